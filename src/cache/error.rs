@@ -1,0 +1,70 @@
+//! What can go wrong in the core. A miss and a failed condition are not errors.
+
+use std::time::Duration;
+
+/// One field of a request that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Path of the field, in the words of the contract.
+    pub field: String,
+    /// The rule, and what was sent.
+    pub description: String,
+}
+
+impl Violation {
+    /// A broken rule in words.
+    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Violation { field: field.into(), description: description.into() }
+    }
+
+    /// Something larger than its limit.
+    pub fn too_large(field: impl Into<String>, was: usize, limit: usize, unit: &str) -> Self {
+        Violation::new(field, format!("must be at most {limit} {unit}; was {was} {unit}"))
+    }
+}
+
+/// An error of the core, as a caller of the service has to know it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CacheError {
+    /// Fields of the request break rules.
+    #[error("invalid request: {}", .0.iter().map(|v| format!("{} {}", v.field, v.description)).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Violation>),
+    /// The shared tier could not be asked, or did not answer in time, or its answer was lost.
+    #[error("the shared tier is unavailable: {reason}")]
+    Unavailable {
+        /// Why, in neutral words.
+        reason: &'static str,
+        /// When to try again.
+        retry_after: Duration,
+        /// A write: for how long from now it may still take effect. None: it has not and will not.
+        outcome_unknown_for: Option<Duration>,
+    },
+    /// The shared tier has no room for another value.
+    #[error("the shared tier is full")]
+    Full,
+    /// A limit of this replica was reached.
+    #[error("{what} limit of {limit} reached")]
+    Exhausted {
+        /// The limited thing.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+        /// When to try again; none when waiting does not help.
+        retry_after: Option<Duration>,
+    },
+    /// The caller's deadline has passed.
+    #[error("deadline exceeded")]
+    DeadlineExceeded,
+    /// This replica must not serve: its configuration contradicts that of the deployment.
+    #[error("this replica does not serve: {0}")]
+    Halted(String),
+    /// A bug. The cause is in the log.
+    #[error("internal error")]
+    Internal,
+}
+
+impl From<Violation> for CacheError {
+    fn from(violation: Violation) -> Self {
+        CacheError::Invalid(vec![violation])
+    }
+}

@@ -1,0 +1,102 @@
+//! Limits of a request. Whatever exceeds one is refused with the field, the size sent and the limit.
+
+use crate::cache::error::Violation;
+
+/// Longest namespace name, bytes.
+pub const NAMESPACE_SIZE: usize = 64;
+/// Longest content type, bytes.
+pub const CONTENT_TYPE_SIZE: usize = 255;
+/// Longest token, bytes: room for a position in each of the most partitions a deployment may have.
+pub const TOKEN_SIZE: usize = 32 * 1024;
+
+/// Configurable limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest key, bytes.
+    pub key_size: usize,
+    /// Largest value, bytes.
+    pub value_size: usize,
+    /// Most keys in one Invalidate.
+    pub keys: usize,
+    /// Most tokens in one request.
+    pub tokens: usize,
+    /// Most namespaces a replica keeps account of.
+    pub namespaces: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { key_size: 1024, value_size: 1024 * 1024, keys: 1000, tokens: 16, namespaces: 256 }
+    }
+}
+
+impl Limits {
+    /// A key must be 1 to `key_size` bytes.
+    pub fn key(&self, field: &str, key: &[u8]) -> Result<(), Violation> {
+        match key.len() {
+            0 => Err(Violation::new(field, "must not be empty")),
+            len if len > self.key_size => Err(Violation::too_large(field, len, self.key_size, "bytes")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A value may be empty, and at most `value_size` bytes.
+    pub fn value(&self, field: &str, value: &[u8]) -> Result<(), Violation> {
+        match value.len() > self.value_size {
+            true => Err(Violation::too_large(field, value.len(), self.value_size, "bytes")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A namespace is 1 to 64 characters of `[a-z0-9._-]`, beginning and ending with a letter or digit.
+pub fn namespace(field: &str, name: &str) -> Result<(), Violation> {
+    if name.len() > NAMESPACE_SIZE {
+        return Err(Violation::too_large(field, name.len(), NAMESPACE_SIZE, "bytes"));
+    }
+    let alphanumeric = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let allowed = |c: &u8| alphanumeric(c) || matches!(c, b'.' | b'_' | b'-');
+    let bytes = name.as_bytes();
+    let ends = bytes.first().is_some_and(alphanumeric) && bytes.last().is_some_and(alphanumeric);
+    match ends && bytes.iter().all(allowed) {
+        true => Ok(()),
+        false => Err(Violation::new(
+            field,
+            format!("must be of [a-z0-9._-], beginning and ending with a letter or digit; was {name:?}"),
+        )),
+    }
+}
+
+/// A content type is at most 255 bytes of printable ASCII.
+pub fn content_type(field: &str, value: &str) -> Result<(), Violation> {
+    if value.len() > CONTENT_TYPE_SIZE {
+        return Err(Violation::too_large(field, value.len(), CONTENT_TYPE_SIZE, "bytes"));
+    }
+    match value.bytes().all(|c| (b' '..=b'~').contains(&c)) {
+        true => Ok(()),
+        false => Err(Violation::new(field, format!("must be printable ASCII; was {value:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_lower_case_words() {
+        for good in ["a", "default", "user.profiles", "a-b_c.9"] {
+            assert_eq!(namespace("namespace", good), Ok(()), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a b", "a:b", "a{b}", "é", &"a".repeat(65)] {
+            assert!(namespace("namespace", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_violation_names_what_was_sent_and_the_limit() {
+        let limits = Limits { key_size: 3, ..Limits::default() };
+        let violation = limits.key("key", b"long").expect_err("too long");
+        assert_eq!(violation.field, "key");
+        assert_eq!(violation.description, "must be at most 3 bytes; was 4 bytes");
+    }
+}

@@ -1,0 +1,3 @@
+//! twintier: a two-tier cache as a gRPC service.
+
+pub mod cache;

@@ -1,0 +1,3 @@
+//! The `twintier` program.
+
+fn main() {}
