@@ -1,3 +1,4 @@
 //! twintier: a two-tier cache as a gRPC service.
 
 pub mod cache;
+pub mod pb;

@@ -1,0 +1,7 @@
+//! The generated types of the contract, `twintier.v1`. Used by the server (`grpc/`) and the client commands (`cli/`).
+#![allow(missing_docs, clippy::all)]
+
+tonic::include_proto!("twintier.v1");
+
+/// The contract as a descriptor set with comments, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/twintier.protoset"));
