@@ -29,6 +29,9 @@ pub enum CacheError {
     /// Fields of the request break rules.
     #[error("invalid request: {}", .0.iter().map(|v| format!("{} {}", v.field, v.description)).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Violation>),
+    /// Only configured namespaces exist, and this is none.
+    #[error("unknown namespace {0:?}")]
+    UnknownNamespace(String),
     /// The shared tier could not be asked, or did not answer in time, or its answer was lost.
     #[error("the shared tier is unavailable: {reason}")]
     Unavailable {

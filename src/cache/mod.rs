@@ -1,4 +1,13 @@
 //! The core: what a Get, a Set and an Invalidate mean. Knows no transport, no Redis, no memory library.
 
+pub mod clock;
+pub mod coherence;
+pub mod entry;
 pub mod error;
+pub mod key;
+pub mod namespace;
 pub mod policy;
+pub mod single_flight;
+pub mod stats;
+pub mod tier;
+pub mod tiered;

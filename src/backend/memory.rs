@@ -1,0 +1,143 @@
+//! The memory tier, on moka. Bounded in bytes; freshness, order and expiry on read are the core's.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use equivalent::Equivalent;
+use moka::Expiry;
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use crate::cache::entry::Held;
+use crate::cache::key::{Key, KeyRef};
+use crate::cache::stats::Counter;
+use crate::cache::tier::{L1, L1Usage};
+
+/// Bytes an entry costs beyond its key, content type and value: measured, see `an_entry_costs_what_it_is_weighed`.
+pub const OVERHEAD: usize = 600;
+
+/// A value may fill this share of the memory tier; a larger one is not kept.
+pub const LARGEST_SHARE: u64 = 8;
+
+/// Which entry goes when room is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// The least recently used. Every new entry is taken.
+    Lru,
+    /// The least often used. A new entry may be refused in favour of those in use.
+    TinyLfu,
+}
+
+/// The memory tier of one replica.
+pub struct Memory {
+    entries: Cache<Key, Arc<Held>>,
+    max_bytes: u64,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    evicted_size: Counter,
+    evicted_expired: Counter,
+    removed: Counter,
+    replaced: Counter,
+    rejected: Counter,
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// An empty memory tier of `max_bytes`.
+    pub fn new(max_bytes: u64, eviction: Eviction) -> Memory {
+        let counts = Arc::new(Counts::default());
+        let listener = counts.clone();
+        let entries = Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(|key, held: &Arc<Held>| u32::try_from(weight(key, held)).unwrap_or(u32::MAX))
+            .eviction_policy(match eviction {
+                Eviction::Lru => EvictionPolicy::lru(),
+                Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
+            })
+            .expire_after(KeepFor)
+            // Counts only: a listener that panics is switched off for good.
+            .eviction_listener(move |key: Arc<Key>, held: Arc<Held>, cause| {
+                let namespace = &held.namespace.counters;
+                namespace.entries.sub(1);
+                namespace.bytes.sub(weight(&key, &held));
+                match cause {
+                    RemovalCause::Size => listener.evicted_size.one(),
+                    RemovalCause::Expired => listener.evicted_expired.one(),
+                    RemovalCause::Explicit => listener.removed.one(),
+                    RemovalCause::Replaced => listener.replaced.one(),
+                }
+            })
+            .build();
+        Memory { entries, max_bytes, counts }
+    }
+}
+
+impl L1 for Memory {
+    fn get(&self, key: KeyRef<'_>) -> Option<Arc<Held>> {
+        self.entries.get(&key)
+    }
+
+    fn insert(&self, key: Key, held: Arc<Held>) -> bool {
+        let weight = weight(&key, &held);
+        if weight > self.max_bytes / LARGEST_SHARE {
+            self.counts.rejected.one();
+            self.remove(key.as_ref());
+            return false;
+        }
+        held.namespace.counters.entries.one();
+        held.namespace.counters.bytes.add(weight);
+        self.entries.insert(key, held);
+        true
+    }
+
+    fn remove(&self, key: KeyRef<'_>) {
+        self.entries.invalidate(&key);
+    }
+
+    fn usage(&self) -> L1Usage {
+        L1Usage {
+            entries: self.entries.entry_count(),
+            bytes: self.entries.weighted_size(),
+            max_bytes: self.max_bytes,
+            evicted_size: self.counts.evicted_size.get(),
+            evicted_expired: self.counts.evicted_expired.get(),
+            removed: self.counts.removed.get(),
+            replaced: self.counts.replaced.get(),
+            rejected: self.counts.rejected.get(),
+        }
+    }
+}
+
+fn weight(key: &Key, held: &Held) -> u64 {
+    (OVERHEAD + key.bytes().len() + held.entry.content_type.len() + held.entry.content.len()) as u64
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        *self == key.as_ref()
+    }
+}
+
+/// An entry is kept until it has expired and its namespace's stale window has passed; reading it prolongs nothing.
+struct KeepFor;
+
+impl KeepFor {
+    fn of(held: &Held) -> Option<Duration> {
+        Some(held.entry.expires_at.plus(held.namespace.policy.stale_window).since(held.known_at))
+    }
+}
+
+impl Expiry<Key, Arc<Held>> for KeepFor {
+    fn expire_after_create(&self, _: &Key, held: &Arc<Held>, _: Instant) -> Option<Duration> {
+        KeepFor::of(held)
+    }
+
+    fn expire_after_update(&self, _: &Key, held: &Arc<Held>, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        KeepFor::of(held)
+    }
+}

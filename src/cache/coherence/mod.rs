@@ -1,0 +1,439 @@
+//! Keeps memory coherent: decides what may enter it and what may be answered from it as fresh. Follows the bus; knows no transport.
+//!
+//! Three rules carry the bound on staleness. A message next in line removes what it names, any other makes its partition suspect
+//! (`apply`). What was read before a change was heard of does not enter memory after it (`admit`). Memory answers as fresh only
+//! while an audit, echoed through the subscription itself, proves that nothing was missed (`echo`, `judge`).
+
+mod audit;
+mod fence;
+pub mod message;
+mod partition;
+pub mod protection;
+pub mod token;
+pub mod version;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use audit::AUDITS_PER_BOUND;
+pub use fence::Note;
+use fence::Stripe;
+
+use super::clock::{Clock, Moment};
+use super::entry::{Entry, Held};
+use super::key::{Key, KeyRef};
+use super::namespace::{Namespace, Namespaces};
+use super::single_flight::{Flight, Landing, Waiting};
+use super::stats::{CoherenceCounters, Counter};
+use super::tier::L1;
+use message::{BusSink, Change, Echo, Message};
+use partition::{Line, Partition};
+use protection::{Protection, Protections};
+use version::Version;
+
+/// What coherence is configured by.
+#[derive(Clone, Copy, Debug)]
+pub struct CoherenceConfig {
+    /// Partitions of the deployment.
+    pub partitions: u16,
+    /// The staleness bound.
+    pub max_staleness: Duration,
+    /// Protections that are on.
+    pub protections: Protections,
+}
+
+/// The coherence of one replica's memory.
+pub struct Coherence {
+    config: CoherenceConfig,
+    partitions: Box<[Partition]>,
+    fence: fence::Fence,
+    audits: audit::Audits,
+    l1: Arc<dyn L1>,
+    namespaces: Arc<Namespaces>,
+    clock: Arc<dyn Clock>,
+    /// Counts.
+    pub counters: CoherenceCounters,
+}
+
+/// How an entry in memory may be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// As fresh.
+    Fresh,
+    /// Only flagged; it may have been out of date for as long as this.
+    Suspect(Duration),
+    /// Not at all: it was invalidated.
+    Dead,
+}
+
+/// A Get's way to the shared tier.
+pub enum Passage {
+    /// A fetch under way that may be waited for.
+    Join(Waiting),
+    /// A fetch that this Get has to begin.
+    Begin(Begun),
+}
+
+/// A fetch to be made, and what was known before.
+pub struct Begun {
+    /// Number of the flight.
+    pub id: u64,
+    /// What was known before.
+    pub note: Note,
+    /// Where the result goes.
+    pub landing: Landing,
+    /// Where it comes from.
+    pub waiting: Waiting,
+}
+
+// === impl Coherence: answering from memory ===
+
+impl Coherence {
+    /// Nothing is proven yet.
+    pub fn new(
+        config: CoherenceConfig,
+        l1: Arc<dyn L1>,
+        namespaces: Arc<Namespaces>,
+        clock: Arc<dyn Clock>,
+    ) -> Coherence {
+        Coherence {
+            config,
+            partitions: (0..config.partitions).map(|_| Partition::default()).collect(),
+            fence: fence::Fence::new(config.partitions),
+            audits: audit::Audits::default(),
+            l1,
+            namespaces,
+            clock,
+            counters: CoherenceCounters::default(),
+        }
+    }
+
+    /// The staleness bound.
+    pub fn max_staleness(&self) -> Duration {
+        self.config.max_staleness
+    }
+
+    /// Number of partitions.
+    pub fn partitions(&self) -> u16 {
+        self.config.partitions
+    }
+
+    /// The partition of `key`.
+    pub fn partition_of(&self, key: KeyRef<'_>) -> u16 {
+        key.partition(self.config.partitions)
+    }
+
+    /// When the partition was last proven whole. To be read *before* memory is looked up: an entry found afterwards has lived through
+    /// every change that this proof covers.
+    pub fn proof(&self, partition: u16) -> Moment {
+        self.partition(partition).proved_at()
+    }
+
+    /// How `held`, looked up after `proof` was read, may be answered to a caller who accepts `bound`.
+    pub fn judge(&self, held: &Held, partition: u16, proof: Moment, bound: Duration, now: Moment) -> Judgement {
+        if held.entry.version.sequence <= held.namespace.invalidated(partition) {
+            return Judgement::Dead;
+        }
+        let bound = bound.min(self.config.max_staleness).saturating_sub(audit::dispatch_margin(self.config.max_staleness));
+        let current = self.partition(partition).generation() == held.generation;
+        if current && (now <= proof.plus(bound) || !self.config.protections.on(Protection::Audit)) {
+            return Judgement::Fresh;
+        }
+        let known_at = self.partition(partition).last_proof(held.generation).max(held.known_at);
+        Judgement::Suspect(now.since(known_at))
+    }
+
+    /// The position up to which `held` is known to be current: at least where it was read; where the subscription stands, when the
+    /// subscription was whole all the time.
+    pub fn position_of(&self, held: &Held, partition: u16) -> Version {
+        let partition = self.partition(partition);
+        let line = partition.line();
+        match line.synced && partition.generation() == held.generation {
+            true => held.position.max(line.watermark),
+            false => held.position,
+        }
+    }
+
+    /// The position up to which this replica has applied everything, zero when that is not known.
+    pub fn watermark(&self, partition: u16) -> Version {
+        let line = self.partition(partition).line();
+        if line.synced { line.watermark } else { Version::ZERO }
+    }
+
+    fn partition(&self, partition: u16) -> &Partition {
+        &self.partitions[usize::from(partition)]
+    }
+}
+
+// === impl Coherence: entering memory ===
+
+impl Coherence {
+    /// What is known before the shared tier is asked to write `key`.
+    pub fn note(&self, key: KeyRef<'_>) -> Note {
+        let partition = self.partition_of(key);
+        let stripe = self.fence.lock(partition, key);
+        Note { generation: self.partition(partition).generation(), applied: stripe.applied }
+    }
+
+    /// Joins the fetch of `key` under way, when its answer will be fresh enough for a caller who accepts `bound`, or begins one.
+    pub fn join(&self, key: &Key, bound: Duration) -> Passage {
+        let index = self.partition_of(key.as_ref());
+        let now = self.clock.now();
+        let invalidated = key.namespace().invalidated(index);
+        let mut stripe = self.fence.lock(index, key.as_ref());
+        let generation = self.partition(index).generation();
+        if let Some(flight) = stripe.flights.get(key)
+            && flight.generation == generation
+            && flight.invalidated == invalidated
+            && now.since(flight.begun_at) <= bound.min(self.config.max_staleness)
+        {
+            return Passage::Join(flight.join());
+        }
+        let note = Note { generation, applied: stripe.applied };
+        let (flight, landing) = Flight::begin(now, generation, invalidated);
+        let begun = Begun { id: flight.id, note, landing, waiting: flight.join() };
+        stripe.flights.insert(key.clone(), flight);
+        Passage::Begin(begun)
+    }
+
+    /// No Get may join the flight `id` of `key` any more.
+    pub fn close(&self, key: &Key, id: u64) {
+        let mut stripe = self.fence.lock(self.partition_of(key.as_ref()), key.as_ref());
+        if stripe.flights.get(key).is_some_and(|flight| flight.id == id) {
+            stripe.flights.remove(key);
+        }
+    }
+
+    /// Lets what was read from the shared tier after `note` enter memory, unless something newer was applied meanwhile, the
+    /// partition moved on, or the answer is of another epoch.
+    pub fn admit(&self, key: &Key, held: &Arc<Held>, note: Note) -> bool {
+        let partition = self.partition_of(key.as_ref());
+        let stripe = self.fence.lock(partition, key.as_ref());
+        let admitted = self.passes(&stripe, partition, note, held.position, held.entry.version);
+        match admitted {
+            true => _ = self.l1.insert(key.clone(), held.clone()),
+            false => self.counters.fills_fenced.one(),
+        }
+        admitted
+    }
+
+    /// This replica's own write of `key` was taken by the shared tier: whatever memory holds from before goes, at once and even if the
+    /// new entry does not enter. To be called before the write is acknowledged.
+    pub fn wrote(&self, key: &Key, version: Version, new: Option<(&Arc<Held>, Note)>) {
+        let partition = self.partition_of(key.as_ref());
+        self.check_epoch(partition, version);
+        let mut stripe = self.fence.lock(partition, key.as_ref());
+        let admitted = new.filter(|(_, note)| self.passes(&stripe, partition, *note, version, version));
+        stripe.apply(key.as_ref(), version);
+        match admitted {
+            Some((held, _)) => _ = self.l1.insert(key.clone(), held.clone()),
+            None => self.drop_older(key.as_ref(), version),
+        }
+    }
+
+    /// This replica's own invalidation of a whole namespace was taken.
+    pub fn invalidated_namespace(&self, namespace: &Namespace, partition: u16, version: Version) {
+        self.check_epoch(partition, version);
+        namespace.invalidate(partition, version.sequence);
+    }
+
+    /// Whether an entry of `version`, known at `position` and asked for after `note`, may enter memory.
+    fn passes(&self, stripe: &Stripe, partition: u16, note: Note, position: Version, version: Version) -> bool {
+        let partition = self.partition(partition);
+        let stands = partition.generation() == note.generation && partition.live_epoch() == position.epoch;
+        (stands && stripe.admits(note, version)) || !self.config.protections.on(Protection::Fence)
+    }
+
+    /// An answer to an own write shows another epoch than the subscription's: the number line has another life.
+    fn check_epoch(&self, index: u16, version: Version) {
+        let partition = self.partition(index);
+        let live = partition.live_epoch();
+        if live != 0 && live != version.epoch {
+            let mut line = partition.line();
+            self.bump(partition, &mut line);
+            partition.unsync(&mut line);
+        }
+    }
+
+    fn drop_older(&self, key: KeyRef<'_>, version: Version) {
+        if self.l1.get(key).is_some_and(|held| held.entry.version < version) {
+            self.l1.remove(key);
+        }
+    }
+
+    fn bump(&self, partition: &Partition, line: &mut Line) {
+        partition.bump(line);
+        self.counters.bumps.one();
+    }
+}
+
+// === impl BusSink ===
+
+impl BusSink for Coherence {
+    fn apply(&self, message: Message) {
+        let Some(partition) = self.partitions.get(usize::from(message.partition)) else { return self.undecodable() };
+        if message.own {
+            self.counters.messages_own.one();
+        }
+        let mut line = partition.line();
+        if line.synced {
+            self.follow(partition, &mut line, message.version);
+        }
+        if !message.own || self.config.protections.on(Protection::OwnMessages) {
+            self.take_effect(&message);
+        }
+        if line.synced {
+            line.watermark = message.version;
+            self.counters.messages_applied.one();
+        }
+    }
+
+    fn undecodable(&self) {
+        self.counters.undecodable.one();
+        self.lose_place(&self.counters.gaps);
+    }
+
+    fn overran(&self) {
+        if self.config.protections.on(Protection::Lag) {
+            self.lose_place(&self.counters.lagged);
+        }
+    }
+
+    fn audit_begins(&self) -> u64 {
+        self.counters.audits_sent.one();
+        self.audits.begin(self.clock.now())
+    }
+
+    fn echo(&self, nonce: u64, echo: Echo) {
+        let Some(begun) = self.audits.end(nonce) else { return };
+        self.counters.audits_echoed.one();
+        for (index, position) in echo.positions {
+            match self.partitions.get(usize::from(index)) {
+                Some(partition) => self.settle(index, partition, position, begun),
+                None => return self.undecodable(),
+            }
+        }
+    }
+
+    fn disconnected(&self) {
+        self.counters.disconnects.one();
+        self.audits.forget();
+        for partition in &self.partitions {
+            partition.unsync(&mut partition.line());
+        }
+    }
+}
+
+impl Coherence {
+    /// Checks that `version` is next in line. If not, the partition's entries become suspect; after a plain gap the line goes on from
+    /// here, after anything stranger only from the next echo.
+    fn follow(&self, partition: &Partition, line: &mut Line, version: Version) {
+        let at = line.watermark;
+        if version.epoch == at.epoch && version.sequence == at.sequence + 1 {
+            return;
+        }
+        if !self.config.protections.on(Protection::Gap) {
+            return;
+        }
+        self.counters.gaps.one();
+        self.bump(partition, line);
+        if version.epoch != at.epoch || version.sequence <= at.sequence {
+            partition.unsync(line);
+        }
+    }
+
+    /// Removes from memory what the message says is outdated.
+    fn take_effect(&self, message: &Message) {
+        let name = match &message.change {
+            Change::Keys { namespace, .. } | Change::Namespace(namespace) => namespace,
+        };
+        // A namespace this replica has no account of has no entries and no fills here.
+        let Some(namespace) = std::str::from_utf8(name).ok().and_then(|name| self.namespaces.find(name)) else { return };
+        match &message.change {
+            Change::Namespace(_) => namespace.invalidate(message.partition, message.version.sequence),
+            Change::Keys { keys, .. } => {
+                for key in keys {
+                    let key = KeyRef::new(&namespace, key);
+                    if self.partition_of(key) == message.partition {
+                        let mut stripe = self.fence.lock(message.partition, key);
+                        stripe.apply(key, message.version);
+                        self.drop_older(key, message.version);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Settles one partition by an echo: its counter stood at `position` after `begun`.
+    fn settle(&self, index: u16, partition: &Partition, position: Version, begun: Moment) {
+        let mut line = partition.line();
+        let first = !line.synced;
+        let behind = !first && line.watermark != position && self.config.protections.on(Protection::EchoCounters);
+        if behind {
+            self.counters.audits_failed.one();
+        }
+        if behind || (first && self.config.protections.on(Protection::FirstEcho)) {
+            self.bump(partition, &mut line);
+        }
+        if line.watermark.epoch != position.epoch {
+            // After the bump: nothing of the old epoch passes as fresh any more, and sequences of the new one may be lower.
+            self.namespaces.all().iter().for_each(|namespace| namespace.forget_invalidation(index));
+        }
+        if first || behind {
+            partition.sync(&mut line, position);
+        }
+        partition.prove(begun);
+    }
+
+    /// Messages of unknown partitions were lost: everything is suspect, and no position is known until the next echo.
+    fn lose_place(&self, counter: &Counter) {
+        counter.one();
+        self.audits.forget();
+        for partition in &self.partitions {
+            let mut line = partition.line();
+            self.bump(partition, &mut line);
+            partition.unsync(&mut line);
+        }
+    }
+}
+
+// === impl Coherence: reporting ===
+
+/// The proofs of all partitions at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proofs {
+    /// Partitions whose entries may be answered as fresh.
+    pub proven: u16,
+    /// Age of the oldest proof; none when a partition was never proven.
+    pub oldest: Option<Duration>,
+}
+
+impl Coherence {
+    /// How far memory is proven now.
+    pub fn proofs(&self) -> Proofs {
+        let now = self.clock.now();
+        let bound = self.config.max_staleness - audit::dispatch_margin(self.config.max_staleness);
+        let proven = |partition: &&Partition| now <= partition.proved_at().plus(bound);
+        let oldest = self.partitions.iter().map(Partition::proved_at).min().unwrap_or(Moment::NEVER);
+        Proofs {
+            proven: self.partitions.iter().filter(proven).count() as u16,
+            oldest: (oldest != Moment::NEVER).then(|| now.since(oldest)),
+        }
+    }
+
+    /// Proves every partition for good, from position `at`: for a service without a shared tier, where memory is all there is.
+    pub fn prove_forever(&self, at: Version) {
+        for partition in &self.partitions {
+            partition.sync(&mut partition.line(), at);
+            partition.prove(Moment::FOREVER);
+        }
+    }
+}
+
+/// An entry with what its freshness is judged by, as read or written under `note`.
+pub fn held(entry: Entry, position: Version, note: Note, known_at: Moment, namespace: &Arc<Namespace>) -> Arc<Held> {
+    Arc::new(Held { entry, position, generation: note.generation, known_at, namespace: namespace.clone() })
+}
+
+#[cfg(test)]
+mod tests;

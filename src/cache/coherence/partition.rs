@@ -1,0 +1,88 @@
+//! One partition as this replica follows it: watermark, generation and proof of freshness.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::version::Version;
+use crate::cache::clock::Moment;
+
+/// Ended generations whose last proof is remembered.
+const REMEMBERED: usize = 16;
+
+/// The state of one partition. What a Get on the hot path reads is atomic; the rest is behind a short lock.
+#[derive(Default)]
+#[repr(align(64))]
+pub(super) struct Partition {
+    generation: AtomicU64,
+    proved_at: AtomicU64,
+    live_epoch: AtomicU64,
+    line: Mutex<Line>,
+}
+
+/// The number line as heard through the subscription.
+#[derive(Default)]
+pub(super) struct Line {
+    /// Last position applied in sequence, or set by an echo.
+    pub watermark: Version,
+    /// False until the first echo of a subscription, and after anything that makes the position unknown.
+    pub synced: bool,
+    ended: VecDeque<(u64, Moment)>,
+}
+
+impl Partition {
+    pub fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The generation that entries made now belong to.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// When the last audit that found this partition whole was begun.
+    pub fn proved_at(&self) -> Moment {
+        Moment(self.proved_at.load(Ordering::Acquire))
+    }
+
+    /// The epoch in which fills are admitted; 0 when none are.
+    pub fn live_epoch(&self) -> u64 {
+        self.live_epoch.load(Ordering::Acquire)
+    }
+
+    /// Makes every entry of this partition suspect. O(1).
+    pub fn bump(&self, line: &mut Line) {
+        let ended = self.generation.fetch_add(1, Ordering::AcqRel);
+        if line.ended.len() == REMEMBERED {
+            line.ended.pop_front();
+        }
+        line.ended.push_back((ended, self.proved_at()));
+    }
+
+    /// The position is known again: everything up to `position` has been applied or is suspect.
+    pub fn sync(&self, line: &mut Line, position: Version) {
+        line.watermark = position;
+        line.synced = true;
+        self.live_epoch.store(position.epoch, Ordering::Release);
+    }
+
+    /// The position is unknown until the next echo. What was proven stays so for its time.
+    pub fn unsync(&self, line: &mut Line) {
+        line.synced = false;
+        self.live_epoch.store(0, Ordering::Release);
+    }
+
+    /// An audit begun at `at` found this partition whole.
+    pub fn prove(&self, at: Moment) {
+        self.proved_at.fetch_max(at.0, Ordering::AcqRel);
+    }
+
+    /// The latest moment at which entries of `generation` were proven, as far as it is remembered.
+    pub fn last_proof(&self, generation: u64) -> Moment {
+        let line = self.line();
+        if generation == self.generation() {
+            return self.proved_at();
+        }
+        line.ended.iter().find(|(ended, _)| *ended == generation).map_or(Moment::NEVER, |(_, proof)| *proof)
+    }
+}

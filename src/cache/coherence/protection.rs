@@ -1,0 +1,49 @@
+//! The protections of the protocol by name, so that a test build can switch one off and prove that its absence is noticed.
+
+/// One rule whose absence breaks a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Protection {
+    /// A fill or an own write enters memory only if nothing newer was applied meanwhile.
+    Fence = 1,
+    /// A message that is not next in line makes the partition suspect.
+    Gap = 2,
+    /// An overrun of the subscription's queue makes every partition suspect.
+    Lag = 4,
+    /// An echo proves only the partitions whose watermark equals the echoed counter.
+    EchoCounters = 8,
+    /// The first echo of a subscription makes everything from before it suspect.
+    FirstEcho = 16,
+    /// This replica's own messages take effect like any other.
+    OwnMessages = 32,
+    /// A proof ends after the staleness bound.
+    Audit = 64,
+}
+
+/// Which protections are on: all of them, outside of a test build.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Protections {
+    #[cfg(feature = "drills")]
+    off: u32,
+}
+
+impl Protections {
+    /// Whether `protection` is on.
+    #[cfg(feature = "drills")]
+    pub fn on(self, protection: Protection) -> bool {
+        self.off & protection as u32 == 0
+    }
+
+    /// Whether `protection` is on: always.
+    #[cfg(not(feature = "drills"))]
+    #[inline(always)]
+    pub fn on(self, _: Protection) -> bool {
+        true
+    }
+
+    /// All protections but one.
+    #[cfg(feature = "drills")]
+    pub fn without(protection: Protection) -> Self {
+        Protections { off: protection as u32 }
+    }
+}

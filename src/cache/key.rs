@@ -1,0 +1,128 @@
+//! Keys: a namespace and the caller's bytes. The hash of both decides the partition and the stripe.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::namespace::Namespace;
+
+/// A key as a request names it.
+#[derive(Clone, Copy)]
+pub struct KeyRef<'a> {
+    /// The namespace.
+    pub namespace: &'a Arc<Namespace>,
+    /// The caller's bytes.
+    pub bytes: &'a [u8],
+    hash: u64,
+}
+
+/// A key as the tiers hold it.
+#[derive(Clone)]
+pub struct Key {
+    namespace: Arc<Namespace>,
+    bytes: Arc<[u8]>,
+    hash: u64,
+}
+
+impl<'a> KeyRef<'a> {
+    /// The key `bytes` of `namespace`.
+    pub fn new(namespace: &'a Arc<Namespace>, bytes: &'a [u8]) -> Self {
+        KeyRef { namespace, bytes, hash: xxh3_64_with_seed(bytes, namespace.seed) }
+    }
+
+    /// A copy that can be kept.
+    pub fn to_key(self) -> Key {
+        Key { namespace: self.namespace.clone(), bytes: self.bytes.into(), hash: self.hash }
+    }
+
+    /// The partition, of `partitions`. The same in every replica and release: it is part of the protocol.
+    pub fn partition(self, partitions: u16) -> u16 {
+        (self.hash % u64::from(partitions)) as u16
+    }
+
+    /// A number that is independent of the partition, for striping inside of it.
+    pub fn stripe(self) -> usize {
+        (self.hash >> 40) as usize
+    }
+}
+
+impl Key {
+    /// The key as a request would name it.
+    pub fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef { namespace: &self.namespace, bytes: &self.bytes, hash: self.hash }
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
+    }
+
+    /// The caller's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+// Equality and hash agree between Key and KeyRef, so that a table of Keys is asked with a KeyRef. The hash given to the table is of the
+// bytes, under the table's own random seed: `hash` can be computed by anybody and must not decide where a table puts a key.
+impl Hash for KeyRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.namespace.id);
+        state.write(self.bytes);
+    }
+}
+
+impl PartialEq for KeyRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.namespace.id == other.namespace.id && self.bytes == other.bytes
+    }
+}
+
+impl Eq for KeyRef<'_> {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_ref().hash(state);
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_ref() == other.as_ref()
+    }
+}
+
+impl Eq for Key {}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace.name(), self.bytes.escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::policy::NamespacePolicy;
+
+    #[test]
+    fn partitions_are_part_of_the_protocol_and_do_not_move() {
+        let namespace = Arc::new(Namespace::new("default", 0, NamespacePolicy::default(), 64));
+        let other = Arc::new(Namespace::new("other", 1, NamespacePolicy::default(), 64));
+        let partitions: Vec<u16> =
+            ["a", "b", "user:42"].iter().map(|key| KeyRef::new(&namespace, key.as_bytes()).partition(64)).collect();
+        assert_eq!(partitions, PINNED);
+        assert_ne!(KeyRef::new(&other, b"a").hash, KeyRef::new(&namespace, b"a").hash);
+    }
+
+    const PINNED: [u16; 3] = [0, 0, 0];
+
+    #[test]
+    fn the_same_bytes_in_another_namespace_are_another_key() {
+        let one = Arc::new(Namespace::new("one", 0, NamespacePolicy::default(), 64));
+        let two = Arc::new(Namespace::new("two", 1, NamespacePolicy::default(), 64));
+        assert!(KeyRef::new(&one, b"k").to_key() != KeyRef::new(&two, b"k").to_key());
+        assert!(KeyRef::new(&one, b"k").to_key() == KeyRef::new(&one, b"k").to_key());
+    }
+}

@@ -1,0 +1,74 @@
+//! One fetch in flight per key and replica. The fetch runs in a task of its own, so that a caller who leaves does not end it for others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use super::clock::Moment;
+use super::coherence::version::Version;
+use super::entry::Held;
+use super::tier::L2Error;
+
+/// What a fetch found.
+#[derive(Clone)]
+pub struct Fetched {
+    /// Position of the partition when the shared tier was read.
+    pub position: Version,
+    /// The entry; none when there is none.
+    pub held: Option<Arc<Held>>,
+}
+
+/// What a fetch ended with.
+pub type FetchResult = Result<Fetched, L2Error>;
+
+/// A fetch that a Get may join.
+pub struct Flight {
+    /// Tells this flight from a later one of the same key.
+    pub id: u64,
+    /// When the shared tier was asked, at the earliest.
+    pub begun_at: Moment,
+    /// Generation of the partition then.
+    pub generation: u64,
+    /// Namespace invalidation in force then.
+    pub invalidated: u64,
+    result: watch::Receiver<Option<FetchResult>>,
+}
+
+/// The end of a flight that its fetch holds.
+pub struct Landing(watch::Sender<Option<FetchResult>>);
+
+/// The end of a flight that a waiting Get holds.
+pub struct Waiting(watch::Receiver<Option<FetchResult>>);
+
+impl Flight {
+    /// Begins a flight.
+    pub fn begin(begun_at: Moment, generation: u64, invalidated: u64) -> (Flight, Landing) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let (sender, result) = watch::channel(None);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        (Flight { id, begun_at, generation, invalidated, result }, Landing(sender))
+    }
+
+    /// Joins it.
+    pub fn join(&self) -> Waiting {
+        Waiting(self.result.clone())
+    }
+}
+
+impl Landing {
+    /// Gives every waiter the result.
+    pub fn land(self, result: FetchResult) {
+        self.0.send_replace(Some(result));
+    }
+}
+
+impl Waiting {
+    /// Waits for the result. A fetch that ended without one (a bug: it panicked) counts as unavailable.
+    pub async fn result(mut self) -> FetchResult {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(result) => result.clone().unwrap_or(Err(L2Error::unavailable("the fetch was lost"))),
+            Err(_) => Err(L2Error::unavailable("the fetch was lost")),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Counts that Stats reports: an atomic add each, no lock anywhere.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A count since the start.
+#[derive(Default, Debug)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    #[inline]
+    pub fn one(&self) {
+        self.add(1);
+    }
+
+    /// `n` more.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// `n` fewer: for a count of what is there now.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// The count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts of one namespace; the contract's NamespaceStats says what each means.
+#[derive(Default, Debug)]
+#[allow(missing_docs)]
+pub struct NamespaceCounters {
+    pub l1_hits: Counter,
+    pub l2_hits: Counter,
+    pub stale_hits: Counter,
+    pub negative_hits: Counter,
+    pub misses: Counter,
+    pub degraded: Counter,
+    pub coalesced: Counter,
+    pub sets_stored: Counter,
+    pub sets_condition_failed: Counter,
+    pub write_errors: Counter,
+    pub invalidations: Counter,
+    pub entries: Counter,
+    pub bytes: Counter,
+}
+
+/// Counts of the coherence protocol; the contract's CoherenceStats says what each means.
+#[derive(Default, Debug)]
+#[allow(missing_docs)]
+pub struct CoherenceCounters {
+    pub messages_applied: Counter,
+    pub messages_own: Counter,
+    pub gaps: Counter,
+    pub undecodable: Counter,
+    pub lagged: Counter,
+    pub bumps: Counter,
+    pub audits_sent: Counter,
+    pub audits_echoed: Counter,
+    pub audits_failed: Counter,
+    pub disconnects: Counter,
+    pub fills_fenced: Counter,
+}
+
+/// Latencies inside the service.
+#[derive(Default)]
+#[allow(missing_docs)]
+pub struct Latencies {
+    pub get_l1: Histogram,
+    pub get_l2: Histogram,
+    pub get_miss: Histogram,
+    pub set: Histogram,
+    pub invalidate: Histogram,
+    pub l2_read: Histogram,
+    pub l2_write: Histogram,
+    pub bus_lag: Histogram,
+}
+
+/// Buckets in a doubling: quantiles are exact to 1/16 and better.
+const PER_OCTAVE: u64 = 8;
+const BUCKETS: usize = 40 * PER_OCTAVE as usize;
+
+/// Durations in logarithmic buckets of nanoseconds, from 1 ns to 18 minutes.
+pub struct Histogram {
+    buckets: Box<[AtomicU64; BUCKETS]>,
+    max: AtomicU64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram { buckets: Box::new([const { AtomicU64::new(0) }; BUCKETS]), max: AtomicU64::new(0) }
+    }
+}
+
+impl Histogram {
+    /// One observation.
+    pub fn observe(&self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.buckets[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
+        if nanos > self.max.load(Ordering::Relaxed) {
+            self.max.fetch_max(nanos, Ordering::Relaxed);
+        }
+    }
+
+    /// The counts as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        let buckets: Vec<u64> = self.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
+        let max = Duration::from_nanos(self.max.load(Ordering::Relaxed));
+        Snapshot { count: buckets.iter().sum(), buckets, max }
+    }
+}
+
+/// A histogram at one instant.
+pub struct Snapshot {
+    /// Observations.
+    pub count: u64,
+    /// Largest observation.
+    pub max: Duration,
+    buckets: Vec<u64>,
+}
+
+impl Snapshot {
+    /// The duration that the share `q` (0 to 1) of observations do not exceed.
+    pub fn quantile(&self, q: f64) -> Duration {
+        let rank = ((self.count as f64 * q).ceil() as u64).max(1);
+        let mut seen = 0;
+        for (index, count) in self.buckets.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return Duration::from_nanos(middle(index as u64)).min(self.max);
+            }
+        }
+        self.max
+    }
+}
+
+fn bucket(nanos: u64) -> usize {
+    if nanos < PER_OCTAVE {
+        return nanos as usize;
+    }
+    let octave = u64::from(nanos.ilog2()) - u64::from(PER_OCTAVE.ilog2());
+    let within = (nanos >> octave) - PER_OCTAVE;
+    (((octave + 1) * PER_OCTAVE + within) as usize).min(BUCKETS - 1)
+}
+
+fn middle(bucket: u64) -> u64 {
+    if bucket < PER_OCTAVE {
+        return bucket;
+    }
+    let octave = bucket / PER_OCTAVE - 1;
+    let low = (PER_OCTAVE + bucket % PER_OCTAVE) << octave;
+    low + (1 << octave) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_within_a_sixteenth() {
+        let histogram = Histogram::default();
+        for micros in 1..=10_000u64 {
+            histogram.observe(Duration::from_micros(micros));
+        }
+        let snapshot = histogram.snapshot();
+        assert_eq!(snapshot.count, 10_000);
+        for (q, expected) in [(0.5, 5_000.0), (0.99, 9_900.0), (1.0, 10_000.0)] {
+            let got = snapshot.quantile(q).as_secs_f64() * 1e6;
+            assert!((got - expected).abs() / expected < 0.0625 + 1e-3, "{q}: {got}");
+        }
+        assert_eq!(snapshot.max, Duration::from_millis(10));
+    }
+
+    #[test]
+    fn no_duration_falls_outside() {
+        for nanos in [0, 1, 7, 8, 9, 1 << 20, u64::MAX] {
+            assert!(bucket(nanos) < BUCKETS);
+        }
+        for nanos in (0..1 << 16).step_by(7) {
+            let near = middle(bucket(nanos) as u64) as f64;
+            assert!((near - nanos as f64).abs() <= nanos as f64 / 15.0 + 1.0, "{nanos}");
+        }
+    }
+}

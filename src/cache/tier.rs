@@ -1,0 +1,192 @@
+//! The two tiers, as the core needs them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::Moment;
+use super::coherence::version::Version;
+use super::entry::{Entry, Held, NewEntry};
+use super::error::CacheError;
+use super::key::{Key, KeyRef};
+use super::namespace::Namespace;
+
+/// A future of a tier.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The memory of this replica.
+///
+/// A dumb map with a byte limit: it decides what to evict and nothing else. It may forget any entry at any time. The caller orders
+/// inserts and removals of one key; `get` runs beside them and takes no lock that all keys share.
+pub trait L1: Send + Sync + 'static {
+    /// The entry of `key`, whatever its freshness.
+    fn get(&self, key: KeyRef<'_>) -> Option<Arc<Held>>;
+    /// Puts an entry, until it has expired and its namespace's stale window has passed, or memory is short. False: it is too large and
+    /// was not taken; any earlier entry is gone.
+    fn insert(&self, key: Key, held: Arc<Held>) -> bool;
+    /// Removes the entry of `key`.
+    fn remove(&self, key: KeyRef<'_>);
+    /// What is held.
+    fn usage(&self) -> L1Usage;
+}
+
+/// What the memory tier holds and has let go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct L1Usage {
+    /// Entries now; may lag by housekeeping.
+    pub entries: u64,
+    /// Bytes now, with overhead.
+    pub bytes: u64,
+    /// Limit of bytes.
+    pub max_bytes: u64,
+    /// Entries evicted for want of room.
+    pub evicted_size: u64,
+    /// Entries dropped after their time.
+    pub evicted_expired: u64,
+    /// Entries removed.
+    pub removed: u64,
+    /// Entries replaced.
+    pub replaced: u64,
+    /// Entries too large to be taken.
+    pub rejected: u64,
+}
+
+/// When a Set stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Always.
+    #[default]
+    None,
+    /// When no live entry is present.
+    Absent,
+    /// When a live entry is present.
+    Present,
+    /// When the live entry has this version.
+    Version(Version),
+}
+
+impl Condition {
+    /// Whether it holds when the live entry, if any, has version `current`.
+    pub fn holds(self, current: Option<Version>) -> bool {
+        match self {
+            Condition::None => true,
+            Condition::Absent => current.is_none(),
+            Condition::Present => current.is_some(),
+            Condition::Version(version) => current == Some(version),
+        }
+    }
+}
+
+/// What the shared tier answered to a read.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Position of the partition, read before the entry: never newer than it.
+    pub position: Version,
+    /// The live entry.
+    pub entry: Option<Entry>,
+}
+
+/// What the shared tier answered to a Set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Stored, with this version.
+    Stored(Entry),
+    /// The condition failed.
+    Refused {
+        /// Version of the live entry.
+        current: Option<Version>,
+        /// Position of the partition.
+        position: Version,
+    },
+}
+
+/// What the shared tier answered to an invalidation of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Position of the invalidation.
+    pub version: Version,
+    /// Keys that had an entry.
+    pub removed: u64,
+}
+
+/// The shared tier: the number line of each partition, and the entries on it.
+///
+/// Each write and invalidation is one atomic step that takes the next sequence of its partition, takes effect, and is announced on the bus.
+/// Every call ends by `until`, about; an `Err` of a write says for how long it may still take effect.
+pub trait L2: Send + Sync + 'static {
+    /// Reads the live entry of `key`.
+    fn read<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Read, L2Error>>;
+    /// Writes `key` under `condition`.
+    fn write<'a>(
+        &'a self,
+        key: &'a Key,
+        entry: &'a NewEntry,
+        condition: Condition,
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Written, L2Error>>;
+    /// Removes `keys`, all of one namespace and of `partition`.
+    fn remove<'a>(
+        &'a self,
+        partition: u16,
+        keys: &'a [Key],
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Removed, L2Error>>;
+    /// Invalidates what `namespace` has in `partition`.
+    fn remove_namespace<'a>(
+        &'a self,
+        partition: u16,
+        namespace: &'a Arc<Namespace>,
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Version, L2Error>>;
+    /// True when the entries live in this replica's L1, and nowhere else: then a miss there is a miss.
+    fn shares_l1(&self) -> bool {
+        false
+    }
+}
+
+/// Why the shared tier did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum L2Error {
+    /// It could not be asked, did not answer in time, or its answer was lost.
+    Unavailable {
+        /// Why.
+        reason: &'static str,
+        /// A write: for how long from now it may still take effect. None: it has not and will not.
+        outcome_unknown_for: Option<Duration>,
+    },
+    /// It has no room.
+    Full,
+    /// This replica's limit of requests to it was reached.
+    Busy {
+        /// The limit.
+        limit: usize,
+    },
+    /// This replica must not use it.
+    Halted(String),
+}
+
+impl L2Error {
+    /// It could not be asked: nothing has happened.
+    pub fn unavailable(reason: &'static str) -> Self {
+        L2Error::Unavailable { reason, outcome_unknown_for: None }
+    }
+}
+
+/// When to try again after the shared tier was unavailable.
+pub const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+impl From<L2Error> for CacheError {
+    fn from(error: L2Error) -> Self {
+        match error {
+            L2Error::Unavailable { reason, outcome_unknown_for } => {
+                CacheError::Unavailable { reason, retry_after: RETRY_AFTER, outcome_unknown_for }
+            }
+            L2Error::Full => CacheError::Full,
+            L2Error::Busy { limit } => {
+                CacheError::Exhausted { what: "redis.max_in_flight", limit, retry_after: Some(RETRY_AFTER) }
+            }
+            L2Error::Halted(why) => CacheError::Halted(why),
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The two-tier cache: where a Get is answered. Memory when it is proven fresh, else the shared tier, else what may be said without it.
+
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::clock::{Clock, Moment};
+use super::coherence::token::Token;
+use super::coherence::version::Version;
+use super::coherence::{self, Begun, Coherence, Judgement, Note, Passage};
+use super::entry::{Content, Held};
+use super::error::CacheError;
+use super::key::{Key, KeyRef};
+use super::single_flight::{FetchResult, Fetched};
+use super::stats::Latencies;
+use super::tier::{L1, L2, L2Error};
+pub use write::{Invalidate, Invalidated, Selector, Set, SetAnswer, SetOutcome};
+
+/// What the cache is configured by.
+#[derive(Clone, Copy, Debug)]
+pub struct TieredConfig {
+    /// False: Gets miss and Sets store nothing.
+    pub enabled: bool,
+    /// Longest a Get waits for the shared tier.
+    pub read_budget: Duration,
+    /// Longest a write waits for the shared tier.
+    pub write_budget: Duration,
+}
+
+/// The cache of one replica. Cheap to share; every clone is the same cache.
+#[derive(Clone)]
+pub struct Tiered(Arc<Shared>);
+
+struct Shared {
+    config: TieredConfig,
+    l1: Arc<dyn L1>,
+    l2: Arc<dyn L2>,
+    coherence: Arc<Coherence>,
+    clock: Arc<dyn Clock>,
+    latencies: Latencies,
+    tasks: TaskTracker,
+}
+
+/// A read of one entry.
+#[derive(Clone, Copy)]
+pub struct Get<'a> {
+    /// The key.
+    pub key: KeyRef<'a>,
+    /// Which answers are allowed.
+    pub consistency: Consistency,
+    /// What the caller has seen: nothing older is answered.
+    pub token: &'a Token,
+    /// When the caller leaves.
+    pub deadline: Moment,
+}
+
+/// Which answers a Get allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Those no staler than this; none: than the service's bound.
+    Bounded(Option<Duration>),
+    /// Those of the shared tier's primary.
+    Strong,
+}
+
+/// The answer to a Get.
+pub struct Answer {
+    /// What was found.
+    pub outcome: Outcome,
+    /// The partition of the key.
+    pub partition: u16,
+    /// The position this answer is known to reflect.
+    pub position: Version,
+    /// The shared tier was needed and could not be asked.
+    pub degraded: bool,
+    /// When it was given.
+    pub at: Moment,
+}
+
+/// What a Get found.
+pub enum Outcome {
+    /// An entry, positive or negative.
+    Hit {
+        /// The entry.
+        held: Arc<Held>,
+        /// The tier that answered.
+        tier: Tier,
+        /// Present when no promise of freshness holds.
+        stale: Option<Stale>,
+    },
+    /// Nothing that may be answered.
+    Miss(Miss),
+}
+
+/// The tier that answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Tier {
+    L1,
+    L2,
+}
+
+/// How and why an answer is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// Why.
+    pub reason: StaleReason,
+    /// For how long it may have been out of date, at most.
+    pub staleness: Duration,
+}
+
+/// Why an answer is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleReason {
+    /// Its time to live has passed.
+    Expired,
+    /// It could not be proven fresh.
+    Unproven,
+}
+
+/// Why there is no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// There is none.
+    Absent,
+    /// The shared tier could not be asked.
+    Unavailable,
+    /// What could be read is older than the caller's token.
+    TokenNotReached,
+    /// The cache is switched off.
+    Disabled,
+}
+
+/// What memory has to say.
+enum Memory {
+    Nothing,
+    Fresh(Arc<Held>),
+    Stale(Arc<Held>, Stale),
+}
+
+// === impl Tiered ===
+
+impl Tiered {
+    /// A cache over two tiers.
+    pub fn new(
+        config: TieredConfig,
+        l1: Arc<dyn L1>,
+        l2: Arc<dyn L2>,
+        coherence: Arc<Coherence>,
+        clock: Arc<dyn Clock>,
+    ) -> Tiered {
+        let (latencies, tasks) = (Latencies::default(), TaskTracker::new());
+        Tiered(Arc::new(Shared { config, l1, l2, coherence, clock, latencies, tasks }))
+    }
+
+    /// Reads one entry. Fails only when `Strong` and the shared tier cannot be asked, or when this replica must not serve.
+    pub async fn get(&self, get: Get<'_>) -> Result<Answer, CacheError> {
+        let shared = &*self.0;
+        let begun = shared.clock.now();
+        let counters = &get.key.namespace.counters;
+        let partition = shared.coherence.partition_of(get.key);
+        if !shared.config.enabled || !get.key.namespace.policy.enabled {
+            counters.misses.one();
+            return Ok(shared.miss(partition, Miss::Disabled, Version::ZERO, false));
+        }
+        let answer = match shared.answer_from_memory(&get, partition, begun) {
+            Some(answer) => answer,
+            None => self.answer_from_l2(&get, partition, begun).await?,
+        };
+        shared.count(&get, &answer, begun);
+        Ok(answer)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> TieredConfig {
+        self.0.config
+    }
+
+    /// The coherence protocol.
+    pub fn coherence(&self) -> &Coherence {
+        &self.0.coherence
+    }
+
+    /// Latencies.
+    pub fn latencies(&self) -> &Latencies {
+        &self.0.latencies
+    }
+
+    /// The memory tier.
+    pub fn l1(&self) -> &dyn L1 {
+        &*self.0.l1
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    /// Waits for the fetches and writes under way. No new ones may be begun.
+    pub async fn close(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// Asks the shared tier; when it cannot be asked, says what may be said without it.
+    async fn answer_from_l2(&self, get: &Get<'_>, partition: u16, begun: Moment) -> Result<Answer, CacheError> {
+        let shared = &*self.0;
+        let until = begun.plus(shared.config.read_budget).min(get.deadline);
+        let token = get.token.position(partition);
+        let fetched = match get.consistency {
+            Consistency::Strong => shared.fetch(&get.key.to_key(), until).await,
+            Consistency::Bounded(bound) => {
+                let bound = bound.unwrap_or(shared.coherence.max_staleness());
+                match self.fetch_together(get.key.to_key(), bound, until).await {
+                    // The fetch joined began before the write this caller has seen: ask once more, for this caller alone.
+                    Ok(fetched) if fetched.position < token => shared.fetch(&get.key.to_key(), until).await,
+                    other => other,
+                }
+            }
+        };
+        match fetched {
+            Ok(fetched) if fetched.position < token => {
+                Ok(shared.miss(partition, Miss::TokenNotReached, fetched.position, true))
+            }
+            Ok(fetched) => Ok(shared.from_l2(partition, fetched)),
+            Err(error @ L2Error::Halted(_)) => Err(error.into()),
+            Err(error) if get.consistency == Consistency::Strong => Err(error.into()),
+            Err(_) => Ok(shared.without_l2(get, partition)),
+        }
+    }
+
+    /// Fetches, or waits for the fetch that another Get has begun.
+    async fn fetch_together(&self, key: Key, bound: Duration, until: Moment) -> FetchResult {
+        let shared = &*self.0;
+        if shared.l2.shares_l1() {
+            return shared.fetch(&key, until).await;
+        }
+        let waiting = match shared.coherence.join(&key, bound) {
+            Passage::Join(waiting) => {
+                key.namespace().counters.coalesced.one();
+                waiting
+            }
+            Passage::Begin(Begun { id, note, landing, waiting }) => {
+                let cache = self.clone();
+                self.0.tasks.spawn(async move {
+                    let budget = cache.0.clock.now().plus(cache.0.config.read_budget);
+                    let result = cache.0.fetch_under(&key, note, budget).await;
+                    cache.0.coherence.close(&key, id);
+                    landing.land(result);
+                });
+                waiting
+            }
+        };
+        let patience = until.since(shared.clock.now());
+        timeout(patience, waiting.result()).await.unwrap_or(Err(L2Error::unavailable("no answer within the budget")))
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// The answer that memory may give, if any. On the hot path: no lock that all keys share, no wait.
+    fn answer_from_memory(&self, get: &Get<'_>, partition: u16, now: Moment) -> Option<Answer> {
+        let Consistency::Bounded(bound) = get.consistency else { return None };
+        let welcome = bound.filter(|bound| *bound > self.coherence.max_staleness());
+        match self.look_up(get, partition, now) {
+            Memory::Fresh(held) => Some(self.from_l1(partition, held, None, now)),
+            Memory::Stale(held, stale) if welcome.is_some() => Some(self.from_l1(partition, held, Some(stale), now)),
+            _ => None,
+        }
+    }
+
+    /// The answer when the shared tier could not be asked: a flagged stale hit where the namespace allows it, else a flagged miss.
+    fn without_l2(&self, get: &Get<'_>, partition: u16) -> Answer {
+        let now = self.clock.now();
+        let mut answer = match self.look_up(get, partition, now) {
+            Memory::Fresh(held) => self.from_l1(partition, held, None, now),
+            Memory::Stale(held, stale) => self.from_l1(partition, held, Some(stale), now),
+            Memory::Nothing => self.miss(partition, Miss::Unavailable, Version::ZERO, true),
+        };
+        answer.degraded = true;
+        answer
+    }
+
+    /// What memory holds for this Get that is not older than its token, nor staler than namespace and caller allow.
+    fn look_up(&self, get: &Get<'_>, partition: u16, now: Moment) -> Memory {
+        let Consistency::Bounded(accepted) = get.consistency else { return Memory::Nothing };
+        let bound = accepted.unwrap_or(self.coherence.max_staleness());
+        // Before the lookup: see Coherence::proof.
+        let proof = self.coherence.proof(partition);
+        let Some(held) = self.l1.get(get.key) else { return Memory::Nothing };
+        let token = get.token.position(partition);
+        if held.position < token && self.coherence.position_of(&held, partition) < token {
+            return Memory::Nothing;
+        }
+        let judgement = self.coherence.judge(&held, partition, proof, bound, now);
+        let expired = now >= held.entry.expires_at;
+        let stale = match judgement {
+            Judgement::Dead => return Memory::Nothing,
+            Judgement::Fresh if !expired => return Memory::Fresh(held),
+            Judgement::Fresh => Stale { reason: StaleReason::Expired, staleness: now.since(held.entry.expires_at) },
+            Judgement::Suspect(staleness) if !expired => Stale { reason: StaleReason::Unproven, staleness },
+            Judgement::Suspect(staleness) => {
+                let staleness = staleness.max(now.since(held.entry.expires_at));
+                Stale { reason: StaleReason::Expired, staleness }
+            }
+        };
+        let window = get.key.namespace.policy.stale_window;
+        let window = accepted.map_or(window, |accepted| accepted.min(window));
+        if stale.staleness <= window { Memory::Stale(held, stale) } else { Memory::Nothing }
+    }
+
+    /// Reads the shared tier for one caller.
+    async fn fetch(&self, key: &Key, until: Moment) -> FetchResult {
+        let note = self.coherence.note(key.as_ref());
+        self.fetch_under(key, note, until).await
+    }
+
+    /// Reads the shared tier, and lets the answer enter memory if nothing newer was applied since `note`.
+    async fn fetch_under(&self, key: &Key, note: Note, until: Moment) -> FetchResult {
+        let begun = self.clock.now();
+        let read = self.l2.read(key, until).await?;
+        self.latencies.l2_read.observe(self.clock.now().since(begun));
+        let Some(entry) = read.entry else { return Ok(Fetched { position: read.position, held: None }) };
+        let held = coherence::held(entry, read.position, note, begun, key.namespace());
+        if !self.l2.shares_l1() {
+            self.coherence.admit(key, &held, note);
+        }
+        Ok(Fetched { position: read.position, held: Some(held) })
+    }
+
+    fn from_l1(&self, partition: u16, held: Arc<Held>, stale: Option<Stale>, at: Moment) -> Answer {
+        let position = held.position;
+        Answer { outcome: Outcome::Hit { held, tier: Tier::L1, stale }, partition, position, degraded: false, at }
+    }
+
+    fn from_l2(&self, partition: u16, fetched: Fetched) -> Answer {
+        let at = self.clock.now();
+        let position = fetched.position;
+        let tier = if self.l2.shares_l1() { Tier::L1 } else { Tier::L2 };
+        match fetched.held {
+            Some(held) if at < held.entry.expires_at => {
+                Answer { outcome: Outcome::Hit { held, tier, stale: None }, partition, position, degraded: false, at }
+            }
+            _ => self.miss(partition, Miss::Absent, position, false),
+        }
+    }
+
+    fn miss(&self, partition: u16, why: Miss, position: Version, degraded: bool) -> Answer {
+        Answer { outcome: Outcome::Miss(why), partition, position, degraded, at: self.clock.now() }
+    }
+
+    fn count(&self, get: &Get<'_>, answer: &Answer, begun: Moment) {
+        let counters = &get.key.namespace.counters;
+        let took = self.clock.now().since(begun);
+        if answer.degraded {
+            counters.degraded.one();
+        }
+        match &answer.outcome {
+            Outcome::Miss(_) => {
+                counters.misses.one();
+                self.latencies.get_miss.observe(took);
+            }
+            Outcome::Hit { held, tier, stale } => {
+                match (stale, tier) {
+                    (Some(_), _) => counters.stale_hits.one(),
+                    (None, Tier::L1) => counters.l1_hits.one(),
+                    (None, Tier::L2) => counters.l2_hits.one(),
+                }
+                if held.entry.content == Content::KnownAbsent {
+                    counters.negative_hits.one();
+                }
+                match tier {
+                    Tier::L1 => self.latencies.get_l1.observe(took),
+                    Tier::L2 => self.latencies.get_l2.observe(took),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Set and Invalidate: the shared tier takes them, this replica's memory follows, then they are acknowledged.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::Tiered;
+use crate::cache::clock::Moment;
+use crate::cache::coherence;
+use crate::cache::coherence::token::Token;
+use crate::cache::coherence::version::Version;
+use crate::cache::entry::NewEntry;
+use crate::cache::error::CacheError;
+use crate::cache::key::Key;
+use crate::cache::namespace::Namespace;
+use crate::cache::tier::{Condition, L2Error, Written};
+
+/// A write of one entry.
+#[derive(Clone)]
+pub struct Set {
+    /// The key.
+    pub key: Key,
+    /// What to store.
+    pub entry: NewEntry,
+    /// When to store it.
+    pub condition: Condition,
+    /// When the caller leaves.
+    pub deadline: Moment,
+}
+
+/// The answer to a Set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAnswer {
+    /// What was done.
+    pub outcome: SetOutcome,
+    /// Version of the entry stored, or of the one that made the condition fail.
+    pub version: Option<Version>,
+    /// What the caller has now seen.
+    pub token: Token,
+}
+
+/// What a Set did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum SetOutcome {
+    Stored,
+    AlreadyPresent,
+    NotPresent,
+    VersionMismatch,
+    Disabled,
+}
+
+/// An invalidation.
+#[derive(Clone)]
+pub struct Invalidate {
+    /// The namespace.
+    pub namespace: Arc<Namespace>,
+    /// What to remove.
+    pub selector: Selector,
+    /// When the caller leaves.
+    pub deadline: Moment,
+}
+
+/// What an Invalidate removes.
+#[derive(Clone)]
+pub enum Selector {
+    /// These keys, each named once.
+    Keys(Vec<Key>),
+    /// Everything in the namespace.
+    WholeNamespace,
+}
+
+/// The answer to an Invalidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalidated {
+    /// How many of the keys had an entry; none where it cannot be known.
+    pub removed: Option<u64>,
+    /// What the caller has now seen.
+    pub token: Token,
+}
+
+impl Tiered {
+    /// Writes one entry. A caller who leaves does not end it half way.
+    pub async fn set(&self, set: Set) -> Result<SetAnswer, CacheError> {
+        let namespace = set.key.namespace().clone();
+        let begun = self.0.clock.now();
+        let cache = self.clone();
+        let answer = self.owned(async move { cache.write(set).await }).await;
+        match &answer {
+            Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => namespace.counters.sets_stored.one(),
+            Ok(_) => namespace.counters.sets_condition_failed.one(),
+            Err(_) => namespace.counters.write_errors.one(),
+        }
+        self.0.latencies.set.observe(self.0.clock.now().since(begun));
+        answer
+    }
+
+    /// Removes entries. A caller who leaves does not end it half way.
+    pub async fn invalidate(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
+        let namespace = invalidate.namespace.clone();
+        let begun = self.0.clock.now();
+        let cache = self.clone();
+        let answer = self.owned(async move { cache.remove(invalidate).await }).await;
+        match &answer {
+            Ok(_) => namespace.counters.invalidations.one(),
+            Err(_) => namespace.counters.write_errors.one(),
+        }
+        self.0.latencies.invalidate.observe(self.0.clock.now().since(begun));
+        answer
+    }
+
+    /// Runs `work` in a task of its own, unless it cannot be interrupted anyway.
+    async fn owned<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, CacheError>> + Send + 'static,
+    ) -> Result<T, CacheError> {
+        if self.0.l2.shares_l1() {
+            return work.await;
+        }
+        match self.0.tasks.spawn(work).await {
+            Ok(answer) => answer,
+            Err(panicked) => {
+                tracing::error!(error = %panicked, "a write ended in a panic");
+                Err(CacheError::Internal)
+            }
+        }
+    }
+
+    async fn write(&self, set: Set) -> Result<SetAnswer, CacheError> {
+        let shared = &*self.0;
+        let partition = shared.coherence.partition_of(set.key.as_ref());
+        if !shared.config.enabled || !set.key.namespace().policy.enabled {
+            return Ok(SetAnswer { outcome: SetOutcome::Disabled, version: None, token: Token::default() });
+        }
+        let begun = shared.clock.now();
+        let until = begun.plus(shared.config.write_budget).min(set.deadline);
+        let note = shared.coherence.note(set.key.as_ref());
+        let written = shared.l2.write(&set.key, &set.entry, set.condition, until).await?;
+        shared.latencies.l2_write.observe(shared.clock.now().since(begun));
+        match written {
+            Written::Stored(entry) => {
+                let version = entry.version;
+                if !shared.l2.shares_l1() {
+                    let held = coherence::held(entry, version, note, begun, set.key.namespace());
+                    shared.coherence.wrote(&set.key, version, Some((&held, note)));
+                }
+                let token = Token::at(partition, version);
+                Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
+            }
+            Written::Refused { current, position } => {
+                let outcome = match set.condition {
+                    Condition::Absent => SetOutcome::AlreadyPresent,
+                    Condition::Present => SetOutcome::NotPresent,
+                    Condition::Version(_) | Condition::None => SetOutcome::VersionMismatch,
+                };
+                Ok(SetAnswer { outcome, version: current, token: Token::at(partition, position) })
+            }
+        }
+    }
+
+    async fn remove(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
+        let until = self.0.clock.now().plus(self.0.config.write_budget).min(invalidate.deadline);
+        match invalidate.selector {
+            Selector::Keys(keys) => self.remove_keys(keys, until).await,
+            Selector::WholeNamespace => self.remove_namespace(&invalidate.namespace, until).await,
+        }
+    }
+
+    /// One step per partition, all at once. Those that succeed take effect even when another fails.
+    async fn remove_keys(&self, keys: Vec<Key>, until: Moment) -> Result<Invalidated, CacheError> {
+        let shared = &*self.0;
+        let mut by_partition: BTreeMap<u16, Vec<Key>> = BTreeMap::new();
+        for key in keys {
+            by_partition.entry(shared.coherence.partition_of(key.as_ref())).or_default().push(key);
+        }
+        let steps = by_partition.iter().map(|(partition, keys)| async {
+            let done = shared.l2.remove(*partition, keys, until).await?;
+            if !shared.l2.shares_l1() {
+                keys.iter().for_each(|key| shared.coherence.wrote(key, done.version, None));
+            }
+            Ok((*partition, done))
+        });
+        let mut answer = Invalidated { removed: Some(0), token: Token::default() };
+        for (partition, done) in all(join_all(steps).await)? {
+            answer.removed = answer.removed.map(|removed| removed + done.removed);
+            answer.token.add(partition, done.version);
+        }
+        Ok(answer)
+    }
+
+    async fn remove_namespace(&self, namespace: &Arc<Namespace>, until: Moment) -> Result<Invalidated, CacheError> {
+        let shared = &*self.0;
+        let steps = (0..shared.coherence.partitions()).map(|partition| async move {
+            let version = shared.l2.remove_namespace(partition, namespace, until).await?;
+            shared.coherence.invalidated_namespace(namespace, partition, version);
+            Ok((partition, version))
+        });
+        let mut token = Token::default();
+        for (partition, version) in all(join_all(steps).await)? {
+            token.add(partition, version);
+        }
+        Ok(Invalidated { removed: None, token })
+    }
+}
+
+/// Every result, or the error that leaves the outcome unknown for longest.
+fn all<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, CacheError> {
+    let unknown_for = |error: &L2Error| match error {
+        L2Error::Unavailable { outcome_unknown_for, .. } => *outcome_unknown_for,
+        L2Error::Full | L2Error::Busy { .. } | L2Error::Halted(_) => None,
+    };
+    let (mut done, mut failed) = (Vec::with_capacity(results.len()), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => done.push(value),
+            Err(error) => failed.push(error),
+        }
+    }
+    match failed.into_iter().max_by_key(unknown_for) {
+        None => Ok(done),
+        Some(error) => Err(error.into()),
+    }
+}
