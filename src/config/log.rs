@@ -65,9 +65,10 @@ impl Log {
 
 /// A bare word has to be a level: the filter would take a misspelt level for a target, and log nothing else.
 fn is_filter(text: &str) -> bool {
-    let bare = |directive: &&str| !directive.contains(['=', '[', ']']);
-    let level = |word: &str| !word.trim().is_empty() && word.trim().parse::<LevelFilter>().is_ok();
-    text.split(',').filter(bare).all(level) && EnvFilter::try_new(text).is_ok()
+    let level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let plain = |directive: &str| !directive.contains(' ') && (directive.contains('=') || level(directive));
+    let spans = text.contains('[');
+    (spans || text.split(',').map(str::trim).all(plain)) && EnvFilter::try_new(text).is_ok()
 }
 
 #[cfg(test)]

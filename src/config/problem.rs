@@ -25,7 +25,7 @@ pub struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.rule)?;
+        write!(f, "{}: {}", self.path.escape_debug(), self.rule)?;
         if let Some(value) = &self.value {
             write!(f, "; was {value}")?;
         }

@@ -88,7 +88,7 @@ fn supported(url: RedisUrl) -> Result<RedisUrl, String> {
 fn read_password(reader: &mut Reader) -> Option<SecretString> {
     let password = reader.secret("redis.password", "password; wins over the one in redis.url");
     let file = reader.path("redis.password_file", "file to read the password from, instead of redis.password");
-    let file = file?;
+    let Some(file) = file else { return password };
     if password.is_some() {
         reader.contradict("redis.password_file", "redis.password", "must not be given together with redis.password");
         return password;
