@@ -2,4 +2,5 @@
 
 pub mod backend;
 pub mod cache;
+pub mod config;
 pub mod pb;

@@ -1,0 +1,77 @@
+//! Names of environment variables: of settings, of the variables other tools have made customary, and of Kubernetes.
+
+/// Names the configuration file, below the flag.
+pub const CONFIG: &str = "TWINTIER_CONFIG";
+
+const PREFIX: &str = "TWINTIER_";
+
+/// Customary variables that also set a setting; the service's own name wins, then the first here.
+const CUSTOMARY: [(&str, &str); 4] = [
+    ("redis.url", "REDIS_URL"),
+    ("redis.password", "REDIS_PASSWORD"),
+    ("log.level", "RUST_LOG"),
+    ("log.level", "LOG_LEVEL"),
+];
+
+/// The service's own variable for a setting: `l1.size` is `TWINTIER_L1_SIZE`.
+pub fn variable(path: &str) -> String {
+    let mut name = String::from(PREFIX);
+    name.extend(path.chars().map(|c| if matches!(c, '.' | '-') { '_' } else { c.to_ascii_uppercase() }));
+    name
+}
+
+/// Every variable that sets a setting, the one that wins first.
+pub fn variables(path: &str) -> Vec<String> {
+    let customary = CUSTOMARY.iter().filter(|(setting, _)| *setting == path).map(|(_, name)| (*name).to_owned());
+    std::iter::once(variable(path)).chain(customary).collect()
+}
+
+/// Whether a variable is this service's to know: it has the prefix, and is no link that Kubernetes sets for a Service whose name begins
+/// with `twintier`.
+pub fn is_own(name: &str, value: &str) -> bool {
+    name.starts_with(PREFIX) && name != CONFIG && !is_service_link(name, value)
+}
+
+/// `TWINTIER(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)`. A link that ends in `_PORT` holds a URL: a bare number there is a
+/// guess at a setting, and not a link.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let Some(rest) = name.strip_prefix("TWINTIER") else { return false };
+    if rest.ends_with("_PORT") && !rest.ends_with("_SERVICE_PORT") && !rest.contains("_PORT_") {
+        return value.contains("://");
+    }
+    let port = |(at, word): (usize, &str)| matches!(rest.as_bytes().get(at + word.len()), None | Some(b'_'));
+    rest.ends_with("_SERVICE_HOST") || rest.match_indices("_PORT").any(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_a_variable() {
+        assert_eq!(variable("coherence.max_staleness"), "TWINTIER_COHERENCE_MAX_STALENESS");
+        assert_eq!(variables("log.level"), ["TWINTIER_LOG_LEVEL", "RUST_LOG", "LOG_LEVEL"]);
+    }
+
+    #[test]
+    fn links_of_kubernetes_services_are_not_ours() {
+        for (name, value) in [
+            ("TWINTIER_SERVICE_HOST", "10.0.0.1"),
+            ("TWINTIER_SERVICE_PORT", "50051"),
+            ("TWINTIER_SERVICE_PORT_GRPC", "50051"),
+            ("TWINTIER_PORT", "tcp://10.0.0.1:50051"),
+            ("TWINTIER_PORT_50051_TCP", "tcp://10.0.0.1:50051"),
+            ("TWINTIER_PORT_50051_TCP_PORT", "50051"),
+            ("TWINTIER_REDIS_SERVICE_HOST", "10.0.0.1"),
+            ("TWINTIER_REDIS_HEADLESS_PORT_6379_TCP_ADDR", "10.0.0.1"),
+            ("PATH", "/bin"),
+            ("TWINTIER_CONFIG", "/etc/twintier.toml"),
+        ] {
+            assert!(!is_own(name, value), "{name}");
+        }
+        for (name, value) in [("TWINTIER_SERVER_PORT", "50051"), ("TWINTIER_PORTS", "1"), ("TWINTIER_L1_SIZE", "1MiB")]
+        {
+            assert!(is_own(name, value), "{name}");
+        }
+    }
+}

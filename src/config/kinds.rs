@@ -1,0 +1,149 @@
+//! One method per kind of setting. A call is the declaration: path, default, limits and meaning.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::reader::{Declaration, Fallback, Reader};
+use super::setting::{Kind, REDACTED};
+use super::units::{format_duration, format_size, parse_duration, parse_size};
+
+impl Reader {
+    /// A duration within limits.
+    pub fn duration(
+        &mut self,
+        path: &str,
+        default: impl Into<Fallback<Duration>>,
+        limits: RangeInclusive<Duration>,
+        doc: &'static str,
+    ) -> Duration {
+        let expects = range(&limits, |limit| format_duration(*limit));
+        let parse = |text: &str| within(parse_duration(text).map_err(rule)?, &limits, &expects);
+        self.read(declare(path, Kind::Duration, &expects, doc), default.into(), parse, |value| {
+            Some(format_duration(*value))
+        })
+    }
+
+    /// A size in bytes within limits.
+    pub fn size(&mut self, path: &str, default: u64, limits: RangeInclusive<u64>, doc: &'static str) -> u64 {
+        let expects = range(&limits, |limit| format_size(*limit));
+        let parse = |text: &str| within(parse_size(text).map_err(rule)?, &limits, &expects);
+        self.read(declare(path, Kind::Size, &expects, doc), default.into(), parse, |value| Some(format_size(*value)))
+    }
+
+    /// A whole number within limits.
+    pub fn count<T>(&mut self, path: &str, default: T, limits: RangeInclusive<T>, doc: &'static str) -> T
+    where
+        T: FromStr + PartialOrd + Display,
+    {
+        let expects = format!("a whole number {}", range(&limits, T::to_string));
+        let parse = |text: &str| within(text.parse().map_err(|_| format!("must be {expects}"))?, &limits, &expects);
+        self.read(declare(path, Kind::Count, &expects, doc), default.into(), parse, |value| Some(value.to_string()))
+    }
+
+    /// True or false.
+    pub fn boolean(&mut self, path: &str, default: impl Into<Fallback<bool>>, doc: &'static str) -> bool {
+        let parse = |text: &str| text.parse().map_err(|_| "must be true or false".to_owned());
+        self.read(declare(path, Kind::Boolean, "true or false", doc), default.into(), parse, |value| {
+            Some(value.to_string())
+        })
+    }
+
+    /// One of several words.
+    pub fn choice<T>(&mut self, path: &str, default: T, words: &[(&str, T)], doc: &'static str) -> T
+    where
+        T: Copy + PartialEq,
+    {
+        let expects = format!("one of {}", words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", "));
+        let find = |text: &str| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        let parse = |text: &str| find(text).ok_or_else(|| format!("must be {expects}"));
+        let show = |value: &T| words.iter().find(|(_, known)| known == value).map(|(word, _)| (*word).to_owned());
+        self.read(declare(path, Kind::Choice, &expects, doc), default.into(), parse, show)
+    }
+
+    /// Text that has a form.
+    pub fn text(
+        &mut self,
+        path: &str,
+        default: &str,
+        expects: &str,
+        valid: fn(&str) -> bool,
+        doc: &'static str,
+    ) -> String {
+        let parse = |text: &str| valid(text).then(|| text.to_owned()).ok_or_else(|| format!("must be {expects}"));
+        self.read(declare(path, Kind::Text, expects, doc), default.to_owned().into(), parse, |value| {
+            Some(value.clone())
+        })
+    }
+
+    /// Text that may be absent.
+    pub fn optional_text(&mut self, path: &str, doc: &'static str) -> Option<String> {
+        let parse = |text: &str| filled(text).map(|text| Some(text.to_owned()));
+        self.read(declare(path, Kind::Text, "text", doc), None.into(), parse, Clone::clone)
+    }
+
+    /// A secret, which may be absent.
+    pub fn secret(&mut self, path: &str, doc: &'static str) -> Option<SecretString> {
+        let parse = |text: &str| filled(text).map(|text| Some(text.into()));
+        self.read(declare(path, Kind::Secret, "text", doc), None.into(), parse, |value| {
+            value.as_ref().map(|_| REDACTED.into())
+        })
+    }
+
+    /// A URL, which may be absent. `Display` of the type must show no secret.
+    pub fn url<T: Display>(
+        &mut self,
+        path: &str,
+        expects: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+        doc: &'static str,
+    ) -> Option<T> {
+        let show = |value: &Option<T>| value.as_ref().map(T::to_string);
+        self.read(declare(path, Kind::Url, expects, doc), None.into(), |text| parse(text).map(Some), show)
+    }
+
+    /// An address and port to listen on.
+    pub fn address(&mut self, path: &str, default: SocketAddr, doc: &'static str) -> SocketAddr {
+        let expects = "an IP address and port, such as 127.0.0.1:50051 or [::]:50051";
+        let parse = |text: &str| text.parse().map_err(|_| format!("must be {expects}"));
+        self.read(declare(path, Kind::Address, expects, doc), default.into(), parse, |value| Some(value.to_string()))
+    }
+
+    /// Path of a file, which may be absent.
+    pub fn path(&mut self, path: &str, doc: &'static str) -> Option<PathBuf> {
+        let parse = |text: &str| filled(text).map(|text| Some(PathBuf::from(text)));
+        let show = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
+        self.read(declare(path, Kind::Path, "path of a file", doc), None.into(), parse, show)
+    }
+}
+
+fn declare<'a>(path: &'a str, kind: Kind, expects: &str, doc: &'static str) -> Declaration<'a> {
+    Declaration { path, kind, expects: expects.to_owned(), doc }
+}
+
+fn rule(error: impl Display) -> String {
+    error.to_string()
+}
+
+fn range<T>(limits: &RangeInclusive<T>, show: impl Fn(&T) -> String) -> String {
+    format!("from {} to {}", show(limits.start()), show(limits.end()))
+}
+
+fn within<T: PartialOrd>(value: T, limits: &RangeInclusive<T>, expects: &str) -> Result<T, String> {
+    match limits.contains(&value) {
+        true => Ok(value),
+        false => Err(format!("must be {expects}")),
+    }
+}
+
+fn filled(text: &str) -> Result<&str, String> {
+    match text.is_empty() {
+        true => Err("must not be empty".into()),
+        false => Ok(text),
+    }
+}

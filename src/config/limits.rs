@@ -1,0 +1,25 @@
+//! Limits of a request.
+
+use super::reader::Reader;
+use crate::cache::policy::Limits;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+pub(super) fn read(reader: &mut Reader) -> Limits {
+    let default = Limits::default();
+    // The limits are far below what a usize holds.
+    Limits {
+        key_size: reader.size("limits.key_size", default.key_size as u64, 1..=8 * KIB, "longest key") as usize,
+        value_size: reader.size("limits.value_size", default.value_size as u64, KIB..=64 * MIB, "largest value")
+            as usize,
+        keys: reader.count("limits.keys", default.keys, 1..=10_000, "most keys in one Invalidate"),
+        tokens: reader.count("limits.tokens", default.tokens, 1..=128, "most tokens in one request"),
+        namespaces: reader.count(
+            "limits.namespaces",
+            default.namespaces,
+            1..=65_536,
+            "most namespaces a replica keeps account of",
+        ),
+    }
+}

@@ -1,0 +1,47 @@
+//! What is wrong with a configuration, one line per problem.
+
+use std::fmt;
+
+use super::setting::Origin;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the setting; for an unknown environment variable its name.
+    pub path: String,
+    /// The rule that is broken: `must be from 1MiB to 1TiB`.
+    pub rule: String,
+    /// The value given, where showing it is safe and helps.
+    pub value: Option<String>,
+    /// Where the value came from.
+    pub origin: Origin,
+}
+
+/// Everything that is wrong, by path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+// === impl Problem ===
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.escape_debug(), self.rule)?;
+        if let Some(value) = &self.value {
+            write!(f, "; was {value}")?;
+        }
+        write!(f, " ({})", self.origin)
+    }
+}
+
+// === impl Problems ===
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if index == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

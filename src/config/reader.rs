@@ -1,0 +1,201 @@
+//! Reads settings one declaration at a time. What is wrong is collected, and the default stands in for it, so that one pass finds every
+//! problem and describes every setting. The methods that declare are in `kinds`.
+
+use super::environment;
+use super::given::{Given, Shape};
+use super::problem::{Problem, Problems};
+use super::setting::{Kind, Origin, Setting};
+use super::sources::{Layers, Sources};
+use super::suggest;
+
+/// The settings read so far, and what is wrong with them.
+pub struct Reader {
+    layers: Layers,
+    settings: Vec<Setting>,
+    problems: Vec<Problem>,
+}
+
+/// What a setting is when nothing sets it.
+pub enum Fallback<T> {
+    /// This value.
+    Value(T),
+    /// The value of another setting, by its path.
+    Inherited(T, &'static str),
+}
+
+/// What a setting is, apart from its type.
+pub struct Declaration<'a> {
+    /// Path.
+    pub path: &'a str,
+    /// Kind of value.
+    pub kind: Kind,
+    /// What a value has to be, in words.
+    pub expects: String,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+impl<T> From<T> for Fallback<T> {
+    fn from(value: T) -> Self {
+        Fallback::Value(value)
+    }
+}
+
+// === impl Reader: declarations ===
+
+impl Reader {
+    /// Begins to read what `sources` give.
+    pub fn new(sources: &Sources) -> Self {
+        let mut layers = Layers::new(sources);
+        let problems = std::mem::take(&mut layers.problems);
+        Reader { layers, settings: Vec::new(), problems }
+    }
+
+    /// Reads what is declared: the value given, or the fallback if there is none or it is wrong.
+    pub(super) fn read<T>(
+        &mut self,
+        declared: Declaration<'_>,
+        fallback: Fallback<T>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+        show: impl Fn(&T) -> Option<String>,
+    ) -> T {
+        let (default, (fallback, mut origin)) = (fallback.describe(&show), fallback.into_parts());
+        let mut value = fallback;
+        if let Some(given) = self.layers.take(declared.path) {
+            match given.parse(declared.kind, parse) {
+                Ok(parsed) => value = parsed,
+                Err(rule) => self.problems.push(Problem {
+                    path: declared.path.to_owned(),
+                    rule,
+                    value: given.shown(declared.kind),
+                    origin: given.origin.clone(),
+                }),
+            }
+            origin = given.origin;
+        }
+        self.settings.push(Setting {
+            path: declared.path.to_owned(),
+            kind: declared.kind,
+            expects: declared.expects,
+            value: show(&value),
+            default,
+            origin,
+            variables: environment::variables(declared.path),
+            doc: declared.doc,
+        });
+        value
+    }
+}
+
+// === impl Reader: rules between settings ===
+
+impl Reader {
+    /// Whether a setting was given, rightly or wrongly.
+    pub fn is_given(&self, path: &str) -> bool {
+        self.setting(path).is_some_and(|setting| !matches!(setting.origin, Origin::Default | Origin::Inherited(_)))
+    }
+
+    /// Paths read so far that are given and lie in `section`.
+    pub fn given_in(&self, section: &str) -> Vec<String> {
+        let inside = |path: &&str| path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'));
+        let paths = self.settings.iter().map(|setting| setting.path.as_str());
+        paths.filter(inside).filter(|path| self.is_given(path)).map(str::to_owned).collect()
+    }
+
+    /// Records that a setting breaks a rule of its own.
+    pub fn refuse(&mut self, path: &str, rule: impl Into<String>) {
+        let setting = self.setting(path);
+        let value = setting.and_then(|setting| setting.value.clone());
+        let origin = setting.map_or(Origin::Default, |setting| setting.origin.clone());
+        self.problems.push(Problem { path: path.to_owned(), rule: rule.into(), value, origin });
+    }
+
+    /// Records that a setting contradicts another, unless one of them, or the file, could not be read: what it would have said is unknown.
+    pub fn contradict(&mut self, path: &str, other: &str, rule: &str) {
+        if !self.layers.complete || self.problems.iter().any(|problem| problem.path == path || problem.path == other) {
+            return;
+        }
+        let other = match self.setting(other) {
+            Some(Setting { value: Some(value), origin, .. }) => format!("{other} is {value} ({origin})"),
+            _ => format!("{other} is not set"),
+        };
+        self.refuse(path, format!("{rule}, and {other}"));
+    }
+
+    /// Accepts a section that holds no settings, and what it holds otherwise: for each the rest of its path, whether it is empty, and its
+    /// origin.
+    pub fn section(&mut self, path: &str) -> Vec<(String, bool, Origin)> {
+        self.layers.take_section(path);
+        let empty = |given: &Given| matches!(given.shape, Shape::Section | Shape::Nothing);
+        self.layers.below(path).map(|(rest, given)| (rest.to_owned(), empty(given), given.origin.clone())).collect()
+    }
+
+    /// Records a problem that no setting read so far has.
+    pub fn problem(&mut self, path: String, rule: String, origin: Origin) {
+        self.problems.push(Problem { path, rule, value: None, origin });
+    }
+
+    /// The settings by path, or everything that is wrong.
+    pub fn finish(mut self) -> Result<Vec<Setting>, Problems> {
+        self.problems.append(&mut self.layers.problems);
+        let paths = self.layers.unknown_paths().filter_map(|(path, given)| self.unknown_path(path, given));
+        let variables = self.layers.unknown_variables().map(|name| self.unknown_variable(name));
+        let unknown: Vec<Problem> = paths.chain(variables).collect();
+        self.problems.extend(unknown);
+        self.problems.sort_by(|a, b| a.path.cmp(&b.path));
+        self.settings.sort_by(|a, b| a.path.cmp(&b.path));
+        match self.problems.is_empty() {
+            true => Ok(self.settings),
+            false => Err(Problems(self.problems)),
+        }
+    }
+
+    fn setting(&self, path: &str) -> Option<&Setting> {
+        self.settings.iter().find(|setting| setting.path == path)
+    }
+
+    /// The value is not shown: it may be a secret under a wrong name.
+    fn unknown_path(&self, path: &str, given: &Given) -> Option<Problem> {
+        let known = || self.settings.iter().map(|setting| setting.path.as_str());
+        let inside = known().find(|known| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')));
+        let rule = match (inside, given.shape) {
+            (Some(_), Shape::Section | Shape::Nothing) => return None,
+            (Some(inside), _) => format!("must be a section, with settings such as {inside}"),
+            (None, _) => format!("unknown key{}", did_you_mean(path, known())),
+        };
+        Some(Problem { path: path.to_owned(), rule, value: None, origin: given.origin.clone() })
+    }
+
+    fn unknown_variable(&self, name: &str) -> Problem {
+        let known: Vec<String> = self.settings.iter().map(|setting| environment::variable(&setting.path)).collect();
+        let rule = match name.starts_with(&environment::variable("namespaces.")) {
+            true => {
+                "unknown variable: it can change a namespace only if the file or a flag names that namespace".into()
+            }
+            false => format!("unknown variable{}", did_you_mean(name, known.iter().map(String::as_str))),
+        };
+        Problem { path: name.to_owned(), rule, value: None, origin: Origin::Environment(name.to_owned()) }
+    }
+}
+
+// === impl Fallback ===
+
+impl<T> Fallback<T> {
+    fn describe(&self, show: impl Fn(&T) -> Option<String>) -> Option<String> {
+        match self {
+            Fallback::Value(value) => show(value),
+            Fallback::Inherited(_, path) => Some(format!("as {path}")),
+        }
+    }
+
+    fn into_parts(self) -> (T, Origin) {
+        match self {
+            Fallback::Value(value) => (value, Origin::Default),
+            Fallback::Inherited(value, path) => (value, Origin::Inherited(path)),
+        }
+    }
+}
+
+fn did_you_mean<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
+    suggest::nearest(unknown, known).map_or(String::new(), |known| format!("; did you mean {known}?"))
+}

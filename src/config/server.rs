@@ -1,0 +1,129 @@
+//! The gRPC server: where it listens, how much it takes on at once, and how it stops.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::reader::Reader;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// How the server listens and what it bears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Address and port of the gRPC service.
+    pub listen: SocketAddr,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// Most requests in work at once, over all connections.
+    pub max_in_flight: usize,
+    /// Most requests in work at once on one connection.
+    pub max_streams_per_connection: u32,
+    /// How long a new connection may take to send its first byte.
+    pub first_byte_timeout: Duration,
+    /// Silence on a connection after which it is pinged.
+    pub keepalive_interval: Duration,
+    /// How long the answer to such a ping may take.
+    pub keepalive_timeout: Duration,
+    /// Age at which a connection is asked to go, so that clients spread over new replicas.
+    pub max_connection_age: Duration,
+    /// How long its requests then have to finish.
+    pub max_connection_age_grace: Duration,
+    /// Longest deadline a request is given, also when its caller names none.
+    pub max_deadline: Duration,
+    /// Whether the server describes its services to tools such as grpcurl.
+    pub reflection: bool,
+}
+
+/// How the server stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// How long it goes on serving after it has said that it is not ready, for balancers to notice.
+    pub delay: Duration,
+    /// How long requests then have to finish.
+    pub timeout: Duration,
+}
+
+// === impl Server ===
+
+impl Server {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 50051));
+        let millis = Duration::from_millis;
+        Server {
+            listen: reader.address("server.listen", listen, "address and port of the gRPC service"),
+            max_connections: reader.count("server.max_connections", 4096, 1..=1_000_000, "most connections at once"),
+            max_in_flight: reader.count(
+                "server.max_in_flight",
+                4096,
+                1..=1_000_000,
+                "most requests in work at once, over all connections",
+            ),
+            max_streams_per_connection: reader.count(
+                "server.max_streams_per_connection",
+                256,
+                1..=65_536,
+                "most requests in work at once on one connection",
+            ),
+            first_byte_timeout: reader.duration(
+                "server.first_byte_timeout",
+                10 * SECOND,
+                millis(100)..=5 * MINUTE,
+                "how long a new connection may take to send its first byte",
+            ),
+            keepalive_interval: reader.duration(
+                "server.keepalive_interval",
+                30 * SECOND,
+                SECOND..=HOUR,
+                "silence on a connection after which it is pinged",
+            ),
+            keepalive_timeout: reader.duration(
+                "server.keepalive_timeout",
+                20 * SECOND,
+                SECOND..=5 * MINUTE,
+                "how long the answer to such a ping may take",
+            ),
+            max_connection_age: reader.duration(
+                "server.max_connection_age",
+                5 * MINUTE,
+                SECOND..=24 * HOUR,
+                "age at which a connection is asked to go, so that clients spread over new replicas",
+            ),
+            max_connection_age_grace: reader.duration(
+                "server.max_connection_age_grace",
+                30 * SECOND,
+                Duration::ZERO..=HOUR,
+                "how long the requests of such a connection then have to finish",
+            ),
+            max_deadline: reader.duration(
+                "server.max_deadline",
+                30 * SECOND,
+                millis(10)..=10 * MINUTE,
+                "longest deadline a request is given, also when its caller names none",
+            ),
+            reflection: reader.boolean("server.reflection", true, "describe the services to tools such as grpcurl"),
+        }
+    }
+}
+
+// === impl Drain ===
+
+impl Drain {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        Drain {
+            delay: reader.duration(
+                "drain.delay",
+                5 * SECOND,
+                Duration::ZERO..=5 * MINUTE,
+                "how long to go on serving after saying not ready, for balancers to notice",
+            ),
+            timeout: reader.duration(
+                "drain.timeout",
+                20 * SECOND,
+                Duration::ZERO..=HOUR,
+                "how long requests then have to finish",
+            ),
+        }
+    }
+}

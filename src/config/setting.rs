@@ -1,0 +1,113 @@
+//! What is known of one setting: for `config show` and for the reference.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One setting, with the value in force and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Path, such as `l1.size`.
+    pub path: String,
+    /// What kind of value it takes.
+    pub kind: Kind,
+    /// What a value has to be, in words: `from 1MiB to 1TiB`.
+    pub expects: String,
+    /// The value in force; none when there is none. Secrets read `<redacted>`.
+    pub value: Option<String>,
+    /// The value when nothing sets it; none when it is then absent.
+    pub default: Option<String>,
+    /// Where the value came from.
+    pub origin: Origin,
+    /// Environment variables that set it, the one that wins first.
+    pub variables: Vec<String>,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+/// What kind of value a setting takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A time with its unit: `250ms`.
+    Duration,
+    /// Bytes: `64MiB`.
+    Size,
+    /// A whole number.
+    Count,
+    /// `true` or `false`.
+    Boolean,
+    /// One of several words.
+    Choice,
+    /// Text.
+    Text,
+    /// Text that is never shown.
+    Secret,
+    /// A URL, whose user and password are never shown.
+    Url,
+    /// An address and port to listen on.
+    Address,
+    /// Path of a file.
+    Path,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing sets it.
+    Default,
+    /// Nothing sets it, and another setting stands in for it.
+    Inherited(&'static str),
+    /// A configuration file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+/// Stands wherever a secret would.
+pub const REDACTED: &str = "<redacted>";
+
+// === impl Kind ===
+
+impl Kind {
+    /// Whether a value as given may hold a secret.
+    pub fn is_secret(self) -> bool {
+        matches!(self, Kind::Secret | Kind::Url)
+    }
+
+    /// Whether a file has to give the value as text, because a number or boolean would lose characters (`007`).
+    pub fn is_text(self) -> bool {
+        matches!(self, Kind::Choice | Kind::Text | Kind::Secret | Kind::Url | Kind::Address | Kind::Path)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Duration => "duration",
+            Kind::Size => "size",
+            Kind::Count => "count",
+            Kind::Boolean => "boolean",
+            Kind::Choice => "choice",
+            Kind::Text => "text",
+            Kind::Secret => "secret",
+            Kind::Url => "url",
+            Kind::Address => "address",
+            Kind::Path => "path",
+        })
+    }
+}
+
+// === impl Origin ===
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::Inherited(path) => write!(f, "as {path}"),
+            Origin::File(path) => write!(f, "file {}", path.display()),
+            Origin::Environment(name) => write!(f, "environment {name}"),
+            Origin::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! What a deployer sees of the configuration: which value wins, and what is said of a wrong one.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tempfile::NamedTempFile;
+
+use super::*;
+
+fn sources(environment: &[(&str, &str)]) -> Sources {
+    let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    Sources { environment, ..Sources::default() }
+}
+
+fn flags(overrides: &[(&str, &str)]) -> Sources {
+    let overrides = overrides.iter().map(|(path, value)| ((*path).into(), (*value).into())).collect();
+    Sources { overrides, ..Sources::default() }
+}
+
+fn file(extension: &str, text: &str) -> NamedTempFile {
+    let mut file = tempfile::Builder::new().suffix(extension).tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn load_file(extension: &str, text: &str) -> Result<Loaded, Problems> {
+    let file = file(extension, text);
+    Config::load(&Sources { file: Some(file.path().into()), ..Sources::default() })
+}
+
+fn config(sources: &Sources) -> Config {
+    Config::load(sources).unwrap_or_else(|problems| panic!("{problems}")).config
+}
+
+/// What is wrong, one line each.
+fn problems(sources: &Sources) -> Vec<String> {
+    Config::load(sources).map(|_| ()).unwrap_err().0.iter().map(Problem::to_string).collect()
+}
+
+fn setting(loaded: &Loaded, path: &str) -> Setting {
+    loaded.settings.iter().find(|setting| setting.path == path).unwrap().clone()
+}
+
+#[test]
+fn nothing_given_is_the_default_configuration() {
+    let loaded = Config::load(&Sources::default()).unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:50051");
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.cache.default_policy, NamespacePolicy::default());
+    assert_eq!(config.l1.size, 256 << 20);
+    assert_eq!(config.coherence.max_staleness, Duration::from_secs(2));
+    assert!(config.redis.is_none() && config.cache.enabled && !config.cache.strict);
+    for setting in loaded.settings {
+        assert_eq!((&setting.value, &setting.origin), (&setting.default, &Origin::Default), "{}", setting.path);
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let file = file(".toml", "[l1]\nsize = '1MiB'\n[limits]\nvalue_size = 1024\nkeys = 1\ntokens = 1\n");
+    let mut sources = sources(&[("TWINTIER_LIMITS_KEYS", "2"), ("TWINTIER_LIMITS_TOKENS", "2")]);
+    sources.file = Some(file.path().into());
+    sources.overrides = vec![("limits.tokens".into(), "3".into()), ("limits.tokens".into(), "4".into())];
+    let loaded = Config::load(&sources).unwrap();
+    let Limits { value_size, keys, tokens, .. } = loaded.config.limits;
+    assert_eq!((value_size, keys, tokens), (1024, 2, 4));
+    let origin = |path| setting(&loaded, path).origin.to_string();
+    assert_eq!(origin("limits.value_size"), format!("file {}", file.path().display()));
+    assert_eq!(origin("limits.keys"), "environment TWINTIER_LIMITS_KEYS");
+    assert_eq!(origin("limits.tokens"), "flag --set limits.tokens");
+    assert_eq!(origin("limits.namespaces"), "default");
+}
+
+#[test]
+fn the_environment_names_the_file_unless_a_flag_does() {
+    let (one, two) = (file(".toml", "limits.keys = 1"), file(".yaml", "limits: {keys: 2}"));
+    let mut sources = sources(&[("TWINTIER_CONFIG", one.path().to_str().unwrap())]);
+    assert_eq!(config(&sources).limits.keys, 1);
+    sources.file = Some(two.path().into());
+    assert_eq!(config(&sources).limits.keys, 2);
+}
+
+#[test]
+fn customary_variables_count_below_our_own() {
+    let mut sources =
+        sources(&[("REDIS_URL", "redis://a"), ("REDIS_PASSWORD", "a"), ("RUST_LOG", "warn"), ("LOG_LEVEL", "error")]);
+    let read = config(&sources);
+    let redis = read.redis.unwrap();
+    assert_eq!(redis.url.servers()[0].to_string(), "a:6379");
+    assert_eq!(redis.url.password.unwrap().expose_secret(), "a");
+    assert_eq!(read.log.level, "warn");
+    for (name, value) in
+        [("TWINTIER_REDIS_URL", "redis://b"), ("TWINTIER_REDIS_PASSWORD", "b"), ("TWINTIER_LOG_LEVEL", "debug")]
+    {
+        sources.environment.insert(name.into(), value.into());
+    }
+    let read = config(&sources);
+    let redis = read.redis.unwrap();
+    assert_eq!(redis.url.servers()[0].to_string(), "b:6379");
+    assert_eq!(redis.url.password.unwrap().expose_secret(), "b");
+    assert_eq!(read.log.level, "debug");
+}
+
+#[test]
+fn an_empty_variable_is_not_set() {
+    let sources = sources(&[
+        ("TWINTIER_REDIS_URL", ""),
+        ("REDIS_URL", "redis://a"),
+        ("TWINTIER_LIMITS_KEYS", ""),
+        ("TWINTIER_CONFIG", ""),
+    ]);
+    let config = config(&sources);
+    assert_eq!(config.limits.keys, 1000);
+    assert!(config.redis.is_some());
+}
+
+#[test]
+fn every_problem_is_reported_with_path_value_limit_and_origin() {
+    let mut sources = sources(&[
+        ("TWINTIER_L1_SIZE", "5"),
+        ("TWINTIER_COHERENCE_MAX_STALENESS", "2"),
+        ("TWINTIER_L1_EVICTION", "fifo"),
+    ]);
+    sources.overrides = vec![("server.listen".into(), "localhost".into()), ("cache.enabled".into(), "yes".into())];
+    assert_eq!(
+        problems(&sources),
+        [
+            "cache.enabled: must be true or false; was \"yes\" (flag --set cache.enabled)",
+            "coherence.max_staleness: must have a unit, such as 250ms, 2s or 5m; was \"2\" (environment TWINTIER_COHERENCE_MAX_STALENESS)",
+            "l1.eviction: must be one of auto, lru, tiny_lfu; was \"fifo\" (environment TWINTIER_L1_EVICTION)",
+            "l1.size: must be from 1MiB to 1TiB; was \"5\" (environment TWINTIER_L1_SIZE)",
+            "server.listen: must be an IP address and port, such as 127.0.0.1:50051 or [::]:50051; was \"localhost\" (flag --set server.listen)",
+        ]
+    );
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    let problems = load_file(".yaml", "l1: {sizes: 1}\nredis: redis://a\nother: {}\nlimits: null\n").unwrap_err();
+    let rules: Vec<_> = problems.0.iter().map(|problem| (problem.path.as_str(), problem.rule.as_str())).collect();
+    assert_eq!(
+        rules,
+        [
+            ("l1.sizes", "unknown key; did you mean l1.size?"),
+            ("other", "unknown key"),
+            ("redis", "must be a section, with settings such as redis.url"),
+        ]
+    );
+}
+
+#[test]
+fn an_unknown_variable_is_refused_and_service_links_are_not() {
+    let sources = sources(&[
+        ("TWINTIER_L1_SISE", "1MiB"),
+        ("TWINTIER_SERVICE_HOST", "10.0.0.1"),
+        ("TWINTIER_PORT", "tcp://10.0.0.1:50051"),
+        ("TWINTIER_REDIS_SERVICE_PORT_REDIS", "6379"),
+        ("HOME", "/root"),
+    ]);
+    assert_eq!(
+        problems(&sources),
+        ["TWINTIER_L1_SISE: unknown variable; did you mean TWINTIER_L1_SIZE? (environment TWINTIER_L1_SISE)"]
+    );
+}
+
+#[test]
+fn contradictions_name_both_settings() {
+    let sources =
+        flags(&[("l1.size", "4MiB"), ("cache.default_ttl", "1h"), ("cache.max_ttl", "30m"), ("redis.prefix", "app")]);
+    assert_eq!(
+        problems(&sources),
+        [
+            "cache.default_ttl: must be at most cache.max_ttl, and cache.max_ttl is 30m (flag --set cache.max_ttl); \
+             was 1h (flag --set cache.default_ttl)",
+            "limits.value_size: must be at most an eighth of l1.size, and l1.size is 4MiB (flag --set l1.size); was 1MiB (default)",
+            "redis.prefix: has no effect without redis.url, and redis.url is not set; was app (flag --set redis.prefix)",
+        ]
+    );
+    let sources = flags(&[("redis.url", "redis://a"), ("redis.tls_ca_file", "/ca.pem")]);
+    assert!(problems(&sources)[0].starts_with("redis.tls_ca_file: has no effect without rediss://"));
+}
+
+#[test]
+fn what_cannot_be_read_contradicts_nothing() {
+    assert_eq!(problems(&flags(&[("redis.url", "nonsense"), ("redis.prefix", "app")])).len(), 1);
+    assert_eq!(problems(&flags(&[("l1.size", "1MiB"), ("limits.value_size", "much")])).len(), 1);
+    let mut sources = sources(&[("REDIS_PASSWORD", "hunter2")]);
+    sources.file = Some("/does/not/exist.toml".into());
+    let problems = problems(&sources);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with("config: must be a readable file"), "{problems:?}");
+}
+
+#[test]
+fn a_namespace_inherits_what_it_leaves_open() {
+    let loaded = load_file(
+        ".toml",
+        "cache.default_ttl = '1m'\ncache.stale_window = '2m'\n[namespaces.'user.profiles']\nmax_ttl = '10m'\n[namespaces.bare]\n",
+    )
+    .unwrap();
+    let cache = &loaded.config.cache;
+    let expected = NamespacePolicy { max_ttl: Duration::from_secs(600), ..cache.default_policy.clone() };
+    assert_eq!(cache.namespaces["user.profiles"], expected);
+    assert_eq!(cache.namespaces["bare"], cache.default_policy);
+    assert_eq!(setting(&loaded, "namespaces.bare.default_ttl").origin.to_string(), "as cache.default_ttl");
+}
+
+#[test]
+fn a_namespace_is_checked_like_the_rest() {
+    let text = "namespaces: {a: {max_ttl: 1m, ttl: 1s}, B: {}, c: 5}";
+    let problems = load_file(".yaml", text).unwrap_err();
+    let rules: Vec<_> = problems.0.iter().map(|problem| format!("{}: {}", problem.path, problem.rule)).collect();
+    assert_eq!(
+        rules,
+        [
+            "namespaces.B: a namespace must be of [a-z0-9._-], beginning and ending with a letter or digit; was \"B\"",
+            &rules[1],
+            "namespaces.a.ttl: unknown key; did you mean namespaces.a.max_ttl?",
+            "namespaces.c: unknown key",
+        ]
+    );
+    assert!(rules[1].starts_with("namespaces.a.default_ttl: must be at most namespaces.a.max_ttl"), "{}", rules[1]);
+}
+
+#[test]
+fn a_variable_changes_one_namespace_that_is_named_elsewhere() {
+    let file = file(".yaml", "namespaces: {a-b: {}, c.d: , c_d: {}}");
+    let mut sources = sources(&[("TWINTIER_NAMESPACES_A_B_MAX_TTL", "1h")]);
+    sources.file = Some(file.path().into());
+    assert_eq!(config(&sources).cache.namespaces["a-b"].max_ttl, Duration::from_secs(3600));
+
+    sources.environment.insert("TWINTIER_NAMESPACES_C_D_ENABLED".into(), "false".into());
+    sources.environment.insert("TWINTIER_NAMESPACES_E_ENABLED".into(), "false".into());
+    let problems = problems(&sources);
+    assert!(problems[0].contains("names both namespaces.c.d.enabled and namespaces.c_d.enabled"), "{problems:?}");
+    assert!(problems[1].contains("only if the file or a flag names that namespace"), "{problems:?}");
+    assert_eq!(problems.len(), 2);
+}
+
+#[test]
+fn toml_and_yaml_say_the_same() {
+    let toml = "[server]\nlisten = '[::1]:1'\nreflection = false\n[l1]\nsize = 134217728\n[namespaces.a]\nmax_ttl = '1h'\n[redis]\nurl = 'unix:///a?db=1'";
+    let yaml = "server: {listen: '[::1]:1', reflection: false}\nl1:\n  size: 134217728\nnamespaces:\n  a:\n    max_ttl: 1h\nredis:\n  url: unix:///a?db=1";
+    let values = |loaded: Loaded| -> Vec<_> {
+        loaded.settings.into_iter().map(|setting| (setting.path, setting.value)).collect()
+    };
+    let (toml, yaml) = (load_file(".toml", toml).unwrap(), load_file(".yml", yaml).unwrap());
+    assert_eq!(format!("{:?}", toml.config), format!("{:?}", yaml.config));
+    assert_eq!(values(toml), values(yaml));
+}
+
+#[test]
+fn a_file_has_to_quote_text() {
+    let problems = load_file(".yaml", "redis: {url: redis://a, password: 0123, prefix: [a]}").unwrap_err().to_string();
+    assert_eq!(problems.lines().count(), 2, "{problems}");
+    assert!(problems.contains("redis.password: must be text: put it in quotes; was <redacted>"), "{problems}");
+    assert!(problems.contains("redis.prefix: must be a single text; was a list"), "{problems}");
+}
+
+#[test]
+fn the_url_takes_user_and_password_from_other_settings() {
+    let secret = file(".txt", "from file\n");
+    let path = secret.path().to_str().unwrap();
+    let mut given = sources(&[
+        ("REDIS_URL", "redis://a:b@h/1"),
+        ("TWINTIER_REDIS_USERNAME", "app"),
+        ("TWINTIER_REDIS_PASSWORD_FILE", path),
+    ]);
+    let url = config(&given).redis.unwrap().url;
+    assert_eq!(url.username.as_deref(), Some("app"));
+    assert_eq!(url.password.unwrap().expose_secret(), "from file");
+    assert_eq!(url.database, 1);
+
+    given.environment.insert("REDIS_PASSWORD".into(), "hunter2".into());
+    let both = problems(&given);
+    assert!(
+        both[0].contains("together with redis.password, and redis.password is <redacted> (environment REDIS_PASSWORD)"),
+        "{both:?}"
+    );
+
+    let missing = sources(&[("REDIS_URL", "redis://h"), ("TWINTIER_REDIS_PASSWORD_FILE", "/does/not/exist")]);
+    assert!(problems(&missing)[0].starts_with("redis.password_file: must be a readable file"));
+}
+
+#[test]
+fn sentinel_and_cluster_are_refused_as_not_supported_yet() {
+    for (scheme, rest) in [("redis-sentinel", "a,b/0?service=main"), ("rediss-cluster", "a:1,b:2")] {
+        assert_eq!(
+            problems(&sources(&[("REDIS_URL", &format!("{scheme}://{rest}"))])),
+            [format!(
+                "redis.url: {scheme}:// is not supported by this version yet; use redis://, rediss:// or unix://; \
+                 was <redacted> (environment REDIS_URL)"
+            )]
+        );
+    }
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let given = sources(&[("REDIS_URL", "redis://hunter2:hunter2@h"), ("REDIS_PASSWORD", "hunter2")]);
+    let loaded = Config::load(&given).unwrap();
+    let shown = format!("{loaded:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert_eq!(setting(&loaded, "redis.url").value.as_deref(), Some("redis://***@h:6379/0"));
+    assert_eq!(setting(&loaded, "redis.password").value.as_deref(), Some(REDACTED));
+
+    let wrong = file(
+        ".toml",
+        "[redis]\nurl = 'redis://:hunter2#@h'\npasswort = 'hunter2'\npassword = ['hunter2']\nhunter = 'hunter2'",
+    );
+    let mut given = sources(&[("TWINTIER_REDIS_PASWORD", "hunter2")]);
+    given.file = Some(wrong.path().into());
+    let problems = Config::load(&given).unwrap_err();
+    assert_eq!(problems.0.len(), 5, "{problems}");
+    assert!(!format!("{problems} {problems:?}").contains("hunter2"), "{problems}");
+}
+
+#[test]
+fn every_setting_of_the_reference_can_be_set_by_its_variable() {
+    let names: BTreeSet<_> = reference().iter().map(|setting| environment::variable(&setting.path)).collect();
+    assert_eq!(names.len(), reference().len(), "two settings share a variable");
+    for setting in reference().iter().filter(|setting| !setting.path.contains("<name>")) {
+        let [own, ..] = &setting.variables[..] else { panic!("{} has no variable", setting.path) };
+        let problems = Config::load(&sources(&[(own, "\u{1}")])).map(|_| ()).unwrap_err();
+        assert!(problems.0.iter().all(|problem| problem.path == setting.path), "{problems}");
+    }
+}
+
+#[test]
+fn the_reference_describes_every_setting_once() {
+    let reference = reference();
+    let paths: BTreeSet<_> = reference.iter().map(|setting| &setting.path).collect();
+    assert_eq!(paths.len(), reference.len());
+    assert!(reference.iter().any(|setting| setting.path == "namespaces.<name>.max_ttl"));
+    for setting in &reference {
+        assert!(!setting.doc.is_empty() && !setting.expects.is_empty(), "{}", setting.path);
+    }
+}
