@@ -13,7 +13,7 @@ use crate::cache::coherence::{self, Coherence};
 use crate::cache::entry::{Entry, Held, NewEntry};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
-use crate::cache::tier::{BoxFuture, Condition, L1, L2, L2Error, Read, Removed, Written};
+use crate::cache::tier::{BoxFuture, Condition, L1, L2, L2Error, L2Report, Read, Removed, Written};
 
 /// The shared tier of one replica alone.
 pub struct Local {
@@ -125,6 +125,14 @@ impl L2 for Local {
 
     fn shares_l1(&self) -> bool {
         true
+    }
+
+    fn report(&self) -> L2Report {
+        L2Report::default()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 

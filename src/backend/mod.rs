@@ -3,3 +3,4 @@
 pub mod boot_clock;
 pub mod local;
 pub mod memory;
+pub mod redis;

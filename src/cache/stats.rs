@@ -79,7 +79,6 @@ pub struct Latencies {
     pub invalidate: Histogram,
     pub l2_read: Histogram,
     pub l2_write: Histogram,
-    pub bus_lag: Histogram,
 }
 
 /// Buckets in a doubling: quantiles are exact to 1/16 and better.

@@ -143,6 +143,58 @@ pub trait L2: Send + Sync + 'static {
     fn shares_l1(&self) -> bool {
         false
     }
+    /// What is known of it.
+    fn report(&self) -> L2Report;
+    /// Why this replica must not serve, if so: its configuration contradicts that of the deployment.
+    fn halted(&self) -> Option<String> {
+        None
+    }
+    /// Ends its tasks and connections.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// State of the shared tier as this replica sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum L2State {
+    /// There is none: memory is all there is.
+    #[default]
+    Disabled,
+    /// Commands and subscription work.
+    Healthy,
+    /// Commands work, but the subscription is not proven.
+    Degraded,
+    /// Commands do not work.
+    Unavailable,
+}
+
+/// What is known of the shared tier; the contract's RedisStats says what each means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct L2Report {
+    pub state: L2State,
+    pub reason: String,
+    pub state_age: Duration,
+    pub round_trip: Option<Duration>,
+    pub reconnects: u64,
+    pub commands: u64,
+    pub errors: u64,
+    pub undecodable: u64,
+    pub bus_lag_p99: Option<Duration>,
+    pub server: ServerReport,
+}
+
+/// What the server of the shared tier says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ServerReport {
+    pub version: String,
+    pub used_memory: u64,
+    pub used_memory_peak: u64,
+    pub maxmemory: u64,
+    pub keys: u64,
+    pub evicted_keys: u64,
+    pub expired_keys: u64,
+    pub commands_processed: u64,
 }
 
 /// Why the shared tier did not do what it was asked.

@@ -1,0 +1,53 @@
+//! Redis's clock as this replica knows it, from samples. Used to refuse writes that arrive too late and to show ages; never for freshness.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::cache::clock::Moment;
+
+/// The last sample of Redis's clock.
+#[derive(Default)]
+pub struct RedisClock(Mutex<Option<Sample>>);
+
+#[derive(Clone, Copy)]
+struct Sample {
+    micros: u64,
+    sent: Moment,
+    received: Moment,
+}
+
+impl RedisClock {
+    /// Redis's clock stood at `micros` at some moment between `sent` and `received`.
+    pub fn sample(&self, micros: u64, sent: Moment, received: Moment) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Sample { micros, sent, received });
+    }
+
+    /// The latest that Redis's clock may show at `moment`, and for how long after `moment` it may take to show it.
+    pub fn at(&self, moment: Moment) -> Option<(u64, Duration)> {
+        let sample = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let micros = sample.micros.saturating_add(moment.since(sample.sent).as_micros() as u64);
+        Some((micros, sample.received.since(sample.sent)))
+    }
+
+    /// How long before `now` Redis's clock stood at `micros`, about; zero when that lies ahead or the clock is unknown.
+    pub fn age(&self, micros: u64, now: Moment) -> Duration {
+        let present = self.at(now).map_or(0, |(present, uncertainty)| {
+            present.saturating_sub(uncertainty.as_micros() as u64 / 2)
+        });
+        Duration::from_micros(present.saturating_sub(micros))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn not_after_is_never_too_early_and_the_uncertainty_is_the_round_trip() {
+        let clock = RedisClock::default();
+        assert_eq!(clock.at(Moment(1)), None);
+        clock.sample(5_000_000, Moment(1_000_000), Moment(3_000_000));
+        assert_eq!(clock.at(Moment(11_000_000)), Some((5_010_000, Duration::from_millis(2))));
+        assert_eq!(clock.age(5_000_000, Moment(11_000_000)), Duration::from_millis(9));
+    }
+}

@@ -1,0 +1,177 @@
+//! Bytes in Redis and on the bus. Decoding is total: whatever is damaged or foreign is `None`, never a panic.
+//!
+//! Entry: `T`, format 1, epoch u64, sequence u64, written (Redis's clock, us) u64, time to live (ms) u64, kind u8 (0 value, 1 known absent),
+//! content type length u8, content type, value. Message: format 1, kind u8, partition u16, origin u64, epoch u64, sequence u64, published
+//! (us) u64, namespace length u8, namespace, then each key with its length u16. Echo: format 1, kind u8, nonce u64, then epoch u64 and
+//! sequence u64 of each partition in order. All numbers big-endian.
+
+use bytes::{BufMut, Bytes};
+
+use crate::cache::coherence::message::{Change, Echo, Message};
+use crate::cache::coherence::version::Version;
+use crate::cache::entry::{Content, NewEntry};
+use crate::cache::key::Key;
+
+const ENTRY_MAGIC: [u8; 2] = *b"T\x01";
+const WIRE_FORMAT: u8 = 1;
+const KEYS: u8 = 1;
+const NAMESPACE: u8 = 2;
+const ECHO: u8 = 3;
+
+/// An entry as Redis holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// The write that made it.
+    pub version: Version,
+    /// When, by Redis's clock, microseconds.
+    pub written_micros: u64,
+    /// Time to live when written, milliseconds.
+    pub ttl_millis: u64,
+    /// What it says.
+    pub content: Content,
+    /// Content type.
+    pub content_type: Box<str>,
+}
+
+/// What follows version and time in an entry's header; the script puts those before it, the value after it.
+pub fn entry_header(entry: &NewEntry) -> Vec<u8> {
+    let mut header = Vec::with_capacity(10 + entry.content_type.len());
+    header.put_u64(entry.ttl.as_millis() as u64);
+    header.put_u8(u8::from(entry.content == Content::KnownAbsent));
+    header.put_u8(entry.content_type.len() as u8);
+    header.put_slice(entry.content_type.as_bytes());
+    header
+}
+
+/// Reads an entry.
+pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
+    let mut reader = Reader(&bytes);
+    if reader.take(2)? != ENTRY_MAGIC {
+        return None;
+    }
+    let version = reader.version()?;
+    let (written_micros, ttl_millis) = (reader.u64()?, reader.u64()?);
+    let kind = reader.u8()?;
+    let length = usize::from(reader.u8()?);
+    let content_type = std::str::from_utf8(reader.take(length)?).ok()?.into();
+    let value = bytes.split_off(bytes.len() - reader.0.len());
+    let content = match kind {
+        0 => Content::Value(value),
+        1 if value.is_empty() => Content::KnownAbsent,
+        _ => return None,
+    };
+    Some(StoredEntry { version, written_micros, ttl_millis, content, content_type })
+}
+
+/// A version as a script compares it.
+pub fn version_bytes(version: Version) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(16);
+    bytes.put_u64(version.epoch);
+    bytes.put_u64(version.sequence);
+    bytes
+}
+
+/// Reads a version as a script returned it.
+pub fn decode_version(bytes: &[u8]) -> Option<Version> {
+    Reader(bytes).version()
+}
+
+/// The part of a message before its position.
+pub fn message_head(namespace_wide: bool, partition: u16, origin: u64) -> Vec<u8> {
+    let mut head = Vec::with_capacity(12);
+    head.put_u8(WIRE_FORMAT);
+    head.put_u8(if namespace_wide { NAMESPACE } else { KEYS });
+    head.put_u16(partition);
+    head.put_u64(origin);
+    head
+}
+
+/// The part of a message after its position: what changed.
+pub fn message_tail<'a>(namespace: &str, keys: impl IntoIterator<Item = &'a Key>) -> Vec<u8> {
+    let mut tail = Vec::with_capacity(64);
+    tail.put_u8(namespace.len() as u8);
+    tail.put_slice(namespace.as_bytes());
+    for key in keys {
+        tail.put_u16(key.bytes().len() as u16);
+        tail.put_slice(key.bytes());
+    }
+    tail
+}
+
+/// The part of an echo before its nonce.
+pub fn echo_head() -> Vec<u8> {
+    vec![WIRE_FORMAT, ECHO]
+}
+
+/// Reads a message, and when it was published by Redis's clock (microseconds).
+pub fn decode_message(bytes: &Bytes, own: u64) -> Option<(Message, u64)> {
+    let mut reader = Reader(bytes);
+    if reader.u8()? != WIRE_FORMAT {
+        return None;
+    }
+    let kind = reader.u8()?;
+    let partition = reader.u16()?;
+    let origin = reader.u64()?;
+    let version = reader.version()?;
+    let published = reader.u64()?;
+    let length = usize::from(reader.u8()?);
+    let namespace = bytes.slice_ref(reader.take(length)?);
+    let change = match kind {
+        KEYS => Change::Keys { namespace, keys: reader.keys(bytes)? },
+        NAMESPACE if reader.0.is_empty() => Change::Namespace(namespace),
+        _ => return None,
+    };
+    Some((Message { partition, version, change, own: origin == own }, published))
+}
+
+/// Reads an echo and its nonce.
+pub fn decode_echo(bytes: &[u8]) -> Option<(u64, Echo)> {
+    let mut reader = Reader(bytes);
+    if (reader.u8()?, reader.u8()?) != (WIRE_FORMAT, ECHO) {
+        return None;
+    }
+    let nonce = reader.u64()?;
+    let mut positions = Vec::with_capacity(reader.0.len() / 16);
+    while !reader.0.is_empty() {
+        positions.push((u16::try_from(positions.len()).ok()?, reader.version()?));
+    }
+    Some((nonce, Echo { positions }))
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take(2)?.try_into().ok().map(u16::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take(8)?.try_into().ok().map(u64::from_be_bytes)
+    }
+
+    fn version(&mut self) -> Option<Version> {
+        Some(Version::new(self.u64()?, self.u64()?))
+    }
+
+    fn keys(&mut self, bytes: &Bytes) -> Option<Vec<Bytes>> {
+        let mut keys = Vec::new();
+        while !self.0.is_empty() {
+            let length = usize::from(self.u16()?);
+            keys.push(bytes.slice_ref(self.take(length)?));
+        }
+        (!keys.is_empty()).then_some(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! What this replica knows of Redis, and when it last changed. Says so in the log, once a change.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::cache::clock::{Clock, Moment};
+use crate::cache::tier::L2State;
+
+/// State, and why it is not healthy.
+pub struct Health {
+    clock: Arc<dyn Clock>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    commands: Part,
+    subscription: Part,
+    halted: Option<String>,
+    state: L2State,
+    changed: Moment,
+    server_version: String,
+}
+
+#[derive(Default)]
+struct Part {
+    works: bool,
+    why_not: Option<String>,
+}
+
+impl Part {
+    fn set(&mut self, why_not: Option<&str>) -> bool {
+        let changed = (self.works, self.why_not.as_deref()) != (why_not.is_none(), why_not);
+        self.works = why_not.is_none();
+        self.why_not = why_not.map(str::to_owned);
+        changed
+    }
+}
+
+// === impl Health ===
+
+impl Health {
+    /// Nothing works yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Health {
+        let inner = Inner {
+            commands: Part::default(),
+            subscription: Part::default(),
+            halted: None,
+            state: L2State::Unavailable,
+            changed: clock.now(),
+            server_version: String::new(),
+        };
+        Health { clock, inner: Mutex::new(inner) }
+    }
+
+    /// Commands work.
+    pub fn commands_work(&self, server_version: &str) {
+        let changed = self.update(|inner| {
+            inner.server_version = server_version.to_owned();
+            inner.halted = None;
+            inner.commands.set(None)
+        });
+        if changed {
+            tracing::info!(server_version, "redis: commands work");
+        }
+    }
+
+    /// Commands do not work.
+    pub fn commands_fail(&self, why: &str) {
+        if self.update(|inner| inner.commands.set(Some(why))) {
+            tracing::warn!(why, "redis: commands do not work; answering from memory, refusing writes");
+        }
+    }
+
+    /// The subscription delivers: an echo came back through it.
+    pub fn subscription_works(&self) {
+        if self.update(|inner| inner.subscription.set(None)) {
+            tracing::info!("redis: subscription proven; memory answers as fresh");
+        }
+    }
+
+    /// The subscription is not proven.
+    pub fn subscription_fails(&self, why: &str) {
+        if self.update(|inner| inner.subscription.set(Some(why))) {
+            tracing::warn!(why, "redis: subscription not proven; memory answers as fresh no longer than its last proof lasts");
+        }
+    }
+
+    /// This replica must not serve.
+    pub fn halt(&self, why: &str) {
+        let changed = self.update(|inner| inner.halted.replace(why.to_owned()).as_deref() != Some(why));
+        if changed {
+            tracing::error!(why, "this replica does not serve");
+        }
+    }
+
+    /// Why this replica must not serve.
+    pub fn halted(&self) -> Option<String> {
+        self.lock().halted.clone()
+    }
+
+    /// State, why it is not healthy (empty when it is), time since it changed, and the server's version.
+    pub fn report(&self) -> (L2State, String, Duration, String) {
+        let inner = self.lock();
+        let why_not = |part: &Part| part.why_not.clone().unwrap_or_else(|| "not connected yet".to_owned());
+        let reason = match (&inner.halted, inner.state) {
+            (Some(halted), _) => halted.clone(),
+            (None, L2State::Degraded) => why_not(&inner.subscription),
+            (None, L2State::Unavailable) => why_not(&inner.commands),
+            (None, L2State::Healthy | L2State::Disabled) => String::new(),
+        };
+        (inner.state, reason, self.clock.now().since(inner.changed), inner.server_version.clone())
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Inner) -> bool) -> bool {
+        let mut inner = self.lock();
+        let changed = change(&mut inner);
+        let state = match (inner.commands.works, inner.subscription.works) {
+            (true, true) => L2State::Healthy,
+            (true, false) => L2State::Degraded,
+            (false, _) => L2State::Unavailable,
+        };
+        if state != inner.state {
+            inner.state = state;
+            inner.changed = self.clock.now();
+        }
+        changed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

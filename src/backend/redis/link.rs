@@ -1,0 +1,146 @@
+//! A supervised connection for commands: opened again and again until it stands, watched while it does, thrown away when it breaks.
+//! The watch is also the breaker: when Redis does not answer it in time, commands fail at once until it does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{ConnectError, Connection, Shared};
+use super::health::Health;
+use crate::cache::clock::Moment;
+use crate::cache::stats::Counter;
+
+/// Watches in the time after which Redis counts as unresponsive.
+const WATCHES: u32 = 3;
+/// A connection that stays unresponsive for this many times that long is thrown away.
+const PATIENCE: u32 = 6;
+
+/// One supervised connection.
+pub struct Link {
+    shared: Arc<Shared>,
+    health: Arc<Health>,
+    current: ArcSwapOption<Connection>,
+    suspended: AtomicBool,
+    round_trip: AtomicU64,
+    /// Connections opened after the first.
+    pub reconnects: Counter,
+}
+
+impl Link {
+    /// Not connected yet: `supervise` has to run.
+    pub fn new(shared: Arc<Shared>, health: Arc<Health>) -> Link {
+        Link {
+            shared,
+            health,
+            current: ArcSwapOption::empty(),
+            suspended: AtomicBool::new(false),
+            round_trip: AtomicU64::new(0),
+            reconnects: Counter::default(),
+        }
+    }
+
+    /// The connection, when it may be used.
+    pub fn connection(&self) -> Option<Arc<Connection>> {
+        if self.suspended.load(Ordering::Acquire) { None } else { self.current.load_full() }
+    }
+
+    /// Round trip of the last watch.
+    pub fn round_trip(&self) -> Option<Duration> {
+        let nanos = self.round_trip.load(Ordering::Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+
+    /// Keeps the connection until `stop`.
+    pub async fn supervise(&self, stop: CancellationToken) {
+        let mut backoff = Backoff::default();
+        let mut first = true;
+        while !stop.is_cancelled() {
+            match Connection::open(&self.shared).await {
+                Ok((connection, handle)) => {
+                    backoff = Backoff::default();
+                    if !std::mem::take(&mut first) {
+                        self.reconnects.one();
+                    }
+                    let connection = Arc::new(connection);
+                    self.current.store(Some(connection.clone()));
+                    self.suspended.store(false, Ordering::Release);
+                    self.health.commands_work(&connection.server_version);
+                    let abort = handle.abort_handle();
+                    let why = tokio::select! {
+                        ended = handle => match ended {
+                            Ok(Err(error)) => error.to_string(),
+                            _ => "the connection ended".to_owned(),
+                        },
+                        why = self.watch(&connection) => why,
+                        () = connection.condemned.cancelled() => "redis is not the primary (any more)".to_owned(),
+                        () = stop.cancelled() => "shutting down".to_owned(),
+                    };
+                    self.current.store(None);
+                    connection.close().await;
+                    abort.abort();
+                    if !stop.is_cancelled() {
+                        self.health.commands_fail(&why);
+                    }
+                }
+                Err(error @ ConnectError::Partitions { .. }) => self.health.halt(&error.to_string()),
+                Err(ConnectError::Failed(why)) => self.health.commands_fail(&why),
+            }
+            tokio::select! {
+                () = sleep(backoff.next()) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Asks Redis for its time, over and over. Returns why the connection is of no use any more.
+    async fn watch(&self, connection: &Connection) -> String {
+        let limit = self.shared.config.unresponsive_after;
+        loop {
+            let sent = self.shared.clock.now();
+            let mut answer = std::pin::pin!(connection.time());
+            let mut reply = timeout(limit, &mut answer).await;
+            if reply.is_err() {
+                self.suspended.store(true, Ordering::Release);
+                self.health.commands_fail("redis does not answer");
+                reply = timeout(limit * PATIENCE, &mut answer).await;
+            }
+            match reply {
+                Ok(Ok(micros)) => self.answered(connection, micros, sent),
+                Ok(Err(error)) => return error.to_string(),
+                Err(_) => return format!("redis did not answer within {:?}", limit * (PATIENCE + 1)),
+            }
+            sleep(limit / WATCHES).await;
+        }
+    }
+
+    fn answered(&self, connection: &Connection, micros: u64, sent: Moment) {
+        let now = self.shared.clock.now();
+        self.round_trip.store(now.since(sent).as_nanos() as u64, Ordering::Relaxed);
+        self.shared.redis_clock.sample(micros, sent, now);
+        if self.suspended.swap(false, Ordering::AcqRel) {
+            self.health.commands_work(&connection.server_version);
+        }
+    }
+}
+
+/// Exponential from 50 ms to 1 s, with jitter.
+pub struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff(Duration::from_millis(50))
+    }
+}
+
+impl Backoff {
+    /// The next pause.
+    pub fn next(&mut self) -> Duration {
+        let pause = self.0.mul_f64(rand::random_range(0.5..1.0));
+        self.0 = (self.0 * 2).min(Duration::from_secs(1));
+        pause
+    }
+}

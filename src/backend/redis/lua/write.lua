@@ -1,0 +1,21 @@
+-- KEYS[2] entry. ARGV: 7 field of the namespace's last invalidation, 8 time to live (ms), 9 condition ('' none, 'absent', 'present', or a
+-- version of 16 bytes), 10 what follows the version and time in the entry's header, 11 value.
+if ARGV[9] ~= '' then
+  local dead = tonumber(redis.call('HGET', KEYS[1], ARGV[7]) or 0)
+  local head = redis.pcall('GETRANGE', KEYS[2], 0, 17)
+  local current = ''
+  if type(head) == 'string' and #head == 18 and head:sub(1, 2) == 'T\1' then
+    local e, s = struct.unpack('>I8I8', head, 3)
+    if e == epoch and s > dead then
+      current = head:sub(3, 18)
+    end
+  end
+  local wanted = (ARGV[9] == 'absent' and current == '') or (ARGV[9] == 'present' and current ~= '') or ARGV[9] == current
+  if not wanted then
+    return {'REFUSED', epoch, sequence, current}
+  end
+end
+advance()
+redis.call('SET', KEYS[2], 'T\1' .. struct.pack('>I8I8I8', epoch, sequence, now) .. ARGV[10] .. ARGV[11], 'PX', ARGV[8])
+announce()
+return {'OK', epoch, sequence}

@@ -1,0 +1,39 @@
+//! The scripts that make each write, invalidation and audit one atomic step. Redis 7: `allow-oom` lets what frees memory work when it is full.
+
+/// One script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// First words on a connection.
+    Hello,
+    /// Reads all counters and publishes them.
+    Audit,
+    /// Writes one entry.
+    Write,
+    /// Removes entries.
+    Remove,
+    /// Invalidates a namespace.
+    RemoveNamespace,
+}
+
+macro_rules! script {
+    ($flags:literal, $($part:literal),+) => {
+        concat!("#!lua", $flags, "\n", include_str!("lua/preamble.lua"), $(include_str!(concat!("lua/", $part, ".lua"))),+)
+    };
+}
+
+impl Script {
+    /// Every script, in the order of their numbers.
+    pub const ALL: [Script; 5] =
+        [Script::Hello, Script::Audit, Script::Write, Script::Remove, Script::RemoveNamespace];
+
+    /// Lua.
+    pub fn text(self) -> &'static str {
+        match self {
+            Script::Hello => script!(" flags=allow-oom", "hello"),
+            Script::Audit => script!(" flags=allow-oom", "audit"),
+            Script::Write => script!("", "step", "write"),
+            Script::Remove => script!(" flags=allow-oom", "step", "remove"),
+            Script::RemoveNamespace => script!(" flags=allow-oom", "step", "remove_namespace"),
+        }
+    }
+}
