@@ -3,4 +3,5 @@
 pub mod backend;
 pub mod cache;
 pub mod config;
+pub mod grpc;
 pub mod pb;

@@ -1,0 +1,233 @@
+//! What stands before every RPC: the limit of RPCs in flight, the deadline, and a net for panics.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderName, Request, Response};
+use http_body::{Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::body::Body;
+
+use super::status::status;
+use crate::cache::error::CacheError;
+use crate::cache::stats::Counter;
+use crate::cache::tier::RETRY_AFTER;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// When the caller, or the service's own cap, ends an RPC. In the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// Time left.
+    pub fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+}
+
+/// The load of this replica, and its limit.
+pub struct Load {
+    places: Arc<Semaphore>,
+    limit: usize,
+    shed: Counter,
+    connections: AtomicUsize,
+}
+
+impl Load {
+    /// At most `limit` RPCs in flight.
+    pub fn new(limit: usize) -> Load {
+        let places = Arc::new(Semaphore::new(limit));
+        Load { places, limit, shed: Counter::default(), connections: AtomicUsize::new(0) }
+    }
+
+    /// RPCs in flight: until the last byte of the response is handed to the connection.
+    pub fn in_flight(&self) -> usize {
+        self.limit - self.places.available_permits()
+    }
+
+    /// RPCs refused because the limit was reached.
+    pub fn shed(&self) -> u64 {
+        self.shed.get()
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// One connection more, for as long as the guard lives.
+    pub(super) fn connected(self: &Arc<Self>) -> Connected {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Connected(self.clone())
+    }
+
+    fn place(&self) -> Result<OwnedSemaphorePermit, CacheError> {
+        self.places.clone().try_acquire_owned().map_err(|_| {
+            self.shed.one();
+            CacheError::Exhausted { what: "server.max_in_flight", limit: self.limit, retry_after: Some(RETRY_AFTER) }
+        })
+    }
+}
+
+pub(super) struct Connected(Arc<Load>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves one RPC under `load`, no longer than the caller's deadline and `cap`.
+pub async fn unary<B, Call, Work>(load: &Load, cap: Duration, mut request: Request<B>, call: Call) -> Response<Guarded>
+where
+    Call: FnOnce(Request<B>) -> Work,
+    Work: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    let request_id = request.headers().get(REQUEST_ID).cloned();
+    let place = match load.place() {
+        Ok(place) => place,
+        Err(error) => return refuse(&error),
+    };
+    let asked = timeout_of(request.headers());
+    let left = asked.unwrap_or(cap).min(cap);
+    request.extensions_mut().insert(Deadline(Instant::now() + left));
+    let mut response = match tokio::time::timeout(left, caught(call(request))).await {
+        Ok(response) => response.map(|body| Guarded { body, _place: Some(place) }),
+        Err(_) => refuse(&CacheError::DeadlineExceeded),
+    };
+    if let Some(id) = request_id {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// Serves one RPC that is not counted and may last: health and reflection.
+pub async fn streaming<Work>(work: Work) -> Response<Guarded>
+where
+    Work: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    caught(work).await.map(|body| Guarded { body, _place: None })
+}
+
+/// A panic ends its own RPC only.
+async fn caught<Work>(work: Work) -> Response<Body>
+where
+    Work: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    match std::panic::AssertUnwindSafe(work).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Err(_) => {
+            tracing::error!("an RPC panicked");
+            status(&CacheError::Internal).into_http()
+        }
+    }
+}
+
+fn refuse(error: &CacheError) -> Response<Guarded> {
+    status(error).into_http::<Body>().map(|body| Guarded { body, _place: None })
+}
+
+/// A response's body, which keeps the RPC's place until it is sent or dropped: a caller who does not read holds a place, not memory without
+/// limit.
+pub struct Guarded {
+    body: Body,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl http_body::Body for Guarded {
+    type Data = bytes::Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The header grpc-timeout: at most eight digits and a unit. Anything else is ignored, as gRPC has it.
+fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let n: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(n * 3600)),
+        "M" => Some(Duration::from_secs(n * 60)),
+        "S" => Some(Duration::from_secs(n)),
+        "m" => Some(Duration::from_millis(n)),
+        "u" => Some(Duration::from_micros(n)),
+        "n" => Some(Duration::from_nanos(n)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_eight_digits_and_a_unit() {
+        let parse = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().expect("a header"));
+            timeout_of(&headers)
+        };
+        assert_eq!(parse("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(parse("5u"), Some(Duration::from_micros(5)));
+        for bad in ["", "m", "100", "123456789m", "-1S", "1x", "1.5S"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error_of_its_own_rpc() {
+        let load = Load::new(1);
+        let call = |_: Request<()>| async { panic!("a bug") };
+        let response = unary(&load, Duration::from_secs(1), Request::new(()), call).await;
+        assert_eq!(response.headers()["grpc-status"], "13");
+        drop(response);
+        assert_eq!(load.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_rpc_beyond_the_limit_is_refused_and_a_place_is_held_until_the_body_is_gone() {
+        let load = Load::new(1);
+        let call = |_: Request<()>| async { Ok(Response::new(Body::empty())) };
+        let first = unary(&load, Duration::from_secs(1), Request::new(()), call).await;
+        let second = unary(&load, Duration::from_secs(1), Request::new(()), call).await;
+        assert_eq!(second.headers()["grpc-status"], "8");
+        assert_eq!((load.in_flight(), load.shed()), (1, 1));
+        drop(first);
+        let third = unary(&load, Duration::from_secs(1), Request::new(()), call).await;
+        assert!(third.headers().get("grpc-status").is_none());
+    }
+
+    #[tokio::test]
+    async fn an_expired_deadline_says_so() {
+        let load = Load::new(1);
+        let mut request = Request::new(());
+        request.headers_mut().insert("grpc-timeout", "1m".parse().expect("a header"));
+        let call = |_: Request<()>| std::future::pending();
+        let response = unary(&load, Duration::from_secs(1), request, call).await;
+        assert_eq!(response.headers()["grpc-status"], "4");
+    }
+}

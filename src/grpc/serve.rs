@@ -1,0 +1,237 @@
+//! The serving loop: accepts connections, speaks HTTP/2 on each, rotates and drains them. The one place that knows hyper.
+
+use std::io::Cursor;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, join};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::codegen::Service as _;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+
+use super::guard::{self, Load};
+use super::health::HealthApi;
+use super::service::CacheApi;
+use crate::pb;
+use crate::pb::cache_service_server::CacheServiceServer;
+
+/// What an HTTP/2 client says first.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const CACHE_SERVICE: &str = "/twintier.v1.CacheService/";
+
+/// How connections are served.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Most connections open at once.
+    pub max_connections: usize,
+    /// Most streams of one connection at once.
+    pub max_streams_per_connection: u32,
+    /// Longest time for a client's first bytes.
+    pub first_byte_timeout: Duration,
+    /// Pause between pings on a connection.
+    pub keepalive_interval: Duration,
+    /// Longest time for the answer to a ping.
+    pub keepalive_timeout: Duration,
+    /// Age at which a connection is asked to go, give or take a tenth.
+    pub max_connection_age: Duration,
+    /// Longest time from then to its end.
+    pub max_connection_age_grace: Duration,
+    /// Longest time an RPC may take, whatever its caller says.
+    pub max_deadline: Duration,
+    /// Whether reflection is served.
+    pub reflection: bool,
+}
+
+/// A server at work.
+pub struct Serving {
+    stop_accepting: CancellationToken,
+    close: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What every connection shares.
+struct Shared {
+    config: ServerConfig,
+    load: Arc<Load>,
+    cache: CacheServiceServer<CacheApi>,
+    others: Routes,
+    stop_accepting: CancellationToken,
+    close: CancellationToken,
+}
+
+// === impl Serving ===
+
+impl Serving {
+    /// Serves on a bound listener.
+    pub fn start(
+        listener: TcpListener,
+        config: ServerConfig,
+        api: CacheApi,
+        health: HealthApi,
+        load: Arc<Load>,
+    ) -> Serving {
+        let (stop_accepting, close, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let limit = api.max_request_size();
+        let shared = Arc::new(Shared {
+            others: others(health, config.reflection),
+            config,
+            load,
+            cache: CacheServiceServer::new(api).max_decoding_message_size(limit),
+            stop_accepting: stop_accepting.clone(),
+            close: close.clone(),
+        });
+        tasks.spawn(accept(listener, shared, tasks.clone()));
+        Serving { stop_accepting, close, tasks }
+    }
+
+    /// Stops accepting, asks every connection to go, waits at most `patience` for their last RPCs, then closes what is left. Returns
+    /// whether nothing was left.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        self.stop_accepting.cancel();
+        self.tasks.close();
+        let graceful = timeout(patience, self.tasks.wait()).await.is_ok();
+        self.close.cancel();
+        self.tasks.wait().await;
+        graceful
+    }
+}
+
+fn others(health: HealthApi, reflection: bool) -> Routes {
+    let routes = Routes::new(HealthServer::new(health));
+    if !reflection {
+        return routes;
+    }
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    match (builder().build_v1(), builder().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "reflection is not served: its descriptors cannot be read");
+            routes
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
+    let places = Arc::new(Semaphore::new(shared.config.max_connections));
+    let mut full = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.stop_accepting.cancelled() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        match places.clone().try_acquire_owned() {
+            Ok(place) => {
+                full = false;
+                let shared = shared.clone();
+                tasks.spawn(async move {
+                    let _counted = (place, shared.load.connected());
+                    tokio::select! {
+                        () = serve_connection(stream, peer, &shared) => {}
+                        () = shared.close.cancelled() => {}
+                    }
+                });
+            }
+            Err(_) => {
+                if !std::mem::replace(&mut full, true) {
+                    let limit = shared.config.max_connections;
+                    tracing::warn!(limit, "server.max_connections reached; closing new connections");
+                }
+            }
+        }
+    }
+}
+
+async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+    let _ = stream.set_nodelay(true);
+    let mut preface = [0; PREFACE.len()];
+    let first = tokio::select! {
+        first = timeout(shared.config.first_byte_timeout, stream.read_exact(&mut preface)) => first,
+        () = shared.stop_accepting.cancelled() => return,
+    };
+    match first {
+        Ok(Ok(_)) if preface == *PREFACE => {}
+        Ok(Ok(_)) => return say_that_this_is_grpc(stream, peer).await,
+        Ok(Err(_)) => return,
+        Err(_) => return tracing::debug!(%peer, "a connection said nothing in time"),
+    }
+    let (read, write) = stream.into_split();
+    let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
+    let service = {
+        let shared = shared.clone();
+        service_fn(move |request| {
+            let shared = shared.clone();
+            async move { Ok::<_, std::convert::Infallible>(shared.answer(request).await) }
+        })
+    };
+    let config = &shared.config;
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.max_streams_per_connection)
+        .keep_alive_interval(config.keepalive_interval)
+        .keep_alive_timeout(config.keepalive_timeout)
+        .max_header_list_size(16 * 1024)
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    let age = config.max_connection_age.mul_f64(rand::random_range(0.9..1.1));
+    tokio::select! {
+        ended = &mut connection => return debug_end(ended, peer),
+        () = sleep(age) => {}
+        () = shared.stop_accepting.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let grace = if shared.stop_accepting.is_cancelled() { Duration::MAX } else { config.max_connection_age_grace };
+    match timeout(grace, connection).await {
+        Ok(ended) => debug_end(ended, peer),
+        Err(_) => tracing::debug!(%peer, "a connection did not go in time and was closed"),
+    }
+}
+
+fn debug_end(ended: Result<(), hyper::Error>, peer: SocketAddr) {
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection ended in an error");
+    }
+}
+
+/// A browser, curl without HTTP/2, or a TLS client on this plain port: say so instead of nothing.
+async fn say_that_this_is_grpc(mut stream: TcpStream, peer: SocketAddr) {
+    tracing::debug!(%peer, "a client did not speak plain HTTP/2 (gRPC without TLS)");
+    let answer = "HTTP/1.1 426 Upgrade Required\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\nThis port speaks gRPC (HTTP/2 without TLS).\n";
+    let _ = timeout(Duration::from_secs(1), stream.write_all(answer.as_bytes())).await;
+}
+
+// === impl Shared ===
+
+impl Shared {
+    async fn answer(&self, request: Request<Incoming>) -> http::Response<guard::Guarded> {
+        if request.uri().path().starts_with(CACHE_SERVICE) {
+            let mut cache = self.cache.clone();
+            guard::unary(&self.load, self.config.max_deadline, request, |request| cache.call(request)).await
+        } else {
+            let mut others = self.others.clone();
+            guard::streaming(others.call(request)).await
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The RPCs: each is parse, call, translate.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tonic::{Request, Response, Status};
+
+use super::convert::{self, Rules};
+use super::guard::{Deadline, Load};
+use super::stats;
+use super::status::status;
+use crate::cache::clock::{Clock, Moment};
+use crate::cache::error::CacheError;
+use crate::cache::key::KeyRef;
+use crate::cache::namespace::Namespaces;
+use crate::cache::policy::Limits;
+use crate::cache::tier::L2;
+use crate::cache::tiered::{Get, Outcome, Tiered};
+use crate::pb;
+
+/// What this replica says of itself.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Identity of this process.
+    pub id: String,
+    /// When it was started.
+    pub started: SystemTime,
+}
+
+/// How keys appear in logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyLogging {
+    /// As a hash.
+    Hashed,
+    /// As they are.
+    Clear,
+}
+
+/// The service `twintier.v1.CacheService`.
+pub struct CacheApi {
+    pub(super) cache: Tiered,
+    pub(super) l2: Arc<dyn L2>,
+    pub(super) rules: Rules,
+    pub(super) replica: Replica,
+    pub(super) load: Arc<Load>,
+    key_logging: KeyLogging,
+}
+
+impl CacheApi {
+    /// The service over a cache.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        cache: Tiered,
+        l2: Arc<dyn L2>,
+        namespaces: Arc<Namespaces>,
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        replica: Replica,
+        load: Arc<Load>,
+        key_logging: KeyLogging,
+    ) -> CacheApi {
+        let partitions = cache.coherence().partitions();
+        let rules = Rules { limits, namespaces, partitions, clock };
+        CacheApi { cache, l2, rules, replica, load, key_logging }
+    }
+
+    /// The largest request that is read: a value at its limit with room for everything else, so that a value somewhat too large gets a
+    /// clear answer of our own.
+    pub fn max_request_size(&self) -> usize {
+        let limits = &self.rules.limits;
+        (2 * limits.value_size).max(limits.keys * (limits.key_size + 8)) + 64 * 1024
+    }
+
+    async fn do_get(&self, request: &pb::GetRequest, deadline: Moment) -> Result<pb::GetResponse, CacheError> {
+        let parts = convert::get(&self.rules, request)?;
+        let key = KeyRef::new(&parts.namespace, request.key.as_bytes());
+        let get = Get { key, consistency: parts.consistency, token: &parts.token, deadline };
+        let answer = self.cache.get(get).await?;
+        let hit = matches!(answer.outcome, Outcome::Hit { .. });
+        tracing::debug!(namespace = %parts.namespace.name(), key = %self.shown(key), hit, degraded = answer.degraded, "get");
+        Ok(convert::get_response(answer, parts.token, self.rules.partitions, request.metadata_only))
+    }
+
+    async fn do_set(&self, request: pb::SetRequest, deadline: Moment) -> Result<pb::SetResponse, CacheError> {
+        let (set, token) = convert::set(&self.rules, request, deadline)?;
+        let key = set.key.clone();
+        let answer = self.cache.set(set).await?;
+        tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), outcome = ?answer.outcome, "set");
+        Ok(convert::set_response(answer, token, self.rules.partitions))
+    }
+
+    async fn do_invalidate(
+        &self,
+        request: pb::InvalidateRequest,
+        deadline: Moment,
+    ) -> Result<pb::InvalidateResponse, CacheError> {
+        let (invalidate, token) = convert::invalidate(&self.rules, request, deadline)?;
+        let namespace = invalidate.namespace.clone();
+        let answer = self.cache.invalidate(invalidate).await?;
+        tracing::debug!(namespace = %namespace.name(), removed = answer.removed, "invalidate");
+        Ok(convert::invalidate_response(answer, token, self.rules.partitions))
+    }
+
+    fn deadline<T>(&self, request: &Request<T>) -> Moment {
+        let now = self.rules.clock.now();
+        request.extensions().get::<Deadline>().map_or(Moment::FOREVER, |deadline| now.plus(deadline.left()))
+    }
+
+    fn shown(&self, key: KeyRef<'_>) -> String {
+        match self.key_logging {
+            KeyLogging::Hashed => format!("#{:016x}", key.digest()),
+            KeyLogging::Clear => key.bytes.escape_ascii().to_string(),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl pb::cache_service_server::CacheService for CacheApi {
+    async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::GetResponse>, Status> {
+        let deadline = self.deadline(&request);
+        self.do_get(request.get_ref(), deadline).await.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn set(&self, request: Request<pb::SetRequest>) -> Result<Response<pb::SetResponse>, Status> {
+        let deadline = self.deadline(&request);
+        let answer = self.do_set(request.into_inner(), deadline).await;
+        answer.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn invalidate(
+        &self,
+        request: Request<pb::InvalidateRequest>,
+    ) -> Result<Response<pb::InvalidateResponse>, Status> {
+        let deadline = self.deadline(&request);
+        let answer = self.do_invalidate(request.into_inner(), deadline).await;
+        answer.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn stats(&self, request: Request<pb::StatsRequest>) -> Result<Response<pb::StatsResponse>, Status> {
+        stats::report(self, &request.get_ref().namespace).map(Response::new).map_err(|error| status(&error))
+    }
+}

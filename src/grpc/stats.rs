@@ -1,0 +1,159 @@
+//! Stats: what was counted, in the contract's words.
+
+use std::time::Duration;
+
+use super::convert::{timestamp, to_wire};
+use super::service::CacheApi;
+use crate::cache::error::CacheError;
+use crate::cache::namespace::Namespace;
+use crate::cache::policy::limits;
+use crate::cache::stats::Histogram;
+use crate::cache::tier::{L2Report, L2State};
+use crate::pb;
+
+/// The report of this replica, of one namespace or of all.
+pub fn report(api: &CacheApi, namespace: &str) -> Result<pb::StatsResponse, CacheError> {
+    let namespaces = match namespace {
+        "" => api.rules.namespaces.all(),
+        name => {
+            limits::namespace("namespace", name)?;
+            api.rules.namespaces.find(name).into_iter().collect()
+        }
+    };
+    let l2 = api.l2.report();
+    Ok(pb::StatsResponse {
+        replica: Some(replica(api, &l2)),
+        namespaces: namespaces.iter().map(|namespace| namespace_stats(namespace)).collect(),
+        l1: Some(l1(api)),
+        coherence: Some(coherence(api, &l2)),
+        redis: Some(redis(l2)),
+        latencies: latencies(api),
+    })
+}
+
+fn replica(api: &CacheApi, l2: &L2Report) -> pb::ReplicaStats {
+    pb::ReplicaStats {
+        id: api.replica.id.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        start_time: Some(timestamp(api.replica.started)),
+        l1_only: l2.state == L2State::Disabled,
+        cache_enabled: api.cache.config().enabled,
+        in_flight: api.load.in_flight() as u64,
+        connections: api.load.connections() as u64,
+        shed: api.load.shed(),
+    }
+}
+
+fn namespace_stats(namespace: &Namespace) -> pb::NamespaceStats {
+    let counters = &namespace.counters;
+    pb::NamespaceStats {
+        namespace: namespace.name().to_owned(),
+        l1_hits: counters.l1_hits.get(),
+        l2_hits: counters.l2_hits.get(),
+        stale_hits: counters.stale_hits.get(),
+        negative_hits: counters.negative_hits.get(),
+        misses: counters.misses.get(),
+        degraded: counters.degraded.get(),
+        coalesced: counters.coalesced.get(),
+        sets_stored: counters.sets_stored.get(),
+        sets_condition_failed: counters.sets_condition_failed.get(),
+        write_errors: counters.write_errors.get(),
+        invalidations: counters.invalidations.get(),
+        entries: counters.entries.get(),
+        bytes: counters.bytes.get(),
+    }
+}
+
+fn l1(api: &CacheApi) -> pb::L1Stats {
+    let usage = api.cache.l1().usage();
+    pb::L1Stats {
+        entries: usage.entries,
+        bytes: usage.bytes,
+        max_bytes: usage.max_bytes,
+        evicted_size: usage.evicted_size,
+        evicted_expired: usage.evicted_expired,
+        removed: usage.removed,
+        replaced: usage.replaced,
+        rejected: usage.rejected,
+    }
+}
+
+fn coherence(api: &CacheApi, l2: &L2Report) -> pb::CoherenceStats {
+    let coherence = api.cache.coherence();
+    let (proofs, counters) = (coherence.proofs(), &coherence.counters);
+    pb::CoherenceStats {
+        max_staleness: Some(to_wire(coherence.max_staleness())),
+        partitions: coherence.partitions().into(),
+        partitions_proven: proofs.proven.into(),
+        audit_age: proofs.oldest.map(to_wire),
+        messages_applied: counters.messages_applied.get(),
+        messages_own: counters.messages_own.get(),
+        gaps: counters.gaps.get(),
+        undecodable: counters.undecodable.get(),
+        lagged: counters.lagged.get(),
+        bumps: counters.bumps.get(),
+        audits_sent: counters.audits_sent.get(),
+        audits_echoed: counters.audits_echoed.get(),
+        audits_failed: counters.audits_failed.get(),
+        disconnects: counters.disconnects.get(),
+        fills_fenced: counters.fills_fenced.get(),
+        lag_p99: l2.bus_lag_p99.map(to_wire),
+    }
+}
+
+fn redis(l2: L2Report) -> pb::RedisStats {
+    let state = match l2.state {
+        L2State::Disabled => pb::RedisState::Disabled,
+        L2State::Healthy => pb::RedisState::Healthy,
+        L2State::Degraded => pb::RedisState::Degraded,
+        L2State::Unavailable => pb::RedisState::Unavailable,
+    };
+    pb::RedisStats {
+        state: state.into(),
+        reason: l2.reason,
+        state_age: (l2.state != L2State::Disabled).then(|| to_wire(l2.state_age)),
+        round_trip: l2.round_trip.map(to_wire),
+        reconnects: l2.reconnects,
+        commands: l2.commands,
+        errors: l2.errors,
+        undecodable: l2.undecodable,
+        server_version: l2.server.version,
+        used_memory: l2.server.used_memory,
+        used_memory_peak: l2.server.used_memory_peak,
+        maxmemory: l2.server.maxmemory,
+        keys: l2.server.keys,
+        evicted_keys: l2.server.evicted_keys,
+        expired_keys: l2.server.expired_keys,
+        commands_processed: l2.server.commands_processed,
+    }
+}
+
+fn latencies(api: &CacheApi) -> Vec<pb::LatencyStats> {
+    let all = api.cache.latencies();
+    let rows = [
+        ("get", pb::Tier::L1, &all.get_l1),
+        ("get", pb::Tier::L2, &all.get_l2),
+        ("get", pb::Tier::Unspecified, &all.get_miss),
+        ("set", pb::Tier::Unspecified, &all.set),
+        ("invalidate", pb::Tier::Unspecified, &all.invalidate),
+        ("l2_read", pb::Tier::L2, &all.l2_read),
+        ("l2_write", pb::Tier::L2, &all.l2_write),
+    ];
+    rows.into_iter().filter_map(|(operation, tier, histogram)| latency(operation, tier, histogram)).collect()
+}
+
+fn latency(operation: &str, tier: pb::Tier, histogram: &Histogram) -> Option<pb::LatencyStats> {
+    let snapshot = histogram.snapshot();
+    let quantile = |q| Some(to_wire(snapshot.quantile(q)));
+    let max: Duration = snapshot.max;
+    (snapshot.count > 0).then(|| pb::LatencyStats {
+        operation: operation.to_owned(),
+        tier: tier.into(),
+        count: snapshot.count,
+        p50: quantile(0.5),
+        p95: quantile(0.95),
+        p99: quantile(0.99),
+        p999: quantile(0.999),
+        max: Some(to_wire(max)),
+    })
+}

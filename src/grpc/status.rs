@@ -1,0 +1,85 @@
+//! Errors on the wire: one total match from the core's error to a gRPC status with google.rpc details.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::cache::error::CacheError;
+
+/// The domain of every ErrorInfo.
+const DOMAIN: &str = "twintier.dev";
+
+/// The status of an error.
+pub fn status(error: &CacheError) -> Status {
+    let mut details = ErrorDetails::new();
+    let (code, reason) = match error {
+        CacheError::Invalid(violations) => {
+            let fields = violations.iter().map(|v| FieldViolation::new(v.field.clone(), v.description.clone()));
+            details.set_bad_request(fields.collect::<Vec<_>>());
+            (Code::InvalidArgument, "INVALID_REQUEST")
+        }
+        CacheError::UnknownNamespace(_) => (Code::NotFound, "UNKNOWN_NAMESPACE"),
+        CacheError::Unavailable { retry_after, .. } => {
+            details.set_retry_info(Some(*retry_after));
+            (Code::Unavailable, "L2_UNAVAILABLE")
+        }
+        CacheError::Full => (Code::ResourceExhausted, "L2_FULL"),
+        CacheError::Exhausted { what, limit, retry_after } => {
+            details.add_quota_failure_violation(*what, format!("limit of {limit} reached"));
+            if retry_after.is_some() {
+                details.set_retry_info(*retry_after);
+            }
+            (Code::ResourceExhausted, "LIMIT_REACHED")
+        }
+        CacheError::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        CacheError::Halted(_) => (Code::Unavailable, "REPLICA_HALTED"),
+        CacheError::Internal => (Code::Internal, "INTERNAL"),
+    };
+    details.set_error_info(reason, DOMAIN, metadata(error));
+    Status::with_error_details(code, error.to_string(), details)
+}
+
+/// What a program may want to know beyond the reason.
+fn metadata(error: &CacheError) -> HashMap<String, String> {
+    let millis = |duration: &Duration| duration.as_millis().to_string();
+    match error {
+        CacheError::Unavailable { outcome_unknown_for: Some(unknown), .. } => {
+            HashMap::from([("outcome_unknown_for_ms".to_owned(), millis(unknown))])
+        }
+        CacheError::Exhausted { what, limit, .. } => {
+            HashMap::from([("limit".to_owned(), (*what).to_owned()), ("value".to_owned(), limit.to_string())])
+        }
+        _ => HashMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::error::Violation;
+
+    #[test]
+    fn an_invalid_request_names_its_fields() {
+        let status = status(&CacheError::Invalid(vec![Violation::too_large("key", 2000, 1024, "bytes")]));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let details = status.get_error_details();
+        let violation = &details.bad_request().expect("BadRequest").field_violations[0];
+        assert_eq!(violation.field, "key");
+        assert_eq!(violation.description, "must be at most 1024 bytes; was 2000 bytes");
+        assert_eq!(details.error_info().expect("ErrorInfo").reason, "INVALID_REQUEST");
+    }
+
+    #[test]
+    fn an_unknown_outcome_says_for_how_long() {
+        let error = CacheError::Unavailable {
+            reason: "lost",
+            retry_after: Duration::from_millis(500),
+            outcome_unknown_for: Some(Duration::from_millis(80)),
+        };
+        let details = status(&error).get_error_details();
+        assert_eq!(details.retry_info().expect("RetryInfo").retry_delay, Some(Duration::from_millis(500)));
+        assert_eq!(details.error_info().expect("ErrorInfo").metadata["outcome_unknown_for_ms"], "80");
+    }
+}
