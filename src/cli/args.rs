@@ -61,7 +61,7 @@ pub struct ServerArgs {
     /// Service to call: host:port, http://host:port or unix:///path
     #[arg(short, long, value_name = "URL", env = "TWINTIER_SERVER", default_value = "http://127.0.0.1:50051")]
     #[arg(value_parser = parse_server)]
-    pub(super) server: Box<Endpoint>,
+    pub(super) server: Box<Server>,
     /// Longest wait for an answer; the service is told too
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_timeout)]
     pub(super) timeout: Duration,
@@ -71,6 +71,13 @@ pub struct ServerArgs {
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: OutputFormat,
+}
+
+/// A service to call, and its name as it was given.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub name: String,
+    pub endpoint: Endpoint,
 }
 
 /// The namespace of an entry.
@@ -89,12 +96,14 @@ pub(super) struct TokenArgs {
     pub tokens: Vec<String>,
 }
 
+const USER_AGENT: &str = concat!("twintier/", env!("CARGO_PKG_VERSION"));
+
 // The range of google.protobuf.Duration, 10,000 years.
 const LONGEST: Duration = Duration::from_secs(315_576_000_000);
 
 /// A duration such as `1h 30m` or `100ms`.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| format!("{error} (examples: 100ms, 5s, 2h)"))?;
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration > LONGEST {
         return Err("more than 10,000 years".to_owned());
     }
@@ -115,7 +124,7 @@ fn parse_assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn parse_server(text: &str) -> Result<Box<Endpoint>, String> {
+fn parse_server(text: &str) -> Result<Box<Server>, String> {
     if text.starts_with("https://") {
         return Err("this program calls without TLS; reach a TLS service through a local proxy".to_owned());
     }
@@ -130,7 +139,8 @@ fn parse_server(text: &str) -> Result<Box<Endpoint>, String> {
             return Err("the port is missing, for example :50051".to_owned());
         }
     }
-    Endpoint::from_shared(url).map(Box::new).map_err(|error| error.to_string())
+    let endpoint = Endpoint::from_shared(url).and_then(|endpoint| endpoint.user_agent(USER_AGENT));
+    Ok(Box::new(Server { name: text.to_owned(), endpoint: endpoint.map_err(|error| error.to_string())? }))
 }
 
 fn parse_header(text: &str) -> Result<(AsciiMetadataKey, AsciiMetadataValue), String> {
@@ -150,7 +160,7 @@ mod tests {
         for text in ["localhost:50051", "http://[::1]:50051", "127.0.0.1:1", "unix:///run/twintier.sock"] {
             assert!(parse_server(text).is_ok(), "{text}");
         }
-        assert_eq!(parse_server("cache:50051").expect("valid").uri().to_string(), "http://cache:50051/");
+        assert_eq!(parse_server("cache:50051").expect("valid").endpoint.uri().to_string(), "http://cache:50051/");
     }
 
     #[test]
@@ -174,7 +184,7 @@ mod tests {
     #[test]
     fn durations_need_a_unit_and_fit_the_wire() {
         assert_eq!(parse_duration("1m 30s"), Ok(Duration::from_secs(90)));
-        assert!(parse_duration("5").is_err_and(|error| error.contains("100ms")));
+        assert!(parse_duration("5").is_err_and(|error| error.contains("unit")));
         assert!(parse_duration("20000years").is_err());
         assert!(parse_timeout("0s").is_err());
     }

@@ -19,7 +19,7 @@ pub(super) struct Connection<'a> {
 
 impl<'a> Connection<'a> {
     pub fn new(args: &'a ServerArgs) -> Self {
-        let channel = args.server.connect_lazy();
+        let channel = args.server.endpoint.connect_lazy();
         Connection { args, channel }
     }
 
@@ -31,18 +31,13 @@ impl<'a> Connection<'a> {
     ) -> Result<A, Failure> {
         let started = Instant::now();
         let timeout = self.args.timeout;
-        match tokio::time::timeout(timeout, rpc(self.channel.clone(), self.request(message))).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
+        let status = match tokio::time::timeout(timeout, rpc(self.channel.clone(), self.request(message))).await {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
             // tonic says CANCELLED for a deadline it noticed itself.
-            Ok(Err(status)) if status.code() != Code::Cancelled || started.elapsed() < timeout => {
-                Err(Failure::Call { server: self.args.server.uri().to_string(), status: Box::new(status) })
-            }
-            _ => {
-                let status =
-                    Status::deadline_exceeded(format!("no answer within {}", humantime::format_duration(timeout)));
-                Err(Failure::Call { server: self.args.server.uri().to_string(), status: Box::new(status) })
-            }
-        }
+            Ok(Err(status)) if status.code() != Code::Cancelled || started.elapsed() < timeout => status,
+            _ => Status::deadline_exceeded(format!("no answer within {}", humantime::format_duration(timeout))),
+        };
+        Err(Failure::Call { server: self.args.server.name.clone(), status: Box::new(status) })
     }
 
     fn request<Q>(&self, message: Q) -> Request<Q> {

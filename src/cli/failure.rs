@@ -59,9 +59,9 @@ fn call_text(server: &str, status: &Status) -> String {
     let details = status.get_error_details();
     if let Some(info) = details.error_info() {
         text += &format!("\n  reason: {}", info.reason);
-    } else if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) {
-        // Without details it is not the service that speaks, but the way to it.
-        text += &causes(status);
+    } else {
+        // No twintier speaks, but what lies on the way to it or stands in its place.
+        text += &cause(status).map_or_else(String::new, |cause| format!(": {cause}"));
         text += &format!("\n  server: {server}");
     }
     for violation in details.bad_request().iter().flat_map(|request| &request.field_violations) {
@@ -73,20 +73,11 @@ fn call_text(server: &str, status: &Status) -> String {
     text + "\n"
 }
 
-/// What lies under a transport error, as far as it is not said yet.
-fn causes(status: &Status) -> String {
-    let mut text = String::new();
-    let mut last = status.message().to_owned();
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        let said = error.to_string();
-        if !last.contains(&said) {
-            text += &format!(": {said}");
-            last = said;
-        }
-        source = error.source();
-    }
-    text
+/// What lies at the bottom of a transport error, if that is not said yet.
+fn cause(status: &Status) -> Option<String> {
+    let first = std::error::Error::source(status);
+    let last = std::iter::successors(first, |&error| error.source()).last()?.to_string();
+    (!status.message().contains(&last)).then_some(last)
 }
 
 /// The code as the gRPC specification spells it.

@@ -14,10 +14,11 @@ use crate::cli::{table, units, value};
 use crate::pb;
 use crate::pb::get_response::Result as Found;
 
-/// Read one entry.
-///
-/// Exits with 0 for a hit, 1 for a miss or an entry that is known to be absent, 3 when the service cannot be reached.
+/// Arguments of `get`.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Exit codes: 0 hit, 1 miss or known to be absent, 2 usage, 3 unavailable or too late, 4 other error."
+)]
 pub struct GetArgs {
     /// Key of the entry
     key: String,

@@ -11,10 +11,9 @@ use crate::cli::args::{OutputFormat, ServerArgs};
 use crate::cli::connection::Connection;
 use crate::cli::failure::Failure;
 
-/// Ask a replica for its health.
-///
-/// Exits with 0 when it says SERVING, 1 when it says anything else, 3 when it cannot be reached.
+/// Arguments of `health`.
 #[derive(Args, Debug)]
+#[command(after_help = "Exit codes: 0 SERVING, 1 anything else, 2 usage, 3 unavailable or too late, 4 other error.")]
 pub struct HealthArgs {
     /// What to ask about: liveness, readiness or twintier.v1.CacheService; the whole server when not given
     #[arg(default_value = "", hide_default_value = true)]

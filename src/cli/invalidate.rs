@@ -11,10 +11,9 @@ use crate::cli::table;
 use crate::pb;
 use crate::pb::invalidate_request::Selector;
 
-/// Remove one entry, several, or a whole namespace.
-///
-/// Exits with 0 when nothing of it is there any more, 3 when the service cannot be reached or could not write.
+/// Arguments of `invalidate`.
 #[derive(Args, Debug)]
+#[command(after_help = "Exit codes: 0 removed or not there, 2 usage, 3 unavailable or too late, 4 other error.")]
 pub struct InvalidateArgs {
     #[command(flatten)]
     selector: SelectorArgs,

@@ -19,11 +19,10 @@ use crate::pb::set_request::{Condition, Content, Expiry};
 /// What Redis can hold at most in one string. Reading stops there, whatever the service would take.
 const LARGEST_VALUE: u64 = 512 << 20;
 
-/// Write one entry.
-///
-/// Exits with 0 when the entry was stored, 1 when its condition failed or the cache is switched off, 3 when the service cannot be
-/// reached or could not write.
+/// Arguments of `set`.
 #[derive(Args, Debug)]
+#[command(override_usage = "twintier set [OPTIONS] <KEY> <VALUE|--file <PATH>|--stdin|--absent>")]
+#[command(after_help = "Exit codes: 0 stored, 1 not stored, 2 usage, 3 unavailable or too late, 4 other error.")]
 pub struct SetArgs {
     /// Key of the entry
     key: String,

@@ -19,10 +19,9 @@ use crate::pb;
 /// Puts the cursor home and clears what is below it.
 const REPAINT: &str = "\x1b[H\x1b[J";
 
-/// Show what a replica counted and the state of its tiers.
-///
-/// Counts run since the replica's start. With JSON, durations are seconds and sizes are bytes.
+/// Arguments of `stats`.
 #[derive(Args, Debug)]
+#[command(after_help = "Counts run since the replica's start. In JSON, durations are seconds and sizes are bytes.")]
 pub struct StatsArgs {
     /// Report only this namespace
     #[arg(short, long, value_name = "NAME", env = "TWINTIER_NAMESPACE")]
