@@ -1,7 +1,27 @@
-//! twintier: a two-tier cache as a gRPC service.
+//! twintier: a two-tier cache as a gRPC service. An in-memory L1 in every replica, a Redis L2, and messages that keep the L1s coherent
+//! within a stated bound.
+//!
+//! ```text
+//!                         main.rs                      clap: serve | get | set | invalidate | stats | health | config
+//!                            │
+//!                         app.rs ── shutdown.rs        composition root: the only file that names concrete parts together
+//!         ┌─────────┬────────┼─────────┬──────────┐
+//!      config/    grpc/    cli/     backend/  telemetry/   edges: none imports another edge
+//!         └─────────┴────────┼─────────┴──────────┘
+//!                          cache/                      the core: knows no transport, no Redis, no memory library
+//! ```
+//!
+//! `pb` holds the generated types of the contract, for `grpc/` and `cli/`. `tests/layering.rs` holds this picture.
+//!
+//! To find how a Get is answered read, in this order: `main.rs`, [`app`], `grpc/service.rs`, [`cache::tiered`], then
+//! [`cache::coherence`] for what may be answered from memory, what may enter it, and how messages are applied.
 
+pub mod app;
 pub mod backend;
 pub mod cache;
+pub mod cli;
 pub mod config;
 pub mod grpc;
 pub mod pb;
+pub mod shutdown;
+pub mod telemetry;

@@ -122,7 +122,11 @@ impl Namespaces {
             return Ok(namespace.clone());
         }
         if known.len() >= self.rules.limit.max(self.rules.configured.len()) {
-            return Err(CacheError::Exhausted { what: "limits.namespaces", limit: self.rules.limit, retry_after: None });
+            return Err(CacheError::Exhausted {
+                what: "limits.namespaces",
+                limit: self.rules.limit,
+                retry_after: None,
+            });
         }
         let policy = self.rules.default_policy.clone();
         let namespace = Arc::new(Namespace::new(name, known.len() as u32, policy, self.partitions));

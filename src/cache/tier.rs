@@ -126,12 +126,7 @@ pub trait L2: Send + Sync + 'static {
         until: Moment,
     ) -> BoxFuture<'a, Result<Written, L2Error>>;
     /// Removes `keys`, all of one namespace and of `partition`.
-    fn remove<'a>(
-        &'a self,
-        partition: u16,
-        keys: &'a [Key],
-        until: Moment,
-    ) -> BoxFuture<'a, Result<Removed, L2Error>>;
+    fn remove<'a>(&'a self, partition: u16, keys: &'a [Key], until: Moment) -> BoxFuture<'a, Result<Removed, L2Error>>;
     /// Invalidates what `namespace` has in `partition`.
     fn remove_namespace<'a>(
         &'a self,

@@ -16,6 +16,7 @@ mod redis;
 mod redis_url;
 mod server;
 mod setting;
+mod show;
 mod sources;
 mod suggest;
 pub mod units;
@@ -29,6 +30,7 @@ pub use redis::Redis;
 pub use redis_url::{Address, RedisUrl, RedisUrlError, Topology};
 pub use server::{Drain, Server};
 pub use setting::{Kind, Origin, REDACTED, Setting};
+pub use show::show;
 pub use sources::Sources;
 
 use crate::cache::policy::{Limits, NamespacePolicy};

@@ -56,7 +56,7 @@ impl Server {
             max_connections: reader.count("server.max_connections", 4096, 1..=1_000_000, "most connections at once"),
             max_in_flight: reader.count(
                 "server.max_in_flight",
-                4096,
+                1024,
                 1..=1_000_000,
                 "most requests in work at once, over all connections",
             ),

@@ -13,7 +13,8 @@ use crate::cache::namespace::{Namespace, Namespaces};
 use crate::cache::policy::{Limits, limits};
 use crate::cache::tier::Condition;
 use crate::cache::tiered::{
-    Answer, Consistency, Invalidate, Invalidated, Miss, Outcome, Selector, Set, SetAnswer, SetOutcome, StaleReason, Tier,
+    Answer, Consistency, Invalidate, Invalidated, Miss, Outcome, Selector, Set, SetAnswer, SetOutcome, StaleReason,
+    Tier,
 };
 use crate::pb;
 
@@ -200,11 +201,7 @@ fn condition(wire: Option<pb::set_request::Condition>) -> Result<Condition, Viol
     }
 }
 
-fn ttl(
-    rules: &Rules,
-    namespace: &Namespace,
-    expiry: Option<pb::set_request::Expiry>,
-) -> Result<Duration, Violation> {
+fn ttl(rules: &Rules, namespace: &Namespace, expiry: Option<pb::set_request::Expiry>) -> Result<Duration, Violation> {
     use pb::set_request::Expiry as Wire;
     match expiry {
         None => namespace.policy.ttl("ttl", None),

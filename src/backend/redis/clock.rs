@@ -31,9 +31,8 @@ impl RedisClock {
 
     /// How long before `now` Redis's clock stood at `micros`, about; zero when that lies ahead or the clock is unknown.
     pub fn age(&self, micros: u64, now: Moment) -> Duration {
-        let present = self.at(now).map_or(0, |(present, uncertainty)| {
-            present.saturating_sub(uncertainty.as_micros() as u64 / 2)
-        });
+        let present =
+            self.at(now).map_or(0, |(present, uncertainty)| present.saturating_sub(uncertainty.as_micros() as u64 / 2));
         Duration::from_micros(present.saturating_sub(micros))
     }
 }

@@ -143,7 +143,14 @@ impl Connection {
             return Err(ConnectError::Failed("this redis is a replica, not the primary".to_owned()));
         }
         let identity = format!("{}:{}", field(&server, "run_id"), field(&replication, "master_replid"));
-        let mut connection = Connection { client, identity, server_version: version, condemned: CancellationToken::new(), shas: Vec::new(), shared };
+        let mut connection = Connection {
+            client,
+            identity,
+            server_version: version,
+            condemned: CancellationToken::new(),
+            shas: Vec::new(),
+            shared,
+        };
         for script in Script::ALL {
             connection.shas.push(connection.client.script_load(script.text()).await?);
         }

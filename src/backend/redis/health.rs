@@ -81,7 +81,10 @@ impl Health {
     /// The subscription is not proven.
     pub fn subscription_fails(&self, why: &str) {
         if self.update(|inner| inner.subscription.set(Some(why))) {
-            tracing::warn!(why, "redis: subscription not proven; memory answers as fresh no longer than its last proof lasts");
+            tracing::warn!(
+                why,
+                "redis: subscription not proven; memory answers as fresh no longer than its last proof lasts"
+            );
         }
     }
 

@@ -10,6 +10,7 @@ mod layout;
 mod link;
 mod scripts;
 mod tier;
+pub mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -23,8 +23,7 @@ macro_rules! script {
 
 impl Script {
     /// Every script, in the order of their numbers.
-    pub const ALL: [Script; 5] =
-        [Script::Hello, Script::Audit, Script::Write, Script::Remove, Script::RemoveNamespace];
+    pub const ALL: [Script; 5] = [Script::Hello, Script::Audit, Script::Write, Script::Remove, Script::RemoveNamespace];
 
     /// Lua.
     pub fn text(self) -> &'static str {

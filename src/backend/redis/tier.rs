@@ -27,9 +27,7 @@ use crate::cache::entry::{Content, Entry, NewEntry};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::stats::Counter;
-use crate::cache::tier::{
-    BoxFuture, Condition, L2, L2Error, L2Report, Read, Removed, ServerReport, Written,
-};
+use crate::cache::tier::{BoxFuture, Condition, L2, L2Error, L2Report, Read, Removed, ServerReport, Written};
 
 /// Added to the time for which a write's outcome is unknown: for clocks that do not run at quite the same rate.
 const CLOCK_SLACK: Duration = Duration::from_millis(50);

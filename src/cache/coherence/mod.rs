@@ -134,7 +134,8 @@ impl Coherence {
         if held.entry.version.sequence <= held.namespace.invalidated(partition) {
             return Judgement::Dead;
         }
-        let bound = bound.min(self.config.max_staleness).saturating_sub(audit::dispatch_margin(self.config.max_staleness));
+        let bound =
+            bound.min(self.config.max_staleness).saturating_sub(audit::dispatch_margin(self.config.max_staleness));
         let current = self.partition(partition).generation() == held.generation;
         if current && (now <= proof.plus(bound) || !self.config.protections.on(Protection::Audit)) {
             return Judgement::Fresh;
@@ -348,7 +349,9 @@ impl Coherence {
             Change::Keys { namespace, .. } | Change::Namespace(namespace) => namespace,
         };
         // A namespace this replica has no account of has no entries and no fills here.
-        let Some(namespace) = std::str::from_utf8(name).ok().and_then(|name| self.namespaces.find(name)) else { return };
+        let Some(namespace) = std::str::from_utf8(name).ok().and_then(|name| self.namespaces.find(name)) else {
+            return;
+        };
         match &message.change {
             Change::Namespace(_) => namespace.invalidate(message.partition, message.version.sequence),
             Change::Keys { keys, .. } => {

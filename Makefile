@@ -1,0 +1,70 @@
+# The chores of this repository. What they need and the system lacks goes to target/, or is installed by .ci/system.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+tools := $(CURDIR)/target/tools
+
+cargo_deny_version := 0.20.2
+cargo_deny := $(tools)/cargo-deny-$(cargo_deny_version)/bin/cargo-deny
+npm := $(tools)/npm
+python := $(tools)/python
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Serve from a debug build; ARGS="--listen 127.0.0.1:50051" for arguments
+	cargo run --locked -- serve $(ARGS)
+
+.PHONY: test
+test: $(python)/ready ## Run all tests; installs redis-server and a Python environment when they are missing
+	.ci/system cargo cc redis-server
+	TWINTIER_TEST_PYTHON=$(python)/bin/python cargo test --locked --all-targets
+	cargo test --locked --doc
+
+.PHONY: lint
+lint: format clippy doc proto deny ## Check format, clippy, rustdoc, the contract and the dependencies
+
+.PHONY: format
+format:
+	cargo fmt --check
+
+.PHONY: clippy
+clippy:
+	.ci/system cargo cc
+	cargo clippy --locked --all-targets --all-features -- -D warnings
+
+.PHONY: doc
+doc:
+	.ci/system cargo cc
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --all-features
+
+.PHONY: proto
+proto: $(npm)/ready
+	$(npm)/node_modules/.bin/buf lint proto
+
+.PHONY: deny
+deny: $(cargo_deny)
+	$(cargo_deny) --locked --config .ci/deny.toml check --hide-inclusion-graph bans licenses sources
+
+# A debug build of cargo-deny takes a minute; what it checks takes a second either way.
+$(cargo_deny):
+	.ci/system cargo cc
+	cargo install --locked --debug --root $(tools)/cargo-deny-$(cargo_deny_version) --version $(cargo_deny_version) cargo-deny
+
+$(npm)/ready: .ci/package.json
+	.ci/system npm
+	mkdir -p $(npm)
+	cp .ci/package.json $(npm)/
+	npm install --prefix $(npm) --ignore-scripts --no-package-lock --no-audit --no-fund
+	touch $@
+
+$(python)/ready: tests/python/requirements.txt
+	.ci/system python-venv
+	python3 -m venv --clear $(python)
+	$(python)/bin/pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
+	touch $@

@@ -1,0 +1,241 @@
+//! The composition root: makes the parts of a running service from its configuration, and ends them in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::backend::boot_clock::BootClock;
+use crate::backend::local::Local;
+use crate::backend::memory::{Eviction, Memory};
+use crate::backend::redis::tls::TlsError;
+use crate::backend::redis::{self, RedisConfig};
+use crate::cache::clock::Clock;
+use crate::cache::coherence::protection::Protections;
+use crate::cache::coherence::{Coherence, CoherenceConfig};
+use crate::cache::namespace::{NamespaceRules, Namespaces};
+use crate::cache::tier::{L1, L2, L2State};
+use crate::cache::tiered::{Tiered, TieredConfig};
+use crate::config::{self, Address, Config, Topology};
+use crate::grpc::health::HealthApi;
+use crate::grpc::{CacheApi, HealthState, KeyLogging, Load, Replica, ServerConfig, Serving};
+use crate::shutdown::Stop;
+
+/// Kept back from the drain limit for what follows the last RPC.
+const CLOSING: Duration = Duration::from_secs(1);
+/// Pause between looks at what health is judged by.
+const HEALTH_PACE: Duration = Duration::from_millis(100);
+
+/// A running service.
+pub struct App {
+    address: SocketAddr,
+    drain: config::Drain,
+    serving: Serving,
+    cache: Tiered,
+    l2: Arc<dyn L2>,
+    draining: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Why a service could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("server.listen {address}: {cause}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// TLS towards Redis cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The configuration names a Redis this release cannot use.
+    #[error("redis.url: {0} is not supported")]
+    Topology(&'static str),
+}
+
+impl App {
+    /// Starts serving. Does not wait for Redis.
+    pub async fn start(config: Config) -> Result<App, StartError> {
+        App::start_with(config, Protections::default()).await
+    }
+
+    /// Starts serving with the given protections: for tests that take one away.
+    pub async fn start_with(config: Config, protections: Protections) -> Result<App, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(BootClock);
+        let replica = Replica { id: format!("{:016x}", rand::random::<u64>()), started: SystemTime::now() };
+        let redis = config.redis.as_ref().map(|redis| redis_config(redis, &config.coherence)).transpose()?;
+        let listener = TcpListener::bind(config.server.listen).await;
+        let listener = listener.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
+        let address = listener.local_addr().unwrap_or(config.server.listen);
+
+        let partitions = config.coherence.partitions;
+        let namespaces = Arc::new(Namespaces::new(namespace_rules(&config), partitions));
+        let l1: Arc<dyn L1> = Arc::new(Memory::new(config.l1.size, eviction(config.l1.eviction, redis.is_some())));
+        let coherence = CoherenceConfig { partitions, max_staleness: config.coherence.max_staleness, protections };
+        let coherence = Arc::new(Coherence::new(coherence, l1.clone(), namespaces.clone(), clock.clone()));
+        let l2: Arc<dyn L2> = match redis {
+            Some(redis) => redis::start(redis, partitions, rand::random(), clock.clone(), coherence.clone()),
+            None => Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone())),
+        };
+        let cache = Tiered::new(tiered_config(&config), l1, l2.clone(), coherence, clock.clone());
+
+        let load = Arc::new(Load::new(config.server.max_in_flight));
+        let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (state, health) = watch::channel(HealthState::default());
+        let grace = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.connect_timeout);
+        tasks.spawn(follow_health(state, l2.clone(), grace, draining.clone()));
+        let keys = match config.log.keys {
+            config::LogKeys::Hashed => KeyLogging::Hashed,
+            config::LogKeys::Clear => KeyLogging::Clear,
+        };
+        let limits = config.limits.clone();
+        announce(&config, address, &replica);
+        let api = CacheApi::new(cache.clone(), l2.clone(), namespaces, limits, clock, replica, load.clone(), keys);
+        let serving = Serving::start(listener, server_config(&config.server), api, HealthApi::new(health), load);
+        Ok(App { address, drain: config.drain, serving, cache, l2, draining, tasks })
+    }
+
+    /// The address served on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the service within the drain limit (drain.delay and drain.timeout together), whatever its peers do: says that it is going,
+    /// waits for callers to hear of it, finishes what is under way, closes Redis. Returns whether every RPC was finished.
+    pub async fn stop(self, stop: Stop) -> bool {
+        let delay = if stop == Stop::Drain { self.drain.delay } else { Duration::ZERO };
+        let limit = Instant::now() + delay + self.drain.timeout;
+        tracing::info!(?delay, timeout = ?self.drain.timeout, "draining");
+        self.draining.cancel();
+        sleep(delay).await;
+        let finished = self.serving.drain(self.drain.timeout.saturating_sub(CLOSING)).await;
+        if !finished {
+            tracing::warn!("connections were closed before their peers let go");
+        }
+        let closing = async {
+            self.cache.close().await;
+            self.l2.close().await;
+            self.tasks.close();
+            self.tasks.wait().await;
+        };
+        if timeout_at(limit, closing).await.is_err() {
+            tracing::warn!("what was under way did not end within the drain limit and was dropped");
+        }
+        tracing::info!("stopped");
+        finished
+    }
+}
+
+/// Keeps health up to date: ready once Redis was healthy, or did not become so within `grace`; not ready any more when draining or halted.
+async fn follow_health(
+    state: watch::Sender<HealthState>,
+    l2: Arc<dyn L2>,
+    grace: Duration,
+    draining: CancellationToken,
+) {
+    let started = Instant::now();
+    let mut settled = false;
+    loop {
+        let l2_state = l2.report().state;
+        settled |= matches!(l2_state, L2State::Healthy | L2State::Disabled) || started.elapsed() >= grace;
+        let ready = settled && !draining.is_cancelled() && l2.halted().is_none();
+        let now = HealthState { ready, l2: l2_state };
+        state.send_if_modified(|state| std::mem::replace(state, now) != now);
+        if draining.is_cancelled() {
+            return;
+        }
+        let _ = timeout(HEALTH_PACE, draining.cancelled()).await;
+    }
+}
+
+fn announce(config: &Config, address: SocketAddr, replica: &Replica) {
+    let version = env!("CARGO_PKG_VERSION");
+    match &config.redis {
+        Some(redis) => {
+            let (url, max_staleness) = (&redis.url, config.coherence.max_staleness);
+            tracing::info!(%address, version, replica = %replica.id, redis = %url, ?max_staleness, "twintier serves");
+        }
+        None => {
+            tracing::info!(%address, version, replica = %replica.id, "twintier serves");
+            tracing::warn!(
+                "no Redis is configured (redis.url): L1 only; entries live in this replica's memory and nowhere else"
+            );
+        }
+    }
+    if !config.cache.enabled {
+        tracing::warn!("the cache is switched off (cache.enabled): Gets miss and Sets store nothing");
+    }
+}
+
+// === from configuration to parts ===
+
+fn namespace_rules(config: &Config) -> NamespaceRules {
+    NamespaceRules {
+        default_policy: config.cache.default_policy.clone(),
+        configured: config.cache.namespaces.clone(),
+        strict: config.cache.strict,
+        limit: config.limits.namespaces,
+    }
+}
+
+/// Without Redis an entry that memory refuses is a lost Set, so everything new is taken there.
+fn eviction(eviction: config::Eviction, redis: bool) -> Eviction {
+    match eviction {
+        config::Eviction::Lru => Eviction::Lru,
+        config::Eviction::TinyLfu => Eviction::TinyLfu,
+        config::Eviction::Auto if redis => Eviction::TinyLfu,
+        config::Eviction::Auto => Eviction::Lru,
+    }
+}
+
+fn tiered_config(config: &Config) -> TieredConfig {
+    let budgets = config.redis.as_ref().map(|redis| (redis.read_timeout, redis.write_timeout));
+    let (read_budget, write_budget) = budgets.unwrap_or((Duration::MAX, Duration::MAX));
+    TieredConfig { enabled: config.cache.enabled, read_budget, write_budget }
+}
+
+fn server_config(server: &config::Server) -> ServerConfig {
+    ServerConfig {
+        max_connections: server.max_connections,
+        max_streams_per_connection: server.max_streams_per_connection,
+        first_byte_timeout: server.first_byte_timeout,
+        keepalive_interval: server.keepalive_interval,
+        keepalive_timeout: server.keepalive_timeout,
+        max_connection_age: server.max_connection_age,
+        max_connection_age_grace: server.max_connection_age_grace,
+        max_deadline: server.max_deadline,
+        reflection: server.reflection,
+    }
+}
+
+fn redis_config(redis: &config::Redis, coherence: &config::Coherence) -> Result<RedisConfig, StartError> {
+    let Topology::Standalone { server } = &redis.url.topology else {
+        return Err(StartError::Topology(redis.url.scheme()));
+    };
+    let address = match server {
+        Address::Tcp { host, port } => redis::Address::Tcp { host: host.clone(), port: *port },
+        Address::Unix(path) => redis::Address::Unix { path: path.clone() },
+    };
+    let tls = redis.url.tls.then(|| redis::tls::client(redis.tls_ca_file.as_deref())).transpose()?;
+    Ok(RedisConfig {
+        address,
+        tls,
+        username: redis.url.username.clone(),
+        password: redis.url.password.clone(),
+        database: redis.url.database,
+        prefix: redis.prefix.clone(),
+        connections: redis.connections,
+        connect_timeout: redis.connect_timeout,
+        unresponsive_after: redis.unresponsive_after,
+        max_in_flight: redis.max_in_flight,
+        max_staleness: coherence.max_staleness,
+    })
+}

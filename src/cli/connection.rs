@@ -1,0 +1,56 @@
+//! A channel to the service that puts the deadline and the metadata of the command line on every call.
+
+use std::time::Instant;
+
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use crate::cli::args::ServerArgs;
+use crate::cli::failure::Failure;
+use crate::pb::cache_service_client::CacheServiceClient;
+
+/// A service to call. It is dialled by the first call, and again by a later one when the connection broke.
+pub(super) struct Connection<'a> {
+    args: &'a ServerArgs,
+    channel: Channel,
+}
+
+// === impl Connection ===
+
+impl<'a> Connection<'a> {
+    pub fn new(args: &'a ServerArgs) -> Self {
+        let channel = args.server.endpoint.connect_lazy();
+        Connection { args, channel }
+    }
+
+    /// Calls `rpc` with `message` under the deadline.
+    pub async fn call<Q, A>(
+        &self,
+        message: Q,
+        rpc: impl AsyncFnOnce(Channel, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Failure> {
+        let started = Instant::now();
+        let timeout = self.args.timeout;
+        let status = match tokio::time::timeout(timeout, rpc(self.channel.clone(), self.request(message))).await {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            // tonic says CANCELLED for a deadline it noticed itself.
+            Ok(Err(status)) if status.code() != Code::Cancelled || started.elapsed() < timeout => status,
+            _ => Status::deadline_exceeded(format!("no answer within {}", humantime::format_duration(timeout))),
+        };
+        Err(Failure::Call { server: self.args.server.name.clone(), status: Box::new(status) })
+    }
+
+    fn request<Q>(&self, message: Q) -> Request<Q> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.args.timeout);
+        for (name, value) in &self.args.headers {
+            request.metadata_mut().append(name, value.clone());
+        }
+        request
+    }
+}
+
+/// The client of the contract. How large a value may be is the service's decision, not this program's.
+pub(super) fn cache(channel: Channel) -> CacheServiceClient<Channel> {
+    CacheServiceClient::new(channel).max_decoding_message_size(usize::MAX)
+}

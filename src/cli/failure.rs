@@ -1,0 +1,145 @@
+//! Why a client command did not come to an answer, in words and as an exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::cli::units;
+
+/// Why a client command did not come to an answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The call ended in an error.
+    Call { server: String, status: Box<Status> },
+    /// A file, the standard input or the standard output failed.
+    Io { what: String, error: io::Error },
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Failure {
+        let what = what.into();
+        move |error| Failure::Io { what, error }
+    }
+
+    /// Says why on standard error. Nothing is said when the reader of standard output went away: it has seen enough.
+    pub fn report(&self) -> ExitCode {
+        if !matches!(self, Failure::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe) {
+            let _ = io::stderr().write_all(self.text().as_bytes());
+        }
+        ExitCode::from(self.exit())
+    }
+
+    /// True when the same call may succeed later.
+    pub fn may_pass(&self) -> bool {
+        self.exit() == 3
+    }
+
+    fn exit(&self) -> u8 {
+        match self {
+            Failure::Call { status, .. } if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => 3,
+            Failure::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Failure::Call { .. } | Failure::Io { .. } => 4,
+        }
+    }
+
+    pub fn text(&self) -> String {
+        match self {
+            Failure::Call { server, status } => call_text(server, status),
+            Failure::Io { what, error } => format!("error: {what}: {error}\n"),
+        }
+    }
+}
+
+fn call_text(server: &str, status: &Status) -> String {
+    let mut text = format!("error: {}: {}", code_name(status.code()), status.message());
+    let details = status.get_error_details();
+    if let Some(info) = details.error_info() {
+        text += &format!("\n  reason: {}", info.reason);
+    } else {
+        // No twintier speaks, but what lies on the way to it or stands in its place.
+        text += &cause(status).map_or_else(String::new, |cause| format!(": {cause}"));
+        text += &format!("\n  server: {server}");
+    }
+    for violation in details.bad_request().iter().flat_map(|request| &request.field_violations) {
+        text += &format!("\n  {}: {}", violation.field, violation.description);
+    }
+    if let Some(delay) = details.retry_info().and_then(|retry| retry.retry_delay) {
+        text += &format!("\n  retry after {}", units::duration(delay));
+    }
+    text + "\n"
+}
+
+/// What lies at the bottom of a transport error, if that is not said yet.
+fn cause(status: &Status) -> Option<String> {
+    let first = std::error::Error::source(status);
+    let last = std::iter::successors(first, |&error| error.source()).last()?.to_string();
+    (!status.message().contains(&last)).then_some(last)
+}
+
+/// The code as the gRPC specification spells it.
+fn code_name(code: Code) -> String {
+    let mut name = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn call(status: Status) -> Failure {
+        Failure::Call { server: "http://cache:50051/".to_owned(), status: Box::new(status) }
+    }
+
+    #[test]
+    fn an_error_shows_its_reason_and_fields() {
+        let mut details = ErrorDetails::with_bad_request_violation("ttl", "must be at least 1 ms; was 0");
+        details.set_error_info("INVALID_TTL", "twintier.dev", std::collections::HashMap::<String, String>::new());
+        let failure = call(Status::with_error_details(Code::InvalidArgument, "the request is invalid", details));
+        assert_eq!(
+            failure.text(),
+            "error: INVALID_ARGUMENT: the request is invalid\n  reason: INVALID_TTL\n  ttl: must be at least 1 ms; was 0\n"
+        );
+        assert_eq!(failure.exit(), 4);
+    }
+
+    #[test]
+    fn an_unavailable_service_says_when_to_retry() {
+        let mut details = ErrorDetails::with_retry_info(Some(Duration::from_millis(200)));
+        details.set_error_info("REDIS_UNAVAILABLE", "twintier.dev", std::collections::HashMap::<String, String>::new());
+        let failure = call(Status::with_error_details(Code::Unavailable, "Redis did not take the write", details));
+        assert!(failure.text().ends_with("\n  retry after 200 ms\n"), "{}", failure.text());
+        assert_eq!(failure.exit(), 3);
+    }
+
+    #[test]
+    fn an_unreachable_service_is_named() {
+        let failure = call(Status::unavailable("tcp connect error"));
+        assert_eq!(failure.text(), "error: UNAVAILABLE: tcp connect error\n  server: http://cache:50051/\n");
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        assert_eq!(Failure::io("standard output")(io::ErrorKind::BrokenPipe.into()).exit(), 0);
+        assert_eq!(Failure::io("value.bin")(io::ErrorKind::NotFound.into()).exit(), 4);
+    }
+
+    #[test]
+    fn codes_are_spelled_as_in_the_specification() {
+        assert_eq!(code_name(Code::DeadlineExceeded), "DEADLINE_EXCEEDED");
+        assert_eq!(code_name(Code::Ok), "OK");
+    }
+}

@@ -1,0 +1,318 @@
+//! `twintier get`: reads one entry.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::cli::answer::{Answer, json_text};
+use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, TokenArgs, parse_duration};
+use crate::cli::connection::{Connection, cache};
+use crate::cli::failure::Failure;
+use crate::cli::{table, units, value};
+use crate::pb;
+use crate::pb::get_response::Result as Found;
+
+/// Arguments of `get`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Exit codes: 0 hit, 1 miss or known to be absent, 2 usage, 3 unavailable or too late, 4 other error."
+)]
+pub struct GetArgs {
+    /// Key of the entry
+    key: String,
+    #[command(flatten)]
+    namespace: NamespaceArg,
+    /// Ask the Redis primary
+    #[arg(long, conflicts_with = "max_staleness")]
+    strong: bool,
+    /// How stale the answer may be, for example 100ms; the service's bound when not given
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    max_staleness: Option<Duration>,
+    #[command(flatten)]
+    tokens: TokenArgs,
+    /// Print what is known about the entry instead of its value, which is not fetched
+    #[arg(long, conflicts_with_all = ["raw", "quiet"])]
+    metadata: bool,
+    /// Print the exact bytes of the value to a terminal too
+    #[arg(long)]
+    raw: bool,
+    /// Say nothing on standard error about the value or the miss
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// How a response is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// The exact bytes of the value.
+    Bytes,
+    /// The value as far as a terminal can show it, and notes about it.
+    Terminal,
+    /// What is known about the entry.
+    Metadata,
+    /// All of it.
+    Json,
+}
+
+// === impl GetArgs ===
+
+impl GetArgs {
+    pub(super) async fn run(self) -> Result<Answer, Failure> {
+        let connection = Connection::new(&self.server);
+        let response =
+            connection.call(self.request(), async |channel, request| cache(channel).get(request).await).await?;
+        Ok(self.answer(&response, io::stdout().is_terminal()))
+    }
+
+    fn request(&self) -> pb::GetRequest {
+        let consistency = if self.strong { pb::Consistency::Strong } else { pb::Consistency::Unspecified };
+        pb::GetRequest {
+            namespace: self.namespace.namespace.clone(),
+            key: self.key.clone(),
+            consistency: consistency.into(),
+            max_staleness: self.max_staleness.map(units::to_wire),
+            tokens: self.tokens.tokens.clone(),
+            metadata_only: self.metadata,
+        }
+    }
+
+    fn shape(&self, terminal: bool) -> Shape {
+        match self.server.output {
+            OutputFormat::Json => Shape::Json,
+            OutputFormat::Text if self.metadata => Shape::Metadata,
+            OutputFormat::Text if terminal && !self.raw => Shape::Terminal,
+            OutputFormat::Text => Shape::Bytes,
+        }
+    }
+
+    fn answer(&self, response: &pb::GetResponse, terminal: bool) -> Answer {
+        let hit = match &response.result {
+            Some(Found::Hit(hit)) => Some(hit),
+            Some(Found::NegativeHit(_) | Found::Miss(_)) | None => None,
+        };
+        let (out, notes) = match self.shape(terminal) {
+            Shape::Json => (json_text(&self.document(response)), String::new()),
+            Shape::Metadata => (facts(response).into_bytes(), String::new()),
+            Shape::Terminal => {
+                let shown = hit.map(|hit| value::for_terminal(&hit.value, &hit.content_type));
+                (shown.unwrap_or_default().into_bytes(), facts(response))
+            }
+            Shape::Bytes => match hit {
+                Some(hit) => (hit.value.to_vec(), String::new()),
+                None => (Vec::new(), format!("{}\n", verdict(response))),
+            },
+        };
+        let notes = if self.quiet { String::new() } else { notes };
+        Answer { out, notes, exit: u8::from(hit.is_none()) }
+    }
+
+    fn document(&self, response: &pb::GetResponse) -> Value {
+        let mut document = Map::new();
+        let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
+        match &response.result {
+            Some(Found::Hit(_)) => put("result", "hit".into()),
+            Some(Found::NegativeHit(_)) => put("result", "negative".into()),
+            Some(Found::Miss(_)) | None => put("result", "miss".into()),
+        };
+        if let Some(Found::Miss(miss)) = &response.result {
+            put("reason", miss_reason(miss).into());
+        }
+        if let Some(entry) = entry(response) {
+            put("tier", tier(entry).into());
+            put("age_seconds", units::wire_seconds(entry.age));
+            put("ttl_seconds", units::wire_seconds(entry.ttl));
+            put("version", entry.version.as_str().into());
+            put("stale", entry.stale.as_ref().map_or(Value::Null, stale_document));
+        }
+        put("degraded", response.degraded.into());
+        put("token", response.token.as_str().into());
+        if let Some(Found::Hit(hit)) = &response.result {
+            put("content_type", hit.content_type.as_str().into());
+            if !self.metadata {
+                value::into_json(&hit.value, &mut document);
+            }
+        }
+        Value::Object(document)
+    }
+}
+
+/// The result in a few words.
+fn verdict(response: &pb::GetResponse) -> String {
+    match &response.result {
+        Some(Found::Hit(_)) => "hit".to_owned(),
+        Some(Found::NegativeHit(_)) => "negative: known to be absent".to_owned(),
+        Some(Found::Miss(miss)) => format!("miss: {}", miss_reason(miss)),
+        None => "miss: an answer this program does not know".to_owned(),
+    }
+}
+
+/// What is known about the entry and the answer, a line each.
+fn facts(response: &pb::GetResponse) -> String {
+    let mut rows = vec![("result", verdict(response))];
+    if let Some(entry) = entry(response) {
+        rows.push(("tier", tier(entry)));
+        rows.push(("age", units::wire_duration(entry.age)));
+        rows.push(("ttl", units::wire_duration(entry.ttl)));
+        rows.push(("version", entry.version.clone()));
+        rows.extend(entry.stale.as_ref().map(|stale| {
+            ("stale", format!("{}, by at most {}", stale_reason(stale), units::wire_duration(stale.staleness)))
+        }));
+    }
+    if let Some(Found::Hit(hit)) = &response.result
+        && !hit.content_type.is_empty()
+    {
+        rows.push(("type", hit.content_type.clone()));
+    }
+    if response.degraded {
+        rows.push(("degraded", "Redis was needed and could not be asked".to_owned()));
+    }
+    rows.push(("token", response.token.clone()));
+    table::facts(&rows)
+}
+
+fn entry(response: &pb::GetResponse) -> Option<&pb::EntryInfo> {
+    match &response.result {
+        Some(Found::Hit(hit)) => hit.entry.as_ref(),
+        Some(Found::NegativeHit(negative)) => negative.entry.as_ref(),
+        Some(Found::Miss(_)) | None => None,
+    }
+}
+
+fn tier(entry: &pb::EntryInfo) -> String {
+    units::name(entry.tier().as_str_name(), "TIER_")
+}
+
+fn miss_reason(miss: &pb::Miss) -> String {
+    units::name(miss.reason().as_str_name(), "MISS_REASON_")
+}
+
+fn stale_reason(stale: &pb::Stale) -> String {
+    units::name(stale.reason().as_str_name(), "STALE_REASON_")
+}
+
+fn stale_document(stale: &pb::Stale) -> Value {
+    json!({ "reason": stale_reason(stale), "staleness_seconds": units::wire_seconds(stale.staleness) })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        get: GetArgs,
+    }
+
+    fn parse(args: &[&str]) -> Result<GetArgs, clap::Error> {
+        Line::try_parse_from([&["get"], args].concat()).map(|line| line.get)
+    }
+
+    fn args(args: &[&str]) -> GetArgs {
+        parse(args).expect("valid arguments")
+    }
+
+    fn hit(value: &'static [u8]) -> pb::GetResponse {
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let entry = pb::EntryInfo {
+            version: "v7".to_owned(),
+            age: seconds(2),
+            ttl: seconds(298),
+            tier: pb::Tier::L1.into(),
+            stale: None,
+        };
+        let hit = pb::Hit { value: value.into(), content_type: "text/plain".to_owned(), entry: Some(entry) };
+        pb::GetResponse { result: Some(Found::Hit(hit)), token: "t1".to_owned(), degraded: false }
+    }
+
+    fn miss() -> pb::GetResponse {
+        let miss = pb::Miss { reason: pb::MissReason::TokenNotReached.into() };
+        pb::GetResponse { result: Some(Found::Miss(miss)), token: "t1".to_owned(), degraded: true }
+    }
+
+    #[test]
+    fn a_program_gets_the_exact_bytes() {
+        assert_eq!(
+            args(&["k"]).answer(&hit(b"\x00\xff"), false),
+            Answer { out: b"\x00\xff".into(), ..Answer::default() }
+        );
+        assert_eq!(args(&["k", "--raw"]).answer(&hit(b"\x00"), true).out, b"\x00");
+    }
+
+    #[test]
+    fn a_person_gets_text_and_what_is_known_about_it() {
+        let answer = args(&["k"]).answer(&hit(b"value"), true);
+        assert_eq!(answer.out, b"value\n");
+        assert_eq!(
+            answer.notes,
+            "result   hit\ntier     l1\nage      2 s\nttl      4m 58s\nversion  v7\ntype     text/plain\ntoken    t1\n"
+        );
+        assert_eq!(args(&["k", "-q"]).answer(&hit(b"value"), true).notes, "");
+    }
+
+    #[test]
+    fn a_miss_is_told_apart_from_an_empty_value_by_the_exit_code() {
+        assert_eq!((args(&["k"]).answer(&hit(b""), false).exit, args(&["k"]).answer(&miss(), false).exit), (0, 1));
+        assert_eq!(args(&["k"]).answer(&miss(), false).notes, "miss: token_not_reached\n");
+        assert_eq!(args(&["k", "-q"]).answer(&miss(), false), Answer { exit: 1, ..Answer::default() });
+    }
+
+    #[test]
+    fn metadata_takes_the_place_of_the_value() {
+        let get = args(&["k", "--metadata"]);
+        assert!(get.request().metadata_only);
+        let answer = get.answer(&hit(b""), false);
+        assert!(answer.out.starts_with(b"result   hit\n") && answer.notes.is_empty());
+        let json = args(&["k", "--metadata", "-o", "json"]).document(&hit(b""));
+        assert_eq!((json.get("value"), &json["version"]), (None, &json!("v7")));
+    }
+
+    #[test]
+    fn json_says_everything() {
+        let get = args(&["k", "-o", "json"]);
+        assert_eq!(
+            get.document(&hit(b"value")),
+            json!({
+                "result": "hit", "value": "value", "content_type": "text/plain", "tier": "l1", "age_seconds": 2.0,
+                "ttl_seconds": 298.0, "version": "v7", "stale": null, "degraded": false, "token": "t1",
+            })
+        );
+        assert_eq!(
+            get.document(&miss()),
+            json!({ "result": "miss", "reason": "token_not_reached", "degraded": true, "token": "t1" })
+        );
+    }
+
+    #[test]
+    fn a_negative_entry_is_no_hit_but_has_facts() {
+        let Some(Found::Hit(hit)) = hit(b"").result else { panic!("a hit") };
+        let stale = pb::Stale { reason: pb::StaleReason::Expired.into(), staleness: None };
+        let entry = hit.entry.map(|entry| pb::EntryInfo { stale: Some(stale), ..entry });
+        let response = pb::GetResponse { result: Some(Found::NegativeHit(pb::NegativeHit { entry })), ..miss() };
+        let answer = args(&["k"]).answer(&response, true);
+        assert_eq!((answer.exit, answer.out), (1, Vec::new()));
+        assert!(answer.notes.contains("stale     expired, by at most -\n"), "{}", answer.notes);
+    }
+
+    #[test]
+    fn arguments_become_the_request() {
+        let request = args(&["k", "-n", "ns", "--max-staleness", "100ms", "--token", "a", "--token", "b"]).request();
+        assert_eq!((request.namespace.as_str(), request.key.as_str()), ("ns", "k"));
+        assert_eq!(request.max_staleness, Some(prost_types::Duration { seconds: 0, nanos: 100_000_000 }));
+        assert_eq!(request.tokens, ["a", "b"]);
+        assert_eq!(args(&["k", "--strong"]).request().consistency(), pb::Consistency::Strong);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        assert!(parse(&["k", "--strong", "--max-staleness", "1s"]).is_err());
+        assert!(parse(&["k", "--metadata", "--raw"]).is_err());
+        assert!(parse(&[]).is_err());
+    }
+}

@@ -1,0 +1,145 @@
+//! The command line: its definition for the whole program, and the client commands.
+//!
+//! `serve` and `config` are only described here; `main.rs` runs them. Every client command is a call of the generated client,
+//! an answer made of the response by a pure function, and an exit code.
+
+mod answer;
+mod args;
+mod connection;
+mod failure;
+mod get;
+mod health;
+mod invalidate;
+mod set;
+mod stats;
+mod table;
+mod units;
+mod value;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use args::{ConfigCommand, ConfigShowArgs, OutputFormat, ServeArgs, ServerArgs};
+pub use get::GetArgs;
+pub use health::HealthArgs;
+pub use invalidate::InvalidateArgs;
+pub use set::SetArgs;
+pub use stats::StatsArgs;
+
+/// Environment variables of the client commands; not settings of the service.
+pub const VARIABLES: [&str; 2] = ["TWINTIER_SERVER", "TWINTIER_NAMESPACE"];
+
+/// The program's command line. With no subcommand it serves.
+#[derive(Debug, Parser)]
+#[command(name = "twintier", version, about, args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "Without a command, twintier serves: `twintier --listen ADDR` is `twintier serve --listen ADDR`."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// What the program is asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service (the default)
+    Serve(ServeArgs),
+    /// Check or show the configuration, without serving
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// A command that calls a running service.
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// A command that calls a running service.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Read one entry
+    Get(GetArgs),
+    /// Write one entry
+    Set(SetArgs),
+    /// Remove one entry, several, or a whole namespace
+    Invalidate(InvalidateArgs),
+    /// Show what a replica counted and the state of its tiers
+    Stats(StatsArgs),
+    /// Ask a replica for its health
+    Health(HealthArgs),
+}
+
+// === impl Cli ===
+
+impl Cli {
+    /// The command asked for; `serve` when none is named.
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
+    }
+}
+
+/// Runs a client command to its end. Values and reports go to standard output, everything said about them to standard error.
+///
+/// Exit codes: 0 done; 1 the answer is no (a miss, a failed condition, not serving); 2 usage; 3 the service could not be reached
+/// in time; 4 any other error.
+pub async fn run(command: ClientCommand) -> ExitCode {
+    let answered = match command {
+        ClientCommand::Get(args) => args.run().await,
+        ClientCommand::Set(args) => args.run().await,
+        ClientCommand::Invalidate(args) => args.run().await,
+        ClientCommand::Stats(args) => args.run().await,
+        ClientCommand::Health(args) => args.run().await,
+    };
+    match answered.and_then(|answer| answer.print()) {
+        Ok(exit) => exit,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn command(args: &[&str]) -> Command {
+        Cli::try_parse_from([&["twintier"], args].concat()).expect("valid arguments").into_command()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_serves_with_the_same_arguments() {
+        let Command::Serve(args) = command(&["--listen", "0.0.0.0:50051", "--set", "l1.size=1GiB"]) else {
+            panic!("not serve")
+        };
+        assert_eq!(args.listen.as_deref(), Some("0.0.0.0:50051"));
+        assert_eq!(args.set, [("l1.size".to_owned(), "1GiB".to_owned())]);
+        assert!(matches!(command(&[]), Command::Serve(_)));
+    }
+
+    #[test]
+    fn serving_arguments_before_another_command_are_refused() {
+        assert!(Cli::try_parse_from(["twintier", "--listen", "0.0.0.0:1", "get", "key"]).is_err());
+    }
+
+    #[test]
+    fn config_takes_the_arguments_of_serve() {
+        let Command::Config(ConfigCommand::Show(args)) =
+            command(&["config", "show", "-o", "json", "--redis-url", "redis://r"])
+        else {
+            panic!("not config show")
+        };
+        assert_eq!(args.output, OutputFormat::Json);
+        assert_eq!(args.serve.redis_url.as_deref(), Some("redis://r"));
+        assert!(matches!(
+            command(&["config", "check", "--config", "a.toml"]),
+            Command::Config(ConfigCommand::Check(_))
+        ));
+    }
+}

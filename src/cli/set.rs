@@ -1,0 +1,241 @@
+//! `twintier set`: writes one entry.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::answer::{Answer, json_text};
+use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, TokenArgs, parse_duration};
+use crate::cli::connection::{Connection, cache};
+use crate::cli::failure::Failure;
+use crate::cli::{table, units};
+use crate::pb;
+use crate::pb::set_request::{Condition, Content, Expiry};
+
+/// What Redis can hold at most in one string. Reading stops there, whatever the service would take.
+const LARGEST_VALUE: u64 = 512 << 20;
+
+/// Arguments of `set`.
+#[derive(Args, Debug)]
+#[command(override_usage = "twintier set [OPTIONS] <KEY> <VALUE|--file <PATH>|--stdin|--absent>")]
+#[command(after_help = "Exit codes: 0 stored, 1 not stored, 2 usage, 3 unavailable or too late, 4 other error.")]
+pub struct SetArgs {
+    /// Key of the entry
+    key: String,
+    #[command(flatten)]
+    content: ContentArgs,
+    /// Content type, handed back by get
+    #[arg(long, value_name = "TYPE", conflicts_with = "absent")]
+    content_type: Option<String>,
+    #[command(flatten)]
+    namespace: NamespaceArg,
+    /// Time to live, for example 5m; the namespace's default when not given
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    ttl: Option<Duration>,
+    /// End of life in place of --ttl, for example 2030-01-01T00:00:00Z
+    #[arg(long, value_name = "RFC3339", conflicts_with = "ttl")]
+    expire_at: Option<prost_types::Timestamp>,
+    #[command(flatten)]
+    condition: ConditionArgs,
+    #[command(flatten)]
+    tokens: TokenArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What the entry says: exactly one of these.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct ContentArgs {
+    /// The value; `-` reads it from standard input
+    #[arg(allow_negative_numbers = true)]
+    value: Option<String>,
+    /// Read the value from a file
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// Read the value from standard input
+    #[arg(long)]
+    stdin: bool,
+    /// Say that the thing is known not to exist
+    #[arg(long)]
+    absent: bool,
+}
+
+/// When to store: at most one of these.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+struct ConditionArgs {
+    /// Store only when no entry is present
+    #[arg(long)]
+    if_absent: bool,
+    /// Store only when an entry is present
+    #[arg(long)]
+    if_present: bool,
+    /// Store only when the entry present has this version
+    #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
+    if_version: Option<String>,
+}
+
+// === impl SetArgs ===
+
+impl SetArgs {
+    pub(super) async fn run(self) -> Result<Answer, Failure> {
+        let request = self.request(self.content.read()?);
+        let connection = Connection::new(&self.server);
+        let response = connection.call(request, async |channel, request| cache(channel).set(request).await).await?;
+        Ok(answer(&response, self.server.output))
+    }
+
+    fn request(&self, content: Content) -> pb::SetRequest {
+        let ttl = self.ttl.map(|ttl| Expiry::Ttl(units::to_wire(ttl)));
+        pb::SetRequest {
+            namespace: self.namespace.namespace.clone(),
+            key: self.key.clone(),
+            content: Some(content),
+            content_type: self.content_type.clone().unwrap_or_default(),
+            expiry: ttl.or(self.expire_at.map(Expiry::ExpireTime)),
+            condition: self.condition.to_wire(),
+            tokens: self.tokens.tokens.clone(),
+        }
+    }
+}
+
+// === impl ContentArgs ===
+
+impl ContentArgs {
+    fn read(&self) -> Result<Content, Failure> {
+        let value = match (&self.value, &self.file) {
+            _ if self.absent => return Ok(Content::KnownAbsent(pb::KnownAbsent {})),
+            (Some(value), _) if value != "-" => value.clone().into_bytes(),
+            (_, Some(path)) => {
+                let name = path.display().to_string();
+                File::open(path).and_then(read_value).map_err(Failure::io(name))?
+            }
+            _ => read_value(io::stdin()).map_err(Failure::io("standard input"))?,
+        };
+        Ok(Content::Value(value.into()))
+    }
+}
+
+fn read_value(source: impl Read) -> io::Result<Vec<u8>> {
+    let mut value = Vec::new();
+    source.take(LARGEST_VALUE + 1).read_to_end(&mut value)?;
+    match value.len() as u64 > LARGEST_VALUE {
+        true => Err(io::Error::other(format!("more than {}", units::size(LARGEST_VALUE)))),
+        false => Ok(value),
+    }
+}
+
+// === impl ConditionArgs ===
+
+impl ConditionArgs {
+    fn to_wire(&self) -> Option<Condition> {
+        match &self.if_version {
+            Some(version) => Some(Condition::IfVersion(version.clone())),
+            None if self.if_absent => Some(Condition::IfAbsent(pb::IfAbsent {})),
+            None if self.if_present => Some(Condition::IfPresent(pb::IfPresent {})),
+            None => None,
+        }
+    }
+}
+
+fn answer(response: &pb::SetResponse, output: OutputFormat) -> Answer {
+    let outcome = units::name(response.outcome().as_str_name(), "SET_OUTCOME_");
+    let out = match output {
+        OutputFormat::Json => {
+            json_text(&json!({ "outcome": outcome, "version": response.version, "token": response.token }))
+        }
+        OutputFormat::Text => table::facts(&[
+            ("outcome", outcome),
+            ("version", if response.version.is_empty() { "-".to_owned() } else { response.version.clone() }),
+            ("token", response.token.clone()),
+        ])
+        .into_bytes(),
+    };
+    Answer { out, exit: u8::from(response.outcome() != pb::SetOutcome::Stored), ..Answer::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        set: SetArgs,
+    }
+
+    fn parse(args: &[&str]) -> Result<SetArgs, clap::Error> {
+        Line::try_parse_from([&["set"], args].concat()).map(|line| line.set)
+    }
+
+    fn request(args: &[&str]) -> pb::SetRequest {
+        let args = parse(args).expect("valid arguments");
+        args.request(args.content.read().expect("no file"))
+    }
+
+    #[test]
+    fn exactly_one_content_is_given() {
+        assert_eq!(request(&["k", "v"]).content, Some(Content::Value("v".into())));
+        assert_eq!(request(&["k", "-5"]).content, Some(Content::Value("-5".into())));
+        assert_eq!(request(&["k", ""]).content, Some(Content::Value("".into())));
+        assert_eq!(request(&["k", "--absent"]).content, Some(Content::KnownAbsent(pb::KnownAbsent {})));
+        for args in [&["k"][..], &["k", "v", "--absent"], &["k", "v", "--stdin"], &["k", "--file", "f", "--stdin"]] {
+            assert!(parse(args).is_err(), "{args:?}");
+        }
+        assert!(parse(&["k", "--absent", "--content-type", "text/plain"]).is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_byte_for_byte_or_named_in_the_error() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        io::Write::write_all(&mut file, b"\x00\xff\n").expect("written");
+        let path = file.path().to_str().expect("utf-8").to_owned();
+        assert_eq!(request(&["k", "--file", &path]).content, Some(Content::Value(b"\x00\xff\n"[..].into())));
+        let missing = parse(&["k", "--file", "/nowhere/value"]).expect("valid arguments");
+        assert!(missing.content.read().is_err_and(|failure| failure.text().contains("/nowhere/value")));
+    }
+
+    #[test]
+    fn an_end_of_life_is_a_duration_or_a_time() {
+        assert_eq!(request(&["k", "v"]).expiry, None);
+        let ttl = prost_types::Duration { seconds: 300, nanos: 0 };
+        assert_eq!(request(&["k", "v", "--ttl", "5m"]).expiry, Some(Expiry::Ttl(ttl)));
+        let time = prost_types::Timestamp { seconds: 1_893_452_400, nanos: 0 };
+        assert_eq!(
+            request(&["k", "v", "--expire-at", "2030-01-01T00:00:00+01:00"]).expiry,
+            Some(Expiry::ExpireTime(time))
+        );
+        assert!(parse(&["k", "v", "--ttl", "5m", "--expire-at", "2030-01-01T00:00:00Z"]).is_err());
+        assert!(parse(&["k", "v", "--expire-at", "tomorrow"]).is_err());
+    }
+
+    #[test]
+    fn at_most_one_condition_is_given() {
+        assert_eq!(request(&["k", "v"]).condition, None);
+        assert_eq!(request(&["k", "v", "--if-absent"]).condition, Some(Condition::IfAbsent(pb::IfAbsent {})));
+        assert_eq!(request(&["k", "v", "--if-version", "v1"]).condition, Some(Condition::IfVersion("v1".to_owned())));
+        assert!(parse(&["k", "v", "--if-absent", "--if-present"]).is_err());
+        assert!(parse(&["k", "v", "--if-absent", "--if-version", "v1"]).is_err());
+    }
+
+    #[test]
+    fn a_failed_condition_is_an_answer_with_exit_code_one() {
+        let response = pb::SetResponse {
+            outcome: pb::SetOutcome::VersionMismatch.into(),
+            version: String::new(),
+            token: "t".to_owned(),
+        };
+        let shown = answer(&response, OutputFormat::Text);
+        assert_eq!(shown.out, b"outcome  version_mismatch\nversion  -\ntoken    t\n");
+        assert_eq!(shown.exit, 1);
+        let stored = pb::SetResponse { outcome: pb::SetOutcome::Stored.into(), ..response };
+        assert_eq!(answer(&stored, OutputFormat::Json).exit, 0);
+    }
+}

@@ -1,0 +1,44 @@
+//! Tables in plain text, two spaces between the columns.
+
+/// Names and what they stand for, a line each.
+pub(super) fn facts(rows: &[(&str, String)]) -> String {
+    let wide = rows.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
+    rows.iter().map(|(name, fact)| format!("{name}{}  {fact}\n", " ".repeat(wide - width(name)))).collect()
+}
+
+/// Lays `rows` out under `header`, the first column flush left, the others flush right; every line ends with a newline and none with spaces.
+pub(super) fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
+    let widths: Vec<usize> = (0..header.len())
+        .map(|column| rows.iter().map(|row| width(&row[column])).fold(width(header[column]), usize::max))
+        .collect();
+    let header: Vec<String> = header.iter().map(|&cell| cell.to_owned()).collect();
+    std::iter::once(&header).chain(rows).map(|row| line(row, &widths)).collect()
+}
+
+fn line(row: &[String], widths: &[usize]) -> String {
+    let mut line = String::new();
+    for (column, (cell, &wide)) in row.iter().zip(widths).enumerate() {
+        let padding = " ".repeat(wide - width(cell));
+        match column {
+            0 => line += &format!("{cell}{padding}"),
+            _ => line += &format!("  {padding}{cell}"),
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line + "\n"
+}
+
+fn width(cell: &str) -> usize {
+    cell.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_line_up_at_their_last_digit() {
+        let rows = [vec!["get".to_owned(), "7 µs".to_owned()], vec!["invalidate".to_owned(), "1.25 ms".to_owned()]];
+        assert_eq!(aligned(&["OP", "P50"], &rows), "OP              P50\nget            7 µs\ninvalidate  1.25 ms\n");
+    }
+}

@@ -1,0 +1,3 @@
+//! What people see of a running service from outside its RPCs: logs.
+
+pub mod logs;
