@@ -15,7 +15,7 @@ use crate::cache::stats::Counter;
 use crate::cache::tier::{L1, L1Usage};
 
 /// Bytes an entry costs beyond its key, content type and value: measured, see `an_entry_costs_what_it_is_weighed`.
-pub const OVERHEAD: usize = 600;
+pub const OVERHEAD: usize = 560;
 
 /// A value may fill this share of the memory tier; a larger one is not kept.
 pub const LARGEST_SHARE: u64 = 8;
@@ -74,6 +74,11 @@ impl Memory {
             })
             .build();
         Memory { entries, max_bytes, counts }
+    }
+
+    /// Does what moka puts off until later: evictions, and their counts.
+    pub fn housekeep(&self) {
+        self.entries.run_pending_tasks();
     }
 }
 

@@ -9,5 +9,7 @@ pub mod namespace;
 pub mod policy;
 pub mod single_flight;
 pub mod stats;
+#[cfg(test)]
+mod testing;
 pub mod tier;
 pub mod tiered;

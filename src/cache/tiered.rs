@@ -226,7 +226,7 @@ impl Tiered {
             Ok(fetched) if fetched.position < token => {
                 Ok(shared.miss(partition, Miss::TokenNotReached, fetched.position, true))
             }
-            Ok(fetched) => Ok(shared.from_l2(partition, fetched)),
+            Ok(fetched) => Ok(shared.found_in_l2(partition, fetched)),
             Err(error @ L2Error::Halted(_)) => Err(error.into()),
             Err(error) if get.consistency == Consistency::Strong => Err(error.into()),
             Err(_) => Ok(shared.without_l2(get, partition)),
@@ -268,8 +268,8 @@ impl Shared {
         let Consistency::Bounded(bound) = get.consistency else { return None };
         let welcome = bound.filter(|bound| *bound > self.coherence.max_staleness());
         match self.look_up(get, partition, now) {
-            Memory::Fresh(held) => Some(self.from_l1(partition, held, None, now)),
-            Memory::Stale(held, stale) if welcome.is_some() => Some(self.from_l1(partition, held, Some(stale), now)),
+            Memory::Fresh(held) => Some(self.hit_in_l1(partition, held, None, now)),
+            Memory::Stale(held, stale) if welcome.is_some() => Some(self.hit_in_l1(partition, held, Some(stale), now)),
             _ => None,
         }
     }
@@ -278,8 +278,8 @@ impl Shared {
     fn without_l2(&self, get: &Get<'_>, partition: u16) -> Answer {
         let now = self.clock.now();
         let mut answer = match self.look_up(get, partition, now) {
-            Memory::Fresh(held) => self.from_l1(partition, held, None, now),
-            Memory::Stale(held, stale) => self.from_l1(partition, held, Some(stale), now),
+            Memory::Fresh(held) => self.hit_in_l1(partition, held, None, now),
+            Memory::Stale(held, stale) => self.hit_in_l1(partition, held, Some(stale), now),
             Memory::Nothing => self.miss(partition, Miss::Unavailable, Version::ZERO, true),
         };
         answer.degraded = true;
@@ -333,12 +333,12 @@ impl Shared {
         Ok(Fetched { position: read.position, held: Some(held) })
     }
 
-    fn from_l1(&self, partition: u16, held: Arc<Held>, stale: Option<Stale>, at: Moment) -> Answer {
+    fn hit_in_l1(&self, partition: u16, held: Arc<Held>, stale: Option<Stale>, at: Moment) -> Answer {
         let position = held.position;
         Answer { outcome: Outcome::Hit { held, tier: Tier::L1, stale }, partition, position, degraded: false, at }
     }
 
-    fn from_l2(&self, partition: u16, fetched: Fetched) -> Answer {
+    fn found_in_l2(&self, partition: u16, fetched: Fetched) -> Answer {
         let at = self.clock.now();
         let position = fetched.position;
         let tier = if self.l2.shares_l1() { Tier::L1 } else { Tier::L2 };

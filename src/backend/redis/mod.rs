@@ -77,8 +77,8 @@ pub fn start(
     let shared = Arc::new(Shared::new(config, partitions, replica, clock));
     let links: Vec<_> =
         (0..shared.config.connections).map(|_| Arc::new(Link::new(shared.clone(), health.clone()))).collect();
-    for link in links.iter().cloned() {
-        let stop = stop.clone();
+    for link in &links {
+        let (link, stop) = (link.clone(), stop.clone());
         tasks.spawn(async move { link.supervise(stop).await });
     }
     let bus = Arc::new(Bus::new(shared.clone(), health.clone(), sink));

@@ -15,12 +15,14 @@ pub mod version;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 pub use audit::AUDITS_PER_BOUND;
 pub use fence::Note;
 use fence::Stripe;
 
 use super::clock::{Clock, Moment};
-use super::entry::{Entry, Held};
+use super::entry::{Content, Entry, Held};
 use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, Namespaces};
 use super::single_flight::{Flight, Landing, Waiting};
@@ -433,8 +435,18 @@ impl Coherence {
     }
 }
 
-/// An entry with what its freshness is judged by, as read or written under `note`.
-pub fn held(entry: Entry, position: Version, note: Note, known_at: Moment, namespace: &Arc<Namespace>) -> Arc<Held> {
+/// An entry with what its freshness is judged by, as read or written under `note`. Its value gets memory of its own: as it came it is a
+/// slice of a larger buffer of the connection, which it would keep alive.
+pub fn held(
+    mut entry: Entry,
+    position: Version,
+    note: Note,
+    known_at: Moment,
+    namespace: &Arc<Namespace>,
+) -> Arc<Held> {
+    if let Content::Value(value) = &mut entry.content {
+        *value = Bytes::copy_from_slice(value);
+    }
     Arc::new(Held { entry, position, generation: note.generation, known_at, namespace: namespace.clone() })
 }
 

@@ -1,1 +1,466 @@
+//! Each rule of the protocol with the interleaving it guards against. A scenario says whether the promise held; with the protection that
+//! carries it switched off (feature `drills`) the same scenario must say that it did not.
 
+use bytes::Bytes;
+
+use super::message::{BusSink as _, Change, Echo, Message};
+use super::protection::{Protection, Protections};
+use super::version::Version;
+use super::*;
+use crate::cache::clock::ManualClock;
+use crate::cache::testing::{BOUND, Bench, EPOCH};
+
+impl Bench {
+    fn message(&self, sequence: u64, key: &str) {
+        self.deliver(Version::new(EPOCH, sequence), key, false);
+    }
+
+    fn deliver(&self, version: Version, key: &str, own: bool) {
+        let change = Change::Keys { namespace: "default".into(), keys: vec![Bytes::copy_from_slice(key.as_bytes())] };
+        self.coherence.apply(Message { partition: 0, version, change, own });
+    }
+
+    fn echo_at(&self, nonce: u64, position: Version) {
+        self.coherence.echo(nonce, Echo { positions: vec![(0, position)] });
+    }
+
+    /// An audit that finds the counter at `sequence`, sent and echoed now.
+    fn audit(&self, sequence: u64) {
+        let nonce = self.coherence.audit_begins();
+        self.echo_at(nonce, Version::new(EPOCH, sequence));
+    }
+
+    /// A subscription that stands at `sequence`.
+    fn subscribed(protections: Protections, sequence: u64) -> Bench {
+        let bench = Bench::new(protections);
+        bench.audit(sequence);
+        bench
+    }
+
+    /// A fill of `key` that finds `sequence`, with nothing in between.
+    fn fill(&self, key: &str, sequence: u64) -> bool {
+        let key = self.key(key);
+        let note = self.coherence.note(key.as_ref());
+        self.coherence.admit(&key, &self.read(sequence, sequence, note), note)
+    }
+
+    /// The sequence that memory would answer as fresh, if any.
+    fn fresh(&self, key: &str) -> Option<u64> {
+        let key = self.key(key);
+        let proof = self.coherence.proof(0);
+        let held = self.l1.get(key.as_ref())?;
+        match self.coherence.judge(&held, 0, proof, BOUND, self.now()) {
+            Judgement::Fresh => Some(held.entry.version.sequence),
+            Judgement::Suspect(_) | Judgement::Dead => None,
+        }
+    }
+
+    fn advance(&self, millis: u64) {
+        ManualClock::advance(&self.clock, Duration::from_millis(millis));
+    }
+}
+
+/// Holds with all protections; without `protection` it must not.
+fn guarded(protection: Protection, scenario: impl Fn(Protections) -> bool) {
+    assert!(scenario(Protections::default()), "the promise is broken with every protection on");
+    #[cfg(feature = "drills")]
+    assert!(!scenario(Protections::without(protection)), "{protection:?} is off and the scenario did not notice");
+    let _ = protection;
+}
+
+// === the fence ===
+
+#[test]
+fn a_fill_enters_memory_when_nothing_happened_meanwhile() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    assert!(bench.fill("k", 3));
+    assert_eq!(bench.fresh("k"), Some(3));
+}
+
+#[test]
+fn an_invalidate_beats_the_fill_in_flight() {
+    guarded(Protection::Fence, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        let read = bench.read(3, 5, note);
+        bench.message(6, "k");
+        bench.coherence.admit(&key, &read, note);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn an_own_write_beats_the_fill_in_flight() {
+    guarded(Protection::Fence, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        let read = bench.read(3, 5, note);
+        bench.coherence.wrote(&key, Version::new(EPOCH, 6), None);
+        bench.coherence.admit(&key, &read, note);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn a_fill_begun_after_an_invalidation_enters_though_its_version_is_older() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.message(6, "k");
+    // Another key of the same stripe, or this one set before: what counts is what was applied since the fill began.
+    assert!(bench.fill("k", 3));
+}
+
+#[test]
+fn the_late_reply_of_an_own_set_does_not_bury_a_newer_write() {
+    guarded(Protection::Fence, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        bench.deliver(Version::new(EPOCH, 6), "k", true);
+        bench.message(7, "k");
+        bench.coherence.wrote(&key, Version::new(EPOCH, 6), Some((&bench.read(6, 6, note), note)));
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn an_own_write_removes_the_older_entry_even_when_the_new_one_does_not_enter() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let key = bench.key("k");
+    bench.coherence.wrote(&key, Version::new(EPOCH, 6), None);
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn an_own_set_is_answered_at_once_and_its_message_does_not_remove_it() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    bench.coherence.wrote(&key, Version::new(EPOCH, 6), Some((&bench.read(6, 6, note), note)));
+    assert_eq!(bench.fresh("k"), Some(6));
+    bench.deliver(Version::new(EPOCH, 6), "k", true);
+    assert_eq!(bench.fresh("k"), Some(6));
+}
+
+#[test]
+fn an_own_set_whose_reply_was_lost_is_heard_of_by_its_message() {
+    guarded(Protection::OwnMessages, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        bench.deliver(Version::new(EPOCH, 6), "k", true);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn a_reply_of_another_epoch_does_not_enter() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    let mut read = Arc::into_inner(bench.read(3, 5, note)).expect("one owner");
+    read.position = Version::new(EPOCH + 1, 5);
+    assert!(!bench.coherence.admit(&key, &Arc::new(read), note));
+}
+
+// === the sequence ===
+
+#[test]
+fn the_next_message_in_line_removes_what_it_names_and_nothing_else() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("a", 3);
+    bench.fill("b", 4);
+    bench.message(6, "a");
+    assert_eq!((bench.fresh("a"), bench.fresh("b")), (None, Some(4)));
+    assert_eq!(bench.coherence.watermark(0), Version::new(EPOCH, 6));
+}
+
+#[test]
+fn a_lost_message_makes_everything_of_its_partition_suspect() {
+    guarded(Protection::Gap, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        // 6 invalidated k and was lost.
+        bench.message(7, "other");
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn after_a_gap_new_fills_are_answered_again() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.message(7, "other");
+    assert!(bench.fill("k", 3));
+    assert_eq!(bench.fresh("k"), Some(3));
+}
+
+#[test]
+fn a_message_that_repeats_or_comes_late_is_not_trusted_until_the_next_echo() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.message(5, "other");
+    assert_eq!(bench.fresh("k"), None);
+    assert!(!bench.fill("k", 3), "no fill enters while the position is unknown");
+    bench.audit(5);
+    assert!(bench.fill("k", 3));
+}
+
+#[test]
+fn a_message_of_another_epoch_makes_the_partition_suspect() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.deliver(Version::new(EPOCH + 1, 6), "other", false);
+    assert_eq!(bench.fresh("k"), None);
+    assert!(!bench.fill("k", 3));
+}
+
+#[test]
+fn an_own_write_of_another_epoch_makes_the_partition_suspect() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("a", 3);
+    bench.coherence.wrote(&bench.key("b"), Version::new(EPOCH + 1, 1), None);
+    assert_eq!(bench.fresh("a"), None);
+}
+
+#[test]
+fn an_overrun_of_the_queue_makes_everything_suspect() {
+    guarded(Protection::Lag, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        // 6 invalidated k and was dropped by the full queue; nothing follows it.
+        bench.coherence.overran();
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn a_message_that_cannot_be_read_makes_everything_suspect() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.coherence.undecodable();
+    assert_eq!(bench.fresh("k"), None);
+}
+
+// === the audit ===
+
+#[test]
+fn memory_answers_as_fresh_only_while_the_last_proof_lasts() {
+    guarded(Protection::Audit, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        bench.advance(1800);
+        let before = bench.fresh("k") == Some(3);
+        bench.advance(200);
+        before && bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn a_proof_counts_from_before_the_audit_was_sent() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let nonce = bench.coherence.audit_begins();
+    bench.advance(1901);
+    bench.echo_at(nonce, Version::new(EPOCH, 5));
+    assert_eq!(bench.fresh("k"), None, "the bound less its margin had passed when the echo came");
+}
+
+#[test]
+fn an_echo_ahead_of_the_watermark_finds_the_loss() {
+    guarded(Protection::EchoCounters, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        // 6 invalidated k, was lost, and nothing was published after it.
+        bench.audit(6);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn an_echo_behind_the_watermark_is_not_trusted_either() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.audit(4);
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn what_was_in_memory_before_a_subscription_is_suspect_after_its_first_echo() {
+    guarded(Protection::FirstEcho, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        bench.coherence.disconnected();
+        // 6 invalidated k while nobody listened.
+        bench.audit(6);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn no_fill_begun_before_the_first_echo_enters() {
+    guarded(Protection::FirstEcho, |protections| {
+        let bench = Bench::new(protections);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        let read = bench.read(3, 5, note);
+        // 6 invalidates k before the subscription stands.
+        bench.audit(6);
+        bench.coherence.admit(&key, &read, note);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn while_the_subscription_is_lost_the_last_proof_still_counts_and_no_fill_enters() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.coherence.disconnected();
+    assert_eq!(bench.fresh("k"), Some(3));
+    assert!(!bench.fill("other", 4));
+    bench.advance(2000);
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn an_echo_of_a_lost_subscription_proves_nothing() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let nonce = bench.coherence.audit_begins();
+    bench.coherence.disconnected();
+    bench.echo_at(nonce, Version::new(EPOCH, 5));
+    assert!(!bench.fill("other", 4), "an echo from before does not make the new subscription stand");
+}
+
+#[test]
+fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let key = bench.key("k");
+    let proof = bench.coherence.proof(0);
+    let held = bench.l1.get(key.as_ref()).expect("filled");
+    // The reader is paused; the write is heard of and proven; the reader goes on with the entry in its hand.
+    bench.advance(5000);
+    bench.message(6, "k");
+    bench.audit(6);
+    let judgement = bench.coherence.judge(&held, 0, proof, BOUND, bench.now());
+    assert!(matches!(judgement, Judgement::Suspect(_)));
+}
+
+#[test]
+fn a_narrower_bound_of_the_caller_is_kept() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let key = bench.key("k");
+    let held = bench.l1.get(key.as_ref()).expect("filled");
+    bench.advance(500);
+    let judge = |bound| bench.coherence.judge(&held, 0, bench.coherence.proof(0), bound, bench.now());
+    assert_eq!(judge(BOUND), Judgement::Fresh);
+    assert!(matches!(judge(Duration::from_millis(400)), Judgement::Suspect(_)));
+}
+
+#[test]
+fn a_suspect_entry_says_for_how_long_it_may_have_been_out_of_date() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.advance(300);
+    bench.audit(5);
+    bench.advance(100);
+    bench.message(7, "other");
+    bench.advance(600);
+    let held = bench.l1.get(bench.key("k").as_ref()).expect("kept");
+    let judgement = bench.coherence.judge(&held, 0, bench.coherence.proof(0), BOUND, bench.now());
+    assert_eq!(judgement, Judgement::Suspect(Duration::from_millis(700)), "since the audit at 300 ms");
+}
+
+// === whole namespaces ===
+
+#[test]
+fn a_namespace_invalidation_hides_what_is_older_and_nothing_newer() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("old", 4);
+    let version = Version::new(EPOCH, 6);
+    let change = Change::Namespace("default".into());
+    bench.coherence.apply(Message { partition: 0, version, change, own: false });
+    assert_eq!(bench.fresh("old"), None);
+    bench.message(7, "new");
+    bench.fill("new", 7);
+    assert_eq!(bench.fresh("new"), Some(7));
+}
+
+#[test]
+fn a_fill_in_flight_does_not_escape_a_namespace_invalidation() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    let read = bench.read(3, 5, note);
+    bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH, 6));
+    bench.coherence.admit(&key, &read, note);
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH, 500));
+    bench.coherence.disconnected();
+    let nonce = bench.coherence.audit_begins();
+    bench.echo_at(nonce, Version::new(EPOCH + 1, 2));
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    let mut read = Arc::into_inner(bench.read(2, 2, note)).expect("one owner");
+    (read.position.epoch, read.entry.version.epoch) = (EPOCH + 1, EPOCH + 1);
+    assert!(bench.coherence.admit(&key, &Arc::new(read), note));
+    assert_eq!(bench.fresh("k"), Some(2));
+}
+
+// === fetches under way ===
+
+fn joins(bench: &Bench, bound: Duration) -> bool {
+    matches!(bench.coherence.join(&bench.key("k"), bound), Passage::Join(_))
+}
+
+#[test]
+fn a_get_joins_the_fetch_under_way() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    assert!(!joins(&bench, BOUND));
+    assert!(joins(&bench, BOUND));
+}
+
+#[test]
+fn a_message_or_an_own_write_closes_a_fetch_to_later_gets() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    joins(&bench, BOUND);
+    bench.message(6, "k");
+    assert!(!joins(&bench, BOUND), "a Get after the message must not get what was read before it");
+    bench.coherence.wrote(&bench.key("k"), Version::new(EPOCH, 7), None);
+    assert!(!joins(&bench, BOUND), "a Get after an own write must not get what was read before it");
+}
+
+#[test]
+fn a_namespace_invalidation_closes_a_fetch_to_later_gets() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    joins(&bench, BOUND);
+    bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH, 6));
+    assert!(!joins(&bench, BOUND));
+}
+
+#[test]
+fn a_fetch_older_than_the_bound_is_not_joined() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    joins(&bench, BOUND);
+    bench.advance(100);
+    assert!(!joins(&bench, Duration::from_millis(50)));
+    bench.advance(2100);
+    assert!(!joins(&bench, Duration::from_secs(60)));
+}
+
+#[test]
+fn a_fetch_that_ends_closes_only_itself() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let Passage::Begin(first) = bench.coherence.join(&bench.key("k"), BOUND) else { panic!("begins") };
+    bench.message(6, "k");
+    let Passage::Begin(_second) = bench.coherence.join(&bench.key("k"), BOUND) else { panic!("begins") };
+    bench.coherence.close(&bench.key("k"), first.id);
+    assert!(joins(&bench, BOUND), "the second fetch is still under way");
+}

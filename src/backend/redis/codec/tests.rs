@@ -1,1 +1,111 @@
+//! Round trips, and garbage.
 
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::cache::key::KeyRef;
+use crate::cache::namespace::{NamespaceRules, Namespaces};
+
+fn stored(version: Version, written: u64, entry: &NewEntry) -> Bytes {
+    let mut bytes = b"T\x01".to_vec();
+    bytes.put_u64(version.epoch);
+    bytes.put_u64(version.sequence);
+    bytes.put_u64(written);
+    bytes.extend(entry_header(entry));
+    if let Content::Value(value) = &entry.content {
+        bytes.extend(value);
+    }
+    bytes.into()
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..200).prop_map(|value| Content::Value(value.into())),
+        Just(Content::KnownAbsent)
+    ]
+}
+
+proptest! {
+    #[test]
+    fn an_entry_reads_back_as_it_was_written(
+        epoch in any::<u64>(), sequence in any::<u64>(), written in any::<u64>(), ttl in 1u64..u64::MAX / 2,
+        content in content(), content_type in "[ -~]{0,255}",
+    ) {
+        let entry = NewEntry { content, content_type: content_type.into(), ttl: Duration::from_millis(ttl) };
+        let version = Version::new(epoch, sequence);
+        let read = decode_entry(stored(version, written, &entry)).expect("decodes");
+        prop_assert_eq!(read.version, version);
+        prop_assert_eq!(read.written_micros, written);
+        prop_assert_eq!(read.ttl_millis, ttl);
+        prop_assert_eq!(read.content, entry.content);
+        prop_assert_eq!(read.content_type, entry.content_type);
+    }
+
+    #[test]
+    fn a_message_reads_back_as_it_was_published(
+        keys in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..50), 0..5),
+        partition in any::<u16>(), origin in any::<u64>(), sequence in any::<u64>(),
+    ) {
+        let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
+        let namespace = Namespaces::new(rules, 64).get("namespace", "some.name").expect("room");
+        let named: Vec<_> = keys.iter().map(|key| KeyRef::new(&namespace, key).to_key()).collect();
+        let mut bytes = message_head(named.is_empty(), partition, origin);
+        for number in [7, sequence, 99] {
+            bytes.put_u64(number);
+        }
+        bytes.extend(message_tail(namespace.name(), &named));
+        let (message, published) = decode_message(&bytes.into(), origin).expect("decodes");
+        prop_assert_eq!((message.partition, message.version, published), (partition, Version::new(7, sequence), 99));
+        prop_assert!(message.own);
+        let expected = match keys.is_empty() {
+            true => Change::Namespace("some.name".into()),
+            false => Change::Keys { namespace: "some.name".into(), keys: keys.into_iter().map(Bytes::from).collect() },
+        };
+        prop_assert_eq!(message.change, expected);
+    }
+
+    #[test]
+    fn garbage_is_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let bytes = Bytes::from(bytes);
+        let _ = (decode_entry(bytes.clone()), decode_message(&bytes, 1), decode_echo(&bytes), decode_version(&bytes));
+    }
+
+    #[test]
+    fn a_truncated_entry_is_refused(cut in 0usize..36) {
+        let entry = NewEntry { content: Content::KnownAbsent, content_type: "".into(), ttl: Duration::from_secs(1) };
+        let whole = stored(Version::new(1, 2), 3, &entry);
+        prop_assert_eq!(whole.len(), 36);
+        prop_assert_eq!(decode_entry(whole.slice(..cut)), None);
+    }
+}
+
+#[test]
+fn a_foreign_value_of_any_kind_is_refused() {
+    for foreign in [&b""[..], b"hello", b"T\x02aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", b"{\"json\":true}"] {
+        assert_eq!(decode_entry(Bytes::copy_from_slice(foreign)), None);
+    }
+}
+
+#[test]
+fn an_echo_reads_back_in_the_order_of_partitions() {
+    let mut bytes = echo_head();
+    for number in [42, 1, 10, 2, 20] {
+        bytes.put_u64(number);
+    }
+    let (nonce, echo) = decode_echo(&bytes).expect("decodes");
+    assert_eq!(nonce, 42);
+    assert_eq!(echo.positions, [(0, Version::new(1, 10)), (1, Version::new(2, 20))]);
+    bytes.pop();
+    assert_eq!(decode_echo(&bytes), None);
+}
+
+#[test]
+fn a_value_is_read_without_copying_it() {
+    let value = Bytes::from(vec![7; 100]);
+    let entry = NewEntry { content: Content::Value(value), content_type: "a/b".into(), ttl: Duration::from_secs(1) };
+    let whole = stored(Version::new(1, 2), 3, &entry);
+    let Content::Value(read) = decode_entry(whole.clone()).expect("decodes").content else { panic!("a value") };
+    assert_eq!(read.as_ptr(), whole[whole.len() - 100..].as_ptr());
+}

@@ -1,0 +1,86 @@
+//! Parts for the core's own tests: a memory tier that is a plain map.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::clock::{Clock, ManualClock, Moment};
+use super::coherence::protection::Protections;
+use super::coherence::version::Version;
+use super::coherence::{Coherence, CoherenceConfig, Note, held};
+use super::entry::{Content, Entry, Held};
+use super::key::{Key, KeyRef};
+use super::namespace::{Namespace, NamespaceRules, Namespaces};
+use super::tier::{L1, L1Usage};
+
+/// The staleness bound in these tests.
+pub const BOUND: Duration = Duration::from_secs(2);
+/// The epoch in these tests.
+pub const EPOCH: u64 = 1000;
+
+/// A memory tier without limit or eviction.
+#[derive(Default)]
+pub struct MapL1(Mutex<HashMap<Key, Arc<Held>>>);
+
+impl L1 for MapL1 {
+    fn get(&self, key: KeyRef<'_>) -> Option<Arc<Held>> {
+        self.0.lock().expect("no panic").get(&key.to_key()).cloned()
+    }
+
+    fn insert(&self, key: Key, held: Arc<Held>) -> bool {
+        self.0.lock().expect("no panic").insert(key, held);
+        true
+    }
+
+    fn remove(&self, key: KeyRef<'_>) {
+        self.0.lock().expect("no panic").remove(&key.to_key());
+    }
+
+    fn usage(&self) -> L1Usage {
+        L1Usage::default()
+    }
+}
+
+/// One replica's coherence over a map, with a clock that stands still. One partition, so that every key shares its number line.
+pub struct Bench {
+    pub coherence: Arc<Coherence>,
+    pub l1: Arc<MapL1>,
+    pub clock: Arc<ManualClock>,
+    pub namespace: Arc<Namespace>,
+}
+
+impl Bench {
+    pub fn new(protections: Protections) -> Bench {
+        let rules = NamespaceRules { limit: 8, ..NamespaceRules::default() };
+        Bench::with(rules, protections)
+    }
+
+    pub fn with(rules: NamespaceRules, protections: Protections) -> Bench {
+        let (l1, clock) = (Arc::new(MapL1::default()), Arc::new(ManualClock::default()));
+        let namespaces = Arc::new(Namespaces::new(rules, 1));
+        let namespace = namespaces.get("namespace", "default").expect("room");
+        let config = CoherenceConfig { partitions: 1, max_staleness: BOUND, protections };
+        let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces, clock.clone()));
+        Bench { coherence, l1, clock, namespace }
+    }
+
+    pub fn key(&self, name: &str) -> Key {
+        KeyRef::new(&self.namespace, name.as_bytes()).to_key()
+    }
+
+    /// What a fill would bring: an entry of `sequence`, read when the counter stood at `position`.
+    pub fn read(&self, sequence: u64, position: u64, note: Note) -> Arc<Held> {
+        let entry = Entry {
+            version: Version::new(EPOCH, sequence),
+            content: Content::Value(bytes::Bytes::from(sequence.to_string())),
+            content_type: "".into(),
+            written_at: self.clock.now(),
+            expires_at: self.clock.now().plus(Duration::from_secs(3600)),
+        };
+        held(entry, Version::new(EPOCH, position), note, self.clock.now(), &self.namespace)
+    }
+
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+}

@@ -1,0 +1,63 @@
+//! The memory tier weighs its entries truly: what it says it holds is what the process grew by. A process of its own, with the allocator of
+//! the service.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use twintier::backend::memory::{Eviction, Memory};
+use twintier::cache::clock::Moment;
+use twintier::cache::coherence::version::Version;
+use twintier::cache::coherence::{Note, held};
+use twintier::cache::entry::{Content, Entry};
+use twintier::cache::key::KeyRef;
+use twintier::cache::namespace::{NamespaceRules, Namespaces};
+use twintier::cache::tier::L1;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const ENTRIES: u64 = 200_000;
+
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * rustix::param::page_size() as u64
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_entry_costs_what_it_is_weighed() {
+    let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
+    let namespace = Namespaces::new(rules, 64).get("namespace", "default").unwrap();
+    // All kept to the end: memory that one gave back would hide what the next takes.
+    let mut kept = Vec::new();
+    for (eviction, value_size) in [(Eviction::Lru, 100), (Eviction::TinyLfu, 100), (Eviction::TinyLfu, 4096)] {
+        let memory = Memory::new(1 << 40, eviction);
+        let before = resident();
+        for n in 0..ENTRIES {
+            let key = KeyRef::new(&namespace, format!("a key of thirty bytes {n:08}").as_bytes()).to_key();
+            let entry = Entry {
+                version: Version::new(1, n),
+                content: Content::Value(Bytes::from(vec![7; value_size])),
+                content_type: "".into(),
+                written_at: Moment(1),
+                expires_at: Moment(1).plus(Duration::from_secs(3600)),
+            };
+            let note = Note { generation: 1, applied: Version::ZERO };
+            memory.insert(key, Arc::clone(&held(entry, Version::ZERO, note, Moment(1), &namespace)));
+        }
+        memory.housekeep();
+        let (grown, usage) = (resident() - before, memory.usage());
+        assert_eq!(usage.entries, ENTRIES);
+        let ratio = usage.bytes as f64 / grown as f64;
+        let each = |bytes: u64| bytes / ENTRIES;
+        println!(
+            "{eviction:?}, {value_size} B: weighed {}, measured {} bytes an entry",
+            each(usage.bytes),
+            each(grown)
+        );
+        assert!((0.85..1.2).contains(&ratio), "weighed {} bytes, the process grew by {grown}", usage.bytes);
+        kept.push(memory);
+    }
+}
