@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::codec;
-use super::connection::{ConnectError, Connection, Shared, number, status};
+use super::connection::{ConnectError, Connection, Purpose, Shared, number, status};
 use super::health::Health;
 use super::link::Backoff;
 use super::scripts::Script;
@@ -65,7 +65,7 @@ impl Bus {
 
     /// One subscription, from connecting to its end. Ok: `stop`.
     async fn subscribe_once(&self, stop: &CancellationToken, backoff: &mut Backoff) -> Result<(), ConnectError> {
-        let (connection, handle) = Connection::open(&self.shared).await?;
+        let (connection, handle) = Connection::open(&self.shared, Purpose::Subscription).await?;
         let abort = handle.abort_handle();
         let connection = Arc::new(connection);
         let ended = tokio::select! {

@@ -24,7 +24,9 @@ use crate::cache::clock::Clock;
 use crate::cache::stats::Counter;
 
 /// Messages that may wait between the connection and the dispatch; more is an overrun, which makes memory suspect.
-const WAITING_MESSAGES: usize = 16 * 1024;
+const WAITING_MESSAGES: usize = 8 * 1024;
+/// The same for a connection that subscribes to nothing. fred takes room for as many at the start.
+const WAITING_EVENTS: usize = 8;
 
 /// What all connections of a replica share.
 pub struct Shared {
@@ -93,6 +95,15 @@ impl From<Error> for ConnectError {
     }
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Reads and writes.
+    Commands,
+    /// The bus and its audits.
+    Subscription,
+}
+
 /// A connection in use.
 pub struct Connection {
     /// fred's client, of one connection.
@@ -111,9 +122,10 @@ pub struct Connection {
 
 impl Connection {
     /// Connects and greets. The handle ends when the connection does.
-    pub async fn open(shared: &Arc<Shared>) -> Result<(Connection, ConnectHandle), ConnectError> {
+    pub async fn open(shared: &Arc<Shared>, purpose: Purpose) -> Result<(Connection, ConnectHandle), ConnectError> {
         let patience = shared.config.connect_timeout;
-        let client = Client::new(fred_config(&shared.config)?, Some(performance()), Some(connection(patience)), None);
+        let (config, performance) = (fred_config(&shared.config)?, performance(purpose));
+        let client = Client::new(config, Some(performance), Some(connection(patience)), None);
         let handle = client.connect();
         let greeted = async {
             client.wait_for_connect().await?;
@@ -261,8 +273,12 @@ fn fred_config(config: &RedisConfig) -> Result<Config, ConnectError> {
     })
 }
 
-fn performance() -> PerformanceConfig {
-    PerformanceConfig { broadcast_channel_capacity: WAITING_MESSAGES, ..PerformanceConfig::default() }
+fn performance(purpose: Purpose) -> PerformanceConfig {
+    let broadcast_channel_capacity = match purpose {
+        Purpose::Commands => WAITING_EVENTS,
+        Purpose::Subscription => WAITING_MESSAGES,
+    };
+    PerformanceConfig { broadcast_channel_capacity, ..PerformanceConfig::default() }
 }
 
 fn connection(patience: Duration) -> ConnectionConfig {

@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{ConnectError, Connection, Shared};
+use super::connection::{ConnectError, Connection, Purpose, Shared};
 use super::health::Health;
 use crate::cache::clock::Moment;
 use crate::cache::stats::Counter;
@@ -59,7 +59,7 @@ impl Link {
         let mut backoff = Backoff::default();
         let mut first = true;
         while !stop.is_cancelled() {
-            match Connection::open(&self.shared).await {
+            match Connection::open(&self.shared, Purpose::Commands).await {
                 Ok((connection, handle)) => {
                     backoff = Backoff::default();
                     if !std::mem::take(&mut first) {
