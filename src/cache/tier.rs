@@ -227,7 +227,9 @@ impl From<L2Error> for CacheError {
     fn from(error: L2Error) -> Self {
         match error {
             L2Error::Unavailable { reason, outcome_unknown_for } => {
-                CacheError::Unavailable { reason, retry_after: RETRY_AFTER, outcome_unknown_for }
+                // Not before the lost write can no longer take effect: it must not bury its own repetition.
+                let retry_after = RETRY_AFTER.max(outcome_unknown_for.unwrap_or_default());
+                CacheError::Unavailable { reason, retry_after, outcome_unknown_for }
             }
             L2Error::Full => CacheError::Full,
             L2Error::Busy { limit } => {

@@ -20,6 +20,9 @@ use super::stats::Latencies;
 use super::tier::{L1, L2, L2Error};
 pub use write::{Invalidate, Invalidated, Selector, Set, SetAnswer, SetOutcome};
 
+/// The most that is kept back of a caller's deadline for the answer's way.
+const ANSWERING: Duration = Duration::from_millis(20);
+
 /// What the cache is configured by.
 #[derive(Clone, Copy, Debug)]
 pub struct TieredConfig {
@@ -209,7 +212,7 @@ impl Tiered {
     /// Asks the shared tier; when it cannot be asked, says what may be said without it.
     async fn answer_from_l2(&self, get: &Get<'_>, partition: u16, begun: Moment) -> Result<Answer, CacheError> {
         let shared = &*self.0;
-        let until = begun.plus(shared.config.read_budget).min(get.deadline);
+        let until = shared.until(shared.config.read_budget, get.deadline, begun);
         let token = get.token.position(partition);
         let fetched = match get.consistency {
             Consistency::Strong => shared.fetch(&get.key.to_key(), until).await,
@@ -331,6 +334,12 @@ impl Shared {
             self.coherence.admit(key, &held, note);
         }
         Ok(Fetched { position: read.position, held: Some(held) })
+    }
+
+    /// When to stop waiting for the shared tier: after `budget`, and early enough to answer before the caller leaves.
+    fn until(&self, budget: Duration, deadline: Moment, now: Moment) -> Moment {
+        let left = deadline.since(now);
+        now.plus(budget.min(left - (left / 10).min(ANSWERING)))
     }
 
     fn hit_in_l1(&self, partition: u16, held: Arc<Held>, stale: Option<Stale>, at: Moment) -> Answer {

@@ -25,9 +25,9 @@ pub struct Redis {
     pub write_timeout: Duration,
     /// Most commands in flight at once.
     pub max_in_flight: usize,
-    /// Silence of a connection with commands in flight after which it is given up.
+    /// Time without an answer after which Redis counts as unavailable and commands fail at once.
     pub unresponsive_after: Duration,
-    /// Certificates that vouch for the server, PEM; none for those built in.
+    /// Certificates that vouch for the server, PEM; none for the system's.
     pub tls_ca_file: Option<PathBuf>,
 }
 
@@ -47,7 +47,7 @@ impl Redis {
         let tls_ca_file =
             reader.path("redis.tls_ca_file", "certificates that vouch for the server, PEM; without it those built in");
         let (max_in_flight, connections) = (
-            reader.count("redis.max_in_flight", 4096, 1..=1_000_000, "most commands in flight at once"),
+            reader.count("redis.max_in_flight", 2048, 1..=1_000_000, "most commands in flight at once"),
             reader.count("redis.connections", 2, 1..=64, "connections for commands"),
         );
         let prefix = reader.text(
@@ -125,9 +125,9 @@ fn read_patience(reader: &mut Reader) -> [Duration; 4] {
         ),
         reader.duration(
             "redis.unresponsive_after",
-            millis(500),
+            millis(350),
             millis(100)..=seconds(30),
-            "silence of a connection with commands in flight after which it is given up",
+            "time without an answer after which Redis counts as unavailable and commands fail at once",
         ),
     ]
 }

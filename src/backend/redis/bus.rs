@@ -100,7 +100,6 @@ impl Bus {
         let mut last_echo = Instant::now();
         loop {
             tokio::select! {
-                biased;
                 received = messages.recv() => match self.dispatch(received, &mut messages) {
                     Dispatched::Echo => {
                         last_echo = Instant::now();

@@ -277,8 +277,11 @@ fn refused(error: &Error) -> L2Error {
         details if details.starts_with("READONLY") => L2Error::unavailable("redis is not the primary"),
         details if details.starts_with("LOADING") => L2Error::unavailable("redis is loading its data"),
         details if details.starts_with("NOPERM") => L2Error::unavailable("redis refuses this service's user"),
+        details if details.starts_with("NOREPLICAS") => L2Error::unavailable("redis has too few replicas to write"),
+        details if details.starts_with("MISCONF") => L2Error::unavailable("redis cannot persist and refuses writes"),
+        details if details.starts_with("BUSY") => L2Error::unavailable("redis is busy with a script"),
         details => {
-            tracing::warn!(error = details, "redis refused a command");
+            tracing::debug!(error = details, "redis refused a command");
             L2Error::unavailable("redis refused the command")
         }
     }

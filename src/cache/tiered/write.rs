@@ -135,7 +135,7 @@ impl Tiered {
             return Ok(SetAnswer { outcome: SetOutcome::Disabled, version: None, token: Token::default() });
         }
         let begun = shared.clock.now();
-        let until = begun.plus(shared.config.write_budget).min(set.deadline);
+        let until = shared.until(shared.config.write_budget, set.deadline, begun);
         let note = shared.coherence.note(set.key.as_ref());
         let written = shared.l2.write(&set.key, &set.entry, set.condition, until).await?;
         shared.latencies.l2_write.observe(shared.clock.now().since(begun));
@@ -161,7 +161,7 @@ impl Tiered {
     }
 
     async fn remove(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
-        let until = self.0.clock.now().plus(self.0.config.write_budget).min(invalidate.deadline);
+        let until = self.0.until(self.0.config.write_budget, invalidate.deadline, self.0.clock.now());
         match invalidate.selector {
             Selector::Keys(keys) => self.remove_keys(keys, until).await,
             Selector::WholeNamespace => self.remove_namespace(&invalidate.namespace, until).await,
