@@ -1,0 +1,282 @@
+//! Reads and writes over a shared tier whose every answer the test gives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::*;
+use crate::cache::coherence::message::{BusSink as _, Echo};
+use crate::cache::coherence::protection::Protections;
+use crate::cache::entry::{Entry, NewEntry};
+use crate::cache::namespace::{Namespace, NamespaceRules};
+use crate::cache::policy::NamespacePolicy;
+use crate::cache::testing::{BOUND, Bench, EPOCH};
+use crate::cache::tier::{BoxFuture, Condition, L2Report, Read, Removed, Written};
+
+const BUDGET: Duration = Duration::from_millis(200);
+
+/// A call to the shared tier, waiting for the test to answer it.
+enum Call {
+    Read(oneshot::Sender<Result<Read, L2Error>>),
+    Write(oneshot::Sender<Result<Written, L2Error>>),
+}
+
+struct Scripted(mpsc::UnboundedSender<Call>);
+
+impl Scripted {
+    fn ask<T: Send + 'static>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> BoxFuture<'_, T> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(call(answer)).ok().expect("the test listens");
+        Box::pin(async move { answered.await.expect("the test answers") })
+    }
+}
+
+impl L2 for Scripted {
+    fn read<'a>(&'a self, _: &'a Key, _: Moment) -> BoxFuture<'a, Result<Read, L2Error>> {
+        self.ask(Call::Read)
+    }
+
+    fn write<'a>(
+        &'a self,
+        _: &'a Key,
+        _: &'a NewEntry,
+        _: Condition,
+        _: Moment,
+    ) -> BoxFuture<'a, Result<Written, L2Error>> {
+        self.ask(Call::Write)
+    }
+
+    fn remove<'a>(&'a self, _: u16, _: &'a [Key], _: Moment) -> BoxFuture<'a, Result<Removed, L2Error>> {
+        unreachable!("not called in these tests")
+    }
+
+    fn remove_namespace<'a>(
+        &'a self,
+        _: u16,
+        _: &'a Arc<Namespace>,
+        _: Moment,
+    ) -> BoxFuture<'a, Result<Version, L2Error>> {
+        unreachable!("not called in these tests")
+    }
+
+    fn report(&self) -> L2Report {
+        L2Report::default()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+struct World {
+    cache: Tiered,
+    bench: Bench,
+    calls: mpsc::UnboundedReceiver<Call>,
+}
+
+impl World {
+    fn new(stale_window: Duration) -> World {
+        let default_policy = NamespacePolicy { stale_window, ..NamespacePolicy::default() };
+        let rules = NamespaceRules { default_policy, limit: 8, ..NamespaceRules::default() };
+        let bench = Bench::with(rules, Protections::default());
+        let nonce = bench.coherence.audit_begins();
+        bench.coherence.echo(nonce, Echo { positions: vec![(0, Version::new(EPOCH, 5))] });
+        let (sender, calls) = mpsc::unbounded_channel();
+        let config = TieredConfig { enabled: true, read_budget: BUDGET, write_budget: BUDGET };
+        let l2 = Arc::new(Scripted(sender));
+        let cache = Tiered::new(config, bench.l1.clone(), l2, bench.coherence.clone(), bench.clock.clone());
+        World { cache, bench, calls }
+    }
+
+    /// Begins a Get in a task of its own.
+    fn get(&self, consistency: Consistency, token: Token) -> tokio::task::JoinHandle<Result<Answer, CacheError>> {
+        let (cache, key) = (self.cache.clone(), self.bench.key("k"));
+        tokio::spawn(async move {
+            cache.get(Get { key: key.as_ref(), consistency, token: &token, deadline: Moment::FOREVER }).await
+        })
+    }
+
+    fn bounded(&self) -> tokio::task::JoinHandle<Result<Answer, CacheError>> {
+        self.get(Consistency::Bounded(None), Token::default())
+    }
+
+    async fn read_call(&mut self) -> oneshot::Sender<Result<Read, L2Error>> {
+        match self.calls.recv().await {
+            Some(Call::Read(answer)) => answer,
+            _ => panic!("a read was expected"),
+        }
+    }
+
+    fn entry(&self, sequence: u64) -> Entry {
+        Entry {
+            version: Version::new(EPOCH, sequence),
+            content: Content::Value(Bytes::from(sequence.to_string())),
+            content_type: "".into(),
+            written_at: self.bench.now(),
+            expires_at: self.bench.now().plus(Duration::from_secs(60)),
+        }
+    }
+
+    fn found(&self, sequence: u64, position: u64) -> Result<Read, L2Error> {
+        Ok(Read { position: Version::new(EPOCH, position), entry: Some(self.entry(sequence)) })
+    }
+
+    /// An entry in memory, as a Get put it there.
+    async fn warm(&mut self, sequence: u64) {
+        let get = self.bounded();
+        let answer = self.read_call().await;
+        answer.send(self.found(sequence, 5)).ok();
+        get.await.expect("no panic").expect("answered");
+    }
+}
+
+/// What was answered: sequence, tier, stale; or why not.
+fn gist(answer: &Answer) -> Result<(u64, Tier, bool), Miss> {
+    match &answer.outcome {
+        Outcome::Hit { held, tier, stale } => Ok((held.entry.version.sequence, *tier, stale.is_some())),
+        Outcome::Miss(why) => Err(*why),
+    }
+}
+
+fn away() -> Result<Read, L2Error> {
+    Err(L2Error::unavailable("away"))
+}
+
+#[tokio::test]
+async fn a_miss_in_memory_is_fetched_and_then_answered_from_memory() {
+    let mut world = World::new(Duration::ZERO);
+    world.warm(3).await;
+    let answer = world.bounded().await.expect("no panic").expect("answered");
+    assert_eq!(gist(&answer), Ok((3, Tier::L1, false)));
+}
+
+#[tokio::test]
+async fn gets_of_one_key_share_one_fetch_and_a_caller_who_leaves_does_not_end_it() {
+    let mut world = World::new(Duration::ZERO);
+    let first = world.bounded();
+    let answer = world.read_call().await;
+    let others: Vec<_> = (0..10).map(|_| world.bounded()).collect();
+    while world.bench.namespace.counters.coalesced.get() < 10 {
+        tokio::task::yield_now().await;
+    }
+    first.abort();
+    assert!(first.await.is_err_and(|error| error.is_cancelled()));
+    answer.send(world.found(3, 5)).ok();
+    for other in others {
+        let answer = other.await.expect("no panic").expect("answered");
+        assert_eq!(gist(&answer), Ok((3, Tier::L2, false)));
+    }
+    assert!(world.calls.try_recv().is_err(), "nothing else was asked");
+}
+
+#[tokio::test]
+async fn a_strong_get_asks_for_itself_and_fails_when_it_cannot() {
+    let mut world = World::new(Duration::from_secs(60));
+    world.warm(3).await;
+    let strong = world.get(Consistency::Strong, Token::default());
+    world.read_call().await.send(world.found(4, 6)).ok();
+    assert_eq!(gist(&strong.await.expect("no panic").expect("answered")), Ok((4, Tier::L2, false)));
+    let strong = world.get(Consistency::Strong, Token::default());
+    world.read_call().await.send(away()).ok();
+    assert!(matches!(strong.await.expect("no panic"), Err(CacheError::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn a_token_beyond_what_memory_knows_is_asked_of_the_shared_tier() {
+    let mut world = World::new(Duration::ZERO);
+    world.warm(3).await;
+    let token = || Token::at(0, Version::new(EPOCH, 6));
+    let get = world.get(Consistency::Bounded(None), token());
+    world.read_call().await.send(world.found(6, 6)).ok();
+    assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Ok((6, Tier::L2, false)));
+    // Now memory knows it.
+    let get = world.get(Consistency::Bounded(None), token());
+    assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Ok((6, Tier::L1, false)));
+}
+
+#[tokio::test]
+async fn a_fetch_older_than_the_token_is_repeated_and_an_older_answer_is_never_given() {
+    let mut world = World::new(Duration::from_secs(60));
+    world.warm(3).await;
+    let get = world.get(Consistency::Bounded(None), Token::at(0, Version::new(EPOCH, 7)));
+    world.read_call().await.send(world.found(3, 6)).ok();
+    world.read_call().await.send(world.found(3, 6)).ok();
+    let answer = get.await.expect("no panic").expect("answered");
+    assert_eq!(gist(&answer), Err(Miss::TokenNotReached));
+    // Not flagged stale either.
+    let get = world.get(Consistency::Bounded(None), Token::at(0, Version::new(EPOCH, 7)));
+    world.read_call().await.send(away()).ok();
+    assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Err(Miss::Unavailable));
+}
+
+#[tokio::test]
+async fn without_the_shared_tier_memory_answers_while_its_proof_lasts_then_flagged_then_not() {
+    let mut world = World::new(Duration::from_secs(10));
+    world.warm(3).await;
+    let answer = world.bounded().await.expect("no panic").expect("answered");
+    assert_eq!((gist(&answer), answer.degraded), (Ok((3, Tier::L1, false)), false));
+    world.bench.clock.advance(Duration::from_secs(3));
+    let get = world.bounded();
+    world.read_call().await.send(away()).ok();
+    let answer = get.await.expect("no panic").expect("answered");
+    assert_eq!((gist(&answer), answer.degraded), (Ok((3, Tier::L1, true)), true));
+    world.bench.clock.advance(Duration::from_secs(8));
+    let get = world.bounded();
+    world.read_call().await.send(away()).ok();
+    let answer = get.await.expect("no panic").expect("answered");
+    assert_eq!((gist(&answer), answer.degraded), (Err(Miss::Unavailable), true));
+}
+
+#[tokio::test]
+async fn a_caller_may_accept_less_staleness_than_the_namespace_keeps_and_welcome_more_than_the_bound() {
+    let mut world = World::new(Duration::from_secs(10));
+    world.warm(3).await;
+    world.bench.clock.advance(Duration::from_secs(5));
+    let get = world.get(Consistency::Bounded(Some(Duration::from_secs(4))), Token::default());
+    world.read_call().await.send(away()).ok();
+    assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Err(Miss::Unavailable));
+    let get = world.get(Consistency::Bounded(Some(Duration::from_secs(6))), Token::default());
+    assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Ok((3, Tier::L1, true)), "nothing was asked");
+}
+
+#[tokio::test]
+async fn an_expired_entry_is_answered_only_flagged() {
+    let mut world = World::new(Duration::from_secs(100));
+    world.warm(3).await;
+    world.bench.clock.advance(Duration::from_secs(61));
+    let get = world.bounded();
+    world.read_call().await.send(away()).ok();
+    let answer = get.await.expect("no panic").expect("answered");
+    let Outcome::Hit { stale: Some(stale), .. } = answer.outcome else { panic!("flagged") };
+    assert_eq!(stale.reason, StaleReason::Expired);
+    assert!(stale.staleness >= Duration::from_secs(60), "{stale:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_tier_that_says_nothing_costs_no_more_than_the_budget() {
+    let mut world = World::new(Duration::ZERO);
+    let begun = tokio::time::Instant::now();
+    let get = world.bounded();
+    let _unanswered = world.read_call().await;
+    let answer = get.await.expect("no panic").expect("answered");
+    assert_eq!((gist(&answer), answer.degraded), (Err(Miss::Unavailable), true));
+    assert_eq!(begun.elapsed().as_millis(), BUDGET.as_millis());
+}
+
+#[tokio::test]
+async fn a_set_goes_on_when_its_caller_leaves_and_is_answered_from_memory() {
+    let mut world = World::new(Duration::ZERO);
+    let (cache, key) = (world.cache.clone(), world.bench.key("k"));
+    let entry = NewEntry { content: Content::KnownAbsent, content_type: "".into(), ttl: BOUND };
+    let set = Set { key, entry, condition: Condition::None, deadline: Moment::FOREVER };
+    let caller = tokio::spawn(async move { cache.set(set).await.map(|_| ()) });
+    let Some(Call::Write(answer)) = world.calls.recv().await else { panic!("a write was expected") };
+    caller.abort();
+    assert!(caller.await.expect_err("aborted").is_cancelled());
+    answer.send(Ok(Written::Stored(world.entry(6)))).ok();
+    world.cache.close().await;
+    let answer = world.bounded().await.expect("no panic").expect("answered");
+    assert_eq!(gist(&answer), Ok((6, Tier::L1, false)));
+}
