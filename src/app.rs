@@ -23,7 +23,7 @@ use crate::cache::tier::{L1, L2, L2State};
 use crate::cache::tiered::{Tiered, TieredConfig};
 use crate::config::{self, Address, Config, Topology};
 use crate::grpc::health::HealthApi;
-use crate::grpc::{CacheApi, HealthState, KeyLogging, Load, Replica, ServerConfig, Serving};
+use crate::grpc::{CacheApi, HealthState, KeyLogging, Load, Observed, Replica, ServerConfig, Serving};
 use crate::shutdown::Stop;
 
 /// Kept back from the drain limit for what follows the last RPC.
@@ -96,9 +96,9 @@ impl App {
             config::LogKeys::Hashed => KeyLogging::Hashed,
             config::LogKeys::Clear => KeyLogging::Clear,
         };
-        let limits = config.limits.clone();
         announce(&config, address, &replica);
-        let api = CacheApi::new(cache.clone(), l2.clone(), namespaces, limits, clock, replica, load.clone(), keys);
+        let observed = Observed { replica, cache: cache.clone(), l2: l2.clone(), namespaces, load: load.clone() };
+        let api = CacheApi::new(observed, config.limits.clone(), clock, keys);
         let serving = Serving::start(listener, server_config(&config.server), api, HealthApi::new(health), load);
         Ok(App { address, drain: config.drain, serving, cache, l2, draining, tasks })
     }

@@ -11,4 +11,5 @@ mod status;
 pub use guard::Load;
 pub use health::HealthState;
 pub use serve::{ServerConfig, Serving};
-pub use service::{CacheApi, KeyLogging, Replica};
+pub use service::{CacheApi, KeyLogging};
+pub use stats::{Observed, Replica};

@@ -1,31 +1,19 @@
 //! The RPCs: each is parse, call, translate.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, Rules};
-use super::guard::{Deadline, Load};
-use super::stats;
+use super::guard::Deadline;
+use super::stats::{self, Observed};
 use super::status::status;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
-use crate::cache::namespace::Namespaces;
 use crate::cache::policy::Limits;
-use crate::cache::tier::L2;
-use crate::cache::tiered::{Get, Outcome, Tiered};
+use crate::cache::tiered::{Get, Outcome};
 use crate::pb;
-
-/// What this replica says of itself.
-#[derive(Clone, Debug)]
-pub struct Replica {
-    /// Identity of this process.
-    pub id: String,
-    /// When it was started.
-    pub started: SystemTime,
-}
 
 /// How keys appear in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,30 +26,16 @@ pub enum KeyLogging {
 
 /// The service `twintier.v1.CacheService`.
 pub struct CacheApi {
-    pub(super) cache: Tiered,
-    pub(super) l2: Arc<dyn L2>,
-    pub(super) rules: Rules,
-    pub(super) replica: Replica,
-    pub(super) load: Arc<Load>,
+    observed: Observed,
+    rules: Rules,
     key_logging: KeyLogging,
 }
 
 impl CacheApi {
     /// The service over a cache.
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        cache: Tiered,
-        l2: Arc<dyn L2>,
-        namespaces: Arc<Namespaces>,
-        limits: Limits,
-        clock: Arc<dyn Clock>,
-        replica: Replica,
-        load: Arc<Load>,
-        key_logging: KeyLogging,
-    ) -> CacheApi {
-        let partitions = cache.coherence().partitions();
-        let rules = Rules { limits, namespaces, partitions, clock };
-        CacheApi { cache, l2, rules, replica, load, key_logging }
+    pub fn new(observed: Observed, limits: Limits, clock: Arc<dyn Clock>, key_logging: KeyLogging) -> CacheApi {
+        let (partitions, namespaces) = (observed.cache.coherence().partitions(), observed.namespaces.clone());
+        CacheApi { rules: Rules { limits, namespaces, partitions, clock }, observed, key_logging }
     }
 
     /// The largest request that is read: a value at its limit with room for everything else, so that a value somewhat too large gets a
@@ -75,7 +49,7 @@ impl CacheApi {
         let parts = convert::get(&self.rules, request)?;
         let key = KeyRef::new(&parts.namespace, request.key.as_bytes());
         let get = Get { key, consistency: parts.consistency, token: &parts.token, deadline };
-        let answer = self.cache.get(get).await?;
+        let answer = self.observed.cache.get(get).await?;
         let hit = matches!(answer.outcome, Outcome::Hit { .. });
         tracing::debug!(namespace = %parts.namespace.name(), key = %self.shown(key), hit, degraded = answer.degraded, "get");
         Ok(convert::get_response(answer, parts.token, self.rules.partitions, request.metadata_only))
@@ -84,7 +58,7 @@ impl CacheApi {
     async fn do_set(&self, request: pb::SetRequest, deadline: Moment) -> Result<pb::SetResponse, CacheError> {
         let (set, token) = convert::set(&self.rules, request, deadline)?;
         let key = set.key.clone();
-        let answer = self.cache.set(set).await?;
+        let answer = self.observed.cache.set(set).await?;
         tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), outcome = ?answer.outcome, "set");
         Ok(convert::set_response(answer, token, self.rules.partitions))
     }
@@ -96,7 +70,7 @@ impl CacheApi {
     ) -> Result<pb::InvalidateResponse, CacheError> {
         let (invalidate, token) = convert::invalidate(&self.rules, request, deadline)?;
         let namespace = invalidate.namespace.clone();
-        let answer = self.cache.invalidate(invalidate).await?;
+        let answer = self.observed.cache.invalidate(invalidate).await?;
         tracing::debug!(namespace = %namespace.name(), removed = answer.removed, "invalidate");
         Ok(convert::invalidate_response(answer, token, self.rules.partitions))
     }
@@ -137,6 +111,6 @@ impl pb::cache_service_server::CacheService for CacheApi {
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> Result<Response<pb::StatsResponse>, Status> {
-        stats::report(self, &request.get_ref().namespace).map(Response::new).map_err(|error| status(&error))
+        stats::report(&self.observed, &request.get_ref().namespace).map(Response::new).map_err(|error| status(&error))
     }
 }

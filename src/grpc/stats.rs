@@ -1,46 +1,71 @@
 //! Stats: what was counted, in the contract's words.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::convert::{timestamp, to_wire};
-use super::service::CacheApi;
+use super::guard::Load;
 use crate::cache::error::CacheError;
-use crate::cache::namespace::Namespace;
+use crate::cache::namespace::{Namespace, Namespaces};
 use crate::cache::policy::limits;
 use crate::cache::stats::Histogram;
-use crate::cache::tier::{L2Report, L2State};
+use crate::cache::tier::{L2, L2Report, L2State};
+use crate::cache::tiered::Tiered;
 use crate::pb;
 
+/// What this replica says of itself.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Identity of this process.
+    pub id: String,
+    /// When it was started.
+    pub started: SystemTime,
+}
+
+/// What is reported on.
+pub struct Observed {
+    /// The replica.
+    pub replica: Replica,
+    /// The cache.
+    pub cache: Tiered,
+    /// The shared tier.
+    pub l2: Arc<dyn L2>,
+    /// The namespaces.
+    pub namespaces: Arc<Namespaces>,
+    /// The load.
+    pub load: Arc<Load>,
+}
+
 /// The report of this replica, of one namespace or of all.
-pub fn report(api: &CacheApi, namespace: &str) -> Result<pb::StatsResponse, CacheError> {
+pub fn report(observed: &Observed, namespace: &str) -> Result<pb::StatsResponse, CacheError> {
     let namespaces = match namespace {
-        "" => api.rules.namespaces.all(),
+        "" => observed.namespaces.all(),
         name => {
             limits::namespace("namespace", name)?;
-            api.rules.namespaces.find(name).into_iter().collect()
+            observed.namespaces.find(name).into_iter().collect()
         }
     };
-    let l2 = api.l2.report();
+    let l2 = observed.l2.report();
     Ok(pb::StatsResponse {
-        replica: Some(replica(api, &l2)),
+        replica: Some(replica(observed, &l2)),
         namespaces: namespaces.iter().map(|namespace| namespace_stats(namespace)).collect(),
-        l1: Some(l1(api)),
-        coherence: Some(coherence(api, &l2)),
+        l1: Some(l1(observed)),
+        coherence: Some(coherence(observed, &l2)),
         redis: Some(redis(l2)),
-        latencies: latencies(api),
+        latencies: latencies(observed),
     })
 }
 
-fn replica(api: &CacheApi, l2: &L2Report) -> pb::ReplicaStats {
+fn replica(observed: &Observed, l2: &L2Report) -> pb::ReplicaStats {
     pb::ReplicaStats {
-        id: api.replica.id.clone(),
+        id: observed.replica.id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        start_time: Some(timestamp(api.replica.started)),
+        start_time: Some(timestamp(observed.replica.started)),
         l1_only: l2.state == L2State::Disabled,
-        cache_enabled: api.cache.config().enabled,
-        in_flight: api.load.in_flight() as u64,
-        connections: api.load.connections() as u64,
-        shed: api.load.shed(),
+        cache_enabled: observed.cache.config().enabled,
+        in_flight: observed.load.in_flight() as u64,
+        connections: observed.load.connections() as u64,
+        shed: observed.load.shed(),
     }
 }
 
@@ -64,8 +89,8 @@ fn namespace_stats(namespace: &Namespace) -> pb::NamespaceStats {
     }
 }
 
-fn l1(api: &CacheApi) -> pb::L1Stats {
-    let usage = api.cache.l1().usage();
+fn l1(observed: &Observed) -> pb::L1Stats {
+    let usage = observed.cache.l1().usage();
     pb::L1Stats {
         entries: usage.entries,
         bytes: usage.bytes,
@@ -78,8 +103,8 @@ fn l1(api: &CacheApi) -> pb::L1Stats {
     }
 }
 
-fn coherence(api: &CacheApi, l2: &L2Report) -> pb::CoherenceStats {
-    let coherence = api.cache.coherence();
+fn coherence(observed: &Observed, l2: &L2Report) -> pb::CoherenceStats {
+    let coherence = observed.cache.coherence();
     let (proofs, counters) = (coherence.proofs(), &coherence.counters);
     pb::CoherenceStats {
         max_staleness: Some(to_wire(coherence.max_staleness())),
@@ -128,8 +153,8 @@ fn redis(l2: L2Report) -> pb::RedisStats {
     }
 }
 
-fn latencies(api: &CacheApi) -> Vec<pb::LatencyStats> {
-    let all = api.cache.latencies();
+fn latencies(observed: &Observed) -> Vec<pb::LatencyStats> {
+    let all = observed.cache.latencies();
     let rows = [
         ("get", pb::Tier::L1, &all.get_l1),
         ("get", pb::Tier::L2, &all.get_l2),

@@ -28,7 +28,7 @@ struct Scripted(mpsc::UnboundedSender<Call>);
 impl Scripted {
     fn ask<T: Send + 'static>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> BoxFuture<'_, T> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(call(answer)).ok().expect("the test listens");
+        assert!(self.0.send(call(answer)).is_ok(), "the test listens");
         Box::pin(async move { answered.await.expect("the test answers") })
     }
 }

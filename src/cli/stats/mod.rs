@@ -86,7 +86,7 @@ impl StatsArgs {
         if self.server.output == OutputFormat::Json {
             return format!("{}\n", document::document(stats));
         }
-        let since = earlier.map(|earlier| report::Since { stats: &earlier.stats, interval: at - earlier.at });
+        let since = earlier.map(|earlier| tables::Since { stats: &earlier.stats, interval: at - earlier.at });
         let text = report::report(stats, since, SystemTime::now());
         match terminal {
             true => format!("{REPAINT}{text}"),

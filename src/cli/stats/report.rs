@@ -1,17 +1,11 @@
 //! Stats for people: a page of a few lines per subject, then the tables.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use crate::cli::stats::tables;
+use crate::cli::stats::tables::{self, Since};
 use crate::cli::table;
 use crate::cli::units::{self, count, duration, ratio, size, wire_duration};
 use crate::pb;
-
-/// An earlier response and how long ago it came.
-pub(super) struct Since<'a> {
-    pub stats: &'a pb::StatsResponse,
-    pub interval: Duration,
-}
 
 /// The page. Rates are shown since the earlier response, unless the replica started anew in between.
 pub(super) fn report(stats: &pb::StatsResponse, since: Option<Since<'_>>, now: SystemTime) -> String {
@@ -180,7 +174,7 @@ fn l1_rows(l1: &pb::L1Stats) -> Rows {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
 

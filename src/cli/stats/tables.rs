@@ -1,9 +1,16 @@
 //! The tables of a stats page: a row per namespace, a row per operation and tier.
 
-use crate::cli::stats::report::Since;
+use std::time::Duration;
+
 use crate::cli::table;
 use crate::cli::units::{self, count, ratio, size, wire_duration};
 use crate::pb;
+
+/// An earlier response and how long ago it came.
+pub(super) struct Since<'a> {
+    pub stats: &'a pb::StatsResponse,
+    pub interval: Duration,
+}
 
 /// A row per namespace, with rates when there is an earlier response to compare with.
 pub(super) fn namespaces(namespaces: &[pb::NamespaceStats], since: Option<&Since<'_>>) -> String {
