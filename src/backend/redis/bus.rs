@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::codec;
-use super::connection::{ConnectError, Connection, Purpose, Shared, number, status};
+use super::connection::{ConnectError, Connection, Purpose, Shared, number, status, words};
 use super::health::Health;
 use super::link::Backoff;
 use super::scripts::Script;
@@ -71,7 +71,7 @@ impl Bus {
         let ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
             ended = handle => Err(ConnectError::Failed(match ended {
-                Ok(Err(error)) => error.to_string(),
+                Ok(Err(error)) => words(&error),
                 _ => "the subscription's connection ended".to_owned(),
             })),
             error = self.deliver(&connection, backoff) => Err(error),

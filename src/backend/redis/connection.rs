@@ -91,7 +91,7 @@ pub enum ConnectError {
 
 impl From<Error> for ConnectError {
     fn from(error: Error) -> Self {
-        ConnectError::Failed(error.to_string())
+        ConnectError::Failed(words(&error))
     }
 }
 
@@ -242,6 +242,13 @@ pub fn bytes(value: Value) -> Option<Bytes> {
     value.into_bytes()
 }
 
+/// An error in words for people: fred shows the system's errors in Rust's debugging form.
+pub fn words(error: &Error) -> String {
+    let details = error.details();
+    let message = details.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"'));
+    message.map_or(details, |(message, _)| message).to_owned()
+}
+
 /// A field of INFO.
 pub fn field<'a>(info: &'a str, name: &str) -> &'a str {
     let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -291,5 +298,23 @@ fn connection(patience: Duration) -> ConnectionConfig {
         tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
         reconnect_errors: vec![ReconnectError::Loading, ReconnectError::MasterDown, ReconnectError::ReadOnly],
         ..ConnectionConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_system_is_said_in_its_own_words() {
+        let refused = "Os { code: 111, kind: ConnectionRefused, message: \"Connection refused\" }";
+        assert_eq!(words(&Error::new(ErrorKind::IO, refused)), "Connection refused");
+        assert_eq!(words(&Error::new(ErrorKind::Auth, "WRONGPASS invalid password")), "WRONGPASS invalid password");
+    }
+
+    #[test]
+    fn a_field_of_info_is_found_by_its_whole_name() {
+        let info = "# Server\r\nredis_version:7.0.15\r\nredis_version_x:1\r\n";
+        assert_eq!((field(info, "redis_version"), field(info, "redis")), ("7.0.15", ""));
     }
 }

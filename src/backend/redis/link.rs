@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{ConnectError, Connection, Purpose, Shared};
+use super::connection::{ConnectError, Connection, Purpose, Shared, words};
 use super::health::Health;
 use crate::cache::clock::Moment;
 use crate::cache::stats::Counter;
@@ -72,7 +72,7 @@ impl Link {
                     let abort = handle.abort_handle();
                     let why = tokio::select! {
                         ended = handle => match ended {
-                            Ok(Err(error)) => error.to_string(),
+                            Ok(Err(error)) => words(&error),
                             _ => "the connection ended".to_owned(),
                         },
                         why = self.watch(&connection) => why,
@@ -110,7 +110,7 @@ impl Link {
             }
             match reply {
                 Ok(Ok(micros)) => self.answered(connection, micros, sent),
-                Ok(Err(error)) => return error.to_string(),
+                Ok(Err(error)) => return words(&error),
                 Err(_) => return format!("redis did not answer within {:?}", limit * (PATIENCE + 1)),
             }
             sleep(limit / WATCHES).await;
