@@ -1,0 +1,313 @@
+//! Decides from a history alone whether P1 to P4 held. Sound: it counts only what no correct service could answer.
+//!
+//! A write's version is its place in the order of writes; the checker first makes sure that versions are such an order (unique, and in
+//! agreement with real time), and then holds every answer against them. A miss is never too old.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use twintier::cache::coherence::version::Version;
+
+use super::history::{Action, Answer, At, Operation, Outcome};
+
+/// What a checker found.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Operations looked at.
+    pub operations: usize,
+    /// Reads answered with a value that was not flagged.
+    pub fresh: usize,
+    /// Broken promises, each in words.
+    pub violations: Vec<String>,
+    /// How long after its acknowledgement an older value was last answered, by write that this happened to: staleness as it was seen.
+    pub staleness: Vec<Duration>,
+}
+
+/// A write that took effect.
+#[derive(Clone, Copy, Debug)]
+struct Effect {
+    version: Version,
+    invoked: At,
+    /// None: it was not acknowledged.
+    acknowledged: Option<At>,
+    /// The latest moment at which it can have taken effect.
+    latest: At,
+    replica: u8,
+}
+
+/// Checks a history against a staleness bound.
+pub fn check(history: &[Operation], bound: Duration) -> Verdict {
+    let mut by_key: BTreeMap<u32, Vec<&Operation>> = BTreeMap::new();
+    for operation in history {
+        by_key.entry(operation.key).or_default().push(operation);
+    }
+    let mut verdict = Verdict { operations: history.len(), ..Verdict::default() };
+    for (key, operations) in by_key {
+        check_key(key, &operations, bound, &mut verdict);
+    }
+    verdict.staleness.sort_unstable();
+    verdict
+}
+
+fn check_key(key: u32, operations: &[&Operation], bound: Duration, verdict: &mut Verdict) {
+    let effects = effects(key, operations, verdict);
+    check_order(key, &effects, verdict);
+    let everywhere = Frontier::new(&effects, |_| true);
+    let replicas: BTreeSet<u8> = effects.iter().map(|effect| effect.replica).collect();
+    let here: HashMap<u8, Frontier> = replicas
+        .into_iter()
+        .map(|replica| (replica, Frontier::new(&effects, |effect| effect.replica == replica)))
+        .collect();
+    for operation in operations {
+        let Action::Read { seen, strong, answer: Answer::Value { value, version, stale } } = &operation.action else {
+            continue;
+        };
+        let describe = |promise: &str, needed: Version| {
+            format!(
+                "{promise}: key {key}, client {}, replica {}: a Get at {:?} answered value {value} of version {version}{}; {needed} was needed",
+                operation.client,
+                operation.replica,
+                operation.invoked,
+                if *stale { " (flagged stale)" } else { "" },
+            )
+        };
+        if version < seen {
+            verdict.violations.push(describe("P4 token", *seen));
+        }
+        if *stale {
+            continue;
+        }
+        verdict.fresh += 1;
+        let local = here.get(&operation.replica).map_or(Version::ZERO, |frontier| frontier.before(operation.invoked));
+        if *version < local {
+            verdict.violations.push(describe("P1 fresh here", local));
+        }
+        let bound = if *strong { Duration::ZERO } else { bound };
+        let global = operation.invoked.checked_sub(bound).map_or(Version::ZERO, |at| everywhere.before(at));
+        if *version < global {
+            verdict.violations.push(describe(if *strong { "P5 strong" } else { "P2 fresh everywhere" }, global));
+        }
+        if let Some(acknowledged) = everywhere.first_above(*version)
+            && acknowledged < operation.invoked
+        {
+            verdict.staleness.push(operation.invoked - acknowledged);
+        }
+    }
+}
+
+/// The writes of a key that are known to have taken effect: acknowledged, or seen by a read. Reports values that cannot be.
+fn effects(key: u32, operations: &[&Operation], verdict: &mut Verdict) -> Vec<Effect> {
+    let mut seen: HashMap<u64, Version> = HashMap::new();
+    for operation in operations {
+        let Action::Read { answer: Answer::Value { value, version, .. }, .. } = operation.action else { continue };
+        let other = seen.insert(value, version).filter(|other| *other != version);
+        if let Some(other) = other {
+            verdict.violations.push(format!("key {key}: value {value} was answered as version {version} and as {other}"));
+        }
+    }
+    let mut effects = Vec::new();
+    for operation in operations {
+        let Action::Write { value, outcome } = operation.action else { continue };
+        let observed = value.and_then(|value| seen.remove(&value));
+        let (version, acknowledged, latest) = match (outcome, observed) {
+            (Outcome::Ok(version), observed) => {
+                if observed.is_some_and(|observed| observed != version) {
+                    verdict.violations.push(format!("key {key}: the Set of version {version} was answered as {observed:?}"));
+                }
+                (version, Some(operation.returned), operation.returned)
+            }
+            (Outcome::Unknown(window), Some(version)) => (version, None, operation.returned + window),
+            (Outcome::Failed, Some(version)) => {
+                verdict.violations.push(format!("key {key}: a Set that failed was answered as version {version}"));
+                continue;
+            }
+            (Outcome::Failed | Outcome::Unknown(_), None) => continue,
+        };
+        effects.push(Effect { version, invoked: operation.invoked, acknowledged, latest, replica: operation.replica });
+    }
+    for (value, version) in seen {
+        verdict.violations.push(format!("key {key}: value {value} of version {version} was answered and never set"));
+    }
+    effects
+}
+
+/// Versions are an order that agrees with real time: what could no longer take effect when another write began is older than that.
+fn check_order(key: u32, effects: &[Effect], verdict: &mut Verdict) {
+    let mut by_version: Vec<&Effect> = effects.iter().collect();
+    by_version.sort_by_key(|effect| effect.version);
+    for pair in by_version.windows(2) {
+        if pair[0].version == pair[1].version {
+            verdict.violations.push(format!("key {key}: two writes share version {}", pair[0].version));
+        }
+    }
+    // From the newest version to the oldest: none may have ended before an older one began.
+    let mut first_end = Duration::MAX;
+    for effect in by_version.iter().rev() {
+        if first_end < effect.invoked {
+            verdict.violations.push(format!(
+                "key {key}: the write of version {} began at {:?}, after a write of a newer version had ended at {first_end:?}",
+                effect.version, effect.invoked
+            ));
+        }
+        first_end = first_end.min(effect.latest);
+    }
+}
+
+/// The highest version acknowledged, by time.
+struct Frontier(Vec<(At, Version)>);
+
+impl Frontier {
+    fn new(effects: &[Effect], which: impl Fn(&Effect) -> bool) -> Frontier {
+        let acknowledged = |effect: &Effect| effect.acknowledged.map(|at| (at, effect.version));
+        let mut steps: Vec<_> = effects.iter().filter(|effect| which(effect)).filter_map(acknowledged).collect();
+        steps.sort_unstable();
+        let mut highest = Version::ZERO;
+        steps.retain(|(_, version)| {
+            let higher = *version > highest;
+            highest = highest.max(*version);
+            higher
+        });
+        Frontier(steps)
+    }
+
+    /// The highest version acknowledged before `at`.
+    fn before(&self, at: At) -> Version {
+        let index = self.0.partition_point(|(acknowledged, _)| *acknowledged < at);
+        index.checked_sub(1).map_or(Version::ZERO, |index| self.0[index].1)
+    }
+
+    /// When the first version above `version` was acknowledged.
+    fn first_above(&self, version: Version) -> Option<At> {
+        let index = self.0.partition_point(|(_, step)| *step <= version);
+        self.0.get(index).map(|(acknowledged, _)| *acknowledged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUND: Duration = Duration::from_millis(100);
+
+    fn at(millis: u64) -> At {
+        Duration::from_millis(millis)
+    }
+
+    fn version(sequence: u64) -> Version {
+        Version::new(7, sequence)
+    }
+
+    fn operation(replica: u8, invoked: u64, returned: u64, action: Action) -> Operation {
+        Operation { client: 0, replica, key: 1, invoked: at(invoked), returned: at(returned), action }
+    }
+
+    fn set(replica: u8, invoked: u64, returned: u64, sequence: u64) -> Operation {
+        let outcome = Outcome::Ok(version(sequence));
+        operation(replica, invoked, returned, Action::Write { value: Some(sequence), outcome })
+    }
+
+    fn invalidate(replica: u8, invoked: u64, returned: u64, sequence: u64) -> Operation {
+        let outcome = Outcome::Ok(version(sequence));
+        operation(replica, invoked, returned, Action::Write { value: None, outcome })
+    }
+
+    fn get(replica: u8, invoked: u64, sequence: u64) -> Operation {
+        read(replica, invoked, sequence, 0, false, false)
+    }
+
+    fn read(replica: u8, invoked: u64, sequence: u64, seen: u64, strong: bool, stale: bool) -> Operation {
+        let answer = Answer::Value { value: sequence, version: version(sequence), stale };
+        let seen = if seen == 0 { Version::ZERO } else { version(seen) };
+        operation(replica, invoked, invoked + 1, Action::Read { seen, strong, answer })
+    }
+
+    fn unknown(replica: u8, invoked: u64, returned: u64, value: u64, window: u64) -> Operation {
+        let outcome = Outcome::Unknown(at(window));
+        operation(replica, invoked, returned, Action::Write { value: Some(value), outcome })
+    }
+
+    #[track_caller]
+    fn good(history: &[Operation]) {
+        assert_eq!(check(history, BOUND).violations, Vec::<String>::new());
+    }
+
+    #[track_caller]
+    fn bad(history: &[Operation], word: &str) {
+        let violations = check(history, BOUND).violations;
+        assert!(violations.iter().any(|violation| violation.contains(word)), "{word}: {violations:?}");
+    }
+
+    #[test]
+    fn an_old_value_at_another_replica_is_allowed_within_the_bound_and_not_after() {
+        good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 111, 1)]);
+        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 112, 1)], "P2");
+        let verdict = check(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 61, 1)], BOUND);
+        assert_eq!(verdict.staleness, [at(50)]);
+    }
+
+    #[test]
+    fn an_old_value_at_the_replica_that_acknowledged_the_write_is_never_allowed() {
+        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(0, 12, 1)], "P1");
+        bad(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(0, 12, 1)], "P1");
+        // Begun before the acknowledgement: either value is right.
+        good(&[set(0, 0, 1, 1), set(0, 10, 20, 2), get(0, 20, 1)]);
+    }
+
+    #[test]
+    fn an_invalidated_value_does_not_come_back() {
+        good(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(1, 50, 1)]);
+        bad(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(1, 500, 1)], "P2");
+    }
+
+    #[test]
+    fn a_flagged_answer_may_be_old_but_not_older_than_a_token() {
+        good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 500, 1, 0, false, true)]);
+        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 500, 1, 2, false, true)], "P4");
+        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 1, 2, false, false)], "P4");
+    }
+
+    #[test]
+    fn a_strong_read_has_no_bound() {
+        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 1, 0, true, false)], "P5");
+        good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 2, 0, true, false)]);
+    }
+
+    #[test]
+    fn a_write_of_unknown_outcome_may_be_seen_or_not() {
+        good(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 500, 1)]);
+        good(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 500, 2)]);
+    }
+
+    #[test]
+    fn a_write_of_unknown_outcome_does_not_take_effect_after_its_window() {
+        // Version 3 is the unknown write's: it came after version 2, which began after the window had closed.
+        bad(&[unknown(0, 10, 20, 3, 5), set(0, 30, 31, 2), get(0, 40, 3)], "after a write of a newer version");
+        good(&[unknown(0, 10, 20, 3, 50), set(0, 30, 31, 2), get(0, 40, 3)]);
+    }
+
+    #[test]
+    fn a_value_that_was_never_set_or_failed_is_not_answered() {
+        bad(&[get(0, 5, 9)], "never set");
+        let failed = operation(0, 0, 1, Action::Write { value: Some(9), outcome: Outcome::Failed });
+        bad(&[failed, get(0, 5, 9)], "failed");
+    }
+
+    #[test]
+    fn versions_agree_with_real_time_and_are_unique() {
+        bad(&[set(0, 0, 1, 2), set(1, 10, 11, 1)], "after a write of a newer version");
+        bad(&[set(0, 0, 1, 2), invalidate(1, 0, 1, 2)], "share version");
+        good(&[set(0, 0, 20, 2), set(1, 10, 11, 1)]);
+    }
+
+    #[test]
+    fn a_million_operations_are_checked_quickly() {
+        let history: Vec<Operation> = (0..1_000_000u64)
+            .map(|n| {
+                let mut operation = if n % 10 == 0 { set(0, n, n + 1, n + 1) } else { get(0, n, n / 10 * 10 + 1) };
+                operation.key = 1;
+                operation
+            })
+            .collect();
+        assert_eq!(check(&history, BOUND).violations.len(), 0);
+    }
+}
