@@ -3,5 +3,8 @@
 
 mod basics;
 mod conditions;
+mod consistency;
 mod expiry;
 mod harness;
+mod invalidation;
+mod tokens;
