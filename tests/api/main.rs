@@ -2,9 +2,17 @@
 #![allow(clippy::unwrap_used)]
 
 mod basics;
+mod churn;
+mod coherence;
 mod conditions;
 mod consistency;
+mod degraded;
+mod errors;
 mod expiry;
 mod harness;
+mod health;
 mod invalidation;
+mod server;
+mod shutdown;
+mod stats;
 mod tokens;

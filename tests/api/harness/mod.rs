@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 pub use answers::{Answer, Refusal, Seen, invalidate_key, set_request, whole_namespace};
 pub use proxy::{Class, Direction, Proxy};
 pub use redis::Redis;
-pub use replica::{Fleet, Replica, config};
-pub use resp::Reply;
+pub use replica::{Fleet, Replica};
+pub use resp::command;
 pub use wire::Wire;
 
 /// Longest time that anything observable may take to come about.

@@ -17,11 +17,12 @@ use super::{Answer as _, Redis, eventually};
 pub struct Replica {
     app: Option<App>,
     pub address: SocketAddr,
+    pub channel: Channel,
     pub client: CacheServiceClient<Channel>,
 }
 
 /// A configuration as flags would give it.
-pub fn config(settings: &[(&str, &str)]) -> Config {
+fn config(settings: &[(&str, &str)]) -> Config {
     let defaults = [("server.listen", "127.0.0.1:0"), ("drain.delay", "0s"), ("drain.timeout", "3s")];
     let overrides = defaults.iter().chain(settings).map(|(path, value)| ((*path).to_owned(), (*value).to_owned()));
     let sources = Sources { overrides: overrides.collect(), ..Sources::default() };
@@ -34,9 +35,9 @@ impl Replica {
         let app = App::start(config(settings)).await.expect("starts");
         let address = app.address();
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.expect("accepts");
-        let client = CacheServiceClient::new(channel).max_decoding_message_size(usize::MAX);
+        let client = CacheServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
         let client = client.max_encoding_message_size(usize::MAX);
-        Replica { app: Some(app), address, client }
+        Replica { app: Some(app), address, channel, client }
     }
 
     /// A replica on the Redis at `url`, perhaps through a proxy. Does not wait for it.

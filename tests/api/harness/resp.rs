@@ -30,13 +30,6 @@ impl Reply {
             other => panic!("not a number: {other:?}"),
         }
     }
-
-    pub fn list(self) -> Vec<Reply> {
-        match self {
-            Reply::List(list) => list,
-            other => panic!("not a list: {other:?}"),
-        }
-    }
 }
 
 /// One command on a connection of its own.

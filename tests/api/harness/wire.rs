@@ -24,9 +24,14 @@ pub struct Wire {
 impl Wire {
     pub async fn connect(address: SocketAddr) -> Wire {
         let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Wire { address, sender }
+    }
+
+    pub fn is_open(&self) -> bool {
+        !self.sender.is_closed()
     }
 
     pub fn client(&self) -> CacheServiceClient<Wire> {
