@@ -1,0 +1,104 @@
+//! After a storm of operations every replica answers what Redis holds.
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use twintier::pb;
+use twintier::pb::cache_service_client::CacheServiceClient;
+use twintier::pb::set_request::Condition;
+
+use crate::harness::{
+    Answer as _, Class, DELTA, Proxy, QUICK, Redis, Replica, always_until, invalidate_key, set_request, whole_namespace,
+};
+
+const KEYS: usize = 200;
+const TASKS: usize = 16;
+
+/// One client: a share of the operations, from a seed.
+async fn client(mut client: CacheServiceClient<Channel>, seed: u64, operations: usize) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut version = String::new();
+    for n in 0..operations {
+        let key = random.random_range(0..KEYS).to_string();
+        let value = format!("{seed}-{n}");
+        let condition = match random.random_range(0..6) {
+            0 => Some(Condition::IfAbsent(pb::IfAbsent {})),
+            1 => Some(Condition::IfPresent(pb::IfPresent {})),
+            2 if !version.is_empty() => Some(Condition::IfVersion(version.clone())),
+            _ => None,
+        };
+        match random.random_range(0..100) {
+            0..30 => {
+                let set = client.set(pb::SetRequest { condition, ..set_request(&key, &value) }).await.unwrap();
+                version = set.into_inner().version;
+            }
+            30..40 => {
+                client.invalidate(invalidate_key(&key)).await.unwrap();
+            }
+            40 if n % 50 == 0 => {
+                client.invalidate(whole_namespace("")).await.unwrap();
+            }
+            _ => {
+                client.get(pb::GetRequest { key, ..Default::default() }).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Both replicas answer for every key what Redis holds.
+async fn agree(replicas: [&Replica; 2]) {
+    let mut from_memory = 0;
+    for n in 0..KEYS {
+        let key = n.to_string();
+        let truth = replicas[0].strong(&key).await.unwrap();
+        for replica in replicas {
+            let answer = replica.get(&key).await;
+            assert_eq!(answer.seen(), truth.seen(), "{key}: {answer:?}, but Redis holds {truth:?}");
+            let version = |answer: &pb::GetResponse| answer.entry().map(|entry| entry.version.clone());
+            assert_eq!(version(&answer), version(&truth));
+            from_memory += usize::from(answer.tier() == pb::Tier::L1);
+        }
+    }
+    assert!(from_memory > KEYS / 4, "memory answered {from_memory} only: nothing was shown");
+}
+
+async fn storm(replicas: [&Replica; 2], operations: usize, fault: impl AsyncFn()) {
+    let mut clients = JoinSet::new();
+    for task in 0..TASKS {
+        clients.spawn(client(replicas[task % 2].client.clone(), task as u64, operations / TASKS));
+    }
+    while !clients.is_empty() {
+        fault().await;
+        if let Ok(Some(done)) = tokio::time::timeout(DELTA / 5, clients.join_next()).await {
+            done.unwrap();
+        }
+    }
+    always_until(Instant::now() + DELTA, async || {}).await;
+    for replica in replicas {
+        replica.whole().await;
+    }
+    agree(replicas).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_twenty_thousand_operations_replicas_and_redis_agree() {
+    let redis = Redis::start().await;
+    let (one, two) = (Replica::on(&redis, QUICK).await, Replica::on(&redis, QUICK).await);
+    storm([&one, &two], 20_000, async || {}).await;
+    for replica in [&one, &two] {
+        let counts = replica.coherence().await;
+        assert_eq!((counts.undecodable, counts.lagged), (0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_operations_under_a_subscription_that_is_cut_replicas_and_redis_agree() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let (one, two) = (Replica::on(&redis, QUICK).await, Replica::at(&proxy.url(), QUICK).await);
+    two.whole().await;
+    storm([&one, &two], 6_000, async || proxy.reset(Class::Subscription)).await;
+    assert!(two.coherence().await.disconnects > 5);
+}

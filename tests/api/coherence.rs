@@ -1,0 +1,421 @@
+//! Fresh here, and fresh everywhere within Δ, whatever happens to messages and subscriptions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use twintier::pb;
+
+use crate::harness::{
+    Answer as _, Class, DELTA, Direction, Fleet, MARGIN, PATIENCE, Proxy, QUICK, Redis, Replica, Seen, always_until,
+    eventually, set_request, within,
+};
+
+/// A replica that writes, and one that reaches Redis through a proxy.
+async fn pair() -> (Redis, Proxy, Replica, Replica) {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let writer = Replica::on(&redis, QUICK).await;
+    let reader = Replica::at(&proxy.url(), QUICK).await;
+    reader.whole().await;
+    (redis, proxy, writer, reader)
+}
+
+/// From Δ after `acknowledged` on, `reader` does not answer `old`. Until then it may, but it never fails.
+async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
+    let mut last = None;
+    always_until(acknowledged + DELTA + MARGIN, async || {
+        let asked = Instant::now();
+        let answer = reader.get(key).await;
+        if answer.is(old) && answer.stale().is_none() {
+            assert!(asked <= acknowledged + DELTA, "{:?} after the write: {answer:?}", asked - acknowledged);
+            last = Some(asked - acknowledged);
+        }
+    })
+    .await;
+    let answer = reader.get(key).await;
+    assert!(!answer.is(old), "{answer:?}; last seen {last:?} after the write");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_here_is_read_here_at_once() {
+    let fleet = Fleet::of(2, QUICK).await;
+    let mut tasks = JoinSet::new();
+    for task in 0..4 {
+        let mut client = fleet[task % 2].client.clone();
+        tasks.spawn(async move {
+            let key = format!("k{task}");
+            for n in 0..150 {
+                let value = n.to_string();
+                client.set(set_request(&key, &value)).await.unwrap();
+                let get = pb::GetRequest { key: key.clone(), ..Default::default() };
+                let answer = client.get(get.clone()).await.unwrap().into_inner();
+                assert!(answer.is(&value), "{n}: {answer:?}");
+                if n % 10 == 0 {
+                    client.invalidate(crate::harness::invalidate_key(&key)).await.unwrap();
+                    let answer = client.get(get).await.unwrap().into_inner();
+                    assert!(answer.miss().is_some(), "{n}: {answer:?}");
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_at_one_replica_is_seen_at_the_others() {
+    let fleet = Fleet::of(3, QUICK).await;
+    for n in 0..30 {
+        let value = n.to_string();
+        fleet[n % 3].set("k", &value).await;
+        for replica in &fleet.replicas {
+            replica.shows("k", &value).await;
+        }
+        if n % 5 == 4 {
+            fleet[(n + 1) % 3].invalidate("k").await;
+            for replica in &fleet.replicas {
+                replica.lacks("k").await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_never_lags_a_steady_writer_by_more_than_the_bound() {
+    let (_redis, _proxy, writer, reader) = pair().await;
+    never_lags(writer, reader, async || {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_whose_subscription_is_cut_again_and_again_never_lags_by_more_than_the_bound() {
+    let (_redis, proxy, writer, reader) = pair().await;
+    never_lags(writer, reader, async || proxy.reset(Class::Subscription)).await;
+}
+
+/// Writes rising numbers at one replica and reads them at the other for some Δ, with `fault` every 100 ms.
+async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
+    let done = Arc::new(AtomicBool::new(false));
+    let acknowledged = Arc::new(std::sync::Mutex::new(vec![Instant::now()]));
+    writer.set("k", "0").await;
+    let writing = tokio::spawn({
+        let (done, acknowledged) = (done.clone(), acknowledged.clone());
+        async move {
+            for n in 1.. {
+                if done.load(Ordering::Relaxed) {
+                    return n;
+                }
+                writer.set("k", &n.to_string()).await;
+                acknowledged.lock().unwrap().push(Instant::now());
+            }
+            0
+        }
+    });
+    let mut next_fault = Instant::now();
+    let mut reads = 0;
+    always_until(Instant::now() + 4 * DELTA, async || {
+        if Instant::now() > next_fault {
+            next_fault += Duration::from_millis(100);
+            fault().await;
+        }
+        for _ in 0..10 {
+            let asked = Instant::now();
+            let answer = reader.get("k").await;
+            let Seen::Value(value) = answer.seen() else { panic!("{answer:?}") };
+            let value: usize = value.parse().unwrap();
+            // The write after the one seen must not have been acknowledged longer than Δ before the question.
+            let overdue = acknowledged.lock().unwrap().get(value + 1).map(|moment| asked.duration_since(*moment));
+            assert!(overdue.is_none_or(|lag| lag <= DELTA), "{value} lags by {overdue:?}: {answer:?}");
+            reads += 1;
+        }
+    })
+    .await;
+    done.store(true, Ordering::Relaxed);
+    let writes = writing.await.unwrap();
+    assert!(reads > 50 && writes > 50, "{reads} reads, {writes} writes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_hears_nothing_stops_answering_the_old_value() {
+    let (_redis, proxy, writer, reader) = pair().await;
+    writer.set("k", "old").await;
+    reader.holds("k", "old").await;
+    proxy.stall(Class::Subscription, Direction::ToClient);
+    writer.set("k", "new").await;
+    forgets(&reader, "k", "old", Instant::now()).await;
+    eventually("Redis is degraded", async || reader.redis().await.state() == pb::RedisState::Degraded).await;
+    assert!(!reader.redis().await.reason.is_empty());
+    assert!(reader.get("k").await.is("new"));
+    proxy.resume(Class::Subscription, Direction::ToClient);
+    reader.whole().await;
+    reader.holds("k", "new").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_audits_are_not_heard_stops_answering_the_old_value() {
+    let (_redis, proxy, writer, reader) = pair().await;
+    writer.set("k", "old").await;
+    reader.holds("k", "old").await;
+    proxy.stall(Class::Subscription, Direction::ToServer);
+    eventually("no partition is proven", async || reader.coherence().await.partitions_proven == 0).await;
+    writer.set("k", "new").await;
+    forgets(&reader, "k", "old", Instant::now()).await;
+    proxy.resume(Class::Subscription, Direction::ToServer);
+    reader.whole().await;
+    reader.holds("k", "new").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_bytes_on_the_subscription_never_leave_an_old_value() {
+    let (_redis, proxy, writer, reader) = pair().await;
+    writer.set("k", "old").await;
+    reader.holds("k", "old").await;
+    proxy.lose(Class::Subscription, Direction::ToClient);
+    writer.set("k", "new").await;
+    let acknowledged = Instant::now();
+    proxy.resume(Class::Subscription, Direction::ToClient);
+    forgets(&reader, "k", "old", acknowledged).await;
+    eventually("memory is proven and holds the new value", async || {
+        let answer = reader.get("k").await;
+        answer.is("new") && answer.tier() == pb::Tier::L1
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_is_cut_and_healed_leaves_no_old_value() {
+    let (_redis, proxy, writer, reader) = pair().await;
+    writer.set("k", "start").await;
+    reader.holds("k", "start").await;
+    let mut old = "start".to_owned();
+    for n in 0..20 {
+        proxy.reset(Class::Subscription);
+        let new = n.to_string();
+        writer.set("k", &new).await;
+        let acknowledged = Instant::now();
+        eventually("the new value is held", async || {
+            let asked = Instant::now();
+            let answer = reader.get("k").await;
+            assert!(!answer.is(&old) || asked <= acknowledged + DELTA, "{n}: {answer:?}");
+            answer.is(&new) && answer.tier() == pb::Tier::L1
+        })
+        .await;
+        old = new;
+    }
+    assert!(reader.coherence().await.disconnects >= 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_flush_of_redis_the_old_value_is_gone_everywhere() {
+    let fleet = Fleet::of(2, QUICK).await;
+    fleet[0].set("k", "old").await;
+    for replica in &fleet.replicas {
+        replica.holds("k", "old").await;
+    }
+    fleet.redis.cli(&["FLUSHALL"]).await;
+    let flushed = Instant::now();
+    tokio::join!(forgets(&fleet[0], "k", "old", flushed), forgets(&fleet[1], "k", "old", flushed));
+    fleet[1].set("k", "new").await;
+    for replica in &fleet.replicas {
+        replica.whole().await;
+        replica.holds("k", "new").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_right_after_a_flush_is_seen_everywhere() {
+    let fleet = Fleet::of(2, QUICK).await;
+    for n in 0..10 {
+        let (old, new) = (format!("old{n}"), format!("new{n}"));
+        fleet[0].set("k", &old).await;
+        fleet[1].shows("k", &old).await;
+        fleet.redis.cli(&["FLUSHALL"]).await;
+        fleet[0].set("k", &new).await;
+        let acknowledged = Instant::now();
+        assert!(fleet[0].get("k").await.is(&new));
+        eventually("the new value is seen", async || {
+            let asked = Instant::now();
+            let answer = fleet[1].get("k").await;
+            assert!(!answer.is(&old) || asked <= acknowledged + DELTA, "{answer:?}");
+            answer.is(&new)
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_comes_back_empty_resurrects_nothing() {
+    let mut fleet = Fleet::of(2, QUICK).await;
+    for n in 0..50 {
+        fleet[0].set(&n.to_string(), "old").await;
+        fleet[1].holds(&n.to_string(), "old").await;
+    }
+    fleet.redis.kill9();
+    fleet.redis.restart().await;
+    for replica in &fleet.replicas {
+        eventually("a write is taken again", async || replica.store(set_request("0", "new")).await.is_ok()).await;
+    }
+    let back = Instant::now();
+    always_until(back + DELTA + MARGIN, async || {
+        for replica in &fleet.replicas {
+            for n in 1..50 {
+                let asked = Instant::now();
+                let answer = replica.get(&n.to_string()).await;
+                assert!(!answer.is("old") || asked <= back + DELTA, "{answer:?}");
+            }
+        }
+    })
+    .await;
+    for replica in &fleet.replicas {
+        replica.whole().await;
+        replica.holds("0", "new").await;
+        for n in 1..50 {
+            assert_eq!(replica.get(&n.to_string()).await.miss(), Some(pb::MissReason::Absent));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_comes_back_from_an_old_snapshot_resurrects_nothing() {
+    let mut redis = Redis::start().await;
+    let replica = Replica::on(&redis, QUICK).await;
+    replica.set("k", "snapshot").await;
+    replica.set("gone", "snapshot").await;
+    redis.cli(&["SAVE"]).await;
+    replica.set("k", "new").await;
+    replica.invalidate("gone").await;
+    redis.kill9();
+    redis.restart().await;
+    replica.whole().await;
+    // Neither the value that was overwritten nor the one that was invalidated comes back from the dead.
+    eventually("a write is taken again", async || replica.store(set_request("other", "v")).await.is_ok()).await;
+    for key in ["k", "gone"] {
+        let answer = replica.strong(key).await.unwrap();
+        assert!(!answer.is("snapshot"), "{answer:?}");
+        eventually("it is gone", async || replica.get(key).await.miss().is_some()).await;
+    }
+}
+
+/// The channel of a partition.
+fn channel(partition: u16) -> String {
+    format!("twintier:{{{partition}}}:b")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_on_the_bus_is_counted_and_heals() {
+    let fleet = Fleet::of(2, QUICK).await;
+    fleet[0].set("k", "v").await;
+    fleet[1].holds("k", "v").await;
+    let before = fleet[1].coherence().await;
+    let long = vec![0xffu8; 100_000];
+    let head = [1u8, 1, 0, 3];
+    for garbage in [&b""[..], b"garbage", &[0; 64], &[1; 64], &head, &long] {
+        let heard = fleet.redis.cli(&[b"PUBLISH", channel(3).as_bytes(), garbage]).await.number();
+        assert_eq!(heard, 2);
+    }
+    eventually("it is counted", async || fleet[1].coherence().await.undecodable >= before.undecodable + 6).await;
+    assert!(fleet[1].coherence().await.bumps > before.bumps);
+    for replica in &fleet.replicas {
+        replica.whole().await;
+        replica.holds("k", "v").await;
+    }
+    fleet[0].set("k", "new").await;
+    fleet[1].shows("k", "new").await;
+}
+
+/// A message as a replica would publish it: that `key` of the default namespace changed.
+fn message(partition: u16, epoch: u64, sequence: u64, key: &str) -> Vec<u8> {
+    let mut bytes = vec![1, 1];
+    bytes.extend(partition.to_be_bytes());
+    for number in [4711, epoch, sequence, 0] {
+        bytes.extend(number.to_be_bytes());
+    }
+    bytes.push(7);
+    bytes.extend(b"default");
+    bytes.extend((key.len() as u16).to_be_bytes());
+    bytes.extend(key.as_bytes());
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_out_of_line_makes_memory_suspect_until_it_is_proven_again() {
+    let fleet = Fleet::of(2, &[("coherence.partitions", "1"), QUICK[0]]).await;
+    fleet[0].set("k", "v").await;
+    let field = async |name| fleet.redis.cli(&["HGET", "twintier:{0}:c", name]).await.text().parse::<u64>().unwrap();
+    let (epoch, sequence) = (field("e").await, field("s").await);
+    // Too far ahead; repeated; of an earlier life; of a later one.
+    for (epoch, sequence) in [(epoch, sequence + 5), (epoch, 1), (epoch - 1, sequence + 1), (epoch + 1, 1)] {
+        for replica in &fleet.replicas {
+            replica.whole().await;
+            replica.holds("k", "v").await;
+        }
+        let before = fleet[1].coherence().await;
+        let bytes = message(0, epoch, sequence, "other");
+        fleet.redis.cli(&[b"PUBLISH", channel(0).as_bytes(), &bytes]).await;
+        eventually("the gap is counted", async || fleet[1].coherence().await.gaps > before.gaps).await;
+        assert!(fleet[1].coherence().await.bumps > before.bumps);
+    }
+    for replica in &fleet.replicas {
+        replica.holds("k", "v").await;
+        assert!(replica.strong("k").await.unwrap().is("v"));
+    }
+    fleet[0].set("k", "new").await;
+    fleet[1].shows("k", "new").await;
+    fleet[1].holds("k", "new").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_redis_leaves_no_old_value_in_memory_for_longer_than_the_bound() {
+    let (redis, _proxy, writer, reader) = pair().await;
+    writer.set("k", "old").await;
+    reader.holds("k", "old").await;
+    redis.freeze();
+    let frozen = Instant::now();
+    eventually("memory is not answered as fresh any more", async || {
+        let asked = Instant::now();
+        let answer = reader.get("k").await;
+        assert!(!answer.is("old") || asked <= frozen + DELTA, "{answer:?}");
+        answer.miss() == Some(pb::MissReason::Unavailable)
+    })
+    .await;
+    redis.thaw();
+    reader.whole().await;
+    reader.holds("k", "old").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_deployments_under_their_own_prefixes_do_not_hear_of_each_other() {
+    let redis = Redis::start().await;
+    let one = Replica::on(&redis, &[("redis.prefix", "one")]).await;
+    // Not even the number of partitions has to be the same.
+    let two = Replica::on(&redis, &[("redis.prefix", "two"), ("coherence.partitions", "8")]).await;
+    one.set("k", "1").await;
+    two.set("k", "2").await;
+    one.remove(crate::harness::whole_namespace("")).await.unwrap();
+    assert!(one.get("k").await.miss().is_some());
+    assert!(two.get("k").await.is("2"));
+    assert!(two.strong("k").await.unwrap().is("2"));
+    assert_eq!(one.coherence().await.messages_applied, 65);
+    eventually("its own message is applied", async || two.coherence().await.messages_applied == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_somebody_else_damaged_in_redis_is_a_miss() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[("coherence.partitions", "1")]).await;
+    let name = "twintier:{0}:v:default:k";
+    for damage in
+        [&b""[..], b"T", b"garbage", &[0xff; 100], b"T\x01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]
+    {
+        redis.cli(&[b"SET", name.as_bytes(), damage]).await;
+        assert_eq!(replica.get("k").await.miss(), Some(pb::MissReason::Absent));
+    }
+    redis.cli(&["DEL", name]).await;
+    redis.cli(&["LPUSH", name, "of another type"]).await;
+    assert_eq!(replica.get("k").await.miss(), Some(pb::MissReason::Absent));
+    assert!(replica.redis().await.undecodable >= 4);
+    replica.set("k", "v").await;
+    assert!(replica.strong("k").await.unwrap().is("v"));
+    within(PATIENCE, replica.holds("k", "v")).await;
+}

@@ -1,0 +1,377 @@
+//! Without Redis: degraded, never broken, and whole again without help.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use twintier::pb;
+
+use crate::harness::{
+    Answer as _, Fleet, MARGIN, Proxy, QUICK, Redis, Refusal as _, Replica, Seen, always_until, eventually,
+    invalidate_key, set_request, whole_namespace, within,
+};
+
+/// redis.read_timeout unless a test says otherwise.
+const READ_BUDGET: Duration = Duration::from_millis(200);
+/// redis.write_timeout unless a test says otherwise.
+const WRITE_BUDGET: Duration = Duration::from_secs(1);
+/// The promise: full service within this time of Redis's return.
+const RECOVERY: Duration = Duration::from_secs(3);
+
+const UNAVAILABLE: Seen = Seen::Miss(pb::MissReason::Unavailable);
+
+#[track_caller]
+fn comes_back_later(refusal: &Status) {
+    assert_eq!(refusal.code(), Code::Unavailable, "{refusal:?}");
+    assert_eq!(refusal.reason(), "L2_UNAVAILABLE");
+    assert!(refusal.retry_delay().is_some_and(|delay| delay > Duration::ZERO), "{refusal:?}");
+}
+
+/// Every write is refused, in time.
+async fn refuses_writes(replica: &Replica) {
+    let limit = WRITE_BUDGET + MARGIN;
+    comes_back_later(&within(limit, replica.store(set_request("w", "v"))).await.unwrap_err());
+    comes_back_later(&within(limit, replica.remove(invalidate_key("w"))).await.unwrap_err());
+    comes_back_later(&within(limit, replica.remove(whole_namespace(""))).await.unwrap_err());
+}
+
+/// Everything works again within the time promised.
+async fn recovers(replica: &Replica) {
+    let back = Instant::now();
+    eventually("writes are taken", async || replica.store(set_request("w", "v")).await.is_ok()).await;
+    replica.whole().await;
+    replica.holds("w", "v").await;
+    assert!(back.elapsed() < RECOVERY + MARGIN, "recovered after {:?}", back.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_redis_is_killed_under_load_no_get_fails_or_hangs() {
+    let mut fleet = Fleet::of(2, QUICK).await;
+    for n in 0..20 {
+        fleet[0].set(&n.to_string(), "v").await;
+    }
+    let (done, gets) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut load = JoinSet::new();
+    for task in 0..8 {
+        let (mut client, done, gets) = (fleet[task % 2].client.clone(), done.clone(), gets.clone());
+        load.spawn(async move {
+            let mut slowest = Duration::ZERO;
+            for n in 0.. {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                let begun = Instant::now();
+                let get = pb::GetRequest { key: (n % 20).to_string(), ..Default::default() };
+                client.get(get).await.expect("a Get never fails");
+                slowest = slowest.max(begun.elapsed());
+                gets.fetch_add(1, Ordering::Relaxed);
+                if n % 10 == 0
+                    && let Err(refusal) = client.set(set_request(&(n % 20).to_string(), "v")).await
+                {
+                    comes_back_later(&refusal);
+                }
+            }
+            slowest
+        });
+    }
+    let enough = async |more| {
+        let until = gets.load(Ordering::Relaxed) + more;
+        eventually("the load goes on", async || gets.load(Ordering::Relaxed) >= until).await;
+    };
+    for _ in 0..2 {
+        enough(200).await;
+        fleet.redis.kill9();
+        enough(200).await;
+        for replica in &fleet.replicas {
+            refuses_writes(replica).await;
+        }
+        always_until(Instant::now() + Duration::from_millis(500), async || {}).await;
+        fleet.redis.restart().await;
+        for replica in &fleet.replicas {
+            recovers(replica).await;
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    for slowest in load.join_all().await {
+        assert!(slowest < READ_BUDGET + MARGIN, "a Get took {slowest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_starts_without_redis_and_finds_it_when_it_appears() {
+    let mut redis = Redis::absent(&[]);
+    let replica = Replica::at(&redis.url(), &[]).await;
+    let answer = within(READ_BUDGET + MARGIN, replica.get("k")).await;
+    assert_eq!(answer.seen(), UNAVAILABLE);
+    assert!(answer.degraded);
+    refuses_writes(&replica).await;
+    let stats = replica.redis().await;
+    assert_eq!(stats.state(), pb::RedisState::Unavailable);
+    eventually("it says why", async || !replica.redis().await.reason.is_empty()).await;
+    redis.restart().await;
+    recovers(&replica).await;
+    let stats = replica.redis().await;
+    assert_eq!((stats.state(), stats.reason.as_str()), (pb::RedisState::Healthy, ""));
+    assert!(!replica.get("k").await.degraded);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_answers_while_its_proof_lasts_and_then_says_that_it_cannot() {
+    let mut redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[]).await;
+    replica.set("k", "v").await;
+    replica.holds("k", "v").await;
+    redis.kill9();
+    let killed = Instant::now();
+    let answer = replica.get("k").await;
+    assert!(answer.is("v") || killed.elapsed() > Duration::from_secs(1), "{answer:?}");
+    assert_eq!(replica.get("other").await.seen(), UNAVAILABLE);
+    eventually("the proof has ended", async || {
+        let answer = replica.get("k").await;
+        match answer.seen() {
+            Seen::Value(_) => {
+                assert_eq!((answer.tier(), answer.stale()), (pb::Tier::L1, None));
+                false
+            }
+            seen => {
+                assert_eq!(seen, UNAVAILABLE);
+                assert!(answer.degraded);
+                true
+            }
+        }
+    })
+    .await;
+    assert!(killed.elapsed() < Duration::from_secs(2) + MARGIN, "{:?}", killed.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_with_a_stale_window_answers_flagged_without_redis() {
+    let mut redis = Redis::start().await;
+    let settings = [QUICK[0], ("namespaces.kept.stale_window", "1h")];
+    let replica = Replica::on(&redis, &settings).await;
+    for namespace in ["kept", ""] {
+        replica.set_in(namespace, "k", "v").await;
+        eventually("memory has it", async || replica.get_from(namespace, "k").await.tier() == pb::Tier::L1).await;
+    }
+    redis.kill9();
+    eventually("the answer is flagged", async || {
+        let answer = replica.get_from("kept", "k").await;
+        assert!(answer.is("v"), "{answer:?}");
+        answer.stale().is_some()
+    })
+    .await;
+    let answer = replica.get_from("kept", "k").await;
+    assert_eq!(answer.stale().unwrap().reason(), pb::StaleReason::Unproven);
+    assert!(answer.degraded);
+    eventually("the other namespace has nothing", async || replica.get("k").await.seen() == UNAVAILABLE).await;
+    redis.restart().await;
+    recovers(&replica).await;
+    // The Redis that came back is empty: what was kept is not answered in its place.
+    assert_eq!(replica.get_from("kept", "k").await.miss(), Some(pb::MissReason::Absent));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_entry_is_answered_flagged_without_redis() {
+    let mut redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[QUICK[0], ("cache.stale_window", "1h")]).await;
+    replica.set("probe", "v").await;
+    replica.holds("probe", "v").await;
+    let expiry = Some(pb::set_request::Expiry::Ttl(Duration::from_millis(300).try_into().unwrap()));
+    replica.store(pb::SetRequest { expiry, ..set_request("k", "v") }).await.unwrap();
+    redis.kill9();
+    eventually("the entry has expired", async || {
+        let answer = replica.get("k").await;
+        assert!(answer.is("v"), "{answer:?}");
+        answer.stale().is_some_and(|stale| stale.reason() == pb::StaleReason::Expired)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_redis_freezes_no_get_hangs_and_no_late_write_overtakes_a_newer_one() {
+    let settings = [QUICK[0], ("redis.write_timeout", "300ms")];
+    let fleet = Fleet::of(2, &settings).await;
+    fleet[0].set("k", "before").await;
+    fleet[1].shows("k", "before").await;
+    let mut unknown = Duration::ZERO;
+    fleet.redis.freeze();
+    let frozen = Instant::now();
+    let mut late = JoinSet::new();
+    for n in 0..20 {
+        let mut client = fleet[n % 2].client.clone();
+        late.spawn(async move { client.set(set_request("k", "late")).await.unwrap_err() });
+    }
+    for refusal in within(Duration::from_secs(2), late.join_all()).await {
+        comes_back_later(&refusal);
+        use tonic_types::StatusExt as _;
+        let details = refusal.get_error_details();
+        let millis = details.error_info().unwrap().metadata.get("outcome_unknown_for_ms").cloned();
+        unknown = unknown.max(Duration::from_millis(millis.map_or(0, |millis| millis.parse().unwrap())));
+    }
+    assert!(unknown < Duration::from_secs(2), "unknown for {unknown:?}");
+    let over = Instant::now() + unknown;
+    always_until(over, async || {
+        for replica in &fleet.replicas {
+            within(READ_BUDGET + MARGIN, replica.get("k")).await;
+        }
+    })
+    .await;
+    eventually("the breaker is open", async || fleet[0].redis().await.state() == pb::RedisState::Unavailable).await;
+    assert!(frozen.elapsed() < Duration::from_secs(5));
+    let begun = Instant::now();
+    comes_back_later(&fleet[0].store(set_request("k", "late")).await.unwrap_err());
+    assert!(begun.elapsed() < MARGIN, "an open breaker answers at once, not after {:?}", begun.elapsed());
+    fleet.redis.thaw();
+    // What was sent to the frozen Redis is too late now, and stays so.
+    for replica in &fleet.replicas {
+        recovers(replica).await;
+        assert!(replica.strong("k").await.unwrap().is("before"));
+    }
+    fleet[0].set("k", "after").await;
+    let acknowledged = Instant::now();
+    always_until(acknowledged + Duration::from_secs(1), async || {
+        assert!(fleet[0].get("k").await.is("after"));
+        assert!(fleet[1].strong("k").await.unwrap().is("after"));
+    })
+    .await;
+    fleet[1].shows("k", "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_redis_refuses_sets_and_takes_invalidations() {
+    let fleet = Fleet::of(2, QUICK).await;
+    fleet[0].set("k", "v").await;
+    fleet[0].set_in("n", "k", "v").await;
+    fleet[1].holds("k", "v").await;
+    fleet.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let refusal = fleet[0].store(set_request("k", "new")).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal:?}");
+    assert_eq!(refusal.reason(), "L2_FULL");
+    assert!(fleet[0].get("k").await.is("v"));
+    assert_eq!(fleet[0].invalidate("k").await.removed, Some(1));
+    fleet[0].remove(whole_namespace("n")).await.unwrap();
+    fleet[1].lacks("k").await;
+    assert!(fleet[1].get_from("n", "k").await.miss().is_some());
+    // Audits go on: nothing of this is an outage.
+    let before = fleet[1].coherence().await.audits_echoed;
+    eventually("audits go on", async || fleet[1].coherence().await.audits_echoed > before + 5).await;
+    assert_eq!(fleet[1].redis().await.state(), pb::RedisState::Healthy);
+    fleet.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    fleet[0].set("k", "new").await;
+    fleet[1].shows("k", "new").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_degrades_and_says_why() {
+    let redis = Redis::with(&["--requirepass", "right"]).await;
+    let wrong = Replica::at(&redis.url(), &[("redis.password", "wr0ng-secret")]).await;
+    let none = Replica::at(&redis.url(), &[]).await;
+    let right = Replica::at(&redis.url(), &[("redis.password", "right")]).await;
+    right.whole().await;
+    right.set("k", "v").await;
+    for (replica, word) in [(&wrong, "WRONGPASS"), (&none, "NOAUTH")] {
+        eventually("it says why", async || replica.redis().await.reason.contains(word)).await;
+        let stats = replica.redis().await;
+        assert_eq!(stats.state(), pb::RedisState::Unavailable);
+        assert!(!stats.reason.contains("wr0ng-secret"), "{}", stats.reason);
+        assert_eq!(replica.get("k").await.seen(), UNAVAILABLE);
+        refuses_writes(replica).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_may_not_subscribe_is_not_answered_from_memory() {
+    let redis = Redis::start().await;
+    redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]).await;
+    let replica = Replica::at(&redis.url(), QUICK).await;
+    eventually("it says why", async || {
+        let stats = replica.redis().await;
+        assert_ne!(stats.state(), pb::RedisState::Healthy);
+        stats.state() == pb::RedisState::Degraded && stats.reason.contains("channel")
+    })
+    .await;
+    for _ in 0..20 {
+        let answer = replica.get("k").await;
+        assert_eq!(answer.miss(), Some(pb::MissReason::Absent), "{answer:?}");
+    }
+    assert_eq!(replica.coherence().await.partitions_proven, 0);
+    redis.cli(&["ACL", "SETUSER", "default", "allchannels"]).await;
+    recovers(&replica).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_demoted_is_left_and_found_again() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, QUICK).await;
+    replica.set("k", "v").await;
+    redis.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    refuses_writes(&replica).await;
+    eventually("it is not healthy", async || replica.redis().await.state() != pb::RedisState::Healthy).await;
+    replica.get("k").await;
+    redis.cli(&["REPLICAOF", "NO", "ONE"]).await;
+    recovers(&replica).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scripts_that_redis_forgot_are_sent_again() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[]).await;
+    for n in 0..5 {
+        redis.cli(&["SCRIPT", "FLUSH"]).await;
+        replica.set("k", &n.to_string()).await;
+        redis.cli(&["SCRIPT", "FLUSH"]).await;
+        assert_eq!(replica.invalidate("k").await.removed, Some(1));
+    }
+    replica.whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_flaps_leaves_a_service_that_works() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let replica = Replica::at(&proxy.url(), QUICK).await;
+    replica.whole().await;
+    let end = Instant::now() + Duration::from_secs(2);
+    let mut calls = JoinSet::new();
+    for _ in 0..4 {
+        let mut client = replica.client.clone();
+        calls.spawn(async move {
+            while Instant::now() < end {
+                let get = pb::GetRequest { key: "k".into(), ..Default::default() };
+                within(READ_BUDGET + MARGIN, client.get(get)).await.expect("a Get never fails");
+                if let Err(refusal) = within(WRITE_BUDGET + MARGIN, client.set(set_request("k", "v"))).await {
+                    comes_back_later(&refusal);
+                }
+            }
+        });
+    }
+    let mut down = false;
+    always_until(end, async || {
+        down = !down;
+        if down { proxy.refuse() } else { proxy.welcome() }
+    })
+    .await;
+    proxy.welcome();
+    calls.join_all().await;
+    recovers(&replica).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_script_delays_nobody_beyond_the_budget() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, QUICK).await;
+    replica.set("k", "v").await;
+    let port = redis.port();
+    let slow = tokio::spawn(async move { crate::harness::command(port, &["DEBUG", "SLEEP", "1.5"]).await });
+    let begun = Instant::now();
+    while !slow.is_finished() {
+        let answer = within(READ_BUDGET + MARGIN, replica.get("other")).await;
+        assert!(answer.miss().is_some());
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+    slow.await.unwrap().unwrap();
+    recovers(&replica).await;
+}

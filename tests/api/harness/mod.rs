@@ -1,0 +1,112 @@
+//! What the tests stand on: a Redis of their own, replicas in this process, a proxy that hurts the way between them.
+
+mod answers;
+mod proxy;
+mod redis;
+mod replica;
+mod resp;
+mod wire;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+pub use answers::{Answer, Refusal, Seen, invalidate_key, set_request, whole_namespace};
+pub use proxy::{Class, Direction, Proxy};
+pub use redis::Redis;
+pub use replica::{Fleet, Replica};
+pub use resp::command;
+pub use wire::Wire;
+
+/// Longest time that anything observable may take to come about.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The staleness bound of tests about it.
+pub const DELTA: Duration = Duration::from_millis(500);
+
+/// Allowed on top of a bound for the scheduling of a loaded machine: of the test, not of the promise.
+pub const MARGIN: Duration = Duration::from_millis(400);
+
+/// Settings of tests about the staleness bound.
+pub const QUICK: &[(&str, &str)] = &[("coherence.max_staleness", "500ms")];
+
+/// Looks until `check` holds; fails when it does not in good time.
+#[track_caller]
+pub fn eventually(what: &str, check: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    let mut check = check;
+    async move {
+        let begun = Instant::now();
+        while !check().await {
+            assert!(begun.elapsed() < PATIENCE, "{caller}: not within {PATIENCE:?}: {what}");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Checks over and over until `moment` that `check` holds.
+pub async fn always_until(moment: Instant, mut check: impl AsyncFnMut()) {
+    while Instant::now() < moment {
+        check().await;
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The result of `work`, which must come within `limit`.
+#[track_caller]
+pub fn within<T>(limit: Duration, work: impl Future<Output = T>) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        match timeout(limit, work).await {
+            Ok(result) => result,
+            Err(_) => panic!("{caller}: no result within {limit:?}"),
+        }
+    }
+}
+
+/// With or without Redis: for scenarios that hold in both.
+pub struct Mode {
+    redis: Option<Redis>,
+}
+
+impl Mode {
+    pub fn alone() -> Mode {
+        Mode { redis: None }
+    }
+
+    pub async fn with_redis() -> Mode {
+        Mode { redis: Some(Redis::start().await) }
+    }
+
+    pub fn is_alone(&self) -> bool {
+        self.redis.is_none()
+    }
+
+    /// A replica that is ready.
+    pub async fn replica(&self, settings: &[(&str, &str)]) -> Replica {
+        match &self.redis {
+            Some(redis) => Replica::on(redis, settings).await,
+            None => Replica::start(settings).await,
+        }
+    }
+}
+
+/// Makes two tests of each scenario, which is an `async fn(Mode)`.
+macro_rules! in_both_modes {
+    ($($scenario:ident),+ $(,)?) => {
+        mod alone {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                super::$scenario(crate::harness::Mode::alone()).await;
+            })+
+        }
+        mod with_redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                super::$scenario(crate::harness::Mode::with_redis().await).await;
+            })+
+        }
+    };
+}
+pub(crate) use in_both_modes;

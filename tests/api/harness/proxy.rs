@@ -1,0 +1,234 @@
+//! A TCP proxy between replicas and Redis that can hurt one direction of one class of connections.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+/// What a connection is used for. Each begins among `Commands` and turns to `Subscription` when its client says SUBSCRIBE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Commands,
+    Subscription,
+}
+
+/// A direction on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    ToServer,
+    ToClient,
+}
+
+/// How bytes of one class go in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Way {
+    stalled: bool,
+    lossy: bool,
+    latency: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Rules {
+    refusing: bool,
+    /// Counts resets of each class: a connection ends when the count of its class moves.
+    resets: [u64; 2],
+    ways: [[Way; 2]; 2],
+}
+
+/// The proxy. Dropped, it ends with every connection through it.
+pub struct Proxy {
+    address: SocketAddr,
+    rules: Arc<watch::Sender<Rules>>,
+    accepting: AbortHandle,
+}
+
+type SharedClass = Arc<watch::Sender<Class>>;
+
+impl Proxy {
+    /// A proxy to a port of this machine.
+    pub async fn to(port: u16) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let rules = Arc::new(watch::Sender::new(Rules::default()));
+        let accepting = tokio::spawn(accept(listener, port, rules.clone())).abort_handle();
+        Proxy { address, rules, accepting }
+    }
+
+    pub fn url(&self) -> String {
+        super::redis::url(self.address.port())
+    }
+
+    /// Holds bytes back until `resume`.
+    pub fn stall(&self, class: Class, direction: Direction) {
+        self.way(class, direction, |way| way.stalled = true);
+    }
+
+    /// Lets bytes go again, those held back first.
+    pub fn resume(&self, class: Class, direction: Direction) {
+        self.way(class, direction, |way| *way = Way::default());
+    }
+
+    /// Loses every byte.
+    pub fn lose(&self, class: Class, direction: Direction) {
+        self.way(class, direction, |way| way.lossy = true);
+    }
+
+    /// Delays every byte.
+    pub fn delay(&self, class: Class, direction: Direction, latency: Duration) {
+        self.way(class, direction, |way| way.latency = latency);
+    }
+
+    /// Ends every connection of the class with a reset.
+    pub fn reset(&self, class: Class) {
+        self.rules.send_modify(|rules| rules.resets[class as usize] += 1);
+    }
+
+    /// Ends every connection, and every new one at once, until `welcome`.
+    pub fn refuse(&self) {
+        self.rules.send_modify(|rules| rules.refusing = true);
+        self.reset(Class::Commands);
+        self.reset(Class::Subscription);
+    }
+
+    /// Takes new connections again.
+    pub fn welcome(&self) {
+        self.rules.send_modify(|rules| rules.refusing = false);
+    }
+
+    fn way(&self, class: Class, direction: Direction, change: impl FnOnce(&mut Way)) {
+        self.rules.send_modify(|rules| change(&mut rules.ways[class as usize][direction as usize]));
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, port: u16, rules: Arc<watch::Sender<Rules>>) {
+    // Owned here, so that the connections end with the proxy.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((client, _)) = accepted else { continue };
+                if rules.borrow().refusing {
+                    let _ = client.set_zero_linger();
+                    continue;
+                }
+                connections.spawn(serve(client, port, rules.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve(client: TcpStream, port: u16, rules: Arc<watch::Sender<Rules>>) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
+        let _ = client.set_zero_linger();
+        return;
+    };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let class: SharedClass = Arc::new(watch::Sender::new(Class::Commands));
+    let seen = rules.borrow().resets;
+    // A reset is what both ends see when this function ends in any way but the peers' own.
+    let _ = (client.set_zero_linger(), server.set_zero_linger());
+    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+    tokio::select! {
+        () = pump(from_client, to_server, Direction::ToServer, class.clone(), rules.subscribe()) => {}
+        () = pump(from_server, to_client, Direction::ToClient, class.clone(), rules.subscribe()) => {}
+        () = reset(seen, class.clone(), rules.subscribe()) => {}
+    }
+}
+
+async fn reset(seen: [u64; 2], class: SharedClass, mut rules: watch::Receiver<Rules>) {
+    let mut class = class.subscribe();
+    loop {
+        let index = *class.borrow_and_update() as usize;
+        if rules.borrow_and_update().resets[index] != seen[index] {
+            return;
+        }
+        tokio::select! {
+            _ = rules.changed() => {}
+            _ = class.changed() => {}
+        }
+    }
+}
+
+/// Moves bytes until either end closes.
+async fn pump(
+    from: OwnedReadHalf,
+    to: OwnedWriteHalf,
+    direction: Direction,
+    class: SharedClass,
+    rules: watch::Receiver<Rules>,
+) {
+    let (chunks, waiting) = mpsc::channel(64);
+    tokio::join!(
+        take(from, direction, class.clone(), rules.clone(), chunks),
+        give(to, direction, class, rules, waiting)
+    );
+}
+
+async fn take(
+    mut from: OwnedReadHalf,
+    direction: Direction,
+    class: SharedClass,
+    rules: watch::Receiver<Rules>,
+    chunks: mpsc::Sender<(Instant, Vec<u8>)>,
+) {
+    let mut sniffer = Sniffer::default();
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let bytes = &buffer[..length];
+        if direction == Direction::ToServer && sniffer.hears_subscribe(bytes) {
+            class.send_replace(Class::Subscription);
+        }
+        let latency = rules.borrow().ways[*class.borrow() as usize][direction as usize].latency;
+        if chunks.send((Instant::now() + latency, bytes.to_vec())).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn give(
+    mut to: OwnedWriteHalf,
+    direction: Direction,
+    class: SharedClass,
+    mut rules: watch::Receiver<Rules>,
+    mut chunks: mpsc::Receiver<(Instant, Vec<u8>)>,
+) {
+    while let Some((due, bytes)) = chunks.recv().await {
+        sleep_until(due).await;
+        let way = |rules: &Rules| rules.ways[*class.borrow() as usize][direction as usize];
+        let Ok(lossy) = rules.wait_for(|rules| !way(rules).stalled).await.map(|rules| way(&rules).lossy) else {
+            return;
+        };
+        if !lossy && to.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Finds the word SUBSCRIBE, also when it comes in pieces.
+#[derive(Default)]
+struct Sniffer(Vec<u8>);
+
+impl Sniffer {
+    fn hears_subscribe(&mut self, bytes: &[u8]) -> bool {
+        const WORD: &[u8] = b"SUBSCRIBE";
+        let tail = &mut self.0;
+        tail.extend_from_slice(bytes);
+        let found = tail.windows(WORD.len()).any(|window| window == WORD);
+        let keep = tail.len().saturating_sub(WORD.len() - 1);
+        tail.drain(..keep);
+        found
+    }
+}

@@ -1,0 +1,135 @@
+//! A redis-server process that belongs to one test.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::PATIENCE;
+use super::resp::{self, Reply};
+
+/// A Redis on 127.0.0.1. Dropped, it is killed.
+pub struct Redis {
+    port: u16,
+    args: Vec<String>,
+    directory: TempDir,
+    child: Option<Child>,
+}
+
+impl Redis {
+    /// An empty Redis that keeps nothing on disk.
+    pub async fn start() -> Redis {
+        Redis::with(&[]).await
+    }
+
+    /// The same with further arguments.
+    pub async fn with(args: &[&str]) -> Redis {
+        let mut redis = Redis::absent(args);
+        redis.restart().await;
+        redis
+    }
+
+    /// A Redis that is not there yet.
+    pub fn absent(args: &[&str]) -> Redis {
+        let directory = tempfile::Builder::new().prefix("twintier-redis-").tempdir().unwrap();
+        Redis { port: free_port(), args: args.iter().map(|arg| (*arg).to_owned()).collect(), directory, child: None }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self) -> String {
+        url(self.port)
+    }
+
+    /// Starts it again on the same port: with what it kept on disk, which is nothing unless arguments say otherwise.
+    pub async fn restart(&mut self) {
+        assert!(self.child.is_none(), "still running");
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
+            .args(["--save", "", "--appendonly", "no", "--logfile", "redis.log"])
+            .args(["--enable-debug-command", "local", "--dir"])
+            .arg(self.directory.path())
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server has to be installed");
+        self.child = Some(child);
+        let begun = Instant::now();
+        while !self.answers().await {
+            assert!(begun.elapsed() < PATIENCE, "redis-server did not start: {}", self.log());
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGSTOP: it holds its connections and says nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// One command on a connection of its own.
+    pub async fn cli<A: AsRef<[u8]>>(&self, args: &[A]) -> Reply {
+        match resp::command(self.port, args).await {
+            Ok(Reply::Error(error)) => panic!("redis: {error}"),
+            Ok(reply) => reply,
+            Err(error) => panic!("redis: {error}; {}", self.log()),
+        }
+    }
+
+    async fn answers(&self) -> bool {
+        let ping = resp::command(self.port, &["PING"]);
+        // A server that wants a password is there, too.
+        matches!(timeout(Duration::from_secs(1), ping).await, Ok(Ok(_)))
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("running");
+        kill_process(Pid::from_child(child), signal).unwrap();
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("redis.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+pub fn url(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}")
+}
+
+/// A port below those that the system gives to clients, so that nobody takes it while a Redis is away.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = 12_000 + (std::process::id() % 190) as u16 * 100;
+    for _ in 0..10_000 {
+        let port = 12_000 + (start - 12_000 + NEXT.fetch_add(1, Ordering::Relaxed)) % 19_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port");
+}

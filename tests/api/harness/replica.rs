@@ -1,0 +1,201 @@
+//! Replicas: the real service in this process, on a port of its own, with a client.
+
+use std::net::SocketAddr;
+
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+use twintier::app::App;
+use twintier::config::{Config, Sources};
+use twintier::pb;
+use twintier::pb::cache_service_client::CacheServiceClient;
+use twintier::shutdown::Stop;
+
+use super::answers::set_request;
+use super::{Answer as _, Redis, eventually};
+
+/// One replica. Dropped, it is stopped in the background.
+pub struct Replica {
+    app: Option<App>,
+    pub address: SocketAddr,
+    pub channel: Channel,
+    pub client: CacheServiceClient<Channel>,
+}
+
+/// A configuration as flags would give it.
+fn config(settings: &[(&str, &str)]) -> Config {
+    let defaults = [("server.listen", "127.0.0.1:0"), ("drain.delay", "0s"), ("drain.timeout", "3s")];
+    let overrides = defaults.iter().chain(settings).map(|(path, value)| ((*path).to_owned(), (*value).to_owned()));
+    let sources = Sources { overrides: overrides.collect(), ..Sources::default() };
+    Config::load(&sources).unwrap_or_else(|problems| panic!("{problems}")).config
+}
+
+impl Replica {
+    /// A replica without Redis unless `settings` name one. Does not wait for anything.
+    pub async fn start(settings: &[(&str, &str)]) -> Replica {
+        let app = App::start(config(settings)).await.expect("starts");
+        let address = app.address();
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.expect("accepts");
+        let client = CacheServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
+        let client = client.max_encoding_message_size(usize::MAX);
+        Replica { app: Some(app), address, channel, client }
+    }
+
+    /// A replica on the Redis at `url`, perhaps through a proxy. Does not wait for it.
+    pub async fn at(url: &str, settings: &[(&str, &str)]) -> Replica {
+        let mut all = vec![("redis.url", url)];
+        all.extend_from_slice(settings);
+        Replica::start(&all).await
+    }
+
+    /// A replica on `redis`, whose memory is proven.
+    pub async fn on(redis: &Redis, settings: &[(&str, &str)]) -> Replica {
+        let replica = Replica::at(&redis.url(), settings).await;
+        replica.whole().await;
+        replica
+    }
+
+    /// Ends it as a person would; returns whether every RPC was finished.
+    pub async fn stop(mut self) -> bool {
+        self.app.take().expect("running").stop(Stop::Now).await
+    }
+
+    /// Ends it as an orchestrator would.
+    pub async fn drain(mut self) -> bool {
+        self.app.take().expect("running").stop(Stop::Drain).await
+    }
+
+    // === what a caller asks ===
+
+    pub async fn ask(&self, request: pb::GetRequest) -> Result<pb::GetResponse, Status> {
+        self.client.clone().get(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn get(&self, key: &str) -> pb::GetResponse {
+        self.get_from("", key).await
+    }
+
+    pub async fn get_from(&self, namespace: &str, key: &str) -> pb::GetResponse {
+        let request = pb::GetRequest { namespace: namespace.into(), key: key.into(), ..Default::default() };
+        self.ask(request).await.expect("a Get never fails")
+    }
+
+    pub async fn get_with(&self, key: &str, tokens: &[&str]) -> pb::GetResponse {
+        let tokens = tokens.iter().map(|token| (*token).to_owned()).collect();
+        self.ask(pb::GetRequest { key: key.into(), tokens, ..Default::default() }).await.expect("a Get never fails")
+    }
+
+    pub async fn strong(&self, key: &str) -> Result<pb::GetResponse, Status> {
+        let consistency = pb::Consistency::Strong.into();
+        self.ask(pb::GetRequest { key: key.into(), consistency, ..Default::default() }).await
+    }
+
+    pub async fn store(&self, request: pb::SetRequest) -> Result<pb::SetResponse, Status> {
+        self.client.clone().set(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// Sets and expects that it is stored.
+    pub async fn set(&self, key: &str, value: &str) -> pb::SetResponse {
+        self.set_in("", key, value).await
+    }
+
+    pub async fn set_in(&self, namespace: &str, key: &str, value: &str) -> pb::SetResponse {
+        let request = pb::SetRequest { namespace: namespace.into(), ..set_request(key, value) };
+        let response = self.store(request).await.expect("stored");
+        assert_eq!(response.outcome(), pb::SetOutcome::Stored);
+        response
+    }
+
+    pub async fn remove(&self, request: pb::InvalidateRequest) -> Result<pb::InvalidateResponse, Status> {
+        self.client.clone().invalidate(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn invalidate(&self, key: &str) -> pb::InvalidateResponse {
+        self.remove(super::invalidate_key(key)).await.expect("invalidated")
+    }
+
+    pub async fn stats(&self) -> pb::StatsResponse {
+        let request = pb::StatsRequest { namespace: String::new() };
+        self.client.clone().stats(request).await.expect("stats").into_inner()
+    }
+
+    pub async fn counts(&self, namespace: &str) -> pb::NamespaceStats {
+        let all = self.stats().await.namespaces;
+        all.into_iter().find(|stats| stats.namespace == namespace).unwrap_or_default()
+    }
+
+    pub async fn coherence(&self) -> pb::CoherenceStats {
+        self.stats().await.coherence.unwrap()
+    }
+
+    pub async fn redis(&self) -> pb::RedisStats {
+        self.stats().await.redis.unwrap()
+    }
+
+    // === what becomes true ===
+
+    /// Waits until Redis is healthy, and then until a whole audit later.
+    pub async fn whole(&self) {
+        eventually("every partition is proven", async || {
+            let stats = self.stats().await;
+            let (coherence, redis) = (stats.coherence.unwrap(), stats.redis.unwrap());
+            redis.state() == pb::RedisState::Healthy && coherence.partitions_proven == coherence.partitions
+        })
+        .await;
+    }
+
+    /// Waits until a Get is answered with `value` from memory, as fresh.
+    pub async fn holds(&self, key: &str, value: &str) {
+        eventually("memory holds the value", async || {
+            let answer = self.get(key).await;
+            answer.is(value) && answer.tier() == pb::Tier::L1 && answer.stale().is_none()
+        })
+        .await;
+    }
+
+    /// Waits until a Get is answered with `value`.
+    pub async fn shows(&self, key: &str, value: &str) {
+        eventually("the value is seen", async || self.get(key).await.is(value)).await;
+    }
+
+    /// Waits until a Get is answered with a miss because there is no entry.
+    pub async fn lacks(&self, key: &str) {
+        eventually("the entry is gone", async || self.get(key).await.miss() == Some(pb::MissReason::Absent)).await;
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        let (app, runtime) = (self.app.take(), tokio::runtime::Handle::try_current());
+        if let (Some(app), Ok(runtime)) = (app, runtime) {
+            runtime.spawn(app.stop(Stop::Now));
+        }
+    }
+}
+
+/// Several replicas on one Redis.
+pub struct Fleet {
+    pub replicas: Vec<Replica>,
+    pub redis: Redis,
+}
+
+impl Fleet {
+    pub async fn of(size: usize, settings: &[(&str, &str)]) -> Fleet {
+        let redis = Redis::start().await;
+        let mut replicas = Vec::new();
+        for _ in 0..size {
+            replicas.push(Replica::at(&redis.url(), settings).await);
+        }
+        for replica in &replicas {
+            replica.whole().await;
+        }
+        Fleet { replicas, redis }
+    }
+}
+
+impl std::ops::Index<usize> for Fleet {
+    type Output = Replica;
+
+    fn index(&self, index: usize) -> &Replica {
+        &self.replicas[index]
+    }
+}

@@ -1,0 +1,201 @@
+//! Health, reflection, and a replica that must not serve.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use twintier::pb;
+
+use crate::harness::{
+    Answer as _, Mode, QUICK, Redis, Refusal as _, Replica, always_until, eventually, in_both_modes, set_request,
+    within,
+};
+
+/// The names that follow readiness.
+const READY: [&str; 3] = ["", "twintier.v1.CacheService", "readiness"];
+
+impl Replica {
+    async fn health(&self, service: &str) -> Result<ServingStatus, tonic::Status> {
+        let request = HealthCheckRequest { service: service.into() };
+        let answer = HealthClient::new(self.channel.clone()).check(request).await?;
+        Ok(answer.into_inner().status())
+    }
+
+    async fn is_serving(&self, service: &str) -> bool {
+        self.health(service).await.unwrap() == ServingStatus::Serving
+    }
+
+    async fn becomes_ready(&self) {
+        for service in READY {
+            eventually("it is ready", async || self.is_serving(service).await).await;
+        }
+    }
+}
+
+in_both_modes! {
+    a_replica_becomes_ready_and_says_what_it_runs_on,
+    health_of_an_unknown_service_is_not_found,
+    a_watch_of_an_unknown_service_says_so_and_stays,
+    a_drain_is_announced_before_it_ends_anything,
+    reflection_lists_the_services,
+    reflection_can_be_switched_off,
+}
+
+async fn a_replica_becomes_ready_and_says_what_it_runs_on(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    replica.becomes_ready().await;
+    assert!(replica.is_serving("liveness").await);
+    assert_eq!(replica.is_serving("l1-only").await, mode.is_alone());
+    eventually("redis is told", async || replica.is_serving("redis").await != mode.is_alone()).await;
+}
+
+async fn health_of_an_unknown_service_is_not_found(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    assert_eq!(replica.health("nothing").await.unwrap_err().code(), Code::NotFound);
+}
+
+async fn a_watch_of_an_unknown_service_says_so_and_stays(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let request = HealthCheckRequest { service: "nothing".into() };
+    let mut watch = HealthClient::new(replica.channel.clone()).watch(request).await.unwrap().into_inner();
+    let first = within(Duration::from_secs(5), watch.message()).await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::ServiceUnknown);
+    let second = tokio::time::timeout(Duration::from_millis(300), watch.message()).await;
+    assert!(second.is_err(), "{second:?}");
+}
+
+async fn a_drain_is_announced_before_it_ends_anything(mode: Mode) {
+    let replica = mode.replica(&[("drain.delay", "1500ms")]).await;
+    replica.becomes_ready().await;
+    let (channel, mut client) = (replica.channel.clone(), replica.client.clone());
+    let request = HealthCheckRequest { service: "readiness".into() };
+    let mut watch = HealthClient::new(channel.clone()).watch(request.clone()).await.unwrap().into_inner();
+    let next = within(Duration::from_secs(5), watch.message()).await.unwrap().unwrap();
+    assert_eq!(next.status(), ServingStatus::Serving);
+    let draining = tokio::spawn(replica.drain());
+    let next = within(Duration::from_secs(1), watch.message()).await.unwrap().unwrap();
+    assert_eq!(next.status(), ServingStatus::NotServing);
+    let mut health = HealthClient::new(channel);
+    for service in READY {
+        let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap();
+        assert_eq!(answer.into_inner().status(), ServingStatus::NotServing);
+    }
+    let alive = health.check(HealthCheckRequest { service: "liveness".into() }).await.unwrap();
+    assert_eq!(alive.into_inner().status(), ServingStatus::Serving);
+    // Callers who have not heard of it yet are served.
+    client.set(set_request("k", "v")).await.unwrap();
+    assert!(!draining.is_finished());
+    assert!(within(Duration::from_secs(8), draining).await.unwrap());
+    client.set(set_request("k", "v")).await.unwrap_err();
+}
+
+async fn reflection_lists_the_services(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let expected = ["grpc.health.v1.Health", "twintier.v1.CacheService"];
+    let v1 = {
+        use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+        use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+        use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+        use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+        let question = MessageRequest::ListServices(String::new());
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+        let mut client = ServerReflectionClient::new(replica.channel.clone());
+        let answers = client.server_reflection_info(stream::iter([request])).await.unwrap().into_inner();
+        let answers: Vec<Result<ServerReflectionResponse, _>> = answers.collect().await;
+        let Some(MessageResponse::ListServicesResponse(list)) = answers[0].clone().unwrap().message_response else {
+            panic!("{answers:?}")
+        };
+        list.service.into_iter().map(|service| service.name).collect::<Vec<_>>()
+    };
+    let v1alpha = {
+        use tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient;
+        use tonic_reflection::pb::v1alpha::server_reflection_request::MessageRequest;
+        use tonic_reflection::pb::v1alpha::server_reflection_response::MessageResponse;
+        use tonic_reflection::pb::v1alpha::{ServerReflectionRequest, ServerReflectionResponse};
+        let question = MessageRequest::ListServices(String::new());
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+        let mut client = ServerReflectionClient::new(replica.channel.clone());
+        let answers = client.server_reflection_info(stream::iter([request])).await.unwrap().into_inner();
+        let answers: Vec<Result<ServerReflectionResponse, _>> = answers.collect().await;
+        let Some(MessageResponse::ListServicesResponse(list)) = answers[0].clone().unwrap().message_response else {
+            panic!("{answers:?}")
+        };
+        list.service.into_iter().map(|service| service.name).collect::<Vec<_>>()
+    };
+    for listed in [v1, v1alpha] {
+        for service in expected {
+            assert!(listed.iter().any(|name| name == service), "{listed:?}");
+        }
+    }
+}
+
+async fn reflection_can_be_switched_off(mode: Mode) {
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    let replica = mode.replica(&[("server.reflection", "false")]).await;
+    let mut client = ServerReflectionClient::new(replica.channel.clone());
+    let refusal = client.server_reflection_info(stream::iter([])).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unimplemented);
+    assert!(replica.is_serving("liveness").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_redis_fails_neither_liveness_nor_readiness() {
+    let mut redis = Redis::start().await;
+    let replica = Replica::on(&redis, QUICK).await;
+    replica.becomes_ready().await;
+    eventually("redis serves", async || replica.is_serving("redis").await).await;
+    redis.kill9();
+    eventually("redis does not serve", async || !replica.is_serving("redis").await).await;
+    always_until(tokio::time::Instant::now() + Duration::from_secs(1), async || {
+        assert!(replica.is_serving("liveness").await);
+        assert!(replica.is_serving("readiness").await);
+        assert!(!replica.is_serving("l1-only").await);
+    })
+    .await;
+    redis.restart().await;
+    eventually("redis serves again", async || replica.is_serving("redis").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_finds_no_redis_becomes_ready_after_a_while() {
+    let redis = Redis::absent(&[]);
+    let replica = Replica::at(&redis.url(), &[("redis.connect_timeout", "300ms")]).await;
+    assert!(!replica.is_serving("readiness").await);
+    assert!(replica.is_serving("liveness").await);
+    replica.becomes_ready().await;
+    assert!(!replica.is_serving("redis").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_of_another_number_of_partitions_does_not_serve() {
+    let redis = Redis::start().await;
+    let first = Replica::on(&redis, &[]).await;
+    first.set("k", "v").await;
+    let second = Replica::at(&redis.url(), &[("coherence.partitions", "8"), ("redis.connect_timeout", "100ms")]).await;
+    let get = pb::GetRequest { key: "k".into(), ..Default::default() };
+    let halted = |refusal: tonic::Status| {
+        assert_eq!(refusal.code(), Code::Unavailable, "{refusal:?}");
+        refusal.reason() == "REPLICA_HALTED"
+    };
+    eventually("it is halted", async || {
+        assert!(!second.is_serving("readiness").await);
+        second.ask(get.clone()).await.is_err_and(halted)
+    })
+    .await;
+    always_until(tokio::time::Instant::now() + Duration::from_secs(1), async || {
+        for service in READY {
+            assert!(!second.is_serving(service).await);
+        }
+        assert!(halted(second.ask(get.clone()).await.unwrap_err()));
+        assert!(halted(second.strong("k").await.unwrap_err()));
+    })
+    .await;
+    assert!(second.is_serving("liveness").await);
+    let reason = second.redis().await.reason;
+    assert!(reason.contains("64") && reason.contains('8'), "{reason}");
+    assert!(first.is_serving("readiness").await);
+    assert!(first.strong("k").await.unwrap().is("v"));
+}

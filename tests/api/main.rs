@@ -1,0 +1,18 @@
+//! The service from the outside: real replicas, real Redis processes, real faults. One file per topic; `harness` holds the tools.
+#![allow(clippy::unwrap_used)]
+
+mod basics;
+mod churn;
+mod coherence;
+mod conditions;
+mod consistency;
+mod degraded;
+mod errors;
+mod expiry;
+mod harness;
+mod health;
+mod invalidation;
+mod server;
+mod shutdown;
+mod stats;
+mod tokens;

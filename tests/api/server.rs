@@ -1,0 +1,212 @@
+//! The server at its limits: deadlines, load, connections, peers that do not speak gRPC.
+
+use std::time::Duration;
+
+use http::{Request, Uri};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tonic::Code;
+use twintier::pb;
+
+use crate::harness::{
+    Answer as _, Class, Direction, Proxy, Redis, Refusal as _, Replica, Wire, eventually, set_request, within,
+};
+
+fn strong(key: &str) -> pb::GetRequest {
+    pb::GetRequest { key: key.into(), consistency: pb::Consistency::Strong.into(), ..Default::default() }
+}
+
+fn timed<T>(message: T, timeout: &'static str) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
+    request
+}
+
+/// So patient that only the deadline ends a call to a frozen Redis.
+const PATIENT: &[(&str, &str)] =
+    &[("redis.read_timeout", "20s"), ("redis.write_timeout", "20s"), ("redis.unresponsive_after", "20s")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadline_ends_an_ordinary_get_in_time() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, PATIENT).await;
+    let mut client = Wire::connect(replica.address).await.client();
+    redis.freeze();
+    let get = pb::GetRequest { key: "k".into(), ..Default::default() };
+    match within(Duration::from_secs(3), client.get(timed(get, "100m"))).await {
+        Ok(answer) => assert_eq!(answer.into_inner().miss(), Some(pb::MissReason::Unavailable)),
+        Err(refusal) => assert_eq!(refusal.code(), Code::DeadlineExceeded),
+    }
+    redis.thaw();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn load_beyond_the_limit_is_shed_with_a_time_to_come_back() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let settings = [("redis.url", proxy.url()), ("server.max_in_flight", "1".into())];
+    let settings: Vec<_> =
+        settings.iter().map(|(path, value)| (*path, value.as_str())).chain(PATIENT.to_vec()).collect();
+    let replica = Replica::start(&settings).await;
+    replica.whole().await;
+    proxy.stall(Class::Commands, Direction::ToClient);
+    let mut first = replica.client.clone();
+    let slow = tokio::spawn(async move { first.get(strong("k")).await });
+    let mut refused = None;
+    eventually("a second call is refused", async || {
+        refused = replica.client.clone().get(pb::GetRequest { key: "k".into(), ..Default::default() }).await.err();
+        refused.is_some()
+    })
+    .await;
+    let refusal = refused.unwrap();
+    assert_eq!(refusal.code(), Code::ResourceExhausted);
+    assert_eq!(refusal.reason(), "LIMIT_REACHED");
+    assert!(refusal.message().contains("server.max_in_flight"), "{}", refusal.message());
+    assert!(refusal.retry_delay().is_some());
+    proxy.resume(Class::Commands, Direction::ToClient);
+    within(Duration::from_secs(10), slow).await.unwrap().unwrap();
+    eventually("there is a place again", async || {
+        let stats = replica.client.clone().stats(pb::StatsRequest::default()).await;
+        stats.is_ok_and(|stats| stats.into_inner().replica.unwrap().shed > 0)
+    })
+    .await;
+}
+
+async fn call(wire: &mut Wire, path: &'static str) -> http::HeaderMap {
+    use tower_service::Service as _;
+    std::future::poll_fn(|context| wire.poll_ready(context)).await.unwrap();
+    let request = Request::post(Uri::from_static(path)).header("content-type", "application/grpc");
+    let request = request.header("x-request-id", "r-17").header("te", "trailers").body(tonic::body::Body::empty());
+    wire.call(request.unwrap()).await.unwrap().headers().clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_method_is_unimplemented() {
+    let replica = Replica::start(&[]).await;
+    let mut wire = Wire::connect(replica.address).await;
+    for path in ["/twintier.v1.CacheService/Nothing", "/twintier.v1.Nothing/Get", "/", "/nothing"] {
+        assert_eq!(call(&mut wire, path).await["grpc-status"], "12", "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_id_comes_back() {
+    let replica = Replica::start(&[]).await;
+    let mut request = tonic::Request::new(set_request("k", "v"));
+    request.metadata_mut().insert("x-request-id", "r-17".parse().unwrap());
+    let response = replica.client.clone().set(request).await.unwrap();
+    assert_eq!(response.metadata().get("x-request-id").unwrap(), "r-17");
+    let mut request = tonic::Request::new(set_request("", "v"));
+    request.metadata_mut().insert("x-request-id", "r-18".parse().unwrap());
+    let refusal = replica.client.clone().set(request).await.unwrap_err();
+    assert_eq!(refusal.metadata().get("x-request-id").unwrap(), "r-18");
+}
+
+/// What the server sends until it closes the connection.
+async fn last_words(stream: &mut TcpStream) -> Vec<u8> {
+    let mut words = Vec::new();
+    // A reset is an end, too.
+    let _ = within(Duration::from_secs(5), stream.read_to_end(&mut words)).await;
+    words
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_beyond_the_limit_are_closed() {
+    let replica = Replica::start(&[("server.max_connections", "2")]).await;
+    replica.set("k", "v").await;
+    let second = TcpStream::connect(replica.address).await.unwrap();
+    eventually("both are counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
+    let mut third = TcpStream::connect(replica.address).await.unwrap();
+    assert_eq!(last_words(&mut third).await, b"");
+    assert!(replica.get("k").await.is("v"));
+    drop(second);
+    eventually("its place is free", async || replica.stats().await.replica.unwrap().connections == 1).await;
+    let mut client = Wire::connect(replica.address).await.client();
+    client.get(pb::GetRequest { key: "k".into(), ..Default::default() }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_says_nothing_is_closed() {
+    let replica = Replica::start(&[("server.first_byte_timeout", "300ms")]).await;
+    let begun = Instant::now();
+    let mut silent = TcpStream::connect(replica.address).await.unwrap();
+    let mut halting = TcpStream::connect(replica.address).await.unwrap();
+    halting.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    assert_eq!(last_words(&mut silent).await, b"");
+    assert!(begun.elapsed() > Duration::from_millis(250));
+    assert_eq!(last_words(&mut halting).await, b"");
+    assert!(begun.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_speaks_http_1_is_told_what_is_spoken_here() {
+    let replica = Replica::start(&[]).await;
+    let mut stream = TcpStream::connect(replica.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nuser-agent: somebody\r\n\r\n").await.unwrap();
+    let words = String::from_utf8(last_words(&mut stream).await).unwrap();
+    assert!(words.starts_with("HTTP/1.1 426 "), "{words}");
+    assert!(words.contains("gRPC"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_on_one_connection_does_not_hurt_others() {
+    let replica = Replica::start(&[]).await;
+    replica.set("k", "v").await;
+    for garbage in [&[0xff; 4096][..], &[0; 24], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaaaaaa"] {
+        for preface in [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            let mut stream = TcpStream::connect(replica.address).await.unwrap();
+            let _ = stream.write_all(preface).await;
+            let _ = stream.write_all(garbage).await;
+            last_words(&mut stream).await;
+            assert!(replica.get("k").await.is("v"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_has_grown_old_goes_and_costs_no_call() {
+    let replica = Replica::start(&[("server.max_connection_age", "1s")]).await;
+    replica.set("k", "v").await;
+    let end = Instant::now() + Duration::from_millis(2500);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let mut client = replica.client.clone();
+        calls.spawn(async move {
+            while Instant::now() < end {
+                let get = pb::GetRequest { key: "k".into(), ..Default::default() };
+                match client.get(get).await {
+                    Ok(answer) => assert!(answer.into_inner().is("v")),
+                    // The client's own words for a call that it had not sent when it learned that the connection goes.
+                    Err(refusal) => {
+                        let words = format!("{refusal:?}");
+                        let unsent = ["GoAway(b\"\", NO_ERROR", "hyper::Error(Canceled, \"connection closed\")"];
+                        assert!(unsent.iter().any(|unsent| words.contains(unsent)), "{words}");
+                    }
+                }
+            }
+        });
+    }
+    calls.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_under_way_outlives_the_age_of_its_connection() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let mut settings = PATIENT.to_vec();
+    settings.push(("server.max_connection_age", "1s"));
+    let replica = Replica::at(&proxy.url(), &settings).await;
+    replica.whole().await;
+    replica.set("k", "v").await;
+    let wire = Wire::connect(replica.address).await;
+    let connected = Instant::now();
+    wire.client().get(strong("k")).await.unwrap();
+    proxy.stall(Class::Commands, Direction::ToClient);
+    let mut client = wire.client();
+    let slow = tokio::spawn(async move { client.get(strong("k")).await });
+    eventually("the connection has grown old", async || connected.elapsed() > Duration::from_millis(1500)).await;
+    assert!(!slow.is_finished());
+    proxy.resume(Class::Commands, Direction::ToClient);
+    assert!(within(Duration::from_secs(5), slow).await.unwrap().unwrap().into_inner().is("v"));
+}

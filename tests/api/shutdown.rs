@@ -1,0 +1,142 @@
+//! The end of a replica: in time whatever its peers do, and without hurting a call.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use twintier::pb;
+
+use crate::harness::{
+    Answer as _, Class, Direction, MARGIN, Mode, Proxy, Redis, Replica, Wire, eventually, in_both_modes, set_request,
+    within,
+};
+
+/// The harness's drain.timeout.
+const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+
+in_both_modes! {
+    an_idle_replica_ends_at_once,
+    a_replica_under_load_ends_in_time_and_finishes_its_calls,
+    a_client_that_never_answers_does_not_hold_the_end_up_for_longer_than_the_limit,
+}
+
+async fn an_idle_replica_ends_at_once(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    replica.set("k", "v").await;
+    let address = replica.address;
+    let begun = Instant::now();
+    assert!(replica.stop().await);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    TcpStream::connect(address).await.unwrap_err();
+}
+
+async fn a_replica_under_load_ends_in_time_and_finishes_its_calls(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    // One connection says nothing at all, one stopped in the middle of its first words.
+    let _silent = TcpStream::connect(replica.address).await.unwrap();
+    let mut halting = TcpStream::connect(replica.address).await.unwrap();
+    halting.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let mut load = JoinSet::new();
+    for task in 0..8 {
+        let (wire, calls) = (Wire::connect(replica.address).await, calls.clone());
+        load.spawn(async move {
+            let (mut client, key) = (wire.client(), format!("k{task}"));
+            loop {
+                // Until the connection is gone: what was begun on it has to be finished.
+                if !wire.is_open() {
+                    return None;
+                }
+                let set = client.set(set_request(&key, "v")).await.err();
+                let get = client.get(pb::GetRequest { key: key.clone(), ..Default::default() }).await.err();
+                if let Some(refusal) = set.or(get) {
+                    return Some(refusal);
+                }
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    eventually("there is load", async || calls.load(Ordering::Relaxed) > 200).await;
+    let begun = Instant::now();
+    assert!(replica.stop().await);
+    assert!(begun.elapsed() < DRAIN_LIMIT, "{:?}", begun.elapsed());
+    for refusal in within(Duration::from_secs(5), load.join_all()).await.into_iter().flatten() {
+        // The server answered nothing like this: the client had not sent the call when the connection went.
+        let words = format!("{refusal:?}");
+        assert!(words.contains("NO_ERROR") || words.contains("Canceled") || words.contains("not ready"), "{words}");
+    }
+}
+
+async fn a_client_that_never_answers_does_not_hold_the_end_up_for_longer_than_the_limit(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    // Speaks HTTP/2 and then nothing more, not even to a goodbye.
+    let mut mute = TcpStream::connect(replica.address).await.unwrap();
+    mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await.unwrap();
+    eventually("it is counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
+    let begun = Instant::now();
+    replica.stop().await;
+    assert!(begun.elapsed() < DRAIN_LIMIT + MARGIN, "{:?}", begun.elapsed());
+}
+
+fn strong(key: &str) -> pb::GetRequest {
+    pb::GetRequest { key: key.into(), consistency: pb::Consistency::Strong.into(), ..Default::default() }
+}
+
+/// So patient that only the drain ends a call to a Redis that does not answer.
+const PATIENT: &[(&str, &str)] =
+    &[("redis.read_timeout", "20s"), ("redis.write_timeout", "20s"), ("redis.unresponsive_after", "20s")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_under_way_are_finished() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let replica = Replica::at(&proxy.url(), PATIENT).await;
+    replica.whole().await;
+    replica.set("k", "v").await;
+    proxy.stall(Class::Commands, Direction::ToClient);
+    let (mut reader, mut writer) = (replica.client.clone(), replica.client.clone());
+    let get = tokio::spawn(async move { reader.get(strong("k")).await });
+    let set = tokio::spawn(async move { writer.set(set_request("k", "last")).await });
+    eventually("both are under way", async || replica.stats().await.replica.unwrap().in_flight == 3).await;
+    let address = replica.address;
+    let stopping = tokio::spawn(replica.stop());
+    eventually("nobody is accepted any more", async || TcpStream::connect(address).await.is_err()).await;
+    assert!(!get.is_finished() && !set.is_finished() && !stopping.is_finished());
+    proxy.resume(Class::Commands, Direction::ToClient);
+    get.await.unwrap().unwrap();
+    assert_eq!(set.await.unwrap().unwrap().into_inner().outcome(), pb::SetOutcome::Stored);
+    assert!(stopping.await.unwrap());
+    let later = Replica::on(&redis, &[]).await;
+    assert!(later.get("k").await.is("last"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_cannot_be_finished_do_not_hold_the_end_up() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, PATIENT).await;
+    redis.freeze();
+    let mut client = replica.client.clone();
+    let stuck = tokio::spawn(async move { client.get(strong("k")).await });
+    eventually("it is under way", async || replica.stats().await.replica.unwrap().in_flight == 2).await;
+    let begun = Instant::now();
+    assert!(!replica.stop().await);
+    assert!(begun.elapsed() < DRAIN_LIMIT + MARGIN, "{:?}", begun.elapsed());
+    within(Duration::from_secs(5), stuck).await.unwrap().unwrap_err();
+    redis.thaw();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_without_its_redis_ends_at_once() {
+    let mut redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[]).await;
+    let never = Replica::at(&Redis::absent(&[]).url(), &[]).await;
+    redis.kill9();
+    let begun = Instant::now();
+    assert!(replica.stop().await);
+    assert!(never.stop().await);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}

@@ -1,0 +1,212 @@
+//! Tokens: a caller sees at least what it has seen before, at whichever replica.
+
+use tokio::time::Instant;
+use twintier::pb;
+
+use crate::harness::{
+    Answer as _, Class, DELTA, Direction, MARGIN, Mode, Proxy, QUICK, Redis, Refusal as _, Replica, always_until,
+    in_both_modes, set_request, whole_namespace,
+};
+
+in_both_modes! {
+    a_token_is_satisfied_where_it_was_given,
+    a_response_merges_the_tokens_of_its_request,
+    a_token_that_no_response_gave_is_refused,
+    a_token_of_another_number_of_partitions_is_refused,
+    more_tokens_than_the_limit_are_refused,
+}
+
+async fn a_token_is_satisfied_where_it_was_given(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let mut token = replica.set("k", "0").await.token;
+    for n in 1..20 {
+        let answer = replica.get_with("k", &[&token]).await;
+        assert!(answer.is(&(n - 1).to_string()));
+        token = replica.set("k", &n.to_string()).await.token;
+    }
+    token = replica.invalidate("k").await.token;
+    assert_eq!(replica.get_with("k", &[&token]).await.miss(), Some(pb::MissReason::Absent));
+    token = replica.remove(whole_namespace("")).await.unwrap().token;
+    assert_eq!(replica.get_with("k", &[&token]).await.miss(), Some(pb::MissReason::Absent));
+}
+
+async fn a_response_merges_the_tokens_of_its_request(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let tokens: Vec<String> = {
+        let mut tokens = Vec::new();
+        for n in 0..10 {
+            tokens.push(replica.set(&n.to_string(), "v").await.token);
+        }
+        tokens
+    };
+    let get = pb::GetRequest { key: "0".into(), tokens: tokens.clone(), ..Default::default() };
+    let merged = replica.ask(get).await.unwrap().token;
+    let set = replica.store(pb::SetRequest { tokens: vec![merged.clone()], ..set_request("10", "v") }).await.unwrap();
+    let all = replica
+        .remove(pb::InvalidateRequest { tokens: vec![set.token.clone()], ..crate::harness::invalidate_key("11") });
+    let all = all.await.unwrap().token;
+    // Every later token holds what the earlier ones said: merging them in again changes nothing.
+    let again = pb::GetRequest {
+        key: "never".into(),
+        tokens: tokens.into_iter().chain([merged, set.token]).chain([all.clone()]).collect(),
+        ..Default::default()
+    };
+    let again = replica.ask(again).await.unwrap();
+    let alone = replica.get_with("never", &[&all]).await;
+    assert_eq!(again.token, alone.token);
+}
+
+async fn a_token_that_no_response_gave_is_refused(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let long = "1.".repeat(20_000);
+    for bad in ["", "x", "1", "1.64.x", "1.64.1", "1.64.64-1-1", "2.64", "1.64.1-1-1-1", "\u{e9}", long.as_str()] {
+        let tokens = vec![bad.to_owned()];
+        let get = pb::GetRequest { key: "k".into(), tokens: tokens.clone(), ..Default::default() };
+        replica.ask(get).await.unwrap_err().names(&[("tokens[0]", "must be")]);
+        let set = pb::SetRequest { tokens: tokens.clone(), ..set_request("k", "v") };
+        replica.store(set).await.unwrap_err().names(&[("tokens[0]", "must be")]);
+        let invalidate = pb::InvalidateRequest { tokens, ..whole_namespace("") };
+        replica.remove(invalidate).await.unwrap_err().names(&[("tokens[0]", "must be")]);
+    }
+    let good = replica.set("k", "v").await.token;
+    let tokens = vec![good.clone(), "x".into(), good, "y".into()];
+    let refusal = replica.ask(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
+    refusal.names(&[("tokens[1]", "must be"), ("tokens[3]", "must be")]);
+}
+
+async fn a_token_of_another_number_of_partitions_is_refused(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let other = Replica::start(&[("coherence.partitions", "8")]).await;
+    let tokens = vec![other.set("k", "v").await.token];
+    let refusal = replica.ask(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
+    refusal.names(&[("tokens[0]", "8 partitions; this one has 64")]);
+}
+
+async fn more_tokens_than_the_limit_are_refused(mode: Mode) {
+    let replica = mode.replica(&[("limits.tokens", "2")]).await;
+    let token = replica.set("k", "v").await.token;
+    assert!(replica.get_with("k", &[&token, &token]).await.is("v"));
+    let tokens = vec![token; 3];
+    let refusal = replica.ask(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
+    refusal.names(&[("tokens", "at most 2 tokens; was 3")]);
+}
+
+/// A replica that writes, and one whose subscription goes through a proxy.
+async fn deaf_pair(settings: &[(&str, &str)]) -> (Redis, Proxy, Replica, Replica) {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let writer = Replica::on(&redis, settings).await;
+    let reader = Replica::at(&proxy.url(), settings).await;
+    reader.whole().await;
+    (redis, proxy, writer, reader)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_is_read_with_its_token_at_a_replica_that_did_not_hear_of_it() {
+    let (_redis, proxy, writer, reader) = deaf_pair(QUICK).await;
+    writer.set("k", "old").await;
+    reader.holds("k", "old").await;
+    proxy.stall(Class::Subscription, Direction::ToClient);
+    let set = writer.set("k", "new").await;
+    let acknowledged = Instant::now();
+    let without = reader.get("k").await;
+    // Nothing else could have told it; if this machine was too slow to ask in time the old value is out of bounds already.
+    assert!(without.is("old") || acknowledged.elapsed() > DELTA / 2, "{without:?}");
+    let with = reader.get_with("k", &[&set.token]).await;
+    assert!(with.is("new"), "{with:?}");
+    assert_eq!(with.entry().unwrap().version, set.version);
+    // What one read has seen, a later read that presents its token sees, too.
+    assert!(reader.get_with("k", &[&with.token]).await.is("new"));
+    always_until(acknowledged + 2 * DELTA, async || {
+        let asked = Instant::now();
+        let answer = reader.get("k").await;
+        assert!(answer.is("new") || asked < acknowledged + DELTA + MARGIN, "{answer:?}");
+        assert!(reader.get_with("k", &[&set.token]).await.is("new"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invalidation_is_obeyed_with_its_token_at_a_replica_that_did_not_hear_of_it() {
+    let (_redis, proxy, writer, reader) = deaf_pair(QUICK).await;
+    for key in ["one", "two"] {
+        writer.set(key, "v").await;
+        reader.holds(key, "v").await;
+    }
+    proxy.stall(Class::Subscription, Direction::ToClient);
+    let one = writer.invalidate("one").await.token;
+    let all = writer.remove(whole_namespace("")).await.unwrap().token;
+    assert_eq!(reader.get_with("one", &[&one]).await.miss(), Some(pb::MissReason::Absent));
+    assert_eq!(reader.get_with("two", &[&all]).await.miss(), Some(pb::MissReason::Absent));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn merged_tokens_carry_every_write_to_another_replica() {
+    let (_redis, proxy, writer, reader) = deaf_pair(&[]).await;
+    for n in 0..12 {
+        writer.set(&n.to_string(), "old").await;
+        reader.holds(&n.to_string(), "old").await;
+    }
+    proxy.stall(Class::Subscription, Direction::ToClient);
+    let mut tokens = Vec::new();
+    for n in 0..12 {
+        tokens.push(writer.set(&n.to_string(), "new").await.token);
+    }
+    let merge = pb::GetRequest { key: "0".into(), tokens, ..Default::default() };
+    let merged = reader.ask(merge).await.unwrap();
+    assert!(merged.is("new"));
+    for n in 0..12 {
+        assert!(reader.get_with(&n.to_string(), &[&merged.token]).await.is("new"), "{n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_of_tokens_never_goes_back_across_replicas() {
+    let (_redis, proxy, writer, reader) = deaf_pair(QUICK).await;
+    let mut token = writer.set("k", "0").await.token;
+    for n in 1..200 {
+        match n % 50 {
+            10 => proxy.stall(Class::Subscription, Direction::ToClient),
+            40 => proxy.resume(Class::Subscription, Direction::ToClient),
+            _ => {}
+        }
+        let (here, there) = if n % 2 == 0 { (&writer, &reader) } else { (&reader, &writer) };
+        let set = here.store(pb::SetRequest { tokens: vec![token], ..set_request("k", &n.to_string()) }).await.unwrap();
+        let answer = there.get_with("k", &[&set.token]).await;
+        assert!(answer.is(&n.to_string()), "{n}: {answer:?}");
+        token = answer.token;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_cannot_be_reached_is_a_miss_that_says_so() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[]).await;
+    replica.set("k", "v").await;
+    // Another deployment, begun later: its positions lie ahead of all of ours.
+    let elsewhere = Redis::start().await;
+    let token = Replica::on(&elsewhere, &[]).await.set("k", "v").await.token;
+    let answer = replica.get_with("k", &[&token]).await;
+    assert_eq!(answer.miss(), Some(pb::MissReason::TokenNotReached));
+    assert!(replica.get("k").await.is("v"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_binds_while_redis_is_away() {
+    let settings = [("cache.stale_window", "1h"), QUICK[0]];
+    let mut redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let writer = Replica::on(&redis, &settings).await;
+    let reader = Replica::at(&proxy.url(), &settings).await;
+    reader.whole().await;
+    let old = writer.set("k", "old").await.token;
+    reader.holds("k", "old").await;
+    proxy.stall(Class::Subscription, Direction::ToClient);
+    let new = writer.set("k", "new").await.token;
+    redis.kill9();
+    // The old value, flagged or not, is good enough for who has seen no more; not for who has seen the new one.
+    assert!(reader.get_with("k", &[&old]).await.is("old"));
+    let answer = reader.get_with("k", &[&new]).await;
+    assert!(answer.miss().is_some(), "{answer:?}");
+    assert!(answer.degraded);
+}
