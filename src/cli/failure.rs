@@ -64,7 +64,8 @@ fn call_text(server: &str, status: &Status) -> String {
         text += &cause(status).map_or_else(String::new, |cause| format!(": {cause}"));
         text += &format!("\n  server: {server}");
     }
-    for violation in details.bad_request().iter().flat_map(|request| &request.field_violations) {
+    let violations = details.bad_request().into_iter().flat_map(|request| &request.field_violations);
+    for violation in violations.filter(|violation| !status.message().contains(&violation.description)) {
         text += &format!("\n  {}: {}", violation.field, violation.description);
     }
     if let Some(delay) = details.retry_info().and_then(|retry| retry.retry_delay) {
@@ -114,6 +115,14 @@ mod tests {
             "error: INVALID_ARGUMENT: the request is invalid\n  reason: INVALID_TTL\n  ttl: must be at least 1 ms; was 0\n"
         );
         assert_eq!(failure.exit(), 4);
+    }
+
+    #[test]
+    fn a_field_that_the_message_names_is_not_shown_again() {
+        let details = ErrorDetails::with_bad_request_violation("key", "must not be empty");
+        let status =
+            Status::with_error_details(Code::InvalidArgument, "invalid request: key must not be empty", details);
+        assert_eq!(call(status).text().matches("must not be empty").count(), 1);
     }
 
     #[test]
