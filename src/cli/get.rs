@@ -170,7 +170,9 @@ fn facts(response: &pb::GetResponse) -> String {
     if response.degraded {
         rows.push(("degraded", "Redis was needed and could not be asked".to_owned()));
     }
-    rows.push(("token", response.token.clone()));
+    if !response.token.is_empty() {
+        rows.push(("token", response.token.clone()));
+    }
     table::facts(&rows)
 }
 

@@ -15,7 +15,7 @@ use crate::cli::failure::Failure;
 #[derive(Args, Debug)]
 #[command(after_help = "Exit codes: 0 SERVING, 1 anything else, 2 usage, 3 unavailable or too late, 4 other error.")]
 pub struct HealthArgs {
-    /// What to ask about: liveness, readiness or twintier.v1.CacheService; the whole server when not given
+    /// What to ask about: liveness, readiness, redis, l1-only or twintier.v1.CacheService; readiness when not given
     #[arg(default_value = "", hide_default_value = true)]
     service: String,
     #[command(flatten)]

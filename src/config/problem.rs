@@ -37,10 +37,11 @@ impl fmt::Display for Problem {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            write!(f, "{}{problem}", if index == 0 { "" } else { "\n" })?;
+        if let [problem] = &self.0[..] {
+            return problem.fmt(f);
         }
-        Ok(())
+        write!(f, "{} problems in the configuration", self.0.len())?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 

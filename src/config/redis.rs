@@ -45,7 +45,7 @@ impl Redis {
         let username = reader.optional_text("redis.username", "user of the ACL; wins over the one in redis.url");
         let password = read_password(reader);
         let tls_ca_file =
-            reader.path("redis.tls_ca_file", "certificates that vouch for the server, PEM; without it those built in");
+            reader.path("redis.tls_ca_file", "certificates that vouch for the server, PEM; without it the system's");
         let (max_in_flight, connections) = (
             reader.count("redis.max_in_flight", 2048, 1..=1_000_000, "most commands in flight at once"),
             reader.count("redis.connections", 2, 1..=64, "connections for commands"),

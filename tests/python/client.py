@@ -1,0 +1,127 @@
+"""A client of twintier that knows nothing but an address: its messages come from server reflection.
+
+usage: client.py alone|together|degraded ADDRESS...
+"""
+
+import sys
+from types import SimpleNamespace
+
+import grpc
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import error_details_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
+
+SERVICE = "twintier.v1.CacheService"
+DEADLINE = 10
+
+
+class Cache:
+    """The cache at an address, a method per RPC: cache.Get(key="k")."""
+
+    def __init__(self, address):
+        self.channel = grpc.insecure_channel(address)
+        self.reflection = ProtoReflectionDescriptorDatabase(self.channel)
+        self.pool = DescriptorPool(self.reflection)
+        for rpc in self.pool.FindServiceByName(SERVICE).methods:
+            setattr(self, rpc.name, self._method(rpc))
+
+    def _method(self, rpc):
+        request, response = GetMessageClass(rpc.input_type), GetMessageClass(rpc.output_type)
+        path = f"/{SERVICE}/{rpc.name}"
+        call = self.channel.unary_unary(path, request.SerializeToString, response.FromString)
+        return lambda **fields: call(request(**fields), timeout=DEADLINE)
+
+    def name(self, message, field):
+        """The name of an enum field's value."""
+        return message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number[getattr(message, field)].name
+
+
+def error(call, **fields):
+    """The code of a call that has to fail, and its details by type."""
+    try:
+        response = call(**fields)
+    except grpc.RpcError as failed:
+        details = SimpleNamespace(code=failed.code())
+        for packed in rpc_status.from_call(failed).details:
+            name = packed.TypeName().rsplit(".", 1)[1]
+            detail = getattr(error_details_pb2, name)()
+            assert packed.Unpack(detail)
+            setattr(details, name, detail)
+        return details
+    raise AssertionError(f"no error but {response}")
+
+
+def alone(cache):
+    services = cache.reflection.get_services()
+    assert {SERVICE, "grpc.health.v1.Health"} <= set(services), services
+
+    stored = cache.Set(key="greeting", value=b"\x00hello\xff", content_type="text/plain", ttl={"seconds": 60})
+    assert cache.name(stored, "outcome") == "SET_OUTCOME_STORED"
+    found = cache.Get(key="greeting", tokens=[stored.token])
+    assert found.WhichOneof("result") == "hit"
+    assert (found.hit.value, found.hit.content_type) == (b"\x00hello\xff", "text/plain")
+    assert found.hit.entry.version == stored.version
+    assert 50 < found.hit.entry.ttl.seconds <= 60
+
+    refused = cache.Set(key="greeting", value=b"other", if_absent={})
+    assert cache.name(refused, "outcome") == "SET_OUTCOME_ALREADY_PRESENT"
+    assert refused.version == stored.version
+    replaced = cache.Set(key="greeting", value=b"other", if_version=stored.version)
+    assert cache.name(replaced, "outcome") == "SET_OUTCOME_STORED"
+
+    cache.Set(key="nobody", known_absent={})
+    assert cache.Get(key="nobody").WhichOneof("result") == "negative_hit"
+
+    removed = cache.Invalidate(keys={"keys": ["greeting", "nobody", "never set"]})
+    assert removed.removed == 2, removed
+    missed = cache.Get(key="greeting", tokens=[removed.token])
+    assert cache.name(missed.miss, "reason") == "MISS_REASON_ABSENT"
+    everything = cache.Invalidate(whole_namespace={})
+    assert not everything.HasField("removed")
+
+    stats = cache.Stats(namespace="default")
+    counted = stats.namespaces[0]
+    assert (counted.l1_hits, counted.misses, counted.sets_condition_failed) == (2, 1, 1), counted
+    assert stats.replica.l1_only and cache.name(stats.redis, "state") == "REDIS_STATE_DISABLED"
+
+    wrong = error(cache.Set, key="", ttl={"seconds": -5})
+    assert wrong.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert (wrong.ErrorInfo.reason, wrong.ErrorInfo.domain) == ("INVALID_REQUEST", "twintier.dev")
+    fields = {violation.field: violation.description for violation in wrong.BadRequest.field_violations}
+    assert fields.keys() == {"key", "content", "ttl"}, fields
+    assert fields["key"] == "must not be empty"
+
+
+def together(one, two):
+    token = one.Set(key="shared", value=b"1").token
+    assert two.Get(key="shared", tokens=[token]).hit.value == b"1"
+    version = two.Get(key="shared").hit.entry.version
+    token = two.Set(key="shared", value=b"2", if_version=version).token
+    assert one.Get(key="shared", tokens=[token]).hit.value == b"2"
+    token = one.Invalidate(key="shared").token
+    assert two.Get(key="shared", tokens=[token]).WhichOneof("result") == "miss"
+    strong = one.Get(key="shared", consistency="CONSISTENCY_STRONG")
+    assert one.name(strong.miss, "reason") == "MISS_REASON_ABSENT"
+    stats = two.Stats()
+    assert two.name(stats.redis, "state") == "REDIS_STATE_HEALTHY"
+    assert stats.coherence.partitions_proven == stats.coherence.partitions
+
+
+def degraded(*caches):
+    for cache in caches:
+        missed = cache.Get(key="never seen")
+        assert missed.degraded and cache.name(missed.miss, "reason") == "MISS_REASON_UNAVAILABLE"
+        strong = {"key": "never seen", "consistency": "CONSISTENCY_STRONG"}
+        set_ = {"key": "key", "value": b"value"}
+        for call, fields in ((cache.Get, strong), (cache.Set, set_), (cache.Invalidate, {"key": "key"})):
+            refused = error(call, **fields)
+            assert refused.code == grpc.StatusCode.UNAVAILABLE
+            assert refused.ErrorInfo.reason == "L2_UNAVAILABLE"
+            assert refused.RetryInfo.retry_delay.ToMilliseconds() > 0
+
+
+if __name__ == "__main__":
+    tests = {"alone": alone, "together": together, "degraded": degraded}
+    tests[sys.argv[1]](*map(Cache, sys.argv[2:]))

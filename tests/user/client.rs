@@ -1,0 +1,157 @@
+//! The client commands against a running service.
+
+use std::net::TcpListener;
+
+use serde_json::json;
+
+use crate::process::{Ran, Redis, Serving, run, twintier, until};
+
+#[test]
+fn a_value_comes_from_an_argument_a_file_or_standard_input() {
+    let service = Serving::start(&[]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "from a file\n").unwrap();
+    service.client(&["set", "argument", "from an argument"]).ended(0);
+    service.client(&["set", "file", "--file", file.path().to_str().unwrap()]).ended(0);
+    service.client_with(&["set", "stdin", "--stdin"], b"from standard input").ended(0);
+    service.client_with(&["set", "dash", "-"], b"from a dash").ended(0);
+    assert_eq!(service.client(&["get", "argument"]).ended(0).text(), "from an argument");
+    assert_eq!(service.client(&["get", "file"]).ended(0).text(), "from a file\n");
+    assert_eq!(service.client(&["get", "stdin"]).ended(0).text(), "from standard input");
+    assert_eq!(service.client(&["get", "dash"]).ended(0).text(), "from a dash");
+}
+
+#[test]
+fn any_bytes_come_back_as_they_were_set() {
+    let service = Serving::start(&[]);
+    let value: Vec<u8> = (0..=255u8).cycle().take(512 * 1024).collect();
+    service.client_with(&["set", "bytes", "--stdin", "--content-type", "image/png"], &value).ended(0);
+    assert_eq!(service.client(&["get", "bytes"]).ended(0).out, value);
+    service.client_with(&["set", "empty", "--stdin"], b"").ended(0);
+    assert_eq!(service.client(&["get", "empty"]).ended(0).out, b"");
+    let shown = service.client(&["get", "bytes", "-o", "json"]).ended(0).json();
+    assert_eq!((shown["value"].as_str(), shown["content_type"].as_str()), (None, Some("image/png")));
+    assert!(shown["value_base64"].as_str().unwrap().starts_with("AAECAwQF"));
+}
+
+#[test]
+fn every_command_speaks_json() {
+    let service = Serving::start(&[]);
+    let set = service.client(&["set", "key", "value", "-o", "json"]).ended(0).json();
+    assert_eq!(set["outcome"], "stored");
+    let get = service.client(&["get", "key", "-o", "json"]).ended(0).json();
+    assert_eq!((&get["value"], &get["version"], &get["tier"]), (&json!("value"), &set["version"], &json!("l1")));
+    let stats = service.client(&["stats", "-o", "json"]).ended(0).json();
+    assert_eq!(stats["replica"]["l1_only"], true);
+    let removed = service.client(&["invalidate", "key", "other", "-o", "json"]).ended(0).json();
+    assert_eq!(removed["removed"], 1);
+    assert_eq!(service.client(&["invalidate", "--all", "-o", "json"]).ended(0).json()["removed"], json!(null));
+    assert_eq!(service.client(&["get", "key", "-o", "json"]).ended(1).json()["reason"], "absent");
+    assert_eq!(service.client(&["health", "-o", "json"]).ended(0).json()["status"], "SERVING");
+}
+
+#[test]
+fn exit_codes_tell_yes_no_usage_unavailable_and_error_apart() {
+    let service = Serving::start(&[]);
+    let version = service.client(&["set", "key", "1", "-o", "json"]).ended(0).json()["version"].clone();
+    let version = version.as_str().unwrap();
+    service.client(&["set", "key", "2", "--if-version", version]).ended(0);
+    // No.
+    service.client(&["set", "key", "3", "--if-version", version]).ended(1);
+    service.client(&["set", "key", "3", "--if-absent"]).ended(1);
+    service.client(&["set", "nothing", "3", "--if-present"]).ended(1);
+    let missed = service.client(&["get", "nothing"]).ended(1);
+    assert_eq!((missed.text(), missed.err.as_str()), ("", "miss: absent\n"));
+    service.client(&["set", "absent", "--absent"]).ended(0);
+    assert_eq!(service.client(&["get", "absent"]).ended(1).err, "negative: known to be absent\n");
+    service.client(&["health", "redis"]).ended(1);
+    // Usage.
+    service.client(&["get"]).ended(2);
+    service.client(&["set", "key"]).ended(2);
+    service.client(&["invalidate", "key", "--all"]).ended(2);
+    // Another error.
+    let refused = service.client(&["get", "key", "--namespace", "No!"]).ended(4);
+    assert!(refused.err.starts_with("error: INVALID_ARGUMENT: "), "{}", refused.err);
+    let refused = service.client(&["set", "key", "value", "--ttl", "100days"]).ended(4);
+    assert!(refused.err.contains("INVALID_REQUEST") && refused.err.contains("max_ttl"), "{}", refused.err);
+    service.client(&["set", "key", "--file", "/nowhere/value"]).ended(4);
+    service.client(&["health", "unknown"]).ended(4);
+}
+
+#[test]
+fn a_service_that_is_not_there_is_named() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for args in [&["get", "key"][..], &["set", "key", "value"], &["invalidate", "key"], &["stats"], &["health"]] {
+        let ran = run(twintier(args).env("TWINTIER_SERVER", &nobody), b"").ended(3);
+        assert!(ran.err.starts_with("error: UNAVAILABLE") && ran.err.contains(&nobody), "{}", ran.err);
+    }
+    // It accepts and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = silent.local_addr().unwrap().to_string();
+    let ran = run(&mut twintier(&["get", "key", "--server", &server, "--timeout", "200ms"]), b"").ended(3);
+    assert!(ran.err.contains("DEADLINE_EXCEEDED: no answer within 200ms"), "{}", ran.err);
+}
+
+#[test]
+fn server_and_namespace_come_from_the_environment() {
+    let service = Serving::start(&[]);
+    let command = |args: &[&str]| {
+        let mut command = twintier(args);
+        command.env("TWINTIER_SERVER", &service.address).env("TWINTIER_NAMESPACE", "users");
+        run(&mut command, b"")
+    };
+    command(&["set", "key", "value"]).ended(0);
+    assert_eq!(command(&["get", "key"]).ended(0).text(), "value");
+    command(&["get", "key", "--namespace", "default"]).ended(1);
+    let stats = command(&["stats", "-o", "json"]).ended(0).json();
+    assert_eq!(stats["namespaces"][0]["namespace"], "users");
+    command(&["invalidate", "--all"]).ended(0);
+    command(&["get", "key"]).ended(1);
+}
+
+#[test]
+fn two_replicas_share_what_is_set_and_forget_what_is_invalidated() {
+    let redis = Redis::start();
+    let replica = || Serving::start(&["--redis-url", &redis.url()]);
+    let (one, two) = (replica(), replica());
+    [&one, &two].iter().for_each(|replica| replica.until_health("redis"));
+    let tier = |ran: Ran| ran.ended(0).json()["tier"].as_str().unwrap().to_owned();
+
+    one.client(&["set", "key", "value"]).ended(0);
+    assert_eq!(two.client(&["get", "key"]).ended(0).text(), "value");
+    assert_eq!(tier(two.client(&["get", "key", "-o", "json"])), "l1");
+    assert_eq!(tier(two.client(&["get", "key", "--strong", "-o", "json"])), "l2");
+
+    // Whoever presents the token sees nothing older, at any replica, at once.
+    let token = one.client(&["invalidate", "key", "-o", "json"]).ended(0).json()["token"].clone();
+    two.client(&["get", "key", "--token", token.as_str().unwrap()]).ended(1);
+    let table = two.client(&["stats"]).ended(0);
+    assert!(table.text().contains("64 of 64 partitions proven"), "{}", table.text());
+}
+
+#[test]
+fn without_redis_reads_go_on_and_writes_say_when_to_come_back() {
+    let mut redis = Redis::start();
+    let service = Serving::start(&["--redis-url", &redis.url(), "--set", "cache.stale_window=1m"]);
+    service.until_health("redis");
+    service.client(&["set", "key", "value"]).ended(0);
+    redis.kill();
+    until("redis is missed", || service.client(&["health", "redis"]).code == Some(1));
+
+    let refused = service.client(&["set", "key", "other"]).ended(3);
+    assert!(refused.err.contains("L2_UNAVAILABLE") && refused.err.contains("retry after"), "{}", refused.err);
+    service.client(&["invalidate", "key"]).ended(3);
+    service.client(&["get", "key", "--strong"]).ended(3);
+    assert_eq!(service.client(&["get", "never seen"]).ended(1).err, "miss: unavailable\n");
+    let flagged = || service.client(&["get", "key", "-o", "json"]).ended(0).json()["stale"]["reason"] == "unproven";
+    until("the value is flagged stale", flagged);
+    for name in ["", "liveness", "readiness"] {
+        service.client(&["health", name]).ended(0);
+    }
+
+    redis.start_again();
+    service.until_health("redis");
+    service.client(&["get", "key"]).ended(1);
+    service.client(&["set", "key", "after"]).ended(0);
+    assert_eq!(service.client(&["get", "key"]).ended(0).text(), "after");
+}

@@ -1,0 +1,11 @@
+//! The program as its users meet it: the built binary, its command line, its papers, and a client in another language.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod client;
+mod configuration_page;
+mod process;
+mod python;
+mod readme;
+mod serve;
+mod stop;

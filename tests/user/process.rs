@@ -1,0 +1,260 @@
+//! The program in processes of its own, with nothing of this machine's environment but what a test gives it. Whatever is started is
+//! killed by its process id when its handle goes.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Longest wait for anything that has to happen.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: Vec<u8>,
+    pub err: String,
+}
+
+/// The program, with an empty environment.
+pub fn twintier(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twintier"));
+    command.env_clear().args(args);
+    command
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command, input: &[u8]) -> Ran {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
+    // A command that does not read its input closes the pipe.
+    let writer = thread::spawn(move || stdin.write_all(&input).ok());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    Ran { code: output.status.code(), out: output.stdout, err: String::from_utf8(output.stderr).unwrap() }
+}
+
+/// Looks again and again until `happened`.
+pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !happened() {
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A program of this machine that the tests need and do not bring.
+pub fn needed(program: &str, variable: &str) -> PathBuf {
+    match std::env::var_os(variable) {
+        Some(path) => path.into(),
+        None => panic!("{variable} is not set: run `make test`, which brings {program} and says where it is"),
+    }
+}
+
+// === Ran ===
+
+impl Ran {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.out).unwrap()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// This, if it ended with `code`.
+    #[track_caller]
+    pub fn ended(self, code: i32) -> Ran {
+        assert_eq!(self.code, Some(code), "{} {}", String::from_utf8_lossy(&self.out), self.err);
+        self
+    }
+}
+
+// === Serving ===
+
+/// A running service.
+pub struct Serving {
+    child: Child,
+    log: Arc<Log>,
+    pub address: String,
+}
+
+/// The lines of a log so far, and whether it has ended.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<(Vec<String>, bool)>,
+    news: Condvar,
+}
+
+impl Serving {
+    /// Starts the service on a free port, and waits until it is ready.
+    pub fn start(args: &[&str]) -> Serving {
+        Serving::spawn(twintier(&[&["--listen", "127.0.0.1:0"], args].concat()))
+    }
+
+    /// Starts the service by a command of one's own, and waits until it is ready.
+    pub fn spawn(mut command: Command) -> Serving {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Log::default());
+        let (stderr, writer) = (BufReader::new(child.stderr.take().unwrap()), log.clone());
+        thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).for_each(|line| writer.push(line));
+            writer.end();
+        });
+        let mut serving = Serving { child, log, address: String::new() };
+        let line = serving.logged("twintier serves");
+        let port: String = line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
+        serving.address = format!("127.0.0.1:{port}");
+        serving.until_health("readiness");
+        serving
+    }
+
+    /// Waits for a line of the log.
+    pub fn logged(&self, text: &str) -> String {
+        let found = self.log.wait(|lines, _| lines.iter().find(|line| line.contains(text)).cloned());
+        found.unwrap_or_else(|| panic!("not in the log: {text}\n{}", self.log.lines().join("\n")))
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lines()
+    }
+
+    /// Waits until a service of grpc.health.v1 serves.
+    pub fn until_health(&self, service: &str) {
+        until(&format!("health of {service:?}"), || self.client(&["health", service]).code == Some(0));
+    }
+
+    /// Runs a client command against this service.
+    pub fn client(&self, args: &[&str]) -> Ran {
+        self.client_with(args, b"")
+    }
+
+    /// Runs a client command with something to read.
+    pub fn client_with(&self, args: &[&str], input: &[u8]) -> Ran {
+        run(twintier(args).env("TWINTIER_SERVER", &self.address), input)
+    }
+
+    /// Sends a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end of the process; its exit code and how long that took.
+    pub fn ended(&mut self) -> (Option<i32>, Duration) {
+        let begun = Instant::now();
+        let ended = self.log.wait(|_, ended| ended.then_some(()));
+        assert!(ended.is_some(), "still running after {PATIENCE:?}: {:?}", self.log());
+        (self.child.wait().unwrap().code(), begun.elapsed())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Log {
+    fn push(&self, line: String) {
+        self.lines.lock().unwrap().0.push(line);
+        self.news.notify_all();
+    }
+
+    fn end(&self) {
+        self.lines.lock().unwrap().1 = true;
+        self.news.notify_all();
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().0.clone()
+    }
+
+    /// Waits until something is found; none when it cannot come any more, or not in time.
+    fn wait<T>(&self, mut find: impl FnMut(&[String], bool) -> Option<T>) -> Option<T> {
+        let begun = Instant::now();
+        let mut lines = self.lines.lock().unwrap();
+        loop {
+            let found = find(&lines.0, lines.1);
+            if found.is_some() || lines.1 || begun.elapsed() > PATIENCE {
+                return found;
+            }
+            lines = self.news.wait_timeout(lines, Duration::from_secs(1)).unwrap().0;
+        }
+    }
+}
+
+// === Redis ===
+
+/// A Redis of the test's own, on a socket in a directory of its own.
+pub struct Redis {
+    child: Child,
+    directory: TempDir,
+}
+
+impl Redis {
+    /// Starts an empty Redis.
+    pub fn start() -> Redis {
+        let directory = tempfile::Builder::new().prefix("twintier-").tempdir().unwrap();
+        Redis { child: Redis::spawn(&directory), directory }
+    }
+
+    /// Starts it again, empty, in the same place.
+    pub fn start_again(&mut self) {
+        self.kill();
+        self.child = Redis::spawn(&self.directory);
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> String {
+        self.directory.path().join("redis.sock").to_str().unwrap().to_owned()
+    }
+
+    /// Its URL for the service.
+    pub fn url(&self) -> String {
+        format!("unix://{}", self.socket())
+    }
+
+    fn spawn(directory: &TempDir) -> Child {
+        let started = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocket", "redis.sock", "--dir"])
+            .arg(directory.path())
+            .current_dir(directory.path())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = started.expect("redis-server cannot be run: run `make test`, which installs it");
+        let mut said = String::new();
+        let mut log = BufReader::new(child.stdout.take().unwrap());
+        while !said.contains("ready to accept connections") {
+            said.clear();
+            assert!(log.read_line(&mut said).unwrap() > 0, "redis-server ended at once");
+        }
+        // Nobody reads the rest; what it says later must not block it.
+        thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        child
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,64 @@
+//! How the service ends: within the drain limit, whatever its peers do.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::process::{Redis, Serving};
+
+/// Far longer than any test waits.
+const LONG: [&str; 4] = ["--set", "drain.delay=5m", "--set", "drain.timeout=1h"];
+
+#[test]
+fn a_termination_ends_within_the_drain_limit_with_silent_peers() {
+    let redis = Redis::start();
+    let limits = ["--set", "drain.delay=200ms", "--set", "drain.timeout=1500ms", "--redis-url", &redis.url()];
+    let mut service = Serving::start(&limits);
+    let _silent = TcpStream::connect(&service.address).unwrap();
+    let mut silent_after_preface = TcpStream::connect(&service.address).unwrap();
+    silent_after_preface.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    service.signal("TERM");
+    let (code, took) = service.ended();
+    assert_eq!(code, Some(0));
+    // The limit is 1.7 s; the rest is for a busy machine.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_termination_is_told_to_callers_before_the_port_closes() {
+    let mut service = Serving::start(&["--set", "drain.delay=1s"]);
+    service.signal("TERM");
+    service.logged("draining");
+    let told = service.client(&["health", "readiness"]).ended(1);
+    assert_eq!(told.text(), "NOT_SERVING\n");
+    service.client(&["health", "liveness"]).ended(0);
+    service.client(&["set", "key", "value"]).ended(0);
+    assert_eq!(service.ended().0, Some(0));
+    service.client(&["get", "key"]).ended(3);
+}
+
+#[test]
+fn an_interrupt_does_not_wait_for_balancers() {
+    let mut service = Serving::start(&LONG);
+    service.signal("INT");
+    let (code, took) = service.ended();
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    for first in ["TERM", "INT"] {
+        let mut service = Serving::start(&LONG);
+        // Keeps the drain from ending early: an HTTP/2 connection that does not let go.
+        let mut silent = TcpStream::connect(&service.address).unwrap();
+        silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+        service.signal(first);
+        service.logged("draining");
+        service.signal("INT");
+        let (code, took) = service.ended();
+        assert_eq!(code, Some(1), "{first}");
+        assert!(took < Duration::from_secs(10), "{first}: {took:?}");
+        service.logged("asked a second time");
+    }
+}
