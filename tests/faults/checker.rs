@@ -102,7 +102,9 @@ fn effects(key: u32, operations: &[&Operation], verdict: &mut Verdict) -> Vec<Ef
         let Action::Read { answer: Answer::Value { value, version, .. }, .. } = operation.action else { continue };
         let other = seen.insert(value, version).filter(|other| *other != version);
         if let Some(other) = other {
-            verdict.violations.push(format!("key {key}: value {value} was answered as version {version} and as {other}"));
+            verdict
+                .violations
+                .push(format!("key {key}: value {value} was answered as version {version} and as {other}"));
         }
     }
     let mut effects = Vec::new();
@@ -112,7 +114,9 @@ fn effects(key: u32, operations: &[&Operation], verdict: &mut Verdict) -> Vec<Ef
         let (version, acknowledged, latest) = match (outcome, observed) {
             (Outcome::Ok(version), observed) => {
                 if observed.is_some_and(|observed| observed != version) {
-                    verdict.violations.push(format!("key {key}: the Set of version {version} was answered as {observed:?}"));
+                    verdict
+                        .violations
+                        .push(format!("key {key}: the Set of version {version} was answered as {observed:?}"));
                 }
                 (version, Some(operation.returned), operation.returned)
             }

@@ -1,0 +1,247 @@
+//! One suite that every implementation of the shared tier passes: the local number line, and Redis.
+#![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
+
+#[path = "api/harness/mod.rs"]
+mod harness;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use harness::{Redis, eventually};
+use twintier::backend::boot_clock::BootClock;
+use twintier::backend::local::Local;
+use twintier::backend::memory::{Eviction, Memory};
+use twintier::backend::redis::{self, Address, RedisConfig};
+use twintier::cache::clock::{Clock, Moment};
+use twintier::cache::coherence::protection::Protections;
+use twintier::cache::coherence::version::Version;
+use twintier::cache::coherence::{Coherence, CoherenceConfig};
+use twintier::cache::entry::{Content, Entry, NewEntry};
+use twintier::cache::key::{Key, KeyRef};
+use twintier::cache::namespace::{NamespaceRules, Namespaces};
+use twintier::cache::tier::{Condition, L2, L2State, Written};
+
+const PARTITIONS: u16 = 4;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// An implementation under test, with the coherence that hears its announcements.
+struct Bench {
+    l2: Arc<dyn L2>,
+    coherence: Arc<Coherence>,
+    namespaces: Arc<Namespaces>,
+    _redis: Option<Redis>,
+}
+
+impl Bench {
+    fn parts() -> (Arc<Memory>, Arc<Coherence>, Arc<Namespaces>) {
+        let namespaces = Arc::new(Namespaces::new(NamespaceRules { limit: 8, ..Default::default() }, PARTITIONS));
+        let l1 = Arc::new(Memory::new(1 << 26, Eviction::Lru));
+        let config = CoherenceConfig {
+            partitions: PARTITIONS,
+            max_staleness: Duration::from_secs(2),
+            protections: Protections::default(),
+        };
+        let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), Arc::new(BootClock)));
+        (l1, coherence, namespaces)
+    }
+
+    fn local() -> Bench {
+        let (l1, coherence, namespaces) = Bench::parts();
+        let l2 = Arc::new(Local::new(l1, coherence.clone(), Arc::new(BootClock)));
+        Bench { l2, coherence, namespaces, _redis: None }
+    }
+
+    async fn redis() -> Bench {
+        let redis = Redis::start().await;
+        let (_, coherence, namespaces) = Bench::parts();
+        let config = RedisConfig {
+            address: Address::Tcp { host: "127.0.0.1".into(), port: redis.port() },
+            tls: None,
+            username: None,
+            password: None,
+            database: 3,
+            prefix: "conformance".into(),
+            connections: 2,
+            connect_timeout: Duration::from_secs(5),
+            unresponsive_after: Duration::from_secs(5),
+            max_in_flight: 64,
+            max_staleness: Duration::from_secs(2),
+        };
+        let l2 = redis::start(config, PARTITIONS, 7, Arc::new(BootClock), coherence.clone());
+        let bench = Bench { l2, coherence, namespaces, _redis: Some(redis) };
+        eventually("redis is healthy", async || bench.l2.report().state == L2State::Healthy).await;
+        bench
+    }
+
+    fn key(&self, namespace: &str, name: &str) -> Key {
+        KeyRef::new(&self.namespaces.get("namespace", namespace).unwrap(), name.as_bytes()).to_key()
+    }
+
+    fn until(&self) -> Moment {
+        BootClock.now().plus(Duration::from_secs(10))
+    }
+
+    async fn write(&self, key: &Key, value: &str, condition: Condition) -> Written {
+        let content = Content::Value(Bytes::copy_from_slice(value.as_bytes()));
+        let entry = NewEntry { content, content_type: "text/plain".into(), ttl: HOUR };
+        self.l2.write(key, &entry, condition, self.until()).await.unwrap()
+    }
+
+    async fn store(&self, key: &Key, value: &str) -> Version {
+        version(self.write(key, value, Condition::None).await)
+    }
+
+    async fn read(&self, key: &Key) -> Option<Entry> {
+        self.l2.read(key, self.until()).await.unwrap().entry
+    }
+
+    fn partition(&self, key: &Key) -> u16 {
+        self.coherence.partition_of(key.as_ref())
+    }
+}
+
+fn version(written: Written) -> Version {
+    match written {
+        Written::Stored(entry) => entry.version,
+        refused => panic!("not stored: {refused:?}"),
+    }
+}
+
+fn refused(written: Written) -> Option<Version> {
+    match written {
+        Written::Refused { current, .. } => current,
+        stored => panic!("stored: {stored:?}"),
+    }
+}
+
+async fn what_is_written_reads_back(bench: &Bench) {
+    let key = bench.key("one", "a key {with} odd*bytes\0:");
+    assert_eq!(bench.read(&key).await, None);
+    let sent = BootClock.now();
+    let version = bench.store(&key, "value").await;
+    let read = bench.read(&key).await.unwrap();
+    assert_eq!((read.version, &read.content), (version, &Content::Value("value".into())));
+    assert_eq!(&*read.content_type, "text/plain");
+    assert!(read.expires_at <= BootClock.now().plus(HOUR) && read.expires_at >= sent.plus(HOUR / 2));
+    let entry = NewEntry { content: Content::KnownAbsent, content_type: "".into(), ttl: HOUR };
+    bench.l2.write(&key, &entry, Condition::None, bench.until()).await.unwrap();
+    assert_eq!(bench.read(&key).await.unwrap().content, Content::KnownAbsent);
+    let empty = NewEntry { content: Content::Value(Bytes::new()), content_type: "".into(), ttl: HOUR };
+    bench.l2.write(&key, &empty, Condition::None, bench.until()).await.unwrap();
+    assert_eq!(bench.read(&key).await.unwrap().content, Content::Value(Bytes::new()));
+}
+
+async fn every_step_takes_the_next_position_of_its_partition(bench: &Bench) {
+    let mut last = std::collections::BTreeMap::new();
+    for n in 0..40 {
+        let key = bench.key(if n % 2 == 0 { "one" } else { "two" }, &format!("step {n}"));
+        let version = match n % 4 {
+            3 => bench.l2.remove(bench.partition(&key), &[key.clone()], bench.until()).await.unwrap().version,
+            _ => bench.store(&key, "x").await,
+        };
+        let before = last.insert(bench.partition(&key), version);
+        if let Some(before) = before {
+            assert_eq!(version, Version::new(before.epoch, before.sequence + 1));
+        }
+        let read = bench.l2.read(&key, bench.until()).await.unwrap();
+        assert_eq!(read.position, version, "an absence has a position too");
+    }
+}
+
+async fn conditions_see_only_live_entries(bench: &Bench) {
+    let key = bench.key("one", "condition");
+    assert_eq!(refused(bench.write(&key, "1", Condition::Present).await), None);
+    assert_eq!(refused(bench.write(&key, "1", Condition::Version(Version::new(1, 1))).await), None);
+    let first = version(bench.write(&key, "1", Condition::Absent).await);
+    assert_eq!(refused(bench.write(&key, "2", Condition::Absent).await), Some(first));
+    let second = version(bench.write(&key, "2", Condition::Present).await);
+    assert_eq!(refused(bench.write(&key, "3", Condition::Version(first)).await), Some(second));
+    let third = version(bench.write(&key, "3", Condition::Version(second)).await);
+    assert_eq!(bench.read(&key).await.unwrap().version, third);
+    bench.l2.remove_namespace(bench.partition(&key), key.namespace(), bench.until()).await.unwrap();
+    assert_eq!(refused(bench.write(&key, "4", Condition::Present).await), None);
+    assert_eq!(refused(bench.write(&key, "4", Condition::Version(third)).await), None);
+    version(bench.write(&key, "4", Condition::Absent).await);
+}
+
+async fn removed_keys_are_gone_and_counted(bench: &Bench) {
+    let keys: Vec<Key> = (0..200).map(|n| bench.key("one", &format!("removed {n}"))).collect();
+    let keys: Vec<Key> = keys.into_iter().filter(|key| bench.partition(key) == 2).collect();
+    for key in keys.iter().step_by(2) {
+        bench.store(key, "x").await;
+    }
+    let removed = bench.l2.remove(2, &keys, bench.until()).await.unwrap();
+    assert_eq!(removed.removed, keys.iter().step_by(2).count() as u64);
+    for key in &keys {
+        assert_eq!(bench.read(key).await, None);
+    }
+}
+
+async fn an_invalidated_namespace_hides_what_is_older_and_spares_the_rest(bench: &Bench) {
+    let (old, new, other) = (bench.key("one", "old"), bench.key("one", "new"), bench.key("two", "old"));
+    bench.store(&old, "x").await;
+    bench.store(&other, "x").await;
+    for partition in 0..PARTITIONS {
+        bench.l2.remove_namespace(partition, old.namespace(), bench.until()).await.unwrap();
+    }
+    let version = bench.store(&new, "y").await;
+    assert_eq!(bench.read(&old).await, None);
+    assert_eq!(bench.read(&new).await.unwrap().version, version);
+    assert!(bench.read(&other).await.is_some());
+}
+
+async fn an_entry_ends_with_its_time(bench: &Bench) {
+    let key = bench.key("one", "short");
+    let entry =
+        NewEntry { content: Content::Value("x".into()), content_type: "".into(), ttl: Duration::from_millis(60) };
+    bench.l2.write(&key, &entry, Condition::None, bench.until()).await.unwrap();
+    eventually("the entry ends", async || bench.read(&key).await.is_none()).await;
+    version(bench.write(&key, "again", Condition::Absent).await);
+}
+
+async fn every_step_is_announced_in_order(bench: &Bench) {
+    let key = bench.key("one", "announced");
+    for _ in 0..50 {
+        bench.store(&key, "x").await;
+    }
+    let last = bench.store(&key, "x").await;
+    let partition = bench.partition(&key);
+    eventually("the last step is heard of", async || bench.coherence.watermark(partition) >= last).await;
+    assert_eq!(bench.coherence.counters.gaps.get(), 0);
+    let last = bench.l2.remove_namespace(partition, key.namespace(), bench.until()).await.unwrap();
+    eventually("the invalidation is heard of", async || bench.coherence.watermark(partition) == last).await;
+    assert_eq!(key.namespace().invalidated(partition), last.sequence);
+}
+
+async fn concurrent_conditional_writes_store_once(bench: &Bench) {
+    let key = bench.key("one", "contended");
+    let writes = (0..32).map(|n| {
+        let (key, value) = (key.clone(), n.to_string());
+        async move { matches!(bench.write(&key, &value, Condition::Absent).await, Written::Stored(_)) }
+    });
+    let stored = futures_util::future::join_all(writes).await;
+    assert_eq!(stored.into_iter().filter(|stored| *stored).count(), 1);
+}
+
+async fn conforms(bench: Bench) {
+    what_is_written_reads_back(&bench).await;
+    every_step_takes_the_next_position_of_its_partition(&bench).await;
+    conditions_see_only_live_entries(&bench).await;
+    removed_keys_are_gone_and_counted(&bench).await;
+    an_invalidated_namespace_hides_what_is_older_and_spares_the_rest(&bench).await;
+    an_entry_ends_with_its_time(&bench).await;
+    every_step_is_announced_in_order(&bench).await;
+    concurrent_conditional_writes_store_once(&bench).await;
+    bench.l2.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_local_number_line_conforms() {
+    conforms(Bench::local()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_conforms() {
+    conforms(Bench::redis().await).await;
+}
