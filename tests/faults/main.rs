@@ -2,4 +2,9 @@
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 mod checker;
+mod drill;
+mod drills;
+#[path = "../api/harness/mod.rs"]
+mod harness;
 mod history;
+mod load;

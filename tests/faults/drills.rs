@@ -1,0 +1,187 @@
+//! The drills, each named by its fault.
+
+use std::time::Duration;
+
+use rand::Rng as _;
+use tokio::time::{sleep, timeout};
+
+use super::drill::{World, length};
+use super::harness::{Class, Direction, Redis};
+use super::load::Load;
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+macro_rules! drill {
+    ($name:ident, $load:expr, $world:expr, |$it:ident| $fault:block) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let world = $world.await;
+            world.drill(stringify!($name), $load, async |$it: &mut World| $fault).await;
+        }
+    };
+}
+
+drill!(d00_no_fault_at_all, Load::default(), World::new(&[]), |world| {
+    while world.goes_on() {
+        sleep(millis(50)).await;
+    }
+});
+
+drill!(d01_redis_is_killed_and_comes_back_empty, Load::default(), World::new(&[]), |world| {
+    while world.goes_on() {
+        world.redis.kill9();
+        sleep(millis(500)).await;
+        world.redis.restart().await;
+        sleep(millis(1500)).await;
+    }
+});
+
+drill!(d02_redis_is_frozen, Load::default(), World::new(&[]), |world| {
+    world.redis.freeze();
+    sleep(length()).await;
+    world.redis.thaw();
+});
+
+drill!(
+    d02_redis_is_frozen_under_large_values,
+    Load { value_size: 256 * 1024, clients: 6, pause: millis(5), ..Load::default() },
+    World::new(&[]),
+    |world| {
+        world.redis.freeze();
+        sleep(length()).await;
+        world.redis.thaw();
+    }
+);
+
+drill!(d03_redis_pauses_its_clients, Load::default(), World::new(&[]), |world| {
+    let pause = (length().as_millis() / 3).to_string();
+    for mode in ["WRITE", "ALL"] {
+        world.redis.cli(&["CLIENT", "PAUSE", &pause, mode]).await;
+        sleep(length() / 2).await;
+    }
+});
+
+drill!(d04_a_subscription_goes_deaf, Load::default(), World::new(&[]), |world| {
+    world.proxies[1].lose(Class::Subscription, Direction::ToClient);
+    sleep(length()).await;
+    world.proxies[1].resume(Class::Subscription, Direction::ToClient);
+});
+
+drill!(d04_a_subscription_is_held_back, Load::default(), World::new(&[]), |world| {
+    while world.goes_on() {
+        world.proxies[1].stall(Class::Subscription, Direction::ToClient);
+        sleep(millis(700)).await;
+        world.proxies[1].resume(Class::Subscription, Direction::ToClient);
+        sleep(millis(300)).await;
+    }
+});
+
+drill!(d05_a_subscription_goes_mute, Load::default(), World::new(&[]), |world| {
+    world.proxies[1].lose(Class::Subscription, Direction::ToServer);
+    sleep(length()).await;
+    world.proxies[1].resume(Class::Subscription, Direction::ToServer);
+});
+
+drill!(d06_subscriptions_are_cut_again_and_again, Load::default(), World::new(&[]), |world| {
+    while world.goes_on() {
+        let unlucky = rand::rng().random_range(0..3);
+        world.proxies[unlucky].reset(Class::Subscription);
+        sleep(millis(rand::rng().random_range(1..150))).await;
+    }
+});
+
+drill!(d06_commands_are_cut_again_and_again, Load::default(), World::new(&[]), |world| {
+    while world.goes_on() {
+        let unlucky = rand::rng().random_range(0..3);
+        world.proxies[unlucky].reset(Class::Commands);
+        sleep(millis(rand::rng().random_range(20..300))).await;
+    }
+});
+
+drill!(
+    d08_redis_kills_a_subscriber_that_does_not_read,
+    Load::default(),
+    async { World::on(Redis::with(&["--client-output-buffer-limit", "pubsub", "16kb", "8kb", "1"]).await, &[]).await },
+    |world| {
+        while world.goes_on() {
+            world.proxies[1].stall(Class::Subscription, Direction::ToClient);
+            sleep(millis(1200)).await;
+            world.proxies[1].resume(Class::Subscription, Direction::ToClient);
+            sleep(millis(400)).await;
+        }
+    }
+);
+
+drill!(d11_an_operator_flushes_redis, Load::default(), World::new(&[]), |world| {
+    while world.goes_on() {
+        world.redis.cli(&["FLUSHALL"]).await;
+        sleep(millis(400)).await;
+    }
+});
+
+drill!(d14_redis_becomes_a_replica_without_a_disconnect, Load::default(), World::new(&[]), |world| {
+    world.redis.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    sleep(length() / 2).await;
+    world.redis.cli(&["REPLICAOF", "NO", "ONE"]).await;
+});
+
+drill!(d16_the_network_flaps, Load::default(), World::new(&[]), |world| {
+    while world.goes_on() {
+        for proxy in &world.proxies {
+            proxy.refuse();
+        }
+        sleep(Duration::from_micros(rand::rng().random_range(500..10_000))).await;
+        for proxy in &world.proxies {
+            proxy.welcome();
+        }
+        sleep(Duration::from_micros(rand::rng().random_range(500..100_000))).await;
+    }
+});
+
+drill!(d17_redis_is_full, Load { value_size: 4096, ..Load::default() }, World::new(&[]), |world| {
+    world.redis.cli(&["CONFIG", "SET", "maxmemory", "1mb"]).await;
+    sleep(length()).await;
+    world.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+});
+
+drill!(
+    d18_redis_evicts_anything,
+    Load { value_size: 8 * 1024, keys: 400, ..Load::default() },
+    async { World::on(Redis::with(&["--maxmemory-policy", "allkeys-random"]).await, &[]).await },
+    |world| {
+        world.redis.cli(&["CONFIG", "SET", "maxmemory", "3mb"]).await;
+        sleep(length()).await;
+        world.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    }
+);
+
+drill!(d19_scripts_are_flushed_and_redis_sleeps, Load::default(), World::new(&[]), |world| {
+    while world.goes_on() {
+        world.redis.cli(&["SCRIPT", "FLUSH"]).await;
+        sleep(millis(100)).await;
+        let _ = timeout(millis(900), world.redis.cli(&["DEBUG", "SLEEP", "0.6"])).await;
+    }
+});
+
+drill!(
+    d25_one_hot_key,
+    Load { keys: 1, clients: 24, pause: Duration::ZERO, ..Load::default() },
+    World::new(&[]),
+    |world| {
+        while world.goes_on() {
+            sleep(millis(50)).await;
+        }
+    }
+);
+
+drill!(d04_messages_come_late, Load::default(), World::new(&[]), |world| {
+    for proxy in &world.proxies {
+        proxy.delay(Class::Subscription, Direction::ToClient, millis(300));
+    }
+    sleep(length()).await;
+    for proxy in &world.proxies {
+        proxy.resume(Class::Subscription, Direction::ToClient);
+    }
+});

@@ -1,0 +1,234 @@
+//! Clients that read and write at random on every replica, and remember what they were answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+use twintier::cache::coherence::version::Version;
+use twintier::pb;
+use twintier::pb::cache_service_client::CacheServiceClient;
+
+use super::history::{Action, Answer, At, Operation, Outcome};
+
+/// How much load.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    pub clients: u16,
+    pub keys: u32,
+    /// Pause of a client between two operations.
+    pub pause: Duration,
+    /// Bytes of a value.
+    pub value_size: usize,
+    /// A client gives up on an answer after this long, and counts it as an error that must not be.
+    pub patience: Duration,
+    pub seed: u64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Load {
+            clients: 12,
+            keys: 24,
+            pause: Duration::from_micros(500),
+            value_size: 16,
+            patience: Duration::from_secs(4),
+            seed: 1,
+        }
+    }
+}
+
+/// What the clients of a drill report beside the history.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub history: Vec<Operation>,
+    /// Gets that failed, by code; none may.
+    pub failed_gets: Vec<Code>,
+    /// Writes that failed, by code.
+    pub failed_writes: Vec<Code>,
+    /// Longest that a Get took.
+    pub slowest_get: Duration,
+}
+
+/// Load under way.
+pub struct Running {
+    stop: Arc<AtomicBool>,
+    clients: JoinSet<Report>,
+}
+
+impl Running {
+    /// Begins. Every client speaks to every replica.
+    pub fn begin(load: Load, channels: &[Channel]) -> Running {
+        let (stop, values) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(1)));
+        let mut clients = JoinSet::new();
+        let epoch = Instant::now();
+        for number in 0..load.clients {
+            let client = Client {
+                load,
+                number,
+                replicas: channels.iter().map(|channel| CacheServiceClient::new(channel.clone())).collect(),
+                values: values.clone(),
+                seen: vec![(Version::ZERO, String::new()); load.keys as usize],
+                random: StdRng::seed_from_u64(load.seed * 1000 + u64::from(number)),
+                epoch,
+                report: Report::default(),
+            };
+            clients.spawn(client.run(stop.clone()));
+        }
+        Running { stop, clients }
+    }
+
+    /// Ends it, and gathers what the clients remember.
+    pub async fn end(mut self) -> Report {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut whole = Report::default();
+        while let Some(report) = self.clients.join_next().await {
+            let report = report.unwrap();
+            whole.history.extend(report.history);
+            whole.failed_gets.extend(report.failed_gets);
+            whole.failed_writes.extend(report.failed_writes);
+            whole.slowest_get = whole.slowest_get.max(report.slowest_get);
+        }
+        whole
+    }
+}
+
+struct Client {
+    load: Load,
+    number: u16,
+    replicas: Vec<CacheServiceClient<Channel>>,
+    values: Arc<AtomicU64>,
+    /// By key: the highest version seen, and the token that came with it.
+    seen: Vec<(Version, String)>,
+    random: StdRng,
+    epoch: Instant,
+    report: Report,
+}
+
+impl Client {
+    async fn run(mut self, stop: Arc<AtomicBool>) -> Report {
+        while !stop.load(Ordering::Relaxed) {
+            let key = self.random.random_range(0..self.load.keys);
+            let replica = self.random.random_range(0..self.replicas.len());
+            let invoked = self.now();
+            let action = match self.random.random_range(0..100) {
+                0..70 => self.get(key, replica).await,
+                70..90 => self.set(key, replica).await,
+                _ => self.invalidate(key, replica).await,
+            };
+            let returned = self.now();
+            if matches!(action, Action::Read { .. }) {
+                self.report.slowest_get = self.report.slowest_get.max(returned - invoked);
+            }
+            let replica = replica as u8;
+            self.report.history.push(Operation { client: self.number, replica, key, invoked, returned, action });
+            sleep(self.load.pause).await;
+        }
+        self.report
+    }
+
+    fn now(&self) -> At {
+        self.epoch.elapsed()
+    }
+
+    async fn get(&mut self, key: u32, replica: usize) -> Action {
+        let strong = self.random.random_ratio(1, 10);
+        let presents = self.random.random_ratio(1, 2);
+        let (seen, token) = if presents { self.seen[key as usize].clone() } else { Default::default() };
+        let request = pb::GetRequest {
+            key: name(key),
+            consistency: if strong { pb::Consistency::Strong } else { pb::Consistency::Bounded }.into(),
+            tokens: (!token.is_empty()).then_some(token).into_iter().collect(),
+            ..Default::default()
+        };
+        let answered = timeout(self.load.patience, self.replicas[replica].get(request)).await;
+        let answer = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
+            Ok(response) => self.read(key, response.into_inner()),
+            Err(status) => {
+                if !strong || status.code() != Code::Unavailable {
+                    self.report.failed_gets.push(status.code());
+                }
+                Answer::Failed
+            }
+        };
+        Action::Read { seen, strong, answer }
+    }
+
+    fn read(&mut self, key: u32, response: pb::GetResponse) -> Answer {
+        let Some(pb::get_response::Result::Hit(hit)) = response.result else { return Answer::Miss };
+        let entry = hit.entry.unwrap();
+        let version: Version = entry.version.parse().unwrap();
+        let value = u64::from_be_bytes(hit.value[..8].try_into().unwrap());
+        self.saw(key, version, response.token);
+        Answer::Value { value, version, stale: entry.stale.is_some() }
+    }
+
+    fn saw(&mut self, key: u32, version: Version, token: String) {
+        let seen = &mut self.seen[key as usize];
+        if version > seen.0 {
+            *seen = (version, token);
+        }
+    }
+
+    async fn set(&mut self, key: u32, replica: usize) -> Action {
+        let value = self.values.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = value.to_be_bytes().to_vec();
+        bytes.resize(self.load.value_size.max(8), b'.');
+        let content = Some(pb::set_request::Content::Value(bytes.into()));
+        let request = pb::SetRequest { key: name(key), content, ..Default::default() };
+        let answered = timeout(self.load.patience, self.replicas[replica].set(request)).await;
+        let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
+            Ok(response) => {
+                let response = response.into_inner();
+                let version = response.version.parse().unwrap();
+                self.saw(key, version, response.token);
+                Outcome::Ok(version)
+            }
+            Err(status) => self.failed(&status),
+        };
+        Action::Write { value: Some(value), outcome }
+    }
+
+    async fn invalidate(&mut self, key: u32, replica: usize) -> Action {
+        let selector = Some(pb::invalidate_request::Selector::Key(name(key)));
+        let request = pb::InvalidateRequest { selector, ..Default::default() };
+        let answered = timeout(self.load.patience, self.replicas[replica].invalidate(request)).await;
+        let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
+            Ok(response) => {
+                let token = response.into_inner().token;
+                let version = position(&token);
+                self.saw(key, version, token);
+                Outcome::Ok(version)
+            }
+            Err(status) => self.failed(&status),
+        };
+        Action::Write { value: None, outcome }
+    }
+
+    fn failed(&mut self, status: &Status) -> Outcome {
+        self.report.failed_writes.push(status.code());
+        let details = status.get_error_details();
+        let window = details.error_info().and_then(|info| info.metadata.get("outcome_unknown_for_ms").cloned());
+        match (status.code(), window) {
+            (_, Some(millis)) => Outcome::Unknown(Duration::from_millis(millis.parse::<u64>().unwrap() + 1)),
+            (Code::Unavailable | Code::ResourceExhausted, None) if details.error_info().is_some() => Outcome::Failed,
+            _ => Outcome::Unknown(Duration::from_secs(3600)),
+        }
+    }
+}
+
+fn name(key: u32) -> String {
+    format!("key {key}")
+}
+
+/// The position in a token of one partition: `1.64.17-<epoch>-<sequence>`.
+fn position(token: &str) -> Version {
+    let (_, version) = token.rsplit_once('.').and_then(|(_, place)| place.split_once('-')).unwrap();
+    version.parse().unwrap()
+}
