@@ -10,8 +10,8 @@ use tonic::{Code, Status};
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Fleet, MARGIN, Proxy, QUICK, Redis, Refusal as _, Replica, Seen, always_until, eventually,
-    invalidate_key, set_request, whole_namespace, within,
+    Answer as _, Class, Direction, Fleet, MARGIN, Proxy, QUICK, Redis, Refusal as _, Replica, Seen, always_until,
+    eventually, invalidate_key, set_request, whole_namespace, within,
 };
 
 /// redis.read_timeout unless a test says otherwise.
@@ -206,10 +206,7 @@ async fn when_redis_freezes_no_get_hangs_and_no_late_write_overtakes_a_newer_one
     }
     for refusal in within(Duration::from_secs(2), late.join_all()).await {
         comes_back_later(&refusal);
-        use tonic_types::StatusExt as _;
-        let details = refusal.get_error_details();
-        let millis = details.error_info().unwrap().metadata.get("outcome_unknown_for_ms").cloned();
-        unknown = unknown.max(Duration::from_millis(millis.map_or(0, |millis| millis.parse().unwrap())));
+        unknown = unknown.max(unknown_for(&refusal));
     }
     assert!(unknown < Duration::from_secs(2), "unknown for {unknown:?}");
     let over = Instant::now() + unknown;
@@ -238,6 +235,38 @@ async fn when_redis_freezes_no_get_hangs_and_no_late_write_overtakes_a_newer_one
     })
     .await;
     fleet[1].shows("k", "after").await;
+}
+
+/// For how long the outcome of a failed write stays unknown.
+fn unknown_for(refusal: &Status) -> Duration {
+    use tonic_types::StatusExt as _;
+    let details = refusal.get_error_details();
+    let millis = details.error_info().and_then(|info| info.metadata.get("outcome_unknown_for_ms").cloned());
+    Duration::from_millis(millis.map_or(0, |millis| millis.parse().unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_held_up_on_its_way_does_not_overtake_a_newer_one_of_another_replica() {
+    let settings = [QUICK[0], ("redis.write_timeout", "300ms")];
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let (quick, slow) = (Replica::on(&redis, &settings).await, Replica::at(&proxy.url(), &settings).await);
+    slow.whole().await;
+    quick.set("k", "before").await;
+    proxy.stall(Class::Commands, Direction::ToServer);
+    let set = slow.store(set_request("k", "late")).await.unwrap_err();
+    let invalidate = slow.remove(invalidate_key("k")).await.unwrap_err();
+    let over = Instant::now() + unknown_for(&set).max(unknown_for(&invalidate));
+    assert!(over > Instant::now(), "{set:?}");
+    let newer = quick.set("k", "newer").await;
+    always_until(over, async || assert!(quick.get("k").await.is("newer"))).await;
+    proxy.resume(Class::Commands, Direction::ToServer);
+    always_until(Instant::now() + Duration::from_millis(500), async || {
+        assert_eq!(quick.strong("k").await.unwrap().entry().unwrap().version, newer.version);
+    })
+    .await;
+    recovers(&slow).await;
+    assert!(slow.get("k").await.is("newer"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
