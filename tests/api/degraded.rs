@@ -404,3 +404,41 @@ async fn a_slow_script_delays_nobody_beyond_the_budget() {
     slow.await.unwrap().unwrap();
     recovers(&replica).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_that_may_not_be_announced_is_not_stored_behind_an_error_that_denies_it() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, QUICK).await;
+    replica.set("k", "before").await;
+    redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]).await;
+    let refusal = replica.store(set_request("k", "refused")).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unavailable, "{refusal:?}");
+    // Either nothing has happened, or the error says that nobody knows.
+    let stored = replica.strong("k").await.unwrap().is("refused");
+    assert!(!stored || unknown_for(&refusal) > Duration::ZERO, "stored, but: {refusal:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn losing_one_of_two_connections_is_not_an_outage() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[("redis.connections", "2")]).await;
+    let mut worst = Vec::new();
+    for _ in 0..10 {
+        let clients = redis.cli(&["CLIENT", "LIST", "TYPE", "normal"]).await.text();
+        // The first but this one, which has just sent CLIENT LIST.
+        let line = clients.lines().find(|line| !line.contains("cmd=client")).unwrap().to_owned();
+        let id = line.split(' ').find_map(|part| part.strip_prefix("id=")).unwrap();
+        redis.cli(&["CLIENT", "KILL", "ID", id]).await;
+        let reconnects = replica.redis().await.reconnects;
+        eventually("the connection is replaced", async || {
+            let stats = replica.redis().await;
+            if stats.state() != pb::RedisState::Healthy {
+                worst.push((stats.state(), stats.reason));
+            }
+            stats.reconnects > reconnects
+        })
+        .await;
+        replica.whole().await;
+    }
+    assert_eq!(worst, [], "the other connection worked all the time");
+}

@@ -28,6 +28,42 @@ const PATIENT: &[(&str, &str)] =
     &[("redis.read_timeout", "20s"), ("redis.write_timeout", "20s"), ("redis.unresponsive_after", "20s")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadline_that_passes_is_deadline_exceeded() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, PATIENT).await;
+    let mut client = Wire::connect(replica.address).await.client();
+    client.get(timed(strong("k"), "10S")).await.unwrap();
+    redis.freeze();
+    for round in 0..10 {
+        let begun = Instant::now();
+        let refusal = client.get(timed(strong("k"), "60m")).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::DeadlineExceeded, "get {round}: {refusal:?}");
+        assert_eq!(refusal.reason(), "DEADLINE_EXCEEDED");
+        let refusal = client.set(timed(set_request("k", "v"), "60m")).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::DeadlineExceeded, "set {round}: {refusal:?}");
+        assert!(begun.elapsed() > Duration::from_millis(115), "too early: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(3), "too late: {:?}", begun.elapsed());
+    }
+    redis.thaw();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_without_a_deadline_gets_the_servers() {
+    let redis = Redis::start().await;
+    let mut settings = PATIENT.to_vec();
+    settings.push(("server.max_deadline", "200ms"));
+    let replica = Replica::on(&redis, &settings).await;
+    let mut client = Wire::connect(replica.address).await.client();
+    redis.freeze();
+    let asked_for_more = timed(strong("k"), "10S");
+    let refusal = within(Duration::from_secs(3), client.get(strong("k"))).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::DeadlineExceeded, "{refusal:?}");
+    let refusal = within(Duration::from_secs(3), client.get(asked_for_more)).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::DeadlineExceeded, "{refusal:?}");
+    redis.thaw();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_ends_a_strong_get_and_a_write_in_time() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, PATIENT).await;
