@@ -245,7 +245,7 @@ async fn a_connection_that_has_grown_old_goes_and_costs_no_call() {
                     // The client's own words for a call that it had not sent when it learned that the connection goes.
                     Err(refusal) => {
                         let words = format!("{refusal:?}");
-                        let unsent = ["GoAway(b\"\", NO_ERROR", "hyper::Error(Canceled, \"connection closed\")"];
+                        let unsent = ["GoAway(b\"\", NO_ERROR", "hyper::Error(Canceled"];
                         assert!(unsent.iter().any(|unsent| words.contains(unsent)), "{words}");
                     }
                 }
