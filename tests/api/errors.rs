@@ -17,6 +17,8 @@ in_both_modes! {
     a_refused_request_changes_nothing,
     keys_end_at_their_limit,
     values_end_at_their_limit,
+    values_far_beyond_their_limit_are_refused_in_the_words_of_the_contract,
+    tokens_within_their_limits_are_taken_whatever_the_other_limits,
     content_types_end_at_their_limit,
     namespaces_are_named_by_the_rules,
     the_number_of_keys_ends_at_its_limit,
@@ -123,6 +125,24 @@ async fn values_end_at_their_limit(mode: Mode) {
     let refusal = replica.store(set_request("k", &"x".repeat(LIMIT + 1))).await.unwrap_err();
     refusal.names(&[("value", "at most 65536 bytes; was 65537 bytes")]);
     assert!(replica.get("k").await.is(&"x".repeat(LIMIT)));
+}
+
+async fn values_far_beyond_their_limit_are_refused_in_the_words_of_the_contract(mode: Mode) {
+    let replica = mode.replica(&[("limits.value_size", "64KiB")]).await;
+    let refusal = replica.store(set_request("k", &"x".repeat(100 * 64 * 1024))).await.unwrap_err();
+    assert!(matches!(refusal.code(), Code::InvalidArgument | Code::ResourceExhausted), "{refusal:?}");
+    refusal.reason();
+    replica.set("k", "v").await;
+}
+
+async fn tokens_within_their_limits_are_taken_whatever_the_other_limits(mode: Mode) {
+    let settings = [("coherence.partitions", "1024"), ("limits.value_size", "1KiB"), ("limits.keys", "10")];
+    let replica = mode.replica(&settings).await;
+    // The largest that the service itself gives: a position in each partition.
+    let token = replica.remove(whole_namespace("")).await.unwrap().token;
+    let tokens = vec![token; 16];
+    let get = pb::GetRequest { key: "k".into(), tokens, ..Default::default() };
+    assert_eq!(replica.ask(get).await.unwrap().miss(), Some(pb::MissReason::Absent));
 }
 
 async fn content_types_end_at_their_limit(mode: Mode) {

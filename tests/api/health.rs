@@ -10,8 +10,8 @@ use tonic_health::pb::health_client::HealthClient;
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Mode, QUICK, Redis, Refusal as _, Replica, always_until, eventually, in_both_modes, set_request,
-    within,
+    Answer as _, Mode, QUICK, Redis, Refusal as _, Replica, always_until, eventually, in_both_modes, invalidate_key,
+    set_request, whole_namespace, within,
 };
 
 /// The names that follow readiness.
@@ -198,4 +198,24 @@ async fn a_replica_of_another_number_of_partitions_does_not_serve() {
     assert!(reason.contains("64") && reason.contains('8'), "{reason}");
     assert!(first.is_serving("readiness").await);
     assert!(first.strong("k").await.unwrap().is("v"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_of_another_number_of_partitions_says_so_to_writers() {
+    let redis = Redis::start().await;
+    let _first = Replica::on(&redis, &[]).await;
+    let second = Replica::at(&redis.url(), &[("coherence.partitions", "8")]).await;
+    let get = pb::GetRequest { key: "k".into(), ..Default::default() };
+    eventually("it is halted", async || {
+        second.ask(get.clone()).await.is_err_and(|refusal| refusal.reason() == "REPLICA_HALTED")
+    })
+    .await;
+    for refusal in [
+        second.store(set_request("k", "other")).await.unwrap_err(),
+        second.remove(invalidate_key("k")).await.unwrap_err(),
+        second.remove(whole_namespace("")).await.unwrap_err(),
+    ] {
+        assert_eq!(refusal.code(), Code::Unavailable, "{refusal:?}");
+        assert_eq!(refusal.reason(), "REPLICA_HALTED");
+    }
 }

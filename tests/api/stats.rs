@@ -14,6 +14,8 @@ use crate::harness::{
 in_both_modes! {
     gets_sets_and_invalidations_are_counted_by_outcome,
     namespaces_are_counted_apart,
+    a_set_into_a_cache_that_is_off_has_failed_no_condition,
+    what_is_reported_of_memory_catches_up_without_use,
     a_replica_describes_itself,
     memory_is_accounted_for,
     latencies_are_reported_by_operation,
@@ -76,6 +78,27 @@ async fn namespaces_are_counted_apart(mode: Mode) {
     // Asking for one does not make it.
     assert_eq!(ask("never").await, []);
     assert_eq!(replica.stats().await.namespaces.len(), 3);
+}
+
+async fn a_set_into_a_cache_that_is_off_has_failed_no_condition(mode: Mode) {
+    let replica = mode.replica(&[("cache.enabled", "false")]).await;
+    replica.store(set_request("k", "v")).await.unwrap();
+    let counts = replica.counts("default").await;
+    assert_eq!((counts.sets_stored, counts.sets_condition_failed, counts.write_errors), (0, 0, 0));
+}
+
+async fn what_is_reported_of_memory_catches_up_without_use(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let expiry = Some(pb::set_request::Expiry::Ttl(Duration::from_millis(500).try_into().unwrap()));
+    for n in 0..20 {
+        let request = pb::SetRequest { expiry, ..set_request(&n.to_string(), "v") };
+        replica.store(request).await.unwrap();
+    }
+    eventually("what expired is counted and freed", async || {
+        let l1 = replica.stats().await.l1.unwrap();
+        l1.evicted_expired == 20 && l1.entries == 0 && replica.counts("default").await.bytes == 0
+    })
+    .await;
 }
 
 async fn a_replica_describes_itself(mode: Mode) {

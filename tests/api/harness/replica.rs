@@ -21,6 +21,9 @@ pub struct Replica {
     pub client: CacheServiceClient<Channel>,
 }
 
+/// A machine that runs many tests at once is slow, which no test but those about patience should notice.
+const PATIENT: &[(&str, &str)] = &[("redis.read_timeout", "1s"), ("redis.unresponsive_after", "2s")];
+
 /// A configuration as flags would give it.
 fn config(settings: &[(&str, &str)]) -> Config {
     let defaults = [("server.listen", "127.0.0.1:0"), ("drain.delay", "0s"), ("drain.timeout", "3s")];
@@ -43,6 +46,7 @@ impl Replica {
     /// A replica on the Redis at `url`, perhaps through a proxy. Does not wait for it.
     pub async fn at(url: &str, settings: &[(&str, &str)]) -> Replica {
         let mut all = vec![("redis.url", url)];
+        all.extend_from_slice(PATIENT);
         all.extend_from_slice(settings);
         Replica::start(&all).await
     }
