@@ -112,9 +112,7 @@ fn server_and_namespace_come_from_the_environment() {
 #[test]
 fn two_replicas_share_what_is_set_and_forget_what_is_invalidated() {
     let redis = Redis::start();
-    let replica = || Serving::start(&["--redis-url", &redis.url()]);
-    let (one, two) = (replica(), replica());
-    [&one, &two].iter().for_each(|replica| replica.until_health("redis"));
+    let (one, two) = (Serving::with_redis(&redis, &[]), Serving::with_redis(&redis, &[]));
     let tier = |ran: Ran| ran.ended(0).json()["tier"].as_str().unwrap().to_owned();
 
     one.client(&["set", "key", "value"]).ended(0);
@@ -132,8 +130,8 @@ fn two_replicas_share_what_is_set_and_forget_what_is_invalidated() {
 #[test]
 fn without_redis_reads_go_on_and_writes_say_when_to_come_back() {
     let mut redis = Redis::start();
-    let service = Serving::start(&["--redis-url", &redis.url(), "--set", "cache.stale_window=1m"]);
-    service.until_health("redis");
+    let hurried = ["--set", "cache.stale_window=1m", "--set", "coherence.max_staleness=1s"];
+    let service = Serving::with_redis(&redis, &hurried);
     service.client(&["set", "key", "value"]).ended(0);
     redis.kill();
     until("redis is missed", || service.client(&["health", "redis"]).code == Some(1));

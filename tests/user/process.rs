@@ -14,6 +14,15 @@ use tempfile::TempDir;
 /// Longest wait for anything that has to happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Settings for a machine that is busy with other tests: what a test of something else must not fail for.
+pub const UNHURRIED: [(&str, &str); 5] = [
+    ("redis.connect_timeout", "10s"),
+    ("redis.read_timeout", "10s"),
+    ("redis.write_timeout", "10s"),
+    ("redis.unresponsive_after", "10s"),
+    ("coherence.max_staleness", "10s"),
+];
+
 /// What a command left behind.
 #[derive(Debug)]
 pub struct Ran {
@@ -100,6 +109,17 @@ impl Serving {
     /// Starts the service on a free port, and waits until it is ready.
     pub fn start(args: &[&str]) -> Serving {
         Serving::spawn(twintier(&[&["--listen", "127.0.0.1:0"], args].concat()))
+    }
+
+    /// Starts the service on a free port with a Redis, without hurry but for `args`, and waits until Redis is healthy.
+    pub fn with_redis(redis: &Redis, args: &[&str]) -> Serving {
+        let unhurried = UNHURRIED.map(|(path, value)| format!("{path}={value}"));
+        let unhurried = unhurried.iter().flat_map(|setting| ["--set", setting]);
+        let url = redis.url();
+        let args: Vec<_> = unhurried.chain(["--redis-url", &url]).chain(args.iter().copied()).collect();
+        let service = Serving::start(&args);
+        service.until_health("redis");
+        service
     }
 
     /// Starts the service by a command of one's own, and waits until it is ready.

@@ -20,9 +20,7 @@ fn a_python_client_made_of_reflection_uses_one_replica_alone() {
 #[test]
 fn a_python_client_made_of_reflection_uses_two_replicas_with_redis() {
     let mut redis = Redis::start();
-    let replica = || Serving::start(&["--redis-url", &redis.url()]);
-    let (one, two) = (replica(), replica());
-    [&one, &two].iter().for_each(|replica| replica.until_health("redis"));
+    let (one, two) = (Serving::with_redis(&redis, &[]), Serving::with_redis(&redis, &[]));
     client("together", &[&one, &two]);
     redis.kill();
     client("degraded", &[&one, &two]);

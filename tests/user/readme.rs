@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::process::{Ran, Redis, Serving, free_port, needed, run, twintier};
+use crate::process::{Ran, Redis, Serving, UNHURRIED, free_port, needed, run, twintier};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const README: &str = include_str!("../../README.md");
@@ -30,6 +30,9 @@ fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
     std::env::vars().filter(|(name, _)| name.starts_with("TWINTIER_")).for_each(|(name, _)| {
         bash.env_remove(name);
     });
+    for (setting, value) in UNHURRIED {
+        bash.env(format!("TWINTIER_{}", setting.replace('.', "_").to_uppercase()), value);
+    }
     run(bash.env("TWINTIER_SERVER", server), b"")
 }
 
@@ -113,8 +116,7 @@ fn the_rights_given_to_the_user_of_redis_are_those_needed() {
     let lines = block("sh", "ACL SETUSER");
     assert_eq!(cli(&lines).text(), "OK\n");
     let login = ["--set", "redis.username=twintier", "--set", "redis.password=secret"];
-    let service = Serving::start(&[&["--redis-url", &redis.url()], &login[..]].concat());
-    service.until_health("redis");
+    let service = Serving::with_redis(&redis, &login);
     service.client(&["set", "key", "value"]).ended(0);
     service.client(&["get", "key", "--strong"]).ended(0);
     service.client(&["set", "key", "other", "--if-absent"]).ended(1);
