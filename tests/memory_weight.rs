@@ -47,7 +47,6 @@ fn an_entry_costs_what_it_is_weighed() {
             let note = Note { generation: 1, applied: Version::ZERO };
             memory.insert(key, Arc::clone(&held(entry, Version::ZERO, note, Moment(1), &namespace)));
         }
-        memory.housekeep();
         let (grown, usage) = (resident() - before, memory.usage());
         assert_eq!(usage.entries, ENTRIES);
         let ratio = usage.bytes as f64 / grown as f64;

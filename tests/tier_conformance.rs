@@ -137,7 +137,9 @@ async fn every_step_takes_the_next_position_of_its_partition(bench: &Bench) {
     for n in 0..40 {
         let key = bench.key(if n % 2 == 0 { "one" } else { "two" }, &format!("step {n}"));
         let version = match n % 4 {
-            3 => bench.l2.remove(bench.partition(&key), &[key.clone()], bench.until()).await.unwrap().version,
+            3 => {
+                bench.l2.remove(bench.partition(&key), std::slice::from_ref(&key), bench.until()).await.unwrap().version
+            }
             _ => bench.store(&key, "x").await,
         };
         let before = last.insert(bench.partition(&key), version);

@@ -75,11 +75,6 @@ impl Memory {
             .build();
         Memory { entries, max_bytes, counts }
     }
-
-    /// Does what moka puts off until later: evictions, and their counts.
-    pub fn housekeep(&self) {
-        self.entries.run_pending_tasks();
-    }
 }
 
 impl L1 for Memory {
@@ -105,6 +100,8 @@ impl L1 for Memory {
     }
 
     fn usage(&self) -> L1Usage {
+        // What moka puts off until it is used: evictions, and their counts.
+        self.entries.run_pending_tasks();
         L1Usage {
             entries: self.entries.entry_count(),
             bytes: self.entries.weighted_size(),

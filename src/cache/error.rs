@@ -57,7 +57,10 @@ pub enum CacheError {
     },
     /// The caller's deadline has passed.
     #[error("deadline exceeded")]
-    DeadlineExceeded,
+    DeadlineExceeded {
+        /// A write: for how long from now it may still take effect. None: it has not and will not, or nothing was to be written.
+        outcome_unknown_for: Option<Duration>,
+    },
     /// This replica must not serve: its configuration contradicts that of the deployment.
     #[error("this replica does not serve: {0}")]
     Halted(String),

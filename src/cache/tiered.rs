@@ -231,7 +231,7 @@ impl Tiered {
             }
             Ok(fetched) => Ok(shared.found_in_l2(partition, fetched)),
             Err(error @ L2Error::Halted(_)) => Err(error.into()),
-            Err(error) if get.consistency == Consistency::Strong => Err(error.into()),
+            Err(error) if get.consistency == Consistency::Strong => Err(shared.error(error, get.deadline)),
             Err(_) => Ok(shared.without_l2(get, partition)),
         }
     }
@@ -340,6 +340,16 @@ impl Shared {
     fn until(&self, budget: Duration, deadline: Moment, now: Moment) -> Moment {
         let left = deadline.since(now);
         now.plus(budget.min(left - (left / 10).min(ANSWERING)))
+    }
+
+    /// An error of the shared tier as its caller has to know it: when there was no time left, that is why.
+    fn error(&self, error: L2Error, deadline: Moment) -> CacheError {
+        match error {
+            L2Error::Unavailable { outcome_unknown_for, .. } if self.clock.now() >= deadline.minus(ANSWERING) => {
+                CacheError::DeadlineExceeded { outcome_unknown_for }
+            }
+            error => error.into(),
+        }
     }
 
     fn hit_in_l1(&self, partition: u16, held: Arc<Held>, stale: Option<Stale>, at: Moment) -> Answer {

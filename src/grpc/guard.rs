@@ -18,6 +18,7 @@ use crate::cache::error::CacheError;
 use crate::cache::stats::Counter;
 use crate::cache::tier::RETRY_AFTER;
 
+const OUT_OF_RANGE: &str = "11";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// When the caller, or the service's own cap, ends an RPC. In the request's extensions.
@@ -83,23 +84,37 @@ impl Drop for Connected {
     }
 }
 
-/// Serves one RPC under `load`, no longer than the caller's deadline and `cap`.
-pub async fn unary<B, Call, Work>(load: &Load, cap: Duration, mut request: Request<B>, call: Call) -> Response<Guarded>
+/// What every RPC has to pass.
+pub struct Gate {
+    /// The load and its limit.
+    pub load: Arc<Load>,
+    /// Longest an RPC may take, whatever its caller says.
+    pub max_deadline: Duration,
+    /// Largest request that is read.
+    pub max_request_size: usize,
+}
+
+/// Serves one RPC, no longer than its caller waits.
+pub async fn unary<B, Call, Work>(gate: &Gate, mut request: Request<B>, call: Call) -> Response<Guarded>
 where
     Call: FnOnce(Request<B>) -> Work,
     Work: Future<Output = Result<Response<Body>, Infallible>>,
 {
     let request_id = request.headers().get(REQUEST_ID).cloned();
-    let place = match load.place() {
+    let place = match gate.load.place() {
         Ok(place) => place,
         Err(error) => return refuse(&error),
     };
     let asked = timeout_of(request.headers());
-    let left = asked.unwrap_or(cap).min(cap);
+    let left = asked.unwrap_or(gate.max_deadline).min(gate.max_deadline);
     request.extensions_mut().insert(Deadline(Instant::now() + left));
     let mut response = match tokio::time::timeout(left, caught(call(request))).await {
+        // tonic's word for a message beyond the limit; nothing else here is out of range.
+        Ok(response) if response.headers().get("grpc-status").is_some_and(|code| code == OUT_OF_RANGE) => {
+            refuse(&CacheError::Exhausted { what: "message size", limit: gate.max_request_size, retry_after: None })
+        }
         Ok(response) => response.map(|body| Guarded { body, _place: Some(place) }),
-        Err(_) => refuse(&CacheError::DeadlineExceeded),
+        Err(_) => refuse(&CacheError::DeadlineExceeded { outcome_unknown_for: None }),
     };
     if let Some(id) = request_id {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -198,36 +213,40 @@ mod tests {
         }
     }
 
+    fn gate() -> Gate {
+        Gate { load: Arc::new(Load::new(1)), max_deadline: Duration::from_secs(1), max_request_size: 1024 }
+    }
+
     #[tokio::test]
     async fn a_panic_is_an_internal_error_of_its_own_rpc() {
-        let load = Load::new(1);
+        let gate = gate();
         let call = |_: Request<()>| async { panic!("a bug") };
-        let response = unary(&load, Duration::from_secs(1), Request::new(()), call).await;
+        let response = unary(&gate, Request::new(()), call).await;
         assert_eq!(response.headers()["grpc-status"], "13");
         drop(response);
-        assert_eq!(load.in_flight(), 0);
+        assert_eq!(gate.load.in_flight(), 0);
     }
 
     #[tokio::test]
     async fn an_rpc_beyond_the_limit_is_refused_and_a_place_is_held_until_the_body_is_gone() {
-        let load = Load::new(1);
+        let gate = gate();
         let call = |_: Request<()>| async { Ok(Response::new(Body::empty())) };
-        let first = unary(&load, Duration::from_secs(1), Request::new(()), call).await;
-        let second = unary(&load, Duration::from_secs(1), Request::new(()), call).await;
+        let first = unary(&gate, Request::new(()), call).await;
+        let second = unary(&gate, Request::new(()), call).await;
         assert_eq!(second.headers()["grpc-status"], "8");
-        assert_eq!((load.in_flight(), load.shed()), (1, 1));
+        assert_eq!((gate.load.in_flight(), gate.load.shed()), (1, 1));
         drop(first);
-        let third = unary(&load, Duration::from_secs(1), Request::new(()), call).await;
+        let third = unary(&gate, Request::new(()), call).await;
         assert!(third.headers().get("grpc-status").is_none());
     }
 
     #[tokio::test]
     async fn an_expired_deadline_says_so() {
-        let load = Load::new(1);
+        let gate = gate();
         let mut request = Request::new(());
         request.headers_mut().insert("grpc-timeout", "1m".parse().expect("a header"));
         let call = |_: Request<()>| std::future::pending();
-        let response = unary(&load, Duration::from_secs(1), request, call).await;
+        let response = unary(&gate, request, call).await;
         assert_eq!(response.headers()["grpc-status"], "4");
     }
 }

@@ -20,7 +20,7 @@ use tonic::codegen::Service as _;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
-use super::guard::{self, Load};
+use super::guard::{self, Gate, Load};
 use super::health::HealthApi;
 use super::service::CacheApi;
 use crate::pb;
@@ -63,7 +63,7 @@ pub struct Serving {
 /// What every connection shares.
 struct Shared {
     config: ServerConfig,
-    load: Arc<Load>,
+    gate: Gate,
     cache: CacheServiceServer<CacheApi>,
     others: Routes,
     stop_accepting: CancellationToken,
@@ -82,12 +82,13 @@ impl Serving {
         load: Arc<Load>,
     ) -> Serving {
         let (stop_accepting, close, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-        let limit = api.max_request_size();
+        let max_request_size = api.max_request_size();
+        let gate = Gate { load, max_deadline: config.max_deadline, max_request_size };
         let shared = Arc::new(Shared {
             others: others(health, config.reflection),
             config,
-            load,
-            cache: CacheServiceServer::new(api).max_decoding_message_size(limit),
+            gate,
+            cache: CacheServiceServer::new(api).max_decoding_message_size(max_request_size),
             stop_accepting: stop_accepting.clone(),
             close: close.clone(),
         });
@@ -147,7 +148,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
                 full = false;
                 let shared = shared.clone();
                 tasks.spawn(async move {
-                    let _counted = (place, shared.load.connected());
+                    let _counted = (place, shared.gate.load.connected());
                     tokio::select! {
                         () = serve_connection(stream, peer, &shared) => {}
                         () = shared.close.cancelled() => {}
@@ -228,7 +229,7 @@ impl Shared {
     async fn answer(&self, request: Request<Incoming>) -> http::Response<guard::Guarded> {
         if request.uri().path().starts_with(CACHE_SERVICE) {
             let mut cache = self.cache.clone();
-            guard::unary(&self.load, self.config.max_deadline, request, |request| cache.call(request)).await
+            guard::unary(&self.gate, request, |request| cache.call(request)).await
         } else {
             let mut others = self.others.clone();
             guard::streaming(others.call(request)).await

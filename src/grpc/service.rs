@@ -11,7 +11,7 @@ use super::status::status;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
-use crate::cache::policy::Limits;
+use crate::cache::policy::{Limits, limits};
 use crate::cache::tiered::{Get, Outcome};
 use crate::pb;
 
@@ -42,7 +42,8 @@ impl CacheApi {
     /// clear answer of our own.
     pub fn max_request_size(&self) -> usize {
         let limits = &self.rules.limits;
-        (2 * limits.value_size).max(limits.keys * (limits.key_size + 8)) + 64 * 1024
+        let tokens = limits.tokens * limits::TOKEN_SIZE.min(64 * usize::from(self.rules.partitions));
+        (2 * limits.value_size).max(limits.keys * (limits.key_size + 8)) + tokens + 64 * 1024
     }
 
     async fn do_get(&self, request: &pb::GetRequest, deadline: Moment) -> Result<pb::GetResponse, CacheError> {

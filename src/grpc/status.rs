@@ -33,7 +33,7 @@ pub fn status(error: &CacheError) -> Status {
             }
             (Code::ResourceExhausted, "LIMIT_REACHED")
         }
-        CacheError::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        CacheError::DeadlineExceeded { .. } => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
         CacheError::Halted(_) => (Code::Unavailable, "REPLICA_HALTED"),
         CacheError::Internal => (Code::Internal, "INTERNAL"),
     };
@@ -45,7 +45,8 @@ pub fn status(error: &CacheError) -> Status {
 fn metadata(error: &CacheError) -> HashMap<String, String> {
     let millis = |duration: &Duration| duration.as_millis().to_string();
     match error {
-        CacheError::Unavailable { outcome_unknown_for: Some(unknown), .. } => {
+        CacheError::Unavailable { outcome_unknown_for: Some(unknown), .. }
+        | CacheError::DeadlineExceeded { outcome_unknown_for: Some(unknown) } => {
             HashMap::from([("outcome_unknown_for_ms".to_owned(), millis(unknown))])
         }
         CacheError::Exhausted { what, limit, .. } => {

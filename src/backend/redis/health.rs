@@ -13,7 +13,8 @@ pub struct Health {
 }
 
 struct Inner {
-    commands: Part,
+    /// One for each connection that carries commands.
+    links: Vec<Part>,
     subscription: Part,
     halted: Option<String>,
     state: L2State,
@@ -36,13 +37,19 @@ impl Part {
     }
 }
 
+impl Inner {
+    fn commands_work(&self) -> bool {
+        self.links.iter().any(|link| link.works)
+    }
+}
+
 // === impl Health ===
 
 impl Health {
     /// Nothing works yet.
-    pub fn new(clock: Arc<dyn Clock>) -> Health {
+    pub fn new(links: usize, clock: Arc<dyn Clock>) -> Health {
         let inner = Inner {
-            commands: Part::default(),
+            links: (0..links).map(|_| Part::default()).collect(),
             subscription: Part::default(),
             halted: None,
             state: L2State::Unavailable,
@@ -52,21 +59,28 @@ impl Health {
         Health { clock, inner: Mutex::new(inner) }
     }
 
-    /// Commands work.
-    pub fn commands_work(&self, server_version: &str) {
+    /// Commands work on one of the connections.
+    pub fn commands_work(&self, link: usize, server_version: &str) {
         let changed = self.update(|inner| {
             inner.server_version = server_version.to_owned();
             inner.halted = None;
-            inner.commands.set(None)
+            let worked = inner.commands_work();
+            inner.links[link].set(None);
+            !worked
         });
         if changed {
             tracing::info!(server_version, "redis: commands work");
         }
     }
 
-    /// Commands do not work.
-    pub fn commands_fail(&self, why: &str) {
-        if self.update(|inner| inner.commands.set(Some(why))) {
+    /// Commands do not work on one of the connections. While another works, that is no outage.
+    pub fn commands_fail(&self, link: usize, why: &str) {
+        let changed = self.update(|inner| {
+            let news = inner.links.iter().all(|part| part.why_not.as_deref() != Some(why));
+            inner.links[link].set(Some(why));
+            news && !inner.commands_work()
+        });
+        if changed {
             tracing::warn!(why, "redis: commands do not work; answering from memory, refusing writes");
         }
     }
@@ -108,7 +122,7 @@ impl Health {
         let reason = match (&inner.halted, inner.state) {
             (Some(halted), _) => halted.clone(),
             (None, L2State::Degraded) => why_not(&inner.subscription),
-            (None, L2State::Unavailable) => why_not(&inner.commands),
+            (None, L2State::Unavailable) => inner.links.first().map(why_not).unwrap_or_default(),
             (None, L2State::Healthy | L2State::Disabled) => String::new(),
         };
         (inner.state, reason, self.clock.now().since(inner.changed), inner.server_version.clone())
@@ -117,7 +131,7 @@ impl Health {
     fn update(&self, change: impl FnOnce(&mut Inner) -> bool) -> bool {
         let mut inner = self.lock();
         let changed = change(&mut inner);
-        let state = match (inner.commands.works, inner.subscription.works) {
+        let state = match (inner.commands_work(), inner.subscription.works) {
             (true, true) => L2State::Healthy,
             (true, false) => L2State::Degraded,
             (false, _) => L2State::Unavailable,

@@ -21,6 +21,7 @@ const PATIENCE: u32 = 6;
 
 /// One supervised connection.
 pub struct Link {
+    number: usize,
     shared: Arc<Shared>,
     health: Arc<Health>,
     current: ArcSwapOption<Connection>,
@@ -32,8 +33,9 @@ pub struct Link {
 
 impl Link {
     /// Not connected yet: `supervise` has to run.
-    pub fn new(shared: Arc<Shared>, health: Arc<Health>) -> Link {
+    pub fn new(number: usize, shared: Arc<Shared>, health: Arc<Health>) -> Link {
         Link {
+            number,
             shared,
             health,
             current: ArcSwapOption::empty(),
@@ -68,7 +70,7 @@ impl Link {
                     let connection = Arc::new(connection);
                     self.current.store(Some(connection.clone()));
                     self.suspended.store(false, Ordering::Release);
-                    self.health.commands_work(&connection.server_version);
+                    self.health.commands_work(self.number, &connection.server_version);
                     let abort = handle.abort_handle();
                     let why = tokio::select! {
                         ended = handle => match ended {
@@ -83,11 +85,11 @@ impl Link {
                     connection.close().await;
                     abort.abort();
                     if !stop.is_cancelled() {
-                        self.health.commands_fail(&why);
+                        self.health.commands_fail(self.number, &why);
                     }
                 }
                 Err(error @ ConnectError::Partitions { .. }) => self.health.halt(&error.to_string()),
-                Err(ConnectError::Failed(why)) => self.health.commands_fail(&why),
+                Err(ConnectError::Failed(why)) => self.health.commands_fail(self.number, &why),
             }
             tokio::select! {
                 () = sleep(backoff.next()) => {}
@@ -105,7 +107,7 @@ impl Link {
             let mut reply = timeout(limit, &mut answer).await;
             if reply.is_err() {
                 self.suspended.store(true, Ordering::Release);
-                self.health.commands_fail("redis does not answer");
+                self.health.commands_fail(self.number, "redis does not answer");
                 reply = timeout(limit * PATIENCE, &mut answer).await;
             }
             match reply {
@@ -122,7 +124,7 @@ impl Link {
         self.round_trip.store(now.since(sent).as_nanos() as u64, Ordering::Relaxed);
         self.shared.redis_clock.sample(micros, sent, now);
         if self.suspended.swap(false, Ordering::AcqRel) {
-            self.health.commands_work(&connection.server_version);
+            self.health.commands_work(self.number, &connection.server_version);
         }
     }
 }

@@ -73,10 +73,10 @@ pub fn start(
     sink: Arc<dyn BusSink>,
 ) -> Arc<RedisTier> {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let health = Arc::new(Health::new(clock.clone()));
+    let health = Arc::new(Health::new(config.connections, clock.clone()));
     let shared = Arc::new(Shared::new(config, partitions, replica, clock));
     let links: Vec<_> =
-        (0..shared.config.connections).map(|_| Arc::new(Link::new(shared.clone(), health.clone()))).collect();
+        (0..shared.config.connections).map(|n| Arc::new(Link::new(n, shared.clone(), health.clone()))).collect();
     for link in &links {
         let (link, stop) = (link.clone(), stop.clone());
         tasks.spawn(async move { link.supervise(stop).await });

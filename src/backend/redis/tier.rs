@@ -150,7 +150,8 @@ impl RedisTier {
         until: Moment,
     ) -> Result<Step, L2Error> {
         let Some((not_after, uncertainty)) = self.shared.redis_clock.at(until) else {
-            return Err(L2Error::unavailable("not connected to redis"));
+            let never = || L2Error::unavailable("not connected to redis");
+            return Err(self.health.halted().map_or_else(never, L2Error::Halted));
         };
         let layout = &self.shared.layout;
         let mut all_keys: Vec<fred::types::Key> = vec![layout.counter(partition).into()];
@@ -175,7 +176,13 @@ impl RedisTier {
                 let left = until.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
                 Err(L2Error::Unavailable { reason, outcome_unknown_for: Some(left) })
             }
-            Err(Failure::Refused(error)) => Err(refused(&error)),
+            Err(Failure::Refused(error)) => Err(match refused(&error) {
+                // A script that failed on its way may have written before it did.
+                L2Error::Unavailable { reason, .. } if !refused_at_once(&error) => {
+                    L2Error::Unavailable { reason, outcome_unknown_for: Some(CLOCK_SLACK) }
+                }
+                error => error,
+            }),
         }
     }
 
@@ -269,6 +276,13 @@ struct Step {
     position: Version,
     done: bool,
     reply: Vec<Value>,
+}
+
+/// Refusals that come before a script begins.
+fn refused_at_once(error: &Error) -> bool {
+    ["OOM", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY", "NOAUTH", "WRONGPASS"]
+        .iter()
+        .any(|word| error.details().starts_with(word))
 }
 
 fn refused(error: &Error) -> L2Error {

@@ -90,6 +90,7 @@ impl Tiered {
         let answer = self.owned(async move { cache.write(set).await }).await;
         match &answer {
             Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => namespace.counters.sets_stored.one(),
+            Ok(SetAnswer { outcome: SetOutcome::Disabled, .. }) => {}
             Ok(_) => namespace.counters.sets_condition_failed.one(),
             Err(_) => namespace.counters.write_errors.one(),
         }
@@ -137,7 +138,8 @@ impl Tiered {
         let begun = shared.clock.now();
         let until = shared.until(shared.config.write_budget, set.deadline, begun);
         let note = shared.coherence.note(set.key.as_ref());
-        let written = shared.l2.write(&set.key, &set.entry, set.condition, until).await?;
+        let written = shared.l2.write(&set.key, &set.entry, set.condition, until).await;
+        let written = written.map_err(|error| shared.error(error, set.deadline))?;
         shared.latencies.l2_write.observe(shared.clock.now().since(begun));
         match written {
             Written::Stored(entry) => {
@@ -162,14 +164,15 @@ impl Tiered {
 
     async fn remove(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
         let until = self.0.until(self.0.config.write_budget, invalidate.deadline, self.0.clock.now());
-        match invalidate.selector {
+        let removed = match invalidate.selector {
             Selector::Keys(keys) => self.remove_keys(keys, until).await,
             Selector::WholeNamespace => self.remove_namespace(&invalidate.namespace, until).await,
-        }
+        };
+        removed.map_err(|error| self.0.error(error, invalidate.deadline))
     }
 
     /// One step per partition, all at once. Those that succeed take effect even when another fails.
-    async fn remove_keys(&self, keys: Vec<Key>, until: Moment) -> Result<Invalidated, CacheError> {
+    async fn remove_keys(&self, keys: Vec<Key>, until: Moment) -> Result<Invalidated, L2Error> {
         let shared = &*self.0;
         let mut by_partition: BTreeMap<u16, Vec<Key>> = BTreeMap::new();
         for key in keys {
@@ -190,7 +193,7 @@ impl Tiered {
         Ok(answer)
     }
 
-    async fn remove_namespace(&self, namespace: &Arc<Namespace>, until: Moment) -> Result<Invalidated, CacheError> {
+    async fn remove_namespace(&self, namespace: &Arc<Namespace>, until: Moment) -> Result<Invalidated, L2Error> {
         let shared = &*self.0;
         let steps = (0..shared.coherence.partitions()).map(|partition| async move {
             let version = shared.l2.remove_namespace(partition, namespace, until).await?;
@@ -206,7 +209,7 @@ impl Tiered {
 }
 
 /// Every result, or the error that leaves the outcome unknown for longest.
-fn all<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, CacheError> {
+fn all<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, L2Error> {
     let unknown_for = |error: &L2Error| match error {
         L2Error::Unavailable { outcome_unknown_for, .. } => *outcome_unknown_for,
         L2Error::Full | L2Error::Busy { .. } | L2Error::Halted(_) => None,
@@ -220,6 +223,6 @@ fn all<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, CacheError> {
     }
     match failed.into_iter().max_by_key(unknown_for) {
         None => Ok(done),
-        Some(error) => Err(error.into()),
+        Some(error) => Err(error),
     }
 }
