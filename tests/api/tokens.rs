@@ -1,5 +1,6 @@
 //! Tokens: a caller sees at least what it has seen before, at whichever replica.
 
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use twintier::pb;
 
@@ -175,6 +176,29 @@ async fn a_chain_of_tokens_never_goes_back_across_replicas() {
         let answer = there.get_with("k", &[&set.token]).await;
         assert!(answer.is(&n.to_string()), "{n}: {answer:?}");
         token = answer.token;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_chains_of_tokens_at_once_never_go_back() {
+    // The way through the proxy takes about as long as the caller's way from one replica to the other.
+    let (_redis, _proxy, one, two) = deaf_pair(&[]).await;
+    let mut chains = JoinSet::new();
+    for chain in 0..2 {
+        let mut clients = [one.client.clone(), two.client.clone()];
+        chains.spawn(async move {
+            let key = format!("k{chain}");
+            for n in 0..400 {
+                let set = clients[n % 2].set(set_request(&key, &n.to_string())).await.unwrap().into_inner();
+                let get = pb::GetRequest { key: key.clone(), tokens: vec![set.token.clone()], ..Default::default() };
+                // The message may arrive at any moment between the question and the answer.
+                let answer = clients[(n + 1) % 2].get(get).await.unwrap().into_inner();
+                assert!(answer.is(&n.to_string()), "{n}: with {} was answered {answer:?}", set.token);
+            }
+        });
+    }
+    while let Some(chain) = chains.join_next().await {
+        chain.unwrap();
     }
 }
 
