@@ -87,7 +87,7 @@ impl App {
         };
         let cache = Tiered::new(tiered_config(&config), l1, l2.clone(), coherence, clock.clone());
 
-        let load = Arc::new(Load::new(config.server.max_in_flight));
+        let load = Arc::new(Load::new(config.server.max_in_flight, config.server.max_bytes_in_flight as usize));
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (state, health) = watch::channel(HealthState::default());
         let grace = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.connect_timeout);

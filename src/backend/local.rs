@@ -1,7 +1,7 @@
 //! The number line of a service that runs with no Redis: entries live in this replica's L1 and nowhere else.
 //!
 //! A write is one step under its partition's lock: condition, sequence, announcement to coherence, insert. The announcement comes first, so
-//! that the insert is the newest thing memory has heard of.
+//! that the insert is the newest thing memory has heard of. Nothing else inserts here, so the partition's lock stands for the fence's stripe.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
@@ -42,8 +42,7 @@ impl Local {
 
     fn live(&self, key: KeyRef<'_>, partition: u16) -> Option<Arc<Held>> {
         let alive = |held: &Arc<Held>| {
-            self.clock.now() < held.entry.expires_at
-                && held.entry.version.sequence > held.namespace.invalidated(partition)
+            self.clock.now() < held.entry.expires_at && !held.namespace.has_invalidated(partition, held.entry.version)
         };
         self.l1.get(key).filter(alive)
     }

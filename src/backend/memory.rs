@@ -84,7 +84,7 @@ impl L1 for Memory {
 
     fn insert(&self, key: Key, held: Arc<Held>) -> bool {
         let weight = weight(&key, &held);
-        if weight > self.max_bytes / LARGEST_SHARE {
+        if held.entry.content.len() as u64 > self.max_bytes / LARGEST_SHARE {
             self.counts.rejected.one();
             self.remove(key.as_ref());
             return false;

@@ -1,18 +1,21 @@
 //! Namespaces: policy, counts, and the latest invalidation of the whole namespace in each partition.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::coherence::version::Version;
 use super::error::CacheError;
 use super::policy::{NamespacePolicy, limits};
 use super::stats::NamespaceCounters;
 
 /// The namespace of a request that names none.
 pub const DEFAULT: &str = "default";
+/// Numbers from here on are of guests.
+const FIRST_GUEST: u32 = 1 << 31;
 
 /// One namespace of this replica.
 pub struct Namespace {
@@ -24,7 +27,7 @@ pub struct Namespace {
     pub counters: NamespaceCounters,
     pub(super) seed: u64,
     name: Box<str>,
-    invalidated: Box<[AtomicU64]>,
+    invalidated: Box<[Highest]>,
 }
 
 impl Namespace {
@@ -35,7 +38,7 @@ impl Namespace {
             counters: NamespaceCounters::default(),
             seed: xxh3_64(name.as_bytes()),
             name: name.into(),
-            invalidated: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
+            invalidated: (0..partitions).map(|_| Highest::default()).collect(),
         }
     }
 
@@ -44,24 +47,55 @@ impl Namespace {
         &self.name
     }
 
-    /// The sequence up to which every entry of this namespace in `partition` is invalid, in the partition's present epoch.
-    pub fn invalidated(&self, partition: u16) -> u64 {
-        self.invalidated[usize::from(partition)].load(Ordering::Acquire)
+    /// Not one that this replica keeps account of: only to read through.
+    pub fn is_guest(&self) -> bool {
+        self.id >= FIRST_GUEST
     }
 
-    pub(super) fn invalidate(&self, partition: u16, sequence: u64) {
-        self.invalidated[usize::from(partition)].fetch_max(sequence, Ordering::AcqRel);
+    /// The latest invalidation of the whole namespace in `partition`.
+    pub fn last_invalidation(&self, partition: u16) -> Version {
+        self.invalidated[usize::from(partition)].get()
     }
 
-    pub(super) fn forget_invalidation(&self, partition: u16) {
-        self.invalidated[usize::from(partition)].store(0, Ordering::Release);
+    /// Whether the latest invalidation came after an entry of `version`. Those of other epochs say nothing about each other.
+    pub fn has_invalidated(&self, partition: u16, version: Version) -> bool {
+        let last = self.last_invalidation(partition);
+        last.epoch == version.epoch && version.sequence <= last.sequence
+    }
+
+    pub(super) fn invalidate(&self, partition: u16, version: Version) {
+        self.invalidated[usize::from(partition)].raise(version);
     }
 }
 
-/// The namespaces a replica knows: those configured, and those that were named by a write or an invalidation since.
+/// The highest version so far. Read without a lock; a reader beside a writer may see the new epoch with the old sequence, as if the
+/// invalidation had not quite come, or had come a little early.
+#[derive(Default)]
+struct Highest {
+    epoch: AtomicU64,
+    sequence: AtomicU64,
+    raising: Mutex<()>,
+}
+
+impl Highest {
+    fn get(&self) -> Version {
+        Version::new(self.epoch.load(Ordering::Acquire), self.sequence.load(Ordering::Acquire))
+    }
+
+    fn raise(&self, version: Version) {
+        let _one_at_a_time = self.raising.lock().unwrap_or_else(PoisonError::into_inner);
+        if version > self.get() {
+            self.epoch.store(version.epoch, Ordering::Release);
+            self.sequence.store(version.sequence, Ordering::Release);
+        }
+    }
+}
+
+/// The namespaces a replica knows: those configured, and those in which something was written, invalidated or found since.
 pub struct Namespaces {
     known: ArcSwap<HashMap<Box<str>, Arc<Namespace>>>,
     growing: Mutex<()>,
+    guests: AtomicU32,
     rules: NamespaceRules,
     partitions: u16,
 }
@@ -80,14 +114,16 @@ pub struct NamespaceRules {
 }
 
 impl Namespaces {
-    /// The configured namespaces.
+    /// The configured namespaces, and "default" unless namespaces have to be configured.
     pub fn new(rules: NamespaceRules, partitions: u16) -> Self {
-        let configured = rules.configured.iter().enumerate().map(|(id, (name, policy))| {
-            let namespace = Namespace::new(name, id as u32, policy.clone(), partitions);
-            (Box::from(name.as_str()), Arc::new(namespace))
+        let default = (DEFAULT.to_owned(), rules.default_policy.clone());
+        let default = Some(default).filter(|_| !rules.strict && !rules.configured.contains_key(DEFAULT));
+        let first = rules.configured.clone().into_iter().chain(default).enumerate().map(|(id, (name, policy))| {
+            let namespace = Namespace::new(&name, id as u32, policy, partitions);
+            (name.into_boxed_str(), Arc::new(namespace))
         });
-        let known = ArcSwap::from_pointee(configured.collect());
-        Namespaces { known, growing: Mutex::new(()), rules, partitions }
+        let known = ArcSwap::from_pointee(first.collect());
+        Namespaces { known, growing: Mutex::new(()), guests: AtomicU32::new(0), rules, partitions }
     }
 
     /// The namespace `name`; empty means "default".
@@ -96,6 +132,24 @@ impl Namespaces {
         match self.known.load().get(name) {
             Some(namespace) => Ok(namespace.clone()),
             None => self.add(field, name),
+        }
+    }
+
+    /// The namespace `name` for a read: one that is not known is not kept account of, so that reading at random uses nothing up.
+    pub fn get_to_read(&self, field: &str, name: &str) -> Result<Arc<Namespace>, CacheError> {
+        let name = if name.is_empty() { DEFAULT } else { name };
+        if let Some(namespace) = self.find(name) {
+            return Ok(namespace);
+        }
+        self.check_name(field, name)?;
+        let id = FIRST_GUEST | self.guests.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(Namespace::new(name, id, self.rules.default_policy.clone(), self.partitions)))
+    }
+
+    /// Keeps account of a guest in which something was found, if there is room.
+    pub fn adopt(&self, guest: &Namespace) {
+        if let Ok(namespace) = self.get("namespace", guest.name()) {
+            namespace.counters.absorb(&guest.counters);
         }
     }
 
@@ -111,17 +165,20 @@ impl Namespaces {
         all
     }
 
-    fn add(&self, field: &str, name: &str) -> Result<Arc<Namespace>, CacheError> {
+    fn check_name(&self, field: &str, name: &str) -> Result<(), CacheError> {
         limits::namespace(field, name)?;
-        if self.rules.strict {
-            return Err(CacheError::UnknownNamespace(name.to_owned()));
-        }
+        if self.rules.strict { Err(CacheError::UnknownNamespace(name.to_owned())) } else { Ok(()) }
+    }
+
+    fn add(&self, field: &str, name: &str) -> Result<Arc<Namespace>, CacheError> {
+        self.check_name(field, name)?;
         let _one_at_a_time = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known.load();
         if let Some(namespace) = known.get(name) {
             return Ok(namespace.clone());
         }
-        if known.len() >= self.rules.limit.max(self.rules.configured.len()) {
+        // "default" is always there and does not count.
+        if known.len() > self.rules.limit.max(self.rules.configured.len()) {
             return Err(CacheError::Exhausted {
                 what: "limits.namespaces",
                 limit: self.rules.limit,
@@ -151,9 +208,24 @@ mod tests {
         let one = namespaces.get("namespace", "").expect("default");
         assert_eq!(one.name(), "default");
         assert!(Arc::ptr_eq(&one, &namespaces.get("namespace", "default").expect("the same")));
+        namespaces.get("namespace", "one").expect("one");
         namespaces.get("namespace", "two").expect("two");
         let refused = namespaces.get("namespace", "three").err();
         assert!(matches!(refused, Some(CacheError::Exhausted { limit: 2, .. })));
+    }
+
+    #[test]
+    fn reading_at_random_uses_no_namespace_up() {
+        let namespaces = Namespaces::new(rules(), 4);
+        for n in 0..100 {
+            let guest = namespaces.get_to_read("namespace", &format!("guest{n}")).expect("answered");
+            assert!(guest.is_guest() && guest.id != namespaces.get_to_read("namespace", "other").expect("answered").id);
+        }
+        let guest = namespaces.get_to_read("namespace", "found").expect("answered");
+        guest.counters.l2_hits.one();
+        namespaces.adopt(&guest);
+        let found = namespaces.get_to_read("namespace", "found").expect("known");
+        assert_eq!((found.is_guest(), found.counters.l2_hits.get()), (false, 1));
     }
 
     #[test]
@@ -169,8 +241,12 @@ mod tests {
     #[test]
     fn an_invalidation_only_moves_forward() {
         let namespace = Namespace::new("n", 0, NamespacePolicy::default(), 2);
-        namespace.invalidate(1, 7);
-        namespace.invalidate(1, 5);
-        assert_eq!((namespace.invalidated(0), namespace.invalidated(1)), (0, 7));
+        namespace.invalidate(1, Version::new(3, 7));
+        namespace.invalidate(1, Version::new(3, 5));
+        namespace.invalidate(1, Version::new(2, 100));
+        assert_eq!(namespace.last_invalidation(0), Version::ZERO);
+        assert_eq!(namespace.last_invalidation(1), Version::new(3, 7));
+        assert!(namespace.has_invalidated(1, Version::new(3, 7)) && !namespace.has_invalidated(1, Version::new(3, 8)));
+        assert!(!namespace.has_invalidated(1, Version::new(2, 1)), "another epoch");
     }
 }

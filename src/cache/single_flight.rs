@@ -31,7 +31,7 @@ pub struct Flight {
     /// Generation of the partition then.
     pub generation: u64,
     /// Namespace invalidation in force then.
-    pub invalidated: u64,
+    pub invalidated: Version,
     result: watch::Receiver<Option<FetchResult>>,
 }
 
@@ -43,7 +43,7 @@ pub struct Waiting(watch::Receiver<Option<FetchResult>>);
 
 impl Flight {
     /// Begins a flight.
-    pub fn begin(begun_at: Moment, generation: u64, invalidated: u64) -> (Flight, Landing) {
+    pub fn begin(begun_at: Moment, generation: u64, invalidated: Version) -> (Flight, Landing) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let (sender, result) = watch::channel(None);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);

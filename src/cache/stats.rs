@@ -51,6 +51,22 @@ pub struct NamespaceCounters {
     pub bytes: Counter,
 }
 
+impl NamespaceCounters {
+    /// Adds what was counted elsewhere of Gets.
+    pub fn absorb(&self, other: &NamespaceCounters) {
+        let pairs = [
+            (&self.l1_hits, &other.l1_hits),
+            (&self.l2_hits, &other.l2_hits),
+            (&self.stale_hits, &other.stale_hits),
+            (&self.negative_hits, &other.negative_hits),
+            (&self.misses, &other.misses),
+            (&self.degraded, &other.degraded),
+            (&self.coalesced, &other.coalesced),
+        ];
+        pairs.iter().for_each(|(mine, others)| mine.add(others.get()));
+    }
+}
+
 /// Counts of the coherence protocol; the contract's CoherenceStats says what each means.
 #[derive(Default, Debug)]
 #[allow(missing_docs)]

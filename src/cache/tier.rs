@@ -138,6 +138,8 @@ pub trait L2: Send + Sync + 'static {
     fn shares_l1(&self) -> bool {
         false
     }
+    /// It answered with less than it had announced: the server asked is not the one that announces.
+    fn is_behind(&self) {}
     /// What is known of it.
     fn report(&self) -> L2Report;
     /// Why this replica must not serve, if so: its configuration contradicts that of the deployment.

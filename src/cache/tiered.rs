@@ -212,7 +212,10 @@ impl Tiered {
     /// Asks the shared tier; when it cannot be asked, says what may be said without it.
     async fn answer_from_l2(&self, get: &Get<'_>, partition: u16, begun: Moment) -> Result<Answer, CacheError> {
         let shared = &*self.0;
-        let until = shared.until(shared.config.read_budget, get.deadline, begun);
+        let until = match get.consistency {
+            Consistency::Strong => begun.plus(shared.config.read_budget).min(get.deadline),
+            Consistency::Bounded(_) => shared.until(shared.config.read_budget, get.deadline, begun),
+        };
         let token = get.token.position(partition);
         let fetched = match get.consistency {
             Consistency::Strong => shared.fetch(&get.key.to_key(), until).await,
@@ -293,11 +296,12 @@ impl Shared {
     fn look_up(&self, get: &Get<'_>, partition: u16, now: Moment) -> Memory {
         let Consistency::Bounded(accepted) = get.consistency else { return Memory::Nothing };
         let bound = accepted.unwrap_or(self.coherence.max_staleness());
-        // Before the lookup: see Coherence::proof.
+        // Before the lookup: see Coherence::proof and Coherence::place.
         let proof = self.coherence.proof(partition);
-        let Some(held) = self.l1.get(get.key) else { return Memory::Nothing };
         let token = get.token.position(partition);
-        if held.position < token && self.coherence.position_of(&held, partition) < token {
+        let place = (token > Version::ZERO).then(|| self.coherence.place(partition));
+        let Some(held) = self.l1.get(get.key) else { return Memory::Nothing };
+        if held.position < token && !place.is_some_and(|place| place.of(&held) >= token) {
             return Memory::Nothing;
         }
         let judgement = self.coherence.judge(&held, partition, proof, bound, now);
@@ -326,8 +330,16 @@ impl Shared {
     /// Reads the shared tier, and lets the answer enter memory if nothing newer was applied since `note`.
     async fn fetch_under(&self, key: &Key, note: Note, until: Moment) -> FetchResult {
         let begun = self.clock.now();
+        let heard_of = self.coherence.watermark(self.coherence.partition_of(key.as_ref()));
         let read = self.l2.read(key, until).await?;
-        self.latencies.l2_read.observe(self.clock.now().since(begun));
+        if read.position > Version::ZERO && read.position < heard_of {
+            // An old primary: what it does not know yet was heard of before it was asked.
+            self.l2.is_behind();
+            return Err(L2Error::unavailable("redis is behind its own messages"));
+        }
+        if !self.l2.shares_l1() {
+            self.latencies.l2_read.observe(self.clock.now().since(begun));
+        }
         let Some(entry) = read.entry else { return Ok(Fetched { position: read.position, held: None }) };
         let held = coherence::held(entry, read.position, note, begun, key.namespace());
         if !self.l2.shares_l1() {
@@ -336,7 +348,7 @@ impl Shared {
         Ok(Fetched { position: read.position, held: Some(held) })
     }
 
-    /// When to stop waiting for the shared tier: after `budget`, and early enough to answer before the caller leaves.
+    /// When a Get that has another answer stops waiting for the shared tier: after `budget`, and early enough to answer before the caller leaves.
     fn until(&self, budget: Duration, deadline: Moment, now: Moment) -> Moment {
         let left = deadline.since(now);
         now.plus(budget.min(left - (left / 10).min(ANSWERING)))

@@ -1,9 +1,8 @@
 //! The memory tier.
 
 use super::reader::Reader;
+use super::units::MIB;
 use crate::cache::policy::Limits;
-
-const MIB: u64 = 1 << 20;
 
 /// Share of the memory tier that one value may take: above it, a few values would evict everything else.
 const SHARE: u64 = 8;

@@ -1,10 +1,10 @@
 //! Limits of a request.
 
 use super::reader::Reader;
+use super::units::MIB;
 use crate::cache::policy::Limits;
 
 const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
 
 pub(super) fn read(reader: &mut Reader) -> Limits {
     let default = Limits::default();

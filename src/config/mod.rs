@@ -79,7 +79,7 @@ impl Config {
     fn read(reader: &mut Reader) -> Self {
         let limits = limits::read(reader);
         Config {
-            server: Server::read(reader),
+            server: Server::read(reader, &limits),
             drain: Drain::read(reader),
             cache: CacheSettings::read(reader),
             l1: L1::read(reader, &limits),

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::reader::Reader;
+use super::units::MIB;
+use crate::cache::policy::Limits;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -18,6 +20,8 @@ pub struct Server {
     pub max_connections: usize,
     /// Most requests in work at once, over all connections.
     pub max_in_flight: usize,
+    /// Most bytes of requests and responses in memory at once, over all connections.
+    pub max_bytes_in_flight: u64,
     /// Most requests in work at once on one connection.
     pub max_streams_per_connection: u32,
     /// How long a new connection may take to send its first byte.
@@ -48,7 +52,7 @@ pub struct Drain {
 // === impl Server ===
 
 impl Server {
-    pub(super) fn read(reader: &mut Reader) -> Self {
+    pub(super) fn read(reader: &mut Reader, limits: &Limits) -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 50051));
         let millis = Duration::from_millis;
         Server {
@@ -60,6 +64,7 @@ impl Server {
                 1..=1_000_000,
                 "most requests in work at once, over all connections",
             ),
+            max_bytes_in_flight: bytes_in_flight(reader, limits),
             max_streams_per_connection: reader.count(
                 "server.max_streams_per_connection",
                 256,
@@ -105,6 +110,16 @@ impl Server {
             reflection: reader.boolean("server.reflection", true, "describe the services to tools such as grpcurl"),
         }
     }
+}
+
+fn bytes_in_flight(reader: &mut Reader, limits: &Limits) -> u64 {
+    let path = "server.max_bytes_in_flight";
+    let doc = "most bytes of requests and responses in memory at once, over all connections";
+    let bytes = reader.size(path, 256 * MIB, MIB..=MIB * MIB, doc);
+    if limits.value_size as u64 > bytes / 4 {
+        reader.contradict("limits.value_size", path, "must be at most a quarter of server.max_bytes_in_flight");
+    }
+    bytes
 }
 
 // === impl Drain ===

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// 1 MiB in bytes.
+pub const MIB: u64 = 1 << 20;
+
 /// Why a text is no duration or size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {

@@ -49,8 +49,8 @@ impl Checks {
         result.map_err(|violation| self.0.push(violation)).ok()
     }
 
-    fn namespace(&mut self, rules: &Rules, name: &str) -> Result<Option<Arc<Namespace>>, CacheError> {
-        match rules.namespaces.get("namespace", name) {
+    fn namespace(&mut self, found: Result<Arc<Namespace>, CacheError>) -> Result<Option<Arc<Namespace>>, CacheError> {
+        match found {
             Ok(namespace) => Ok(Some(namespace)),
             Err(CacheError::Invalid(violations)) => {
                 self.0.extend(violations);
@@ -94,7 +94,7 @@ impl Checks {
 /// Checks a Get.
 pub fn get(rules: &Rules, request: &pb::GetRequest) -> Result<GetParts, CacheError> {
     let mut checks = Checks::default();
-    let namespace = checks.namespace(rules, &request.namespace)?;
+    let namespace = checks.namespace(rules.namespaces.get_to_read("namespace", &request.namespace))?;
     checks.take(rules.limits.key("key", request.key.as_bytes()));
     let bound = request.max_staleness.as_ref().and_then(|bound| checks.take(duration("max_staleness", bound)));
     let consistency = match pb::Consistency::try_from(request.consistency) {
@@ -117,7 +117,7 @@ pub fn get(rules: &Rules, request: &pb::GetRequest) -> Result<GetParts, CacheErr
 pub fn set(rules: &Rules, request: pb::SetRequest, deadline: Moment) -> Result<(Set, Token), CacheError> {
     use pb::set_request::Content as Wire;
     let mut checks = Checks::default();
-    let namespace = checks.namespace(rules, &request.namespace)?;
+    let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
     checks.take(rules.limits.key("key", request.key.as_bytes()));
     checks.take(limits::content_type("content_type", &request.content_type));
     let content = match request.content {
@@ -151,7 +151,7 @@ pub fn invalidate(
 ) -> Result<(Invalidate, Token), CacheError> {
     use pb::invalidate_request::Selector as Wire;
     let mut checks = Checks::default();
-    let namespace = checks.namespace(rules, &request.namespace)?;
+    let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
     let key = |namespace: &Option<Arc<Namespace>>, key: &str| -> Option<Key> {
         namespace.as_ref().map(|namespace| KeyRef::new(namespace, key.as_bytes()).to_key())
     };

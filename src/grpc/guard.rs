@@ -1,23 +1,19 @@
 //! What stands before every RPC: the limit of RPCs in flight, the deadline, and a net for panics.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, Request, Response};
-use http_body::{Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 
+use super::load::{Flow, Guarded, Load, Metered};
 use super::status::status;
 use crate::cache::error::CacheError;
-use crate::cache::stats::Counter;
-use crate::cache::tier::RETRY_AFTER;
 
+/// The core ends at the deadline by itself, and says more; this is for what does not.
+const NET: Duration = Duration::from_millis(5);
 const OUT_OF_RANGE: &str = "11";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -32,58 +28,6 @@ impl Deadline {
     }
 }
 
-/// The load of this replica, and its limit.
-pub struct Load {
-    places: Arc<Semaphore>,
-    limit: usize,
-    shed: Counter,
-    connections: AtomicUsize,
-}
-
-impl Load {
-    /// At most `limit` RPCs in flight.
-    pub fn new(limit: usize) -> Load {
-        let places = Arc::new(Semaphore::new(limit));
-        Load { places, limit, shed: Counter::default(), connections: AtomicUsize::new(0) }
-    }
-
-    /// RPCs in flight: until the last byte of the response is handed to the connection.
-    pub fn in_flight(&self) -> usize {
-        self.limit - self.places.available_permits()
-    }
-
-    /// RPCs refused because the limit was reached.
-    pub fn shed(&self) -> u64 {
-        self.shed.get()
-    }
-
-    /// Open connections.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-
-    /// One connection more, for as long as the guard lives.
-    pub(super) fn connected(self: &Arc<Self>) -> Connected {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        Connected(self.clone())
-    }
-
-    fn place(&self) -> Result<OwnedSemaphorePermit, CacheError> {
-        self.places.clone().try_acquire_owned().map_err(|_| {
-            self.shed.one();
-            CacheError::Exhausted { what: "server.max_in_flight", limit: self.limit, retry_after: Some(RETRY_AFTER) }
-        })
-    }
-}
-
-pub(super) struct Connected(Arc<Load>);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// What every RPC has to pass.
 pub struct Gate {
     /// The load and its limit.
@@ -95,9 +39,14 @@ pub struct Gate {
 }
 
 /// Serves one RPC, no longer than its caller waits.
-pub async fn unary<B, Call, Work>(gate: &Gate, mut request: Request<B>, call: Call) -> Response<Guarded>
+pub async fn unary<B, Call, Work>(
+    gate: &Gate,
+    flow: &Arc<Flow>,
+    mut request: Request<B>,
+    call: Call,
+) -> Response<Guarded>
 where
-    Call: FnOnce(Request<B>) -> Work,
+    Call: FnOnce(Request<Metered<B>>) -> Work,
     Work: Future<Output = Result<Response<Body>, Infallible>>,
 {
     let request_id = request.headers().get(REQUEST_ID).cloned();
@@ -108,12 +57,13 @@ where
     let asked = timeout_of(request.headers());
     let left = asked.unwrap_or(gate.max_deadline).min(gate.max_deadline);
     request.extensions_mut().insert(Deadline(Instant::now() + left));
-    let mut response = match tokio::time::timeout(left, caught(call(request))).await {
+    let request = request.map(|body| Metered::new(body, gate.load.clone()));
+    let mut response = match tokio::time::timeout(left + NET, caught(call(request))).await {
         // tonic's word for a message beyond the limit; nothing else here is out of range.
         Ok(response) if response.headers().get("grpc-status").is_some_and(|code| code == OUT_OF_RANGE) => {
             refuse(&CacheError::Exhausted { what: "message size", limit: gate.max_request_size, retry_after: None })
         }
-        Ok(response) => response.map(|body| Guarded { body, _place: Some(place) }),
+        Ok(response) => response.map(|body| Guarded::counted(body, place, gate.load.clone(), flow.clone())),
         Err(_) => refuse(&CacheError::DeadlineExceeded { outcome_unknown_for: None }),
     };
     if let Some(id) = request_id {
@@ -127,7 +77,7 @@ pub async fn streaming<Work>(work: Work) -> Response<Guarded>
 where
     Work: Future<Output = Result<Response<Body>, Infallible>>,
 {
-    caught(work).await.map(|body| Guarded { body, _place: None })
+    caught(work).await.map(Guarded::uncounted)
 }
 
 /// A panic ends its own RPC only.
@@ -145,34 +95,7 @@ where
 }
 
 fn refuse(error: &CacheError) -> Response<Guarded> {
-    status(error).into_http::<Body>().map(|body| Guarded { body, _place: None })
-}
-
-/// A response's body, which keeps the RPC's place until it is sent or dropped: a caller who does not read holds a place, not memory without
-/// limit.
-pub struct Guarded {
-    body: Body,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-impl http_body::Body for Guarded {
-    type Data = bytes::Bytes;
-    type Error = tonic::Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    status(error).into_http::<Body>().map(Guarded::uncounted)
 }
 
 /// The header grpc-timeout: at most eight digits and a unit. Anything else is ignored, as gRPC has it.
@@ -214,14 +137,14 @@ mod tests {
     }
 
     fn gate() -> Gate {
-        Gate { load: Arc::new(Load::new(1)), max_deadline: Duration::from_secs(1), max_request_size: 1024 }
+        Gate { load: Arc::new(Load::new(1, 1024)), max_deadline: Duration::from_secs(1), max_request_size: 1024 }
     }
 
     #[tokio::test]
     async fn a_panic_is_an_internal_error_of_its_own_rpc() {
         let gate = gate();
-        let call = |_: Request<()>| async { panic!("a bug") };
-        let response = unary(&gate, Request::new(()), call).await;
+        let call = |_: Request<Metered<()>>| async { panic!("a bug") };
+        let response = unary(&gate, &Arc::default(), Request::new(()), call).await;
         assert_eq!(response.headers()["grpc-status"], "13");
         drop(response);
         assert_eq!(gate.load.in_flight(), 0);
@@ -230,13 +153,13 @@ mod tests {
     #[tokio::test]
     async fn an_rpc_beyond_the_limit_is_refused_and_a_place_is_held_until_the_body_is_gone() {
         let gate = gate();
-        let call = |_: Request<()>| async { Ok(Response::new(Body::empty())) };
-        let first = unary(&gate, Request::new(()), call).await;
-        let second = unary(&gate, Request::new(()), call).await;
+        let call = |_: Request<Metered<()>>| async { Ok(Response::new(Body::empty())) };
+        let first = unary(&gate, &Arc::default(), Request::new(()), call).await;
+        let second = unary(&gate, &Arc::default(), Request::new(()), call).await;
         assert_eq!(second.headers()["grpc-status"], "8");
         assert_eq!((gate.load.in_flight(), gate.load.shed()), (1, 1));
         drop(first);
-        let third = unary(&gate, Request::new(()), call).await;
+        let third = unary(&gate, &Arc::default(), Request::new(()), call).await;
         assert!(third.headers().get("grpc-status").is_none());
     }
 
@@ -245,8 +168,8 @@ mod tests {
         let gate = gate();
         let mut request = Request::new(());
         request.headers_mut().insert("grpc-timeout", "1m".parse().expect("a header"));
-        let call = |_: Request<()>| std::future::pending();
-        let response = unary(&gate, request, call).await;
+        let call = |_: Request<Metered<()>>| std::future::pending();
+        let response = unary(&gate, &Arc::default(), request, call).await;
         assert_eq!(response.headers()["grpc-status"], "4");
     }
 }

@@ -3,13 +3,14 @@
 mod convert;
 mod guard;
 pub mod health;
+mod load;
 mod serve;
 mod service;
 mod stats;
 mod status;
 
-pub use guard::Load;
 pub use health::HealthState;
+pub use load::Load;
 pub use serve::{ServerConfig, Serving};
 pub use service::{CacheApi, KeyLogging};
 pub use stats::{Observed, Replica};

@@ -20,8 +20,9 @@ use tonic::codegen::Service as _;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
-use super::guard::{self, Gate, Load};
+use super::guard::{self, Gate};
 use super::health::HealthApi;
+use super::load::{Flow, Guarded, Load};
 use super::service::CacheApi;
 use crate::pb;
 use crate::pb::cache_service_server::CacheServiceServer;
@@ -117,6 +118,8 @@ fn others(health: HealthApi, reflection: bool) -> Routes {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // So that tools show the details of errors.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     match (builder().build_v1(), builder().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
@@ -180,11 +183,12 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<
     }
     let (read, write) = stream.into_split();
     let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
+    let flow = Arc::new(Flow::default());
     let service = {
-        let shared = shared.clone();
+        let (shared, flow) = (shared.clone(), flow.clone());
         service_fn(move |request| {
-            let shared = shared.clone();
-            async move { Ok::<_, std::convert::Infallible>(shared.answer(request).await) }
+            let (shared, flow) = (shared.clone(), flow.clone());
+            async move { Ok::<_, std::convert::Infallible>(shared.answer(request, &flow).await) }
         })
     };
     let config = &shared.config;
@@ -199,6 +203,7 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<
     let age = config.max_connection_age.mul_f64(rand::random_range(0.9..1.1));
     tokio::select! {
         ended = &mut connection => return debug_end(ended, peer),
+        () = flow.stalled(config.max_deadline) => return tracing::debug!(%peer, "a peer did not read its responses"),
         () = sleep(age) => {}
         () = shared.stop_accepting.cancelled() => {}
     }
@@ -220,16 +225,24 @@ fn debug_end(ended: Result<(), hyper::Error>, peer: SocketAddr) {
 async fn say_that_this_is_grpc(mut stream: TcpStream, peer: SocketAddr) {
     tracing::debug!(%peer, "a client did not speak plain HTTP/2 (gRPC without TLS)");
     let answer = "HTTP/1.1 426 Upgrade Required\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\nThis port speaks gRPC (HTTP/2 without TLS).\n";
-    let _ = timeout(Duration::from_secs(1), stream.write_all(answer.as_bytes())).await;
+    // What the client goes on to say is read, or its system would throw the answer away with the connection.
+    let goodbye = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    let _ = timeout(Duration::from_secs(1), goodbye).await;
 }
 
 // === impl Shared ===
 
 impl Shared {
-    async fn answer(&self, request: Request<Incoming>) -> http::Response<guard::Guarded> {
+    async fn answer(&self, request: Request<Incoming>, flow: &Arc<Flow>) -> http::Response<Guarded> {
         if request.uri().path().starts_with(CACHE_SERVICE) {
             let mut cache = self.cache.clone();
-            guard::unary(&self.gate, request, |request| cache.call(request)).await
+            guard::unary(&self.gate, flow, request, |request| cache.call(request)).await
         } else {
             let mut others = self.others.clone();
             guard::streaming(others.call(request)).await

@@ -52,6 +52,9 @@ impl CacheApi {
         let get = Get { key, consistency: parts.consistency, token: &parts.token, deadline };
         let answer = self.observed.cache.get(get).await?;
         let hit = matches!(answer.outcome, Outcome::Hit { .. });
+        if hit && parts.namespace.is_guest() {
+            self.rules.namespaces.adopt(&parts.namespace);
+        }
         tracing::debug!(namespace = %parts.namespace.name(), key = %self.shown(key), hit, degraded = answer.degraded, "get");
         Ok(convert::get_response(answer, parts.token, self.rules.partitions, request.metadata_only))
     }

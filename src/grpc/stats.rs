@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::convert::{timestamp, to_wire};
-use super::guard::Load;
+use super::load::Load;
 use crate::cache::error::CacheError;
 use crate::cache::namespace::{Namespace, Namespaces};
 use crate::cache::policy::limits;
@@ -48,7 +48,7 @@ pub fn report(observed: &Observed, namespace: &str) -> Result<pb::StatsResponse,
     let l2 = observed.l2.report();
     Ok(pb::StatsResponse {
         replica: Some(replica(observed, &l2)),
-        namespaces: namespaces.iter().map(|namespace| namespace_stats(namespace)).collect(),
+        namespaces: namespaces.iter().map(|namespace| namespace_stats(namespace)).filter(was_used).collect(),
         l1: Some(l1(observed)),
         coherence: Some(coherence(observed, &l2)),
         redis: Some(redis(l2)),
@@ -87,6 +87,10 @@ fn namespace_stats(namespace: &Namespace) -> pb::NamespaceStats {
         entries: counters.entries.get(),
         bytes: counters.bytes.get(),
     }
+}
+
+fn was_used(stats: &pb::NamespaceStats) -> bool {
+    *stats != pb::NamespaceStats { namespace: stats.namespace.clone(), ..Default::default() }
 }
 
 fn l1(observed: &Observed) -> pb::L1Stats {

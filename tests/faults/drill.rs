@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 use tonic::Code;
 
 use super::checker::{self, Verdict};
-use super::harness::{Class, Direction, Proxy, Redis, Replica, eventually};
+use super::harness::{Class, Direction, Proxy, Redis, Replica, eventually, within};
 use super::load::{Load, Report, Running};
 use twintier::pb;
 
@@ -71,6 +71,10 @@ impl World {
             &verdict.violations[..verdict.violations.len().min(20)]
         );
         assert!(report.failed_gets.is_empty(), "{name}: Gets failed: {:?}", tally(&report.failed_gets));
+        for replica in self.replicas {
+            // Nothing is left waiting for a connection that is gone.
+            within(Duration::from_secs(2), replica.stop()).await;
+        }
         assert!(verdict.operations > 500, "{name}: too little load to say anything: {}", verdict.operations);
         verdict
     }

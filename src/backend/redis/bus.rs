@@ -65,7 +65,11 @@ impl Bus {
 
     /// One subscription, from connecting to its end. Ok: `stop`.
     async fn subscribe_once(&self, stop: &CancellationToken, backoff: &mut Backoff) -> Result<(), ConnectError> {
-        let (connection, handle) = Connection::open(&self.shared, Purpose::Subscription).await?;
+        let (connection, handle) = tokio::select! {
+            opened = Connection::open(&self.shared, Purpose::Subscription) => opened?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        self.health.agreed();
         let abort = handle.abort_handle();
         let connection = Arc::new(connection);
         let ended = tokio::select! {
@@ -145,7 +149,10 @@ impl Bus {
     fn check_reply(&self, reply: Result<Vec<Value>, Error>) -> Result<(), ConnectError> {
         let reply = reply?;
         match (status(&reply), number(&reply, 1)) {
-            (Some("OK"), _) => Ok(()),
+            (Some("OK"), _) => {
+                self.health.agreed();
+                Ok(())
+            }
             (Some("PARTITIONS"), Some(theirs)) => {
                 Err(ConnectError::Partitions { theirs, ours: self.shared.layout.partitions() })
             }
@@ -168,8 +175,7 @@ impl Bus {
             return match codec::decode_echo(&bytes) {
                 Some((nonce, echo)) => {
                     echo.positions.iter().for_each(|(_, position)| self.shared.saw_epoch(position.epoch));
-                    self.sink.echo(nonce, echo);
-                    Dispatched::Echo
+                    if self.sink.echo(nonce, echo) { Dispatched::Echo } else { Dispatched::Message }
                 }
                 None => self.undecodable(&message.channel),
             };

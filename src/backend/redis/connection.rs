@@ -12,7 +12,7 @@ use fred::prelude::{Error, ErrorKind};
 use fred::types::config::{
     Config, ConnectionConfig, PerformanceConfig, ReconnectError, Server, ServerConfig, TcpConfig, TlsConnector,
 };
-use fred::types::{ClusterHash, ConnectHandle, CustomCommand, InfoKind, RespVersion, Value};
+use fred::types::{ConnectHandle, InfoKind, RespVersion, Value};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -112,8 +112,10 @@ pub struct Connection {
     pub identity: String,
     /// Server version.
     pub server_version: String,
-    /// Set when Redis said that it is no primary: to be thrown away.
+    /// Set when it must not be used any more: Redis said that it is no primary, or its answers show it.
     pub condemned: CancellationToken,
+    /// Set when it has ended: what waits for an answer on it waits in vain.
+    pub ended: CancellationToken,
     shas: Vec<String>,
     shared: Arc<Shared>,
 }
@@ -154,12 +156,15 @@ impl Connection {
         if field(&replication, "role") != "master" {
             return Err(ConnectError::Failed("this redis is a replica, not the primary".to_owned()));
         }
-        let identity = format!("{}:{}", field(&server, "run_id"), field(&replication, "master_replid"));
+        // The second replication id changes when a server becomes the primary; the first also when a replica is attached to one.
+        let life = ["master_replid2", "second_repl_offset"].map(|name| field(&replication, name));
+        let identity = format!("{}:{}:{}", field(&server, "run_id"), life[0], life[1]);
         let mut connection = Connection {
             client,
             identity,
             server_version: version,
             condemned: CancellationToken::new(),
+            ended: CancellationToken::new(),
             shas: Vec::new(),
             shared,
         };
@@ -177,6 +182,7 @@ impl Connection {
             shared.floor().to_string().into(),
             self.identity.as_str().into(),
             shared.layout.partitions().to_string().into(),
+            gone_after(shared.config.max_staleness).as_micros().to_string().into(),
         ];
         let reply = self.run(Script::Hello, shared.layout.counters(), args).await?;
         match (status(&reply), number(&reply, 1), number(&reply, 2)) {
@@ -214,15 +220,16 @@ impl Connection {
         }
     }
 
-    /// Redis's clock, microseconds.
-    pub async fn time(&self) -> Result<u64, Error> {
-        let time = CustomCommand::new_static("TIME", ClusterHash::Random, false);
-        let (seconds, micros): (u64, u64) = self.client.custom(time, Vec::<Value>::new()).await?;
-        Ok(seconds * 1_000_000 + micros)
+    /// Redis's clock, microseconds. An error when it is not the primary any more.
+    pub async fn pulse(&self) -> Result<u64, Error> {
+        let reply = self.run(Script::Pulse, vec![self.shared.layout.counter(0)], Vec::new()).await?;
+        let unknown = || Error::new(ErrorKind::Protocol, "a pulse was answered with something unknown");
+        number(&reply, 1).map(|micros| micros as u64).ok_or_else(unknown)
     }
 
-    /// Ends the connection. Whoever waits for an answer gets an error.
+    /// Ends the connection. Whoever waits for an answer is told by `ended`: fred forgets those whose command came after its own end.
     pub async fn close(&self) {
+        self.ended.cancel();
         let _ = timeout(Duration::from_millis(200), self.client.quit()).await;
     }
 }
@@ -240,6 +247,11 @@ pub fn number(reply: &[Value], index: usize) -> Option<i64> {
 /// The bytes of a reply, without copying them.
 pub fn bytes(value: Value) -> Option<Bytes> {
     value.into_bytes()
+}
+
+/// The time without an audit after which a deployment counts as gone, so that another number of partitions may follow it.
+fn gone_after(max_staleness: Duration) -> Duration {
+    (10 * max_staleness).max(Duration::from_secs(30))
 }
 
 /// An error in words for people: fred shows the system's errors in Rust's debugging form.

@@ -63,7 +63,6 @@ impl Health {
     pub fn commands_work(&self, link: usize, server_version: &str) {
         let changed = self.update(|inner| {
             inner.server_version = server_version.to_owned();
-            inner.halted = None;
             let worked = inner.commands_work();
             inner.links[link].set(None);
             !worked
@@ -107,6 +106,13 @@ impl Health {
         let changed = self.update(|inner| inner.halted.replace(why.to_owned()).as_deref() != Some(why));
         if changed {
             tracing::error!(why, "this replica does not serve");
+        }
+    }
+
+    /// The deployment's configuration was compared with this replica's, and agrees.
+    pub fn agreed(&self) {
+        if self.update(|inner| inner.halted.take().is_some()) {
+            tracing::info!("this replica serves again");
         }
     }
 

@@ -61,7 +61,11 @@ impl Link {
         let mut backoff = Backoff::default();
         let mut first = true;
         while !stop.is_cancelled() {
-            match Connection::open(&self.shared, Purpose::Commands).await {
+            let opened = tokio::select! {
+                opened = Connection::open(&self.shared, Purpose::Commands) => opened,
+                () = stop.cancelled() => return,
+            };
+            match opened {
                 Ok((connection, handle)) => {
                     backoff = Backoff::default();
                     if !std::mem::take(&mut first) {
@@ -70,6 +74,7 @@ impl Link {
                     let connection = Arc::new(connection);
                     self.current.store(Some(connection.clone()));
                     self.suspended.store(false, Ordering::Release);
+                    self.health.agreed();
                     self.health.commands_work(self.number, &connection.server_version);
                     let abort = handle.abort_handle();
                     let why = tokio::select! {
@@ -98,12 +103,12 @@ impl Link {
         }
     }
 
-    /// Asks Redis for its time, over and over. Returns why the connection is of no use any more.
+    /// Asks Redis for its pulse, over and over. Returns why the connection is of no use any more.
     async fn watch(&self, connection: &Connection) -> String {
         let limit = self.shared.config.unresponsive_after;
         loop {
             let sent = self.shared.clock.now();
-            let mut answer = std::pin::pin!(connection.time());
+            let mut answer = std::pin::pin!(connection.pulse());
             let mut reply = timeout(limit, &mut answer).await;
             if reply.is_err() {
                 self.suspended.store(true, Ordering::Release);

@@ -7,6 +7,8 @@ pub enum Script {
     Hello,
     /// Reads all counters and publishes them.
     Audit,
+    /// Asks for the time, and whether this is still the primary.
+    Pulse,
     /// Writes one entry.
     Write,
     /// Removes entries.
@@ -23,13 +25,15 @@ macro_rules! script {
 
 impl Script {
     /// Every script, in the order of their numbers.
-    pub const ALL: [Script; 5] = [Script::Hello, Script::Audit, Script::Write, Script::Remove, Script::RemoveNamespace];
+    pub const ALL: [Script; 6] =
+        [Script::Hello, Script::Audit, Script::Pulse, Script::Write, Script::Remove, Script::RemoveNamespace];
 
     /// Lua.
     pub fn text(self) -> &'static str {
         match self {
             Script::Hello => script!(" flags=allow-oom", "hello"),
             Script::Audit => script!(" flags=allow-oom", "audit"),
+            Script::Pulse => script!(" flags=allow-oom", "pulse"),
             Script::Write => script!("", "step", "write"),
             Script::Remove => script!(" flags=allow-oom", "step", "remove"),
             Script::RemoveNamespace => script!(" flags=allow-oom", "step", "remove_namespace"),

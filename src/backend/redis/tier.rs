@@ -2,15 +2,17 @@
 //! those in flight, and fails at once while Redis does not answer.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use fred::prelude::{Error, FredResult};
 use fred::types::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -95,7 +97,7 @@ impl RedisTier {
         *self.server.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
-    /// Sends one call. A call that is not answered in time keeps its place among those in flight until it is, or its connection ends.
+    /// Sends one call. A call whose caller leaves keeps its place among those in flight until it is answered, or its connection ends.
     async fn call<T, F, Work>(&self, until: Moment, work: F) -> Result<T, Failure>
     where
         T: Send + 'static,
@@ -111,16 +113,18 @@ impl RedisTier {
         let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
             return Err(Failure::NotSent(L2Error::Busy { limit: self.shared.config.max_in_flight }));
         };
-        let mut call = Box::pin(work(connection.clone()));
+        let ended = connection.ended.clone();
+        let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
+        let mut call = InFlight { call: Some(call), place: Some(place), tasks: &self.tasks };
         match timeout(until.since(self.shared.clock.now()), &mut call).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.failure(&connection, error)),
+            Ok(Some(Ok(answer))) => Ok(answer),
+            Ok(Some(Err(error))) => Err(self.failure(&connection, error)),
+            Ok(None) => {
+                self.shared.errors.one();
+                Err(Failure::Lost("the connection to redis was lost"))
+            }
             Err(_) => {
                 self.shared.errors.one();
-                self.tasks.spawn(async move {
-                    let _ = call.await;
-                    drop(place);
-                });
                 Err(Failure::Lost("no answer from redis within the budget"))
             }
         }
@@ -197,6 +201,10 @@ impl RedisTier {
                 Ok(Step { position, done: true, reply })
             }
             Some("REFUSED") => Ok(Step { position, done: false, reply }),
+            Some("LIFE") => {
+                self.condemn();
+                Err(L2Error::unavailable("redis began another life"))
+            }
             Some("LATE") => Err(L2Error::unavailable("the request reached redis too late and was not carried out")),
             _ => Err(L2Error::unavailable("redis answered with something unknown")),
         }
@@ -215,22 +223,23 @@ impl RedisTier {
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
             let _: Value = trip.get(fred::types::Key::from(name)).await?;
-            let mut answers: Vec<FredResult<Value>> = trip.try_all().await;
-            let value = answers.pop().unwrap_or_else(|| Ok(Value::Null));
-            let ttl: i64 = answers.pop().unwrap_or_else(|| Ok(Value::Null))?.convert()?;
-            let line: Vec<Option<u64>> = answers.pop().unwrap_or_else(|| Ok(Value::Null))?.convert()?;
-            Ok((line, ttl, value))
+            let answers: Vec<FredResult<Value>> = trip.try_all().await;
+            match <[_; 3]>::try_from(answers) {
+                Ok([line, ttl, value]) => Ok((line?.convert()?, ttl?.convert()?, value)),
+                // A trip that failed as a whole has one answer.
+                Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
+            }
         });
         match trip.await {
-            Ok((line, ttl, value)) => Ok(self.read_trip(&line, ttl, value, begun)),
+            Ok((line, ttl, value)) => Ok(self.read_trip(line, ttl, value, begun)),
             Err(Failure::NotSent(error)) => Err(error),
             Err(Failure::Lost(reason)) => Err(L2Error::unavailable(reason)),
             Err(Failure::Refused(error)) => Err(refused(&error)),
         }
     }
 
-    fn read_trip(&self, line: &[Option<u64>], ttl: i64, value: FredResult<Value>, begun: Moment) -> Read {
-        let &[Some(epoch), sequence, dead] = line else {
+    fn read_trip(&self, line: Vec<Option<u64>>, ttl: i64, value: FredResult<Value>, begun: Moment) -> Read {
+        let [Some(epoch), sequence, dead] = line[..] else {
             // No counter: with it went the order of whatever is there.
             return Read { position: Version::ZERO, entry: None };
         };
@@ -257,6 +266,11 @@ impl RedisTier {
         Read { position, entry }
     }
 
+    /// Has every connection for commands thrown away.
+    fn condemn(&self) {
+        self.links.iter().filter_map(|link| link.connection()).for_each(|connection| connection.condemned.cancel());
+    }
+
     fn undecodable<T>(&self) -> Option<T> {
         self.undecodable.one();
         None
@@ -265,6 +279,37 @@ impl RedisTier {
     fn message(&self, partition: u16, namespace: &str, keys: &[Key]) -> (Vec<u8>, Vec<u8>) {
         let head = codec::message_head(keys.is_empty(), partition, self.shared.replica);
         (head, codec::message_tail(namespace, keys))
+    }
+}
+
+/// A call that was sent. Dropped before its answer is there, it goes on in a task, for it goes on in Redis.
+struct InFlight<'a, T: Send + 'static> {
+    call: Option<BoxFuture<'static, T>>,
+    place: Option<OwnedSemaphorePermit>,
+    tasks: &'a TaskTracker,
+}
+
+impl<T: Send + 'static> Future for InFlight<'_, T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let answer = match self.call.as_mut() {
+            Some(call) => ready!(call.as_mut().poll(context)),
+            None => return Poll::Pending,
+        };
+        (self.call, self.place) = (None, None);
+        Poll::Ready(answer)
+    }
+}
+
+impl<T: Send + 'static> Drop for InFlight<'_, T> {
+    fn drop(&mut self) {
+        if let (Some(call), Some(place)) = (self.call.take(), self.place.take()) {
+            self.tasks.spawn(async move {
+                let _ = call.await;
+                drop(place);
+            });
+        }
     }
 }
 
@@ -280,9 +325,8 @@ struct Step {
 
 /// Refusals that come before a script begins.
 fn refused_at_once(error: &Error) -> bool {
-    ["OOM", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY", "NOAUTH", "WRONGPASS"]
-        .iter()
-        .any(|word| error.details().starts_with(word))
+    // Not READONLY and LOADING: fred ends everything in flight on the connection with the same words.
+    ["OOM", "NOREPLICAS", "MISCONF", "BUSY", "NOAUTH", "WRONGPASS"].iter().any(|word| error.details().starts_with(word))
 }
 
 fn refused(error: &Error) -> L2Error {
@@ -370,6 +414,11 @@ impl L2 for RedisTier {
             let step = self.step(Script::RemoveNamespace, partition, Vec::new(), message, vec![field], until).await?;
             Ok(step.position)
         })
+    }
+
+    fn is_behind(&self) {
+        tracing::warn!("redis answered with less than it had announced; connecting anew");
+        self.condemn();
     }
 
     fn report(&self) -> L2Report {

@@ -48,8 +48,8 @@ pub trait BusSink: Send + Sync + 'static {
     fn overran(&self);
     /// An audit is about to be sent; its echo will carry the nonce returned.
     fn audit_begins(&self) -> u64;
-    /// An audit's echo came back.
-    fn echo(&self, nonce: u64, echo: Echo);
+    /// An audit's echo came back. Returns whether it counts: not if the subscription was lost since.
+    fn echo(&self, nonce: u64, echo: Echo) -> bool;
     /// The subscription was lost.
     fn disconnected(&self);
 }

@@ -68,6 +68,21 @@ pub enum Judgement {
     Dead,
 }
 
+/// Where the subscription stood in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    generation: u64,
+    watermark: Version,
+}
+
+impl Place {
+    /// The position up to which `held`, looked up after this place was read, is known to be current: at least where it was read; where the
+    /// subscription stood, when that was whole since.
+    pub fn of(self, held: &Held) -> Version {
+        if self.generation == held.generation { held.position.max(self.watermark) } else { held.position }
+    }
+}
+
 /// A Get's way to the shared tier.
 pub enum Passage {
     /// A fetch under way that may be waited for.
@@ -133,7 +148,7 @@ impl Coherence {
 
     /// How `held`, looked up after `proof` was read, may be answered to a caller who accepts `bound`.
     pub fn judge(&self, held: &Held, partition: u16, proof: Moment, bound: Duration, now: Moment) -> Judgement {
-        if held.entry.version.sequence <= held.namespace.invalidated(partition) {
+        if held.namespace.has_invalidated(partition, held.entry.version) {
             return Judgement::Dead;
         }
         let bound =
@@ -146,15 +161,13 @@ impl Coherence {
         Judgement::Suspect(now.since(known_at))
     }
 
-    /// The position up to which `held` is known to be current: at least where it was read; where the subscription stands, when the
-    /// subscription was whole all the time.
-    pub fn position_of(&self, held: &Held, partition: u16) -> Version {
+    /// Where the subscription stands. To be read *before* memory is looked up, as the proof is: an entry found afterwards has lived
+    /// through every change up to there.
+    pub fn place(&self, partition: u16) -> Place {
         let partition = self.partition(partition);
         let line = partition.line();
-        match line.synced && partition.generation() == held.generation {
-            true => held.position.max(line.watermark),
-            false => held.position,
-        }
+        let watermark = if line.synced { line.watermark } else { Version::ZERO };
+        Place { generation: partition.generation(), watermark }
     }
 
     /// The position up to which this replica has applied everything, zero when that is not known.
@@ -182,7 +195,7 @@ impl Coherence {
     pub fn join(&self, key: &Key, bound: Duration) -> Passage {
         let index = self.partition_of(key.as_ref());
         let now = self.clock.now();
-        let invalidated = key.namespace().invalidated(index);
+        let invalidated = key.namespace().last_invalidation(index);
         let mut stripe = self.fence.lock(index, key.as_ref());
         let generation = self.partition(index).generation();
         if let Some(flight) = stripe.flights.get(key)
@@ -210,6 +223,9 @@ impl Coherence {
     /// Lets what was read from the shared tier after `note` enter memory, unless something newer was applied meanwhile, the
     /// partition moved on, or the answer is of another epoch.
     pub fn admit(&self, key: &Key, held: &Arc<Held>, note: Note) -> bool {
+        if key.namespace().is_guest() {
+            return false;
+        }
         let partition = self.partition_of(key.as_ref());
         let stripe = self.fence.lock(partition, key.as_ref());
         let admitted = self.passes(&stripe, partition, note, held.position, held.entry.version);
@@ -237,7 +253,7 @@ impl Coherence {
     /// This replica's own invalidation of a whole namespace was taken.
     pub fn invalidated_namespace(&self, namespace: &Namespace, partition: u16, version: Version) {
         self.check_epoch(partition, version);
-        namespace.invalidate(partition, version.sequence);
+        namespace.invalidate(partition, version);
     }
 
     /// Whether an entry of `version`, known at `position` and asked for after `note`, may enter memory.
@@ -307,15 +323,16 @@ impl BusSink for Coherence {
         self.audits.begin(self.clock.now())
     }
 
-    fn echo(&self, nonce: u64, echo: Echo) {
-        let Some(begun) = self.audits.end(nonce) else { return };
+    fn echo(&self, nonce: u64, echo: Echo) -> bool {
+        let Some(begun) = self.audits.end(nonce) else { return false };
         self.counters.audits_echoed.one();
         for (index, position) in echo.positions {
             match self.partitions.get(usize::from(index)) {
                 Some(partition) => self.settle(index, partition, position, begun),
-                None => return self.undecodable(),
+                None => self.undecodable(),
             }
         }
+        true
     }
 
     fn disconnected(&self) {
@@ -355,7 +372,7 @@ impl Coherence {
             return;
         };
         match &message.change {
-            Change::Namespace(_) => namespace.invalidate(message.partition, message.version.sequence),
+            Change::Namespace(_) => namespace.invalidate(message.partition, message.version),
             Change::Keys { keys, .. } => {
                 for key in keys {
                     let key = KeyRef::new(&namespace, key);
@@ -372,6 +389,12 @@ impl Coherence {
     /// Settles one partition by an echo: its counter stood at `position` after `begun`.
     fn settle(&self, index: u16, partition: &Partition, position: Version, begun: Moment) {
         let mut line = partition.line();
+        if position.epoch < line.watermark.epoch {
+            // Redis lost its data and its clock went back: no order is left to follow. Memory of this partition stays unproven.
+            tracing::warn!(partition = index, %position, watermark = %line.watermark, "an epoch went back");
+            self.bump(partition, &mut line);
+            return partition.unsync(&mut line);
+        }
         let first = !line.synced;
         let behind = !first && line.watermark != position && self.config.protections.on(Protection::EchoCounters);
         if behind {
@@ -379,10 +402,6 @@ impl Coherence {
         }
         if behind || (first && self.config.protections.on(Protection::FirstEcho)) {
             self.bump(partition, &mut line);
-        }
-        if line.watermark.epoch != position.epoch {
-            // After the bump: nothing of the old epoch passes as fresh any more, and sequences of the new one may be lower.
-            self.namespaces.all().iter().for_each(|namespace| namespace.forget_invalidation(index));
         }
         if first || behind {
             partition.sync(&mut line, position);

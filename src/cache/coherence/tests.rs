@@ -348,6 +348,41 @@ fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
 }
 
 #[test]
+fn a_place_that_is_reached_after_the_lookup_says_nothing_of_what_was_looked_up() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let place = bench.coherence.place(0);
+    let held = bench.l1.get(bench.key("k").as_ref()).expect("filled");
+    // The message of the token's write is applied while the reader has the entry in its hand.
+    bench.message(6, "k");
+    assert_eq!(place.of(&held), Version::new(EPOCH, 5), "not up to a token of 6");
+    bench.fill("other", 4);
+    bench.message(7, "k");
+    let place = bench.coherence.place(0);
+    let other = bench.l1.get(bench.key("other").as_ref()).expect("filled");
+    assert_eq!(place.of(&other), Version::new(EPOCH, 7), "it has lived through 7");
+}
+
+#[test]
+fn an_epoch_that_goes_back_leaves_memory_unproven() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let nonce = bench.coherence.audit_begins();
+    bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
+    assert_eq!(bench.fresh("k"), None);
+    assert!(!bench.fill("k", 3));
+}
+
+#[test]
+fn a_late_reply_of_the_old_epoch_hides_nothing_of_the_new_one() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH - 1, 1000));
+    bench.audit(5);
+    bench.fill("k", 3);
+    assert_eq!(bench.fresh("k"), Some(3));
+}
+
+#[test]
 fn a_narrower_bound_of_the_caller_is_kept() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.fill("k", 3);

@@ -136,11 +136,13 @@ impl Tiered {
             return Ok(SetAnswer { outcome: SetOutcome::Disabled, version: None, token: Token::default() });
         }
         let begun = shared.clock.now();
-        let until = shared.until(shared.config.write_budget, set.deadline, begun);
+        let until = begun.plus(shared.config.write_budget).min(set.deadline);
         let note = shared.coherence.note(set.key.as_ref());
         let written = shared.l2.write(&set.key, &set.entry, set.condition, until).await;
         let written = written.map_err(|error| shared.error(error, set.deadline))?;
-        shared.latencies.l2_write.observe(shared.clock.now().since(begun));
+        if !shared.l2.shares_l1() {
+            shared.latencies.l2_write.observe(shared.clock.now().since(begun));
+        }
         match written {
             Written::Stored(entry) => {
                 let version = entry.version;
@@ -163,7 +165,7 @@ impl Tiered {
     }
 
     async fn remove(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
-        let until = self.0.until(self.0.config.write_budget, invalidate.deadline, self.0.clock.now());
+        let until = self.0.clock.now().plus(self.0.config.write_budget).min(invalidate.deadline);
         let removed = match invalidate.selector {
             Selector::Keys(keys) => self.remove_keys(keys, until).await,
             Selector::WholeNamespace => self.remove_namespace(&invalidate.namespace, until).await,

@@ -9,11 +9,11 @@ local function begin_epoch(counter, floor, identity)
   return epoch
 end
 
--- The position of a counter. A counter that is gone begins a new epoch: with it went the order of everything before.
+-- The position of a counter, and the life of the primary it belongs to. A counter that is gone begins a new epoch: with it went the order of everything before.
 local function position(counter, floor, identity)
-  local line = redis.call('HMGET', counter, 'e', 's')
+  local line = redis.call('HMGET', counter, 'e', 's', 'i')
   if line[1] then
-    return tonumber(line[1]), tonumber(line[2] or 0)
+    return tonumber(line[1]), tonumber(line[2] or 0), line[3]
   end
-  return begin_epoch(counter, floor, identity), 0
+  return begin_epoch(counter, floor, identity), 0, identity
 end

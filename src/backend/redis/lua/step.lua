@@ -4,7 +4,10 @@
 if now > tonumber(ARGV[1]) then
   return {'LATE', now}
 end
-local epoch, sequence = position(KEYS[1], ARGV[2], ARGV[3])
+local epoch, sequence, life = position(KEYS[1], ARGV[2], ARGV[3])
+if life ~= ARGV[3] then
+  return {'LIFE', now}
+end
 
 local function advance()
   sequence = redis.call('HINCRBY', KEYS[1], 's', 1)
