@@ -31,7 +31,14 @@ impl World {
     }
 
     pub async fn on(redis: Redis, settings: &[(&str, &str)]) -> World {
-        let mut all = vec![("coherence.max_staleness", "1s")];
+        // The service's own defaults, where the harness is more patient.
+        let mut all = vec![
+            ("coherence.max_staleness", "1s"),
+            ("redis.read_timeout", "200ms"),
+            ("redis.write_timeout", "1s"),
+            ("redis.unresponsive_after", "350ms"),
+            ("redis.connect_timeout", "1s"),
+        ];
         all.extend_from_slice(settings);
         let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
         for _ in 0..3 {
