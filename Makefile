@@ -27,6 +27,7 @@ test: $(python)/ready $(grpcurl) ## Run all tests; installs redis-server, grpcur
 	.ci/system cargo cc redis-server redis-cli
 	TWINTIER_TEST_PYTHON=$(python)/bin/python TWINTIER_TEST_GRPCURL=$(grpcurl) cargo test --locked --all-targets
 	cargo test --locked --doc
+	cargo test --locked --lib --features drills coherence
 
 .PHONY: lint
 lint: format clippy doc proto deny ## Check format, clippy, rustdoc, the contract and the dependencies
