@@ -14,7 +14,7 @@
 //! `pb` holds the generated types of the contract, for `grpc/` and `cli/`. `tests/layering.rs` holds this picture.
 //!
 //! To find how a Get is answered read, in this order: `main.rs`, [`app`], `grpc/service.rs`, [`cache::tiered`], then
-//! [`cache::coherence`] for what may be answered from memory, what may enter it, and how messages are applied.
+//! [`cache::coherence`] for what may be answered from memory and what may enter it; its `follow.rs` applies messages.
 
 pub mod app;
 pub mod backend;

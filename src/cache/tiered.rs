@@ -1,5 +1,6 @@
 //! The two-tier cache: where a Get is answered. Memory when it is proven fresh, else the shared tier, else what may be said without it.
 
+mod answer;
 mod write;
 
 use std::sync::Arc;
@@ -9,15 +10,15 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::clock::{Clock, Moment};
-use super::coherence::token::Token;
 use super::coherence::version::Version;
 use super::coherence::{self, Begun, Coherence, Judgement, Note, Passage};
 use super::entry::{Content, Held};
 use super::error::CacheError;
-use super::key::{Key, KeyRef};
+use super::key::Key;
 use super::single_flight::{FetchResult, Fetched};
 use super::stats::Latencies;
 use super::tier::{L1, L2, L2Error};
+pub use answer::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};
 pub use write::{Invalidate, Invalidated, Selector, Set, SetAnswer, SetOutcome};
 
 /// The most that is kept back of a caller's deadline for the answer's way.
@@ -46,96 +47,6 @@ struct Shared {
     clock: Arc<dyn Clock>,
     latencies: Latencies,
     tasks: TaskTracker,
-}
-
-/// A read of one entry.
-#[derive(Clone, Copy)]
-pub struct Get<'a> {
-    /// The key.
-    pub key: KeyRef<'a>,
-    /// Which answers are allowed.
-    pub consistency: Consistency,
-    /// What the caller has seen: nothing older is answered.
-    pub token: &'a Token,
-    /// When the caller leaves.
-    pub deadline: Moment,
-}
-
-/// Which answers a Get allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consistency {
-    /// Those no staler than this; none: than the service's bound.
-    Bounded(Option<Duration>),
-    /// Those of the shared tier's primary.
-    Strong,
-}
-
-/// The answer to a Get.
-pub struct Answer {
-    /// What was found.
-    pub outcome: Outcome,
-    /// The partition of the key.
-    pub partition: u16,
-    /// The position this answer is known to reflect.
-    pub position: Version,
-    /// The shared tier was needed and could not be asked.
-    pub degraded: bool,
-    /// When it was given.
-    pub at: Moment,
-}
-
-/// What a Get found.
-pub enum Outcome {
-    /// An entry, positive or negative.
-    Hit {
-        /// The entry.
-        held: Arc<Held>,
-        /// The tier that answered.
-        tier: Tier,
-        /// Present when no promise of freshness holds.
-        stale: Option<Stale>,
-    },
-    /// Nothing that may be answered.
-    Miss(Miss),
-}
-
-/// The tier that answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Tier {
-    L1,
-    L2,
-}
-
-/// How and why an answer is stale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stale {
-    /// Why.
-    pub reason: StaleReason,
-    /// For how long it may have been out of date, at most.
-    pub staleness: Duration,
-}
-
-/// Why an answer is stale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StaleReason {
-    /// Its time to live has passed.
-    Expired,
-    /// It could not be proven fresh.
-    Unproven,
-}
-
-/// Why there is no value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Miss {
-    /// There is none.
-    Absent,
-    /// The shared tier could not be asked.
-    Unavailable,
-    /// What could be read is older than the caller's token.
-    TokenNotReached,
-    /// The cache is switched off.
-    Disabled,
 }
 
 /// What memory has to say.
@@ -301,7 +212,7 @@ impl Shared {
         let token = get.token.position(partition);
         let place = (token > Version::ZERO).then(|| self.coherence.place(partition));
         let Some(held) = self.l1.get(get.key) else { return Memory::Nothing };
-        if held.position < token && !place.is_some_and(|place| place.of(&held) >= token) {
+        if held.position < token && place.is_none_or(|place| place.of(&held) < token) {
             return Memory::Nothing;
         }
         let judgement = self.coherence.judge(&held, partition, proof, bound, now);

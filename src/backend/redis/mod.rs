@@ -1,6 +1,7 @@
 //! The shared tier in Redis, through fred. Standalone Redis 7 or newer.
 
 mod bus;
+mod call;
 mod clock;
 mod codec;
 mod connection;
@@ -25,6 +26,7 @@ pub use tier::RedisTier;
 use crate::cache::clock::Clock;
 use crate::cache::coherence::message::BusSink;
 use bus::Bus;
+use call::Calls;
 use connection::Shared;
 use health::Health;
 use link::Link;
@@ -86,7 +88,8 @@ pub fn start(
         let (bus, stop) = (bus.clone(), stop.clone());
         async move { bus.run(stop).await }
     });
-    let tier = Arc::new(RedisTier::new(shared, health, links, bus, tasks.clone(), stop.clone()));
+    let calls = Calls::new(shared.clone(), health.clone(), links, tasks.clone());
+    let tier = Arc::new(RedisTier::new(shared, health, calls, bus, tasks.clone(), stop.clone()));
     tasks.spawn({
         let tier = tier.clone();
         async move { info::poll(&tier, stop).await }

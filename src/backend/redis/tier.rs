@@ -1,27 +1,20 @@
-//! The shared tier: reads in one pipelined trip, writes and invalidations in one script each. Every call has a deadline, a place among
-//! those in flight, and fails at once while Redis does not answer.
+//! The shared tier: reads in one pipelined trip, writes and invalidations in one script each.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use fred::prelude::{Error, FredResult};
 use fred::types::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::bus::Bus;
+use super::call::{Calls, Failure, refused, refused_at_once};
 use super::codec;
-use super::connection::{Connection, Shared, bytes, not_a_primary, number, status};
+use super::connection::{Connection, Shared, bytes, number, status};
 use super::health::Health;
-use super::link::Link;
 use super::scripts::Script;
 use crate::cache::clock::Moment;
 use crate::cache::coherence::version::Version;
@@ -38,24 +31,12 @@ const CLOCK_SLACK: Duration = Duration::from_millis(50);
 pub struct RedisTier {
     shared: Arc<Shared>,
     health: Arc<Health>,
-    links: Vec<Arc<Link>>,
-    next_link: AtomicUsize,
+    calls: Calls,
     bus: Arc<Bus>,
-    in_flight: Arc<Semaphore>,
     server: Mutex<ServerReport>,
     undecodable: Counter,
     tasks: TaskTracker,
     stop: CancellationToken,
-}
-
-/// Why a call to Redis has no result.
-enum Failure {
-    /// It was not sent.
-    NotSent(L2Error),
-    /// It was sent; whether it took effect is not known.
-    Lost(&'static str),
-    /// Redis refused it.
-    Refused(Error),
 }
 
 // === impl RedisTier ===
@@ -64,29 +45,17 @@ impl RedisTier {
     pub(super) fn new(
         shared: Arc<Shared>,
         health: Arc<Health>,
-        links: Vec<Arc<Link>>,
+        calls: Calls,
         bus: Arc<Bus>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> RedisTier {
-        RedisTier {
-            in_flight: Arc::new(Semaphore::new(shared.config.max_in_flight)),
-            shared,
-            health,
-            links,
-            next_link: AtomicUsize::new(0),
-            bus,
-            server: Mutex::default(),
-            undecodable: Counter::default(),
-            tasks,
-            stop,
-        }
+        RedisTier { shared, health, calls, bus, server: Mutex::default(), undecodable: Counter::default(), tasks, stop }
     }
 
     /// A connection that may be used now.
     pub(super) fn connection(&self) -> Option<Arc<Connection>> {
-        let first = self.next_link.fetch_add(1, Ordering::Relaxed);
-        (0..self.links.len()).find_map(|n| self.links[(first + n) % self.links.len()].connection())
+        self.calls.connection()
     }
 
     pub(super) fn database(&self) -> u8 {
@@ -95,52 +64,6 @@ impl RedisTier {
 
     pub(super) fn set_server(&self, report: ServerReport) {
         *self.server.lock().unwrap_or_else(PoisonError::into_inner) = report;
-    }
-
-    /// Sends one call. A call whose caller leaves keeps its place among those in flight until it is answered, or its connection ends.
-    async fn call<T, F, Work>(&self, until: Moment, work: F) -> Result<T, Failure>
-    where
-        T: Send + 'static,
-        F: FnOnce(Arc<Connection>) -> Work,
-        Work: Future<Output = Result<T, Error>> + Send + 'static,
-    {
-        if let Some(why) = self.health.halted() {
-            return Err(Failure::NotSent(L2Error::Halted(why)));
-        }
-        let Some(connection) = self.connection() else {
-            return Err(Failure::NotSent(L2Error::unavailable("not connected to redis")));
-        };
-        let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
-            return Err(Failure::NotSent(L2Error::Busy { limit: self.shared.config.max_in_flight }));
-        };
-        let ended = connection.ended.clone();
-        let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
-        let mut call = InFlight { call: Some(call), place: Some(place), tasks: &self.tasks };
-        match timeout(until.since(self.shared.clock.now()), &mut call).await {
-            Ok(Some(Ok(answer))) => Ok(answer),
-            Ok(Some(Err(error))) => Err(self.failure(&connection, error)),
-            Ok(None) => {
-                self.shared.errors.one();
-                Err(Failure::Lost("the connection to redis was lost"))
-            }
-            Err(_) => {
-                self.shared.errors.one();
-                Err(Failure::Lost("no answer from redis within the budget"))
-            }
-        }
-    }
-
-    fn failure(&self, connection: &Connection, error: Error) -> Failure {
-        self.shared.errors.one();
-        if not_a_primary(&error) {
-            connection.condemned.cancel();
-        }
-        // Replies of Redis begin with an upper-case word; anything else is the connection's failure.
-        let word = error.details().split(' ').next().unwrap_or_default();
-        match word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
-            true => Failure::Refused(error),
-            false => Failure::Lost("the connection to redis was lost"),
-        }
     }
 
     /// Sends one step of a number line. `args` follow the step's own.
@@ -161,7 +84,7 @@ impl RedisTier {
         let mut all_keys: Vec<fred::types::Key> = vec![layout.counter(partition).into()];
         all_keys.extend(keys.into_iter().map(fred::types::Key::from));
         let (floor, channel) = (self.shared.floor().to_string(), layout.channel(partition));
-        let sent = self.call(until, |connection| async move {
+        let sent = self.calls.call(until, |connection| async move {
             let mut all_args: Vec<Value> = vec![
                 not_after.to_string().into(),
                 floor.into(),
@@ -202,7 +125,7 @@ impl RedisTier {
             }
             Some("REFUSED") => Ok(Step { position, done: false, reply }),
             Some("LIFE") => {
-                self.condemn();
+                self.calls.condemn();
                 Err(L2Error::unavailable("redis began another life"))
             }
             Some("LATE") => Err(L2Error::unavailable("the request reached redis too late and was not carried out")),
@@ -217,7 +140,7 @@ impl RedisTier {
         let fields = vec!["e".to_owned(), "s".to_owned(), layout.invalidation_field(key.namespace().name())];
         let begun = self.shared.clock.now();
         self.shared.commands.one();
-        let trip = self.call(until, |connection| async move {
+        let trip = self.calls.call(until, |connection| async move {
             // The position before the entry, so that an absence is never taken for newer than it is; the time to live before the value.
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
@@ -266,11 +189,6 @@ impl RedisTier {
         Read { position, entry }
     }
 
-    /// Has every connection for commands thrown away.
-    fn condemn(&self) {
-        self.links.iter().filter_map(|link| link.connection()).for_each(|connection| connection.condemned.cancel());
-    }
-
     fn undecodable<T>(&self) -> Option<T> {
         self.undecodable.one();
         None
@@ -282,37 +200,6 @@ impl RedisTier {
     }
 }
 
-/// A call that was sent. Dropped before its answer is there, it goes on in a task, for it goes on in Redis.
-struct InFlight<'a, T: Send + 'static> {
-    call: Option<BoxFuture<'static, T>>,
-    place: Option<OwnedSemaphorePermit>,
-    tasks: &'a TaskTracker,
-}
-
-impl<T: Send + 'static> Future for InFlight<'_, T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let answer = match self.call.as_mut() {
-            Some(call) => ready!(call.as_mut().poll(context)),
-            None => return Poll::Pending,
-        };
-        (self.call, self.place) = (None, None);
-        Poll::Ready(answer)
-    }
-}
-
-impl<T: Send + 'static> Drop for InFlight<'_, T> {
-    fn drop(&mut self) {
-        if let (Some(call), Some(place)) = (self.call.take(), self.place.take()) {
-            self.tasks.spawn(async move {
-                let _ = call.await;
-                drop(place);
-            });
-        }
-    }
-}
-
 /// The answer to PTTL for a key that is not there.
 const GONE: i64 = -2;
 
@@ -321,28 +208,6 @@ struct Step {
     position: Version,
     done: bool,
     reply: Vec<Value>,
-}
-
-/// Refusals that come before a script begins.
-fn refused_at_once(error: &Error) -> bool {
-    // Not READONLY and LOADING: fred ends everything in flight on the connection with the same words.
-    ["OOM", "NOREPLICAS", "MISCONF", "BUSY", "NOAUTH", "WRONGPASS"].iter().any(|word| error.details().starts_with(word))
-}
-
-fn refused(error: &Error) -> L2Error {
-    match error.details() {
-        details if details.starts_with("OOM") => L2Error::Full,
-        details if details.starts_with("READONLY") => L2Error::unavailable("redis is not the primary"),
-        details if details.starts_with("LOADING") => L2Error::unavailable("redis is loading its data"),
-        details if details.starts_with("NOPERM") => L2Error::unavailable("redis refuses this service's user"),
-        details if details.starts_with("NOREPLICAS") => L2Error::unavailable("redis has too few replicas to write"),
-        details if details.starts_with("MISCONF") => L2Error::unavailable("redis cannot persist and refuses writes"),
-        details if details.starts_with("BUSY") => L2Error::unavailable("redis is busy with a script"),
-        details => {
-            tracing::debug!(error = details, "redis refused a command");
-            L2Error::unavailable("redis refused the command")
-        }
-    }
 }
 
 // === impl L2 ===
@@ -418,7 +283,7 @@ impl L2 for RedisTier {
 
     fn is_behind(&self) {
         tracing::warn!("redis answered with less than it had announced; connecting anew");
-        self.condemn();
+        self.calls.condemn();
     }
 
     fn report(&self) -> L2Report {
@@ -430,8 +295,8 @@ impl L2 for RedisTier {
             state,
             reason,
             state_age,
-            round_trip: self.links.iter().find_map(|link| link.round_trip()),
-            reconnects: self.links.iter().map(|link| link.reconnects.get()).sum(),
+            round_trip: self.calls.links.iter().find_map(|link| link.round_trip()),
+            reconnects: self.calls.links.iter().map(|link| link.reconnects.get()).sum(),
             commands: self.shared.commands.get(),
             errors: self.shared.errors.get(),
             undecodable: self.undecodable.get(),

@@ -6,6 +6,7 @@
 
 mod audit;
 mod fence;
+mod follow;
 pub mod message;
 mod partition;
 pub mod protection;
@@ -26,9 +27,8 @@ use super::entry::{Content, Entry, Held};
 use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, Namespaces};
 use super::single_flight::{Flight, Landing, Waiting};
-use super::stats::{CoherenceCounters, Counter};
+use super::stats::CoherenceCounters;
 use super::tier::L1;
-use message::{BusSink, Change, Echo, Message};
 use partition::{Line, Partition};
 use protection::{Protection, Protections};
 use version::Version;
@@ -283,141 +283,6 @@ impl Coherence {
     fn bump(&self, partition: &Partition, line: &mut Line) {
         partition.bump(line);
         self.counters.bumps.one();
-    }
-}
-
-// === impl BusSink ===
-
-impl BusSink for Coherence {
-    fn apply(&self, message: Message) {
-        let Some(partition) = self.partitions.get(usize::from(message.partition)) else { return self.undecodable() };
-        if message.own {
-            self.counters.messages_own.one();
-        }
-        let mut line = partition.line();
-        if line.synced {
-            self.follow(partition, &mut line, message.version);
-        }
-        if !message.own || self.config.protections.on(Protection::OwnMessages) {
-            self.take_effect(&message);
-        }
-        if line.synced {
-            line.watermark = message.version;
-            self.counters.messages_applied.one();
-        }
-    }
-
-    fn undecodable(&self) {
-        self.counters.undecodable.one();
-        self.lose_place(&self.counters.gaps);
-    }
-
-    fn overran(&self) {
-        if self.config.protections.on(Protection::Lag) {
-            self.lose_place(&self.counters.lagged);
-        }
-    }
-
-    fn audit_begins(&self) -> u64 {
-        self.counters.audits_sent.one();
-        self.audits.begin(self.clock.now())
-    }
-
-    fn echo(&self, nonce: u64, echo: Echo) -> bool {
-        let Some(begun) = self.audits.end(nonce) else { return false };
-        self.counters.audits_echoed.one();
-        for (index, position) in echo.positions {
-            match self.partitions.get(usize::from(index)) {
-                Some(partition) => self.settle(index, partition, position, begun),
-                None => self.undecodable(),
-            }
-        }
-        true
-    }
-
-    fn disconnected(&self) {
-        self.counters.disconnects.one();
-        self.audits.forget();
-        for partition in &self.partitions {
-            partition.unsync(&mut partition.line());
-        }
-    }
-}
-
-impl Coherence {
-    /// Checks that `version` is next in line. If not, the partition's entries become suspect; after a plain gap the line goes on from
-    /// here, after anything stranger only from the next echo.
-    fn follow(&self, partition: &Partition, line: &mut Line, version: Version) {
-        let at = line.watermark;
-        if version.epoch == at.epoch && version.sequence == at.sequence + 1 {
-            return;
-        }
-        if !self.config.protections.on(Protection::Gap) {
-            return;
-        }
-        self.counters.gaps.one();
-        self.bump(partition, line);
-        if version.epoch != at.epoch || version.sequence <= at.sequence {
-            partition.unsync(line);
-        }
-    }
-
-    /// Removes from memory what the message says is outdated.
-    fn take_effect(&self, message: &Message) {
-        let name = match &message.change {
-            Change::Keys { namespace, .. } | Change::Namespace(namespace) => namespace,
-        };
-        // A namespace this replica has no account of has no entries and no fills here.
-        let Some(namespace) = std::str::from_utf8(name).ok().and_then(|name| self.namespaces.find(name)) else {
-            return;
-        };
-        match &message.change {
-            Change::Namespace(_) => namespace.invalidate(message.partition, message.version),
-            Change::Keys { keys, .. } => {
-                for key in keys {
-                    let key = KeyRef::new(&namespace, key);
-                    if self.partition_of(key) == message.partition {
-                        let mut stripe = self.fence.lock(message.partition, key);
-                        stripe.apply(key, message.version);
-                        self.drop_older(key, message.version);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Settles one partition by an echo: its counter stood at `position` after `begun`.
-    fn settle(&self, index: u16, partition: &Partition, position: Version, begun: Moment) {
-        let mut line = partition.line();
-        if position.epoch < line.watermark.epoch {
-            // Redis lost its data and its clock went back: no order is left to follow. Memory of this partition stays unproven.
-            tracing::warn!(partition = index, %position, watermark = %line.watermark, "an epoch went back");
-            self.bump(partition, &mut line);
-            return partition.unsync(&mut line);
-        }
-        let first = !line.synced;
-        let behind = !first && line.watermark != position && self.config.protections.on(Protection::EchoCounters);
-        if behind {
-            self.counters.audits_failed.one();
-        }
-        if behind || (first && self.config.protections.on(Protection::FirstEcho)) {
-            self.bump(partition, &mut line);
-        }
-        if first || behind {
-            partition.sync(&mut line, position);
-        }
-        partition.prove(begun);
-    }
-
-    /// Messages of unknown partitions were lost: everything is suspect, and no position is known until the next echo.
-    fn lose_place(&self, counter: &Counter) {
-        counter.one();
-        self.audits.forget();
-        for partition in &self.partitions {
-            let mut line = partition.line();
-            self.bump(partition, &mut line);
-            partition.unsync(&mut line);
-        }
     }
 }
 

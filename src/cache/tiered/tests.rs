@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::*;
 use crate::cache::coherence::message::{BusSink as _, Echo};
 use crate::cache::coherence::protection::Protections;
+use crate::cache::coherence::token::Token;
 use crate::cache::entry::{Entry, NewEntry};
 use crate::cache::namespace::{Namespace, NamespaceRules};
 use crate::cache::policy::NamespacePolicy;

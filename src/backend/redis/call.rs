@@ -1,0 +1,160 @@
+//! Calls to Redis: each has a deadline and a place among those in flight, and fails at once while Redis does not answer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use fred::prelude::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{Connection, Shared, not_a_primary};
+use super::health::Health;
+use super::link::Link;
+use crate::cache::clock::Moment;
+use crate::cache::tier::{BoxFuture, L2Error};
+
+/// The way to Redis for commands.
+pub struct Calls {
+    /// The connections.
+    pub links: Vec<Arc<Link>>,
+    shared: Arc<Shared>,
+    health: Arc<Health>,
+    next_link: AtomicUsize,
+    in_flight: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+/// Why a call to Redis has no result.
+pub enum Failure {
+    /// It was not sent.
+    NotSent(L2Error),
+    /// It was sent; whether it took effect is not known.
+    Lost(&'static str),
+    /// Redis refused it.
+    Refused(Error),
+}
+
+// === impl Calls ===
+
+impl Calls {
+    /// Calls over `links`. Those whose callers leave go on in `tasks`.
+    pub fn new(shared: Arc<Shared>, health: Arc<Health>, links: Vec<Arc<Link>>, tasks: TaskTracker) -> Calls {
+        let in_flight = Arc::new(Semaphore::new(shared.config.max_in_flight));
+        Calls { links, shared, health, next_link: AtomicUsize::new(0), in_flight, tasks }
+    }
+
+    /// A connection that may be used now.
+    pub fn connection(&self) -> Option<Arc<Connection>> {
+        let first = self.next_link.fetch_add(1, Ordering::Relaxed);
+        (0..self.links.len()).find_map(|n| self.links[(first + n) % self.links.len()].connection())
+    }
+
+    /// Has every connection thrown away.
+    pub fn condemn(&self) {
+        self.links.iter().filter_map(|link| link.connection()).for_each(|connection| connection.condemned.cancel());
+    }
+
+    /// Sends one call. A call whose caller leaves keeps its place among those in flight until it is answered, or its connection ends.
+    pub async fn call<T, F, Work>(&self, until: Moment, work: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Connection>) -> Work,
+        Work: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        if let Some(why) = self.health.halted() {
+            return Err(Failure::NotSent(L2Error::Halted(why)));
+        }
+        let Some(connection) = self.connection() else {
+            return Err(Failure::NotSent(L2Error::unavailable("not connected to redis")));
+        };
+        let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
+            return Err(Failure::NotSent(L2Error::Busy { limit: self.shared.config.max_in_flight }));
+        };
+        let ended = connection.ended.clone();
+        let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
+        let mut call = InFlight { call: Some(call), place: Some(place), tasks: &self.tasks };
+        match timeout(until.since(self.shared.clock.now()), &mut call).await {
+            Ok(Some(Ok(answer))) => Ok(answer),
+            Ok(Some(Err(error))) => Err(self.failure(&connection, error)),
+            Ok(None) => {
+                self.shared.errors.one();
+                Err(Failure::Lost("the connection to redis was lost"))
+            }
+            Err(_) => {
+                self.shared.errors.one();
+                Err(Failure::Lost("no answer from redis within the budget"))
+            }
+        }
+    }
+
+    fn failure(&self, connection: &Connection, error: Error) -> Failure {
+        self.shared.errors.one();
+        if not_a_primary(&error) {
+            connection.condemned.cancel();
+        }
+        // Replies of Redis begin with an upper-case word; anything else is the connection's failure.
+        let word = error.details().split(' ').next().unwrap_or_default();
+        match word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
+            true => Failure::Refused(error),
+            false => Failure::Lost("the connection to redis was lost"),
+        }
+    }
+}
+
+/// A call that was sent. Dropped before its answer is there, it goes on in a task, for it goes on in Redis.
+struct InFlight<'a, T: Send + 'static> {
+    call: Option<BoxFuture<'static, T>>,
+    place: Option<OwnedSemaphorePermit>,
+    tasks: &'a TaskTracker,
+}
+
+impl<T: Send + 'static> Future for InFlight<'_, T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let answer = match self.call.as_mut() {
+            Some(call) => ready!(call.as_mut().poll(context)),
+            None => return Poll::Pending,
+        };
+        (self.call, self.place) = (None, None);
+        Poll::Ready(answer)
+    }
+}
+
+impl<T: Send + 'static> Drop for InFlight<'_, T> {
+    fn drop(&mut self) {
+        if let (Some(call), Some(place)) = (self.call.take(), self.place.take()) {
+            self.tasks.spawn(async move {
+                let _ = call.await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Whether a refusal came before a script began.
+pub fn refused_at_once(error: &Error) -> bool {
+    // Not READONLY and LOADING: fred ends everything in flight on the connection with the same words.
+    ["OOM", "NOREPLICAS", "MISCONF", "BUSY", "NOAUTH", "WRONGPASS"].iter().any(|word| error.details().starts_with(word))
+}
+
+/// A refusal in neutral words.
+pub fn refused(error: &Error) -> L2Error {
+    match error.details() {
+        details if details.starts_with("OOM") => L2Error::Full,
+        details if details.starts_with("READONLY") => L2Error::unavailable("redis is not the primary"),
+        details if details.starts_with("LOADING") => L2Error::unavailable("redis is loading its data"),
+        details if details.starts_with("NOPERM") => L2Error::unavailable("redis refuses this service's user"),
+        details if details.starts_with("NOREPLICAS") => L2Error::unavailable("redis has too few replicas to write"),
+        details if details.starts_with("MISCONF") => L2Error::unavailable("redis cannot persist and refuses writes"),
+        details if details.starts_with("BUSY") => L2Error::unavailable("redis is busy with a script"),
+        details => {
+            tracing::debug!(error = details, "redis refused a command");
+            L2Error::unavailable("redis refused the command")
+        }
+    }
+}

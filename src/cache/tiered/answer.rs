@@ -1,0 +1,100 @@
+//! What a Get asks, and what it is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::clock::Moment;
+use crate::cache::coherence::token::Token;
+use crate::cache::coherence::version::Version;
+use crate::cache::entry::Held;
+use crate::cache::key::KeyRef;
+
+/// A read of one entry.
+#[derive(Clone, Copy)]
+pub struct Get<'a> {
+    /// The key.
+    pub key: KeyRef<'a>,
+    /// Which answers are allowed.
+    pub consistency: Consistency,
+    /// What the caller has seen: nothing older is answered.
+    pub token: &'a Token,
+    /// When the caller leaves.
+    pub deadline: Moment,
+}
+
+/// Which answers a Get allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Those no staler than this; none: than the service's bound.
+    Bounded(Option<Duration>),
+    /// Those of the shared tier's primary.
+    Strong,
+}
+
+/// The answer to a Get.
+pub struct Answer {
+    /// What was found.
+    pub outcome: Outcome,
+    /// The partition of the key.
+    pub partition: u16,
+    /// The position this answer is known to reflect.
+    pub position: Version,
+    /// The shared tier was needed and could not be asked.
+    pub degraded: bool,
+    /// When it was given.
+    pub at: Moment,
+}
+
+/// What a Get found.
+pub enum Outcome {
+    /// An entry, positive or negative.
+    Hit {
+        /// The entry.
+        held: Arc<Held>,
+        /// The tier that answered.
+        tier: Tier,
+        /// Present when no promise of freshness holds.
+        stale: Option<Stale>,
+    },
+    /// Nothing that may be answered.
+    Miss(Miss),
+}
+
+/// The tier that answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Tier {
+    L1,
+    L2,
+}
+
+/// How and why an answer is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// Why.
+    pub reason: StaleReason,
+    /// For how long it may have been out of date, at most.
+    pub staleness: Duration,
+}
+
+/// Why an answer is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleReason {
+    /// Its time to live has passed.
+    Expired,
+    /// It could not be proven fresh.
+    Unproven,
+}
+
+/// Why there is no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// There is none.
+    Absent,
+    /// The shared tier could not be asked.
+    Unavailable,
+    /// What could be read is older than the caller's token.
+    TokenNotReached,
+    /// The cache is switched off.
+    Disabled,
+}
