@@ -10,7 +10,7 @@ use crate::cache::entry::{Content, Held, NewEntry};
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::{Namespace, Namespaces};
-use crate::cache::policy::{Limits, limits};
+use crate::cache::policy::{Limits, NamespacePolicy, limits};
 use crate::cache::tier::Condition;
 use crate::cache::tiered::{
     Answer, Consistency, Invalidate, Invalidated, Miss, Outcome, Selector, Set, SetAnswer, SetOutcome, StaleReason,
@@ -132,7 +132,9 @@ pub fn set(rules: &Rules, request: pb::SetRequest, deadline: Moment) -> Result<(
         None => checks.take(Err(Violation::new("content", "must be given: value or known_absent"))),
     };
     let condition = condition(request.condition).map_err(|violation| checks.0.push(violation)).unwrap_or_default();
-    let ttl = namespace.as_ref().and_then(|namespace| checks.take(ttl(rules, namespace, request.expiry)));
+    // Also checked when the namespace is none, so that everything that is wrong is said at once.
+    let policy = namespace.as_ref().map_or_else(NamespacePolicy::default, |namespace| namespace.policy.clone());
+    let ttl = checks.take(ttl(rules, &policy, request.expiry));
     let token = checks.token(rules, &request.tokens);
     let set = namespace.zip(content).zip(ttl).map(|((namespace, content), ttl)| Set {
         key: KeyRef::new(&namespace, request.key.as_bytes()).to_key(),
@@ -201,18 +203,22 @@ fn condition(wire: Option<pb::set_request::Condition>) -> Result<Condition, Viol
     }
 }
 
-fn ttl(rules: &Rules, namespace: &Namespace, expiry: Option<pb::set_request::Expiry>) -> Result<Duration, Violation> {
+fn ttl(
+    rules: &Rules,
+    policy: &NamespacePolicy,
+    expiry: Option<pb::set_request::Expiry>,
+) -> Result<Duration, Violation> {
     use pb::set_request::Expiry as Wire;
     match expiry {
-        None => namespace.policy.ttl("ttl", None),
-        Some(Wire::Ttl(wire)) => namespace.policy.ttl("ttl", Some(duration("ttl", &wire)?)),
+        None => policy.ttl("ttl", None),
+        Some(Wire::Ttl(wire)) => policy.ttl("ttl", Some(duration("ttl", &wire)?)),
         Some(Wire::ExpireTime(wire)) => {
             let valid = (0..1_000_000_000).contains(&wire.nanos);
             let time = SystemTime::try_from(wire).ok().filter(|_| valid);
             let time = time.ok_or_else(|| Violation::new("expire_time", "must be a valid timestamp"))?;
             let now = rules.clock.wall();
             match time.duration_since(now) {
-                Ok(left) => namespace.policy.ttl("expire_time", Some(left)),
+                Ok(left) => policy.ttl("expire_time", Some(left)),
                 Err(past) => {
                     let ago = past.duration();
                     Err(Violation::new("expire_time", format!("must lie in the future; was {ago:?} ago")))
