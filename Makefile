@@ -29,6 +29,12 @@ test: $(python)/ready $(grpcurl) ## Run all tests; installs redis-server, grpcur
 	cargo test --locked --doc
 	cargo test --locked --lib --features drills coherence
 
+.PHONY: drills
+drills: SECONDS_EACH ?= 30
+drills: ## Run the drills at length, and the drills of the checker; SECONDS_EACH=60 for longer ones
+	.ci/system cargo cc redis-server redis-cli
+	TWINTIER_DRILL_SECONDS=$(SECONDS_EACH) cargo test --locked --release --features drills --test faults -- --nocapture --test-threads 1
+
 .PHONY: lint
 lint: format clippy doc proto deny ## Check format, clippy, rustdoc, the contract and the dependencies
 

@@ -8,6 +8,7 @@ use tonic::Code;
 use super::checker::{self, Verdict};
 use super::harness::{Class, Direction, Proxy, Redis, Replica, eventually, within};
 use super::load::{Load, Report, Running};
+use twintier::cache::coherence::protection::Protections;
 use twintier::pb;
 
 /// Three replicas on one Redis, each through a proxy of its own.
@@ -31,6 +32,11 @@ impl World {
     }
 
     pub async fn on(redis: Redis, settings: &[(&str, &str)]) -> World {
+        World::with(redis, settings, Protections::default()).await
+    }
+
+    /// The same with the given protections.
+    pub async fn with(redis: Redis, settings: &[(&str, &str)], protections: Protections) -> World {
         // The service's own defaults, where the harness is more patient.
         let mut all = vec![
             ("coherence.max_staleness", "1s"),
@@ -43,7 +49,7 @@ impl World {
         let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             let proxy = Proxy::to(redis.port()).await;
-            replicas.push(Replica::at(&proxy.url(), &all).await);
+            replicas.push(Replica::at_with(&proxy.url(), &all, protections).await);
             proxies.push(proxy);
         }
         let world = World { redis, proxies, replicas, bound: Duration::from_secs(1), began: Instant::now() };
@@ -57,21 +63,9 @@ impl World {
         }
     }
 
-    /// Runs `fault` under `load`, lets everything recover, and holds the history against the promise.
-    pub async fn drill(mut self, name: &str, load: Load, fault: impl AsyncFnOnce(&mut World)) -> Verdict {
-        let channels: Vec<_> = self.replicas.iter().map(|replica| replica.channel.clone()).collect();
-        self.began = Instant::now();
-        let running = Running::begin(load, &channels);
-        sleep(Duration::from_millis(300)).await;
-        fault(&mut self).await;
-        let healed = Instant::now();
-        self.whole().await;
-        let recovery = healed.elapsed();
-        // The load goes on past the bound, so that what a fault left behind shows.
-        sleep(self.bound + Duration::from_millis(300)).await;
-        let report = running.end().await;
-        let verdict = checker::check(&report.history, self.bound);
-        print_row(name, &report, &verdict, recovery);
+    /// Runs `fault` under `load`, and holds the history against the promise.
+    pub async fn drill(mut self, name: &str, load: Load, fault: impl AsyncFnOnce(&mut World)) {
+        let (report, verdict) = self.judge(name, load, fault).await;
         assert!(
             verdict.violations.is_empty(),
             "{name}: {:#?}",
@@ -83,7 +77,24 @@ impl World {
             within(Duration::from_secs(2), replica.stop()).await;
         }
         assert!(verdict.operations > 500, "{name}: too little load to say anything: {}", verdict.operations);
-        verdict
+    }
+
+    /// Runs `fault` under `load`, lets everything recover, and asks the checker.
+    pub async fn judge(&mut self, name: &str, load: Load, fault: impl AsyncFnOnce(&mut World)) -> (Report, Verdict) {
+        let channels: Vec<_> = self.replicas.iter().map(|replica| replica.channel.clone()).collect();
+        self.began = Instant::now();
+        let running = Running::begin(load, &channels);
+        sleep(Duration::from_millis(300)).await;
+        fault(self).await;
+        let healed = Instant::now();
+        self.whole().await;
+        let recovery = healed.elapsed();
+        // The load goes on past the bound, so that what a fault left behind shows.
+        sleep(self.bound + Duration::from_millis(300)).await;
+        let report = running.end().await;
+        let verdict = checker::check(&report.history, self.bound);
+        print_row(name, &report, &verdict, recovery);
+        (report, verdict)
     }
 
     /// Time left of the drill.

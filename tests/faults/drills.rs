@@ -183,3 +183,30 @@ drill!(d04_messages_come_late, Load::default(), World::new(&[]), |world| {
         proxy.resume(Class::Subscription, Direction::ToClient);
     }
 });
+
+drill!(
+    d29_callers_leave_in_the_middle,
+    Load { impatient: 50, ..Load::default() },
+    async {
+        let world = World::new(&[]).await;
+        for proxy in &world.proxies {
+            proxy.delay(Class::Commands, Direction::ToClient, millis(2));
+        }
+        world
+    },
+    |world| {
+        while world.goes_on() {
+            sleep(millis(50)).await;
+        }
+    }
+);
+
+drill!(d32_poison_on_the_bus, Load::default(), World::new(&[]), |world| {
+    while world.goes_on() {
+        let partition = rand::rng().random_range(0..64);
+        let poison: Vec<u8> = (0..rand::rng().random_range(0..80)).map(|_| rand::rng().random()).collect();
+        let channel = format!("twintier:{{{partition}}}:b").into_bytes();
+        world.redis.cli(&[b"PUBLISH".to_vec(), channel, poison]).await;
+        sleep(millis(30)).await;
+    }
+});

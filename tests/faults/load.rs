@@ -28,6 +28,8 @@ pub struct Load {
     pub value_size: usize,
     /// A client gives up on an answer after this long, and counts it as an error that must not be.
     pub patience: Duration,
+    /// Share of operations, in percent, whose caller leaves after a millisecond.
+    pub impatient: u32,
     pub seed: u64,
 }
 
@@ -39,6 +41,7 @@ impl Default for Load {
             pause: Duration::from_micros(500),
             value_size: 16,
             patience: Duration::from_secs(4),
+            impatient: 0,
             seed: 1,
         }
     }
@@ -137,6 +140,14 @@ impl Client {
         self.epoch.elapsed()
     }
 
+    /// How long this client waits this time, and whether it is one that leaves.
+    fn patience(&mut self) -> (Duration, bool) {
+        match self.random.random_range(0..100) < self.load.impatient {
+            true => (Duration::from_millis(1), true),
+            false => (self.load.patience, false),
+        }
+    }
+
     async fn get(&mut self, key: u32, replica: usize) -> Action {
         let strong = self.random.random_ratio(1, 10);
         let presents = self.random.random_ratio(1, 2);
@@ -147,9 +158,11 @@ impl Client {
             tokens: (!token.is_empty()).then_some(token).into_iter().collect(),
             ..Default::default()
         };
-        let answered = timeout(self.load.patience, self.replicas[replica].get(request)).await;
+        let (patience, leaves) = self.patience();
+        let answered = timeout(patience, self.replicas[replica].get(request)).await;
         let answer = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
             Ok(response) => self.read(key, response.into_inner()),
+            Err(_) if leaves => Answer::Failed,
             Err(status) => {
                 if !strong || status.code() != Code::Unavailable {
                     self.report.failed_gets.push(status.code());
@@ -182,7 +195,8 @@ impl Client {
         bytes.resize(self.load.value_size.max(8), b'.');
         let content = Some(pb::set_request::Content::Value(bytes.into()));
         let request = pb::SetRequest { key: name(key), content, ..Default::default() };
-        let answered = timeout(self.load.patience, self.replicas[replica].set(request)).await;
+        let (patience, _) = self.patience();
+        let answered = timeout(patience, self.replicas[replica].set(request)).await;
         let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
             Ok(response) => {
                 let response = response.into_inner();
@@ -198,7 +212,8 @@ impl Client {
     async fn invalidate(&mut self, key: u32, replica: usize) -> Action {
         let selector = Some(pb::invalidate_request::Selector::Key(name(key)));
         let request = pb::InvalidateRequest { selector, ..Default::default() };
-        let answered = timeout(self.load.patience, self.replicas[replica].invalidate(request)).await;
+        let (patience, _) = self.patience();
+        let answered = timeout(patience, self.replicas[replica].invalidate(request)).await;
         let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
             Ok(response) => {
                 let token = response.into_inner().token;

@@ -8,3 +8,5 @@ mod drills;
 mod harness;
 mod history;
 mod load;
+#[cfg(feature = "drills")]
+mod switches;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use twintier::app::App;
+use twintier::cache::coherence::protection::Protections;
 use twintier::config::{Config, Sources};
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
@@ -35,7 +36,12 @@ fn config(settings: &[(&str, &str)]) -> Config {
 impl Replica {
     /// A replica without Redis unless `settings` name one. Does not wait for anything.
     pub async fn start(settings: &[(&str, &str)]) -> Replica {
-        let app = App::start(config(settings)).await.expect("starts");
+        Replica::start_with(settings, Protections::default()).await
+    }
+
+    /// The same with the given protections, of which a test build may have one switched off.
+    pub async fn start_with(settings: &[(&str, &str)], protections: Protections) -> Replica {
+        let app = App::start_with(config(settings), protections).await.expect("starts");
         let address = app.address();
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.expect("accepts");
         let client = CacheServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
@@ -45,10 +51,15 @@ impl Replica {
 
     /// A replica on the Redis at `url`, perhaps through a proxy. Does not wait for it.
     pub async fn at(url: &str, settings: &[(&str, &str)]) -> Replica {
+        Replica::at_with(url, settings, Protections::default()).await
+    }
+
+    /// The same with the given protections.
+    pub async fn at_with(url: &str, settings: &[(&str, &str)], protections: Protections) -> Replica {
         let mut all = vec![("redis.url", url)];
         all.extend_from_slice(PATIENT);
         all.extend_from_slice(settings);
-        Replica::start(&all).await
+        Replica::start_with(&all, protections).await
     }
 
     /// A replica on `redis`, whose memory is proven.

@@ -1,0 +1,132 @@
+//! The checker is drilled: with one protection switched off, its drill must find a broken promise. Built with the feature `drills`.
+
+use std::time::Duration;
+
+use rand::Rng as _;
+use tokio::time::sleep;
+use twintier::cache::coherence::protection::{Protection, Protections};
+
+use super::drill::World;
+use super::harness::{Class, Direction, Redis};
+use super::load::Load;
+
+/// Few keys and one partition, so that messages follow each other closely.
+const DENSE: &[(&str, &str)] = &[("coherence.partitions", "1")];
+
+fn load() -> Load {
+    Load { keys: 8, clients: 16, pause: Duration::from_micros(200), ..Load::default() }
+}
+
+/// So many keys that a replica's own writes leave some of them alone for longer than the bound.
+fn sparse() -> Load {
+    Load { keys: 600, ..load() }
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Runs the drill until the checker finds something, a few times at most.
+async fn caught(protection: Protection, load: Load, fault: impl AsyncFn(&mut World)) {
+    caught_with(protection, DENSE, load, fault).await;
+}
+
+async fn caught_with(protection: Protection, settings: &[(&str, &str)], load: Load, fault: impl AsyncFn(&mut World)) {
+    for round in 1..=10 {
+        let redis = Redis::start().await;
+        let mut world = World::with(redis, settings, Protections::without(protection)).await;
+        let name = format!("without {protection:?}, round {round}");
+        let (_, verdict) = world.judge(&name, load, async |world| fault(world).await).await;
+        if let Some(violation) = verdict.violations.first() {
+            println!("  caught: {violation}");
+            return;
+        }
+    }
+    panic!("{protection:?} is off and the checker found nothing");
+}
+
+/// Loses what subscriptions bring, now and then, for a moment.
+async fn lossy(world: &mut World) {
+    while world.goes_on() {
+        let unlucky = &world.proxies[rand::rng().random_range(0..3)];
+        unlucky.lose(Class::Subscription, Direction::ToClient);
+        sleep(millis(rand::rng().random_range(1..20))).await;
+        unlucky.resume(Class::Subscription, Direction::ToClient);
+        sleep(millis(rand::rng().random_range(5..60))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_that_is_overlooked_is_caught_by_lost_messages() {
+    caught(Protection::Gap, sparse(), lossy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_whose_proof_does_not_end_is_caught_by_a_deaf_subscription() {
+    caught(Protection::Audit, sparse(), async |world| {
+        world.proxies[1].stall(Class::Subscription, Direction::ToClient);
+        while world.goes_on() {
+            sleep(millis(50)).await;
+        }
+        world.proxies[1].resume(Class::Subscription, Direction::ToClient);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_echo_without_suspicion_is_caught_by_cut_subscriptions() {
+    caught(Protection::FirstEcho, sparse(), async |world| {
+        // What was published while it was held back goes with the connection.
+        while world.goes_on() {
+            world.proxies[1].stall(Class::Subscription, Direction::ToClient);
+            sleep(millis(300)).await;
+            world.proxies[1].reset(Class::Subscription);
+            world.proxies[1].resume(Class::Subscription, Direction::ToClient);
+            sleep(millis(600)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_fence_is_caught_by_slow_answers_of_redis() {
+    caught(Protection::Fence, load(), async |world| {
+        // What Redis answered is on its way for longer than the message that makes it old.
+        for proxy in &world.proxies {
+            proxy.delay(Class::Commands, Direction::ToClient, millis(20));
+        }
+        while world.goes_on() {
+            sleep(millis(50)).await;
+        }
+        for proxy in &world.proxies {
+            proxy.resume(Class::Commands, Direction::ToClient);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_echo_without_counters_is_caught_by_a_lost_message_that_nothing_follows() {
+    // So many partitions that a loss is rarely shown by the next message of its own.
+    let load = Load { keys: 300, pause: millis(4), ..load() };
+    caught_with(Protection::EchoCounters, &[("coherence.partitions", "1024")], load, lossy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_messages_that_are_ignored_are_caught_by_lost_replies() {
+    caught(Protection::OwnMessages, load(), async |world| {
+        // Redis has taken the write, and its reply is lost with the connection.
+        while world.goes_on() {
+            for proxy in &world.proxies {
+                proxy.stall(Class::Commands, Direction::ToClient);
+            }
+            sleep(millis(30)).await;
+            for proxy in &world.proxies {
+                proxy.reset(Class::Commands);
+                proxy.resume(Class::Commands, Direction::ToClient);
+            }
+            sleep(millis(150)).await;
+        }
+    })
+    .await;
+}
