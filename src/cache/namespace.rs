@@ -63,6 +63,10 @@ impl Namespace {
         last.epoch == version.epoch && version.sequence <= last.sequence
     }
 
+    pub(super) fn forget_invalidation(&self, partition: u16) {
+        self.invalidated[usize::from(partition)].forget();
+    }
+
     pub(super) fn invalidate(&self, partition: u16, version: Version) {
         self.invalidated[usize::from(partition)].raise(version);
     }
@@ -80,6 +84,12 @@ struct Highest {
 impl Highest {
     fn get(&self) -> Version {
         Version::new(self.epoch.load(Ordering::Acquire), self.sequence.load(Ordering::Acquire))
+    }
+
+    fn forget(&self) {
+        let _one_at_a_time = self.raising.lock().unwrap_or_else(PoisonError::into_inner);
+        self.epoch.store(0, Ordering::Release);
+        self.sequence.store(0, Ordering::Release);
     }
 
     fn raise(&self, version: Version) {

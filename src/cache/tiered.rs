@@ -109,11 +109,6 @@ impl Tiered {
         &*self.0.l1
     }
 
-    /// The clock.
-    pub fn clock(&self) -> &dyn Clock {
-        &*self.0.clock
-    }
-
     /// Waits for the fetches and writes under way. No new ones may be begun.
     pub async fn close(&self) {
         self.0.tasks.close();

@@ -40,6 +40,14 @@ impl Fence {
         Fence { stripes, per_partition }
     }
 
+    /// Forgets what was applied to a partition: for a number line that starts over below it.
+    pub fn forget(&self, partition: u16) {
+        let first = usize::from(partition) * self.per_partition;
+        for stripe in &self.stripes[first..first + self.per_partition] {
+            *stripe.lock().unwrap_or_else(PoisonError::into_inner) = Stripe::default();
+        }
+    }
+
     pub fn lock(&self, partition: u16, key: KeyRef<'_>) -> MutexGuard<'_, Stripe> {
         let index = usize::from(partition) * self.per_partition + key.stripe() % self.per_partition;
         self.stripes[index].lock().unwrap_or_else(PoisonError::into_inner)

@@ -113,10 +113,7 @@ impl Coherence {
     fn settle(&self, index: u16, partition: &Partition, position: Version, begun: Moment) {
         let mut line = partition.line();
         if position.epoch < line.watermark.epoch {
-            // Redis lost its data and its clock went back: no order is left to follow. Memory of this partition stays unproven.
-            tracing::warn!(partition = index, %position, watermark = %line.watermark, "an epoch went back");
-            self.bump(partition, &mut line);
-            return partition.unsync(&mut line);
+            self.start_over(index, partition, &mut line, position);
         }
         let first = !line.synced;
         let behind = !first && line.watermark != position && self.config.protections.on(Protection::EchoCounters);
@@ -130,6 +127,16 @@ impl Coherence {
             partition.sync(&mut line, position);
         }
         partition.prove(begun);
+    }
+
+    /// Redis lost its data and its clock went back: positions of the new epoch are lower than all that was applied, and would pass the fence
+    /// unseen. What is known of the old epoch is forgotten; nothing of it is fresh any more, and no fill begun in it enters.
+    fn start_over(&self, index: u16, partition: &Partition, line: &mut Line, position: Version) {
+        tracing::warn!(partition = index, %position, watermark = %line.watermark, "an epoch went back");
+        self.bump(partition, line);
+        partition.unsync(line);
+        self.fence.forget(index);
+        self.namespaces.all().iter().for_each(|namespace| namespace.forget_invalidation(index));
     }
 
     /// Messages of unknown partitions were lost: everything is suspect, and no position is known until the next echo.

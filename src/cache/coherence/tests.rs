@@ -364,13 +364,29 @@ fn a_place_that_is_reached_after_the_lookup_says_nothing_of_what_was_looked_up()
 }
 
 #[test]
-fn an_epoch_that_goes_back_leaves_memory_unproven() {
+fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.fill("k", 3);
+    bench.message(6, "k");
+    bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH, 7));
     let nonce = bench.coherence.audit_begins();
     bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
     assert_eq!(bench.fresh("k"), None);
-    assert!(!bench.fill("k", 3));
+    let back = |sequence, note| {
+        let mut read = Arc::into_inner(bench.read(sequence, sequence, note)).expect("one owner");
+        (read.position.epoch, read.entry.version.epoch) = (EPOCH - 1, EPOCH - 1);
+        Arc::new(read)
+    };
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    assert!(bench.coherence.admit(&key, &back(9, note), note));
+    assert_eq!(bench.fresh("k"), Some(9));
+    // The fence holds in the lower epoch too.
+    let note = bench.coherence.note(key.as_ref());
+    let read = back(9, note);
+    bench.deliver(Version::new(EPOCH - 1, 10), "k", false);
+    assert!(!bench.coherence.admit(&key, &read, note));
+    assert_eq!(bench.fresh("k"), None);
 }
 
 #[test]
