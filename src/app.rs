@@ -1,9 +1,11 @@
 //! The composition root: makes the parts of a running service from its configuration, and ends them in order.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -14,11 +16,12 @@ use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
 use crate::backend::memory::{Eviction, Memory};
 use crate::backend::redis::tls::TlsError;
-use crate::backend::redis::{self, RedisConfig};
+use crate::backend::redis::{self, Credentials, Failover, Password, RedisConfig, Servers};
 use crate::cache::clock::Clock;
 use crate::cache::coherence::protection::Protections;
 use crate::cache::coherence::{Coherence, CoherenceConfig};
 use crate::cache::namespace::{NamespaceRules, Namespaces};
+use crate::cache::repair::Repair;
 use crate::cache::tier::{L1, L2, L2State};
 use crate::cache::tiered::{Tiered, TieredConfig};
 use crate::config::{self, Address, Config, Topology};
@@ -39,6 +42,7 @@ pub struct App {
     cache: Tiered,
     l2: Arc<dyn L2>,
     draining: CancellationToken,
+    ending: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -56,9 +60,6 @@ pub enum StartError {
     /// TLS towards Redis cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The configuration names a Redis this release cannot use.
-    #[error("redis.url: {0} is not supported")]
-    Topology(&'static str),
 }
 
 impl App {
@@ -79,18 +80,29 @@ impl App {
         let partitions = config.coherence.partitions;
         let namespaces = Arc::new(Namespaces::new(namespace_rules(&config), partitions));
         let l1: Arc<dyn L1> = Arc::new(Memory::new(config.l1.size, eviction(config.l1.eviction, redis.is_some())));
-        let coherence = CoherenceConfig { partitions, max_staleness: config.coherence.max_staleness, protections };
+        let coherence = CoherenceConfig {
+            partitions,
+            max_staleness: config.coherence.max_staleness,
+            repair: config.redis.as_ref().is_some_and(|redis| redis.failover == config::Failover::Repair),
+            protections,
+        };
         let coherence = Arc::new(Coherence::new(coherence, l1.clone(), namespaces.clone(), clock.clone()));
         let l2: Arc<dyn L2> = match redis {
             Some(redis) => redis::start(redis, partitions, rand::random(), clock.clone(), coherence.clone()),
             None => Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone())),
         };
+        let repair = Repair::new(coherence.clone(), l2.clone(), namespaces.clone(), clock.clone());
         let cache = Tiered::new(tiered_config(&config), l1, l2.clone(), coherence, clock.clone());
 
         let load = Arc::new(Load::new(config.server.max_in_flight, config.server.max_bytes_in_flight as usize));
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (state, health) = watch::channel(HealthState::default());
         let grace = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.connect_timeout);
+        let ending = CancellationToken::new();
+        tasks.spawn({
+            let ending = ending.clone();
+            async move { repair.run(ending).await }
+        });
         tasks.spawn(follow_health(state, l2.clone(), grace, draining.clone()));
         let keys = match config.log.keys {
             config::LogKeys::Hashed => KeyLogging::Hashed,
@@ -100,7 +112,7 @@ impl App {
         let observed = Observed { replica, cache: cache.clone(), l2: l2.clone(), namespaces, load: load.clone() };
         let api = CacheApi::new(observed, config.limits.clone(), clock, keys);
         let serving = Serving::start(listener, server_config(&config.server), api, HealthApi::new(health), load);
-        Ok(App { address, drain: config.drain, serving, cache, l2, draining, tasks })
+        Ok(App { address, drain: config.drain, serving, cache, l2, draining, ending, tasks })
     }
 
     /// The address served on.
@@ -122,6 +134,7 @@ impl App {
         }
         let closing = async {
             self.cache.close().await;
+            self.ending.cancel();
             self.l2.close().await;
             self.tasks.close();
             self.tasks.wait().await;
@@ -217,19 +230,21 @@ fn server_config(server: &config::Server) -> ServerConfig {
 }
 
 fn redis_config(redis: &config::Redis, coherence: &config::Coherence) -> Result<RedisConfig, StartError> {
-    let Topology::Standalone { server } = &redis.url.topology else {
-        return Err(StartError::Topology(redis.url.scheme()));
-    };
-    let address = match server {
-        Address::Tcp { host, port } => redis::Address::Tcp { host: host.clone(), port: *port },
-        Address::Unix(path) => redis::Address::Unix { path: path.clone() },
-    };
     let tls = redis.url.tls.then(|| redis::tls::client(redis.tls_ca_file.as_deref())).transpose()?;
+    let sentinel = &redis.sentinel;
+    let servers = match &redis.url.topology {
+        Topology::Standalone { server } => Servers::Standalone(address(server)),
+        Topology::Sentinel { servers, service } => Servers::Sentinel {
+            sentinels: servers.iter().map(address).collect(),
+            service: service.clone(),
+            credentials: credentials(&sentinel.username, &sentinel.password, &sentinel.password_file),
+        },
+        Topology::Cluster { servers } => Servers::Cluster { seeds: servers.iter().map(address).collect() },
+    };
     Ok(RedisConfig {
-        address,
+        servers,
         tls,
-        username: redis.url.username.clone(),
-        password: redis.url.password.clone(),
+        credentials: credentials(&redis.url.username, &redis.url.password, &redis.password_file),
         database: redis.url.database,
         prefix: redis.prefix.clone(),
         connections: redis.connections,
@@ -237,5 +252,21 @@ fn redis_config(redis: &config::Redis, coherence: &config::Coherence) -> Result<
         unresponsive_after: redis.unresponsive_after,
         max_in_flight: redis.max_in_flight,
         max_staleness: coherence.max_staleness,
+        failover: match redis.failover {
+            config::Failover::Repair => Failover::Repair,
+            config::Failover::Cold => Failover::Cold,
+        },
     })
+}
+
+fn address(address: &Address) -> redis::Address {
+    match address {
+        Address::Tcp { host, port } => redis::Address::Tcp { host: host.clone(), port: *port },
+        Address::Unix(path) => redis::Address::Unix { path: path.clone() },
+    }
+}
+
+fn credentials(username: &Option<String>, password: &Option<SecretString>, file: &Option<PathBuf>) -> Credentials {
+    let file = file.clone().map(Password::File);
+    Credentials { username: username.clone(), password: file.or(password.clone().map(Password::Text)) }
 }

@@ -19,7 +19,7 @@ use twintier::cache::key::{Key, KeyRef};
 use twintier::cache::namespace::{Namespace, NamespaceRules, Namespaces};
 use twintier::cache::tier::Condition;
 use twintier::cache::tiered::{
-    Consistency, Get, Invalidate, Miss, Outcome, Selector, Set, SetOutcome, Tiered, TieredConfig,
+    Barrier, Consistency, Get, Invalidate, Miss, Outcome, Selector, Set, SetOutcome, Tiered, TieredConfig,
 };
 
 #[derive(Clone, Debug)]
@@ -84,6 +84,7 @@ impl World {
         let config = CoherenceConfig {
             partitions: 4,
             max_staleness: Duration::from_secs(2),
+            repair: false,
             protections: Protections::default(),
         };
         let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), clock.clone()));
@@ -125,8 +126,11 @@ impl World {
 
     async fn invalidate(&mut self, namespace: usize, selector: Selector) -> Option<u64> {
         let namespace = self.namespaces[namespace].clone();
-        let answer =
-            self.cache.invalidate(Invalidate { namespace, selector, deadline: Moment::FOREVER }).await.unwrap();
+        let answer = self
+            .cache
+            .invalidate(Invalidate { namespace, selector, barrier: Barrier::None, deadline: Moment::FOREVER })
+            .await
+            .unwrap();
         self.token.merge(&answer.token);
         answer.removed
     }
@@ -168,7 +172,7 @@ impl World {
         };
         let ttl = Duration::from_secs(ttl_seconds);
         let entry = NewEntry { content: content_of(content), content_type: "".into(), ttl };
-        let set = Set { key: self.key(at), entry, condition, deadline: Moment::FOREVER };
+        let set = Set { key: self.key(at), entry, condition, barrier: Barrier::None, deadline: Moment::FOREVER };
         let answer = self.cache.set(set).await.unwrap();
         assert_eq!(answer.outcome, expected);
         self.token.merge(&answer.token);

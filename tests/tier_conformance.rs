@@ -12,7 +12,7 @@ use harness::{Redis, eventually};
 use twintier::backend::boot_clock::BootClock;
 use twintier::backend::local::Local;
 use twintier::backend::memory::{Eviction, Memory};
-use twintier::backend::redis::{self, Address, RedisConfig};
+use twintier::backend::redis::{self, Address, Credentials, Failover, RedisConfig, Servers};
 use twintier::cache::clock::{Clock, Moment};
 use twintier::cache::coherence::protection::Protections;
 use twintier::cache::coherence::version::Version;
@@ -40,6 +40,7 @@ impl Bench {
         let config = CoherenceConfig {
             partitions: PARTITIONS,
             max_staleness: Duration::from_secs(2),
+            repair: false,
             protections: Protections::default(),
         };
         let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), Arc::new(BootClock)));
@@ -56,10 +57,9 @@ impl Bench {
         let redis = Redis::start().await;
         let (_, coherence, namespaces) = Bench::parts();
         let config = RedisConfig {
-            address: Address::Tcp { host: "127.0.0.1".into(), port: redis.port() },
+            servers: Servers::Standalone(Address::Tcp { host: "127.0.0.1".into(), port: redis.port() }),
             tls: None,
-            username: None,
-            password: None,
+            credentials: Credentials::default(),
             database: 3,
             prefix: "conformance".into(),
             connections: 2,
@@ -67,6 +67,7 @@ impl Bench {
             unresponsive_after: Duration::from_secs(5),
             max_in_flight: 64,
             max_staleness: Duration::from_secs(2),
+            failover: Failover::Cold,
         };
         let l2 = redis::start(config, PARTITIONS, 7, Arc::new(BootClock), coherence.clone());
         let bench = Bench { l2, coherence, namespaces, _redis: Some(redis) };
@@ -85,7 +86,7 @@ impl Bench {
     async fn write(&self, key: &Key, value: &str, condition: Condition) -> Written {
         let content = Content::Value(Bytes::copy_from_slice(value.as_bytes()));
         let entry = NewEntry { content, content_type: "text/plain".into(), ttl: HOUR };
-        self.l2.write(key, &entry, condition, self.until()).await.unwrap()
+        self.l2.write(key, &entry, condition, 0, self.until()).await.unwrap()
     }
 
     async fn store(&self, key: &Key, value: &str) -> Version {
@@ -125,10 +126,10 @@ async fn what_is_written_reads_back(bench: &Bench) {
     assert_eq!(&*read.content_type, "text/plain");
     assert!(read.expires_at <= BootClock.now().plus(HOUR) && read.expires_at >= sent.plus(HOUR / 2));
     let entry = NewEntry { content: Content::KnownAbsent, content_type: "".into(), ttl: HOUR };
-    bench.l2.write(&key, &entry, Condition::None, bench.until()).await.unwrap();
+    bench.l2.write(&key, &entry, Condition::None, 0, bench.until()).await.unwrap();
     assert_eq!(bench.read(&key).await.unwrap().content, Content::KnownAbsent);
     let empty = NewEntry { content: Content::Value(Bytes::new()), content_type: "".into(), ttl: HOUR };
-    bench.l2.write(&key, &empty, Condition::None, bench.until()).await.unwrap();
+    bench.l2.write(&key, &empty, Condition::None, 0, bench.until()).await.unwrap();
     assert_eq!(bench.read(&key).await.unwrap().content, Content::Value(Bytes::new()));
 }
 
@@ -138,7 +139,12 @@ async fn every_step_takes_the_next_position_of_its_partition(bench: &Bench) {
         let key = bench.key(if n % 2 == 0 { "one" } else { "two" }, &format!("step {n}"));
         let version = match n % 4 {
             3 => {
-                bench.l2.remove(bench.partition(&key), std::slice::from_ref(&key), bench.until()).await.unwrap().version
+                bench
+                    .l2
+                    .remove(bench.partition(&key), std::slice::from_ref(&key), 0, bench.until())
+                    .await
+                    .unwrap()
+                    .version
             }
             _ => bench.store(&key, "x").await,
         };
@@ -161,7 +167,7 @@ async fn conditions_see_only_live_entries(bench: &Bench) {
     assert_eq!(refused(bench.write(&key, "3", Condition::Version(first)).await), Some(second));
     let third = version(bench.write(&key, "3", Condition::Version(second)).await);
     assert_eq!(bench.read(&key).await.unwrap().version, third);
-    bench.l2.remove_namespace(bench.partition(&key), key.namespace(), bench.until()).await.unwrap();
+    bench.l2.remove_namespace(bench.partition(&key), key.namespace(), 0, bench.until()).await.unwrap();
     assert_eq!(refused(bench.write(&key, "4", Condition::Present).await), None);
     assert_eq!(refused(bench.write(&key, "4", Condition::Version(third)).await), None);
     version(bench.write(&key, "4", Condition::Absent).await);
@@ -173,7 +179,7 @@ async fn removed_keys_are_gone_and_counted(bench: &Bench) {
     for key in keys.iter().step_by(2) {
         bench.store(key, "x").await;
     }
-    let removed = bench.l2.remove(2, &keys, bench.until()).await.unwrap();
+    let removed = bench.l2.remove(2, &keys, 0, bench.until()).await.unwrap();
     assert_eq!(removed.removed, keys.iter().step_by(2).count() as u64);
     for key in &keys {
         assert_eq!(bench.read(key).await, None);
@@ -185,7 +191,7 @@ async fn an_invalidated_namespace_hides_what_is_older_and_spares_the_rest(bench:
     bench.store(&old, "x").await;
     bench.store(&other, "x").await;
     for partition in 0..PARTITIONS {
-        bench.l2.remove_namespace(partition, old.namespace(), bench.until()).await.unwrap();
+        bench.l2.remove_namespace(partition, old.namespace(), 0, bench.until()).await.unwrap();
     }
     let version = bench.store(&new, "y").await;
     assert_eq!(bench.read(&old).await, None);
@@ -197,7 +203,7 @@ async fn an_entry_ends_with_its_time(bench: &Bench) {
     let key = bench.key("one", "short");
     let entry =
         NewEntry { content: Content::Value("x".into()), content_type: "".into(), ttl: Duration::from_millis(60) };
-    bench.l2.write(&key, &entry, Condition::None, bench.until()).await.unwrap();
+    bench.l2.write(&key, &entry, Condition::None, 0, bench.until()).await.unwrap();
     eventually("the entry ends", async || bench.read(&key).await.is_none()).await;
     version(bench.write(&key, "again", Condition::Absent).await);
 }
@@ -211,7 +217,7 @@ async fn every_step_is_announced_in_order(bench: &Bench) {
     let partition = bench.partition(&key);
     eventually("the last step is heard of", async || bench.coherence.watermark(partition) >= last).await;
     assert_eq!(bench.coherence.counters.gaps.get(), 0);
-    let last = bench.l2.remove_namespace(partition, key.namespace(), bench.until()).await.unwrap();
+    let last = bench.l2.remove_namespace(partition, key.namespace(), 0, bench.until()).await.unwrap();
     eventually("the invalidation is heard of", async || bench.coherence.watermark(partition) == last).await;
     assert_eq!(key.namespace().last_invalidation(partition), last);
 }

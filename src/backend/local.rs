@@ -62,7 +62,7 @@ impl Local {
         if !condition.holds(current) {
             return Ok(Written::Refused { current, position: Version::new(self.epoch, *line) });
         }
-        let version = self.advance(&mut line, partition, keys_changed(std::slice::from_ref(key)));
+        let version = self.advance(&mut line, partition, Change::of_keys(std::slice::from_ref(key)));
         let now = self.clock.now();
         let entry = Entry {
             version,
@@ -82,7 +82,7 @@ impl Local {
     fn remove_now(&self, partition: u16, keys: &[Key]) -> Removed {
         let mut line = self.line(partition);
         let removed = keys.iter().filter(|key| self.live(key.as_ref(), partition).is_some()).count() as u64;
-        Removed { version: self.advance(&mut line, partition, keys_changed(keys)), removed }
+        Removed { version: self.advance(&mut line, partition, Change::of_keys(keys)), removed }
     }
 }
 
@@ -101,12 +101,19 @@ impl L2 for Local {
         key: &'a Key,
         entry: &'a NewEntry,
         condition: Condition,
+        _: u64,
         _: Moment,
     ) -> BoxFuture<'a, Result<Written, L2Error>> {
         Box::pin(async move { self.write_now(key, entry, condition) })
     }
 
-    fn remove<'a>(&'a self, partition: u16, keys: &'a [Key], _: Moment) -> BoxFuture<'a, Result<Removed, L2Error>> {
+    fn remove<'a>(
+        &'a self,
+        partition: u16,
+        keys: &'a [Key],
+        _: u64,
+        _: Moment,
+    ) -> BoxFuture<'a, Result<Removed, L2Error>> {
         Box::pin(async move { Ok(self.remove_now(partition, keys)) })
     }
 
@@ -114,6 +121,7 @@ impl L2 for Local {
         &'a self,
         partition: u16,
         namespace: &'a Arc<Namespace>,
+        _: u64,
         _: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
         Box::pin(async move {
@@ -133,10 +141,4 @@ impl L2 for Local {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
-}
-
-fn keys_changed(keys: &[Key]) -> Change {
-    let namespace = keys.first().map_or_else(String::new, |key| key.namespace().name().to_owned());
-    let keys = keys.iter().map(|key| bytes::Bytes::copy_from_slice(key.bytes())).collect();
-    Change::Keys { namespace: namespace.into(), keys }
 }

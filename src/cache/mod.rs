@@ -7,6 +7,7 @@ pub mod error;
 pub mod key;
 pub mod namespace;
 pub mod policy;
+pub mod repair;
 pub mod single_flight;
 pub mod stats;
 #[cfg(test)]

@@ -57,10 +57,9 @@ impl Namespace {
         self.invalidated[usize::from(partition)].get()
     }
 
-    /// Whether the latest invalidation came after an entry of `version`. Those of other epochs say nothing about each other.
+    /// Whether the latest invalidation came after an entry of `version`.
     pub fn has_invalidated(&self, partition: u16, version: Version) -> bool {
-        let last = self.last_invalidation(partition);
-        last.epoch == version.epoch && version.sequence <= last.sequence
+        version <= self.last_invalidation(partition)
     }
 
     pub(super) fn forget_invalidation(&self, partition: u16) {
@@ -73,7 +72,7 @@ impl Namespace {
 }
 
 /// The highest version so far. Read without a lock; a reader beside a writer may see the new epoch with the old sequence, as if the
-/// invalidation had not quite come, or had come a little early.
+/// invalidation had come a little early.
 #[derive(Default)]
 struct Highest {
     epoch: AtomicU64,
@@ -257,6 +256,7 @@ mod tests {
         assert_eq!(namespace.last_invalidation(0), Version::ZERO);
         assert_eq!(namespace.last_invalidation(1), Version::new(3, 7));
         assert!(namespace.has_invalidated(1, Version::new(3, 7)) && !namespace.has_invalidated(1, Version::new(3, 8)));
-        assert!(!namespace.has_invalidated(1, Version::new(2, 1)), "another epoch");
+        assert!(namespace.has_invalidated(1, Version::new(2, 100)), "an epoch before");
+        assert!(!namespace.has_invalidated(0, Version::new(1, 1)), "another partition");
     }
 }

@@ -82,6 +82,8 @@ pub struct CoherenceCounters {
     pub audits_failed: Counter,
     pub disconnects: Counter,
     pub fills_fenced: Counter,
+    pub takeovers: Counter,
+    pub repaired: Counter,
 }
 
 /// Latencies inside the service.
@@ -93,6 +95,7 @@ pub struct Latencies {
     pub get_miss: Histogram,
     pub set: Histogram,
     pub invalidate: Histogram,
+    pub barrier: Histogram,
     pub l2_read: Histogram,
     pub l2_write: Histogram,
 }

@@ -17,6 +17,8 @@ use super::tier::{L1, L1Usage};
 pub const BOUND: Duration = Duration::from_secs(2);
 /// The epoch in these tests.
 pub const EPOCH: u64 = 1000;
+/// The one partition.
+pub const ALL: [u16; 1] = [0];
 
 /// A memory tier without limit or eviction.
 #[derive(Default)]
@@ -59,7 +61,7 @@ impl Bench {
         let (l1, clock) = (Arc::new(MapL1::default()), Arc::new(ManualClock::default()));
         let namespaces = Arc::new(Namespaces::new(rules, 1));
         let namespace = namespaces.get("namespace", "default").expect("room");
-        let config = CoherenceConfig { partitions: 1, max_staleness: BOUND, protections };
+        let config = CoherenceConfig { partitions: 1, max_staleness: BOUND, repair: true, protections };
         let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces, clock.clone()));
         Bench { coherence, l1, clock, namespace }
     }

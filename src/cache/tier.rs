@@ -1,6 +1,6 @@
 //! The two tiers, as the core needs them.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,29 +117,56 @@ pub struct Removed {
 pub trait L2: Send + Sync + 'static {
     /// Reads the live entry of `key`.
     fn read<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Read, L2Error>>;
-    /// Writes `key` under `condition`.
+    /// Writes `key` under `condition`. The ticket of a barrier, if not 0, has every replica confirm.
     fn write<'a>(
         &'a self,
         key: &'a Key,
         entry: &'a NewEntry,
         condition: Condition,
+        ticket: u64,
         until: Moment,
     ) -> BoxFuture<'a, Result<Written, L2Error>>;
     /// Removes `keys`, all of one namespace and of `partition`.
-    fn remove<'a>(&'a self, partition: u16, keys: &'a [Key], until: Moment) -> BoxFuture<'a, Result<Removed, L2Error>>;
+    fn remove<'a>(
+        &'a self,
+        partition: u16,
+        keys: &'a [Key],
+        ticket: u64,
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Removed, L2Error>>;
     /// Invalidates what `namespace` has in `partition`.
     fn remove_namespace<'a>(
         &'a self,
         partition: u16,
         namespace: &'a Arc<Namespace>,
+        ticket: u64,
         until: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>>;
+    /// Opens a barrier, before the change that is to pass it is made.
+    fn barrier(&self) -> Box<dyn FleetBarrier + '_> {
+        Box::new(Alone)
+    }
+    /// How the number line of `partition` came to its `epoch`.
+    fn takeover(&self, _partition: u16, _epoch: u64, _until: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
+        Box::pin(ready(Ok(Takeover::Anew)))
+    }
+    /// This replica has seen to the takeover that began `epoch`. Cold: entries from before are to be forgotten. Returns whether every
+    /// other replica has, too, or is not waited for any more.
+    fn settle(
+        &self,
+        _partition: u16,
+        _epoch: u64,
+        _cold: bool,
+        _until: Moment,
+    ) -> BoxFuture<'_, Result<bool, L2Error>> {
+        Box::pin(ready(Ok(true)))
+    }
     /// True when the entries live in this replica's L1, and nowhere else: then a miss there is a miss.
     fn shares_l1(&self) -> bool {
         false
     }
-    /// It answered with less than it had announced: the server asked is not the one that announces.
-    fn is_behind(&self) {}
+    /// It answered with less of `partition` than it had announced: the server asked is not the one that announces.
+    fn is_behind(&self, _partition: u16) {}
     /// What is known of it.
     fn report(&self) -> L2Report;
     /// Why this replica must not serve, if so: its configuration contradicts that of the deployment.
@@ -148,6 +175,37 @@ pub trait L2: Send + Sync + 'static {
     }
     /// Ends its tasks and connections.
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// How a number line came to its epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takeover {
+    /// Nothing is left of what was before.
+    Anew,
+    /// On a server that stood at this position of an earlier epoch, and may lack what came after it.
+    From(Version),
+}
+
+/// A change that is not acknowledged before the fleet has applied it.
+pub trait FleetBarrier: Send + Sync {
+    /// What the change has to carry.
+    fn ticket(&self) -> u64;
+    /// Waits until every other replica has applied the change in `partitions`, or has lost its right to answer with what was before. Called
+    /// after the change has taken effect.
+    fn passed<'a>(&'a self, partitions: &'a [u16], until: Moment) -> BoxFuture<'a, Result<(), L2Error>>;
+}
+
+/// The barrier of a replica that is the whole fleet.
+struct Alone;
+
+impl FleetBarrier for Alone {
+    fn ticket(&self) -> u64 {
+        0
+    }
+
+    fn passed<'a>(&'a self, _: &'a [u16], _: Moment) -> BoxFuture<'a, Result<(), L2Error>> {
+        Box::pin(ready(Ok(())))
+    }
 }
 
 /// State of the shared tier as this replica sees it.
@@ -192,6 +250,7 @@ pub struct ServerReport {
     pub evicted_keys: u64,
     pub expired_keys: u64,
     pub commands_processed: u64,
+    pub maxmemory_policy: String,
 }
 
 /// Why the shared tier did not do what it was asked.

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::clock::{Clock, Moment};
+use super::coherence::message::Change;
 use super::coherence::version::Version;
 use super::coherence::{self, Begun, Coherence, Judgement, Note, Passage};
 use super::entry::{Content, Held};
@@ -19,7 +20,7 @@ use super::single_flight::{FetchResult, Fetched};
 use super::stats::Latencies;
 use super::tier::{L1, L2, L2Error};
 pub use answer::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};
-pub use write::{Invalidate, Invalidated, Selector, Set, SetAnswer, SetOutcome};
+pub use write::{Barrier, Invalidate, Invalidated, Selector, Set, SetAnswer, SetOutcome};
 
 /// The most that is kept back of a caller's deadline for the answer's way.
 const ANSWERING: Duration = Duration::from_millis(20);
@@ -236,17 +237,22 @@ impl Shared {
     /// Reads the shared tier, and lets the answer enter memory if nothing newer was applied since `note`.
     async fn fetch_under(&self, key: &Key, note: Note, until: Moment) -> FetchResult {
         let begun = self.clock.now();
-        let heard_of = self.coherence.watermark(self.coherence.partition_of(key.as_ref()));
+        let partition = self.coherence.partition_of(key.as_ref());
+        let heard_of = self.coherence.watermark(partition);
         let read = self.l2.read(key, until).await?;
         if read.position > Version::ZERO && read.position < heard_of {
             // An old primary: what it does not know yet was heard of before it was asked.
-            self.l2.is_behind();
+            self.l2.is_behind(partition);
             return Err(L2Error::unavailable("redis is behind its own messages"));
         }
         if !self.l2.shares_l1() {
             self.latencies.l2_read.observe(self.clock.now().since(begun));
         }
         let Some(entry) = read.entry else { return Ok(Fetched { position: read.position, held: None }) };
+        if entry.version > heard_of && !self.l2.shares_l1() {
+            // Whoever is answered with it may not be answered with something older later, even if Redis loses it.
+            self.coherence.remember(partition, entry.version, &Change::of_keys(std::slice::from_ref(key)));
+        }
         let held = coherence::held(entry, read.position, note, begun, key.namespace());
         if !self.l2.shares_l1() {
             self.coherence.admit(key, &held, note);

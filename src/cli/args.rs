@@ -7,6 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use tonic::transport::Endpoint;
 
+use crate::pb;
+
 /// Arguments of `serve`; they win over the environment and the configuration file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeArgs {
@@ -94,6 +96,20 @@ pub(super) struct TokenArgs {
     /// Token of an earlier answer (repeatable)
     #[arg(long = "token", value_name = "TOKEN", allow_hyphen_values = true)]
     pub tokens: Vec<String>,
+}
+
+/// Who has to have applied a change before it is acknowledged.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct BarrierArg {
+    /// Return only when every live replica has applied the change, or may not answer with what was before
+    #[arg(long)]
+    fleet: bool,
+}
+
+impl BarrierArg {
+    pub fn to_wire(self) -> pb::Barrier {
+        if self.fleet { pb::Barrier::Fleet } else { pb::Barrier::None }
+    }
 }
 
 const USER_AGENT: &str = concat!("twintier/", env!("CARGO_PKG_VERSION"));

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::answer::{Answer, json_text};
-use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, TokenArgs};
+use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, TokenArgs};
 use crate::cli::connection::{Connection, cache};
 use crate::cli::failure::Failure;
 use crate::cli::table;
@@ -19,6 +19,8 @@ pub struct InvalidateArgs {
     selector: SelectorArgs,
     #[command(flatten)]
     namespace: NamespaceArg,
+    #[command(flatten)]
+    barrier: BarrierArg,
     #[command(flatten)]
     tokens: TokenArgs,
     #[command(flatten)]
@@ -57,6 +59,7 @@ impl InvalidateArgs {
             namespace: self.namespace.namespace.clone(),
             selector: Some(selector),
             tokens: self.tokens.tokens.clone(),
+            barrier: self.barrier.to_wire().into(),
         }
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::answer::{Answer, json_text};
-use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, TokenArgs, parse_duration};
+use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, TokenArgs, parse_duration};
 use crate::cli::connection::{Connection, cache};
 use crate::cli::failure::Failure;
 use crate::cli::{table, units};
@@ -41,6 +41,8 @@ pub struct SetArgs {
     expire_at: Option<prost_types::Timestamp>,
     #[command(flatten)]
     condition: ConditionArgs,
+    #[command(flatten)]
+    barrier: BarrierArg,
     #[command(flatten)]
     tokens: TokenArgs,
     #[command(flatten)]
@@ -100,6 +102,7 @@ impl SetArgs {
             expiry: ttl.or(self.expire_at.map(Expiry::ExpireTime)),
             condition: self.condition.to_wire(),
             tokens: self.tokens.tokens.clone(),
+            barrier: self.barrier.to_wire().into(),
         }
     }
 }

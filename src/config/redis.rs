@@ -8,11 +8,37 @@ use secrecy::SecretString;
 use super::reader::Reader;
 use super::redis_url::{RedisUrl, Topology};
 
+/// What becomes of entries when Redis fails over or comes back with its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failover {
+    /// They count again once every replica has invalidated what was lost.
+    Repair,
+    /// They are gone.
+    Cold,
+}
+
+/// How sentinels are spoken to.
+#[derive(Clone, Debug, Default)]
+pub struct Sentinel {
+    /// User; none for the default user.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<SecretString>,
+    /// File the password is read from, each time it is needed.
+    pub password_file: Option<PathBuf>,
+}
+
 /// How Redis is reached.
 #[derive(Clone, Debug)]
 pub struct Redis {
     /// The URL, with the user and password that other settings give.
     pub url: RedisUrl,
+    /// File the password is read from, each time it is needed; then the URL holds none.
+    pub password_file: Option<PathBuf>,
+    /// How sentinels are spoken to.
+    pub sentinel: Sentinel,
+    /// What becomes of entries in a failover.
+    pub failover: Failover,
     /// First part of every key and channel.
     pub prefix: String,
     /// Connections for commands.
@@ -38,12 +64,30 @@ impl Redis {
     pub(super) fn read(reader: &mut Reader) -> Option<Self> {
         let url = reader.url(
             "redis.url",
-            "redis://, rediss:// or unix://",
-            |text| supported(text.parse().map_err(|error| format!("{error}"))?),
+            "redis://, redis-sentinel://, redis-cluster://, their rediss forms, or unix://",
+            |text| text.parse::<RedisUrl>().map_err(|error| error.to_string()),
             "where Redis is; without it the service runs alone, on memory only",
         );
         let username = reader.optional_text("redis.username", "user of the ACL; wins over the one in redis.url");
-        let password = read_password(reader);
+        let (password, password_file) = read_password(
+            reader,
+            ("redis.password", "password; wins over the one in redis.url"),
+            ("redis.password_file", "file the password is read from, on every new connection"),
+        );
+        let sentinel_username =
+            reader.optional_text("redis.sentinel_username", "user of the ACL of the sentinels themselves");
+        let (sentinel_password, sentinel_password_file) = read_password(
+            reader,
+            ("redis.sentinel_password", "password of the sentinels themselves; without it they are asked without"),
+            ("redis.sentinel_password_file", "file that password is read from, on every new connection"),
+        );
+        let failover = reader.choice(
+            "redis.failover",
+            Failover::Repair,
+            &[("repair", Failover::Repair), ("cold", Failover::Cold)],
+            "what becomes of entries when Redis fails over or restarts with its data: repair, they count again once every replica has \
+             invalidated what was lost; cold, they are gone",
+        );
         let tls_ca_file =
             reader.path("redis.tls_ca_file", "certificates that vouch for the server, PEM; without it the system's");
         let (max_in_flight, connections) = (
@@ -61,9 +105,16 @@ impl Redis {
         check(reader, url.as_ref());
         let mut url = url?;
         url.username = username.or(url.username);
-        url.password = password.or(url.password);
+        url.password = password.or(url.password).filter(|_| password_file.is_none());
         Some(Redis {
             url,
+            password_file,
+            sentinel: Sentinel {
+                username: sentinel_username,
+                password: sentinel_password,
+                password_file: sentinel_password_file,
+            },
+            failover,
             prefix,
             connections,
             connect_timeout,
@@ -76,24 +127,20 @@ impl Redis {
     }
 }
 
-fn supported(url: RedisUrl) -> Result<RedisUrl, String> {
-    match url.topology {
-        Topology::Standalone { .. } => Ok(url),
-        Topology::Sentinel { .. } | Topology::Cluster { .. } => {
-            Err(format!("{}:// is not supported by this version yet; use redis://, rediss:// or unix://", url.scheme()))
-        }
+/// A password, or the file it is in: the file has to hold one now, and may hold another later.
+fn read_password(
+    reader: &mut Reader,
+    (path, doc): (&'static str, &'static str),
+    (file_path, file_doc): (&'static str, &'static str),
+) -> (Option<SecretString>, Option<PathBuf>) {
+    let password = reader.secret(path, doc);
+    let file = reader.path(file_path, file_doc);
+    if let (Some(_), Some(_)) = (&password, &file) {
+        reader.contradict(file_path, path, &format!("must not be given together with {path}"));
+    } else if let Some(Err(rule)) = file.as_deref().map(read_secret) {
+        reader.refuse(file_path, rule);
     }
-}
-
-fn read_password(reader: &mut Reader) -> Option<SecretString> {
-    let password = reader.secret("redis.password", "password; wins over the one in redis.url");
-    let file = reader.path("redis.password_file", "file to read the password from, instead of redis.password");
-    let Some(file) = file else { return password };
-    if password.is_some() {
-        reader.contradict("redis.password_file", "redis.password", "must not be given together with redis.password");
-        return password;
-    }
-    read_secret(&file).map_err(|rule| reader.refuse("redis.password_file", rule)).ok()
+    (password, file)
 }
 
 /// The content of a file without its last line break, which editors add and passwords do not have.
@@ -144,6 +191,16 @@ fn check(reader: &mut Reader, url: Option<&RedisUrl>) {
         }
         return;
     };
+    if !matches!(url.topology, Topology::Sentinel { .. }) {
+        for path in ["redis.sentinel_username", "redis.sentinel_password", "redis.sentinel_password_file"] {
+            if reader.is_given(path) {
+                reader.contradict(path, "redis.url", "has no effect without redis-sentinel://");
+            }
+        }
+    }
+    if matches!(url.topology, Topology::Cluster { .. }) && url.database != 0 {
+        reader.refuse("redis.url", "must not name a database: a Cluster has only one");
+    }
     if !url.tls && reader.is_given("redis.tls_ca_file") {
         reader.contradict("redis.tls_ca_file", "redis.url", "has no effect without rediss://");
     }

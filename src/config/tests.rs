@@ -273,9 +273,12 @@ fn the_url_takes_user_and_password_from_other_settings() {
         ("TWINTIER_REDIS_USERNAME", "app"),
         ("TWINTIER_REDIS_PASSWORD_FILE", path),
     ]);
-    let url = config(&given).redis.unwrap().url;
+    let redis = config(&given).redis.unwrap();
+    let url = redis.url;
     assert_eq!(url.username.as_deref(), Some("app"));
-    assert_eq!(url.password.unwrap().expose_secret(), "from file");
+    // The file is read on every new connection, so that a new password needs no restart.
+    assert_eq!(redis.password_file.as_deref(), Some(secret.path()));
+    assert!(url.password.is_none());
     assert_eq!(url.database, 1);
 
     given.environment.insert("REDIS_PASSWORD".into(), "hunter2".into());
@@ -290,16 +293,16 @@ fn the_url_takes_user_and_password_from_other_settings() {
 }
 
 #[test]
-fn sentinel_and_cluster_are_refused_as_not_supported_yet() {
-    for (scheme, rest) in [("redis-sentinel", "a,b/0?service=main"), ("rediss-cluster", "a:1,b:2")] {
-        assert_eq!(
-            problems(&sources(&[("REDIS_URL", &format!("{scheme}://{rest}"))])),
-            [format!(
-                "redis.url: {scheme}:// is not supported by this version yet; use redis://, rediss:// or unix://; \
-                 was <redacted> (environment REDIS_URL)"
-            )]
-        );
+fn sentinels_and_clusters_are_taken() {
+    for url in ["redis-sentinel://a,b/2?service=main", "rediss-cluster://a:1,b:2"] {
+        let config = Config::load(&flags(&[("redis.url", url)])).expect("valid").config;
+        assert!(config.redis.is_some_and(|redis| redis.failover == Failover::Repair), "{url}");
     }
+    let given = [("redis.url", "redis://a"), ("redis.sentinel_username", "u")];
+    let refused = problems(&flags(&given));
+    assert!(refused[0].starts_with("redis.sentinel_username: has no effect without redis-sentinel://"), "{refused:?}");
+    let refused = problems(&flags(&[("redis.url", "redis-cluster://a/3")]));
+    assert!(refused[0].starts_with("redis.url: must not name a database"), "{refused:?}");
 }
 
 #[test]

@@ -13,8 +13,8 @@ use crate::cache::namespace::{Namespace, Namespaces};
 use crate::cache::policy::{Limits, NamespacePolicy, limits};
 use crate::cache::tier::Condition;
 use crate::cache::tiered::{
-    Answer, Consistency, Invalidate, Invalidated, Miss, Outcome, Selector, Set, SetAnswer, SetOutcome, StaleReason,
-    Tier,
+    Answer, Barrier, Consistency, Invalidate, Invalidated, Miss, Outcome, Selector, Set, SetAnswer, SetOutcome,
+    StaleReason, Tier,
 };
 use crate::pb;
 
@@ -136,10 +136,12 @@ pub fn set(rules: &Rules, request: pb::SetRequest, deadline: Moment) -> Result<(
     let policy = namespace.as_ref().map_or_else(NamespacePolicy::default, |namespace| namespace.policy.clone());
     let ttl = checks.take(ttl(rules, &policy, request.expiry));
     let token = checks.token(rules, &request.tokens);
+    let barrier = checks.take(barrier(request.barrier)).unwrap_or_default();
     let set = namespace.zip(content).zip(ttl).map(|((namespace, content), ttl)| Set {
         key: KeyRef::new(&namespace, request.key.as_bytes()).to_key(),
         entry: NewEntry { content, content_type: request.content_type.into(), ttl },
         condition,
+        barrier,
         deadline,
     });
     checks.done(set.map(|set| (set, token)))
@@ -178,8 +180,17 @@ pub fn invalidate(
         None => checks.take(Err(Violation::new("selector", "must be given: key, keys or whole_namespace"))),
     };
     let token = checks.token(rules, &request.tokens);
+    let barrier = checks.take(barrier(request.barrier)).unwrap_or_default();
     let parts = namespace.zip(selector);
-    checks.done(parts.map(|(namespace, selector)| (Invalidate { namespace, selector, deadline }, token)))
+    checks.done(parts.map(|(namespace, selector)| (Invalidate { namespace, selector, barrier, deadline }, token)))
+}
+
+fn barrier(wire: i32) -> Result<Barrier, Violation> {
+    match pb::Barrier::try_from(wire) {
+        Ok(pb::Barrier::Unspecified | pb::Barrier::None) => Ok(Barrier::None),
+        Ok(pb::Barrier::Fleet) => Ok(Barrier::Fleet),
+        Err(_) => Err(Violation::new("barrier", format!("must be a Barrier; was {wire}"))),
+    }
 }
 
 fn number_of_keys(rules: &Rules, keys: usize) -> Result<(), Violation> {

@@ -127,6 +127,8 @@ fn coherence(observed: &Observed, l2: &L2Report) -> pb::CoherenceStats {
         disconnects: counters.disconnects.get(),
         fills_fenced: counters.fills_fenced.get(),
         lag_p99: l2.bus_lag_p99.map(to_wire),
+        takeovers: counters.takeovers.get(),
+        repaired: counters.repaired.get(),
     }
 }
 
@@ -154,6 +156,7 @@ fn redis(l2: L2Report) -> pb::RedisStats {
         evicted_keys: l2.server.evicted_keys,
         expired_keys: l2.server.expired_keys,
         commands_processed: l2.server.commands_processed,
+        maxmemory_policy: l2.server.maxmemory_policy,
     }
 }
 
@@ -165,6 +168,7 @@ fn latencies(observed: &Observed) -> Vec<pb::LatencyStats> {
         ("get", pb::Tier::Unspecified, &all.get_miss),
         ("set", pb::Tier::Unspecified, &all.set),
         ("invalidate", pb::Tier::Unspecified, &all.invalidate),
+        ("barrier", pb::Tier::Unspecified, &all.barrier),
         ("l2_read", pb::Tier::L2, &all.l2_read),
         ("l2_write", pb::Tier::L2, &all.l2_write),
     ];

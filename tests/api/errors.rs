@@ -55,6 +55,7 @@ async fn every_broken_rule_of_a_set_is_reported(mode: Mode) {
         expiry: Some(Expiry::Ttl(prost_types::Duration { seconds: 0, nanos: 0 })),
         condition: Some(Condition::IfVersion("x".into())),
         tokens: vec!["x".into()],
+        barrier: 9,
     };
     replica.store(request).await.unwrap_err().names(&[
         ("key", "empty"),
@@ -63,6 +64,7 @@ async fn every_broken_rule_of_a_set_is_reported(mode: Mode) {
         ("if_version", "was \"x\""),
         ("ttl", "at least 1 ms"),
         ("tokens[0]", "token"),
+        ("barrier", "was 9"),
     ]);
     let content = Some(Content::KnownAbsent(pb::KnownAbsent {}));
     let request = pb::SetRequest { content, content_type: "a/b".into(), ..set_request("k", "") };
@@ -73,11 +75,13 @@ async fn every_broken_rule_of_a_set_is_reported(mode: Mode) {
 
 async fn every_broken_rule_of_an_invalidate_is_reported(mode: Mode) {
     let replica = mode.replica(&[]).await;
-    let request = pb::InvalidateRequest { namespace: "No!".into(), selector: None, tokens: vec!["x".into()] };
+    let request =
+        pb::InvalidateRequest { namespace: "No!".into(), selector: None, tokens: vec!["x".into()], barrier: 7 };
     replica.remove(request).await.unwrap_err().names(&[
         ("namespace", "[a-z0-9._-]"),
         ("selector", "key, keys or whole_namespace"),
         ("tokens[0]", "token"),
+        ("barrier", "was 7"),
     ]);
     replica.remove(invalidate_key("")).await.unwrap_err().names(&[("key", "empty")]);
     let request = keys(vec!["a".into(), String::new(), "b".into(), "x".repeat(1025)]);

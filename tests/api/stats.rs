@@ -148,7 +148,10 @@ async fn memory_is_accounted_for(mode: Mode) {
     for n in 0..10 {
         replica.set_in("n", &n.to_string(), &value).await;
         let key = Some(pb::invalidate_request::Selector::Key((n + 10).to_string()));
-        replica.remove(pb::InvalidateRequest { namespace: "n".into(), selector: key, tokens: vec![] }).await.unwrap();
+        replica
+            .remove(pb::InvalidateRequest { namespace: "n".into(), selector: key, ..Default::default() })
+            .await
+            .unwrap();
     }
     eventually("what was replaced and removed is counted", async || {
         replica.get_from("n", "0").await;

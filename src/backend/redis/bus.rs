@@ -1,60 +1,76 @@
-//! The subscription: delivers every partition's messages and audits itself. The audit's script is sent on the subscription's own
-//! connection, and its echo comes back as a message, behind every message that was published before it.
+//! The subscription to one primary: delivers every partition's messages and audits itself. An audit's script is sent on the subscription's
+//! own connection, and its echo comes back as a message, behind every message that was published before it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fred::interfaces::{EventInterface as _, PubsubInterface as _};
 use fred::prelude::Error;
 use fred::types::{Message as Received, Value};
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::codec;
-use super::connection::{ConnectError, Connection, Purpose, Shared, number, status, words};
-use super::health::Health;
+use super::codec::{self, Private};
+use super::connection::{ConnectError, Connection, Purpose, is_misplaced, number, status, words};
 use super::link::Backoff;
+use super::primary::Primary;
 use super::scripts::Script;
+use super::shared::Shared;
 use crate::cache::coherence::AUDITS_PER_BOUND;
 use crate::cache::coherence::message::BusSink;
-use crate::cache::stats::Histogram;
 use crate::cache::tier::BoxFuture;
 
 /// Shortest time without an echo after which a subscription is thrown away.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(500);
+/// Confirmations on their way at once. Those beyond are not sent; who waits for them waits until this replica's proof has run out.
+const CONFIRMATIONS: usize = 1024;
 
-/// The subscription of one replica.
+/// The subscription of one replica to one primary.
 pub struct Bus {
+    primary: Arc<Primary>,
     shared: Arc<Shared>,
-    health: Arc<Health>,
     sink: Arc<dyn BusSink>,
-    echo_channel: String,
-    /// Time from publishing to dispatch.
-    pub lag: Histogram,
 }
 
-/// The answer of an audit's script; its echo comes apart from it.
-type Audit = BoxFuture<'static, Result<Vec<Value>, Error>>;
+/// The answers of an audit's scripts, by group; the echoes come apart from them.
+type Audit = BoxFuture<'static, Vec<Result<Vec<Value>, Error>>>;
+
+/// Partitions that are audited by one script.
+struct Group {
+    partitions: Arc<[u16]>,
+    echo_channel: String,
+    /// Since when an echo is awaited.
+    silent_since: Instant,
+    echoed: bool,
+}
 
 // === impl Bus ===
 
 impl Bus {
     /// Not subscribed yet: `run` has to run.
-    pub fn new(shared: Arc<Shared>, health: Arc<Health>, sink: Arc<dyn BusSink>) -> Bus {
-        let echo_channel = shared.layout.echo_channel(shared.replica);
-        Bus { shared, health, sink, echo_channel, lag: Histogram::default() }
+    pub fn new(primary: Arc<Primary>, sink: Arc<dyn BusSink>) -> Bus {
+        Bus { shared: primary.shared.clone(), primary, sink }
     }
 
     /// Keeps the subscription until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         let mut backoff = Backoff::default();
+        let mut partitions = self.primary.watch_partitions();
         while !stop.is_cancelled() {
-            match self.subscribe_once(&stop, &mut backoff).await {
-                Ok(()) => return,
-                Err(ConnectError::Failed(why)) => self.health.subscription_fails(&why),
-                Err(error @ ConnectError::Partitions { .. }) => self.health.halt(&error.to_string()),
+            match self.subscribe_once(&mut partitions, &stop, &mut backoff).await {
+                Ok(Ended::Stopped) => return,
+                Ok(Ended::OtherPartitions) => continue,
+                Err(ConnectError::Failed(why) | ConnectError::Misplaced(why)) => {
+                    self.primary.health.subscription_fails(&why);
+                    self.shared.misplaced.notify_one();
+                }
+                Err(error @ ConnectError::Partitions { .. }) => self.primary.health.whole().halt(&error.to_string()),
             }
             tokio::select! {
                 () = sleep(backoff.next()) => {}
@@ -63,94 +79,155 @@ impl Bus {
         }
     }
 
-    /// One subscription, from connecting to its end. Ok: `stop`.
-    async fn subscribe_once(&self, stop: &CancellationToken, backoff: &mut Backoff) -> Result<(), ConnectError> {
+    /// One subscription, from connecting to its end.
+    async fn subscribe_once(
+        &self,
+        changes: &mut watch::Receiver<Arc<[u16]>>,
+        stop: &CancellationToken,
+        backoff: &mut Backoff,
+    ) -> Result<Ended, ConnectError> {
+        let partitions = &*changes.borrow_and_update().clone();
         let (connection, handle) = tokio::select! {
-            opened = Connection::open(&self.shared, Purpose::Subscription) => opened?,
-            () = stop.cancelled() => return Ok(()),
+            opened = Connection::open(&self.primary, Purpose::Subscription) => opened?,
+            () = stop.cancelled() => return Ok(Ended::Stopped),
         };
-        self.health.agreed();
+        self.primary.health.whole().agreed();
         let abort = handle.abort_handle();
         let connection = Arc::new(connection);
         let ended = tokio::select! {
-            () = stop.cancelled() => Ok(()),
+            // In this order: once the primary is left, or serves others, nothing is delivered of an audit that was not on its way before.
+            biased;
+            () = stop.cancelled() => Ok(Ended::Stopped),
+            _ = changes.changed() => Ok(Ended::OtherPartitions),
             ended = handle => Err(ConnectError::Failed(match ended {
                 Ok(Err(error)) => words(&error),
                 _ => "the subscription's connection ended".to_owned(),
             })),
-            error = self.deliver(&connection, backoff) => Err(error),
+            error = self.deliver(&connection, partitions, backoff) => Err(error),
         };
-        self.sink.disconnected();
+        self.sink.disconnected(partitions);
+        if matches!(ended, Ok(Ended::Stopped)) {
+            self.deregister(&connection, partitions).await;
+        }
         connection.close().await;
         abort.abort();
         ended
     }
 
     /// Delivers messages and sends audits until something is wrong.
-    async fn deliver(&self, connection: &Arc<Connection>, backoff: &mut Backoff) -> ConnectError {
+    async fn deliver(&self, connection: &Arc<Connection>, partitions: &[u16], backoff: &mut Backoff) -> ConnectError {
         let mut messages = connection.client.message_rx();
-        let mut channels: Vec<String> =
-            (0..self.shared.layout.partitions()).map(|partition| self.shared.layout.channel(partition)).collect();
-        channels.push(self.echo_channel.clone());
+        let layout = &self.shared.layout;
+        let mut groups: Vec<Group> = layout
+            .groups(partitions)
+            .map(|group| Group {
+                partitions: group.into(),
+                echo_channel: layout.replica_channel(group[0], self.shared.replica),
+                silent_since: Instant::now(),
+                echoed: false,
+            })
+            .collect();
         // That this returns says nothing; the echo of the first audit says that the subscription stands.
-        if let Err(error) = connection.client.subscribe(channels).await {
+        if let Err(error) = self.subscribe(connection, partitions, &groups).await {
             return error.into();
         }
+        groups.iter_mut().for_each(|group| group.silent_since = Instant::now());
         let max_staleness = self.shared.config.max_staleness;
         let silence = (max_staleness / 2).max(SHORTEST_SILENCE);
         let mut ticks = interval(max_staleness / AUDITS_PER_BOUND);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut audit: Option<Audit> = None;
-        let mut last_echo = Instant::now();
+        let mut confirmations = FuturesUnordered::new();
         loop {
             tokio::select! {
-                received = messages.recv() => match self.dispatch(received, &mut messages) {
-                    Dispatched::Echo => {
-                        last_echo = Instant::now();
-                        *backoff = Backoff::default();
-                        self.health.subscription_works();
+                received = messages.recv() => match self.dispatch(received, &mut messages, partitions) {
+                    Dispatched::Echo(first) => {
+                        if let Some(group) = groups.iter_mut().find(|group| group.partitions.first() == Some(&first)) {
+                            (group.silent_since, group.echoed) = (Instant::now(), true);
+                        }
+                        if groups.iter().all(|group| group.echoed) {
+                            *backoff = Backoff::default();
+                            self.primary.health.subscription_works();
+                        }
                     }
-                    Dispatched::Message => {}
+                    Dispatched::Confirm(channel, confirmation) if confirmations.len() < CONFIRMATIONS => {
+                        confirmations.push(self.publish(connection, channel, confirmation));
+                    }
+                    Dispatched::Confirm(..) | Dispatched::Message => {}
                     Dispatched::Closed => return ConnectError::Failed("the subscription was closed".to_owned()),
                 },
-                reply = async { audit.as_mut().expect("guarded").await }, if audit.is_some() => {
+                Some(()) = confirmations.next() => {}
+                replies = async { audit.as_mut().expect("guarded").await }, if audit.is_some() => {
                     audit = None;
-                    if let Err(error) = self.check_reply(reply) {
-                        return error;
+                    for (group, reply) in groups.iter_mut().zip(replies) {
+                        match self.check_reply(reply) {
+                            Ok(()) => {}
+                            Err(ConnectError::Misplaced(why)) if layout.sharded() => {
+                                // On its way to another primary. Should it stay, the next placement brings it back.
+                                (group.silent_since, group.echoed) = (Instant::now(), false);
+                                self.shared.misplaced.notify_one();
+                                self.primary.health.subscription_fails(&why);
+                            }
+                            Err(error) => return error,
+                        }
                     }
                 }
                 _ = ticks.tick() => {
-                    if last_echo.elapsed() > silence {
+                    if groups.iter().any(|group| group.silent_since.elapsed() > silence) {
                         return ConnectError::Failed(format!("no echo came back through the subscription for {silence:?}"));
                     }
                     if audit.is_none() {
-                        audit = Some(self.audit(connection));
+                        audit = Some(self.audit(connection, &groups));
                     }
                 }
             }
         }
     }
 
-    fn audit(&self, connection: &Arc<Connection>) -> Audit {
-        let shared = &self.shared;
+    async fn subscribe(&self, connection: &Connection, partitions: &[u16], groups: &[Group]) -> Result<(), Error> {
+        let layout = &self.shared.layout;
+        let channels = partitions.iter().map(|partition| layout.channel(*partition));
+        let channels = channels.chain(groups.iter().map(|group| group.echo_channel.clone()));
+        if !layout.sharded() {
+            return connection.client.subscribe(channels.collect::<Vec<_>>()).await;
+        }
+        // One channel a command: fred takes the second confirmation of one for the reply to the next.
+        for subscribed in join_all(channels.map(|channel| connection.client.ssubscribe(channel))).await {
+            match subscribed {
+                Err(error) if is_misplaced(&error) => self.shared.misplaced.notify_one(),
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn audit(&self, connection: &Arc<Connection>, groups: &[Group]) -> Audit {
+        let shared = self.shared.clone();
         let nonce = self.sink.audit_begins();
-        let args = vec![
-            shared.floor().to_string().into(),
-            connection.identity.as_str().into(),
-            shared.layout.partitions().to_string().into(),
-            self.echo_channel.as_str().into(),
-            Value::Bytes(codec::echo_head().into()),
-            Value::Bytes(nonce.to_be_bytes().to_vec().into()),
-        ];
-        let (connection, counters) = (connection.clone(), shared.layout.counters());
-        Box::pin(async move { connection.run(Script::Audit, counters, args).await })
+        let scripts: Vec<_> = groups
+            .iter()
+            .map(|group| {
+                let (connection, counters) = (connection.clone(), shared.layout.counters(&group.partitions));
+                let args = vec![
+                    shared.floor().to_string().into(),
+                    connection.identity.as_str().into(),
+                    shared.layout.partitions().to_string().into(),
+                    group.echo_channel.as_str().into(),
+                    Value::Bytes(codec::echo_head(nonce).into()),
+                    Value::Bytes(codec::partition_numbers(&group.partitions).into()),
+                    codec::replica_field(shared.replica).into(),
+                ];
+                async move { connection.run(Script::Audit, counters, args).await }
+            })
+            .collect();
+        Box::pin(join_all(scripts))
     }
 
     fn check_reply(&self, reply: Result<Vec<Value>, Error>) -> Result<(), ConnectError> {
         let reply = reply?;
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), _) => {
-                self.health.agreed();
+                self.primary.health.whole().agreed();
                 Ok(())
             }
             (Some("PARTITIONS"), Some(theirs)) => {
@@ -160,45 +237,98 @@ impl Bus {
         }
     }
 
-    fn dispatch(&self, received: Result<Received, RecvError>, messages: &mut Receiver<Received>) -> Dispatched {
+    /// This replica answers no more: nobody has to wait for it.
+    async fn deregister(&self, connection: &Connection, partitions: &[u16]) {
+        let leave = self.shared.layout.groups(partitions).map(|group| {
+            let counter = self.shared.layout.counter(group[0]);
+            connection.run(Script::Leave, vec![counter], vec![codec::replica_field(self.shared.replica).into()])
+        });
+        let _ = tokio::time::timeout(SHORTEST_SILENCE, join_all(leave)).await;
+    }
+
+    async fn publish(&self, connection: &Arc<Connection>, channel: String, message: Bytes) {
+        let client = &connection.client;
+        let sent: Result<Value, Error> = match self.shared.layout.sharded() {
+            true => client.spublish(channel, Value::Bytes(message)).await,
+            false => client.publish(channel, Value::Bytes(message)).await,
+        };
+        if let Err(error) = sent {
+            tracing::debug!(%error, "bus: a confirmation was not sent");
+        }
+    }
+
+    fn dispatch(
+        &self,
+        received: Result<Received, RecvError>,
+        messages: &mut Receiver<Received>,
+        partitions: &[u16],
+    ) -> Dispatched {
         let message = match received {
             Ok(message) => message,
             Err(RecvError::Lagged(lost)) => {
                 tracing::warn!(lost, waiting = messages.len(), "bus: overran; memory is suspect until the next echo");
-                self.sink.overran();
+                self.sink.overran(partitions);
                 return Dispatched::Message;
             }
             Err(RecvError::Closed) => return Dispatched::Closed,
         };
         let bytes = message.value.into_bytes().unwrap_or_default();
-        if *message.channel == *self.echo_channel {
-            return match codec::decode_echo(&bytes) {
-                Some((nonce, echo)) => {
-                    echo.positions.iter().for_each(|(_, position)| self.shared.saw_epoch(position.epoch));
-                    if self.sink.echo(nonce, echo) { Dispatched::Echo } else { Dispatched::Message }
-                }
-                None => self.undecodable(&message.channel),
+        if !self.shared.layout.is_replica_channel(&message.channel, self.shared.replica) {
+            return match codec::decode_message(&bytes, self.shared.replica) {
+                Some(published) => self.apply(published),
+                None => self.undecodable(&message.channel, partitions),
             };
         }
-        match codec::decode_message(&bytes, self.shared.replica) {
-            Some((message, published)) => {
-                self.lag.observe(self.shared.redis_clock.age(published, self.shared.clock.now()));
-                self.sink.apply(message);
+        match codec::decode_private(&bytes) {
+            Some(Private::Echo(nonce, echo)) => {
+                echo.positions.iter().for_each(|(_, position)| self.shared.saw_epoch(position.epoch));
+                let first = echo.positions.first().map(|(partition, _)| *partition);
+                match (first, self.sink.echo(nonce, echo)) {
+                    (Some(first), true) => Dispatched::Echo(first),
+                    _ => Dispatched::Message,
+                }
+            }
+            Some(Private::Confirmation { ticket, partition, replica }) => {
+                self.shared.barriers.confirmed(ticket, replica, partition);
                 Dispatched::Message
             }
-            None => self.undecodable(&message.channel),
+            None => self.undecodable(&message.channel, partitions),
         }
     }
 
-    fn undecodable(&self, channel: &str) -> Dispatched {
+    fn apply(&self, published: codec::Published) -> Dispatched {
+        let codec::Published { message, micros, origin, ticket } = published;
+        self.shared.lag.observe(self.primary.clock.age(micros, self.shared.clock.now()));
+        let (own, partition) = (message.own, message.partition);
+        self.sink.apply(message);
+        match ticket {
+            Some(ticket) if !own => Dispatched::Confirm(
+                self.shared.layout.replica_channel(partition, origin),
+                codec::confirmation(ticket, partition, self.shared.replica).into(),
+            ),
+            _ => Dispatched::Message,
+        }
+    }
+
+    fn undecodable(&self, channel: &str, partitions: &[u16]) -> Dispatched {
         tracing::warn!(channel, "bus: a message could not be read; memory is suspect until the next echo");
-        self.sink.undecodable();
+        self.sink.undecodable(partitions);
         Dispatched::Message
     }
 }
 
+/// How a subscription ended without anything being wrong.
+enum Ended {
+    Stopped,
+    /// The primary serves others: a new subscription, at once.
+    OtherPartitions,
+}
+
 enum Dispatched {
     Message,
-    Echo,
+    /// An echo of the group that begins with this partition.
+    Echo(u16),
+    /// A replica wants to know that its message was applied.
+    Confirm(String, Bytes),
     Closed,
 }

@@ -3,29 +3,37 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
+use arc_swap::ArcSwap;
 use fred::prelude::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Connection, Shared, not_a_primary};
+use super::connection::{Connection, is_misplaced, not_a_primary};
 use super::health::Health;
-use super::link::Link;
+use super::shard::Shard;
+use super::shared::Shared;
 use crate::cache::clock::Moment;
 use crate::cache::tier::{BoxFuture, L2Error};
 
 /// The way to Redis for commands.
 pub struct Calls {
-    /// The connections.
-    pub links: Vec<Arc<Link>>,
     shared: Arc<Shared>,
     health: Arc<Health>,
-    next_link: AtomicUsize,
+    routes: ArcSwap<Routes>,
     in_flight: Arc<Semaphore>,
     tasks: TaskTracker,
+}
+
+/// Which shard serves which partition.
+#[derive(Default)]
+pub struct Routes {
+    /// All shards.
+    pub shards: Vec<Arc<Shard>>,
+    /// By partition; none where no primary is known.
+    pub by_partition: Vec<Option<Arc<Shard>>>,
 }
 
 /// Why a call to Redis has no result.
@@ -41,34 +49,40 @@ pub enum Failure {
 // === impl Calls ===
 
 impl Calls {
-    /// Calls over `links`. Those whose callers leave go on in `tasks`.
-    pub fn new(shared: Arc<Shared>, health: Arc<Health>, links: Vec<Arc<Link>>, tasks: TaskTracker) -> Calls {
+    /// Calls that go nowhere until there are routes. Those whose callers leave go on in `tasks`.
+    pub fn new(shared: Arc<Shared>, health: Arc<Health>, tasks: TaskTracker) -> Calls {
         let in_flight = Arc::new(Semaphore::new(shared.config.max_in_flight));
-        Calls { links, shared, health, next_link: AtomicUsize::new(0), in_flight, tasks }
+        Calls { shared, health, routes: ArcSwap::default(), in_flight, tasks }
     }
 
-    /// A connection that may be used now.
-    pub fn connection(&self) -> Option<Arc<Connection>> {
-        let first = self.next_link.fetch_add(1, Ordering::Relaxed);
-        (0..self.links.len()).find_map(|n| self.links[(first + n) % self.links.len()].connection())
+    /// Where calls go now.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.routes.load_full()
     }
 
-    /// Has every connection thrown away.
-    pub fn condemn(&self) {
-        self.links.iter().filter_map(|link| link.connection()).for_each(|connection| connection.condemned.cancel());
+    /// Where they go from now on.
+    pub fn reroute(&self, routes: Routes) {
+        self.routes.store(Arc::new(routes));
+    }
+
+    /// The shard of a partition.
+    pub fn shard(&self, partition: u16) -> Result<Arc<Shard>, L2Error> {
+        if let Some(why) = self.health.halted() {
+            return Err(L2Error::Halted(why));
+        }
+        let routes = self.routes.load();
+        let shard = routes.by_partition.get(usize::from(partition)).cloned().flatten();
+        shard.ok_or(L2Error::unavailable("no primary is known for the key"))
     }
 
     /// Sends one call. A call whose caller leaves keeps its place among those in flight until it is answered, or its connection ends.
-    pub async fn call<T, F, Work>(&self, until: Moment, work: F) -> Result<T, Failure>
+    pub async fn call<T, F, Work>(&self, shard: &Shard, until: Moment, work: F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(Arc<Connection>) -> Work,
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        if let Some(why) = self.health.halted() {
-            return Err(Failure::NotSent(L2Error::Halted(why)));
-        }
-        let Some(connection) = self.connection() else {
+        let Some(connection) = shard.connection() else {
             return Err(Failure::NotSent(L2Error::unavailable("not connected to redis")));
         };
         let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
@@ -95,6 +109,9 @@ impl Calls {
         self.shared.errors.one();
         if not_a_primary(&error) {
             connection.condemned.cancel();
+        }
+        if is_misplaced(&error) {
+            self.shared.misplaced.notify_one();
         }
         // Replies of Redis begin with an upper-case word; anything else is the connection's failure.
         let word = error.details().split(' ').next().unwrap_or_default();
@@ -138,8 +155,10 @@ impl<T: Send + 'static> Drop for InFlight<'_, T> {
 
 /// Whether a refusal came before a script began.
 pub fn refused_at_once(error: &Error) -> bool {
-    // Not READONLY and LOADING: fred ends everything in flight on the connection with the same words.
-    ["OOM", "NOREPLICAS", "MISCONF", "BUSY", "NOAUTH", "WRONGPASS"].iter().any(|word| error.details().starts_with(word))
+    // Not READONLY, LOADING and CLUSTERDOWN: fred ends everything in flight on the connection with the same words.
+    const WORDS: [&str; 9] =
+        ["OOM", "NOREPLICAS", "MISCONF", "BUSY", "NOAUTH", "WRONGPASS", "MOVED", "ASK", "TRYAGAIN"];
+    WORDS.iter().any(|word| error.details().starts_with(word))
 }
 
 /// A refusal in neutral words.
@@ -151,6 +170,7 @@ pub fn refused(error: &Error) -> L2Error {
         details if details.starts_with("NOPERM") => L2Error::unavailable("redis refuses this service's user"),
         details if details.starts_with("NOREPLICAS") => L2Error::unavailable("redis has too few replicas to write"),
         details if details.starts_with("MISCONF") => L2Error::unavailable("redis cannot persist and refuses writes"),
+        _ if is_misplaced(error) => L2Error::unavailable("redis is moving the key to another shard"),
         details if details.starts_with("BUSY") => L2Error::unavailable("redis is busy with a script"),
         details => {
             tracing::debug!(error = details, "redis refused a command");

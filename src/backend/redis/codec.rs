@@ -1,9 +1,10 @@
 //! Bytes in Redis and on the bus. Decoding is total: whatever is damaged or foreign is `None`, never a panic.
 //!
 //! Entry: `T`, format 1, epoch u64, sequence u64, written (Redis's clock, us) u64, time to live (ms) u64, kind u8 (0 value, 1 known absent),
-//! content type length u8, content type, value. Message: format 1, kind u8, partition u16, origin u64, epoch u64, sequence u64, published
-//! (us) u64, namespace length u8, namespace, then each key with its length u16. Echo: format 1, kind u8, nonce u64, then epoch u64 and
-//! sequence u64 of each partition in order. All numbers big-endian.
+//! content type length u8, content type, value. Message: format 1, kind u8, partition u16, origin u64, ticket u64 (0: nobody waits),
+//! epoch u64, sequence u64, published (us) u64, namespace length u8, namespace, then each key with its length u16. Echo: format 1, kind u8,
+//! nonce u64, then partition u16, epoch u64 and sequence u64 of each. Confirmation: format 1, kind u8, ticket u64, partition u16,
+//! replica u64. All numbers big-endian.
 
 use bytes::{BufMut, Bytes};
 
@@ -17,6 +18,7 @@ const WIRE_FORMAT: u8 = 1;
 const KEYS: u8 = 1;
 const NAMESPACE: u8 = 2;
 const ECHO: u8 = 3;
+const CONFIRMATION: u8 = 4;
 
 /// An entry as Redis holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,12 +79,13 @@ pub fn decode_version(bytes: &[u8]) -> Option<Version> {
 }
 
 /// The part of a message before its position.
-pub fn message_head(namespace_wide: bool, partition: u16, origin: u64) -> Vec<u8> {
-    let mut head = Vec::with_capacity(12);
+pub fn message_head(namespace_wide: bool, partition: u16, origin: u64, ticket: u64) -> Vec<u8> {
+    let mut head = Vec::with_capacity(20);
     head.put_u8(WIRE_FORMAT);
     head.put_u8(if namespace_wide { NAMESPACE } else { KEYS });
     head.put_u16(partition);
     head.put_u64(origin);
+    head.put_u64(ticket);
     head
 }
 
@@ -98,22 +101,61 @@ pub fn message_tail<'a>(namespace: &str, keys: impl IntoIterator<Item = &'a Key>
     tail
 }
 
-/// The part of an echo before its nonce.
-pub fn echo_head() -> Vec<u8> {
-    vec![WIRE_FORMAT, ECHO]
+/// The part of an echo before its positions.
+pub fn echo_head(nonce: u64) -> Vec<u8> {
+    let mut head = vec![WIRE_FORMAT, ECHO];
+    head.put_u64(nonce);
+    head
 }
 
-/// Reads a message, and when it was published by Redis's clock (microseconds).
-pub fn decode_message(bytes: &Bytes, own: u64) -> Option<(Message, u64)> {
+/// The numbers of partitions, as a script puts them into an echo.
+pub fn partition_numbers(partitions: &[u16]) -> Vec<u8> {
+    partitions.iter().flat_map(|partition| partition.to_be_bytes()).collect()
+}
+
+/// Says that this replica has applied the message of `partition` that carried `ticket`.
+pub fn confirmation(ticket: u64, partition: u16, replica: u64) -> Vec<u8> {
+    let mut confirmation = vec![WIRE_FORMAT, CONFIRMATION];
+    confirmation.put_u64(ticket);
+    confirmation.put_u16(partition);
+    confirmation.put_u64(replica);
+    confirmation
+}
+
+/// The field of a counter that registers a replica.
+pub fn replica_field(replica: u64) -> String {
+    format!("r:{replica:016x}")
+}
+
+/// The replica that a field of a counter registers.
+pub fn registered_replica(field: &str) -> Option<u64> {
+    u64::from_str_radix(field.strip_prefix("r:")?, 16).ok()
+}
+
+/// A message as it was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// What it says.
+    pub message: Message,
+    /// When, by the clock of its Redis, microseconds.
+    pub micros: u64,
+    /// The replica that published it.
+    pub origin: u64,
+    /// Under which its origin waits for confirmations.
+    pub ticket: Option<u64>,
+}
+
+/// Reads a message.
+pub fn decode_message(bytes: &Bytes, own: u64) -> Option<Published> {
     let mut reader = Reader(bytes);
     if reader.u8()? != WIRE_FORMAT {
         return None;
     }
     let kind = reader.u8()?;
     let partition = reader.u16()?;
-    let origin = reader.u64()?;
+    let (origin, ticket) = (reader.u64()?, reader.u64()?);
     let version = reader.version()?;
-    let published = reader.u64()?;
+    let micros = reader.u64()?;
     let length = usize::from(reader.u8()?);
     let namespace = bytes.slice_ref(reader.take(length)?);
     let change = match kind {
@@ -121,21 +163,44 @@ pub fn decode_message(bytes: &Bytes, own: u64) -> Option<(Message, u64)> {
         NAMESPACE if reader.0.is_empty() => Change::Namespace(namespace),
         _ => return None,
     };
-    Some((Message { partition, version, change, own: origin == own }, published))
+    let message = Message { partition, version, change, own: origin == own };
+    Some(Published { message, micros, origin, ticket: (ticket != 0).then_some(ticket) })
 }
 
-/// Reads an echo and its nonce.
-pub fn decode_echo(bytes: &[u8]) -> Option<(u64, Echo)> {
+/// What is meant for one replica only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Private {
+    /// The echo of an audit, by its nonce.
+    Echo(u64, Echo),
+    /// A replica has applied a message.
+    Confirmation {
+        /// Under which this replica waits.
+        ticket: u64,
+        /// The partition of the message.
+        partition: u16,
+        /// The replica that has applied it.
+        replica: u64,
+    },
+}
+
+/// Reads what is meant for one replica only.
+pub fn decode_private(bytes: &[u8]) -> Option<Private> {
     let mut reader = Reader(bytes);
-    if (reader.u8()?, reader.u8()?) != (WIRE_FORMAT, ECHO) {
-        return None;
+    match (reader.u8()?, reader.u8()?) {
+        (WIRE_FORMAT, ECHO) => {
+            let nonce = reader.u64()?;
+            let mut positions = Vec::with_capacity(reader.0.len() / 18);
+            while !reader.0.is_empty() {
+                positions.push((reader.u16()?, reader.version()?));
+            }
+            Some(Private::Echo(nonce, Echo { positions }))
+        }
+        (WIRE_FORMAT, CONFIRMATION) => {
+            let (ticket, partition, replica) = (reader.u64()?, reader.u16()?, reader.u64()?);
+            reader.0.is_empty().then_some(Private::Confirmation { ticket, partition, replica })
+        }
+        _ => None,
     }
-    let nonce = reader.u64()?;
-    let mut positions = Vec::with_capacity(reader.0.len() / 16);
-    while !reader.0.is_empty() {
-        positions.push((u16::try_from(positions.len()).ok()?, reader.version()?));
-    }
-    Some((nonce, Echo { positions }))
 }
 
 struct Reader<'a>(&'a [u8]);

@@ -2,7 +2,6 @@
 //! fred's own reconnection would replay commands. Every command goes through here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,65 +12,20 @@ use fred::types::config::{
     Config, ConnectionConfig, PerformanceConfig, ReconnectError, Server, ServerConfig, TcpConfig, TlsConnector,
 };
 use fred::types::{ConnectHandle, InfoKind, RespVersion, Value};
+use futures_util::future::join_all;
+use secrecy::ExposeSecret as _;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::RedisClock;
-use super::layout::Layout;
+use super::primary::Primary;
 use super::scripts::Script;
-use super::{Address, RedisConfig};
-use crate::cache::clock::Clock;
-use crate::cache::stats::Counter;
+use super::shared::Shared;
+use super::{Address, Credentials, Failover, Password, RedisConfig};
 
 /// Messages that may wait between the connection and the dispatch; more is an overrun, which makes memory suspect.
 const WAITING_MESSAGES: usize = 8 * 1024;
 /// The same for a connection that subscribes to nothing. fred takes room for as many at the start.
 const WAITING_EVENTS: usize = 8;
-
-/// What all connections of a replica share.
-pub struct Shared {
-    /// Configuration.
-    pub config: RedisConfig,
-    /// Names.
-    pub layout: Layout,
-    /// This replica, as origin of messages.
-    pub replica: u64,
-    /// The clock of this machine.
-    pub clock: Arc<dyn Clock>,
-    /// Redis's clock.
-    pub redis_clock: RedisClock,
-    /// Commands sent.
-    pub commands: Counter,
-    /// Commands that failed.
-    pub errors: Counter,
-    floor: AtomicU64,
-}
-
-impl Shared {
-    /// Nothing is known yet.
-    pub fn new(config: RedisConfig, partitions: u16, replica: u64, clock: Arc<dyn Clock>) -> Shared {
-        Shared {
-            layout: Layout::new(&config.prefix, partitions),
-            config,
-            replica,
-            clock,
-            redis_clock: RedisClock::default(),
-            commands: Counter::default(),
-            errors: Counter::default(),
-            floor: AtomicU64::new(0),
-        }
-    }
-
-    /// The highest epoch seen: a new one is made greater, even when Redis's clock went back.
-    pub fn floor(&self) -> u64 {
-        self.floor.load(Ordering::Acquire)
-    }
-
-    /// An epoch was seen.
-    pub fn saw_epoch(&self, epoch: u64) {
-        self.floor.fetch_max(epoch, Ordering::AcqRel);
-    }
-}
 
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +33,9 @@ pub enum ConnectError {
     /// It may work later.
     #[error("{0}")]
     Failed(String),
+    /// The server is not, or not yet, the one for this partition.
+    #[error("{0}")]
+    Misplaced(String),
     /// The deployment has another number of partitions: this replica must not serve.
     #[error("redis holds a deployment of {theirs} partitions under this prefix, this replica is configured for {ours}")]
     Partitions {
@@ -91,7 +48,10 @@ pub enum ConnectError {
 
 impl From<Error> for ConnectError {
     fn from(error: Error) -> Self {
-        ConnectError::Failed(words(&error))
+        match is_misplaced(&error) {
+            true => ConnectError::Misplaced(words(&error)),
+            false => ConnectError::Failed(words(&error)),
+        }
     }
 }
 
@@ -116,66 +76,103 @@ pub struct Connection {
     pub condemned: CancellationToken,
     /// Set when it has ended: what waits for an answer on it waits in vain.
     pub ended: CancellationToken,
+    /// The partitions it was greeted for when it was opened.
+    pub partitions: Arc<[u16]>,
     shas: Vec<String>,
     shared: Arc<Shared>,
+}
+
+/// Opens a client of one connection, and nothing more. The handle ends when the connection does.
+pub async fn open_client(
+    config: &RedisConfig,
+    address: &Address,
+    credentials: &Credentials,
+    database: Option<u8>,
+    purpose: Purpose,
+) -> Result<(Client, ConnectHandle), ConnectError> {
+    let patience = config.connect_timeout;
+    let fred_config = fred_config(config, address, credentials, database)?;
+    let client = Client::new(fred_config, Some(performance(purpose)), Some(connection(patience)), None);
+    let handle = client.connect();
+    let why = match timeout(patience, client.wait_for_connect()).await {
+        Ok(Ok(())) => return Ok((client, handle)),
+        Ok(Err(error)) => error.into(),
+        Err(_) => ConnectError::Failed(format!("no answer within {patience:?}")),
+    };
+    handle.abort();
+    Err(why)
 }
 
 // === impl Connection ===
 
 impl Connection {
-    /// Connects and greets. The handle ends when the connection does.
-    pub async fn open(shared: &Arc<Shared>, purpose: Purpose) -> Result<(Connection, ConnectHandle), ConnectError> {
-        let patience = shared.config.connect_timeout;
-        let (config, performance) = (fred_config(&shared.config)?, performance(purpose));
-        let client = Client::new(config, Some(performance), Some(connection(patience)), None);
-        let handle = client.connect();
-        let greeted = async {
-            client.wait_for_connect().await?;
-            Connection::greet(client.clone(), shared.clone()).await
+    /// Connects to a primary and greets it. The handle ends when the connection does.
+    pub async fn open(primary: &Primary, purpose: Purpose) -> Result<(Connection, ConnectHandle), ConnectError> {
+        let config = &primary.shared.config;
+        let (client, handle) =
+            open_client(config, &primary.address, &config.credentials, Some(config.database), purpose).await?;
+        let why = match timeout(config.connect_timeout, Connection::greet(client, primary)).await {
+            Ok(Ok(connection)) => return Ok((connection, handle)),
+            Ok(Err(error)) => error,
+            Err(_) => ConnectError::Failed(format!("no answer within {:?}", config.connect_timeout)),
         };
-        match timeout(patience, greeted).await {
-            Ok(Ok(connection)) => Ok((connection, handle)),
-            Ok(Err(error)) => {
-                handle.abort();
-                Err(error)
-            }
-            Err(_) => {
-                handle.abort();
-                Err(ConnectError::Failed(format!("no answer within {patience:?}")))
-            }
-        }
+        handle.abort();
+        Err(why)
     }
 
-    async fn greet(client: Client, shared: Arc<Shared>) -> Result<Connection, ConnectError> {
+    async fn greet(client: Client, primary: &Primary) -> Result<Connection, ConnectError> {
         let server: String = client.info(Some(InfoKind::Server)).await?;
-        let replication: String = client.info(Some(InfoKind::Replication)).await?;
         let version = field(&server, "redis_version").to_owned();
         if version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0u32) < 7 {
             return Err(ConnectError::Failed(format!("redis 7 or newer is needed, this is {version:?}")));
         }
-        if field(&replication, "role") != "master" {
-            return Err(ConnectError::Failed("this redis is a replica, not the primary".to_owned()));
-        }
-        // The second replication id changes when a server becomes the primary; the first also when a replica is attached to one.
-        let life = ["master_replid2", "second_repl_offset"].map(|name| field(&replication, name));
-        let identity = format!("{}:{}:{}", field(&server, "run_id"), life[0], life[1]);
         let mut connection = Connection {
+            identity: identity(&client).await?,
             client,
-            identity,
             server_version: version,
             condemned: CancellationToken::new(),
             ended: CancellationToken::new(),
+            partitions: primary.partitions(),
             shas: Vec::new(),
-            shared,
+            shared: primary.shared.clone(),
         };
         for script in Script::ALL {
-            connection.shas.push(connection.client.script_load(script.text()).await?);
+            connection.shas.push(connection.client.script_load(connection.shared.script(script)).await?);
         }
-        connection.hello().await?;
+        connection.hello(primary, &connection.partitions).await?;
         Ok(connection)
     }
 
-    async fn hello(&self) -> Result<(), ConnectError> {
+    /// Greets number lines again, of which one is new here or of another life, if the server is still in its own.
+    pub async fn greet_again(&self, primary: &Primary) -> Result<(), ConnectError> {
+        if identity(&self.client).await? != self.identity {
+            return Err(ConnectError::Failed("redis began another life".to_owned()));
+        }
+        self.hello(primary, &primary.partitions()).await
+    }
+
+    /// Says hello to number lines. A partition that is on its way to another primary is passed over.
+    async fn hello(&self, primary: &Primary, partitions: &[u16]) -> Result<(), ConnectError> {
+        let greetings = self.shared.layout.groups(partitions).map(|group| self.hello_group(primary, group));
+        let mut moved = None;
+        let mut greeted = false;
+        for greeting in join_all(greetings).await {
+            match greeting {
+                Ok(()) => greeted = true,
+                Err(ConnectError::Misplaced(why)) => moved = Some(why),
+                Err(error) => return Err(error),
+            }
+        }
+        match moved {
+            None => Ok(()),
+            Some(why) => {
+                self.shared.misplaced.notify_one();
+                if greeted { Ok(()) } else { Err(ConnectError::Failed(why)) }
+            }
+        }
+    }
+
+    async fn hello_group(&self, primary: &Primary, group: &[u16]) -> Result<(), ConnectError> {
         let shared = &self.shared;
         let sent = shared.clock.now();
         let args = vec![
@@ -183,12 +180,16 @@ impl Connection {
             self.identity.as_str().into(),
             shared.layout.partitions().to_string().into(),
             gone_after(shared.config.max_staleness).as_micros().to_string().into(),
+            match shared.config.failover {
+                Failover::Repair => "repair".into(),
+                Failover::Cold => "cold".into(),
+            },
         ];
-        let reply = self.run(Script::Hello, shared.layout.counters(), args).await?;
+        let reply = self.run(Script::Hello, shared.layout.counters(group), args).await?;
         match (status(&reply), number(&reply, 1), number(&reply, 2)) {
             (Some("OK"), Some(highest), Some(micros)) => {
                 shared.saw_epoch(highest as u64);
-                shared.redis_clock.sample(micros as u64, sent, shared.clock.now());
+                primary.clock.sample(micros as u64, sent, shared.clock.now());
                 Ok(())
             }
             (Some("PARTITIONS"), Some(theirs), _) => {
@@ -210,7 +211,9 @@ impl Connection {
         let first = self.client.evalsha(self.shas[script as usize].as_str(), keys.clone(), args.clone()).await;
         let reply: Result<Value, Error> = match first {
             // Not a replay: a script that is not there has not run.
-            Err(error) if error.details().starts_with("NOSCRIPT") => self.client.eval(script.text(), keys, args).await,
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                self.client.eval(self.shared.script(script), keys, args).await
+            }
             other => other,
         };
         match reply {
@@ -222,7 +225,7 @@ impl Connection {
 
     /// Redis's clock, microseconds. An error when it is not the primary any more.
     pub async fn pulse(&self) -> Result<u64, Error> {
-        let reply = self.run(Script::Pulse, vec![self.shared.layout.counter(0)], Vec::new()).await?;
+        let reply = self.run(Script::Pulse, Vec::<String>::new(), Vec::new()).await?;
         let unknown = || Error::new(ErrorKind::Protocol, "a pulse was answered with something unknown");
         number(&reply, 1).map(|micros| micros as u64).ok_or_else(unknown)
     }
@@ -272,21 +275,54 @@ pub fn not_a_primary(error: &Error) -> bool {
     ["READONLY", "LOADING", "MASTERDOWN"].iter().any(|prefix| error.details().starts_with(prefix))
 }
 
-fn fred_config(config: &RedisConfig) -> Result<Config, ConnectError> {
-    let server = match &config.address {
+/// The server is in a Cluster, and this is not its partition (yet, or any more).
+pub fn is_misplaced(error: &Error) -> bool {
+    ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"].iter().any(|word| error.details().starts_with(word))
+}
+
+/// A file's content without its last line break, which editors add and passwords do not have.
+fn read_password(password: &Password) -> Result<String, ConnectError> {
+    match password {
+        Password::Text(text) => Ok(text.expose_secret().to_owned()),
+        Password::File(path) => match std::fs::read_to_string(path) {
+            Ok(text) => Ok(text
+                .strip_suffix('\n')
+                .map(|line| line.strip_suffix('\r').unwrap_or(line))
+                .unwrap_or(&text)
+                .to_owned()),
+            Err(error) => Err(ConnectError::Failed(format!("redis.password_file {}: {error}", path.display()))),
+        },
+    }
+}
+
+/// What tells this life of this primary from every other: a server that becomes a primary has a new second replication id.
+async fn identity(client: &Client) -> Result<String, ConnectError> {
+    let server: String = client.info(Some(InfoKind::Server)).await?;
+    let replication: String = client.info(Some(InfoKind::Replication)).await?;
+    if field(&replication, "role") != "master" {
+        return Err(ConnectError::Misplaced("this redis is a replica, not the primary".to_owned()));
+    }
+    let life = ["master_replid2", "second_repl_offset"].map(|name| field(&replication, name));
+    Ok(format!("{}:{}:{}", field(&server, "run_id"), life[0], life[1]))
+}
+
+fn fred_config(
+    config: &RedisConfig,
+    address: &Address,
+    credentials: &Credentials,
+    database: Option<u8>,
+) -> Result<Config, ConnectError> {
+    let server = match address {
         Address::Tcp { host, port } => ServerConfig::Centralized { server: Server::new(host.as_str(), *port) },
         Address::Unix { path } => ServerConfig::Unix { path: path.clone() },
     };
     Ok(Config {
         fail_fast: true,
-        username: config.username.clone(),
-        password: config.password.as_ref().map(|password| {
-            use secrecy::ExposeSecret as _;
-            password.expose_secret().to_owned()
-        }),
+        username: credentials.username.clone(),
+        password: credentials.password.as_ref().map(read_password).transpose()?,
         server,
         version: RespVersion::RESP3,
-        database: Some(config.database),
+        database,
         tls: config.tls.as_ref().map(|tls| TlsConnector::Rustls(Arc::new(tls.clone()).into()).into()),
         ..Config::default()
     })

@@ -1,8 +1,10 @@
 //! What this replica knows of Redis, and when it last changed. Says so in the log, once a change.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::Address;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::tier::L2State;
 
@@ -12,13 +14,28 @@ pub struct Health {
     inner: Mutex<Inner>,
 }
 
+/// What is known of one primary.
+pub struct PrimaryHealth {
+    health: Arc<Health>,
+    address: Address,
+    number: u64,
+}
+
 struct Inner {
-    /// One for each connection that carries commands.
-    links: Vec<Part>,
-    subscription: Part,
+    /// Whether the primary of every partition is known.
+    placement: Part,
+    primaries: BTreeMap<u64, Known>,
+    next_number: u64,
     halted: Option<String>,
     state: L2State,
     changed: Moment,
+}
+
+struct Known {
+    address: Address,
+    /// One for each connection that carries commands.
+    links: Vec<Part>,
+    subscription: Part,
     server_version: String,
 }
 
@@ -28,6 +45,18 @@ struct Part {
     why_not: Option<String>,
 }
 
+/// What is known now.
+pub struct HealthReport {
+    /// State.
+    pub state: L2State,
+    /// Why it is not healthy; empty when it is.
+    pub reason: String,
+    /// Time since the state changed.
+    pub state_age: Duration,
+    /// Version of a server; empty when none is known.
+    pub server_version: String,
+}
+
 impl Part {
     fn set(&mut self, why_not: Option<&str>) -> bool {
         let changed = (self.works, self.why_not.as_deref()) != (why_not.is_none(), why_not);
@@ -35,11 +64,43 @@ impl Part {
         self.why_not = why_not.map(str::to_owned);
         changed
     }
+
+    fn reason(&self) -> Option<&str> {
+        if self.works { None } else { Some(self.why_not.as_deref().unwrap_or("not connected yet")) }
+    }
+}
+
+impl Known {
+    fn commands_work(&self) -> bool {
+        self.links.iter().any(|link| link.works)
+    }
+
+    fn reason(&self) -> Option<&str> {
+        match self.commands_work() {
+            true => self.subscription.reason(),
+            false => self.links.first().and_then(Part::reason),
+        }
+    }
 }
 
 impl Inner {
-    fn commands_work(&self) -> bool {
-        self.links.iter().any(|link| link.works)
+    fn state(&self) -> L2State {
+        let healthy = self.placement.works && self.primaries.values().all(|primary| primary.reason().is_none());
+        match self.primaries.values().any(Known::commands_work) {
+            true if healthy => L2State::Healthy,
+            true => L2State::Degraded,
+            false => L2State::Unavailable,
+        }
+    }
+
+    fn reason(&self) -> String {
+        let of_one = |primary: &Known| match (primary.reason(), self.primaries.len()) {
+            (Some(why), 1) => Some(why.to_owned()),
+            (why, _) => why.map(|why| format!("{}: {why}", primary.address)),
+        };
+        let placed = || self.placement.reason().map(str::to_owned);
+        let first = self.halted.clone().or_else(placed).or_else(|| self.primaries.values().find_map(of_one));
+        first.unwrap_or_default()
     }
 }
 
@@ -47,57 +108,45 @@ impl Inner {
 
 impl Health {
     /// Nothing works yet.
-    pub fn new(links: usize, clock: Arc<dyn Clock>) -> Health {
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Health> {
         let inner = Inner {
-            links: (0..links).map(|_| Part::default()).collect(),
-            subscription: Part::default(),
+            placement: Part::default(),
+            primaries: BTreeMap::new(),
+            next_number: 0,
             halted: None,
             state: L2State::Unavailable,
             changed: clock.now(),
-            server_version: String::new(),
         };
-        Health { clock, inner: Mutex::new(inner) }
+        Arc::new(Health { clock, inner: Mutex::new(inner) })
     }
 
-    /// Commands work on one of the connections.
-    pub fn commands_work(&self, link: usize, server_version: &str) {
-        let changed = self.update(|inner| {
-            inner.server_version = server_version.to_owned();
-            let worked = inner.commands_work();
-            inner.links[link].set(None);
-            !worked
+    /// One more primary, of which nothing works yet.
+    pub fn primary(self: &Arc<Self>, address: &Address, links: usize) -> PrimaryHealth {
+        let number = self.update(|inner| {
+            let links = (0..links).map(|_| Part::default()).collect();
+            let known =
+                Known { address: address.clone(), links, subscription: Part::default(), server_version: String::new() };
+            inner.next_number += 1;
+            inner.primaries.insert(inner.next_number, known);
+            inner.next_number
         });
-        if changed {
-            tracing::info!(server_version, "redis: commands work");
-        }
+        PrimaryHealth { health: self.clone(), address: address.clone(), number }
     }
 
-    /// Commands do not work on one of the connections. While another works, that is no outage.
-    pub fn commands_fail(&self, link: usize, why: &str) {
-        let changed = self.update(|inner| {
-            let news = inner.links.iter().all(|part| part.why_not.as_deref() != Some(why));
-            inner.links[link].set(Some(why));
-            news && !inner.commands_work()
+    /// The primary of every partition is known.
+    pub fn placed(&self) {
+        self.update(|inner| inner.placement.set(None));
+    }
+
+    /// It is not.
+    pub fn not_placed(&self, why: &str) {
+        let news = self.update(|inner| {
+            let news = inner.placement.works || inner.placement.why_not.is_none();
+            inner.placement.set(Some(why));
+            news
         });
-        if changed {
-            tracing::warn!(why, "redis: commands do not work; answering from memory, refusing writes");
-        }
-    }
-
-    /// The subscription delivers: an echo came back through it.
-    pub fn subscription_works(&self) {
-        if self.update(|inner| inner.subscription.set(None)) {
-            tracing::info!("redis: subscription proven; memory answers as fresh");
-        }
-    }
-
-    /// The subscription is not proven.
-    pub fn subscription_fails(&self, why: &str) {
-        if self.update(|inner| inner.subscription.set(Some(why))) {
-            tracing::warn!(
-                why,
-                "redis: subscription not proven; memory answers as fresh no longer than its last proof lasts"
-            );
+        if news {
+            tracing::warn!(why, "redis: not every primary is known");
         }
     }
 
@@ -121,35 +170,99 @@ impl Health {
         self.lock().halted.clone()
     }
 
-    /// State, why it is not healthy (empty when it is), time since it changed, and the server's version.
-    pub fn report(&self) -> (L2State, String, Duration, String) {
+    /// What is known now.
+    pub fn report(&self) -> HealthReport {
         let inner = self.lock();
-        let why_not = |part: &Part| part.why_not.clone().unwrap_or_else(|| "not connected yet".to_owned());
-        let reason = match (&inner.halted, inner.state) {
-            (Some(halted), _) => halted.clone(),
-            (None, L2State::Degraded) => why_not(&inner.subscription),
-            (None, L2State::Unavailable) => inner.links.first().map(why_not).unwrap_or_default(),
-            (None, L2State::Healthy | L2State::Disabled) => String::new(),
-        };
-        (inner.state, reason, self.clock.now().since(inner.changed), inner.server_version.clone())
+        HealthReport {
+            state: inner.state,
+            reason: inner.reason(),
+            state_age: self.clock.now().since(inner.changed),
+            server_version: inner
+                .primaries
+                .values()
+                .map(|primary| primary.server_version.clone())
+                .max()
+                .unwrap_or_default(),
+        }
     }
 
-    fn update(&self, change: impl FnOnce(&mut Inner) -> bool) -> bool {
+    fn update<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
-        let changed = change(&mut inner);
-        let state = match (inner.commands_work(), inner.subscription.works) {
-            (true, true) => L2State::Healthy,
-            (true, false) => L2State::Degraded,
-            (false, _) => L2State::Unavailable,
-        };
+        let result = change(&mut inner);
+        let state = inner.state();
         if state != inner.state {
             inner.state = state;
             inner.changed = self.clock.now();
         }
-        changed
+        result
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl PrimaryHealth ===
+
+impl PrimaryHealth {
+    /// What is known of all.
+    pub fn whole(&self) -> &Health {
+        &self.health
+    }
+
+    /// It is not a primary of ours any more, and counts no longer.
+    pub fn retire(&self) {
+        self.health.update(|inner| inner.primaries.remove(&self.number));
+    }
+
+    /// Commands work on one of the connections.
+    pub fn commands_work(&self, link: usize, server_version: &str) {
+        let changed = self.update(|primary| {
+            primary.server_version = server_version.to_owned();
+            let worked = primary.commands_work();
+            primary.links[link].set(None);
+            !worked
+        });
+        if changed {
+            tracing::info!(server = %self.address, server_version, "redis: commands work");
+        }
+    }
+
+    /// Commands do not work on one of the connections. While another works, that is no outage.
+    pub fn commands_fail(&self, link: usize, why: &str) {
+        let changed = self.update(|primary| {
+            let news = primary.links.iter().all(|part| part.why_not.as_deref() != Some(why));
+            primary.links[link].set(Some(why));
+            news && !primary.commands_work()
+        });
+        if changed {
+            tracing::warn!(
+                server = %self.address,
+                why,
+                "redis: commands do not work; answering from memory, refusing writes"
+            );
+        }
+    }
+
+    /// The subscription delivers: an echo came back through it.
+    pub fn subscription_works(&self) {
+        if self.update(|primary| primary.subscription.set(None)) {
+            tracing::info!(server = %self.address, "redis: subscription proven; memory answers as fresh");
+        }
+    }
+
+    /// The subscription is not proven.
+    pub fn subscription_fails(&self, why: &str) {
+        if self.update(|primary| primary.subscription.set(Some(why))) {
+            tracing::warn!(
+                server = %self.address,
+                why,
+                "redis: subscription not proven; memory answers as fresh no longer than its last proof lasts"
+            );
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Known) -> bool) -> bool {
+        self.health.update(|inner| inner.primaries.get_mut(&self.number).is_some_and(change))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use fred::clients::Client;
 use fred::interfaces::ClientLike as _;
 use fred::types::InfoKind;
+use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -13,26 +14,39 @@ use super::tier::RedisTier;
 use crate::cache::tier::ServerReport;
 
 const EVERY: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Asks until `stop`. While Redis is away the last answer stands.
+/// Asks every shard until `stop`, and adds up. While Redis is away the last answer stands.
 pub async fn poll(tier: &RedisTier, stop: CancellationToken) {
+    let database = tier.shared().config.database;
     loop {
-        let mut pause = EVERY;
-        match tier.connection() {
-            Some(connection) => {
-                let asked = ask(&connection.client, tier.database());
-                if let Ok(Some(mut report)) = timeout(PATIENCE, asked).await {
-                    report.version.clone_from(&connection.server_version);
-                    tier.set_server(report);
-                }
-            }
-            None => pause = Duration::from_millis(100),
+        let connections: Vec<_> = tier.calls().routes().shards.iter().filter_map(|shard| shard.connection()).collect();
+        let asked = connections.iter().map(|connection| ask(&connection.client, database));
+        let reports = timeout(PATIENCE, join_all(asked)).await.unwrap_or_default();
+        let whole = reports.into_iter().flatten().reduce(add);
+        let pause = if whole.is_some() { EVERY } else { SOON };
+        if let Some(report) = whole {
+            tier.set_server(report);
         }
         tokio::select! {
             () = sleep(pause) => {}
             () = stop.cancelled() => return,
         }
+    }
+}
+
+fn add(one: ServerReport, other: ServerReport) -> ServerReport {
+    ServerReport {
+        version: one.version,
+        used_memory: one.used_memory + other.used_memory,
+        used_memory_peak: one.used_memory_peak + other.used_memory_peak,
+        maxmemory: one.maxmemory + other.maxmemory,
+        keys: one.keys + other.keys,
+        evicted_keys: one.evicted_keys + other.evicted_keys,
+        expired_keys: one.expired_keys + other.expired_keys,
+        commands_processed: one.commands_processed + other.commands_processed,
+        maxmemory_policy: one.maxmemory_policy,
     }
 }
 
@@ -52,5 +66,6 @@ async fn ask(client: &Client, database: u8) -> Option<ServerReport> {
         evicted_keys: number(&stats, "evicted_keys"),
         expired_keys: number(&stats, "expired_keys"),
         commands_processed: number(&stats, "total_commands_processed"),
+        maxmemory_policy: field(&memory, "maxmemory_policy").to_owned(),
     })
 }

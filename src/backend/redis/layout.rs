@@ -1,6 +1,7 @@
 //! Names in Redis. The hash tag is the partition's and never holds user bytes, so that all names of a partition share a Cluster slot.
 
 use bytes::Bytes;
+use fred::util::redis_keyslot;
 
 use crate::cache::key::KeyRef;
 
@@ -9,12 +10,13 @@ use crate::cache::key::KeyRef;
 pub struct Layout {
     prefix: String,
     partitions: u16,
+    sharded: bool,
 }
 
 impl Layout {
-    /// The names under `prefix`, which holds no braces.
-    pub fn new(prefix: &str, partitions: u16) -> Layout {
-        Layout { prefix: prefix.to_owned(), partitions }
+    /// The names under `prefix`, which holds no braces. Sharded: partitions live in different slots of a Cluster.
+    pub fn new(prefix: &str, partitions: u16, sharded: bool) -> Layout {
+        Layout { prefix: prefix.to_owned(), partitions, sharded }
     }
 
     /// Number of partitions.
@@ -22,14 +24,34 @@ impl Layout {
         self.partitions
     }
 
+    /// Whether partitions live in different slots of a Cluster.
+    pub fn sharded(&self) -> bool {
+        self.sharded
+    }
+
+    /// `partitions` in groups of which one script may touch all.
+    pub fn groups<'a>(&self, partitions: &'a [u16]) -> impl Iterator<Item = &'a [u16]> + use<'a> {
+        partitions.chunks(if self.sharded { 1 } else { partitions.len().max(1) })
+    }
+
+    /// The partition whose counter keeps the registry of the group that `partition` is in.
+    pub fn registrar(&self, partition: u16) -> u16 {
+        if self.sharded { partition } else { 0 }
+    }
+
+    /// The Cluster slot of a partition.
+    pub fn slot(&self, partition: u16) -> u16 {
+        redis_keyslot(partition.to_string().as_bytes())
+    }
+
     /// The counter of a partition.
     pub fn counter(&self, partition: u16) -> String {
         format!("{}:{{{partition}}}:c", self.prefix)
     }
 
-    /// The counters of all partitions, in order.
-    pub fn counters(&self) -> Vec<String> {
-        (0..self.partitions).map(|partition| self.counter(partition)).collect()
+    /// The counters of `partitions`, in order.
+    pub fn counters(&self, partitions: &[u16]) -> Vec<String> {
+        partitions.iter().map(|partition| self.counter(*partition)).collect()
     }
 
     /// The channel of a partition.
@@ -37,9 +59,15 @@ impl Layout {
         format!("{}:{{{partition}}}:b", self.prefix)
     }
 
-    /// The channel of a replica's echoes.
-    pub fn echo_channel(&self, replica: u64) -> String {
-        format!("{}:{{0}}:e:{replica:016x}", self.prefix)
+    /// The channel of what is meant for one replica, in the slot of `partition`.
+    pub fn replica_channel(&self, partition: u16, replica: u64) -> String {
+        format!("{}:{{{}}}:e:{replica:016x}", self.prefix, self.registrar(partition))
+    }
+
+    /// Whether `channel` is one of those of what is meant for `replica`.
+    pub fn is_replica_channel(&self, channel: &str, replica: u64) -> bool {
+        let own = channel.rsplit_once(":e:").map(|(_, id)| u64::from_str_radix(id, 16));
+        own == Some(Ok(replica))
     }
 
     /// The entry of a key. Namespaces have no colon, so this is unambiguous.
@@ -53,5 +81,17 @@ impl Layout {
     /// The field of a counter that holds a namespace's last invalidation.
     pub fn invalidation_field(&self, namespace: &str) -> String {
         format!("n:{namespace}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_share_a_slot() {
+        let groups = |sharded| Layout::new("p", 4, sharded).groups(&[1, 3]).map(<[u16]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(groups(false), [vec![1, 3]]);
+        assert_eq!(groups(true), [vec![1], vec![3]]);
     }
 }

@@ -9,8 +9,8 @@ use arc_swap::ArcSwapOption;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{ConnectError, Connection, Purpose, Shared, words};
-use super::health::Health;
+use super::connection::{ConnectError, Connection, Purpose, words};
+use super::primary::Primary;
 use crate::cache::clock::Moment;
 use crate::cache::stats::Counter;
 
@@ -22,8 +22,7 @@ const PATIENCE: u32 = 6;
 /// One supervised connection.
 pub struct Link {
     number: usize,
-    shared: Arc<Shared>,
-    health: Arc<Health>,
+    primary: Arc<Primary>,
     current: ArcSwapOption<Connection>,
     suspended: AtomicBool,
     round_trip: AtomicU64,
@@ -33,11 +32,10 @@ pub struct Link {
 
 impl Link {
     /// Not connected yet: `supervise` has to run.
-    pub fn new(number: usize, shared: Arc<Shared>, health: Arc<Health>) -> Link {
+    pub fn new(number: usize, primary: Arc<Primary>) -> Link {
         Link {
             number,
-            shared,
-            health,
+            primary,
             current: ArcSwapOption::empty(),
             suspended: AtomicBool::new(false),
             round_trip: AtomicU64::new(0),
@@ -58,11 +56,12 @@ impl Link {
 
     /// Keeps the connection until `stop`.
     pub async fn supervise(&self, stop: CancellationToken) {
+        let primary = &*self.primary;
         let mut backoff = Backoff::default();
         let mut first = true;
         while !stop.is_cancelled() {
             let opened = tokio::select! {
-                opened = Connection::open(&self.shared, Purpose::Commands) => opened,
+                opened = Connection::open(primary, Purpose::Commands) => opened,
                 () = stop.cancelled() => return,
             };
             match opened {
@@ -74,8 +73,8 @@ impl Link {
                     let connection = Arc::new(connection);
                     self.current.store(Some(connection.clone()));
                     self.suspended.store(false, Ordering::Release);
-                    self.health.agreed();
-                    self.health.commands_work(self.number, &connection.server_version);
+                    primary.health.whole().agreed();
+                    primary.health.commands_work(self.number, &connection.server_version);
                     let abort = handle.abort_handle();
                     let why = tokio::select! {
                         ended = handle => match ended {
@@ -83,6 +82,7 @@ impl Link {
                             _ => "the connection ended".to_owned(),
                         },
                         why = self.watch(&connection) => why,
+                        why = keep_greeted(primary, &connection) => why,
                         () = connection.condemned.cancelled() => "redis is not the primary (any more)".to_owned(),
                         () = stop.cancelled() => "shutting down".to_owned(),
                     };
@@ -90,11 +90,15 @@ impl Link {
                     connection.close().await;
                     abort.abort();
                     if !stop.is_cancelled() {
-                        self.health.commands_fail(self.number, &why);
+                        primary.health.commands_fail(self.number, &why);
+                        primary.shared.misplaced.notify_one();
                     }
                 }
-                Err(error @ ConnectError::Partitions { .. }) => self.health.halt(&error.to_string()),
-                Err(ConnectError::Failed(why)) => self.health.commands_fail(self.number, &why),
+                Err(error @ ConnectError::Partitions { .. }) => primary.health.whole().halt(&error.to_string()),
+                Err(ConnectError::Failed(why) | ConnectError::Misplaced(why)) => {
+                    primary.health.commands_fail(self.number, &why);
+                    primary.shared.misplaced.notify_one();
+                }
             }
             tokio::select! {
                 () = sleep(backoff.next()) => {}
@@ -105,14 +109,16 @@ impl Link {
 
     /// Asks Redis for its pulse, over and over. Returns why the connection is of no use any more.
     async fn watch(&self, connection: &Connection) -> String {
-        let limit = self.shared.config.unresponsive_after;
+        let primary = &*self.primary;
+        let limit = primary.shared.config.unresponsive_after;
         loop {
-            let sent = self.shared.clock.now();
+            let sent = primary.shared.clock.now();
             let mut answer = std::pin::pin!(connection.pulse());
             let mut reply = timeout(limit, &mut answer).await;
             if reply.is_err() {
                 self.suspended.store(true, Ordering::Release);
-                self.health.commands_fail(self.number, "redis does not answer");
+                primary.health.commands_fail(self.number, "redis does not answer");
+                primary.shared.misplaced.notify_one();
                 reply = timeout(limit * PATIENCE, &mut answer).await;
             }
             match reply {
@@ -125,12 +131,33 @@ impl Link {
     }
 
     fn answered(&self, connection: &Connection, micros: u64, sent: Moment) {
-        let now = self.shared.clock.now();
+        let primary = &*self.primary;
+        let now = primary.shared.clock.now();
         self.round_trip.store(now.since(sent).as_nanos() as u64, Ordering::Relaxed);
-        self.shared.redis_clock.sample(micros, sent, now);
+        primary.clock.sample(micros, sent, now);
         if self.suspended.swap(false, Ordering::AcqRel) {
-            self.health.commands_work(self.number, &connection.server_version);
+            primary.health.commands_work(self.number, &connection.server_version);
         }
+    }
+}
+
+/// Greets the number lines again when there are others, or one is of another life. Returns why the connection is of no use any more.
+async fn keep_greeted(primary: &Primary, connection: &Connection) -> String {
+    let mut partitions = primary.watch_partitions();
+    let mut greeted = *partitions.borrow_and_update() == connection.partitions;
+    loop {
+        if greeted {
+            tokio::select! {
+                _ = partitions.changed() => {}
+                () = primary.greet_again.notified() => {}
+            }
+        }
+        if let Err(error) = connection.greet_again(primary).await {
+            // What is true of this connection is true of the others.
+            primary.greet_again.notify_one();
+            return error.to_string();
+        }
+        greeted = true;
     }
 }
 

@@ -1,5 +1,7 @@
-//! The shared tier in Redis, through fred. Standalone Redis 7 or newer.
+//! The shared tier in Redis 7 or newer, through fred: standalone, behind Sentinel, or a Cluster. fred only carries commands over single
+//! connections; who is primary of what, and when a connection is of no use any more, is decided here.
 
+mod barrier;
 mod bus;
 mod call;
 mod clock;
@@ -9,10 +11,15 @@ mod health;
 mod info;
 mod layout;
 mod link;
+mod placement;
+mod primary;
 mod scripts;
+mod shard;
+mod shared;
 mod tier;
 pub mod tls;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,36 +32,98 @@ pub use tier::RedisTier;
 
 use crate::cache::clock::Clock;
 use crate::cache::coherence::message::BusSink;
-use bus::Bus;
 use call::Calls;
-use connection::Shared;
 use health::Health;
-use link::Link;
+use shared::Shared;
 
-/// Where Redis is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Address {
     Tcp { host: String, port: u16 },
     Unix { path: PathBuf },
 }
 
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Address::Unix { path } => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// How the servers divide the work.
+#[derive(Clone, Debug)]
+pub enum Servers {
+    /// One server.
+    Standalone(Address),
+    /// Sentinels, which know the primary.
+    Sentinel {
+        /// The sentinels.
+        sentinels: Vec<Address>,
+        /// The name of what they watch.
+        service: String,
+        /// How they are spoken to.
+        credentials: Credentials,
+    },
+    /// A Cluster.
+    Cluster {
+        /// Members to begin from.
+        seeds: Vec<Address>,
+    },
+}
+
+impl Servers {
+    /// Whether partitions live in different slots of a Cluster.
+    pub fn sharded(&self) -> bool {
+        matches!(self, Servers::Cluster { .. })
+    }
+}
+
+/// What a server is told to be let in.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// User; none means the default user.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<Password>,
+}
+
+/// A password, or where it is to be read each time.
+#[derive(Clone, Debug)]
+pub enum Password {
+    /// As configured.
+    Text(SecretString),
+    /// In a file, which may change.
+    File(PathBuf),
+}
+
+/// What becomes of entries when Redis begins another life and may have lost the last acknowledged writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Failover {
+    /// They count again once every replica has invalidated what was lost.
+    #[default]
+    Repair,
+    /// They are gone.
+    Cold,
+}
+
 /// How Redis is used.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
     /// Where it is.
-    pub address: Address,
+    pub servers: Servers,
     /// TLS, when it is wanted.
     pub tls: Option<rustls::ClientConfig>,
-    /// User; none means the default user.
-    pub username: Option<String>,
-    /// Password.
-    pub password: Option<SecretString>,
+    /// How it is spoken to.
+    pub credentials: Credentials,
     /// Number of the database.
     pub database: u8,
     /// Prefix of every key and channel, without braces.
     pub prefix: String,
-    /// Connections for commands, besides the subscription's.
+    /// Connections for commands to each primary, besides the subscription's.
     pub connections: usize,
     /// Longest time to connect and greet.
     pub connect_timeout: Duration,
@@ -64,6 +133,8 @@ pub struct RedisConfig {
     pub max_in_flight: usize,
     /// The staleness bound, which sets the pace of audits.
     pub max_staleness: Duration,
+    /// What becomes of entries when Redis begins another life.
+    pub failover: Failover,
 }
 
 /// Connects to Redis, now and whenever it is lost, and delivers the bus to `sink`. Does not wait for the first connection.
@@ -75,21 +146,14 @@ pub fn start(
     sink: Arc<dyn BusSink>,
 ) -> Arc<RedisTier> {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let health = Arc::new(Health::new(config.connections, clock.clone()));
+    let health = Health::new(clock.clone());
     let shared = Arc::new(Shared::new(config, partitions, replica, clock));
-    let links: Vec<_> =
-        (0..shared.config.connections).map(|n| Arc::new(Link::new(n, shared.clone(), health.clone()))).collect();
-    for link in &links {
-        let (link, stop) = (link.clone(), stop.clone());
-        tasks.spawn(async move { link.supervise(stop).await });
-    }
-    let bus = Arc::new(Bus::new(shared.clone(), health.clone(), sink));
+    let calls = Calls::new(shared.clone(), health.clone(), tasks.clone());
+    let tier = Arc::new(RedisTier::new(shared, health, calls, tasks.clone(), stop.clone()));
     tasks.spawn({
-        let (bus, stop) = (bus.clone(), stop.clone());
-        async move { bus.run(stop).await }
+        let (tier, stop) = (tier.clone(), stop.clone());
+        async move { placement::follow(&tier, &sink, &stop).await }
     });
-    let calls = Calls::new(shared.clone(), health.clone(), links, tasks.clone());
-    let tier = Arc::new(RedisTier::new(shared, health, calls, bus, tasks.clone(), stop.clone()));
     tasks.spawn({
         let tier = tier.clone();
         async move { info::poll(&tier, stop).await }

@@ -15,28 +15,48 @@ pub enum Script {
     Remove,
     /// Invalidates a namespace.
     RemoveNamespace,
+    /// Settles a takeover.
+    Settle,
+    /// Lists the replicas registered.
+    Members,
+    /// Takes a replica out of the registry.
+    Leave,
 }
 
 macro_rules! script {
     ($flags:literal, $($part:literal),+) => {
-        concat!("#!lua", $flags, "\n", include_str!("lua/preamble.lua"), $(include_str!(concat!("lua/", $part, ".lua"))),+)
+        ($flags, concat!(include_str!("lua/preamble.lua"), $(include_str!(concat!("lua/", $part, ".lua"))),+))
     };
 }
 
 impl Script {
     /// Every script, in the order of their numbers.
-    pub const ALL: [Script; 6] =
-        [Script::Hello, Script::Audit, Script::Pulse, Script::Write, Script::Remove, Script::RemoveNamespace];
+    pub const ALL: [Script; 9] = [
+        Script::Hello,
+        Script::Audit,
+        Script::Pulse,
+        Script::Write,
+        Script::Remove,
+        Script::RemoveNamespace,
+        Script::Settle,
+        Script::Members,
+        Script::Leave,
+    ];
 
-    /// Lua.
-    pub fn text(self) -> &'static str {
-        match self {
-            Script::Hello => script!(" flags=allow-oom", "hello"),
+    /// Lua. In a Cluster, messages are published to the shard only.
+    pub fn text(self, sharded: bool) -> String {
+        let publish = if sharded { "SPUBLISH" } else { "PUBLISH" };
+        let (flags, body) = match self {
+            Script::Hello => script!(" flags=allow-oom", "registry", "hello"),
             Script::Audit => script!(" flags=allow-oom", "audit"),
             Script::Pulse => script!(" flags=allow-oom", "pulse"),
             Script::Write => script!("", "step", "write"),
             Script::Remove => script!(" flags=allow-oom", "step", "remove"),
             Script::RemoveNamespace => script!(" flags=allow-oom", "step", "remove_namespace"),
-        }
+            Script::Settle => script!(" flags=allow-oom", "settle"),
+            Script::Members => script!(" flags=allow-oom", "registry", "members"),
+            Script::Leave => script!(" flags=allow-oom", "leave"),
+        };
+        format!("#!lua{flags}\nlocal PUBLISH = '{publish}'\n{body}")
     }
 }

@@ -1,5 +1,6 @@
 //! The shared tier: reads in one pipelined trip, writes and invalidations in one script each.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,23 +8,31 @@ use bytes::Bytes;
 use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use fred::prelude::{Error, FredResult};
 use fred::types::Value;
+use futures_util::future::join_all;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::bus::Bus;
+use super::barrier::Barrier;
 use super::call::{Calls, Failure, refused, refused_at_once};
 use super::codec;
-use super::connection::{Connection, Shared, bytes, number, status};
-use super::health::Health;
+use super::connection::{bytes, number, status};
+use super::health::{Health, HealthReport};
 use super::scripts::Script;
+use super::shard::Shard;
+use super::shared::Shared;
 use crate::cache::clock::Moment;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Content, Entry, NewEntry};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::stats::Counter;
-use crate::cache::tier::{BoxFuture, Condition, L2, L2Error, L2Report, Read, Removed, ServerReport, Written};
+use crate::cache::tier::{
+    BoxFuture, Condition, FleetBarrier, L2, L2Error, L2Report, Read, Removed, ServerReport, Takeover, Written,
+};
 
+/// Longest that replicas are waited for in a takeover, at least.
+const SETTLEMENT: Duration = Duration::from_secs(5);
 /// Added to the time for which a write's outcome is unknown: for clocks that do not run at quite the same rate.
 const CLOCK_SLACK: Duration = Duration::from_millis(50);
 
@@ -32,7 +41,6 @@ pub struct RedisTier {
     shared: Arc<Shared>,
     health: Arc<Health>,
     calls: Calls,
-    bus: Arc<Bus>,
     server: Mutex<ServerReport>,
     undecodable: Counter,
     tasks: TaskTracker,
@@ -46,20 +54,26 @@ impl RedisTier {
         shared: Arc<Shared>,
         health: Arc<Health>,
         calls: Calls,
-        bus: Arc<Bus>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> RedisTier {
-        RedisTier { shared, health, calls, bus, server: Mutex::default(), undecodable: Counter::default(), tasks, stop }
+        RedisTier { shared, health, calls, server: Mutex::default(), undecodable: Counter::default(), tasks, stop }
     }
 
-    /// A connection that may be used now.
-    pub(super) fn connection(&self) -> Option<Arc<Connection>> {
-        self.calls.connection()
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
-    pub(super) fn database(&self) -> u8 {
-        self.shared.config.database
+    pub(super) fn health(&self) -> &Arc<Health> {
+        &self.health
+    }
+
+    pub(super) fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     pub(super) fn set_server(&self, report: ServerReport) {
@@ -76,15 +90,15 @@ impl RedisTier {
         args: Vec<Value>,
         until: Moment,
     ) -> Result<Step, L2Error> {
-        let Some((not_after, uncertainty)) = self.shared.redis_clock.at(until) else {
-            let never = || L2Error::unavailable("not connected to redis");
-            return Err(self.health.halted().map_or_else(never, L2Error::Halted));
+        let shard = self.calls.shard(partition)?;
+        let Some((not_after, uncertainty)) = shard.primary.clock.at(until) else {
+            return Err(L2Error::unavailable("not connected to redis"));
         };
         let layout = &self.shared.layout;
         let mut all_keys: Vec<fred::types::Key> = vec![layout.counter(partition).into()];
         all_keys.extend(keys.into_iter().map(fred::types::Key::from));
         let (floor, channel) = (self.shared.floor().to_string(), layout.channel(partition));
-        let sent = self.calls.call(until, |connection| async move {
+        let sent = self.calls.call(&shard, until, |connection| async move {
             let mut all_args: Vec<Value> = vec![
                 not_after.to_string().into(),
                 floor.into(),
@@ -97,7 +111,7 @@ impl RedisTier {
             connection.run(script, all_keys, all_args).await
         });
         match sent.await {
-            Ok(reply) => self.read_step(reply),
+            Ok(reply) => self.read_step(&shard, reply),
             Err(Failure::NotSent(error)) => Err(error),
             Err(Failure::Lost(reason)) => {
                 let left = until.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
@@ -113,7 +127,7 @@ impl RedisTier {
         }
     }
 
-    fn read_step(&self, reply: Vec<Value>) -> Result<Step, L2Error> {
+    fn read_step(&self, shard: &Shard, reply: Vec<Value>) -> Result<Step, L2Error> {
         let position = match (number(&reply, 1), number(&reply, 2)) {
             (Some(epoch), Some(sequence)) => Version::new(epoch as u64, sequence as u64),
             _ => Version::ZERO,
@@ -125,7 +139,7 @@ impl RedisTier {
             }
             Some("REFUSED") => Ok(Step { position, done: false, reply }),
             Some("LIFE") => {
-                self.calls.condemn();
+                shard.primary.greet_again.notify_one();
                 Err(L2Error::unavailable("redis began another life"))
             }
             Some("LATE") => Err(L2Error::unavailable("the request reached redis too late and was not carried out")),
@@ -137,10 +151,12 @@ impl RedisTier {
         let layout = &self.shared.layout;
         let partition = key.as_ref().partition(layout.partitions());
         let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
-        let fields = vec!["e".to_owned(), "s".to_owned(), layout.invalidation_field(key.namespace().name())];
+        let fields = ["e", "s", "t"].map(str::to_owned).into_iter();
+        let fields: Vec<String> = fields.chain([layout.invalidation_field(key.namespace().name())]).collect();
+        let shard = self.calls.shard(partition)?;
         let begun = self.shared.clock.now();
         self.shared.commands.one();
-        let trip = self.calls.call(until, |connection| async move {
+        let trip = self.calls.call(&shard, until, |connection| async move {
             // The position before the entry, so that an absence is never taken for newer than it is; the time to live before the value.
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
@@ -154,27 +170,38 @@ impl RedisTier {
             }
         });
         match trip.await {
-            Ok((line, ttl, value)) => Ok(self.read_trip(line, ttl, value, begun)),
+            Ok((line, ttl, value)) => Ok(self.read_trip(&shard, line, ttl, value, begun)),
             Err(Failure::NotSent(error)) => Err(error),
             Err(Failure::Lost(reason)) => Err(L2Error::unavailable(reason)),
             Err(Failure::Refused(error)) => Err(refused(&error)),
         }
     }
 
-    fn read_trip(&self, line: Vec<Option<u64>>, ttl: i64, value: FredResult<Value>, begun: Moment) -> Read {
-        let [Some(epoch), sequence, dead] = line[..] else {
+    fn read_trip(
+        &self,
+        shard: &Shard,
+        line: Vec<Option<String>>,
+        ttl: i64,
+        value: FredResult<Value>,
+        begun: Moment,
+    ) -> Read {
+        let field = |index: usize| line.get(index).and_then(Option::as_deref);
+        let number = |index| field(index).and_then(|text| text.parse::<u64>().ok());
+        let Some(epoch) = number(0) else {
             // No counter: with it went the order of whatever is there.
             return Read { position: Version::ZERO, entry: None };
         };
         self.shared.saw_epoch(epoch);
-        let position = Version::new(epoch, sequence.unwrap_or(0));
+        let position = Version::new(epoch, number(1).unwrap_or(0));
+        let trusted_from = number(2).unwrap_or(epoch);
+        let dead = field(3).and_then(|text| text.parse().ok()).unwrap_or(Version::ZERO);
         let stored = match value {
             Ok(Value::Null) => None,
             Ok(value) => bytes(value).and_then(codec::decode_entry).or_else(|| self.undecodable()),
             Err(_) => self.undecodable(),
         };
         let live = |entry: &codec::StoredEntry| {
-            entry.version.epoch == epoch && entry.version.sequence > dead.unwrap_or(0) && ttl != GONE
+            (trusted_from..=epoch).contains(&entry.version.epoch) && entry.version > dead && ttl != GONE
         };
         let entry = stored.filter(live).map(|stored| {
             let ttl = u64::try_from(ttl).unwrap_or(u64::MAX).min(stored.ttl_millis);
@@ -182,11 +209,66 @@ impl RedisTier {
                 version: stored.version,
                 content: stored.content,
                 content_type: stored.content_type,
-                written_at: begun.minus(self.shared.redis_clock.age(stored.written_micros, begun)),
+                written_at: begun.minus(shard.primary.clock.age(stored.written_micros, begun)),
                 expires_at: begun.plus(Duration::from_millis(ttl)),
             }
         });
         Read { position, entry }
+    }
+
+    /// Looks at, or goes on with, the settlement of the takeover that began `epoch`.
+    async fn settlement(
+        &self,
+        partition: u16,
+        epoch: u64,
+        action: &'static str,
+        until: Moment,
+    ) -> Result<Vec<Value>, L2Error> {
+        let patience = SETTLEMENT.max(2 * self.shared.config.max_staleness);
+        let args = vec![
+            epoch.to_string().into(),
+            codec::replica_field(self.shared.replica).into(),
+            action.into(),
+            patience.as_micros().to_string().into(),
+        ];
+        let reply = self.ask(Script::Settle, partition, args, until).await?;
+        match status(&reply) {
+            Some("OK") => Ok(reply),
+            _ => Err(L2Error::unavailable("redis began another epoch")),
+        }
+    }
+
+    /// Runs a script on one counter that takes no step on its number line.
+    async fn ask(
+        &self,
+        script: Script,
+        partition: u16,
+        args: Vec<Value>,
+        until: Moment,
+    ) -> Result<Vec<Value>, L2Error> {
+        let shard = self.calls.shard(partition)?;
+        let counter = self.shared.layout.counter(partition);
+        let sent = self
+            .calls
+            .call(&shard, until, |connection| async move { connection.run(script, vec![counter], args).await });
+        sent.await.map_err(|failure| match failure {
+            Failure::NotSent(error) => error,
+            Failure::Lost(reason) => L2Error::unavailable(reason),
+            Failure::Refused(error) => refused(&error),
+        })
+    }
+
+    /// The other replicas registered with `partition`, each with the moment at which its right to answer with what is now changed runs out.
+    async fn registered(&self, partition: u16, until: Moment) -> Result<HashMap<u64, Moment>, L2Error> {
+        let reply = self.ask(Script::Members, partition, Vec::new(), until).await?;
+        let now = self.shared.clock.now();
+        let members = reply[1..].chunks_exact(2).filter_map(|member| {
+            let replica = codec::registered_replica(std::str::from_utf8(member[0].as_bytes()?).ok()?)?;
+            let age = Duration::from_micros(member[1].as_u64()?);
+            let left = self.shared.config.max_staleness.checked_sub(age)?;
+            (replica != self.shared.replica).then(|| (replica, now.plus(left)))
+        });
+        Ok(members.collect())
     }
 
     fn undecodable<T>(&self) -> Option<T> {
@@ -194,9 +276,60 @@ impl RedisTier {
         None
     }
 
-    fn message(&self, partition: u16, namespace: &str, keys: &[Key]) -> (Vec<u8>, Vec<u8>) {
-        let head = codec::message_head(keys.is_empty(), partition, self.shared.replica);
+    fn message(&self, partition: u16, namespace: &str, keys: &[Key], ticket: u64) -> (Vec<u8>, Vec<u8>) {
+        let head = codec::message_head(keys.is_empty(), partition, self.shared.replica, ticket);
         (head, codec::message_tail(namespace, keys))
+    }
+}
+
+/// A change that waits for the fleet.
+struct Fleet<'a> {
+    tier: &'a RedisTier,
+    barrier: Barrier<'a>,
+}
+
+impl FleetBarrier for Fleet<'_> {
+    fn ticket(&self) -> u64 {
+        self.barrier.ticket
+    }
+
+    fn passed<'a>(&'a self, partitions: &'a [u16], until: Moment) -> BoxFuture<'a, Result<(), L2Error>> {
+        Box::pin(async move {
+            let clock = &self.tier.shared.clock;
+            // Were the registry not to be had, nobody could answer with what was before for longer than this.
+            let longest = clock.now().plus(self.tier.shared.config.max_staleness);
+            let mut awaited = HashMap::new();
+            let mut registries: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
+            for partition in partitions {
+                registries.entry(self.tier.shared.layout.registrar(*partition)).or_default().push(*partition);
+            }
+            let asked = registries.iter().map(|(registrar, partitions)| async move {
+                (partitions, self.tier.registered(*registrar, longest.min(until)).await)
+            });
+            for (partitions, registered) in join_all(asked).await {
+                match registered {
+                    Ok(members) => {
+                        let each = partitions.iter().flat_map(|p| members.iter().map(move |(m, end)| ((*m, *p), *end)));
+                        awaited.extend(each);
+                    }
+                    Err(_) => _ = awaited.insert((u64::MAX, 0), longest),
+                }
+            }
+            loop {
+                self.barrier.strike(&mut awaited);
+                let now = clock.now();
+                awaited.retain(|_, end| *end > now);
+                let Some(next) = awaited.values().min() else { return Ok(()) };
+                if now >= until {
+                    return Err(L2Error::Unavailable {
+                        reason: "not every replica has confirmed the change in time",
+                        outcome_unknown_for: Some(Duration::ZERO),
+                    });
+                }
+                let patience = (*next).min(until).since(now);
+                let _ = timeout(patience, self.barrier.news()).await;
+            }
+        })
     }
 }
 
@@ -222,12 +355,13 @@ impl L2 for RedisTier {
         key: &'a Key,
         entry: &'a NewEntry,
         condition: Condition,
+        ticket: u64,
         until: Moment,
     ) -> BoxFuture<'a, Result<Written, L2Error>> {
         Box::pin(async move {
             let layout = &self.shared.layout;
             let partition = key.as_ref().partition(layout.partitions());
-            let message = self.message(partition, key.namespace().name(), std::slice::from_ref(key));
+            let message = self.message(partition, key.namespace().name(), std::slice::from_ref(key), ticket);
             let args = vec![
                 layout.invalidation_field(key.namespace().name()).into(),
                 entry.ttl.as_millis().to_string().into(),
@@ -256,10 +390,16 @@ impl L2 for RedisTier {
         })
     }
 
-    fn remove<'a>(&'a self, partition: u16, keys: &'a [Key], until: Moment) -> BoxFuture<'a, Result<Removed, L2Error>> {
+    fn remove<'a>(
+        &'a self,
+        partition: u16,
+        keys: &'a [Key],
+        ticket: u64,
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Removed, L2Error>> {
         Box::pin(async move {
             let Some(first) = keys.first() else { return Err(L2Error::unavailable("no keys were named")) };
-            let message = self.message(partition, first.namespace().name(), keys);
+            let message = self.message(partition, first.namespace().name(), keys, ticket);
             let names = keys.iter().map(|key| self.shared.layout.entry(key.as_ref())).collect();
             let step = self.step(Script::Remove, partition, names, message, Vec::new(), until).await?;
             let removed = number(&step.reply, 3).unwrap_or(0) as u64;
@@ -271,32 +411,57 @@ impl L2 for RedisTier {
         &'a self,
         partition: u16,
         namespace: &'a Arc<Namespace>,
+        ticket: u64,
         until: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
         Box::pin(async move {
-            let message = self.message(partition, namespace.name(), &[]);
+            let message = self.message(partition, namespace.name(), &[], ticket);
             let field = self.shared.layout.invalidation_field(namespace.name()).into();
             let step = self.step(Script::RemoveNamespace, partition, Vec::new(), message, vec![field], until).await?;
             Ok(step.position)
         })
     }
 
-    fn is_behind(&self) {
-        tracing::warn!("redis answered with less than it had announced; connecting anew");
-        self.calls.condemn();
+    fn barrier(&self) -> Box<dyn FleetBarrier + '_> {
+        Box::new(Fleet { tier: self, barrier: self.shared.barriers.open() })
+    }
+
+    fn takeover(&self, partition: u16, epoch: u64, until: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
+        Box::pin(async move {
+            let reply = self.settlement(partition, epoch, "look", until).await?;
+            let prior = reply.get(2).and_then(Value::as_bytes).and_then(|text| std::str::from_utf8(text).ok());
+            Ok(prior.and_then(|prior| prior.parse().ok()).map_or(Takeover::Anew, Takeover::From))
+        })
+    }
+
+    fn settle(&self, partition: u16, epoch: u64, cold: bool, until: Moment) -> BoxFuture<'_, Result<bool, L2Error>> {
+        Box::pin(async move {
+            let reply = self.settlement(partition, epoch, if cold { "cold" } else { "done" }, until).await?;
+            Ok(number(&reply, 1) == Some(1))
+        })
+    }
+
+    fn is_behind(&self, partition: u16) {
+        tracing::warn!(partition, "redis answered with less than it had announced; connecting anew");
+        if let Ok(shard) = self.calls.shard(partition) {
+            shard.condemn();
+        }
+        self.shared.misplaced.notify_one();
     }
 
     fn report(&self) -> L2Report {
-        let (state, reason, state_age, version) = self.health.report();
-        let lag = self.bus.lag.snapshot();
+        let HealthReport { state, reason, state_age, server_version } = self.health.report();
+        let lag = self.shared.lag.snapshot();
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        server.version = version;
+        server.version = server_version;
+        let routes = self.calls.routes();
+        let links = || routes.shards.iter().flat_map(|shard| &shard.links);
         L2Report {
             state,
             reason,
             state_age,
-            round_trip: self.calls.links.iter().find_map(|link| link.round_trip()),
-            reconnects: self.calls.links.iter().map(|link| link.reconnects.get()).sum(),
+            round_trip: links().find_map(|link| link.round_trip()),
+            reconnects: links().map(|link| link.reconnects.get()).sum(),
             commands: self.shared.commands.get(),
             errors: self.shared.errors.get(),
             undecodable: self.undecodable.get(),

@@ -1,13 +1,13 @@
 //! Audits under way: which nonce was sent when.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::cache::clock::Moment;
 
-/// Audits that may be under way at once; older ones are given up.
-const UNDER_WAY: usize = 16;
+/// Audits that are remembered; echoes of older ones do not count.
+const REMEMBERED: usize = 512;
 
 /// Audits in a staleness bound. More keep the proof younger, fewer cost Redis less.
 pub const AUDITS_PER_BOUND: u32 = 8;
@@ -29,28 +29,30 @@ struct State {
 impl Audits {
     /// An audit is about to be sent, now.
     pub fn begin(&self, now: Moment) -> u64 {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         state.last_nonce += 1;
         let nonce = state.last_nonce;
-        if state.sent.len() == UNDER_WAY {
+        if state.sent.len() == REMEMBERED {
             state.sent.pop_front();
         }
         state.sent.push_back((nonce, now));
         nonce
     }
 
-    /// The echo of `nonce` came back: when the audit was begun, if it is one that still counts.
-    pub fn end(&self, nonce: u64) -> Option<Moment> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = state.sent.iter().position(|(sent, _)| *sent == nonce)?;
-        let (_, begun) = state.sent[index];
-        state.sent.drain(..=index);
-        Some(begun)
+    /// When the audit of `nonce` was begun, if it is remembered.
+    pub fn begun(&self, nonce: u64) -> Option<Moment> {
+        let state = self.lock();
+        let index = state.sent.binary_search_by_key(&nonce, |(sent, _)| *sent).ok()?;
+        Some(state.sent[index].1)
     }
 
-    /// Echoes of audits sent so far count no longer.
-    pub fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).sent.clear();
+    /// The latest nonce.
+    pub fn latest(&self) -> u64 {
+        self.lock().last_nonce
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -59,20 +61,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_echo_counts_once_and_ends_the_audits_before_it() {
+    fn the_beginning_of_an_audit_is_found_by_its_nonce_for_a_while() {
         let audits = Audits::default();
-        let first = audits.begin(Moment(1));
-        let second = audits.begin(Moment(2));
-        assert_eq!(audits.end(second), Some(Moment(2)));
-        assert_eq!(audits.end(second), None);
-        assert_eq!(audits.end(first), None);
-    }
-
-    #[test]
-    fn an_echo_of_a_lost_subscription_does_not_count() {
-        let audits = Audits::default();
-        let nonce = audits.begin(Moment(1));
-        audits.forget();
-        assert_eq!(audits.end(nonce), None);
+        let nonces: Vec<u64> = (0..REMEMBERED as u64 + 1).map(|at| audits.begin(Moment(at))).collect();
+        assert_eq!(audits.begun(nonces[0]), None);
+        assert_eq!(audits.begun(nonces[1]), Some(Moment(1)));
+        assert_eq!(audits.begun(audits.latest() + 1), None);
     }
 }

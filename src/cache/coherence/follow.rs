@@ -7,16 +7,18 @@ use super::protection::Protection;
 use super::version::Version;
 use crate::cache::clock::Moment;
 use crate::cache::key::KeyRef;
-use crate::cache::stats::Counter;
 
 // === impl BusSink ===
 
 impl BusSink for Coherence {
     fn apply(&self, message: Message) {
-        let Some(partition) = self.partitions.get(usize::from(message.partition)) else { return self.undecodable() };
+        let Some(partition) = self.partitions.get(usize::from(message.partition)) else {
+            return self.counters.undecodable.one();
+        };
         if message.own {
             self.counters.messages_own.one();
         }
+        self.remember(message.partition, message.version, &message.change);
         let mut line = partition.line();
         if line.synced {
             self.follow(partition, &mut line, message.version);
@@ -30,14 +32,16 @@ impl BusSink for Coherence {
         }
     }
 
-    fn undecodable(&self) {
+    fn undecodable(&self, partitions: &[u16]) {
         self.counters.undecodable.one();
-        self.lose_place(&self.counters.gaps);
+        self.counters.gaps.one();
+        self.lose_place(partitions);
     }
 
-    fn overran(&self) {
+    fn overran(&self, partitions: &[u16]) {
         if self.config.protections.on(Protection::Lag) {
-            self.lose_place(&self.counters.lagged);
+            self.counters.lagged.one();
+            self.lose_place(partitions);
         }
     }
 
@@ -47,23 +51,23 @@ impl BusSink for Coherence {
     }
 
     fn echo(&self, nonce: u64, echo: Echo) -> bool {
-        let Some(begun) = self.audits.end(nonce) else { return false };
-        self.counters.audits_echoed.one();
+        let Some(begun) = self.audits.begun(nonce) else { return false };
+        let mut counts = false;
         for (index, position) in echo.positions {
             match self.partitions.get(usize::from(index)) {
-                Some(partition) => self.settle(index, partition, position, begun),
-                None => self.undecodable(),
+                Some(partition) => counts |= self.settle(index, partition, nonce, position, begun),
+                None => self.counters.undecodable.one(),
             }
         }
-        true
+        if counts {
+            self.counters.audits_echoed.one();
+        }
+        counts
     }
 
-    fn disconnected(&self) {
+    fn disconnected(&self, partitions: &[u16]) {
         self.counters.disconnects.one();
-        self.audits.forget();
-        for partition in &self.partitions {
-            partition.unsync(&mut partition.line());
-        }
+        self.each(partitions, |partition, line| partition.unsync(line));
     }
 }
 
@@ -109,9 +113,12 @@ impl Coherence {
         }
     }
 
-    /// Settles one partition by an echo: its counter stood at `position` after `begun`.
-    fn settle(&self, index: u16, partition: &Partition, position: Version, begun: Moment) {
+    /// Settles one partition by the echo of `nonce`: its counter stood at `position` after `begun`. False: the echo does not count here.
+    fn settle(&self, index: u16, partition: &Partition, nonce: u64, position: Version, begun: Moment) -> bool {
         let mut line = partition.line();
+        if nonce <= line.void_up_to {
+            return false;
+        }
         if position.epoch < line.watermark.epoch {
             self.start_over(index, partition, &mut line, position);
         }
@@ -127,6 +134,10 @@ impl Coherence {
             partition.sync(&mut line, position);
         }
         partition.prove(begun);
+        if partition.settled_epoch() != position.epoch {
+            self.unsettled.notify_one();
+        }
+        true
     }
 
     /// Redis lost its data and its clock went back: positions of the new epoch are lower than all that was applied, and would pass the fence
@@ -139,14 +150,21 @@ impl Coherence {
         self.namespaces.all().iter().for_each(|namespace| namespace.forget_invalidation(index));
     }
 
-    /// Messages of unknown partitions were lost: everything is suspect, and no position is known until the next echo.
-    fn lose_place(&self, counter: &Counter) {
-        counter.one();
-        self.audits.forget();
-        for partition in &self.partitions {
+    /// Messages of some of `partitions` were lost: everything there is suspect, and no position is known until the next echo.
+    fn lose_place(&self, partitions: &[u16]) {
+        self.each(partitions, |partition, line| {
+            self.bump(partition, line);
+            partition.unsync(line);
+        });
+    }
+
+    /// Does something to each of `partitions` after which echoes of audits sent so far do not count.
+    fn each(&self, partitions: &[u16], mut change: impl FnMut(&Partition, &mut Line)) {
+        let void_up_to = self.audits.latest();
+        for partition in partitions.iter().filter_map(|index| self.partitions.get(usize::from(*index))) {
             let mut line = partition.line();
-            self.bump(partition, &mut line);
-            partition.unsync(&mut line);
+            line.void_up_to = void_up_to;
+            change(partition, &mut line);
         }
     }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::version::Version;
+use crate::cache::key::Key;
 
 /// One write or invalidation, as published by the script that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,28 @@ pub enum Change {
     Namespace(Bytes),
 }
 
+impl Change {
+    /// Keys of one namespace.
+    pub fn of_keys(keys: &[Key]) -> Change {
+        let namespace = keys.first().map_or_else(String::new, |key| key.namespace().name().to_owned());
+        Change::Keys {
+            namespace: namespace.into(),
+            keys: keys.iter().map(|key| Bytes::copy_from_slice(key.bytes())).collect(),
+        }
+    }
+
+    /// The same in memory of its own: as it came it is a slice of a larger buffer, which it would keep alive.
+    pub fn compact(&self) -> Change {
+        match self {
+            Change::Namespace(namespace) => Change::Namespace(Bytes::copy_from_slice(namespace)),
+            Change::Keys { namespace, keys } => Change::Keys {
+                namespace: Bytes::copy_from_slice(namespace),
+                keys: keys.iter().map(|key| Bytes::copy_from_slice(key)).collect(),
+            },
+        }
+    }
+}
+
 /// The counters of partitions at one instant in Redis, come back through the subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Echo {
@@ -38,18 +61,18 @@ pub struct Echo {
     pub positions: Vec<(u16, Version)>,
 }
 
-/// Where a bus delivers. Calls come from one task and in the order of the subscription.
+/// Where buses deliver. Calls about one partition come one after another and in the order of its subscription.
 pub trait BusSink: Send + Sync + 'static {
     /// A message arrived.
     fn apply(&self, message: Message);
-    /// A message arrived that cannot be read.
-    fn undecodable(&self);
-    /// Messages were dropped on the way from the connection to here.
-    fn overran(&self);
+    /// A message of one of `partitions` arrived that cannot be read.
+    fn undecodable(&self, partitions: &[u16]);
+    /// Messages of `partitions` were dropped on the way from the connection to here.
+    fn overran(&self, partitions: &[u16]);
     /// An audit is about to be sent; its echo will carry the nonce returned.
     fn audit_begins(&self) -> u64;
     /// An audit's echo came back. Returns whether it counts: not if the subscription was lost since.
     fn echo(&self, nonce: u64, echo: Echo) -> bool;
-    /// The subscription was lost.
-    fn disconnected(&self);
+    /// The subscription to `partitions` was lost.
+    fn disconnected(&self, partitions: &[u16]);
 }

@@ -10,6 +10,8 @@ mod follow;
 pub mod message;
 mod partition;
 pub mod protection;
+mod recent;
+mod takeover;
 pub mod token;
 pub mod version;
 
@@ -17,10 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 pub use audit::AUDITS_PER_BOUND;
 pub use fence::Note;
 use fence::Stripe;
+pub use recent::Lost;
+pub use takeover::Unsettled;
 
 use super::clock::{Clock, Moment};
 use super::entry::{Content, Entry, Held};
@@ -40,6 +45,8 @@ pub struct CoherenceConfig {
     pub partitions: u16,
     /// The staleness bound.
     pub max_staleness: Duration,
+    /// Whether recent changes are remembered, to invalidate again those that a failover lost.
+    pub repair: bool,
     /// Protections that are on.
     pub protections: Protections,
 }
@@ -53,6 +60,8 @@ pub struct Coherence {
     l1: Arc<dyn L1>,
     namespaces: Arc<Namespaces>,
     clock: Arc<dyn Clock>,
+    /// Told when a partition has an epoch of which the takeover is not settled.
+    unsettled: Notify,
     /// Counts.
     pub counters: CoherenceCounters,
 }
@@ -121,6 +130,7 @@ impl Coherence {
             l1,
             namespaces,
             clock,
+            unsettled: Notify::new(),
             counters: CoherenceCounters::default(),
         }
     }

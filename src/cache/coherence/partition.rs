@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::recent::Recent;
 use super::version::Version;
 use crate::cache::clock::Moment;
 
@@ -17,7 +18,9 @@ pub(super) struct Partition {
     generation: AtomicU64,
     proved_at: AtomicU64,
     live_epoch: AtomicU64,
+    settled_epoch: AtomicU64,
     line: Mutex<Line>,
+    recent: Mutex<Recent>,
 }
 
 /// The number line as heard through the subscription.
@@ -25,6 +28,8 @@ pub(super) struct Partition {
 pub(super) struct Line {
     /// Last position applied in sequence, or set by an echo.
     pub watermark: Version,
+    /// Echoes of audits up to this nonce do not count.
+    pub void_up_to: u64,
     /// False until the first echo of a subscription, and after anything that makes the position unknown.
     pub synced: bool,
     ended: VecDeque<(u64, Moment)>,
@@ -48,6 +53,21 @@ impl Partition {
     /// The epoch in which fills are admitted; 0 when none are.
     pub fn live_epoch(&self) -> u64 {
         self.live_epoch.load(Ordering::Acquire)
+    }
+
+    /// The latest epoch of which the takeover that began it is settled.
+    pub fn settled_epoch(&self) -> u64 {
+        self.settled_epoch.load(Ordering::Acquire)
+    }
+
+    /// The takeover that began `epoch` is settled.
+    pub fn settle(&self, epoch: u64) {
+        self.settled_epoch.store(epoch, Ordering::Release);
+    }
+
+    /// What was acknowledged and heard of lately.
+    pub fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes every entry of this partition suspect. O(1).

@@ -8,7 +8,7 @@ use super::protection::{Protection, Protections};
 use super::version::Version;
 use super::*;
 use crate::cache::clock::ManualClock;
-use crate::cache::testing::{BOUND, Bench, EPOCH};
+use crate::cache::testing::{ALL, BOUND, Bench, EPOCH};
 
 impl Bench {
     fn message(&self, sequence: u64, key: &str) {
@@ -229,7 +229,7 @@ fn an_overrun_of_the_queue_makes_everything_suspect() {
         let bench = Bench::subscribed(protections, 5);
         bench.fill("k", 3);
         // 6 invalidated k and was dropped by the full queue; nothing follows it.
-        bench.coherence.overran();
+        bench.coherence.overran(&ALL);
         bench.fresh("k").is_none()
     });
 }
@@ -238,7 +238,7 @@ fn an_overrun_of_the_queue_makes_everything_suspect() {
 fn a_message_that_cannot_be_read_makes_everything_suspect() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.fill("k", 3);
-    bench.coherence.undecodable();
+    bench.coherence.undecodable(&ALL);
     assert_eq!(bench.fresh("k"), None);
 }
 
@@ -290,7 +290,7 @@ fn what_was_in_memory_before_a_subscription_is_suspect_after_its_first_echo() {
     guarded(Protection::FirstEcho, |protections| {
         let bench = Bench::subscribed(protections, 5);
         bench.fill("k", 3);
-        bench.coherence.disconnected();
+        bench.coherence.disconnected(&ALL);
         // 6 invalidated k while nobody listened.
         bench.audit(6);
         bench.fresh("k").is_none()
@@ -315,7 +315,7 @@ fn no_fill_begun_before_the_first_echo_enters() {
 fn while_the_subscription_is_lost_the_last_proof_still_counts_and_no_fill_enters() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.fill("k", 3);
-    bench.coherence.disconnected();
+    bench.coherence.disconnected(&ALL);
     assert_eq!(bench.fresh("k"), Some(3));
     assert!(!bench.fill("other", 4));
     bench.advance(2000);
@@ -327,7 +327,7 @@ fn an_echo_of_a_lost_subscription_proves_nothing() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.fill("k", 3);
     let nonce = bench.coherence.audit_begins();
-    bench.coherence.disconnected();
+    bench.coherence.disconnected(&ALL);
     bench.echo_at(nonce, Version::new(EPOCH, 5));
     assert!(!bench.fill("other", 4), "an echo from before does not make the new subscription stand");
 }
@@ -454,7 +454,7 @@ fn a_fill_in_flight_does_not_escape_a_namespace_invalidation() {
 fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH, 500));
-    bench.coherence.disconnected();
+    bench.coherence.disconnected(&ALL);
     let nonce = bench.coherence.audit_begins();
     bench.echo_at(nonce, Version::new(EPOCH + 1, 2));
     let key = bench.key("k");

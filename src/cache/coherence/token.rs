@@ -27,6 +27,11 @@ impl Token {
         }
     }
 
+    /// The partitions in which something was seen.
+    pub fn partitions(&self) -> impl Iterator<Item = u16> + '_ {
+        self.0.iter().map(|(partition, _)| *partition)
+    }
+
     /// Adds a position; the later one of a partition stays.
     pub fn add(&mut self, partition: u16, version: Version) {
         match self.0.binary_search_by_key(&partition, |(p, _)| *p) {

@@ -44,12 +44,13 @@ impl L2 for Scripted {
         _: &'a Key,
         _: &'a NewEntry,
         _: Condition,
+        _: u64,
         _: Moment,
     ) -> BoxFuture<'a, Result<Written, L2Error>> {
         self.ask(Call::Write)
     }
 
-    fn remove<'a>(&'a self, _: u16, _: &'a [Key], _: Moment) -> BoxFuture<'a, Result<Removed, L2Error>> {
+    fn remove<'a>(&'a self, _: u16, _: &'a [Key], _: u64, _: Moment) -> BoxFuture<'a, Result<Removed, L2Error>> {
         unreachable!("not called in these tests")
     }
 
@@ -57,6 +58,7 @@ impl L2 for Scripted {
         &'a self,
         _: u16,
         _: &'a Arc<Namespace>,
+        _: u64,
         _: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
         unreachable!("not called in these tests")
@@ -271,7 +273,7 @@ async fn a_set_goes_on_when_its_caller_leaves_and_is_answered_from_memory() {
     let mut world = World::new(Duration::ZERO);
     let (cache, key) = (world.cache.clone(), world.bench.key("k"));
     let entry = NewEntry { content: Content::KnownAbsent, content_type: "".into(), ttl: BOUND };
-    let set = Set { key, entry, condition: Condition::None, deadline: Moment::FOREVER };
+    let set = Set { key, entry, condition: Condition::None, barrier: Barrier::None, deadline: Moment::FOREVER };
     let caller = tokio::spawn(async move { cache.set(set).await.map(|_| ()) });
     let Some(Call::Write(answer)) = world.calls.recv().await else { panic!("a write was expected") };
     caller.abort();

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::Tiered;
+use super::{Shared, Tiered};
 use crate::cache::clock::Moment;
 use crate::cache::coherence;
+use crate::cache::coherence::message::Change;
 use crate::cache::coherence::token::Token;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::NewEntry;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
-use crate::cache::tier::{Condition, L2Error, Written};
+use crate::cache::tier::{Condition, FleetBarrier, L2Error, Written};
 
 /// A write of one entry.
 #[derive(Clone)]
@@ -26,6 +28,8 @@ pub struct Set {
     pub entry: NewEntry,
     /// When to store it.
     pub condition: Condition,
+    /// Who has to have applied it before it is acknowledged.
+    pub barrier: Barrier,
     /// When the caller leaves.
     pub deadline: Moment,
 }
@@ -59,8 +63,20 @@ pub struct Invalidate {
     pub namespace: Arc<Namespace>,
     /// What to remove.
     pub selector: Selector,
+    /// Who has to have applied it before it is acknowledged.
+    pub barrier: Barrier,
     /// When the caller leaves.
     pub deadline: Moment,
+}
+
+/// Who has to have applied a change before it is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Barrier {
+    /// This replica.
+    #[default]
+    None,
+    /// Every live replica, or it has lost its right to answer with what was before.
+    Fleet,
 }
 
 /// What an Invalidate removes.
@@ -137,8 +153,9 @@ impl Tiered {
         }
         let begun = shared.clock.now();
         let until = begun.plus(shared.config.write_budget).min(set.deadline);
+        let barrier = self.barrier(set.barrier);
         let note = shared.coherence.note(set.key.as_ref());
-        let written = shared.l2.write(&set.key, &set.entry, set.condition, until).await;
+        let written = shared.l2.write(&set.key, &set.entry, set.condition, ticket(&barrier), until).await;
         let written = written.map_err(|error| shared.error(error, set.deadline))?;
         if !shared.l2.shares_l1() {
             shared.latencies.l2_write.observe(shared.clock.now().since(begun));
@@ -147,9 +164,12 @@ impl Tiered {
             Written::Stored(entry) => {
                 let version = entry.version;
                 if !shared.l2.shares_l1() {
+                    let change = Change::of_keys(std::slice::from_ref(&set.key));
+                    shared.taken(partition, version, &change).map_err(|error| shared.error(error, set.deadline))?;
                     let held = coherence::held(entry, version, note, begun, set.key.namespace());
                     shared.coherence.wrote(&set.key, version, Some((&held, note)));
                 }
+                shared.pass(barrier, &[partition], set.deadline).await?;
                 let token = Token::at(partition, version);
                 Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
             }
@@ -165,24 +185,35 @@ impl Tiered {
     }
 
     async fn remove(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
-        let until = self.0.clock.now().plus(self.0.config.write_budget).min(invalidate.deadline);
+        let shared = &*self.0;
+        let until = shared.clock.now().plus(shared.config.write_budget).min(invalidate.deadline);
+        let barrier = self.barrier(invalidate.barrier);
         let removed = match invalidate.selector {
-            Selector::Keys(keys) => self.remove_keys(keys, until).await,
-            Selector::WholeNamespace => self.remove_namespace(&invalidate.namespace, until).await,
+            Selector::Keys(keys) => self.remove_keys(keys, ticket(&barrier), until).await,
+            Selector::WholeNamespace => self.remove_namespace(&invalidate.namespace, ticket(&barrier), until).await,
         };
-        removed.map_err(|error| self.0.error(error, invalidate.deadline))
+        let removed = removed.map_err(|error| shared.error(error, invalidate.deadline))?;
+        let partitions: Vec<u16> = removed.token.partitions().collect();
+        shared.pass(barrier, &partitions, invalidate.deadline).await?;
+        Ok(removed)
+    }
+
+    /// Opens a barrier, if one is asked for.
+    fn barrier(&self, barrier: Barrier) -> Option<Box<dyn FleetBarrier + '_>> {
+        (barrier == Barrier::Fleet).then(|| self.0.l2.barrier())
     }
 
     /// One step per partition, all at once. Those that succeed take effect even when another fails.
-    async fn remove_keys(&self, keys: Vec<Key>, until: Moment) -> Result<Invalidated, L2Error> {
+    async fn remove_keys(&self, keys: Vec<Key>, ticket: u64, until: Moment) -> Result<Invalidated, L2Error> {
         let shared = &*self.0;
         let mut by_partition: BTreeMap<u16, Vec<Key>> = BTreeMap::new();
         for key in keys {
             by_partition.entry(shared.coherence.partition_of(key.as_ref())).or_default().push(key);
         }
         let steps = by_partition.iter().map(|(partition, keys)| async {
-            let done = shared.l2.remove(*partition, keys, until).await?;
+            let done = shared.l2.remove(*partition, keys, ticket, until).await?;
             if !shared.l2.shares_l1() {
+                shared.taken(*partition, done.version, &Change::of_keys(keys))?;
                 keys.iter().for_each(|key| shared.coherence.wrote(key, done.version, None));
             }
             Ok((*partition, done))
@@ -195,10 +226,19 @@ impl Tiered {
         Ok(answer)
     }
 
-    async fn remove_namespace(&self, namespace: &Arc<Namespace>, until: Moment) -> Result<Invalidated, L2Error> {
+    async fn remove_namespace(
+        &self,
+        namespace: &Arc<Namespace>,
+        ticket: u64,
+        until: Moment,
+    ) -> Result<Invalidated, L2Error> {
         let shared = &*self.0;
+        let change = &Change::Namespace(namespace.name().to_owned().into());
         let steps = (0..shared.coherence.partitions()).map(|partition| async move {
-            let version = shared.l2.remove_namespace(partition, namespace, until).await?;
+            let version = shared.l2.remove_namespace(partition, namespace, ticket, until).await?;
+            if !shared.l2.shares_l1() {
+                shared.taken(partition, version, change)?;
+            }
             shared.coherence.invalidated_namespace(namespace, partition, version);
             Ok((partition, version))
         });
@@ -208,6 +248,39 @@ impl Tiered {
         }
         Ok(Invalidated { removed: None, token })
     }
+}
+
+impl Shared {
+    /// The shared tier has taken a change. An error: it was one of a life that has ended meanwhile, and may be lost.
+    fn taken(&self, partition: u16, version: Version, change: &Change) -> Result<(), L2Error> {
+        // In this order: a takeover that does not find the change remembered is seen here.
+        self.coherence.remember(partition, version, change);
+        match self.coherence.has_ended(partition, version.epoch) {
+            false => Ok(()),
+            true => Err(L2Error::Unavailable {
+                reason: "another primary took over before the write was acknowledged",
+                outcome_unknown_for: Some(Duration::ZERO),
+            }),
+        }
+    }
+
+    /// Waits at the barrier, if there is one. The change has taken effect, whatever becomes of this.
+    async fn pass(
+        &self,
+        barrier: Option<Box<dyn FleetBarrier + '_>>,
+        partitions: &[u16],
+        deadline: Moment,
+    ) -> Result<(), CacheError> {
+        let Some(barrier) = barrier else { return Ok(()) };
+        let begun = self.clock.now();
+        let passed = barrier.passed(partitions, deadline).await;
+        self.latencies.barrier.observe(self.clock.now().since(begun));
+        passed.map_err(|error| self.error(error, deadline))
+    }
+}
+
+fn ticket(barrier: &Option<Box<dyn FleetBarrier + '_>>) -> u64 {
+    barrier.as_ref().map_or(0, |barrier| barrier.ticket())
 }
 
 /// Every result, or the error that leaves the outcome unknown for longest.

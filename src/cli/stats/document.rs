@@ -80,6 +80,8 @@ fn coherence(coherence: &pb::CoherenceStats) -> Value {
         "disconnects": coherence.disconnects,
         "fills_fenced": coherence.fills_fenced,
         "lag_p99_seconds": wire_seconds(coherence.lag_p99),
+        "takeovers": coherence.takeovers,
+        "repaired": coherence.repaired,
     })
 }
 
@@ -101,6 +103,7 @@ fn redis(redis: &pb::RedisStats) -> Value {
         "evicted_keys": redis.evicted_keys,
         "expired_keys": redis.expired_keys,
         "commands_processed": redis.commands_processed,
+        "maxmemory_policy": redis.maxmemory_policy,
     })
 }
 

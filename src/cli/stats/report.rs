@@ -135,12 +135,14 @@ fn coherence_rows(coherence: &pb::CoherenceStats) -> Rows {
         (
             "",
             format!(
-                "audits: {} sent, {} echoed, {} failed; {} bumps, {} fills fenced",
+                "audits: {} sent, {} echoed, {} failed; {} bumps, {} fills fenced, {} takeovers, {} repaired",
                 count(coherence.audits_sent),
                 count(coherence.audits_echoed),
                 count(coherence.audits_failed),
                 count(coherence.bumps),
-                count(coherence.fills_fenced)
+                count(coherence.fills_fenced),
+                count(coherence.takeovers),
+                count(coherence.repaired)
             ),
         ),
     ]
@@ -239,7 +241,7 @@ Redis      degraded for 1.5 s: the subscription is not proven
            round trip -, 100 commands, 0 errors, 0 undecodable, 0 reconnects
 Coherence  15 of 16 partitions proven, oldest proof -, bound -, lag p99 -
            messages: 0 applied, 0 own, 0 gaps, 0 undecodable, 0 lagged, 0 disconnects
-           audits: 0 sent, 0 echoed, 0 failed; 0 bumps, 0 fills fenced
+           audits: 0 sent, 0 echoed, 0 failed; 0 bumps, 0 fills fenced, 0 takeovers, 0 repaired
 L1         1.0 MiB of 64.0 MiB (1.6 %), 1,000 entries
            evicted: 0 for size, 0 expired; 0 removed, 0 replaced, 0 too large
 

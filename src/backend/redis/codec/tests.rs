@@ -46,18 +46,20 @@ proptest! {
     #[test]
     fn a_message_reads_back_as_it_was_published(
         keys in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..50), 0..5),
-        partition in any::<u16>(), origin in any::<u64>(), sequence in any::<u64>(),
+        partition in any::<u16>(), origin in any::<u64>(), ticket in any::<u64>(), sequence in any::<u64>(),
     ) {
         let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
         let namespace = Namespaces::new(rules, 64).get("namespace", "some.name").expect("room");
         let named: Vec<_> = keys.iter().map(|key| KeyRef::new(&namespace, key).to_key()).collect();
-        let mut bytes = message_head(named.is_empty(), partition, origin);
+        let mut bytes = message_head(named.is_empty(), partition, origin, ticket);
         for number in [7, sequence, 99] {
             bytes.put_u64(number);
         }
         bytes.extend(message_tail(namespace.name(), &named));
-        let (message, published) = decode_message(&bytes.into(), origin).expect("decodes");
-        prop_assert_eq!((message.partition, message.version, published), (partition, Version::new(7, sequence), 99));
+        let published = decode_message(&bytes.into(), origin).expect("decodes");
+        prop_assert_eq!((published.micros, published.origin, published.ticket.unwrap_or(0)), (99, origin, ticket));
+        let message = published.message;
+        prop_assert_eq!((message.partition, message.version), (partition, Version::new(7, sequence)));
         prop_assert!(message.own);
         let expected = match keys.is_empty() {
             true => Change::Namespace("some.name".into()),
@@ -69,7 +71,7 @@ proptest! {
     #[test]
     fn garbage_is_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let bytes = Bytes::from(bytes);
-        let _ = (decode_entry(bytes.clone()), decode_message(&bytes, 1), decode_echo(&bytes), decode_version(&bytes));
+        let _ = (decode_entry(bytes.clone()), decode_message(&bytes, 1), decode_private(&bytes), decode_version(&bytes));
     }
 
     #[test]
@@ -89,16 +91,24 @@ fn a_foreign_value_of_any_kind_is_refused() {
 }
 
 #[test]
-fn an_echo_reads_back_in_the_order_of_partitions() {
-    let mut bytes = echo_head();
-    for number in [42, 1, 10, 2, 20] {
-        bytes.put_u64(number);
+fn an_echo_reads_back() {
+    let mut bytes = echo_head(42);
+    for (partition, epoch, sequence) in [(3, 1, 10), (9, 2, 20)] {
+        bytes.put_u16(partition);
+        bytes.put_u64(epoch);
+        bytes.put_u64(sequence);
     }
-    let (nonce, echo) = decode_echo(&bytes).expect("decodes");
-    assert_eq!(nonce, 42);
-    assert_eq!(echo.positions, [(0, Version::new(1, 10)), (1, Version::new(2, 20))]);
+    let positions = vec![(3, Version::new(1, 10)), (9, Version::new(2, 20))];
+    assert_eq!(decode_private(&bytes), Some(Private::Echo(42, Echo { positions })));
     bytes.pop();
-    assert_eq!(decode_echo(&bytes), None);
+    assert_eq!(decode_private(&bytes), None);
+}
+
+#[test]
+fn a_confirmation_reads_back() {
+    let confirmation = Private::Confirmation { ticket: 1, partition: 2, replica: 3 };
+    assert_eq!(decode_private(&super::confirmation(1, 2, 3)), Some(confirmation));
+    assert_eq!(registered_replica(&replica_field(7)), Some(7));
 }
 
 #[test]

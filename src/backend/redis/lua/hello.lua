@@ -1,20 +1,41 @@
--- First words on a connection. KEYS counters of all partitions. ARGV: 1 epoch floor, 2 identity of this primary, 3 number of partitions, 4
--- time (microseconds) without an audit after which a deployment of another number of partitions counts as gone.
--- A counter last seen on another primary, or in another life of this one, begins a new epoch.
+-- First words on a connection. KEYS counters of a group of partitions. ARGV: 1 epoch floor, 2 identity of this primary, 3 number of
+-- partitions of the deployment, 4 time (microseconds) without an audit after which a deployment of another number counts as gone, 5
+-- 'repair' or 'cold'. A counter last seen on another primary, or in another life of this one, begins a new epoch: what was acknowledged
+-- last may be missing here. To repair, entries from before do not count until the replicas that were live have seen to it.
 local deployed = redis.call('HMGET', KEYS[1], 'p', 'a')
 if deployed[1] and deployed[1] ~= ARGV[3] and now - tonumber(deployed[2] or 0) < tonumber(ARGV[4]) then
   return {'PARTITIONS', tonumber(deployed[1])}
 end
+
+local awaited
+local function who_was_live()
+  if not awaited then
+    local members, latest = registered(KEYS[1])
+    awaited = ''
+    for _, member in ipairs(members) do
+      if latest - member[2] < 10000000 then
+        awaited = awaited .. member[1] .. ';'
+      end
+    end
+  end
+  return awaited
+end
+
 local highest = 0
 for _, counter in ipairs(KEYS) do
-  local line = redis.call('HMGET', counter, 'e', 'i')
-  local epoch
+  local line = redis.call('HMGET', counter, 'e', 's', 'i', 't', 'u')
+  local epoch = tonumber(line[1] or 0)
   if not line[1] then
     epoch = begin_epoch(counter, ARGV[1], ARGV[2])
-  elseif line[2] ~= ARGV[2] then
-    epoch = begin_epoch(counter, math.max(tonumber(ARGV[1]), tonumber(line[1])), ARGV[2])
-  else
-    epoch = tonumber(line[1])
+  elseif line[3] ~= ARGV[2] then
+    local prior = line[1] .. '-' .. (line[2] or '0')
+    epoch = begin_epoch(counter, math.max(tonumber(ARGV[1]), epoch), ARGV[2])
+    redis.call('HSET', counter, 'l', prior)
+    if ARGV[5] == 'repair' then
+      redis.call('HSET', counter, 'u', line[5] or line[4] or line[1], 'w', who_was_live(), 'm', digits(now))
+    else
+      redis.call('HDEL', counter, 'u', 'w', 'm')
+    end
   end
   highest = math.max(highest, epoch)
 end

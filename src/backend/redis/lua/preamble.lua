@@ -1,15 +1,22 @@
--- Shared by all scripts. A counter is a hash: e epoch, s sequence, i identity of the primary, n:<namespace> its last invalidation.
--- Epochs are microseconds of Redis's clock and stay below 2^53, so that Lua's doubles hold them exactly.
+-- Shared by all scripts. A counter is a hash: e epoch, s sequence, i identity of the primary, t the epoch from which on entries count,
+-- n:<namespace> position of its last invalidation, r:<replica> time of its last audit, p number of partitions and a time of the last audit of
+-- any replica. After a takeover that is not settled yet also u what t becomes then, w replicas that are waited for, m since when; and l the
+-- position at which the server took over. Epochs are microseconds of Redis's clock and stay below 2^53, so that Lua's doubles hold them.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
+local function digits(number)
+  return string.format('%.0f', number)
+end
+
+-- A counter that is gone begins a new epoch: with it went the order of everything before.
 local function begin_epoch(counter, floor, identity)
   local epoch = math.max(now, tonumber(floor) + 1)
-  redis.call('HSET', counter, 'e', string.format('%.0f', epoch), 'i', identity)
+  redis.call('HSET', counter, 'e', digits(epoch), 'i', identity, 't', digits(epoch))
   return epoch
 end
 
--- The position of a counter, and the life of the primary it belongs to. A counter that is gone begins a new epoch: with it went the order of everything before.
+-- The position of a counter, and the life of the primary it belongs to.
 local function position(counter, floor, identity)
   local line = redis.call('HMGET', counter, 'e', 's', 'i')
   if line[1] then

@@ -14,5 +14,5 @@ local function advance()
 end
 
 local function announce()
-  redis.call('PUBLISH', ARGV[4], ARGV[5] .. struct.pack('>I8I8I8', epoch, sequence, now) .. ARGV[6])
+  redis.call(PUBLISH, ARGV[4], ARGV[5] .. struct.pack('>I8I8I8', epoch, sequence, now) .. ARGV[6])
 end

@@ -1,12 +1,15 @@
 -- KEYS[2] entry. ARGV: 7 field of the namespace's last invalidation, 8 time to live (ms), 9 condition ('' none, 'absent', 'present', or a
 -- version of 16 bytes), 10 what follows the version and time in the entry's header, 11 value.
 if ARGV[9] ~= '' then
-  local dead = tonumber(redis.call('HGET', KEYS[1], ARGV[7]) or 0)
+  local line = redis.call('HMGET', KEYS[1], 't', ARGV[7])
+  local trusted_from = tonumber(line[1] or epoch)
+  local dead_epoch, dead_sequence = string.match(line[2] or '0-0', '^(%d+)-(%d+)$')
+  dead_epoch, dead_sequence = tonumber(dead_epoch), tonumber(dead_sequence)
   local head = redis.pcall('GETRANGE', KEYS[2], 0, 17)
   local current = ''
   if type(head) == 'string' and #head == 18 and head:sub(1, 2) == 'T\1' then
     local e, s = struct.unpack('>I8I8', head, 3)
-    if e == epoch and s > dead then
+    if e >= trusted_from and e <= epoch and (e > dead_epoch or (e == dead_epoch and s > dead_sequence)) then
       current = head:sub(3, 18)
     end
   end

@@ -1,0 +1,66 @@
+//! The way to one primary: connections for commands, and a subscription.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::bus::Bus;
+use super::connection::Connection;
+use super::link::Link;
+use super::primary::Primary;
+use crate::cache::coherence::message::BusSink;
+
+/// A primary with the connections to it.
+pub struct Shard {
+    /// The primary.
+    pub primary: Arc<Primary>,
+    /// Connections for commands.
+    pub links: Vec<Arc<Link>>,
+    next_link: AtomicUsize,
+    stop: CancellationToken,
+}
+
+// === impl Shard ===
+
+impl Shard {
+    /// Connects, now and whenever the connection is lost, until it is left. Runs in `tasks`.
+    pub fn start(
+        primary: Primary,
+        sink: &Arc<dyn BusSink>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Arc<Shard> {
+        let (primary, stop) = (Arc::new(primary), stop.child_token());
+        let links: Vec<_> =
+            (0..primary.shared.config.connections).map(|n| Arc::new(Link::new(n, primary.clone()))).collect();
+        for link in &links {
+            let (link, stop) = (link.clone(), stop.clone());
+            tasks.spawn(async move { link.supervise(stop).await });
+        }
+        let bus = Bus::new(primary.clone(), sink.clone());
+        tasks.spawn({
+            let stop = stop.clone();
+            async move { bus.run(stop).await }
+        });
+        Arc::new(Shard { primary, links, next_link: AtomicUsize::new(0), stop })
+    }
+
+    /// A connection that may be used now.
+    pub fn connection(&self) -> Option<Arc<Connection>> {
+        let first = self.next_link.fetch_add(1, Ordering::Relaxed);
+        (0..self.links.len()).find_map(|n| self.links[(first + n) % self.links.len()].connection())
+    }
+
+    /// Has every connection for commands thrown away.
+    pub fn condemn(&self) {
+        self.links.iter().filter_map(|link| link.connection()).for_each(|connection| connection.condemned.cancel());
+    }
+
+    /// It is not a primary of ours any more.
+    pub fn leave(&self) {
+        self.primary.health.retire();
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,144 @@
+//! The changes a replica has acknowledged or heard of lately. A Redis that takes over may lack the last of them: those are invalidated again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::message::Change;
+use super::version::Version;
+use crate::cache::clock::Moment;
+
+/// How long a change is remembered: longer than a primary's replicas may lag behind.
+const REMEMBERED: Duration = Duration::from_secs(30);
+/// Bytes a partition remembers at most.
+const BYTES: usize = 64 * 1024;
+/// Bytes that a change and each of its keys take beside their names, about.
+const OVERHEAD: usize = 96;
+
+/// What a partition remembers.
+#[derive(Default)]
+pub(super) struct Recent {
+    changes: BTreeMap<Version, Remembered>,
+    bytes: usize,
+    /// The latest change that is not remembered any more.
+    forgotten: Version,
+}
+
+struct Remembered {
+    change: Change,
+    at: Moment,
+}
+
+/// What may have been lost in a takeover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// These changes.
+    Changes(Vec<Change>),
+    /// More than is remembered.
+    Unknown,
+}
+
+// === impl Recent ===
+
+impl Recent {
+    /// A change was acknowledged or heard of.
+    pub fn remember(&mut self, version: Version, change: &Change, now: Moment) {
+        if version <= self.forgotten {
+            return;
+        }
+        let remembered = || Remembered { change: change.compact(), at: now };
+        match self.changes.entry(version) {
+            std::collections::btree_map::Entry::Occupied(_) => return,
+            std::collections::btree_map::Entry::Vacant(vacant) => _ = vacant.insert(remembered()),
+        }
+        self.bytes += size(change);
+        while let Some(oldest) = self.changes.first_entry() {
+            if self.bytes <= BYTES && now.since(oldest.get().at) <= REMEMBERED {
+                return;
+            }
+            let (version, remembered) = oldest.remove_entry();
+            self.bytes -= size(&remembered.change);
+            self.forgotten = self.forgotten.max(version);
+        }
+    }
+
+    /// What a server that stood at `prior` when it began `epoch` may lack: everything after that; and everything from before the epoch of
+    /// `prior`, unless that is the last one this replica has `settled`.
+    pub fn lost(&self, prior: Version, epoch: u64, settled: u64) -> Lost {
+        let missed = settled < prior.epoch;
+        let lacks = |version: Version| version > prior || (missed && version.epoch < prior.epoch);
+        if self.forgotten > Version::ZERO && lacks(self.forgotten) {
+            return Lost::Unknown;
+        }
+        let lost = self.changes.iter().filter(|(version, _)| version.epoch < epoch && lacks(**version));
+        Lost::Changes(lost.map(|(_, remembered)| remembered.change.clone()).collect())
+    }
+}
+
+fn size(change: &Change) -> usize {
+    match change {
+        Change::Namespace(namespace) => OVERHEAD + namespace.len(),
+        Change::Keys { namespace, keys } => {
+            OVERHEAD + namespace.len() + keys.iter().map(|key| OVERHEAD / 2 + key.len()).sum::<usize>()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(key: &str) -> Change {
+        Change::Keys { namespace: "default".into(), keys: vec![key.to_owned().into()] }
+    }
+
+    fn recent(versions: &[(u64, u64)]) -> Recent {
+        let mut recent = Recent::default();
+        for (epoch, sequence) in versions {
+            recent.remember(Version::new(*epoch, *sequence), &change(&format!("{epoch}-{sequence}")), Moment(1));
+        }
+        recent
+    }
+
+    fn lost(keys: &[&str]) -> Lost {
+        Lost::Changes(keys.iter().map(|key| change(key)).collect())
+    }
+
+    #[test]
+    fn what_came_after_the_position_of_the_new_primary_is_lost() {
+        let recent = recent(&[(1, 5), (1, 7), (1, 6), (2, 8)]);
+        assert_eq!(recent.lost(Version::new(1, 5), 2, 1), lost(&["1-6", "1-7"]));
+        assert_eq!(recent.lost(Version::new(1, 9), 2, 1), lost(&[]));
+    }
+
+    #[test]
+    fn a_second_takeover_may_lose_what_the_first_had_or_what_followed_it() {
+        let recent = recent(&[(1, 5), (1, 6), (2, 7), (2, 8)]);
+        assert_eq!(recent.lost(Version::new(2, 7), 3, 2), lost(&["2-8"]));
+        assert_eq!(recent.lost(Version::new(1, 5), 3, 2), lost(&["1-6", "2-7", "2-8"]));
+    }
+
+    #[test]
+    fn a_takeover_that_was_missed_leaves_everything_before_it_in_doubt() {
+        let recent = recent(&[(1, 5), (1, 6), (2, 7), (2, 8)]);
+        assert_eq!(recent.lost(Version::new(2, 7), 3, 1), lost(&["1-5", "1-6", "2-8"]));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_forgotten_counts_as_lost() {
+        let mut recent = Recent::default();
+        for sequence in 1..=10_000 {
+            recent.remember(Version::new(1, sequence), &change("some key"), Moment(1));
+        }
+        assert!(recent.bytes <= BYTES && recent.changes.len() < 1_000);
+        assert_eq!(recent.lost(Version::new(1, 9_999), 2, 1), lost(&["some key"]));
+        assert_eq!(recent.lost(Version::new(1, 10), 2, 1), Lost::Unknown);
+    }
+
+    #[test]
+    fn an_old_change_is_forgotten() {
+        let mut recent = recent(&[(1, 5)]);
+        recent.remember(Version::new(1, 6), &change("later"), Moment(1).plus(REMEMBERED * 2));
+        assert_eq!(recent.lost(Version::new(1, 5), 2, 1), lost(&["later"]));
+        assert_eq!(recent.lost(Version::new(1, 4), 2, 1), Lost::Unknown);
+    }
+}

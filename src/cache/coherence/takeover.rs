@@ -1,0 +1,62 @@
+//! Takeovers: a number line that begins another epoch on a server that may lack the last changes of the one before.
+
+use super::message::Change;
+use super::version::Version;
+use super::{Coherence, Lost};
+
+/// A takeover that this replica has not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsettled {
+    /// The partition.
+    pub partition: u16,
+    /// The epoch that began.
+    pub epoch: u64,
+}
+
+impl Coherence {
+    /// A change took effect in the shared tier: this replica's own, or one that it heard or saw something of.
+    pub fn remember(&self, partition: u16, version: Version, change: &Change) {
+        if self.config.repair {
+            self.partition(partition).recent().remember(version, change, self.clock.now());
+        }
+    }
+
+    /// Whether the number line of `partition` is known to have left `epoch` behind.
+    pub fn has_ended(&self, partition: u16, epoch: u64) -> bool {
+        self.partition(partition).live_epoch() > epoch
+    }
+
+    /// Waits until there may be a takeover to settle.
+    pub async fn until_unsettled(&self) {
+        self.unsettled.notified().await;
+    }
+
+    /// The takeovers to settle.
+    pub fn unsettled(&self) -> Vec<Unsettled> {
+        let all =
+            self.partitions.iter().enumerate().map(|(index, partition)| (index, partition, partition.live_epoch()));
+        let unsettled = all.filter(|(_, partition, epoch)| *epoch != 0 && *epoch != partition.settled_epoch());
+        unsettled.map(|(index, _, epoch)| Unsettled { partition: index as u16, epoch }).collect()
+    }
+
+    /// Whether the takeover is still to be settled, and not overtaken by another.
+    pub fn is_unsettled(&self, takeover: Unsettled) -> bool {
+        let partition = self.partition(takeover.partition);
+        partition.live_epoch() == takeover.epoch && partition.settled_epoch() != takeover.epoch
+    }
+
+    /// What the server that stood at `prior` may lack.
+    pub fn lost(&self, takeover: Unsettled, prior: Version) -> Lost {
+        if !self.config.repair {
+            return Lost::Unknown;
+        }
+        let partition = self.partition(takeover.partition);
+        let settled = partition.settled_epoch();
+        partition.recent().lost(prior, takeover.epoch, settled)
+    }
+
+    /// Nothing of what this replica remembers is lost.
+    pub fn settled(&self, takeover: Unsettled) {
+        self.partition(takeover.partition).settle(takeover.epoch);
+    }
+}

@@ -1,0 +1,147 @@
+//! Settles takeovers: what a new primary of the shared tier lacks of the last changes is invalidated again. Until every replica has done
+//! that, or is not waited for any more, the shared tier answers with nothing from before the takeover.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::coherence::message::Change;
+use super::coherence::version::Version;
+use super::coherence::{Coherence, Lost, Unsettled};
+use super::key::{Key, KeyRef};
+use super::namespace::{Namespace, Namespaces};
+use super::tier::{L2, L2Error, Takeover};
+
+/// Partitions that are settled at once.
+const AT_ONCE: usize = 32;
+/// Pause before what failed is tried again, or the others are looked for.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Longest that one step may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Most keys of one step.
+const KEYS: usize = 500;
+
+/// Settles takeovers as they come.
+pub struct Repair {
+    coherence: Arc<Coherence>,
+    l2: Arc<dyn L2>,
+    namespaces: Arc<Namespaces>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Whether everything that may be lost was invalidated again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repaired {
+    All,
+    NotAll,
+}
+
+// === impl Repair ===
+
+impl Repair {
+    /// Nothing is done until `run`.
+    pub fn new(
+        coherence: Arc<Coherence>,
+        l2: Arc<dyn L2>,
+        namespaces: Arc<Namespaces>,
+        clock: Arc<dyn Clock>,
+    ) -> Repair {
+        Repair { coherence, l2, namespaces, clock }
+    }
+
+    /// Settles takeovers until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        let work = async {
+            loop {
+                self.coherence.until_unsettled().await;
+                stream::iter(self.coherence.unsettled())
+                    .for_each_concurrent(AT_ONCE, |takeover| self.settle(takeover))
+                    .await;
+            }
+        };
+        let _: Option<()> = stop.run_until_cancelled(work).await;
+    }
+
+    /// Settles one, unless another overtakes it.
+    async fn settle(&self, takeover: Unsettled) {
+        self.coherence.counters.takeovers.one();
+        let mut repaired = None;
+        while self.coherence.is_unsettled(takeover) {
+            match self.try_to_settle(takeover, &mut repaired).await {
+                Ok(true) => return self.coherence.settled(takeover),
+                Ok(false) => {}
+                Err(error) => tracing::debug!(partition = takeover.partition, ?error, "a takeover is not settled yet"),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Returns whether every replica has settled it. What this one had to do is done once.
+    async fn try_to_settle(&self, takeover: Unsettled, repaired: &mut Option<Repaired>) -> Result<bool, L2Error> {
+        let Unsettled { partition, epoch } = takeover;
+        let until = || self.clock.now().plus(PATIENCE);
+        let done = match *repaired {
+            Some(done) => done,
+            None => match self.l2.takeover(partition, epoch, until()).await? {
+                Takeover::Anew => return Ok(true),
+                Takeover::From(prior) => self.repair(takeover, prior).await?,
+            },
+        };
+        *repaired = Some(done);
+        self.l2.settle(partition, epoch, done == Repaired::NotAll, until()).await
+    }
+
+    async fn repair(&self, takeover: Unsettled, prior: Version) -> Result<Repaired, L2Error> {
+        match self.coherence.lost(takeover, prior) {
+            Lost::Changes(changes) => {
+                self.invalidate_again(takeover.partition, &changes).await?;
+                Ok(Repaired::All)
+            }
+            Lost::Unknown => {
+                let partition = takeover.partition;
+                tracing::warn!(partition, %prior, "more may be lost than is remembered: what was before is dropped");
+                Ok(Repaired::NotAll)
+            }
+        }
+    }
+
+    async fn invalidate_again(&self, partition: u16, changes: &[Change]) -> Result<(), L2Error> {
+        let mut keys: BTreeMap<&Bytes, Vec<&Bytes>> = BTreeMap::new();
+        for change in changes {
+            match change {
+                Change::Keys { namespace, keys: changed } => keys.entry(namespace).or_default().extend(changed),
+                Change::Namespace(name) => {
+                    if let Some(namespace) = self.namespace(name) {
+                        let until = self.clock.now().plus(PATIENCE);
+                        let version = self.l2.remove_namespace(partition, &namespace, 0, until).await?;
+                        self.coherence.invalidated_namespace(&namespace, partition, version);
+                        self.coherence.counters.repaired.one();
+                    }
+                }
+            }
+        }
+        for (name, mut names) in keys {
+            let Some(namespace) = self.namespace(name) else { continue };
+            names.sort_unstable();
+            names.dedup();
+            let keys: Vec<Key> = names.iter().map(|name| KeyRef::new(&namespace, name).to_key()).collect();
+            for keys in keys.chunks(KEYS) {
+                let removed = self.l2.remove(partition, keys, 0, self.clock.now().plus(PATIENCE)).await?;
+                keys.iter().for_each(|key| self.coherence.wrote(key, removed.version, None));
+                self.coherence.remember(partition, removed.version, &Change::of_keys(keys));
+                self.coherence.counters.repaired.add(keys.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn namespace(&self, name: &Bytes) -> Option<Arc<Namespace>> {
+        std::str::from_utf8(name).ok().and_then(|name| self.namespaces.get_to_read("namespace", name).ok())
+    }
+}
