@@ -273,12 +273,16 @@ impl Coherence {
         (stands && stripe.admits(note, version)) || !self.config.protections.on(Protection::Fence)
     }
 
-    /// An answer to an own write shows another epoch than the subscription's: the number line has another life.
+    /// An answer to an own write shows another epoch than the subscription's: the number line has another life. Between subscriptions
+    /// that matters when the epoch went back: memory holds greater versions then, which the write would not remove.
     fn check_epoch(&self, index: u16, version: Version) {
         let partition = self.partition(index);
         let live = partition.live_epoch();
-        if live != 0 && live != version.epoch {
-            let mut line = partition.line();
+        if live == version.epoch {
+            return;
+        }
+        let mut line = partition.line();
+        if live != 0 || version.epoch < line.watermark.epoch {
             self.bump(partition, &mut line);
             partition.unsync(&mut line);
         }

@@ -465,6 +465,16 @@ fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
     assert_eq!(bench.fresh("k"), Some(2));
 }
 
+#[test]
+fn an_own_write_in_an_epoch_that_went_back_is_not_hidden_while_nothing_is_subscribed() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.coherence.disconnected(&ALL);
+    assert_eq!(bench.fresh("k"), Some(3), "the last proof stands for its time");
+    bench.coherence.wrote(&bench.key("k"), Version::new(EPOCH - 1, 1), None);
+    assert_eq!(bench.fresh("k"), None);
+}
+
 // === fetches under way ===
 
 fn joins(bench: &Bench, bound: Duration) -> bool {
