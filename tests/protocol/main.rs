@@ -1,0 +1,123 @@
+//! The rules of the protocol in a small model, in every interleaving: docs/consistency.md says what they are. With all of them the promises
+//! hold; without any one of them the explorer finds how a promise breaks.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod promises;
+mod rules;
+mod steps;
+mod world;
+
+use std::time::Instant;
+
+use stateright::{Checker, HasDiscoveries, Model};
+
+use rules::Rules;
+use steps::{Bounds, Protocol};
+use world::{Faults, Policy, Protection};
+
+/// Explores until everything was seen, or a promise is broken.
+fn explore(rules: Rules, bounds: Bounds) -> impl Checker<Protocol> {
+    let begun = Instant::now();
+    let checker =
+        Protocol { rules, bounds }.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let without = rules.off.map_or(String::new(), |off| format!(" without {off:?}"));
+    println!("{:?}{without}: {} states in {:.1?}", rules.policy, checker.unique_state_count(), begun.elapsed());
+    checker
+}
+
+fn holds(policy: Policy, bounds: Bounds) {
+    let checker = explore(Rules { policy, off: None, epochs_go_back: false }, bounds);
+    checker.assert_properties();
+    assert!(checker.is_done() && checker.unique_state_count() > 1000, "there was nothing to see");
+}
+
+/// Prints how a promise breaks without `protection`.
+fn misses(policy: Policy, protection: Protection, bounds: Bounds) {
+    let checker = explore(Rules { policy, off: Some(protection), epochs_go_back: false }, bounds);
+    let path = checker.discoveries().into_values().next().expect("nothing broke");
+    let broken = path.last_state().breaks(checker.model().rules).unwrap();
+    println!("{broken:?} broke: {:?}", path.into_actions());
+}
+
+const CALM: Bounds =
+    Bounds { writes: 2, watched: 1, faults: Faults { losses: 0, breaks: 0, failovers: 0, flushes: 0, deaths: 0 } };
+const LOSS: Bounds = Bounds { faults: Faults { losses: 1, ..CALM.faults }, ..CALM };
+const BREAK: Bounds = Bounds { faults: Faults { breaks: 1, ..CALM.faults }, ..CALM };
+const FAILOVER: Bounds = Bounds { faults: Faults { failovers: 1, ..CALM.faults }, ..CALM };
+const FLUSH: Bounds = Bounds { faults: Faults { flushes: 1, ..CALM.faults }, ..CALM };
+
+// === with every protection ===
+
+#[test]
+fn calm() {
+    holds(Policy::Cold, CALM);
+}
+
+#[test]
+fn two_memories() {
+    holds(Policy::Cold, Bounds { writes: 1, watched: 2, ..CALM });
+}
+
+#[test]
+fn a_loss() {
+    holds(Policy::Cold, LOSS);
+}
+
+#[test]
+fn a_break() {
+    holds(Policy::Cold, BREAK);
+}
+
+#[test]
+fn a_failover_and_cold() {
+    holds(Policy::Cold, FAILOVER);
+}
+
+#[test]
+fn a_failover_and_repair() {
+    holds(Policy::Repair, Bounds { writes: 1, ..FAILOVER });
+}
+
+#[test]
+fn a_failover_and_repair_and_a_death() {
+    holds(Policy::Repair, Bounds { writes: 1, faults: Faults { deaths: 1, ..FAILOVER.faults }, ..FAILOVER });
+}
+
+#[test]
+fn a_flush() {
+    holds(Policy::Cold, FLUSH);
+}
+
+#[test]
+fn a_flush_and_the_clock_goes_back() {
+    let rules = Rules { policy: Policy::Cold, off: None, epochs_go_back: true };
+    explore(rules, Bounds { writes: 1, faults: Faults { breaks: 1, ..FLUSH.faults }, ..FLUSH }).assert_properties();
+}
+
+// === without one protection ===
+
+macro_rules! missed {
+    ($($name:ident: $policy:ident without $protection:ident under $bounds:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            misses(Policy::$policy, Protection::$protection, $bounds);
+        })*
+    };
+}
+
+missed! {
+    without_fence: Cold without Fence under CALM;
+    without_gap: Cold without Gap under LOSS;
+    without_echo_counters: Cold without EchoCounters under LOSS;
+    without_first_echo: Cold without FirstEcho under BREAK;
+    without_own_messages: Cold without OwnMessages under LOSS;
+    without_the_end_of_a_proof: Cold without Audit under CALM;
+    announced_before_written: Cold without WriteBeforeAnnounce under CALM;
+    without_new_epoch: Cold without NewEpoch under FLUSH;
+    sent_again: Cold without SentOnce under LOSS;
+    trusted_without_echo: Cold without EchoBeforeTrust under BREAK;
+    flights_stay_open: Cold without FlightCloses under CALM;
+    repair_not_awaited: Repair without RepairAwaited under FAILOVER;
+    late_replies_count: Repair without LateReplies under FAILOVER;
+    reads_are_not_remembered: Repair without RememberReads under FAILOVER;
+}

@@ -1,0 +1,94 @@
+//! The promises, decided from what was set, acknowledged and answered; the protocol's own numbers count only as tokens.
+
+use crate::rules::Rules;
+use crate::world::*;
+
+impl World {
+    /// The promise that some Get made now would break, if any.
+    pub fn breaks(&self, rules: Rules) -> Option<Promise> {
+        if self.broken.is_some() {
+            return self.broken;
+        }
+        for (me, replica) in self.replicas.iter().enumerate().filter(|(_, replica)| !replica.gone) {
+            if let Some(held) = replica.fresh(rules) {
+                let value = held.entry.value;
+                if self.owed_here(me).is_some_and(|owed| value < owed) {
+                    return Some(Promise::FreshHere);
+                }
+                if self.owed_everywhere().is_some_and(|owed| value < owed) {
+                    return Some(Promise::FreshEverywhere);
+                }
+            }
+            // A token binds a flagged answer too.
+            if !rules.epochs_go_back
+                && let Some(held) = replica.memory
+                && self.denies_token(rules, held.entry.value, replica.reflects(held))
+            {
+                return Some(Promise::Tokens);
+            }
+        }
+        None
+    }
+
+    /// The promise that the answer brought by `fetch` breaks, if any.
+    pub fn answer_breaks(&self, rules: Rules, me: usize, fetch: Fetch) -> Option<Promise> {
+        let value = fetch.entry.value;
+        if let Some(owed) = fetch.owed.filter(|owed| value < *owed) {
+            let own = self.log[owed].by == Some(me);
+            Some(if own { Promise::FreshHere } else { Promise::FreshEverywhere })
+        } else if !rules.epochs_go_back && self.denies_token(rules, value, fetch.position) {
+            Some(Promise::Tokens)
+        } else {
+            None
+        }
+    }
+
+    /// Whether replica `me` has been told that `value` is of the past.
+    pub fn is_overwritten(&self, rules: Rules, me: usize, value: Change) -> bool {
+        let heard = self.replicas[me].heard;
+        value < heard && self.may_be_seen(rules, &self.log[heard])
+    }
+
+    /// Every fetch that may be joined is joined at the last moment: that is when most is owed.
+    pub fn join(&mut self) {
+        for me in 0..REPLICAS {
+            if let Some(fetch) = self.replicas[me].fetch.filter(|fetch| fetch.age <= BOUND) {
+                let owed = self.owed_here(me).max(self.owed_everywhere());
+                self.replicas[me].fetch = Some(Fetch { owed, ..fetch });
+            }
+        }
+    }
+
+    /// The last change that replica `me` has acknowledged.
+    fn owed_here(&self, me: usize) -> Option<Change> {
+        self.last(|record| record.by == Some(me) && record.acknowledged.is_some())
+    }
+
+    /// The last change that was acknowledged longer ago than the bound. A failover may lose what only a replica that
+    /// is gone has acknowledged.
+    fn owed_everywhere(&self) -> Option<Change> {
+        self.last(|record| record.acknowledged == Some(OLD) && (!record.lost || !self.gone(record.by)))
+    }
+
+    /// Whether `value` is older than a change that a caller may have seen whose token `position` reaches.
+    fn denies_token(&self, rules: Rules, value: Change, position: Version) -> bool {
+        let reached = |record: &Record| record.version <= position && self.may_be_seen(rules, record);
+        self.last(reached).is_some_and(|seen| value < seen)
+    }
+
+    /// Anyone may have seen a change by a strong Get elsewhere. One that a failover lost is covered under `Repair` only if a replica that
+    /// lives has acknowledged or answered it.
+    fn may_be_seen(&self, rules: Rules, record: &Record) -> bool {
+        let covered = (record.acknowledged.is_some() && !self.gone(record.by))
+            || (0..REPLICAS).any(|me| record.read[me] && !self.replicas[me].gone);
+        !record.lost || rules.policy == Policy::Cold || covered
+    }
+
+    fn last(&self, counts: impl Fn(&Record) -> bool) -> Option<Change> {
+        self.log.iter().rposition(|record| record.operation != Operation::Other && counts(record))
+    }
+
+    fn gone(&self, replica: Option<usize>) -> bool {
+        replica.is_some_and(|me| self.replicas[me].gone)
+    }
+}

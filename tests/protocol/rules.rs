@@ -1,0 +1,202 @@
+//! The rules of one replica, as src/cache/coherence has them under the same names.
+
+use crate::world::*;
+
+/// The protections that are on.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    pub policy: Policy,
+    pub off: Option<Protection>,
+    /// Redis's clock goes back with the loss of its data. Tokens cannot be told old from new then, and are not looked at.
+    pub epochs_go_back: bool,
+}
+
+impl Rules {
+    pub fn on(self, protection: Protection) -> bool {
+        self.off != Some(protection)
+    }
+}
+
+// === impl Replica: following the bus ===
+
+impl Replica {
+    pub fn apply(&mut self, rules: Rules, me: usize, message: Announced) {
+        if self.synced {
+            self.follow(rules, message.version);
+        }
+        if message.by != me || rules.on(Protection::OwnMessages) {
+            self.take_effect(rules, message);
+        }
+        if self.synced {
+            self.watermark = message.version;
+        }
+        if message.operation != Operation::Other {
+            self.remember(rules, message.version);
+            self.heard = self.heard.max(message.change.unwrap_or(0));
+        }
+    }
+
+    fn follow(&mut self, rules: Rules, version: Version) {
+        let at = self.watermark;
+        let next = version.epoch == at.epoch && version.sequence == at.sequence + 1;
+        if next || !rules.on(Protection::Gap) {
+            return;
+        }
+        self.bump();
+        if version.epoch != at.epoch || version.sequence <= at.sequence {
+            self.unsync();
+        }
+    }
+
+    fn take_effect(&mut self, rules: Rules, message: Announced) {
+        if message.operation != Operation::Other {
+            self.apply_to_stripe(rules, message.version);
+            self.drop_older(message.version);
+        }
+    }
+
+    /// `settle`: the counter stood at `position` after `begun`.
+    pub fn settle(&mut self, rules: Rules, position: Version, age: Age) {
+        if position.epoch < self.watermark.epoch {
+            self.start_over();
+        }
+        let first = !self.synced;
+        let behind = !first && self.watermark != position && rules.on(Protection::EchoCounters);
+        if behind || (first && rules.on(Protection::FirstEcho)) {
+            self.bump();
+        }
+        if first || behind {
+            self.sync(position);
+        }
+        self.proof = self.proof.min(age);
+    }
+
+    fn start_over(&mut self) {
+        self.bump();
+        self.unsync();
+        self.applied = Version::default();
+    }
+
+    /// Messages that cannot be told apart were lost, and that was seen.
+    pub fn lose_place(&mut self) {
+        self.bump();
+        self.unsync();
+        self.queue.retain(|message| matches!(message, Message::Changed(_)));
+    }
+
+    pub fn disconnected(&mut self) {
+        self.link = Link::Down;
+        self.queue.clear();
+        self.unsync();
+    }
+
+    pub fn sync(&mut self, position: Version) {
+        self.watermark = position;
+        self.synced = true;
+    }
+
+    /// Of the watermark the epoch is still looked at.
+    fn unsync(&mut self) {
+        self.watermark.sequence = 0;
+        self.synced = false;
+    }
+
+    fn bump(&mut self) {
+        self.memory.iter_mut().for_each(|held| held.suspect = true);
+        if let Some(fetch) = &mut self.fetch {
+            (fetch.note.stands, fetch.age) = (false, OLD);
+        }
+        if let Some(sent) = &mut self.sent {
+            sent.note.stands = false;
+        }
+    }
+}
+
+// === impl Replica: entering memory ===
+
+impl Replica {
+    /// The epoch in which fills are admitted, if any.
+    fn live_epoch(&self) -> Option<u8> {
+        self.synced.then_some(self.watermark.epoch)
+    }
+
+    fn passes(&self, rules: Rules, note: Note, position: Version) -> bool {
+        let stands = note.stands && self.live_epoch() == Some(position.epoch);
+        (stands && !note.overtaken) || !rules.on(Protection::Fence)
+    }
+
+    /// A fetch was answered. Returns whether the answer entered memory.
+    pub fn admit(&mut self, rules: Rules, fetch: Fetch) -> bool {
+        let admitted = self.passes(rules, fetch.note, fetch.position);
+        if admitted {
+            let suspect = !fetch.note.stands;
+            self.memory = Some(Held { entry: fetch.entry, position: fetch.position, suspect });
+        }
+        admitted
+    }
+
+    /// An own write was taken at `version`; `new` is what it set. Returns whether that entered memory.
+    pub fn wrote(&mut self, rules: Rules, version: Version, new: Option<(Change, Note)>) -> bool {
+        self.check_epoch(version);
+        let new = new.filter(|(_, note)| self.passes(rules, *note, version));
+        self.apply_to_stripe(rules, version);
+        match new {
+            Some((value, note)) => {
+                let entry = Entry { version, value };
+                self.memory = Some(Held { entry, position: version, suspect: !note.stands });
+            }
+            None => self.drop_older(version),
+        }
+        new.is_some()
+    }
+
+    fn check_epoch(&mut self, version: Version) {
+        let another = self.live_epoch().is_some_and(|live| live != version.epoch);
+        if another || version.epoch < self.watermark.epoch {
+            self.bump();
+            self.unsync();
+        }
+    }
+
+    fn apply_to_stripe(&mut self, rules: Rules, version: Version) {
+        let newest = version > self.applied;
+        self.applied = self.applied.max(version);
+        if let Some(fetch) = &mut self.fetch {
+            fetch.note.overtaken |= newest && version > fetch.entry.version;
+            if rules.on(Protection::FlightCloses) {
+                fetch.age = OLD;
+            }
+        }
+        if let Some(sent) = &mut self.sent {
+            sent.note.overtaken |= newest && version > sent.version;
+        }
+    }
+
+    fn drop_older(&mut self, version: Version) {
+        if self.memory.is_some_and(|held| held.entry.version < version) {
+            self.memory = None;
+        }
+    }
+
+    /// Looked at by a repair only.
+    pub fn remember(&mut self, rules: Rules, version: Version) {
+        if rules.policy == Policy::Repair {
+            self.remembered = self.remembered.max(version);
+        }
+    }
+}
+
+// === impl Replica: answering ===
+
+impl Replica {
+    /// `judge`: whether memory is answered as fresh.
+    pub fn fresh(&self, rules: Rules) -> Option<Held> {
+        let proven = self.proof <= BOUND || !rules.on(Protection::Audit);
+        self.memory.filter(|held| !held.suspect && proven)
+    }
+
+    /// The position that `held` is known to reflect: `Place::of`.
+    pub fn reflects(&self, held: Held) -> Version {
+        if self.synced && !held.suspect { held.position.max(self.watermark) } else { held.position }
+    }
+}

@@ -1,0 +1,425 @@
+//! What can happen next, and what it does: the model as the explorer sees it.
+
+use stateright::{Model, Property};
+
+use crate::rules::Rules;
+use crate::world::*;
+
+/// How far the exploration goes.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    pub writes: usize,
+    /// Replicas whose subscription and memory are followed.
+    pub watched: usize,
+    pub faults: Faults,
+}
+
+/// The protocol under some rules, as far as some bounds.
+pub struct Protocol {
+    pub rules: Rules,
+    pub bounds: Bounds,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    Tick,
+    Send {
+        by: usize,
+        operation: Operation,
+    },
+    /// What was announced is written.
+    Land,
+    Acknowledge {
+        by: usize,
+    },
+    LoseReply {
+        by: usize,
+    },
+    SendAgain {
+        by: usize,
+    },
+    Fetch {
+        by: usize,
+    },
+    Answer {
+        by: usize,
+    },
+    Deliver {
+        to: usize,
+    },
+    Lose {
+        to: usize,
+    },
+    /// A message is lost, and that is seen.
+    Overrun {
+        to: usize,
+    },
+    Audit {
+        by: usize,
+    },
+    Break {
+        of: usize,
+    },
+    Notice {
+        by: usize,
+    },
+    Subscribe {
+        by: usize,
+    },
+    /// A replica of Redis takes over that holds the first `kept` changes.
+    Failover {
+        kept: usize,
+    },
+    Flush,
+    Repair {
+        by: usize,
+    },
+    Die {
+        who: usize,
+    },
+}
+
+// === impl Protocol ===
+
+impl Model for Protocol {
+    type State = World;
+    type Action = Step;
+
+    /// The key is set, and in memory, whole and proven.
+    fn init_states(&self) -> Vec<World> {
+        let position = Version { epoch: FIRST_EPOCH, sequence: 1 };
+        let entry = Entry { version: position, value: 0 };
+        let replica = |me| match me < self.bounds.watched {
+            true => Replica {
+                watched: true,
+                synced: true,
+                watermark: position,
+                memory: Some(Held { entry, position, suspect: false }),
+                ..Replica::default()
+            },
+            false => Replica { link: Link::Down, ..Replica::default() },
+        };
+        let first = Record {
+            version: position,
+            operation: Operation::Set,
+            by: None,
+            acknowledged: None,
+            read: [false; REPLICAS],
+            lost: false,
+        };
+        vec![World {
+            log: vec![first],
+            redis: Redis { position, entry: Some(entry), ..Redis::default() },
+            replicas: std::array::from_fn(replica),
+            left: self.bounds.faults,
+            broken: None,
+        }]
+    }
+
+    fn actions(&self, world: &World, steps: &mut Vec<Step>) {
+        steps.push(Step::Tick);
+        if world.redis.landing.is_some() {
+            steps.push(Step::Land);
+        }
+        for me in 0..REPLICAS {
+            if !world.replicas[me].gone {
+                self.actions_of(world, me, steps);
+            }
+        }
+        if world.left.failovers > 0 {
+            steps.extend((0..=world.log.len()).map(|kept| Step::Failover { kept }));
+        }
+        if world.left.flushes > 0 {
+            steps.push(Step::Flush);
+        }
+    }
+
+    fn next_state(&self, world: &World, step: Step) -> Option<World> {
+        let mut world = world.clone();
+        match step {
+            Step::Tick => world.tick(),
+            Step::Send { by, operation } => self.send(&mut world, by, operation),
+            Step::Land => world.redis.land(),
+            Step::Acknowledge { by } => self.acknowledge(&mut world, by),
+            Step::LoseReply { by } => {
+                world.left.losses -= 1;
+                world.replicas[by].sent = match self.rules.on(Protection::SentOnce) {
+                    true => None,
+                    false => world.replicas[by].sent.map(|sent| Sent { again: true, ..sent }),
+                };
+            }
+            Step::SendAgain { by } => {
+                let sent = world.replicas[by].sent?;
+                let operation = world.log[sent.change].operation;
+                let version = self.carry_out(&mut world, by, operation, Some(sent.change));
+                world.replicas[by].sent = Some(Sent { version, again: false, ..sent });
+            }
+            Step::Fetch { by } => self.fetch(&mut world, by)?,
+            Step::Answer { by } => self.answer(&mut world, by)?,
+            Step::Deliver { to } => self.deliver(&mut world.replicas[to], to),
+            Step::Lose { to } => {
+                world.left.losses -= 1;
+                world.replicas[to].queue.remove(0);
+            }
+            Step::Overrun { to } => {
+                world.left.losses -= 1;
+                world.replicas[to].queue.remove(0);
+                world.replicas[to].lose_place();
+            }
+            Step::Audit { by } => {
+                let echo = Message::Echo { age: 0, position: world.redis.position };
+                world.replicas[by].queue.push(echo);
+            }
+            Step::Break { of } => {
+                world.left.breaks -= 1;
+                world.replicas[of].link = Link::Dead;
+            }
+            Step::Notice { by } => world.replicas[by].disconnected(),
+            Step::Subscribe { by } => {
+                let position = world.redis.position;
+                let replica = &mut world.replicas[by];
+                replica.link = Link::Up;
+                if !self.rules.on(Protection::EchoBeforeTrust) {
+                    replica.sync(position);
+                    replica.proof = 0;
+                }
+            }
+            Step::Failover { kept } => self.fail_over(&mut world, kept),
+            Step::Flush => self.flush(&mut world),
+            Step::Repair { by } => self.repair(&mut world, by),
+            Step::Die { who } => {
+                world.left.deaths -= 1;
+                world.replicas[who] = Replica { gone: true, link: Link::Down, ..Replica::default() };
+            }
+        }
+        world.join();
+        Some(world)
+    }
+
+    fn properties(&self) -> Vec<Property<Protocol>> {
+        vec![Property::always("the promises hold", |protocol: &Protocol, world: &World| {
+            world.breaks(protocol.rules).is_none()
+        })]
+    }
+}
+
+impl Protocol {
+    fn actions_of(&self, world: &World, me: usize, steps: &mut Vec<Step>) {
+        let replica = &world.replicas[me];
+        if world.log.len() <= self.bounds.writes && replica.sent.is_none() {
+            let operations = [Operation::Set, Operation::Invalidate, Operation::Other];
+            steps.extend(operations.map(|operation| Step::Send { by: me, operation }));
+        }
+        match replica.sent {
+            Some(sent) if sent.again => steps.push(Step::SendAgain { by: me }),
+            Some(_) if world.redis.landing.is_none() => {
+                steps.push(Step::Acknowledge { by: me });
+                if world.left.losses > 0 {
+                    steps.push(Step::LoseReply { by: me });
+                }
+            }
+            _ => {}
+        }
+        if self.rules.policy == Policy::Repair && world.redis.took_over && !world.redis.repaired[me] {
+            steps.push(Step::Repair { by: me });
+        }
+        if world.left.deaths > 0 {
+            steps.push(Step::Die { who: me });
+        }
+        if !replica.watched {
+            return;
+        }
+        match replica.fetch {
+            None => steps.push(Step::Fetch { by: me }),
+            Some(_) => steps.push(Step::Answer { by: me }),
+        }
+        if !replica.queue.is_empty() {
+            steps.push(Step::Deliver { to: me });
+            if world.left.losses > 0 {
+                steps.extend([Step::Lose { to: me }, Step::Overrun { to: me }]);
+            }
+        }
+        let echo_under_way = replica.queue.iter().any(|message| matches!(message, Message::Echo { .. }));
+        match replica.link {
+            Link::Up => {
+                if !echo_under_way {
+                    steps.push(Step::Audit { by: me });
+                }
+                if world.left.breaks > 0 {
+                    steps.push(Step::Break { of: me });
+                }
+            }
+            Link::Dead => steps.push(Step::Notice { by: me }),
+            Link::Down => steps.push(Step::Subscribe { by: me }),
+        }
+    }
+
+    /// One script: the next sequence, the change, and its announcement to whoever is subscribed.
+    fn carry_out(&self, world: &mut World, by: usize, operation: Operation, change: Option<Change>) -> Version {
+        let redis = &mut world.redis;
+        redis.position.sequence += 1;
+        let version = redis.position;
+        redis.land();
+        redis.landing = match operation {
+            Operation::Set => Some(change.map(|value| Entry { version, value })),
+            Operation::Invalidate => Some(None),
+            Operation::Other => None,
+        };
+        if self.rules.on(Protection::WriteBeforeAnnounce) {
+            redis.land();
+        }
+        let announced = Announced { version, operation, by, change };
+        for replica in world.replicas.iter_mut().filter(|replica| !replica.gone && replica.link == Link::Up) {
+            replica.queue.push(Message::Changed(announced));
+        }
+        version
+    }
+
+    fn send(&self, world: &mut World, by: usize, operation: Operation) {
+        let change = world.log.len();
+        let version = self.carry_out(world, by, operation, Some(change));
+        let record =
+            Record { version, operation, by: Some(by), acknowledged: None, read: [false; REPLICAS], lost: false };
+        world.log.push(record);
+        world.replicas[by].sent = Some(Sent { change, version, note: Note::NEW, again: false });
+    }
+
+    fn acknowledge(&self, world: &mut World, by: usize) {
+        let late = self.is_late(world, by);
+        let replica = &mut world.replicas[by];
+        let Some(sent) = replica.sent.take() else { return };
+        let operation = world.log[sent.change].operation;
+        if operation != Operation::Other {
+            let new = (operation == Operation::Set).then_some((sent.change, sent.note));
+            let entered = replica.wrote(self.rules, sent.version, new) && sent.note.stands;
+            replica.remember(self.rules, sent.version);
+            if entered && world.is_overwritten(self.rules, by, sent.change) {
+                world.broken = Some(Promise::NoResurrection);
+            }
+            let heard = &mut world.replicas[by].heard;
+            *heard = sent.change.max(*heard);
+        }
+        if operation != Operation::Other && !late(sent.version) {
+            world.log[sent.change].acknowledged = Some(0);
+        }
+    }
+
+    /// Whether a reply of a version is from before a failover that `me` has repaired.
+    fn is_late(&self, world: &World, me: usize) -> impl Fn(Version) -> bool + use<> {
+        let (repaired, epoch) = (world.redis.repaired[me], world.redis.position.epoch);
+        let on = self.rules.on(Protection::LateReplies);
+        move |version| on && repaired && version.epoch < epoch
+    }
+
+    fn fetch(&self, world: &mut World, by: usize) -> Option<()> {
+        let (position, entry) = (world.redis.position, world.redis.entry?);
+        let all_repaired = (0..REPLICAS).all(|me| world.redis.repaired[me] || world.replicas[me].gone);
+        let carried = match self.rules.policy {
+            Policy::Cold => false,
+            Policy::Repair => all_repaired || !self.rules.on(Protection::RepairAwaited),
+        };
+        let replica = &mut world.replicas[by];
+        let behind = replica.synced && position < replica.watermark;
+        if behind || (entry.version.epoch != position.epoch && !carried) {
+            return None;
+        }
+        replica.fetch = Some(Fetch { position, entry, note: Note::NEW, age: 0, owed: None });
+        Some(())
+    }
+
+    fn answer(&self, world: &mut World, by: usize) -> Option<()> {
+        let late = self.is_late(world, by);
+        let fetch = world.replicas[by].fetch.take()?;
+        if late(fetch.position) {
+            return Some(());
+        }
+        world.broken = world.broken.or(world.answer_breaks(self.rules, by, fetch));
+        let replica = &mut world.replicas[by];
+        let entered = replica.admit(self.rules, fetch) && fetch.note.stands;
+        if entered && world.is_overwritten(self.rules, by, fetch.entry.value) {
+            world.broken = Some(Promise::NoResurrection);
+        }
+        if self.rules.policy == Policy::Repair {
+            if self.rules.on(Protection::RememberReads) {
+                world.replicas[by].remember(self.rules, fetch.entry.version);
+            }
+            world.log[fetch.entry.value].read[by] = true;
+        }
+        Some(())
+    }
+
+    fn deliver(&self, replica: &mut Replica, me: usize) {
+        match replica.queue.remove(0) {
+            Message::Changed(announced) => replica.apply(self.rules, me, announced),
+            Message::Echo { age, position } => replica.settle(self.rules, position, age),
+        }
+    }
+
+    fn fail_over(&self, world: &mut World, kept: usize) {
+        world.left.failovers -= 1;
+        world.log[kept..].iter_mut().for_each(|record| record.lost = true);
+        let redis = &mut world.redis;
+        redis.prior = world.log[..kept].last().map_or(Version::default(), |record| record.version);
+        let last = world.log[..kept].iter().rposition(|record| record.operation != Operation::Other);
+        redis.entry = last.filter(|last| world.log[*last].operation == Operation::Set).map(|value| {
+            let version = world.log[value].version;
+            Entry { version, value }
+        });
+        redis.position = Version { epoch: self.next_epoch(redis.position), sequence: redis.prior.sequence };
+        redis.took_over = true;
+        for replica in world.replicas.iter_mut().filter(|replica| replica.link == Link::Up) {
+            replica.link = Link::Dead;
+        }
+    }
+
+    /// All data is gone, the counter too; connections stay.
+    fn flush(&self, world: &mut World) {
+        world.left.flushes -= 1;
+        world.log.iter_mut().for_each(|record| record.lost = true);
+        world.redis.entry = None;
+        world.redis.position = Version { epoch: self.next_epoch(world.redis.position), sequence: 0 };
+    }
+
+    fn next_epoch(&self, position: Version) -> u8 {
+        match self.rules.on(Protection::NewEpoch) {
+            false => position.epoch,
+            true if self.rules.epochs_go_back => position.epoch - 1,
+            true => position.epoch + 1,
+        }
+    }
+
+    /// A replica has seen the new epoch: it invalidates again what it knows of and the new primary may not.
+    fn repair(&self, world: &mut World, by: usize) {
+        let (epoch, prior) = (world.redis.position.epoch, world.redis.prior);
+        world.redis.repaired[by] = true;
+        let known = world.replicas[by].remembered;
+        if known.epoch < epoch && known > prior {
+            let version = self.carry_out(world, by, Operation::Invalidate, None);
+            world.replicas[by].wrote(self.rules, version, None);
+        }
+    }
+}
+
+impl World {
+    fn tick(&mut self) {
+        let older = |age: &mut Age| *age = (*age + 1).min(OLD);
+        self.log.iter_mut().filter_map(|record| record.acknowledged.as_mut()).for_each(older);
+        for replica in &mut self.replicas {
+            older(&mut replica.proof);
+            replica.fetch.iter_mut().for_each(|fetch| older(&mut fetch.age));
+            for message in &mut replica.queue {
+                if let Message::Echo { age, .. } = message {
+                    older(age);
+                }
+            }
+        }
+    }
+}
+
+impl Redis {
+    fn land(&mut self) {
+        if let Some(entry) = self.landing.take() {
+            self.entry = entry;
+        }
+    }
+}
