@@ -68,6 +68,7 @@ impl Bench {
             max_in_flight: 64,
             max_staleness: Duration::from_secs(2),
             failover: Failover::Cold,
+            protections: Protections::default(),
         };
         let l2 = redis::start(config, PARTITIONS, 7, Arc::new(BootClock), coherence.clone());
         let bench = Bench { l2, coherence, namespaces, _redis: Some(redis) };

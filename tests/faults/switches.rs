@@ -130,3 +130,74 @@ async fn own_messages_that_are_ignored_are_caught_by_lost_replies() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_is_trusted_without_its_echo_is_caught_when_it_goes_deaf() {
+    caught(Protection::Echo, sparse(), async |world| {
+        while world.goes_on() {
+            world.proxies[1].lose(Class::Subscription, Direction::ToClient);
+            sleep(millis(1600)).await;
+            world.proxies[1].resume(Class::Subscription, Direction::ToClient);
+            sleep(millis(400)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overrun_that_is_ignored_is_caught_by_bursts() {
+    caught(Protection::Lag, sparse(), async |world| {
+        while world.goes_on() {
+            world.proxies[1].stall(Class::Subscription, Direction::ToClient);
+            sleep(millis(200)).await;
+            world.proxies[1].resume(Class::Subscription, Direction::ToClient);
+            sleep(millis(100)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_counter_that_restarts_is_caught_by_a_flush() {
+    caught(Protection::NewEpoch, load(), async |world| {
+        while world.goes_on() {
+            world.redis.cli(&["FLUSHALL"]).await;
+            sleep(millis(300)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_is_sent_again_is_caught_by_lost_replies() {
+    caught(Protection::NoRetry, load(), async |world| {
+        while world.goes_on() {
+            for proxy in &world.proxies {
+                proxy.stall(Class::Commands, Direction::ToClient);
+            }
+            sleep(millis(30)).await;
+            for proxy in &world.proxies {
+                proxy.reset(Class::Commands);
+                proxy.resume(Class::Commands, Direction::ToClient);
+            }
+            sleep(millis(150)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_is_announced_first_is_caught_by_slow_requests() {
+    caught(Protection::OneStep, load(), async |world| {
+        for proxy in &world.proxies {
+            proxy.delay(Class::Commands, Direction::ToServer, millis(5));
+        }
+        while world.goes_on() {
+            sleep(millis(50)).await;
+        }
+        for proxy in &world.proxies {
+            proxy.resume(Class::Commands, Direction::ToServer);
+        }
+    })
+    .await;
+}

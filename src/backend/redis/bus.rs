@@ -177,7 +177,7 @@ impl Bus {
                         return ConnectError::Failed(format!("no echo came back through the subscription for {silence:?}"));
                     }
                     if audit.is_none() {
-                        audit = Some(self.audit(connection, &groups));
+                        audit = Some(self.audit(connection, partitions, &groups));
                     }
                 }
             }
@@ -201,9 +201,9 @@ impl Bus {
         Ok(())
     }
 
-    fn audit(&self, connection: &Arc<Connection>, groups: &[Group]) -> Audit {
+    fn audit(&self, connection: &Arc<Connection>, partitions: &[u16], groups: &[Group]) -> Audit {
         let shared = self.shared.clone();
-        let nonce = self.sink.audit_begins();
+        let nonce = self.sink.audit_begins(partitions);
         let scripts: Vec<_> = groups
             .iter()
             .map(|group| {

@@ -21,6 +21,7 @@ use super::primary::Primary;
 use super::scripts::Script;
 use super::shared::Shared;
 use super::{Address, Credentials, Failover, Password, RedisConfig};
+use crate::cache::coherence::protection::Protection;
 
 /// Messages that may wait between the connection and the dispatch; more is an overrun, which makes memory suspect.
 const WAITING_MESSAGES: usize = 8 * 1024;
@@ -92,7 +93,7 @@ pub async fn open_client(
 ) -> Result<(Client, ConnectHandle), ConnectError> {
     let patience = config.connect_timeout;
     let fred_config = fred_config(config, address, credentials, database)?;
-    let client = Client::new(fred_config, Some(performance(purpose)), Some(connection(patience)), None);
+    let client = Client::new(fred_config, Some(performance(config, purpose)), Some(connection(patience)), None);
     let handle = client.connect();
     let why = match timeout(patience, client.wait_for_connect()).await {
         Ok(Ok(())) => return Ok((client, handle)),
@@ -181,6 +182,8 @@ impl Connection {
             shared.layout.partitions().to_string().into(),
             gone_after(shared.config.max_staleness).as_micros().to_string().into(),
             match shared.config.failover {
+                // A test build may trust what was before a takeover at once.
+                _ if !shared.config.protections.on(Protection::Repair) => "trust".into(),
                 Failover::Repair => "repair".into(),
                 Failover::Cold => "cold".into(),
             },
@@ -328,10 +331,12 @@ fn fred_config(
     })
 }
 
-fn performance(purpose: Purpose) -> PerformanceConfig {
+fn performance(config: &RedisConfig, purpose: Purpose) -> PerformanceConfig {
     let broadcast_channel_capacity = match purpose {
         Purpose::Commands => WAITING_EVENTS,
-        Purpose::Subscription => WAITING_MESSAGES,
+        Purpose::Subscription if config.protections.on(Protection::Lag) => WAITING_MESSAGES,
+        // So that a test build overruns.
+        Purpose::Subscription => WAITING_EVENTS,
     };
     PerformanceConfig { broadcast_channel_capacity, ..PerformanceConfig::default() }
 }

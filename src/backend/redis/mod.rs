@@ -32,6 +32,7 @@ pub use tier::RedisTier;
 
 use crate::cache::clock::Clock;
 use crate::cache::coherence::message::BusSink;
+use crate::cache::coherence::protection::Protections;
 use call::Calls;
 use health::Health;
 use shared::Shared;
@@ -135,6 +136,8 @@ pub struct RedisConfig {
     pub max_staleness: Duration,
     /// What becomes of entries when Redis begins another life.
     pub failover: Failover,
+    /// Protections that are on.
+    pub protections: Protections,
 }
 
 /// Connects to Redis, now and whenever it is lost, and delivers the bus to `sink`. Does not wait for the first connection.

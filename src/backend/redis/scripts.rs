@@ -1,5 +1,7 @@
 //! The scripts that make each write, invalidation and audit one atomic step. Redis 7: `allow-oom` lets what frees memory work when it is full.
 
+use crate::cache::coherence::protection::{Protection, Protections};
+
 /// One script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Script {
@@ -44,8 +46,10 @@ impl Script {
     ];
 
     /// Lua. In a Cluster, messages are published to the shard only.
-    pub fn text(self, sharded: bool) -> String {
+    pub fn text(self, sharded: bool, protections: Protections) -> String {
         let publish = if sharded { "SPUBLISH" } else { "PUBLISH" };
+        // A test build may take the protection away.
+        let restarts = if protections.on(Protection::NewEpoch) { "nil" } else { "1" };
         let (flags, body) = match self {
             Script::Hello => script!(" flags=allow-oom", "registry", "hello"),
             Script::Audit => script!(" flags=allow-oom", "audit"),
@@ -57,6 +61,6 @@ impl Script {
             Script::Members => script!(" flags=allow-oom", "registry", "members"),
             Script::Leave => script!(" flags=allow-oom", "leave"),
         };
-        format!("#!lua{flags}\nlocal PUBLISH = '{publish}'\n{body}")
+        format!("#!lua{flags}\nlocal PUBLISH, RESTARTS = '{publish}', {restarts}\n{body}")
     }
 }

@@ -39,7 +39,8 @@ pub struct Shared {
 impl Shared {
     /// Nothing is known yet.
     pub fn new(config: RedisConfig, partitions: u16, replica: u64, clock: Arc<dyn Clock>) -> Shared {
-        let scripts = Script::ALL.iter().map(|script| script.text(config.servers.sharded())).collect();
+        let scripts =
+            Script::ALL.iter().map(|script| script.text(config.servers.sharded(), config.protections)).collect();
         Shared {
             layout: Layout::new(&config.prefix, partitions, config.servers.sharded()),
             config,

@@ -22,6 +22,7 @@ use super::scripts::Script;
 use super::shard::Shard;
 use super::shared::Shared;
 use crate::cache::clock::Moment;
+use crate::cache::coherence::protection::Protection;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Content, Entry, NewEntry};
 use crate::cache::key::Key;
@@ -361,20 +362,34 @@ impl L2 for RedisTier {
         Box::pin(async move {
             let layout = &self.shared.layout;
             let partition = key.as_ref().partition(layout.partitions());
-            let message = self.message(partition, key.namespace().name(), std::slice::from_ref(key), ticket);
-            let args = vec![
-                layout.invalidation_field(key.namespace().name()).into(),
-                entry.ttl.as_millis().to_string().into(),
-                condition_argument(condition),
-                Value::Bytes(codec::entry_header(entry).into()),
-                Value::Bytes(match &entry.content {
-                    Content::Value(value) => value.clone(),
-                    Content::KnownAbsent => Bytes::new(),
-                }),
-            ];
+            let send = |part: String, until| {
+                let message = self.message(partition, key.namespace().name(), std::slice::from_ref(key), ticket);
+                let args = vec![
+                    layout.invalidation_field(key.namespace().name()).into(),
+                    entry.ttl.as_millis().to_string().into(),
+                    condition_argument(condition),
+                    Value::Bytes(codec::entry_header(entry).into()),
+                    Value::Bytes(match &entry.content {
+                        Content::Value(value) => value.clone(),
+                        Content::KnownAbsent => Bytes::new(),
+                    }),
+                    part.into(),
+                ];
+                self.step(Script::Write, partition, vec![layout.entry(key.as_ref())], message, args, until)
+            };
             let sent = self.shared.clock.now();
-            let step =
-                self.step(Script::Write, partition, vec![layout.entry(key.as_ref())], message, args, until).await?;
+            let mut part = String::new();
+            if !self.shared.config.protections.on(Protection::OneStep) {
+                part = send("announce".to_owned(), until).await?.position.sequence.to_string();
+            }
+            let step = match send(part, until).await {
+                Err(L2Error::Unavailable { outcome_unknown_for: Some(_), .. })
+                    if !self.shared.config.protections.on(Protection::NoRetry) =>
+                {
+                    send(String::new(), until.plus(Duration::from_secs(1))).await?
+                }
+                step => step?,
+            };
             if !step.done {
                 let current = step.reply.into_iter().nth(3).and_then(bytes);
                 let current = current.and_then(|version| codec::decode_version(&version));

@@ -39,15 +39,22 @@ impl BusSink for Coherence {
     }
 
     fn overran(&self, partitions: &[u16]) {
-        if self.config.protections.on(Protection::Lag) {
-            self.counters.lagged.one();
-            self.lose_place(partitions);
+        self.counters.lagged.one();
+        match self.config.protections.on(Protection::Lag) {
+            true => self.lose_place(partitions),
+            // As if the next message were the next in line.
+            false => self.each(partitions, |_, line| line.resumes = true),
         }
     }
 
-    fn audit_begins(&self) -> u64 {
+    fn audit_begins(&self, partitions: &[u16]) -> u64 {
         self.counters.audits_sent.one();
-        self.audits.begin(self.clock.now())
+        let now = self.clock.now();
+        if !self.config.protections.on(Protection::Echo) {
+            // As if a subscription that was never lost were whole.
+            partitions.iter().for_each(|index| self.partition(*index).prove(now));
+        }
+        self.audits.begin(now)
     }
 
     fn echo(&self, nonce: u64, echo: Echo) -> bool {
@@ -76,6 +83,9 @@ impl Coherence {
     /// here, after anything stranger only from the next echo.
     fn follow(&self, partition: &Partition, line: &mut Line, version: Version) {
         let at = line.watermark;
+        if std::mem::take(&mut line.resumes) {
+            return;
+        }
         if version.epoch == at.epoch && version.sequence == at.sequence + 1 {
             return;
         }

@@ -69,8 +69,8 @@ pub trait BusSink: Send + Sync + 'static {
     fn undecodable(&self, partitions: &[u16]);
     /// Messages of `partitions` were dropped on the way from the connection to here.
     fn overran(&self, partitions: &[u16]);
-    /// An audit is about to be sent; its echo will carry the nonce returned.
-    fn audit_begins(&self) -> u64;
+    /// An audit of `partitions` is about to be sent; its echo will carry the nonce returned.
+    fn audit_begins(&self, partitions: &[u16]) -> u64;
     /// An audit's echo came back. Returns whether it counts: not if the subscription was lost since.
     fn echo(&self, nonce: u64, echo: Echo) -> bool;
     /// The subscription to `partitions` was lost.

@@ -32,6 +32,8 @@ pub(super) struct Line {
     pub void_up_to: u64,
     /// False until the first echo of a subscription, and after anything that makes the position unknown.
     pub synced: bool,
+    /// The next message is taken for the next in line, whatever it is: in test builds only.
+    pub resumes: bool,
     ended: VecDeque<(u64, Moment)>,
 }
 

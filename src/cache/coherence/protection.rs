@@ -18,6 +18,16 @@ pub enum Protection {
     OwnMessages = 32,
     /// A proof ends after the staleness bound.
     Audit = 64,
+    /// Only an echo that came back through the subscription proves anything; that the connection stands does not.
+    Echo = 128,
+    /// A counter that is gone begins an epoch above every one before, and not at the beginning.
+    NewEpoch = 256,
+    /// A write whose answer was lost is not sent again.
+    NoRetry = 512,
+    /// A write is announced in the step that takes effect, and not before it.
+    OneStep = 1024,
+    /// After a takeover nothing from before counts until what was lost is invalidated again.
+    Repair = 2048,
 }
 
 /// Which protections are on: all of them, outside of a test build.

@@ -26,7 +26,7 @@ impl Bench {
 
     /// An audit that finds the counter at `sequence`, sent and echoed now.
     fn audit(&self, sequence: u64) {
-        let nonce = self.coherence.audit_begins();
+        let nonce = self.coherence.audit_begins(&ALL);
         self.echo_at(nonce, Version::new(EPOCH, sequence));
     }
 
@@ -260,7 +260,7 @@ fn memory_answers_as_fresh_only_while_the_last_proof_lasts() {
 fn a_proof_counts_from_before_the_audit_was_sent() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.fill("k", 3);
-    let nonce = bench.coherence.audit_begins();
+    let nonce = bench.coherence.audit_begins(&ALL);
     bench.advance(1901);
     bench.echo_at(nonce, Version::new(EPOCH, 5));
     assert_eq!(bench.fresh("k"), None, "the bound less its margin had passed when the echo came");
@@ -326,7 +326,7 @@ fn while_the_subscription_is_lost_the_last_proof_still_counts_and_no_fill_enters
 fn an_echo_of_a_lost_subscription_proves_nothing() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.fill("k", 3);
-    let nonce = bench.coherence.audit_begins();
+    let nonce = bench.coherence.audit_begins(&ALL);
     bench.coherence.disconnected(&ALL);
     bench.echo_at(nonce, Version::new(EPOCH, 5));
     assert!(!bench.fill("other", 4), "an echo from before does not make the new subscription stand");
@@ -369,7 +369,7 @@ fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
     bench.fill("k", 3);
     bench.message(6, "k");
     bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH, 7));
-    let nonce = bench.coherence.audit_begins();
+    let nonce = bench.coherence.audit_begins(&ALL);
     bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
     assert_eq!(bench.fresh("k"), None);
     let back = |sequence, note| {
@@ -455,7 +455,7 @@ fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH, 500));
     bench.coherence.disconnected(&ALL);
-    let nonce = bench.coherence.audit_begins();
+    let nonce = bench.coherence.audit_begins(&ALL);
     bench.echo_at(nonce, Version::new(EPOCH + 1, 2));
     let key = bench.key("k");
     let note = bench.coherence.note(key.as_ref());

@@ -13,7 +13,7 @@ use crate::cache::coherence::token::Token;
 use crate::cache::entry::{Entry, NewEntry};
 use crate::cache::namespace::{Namespace, NamespaceRules};
 use crate::cache::policy::NamespacePolicy;
-use crate::cache::testing::{BOUND, Bench, EPOCH};
+use crate::cache::testing::{ALL, BOUND, Bench, EPOCH};
 use crate::cache::tier::{BoxFuture, Condition, L2Report, Read, Removed, Written};
 
 const BUDGET: Duration = Duration::from_millis(200);
@@ -84,7 +84,7 @@ impl World {
         let default_policy = NamespacePolicy { stale_window, ..NamespacePolicy::default() };
         let rules = NamespaceRules { default_policy, limit: 8, ..NamespaceRules::default() };
         let bench = Bench::with(rules, Protections::default());
-        let nonce = bench.coherence.audit_begins();
+        let nonce = bench.coherence.audit_begins(&ALL);
         bench.coherence.echo(nonce, Echo { positions: vec![(0, Version::new(EPOCH, 5))] });
         let (sender, calls) = mpsc::unbounded_channel();
         let config = TieredConfig { enabled: true, read_budget: BUDGET, write_budget: BUDGET };

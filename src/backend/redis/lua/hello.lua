@@ -1,6 +1,6 @@
 -- First words on a connection. KEYS counters of a group of partitions. ARGV: 1 epoch floor, 2 identity of this primary, 3 number of
 -- partitions of the deployment, 4 time (microseconds) without an audit after which a deployment of another number counts as gone, 5
--- 'repair' or 'cold'. A counter last seen on another primary, or in another life of this one, begins a new epoch: what was acknowledged
+-- 'repair', 'cold', or in test builds 'trust'. A counter last seen on another primary, or in another life of this one, begins a new epoch: what was acknowledged
 -- last may be missing here. To repair, entries from before do not count until the replicas that were live have seen to it.
 local deployed = redis.call('HMGET', KEYS[1], 'p', 'a')
 if deployed[1] and deployed[1] ~= ARGV[3] and now - tonumber(deployed[2] or 0) < tonumber(ARGV[4]) then
@@ -33,6 +33,8 @@ for _, counter in ipairs(KEYS) do
     redis.call('HSET', counter, 'l', prior)
     if ARGV[5] == 'repair' then
       redis.call('HSET', counter, 'u', line[5] or line[4] or line[1], 'w', who_was_live(), 'm', digits(now))
+    elseif ARGV[5] == 'trust' then
+      redis.call('HSET', counter, 't', line[4] or line[1])
     else
       redis.call('HDEL', counter, 'u', 'w', 'm')
     end

@@ -11,7 +11,7 @@ end
 
 -- A counter that is gone begins a new epoch: with it went the order of everything before.
 local function begin_epoch(counter, floor, identity)
-  local epoch = math.max(now, tonumber(floor) + 1)
+  local epoch = RESTARTS or math.max(now, tonumber(floor) + 1)
   redis.call('HSET', counter, 'e', digits(epoch), 'i', identity, 't', digits(epoch))
   return epoch
 end
