@@ -1,0 +1,128 @@
+//! A change that is acknowledged only when the fleet has applied it (P7).
+
+use std::time::{Duration, Instant};
+
+use tonic::Code;
+use twintier::pb;
+
+use crate::harness::{
+    Answer as _, Class, Direction, Fleet, MARGIN, Mode, Proxy, Redis, Replica, Wire, eventually, in_both_modes,
+    invalidate_key, set_request, whole_namespace, within,
+};
+
+in_both_modes! { a_barrier_is_passed_by_a_replica_alone }
+
+/// Longer than anything but a replica that is waited for.
+const LONG: &[(&str, &str)] = &[("coherence.max_staleness", "3s")];
+
+fn set(key: &str, value: &str) -> pb::SetRequest {
+    pb::SetRequest { barrier: pb::Barrier::Fleet.into(), ..set_request(key, value) }
+}
+
+fn invalidate(key: &str) -> pb::InvalidateRequest {
+    pb::InvalidateRequest { barrier: pb::Barrier::Fleet.into(), ..invalidate_key(key) }
+}
+
+async fn a_barrier_is_passed_by_a_replica_alone(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let passed = async {
+        replica.store(set("k", "v")).await.unwrap();
+        replica.remove(invalidate("k")).await.unwrap();
+        let barrier = pb::Barrier::Fleet.into();
+        replica.remove(pb::InvalidateRequest { barrier, ..whole_namespace("") }).await.unwrap();
+    };
+    within(Duration::from_secs(5), passed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_barrier_no_replica_answers_what_was_before() {
+    let fleet = Fleet::of(3, LONG).await;
+    for round in 0..100 {
+        let value = round.to_string();
+        let writer = round % 3;
+        fleet[writer].store(set("k", &value)).await.unwrap();
+        for replica in &fleet.replicas {
+            assert!(replica.get("k").await.is(&value), "round {round}");
+        }
+        match round % 10 {
+            3 => _ = fleet[writer].remove(invalidate("k")).await.unwrap(),
+            7 => {
+                let barrier = pb::Barrier::Fleet.into();
+                fleet[writer].remove(pb::InvalidateRequest { barrier, ..whole_namespace("") }).await.unwrap();
+            }
+            _ => continue,
+        }
+        for replica in &fleet.replicas {
+            assert_eq!(replica.get("k").await.miss(), Some(pb::MissReason::Absent), "round {round}");
+        }
+    }
+}
+
+/// Two replicas on one Redis; the second one is reached through a proxy and holds `k` in memory.
+async fn two(redis: &Redis) -> (Replica, Replica, Proxy) {
+    let proxy = Proxy::to(redis.port()).await;
+    let writer = Replica::on(redis, LONG).await;
+    let reader = Replica::at(&proxy.url(), LONG).await;
+    reader.whole().await;
+    writer.store(set("k", "old")).await.unwrap();
+    reader.holds("k", "old").await;
+    (writer, reader, proxy)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_hears_nothing_is_waited_for_until_it_may_not_answer_any_more() {
+    let redis = Redis::start().await;
+    let (writer, reader, proxy) = two(&redis).await;
+    proxy.stall(Class::Subscription, Direction::ToClient);
+    let begun = Instant::now();
+    let acknowledged = async { writer.store(set("k", "new")).await.map(|_| Instant::now()) };
+    let (acknowledged, stale) = tokio::join!(acknowledged, async {
+        let mut last = None;
+        while begun.elapsed() < Duration::from_secs(4) {
+            let answer = reader.get("k").await;
+            if answer.is("old") && answer.stale().is_none() {
+                last = Some(Instant::now());
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        last
+    });
+    let acknowledged = acknowledged.unwrap();
+    let last = stale.expect("the old value was in memory");
+    assert!(last <= acknowledged, "the old value was answered {:?} after the barrier", last - acknowledged);
+    assert!(acknowledged - begun <= Duration::from_secs(3) + MARGIN, "waited {:?}", acknowledged - begun);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_stopped_is_not_waited_for() {
+    let fleet = Fleet::of(2, LONG).await;
+    let Fleet { mut replicas, redis: _redis } = fleet;
+    let (gone, left) = (replicas.pop().unwrap(), replicas.pop().unwrap());
+    gone.stop().await;
+    let begun = Instant::now();
+    left.store(set("k", "v")).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "waited {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_who_cannot_wait_is_told_and_the_write_stands() {
+    let redis = Redis::start().await;
+    let (writer, reader, proxy) = two(&redis).await;
+    proxy.stall(Class::Subscription, Direction::ToClient);
+    let mut request = tonic::Request::new(set("k", "new"));
+    request.set_timeout(Duration::from_millis(500));
+    let refused = Wire::connect(writer.address).await.client().set(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused}");
+    assert!(writer.get("k").await.is("new"));
+    proxy.resume(Class::Subscription, Direction::ToClient);
+    eventually("the write is seen", async || reader.get("k").await.is("new")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_a_barrier_is_an_error_and_not_a_wait() {
+    let mut redis = Redis::start().await;
+    let (writer, _reader, _proxy) = two(&redis).await;
+    redis.kill9();
+    let refused = within(Duration::from_secs(2), writer.store(set("k", "new"))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+}
