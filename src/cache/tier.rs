@@ -1,5 +1,6 @@
 //! The two tiers, as the core needs them.
 
+use std::collections::BTreeSet;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -251,6 +252,7 @@ pub struct ServerReport {
     pub expired_keys: u64,
     pub commands_processed: u64,
     pub maxmemory_policy: String,
+    pub warnings: BTreeSet<String>,
 }
 
 /// Why the shared tier did not do what it was asked.

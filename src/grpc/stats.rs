@@ -157,6 +157,7 @@ fn redis(l2: L2Report) -> pb::RedisStats {
         expired_keys: l2.server.expired_keys,
         commands_processed: l2.server.commands_processed,
         maxmemory_policy: l2.server.maxmemory_policy,
+        warnings: l2.server.warnings.into_iter().collect(),
     }
 }
 

@@ -13,6 +13,7 @@ mod expiry;
 mod harness;
 mod health;
 mod invalidation;
+mod redis_setup;
 mod server;
 mod shutdown;
 mod stats;

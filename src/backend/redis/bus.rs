@@ -173,8 +173,8 @@ impl Bus {
                     }
                 }
                 _ = ticks.tick() => {
-                    if groups.iter().any(|group| group.silent_since.elapsed() > silence) {
-                        return ConnectError::Failed(format!("no echo came back through the subscription for {silence:?}"));
+                    if let Some(silent) = groups.iter().find(|group| group.silent_since.elapsed() > silence) {
+                        return silent_for(silence, silent.echoed);
                     }
                     if audit.is_none() {
                         audit = Some(self.audit(connection, partitions, &groups));
@@ -315,6 +315,13 @@ impl Bus {
         self.sink.undecodable(partitions);
         Dispatched::Message
     }
+}
+
+/// fred does not tell that SUBSCRIBE was refused.
+fn silent_for(silence: Duration, echoed: bool) -> ConnectError {
+    let hint =
+        if echoed { "" } else { " (may this user subscribe? docs/redis.md lists the rights this service needs)" };
+    ConnectError::Failed(format!("no echo came back through the subscription for {silence:?}{hint}"))
 }
 
 /// How a subscription ended without anything being wrong.

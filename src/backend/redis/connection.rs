@@ -51,6 +51,9 @@ impl From<Error> for ConnectError {
     fn from(error: Error) -> Self {
         match is_misplaced(&error) {
             true => ConnectError::Misplaced(words(&error)),
+            false if error.details().starts_with("NOPERM") => {
+                ConnectError::Failed(format!("{} (docs/redis.md lists the rights this service needs)", words(&error)))
+            }
             false => ConnectError::Failed(words(&error)),
         }
     }

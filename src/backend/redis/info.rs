@@ -1,5 +1,6 @@
-//! What the Redis server says of itself, asked every few seconds, for Stats.
+//! What the Redis servers say of themselves, asked every few seconds, for Stats; and what of their settings weakens the promise, for the log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -17,9 +18,10 @@ const EVERY: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Asks every shard until `stop`, and adds up. While Redis is away the last answer stands.
+/// Asks every primary until `stop`, and adds up. While Redis is away the last answer stands.
 pub async fn poll(tier: &RedisTier, stop: CancellationToken) {
     let database = tier.shared().config.database;
+    let mut warned = BTreeSet::new();
     loop {
         let connections: Vec<_> = tier.calls().routes().shards.iter().filter_map(|shard| shard.connection()).collect();
         let asked = connections.iter().map(|connection| ask(&connection.client, database));
@@ -27,6 +29,10 @@ pub async fn poll(tier: &RedisTier, stop: CancellationToken) {
         let whole = reports.into_iter().flatten().reduce(add);
         let pause = if whole.is_some() { EVERY } else { SOON };
         if let Some(report) = whole {
+            for warning in report.warnings.difference(&warned) {
+                tracing::warn!(warning, "redis: a setting to look at");
+            }
+            warned.clone_from(&report.warnings);
             tier.set_server(report);
         }
         tokio::select! {
@@ -36,7 +42,8 @@ pub async fn poll(tier: &RedisTier, stop: CancellationToken) {
     }
 }
 
-fn add(one: ServerReport, other: ServerReport) -> ServerReport {
+fn add(one: ServerReport, mut other: ServerReport) -> ServerReport {
+    other.warnings.extend(one.warnings);
     ServerReport {
         version: one.version,
         used_memory: one.used_memory + other.used_memory,
@@ -47,12 +54,14 @@ fn add(one: ServerReport, other: ServerReport) -> ServerReport {
         expired_keys: one.expired_keys + other.expired_keys,
         commands_processed: one.commands_processed + other.commands_processed,
         maxmemory_policy: one.maxmemory_policy,
+        warnings: other.warnings,
     }
 }
 
 async fn ask(client: &Client, database: u8) -> Option<ServerReport> {
     let memory: String = client.info(Some(InfoKind::Memory)).await.ok()?;
     let stats: String = client.info(Some(InfoKind::Stats)).await.ok()?;
+    let replication: String = client.info(Some(InfoKind::Replication)).await.ok()?;
     let keyspace: String = client.info(Some(InfoKind::Keyspace)).await.ok()?;
     let number = |info: &str, name| field(info, name).parse().unwrap_or(0);
     // db0:keys=12,expires=11,avg_ttl=299000
@@ -67,5 +76,38 @@ async fn ask(client: &Client, database: u8) -> Option<ServerReport> {
         expired_keys: number(&stats, "expired_keys"),
         commands_processed: number(&stats, "total_commands_processed"),
         maxmemory_policy: field(&memory, "maxmemory_policy").to_owned(),
+        warnings: warnings(&memory, &replication),
     })
+}
+
+/// What of a server's settings weakens the promise, or costs more than it has to.
+fn warnings(memory: &str, replication: &str) -> BTreeSet<String> {
+    let mut warnings = BTreeSet::new();
+    let policy = field(memory, "maxmemory_policy");
+    if policy.starts_with("allkeys-") {
+        warnings.insert(format!(
+            "maxmemory-policy {policy} may evict the counter of a partition, which makes all its entries misses; volatile-lru spares it"
+        ));
+    }
+    let bounded = !field(replication, "min_slaves_good_slaves").is_empty();
+    if field(replication, "connected_slaves") != "0" && !bounded {
+        let words = "min-replicas-to-write is 0: should Redis's own replication split, staleness has no bound on the side cut off";
+        warnings.insert(words.to_owned());
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_weaken_the_promise_are_named() {
+        let quiet = warnings("maxmemory_policy:volatile-lru\r\n", "role:master\r\nconnected_slaves:0\r\n");
+        assert_eq!(quiet, BTreeSet::new());
+        let bounded = "role:master\r\nconnected_slaves:1\r\nmin_slaves_good_slaves:1\r\n";
+        assert_eq!(warnings("maxmemory_policy:noeviction\r\n", bounded), BTreeSet::new());
+        let loud = warnings("maxmemory_policy:allkeys-lru\r\n", "role:master\r\nconnected_slaves:1\r\n");
+        assert_eq!(loud.len(), 2, "{loud:?}");
+    }
 }

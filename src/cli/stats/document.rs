@@ -104,6 +104,7 @@ fn redis(redis: &pb::RedisStats) -> Value {
         "expired_keys": redis.expired_keys,
         "commands_processed": redis.commands_processed,
         "maxmemory_policy": redis.maxmemory_policy,
+        "warnings": redis.warnings,
     })
 }
 

@@ -90,6 +90,7 @@ fn redis_rows(redis: &pb::RedisStats, since: Option<&Since<'_>>) -> Rows {
     if !redis.server_version.is_empty() {
         rows.push(("", redis_server(redis)));
     }
+    rows.extend(redis.warnings.iter().map(|warning| ("", format!("warning: {warning}"))));
     rows
 }
 

@@ -1,0 +1,92 @@
+//! How Redis has to be set up, and what the service says when it is not.
+
+use std::io::Write as _;
+
+use twintier::pb;
+
+use crate::harness::{Answer as _, Fleet, Redis, Replica, eventually, invalidate_key, set_request, whole_namespace};
+
+/// The line of docs/redis.md that says what the user of this service may do.
+fn documented_user() -> String {
+    let page = include_str!("../../docs/redis.md");
+    page.lines().find(|line| line.starts_with("user twintier ")).expect("documented").to_owned()
+}
+
+async fn with_users(users: &[&str]) -> (Redis, tempfile::NamedTempFile) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "{}", users.join("\n")).unwrap();
+    let redis = Redis::with(&["--aclfile", file.path().to_str().unwrap()]).await;
+    (redis, file)
+}
+
+const ADMIN: &str = "user default on nopass ~* &* +@all";
+const USER: &[(&str, &str)] = &[("redis.username", "twintier"), ("redis.password", "password")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough() {
+    let (redis, _file) = with_users(&[ADMIN, &documented_user()]).await;
+    let one = Replica::on(&redis, USER).await;
+    let other = Replica::on(&redis, USER).await;
+    let barrier = pb::Barrier::Fleet.into();
+    one.store(pb::SetRequest { barrier, ..set_request("k", "v") }).await.unwrap();
+    other.holds("k", "v").await;
+    let condition = Some(pb::set_request::Condition::IfAbsent(pb::IfAbsent {}));
+    let refused = other.store(pb::SetRequest { condition, ..set_request("k", "w") }).await.unwrap();
+    assert_eq!(refused.outcome(), pb::SetOutcome::AlreadyPresent);
+    assert!(one.strong("k").await.unwrap().is("v"));
+    one.remove(pb::InvalidateRequest { barrier, ..invalidate_key("k") }).await.unwrap();
+    other.lacks("k").await;
+    other.set("k", "again").await;
+    one.remove(pb::InvalidateRequest { barrier, ..whole_namespace("") }).await.unwrap();
+    other.lacks("k").await;
+    redis.cli(&["SCRIPT", "FLUSH"]).await;
+    one.set("k", "after a flush").await;
+    eventually("what Redis says of itself is known", async || one.redis().await.used_memory > 0).await;
+    let log = redis.cli(&["ACL", "LOG"]).await;
+    assert!(!format!("{log:?}").contains("twintier"), "refused: {log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_that_is_missing_is_named() {
+    for missing in ["+evalsha", "+script|load", "+subscribe", "&twintier:*", "~twintier:*"] {
+        let user = documented_user().replace(&format!("{missing} "), "");
+        let (redis, _file) = with_users(&[ADMIN, &user]).await;
+        let replica = Replica::at(&redis.url(), USER).await;
+        // fred does not tell that SUBSCRIBE is refused: then nothing comes back.
+        let word = if missing == "+subscribe" { "may this user subscribe" } else { "NOPERM" };
+        eventually("it says which right is missing", async || {
+            let reason = replica.redis().await.reason;
+            reason.contains(word) && reason.contains("docs/redis.md")
+        })
+        .await;
+        assert_ne!(replica.redis().await.state(), pb::RedisState::Healthy, "{missing}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_password_in_its_file_needs_no_restart() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "password").unwrap();
+    let (redis, _users) = with_users(&[ADMIN, &documented_user()]).await;
+    let settings = &[("redis.username", "twintier"), ("redis.password_file", file.path().to_str().unwrap())];
+    let replica = Replica::on(&redis, settings).await;
+    redis.cli(&["ACL", "SETUSER", "twintier", "resetpass", ">second"]).await;
+    redis.cli(&["CLIENT", "KILL", "USER", "twintier"]).await;
+    eventually("the old password is refused", async || replica.redis().await.reason.contains("WRONGPASS")).await;
+    std::fs::write(file.path(), "second\n").unwrap();
+    replica.whole().await;
+    replica.set("k", "v").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_that_weaken_the_promise_are_named() {
+    let fleet = Fleet::of(1, &[]).await;
+    eventually("the policy is known", async || fleet[0].redis().await.maxmemory_policy == "noeviction").await;
+    assert_eq!(fleet[0].redis().await.warnings, Vec::<String>::new());
+    let redis = Redis::with(&["--maxmemory-policy", "allkeys-lru"]).await;
+    let replica = Replica::on(&redis, &[]).await;
+    eventually("it warns of eviction", async || {
+        replica.redis().await.warnings.iter().any(|warning| warning.contains("allkeys-lru"))
+    })
+    .await;
+}
