@@ -1,12 +1,12 @@
 //! Settles takeovers: what a new primary of the shared tier lacks of the last changes is invalidated again. Until every replica has done
 //! that, or is not waited for any more, the shared tier answers with nothing from before the takeover.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -18,8 +18,6 @@ use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, Namespaces};
 use super::tier::{L2, L2Error, Takeover};
 
-/// Partitions that are settled at once.
-const AT_ONCE: usize = 32;
 /// Pause before what failed is tried again, or the others are looked for.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Longest that one step may take.
@@ -57,15 +55,29 @@ impl Repair {
 
     /// Settles takeovers until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
-        let work = async {
-            loop {
-                self.coherence.until_unsettled().await;
-                stream::iter(self.coherence.unsettled())
-                    .for_each_concurrent(AT_ONCE, |takeover| self.settle(takeover))
-                    .await;
+        let _: Option<()> = stop.run_until_cancelled(self.settle_all()).await;
+    }
+
+    /// Each for itself: one that waits for other replicas holds no other up.
+    async fn settle_all(&self) {
+        let mut under_way = FuturesUnordered::new();
+        let mut partitions = BTreeSet::new();
+        loop {
+            tokio::select! {
+                () = self.coherence.until_unsettled() => {}
+                Some(partition) = under_way.next() => {
+                    partitions.remove(&partition);
+                }
             }
-        };
-        let _: Option<()> = stop.run_until_cancelled(work).await;
+            for takeover in self.coherence.unsettled() {
+                if partitions.insert(takeover.partition) {
+                    under_way.push(async move {
+                        self.settle(takeover).await;
+                        takeover.partition
+                    });
+                }
+            }
+        }
     }
 
     /// Settles one, unless another overtakes it.

@@ -48,12 +48,17 @@ async fn the_documented_rights_are_enough() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_right_that_is_missing_is_named() {
-    for missing in ["+evalsha", "+script|load", "+subscribe", "&twintier:*", "~twintier:*"] {
+    for missing in ["+hset", "+evalsha", "+script|load", "+subscribe", "&twintier:*", "~twintier:*"] {
         let user = documented_user().replace(&format!("{missing} "), "");
         let (redis, _file) = with_users(&[ADMIN, &user]).await;
         let replica = Replica::at(&redis.url(), USER).await;
         // fred does not tell that SUBSCRIBE is refused: then nothing comes back.
-        let word = if missing == "+subscribe" { "may this user subscribe" } else { "NOPERM" };
+        let word = match missing {
+            "+subscribe" => "may this user subscribe",
+            "+hset" => "can't run this command",
+            "&twintier:*" => "can't publish to the channel",
+            _ => "NOPERM",
+        };
         eventually("it says which right is missing", async || {
             let reason = replica.redis().await.reason;
             reason.contains(word) && reason.contains("docs/redis.md")

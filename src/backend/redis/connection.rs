@@ -51,7 +51,7 @@ impl From<Error> for ConnectError {
     fn from(error: Error) -> Self {
         match is_misplaced(&error) {
             true => ConnectError::Misplaced(words(&error)),
-            false if error.details().starts_with("NOPERM") => {
+            false if lacks_a_right(&error) => {
                 ConnectError::Failed(format!("{} (docs/redis.md lists the rights this service needs)", words(&error)))
             }
             false => ConnectError::Failed(words(&error)),
@@ -279,6 +279,11 @@ pub fn field<'a>(info: &'a str, name: &str) -> &'a str {
 /// Redis said that it is not, or not yet, the primary: the connection is of no use.
 pub fn not_a_primary(error: &Error) -> bool {
     ["READONLY", "LOADING", "MASTERDOWN"].iter().any(|prefix| error.details().starts_with(prefix))
+}
+
+/// This service's user may not do what was asked, or what a script does.
+fn lacks_a_right(error: &Error) -> bool {
+    error.details().starts_with("NOPERM") || error.details().contains("The user executing the script can't")
 }
 
 /// The server is in a Cluster, and this is not its partition (yet, or any more).

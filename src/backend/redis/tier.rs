@@ -34,6 +34,8 @@ use crate::cache::tier::{
 
 /// Longest that replicas are waited for in a takeover, at least.
 const SETTLEMENT: Duration = Duration::from_secs(5);
+/// A replica that cannot be named.
+const UNKNOWN: u64 = 0;
 /// Added to the time for which a write's outcome is unknown: for clocks that do not run at quite the same rate.
 const CLOCK_SLACK: Duration = Duration::from_millis(50);
 
@@ -263,13 +265,21 @@ impl RedisTier {
     async fn registered(&self, partition: u16, until: Moment) -> Result<HashMap<u64, Moment>, L2Error> {
         let reply = self.ask(Script::Members, partition, Vec::new(), until).await?;
         let now = self.shared.clock.now();
-        let members = reply[1..].chunks_exact(2).filter_map(|member| {
+        let end = |age: &Value| {
+            let left = self.shared.config.max_staleness.checked_sub(Duration::from_micros(age.as_u64()?))?;
+            Some(now.plus(left))
+        };
+        let member = |member: &[Value]| {
             let replica = codec::registered_replica(std::str::from_utf8(member[0].as_bytes()?).ok()?)?;
-            let age = Duration::from_micros(member[1].as_u64()?);
-            let left = self.shared.config.max_staleness.checked_sub(age)?;
-            (replica != self.shared.replica).then(|| (replica, now.plus(left)))
-        });
-        Ok(members.collect())
+            Some((replica, end(&member[1])?)).filter(|_| replica != self.shared.replica)
+        };
+        let [_, registry, members @ ..] = reply.as_slice() else {
+            return Err(L2Error::unavailable("redis answered with something unknown"));
+        };
+        let mut registered: HashMap<u64, Moment> = members.chunks_exact(2).filter_map(member).collect();
+        // Somebody may have registered before the registry was lost and begun anew.
+        registered.extend(end(registry).map(|end| (UNKNOWN, end)));
+        Ok(registered)
     }
 
     fn undecodable<T>(&self) -> Option<T> {
@@ -313,7 +323,7 @@ impl FleetBarrier for Fleet<'_> {
                         let each = partitions.iter().flat_map(|p| members.iter().map(move |(m, end)| ((*m, *p), *end)));
                         awaited.extend(each);
                     }
-                    Err(_) => _ = awaited.insert((u64::MAX, 0), longest),
+                    Err(_) => _ = awaited.insert((UNKNOWN, 0), longest),
                 }
             }
             loop {

@@ -7,15 +7,18 @@ if deployed[1] and deployed[1] ~= ARGV[3] and now - tonumber(deployed[2] or 0) <
   return {'PARTITIONS', tonumber(deployed[1])}
 end
 
+-- Those that had audited themselves in the last 10 s before the server's last audit. None: a registry that is too young to tell.
 local awaited
 local function who_was_live()
-  if not awaited then
-    local members, latest = registered(KEYS[1])
-    awaited = ''
-    for _, member in ipairs(members) do
-      if latest - member[2] < 10000000 then
-        awaited = awaited .. member[1] .. ';'
-      end
+  local registry = redis.call('HMGET', KEYS[1], 'a', 'b')
+  local latest, born = tonumber(registry[1] or 0), tonumber(registry[2] or 0)
+  if awaited or born == 0 or latest - born < 10000000 then
+    return awaited
+  end
+  awaited = ''
+  for _, member in ipairs(registered(KEYS[1])) do
+    if latest - member[2] < 10000000 then
+      awaited = awaited .. member[1] .. ';'
     end
   end
   return awaited
@@ -31,8 +34,9 @@ for _, counter in ipairs(KEYS) do
     local prior = line[1] .. '-' .. (line[2] or '0')
     epoch = begin_epoch(counter, math.max(tonumber(ARGV[1]), epoch), ARGV[2])
     redis.call('HSET', counter, 'l', prior)
-    if ARGV[5] == 'repair' then
-      redis.call('HSET', counter, 'u', line[5] or line[4] or line[1], 'w', who_was_live(), 'm', digits(now))
+    local live = ARGV[5] == 'repair' and who_was_live()
+    if live then
+      redis.call('HSET', counter, 'u', line[5] or line[4] or line[1], 'w', live, 'm', digits(now))
     elseif ARGV[5] == 'trust' then
       redis.call('HSET', counter, 't', line[4] or line[1])
     else

@@ -11,7 +11,7 @@ if ARGV[3] == 'cold' then
   settled = true
 elseif ARGV[3] == 'done' and not settled then
   local awaited = string.gsub(line[3], ARGV[2] .. ';', '')
-  if awaited == '' or now - tonumber(line[4]) > tonumber(ARGV[4]) then
+  if awaited == '' or math.abs(now - tonumber(line[4])) > tonumber(ARGV[4]) then
     redis.call('HSET', KEYS[1], 't', line[2])
     settled = true
   else
