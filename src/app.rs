@@ -213,7 +213,8 @@ fn eviction(eviction: config::Eviction, redis: bool) -> Eviction {
 fn tiered_config(config: &Config) -> TieredConfig {
     let budgets = config.redis.as_ref().map(|redis| (redis.read_timeout, redis.write_timeout));
     let (read_budget, write_budget) = budgets.unwrap_or((Duration::MAX, Duration::MAX));
-    TieredConfig { enabled: config.cache.enabled, read_budget, write_budget }
+    let self_audit_every = config.coherence.self_audit.one_in();
+    TieredConfig { enabled: config.cache.enabled, read_budget, write_budget, self_audit_every }
 }
 
 fn server_config(server: &config::Server) -> ServerConfig {

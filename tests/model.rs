@@ -89,8 +89,13 @@ impl World {
         };
         let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), clock.clone()));
         let l2 = Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone()));
-        let budgets = TieredConfig { enabled: true, read_budget: Duration::MAX, write_budget: Duration::MAX };
-        let cache = Tiered::new(budgets, l1, l2, coherence, clock.clone());
+        let config = TieredConfig {
+            enabled: true,
+            read_budget: Duration::MAX,
+            write_budget: Duration::MAX,
+            self_audit_every: 1,
+        };
+        let cache = Tiered::new(config, l1, l2, coherence, clock.clone());
         let namespaces = ["one", "two"].map(|name| namespaces.get("namespace", name).unwrap()).into();
         World { cache, clock, namespaces, map: HashMap::new(), token: Token::default() }
     }

@@ -8,6 +8,7 @@ pub mod key;
 pub mod namespace;
 pub mod policy;
 pub mod repair;
+pub mod self_audit;
 pub mod single_flight;
 pub mod stats;
 #[cfg(test)]

@@ -86,6 +86,19 @@ pub struct CoherenceCounters {
     pub repaired: Counter,
 }
 
+/// Counts of the self-audit; the contract's SelfAuditStats says what each means.
+#[derive(Default)]
+#[allow(missing_docs)]
+pub struct SelfAuditCounters {
+    pub sampled: Counter,
+    pub dropped: Counter,
+    pub checked: Counter,
+    pub gone: Counter,
+    pub failed: Counter,
+    pub violations: Counter,
+    pub staleness: Histogram,
+}
+
 /// Latencies inside the service.
 #[derive(Default)]
 #[allow(missing_docs)]

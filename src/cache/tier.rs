@@ -88,6 +88,17 @@ pub struct Read {
     pub entry: Option<Entry>,
 }
 
+/// What the shared tier knows of a live entry beside its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// The write that made it.
+    pub version: Version,
+    /// When, on this machine's clock.
+    pub written_at: Moment,
+    /// How far off that may be.
+    pub uncertainty: Duration,
+}
+
 /// What the shared tier answered to a Set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
@@ -161,6 +172,10 @@ pub trait L2: Send + Sync + 'static {
         _until: Moment,
     ) -> BoxFuture<'_, Result<bool, L2Error>> {
         Box::pin(ready(Ok(true)))
+    }
+    /// What is current of `key`, without its value: for the self-audit. None: no live entry, or a tier that cannot say.
+    fn current<'a>(&'a self, _: &'a Key, _: Moment) -> BoxFuture<'a, Result<Option<Current>, L2Error>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
     /// True when the entries live in this replica's L1, and nowhere else: then a miss there is a miss.
     fn shares_l1(&self) -> bool {

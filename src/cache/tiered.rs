@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clock::{Clock, Moment};
@@ -16,8 +17,9 @@ use super::coherence::{self, Begun, Coherence, Judgement, Note, Passage};
 use super::entry::{Content, Held};
 use super::error::CacheError;
 use super::key::Key;
+use super::self_audit::{self, Sampler};
 use super::single_flight::{FetchResult, Fetched};
-use super::stats::Latencies;
+use super::stats::{Latencies, SelfAuditCounters};
 use super::tier::{L1, L2, L2Error};
 pub use answer::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};
 pub use write::{Barrier, Invalidate, Invalidated, Selector, Set, SetAnswer, SetOutcome};
@@ -34,6 +36,8 @@ pub struct TieredConfig {
     pub read_budget: Duration,
     /// Longest a write waits for the shared tier.
     pub write_budget: Duration,
+    /// One in so many fresh hits of memory is checked against the shared tier; 0: none.
+    pub self_audit_every: u64,
 }
 
 /// The cache of one replica. Cheap to share; every clone is the same cache.
@@ -47,7 +51,9 @@ struct Shared {
     coherence: Arc<Coherence>,
     clock: Arc<dyn Clock>,
     latencies: Latencies,
+    sampler: Sampler,
     tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 /// What memory has to say.
@@ -60,7 +66,7 @@ enum Memory {
 // === impl Tiered ===
 
 impl Tiered {
-    /// A cache over two tiers.
+    /// A cache over two tiers. With a self-audit it has to be made inside of a runtime.
     pub fn new(
         config: TieredConfig,
         l1: Arc<dyn L1>,
@@ -68,8 +74,14 @@ impl Tiered {
         coherence: Arc<Coherence>,
         clock: Arc<dyn Clock>,
     ) -> Tiered {
-        let (latencies, tasks) = (Latencies::default(), TaskTracker::new());
-        Tiered(Arc::new(Shared { config, l1, l2, coherence, clock, latencies, tasks }))
+        let (latencies, tasks, stop) = (Latencies::default(), TaskTracker::new(), CancellationToken::new());
+        let every = if l2.shares_l1() { 0 } else { config.self_audit_every };
+        let limits = self_audit::Limits { budget: config.read_budget, bound: coherence.max_staleness() };
+        let (sampler, auditor) = self_audit::new(every, l2.clone(), clock.clone(), limits);
+        if every > 0 {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(auditor.run()));
+        }
+        Tiered(Arc::new(Shared { config, l1, l2, coherence, clock, latencies, sampler, tasks, stop }))
     }
 
     /// Reads one entry. Fails only when `Strong` and the shared tier cannot be asked, or when this replica must not serve.
@@ -105,6 +117,11 @@ impl Tiered {
         &self.0.latencies
     }
 
+    /// Counts of the self-audit.
+    pub fn self_audit(&self) -> &SelfAuditCounters {
+        self.0.sampler.counters()
+    }
+
     /// The memory tier.
     pub fn l1(&self) -> &dyn L1 {
         &*self.0.l1
@@ -112,6 +129,7 @@ impl Tiered {
 
     /// Waits for the fetches and writes under way. No new ones may be begun.
     pub async fn close(&self) {
+        self.0.stop.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }
@@ -181,7 +199,10 @@ impl Shared {
         let Consistency::Bounded(bound) = get.consistency else { return None };
         let welcome = bound.filter(|bound| *bound > self.coherence.max_staleness());
         match self.look_up(get, partition, now) {
-            Memory::Fresh(held) => Some(self.hit_in_l1(partition, held, None, now)),
+            Memory::Fresh(held) => {
+                self.sampler.hit(get.key, held.entry.version, now);
+                Some(self.hit_in_l1(partition, held, None, now))
+            }
             Memory::Stale(held, stale) if welcome.is_some() => Some(self.hit_in_l1(partition, held, Some(stale), now)),
             _ => None,
         }

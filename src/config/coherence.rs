@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Reader;
+use super::units::Share;
 
 /// The bound of coherence, and its grain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct Coherence {
     pub max_staleness: Duration,
     /// Partitions of the key space, each with its own position. Every replica of a deployment must have the same.
     pub partitions: u16,
+    /// Share of the fresh hits of memory that are checked against Redis.
+    pub self_audit: Share,
 }
 
 // === impl Coherence ===
@@ -29,6 +32,11 @@ impl Coherence {
                 64,
                 1..=1024,
                 "partitions of the key space; the same in every replica of a deployment",
+            ),
+            self_audit: reader.share(
+                "coherence.self_audit",
+                Share::one_of(1000),
+                "share of the fresh hits of memory that are checked against Redis, at most 20 a second; 0 for none",
             ),
         }
     }

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::reader::{Declaration, Fallback, Reader};
 use super::setting::{Kind, REDACTED};
-use super::units::{format_duration, format_size, parse_duration, parse_size};
+use super::units::{Share, format_duration, format_size, parse_duration, parse_share, parse_size};
 
 impl Reader {
     /// A duration within limits.
@@ -34,6 +34,14 @@ impl Reader {
         let expects = range(&limits, |limit| format_size(*limit));
         let parse = |text: &str| within(parse_size(text).map_err(rule)?, &limits, &expects);
         self.read(declare(path, Kind::Size, &expects, doc), default.into(), parse, |value| Some(format_size(*value)))
+    }
+
+    /// A share of a whole.
+    pub fn share(&mut self, path: &str, default: Share, doc: &'static str) -> Share {
+        let parse = |text: &str| parse_share(text).map_err(rule);
+        self.read(declare(path, Kind::Share, "from 0 to 1", doc), default.into(), parse, |value| {
+            Some(value.to_string())
+        })
     }
 
     /// A whole number within limits.

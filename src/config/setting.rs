@@ -33,6 +33,8 @@ pub enum Kind {
     Size,
     /// A whole number.
     Count,
+    /// A share: `0.001`.
+    Share,
     /// `true` or `false`.
     Boolean,
     /// One of several words.
@@ -87,6 +89,7 @@ impl fmt::Display for Kind {
             Kind::Duration => "duration",
             Kind::Size => "size",
             Kind::Count => "count",
+            Kind::Share => "share",
             Kind::Boolean => "boolean",
             Kind::Choice => "choice",
             Kind::Text => "text",

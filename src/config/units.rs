@@ -1,11 +1,44 @@
-//! Durations and sizes as people write them: `250ms`, `1h30m`, `64MiB`, `1GB`.
+//! Durations, sizes and shares as people write them: `250ms`, `1h30m`, `64MiB`, `1GB`, `0.001`.
 
+use std::fmt;
 use std::time::Duration;
 
 /// 1 MiB in bytes.
 pub const MIB: u64 = 1 << 20;
 
-/// Why a text is no duration or size.
+/// A share of a whole, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(u32);
+
+impl Share {
+    const WHOLE: u32 = 1_000_000;
+
+    /// One of so many.
+    pub const fn one_of(many: u32) -> Share {
+        Share(Share::WHOLE / many)
+    }
+
+    /// One in how many, about; 0 when the share is nothing.
+    pub fn one_in(self) -> u64 {
+        u64::from(Share::WHOLE.checked_div(self.0).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", f64::from(self.0) / f64::from(Share::WHOLE))
+    }
+}
+
+/// Reads a share: `0.001`. Millionths are exact, smaller ones are nothing.
+pub fn parse_share(text: &str) -> Result<Share, UnitError> {
+    match text.trim().parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(Share((share * f64::from(Share::WHOLE)).round() as u32)),
+        _ => Err(UnitError::NotAShare),
+    }
+}
+
+/// Why a text is no duration, size or share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// A bare number, where each unit would mean something else.
@@ -17,6 +50,9 @@ pub enum UnitError {
     /// No size.
     #[error("must be a size, such as 512KiB, 64MiB, 1GB or a whole number of bytes")]
     NotASize,
+    /// No share.
+    #[error("must be a share from 0 to 1, such as 0.001")]
+    NotAShare,
     /// More bytes than 64 bits can count.
     #[error("must be a size below 16EiB")]
     TooLarge,
@@ -97,6 +133,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn shares_are_read_and_written_the_same() {
+        for (text, one_in) in [("0", 0), ("1", 1), ("0.001", 1000), ("0.5", 2), ("0.000001", 1_000_000)] {
+            let share = parse_share(text).expect("a share");
+            assert_eq!((share.to_string().as_str(), share.one_in()), (text, one_in));
+        }
+        for bad in ["", "-0.1", "1.1", "NaN", "1%", "x"] {
+            assert_eq!(parse_share(bad), Err(UnitError::NotAShare), "{bad}");
+        }
+    }
 
     #[test]
     fn a_duration_is_read_with_its_unit() {

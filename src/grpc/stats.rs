@@ -53,6 +53,7 @@ pub fn report(observed: &Observed, namespace: &str) -> Result<pb::StatsResponse,
         coherence: Some(coherence(observed, &l2)),
         redis: Some(redis(l2)),
         latencies: latencies(observed),
+        self_audit: Some(self_audit(observed)),
     })
 }
 
@@ -129,6 +130,22 @@ fn coherence(observed: &Observed, l2: &L2Report) -> pb::CoherenceStats {
         lag_p99: l2.bus_lag_p99.map(to_wire),
         takeovers: counters.takeovers.get(),
         repaired: counters.repaired.get(),
+    }
+}
+
+fn self_audit(observed: &Observed) -> pb::SelfAuditStats {
+    let counters = observed.cache.self_audit();
+    let staleness = counters.staleness.snapshot();
+    let measured = |duration: Duration| (staleness.count > 0).then(|| to_wire(duration));
+    pb::SelfAuditStats {
+        sampled: counters.sampled.get(),
+        dropped: counters.dropped.get(),
+        checked: counters.checked.get(),
+        gone: counters.gone.get(),
+        failed: counters.failed.get(),
+        violations: counters.violations.get(),
+        staleness_p99: measured(staleness.quantile(0.99)),
+        staleness_max: measured(staleness.max),
     }
 }
 

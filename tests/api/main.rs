@@ -14,6 +14,7 @@ mod harness;
 mod health;
 mod invalidation;
 mod redis_setup;
+mod self_audit;
 mod server;
 mod shutdown;
 mod stats;

@@ -65,6 +65,18 @@ pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
     Some(StoredEntry { version, written_micros, ttl_millis, content, content_type })
 }
 
+/// Bytes at the start of an entry that [`decode_head`] needs.
+pub const HEAD: usize = 26;
+
+/// Reads version and time of writing (microseconds) from the start of an entry.
+pub fn decode_head(bytes: &[u8]) -> Option<(Version, u64)> {
+    let mut reader = Reader(bytes);
+    if reader.take(2)? != ENTRY_MAGIC {
+        return None;
+    }
+    Some((reader.version()?, reader.u64()?))
+}
+
 /// A version as a script compares it.
 pub fn version_bytes(version: Version) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(16);

@@ -29,7 +29,7 @@ use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::stats::Counter;
 use crate::cache::tier::{
-    BoxFuture, Condition, FleetBarrier, L2, L2Error, L2Report, Read, Removed, ServerReport, Takeover, Written,
+    BoxFuture, Condition, Current, FleetBarrier, L2, L2Error, L2Report, Read, Removed, ServerReport, Takeover, Written,
 };
 
 /// Longest that replicas are waited for in a takeover, at least.
@@ -282,6 +282,40 @@ impl RedisTier {
         Ok(registered)
     }
 
+    async fn read_current(&self, key: &Key, until: Moment) -> Result<Option<Current>, L2Error> {
+        let layout = &self.shared.layout;
+        let partition = key.as_ref().partition(layout.partitions());
+        let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
+        let fields = vec!["e".to_owned(), "t".to_owned(), layout.invalidation_field(key.namespace().name())];
+        let shard = self.calls.shard(partition)?;
+        self.shared.commands.one();
+        let trip = self.calls.call(&shard, until, |connection| async move {
+            let trip = connection.client.pipeline();
+            let _: Value = trip.hmget(counter, fields).await?;
+            let _: Value = trip.getrange(fred::types::Key::from(name), 0, codec::HEAD - 1).await?;
+            trip.all::<(Vec<Option<String>>, Value)>().await
+        });
+        let (line, head) = match trip.await {
+            Ok(answers) => answers,
+            Err(Failure::NotSent(error)) => return Err(error),
+            Err(Failure::Lost(reason)) => return Err(L2Error::unavailable(reason)),
+            Err(Failure::Refused(error)) => return Err(refused(&error)),
+        };
+        let field = |index: usize| line.get(index).and_then(Option::as_deref);
+        let number = |index| field(index).and_then(|text| text.parse::<u64>().ok());
+        let head = bytes(head).and_then(|head| codec::decode_head(&head));
+        let (Some(epoch), Some((version, written_micros))) = (number(0), head) else { return Ok(None) };
+        let trusted_from = number(1).unwrap_or(epoch);
+        let dead = field(2).and_then(|text| text.parse().ok()).unwrap_or(Version::ZERO);
+        if !(trusted_from..=epoch).contains(&version.epoch) || version <= dead {
+            return Ok(None);
+        }
+        let now = self.shared.clock.now();
+        let Some((_, uncertainty)) = shard.primary.clock.at(now) else { return Ok(None) };
+        let written_at = now.minus(shard.primary.clock.age(written_micros, now));
+        Ok(Some(Current { version, written_at, uncertainty }))
+    }
+
     fn undecodable<T>(&self) -> Option<T> {
         self.undecodable.one();
         None
@@ -464,6 +498,10 @@ impl L2 for RedisTier {
             let reply = self.settlement(partition, epoch, if cold { "cold" } else { "done" }, until).await?;
             Ok(number(&reply, 1) == Some(1))
         })
+    }
+
+    fn current<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Option<Current>, L2Error>> {
+        Box::pin(self.read_current(key, until))
     }
 
     fn is_behind(&self, partition: u16) {

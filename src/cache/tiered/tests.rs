@@ -87,7 +87,7 @@ impl World {
         let nonce = bench.coherence.audit_begins(&ALL);
         bench.coherence.echo(nonce, Echo { positions: vec![(0, Version::new(EPOCH, 5))] });
         let (sender, calls) = mpsc::unbounded_channel();
-        let config = TieredConfig { enabled: true, read_budget: BUDGET, write_budget: BUDGET };
+        let config = TieredConfig { enabled: true, read_budget: BUDGET, write_budget: BUDGET, self_audit_every: 0 };
         let l2 = Arc::new(Scripted(sender));
         let cache = Tiered::new(config, bench.l1.clone(), l2, bench.coherence.clone(), bench.clock.clone());
         World { cache, bench, calls }

@@ -14,6 +14,7 @@ pub(super) fn document(stats: &pb::StatsResponse) -> Value {
         "coherence": stats.coherence.as_ref().map(coherence),
         "redis": stats.redis.as_ref().map(redis),
         "latencies": stats.latencies.iter().map(latency).collect::<Vec<_>>(),
+        "self_audit": stats.self_audit.as_ref().map(self_audit),
     })
 }
 
@@ -85,6 +86,19 @@ fn coherence(coherence: &pb::CoherenceStats) -> Value {
     })
 }
 
+fn self_audit(audit: &pb::SelfAuditStats) -> Value {
+    json!({
+        "sampled": audit.sampled,
+        "dropped": audit.dropped,
+        "checked": audit.checked,
+        "gone": audit.gone,
+        "failed": audit.failed,
+        "violations": audit.violations,
+        "staleness_p99_seconds": wire_seconds(audit.staleness_p99),
+        "staleness_max_seconds": wire_seconds(audit.staleness_max),
+    })
+}
+
 fn redis(redis: &pb::RedisStats) -> Value {
     json!({
         "state": name(redis.state().as_str_name(), "REDIS_STATE_"),
@@ -140,6 +154,7 @@ mod tests {
             coherence: Some(pb::CoherenceStats::default()),
             redis: Some(pb::RedisStats::default()),
             latencies: vec![pb::LatencyStats::default()],
+            self_audit: Some(pb::SelfAuditStats::default()),
         };
         let document = document(&stats);
         let parts = [
@@ -150,6 +165,7 @@ mod tests {
             ("CoherenceStats", &document["coherence"]),
             ("RedisStats", &document["redis"]),
             ("LatencyStats", &document["latencies"][0]),
+            ("SelfAuditStats", &document["self_audit"]),
         ];
         for (message, part) in parts {
             for field in fields(message) {

@@ -19,6 +19,7 @@ pub(super) fn report(stats: &pb::StatsResponse, since: Option<Since<'_>>, now: S
     }
     if let Some(coherence) = stats.coherence.as_ref().filter(|_| !l1_only(stats)) {
         rows.extend(coherence_rows(coherence));
+        rows.extend(stats.self_audit.as_ref().map(self_audit_row));
     }
     rows.extend(stats.l1.as_ref().map(l1_rows).into_iter().flatten());
     let mut page = table::facts(&rows);
@@ -149,6 +150,20 @@ fn coherence_rows(coherence: &pb::CoherenceStats) -> Rows {
     ]
 }
 
+fn self_audit_row(audit: &pb::SelfAuditStats) -> (&'static str, String) {
+    let text = format!(
+        "self-audit: {} checked, {} violations, staleness p99 {}, max {}; {} dropped, {} gone, {} failed",
+        count(audit.checked),
+        count(audit.violations),
+        wire_duration(audit.staleness_p99),
+        wire_duration(audit.staleness_max),
+        count(audit.dropped),
+        count(audit.gone),
+        count(audit.failed)
+    );
+    ("", text)
+}
+
 fn l1_rows(l1: &pb::L1Stats) -> Rows {
     vec![
         (
@@ -225,6 +240,7 @@ mod tests {
                 commands: 100,
                 ..pb::RedisStats::default()
             }),
+            self_audit: Some(pb::SelfAuditStats { checked: 7, staleness_max: wire(1_000), ..Default::default() }),
             latencies: vec![latency("get", pb::Tier::L1, 2), latency("set", pb::Tier::Unspecified, 500)],
         }
     }
@@ -243,6 +259,7 @@ Redis      degraded for 1.5 s: the subscription is not proven
 Coherence  15 of 16 partitions proven, oldest proof -, bound -, lag p99 -
            messages: 0 applied, 0 own, 0 gaps, 0 undecodable, 0 lagged, 0 disconnects
            audits: 0 sent, 0 echoed, 0 failed; 0 bumps, 0 fills fenced, 0 takeovers, 0 repaired
+           self-audit: 7 checked, 0 violations, staleness p99 -, max 1 ms; 0 dropped, 0 gone, 0 failed
 L1         1.0 MiB of 64.0 MiB (1.6 %), 1,000 entries
            evicted: 0 for size, 0 expired; 0 removed, 0 replaced, 0 too large
 

@@ -35,7 +35,10 @@ proptest! {
     ) {
         let entry = NewEntry { content, content_type: content_type.into(), ttl: Duration::from_millis(ttl) };
         let version = Version::new(epoch, sequence);
-        let read = decode_entry(stored(version, written, &entry)).expect("decodes");
+        let bytes = stored(version, written, &entry);
+        prop_assert_eq!(decode_head(&bytes[..HEAD]), Some((version, written)));
+        prop_assert_eq!(decode_head(&bytes[..HEAD - 1]), None);
+        let read = decode_entry(bytes).expect("decodes");
         prop_assert_eq!(read.version, version);
         prop_assert_eq!(read.written_micros, written);
         prop_assert_eq!(read.ttl_millis, ttl);

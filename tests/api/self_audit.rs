@@ -1,0 +1,75 @@
+//! The self-audit: hits of memory, checked against Redis.
+
+use twintier::pb;
+
+use crate::harness::{Answer as _, QUICK, Redis, Replica, eventually};
+
+const EVERY_HIT: (&str, &str) = ("coherence.self_audit", "1");
+
+async fn self_audit(replica: &Replica) -> pb::SelfAuditStats {
+    replica.stats().await.self_audit.expect("reported")
+}
+
+fn audited() -> Vec<(&'static str, &'static str)> {
+    QUICK.iter().copied().chain([EVERY_HIT]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hits_are_checked_and_what_is_gone_is_counted_apart() {
+    let redis = Redis::start().await;
+    let settings = [audited(), vec![("coherence.partitions", "1")]].concat();
+    let replica = Replica::on(&redis, &settings).await;
+    replica.set("k", "v").await;
+    eventually("a hit is checked", async || {
+        replica.get("k").await;
+        self_audit(&replica).await.checked > 0
+    })
+    .await;
+    // Behind the service's back: memory does not hear of it.
+    redis.cli(&["UNLINK", "twintier:{0}:v:default:k"]).await;
+    eventually("a hit on what is gone is counted", async || {
+        if !replica.get("k").await.is("v") {
+            replica.set("k", "v").await;
+            redis.cli(&["UNLINK", "twintier:{0}:v:default:k"]).await;
+        }
+        self_audit(&replica).await.gone > 0
+    })
+    .await;
+    let audit = self_audit(&replica).await;
+    assert_eq!(audit.violations, 0);
+    assert!(audit.sampled >= audit.checked + audit.gone + audit.failed && audit.staleness_max.is_some(), "{audit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_checked_when_it_is_switched_off() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[("coherence.self_audit", "0")]).await;
+    replica.set("k", "v").await;
+    for _ in 0..50 {
+        replica.get("k").await;
+    }
+    assert_eq!(self_audit(&replica).await, pb::SelfAuditStats::default());
+}
+
+/// With proofs that do not end, a replica whose subscription is deaf goes on answering what was overwritten.
+#[cfg(feature = "drills")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_older_than_the_bound_are_found() {
+    use crate::harness::{Class, Direction, Proxy};
+    use twintier::cache::coherence::protection::{Protection, Protections};
+
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let writer = Replica::on(&redis, QUICK).await;
+    let reader = Replica::at_with(&proxy.url(), &audited(), Protections::without(Protection::Audit)).await;
+    reader.whole().await;
+    writer.set("k", "old").await;
+    reader.holds("k", "old").await;
+    proxy.stall(Class::Subscription, Direction::ToClient);
+    writer.set("k", "new").await;
+    eventually("a violation is counted", async || {
+        reader.get("k").await;
+        self_audit(&reader).await.violations > 0
+    })
+    .await;
+}
