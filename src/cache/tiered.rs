@@ -274,6 +274,10 @@ impl Shared {
             // Whoever is answered with it may not be answered with something older later, even if Redis loses it.
             self.coherence.remember(partition, entry.version, &Change::of_keys(std::slice::from_ref(key)));
         }
+        if self.coherence.has_ended(partition, read.position.epoch) {
+            // From before a takeover that may have been repaired meanwhile, without what was read here.
+            return Err(L2Error::unavailable("another primary took over before redis answered"));
+        }
         let held = coherence::held(entry, read.position, note, begun, key.namespace());
         if !self.l2.shares_l1() {
             self.coherence.admit(key, &held, note);

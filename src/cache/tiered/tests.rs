@@ -283,3 +283,16 @@ async fn a_set_goes_on_when_its_caller_leaves_and_is_answered_from_memory() {
     let answer = world.bounded().await.expect("no panic").expect("answered");
     assert_eq!(gist(&answer), Ok((6, Tier::L1, false)));
 }
+
+#[tokio::test]
+async fn what_was_read_before_a_takeover_is_not_answered_after_it() {
+    let mut world = World::new(Duration::ZERO);
+    let get = world.bounded();
+    let answer = world.read_call().await;
+    world.bench.coherence.disconnected(&[0]);
+    let nonce = world.bench.coherence.audit_begins(&[0]);
+    world.bench.coherence.echo(nonce, Echo { positions: vec![(0, Version::new(EPOCH + 1, 5))] });
+    answer.send(world.found(6, 6)).ok();
+    let answer = get.await.expect("no panic").expect("answered");
+    assert_eq!(gist(&answer), Err(Miss::Unavailable));
+}
