@@ -18,6 +18,7 @@ pub(super) struct Partition {
     generation: AtomicU64,
     proved_at: AtomicU64,
     live_epoch: AtomicU64,
+    known_epoch: AtomicU64,
     settled_epoch: AtomicU64,
     line: Mutex<Line>,
     recent: Mutex<Recent>,
@@ -57,6 +58,11 @@ impl Partition {
         self.live_epoch.load(Ordering::Acquire)
     }
 
+    /// The epoch that the subscription showed last, also when it is lost.
+    pub fn known_epoch(&self) -> u64 {
+        self.known_epoch.load(Ordering::Acquire)
+    }
+
     /// The latest epoch of which the takeover that began it is settled.
     pub fn settled_epoch(&self) -> u64 {
         self.settled_epoch.load(Ordering::Acquire)
@@ -85,6 +91,7 @@ impl Partition {
     pub fn sync(&self, line: &mut Line, position: Version) {
         line.watermark = position;
         line.synced = true;
+        self.known_epoch.store(position.epoch, Ordering::Release);
         self.live_epoch.store(position.epoch, Ordering::Release);
     }
 

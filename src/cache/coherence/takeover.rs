@@ -23,7 +23,7 @@ impl Coherence {
 
     /// Whether the number line of `partition` is known to have left `epoch` behind.
     pub fn has_ended(&self, partition: u16, epoch: u64) -> bool {
-        self.partition(partition).live_epoch() > epoch
+        self.partition(partition).known_epoch() > epoch
     }
 
     /// Waits until there may be a takeover to settle.

@@ -475,6 +475,18 @@ fn an_own_write_in_an_epoch_that_went_back_is_not_hidden_while_nothing_is_subscr
     assert_eq!(bench.fresh("k"), None);
 }
 
+#[test]
+fn an_epoch_that_has_ended_has_ended_also_while_nothing_is_subscribed() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    assert!(bench.coherence.has_ended(0, EPOCH - 1) && !bench.coherence.has_ended(0, EPOCH));
+    bench.coherence.disconnected(&ALL);
+    assert!(
+        bench.coherence.has_ended(0, EPOCH - 1),
+        "what is acknowledged late may be lost, and is not repaired any more"
+    );
+    assert!(!bench.coherence.has_ended(0, EPOCH + 1));
+}
+
 // === fetches under way ===
 
 fn joins(bench: &Bench, bound: Duration) -> bool {
