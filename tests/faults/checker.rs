@@ -19,8 +19,24 @@ pub struct Verdict {
     pub fresh: usize,
     /// Broken promises, each in words.
     pub violations: Vec<String>,
-    /// How long after its acknowledgement an older value was last answered, by write that this happened to: staleness as it was seen.
-    pub staleness: Vec<Duration>,
+    /// How long it took until each write was visible everywhere, sorted: from its acknowledgement to the start of the last Get, at any
+    /// replica, that was answered an older value unflagged; zero when there was none. Counted are the acknowledged writes after which a
+    /// Get of the key began at all. Only Gets can show an older value, so this is what callers saw, and a lower bound of what was there.
+    pub delays: Vec<Duration>,
+}
+
+impl Verdict {
+    /// The share of writes that were visible everywhere within `limit`, in percent; none without writes.
+    pub fn visible_within(&self, limit: Duration) -> Option<f64> {
+        let visible = self.delays.partition_point(|delay| *delay <= limit);
+        (!self.delays.is_empty()).then(|| 100.0 * visible as f64 / self.delays.len() as f64)
+    }
+
+    /// The delay that `per_mille` of the writes did not exceed; zero without writes.
+    pub fn delay(&self, per_mille: usize) -> Duration {
+        let last = self.delays.len().saturating_sub(1);
+        self.delays.get((last * per_mille).div_ceil(1000)).copied().unwrap_or_default()
+    }
 }
 
 /// A write that took effect.
@@ -45,7 +61,7 @@ pub fn check(history: &[Operation], bound: Duration) -> Verdict {
     for (key, operations) in by_key {
         check_key(key, &operations, bound, &mut verdict);
     }
-    verdict.staleness.sort_unstable();
+    verdict.delays.sort_unstable();
     verdict
 }
 
@@ -87,12 +103,34 @@ fn check_key(key: u32, operations: &[&Operation], bound: Duration, verdict: &mut
         if *version < global {
             verdict.violations.push(describe(if *strong { "P5 strong" } else { "P2 fresh everywhere" }, global));
         }
-        if let Some(acknowledged) = everywhere.first_above(*version)
-            && acknowledged < operation.invoked
-        {
-            verdict.staleness.push(operation.invoked - acknowledged);
-        }
     }
+    verdict.delays.extend(delays(&effects, operations));
+}
+
+/// How long each acknowledged write, of those that a Get followed, took to be visible everywhere.
+fn delays(effects: &[Effect], operations: &[&Operation]) -> Vec<Duration> {
+    let reads = || operations.iter().filter(|operation| matches!(operation.action, Action::Read { .. }));
+    let last_read = reads().map(|operation| operation.invoked).max().unwrap_or_default();
+    let mut older: Vec<(Version, At)> = reads()
+        .filter_map(|operation| match operation.action {
+            Action::Read { answer: Answer::Value { version, stale: false, .. }, .. } => Some((version, operation.invoked)),
+            _ => None,
+        })
+        .collect();
+    older.sort_unstable();
+    // By version: the start of the last Get that was answered this version or an older one.
+    let mut latest = At::ZERO;
+    for (_, invoked) in &mut older {
+        latest = latest.max(*invoked);
+        *invoked = latest;
+    }
+    let delay = |effect: &Effect| {
+        let acknowledged = effect.acknowledged.filter(|acknowledged| *acknowledged < last_read)?;
+        let index = older.partition_point(|(version, _)| *version < effect.version);
+        let last_older = index.checked_sub(1).map_or(At::ZERO, |index| older[index].1);
+        Some(last_older.saturating_sub(acknowledged))
+    };
+    effects.iter().filter_map(delay).collect()
 }
 
 /// The writes of a key that are known to have taken effect: acknowledged, or seen by a read. Reports values that cannot be.
@@ -179,12 +217,6 @@ impl Frontier {
         let index = self.0.partition_point(|(acknowledged, _)| *acknowledged < at);
         index.checked_sub(1).map_or(Version::ZERO, |index| self.0[index].1)
     }
-
-    /// When the first version above `version` was acknowledged.
-    fn first_above(&self, version: Version) -> Option<At> {
-        let index = self.0.partition_point(|(_, step)| *step <= version);
-        self.0.get(index).map(|(acknowledged, _)| *acknowledged)
-    }
 }
 
 #[cfg(test)]
@@ -245,8 +277,47 @@ mod tests {
     fn an_old_value_at_another_replica_is_allowed_within_the_bound_and_not_after() {
         good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 111, 1)]);
         bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 112, 1)], "P2");
-        let verdict = check(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 61, 1)], BOUND);
-        assert_eq!(verdict.staleness, [at(50)]);
+    }
+
+    /// The delays of a history, in milliseconds.
+    fn delays_of(history: &[Operation]) -> Vec<u128> {
+        check(history, BOUND).delays.iter().map(Duration::as_millis).collect()
+    }
+
+    #[test]
+    fn a_write_is_visible_everywhere_when_an_older_value_was_answered_for_the_last_time() {
+        let writes = [set(0, 0, 1, 1), set(0, 10, 11, 2)];
+        let and = |reads: &[Operation]| delays_of(&[&writes[..], reads].concat());
+        assert_eq!(and(&[get(1, 61, 1)]), [0, 50]);
+        assert_eq!(and(&[get(1, 61, 1), get(2, 31, 1), get(1, 80, 2)]), [0, 50]);
+        assert_eq!(and(&[get(1, 12, 2)]), [0, 0]);
+        // Begun before the acknowledgement, or flagged: says nothing about the write.
+        assert_eq!(and(&[get(1, 10, 1), get(1, 80, 2)]), [0, 0]);
+        assert_eq!(and(&[read(1, 61, 1, 0, false, true)]), [0, 0]);
+    }
+
+    #[test]
+    fn an_old_value_delays_every_newer_write() {
+        let history = [set(0, 0, 1, 1), set(0, 10, 11, 2), invalidate(0, 20, 21, 3), get(1, 61, 1)];
+        assert_eq!(delays_of(&history), [0, 40, 50]);
+    }
+
+    #[test]
+    fn a_write_that_no_get_followed_or_that_was_not_acknowledged_is_not_counted() {
+        assert_eq!(delays_of(&[set(0, 0, 1, 1), get(1, 5, 1), set(0, 10, 11, 2)]), [0]);
+        assert_eq!(delays_of(&[unknown(0, 0, 1, 1, 5), get(1, 5, 1)]), []);
+    }
+
+    #[test]
+    fn shares_and_percentiles_are_of_all_writes_counted() {
+        let delays = [0, 0, 1, 50].map(at).to_vec();
+        let verdict = Verdict { delays, ..Verdict::default() };
+        assert_eq!(verdict.visible_within(at(0)), Some(50.0));
+        assert_eq!(verdict.visible_within(at(1)), Some(75.0));
+        assert_eq!(verdict.visible_within(at(50)), Some(100.0));
+        assert_eq!((verdict.delay(0), verdict.delay(500), verdict.delay(1000)), (at(0), at(1), at(50)));
+        assert_eq!(Verdict::default().visible_within(at(1)), None);
+        assert_eq!(Verdict::default().delay(999), at(0));
     }
 
     #[test]

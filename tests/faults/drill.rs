@@ -3,22 +3,33 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tonic::Code;
 
 use super::checker::{self, Verdict};
-use super::harness::{Class, Direction, Proxy, Redis, Replica, eventually, within};
+use super::harness::{Proxy, Redis, Replica, within};
 use super::load::{Load, Report, Running};
+use super::report::{Footprint, Row, tally};
 use twintier::cache::coherence::protection::Protections;
-use twintier::pb;
 
-/// Three replicas on one Redis, each through a proxy of its own.
-pub struct World {
-    pub redis: Redis,
+/// Three replicas on a deployment of Redis.
+pub struct World<R = Redis> {
+    pub redis: R,
+    /// The way of each replica to Redis, where there is one way.
     pub proxies: Vec<Proxy>,
     pub replicas: Vec<Replica>,
     pub bound: Duration,
+    faults: usize,
     began: Instant,
+    recovery: Duration,
 }
+
+/// The service's own defaults, where the harness is more patient.
+pub const SETTINGS: &[(&str, &str)] = &[
+    ("coherence.max_staleness", "1s"),
+    ("redis.read_timeout", "200ms"),
+    ("redis.write_timeout", "1s"),
+    ("redis.unresponsive_after", "350ms"),
+    ("redis.connect_timeout", "1s"),
+];
 
 /// How long a drill's faults last: seconds in `make test`, minutes in `make drills`.
 pub fn length() -> Duration {
@@ -37,41 +48,61 @@ impl World {
 
     /// The same with the given protections.
     pub async fn with(redis: Redis, settings: &[(&str, &str)], protections: Protections) -> World {
-        // The service's own defaults, where the harness is more patient.
-        let mut all = vec![
-            ("coherence.max_staleness", "1s"),
-            ("redis.read_timeout", "200ms"),
-            ("redis.write_timeout", "1s"),
-            ("redis.unresponsive_after", "350ms"),
-            ("redis.connect_timeout", "1s"),
-        ];
-        all.extend_from_slice(settings);
-        let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
-        for _ in 0..3 {
-            let proxy = Proxy::to(redis.port()).await;
-            replicas.push(Replica::at_with(&proxy.url(), &all, protections).await);
-            proxies.push(proxy);
-        }
-        let world = World { redis, proxies, replicas, bound: Duration::from_secs(1), began: Instant::now() };
+        let world = World::waiting(redis, settings, protections).await;
         world.whole().await;
         world
     }
 
-    async fn whole(&self) {
+    /// The same without waiting for Redis.
+    pub async fn waiting(redis: Redis, settings: &[(&str, &str)], protections: Protections) -> World {
+        let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let proxy = Proxy::to(redis.port()).await;
+            replicas.push(Replica::at_with(&proxy.url(), &[SETTINGS, settings].concat(), protections).await);
+            proxies.push(proxy);
+        }
+        World::of(redis, proxies, replicas)
+    }
+}
+
+impl<R> World<R> {
+    /// Replicas that were made elsewhere.
+    pub fn of(redis: R, proxies: Vec<Proxy>, replicas: Vec<Replica>) -> World<R> {
+        let (bound, recovery) = (Duration::from_secs(1), Duration::ZERO);
+        World { redis, proxies, replicas, bound, faults: 0, began: Instant::now(), recovery }
+    }
+
+    /// Three replicas that reach Redis by `url` and not through proxies.
+    pub async fn at(redis: R, url: &str, settings: &[(&str, &str)]) -> World<R> {
+        let mut replicas = Vec::new();
+        for _ in 0..3 {
+            replicas.push(Replica::at(url, &[SETTINGS, settings].concat()).await);
+        }
+        let world = World::of(redis, Vec::new(), replicas);
+        world.whole().await;
+        world
+    }
+
+    /// Waits until every replica is healthy and proven.
+    pub async fn whole(&self) {
         for replica in &self.replicas {
             replica.whole().await;
         }
     }
 
+    /// Waits for the same after a fault, and notes how long that took.
+    pub async fn recovers(&mut self) {
+        let healed = Instant::now();
+        self.whole().await;
+        self.recovery = self.recovery.max(healed.elapsed());
+    }
+
     /// Runs `fault` under `load`, and holds the history against the promise.
-    pub async fn drill(mut self, name: &str, load: Load, fault: impl AsyncFnOnce(&mut World)) {
+    pub async fn drill(mut self, name: &str, load: Load, fault: impl AsyncFnOnce(&mut World<R>)) {
         let (report, verdict) = self.judge(name, load, fault).await;
-        assert!(
-            verdict.violations.is_empty(),
-            "{name}: {:#?}",
-            &verdict.violations[..verdict.violations.len().min(20)]
-        );
-        assert!(report.failed_gets.is_empty(), "{name}: Gets failed: {:?}", tally(&report.failed_gets));
+        let some = &verdict.violations[..verdict.violations.len().min(20)];
+        assert!(some.is_empty(), "{name}: {} violations: {some:#?}", verdict.violations.len());
+        assert!(report.failed_gets.is_empty(), "{name}: Gets failed: {}", tally(report.failed_gets.iter()));
         for replica in self.replicas {
             // Nothing is left waiting for a connection that is gone.
             within(Duration::from_secs(2), replica.stop()).await;
@@ -80,50 +111,44 @@ impl World {
     }
 
     /// Runs `fault` under `load`, lets everything recover, and asks the checker.
-    pub async fn judge(&mut self, name: &str, load: Load, fault: impl AsyncFnOnce(&mut World)) -> (Report, Verdict) {
+    pub async fn judge(
+        &mut self,
+        name: &str,
+        load: Load,
+        fault: impl AsyncFnOnce(&mut World<R>),
+    ) -> (Report, Verdict) {
         let channels: Vec<_> = self.replicas.iter().map(|replica| replica.channel.clone()).collect();
+        let before = Footprint::now();
         self.began = Instant::now();
         let running = Running::begin(load, &channels);
         sleep(Duration::from_millis(300)).await;
         fault(self).await;
-        let healed = Instant::now();
-        self.whole().await;
-        let recovery = healed.elapsed();
+        self.recovers().await;
         // The load goes on past the bound, so that what a fault left behind shows.
         sleep(self.bound + Duration::from_millis(300)).await;
         let report = running.end().await;
+        let after = Footprint::now().without(&report);
         let verdict = checker::check(&report.history, self.bound);
-        print_row(name, &report, &verdict, recovery);
+        let (bound, faults, recovery) = (self.bound, self.faults, self.recovery);
+        Row { name, bound, faults, report: &report, verdict: &verdict, recovery, before, after }.print();
         (report, verdict)
     }
 
-    /// Time left of the drill.
-    pub fn goes_on(&self) -> bool {
-        self.began.elapsed() < length()
+    /// Whether there is time for another fault, which is counted.
+    pub fn goes_on(&mut self) -> bool {
+        let goes_on = self.began.elapsed() < length();
+        self.faults += usize::from(goes_on);
+        goes_on
     }
-}
 
-fn tally(codes: &[Code]) -> Vec<(Code, usize)> {
-    let mut tally: Vec<(Code, usize)> = Vec::new();
-    for code in codes {
-        match tally.iter_mut().find(|(known, _)| known == code) {
-            Some((_, count)) => *count += 1,
-            None => tally.push((*code, 1)),
-        }
+    /// Lets one fault, which is counted, last for a while.
+    pub async fn lasts(&mut self, time: Duration) {
+        self.faults += 1;
+        sleep(time).await;
     }
-    tally
-}
 
-fn print_row(name: &str, report: &Report, verdict: &Verdict, recovery: Duration) {
-    let worst = verdict.staleness.last().copied().unwrap_or_default();
-    let p999 =
-        verdict.staleness.get(verdict.staleness.len().saturating_sub(1) * 999 / 1000).copied().unwrap_or_default();
-    println!(
-        "{name:60} {:>8} ops {:>8} fresh {:>3} violations  stale worst {worst:>8.1?} p99.9 {p999:>8.1?}  recovery {recovery:>8.1?}  slowest get {:>8.1?}  write errors {:?}",
-        verdict.operations,
-        verdict.fresh,
-        verdict.violations.len(),
-        report.slowest_get,
-        tally(&report.failed_writes),
-    );
+    /// Lets the load go on without a fault.
+    pub async fn rests(&self) {
+        sleep(length()).await;
+    }
 }

@@ -24,9 +24,7 @@ macro_rules! drill {
 }
 
 drill!(d00_no_fault_at_all, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
-        sleep(millis(50)).await;
-    }
+    world.rests().await;
 });
 
 drill!(d01_redis_is_killed_and_comes_back_empty, Load::default(), World::new(&[]), |world| {
@@ -34,13 +32,14 @@ drill!(d01_redis_is_killed_and_comes_back_empty, Load::default(), World::new(&[]
         world.redis.kill9();
         sleep(millis(500)).await;
         world.redis.restart().await;
-        sleep(millis(1500)).await;
+        world.recovers().await;
+        sleep(world.bound).await;
     }
 });
 
 drill!(d02_redis_is_frozen, Load::default(), World::new(&[]), |world| {
     world.redis.freeze();
-    sleep(length()).await;
+    world.lasts(length()).await;
     world.redis.thaw();
 });
 
@@ -50,7 +49,7 @@ drill!(
     World::new(&[]),
     |world| {
         world.redis.freeze();
-        sleep(length()).await;
+        world.lasts(length()).await;
         world.redis.thaw();
     }
 );
@@ -59,13 +58,13 @@ drill!(d03_redis_pauses_its_clients, Load::default(), World::new(&[]), |world| {
     let pause = (length().as_millis() / 3).to_string();
     for mode in ["WRITE", "ALL"] {
         world.redis.cli(&["CLIENT", "PAUSE", &pause, mode]).await;
-        sleep(length() / 2).await;
+        world.lasts(length() / 2).await;
     }
 });
 
 drill!(d04_a_subscription_goes_deaf, Load::default(), World::new(&[]), |world| {
     world.proxies[1].lose(Class::Subscription, Direction::ToClient);
-    sleep(length()).await;
+    world.lasts(length()).await;
     world.proxies[1].resume(Class::Subscription, Direction::ToClient);
 });
 
@@ -80,7 +79,7 @@ drill!(d04_a_subscription_is_held_back, Load::default(), World::new(&[]), |world
 
 drill!(d05_a_subscription_goes_mute, Load::default(), World::new(&[]), |world| {
     world.proxies[1].lose(Class::Subscription, Direction::ToServer);
-    sleep(length()).await;
+    world.lasts(length()).await;
     world.proxies[1].resume(Class::Subscription, Direction::ToServer);
 });
 
@@ -121,7 +120,7 @@ drill!(d11_an_operator_flushes_redis, Load::default(), World::new(&[]), |world| 
 
 drill!(d14_redis_becomes_a_replica_without_a_disconnect, Load::default(), World::new(&[]), |world| {
     world.redis.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
-    sleep(length() / 2).await;
+    world.lasts(length() / 2).await;
     world.redis.cli(&["REPLICAOF", "NO", "ONE"]).await;
 });
 
@@ -140,7 +139,7 @@ drill!(d16_the_network_flaps, Load::default(), World::new(&[]), |world| {
 
 drill!(d17_redis_is_full, Load { value_size: 4096, ..Load::default() }, World::new(&[]), |world| {
     world.redis.cli(&["CONFIG", "SET", "maxmemory", "1mb"]).await;
-    sleep(length()).await;
+    world.lasts(length()).await;
     world.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
 });
 
@@ -150,7 +149,7 @@ drill!(
     async { World::on(Redis::with(&["--maxmemory-policy", "allkeys-random"]).await, &[]).await },
     |world| {
         world.redis.cli(&["CONFIG", "SET", "maxmemory", "3mb"]).await;
-        sleep(length()).await;
+        world.lasts(length()).await;
         world.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
     }
 );
@@ -168,9 +167,7 @@ drill!(
     Load { keys: 1, clients: 24, pause: Duration::ZERO, ..Load::default() },
     World::new(&[]),
     |world| {
-        while world.goes_on() {
-            sleep(millis(50)).await;
-        }
+        world.rests().await;
     }
 );
 
@@ -178,7 +175,7 @@ drill!(d04_messages_come_late, Load::default(), World::new(&[]), |world| {
     for proxy in &world.proxies {
         proxy.delay(Class::Subscription, Direction::ToClient, millis(300));
     }
-    sleep(length()).await;
+    world.lasts(length()).await;
     for proxy in &world.proxies {
         proxy.resume(Class::Subscription, Direction::ToClient);
     }
@@ -195,9 +192,7 @@ drill!(
         world
     },
     |world| {
-        while world.goes_on() {
-            sleep(millis(50)).await;
-        }
+        world.lasts(length()).await;
     }
 );
 

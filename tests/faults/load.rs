@@ -22,6 +22,8 @@ use super::history::{Action, Answer, At, Operation, Outcome};
 pub struct Load {
     pub clients: u16,
     pub keys: u32,
+    /// Share of operations, in percent, that write: two Sets for one Invalidate.
+    pub writes: u32,
     /// Pause of a client between two operations.
     pub pause: Duration,
     /// Bytes of a value.
@@ -30,6 +32,8 @@ pub struct Load {
     pub patience: Duration,
     /// Share of operations, in percent, whose caller leaves after a millisecond.
     pub impatient: u32,
+    /// Replicas die under this load: a caller whose connection they take along is no fault of theirs.
+    pub replicas_die: bool,
     pub seed: u64,
 }
 
@@ -38,10 +42,12 @@ impl Default for Load {
         Load {
             clients: 12,
             keys: 24,
+            writes: 30,
             pause: Duration::from_micros(500),
             value_size: 16,
             patience: Duration::from_secs(4),
             impatient: 0,
+            replicas_die: false,
             seed: 1,
         }
     }
@@ -120,10 +126,10 @@ impl Client {
             let key = self.random.random_range(0..self.load.keys);
             let replica = self.random.random_range(0..self.replicas.len());
             let invoked = self.now();
-            let action = match self.random.random_range(0..100) {
-                0..70 => self.get(key, replica).await,
-                70..90 => self.set(key, replica).await,
-                _ => self.invalidate(key, replica).await,
+            let action = match self.random.random_range(0..300) {
+                die if die < self.load.writes => self.invalidate(key, replica).await,
+                die if die < self.load.writes * 3 => self.set(key, replica).await,
+                _ => self.get(key, replica).await,
             };
             let returned = self.now();
             if matches!(action, Action::Read { .. }) {
@@ -131,7 +137,9 @@ impl Client {
             }
             let replica = replica as u8;
             self.report.history.push(Operation { client: self.number, replica, key, invoked, returned, action });
-            sleep(self.load.pause).await;
+            if !self.load.pause.is_zero() {
+                sleep(self.load.pause).await;
+            }
         }
         self.report
     }
@@ -163,6 +171,7 @@ impl Client {
         let answer = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
             Ok(response) => self.read(key, response.into_inner()),
             Err(_) if leaves => Answer::Failed,
+            Err(status) if self.load.replicas_die && is_of_the_connection(&status) => Answer::Failed,
             Err(status) => {
                 if !strong || status.code() != Code::Unavailable {
                     self.report.failed_gets.push(status.code());
@@ -236,6 +245,11 @@ impl Client {
             _ => Outcome::Unknown(Duration::from_secs(3600)),
         }
     }
+}
+
+/// Whether the connection failed, and not the service, which says ErrorInfo, nor the caller's patience.
+fn is_of_the_connection(status: &Status) -> bool {
+    status.code() != Code::DeadlineExceeded && status.get_error_details().error_info().is_none()
 }
 
 fn name(key: u32) -> String {

@@ -8,5 +8,15 @@ mod drills;
 mod harness;
 mod history;
 mod load;
+mod report;
 #[cfg(feature = "drills")]
 mod switches;
+
+/// The last test by name: with one thread it comes after every drill.
+#[cfg(feature = "drills")]
+#[test]
+fn zz_the_drills_checked_enough_operations() {
+    let demanded = std::env::var("TWINTIER_DRILL_OPERATIONS").map_or(1, |text| text.parse().unwrap());
+    let operations = report::total();
+    assert!(operations >= demanded, "{operations} operations, and {demanded} were demanded");
+}
