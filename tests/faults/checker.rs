@@ -113,7 +113,9 @@ fn delays(effects: &[Effect], operations: &[&Operation]) -> Vec<Duration> {
     let last_read = reads().map(|operation| operation.invoked).max().unwrap_or_default();
     let mut older: Vec<(Version, At)> = reads()
         .filter_map(|operation| match operation.action {
-            Action::Read { answer: Answer::Value { version, stale: false, .. }, .. } => Some((version, operation.invoked)),
+            Action::Read { answer: Answer::Value { version, stale: false, .. }, .. } => {
+                Some((version, operation.invoked))
+            }
             _ => None,
         })
         .collect();

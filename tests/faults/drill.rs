@@ -111,12 +111,7 @@ impl<R> World<R> {
     }
 
     /// Runs `fault` under `load`, lets everything recover, and asks the checker.
-    pub async fn judge(
-        &mut self,
-        name: &str,
-        load: Load,
-        fault: impl AsyncFnOnce(&mut World<R>),
-    ) -> (Report, Verdict) {
+    pub async fn judge(&mut self, name: &str, load: Load, fault: impl AsyncFnOnce(&mut World<R>)) -> (Report, Verdict) {
         let channels: Vec<_> = self.replicas.iter().map(|replica| replica.channel.clone()).collect();
         let before = Footprint::now();
         self.began = Instant::now();

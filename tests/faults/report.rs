@@ -61,8 +61,21 @@ impl Row<'_> {
         HEAD.call_once(|| {
             say(&format!(
                 "{:56} {:>9} {:>6} {:>5} {:>8} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>8} {:>6}  errors",
-                "drill", "ops", "faults", "viol", "worst", "p99.9", "<=1ms", "<=10ms", "<=100ms", "<=1s", "<=bound",
-                "recovery", "get", "MiB", "tasks"
+                "drill",
+                "ops",
+                "faults",
+                "viol",
+                "worst",
+                "p99.9",
+                "<=1ms",
+                "<=10ms",
+                "<=100ms",
+                "<=1s",
+                "<=bound",
+                "recovery",
+                "get",
+                "MiB",
+                "tasks"
             ));
         });
         OPERATIONS.fetch_add(self.verdict.operations, Ordering::Relaxed);

@@ -1,10 +1,13 @@
 //! What the tests stand on: a Redis of their own, replicas in this process, a proxy that hurts the way between them.
 
 mod answers;
+mod cluster;
+mod process;
 mod proxy;
 mod redis;
 mod replica;
 mod resp;
+mod sentinels;
 mod wire;
 
 use std::future::Future;
@@ -13,10 +16,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use answers::{Answer, Refusal, Seen, invalidate_key, set_request, whole_namespace};
+pub use cluster::Cluster;
 pub use proxy::{Class, Direction, Proxy};
 pub use redis::Redis;
 pub use replica::{Fleet, Replica};
-pub use resp::command;
+pub use resp::{Reply, command};
+pub use sentinels::Sentinels;
 pub use wire::Wire;
 
 /// Longest time that anything observable may take to come about.
@@ -34,12 +39,21 @@ pub const QUICK: &[(&str, &str)] = &[("coherence.max_staleness", "500ms")];
 /// Looks until `check` holds; fails when it does not in good time.
 #[track_caller]
 pub fn eventually(what: &str, check: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    eventually_within(PATIENCE, what, check)
+}
+
+/// The same with a patience of its own.
+#[track_caller]
+pub fn eventually_within(
+    patience: Duration,
+    what: &str,
+    mut check: impl AsyncFnMut() -> bool,
+) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
-    let mut check = check;
     async move {
         let begun = Instant::now();
         while !check().await {
-            assert!(begun.elapsed() < PATIENCE, "{caller}: not within {PATIENCE:?}: {what}");
+            assert!(begun.elapsed() < patience, "{caller}: not within {patience:?}: {what}");
             sleep(Duration::from_millis(5)).await;
         }
     }

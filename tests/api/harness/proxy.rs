@@ -9,7 +9,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// Bytes that go at once where there is a rate.
+const PIECE: usize = 512;
 
 /// What a connection is used for. Each begins among `Commands` and turns to `Subscription` when its client says SUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +34,14 @@ struct Way {
     stalled: bool,
     lossy: bool,
     latency: Duration,
+    /// Bytes a second; zero for as many as come.
+    rate: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Rules {
+    /// Where new connections lead.
+    port: u16,
     refusing: bool,
     /// Counts resets of each class: a connection ends when the count of its class moves.
     resets: [u64; 2],
@@ -55,8 +62,8 @@ impl Proxy {
     pub async fn to(port: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let rules = Arc::new(watch::Sender::new(Rules::default()));
-        let accepting = tokio::spawn(accept(listener, port, rules.clone())).abort_handle();
+        let rules = Arc::new(watch::Sender::new(Rules { port, ..Rules::default() }));
+        let accepting = tokio::spawn(accept(listener, rules.clone())).abort_handle();
         Proxy { address, rules, accepting }
     }
 
@@ -82,6 +89,18 @@ impl Proxy {
     /// Delays every byte.
     pub fn delay(&self, class: Class, direction: Direction, latency: Duration) {
         self.way(class, direction, |way| way.latency = latency);
+    }
+
+    /// Lets so many bytes a second go on each connection.
+    pub fn slow(&self, class: Class, direction: Direction, rate: u32) {
+        self.way(class, direction, |way| way.rate = rate);
+    }
+
+    /// Ends every connection; new ones lead to another port.
+    pub fn leads_to(&self, port: u16) {
+        self.rules.send_modify(|rules| rules.port = port);
+        self.reset(Class::Commands);
+        self.reset(Class::Subscription);
     }
 
     /// Ends every connection of the class with a reset.
@@ -112,7 +131,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, port: u16, rules: Arc<watch::Sender<Rules>>) {
+async fn accept(listener: TcpListener, rules: Arc<watch::Sender<Rules>>) {
     // Owned here, so that the connections end with the proxy.
     let mut connections = JoinSet::new();
     loop {
@@ -123,21 +142,21 @@ async fn accept(listener: TcpListener, port: u16, rules: Arc<watch::Sender<Rules
                     let _ = client.set_zero_linger();
                     continue;
                 }
-                connections.spawn(serve(client, port, rules.clone()));
+                connections.spawn(serve(client, rules.clone()));
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn serve(client: TcpStream, port: u16, rules: Arc<watch::Sender<Rules>>) {
+async fn serve(client: TcpStream, rules: Arc<watch::Sender<Rules>>) {
+    let Rules { port, resets: seen, .. } = *rules.borrow();
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
         let _ = client.set_zero_linger();
         return;
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let class: SharedClass = Arc::new(watch::Sender::new(Class::Commands));
-    let seen = rules.borrow().resets;
     // A reset is what both ends see when this function ends in any way but the peers' own.
     let _ = (client.set_zero_linger(), server.set_zero_linger());
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
@@ -207,12 +226,18 @@ async fn give(
 ) {
     while let Some((due, bytes)) = chunks.recv().await {
         sleep_until(due).await;
-        let way = |rules: &Rules| rules.ways[*class.borrow() as usize][direction as usize];
-        let Ok(lossy) = rules.wait_for(|rules| !way(rules).stalled).await.map(|rules| way(&rules).lossy) else {
-            return;
-        };
-        if !lossy && to.write_all(&bytes).await.is_err() {
-            return;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let way = |rules: &Rules| rules.ways[*class.borrow() as usize][direction as usize];
+            let Ok(way) = rules.wait_for(|rules| !way(rules).stalled).await.map(|rules| way(&rules)) else { return };
+            let (piece, further) = rest.split_at(if way.rate == 0 { rest.len() } else { rest.len().min(PIECE) });
+            rest = further;
+            if !way.lossy && to.write_all(piece).await.is_err() {
+                return;
+            }
+            if way.rate != 0 {
+                sleep(Duration::from_secs_f64(piece.len() as f64 / f64::from(way.rate))).await;
+            }
         }
     }
 }

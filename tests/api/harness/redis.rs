@@ -1,6 +1,7 @@
 //! A redis-server process that belongs to one test.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -15,6 +16,8 @@ use super::resp::{self, Reply};
 /// A Redis on 127.0.0.1. Dropped, it is killed.
 pub struct Redis {
     port: u16,
+    /// Its configuration, for a sentinel, which writes there what it knows.
+    file: Option<PathBuf>,
     args: Vec<String>,
     directory: TempDir,
     child: Option<Child>,
@@ -36,7 +39,18 @@ impl Redis {
     /// A Redis that is not there yet.
     pub fn absent(args: &[&str]) -> Redis {
         let directory = tempfile::Builder::new().prefix("twintier-redis-").tempdir().unwrap();
-        Redis { port: free_port(), args: args.iter().map(|arg| (*arg).to_owned()).collect(), directory, child: None }
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Redis { port: free_port(), file: None, args, directory, child: None }
+    }
+
+    /// A sentinel with this configuration.
+    pub async fn sentinel(configuration: &str) -> Redis {
+        let mut redis = Redis::absent(&["--sentinel"]);
+        let file = redis.directory.path().join("sentinel.conf");
+        std::fs::write(&file, configuration).unwrap();
+        redis.file = Some(file);
+        redis.restart().await;
+        redis
     }
 
     pub fn port(&self) -> u16 {
@@ -51,6 +65,7 @@ impl Redis {
     pub async fn restart(&mut self) {
         assert!(self.child.is_none(), "still running");
         let child = Command::new("redis-server")
+            .args(&self.file)
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .args(["--save", "", "--appendonly", "no", "--logfile", "redis.log"])
             .args(["--enable-debug-command", "local", "--dir"])
@@ -95,6 +110,19 @@ impl Redis {
         }
     }
 
+    /// One command on a connection of its own; none when there is no answer in good time, or an error.
+    pub async fn asked<A: AsRef<[u8]>>(&self, args: &[A]) -> Option<Reply> {
+        match timeout(Duration::from_millis(300), resp::command(self.port, args)).await {
+            Ok(Ok(Reply::Error(_)) | Err(_)) | Err(_) => None,
+            Ok(Ok(reply)) => Some(reply),
+        }
+    }
+
+    /// Whether there is a process; it may be frozen.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     async fn answers(&self) -> bool {
         let ping = resp::command(self.port, &["PING"]);
         // A server that wants a password is there, too.
@@ -106,7 +134,7 @@ impl Redis {
         kill_process(Pid::from_child(child), signal).unwrap();
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("redis.log")).unwrap_or_default()
     }
 }
@@ -122,7 +150,7 @@ pub fn url(port: u16) -> String {
 }
 
 /// A port below those that the system gives to clients, so that nobody takes it while a Redis is away.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = 12_000 + (std::process::id() % 190) as u16 * 100;
     for _ in 0..10_000 {

@@ -12,11 +12,13 @@ use twintier::pb::cache_service_client::CacheServiceClient;
 use twintier::shutdown::Stop;
 
 use super::answers::set_request;
+use super::process::Process;
 use super::{Answer as _, Redis, eventually};
 
 /// One replica. Dropped, it is stopped in the background.
 pub struct Replica {
     app: Option<App>,
+    process: Option<Process>,
     pub address: SocketAddr,
     pub channel: Channel,
     pub client: CacheServiceClient<Channel>,
@@ -46,7 +48,7 @@ impl Replica {
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.expect("accepts");
         let client = CacheServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
         let client = client.max_encoding_message_size(usize::MAX);
-        Replica { app: Some(app), address, channel, client }
+        Replica { app: Some(app), process: None, address, channel, client }
     }
 
     /// A replica on the Redis at `url`, perhaps through a proxy. Does not wait for it.
@@ -62,6 +64,35 @@ impl Replica {
         Replica::start_with(&all, protections).await
     }
 
+    /// The same as a process of its own, which can be killed. Waits until it listens.
+    pub async fn process(url: &str, settings: &[(&str, &str)]) -> Replica {
+        Replica::process_with(url, settings, &[]).await
+    }
+
+    /// The same with variables in its environment.
+    pub async fn process_with(url: &str, settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Replica {
+        let all = [&[("redis.url", url)], PATIENT, settings].concat();
+        let process = Process::start(&all, environment).await;
+        let address = process.address();
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let client = CacheServiceClient::new(channel.clone());
+        Replica { app: None, process: Some(process), address, channel, client }
+    }
+
+    /// SIGKILL to its process, which is then started again. Waits until it listens.
+    pub async fn dies_and_returns(&mut self) {
+        let process = self.process.as_mut().expect("a process");
+        process.kill9();
+        process.restart().await;
+    }
+
+    /// SIGTERM to its process, which is started again when it has ended. Waits until it listens.
+    pub async fn is_replaced(&mut self) {
+        let process = self.process.as_mut().expect("a process");
+        process.end().await;
+        process.restart().await;
+    }
+
     /// A replica on `redis`, whose memory is proven.
     pub async fn on(redis: &Redis, settings: &[(&str, &str)]) -> Replica {
         let replica = Replica::at(&redis.url(), settings).await;
@@ -71,7 +102,10 @@ impl Replica {
 
     /// Ends it as a person would; returns whether every RPC was finished.
     pub async fn stop(mut self) -> bool {
-        self.app.take().expect("running").stop(Stop::Now).await
+        match self.app.take() {
+            Some(app) => app.stop(Stop::Now).await,
+            None => self.process.take().expect("running").end().await,
+        }
     }
 
     /// Ends it as an orchestrator would.
@@ -151,7 +185,9 @@ impl Replica {
     /// Waits until Redis is healthy, and then until a whole audit later.
     pub async fn whole(&self) {
         eventually("every partition is proven", async || {
-            let stats = self.stats().await;
+            let request = pb::StatsRequest { namespace: String::new() };
+            let Ok(stats) = self.client.clone().stats(request).await else { return false };
+            let stats = stats.into_inner();
             let (coherence, redis) = (stats.coherence.unwrap(), stats.redis.unwrap());
             redis.state() == pb::RedisState::Healthy && coherence.partitions_proven == coherence.partitions
         })

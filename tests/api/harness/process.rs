@@ -1,0 +1,80 @@
+//! The program in a process of its own, on a port that stays its own while it is away.
+
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+use super::{PATIENCE, eventually};
+
+/// A process of the service. Dropped, it is killed.
+pub struct Process {
+    port: u16,
+    args: Vec<String>,
+    environment: Vec<(String, String)>,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// Starts it with these settings, and waits until it listens.
+    pub async fn start(settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Process {
+        let port = super::redis::free_port();
+        let listen = format!("127.0.0.1:{port}");
+        let all = [("server.listen", &listen[..]), ("drain.delay", "0s"), ("drain.timeout", "3s")];
+        let settings = all.iter().chain(settings);
+        let args = settings.flat_map(|(path, value)| ["--set".to_owned(), format!("{path}={value}")]).collect();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut process = Process { port, args, environment: environment.iter().map(owned).collect(), child: None };
+        process.restart().await;
+        process
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Starts it again, and waits until it listens.
+    pub async fn restart(&mut self) {
+        assert!(self.child.is_none(), "still running");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twintier"));
+        command.env_clear().envs(self.environment.iter().cloned()).args(&self.args);
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.child = Some(quiet.spawn().unwrap());
+        let address = self.address();
+        eventually("the process listens", async || TcpStream::connect(address).await.is_ok()).await;
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGTERM, and waits for the end; returns whether it ended well.
+    pub async fn end(&mut self) -> bool {
+        let mut child = self.child.take().expect("running");
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status.success();
+            }
+            if begun.elapsed() > PATIENCE {
+                let _ = (child.kill(), child.wait());
+                panic!("still running {PATIENCE:?} after SIGTERM");
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}

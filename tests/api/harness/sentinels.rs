@@ -1,0 +1,137 @@
+//! Redis with Sentinel: one primary, two replicas, three sentinels.
+
+use std::time::Duration;
+
+use super::resp::Reply;
+use super::{Redis, eventually, eventually_within};
+
+/// The name under which the sentinels know the primary.
+const SERVICE: &str = "mymaster";
+
+/// Time without an answer after which a sentinel counts a node as down, in milliseconds. A sentinel that learned of another primary may take
+/// a second until it connects; with less than that it would depose one primary after the other.
+const DOWN_AFTER: u32 = 1200;
+
+/// How long sentinels may leave a primary alone that was replaced without being down: two looks, eight seconds between them and some.
+const DEMOTION: Duration = Duration::from_secs(40);
+
+/// The deployment. Dropped, it is killed.
+pub struct Sentinels {
+    pub nodes: Vec<Redis>,
+    pub sentinels: Vec<Redis>,
+}
+
+impl Sentinels {
+    /// Starts it with further arguments for each Redis, and waits until the sentinels know everything.
+    pub async fn start(args: &[&str]) -> Sentinels {
+        Sentinels::start_with(args, "").await
+    }
+
+    /// The same with further lines in the configuration of each sentinel.
+    pub async fn start_with(args: &[&str], lines: &str) -> Sentinels {
+        let args = [&["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"], args].concat();
+        let mut nodes = vec![Redis::with(&args).await];
+        let primary = nodes[0].port().to_string();
+        for _ in 0..2 {
+            nodes.push(Redis::with(&[&args[..], &["--replicaof", "127.0.0.1", &primary]].concat()).await);
+        }
+        let configuration = format!(
+            "sentinel monitor {SERVICE} 127.0.0.1 {primary} 2\n\
+             sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}\n\
+             sentinel failover-timeout {SERVICE} 2000\n\
+             sentinel parallel-syncs {SERVICE} 2\n{lines}"
+        );
+        let mut sentinels = Vec::new();
+        for _ in 0..3 {
+            sentinels.push(Redis::sentinel(&configuration).await);
+        }
+        let deployment = Sentinels { nodes, sentinels };
+        deployment.settles().await;
+        deployment
+    }
+
+    pub fn url(&self) -> String {
+        let ports: Vec<_> = self.sentinels.iter().map(Redis::port).collect();
+        Sentinels::url_by(&ports)
+    }
+
+    /// The same by other ports, which lead to the sentinels.
+    pub fn url_by(ports: &[u16]) -> String {
+        let hosts: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        format!("redis-sentinel://{}/0?service={SERVICE}", hosts.join(","))
+    }
+
+    /// The node that the sentinels name as primary, if they agree.
+    pub async fn primary(&self) -> Option<usize> {
+        let mut named = Vec::new();
+        for sentinel in &self.sentinels {
+            let reply = sentinel.asked(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE]).await?;
+            let Reply::List(address) = reply else { return None };
+            named.push(address[1].text().parse::<u16>().unwrap());
+        }
+        let port = named[0];
+        let agreed = named.iter().all(|other| *other == port);
+        self.nodes.iter().position(|node| agreed && node.port() == port)
+    }
+
+    /// Waits until the sentinels name another primary than `old`, and that is one; returns it.
+    pub async fn follows(&self, old: usize) -> usize {
+        let mut new = old;
+        eventually("the sentinels name another primary", async || {
+            new = self.primary().await.unwrap_or(old);
+            new != old && self.role(new).await == Some("master".to_owned())
+        })
+        .await;
+        new
+    }
+
+    /// Waits until the sentinels know each other and a primary with two replicas, which have its data.
+    pub async fn settles(&self) {
+        eventually_within(DEMOTION, "the sentinels know everything", async || {
+            let Some(primary) = self.primary().await else { return false };
+            let known = format!("status=ok,address=127.0.0.1:{},slaves=2,sentinels=3", self.nodes[primary].port());
+            for sentinel in &self.sentinels {
+                let Some(info) = sentinel.asked(&["INFO", "sentinel"]).await else { return false };
+                if !info.text().contains(&known) {
+                    return false;
+                }
+            }
+            let Some(Reply::List(role)) = self.nodes[primary].asked(&["ROLE"]).await else { return false };
+            role[0].text() == "master" && matches!(&role[2], Reply::List(replicas) if replicas.len() == 2)
+        })
+        .await;
+    }
+
+    /// Starts a node again, as a replica of the primary: what its configuration would say if it had one.
+    pub async fn returns(&mut self, node: usize) {
+        self.nodes[node].restart().await;
+        let mut primary = node;
+        eventually("the sentinels agree", async || {
+            primary = self.primary().await.unwrap_or(node);
+            primary != node
+        })
+        .await;
+        self.nodes[node].cli(&["REPLICAOF", "127.0.0.1", &self.nodes[primary].port().to_string()]).await;
+    }
+
+    /// Asks for a failover, and waits until there is another primary; returns it. The old one remains one for many seconds, until the
+    /// sentinels look at it again.
+    pub async fn fail_over(&self) -> usize {
+        let mut old = 0;
+        eventually("a sentinel fails over", async || {
+            let Some(primary) = self.primary().await else { return false };
+            old = primary;
+            self.sentinels[0].asked(&["SENTINEL", "FAILOVER", SERVICE]).await.is_some()
+        })
+        .await;
+        self.follows(old).await
+    }
+
+    /// What a node says it is.
+    async fn role(&self, node: usize) -> Option<String> {
+        match self.nodes[node].asked(&["ROLE"]).await? {
+            Reply::List(role) => Some(role[0].text()),
+            _ => None,
+        }
+    }
+}
