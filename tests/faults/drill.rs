@@ -37,6 +37,22 @@ pub fn length() -> Duration {
     Duration::from_secs_f64(seconds.unwrap_or(3.0))
 }
 
+pub fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Makes a test of a drill: its name, its load, its world, and what goes wrong there.
+macro_rules! drill {
+    ($name:ident, $load:expr, $world:expr, |$it:ident| $fault:block) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let world = $world.await;
+            world.drill(stringify!($name), $load, async |$it: &mut $crate::drill::World<_>| $fault).await;
+        }
+    };
+}
+pub(crate) use drill;
+
 impl World {
     pub async fn new(settings: &[(&str, &str)]) -> World {
         World::on(Redis::start().await, settings).await
@@ -77,6 +93,17 @@ impl<R> World<R> {
         let mut replicas = Vec::new();
         for _ in 0..3 {
             replicas.push(Replica::at(url, &[SETTINGS, settings].concat()).await);
+        }
+        let world = World::of(redis, Vec::new(), replicas);
+        world.whole().await;
+        world
+    }
+
+    /// Three replicas that are processes of their own, with these variables in the environment of each.
+    pub async fn of_processes(redis: R, url: &str, environments: [&[(&str, &str)]; 3]) -> World<R> {
+        let mut replicas = Vec::new();
+        for environment in environments {
+            replicas.push(Replica::process_with(url, SETTINGS, environment).await);
         }
         let world = World::of(redis, Vec::new(), replicas);
         world.whole().await;

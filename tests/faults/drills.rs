@@ -5,23 +5,10 @@ use std::time::Duration;
 use rand::Rng as _;
 use tokio::time::{sleep, timeout};
 
-use super::drill::{World, length};
+use super::drill::{World, drill, length, millis};
 use super::harness::{Class, Direction, Redis};
-use super::load::Load;
-
-fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-macro_rules! drill {
-    ($name:ident, $load:expr, $world:expr, |$it:ident| $fault:block) => {
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            let world = $world.await;
-            world.drill(stringify!($name), $load, async |$it: &mut World| $fault).await;
-        }
-    };
-}
+use super::load::{Load, flood};
+use twintier::cache::coherence::protection::Protections;
 
 drill!(d00_no_fault_at_all, Load::default(), World::new(&[]), |world| {
     world.rests().await;
@@ -99,6 +86,18 @@ drill!(d06_commands_are_cut_again_and_again, Load::default(), World::new(&[]), |
     }
 });
 
+// Each connection brings less than is published, so that its subscriber falls behind further and further, without a gap.
+drill!(d07_a_subscriber_is_too_slow, Load::default(), World::new(&[]), |world| {
+    let _flood = flood(&world.replicas[0].channel);
+    while world.goes_on() {
+        let rate = [100_000, 30_000, 8_000][rand::rng().random_range(0..3)];
+        world.proxies[1].slow(Class::Subscription, Direction::ToClient, rate);
+        sleep(millis(1500)).await;
+        world.proxies[1].resume(Class::Subscription, Direction::ToClient);
+        sleep(millis(500)).await;
+    }
+});
+
 // What Redis does to a subscriber whose output buffer is over its limit, while what it was sent is still on its way.
 drill!(d08_redis_kills_a_subscriber_that_is_behind, Load::default(), World::new(&[]), |world| {
     while world.goes_on() {
@@ -108,6 +107,53 @@ drill!(d08_redis_kills_a_subscriber_that_is_behind, Load::default(), World::new(
         sleep(millis(200)).await;
         world.proxies[1].resume(Class::Subscription, Direction::ToClient);
         sleep(millis(400)).await;
+    }
+});
+
+drill!(d09_subscribing_is_refused, Load::default(), World::new(&[]), |world| {
+    while world.goes_on() {
+        world.redis.cli(&["ACL", "SETUSER", "default", "-subscribe", "-ssubscribe", "-psubscribe"]).await;
+        world.redis.cli(&["CLIENT", "KILL", "TYPE", "PUBSUB"]).await;
+        sleep(millis(700)).await;
+        world.redis.cli(&["ACL", "SETUSER", "default", "+@all"]).await;
+        world.recovers().await;
+        sleep(millis(300)).await;
+    }
+});
+
+// No channel may be used: Redis ends subscriptions, and a script may write and not publish.
+drill!(d09_channels_are_refused, Load::default(), World::new(&[]), |world| {
+    while world.goes_on() {
+        world.redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]).await;
+        sleep(millis(700)).await;
+        world.redis.cli(&["ACL", "SETUSER", "default", "allchannels"]).await;
+        world.recovers().await;
+        sleep(millis(300)).await;
+    }
+});
+
+drill!(
+    d10_redis_restarts_empty_under_full_memories,
+    Load { keys: 1000, writes: 10, ..Load::default() },
+    World::new(&[]),
+    |world| {
+        while world.goes_on() {
+            sleep(world.bound).await;
+            world.redis.kill9();
+            world.redis.restart().await;
+            world.recovers().await;
+        }
+    }
+);
+
+// Counters, entries and all go back to where they were.
+drill!(d10_redis_restarts_from_an_old_snapshot, Load::default(), World::new(&[]), |world| {
+    while world.goes_on() {
+        world.redis.cli(&["SAVE"]).await;
+        sleep(world.bound).await;
+        world.redis.kill9();
+        world.redis.restart().await;
+        world.recovers().await;
     }
 });
 
@@ -171,6 +217,15 @@ drill!(
     }
 );
 
+drill!(
+    d25_many_readers,
+    Load { keys: 2000, clients: 64, writes: 2, pause: Duration::ZERO, ..Load::default() },
+    World::new(&[]),
+    |world| {
+        world.rests().await;
+    }
+);
+
 drill!(d04_messages_come_late, Load::default(), World::new(&[]), |world| {
     for proxy in &world.proxies {
         proxy.delay(Class::Subscription, Direction::ToClient, millis(300));
@@ -205,3 +260,32 @@ drill!(d32_poison_on_the_bus, Load::default(), World::new(&[]), |world| {
         sleep(millis(30)).await;
     }
 });
+
+// The deployment comes up before its Redis does.
+drill!(
+    d30_replicas_start_before_redis,
+    Load::default(),
+    World::waiting(Redis::absent(&[]), &[], Protections::default()),
+    |world| {
+        world.lasts(length() / 2).await;
+        world.redis.restart().await;
+        world.recovers().await;
+    }
+);
+
+// The replicas keep the password that was wrong, and Redis learns it.
+drill!(
+    d30_replicas_start_with_a_wrong_password,
+    Load::default(),
+    async {
+        let redis = Redis::start().await;
+        redis.cli(&["ACL", "SETUSER", "service", "on", "~*", "&*", "+@all", ">right"]).await;
+        World::waiting(redis, &[("redis.username", "service"), ("redis.password", "other")], Protections::default())
+            .await
+    },
+    |world| {
+        world.lasts(length() / 2).await;
+        world.redis.cli(&["ACL", "SETUSER", "service", ">other"]).await;
+        world.recovers().await;
+    }
+);

@@ -26,6 +26,8 @@ pub struct Load {
     pub writes: u32,
     /// Pause of a client between two operations.
     pub pause: Duration,
+    /// Whether a tenth of the Gets is STRONG. Not where a primary goes on that was replaced: they hold while a primary is the primary.
+    pub strong: bool,
     /// Bytes of a value.
     pub value_size: usize,
     /// A client gives up on an answer after this long, and counts it as an error that must not be.
@@ -44,6 +46,7 @@ impl Default for Load {
             keys: 24,
             writes: 30,
             pause: Duration::from_micros(500),
+            strong: true,
             value_size: 16,
             patience: Duration::from_secs(4),
             impatient: 0,
@@ -108,6 +111,23 @@ impl Running {
     }
 }
 
+/// Invalidates keys that nobody reads, as many as the replica takes, until it is dropped.
+pub fn flood(channel: &Channel) -> JoinSet<()> {
+    let mut clients = JoinSet::new();
+    for number in 0..4 {
+        let mut client = CacheServiceClient::new(channel.clone());
+        clients.spawn(async move {
+            loop {
+                let keys = (0..200).map(|key| format!("flood {number} {key}")).collect();
+                let selector = Some(pb::invalidate_request::Selector::Keys(pb::Keys { keys }));
+                // Refused or not: the next one follows.
+                let _ = client.invalidate(pb::InvalidateRequest { selector, ..Default::default() }).await;
+            }
+        });
+    }
+    clients
+}
+
 struct Client {
     load: Load,
     number: u16,
@@ -157,7 +177,7 @@ impl Client {
     }
 
     async fn get(&mut self, key: u32, replica: usize) -> Action {
-        let strong = self.random.random_ratio(1, 10);
+        let strong = self.random.random_ratio(1, 10) && self.load.strong;
         let presents = self.random.random_ratio(1, 2);
         let (seen, token) = if presents { self.seen[key as usize].clone() } else { Default::default() };
         let request = pb::GetRequest {
