@@ -10,6 +10,8 @@ mod consistency;
 mod degraded;
 mod errors;
 mod expiry;
+// Shared with the fault drills, which use more of it.
+#[allow(dead_code, unused_imports)]
 mod harness;
 mod health;
 mod invalidation;

@@ -100,10 +100,10 @@ impl<R> World<R> {
     }
 
     /// Three replicas that are processes of their own, with these variables in the environment of each.
-    pub async fn of_processes(redis: R, url: &str, environments: [&[(&str, &str)]; 3]) -> World<R> {
+    pub async fn of_processes(redis: R, url: &str, environment: &[(String, String)]) -> World<R> {
         let mut replicas = Vec::new();
-        for environment in environments {
-            replicas.push(Replica::process_with(url, SETTINGS, environment).await);
+        for _ in 0..3 {
+            replicas.push(Replica::process(url, SETTINGS, environment).await);
         }
         let world = World::of(redis, Vec::new(), replicas);
         world.whole().await;

@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 mod checker;
+mod clock;
 mod drill;
 mod drills;
 #[path = "../api/harness/mod.rs"]
 mod harness;
 mod history;
 mod load;
+mod moved;
+mod processes;
 mod report;
 #[cfg(feature = "drills")]
 mod switches;

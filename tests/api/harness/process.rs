@@ -20,14 +20,13 @@ pub struct Process {
 
 impl Process {
     /// Starts it with these settings, and waits until it listens.
-    pub async fn start(settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Process {
+    pub async fn start(settings: &[(&str, &str)], environment: &[(String, String)]) -> Process {
         let port = super::redis::free_port();
         let listen = format!("127.0.0.1:{port}");
         let all = [("server.listen", &listen[..]), ("drain.delay", "0s"), ("drain.timeout", "3s")];
         let settings = all.iter().chain(settings);
         let args = settings.flat_map(|(path, value)| ["--set".to_owned(), format!("{path}={value}")]).collect();
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let mut process = Process { port, args, environment: environment.iter().map(owned).collect(), child: None };
+        let mut process = Process { port, args, environment: environment.to_vec(), child: None };
         process.restart().await;
         process
     }

@@ -19,6 +19,7 @@ pub struct Redis {
     /// Its configuration, for a sentinel, which writes there what it knows.
     file: Option<PathBuf>,
     args: Vec<String>,
+    environment: Vec<(String, String)>,
     directory: TempDir,
     child: Option<Child>,
 }
@@ -40,7 +41,15 @@ impl Redis {
     pub fn absent(args: &[&str]) -> Redis {
         let directory = tempfile::Builder::new().prefix("twintier-redis-").tempdir().unwrap();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Redis { port: free_port(), file: None, args, directory, child: None }
+        Redis { port: free_port(), file: None, args, environment: Vec::new(), directory, child: None }
+    }
+
+    /// An empty Redis with variables in its environment.
+    pub async fn in_environment(environment: &[(String, String)]) -> Redis {
+        let mut redis = Redis::absent(&[]);
+        redis.environment = environment.to_vec();
+        redis.restart().await;
+        redis
     }
 
     /// A sentinel with this configuration.
@@ -71,6 +80,7 @@ impl Redis {
             .args(["--enable-debug-command", "local", "--dir"])
             .arg(self.directory.path())
             .args(&self.args)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

@@ -64,15 +64,9 @@ impl Replica {
         Replica::start_with(&all, protections).await
     }
 
-    /// The same as a process of its own, which can be killed. Waits until it listens.
-    pub async fn process(url: &str, settings: &[(&str, &str)]) -> Replica {
-        Replica::process_with(url, settings, &[]).await
-    }
-
-    /// The same with variables in its environment.
-    pub async fn process_with(url: &str, settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Replica {
-        let all = [&[("redis.url", url)], PATIENT, settings].concat();
-        let process = Process::start(&all, environment).await;
+    /// A replica that is a process of its own, with variables in its environment. Waits until it listens.
+    pub async fn process(url: &str, settings: &[(&str, &str)], environment: &[(String, String)]) -> Replica {
+        let process = Process::start(&[&[("redis.url", url)], PATIENT, settings].concat(), environment).await;
         let address = process.address();
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         let client = CacheServiceClient::new(channel.clone());

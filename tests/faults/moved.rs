@@ -1,0 +1,105 @@
+//! Drills of two Redis behind one address: what a failover by address, without Sentinel, does.
+
+use tokio::time::sleep;
+
+use super::drill::{SETTINGS, World, drill, millis};
+use super::harness::{Proxy, Redis, Replica, Reply, eventually};
+use super::load::Load;
+
+/// The Redis that is the primary, and its replica.
+struct Pair {
+    primary: Redis,
+    replica: Redis,
+}
+
+impl Pair {
+    /// A primary that takes writes only while its replica follows, when `guarded`.
+    async fn start(guarded: bool) -> Pair {
+        let args =
+            ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--min-replicas-max-lag", "1"];
+        let pair = Pair { primary: Redis::with(&args).await, replica: Redis::with(&args).await };
+        pair.follows().await;
+        pair.guard(guarded).await;
+        pair
+    }
+
+    /// Makes the replica follow the primary, and waits until it does.
+    async fn follows(&self) {
+        self.replica.cli(&["REPLICAOF", "127.0.0.1", &self.primary.port().to_string()]).await;
+        eventually("the replica follows", async || {
+            let Some(Reply::List(role)) = self.primary.asked(&["ROLE"]).await else { return false };
+            matches!(&role[2], Reply::List(replicas) if replicas.len() == 1)
+        })
+        .await;
+    }
+
+    /// Whether the primary takes writes only while its replica follows.
+    async fn guard(&self, guarded: bool) {
+        let replicas = u8::from(guarded).to_string();
+        self.primary.cli(&["CONFIG", "SET", "min-replicas-to-write", &replicas]).await;
+    }
+
+    /// The replica is the primary now.
+    async fn promote(&mut self) {
+        self.replica.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
+        self.replica.cli(&["REPLICAOF", "NO", "ONE"]).await;
+        std::mem::swap(&mut self.primary, &mut self.replica);
+    }
+}
+
+async fn world(guarded: bool) -> World<Pair> {
+    let pair = Pair::start(guarded).await;
+    let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let proxy = Proxy::to(pair.primary.port()).await;
+        replicas.push(Replica::at(&proxy.url(), SETTINGS).await);
+        proxies.push(proxy);
+    }
+    let world = World::of(pair, proxies, replicas);
+    world.whole().await;
+    world
+}
+
+// Writes that the replica has not seen are acknowledged, and lost with the primary.
+drill!(d12_the_address_moves_to_a_replica_that_lags, Load::default(), world(false), |world| {
+    while world.goes_on() {
+        world.redis.replica.freeze();
+        sleep(millis(300)).await;
+        world.redis.primary.kill9();
+        world.redis.replica.thaw();
+        world.redis.promote().await;
+        for proxy in &world.proxies {
+            proxy.leads_to(world.redis.primary.port());
+        }
+        world.redis.replica.restart().await;
+        world.redis.follows().await;
+        world.recovers().await;
+        sleep(millis(300)).await;
+    }
+});
+
+// One of our replicas is left alone with the old primary, which may not write without its replica. It may go on being read: STRONG holds
+// while a primary is the primary.
+drill!(
+    d13_one_replica_is_left_with_the_old_primary,
+    Load { strong: false, ..Load::default() },
+    async {
+        let mut world = world(true).await;
+        // The staleness bound, and min-replicas-max-lag.
+        world.bound += millis(1000);
+        world
+    },
+    |world| {
+        while world.goes_on() {
+            world.redis.promote().await;
+            for proxy in &world.proxies[1..] {
+                proxy.leads_to(world.redis.primary.port());
+            }
+            sleep(world.bound).await;
+            world.proxies[0].leads_to(world.redis.primary.port());
+            world.redis.follows().await;
+            world.redis.guard(true).await;
+            world.recovers().await;
+        }
+    }
+);

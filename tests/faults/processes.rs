@@ -1,0 +1,104 @@
+//! Drills of replicas that are processes: killed, replaced, and with clocks that jump.
+
+use rand::Rng as _;
+use tokio::time::sleep;
+
+use super::clock::WallClock;
+use super::drill::{World, drill, millis};
+use super::harness::{Redis, Reply, command};
+use super::load::Load;
+
+fn load() -> Load {
+    Load { replicas_die: true, ..Load::default() }
+}
+
+async fn world() -> World {
+    let redis = Redis::start().await;
+    let url = redis.url();
+    World::of_processes(redis, &url, &[]).await
+}
+
+// Killed anywhere between a write to Redis, its message, its place in memory and its acknowledgement.
+drill!(d20_a_replica_is_killed_again_and_again, load(), world(), |world| {
+    while world.goes_on() {
+        let unlucky = rand::rng().random_range(0..3);
+        world.replicas[unlucky].dies_and_returns().await;
+        sleep(millis(rand::rng().random_range(1..200))).await;
+    }
+});
+
+// What a release that speaks another version leaves on the bus and in Redis, while replicas are replaced one after the other.
+drill!(d22_replicas_are_replaced_amid_what_they_cannot_read, load(), world(), |world| {
+    while world.goes_on() {
+        for replica in 0..3 {
+            speak_another_version(&world.redis).await;
+            world.replicas[replica].is_replaced().await;
+        }
+    }
+});
+
+/// Announces on every partition, in another wire version and as another kind, and writes entries of another format over those that are there.
+async fn speak_another_version(redis: &Redis) {
+    for partition in 0..64u16 {
+        let channel = format!("twintier:{{{partition}}}:b").into_bytes();
+        for head in [[2, 1], [1, 77]] {
+            let message = [&head[..], &partition.to_be_bytes(), &[0; 32]].concat();
+            redis.cli(&[b"PUBLISH".to_vec(), channel.clone(), message]).await;
+        }
+    }
+    let Reply::List(page) = redis.cli(&["SCAN", "0", "MATCH", "*:v:*", "COUNT", "1000"]).await else { panic!() };
+    let Reply::List(entries) = &page[1] else { panic!() };
+    for entry in entries.iter().step_by(3) {
+        let newer = [b"T\x02".to_vec(), vec![0xff; 40]].concat();
+        redis.cli(&[b"SET".to_vec(), entry.text().into_bytes(), newer, b"EX".to_vec(), b"60".to_vec()]).await;
+    }
+}
+
+/// Redis and its replicas with one clock that a drill moves.
+struct Clocked {
+    redis: Redis,
+    clock: WallClock,
+}
+
+async fn clocked() -> World<Clocked> {
+    let clock = WallClock::new();
+    let redis = Redis::in_environment(&clock.environment()).await;
+    let (url, environment) = (redis.url(), clock.environment());
+    World::of_processes(Clocked { redis, clock }, &url, &environment).await
+}
+
+drill!(d21_wall_clocks_jump, Load::default(), clocked(), |world| {
+    while world.goes_on() {
+        let off = rand::rng().random_range(-3600..3600);
+        world.redis.clock.stands(off);
+        sleep(millis(400)).await;
+    }
+    world.redis.clock.stands(0);
+});
+
+// Epochs are made from the clock of Redis, which loses all that it knew of them.
+drill!(d21_redis_loses_its_data_and_its_clock_goes_back, Load::default(), clocked(), |world| {
+    let mut off = 0;
+    while world.goes_on() {
+        off -= 3600;
+        world.redis.redis.kill9();
+        world.redis.clock.stands(off);
+        world.redis.redis.restart().await;
+        world.recovers().await;
+        sleep(world.bound).await;
+    }
+});
+
+#[tokio::test]
+async fn the_clock_that_is_moved_is_the_one_of_redis() {
+    let clock = WallClock::new();
+    let redis = Redis::in_environment(&clock.environment()).await;
+    let time = async || match redis.cli(&["TIME"]).await {
+        Reply::List(parts) => parts[0].text().parse::<i64>().unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let before = time().await;
+    clock.stands(-3600);
+    let after = time().await;
+    assert!((3590..=3600).contains(&(before - after)), "{before} {after}");
+}
