@@ -20,7 +20,7 @@ pub use cluster::Cluster;
 pub use proxy::{Class, Direction, Proxy};
 pub use redis::Redis;
 pub use replica::{Fleet, Replica};
-pub use resp::{Reply, command};
+pub use resp::{Reply, command, command_as};
 pub use sentinels::Sentinels;
 pub use wire::Wire;
 

@@ -71,6 +71,10 @@ impl Proxy {
         super::redis::url(self.address.port())
     }
 
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Holds bytes back until `resume`.
     pub fn stall(&self, class: Class, direction: Direction) {
         self.way(class, direction, |way| way.stalled = true);

@@ -34,7 +34,17 @@ impl Reply {
 
 /// One command on a connection of its own.
 pub async fn command<A: AsRef<[u8]>>(port: u16, args: &[A]) -> std::io::Result<Reply> {
+    ask(&mut BufReader::new(TcpStream::connect(("127.0.0.1", port)).await?), args).await
+}
+
+/// The same as a user who needs no password.
+pub async fn command_as<A: AsRef<[u8]>>(port: u16, user: &str, args: &[A]) -> std::io::Result<Reply> {
     let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", port)).await?);
+    ask(&mut stream, &["AUTH", user, "any"]).await?;
+    ask(&mut stream, args).await
+}
+
+async fn ask<A: AsRef<[u8]>>(stream: &mut BufReader<TcpStream>, args: &[A]) -> std::io::Result<Reply> {
     let mut request = format!("*{}\r\n", args.len()).into_bytes();
     for arg in args {
         let arg = arg.as_ref();
@@ -43,7 +53,7 @@ pub async fn command<A: AsRef<[u8]>>(port: u16, args: &[A]) -> std::io::Result<R
         request.extend_from_slice(b"\r\n");
     }
     stream.write_all(&request).await?;
-    read(&mut stream).await
+    read(stream).await
 }
 
 fn read(stream: &mut BufReader<TcpStream>) -> Pin<Box<dyn Future<Output = std::io::Result<Reply>> + Send + '_>> {

@@ -24,11 +24,6 @@ pub struct Sentinels {
 impl Sentinels {
     /// Starts it with further arguments for each Redis, and waits until the sentinels know everything.
     pub async fn start(args: &[&str]) -> Sentinels {
-        Sentinels::start_with(args, "").await
-    }
-
-    /// The same with further lines in the configuration of each sentinel.
-    pub async fn start_with(args: &[&str], lines: &str) -> Sentinels {
         let args = [&["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"], args].concat();
         let mut nodes = vec![Redis::with(&args).await];
         let primary = nodes[0].port().to_string();
@@ -39,7 +34,7 @@ impl Sentinels {
             "sentinel monitor {SERVICE} 127.0.0.1 {primary} 2\n\
              sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}\n\
              sentinel failover-timeout {SERVICE} 2000\n\
-             sentinel parallel-syncs {SERVICE} 2\n{lines}"
+             sentinel parallel-syncs {SERVICE} 2\n"
         );
         let mut sentinels = Vec::new();
         for _ in 0..3 {

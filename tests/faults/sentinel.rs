@@ -1,0 +1,179 @@
+//! Drills of Redis with Sentinel.
+//!
+//! Acknowledged writes that a failover loses are invalidated again by the replica that acknowledged them, or everything from before is
+//! a miss: the bound is the same. A primary that is replaced while it lives goes on until the sentinels look at it again, many
+//! seconds later: there it may take writes only while a replica of it follows, and the bound is longer by min-replicas-max-lag.
+
+use rand::Rng as _;
+use tokio::time::sleep;
+
+use super::drill::{SETTINGS, World, drill, length, millis};
+use super::harness::{Proxy, Redis, Replica, Sentinels, command_as};
+use super::load::Load;
+
+const REPAIR: &[(&str, &str)] = &[("redis.failover", "repair")];
+const COLD: &[(&str, &str)] = &[("redis.failover", "cold")];
+/// The user that the service is, where nodes are separated.
+const SERVICE: &str = "service";
+/// A primary that no replica follows takes no writes.
+const GUARDED: &[&str] = &["--min-replicas-to-write", "1", "--min-replicas-max-lag", "1"];
+
+async fn world(settings: &[(&str, &str)]) -> World<Sentinels> {
+    let redis = Sentinels::start(&[]).await;
+    let url = redis.url();
+    World::at(redis, &url, settings).await
+}
+
+async fn guarded_world(settings: &[(&str, &str)]) -> World<Sentinels> {
+    let redis = Sentinels::start(GUARDED).await;
+    let url = redis.url();
+    let mut world = World::at(redis, &url, settings).await;
+    world.bound += millis(1000);
+    world
+}
+
+/// Load on primaries that may go on when they are replaced, where STRONG is not what it says.
+fn not_strong() -> Load {
+    Load { strong: false, ..Load::default() }
+}
+
+/// Kills the primary again and again. `held_back`: its replicas have not seen the last writes, which are acknowledged and lost.
+async fn primaries_die(world: &mut World<Sentinels>, held_back: bool) {
+    while world.goes_on() {
+        let old = world.redis.primary().await.unwrap();
+        let replicas = || (0..3).filter(|node| *node != old);
+        if held_back {
+            replicas().for_each(|node| world.redis.nodes[node].freeze());
+            sleep(millis(400)).await;
+        }
+        world.redis.nodes[old].kill9();
+        if held_back {
+            replicas().for_each(|node| world.redis.nodes[node].thaw());
+        }
+        world.redis.follows(old).await;
+        world.recovers().await;
+        world.redis.returns(old).await;
+        world.redis.settles().await;
+    }
+}
+
+drill!(d12_the_primary_is_killed, Load::default(), world(REPAIR), |world| {
+    primaries_die(world, false).await;
+});
+
+drill!(d12_the_primary_is_killed_with_writes_that_nobody_else_has, Load::default(), world(REPAIR), |world| {
+    primaries_die(world, true).await;
+});
+
+drill!(d12_the_primary_is_killed_with_writes_that_nobody_else_has_cold, Load::default(), world(COLD), |world| {
+    primaries_die(world, true).await;
+});
+
+drill!(d12_an_operator_fails_over, not_strong(), guarded_world(REPAIR), |world| {
+    operator_fails_over(world).await;
+});
+
+drill!(d12_an_operator_fails_over_cold, not_strong(), guarded_world(COLD), |world| {
+    operator_fails_over(world).await;
+});
+
+async fn operator_fails_over(world: &mut World<Sentinels>) {
+    while world.goes_on() {
+        world.redis.fail_over().await;
+        world.recovers().await;
+        if world.goes_on() {
+            world.redis.settles().await;
+        }
+    }
+}
+
+// It is not down for the sentinels, or just.
+drill!(d12_the_primary_freezes_for_moments, not_strong(), guarded_world(REPAIR), |world| {
+    while world.goes_on() {
+        let primary = world.redis.primary().await;
+        if let Some(primary) = primary {
+            world.redis.nodes[primary].freeze();
+            sleep(millis(rand::rng().random_range(100..2000))).await;
+            world.redis.nodes[primary].thaw();
+        }
+        sleep(millis(500)).await;
+    }
+});
+
+/// Sentinels, and the way of one of our replicas to them.
+struct Split {
+    redis: Sentinels,
+    ways: Vec<Proxy>,
+}
+
+/// Everybody but the service and these drills is the default user, who can be shut out of a node.
+async fn separable() -> Sentinels {
+    Sentinels::start(&[GUARDED, &["--user", SERVICE, "on", "nopass", "~*", "&*", "+@all"]].concat()).await
+}
+
+/// Shuts sentinels and other Redis out of a node, or lets them in again.
+async fn separate(node: &Redis, apart: bool) {
+    let default = if apart { "off" } else { "on" };
+    for words in [&["ACL", "SETUSER", "default", default][..], &["CLIENT", "KILL", "USER", "default"]] {
+        command_as(node.port(), SERVICE, words).await.unwrap();
+    }
+}
+
+/// The first replica reaches the sentinels by proxies.
+async fn split(settings: &[(&str, &str)]) -> World<Split> {
+    let redis = separable().await;
+    let mut ways = Vec::new();
+    for sentinel in &redis.sentinels {
+        ways.push(Proxy::to(sentinel.port()).await);
+    }
+    let ports: Vec<_> = ways.iter().map(Proxy::port).collect();
+    let (alone, url) = (Sentinels::url_by(&ports), redis.url());
+    let mut replicas = Vec::new();
+    let user = [("redis.username", SERVICE), ("redis.password", "any")];
+    for url in [&alone, &url, &url] {
+        replicas.push(Replica::at(url, &[SETTINGS, settings, &user].concat()).await);
+    }
+    let mut world = World::of(Split { redis, ways }, Vec::new(), replicas);
+    world.bound += millis(1000);
+    world.whole().await;
+    world
+}
+
+/// Cuts the primary and our first replica off from the rest, lets the sentinels promote another, and heals it.
+async fn splits(world: &mut World<Split>) {
+    while world.goes_on() {
+        let Split { redis, ways } = &world.redis;
+        let old = redis.primary().await.unwrap();
+        let node = &redis.nodes[old];
+        ways.iter().for_each(Proxy::refuse);
+        separate(node, true).await;
+        redis.follows(old).await;
+        sleep(world.bound).await;
+        separate(node, false).await;
+        ways.iter().for_each(Proxy::welcome);
+        world.recovers().await;
+        world.redis.redis.settles().await;
+    }
+}
+
+drill!(d13_one_replica_is_left_with_the_old_primary, not_strong(), split(REPAIR), |world| {
+    splits(world).await;
+});
+
+drill!(d13_one_replica_is_left_with_the_old_primary_cold, not_strong(), split(COLD), |world| {
+    splits(world).await;
+});
+
+// The sentinels go away one by one while nothing else is wrong, and come back.
+drill!(d12_sentinels_are_killed, Load::default(), world(REPAIR), |world| {
+    while world.goes_on() {
+        for sentinel in 0..3 {
+            world.redis.sentinels[sentinel].kill9();
+        }
+        sleep(length() / 3).await;
+        for sentinel in 0..3 {
+            world.redis.sentinels[sentinel].restart().await;
+        }
+        world.recovers().await;
+    }
+});

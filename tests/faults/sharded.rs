@@ -1,0 +1,138 @@
+//! Drills of Redis Cluster: three primaries with a replica each.
+//!
+//! A primary that is replaced while it is frozen has lost its right to write when it wakes: it hears of it before it answers, or very soon.
+
+use rand::Rng as _;
+use tokio::time::sleep;
+
+use super::drill::{World, drill, length, millis};
+use super::harness::Cluster;
+use super::load::Load;
+
+const REPAIR: &[(&str, &str)] = &[("redis.failover", "repair")];
+const COLD: &[(&str, &str)] = &[("redis.failover", "cold")];
+
+async fn world(settings: &[(&str, &str)]) -> World<Cluster> {
+    let redis = Cluster::start(&[]).await;
+    let url = redis.url();
+    World::at(redis, &url, settings).await
+}
+
+/// The slot of a partition drawn at random.
+async fn some_slot(redis: &Cluster) -> u16 {
+    redis.slot(rand::rng().random_range(0..64)).await
+}
+
+drill!(d15_no_fault_at_all, Load::default(), world(REPAIR), |world| {
+    world.rests().await;
+});
+
+async fn primaries_die(world: &mut World<Cluster>, held_back: bool) {
+    while world.goes_on() {
+        let slot = some_slot(&world.redis).await;
+        let old = world.redis.primary(slot).await.unwrap();
+        let replica = world.redis.replica(old).await.unwrap();
+        if held_back {
+            world.redis.nodes[replica].freeze();
+            sleep(millis(400)).await;
+        }
+        world.redis.nodes[old].kill9();
+        if held_back {
+            world.redis.nodes[replica].thaw();
+        }
+        world.redis.follows(slot, old).await;
+        world.recovers().await;
+        world.redis.nodes[old].restart().await;
+        world.redis.settles().await;
+    }
+}
+
+drill!(d15_a_primary_is_killed, Load::default(), world(REPAIR), |world| {
+    primaries_die(world, false).await;
+});
+
+drill!(d15_a_primary_is_killed_with_writes_that_nobody_else_has, Load::default(), world(REPAIR), |world| {
+    primaries_die(world, true).await;
+});
+
+drill!(d15_a_primary_is_killed_with_writes_that_nobody_else_has_cold, Load::default(), world(COLD), |world| {
+    primaries_die(world, true).await;
+});
+
+drill!(d15_an_operator_fails_over, Load::default(), world(REPAIR), |world| {
+    while world.goes_on() {
+        let slot = some_slot(&world.redis).await;
+        world.redis.fail_over(slot).await;
+        world.recovers().await;
+        world.redis.settles().await;
+    }
+});
+
+// The old primary wakes up without knowing that it was replaced. What it was asked while it slept is answered then.
+drill!(
+    d15_a_primary_is_frozen_until_it_is_replaced,
+    Load { strong: false, ..Load::default() },
+    world(REPAIR),
+    |world| {
+        while world.goes_on() {
+            let slot = some_slot(&world.redis).await;
+            let old = world.redis.primary(slot).await.unwrap();
+            world.redis.nodes[old].freeze();
+            world.redis.follows(slot, old).await;
+            sleep(millis(500)).await;
+            world.redis.nodes[old].thaw();
+            world.recovers().await;
+            world.redis.settles().await;
+        }
+    }
+);
+
+drill!(d15_slots_move, Load::default(), world(REPAIR), |world| {
+    while world.goes_on() {
+        let (slot, from, to) = some_move(&world.redis).await;
+        world.redis.begin_move(slot, from, to).await;
+        while world.redis.move_keys(slot, from, to, 1).await > 0 {
+            sleep(millis(2)).await;
+        }
+        world.redis.end_move(slot, from, to).await;
+        sleep(millis(rand::rng().random_range(0..100))).await;
+    }
+});
+
+// Part of its keys is here, part there, and a script of both is answered TRYAGAIN.
+drill!(d15_slots_are_left_half_moved, Load::default(), world(REPAIR), |world| {
+    while world.goes_on() {
+        let (slot, from, to) = some_move(&world.redis).await;
+        world.redis.begin_move(slot, from, to).await;
+        world.redis.move_keys(slot, from, to, rand::rng().random_range(1..3)).await;
+        sleep(length() / 3).await;
+        world.redis.end_move(slot, from, to).await;
+        world.recovers().await;
+    }
+});
+
+/// A slot of some partition, the primary that serves it, and another primary.
+async fn some_move(redis: &Cluster) -> (u16, usize, usize) {
+    loop {
+        let (slot, other) = (some_slot(redis).await, some_slot(redis).await);
+        let (from, to) = (redis.primary(slot).await.unwrap(), redis.primary(other).await.unwrap());
+        if from != to {
+            return (slot, from, to);
+        }
+    }
+}
+
+// What the service knows of the cluster names a node that is no member any more.
+drill!(d15_a_node_is_removed, Load::default(), world(REPAIR), |world| {
+    while world.goes_on() {
+        let slot = some_slot(&world.redis).await;
+        let old = world.redis.primary(slot).await.unwrap();
+        let new = world.redis.fail_over(slot).await;
+        world.redis.settles().await;
+        world.redis.remove(old).await;
+        world.recovers().await;
+        sleep(world.bound).await;
+        world.redis.take_in(old, new).await;
+        world.redis.settles().await;
+    }
+});
