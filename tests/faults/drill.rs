@@ -33,8 +33,16 @@ pub const SETTINGS: &[(&str, &str)] = &[
 
 /// How long a drill's faults last: seconds in `make test`, minutes in `make drills`.
 pub fn length() -> Duration {
-    let seconds = std::env::var("TWINTIER_DRILL_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs_f64(seconds.unwrap_or(3.0))
+    Duration::from_secs_f64(demanded().unwrap_or(3.0))
+}
+
+/// Whether drills have the machine for themselves and all the time that was asked for.
+pub fn at_length() -> bool {
+    demanded().is_some()
+}
+
+fn demanded() -> Option<f64> {
+    std::env::var("TWINTIER_DRILL_SECONDS").ok().map(|text| text.parse().expect("TWINTIER_DRILL_SECONDS is a number"))
 }
 
 pub fn millis(millis: u64) -> Duration {

@@ -15,6 +15,7 @@ use twintier::cache::coherence::version::Version;
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
 
+use super::drill::at_length;
 use super::history::{Action, Answer, At, Operation, Outcome};
 
 /// How much load.
@@ -42,7 +43,7 @@ pub struct Load {
 impl Default for Load {
     fn default() -> Self {
         Load {
-            clients: 12,
+            clients: if at_length() { 48 } else { 12 },
             keys: 24,
             writes: 30,
             pause: Duration::from_micros(500),
