@@ -12,6 +12,8 @@ mod load;
 mod moved;
 mod processes;
 mod report;
+mod sentinel;
+mod sharded;
 #[cfg(feature = "drills")]
 mod switches;
 
