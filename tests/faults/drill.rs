@@ -49,6 +49,20 @@ pub fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// A key that the last life of a primary wrote and nobody else got. In the slot of partition 0, as is all that these drills lose.
+pub const MARK: &str = "{0}:mark";
+
+/// Kills a primary with writes that it acknowledged and nobody else has: `replicas` are frozen, and their connections ended so that nothing
+/// waits there for them.
+pub async fn dies_ahead(nodes: &mut [Redis], primary: usize, replicas: &[usize]) {
+    replicas.iter().for_each(|replica| nodes[*replica].freeze());
+    nodes[primary].cli(&["CLIENT", "KILL", "TYPE", "REPLICA"]).await;
+    nodes[primary].cli(&["SET", MARK, "written"]).await;
+    sleep(millis(400)).await;
+    nodes[primary].kill9();
+    replicas.iter().for_each(|replica| nodes[*replica].thaw());
+}
+
 /// Makes a test of a drill: its name, its load, its world, and what goes wrong there.
 macro_rules! drill {
     ($name:ident, $load:expr, $world:expr, |$it:ident| $fault:block) => {

@@ -2,14 +2,14 @@
 
 use tokio::time::sleep;
 
-use super::drill::{SETTINGS, World, drill, millis};
+use super::drill::{MARK, SETTINGS, World, dies_ahead, drill, millis};
 use super::harness::{Proxy, Redis, Replica, Reply, eventually};
 use super::load::Load;
 
-/// The Redis that is the primary, and its replica.
+/// A primary and its replica, in either order.
 struct Pair {
-    primary: Redis,
-    replica: Redis,
+    nodes: [Redis; 2],
+    primary: usize,
 }
 
 impl Pair {
@@ -17,17 +17,25 @@ impl Pair {
     async fn start(guarded: bool) -> Pair {
         let args =
             ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--min-replicas-max-lag", "1"];
-        let pair = Pair { primary: Redis::with(&args).await, replica: Redis::with(&args).await };
+        let pair = Pair { nodes: [Redis::with(&args).await, Redis::with(&args).await], primary: 0 };
         pair.follows().await;
         pair.guard(guarded).await;
         pair
     }
 
+    fn primary(&self) -> &Redis {
+        &self.nodes[self.primary]
+    }
+
+    fn replica(&self) -> &Redis {
+        &self.nodes[1 - self.primary]
+    }
+
     /// Makes the replica follow the primary, and waits until it does.
     async fn follows(&self) {
-        self.replica.cli(&["REPLICAOF", "127.0.0.1", &self.primary.port().to_string()]).await;
+        self.replica().cli(&["REPLICAOF", "127.0.0.1", &self.primary().port().to_string()]).await;
         eventually("the replica follows", async || {
-            let Some(Reply::List(role)) = self.primary.asked(&["ROLE"]).await else { return false };
+            let Some(Reply::List(role)) = self.primary().asked(&["ROLE"]).await else { return false };
             matches!(&role[2], Reply::List(replicas) if replicas.len() == 1)
         })
         .await;
@@ -36,14 +44,14 @@ impl Pair {
     /// Whether the primary takes writes only while its replica follows.
     async fn guard(&self, guarded: bool) {
         let replicas = u8::from(guarded).to_string();
-        self.primary.cli(&["CONFIG", "SET", "min-replicas-to-write", &replicas]).await;
+        self.primary().cli(&["CONFIG", "SET", "min-replicas-to-write", &replicas]).await;
     }
 
     /// The replica is the primary now.
     async fn promote(&mut self) {
-        self.replica.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
-        self.replica.cli(&["REPLICAOF", "NO", "ONE"]).await;
-        std::mem::swap(&mut self.primary, &mut self.replica);
+        self.replica().cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
+        self.replica().cli(&["REPLICAOF", "NO", "ONE"]).await;
+        self.primary = 1 - self.primary;
     }
 }
 
@@ -51,7 +59,7 @@ async fn world(guarded: bool) -> World<Pair> {
     let pair = Pair::start(guarded).await;
     let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
     for _ in 0..3 {
-        let proxy = Proxy::to(pair.primary.port()).await;
+        let proxy = Proxy::to(pair.primary().port()).await;
         replicas.push(Replica::at(&proxy.url(), SETTINGS).await);
         proxies.push(proxy);
     }
@@ -63,15 +71,14 @@ async fn world(guarded: bool) -> World<Pair> {
 // Writes that the replica has not seen are acknowledged, and lost with the primary.
 drill!(d12_the_address_moves_to_a_replica_that_lags, Load::default(), world(false), |world| {
     while world.goes_on() {
-        world.redis.replica.freeze();
-        sleep(millis(300)).await;
-        world.redis.primary.kill9();
-        world.redis.replica.thaw();
+        let old = world.redis.primary;
+        dies_ahead(&mut world.redis.nodes, old, &[1 - old]).await;
         world.redis.promote().await;
+        assert_eq!(world.redis.primary().cli(&["GET", MARK]).await, Reply::Nil, "nothing was lost");
         for proxy in &world.proxies {
-            proxy.leads_to(world.redis.primary.port());
+            proxy.leads_to(world.redis.primary().port());
         }
-        world.redis.replica.restart().await;
+        world.redis.nodes[old].restart().await;
         world.redis.follows().await;
         world.recovers().await;
         sleep(millis(300)).await;
@@ -93,10 +100,10 @@ drill!(
         while world.goes_on() {
             world.redis.promote().await;
             for proxy in &world.proxies[1..] {
-                proxy.leads_to(world.redis.primary.port());
+                proxy.leads_to(world.redis.primary().port());
             }
             sleep(world.bound).await;
-            world.proxies[0].leads_to(world.redis.primary.port());
+            world.proxies[0].leads_to(world.redis.primary().port());
             world.redis.follows().await;
             world.redis.guard(true).await;
             world.recovers().await;

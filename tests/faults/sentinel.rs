@@ -7,8 +7,8 @@
 use rand::Rng as _;
 use tokio::time::sleep;
 
-use super::drill::{SETTINGS, World, drill, length, millis};
-use super::harness::{Proxy, Redis, Replica, Sentinels, command_as};
+use super::drill::{MARK, SETTINGS, World, dies_ahead, drill, length, millis};
+use super::harness::{Proxy, Redis, Replica, Reply, Sentinels, command_as};
 use super::load::Load;
 
 const REPAIR: &[(&str, &str)] = &[("redis.failover", "repair")];
@@ -37,20 +37,18 @@ fn not_strong() -> Load {
     Load { strong: false, ..Load::default() }
 }
 
-/// Kills the primary again and again. `held_back`: its replicas have not seen the last writes, which are acknowledged and lost.
-async fn primaries_die(world: &mut World<Sentinels>, held_back: bool) {
+/// Kills the primary again and again. `ahead`: with writes that it acknowledged and nobody else has.
+async fn primaries_die(world: &mut World<Sentinels>, ahead: bool) {
     while world.goes_on() {
         let old = world.redis.primary().await.unwrap();
-        let replicas = || (0..3).filter(|node| *node != old);
-        if held_back {
-            replicas().for_each(|node| world.redis.nodes[node].freeze());
-            sleep(millis(400)).await;
+        if ahead {
+            let replicas: Vec<_> = (0..3).filter(|node| *node != old).collect();
+            dies_ahead(&mut world.redis.nodes, old, &replicas).await;
+        } else {
+            world.redis.nodes[old].kill9();
         }
-        world.redis.nodes[old].kill9();
-        if held_back {
-            replicas().for_each(|node| world.redis.nodes[node].thaw());
-        }
-        world.redis.follows(old).await;
+        let new = world.redis.follows(old).await;
+        assert_eq!(world.redis.nodes[new].cli(&["GET", MARK]).await, Reply::Nil, "nothing was lost");
         world.recovers().await;
         world.redis.returns(old).await;
         world.redis.settles().await;

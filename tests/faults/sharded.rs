@@ -5,8 +5,8 @@
 use rand::Rng as _;
 use tokio::time::sleep;
 
-use super::drill::{World, drill, length, millis};
-use super::harness::Cluster;
+use super::drill::{MARK, World, dies_ahead, drill, length, millis};
+use super::harness::{Cluster, Reply};
 use super::load::Load;
 
 const REPAIR: &[(&str, &str)] = &[("redis.failover", "repair")];
@@ -27,20 +27,19 @@ drill!(d15_no_fault_at_all, Load::default(), world(REPAIR), |world| {
     world.rests().await;
 });
 
-async fn primaries_die(world: &mut World<Cluster>, held_back: bool) {
+/// Kills the primary of partition 0 again and again. `ahead`: with writes that it acknowledged and nobody else has.
+async fn primaries_die(world: &mut World<Cluster>, ahead: bool) {
+    let slot = world.redis.slot(0).await;
     while world.goes_on() {
-        let slot = some_slot(&world.redis).await;
         let old = world.redis.primary(slot).await.unwrap();
-        let replica = world.redis.replica(old).await.unwrap();
-        if held_back {
-            world.redis.nodes[replica].freeze();
-            sleep(millis(400)).await;
+        if ahead {
+            let replica = world.redis.replica(old).await.unwrap();
+            dies_ahead(&mut world.redis.nodes, old, &[replica]).await;
+        } else {
+            world.redis.nodes[old].kill9();
         }
-        world.redis.nodes[old].kill9();
-        if held_back {
-            world.redis.nodes[replica].thaw();
-        }
-        world.redis.follows(slot, old).await;
+        let new = world.redis.follows(slot, old).await;
+        assert_eq!(world.redis.nodes[new].cli(&["GET", MARK]).await, Reply::Nil, "nothing was lost");
         world.recovers().await;
         world.redis.nodes[old].restart().await;
         world.redis.settles().await;
