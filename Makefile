@@ -31,9 +31,11 @@ test: $(python)/ready $(grpcurl) ## Run all tests; installs redis-server, grpcur
 
 .PHONY: drills
 drills: SECONDS_EACH ?= 30
+drills: operations = $(if $(filter 30,$(SECONDS_EACH)),10000000,1)
 drills: ## Run the drills at length, and the drills of the checker; SECONDS_EACH=60 for longer ones
 	.ci/system cargo cc redis-server redis-cli
-	TWINTIER_DRILL_SECONDS=$(SECONDS_EACH) cargo test --locked --release --features drills --test faults -- --nocapture --test-threads 1
+	TWINTIER_DRILL_SECONDS=$(SECONDS_EACH) TWINTIER_DRILL_OPERATIONS=$(operations) \
+	  cargo test --locked --release --features drills --test faults -- --nocapture --test-threads 1 --quiet
 
 .PHONY: lint
 lint: format clippy doc proto deny ## Check format, clippy, rustdoc, the contract and the dependencies

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::checker::{self, Verdict};
 use super::harness::{Proxy, Redis, Replica, within};
 use super::load::{Load, Report, Running};
-use super::report::{Footprint, Row, tally};
+use super::report::{Footprint, Row, count, tally};
 use twintier::cache::coherence::protection::Protections;
 
 /// Three replicas on a deployment of Redis.
@@ -149,6 +149,7 @@ impl<R> World<R> {
     /// Runs `fault` under `load`, and holds the history against the promise.
     pub async fn drill(mut self, name: &str, load: Load, fault: impl AsyncFnOnce(&mut World<R>)) {
         let (report, verdict) = self.judge(name, load, fault).await;
+        count(self.faults, &verdict);
         let some = &verdict.violations[..verdict.violations.len().min(20)];
         assert!(some.is_empty(), "{name}: {} violations: {some:#?}", verdict.violations.len());
         assert!(report.failed_gets.is_empty(), "{name}: Gets failed: {}", tally(report.failed_gets.iter()));

@@ -78,9 +78,6 @@ impl Row<'_> {
                 "tasks"
             ));
         });
-        OPERATIONS.fetch_add(self.verdict.operations, Ordering::Relaxed);
-        FAULTS.fetch_add(self.faults, Ordering::Relaxed);
-        VIOLATIONS.fetch_add(self.verdict.violations.len(), Ordering::Relaxed);
         let mut row = format!(
             "{:56} {:>9} {:>6} {:>5} {:>8} {:>8}",
             self.name,
@@ -102,7 +99,14 @@ impl Row<'_> {
     }
 }
 
-/// Prints the sums of all rows so far; returns the operations.
+/// Counts a drill of the service as it is in the total.
+pub fn count(faults: usize, verdict: &Verdict) {
+    OPERATIONS.fetch_add(verdict.operations, Ordering::Relaxed);
+    FAULTS.fetch_add(faults, Ordering::Relaxed);
+    VIOLATIONS.fetch_add(verdict.violations.len(), Ordering::Relaxed);
+}
+
+/// Prints the sums of all drills so far; returns the operations.
 pub fn total() -> usize {
     let operations = OPERATIONS.load(Ordering::Relaxed);
     let (faults, violations) = (FAULTS.load(Ordering::Relaxed), VIOLATIONS.load(Ordering::Relaxed));

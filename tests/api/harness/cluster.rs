@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use tokio::sync::SemaphorePermit;
+
 use super::resp::Reply;
-use super::{Redis, eventually};
+use super::{Redis, eventually, room};
 
 const SLOTS: u16 = 16384;
 
 /// The cluster. Dropped, it is killed.
 pub struct Cluster {
     pub nodes: Vec<Redis>,
+    _room: SemaphorePermit<'static>,
 }
 
 /// What a node says of another.
@@ -34,6 +37,7 @@ impl Member {
 impl Cluster {
     /// Starts it with further arguments for each node, and waits until it is whole.
     pub async fn start(args: &[&str]) -> Cluster {
+        let room = room().await;
         let mut nodes = Vec::new();
         for _ in 0..6 {
             let bus = super::redis::free_port().to_string();
@@ -48,7 +52,8 @@ impl Cluster {
         for (node, bus) in &nodes[1..] {
             nodes[0].0.cli(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string(), bus]).await;
         }
-        let cluster = Cluster { nodes: nodes.into_iter().map(|(node, _)| node).collect() };
+        let nodes = nodes.into_iter().map(|(node, _)| node).collect();
+        let cluster = Cluster { nodes, _room: room };
         for (index, node) in cluster.nodes[..3].iter().enumerate() {
             let (first, last) = (SLOTS as usize * index / 3, SLOTS as usize * (index + 1) / 3 - 1);
             node.cli(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]).await;

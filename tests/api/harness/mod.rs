@@ -13,6 +13,7 @@ mod wire;
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use answers::{Answer, Refusal, Seen, invalidate_key, set_request, whole_namespace};
@@ -35,6 +36,14 @@ pub const MARGIN: Duration = Duration::from_millis(400);
 
 /// Settings of tests about the staleness bound.
 pub const QUICK: &[(&str, &str)] = &[("coherence.max_staleness", "500ms")];
+
+/// Deployments of six processes and more that one test process runs at once.
+static ROOM: Semaphore = Semaphore::const_new(2);
+
+/// Waits for room for another deployment, which ends when this goes.
+async fn room() -> SemaphorePermit<'static> {
+    ROOM.acquire().await.expect("never closed")
+}
 
 /// Looks until `check` holds; fails when it does not in good time.
 #[track_caller]

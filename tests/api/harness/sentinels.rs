@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::sync::SemaphorePermit;
+
 use super::resp::Reply;
-use super::{Redis, eventually, eventually_within};
+use super::{Redis, eventually, eventually_within, room};
 
 /// The name under which the sentinels know the primary.
 const SERVICE: &str = "mymaster";
@@ -19,11 +21,13 @@ const DEMOTION: Duration = Duration::from_secs(40);
 pub struct Sentinels {
     pub nodes: Vec<Redis>,
     pub sentinels: Vec<Redis>,
+    _room: SemaphorePermit<'static>,
 }
 
 impl Sentinels {
     /// Starts it with further arguments for each Redis, and waits until the sentinels know everything.
     pub async fn start(args: &[&str]) -> Sentinels {
+        let room = room().await;
         let args = [&["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"], args].concat();
         let mut nodes = vec![Redis::with(&args).await];
         let primary = nodes[0].port().to_string();
@@ -40,7 +44,7 @@ impl Sentinels {
         for _ in 0..3 {
             sentinels.push(Redis::sentinel(&configuration).await);
         }
-        let deployment = Sentinels { nodes, sentinels };
+        let deployment = Sentinels { nodes, sentinels, _room: room };
         deployment.settles().await;
         deployment
     }
