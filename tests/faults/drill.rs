@@ -112,9 +112,14 @@ impl<R> World<R> {
 
     /// Three replicas that reach Redis by `url` and not through proxies.
     pub async fn at(redis: R, url: &str, settings: &[(&str, &str)]) -> World<R> {
+        World::at_with(redis, url, settings, Protections::default()).await
+    }
+
+    /// The same with the given protections.
+    pub async fn at_with(redis: R, url: &str, settings: &[(&str, &str)], protections: Protections) -> World<R> {
         let mut replicas = Vec::new();
         for _ in 0..3 {
-            replicas.push(Replica::at(url, &[SETTINGS, settings].concat()).await);
+            replicas.push(Replica::at_with(url, &[SETTINGS, settings].concat(), protections).await);
         }
         let world = World::of(redis, Vec::new(), replicas);
         world.whole().await;

@@ -6,6 +6,7 @@
 
 use rand::Rng as _;
 use tokio::time::sleep;
+use twintier::cache::coherence::protection::Protections;
 
 use super::drill::{MARK, SETTINGS, World, dies_ahead, drill, length, millis};
 use super::harness::{Proxy, Redis, Replica, Reply, Sentinels, command_as};
@@ -24,6 +25,13 @@ async fn world(settings: &[(&str, &str)]) -> World<Sentinels> {
     World::at(redis, &url, settings).await
 }
 
+/// With the given protections.
+pub async fn world_with(protections: Protections) -> World<Sentinels> {
+    let redis = Sentinels::start(&[]).await;
+    let url = redis.url();
+    World::at_with(redis, &url, REPAIR, protections).await
+}
+
 async fn guarded_world(settings: &[(&str, &str)]) -> World<Sentinels> {
     let redis = Sentinels::start(GUARDED).await;
     let url = redis.url();
@@ -38,12 +46,12 @@ fn not_strong() -> Load {
 }
 
 /// So many keys that what was lost is not soon written again.
-fn many_keys() -> Load {
+pub fn many_keys() -> Load {
     Load { keys: 400, ..Load::default() }
 }
 
 /// Kills the primary again and again. `ahead`: with writes that it acknowledged and nobody else has.
-async fn primaries_die(world: &mut World<Sentinels>, ahead: bool) {
+pub async fn primaries_die(world: &mut World<Sentinels>, ahead: bool) {
     while world.goes_on() {
         world.redis.settles().await;
         let old = world.redis.primary().await.unwrap();

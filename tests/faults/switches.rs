@@ -6,9 +6,11 @@ use rand::Rng as _;
 use tokio::time::sleep;
 use twintier::cache::coherence::protection::{Protection, Protections};
 
+use super::checker::Verdict;
 use super::drill::World;
 use super::harness::{Class, Direction, Redis};
 use super::load::Load;
+use super::sentinel;
 
 /// Few keys and one partition, so that messages follow each other closely.
 const DENSE: &[(&str, &str)] = &[("coherence.partitions", "1")];
@@ -32,11 +34,16 @@ async fn caught(protection: Protection, load: Load, fault: impl AsyncFn(&mut Wor
 }
 
 async fn caught_with(protection: Protection, settings: &[(&str, &str)], load: Load, fault: impl AsyncFn(&mut World)) {
+    until_caught(protection, async |name, protections| {
+        let mut world = World::with(Redis::start().await, settings, protections).await;
+        world.judge(name, load, async |world| fault(world).await).await.1
+    })
+    .await;
+}
+
+async fn until_caught(protection: Protection, drill: impl AsyncFn(&str, Protections) -> Verdict) {
     for round in 1..=10 {
-        let redis = Redis::start().await;
-        let mut world = World::with(redis, settings, Protections::without(protection)).await;
-        let name = format!("without {protection:?}, round {round}");
-        let (_, verdict) = world.judge(&name, load, async |world| fault(world).await).await;
+        let verdict = drill(&format!("without {protection:?}, round {round}"), Protections::without(protection)).await;
         if let Some(violation) = verdict.violations.first() {
             println!("  caught: {violation}");
             return;
@@ -198,6 +205,15 @@ async fn a_write_that_is_announced_first_is_caught_by_slow_requests() {
         for proxy in &world.proxies {
             proxy.resume(Class::Commands, Direction::ToServer);
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_takeover_without_repair_is_caught_by_acknowledged_writes_that_are_lost() {
+    until_caught(Protection::Repair, async |name, protections| {
+        let mut world = sentinel::world_with(protections).await;
+        world.judge(name, sentinel::many_keys(), async |world| sentinel::primaries_die(world, true).await).await.1
     })
     .await;
 }
