@@ -1,5 +1,6 @@
 //! A drill: replicas on one Redis under load, a fault, and the checker's verdict.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -52,13 +53,13 @@ pub fn millis(millis: u64) -> Duration {
 /// A key that the last life of a primary wrote and nobody else got. In the slot of partition 0, as is all that these drills lose.
 pub const MARK: &str = "{0}:mark";
 
-/// Kills a primary with writes that it acknowledged and nobody else has: `replicas` are frozen, and their connections ended so that nothing
-/// waits there for them.
-pub async fn dies_ahead(nodes: &mut [Redis], primary: usize, replicas: &[usize]) {
+/// Kills a primary with writes that it acknowledged `meanwhile` and nobody else has: `replicas` are frozen, and their connections ended so
+/// that nothing waits there for them.
+pub async fn dies_ahead(nodes: &mut [Redis], primary: usize, replicas: &[usize], meanwhile: impl Future<Output = ()>) {
     replicas.iter().for_each(|replica| nodes[*replica].freeze());
     nodes[primary].cli(&["CLIENT", "KILL", "TYPE", "REPLICA"]).await;
     nodes[primary].cli(&["SET", MARK, "written"]).await;
-    sleep(millis(400)).await;
+    meanwhile.await;
     nodes[primary].kill9();
     replicas.iter().for_each(|replica| nodes[*replica].thaw());
 }

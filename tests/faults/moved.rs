@@ -72,7 +72,7 @@ async fn world(guarded: bool) -> World<Pair> {
 drill!(d12_the_address_moves_to_a_replica_that_lags, Load::default(), world(false), |world| {
     while world.goes_on() {
         let old = world.redis.primary;
-        dies_ahead(&mut world.redis.nodes, old, &[1 - old]).await;
+        dies_ahead(&mut world.redis.nodes, old, &[1 - old], sleep(millis(400))).await;
         world.redis.promote().await;
         assert_eq!(world.redis.primary().cli(&["GET", MARK]).await, Reply::Nil, "nothing was lost");
         for proxy in &world.proxies {

@@ -57,7 +57,7 @@ pub async fn primaries_die(world: &mut World<Sentinels>, ahead: bool) {
         let old = world.redis.primary().await.unwrap();
         if ahead {
             let replicas: Vec<_> = (0..3).filter(|node| *node != old).collect();
-            dies_ahead(&mut world.redis.nodes, old, &replicas).await;
+            dies_ahead(&mut world.redis.nodes, old, &replicas, sleep(millis(400))).await;
         } else {
             world.redis.nodes[old].kill9();
         }
@@ -79,6 +79,35 @@ drill!(d12_acknowledged_writes_are_lost, many_keys(), world(REPAIR), |world| {
 drill!(d12_acknowledged_writes_are_lost_cold, many_keys(), world(COLD), |world| {
     primaries_die(world, true).await;
 });
+
+// What the new primary knows of the fleet is old, too: it does not wait for this replica, which acknowledged writes that are lost.
+drill!(
+    d12_acknowledged_writes_of_a_new_replica_are_lost,
+    Load { replicas_die: true, ..many_keys() },
+    async {
+        let redis = Sentinels::start(&[]).await;
+        let url = redis.url();
+        World::of_processes(redis, &url, &[]).await
+    },
+    |world| {
+        while world.goes_on() {
+            world.redis.settles().await;
+            let old = world.redis.primary().await.unwrap();
+            let others: Vec<_> = (0..3).filter(|node| *node != old).collect();
+            let newcomer = &mut world.replicas[0];
+            let joins = async {
+                newcomer.is_replaced().await;
+                newcomer.whole().await;
+                sleep(millis(200)).await;
+            };
+            dies_ahead(&mut world.redis.nodes, old, &others, joins).await;
+            let new = world.redis.follows(old).await;
+            assert_eq!(world.redis.nodes[new].cli(&["GET", MARK]).await, Reply::Nil, "nothing was lost");
+            world.recovers().await;
+            world.redis.returns(old).await;
+        }
+    }
+);
 
 drill!(d12_an_operator_fails_over, not_strong(), guarded_world(REPAIR), |world| {
     operator_fails_over(world).await;

@@ -40,7 +40,7 @@ async fn primaries_die(world: &mut World<Cluster>, ahead: bool) {
         let old = world.redis.primary(slot).await.unwrap();
         if ahead {
             let replica = world.redis.replica(old).await.unwrap();
-            dies_ahead(&mut world.redis.nodes, old, &[replica]).await;
+            dies_ahead(&mut world.redis.nodes, old, &[replica], sleep(millis(400))).await;
         } else {
             world.redis.nodes[old].kill9();
         }
