@@ -5,10 +5,11 @@ use std::time::Duration;
 use rand::Rng as _;
 use tokio::time::{sleep, timeout};
 
-use super::drill::{World, drill, length, millis};
-use super::harness::{Class, Direction, Redis};
+use super::drill::{SETTINGS, World, drill, length, millis};
+use super::harness::{Authority, Class, Direction, Redis, Replica, free_port};
 use super::load::{Load, flood};
 use twintier::cache::coherence::protection::Protections;
+use twintier::pb;
 
 drill!(d00_no_fault_at_all, Load::default(), World::new(&[]), |world| {
     world.rests().await;
@@ -286,6 +287,40 @@ drill!(
     |world| {
         world.lasts(length() / 2).await;
         world.redis.cli(&["ACL", "SETUSER", "service", ">other"]).await;
+        world.recovers().await;
+    }
+);
+
+/// A Redis that also speaks TLS, with certificates that may change.
+struct Secured {
+    redis: Redis,
+    authority: Authority,
+}
+
+// The certificate of Redis is for another name, until it gets another one.
+drill!(
+    d30_replicas_start_with_a_certificate_for_another_name,
+    Load::default(),
+    async {
+        let (authority, port) = (Authority::new(), free_port().to_string());
+        let (file, (certificate, key)) = (authority.file(), authority.certificate("redis.example"));
+        let files = ["--tls-ca-cert-file", &file, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+        let redis = Redis::with(&[&["--tls-port", &port, "--tls-auth-clients", "no"], &files[..]].concat()).await;
+        let url = format!("rediss://127.0.0.1:{port}");
+        let mut replicas = Vec::new();
+        for _ in 0..3 {
+            replicas.push(Replica::at(&url, &[SETTINGS, &[("redis.tls_ca_file", &file)]].concat()).await);
+        }
+        World::of(Secured { redis, authority }, Vec::new(), replicas)
+    },
+    |world| {
+        world.lasts(length() / 2).await;
+        for replica in &world.replicas {
+            assert_ne!(replica.redis().await.state(), pb::RedisState::Healthy, "the name was not looked at");
+        }
+        let Secured { redis, authority } = &world.redis;
+        let (certificate, key) = authority.certificate("127.0.0.1");
+        redis.cli(&["CONFIG", "SET", "tls-cert-file", &certificate, "tls-key-file", &key]).await;
         world.recovers().await;
     }
 );

@@ -1,6 +1,7 @@
 //! What the tests stand on: a Redis of their own, replicas in this process, a proxy that hurts the way between them.
 
 mod answers;
+mod authority;
 mod cluster;
 mod process;
 mod proxy;
@@ -17,9 +18,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use answers::{Answer, Refusal, Seen, invalidate_key, set_request, whole_namespace};
+pub use authority::Authority;
 pub use cluster::Cluster;
 pub use proxy::{Class, Direction, Proxy};
-pub use redis::Redis;
+pub use redis::{Redis, free_port};
 pub use replica::{Fleet, Replica};
 pub use resp::{Reply, command, command_as};
 pub use sentinels::Sentinels;
