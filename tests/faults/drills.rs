@@ -262,6 +262,46 @@ drill!(d32_poison_on_the_bus, Load::default(), World::new(&[]), |world| {
     }
 });
 
+// Several things go wrong at once, and some of them stay wrong for a while.
+drill!(d33_anything_goes_wrong_at_any_time, Load { keys: 100, ..Load::default() }, World::new(&[]), |world| {
+    const WAYS: [(Class, Direction); 4] = [
+        (Class::Commands, Direction::ToServer),
+        (Class::Commands, Direction::ToClient),
+        (Class::Subscription, Direction::ToServer),
+        (Class::Subscription, Direction::ToClient),
+    ];
+    while world.goes_on() {
+        let draw = |below: u64| rand::rng().random_range(0..below);
+        let (class, direction) = WAYS[draw(4) as usize];
+        let proxy = &world.proxies[draw(3) as usize];
+        match draw(10) {
+            0 => proxy.stall(class, direction),
+            1 => proxy.delay(class, direction, millis(draw(300))),
+            2 => proxy.slow(class, direction, 5_000 + draw(200_000) as u32),
+            3 => proxy.reset(class),
+            4 => drop(world.redis.cli(&["FLUSHALL"]).await),
+            5 => drop(world.redis.cli(&["SCRIPT", "FLUSH"]).await),
+            6 => drop(world.redis.cli(&["CLIENT", "KILL", "TYPE", "PUBSUB"]).await),
+            7 => drop(world.redis.cli(&["CLIENT", "PAUSE", "300", "WRITE"]).await),
+            8 => {
+                world.redis.freeze();
+                sleep(millis(draw(600))).await;
+                world.redis.thaw();
+            }
+            _ => {
+                world.redis.kill9();
+                world.redis.restart().await;
+            }
+        }
+        sleep(millis(draw(300))).await;
+        let (class, direction) = WAYS[draw(4) as usize];
+        world.proxies.iter().for_each(|proxy| proxy.resume(class, direction));
+    }
+    for proxy in &world.proxies {
+        WAYS.iter().for_each(|(class, direction)| proxy.resume(*class, *direction));
+    }
+});
+
 // The deployment comes up before its Redis does.
 drill!(
     d30_replicas_start_before_redis,
