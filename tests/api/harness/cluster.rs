@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use tokio::sync::SemaphorePermit;
+use tokio::time::timeout;
 
 use super::resp::Reply;
 use super::{Redis, eventually, room};
@@ -142,17 +144,22 @@ impl Cluster {
         .await;
     }
 
-    /// Asks a replica to take its primary's place by agreement, and waits until it serves `slot`.
+    /// Asks a replica to take its primary's place by agreement, and waits until it serves `slot`; returns it.
     pub async fn fail_over(&self, slot: u16) -> usize {
-        let mut old = 0;
-        eventually("a replica takes over", async || {
-            let Some(primary) = self.primary(slot).await else { return false };
-            let Some(replica) = self.replica(primary).await else { return false };
-            old = primary;
-            self.nodes[replica].asked(&["CLUSTER", "FAILOVER"]).await.is_some()
-        })
-        .await;
-        self.follows(slot, old).await
+        loop {
+            let mut old = 0;
+            eventually("a replica agrees to take over", async || {
+                let Some(primary) = self.primary(slot).await else { return false };
+                let Some(replica) = self.replica(primary).await else { return false };
+                old = primary;
+                self.nodes[replica].asked(&["CLUSTER", "FAILOVER"]).await.is_some()
+            })
+            .await;
+            // They give up after five seconds, when the replica cannot catch up.
+            if let Ok(new) = timeout(Duration::from_secs(6), self.follows(slot, old)).await {
+                return new;
+            }
+        }
     }
 
     /// Begins to move a slot: from now on it migrates, and nothing has moved yet.
