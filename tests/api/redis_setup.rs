@@ -42,6 +42,9 @@ async fn the_documented_rights_are_enough() {
     redis.cli(&["SCRIPT", "FLUSH"]).await;
     one.set("k", "after a flush").await;
     eventually("what Redis says of itself is known", async || one.redis().await.used_memory > 0).await;
+    // All that is stored lies under the prefix.
+    let names = format!("{:?}", redis.cli(&["KEYS", "[^t]*"]).await);
+    assert_eq!(names, "List([])");
     let log = redis.cli(&["ACL", "LOG"]).await;
     assert!(!format!("{log:?}").contains("twintier"), "refused: {log:?}");
 }

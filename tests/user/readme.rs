@@ -108,31 +108,6 @@ fn the_command_lines_work() {
 }
 
 #[test]
-fn the_rights_given_to_the_user_of_redis_are_those_needed() {
-    let redis = Redis::start();
-    let cli = |script: &str| {
-        paste(&script.replace("redis-cli", &format!("redis-cli -s {}", redis.socket())), &[], "").ended(0)
-    };
-    let lines = block("sh", "ACL SETUSER");
-    assert_eq!(cli(&lines).text(), "OK\n");
-    let login = ["--set", "redis.username=twintier", "--set", "redis.password=secret"];
-    let service = Serving::with_redis(&redis, &login);
-    service.client(&["set", "key", "value"]).ended(0);
-    service.client(&["get", "key", "--strong"]).ended(0);
-    service.client(&["set", "key", "other", "--if-absent"]).ended(1);
-    // Scripts that Redis forgot are sent again.
-    cli("redis-cli SCRIPT FLUSH");
-    service.client(&["set", "key", "other", "--if-present"]).ended(0);
-    service.client(&["invalidate", "key"]).ended(0);
-    service.client(&["invalidate", "--all"]).ended(0);
-    assert_eq!(cli("redis-cli ACL LOG").text().trim(), "", "something was refused");
-
-    // All that is stored lies under the prefix.
-    let names = cli("redis-cli --scan").text().to_owned();
-    assert!(!names.is_empty() && names.lines().all(|name| name.starts_with("twintier:{")), "{names}");
-}
-
-#[test]
 fn every_link_of_the_readme_leads_somewhere() {
     let links = README.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
     for link in links.filter(|link| !link.contains("://")) {
