@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::process::{Ran, Redis, Serving, UNHURRIED, free_port, needed, run, twintier};
+use crate::process::{Ran, Serving, UNHURRIED, free_port, needed, run, twintier};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const README: &str = include_str!("../../README.md");

@@ -87,19 +87,18 @@ impl Bus {
         backoff: &mut Backoff,
     ) -> Result<Ended, ConnectError> {
         let partitions = &*changes.borrow_and_update().clone();
-        let (connection, handle) = tokio::select! {
+        let (connection, mut task) = tokio::select! {
             opened = Connection::open(&self.primary, Purpose::Subscription) => opened?,
             () = stop.cancelled() => return Ok(Ended::Stopped),
         };
         self.primary.health.whole().agreed();
-        let abort = handle.abort_handle();
         let connection = Arc::new(connection);
         let ended = tokio::select! {
             // In this order: once the primary is left, or serves others, nothing is delivered of an audit that was not on its way before.
             biased;
             () = stop.cancelled() => Ok(Ended::Stopped),
             _ = changes.changed() => Ok(Ended::OtherPartitions),
-            ended = handle => Err(ConnectError::Failed(match ended {
+            ended = &mut task => Err(ConnectError::Failed(match ended {
                 Ok(Err(error)) => words(&error),
                 _ => "the subscription's connection ended".to_owned(),
             })),
@@ -110,7 +109,6 @@ impl Bus {
             self.deregister(&connection, partitions).await;
         }
         connection.close().await;
-        abort.abort();
         ended
     }
 

@@ -11,11 +11,12 @@ use fred::prelude::{Error, ErrorKind};
 use fred::types::config::{
     Config, ConnectionConfig, PerformanceConfig, ReconnectError, Server, ServerConfig, TcpConfig, TlsConnector,
 };
-use fred::types::{ConnectHandle, InfoKind, RespVersion, Value};
+use fred::types::{InfoKind, RespVersion, Value};
 use futures_util::future::join_all;
 use secrecy::ExposeSecret as _;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::primary::Primary;
 use super::scripts::Script;
@@ -86,42 +87,40 @@ pub struct Connection {
     shared: Arc<Shared>,
 }
 
-/// Opens a client of one connection, and nothing more. The handle ends when the connection does.
+/// What a client lives by. Ends when the client does, and ends the client when it is dropped: a task of fred that is let go keeps its connection.
+pub type ClientTask = AbortOnDropHandle<Result<(), Error>>;
+
+/// Opens a client of one connection, and nothing more.
 pub async fn open_client(
     config: &RedisConfig,
     address: &Address,
     credentials: &Credentials,
     database: Option<u8>,
     purpose: Purpose,
-) -> Result<(Client, ConnectHandle), ConnectError> {
+) -> Result<(Client, ClientTask), ConnectError> {
     let patience = config.connect_timeout;
     let fred_config = fred_config(config, address, credentials, database)?;
     let client = Client::new(fred_config, Some(performance(config, purpose)), Some(connection(patience)), None);
-    let handle = client.connect();
-    let why = match timeout(patience, client.wait_for_connect()).await {
-        Ok(Ok(())) => return Ok((client, handle)),
-        Ok(Err(error)) => error.into(),
-        Err(_) => ConnectError::Failed(format!("no answer within {patience:?}")),
-    };
-    handle.abort();
-    Err(why)
+    let task = AbortOnDropHandle::new(client.connect());
+    match timeout(patience, client.wait_for_connect()).await {
+        Ok(Ok(())) => Ok((client, task)),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(ConnectError::Failed(format!("no answer within {patience:?}"))),
+    }
 }
 
 // === impl Connection ===
 
 impl Connection {
-    /// Connects to a primary and greets it. The handle ends when the connection does.
-    pub async fn open(primary: &Primary, purpose: Purpose) -> Result<(Connection, ConnectHandle), ConnectError> {
+    /// Connects to a primary and greets it.
+    pub async fn open(primary: &Primary, purpose: Purpose) -> Result<(Connection, ClientTask), ConnectError> {
         let config = &primary.shared.config;
-        let (client, handle) =
+        let (client, task) =
             open_client(config, &primary.address, &config.credentials, Some(config.database), purpose).await?;
-        let why = match timeout(config.connect_timeout, Connection::greet(client, primary)).await {
-            Ok(Ok(connection)) => return Ok((connection, handle)),
-            Ok(Err(error)) => error,
-            Err(_) => ConnectError::Failed(format!("no answer within {:?}", config.connect_timeout)),
-        };
-        handle.abort();
-        Err(why)
+        match timeout(config.connect_timeout, Connection::greet(client, primary)).await {
+            Ok(greeted) => Ok((greeted?, task)),
+            Err(_) => Err(ConnectError::Failed(format!("no answer within {:?}", config.connect_timeout))),
+        }
     }
 
     async fn greet(client: Client, primary: &Primary) -> Result<Connection, ConnectError> {

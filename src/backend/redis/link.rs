@@ -65,7 +65,7 @@ impl Link {
                 () = stop.cancelled() => return,
             };
             match opened {
-                Ok((connection, handle)) => {
+                Ok((connection, mut task)) => {
                     backoff = Backoff::default();
                     if !std::mem::take(&mut first) {
                         self.reconnects.one();
@@ -75,9 +75,8 @@ impl Link {
                     self.suspended.store(false, Ordering::Release);
                     primary.health.whole().agreed();
                     primary.health.commands_work(self.number, &connection.server_version);
-                    let abort = handle.abort_handle();
                     let why = tokio::select! {
-                        ended = handle => match ended {
+                        ended = &mut task => match ended {
                             Ok(Err(error)) => words(&error),
                             _ => "the connection ended".to_owned(),
                         },
@@ -88,7 +87,6 @@ impl Link {
                     };
                     self.current.store(None);
                     connection.close().await;
-                    abort.abort();
                     if !stop.is_cancelled() {
                         primary.health.commands_fail(self.number, &why);
                         primary.shared.misplaced.notify_one();

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::interfaces::ClientLike as _;
-use fred::types::{ClusterHash, ConnectHandle, CustomCommand};
+use fred::types::{ClusterHash, CustomCommand};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rand::seq::IndexedRandom as _;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::call::Routes;
-use super::connection::{Purpose, open_client};
+use super::connection::{ClientTask, Purpose, open_client};
 use super::layout::Layout;
 use super::primary::Primary;
 use super::shard::Shard;
@@ -109,21 +109,9 @@ fn place(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken, pl
 /// Asks sentinels and members.
 struct Scout {
     shared: Arc<Shared>,
-    clients: HashMap<Address, Open>,
+    clients: HashMap<Address, (Client, ClientTask)>,
     /// Members of the Cluster, as they were named last.
     members: BTreeSet<Address>,
-}
-
-/// A connection that ends when this is dropped.
-struct Open {
-    client: Client,
-    handle: ConnectHandle,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.handle.abort();
-    }
 }
 
 // === impl Scout ===
@@ -174,13 +162,12 @@ impl Scout {
                         Some(open) => open,
                         None => {
                             let opened = open_client(&shared.config, &address, credentials, None, Purpose::Commands);
-                            let (client, handle) = opened.await.map_err(|error| error.to_string())?;
-                            Open { client, handle }
+                            opened.await.map_err(|error| error.to_string())?
                         }
                     };
                     let command = CustomCommand::new(question[0].to_owned(), ClusterHash::Random, false);
                     let words: Vec<String> = question[1..].iter().map(|word| (*word).to_owned()).collect();
-                    let answer = open.client.custom::<T, String>(command, words).await;
+                    let answer = open.0.custom::<T, String>(command, words).await;
                     answer.map(|answer| (open, answer)).map_err(|error| error.details().to_owned())
                 });
                 let answer = answer.await.unwrap_or_else(|_| Err(format!("no answer within {patience:?}")));
