@@ -16,7 +16,7 @@ python := $(tools)/python
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## Serve from a debug build; ARGS="--listen 127.0.0.1:50051" for arguments
@@ -36,6 +36,11 @@ drills: ## Run the drills at length, and the drills of the checker; SECONDS_EACH
 	.ci/system cargo cc redis-server redis-cli
 	TWINTIER_DRILL_SECONDS=$(SECONDS_EACH) TWINTIER_DRILL_OPERATIONS=$(operations) \
 	  cargo test --locked --release --features drills --test faults -- --nocapture --test-threads 1 --quiet
+
+.PHONY: audit-cost
+audit-cost: ## Measure what the audit costs Redis
+	.ci/system cargo cc redis-server redis-cli
+	cargo bench --locked --bench audit_cost
 
 .PHONY: lint
 lint: format clippy doc proto deny ## Check format, clippy, rustdoc, the contract and the dependencies
