@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -18,8 +19,10 @@ use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, Namespaces};
 use super::tier::{L2, L2Error, Takeover};
 
-/// Pause before what failed is tried again, or the others are looked for.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Partitions that are seen to at once: a new primary has other things to do, too.
+const AT_ONCE: usize = 32;
+/// First and longest pause before what failed is tried again, or the others are looked for.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// Longest that one step may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Most keys of one step.
@@ -31,6 +34,7 @@ pub struct Repair {
     l2: Arc<dyn L2>,
     namespaces: Arc<Namespaces>,
     clock: Arc<dyn Clock>,
+    at_once: Semaphore,
 }
 
 /// Whether everything that may be lost was invalidated again.
@@ -50,7 +54,7 @@ impl Repair {
         namespaces: Arc<Namespaces>,
         clock: Arc<dyn Clock>,
     ) -> Repair {
-        Repair { coherence, l2, namespaces, clock }
+        Repair { coherence, l2, namespaces, clock, at_once: Semaphore::new(AT_ONCE) }
     }
 
     /// Settles takeovers until `stop`.
@@ -84,19 +88,27 @@ impl Repair {
     async fn settle(&self, takeover: Unsettled) {
         self.coherence.counters.takeovers.one();
         let mut repaired = None;
+        let (mut pause, longest) = PAUSES;
         while self.coherence.is_unsettled(takeover) {
+            let turn = self.at_once.acquire().await;
             match self.try_to_settle(takeover, &mut repaired).await {
                 Ok(true) => return self.coherence.settled(takeover),
                 Ok(false) => {}
                 Err(error) => tracing::debug!(partition = takeover.partition, ?error, "a takeover is not settled yet"),
             }
-            sleep(PAUSE).await;
+            drop(turn);
+            sleep(pause).await;
+            pause = (2 * pause).min(longest);
         }
     }
 
     /// Returns whether every replica has settled it. What this one had to do is done once.
     async fn try_to_settle(&self, takeover: Unsettled, repaired: &mut Option<Repaired>) -> Result<bool, L2Error> {
         let Unsettled { partition, epoch } = takeover;
+        if !self.coherence.repairs() {
+            // With the policy `cold` nothing from before counts.
+            return Ok(true);
+        }
         let until = || self.clock.now().plus(PATIENCE);
         let done = match *repaired {
             Some(done) => done,

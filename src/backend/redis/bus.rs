@@ -36,6 +36,8 @@ pub struct Bus {
     primary: Arc<Primary>,
     shared: Arc<Shared>,
     sink: Arc<dyn BusSink>,
+    /// The service ends: this replica answers no more.
+    closing: CancellationToken,
 }
 
 /// The answers of an audit's scripts, by group; the echoes come apart from them.
@@ -54,8 +56,8 @@ struct Group {
 
 impl Bus {
     /// Not subscribed yet: `run` has to run.
-    pub fn new(primary: Arc<Primary>, sink: Arc<dyn BusSink>) -> Bus {
-        Bus { shared: primary.shared.clone(), primary, sink }
+    pub fn new(primary: Arc<Primary>, sink: Arc<dyn BusSink>, closing: CancellationToken) -> Bus {
+        Bus { shared: primary.shared.clone(), primary, sink, closing }
     }
 
     /// Keeps the subscription until `stop`.
@@ -70,7 +72,7 @@ impl Bus {
                     self.primary.health.subscription_fails(&why);
                     self.shared.misplaced.notify_one();
                 }
-                Err(error @ ConnectError::Partitions { .. }) => self.primary.health.whole().halt(&error.to_string()),
+                Err(error @ ConnectError::Partitions { .. }) => self.primary.health.halt(&error.to_string()),
             }
             tokio::select! {
                 () = sleep(backoff.next()) => {}
@@ -91,7 +93,7 @@ impl Bus {
             opened = Connection::open(&self.primary, Purpose::Subscription) => opened?,
             () = stop.cancelled() => return Ok(Ended::Stopped),
         };
-        self.primary.health.whole().agreed();
+        self.primary.health.agreed();
         let connection = Arc::new(connection);
         let ended = tokio::select! {
             // In this order: once the primary is left, or serves others, nothing is delivered of an audit that was not on its way before.
@@ -105,7 +107,8 @@ impl Bus {
             error = self.deliver(&connection, partitions, backoff) => Err(error),
         };
         self.sink.disconnected(partitions);
-        if matches!(ended, Ok(Ended::Stopped)) {
+        // Not when another primary has taken over: then memory goes on answering while its proof lasts.
+        if self.closing.is_cancelled() {
             self.deregister(&connection, partitions).await;
         }
         connection.close().await;
@@ -214,6 +217,7 @@ impl Bus {
                     Value::Bytes(codec::echo_head(nonce).into()),
                     Value::Bytes(codec::partition_numbers(&group.partitions).into()),
                     codec::replica_field(shared.replica).into(),
+                    shared.longest_pause().as_micros().to_string().into(),
                 ];
                 async move { connection.run(Script::Audit, counters, args).await }
             })
@@ -225,7 +229,7 @@ impl Bus {
         let reply = reply?;
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), _) => {
-                self.primary.health.whole().agreed();
+                self.primary.health.agreed();
                 Ok(())
             }
             (Some("PARTITIONS"), Some(theirs)) => {

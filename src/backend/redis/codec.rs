@@ -236,8 +236,10 @@ impl<'a> Reader<'a> {
         self.take(8)?.try_into().ok().map(u64::from_be_bytes)
     }
 
+    /// Within what Lua's doubles hold exactly: nothing else was written by a script.
     fn version(&mut self) -> Option<Version> {
-        Some(Version::new(self.u64()?, self.u64()?))
+        let (epoch, sequence) = (self.u64()?, self.u64()?);
+        (epoch <= Version::MAX.epoch && sequence <= Version::MAX.sequence).then(|| Version::new(epoch, sequence))
     }
 
     fn keys(&mut self, bytes: &Bytes) -> Option<Vec<Bytes>> {

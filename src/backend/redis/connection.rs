@@ -189,6 +189,7 @@ impl Connection {
                 Failover::Repair => "repair".into(),
                 Failover::Cold => "cold".into(),
             },
+            live_for(shared.config.max_staleness).as_micros().to_string().into(),
         ];
         let reply = self.run(Script::Hello, shared.layout.counters(group), args).await?;
         match (status(&reply), number(&reply, 1), number(&reply, 2)) {
@@ -260,6 +261,11 @@ pub fn bytes(value: Value) -> Option<Bytes> {
 /// The time without an audit after which a deployment counts as gone, so that another number of partitions may follow it.
 fn gone_after(max_staleness: Duration) -> Duration {
     (10 * max_staleness).max(Duration::from_secs(30))
+}
+
+/// The time without an audit after which a replica is not waited for in a takeover.
+fn live_for(max_staleness: Duration) -> Duration {
+    (2 * max_staleness).max(Duration::from_secs(10))
 }
 
 /// An error in words for people: fred shows the system's errors in Rust's debugging form.

@@ -26,7 +26,6 @@ struct Inner {
     placement: Part,
     primaries: BTreeMap<u64, Known>,
     next_number: u64,
-    halted: Option<String>,
     state: L2State,
     changed: Moment,
 }
@@ -37,6 +36,8 @@ struct Known {
     links: Vec<Part>,
     subscription: Part,
     server_version: String,
+    /// Why this replica must not serve, if its configuration contradicts what is found there.
+    halted: Option<String>,
 }
 
 #[derive(Default)]
@@ -93,13 +94,17 @@ impl Inner {
         }
     }
 
+    fn halted(&self) -> Option<String> {
+        self.primaries.values().find_map(|primary| primary.halted.clone())
+    }
+
     fn reason(&self) -> String {
         let of_one = |primary: &Known| match (primary.reason(), self.primaries.len()) {
             (Some(why), 1) => Some(why.to_owned()),
             (why, _) => why.map(|why| format!("{}: {why}", primary.address)),
         };
         let placed = || self.placement.reason().map(str::to_owned);
-        let first = self.halted.clone().or_else(placed).or_else(|| self.primaries.values().find_map(of_one));
+        let first = self.halted().or_else(placed).or_else(|| self.primaries.values().find_map(of_one));
         first.unwrap_or_default()
     }
 }
@@ -113,7 +118,6 @@ impl Health {
             placement: Part::default(),
             primaries: BTreeMap::new(),
             next_number: 0,
-            halted: None,
             state: L2State::Unavailable,
             changed: clock.now(),
         };
@@ -124,8 +128,13 @@ impl Health {
     pub fn primary(self: &Arc<Self>, address: &Address, links: usize) -> PrimaryHealth {
         let number = self.update(|inner| {
             let links = (0..links).map(|_| Part::default()).collect();
-            let known =
-                Known { address: address.clone(), links, subscription: Part::default(), server_version: String::new() };
+            let known = Known {
+                address: address.clone(),
+                links,
+                subscription: Part::default(),
+                server_version: String::new(),
+                halted: None,
+            };
             inner.next_number += 1;
             inner.primaries.insert(inner.next_number, known);
             inner.next_number
@@ -150,24 +159,9 @@ impl Health {
         }
     }
 
-    /// This replica must not serve.
-    pub fn halt(&self, why: &str) {
-        let changed = self.update(|inner| inner.halted.replace(why.to_owned()).as_deref() != Some(why));
-        if changed {
-            tracing::error!(why, "this replica does not serve");
-        }
-    }
-
-    /// The deployment's configuration was compared with this replica's, and agrees.
-    pub fn agreed(&self) {
-        if self.update(|inner| inner.halted.take().is_some()) {
-            tracing::info!("this replica serves again");
-        }
-    }
-
     /// Why this replica must not serve.
     pub fn halted(&self) -> Option<String> {
-        self.lock().halted.clone()
+        self.lock().halted()
     }
 
     /// What is known now.
@@ -205,14 +199,23 @@ impl Health {
 // === impl PrimaryHealth ===
 
 impl PrimaryHealth {
-    /// What is known of all.
-    pub fn whole(&self) -> &Health {
-        &self.health
-    }
-
     /// It is not a primary of ours any more, and counts no longer.
     pub fn retire(&self) {
         self.health.update(|inner| inner.primaries.remove(&self.number));
+    }
+
+    /// What is found there contradicts this replica's configuration: it must not serve.
+    pub fn halt(&self, why: &str) {
+        if self.update(|primary| primary.halted.replace(why.to_owned()).as_deref() != Some(why)) {
+            tracing::error!(server = %self.address, why, "this replica does not serve");
+        }
+    }
+
+    /// What is found there was compared with this replica's configuration, and agrees.
+    pub fn agreed(&self) {
+        if self.update(|primary| primary.halted.take().is_some()) {
+            tracing::info!(server = %self.address, "nothing there contradicts this replica's configuration any more");
+        }
     }
 
     /// Commands work on one of the connections.

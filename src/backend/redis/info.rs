@@ -25,7 +25,8 @@ pub async fn poll(tier: &RedisTier, stop: CancellationToken) {
     loop {
         let connections: Vec<_> = tier.calls().routes().shards.iter().filter_map(|shard| shard.connection()).collect();
         let asked = connections.iter().map(|connection| ask(&connection.client, database));
-        let reports = timeout(PATIENCE, join_all(asked)).await.unwrap_or_default();
+        let reports = stop.run_until_cancelled(timeout(PATIENCE, join_all(asked))).await;
+        let reports = reports.and_then(Result::ok).unwrap_or_default();
         let whole = reports.into_iter().flatten().reduce(add);
         let pause = if whole.is_some() { EVERY } else { SOON };
         if let Some(report) = whole {

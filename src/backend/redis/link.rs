@@ -73,7 +73,7 @@ impl Link {
                     let connection = Arc::new(connection);
                     self.current.store(Some(connection.clone()));
                     self.suspended.store(false, Ordering::Release);
-                    primary.health.whole().agreed();
+                    primary.health.agreed();
                     primary.health.commands_work(self.number, &connection.server_version);
                     let why = tokio::select! {
                         ended = &mut task => match ended {
@@ -92,7 +92,7 @@ impl Link {
                         primary.shared.misplaced.notify_one();
                     }
                 }
-                Err(error @ ConnectError::Partitions { .. }) => primary.health.whole().halt(&error.to_string()),
+                Err(error @ ConnectError::Partitions { .. }) => primary.health.halt(&error.to_string()),
                 Err(ConnectError::Failed(why) | ConnectError::Misplaced(why)) => {
                     primary.health.commands_fail(self.number, &why);
                     primary.shared.misplaced.notify_one();
@@ -143,16 +143,15 @@ impl Link {
 async fn keep_greeted(primary: &Primary, connection: &Connection) -> String {
     let mut partitions = primary.watch_partitions();
     let mut greeted = *partitions.borrow_and_update() == connection.partitions;
+    let mut other_life = primary.other_life.subscribe();
     loop {
         if greeted {
             tokio::select! {
                 _ = partitions.changed() => {}
-                () = primary.greet_again.notified() => {}
+                _ = other_life.changed() => {}
             }
         }
         if let Err(error) = connection.greet_again(primary).await {
-            // What is true of this connection is true of the others.
-            primary.greet_again.notify_one();
             return error.to_string();
         }
         greeted = true;

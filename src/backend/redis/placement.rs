@@ -1,20 +1,21 @@
-//! Which server is the primary of which partition: as configured, as the sentinels say, or as the members of a Cluster say. Looked up over
-//! and over, at once when something looks misplaced; whoever is believed is the one with the highest configuration epoch.
+//! Which server is the primary of which partition: as configured, as the sentinels say, or as the members of a Cluster say. They are asked
+//! over and over, at once when something looks misplaced; of what was answered lately, the highest configuration epoch is believed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fred::clients::Client;
 use fred::interfaces::ClientLike as _;
-use fred::types::{ClusterHash, CustomCommand};
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use rand::seq::IndexedRandom as _;
-use tokio::time::{sleep, timeout};
+use fred::prelude::Error;
+use fred::types::{ClusterHash, CustomCommand, FromValue};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::call::Routes;
-use super::connection::{ClientTask, Purpose, open_client};
+use super::connection::{Purpose, open_client, words};
 use super::layout::Layout;
 use super::primary::Primary;
 use super::shard::Shard;
@@ -23,14 +24,14 @@ use super::tier::RedisTier;
 use super::{Address, Credentials, Servers};
 use crate::cache::coherence::message::BusSink;
 
-/// Pause between looks while nothing is amiss.
+/// Pause between questions while nothing is amiss.
 const EVERY: Duration = Duration::from_secs(1);
-/// Shortest pause between looks.
+/// Shortest pause between questions.
 const SOONEST: Duration = Duration::from_millis(100);
-/// How long the others may take once one has answered.
-const STRAGGLERS: Duration = Duration::from_millis(100);
-/// Most servers asked in one look.
-const ASKED: usize = 7;
+/// How long an answer counts.
+const COUNTS: Duration = Duration::from_secs(4);
+/// Members of a Cluster that are asked, besides those configured.
+const ASKED: usize = 6;
 
 /// The partitions of each primary, in order.
 type Placement = BTreeMap<Address, Vec<u16>>;
@@ -38,58 +39,72 @@ type Placement = BTreeMap<Address, Vec<u16>>;
 /// Keeps the routes of `tier` up to date until `stop`.
 pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken) {
     let shared = tier.shared();
-    let mut scout = Scout { shared: shared.clone(), clients: HashMap::new(), members: BTreeSet::new() };
-    loop {
-        let placement = tokio::select! {
-            placement = scout.look() => placement,
-            () = stop.cancelled() => return,
-        };
-        match placement {
-            Ok(placement) => place(tier, sink, stop, &placement),
-            Err(why) => tier.health().not_placed(&why),
-        }
-        let again = async {
-            match shared.config.servers {
-                Servers::Standalone(_) => std::future::pending().await,
-                Servers::Sentinel { .. } | Servers::Cluster { .. } => {
-                    let _ = timeout(EVERY, shared.misplaced.notified()).await;
+    let all = || (0..shared.layout.partitions()).collect();
+    let followed = async {
+        match &shared.config.servers {
+            Servers::Standalone(address) => {
+                place(tier, sink, stop, &Placement::from([(address.clone(), all())]));
+                std::future::pending().await
+            }
+            Servers::Sentinel { sentinels, service, credentials } => {
+                let question = Question::Primary { service: service.clone() };
+                let mut panel = Panel::new(shared, question, credentials, sentinels);
+                let mut believed: Option<Claim> = None;
+                loop {
+                    match panel.look(believed.is_none()).await {
+                        Ok(claims) => {
+                            believed = believe(believed, &claims);
+                            if let Some(claim) = &believed {
+                                place(tier, sink, stop, &Placement::from([(claim.address.clone(), all())]));
+                            }
+                        }
+                        Err(why) => tier.health().not_placed(&why),
+                    }
                 }
             }
-            sleep(SOONEST).await;
-        };
-        tokio::select! {
-            () = again => {}
-            () = stop.cancelled() => return,
+            Servers::Cluster { seeds } => {
+                let mut panel = Panel::new(shared, Question::Members, &shared.config.credentials, seeds);
+                let mut first = true;
+                loop {
+                    match panel.look(first).await {
+                        Ok(claims) => {
+                            first = false;
+                            place(tier, sink, stop, &owners(&claims, &shared.layout));
+                            panel.ask_members(seeds, &claims);
+                        }
+                        Err(why) => tier.health().not_placed(&why),
+                    }
+                }
+            }
         }
-    }
+    };
+    let _: Option<()> = stop.run_until_cancelled(followed).await;
 }
 
 /// Starts shards that are new, leaves those that are no more, and routes calls accordingly.
 fn place(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken, placement: &Placement) {
     let layout = &tier.shared().layout;
-    let mut before: BTreeMap<Address, Arc<Shard>> =
+    let mut shards: BTreeMap<Address, Arc<Shard>> =
         tier.calls().routes().shards.iter().map(|shard| (shard.primary.address.clone(), shard.clone())).collect();
-    let mut routes = Routes { shards: Vec::new(), by_partition: vec![None; usize::from(layout.partitions())] };
-    let now_at = |partition: u16| placement.iter().find(|(_, partitions)| partitions.contains(&partition));
-    for shard in before.values() {
-        // What the old primary of a partition may still say of it does not count any more; only then may the new one speak.
-        let served = shard.primary.partitions();
-        let gone = |partition: &&u16| now_at(**partition).is_none_or(|(address, _)| *address != shard.primary.address);
-        let gone: Vec<u16> = served.iter().filter(gone).copied().collect();
-        if !placement.contains_key(&shard.primary.address) {
-            tracing::info!(server = %shard.primary.address, "redis: not a primary of ours any more");
-            shard.leave();
-        } else if !gone.is_empty() {
-            shard.primary.serve(served.iter().filter(|partition| !gone.contains(partition)).copied().collect());
+    // What the old primary of a partition may still say of it does not count any more; only then may the new one speak.
+    for shard in shards.values() {
+        let (before, now) = (shard.primary.partitions(), placement.get(&shard.primary.address));
+        let stays = |partition: &u16| now.is_some_and(|now| now.contains(partition));
+        let gone: Vec<u16> = before.iter().filter(|partition| !stays(partition)).copied().collect();
+        match now {
+            None => {
+                tracing::info!(server = %shard.primary.address, "redis: not a primary of ours any more");
+                shard.leave();
+            }
+            Some(_) if !gone.is_empty() => shard.primary.serve(before.iter().copied().filter(stays).collect()),
+            Some(_) => continue,
         }
-        if !gone.is_empty() {
-            sink.disconnected(&gone);
-        }
+        sink.disconnected(&gone);
     }
-    before.retain(|address, _| placement.contains_key(address));
+    let mut routes = Routes { shards: Vec::new(), by_partition: vec![None; usize::from(layout.partitions())] };
     for (address, partitions) in placement {
         let served: Arc<[u16]> = partitions.as_slice().into();
-        let shard = before.remove(address).unwrap_or_else(|| {
+        let shard = shards.remove(address).unwrap_or_else(|| {
             tracing::info!(server = %address, partitions = partitions.len(), "redis: a primary");
             let primary = Primary::new(address.clone(), served.clone(), tier.shared(), tier.health());
             Shard::start(primary, sink, tier.tasks(), stop)
@@ -106,112 +121,228 @@ fn place(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken, pl
     }
 }
 
-/// Asks sentinels and members.
-struct Scout {
-    shared: Arc<Shared>,
-    clients: HashMap<Address, (Client, ClientTask)>,
-    /// Members of the Cluster, as they were named last.
-    members: BTreeSet<Address>,
+/// What servers are asked.
+#[derive(Clone, Debug)]
+enum Question {
+    /// A sentinel: who the primary is.
+    Primary { service: String },
+    /// A member of a Cluster: who its members are.
+    Members,
 }
 
-// === impl Scout ===
-
-impl Scout {
-    async fn look(&mut self) -> Result<Placement, String> {
-        let shared = self.shared.clone();
-        let layout = &shared.layout;
-        match &shared.config.servers {
-            Servers::Standalone(address) => Ok(BTreeMap::from([(address.clone(), (0..layout.partitions()).collect())])),
-            Servers::Sentinel { sentinels, service, credentials } => {
-                let question = ["SENTINEL", "MASTER", service.as_str()];
-                let answers: Vec<(Address, HashMap<String, String>)> =
-                    self.ask(sentinels.iter().cloned().collect(), &question, credentials).await?;
-                let primary = answers.iter().filter_map(|(_, answer)| primary(answer)).max();
-                let (_, address) = primary.ok_or("no sentinel knows the primary")?;
-                Ok(BTreeMap::from([(address, (0..layout.partitions()).collect())]))
-            }
-            Servers::Cluster { seeds } => {
-                let mut asked: BTreeSet<Address> = seeds.iter().cloned().collect();
-                let members: Vec<Address> = self.members.iter().cloned().collect();
-                asked.extend(members.choose_multiple(&mut rand::rng(), ASKED).cloned());
-                let answers: Vec<(Address, String)> =
-                    self.ask(asked, &["CLUSTER", "NODES"], &shared.config.credentials).await?;
-                let by_name = shared.config.tls.is_some();
-                let members: Vec<Member> =
-                    answers.iter().flat_map(|(asked, nodes)| read_members(nodes, asked, by_name)).collect();
-                self.members = members.iter().map(|member| member.address.clone()).collect();
-                self.clients.retain(|address, _| self.members.contains(address) || seeds.contains(address));
-                Ok(owners(&members, layout))
-            }
-        }
-    }
-
-    /// Puts one question to several servers; waits for all, but not for long once one has answered.
-    async fn ask<T: fred::types::FromValue + Send + 'static>(
-        &mut self,
-        servers: BTreeSet<Address>,
-        question: &[&str],
-        credentials: &Credentials,
-    ) -> Result<Vec<(Address, T)>, String> {
-        let patience = self.shared.config.connect_timeout;
-        let asked = servers.into_iter().map(|address| {
-            let (open, shared) = (self.clients.remove(&address), self.shared.clone());
-            async move {
-                let answer = timeout(patience, async {
-                    let open = match open {
-                        Some(open) => open,
-                        None => {
-                            let opened = open_client(&shared.config, &address, credentials, None, Purpose::Commands);
-                            opened.await.map_err(|error| error.to_string())?
-                        }
-                    };
-                    let command = CustomCommand::new(question[0].to_owned(), ClusterHash::Random, false);
-                    let words: Vec<String> = question[1..].iter().map(|word| (*word).to_owned()).collect();
-                    let answer = open.0.custom::<T, String>(command, words).await;
-                    answer.map(|answer| (open, answer)).map_err(|error| error.details().to_owned())
-                });
-                let answer = answer.await.unwrap_or_else(|_| Err(format!("no answer within {patience:?}")));
-                (address, answer)
-            }
-        });
-        let mut under_way: FuturesUnordered<_> = asked.collect();
-        let (mut answers, mut why) = (Vec::new(), "no server is named".to_owned());
-        loop {
-            let wait = if answers.is_empty() { patience } else { STRAGGLERS };
-            match timeout(wait, under_way.next()).await {
-                Ok(Some((address, Ok((open, answer))))) => {
-                    self.clients.insert(address.clone(), open);
-                    answers.push((address, answer));
-                }
-                Ok(Some((address, Err(error)))) => why = format!("{address}: {error}"),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        if answers.is_empty() { Err(why) } else { Ok(answers) }
-    }
-}
-
-/// The primary a sentinel names, with its configuration epoch.
-fn primary(answer: &HashMap<String, String>) -> Option<(u64, Address)> {
-    let (host, port) = (answer.get("ip")?.clone(), answer.get("port")?.parse().ok()?);
-    Some((answer.get("config-epoch")?.parse().ok()?, Address::Tcp { host, port }))
-}
-
-/// A member of a Cluster, as another one sees it.
+/// What one server says of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Member {
-    address: Address,
-    primary: bool,
+struct Claim {
+    /// Configuration epoch.
     epoch: u64,
+    address: Address,
+    /// False: a replica.
+    primary: bool,
+    /// Ranges of slots; empty where there is no Cluster.
     slots: Vec<(u16, u16)>,
 }
 
+/// Whom to believe among sentinels: the highest epoch. One that is lower than what was believed counts only when nobody says that any more.
+fn believe(believed: Option<Claim>, claims: &[Claim]) -> Option<Claim> {
+    let newest = claims.iter().max_by_key(|claim| claim.epoch)?;
+    match believed {
+        Some(before) if claims.contains(&before) && before.epoch >= newest.epoch => Some(before),
+        _ => Some(newest.clone()),
+    }
+}
+
+/// The owner of each partition: of those that claim its slot, the one with the highest configuration epoch.
+fn owners(claims: &[Claim], layout: &Layout) -> Placement {
+    let mut placement = Placement::new();
+    for partition in 0..layout.partitions() {
+        let slot = layout.slot(partition);
+        let claims_it =
+            |claim: &&Claim| claim.primary && claim.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot));
+        if let Some(owner) = claims.iter().filter(claims_it).max_by_key(|claim| claim.epoch) {
+            placement.entry(owner.address.clone()).or_default().push(partition);
+        }
+    }
+    placement
+}
+
+/// Servers that are asked the same question, each over a connection of its own and at its own pace.
+struct Panel {
+    shared: Arc<Shared>,
+    question: Question,
+    credentials: Credentials,
+    answers: Arc<Answers>,
+    ask_now: watch::Sender<()>,
+    asked: HashMap<Address, AbortOnDropHandle<()>>,
+}
+
+/// What was answered last, by whom.
+#[derive(Default)]
+struct Answers {
+    by_server: Mutex<HashMap<Address, (Instant, Result<Vec<Claim>, String>)>>,
+    news: Notify,
+}
+
+impl Answers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Address, (Instant, Result<Vec<Claim>, String>)>> {
+        self.by_server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Panel ===
+
+impl Panel {
+    fn new(shared: &Arc<Shared>, question: Question, credentials: &Credentials, servers: &[Address]) -> Panel {
+        let mut panel = Panel {
+            shared: shared.clone(),
+            question,
+            credentials: credentials.clone(),
+            answers: Arc::default(),
+            ask_now: watch::Sender::new(()),
+            asked: HashMap::new(),
+        };
+        servers.iter().for_each(|server| panel.add(server));
+        panel
+    }
+
+    fn add(&mut self, server: &Address) {
+        if !self.asked.contains_key(server) {
+            let witness = Witness {
+                address: server.clone(),
+                question: self.question.clone(),
+                credentials: self.credentials.clone(),
+                shared: self.shared.clone(),
+                answers: self.answers.clone(),
+            };
+            let asking = tokio::spawn(witness.testify(self.ask_now.subscribe()));
+            self.asked.insert(server.clone(), AbortOnDropHandle::new(asking));
+        }
+    }
+
+    /// Has some of the members asked, too: those who know best are not always those configured.
+    fn ask_members(&mut self, seeds: &[Address], claims: &[Claim]) {
+        let members: BTreeSet<&Address> = claims.iter().map(|claim| &claim.address).collect();
+        self.asked.retain(|server, _| seeds.contains(server) || members.contains(server));
+        self.answers.lock().retain(|server, _| seeds.contains(server) || members.contains(server));
+        let room = (seeds.len() + ASKED).saturating_sub(self.asked.len());
+        let more: Vec<Address> =
+            members.into_iter().filter(|member| !self.asked.contains_key(*member)).take(room).cloned().collect();
+        more.iter().for_each(|member| self.add(member));
+    }
+
+    /// Waits for news, or a second; then tells all that was claimed lately. The first time it hears out everybody who answers soon.
+    async fn look(&mut self, first: bool) -> Result<Vec<Claim>, String> {
+        if first {
+            let everybody = async {
+                while self.answers.lock().len() < self.asked.len() {
+                    self.answers.news.notified().await;
+                }
+            };
+            let _ = timeout(self.shared.config.connect_timeout, everybody).await;
+        } else {
+            tokio::select! {
+                () = self.shared.misplaced.notified() => self.ask_now.send_replace(()),
+                () = self.answers.news.notified() => {}
+                () = sleep(EVERY) => {}
+            }
+        }
+        let answers = self.answers.lock();
+        let lately = || answers.iter().filter(|(_, (at, _))| at.elapsed() < COUNTS);
+        let claims: Vec<Claim> =
+            lately().filter_map(|(_, (_, answer))| answer.as_ref().ok()).flatten().cloned().collect();
+        let why = lately().find_map(|(server, (_, answer))| Some(format!("{server}: {}", answer.as_ref().err()?)));
+        if claims.is_empty() {
+            Err(why.unwrap_or_else(|| "nobody says who the primary is".to_owned()))
+        } else {
+            Ok(claims)
+        }
+    }
+}
+
+/// One server that is asked over and over.
+struct Witness {
+    address: Address,
+    question: Question,
+    credentials: Credentials,
+    shared: Arc<Shared>,
+    answers: Arc<Answers>,
+}
+
+// === impl Witness ===
+
+impl Witness {
+    async fn testify(self, mut ask_now: watch::Receiver<()>) {
+        let patience = self.shared.config.connect_timeout;
+        let mut connection = None;
+        loop {
+            let answer = match timeout(2 * patience, self.ask(&mut connection)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(format!("no answer within {:?}", 2 * patience)),
+            };
+            if answer.is_err() {
+                connection = None;
+            }
+            // While one does not answer, what it said before counts on for its time.
+            let counts = |at: &Instant| at.elapsed() < COUNTS;
+            let known = self.answers.lock().get(&self.address).is_some_and(|(at, _)| counts(at));
+            if answer.is_ok() || !known {
+                self.answers.lock().insert(self.address.clone(), (Instant::now(), answer));
+                self.answers.news.notify_one();
+            }
+            sleep(SOONEST).await;
+            let _ = timeout(EVERY - SOONEST, ask_now.changed()).await;
+        }
+    }
+
+    async fn ask(
+        &self,
+        connection: &mut Option<(Client, super::connection::ClientTask)>,
+    ) -> Result<Vec<Claim>, String> {
+        let opened = match connection.take() {
+            Some(open) => open,
+            None => {
+                let opened =
+                    open_client(&self.shared.config, &self.address, &self.credentials, None, Purpose::Commands);
+                opened.await.map_err(|error| error.to_string())?
+            }
+        };
+        let (client, _) = connection.insert(opened);
+        self.put(client).await.map_err(|error| words(&error))
+    }
+
+    async fn put(&self, client: &Client) -> Result<Vec<Claim>, Error> {
+        match &self.question {
+            Question::Primary { service } => {
+                // The epoch first: during a failover it is the address that may be ahead. SENTINEL MASTER shows the old one until the end.
+                let about: HashMap<String, String> = command(client, &["SENTINEL", "MASTER", service]).await?;
+                let place: Vec<String> = command(client, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", service]).await?;
+                Ok(read_primary(&about, &place).into_iter().collect())
+            }
+            Question::Members => {
+                let nodes: String = command(client, &["CLUSTER", "NODES"]).await?;
+                Ok(read_members(&nodes, &self.address, self.shared.config.tls.is_some()))
+            }
+        }
+    }
+}
+
+async fn command<T: FromValue>(client: &Client, words: &[&str]) -> Result<T, Error> {
+    let command = CustomCommand::new(words[0].to_owned(), ClusterHash::Random, false);
+    client.custom(command, words[1..].iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()).await
+}
+
+/// The primary a sentinel names, with its configuration epoch.
+fn read_primary(about: &HashMap<String, String>, place: &[String]) -> Option<Claim> {
+    let [host, port] = place else { return None };
+    let address = Address::Tcp { host: host.clone(), port: port.parse().ok()? };
+    Some(Claim { epoch: about.get("config-epoch")?.parse().ok()?, address, primary: true, slots: Vec::new() })
+}
+
 /// Reads the answer to CLUSTER NODES: id, address, flags, primary, ping, pong, configuration epoch, link, slots.
-fn read_members(nodes: &str, asked: &Address, by_name: bool) -> Vec<Member> {
+fn read_members(nodes: &str, asked: &Address, by_name: bool) -> Vec<Claim> {
     nodes.lines().filter_map(|line| read_member(line, asked, by_name)).collect()
 }
 
-fn read_member(line: &str, asked: &Address, by_name: bool) -> Option<Member> {
+fn read_member(line: &str, asked: &Address, by_name: bool) -> Option<Claim> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [_, place, flags, _, _, _, epoch, _, slots @ ..] = words.as_slice() else { return None };
     let is = |flag| flags.split(',').any(|word| word == flag);
@@ -233,22 +364,7 @@ fn read_member(line: &str, asked: &Address, by_name: bool) -> Option<Member> {
     };
     // Slots on their way are in brackets.
     let slots = slots.iter().filter_map(range).collect();
-    Some(Member { address, primary: is("master"), epoch: epoch.parse().ok()?, slots })
-}
-
-/// The owner of each partition: of those that claim its slot, the one with the highest configuration epoch.
-fn owners(members: &[Member], layout: &Layout) -> Placement {
-    let mut placement = Placement::new();
-    for partition in 0..layout.partitions() {
-        let slot = layout.slot(partition);
-        let claims = |member: &&Member| {
-            member.primary && member.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot))
-        };
-        if let Some(owner) = members.iter().filter(claims).max_by_key(|member| member.epoch) {
-            placement.entry(owner.address.clone()).or_default().push(partition);
-        }
-    }
-    placement
+    Some(Claim { address, primary: is("master"), epoch: epoch.parse().ok()?, slots })
 }
 
 #[cfg(test)]
@@ -267,6 +383,10 @@ dead :0@0 master,noaddr - 0 0 1 disconnected
         Address::Tcp { host: host.into(), port }
     }
 
+    fn claim(port: u16, epoch: u64) -> Claim {
+        Claim { address: tcp("h", port), primary: true, epoch, slots: vec![(0, 16383)] }
+    }
+
     #[test]
     fn the_members_of_a_cluster_are_read() {
         let members = read_members(NODES, &tcp("seed", 30001), true);
@@ -281,22 +401,35 @@ dead :0@0 master,noaddr - 0 0 1 disconnected
             ]
         );
         assert_eq!(read_members("garbage\n\n1 2 3", &tcp("seed", 1), true), []);
+        assert_eq!(read_members(NODES, &tcp("seed", 1), false)[0].address, tcp("127.0.0.1", 30004));
     }
 
     #[test]
     fn the_claim_of_the_highest_epoch_counts() {
-        let member = |port, epoch| Member { address: tcp("h", port), primary: true, epoch, slots: vec![(0, 16383)] };
         let layout = Layout::new("p", 4, true);
-        let placement = owners(&[member(1, 5), member(2, 7), member(3, 6)], &layout);
+        let placement = owners(&[claim(1, 5), claim(2, 7), claim(3, 6)], &layout);
         assert_eq!(placement, BTreeMap::from([(tcp("h", 2), vec![0, 1, 2, 3])]));
         assert_eq!(owners(&[], &layout), Placement::new());
     }
 
     #[test]
+    fn a_sentinel_that_is_behind_is_not_believed() {
+        let (old, new) = (claim(1, 5), claim(2, 6));
+        assert_eq!(believe(None, &[old.clone(), new.clone()]), Some(new.clone()));
+        assert_eq!(believe(Some(new.clone()), &[old.clone(), new.clone()]), Some(new.clone()));
+        // A tie is no reason to leave.
+        let tied = Claim { epoch: 6, ..claim(3, 0) };
+        assert_eq!(believe(Some(new.clone()), &[tied, new.clone()]), Some(new.clone()));
+        // Nobody says so any more.
+        assert_eq!(believe(Some(new), std::slice::from_ref(&old)), Some(old));
+    }
+
+    #[test]
     fn a_sentinel_names_the_primary() {
-        let answer = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
-        let whole: HashMap<String, String> = answer(&[("ip", "::1"), ("port", "7000"), ("config-epoch", "3")]);
-        assert_eq!(primary(&whole), Some((3, tcp("::1", 7000))));
-        assert_eq!(primary(&answer(&[("ip", "::1")])), None);
+        let about = HashMap::from([("config-epoch".to_owned(), "3".to_owned())]);
+        let named =
+            read_primary(&about, &["::1".to_owned(), "7000".to_owned()]).map(|claim| (claim.epoch, claim.address));
+        assert_eq!(named, Some((3, tcp("::1", 7000))));
+        assert_eq!(read_primary(&about, &[]), None);
     }
 }

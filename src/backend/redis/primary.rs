@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::Address;
 use super::clock::RedisClock;
@@ -19,8 +19,8 @@ pub struct Primary {
     pub clock: RedisClock,
     /// What is known of it.
     pub health: PrimaryHealth,
-    /// A number line here belongs to another life than the connections were greeted in.
-    pub greet_again: Notify,
+    /// Told when a number line here belongs to another life than a connection was greeted in.
+    pub other_life: watch::Sender<()>,
     partitions: watch::Sender<Arc<[u16]>>,
 }
 
@@ -34,7 +34,7 @@ impl Primary {
             address,
             shared: shared.clone(),
             clock: RedisClock::default(),
-            greet_again: Notify::new(),
+            other_life: watch::Sender::new(()),
             partitions: watch::Sender::new(partitions),
         }
     }

@@ -32,14 +32,14 @@ impl Shard {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Arc<Shard> {
-        let (primary, stop) = (Arc::new(primary), stop.child_token());
+        let (primary, closing, stop) = (Arc::new(primary), stop.clone(), stop.child_token());
         let links: Vec<_> =
             (0..primary.shared.config.connections).map(|n| Arc::new(Link::new(n, primary.clone()))).collect();
         for link in &links {
             let (link, stop) = (link.clone(), stop.clone());
             tasks.spawn(async move { link.supervise(stop).await });
         }
-        let bus = Bus::new(primary.clone(), sink.clone());
+        let bus = Bus::new(primary.clone(), sink.clone(), closing);
         tasks.spawn({
             let stop = stop.clone();
             async move { bus.run(stop).await }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -64,6 +65,11 @@ impl Shared {
     /// An epoch was seen.
     pub fn saw_epoch(&self, epoch: u64) {
         self.floor.fetch_max(epoch, Ordering::AcqRel);
+    }
+
+    /// The longest pause between audits of a fleet, while its Redis and its clock are as they should be.
+    pub fn longest_pause(&self) -> Duration {
+        self.config.max_staleness / 4
     }
 
     /// The text of a script.

@@ -142,7 +142,7 @@ impl RedisTier {
             }
             Some("REFUSED") => Ok(Step { position, done: false, reply }),
             Some("LIFE") => {
-                shard.primary.greet_again.notify_one();
+                shard.primary.other_life.send_replace(());
                 Err(L2Error::unavailable("redis began another life"))
             }
             Some("LATE") => Err(L2Error::unavailable("the request reached redis too late and was not carried out")),
@@ -263,7 +263,8 @@ impl RedisTier {
 
     /// The other replicas registered with `partition`, each with the moment at which its right to answer with what is now changed runs out.
     async fn registered(&self, partition: u16, until: Moment) -> Result<HashMap<u64, Moment>, L2Error> {
-        let reply = self.ask(Script::Members, partition, Vec::new(), until).await?;
+        let pause = self.shared.longest_pause().as_micros().to_string().into();
+        let reply = self.ask(Script::Members, partition, vec![pause], until).await?;
         let now = self.shared.clock.now();
         let end = |age: &Value| {
             let left = self.shared.config.max_staleness.checked_sub(Duration::from_micros(age.as_u64()?))?;

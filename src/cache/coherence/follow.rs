@@ -157,6 +157,7 @@ impl Coherence {
         self.bump(partition, line);
         partition.unsync(line);
         self.fence.forget(index);
+        *partition.recent() = Default::default();
         self.namespaces.all().iter().for_each(|namespace| namespace.forget_invalidation(index));
     }
 

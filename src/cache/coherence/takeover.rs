@@ -1,6 +1,7 @@
 //! Takeovers: a number line that begins another epoch on a server that may lack the last changes of the one before.
 
 use super::message::Change;
+use super::protection::Protection;
 use super::version::Version;
 use super::{Coherence, Lost};
 
@@ -26,6 +27,13 @@ impl Coherence {
         self.partition(partition).known_epoch() > epoch
     }
 
+    /// Whether an entry of `version` counts where the number line stands at `position`: not if it is from before a takeover that this replica
+    /// has not settled. The others may have given up waiting for it, and what it has acknowledged itself may be missing there.
+    pub fn counts(&self, partition: u16, version: Version, position: Version) -> bool {
+        let settled = || self.partition(partition).settled_epoch() == position.epoch;
+        version.epoch == position.epoch || !self.config.protections.on(Protection::Repair) || settled()
+    }
+
     /// Waits until there may be a takeover to settle.
     pub async fn until_unsettled(&self) {
         self.unsettled.notified().await;
@@ -45,11 +53,13 @@ impl Coherence {
         partition.live_epoch() == takeover.epoch && partition.settled_epoch() != takeover.epoch
     }
 
+    /// Whether recent changes are remembered, to be invalidated again.
+    pub fn repairs(&self) -> bool {
+        self.config.repair
+    }
+
     /// What the server that stood at `prior` may lack.
     pub fn lost(&self, takeover: Unsettled, prior: Version) -> Lost {
-        if !self.config.repair {
-            return Lost::Unknown;
-        }
         let partition = self.partition(takeover.partition);
         let settled = partition.settled_epoch();
         partition.recent().lost(prior, takeover.epoch, settled)

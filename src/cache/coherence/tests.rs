@@ -476,6 +476,18 @@ fn an_own_write_in_an_epoch_that_went_back_is_not_hidden_while_nothing_is_subscr
 }
 
 #[test]
+fn what_a_takeover_carried_over_does_not_count_before_it_is_settled_here() {
+    guarded(Protection::Repair, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        let (before, position) = (Version::new(EPOCH, 3), Version::new(EPOCH + 1, 9));
+        let counted_early = bench.coherence.counts(0, before, position);
+        bench.coherence.settled(Unsettled { partition: 0, epoch: EPOCH + 1 });
+        assert!(bench.coherence.counts(0, before, position) && bench.coherence.counts(0, position, position));
+        !counted_early
+    });
+}
+
+#[test]
 fn an_epoch_that_has_ended_has_ended_also_while_nothing_is_subscribed() {
     let bench = Bench::subscribed(Protections::default(), 5);
     assert!(bench.coherence.has_ended(0, EPOCH - 1) && !bench.coherence.has_ended(0, EPOCH));

@@ -18,6 +18,9 @@ impl Version {
     /// Before everything.
     pub const ZERO: Version = Version { epoch: 0, sequence: 0 };
 
+    /// Beyond it no position is exact in Lua's doubles.
+    pub const MAX: Version = Version { epoch: 1 << 53, sequence: 1 << 53 };
+
     /// The position `sequence` in `epoch`.
     pub fn new(epoch: u64, sequence: u64) -> Self {
         Version { epoch, sequence }
@@ -49,7 +52,7 @@ pub(super) fn number(text: &str) -> Result<u64, NotAVersion> {
     let digits = text.bytes().all(|c| c.is_ascii_digit());
     let canonical = text == "0" || !text.starts_with('0');
     let value = text.parse().map_err(|_| NotAVersion)?;
-    if digits && canonical && value <= (1 << 53) { Ok(value) } else { Err(NotAVersion) }
+    if digits && canonical && value <= Version::MAX.sequence { Ok(value) } else { Err(NotAVersion) }
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ fn content() -> impl Strategy<Value = Content> {
 proptest! {
     #[test]
     fn an_entry_reads_back_as_it_was_written(
-        epoch in any::<u64>(), sequence in any::<u64>(), written in any::<u64>(), ttl in 1u64..u64::MAX / 2,
+        epoch in 0u64..1 << 53, sequence in 0u64..1 << 53, written in any::<u64>(), ttl in 1u64..u64::MAX / 2,
         content in content(), content_type in "[ -~]{0,255}",
     ) {
         let entry = NewEntry { content, content_type: content_type.into(), ttl: Duration::from_millis(ttl) };
@@ -49,7 +49,7 @@ proptest! {
     #[test]
     fn a_message_reads_back_as_it_was_published(
         keys in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..50), 0..5),
-        partition in any::<u16>(), origin in any::<u64>(), ticket in any::<u64>(), sequence in any::<u64>(),
+        partition in any::<u16>(), origin in any::<u64>(), ticket in any::<u64>(), sequence in 0u64..1 << 53,
     ) {
         let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
         let namespace = Namespaces::new(rules, 64).get("namespace", "some.name").expect("room");

@@ -1,36 +1,49 @@
 -- First words on a connection. KEYS counters of a group of partitions. ARGV: 1 epoch floor, 2 identity of this primary, 3 number of
 -- partitions of the deployment, 4 time (microseconds) without an audit after which a deployment of another number counts as gone, 5
--- 'repair', 'cold', or in test builds 'trust'. A counter last seen on another primary, or in another life of this one, begins a new epoch: what was acknowledged
--- last may be missing here. To repair, entries from before do not count until the replicas that were live have seen to it.
-local deployed = redis.call('HMGET', KEYS[1], 'p', 'a')
+-- 'repair', 'cold', or in test builds 'trust', 6 time (microseconds) without an audit after which a replica was not live.
+-- A counter last seen on another primary, or in another life of this one, begins a new epoch: what was acknowledged last may be missing
+-- here. To repair, entries from before do not count until the replicas that were live have seen to it.
+local deployed = redis.call('HMGET', KEYS[1], 'p', 'a', 'b')
 if deployed[1] and deployed[1] ~= ARGV[3] and now - tonumber(deployed[2] or 0) < tonumber(ARGV[4]) then
   return {'PARTITIONS', tonumber(deployed[1])}
 end
 
--- Those that had audited themselves in the last 10 s before the server's last audit. None: a registry that is too young to tell.
+-- Those that had audited themselves shortly before the server's last audit. None: a registry that is too young to tell. Those long gone are
+-- taken out.
 local awaited
 local function who_was_live()
-  local registry = redis.call('HMGET', KEYS[1], 'a', 'b')
-  local latest, born = tonumber(registry[1] or 0), tonumber(registry[2] or 0)
-  if awaited or born == 0 or latest - born < 10000000 then
+  local latest, born = tonumber(deployed[2] or 0), tonumber(deployed[3] or 0)
+  if awaited or born == 0 or latest - born < tonumber(ARGV[6]) then
     return awaited
   end
   awaited = ''
   for _, member in ipairs(registered(KEYS[1])) do
-    if latest - member[2] < 10000000 then
+    local age = latest - member[2]
+    if age < tonumber(ARGV[6]) then
       awaited = awaited .. member[1] .. ';'
+    elseif age > 10 * tonumber(ARGV[6]) then
+      redis.call('HDEL', KEYS[1], member[1])
     end
   end
   return awaited
 end
 
-local highest = 0
+-- A primary without replicas forgets after a while what it was promoted from: the same life.
+local function same_life(before)
+  local run = string.match(ARGV[2], '^(%w+):0+:%-1$')
+  return before == ARGV[2] or (run and before:sub(1, #run + 1) == run .. ':')
+end
+
+local highest, taken_over = 0, false
 for _, counter in ipairs(KEYS) do
   local line = redis.call('HMGET', counter, 'e', 's', 'i', 't', 'u')
   local epoch = tonumber(line[1] or 0)
   if not line[1] then
     epoch = begin_epoch(counter, ARGV[1], ARGV[2])
-  elseif line[3] ~= ARGV[2] then
+  elseif same_life(line[3]) then
+    redis.call('HSET', counter, 'i', ARGV[2])
+  else
+    taken_over = true
     local prior = line[1] .. '-' .. (line[2] or '0')
     epoch = begin_epoch(counter, math.max(tonumber(ARGV[1]), epoch), ARGV[2])
     redis.call('HSET', counter, 'l', prior)
@@ -46,4 +59,8 @@ for _, counter in ipairs(KEYS) do
   highest = math.max(highest, epoch)
 end
 redis.call('HSET', KEYS[1], 'p', ARGV[3])
+if taken_over then
+  -- The times in the registry are of another clock, and may lag behind.
+  redis.call('HSET', KEYS[1], 'k', digits(now))
+end
 return {'OK', highest, now}
