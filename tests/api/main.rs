@@ -20,4 +20,5 @@ mod self_audit;
 mod server;
 mod shutdown;
 mod stats;
+mod takeover;
 mod tokens;

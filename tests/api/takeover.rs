@@ -1,0 +1,197 @@
+//! Another Redis takes over, and lacks the last acknowledged writes.
+
+use std::time::{Duration, Instant};
+
+use twintier::pb;
+
+use crate::harness::{
+    Answer as _, Class, Direction, Fleet, Proxy, Redis, Replica, Reply, eventually, eventually_within, set_request,
+};
+
+/// A primary and its replica behind the addresses of two replicas of the service.
+struct Pair {
+    old: Redis,
+    new: Redis,
+    ways: [Proxy; 2],
+    replicas: [Replica; 2],
+}
+
+impl Pair {
+    /// Waits until the registry is old enough to tell who is there.
+    async fn start(settings: &[(&str, &str)]) -> Pair {
+        let args = ["--repl-diskless-sync-delay", "0"];
+        let (old, new) = (Redis::with(&args).await, Redis::with(&args).await);
+        new.cli(&["REPLICAOF", "127.0.0.1", &old.port().to_string()]).await;
+        let ways = [Proxy::to(old.port()).await, Proxy::to(old.port()).await];
+        let replicas = [Replica::at(&ways[0].url(), settings).await, Replica::at(&ways[1].url(), settings).await];
+        for replica in &replicas {
+            replica.whole().await;
+        }
+        eventually_within(Duration::from_secs(30), "the registry is old enough", async || {
+            let Reply::List(line) = old.cli(&["HMGET", "twintier:{0}:c", "a", "b"]).await else { return false };
+            let micros = |index: usize| line[index].text().parse::<u64>().unwrap();
+            micros(0) - micros(1) > 11_000_000
+        })
+        .await;
+        Pair { old, new, ways, replicas }
+    }
+
+    /// From here on the new one hears nothing of the old one.
+    async fn parts(&self) {
+        let written = || async {
+            let Reply::List(role) = self.old.cli(&["ROLE"]).await else { panic!("no role") };
+            let Reply::List(replicas) = &role[2] else { panic!("no replicas") };
+            let Reply::List(replica) = &replicas[0] else { panic!("no replica") };
+            role[1].number() == replica[2].text().parse::<i64>().unwrap()
+        };
+        eventually("the replica has everything", async || written().await).await;
+        self.new.cli(&["REPLICAOF", "NO", "ONE"]).await;
+    }
+
+    /// The old one is gone, and the ways lead to the new one.
+    async fn takes_over(&mut self, ways: &[usize]) {
+        self.old.kill9();
+        for way in ways {
+            self.ways[*way].leads_to(self.new.port());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_lost_is_invalidated_again_and_the_rest_is_answered() {
+    let mut pair = Pair::start(&[]).await;
+    let [one, other] = &pair.replicas;
+    for key in 0..40 {
+        one.set(&key.to_string(), "kept").await;
+    }
+    one.set_in("gone", "k", "kept").await;
+    pair.parts().await;
+    for key in 0..10 {
+        other.set(&key.to_string(), "lost").await;
+    }
+    other.remove(crate::harness::whole_namespace("gone")).await.unwrap();
+    let before = [one.coherence().await.repaired, other.coherence().await.repaired];
+    pair.takes_over(&[0, 1]).await;
+    let [one, other] = &pair.replicas;
+    eventually("both have repaired", async || {
+        one.coherence().await.repaired > before[0] && other.coherence().await.repaired > before[1]
+    })
+    .await;
+    for replica in [one, other] {
+        replica.whole().await;
+        for key in 10..40 {
+            replica.shows(&key.to_string(), "kept").await;
+        }
+        for key in 0..10 {
+            assert_eq!(replica.get(&key.to_string()).await.miss(), Some(pb::MissReason::Absent), "{key}");
+        }
+        assert_eq!(replica.get_from("gone", "k").await.miss(), Some(pb::MissReason::Absent));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_policy_cold_nothing_from_before_is_answered() {
+    let mut pair = Pair::start(&[("redis.failover", "cold")]).await;
+    pair.replicas[0].set("k", "kept").await;
+    pair.parts().await;
+    pair.takes_over(&[0, 1]).await;
+    for replica in &pair.replicas {
+        eventually("it is gone", async || {
+            replica.strong("k").await.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent))
+        })
+        .await;
+    }
+    // A replica that starts later drops nothing.
+    pair.replicas[0].set("k", "new").await;
+    let late = Replica::at(&pair.ways[0].url(), &[("redis.failover", "cold")]).await;
+    late.whole().await;
+    assert!(late.get("k").await.is("new"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_comes_too_late_to_a_takeover_does_not_forget_what_it_acknowledged() {
+    let mut pair = Pair::start(&[]).await;
+    pair.replicas[0].set("k", "old").await;
+    pair.parts().await;
+    pair.replicas[0].set("k", "new").await;
+    pair.ways[0].refuse();
+    pair.takes_over(&[0, 1]).await;
+    // The other one heard of the write and repairs it; a third, which knows nothing, would answer what the new one has.
+    let [late, other] = &pair.replicas;
+    eventually("the other has settled", async || other.coherence().await.repaired > 0).await;
+    other.lacks("k").await;
+    pair.ways[0].delay(Class::Commands, Direction::ToClient, Duration::from_millis(30));
+    pair.ways[0].welcome();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        let answer = late.get("k").await;
+        assert!(!answer.is("old") || answer.stale().is_some(), "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_barrier_on_a_new_primary_waits_for_who_was_not_registered_there() {
+    let mut pair = Pair::start(&[("coherence.max_staleness", "6s")]).await;
+    pair.replicas[0].set("k", "old").await;
+    pair.replicas[0].holds("k", "old").await;
+    pair.parts().await;
+    // The first one is proven once more by the old primary, and hears nothing of the new one.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    pair.ways[0].refuse();
+    pair.takes_over(&[1]).await;
+    let [left, other] = &pair.replicas;
+    let (last, passed) = tokio::join!(
+        async {
+            let (begun, mut last) = (Instant::now(), None);
+            while begun.elapsed() < Duration::from_secs(9) {
+                let answer = left.get("k").await;
+                if answer.is("old") && answer.stale().is_none() {
+                    last = Some(Instant::now());
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            last.expect("the old value was in memory")
+        },
+        async {
+            let request = pb::SetRequest { barrier: pb::Barrier::Fleet.into(), ..set_request("k", "new") };
+            while other.store(request.clone()).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Instant::now()
+        }
+    );
+    assert!(last <= passed, "the old value was answered {:?} after the barrier", last - passed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_forgets_its_past_lives_on() {
+    let args = ["--repl-diskless-sync-delay", "0", "--repl-backlog-ttl", "1"];
+    let (first, second) = (Redis::with(&args).await, Redis::with(&args).await);
+    second.cli(&["REPLICAOF", "127.0.0.1", &first.port().to_string()]).await;
+    let about = async || second.cli(&["INFO", "replication"]).await.text();
+    eventually("it follows", async || about().await.contains("master_link_status:up")).await;
+    second.cli(&["REPLICAOF", "NO", "ONE"]).await;
+    let replica = Replica::on(&second, &[("redis.failover", "cold")]).await;
+    replica.set("k", "v").await;
+    eventually("it forgets what it was promoted from", async || about().await.contains("second_repl_offset:-1")).await;
+    let late = Replica::on(&second, &[("redis.failover", "cold")]).await;
+    assert!(late.get("k").await.is("v"));
+    eventually("the first goes on", async || replica.store(set_request("k", "w")).await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_number_of_partitions_is_taken_once_a_deployment_is_gone() {
+    let fleet = Fleet::of(1, &[("coherence.max_staleness", "500ms")]).await;
+    let other = Replica::at(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
+    eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
+    let Fleet { replicas, redis } = fleet;
+    for replica in replicas {
+        replica.stop().await;
+    }
+    // What a deployment without an audit for half a minute looks like.
+    let Reply::Text(audited) = redis.cli(&["HGET", "twintier:{0}:c", "a"]).await else { panic!("never audited") };
+    let audited: u64 = String::from_utf8_lossy(&audited).parse().unwrap();
+    redis.cli(&["HSET", "twintier:{0}:c", "a", &(audited - 40_000_000).to_string()]).await;
+    other.whole().await;
+    other.set("k", "v").await;
+}
