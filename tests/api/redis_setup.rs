@@ -4,7 +4,9 @@ use std::io::Write as _;
 
 use twintier::pb;
 
-use crate::harness::{Answer as _, Fleet, Redis, Replica, eventually, invalidate_key, set_request, whole_namespace};
+use crate::harness::{
+    Answer as _, Authority, Fleet, Redis, Replica, eventually, free_port, invalidate_key, set_request, whole_namespace,
+};
 
 /// The line of docs/redis.md that says what the user of this service may do.
 fn documented_user() -> String {
@@ -97,4 +99,59 @@ async fn settings_that_weaken_the_promise_are_named() {
         replica.redis().await.warnings.iter().any(|warning| warning.contains("allkeys-lru"))
     })
     .await;
+}
+
+/// A certificate of an authority for this machine's address, as arguments of Redis; and the authority's file.
+fn certified() -> (Authority, Vec<String>) {
+    let authority = Authority::new();
+    let (certificate, key) = authority.certificate("127.0.0.1");
+    let files = ["--tls-ca-cert-file", &authority.file(), "--tls-cert-file", &certificate, "--tls-key-file", &key];
+    let args = files.iter().chain(&["--tls-auth-clients", "no"]).map(|arg| (*arg).to_owned()).collect();
+    (authority, args)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_reached_by_tls_and_as_a_user_with_the_documented_rights() {
+    let (authority, mut args) = certified();
+    let (port, bus) = (free_port().to_string(), free_port().to_string());
+    let cluster = ["--tls-port", &port, "--tls-cluster", "yes", "--cluster-enabled", "yes", "--cluster-port", &bus];
+    args.extend(cluster.map(str::to_owned));
+    let redis = Redis::with(&args.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    redis.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    let user = documented_user();
+    let rights: Vec<&str> = user.split(' ').skip(2).collect();
+    redis.cli(&[&["ACL", "SETUSER", "twintier"], &rights[..]].concat()).await;
+    let file = authority.file();
+    let url = format!("rediss-cluster://127.0.0.1:{port}");
+    let replica = Replica::at(&url, &[USER, &[("redis.tls_ca_file", &file)]].concat()).await;
+    replica.whole().await;
+    replica.store(pb::SetRequest { barrier: pb::Barrier::Fleet.into(), ..set_request("k", "v") }).await.unwrap();
+    assert!(replica.strong("k").await.unwrap().is("v"));
+    let log = redis.cli(&["ACL", "LOG"]).await;
+    assert!(!format!("{log:?}").contains("twintier"), "refused: {log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_are_reached_by_tls_and_with_a_password_of_their_own() {
+    let (authority, args) = certified();
+    let (port, sentinel_port) = (free_port().to_string(), free_port().to_string());
+    let primary =
+        [&["--tls-port", &port, "--requirepass", "password"], &args.iter().map(String::as_str).collect::<Vec<_>>()[..]];
+    let _redis = Redis::with(&primary.concat()).await;
+    let files: Vec<String> =
+        args.chunks(2).map(|pair| format!("{} {}", pair[0].trim_start_matches("--"), pair[1])).collect();
+    let configuration = format!(
+        "tls-port {sentinel_port}\n{}\ntls-replication yes\nrequirepass of-sentinels\n\
+         sentinel monitor main 127.0.0.1 {port} 1\nsentinel auth-pass main password\n",
+        files.join("\n")
+    );
+    let _sentinel = Redis::sentinel(&configuration).await;
+    let (url, file) =
+        (format!("rediss-sentinel://:password@127.0.0.1:{sentinel_port}/0?service=main"), authority.file());
+    let settings = [("redis.tls_ca_file", file.as_str()), ("redis.sentinel_password", "of-sentinels")];
+    let replica = Replica::at(&url, &settings).await;
+    replica.whole().await;
+    replica.set("k", "v").await;
+    let wrong = Replica::at(&url, &[("redis.tls_ca_file", &file), ("redis.sentinel_password", "wrong")]).await;
+    eventually("it says why", async || wrong.redis().await.reason.contains("WRONGPASS")).await;
 }

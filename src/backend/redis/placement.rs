@@ -51,7 +51,7 @@ pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &Cancellati
                 let mut panel = Panel::new(shared, question, credentials, sentinels);
                 let mut believed: Option<Claim> = None;
                 loop {
-                    match panel.look(believed.is_none()).await {
+                    match panel.look().await {
                         Ok(claims) => {
                             believed = believe(believed, &claims);
                             if let Some(claim) = &believed {
@@ -64,11 +64,9 @@ pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &Cancellati
             }
             Servers::Cluster { seeds } => {
                 let mut panel = Panel::new(shared, Question::Members, &shared.config.credentials, seeds);
-                let mut first = true;
                 loop {
-                    match panel.look(first).await {
+                    match panel.look().await {
                         Ok(claims) => {
-                            first = false;
                             place(tier, sink, stop, &owners(&claims, &shared.layout));
                             panel.ask_members(seeds, &claims);
                         }
@@ -173,6 +171,7 @@ struct Panel {
     answers: Arc<Answers>,
     ask_now: watch::Sender<()>,
     asked: HashMap<Address, AbortOnDropHandle<()>>,
+    first: bool,
 }
 
 /// What was answered last, by whom.
@@ -199,6 +198,7 @@ impl Panel {
             answers: Arc::default(),
             ask_now: watch::Sender::new(()),
             asked: HashMap::new(),
+            first: true,
         };
         servers.iter().for_each(|server| panel.add(server));
         panel
@@ -230,8 +230,8 @@ impl Panel {
     }
 
     /// Waits for news, or a second; then tells all that was claimed lately. The first time it hears out everybody who answers soon.
-    async fn look(&mut self, first: bool) -> Result<Vec<Claim>, String> {
-        if first {
+    async fn look(&mut self) -> Result<Vec<Claim>, String> {
+        if std::mem::take(&mut self.first) {
             let everybody = async {
                 while self.answers.lock().len() < self.asked.len() {
                     self.answers.news.notified().await;
