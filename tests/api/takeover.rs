@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Class, Direction, Fleet, Proxy, Redis, Replica, Reply, eventually, eventually_within, set_request,
+    Answer as _, Class, Direction, Fleet, Proxy, Redis, Replica, Reply, Sentinels, eventually, eventually_within,
+    set_request,
 };
 
 /// A primary and its replica behind the addresses of two replicas of the service.
@@ -194,4 +195,41 @@ async fn another_number_of_partitions_is_taken_once_a_deployment_is_gone() {
     redis.cli(&["HSET", "twintier:{0}:c", "a", &(audited - 40_000_000).to_string()]).await;
     other.whole().await;
     other.set("k", "v").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_promoted_primary_is_used_while_another_replica_is_slow_to_follow_it() {
+    let redis = Sentinels::start(&[]).await;
+    let replica = Replica::at(&redis.url(), &[]).await;
+    replica.whole().await;
+    for sentinel in &redis.sentinels {
+        for (option, millis) in [("down-after-milliseconds", "30000"), ("failover-timeout", "20000")] {
+            sentinel.cli(&["SENTINEL", "SET", "mymaster", option, millis]).await;
+        }
+    }
+    let old = redis.primary().await.unwrap();
+    let slow = (0..3).find(|node| *node != old).unwrap();
+    redis.nodes[slow].freeze();
+    let sentinel = &redis.sentinels[0];
+    eventually("a sentinel fails over", async || sentinel.asked(&["SENTINEL", "FAILOVER", "mymaster"]).await.is_some())
+        .await;
+    let new = 3 - old - slow;
+    let stored = async || {
+        let acknowledged = replica.store(set_request("k", "v")).await.is_ok();
+        let names = format!("{:?}", redis.nodes[new].cli(&["KEYS", "*:v:default:k"]).await);
+        acknowledged && names != "List([])"
+    };
+    // The writes before are of the old one, which has passed them on, or not: only what is acknowledged from here on counts.
+    let port = redis.nodes[new].port().to_string();
+    eventually("the sentinel names the promoted one", async || {
+        format!("{:?}", sentinel.cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"]).await)
+            .contains(&format!("{:?}", port.as_bytes()))
+    })
+    .await;
+    eventually("writes go to the promoted one", stored).await;
+    replica.whole().await;
+    let about = format!("{:?}", sentinel.cli(&["SENTINEL", "MASTER", "mymaster"]).await);
+    let former = redis.nodes[old].port().to_string();
+    assert!(about.contains(&format!("{:?}", former.as_bytes())), "the failover was over too soon to show anything");
+    redis.nodes[slow].thaw();
 }

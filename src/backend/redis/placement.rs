@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fred::clients::Client;
-use fred::interfaces::ClientLike as _;
+use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as _};
 use fred::prelude::Error;
-use fred::types::{ClusterHash, CustomCommand, FromValue};
+use fred::types::{ClusterHash, CustomCommand, FromValue, Message};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::call::Routes;
-use super::connection::{Purpose, open_client, words};
+use super::connection::{ClientTask, Purpose, open_client, words};
 use super::layout::Layout;
 use super::primary::Primary;
 use super::shard::Shard;
@@ -30,6 +31,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const SOONEST: Duration = Duration::from_millis(100);
 /// How long an answer counts.
 const COUNTS: Duration = Duration::from_secs(4);
+/// What a sentinel says when another primary has come, or is coming.
+const SWITCHES: [&str; 3] = ["+switch-master", "+promoted-slave", "+failover-state-reconf-slaves"];
 /// Members of a Cluster that are asked, besides those configured.
 const ASKED: usize = 6;
 
@@ -258,6 +261,14 @@ impl Panel {
     }
 }
 
+/// A connection to a server that is asked.
+struct Open {
+    client: Client,
+    /// What a sentinel says unasked: a reason to ask sooner, and no more.
+    news: Option<Receiver<Message>>,
+    _tasks: Vec<ClientTask>,
+}
+
 /// One server that is asked over and over.
 struct Witness {
     address: Address,
@@ -289,24 +300,42 @@ impl Witness {
                 self.answers.news.notify_one();
             }
             sleep(SOONEST).await;
-            let _ = timeout(EVERY - SOONEST, ask_now.changed()).await;
+            let switched = async {
+                match connection.as_mut().and_then(|open| open.news.as_mut()) {
+                    Some(news) => news.recv().await.is_ok(),
+                    None => false,
+                }
+            };
+            tokio::select! {
+                _ = ask_now.changed() => {}
+                true = switched => {}
+                () = sleep(EVERY - SOONEST) => {}
+            }
         }
     }
 
-    async fn ask(
-        &self,
-        connection: &mut Option<(Client, super::connection::ClientTask)>,
-    ) -> Result<Vec<Claim>, String> {
-        let opened = match connection.take() {
+    async fn ask(&self, connection: &mut Option<Open>) -> Result<Vec<Claim>, String> {
+        let open = match connection.take() {
             Some(open) => open,
-            None => {
-                let opened =
-                    open_client(&self.shared.config, &self.address, &self.credentials, None, Purpose::Commands);
-                opened.await.map_err(|error| error.to_string())?
-            }
+            None => self.open().await?,
         };
-        let (client, _) = connection.insert(opened);
-        self.put(client).await.map_err(|error| words(&error))
+        let open = connection.insert(open);
+        self.put(&open.client).await.map_err(|error| words(&error))
+    }
+
+    async fn open(&self) -> Result<Open, String> {
+        let client = || open_client(&self.shared.config, &self.address, &self.credentials, None, Purpose::Commands);
+        let (client_to_ask, task) = client().await.map_err(|error| error.to_string())?;
+        let mut open = Open { client: client_to_ask, news: None, _tasks: vec![task] };
+        if let Question::Primary { .. } = &self.question
+            && let Ok((listener, task)) = client().await
+        {
+            // Over a connection of its own: were SUBSCRIBE refused, fred would take the refusal for the next answer.
+            open.news = Some(listener.message_rx());
+            let _ = listener.subscribe(SWITCHES.to_vec()).await;
+            open._tasks.push(task);
+        }
+        Ok(open)
     }
 
     async fn put(&self, client: &Client) -> Result<Vec<Claim>, Error> {
