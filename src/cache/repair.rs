@@ -17,7 +17,7 @@ use super::coherence::version::Version;
 use super::coherence::{Coherence, Lost, Unsettled};
 use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, Namespaces};
-use super::tier::{L2, L2Error, Takeover};
+use super::tier::{L2, L2Error, Settlement, Takeover};
 
 /// Partitions that are seen to at once: a new primary has other things to do, too.
 const AT_ONCE: usize = 32;
@@ -35,13 +35,6 @@ pub struct Repair {
     namespaces: Arc<Namespaces>,
     clock: Arc<dyn Clock>,
     at_once: Semaphore,
-}
-
-/// Whether everything that may be lost was invalidated again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Repaired {
-    All,
-    NotAll,
 }
 
 // === impl Repair ===
@@ -103,34 +96,31 @@ impl Repair {
     }
 
     /// Returns whether every replica has settled it. What this one had to do is done once.
-    async fn try_to_settle(&self, takeover: Unsettled, repaired: &mut Option<Repaired>) -> Result<bool, L2Error> {
+    async fn try_to_settle(&self, takeover: Unsettled, repaired: &mut Option<Settlement>) -> Result<bool, L2Error> {
         let Unsettled { partition, epoch } = takeover;
-        if !self.coherence.repairs() {
-            // With the policy `cold` nothing from before counts.
-            return Ok(true);
-        }
         let until = || self.clock.now().plus(PATIENCE);
-        let done = match *repaired {
-            Some(done) => done,
+        let settlement = match *repaired {
+            Some(settlement) => settlement,
+            None if !self.coherence.repairs() => Settlement::Cold,
             None => match self.l2.takeover(partition, epoch, until()).await? {
                 Takeover::Anew => return Ok(true),
                 Takeover::From(prior) => self.repair(takeover, prior).await?,
             },
         };
-        *repaired = Some(done);
-        self.l2.settle(partition, epoch, done == Repaired::NotAll, until()).await
+        *repaired = Some(settlement);
+        self.l2.settle(partition, epoch, settlement, until()).await
     }
 
-    async fn repair(&self, takeover: Unsettled, prior: Version) -> Result<Repaired, L2Error> {
+    async fn repair(&self, takeover: Unsettled, prior: Version) -> Result<Settlement, L2Error> {
         match self.coherence.lost(takeover, prior) {
             Lost::Changes(changes) => {
                 self.invalidate_again(takeover.partition, &changes).await?;
-                Ok(Repaired::All)
+                Ok(Settlement::Repaired)
             }
             Lost::Unknown => {
                 let partition = takeover.partition;
                 tracing::warn!(partition, %prior, "more may be lost than is remembered: what was before is dropped");
-                Ok(Repaired::NotAll)
+                Ok(Settlement::Forgotten)
             }
         }
     }

@@ -102,8 +102,9 @@ impl Auditor {
     async fn check(&self, sample: Sample) {
         let until = self.clock.now().plus(self.limits.budget);
         let current = match self.l2.current(&sample.key, until).await {
-            Ok(Some(current)) => current,
-            Ok(None) => return self.counters.gone.one(),
+            Ok(Some(current)) if current.version.epoch == sample.version.epoch => current,
+            // Gone, or written in another epoch, perhaps by another clock: that says nothing.
+            Ok(_) => return self.counters.gone.one(),
             Err(_) => return self.counters.failed.one(),
         };
         self.counters.checked.one();

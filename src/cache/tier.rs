@@ -162,13 +162,12 @@ pub trait L2: Send + Sync + 'static {
     fn takeover(&self, _partition: u16, _epoch: u64, _until: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
         Box::pin(ready(Ok(Takeover::Anew)))
     }
-    /// This replica has seen to the takeover that began `epoch`. Cold: entries from before are to be forgotten. Returns whether every
-    /// other replica has, too, or is not waited for any more.
+    /// This replica has seen to the takeover that began `epoch`. Returns whether every other replica has, too, or is not waited for any more.
     fn settle(
         &self,
         _partition: u16,
         _epoch: u64,
-        _cold: bool,
+        _settlement: Settlement,
         _until: Moment,
     ) -> BoxFuture<'_, Result<bool, L2Error>> {
         Box::pin(ready(Ok(true)))
@@ -200,6 +199,17 @@ pub enum Takeover {
     Anew,
     /// On a server that stood at this position of an earlier epoch, and may lack what came after it.
     From(Version),
+}
+
+/// What a replica says at the end of a takeover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// What may be lost of what it knows was invalidated again.
+    Repaired,
+    /// More may be lost than it remembers: nothing from before may count.
+    Forgotten,
+    /// It remembers nothing: nothing from before may count, unless that is decided already.
+    Cold,
 }
 
 /// A change that is not acknowledged before the fleet has applied it.

@@ -14,7 +14,7 @@ use super::clock::{Clock, Moment};
 use super::coherence::message::Change;
 use super::coherence::version::Version;
 use super::coherence::{self, Begun, Coherence, Judgement, Note, Passage};
-use super::entry::{Content, Entry, Held};
+use super::entry::{Content, Held};
 use super::error::CacheError;
 use super::key::Key;
 use super::self_audit::{self, Sampler};
@@ -269,10 +269,10 @@ impl Shared {
         if !self.l2.shares_l1() {
             self.latencies.l2_read.observe(self.clock.now().since(begun));
         }
-        let counts = |entry: &Entry| self.coherence.counts(partition, entry.version, read.position);
-        let Some(entry) = read.entry.filter(counts) else {
-            return Ok(Fetched { position: read.position, held: None });
-        };
+        let Some(entry) = read.entry else { return Ok(Fetched { position: read.position, held: None }) };
+        if !self.coherence.counts(partition, entry.version, read.position) {
+            return Err(L2Error::unavailable("redis was taken over, and what it may have lost is not repaired yet"));
+        }
         if entry.version > heard_of && !self.l2.shares_l1() {
             // Whoever is answered with it may not be answered with something older later, even if Redis loses it.
             self.coherence.remember(partition, entry.version, &Change::of_keys(std::slice::from_ref(key)));

@@ -185,16 +185,32 @@ async fn another_number_of_partitions_is_taken_once_a_deployment_is_gone() {
     let fleet = Fleet::of(1, &[("coherence.max_staleness", "500ms")]).await;
     let other = Replica::at(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
     eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
-    let Fleet { replicas, redis } = fleet;
+    let Fleet { replicas, redis: _redis } = fleet;
     for replica in replicas {
         replica.stop().await;
     }
-    // What a deployment without an audit for half a minute looks like.
-    let Reply::Text(audited) = redis.cli(&["HGET", "twintier:{0}:c", "a"]).await else { panic!("never audited") };
-    let audited: u64 = String::from_utf8_lossy(&audited).parse().unwrap();
-    redis.cli(&["HSET", "twintier:{0}:c", "a", &(audited - 40_000_000).to_string()]).await;
+    eventually_within(Duration::from_secs(60), "it serves", async || other.store(set_request("k", "v")).await.is_ok())
+        .await;
     other.whole().await;
-    other.set("k", "v").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_no_reason_to_take_a_deployment_for_gone() {
+    let mut fleet = Fleet::of(1, &[("coherence.max_staleness", "500ms")]).await;
+    let other = Replica::at(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
+    eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
+    // Redis comes back after a minute, as its own clock has it.
+    let Reply::Text(audited) = fleet.redis.cli(&["HGET", "twintier:{0}:c", "a"]).await else { panic!("never audited") };
+    let audited: u64 = String::from_utf8_lossy(&audited).parse().unwrap();
+    fleet.redis.freeze();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    fleet.redis.thaw();
+    fleet.redis.cli(&["HSET", "twintier:{0}:c", "a", &(audited - 60_000_000).to_string()]).await;
+    fleet.redis.cli(&["CLIENT", "KILL", "TYPE", "PUBSUB"]).await;
+    fleet[0].whole().await;
+    assert!(other.store(set_request("k", "v")).await.is_err());
+    fleet[0].set("k", "v").await;
+    drop(fleet.replicas.pop());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -50,6 +50,8 @@ struct Group {
     /// Since when an echo is awaited.
     silent_since: Instant,
     echoed: bool,
+    /// One of its channels was refused: its echoes say nothing.
+    deaf: bool,
 }
 
 // === impl Bus ===
@@ -126,10 +128,11 @@ impl Bus {
                 echo_channel: layout.replica_channel(group[0], self.shared.replica),
                 silent_since: Instant::now(),
                 echoed: false,
+                deaf: false,
             })
             .collect();
         // That this returns says nothing; the echo of the first audit says that the subscription stands.
-        if let Err(error) = self.subscribe(connection, partitions, &groups).await {
+        if let Err(error) = self.subscribe(connection, partitions, &mut groups).await {
             return error.into();
         }
         groups.iter_mut().for_each(|group| group.silent_since = Instant::now());
@@ -143,7 +146,7 @@ impl Bus {
             tokio::select! {
                 received = messages.recv() => match self.dispatch(received, &mut messages, partitions) {
                     Dispatched::Echo(first) => {
-                        if let Some(group) = groups.iter_mut().find(|group| group.partitions.first() == Some(&first)) {
+                        if let Some(group) = groups.iter_mut().find(|group| !group.deaf && group.partitions.first() == Some(&first)) {
                             (group.silent_since, group.echoed) = (Instant::now(), true);
                         }
                         if groups.iter().all(|group| group.echoed) {
@@ -185,17 +188,26 @@ impl Bus {
         }
     }
 
-    async fn subscribe(&self, connection: &Connection, partitions: &[u16], groups: &[Group]) -> Result<(), Error> {
+    async fn subscribe(&self, connection: &Connection, partitions: &[u16], groups: &mut [Group]) -> Result<(), Error> {
         let layout = &self.shared.layout;
-        let channels = partitions.iter().map(|partition| layout.channel(*partition));
-        let channels = channels.chain(groups.iter().map(|group| group.echo_channel.clone()));
         if !layout.sharded() {
+            let channels = partitions.iter().map(|partition| layout.channel(*partition));
+            let channels = channels.chain(groups.iter().map(|group| group.echo_channel.clone()));
             return connection.client.subscribe(channels.collect::<Vec<_>>()).await;
         }
         // One channel a command: fred takes the second confirmation of one for the reply to the next.
-        for subscribed in join_all(channels.map(|channel| connection.client.ssubscribe(channel))).await {
+        let subscribed = join_all(groups.iter().map(|group| async {
+            let channel = layout.channel(group.partitions[0]);
+            connection.client.ssubscribe(channel).await?;
+            connection.client.ssubscribe(group.echo_channel.as_str()).await
+        }));
+        let subscribed = subscribed.await;
+        for (group, subscribed) in groups.iter_mut().zip(subscribed) {
             match subscribed {
-                Err(error) if is_misplaced(&error) => self.shared.misplaced.notify_one(),
+                Err(error) if is_misplaced(&error) => {
+                    group.deaf = true;
+                    self.shared.misplaced.notify_one();
+                }
                 other => other?,
             }
         }

@@ -182,7 +182,7 @@ impl Connection {
             shared.floor().to_string().into(),
             self.identity.as_str().into(),
             shared.layout.partitions().to_string().into(),
-            gone_after(shared.config.max_staleness).as_micros().to_string().into(),
+            primary.gone(shared.clock.now()).unwrap_or_else(|| "none".to_owned()).into(),
             match shared.config.failover {
                 // A test build may trust what was before a takeover at once.
                 _ if !shared.config.protections.on(Protection::Repair) => "trust".into(),
@@ -190,6 +190,7 @@ impl Connection {
                 Failover::Cold => "cold".into(),
             },
             live_for(shared.config.max_staleness).as_micros().to_string().into(),
+            shared.longest_pause().as_micros().to_string().into(),
         ];
         let reply = self.run(Script::Hello, shared.layout.counters(group), args).await?;
         match (status(&reply), number(&reply, 1), number(&reply, 2)) {
@@ -199,6 +200,8 @@ impl Connection {
                 Ok(())
             }
             (Some("PARTITIONS"), Some(theirs), _) => {
+                let audited = reply.get(2).and_then(Value::as_bytes).unwrap_or_default();
+                primary.saw_foreign(String::from_utf8_lossy(audited).into_owned(), shared.clock.now());
                 Err(ConnectError::Partitions { theirs, ours: shared.layout.partitions() })
             }
             _ => Err(ConnectError::Failed("the greeting was answered with something unknown".to_owned())),
@@ -256,11 +259,6 @@ pub fn number(reply: &[Value], index: usize) -> Option<i64> {
 /// The bytes of a reply, without copying them.
 pub fn bytes(value: Value) -> Option<Bytes> {
     value.into_bytes()
-}
-
-/// The time without an audit after which a deployment counts as gone, so that another number of partitions may follow it.
-fn gone_after(max_staleness: Duration) -> Duration {
-    (10 * max_staleness).max(Duration::from_secs(30))
 }
 
 /// The time without an audit after which a replica is not waited for in a takeover.

@@ -1,7 +1,7 @@
 //! Which server is the primary of which partition: as configured, as the sentinels say, or as the members of a Cluster say. They are asked
 //! over and over, at once when something looks misplaced; of what was answered lately, the highest configuration epoch is believed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as 
 use fred::prelude::Error;
 use fred::types::{ClusterHash, CustomCommand, FromValue, Message};
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -55,8 +56,8 @@ pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &Cancellati
                 let mut believed: Option<Claim> = None;
                 loop {
                     match panel.look().await {
-                        Ok(claims) => {
-                            believed = believe(believed, &claims);
+                        Ok(heard) => {
+                            believed = believe(believed, &heard);
                             if let Some(claim) = &believed {
                                 place(tier, sink, stop, &Placement::from([(claim.address.clone(), all())]));
                             }
@@ -69,9 +70,9 @@ pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &Cancellati
                 let mut panel = Panel::new(shared, Question::Members, &shared.config.credentials, seeds);
                 loop {
                     match panel.look().await {
-                        Ok(claims) => {
-                            place(tier, sink, stop, &owners(&claims, &shared.layout));
-                            panel.ask_members(seeds, &claims);
+                        Ok(heard) => {
+                            place(tier, sink, stop, &owners(&heard.claims, &shared.layout));
+                            panel.ask_members(seeds, &heard.claims);
                         }
                         Err(why) => tier.health().not_placed(&why),
                     }
@@ -139,27 +140,39 @@ struct Claim {
     address: Address,
     /// False: a replica.
     primary: bool,
+    /// It counts as down.
+    failed: bool,
     /// Ranges of slots; empty where there is no Cluster.
     slots: Vec<(u16, u16)>,
 }
 
-/// Whom to believe among sentinels: the highest epoch. One that is lower than what was believed counts only when nobody says that any more.
-fn believe(believed: Option<Claim>, claims: &[Claim]) -> Option<Claim> {
-    let newest = claims.iter().max_by_key(|claim| claim.epoch)?;
+/// Whom to believe among sentinels: the highest epoch. One that is lower than what was believed counts only when everybody has been heard and
+/// nobody says that any more.
+fn believe(believed: Option<Claim>, heard: &Heard) -> Option<Claim> {
+    let newest = heard.claims.iter().map(|(_, claim)| claim).max_by_key(|claim| claim.epoch)?;
+    let still = |before: &Claim| !heard.complete || heard.claims.iter().any(|(_, claim)| claim == before);
     match believed {
-        Some(before) if claims.contains(&before) && before.epoch >= newest.epoch => Some(before),
+        Some(before) if before.epoch >= newest.epoch && still(&before) => Some(before),
         _ => Some(newest.clone()),
     }
 }
 
+/// What was said lately, by whom.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    claims: Vec<(Address, Claim)>,
+    /// Everybody who is asked has said something, or could not.
+    complete: bool,
+}
+
 /// The owner of each partition: of those that claim its slot, the one with the highest configuration epoch.
-fn owners(claims: &[Claim], layout: &Layout) -> Placement {
+fn owners(claims: &[(Address, Claim)], layout: &Layout) -> Placement {
     let mut placement = Placement::new();
     for partition in 0..layout.partitions() {
         let slot = layout.slot(partition);
         let claims_it =
             |claim: &&Claim| claim.primary && claim.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot));
-        if let Some(owner) = claims.iter().filter(claims_it).max_by_key(|claim| claim.epoch) {
+        if let Some(owner) = claims.iter().map(|(_, claim)| claim).filter(claims_it).max_by_key(|claim| claim.epoch) {
             placement.entry(owner.address.clone()).or_default().push(partition);
         }
     }
@@ -222,41 +235,52 @@ impl Panel {
     }
 
     /// Has some of the members asked, too: those who know best are not always those configured.
-    fn ask_members(&mut self, seeds: &[Address], claims: &[Claim]) {
-        let members: BTreeSet<&Address> = claims.iter().map(|claim| &claim.address).collect();
-        self.asked.retain(|server, _| seeds.contains(server) || members.contains(server));
-        self.answers.lock().retain(|server, _| seeds.contains(server) || members.contains(server));
+    fn ask_members(&mut self, seeds: &[Address], claims: &[(Address, Claim)]) {
+        // Only who is named by another is one: who was removed goes on naming itself.
+        let named = claims.iter().filter(|(by, claim)| *by != claim.address).map(|(_, claim)| claim);
+        let members: BTreeMap<&Address, bool> = named.map(|claim| (&claim.address, claim.failed)).collect();
+        let stays = |server: &Address| seeds.contains(server) || members.contains_key(server);
+        self.asked.retain(|server, _| stays(server));
+        self.answers.lock().retain(|server, _| stays(server));
         let room = (seeds.len() + ASKED).saturating_sub(self.asked.len());
-        let more: Vec<Address> =
-            members.into_iter().filter(|member| !self.asked.contains_key(*member)).take(room).cloned().collect();
+        let others = members.iter().filter(|(member, failed)| !**failed && !self.asked.contains_key(**member));
+        let more: Vec<Address> = others.take(room).map(|(member, _)| (*member).clone()).collect();
         more.iter().for_each(|member| self.add(member));
     }
 
     /// Waits for news, or a second; then tells all that was claimed lately. The first time it hears out everybody who answers soon.
-    async fn look(&mut self) -> Result<Vec<Claim>, String> {
+    async fn look(&mut self) -> Result<Heard, String> {
         if std::mem::take(&mut self.first) {
             let everybody = async {
-                while self.answers.lock().len() < self.asked.len() {
+                while self.answers.lock().values().filter(|(at, _)| at.elapsed() < COUNTS).count() < self.asked.len() {
                     self.answers.news.notified().await;
                 }
             };
             let _ = timeout(self.shared.config.connect_timeout, everybody).await;
         } else {
             tokio::select! {
-                () = self.shared.misplaced.notified() => self.ask_now.send_replace(()),
+                () = self.shared.misplaced.notified() => {
+                    self.ask_now.send_replace(());
+                    sleep(SOONEST).await;
+                }
                 () = self.answers.news.notified() => {}
                 () = sleep(EVERY) => {}
             }
         }
         let answers = self.answers.lock();
         let lately = || answers.iter().filter(|(_, (at, _))| at.elapsed() < COUNTS);
-        let claims: Vec<Claim> =
-            lately().filter_map(|(_, (_, answer))| answer.as_ref().ok()).flatten().cloned().collect();
+        let said = |(server, (_, answer)): (&Address, &(Instant, Result<Vec<Claim>, String>))| {
+            let claims = answer.clone().unwrap_or_default();
+            claims.into_iter().map(|claim| (server.clone(), claim)).collect::<Vec<_>>()
+        };
+        let claims: Vec<(Address, Claim)> = lately().flat_map(said).collect();
+        let complete = lately().count() >= self.asked.len();
         let why = lately().find_map(|(server, (_, answer))| Some(format!("{server}: {}", answer.as_ref().err()?)));
-        if claims.is_empty() {
-            Err(why.unwrap_or_else(|| "nobody says who the primary is".to_owned()))
-        } else {
-            Ok(claims)
+        // After a silence everybody is heard out again.
+        self.first = claims.is_empty() && !complete;
+        match claims.is_empty() {
+            true => Err(why.unwrap_or_else(|| "nobody says who the primary is".to_owned())),
+            false => Ok(Heard { claims, complete }),
         }
     }
 }
@@ -300,15 +324,20 @@ impl Witness {
                 self.answers.news.notify_one();
             }
             sleep(SOONEST).await;
-            let switched = async {
-                match connection.as_mut().and_then(|open| open.news.as_mut()) {
-                    Some(news) => news.recv().await.is_ok(),
-                    None => false,
+            let news = connection.as_mut().and_then(|open| open.news.as_mut());
+            let heard = async {
+                match news {
+                    Some(news) => news.recv().await,
+                    None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 _ = ask_now.changed() => {}
-                true = switched => {}
+                heard = heard => {
+                    if let Err(RecvError::Closed) = heard {
+                        connection = None;
+                    }
+                }
                 () = sleep(EVERY - SOONEST) => {}
             }
         }
@@ -363,7 +392,13 @@ async fn command<T: FromValue>(client: &Client, words: &[&str]) -> Result<T, Err
 fn read_primary(about: &HashMap<String, String>, place: &[String]) -> Option<Claim> {
     let [host, port] = place else { return None };
     let address = Address::Tcp { host: host.clone(), port: port.parse().ok()? };
-    Some(Claim { epoch: about.get("config-epoch")?.parse().ok()?, address, primary: true, slots: Vec::new() })
+    Some(Claim {
+        epoch: about.get("config-epoch")?.parse().ok()?,
+        address,
+        primary: true,
+        failed: false,
+        slots: Vec::new(),
+    })
 }
 
 /// Reads the answer to CLUSTER NODES: id, address, flags, primary, ping, pong, configuration epoch, link, slots.
@@ -393,7 +428,7 @@ fn read_member(line: &str, asked: &Address, by_name: bool) -> Option<Claim> {
     };
     // Slots on their way are in brackets.
     let slots = slots.iter().filter_map(range).collect();
-    Some(Claim { address, primary: is("master"), epoch: epoch.parse().ok()?, slots })
+    Some(Claim { address, primary: is("master"), failed: is("fail"), epoch: epoch.parse().ok()?, slots })
 }
 
 #[cfg(test)]
@@ -413,7 +448,7 @@ dead :0@0 master,noaddr - 0 0 1 disconnected
     }
 
     fn claim(port: u16, epoch: u64) -> Claim {
-        Claim { address: tcp("h", port), primary: true, epoch, slots: vec![(0, 16383)] }
+        Claim { address: tcp("h", port), primary: true, failed: false, epoch, slots: vec![(0, 16383)] }
     }
 
     #[test]
@@ -433,24 +468,30 @@ dead :0@0 master,noaddr - 0 0 1 disconnected
         assert_eq!(read_members(NODES, &tcp("seed", 1), false)[0].address, tcp("127.0.0.1", 30004));
     }
 
+    fn said(claims: &[Claim]) -> Vec<(Address, Claim)> {
+        claims.iter().map(|claim| (tcp("sentinel", 1), claim.clone())).collect()
+    }
+
     #[test]
     fn the_claim_of_the_highest_epoch_counts() {
         let layout = Layout::new("p", 4, true);
-        let placement = owners(&[claim(1, 5), claim(2, 7), claim(3, 6)], &layout);
+        let placement = owners(&said(&[claim(1, 5), claim(2, 7), claim(3, 6)]), &layout);
         assert_eq!(placement, BTreeMap::from([(tcp("h", 2), vec![0, 1, 2, 3])]));
         assert_eq!(owners(&[], &layout), Placement::new());
     }
 
     #[test]
-    fn a_sentinel_that_is_behind_is_not_believed() {
+    fn a_sentinel_that_is_behind_is_not_believed_before_everybody_was_heard() {
         let (old, new) = (claim(1, 5), claim(2, 6));
-        assert_eq!(believe(None, &[old.clone(), new.clone()]), Some(new.clone()));
-        assert_eq!(believe(Some(new.clone()), &[old.clone(), new.clone()]), Some(new.clone()));
+        let heard = |claims: &[Claim], complete| Heard { claims: said(claims), complete };
+        assert_eq!(believe(None, &heard(&[old.clone(), new.clone()], false)), Some(new.clone()));
+        assert_eq!(believe(Some(new.clone()), &heard(&[old.clone(), new.clone()], true)), Some(new.clone()));
         // A tie is no reason to leave.
         let tied = Claim { epoch: 6, ..claim(3, 0) };
-        assert_eq!(believe(Some(new.clone()), &[tied, new.clone()]), Some(new.clone()));
+        assert_eq!(believe(Some(new.clone()), &heard(&[tied, new.clone()], true)), Some(new.clone()));
+        assert_eq!(believe(Some(new.clone()), &heard(std::slice::from_ref(&old), false)), Some(new.clone()));
         // Nobody says so any more.
-        assert_eq!(believe(Some(new), std::slice::from_ref(&old)), Some(old));
+        assert_eq!(believe(Some(new), &heard(std::slice::from_ref(&old), true)), Some(old));
     }
 
     #[test]

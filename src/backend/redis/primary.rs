@@ -1,6 +1,7 @@
 //! One primary of Redis, as this replica knows it: where it is, which partitions it serves, its clock.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -8,6 +9,12 @@ use super::Address;
 use super::clock::RedisClock;
 use super::health::{Health, PrimaryHealth};
 use super::shared::Shared;
+use crate::cache::clock::Moment;
+
+/// Shortest time without an audit after which a deployment counts as gone, so that another number of partitions may follow it.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(30);
+/// How often it has to be looked at for that.
+const SEEN_EVERY: Duration = Duration::from_secs(5);
 
 /// A primary.
 pub struct Primary {
@@ -22,6 +29,17 @@ pub struct Primary {
     /// Told when a number line here belongs to another life than a connection was greeted in.
     pub other_life: watch::Sender<()>,
     partitions: watch::Sender<Arc<[u16]>>,
+    foreign: Mutex<Option<Foreign>>,
+}
+
+/// A deployment of another number of partitions.
+struct Foreign {
+    /// Its last audit.
+    audited: String,
+    /// Since when that is its last.
+    since: Moment,
+    /// When that was looked at last.
+    seen: Moment,
 }
 
 // === impl Primary ===
@@ -36,7 +54,26 @@ impl Primary {
             clock: RedisClock::default(),
             other_life: watch::Sender::new(()),
             partitions: watch::Sender::new(partitions),
+            foreign: Mutex::new(None),
         }
+    }
+
+    /// A deployment of another number of partitions is there, which audited itself last then.
+    pub fn saw_foreign(&self, audited: String, now: Moment) {
+        let mut foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        // An outage is no reason to take it for gone: it has to be seen over and over, and without a sign of life.
+        let before = foreign.take().filter(|before| before.audited == audited && now.since(before.seen) < SEEN_EVERY);
+        *foreign = Some(Foreign { audited, since: before.map_or(now, |before| before.since), seen: now });
+    }
+
+    /// The last audit of a deployment of another number of partitions, if that is gone.
+    pub fn gone(&self, now: Moment) -> Option<String> {
+        let gone_after = (10 * self.shared.config.max_staleness).max(SHORTEST_SILENCE);
+        let foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        foreign
+            .as_ref()
+            .filter(|foreign| foreign.seen.since(foreign.since) >= gone_after && now.since(foreign.seen) < SEEN_EVERY)
+            .map(|foreign| foreign.audited.clone())
     }
 
     /// The partitions it serves.

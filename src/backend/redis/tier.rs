@@ -29,7 +29,8 @@ use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::stats::Counter;
 use crate::cache::tier::{
-    BoxFuture, Condition, Current, FleetBarrier, L2, L2Error, L2Report, Read, Removed, ServerReport, Takeover, Written,
+    BoxFuture, Condition, Current, FleetBarrier, L2, L2Error, L2Report, Read, Removed, ServerReport, Settlement,
+    Takeover, Written,
 };
 
 /// Longest that replicas are waited for in a takeover, at least.
@@ -494,9 +495,20 @@ impl L2 for RedisTier {
         })
     }
 
-    fn settle(&self, partition: u16, epoch: u64, cold: bool, until: Moment) -> BoxFuture<'_, Result<bool, L2Error>> {
+    fn settle(
+        &self,
+        partition: u16,
+        epoch: u64,
+        settlement: Settlement,
+        until: Moment,
+    ) -> BoxFuture<'_, Result<bool, L2Error>> {
         Box::pin(async move {
-            let reply = self.settlement(partition, epoch, if cold { "cold" } else { "done" }, until).await?;
+            let action = match settlement {
+                Settlement::Repaired => "done",
+                Settlement::Forgotten => "drop",
+                Settlement::Cold => "cold",
+            };
+            let reply = self.settlement(partition, epoch, action, until).await?;
             Ok(number(&reply, 1) == Some(1))
         })
     }

@@ -30,7 +30,7 @@ impl Coherence {
     /// Whether an entry of `version` counts where the number line stands at `position`: not if it is from before a takeover that this replica
     /// has not settled. The others may have given up waiting for it, and what it has acknowledged itself may be missing there.
     pub fn counts(&self, partition: u16, version: Version, position: Version) -> bool {
-        let settled = || self.partition(partition).settled_epoch() == position.epoch;
+        let settled = || self.config.repair && self.partition(partition).settled_epoch() == position.epoch;
         version.epoch == position.epoch || !self.config.protections.on(Protection::Repair) || settled()
     }
 

@@ -1,11 +1,12 @@
 -- First words on a connection. KEYS counters of a group of partitions. ARGV: 1 epoch floor, 2 identity of this primary, 3 number of
--- partitions of the deployment, 4 time (microseconds) without an audit after which a deployment of another number counts as gone, 5
--- 'repair', 'cold', or in test builds 'trust', 6 time (microseconds) without an audit after which a replica was not live.
+-- partitions of the deployment, 4 the last audit of a deployment of another number, if that was seen to be gone, 5 'repair', 'cold', or in
+-- test builds 'trust', 6 time (microseconds) without an audit after which a replica was not live, 7 longest pause between audits
+-- (microseconds).
 -- A counter last seen on another primary, or in another life of this one, begins a new epoch: what was acknowledged last may be missing
 -- here. To repair, entries from before do not count until the replicas that were live have seen to it.
-local deployed = redis.call('HMGET', KEYS[1], 'p', 'a', 'b')
-if deployed[1] and deployed[1] ~= ARGV[3] and now - tonumber(deployed[2] or 0) < tonumber(ARGV[4]) then
-  return {'PARTITIONS', tonumber(deployed[1])}
+local deployed = redis.call('HMGET', KEYS[1], 'p', 'a', 'b', 'k')
+if deployed[1] and deployed[1] ~= ARGV[3] and (deployed[2] or '') ~= ARGV[4] then
+  return {'PARTITIONS', tonumber(deployed[1]), deployed[2] or ''}
 end
 
 -- Those that had audited themselves shortly before the server's last audit. None: a registry that is too young to tell. Those long gone are
@@ -19,7 +20,8 @@ local function who_was_live()
   awaited = ''
   for _, member in ipairs(registered(KEYS[1])) do
     local age = latest - member[2]
-    if age < tonumber(ARGV[6]) then
+    -- A time from before the last takeover is of another clock.
+    if age < tonumber(ARGV[6]) or member[2] < tonumber(deployed[4] or 0) then
       awaited = awaited .. member[1] .. ';'
     elseif age > 10 * tonumber(ARGV[6]) then
       redis.call('HDEL', KEYS[1], member[1])
@@ -31,7 +33,7 @@ end
 -- A primary without replicas forgets after a while what it was promoted from: the same life.
 local function same_life(before)
   local run = string.match(ARGV[2], '^(%w+):0+:%-1$')
-  return before == ARGV[2] or (run and before:sub(1, #run + 1) == run .. ':')
+  return before == ARGV[2] or (run and before and before:sub(1, #run + 1) == run .. ':')
 end
 
 local highest, taken_over = 0, false
@@ -58,9 +60,9 @@ for _, counter in ipairs(KEYS) do
   end
   highest = math.max(highest, epoch)
 end
-redis.call('HSET', KEYS[1], 'p', ARGV[3])
-if taken_over then
-  -- The times in the registry are of another clock, and may lag behind.
+redis.call('HSET', KEYS[1], 'p', ARGV[3], 'a', digits(now))
+if taken_over or math.abs(now - tonumber(deployed[2] or 0)) > tonumber(ARGV[7]) then
+  -- The times in the registry are of another clock, or may lag behind.
   redis.call('HSET', KEYS[1], 'k', digits(now))
 end
 return {'OK', highest, now}
