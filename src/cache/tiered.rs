@@ -281,11 +281,13 @@ impl Shared {
             // From before a takeover that may have been repaired meanwhile, without what was read here.
             return Err(L2Error::unavailable("another primary took over before redis answered"));
         }
-        let held = coherence::held(entry, read.position, note, begun, key.namespace());
+        // The entry may be newer than the position, which is read before it: who sees it has seen that far.
+        let position = read.position.max(entry.version);
+        let held = coherence::held(entry, position, note, begun, key.namespace());
         if !self.l2.shares_l1() {
             self.coherence.admit(key, &held, note);
         }
-        Ok(Fetched { position: read.position, held: Some(held) })
+        Ok(Fetched { position, held: Some(held) })
     }
 
     /// When a Get that has another answer stops waiting for the shared tier: after `budget`, and early enough to answer before the caller leaves.

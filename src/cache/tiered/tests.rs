@@ -215,6 +215,17 @@ async fn a_fetch_older_than_the_token_is_repeated_and_an_older_answer_is_never_g
 }
 
 #[tokio::test]
+async fn an_answer_newer_than_the_position_read_before_it_gives_a_token_that_covers_it() {
+    let mut world = World::new(Duration::ZERO);
+    let get = world.bounded();
+    let call = world.read_call().await;
+    // The write of 9 came between the position and the entry.
+    let _ = call.send(Ok(Read { position: Version::new(EPOCH, 6), entry: Some(world.entry(9)) }));
+    let answer = get.await.expect("no panic").expect("answered");
+    assert_eq!(answer.position, Version::new(EPOCH, 9));
+}
+
+#[tokio::test]
 async fn without_the_shared_tier_memory_answers_while_its_proof_lasts_then_flagged_then_not() {
     let mut world = World::new(Duration::from_secs(10));
     world.warm(3).await;
