@@ -190,15 +190,18 @@ struct Panel {
     first: bool,
 }
 
+/// An answer, or why there was none; and when.
+type Answer = (Instant, Result<Vec<Claim>, String>);
+
 /// What was answered last, by whom.
 #[derive(Default)]
 struct Answers {
-    by_server: Mutex<HashMap<Address, (Instant, Result<Vec<Claim>, String>)>>,
+    by_server: Mutex<HashMap<Address, Answer>>,
     news: Notify,
 }
 
 impl Answers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Address, (Instant, Result<Vec<Claim>, String>)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Address, Answer>> {
         self.by_server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -269,7 +272,7 @@ impl Panel {
         }
         let answers = self.answers.lock();
         let lately = || answers.iter().filter(|(_, (at, _))| at.elapsed() < COUNTS);
-        let said = |(server, (_, answer)): (&Address, &(Instant, Result<Vec<Claim>, String>))| {
+        let said = |(server, (_, answer)): (&Address, &Answer)| {
             let claims = answer.clone().unwrap_or_default();
             claims.into_iter().map(|claim| (server.clone(), claim)).collect::<Vec<_>>()
         };
