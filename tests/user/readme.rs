@@ -111,7 +111,11 @@ fn the_command_lines_work() {
 fn every_link_of_the_readme_leads_somewhere() {
     let links = README.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
     for link in links.filter(|link| !link.contains("://")) {
-        assert!(Path::new(ROOT).join(link).exists(), "{link}");
+        let (file, section) = link.split_once('#').unwrap_or((link, ""));
+        let page = std::fs::read_to_string(Path::new(ROOT).join(file)).unwrap_or_default();
+        assert!(Path::new(ROOT).join(file).exists(), "{link}");
+        let heading = |line: &str| line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-") == section;
+        assert!(section.is_empty() || page.lines().filter(|line| line.starts_with('#')).any(heading), "{link}");
     }
 }
 
