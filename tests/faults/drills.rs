@@ -99,6 +99,35 @@ drill!(d07_a_subscriber_is_too_slow, Load::default(), World::new(&[]), |world| {
     }
 });
 
+// By Redis's own limit: what is published while one of them reads nothing does not fit the sockets on the way.
+drill!(d08_a_subscriber_overruns_its_output_buffer, Load::default(), World::new(&[]), |world| {
+    world.redis.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 512kb 1"]).await;
+    let before = world.replicas[1].coherence().await.disconnects;
+    let large = vec![b'.'; 1 << 20];
+    while world.goes_on() {
+        world.proxies[1].stall(Class::Subscription, Direction::ToClient);
+        for _ in 0..16 {
+            world.redis.cli(&[&b"PUBLISH"[..], b"twintier:{7}:b", &large]).await;
+        }
+        sleep(millis(300)).await;
+        world.proxies[1].resume(Class::Subscription, Direction::ToClient);
+        sleep(millis(900)).await;
+    }
+    assert!(world.replicas[1].coherence().await.disconnects > before, "nobody was killed");
+});
+
+drill!(d04_messages_come_unevenly, Load::default(), World::new(&[]), |world| {
+    for proxy in &world.proxies {
+        proxy.jitter(Class::Subscription, Direction::ToClient, millis(200));
+        proxy.jitter(Class::Commands, Direction::ToClient, millis(20));
+    }
+    world.lasts(length()).await;
+    for proxy in &world.proxies {
+        proxy.resume(Class::Subscription, Direction::ToClient);
+        proxy.resume(Class::Commands, Direction::ToClient);
+    }
+});
+
 // What Redis does to a subscriber whose output buffer is over its limit, while what it was sent is still on its way.
 drill!(d08_redis_kills_a_subscriber_that_is_behind, Load::default(), World::new(&[]), |world| {
     while world.goes_on() {

@@ -34,6 +34,7 @@ struct Way {
     stalled: bool,
     lossy: bool,
     latency: Duration,
+    jitter: Duration,
     /// Bytes a second; zero for as many as come.
     rate: u32,
 }
@@ -88,6 +89,11 @@ impl Proxy {
     /// Loses every byte.
     pub fn lose(&self, class: Class, direction: Direction) {
         self.way(class, direction, |way| way.lossy = true);
+    }
+
+    /// Delays bytes by as much as this, at random. Their order stays.
+    pub fn jitter(&self, class: Class, direction: Direction, jitter: Duration) {
+        self.way(class, direction, |way| way.jitter = jitter);
     }
 
     /// Delays every byte.
@@ -214,7 +220,8 @@ async fn take(
         if direction == Direction::ToServer && sniffer.hears_subscribe(bytes) {
             class.send_replace(Class::Subscription);
         }
-        let latency = rules.borrow().ways[*class.borrow() as usize][direction as usize].latency;
+        let way = rules.borrow().ways[*class.borrow() as usize][direction as usize];
+        let latency = way.latency + way.jitter.mul_f64(rand::random());
         if chunks.send((Instant::now() + latency, bytes.to_vec())).await.is_err() {
             return;
         }
