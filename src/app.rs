@@ -1,11 +1,9 @@
 //! The composition root: makes the parts of a running service from its configuration, and ends them in order.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -16,7 +14,7 @@ use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
 use crate::backend::memory::{Eviction, Memory};
 use crate::backend::redis::tls::TlsError;
-use crate::backend::redis::{self, Credentials, Failover, Password, RedisConfig, Servers};
+use crate::backend::redis::{self, Credentials, Failover, ReadPassword, RedisConfig, Servers};
 use crate::cache::clock::Clock;
 use crate::cache::coherence::protection::Protections;
 use crate::cache::coherence::{Coherence, CoherenceConfig};
@@ -243,14 +241,17 @@ fn redis_config(
         Topology::Sentinel { servers, service } => Servers::Sentinel {
             sentinels: servers.iter().map(address).collect(),
             service: service.clone(),
-            credentials: credentials(&sentinel.username, &sentinel.password, &sentinel.password_file),
+            credentials: Credentials {
+                username: sentinel.username.clone(),
+                password: sentinel.password.clone().map(read),
+            },
         },
         Topology::Cluster { servers } => Servers::Cluster { seeds: servers.iter().map(address).collect() },
     };
     Ok(RedisConfig {
         servers,
         tls,
-        credentials: credentials(&redis.url.username, &redis.url.password, &redis.password_file),
+        credentials: Credentials { username: redis.url.username.clone(), password: redis.password.clone().map(read) },
         database: redis.url.database,
         prefix: redis.prefix.clone(),
         connections: redis.connections,
@@ -273,7 +274,6 @@ fn address(address: &Address) -> redis::Address {
     }
 }
 
-fn credentials(username: &Option<String>, password: &Option<SecretString>, file: &Option<PathBuf>) -> Credentials {
-    let file = file.clone().map(Password::File);
-    Credentials { username: username.clone(), password: file.or(password.clone().map(Password::Text)) }
+fn read(password: config::Password) -> ReadPassword {
+    Arc::new(move || password.read())
 }

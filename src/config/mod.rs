@@ -26,7 +26,7 @@ pub use l1::{Eviction, L1};
 pub use log::{Log, LogFormat, LogKeys};
 pub use namespaces::CacheSettings;
 pub use problem::{Problem, Problems};
-pub use redis::{Failover, Redis, Sentinel};
+pub use redis::{Failover, Password, Redis, Sentinel};
 pub use redis_url::{Address, RedisUrl, RedisUrlError, Topology};
 pub use server::{Drain, Server};
 pub use setting::{Kind, Origin, REDACTED, Setting};

@@ -23,18 +23,40 @@ pub struct Sentinel {
     /// User; none for the default user.
     pub username: Option<String>,
     /// Password.
-    pub password: Option<SecretString>,
-    /// File the password is read from, each time it is needed.
-    pub password_file: Option<PathBuf>,
+    pub password: Option<Password>,
+}
+
+/// A password as it was given, or the file that it is in.
+#[derive(Clone, Debug)]
+pub enum Password {
+    /// As it was given.
+    Text(SecretString),
+    /// In a file, which may change.
+    File {
+        /// The setting that names it.
+        setting: &'static str,
+        /// Where it is.
+        path: PathBuf,
+    },
+}
+
+impl Password {
+    /// The password as it is now, or why it cannot be read.
+    pub fn read(&self) -> Result<SecretString, String> {
+        match self {
+            Password::Text(password) => Ok(password.clone()),
+            Password::File { setting, path } => read_secret(path).map_err(|rule| format!("{setting}: {rule}")),
+        }
+    }
 }
 
 /// How Redis is reached.
 #[derive(Clone, Debug)]
 pub struct Redis {
-    /// The URL, with the user and password that other settings give.
+    /// The URL, with the user that other settings give.
     pub url: RedisUrl,
-    /// File the password is read from, each time it is needed; then the URL holds none.
-    pub password_file: Option<PathBuf>,
+    /// The password: of another setting, else that of the URL.
+    pub password: Option<Password>,
     /// How sentinels are spoken to.
     pub sentinel: Sentinel,
     /// What becomes of entries in a failover.
@@ -69,14 +91,14 @@ impl Redis {
             "where Redis is; without it the service runs alone, on memory only",
         );
         let username = reader.optional_text("redis.username", "user of the ACL; wins over the one in redis.url");
-        let (password, password_file) = read_password(
+        let password = read_password(
             reader,
             ("redis.password", "password; wins over the one in redis.url"),
             ("redis.password_file", "file the password is read from, on every new connection"),
         );
         let sentinel_username =
             reader.optional_text("redis.sentinel_username", "user of the ACL of the sentinels themselves");
-        let (sentinel_password, sentinel_password_file) = read_password(
+        let sentinel_password = read_password(
             reader,
             ("redis.sentinel_password", "password of the sentinels themselves; without it they are asked without"),
             ("redis.sentinel_password_file", "file that password is read from, on every new connection"),
@@ -105,15 +127,11 @@ impl Redis {
         check(reader, url.as_ref());
         let mut url = url?;
         url.username = username.or(url.username);
-        url.password = password.or(url.password).filter(|_| password_file.is_none());
+        let password = password.or(url.password.clone().map(Password::Text));
         Some(Redis {
             url,
-            password_file,
-            sentinel: Sentinel {
-                username: sentinel_username,
-                password: sentinel_password,
-                password_file: sentinel_password_file,
-            },
+            password,
+            sentinel: Sentinel { username: sentinel_username, password: sentinel_password },
             failover,
             prefix,
             connections,
@@ -127,20 +145,22 @@ impl Redis {
     }
 }
 
-/// A password, or the file it is in: the file has to hold one now, and may hold another later.
+/// A password, or the file it is in: that has to hold one now, and may hold another later.
 fn read_password(
     reader: &mut Reader,
-    (path, doc): (&'static str, &'static str),
-    (file_path, file_doc): (&'static str, &'static str),
-) -> (Option<SecretString>, Option<PathBuf>) {
-    let password = reader.secret(path, doc);
-    let file = reader.path(file_path, file_doc);
-    if let (Some(_), Some(_)) = (&password, &file) {
-        reader.contradict(file_path, path, &format!("must not be given together with {path}"));
-    } else if let Some(Err(rule)) = file.as_deref().map(read_secret) {
-        reader.refuse(file_path, rule);
+    (setting, doc): (&'static str, &'static str),
+    (file_setting, file_doc): (&'static str, &'static str),
+) -> Option<Password> {
+    let text = reader.secret(setting, doc).map(Password::Text);
+    let file = reader.path(file_setting, file_doc).map(|path| Password::File { setting: file_setting, path });
+    if let (Some(_), Some(_)) = (&text, &file) {
+        reader.contradict(file_setting, setting, &format!("must not be given together with {setting}"));
+    } else if let Some(Password::File { path, .. }) = &file
+        && let Err(rule) = read_secret(path)
+    {
+        reader.refuse(file_setting, rule);
     }
-    (password, file)
+    file.or(text)
 }
 
 /// The content of a file without its last line break, which editors add and passwords do not have.

@@ -92,7 +92,7 @@ fn customary_variables_count_below_our_own() {
     let read = config(&sources);
     let redis = read.redis.unwrap();
     assert_eq!(redis.url.servers()[0].to_string(), "a:6379");
-    assert_eq!(redis.url.password.unwrap().expose_secret(), "a");
+    assert_eq!(redis.password.unwrap().read().unwrap().expose_secret(), "a");
     assert_eq!(read.log.level, "warn");
     for (name, value) in
         [("TWINTIER_REDIS_URL", "redis://b"), ("TWINTIER_REDIS_PASSWORD", "b"), ("TWINTIER_LOG_LEVEL", "debug")]
@@ -102,7 +102,7 @@ fn customary_variables_count_below_our_own() {
     let read = config(&sources);
     let redis = read.redis.unwrap();
     assert_eq!(redis.url.servers()[0].to_string(), "b:6379");
-    assert_eq!(redis.url.password.unwrap().expose_secret(), "b");
+    assert_eq!(redis.password.unwrap().read().unwrap().expose_secret(), "b");
     assert_eq!(read.log.level, "debug");
 }
 
@@ -277,8 +277,13 @@ fn the_url_takes_user_and_password_from_other_settings() {
     let url = redis.url;
     assert_eq!(url.username.as_deref(), Some("app"));
     // The file is read on every new connection, so that a new password needs no restart.
-    assert_eq!(redis.password_file.as_deref(), Some(secret.path()));
-    assert!(url.password.is_none());
+    let password = redis.password.unwrap();
+    assert_eq!(password.read().unwrap().expose_secret(), "from file");
+    std::fs::write(secret.path(), "another\r\n").unwrap();
+    assert_eq!(password.read().unwrap().expose_secret(), "another");
+    std::fs::write(secret.path(), "").unwrap();
+    assert_eq!(password.read().unwrap_err(), "redis.password_file: must be a file that is not empty");
+    std::fs::write(secret.path(), "from file\n").unwrap();
     assert_eq!(url.database, 1);
 
     given.environment.insert("REDIS_PASSWORD".into(), "hunter2".into());

@@ -7,12 +7,14 @@ use std::task::{Context, Poll, ready};
 
 use arc_swap::ArcSwap;
 use fred::prelude::Error;
+use fred::types::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, is_misplaced, not_a_primary};
 use super::health::Health;
+use super::scripts::Script;
 use super::shard::Shard;
 use super::shared::Shared;
 use crate::cache::clock::Moment;
@@ -44,6 +46,17 @@ pub enum Failure {
     Lost(&'static str),
     /// Redis refused it.
     Refused(Error),
+}
+
+impl Failure {
+    /// The same, of what changes nothing.
+    pub fn of_a_read(self) -> L2Error {
+        match self {
+            Failure::NotSent(error) => error,
+            Failure::Lost(reason) => L2Error::unavailable(reason),
+            Failure::Refused(error) => refused(&error),
+        }
+    }
 }
 
 // === impl Calls ===
@@ -103,6 +116,20 @@ impl Calls {
                 Err(Failure::Lost("no answer from redis within the budget"))
             }
         }
+    }
+
+    /// Runs a script on one counter that takes no step on its number line.
+    pub async fn ask(
+        &self,
+        script: Script,
+        partition: u16,
+        args: Vec<Value>,
+        until: Moment,
+    ) -> Result<Vec<Value>, L2Error> {
+        let shard = self.shard(partition)?;
+        let counter = self.shared.layout.counter(partition);
+        let work = |connection: Arc<Connection>| async move { connection.run(script, vec![counter], args).await };
+        self.call(&shard, until, work).await.map_err(Failure::of_a_read)
     }
 
     fn failure(&self, connection: &Connection, error: Error) -> Failure {

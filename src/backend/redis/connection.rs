@@ -13,7 +13,6 @@ use fred::types::config::{
 };
 use fred::types::{InfoKind, RespVersion, Value};
 use futures_util::future::join_all;
-use secrecy::ExposeSecret as _;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -21,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::primary::Primary;
 use super::scripts::Script;
 use super::shared::Shared;
-use super::{Address, Credentials, Failover, Password, RedisConfig};
+use super::{Address, Credentials, Failover, RedisConfig};
 use crate::cache::coherence::protection::Protection;
 
 /// Messages that may wait between the connection and the dispatch; more is an overrun, which makes memory suspect.
@@ -99,7 +98,7 @@ pub async fn open_client(
     purpose: Purpose,
 ) -> Result<(Client, ClientTask), ConnectError> {
     let patience = config.connect_timeout;
-    let fred_config = fred_config(config, address, credentials, database)?;
+    let fred_config = fred_config(config, address, credentials, database).map_err(ConnectError::Failed)?;
     let client = Client::new(fred_config, Some(performance(config, purpose)), Some(connection(patience)), None);
     let task = AbortOnDropHandle::new(client.connect());
     match timeout(patience, client.wait_for_connect()).await {
@@ -124,15 +123,14 @@ impl Connection {
     }
 
     async fn greet(client: Client, primary: &Primary) -> Result<Connection, ConnectError> {
-        let server: String = client.info(Some(InfoKind::Server)).await?;
-        let version = field(&server, "redis_version").to_owned();
-        if version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0u32) < 7 {
-            return Err(ConnectError::Failed(format!("redis 7 or newer is needed, this is {version:?}")));
+        let Life { identity, server_version } = life(&client).await?;
+        if server_version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0u32) < 7 {
+            return Err(ConnectError::Failed(format!("redis 7 or newer is needed, this is {server_version:?}")));
         }
         let mut connection = Connection {
-            identity: identity(&client).await?,
+            identity,
             client,
-            server_version: version,
+            server_version,
             condemned: CancellationToken::new(),
             ended: CancellationToken::new(),
             partitions: primary.partitions(),
@@ -148,7 +146,7 @@ impl Connection {
 
     /// Greets number lines again, of which one is new here or of another life, if the server is still in its own.
     pub async fn greet_again(&self, primary: &Primary) -> Result<(), ConnectError> {
-        if identity(&self.client).await? != self.identity {
+        if life(&self.client).await?.identity != self.identity {
             return Err(ConnectError::Failed("redis began another life".to_owned()));
         }
         self.hello(primary, &primary.partitions()).await
@@ -182,7 +180,7 @@ impl Connection {
             shared.floor().to_string().into(),
             self.identity.as_str().into(),
             shared.layout.partitions().to_string().into(),
-            primary.gone(shared.clock.now()).unwrap_or_else(|| "none".to_owned()).into(),
+            primary.gone(group[0], sent).unwrap_or_else(|| "none".to_owned()).into(),
             match shared.config.failover {
                 // A test build may trust what was before a takeover at once.
                 _ if !shared.config.protections.on(Protection::Repair) => "trust".into(),
@@ -201,7 +199,7 @@ impl Connection {
             }
             (Some("PARTITIONS"), Some(theirs), _) => {
                 let audited = reply.get(2).and_then(Value::as_bytes).unwrap_or_default();
-                primary.saw_foreign(String::from_utf8_lossy(audited).into_owned(), shared.clock.now());
+                primary.saw_foreign(group[0], String::from_utf8_lossy(audited).into_owned(), sent);
                 Err(ConnectError::Partitions { theirs, ours: shared.layout.partitions() })
             }
             _ => Err(ConnectError::Failed("the greeting was answered with something unknown".to_owned())),
@@ -294,30 +292,22 @@ pub fn is_misplaced(error: &Error) -> bool {
     ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"].iter().any(|word| error.details().starts_with(word))
 }
 
-/// A file's content without its last line break, which editors add and passwords do not have.
-fn read_password(password: &Password) -> Result<String, ConnectError> {
-    match password {
-        Password::Text(text) => Ok(text.expose_secret().to_owned()),
-        Password::File(path) => match std::fs::read_to_string(path) {
-            Ok(text) => Ok(text
-                .strip_suffix('\n')
-                .map(|line| line.strip_suffix('\r').unwrap_or(line))
-                .unwrap_or(&text)
-                .to_owned()),
-            Err(error) => Err(ConnectError::Failed(format!("redis.password_file {}: {error}", path.display()))),
-        },
-    }
+/// The life of a primary.
+struct Life {
+    /// What tells it from every other: a server that becomes a primary has a new second replication id.
+    identity: String,
+    server_version: String,
 }
 
-/// What tells this life of this primary from every other: a server that becomes a primary has a new second replication id.
-async fn identity(client: &Client) -> Result<String, ConnectError> {
+async fn life(client: &Client) -> Result<Life, ConnectError> {
     let server: String = client.info(Some(InfoKind::Server)).await?;
     let replication: String = client.info(Some(InfoKind::Replication)).await?;
     if field(&replication, "role") != "master" {
         return Err(ConnectError::Misplaced("this redis is a replica, not the primary".to_owned()));
     }
-    let life = ["master_replid2", "second_repl_offset"].map(|name| field(&replication, name));
-    Ok(format!("{}:{}:{}", field(&server, "run_id"), life[0], life[1]))
+    let past = ["master_replid2", "second_repl_offset"].map(|name| field(&replication, name));
+    let identity = format!("{}:{}:{}", field(&server, "run_id"), past[0], past[1]);
+    Ok(Life { identity, server_version: field(&server, "redis_version").to_owned() })
 }
 
 fn fred_config(
@@ -325,7 +315,7 @@ fn fred_config(
     address: &Address,
     credentials: &Credentials,
     database: Option<u8>,
-) -> Result<Config, ConnectError> {
+) -> Result<Config, String> {
     let server = match address {
         Address::Tcp { host, port } => ServerConfig::Centralized { server: Server::new(host.as_str(), *port) },
         Address::Unix { path } => ServerConfig::Unix { path: path.clone() },
@@ -333,7 +323,7 @@ fn fred_config(
     Ok(Config {
         fail_fast: true,
         username: credentials.username.clone(),
-        password: credentials.password.as_ref().map(read_password).transpose()?,
+        password: credentials.password()?,
         server,
         version: RespVersion::RESP3,
         database,

@@ -7,9 +7,11 @@ mod call;
 mod clock;
 mod codec;
 mod connection;
+mod fleet;
 mod health;
 mod info;
 mod layout;
+mod line;
 mod link;
 mod placement;
 mod primary;
@@ -24,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -84,21 +86,28 @@ impl Servers {
 }
 
 /// What a server is told to be let in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Credentials {
     /// User; none means the default user.
     pub username: Option<String>,
-    /// Password.
-    pub password: Option<Password>,
+    /// Reads the password, or says why it cannot be read. Asked on every new connection: it may have changed.
+    pub password: Option<ReadPassword>,
 }
 
-/// A password, or where it is to be read each time.
-#[derive(Clone, Debug)]
-pub enum Password {
-    /// As configured.
-    Text(SecretString),
-    /// In a file, which may change.
-    File(PathBuf),
+/// Reads a password.
+pub type ReadPassword = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
+
+impl Credentials {
+    fn password(&self) -> Result<Option<String>, String> {
+        let password = self.password.as_ref().map(|read| read()).transpose()?;
+        Ok(password.map(|password| password.expose_secret().to_owned()))
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
 }
 
 /// What becomes of entries when Redis begins another life and may have lost the last acknowledged writes.

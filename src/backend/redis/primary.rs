@@ -1,5 +1,6 @@
 //! One primary of Redis, as this replica knows it: where it is, which partitions it serves, its clock.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ pub struct Primary {
     /// Told when a number line here belongs to another life than a connection was greeted in.
     pub other_life: watch::Sender<()>,
     partitions: watch::Sender<Arc<[u16]>>,
-    foreign: Mutex<Option<Foreign>>,
+    /// By the first partition of the group whose counter says so.
+    foreign: Mutex<HashMap<u16, Foreign>>,
 }
 
 /// A deployment of another number of partitions.
@@ -54,26 +56,27 @@ impl Primary {
             clock: RedisClock::default(),
             other_life: watch::Sender::new(()),
             partitions: watch::Sender::new(partitions),
-            foreign: Mutex::new(None),
+            foreign: Mutex::default(),
         }
     }
 
-    /// A deployment of another number of partitions is there, which audited itself last then.
-    pub fn saw_foreign(&self, audited: String, now: Moment) {
+    /// The group that begins with `partition` is of a deployment of another number of partitions, which audited itself last then.
+    pub fn saw_foreign(&self, partition: u16, audited: String, now: Moment) {
         let mut foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
         // An outage is no reason to take it for gone: it has to be seen over and over, and without a sign of life.
-        let before = foreign.take().filter(|before| before.audited == audited && now.since(before.seen) < SEEN_EVERY);
-        *foreign = Some(Foreign { audited, since: before.map_or(now, |before| before.since), seen: now });
+        let unchanged = |before: &Foreign| before.audited == audited && now.since(before.seen) < SEEN_EVERY;
+        let since = foreign.get(&partition).filter(|before| unchanged(before)).map_or(now, |before| before.since);
+        foreign.insert(partition, Foreign { audited, since, seen: now });
     }
 
-    /// The last audit of a deployment of another number of partitions, if that is gone.
-    pub fn gone(&self, now: Moment) -> Option<String> {
+    /// The last audit of the deployment of another number of partitions that the group belongs to, if that is gone.
+    pub fn gone(&self, partition: u16, now: Moment) -> Option<String> {
         let gone_after = (10 * self.shared.config.max_staleness).max(SHORTEST_SILENCE);
         let foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
-        foreign
-            .as_ref()
-            .filter(|foreign| foreign.seen.since(foreign.since) >= gone_after && now.since(foreign.seen) < SEEN_EVERY)
-            .map(|foreign| foreign.audited.clone())
+        let gone = |foreign: &&Foreign| {
+            foreign.seen.since(foreign.since) >= gone_after && now.since(foreign.seen) < SEEN_EVERY
+        };
+        foreign.get(&partition).filter(gone).map(|foreign| foreign.audited.clone())
     }
 
     /// The partitions it serves.

@@ -1,6 +1,5 @@
 //! The shared tier: reads in one pipelined trip, writes and invalidations in one script each.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,16 +7,15 @@ use bytes::Bytes;
 use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use fred::prelude::{Error, FredResult};
 use fred::types::Value;
-use futures_util::future::join_all;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::barrier::Barrier;
 use super::call::{Calls, Failure, refused, refused_at_once};
 use super::codec;
 use super::connection::{bytes, number, status};
+use super::fleet::Fleet;
 use super::health::{Health, HealthReport};
+use super::line::Line;
 use super::scripts::Script;
 use super::shard::Shard;
 use super::shared::Shared;
@@ -35,8 +33,6 @@ use crate::cache::tier::{
 
 /// Longest that replicas are waited for in a takeover, at least.
 const SETTLEMENT: Duration = Duration::from_secs(5);
-/// A replica that cannot be named.
-const UNKNOWN: u64 = 0;
 /// Added to the time for which a write's outcome is unknown: for clocks that do not run at quite the same rate.
 const CLOCK_SLACK: Duration = Duration::from_millis(50);
 
@@ -155,8 +151,7 @@ impl RedisTier {
         let layout = &self.shared.layout;
         let partition = key.as_ref().partition(layout.partitions());
         let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
-        let fields = ["e", "s", "t"].map(str::to_owned).into_iter();
-        let fields: Vec<String> = fields.chain([layout.invalidation_field(key.namespace().name())]).collect();
+        let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
         let shard = self.calls.shard(partition)?;
         let begun = self.shared.clock.now();
         self.shared.commands.one();
@@ -168,46 +163,29 @@ impl RedisTier {
             let _: Value = trip.get(fred::types::Key::from(name)).await?;
             let answers: Vec<FredResult<Value>> = trip.try_all().await;
             match <[_; 3]>::try_from(answers) {
-                Ok([line, ttl, value]) => Ok((line?.convert()?, ttl?.convert()?, value)),
+                Ok([line, ttl, value]) => {
+                    Ok((Line::read(&line?.convert::<Vec<Option<String>>>()?), ttl?.convert()?, value))
+                }
                 // A trip that failed as a whole has one answer.
                 Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
             }
         });
-        match trip.await {
-            Ok((line, ttl, value)) => Ok(self.read_trip(&shard, line, ttl, value, begun)),
-            Err(Failure::NotSent(error)) => Err(error),
-            Err(Failure::Lost(reason)) => Err(L2Error::unavailable(reason)),
-            Err(Failure::Refused(error)) => Err(refused(&error)),
-        }
+        let (line, ttl, value) = trip.await.map_err(Failure::of_a_read)?;
+        Ok(self.read_trip(&shard, &line, ttl, value, begun))
     }
 
-    fn read_trip(
-        &self,
-        shard: &Shard,
-        line: Vec<Option<String>>,
-        ttl: i64,
-        value: FredResult<Value>,
-        begun: Moment,
-    ) -> Read {
-        let field = |index: usize| line.get(index).and_then(Option::as_deref);
-        let number = |index| field(index).and_then(|text| text.parse::<u64>().ok());
-        let Some(epoch) = number(0) else {
+    fn read_trip(&self, shard: &Shard, line: &Line, ttl: i64, value: FredResult<Value>, begun: Moment) -> Read {
+        let Some(position) = line.position else {
             // No counter: with it went the order of whatever is there.
             return Read { position: Version::ZERO, entry: None };
         };
-        self.shared.saw_epoch(epoch);
-        let position = Version::new(epoch, number(1).unwrap_or(0));
-        let trusted_from = number(2).unwrap_or(epoch);
-        let dead = field(3).and_then(|text| text.parse().ok()).unwrap_or(Version::ZERO);
+        self.shared.saw_epoch(position.epoch);
         let stored = match value {
             Ok(Value::Null) => None,
             Ok(value) => bytes(value).and_then(codec::decode_entry).or_else(|| self.undecodable()),
             Err(_) => self.undecodable(),
         };
-        let live = |entry: &codec::StoredEntry| {
-            (trusted_from..=epoch).contains(&entry.version.epoch) && entry.version > dead && ttl != GONE
-        };
-        let entry = stored.filter(live).map(|stored| {
+        let entry = stored.filter(|entry| line.counts(entry.version) && ttl != GONE).map(|stored| {
             let ttl = u64::try_from(ttl).unwrap_or(u64::MAX).min(stored.ttl_millis);
             Entry {
                 version: stored.version,
@@ -235,60 +213,18 @@ impl RedisTier {
             action.into(),
             patience.as_micros().to_string().into(),
         ];
-        let reply = self.ask(Script::Settle, partition, args, until).await?;
+        let reply = self.calls.ask(Script::Settle, partition, args, until).await?;
         match status(&reply) {
             Some("OK") => Ok(reply),
             _ => Err(L2Error::unavailable("redis began another epoch")),
         }
     }
 
-    /// Runs a script on one counter that takes no step on its number line.
-    async fn ask(
-        &self,
-        script: Script,
-        partition: u16,
-        args: Vec<Value>,
-        until: Moment,
-    ) -> Result<Vec<Value>, L2Error> {
-        let shard = self.calls.shard(partition)?;
-        let counter = self.shared.layout.counter(partition);
-        let sent = self
-            .calls
-            .call(&shard, until, |connection| async move { connection.run(script, vec![counter], args).await });
-        sent.await.map_err(|failure| match failure {
-            Failure::NotSent(error) => error,
-            Failure::Lost(reason) => L2Error::unavailable(reason),
-            Failure::Refused(error) => refused(&error),
-        })
-    }
-
-    /// The other replicas registered with `partition`, each with the moment at which its right to answer with what is now changed runs out.
-    async fn registered(&self, partition: u16, until: Moment) -> Result<HashMap<u64, Moment>, L2Error> {
-        let pause = self.shared.longest_pause().as_micros().to_string().into();
-        let reply = self.ask(Script::Members, partition, vec![pause], until).await?;
-        let now = self.shared.clock.now();
-        let end = |age: &Value| {
-            let left = self.shared.config.max_staleness.checked_sub(Duration::from_micros(age.as_u64()?))?;
-            Some(now.plus(left))
-        };
-        let member = |member: &[Value]| {
-            let replica = codec::registered_replica(std::str::from_utf8(member[0].as_bytes()?).ok()?)?;
-            Some((replica, end(&member[1])?)).filter(|_| replica != self.shared.replica)
-        };
-        let [_, registry, members @ ..] = reply.as_slice() else {
-            return Err(L2Error::unavailable("redis answered with something unknown"));
-        };
-        let mut registered: HashMap<u64, Moment> = members.chunks_exact(2).filter_map(member).collect();
-        // Somebody may have registered before the registry was lost and begun anew.
-        registered.extend(end(registry).map(|end| (UNKNOWN, end)));
-        Ok(registered)
-    }
-
     async fn read_current(&self, key: &Key, until: Moment) -> Result<Option<Current>, L2Error> {
         let layout = &self.shared.layout;
         let partition = key.as_ref().partition(layout.partitions());
         let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
-        let fields = vec!["e".to_owned(), "t".to_owned(), layout.invalidation_field(key.namespace().name())];
+        let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
         let shard = self.calls.shard(partition)?;
         self.shared.commands.one();
         let trip = self.calls.call(&shard, until, |connection| async move {
@@ -297,21 +233,11 @@ impl RedisTier {
             let _: Value = trip.getrange(fred::types::Key::from(name), 0, codec::HEAD - 1).await?;
             trip.all::<(Vec<Option<String>>, Value)>().await
         });
-        let (line, head) = match trip.await {
-            Ok(answers) => answers,
-            Err(Failure::NotSent(error)) => return Err(error),
-            Err(Failure::Lost(reason)) => return Err(L2Error::unavailable(reason)),
-            Err(Failure::Refused(error)) => return Err(refused(&error)),
-        };
-        let field = |index: usize| line.get(index).and_then(Option::as_deref);
-        let number = |index| field(index).and_then(|text| text.parse::<u64>().ok());
+        let (line, head) = trip.await.map_err(Failure::of_a_read)?;
         let head = bytes(head).and_then(|head| codec::decode_head(&head));
-        let (Some(epoch), Some((version, written_micros))) = (number(0), head) else { return Ok(None) };
-        let trusted_from = number(1).unwrap_or(epoch);
-        let dead = field(2).and_then(|text| text.parse().ok()).unwrap_or(Version::ZERO);
-        if !(trusted_from..=epoch).contains(&version.epoch) || version <= dead {
+        let Some((version, written_micros)) = head.filter(|(version, _)| Line::read(&line).counts(*version)) else {
             return Ok(None);
-        }
+        };
         let now = self.shared.clock.now();
         let Some((_, uncertainty)) = shard.primary.clock.at(now) else { return Ok(None) };
         let written_at = now.minus(shard.primary.clock.age(written_micros, now));
@@ -326,57 +252,6 @@ impl RedisTier {
     fn message(&self, partition: u16, namespace: &str, keys: &[Key], ticket: u64) -> (Vec<u8>, Vec<u8>) {
         let head = codec::message_head(keys.is_empty(), partition, self.shared.replica, ticket);
         (head, codec::message_tail(namespace, keys))
-    }
-}
-
-/// A change that waits for the fleet.
-struct Fleet<'a> {
-    tier: &'a RedisTier,
-    barrier: Barrier<'a>,
-}
-
-impl FleetBarrier for Fleet<'_> {
-    fn ticket(&self) -> u64 {
-        self.barrier.ticket
-    }
-
-    fn passed<'a>(&'a self, partitions: &'a [u16], until: Moment) -> BoxFuture<'a, Result<(), L2Error>> {
-        Box::pin(async move {
-            let clock = &self.tier.shared.clock;
-            // Were the registry not to be had, nobody could answer with what was before for longer than this.
-            let longest = clock.now().plus(self.tier.shared.config.max_staleness);
-            let mut awaited = HashMap::new();
-            let mut registries: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
-            for partition in partitions {
-                registries.entry(self.tier.shared.layout.registrar(*partition)).or_default().push(*partition);
-            }
-            let asked = registries.iter().map(|(registrar, partitions)| async move {
-                (partitions, self.tier.registered(*registrar, longest.min(until)).await)
-            });
-            for (partitions, registered) in join_all(asked).await {
-                match registered {
-                    Ok(members) => {
-                        let each = partitions.iter().flat_map(|p| members.iter().map(move |(m, end)| ((*m, *p), *end)));
-                        awaited.extend(each);
-                    }
-                    Err(_) => _ = awaited.insert((UNKNOWN, 0), longest),
-                }
-            }
-            loop {
-                self.barrier.strike(&mut awaited);
-                let now = clock.now();
-                awaited.retain(|_, end| *end > now);
-                let Some(next) = awaited.values().min() else { return Ok(()) };
-                if now >= until {
-                    return Err(L2Error::Unavailable {
-                        reason: "not every replica has confirmed the change in time",
-                        outcome_unknown_for: Some(Duration::ZERO),
-                    });
-                }
-                let patience = (*next).min(until).since(now);
-                let _ = timeout(patience, self.barrier.news()).await;
-            }
-        })
     }
 }
 
@@ -484,7 +359,7 @@ impl L2 for RedisTier {
     }
 
     fn barrier(&self) -> Box<dyn FleetBarrier + '_> {
-        Box::new(Fleet { tier: self, barrier: self.shared.barriers.open() })
+        Box::new(Fleet::new(&self.shared, &self.calls))
     }
 
     fn takeover(&self, partition: u16, epoch: u64, until: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
