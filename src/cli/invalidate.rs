@@ -102,6 +102,13 @@ mod tests {
     }
 
     #[test]
+    fn a_barrier_is_asked_for_by_a_flag() {
+        let barrier = |args: &[&str]| Line::try_parse_from(args).expect("valid").invalidate.request().barrier();
+        assert_eq!(barrier(&["invalidate", "a"]), pb::Barrier::None);
+        assert_eq!(barrier(&["invalidate", "a", "--fleet"]), pb::Barrier::Fleet);
+    }
+
+    #[test]
     fn a_count_is_shown_where_it_is_known() {
         let mut response = pb::InvalidateResponse { removed: Some(2), token: "t".to_owned() };
         assert_eq!(answer(&response, OutputFormat::Text).out, b"removed  2\ntoken    t\n");

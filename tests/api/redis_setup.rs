@@ -148,7 +148,10 @@ async fn sentinels_are_reached_by_tls_and_with_a_password_of_their_own() {
     let _sentinel = Redis::sentinel(&configuration).await;
     let (url, file) =
         (format!("rediss-sentinel://:password@127.0.0.1:{sentinel_port}/0?service=main"), authority.file());
-    let settings = [("redis.tls_ca_file", file.as_str()), ("redis.sentinel_password", "of-sentinels")];
+    let mut password = tempfile::NamedTempFile::new().unwrap();
+    writeln!(password, "of-sentinels").unwrap();
+    let password = password.path().to_str().unwrap();
+    let settings = [("redis.tls_ca_file", file.as_str()), ("redis.sentinel_password_file", password)];
     let replica = Replica::at(&url, &settings).await;
     replica.whole().await;
     replica.set("k", "v").await;

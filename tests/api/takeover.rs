@@ -6,7 +6,7 @@ use twintier::pb;
 
 use crate::harness::{
     Answer as _, Class, Direction, Fleet, Proxy, Redis, Replica, Reply, Sentinels, eventually, eventually_within,
-    set_request,
+    free_port, set_request,
 };
 
 /// A primary and its replica behind the addresses of two replicas of the service.
@@ -189,6 +189,22 @@ async fn another_number_of_partitions_is_taken_once_a_deployment_is_gone() {
     for replica in replicas {
         replica.stop().await;
     }
+    eventually_within(Duration::from_secs(60), "it serves", async || other.store(set_request("k", "v")).await.is_ok())
+        .await;
+    other.whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_cluster_a_deployment_is_gone_when_all_its_partitions_are() {
+    let bus = free_port().to_string();
+    let redis = Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
+    redis.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    let url = format!("redis-cluster://127.0.0.1:{}", redis.port());
+    let first = Replica::at(&url, &[("coherence.max_staleness", "500ms")]).await;
+    first.whole().await;
+    let other = Replica::at(&url, &[("coherence.partitions", "8")]).await;
+    eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
+    first.stop().await;
     eventually_within(Duration::from_secs(60), "it serves", async || other.store(set_request("k", "v")).await.is_ok())
         .await;
     other.whole().await;

@@ -63,6 +63,34 @@ async fn lossy(world: &mut World) {
     }
 }
 
+/// Redis has taken a write, and its reply is lost with the connection.
+async fn replies_are_lost(world: &mut World) {
+    while world.goes_on() {
+        for proxy in &world.proxies {
+            proxy.stall(Class::Commands, Direction::ToClient);
+        }
+        sleep(millis(30)).await;
+        for proxy in &world.proxies {
+            proxy.reset(Class::Commands);
+            proxy.resume(Class::Commands, Direction::ToClient);
+        }
+        sleep(millis(150)).await;
+    }
+}
+
+/// What goes to Redis, or comes from it, is on its way for longer.
+async fn commands_are_late(world: &mut World, direction: Direction, delay: Duration) {
+    for proxy in &world.proxies {
+        proxy.delay(Class::Commands, direction, delay);
+    }
+    while world.goes_on() {
+        sleep(millis(50)).await;
+    }
+    for proxy in &world.proxies {
+        proxy.resume(Class::Commands, direction);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gap_that_is_overlooked_is_caught_by_lost_messages() {
     caught(Protection::Gap, sparse(), lossy).await;
@@ -99,15 +127,7 @@ async fn a_first_echo_without_suspicion_is_caught_by_cut_subscriptions() {
 async fn a_missing_fence_is_caught_by_slow_answers_of_redis() {
     caught(Protection::Fence, load(), async |world| {
         // What Redis answered is on its way for longer than the message that makes it old.
-        for proxy in &world.proxies {
-            proxy.delay(Class::Commands, Direction::ToClient, millis(20));
-        }
-        while world.goes_on() {
-            sleep(millis(50)).await;
-        }
-        for proxy in &world.proxies {
-            proxy.resume(Class::Commands, Direction::ToClient);
-        }
+        commands_are_late(world, Direction::ToClient, millis(20)).await;
     })
     .await;
 }
@@ -121,21 +141,7 @@ async fn an_echo_without_counters_is_caught_by_a_lost_message_that_nothing_follo
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn own_messages_that_are_ignored_are_caught_by_lost_replies() {
-    caught(Protection::OwnMessages, load(), async |world| {
-        // Redis has taken the write, and its reply is lost with the connection.
-        while world.goes_on() {
-            for proxy in &world.proxies {
-                proxy.stall(Class::Commands, Direction::ToClient);
-            }
-            sleep(millis(30)).await;
-            for proxy in &world.proxies {
-                proxy.reset(Class::Commands);
-                proxy.resume(Class::Commands, Direction::ToClient);
-            }
-            sleep(millis(150)).await;
-        }
-    })
-    .await;
+    caught(Protection::OwnMessages, load(), replies_are_lost).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -177,34 +183,13 @@ async fn a_lost_counter_that_restarts_is_caught_by_a_flush() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_is_sent_again_is_caught_by_lost_replies() {
-    caught(Protection::NoRetry, load(), async |world| {
-        while world.goes_on() {
-            for proxy in &world.proxies {
-                proxy.stall(Class::Commands, Direction::ToClient);
-            }
-            sleep(millis(30)).await;
-            for proxy in &world.proxies {
-                proxy.reset(Class::Commands);
-                proxy.resume(Class::Commands, Direction::ToClient);
-            }
-            sleep(millis(150)).await;
-        }
-    })
-    .await;
+    caught(Protection::NoRetry, load(), replies_are_lost).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_is_announced_first_is_caught_by_slow_requests() {
     caught(Protection::OneStep, load(), async |world| {
-        for proxy in &world.proxies {
-            proxy.delay(Class::Commands, Direction::ToServer, millis(5));
-        }
-        while world.goes_on() {
-            sleep(millis(50)).await;
-        }
-        for proxy in &world.proxies {
-            proxy.resume(Class::Commands, Direction::ToServer);
-        }
+        commands_are_late(world, Direction::ToServer, millis(5)).await;
     })
     .await;
 }

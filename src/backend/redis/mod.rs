@@ -13,6 +13,7 @@ mod info;
 mod layout;
 mod line;
 mod link;
+mod panel;
 mod placement;
 mod primary;
 mod scripts;
