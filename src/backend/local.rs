@@ -4,24 +4,49 @@
 //! that the insert is the newest thing memory has heard of. Nothing else inserts here, so the partition's lock stands for the fence's stripe.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::cache::clock::{Clock, Moment};
-use crate::cache::coherence::message::{BusSink, Change, Message};
+use crate::cache::coherence::message::{BusSink, Change, Effect, Message, Selector};
 use crate::cache::coherence::version::Version;
 use crate::cache::coherence::{self, Coherence};
-use crate::cache::entry::{Entry, Held, NewEntry};
+use crate::cache::entry::{Entry, Held};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
-use crate::cache::tier::{BoxFuture, Condition, L1, L2, L2Error, L2Report, Read, Removed, Written};
+use crate::cache::remembered::Remembered;
+use crate::cache::tier::{
+    Acquired, BoxFuture, Condition, L1, L2, L2Error, L2Report, LeaseId, Mode, Read, Refusal, Removal, Removed,
+    RequestId, Touch, TouchMode, Touched, TouchedEntry, Write, Written,
+};
+
+/// For how long requests, and versions of sources that were invalidated, are remembered.
+const REMEMBERED: Duration = Duration::from_secs(300);
+/// How many of each a partition remembers, and how many leases it grants, at most.
+const PLACES: usize = 4096;
 
 /// The shared tier of one replica alone.
 pub struct Local {
     epoch: u64,
-    lines: Box<[Mutex<u64>]>,
+    lines: Box<[Mutex<Line>]>,
     l1: Arc<dyn L1>,
     coherence: Arc<Coherence>,
     clock: Arc<dyn Clock>,
+}
+
+/// The number line of one partition, and what is remembered beside its entries.
+struct Line {
+    sequence: u64,
+    leases: Remembered<Key, Lease>,
+    requests: Remembered<RequestId, Result<Version, (Refusal, Option<Version>)>>,
+    sources: Remembered<Key, u64>,
+}
+
+/// A lease; none: nobody may have one.
+#[derive(Clone, Copy)]
+struct Lease {
+    id: Option<LeaseId>,
+    granted_at: Moment,
+    position: Version,
 }
 
 // === impl Local ===
@@ -32,57 +57,183 @@ impl Local {
         let micros = clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let epoch = u64::try_from(micros).unwrap_or(1).max(1);
         coherence.prove_forever(Version::new(epoch, 0));
-        let lines = (0..coherence.partitions()).map(|_| Mutex::new(0)).collect();
+        let line = || Line {
+            sequence: 0,
+            leases: Remembered::new(PLACES),
+            requests: Remembered::new(PLACES),
+            sources: Remembered::new(PLACES),
+        };
+        let lines = (0..coherence.partitions()).map(|_| Mutex::new(line())).collect();
         Local { epoch, lines, l1, coherence, clock }
     }
 
-    fn line(&self, partition: u16) -> MutexGuard<'_, u64> {
+    fn line(&self, partition: u16) -> MutexGuard<'_, Line> {
         self.lines[usize::from(partition)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is kept of `key`, alive or not.
+    fn kept(&self, key: KeyRef<'_>, partition: u16) -> Option<Arc<Held>> {
+        self.l1.get(key).filter(|held| !held.namespace.has_invalidated(partition, held.entry.version))
+    }
+
     fn live(&self, key: KeyRef<'_>, partition: u16) -> Option<Arc<Held>> {
-        let alive = |held: &Arc<Held>| {
-            self.clock.now() < held.entry.expires_at && !held.namespace.has_invalidated(partition, held.entry.version)
-        };
-        self.l1.get(key).filter(alive)
+        self.kept(key, partition).filter(|held| held.entry.lives(self.clock.now()))
+    }
+
+    fn position(&self, line: &Line) -> Version {
+        Version::new(self.epoch, line.sequence)
     }
 
     /// Takes the next sequence and announces what changes.
-    fn advance(&self, line: &mut u64, partition: u16, change: Change) -> Version {
-        *line += 1;
-        let version = Version::new(self.epoch, *line);
+    fn advance(&self, line: &mut Line, partition: u16, change: Change) -> Version {
+        line.sequence += 1;
+        let version = self.position(line);
         self.coherence.apply(Message { partition, version, change, own: true });
         version
     }
 
-    fn write_now(&self, key: &Key, new: &NewEntry, condition: Condition) -> Result<Written, L2Error> {
-        let partition = self.coherence.partition_of(key.as_ref());
+    fn lease<'a>(&self, line: &'a Line, key: &Key, partition: u16) -> Option<(&'a Lease, Moment)> {
+        let holds = |lease: &Lease| !key.namespace().has_invalidated(partition, lease.position);
+        line.leases.get(key, self.clock.now()).filter(|(lease, _)| holds(lease))
+    }
+
+    fn write_now(&self, partition: u16, write: &Write) -> Result<Written, L2Error> {
         let mut line = self.line(partition);
-        let current = self.live(key.as_ref(), partition).map(|held| held.entry.version);
-        if !condition.holds(current) {
-            return Ok(Written::Refused { current, position: Version::new(self.epoch, *line) });
-        }
-        let version = self.advance(&mut line, partition, Change::of_keys(std::slice::from_ref(key)));
         let now = self.clock.now();
-        let entry = Entry {
-            version,
-            content: new.content.clone(),
-            content_type: new.content_type.clone(),
-            written_at: now,
-            expires_at: now.plus(new.ttl),
+        let position = self.position(&line);
+        if let Some((before, _)) = write.request.as_ref().and_then(|request| line.requests.get(request, now)) {
+            return Ok(match *before {
+                Ok(version) => Written::Repeated { version, position },
+                Err((why, current)) => Written::Refused { why, current, position },
+            });
+        }
+        let outcome = self.verdict(&line, partition, write);
+        if let (Some(request), Err(refused)) = (&write.request, outcome) {
+            line.requests.insert(request.clone(), Err(refused), now.plus(REMEMBERED), now);
+        }
+        let cost = match outcome {
+            Ok(cost) => cost,
+            Err((why, current)) => return Ok(Written::Refused { why, current, position }),
         };
+        let key = &write.key;
+        let version = self.advance(&mut line, partition, Change::of_keys(Effect::Set, std::slice::from_ref(key)));
+        line.leases.remove(key);
+        let entry = Entry::written(&write.entry, version, cost, now);
         let note = self.coherence.note(key.as_ref());
         let held = coherence::held(entry.clone(), version, note, now, key.namespace());
-        match self.l1.insert(key.clone(), held) {
-            true => Ok(Written::Stored(entry)),
-            false => Err(L2Error::Full),
+        if !self.l1.insert(key.clone(), held) {
+            return Err(L2Error::Full);
+        }
+        if let Some(request) = &write.request {
+            line.requests.insert(request.clone(), Ok(version), now.plus(REMEMBERED), now);
+        }
+        Ok(Written::Stored(entry))
+    }
+
+    /// Whether `write` is to be stored, and what making its entry has cost.
+    fn verdict(&self, line: &Line, partition: u16, write: &Write) -> Result<Duration, (Refusal, Option<Version>)> {
+        let now = self.clock.now();
+        let stored = self.l1.get(write.key.as_ref());
+        let remembered = line.sources.get(&write.key, now).map(|(source, _)| *source);
+        let source = stored.as_ref().and_then(|held| held.entry.source_version).max(remembered);
+        if write.entry.source_version.is_some() && write.entry.source_version < source {
+            return Err((Refusal::SourceVersionOlder, stored.map(|held| held.entry.version)));
+        }
+        let current = self.live(write.key.as_ref(), partition).map(|held| held.entry.version);
+        let holds = |condition, why| if condition { Ok(Duration::ZERO) } else { Err((why, current)) };
+        match write.condition {
+            Condition::None => Ok(Duration::ZERO),
+            Condition::Absent => holds(current.is_none(), Refusal::AlreadyPresent),
+            Condition::Present => holds(current.is_some(), Refusal::NotPresent),
+            Condition::Version(version) => holds(current == Some(version), Refusal::VersionMismatch),
+            Condition::Lease(id) => match self.lease(line, &write.key, partition) {
+                Some((lease, _)) if lease.id == Some(id) => Ok(now.since(lease.granted_at)),
+                _ => Err((Refusal::LeaseVoid, None)),
+            },
         }
     }
 
-    fn remove_now(&self, partition: u16, keys: &[Key]) -> Removed {
+    fn remove_now(&self, partition: u16, removals: &[Removal], mode: Mode) -> Removed {
         let mut line = self.line(partition);
-        let removed = keys.iter().filter(|key| self.live(key.as_ref(), partition).is_some()).count() as u64;
-        Removed { version: self.advance(&mut line, partition, Change::of_keys(keys)), removed }
+        let now = self.clock.now();
+        let mut removed = Vec::with_capacity(removals.len());
+        for Removal { key, source_version } in removals {
+            removed.push(self.live(key.as_ref(), partition).is_some());
+            line.leases.remove(key);
+            let source = self.l1.get(key.as_ref()).and_then(|held| held.entry.source_version);
+            let remembered = line.sources.get(key, now).map(|(source, _)| *source);
+            if let Some(source) = source.max(*source_version).max(remembered) {
+                line.sources.insert(key.clone(), source, now.plus(REMEMBERED), now);
+            }
+        }
+        let keys: Vec<Key> = removals.iter().map(|removal| removal.key.clone()).collect();
+        let version = self.advance(&mut line, partition, Change::of_keys(mode.effect(), &keys));
+        Removed { version, removed }
+    }
+
+    fn touch_now(&self, key: &Key, touch: Touch) -> Touched {
+        let partition = self.coherence.partition_of(key.as_ref());
+        let mut line = self.line(partition);
+        let now = self.clock.now();
+        let Some(held) = self.live(key.as_ref(), partition) else {
+            return Touched { position: self.position(&line), entry: None };
+        };
+        let longest = held.entry.sliding.map_or(Moment::FOREVER, |sliding| sliding.until);
+        let ends = touch.ttl.map_or(Moment::FOREVER, |ttl| now.plus(ttl)).min(longest);
+        let changed = match touch.mode {
+            TouchMode::Overwrite => true,
+            TouchMode::Extend => ends > held.entry.expires_at,
+            TouchMode::Shorten => ends < held.entry.expires_at,
+        };
+        if changed {
+            if ends < held.entry.expires_at {
+                self.advance(&mut line, partition, Change::of_keys(Effect::Shortened, std::slice::from_ref(key)));
+            }
+            let window = held.entry.kept_until.since(held.entry.expires_at);
+            let entry = Entry { expires_at: ends, kept_until: ends.plus(window), ..held.entry.clone() };
+            let position = self.position(&line);
+            let note = self.coherence.note(key.as_ref());
+            self.l1.insert(key.clone(), coherence::held(entry, position, note, now, key.namespace()));
+        }
+        let expires_at = if changed { ends } else { held.entry.expires_at };
+        let entry = Some(TouchedEntry { version: held.entry.version, changed, expires_at });
+        Touched { position: self.position(&line), entry }
+    }
+
+    fn acquire_now(&self, key: &Key, duration: Duration, anew: bool) -> Acquired {
+        let partition = self.coherence.partition_of(key.as_ref());
+        let mut line = self.line(partition);
+        let now = self.clock.now();
+        if !anew && self.live(key.as_ref(), partition).is_some() {
+            return Acquired::Present;
+        }
+        if let Some((_, until)) = self.lease(&line, key, partition) {
+            return Acquired::Held(until.since(now));
+        }
+        let (id, position) = (LeaseId(rand::random()), self.position(&line));
+        let lease = Lease { id: Some(id), granted_at: now, position };
+        line.leases.insert(key.clone(), lease, now.plus(duration), now);
+        Acquired::Granted(id)
+    }
+
+    fn release_now(&self, key: &Key, id: LeaseId, pause: Duration) -> bool {
+        let partition = self.coherence.partition_of(key.as_ref());
+        let mut line = self.line(partition);
+        let now = self.clock.now();
+        let held = self.lease(&line, key, partition).is_some_and(|(lease, _)| lease.id == Some(id));
+        if held {
+            line.leases.remove(key);
+            if !pause.is_zero() {
+                let nobody = Lease { id: None, granted_at: now, position: self.position(&line) };
+                line.leases.insert(key.clone(), nobody, now.plus(pause), now);
+            }
+        }
+        drop(line);
+        if held {
+            let bytes = bytes::Bytes::copy_from_slice;
+            self.coherence.released(&bytes(key.namespace().name().as_bytes()), &bytes(key.bytes()));
+        }
+        held
     }
 }
 
@@ -90,44 +241,70 @@ impl L2 for Local {
     fn read<'a>(&'a self, key: &'a Key, _: Moment) -> BoxFuture<'a, Result<Read, L2Error>> {
         Box::pin(async move {
             let partition = self.coherence.partition_of(key.as_ref());
-            let position = Version::new(self.epoch, *self.line(partition));
-            let entry = self.live(key.as_ref(), partition).map(|held| held.entry.clone());
+            let position = self.position(&self.line(partition));
+            let entry = self.kept(key.as_ref(), partition).map(|held| held.entry.clone());
             Ok(Read { position, entry })
         })
     }
 
     fn write<'a>(
         &'a self,
-        key: &'a Key,
-        entry: &'a NewEntry,
-        condition: Condition,
+        partition: u16,
+        writes: &'a [Write],
         _: u64,
         _: Moment,
-    ) -> BoxFuture<'a, Result<Written, L2Error>> {
-        Box::pin(async move { self.write_now(key, entry, condition) })
+    ) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
+        Box::pin(async move { writes.iter().map(|write| self.write_now(partition, write)).collect() })
     }
 
     fn remove<'a>(
         &'a self,
         partition: u16,
-        keys: &'a [Key],
+        removals: &'a [Removal],
+        mode: Mode,
         _: u64,
         _: Moment,
     ) -> BoxFuture<'a, Result<Removed, L2Error>> {
-        Box::pin(async move { Ok(self.remove_now(partition, keys)) })
+        Box::pin(async move { Ok(self.remove_now(partition, removals, mode)) })
     }
 
-    fn remove_namespace<'a>(
+    fn invalidate<'a>(
         &'a self,
         partition: u16,
         namespace: &'a Arc<Namespace>,
+        selectors: &'a [Selector],
+        mode: Mode,
         _: u64,
         _: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
         Box::pin(async move {
-            let change = Change::Namespace(namespace.name().to_owned().into());
+            let change = Change::of_selected(mode.effect(), namespace, selectors);
             Ok(self.advance(&mut self.line(partition), partition, change))
         })
+    }
+
+    fn touch<'a>(&'a self, key: &'a Key, touch: Touch, _: Moment) -> BoxFuture<'a, Result<Touched, L2Error>> {
+        Box::pin(async move { Ok(self.touch_now(key, touch)) })
+    }
+
+    fn acquire<'a>(
+        &'a self,
+        key: &'a Key,
+        duration: Duration,
+        anew: bool,
+        _: Moment,
+    ) -> BoxFuture<'a, Result<Acquired, L2Error>> {
+        Box::pin(async move { Ok(self.acquire_now(key, duration, anew)) })
+    }
+
+    fn release<'a>(
+        &'a self,
+        key: &'a Key,
+        lease: LeaseId,
+        pause: Duration,
+        _: Moment,
+    ) -> BoxFuture<'a, Result<bool, L2Error>> {
+        Box::pin(async move { Ok(self.release_now(key, lease, pause)) })
     }
 
     fn shares_l1(&self) -> bool {

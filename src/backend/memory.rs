@@ -9,6 +9,7 @@ use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
+use crate::cache::clock::Moment;
 use crate::cache::entry::Held;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::stats::Counter;
@@ -16,6 +17,9 @@ use crate::cache::tier::{L1, L1Usage};
 
 /// Bytes an entry costs beyond its key, content type and value: measured, see `an_entry_costs_what_it_is_weighed`.
 pub const OVERHEAD: usize = 560;
+
+/// Bytes a tag costs beyond its own.
+const TAG_OVERHEAD: usize = 48;
 
 /// A value may fill this share of the memory tier; a larger one is not kept.
 pub const LARGEST_SHARE: u64 = 8;
@@ -116,7 +120,8 @@ impl L1 for Memory {
 }
 
 fn weight(key: &Key, held: &Held) -> u64 {
-    (OVERHEAD + key.bytes().len() + held.entry.content_type.len() + held.entry.content.len()) as u64
+    let tags: usize = held.entry.tags.iter().map(|tag| TAG_OVERHEAD + tag.len()).sum();
+    (OVERHEAD + key.bytes().len() + held.entry.content_type.len() + held.entry.content.len() + tags) as u64
 }
 
 impl Equivalent<Key> for KeyRef<'_> {
@@ -130,7 +135,10 @@ struct KeepFor;
 
 impl KeepFor {
     fn of(held: &Held) -> Option<Duration> {
-        Some(held.entry.expires_at.plus(held.namespace.policy.stale_window).since(held.known_at))
+        match held.entry.kept_until {
+            Moment::FOREVER => None,
+            kept_until => Some(kept_until.since(held.known_at)),
+        }
     }
 }
 

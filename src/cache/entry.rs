@@ -33,6 +33,52 @@ impl Content {
     }
 }
 
+/// The tags of an entry. Most have none, and that costs nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags(Option<Arc<[Bytes]>>);
+
+impl Tags {
+    /// These tags, each named once.
+    pub fn new(tags: Vec<Bytes>) -> Tags {
+        Tags((!tags.is_empty()).then(|| tags.into()))
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        self.0.iter().flat_map(|tags| tags.iter())
+    }
+
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The same in memory of their own: as they came they are slices of a larger buffer, which they would keep alive.
+    pub fn compact(&self) -> Tags {
+        Tags::new(self.iter().map(|tag| Bytes::copy_from_slice(tag)).collect())
+    }
+}
+
+/// How long an entry lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifetime {
+    /// Time to live; none: until it is removed or evicted.
+    pub ttl: Option<Duration>,
+    /// When it is due for refresh; none: never.
+    pub soft_ttl: Option<Duration>,
+    /// How long past its time to live it is kept, to be answered flagged stale.
+    pub stale_window: Duration,
+    /// It lives for another `ttl` whenever it is read, but no longer than this; none: reading prolongs nothing.
+    pub sliding: Option<Duration>,
+}
+
+impl Lifetime {
+    /// A time to live and nothing else.
+    pub fn of(ttl: Duration) -> Lifetime {
+        Lifetime { ttl: Some(ttl), ..Lifetime::default() }
+    }
+}
+
 /// What a Set asks to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEntry {
@@ -40,11 +86,15 @@ pub struct NewEntry {
     pub content: Content,
     /// Content type; empty when none was given.
     pub content_type: Box<str>,
-    /// Time to live.
-    pub ttl: Duration,
+    /// Tags.
+    pub tags: Tags,
+    /// Version of its source.
+    pub source_version: Option<u64>,
+    /// How long it lives.
+    pub lifetime: Lifetime,
 }
 
-/// An entry as a tier answered it.
+/// An entry as a tier answered it: one that lives, or one that is kept beyond that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The write that made it.
@@ -53,10 +103,60 @@ pub struct Entry {
     pub content: Content,
     /// Content type; empty when none was given.
     pub content_type: Box<str>,
+    /// Tags.
+    pub tags: Tags,
+    /// Version of its source.
+    pub source_version: Option<u64>,
+    /// What it cost to make, as far as that is known: from the grant of a lease to the Set that filled it.
+    pub cost: Duration,
     /// When it was written, as far as this machine's clock can say. Only to be shown.
     pub written_at: Moment,
+    /// From when on it is due for refresh.
+    pub due_at: Moment,
     /// When it ends. Never later than in the shared tier.
     pub expires_at: Moment,
+    /// Until when it is kept, to be answered flagged stale.
+    pub kept_until: Moment,
+    /// Reading it prolongs its life.
+    pub sliding: Option<Sliding>,
+    /// When it was marked stale.
+    pub marked_at: Option<Moment>,
+}
+
+/// How reading prolongs the life of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sliding {
+    /// By how much, from the read on.
+    pub idle: Duration,
+    /// Not beyond this.
+    pub until: Moment,
+}
+
+impl Entry {
+    /// An entry as it was just written.
+    pub fn written(new: &NewEntry, version: Version, cost: Duration, at: Moment) -> Entry {
+        let Lifetime { ttl, soft_ttl, stale_window, sliding } = new.lifetime;
+        let expires_at = ttl.map_or(Moment::FOREVER, |ttl| at.plus(ttl));
+        Entry {
+            version,
+            content: new.content.clone(),
+            content_type: new.content_type.clone(),
+            tags: new.tags.clone(),
+            source_version: new.source_version,
+            cost,
+            written_at: at,
+            due_at: soft_ttl.map_or(Moment::FOREVER, |soft| at.plus(soft)),
+            expires_at,
+            kept_until: expires_at.plus(stale_window),
+            sliding: sliding.zip(ttl).map(|(longest, idle)| Sliding { idle, until: at.plus(longest) }),
+            marked_at: None,
+        }
+    }
+
+    /// Whether it may be answered without a flag, as far as time and marks go.
+    pub fn lives(&self, now: Moment) -> bool {
+        now < self.expires_at && self.marked_at.is_none()
+    }
 }
 
 /// An entry with what its freshness is judged by.

@@ -7,6 +7,7 @@ pub mod error;
 pub mod key;
 pub mod namespace;
 pub mod policy;
+pub mod remembered;
 pub mod repair;
 pub mod self_audit;
 pub mod single_flight;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::coherence::message::Selector;
 use super::coherence::version::Version;
 use super::error::CacheError;
 use super::policy::{NamespacePolicy, limits};
@@ -59,15 +60,19 @@ impl Namespace {
 
     /// Whether the latest invalidation came after an entry of `version`.
     pub fn has_invalidated(&self, partition: u16, version: Version) -> bool {
-        version <= self.last_invalidation(partition)
+        version < self.last_invalidation(partition)
     }
 
     pub(super) fn forget_invalidation(&self, partition: u16) {
         self.invalidated[usize::from(partition)].forget();
     }
 
-    pub(super) fn invalidate(&self, partition: u16, version: Version) {
-        self.invalidated[usize::from(partition)].raise(version);
+    pub(super) fn invalidate(&self, partition: u16, selector: &Selector, version: Version) {
+        match selector {
+            Selector::Namespace => self.invalidated[usize::from(partition)].raise(version),
+            // Until each has a place of its own.
+            _ => self.invalidated[usize::from(partition)].raise(version),
+        }
     }
 }
 
@@ -250,12 +255,12 @@ mod tests {
     #[test]
     fn an_invalidation_only_moves_forward() {
         let namespace = Namespace::new("n", 0, NamespacePolicy::default(), 2);
-        namespace.invalidate(1, Version::new(3, 7));
-        namespace.invalidate(1, Version::new(3, 5));
-        namespace.invalidate(1, Version::new(2, 100));
+        namespace.invalidate(1, &Selector::Namespace, Version::new(3, 7));
+        namespace.invalidate(1, &Selector::Namespace, Version::new(3, 5));
+        namespace.invalidate(1, &Selector::Namespace, Version::new(2, 100));
         assert_eq!(namespace.last_invalidation(0), Version::ZERO);
         assert_eq!(namespace.last_invalidation(1), Version::new(3, 7));
-        assert!(namespace.has_invalidated(1, Version::new(3, 7)) && !namespace.has_invalidated(1, Version::new(3, 8)));
+        assert!(namespace.has_invalidated(1, Version::new(3, 6)) && !namespace.has_invalidated(1, Version::new(3, 7)));
         assert!(namespace.has_invalidated(1, Version::new(2, 100)), "an epoch before");
         assert!(!namespace.has_invalidated(0, Version::new(1, 1)), "another partition");
     }

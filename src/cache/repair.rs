@@ -12,12 +12,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::coherence::message::Change;
+use super::coherence::message::{Change, Effect};
 use super::coherence::version::Version;
 use super::coherence::{Coherence, Lost, Unsettled};
 use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, Namespaces};
-use super::tier::{L2, L2Error, Settlement, Takeover};
+use super::tier::{L2, L2Error, Mode, Removal, Settlement, Takeover};
 
 /// Partitions that are seen to at once: a new primary has other things to do, too.
 const AT_ONCE: usize = 32;
@@ -128,16 +128,13 @@ impl Repair {
     async fn invalidate_again(&self, partition: u16, changes: &[Change]) -> Result<(), L2Error> {
         let mut keys: BTreeMap<&Bytes, Vec<&Bytes>> = BTreeMap::new();
         for change in changes {
-            match change {
-                Change::Keys { namespace, keys: changed } => keys.entry(namespace).or_default().extend(changed),
-                Change::Namespace(name) => {
-                    if let Some(namespace) = self.namespace(name) {
-                        let until = self.clock.now().plus(PATIENCE);
-                        let version = self.l2.remove_namespace(partition, &namespace, 0, until).await?;
-                        self.coherence.invalidated_namespace(&namespace, partition, version);
-                        self.coherence.counters.repaired.one();
-                    }
-                }
+            keys.entry(&change.namespace).or_default().extend(change.keys());
+            let selectors = change.selectors();
+            if let Some(namespace) = self.namespace(&change.namespace).filter(|_| !selectors.is_empty()) {
+                let until = self.clock.now().plus(PATIENCE);
+                let version = self.l2.invalidate(partition, &namespace, selectors, Mode::Remove, 0, until).await?;
+                self.coherence.invalidated(&namespace, partition, selectors, version);
+                self.coherence.counters.repaired.one();
             }
         }
         for (name, mut names) in keys {
@@ -146,9 +143,12 @@ impl Repair {
             names.dedup();
             let keys: Vec<Key> = names.iter().map(|name| KeyRef::new(&namespace, name).to_key()).collect();
             for keys in keys.chunks(KEYS) {
-                let removed = self.l2.remove(partition, keys, 0, self.clock.now().plus(PATIENCE)).await?;
-                keys.iter().for_each(|key| self.coherence.wrote(key, removed.version, None));
-                self.coherence.remember(partition, removed.version, &Change::of_keys(keys));
+                let removals: Vec<Removal> =
+                    keys.iter().map(|key| Removal { key: key.clone(), source_version: None }).collect();
+                let until = self.clock.now().plus(PATIENCE);
+                let removed = self.l2.remove(partition, &removals, Mode::Remove, 0, until).await?;
+                keys.iter().for_each(|key| self.coherence.outdated(key, removed.version, Effect::Removed));
+                self.coherence.remember(partition, removed.version, &Change::of_keys(Effect::Removed, keys));
                 self.coherence.counters.repaired.add(keys.len() as u64);
             }
         }

@@ -6,7 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::clock::Moment;
+use super::coherence::message::{Effect, Selector};
 use super::coherence::version::Version;
 use super::entry::{Entry, Held, NewEntry};
 use super::error::CacheError;
@@ -65,18 +68,110 @@ pub enum Condition {
     Present,
     /// When the live entry has this version.
     Version(Version),
+    /// While this lease holds.
+    Lease(LeaseId),
 }
 
-impl Condition {
-    /// Whether it holds when the live entry, if any, has version `current`.
-    pub fn holds(self, current: Option<Version>) -> bool {
+/// Names a lease. Hard to guess: who knows it holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseId(pub u128);
+
+/// Tells a request from any other, so that it takes effect once, however often it is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(pub Bytes);
+
+/// A write of one entry.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The key.
+    pub key: Key,
+    /// What to store.
+    pub entry: NewEntry,
+    /// When to store it.
+    pub condition: Condition,
+    /// Under which it is remembered for a while, not to be done twice.
+    pub request: Option<RequestId>,
+}
+
+/// The removal of one key.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    /// The key.
+    pub key: Key,
+    /// The version of the source that made it necessary: an older one does not come back for a while.
+    pub source_version: Option<u64>,
+}
+
+/// What an invalidation does to the entries it covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// They are gone.
+    #[default]
+    Remove,
+    /// They may be answered only flagged stale.
+    MarkStale,
+}
+
+impl Mode {
+    /// What that is to the entries.
+    pub fn effect(self) -> Effect {
         match self {
-            Condition::None => true,
-            Condition::Absent => current.is_none(),
-            Condition::Present => current.is_some(),
-            Condition::Version(version) => current == Some(version),
+            Mode::Remove => Effect::Removed,
+            Mode::MarkStale => Effect::Marked,
         }
     }
+}
+
+/// A change of an entry's time to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// The time to live from now on; none: until it is removed or evicted.
+    pub ttl: Option<Duration>,
+    /// When to change it.
+    pub mode: TouchMode,
+}
+
+/// When a Touch changes the time to live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TouchMode {
+    /// Always.
+    #[default]
+    Overwrite,
+    /// Only to make it longer.
+    Extend,
+    /// Only to make it shorter.
+    Shorten,
+}
+
+/// What the shared tier answered to a Touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touched {
+    /// Position of the partition after it.
+    pub position: Version,
+    /// The live entry; none: there is none.
+    pub entry: Option<TouchedEntry>,
+}
+
+/// A live entry after a Touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TouchedEntry {
+    /// The write that made it.
+    pub version: Version,
+    /// Whether its time to live was changed.
+    pub changed: bool,
+    /// When it ends now.
+    pub expires_at: Moment,
+}
+
+/// What the shared tier answered to who wants a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acquired {
+    /// It is granted, for as long as was asked.
+    Granted(LeaseId),
+    /// Another has it, or nobody may have it, for this long at most.
+    Held(Duration),
+    /// There is a live entry that was not to be made anew.
+    Present,
 }
 
 /// What the shared tier answered to a read.
@@ -84,7 +179,7 @@ impl Condition {
 pub struct Read {
     /// Position of the partition, read before the entry: never newer than it.
     pub position: Version,
-    /// The live entry.
+    /// The entry: one that lives, or one that is kept beyond that.
     pub entry: Option<Entry>,
 }
 
@@ -104,8 +199,17 @@ pub struct Current {
 pub enum Written {
     /// Stored, with this version.
     Stored(Entry),
-    /// The condition failed.
+    /// Nothing was done: the same request was stored before, with this version.
+    Repeated {
+        /// Version of the entry stored then.
+        version: Version,
+        /// Position of the partition.
+        position: Version,
+    },
+    /// A condition failed.
     Refused {
+        /// Which.
+        why: Refusal,
         /// Version of the live entry.
         current: Option<Version>,
         /// Position of the partition.
@@ -113,13 +217,28 @@ pub enum Written {
     },
 }
 
-/// What the shared tier answered to an invalidation of keys.
+/// Why an entry was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is a live entry.
+    AlreadyPresent,
+    /// There is none.
+    NotPresent,
+    /// The live entry has another version.
+    VersionMismatch,
+    /// The lease does not hold any more.
+    LeaseVoid,
+    /// An entry of a newer version of the source is or was there.
+    SourceVersionOlder,
+}
+
+/// What the shared tier answered to an invalidation of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
     /// Position of the invalidation.
     pub version: Version,
-    /// Keys that had an entry.
-    pub removed: u64,
+    /// For each key, whether it had an entry.
+    pub removed: Vec<bool>,
 }
 
 /// The shared tier: the number line of each partition, and the entries on it.
@@ -129,31 +248,52 @@ pub struct Removed {
 pub trait L2: Send + Sync + 'static {
     /// Reads the live entry of `key`.
     fn read<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Read, L2Error>>;
-    /// Writes `key` under `condition`. The ticket of a barrier, if not 0, has every replica confirm.
+    /// Makes `writes`, of different keys, all of one namespace and of `partition`, in one step: each succeeds or is refused for itself. The
+    /// ticket of a barrier, if not 0, has every replica confirm.
     fn write<'a>(
         &'a self,
-        key: &'a Key,
-        entry: &'a NewEntry,
-        condition: Condition,
+        partition: u16,
+        writes: &'a [Write],
         ticket: u64,
         until: Moment,
-    ) -> BoxFuture<'a, Result<Written, L2Error>>;
-    /// Removes `keys`, all of one namespace and of `partition`.
+    ) -> BoxFuture<'a, Result<Vec<Written>, L2Error>>;
+    /// Removes different keys, all of one namespace and of `partition`, or marks them stale.
     fn remove<'a>(
         &'a self,
         partition: u16,
-        keys: &'a [Key],
+        removals: &'a [Removal],
+        mode: Mode,
         ticket: u64,
         until: Moment,
     ) -> BoxFuture<'a, Result<Removed, L2Error>>;
-    /// Invalidates what `namespace` has in `partition`.
-    fn remove_namespace<'a>(
+    /// Removes what `selectors` select of what `namespace` has in `partition`, or marks it stale.
+    fn invalidate<'a>(
         &'a self,
         partition: u16,
         namespace: &'a Arc<Namespace>,
+        selectors: &'a [Selector],
+        mode: Mode,
         ticket: u64,
         until: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>>;
+    /// Changes the time to live of the live entry of `key`.
+    fn touch<'a>(&'a self, key: &'a Key, touch: Touch, until: Moment) -> BoxFuture<'a, Result<Touched, L2Error>>;
+    /// Asks for the lease of `key`. `anew`: also when there is a live entry.
+    fn acquire<'a>(
+        &'a self,
+        key: &'a Key,
+        duration: Duration,
+        anew: bool,
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Acquired, L2Error>>;
+    /// Gives a lease back; nobody gets it for `pause`. False: it did not hold any more.
+    fn release<'a>(
+        &'a self,
+        key: &'a Key,
+        lease: LeaseId,
+        pause: Duration,
+        until: Moment,
+    ) -> BoxFuture<'a, Result<bool, L2Error>>;
     /// Opens a barrier, before the change that is to pass it is made.
     fn barrier(&self) -> Box<dyn FleetBarrier + '_> {
         Box::new(Alone)

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clock::{Clock, Moment};
-use super::coherence::message::Change;
+use super::coherence::message::{Change, Effect};
 use super::coherence::version::Version;
 use super::coherence::{self, Begun, Coherence, Judgement, Note, Passage};
 use super::entry::{Content, Held};
@@ -22,7 +22,7 @@ use super::single_flight::{FetchResult, Fetched};
 use super::stats::{Latencies, SelfAuditCounters};
 use super::tier::{L1, L2, L2Error};
 pub use answer::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};
-pub use write::{Barrier, Invalidate, Invalidated, Selector, Set, SetAnswer, SetOutcome};
+pub use write::{Barrier, Invalidate, Invalidated, Set, SetAnswer, SetOutcome, Target};
 
 /// The most that is kept back of a caller's deadline for the answer's way.
 const ANSWERING: Duration = Duration::from_millis(20);
@@ -54,6 +54,17 @@ struct Shared {
     sampler: Sampler,
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+/// How an entry has outlived its time, or was marked; none when it has not.
+fn outlived(held: &Held, now: Moment) -> Option<Stale> {
+    let since = |reason, at| Stale { reason, staleness: now.since(at) };
+    let expired = (now >= held.entry.expires_at).then(|| since(StaleReason::Expired, held.entry.expires_at));
+    worst(expired, held.entry.marked_at.map(|at| since(StaleReason::Marked, at)))
+}
+
+fn worst(one: Option<Stale>, other: Option<Stale>) -> Option<Stale> {
+    one.into_iter().chain(other).max_by_key(|stale| stale.staleness)
 }
 
 /// What memory has to say.
@@ -157,7 +168,7 @@ impl Tiered {
             Ok(fetched) if fetched.position < token => {
                 Ok(shared.miss(partition, Miss::TokenNotReached, fetched.position, true))
             }
-            Ok(fetched) => Ok(shared.found_in_l2(partition, fetched)),
+            Ok(fetched) => Ok(shared.found_in_l2(get, partition, fetched)),
             Err(error @ L2Error::Halted(_)) => Err(error.into()),
             Err(error) if get.consistency == Consistency::Strong => Err(shared.error(error, get.deadline)),
             Err(_) => Ok(shared.without_l2(get, partition)),
@@ -233,17 +244,12 @@ impl Shared {
             return Memory::Nothing;
         }
         let judgement = self.coherence.judge(&held, partition, proof, bound, now);
-        let expired = now >= held.entry.expires_at;
-        let stale = match judgement {
+        let unproven = match judgement {
             Judgement::Dead => return Memory::Nothing,
-            Judgement::Fresh if !expired => return Memory::Fresh(held),
-            Judgement::Fresh => Stale { reason: StaleReason::Expired, staleness: now.since(held.entry.expires_at) },
-            Judgement::Suspect(staleness) if !expired => Stale { reason: StaleReason::Unproven, staleness },
-            Judgement::Suspect(staleness) => {
-                let staleness = staleness.max(now.since(held.entry.expires_at));
-                Stale { reason: StaleReason::Expired, staleness }
-            }
+            Judgement::Fresh => None,
+            Judgement::Suspect(staleness) => Some(Stale { reason: StaleReason::Unproven, staleness }),
         };
+        let Some(stale) = worst(unproven, outlived(&held, now)) else { return Memory::Fresh(held) };
         let window = get.key.namespace.policy.stale_window;
         let window = accepted.map_or(window, |accepted| accepted.min(window));
         if stale.staleness <= window { Memory::Stale(held, stale) } else { Memory::Nothing }
@@ -275,7 +281,7 @@ impl Shared {
         }
         if entry.version > heard_of && !self.l2.shares_l1() {
             // Whoever is answered with it may not be answered with something older later, even if Redis loses it.
-            self.coherence.remember(partition, entry.version, &Change::of_keys(std::slice::from_ref(key)));
+            self.coherence.remember(partition, entry.version, &Change::of_keys(Effect::Set, std::slice::from_ref(key)));
         }
         if self.coherence.has_ended(partition, read.position.epoch) {
             // From before a takeover that may have been repaired meanwhile, without what was read here.
@@ -311,13 +317,23 @@ impl Shared {
         Answer { outcome: Outcome::Hit { held, tier: Tier::L1, stale }, partition, position, degraded: false, at }
     }
 
-    fn found_in_l2(&self, partition: u16, fetched: Fetched) -> Answer {
+    fn found_in_l2(&self, get: &Get<'_>, partition: u16, fetched: Fetched) -> Answer {
         let at = self.clock.now();
         let position = fetched.position;
         let tier = if self.l2.shares_l1() { Tier::L1 } else { Tier::L2 };
-        match fetched.held {
-            Some(held) if at < held.entry.expires_at => {
-                Answer { outcome: Outcome::Hit { held, tier, stale: None }, partition, position, degraded: false, at }
+        let welcome = match get.consistency {
+            Consistency::Bounded(Some(accepted)) if accepted > self.coherence.max_staleness() => accepted,
+            _ => Duration::ZERO,
+        };
+        let found = fetched.held.filter(|held| at < held.entry.kept_until);
+        match found.map(|held| (outlived(&held, at), held)) {
+            Some((None, held)) => {
+                let outcome = Outcome::Hit { held, tier, stale: None };
+                Answer { outcome, partition, position, degraded: false, at }
+            }
+            Some((stale @ Some(Stale { staleness, .. }), held)) if staleness <= welcome => {
+                let outcome = Outcome::Hit { held, tier, stale };
+                Answer { outcome, partition, position, degraded: false, at }
             }
             _ => self.miss(partition, Miss::Absent, position, false),
         }

@@ -71,6 +71,8 @@ impl GetArgs {
     fn request(&self) -> pb::GetRequest {
         let consistency = if self.strong { pb::Consistency::Strong } else { pb::Consistency::Unspecified };
         pb::GetRequest {
+            lease: None,
+            stale_if_error: false,
             namespace: self.namespace.namespace.clone(),
             key: self.key.clone(),
             consistency: consistency.into(),

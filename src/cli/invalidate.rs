@@ -56,6 +56,8 @@ impl InvalidateArgs {
             keys => Selector::Keys(pb::Keys { keys: keys.to_vec() }),
         };
         pb::InvalidateRequest {
+            mode: 0,
+            source_version: None,
             namespace: self.namespace.namespace.clone(),
             selector: Some(selector),
             tokens: self.tokens.tokens.clone(),

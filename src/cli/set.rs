@@ -95,6 +95,11 @@ impl SetArgs {
     fn request(&self, content: Content) -> pb::SetRequest {
         let ttl = self.ttl.map(|ttl| Expiry::Ttl(units::to_wire(ttl)));
         pb::SetRequest {
+            source_version: None,
+            soft_ttl: None,
+            jitter: None,
+            tags: Vec::new(),
+            request_id: String::new(),
             namespace: self.namespace.namespace.clone(),
             key: self.key.clone(),
             content: Some(content),

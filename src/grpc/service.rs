@@ -61,7 +61,7 @@ impl CacheApi {
 
     async fn do_set(&self, request: pb::SetRequest, deadline: Moment) -> Result<pb::SetResponse, CacheError> {
         let (set, token) = convert::set(&self.rules, request, deadline)?;
-        let key = set.key.clone();
+        let key = set.write.key.clone();
         let answer = self.observed.cache.set(set).await?;
         tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), outcome = ?answer.outcome, "set");
         Ok(convert::set_response(answer, token, self.rules.partitions))
@@ -112,6 +112,40 @@ impl pb::cache_service_server::CacheService for CacheApi {
         let deadline = self.deadline(&request);
         let answer = self.do_invalidate(request.into_inner(), deadline).await;
         answer.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn touch(&self, _: Request<pb::TouchRequest>) -> Result<Response<pb::TouchResponse>, Status> {
+        Err(Status::unimplemented("not served yet"))
+    }
+
+    async fn release_lease(
+        &self,
+        _: Request<pb::ReleaseLeaseRequest>,
+    ) -> Result<Response<pb::ReleaseLeaseResponse>, Status> {
+        Err(Status::unimplemented("not served yet"))
+    }
+
+    type BatchGetStream = futures_util::stream::Empty<Result<pb::BatchGetResponse, Status>>;
+
+    async fn batch_get(&self, _: Request<pb::BatchGetRequest>) -> Result<Response<Self::BatchGetStream>, Status> {
+        Err(Status::unimplemented("not served yet"))
+    }
+
+    async fn batch_set(&self, _: Request<pb::BatchSetRequest>) -> Result<Response<pb::BatchSetResponse>, Status> {
+        Err(Status::unimplemented("not served yet"))
+    }
+
+    async fn batch_invalidate(
+        &self,
+        _: Request<pb::BatchInvalidateRequest>,
+    ) -> Result<Response<pb::BatchInvalidateResponse>, Status> {
+        Err(Status::unimplemented("not served yet"))
+    }
+
+    type WatchStream = futures_util::stream::Empty<Result<pb::WatchResponse, Status>>;
+
+    async fn watch(&self, _: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("not served yet"))
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> Result<Response<pb::StatsResponse>, Status> {

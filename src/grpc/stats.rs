@@ -47,6 +47,11 @@ pub fn report(observed: &Observed, namespace: &str) -> Result<pb::StatsResponse,
     };
     let l2 = observed.l2.report();
     Ok(pb::StatsResponse {
+        leases: None,
+        watches: None,
+        warm_start: None,
+        fleet: Vec::new(),
+        reset_time: None,
         replica: Some(replica(observed, &l2)),
         namespaces: namespaces.iter().map(|namespace| namespace_stats(namespace)).filter(was_used).collect(),
         l1: Some(l1(observed)),
@@ -73,6 +78,10 @@ fn replica(observed: &Observed, l2: &L2Report) -> pb::ReplicaStats {
 fn namespace_stats(namespace: &Namespace) -> pb::NamespaceStats {
     let counters = &namespace.counters;
     pb::NamespaceStats {
+        sets_void: 0,
+        touches: 0,
+        throttled: 0,
+        over_quota: 0,
         namespace: namespace.name().to_owned(),
         l1_hits: counters.l1_hits.get(),
         l2_hits: counters.l2_hits.get(),

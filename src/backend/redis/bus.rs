@@ -16,14 +16,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::codec::{self, Private};
+use super::codec::{self, Private, Published};
 use super::connection::{ConnectError, Connection, Purpose, is_misplaced, number, status, words};
 use super::link::Backoff;
 use super::primary::Primary;
 use super::scripts::Script;
 use super::shared::Shared;
 use crate::cache::coherence::AUDITS_PER_BOUND;
-use crate::cache::coherence::message::BusSink;
+use crate::cache::coherence::message::{BusSink, Message};
 use crate::cache::tier::BoxFuture;
 
 /// Shortest time without an echo after which a subscription is thrown away.
@@ -289,7 +289,13 @@ impl Bus {
         let bytes = message.value.into_bytes().unwrap_or_default();
         if !self.shared.layout.is_replica_channel(&message.channel, self.shared.replica) {
             return match codec::decode_message(&bytes, self.shared.replica) {
-                Some(published) => self.apply(published),
+                Some(Published::Change { message, micros, origin, ticket }) => {
+                    self.apply(message, micros, origin, ticket)
+                }
+                Some(Published::Released { namespace, key }) => {
+                    self.sink.released(&namespace, &key);
+                    Dispatched::Message
+                }
                 None => self.undecodable(&message.channel, partitions),
             };
         }
@@ -310,8 +316,7 @@ impl Bus {
         }
     }
 
-    fn apply(&self, published: codec::Published) -> Dispatched {
-        let codec::Published { message, micros, origin, ticket } = published;
+    fn apply(&self, message: Message, micros: u64, origin: u64, ticket: Option<u64>) -> Dispatched {
         self.shared.lag.observe(self.primary.clock.age(micros, self.shared.clock.now()));
         let (own, partition) = (message.own, message.partition);
         self.sink.apply(message);

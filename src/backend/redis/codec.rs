@@ -1,24 +1,31 @@
 //! Bytes in Redis and on the bus. Decoding is total: whatever is damaged or foreign is `None`, never a panic.
 //!
-//! Entry: `T`, format 1, epoch u64, sequence u64, written (Redis's clock, us) u64, time to live (ms) u64, kind u8 (0 value, 1 known absent),
-//! content type length u8, content type, value. Message: format 1, kind u8, partition u16, origin u64, ticket u64 (0: nobody waits),
-//! epoch u64, sequence u64, published (us) u64, namespace length u8, namespace, then each key with its length u16. Echo: format 1, kind u8,
-//! nonce u64, then partition u16, epoch u64 and sequence u64 of each. Confirmation: format 1, kind u8, ticket u64, partition u16,
-//! replica u64. All numbers big-endian.
+//! Entry: `T`, format 1, epoch u64, sequence u64, written (Redis's clock, us) u64, time to live (ms, 0 for ever) u64, stale window (ms) u64, soft
+//! time to live (ms, 0 none) u64, time to which reading may prolong it (us, 0 none) u64, time when it was marked stale (us, 0 not) u64,
+//! version of its source u64, cost (ms) u32, flags u8 (1 known absent, 2 the source has a version, 4 nothing but that), encoding u8, plain
+//! size u32, size of the tags u16, size of the content type u8, the tags each with its size u8, content type, value.
+//! Message: format 1, kind u8, partition u16, origin u64, ticket u64 (0: nobody waits), epoch u64, sequence u64, published (us) u64, effect u8,
+//! namespace with its size u8, then each key with its size u16 and its tags with theirs u16, or each selector: kind u8, size u16, bytes.
+//! Echo: format 1, kind u8, nonce u64, then partition u16, epoch u64 and sequence u64 of each. Confirmation: format 1, kind u8, ticket u64,
+//! partition u16, replica u64. All numbers big-endian.
 
 use bytes::{BufMut, Bytes};
 
-use crate::cache::coherence::message::{Change, Echo, Message};
+use crate::cache::coherence::message::{Change, ChangedKey, Covers, Echo, Effect, Message, Selector};
 use crate::cache::coherence::version::Version;
-use crate::cache::entry::{Content, NewEntry};
-use crate::cache::key::Key;
+use crate::cache::entry::{Content, NewEntry, Tags};
 
 const ENTRY_MAGIC: [u8; 2] = *b"T\x01";
+const KNOWN_ABSENT: u8 = 1;
+const HAS_SOURCE: u8 = 2;
+const ONLY_SOURCE: u8 = 4;
 const WIRE_FORMAT: u8 = 1;
 const KEYS: u8 = 1;
-const NAMESPACE: u8 = 2;
+const SELECTED: u8 = 2;
 const ECHO: u8 = 3;
 const CONFIRMATION: u8 = 4;
+/// The effect of a message that gives a lease back. It has no position of its own.
+const RELEASED: u8 = 5;
 
 /// An entry as Redis holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,42 +34,112 @@ pub struct StoredEntry {
     pub version: Version,
     /// When, by Redis's clock, microseconds.
     pub written_micros: u64,
-    /// Time to live when written, milliseconds.
+    /// Time to live when written or touched, milliseconds; 0: for ever.
     pub ttl_millis: u64,
+    /// How long past that it is kept, milliseconds.
+    pub window_millis: u64,
+    /// Soft time to live, milliseconds; 0: none.
+    pub soft_millis: u64,
+    /// To when reading may prolong its life, by Redis's clock, microseconds; 0: not at all.
+    pub slide_micros: u64,
+    /// When it was marked stale, by Redis's clock, microseconds; 0: it was not.
+    pub marked_micros: u64,
+    /// Version of its source.
+    pub source_version: Option<u64>,
+    /// What it cost to make, milliseconds.
+    pub cost_millis: u32,
     /// What it says.
     pub content: Content,
     /// Content type.
     pub content_type: Box<str>,
+    /// Tags.
+    pub tags: Tags,
 }
 
 /// What follows version and time in an entry's header; the script puts those before it, the value after it.
 pub fn entry_header(entry: &NewEntry) -> Vec<u8> {
-    let mut header = Vec::with_capacity(10 + entry.content_type.len());
-    header.put_u64(entry.ttl.as_millis() as u64);
-    header.put_u8(u8::from(entry.content == Content::KnownAbsent));
+    let millis = |duration: std::time::Duration| duration.as_millis() as u64;
+    let tags: usize = entry.tags.iter().map(|tag| 1 + tag.len()).sum();
+    let mut header = Vec::with_capacity(61 + tags + entry.content_type.len());
+    header.put_u64(entry.lifetime.ttl.map_or(0, millis));
+    header.put_u64(millis(entry.lifetime.stale_window));
+    header.put_u64(entry.lifetime.soft_ttl.map_or(0, millis));
+    header.put_bytes(0, 16);
+    header.put_u64(entry.source_version.unwrap_or(0));
+    header.put_u32(0);
+    let absent = if entry.content == Content::KnownAbsent { KNOWN_ABSENT } else { 0 };
+    header.put_u8(absent | if entry.source_version.is_some() { HAS_SOURCE } else { 0 });
+    header.put_u8(0);
+    header.put_u32(entry.content.len() as u32);
+    header.put_u16(tags as u16);
     header.put_u8(entry.content_type.len() as u8);
+    header.put_slice(&tag_list(&entry.tags));
     header.put_slice(entry.content_type.as_bytes());
     header
 }
 
-/// Reads an entry.
+/// Reads an entry. None also for what remembers no more than the version of a source.
 pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
     let mut reader = Reader(&bytes);
     if reader.take(2)? != ENTRY_MAGIC {
         return None;
     }
     let version = reader.version()?;
-    let (written_micros, ttl_millis) = (reader.u64()?, reader.u64()?);
-    let kind = reader.u8()?;
-    let length = usize::from(reader.u8()?);
-    let content_type = std::str::from_utf8(reader.take(length)?).ok()?.into();
+    let (written_micros, ttl_millis, window_millis) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    let (soft_millis, slide_micros, marked_micros) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    let (source, cost_millis) = (reader.u64()?, reader.u32()?);
+    let (flags, encoding, plain) = (reader.u8()?, reader.u8()?, reader.u32()?);
+    let (tags, content_type) = (usize::from(reader.u16()?), usize::from(reader.u8()?));
+    let tags = read_tags(&bytes, reader.take(tags)?)?;
+    let content_type = std::str::from_utf8(reader.take(content_type)?).ok()?.into();
     let value = bytes.split_off(bytes.len() - reader.0.len());
-    let content = match kind {
-        0 => Content::Value(value),
-        1 if value.is_empty() => Content::KnownAbsent,
+    let content = match flags & (KNOWN_ABSENT | ONLY_SOURCE) {
+        0 if encoding == 0 && value.len() == plain as usize => Content::Value(value),
+        KNOWN_ABSENT if value.is_empty() => Content::KnownAbsent,
         _ => return None,
     };
-    Some(StoredEntry { version, written_micros, ttl_millis, content, content_type })
+    let source_version = (flags & HAS_SOURCE != 0).then_some(source);
+    Some(StoredEntry {
+        version,
+        written_micros,
+        ttl_millis,
+        window_millis,
+        soft_millis,
+        slide_micros,
+        marked_micros,
+        source_version,
+        cost_millis,
+        content,
+        content_type,
+        tags,
+    })
+}
+
+/// Whether what is stored remembers no more than the version of a source: there is no entry, and nothing is wrong.
+pub fn is_only_source(bytes: &[u8]) -> bool {
+    bytes.starts_with(&ENTRY_MAGIC) && bytes.get(78).is_some_and(|flags| flags & ONLY_SOURCE != 0)
+}
+
+/// Tags as a header and a message have them.
+pub fn tag_list(tags: &Tags) -> Vec<u8> {
+    let mut list = Vec::new();
+    for tag in tags.iter() {
+        list.put_u8(tag.len() as u8);
+        list.put_slice(tag);
+    }
+    list
+}
+
+fn read_tags(bytes: &Bytes, list: &[u8]) -> Option<Tags> {
+    let (mut reader, mut tags) = (Reader(list), Vec::new());
+    while !reader.0.is_empty() {
+        let length = usize::from(reader.u8()?);
+        let tag = bytes.slice_ref(reader.take(length)?);
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    Some(Tags::new(tags))
 }
 
 /// Bytes at the start of an entry that [`decode_head`] needs.
@@ -91,26 +168,45 @@ pub fn decode_version(bytes: &[u8]) -> Option<Version> {
 }
 
 /// The part of a message before its position.
-pub fn message_head(namespace_wide: bool, partition: u16, origin: u64, ticket: u64) -> Vec<u8> {
+pub fn message_head(selected: bool, partition: u16, origin: u64, ticket: u64) -> Vec<u8> {
     let mut head = Vec::with_capacity(20);
     head.put_u8(WIRE_FORMAT);
-    head.put_u8(if namespace_wide { NAMESPACE } else { KEYS });
+    head.put_u8(if selected { SELECTED } else { KEYS });
     head.put_u16(partition);
     head.put_u64(origin);
     head.put_u64(ticket);
     head
 }
 
-/// The part of a message after its position: what changed.
-pub fn message_tail<'a>(namespace: &str, keys: impl IntoIterator<Item = &'a Key>) -> Vec<u8> {
-    let mut tail = Vec::with_capacity(64);
-    tail.put_u8(namespace.len() as u8);
-    tail.put_slice(namespace.as_bytes());
-    for key in keys {
-        tail.put_u16(key.bytes().len() as u16);
-        tail.put_slice(key.bytes());
+/// A namespace as messages name it.
+pub fn named(namespace: &str) -> Vec<u8> {
+    let mut name = vec![namespace.len() as u8];
+    name.put_slice(namespace.as_bytes());
+    name
+}
+
+/// A key as messages name it.
+pub fn key_name(key: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(2 + key.len());
+    name.put_u16(key.len() as u16);
+    name.put_slice(key);
+    name
+}
+
+/// Selectors as messages name them.
+pub fn selector_list(selectors: &[Selector]) -> Vec<u8> {
+    let mut list = Vec::new();
+    for selector in selectors {
+        list.put_u8(match selector {
+            Selector::Namespace => 0,
+            Selector::Prefix(_) => 1,
+            Selector::Tag(_) => 2,
+            Selector::Pattern(_) => 3,
+        });
+        list.put_u16(selector.bytes().len() as u16);
+        list.put_slice(selector.bytes());
     }
-    tail
+    list
 }
 
 /// The part of an echo before its positions.
@@ -144,17 +240,27 @@ pub fn registered_replica(field: &str) -> Option<u64> {
     u64::from_str_radix(field.strip_prefix("r:")?, 16).ok()
 }
 
-/// A message as it was published.
+/// What comes on the channel of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// What it says.
-    pub message: Message,
-    /// When, by the clock of its Redis, microseconds.
-    pub micros: u64,
-    /// The replica that published it.
-    pub origin: u64,
-    /// Under which its origin waits for confirmations.
-    pub ticket: Option<u64>,
+pub enum Published {
+    /// A change.
+    Change {
+        /// What it says.
+        message: Message,
+        /// When, by the clock of its Redis, microseconds.
+        micros: u64,
+        /// The replica that published it.
+        origin: u64,
+        /// Under which its origin waits for confirmations.
+        ticket: Option<u64>,
+    },
+    /// A lease was given back.
+    Released {
+        /// The namespace.
+        namespace: Bytes,
+        /// The key.
+        key: Bytes,
+    },
 }
 
 /// Reads a message.
@@ -168,15 +274,33 @@ pub fn decode_message(bytes: &Bytes, own: u64) -> Option<Published> {
     let (origin, ticket) = (reader.u64()?, reader.u64()?);
     let version = reader.version()?;
     let micros = reader.u64()?;
-    let length = usize::from(reader.u8()?);
-    let namespace = bytes.slice_ref(reader.take(length)?);
-    let change = match kind {
-        KEYS => Change::Keys { namespace, keys: reader.keys(bytes)? },
-        NAMESPACE if reader.0.is_empty() => Change::Namespace(namespace),
+    let effect = match reader.u8()? {
+        1 => Some(Effect::Set),
+        2 => Some(Effect::Removed),
+        3 => Some(Effect::Marked),
+        4 => Some(Effect::Shortened),
+        RELEASED => None,
         _ => return None,
     };
-    let message = Message { partition, version, change, own: origin == own };
-    Some(Published { message, micros, origin, ticket: (ticket != 0).then_some(ticket) })
+    let length = usize::from(reader.u8()?);
+    let namespace = bytes.slice_ref(reader.take(length)?);
+    let covers = match kind {
+        KEYS => Covers::Keys(reader.keys(bytes)?),
+        SELECTED => Covers::Selected(reader.selectors(bytes)?),
+        _ => return None,
+    };
+    match (effect, covers) {
+        (Some(effect), covers) => {
+            let change = Change { namespace, effect, covers };
+            let message = Message { partition, version, change, own: origin == own };
+            Some(Published::Change { message, micros, origin, ticket: (ticket != 0).then_some(ticket) })
+        }
+        (None, Covers::Keys(keys)) => {
+            let key = keys.into_iter().next()?.key;
+            Some(Published::Released { namespace, key })
+        }
+        (None, Covers::Selected(_)) => None,
+    }
 }
 
 /// What is meant for one replica only.
@@ -232,6 +356,10 @@ impl<'a> Reader<'a> {
         self.take(2)?.try_into().ok().map(u16::from_be_bytes)
     }
 
+    fn u32(&mut self) -> Option<u32> {
+        self.take(4)?.try_into().ok().map(u32::from_be_bytes)
+    }
+
     fn u64(&mut self) -> Option<u64> {
         self.take(8)?.try_into().ok().map(u64::from_be_bytes)
     }
@@ -242,13 +370,32 @@ impl<'a> Reader<'a> {
         (epoch <= Version::MAX.epoch && sequence <= Version::MAX.sequence).then(|| Version::new(epoch, sequence))
     }
 
-    fn keys(&mut self, bytes: &Bytes) -> Option<Vec<Bytes>> {
+    fn keys(&mut self, bytes: &Bytes) -> Option<Vec<ChangedKey>> {
         let mut keys = Vec::new();
         while !self.0.is_empty() {
             let length = usize::from(self.u16()?);
-            keys.push(bytes.slice_ref(self.take(length)?));
+            let key = bytes.slice_ref(self.take(length)?);
+            let length = usize::from(self.u16()?);
+            keys.push(ChangedKey { key, tags: read_tags(bytes, self.take(length)?)? });
         }
         (!keys.is_empty()).then_some(keys)
+    }
+
+    fn selectors(&mut self, bytes: &Bytes) -> Option<Vec<Selector>> {
+        let mut selectors = Vec::new();
+        while !self.0.is_empty() {
+            let kind = self.u8()?;
+            let length = usize::from(self.u16()?);
+            let name = bytes.slice_ref(self.take(length)?);
+            selectors.push(match kind {
+                0 if name.is_empty() => Selector::Namespace,
+                1 => Selector::Prefix(name),
+                2 => Selector::Tag(name),
+                3 => Selector::Pattern(name),
+                _ => return None,
+            });
+        }
+        (!selectors.is_empty()).then_some(selectors)
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use fred::util::redis_keyslot;
 
 use crate::cache::key::KeyRef;
+use crate::cache::tier::RequestId;
 
 /// The names of one deployment.
 #[derive(Clone, Debug)]
@@ -75,6 +76,21 @@ impl Layout {
         let partition = key.partition(self.partitions);
         let mut name = format!("{}:{{{partition}}}:v:{}:", self.prefix, key.namespace.name()).into_bytes();
         name.extend_from_slice(key.bytes);
+        name.into()
+    }
+
+    /// The lease of a key.
+    pub fn lease(&self, key: KeyRef<'_>) -> Bytes {
+        let partition = key.partition(self.partitions);
+        let mut name = format!("{}:{{{partition}}}:l:{}:", self.prefix, key.namespace.name()).into_bytes();
+        name.extend_from_slice(key.bytes);
+        name.into()
+    }
+
+    /// What is remembered of a request.
+    pub fn request(&self, partition: u16, namespace: &str, request: &RequestId) -> Bytes {
+        let mut name = format!("{}:{{{partition}}}:q:{namespace}:", self.prefix).into_bytes();
+        name.extend_from_slice(&request.0);
         name.into()
     }
 

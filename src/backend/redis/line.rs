@@ -35,7 +35,7 @@ impl Line {
     /// Whether an entry of `version` counts: not if it is of an epoch that does not, or was invalidated with its namespace.
     pub fn counts(&self, version: Version) -> bool {
         let known = |position: Version| (self.trusted_from..=position.epoch).contains(&version.epoch);
-        self.position.is_some_and(known) && version > self.dead
+        self.position.is_some_and(known) && version >= self.dead
     }
 }
 
@@ -56,10 +56,10 @@ mod tests {
     }
 
     #[test]
-    fn entries_up_to_the_invalidation_of_their_namespace_are_dead() {
+    fn entries_before_the_invalidation_of_their_namespace_are_dead() {
         let line = line([Some("30"), Some("9"), Some("20"), Some("30-5")]);
-        assert!(!line.counts(Version::new(29, 100)) && !line.counts(Version::new(30, 5)));
-        assert!(line.counts(Version::new(30, 6)));
+        assert!(!line.counts(Version::new(29, 100)) && !line.counts(Version::new(30, 4)));
+        assert!(line.counts(Version::new(30, 5)), "written once, after it");
     }
 
     #[test]

@@ -11,12 +11,18 @@ pub enum Script {
     Audit,
     /// Asks for the time, and whether this is still the primary.
     Pulse,
-    /// Writes one entry.
+    /// Writes entries.
     Write,
-    /// Removes entries.
+    /// Removes entries, or marks them stale.
     Remove,
-    /// Invalidates a namespace.
-    RemoveNamespace,
+    /// Invalidates what selectors select.
+    Invalidate,
+    /// Changes how long an entry lives.
+    Touch,
+    /// Asks for a lease.
+    Acquire,
+    /// Gives a lease back.
+    Release,
     /// Settles a takeover.
     Settle,
     /// Lists the replicas registered.
@@ -33,13 +39,16 @@ macro_rules! script {
 
 impl Script {
     /// Every script, in the order of their numbers.
-    pub const ALL: [Script; 9] = [
+    pub const ALL: [Script; 12] = [
         Script::Hello,
         Script::Audit,
         Script::Pulse,
         Script::Write,
         Script::Remove,
-        Script::RemoveNamespace,
+        Script::Invalidate,
+        Script::Touch,
+        Script::Acquire,
+        Script::Release,
         Script::Settle,
         Script::Members,
         Script::Leave,
@@ -54,9 +63,12 @@ impl Script {
             Script::Hello => script!(" flags=allow-oom", "registry", "hello"),
             Script::Audit => script!(" flags=allow-oom", "audit"),
             Script::Pulse => script!(" flags=allow-oom", "pulse"),
-            Script::Write => script!("", "step", "write"),
-            Script::Remove => script!(" flags=allow-oom", "step", "remove"),
-            Script::RemoveNamespace => script!(" flags=allow-oom", "step", "remove_namespace"),
+            Script::Write => script!("", "step", "entry", "write"),
+            Script::Remove => script!(" flags=allow-oom", "step", "entry", "remove"),
+            Script::Invalidate => script!(" flags=allow-oom", "step", "invalidate"),
+            Script::Touch => script!(" flags=allow-oom", "step", "entry", "touch"),
+            Script::Acquire => script!("", "step", "entry", "acquire"),
+            Script::Release => script!(" flags=allow-oom", "step", "entry", "release"),
             Script::Settle => script!(" flags=allow-oom", "settle"),
             Script::Members => script!(" flags=allow-oom", "registry", "members"),
             Script::Leave => script!(" flags=allow-oom", "leave"),

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::call::{Calls, Failure, refused, refused_at_once};
-use super::codec;
+use super::clock::RedisClock;
+use super::codec::{self, StoredEntry};
 use super::connection::{bytes, number, status};
 use super::fleet::Fleet;
 use super::health::{Health, HealthReport};
@@ -20,15 +21,16 @@ use super::scripts::Script;
 use super::shard::Shard;
 use super::shared::Shared;
 use crate::cache::clock::Moment;
+use crate::cache::coherence::message::Selector;
 use crate::cache::coherence::protection::Protection;
 use crate::cache::coherence::version::Version;
-use crate::cache::entry::{Content, Entry, NewEntry};
+use crate::cache::entry::{Content, Entry, Sliding};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::stats::Counter;
 use crate::cache::tier::{
-    BoxFuture, Condition, Current, FleetBarrier, L2, L2Error, L2Report, Read, Removed, ServerReport, Settlement,
-    Takeover, Written,
+    Acquired, BoxFuture, Condition, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, Mode, Read, Refusal,
+    Removal, Removed, ServerReport, Settlement, Takeover, Touch, TouchMode, Touched, TouchedEntry, Write, Written,
 };
 
 /// Longest that replicas are waited for in a takeover, at least.
@@ -81,12 +83,14 @@ impl RedisTier {
     }
 
     /// Sends one step of a number line. `args` follow the step's own.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one script call")]
     async fn step(
         &self,
         script: Script,
         partition: u16,
+        namespace: &Namespace,
         keys: Vec<Bytes>,
-        message: (Vec<u8>, Vec<u8>),
+        message_head: Vec<u8>,
         args: Vec<Value>,
         until: Moment,
     ) -> Result<Step, L2Error> {
@@ -98,14 +102,16 @@ impl RedisTier {
         let mut all_keys: Vec<fred::types::Key> = vec![layout.counter(partition).into()];
         all_keys.extend(keys.into_iter().map(fred::types::Key::from));
         let (floor, channel) = (self.shared.floor().to_string(), layout.channel(partition));
+        let (named, invalidation) = (codec::named(namespace.name()), layout.invalidation_field(namespace.name()));
         let sent = self.calls.call(&shard, until, |connection| async move {
             let mut all_args: Vec<Value> = vec![
                 not_after.to_string().into(),
                 floor.into(),
                 connection.identity.as_str().into(),
                 channel.into(),
-                Value::Bytes(message.0.into()),
-                Value::Bytes(message.1.into()),
+                Value::Bytes(message_head.into()),
+                Value::Bytes(named.into()),
+                invalidation.into(),
             ];
             all_args.extend(args);
             connection.run(script, all_keys, all_args).await
@@ -135,9 +141,8 @@ impl RedisTier {
         match status(&reply) {
             Some("OK") => {
                 self.shared.saw_epoch(position.epoch);
-                Ok(Step { position, done: true, reply })
+                Ok(Step { position, reply })
             }
-            Some("REFUSED") => Ok(Step { position, done: false, reply }),
             Some("LIFE") => {
                 shard.primary.other_life.send_replace(());
                 Err(L2Error::unavailable("redis began another life"))
@@ -182,20 +187,14 @@ impl RedisTier {
         self.shared.saw_epoch(position.epoch);
         let stored = match value {
             Ok(Value::Null) => None,
-            Ok(value) => bytes(value).and_then(codec::decode_entry).or_else(|| self.undecodable()),
+            Ok(value) => match bytes(value) {
+                Some(value) if codec::is_only_source(&value) => None,
+                value => value.and_then(codec::decode_entry).or_else(|| self.undecodable()),
+            },
             Err(_) => self.undecodable(),
         };
-        let entry = stored.filter(|entry| line.counts(entry.version) && ttl != GONE).map(|stored| {
-            let ttl = u64::try_from(ttl).unwrap_or(u64::MAX).min(stored.ttl_millis);
-            Entry {
-                version: stored.version,
-                content: stored.content,
-                content_type: stored.content_type,
-                written_at: begun.minus(shard.primary.clock.age(stored.written_micros, begun)),
-                expires_at: begun.plus(Duration::from_millis(ttl)),
-            }
-        });
-        Read { position, entry }
+        let entry = stored.filter(|entry| line.counts(entry.version) && ttl != GONE);
+        Read { position, entry: entry.map(|stored| entry_at(&shard.primary.clock, stored, ttl, begun)) }
     }
 
     /// Looks at, or goes on with, the settlement of the takeover that began `epoch`.
@@ -249,19 +248,120 @@ impl RedisTier {
         None
     }
 
-    fn message(&self, partition: u16, namespace: &str, keys: &[Key], ticket: u64) -> (Vec<u8>, Vec<u8>) {
-        let head = codec::message_head(keys.is_empty(), partition, self.shared.replica, ticket);
-        (head, codec::message_tail(namespace, keys))
+    async fn write_entries(
+        &self,
+        partition: u16,
+        writes: &[Write],
+        ticket: u64,
+        until: Moment,
+    ) -> Result<Vec<Written>, L2Error> {
+        let Some(first) = writes.first() else { return Ok(Vec::new()) };
+        let namespace = first.key.namespace();
+        let send = |part: String, until| {
+            let mut args = vec![part.into()];
+            let mut names = Vec::with_capacity(2 * writes.len());
+            for write in writes {
+                self.add_write(partition, write, &mut names, &mut args);
+            }
+            let head = codec::message_head(false, partition, self.shared.replica, ticket);
+            self.step(Script::Write, partition, namespace, names, head, args, until)
+        };
+        let sent = self.shared.clock.now();
+        let mut part = String::new();
+        if !self.shared.config.protections.on(Protection::OneStep) {
+            part = send("announce".to_owned(), until).await?.position.sequence.to_string();
+        }
+        let step = match send(part, until).await {
+            Err(L2Error::Unavailable { outcome_unknown_for: Some(_), .. })
+                if !self.shared.config.protections.on(Protection::NoRetry) =>
+            {
+                send(String::new(), until.plus(Duration::from_secs(1))).await?
+            }
+            step => step?,
+        };
+        let position = step.position;
+        let results = step.reply.into_iter().nth(3).map(|results| results.into_array()).unwrap_or_default();
+        let written = writes.iter().zip(results).map(|(write, result)| {
+            let result = result.into_array();
+            let (outcome, repeated) = (number(&result, 0).unwrap_or(-1), number(&result, 2) == Some(1));
+            let cost = Duration::from_micros(number(&result, 3).unwrap_or(0).max(0) as u64);
+            let version = result.into_iter().nth(1).and_then(bytes).and_then(|bytes| codec::decode_version(&bytes));
+            let version = version.filter(|version| *version > Version::ZERO);
+            match (refusal(outcome), version) {
+                (Some(why), current) => Ok(Written::Refused { why, current, position }),
+                (None, Some(version)) if outcome == 0 && repeated => Ok(Written::Repeated { version, position }),
+                (None, Some(version)) if outcome == 0 => {
+                    Ok(Written::Stored(Entry::written(&write.entry, version, cost, sent)))
+                }
+                _ => Err(L2Error::unavailable("redis answered with something unknown")),
+            }
+        });
+        written.collect()
+    }
+
+    fn add_write(&self, partition: u16, write: &Write, names: &mut Vec<Bytes>, args: &mut Vec<Value>) {
+        let layout = &self.shared.layout;
+        let Write { key, entry, condition, request } = write;
+        names.extend([layout.entry(key.as_ref()), layout.lease(key.as_ref())]);
+        names.extend(request.iter().map(|request| layout.request(partition, key.namespace().name(), request)));
+        let lifetime = &entry.lifetime;
+        let kept = lifetime.ttl.map_or(0, |ttl| (ttl + lifetime.stale_window).as_millis());
+        args.extend([
+            condition_argument(*condition),
+            kept.to_string().into(),
+            lifetime.sliding.map_or(0, |longest| longest.as_micros()).to_string().into(),
+            Value::Bytes(codec::entry_header(entry).into()),
+            Value::Bytes(match &entry.content {
+                Content::Value(value) => value.clone(),
+                Content::KnownAbsent => Bytes::new(),
+            }),
+            Value::Bytes(codec::key_name(key.bytes()).into()),
+            Value::Bytes(codec::tag_list(&entry.tags).into()),
+            if request.is_some() { "request" } else { "" }.into(),
+        ]);
+    }
+}
+
+/// An entry as it was stored, of which Redis said after `begun` that it is kept for another `kept` milliseconds; not positive: for ever.
+fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -> Entry {
+    let at = |micros: u64| begun.minus(clock.age(micros, begun));
+    let millis = Duration::from_millis;
+    let written_at = at(stored.written_micros);
+    let (expires_at, kept_until) = match u64::try_from(kept) {
+        Ok(kept) if stored.ttl_millis > 0 => {
+            let ends = begun.plus(millis(kept)).minus(millis(stored.window_millis));
+            (ends.min(begun.plus(millis(stored.ttl_millis))), begun.plus(millis(kept)))
+        }
+        // Without a time to live in Redis there must be none in the entry.
+        _ if stored.ttl_millis > 0 => (written_at.plus(millis(stored.ttl_millis)), Moment::FOREVER),
+        _ => (Moment::FOREVER, Moment::FOREVER),
+    };
+    let slides = (stored.slide_micros > 0).then(|| Sliding {
+        idle: millis(stored.ttl_millis),
+        until: written_at.plus(Duration::from_micros(stored.slide_micros.saturating_sub(stored.written_micros))),
+    });
+    Entry {
+        version: stored.version,
+        content: stored.content,
+        content_type: stored.content_type,
+        tags: stored.tags,
+        source_version: stored.source_version,
+        cost: millis(u64::from(stored.cost_millis)),
+        written_at,
+        due_at: if stored.soft_millis > 0 { written_at.plus(millis(stored.soft_millis)) } else { Moment::FOREVER },
+        expires_at,
+        kept_until,
+        sliding: slides,
+        marked_at: (stored.marked_micros > 0).then(|| at(stored.marked_micros)),
     }
 }
 
 /// The answer to PTTL for a key that is not there.
 const GONE: i64 = -2;
 
-/// A step that Redis carried out or refused.
+/// A step that Redis carried out.
 struct Step {
     position: Version,
-    done: bool,
     reply: Vec<Value>,
 }
 
@@ -274,87 +374,133 @@ impl L2 for RedisTier {
 
     fn write<'a>(
         &'a self,
-        key: &'a Key,
-        entry: &'a NewEntry,
-        condition: Condition,
+        partition: u16,
+        writes: &'a [Write],
         ticket: u64,
         until: Moment,
-    ) -> BoxFuture<'a, Result<Written, L2Error>> {
-        Box::pin(async move {
-            let layout = &self.shared.layout;
-            let partition = key.as_ref().partition(layout.partitions());
-            let send = |part: String, until| {
-                let message = self.message(partition, key.namespace().name(), std::slice::from_ref(key), ticket);
-                let args = vec![
-                    layout.invalidation_field(key.namespace().name()).into(),
-                    entry.ttl.as_millis().to_string().into(),
-                    condition_argument(condition),
-                    Value::Bytes(codec::entry_header(entry).into()),
-                    Value::Bytes(match &entry.content {
-                        Content::Value(value) => value.clone(),
-                        Content::KnownAbsent => Bytes::new(),
-                    }),
-                    part.into(),
-                ];
-                self.step(Script::Write, partition, vec![layout.entry(key.as_ref())], message, args, until)
-            };
-            let sent = self.shared.clock.now();
-            let mut part = String::new();
-            if !self.shared.config.protections.on(Protection::OneStep) {
-                part = send("announce".to_owned(), until).await?.position.sequence.to_string();
-            }
-            let step = match send(part, until).await {
-                Err(L2Error::Unavailable { outcome_unknown_for: Some(_), .. })
-                    if !self.shared.config.protections.on(Protection::NoRetry) =>
-                {
-                    send(String::new(), until.plus(Duration::from_secs(1))).await?
-                }
-                step => step?,
-            };
-            if !step.done {
-                let current = step.reply.into_iter().nth(3).and_then(bytes);
-                let current = current.and_then(|version| codec::decode_version(&version));
-                return Ok(Written::Refused { current, position: step.position });
-            }
-            Ok(Written::Stored(Entry {
-                version: step.position,
-                content: entry.content.clone(),
-                content_type: entry.content_type.clone(),
-                written_at: sent,
-                expires_at: sent.plus(entry.ttl),
-            }))
-        })
+    ) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
+        Box::pin(self.write_entries(partition, writes, ticket, until))
     }
 
     fn remove<'a>(
         &'a self,
         partition: u16,
-        keys: &'a [Key],
+        removals: &'a [Removal],
+        mode: Mode,
         ticket: u64,
         until: Moment,
     ) -> BoxFuture<'a, Result<Removed, L2Error>> {
         Box::pin(async move {
-            let Some(first) = keys.first() else { return Err(L2Error::unavailable("no keys were named")) };
-            let message = self.message(partition, first.namespace().name(), keys, ticket);
-            let names = keys.iter().map(|key| self.shared.layout.entry(key.as_ref())).collect();
-            let step = self.step(Script::Remove, partition, names, message, Vec::new(), until).await?;
-            let removed = number(&step.reply, 3).unwrap_or(0) as u64;
+            let Some(first) = removals.first() else { return Err(L2Error::unavailable("no keys were named")) };
+            let layout = &self.shared.layout;
+            let mut args = vec![mode_argument(mode).into()];
+            let mut names = Vec::with_capacity(2 * removals.len());
+            for Removal { key, source_version } in removals {
+                names.extend([layout.entry(key.as_ref()), layout.lease(key.as_ref())]);
+                args.push(Value::Bytes(codec::key_name(key.bytes()).into()));
+                let source = source_version.map(u64::to_be_bytes);
+                args.push(Value::Bytes(source.map_or(Bytes::new(), |source| Bytes::copy_from_slice(&source))));
+            }
+            let head = codec::message_head(false, partition, self.shared.replica, ticket);
+            let step = self.step(Script::Remove, partition, first.key.namespace(), names, head, args, until).await?;
+            let removed = step.reply.into_iter().nth(3).map(|removed| removed.into_array()).unwrap_or_default();
+            let removed = removed.iter().map(|removed| removed.as_i64() == Some(1)).collect();
             Ok(Removed { version: step.position, removed })
         })
     }
 
-    fn remove_namespace<'a>(
+    fn invalidate<'a>(
         &'a self,
         partition: u16,
         namespace: &'a Arc<Namespace>,
+        selectors: &'a [Selector],
+        _mode: Mode,
         ticket: u64,
         until: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
         Box::pin(async move {
-            let message = self.message(partition, namespace.name(), &[], ticket);
-            let field = self.shared.layout.invalidation_field(namespace.name()).into();
-            let step = self.step(Script::RemoveNamespace, partition, Vec::new(), message, vec![field], until).await?;
+            let head = codec::message_head(true, partition, self.shared.replica, ticket);
+            let args = vec![Value::Bytes(codec::selector_list(selectors).into())];
+            let step = self.step(Script::Invalidate, partition, namespace, Vec::new(), head, args, until).await?;
             Ok(step.position)
+        })
+    }
+
+    fn touch<'a>(&'a self, key: &'a Key, touch: Touch, until: Moment) -> BoxFuture<'a, Result<Touched, L2Error>> {
+        Box::pin(async move {
+            let layout = &self.shared.layout;
+            let partition = key.as_ref().partition(layout.partitions());
+            let mode = match touch.mode {
+                TouchMode::Overwrite => "overwrite",
+                TouchMode::Extend => "extend",
+                TouchMode::Shorten => "shorten",
+            };
+            let args = vec![
+                touch.ttl.map_or(0, |ttl| ttl.as_millis()).to_string().into(),
+                mode.into(),
+                Value::Bytes(codec::key_name(key.bytes()).into()),
+            ];
+            let names = vec![layout.entry(key.as_ref())];
+            let head = codec::message_head(false, partition, self.shared.replica, 0);
+            let sent = self.shared.clock.now();
+            let step = self.step(Script::Touch, partition, key.namespace(), names, head, args, until).await?;
+            let (changed, left) = (number(&step.reply, 4) == Some(1), number(&step.reply, 5).unwrap_or(0));
+            let ends = u64::try_from(left).map_or(Moment::FOREVER, |left| sent.plus(Duration::from_millis(left)));
+            let version = step.reply.into_iter().nth(3).and_then(bytes).and_then(|bytes| codec::decode_version(&bytes));
+            let entry = version.map(|version| TouchedEntry { version, changed, expires_at: ends });
+            Ok(Touched { position: step.position, entry })
+        })
+    }
+
+    fn acquire<'a>(
+        &'a self,
+        key: &'a Key,
+        duration: Duration,
+        anew: bool,
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Acquired, L2Error>> {
+        Box::pin(async move {
+            let layout = &self.shared.layout;
+            let partition = key.as_ref().partition(layout.partitions());
+            let lease = LeaseId(rand::random());
+            let args = vec![
+                Value::Bytes(Bytes::copy_from_slice(&lease.0.to_be_bytes())),
+                duration.as_millis().max(1).to_string().into(),
+                if anew { "anew" } else { "" }.into(),
+            ];
+            let names = vec![layout.entry(key.as_ref()), layout.lease(key.as_ref())];
+            let step = self.step(Script::Acquire, partition, key.namespace(), names, Vec::new(), args, until).await?;
+            match (
+                step.reply.get(3).and_then(Value::as_bytes).map(String::from_utf8_lossy).as_deref(),
+                number(&step.reply, 4),
+            ) {
+                (Some("GRANTED"), _) => Ok(Acquired::Granted(lease)),
+                (Some("HELD"), Some(left)) => Ok(Acquired::Held(Duration::from_millis(left.max(1) as u64))),
+                (Some("PRESENT"), _) => Ok(Acquired::Present),
+                _ => Err(L2Error::unavailable("redis answered with something unknown")),
+            }
+        })
+    }
+
+    fn release<'a>(
+        &'a self,
+        key: &'a Key,
+        lease: LeaseId,
+        pause: Duration,
+        until: Moment,
+    ) -> BoxFuture<'a, Result<bool, L2Error>> {
+        Box::pin(async move {
+            let layout = &self.shared.layout;
+            let partition = key.as_ref().partition(layout.partitions());
+            let args = vec![
+                Value::Bytes(Bytes::copy_from_slice(&lease.0.to_be_bytes())),
+                pause.as_millis().to_string().into(),
+                Value::Bytes(codec::key_name(key.bytes()).into()),
+            ];
+            let head = codec::message_head(false, partition, self.shared.replica, 0);
+            let names = vec![layout.lease(key.as_ref())];
+            let step = self.step(Script::Release, partition, key.namespace(), names, head, args, until).await?;
+            Ok(number(&step.reply, 3) == Some(1))
         })
     }
 
@@ -435,10 +581,31 @@ impl L2 for RedisTier {
 }
 
 fn condition_argument(condition: Condition) -> Value {
+    let with = |kind: u8, bytes: &[u8]| Value::Bytes([&[kind], bytes].concat().into());
     match condition {
         Condition::None => "".into(),
         Condition::Absent => "absent".into(),
         Condition::Present => "present".into(),
-        Condition::Version(version) => Value::Bytes(codec::version_bytes(version).into()),
+        Condition::Version(version) => with(b'v', &codec::version_bytes(version)),
+        Condition::Lease(lease) => with(b'l', &lease.0.to_be_bytes()),
+    }
+}
+
+fn mode_argument(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Remove => "remove",
+        Mode::MarkStale => "mark",
+    }
+}
+
+/// The outcomes as the script numbers them.
+fn refusal(outcome: i64) -> Option<Refusal> {
+    match outcome {
+        1 => Some(Refusal::AlreadyPresent),
+        2 => Some(Refusal::NotPresent),
+        3 => Some(Refusal::VersionMismatch),
+        4 => Some(Refusal::LeaseVoid),
+        5 => Some(Refusal::SourceVersionOlder),
+        _ => None,
     }
 }

@@ -1,7 +1,9 @@
 //! Following the bus: messages in sequence take effect, anything else makes memory suspect, and echoes prove it whole.
 
+use bytes::Bytes;
+
 use super::Coherence;
-use super::message::{BusSink, Change, Echo, Message};
+use super::message::{BusSink, Echo, Message};
 use super::partition::{Line, Partition};
 use super::protection::Protection;
 use super::version::Version;
@@ -76,6 +78,8 @@ impl BusSink for Coherence {
         self.counters.disconnects.one();
         self.each(partitions, |partition, line| partition.unsync(line));
     }
+
+    fn released(&self, _namespace: &Bytes, _key: &Bytes) {}
 }
 
 impl Coherence {
@@ -101,24 +105,20 @@ impl Coherence {
 
     /// Removes from memory what the message says is outdated.
     fn take_effect(&self, message: &Message) {
-        let name = match &message.change {
-            Change::Keys { namespace, .. } | Change::Namespace(namespace) => namespace,
-        };
+        let name = &message.change.namespace;
         // A namespace this replica has no account of has no entries and no fills here.
         let Some(namespace) = std::str::from_utf8(name).ok().and_then(|name| self.namespaces.find(name)) else {
             return;
         };
-        match &message.change {
-            Change::Namespace(_) => namespace.invalidate(message.partition, message.version),
-            Change::Keys { keys, .. } => {
-                for key in keys {
-                    let key = KeyRef::new(&namespace, key);
-                    if self.partition_of(key) == message.partition {
-                        let mut stripe = self.fence.lock(message.partition, key);
-                        stripe.apply(key, message.version);
-                        self.drop_older(key, message.version);
-                    }
-                }
+        for selector in message.change.selectors() {
+            namespace.invalidate(message.partition, selector, message.version);
+        }
+        for key in message.change.keys() {
+            let key = KeyRef::new(&namespace, key);
+            if self.partition_of(key) == message.partition {
+                let mut stripe = self.fence.lock(message.partition, key);
+                stripe.apply(key, message.version);
+                self.drop_older(key, message.version, message.change.effect);
             }
         }
     }

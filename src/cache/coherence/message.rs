@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use super::version::Version;
+use crate::cache::entry::Tags;
 use crate::cache::key::Key;
+use crate::cache::namespace::Namespace;
 
 /// One write or invalidation, as published by the script that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,38 +20,124 @@ pub struct Message {
     pub own: bool,
 }
 
-/// What changed. Everything named is older than the message's version.
+/// What changed. Everything covered that is older than the message's version is outdated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Keys of one namespace were written or removed.
-    Keys {
-        /// The namespace.
-        namespace: Bytes,
-        /// The keys.
-        keys: Vec<Bytes>,
-    },
-    /// A whole namespace was invalidated.
-    Namespace(Bytes),
+pub struct Change {
+    /// The namespace.
+    pub namespace: Bytes,
+    /// What happened to what is covered.
+    pub effect: Effect,
+    /// What is covered.
+    pub covers: Covers,
+}
+
+/// What happened to entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// They were written.
+    Set,
+    /// They were removed.
+    Removed,
+    /// They were marked stale.
+    Marked,
+    /// They live shorter than before.
+    Shortened,
+}
+
+/// The entries that a change covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Covers {
+    /// Those of these keys.
+    Keys(Vec<ChangedKey>),
+    /// Those that one of these selects.
+    Selected(Vec<Selector>),
+}
+
+/// A key that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedKey {
+    /// The key.
+    pub key: Bytes,
+    /// The tags that its entry had or has now.
+    pub tags: Tags,
+}
+
+/// Selects entries of a namespace without naming their keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Selector {
+    /// All of them.
+    Namespace,
+    /// Those below these segments, without a separator at the end.
+    Prefix(Bytes),
+    /// Those with this tag.
+    Tag(Bytes),
+    /// Those whose key matches.
+    Pattern(Bytes),
+}
+
+impl Selector {
+    /// The bytes it is made of.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Selector::Namespace => &[],
+            Selector::Prefix(bytes) | Selector::Tag(bytes) | Selector::Pattern(bytes) => bytes,
+        }
+    }
+
+    fn compact(&self) -> Selector {
+        match self {
+            Selector::Namespace => Selector::Namespace,
+            Selector::Prefix(bytes) => Selector::Prefix(Bytes::copy_from_slice(bytes)),
+            Selector::Tag(bytes) => Selector::Tag(Bytes::copy_from_slice(bytes)),
+            Selector::Pattern(bytes) => Selector::Pattern(Bytes::copy_from_slice(bytes)),
+        }
+    }
 }
 
 impl Change {
     /// Keys of one namespace.
-    pub fn of_keys(keys: &[Key]) -> Change {
+    pub fn of_keys(effect: Effect, keys: &[Key]) -> Change {
         let namespace = keys.first().map_or_else(String::new, |key| key.namespace().name().to_owned());
-        Change::Keys {
-            namespace: namespace.into(),
-            keys: keys.iter().map(|key| Bytes::copy_from_slice(key.bytes())).collect(),
-        }
+        let changed = |key: &Key| ChangedKey { key: Bytes::copy_from_slice(key.bytes()), tags: Tags::default() };
+        Change { namespace: namespace.into(), effect, covers: Covers::Keys(keys.iter().map(changed).collect()) }
+    }
+
+    /// What is selected of a namespace.
+    pub fn of_selected(effect: Effect, namespace: &Namespace, selectors: &[Selector]) -> Change {
+        let namespace = Bytes::copy_from_slice(namespace.name().as_bytes());
+        Change { namespace, effect, covers: Covers::Selected(selectors.to_vec()) }
     }
 
     /// The same in memory of its own: as it came it is a slice of a larger buffer, which it would keep alive.
     pub fn compact(&self) -> Change {
-        match self {
-            Change::Namespace(namespace) => Change::Namespace(Bytes::copy_from_slice(namespace)),
-            Change::Keys { namespace, keys } => Change::Keys {
-                namespace: Bytes::copy_from_slice(namespace),
-                keys: keys.iter().map(|key| Bytes::copy_from_slice(key)).collect(),
-            },
+        let covers = match &self.covers {
+            Covers::Selected(selectors) => Covers::Selected(selectors.iter().map(Selector::compact).collect()),
+            Covers::Keys(keys) => Covers::Keys(
+                keys.iter()
+                    .map(|changed| ChangedKey {
+                        key: Bytes::copy_from_slice(&changed.key),
+                        tags: changed.tags.compact(),
+                    })
+                    .collect(),
+            ),
+        };
+        Change { namespace: Bytes::copy_from_slice(&self.namespace), effect: self.effect, covers }
+    }
+
+    /// The keys it names.
+    pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        let keys = match &self.covers {
+            Covers::Keys(keys) => keys.as_slice(),
+            Covers::Selected(_) => &[],
+        };
+        keys.iter().map(|changed| &changed.key)
+    }
+
+    /// The selectors it names.
+    pub fn selectors(&self) -> &[Selector] {
+        match &self.covers {
+            Covers::Keys(_) => &[],
+            Covers::Selected(selectors) => selectors,
         }
     }
 }
@@ -75,4 +163,6 @@ pub trait BusSink: Send + Sync + 'static {
     fn echo(&self, nonce: u64, echo: Echo) -> bool;
     /// The subscription to `partitions` was lost.
     fn disconnected(&self, partitions: &[u16]);
+    /// The lease of a key was given back unfilled. Says nothing of entries.
+    fn released(&self, namespace: &Bytes, key: &Bytes);
 }

@@ -34,6 +34,7 @@ use super::namespace::{Namespace, Namespaces};
 use super::single_flight::{Flight, Landing, Waiting};
 use super::stats::CoherenceCounters;
 use super::tier::L1;
+use message::{Effect, Selector};
 use partition::{Line, Partition};
 use protection::{Protection, Protections};
 use version::Version;
@@ -248,22 +249,32 @@ impl Coherence {
 
     /// This replica's own write of `key` was taken by the shared tier: whatever memory holds from before goes, at once and even if the
     /// new entry does not enter. To be called before the write is acknowledged.
-    pub fn wrote(&self, key: &Key, version: Version, new: Option<(&Arc<Held>, Note)>) {
+    pub fn wrote(&self, key: &Key, version: Version, held: &Arc<Held>, note: Note) {
         let partition = self.partition_of(key.as_ref());
         self.check_epoch(partition, version);
         let mut stripe = self.fence.lock(partition, key.as_ref());
-        let admitted = new.filter(|(_, note)| self.passes(&stripe, partition, *note, version, version));
+        let admitted = self.passes(&stripe, partition, note, version, version);
         stripe.apply(key.as_ref(), version);
         match admitted {
-            Some((held, _)) => _ = self.l1.insert(key.clone(), held.clone()),
-            None => self.drop_older(key.as_ref(), version),
+            true => _ = self.l1.insert(key.clone(), held.clone()),
+            false => self.drop_older(key.as_ref(), version, Effect::Set),
         }
     }
 
-    /// This replica's own invalidation of a whole namespace was taken.
-    pub fn invalidated_namespace(&self, namespace: &Namespace, partition: u16, version: Version) {
+    /// This replica's own change of `key` was taken by the shared tier: whatever memory holds from before goes, or is marked. To be called
+    /// before the change is acknowledged.
+    pub fn outdated(&self, key: &Key, version: Version, effect: Effect) {
+        let partition = self.partition_of(key.as_ref());
         self.check_epoch(partition, version);
-        namespace.invalidate(partition, version);
+        let mut stripe = self.fence.lock(partition, key.as_ref());
+        stripe.apply(key.as_ref(), version);
+        self.drop_older(key.as_ref(), version, effect);
+    }
+
+    /// This replica's own invalidation of what `selectors` select was taken.
+    pub fn invalidated(&self, namespace: &Namespace, partition: u16, selectors: &[Selector], version: Version) {
+        self.check_epoch(partition, version);
+        selectors.iter().for_each(|selector| namespace.invalidate(partition, selector, version));
     }
 
     /// Whether an entry of `version`, known at `position` and asked for after `note`, may enter memory.
@@ -288,8 +299,17 @@ impl Coherence {
         }
     }
 
-    fn drop_older(&self, key: KeyRef<'_>, version: Version) {
-        if self.l1.get(key).is_some_and(|held| held.entry.version < version) {
+    /// Removes what is older than a change at `version`, or marks it. To be called under the key's stripe.
+    fn drop_older(&self, key: KeyRef<'_>, version: Version, effect: Effect) {
+        let Some(held) = self.l1.get(key).filter(|held| held.entry.version < version) else { return };
+        let now = self.clock.now();
+        if effect == Effect::Marked && now < held.entry.kept_until && held.entry.kept_until > held.entry.expires_at {
+            let marked_at = held.entry.marked_at.or(Some(now));
+            let entry = Entry { marked_at, ..held.entry.clone() };
+            let (position, generation, known_at) = (held.position, held.generation, held.known_at);
+            let namespace = held.namespace.clone();
+            self.l1.insert(key.to_key(), Arc::new(Held { entry, position, generation, known_at, namespace }));
+        } else {
             self.l1.remove(key);
         }
     }

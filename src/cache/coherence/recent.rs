@@ -75,20 +75,20 @@ impl Recent {
 }
 
 fn size(change: &Change) -> usize {
-    match change {
-        Change::Namespace(namespace) => OVERHEAD + namespace.len(),
-        Change::Keys { namespace, keys } => {
-            OVERHEAD + namespace.len() + keys.iter().map(|key| OVERHEAD / 2 + key.len()).sum::<usize>()
-        }
-    }
+    let keys = change.keys().map(|key| OVERHEAD / 2 + key.len());
+    let selectors = change.selectors().iter().map(|selector| OVERHEAD / 2 + selector.bytes().len());
+    OVERHEAD + change.namespace.len() + keys.chain(selectors).sum::<usize>()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::coherence::message::{ChangedKey, Covers, Effect};
+    use crate::cache::entry::Tags;
 
     fn change(key: &str) -> Change {
-        Change::Keys { namespace: "default".into(), keys: vec![key.to_owned().into()] }
+        let key = ChangedKey { key: key.to_owned().into(), tags: Tags::default() };
+        Change { namespace: "default".into(), effect: Effect::Set, covers: Covers::Keys(vec![key]) }
     }
 
     fn recent(versions: &[(u64, u64)]) -> Recent {

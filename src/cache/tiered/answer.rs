@@ -84,6 +84,8 @@ pub enum StaleReason {
     Expired,
     /// It could not be proven fresh.
     Unproven,
+    /// It was marked stale.
+    Marked,
 }
 
 /// Why there is no value.

@@ -10,24 +10,19 @@ use futures_util::future::join_all;
 use super::{Shared, Tiered};
 use crate::cache::clock::Moment;
 use crate::cache::coherence;
-use crate::cache::coherence::message::Change;
+use crate::cache::coherence::message::{Change, Effect, Selector};
 use crate::cache::coherence::token::Token;
 use crate::cache::coherence::version::Version;
-use crate::cache::entry::NewEntry;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
-use crate::cache::tier::{Condition, FleetBarrier, L2Error, Written};
+use crate::cache::tier::{FleetBarrier, L2Error, Mode, Refusal, Removal, Write, Written};
 
 /// A write of one entry.
 #[derive(Clone)]
 pub struct Set {
-    /// The key.
-    pub key: Key,
-    /// What to store.
-    pub entry: NewEntry,
-    /// When to store it.
-    pub condition: Condition,
+    /// What to write, and when.
+    pub write: Write,
     /// Who has to have applied it before it is acknowledged.
     pub barrier: Barrier,
     /// When the caller leaves.
@@ -53,6 +48,8 @@ pub enum SetOutcome {
     AlreadyPresent,
     NotPresent,
     VersionMismatch,
+    LeaseVoid,
+    SourceVersionOlder,
     Disabled,
 }
 
@@ -62,7 +59,9 @@ pub struct Invalidate {
     /// The namespace.
     pub namespace: Arc<Namespace>,
     /// What to remove.
-    pub selector: Selector,
+    pub target: Target,
+    /// What becomes of it.
+    pub mode: Mode,
     /// Who has to have applied it before it is acknowledged.
     pub barrier: Barrier,
     /// When the caller leaves.
@@ -79,13 +78,13 @@ pub enum Barrier {
     Fleet,
 }
 
-/// What an Invalidate removes.
+/// What an Invalidate covers.
 #[derive(Clone)]
-pub enum Selector {
+pub enum Target {
     /// These keys, each named once.
-    Keys(Vec<Key>),
-    /// Everything in the namespace.
-    WholeNamespace,
+    Keys(Vec<Removal>),
+    /// What these select.
+    Selected(Vec<Selector>),
 }
 
 /// The answer to an Invalidate.
@@ -100,7 +99,7 @@ pub struct Invalidated {
 impl Tiered {
     /// Writes one entry. A caller who leaves does not end it half way.
     pub async fn set(&self, set: Set) -> Result<SetAnswer, CacheError> {
-        let namespace = set.key.namespace().clone();
+        let namespace = set.write.key.namespace().clone();
         let begun = self.0.clock.now();
         let cache = self.clone();
         let answer = self.owned(async move { cache.write(set).await }).await;
@@ -147,16 +146,17 @@ impl Tiered {
 
     async fn write(&self, set: Set) -> Result<SetAnswer, CacheError> {
         let shared = &*self.0;
-        let partition = shared.coherence.partition_of(set.key.as_ref());
-        if !shared.config.enabled || !set.key.namespace().policy.enabled {
+        let partition = shared.coherence.partition_of(set.write.key.as_ref());
+        if !shared.config.enabled || !set.write.key.namespace().policy.enabled {
             return Ok(SetAnswer { outcome: SetOutcome::Disabled, version: None, token: Token::default() });
         }
         let begun = shared.clock.now();
         let until = begun.plus(shared.config.write_budget).min(set.deadline);
         let barrier = self.barrier(set.barrier);
-        let note = shared.coherence.note(set.key.as_ref());
-        let written = shared.l2.write(&set.key, &set.entry, set.condition, ticket(&barrier), until).await;
+        let note = shared.coherence.note(set.write.key.as_ref());
+        let written = shared.l2.write(partition, std::slice::from_ref(&set.write), ticket(&barrier), until).await;
         let written = written.map_err(|error| shared.error(error, set.deadline))?;
+        let Some(written) = written.into_iter().next() else { return Err(CacheError::Internal) };
         if !shared.l2.shares_l1() {
             shared.latencies.l2_write.observe(shared.clock.now().since(begun));
         }
@@ -164,20 +164,27 @@ impl Tiered {
             Written::Stored(entry) => {
                 let version = entry.version;
                 if !shared.l2.shares_l1() {
-                    let change = Change::of_keys(std::slice::from_ref(&set.key));
+                    let change = Change::of_keys(Effect::Set, std::slice::from_ref(&set.write.key));
                     shared.taken(partition, version, &change).map_err(|error| shared.error(error, set.deadline))?;
-                    let held = coherence::held(entry, version, note, begun, set.key.namespace());
-                    shared.coherence.wrote(&set.key, version, Some((&held, note)));
+                    let held = coherence::held(entry, version, note, begun, set.write.key.namespace());
+                    shared.coherence.wrote(&set.write.key, version, &held, note);
                 }
                 shared.pass(barrier, &[partition], set.deadline).await?;
                 let token = Token::at(partition, version);
                 Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
             }
-            Written::Refused { current, position } => {
-                let outcome = match set.condition {
-                    Condition::Absent => SetOutcome::AlreadyPresent,
-                    Condition::Present => SetOutcome::NotPresent,
-                    Condition::Version(_) | Condition::None => SetOutcome::VersionMismatch,
+            Written::Repeated { version, position } => {
+                shared.coherence.outdated(&set.write.key, version, Effect::Set);
+                let token = Token::at(partition, position);
+                Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
+            }
+            Written::Refused { why, current, position } => {
+                let outcome = match why {
+                    Refusal::AlreadyPresent => SetOutcome::AlreadyPresent,
+                    Refusal::NotPresent => SetOutcome::NotPresent,
+                    Refusal::VersionMismatch => SetOutcome::VersionMismatch,
+                    Refusal::LeaseVoid => SetOutcome::LeaseVoid,
+                    Refusal::SourceVersionOlder => SetOutcome::SourceVersionOlder,
                 };
                 Ok(SetAnswer { outcome, version: current, token: Token::at(partition, position) })
             }
@@ -188,9 +195,12 @@ impl Tiered {
         let shared = &*self.0;
         let until = shared.clock.now().plus(shared.config.write_budget).min(invalidate.deadline);
         let barrier = self.barrier(invalidate.barrier);
-        let removed = match invalidate.selector {
-            Selector::Keys(keys) => self.remove_keys(keys, ticket(&barrier), until).await,
-            Selector::WholeNamespace => self.remove_namespace(&invalidate.namespace, ticket(&barrier), until).await,
+        let (mode, ticket) = (invalidate.mode, ticket(&barrier));
+        let removed = match invalidate.target {
+            Target::Keys(removals) => self.remove_keys(removals, mode, ticket, until).await,
+            Target::Selected(selectors) => {
+                self.remove_selected(&invalidate.namespace, &selectors, mode, ticket, until).await
+            }
         };
         let removed = removed.map_err(|error| shared.error(error, invalidate.deadline))?;
         let partitions: Vec<u16> = removed.token.partitions().collect();
@@ -204,42 +214,52 @@ impl Tiered {
     }
 
     /// One step per partition, all at once. Those that succeed take effect even when another fails.
-    async fn remove_keys(&self, keys: Vec<Key>, ticket: u64, until: Moment) -> Result<Invalidated, L2Error> {
+    async fn remove_keys(
+        &self,
+        removals: Vec<Removal>,
+        mode: Mode,
+        ticket: u64,
+        until: Moment,
+    ) -> Result<Invalidated, L2Error> {
         let shared = &*self.0;
-        let mut by_partition: BTreeMap<u16, Vec<Key>> = BTreeMap::new();
-        for key in keys {
-            by_partition.entry(shared.coherence.partition_of(key.as_ref())).or_default().push(key);
+        let mut by_partition: BTreeMap<u16, Vec<Removal>> = BTreeMap::new();
+        for removal in removals {
+            by_partition.entry(shared.coherence.partition_of(removal.key.as_ref())).or_default().push(removal);
         }
-        let steps = by_partition.iter().map(|(partition, keys)| async {
-            let done = shared.l2.remove(*partition, keys, ticket, until).await?;
+        let steps = by_partition.iter().map(|(partition, removals)| async {
+            let done = shared.l2.remove(*partition, removals, mode, ticket, until).await?;
             if !shared.l2.shares_l1() {
-                shared.taken(*partition, done.version, &Change::of_keys(keys))?;
-                keys.iter().for_each(|key| shared.coherence.wrote(key, done.version, None));
+                let keys: Vec<Key> = removals.iter().map(|removal| removal.key.clone()).collect();
+                shared.taken(*partition, done.version, &Change::of_keys(mode.effect(), &keys))?;
+                keys.iter().for_each(|key| shared.coherence.outdated(key, done.version, mode.effect()));
             }
             Ok((*partition, done))
         });
         let mut answer = Invalidated { removed: Some(0), token: Token::default() };
         for (partition, done) in all(join_all(steps).await)? {
-            answer.removed = answer.removed.map(|removed| removed + done.removed);
+            let removed = done.removed.iter().filter(|removed| **removed).count() as u64;
+            answer.removed = answer.removed.map(|before| before + removed);
             answer.token.add(partition, done.version);
         }
         Ok(answer)
     }
 
-    async fn remove_namespace(
+    async fn remove_selected(
         &self,
         namespace: &Arc<Namespace>,
+        selectors: &[Selector],
+        mode: Mode,
         ticket: u64,
         until: Moment,
     ) -> Result<Invalidated, L2Error> {
         let shared = &*self.0;
-        let change = &Change::Namespace(namespace.name().to_owned().into());
+        let change = &Change::of_selected(mode.effect(), namespace, selectors);
         let steps = (0..shared.coherence.partitions()).map(|partition| async move {
-            let version = shared.l2.remove_namespace(partition, namespace, ticket, until).await?;
+            let version = shared.l2.invalidate(partition, namespace, selectors, mode, ticket, until).await?;
             if !shared.l2.shares_l1() {
                 shared.taken(partition, version, change)?;
             }
-            shared.coherence.invalidated_namespace(namespace, partition, version);
+            shared.coherence.invalidated(namespace, partition, selectors, version);
             Ok((partition, version))
         });
         let mut token = Token::default();

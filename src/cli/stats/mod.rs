@@ -56,7 +56,7 @@ impl StatsArgs {
     }
 
     async fn ask(&self, connection: &Connection<'_>) -> Result<pb::StatsResponse, Failure> {
-        let request = pb::StatsRequest { namespace: self.namespace.clone().unwrap_or_default() };
+        let request = pb::StatsRequest { namespace: self.namespace.clone().unwrap_or_default(), scope: 0 };
         connection.call(request, async |channel, request| cache(channel).stats(request).await).await
     }
 

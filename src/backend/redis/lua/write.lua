@@ -1,35 +1,111 @@
--- KEYS[2] entry. ARGV: 7 field of the namespace's last invalidation, 8 time to live (ms), 9 condition ('' none, 'absent', 'present', or a
--- version of 16 bytes), 10 what follows the version and time in the entry's header, 11 value, 12 '' for one step. Test builds may take it in two:
--- 'announce', and then the sequence that was announced.
-if ARGV[9] ~= '' then
-  local line = redis.call('HMGET', KEYS[1], 't', ARGV[7])
-  local trusted_from = tonumber(line[1] or epoch)
-  local dead_epoch, dead_sequence = string.match(line[2] or '0-0', '^(%d+)-(%d+)$')
-  dead_epoch, dead_sequence = tonumber(dead_epoch), tonumber(dead_sequence)
-  local head = redis.pcall('GETRANGE', KEYS[2], 0, 17)
-  local current = ''
-  if type(head) == 'string' and #head == 18 and head:sub(1, 2) == 'T\1' then
-    local e, s = struct.unpack('>I8I8', head, 3)
-    if e >= trusted_from and e <= epoch and (e > dead_epoch or (e == dead_epoch and s > dead_sequence)) then
-      current = head:sub(3, 18)
+-- Writes entries. ARGV: 8 '' for one step; 'quiet' for entries that are written once: they take no sequence and nobody is told. Test builds
+-- may take the step in two: 'announce', and then the sequence that was announced. Then for each entry: condition ('' none, 'absent', 'present', 'v' and a version, 'l' and a lease), time (ms) that it is kept (0 for ever), time
+-- (microseconds) that reading may prolong its life to (0 not at all), what follows version and time in its header, value, key as
+-- messages name it, its tags as they do, and 'request' when the request is remembered. KEYS for each entry: its name, its lease's, and
+-- its request's if that is remembered.
+local REMEMBERED = 300000
+local STORED, ALREADY_PRESENT, NOT_PRESENT, VERSION_MISMATCH, LEASE_VOID, SOURCE_VERSION_OLDER = 0, 1, 2, 3, 4, 5
+local ARGS = 8
+
+local function verdict(item)
+  local condition, source = item.condition, item.source
+  if condition == '' and not source and not tagged then
+    return STORED
+  end
+  local head = head_of(item.name)
+  item.old_tags = tags_of(item.name, head)
+  if source and head and head.source and is_older(source, head.source) then
+    return SOURCE_VERSION_OLDER, head.version
+  end
+  local kind = condition:sub(1, 1)
+  if kind == '' then
+    return STORED
+  elseif kind == 'l' then
+    local holder, granted_at = lease_of(item.lease)
+    if holder ~= condition:sub(2) then
+      return LEASE_VOID, ''
+    end
+    item.cost = math.max(now - granted_at, 0)
+    return STORED
+  end
+  local alive = lives(item.name, head)
+  local current = alive and head.version or ''
+  if condition == 'absent' then
+    return alive and ALREADY_PRESENT or STORED, current
+  elseif condition == 'present' then
+    return alive and STORED or NOT_PRESENT, current
+  end
+  return current == condition:sub(2) and STORED or VERSION_MISMATCH, current
+end
+
+local items, results, stored = {}, {}, {}
+local key = 2
+for arg = 9, #ARGV, ARGS do
+  local item = {name = KEYS[key], lease = KEYS[key + 1], condition = ARGV[arg], keep = ARGV[arg + 1], slide = tonumber(ARGV[arg + 2]),
+    header = ARGV[arg + 3], value = ARGV[arg + 4], key = ARGV[arg + 5], tags = ARGV[arg + 6], old_tags = '', cost = 0}
+  item.source = flag(string.byte(item.header, 53), HAS_SOURCE) and item.header:sub(41, 48)
+  key = key + 2
+  if ARGV[arg + 7] == 'request' then
+    item.request = KEYS[key]
+    key = key + 1
+  end
+  items[#items + 1] = item
+  local before = item.request and redis.call('GET', item.request)
+  if before and #before == 17 then
+    item.result = {string.byte(before), before:sub(2), 1, 0}
+  else
+    local outcome, current = verdict(item)
+    item.result = {outcome, current or '', 0, 0}
+    if outcome == STORED then
+      stored[#stored + 1] = item
     end
   end
-  local wanted = (ARGV[9] == 'absent' and current == '') or (ARGV[9] == 'present' and current ~= '') or ARGV[9] == current
-  if not wanted then
-    return {'REFUSED', epoch, sequence, current}
+  results[#results + 1] = item.result
+end
+
+if #stored > 0 and (ARGV[8] == '' or ARGV[8] == 'announce') then
+  advance()
+elseif #stored > 0 and ARGV[8] ~= 'quiet' then
+  sequence = tonumber(ARGV[8])
+end
+local version = struct.pack('>I8I8', epoch, sequence)
+local changed, has_tags = {}, false
+for index, item in ipairs(stored) do
+  changed[index] = covered(item.key, item.tags .. item.old_tags)
+  has_tags = has_tags or item.tags ~= ''
+  item.result[2], item.result[4] = version, item.cost
+end
+if ARGV[8] == 'announce' then
+  announce(1, table.concat(changed))
+  return {'OK', epoch, sequence, results}
+end
+if has_tags and not tagged then
+  redis.call('HSET', KEYS[1], 'z', '1')
+end
+for _, item in ipairs(stored) do
+  local header = item.header
+  if item.slide > 0 then
+    header = header:sub(1, 24) .. struct.pack('>I8', now + item.slide) .. header:sub(33)
+  end
+  if item.cost > 0 then
+    header = header:sub(1, 48) .. struct.pack('>I4', math.min(math.ceil(item.cost / 1000), 4294967295)) .. header:sub(53)
+  end
+  local bytes = 'T\1' .. version .. struct.pack('>I8', now) .. header .. item.value
+  if item.keep == '0' then
+    redis.call('SET', item.name, bytes)
+  else
+    redis.call('SET', item.name, bytes, 'PX', item.keep)
+  end
+  if now < leased_until then
+    redis.call('UNLINK', item.lease)
   end
 end
-if ARGV[12] == '' then
-  advance()
-elseif ARGV[12] == 'announce' then
-  advance()
-  announce()
-  return {'OK', epoch, sequence}
-else
-  sequence = tonumber(ARGV[12])
+for _, item in ipairs(items) do
+  if item.request and item.result[3] == 0 then
+    redis.call('SET', item.request, struct.pack('B', item.result[1]) .. (item.result[2] == '' and string.rep('\0', 16) or item.result[2]), 'PX', REMEMBERED)
+  end
 end
-redis.call('SET', KEYS[2], 'T\1' .. struct.pack('>I8I8I8', epoch, sequence, now) .. ARGV[10] .. ARGV[11], 'PX', ARGV[8])
-if ARGV[12] == '' then
-  announce()
+if #stored > 0 and ARGV[8] == '' then
+  announce(1, table.concat(changed))
 end
-return {'OK', epoch, sequence}
+return {'OK', epoch, sequence, results}

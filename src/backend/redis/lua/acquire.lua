@@ -1,0 +1,13 @@
+-- Asks for the lease of a key. KEYS[2] entry, KEYS[3] lease. ARGV: 8 identity of the lease (16 bytes), 9 how long it holds (ms), 10 'anew' to
+-- get it also when there is a live entry. A lease is its identity, the position and the time at which it was granted.
+if ARGV[10] ~= 'anew' and lives(KEYS[2], head_of(KEYS[2])) then
+  return {'OK', epoch, sequence, 'PRESENT', 0}
+end
+if lease_of(KEYS[3]) then
+  return {'OK', epoch, sequence, 'HELD', math.max(redis.call('PTTL', KEYS[3]), 1)}
+end
+redis.call('SET', KEYS[3], ARGV[8] .. struct.pack('>I8I8I8', epoch, sequence, now), 'PX', ARGV[9])
+if now + ARGV[9] * 1000 > leased_until then
+  redis.call('HSET', KEYS[1], 'y', digits(now + ARGV[9] * 1000))
+end
+return {'OK', epoch, sequence, 'GRANTED', 0}

@@ -1,0 +1,105 @@
+//! Get.
+
+use std::sync::Arc;
+
+use super::{Checks, Rules, duration, to_wire, token_text};
+use crate::cache::clock::Moment;
+use crate::cache::coherence::token::Token;
+use crate::cache::entry::{Content, Held};
+use crate::cache::error::{CacheError, Violation};
+use crate::cache::namespace::Namespace;
+use crate::cache::tiered::{Answer, Consistency, Miss, Outcome, Stale, StaleReason, Tier};
+use crate::pb;
+
+/// A Get as the core needs it, but for the key, which stays in the request.
+pub struct GetParts {
+    /// The namespace.
+    pub namespace: Arc<Namespace>,
+    /// Which answers are allowed.
+    pub consistency: Consistency,
+    /// What the caller has seen.
+    pub token: Token,
+}
+
+/// Checks a Get.
+pub fn get(rules: &Rules, request: &pb::GetRequest) -> Result<GetParts, CacheError> {
+    let mut checks = Checks::default();
+    let namespace = checks.namespace(rules.namespaces.get_to_read("namespace", &request.namespace))?;
+    checks.take(rules.limits.key("key", request.key.as_bytes()));
+    let bound = request.max_staleness.as_ref().and_then(|bound| checks.take(duration("max_staleness", bound)));
+    let consistency = match pb::Consistency::try_from(request.consistency) {
+        Ok(pb::Consistency::Unspecified | pb::Consistency::Bounded) => Some(Consistency::Bounded(bound)),
+        Ok(pb::Consistency::Strong) if request.max_staleness.is_none() => Some(Consistency::Strong),
+        Ok(pb::Consistency::Strong) => {
+            checks.take(Err(Violation::new("max_staleness", "must be absent with CONSISTENCY_STRONG")))
+        }
+        Err(_) => {
+            let was = format!("must be a Consistency; was {}", request.consistency);
+            checks.take(Err(Violation::new("consistency", was)))
+        }
+    };
+    let token = checks.token(rules, &request.tokens);
+    let parts = namespace.zip(consistency).map(|(namespace, consistency)| GetParts { namespace, consistency, token });
+    checks.done(parts)
+}
+
+/// The response to a Get.
+pub fn get_response(answer: Answer, mut token: Token, partitions: u16, metadata_only: bool) -> pb::GetResponse {
+    use pb::get_response::Result as Wire;
+    if answer.position.epoch > 0 {
+        token.add(answer.partition, answer.position);
+    }
+    let result = match answer.outcome {
+        Outcome::Miss(why) => Wire::Miss(pb::Miss { reason: miss_reason(why).into() }),
+        Outcome::Hit { held, tier, stale } => {
+            let entry = Some(entry_info(&held, tier, stale, answer.at));
+            match &held.entry.content {
+                Content::KnownAbsent => Wire::NegativeHit(pb::NegativeHit { entry }),
+                Content::Value(value) => Wire::Hit(pb::Hit {
+                    value: if metadata_only { bytes::Bytes::new() } else { value.clone() },
+                    content_type: held.entry.content_type.to_string(),
+                    entry,
+                }),
+            }
+        }
+    };
+    let token = token_text(&token, partitions);
+    pb::GetResponse { result: Some(result), token, degraded: answer.degraded, lease: None }
+}
+
+fn entry_info(held: &Held, tier: Tier, stale: Option<Stale>, at: Moment) -> pb::EntryInfo {
+    pb::EntryInfo {
+        version: held.entry.version.to_string(),
+        age: Some(to_wire(at.since(held.entry.written_at))),
+        ttl: Some(to_wire(held.entry.expires_at.since(at))),
+        tier: tier_of(tier).into(),
+        stale: stale.map(|stale| pb::Stale {
+            reason: match stale.reason {
+                StaleReason::Expired => pb::StaleReason::Expired,
+                StaleReason::Unproven => pb::StaleReason::Unproven,
+                StaleReason::Marked => pb::StaleReason::Marked,
+            }
+            .into(),
+            staleness: Some(to_wire(stale.staleness)),
+        }),
+        refresh_due: at >= held.entry.due_at,
+        source_version: held.entry.source_version,
+        tags: Vec::new(),
+    }
+}
+
+fn tier_of(tier: Tier) -> pb::Tier {
+    match tier {
+        Tier::L1 => pb::Tier::L1,
+        Tier::L2 => pb::Tier::L2,
+    }
+}
+
+fn miss_reason(why: Miss) -> pb::MissReason {
+    match why {
+        Miss::Absent => pb::MissReason::Absent,
+        Miss::Unavailable => pb::MissReason::Unavailable,
+        Miss::TokenNotReached => pb::MissReason::TokenNotReached,
+        Miss::Disabled => pb::MissReason::Disabled,
+    }
+}
