@@ -10,7 +10,7 @@ use twintier::backend::memory::{Eviction, Memory};
 use twintier::cache::clock::Moment;
 use twintier::cache::coherence::version::Version;
 use twintier::cache::coherence::{Note, held};
-use twintier::cache::entry::{Content, Entry};
+use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry};
 use twintier::cache::key::KeyRef;
 use twintier::cache::namespace::{NamespaceRules, Namespaces};
 use twintier::cache::tier::L1;
@@ -37,13 +37,11 @@ fn an_entry_costs_what_it_is_weighed() {
         let before = resident();
         for n in 0..ENTRIES {
             let key = KeyRef::new(&namespace, format!("a key of thirty bytes {n:08}").as_bytes()).to_key();
-            let entry = Entry {
-                version: Version::new(1, n),
-                content: Content::Value(Bytes::from(vec![7; value_size])),
-                content_type: "".into(),
-                written_at: Moment(1),
-                expires_at: Moment(1).plus(Duration::from_secs(3600)),
-            };
+            let new = NewEntry::new(
+                Content::Value(Bytes::from(vec![7; value_size])),
+                Lifetime::of(Duration::from_secs(3600)),
+            );
+            let entry = Entry::written(&new, Version::new(1, n), Duration::ZERO, Moment(1));
             let note = Note { generation: 1, applied: Version::ZERO };
             memory.insert(key, Arc::clone(&held(entry, Version::ZERO, note, Moment(1), &namespace)));
         }

@@ -14,12 +14,13 @@ use twintier::cache::coherence::protection::Protections;
 use twintier::cache::coherence::token::Token;
 use twintier::cache::coherence::version::Version;
 use twintier::cache::coherence::{Coherence, CoherenceConfig};
-use twintier::cache::entry::{Content, NewEntry};
+use twintier::cache::entry::{Content, Lifetime, NewEntry};
 use twintier::cache::key::{Key, KeyRef};
 use twintier::cache::namespace::{Namespace, NamespaceRules, Namespaces};
-use twintier::cache::tier::Condition;
+use twintier::cache::selector::Selector;
+use twintier::cache::tier::{Condition, Mode, Removal, Write};
 use twintier::cache::tiered::{
-    Barrier, Consistency, Get, Invalidate, Miss, Outcome, Selector, Set, SetOutcome, Tiered, TieredConfig,
+    Barrier, Consistency, Get, Invalidate, Miss, Outcome, Set, SetOutcome, Target, Tiered, TieredConfig,
 };
 
 #[derive(Clone, Debug)]
@@ -116,26 +117,25 @@ impl World {
                 keys.sort_unstable();
                 keys.dedup();
                 let present = keys.iter().filter(|key| self.known((namespace, **key)).is_some()).count();
-                let named = keys.iter().map(|key| self.key((namespace, *key))).collect();
-                let answer = self.invalidate(namespace, Selector::Keys(named)).await;
+                let removal = |key: &u8| Removal { key: self.key((namespace, *key)), source_version: None };
+                let named = keys.iter().map(removal).collect();
+                let answer = self.invalidate(namespace, Target::Keys(named)).await;
                 assert_eq!(answer, Some(present as u64));
                 keys.iter().for_each(|key| _ = self.map.remove(&(namespace, *key)));
             }
             Operation::RemoveNamespace { namespace } => {
-                assert_eq!(self.invalidate(namespace, Selector::WholeNamespace).await, None);
+                assert_eq!(self.invalidate(namespace, Target::Selected(vec![Selector::Namespace])).await, None);
                 self.map.retain(|(other, _), _| *other != namespace);
             }
             Operation::Wait { seconds } => self.clock.advance(Duration::from_secs(seconds)),
         }
     }
 
-    async fn invalidate(&mut self, namespace: usize, selector: Selector) -> Option<u64> {
+    async fn invalidate(&mut self, namespace: usize, target: Target) -> Option<u64> {
         let namespace = self.namespaces[namespace].clone();
-        let answer = self
-            .cache
-            .invalidate(Invalidate { namespace, selector, barrier: Barrier::None, deadline: Moment::FOREVER })
-            .await
-            .unwrap();
+        let (mode, barrier) = (Mode::Remove, Barrier::None);
+        let invalidate = Invalidate { namespace, target, mode, barrier, deadline: Moment::FOREVER };
+        let answer = self.cache.invalidate(invalidate).await.unwrap();
         self.token.merge(&answer.token);
         answer.removed
     }
@@ -176,8 +176,9 @@ impl World {
             When::OldVersion => (Condition::Version(Version::new(1, 1)), SetOutcome::VersionMismatch),
         };
         let ttl = Duration::from_secs(ttl_seconds);
-        let entry = NewEntry { content: content_of(content), content_type: "".into(), ttl };
-        let set = Set { key: self.key(at), entry, condition, barrier: Barrier::None, deadline: Moment::FOREVER };
+        let entry = NewEntry::new(content_of(content), Lifetime::of(ttl));
+        let write = Write { key: self.key(at), entry, condition, request: None };
+        let set = Set { write, barrier: Barrier::None, deadline: Moment::FOREVER };
         let answer = self.cache.set(set).await.unwrap();
         assert_eq!(answer.outcome, expected);
         self.token.merge(&answer.token);

@@ -17,10 +17,11 @@ use twintier::cache::clock::{Clock, Moment};
 use twintier::cache::coherence::protection::Protections;
 use twintier::cache::coherence::version::Version;
 use twintier::cache::coherence::{Coherence, CoherenceConfig};
-use twintier::cache::entry::{Content, Entry, NewEntry};
+use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry};
 use twintier::cache::key::{Key, KeyRef};
-use twintier::cache::namespace::{NamespaceRules, Namespaces};
-use twintier::cache::tier::{Condition, L2, L2State, Written};
+use twintier::cache::namespace::{Namespace, NamespaceRules, Namespaces};
+use twintier::cache::selector::Selector;
+use twintier::cache::tier::{Condition, L2, L2State, Mode, Removal, Removed, Write, Written};
 
 const PARTITIONS: u16 = 4;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -86,8 +87,26 @@ impl Bench {
 
     async fn write(&self, key: &Key, value: &str, condition: Condition) -> Written {
         let content = Content::Value(Bytes::copy_from_slice(value.as_bytes()));
-        let entry = NewEntry { content, content_type: "text/plain".into(), ttl: HOUR };
-        self.l2.write(key, &entry, condition, 0, self.until()).await.unwrap()
+        let entry = NewEntry { content_type: "text/plain".into(), ..NewEntry::new(content, Lifetime::of(HOUR)) };
+        self.write_entry(key, entry, condition).await
+    }
+
+    async fn write_entry(&self, key: &Key, entry: NewEntry, condition: Condition) -> Written {
+        self.request(Write { key: key.clone(), entry, condition, request: None }).await
+    }
+
+    async fn request(&self, write: Write) -> Written {
+        let partition = self.partition(&write.key);
+        self.l2.write(partition, &[write], 0, self.until()).await.unwrap().remove(0)
+    }
+
+    async fn remove(&self, partition: u16, keys: &[Key]) -> Removed {
+        let removals: Vec<_> = keys.iter().map(|key| Removal { key: key.clone(), source_version: None }).collect();
+        self.l2.remove(partition, &removals, Mode::Remove, 0, self.until()).await.unwrap()
+    }
+
+    async fn invalidate(&self, partition: u16, namespace: &Arc<Namespace>, selectors: &[Selector]) -> Version {
+        self.l2.invalidate(partition, namespace, selectors, Mode::Remove, 0, self.until()).await.unwrap()
     }
 
     async fn store(&self, key: &Key, value: &str) -> Version {
@@ -126,11 +145,11 @@ async fn what_is_written_reads_back(bench: &Bench) {
     assert_eq!((read.version, &read.content), (version, &Content::Value("value".into())));
     assert_eq!(&*read.content_type, "text/plain");
     assert!(read.expires_at <= BootClock.now().plus(HOUR) && read.expires_at >= sent.plus(HOUR / 2));
-    let entry = NewEntry { content: Content::KnownAbsent, content_type: "".into(), ttl: HOUR };
-    bench.l2.write(&key, &entry, Condition::None, 0, bench.until()).await.unwrap();
+    let entry = NewEntry::new(Content::KnownAbsent, Lifetime::of(HOUR));
+    bench.write_entry(&key, entry, Condition::None).await;
     assert_eq!(bench.read(&key).await.unwrap().content, Content::KnownAbsent);
-    let empty = NewEntry { content: Content::Value(Bytes::new()), content_type: "".into(), ttl: HOUR };
-    bench.l2.write(&key, &empty, Condition::None, 0, bench.until()).await.unwrap();
+    let empty = NewEntry::new(Content::Value(Bytes::new()), Lifetime::of(HOUR));
+    bench.write_entry(&key, empty, Condition::None).await;
     assert_eq!(bench.read(&key).await.unwrap().content, Content::Value(Bytes::new()));
 }
 
@@ -139,14 +158,7 @@ async fn every_step_takes_the_next_position_of_its_partition(bench: &Bench) {
     for n in 0..40 {
         let key = bench.key(if n % 2 == 0 { "one" } else { "two" }, &format!("step {n}"));
         let version = match n % 4 {
-            3 => {
-                bench
-                    .l2
-                    .remove(bench.partition(&key), std::slice::from_ref(&key), 0, bench.until())
-                    .await
-                    .unwrap()
-                    .version
-            }
+            3 => bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await.version,
             _ => bench.store(&key, "x").await,
         };
         let before = last.insert(bench.partition(&key), version);
@@ -168,7 +180,7 @@ async fn conditions_see_only_live_entries(bench: &Bench) {
     assert_eq!(refused(bench.write(&key, "3", Condition::Version(first)).await), Some(second));
     let third = version(bench.write(&key, "3", Condition::Version(second)).await);
     assert_eq!(bench.read(&key).await.unwrap().version, third);
-    bench.l2.remove_namespace(bench.partition(&key), key.namespace(), 0, bench.until()).await.unwrap();
+    bench.invalidate(bench.partition(&key), key.namespace(), &[Selector::Namespace]).await;
     assert_eq!(refused(bench.write(&key, "4", Condition::Present).await), None);
     assert_eq!(refused(bench.write(&key, "4", Condition::Version(third)).await), None);
     version(bench.write(&key, "4", Condition::Absent).await);
@@ -180,8 +192,8 @@ async fn removed_keys_are_gone_and_counted(bench: &Bench) {
     for key in keys.iter().step_by(2) {
         bench.store(key, "x").await;
     }
-    let removed = bench.l2.remove(2, &keys, 0, bench.until()).await.unwrap();
-    assert_eq!(removed.removed, keys.iter().step_by(2).count() as u64);
+    let removed = bench.remove(2, &keys).await;
+    assert_eq!(removed.removed, (0..keys.len()).map(|n| n % 2 == 0).collect::<Vec<_>>());
     for key in &keys {
         assert_eq!(bench.read(key).await, None);
     }
@@ -192,7 +204,7 @@ async fn an_invalidated_namespace_hides_what_is_older_and_spares_the_rest(bench:
     bench.store(&old, "x").await;
     bench.store(&other, "x").await;
     for partition in 0..PARTITIONS {
-        bench.l2.remove_namespace(partition, old.namespace(), 0, bench.until()).await.unwrap();
+        bench.invalidate(partition, old.namespace(), &[Selector::Namespace]).await;
     }
     let version = bench.store(&new, "y").await;
     assert_eq!(bench.read(&old).await, None);
@@ -202,10 +214,10 @@ async fn an_invalidated_namespace_hides_what_is_older_and_spares_the_rest(bench:
 
 async fn an_entry_ends_with_its_time(bench: &Bench) {
     let key = bench.key("one", "short");
-    let entry =
-        NewEntry { content: Content::Value("x".into()), content_type: "".into(), ttl: Duration::from_millis(60) };
-    bench.l2.write(&key, &entry, Condition::None, 0, bench.until()).await.unwrap();
-    eventually("the entry ends", async || bench.read(&key).await.is_none()).await;
+    let entry = NewEntry::new(Content::Value("x".into()), Lifetime::of(Duration::from_millis(60)));
+    bench.write_entry(&key, entry, Condition::None).await;
+    let ended = async || bench.read(&key).await.is_none_or(|entry| !entry.lives(BootClock.now()));
+    eventually("the entry ends", ended).await;
     version(bench.write(&key, "again", Condition::Absent).await);
 }
 
@@ -218,7 +230,7 @@ async fn every_step_is_announced_in_order(bench: &Bench) {
     let partition = bench.partition(&key);
     eventually("the last step is heard of", async || bench.coherence.watermark(partition) >= last).await;
     assert_eq!(bench.coherence.counters.gaps.get(), 0);
-    let last = bench.l2.remove_namespace(partition, key.namespace(), 0, bench.until()).await.unwrap();
+    let last = bench.invalidate(partition, key.namespace(), &[Selector::Namespace]).await;
     eventually("the invalidation is heard of", async || bench.coherence.watermark(partition) == last).await;
     assert_eq!(key.namespace().last_invalidation(partition), last);
 }

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::cache::clock::{Clock, Moment};
-use crate::cache::coherence::message::{BusSink, Change, Effect, Message, Selector};
+use crate::cache::coherence::message::{BusSink, Change, Effect, Message};
 use crate::cache::coherence::version::Version;
 use crate::cache::coherence::{self, Coherence};
 use crate::cache::entry::{Entry, Held};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::remembered::Remembered;
+use crate::cache::selector::Selector;
 use crate::cache::tier::{
     Acquired, BoxFuture, Condition, L1, L2, L2Error, L2Report, LeaseId, Mode, Read, Refusal, Removal, Removed,
     RequestId, Touch, TouchMode, Touched, TouchedEntry, Write, Written,

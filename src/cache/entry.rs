@@ -94,6 +94,13 @@ pub struct NewEntry {
     pub lifetime: Lifetime,
 }
 
+impl NewEntry {
+    /// An entry with nothing but what it says and how long it lives.
+    pub fn new(content: Content, lifetime: Lifetime) -> NewEntry {
+        NewEntry { content, content_type: "".into(), tags: Tags::default(), source_version: None, lifetime }
+    }
+}
+
 /// An entry as a tier answered it: one that lives, or one that is kept beyond that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -9,6 +9,7 @@ pub mod namespace;
 pub mod policy;
 pub mod remembered;
 pub mod repair;
+pub mod selector;
 pub mod self_audit;
 pub mod single_flight;
 pub mod stats;

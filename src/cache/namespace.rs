@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::coherence::message::Selector;
 use super::coherence::version::Version;
 use super::error::CacheError;
 use super::policy::{NamespacePolicy, limits};
+use super::selector::Selector;
 use super::stats::NamespaceCounters;
 
 /// The namespace of a request that names none.

@@ -136,10 +136,13 @@ mod tests {
 
     use super::*;
     use crate::cache::coherence::protection::Protections;
-    use crate::cache::entry::NewEntry;
     use crate::cache::namespace::Namespace;
-    use crate::cache::testing::{BOUND, Bench, EPOCH};
-    use crate::cache::tier::{BoxFuture, Condition, Current, L2Error, L2Report, Read, Removed, Written};
+    use crate::cache::selector::Selector;
+    use crate::cache::testing::{BOUND, Bench, EPOCH, not_asked};
+    use crate::cache::tier::{
+        Acquired, BoxFuture, Current, L2Error, L2Report, LeaseId, Mode, Read, Removal, Removed, Touch, Touched, Write,
+        Written,
+    };
 
     const UNCERTAINTY: Duration = Duration::from_millis(2);
 
@@ -155,37 +158,13 @@ mod tests {
             unreachable!("a value is not fetched")
         }
 
-        fn write<'a>(
-            &'a self,
-            _: &'a Key,
-            _: &'a NewEntry,
-            _: Condition,
-            _: u64,
-            _: Moment,
-        ) -> BoxFuture<'a, Result<Written, L2Error>> {
-            unreachable!("nothing is written")
-        }
-
-        fn remove<'a>(&'a self, _: u16, _: &'a [Key], _: u64, _: Moment) -> BoxFuture<'a, Result<Removed, L2Error>> {
-            unreachable!("nothing is written")
-        }
-
-        fn remove_namespace<'a>(
-            &'a self,
-            _: u16,
-            _: &'a Arc<Namespace>,
-            _: u64,
-            _: Moment,
-        ) -> BoxFuture<'a, Result<Version, L2Error>> {
-            unreachable!("nothing is written")
-        }
-
-        fn report(&self) -> L2Report {
-            L2Report::default()
-        }
-
-        fn close(&self) -> BoxFuture<'_, ()> {
-            Box::pin(std::future::ready(()))
+        not_asked! {
+            write(u16, &'a [Write], u64, Moment) -> Vec<Written>;
+            remove(u16, &'a [Removal], Mode, u64, Moment) -> Removed;
+            invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
+            touch(&'a Key, Touch, Moment) -> Touched;
+            acquire(&'a Key, Duration, bool, Moment) -> Acquired;
+            release(&'a Key, LeaseId, Duration, Moment) -> bool;
         }
     }
 

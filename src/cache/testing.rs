@@ -8,10 +8,26 @@ use super::clock::{Clock, ManualClock, Moment};
 use super::coherence::protection::Protections;
 use super::coherence::version::Version;
 use super::coherence::{Coherence, CoherenceConfig, Note, held};
-use super::entry::{Content, Entry, Held};
+use super::entry::{Content, Entry, Held, Lifetime, NewEntry};
 use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, NamespaceRules, Namespaces};
 use super::tier::{L1, L1Usage};
+
+/// What a shared tier of a test is not asked to do.
+macro_rules! not_asked {
+    ($($name:ident($($argument:ty),*) -> $answer:ty;)*) => {
+        $(fn $name<'a>(&'a self, $(_: $argument),*) -> BoxFuture<'a, Result<$answer, L2Error>> {
+            unreachable!("not called in these tests")
+        })*
+        fn report(&self) -> L2Report {
+            L2Report::default()
+        }
+        fn close(&self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    };
+}
+pub(crate) use not_asked;
 
 /// The staleness bound in these tests.
 pub const BOUND: Duration = Duration::from_secs(2);
@@ -72,13 +88,9 @@ impl Bench {
 
     /// What a fill would bring: an entry of `sequence`, read when the counter stood at `position`.
     pub fn read(&self, sequence: u64, position: u64, note: Note) -> Arc<Held> {
-        let entry = Entry {
-            version: Version::new(EPOCH, sequence),
-            content: Content::Value(bytes::Bytes::from(sequence.to_string())),
-            content_type: "".into(),
-            written_at: self.clock.now(),
-            expires_at: self.clock.now().plus(Duration::from_secs(3600)),
-        };
+        let content = Content::Value(bytes::Bytes::from(sequence.to_string()));
+        let new = NewEntry::new(content, Lifetime::of(Duration::from_secs(3600)));
+        let entry = Entry::written(&new, Version::new(EPOCH, sequence), Duration::ZERO, self.clock.now());
         held(entry, Version::new(EPOCH, position), note, self.clock.now(), &self.namespace)
     }
 

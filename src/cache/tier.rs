@@ -9,12 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::clock::Moment;
-use super::coherence::message::{Effect, Selector};
+use super::coherence::message::Effect;
 use super::coherence::version::Version;
 use super::entry::{Entry, Held, NewEntry};
 use super::error::CacheError;
 use super::key::{Key, KeyRef};
 use super::namespace::Namespace;
+use crate::cache::selector::Selector;
 
 /// A future of a tier.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

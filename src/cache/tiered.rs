@@ -60,11 +60,15 @@ struct Shared {
 fn outlived(held: &Held, now: Moment) -> Option<Stale> {
     let since = |reason, at| Stale { reason, staleness: now.since(at) };
     let expired = (now >= held.entry.expires_at).then(|| since(StaleReason::Expired, held.entry.expires_at));
-    worst(expired, held.entry.marked_at.map(|at| since(StaleReason::Marked, at)))
+    worst(held.entry.marked_at.map(|at| since(StaleReason::Marked, at)), expired)
 }
 
+/// Both: of the reasons the first, and for as long as either.
 fn worst(one: Option<Stale>, other: Option<Stale>) -> Option<Stale> {
-    one.into_iter().chain(other).max_by_key(|stale| stale.staleness)
+    match (one, other) {
+        (Some(one), Some(other)) => Some(Stale { staleness: one.staleness.max(other.staleness), ..one }),
+        (one, other) => one.or(other),
+    }
 }
 
 /// What memory has to say.
@@ -249,7 +253,7 @@ impl Shared {
             Judgement::Fresh => None,
             Judgement::Suspect(staleness) => Some(Stale { reason: StaleReason::Unproven, staleness }),
         };
-        let Some(stale) = worst(unproven, outlived(&held, now)) else { return Memory::Fresh(held) };
+        let Some(stale) = worst(outlived(&held, now), unproven) else { return Memory::Fresh(held) };
         let window = get.key.namespace.policy.stale_window;
         let window = accepted.map_or(window, |accepted| accepted.min(window));
         if stale.staleness <= window { Memory::Stale(held, stale) } else { Memory::Nothing }

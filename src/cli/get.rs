@@ -229,15 +229,15 @@ mod tests {
             age: seconds(2),
             ttl: seconds(298),
             tier: pb::Tier::L1.into(),
-            stale: None,
+            ..pb::EntryInfo::default()
         };
         let hit = pb::Hit { value: value.into(), content_type: "text/plain".to_owned(), entry: Some(entry) };
-        pb::GetResponse { result: Some(Found::Hit(hit)), token: "t1".to_owned(), degraded: false }
+        pb::GetResponse { result: Some(Found::Hit(hit)), token: "t1".to_owned(), ..pb::GetResponse::default() }
     }
 
     fn miss() -> pb::GetResponse {
         let miss = pb::Miss { reason: pb::MissReason::TokenNotReached.into() };
-        pb::GetResponse { result: Some(Found::Miss(miss)), token: "t1".to_owned(), degraded: true }
+        pb::GetResponse { result: Some(Found::Miss(miss)), token: "t1".to_owned(), degraded: true, lease: None }
     }
 
     #[test]

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_count_is_shown_where_it_is_known() {
-        let mut response = pb::InvalidateResponse { removed: Some(2), token: "t".to_owned() };
+        let mut response = pb::InvalidateResponse { removed: Some(2), token: "t".to_owned(), applied: Vec::new() };
         assert_eq!(answer(&response, OutputFormat::Text).out, b"removed  2\ntoken    t\n");
         response.removed = None;
         assert_eq!(answer(&response, OutputFormat::Text).out, b"removed  everything\ntoken    t\n");

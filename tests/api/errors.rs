@@ -35,6 +35,7 @@ async fn every_broken_rule_of_a_get_is_reported(mode: Mode) {
         max_staleness: Some(prost_types::Duration { seconds: -1, nanos: 0 }),
         tokens: vec!["x".into()],
         metadata_only: false,
+        ..Default::default()
     };
     replica.ask(request).await.unwrap_err().names(&[
         ("namespace", "[a-z0-9._-]"),
@@ -56,6 +57,7 @@ async fn every_broken_rule_of_a_set_is_reported(mode: Mode) {
         condition: Some(Condition::IfVersion("x".into())),
         tokens: vec!["x".into()],
         barrier: 9,
+        ..Default::default()
     };
     replica.store(request).await.unwrap_err().names(&[
         ("key", "empty"),
@@ -76,7 +78,7 @@ async fn every_broken_rule_of_a_set_is_reported(mode: Mode) {
 async fn every_broken_rule_of_an_invalidate_is_reported(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let request =
-        pb::InvalidateRequest { namespace: "No!".into(), selector: None, tokens: vec!["x".into()], barrier: 7 };
+        pb::InvalidateRequest { namespace: "No!".into(), tokens: vec!["x".into()], barrier: 7, ..Default::default() };
     replica.remove(request).await.unwrap_err().names(&[
         ("namespace", "[a-z0-9._-]"),
         ("selector", "key, keys or whole_namespace"),
@@ -205,7 +207,12 @@ async fn the_number_of_namespaces_ends_at_its_limit(mode: Mode) {
 
 async fn stats_of_a_namespace_that_cannot_be_are_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
-    let refusal = replica.client.clone().stats(pb::StatsRequest { namespace: "No!".into() }).await.unwrap_err();
+    let refusal = replica
+        .client
+        .clone()
+        .stats(pb::StatsRequest { namespace: "No!".into(), ..Default::default() })
+        .await
+        .unwrap_err();
     refusal.names(&[("namespace", "[a-z0-9._-]")]);
 }
 

@@ -70,7 +70,7 @@ async fn namespaces_are_counted_apart(mode: Mode) {
     assert_eq!(all.iter().map(|stats| stats.namespace.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
     assert_eq!(all.iter().map(|stats| stats.misses).collect::<Vec<_>>(), [1, 0, 0]);
     let ask = async |namespace: &str| {
-        let request = pb::StatsRequest { namespace: namespace.into() };
+        let request = pb::StatsRequest { namespace: namespace.into(), ..Default::default() };
         replica.client.clone().stats(request).await.unwrap().into_inner().namespaces
     };
     assert_eq!(ask("b").await.len(), 1);

@@ -11,9 +11,10 @@
 
 use bytes::{BufMut, Bytes};
 
-use crate::cache::coherence::message::{Change, ChangedKey, Covers, Echo, Effect, Message, Selector};
+use crate::cache::coherence::message::{Change, ChangedKey, Covers, Echo, Effect, Message};
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Content, NewEntry, Tags};
+use crate::cache::selector::Selector;
 
 const ENTRY_MAGIC: [u8; 2] = *b"T\x01";
 const KNOWN_ABSENT: u8 = 1;

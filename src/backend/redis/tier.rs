@@ -21,12 +21,12 @@ use super::scripts::Script;
 use super::shard::Shard;
 use super::shared::Shared;
 use crate::cache::clock::Moment;
-use crate::cache::coherence::message::Selector;
 use crate::cache::coherence::protection::Protection;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Content, Entry, Sliding};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
+use crate::cache::selector::Selector;
 use crate::cache::stats::Counter;
 use crate::cache::tier::{
     Acquired, BoxFuture, Condition, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, Mode, Read, Refusal,

@@ -6,6 +6,7 @@ use super::version::Version;
 use crate::cache::entry::Tags;
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
+use crate::cache::selector::Selector;
 
 /// One write or invalidation, as published by the script that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,38 +61,6 @@ pub struct ChangedKey {
     pub key: Bytes,
     /// The tags that its entry had or has now.
     pub tags: Tags,
-}
-
-/// Selects entries of a namespace without naming their keys.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Selector {
-    /// All of them.
-    Namespace,
-    /// Those below these segments, without a separator at the end.
-    Prefix(Bytes),
-    /// Those with this tag.
-    Tag(Bytes),
-    /// Those whose key matches.
-    Pattern(Bytes),
-}
-
-impl Selector {
-    /// The bytes it is made of.
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Selector::Namespace => &[],
-            Selector::Prefix(bytes) | Selector::Tag(bytes) | Selector::Pattern(bytes) => bytes,
-        }
-    }
-
-    fn compact(&self) -> Selector {
-        match self {
-            Selector::Namespace => Selector::Namespace,
-            Selector::Prefix(bytes) => Selector::Prefix(Bytes::copy_from_slice(bytes)),
-            Selector::Tag(bytes) => Selector::Tag(Bytes::copy_from_slice(bytes)),
-            Selector::Pattern(bytes) => Selector::Pattern(Bytes::copy_from_slice(bytes)),
-        }
-    }
 }
 
 impl Change {

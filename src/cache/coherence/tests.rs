@@ -1,13 +1,12 @@
 //! Each rule of the protocol with the interleaving it guards against. A scenario says whether the promise held; with the protection that
 //! carries it switched off (feature `drills`) the same scenario must say that it did not.
 
-use bytes::Bytes;
-
-use super::message::{BusSink as _, Change, Echo, Message};
+use super::message::{BusSink as _, Change, Echo, Effect, Message};
 use super::protection::{Protection, Protections};
 use super::version::Version;
 use super::*;
 use crate::cache::clock::ManualClock;
+use crate::cache::selector::Selector;
 use crate::cache::testing::{ALL, BOUND, Bench, EPOCH};
 
 impl Bench {
@@ -16,7 +15,7 @@ impl Bench {
     }
 
     fn deliver(&self, version: Version, key: &str, own: bool) {
-        let change = Change::Keys { namespace: "default".into(), keys: vec![Bytes::copy_from_slice(key.as_bytes())] };
+        let change = Change::of_keys(Effect::Set, &[self.key(key)]);
         self.coherence.apply(Message { partition: 0, version, change, own });
     }
 
@@ -97,7 +96,7 @@ fn an_own_write_beats_the_fill_in_flight() {
         let key = bench.key("k");
         let note = bench.coherence.note(key.as_ref());
         let read = bench.read(3, 5, note);
-        bench.coherence.wrote(&key, Version::new(EPOCH, 6), None);
+        bench.coherence.outdated(&key, Version::new(EPOCH, 6), Effect::Removed);
         bench.coherence.admit(&key, &read, note);
         bench.fresh("k").is_none()
     });
@@ -119,7 +118,7 @@ fn the_late_reply_of_an_own_set_does_not_bury_a_newer_write() {
         let note = bench.coherence.note(key.as_ref());
         bench.deliver(Version::new(EPOCH, 6), "k", true);
         bench.message(7, "k");
-        bench.coherence.wrote(&key, Version::new(EPOCH, 6), Some((&bench.read(6, 6, note), note)));
+        bench.coherence.wrote(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
         bench.fresh("k").is_none()
     });
 }
@@ -129,7 +128,7 @@ fn an_own_write_removes_the_older_entry_even_when_the_new_one_does_not_enter() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.fill("k", 3);
     let key = bench.key("k");
-    bench.coherence.wrote(&key, Version::new(EPOCH, 6), None);
+    bench.coherence.outdated(&key, Version::new(EPOCH, 6), Effect::Removed);
     assert_eq!(bench.fresh("k"), None);
 }
 
@@ -138,7 +137,7 @@ fn an_own_set_is_answered_at_once_and_its_message_does_not_remove_it() {
     let bench = Bench::subscribed(Protections::default(), 5);
     let key = bench.key("k");
     let note = bench.coherence.note(key.as_ref());
-    bench.coherence.wrote(&key, Version::new(EPOCH, 6), Some((&bench.read(6, 6, note), note)));
+    bench.coherence.wrote(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
     assert_eq!(bench.fresh("k"), Some(6));
     bench.deliver(Version::new(EPOCH, 6), "k", true);
     assert_eq!(bench.fresh("k"), Some(6));
@@ -219,7 +218,7 @@ fn a_message_of_another_epoch_makes_the_partition_suspect() {
 fn an_own_write_of_another_epoch_makes_the_partition_suspect() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.fill("a", 3);
-    bench.coherence.wrote(&bench.key("b"), Version::new(EPOCH + 1, 1), None);
+    bench.coherence.outdated(&bench.key("b"), Version::new(EPOCH + 1, 1), Effect::Removed);
     assert_eq!(bench.fresh("a"), None);
 }
 
@@ -368,7 +367,7 @@ fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.fill("k", 3);
     bench.message(6, "k");
-    bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH, 7));
+    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 7));
     let nonce = bench.coherence.audit_begins(&ALL);
     bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
     assert_eq!(bench.fresh("k"), None);
@@ -392,7 +391,7 @@ fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
 #[test]
 fn a_late_reply_of_the_old_epoch_hides_nothing_of_the_new_one() {
     let bench = Bench::subscribed(Protections::default(), 5);
-    bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH - 1, 1000));
+    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH - 1, 1000));
     bench.audit(5);
     bench.fill("k", 3);
     assert_eq!(bench.fresh("k"), Some(3));
@@ -431,7 +430,7 @@ fn a_namespace_invalidation_hides_what_is_older_and_nothing_newer() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.fill("old", 4);
     let version = Version::new(EPOCH, 6);
-    let change = Change::Namespace("default".into());
+    let change = Change::of_selected(Effect::Removed, &bench.namespace, &[Selector::Namespace]);
     bench.coherence.apply(Message { partition: 0, version, change, own: false });
     assert_eq!(bench.fresh("old"), None);
     bench.message(7, "new");
@@ -445,7 +444,7 @@ fn a_fill_in_flight_does_not_escape_a_namespace_invalidation() {
     let key = bench.key("k");
     let note = bench.coherence.note(key.as_ref());
     let read = bench.read(3, 5, note);
-    bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH, 6));
+    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 6));
     bench.coherence.admit(&key, &read, note);
     assert_eq!(bench.fresh("k"), None);
 }
@@ -453,7 +452,7 @@ fn a_fill_in_flight_does_not_escape_a_namespace_invalidation() {
 #[test]
 fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
     let bench = Bench::subscribed(Protections::default(), 5);
-    bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH, 500));
+    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 500));
     bench.coherence.disconnected(&ALL);
     let nonce = bench.coherence.audit_begins(&ALL);
     bench.echo_at(nonce, Version::new(EPOCH + 1, 2));
@@ -471,7 +470,7 @@ fn an_own_write_in_an_epoch_that_went_back_is_not_hidden_while_nothing_is_subscr
     bench.fill("k", 3);
     bench.coherence.disconnected(&ALL);
     assert_eq!(bench.fresh("k"), Some(3), "the last proof stands for its time");
-    bench.coherence.wrote(&bench.key("k"), Version::new(EPOCH - 1, 1), None);
+    bench.coherence.outdated(&bench.key("k"), Version::new(EPOCH - 1, 1), Effect::Removed);
     assert_eq!(bench.fresh("k"), None);
 }
 
@@ -518,7 +517,7 @@ fn a_message_or_an_own_write_closes_a_fetch_to_later_gets() {
     joins(&bench, BOUND);
     bench.message(6, "k");
     assert!(!joins(&bench, BOUND), "a Get after the message must not get what was read before it");
-    bench.coherence.wrote(&bench.key("k"), Version::new(EPOCH, 7), None);
+    bench.coherence.outdated(&bench.key("k"), Version::new(EPOCH, 7), Effect::Removed);
     assert!(!joins(&bench, BOUND), "a Get after an own write must not get what was read before it");
 }
 
@@ -526,7 +525,7 @@ fn a_message_or_an_own_write_closes_a_fetch_to_later_gets() {
 fn a_namespace_invalidation_closes_a_fetch_to_later_gets() {
     let bench = Bench::subscribed(Protections::default(), 5);
     joins(&bench, BOUND);
-    bench.coherence.invalidated_namespace(&bench.namespace, 0, Version::new(EPOCH, 6));
+    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 6));
     assert!(!joins(&bench, BOUND));
 }
 

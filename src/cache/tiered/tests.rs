@@ -10,18 +10,21 @@ use super::*;
 use crate::cache::coherence::message::{BusSink as _, Echo};
 use crate::cache::coherence::protection::Protections;
 use crate::cache::coherence::token::Token;
-use crate::cache::entry::{Entry, NewEntry};
+use crate::cache::entry::{Entry, Lifetime, NewEntry};
 use crate::cache::namespace::{Namespace, NamespaceRules};
 use crate::cache::policy::NamespacePolicy;
-use crate::cache::testing::{ALL, BOUND, Bench, EPOCH};
-use crate::cache::tier::{BoxFuture, Condition, L2Report, Read, Removed, Written};
+use crate::cache::selector::Selector;
+use crate::cache::testing::{ALL, BOUND, Bench, EPOCH, not_asked};
+use crate::cache::tier::{
+    Acquired, BoxFuture, Condition, L2Report, LeaseId, Mode, Read, Removal, Removed, Touch, Touched, Write, Written,
+};
 
 const BUDGET: Duration = Duration::from_millis(200);
 
 /// A call to the shared tier, waiting for the test to answer it.
 enum Call {
     Read(oneshot::Sender<Result<Read, L2Error>>),
-    Write(oneshot::Sender<Result<Written, L2Error>>),
+    Write(oneshot::Sender<Result<Vec<Written>, L2Error>>),
 }
 
 struct Scripted(mpsc::UnboundedSender<Call>);
@@ -39,37 +42,16 @@ impl L2 for Scripted {
         self.ask(Call::Read)
     }
 
-    fn write<'a>(
-        &'a self,
-        _: &'a Key,
-        _: &'a NewEntry,
-        _: Condition,
-        _: u64,
-        _: Moment,
-    ) -> BoxFuture<'a, Result<Written, L2Error>> {
+    fn write<'a>(&'a self, _: u16, _: &'a [Write], _: u64, _: Moment) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
         self.ask(Call::Write)
     }
 
-    fn remove<'a>(&'a self, _: u16, _: &'a [Key], _: u64, _: Moment) -> BoxFuture<'a, Result<Removed, L2Error>> {
-        unreachable!("not called in these tests")
-    }
-
-    fn remove_namespace<'a>(
-        &'a self,
-        _: u16,
-        _: &'a Arc<Namespace>,
-        _: u64,
-        _: Moment,
-    ) -> BoxFuture<'a, Result<Version, L2Error>> {
-        unreachable!("not called in these tests")
-    }
-
-    fn report(&self) -> L2Report {
-        L2Report::default()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
+    not_asked! {
+        remove(u16, &'a [Removal], Mode, u64, Moment) -> Removed;
+        invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
+        touch(&'a Key, Touch, Moment) -> Touched;
+        acquire(&'a Key, Duration, bool, Moment) -> Acquired;
+        release(&'a Key, LeaseId, Duration, Moment) -> bool;
     }
 }
 
@@ -113,13 +95,11 @@ impl World {
     }
 
     fn entry(&self, sequence: u64) -> Entry {
-        Entry {
-            version: Version::new(EPOCH, sequence),
-            content: Content::Value(Bytes::from(sequence.to_string())),
-            content_type: "".into(),
-            written_at: self.bench.now(),
-            expires_at: self.bench.now().plus(Duration::from_secs(60)),
-        }
+        let content = Content::Value(Bytes::from(sequence.to_string()));
+        let stale_window = self.bench.namespace.policy.stale_window;
+        let lifetime = Lifetime { stale_window, ..Lifetime::of(Duration::from_secs(60)) };
+        let version = Version::new(EPOCH, sequence);
+        Entry::written(&NewEntry::new(content, lifetime), version, Duration::ZERO, self.bench.now())
     }
 
     fn found(&self, sequence: u64, position: u64) -> Result<Read, L2Error> {
@@ -283,13 +263,14 @@ async fn a_shared_tier_that_says_nothing_costs_no_more_than_the_budget() {
 async fn a_set_goes_on_when_its_caller_leaves_and_is_answered_from_memory() {
     let mut world = World::new(Duration::ZERO);
     let (cache, key) = (world.cache.clone(), world.bench.key("k"));
-    let entry = NewEntry { content: Content::KnownAbsent, content_type: "".into(), ttl: BOUND };
-    let set = Set { key, entry, condition: Condition::None, barrier: Barrier::None, deadline: Moment::FOREVER };
+    let entry = NewEntry::new(Content::KnownAbsent, Lifetime::of(BOUND));
+    let write = Write { key, entry, condition: Condition::None, request: None };
+    let set = Set { write, barrier: Barrier::None, deadline: Moment::FOREVER };
     let caller = tokio::spawn(async move { cache.set(set).await.map(|_| ()) });
     let Some(Call::Write(answer)) = world.calls.recv().await else { panic!("a write was expected") };
     caller.abort();
     assert!(caller.await.expect_err("aborted").is_cancelled());
-    answer.send(Ok(Written::Stored(world.entry(6)))).ok();
+    answer.send(Ok(vec![Written::Stored(world.entry(6))])).ok();
     world.cache.close().await;
     let answer = world.bounded().await.expect("no panic").expect("answered");
     assert_eq!(gist(&answer), Ok((6, Tier::L1, false)));

@@ -10,12 +10,13 @@ use futures_util::future::join_all;
 use super::{Shared, Tiered};
 use crate::cache::clock::Moment;
 use crate::cache::coherence;
-use crate::cache::coherence::message::{Change, Effect, Selector};
+use crate::cache::coherence::message::{Change, Effect};
 use crate::cache::coherence::token::Token;
 use crate::cache::coherence::version::Version;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
+use crate::cache::selector::Selector;
 use crate::cache::tier::{FleetBarrier, L2Error, Mode, Refusal, Removal, Write, Written};
 
 /// A write of one entry.

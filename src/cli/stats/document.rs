@@ -15,6 +15,11 @@ pub(super) fn document(stats: &pb::StatsResponse) -> Value {
         "redis": stats.redis.as_ref().map(redis),
         "latencies": stats.latencies.iter().map(latency).collect::<Vec<_>>(),
         "self_audit": stats.self_audit.as_ref().map(self_audit),
+        "leases": stats.leases.as_ref().map(leases),
+        "watches": stats.watches.as_ref().map(watches),
+        "warm_start": stats.warm_start.as_ref().map(warm_start),
+        "fleet": stats.fleet.iter().map(fleet_replica).collect::<Vec<_>>(),
+        "reset_time": stats.reset_time.map(|time| time.to_string()),
     })
 }
 
@@ -47,6 +52,10 @@ fn namespace(namespace: &pb::NamespaceStats) -> Value {
         "invalidations": namespace.invalidations,
         "entries": namespace.entries,
         "bytes": namespace.bytes,
+        "sets_void": namespace.sets_void,
+        "touches": namespace.touches,
+        "throttled": namespace.throttled,
+        "over_quota": namespace.over_quota,
     })
 }
 
@@ -96,6 +105,46 @@ fn self_audit(audit: &pb::SelfAuditStats) -> Value {
         "violations": audit.violations,
         "staleness_p99_seconds": wire_seconds(audit.staleness_p99),
         "staleness_max_seconds": wire_seconds(audit.staleness_max),
+    })
+}
+
+fn leases(leases: &pb::LeaseStats) -> Value {
+    json!({
+        "granted": leases.granted,
+        "granted_alone": leases.granted_alone,
+        "filled": leases.filled,
+        "voided": leases.voided,
+        "released": leases.released,
+        "waited": leases.waited,
+        "served": leases.served,
+        "waiting": leases.waiting,
+    })
+}
+
+fn watches(watches: &pb::WatchStats) -> Value {
+    json!({
+        "watchers": watches.watchers,
+        "changes": watches.changes,
+        "discontinuities": watches.discontinuities,
+    })
+}
+
+fn warm_start(warm_start: &pb::WarmStartStats) -> Value {
+    json!({
+        "listed": warm_start.listed,
+        "loaded": warm_start.loaded,
+        "duration_seconds": wire_seconds(warm_start.duration),
+        "timed_out": warm_start.timed_out,
+    })
+}
+
+fn fleet_replica(replica: &pb::FleetReplica) -> Value {
+    json!({
+        "id": replica.id,
+        "version": replica.version,
+        "start_time": replica.start_time.map(|time| time.to_string()),
+        "age_seconds": wire_seconds(replica.age),
+        "audit_age_seconds": wire_seconds(replica.audit_age),
     })
 }
 
@@ -155,6 +204,11 @@ mod tests {
             redis: Some(pb::RedisStats::default()),
             latencies: vec![pb::LatencyStats::default()],
             self_audit: Some(pb::SelfAuditStats::default()),
+            leases: Some(pb::LeaseStats::default()),
+            watches: Some(pb::WatchStats::default()),
+            warm_start: Some(pb::WarmStartStats::default()),
+            fleet: vec![pb::FleetReplica::default()],
+            reset_time: None,
         };
         let document = document(&stats);
         let parts = [
@@ -166,6 +220,10 @@ mod tests {
             ("RedisStats", &document["redis"]),
             ("LatencyStats", &document["latencies"][0]),
             ("SelfAuditStats", &document["self_audit"]),
+            ("LeaseStats", &document["leases"]),
+            ("WatchStats", &document["watches"]),
+            ("WarmStartStats", &document["warm_start"]),
+            ("FleetReplica", &document["fleet"][0]),
         ];
         for (message, part) in parts {
             for field in fields(message) {

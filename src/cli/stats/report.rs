@@ -242,6 +242,7 @@ mod tests {
             }),
             self_audit: Some(pb::SelfAuditStats { checked: 7, staleness_max: wire(1_000), ..Default::default() }),
             latencies: vec![latency("get", pb::Tier::L1, 2), latency("set", pb::Tier::Unspecified, 500)],
+            ..pb::StatsResponse::default()
         }
     }
 

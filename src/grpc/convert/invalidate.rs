@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::{Checks, Rules, barrier, token_text};
 use crate::cache::clock::Moment;
-use crate::cache::coherence::message::Selector;
 use crate::cache::coherence::token::Token;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::KeyRef;
 use crate::cache::namespace::Namespace;
+use crate::cache::selector::Selector;
 use crate::cache::tier::{Mode, Removal};
 use crate::cache::tiered::{Invalidate, Invalidated, Target};
 use crate::pb;

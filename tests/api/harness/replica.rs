@@ -157,7 +157,7 @@ impl Replica {
     }
 
     pub async fn stats(&self) -> pb::StatsResponse {
-        let request = pb::StatsRequest { namespace: String::new() };
+        let request = pb::StatsRequest { namespace: String::new(), ..Default::default() };
         self.client.clone().stats(request).await.expect("stats").into_inner()
     }
 
@@ -179,7 +179,7 @@ impl Replica {
     /// Waits until Redis is healthy, and then until a whole audit later.
     pub async fn whole(&self) {
         eventually("every partition is proven", async || {
-            let request = pb::StatsRequest { namespace: String::new() };
+            let request = pb::StatsRequest { namespace: String::new(), ..Default::default() };
             let Ok(stats) = self.client.clone().stats(request).await else { return false };
             let stats = stats.into_inner();
             let (coherence, redis) = (stats.coherence.unwrap(), stats.redis.unwrap());

@@ -5,8 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cache::key::KeyRef;
-use crate::cache::namespace::{NamespaceRules, Namespaces};
+use crate::cache::entry::Lifetime;
 
 fn stored(version: Version, written: u64, entry: &NewEntry) -> Bytes {
     let mut bytes = b"T\x01".to_vec();
@@ -31,9 +30,12 @@ proptest! {
     #[test]
     fn an_entry_reads_back_as_it_was_written(
         epoch in 0u64..1 << 53, sequence in 0u64..1 << 53, written in any::<u64>(), ttl in 1u64..u64::MAX / 2,
-        content in content(), content_type in "[ -~]{0,255}",
+        content in content(), content_type in "[ -~]{0,255}", window in any::<u32>().prop_map(u64::from),
+        tags in proptest::collection::btree_set("[a-z]{1,20}", 0..5), source_version in any::<Option<u64>>(),
     ) {
-        let entry = NewEntry { content, content_type: content_type.into(), ttl: Duration::from_millis(ttl) };
+        let lifetime = Lifetime { stale_window: Duration::from_millis(window), ..Lifetime::of(Duration::from_millis(ttl)) };
+        let tags = Tags::new(tags.into_iter().map(Bytes::from).collect());
+        let entry = NewEntry { content, content_type: content_type.into(), tags, source_version, lifetime };
         let version = Version::new(epoch, sequence);
         let bytes = stored(version, written, &entry);
         prop_assert_eq!(decode_head(&bytes[..HEAD]), Some((version, written)));
@@ -44,31 +46,54 @@ proptest! {
         prop_assert_eq!(read.ttl_millis, ttl);
         prop_assert_eq!(read.content, entry.content);
         prop_assert_eq!(read.content_type, entry.content_type);
+        prop_assert_eq!((read.window_millis, read.tags, read.source_version), (window, entry.tags, source_version));
     }
 
     #[test]
     fn a_message_reads_back_as_it_was_published(
-        keys in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..50), 0..5),
+        keys in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 1..50), "[a-z]{0,9}"), 0..5),
         partition in any::<u16>(), origin in any::<u64>(), ticket in any::<u64>(), sequence in 0u64..1 << 53,
     ) {
-        let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
-        let namespace = Namespaces::new(rules, 64).get("namespace", "some.name").expect("room");
-        let named: Vec<_> = keys.iter().map(|key| KeyRef::new(&namespace, key).to_key()).collect();
-        let mut bytes = message_head(named.is_empty(), partition, origin, ticket);
+        let selectors = [Selector::Namespace, Selector::Prefix("a:b".into()), Selector::Tag("t".into()), Selector::Pattern("*".into())];
+        let mut bytes = message_head(keys.is_empty(), partition, origin, ticket);
         for number in [7, sequence, 99] {
             bytes.put_u64(number);
         }
-        bytes.extend(message_tail(namespace.name(), &named));
-        let published = decode_message(&bytes.into(), origin).expect("decodes");
-        prop_assert_eq!((published.micros, published.origin, published.ticket.unwrap_or(0)), (99, origin, ticket));
-        let message = published.message;
+        bytes.put_u8(2);
+        bytes.extend(named("some.name"));
+        let tags = |tag: &str| Tags::new(Some(Bytes::copy_from_slice(tag.as_bytes())).filter(|tag| !tag.is_empty()).into_iter().collect());
+        for (key, tag) in &keys {
+            bytes.extend(key_name(key));
+            let list = tag_list(&tags(tag));
+            bytes.put_u16(list.len() as u16);
+            bytes.extend(list);
+        }
+        if keys.is_empty() {
+            bytes.extend(selector_list(&selectors));
+        }
+        let Some(Published::Change { message, micros, origin: by, ticket: under }) = decode_message(&bytes.into(), origin) else {
+            panic!("a change");
+        };
+        prop_assert_eq!((micros, by, under.unwrap_or(0)), (99, origin, ticket));
         prop_assert_eq!((message.partition, message.version), (partition, Version::new(7, sequence)));
         prop_assert!(message.own);
-        let expected = match keys.is_empty() {
-            true => Change::Namespace("some.name".into()),
-            false => Change::Keys { namespace: "some.name".into(), keys: keys.into_iter().map(Bytes::from).collect() },
+        let covers = match keys.is_empty() {
+            true => Covers::Selected(selectors.to_vec()),
+            false => Covers::Keys(keys.into_iter().map(|(key, tag)| ChangedKey { key: key.into(), tags: tags(&tag) }).collect()),
         };
-        prop_assert_eq!(message.change, expected);
+        prop_assert_eq!(message.change, Change { namespace: "some.name".into(), effect: Effect::Removed, covers });
+    }
+
+    #[test]
+    fn a_lease_given_back_reads_back(key in proptest::collection::vec(any::<u8>(), 1..50)) {
+        let mut bytes = message_head(false, 1, 2, 0);
+        bytes.put_bytes(0, 24);
+        bytes.put_u8(RELEASED);
+        bytes.extend(named("n"));
+        bytes.extend(key_name(&key));
+        bytes.put_u16(0);
+        let released = Published::Released { namespace: "n".into(), key: key.into() };
+        prop_assert_eq!(decode_message(&bytes.into(), 2), Some(released));
     }
 
     #[test]
@@ -78,10 +103,10 @@ proptest! {
     }
 
     #[test]
-    fn a_truncated_entry_is_refused(cut in 0usize..36) {
-        let entry = NewEntry { content: Content::KnownAbsent, content_type: "".into(), ttl: Duration::from_secs(1) };
+    fn a_truncated_entry_is_refused(cut in 0usize..87) {
+        let entry = NewEntry::new(Content::KnownAbsent, Lifetime::of(Duration::from_secs(1)));
         let whole = stored(Version::new(1, 2), 3, &entry);
-        prop_assert_eq!(whole.len(), 36);
+        prop_assert_eq!(whole.len(), 87);
         prop_assert_eq!(decode_entry(whole.slice(..cut)), None);
     }
 }
@@ -117,7 +142,7 @@ fn a_confirmation_reads_back() {
 #[test]
 fn a_value_is_read_without_copying_it() {
     let value = Bytes::from(vec![7; 100]);
-    let entry = NewEntry { content: Content::Value(value), content_type: "a/b".into(), ttl: Duration::from_secs(1) };
+    let entry = NewEntry::new(Content::Value(value), Lifetime::of(Duration::from_secs(1)));
     let whole = stored(Version::new(1, 2), 3, &entry);
     let Content::Value(read) = decode_entry(whole.clone()).expect("decodes").content else { panic!("a value") };
     assert_eq!(read.as_ptr(), whole[whole.len() - 100..].as_ptr());
