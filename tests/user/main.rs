@@ -4,6 +4,7 @@
 
 mod client;
 mod configuration_page;
+mod pages;
 mod process;
 mod python;
 mod readme;

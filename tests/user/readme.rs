@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::process::{Ran, Serving, UNHURRIED, free_port, needed, run, twintier};
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const README: &str = include_str!("../../README.md");
 
 /// The fenced block of a language in which `text` occurs.
@@ -21,7 +21,7 @@ fn with_this_program(block: &str) -> String {
 }
 
 /// Pastes a script into a shell, with the programs of `path` at hand. The shell goes on after a line that fails, as a person's does.
-fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
+pub fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
     let old = std::env::var_os("PATH").unwrap_or_default();
     let path = path.iter().map(|path| path.to_path_buf()).chain(std::env::split_paths(&old));
     let mut bash = Command::new("timeout");

@@ -1,0 +1,97 @@
+//! Runs what the topic pages say as they say it, on one replica alone and with Redis. Of each page in docs/ that has ```sh blocks these run in
+//! order, in one shell, against a service whose configuration is the page's ```yaml block; the lines of a ```text block after them occur in
+//! what they printed, in that order, where `…` stands for anything.
+
+use std::path::Path;
+
+use crate::process::{Redis, Serving, needed};
+use crate::readme::{ROOT, paste};
+
+/// Pages whose blocks are not for this: the first is run by the tests of the configuration page, the others show servers of their own.
+const APART: [&str; 3] = ["configuration.md", "consistency.md", "redis.md"];
+
+/// A page cut into its blocks.
+#[derive(Default)]
+struct Page {
+    name: String,
+    configuration: String,
+    /// Each script, and what it prints.
+    steps: Vec<(String, Vec<String>)>,
+}
+
+impl Page {
+    fn read(path: &Path) -> Page {
+        let mut page = Page { name: path.file_name().unwrap().to_string_lossy().into_owned(), ..Page::default() };
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let Some(language) = line.strip_prefix("```") else { continue };
+            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            match (language, page.steps.last_mut()) {
+                ("sh", _) => page.steps.push((block.join("\n"), Vec::new())),
+                ("yaml", _) => page.configuration += &(block.join("\n") + "\n"),
+                ("text", Some((_, printed))) => printed.extend(block.iter().map(|line| line.trim().to_owned())),
+                _ => {}
+            }
+        }
+        page
+    }
+
+    fn run(&self, service: &Serving) {
+        let grpcurl = needed("grpcurl", "TWINTIER_TEST_GRPCURL");
+        let program = Path::new(env!("CARGO_BIN_EXE_twintier")).parent().unwrap();
+        let steps = self.steps.iter().map(|(script, _)| format!("{script}\necho '{MARK}'\n"));
+        let script = format!("set -e\ncd \"$(mktemp -d)\"\ntrap 'rm -r \"$PWD\"' EXIT\n{}", steps.collect::<String>());
+        let script = script.replace("localhost:50051", &service.address);
+        let ran = paste(&script, &[grpcurl.parent().unwrap(), program], &service.address);
+        let outputs: Vec<&str> = ran.text().split(MARK).collect();
+        for ((script, printed), output) in self.steps.iter().zip(&outputs) {
+            self.check(script, printed, output);
+        }
+        assert_eq!(ran.code, Some(0), "{}: {} {}", self.name, ran.text(), ran.err);
+    }
+
+    fn check(&self, script: &str, printed: &[String], output: &str) {
+        let mut rest = output;
+        for part in printed.iter().flat_map(|line| line.split('…')).map(str::trim).filter(|part| !part.is_empty()) {
+            let found = rest.split_once(part);
+            rest = found.unwrap_or_else(|| panic!("{}: {script}\nprints no {part:?}, but\n{output}", self.name)).1;
+        }
+    }
+}
+
+const MARK: &str = "=== the next block ===";
+
+fn pages() -> Vec<Page> {
+    let mut paths: Vec<_> =
+        std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let apart = |path: &&std::path::PathBuf| APART.iter().any(|name| path.ends_with(name));
+    let is_page = |path: &&std::path::PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    let pages = paths.iter().filter(|path| is_page(path) && !apart(path)).map(|path| Page::read(path));
+    pages.filter(|page| !page.steps.is_empty()).collect()
+}
+
+fn configured(page: &Page, directory: &Path) -> String {
+    let path = directory.join("twintier.yaml");
+    std::fs::write(&path, &page.configuration).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
+#[test]
+fn the_pages_work_on_one_replica_alone() {
+    for page in pages() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = configured(&page, directory.path());
+        page.run(&Serving::start(&["--config", &file]));
+    }
+}
+
+#[test]
+fn the_pages_work_with_redis() {
+    for page in pages() {
+        let (directory, redis) = (tempfile::tempdir().unwrap(), Redis::start());
+        let file = configured(&page, directory.path());
+        page.run(&Serving::with_redis(&redis, &["--config", &file]));
+    }
+}
