@@ -51,6 +51,21 @@ async fn the_documented_rights_are_enough() {
     assert!(!format!("{log:?}").contains("twintier"), "refused: {log:?}");
 }
 
+#[test]
+fn every_command_of_a_script_is_a_documented_right() {
+    let user = documented_user();
+    let scripts = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/redis/lua")).unwrap();
+    for path in scripts.map(|entry| entry.unwrap().path()) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for call in ["redis.call('", "redis.pcall('"] {
+            for rest in text.split(call).skip(1) {
+                let command = rest.split_once('\'').unwrap().0.to_lowercase();
+                assert!(user.contains(&format!(" +{command} ")), "{command} of {}", path.display());
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_right_that_is_missing_is_named() {
     for missing in ["+hset", "+evalsha", "+script|load", "+subscribe", "&twintier:*", "~twintier:*"] {
