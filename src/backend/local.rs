@@ -23,7 +23,7 @@ use crate::cache::tier::{
 /// For how long requests, and versions of sources that were invalidated, are remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
 /// How many of each a partition remembers, and how many leases it grants, at most.
-const PLACES: usize = 4096;
+const PLACES: usize = 512;
 
 /// The shared tier of one replica alone.
 pub struct Local {
@@ -38,7 +38,7 @@ pub struct Local {
 struct Line {
     sequence: u64,
     leases: Remembered<Key, Lease>,
-    requests: Remembered<RequestId, Result<Version, (Refusal, Option<Version>)>>,
+    requests: Remembered<(Key, RequestId), Result<Version, (Refusal, Option<Version>)>>,
     sources: Remembered<Key, u64>,
 }
 
@@ -102,14 +102,15 @@ impl Local {
         let mut line = self.line(partition);
         let now = self.clock.now();
         let position = self.position(&line);
-        if let Some((before, _)) = write.request.as_ref().and_then(|request| line.requests.get(request, now)) {
+        let request = write.request.clone().map(|request| (write.key.clone(), request));
+        if let Some((before, _)) = request.as_ref().and_then(|request| line.requests.get(request, now)) {
             return Ok(match *before {
                 Ok(version) => Written::Repeated { version, position },
                 Err((why, current)) => Written::Refused { why, current, position },
             });
         }
         let outcome = self.verdict(&line, partition, write);
-        if let (Some(request), Err(refused)) = (&write.request, outcome) {
+        if let (Some(request), Err(refused)) = (&request, outcome) {
             line.requests.insert(request.clone(), Err(refused), now.plus(REMEMBERED), now);
         }
         let cost = match outcome {
@@ -125,7 +126,7 @@ impl Local {
         if !self.l1.insert(key.clone(), held) {
             return Err(L2Error::Full);
         }
-        if let Some(request) = &write.request {
+        if let Some(request) = &request {
             line.requests.insert(request.clone(), Ok(version), now.plus(REMEMBERED), now);
         }
         Ok(Written::Stored(entry))
@@ -190,8 +191,8 @@ impl Local {
             if ends < held.entry.expires_at {
                 self.advance(&mut line, partition, Change::of_keys(Effect::Shortened, std::slice::from_ref(key)));
             }
-            let window = held.entry.kept_until.since(held.entry.expires_at);
-            let entry = Entry { expires_at: ends, kept_until: ends.plus(window), ..held.entry.clone() };
+            let kept_until = ends.plus(held.entry.stale_window);
+            let entry = Entry { expires_at: ends, kept_until, ..held.entry.clone() };
             let position = self.position(&line);
             let note = self.coherence.note(key.as_ref());
             self.l1.insert(key.clone(), coherence::held(entry, position, note, now, key.namespace()));

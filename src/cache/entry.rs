@@ -124,6 +124,8 @@ pub struct Entry {
     pub expires_at: Moment,
     /// Until when it is kept, to be answered flagged stale.
     pub kept_until: Moment,
+    /// How long past its end, or past a mark, it is kept.
+    pub stale_window: Duration,
     /// Reading it prolongs its life.
     pub sliding: Option<Sliding>,
     /// When it was marked stale.
@@ -155,6 +157,7 @@ impl Entry {
             due_at: soft_ttl.map_or(Moment::FOREVER, |soft| at.plus(soft)),
             expires_at,
             kept_until: expires_at.plus(stale_window),
+            stale_window,
             sliding: sliding.zip(ttl).map(|(longest, idle)| Sliding { idle, until: at.plus(longest) }),
             marked_at: None,
         }

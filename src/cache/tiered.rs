@@ -326,8 +326,10 @@ impl Shared {
         let position = fetched.position;
         let tier = if self.l2.shares_l1() { Tier::L1 } else { Tier::L2 };
         let welcome = match get.consistency {
-            Consistency::Bounded(Some(accepted)) if accepted > self.coherence.max_staleness() => accepted,
-            _ => Duration::ZERO,
+            Consistency::Bounded(Some(accepted)) if accepted > self.coherence.max_staleness() => {
+                Some(accepted.min(get.key.namespace.policy.stale_window))
+            }
+            _ => None,
         };
         let found = fetched.held.filter(|held| at < held.entry.kept_until);
         match found.map(|held| (outlived(&held, at), held)) {
@@ -335,7 +337,7 @@ impl Shared {
                 let outcome = Outcome::Hit { held, tier, stale: None };
                 Answer { outcome, partition, position, degraded: false, at }
             }
-            Some((stale @ Some(Stale { staleness, .. }), held)) if staleness <= welcome => {
+            Some((stale @ Some(Stale { staleness, .. }), held)) if welcome.is_some_and(|most| staleness <= most) => {
                 let outcome = Outcome::Hit { held, tier, stale };
                 Answer { outcome, partition, position, degraded: false, at }
             }

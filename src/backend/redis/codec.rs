@@ -2,7 +2,7 @@
 //!
 //! Entry: `T`, format 1, epoch u64, sequence u64, written (Redis's clock, us) u64, time to live (ms, 0 for ever) u64, stale window (ms) u64, soft
 //! time to live (ms, 0 none) u64, time to which reading may prolong it (us, 0 none) u64, time when it was marked stale (us, 0 not) u64,
-//! version of its source u64, cost (ms) u32, flags u8 (1 known absent, 2 the source has a version, 4 nothing but that), encoding u8, plain
+//! version of its source u64, cost (ms) u32, flags u8 (1 known absent, 2 the source has a version), encoding u8, plain
 //! size u32, size of the tags u16, size of the content type u8, the tags each with its size u8, content type, value.
 //! Message: format 1, kind u8, partition u16, origin u64, ticket u64 (0: nobody waits), epoch u64, sequence u64, published (us) u64, effect u8,
 //! namespace with its size u8, then each key with its size u16 and its tags with theirs u16, or each selector: kind u8, size u16, bytes.
@@ -19,7 +19,6 @@ use crate::cache::selector::Selector;
 const ENTRY_MAGIC: [u8; 2] = *b"T\x01";
 const KNOWN_ABSENT: u8 = 1;
 const HAS_SOURCE: u8 = 2;
-const ONLY_SOURCE: u8 = 4;
 const WIRE_FORMAT: u8 = 1;
 const KEYS: u8 = 1;
 const SELECTED: u8 = 2;
@@ -62,7 +61,7 @@ pub fn entry_header(entry: &NewEntry) -> Vec<u8> {
     let millis = |duration: std::time::Duration| duration.as_millis() as u64;
     let tags: usize = entry.tags.iter().map(|tag| 1 + tag.len()).sum();
     let mut header = Vec::with_capacity(61 + tags + entry.content_type.len());
-    header.put_u64(entry.lifetime.ttl.map_or(0, millis));
+    header.put_u64(entry.lifetime.ttl.map_or(0, |ttl| millis(ttl).max(1)));
     header.put_u64(millis(entry.lifetime.stale_window));
     header.put_u64(entry.lifetime.soft_ttl.map_or(0, millis));
     header.put_bytes(0, 16);
@@ -79,7 +78,7 @@ pub fn entry_header(entry: &NewEntry) -> Vec<u8> {
     header
 }
 
-/// Reads an entry. None also for what remembers no more than the version of a source.
+/// Reads an entry.
 pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
     let mut reader = Reader(&bytes);
     if reader.take(2)? != ENTRY_MAGIC {
@@ -94,7 +93,7 @@ pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
     let tags = read_tags(&bytes, reader.take(tags)?)?;
     let content_type = std::str::from_utf8(reader.take(content_type)?).ok()?.into();
     let value = bytes.split_off(bytes.len() - reader.0.len());
-    let content = match flags & (KNOWN_ABSENT | ONLY_SOURCE) {
+    let content = match flags & KNOWN_ABSENT {
         0 if encoding == 0 && value.len() == plain as usize => Content::Value(value),
         KNOWN_ABSENT if value.is_empty() => Content::KnownAbsent,
         _ => return None,
@@ -114,11 +113,6 @@ pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
         content_type,
         tags,
     })
-}
-
-/// Whether what is stored remembers no more than the version of a source: there is no entry, and nothing is wrong.
-pub fn is_only_source(bytes: &[u8]) -> bool {
-    bytes.starts_with(&ENTRY_MAGIC) && bytes.get(78).is_some_and(|flags| flags & ONLY_SOURCE != 0)
 }
 
 /// Tags as a header and a message have them.

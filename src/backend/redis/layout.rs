@@ -73,25 +73,32 @@ impl Layout {
 
     /// The entry of a key. Namespaces have no colon, so this is unambiguous.
     pub fn entry(&self, key: KeyRef<'_>) -> Bytes {
-        let partition = key.partition(self.partitions);
-        let mut name = format!("{}:{{{partition}}}:v:{}:", self.prefix, key.namespace.name()).into_bytes();
-        name.extend_from_slice(key.bytes);
-        name.into()
+        self.beside('v', key)
     }
 
     /// The lease of a key.
     pub fn lease(&self, key: KeyRef<'_>) -> Bytes {
-        let partition = key.partition(self.partitions);
-        let mut name = format!("{}:{{{partition}}}:l:{}:", self.prefix, key.namespace.name()).into_bytes();
-        name.extend_from_slice(key.bytes);
-        name.into()
+        self.beside('l', key)
     }
 
-    /// What is remembered of a request.
-    pub fn request(&self, partition: u16, namespace: &str, request: &RequestId) -> Bytes {
-        let mut name = format!("{}:{{{partition}}}:q:{namespace}:", self.prefix).into_bytes();
-        name.extend_from_slice(&request.0);
-        name.into()
+    /// What is remembered of the version of the source of a key.
+    pub fn source(&self, key: KeyRef<'_>) -> Bytes {
+        self.beside('x', key)
+    }
+
+    /// What is remembered of a request to write a key.
+    pub fn request(&self, key: KeyRef<'_>, request: &RequestId) -> Bytes {
+        let partition = key.partition(self.partitions);
+        let (namespace, length) = (key.namespace.name(), request.0.len());
+        let name = format!("{}:{{{partition}}}:q:{namespace}:{length}:", self.prefix).into_bytes();
+        [&name, &request.0[..], key.bytes].concat().into()
+    }
+
+    /// What is kept beside the entry of a key.
+    fn beside(&self, kind: char, key: KeyRef<'_>) -> Bytes {
+        let partition = key.partition(self.partitions);
+        let name = format!("{}:{{{partition}}}:{kind}:{}:", self.prefix, key.namespace.name()).into_bytes();
+        [&name[..], key.bytes].concat().into()
     }
 
     /// The field of a counter that holds a namespace's last invalidation.

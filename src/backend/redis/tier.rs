@@ -187,10 +187,7 @@ impl RedisTier {
         self.shared.saw_epoch(position.epoch);
         let stored = match value {
             Ok(Value::Null) => None,
-            Ok(value) => match bytes(value) {
-                Some(value) if codec::is_only_source(&value) => None,
-                value => value.and_then(codec::decode_entry).or_else(|| self.undecodable()),
-            },
+            Ok(value) => bytes(value).and_then(codec::decode_entry).or_else(|| self.undecodable()),
             Err(_) => self.undecodable(),
         };
         let entry = stored.filter(|entry| line.counts(entry.version) && ttl != GONE);
@@ -261,7 +258,7 @@ impl RedisTier {
             let mut args = vec![part.into()];
             let mut names = Vec::with_capacity(2 * writes.len());
             for write in writes {
-                self.add_write(partition, write, &mut names, &mut args);
+                self.add_write(write, &mut names, &mut args);
             }
             let head = codec::message_head(false, partition, self.shared.replica, ticket);
             self.step(Script::Write, partition, namespace, names, head, args, until)
@@ -299,13 +296,14 @@ impl RedisTier {
         written.collect()
     }
 
-    fn add_write(&self, partition: u16, write: &Write, names: &mut Vec<Bytes>, args: &mut Vec<Value>) {
+    fn add_write(&self, write: &Write, names: &mut Vec<Bytes>, args: &mut Vec<Value>) {
         let layout = &self.shared.layout;
         let Write { key, entry, condition, request } = write;
         names.extend([layout.entry(key.as_ref()), layout.lease(key.as_ref())]);
-        names.extend(request.iter().map(|request| layout.request(partition, key.namespace().name(), request)));
+        names.extend(entry.source_version.map(|_| layout.source(key.as_ref())));
+        names.extend(request.iter().map(|request| layout.request(key.as_ref(), request)));
         let lifetime = &entry.lifetime;
-        let kept = lifetime.ttl.map_or(0, |ttl| (ttl + lifetime.stale_window).as_millis());
+        let kept = lifetime.ttl.map_or(0, |ttl| (ttl + lifetime.stale_window).as_millis().max(1));
         args.extend([
             condition_argument(*condition),
             kept.to_string().into(),
@@ -330,7 +328,8 @@ fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -
     let (expires_at, kept_until) = match u64::try_from(kept) {
         Ok(kept) if stored.ttl_millis > 0 => {
             let ends = begun.plus(millis(kept)).minus(millis(stored.window_millis));
-            (ends.min(begun.plus(millis(stored.ttl_millis))), begun.plus(millis(kept)))
+            let longest = if stored.slide_micros > 0 { ends } else { begun.plus(millis(stored.ttl_millis)) };
+            (ends.min(longest), begun.plus(millis(kept)))
         }
         // Without a time to live in Redis there must be none in the entry.
         _ if stored.ttl_millis > 0 => (written_at.plus(millis(stored.ttl_millis)), Moment::FOREVER),
@@ -351,6 +350,7 @@ fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -
         due_at: if stored.soft_millis > 0 { written_at.plus(millis(stored.soft_millis)) } else { Moment::FOREVER },
         expires_at,
         kept_until,
+        stale_window: millis(stored.window_millis),
         sliding: slides,
         marked_at: (stored.marked_micros > 0).then(|| at(stored.marked_micros)),
     }
@@ -396,7 +396,7 @@ impl L2 for RedisTier {
             let mut args = vec![mode_argument(mode).into()];
             let mut names = Vec::with_capacity(2 * removals.len());
             for Removal { key, source_version } in removals {
-                names.extend([layout.entry(key.as_ref()), layout.lease(key.as_ref())]);
+                names.extend([layout.entry(key.as_ref()), layout.lease(key.as_ref()), layout.source(key.as_ref())]);
                 args.push(Value::Bytes(codec::key_name(key.bytes()).into()));
                 let source = source_version.map(u64::to_be_bytes);
                 args.push(Value::Bytes(source.map_or(Bytes::new(), |source| Bytes::copy_from_slice(&source))));
@@ -436,7 +436,7 @@ impl L2 for RedisTier {
                 TouchMode::Shorten => "shorten",
             };
             let args = vec![
-                touch.ttl.map_or(0, |ttl| ttl.as_millis()).to_string().into(),
+                touch.ttl.map_or(0, |ttl| ttl.as_millis().max(1)).to_string().into(),
                 mode.into(),
                 Value::Bytes(codec::key_name(key.bytes()).into()),
             ];

@@ -93,6 +93,21 @@ impl Change {
         Change { namespace: Bytes::copy_from_slice(&self.namespace), effect: self.effect, covers }
     }
 
+    /// The same in memory of its own, without tags: for invalidating it again.
+    pub fn bare(&self) -> Change {
+        match &self.covers {
+            Covers::Selected(_) => self.compact(),
+            Covers::Keys(keys) => {
+                let bare = |changed: &ChangedKey| ChangedKey {
+                    key: Bytes::copy_from_slice(&changed.key),
+                    tags: Tags::default(),
+                };
+                let covers = Covers::Keys(keys.iter().map(bare).collect());
+                Change { namespace: Bytes::copy_from_slice(&self.namespace), effect: self.effect, covers }
+            }
+        }
+    }
+
     /// The keys it names.
     pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
         let keys = match &self.covers {

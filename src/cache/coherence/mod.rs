@@ -304,9 +304,11 @@ impl Coherence {
     fn drop_older(&self, key: KeyRef<'_>, version: Version, effect: Effect) {
         let Some(held) = self.l1.get(key).filter(|held| held.entry.version < version) else { return };
         let now = self.clock.now();
-        if effect == Effect::Marked && now < held.entry.kept_until && held.entry.kept_until > held.entry.expires_at {
+        let window = held.entry.stale_window;
+        if effect == Effect::Marked && now < held.entry.kept_until && !window.is_zero() {
             let marked_at = held.entry.marked_at.or(Some(now));
-            let entry = Entry { marked_at, ..held.entry.clone() };
+            let kept_until = held.entry.kept_until.min(now.plus(window));
+            let entry = Entry { marked_at, kept_until, ..held.entry.clone() };
             let (position, generation, known_at) = (held.position, held.generation, held.known_at);
             let namespace = held.namespace.clone();
             self.l1.insert(key.to_key(), Arc::new(Held { entry, position, generation, known_at, namespace }));

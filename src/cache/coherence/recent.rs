@@ -23,8 +23,9 @@ pub(super) struct Recent {
     forgotten: Version,
 }
 
+/// What is remembered of one version: a step of many keys may be heard of in parts.
 struct Remembered {
-    change: Change,
+    changes: Vec<Change>,
     at: Moment,
 }
 
@@ -45,18 +46,19 @@ impl Recent {
         if version <= self.forgotten {
             return;
         }
-        let remembered = || Remembered { change: change.compact(), at: now };
-        match self.changes.entry(version) {
-            std::collections::btree_map::Entry::Occupied(_) => return,
-            std::collections::btree_map::Entry::Vacant(vacant) => _ = vacant.insert(remembered()),
+        let remembered = self.changes.entry(version).or_insert(Remembered { changes: Vec::new(), at: now });
+        let bare = change.bare();
+        if remembered.changes.contains(&bare) {
+            return;
         }
-        self.bytes += size(change);
+        self.bytes += size(&bare);
+        remembered.changes.push(bare);
         while let Some(oldest) = self.changes.first_entry() {
             if self.bytes <= BYTES && now.since(oldest.get().at) <= REMEMBERED {
                 return;
             }
             let (version, remembered) = oldest.remove_entry();
-            self.bytes -= size(&remembered.change);
+            self.bytes -= remembered.changes.iter().map(size).sum::<usize>();
             self.forgotten = self.forgotten.max(version);
         }
     }
@@ -70,7 +72,7 @@ impl Recent {
             return Lost::Unknown;
         }
         let lost = self.changes.iter().filter(|(version, _)| version.epoch < epoch && lacks(**version));
-        Lost::Changes(lost.map(|(_, remembered)| remembered.change.clone()).collect())
+        Lost::Changes(lost.flat_map(|(_, remembered)| remembered.changes.iter().cloned()).collect())
     }
 }
 
@@ -108,6 +110,14 @@ mod tests {
         let recent = recent(&[(1, 5), (1, 7), (1, 6), (2, 8)]);
         assert_eq!(recent.lost(Version::new(1, 5), 2, 1), lost(&["1-6", "1-7"]));
         assert_eq!(recent.lost(Version::new(1, 9), 2, 1), lost(&[]));
+    }
+
+    #[test]
+    fn all_keys_of_a_step_are_remembered_though_one_was_seen_before_the_others() {
+        let mut recent = recent(&[(1, 5)]);
+        recent.remember(Version::new(1, 5), &change("another"), Moment(1));
+        recent.remember(Version::new(1, 5), &change("another"), Moment(1));
+        assert_eq!(recent.lost(Version::new(1, 4), 2, 1), lost(&["1-5", "another"]));
     }
 
     #[test]

@@ -175,7 +175,14 @@ impl Tiered {
                 Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
             }
             Written::Repeated { version, position } => {
-                shared.coherence.outdated(&set.write.key, version, Effect::Set);
+                if !shared.l2.shares_l1() {
+                    let change = Change::of_keys(Effect::Set, std::slice::from_ref(&set.write.key));
+                    shared.coherence.remember(partition, version, &change);
+                    // Of now: the version may be of a life that ended since.
+                    shared.taken(partition, position, &change).map_err(|error| shared.error(error, set.deadline))?;
+                    shared.coherence.outdated(&set.write.key, position, Effect::Set);
+                }
+                shared.pass(barrier, &[partition], set.deadline).await?;
                 let token = Token::at(partition, position);
                 Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
             }

@@ -1,6 +1,6 @@
 -- What is stored under a key: the codec says how it is laid out.
 local HEAD, MARKED_AT = 87, 58
-local KNOWN_ABSENT, HAS_SOURCE, ONLY_SOURCE = 1, 2, 4
+local HAS_SOURCE = 2
 
 local dead_epoch, dead_sequence = string.match(line[7] or '0-0', '^(%d+)-(%d+)$')
 dead_epoch, dead_sequence = tonumber(dead_epoch), tonumber(dead_sequence)
@@ -26,12 +26,12 @@ local function head_of(name)
   return head
 end
 
--- The remaining time to live (ms) of what is stored, -1 for none; not positive when it has passed.
+-- The remaining time to live (ms) of what is stored, -1 for none; 0 when it has passed.
 local function remaining(name, head)
   if head.ttl == 0 then
     return -1
   end
-  return math.max(redis.call('PTTL', name) - head.window, -2)
+  return math.max(redis.call('PTTL', name) - head.window, 0)
 end
 
 -- Whether an entry counts: one of an epoch that does, and not invalidated with what covers it.
@@ -41,7 +41,7 @@ end
 
 -- Whether an entry may be answered without a flag.
 local function lives(name, head)
-  if not head or flag(head.flags, ONLY_SOURCE) or head.marked > 0 or not counts(head) then
+  if not head or head.marked > 0 or not counts(head) then
     return false
   end
   local left = remaining(name, head)
@@ -68,7 +68,22 @@ local function covered(key, tags)
   return key .. struct.pack('>I2', #tags) .. tags
 end
 
+-- The newest version of its source that is known of a key: of its entry, or of one that was invalidated.
+local function newest_source(head, remembered)
+  local before = redis.call('GET', remembered)
+  if before and #before ~= 8 then
+    before = nil
+  end
+  local own = head and head.source
+  if own and before then
+    return is_older(own, before) and before or own
+  end
+  return own or before or nil
+end
+
 -- Who holds the lease of a key: its identity, and when it was granted. None when nobody does, or what covers the key was invalidated since.
+-- An identity of zeros: nobody may hold it for a while.
+local NOBODY = string.rep('\0', 16)
 local function lease_of(name)
   local lease = now < leased_until and redis.call('GET', name)
   if not lease or #lease ~= 40 then

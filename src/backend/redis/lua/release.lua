@@ -1,13 +1,13 @@
 -- Gives a lease back. KEYS[2] lease. ARGV: 8 identity of the lease (16 bytes), 9 time (ms) for which nobody gets it, 10 key as messages name
 -- it. What wakes those who wait has no position: it changes no entry.
 local RELEASED = 5
-if lease_of(KEYS[2]) ~= ARGV[8] then
+if ARGV[8] == NOBODY or lease_of(KEYS[2]) ~= ARGV[8] then
   return {'OK', epoch, sequence, 0}
 end
 if ARGV[9] == '0' then
   redis.call('UNLINK', KEYS[2])
 else
-  redis.call('SET', KEYS[2], string.rep('\0', 16) .. struct.pack('>I8I8I8', epoch, sequence, now), 'PX', ARGV[9])
+  redis.call('SET', KEYS[2], NOBODY .. struct.pack('>I8I8I8', epoch, sequence, now), 'PX', ARGV[9])
   if now + ARGV[9] * 1000 > leased_until then
     redis.call('HSET', KEYS[1], 'y', digits(now + ARGV[9] * 1000))
   end

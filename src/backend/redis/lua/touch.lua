@@ -16,7 +16,7 @@ if (ARGV[9] == 'extend' and not longer) or (ARGV[9] == 'shorten' and not shorter
   return {'OK', epoch, sequence, head.version, 0, left}
 end
 -- Of a sliding entry the header keeps how far reading prolongs its life.
-if head.slide == 0 or ARGV[9] ~= 'extend' then
+if head.slide == 0 then
   redis.call('SETRANGE', KEYS[2], 26, struct.pack('>I8', ttl))
 end
 if ttl == 0 then

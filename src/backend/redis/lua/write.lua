@@ -1,8 +1,8 @@
 -- Writes entries. ARGV: 8 '' for one step; 'quiet' for entries that are written once: they take no sequence and nobody is told. Test builds
 -- may take the step in two: 'announce', and then the sequence that was announced. Then for each entry: condition ('' none, 'absent', 'present', 'v' and a version, 'l' and a lease), time (ms) that it is kept (0 for ever), time
 -- (microseconds) that reading may prolong its life to (0 not at all), what follows version and time in its header, value, key as
--- messages name it, its tags as they do, and 'request' when the request is remembered. KEYS for each entry: its name, its lease's, and
--- its request's if that is remembered.
+-- messages name it, its tags as they do, and 'request' when the request is remembered. KEYS for each entry: its name, its lease's,
+-- that of what is remembered of its source if it has a version of one, and its request's if that is remembered.
 local REMEMBERED = 300000
 local STORED, ALREADY_PRESENT, NOT_PRESENT, VERSION_MISMATCH, LEASE_VOID, SOURCE_VERSION_OLDER = 0, 1, 2, 3, 4, 5
 local ARGS = 8
@@ -14,15 +14,16 @@ local function verdict(item)
   end
   local head = head_of(item.name)
   item.old_tags = tags_of(item.name, head)
-  if source and head and head.source and is_older(source, head.source) then
-    return SOURCE_VERSION_OLDER, head.version
+  local newest = source and newest_source(head, item.remembered)
+  if newest and is_older(source, newest) then
+    return SOURCE_VERSION_OLDER, head and head.version or ''
   end
   local kind = condition:sub(1, 1)
   if kind == '' then
     return STORED
   elseif kind == 'l' then
     local holder, granted_at = lease_of(item.lease)
-    if holder ~= condition:sub(2) then
+    if holder ~= condition:sub(2) or holder == NOBODY then
       return LEASE_VOID, ''
     end
     item.cost = math.max(now - granted_at, 0)
@@ -45,6 +46,10 @@ for arg = 9, #ARGV, ARGS do
     header = ARGV[arg + 3], value = ARGV[arg + 4], key = ARGV[arg + 5], tags = ARGV[arg + 6], old_tags = '', cost = 0}
   item.source = flag(string.byte(item.header, 53), HAS_SOURCE) and item.header:sub(41, 48)
   key = key + 2
+  if item.source then
+    item.remembered = KEYS[key]
+    key = key + 1
+  end
   if ARGV[arg + 7] == 'request' then
     item.request = KEYS[key]
     key = key + 1
@@ -96,7 +101,7 @@ for _, item in ipairs(stored) do
   else
     redis.call('SET', item.name, bytes, 'PX', item.keep)
   end
-  if now < leased_until then
+  if leased_until > 0 then
     redis.call('UNLINK', item.lease)
   end
 end
