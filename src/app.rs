@@ -182,7 +182,7 @@ fn announce(config: &Config, address: SocketAddr, replica: &Replica) {
             );
         }
     }
-    if !config.cache.enabled {
+    if !config.cache.switches.enabled {
         tracing::warn!("the cache is switched off (cache.enabled): Gets miss and Sets store nothing");
     }
 }
@@ -212,7 +212,7 @@ fn tiered_config(config: &Config) -> TieredConfig {
     let budgets = config.redis.as_ref().map(|redis| (redis.read_timeout, redis.write_timeout));
     let (read_budget, write_budget) = budgets.unwrap_or((Duration::MAX, Duration::MAX));
     let self_audit_every = config.coherence.self_audit.one_in();
-    TieredConfig { enabled: config.cache.enabled, read_budget, write_budget, self_audit_every }
+    TieredConfig { switches: config.cache.switches, read_budget, write_budget, self_audit_every }
 }
 
 fn server_config(server: &config::Server) -> ServerConfig {

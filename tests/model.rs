@@ -17,6 +17,7 @@ use twintier::cache::coherence::{Coherence, CoherenceConfig};
 use twintier::cache::entry::{Content, Lifetime, NewEntry};
 use twintier::cache::key::{Key, KeyRef};
 use twintier::cache::namespace::{Namespace, NamespaceRules, Namespaces};
+use twintier::cache::policy::Switches;
 use twintier::cache::selector::Selector;
 use twintier::cache::tier::{Condition, Mode, Removal, Write};
 use twintier::cache::tiered::{
@@ -91,7 +92,7 @@ impl World {
         let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), clock.clone()));
         let l2 = Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone()));
         let config = TieredConfig {
-            enabled: true,
+            switches: Switches::default(),
             read_budget: Duration::MAX,
             write_budget: Duration::MAX,
             self_audit_every: 1,

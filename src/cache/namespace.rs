@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::coherence::version::Version;
 use super::error::CacheError;
-use super::policy::{NamespacePolicy, limits};
+use super::policy::{NamespacePolicy, PolicyPatch, limits};
 use super::selector::Selector;
 use super::stats::NamespaceCounters;
 
@@ -22,12 +22,13 @@ const FIRST_GUEST: u32 = 1 << 31;
 pub struct Namespace {
     /// Number of this namespace inside this process.
     pub id: u32,
-    /// Policy.
-    pub policy: NamespacePolicy,
     /// Counts.
     pub counters: NamespaceCounters,
     pub(super) seed: u64,
     name: Box<str>,
+    policy: ArcSwap<NamespacePolicy>,
+    configured: NamespacePolicy,
+    changed: Mutex<PolicyPatch>,
     invalidated: Box<[Highest]>,
 }
 
@@ -35,10 +36,12 @@ impl Namespace {
     pub(super) fn new(name: &str, id: u32, policy: NamespacePolicy, partitions: u16) -> Self {
         Namespace {
             id,
-            policy,
             counters: NamespaceCounters::default(),
             seed: xxh3_64(name.as_bytes()),
             name: name.into(),
+            policy: ArcSwap::from_pointee(policy.clone()),
+            configured: policy,
+            changed: Mutex::default(),
             invalidated: (0..partitions).map(|_| Highest::default()).collect(),
         }
     }
@@ -46,6 +49,25 @@ impl Namespace {
     /// Name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The policy in force. Not to be held for long.
+    pub fn policy(&self) -> Guard<Arc<NamespacePolicy>> {
+        self.policy.load()
+    }
+
+    /// What of the policy was changed at run time.
+    pub fn changed(&self) -> PolicyPatch {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the policy from what is configured; what was changed before is taken back. Nothing, when anything is wrong.
+    fn change(&self, patch: PolicyPatch) -> Result<(), CacheError> {
+        let policy = patch.apply(&self.configured).map_err(CacheError::Invalid)?;
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.policy.store(Arc::new(policy));
+        *changed = patch;
+        Ok(())
     }
 
     /// Not one that this replica keeps account of: only to read through.
@@ -172,6 +194,14 @@ impl Namespaces {
         self.known.load().get(name).cloned()
     }
 
+    /// From now on the policy of `name` is what is configured for it, changed by `patch`: whatever was changed before is taken back. An empty
+    /// patch takes everything back. The namespace becomes known.
+    pub fn change_policy(&self, name: &str, patch: PolicyPatch) -> Result<Arc<Namespace>, CacheError> {
+        let namespace = self.get("namespace", name)?;
+        namespace.change(patch)?;
+        Ok(namespace)
+    }
+
     /// Every namespace known, sorted by name.
     pub fn all(&self) -> Vec<Arc<Namespace>> {
         let mut all: Vec<_> = self.known.load().values().cloned().collect();
@@ -250,6 +280,20 @@ mod tests {
         assert!(namespaces.get("namespace", "known").is_ok());
         assert!(matches!(namespaces.get("namespace", "other"), Err(CacheError::UnknownNamespace(_))));
         assert!(matches!(namespaces.get("namespace", "No!"), Err(CacheError::Invalid(_))));
+    }
+
+    #[test]
+    fn a_policy_is_changed_from_what_is_configured() {
+        let namespaces = Namespaces::new(rules(), 4);
+        let namespace = namespaces.get("namespace", "n").expect("known");
+        let change = |patch| namespaces.change_policy("n", patch).map(|_| ());
+        change(PolicyPatch { jitter: Some(0.5), ..PolicyPatch::default() }).expect("changed");
+        change(PolicyPatch { l1: Some(false), ..PolicyPatch::default() }).expect("changed");
+        assert_eq!((namespace.policy().jitter, namespace.policy().l1), (0.0, false));
+        assert!(change(PolicyPatch { jitter: Some(0.6), ..PolicyPatch::default() }).is_err());
+        assert_eq!(namespace.changed(), PolicyPatch { l1: Some(false), ..PolicyPatch::default() });
+        change(PolicyPatch::default()).expect("taken back");
+        assert_eq!(**namespace.policy(), NamespacePolicy::default());
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +18,8 @@ use super::coherence::{self, Begun, Coherence, Judgement, Note, Passage};
 use super::entry::{Content, Held};
 use super::error::CacheError;
 use super::key::Key;
+use super::namespace::Namespace;
+use super::policy::Switches;
 use super::self_audit::{self, Sampler};
 use super::single_flight::{FetchResult, Fetched};
 use super::stats::{Latencies, SelfAuditCounters};
@@ -30,8 +33,8 @@ const ANSWERING: Duration = Duration::from_millis(20);
 /// What the cache is configured by.
 #[derive(Clone, Copy, Debug)]
 pub struct TieredConfig {
-    /// False: Gets miss and Sets store nothing.
-    pub enabled: bool,
+    /// What is switched on for the whole service, at first.
+    pub switches: Switches,
     /// Longest a Get waits for the shared tier.
     pub read_budget: Duration,
     /// Longest a write waits for the shared tier.
@@ -46,6 +49,7 @@ pub struct Tiered(Arc<Shared>);
 
 struct Shared {
     config: TieredConfig,
+    switches: ArcSwap<Switches>,
     l1: Arc<dyn L1>,
     l2: Arc<dyn L2>,
     coherence: Arc<Coherence>,
@@ -96,7 +100,8 @@ impl Tiered {
         if every > 0 {
             tasks.spawn(stop.clone().run_until_cancelled_owned(auditor.run()));
         }
-        Tiered(Arc::new(Shared { config, l1, l2, coherence, clock, latencies, sampler, tasks, stop }))
+        let switches = ArcSwap::from_pointee(config.switches);
+        Tiered(Arc::new(Shared { config, switches, l1, l2, coherence, clock, latencies, sampler, tasks, stop }))
     }
 
     /// Reads one entry. Fails only when `Strong` and the shared tier cannot be asked, or when this replica must not serve.
@@ -105,7 +110,7 @@ impl Tiered {
         let begun = shared.clock.now();
         let counters = &get.key.namespace.counters;
         let partition = shared.coherence.partition_of(get.key);
-        if !shared.config.enabled || !get.key.namespace.policy.enabled {
+        if !shared.switches(get.key.namespace).enabled {
             counters.misses.one();
             return Ok(shared.miss(partition, Miss::Disabled, Version::ZERO, false));
         }
@@ -120,6 +125,16 @@ impl Tiered {
     /// The configuration.
     pub fn config(&self) -> TieredConfig {
         self.0.config
+    }
+
+    /// What is switched on for the whole service.
+    pub fn switches(&self) -> Switches {
+        **self.0.switches.load()
+    }
+
+    /// Switches the whole service from now on.
+    pub fn switch(&self, switches: Switches) {
+        self.0.switches.store(Arc::new(switches));
     }
 
     /// The coherence protocol.
@@ -209,6 +224,11 @@ impl Tiered {
 // === impl Shared ===
 
 impl Shared {
+    /// What is switched on for `namespace`.
+    fn switches(&self, namespace: &Namespace) -> Switches {
+        self.switches.load().and(namespace.policy().switches())
+    }
+
     /// The answer that memory may give, if any. On the hot path: no lock that all keys share, no wait.
     fn answer_from_memory(&self, get: &Get<'_>, partition: u16, now: Moment) -> Option<Answer> {
         let Consistency::Bounded(bound) = get.consistency else { return None };
@@ -254,7 +274,7 @@ impl Shared {
             Judgement::Suspect(staleness) => Some(Stale { reason: StaleReason::Unproven, staleness }),
         };
         let Some(stale) = worst(outlived(&held, now), unproven) else { return Memory::Fresh(held) };
-        let window = get.key.namespace.policy.stale_window;
+        let window = get.key.namespace.policy().stale_window;
         let window = accepted.map_or(window, |accepted| accepted.min(window));
         if stale.staleness <= window { Memory::Stale(held, stale) } else { Memory::Nothing }
     }

@@ -30,7 +30,13 @@ impl Reader {
     }
 
     /// A size in bytes within limits.
-    pub fn size(&mut self, path: &str, default: u64, limits: RangeInclusive<u64>, doc: &'static str) -> u64 {
+    pub fn size(
+        &mut self,
+        path: &str,
+        default: impl Into<Fallback<u64>>,
+        limits: RangeInclusive<u64>,
+        doc: &'static str,
+    ) -> u64 {
         let expects = range(&limits, |limit| format_size(*limit));
         let parse = |text: &str| within(parse_size(text).map_err(rule)?, &limits, &expects);
         self.read(declare(path, Kind::Size, &expects, doc), default.into(), parse, |value| Some(format_size(*value)))
@@ -54,6 +60,19 @@ impl Reader {
         self.read(declare(path, Kind::Count, &expects, doc), default.into(), parse, |value| Some(value.to_string()))
     }
 
+    /// A number within limits, not necessarily whole.
+    pub fn number(
+        &mut self,
+        path: &str,
+        default: impl Into<Fallback<f64>>,
+        limits: RangeInclusive<f64>,
+        doc: &'static str,
+    ) -> f64 {
+        let expects = format!("a number {}", range(&limits, f64::to_string));
+        let parse = |text: &str| within(text.parse().map_err(|_| format!("must be {expects}"))?, &limits, &expects);
+        self.read(declare(path, Kind::Number, &expects, doc), default.into(), parse, |value| Some(value.to_string()))
+    }
+
     /// True or false.
     pub fn boolean(&mut self, path: &str, default: impl Into<Fallback<bool>>, doc: &'static str) -> bool {
         let parse = |text: &str| text.parse().map_err(|_| "must be true or false".to_owned());
@@ -63,7 +82,13 @@ impl Reader {
     }
 
     /// One of several words.
-    pub fn choice<T>(&mut self, path: &str, default: T, words: &[(&str, T)], doc: &'static str) -> T
+    pub fn choice<T>(
+        &mut self,
+        path: &str,
+        default: impl Into<Fallback<T>>,
+        words: &[(&str, T)],
+        doc: &'static str,
+    ) -> T
     where
         T: Copy + PartialEq,
     {

@@ -33,6 +33,8 @@ pub enum Kind {
     Size,
     /// A whole number.
     Count,
+    /// A number: `2.5`.
+    Number,
     /// A share: `0.001`.
     Share,
     /// `true` or `false`.
@@ -89,6 +91,7 @@ impl fmt::Display for Kind {
             Kind::Duration => "duration",
             Kind::Size => "size",
             Kind::Count => "count",
+            Kind::Number => "number",
             Kind::Share => "share",
             Kind::Boolean => "boolean",
             Kind::Choice => "choice",

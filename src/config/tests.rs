@@ -54,7 +54,7 @@ fn nothing_given_is_the_default_configuration() {
     assert_eq!(config.cache.default_policy, NamespacePolicy::default());
     assert_eq!(config.l1.size, 256 << 20);
     assert_eq!(config.coherence.max_staleness, Duration::from_secs(2));
-    assert!(config.redis.is_none() && config.cache.enabled && !config.cache.strict);
+    assert!(config.redis.is_none() && config.cache.switches.enabled && !config.cache.strict);
     for setting in loaded.settings {
         assert_eq!((&setting.value, &setting.origin), (&setting.default, &Origin::Default), "{}", setting.path);
     }
@@ -212,7 +212,7 @@ fn a_namespace_inherits_what_it_leaves_open() {
 
 #[test]
 fn a_namespace_is_checked_like_the_rest() {
-    let text = "namespaces: {a: {max_ttl: 1m, ttl: 1s}, B: {}, c: 5}";
+    let text = "namespaces: {a: {max_ttl: 1m, jiter: 0.1}, B: {}, c: 5}";
     let problems = load_file(".yaml", text).unwrap_err();
     let rules: Vec<_> = problems.0.iter().map(|problem| format!("{}: {}", problem.path, problem.rule)).collect();
     assert_eq!(
@@ -220,7 +220,7 @@ fn a_namespace_is_checked_like_the_rest() {
         [
             "namespaces.B: a namespace must be of [a-z0-9._-], beginning and ending with a letter or digit; was \"B\"",
             &rules[1],
-            "namespaces.a.ttl: unknown key; did you mean namespaces.a.max_ttl?",
+            "namespaces.a.jiter: unknown key; did you mean namespaces.a.jitter?",
             "namespaces.c: unknown key",
         ]
     );

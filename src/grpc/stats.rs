@@ -68,7 +68,7 @@ fn replica(observed: &Observed, l2: &L2Report) -> pb::ReplicaStats {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         start_time: Some(timestamp(observed.replica.started)),
         l1_only: l2.state == L2State::Disabled,
-        cache_enabled: observed.cache.config().enabled,
+        cache_enabled: observed.cache.switches().enabled,
         in_flight: observed.load.in_flight() as u64,
         connections: observed.load.connections() as u64,
         shed: observed.load.shed(),

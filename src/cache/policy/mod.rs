@@ -2,6 +2,7 @@
 
 pub mod expiry;
 pub mod limits;
+pub mod namespace;
 
-pub use expiry::NamespacePolicy;
 pub use limits::Limits;
+pub use namespace::{Compression, DefaultConsistency, NamespacePolicy, PolicyPatch, Switches};

@@ -69,7 +69,12 @@ impl World {
         let nonce = bench.coherence.audit_begins(&ALL);
         bench.coherence.echo(nonce, Echo { positions: vec![(0, Version::new(EPOCH, 5))] });
         let (sender, calls) = mpsc::unbounded_channel();
-        let config = TieredConfig { enabled: true, read_budget: BUDGET, write_budget: BUDGET, self_audit_every: 0 };
+        let config = TieredConfig {
+            switches: Switches::default(),
+            read_budget: BUDGET,
+            write_budget: BUDGET,
+            self_audit_every: 0,
+        };
         let l2 = Arc::new(Scripted(sender));
         let cache = Tiered::new(config, bench.l1.clone(), l2, bench.coherence.clone(), bench.clock.clone());
         World { cache, bench, calls }
@@ -96,7 +101,7 @@ impl World {
 
     fn entry(&self, sequence: u64) -> Entry {
         let content = Content::Value(Bytes::from(sequence.to_string()));
-        let stale_window = self.bench.namespace.policy.stale_window;
+        let stale_window = self.bench.namespace.policy().stale_window;
         let lifetime = Lifetime { stale_window, ..Lifetime::of(Duration::from_secs(60)) };
         let version = Version::new(EPOCH, sequence);
         Entry::written(&NewEntry::new(content, lifetime), version, Duration::ZERO, self.bench.now())

@@ -148,7 +148,7 @@ impl Tiered {
     async fn write(&self, set: Set) -> Result<SetAnswer, CacheError> {
         let shared = &*self.0;
         let partition = shared.coherence.partition_of(set.write.key.as_ref());
-        if !shared.config.enabled || !set.write.key.namespace().policy.enabled {
+        if !shared.switches(set.write.key.namespace()).enabled {
             return Ok(SetAnswer { outcome: SetOutcome::Disabled, version: None, token: Token::default() });
         }
         let begun = shared.clock.now();

@@ -33,7 +33,9 @@ pub fn set(rules: &Rules, request: pb::SetRequest, deadline: Moment) -> Result<(
     };
     let condition = condition(request.condition).map_err(|violation| checks.0.push(violation)).unwrap_or_default();
     // Also checked when the namespace is none, so that everything that is wrong is said at once.
-    let policy = namespace.as_ref().map_or_else(NamespacePolicy::default, |namespace| namespace.policy.clone());
+    let policy = namespace
+        .as_ref()
+        .map_or_else(NamespacePolicy::default, |namespace| NamespacePolicy::clone(&namespace.policy()));
     let ttl = checks.take(ttl(rules, &policy, request.expiry));
     let token = checks.token(rules, &request.tokens);
     let barrier = checks.take(barrier(request.barrier)).unwrap_or_default();
