@@ -19,6 +19,7 @@ use crate::cache::clock::Clock;
 use crate::cache::coherence::protection::Protections;
 use crate::cache::coherence::{Coherence, CoherenceConfig};
 use crate::cache::namespace::{NamespaceRules, Namespaces};
+use crate::cache::policy::Limits;
 use crate::cache::repair::Repair;
 use crate::cache::tier::{L1, L2, L2State};
 use crate::cache::tiered::{Tiered, TieredConfig};
@@ -70,8 +71,11 @@ impl App {
     pub async fn start_with(config: Config, protections: Protections) -> Result<App, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(BootClock);
         let replica = Replica { id: format!("{:016x}", rand::random::<u64>()), started: SystemTime::now() };
-        let redis =
-            config.redis.as_ref().map(|redis| redis_config(redis, &config.coherence, protections)).transpose()?;
+        let redis = config
+            .redis
+            .as_ref()
+            .map(|redis| redis_config(redis, &config.limits, &config.coherence, protections))
+            .transpose()?;
         let listener = TcpListener::bind(config.server.listen).await;
         let listener = listener.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
         let address = listener.local_addr().unwrap_or(config.server.listen);
@@ -231,6 +235,7 @@ fn server_config(server: &config::Server) -> ServerConfig {
 
 fn redis_config(
     redis: &config::Redis,
+    limits: &Limits,
     coherence: &config::Coherence,
     protections: Protections,
 ) -> Result<RedisConfig, StartError> {
@@ -258,6 +263,7 @@ fn redis_config(
         connect_timeout: redis.connect_timeout,
         unresponsive_after: redis.unresponsive_after,
         max_in_flight: redis.max_in_flight,
+        value_size: limits.value_size,
         max_staleness: coherence.max_staleness,
         protections,
         failover: match redis.failover {

@@ -8,20 +8,31 @@ use std::path::{Path, PathBuf};
 const EDGES: [&str; 6] = ["backend", "cli", "config", "grpc", "telemetry", "admin"];
 
 /// Libraries that are allowed in the given places only.
-const CONFINED: [(&str, &[&str]); 8] = [
+const CONFINED: [(&str, &[&str]); 9] = [
     ("tonic", &["grpc", "cli", "pb"]),
     ("tonic_health", &["grpc", "cli"]),
     ("prost_types", &["grpc", "cli"]),
     ("fred", &["backend::redis"]),
     ("moka", &["backend::memory"]),
+    ("governor", &["cache::throttle"]),
     ("hyper", &["grpc::serve"]),
     ("opentelemetry", &["telemetry"]),
     ("axum", &["admin"]),
 ];
 
 /// What the core may use beside itself.
-const CORE: [&str; 9] =
-    ["std", "tokio", "tokio_util", "futures_util", "bytes", "thiserror", "tracing", "arc_swap", "xxhash_rust"];
+const CORE: [&str; 10] = [
+    "std",
+    "tokio",
+    "tokio_util",
+    "futures_util",
+    "bytes",
+    "thiserror",
+    "tracing",
+    "arc_swap",
+    "xxhash_rust",
+    "governor",
+];
 
 struct Module {
     path: String,

@@ -2,7 +2,6 @@
 //! the service.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,7 +42,7 @@ fn an_entry_costs_what_it_is_weighed() {
             );
             let entry = Entry::written(&new, Version::new(1, n), Duration::ZERO, Moment(1));
             let note = Note { generation: 1, applied: Version::ZERO };
-            memory.insert(key, Arc::clone(&held(entry, Version::ZERO, note, Moment(1), &namespace)));
+            memory.insert(key, held(entry, Version::ZERO, note, Moment(1), &namespace)).unwrap();
         }
         let (grown, usage) = (resident() - before, memory.usage());
         assert_eq!(usage.entries, ENTRIES);

@@ -3,6 +3,8 @@
 
 #[path = "api/harness/mod.rs"]
 mod harness;
+#[path = "conformance/lives.rs"]
+mod lives;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +69,7 @@ impl Bench {
             connect_timeout: Duration::from_secs(5),
             unresponsive_after: Duration::from_secs(5),
             max_in_flight: 64,
+            value_size: 1 << 20,
             max_staleness: Duration::from_secs(2),
             failover: Failover::Cold,
             protections: Protections::default(),
@@ -254,6 +257,18 @@ async fn conforms(bench: Bench) {
     an_entry_ends_with_its_time(&bench).await;
     every_step_is_announced_in_order(&bench).await;
     concurrent_conditional_writes_store_once(&bench).await;
+    lives::an_older_version_of_the_source_does_not_come_back(&bench).await;
+    lives::a_removal_may_know_a_newer_source(&bench).await;
+    lives::a_repeated_request_takes_effect_once(&bench).await;
+    lives::a_touch_changes_when_an_entry_ends(&bench).await;
+    lives::an_entry_may_live_for_ever(&bench).await;
+    lives::a_sliding_entry_has_a_hard_end(&bench).await;
+    lives::what_has_ended_is_kept_for_its_window_and_counts_as_absent(&bench).await;
+    lives::what_is_marked_is_kept_and_counts_as_absent(&bench).await;
+    lives::an_immutable_entry_is_written_once_and_quietly(&bench).await;
+    lives::who_waits_for_an_immutable_entry_is_told(&bench).await;
+    lives::values_are_read_whatever_they_are_packed_by(&bench).await;
+    lives::tags_and_what_is_due_are_kept(&bench).await;
     bench.l2.close().await;
 }
 

@@ -16,8 +16,8 @@ use crate::cache::namespace::Namespace;
 use crate::cache::remembered::Remembered;
 use crate::cache::selector::Selector;
 use crate::cache::tier::{
-    Acquired, BoxFuture, Condition, L1, L2, L2Error, L2Report, LeaseId, Mode, Read, Refusal, Removal, Removed,
-    RequestId, Touch, TouchMode, Touched, TouchedEntry, Write, Written,
+    Acquired, BoxFuture, Condition, L1, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read, Refusal, Removal,
+    Removed, RequestId, Touch, Touched, TouchedEntry, Write, Written,
 };
 
 /// For how long requests, and versions of sources that were invalidated, are remembered.
@@ -74,7 +74,9 @@ impl Local {
 
     /// What is kept of `key`, alive or not.
     fn kept(&self, key: KeyRef<'_>, partition: u16) -> Option<Arc<Held>> {
-        self.l1.get(key).filter(|held| !held.namespace.has_invalidated(partition, held.entry.version))
+        let held = self.l1.get(key).filter(|held| !held.namespace.has_invalidated(partition, held.entry.version))?;
+        // Here memory is where entries live: how long it may keep one is how long that lives.
+        (self.clock.now().since(held.known_at) <= held.namespace.policy().l1_ttl).then_some(held)
     }
 
     fn live(&self, key: KeyRef<'_>, partition: u16) -> Option<Arc<Held>> {
@@ -118,16 +120,19 @@ impl Local {
             Err((why, current)) => return Ok(Written::Refused { why, current, position }),
         };
         let key = &write.key;
-        let version = self.advance(&mut line, partition, Change::of_keys(Effect::Set, std::slice::from_ref(key)));
+        // What is written once is told to nobody, unless somebody waits for it.
+        let quiet = key.namespace().policy().immutable && self.lease(&line, key, partition).is_none();
+        let version = match quiet {
+            true => position,
+            false => self.advance(&mut line, partition, Change::of_keys(Effect::Set, std::slice::from_ref(key))),
+        };
         line.leases.remove(key);
         let entry = Entry::written(&write.entry, version, cost, now);
         let note = self.coherence.note(key.as_ref());
         let held = coherence::held(entry.clone(), version, note, now, key.namespace());
-        if !self.l1.insert(key.clone(), held) {
-            return Err(L2Error::Full);
-        }
-        if let Some(request) = &request {
-            line.requests.insert(request.clone(), Ok(version), now.plus(REMEMBERED), now);
+        self.l1.insert(key.clone(), held)?;
+        if let Some(request) = request {
+            line.requests.insert(request, Ok(version), now.plus(REMEMBERED), now);
         }
         Ok(Written::Stored(entry))
     }
@@ -142,6 +147,9 @@ impl Local {
             return Err((Refusal::SourceVersionOlder, stored.map(|held| held.entry.version)));
         }
         let current = self.live(write.key.as_ref(), partition).map(|held| held.entry.version);
+        if write.key.namespace().policy().immutable && current.is_some() {
+            return Err((Refusal::AlreadyPresent, current));
+        }
         let holds = |condition, why| if condition { Ok(Duration::ZERO) } else { Err((why, current)) };
         match write.condition {
             Condition::None => Ok(Duration::ZERO),
@@ -180,25 +188,19 @@ impl Local {
         let Some(held) = self.live(key.as_ref(), partition) else {
             return Touched { position: self.position(&line), entry: None };
         };
-        let longest = held.entry.sliding.map_or(Moment::FOREVER, |sliding| sliding.until);
-        let ends = touch.ttl.map_or(Moment::FOREVER, |ttl| now.plus(ttl)).min(longest);
-        let changed = match touch.mode {
-            TouchMode::Overwrite => true,
-            TouchMode::Extend => ends > held.entry.expires_at,
-            TouchMode::Shorten => ends < held.entry.expires_at,
-        };
-        if changed {
-            if ends < held.entry.expires_at {
+        let before = &held.entry;
+        let (change, expires_at) = touch.of(before, now);
+        if change != LifeChange::Unchanged {
+            if change == LifeChange::Shortened {
                 self.advance(&mut line, partition, Change::of_keys(Effect::Shortened, std::slice::from_ref(key)));
             }
-            let kept_until = ends.plus(held.entry.stale_window);
-            let entry = Entry { expires_at: ends, kept_until, ..held.entry.clone() };
+            let entry = Entry { expires_at, kept_until: expires_at.plus(before.stale_window), ..before.clone() };
             let position = self.position(&line);
             let note = self.coherence.note(key.as_ref());
-            self.l1.insert(key.clone(), coherence::held(entry, position, note, now, key.namespace()));
+            // If it is not taken, it is gone, which any entry may be at any time.
+            let _ = self.l1.insert(key.clone(), coherence::held(entry, position, note, now, key.namespace()));
         }
-        let expires_at = if changed { ends } else { held.entry.expires_at };
-        let entry = Some(TouchedEntry { version: held.entry.version, changed, expires_at });
+        let entry = Some(TouchedEntry { version: before.version, change, expires_at });
         Touched { position: self.position(&line), entry }
     }
 

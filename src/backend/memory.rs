@@ -9,14 +9,13 @@ use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::cache::clock::Moment;
 use crate::cache::entry::Held;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::stats::Counter;
-use crate::cache::tier::{L1, L1Usage};
+use crate::cache::tier::{L1, L1Usage, NotTaken};
 
 /// Bytes an entry costs beyond its key, content type and value: measured, see `an_entry_costs_what_it_is_weighed`.
-pub const OVERHEAD: usize = 560;
+pub const OVERHEAD: usize = 648;
 
 /// Bytes a tag costs beyond its own.
 const TAG_OVERHEAD: usize = 48;
@@ -86,17 +85,25 @@ impl L1 for Memory {
         self.entries.get(&key)
     }
 
-    fn insert(&self, key: Key, held: Arc<Held>) -> bool {
-        let weight = weight(&key, &held);
+    fn insert(&self, key: Key, held: Arc<Held>) -> Result<(), NotTaken> {
         if held.entry.content.len() as u64 > self.max_bytes / LARGEST_SHARE {
             self.counts.rejected.one();
             self.remove(key.as_ref());
-            return false;
+            return Err(NotTaken::TooLarge);
         }
-        held.namespace.counters.entries.one();
-        held.namespace.counters.bytes.add(weight);
+        let (weight, counters) = (weight(&key, &held), &held.namespace.counters);
+        let quota = held.namespace.policy().max_bytes;
+        if !counters.bytes.add_within(weight, quota) {
+            // It may be the room of the entry it replaces that it needs.
+            self.remove(key.as_ref());
+            if !counters.bytes.add_within(weight, quota) {
+                counters.over_quota.one();
+                return Err(NotTaken::OverQuota(quota));
+            }
+        }
+        counters.entries.one();
         self.entries.insert(key, held);
-        true
+        Ok(())
     }
 
     fn remove(&self, key: KeyRef<'_>) {
@@ -130,15 +137,13 @@ impl Equivalent<Key> for KeyRef<'_> {
     }
 }
 
-/// An entry is kept until it has expired and its namespace's stale window has passed; reading it prolongs nothing.
+/// An entry is kept until it has expired and its namespace's stale window has passed, but no longer than the namespace lets memory keep one;
+/// reading it prolongs nothing.
 struct KeepFor;
 
 impl KeepFor {
     fn of(held: &Held) -> Option<Duration> {
-        match held.entry.kept_until {
-            Moment::FOREVER => None,
-            kept_until => Some(kept_until.since(held.known_at)),
-        }
+        Some(held.entry.kept_until.since(held.known_at).min(held.namespace.policy().l1_ttl))
     }
 }
 

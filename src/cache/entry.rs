@@ -182,3 +182,13 @@ pub struct Held {
     /// The namespace.
     pub namespace: Arc<Namespace>,
 }
+
+impl Held {
+    /// The position of an entry that only this replica knows.
+    pub const ALONE: Version = Version::ZERO;
+
+    /// Only this replica knows it: no promise holds for it.
+    pub fn is_alone(&self) -> bool {
+        self.position == Held::ALONE
+    }
+}

@@ -15,5 +15,6 @@ pub mod single_flight;
 pub mod stats;
 #[cfg(test)]
 mod testing;
+mod throttle;
 pub mod tier;
 pub mod tiered;

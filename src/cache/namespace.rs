@@ -12,6 +12,7 @@ use super::error::CacheError;
 use super::policy::{NamespacePolicy, PolicyPatch, limits};
 use super::selector::Selector;
 use super::stats::NamespaceCounters;
+use super::throttle::Throttle;
 
 /// The namespace of a request that names none.
 pub const DEFAULT: &str = "default";
@@ -29,6 +30,7 @@ pub struct Namespace {
     policy: ArcSwap<NamespacePolicy>,
     configured: NamespacePolicy,
     changed: Mutex<PolicyPatch>,
+    throttle: Throttle,
     invalidated: Box<[Highest]>,
 }
 
@@ -39,6 +41,7 @@ impl Namespace {
             counters: NamespaceCounters::default(),
             seed: xxh3_64(name.as_bytes()),
             name: name.into(),
+            throttle: Throttle::new(policy.max_requests_per_second),
             policy: ArcSwap::from_pointee(policy.clone()),
             configured: policy,
             changed: Mutex::default(),
@@ -56,6 +59,15 @@ impl Namespace {
         self.policy.load()
     }
 
+    /// Lets a request through, unless the namespace has had too many lately.
+    pub fn admit(&self) -> Result<(), CacheError> {
+        self.throttle.admit().map_err(|wait| {
+            self.counters.throttled.one();
+            let limit = self.policy().max_requests_per_second.ceil() as usize;
+            CacheError::Exhausted { what: "max_requests_per_second", limit, retry_after: Some(wait) }
+        })
+    }
+
     /// What of the policy was changed at run time.
     pub fn changed(&self) -> PolicyPatch {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -65,6 +77,9 @@ impl Namespace {
     fn change(&self, patch: PolicyPatch) -> Result<(), CacheError> {
         let policy = patch.apply(&self.configured).map_err(CacheError::Invalid)?;
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.policy().max_requests_per_second != policy.max_requests_per_second {
+            self.throttle.set(policy.max_requests_per_second);
+        }
         self.policy.store(Arc::new(policy));
         *changed = patch;
         Ok(())

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::clock::Moment;
 use super::coherence::version::Version;
 use super::entry::Held;
+use super::namespace::Namespace;
 use super::tier::L2Error;
 
 /// What a fetch found.
@@ -17,6 +18,13 @@ pub struct Fetched {
     pub position: Version,
     /// The entry; none when there is none.
     pub held: Option<Arc<Held>>,
+}
+
+impl Fetched {
+    /// Whether who has seen `token` may have seen more. What is written once does not move the position.
+    pub fn may_precede(&self, token: Version, namespace: &Namespace) -> bool {
+        self.position < token || (token > Version::ZERO && self.held.is_none() && namespace.policy().immutable)
+    }
 }
 
 /// What a fetch ended with.

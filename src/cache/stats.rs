@@ -20,6 +20,12 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// `n` more, unless it would then be over `limit`; 0 is no limit.
+    pub fn add_within(&self, n: u64, limit: u64) -> bool {
+        let add = |count: u64| Some(count + n).filter(|sum| limit == 0 || *sum <= limit);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
     /// `n` fewer: for a count of what is there now.
     #[inline]
     pub fn sub(&self, n: u64) {
@@ -45,6 +51,10 @@ pub struct NamespaceCounters {
     pub coalesced: Counter,
     pub sets_stored: Counter,
     pub sets_condition_failed: Counter,
+    pub sets_void: Counter,
+    pub touches: Counter,
+    pub throttled: Counter,
+    pub over_quota: Counter,
     pub write_errors: Counter,
     pub invalidations: Counter,
     pub entries: Counter,

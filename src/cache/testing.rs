@@ -11,7 +11,7 @@ use super::coherence::{Coherence, CoherenceConfig, Note, held};
 use super::entry::{Content, Entry, Held, Lifetime, NewEntry};
 use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, NamespaceRules, Namespaces};
-use super::tier::{L1, L1Usage};
+use super::tier::{L1, L1Usage, NotTaken};
 
 /// What a shared tier of a test is not asked to do.
 macro_rules! not_asked {
@@ -45,9 +45,9 @@ impl L1 for MapL1 {
         self.0.lock().expect("no panic").get(&key.to_key()).cloned()
     }
 
-    fn insert(&self, key: Key, held: Arc<Held>) -> bool {
+    fn insert(&self, key: Key, held: Arc<Held>) -> Result<(), NotTaken> {
         self.0.lock().expect("no panic").insert(key, held);
-        true
+        Ok(())
     }
 
     fn remove(&self, key: KeyRef<'_>) {

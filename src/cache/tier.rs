@@ -1,8 +1,10 @@
 //! The two tiers, as the core needs them.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::future::{Future, ready};
 use std::pin::Pin;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,13 +29,22 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait L1: Send + Sync + 'static {
     /// The entry of `key`, whatever its freshness.
     fn get(&self, key: KeyRef<'_>) -> Option<Arc<Held>>;
-    /// Puts an entry, until it has expired and its namespace's stale window has passed, or memory is short. False: it is too large and
-    /// was not taken; any earlier entry is gone.
-    fn insert(&self, key: Key, held: Arc<Held>) -> bool;
+    /// Puts an entry, until it has expired and its namespace's stale window has passed, or memory is short. When it is not taken any earlier
+    /// entry is gone all the same.
+    fn insert(&self, key: Key, held: Arc<Held>) -> Result<(), NotTaken>;
     /// Removes the entry of `key`.
     fn remove(&self, key: KeyRef<'_>);
     /// What is held.
     fn usage(&self) -> L1Usage;
+}
+
+/// Why memory did not take an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It is too large.
+    TooLarge,
+    /// Its namespace has no room left, of this many bytes.
+    OverQuota(u64),
 }
 
 /// What the memory tier holds and has let go.
@@ -76,6 +87,26 @@ pub enum Condition {
 /// Names a lease. Hard to guess: who knows it holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseId(pub u128);
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Not a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a lease as a response gave it")]
+pub struct NotALease;
+
+impl FromStr for LeaseId {
+    type Err = NotALease;
+
+    fn from_str(text: &str) -> Result<Self, NotALease> {
+        let digits = text.len() == 32 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        u128::from_str_radix(text, 16).ok().filter(|_| digits).map(LeaseId).ok_or(NotALease)
+    }
+}
 
 /// Tells a request from any other, so that it takes effect once, however often it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -132,6 +163,22 @@ pub struct Touch {
     pub mode: TouchMode,
 }
 
+impl Touch {
+    /// What it makes of the life of `entry`, and when that ends then.
+    pub fn of(self, entry: &Entry, now: Moment) -> (LifeChange, Moment) {
+        let asked = self.ttl.map_or(Moment::FOREVER, |ttl| now.plus(ttl));
+        let ends = entry.sliding.map_or(asked, |sliding| asked.min(sliding.until));
+        let before = entry.expires_at;
+        match self.mode {
+            TouchMode::Extend if ends <= before => (LifeChange::Unchanged, before),
+            TouchMode::Shorten if ends >= before => (LifeChange::Unchanged, before),
+            _ if ends < before => (LifeChange::Shortened, ends),
+            _ if ends < asked => (LifeChange::Capped, ends),
+            _ => (LifeChange::Set, ends),
+        }
+    }
+}
+
 /// When a Touch changes the time to live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TouchMode {
@@ -158,10 +205,23 @@ pub struct Touched {
 pub struct TouchedEntry {
     /// The write that made it.
     pub version: Version,
-    /// Whether its time to live was changed.
-    pub changed: bool,
+    /// What became of its time to live.
+    pub change: LifeChange,
     /// When it ends now.
     pub expires_at: Moment,
+}
+
+/// What became of a time to live that was to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeChange {
+    /// Nothing: it was longer or shorter already.
+    Unchanged,
+    /// It is as asked for, and not shorter than before.
+    Set,
+    /// It is as asked for, and shorter than before: who holds the entry was told.
+    Shortened,
+    /// It is as long as a sliding entry may live, which is less than was asked for; but not shorter than before.
+    Capped,
 }
 
 /// What the shared tier answered to who wants a lease.
@@ -433,6 +493,8 @@ pub enum L2Error {
     },
     /// It has no room.
     Full,
+    /// The namespace has no room left, of this many bytes.
+    OverQuota(u64),
     /// This replica's limit of requests to it was reached.
     Busy {
         /// The limit.
@@ -449,6 +511,16 @@ impl L2Error {
     }
 }
 
+/// Where memory is the shared tier.
+impl From<NotTaken> for L2Error {
+    fn from(why: NotTaken) -> Self {
+        match why {
+            NotTaken::TooLarge => L2Error::Full,
+            NotTaken::OverQuota(bytes) => L2Error::OverQuota(bytes),
+        }
+    }
+}
+
 /// When to try again after the shared tier was unavailable.
 pub const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -461,10 +533,28 @@ impl From<L2Error> for CacheError {
                 CacheError::Unavailable { reason, retry_after, outcome_unknown_for }
             }
             L2Error::Full => CacheError::Full,
+            L2Error::OverQuota(bytes) => {
+                CacheError::Exhausted { what: "max_bytes", limit: bytes as usize, retry_after: None }
+            }
             L2Error::Busy { limit } => {
                 CacheError::Exhausted { what: "redis.max_in_flight", limit, retry_after: Some(RETRY_AFTER) }
             }
             L2Error::Halted(why) => CacheError::Halted(why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_read_as_it_was_written() {
+        for id in [0, 1, 0xfeed << 100, u128::MAX] {
+            assert_eq!(LeaseId(id).to_string().parse(), Ok(LeaseId(id)));
+        }
+        for bad in ["", "0", &"0".repeat(33), &"F".repeat(32), &format!("+{}", "0".repeat(31))] {
+            assert_eq!(bad.parse::<LeaseId>(), Err(NotALease), "{bad}");
         }
     }
 }

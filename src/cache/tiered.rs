@@ -1,6 +1,8 @@
 //! The two-tier cache: where a Get is answered. Memory when it is proven fresh, else the shared tier, else what may be said without it.
 
+mod alone;
 mod answer;
+mod touch;
 mod write;
 
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use super::single_flight::{FetchResult, Fetched};
 use super::stats::{Latencies, SelfAuditCounters};
 use super::tier::{L1, L2, L2Error};
 pub use answer::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};
+pub use touch::{TouchAnswer, TouchOutcome};
 pub use write::{Barrier, Invalidate, Invalidated, Set, SetAnswer, SetOutcome, Target};
 
 /// The most that is kept back of a caller's deadline for the answer's way.
@@ -56,6 +59,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     latencies: Latencies,
     sampler: Sampler,
+    sliding: touch::Slides,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -101,7 +105,19 @@ impl Tiered {
             tasks.spawn(stop.clone().run_until_cancelled_owned(auditor.run()));
         }
         let switches = ArcSwap::from_pointee(config.switches);
-        Tiered(Arc::new(Shared { config, switches, l1, l2, coherence, clock, latencies, sampler, tasks, stop }))
+        Tiered(Arc::new(Shared {
+            config,
+            switches,
+            l1,
+            l2,
+            coherence,
+            clock,
+            latencies,
+            sampler,
+            sliding: touch::Slides::default(),
+            tasks,
+            stop,
+        }))
     }
 
     /// Reads one entry. Fails only when `Strong` and the shared tier cannot be asked, or when this replica must not serve.
@@ -110,15 +126,22 @@ impl Tiered {
         let begun = shared.clock.now();
         let counters = &get.key.namespace.counters;
         let partition = shared.coherence.partition_of(get.key);
-        if !shared.switches(get.key.namespace).enabled {
+        let switches = shared.switches(get.key.namespace);
+        // What only the primary can answer is not answered without it.
+        let is_off = !switches.enabled || (!switches.l2 && get.consistency == Consistency::Strong);
+        if is_off {
             counters.misses.one();
             return Ok(shared.miss(partition, Miss::Disabled, Version::ZERO, false));
         }
-        let answer = match shared.answer_from_memory(&get, partition, begun) {
+        get.key.namespace.admit()?;
+        let answer = match shared.answer_from_memory(&get, switches, partition, begun) {
             Some(answer) => answer,
-            None => self.answer_from_l2(&get, partition, begun).await?,
+            None if switches.l2 => self.answer_from_l2(&get, switches, partition, begun).await?,
+            // Memory is all there is.
+            None => shared.miss(partition, Miss::Absent, Version::ZERO, false),
         };
         shared.count(&get, &answer, begun);
+        self.slide(&get, &answer);
         Ok(answer)
     }
 
@@ -165,7 +188,13 @@ impl Tiered {
     }
 
     /// Asks the shared tier; when it cannot be asked, says what may be said without it.
-    async fn answer_from_l2(&self, get: &Get<'_>, partition: u16, begun: Moment) -> Result<Answer, CacheError> {
+    async fn answer_from_l2(
+        &self,
+        get: &Get<'_>,
+        switches: Switches,
+        partition: u16,
+        begun: Moment,
+    ) -> Result<Answer, CacheError> {
         let shared = &*self.0;
         let until = match get.consistency {
             Consistency::Strong => begun.plus(shared.config.read_budget).min(get.deadline),
@@ -178,7 +207,9 @@ impl Tiered {
                 let bound = bound.unwrap_or(shared.coherence.max_staleness());
                 match self.fetch_together(get.key.to_key(), bound, until).await {
                     // The fetch joined began before the write this caller has seen: ask once more, for this caller alone.
-                    Ok(fetched) if fetched.position < token => shared.fetch(&get.key.to_key(), until).await,
+                    Ok(fetched) if fetched.may_precede(token, get.key.namespace) => {
+                        shared.fetch(&get.key.to_key(), until).await
+                    }
                     other => other,
                 }
             }
@@ -190,7 +221,7 @@ impl Tiered {
             Ok(fetched) => Ok(shared.found_in_l2(get, partition, fetched)),
             Err(error @ L2Error::Halted(_)) => Err(error.into()),
             Err(error) if get.consistency == Consistency::Strong => Err(shared.error(error, get.deadline)),
-            Err(_) => Ok(shared.without_l2(get, partition)),
+            Err(_) => Ok(shared.without_l2(get, switches, partition)),
         }
     }
 
@@ -224,18 +255,24 @@ impl Tiered {
 // === impl Shared ===
 
 impl Shared {
-    /// What is switched on for `namespace`.
+    /// What is switched on for `namespace`. Nothing is, when no tier is left.
     fn switches(&self, namespace: &Namespace) -> Switches {
-        self.switches.load().and(namespace.policy().switches())
+        let Switches { enabled, l1, l2 } = self.switches.load().and(namespace.policy().switches());
+        match self.l2.shares_l1() {
+            true => Switches { enabled: enabled && l1, l1, l2: true },
+            false => Switches { enabled: enabled && (l1 || l2), l1, l2 },
+        }
     }
 
     /// The answer that memory may give, if any. On the hot path: no lock that all keys share, no wait.
-    fn answer_from_memory(&self, get: &Get<'_>, partition: u16, now: Moment) -> Option<Answer> {
+    fn answer_from_memory(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> Option<Answer> {
         let Consistency::Bounded(bound) = get.consistency else { return None };
         let welcome = bound.filter(|bound| *bound > self.coherence.max_staleness());
-        match self.look_up(get, partition, now) {
+        match self.look_up(get, switches, partition, now) {
             Memory::Fresh(held) => {
-                self.sampler.hit(get.key, held.entry.version, now);
+                if switches.l2 {
+                    self.sampler.hit(get.key, held.entry.version, now);
+                }
                 Some(self.hit_in_l1(partition, held, None, now))
             }
             Memory::Stale(held, stale) if welcome.is_some() => Some(self.hit_in_l1(partition, held, Some(stale), now)),
@@ -244,9 +281,9 @@ impl Shared {
     }
 
     /// The answer when the shared tier could not be asked: a flagged stale hit where the namespace allows it, else a flagged miss.
-    fn without_l2(&self, get: &Get<'_>, partition: u16) -> Answer {
+    fn without_l2(&self, get: &Get<'_>, switches: Switches, partition: u16) -> Answer {
         let now = self.clock.now();
-        let mut answer = match self.look_up(get, partition, now) {
+        let mut answer = match self.look_up(get, switches, partition, now) {
             Memory::Fresh(held) => self.hit_in_l1(partition, held, None, now),
             Memory::Stale(held, stale) => self.hit_in_l1(partition, held, Some(stale), now),
             Memory::Nothing => self.miss(partition, Miss::Unavailable, Version::ZERO, true),
@@ -256,14 +293,21 @@ impl Shared {
     }
 
     /// What memory holds for this Get that is not older than its token, nor staler than namespace and caller allow.
-    fn look_up(&self, get: &Get<'_>, partition: u16, now: Moment) -> Memory {
+    fn look_up(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> Memory {
         let Consistency::Bounded(accepted) = get.consistency else { return Memory::Nothing };
         let bound = accepted.unwrap_or(self.coherence.max_staleness());
         // Before the lookup: see Coherence::proof and Coherence::place.
         let proof = self.coherence.proof(partition);
         let token = get.token.position(partition);
         let place = (token > Version::ZERO).then(|| self.coherence.place(partition));
-        let Some(held) = self.l1.get(get.key) else { return Memory::Nothing };
+        let Some(held) = self.l1.get(get.key).filter(|_| switches.l1) else { return Memory::Nothing };
+        let (window, l1_ttl) = {
+            let policy = get.key.namespace.policy();
+            (policy.stale_window, policy.l1_ttl)
+        };
+        if now.since(held.known_at) > l1_ttl || (switches.l2 && held.is_alone()) {
+            return Memory::Nothing;
+        }
         if held.position < token && place.is_none_or(|place| place.of(&held) < token) {
             return Memory::Nothing;
         }
@@ -271,10 +315,11 @@ impl Shared {
         let unproven = match judgement {
             Judgement::Dead => return Memory::Nothing,
             Judgement::Fresh => None,
+            // Nothing is promised, so nothing needs proof.
+            Judgement::Suspect(_) if !switches.l2 => None,
             Judgement::Suspect(staleness) => Some(Stale { reason: StaleReason::Unproven, staleness }),
         };
         let Some(stale) = worst(outlived(&held, now), unproven) else { return Memory::Fresh(held) };
-        let window = get.key.namespace.policy().stale_window;
         let window = accepted.map_or(window, |accepted| accepted.min(window));
         if stale.staleness <= window { Memory::Stale(held, stale) } else { Memory::Nothing }
     }
@@ -314,7 +359,7 @@ impl Shared {
         // The entry may be newer than the position, which is read before it: who sees it has seen that far.
         let position = read.position.max(entry.version);
         let held = coherence::held(entry, position, note, begun, key.namespace());
-        if !self.l2.shares_l1() {
+        if !self.l2.shares_l1() && self.switches(key.namespace()).l1 {
             self.coherence.admit(key, &held, note);
         }
         Ok(Fetched { position, held: Some(held) })
@@ -347,7 +392,7 @@ impl Shared {
         let tier = if self.l2.shares_l1() { Tier::L1 } else { Tier::L2 };
         let welcome = match get.consistency {
             Consistency::Bounded(Some(accepted)) if accepted > self.coherence.max_staleness() => {
-                Some(accepted.min(get.key.namespace.policy.stale_window))
+                Some(accepted.min(get.key.namespace.policy().stale_window))
             }
             _ => None,
         };

@@ -127,7 +127,12 @@ impl GetArgs {
             put("tier", tier(entry).into());
             put("age_seconds", units::wire_seconds(entry.age));
             put("ttl_seconds", units::wire_seconds(entry.ttl));
+            put("refresh_due", entry.refresh_due.into());
             put("version", entry.version.as_str().into());
+            put("source_version", entry.source_version.into());
+            if self.metadata {
+                put("tags", entry.tags.as_slice().into());
+            }
             put("stale", entry.stale.as_ref().map_or(Value::Null, stale_document));
         }
         put("degraded", response.degraded.into());
@@ -158,7 +163,14 @@ fn facts(response: &pb::GetResponse) -> String {
     if let Some(entry) = entry(response) {
         rows.push(("tier", tier(entry)));
         rows.push(("age", units::wire_duration(entry.age)));
-        rows.push(("ttl", units::wire_duration(entry.ttl)));
+        rows.push(("ttl", entry.ttl.map_or("until removed".to_owned(), |ttl| units::wire_duration(Some(ttl)))));
+        if entry.refresh_due {
+            rows.push(("refresh", "due".to_owned()));
+        }
+        rows.extend(entry.source_version.map(|source| ("source", source.to_string())));
+        if !entry.tags.is_empty() {
+            rows.push(("tags", entry.tags.join(", ")));
+        }
         rows.push(("version", entry.version.clone()));
         rows.extend(entry.stale.as_ref().map(|stale| {
             ("stale", format!("{}, by at most {}", stale_reason(stale), units::wire_duration(stale.staleness)))
@@ -284,7 +296,8 @@ mod tests {
             get.document(&hit(b"value")),
             json!({
                 "result": "hit", "value": "value", "content_type": "text/plain", "tier": "l1", "age_seconds": 2.0,
-                "ttl_seconds": 298.0, "version": "v7", "stale": null, "degraded": false, "token": "t1",
+                "ttl_seconds": 298.0, "refresh_due": false, "version": "v7", "source_version": null, "stale": null,
+                "degraded": false, "token": "t1",
             })
         );
         assert_eq!(

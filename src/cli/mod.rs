@@ -6,6 +6,7 @@
 mod answer;
 mod args;
 mod connection;
+mod expiry;
 mod failure;
 mod get;
 mod health;
@@ -13,6 +14,7 @@ mod invalidate;
 mod set;
 mod stats;
 mod table;
+mod touch;
 mod units;
 mod value;
 
@@ -26,6 +28,7 @@ pub use health::HealthArgs;
 pub use invalidate::InvalidateArgs;
 pub use set::SetArgs;
 pub use stats::StatsArgs;
+pub use touch::TouchArgs;
 
 /// Environment variables of the client commands; not settings of the service.
 pub const VARIABLES: [&str; 2] = ["TWINTIER_SERVER", "TWINTIER_NAMESPACE"];
@@ -65,6 +68,8 @@ pub enum ClientCommand {
     Set(SetArgs),
     /// Remove one entry, several, or a whole namespace
     Invalidate(InvalidateArgs),
+    /// Change how long an entry lives
+    Touch(TouchArgs),
     /// Show what a replica counted and the state of its tiers
     Stats(StatsArgs),
     /// Ask a replica for its health
@@ -89,6 +94,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Get(args) => args.run().await,
         ClientCommand::Set(args) => args.run().await,
         ClientCommand::Invalidate(args) => args.run().await,
+        ClientCommand::Touch(args) => args.run().await,
         ClientCommand::Stats(args) => args.run().await,
         ClientCommand::Health(args) => args.run().await,
     };

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::cli::answer::{Answer, json_text};
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, TokenArgs, parse_duration};
 use crate::cli::connection::{Connection, cache};
+use crate::cli::expiry::ExpiryArgs;
 use crate::cli::failure::Failure;
 use crate::cli::{table, units};
 use crate::pb;
@@ -33,12 +34,29 @@ pub struct SetArgs {
     content_type: Option<String>,
     #[command(flatten)]
     namespace: NamespaceArg,
-    /// Time to live, for example 5m; the namespace's default when not given
+    #[command(flatten)]
+    expiry: ExpiryArgs,
+    /// Live as long as it is read at least this often, for example 30m
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "ExpiryArgs")]
+    sliding: Option<Duration>,
+    /// With --sliding, the longest life all the same; the namespace's max_ttl when not given
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "sliding")]
+    max_ttl: Option<Duration>,
+    /// When the entry is due for refresh, though as fresh as before; the namespace's soft_ttl when not given
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    ttl: Option<Duration>,
-    /// End of life in place of --ttl, for example 2030-01-01T00:00:00Z
-    #[arg(long, value_name = "RFC3339", conflicts_with = "ttl")]
-    expire_at: Option<prost_types::Timestamp>,
+    soft_ttl: Option<Duration>,
+    /// Shorten the life by a random share of up to this, 0 to 0.5; the namespace's jitter when not given
+    #[arg(long, value_name = "SHARE")]
+    jitter: Option<f64>,
+    /// Tag by which the entry can be invalidated (repeatable)
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Version of the value's source: an entry of a newer one is not replaced
+    #[arg(long, value_name = "NUMBER")]
+    source_version: Option<u64>,
+    /// Text that tells this write from any other: repeated with it, the write takes effect once
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    request_id: Option<String>,
     #[command(flatten)]
     condition: ConditionArgs,
     #[command(flatten)]
@@ -93,18 +111,21 @@ impl SetArgs {
     }
 
     fn request(&self, content: Content) -> pb::SetRequest {
-        let ttl = self.ttl.map(|ttl| Expiry::Ttl(units::to_wire(ttl)));
+        let sliding = self.sliding.map(|idle| {
+            let (idle, max_ttl) = (Some(units::to_wire(idle)), self.max_ttl.map(units::to_wire));
+            Expiry::Sliding(pb::Sliding { idle, max_ttl })
+        });
         pb::SetRequest {
-            source_version: None,
-            soft_ttl: None,
-            jitter: None,
-            tags: Vec::new(),
-            request_id: String::new(),
+            source_version: self.source_version,
+            soft_ttl: self.soft_ttl.map(units::to_wire),
+            jitter: self.jitter,
+            tags: self.tags.clone(),
+            request_id: self.request_id.clone().unwrap_or_default(),
             namespace: self.namespace.namespace.clone(),
             key: self.key.clone(),
             content: Some(content),
             content_type: self.content_type.clone().unwrap_or_default(),
-            expiry: ttl.or(self.expire_at.map(Expiry::ExpireTime)),
+            expiry: sliding.or(self.expiry.given().map(Into::into)),
             condition: self.condition.to_wire(),
             tokens: self.tokens.tokens.clone(),
             barrier: self.barrier.to_wire().into(),
@@ -222,6 +243,30 @@ mod tests {
         );
         assert!(parse(&["k", "v", "--ttl", "5m", "--expire-at", "2030-01-01T00:00:00Z"]).is_err());
         assert!(parse(&["k", "v", "--expire-at", "tomorrow"]).is_err());
+    }
+
+    #[test]
+    fn an_entry_lives_as_long_as_it_is_read_or_until_it_is_removed() {
+        let idle = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+        let sliding = pb::Sliding { idle, max_ttl: None };
+        assert_eq!(request(&["k", "v", "--sliding", "1m"]).expiry, Some(Expiry::Sliding(sliding)));
+        let both = request(&["k", "v", "--sliding", "1m", "--max-ttl", "1m"]).expiry;
+        assert_eq!(both, Some(Expiry::Sliding(pb::Sliding { idle, max_ttl: idle })));
+        assert_eq!(request(&["k", "v", "--no-expiry"]).expiry, Some(Expiry::NoExpiry(pb::NoExpiry {})));
+        for wrong in [&["--max-ttl", "1m"][..], &["--sliding", "1m", "--ttl", "1m"], &["--no-expiry", "--ttl", "1m"]] {
+            assert!(parse(&[&["k", "v"], wrong].concat()).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_else_is_said_of_an_entry_is_sent() {
+        let args = ["k", "v", "--tag", "a", "--tag", "b", "--soft-ttl", "1s", "--jitter", "0.1"];
+        let more = ["--source-version", "7", "--request-id", "r"];
+        let request = request(&[&args[..], &more].concat());
+        assert_eq!(request.tags, ["a", "b"]);
+        assert_eq!(request.soft_ttl, Some(prost_types::Duration { seconds: 1, nanos: 0 }));
+        assert_eq!((request.jitter, request.source_version, &*request.request_id), (Some(0.1), Some(7), "r"));
+        assert!(parse(&["k", "v", "--request-id", ""]).is_err());
     }
 
     #[test]

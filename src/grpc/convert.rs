@@ -3,6 +3,7 @@
 mod get;
 mod invalidate;
 mod set;
+mod touch;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use get::{get, get_response};
 pub use invalidate::{invalidate, invalidate_response};
 pub use set::{set, set_response};
+pub use touch::{touch, touch_response};
 
 use crate::cache::clock::Clock;
 use crate::cache::coherence::token::Token;

@@ -79,6 +79,13 @@ impl CacheApi {
         Ok(convert::invalidate_response(answer, token, self.rules.partitions))
     }
 
+    async fn do_touch(&self, request: &pb::TouchRequest, deadline: Moment) -> Result<pb::TouchResponse, CacheError> {
+        let (key, touch, token) = convert::touch(&self.rules, request)?;
+        let answer = self.observed.cache.touch(key.clone(), touch, deadline).await?;
+        tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), outcome = ?answer.outcome, "touch");
+        Ok(convert::touch_response(answer, token, self.rules.partitions))
+    }
+
     fn deadline<T>(&self, request: &Request<T>) -> Moment {
         let now = self.rules.clock.now();
         request.extensions().get::<Deadline>().map_or(Moment::FOREVER, |deadline| now.plus(deadline.left()))
@@ -114,8 +121,9 @@ impl pb::cache_service_server::CacheService for CacheApi {
         answer.map(Response::new).map_err(|error| status(&error))
     }
 
-    async fn touch(&self, _: Request<pb::TouchRequest>) -> Result<Response<pb::TouchResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+    async fn touch(&self, request: Request<pb::TouchRequest>) -> Result<Response<pb::TouchResponse>, Status> {
+        let deadline = self.deadline(&request);
+        self.do_touch(request.get_ref(), deadline).await.map(Response::new).map_err(|error| status(&error))
     }
 
     async fn release_lease(

@@ -78,10 +78,10 @@ fn replica(observed: &Observed, l2: &L2Report) -> pb::ReplicaStats {
 fn namespace_stats(namespace: &Namespace) -> pb::NamespaceStats {
     let counters = &namespace.counters;
     pb::NamespaceStats {
-        sets_void: 0,
-        touches: 0,
-        throttled: 0,
-        over_quota: 0,
+        sets_void: counters.sets_void.get(),
+        touches: counters.touches.get(),
+        throttled: counters.throttled.get(),
+        over_quota: counters.over_quota.get(),
         namespace: namespace.name().to_owned(),
         l1_hits: counters.l1_hits.get(),
         l2_hits: counters.l2_hits.get(),

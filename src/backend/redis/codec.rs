@@ -2,14 +2,18 @@
 //!
 //! Entry: `T`, format 1, epoch u64, sequence u64, written (Redis's clock, us) u64, time to live (ms, 0 for ever) u64, stale window (ms) u64, soft
 //! time to live (ms, 0 none) u64, time to which reading may prolong it (us, 0 none) u64, time when it was marked stale (us, 0 not) u64,
-//! version of its source u64, cost (ms) u32, flags u8 (1 known absent, 2 the source has a version), encoding u8, plain
-//! size u32, size of the tags u16, size of the content type u8, the tags each with its size u8, content type, value.
+//! version of its source u64, cost (ms) u32, flags u8 (1 known absent, 2 the source has a version), encoding u8 (0 plain, 1 Zstandard,
+//! 2 LZ4), plain size u32, size of the tags u16, size of the content type u8, the tags each with its size u8, content type, value.
 //! Message: format 1, kind u8, partition u16, origin u64, ticket u64 (0: nobody waits), epoch u64, sequence u64, published (us) u64, effect u8,
 //! namespace with its size u8, then each key with its size u16 and its tags with theirs u16, or each selector: kind u8, size u16, bytes.
 //! Echo: format 1, kind u8, nonce u64, then partition u16, epoch u64 and sequence u64 of each. Confirmation: format 1, kind u8, ticket u64,
 //! partition u16, replica u64. All numbers big-endian.
 
+mod compression;
+
 use bytes::{BufMut, Bytes};
+
+pub use compression::Packed;
 
 use crate::cache::coherence::message::{Change, ChangedKey, Covers, Echo, Effect, Message};
 use crate::cache::coherence::version::Version;
@@ -48,16 +52,20 @@ pub struct StoredEntry {
     pub source_version: Option<u64>,
     /// What it cost to make, milliseconds.
     pub cost_millis: u32,
-    /// What it says.
+    /// What it says. A value is as it is stored, until it is unpacked.
     pub content: Content,
+    /// How the value is packed.
+    pub encoding: u8,
+    /// Bytes of the value unpacked.
+    pub plain_size: usize,
     /// Content type.
     pub content_type: Box<str>,
     /// Tags.
     pub tags: Tags,
 }
 
-/// What follows version and time in an entry's header; the script puts those before it, the value after it.
-pub fn entry_header(entry: &NewEntry) -> Vec<u8> {
+/// What follows version and time in an entry's header; the script puts those before it, the value after it, packed as `encoding` says.
+pub fn entry_header(entry: &NewEntry, encoding: u8) -> Vec<u8> {
     let millis = |duration: std::time::Duration| duration.as_millis() as u64;
     let tags: usize = entry.tags.iter().map(|tag| 1 + tag.len()).sum();
     let mut header = Vec::with_capacity(61 + tags + entry.content_type.len());
@@ -69,7 +77,7 @@ pub fn entry_header(entry: &NewEntry) -> Vec<u8> {
     header.put_u32(0);
     let absent = if entry.content == Content::KnownAbsent { KNOWN_ABSENT } else { 0 };
     header.put_u8(absent | if entry.source_version.is_some() { HAS_SOURCE } else { 0 });
-    header.put_u8(0);
+    header.put_u8(encoding);
     header.put_u32(entry.content.len() as u32);
     header.put_u16(tags as u16);
     header.put_u8(entry.content_type.len() as u8);
@@ -94,8 +102,8 @@ pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
     let content_type = std::str::from_utf8(reader.take(content_type)?).ok()?.into();
     let value = bytes.split_off(bytes.len() - reader.0.len());
     let content = match flags & KNOWN_ABSENT {
-        0 if encoding == 0 && value.len() == plain as usize => Content::Value(value),
-        KNOWN_ABSENT if value.is_empty() => Content::KnownAbsent,
+        0 if compression::is_known(encoding, value.len(), plain as usize) => Content::Value(value),
+        KNOWN_ABSENT if encoding == 0 && value.is_empty() => Content::KnownAbsent,
         _ => return None,
     };
     let source_version = (flags & HAS_SOURCE != 0).then_some(source);
@@ -110,6 +118,8 @@ pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
         source_version,
         cost_millis,
         content,
+        encoding,
+        plain_size: plain as usize,
         content_type,
         tags,
     })

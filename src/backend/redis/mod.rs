@@ -13,6 +13,7 @@ mod info;
 mod layout;
 mod line;
 mod link;
+mod packing;
 mod panel;
 mod placement;
 mod primary;
@@ -142,6 +143,8 @@ pub struct RedisConfig {
     pub unresponsive_after: Duration,
     /// Most commands in flight.
     pub max_in_flight: usize,
+    /// Bytes of the largest value that is unpacked.
+    pub value_size: usize,
     /// The staleness bound, which sets the pace of audits.
     pub max_staleness: Duration,
     /// What becomes of entries when Redis begins another life.

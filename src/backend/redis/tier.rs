@@ -12,25 +12,27 @@ use tokio_util::task::TaskTracker;
 
 use super::call::{Calls, Failure, refused, refused_at_once};
 use super::clock::RedisClock;
-use super::codec::{self, StoredEntry};
+use super::codec::{self, Packed, StoredEntry};
 use super::connection::{bytes, number, status};
 use super::fleet::Fleet;
 use super::health::{Health, HealthReport};
 use super::line::Line;
+use super::packing;
 use super::scripts::Script;
 use super::shard::Shard;
 use super::shared::Shared;
 use crate::cache::clock::Moment;
 use crate::cache::coherence::protection::Protection;
 use crate::cache::coherence::version::Version;
-use crate::cache::entry::{Content, Entry, Sliding};
+use crate::cache::entry::{Entry, Sliding};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::selector::Selector;
 use crate::cache::stats::Counter;
 use crate::cache::tier::{
-    Acquired, BoxFuture, Condition, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, Mode, Read, Refusal,
-    Removal, Removed, ServerReport, Settlement, Takeover, Touch, TouchMode, Touched, TouchedEntry, Write, Written,
+    Acquired, BoxFuture, Condition, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read,
+    Refusal, Removal, Removed, ServerReport, Settlement, Takeover, Touch, TouchMode, Touched, TouchedEntry, Write,
+    Written,
 };
 
 /// Longest that replicas are waited for in a takeover, at least.
@@ -176,10 +178,10 @@ impl RedisTier {
             }
         });
         let (line, ttl, value) = trip.await.map_err(Failure::of_a_read)?;
-        Ok(self.read_trip(&shard, &line, ttl, value, begun))
+        Ok(self.read_trip(&shard, &line, ttl, value, begun).await)
     }
 
-    fn read_trip(&self, shard: &Shard, line: &Line, ttl: i64, value: FredResult<Value>, begun: Moment) -> Read {
+    async fn read_trip(&self, shard: &Shard, line: &Line, ttl: i64, value: FredResult<Value>, begun: Moment) -> Read {
         let Some(position) = line.position else {
             // No counter: with it went the order of whatever is there.
             return Read { position: Version::ZERO, entry: None };
@@ -190,7 +192,13 @@ impl RedisTier {
             Ok(value) => bytes(value).and_then(codec::decode_entry).or_else(|| self.undecodable()),
             Err(_) => self.undecodable(),
         };
-        let entry = stored.filter(|entry| line.counts(entry.version) && ttl != GONE);
+        let entry = match stored.filter(|entry| line.counts(entry.version) && ttl != GONE) {
+            Some(stored) => {
+                let unpacked = packing::unpack(stored, self.shared.config.value_size).await;
+                unpacked.or_else(|| self.undecodable())
+            }
+            None => None,
+        };
         Read { position, entry: entry.map(|stored| entry_at(&shard.primary.clock, stored, ttl, begun)) }
     }
 
@@ -254,18 +262,28 @@ impl RedisTier {
     ) -> Result<Vec<Written>, L2Error> {
         let Some(first) = writes.first() else { return Ok(Vec::new()) };
         let namespace = first.key.namespace();
+        let mut values = Vec::with_capacity(writes.len());
+        for write in writes {
+            values.push(packing::pack(write).await);
+        }
         let send = |part: String, until| {
             let mut args = vec![part.into()];
             let mut names = Vec::with_capacity(2 * writes.len());
-            for write in writes {
-                self.add_write(write, &mut names, &mut args);
+            for (write, value) in writes.iter().zip(&values) {
+                self.add_write(write, value, &mut names, &mut args);
             }
             let head = codec::message_head(false, partition, self.shared.replica, ticket);
             self.step(Script::Write, partition, namespace, names, head, args, until)
         };
         let sent = self.shared.clock.now();
-        let mut part = String::new();
-        if !self.shared.config.protections.on(Protection::OneStep) {
+        let mut part = match (namespace.policy().immutable, ticket) {
+            (false, _) => "",
+            (true, 0) => "quiet",
+            // The fleet confirms what it was told.
+            (true, _) => "once",
+        }
+        .to_owned();
+        if part.is_empty() && !self.shared.config.protections.on(Protection::OneStep) {
             part = send("announce".to_owned(), until).await?.position.sequence.to_string();
         }
         let step = match send(part, until).await {
@@ -296,7 +314,7 @@ impl RedisTier {
         written.collect()
     }
 
-    fn add_write(&self, write: &Write, names: &mut Vec<Bytes>, args: &mut Vec<Value>) {
+    fn add_write(&self, write: &Write, value: &Packed, names: &mut Vec<Bytes>, args: &mut Vec<Value>) {
         let layout = &self.shared.layout;
         let Write { key, entry, condition, request } = write;
         names.extend([layout.entry(key.as_ref()), layout.lease(key.as_ref())]);
@@ -308,11 +326,8 @@ impl RedisTier {
             condition_argument(*condition),
             kept.to_string().into(),
             lifetime.sliding.map_or(0, |longest| longest.as_micros()).to_string().into(),
-            Value::Bytes(codec::entry_header(entry).into()),
-            Value::Bytes(match &entry.content {
-                Content::Value(value) => value.clone(),
-                Content::KnownAbsent => Bytes::new(),
-            }),
+            Value::Bytes(codec::entry_header(entry, value.encoding).into()),
+            Value::Bytes(value.bytes.clone()),
             Value::Bytes(codec::key_name(key.bytes()).into()),
             Value::Bytes(codec::tag_list(&entry.tags).into()),
             if request.is_some() { "request" } else { "" }.into(),
@@ -328,6 +343,7 @@ fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -
     let (expires_at, kept_until) = match u64::try_from(kept) {
         Ok(kept) if stored.ttl_millis > 0 => {
             let ends = begun.plus(millis(kept)).minus(millis(stored.window_millis));
+            // Of a sliding entry the header keeps how far reading prolongs its life, not how far a Touch did.
             let longest = if stored.slide_micros > 0 { ends } else { begun.plus(millis(stored.ttl_millis)) };
             (ends.min(longest), begun.plus(millis(kept)))
         }
@@ -444,10 +460,16 @@ impl L2 for RedisTier {
             let head = codec::message_head(false, partition, self.shared.replica, 0);
             let sent = self.shared.clock.now();
             let step = self.step(Script::Touch, partition, key.namespace(), names, head, args, until).await?;
-            let (changed, left) = (number(&step.reply, 4) == Some(1), number(&step.reply, 5).unwrap_or(0));
+            let change = match number(&step.reply, 4) {
+                Some(1) => LifeChange::Set,
+                Some(2) => LifeChange::Shortened,
+                Some(3) => LifeChange::Capped,
+                _ => LifeChange::Unchanged,
+            };
+            let left = number(&step.reply, 5).unwrap_or(0);
             let ends = u64::try_from(left).map_or(Moment::FOREVER, |left| sent.plus(Duration::from_millis(left)));
             let version = step.reply.into_iter().nth(3).and_then(bytes).and_then(|bytes| codec::decode_version(&bytes));
-            let entry = version.map(|version| TouchedEntry { version, changed, expires_at: ends });
+            let entry = version.map(|version| TouchedEntry { version, change, expires_at: ends });
             Ok(Touched { position: step.position, entry })
         })
     }

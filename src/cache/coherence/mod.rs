@@ -33,7 +33,7 @@ use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, Namespaces};
 use super::single_flight::{Flight, Landing, Waiting};
 use super::stats::CoherenceCounters;
-use super::tier::L1;
+use super::tier::{L1, NotTaken};
 use crate::cache::selector::Selector;
 use message::Effect;
 use partition::{Line, Partition};
@@ -272,6 +272,47 @@ impl Coherence {
         self.drop_older(key.as_ref(), version, effect);
     }
 
+    /// The entry of `key` was found after `note` to live longer than memory knows: so does what memory holds, if it is the same.
+    pub fn prolonged(&self, key: &Key, version: Version, expires_at: Moment, note: Note) {
+        let partition = self.partition_of(key.as_ref());
+        let stripe = self.fence.lock(partition, key.as_ref());
+        // A change that came later may have shortened it again.
+        if !stripe.admits(note, Version::ZERO) {
+            return;
+        }
+        let Some(held) = self.l1.get(key.as_ref()) else { return };
+        let entry = &held.entry;
+        if entry.version == version && entry.expires_at < expires_at {
+            self.put(
+                key,
+                &held,
+                Entry { expires_at, kept_until: expires_at.plus(entry.stale_window), ..entry.clone() },
+            );
+        }
+    }
+
+    /// Puts what `make` makes of what memory holds of `key` and of the position, as an entry that the shared tier does not know. Without a
+    /// shared tier to ask there is no promise; but what is invalidated afterwards is gone.
+    pub fn put_alone(
+        &self,
+        key: &Key,
+        make: impl FnOnce(Option<&Held>, Version) -> Option<Entry>,
+    ) -> Result<(), NotTaken> {
+        let partition = self.partition_of(key.as_ref());
+        // Not under the stripe: messages take effect with the line locked.
+        let position = self.watermark(partition).max(key.namespace().last_invalidation(partition));
+        let note = self.note(key.as_ref());
+        let _stripe = self.fence.lock(partition, key.as_ref());
+        let before = self.l1.get(key.as_ref());
+        match make(before.as_deref(), position) {
+            Some(entry) => {
+                let held = held(entry, Held::ALONE, note, self.clock.now(), key.namespace());
+                self.l1.insert(key.clone(), held)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// This replica's own invalidation of what `selectors` select was taken.
     pub fn invalidated(&self, namespace: &Namespace, partition: u16, selectors: &[Selector], version: Version) {
         self.check_epoch(partition, version);
@@ -308,13 +349,18 @@ impl Coherence {
         if effect == Effect::Marked && now < held.entry.kept_until && !window.is_zero() {
             let marked_at = held.entry.marked_at.or(Some(now));
             let kept_until = held.entry.kept_until.min(now.plus(window));
-            let entry = Entry { marked_at, kept_until, ..held.entry.clone() };
-            let (position, generation, known_at) = (held.position, held.generation, held.known_at);
-            let namespace = held.namespace.clone();
-            self.l1.insert(key.to_key(), Arc::new(Held { entry, position, generation, known_at, namespace }));
+            self.put(&key.to_key(), &held, Entry { marked_at, kept_until, ..held.entry.clone() });
         } else {
             self.l1.remove(key);
         }
+    }
+
+    /// Puts `entry` in the place of `held`, of which it is a variant. To be called under the key's stripe.
+    fn put(&self, key: &Key, held: &Held, entry: Entry) {
+        let Held { position, generation, known_at, ref namespace, .. } = *held;
+        let namespace = namespace.clone();
+        // If it is not taken, it is gone, which any entry may be at any time.
+        let _ = self.l1.insert(key.clone(), Arc::new(Held { entry, position, generation, known_at, namespace }));
     }
 
     fn bump(&self, partition: &Partition, line: &mut Line) {

@@ -1,24 +1,152 @@
-//! How long an entry lives.
+//! How long an entry lives: what was asked for, as far as the policy of its namespace allows it.
 
 use std::time::Duration;
 
-use super::namespace::{NamespacePolicy, TTL};
+use super::namespace::{JITTER, NamespacePolicy, TTL};
+use crate::cache::entry::Lifetime;
 use crate::cache::error::Violation;
 
+/// Shortest time without a read after which a sliding entry may end.
+const MIN_IDLE: Duration = Duration::from_secs(1);
+/// What the shared tier counts in.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// How long an entry is asked to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// As long as its namespace says.
+    Default {
+        /// The entry is negative.
+        negative: bool,
+    },
+    /// For this long.
+    Ttl(Duration),
+    /// To a point in time that is so far away.
+    Until(Duration),
+    /// Until it is removed or evicted.
+    Never,
+    /// As long as it is read now and then.
+    Sliding {
+        /// It ends when it is not read for this long.
+        idle: Duration,
+        /// It ends then in any case; none: after the longest time to live.
+        longest: Option<Duration>,
+    },
+}
+
+/// What a Set asks of the life of its entry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Asked {
+    /// How long it lives.
+    pub expiry: Expiry,
+    /// When it is due for refresh.
+    pub soft_ttl: Option<Duration>,
+    /// The share by which its life is shortened at random, at most.
+    pub jitter: Option<f64>,
+}
+
+// === impl NamespacePolicy ===
+
 impl NamespacePolicy {
-    /// The time to live of a Set that asks for `asked`.
-    pub fn ttl(&self, field: &str, asked: Option<Duration>) -> Result<Duration, Violation> {
-        let Some(ttl) = asked else { return Ok(self.default_ttl) };
-        if ttl < *TTL.start() {
-            return Err(Violation::new(field, format!("must be at least 1 ms; was {ttl:?}")));
+    /// The life of an entry of which `asked` is asked. `chance`, from 0 to 1, decides on jitter. `prefix` goes before the names of fields.
+    pub fn lifetime(&self, asked: &Asked, prefix: &str, chance: f64) -> Result<Lifetime, Vec<Violation>> {
+        let mut violations = Vec::new();
+        let mut take = |result: Result<(), Violation>| violations.extend(result.err());
+        take(self.check_expiry(asked.expiry, prefix));
+        if let Some(jitter) = asked.jitter {
+            let field = format!("{prefix}jitter");
+            if !JITTER.contains(&jitter) {
+                take(Err(Violation::new(field, format!("must be from 0 to 0.5; was {jitter}"))));
+            } else if matches!(asked.expiry, Expiry::Until(_) | Expiry::Never) {
+                take(Err(Violation::new(field, "must be absent with expire_time and no_expiry")));
+            }
         }
-        if ttl < self.min_ttl {
-            return Err(Violation::new(field, format!("must be at least {:?} (min_ttl); was {ttl:?}", self.min_ttl)));
+        let longest = self.longest(asked.expiry);
+        if let Some(soft) = asked.soft_ttl
+            && (soft.is_zero() || longest.is_some_and(|longest| soft >= longest))
+        {
+            let below =
+                longest.map_or(String::new(), |longest| format!(" and less than the time to live, {longest:?}"));
+            let rule = format!("must be more than 0{below}; was {soft:?}");
+            take(Err(Violation::new(format!("{prefix}soft_ttl"), rule)));
         }
-        if ttl > self.max_ttl {
-            return Err(Violation::new(field, format!("must be at most {:?} (max_ttl); was {ttl:?}", self.max_ttl)));
+        match violations.is_empty() {
+            true => Ok(self.resolve(asked, chance)),
+            false => Err(violations),
         }
-        Ok(ttl)
+    }
+
+    /// A time to live that is asked for is within the bounds.
+    pub fn check_ttl(&self, prefix: &str, field: &str, ttl: Duration) -> Result<(), Violation> {
+        let bound = if ttl < *TTL.start() {
+            "least 1 ms".to_owned()
+        } else if ttl < self.min_ttl {
+            format!("least {:?} (min_ttl)", self.min_ttl)
+        } else if ttl > self.max_ttl {
+            format!("most {:?} (max_ttl)", self.max_ttl)
+        } else {
+            return Ok(());
+        };
+        Err(Violation::new(format!("{prefix}{field}"), format!("must be at {bound}; was {ttl:?}")))
+    }
+
+    /// An entry may be asked to live until it is removed or evicted.
+    pub fn check_no_expiry(&self, prefix: &str) -> Result<(), Violation> {
+        match self.allow_no_expiry {
+            true => Ok(()),
+            false => Err(Violation::new(
+                format!("{prefix}no_expiry"),
+                "must be absent: the namespace does not allow it (allow_no_expiry)",
+            )),
+        }
+    }
+
+    fn check_expiry(&self, expiry: Expiry, prefix: &str) -> Result<(), Violation> {
+        match expiry {
+            Expiry::Default { .. } => Ok(()),
+            Expiry::Ttl(ttl) => self.check_ttl(prefix, "ttl", ttl),
+            Expiry::Until(left) => self.check_ttl(prefix, "expire_time", left),
+            Expiry::Never => self.check_no_expiry(prefix),
+            Expiry::Sliding { idle, .. } if idle < MIN_IDLE || idle > self.max_ttl => {
+                let rule = format!("must be from {MIN_IDLE:?} to {:?} (max_ttl); was {idle:?}", self.max_ttl);
+                Err(Violation::new(format!("{prefix}sliding.idle"), rule))
+            }
+            Expiry::Sliding { idle, longest: Some(longest) } if longest < idle || longest > self.max_ttl => {
+                let rule = format!("must be from idle to {:?} (max_ttl); was {longest:?}", self.max_ttl);
+                Err(Violation::new(format!("{prefix}sliding.max_ttl"), rule))
+            }
+            Expiry::Sliding { .. } => Ok(()),
+        }
+    }
+
+    /// The longest an entry may live; none: until it is removed or evicted.
+    fn longest(&self, expiry: Expiry) -> Option<Duration> {
+        match expiry {
+            Expiry::Default { negative: true } => Some(self.negative_ttl.clamp(self.min_ttl, self.max_ttl)),
+            Expiry::Default { negative: false } => Some(self.default_ttl),
+            Expiry::Ttl(ttl) | Expiry::Until(ttl) => Some(ttl),
+            Expiry::Never => None,
+            Expiry::Sliding { longest, .. } => Some(longest.unwrap_or(self.max_ttl)),
+        }
+    }
+
+    fn resolve(&self, asked: &Asked, chance: f64) -> Lifetime {
+        let jitter = match asked.expiry {
+            Expiry::Until(_) | Expiry::Never => 0.0,
+            _ => asked.jitter.unwrap_or(self.jitter),
+        };
+        let kept = 1.0 - (jitter * chance).clamp(0.0, *JITTER.end());
+        let longest = self.longest(asked.expiry);
+        let default_soft = Some(self.soft_ttl).filter(|soft| !soft.is_zero());
+        let soft = asked.soft_ttl.or(default_soft.filter(|soft| longest.is_none_or(|longest| *soft < longest)));
+        // What is due for refresh stays so before it ends.
+        let soft_ttl = soft.map(|soft| soft.mul_f64(kept).max(MILLISECOND));
+        let life = longest.map(|longest| longest.mul_f64(kept).max(MILLISECOND));
+        let (ttl, sliding) = match asked.expiry {
+            Expiry::Sliding { idle, .. } => (Some(idle), life.map(|life| life.max(idle))),
+            _ => (life, None),
+        };
+        Lifetime { ttl, soft_ttl, stale_window: self.stale_window, sliding }
     }
 }
 
@@ -26,14 +154,81 @@ impl NamespacePolicy {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn policy() -> NamespacePolicy {
+        NamespacePolicy { min_ttl: 2 * SECOND, max_ttl: 400 * SECOND, ..NamespacePolicy::default() }
+    }
+
+    fn asked(expiry: Expiry) -> Asked {
+        Asked { expiry, soft_ttl: None, jitter: None }
+    }
+
+    fn fields(policy: &NamespacePolicy, asked: Asked) -> Vec<String> {
+        let violations = policy.lifetime(&asked, "items[3].", 1.0).expect_err("refused");
+        violations.into_iter().map(|violation| violation.field).collect()
+    }
+
     #[test]
     fn a_ttl_is_the_default_or_within_the_limits() {
-        let seconds = Duration::from_secs;
-        let policy = NamespacePolicy { min_ttl: seconds(2), max_ttl: seconds(10), ..NamespacePolicy::default() };
-        assert_eq!(policy.ttl("ttl", None), Ok(policy.default_ttl));
-        assert_eq!(policy.ttl("ttl", Some(seconds(10))), Ok(seconds(10)));
-        assert!(policy.ttl("ttl", Some(seconds(11))).is_err());
-        assert!(policy.ttl("ttl", Some(seconds(1))).is_err());
-        assert!(policy.ttl("ttl", Some(Duration::from_micros(999))).is_err());
+        let ttl = |expiry| policy().lifetime(&asked(expiry), "", 0.0).expect("allowed").ttl;
+        assert_eq!(ttl(Expiry::Default { negative: false }), Some(300 * SECOND));
+        assert_eq!(ttl(Expiry::Default { negative: true }), Some(30 * SECOND));
+        assert_eq!(ttl(Expiry::Ttl(400 * SECOND)), Some(400 * SECOND));
+        for refused in [401 * SECOND, SECOND, Duration::from_micros(999)] {
+            assert_eq!(fields(&policy(), asked(Expiry::Ttl(refused))), ["items[3].ttl"]);
+            assert_eq!(fields(&policy(), asked(Expiry::Until(refused))), ["items[3].expire_time"]);
+        }
+        let brief = NamespacePolicy { default_ttl: SECOND, max_ttl: SECOND, ..NamespacePolicy::default() };
+        let negative = asked(Expiry::Default { negative: true });
+        assert_eq!(brief.lifetime(&negative, "", 0.0).expect("allowed").ttl, Some(SECOND));
+    }
+
+    #[test]
+    fn no_expiry_has_to_be_allowed() {
+        assert_eq!(fields(&policy(), asked(Expiry::Never)), ["items[3].no_expiry"]);
+        let policy = NamespacePolicy { allow_no_expiry: true, jitter: 0.5, ..policy() };
+        assert_eq!(policy.lifetime(&asked(Expiry::Never), "", 1.0).expect("allowed").ttl, None);
+        assert_eq!(fields(&policy, Asked { jitter: Some(0.1), ..asked(Expiry::Never) }), ["items[3].jitter"]);
+    }
+
+    #[test]
+    fn jitter_shortens_life_and_what_is_due_before_its_end() {
+        let policy = NamespacePolicy { jitter: 0.2, soft_ttl: 60 * SECOND, ..policy() };
+        let at = |chance| policy.lifetime(&asked(Expiry::Ttl(100 * SECOND)), "", chance).expect("allowed");
+        assert_eq!((at(0.0).ttl, at(0.0).soft_ttl), (Some(100 * SECOND), Some(60 * SECOND)));
+        assert_eq!((at(1.0).ttl, at(1.0).soft_ttl), (Some(80 * SECOND), Some(48 * SECOND)));
+        let end = policy.lifetime(&asked(Expiry::Until(100 * SECOND)), "", 1.0).expect("allowed");
+        assert_eq!(end.ttl, Some(100 * SECOND), "an absolute end is kept");
+        let own = Asked { jitter: Some(0.5), ..asked(Expiry::Ttl(100 * SECOND)) };
+        assert_eq!(policy.lifetime(&own, "", 1.0).expect("allowed").ttl, Some(50 * SECOND));
+        for wrong in [-0.1, 0.51, f64::NAN] {
+            assert_eq!(fields(&policy, Asked { jitter: Some(wrong), ..own }), ["items[3].jitter"]);
+        }
+    }
+
+    #[test]
+    fn what_is_due_is_due_before_the_end() {
+        let policy = NamespacePolicy { soft_ttl: 60 * SECOND, ..policy() };
+        let soft = |ttl| policy.lifetime(&asked(Expiry::Ttl(ttl)), "", 0.0).expect("allowed").soft_ttl;
+        assert_eq!((soft(61 * SECOND), soft(60 * SECOND)), (Some(60 * SECOND), None));
+        let own = |soft| Asked { soft_ttl: Some(soft), ..asked(Expiry::Ttl(10 * SECOND)) };
+        assert_eq!(policy.lifetime(&own(9 * SECOND), "", 0.0).expect("allowed").soft_ttl, Some(9 * SECOND));
+        for wrong in [10 * SECOND, Duration::ZERO] {
+            assert_eq!(fields(&policy, own(wrong)), ["items[3].soft_ttl"]);
+        }
+    }
+
+    #[test]
+    fn a_sliding_entry_has_a_hard_end() {
+        let sliding = |idle, longest| asked(Expiry::Sliding { idle, longest });
+        let life = policy().lifetime(&sliding(3 * SECOND, None), "", 0.0).expect("allowed");
+        assert_eq!((life.ttl, life.sliding), (Some(3 * SECOND), Some(400 * SECOND)));
+        let jittered = Asked { jitter: Some(0.5), ..sliding(3 * SECOND, Some(4 * SECOND)) };
+        let life = policy().lifetime(&jittered, "", 1.0).expect("allowed");
+        assert_eq!((life.ttl, life.sliding), (Some(3 * SECOND), Some(3 * SECOND)));
+        assert_eq!(fields(&policy(), sliding(SECOND / 2, None)), ["items[3].sliding.idle"]);
+        assert_eq!(fields(&policy(), sliding(401 * SECOND, None)), ["items[3].sliding.idle"]);
+        assert_eq!(fields(&policy(), sliding(3 * SECOND, Some(2 * SECOND))), ["items[3].sliding.max_ttl"]);
     }
 }

@@ -1,11 +1,14 @@
 //! Limits of a request. Whatever exceeds one is refused with the field, the size sent and the limit.
 
+use super::NamespacePolicy;
 use crate::cache::error::Violation;
 
 /// Longest namespace name, bytes.
 pub const NAMESPACE_SIZE: usize = 64;
 /// Longest content type, bytes.
 pub const CONTENT_TYPE_SIZE: usize = 255;
+/// Longest identity of a request, bytes.
+pub const REQUEST_ID_SIZE: usize = 64;
 /// Longest token, bytes: room for a position in each of the most partitions a deployment may have.
 pub const TOKEN_SIZE: usize = 32 * 1024;
 
@@ -20,13 +23,25 @@ pub struct Limits {
     pub keys: usize,
     /// Most tokens in one request.
     pub tokens: usize,
+    /// Most tags of an entry, and in one Invalidate.
+    pub tags: usize,
+    /// Longest tag, bytes.
+    pub tag_size: usize,
     /// Most namespaces a replica keeps account of.
     pub namespaces: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { key_size: 1024, value_size: 1024 * 1024, keys: 1000, tokens: 16, namespaces: 256 }
+        Limits {
+            key_size: 1024,
+            value_size: 1024 * 1024,
+            keys: 1000,
+            tokens: 16,
+            tags: 16,
+            tag_size: 128,
+            namespaces: 256,
+        }
     }
 }
 
@@ -40,11 +55,21 @@ impl Limits {
         }
     }
 
-    /// A value may be empty, and at most `value_size` bytes.
-    pub fn value(&self, field: &str, value: &[u8]) -> Result<(), Violation> {
-        match value.len() > self.value_size {
-            true => Err(Violation::too_large(field, value.len(), self.value_size, "bytes")),
+    /// A value may be empty, and at most `value_size` bytes, or as many as its namespace allows.
+    pub fn value(&self, field: &str, value: &[u8], policy: &NamespacePolicy) -> Result<(), Violation> {
+        let limit = policy.max_value_size.min(self.value_size as u64) as usize;
+        match value.len() > limit {
+            true => Err(Violation::too_large(field, value.len(), limit, "bytes")),
             false => Ok(()),
+        }
+    }
+
+    /// A tag must be 1 to `tag_size` bytes.
+    pub fn tag(&self, field: &str, tag: &[u8]) -> Result<(), Violation> {
+        match tag.len() {
+            0 => Err(Violation::new(field, "must not be empty")),
+            len if len > self.tag_size => Err(Violation::too_large(field, len, self.tag_size, "bytes")),
+            _ => Ok(()),
         }
     }
 }

@@ -107,6 +107,10 @@ impl Tiered {
         match &answer {
             Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => namespace.counters.sets_stored.one(),
             Ok(SetAnswer { outcome: SetOutcome::Disabled, .. }) => {}
+            Ok(SetAnswer { outcome: SetOutcome::LeaseVoid | SetOutcome::SourceVersionOlder, .. }) => {
+                namespace.counters.sets_void.one();
+                namespace.counters.sets_condition_failed.one();
+            }
             Ok(_) => namespace.counters.sets_condition_failed.one(),
             Err(_) => namespace.counters.write_errors.one(),
         }
@@ -129,7 +133,7 @@ impl Tiered {
     }
 
     /// Runs `work` in a task of its own, unless it cannot be interrupted anyway.
-    async fn owned<T: Send + 'static>(
+    pub(super) async fn owned<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, CacheError>> + Send + 'static,
     ) -> Result<T, CacheError> {
@@ -148,8 +152,14 @@ impl Tiered {
     async fn write(&self, set: Set) -> Result<SetAnswer, CacheError> {
         let shared = &*self.0;
         let partition = shared.coherence.partition_of(set.write.key.as_ref());
-        if !shared.switches(set.write.key.namespace()).enabled {
+        let namespace = set.write.key.namespace();
+        let switches = shared.switches(namespace);
+        if !switches.enabled {
             return Ok(SetAnswer { outcome: SetOutcome::Disabled, version: None, token: Token::default() });
+        }
+        namespace.admit()?;
+        if !switches.l2 {
+            return Ok(shared.write_alone(&set.write)?);
         }
         let begun = shared.clock.now();
         let until = begun.plus(shared.config.write_budget).min(set.deadline);
@@ -167,8 +177,13 @@ impl Tiered {
                 if !shared.l2.shares_l1() {
                     let change = Change::of_keys(Effect::Set, std::slice::from_ref(&set.write.key));
                     shared.taken(partition, version, &change).map_err(|error| shared.error(error, set.deadline))?;
-                    let held = coherence::held(entry, version, note, begun, set.write.key.namespace());
-                    shared.coherence.wrote(&set.write.key, version, &held, note);
+                    match switches.l1 {
+                        true => {
+                            let held = coherence::held(entry, version, note, begun, namespace);
+                            shared.coherence.wrote(&set.write.key, version, &held, note);
+                        }
+                        false => shared.coherence.outdated(&set.write.key, version, Effect::Set),
+                    }
                 }
                 shared.pass(barrier, &[partition], set.deadline).await?;
                 let token = Token::at(partition, version);
@@ -201,6 +216,7 @@ impl Tiered {
 
     async fn remove(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
         let shared = &*self.0;
+        invalidate.namespace.admit()?;
         let until = shared.clock.now().plus(shared.config.write_budget).min(invalidate.deadline);
         let barrier = self.barrier(invalidate.barrier);
         let (mode, ticket) = (invalidate.mode, ticket(&barrier));
@@ -280,7 +296,7 @@ impl Tiered {
 
 impl Shared {
     /// The shared tier has taken a change. An error: it was one of a life that has ended meanwhile, and may be lost.
-    fn taken(&self, partition: u16, version: Version, change: &Change) -> Result<(), L2Error> {
+    pub(super) fn taken(&self, partition: u16, version: Version, change: &Change) -> Result<(), L2Error> {
         // In this order: a takeover that does not find the change remembered is seen here.
         self.coherence.remember(partition, version, change);
         match self.coherence.has_ended(partition, version.epoch) {
@@ -315,7 +331,7 @@ fn ticket(barrier: &Option<Box<dyn FleetBarrier + '_>>) -> u64 {
 fn all<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, L2Error> {
     let unknown_for = |error: &L2Error| match error {
         L2Error::Unavailable { outcome_unknown_for, .. } => *outcome_unknown_for,
-        L2Error::Full | L2Error::Busy { .. } | L2Error::Halted(_) => None,
+        L2Error::Full | L2Error::OverQuota(_) | L2Error::Busy { .. } | L2Error::Halted(_) => None,
     };
     let (mut done, mut failed) = (Vec::with_capacity(results.len()), Vec::new());
     for result in results {

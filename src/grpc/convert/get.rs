@@ -8,6 +8,7 @@ use crate::cache::coherence::token::Token;
 use crate::cache::entry::{Content, Held};
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::namespace::Namespace;
+use crate::cache::policy::DefaultConsistency;
 use crate::cache::tiered::{Answer, Consistency, Miss, Outcome, Stale, StaleReason, Tier};
 use crate::pb;
 
@@ -27,7 +28,14 @@ pub fn get(rules: &Rules, request: &pb::GetRequest) -> Result<GetParts, CacheErr
     let namespace = checks.namespace(rules.namespaces.get_to_read("namespace", &request.namespace))?;
     checks.take(rules.limits.key("key", request.key.as_bytes()));
     let bound = request.max_staleness.as_ref().and_then(|bound| checks.take(duration("max_staleness", bound)));
+    let by_default = namespace.as_ref().map_or_else(Default::default, |namespace| namespace.policy().consistency);
     let consistency = match pb::Consistency::try_from(request.consistency) {
+        // Who says how stale an answer may be does not want the primary's.
+        Ok(pb::Consistency::Unspecified)
+            if by_default == DefaultConsistency::Strong && request.max_staleness.is_none() =>
+        {
+            Some(Consistency::Strong)
+        }
         Ok(pb::Consistency::Unspecified | pb::Consistency::Bounded) => Some(Consistency::Bounded(bound)),
         Ok(pb::Consistency::Strong) if request.max_staleness.is_none() => Some(Consistency::Strong),
         Ok(pb::Consistency::Strong) => {
@@ -52,7 +60,7 @@ pub fn get_response(answer: Answer, mut token: Token, partitions: u16, metadata_
     let result = match answer.outcome {
         Outcome::Miss(why) => Wire::Miss(pb::Miss { reason: miss_reason(why).into() }),
         Outcome::Hit { held, tier, stale } => {
-            let entry = Some(entry_info(&held, tier, stale, answer.at));
+            let entry = Some(entry_info(&held, tier, stale, answer.at, metadata_only));
             match &held.entry.content {
                 Content::KnownAbsent => Wire::NegativeHit(pb::NegativeHit { entry }),
                 Content::Value(value) => Wire::Hit(pb::Hit {
@@ -67,11 +75,13 @@ pub fn get_response(answer: Answer, mut token: Token, partitions: u16, metadata_
     pb::GetResponse { result: Some(result), token, degraded: answer.degraded, lease: None }
 }
 
-fn entry_info(held: &Held, tier: Tier, stale: Option<Stale>, at: Moment) -> pb::EntryInfo {
+fn entry_info(held: &Held, tier: Tier, stale: Option<Stale>, at: Moment, with_tags: bool) -> pb::EntryInfo {
+    let ends = held.entry.expires_at;
+    let tags = held.entry.tags.iter().filter(|_| with_tags);
     pb::EntryInfo {
         version: held.entry.version.to_string(),
         age: Some(to_wire(at.since(held.entry.written_at))),
-        ttl: Some(to_wire(held.entry.expires_at.since(at))),
+        ttl: (ends != Moment::FOREVER).then(|| to_wire(ends.since(at))),
         tier: tier_of(tier).into(),
         stale: stale.map(|stale| pb::Stale {
             reason: match stale.reason {
@@ -84,7 +94,7 @@ fn entry_info(held: &Held, tier: Tier, stale: Option<Stale>, at: Moment) -> pb::
         }),
         refresh_due: at >= held.entry.due_at,
         source_version: held.entry.source_version,
-        tags: Vec::new(),
+        tags: tags.map(|tag| String::from_utf8_lossy(tag).into_owned()).collect(),
     }
 }
 

@@ -1,61 +1,89 @@
 //! Set.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
 
 use super::{Checks, Rules, barrier, duration, token_text};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::token::Token;
-use crate::cache::entry::{Content, Lifetime, NewEntry, Tags};
+use crate::cache::entry::{Content, NewEntry, Tags};
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::KeyRef;
-use crate::cache::policy::{NamespacePolicy, limits};
-use crate::cache::tier::{Condition, Write};
+use crate::cache::namespace::Namespace;
+use crate::cache::policy::expiry::{Asked, Expiry};
+use crate::cache::policy::limits;
+use crate::cache::tier::{Condition, RequestId, Write};
 use crate::cache::tiered::{Set, SetAnswer, SetOutcome};
 use crate::pb;
 
 /// Checks a Set.
-pub fn set(rules: &Rules, request: pb::SetRequest, deadline: Moment) -> Result<(Set, Token), CacheError> {
-    use pb::set_request::Content as Wire;
+pub fn set(rules: &Rules, mut request: pb::SetRequest, deadline: Moment) -> Result<(Set, Token), CacheError> {
     let mut checks = Checks::default();
     let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
-    checks.take(rules.limits.key("key", request.key.as_bytes()));
-    checks.take(limits::content_type("content_type", &request.content_type));
+    let (tokens, wanted) = (std::mem::take(&mut request.tokens), request.barrier);
+    let write = write(rules, &mut checks, namespace.as_ref(), request, "");
+    let token = checks.token(rules, &tokens);
+    let barrier = checks.take(barrier(wanted)).unwrap_or_default();
+    checks.done(write.map(|write| (Set { write, barrier, deadline }, token)))
+}
+
+/// Checks what a Set, or an item of a batch, says of its entry. `prefix` goes before the names of fields: `items[3].`. Also without a
+/// namespace, so that everything that is wrong is said at once; then there is nothing to write.
+pub(super) fn write(
+    rules: &Rules,
+    checks: &mut Checks,
+    namespace: Option<&Arc<Namespace>>,
+    request: pb::SetRequest,
+    prefix: &str,
+) -> Option<Write> {
+    use pb::set_request::Content as Wire;
+    let field = |name| field(prefix, name);
+    let policy = namespace.map_or_else(Arc::default, |namespace| namespace.policy().clone());
+    checks.take(rules.limits.key(&field("key"), request.key.as_bytes()));
+    checks.take(limits::content_type(&field("content_type"), &request.content_type));
     let content = match request.content {
         Some(Wire::Value(value)) => {
-            checks.take(rules.limits.value("value", &value));
+            checks.take(rules.limits.value(&field("value"), &value, &policy));
             Some(Content::Value(value))
         }
         Some(Wire::KnownAbsent(_)) if request.content_type.is_empty() => Some(Content::KnownAbsent),
         Some(Wire::KnownAbsent(_)) => {
-            checks.take(Err(Violation::new("content_type", "must be empty with known_absent")))
+            checks.take(Err(Violation::new(field("content_type"), "must be empty with known_absent")))
         }
-        None => checks.take(Err(Violation::new("content", "must be given: value or known_absent"))),
+        None => checks.take(Err(Violation::new(field("content"), "must be given: value or known_absent"))),
     };
-    let condition = condition(request.condition).map_err(|violation| checks.0.push(violation)).unwrap_or_default();
-    // Also checked when the namespace is none, so that everything that is wrong is said at once.
-    let policy = namespace
-        .as_ref()
-        .map_or_else(NamespacePolicy::default, |namespace| NamespacePolicy::clone(&namespace.policy()));
-    let ttl = checks.take(ttl(rules, &policy, request.expiry));
-    let token = checks.token(rules, &request.tokens);
-    let barrier = checks.take(barrier(request.barrier)).unwrap_or_default();
-    let set = namespace.zip(content).zip(ttl).map(|((namespace, content), ttl)| Set {
-        write: Write {
-            key: KeyRef::new(&namespace, request.key.as_bytes()).to_key(),
-            entry: NewEntry {
-                content,
-                content_type: request.content_type.into(),
-                tags: Tags::default(),
-                source_version: None,
-                lifetime: Lifetime { stale_window: policy.stale_window, ..Lifetime::of(ttl) },
-            },
-            condition,
-            request: None,
+    let condition = checks.take(condition(request.condition, prefix)).unwrap_or_default();
+    let negative = content == Some(Content::KnownAbsent);
+    let expiry = checks.take(expiry(rules, request.expiry, negative, prefix));
+    let soft_ttl = request.soft_ttl.and_then(|soft| checks.take(duration(&field("soft_ttl"), &soft)));
+    // What else is wrong is said also when the expiry cannot be read.
+    let soft_ttl = soft_ttl.filter(|_| expiry.is_some());
+    let asked = Asked { expiry: expiry.unwrap_or(Expiry::Default { negative }), soft_ttl, jitter: request.jitter };
+    let lifetime = match policy.lifetime(&asked, prefix, rand::random()) {
+        Ok(lifetime) => Some(lifetime),
+        Err(violations) => {
+            checks.0.extend(violations);
+            None
+        }
+    };
+    let tags = tags(rules, checks, request.tags, prefix);
+    let request_id = checks.take(request_id(request.request_id, prefix)).flatten();
+    let (namespace, content, lifetime) = (namespace?, content?, lifetime?);
+    Some(Write {
+        key: KeyRef::new(namespace, request.key.as_bytes()).to_key(),
+        entry: NewEntry {
+            content,
+            content_type: request.content_type.into(),
+            tags,
+            source_version: request.source_version,
+            lifetime,
         },
-        barrier,
-        deadline,
-    });
-    checks.done(set.map(|set| (set, token)))
+        condition,
+        request: request_id,
+    })
 }
 
 /// The response to a Set.
@@ -74,42 +102,83 @@ pub fn set_response(answer: SetAnswer, mut token: Token, partitions: u16) -> pb:
     pb::SetResponse { outcome: outcome.into(), version, token: token_text(&token, partitions) }
 }
 
-fn condition(wire: Option<pb::set_request::Condition>) -> Result<Condition, Violation> {
+/// The name of a field of an item.
+fn field<'a>(prefix: &str, name: &'a str) -> Cow<'a, str> {
+    if prefix.is_empty() { name.into() } else { format!("{prefix}{name}").into() }
+}
+
+fn condition(wire: Option<pb::set_request::Condition>, prefix: &str) -> Result<Condition, Violation> {
     use pb::set_request::Condition as Wire;
     match wire {
         None => Ok(Condition::None),
         Some(Wire::IfAbsent(_)) => Ok(Condition::Absent),
         Some(Wire::IfPresent(_)) => Ok(Condition::Present),
         Some(Wire::IfVersion(text)) => {
-            let version = text.parse().map_err(|bad| Violation::new("if_version", format!("{bad}; was {text:?}")))?;
-            Ok(Condition::Version(version))
+            let wrong = |bad| Violation::new(field(prefix, "if_version"), format!("{bad}; was {text:?}"));
+            text.parse().map(Condition::Version).map_err(wrong)
         }
-        Some(Wire::Lease(_)) => Err(Violation::new("lease", "is not known")),
+        Some(Wire::Lease(text)) => {
+            let wrong = |bad| Violation::new(field(prefix, "lease"), format!("{bad}; was {text:?}"));
+            text.parse().map(Condition::Lease).map_err(wrong)
+        }
     }
 }
 
-fn ttl(
+fn expiry(
     rules: &Rules,
-    policy: &NamespacePolicy,
-    expiry: Option<pb::set_request::Expiry>,
-) -> Result<Duration, Violation> {
+    wire: Option<pb::set_request::Expiry>,
+    negative: bool,
+    prefix: &str,
+) -> Result<Expiry, Violation> {
     use pb::set_request::Expiry as Wire;
-    match expiry {
-        None => policy.ttl("ttl", None),
-        Some(Wire::NoExpiry(_) | Wire::Sliding(_)) => Err(Violation::new("expiry", "is not known")),
-        Some(Wire::Ttl(wire)) => policy.ttl("ttl", Some(duration("ttl", &wire)?)),
-        Some(Wire::ExpireTime(wire)) => {
-            let valid = (0..1_000_000_000).contains(&wire.nanos);
-            let time = SystemTime::try_from(wire).ok().filter(|_| valid);
-            let time = time.ok_or_else(|| Violation::new("expire_time", "must be a valid timestamp"))?;
-            let now = rules.clock.wall();
-            match time.duration_since(now) {
-                Ok(left) => policy.ttl("expire_time", Some(left)),
-                Err(past) => {
-                    let ago = past.duration();
-                    Err(Violation::new("expire_time", format!("must lie in the future; was {ago:?} ago")))
-                }
-            }
+    match wire {
+        None => Ok(Expiry::Default { negative }),
+        Some(Wire::Ttl(wire)) => duration(&field(prefix, "ttl"), &wire).map(Expiry::Ttl),
+        Some(Wire::ExpireTime(wire)) => left(rules, &field(prefix, "expire_time"), wire).map(Expiry::Until),
+        Some(Wire::NoExpiry(_)) => Ok(Expiry::Never),
+        Some(Wire::Sliding(sliding)) => {
+            let idle = sliding.idle.ok_or_else(|| Violation::new(field(prefix, "sliding.idle"), "must be given"))?;
+            let idle = duration(&field(prefix, "sliding.idle"), &idle)?;
+            let longest = sliding.max_ttl.map(|max| duration(&field(prefix, "sliding.max_ttl"), &max)).transpose()?;
+            Ok(Expiry::Sliding { idle, longest })
         }
+    }
+}
+
+/// How far away a point in time is.
+pub(super) fn left(rules: &Rules, field: &str, wire: prost_types::Timestamp) -> Result<Duration, Violation> {
+    let valid = (0..1_000_000_000).contains(&wire.nanos);
+    let time = SystemTime::try_from(wire).ok().filter(|_| valid);
+    let time = time.ok_or_else(|| Violation::new(field, "must be a valid timestamp"))?;
+    time.duration_since(rules.clock.wall()).map_err(|past| {
+        let ago = past.duration();
+        Violation::new(field, format!("must lie in the future; was {ago:?} ago"))
+    })
+}
+
+fn tags(rules: &Rules, checks: &mut Checks, wire: Vec<String>, prefix: &str) -> Tags {
+    if wire.len() > rules.limits.tags {
+        let violation = Violation::too_large(field(prefix, "tags"), wire.len(), rules.limits.tags, "tags");
+        checks.0.push(violation);
+        return Tags::default();
+    }
+    let mut tags: Vec<Bytes> = Vec::with_capacity(wire.len());
+    for (index, tag) in wire.into_iter().enumerate() {
+        checks.take(rules.limits.tag(&format!("{prefix}tags[{index}]"), tag.as_bytes()));
+        let tag = Bytes::from(tag);
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    Tags::new(tags)
+}
+
+fn request_id(wire: String, prefix: &str) -> Result<Option<RequestId>, Violation> {
+    match wire.len() {
+        0 => Ok(None),
+        len if len > limits::REQUEST_ID_SIZE => {
+            Err(Violation::too_large(field(prefix, "request_id"), len, limits::REQUEST_ID_SIZE, "bytes"))
+        }
+        _ => Ok(Some(RequestId(wire.into()))),
     }
 }

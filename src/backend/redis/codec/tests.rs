@@ -6,16 +6,23 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cache::entry::Lifetime;
+use crate::cache::policy::Compression;
 
 fn stored(version: Version, written: u64, entry: &NewEntry) -> Bytes {
+    packed(version, written, entry, Compression::None)
+}
+
+fn packed(version: Version, written: u64, entry: &NewEntry, compression: Compression) -> Bytes {
+    let value = match &entry.content {
+        Content::Value(value) => Packed::pack(value.clone(), compression),
+        Content::KnownAbsent => Packed::plain(Bytes::new()),
+    };
     let mut bytes = b"T\x01".to_vec();
     bytes.put_u64(version.epoch);
     bytes.put_u64(version.sequence);
     bytes.put_u64(written);
-    bytes.extend(entry_header(entry));
-    if let Content::Value(value) = &entry.content {
-        bytes.extend(value);
-    }
+    bytes.extend(entry_header(entry, value.encoding));
+    bytes.extend(value.bytes);
     bytes.into()
 }
 
@@ -47,6 +54,31 @@ proptest! {
         prop_assert_eq!(read.content, entry.content);
         prop_assert_eq!(read.content_type, entry.content_type);
         prop_assert_eq!((read.window_millis, read.tags, read.source_version), (window, entry.tags, source_version));
+    }
+
+    #[test]
+    fn a_value_unpacks_as_it_was(seed in proptest::collection::vec(any::<u8>(), 0..50), times in 0usize..200) {
+        let value = Bytes::from(seed.repeat(times));
+        let entry = NewEntry::new(Content::Value(value.clone()), Lifetime::of(Duration::from_secs(1)));
+        for compression in [Compression::None, Compression::Zstd, Compression::Lz4] {
+            let bytes = packed(Version::new(1, 2), 3, &entry, compression);
+            prop_assert!(bytes.len() <= 87 + value.len(), "it never grows");
+            let read = decode_entry(bytes).expect("decodes");
+            prop_assert_eq!(read.is_packed(), read.plain_size > 0 && read.content.len() < value.len());
+            prop_assert_eq!(read.clone().unpack(value.len()).expect("unpacks").content, entry.content.clone());
+            prop_assert!(!read.is_packed() || read.unpack(value.len() - 1).is_none(), "over the limit");
+        }
+    }
+
+    #[test]
+    fn what_was_tampered_with_unpacks_to_its_size_or_not_at_all(at in 87usize..200, flip in 1u8.., lz4: bool) {
+        let entry = NewEntry::new(Content::Value(vec![7; 100_000].into()), Lifetime::of(Duration::from_secs(1)));
+        let compression = if lz4 { Compression::Lz4 } else { Compression::Zstd };
+        let mut bytes = packed(Version::new(1, 2), 3, &entry, compression).to_vec();
+        let at = at % bytes.len();
+        bytes[at] ^= flip;
+        let read = decode_entry(bytes.into()).and_then(|stored| stored.unpack(1 << 20));
+        prop_assert!(read.is_none_or(|read| read.content.len() == read.plain_size && read.plain_size <= 1 << 20));
     }
 
     #[test]
@@ -146,4 +178,28 @@ fn a_value_is_read_without_copying_it() {
     let whole = stored(Version::new(1, 2), 3, &entry);
     let Content::Value(read) = decode_entry(whole.clone()).expect("decodes").content else { panic!("a value") };
     assert_eq!(read.as_ptr(), whole[whole.len() - 100..].as_ptr());
+}
+
+#[test]
+fn a_bomb_is_not_unpacked() {
+    let bomb = vec![0; 64 << 20];
+    let entry = NewEntry::new(Content::Value(vec![0; 1000].into()), Lifetime::of(Duration::from_secs(1)));
+    let packs = [(1, zstd::bulk::compress(&bomb, 1).expect("packs")), (2, lz4_flex::block::compress(&bomb))];
+    for (encoding, value) in packs {
+        // It says that it is small.
+        let mut bytes = packed(Version::new(1, 2), 3, &entry, Compression::Zstd)[..87].to_vec();
+        bytes[79] = encoding;
+        bytes[80..84].copy_from_slice(&(value.len() as u32 + 1).to_be_bytes());
+        bytes.extend(&value);
+        let stored = decode_entry(bytes.into()).expect("decodes");
+        assert_eq!(stored.unpack(1 << 30), None);
+    }
+}
+
+#[test]
+fn an_encoding_that_is_not_known_is_not_read() {
+    let entry = NewEntry::new(Content::Value(vec![0; 1000].into()), Lifetime::of(Duration::from_secs(1)));
+    let mut bytes = packed(Version::new(1, 2), 3, &entry, Compression::Lz4).to_vec();
+    bytes[79] = 3;
+    assert_eq!(decode_entry(bytes.into()), None);
 }

@@ -1,11 +1,14 @@
 -- Changes the time to live of a live entry. KEYS[2] entry. ARGV: 8 time to live (ms) from now on, 0 for ever, 9 'overwrite', 'extend' or
 -- 'shorten', 10 key as messages name it. Only what shortens a life is announced: memory holds no entry for longer than it lived here.
+-- Returns the version of the entry, what was changed, and the remaining time to live (ms, -1 for ever).
 local SHORTENED = 4
+local UNCHANGED, SET, MADE_SHORTER, CAPPED = 0, 1, 2, 3
 local head = head_of(KEYS[2])
 if not lives(KEYS[2], head) then
   return {'OK', epoch, sequence, ''}
 end
 local left, ttl = remaining(KEYS[2], head), tonumber(ARGV[8])
+local asked = ttl
 if head.slide > 0 then
   local longest = math.max(math.floor((head.slide - now) / 1000), 1)
   ttl = ttl == 0 and longest or math.min(ttl, longest)
@@ -13,7 +16,7 @@ end
 local longer = left ~= -1 and (ttl == 0 or ttl > left)
 local shorter = ttl ~= 0 and (left == -1 or ttl < left)
 if (ARGV[9] == 'extend' and not longer) or (ARGV[9] == 'shorten' and not shorter) then
-  return {'OK', epoch, sequence, head.version, 0, left}
+  return {'OK', epoch, sequence, head.version, UNCHANGED, left}
 end
 -- Of a sliding entry the header keeps how far reading prolongs its life.
 if head.slide == 0 then
@@ -28,4 +31,4 @@ if shorter then
   advance()
   announce(SHORTENED, covered(ARGV[10], tags_of(KEYS[2], head)))
 end
-return {'OK', epoch, sequence, head.version, 1, ttl == 0 and -1 or ttl}
+return {'OK', epoch, sequence, head.version, shorter and MADE_SHORTER or ttl ~= asked and CAPPED or SET, ttl == 0 and -1 or ttl}

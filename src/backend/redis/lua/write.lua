@@ -1,15 +1,18 @@
--- Writes entries. ARGV: 8 '' for one step; 'quiet' for entries that are written once: they take no sequence and nobody is told. Test builds
--- may take the step in two: 'announce', and then the sequence that was announced. Then for each entry: condition ('' none, 'absent', 'present', 'v' and a version, 'l' and a lease), time (ms) that it is kept (0 for ever), time
--- (microseconds) that reading may prolong its life to (0 not at all), what follows version and time in its header, value, key as
--- messages name it, its tags as they do, and 'request' when the request is remembered. KEYS for each entry: its name, its lease's,
--- that of what is remembered of its source if it has a version of one, and its request's if that is remembered.
+-- Writes entries. ARGV: 8 '' for one step; 'once' for entries that are written once and never overwritten, 'quiet' for such of which nobody
+-- has to be told: they take no sequence, unless somebody waits for one. Test builds may take the step in two: 'announce', and then the
+-- sequence that was announced. Then for each entry: condition ('' none, 'absent', 'present', 'v' and a version, 'l' and a lease), time
+-- (ms) that it is kept (0 for ever), time (microseconds) that reading may prolong its life to (0 not at all), what follows version and
+-- time in its header, value, key as messages name it, its tags as they do, and 'request' when the request is remembered. KEYS for each
+-- entry: its name, its lease's, that of what is remembered of its source if it has a version of one, and its request's if that is remembered.
 local REMEMBERED = 300000
 local STORED, ALREADY_PRESENT, NOT_PRESENT, VERSION_MISMATCH, LEASE_VOID, SOURCE_VERSION_OLDER = 0, 1, 2, 3, 4, 5
 local ARGS = 8
+local once, quiet = ARGV[8] == 'once' or ARGV[8] == 'quiet', ARGV[8] == 'quiet'
+local one_step = once or ARGV[8] == ''
 
 local function verdict(item)
   local condition, source = item.condition, item.source
-  if condition == '' and not source and not tagged then
+  if condition == '' and not source and not tagged and not once then
     return STORED
   end
   local head = head_of(item.name)
@@ -17,6 +20,9 @@ local function verdict(item)
   local newest = source and newest_source(head, item.remembered)
   if newest and is_older(source, newest) then
     return SOURCE_VERSION_OLDER, head and head.version or ''
+  end
+  if once and lives(item.name, head) then
+    return ALREADY_PRESENT, head.version
   end
   local kind = condition:sub(1, 1)
   if kind == '' then
@@ -68,9 +74,14 @@ for arg = 9, #ARGV, ARGS do
   results[#results + 1] = item.result
 end
 
-if #stored > 0 and (ARGV[8] == '' or ARGV[8] == 'announce') then
+if quiet and leased_until > 0 then
+  for _, item in ipairs(stored) do
+    quiet = quiet and redis.call('EXISTS', item.lease) == 0
+  end
+end
+if #stored > 0 and not quiet and (one_step or ARGV[8] == 'announce') then
   advance()
-elseif #stored > 0 and ARGV[8] ~= 'quiet' then
+elseif #stored > 0 and not one_step then
   sequence = tonumber(ARGV[8])
 end
 local version = struct.pack('>I8I8', epoch, sequence)
@@ -110,7 +121,7 @@ for _, item in ipairs(items) do
     redis.call('SET', item.request, struct.pack('B', item.result[1]) .. (item.result[2] == '' and string.rep('\0', 16) or item.result[2]), 'PX', REMEMBERED)
   end
 end
-if #stored > 0 and ARGV[8] == '' then
+if #stored > 0 and one_step and not quiet then
   announce(1, table.concat(changed))
 end
 return {'OK', epoch, sequence, results}

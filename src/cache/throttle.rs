@@ -1,0 +1,62 @@
+//! A limit of requests a second that can be changed at run time.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota};
+
+/// The longest a request is told to wait.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// A limit of requests a second, or none. A burst of what a second allows is let through.
+#[derive(Default)]
+pub struct Throttle(ArcSwapOption<DefaultDirectRateLimiter>);
+
+impl Throttle {
+    /// So many a second; 0: no limit.
+    pub fn new(rate: f64) -> Throttle {
+        let throttle = Throttle::default();
+        throttle.set(rate);
+        throttle
+    }
+
+    /// From now on so many a second; 0: no limit.
+    pub fn set(&self, rate: f64) {
+        let limiter = (rate > 0.0).then(|| {
+            let period = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(LONGEST);
+            let period = period.clamp(Duration::from_nanos(1), LONGEST);
+            let burst = NonZeroU32::new(rate.ceil() as u32).unwrap_or(NonZeroU32::MIN);
+            let quota = Quota::with_period(period).map(|quota| quota.allow_burst(burst));
+            DefaultDirectRateLimiter::direct(quota.unwrap_or(Quota::per_second(burst))).into()
+        });
+        self.0.store(limiter);
+    }
+
+    /// Lets one request through, or says for how long to wait.
+    pub fn admit(&self) -> Result<(), Duration> {
+        match &*self.0.load() {
+            None => Ok(()),
+            Some(limiter) => limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_second_allows_passes_and_the_next_waits() {
+        let throttle = Throttle::new(2.0);
+        assert_eq!((throttle.admit(), throttle.admit()), (Ok(()), Ok(())));
+        let wait = throttle.admit().expect_err("one too many");
+        assert!(wait > Duration::ZERO && wait <= Duration::from_millis(500), "{wait:?}");
+        throttle.set(0.0);
+        assert!((0..1000).all(|_| throttle.admit().is_ok()));
+        throttle.set(1e-300);
+        assert_eq!(throttle.admit(), Ok(()));
+        assert!(throttle.admit().is_err());
+    }
+}

@@ -1,0 +1,62 @@
+//! How the command line says how long an entry lives.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::args::parse_duration;
+use crate::cli::units;
+use crate::pb;
+
+/// How long an entry lives: at most one of these.
+#[derive(Args, Clone, Copy, Debug)]
+#[group(multiple = false)]
+pub(super) struct ExpiryArgs {
+    /// Time to live, for example 5m
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    ttl: Option<Duration>,
+    /// End of life in place of --ttl, for example 2030-01-01T00:00:00Z
+    #[arg(long, value_name = "RFC3339")]
+    expire_at: Option<prost_types::Timestamp>,
+    /// Live until removed or evicted, where the namespace allows it
+    #[arg(long)]
+    no_expiry: bool,
+}
+
+/// How long an entry lives, as it was said.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Expiry {
+    Ttl(prost_types::Duration),
+    Time(prost_types::Timestamp),
+    Never,
+}
+
+impl ExpiryArgs {
+    pub fn given(self) -> Option<Expiry> {
+        match (self.ttl, self.expire_at) {
+            (Some(ttl), _) => Some(Expiry::Ttl(units::to_wire(ttl))),
+            (None, Some(time)) => Some(Expiry::Time(time)),
+            (None, None) => self.no_expiry.then_some(Expiry::Never),
+        }
+    }
+}
+
+impl From<Expiry> for pb::set_request::Expiry {
+    fn from(expiry: Expiry) -> Self {
+        match expiry {
+            Expiry::Ttl(ttl) => pb::set_request::Expiry::Ttl(ttl),
+            Expiry::Time(time) => pb::set_request::Expiry::ExpireTime(time),
+            Expiry::Never => pb::set_request::Expiry::NoExpiry(pb::NoExpiry {}),
+        }
+    }
+}
+
+impl From<Expiry> for pb::touch_request::Expiry {
+    fn from(expiry: Expiry) -> Self {
+        match expiry {
+            Expiry::Ttl(ttl) => pb::touch_request::Expiry::Ttl(ttl),
+            Expiry::Time(time) => pb::touch_request::Expiry::ExpireTime(time),
+            Expiry::Never => pb::touch_request::Expiry::NoExpiry(pb::NoExpiry {}),
+        }
+    }
+}
