@@ -16,6 +16,11 @@ in_both_modes! {
     of_many_racing_for_an_absent_key_one_wins,
     of_many_racing_for_a_version_one_wins,
     a_version_that_no_response_gave_is_refused,
+    an_older_version_of_the_source_is_refused,
+    a_repeated_request_is_answered_as_the_first_time,
+    a_lease_that_was_not_granted_is_void,
+    what_was_said_of_an_entry_is_shown,
+    tags_and_requests_out_of_their_limits_are_refused,
 }
 
 fn if_absent(key: &str, value: &str) -> pb::SetRequest {
@@ -162,4 +167,80 @@ async fn a_condition_is_judged_by_redis_and_not_by_the_replicas_memory() {
     assert_eq!(refused.version, second.version);
     // The token of a refusal has seen what made it fail.
     assert!(fleet[1].get_with("k", &[&refused.token]).await.is("2"));
+}
+
+fn of_source(key: &str, value: &str, source: u64) -> pb::SetRequest {
+    pb::SetRequest { source_version: Some(source), ..set_request(key, value) }
+}
+
+async fn an_older_version_of_the_source_is_refused(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let outcome = async |value, source| replica.store(of_source("k", value, source)).await.unwrap().outcome();
+    assert_eq!(outcome("7", 7).await, SetOutcome::Stored);
+    assert_eq!(outcome("6", 6).await, SetOutcome::SourceVersionOlder);
+    assert!(replica.get("k").await.is("7"));
+    assert_eq!(outcome("7 again", 7).await, SetOutcome::Stored);
+    replica.invalidate("k").await;
+    assert_eq!(outcome("6", 6).await, SetOutcome::SourceVersionOlder);
+    assert!(replica.get("k").await.miss().is_some());
+    assert_eq!(outcome("8", 8).await, SetOutcome::Stored);
+    let counts = replica.counts("default").await;
+    assert_eq!((counts.sets_void, counts.sets_condition_failed), (2, 2));
+}
+
+async fn a_repeated_request_is_answered_as_the_first_time(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let request = |id: &str, request| pb::SetRequest { request_id: id.into(), ..request };
+    let first = replica.store(request("a", if_absent("k", "1"))).await.unwrap();
+    let again = replica.store(request("a", if_absent("k", "1"))).await.unwrap();
+    assert_eq!((again.outcome(), &again.version), (SetOutcome::Stored, &first.version));
+    replica.set("k", "2").await;
+    let late = replica.store(request("a", if_absent("k", "1"))).await.unwrap();
+    assert_eq!((late.outcome(), &late.version), (SetOutcome::Stored, &first.version));
+    assert!(replica.get("k").await.is("2"), "the repetition changes nothing");
+    assert!(replica.strong("k").await.unwrap().is("2"));
+    assert_eq!(replica.store(request("b", if_absent("k", "3"))).await.unwrap().outcome(), SetOutcome::AlreadyPresent);
+    replica.invalidate("k").await;
+    assert_eq!(replica.store(request("b", if_absent("k", "3"))).await.unwrap().outcome(), SetOutcome::AlreadyPresent);
+    assert_eq!(replica.store(request("c", if_absent("k", "3"))).await.unwrap().outcome(), SetOutcome::Stored);
+}
+
+async fn a_lease_that_was_not_granted_is_void(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let with =
+        |lease: &str| pb::SetRequest { condition: Some(Condition::Lease(lease.into())), ..set_request("k", "v") };
+    let void = replica.store(with(&"0f".repeat(16))).await.unwrap();
+    assert_eq!((void.outcome(), void.version.as_str()), (SetOutcome::LeaseVoid, ""));
+    replica.store(with("mine")).await.unwrap_err().names(&[("lease", "a lease as a response gave it")]);
+    assert!(replica.get("k").await.miss().is_some());
+}
+
+async fn what_was_said_of_an_entry_is_shown(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let tags = ["user:42", "goals", "user:42"].map(str::to_owned).to_vec();
+    replica.store(pb::SetRequest { tags, ..of_source("k", "v", u64::MAX) }).await.unwrap();
+    let mut request = pb::GetRequest { key: "k".into(), ..Default::default() };
+    for consistency in [pb::Consistency::Bounded, pb::Consistency::Strong] {
+        request = pb::GetRequest { consistency: consistency.into(), metadata_only: false, ..request };
+        let answer = replica.ask(request.clone()).await.unwrap();
+        assert_eq!(answer.entry().unwrap().source_version, Some(u64::MAX));
+        assert!(answer.entry().unwrap().tags.is_empty());
+        request.metadata_only = true;
+        let answer = replica.ask(request.clone()).await.unwrap();
+        assert_eq!(answer.entry().unwrap().tags, ["user:42", "goals"]);
+    }
+}
+
+async fn tags_and_requests_out_of_their_limits_are_refused(mode: Mode) {
+    let replica = mode.replica(&[("limits.tags", "2"), ("limits.tag_size", "5B")]).await;
+    let refused = async |request| replica.store(request).await.unwrap_err();
+    let tagged = |tags: &[&str]| pb::SetRequest {
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        ..set_request("k", "v")
+    };
+    refused(tagged(&["a", "b", "c"])).await.names(&[("tags", "at most 2 tags; was 3 tags")]);
+    refused(tagged(&["", "abcdef"])).await.names(&[("tags[0]", "not be empty"), ("tags[1]", "at most 5 bytes")]);
+    let request = |id: String| pb::SetRequest { request_id: id, ..set_request("k", "v") };
+    refused(request("x".repeat(65))).await.names(&[("request_id", "at most 64 bytes")]);
+    assert_eq!(replica.store(request("x".repeat(64))).await.unwrap().outcome(), SetOutcome::Stored);
 }

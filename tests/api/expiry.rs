@@ -17,6 +17,12 @@ in_both_modes! {
     a_set_that_names_no_expiry_takes_the_namespaces_default,
     an_expiry_outside_of_the_limits_is_refused,
     the_longest_and_the_shortest_time_to_live_are_taken,
+    no_expiry_has_to_be_allowed,
+    jitter_shortens_a_life_at_random,
+    what_is_due_for_refresh_says_so,
+    a_life_that_contradicts_itself_is_refused,
+    a_negative_entry_has_a_default_of_its_own,
+    what_has_ended_is_kept_for_who_accepts_it,
 }
 
 fn wire(duration: Duration) -> prost_types::Duration {
@@ -146,6 +152,113 @@ async fn the_longest_and_the_shortest_time_to_live_are_taken(mode: Mode) {
     assert!(replica.strong("long").await.unwrap().ttl() > year - Duration::from_secs(60));
     replica.store(lasting("short", Duration::from_millis(1))).await.unwrap();
     replica.lacks("short").await;
+}
+
+async fn no_expiry_has_to_be_allowed(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.kept.allow_no_expiry", "true")]).await;
+    let request = pb::SetRequest { expiry: Some(Expiry::NoExpiry(pb::NoExpiry {})), ..set_request("k", "v") };
+    replica.store(request.clone()).await.unwrap_err().names(&[("no_expiry", "allow_no_expiry")]);
+    let kept = pb::SetRequest { namespace: "kept".into(), ..request };
+    assert_eq!(replica.store(kept).await.unwrap().outcome(), pb::SetOutcome::Stored);
+    let answer = replica.get_from("kept", "k").await;
+    assert!(answer.is("v"));
+    assert_eq!(answer.entry().unwrap().ttl, None);
+    let consistency = pb::Consistency::Strong.into();
+    let strong = pb::GetRequest { namespace: "kept".into(), key: "k".into(), consistency, ..Default::default() };
+    assert_eq!(replica.ask(strong).await.unwrap().entry().unwrap().ttl, None);
+}
+
+async fn jitter_shortens_a_life_at_random(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.spread.jitter", "0.2")]).await;
+    let ttl = Duration::from_secs(1000);
+    let mut ends = std::collections::BTreeSet::new();
+    for n in 0..20 {
+        let key = n.to_string();
+        let own = pb::SetRequest { jitter: Some(0.5), ..lasting(&key, ttl) };
+        replica.store(own).await.unwrap();
+        replica.store(pb::SetRequest { namespace: "spread".into(), ..lasting(&key, ttl) }).await.unwrap();
+        let lives = replica.get(&key).await.ttl();
+        assert!(lives >= ttl / 2 - Duration::from_secs(10) && lives <= ttl, "{lives:?}");
+        let lives = replica.get_from("spread", &key).await.ttl();
+        assert!(lives >= ttl * 4 / 5 - Duration::from_secs(10) && lives <= ttl, "{lives:?}");
+        ends.insert(lives.as_secs());
+    }
+    assert!(ends.len() > 5, "they do not end at once: {ends:?}");
+}
+
+async fn what_is_due_for_refresh_says_so(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.soft.soft_ttl", "200ms")]).await;
+    replica.store(pb::SetRequest { soft_ttl: Some(wire(SHORT)), ..set_request("k", "v") }).await.unwrap();
+    replica.set_in("soft", "k", "v").await;
+    for namespace in ["", "soft"] {
+        let due = async || replica.get_from(namespace, "k").await.entry().unwrap().refresh_due;
+        eventually("it is due", due).await;
+        let answer = replica.get_from(namespace, "k").await;
+        assert!(answer.is("v") && answer.stale().is_none(), "it is as fresh as before");
+    }
+    replica.store(pb::SetRequest { namespace: "soft".into(), ..lasting("brief", SHORT / 3) }).await.unwrap();
+    let brief = replica.get_from("soft", "brief").await;
+    assert!(brief.entry().is_none_or(|entry| !entry.refresh_due), "a soft time to live beyond the end does not count");
+}
+
+async fn a_life_that_contradicts_itself_is_refused(mode: Mode) {
+    let replica = mode.replica(&[("cache.max_ttl", "1h"), ("cache.min_ttl", "10s")]).await;
+    let second = Duration::from_secs(1);
+    let refused = async |request| replica.store(request).await.unwrap_err();
+    let soft = |soft| pb::SetRequest { soft_ttl: Some(wire(soft)), ..lasting("k", 20 * second) };
+    refused(soft(20 * second)).await.names(&[("soft_ttl", "less than the time to live, 20s")]);
+    refused(soft(Duration::ZERO)).await.names(&[("soft_ttl", "more than 0")]);
+    refused(lasting("k", second)).await.names(&[("ttl", "at least 10s (min_ttl)")]);
+    let jitter = |jitter, request| pb::SetRequest { jitter: Some(jitter), ..request };
+    refused(jitter(0.6, set_request("k", "v"))).await.names(&[("jitter", "from 0 to 0.5; was 0.6")]);
+    let end = SystemTime::now() + 60 * second;
+    refused(jitter(0.1, ending("k", end))).await.names(&[("jitter", "absent with expire_time")]);
+    let sliding = |idle: Option<Duration>, max_ttl: Option<Duration>| {
+        let sliding = pb::Sliding { idle: idle.map(wire), max_ttl: max_ttl.map(wire) };
+        pb::SetRequest { expiry: Some(Expiry::Sliding(sliding)), ..set_request("k", "v") }
+    };
+    refused(sliding(None, None)).await.names(&[("sliding.idle", "must be given")]);
+    refused(sliding(Some(second / 2), None)).await.names(&[("sliding.idle", "from 1s to 3600s")]);
+    refused(sliding(Some(2 * second), Some(second))).await.names(&[("sliding.max_ttl", "from idle to 3600s")]);
+    refused(sliding(Some(2 * second), Some(3601 * second))).await.names(&[("sliding.max_ttl", "from idle to 3600s")]);
+    // Everything at once.
+    let all = pb::SetRequest { soft_ttl: Some(wire(second)), jitter: Some(-1.0), ..lasting("", second) };
+    refused(all).await.names(&[("key", ""), ("ttl", "min_ttl"), ("jitter", ""), ("soft_ttl", "less than")]);
+}
+
+async fn a_negative_entry_has_a_default_of_its_own(mode: Mode) {
+    let replica = mode
+        .replica(&[
+            ("cache.negative_ttl", "20s"),
+            ("namespaces.brief.max_ttl", "10s"),
+            ("namespaces.brief.default_ttl", "5s"),
+        ])
+        .await;
+    let content = Some(pb::set_request::Content::KnownAbsent(pb::KnownAbsent {}));
+    let negative = |namespace: &str| pb::SetRequest {
+        namespace: namespace.into(),
+        content: content.clone(),
+        ..set_request("k", "")
+    };
+    for (namespace, longest) in [("", 20), ("brief", 10)] {
+        replica.store(negative(namespace)).await.unwrap();
+        let ttl = replica.get_from(namespace, "k").await.ttl();
+        assert!(ttl <= Duration::from_secs(longest) && ttl > Duration::from_secs(longest - 5), "{ttl:?}");
+    }
+}
+
+async fn what_has_ended_is_kept_for_who_accepts_it(mode: Mode) {
+    let replica = mode.replica(&[("cache.stale_window", "1h")]).await;
+    replica.store(lasting("k", SHORT)).await.unwrap();
+    replica.lacks("k").await;
+    let accepts =
+        pb::GetRequest { key: "k".into(), max_staleness: Some(wire(Duration::from_secs(60))), ..Default::default() };
+    let answer = replica.ask(accepts.clone()).await.unwrap();
+    assert!(answer.is("v"));
+    assert_eq!(answer.stale().unwrap().reason(), pb::StaleReason::Expired);
+    assert_eq!(answer.ttl(), Duration::ZERO);
+    replica.invalidate("k").await;
+    assert!(replica.ask(accepts).await.unwrap().miss().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

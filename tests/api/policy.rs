@@ -1,0 +1,251 @@
+//! What the policy of a namespace does, as far as it is not about how long entries live.
+
+use std::time::Duration;
+
+use tonic::Code;
+use twintier::pb;
+use twintier::pb::set_request::Condition;
+use twintier::pb::{MissReason, SetOutcome};
+
+use crate::harness::{
+    Answer as _, Fleet, Mode, Redis, Refusal as _, Replica, eventually, in_both_modes, invalidate_key, set_request,
+    whole_namespace,
+};
+
+in_both_modes! {
+    a_namespace_that_is_off_stores_nothing,
+    without_a_tier_left_nothing_is_cached,
+    a_value_may_be_as_large_as_its_namespace_allows,
+    an_immutable_entry_is_never_overwritten,
+    requests_beyond_the_rate_are_refused,
+    a_quota_of_memory_is_kept,
+}
+
+fn named(namespace: &str, key: &str, value: &str) -> pb::SetRequest {
+    pb::SetRequest { namespace: namespace.into(), ..set_request(key, value) }
+}
+
+async fn a_namespace_that_is_off_stores_nothing(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.off.enabled", "false")]).await;
+    assert_eq!(replica.store(named("off", "k", "v")).await.unwrap().outcome(), SetOutcome::Disabled);
+    assert_eq!(replica.get_from("off", "k").await.miss(), Some(MissReason::Disabled));
+    replica.remove(whole_namespace("off")).await.unwrap();
+    replica.set("k", "v").await;
+    assert!(replica.get("k").await.is("v"));
+}
+
+async fn without_a_tier_left_nothing_is_cached(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.off.l1", "false"), ("namespaces.off.l2", "false")]).await;
+    assert_eq!(replica.store(named("off", "k", "v")).await.unwrap().outcome(), SetOutcome::Disabled);
+    assert_eq!(replica.get_from("off", "k").await.miss(), Some(MissReason::Disabled));
+}
+
+async fn a_value_may_be_as_large_as_its_namespace_allows(mode: Mode) {
+    let settings = [("namespaces.small.max_value_size", "10B"), ("limits.value_size", "1KiB")];
+    let replica = mode.replica(&settings).await;
+    replica.set_in("small", "k", &"x".repeat(10)).await;
+    let refused = replica.store(named("small", "k", &"x".repeat(11))).await.unwrap_err();
+    refused.names(&[("value", "at most 10 bytes; was 11 bytes")]);
+    replica.set("k", &"x".repeat(1024)).await;
+    let refused = replica.store(set_request("k", &"x".repeat(1025))).await.unwrap_err();
+    refused.names(&[("value", "at most 1024 bytes")]);
+}
+
+async fn an_immutable_entry_is_never_overwritten(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.fixed.immutable", "true")]).await;
+    let first = replica.set_in("fixed", "k", "1").await;
+    let conditions = [
+        None,
+        Some(Condition::IfAbsent(pb::IfAbsent {})),
+        Some(Condition::IfPresent(pb::IfPresent {})),
+        Some(Condition::IfVersion(first.version.clone())),
+    ];
+    for condition in conditions {
+        let refused = replica.store(pb::SetRequest { condition, ..named("fixed", "k", "2") }).await.unwrap();
+        assert_eq!((refused.outcome(), &refused.version), (SetOutcome::AlreadyPresent, &first.version));
+    }
+    assert!(replica.get_from("fixed", "k").await.is("1"));
+    let selector = pb::InvalidateRequest { namespace: "fixed".into(), ..invalidate_key("k") };
+    assert_eq!(replica.remove(selector).await.unwrap().removed, Some(1));
+    assert_eq!(replica.get_from("fixed", "k").await.miss(), Some(MissReason::Absent));
+    let barrier = pb::Barrier::Fleet.into();
+    let again = replica.store(pb::SetRequest { barrier, ..named("fixed", "k", "3") }).await.unwrap();
+    assert_eq!(again.outcome(), SetOutcome::Stored);
+    assert!(replica.get_from("fixed", "k").await.is("3"));
+}
+
+async fn requests_beyond_the_rate_are_refused(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.slow.max_requests_per_second", "2")]).await;
+    let mut refused = None;
+    for _ in 0..100 {
+        if let Err(status) = replica.store(named("slow", "k", "v")).await {
+            refused = Some(status);
+            break;
+        }
+    }
+    let refused = refused.expect("100 requests took longer than 49 s");
+    assert_eq!((refused.code(), refused.reason()), (Code::ResourceExhausted, "LIMIT_REACHED".to_owned()));
+    let wait = refused.retry_delay().expect("says when to try again");
+    assert!(wait > Duration::ZERO && wait <= Duration::from_millis(500), "{wait:?}");
+    let throttled = replica.counts("slow").await.throttled;
+    assert!(throttled >= 1);
+    // It passes after that time; others are not affected.
+    replica.set("k", "v").await;
+    let request = pb::GetRequest { namespace: "slow".into(), key: "k".into(), ..Default::default() };
+    eventually("a later request passes", async || replica.ask(request.clone()).await.is_ok()).await;
+}
+
+async fn a_quota_of_memory_is_kept(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.small.max_bytes", "10KiB")]).await;
+    let value = "x".repeat(1000);
+    let mut refused = 0;
+    for n in 0..20 {
+        match replica.store(named("small", &n.to_string(), &value)).await {
+            Ok(stored) => assert_eq!(stored.outcome(), SetOutcome::Stored),
+            Err(status) => {
+                assert!(mode.is_alone(), "what memory does not take is in Redis");
+                assert_eq!((status.code(), status.reason()), (Code::ResourceExhausted, "LIMIT_REACHED".to_owned()));
+                refused += 1;
+            }
+        }
+    }
+    let counts = replica.counts("small").await;
+    assert!(counts.bytes > 5000 && counts.bytes <= 10 * 1024, "{} bytes", counts.bytes);
+    assert!(counts.over_quota >= 10);
+    if mode.is_alone() {
+        assert_eq!(refused, counts.over_quota);
+    } else {
+        for n in 0..20 {
+            assert!(replica.get_from("small", &n.to_string()).await.is(&value));
+        }
+    }
+    // What replaces an entry needs no room beside it.
+    let replaced = replica.store(named("small", "0", &value)).await.unwrap();
+    assert_eq!(replaced.outcome(), SetOutcome::Stored);
+    // And others have room of their own.
+    replica.set("k", &value).await;
+    assert!(replica.get("k").await.is(&value));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_memory_every_get_asks_redis() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[("namespaces.shared.l1", "false")]).await;
+    replica.set_in("shared", "k", "1").await;
+    for _ in 0..3 {
+        let answer = replica.get_from("shared", "k").await;
+        assert!(answer.is("1") && answer.tier() == pb::Tier::L2);
+    }
+    replica.set_in("shared", "k", "2").await;
+    assert!(replica.get_from("shared", "k").await.is("2"));
+    let counts = replica.counts("shared").await;
+    assert_eq!((counts.entries, counts.l1_hits, counts.l2_hits), (0, 0, 4));
+    replica.set("k", "1").await;
+    assert_eq!(replica.get("k").await.tier(), pb::Tier::L1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_entries_live_in_one_memory() {
+    let fleet = Fleet::of(2, &[("namespaces.own.l2", "false")]).await;
+    let first = fleet[0].store(named("own", "k", "1")).await.unwrap();
+    assert_eq!((first.outcome(), first.token.as_str()), (SetOutcome::Stored, ""));
+    let answer = fleet[0].get_from("own", "k").await;
+    assert!(answer.is("1") && answer.tier() == pb::Tier::L1 && answer.stale().is_none());
+    assert_eq!(fleet[1].get_from("own", "k").await.miss(), Some(MissReason::Absent));
+    assert_eq!(fleet.redis.cli(&["KEYS", "*:v:*"]).await, crate::harness::Reply::List(Vec::new()));
+    // Conditions are held against that memory.
+    let absent =
+        |value| pb::SetRequest { condition: Some(Condition::IfAbsent(pb::IfAbsent {})), ..named("own", "k", value) };
+    assert_eq!(fleet[0].store(absent("2")).await.unwrap().outcome(), SetOutcome::AlreadyPresent);
+    assert_eq!(fleet[1].store(absent("2")).await.unwrap().outcome(), SetOutcome::Stored);
+    let touch = pb::TouchRequest {
+        namespace: "own".into(),
+        key: "k".into(),
+        expiry: Some(pb::touch_request::Expiry::Ttl(prost_types::Duration { seconds: 10, nanos: 0 })),
+        ..Default::default()
+    };
+    let touched = fleet[0].client.clone().touch(touch).await.unwrap().into_inner();
+    assert_eq!(touched.outcome(), pb::TouchOutcome::Touched);
+    assert!(fleet[0].get_from("own", "k").await.ttl() <= Duration::from_secs(10));
+    // An Invalidate reaches every memory all the same.
+    let key = pb::InvalidateRequest { namespace: "own".into(), ..invalidate_key("k") };
+    fleet[0].remove(key).await.unwrap();
+    assert_eq!(fleet[0].get_from("own", "k").await.miss(), Some(MissReason::Absent));
+    let gone = async || fleet[1].get_from("own", "k").await.miss() == Some(MissReason::Absent);
+    eventually("it is gone at the other", gone).await;
+    fleet[0].set_in("own", "k", "3").await;
+    fleet[1].remove(whole_namespace("own")).await.unwrap();
+    let gone = async || fleet[0].get_from("own", "k").await.miss() == Some(MissReason::Absent);
+    eventually("it is gone with its namespace", gone).await;
+    // The primary is not asked.
+    let consistency = pb::Consistency::Strong.into();
+    let strong = pb::GetRequest { namespace: "own".into(), key: "k".into(), consistency, ..Default::default() };
+    assert_eq!(fleet[0].ask(strong).await.unwrap().miss(), Some(MissReason::Disabled));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_entries_live_though_redis_is_away() {
+    let mut redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[("cache.l2", "false")]).await;
+    replica.set("k", "1").await;
+    redis.kill9();
+    eventually("redis is found away", async || replica.redis().await.state() == pb::RedisState::Unavailable).await;
+    replica.set("other", "2").await;
+    let answer = replica.get("k").await;
+    assert!(answer.is("1") && !answer.degraded);
+    assert!(replica.get("other").await.is("2"));
+    assert_eq!(replica.remove(invalidate_key("k")).await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_may_ask_the_primary_by_default() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[("namespaces.exact.consistency", "strong")]).await;
+    replica.set_in("exact", "k", "1").await;
+    assert_eq!(replica.get_from("exact", "k").await.tier(), pb::Tier::L2);
+    let ask = async |consistency: pb::Consistency, max_staleness| {
+        let request = pb::GetRequest {
+            namespace: "exact".into(),
+            key: "k".into(),
+            consistency: consistency.into(),
+            max_staleness,
+            ..Default::default()
+        };
+        replica.ask(request).await.unwrap().tier()
+    };
+    assert_eq!(ask(pb::Consistency::Bounded, None).await, pb::Tier::L1);
+    let bound = Some(prost_types::Duration { seconds: 2, nanos: 0 });
+    assert_eq!(ask(pb::Consistency::Unspecified, bound).await, pb::Tier::L1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_immutable_entry_is_written_in_silence_and_seen_everywhere() {
+    let fleet = Fleet::of(2, &[("namespaces.fixed.immutable", "true")]).await;
+    let before = fleet[1].coherence().await.messages_applied;
+    for n in 0..20 {
+        let stored = fleet[0].set_in("fixed", &n.to_string(), "v").await;
+        let tokens = vec![stored.token];
+        let request = pb::GetRequest { namespace: "fixed".into(), key: n.to_string(), tokens, ..Default::default() };
+        assert!(fleet[1].ask(request).await.unwrap().is("v"));
+    }
+    assert_eq!(fleet[1].coherence().await.messages_applied, before);
+    fleet[0].remove(whole_namespace("fixed")).await.unwrap();
+    for n in 0..20 {
+        let gone = async || fleet[1].get_from("fixed", &n.to_string()).await.miss().is_some();
+        eventually("it is gone", gone).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_keeps_an_entry_no_longer_than_it_may() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[("namespaces.brief.l1_ttl", "200ms")]).await;
+    replica.set_in("brief", "k", "v").await;
+    let from_redis = async || {
+        let answer = replica.get_from("brief", "k").await;
+        assert!(answer.is("v") && answer.stale().is_none());
+        assert!(answer.ttl() > Duration::from_secs(200), "its life is not shortened");
+        answer.tier() == pb::Tier::L2
+    };
+    eventually("redis is asked again", from_redis).await;
+}

@@ -1,0 +1,201 @@
+//! Touch, and entries whose life is prolonged because they are read.
+
+use std::time::{Duration, SystemTime};
+
+use tonic::Status;
+use twintier::pb;
+use twintier::pb::set_request::Expiry;
+use twintier::pb::touch_request::Expiry as Touched;
+use twintier::pb::{TouchMode, TouchOutcome};
+
+use crate::harness::{
+    Answer as _, Fleet, Mode, Refusal as _, Replica, always_until, eventually, in_both_modes, set_request,
+};
+
+in_both_modes! {
+    a_touch_changes_the_time_to_live,
+    a_touch_may_only_prolong_or_only_shorten,
+    an_entry_may_be_touched_to_live_for_ever,
+    there_is_nothing_to_touch_where_there_is_no_entry,
+    a_touch_that_is_wrong_is_refused,
+    reading_prolongs_a_sliding_entry,
+    a_sliding_entry_that_is_not_read_ends,
+    a_sliding_entry_ends_however_often_it_is_read,
+    touches_are_counted,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn wire(duration: Duration) -> prost_types::Duration {
+    duration.try_into().unwrap()
+}
+
+async fn touch(replica: &Replica, request: pb::TouchRequest) -> Result<pb::TouchResponse, Status> {
+    replica.client.clone().touch(request).await.map(tonic::Response::into_inner)
+}
+
+async fn touched(replica: &Replica, key: &str, ttl: Duration, mode: TouchMode) -> pb::TouchResponse {
+    let expiry = Some(Touched::Ttl(wire(ttl)));
+    touch(replica, pb::TouchRequest { key: key.into(), expiry, mode: mode.into(), ..Default::default() }).await.unwrap()
+}
+
+fn ttl(response: &pb::TouchResponse) -> Duration {
+    response.ttl.unwrap().try_into().unwrap()
+}
+
+fn sliding(key: &str, idle: Duration, max_ttl: Option<Duration>) -> pb::SetRequest {
+    let sliding = pb::Sliding { idle: Some(wire(idle)), max_ttl: max_ttl.map(wire) };
+    pb::SetRequest { expiry: Some(Expiry::Sliding(sliding)), ..set_request(key, "v") }
+}
+
+async fn a_touch_changes_the_time_to_live(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let stored = replica.set("k", "v").await;
+    let longer = touched(&replica, "k", HOUR, TouchMode::Unspecified).await;
+    assert_eq!((longer.outcome(), &longer.version), (TouchOutcome::Touched, &stored.version));
+    assert!(ttl(&longer) > HOUR - 10 * SECOND && ttl(&longer) <= HOUR);
+    // In memory too, which knew of a shorter life.
+    let answer = replica.get("k").await;
+    assert!(answer.is("v") && answer.ttl() > HOUR - 10 * SECOND, "{answer:?}");
+    let shorter = touched(&replica, "k", 10 * SECOND, TouchMode::Overwrite).await;
+    assert!(shorter.outcome() == TouchOutcome::Touched && ttl(&shorter) <= 10 * SECOND);
+    let answer = replica.get("k").await;
+    assert!(answer.is("v") && answer.ttl() <= 10 * SECOND);
+    assert_eq!(answer.entry().unwrap().version, stored.version);
+    let soon = SystemTime::now() + SECOND / 5;
+    let expiry = Some(Touched::ExpireTime(soon.into()));
+    touch(&replica, pb::TouchRequest { key: "k".into(), expiry, ..Default::default() }).await.unwrap();
+    replica.lacks("k").await;
+    assert!(soon.duration_since(SystemTime::now()).unwrap_or_default() < SECOND / 100, "not before its time");
+}
+
+async fn a_touch_may_only_prolong_or_only_shorten(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    replica.set("k", "v").await;
+    let outcome = async |ttl, mode| touched(&replica, "k", ttl, mode).await.outcome();
+    assert_eq!(outcome(SECOND, TouchMode::Extend).await, TouchOutcome::Unchanged);
+    assert_eq!(outcome(HOUR, TouchMode::Shorten).await, TouchOutcome::Unchanged);
+    assert!(replica.get("k").await.ttl() > 200 * SECOND);
+    assert_eq!(outcome(HOUR, TouchMode::Extend).await, TouchOutcome::Touched);
+    assert!(replica.strong("k").await.unwrap().ttl() > 3000 * SECOND);
+    assert_eq!(outcome(100 * SECOND, TouchMode::Shorten).await, TouchOutcome::Touched);
+    assert!(replica.strong("k").await.unwrap().ttl() <= 100 * SECOND);
+}
+
+async fn an_entry_may_be_touched_to_live_for_ever(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.kept.allow_no_expiry", "true")]).await;
+    replica.set_in("kept", "k", "v").await;
+    let expiry = Some(Touched::NoExpiry(pb::NoExpiry {}));
+    let request = pb::TouchRequest { namespace: "kept".into(), key: "k".into(), expiry, ..Default::default() };
+    let forever = touch(&replica, request.clone()).await.unwrap();
+    assert_eq!((forever.outcome(), forever.ttl), (TouchOutcome::Touched, None));
+    assert_eq!(replica.get_from("kept", "k").await.entry().unwrap().ttl, None);
+    let elsewhere = pb::TouchRequest { namespace: String::new(), ..request };
+    touch(&replica, elsewhere).await.unwrap_err().names(&[("no_expiry", "allow_no_expiry")]);
+}
+
+async fn there_is_nothing_to_touch_where_there_is_no_entry(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.off.enabled", "false")]).await;
+    let none = touched(&replica, "k", HOUR, TouchMode::Overwrite).await;
+    assert_eq!((none.outcome(), none.version.as_str(), none.ttl), (TouchOutcome::NotPresent, "", None));
+    replica.set("k", "v").await;
+    replica.invalidate("k").await;
+    assert_eq!(touched(&replica, "k", HOUR, TouchMode::Extend).await.outcome(), TouchOutcome::NotPresent);
+    let expiry = Some(Touched::Ttl(wire(HOUR)));
+    let off = pb::TouchRequest { namespace: "off".into(), key: "k".into(), expiry, ..Default::default() };
+    assert_eq!(touch(&replica, off).await.unwrap().outcome(), TouchOutcome::Disabled);
+}
+
+async fn a_touch_that_is_wrong_is_refused(mode: Mode) {
+    let replica = mode.replica(&[("cache.min_ttl", "1s"), ("cache.max_ttl", "10m")]).await;
+    let refused = async |expiry, mode| {
+        let request = pb::TouchRequest { expiry, mode, ..Default::default() };
+        touch(&replica, request).await.unwrap_err()
+    };
+    let ttl = |ttl| Some(Touched::Ttl(wire(ttl)));
+    refused(None, 9).await.names(&[("key", "empty"), ("expiry", "must be given"), ("mode", "a TouchMode")]);
+    refused(ttl(HOUR), 0).await.names(&[("key", "empty"), ("ttl", "at most 600s (max_ttl)")]);
+    refused(ttl(SECOND / 2), 0).await.names(&[("key", "empty"), ("ttl", "at least 1s (min_ttl)")]);
+    let past = Some(Touched::ExpireTime((SystemTime::now() - HOUR).into()));
+    refused(past, 0).await.names(&[("key", "empty"), ("expire_time", "in the future")]);
+}
+
+async fn reading_prolongs_a_sliding_entry(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let begun = tokio::time::Instant::now();
+    replica.store(sliding("k", SECOND, None)).await.unwrap();
+    assert!(replica.get("k").await.ttl() <= SECOND);
+    always_until(begun + 3 * SECOND, async || {
+        let answer = replica.get("k").await;
+        assert!(answer.is("v") && answer.stale().is_none(), "{answer:?}");
+        assert!(answer.ttl() <= SECOND);
+    })
+    .await;
+    assert!(replica.strong("k").await.unwrap().is("v"));
+    if !mode.is_alone() {
+        let commands = replica.counts("default").await.l2_hits;
+        assert!(commands < 20, "memory answers meanwhile: {commands}");
+    }
+    replica.get("k").await;
+    // Read no more, it ends: whatever a look at it would do, a strong one prolongs too. So is only waited.
+    tokio::time::sleep_until(tokio::time::Instant::now() + 3 * SECOND).await;
+    assert!(replica.get("k").await.miss().is_some());
+}
+
+async fn a_sliding_entry_that_is_not_read_ends(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let begun = tokio::time::Instant::now();
+    replica.store(sliding("k", SECOND, Some(HOUR))).await.unwrap();
+    replica
+        .store(pb::SetRequest { expiry: Some(Expiry::Ttl(wire(SECOND))), ..set_request("marker", "v") })
+        .await
+        .unwrap();
+    replica.lacks("marker").await;
+    assert!(begun.elapsed() >= SECOND - SECOND / 100);
+    replica.lacks("k").await;
+}
+
+async fn a_sliding_entry_ends_however_often_it_is_read(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let begun = tokio::time::Instant::now();
+    replica.store(sliding("k", SECOND, Some(2 * SECOND))).await.unwrap();
+    eventually("it ends", async || replica.get("k").await.miss().is_some()).await;
+    let lived = begun.elapsed();
+    assert!(lived > SECOND + SECOND / 2, "reading has prolonged it: {lived:?}");
+    assert!(lived < 4 * SECOND, "{lived:?}");
+}
+
+async fn touches_are_counted(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    replica.set("k", "v").await;
+    touched(&replica, "k", HOUR, TouchMode::Overwrite).await;
+    touched(&replica, "k", SECOND, TouchMode::Extend).await;
+    assert_eq!(replica.counts("default").await.touches, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shorter_life_holds_at_every_replica() {
+    let fleet = Fleet::of(2, &[]).await;
+    for n in 0..20 {
+        let key = format!("k{n}");
+        fleet[0].set(&key, "v").await;
+        fleet[1].holds(&key, "v").await;
+        let touched = touched(&fleet[0], &key, 10 * SECOND, TouchMode::Shorten).await;
+        assert_eq!(touched.outcome(), TouchOutcome::Touched);
+        let request = pb::GetRequest { key: key.clone(), tokens: vec![touched.token], ..Default::default() };
+        assert!(fleet[1].ask(request).await.unwrap().ttl() <= 10 * SECOND);
+        eventually("the other has heard of it", async || fleet[1].get(&key).await.ttl() <= 10 * SECOND).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_replica_reads_lives_at_the_others() {
+    let fleet = Fleet::of(2, &[]).await;
+    fleet[0].store(sliding("k", SECOND, None)).await.unwrap();
+    let end = tokio::time::Instant::now() + 3 * SECOND;
+    fleet[1].holds("k", "v").await;
+    always_until(end, async || assert!(fleet[0].get("k").await.is("v"))).await;
+    // It has not been read here for longer than its idle time; what memory knows has ended, but Redis knows more.
+    assert!(fleet[1].get("k").await.is("v"));
+}
