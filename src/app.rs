@@ -195,6 +195,7 @@ fn namespace_rules(config: &Config) -> NamespaceRules {
         configured: config.cache.namespaces.clone(),
         strict: config.cache.strict,
         limit: config.limits.namespaces,
+        tombstones: config.limits.tombstones,
     }
 }
 

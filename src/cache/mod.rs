@@ -17,3 +17,4 @@ pub mod stats;
 mod testing;
 pub mod tier;
 pub mod tiered;
+pub mod tombstones;

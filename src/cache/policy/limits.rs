@@ -1,6 +1,7 @@
 //! Limits of a request. Whatever exceeds one is refused with the field, the size sent and the limit.
 
 use crate::cache::error::Violation;
+use crate::cache::selector::{self, Pattern, SEGMENTS};
 
 /// Longest namespace name, bytes.
 pub const NAMESPACE_SIZE: usize = 64;
@@ -22,11 +23,29 @@ pub struct Limits {
     pub tokens: usize,
     /// Most namespaces a replica keeps account of.
     pub namespaces: usize,
+    /// Most tags of an entry, and in one Invalidate.
+    pub tags: usize,
+    /// Longest tag, bytes; at most 255.
+    pub tag_size: usize,
+    /// Longest pattern, bytes.
+    pub pattern_size: usize,
+    /// Prefixes and tags of a namespace whose invalidations are remembered one by one at least.
+    pub tombstones: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { key_size: 1024, value_size: 1024 * 1024, keys: 1000, tokens: 16, namespaces: 256 }
+        Limits {
+            key_size: 1024,
+            value_size: 1024 * 1024,
+            keys: 1000,
+            tokens: 16,
+            namespaces: 256,
+            tags: 16,
+            tag_size: 128,
+            pattern_size: 256,
+            tombstones: 10_000,
+        }
     }
 }
 
@@ -40,6 +59,41 @@ impl Limits {
         }
     }
 
+    /// There may be at most `tags` tags.
+    pub fn tags(&self, field: &str, tags: usize) -> Result<(), Violation> {
+        match tags > self.tags {
+            true => Err(Violation::too_large(field, tags, self.tags, "tags")),
+            false => Ok(()),
+        }
+    }
+
+    /// A tag must be 1 to `tag_size` bytes.
+    pub fn tag(&self, field: &str, tag: &[u8]) -> Result<(), Violation> {
+        match tag.len() {
+            0 => Err(Violation::new(field, "must not be empty")),
+            len if len > self.tag_size => Err(Violation::too_large(field, len, self.tag_size, "bytes")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A prefix must have 1 to 16 segments, and be at most as long as a key.
+    pub fn prefix<'a>(&self, field: &str, prefix: &'a [u8]) -> Result<&'a [u8], Violation> {
+        // One separator at the end does not count.
+        if prefix.len() > self.key_size + 1 {
+            return Err(Violation::too_large(field, prefix.len(), self.key_size, "bytes"));
+        }
+        let segments = || format!("must have 1 to {SEGMENTS} segments, separated by ':' or '/'; was {}", shown(prefix));
+        selector::normalized(prefix).ok_or_else(|| Violation::new(field, segments()))
+    }
+
+    /// A pattern must be 1 to `pattern_size` bytes, and end no '\\' with nothing.
+    pub fn pattern(&self, field: &str, pattern: &[u8]) -> Result<Pattern, Violation> {
+        if pattern.len() > self.pattern_size {
+            return Err(Violation::too_large(field, pattern.len(), self.pattern_size, "bytes"));
+        }
+        Pattern::new(pattern).map_err(|rule| Violation::new(field, format!("{rule}; was {}", shown(pattern))))
+    }
+
     /// A value may be empty, and at most `value_size` bytes.
     pub fn value(&self, field: &str, value: &[u8]) -> Result<(), Violation> {
         match value.len() > self.value_size {
@@ -47,6 +101,11 @@ impl Limits {
             false => Ok(()),
         }
     }
+}
+
+/// What was sent, in words.
+fn shown(bytes: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(bytes))
 }
 
 /// A namespace is 1 to 64 characters of `[a-z0-9._-]`, beginning and ending with a letter or digit.

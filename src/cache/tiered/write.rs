@@ -267,7 +267,7 @@ impl Tiered {
             if !shared.l2.shares_l1() {
                 shared.taken(partition, version, change)?;
             }
-            shared.coherence.invalidated(namespace, partition, selectors, version);
+            shared.coherence.invalidated(namespace, partition, selectors, version, mode.effect());
             Ok((partition, version))
         });
         let mut token = Token::default();
