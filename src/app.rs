@@ -70,8 +70,7 @@ impl App {
     pub async fn start_with(config: Config, protections: Protections) -> Result<App, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(BootClock);
         let replica = Replica { id: format!("{:016x}", rand::random::<u64>()), started: SystemTime::now() };
-        let redis =
-            config.redis.as_ref().map(|redis| redis_config(redis, &config.coherence, protections)).transpose()?;
+        let redis = config.redis.as_ref().map(|redis| redis_config(redis, &config, protections)).transpose()?;
         let listener = TcpListener::bind(config.server.listen).await;
         let listener = listener.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
         let address = listener.local_addr().unwrap_or(config.server.listen);
@@ -230,11 +229,7 @@ fn server_config(server: &config::Server) -> ServerConfig {
     }
 }
 
-fn redis_config(
-    redis: &config::Redis,
-    coherence: &config::Coherence,
-    protections: Protections,
-) -> Result<RedisConfig, StartError> {
+fn redis_config(redis: &config::Redis, config: &Config, protections: Protections) -> Result<RedisConfig, StartError> {
     let tls = redis.url.tls.then(|| redis::tls::client(redis.tls_ca_file.as_deref())).transpose()?;
     let sentinel = &redis.sentinel;
     let servers = match &redis.url.topology {
@@ -259,7 +254,8 @@ fn redis_config(
         connect_timeout: redis.connect_timeout,
         unresponsive_after: redis.unresponsive_after,
         max_in_flight: redis.max_in_flight,
-        max_staleness: coherence.max_staleness,
+        max_staleness: config.coherence.max_staleness,
+        tombstones: config.limits.tombstones,
         protections,
         failover: match redis.failover {
             config::Failover::Repair => Failover::Repair,

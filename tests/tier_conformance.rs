@@ -3,6 +3,8 @@
 
 #[path = "api/harness/mod.rs"]
 mod harness;
+#[path = "tier_conformance/selectors.rs"]
+mod selectors;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use twintier::cache::selector::Selector;
 use twintier::cache::tier::{Condition, L2, L2State, Mode, Removal, Removed, Write, Written};
 
 const PARTITIONS: u16 = 4;
+const TOMBSTONES: usize = 100;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// An implementation under test, with the coherence that hears its announcements.
@@ -36,7 +39,10 @@ struct Bench {
 
 impl Bench {
     fn parts() -> (Arc<Memory>, Arc<Coherence>, Arc<Namespaces>) {
-        let namespaces = Arc::new(Namespaces::new(NamespaceRules { limit: 8, ..Default::default() }, PARTITIONS));
+        let namespaces = Arc::new(Namespaces::new(
+            NamespaceRules { limit: 8, tombstones: TOMBSTONES, ..Default::default() },
+            PARTITIONS,
+        ));
         let l1 = Arc::new(Memory::new(1 << 26, Eviction::Lru));
         let config = CoherenceConfig {
             partitions: PARTITIONS,
@@ -68,6 +74,7 @@ impl Bench {
             unresponsive_after: Duration::from_secs(5),
             max_in_flight: 64,
             max_staleness: Duration::from_secs(2),
+            tombstones: TOMBSTONES,
             failover: Failover::Cold,
             protections: Protections::default(),
         };
@@ -232,7 +239,7 @@ async fn every_step_is_announced_in_order(bench: &Bench) {
     assert_eq!(bench.coherence.counters.gaps.get(), 0);
     let last = bench.invalidate(partition, key.namespace(), &[Selector::Namespace]).await;
     eventually("the invalidation is heard of", async || bench.coherence.watermark(partition) == last).await;
-    assert_eq!(key.namespace().last_invalidation(partition), last);
+    assert_eq!(key.namespace().tombstones().latest(partition), last);
 }
 
 async fn concurrent_conditional_writes_store_once(bench: &Bench) {
@@ -254,6 +261,7 @@ async fn conforms(bench: Bench) {
     an_entry_ends_with_its_time(&bench).await;
     every_step_is_announced_in_order(&bench).await;
     concurrent_conditional_writes_store_once(&bench).await;
+    selectors::conform(&bench).await;
     bench.l2.close().await;
 }
 

@@ -16,7 +16,9 @@ mod link;
 mod panel;
 mod placement;
 mod primary;
+mod record;
 mod scripts;
+mod selected;
 mod shard;
 mod shared;
 mod tier;
@@ -144,6 +146,8 @@ pub struct RedisConfig {
     pub max_in_flight: usize,
     /// The staleness bound, which sets the pace of audits.
     pub max_staleness: Duration,
+    /// Prefixes and tags of a namespace whose invalidations are remembered one by one at least.
+    pub tombstones: usize,
     /// What becomes of entries when Redis begins another life.
     pub failover: Failover,
     /// Protections that are on.

@@ -17,7 +17,9 @@ use super::connection::{bytes, number, status};
 use super::fleet::Fleet;
 use super::health::{Health, HealthReport};
 use super::line::Line;
+use super::record::{Listed, earlier};
 use super::scripts::Script;
+use super::selected::{Found, Lists};
 use super::shard::Shard;
 use super::shared::Shared;
 use crate::cache::clock::Moment;
@@ -35,6 +37,8 @@ use crate::cache::tier::{
 
 /// Longest that replicas are waited for in a takeover, at least.
 const SETTLEMENT: Duration = Duration::from_secs(5);
+/// How often a step is tried that found other patterns at work than were known.
+const LISTS_TRIED: usize = 4;
 /// Added to the time for which a write's outcome is unknown: for clocks that do not run at quite the same rate.
 const CLOCK_SLACK: Duration = Duration::from_millis(50);
 
@@ -45,6 +49,7 @@ pub struct RedisTier {
     calls: Calls,
     server: Mutex<ServerReport>,
     undecodable: Counter,
+    pub(super) lists: Lists,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -59,7 +64,8 @@ impl RedisTier {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> RedisTier {
-        RedisTier { shared, health, calls, server: Mutex::default(), undecodable: Counter::default(), tasks, stop }
+        let (server, undecodable, lists) = Default::default();
+        RedisTier { shared, health, calls, server, undecodable, lists, tasks, stop }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -84,7 +90,7 @@ impl RedisTier {
 
     /// Sends one step of a number line. `args` follow the step's own.
     #[expect(clippy::too_many_arguments, reason = "each is a part of the one script call")]
-    async fn step(
+    pub(super) async fn step(
         &self,
         script: Script,
         partition: u16,
@@ -94,15 +100,38 @@ impl RedisTier {
         args: Vec<Value>,
         until: Moment,
     ) -> Result<Step, L2Error> {
+        for _ in 0..LISTS_TRIED {
+            let (keys, head, args) = (&keys, message_head.clone(), args.clone());
+            match self.try_step(script, partition, namespace.name(), keys, head, args, until).await? {
+                Ok(step) => return Ok(step),
+                Err(list) => self.saw_list(partition, namespace.name(), list),
+            }
+        }
+        Err(L2Error::unavailable("the patterns at work change all the time"))
+    }
+
+    /// The same, unless other patterns are at work than those known: then nothing was done.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one script call")]
+    async fn try_step(
+        &self,
+        script: Script,
+        partition: u16,
+        namespace: &str,
+        keys: &[Bytes],
+        message_head: Vec<u8>,
+        args: Vec<Value>,
+        until: Moment,
+    ) -> Result<Result<Step, Listed>, L2Error> {
         let shard = self.calls.shard(partition)?;
         let Some((not_after, uncertainty)) = shard.primary.clock.at(until) else {
             return Err(L2Error::unavailable("not connected to redis"));
         };
         let layout = &self.shared.layout;
         let mut all_keys: Vec<fred::types::Key> = vec![layout.counter(partition).into()];
-        all_keys.extend(keys.into_iter().map(fred::types::Key::from));
+        all_keys.extend(keys.iter().cloned().map(fred::types::Key::from));
         let (floor, channel) = (self.shared.floor().to_string(), layout.channel(partition));
-        let (named, invalidation) = (codec::named(namespace.name()), layout.invalidation_field(namespace.name()));
+        let (mut named, invalidation) = (codec::named(namespace), layout.invalidation_field(namespace));
+        named.extend(self.knowledge(partition, namespace, keys));
         let sent = self.calls.call(&shard, until, |connection| async move {
             let mut all_args: Vec<Value> = vec![
                 not_after.to_string().into(),
@@ -133,7 +162,7 @@ impl RedisTier {
         }
     }
 
-    fn read_step(&self, shard: &Shard, reply: Vec<Value>) -> Result<Step, L2Error> {
+    fn read_step(&self, shard: &Shard, reply: Vec<Value>) -> Result<Result<Step, Listed>, L2Error> {
         let position = match (number(&reply, 1), number(&reply, 2)) {
             (Some(epoch), Some(sequence)) => Version::new(epoch as u64, sequence as u64),
             _ => Version::ZERO,
@@ -141,7 +170,15 @@ impl RedisTier {
         match status(&reply) {
             Some("OK") => {
                 self.shared.saw_epoch(position.epoch);
-                Ok(Step { position, reply })
+                Ok(Ok(Step { position, reply }))
+            }
+            Some("PATTERNS") => {
+                let list = reply.into_iter().nth(3).and_then(bytes).and_then(|bytes| Listed::read(&bytes));
+                list.map(Err).ok_or(L2Error::unavailable("redis answered with something unknown"))
+            }
+            Some("FULL") => {
+                let limit = number(&reply, 3).unwrap_or(0).max(0) as usize;
+                Err(L2Error::TooMany { what: "patterns at work", limit })
             }
             Some("LIFE") => {
                 shard.primary.other_life.send_replace(());
@@ -168,30 +205,40 @@ impl RedisTier {
             let _: Value = trip.get(fred::types::Key::from(name)).await?;
             let answers: Vec<FredResult<Value>> = trip.try_all().await;
             match <[_; 3]>::try_from(answers) {
-                Ok([line, ttl, value]) => {
-                    Ok((Line::read(&line?.convert::<Vec<Option<String>>>()?), ttl?.convert()?, value))
-                }
+                Ok([line, ttl, value]) => Ok((Line::read(line?.into_array()), ttl?.convert()?, value)),
                 // A trip that failed as a whole has one answer.
                 Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
             }
         });
         let (line, ttl, value) = trip.await.map_err(Failure::of_a_read)?;
-        Ok(self.read_trip(&shard, &line, ttl, value, begun))
-    }
-
-    fn read_trip(&self, shard: &Shard, line: &Line, ttl: i64, value: FredResult<Value>, begun: Moment) -> Read {
         let Some(position) = line.position else {
             // No counter: with it went the order of whatever is there.
-            return Read { position: Version::ZERO, entry: None };
+            return Ok(Read { position: Version::ZERO, entry: None });
         };
         self.shared.saw_epoch(position.epoch);
-        let stored = match value {
+        let mut read = Read { position, entry: None };
+        if let Some(mut stored) = self.read_stored(value).filter(|_| ttl != GONE) {
+            let StoredEntry { version, written_micros, tags, .. } = &stored;
+            let found = Found { version: *version, written_micros: *written_micros, tags };
+            if let Some(since) = self.coverage(key.as_ref(), &line, found, until).await? {
+                stored.marked_micros = earlier(stored.marked_micros, since);
+                // What is marked and not kept to be answered stale is gone.
+                let kept = since == 0 || stored.window_millis > 0;
+                read.entry = kept.then(|| entry_at(&shard.primary.clock, stored, ttl, begun));
+            }
+        }
+        if !line.record.listed.patterns.is_empty() {
+            self.saw_list(partition, key.namespace().name(), line.record.listed);
+        }
+        Ok(read)
+    }
+
+    fn read_stored(&self, value: FredResult<Value>) -> Option<StoredEntry> {
+        match value {
             Ok(Value::Null) => None,
             Ok(value) => bytes(value).and_then(codec::decode_entry).or_else(|| self.undecodable()),
             Err(_) => self.undecodable(),
-        };
-        let entry = stored.filter(|entry| line.counts(entry.version) && ttl != GONE);
-        Read { position, entry: entry.map(|stored| entry_at(&shard.primary.clock, stored, ttl, begun)) }
+        }
     }
 
     /// Looks at, or goes on with, the settlement of the takeover that began `epoch`.
@@ -227,13 +274,16 @@ impl RedisTier {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.getrange(fred::types::Key::from(name), 0, codec::HEAD - 1).await?;
-            trip.all::<(Vec<Option<String>>, Value)>().await
+            trip.all::<(Vec<Value>, Value)>().await
         });
         let (line, head) = trip.await.map_err(Failure::of_a_read)?;
-        let head = bytes(head).and_then(|head| codec::decode_head(&head));
-        let Some((version, written_micros)) = head.filter(|(version, _)| Line::read(&line).counts(*version)) else {
+        let Some((version, written_micros, tags)) = bytes(head).and_then(|head| codec::decode_head(&head)) else {
             return Ok(None);
         };
+        let found = Found { version, written_micros, tags: &tags };
+        if self.coverage(key.as_ref(), &Line::read(line), found, until).await?.is_none() {
+            return Ok(None);
+        }
         let now = self.shared.clock.now();
         let Some((_, uncertainty)) = shard.primary.clock.at(now) else { return Ok(None) };
         let written_at = now.minus(shard.primary.clock.age(written_micros, now));
@@ -360,9 +410,11 @@ fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -
 const GONE: i64 = -2;
 
 /// A step that Redis carried out.
-struct Step {
-    position: Version,
-    reply: Vec<Value>,
+pub(super) struct Step {
+    /// Where the number line stands after it.
+    pub position: Version,
+    /// All of the script's reply.
+    pub reply: Vec<Value>,
 }
 
 // === impl L2 ===
@@ -414,16 +466,11 @@ impl L2 for RedisTier {
         partition: u16,
         namespace: &'a Arc<Namespace>,
         selectors: &'a [Selector],
-        _mode: Mode,
+        mode: Mode,
         ticket: u64,
         until: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
-        Box::pin(async move {
-            let head = codec::message_head(true, partition, self.shared.replica, ticket);
-            let args = vec![Value::Bytes(codec::selector_list(selectors).into())];
-            let step = self.step(Script::Invalidate, partition, namespace, Vec::new(), head, args, until).await?;
-            Ok(step.position)
-        })
+        Box::pin(self.invalidate_selected(partition, namespace, selectors, mode, ticket, until))
     }
 
     fn touch<'a>(&'a self, key: &'a Key, touch: Touch, until: Moment) -> BoxFuture<'a, Result<Touched, L2Error>> {
@@ -591,7 +638,8 @@ fn condition_argument(condition: Condition) -> Value {
     }
 }
 
-fn mode_argument(mode: Mode) -> &'static str {
+/// The mode as the scripts name it.
+pub(super) fn mode_argument(mode: Mode) -> &'static str {
     match mode {
         Mode::Remove => "remove",
         Mode::MarkStale => "mark",

@@ -315,7 +315,7 @@ fn ticket(barrier: &Option<Box<dyn FleetBarrier + '_>>) -> u64 {
 fn all<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, L2Error> {
     let unknown_for = |error: &L2Error| match error {
         L2Error::Unavailable { outcome_unknown_for, .. } => *outcome_unknown_for,
-        L2Error::Full | L2Error::Busy { .. } | L2Error::Halted(_) => None,
+        L2Error::Full | L2Error::Busy { .. } | L2Error::TooMany { .. } | L2Error::Halted(_) => None,
     };
     let (mut done, mut failed) = (Vec::with_capacity(results.len()), Vec::new());
     for result in results {
