@@ -108,7 +108,7 @@ impl App {
         };
         announce(&config, address, &replica);
         let observed = Observed { replica, cache: cache.clone(), l2: l2.clone(), namespaces, load: load.clone() };
-        let api = CacheApi::new(observed, config.limits.clone(), clock, keys);
+        let api = CacheApi::new(observed, config.limits.clone(), config.events.clone(), clock, keys);
         let serving = Serving::start(listener, server_config(&config.server), api, HealthApi::new(health), load);
         Ok(App { address, drain: config.drain, serving, cache, l2, draining, ending, tasks })
     }

@@ -341,3 +341,6 @@ impl Cover {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

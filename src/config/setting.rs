@@ -49,6 +49,8 @@ pub enum Kind {
     Address,
     /// Path of a file.
     Path,
+    /// A list, in a flag or variable as JSON.
+    List,
 }
 
 /// Where a value came from.
@@ -97,6 +99,7 @@ impl fmt::Display for Kind {
             Kind::Url => "url",
             Kind::Address => "address",
             Kind::Path => "path",
+            Kind::List => "list",
         })
     }
 }

@@ -88,6 +88,16 @@ pub enum Target {
     Selected(Vec<Selector>),
 }
 
+impl Target {
+    /// True: it covers nothing.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Target::Keys(keys) => keys.is_empty(),
+            Target::Selected(selectors) => selectors.is_empty(),
+        }
+    }
+}
+
 /// The answer to an Invalidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalidated {
