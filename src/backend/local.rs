@@ -100,7 +100,8 @@ impl Local {
         let holds = |lease: &Lease| {
             tags.iter().all(|tags| {
                 let (version, position, written_at) = (lease.position, lease.position, lease.granted_at);
-                let judged = Judged { partition, key: key.bytes(), tags, version, position, written_at };
+                let judged =
+                    Judged { partition, key: key.bytes(), tags: tags.as_slice(), version, position, written_at };
                 key.namespace().tombstones().judge(&judged).0 == Cover::Clear
             })
         };
@@ -254,7 +255,7 @@ impl L2 for Local {
         Box::pin(async move {
             let partition = self.coherence.partition_of(key.as_ref());
             let position = self.position(&self.line(partition));
-            let marked = |held: Arc<Held>| Entry { marked_at: held.marked_at(), ..held.entry.clone() };
+            let marked = |held: Arc<Held>| held.entry.clone().marked_since(held.marked_at());
             let entry = self.kept(key.as_ref()).map(marked);
             Ok(Read { position, entry })
         })

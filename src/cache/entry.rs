@@ -46,7 +46,12 @@ impl Tags {
 
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
-        self.0.iter().flat_map(|tags| tags.iter())
+        self.as_slice().iter()
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[Bytes] {
+        self.0.as_deref().unwrap_or_default()
     }
 
     /// True without any.
@@ -162,6 +167,12 @@ impl Entry {
             sliding: sliding.zip(ttl).map(|(longest, idle)| Sliding { idle, until: at.plus(longest) }),
             marked_at: None,
         }
+    }
+
+    /// The same, marked stale since then, if at all: kept no longer than stale entries are.
+    pub fn marked_since(self, marked_at: Option<Moment>) -> Entry {
+        let kept_until = marked_at.map_or(Moment::FOREVER, |at| at.plus(self.stale_window)).min(self.kept_until);
+        Entry { marked_at, kept_until, ..self }
     }
 
     /// Whether it may be answered without a flag, as far as time and marks go.

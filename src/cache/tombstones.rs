@@ -10,9 +10,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 
 use super::clock::Moment;
-use super::coherence::message::Effect;
 use super::coherence::version::Version;
-use super::entry::Tags;
 use super::selector::{Pattern, Selector, prefixes};
 
 /// Patterns that are remembered.
@@ -34,7 +32,7 @@ pub struct Judged<'a> {
     /// The key.
     pub key: &'a [u8],
     /// Its tags.
-    pub tags: &'a Tags,
+    pub tags: &'a [Bytes],
     /// When it was written.
     pub version: Version,
     /// Up to where it was known not to be invalidated.
@@ -110,13 +108,13 @@ impl Tombstones {
         self.read().latest.get(usize::from(partition)).copied().unwrap_or(Version::ZERO)
     }
 
-    /// What `selector` selects in `partition` was invalidated at `version`.
-    pub fn add(&self, partition: u16, selector: &Selector, version: Version, effect: Effect, now: Moment) {
+    /// What `selector` selects in `partition` was removed at `version`; or, at that moment, marked stale.
+    pub fn add(&self, partition: u16, selector: &Selector, version: Version, marked_at: Option<Moment>) {
         let mut table = self.write();
         table.allocate(self.changes.len());
         let at = usize::from(partition);
         let Some(row) = table.row(selector, self.changes.len(), self.limit) else { return };
-        if row[at].add(version, effect, now) {
+        if row[at].add(version, marked_at) {
             table.latest[at] = table.latest[at].max(version);
             if matches!(selector, Selector::Prefix(_) | Selector::Tag(_)) {
                 table.young.reach(at, version, self.changes.len());
@@ -299,12 +297,12 @@ impl Stone {
     }
 
     /// False: that was known.
-    fn add(&mut self, version: Version, effect: Effect, now: Moment) -> bool {
-        if effect != Effect::Marked {
+    fn add(&mut self, version: Version, marked_at: Option<Moment>) -> bool {
+        let Some(at) = marked_at else {
             let newer = version > self.removed;
             self.removed = version.max(self.removed);
             return newer;
-        }
+        };
         match &mut self.marked {
             Some(mark) if version <= mark.version => {
                 let between = version > mark.before && version < mark.version;
@@ -313,7 +311,7 @@ impl Stone {
             }
             marked => {
                 let before = marked.as_ref().map_or(Version::ZERO, |mark| mark.version);
-                *marked = Some(Box::new(Mark { version, at: now, before }));
+                *marked = Some(Box::new(Mark { version, at, before }));
                 true
             }
         }

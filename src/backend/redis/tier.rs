@@ -19,7 +19,7 @@ use super::health::{Health, HealthReport};
 use super::line::Line;
 use super::record::{Listed, earlier};
 use super::scripts::Script;
-use super::selected::{Found, Lists};
+use super::selected::{Found, Selected};
 use super::shard::Shard;
 use super::shared::Shared;
 use crate::cache::clock::Moment;
@@ -49,7 +49,7 @@ pub struct RedisTier {
     calls: Calls,
     server: Mutex<ServerReport>,
     undecodable: Counter,
-    pub(super) lists: Lists,
+    selected: Selected,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -64,8 +64,8 @@ impl RedisTier {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> RedisTier {
-        let (server, undecodable, lists) = Default::default();
-        RedisTier { shared, health, calls, server, undecodable, lists, tasks, stop }
+        let (server, undecodable, selected) = (Mutex::default(), Counter::default(), Selected::new(shared.clone()));
+        RedisTier { shared, health, calls, server, undecodable, selected, tasks, stop }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -90,7 +90,7 @@ impl RedisTier {
 
     /// Sends one step of a number line. `args` follow the step's own.
     #[expect(clippy::too_many_arguments, reason = "each is a part of the one script call")]
-    pub(super) async fn step(
+    async fn step(
         &self,
         script: Script,
         partition: u16,
@@ -104,7 +104,7 @@ impl RedisTier {
             let (keys, head, args) = (&keys, message_head.clone(), args.clone());
             match self.try_step(script, partition, namespace.name(), keys, head, args, until).await? {
                 Ok(step) => return Ok(step),
-                Err(list) => self.saw_list(partition, namespace.name(), list),
+                Err(list) => self.selected.saw(partition, namespace.name(), list),
             }
         }
         Err(L2Error::unavailable("the patterns at work change all the time"))
@@ -131,7 +131,7 @@ impl RedisTier {
         all_keys.extend(keys.iter().cloned().map(fred::types::Key::from));
         let (floor, channel) = (self.shared.floor().to_string(), layout.channel(partition));
         let (mut named, invalidation) = (codec::named(namespace), layout.invalidation_field(namespace));
-        named.extend(self.knowledge(partition, namespace, keys));
+        named.extend(self.selected.knowledge(partition, namespace, keys));
         let sent = self.calls.call(&shard, until, |connection| async move {
             let mut all_args: Vec<Value> = vec![
                 not_after.to_string().into(),
@@ -220,7 +220,7 @@ impl RedisTier {
         if let Some(mut stored) = self.read_stored(value).filter(|_| ttl != GONE) {
             let StoredEntry { version, written_micros, tags, .. } = &stored;
             let found = Found { version: *version, written_micros: *written_micros, tags };
-            if let Some(since) = self.coverage(key.as_ref(), &line, found, until).await? {
+            if let Some(since) = self.selected.coverage(&self.calls, key.as_ref(), &line, found, until).await? {
                 stored.marked_micros = earlier(stored.marked_micros, since);
                 // What is marked and not kept to be answered stale is gone.
                 let kept = since == 0 || stored.window_millis > 0;
@@ -228,7 +228,7 @@ impl RedisTier {
             }
         }
         if !line.record.listed.patterns.is_empty() {
-            self.saw_list(partition, key.namespace().name(), line.record.listed);
+            self.selected.saw(partition, key.namespace().name(), line.record.listed);
         }
         Ok(read)
     }
@@ -281,7 +281,7 @@ impl RedisTier {
             return Ok(None);
         };
         let found = Found { version, written_micros, tags: &tags };
-        if self.coverage(key.as_ref(), &Line::read(line), found, until).await?.is_none() {
+        if self.selected.coverage(&self.calls, key.as_ref(), &Line::read(line), found, until).await?.is_none() {
             return Ok(None);
         }
         let now = self.shared.clock.now();
@@ -389,7 +389,7 @@ fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -
         idle: millis(stored.ttl_millis),
         until: written_at.plus(Duration::from_micros(stored.slide_micros.saturating_sub(stored.written_micros))),
     });
-    Entry {
+    let entry = Entry {
         version: stored.version,
         content: stored.content,
         content_type: stored.content_type,
@@ -402,19 +402,18 @@ fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -
         kept_until,
         stale_window: millis(stored.window_millis),
         sliding: slides,
-        marked_at: (stored.marked_micros > 0).then(|| at(stored.marked_micros)),
-    }
+        marked_at: None,
+    };
+    entry.marked_since((stored.marked_micros > 0).then(|| at(stored.marked_micros)))
 }
 
 /// The answer to PTTL for a key that is not there.
 const GONE: i64 = -2;
 
 /// A step that Redis carried out.
-pub(super) struct Step {
-    /// Where the number line stands after it.
-    pub position: Version,
-    /// All of the script's reply.
-    pub reply: Vec<Value>,
+struct Step {
+    position: Version,
+    reply: Vec<Value>,
 }
 
 // === impl L2 ===
@@ -470,7 +469,17 @@ impl L2 for RedisTier {
         ticket: u64,
         until: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
-        Box::pin(self.invalidate_selected(partition, namespace, selectors, mode, ticket, until))
+        Box::pin(async move {
+            let head = codec::message_head(true, partition, self.shared.replica, ticket);
+            let args = vec![
+                mode_argument(mode).into(),
+                Value::Bytes(codec::selector_list(selectors).into()),
+                self.shared.config.tombstones.to_string().into(),
+            ];
+            let names = self.shared.layout.tombstones(partition, namespace.name()).into();
+            let step = self.step(Script::Invalidate, partition, namespace, names, head, args, until).await?;
+            Ok(step.position)
+        })
     }
 
     fn touch<'a>(&'a self, key: &'a Key, touch: Touch, until: Moment) -> BoxFuture<'a, Result<Touched, L2Error>> {
@@ -638,8 +647,7 @@ fn condition_argument(condition: Condition) -> Value {
     }
 }
 
-/// The mode as the scripts name it.
-pub(super) fn mode_argument(mode: Mode) -> &'static str {
+fn mode_argument(mode: Mode) -> &'static str {
     match mode {
         Mode::Remove => "remove",
         Mode::MarkStale => "mark",

@@ -185,8 +185,14 @@ impl Coherence {
         }
         let Entry { tags, version, written_at, .. } = &held.entry;
         let (version, position, written_at) = (*version, held.position, *written_at);
-        let (cover, changes) =
-            tombstones.judge(&Judged { partition, key: key.bytes, tags, version, position, written_at });
+        let (cover, changes) = tombstones.judge(&Judged {
+            partition,
+            key: key.bytes,
+            tags: tags.as_slice(),
+            version,
+            position,
+            written_at,
+        });
         match cover {
             Cover::Gone => return true,
             Cover::Marked(_) if held.entry.stale_window.is_zero() => return true,
@@ -309,8 +315,8 @@ impl Coherence {
     }
 
     fn bury(&self, namespace: &Namespace, partition: u16, selectors: &[Selector], version: Version, effect: Effect) {
-        let now = self.clock.now();
-        selectors.iter().for_each(|selector| namespace.tombstones().add(partition, selector, version, effect, now));
+        let marked_at = (effect == Effect::Marked).then(|| self.clock.now());
+        selectors.iter().for_each(|selector| namespace.tombstones().add(partition, selector, version, marked_at));
     }
 
     /// Whether an entry of `version`, known at `position` and asked for after `note`, may enter memory.

@@ -18,17 +18,17 @@ fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
-fn tags(tags: &[&str]) -> Tags {
-    Tags::new(tags.iter().map(|tag| bytes(tag)).collect())
+fn tags(tags: &[&str]) -> Vec<Bytes> {
+    tags.iter().map(|tag| bytes(tag)).collect()
 }
 
 impl Tombstones {
     fn removed(&self, selector: &Selector, sequence: u64) {
-        self.add(0, selector, at(sequence), Effect::Removed, moment(sequence));
+        self.add(0, selector, at(sequence), None);
     }
 
     fn marked(&self, selector: &Selector, sequence: u64) {
-        self.add(0, selector, at(sequence), Effect::Marked, moment(sequence));
+        self.add(0, selector, at(sequence), Some(moment(sequence)));
     }
 
     /// How an entry of `key` is covered that was written and known at `sequence`.
@@ -57,7 +57,7 @@ fn an_invalidation_only_moves_forward_and_stays_in_its_partition() {
     tombstones.removed(&Selector::Namespace, 7);
     let changes = tombstones.changes(0);
     tombstones.removed(&Selector::Namespace, 5);
-    tombstones.add(0, &Selector::Namespace, Version::new(6, 100), Effect::Removed, moment(1));
+    tombstones.add(0, &Selector::Namespace, Version::new(6, 100), None);
     assert_eq!((tombstones.changes(0), tombstones.changes(1)), (changes, 0), "nothing new");
     assert_eq!((tombstones.latest(0), tombstones.latest(1)), (at(7), Version::ZERO));
     assert_eq!([6, 7].map(|sequence| tombstones.cover("k", &[], sequence)), [Cover::Gone, Cover::Clear]);
@@ -125,7 +125,7 @@ fn a_number_line_that_starts_over_knows_nothing() {
     let tombstones = Tombstones::new(PARTITIONS, 1);
     for selector in [Selector::Namespace, prefix("k"), tag("a"), tag("b"), Selector::Pattern(bytes("*"))] {
         tombstones.removed(&selector, 9);
-        tombstones.add(1, &selector, at(9), Effect::Removed, moment(9));
+        tombstones.add(1, &selector, at(9), None);
     }
     let changes = tombstones.changes(0);
     tombstones.forget(0);
