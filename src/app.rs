@@ -19,7 +19,6 @@ use crate::cache::clock::Clock;
 use crate::cache::coherence::protection::Protections;
 use crate::cache::coherence::{Coherence, CoherenceConfig};
 use crate::cache::namespace::{NamespaceRules, Namespaces};
-use crate::cache::policy::Limits;
 use crate::cache::repair::Repair;
 use crate::cache::tier::{L1, L2, L2State};
 use crate::cache::tiered::{Tiered, TieredConfig};
@@ -71,11 +70,7 @@ impl App {
     pub async fn start_with(config: Config, protections: Protections) -> Result<App, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(BootClock);
         let replica = Replica { id: format!("{:016x}", rand::random::<u64>()), started: SystemTime::now() };
-        let redis = config
-            .redis
-            .as_ref()
-            .map(|redis| redis_config(redis, &config.limits, &config.coherence, protections))
-            .transpose()?;
+        let redis = config.redis.as_ref().map(|redis| redis_config(redis, &config, protections)).transpose()?;
         let listener = TcpListener::bind(config.server.listen).await;
         let listener = listener.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
         let address = listener.local_addr().unwrap_or(config.server.listen);
@@ -113,7 +108,7 @@ impl App {
         };
         announce(&config, address, &replica);
         let observed = Observed { replica, cache: cache.clone(), l2: l2.clone(), namespaces, load: load.clone() };
-        let api = CacheApi::new(observed, config.limits.clone(), clock, keys);
+        let api = CacheApi::new(observed, config.limits.clone(), config.events.clone(), clock, keys);
         let serving = Serving::start(listener, server_config(&config.server), api, HealthApi::new(health), load);
         Ok(App { address, drain: config.drain, serving, cache, l2, draining, ending, tasks })
     }
@@ -199,6 +194,7 @@ fn namespace_rules(config: &Config) -> NamespaceRules {
         configured: config.cache.namespaces.clone(),
         strict: config.cache.strict,
         limit: config.limits.namespaces,
+        tombstones: config.limits.tombstones,
     }
 }
 
@@ -233,12 +229,7 @@ fn server_config(server: &config::Server) -> ServerConfig {
     }
 }
 
-fn redis_config(
-    redis: &config::Redis,
-    limits: &Limits,
-    coherence: &config::Coherence,
-    protections: Protections,
-) -> Result<RedisConfig, StartError> {
+fn redis_config(redis: &config::Redis, config: &Config, protections: Protections) -> Result<RedisConfig, StartError> {
     let tls = redis.url.tls.then(|| redis::tls::client(redis.tls_ca_file.as_deref())).transpose()?;
     let sentinel = &redis.sentinel;
     let servers = match &redis.url.topology {
@@ -263,8 +254,9 @@ fn redis_config(
         connect_timeout: redis.connect_timeout,
         unresponsive_after: redis.unresponsive_after,
         max_in_flight: redis.max_in_flight,
-        value_size: limits.value_size,
-        max_staleness: coherence.max_staleness,
+        value_size: config.limits.value_size,
+        max_staleness: config.coherence.max_staleness,
+        tombstones: config.limits.tombstones,
         protections,
         failover: match redis.failover {
             config::Failover::Repair => Failover::Repair,

@@ -5,6 +5,8 @@
 mod harness;
 #[path = "conformance/lives.rs"]
 mod lives;
+#[path = "tier_conformance/selectors.rs"]
+mod selectors;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use twintier::cache::selector::Selector;
 use twintier::cache::tier::{Condition, L2, L2State, Mode, Removal, Removed, Write, Written};
 
 const PARTITIONS: u16 = 4;
+const TOMBSTONES: usize = 100;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// An implementation under test, with the coherence that hears its announcements.
@@ -38,7 +41,10 @@ struct Bench {
 
 impl Bench {
     fn parts() -> (Arc<Memory>, Arc<Coherence>, Arc<Namespaces>) {
-        let namespaces = Arc::new(Namespaces::new(NamespaceRules { limit: 8, ..Default::default() }, PARTITIONS));
+        let namespaces = Arc::new(Namespaces::new(
+            NamespaceRules { limit: 8, tombstones: TOMBSTONES, ..Default::default() },
+            PARTITIONS,
+        ));
         let l1 = Arc::new(Memory::new(1 << 26, Eviction::Lru));
         let config = CoherenceConfig {
             partitions: PARTITIONS,
@@ -71,6 +77,7 @@ impl Bench {
             max_in_flight: 64,
             value_size: 1 << 20,
             max_staleness: Duration::from_secs(2),
+            tombstones: TOMBSTONES,
             failover: Failover::Cold,
             protections: Protections::default(),
         };
@@ -235,7 +242,7 @@ async fn every_step_is_announced_in_order(bench: &Bench) {
     assert_eq!(bench.coherence.counters.gaps.get(), 0);
     let last = bench.invalidate(partition, key.namespace(), &[Selector::Namespace]).await;
     eventually("the invalidation is heard of", async || bench.coherence.watermark(partition) == last).await;
-    assert_eq!(key.namespace().last_invalidation(partition), last);
+    assert_eq!(key.namespace().tombstones().latest(partition), last);
 }
 
 async fn concurrent_conditional_writes_store_once(bench: &Bench) {
@@ -269,6 +276,7 @@ async fn conforms(bench: Bench) {
     lives::who_waits_for_an_immutable_entry_is_told(&bench).await;
     lives::values_are_read_whatever_they_are_packed_by(&bench).await;
     lives::tags_and_what_is_due_are_kept(&bench).await;
+    selectors::conform(&bench).await;
     bench.l2.close().await;
 }
 

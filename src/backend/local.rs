@@ -10,7 +10,7 @@ use crate::cache::clock::{Clock, Moment};
 use crate::cache::coherence::message::{BusSink, Change, Effect, Message};
 use crate::cache::coherence::version::Version;
 use crate::cache::coherence::{self, Coherence};
-use crate::cache::entry::{Entry, Held};
+use crate::cache::entry::{Entry, Held, Tags};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::remembered::Remembered;
@@ -19,6 +19,7 @@ use crate::cache::tier::{
     Acquired, BoxFuture, Condition, L1, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read, Refusal, Removal,
     Removed, RequestId, Touch, Touched, TouchedEntry, Write, Written,
 };
+use crate::cache::tombstones::{Cover, Judged};
 
 /// For how long requests, and versions of sources that were invalidated, are remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -73,14 +74,14 @@ impl Local {
     }
 
     /// What is kept of `key`, alive or not.
-    fn kept(&self, key: KeyRef<'_>, partition: u16) -> Option<Arc<Held>> {
-        let held = self.l1.get(key).filter(|held| !held.namespace.has_invalidated(partition, held.entry.version))?;
+    fn kept(&self, key: KeyRef<'_>) -> Option<Arc<Held>> {
+        let held = self.l1.get(key).filter(|held| !self.coherence.covers(key, held))?;
         // Here memory is where entries live: how long it may keep one is how long that lives.
         (self.clock.now().since(held.known_at) <= held.namespace.policy().l1_ttl).then_some(held)
     }
 
-    fn live(&self, key: KeyRef<'_>, partition: u16) -> Option<Arc<Held>> {
-        self.kept(key, partition).filter(|held| held.entry.lives(self.clock.now()))
+    fn live(&self, key: KeyRef<'_>) -> Option<Arc<Held>> {
+        self.kept(key).filter(|held| held.entry.lives(self.clock.now()) && held.marked_at().is_none())
     }
 
     fn position(&self, line: &Line) -> Version {
@@ -95,8 +96,17 @@ impl Local {
         version
     }
 
-    fn lease<'a>(&self, line: &'a Line, key: &Key, partition: u16) -> Option<(&'a Lease, Moment)> {
-        let holds = |lease: &Lease| !key.namespace().has_invalidated(partition, lease.position);
+    /// The lease of `key`, unless what selects it, or one of `tags`, was invalidated since it was granted.
+    fn lease<'a>(&self, line: &'a Line, key: &Key, tags: [&Tags; 2]) -> Option<(&'a Lease, Moment)> {
+        let partition = self.coherence.partition_of(key.as_ref());
+        let holds = |lease: &Lease| {
+            tags.iter().all(|tags| {
+                let (version, position, written_at) = (lease.position, lease.position, lease.granted_at);
+                let judged =
+                    Judged { partition, key: key.bytes(), tags: tags.as_slice(), version, position, written_at };
+                key.namespace().tombstones().judge(&judged).0 == Cover::Clear
+            })
+        };
         line.leases.get(key, self.clock.now()).filter(|(lease, _)| holds(lease))
     }
 
@@ -111,7 +121,7 @@ impl Local {
                 Err((why, current)) => Written::Refused { why, current, position },
             });
         }
-        let outcome = self.verdict(&line, partition, write);
+        let outcome = self.verdict(&line, write);
         if let (Some(request), Err(refused)) = (&request, outcome) {
             line.requests.insert(request.clone(), Err(refused), now.plus(REMEMBERED), now);
         }
@@ -121,7 +131,7 @@ impl Local {
         };
         let key = &write.key;
         // What is written once is told to nobody, unless somebody waits for it.
-        let quiet = key.namespace().policy().immutable && self.lease(&line, key, partition).is_none();
+        let quiet = key.namespace().policy().immutable && self.lease(&line, key, [&write.entry.tags, &Tags::default()]).is_none();
         let version = match quiet {
             true => position,
             false => self.advance(&mut line, partition, Change::of_keys(Effect::Set, std::slice::from_ref(key))),
@@ -138,15 +148,16 @@ impl Local {
     }
 
     /// Whether `write` is to be stored, and what making its entry has cost.
-    fn verdict(&self, line: &Line, partition: u16, write: &Write) -> Result<Duration, (Refusal, Option<Version>)> {
+    fn verdict(&self, line: &Line, write: &Write) -> Result<Duration, (Refusal, Option<Version>)> {
         let now = self.clock.now();
         let stored = self.l1.get(write.key.as_ref());
         let remembered = line.sources.get(&write.key, now).map(|(source, _)| *source);
         let source = stored.as_ref().and_then(|held| held.entry.source_version).max(remembered);
+        let old_tags = stored.as_ref().map(|held| held.entry.tags.clone()).unwrap_or_default();
         if write.entry.source_version.is_some() && write.entry.source_version < source {
             return Err((Refusal::SourceVersionOlder, stored.map(|held| held.entry.version)));
         }
-        let current = self.live(write.key.as_ref(), partition).map(|held| held.entry.version);
+        let current = self.live(write.key.as_ref()).map(|held| held.entry.version);
         if write.key.namespace().policy().immutable && current.is_some() {
             return Err((Refusal::AlreadyPresent, current));
         }
@@ -156,7 +167,7 @@ impl Local {
             Condition::Absent => holds(current.is_none(), Refusal::AlreadyPresent),
             Condition::Present => holds(current.is_some(), Refusal::NotPresent),
             Condition::Version(version) => holds(current == Some(version), Refusal::VersionMismatch),
-            Condition::Lease(id) => match self.lease(line, &write.key, partition) {
+            Condition::Lease(id) => match self.lease(line, &write.key, [&write.entry.tags, &old_tags]) {
                 Some((lease, _)) if lease.id == Some(id) => Ok(now.since(lease.granted_at)),
                 _ => Err((Refusal::LeaseVoid, None)),
             },
@@ -168,7 +179,7 @@ impl Local {
         let now = self.clock.now();
         let mut removed = Vec::with_capacity(removals.len());
         for Removal { key, source_version } in removals {
-            removed.push(self.live(key.as_ref(), partition).is_some());
+            removed.push(self.live(key.as_ref()).is_some());
             line.leases.remove(key);
             let source = self.l1.get(key.as_ref()).and_then(|held| held.entry.source_version);
             let remembered = line.sources.get(key, now).map(|(source, _)| *source);
@@ -185,7 +196,7 @@ impl Local {
         let partition = self.coherence.partition_of(key.as_ref());
         let mut line = self.line(partition);
         let now = self.clock.now();
-        let Some(held) = self.live(key.as_ref(), partition) else {
+        let Some(held) = self.live(key.as_ref()) else {
             return Touched { position: self.position(&line), entry: None };
         };
         let before = &held.entry;
@@ -208,10 +219,10 @@ impl Local {
         let partition = self.coherence.partition_of(key.as_ref());
         let mut line = self.line(partition);
         let now = self.clock.now();
-        if !anew && self.live(key.as_ref(), partition).is_some() {
+        if !anew && self.live(key.as_ref()).is_some() {
             return Acquired::Present;
         }
-        if let Some((_, until)) = self.lease(&line, key, partition) {
+        if let Some((_, until)) = self.lease(&line, key, [&Tags::default(); 2]) {
             return Acquired::Held(until.since(now));
         }
         let (id, position) = (LeaseId(rand::random()), self.position(&line));
@@ -224,7 +235,7 @@ impl Local {
         let partition = self.coherence.partition_of(key.as_ref());
         let mut line = self.line(partition);
         let now = self.clock.now();
-        let held = self.lease(&line, key, partition).is_some_and(|(lease, _)| lease.id == Some(id));
+        let held = self.lease(&line, key, [&Tags::default(); 2]).is_some_and(|(lease, _)| lease.id == Some(id));
         if held {
             line.leases.remove(key);
             if !pause.is_zero() {
@@ -246,7 +257,8 @@ impl L2 for Local {
         Box::pin(async move {
             let partition = self.coherence.partition_of(key.as_ref());
             let position = self.position(&self.line(partition));
-            let entry = self.kept(key.as_ref(), partition).map(|held| held.entry.clone());
+            let marked = |held: Arc<Held>| held.entry.clone().marked_since(held.marked_at());
+            let entry = self.kept(key.as_ref()).map(marked);
             Ok(Read { position, entry })
         })
     }

@@ -1,6 +1,7 @@
 //! Entries: what was set, and what memory keeps of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,7 +46,12 @@ impl Tags {
 
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
-        self.0.iter().flat_map(|tags| tags.iter())
+        self.as_slice().iter()
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[Bytes] {
+        self.0.as_deref().unwrap_or_default()
     }
 
     /// True without any.
@@ -163,6 +169,12 @@ impl Entry {
         }
     }
 
+    /// The same, marked stale since then, if at all: kept no longer than stale entries are.
+    pub fn marked_since(self, marked_at: Option<Moment>) -> Entry {
+        let kept_until = marked_at.map_or(Moment::FOREVER, |at| at.plus(self.stale_window)).min(self.kept_until);
+        Entry { marked_at, kept_until, ..self }
+    }
+
     /// Whether it may be answered without a flag, as far as time and marks go.
     pub fn lives(&self, now: Moment) -> bool {
         now < self.expires_at && self.marked_at.is_none()
@@ -181,6 +193,42 @@ pub struct Held {
     pub known_at: Moment,
     /// The namespace.
     pub namespace: Arc<Namespace>,
+    /// What was found when it was looked for among what was invalidated.
+    pub covered: Covered,
+}
+
+impl Held {
+    /// When it was marked stale, itself or with what selects it.
+    pub fn marked_at(&self) -> Option<Moment> {
+        self.entry.marked_at.into_iter().chain(self.covered.marked_at()).min()
+    }
+}
+
+/// What is remembered of looking for an entry among what was invalidated, so that the next reader need not.
+#[derive(Debug, Default)]
+pub struct Covered {
+    changes: AtomicU64,
+    marked_at: AtomicU64,
+}
+
+impl Covered {
+    /// Whether the first `changes` changes of what was invalidated have been looked through.
+    pub fn is_known(&self, changes: u64) -> bool {
+        self.changes.load(Ordering::Acquire) == changes
+    }
+
+    /// The first `changes` changes have been looked through; the entry was marked stale then, if at all.
+    pub fn know(&self, changes: u64, marked_at: Option<Moment>) {
+        if let Some(Moment(at)) = marked_at {
+            // The first one stays: it is the earlier one.
+            let _ = self.marked_at.compare_exchange(0, at.max(1), Ordering::AcqRel, Ordering::Acquire);
+        }
+        self.changes.fetch_max(changes, Ordering::AcqRel);
+    }
+
+    fn marked_at(&self) -> Option<Moment> {
+        Some(Moment(self.marked_at.load(Ordering::Acquire))).filter(|at| *at != Moment(0))
+    }
 }
 
 impl Held {

@@ -18,3 +18,4 @@ mod testing;
 mod throttle;
 pub mod tier;
 pub mod tiered;
+pub mod tombstones;

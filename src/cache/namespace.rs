@@ -1,18 +1,17 @@
-//! Namespaces: policy, counts, and the latest invalidation of the whole namespace in each partition.
+//! Namespaces: policy, counts, and what was invalidated in them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::coherence::version::Version;
 use super::error::CacheError;
-use super::policy::{NamespacePolicy, PolicyPatch, limits};
-use super::selector::Selector;
+use super::policy::{Limits, NamespacePolicy, PolicyPatch, limits};
 use super::stats::NamespaceCounters;
 use super::throttle::Throttle;
+use super::tombstones::Tombstones;
 
 /// The namespace of a request that names none.
 pub const DEFAULT: &str = "default";
@@ -31,11 +30,15 @@ pub struct Namespace {
     configured: NamespacePolicy,
     changed: Mutex<PolicyPatch>,
     throttle: Throttle,
-    invalidated: Box<[Highest]>,
+    tombstones: Tombstones,
 }
 
 impl Namespace {
     pub(super) fn new(name: &str, id: u32, policy: NamespacePolicy, partitions: u16) -> Self {
+        Namespace::remembering(name, id, policy, partitions, Limits::default().tombstones)
+    }
+
+    fn remembering(name: &str, id: u32, policy: NamespacePolicy, partitions: u16, tombstones: usize) -> Self {
         Namespace {
             id,
             counters: NamespaceCounters::default(),
@@ -45,7 +48,7 @@ impl Namespace {
             policy: ArcSwap::from_pointee(policy.clone()),
             configured: policy,
             changed: Mutex::default(),
-            invalidated: (0..partitions).map(|_| Highest::default()).collect(),
+            tombstones: Tombstones::new(partitions, tombstones),
         }
     }
 
@@ -90,55 +93,9 @@ impl Namespace {
         self.id >= FIRST_GUEST
     }
 
-    /// The latest invalidation of the whole namespace in `partition`.
-    pub fn last_invalidation(&self, partition: u16) -> Version {
-        self.invalidated[usize::from(partition)].get()
-    }
-
-    /// Whether the latest invalidation came after an entry of `version`.
-    pub fn has_invalidated(&self, partition: u16, version: Version) -> bool {
-        version < self.last_invalidation(partition)
-    }
-
-    pub(super) fn forget_invalidation(&self, partition: u16) {
-        self.invalidated[usize::from(partition)].forget();
-    }
-
-    pub(super) fn invalidate(&self, partition: u16, selector: &Selector, version: Version) {
-        match selector {
-            Selector::Namespace => self.invalidated[usize::from(partition)].raise(version),
-            // Until each has a place of its own.
-            _ => self.invalidated[usize::from(partition)].raise(version),
-        }
-    }
-}
-
-/// The highest version so far. Read without a lock; a reader beside a writer may see the new epoch with the old sequence, as if the
-/// invalidation had come a little early.
-#[derive(Default)]
-struct Highest {
-    epoch: AtomicU64,
-    sequence: AtomicU64,
-    raising: Mutex<()>,
-}
-
-impl Highest {
-    fn get(&self) -> Version {
-        Version::new(self.epoch.load(Ordering::Acquire), self.sequence.load(Ordering::Acquire))
-    }
-
-    fn forget(&self) {
-        let _one_at_a_time = self.raising.lock().unwrap_or_else(PoisonError::into_inner);
-        self.epoch.store(0, Ordering::Release);
-        self.sequence.store(0, Ordering::Release);
-    }
-
-    fn raise(&self, version: Version) {
-        let _one_at_a_time = self.raising.lock().unwrap_or_else(PoisonError::into_inner);
-        if version > self.get() {
-            self.epoch.store(version.epoch, Ordering::Release);
-            self.sequence.store(version.sequence, Ordering::Release);
-        }
+    /// What was invalidated in it by selectors.
+    pub fn tombstones(&self) -> &Tombstones {
+        &self.tombstones
     }
 }
 
@@ -152,7 +109,7 @@ pub struct Namespaces {
 }
 
 /// Which namespaces there may be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NamespaceRules {
     /// Policy of a namespace that is not configured.
     pub default_policy: NamespacePolicy,
@@ -162,6 +119,20 @@ pub struct NamespaceRules {
     pub strict: bool,
     /// Most namespaces a replica keeps account of.
     pub limit: usize,
+    /// Prefixes and tags of a namespace whose invalidations are remembered at least.
+    pub tombstones: usize,
+}
+
+impl Default for NamespaceRules {
+    fn default() -> Self {
+        NamespaceRules {
+            default_policy: NamespacePolicy::default(),
+            configured: std::collections::BTreeMap::new(),
+            strict: false,
+            limit: 0,
+            tombstones: Limits::default().tombstones,
+        }
+    }
 }
 
 impl Namespaces {
@@ -170,7 +141,7 @@ impl Namespaces {
         let default = (DEFAULT.to_owned(), rules.default_policy.clone());
         let default = Some(default).filter(|_| !rules.strict && !rules.configured.contains_key(DEFAULT));
         let first = rules.configured.clone().into_iter().chain(default).enumerate().map(|(id, (name, policy))| {
-            let namespace = Namespace::new(&name, id as u32, policy, partitions);
+            let namespace = Namespace::remembering(&name, id as u32, policy, partitions, rules.tombstones);
             (name.into_boxed_str(), Arc::new(namespace))
         });
         let known = ArcSwap::from_pointee(first.collect());
@@ -245,7 +216,8 @@ impl Namespaces {
             });
         }
         let policy = self.rules.default_policy.clone();
-        let namespace = Arc::new(Namespace::new(name, known.len() as u32, policy, self.partitions));
+        let (id, tombstones) = (known.len() as u32, self.rules.tombstones);
+        let namespace = Arc::new(Namespace::remembering(name, id, policy, self.partitions, tombstones));
         let mut grown = HashMap::clone(&known);
         grown.insert(name.into(), namespace.clone());
         self.known.store(Arc::new(grown));
@@ -309,18 +281,5 @@ mod tests {
         assert_eq!(namespace.changed(), PolicyPatch { l1: Some(false), ..PolicyPatch::default() });
         change(PolicyPatch::default()).expect("taken back");
         assert_eq!(**namespace.policy(), NamespacePolicy::default());
-    }
-
-    #[test]
-    fn an_invalidation_only_moves_forward() {
-        let namespace = Namespace::new("n", 0, NamespacePolicy::default(), 2);
-        namespace.invalidate(1, &Selector::Namespace, Version::new(3, 7));
-        namespace.invalidate(1, &Selector::Namespace, Version::new(3, 5));
-        namespace.invalidate(1, &Selector::Namespace, Version::new(2, 100));
-        assert_eq!(namespace.last_invalidation(0), Version::ZERO);
-        assert_eq!(namespace.last_invalidation(1), Version::new(3, 7));
-        assert!(namespace.has_invalidated(1, Version::new(3, 6)) && !namespace.has_invalidated(1, Version::new(3, 7)));
-        assert!(namespace.has_invalidated(1, Version::new(2, 100)), "an epoch before");
-        assert!(!namespace.has_invalidated(0, Version::new(1, 1)), "another partition");
     }
 }

@@ -132,8 +132,10 @@ impl Repair {
             let selectors = change.selectors();
             if let Some(namespace) = self.namespace(&change.namespace).filter(|_| !selectors.is_empty()) {
                 let until = self.clock.now().plus(PATIENCE);
-                let version = self.l2.invalidate(partition, &namespace, selectors, Mode::Remove, 0, until).await?;
-                self.coherence.invalidated(&namespace, partition, selectors, version);
+                let mode = if change.effect == Effect::Marked { Mode::MarkStale } else { Mode::Remove };
+                let version = self.l2.invalidate(partition, &namespace, selectors, mode, 0, until).await?;
+                self.coherence.invalidated(&namespace, partition, selectors, version, change.effect);
+                self.coherence.remember(partition, version, change);
                 self.coherence.counters.repaired.one();
             }
         }

@@ -38,8 +38,8 @@ pub struct Flight {
     pub begun_at: Moment,
     /// Generation of the partition then.
     pub generation: u64,
-    /// Namespace invalidation in force then.
-    pub invalidated: Version,
+    /// How often something was invalidated by selectors until then.
+    pub changes: u64,
     result: watch::Receiver<Option<FetchResult>>,
 }
 
@@ -51,11 +51,11 @@ pub struct Waiting(watch::Receiver<Option<FetchResult>>);
 
 impl Flight {
     /// Begins a flight.
-    pub fn begin(begun_at: Moment, generation: u64, invalidated: Version) -> (Flight, Landing) {
+    pub fn begin(begun_at: Moment, generation: u64, changes: u64) -> (Flight, Landing) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let (sender, result) = watch::channel(None);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        (Flight { id, begun_at, generation, invalidated, result }, Landing(sender))
+        (Flight { id, begun_at, generation, changes, result }, Landing(sender))
     }
 
     /// Joins it.

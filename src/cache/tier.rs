@@ -500,6 +500,13 @@ pub enum L2Error {
         /// The limit.
         limit: usize,
     },
+    /// It has as many of something in a namespace as it takes.
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
     /// This replica must not use it.
     Halted(String),
 }
@@ -539,6 +546,7 @@ impl From<L2Error> for CacheError {
             L2Error::Busy { limit } => {
                 CacheError::Exhausted { what: "redis.max_in_flight", limit, retry_after: Some(RETRY_AFTER) }
             }
+            L2Error::TooMany { what, limit } => CacheError::Exhausted { what, limit, retry_after: Some(RETRY_AFTER) },
             L2Error::Halted(why) => CacheError::Halted(why),
         }
     }

@@ -68,7 +68,7 @@ struct Shared {
 fn outlived(held: &Held, now: Moment) -> Option<Stale> {
     let since = |reason, at| Stale { reason, staleness: now.since(at) };
     let expired = (now >= held.entry.expires_at).then(|| since(StaleReason::Expired, held.entry.expires_at));
-    worst(held.entry.marked_at.map(|at| since(StaleReason::Marked, at)), expired)
+    worst(held.marked_at().map(|at| since(StaleReason::Marked, at)), expired)
 }
 
 /// Both: of the reasons the first, and for as long as either.
@@ -311,7 +311,7 @@ impl Shared {
         if held.position < token && place.is_none_or(|place| place.of(&held) < token) {
             return Memory::Nothing;
         }
-        let judgement = self.coherence.judge(&held, partition, proof, bound, now);
+        let judgement = self.coherence.judge(get.key, &held, proof, bound, now);
         let unproven = match judgement {
             Judgement::Dead => return Memory::Nothing,
             Judgement::Fresh => None,

@@ -1,4 +1,4 @@
-//! `twintier invalidate`: removes one entry, several, or a whole namespace.
+//! `twintier invalidate`: removes entries, or marks them stale: by key, prefix, pattern, tag, namespace or event.
 
 use clap::Args;
 use serde_json::json;
@@ -17,6 +17,12 @@ use crate::pb::invalidate_request::Selector;
 pub struct InvalidateArgs {
     #[command(flatten)]
     selector: SelectorArgs,
+    /// Mark the entries stale instead of removing them: they are answered only flagged, where the namespace keeps stale entries
+    #[arg(long)]
+    mark_stale: bool,
+    /// Version of the source that made this necessary: a Set of an older one is refused for a while (one KEY only)
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["all", "prefix", "pattern", "tags", "event"])]
+    source_version: Option<u64>,
     #[command(flatten)]
     namespace: NamespaceArg,
     #[command(flatten)]
@@ -27,16 +33,28 @@ pub struct InvalidateArgs {
     server: ServerArgs,
 }
 
-/// What to remove: keys or everything.
+/// What to remove.
 #[derive(Args, Debug)]
-#[group(required = true)]
+#[group(required = true, multiple = false)]
 struct SelectorArgs {
     /// Keys of the entries
-    #[arg(value_name = "KEY", conflicts_with = "all")]
+    #[arg(value_name = "KEY")]
     keys: Vec<String>,
     /// Every entry of the namespace
     #[arg(long)]
     all: bool,
+    /// Every entry below these segments: user:42 is for user:42, user:42:posts and user:42/posts, not for user:421
+    #[arg(long)]
+    prefix: Option<String>,
+    /// Every entry whose key matches: '*' for any characters, '?' for one, '\' takes the next as it is
+    #[arg(long, value_name = "GLOB")]
+    pattern: Option<String>,
+    /// Every entry that has this tag; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// What the configuration of the service maps an event to, with all of its parameters
+    #[arg(long, value_names = ["NAME", "PARAMETER=VALUE"], num_args = 1..)]
+    event: Vec<String>,
 }
 
 // === impl InvalidateArgs ===
@@ -50,28 +68,52 @@ impl InvalidateArgs {
     }
 
     fn request(&self) -> pb::InvalidateRequest {
-        let selector = match self.selector.keys.as_slice() {
-            [] => Selector::WholeNamespace(pb::WholeNamespace {}),
-            [key] => Selector::Key(key.clone()),
-            keys => Selector::Keys(pb::Keys { keys: keys.to_vec() }),
-        };
+        let mode = if self.mark_stale { pb::Mode::MarkStale } else { pb::Mode::Unspecified };
         pb::InvalidateRequest {
-            mode: 0,
-            source_version: None,
+            mode: mode.into(),
+            source_version: self.source_version,
             namespace: self.namespace.namespace.clone(),
-            selector: Some(selector),
+            selector: Some(self.selector.to_wire()),
             tokens: self.tokens.tokens.clone(),
             barrier: self.barrier.to_wire().into(),
         }
     }
 }
 
+impl SelectorArgs {
+    fn to_wire(&self) -> Selector {
+        match self {
+            SelectorArgs { prefix: Some(prefix), .. } => Selector::Prefix(prefix.clone()),
+            SelectorArgs { pattern: Some(pattern), .. } => Selector::Pattern(pattern.clone()),
+            SelectorArgs { tags, .. } if !tags.is_empty() => Selector::Tags(pb::Tags { tags: tags.clone() }),
+            SelectorArgs { event, .. } if !event.is_empty() => Selector::Event(read_event(event)),
+            SelectorArgs { keys, .. } => match keys.as_slice() {
+                [] => Selector::WholeNamespace(pb::WholeNamespace {}),
+                [key] => Selector::Key(key.clone()),
+                keys => Selector::Keys(pb::Keys { keys: keys.to_vec() }),
+            },
+        }
+    }
+}
+
+/// The name of an event, and its parameters. One without a value is told so by the service, which knows their names.
+fn read_event(words: &[String]) -> pb::Event {
+    let name = words.first().cloned().unwrap_or_default();
+    let parameters = words.iter().skip(1).map(|word| word.split_once('=').unwrap_or((word, "")));
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    pb::Event { name, parameters }
+}
+
 fn answer(response: &pb::InvalidateResponse, output: OutputFormat) -> Answer {
     let out = match output {
-        OutputFormat::Json => json_text(&json!({ "removed": response.removed, "token": response.token })),
+        OutputFormat::Json => {
+            json_text(&json!({ "removed": response.removed, "token": response.token, "applied": response.applied }))
+        }
         OutputFormat::Text => {
             let removed = response.removed.map_or_else(|| "everything".to_owned(), |removed| removed.to_string());
-            table::facts(&[("removed", removed), ("token", response.token.clone())]).into_bytes()
+            let mut facts = vec![("removed", removed), ("token", response.token.clone())];
+            facts.extend(response.applied.iter().map(|applied| ("applied", applied.clone())));
+            table::facts(&facts).into_bytes()
         }
     };
     Answer { out, ..Answer::default() }
@@ -104,6 +146,31 @@ mod tests {
     }
 
     #[test]
+    fn one_kind_of_selector_is_named() {
+        assert_eq!(selector(&["--prefix", "user:42"]).expect("valid"), Some(Selector::Prefix("user:42".to_owned())));
+        assert_eq!(selector(&["--pattern", "user:*"]).expect("valid"), Some(Selector::Pattern("user:*".to_owned())));
+        let tags = pb::Tags { tags: vec!["a".to_owned(), "b".to_owned()] };
+        assert_eq!(selector(&["--tag", "a", "--tag", "b"]).expect("valid"), Some(Selector::Tags(tags)));
+        let parameters = [("id".to_owned(), "4=2".to_owned()), ("user".to_owned(), String::new())].into();
+        let event = pb::Event { name: "goal_changed".to_owned(), parameters };
+        let named = selector(&["--event", "goal_changed", "id=4=2", "user"]);
+        assert_eq!(named.expect("valid"), Some(Selector::Event(event)));
+        for two in [["--prefix=a", "--tag=b"], ["--pattern=a", "--all"], ["a", "--prefix=b"], ["--event=a", "--all"]] {
+            assert!(selector(&two).is_err(), "{two:?}");
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_the_entries_may_be_said() {
+        let request = |args: &[&str]| Line::try_parse_from(args).map(|line| line.invalidate.request());
+        let marked = request(&["invalidate", "--all", "--mark-stale"]).expect("valid");
+        assert_eq!((marked.mode(), marked.source_version), (pb::Mode::MarkStale, None));
+        let versioned = request(&["invalidate", "a", "--source-version", "7"]).expect("valid");
+        assert_eq!((versioned.mode(), versioned.source_version), (pb::Mode::Unspecified, Some(7)));
+        assert!(request(&["invalidate", "--all", "--source-version", "7"]).is_err());
+    }
+
+    #[test]
     fn a_barrier_is_asked_for_by_a_flag() {
         let barrier = |args: &[&str]| Line::try_parse_from(args).expect("valid").invalidate.request().barrier();
         assert_eq!(barrier(&["invalidate", "a"]), pb::Barrier::None);
@@ -116,6 +183,10 @@ mod tests {
         assert_eq!(answer(&response, OutputFormat::Text).out, b"removed  2\ntoken    t\n");
         response.removed = None;
         assert_eq!(answer(&response, OutputFormat::Text).out, b"removed  everything\ntoken    t\n");
-        assert!(answer(&response, OutputFormat::Json).out.starts_with(b"{\n  \"removed\": null"));
+        let json = String::from_utf8(answer(&response, OutputFormat::Json).out).expect("text");
+        assert!(json.contains("\"removed\": null") && json.contains("\"applied\": []"), "{json}");
+        response.applied = vec!["goals: tag user:42".to_owned()];
+        let text = answer(&response, OutputFormat::Text).out;
+        assert!(text.ends_with(b"applied  goals: tag user:42\n"));
     }
 }

@@ -40,12 +40,27 @@ fn flatten(prefix: &str, table: config::Map<String, Value>, leaves: &mut Vec<Lea
                 continue;
             }
             ValueKind::Table(_) => (String::new(), Shape::Section),
-            ValueKind::Array(_) => (String::new(), Shape::List),
+            ValueKind::Array(_) => (json(value).to_string(), Shape::List),
             ValueKind::Nil => (String::new(), Shape::Nothing),
             ValueKind::String(text) => (text, Shape::Text),
             number => (number.to_string(), Shape::Bare),
         };
         leaves.push(Leaf { path, text, shape });
+    }
+}
+
+fn json(value: Value) -> serde_json::Value {
+    match value.kind {
+        ValueKind::Array(items) => items.into_iter().map(json).collect(),
+        ValueKind::Table(table) => table.into_iter().map(|(key, value)| (key, json(value))).collect(),
+        ValueKind::Nil => serde_json::Value::Null,
+        ValueKind::Boolean(value) => value.into(),
+        ValueKind::I64(number) => number.into(),
+        ValueKind::U64(number) => number.into(),
+        ValueKind::Float(number) => number.into(),
+        ValueKind::String(text) => text.into(),
+        // Wider than any number that a list is made of: kept as it was written.
+        wide => wide.to_string().into(),
     }
 }
 
@@ -86,7 +101,7 @@ mod tests {
             [
                 ("a.b", "text", Shape::Text),
                 ("a.c.d", "true", Shape::Bare),
-                ("a.list", "", Shape::List),
+                ("a.list", "[1]", Shape::List),
                 ("empty", "", Shape::Section),
                 ("top", "1000", Shape::Bare),
             ]

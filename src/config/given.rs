@@ -19,7 +19,7 @@ pub enum Shape {
     Text,
     /// A number or boolean of a file.
     Bare,
-    /// A list.
+    /// A list, as JSON.
     List,
     /// A section without entries.
     Section,
@@ -33,6 +33,8 @@ impl Given {
     /// Has `parse` understand the value, if it was written as its kind has to be.
     pub fn parse<T>(&self, kind: Kind, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
         match self.shape {
+            Shape::List if kind == Kind::List => parse(&self.text),
+            Shape::Section | Shape::Bare if kind == Kind::List => Err("must be a list".into()),
             Shape::List | Shape::Section => Err(format!("must be a single {kind}")),
             Shape::Bare if kind.is_text() => Err("must be text: put it in quotes".into()),
             _ if kind == Kind::Secret => parse(&self.text),

@@ -147,6 +147,13 @@ impl Reader {
         self.read(declare(path, Kind::Address, expects, doc), default.into(), parse, |value| Some(value.to_string()))
     }
 
+    /// A list, which may be absent.
+    pub fn list(&mut self, path: &str, doc: &'static str) -> Vec<serde_json::Value> {
+        let parse = |text: &str| serde_json::from_str(text).map_err(|_| "must be a list; as text, in JSON".to_owned());
+        let show = |list: &Vec<serde_json::Value>| (!list.is_empty()).then(|| serde_json::json!(list).to_string());
+        self.read(declare(path, Kind::List, "a list", doc), Vec::new().into(), parse, show)
+    }
+
     /// Path of a file, which may be absent.
     pub fn path(&mut self, path: &str, doc: &'static str) -> Option<PathBuf> {
         let parse = |text: &str| filled(text).map(|text| Some(PathBuf::from(text)));

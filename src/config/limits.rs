@@ -15,13 +15,21 @@ pub(super) fn read(reader: &mut Reader) -> Limits {
             as usize,
         keys: reader.count("limits.keys", default.keys, 1..=10_000, "most keys in one Invalidate"),
         tokens: reader.count("limits.tokens", default.tokens, 1..=128, "most tokens in one request"),
-        tags: reader.count("limits.tags", default.tags, 1..=64, "most tags of an entry, and in one Invalidate"),
-        tag_size: reader.size("limits.tag_size", default.tag_size as u64, 1..=255, "longest tag") as usize,
         namespaces: reader.count(
             "limits.namespaces",
             default.namespaces,
             1..=65_536,
             "most namespaces a replica keeps account of",
+        ),
+        tags: reader.count("limits.tags", default.tags, 1..=64, "most tags of an entry, and in one Invalidate"),
+        tag_size: reader.size("limits.tag_size", default.tag_size as u64, 1..=255, "longest tag") as usize,
+        pattern_size: reader.size("limits.pattern_size", default.pattern_size as u64, 1..=KIB, "longest pattern")
+            as usize,
+        tombstones: reader.count(
+            "limits.tombstones",
+            default.tombstones,
+            100..=1_000_000,
+            "invalidated prefixes and tags of a namespace that are remembered; of more, what was stored before the oldest half counts as invalidated",
         ),
     }
 }

@@ -3,6 +3,7 @@
 
 mod coherence;
 mod environment;
+mod events;
 mod file;
 mod given;
 mod kinds;
@@ -33,7 +34,7 @@ pub use setting::{Kind, Origin, REDACTED, Setting};
 pub use show::show;
 pub use sources::Sources;
 
-use crate::cache::policy::{Limits, NamespacePolicy};
+use crate::cache::policy::{Events, Limits, NamespacePolicy};
 use reader::Reader;
 
 /// The validated configuration of the service.
@@ -55,6 +56,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// What is logged, and how.
     pub log: Log,
+    /// What events invalidate.
+    pub events: Events,
 }
 
 /// A configuration, and how it came about.
@@ -78,6 +81,7 @@ impl Config {
 
     fn read(reader: &mut Reader) -> Self {
         let limits = limits::read(reader);
+        let events = events::read(reader, &limits);
         Config {
             server: Server::read(reader, &limits),
             drain: Drain::read(reader),
@@ -87,6 +91,7 @@ impl Config {
             coherence: Coherence::read(reader),
             redis: Redis::read(reader),
             log: Log::read(reader),
+            events,
         }
     }
 }
@@ -96,6 +101,7 @@ pub fn reference() -> Vec<Setting> {
     let mut reader = Reader::new(&Sources::default());
     Config::read(&mut reader);
     namespaces::read_namespace(&mut reader, "<name>", &NamespacePolicy::default());
+    events::read_event(&mut reader, "<name>", &Limits::default());
     reader.finish().expect("defaults are valid")
 }
 

@@ -135,6 +135,12 @@ impl Reader {
         self.problems.push(Problem { path, rule, value: None, origin });
     }
 
+    /// Records a problem with a part of the setting `whole`.
+    pub fn problem_of(&mut self, whole: &str, path: String, rule: String) {
+        let origin = self.setting(whole).map_or(Origin::Default, |setting| setting.origin.clone());
+        self.problem(path, rule, origin);
+    }
+
     /// The settings by path, or everything that is wrong.
     pub fn finish(mut self) -> Result<Vec<Setting>, Problems> {
         self.problems.append(&mut self.layers.problems);

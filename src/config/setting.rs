@@ -51,6 +51,8 @@ pub enum Kind {
     Address,
     /// Path of a file.
     Path,
+    /// A list, in a flag or variable as JSON.
+    List,
 }
 
 /// Where a value came from.
@@ -100,6 +102,7 @@ impl fmt::Display for Kind {
             Kind::Url => "url",
             Kind::Address => "address",
             Kind::Path => "path",
+            Kind::List => "list",
         })
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use get::{get, get_response};
-pub use invalidate::{invalidate, invalidate_response};
+pub use invalidate::{Plan, invalidate, invalidate_response};
 pub use set::{set, set_response};
 pub use touch::{touch, touch_response};
 
@@ -17,7 +17,7 @@ use crate::cache::clock::Clock;
 use crate::cache::coherence::token::Token;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::namespace::{Namespace, Namespaces};
-use crate::cache::policy::{Limits, limits};
+use crate::cache::policy::{Events, Limits, limits};
 use crate::cache::tiered::Barrier;
 use crate::pb;
 
@@ -31,6 +31,8 @@ pub struct Rules {
     pub partitions: u16,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// What events are mapped to.
+    pub events: Events,
 }
 
 /// Collects broken rules.

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tonic::{Request, Response, Status};
 
-use super::convert::{self, Rules};
+use super::convert::{self, Plan, Rules};
 use super::guard::Deadline;
 use super::stats::{self, Observed};
 use super::status::status;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
-use crate::cache::policy::{Limits, limits};
+use crate::cache::policy::{Events, Limits, limits};
 use crate::cache::tiered::{Get, Outcome};
 use crate::pb;
 
@@ -33,9 +34,15 @@ pub struct CacheApi {
 
 impl CacheApi {
     /// The service over a cache.
-    pub fn new(observed: Observed, limits: Limits, clock: Arc<dyn Clock>, key_logging: KeyLogging) -> CacheApi {
+    pub fn new(
+        observed: Observed,
+        limits: Limits,
+        events: Events,
+        clock: Arc<dyn Clock>,
+        key_logging: KeyLogging,
+    ) -> CacheApi {
         let (partitions, namespaces) = (observed.cache.coherence().partitions(), observed.namespaces.clone());
-        CacheApi { rules: Rules { limits, namespaces, partitions, clock }, observed, key_logging }
+        CacheApi { rules: Rules { limits, namespaces, partitions, clock, events }, observed, key_logging }
     }
 
     /// The largest request that is read: a value at its limit with room for everything else, so that a value somewhat too large gets a
@@ -72,11 +79,16 @@ impl CacheApi {
         request: pb::InvalidateRequest,
         deadline: Moment,
     ) -> Result<pb::InvalidateResponse, CacheError> {
-        let (invalidate, token) = convert::invalidate(&self.rules, request, deadline)?;
-        let namespace = invalidate.namespace.clone();
-        let answer = self.observed.cache.invalidate(invalidate).await?;
-        tracing::debug!(namespace = %namespace.name(), removed = answer.removed, "invalidate");
-        Ok(convert::invalidate_response(answer, token, self.rules.partitions))
+        let Plan { invalidates, applied, token } = convert::invalidate(&self.rules, request, deadline)?;
+        // All at once. Those that succeed take effect even when another fails.
+        let parts = invalidates.into_iter().map(|invalidate| async {
+            let namespace = invalidate.namespace.clone();
+            let answer = self.observed.cache.invalidate(invalidate).await?;
+            tracing::debug!(namespace = %namespace.name(), removed = answer.removed, "invalidate");
+            Ok(answer)
+        });
+        let answers: Result<Vec<_>, CacheError> = join_all(parts).await.into_iter().collect();
+        Ok(convert::invalidate_response(answers?, applied, token, self.rules.partitions))
     }
 
     async fn do_touch(&self, request: &pb::TouchRequest, deadline: Moment) -> Result<pb::TouchResponse, CacheError> {

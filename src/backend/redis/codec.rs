@@ -147,16 +147,28 @@ fn read_tags(bytes: &Bytes, list: &[u8]) -> Option<Tags> {
     Some(Tags::new(tags))
 }
 
-/// Bytes at the start of an entry that [`decode_head`] needs.
-pub const HEAD: usize = 26;
+/// Bytes at the start of an entry that [`decode_head`] needs: the head, and as many tags as there may be.
+pub const HEAD: usize = HEADER + 64 * 256;
+/// Bytes of an entry before its tags.
+const HEADER: usize = 87;
 
-/// Reads version and time of writing (microseconds) from the start of an entry.
-pub fn decode_head(bytes: &[u8]) -> Option<(Version, u64)> {
+/// Reads version, time of writing (microseconds) and tags from the start of an entry.
+pub fn decode_head(bytes: &Bytes) -> Option<(Version, u64, Tags)> {
     let mut reader = Reader(bytes);
     if reader.take(2)? != ENTRY_MAGIC {
         return None;
     }
-    Some((reader.version()?, reader.u64()?))
+    let (version, written_micros) = (reader.version()?, reader.u64()?);
+    let (header, list) = bytes.split_at_checked(HEADER)?;
+    let tags = u16::from_be_bytes(header[HEADER - 3..HEADER - 1].try_into().ok()?);
+    Some((version, written_micros, read_tags(bytes, list.get(..usize::from(tags))?)?))
+}
+
+/// A position and a time.
+pub fn version_and_time(version: Version, micros: u64) -> Vec<u8> {
+    let mut bytes = version_bytes(version);
+    bytes.put_u64(micros);
+    bytes
 }
 
 /// A version as a script compares it.
@@ -344,10 +356,12 @@ pub fn decode_private(bytes: &[u8]) -> Option<Private> {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+/// Reads bytes from the front.
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    /// As many bytes.
+    pub fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
@@ -357,7 +371,8 @@ impl<'a> Reader<'a> {
         self.take(1).map(|bytes| bytes[0])
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    /// A number of two bytes.
+    pub fn u16(&mut self) -> Option<u16> {
         self.take(2)?.try_into().ok().map(u16::from_be_bytes)
     }
 
@@ -365,12 +380,13 @@ impl<'a> Reader<'a> {
         self.take(4)?.try_into().ok().map(u32::from_be_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    /// A number of eight bytes.
+    pub fn u64(&mut self) -> Option<u64> {
         self.take(8)?.try_into().ok().map(u64::from_be_bytes)
     }
 
     /// Within what Lua's doubles hold exactly: nothing else was written by a script.
-    fn version(&mut self) -> Option<Version> {
+    pub fn version(&mut self) -> Option<Version> {
         let (epoch, sequence) = (self.u64()?, self.u64()?);
         (epoch <= Version::MAX.epoch && sequence <= Version::MAX.sequence).then(|| Version::new(epoch, sequence))
     }

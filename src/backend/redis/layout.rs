@@ -101,7 +101,20 @@ impl Layout {
         [&name[..], key.bytes].concat().into()
     }
 
-    /// The field of a counter that holds a namespace's last invalidation.
+    /// The young and the old hash of the prefixes and tags that were invalidated.
+    pub fn tombstones(&self, partition: u16, namespace: &str) -> [Bytes; 2] {
+        ['t', 'o'].map(|kind| format!("{}:{{{partition}}}:{kind}:{namespace}", self.prefix).into())
+    }
+
+    /// The key that is in the name of an entry or a lease of `namespace`.
+    pub fn key_in<'a>(&self, name: &'a [u8], namespace: &str) -> Option<&'a [u8]> {
+        let tag = name.get(self.prefix.len() + 2..)?;
+        let rest = &tag[tag.iter().position(|byte| *byte == b'}')? + 1..];
+        let rest = rest.strip_prefix(b":v:").or(rest.strip_prefix(b":l:"))?;
+        rest.strip_prefix(namespace.as_bytes())?.strip_prefix(b":")
+    }
+
+    /// The field of a counter that holds what was invalidated in a namespace other than by key.
     pub fn invalidation_field(&self, namespace: &str) -> String {
         format!("n:{namespace}")
     }

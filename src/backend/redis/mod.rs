@@ -17,7 +17,9 @@ mod packing;
 mod panel;
 mod placement;
 mod primary;
+mod record;
 mod scripts;
+mod selected;
 mod shard;
 mod shared;
 mod tier;
@@ -147,6 +149,8 @@ pub struct RedisConfig {
     pub value_size: usize,
     /// The staleness bound, which sets the pace of audits.
     pub max_staleness: Duration,
+    /// Prefixes and tags of a namespace whose invalidations are remembered one by one at least.
+    pub tombstones: usize,
     /// What becomes of entries when Redis begins another life.
     pub failover: Failover,
     /// Protections that are on.

@@ -17,6 +17,8 @@ pub enum Script {
     Remove,
     /// Invalidates what selectors select.
     Invalidate,
+    /// Looks how an entry is covered by prefixes and tags.
+    Look,
     /// Changes how long an entry lives.
     Touch,
     /// Asks for a lease.
@@ -39,13 +41,14 @@ macro_rules! script {
 
 impl Script {
     /// Every script, in the order of their numbers.
-    pub const ALL: [Script; 12] = [
+    pub const ALL: [Script; 13] = [
         Script::Hello,
         Script::Audit,
         Script::Pulse,
         Script::Write,
         Script::Remove,
         Script::Invalidate,
+        Script::Look,
         Script::Touch,
         Script::Acquire,
         Script::Release,
@@ -63,12 +66,13 @@ impl Script {
             Script::Hello => script!(" flags=allow-oom", "registry", "hello"),
             Script::Audit => script!(" flags=allow-oom", "audit"),
             Script::Pulse => script!(" flags=allow-oom", "pulse"),
-            Script::Write => script!("", "step", "entry", "write"),
-            Script::Remove => script!(" flags=allow-oom", "step", "entry", "remove"),
-            Script::Invalidate => script!(" flags=allow-oom", "step", "invalidate"),
-            Script::Touch => script!(" flags=allow-oom", "step", "entry", "touch"),
-            Script::Acquire => script!("", "step", "entry", "acquire"),
-            Script::Release => script!(" flags=allow-oom", "step", "entry", "release"),
+            Script::Write => script!("", "step", "stones", "entry", "write"),
+            Script::Remove => script!(" flags=allow-oom", "step", "stones", "entry", "remove"),
+            Script::Invalidate => script!(" flags=allow-oom", "step", "stones", "invalidate"),
+            Script::Look => script!(" flags=no-writes", "peek", "stones", "look"),
+            Script::Touch => script!(" flags=allow-oom", "step", "stones", "entry", "touch"),
+            Script::Acquire => script!("", "step", "stones", "entry", "acquire"),
+            Script::Release => script!(" flags=allow-oom", "step", "stones", "entry", "release"),
             Script::Settle => script!(" flags=allow-oom", "settle"),
             Script::Members => script!(" flags=allow-oom", "registry", "members"),
             Script::Leave => script!(" flags=allow-oom", "leave"),

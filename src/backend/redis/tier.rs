@@ -18,7 +18,9 @@ use super::fleet::Fleet;
 use super::health::{Health, HealthReport};
 use super::line::Line;
 use super::packing;
+use super::record::{Listed, earlier};
 use super::scripts::Script;
+use super::selected::{Found, Selected};
 use super::shard::Shard;
 use super::shared::Shared;
 use crate::cache::clock::Moment;
@@ -37,6 +39,8 @@ use crate::cache::tier::{
 
 /// Longest that replicas are waited for in a takeover, at least.
 const SETTLEMENT: Duration = Duration::from_secs(5);
+/// How often a step is tried that found other patterns at work than were known.
+const LISTS_TRIED: usize = 4;
 /// Added to the time for which a write's outcome is unknown: for clocks that do not run at quite the same rate.
 const CLOCK_SLACK: Duration = Duration::from_millis(50);
 
@@ -47,6 +51,7 @@ pub struct RedisTier {
     calls: Calls,
     server: Mutex<ServerReport>,
     undecodable: Counter,
+    selected: Selected,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -61,7 +66,8 @@ impl RedisTier {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> RedisTier {
-        RedisTier { shared, health, calls, server: Mutex::default(), undecodable: Counter::default(), tasks, stop }
+        let (server, undecodable, selected) = (Mutex::default(), Counter::default(), Selected::new(shared.clone()));
+        RedisTier { shared, health, calls, server, undecodable, selected, tasks, stop }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -96,15 +102,38 @@ impl RedisTier {
         args: Vec<Value>,
         until: Moment,
     ) -> Result<Step, L2Error> {
+        for _ in 0..LISTS_TRIED {
+            let (keys, head, args) = (&keys, message_head.clone(), args.clone());
+            match self.try_step(script, partition, namespace.name(), keys, head, args, until).await? {
+                Ok(step) => return Ok(step),
+                Err(list) => self.selected.saw(partition, namespace.name(), list),
+            }
+        }
+        Err(L2Error::unavailable("the patterns at work change all the time"))
+    }
+
+    /// The same, unless other patterns are at work than those known: then nothing was done.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one script call")]
+    async fn try_step(
+        &self,
+        script: Script,
+        partition: u16,
+        namespace: &str,
+        keys: &[Bytes],
+        message_head: Vec<u8>,
+        args: Vec<Value>,
+        until: Moment,
+    ) -> Result<Result<Step, Listed>, L2Error> {
         let shard = self.calls.shard(partition)?;
         let Some((not_after, uncertainty)) = shard.primary.clock.at(until) else {
             return Err(L2Error::unavailable("not connected to redis"));
         };
         let layout = &self.shared.layout;
         let mut all_keys: Vec<fred::types::Key> = vec![layout.counter(partition).into()];
-        all_keys.extend(keys.into_iter().map(fred::types::Key::from));
+        all_keys.extend(keys.iter().cloned().map(fred::types::Key::from));
         let (floor, channel) = (self.shared.floor().to_string(), layout.channel(partition));
-        let (named, invalidation) = (codec::named(namespace.name()), layout.invalidation_field(namespace.name()));
+        let (mut named, invalidation) = (codec::named(namespace), layout.invalidation_field(namespace));
+        named.extend(self.selected.knowledge(partition, namespace, keys));
         let sent = self.calls.call(&shard, until, |connection| async move {
             let mut all_args: Vec<Value> = vec![
                 not_after.to_string().into(),
@@ -135,7 +164,7 @@ impl RedisTier {
         }
     }
 
-    fn read_step(&self, shard: &Shard, reply: Vec<Value>) -> Result<Step, L2Error> {
+    fn read_step(&self, shard: &Shard, reply: Vec<Value>) -> Result<Result<Step, Listed>, L2Error> {
         let position = match (number(&reply, 1), number(&reply, 2)) {
             (Some(epoch), Some(sequence)) => Version::new(epoch as u64, sequence as u64),
             _ => Version::ZERO,
@@ -143,7 +172,15 @@ impl RedisTier {
         match status(&reply) {
             Some("OK") => {
                 self.shared.saw_epoch(position.epoch);
-                Ok(Step { position, reply })
+                Ok(Ok(Step { position, reply }))
+            }
+            Some("PATTERNS") => {
+                let list = reply.into_iter().nth(3).and_then(bytes).and_then(|bytes| Listed::read(&bytes));
+                list.map(Err).ok_or(L2Error::unavailable("redis answered with something unknown"))
+            }
+            Some("FULL") => {
+                let limit = number(&reply, 3).unwrap_or(0).max(0) as usize;
+                Err(L2Error::TooMany { what: "patterns at work", limit })
             }
             Some("LIFE") => {
                 shard.primary.other_life.send_replace(());
@@ -170,36 +207,43 @@ impl RedisTier {
             let _: Value = trip.get(fred::types::Key::from(name)).await?;
             let answers: Vec<FredResult<Value>> = trip.try_all().await;
             match <[_; 3]>::try_from(answers) {
-                Ok([line, ttl, value]) => {
-                    Ok((Line::read(&line?.convert::<Vec<Option<String>>>()?), ttl?.convert()?, value))
-                }
+                Ok([line, ttl, value]) => Ok((Line::read(line?.into_array()), ttl?.convert()?, value)),
                 // A trip that failed as a whole has one answer.
                 Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
             }
         });
         let (line, ttl, value) = trip.await.map_err(Failure::of_a_read)?;
-        Ok(self.read_trip(&shard, &line, ttl, value, begun).await)
-    }
-
-    async fn read_trip(&self, shard: &Shard, line: &Line, ttl: i64, value: FredResult<Value>, begun: Moment) -> Read {
         let Some(position) = line.position else {
             // No counter: with it went the order of whatever is there.
-            return Read { position: Version::ZERO, entry: None };
+            return Ok(Read { position: Version::ZERO, entry: None });
         };
         self.shared.saw_epoch(position.epoch);
-        let stored = match value {
+        let mut read = Read { position, entry: None };
+        if let Some(mut stored) = self.read_stored(value).filter(|_| ttl != GONE) {
+            let StoredEntry { version, written_micros, tags, .. } = &stored;
+            let found = Found { version: *version, written_micros: *written_micros, tags };
+            if let Some(since) = self.selected.coverage(&self.calls, key.as_ref(), &line, found, until).await? {
+                stored.marked_micros = earlier(stored.marked_micros, since);
+                // What is marked and not kept to be answered stale is gone.
+                if since == 0 || stored.window_millis > 0 {
+                    let unpacked = packing::unpack(stored, self.shared.config.value_size).await;
+                    let unpacked = unpacked.or_else(|| self.undecodable());
+                    read.entry = unpacked.map(|stored| entry_at(&shard.primary.clock, stored, ttl, begun));
+                }
+            }
+        }
+        if !line.record.listed.patterns.is_empty() {
+            self.selected.saw(partition, key.namespace().name(), line.record.listed);
+        }
+        Ok(read)
+    }
+
+    fn read_stored(&self, value: FredResult<Value>) -> Option<StoredEntry> {
+        match value {
             Ok(Value::Null) => None,
             Ok(value) => bytes(value).and_then(codec::decode_entry).or_else(|| self.undecodable()),
             Err(_) => self.undecodable(),
-        };
-        let entry = match stored.filter(|entry| line.counts(entry.version) && ttl != GONE) {
-            Some(stored) => {
-                let unpacked = packing::unpack(stored, self.shared.config.value_size).await;
-                unpacked.or_else(|| self.undecodable())
-            }
-            None => None,
-        };
-        Read { position, entry: entry.map(|stored| entry_at(&shard.primary.clock, stored, ttl, begun)) }
+        }
     }
 
     /// Looks at, or goes on with, the settlement of the takeover that began `epoch`.
@@ -235,13 +279,16 @@ impl RedisTier {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.getrange(fred::types::Key::from(name), 0, codec::HEAD - 1).await?;
-            trip.all::<(Vec<Option<String>>, Value)>().await
+            trip.all::<(Vec<Value>, Value)>().await
         });
         let (line, head) = trip.await.map_err(Failure::of_a_read)?;
-        let head = bytes(head).and_then(|head| codec::decode_head(&head));
-        let Some((version, written_micros)) = head.filter(|(version, _)| Line::read(&line).counts(*version)) else {
+        let Some((version, written_micros, tags)) = bytes(head).and_then(|head| codec::decode_head(&head)) else {
             return Ok(None);
         };
+        let found = Found { version, written_micros, tags: &tags };
+        if self.selected.coverage(&self.calls, key.as_ref(), &Line::read(line), found, until).await?.is_none() {
+            return Ok(None);
+        }
         let now = self.shared.clock.now();
         let Some((_, uncertainty)) = shard.primary.clock.at(now) else { return Ok(None) };
         let written_at = now.minus(shard.primary.clock.age(written_micros, now));
@@ -355,7 +402,7 @@ fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -
         idle: millis(stored.ttl_millis),
         until: written_at.plus(Duration::from_micros(stored.slide_micros.saturating_sub(stored.written_micros))),
     });
-    Entry {
+    let entry = Entry {
         version: stored.version,
         content: stored.content,
         content_type: stored.content_type,
@@ -368,8 +415,9 @@ fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -
         kept_until,
         stale_window: millis(stored.window_millis),
         sliding: slides,
-        marked_at: (stored.marked_micros > 0).then(|| at(stored.marked_micros)),
-    }
+        marked_at: None,
+    };
+    entry.marked_since((stored.marked_micros > 0).then(|| at(stored.marked_micros)))
 }
 
 /// The answer to PTTL for a key that is not there.
@@ -430,14 +478,19 @@ impl L2 for RedisTier {
         partition: u16,
         namespace: &'a Arc<Namespace>,
         selectors: &'a [Selector],
-        _mode: Mode,
+        mode: Mode,
         ticket: u64,
         until: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
         Box::pin(async move {
             let head = codec::message_head(true, partition, self.shared.replica, ticket);
-            let args = vec![Value::Bytes(codec::selector_list(selectors).into())];
-            let step = self.step(Script::Invalidate, partition, namespace, Vec::new(), head, args, until).await?;
+            let args = vec![
+                mode_argument(mode).into(),
+                Value::Bytes(codec::selector_list(selectors).into()),
+                self.shared.config.tombstones.to_string().into(),
+            ];
+            let names = self.shared.layout.tombstones(partition, namespace.name()).into();
+            let step = self.step(Script::Invalidate, partition, namespace, names, head, args, until).await?;
             Ok(step.position)
         })
     }

@@ -110,9 +110,8 @@ impl Coherence {
         let Some(namespace) = std::str::from_utf8(name).ok().and_then(|name| self.namespaces.find(name)) else {
             return;
         };
-        for selector in message.change.selectors() {
-            namespace.invalidate(message.partition, selector, message.version);
-        }
+        let Message { partition, version, change, .. } = message;
+        self.bury(&namespace, *partition, change.selectors(), *version, change.effect);
         for key in message.change.keys() {
             let key = KeyRef::new(&namespace, key);
             if self.partition_of(key) == message.partition {
@@ -158,7 +157,7 @@ impl Coherence {
         partition.unsync(line);
         self.fence.forget(index);
         *partition.recent() = Default::default();
-        self.namespaces.all().iter().for_each(|namespace| namespace.forget_invalidation(index));
+        self.namespaces.all().iter().for_each(|namespace| namespace.tombstones().forget(index));
     }
 
     /// Messages of some of `partitions` were lost: everything there is suspect, and no position is known until the next echo.

@@ -28,12 +28,13 @@ pub use recent::Lost;
 pub use takeover::Unsettled;
 
 use super::clock::{Clock, Moment};
-use super::entry::{Content, Entry, Held};
+use super::entry::{Content, Covered, Entry, Held};
 use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, Namespaces};
 use super::single_flight::{Flight, Landing, Waiting};
 use super::stats::CoherenceCounters;
 use super::tier::{L1, NotTaken};
+use super::tombstones::{Cover, Judged};
 use crate::cache::selector::Selector;
 use message::Effect;
 use partition::{Line, Partition};
@@ -159,8 +160,9 @@ impl Coherence {
     }
 
     /// How `held`, looked up after `proof` was read, may be answered to a caller who accepts `bound`.
-    pub fn judge(&self, held: &Held, partition: u16, proof: Moment, bound: Duration, now: Moment) -> Judgement {
-        if held.namespace.has_invalidated(partition, held.entry.version) {
+    pub fn judge(&self, key: KeyRef<'_>, held: &Held, proof: Moment, bound: Duration, now: Moment) -> Judgement {
+        let partition = self.partition_of(key);
+        if self.covers(key, held) {
             return Judgement::Dead;
         }
         let bound =
@@ -171,6 +173,33 @@ impl Coherence {
         }
         let known_at = self.partition(partition).last_proof(held.generation).max(held.known_at);
         Judgement::Suspect(now.since(known_at))
+    }
+
+    /// Whether `held` was invalidated with what selects it. One atomic read, unless something was since this was asked the last time. What
+    /// was only marked stale is not covered, if stale entries are kept; it says so itself from now on.
+    pub fn covers(&self, key: KeyRef<'_>, held: &Held) -> bool {
+        let partition = self.partition_of(key);
+        let tombstones = held.namespace.tombstones();
+        if held.covered.is_known(tombstones.changes(partition)) {
+            return false;
+        }
+        let Entry { tags, version, written_at, .. } = &held.entry;
+        let (version, position, written_at) = (*version, held.position, *written_at);
+        let (cover, changes) = tombstones.judge(&Judged {
+            partition,
+            key: key.bytes,
+            tags: tags.as_slice(),
+            version,
+            position,
+            written_at,
+        });
+        match cover {
+            Cover::Gone => return true,
+            Cover::Marked(_) if held.entry.stale_window.is_zero() => return true,
+            Cover::Marked(at) => held.covered.know(changes, Some(at)),
+            Cover::Clear => held.covered.know(changes, None),
+        }
+        false
     }
 
     /// Where the subscription stands. To be read *before* memory is looked up, as the proof is: an entry found afterwards has lived
@@ -207,18 +236,18 @@ impl Coherence {
     pub fn join(&self, key: &Key, bound: Duration) -> Passage {
         let index = self.partition_of(key.as_ref());
         let now = self.clock.now();
-        let invalidated = key.namespace().last_invalidation(index);
+        let changes = key.namespace().tombstones().changes(index);
         let mut stripe = self.fence.lock(index, key.as_ref());
         let generation = self.partition(index).generation();
         if let Some(flight) = stripe.flights.get(key)
             && flight.generation == generation
-            && flight.invalidated == invalidated
+            && flight.changes == changes
             && now.since(flight.begun_at) <= bound.min(self.config.max_staleness)
         {
             return Passage::Join(flight.join());
         }
         let note = Note { generation, applied: stripe.applied };
-        let (flight, landing) = Flight::begin(now, generation, invalidated);
+        let (flight, landing) = Flight::begin(now, generation, changes);
         let begun = Begun { id: flight.id, note, landing, waiting: flight.join() };
         stripe.flights.insert(key.clone(), flight);
         Passage::Begin(begun)
@@ -300,7 +329,7 @@ impl Coherence {
     ) -> Result<(), NotTaken> {
         let partition = self.partition_of(key.as_ref());
         // Not under the stripe: messages take effect with the line locked.
-        let position = self.watermark(partition).max(key.namespace().last_invalidation(partition));
+        let position = self.watermark(partition).max(key.namespace().tombstones().latest(partition));
         let note = self.note(key.as_ref());
         let _stripe = self.fence.lock(partition, key.as_ref());
         let before = self.l1.get(key.as_ref());
@@ -314,9 +343,21 @@ impl Coherence {
     }
 
     /// This replica's own invalidation of what `selectors` select was taken.
-    pub fn invalidated(&self, namespace: &Namespace, partition: u16, selectors: &[Selector], version: Version) {
+    pub fn invalidated(
+        &self,
+        namespace: &Namespace,
+        partition: u16,
+        selectors: &[Selector],
+        version: Version,
+        effect: Effect,
+    ) {
         self.check_epoch(partition, version);
-        selectors.iter().for_each(|selector| namespace.invalidate(partition, selector, version));
+        self.bury(namespace, partition, selectors, version, effect);
+    }
+
+    fn bury(&self, namespace: &Namespace, partition: u16, selectors: &[Selector], version: Version, effect: Effect) {
+        let marked_at = (effect == Effect::Marked).then(|| self.clock.now());
+        selectors.iter().for_each(|selector| namespace.tombstones().add(partition, selector, version, marked_at));
     }
 
     /// Whether an entry of `version`, known at `position` and asked for after `note`, may enter memory.
@@ -347,7 +388,7 @@ impl Coherence {
         let now = self.clock.now();
         let window = held.entry.stale_window;
         if effect == Effect::Marked && now < held.entry.kept_until && !window.is_zero() {
-            let marked_at = held.entry.marked_at.or(Some(now));
+            let marked_at = held.marked_at().or(Some(now));
             let kept_until = held.entry.kept_until.min(now.plus(window));
             self.put(&key.to_key(), &held, Entry { marked_at, kept_until, ..held.entry.clone() });
         } else {
@@ -358,9 +399,10 @@ impl Coherence {
     /// Puts `entry` in the place of `held`, of which it is a variant. To be called under the key's stripe.
     fn put(&self, key: &Key, held: &Held, entry: Entry) {
         let Held { position, generation, known_at, ref namespace, .. } = *held;
-        let namespace = namespace.clone();
+        let (namespace, covered) = (namespace.clone(), Covered::default());
+        let held = Held { entry, position, generation, known_at, namespace, covered };
         // If it is not taken, it is gone, which any entry may be at any time.
-        let _ = self.l1.insert(key.clone(), Arc::new(Held { entry, position, generation, known_at, namespace }));
+        let _ = self.l1.insert(key.clone(), Arc::new(held));
     }
 
     fn bump(&self, partition: &Partition, line: &mut Line) {
@@ -414,7 +456,8 @@ pub fn held(
     if let Content::Value(value) = &mut entry.content {
         *value = Bytes::copy_from_slice(value);
     }
-    Arc::new(Held { entry, position, generation: note.generation, known_at, namespace: namespace.clone() })
+    let (generation, namespace, covered) = (note.generation, namespace.clone(), Covered::default());
+    Arc::new(Held { entry, position, generation, known_at, namespace, covered })
 }
 
 #[cfg(test)]

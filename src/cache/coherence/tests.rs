@@ -48,7 +48,7 @@ impl Bench {
         let key = self.key(key);
         let proof = self.coherence.proof(0);
         let held = self.l1.get(key.as_ref())?;
-        match self.coherence.judge(&held, 0, proof, BOUND, self.now()) {
+        match self.coherence.judge(key.as_ref(), &held, proof, BOUND, self.now()) {
             Judgement::Fresh => Some(held.entry.version.sequence),
             Judgement::Suspect(_) | Judgement::Dead => None,
         }
@@ -342,7 +342,7 @@ fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
     bench.advance(5000);
     bench.message(6, "k");
     bench.audit(6);
-    let judgement = bench.coherence.judge(&held, 0, proof, BOUND, bench.now());
+    let judgement = bench.coherence.judge(key.as_ref(), &held, proof, BOUND, bench.now());
     assert!(matches!(judgement, Judgement::Suspect(_)));
 }
 
@@ -367,7 +367,7 @@ fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.fill("k", 3);
     bench.message(6, "k");
-    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 7));
+    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 7), Effect::Removed);
     let nonce = bench.coherence.audit_begins(&ALL);
     bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
     assert_eq!(bench.fresh("k"), None);
@@ -391,7 +391,13 @@ fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
 #[test]
 fn a_late_reply_of_the_old_epoch_hides_nothing_of_the_new_one() {
     let bench = Bench::subscribed(Protections::default(), 5);
-    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH - 1, 1000));
+    bench.coherence.invalidated(
+        &bench.namespace,
+        0,
+        &[Selector::Namespace],
+        Version::new(EPOCH - 1, 1000),
+        Effect::Removed,
+    );
     bench.audit(5);
     bench.fill("k", 3);
     assert_eq!(bench.fresh("k"), Some(3));
@@ -404,7 +410,7 @@ fn a_narrower_bound_of_the_caller_is_kept() {
     let key = bench.key("k");
     let held = bench.l1.get(key.as_ref()).expect("filled");
     bench.advance(500);
-    let judge = |bound| bench.coherence.judge(&held, 0, bench.coherence.proof(0), bound, bench.now());
+    let judge = |bound| bench.coherence.judge(key.as_ref(), &held, bench.coherence.proof(0), bound, bench.now());
     assert_eq!(judge(BOUND), Judgement::Fresh);
     assert!(matches!(judge(Duration::from_millis(400)), Judgement::Suspect(_)));
 }
@@ -419,7 +425,7 @@ fn a_suspect_entry_says_for_how_long_it_may_have_been_out_of_date() {
     bench.message(7, "other");
     bench.advance(600);
     let held = bench.l1.get(bench.key("k").as_ref()).expect("kept");
-    let judgement = bench.coherence.judge(&held, 0, bench.coherence.proof(0), BOUND, bench.now());
+    let judgement = bench.coherence.judge(bench.key("k").as_ref(), &held, bench.coherence.proof(0), BOUND, bench.now());
     assert_eq!(judgement, Judgement::Suspect(Duration::from_millis(700)), "since the audit at 300 ms");
 }
 
@@ -444,7 +450,7 @@ fn a_fill_in_flight_does_not_escape_a_namespace_invalidation() {
     let key = bench.key("k");
     let note = bench.coherence.note(key.as_ref());
     let read = bench.read(3, 5, note);
-    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 6));
+    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 6), Effect::Removed);
     bench.coherence.admit(&key, &read, note);
     assert_eq!(bench.fresh("k"), None);
 }
@@ -452,7 +458,7 @@ fn a_fill_in_flight_does_not_escape_a_namespace_invalidation() {
 #[test]
 fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
     let bench = Bench::subscribed(Protections::default(), 5);
-    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 500));
+    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 500), Effect::Removed);
     bench.coherence.disconnected(&ALL);
     let nonce = bench.coherence.audit_begins(&ALL);
     bench.echo_at(nonce, Version::new(EPOCH + 1, 2));
@@ -525,7 +531,7 @@ fn a_message_or_an_own_write_closes_a_fetch_to_later_gets() {
 fn a_namespace_invalidation_closes_a_fetch_to_later_gets() {
     let bench = Bench::subscribed(Protections::default(), 5);
     joins(&bench, BOUND);
-    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 6));
+    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 6), Effect::Removed);
     assert!(!joins(&bench, BOUND));
 }
 

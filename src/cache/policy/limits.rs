@@ -2,6 +2,7 @@
 
 use super::NamespacePolicy;
 use crate::cache::error::Violation;
+use crate::cache::selector::{self, Pattern, SEGMENTS};
 
 /// Longest namespace name, bytes.
 pub const NAMESPACE_SIZE: usize = 64;
@@ -23,12 +24,16 @@ pub struct Limits {
     pub keys: usize,
     /// Most tokens in one request.
     pub tokens: usize,
-    /// Most tags of an entry, and in one Invalidate.
-    pub tags: usize,
-    /// Longest tag, bytes.
-    pub tag_size: usize,
     /// Most namespaces a replica keeps account of.
     pub namespaces: usize,
+    /// Most tags of an entry, and in one Invalidate.
+    pub tags: usize,
+    /// Longest tag, bytes; at most 255.
+    pub tag_size: usize,
+    /// Longest pattern, bytes.
+    pub pattern_size: usize,
+    /// Prefixes and tags of a namespace whose invalidations are remembered one by one at least.
+    pub tombstones: usize,
 }
 
 impl Default for Limits {
@@ -38,9 +43,11 @@ impl Default for Limits {
             value_size: 1024 * 1024,
             keys: 1000,
             tokens: 16,
+            namespaces: 256,
             tags: 16,
             tag_size: 128,
-            namespaces: 256,
+            pattern_size: 256,
+            tombstones: 10_000,
         }
     }
 }
@@ -53,6 +60,32 @@ impl Limits {
             len if len > self.key_size => Err(Violation::too_large(field, len, self.key_size, "bytes")),
             _ => Ok(()),
         }
+    }
+
+    /// There may be at most `tags` tags.
+    pub fn tags(&self, field: &str, tags: usize) -> Result<(), Violation> {
+        match tags > self.tags {
+            true => Err(Violation::too_large(field, tags, self.tags, "tags")),
+            false => Ok(()),
+        }
+    }
+
+    /// A prefix must have 1 to 16 segments, and be at most as long as a key.
+    pub fn prefix<'a>(&self, field: &str, prefix: &'a [u8]) -> Result<&'a [u8], Violation> {
+        // One separator at the end does not count.
+        if prefix.len() > self.key_size + 1 {
+            return Err(Violation::too_large(field, prefix.len(), self.key_size, "bytes"));
+        }
+        let segments = || format!("must have 1 to {SEGMENTS} segments, separated by ':' or '/'; was {}", shown(prefix));
+        selector::normalized(prefix).ok_or_else(|| Violation::new(field, segments()))
+    }
+
+    /// A pattern must be 1 to `pattern_size` bytes, and end no '\\' with nothing.
+    pub fn pattern(&self, field: &str, pattern: &[u8]) -> Result<Pattern, Violation> {
+        if pattern.len() > self.pattern_size {
+            return Err(Violation::too_large(field, pattern.len(), self.pattern_size, "bytes"));
+        }
+        Pattern::new(pattern).map_err(|rule| Violation::new(field, format!("{rule}; was {}", shown(pattern))))
     }
 
     /// A value may be empty, and at most `value_size` bytes, or as many as its namespace allows.
@@ -72,6 +105,11 @@ impl Limits {
             _ => Ok(()),
         }
     }
+}
+
+/// What was sent, in words.
+fn shown(bytes: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(bytes))
 }
 
 /// A namespace is 1 to 64 characters of `[a-z0-9._-]`, beginning and ending with a letter or digit.

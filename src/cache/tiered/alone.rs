@@ -47,8 +47,7 @@ impl Shared {
     }
 
     fn is_live(&self, held: &Held, key: &Key, now: Moment) -> bool {
-        let partition = self.coherence.partition_of(key.as_ref());
-        held.entry.lives(now) && !key.namespace().has_invalidated(partition, held.entry.version)
+        held.entry.lives(now) && !self.coherence.covers(key.as_ref(), held) && held.marked_at().is_none()
     }
 }
 

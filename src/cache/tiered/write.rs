@@ -88,6 +88,16 @@ pub enum Target {
     Selected(Vec<Selector>),
 }
 
+impl Target {
+    /// True: it covers nothing.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Target::Keys(keys) => keys.is_empty(),
+            Target::Selected(selectors) => selectors.is_empty(),
+        }
+    }
+}
+
 /// The answer to an Invalidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalidated {
@@ -283,7 +293,7 @@ impl Tiered {
             if !shared.l2.shares_l1() {
                 shared.taken(partition, version, change)?;
             }
-            shared.coherence.invalidated(namespace, partition, selectors, version);
+            shared.coherence.invalidated(namespace, partition, selectors, version, mode.effect());
             Ok((partition, version))
         });
         let mut token = Token::default();
@@ -331,7 +341,9 @@ fn ticket(barrier: &Option<Box<dyn FleetBarrier + '_>>) -> u64 {
 fn all<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, L2Error> {
     let unknown_for = |error: &L2Error| match error {
         L2Error::Unavailable { outcome_unknown_for, .. } => *outcome_unknown_for,
-        L2Error::Full | L2Error::OverQuota(_) | L2Error::Busy { .. } | L2Error::Halted(_) => None,
+        L2Error::Full | L2Error::OverQuota(_) | L2Error::Busy { .. } | L2Error::TooMany { .. } | L2Error::Halted(_) => {
+            None
+        }
     };
     let (mut done, mut failed) = (Vec::with_capacity(results.len()), Vec::new());
     for result in results {

@@ -45,8 +45,9 @@ proptest! {
         let entry = NewEntry { content, content_type: content_type.into(), tags, source_version, lifetime };
         let version = Version::new(epoch, sequence);
         let bytes = stored(version, written, &entry);
-        prop_assert_eq!(decode_head(&bytes[..HEAD]), Some((version, written)));
-        prop_assert_eq!(decode_head(&bytes[..HEAD - 1]), None);
+        let head = bytes.slice(..bytes.len().min(HEAD));
+        prop_assert_eq!(decode_head(&head), Some((version, written, entry.tags.clone())));
+        prop_assert_eq!(decode_head(&bytes.slice(..HEADER - 1)), None);
         let read = decode_entry(bytes).expect("decodes");
         prop_assert_eq!(read.version, version);
         prop_assert_eq!(read.written_micros, written);

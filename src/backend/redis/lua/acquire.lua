@@ -1,9 +1,10 @@
 -- Asks for the lease of a key. KEYS[2] entry, KEYS[3] lease. ARGV: 8 identity of the lease (16 bytes), 9 how long it holds (ms), 10 'anew' to
 -- get it also when there is a live entry. A lease is its identity, the position and the time at which it was granted.
-if ARGV[10] ~= 'anew' and lives(KEYS[2], head_of(KEYS[2])) then
+local head = head_of(KEYS[2])
+if ARGV[10] ~= 'anew' and lives(KEYS[2], head) then
   return {'OK', epoch, sequence, 'PRESENT', 0}
 end
-if lease_of(KEYS[3]) then
+if lease_of(KEYS[3], tags_of(KEYS[2], head)) then
   return {'OK', epoch, sequence, 'HELD', math.max(redis.call('PTTL', KEYS[3]), 1)}
 end
 redis.call('SET', KEYS[3], ARGV[8] .. struct.pack('>I8I8I8', epoch, sequence, now), 'PX', ARGV[9])

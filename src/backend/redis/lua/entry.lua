@@ -2,11 +2,19 @@
 local HEAD, MARKED_AT = 87, 58
 local HAS_SOURCE = 2
 
-local dead_epoch, dead_sequence = string.match(line[7] or '0-0', '^(%d+)-(%d+)$')
-dead_epoch, dead_sequence = tonumber(dead_epoch), tonumber(dead_sequence)
-
-local function is_before(e, s, other_e, other_s)
-  return e < other_e or (e == other_e and s < other_s)
+-- No script matches patterns: the caller says which of them match which name. One that knows another list has to try again.
+if patterns ~= '' then
+  local known, at = ARGV[6]:sub(#named + 1), 17
+  if known:sub(1, 16) ~= list then
+    return {'PATTERNS', epoch, sequence, list .. patterns}
+  end
+  for index = 2, #KEYS do
+    if known:byte(at) == 1 then
+      matching[KEYS[index]] = known:sub(at + 1, at + STONE)
+      at = at + STONE
+    end
+    at = at + 1
+  end
 end
 
 local function flag(flags, bit)
@@ -19,7 +27,7 @@ local function head_of(name)
   if type(bytes) ~= 'string' or #bytes < HEAD or bytes:sub(1, 2) ~= 'T\1' then
     return nil
   end
-  local head = {bytes = bytes, version = bytes:sub(3, 18)}
+  local head = {bytes = bytes, name = name, version = bytes:sub(3, 18)}
   head.e, head.s, head.written, head.ttl, head.window, head.soft, head.slide, head.marked = struct.unpack('>I8I8I8I8I8I8I8I8', bytes, 3)
   head.flags, head.tags = string.byte(bytes, 79), struct.unpack('>I2', bytes, 85)
   head.source = flag(head.flags, HAS_SOURCE) and bytes:sub(67, 74)
@@ -34,26 +42,39 @@ local function remaining(name, head)
   return math.max(redis.call('PTTL', name) - head.window, 0)
 end
 
--- Whether an entry counts: one of an epoch that does, and not invalidated with what covers it.
-local function counts(head)
-  return head.e >= trusted_from and head.e <= epoch and not is_before(head.e, head.s, dead_epoch, dead_sequence)
-end
-
--- Whether an entry may be answered without a flag.
-local function lives(name, head)
-  if not head or head.marked > 0 or not counts(head) then
-    return false
-  end
-  local left = remaining(name, head)
-  return left == -1 or left > 0
-end
-
 -- The tags of an entry, each with its length before it.
 local function tags_of(name, head)
   if not head or head.tags == 0 then
     return ''
   end
   return redis.call('GETRANGE', name, HEAD, HEAD + head.tags - 1)
+end
+
+-- How an entry is covered: whether it is gone, and since when it is marked stale with what selects it.
+local function coverage_of(head)
+  if head.gone == nil then
+    local tags = function() return tags_of(head.name, head) end
+    head.gone, head.marked_since = coverage(head.e, head.s, head.written, head.name, tags)
+  end
+  return head.gone, head.marked_since
+end
+
+-- Whether an entry counts: one of an epoch that does, and not invalidated with what selects it.
+local function counts(head)
+  if head.e < trusted_from or head.e > epoch then
+    return false
+  end
+  local gone, marked = coverage_of(head)
+  return not gone and (not marked or head.window > 0)
+end
+
+-- Whether an entry may be answered without a flag.
+local function lives(name, head)
+  if not head or head.marked > 0 or not counts(head) or head.marked_since then
+    return false
+  end
+  local left = remaining(name, head)
+  return left == -1 or left > 0
 end
 
 -- Versions of sources are wider than Lua's numbers.
@@ -81,16 +102,20 @@ local function newest_source(head, remembered)
   return own or before or nil
 end
 
--- Who holds the lease of a key: its identity, and when it was granted. None when nobody does, or what covers the key was invalidated since.
--- An identity of zeros: nobody may hold it for a while.
+-- Who holds the lease of a key: its identity, and when it was granted. None when nobody does, or what selects the key, or an entry with these
+-- tags, was invalidated since. An identity of zeros: nobody may hold it for a while.
 local NOBODY = string.rep('\0', 16)
-local function lease_of(name)
+local function lease_of(name, tags)
   local lease = now < leased_until and redis.call('GET', name)
   if not lease or #lease ~= 40 then
     return nil
   end
   local e, s, at = struct.unpack('>I8I8I8', lease, 17)
-  if e ~= epoch or is_before(e, s, dead_epoch, dead_sequence) then
+  if e ~= epoch then
+    return nil
+  end
+  local gone, marked = coverage(e, s, at, name, tags or '')
+  if gone or marked then
     return nil
   end
   return lease:sub(1, 16), at

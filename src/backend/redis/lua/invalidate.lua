@@ -1,6 +1,100 @@
--- Invalidates a whole namespace: everything of it before this position is dead.
-local REMOVED = 2
+-- Invalidates what selectors select: everything of it before this position is gone, or marked stale. KEYS[2] and KEYS[3] the young and the old
+-- hash, named here for a slot that moves. ARGV: 8 'remove' or 'mark', 9 selectors as messages name them, 10 most stones of a hash.
+local REMOVED, MARKED = 2, 3
+local WHOLE, PATTERN, PATTERNS = 0, 3, 16
+local selectors, at = {}, 1
+while at <= #ARGV[9] do
+  local kind, size = struct.unpack('>BI2', ARGV[9], at)
+  selectors[#selectors + 1] = {kind, ARGV[9]:sub(at + 3, at + 2 + size)}
+  at = at + 3 + size
+end
+
+local listed, order = {}, {}
+at = 1
+while at <= #patterns do
+  local size = struct.unpack('>I2', patterns, at + STONE)
+  local pattern = patterns:sub(at + STONE + 2, at + STONE + 1 + size)
+  order[#order + 1], listed[pattern] = pattern, patterns:sub(at, at + STONE - 1)
+  at = at + STONE + 2 + size
+end
+for _, selector in ipairs(selectors) do
+  if selector[1] == PATTERN and not listed[selector[2]] then
+    order[#order + 1], listed[selector[2]] = selector[2], string.rep('\0', STONE)
+  end
+end
+if #order > PATTERNS then
+  return {'FULL', epoch, sequence, PATTERNS}
+end
+
 advance()
-redis.call('HSET', KEYS[1], ARGV[7], digits(epoch) .. '-' .. digits(sequence))
-announce(REMOVED, ARGV[8])
+local here = struct.pack('>I8I8', epoch, sequence)
+
+local function raised(stone)
+  local removed_e, removed_s, marked_e, marked_s, since, before_e, before_s = read_stone(stone)
+  if ARGV[8] == 'mark' then
+    return struct.pack('>I8I8I8I8I8I8I8', removed_e, removed_s, epoch, sequence, now, marked_e, marked_s)
+  end
+  return struct.pack('>I8I8I8I8I8I8I8', epoch, sequence, marked_e, marked_s, since, before_e, before_s)
+end
+
+-- Makes sure that the young hash is there, whole, and has room.
+local function prepare()
+  if young_birth ~= NEVER and redis.pcall('HGET', young, BIRTH) ~= young_birth then
+    -- It was evicted. What it said is lost: everything before its last stone is gone.
+    floor_e, floor_s = latest_e, latest_s
+    young_birth, old_birth = NEVER, NEVER
+    redis.call('UNLINK', old)
+  elseif young_birth ~= NEVER and redis.call('HLEN', young) > tonumber(ARGV[10]) then
+    if old_birth ~= NEVER then
+      -- All stones of the old one are from before the birth of the young one.
+      floor_e, floor_s = struct.unpack('>I8I8', young_birth)
+      redis.call('UNLINK', old)
+    end
+    redis.call('RENAME', young, old)
+    young_birth, old_birth = NEVER, young_birth
+  end
+  if young_birth == NEVER then
+    redis.call('UNLINK', young)
+    redis.call('HSET', young, BIRTH, here)
+    young_birth = here
+  end
+  prepare = function() end
+end
+
+for _, selector in ipairs(selectors) do
+  local kind, bytes = selector[1], selector[2]
+  if kind == PATTERN then
+    listed[bytes] = raised(listed[bytes])
+  elseif kind ~= WHOLE then
+    prepare()
+    local field = string.char(kind) .. bytes
+    local stone = raised(redis.call('HGET', young, field) or '')
+    redis.call('HSET', young, field, stone:sub(17) == string.rep('\0', STONE - 16) and stone:sub(1, 16) or stone)
+    latest_e, latest_s = epoch, sequence
+  end
+end
+for _, selector in ipairs(selectors) do
+  if selector[1] == WHOLE then
+    whole = raised(whole)
+    if ARGV[8] == 'remove' then
+      -- Nothing that other stones select is left.
+      redis.call('UNLINK', young, old)
+      young_birth, old_birth, order = NEVER, NEVER, {}
+      latest_e, latest_s, floor_e, floor_s = 0, 0, 0, 0
+    end
+  end
+end
+
+local now_listed = {}
+for index, pattern in ipairs(order) do
+  now_listed[index] = listed[pattern] .. struct.pack('>I2', #pattern) .. pattern
+end
+now_listed = table.concat(now_listed)
+if now_listed ~= patterns then
+  local _, number = struct.unpack('>I8I8', list)
+  list = struct.pack('>I8I8', epoch, number + 1)
+end
+local positions = struct.pack('>I8I8I8I8', latest_e, latest_s, floor_e, floor_s)
+redis.call('HSET', KEYS[1], ARGV[7], whole .. positions .. young_birth .. old_birth .. list .. worker .. now_listed)
+announce(ARGV[8] == 'mark' and MARKED or REMOVED, ARGV[9])
 return {'OK', epoch, sequence}

@@ -1,5 +1,5 @@
 -- Shared by all scripts. A counter is a hash: e epoch, s sequence, i identity of the primary, t the epoch from which on entries count,
--- n:<namespace> position of its last invalidation, r:<replica> time of its last audit, p number of partitions, a time of the last audit of
+-- n:<namespace> what was invalidated in it other than by key, r:<replica> time of its last audit, p number of partitions, a time of the last audit of
 -- any replica, b the time since when replicas register here, and
 -- k the time of the last takeover or jump of the clock, before which the registry says nothing. After a takeover that is not settled yet also u what t becomes then, w replicas that are waited for, m since when; and l the
 -- position at which the server took over. Epochs are microseconds of Redis's clock and stay below 2^53, so that Lua's doubles hold them.

@@ -28,7 +28,7 @@ local function verdict(item)
   if kind == '' then
     return STORED
   elseif kind == 'l' then
-    local holder, granted_at = lease_of(item.lease)
+    local holder, granted_at = lease_of(item.lease, item.tags .. item.old_tags)
     if holder ~= condition:sub(2) or holder == NOBODY then
       return LEASE_VOID, ''
     end

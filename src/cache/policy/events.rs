@@ -1,0 +1,178 @@
+//! Events: names for what happens in the callers' world, mapped by configuration to what it invalidates.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::cache::error::Violation;
+
+/// Most keys, tags, prefixes and patterns of an event, over all of its rules.
+pub const TARGETS: usize = 64;
+
+/// The configured events, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Events(pub BTreeMap<String, Vec<EventRule>>);
+
+/// Part of what an event invalidates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRule {
+    /// The namespace.
+    pub namespace: String,
+    /// True: entries are marked stale. False: they are removed.
+    pub mark_stale: bool,
+    /// What is invalidated there.
+    pub targets: Vec<(TargetKind, Template)>,
+}
+
+/// What a target of an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum TargetKind {
+    Key,
+    Tag,
+    Prefix,
+    Pattern,
+}
+
+/// Text with places for parameters: `goal:{id}`. A brace of its own is written twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Parameter(String),
+}
+
+// === impl Events ===
+
+impl Events {
+    /// The rules of an event that has happened with `parameters`, which have to be all that it names, and no others.
+    pub fn rules<'a>(
+        &self,
+        name: &str,
+        parameters: impl Iterator<Item = &'a str>,
+    ) -> Result<&[EventRule], Vec<Violation>> {
+        let Some(rules) = self.0.get(name) else {
+            return Err(vec![Violation::new("event.name", format!("must be a configured event; was {name:?}"))]);
+        };
+        let given: BTreeSet<&str> = parameters.collect();
+        let named: BTreeSet<&str> =
+            rules.iter().flat_map(|rule| &rule.targets).flat_map(|(_, template)| template.parameters()).collect();
+        let violation = |name: &&str, rule| {
+            Violation::new(format!("event.parameters[{:?}]", name.escape_debug().to_string()), rule)
+        };
+        let missing = named.difference(&given).map(|name| violation(name, "must be given"));
+        let unknown = given.difference(&named).map(|name| violation(name, "is not a parameter of this event"));
+        let violations: Vec<Violation> = missing.chain(unknown).collect();
+        if violations.is_empty() { Ok(rules) } else { Err(violations) }
+    }
+}
+
+// === impl Template ===
+
+impl Template {
+    /// Reads a template, or says what is wrong with it.
+    pub fn new(text: &str) -> Result<Template, String> {
+        let (mut parts, mut plain, mut rest) = (Vec::new(), String::new(), text);
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, brace) = rest.split_at(at);
+            plain += before;
+            if let Some(after) = brace.strip_prefix("{{").or(brace.strip_prefix("}}")) {
+                plain += &brace[..1];
+                rest = after;
+                continue;
+            }
+            let inside = brace.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+            let Some((name, after)) = inside.filter(|(name, _)| is_name(name)) else {
+                return Err("must have parameters such as {id}, and any other brace twice".into());
+            };
+            parts.extend([Part::Text(std::mem::take(&mut plain)), Part::Parameter(name.to_owned())]);
+            rest = after;
+        }
+        parts.push(Part::Text(plain + rest));
+        parts.retain(|part| *part != Part::Text(String::new()));
+        if parts.is_empty() { Err("must not be empty".into()) } else { Ok(Template(parts)) }
+    }
+
+    /// The names of its parameters.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Parameter(name) => Some(name.as_str()),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The text with `parameter`s in their places. In a pattern they stand for themselves.
+    pub fn fill<'a>(&self, kind: TargetKind, parameter: impl Fn(&str) -> &'a str) -> String {
+        let mut filled = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => filled += text,
+                Part::Parameter(name) if kind == TargetKind::Pattern => {
+                    for character in parameter(name).chars() {
+                        if matches!(character, '*' | '?' | '\\') {
+                            filled.push('\\');
+                        }
+                        filled.push(character);
+                    }
+                }
+                Part::Parameter(name) => filled += parameter(name),
+            }
+        }
+        filled
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+impl fmt::Display for TargetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TargetKind::Key => "key",
+            TargetKind::Tag => "tag",
+            TargetKind::Prefix => "prefix",
+            TargetKind::Pattern => "pattern",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(template: &str, kind: TargetKind) -> String {
+        let template = Template::new(template).expect("a template");
+        template.fill(kind, |name| if name == "id" { "4*2" } else { "other" })
+    }
+
+    #[test]
+    fn parameters_take_their_places() {
+        assert_eq!(fill("goal:{id}", TargetKind::Key), "goal:4*2");
+        assert_eq!(fill("{{{id}}}:{name_2}", TargetKind::Tag), "{4*2}:other");
+        assert_eq!(fill("*:{id}", TargetKind::Pattern), "*:4\\*2", "what a caller sends is no wildcard");
+    }
+
+    #[test]
+    fn a_template_with_a_stray_brace_is_refused() {
+        for bad in ["", "{", "}", "a{b", "a}b", "{}", "{a b}", "{a}}", "{{a}"] {
+            assert!(Template::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn parameters_have_to_be_those_that_the_event_names() {
+        let template = |text| Template::new(text).expect("a template");
+        let targets = vec![(TargetKind::Key, template("{a}:{b}")), (TargetKind::Tag, template("{a}"))];
+        let rule = EventRule { namespace: "n".into(), mark_stale: false, targets };
+        let events = Events(BTreeMap::from([("happened".to_owned(), vec![rule])]));
+        let fields = |name, given: &[&str]| {
+            let violations = events.rules(name, given.iter().copied()).map(|_| ()).err().unwrap_or_default();
+            violations.into_iter().map(|violation| violation.field).collect::<Vec<_>>()
+        };
+        assert_eq!(fields("happened", &["a", "b"]), [""; 0]);
+        assert_eq!(fields("happened", &["b", "c"]), ["event.parameters[\"a\"]", "event.parameters[\"c\"]"]);
+        assert_eq!(fields("other", &[]), ["event.name"]);
+    }
+}
