@@ -80,10 +80,10 @@ async fn every_broken_rule_of_an_invalidate_is_reported(mode: Mode) {
     let request =
         pb::InvalidateRequest { namespace: "No!".into(), tokens: vec!["x".into()], barrier: 7, ..Default::default() };
     replica.remove(request).await.unwrap_err().names(&[
-        ("namespace", "[a-z0-9._-]"),
-        ("selector", "key, keys or whole_namespace"),
         ("tokens[0]", "token"),
         ("barrier", "was 7"),
+        ("namespace", "[a-z0-9._-]"),
+        ("selector", "key, keys, whole_namespace"),
     ]);
     replica.remove(invalidate_key("")).await.unwrap_err().names(&[("key", "empty")]);
     let request = keys(vec!["a".into(), String::new(), "b".into(), "x".repeat(1025)]);
