@@ -65,6 +65,7 @@ pub struct Bench {
     pub l1: Arc<MapL1>,
     pub clock: Arc<ManualClock>,
     pub namespace: Arc<Namespace>,
+    pub namespaces: Arc<Namespaces>,
 }
 
 impl Bench {
@@ -78,8 +79,8 @@ impl Bench {
         let namespaces = Arc::new(Namespaces::new(rules, 1));
         let namespace = namespaces.get("namespace", "default").expect("room");
         let config = CoherenceConfig { partitions: 1, max_staleness: BOUND, repair: true, protections };
-        let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces, clock.clone()));
-        Bench { coherence, l1, clock, namespace }
+        let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), clock.clone()));
+        Bench { coherence, l1, clock, namespace, namespaces }
     }
 
     pub fn key(&self, name: &str) -> Key {

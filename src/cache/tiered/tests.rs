@@ -12,7 +12,7 @@ use crate::cache::coherence::protection::Protections;
 use crate::cache::coherence::token::Token;
 use crate::cache::entry::{Entry, Lifetime, NewEntry};
 use crate::cache::namespace::{Namespace, NamespaceRules};
-use crate::cache::policy::NamespacePolicy;
+use crate::cache::policy::{NamespacePolicy, PolicyPatch};
 use crate::cache::selector::Selector;
 use crate::cache::testing::{ALL, BOUND, Bench, EPOCH, not_asked};
 use crate::cache::tier::{
@@ -292,4 +292,92 @@ async fn what_was_read_before_a_takeover_is_not_answered_after_it() {
     answer.send(world.found(6, 6)).ok();
     let answer = get.await.expect("no panic").expect("answered");
     assert_eq!(gist(&answer), Err(Miss::Unavailable));
+}
+
+fn new_entry(text: &str) -> NewEntry {
+    NewEntry::new(Content::Value(Bytes::copy_from_slice(text.as_bytes())), Lifetime::of(Duration::from_secs(60)))
+}
+
+impl World {
+    fn set(&self, text: &str) -> tokio::task::JoinHandle<Result<SetAnswer, CacheError>> {
+        let (cache, key) = (self.cache.clone(), self.bench.key("k"));
+        let write = Write { key, entry: new_entry(text), condition: Condition::None, request: None };
+        let set = Set { write, barrier: Barrier::None, deadline: Moment::FOREVER };
+        tokio::spawn(async move { cache.set(set).await })
+    }
+
+    async fn answered(&self) -> Result<(u64, Tier, bool), Miss> {
+        gist(&self.bounded().await.expect("no panic").expect("answered"))
+    }
+}
+
+#[tokio::test]
+async fn what_is_stored_without_the_shared_tier_is_nothing_to_it() {
+    let mut world = World::new(Duration::from_secs(600));
+    world.cache.switch(Switches { l2: false, ..Switches::default() });
+    let set = world.set("alone").await.expect("no panic").expect("stored");
+    assert_eq!((set.outcome, set.version), (SetOutcome::Stored, Some(Version::new(EPOCH, 5))));
+    assert_eq!(world.answered().await, Ok((5, Tier::L1, false)));
+    // Nothing is proven any more, and nothing is promised.
+    world.bench.clock.advance(Duration::from_secs(30));
+    assert_eq!(world.answered().await, Ok((5, Tier::L1, false)));
+    assert!(world.calls.try_recv().is_err(), "the shared tier was not asked");
+    // Switched on again it is asked, and not even when it is away is that answered, flagged or not.
+    world.cache.switch(Switches::default());
+    for found in [away(), world.found(4, 6)] {
+        let get = world.bounded();
+        let is_away = found.is_err();
+        world.read_call().await.send(found).ok();
+        let answer = gist(&get.await.expect("no panic").expect("answered"));
+        assert_eq!(answer, if is_away { Err(Miss::Unavailable) } else { Ok((4, Tier::L2, false)) });
+    }
+}
+
+#[tokio::test]
+async fn without_memory_nothing_is_kept_but_changes_reach_what_was_there() {
+    let mut world = World::new(Duration::ZERO);
+    world.warm(3).await;
+    world.cache.switch(Switches { l1: false, ..Switches::default() });
+    let get = world.bounded();
+    world.read_call().await.send(world.found(3, 5)).ok();
+    assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Ok((3, Tier::L2, false)));
+    let set = world.set("new");
+    let Some(Call::Write(answer)) = world.calls.recv().await else { panic!("a write was expected") };
+    answer.send(Ok(vec![Written::Stored(world.entry(6))])).ok();
+    set.await.expect("no panic").expect("stored");
+    world.cache.switch(Switches::default());
+    let get = world.bounded();
+    world.read_call().await.send(world.found(6, 6)).ok();
+    assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Ok((6, Tier::L2, false)), "the old one is gone");
+}
+
+#[tokio::test]
+async fn memory_keeps_an_entry_for_as_long_as_it_may_now() {
+    let mut world = World::new(Duration::ZERO);
+    world.warm(3).await;
+    assert_eq!(world.answered().await, Ok((3, Tier::L1, false)));
+    let patch = PolicyPatch { l1_ttl: Some(Duration::from_secs(1)), ..PolicyPatch::default() };
+    world.bench.namespaces.change_policy("default", patch).expect("allowed");
+    assert_eq!(world.answered().await, Ok((3, Tier::L1, false)));
+    world.bench.clock.advance(Duration::from_millis(1001));
+    let get = world.bounded();
+    world.read_call().await.send(world.found(3, 5)).ok();
+    assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Ok((3, Tier::L2, false)));
+}
+
+#[tokio::test]
+async fn a_longer_life_does_not_overtake_a_shorter_one() {
+    let mut world = World::new(Duration::ZERO);
+    world.warm(3).await;
+    let (key, coherence) = (world.bench.key("k"), world.bench.coherence.clone());
+    let l1 = world.bench.l1.clone();
+    let held = || l1.get(key.as_ref());
+    let (before, hour) = (coherence.note(key.as_ref()), world.bench.now().plus(Duration::from_secs(3600)));
+    coherence.prolonged(&key, Version::new(EPOCH, 3), hour, before);
+    assert_eq!(held().expect("there").entry.expires_at, hour);
+    // A Touch that made it shorter was applied meanwhile, and what Redis holds then was read.
+    coherence.outdated(&key, Version::new(EPOCH, 6), Effect::Shortened);
+    world.warm(3).await;
+    coherence.prolonged(&key, Version::new(EPOCH, 3), hour, before);
+    assert_ne!(held().expect("there").entry.expires_at, hour);
 }
