@@ -39,9 +39,12 @@ pub struct Local {
 struct Line {
     sequence: u64,
     leases: Remembered<Key, Lease>,
-    requests: Remembered<(Key, RequestId), Result<Version, (Refusal, Option<Version>)>>,
+    requests: Remembered<(Key, RequestId), Outcome>,
     sources: Remembered<Key, u64>,
 }
+
+/// What became of a request: the version stored, or why none was, with that of the live entry.
+type Outcome = Result<Version, (Refusal, Option<Version>)>;
 
 /// A lease; none: nobody may have one.
 #[derive(Clone, Copy)]

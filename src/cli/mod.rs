@@ -65,7 +65,7 @@ pub enum ClientCommand {
     /// Read one entry
     Get(GetArgs),
     /// Write one entry
-    Set(SetArgs),
+    Set(Box<SetArgs>),
     /// Remove one entry, several, or a whole namespace
     Invalidate(InvalidateArgs),
     /// Change how long an entry lives
