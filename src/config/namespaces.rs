@@ -219,6 +219,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_fields_are_those_that_are_read() {
+        let settings = crate::config::reference();
+        let read = settings.iter().filter_map(|setting| setting.path.strip_prefix("namespaces.<name>."));
+        let (mut read, mut fields) = (read.collect::<Vec<_>>(), FIELDS.to_vec());
+        read.sort_unstable();
+        fields.sort_unstable();
+        assert_eq!(read, fields);
+    }
+
+    #[test]
     fn a_name_may_have_dots() {
         assert_eq!(name("user.profiles.max_ttl", false), Some("user.profiles"));
         assert_eq!(name("profiles.unknown", false), Some("profiles"));

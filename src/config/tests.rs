@@ -10,6 +10,7 @@ use secrecy::ExposeSecret;
 use tempfile::NamedTempFile;
 
 use super::*;
+use crate::cache::policy::Compression;
 
 fn sources(environment: &[(&str, &str)]) -> Sources {
     let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
@@ -208,6 +209,39 @@ fn a_namespace_inherits_what_it_leaves_open() {
     assert_eq!(cache.namespaces["user.profiles"], expected);
     assert_eq!(cache.namespaces["bare"], cache.default_policy);
     assert_eq!(setting(&loaded, "namespaces.bare.default_ttl").origin.to_string(), "as cache.default_ttl");
+}
+
+#[test]
+fn a_class_of_entries_is_one_line() {
+    let text = "namespaces:\n  status: {default_ttl: 1m}\n  blobs: {immutable: true, compression: zstd, jitter: 0.1}\n";
+    let cache = load_file(".yaml", text).unwrap().config.cache;
+    let status = NamespacePolicy { default_ttl: Duration::from_secs(60), ..NamespacePolicy::default() };
+    assert_eq!(cache.namespaces["status"], status);
+    let blobs =
+        NamespacePolicy { immutable: true, compression: Compression::Zstd, jitter: 0.1, ..NamespacePolicy::default() };
+    assert_eq!(cache.namespaces["blobs"], blobs);
+    assert_eq!(cache.default_policy, NamespacePolicy::default());
+}
+
+#[test]
+fn a_policy_out_of_bounds_or_contradictory_is_refused() {
+    let text = "cache: {min_ttl: 10m, jitter: 0.6, compression: gzip, max_requests_per_second: -1}\n\
+                namespaces: {a: {min_ttl: 1m, default_ttl: 30s}, b: {lease_duration: 1ms}, c: {l1: off}}";
+    let problems = load_file(".yaml", text).unwrap_err();
+    let found: Vec<_> = problems.0.iter().map(|problem| format!("{}: {}", problem.path, problem.rule)).collect();
+    let expected = [
+        "cache.compression: must be one of none, zstd, lz4",
+        "cache.jitter: must be a number from 0 to 0.5",
+        "cache.max_requests_per_second: must be a number from 0 to 10000000",
+        "cache.min_ttl: must be at most cache.default_ttl, and cache.default_ttl is 5m",
+        "namespaces.a.min_ttl: must be at most namespaces.a.default_ttl, and namespaces.a.default_ttl is 30s",
+        "namespaces.b.lease_duration: must be from 10ms to 5m",
+        "namespaces.c.l1: must be true or false",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}");
+    }
 }
 
 #[test]

@@ -187,6 +187,10 @@ pub async fn a_sliding_entry_has_a_hard_end(bench: &Bench) {
         assert_eq!(touched.change, LifeChange::Capped);
         assert!(bench.left(&key).await <= 10 * SECOND);
     }
+    let shorter = bench.touch(&key, Some(3 * SECOND), TouchMode::Shorten).await.entry.unwrap();
+    assert_eq!(shorter.change, LifeChange::Shortened);
+    assert!(bench.left(&key).await <= 3 * SECOND);
+    assert_eq!(bench.read(&key).await.unwrap().sliding.unwrap().idle, 4 * SECOND);
     let later = bench.touch(&key, Some(HOUR), TouchMode::Extend).await.entry.unwrap();
     assert!(later.expires_at <= BootClock.now().plus(10 * SECOND));
 }
