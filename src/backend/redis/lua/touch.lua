@@ -13,6 +13,10 @@ if head.slide > 0 then
   local longest = math.max(math.floor((head.slide - now) / 1000), 1)
   ttl = ttl == 0 and longest or math.min(ttl, longest)
 end
+-- A millisecond may be lost to rounding: that is no shorter life of which anybody has to hear.
+if ttl ~= asked and ttl < left and left - ttl <= 1 then
+  ttl = left
+end
 local longer = left ~= -1 and (ttl == 0 or ttl > left)
 local shorter = ttl ~= 0 and (left == -1 or ttl < left)
 if (ARGV[9] == 'extend' and not longer) or (ARGV[9] == 'shorten' and not shorter) then
