@@ -3,6 +3,8 @@
 //! A write is one step under its partition's lock: condition, sequence, announcement to coherence, insert. The announcement comes first, so
 //! that the insert is the newest thing memory has heard of. Nothing else inserts here, so the partition's lock stands for the fence's stripe.
 
+mod sweep;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -19,7 +21,8 @@ use crate::cache::tier::{
     Acquired, BoxFuture, Condition, L1, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read, Refusal, Removal,
     Removed, RequestId, Touch, Touched, TouchedEntry, Write, Written,
 };
-use crate::cache::tombstones::{Cover, Judged};
+use crate::cache::tombstones::{Cover, Judged, PATTERNS};
+use sweep::Sweep;
 
 /// For how long requests, and versions of sources that were invalidated, are remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -29,10 +32,20 @@ const PLACES: usize = 512;
 /// The shared tier of one replica alone.
 pub struct Local {
     epoch: u64,
-    lines: Box<[Mutex<Line>]>,
+    lines: Arc<Lines>,
+    sweep: Arc<Sweep>,
     l1: Arc<dyn L1>,
     coherence: Arc<Coherence>,
     clock: Arc<dyn Clock>,
+}
+
+/// The number lines of all partitions.
+struct Lines(Box<[Mutex<Line>]>);
+
+impl Lines {
+    fn lock(&self, partition: u16) -> MutexGuard<'_, Line> {
+        self.0[usize::from(partition)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The number line of one partition, and what is remembered beside its entries.
@@ -68,12 +81,13 @@ impl Local {
             requests: Remembered::new(PLACES),
             sources: Remembered::new(PLACES),
         };
-        let lines = (0..coherence.partitions()).map(|_| Mutex::new(line())).collect();
-        Local { epoch, lines, l1, coherence, clock }
+        let lines = Arc::new(Lines((0..coherence.partitions()).map(|_| Mutex::new(line())).collect()));
+        let sweep = Arc::new(Sweep::new(l1.clone(), coherence.clone(), lines.clone()));
+        Local { epoch, lines, sweep, l1, coherence, clock }
     }
 
     fn line(&self, partition: u16) -> MutexGuard<'_, Line> {
-        self.lines[usize::from(partition)].lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock(partition)
     }
 
     /// What is kept of `key`, alive or not.
@@ -297,8 +311,16 @@ impl L2 for Local {
         _: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
         Box::pin(async move {
+            let patterns = || selectors.iter().filter(|selector| matches!(selector, Selector::Pattern(_)));
+            if !patterns().all(|pattern| namespace.tombstones().has_room_for(pattern.bytes())) {
+                return Err(L2Error::TooMany { what: "patterns at work", limit: PATTERNS });
+            }
             let change = Change::of_selected(mode.effect(), namespace, selectors);
-            Ok(self.advance(&mut self.line(partition), partition, change))
+            let version = self.advance(&mut self.line(partition), partition, change);
+            if patterns().next().is_some() {
+                self.sweep.want(namespace);
+            }
+            Ok(version)
         })
     }
 

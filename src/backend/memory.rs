@@ -110,6 +110,10 @@ impl L1 for Memory {
         self.entries.invalidate(&key);
     }
 
+    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>)) {
+        self.entries.iter().for_each(|(key, held)| visit(&key, &held));
+    }
+
     fn usage(&self) -> L1Usage {
         // What moka puts off until it is used: evictions, and their counts.
         self.entries.run_pending_tasks();

@@ -54,6 +54,11 @@ impl L1 for MapL1 {
         self.0.lock().expect("no panic").remove(&key.to_key());
     }
 
+    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>)) {
+        let all = self.0.lock().expect("no panic").clone();
+        all.iter().for_each(|(key, held)| visit(key, held));
+    }
+
     fn usage(&self) -> L1Usage {
         L1Usage::default()
     }

@@ -34,6 +34,8 @@ pub trait L1: Send + Sync + 'static {
     fn insert(&self, key: Key, held: Arc<Held>) -> Result<(), NotTaken>;
     /// Removes the entry of `key`.
     fn remove(&self, key: KeyRef<'_>);
+    /// Shows every entry that is there all the while; of others some.
+    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>));
     /// What is held.
     fn usage(&self) -> L1Usage;
 }

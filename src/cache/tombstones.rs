@@ -13,8 +13,8 @@ use super::clock::Moment;
 use super::coherence::version::Version;
 use super::selector::{Pattern, Selector, prefixes};
 
-/// Patterns that are remembered.
-const PATTERNS: usize = 16;
+/// Patterns of a namespace that are remembered.
+pub const PATTERNS: usize = 16;
 
 /// What was invalidated in one namespace.
 pub struct Tombstones {
@@ -134,6 +134,13 @@ impl Tombstones {
     pub fn has_room_for(&self, pattern: &[u8]) -> bool {
         let table = self.read();
         table.patterns.len() < PATTERNS || table.patterns.iter().any(|(bytes, ..)| bytes == pattern)
+    }
+
+    /// The patterns that are remembered, with the positions of their last invalidations by partition.
+    pub fn patterns(&self) -> Vec<(Bytes, Vec<Version>)> {
+        let table = self.read();
+        let positions = |row: &Row| row.iter().map(Stone::latest).collect();
+        table.patterns.iter().map(|(bytes, _, row)| (bytes.clone(), positions(row))).collect()
     }
 
     /// Nothing that `pattern` selected up to `versions`, by partition, is left.

@@ -18,6 +18,7 @@ mod health;
 mod invalidation;
 mod policy;
 mod redis_setup;
+mod selectors;
 mod self_audit;
 mod server;
 mod shutdown;

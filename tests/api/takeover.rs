@@ -8,6 +8,7 @@ use crate::harness::{
     Answer as _, Class, Direction, Fleet, Proxy, Redis, Replica, Reply, Sentinels, eventually, eventually_within,
     free_port, set_request,
 };
+use crate::selectors::{pattern, prefix, tags};
 
 /// A primary and its replica behind the addresses of two replicas of the service.
 struct Pair {
@@ -66,11 +67,18 @@ async fn what_was_lost_is_invalidated_again_and_the_rest_is_answered() {
         one.set(&key.to_string(), "kept").await;
     }
     one.set_in("gone", "k", "kept").await;
+    let selected = ["tagged", "below:it", "matching"];
+    for key in selected {
+        one.set_tagged(key, "kept", if key == "tagged" { &["t"] } else { &[] }).await;
+    }
     pair.parts().await;
     for key in 0..10 {
         other.set(&key.to_string(), "lost").await;
     }
     other.remove(crate::harness::whole_namespace("gone")).await.unwrap();
+    for request in [tags(&["t"]), prefix("below"), pattern("mat*")] {
+        other.remove(request).await.unwrap();
+    }
     let before = [one.coherence().await.repaired, other.coherence().await.repaired];
     pair.takes_over(&[0, 1]).await;
     let [one, other] = &pair.replicas;
@@ -87,6 +95,10 @@ async fn what_was_lost_is_invalidated_again_and_the_rest_is_answered() {
             assert_eq!(replica.get(&key.to_string()).await.miss(), Some(pb::MissReason::Absent), "{key}");
         }
         assert_eq!(replica.get_from("gone", "k").await.miss(), Some(pb::MissReason::Absent));
+        for key in selected {
+            assert_eq!(replica.get(key).await.miss(), Some(pb::MissReason::Absent), "{key}");
+            assert!(replica.strong(key).await.is_ok_and(|answer| answer.miss().is_some()), "{key}");
+        }
     }
 }
 

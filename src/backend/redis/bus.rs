@@ -24,6 +24,7 @@ use super::scripts::Script;
 use super::shared::Shared;
 use crate::cache::coherence::AUDITS_PER_BOUND;
 use crate::cache::coherence::message::{BusSink, Message};
+use crate::cache::selector::Selector;
 use crate::cache::tier::BoxFuture;
 
 /// Shortest time without an echo after which a subscription is thrown away.
@@ -318,6 +319,10 @@ impl Bus {
 
     fn apply(&self, message: Message, micros: u64, origin: u64, ticket: Option<u64>) -> Dispatched {
         self.shared.lag.observe(self.primary.clock.age(micros, self.shared.clock.now()));
+        if message.change.selectors().iter().any(|selector| matches!(selector, Selector::Pattern(_))) {
+            let namespace = std::str::from_utf8(&message.change.namespace);
+            namespace.into_iter().for_each(|namespace| self.shared.wanted.seen(namespace));
+        }
         let (own, partition) = (message.own, message.partition);
         self.sink.apply(message);
         match ticket {

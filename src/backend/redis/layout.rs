@@ -76,6 +76,18 @@ impl Layout {
         self.beside('v', key)
     }
 
+    /// A glob of Redis for the entries of a namespace in all partitions. Nothing in it is a caller's.
+    pub fn all_entries(&self, namespace: &str) -> String {
+        format!("{}:{{*}}:v:{namespace}:*", self.prefix)
+    }
+
+    /// The partition that is in the name of an entry.
+    pub fn partition_in(&self, name: &[u8]) -> Option<u16> {
+        let tag = name.get(self.prefix.len() + 2..)?;
+        let digits = &tag[..tag.iter().position(|byte| *byte == b'}')?];
+        std::str::from_utf8(digits).ok()?.parse().ok().filter(|partition| *partition < self.partitions)
+    }
+
     /// The lease of a key.
     pub fn lease(&self, key: KeyRef<'_>) -> Bytes {
         self.beside('l', key)
@@ -123,6 +135,24 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::namespace::{NamespaceRules, Namespaces};
+
+    #[test]
+    fn a_name_says_its_partition_and_its_key() {
+        let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
+        let namespace = Namespaces::new(rules, 4).get("namespace", "n").expect("room");
+        let layout = Layout::new("a:b", 4, false);
+        for key in ["k", "a:{7}:v:n:k", "", "é}"] {
+            let key = KeyRef::new(&namespace, key.as_bytes());
+            for name in [layout.entry(key), layout.lease(key)] {
+                assert_eq!(layout.key_in(&name, "n"), Some(key.bytes));
+                assert_eq!(layout.partition_in(&name), Some(key.partition(4)));
+                assert_eq!(layout.key_in(&name, "other"), None);
+            }
+        }
+        assert_eq!(layout.key_in(layout.counter(3).as_bytes(), "n"), None);
+        assert_eq!(layout.partition_in(b"a:b:{9}:v:n:k"), None);
+    }
 
     #[test]
     fn groups_share_a_slot() {

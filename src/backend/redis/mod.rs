@@ -17,6 +17,7 @@ mod packing;
 mod panel;
 mod placement;
 mod primary;
+mod reclaim;
 mod record;
 mod scripts;
 mod selected;
@@ -24,6 +25,7 @@ mod shard;
 mod shared;
 mod tier;
 pub mod tls;
+mod wanted;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -173,6 +175,10 @@ pub fn start(
     tasks.spawn({
         let (tier, stop) = (tier.clone(), stop.clone());
         async move { placement::follow(&tier, &sink, &stop).await }
+    });
+    tasks.spawn({
+        let (tier, stop) = (tier.clone(), stop.clone());
+        async move { reclaim::run(&tier, &stop).await }
     });
     tasks.spawn({
         let tier = tier.clone();

@@ -42,8 +42,6 @@ pub struct Listed {
 /// A pattern at work.
 #[derive(Clone, Debug)]
 pub struct ListedPattern {
-    /// As it was given.
-    pub bytes: Bytes,
     /// Ready to match.
     pub pattern: Pattern,
     /// Its last invalidations.
@@ -77,7 +75,7 @@ impl Record {
         reader.take(32)?;
         let number = reader.version()?;
         reader.take(16)?;
-        Some(Record { whole, latest, floor, listed: Listed { number, patterns: Listed::decode(bytes, reader)? } })
+        Some(Record { whole, latest, floor, listed: Listed { number, patterns: Listed::decode(reader)? } })
     }
 
     /// How an entry of `key` is covered that was written at `version`, at `written_micros` of Redis's clock.
@@ -104,18 +102,22 @@ impl Listed {
     pub fn read(bytes: &Bytes) -> Option<Listed> {
         let mut reader = Reader(bytes);
         let number = reader.version()?;
-        Some(Listed { number, patterns: Listed::decode(bytes, reader)? })
+        Some(Listed { number, patterns: Listed::decode(reader)? })
     }
 
-    fn decode(bytes: &Bytes, mut reader: Reader<'_>) -> Option<Vec<ListedPattern>> {
+    fn decode(mut reader: Reader<'_>) -> Option<Vec<ListedPattern>> {
         let mut patterns = Vec::new();
         while !reader.0.is_empty() {
             let stone = Stone::decode(&mut reader)?;
             let length = usize::from(reader.u16()?);
-            let text = bytes.slice_ref(reader.take(length)?);
-            patterns.push(ListedPattern { pattern: Pattern::new(&text).ok()?, bytes: text, stone });
+            patterns.push(ListedPattern { pattern: Pattern::new(reader.take(length)?).ok()?, stone });
         }
         Some(patterns)
+    }
+
+    /// Whether one of them matches.
+    pub fn matches(&self, key: &[u8]) -> bool {
+        self.matching(key).next().is_some()
     }
 
     fn matching<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = Stone> + 'a {
@@ -187,7 +189,6 @@ mod tests {
 
     fn listed(patterns: &[(&str, Stone)]) -> Listed {
         let pattern = |(text, stone): &(&str, Stone)| ListedPattern {
-            bytes: Bytes::copy_from_slice(text.as_bytes()),
             pattern: Pattern::new(text.as_bytes()).expect("a pattern"),
             stone: *stone,
         };

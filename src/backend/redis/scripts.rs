@@ -25,6 +25,12 @@ pub enum Script {
     Acquire,
     /// Gives a lease back.
     Release,
+    /// Claims the work at the patterns of a namespace.
+    Claim,
+    /// Does to entries what was done to what selects them.
+    Reclaim,
+    /// Takes patterns off the list of those at work.
+    Reclaimed,
     /// Settles a takeover.
     Settle,
     /// Lists the replicas registered.
@@ -41,7 +47,7 @@ macro_rules! script {
 
 impl Script {
     /// Every script, in the order of their numbers.
-    pub const ALL: [Script; 13] = [
+    pub const ALL: [Script; 16] = [
         Script::Hello,
         Script::Audit,
         Script::Pulse,
@@ -52,6 +58,9 @@ impl Script {
         Script::Touch,
         Script::Acquire,
         Script::Release,
+        Script::Claim,
+        Script::Reclaim,
+        Script::Reclaimed,
         Script::Settle,
         Script::Members,
         Script::Leave,
@@ -73,6 +82,9 @@ impl Script {
             Script::Touch => script!(" flags=allow-oom", "step", "stones", "entry", "touch"),
             Script::Acquire => script!("", "step", "stones", "entry", "acquire"),
             Script::Release => script!(" flags=allow-oom", "step", "stones", "entry", "release"),
+            Script::Claim => script!(" flags=allow-oom", "step", "stones", "claim"),
+            Script::Reclaim => script!(" flags=allow-oom", "step", "stones", "entry", "reclaim"),
+            Script::Reclaimed => script!(" flags=allow-oom", "step", "stones", "reclaimed"),
             Script::Settle => script!(" flags=allow-oom", "settle"),
             Script::Members => script!(" flags=allow-oom", "registry", "members"),
             Script::Leave => script!(" flags=allow-oom", "leave"),

@@ -103,6 +103,7 @@ impl Selected {
 
     /// A list of patterns at work was seen.
     pub fn saw(&self, partition: u16, namespace: &str, list: Listed) {
+        self.shared.wanted.seen(namespace);
         let now = self.shared.clock.now();
         if self.list(partition, namespace).is_none_or(|known| known.number != list.number) {
             let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ use super::RedisConfig;
 use super::barrier::Barriers;
 use super::layout::Layout;
 use super::scripts::Script;
+use super::wanted::Wanted;
 use crate::cache::clock::Clock;
 use crate::cache::stats::{Counter, Histogram};
 
@@ -31,6 +32,8 @@ pub struct Shared {
     pub errors: Counter,
     /// Time from publishing to dispatch.
     pub lag: Histogram,
+    /// Namespaces in which patterns are at work.
+    pub wanted: Wanted,
     /// Changes that wait for the fleet.
     pub barriers: Barriers,
     scripts: Vec<String>,
@@ -51,6 +54,7 @@ impl Shared {
             scripts,
             lag: Histogram::default(),
             barriers: Barriers::default(),
+            wanted: Wanted::default(),
             commands: Counter::default(),
             errors: Counter::default(),
             floor: AtomicU64::new(0),

@@ -102,14 +102,34 @@ impl RedisTier {
         args: Vec<Value>,
         until: Moment,
     ) -> Result<Step, L2Error> {
+        self.step_in(script, partition, namespace.name(), keys, message_head, args, until).await
+    }
+
+    /// The same in a namespace of that name.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one script call")]
+    pub(super) async fn step_in(
+        &self,
+        script: Script,
+        partition: u16,
+        namespace: &str,
+        keys: Vec<Bytes>,
+        message_head: Vec<u8>,
+        args: Vec<Value>,
+        until: Moment,
+    ) -> Result<Step, L2Error> {
         for _ in 0..LISTS_TRIED {
             let (keys, head, args) = (&keys, message_head.clone(), args.clone());
-            match self.try_step(script, partition, namespace.name(), keys, head, args, until).await? {
+            match self.try_step(script, partition, namespace, keys, head, args, until).await? {
                 Ok(step) => return Ok(step),
-                Err(list) => self.selected.saw(partition, namespace.name(), list),
+                Err(list) => self.saw_list(partition, namespace, list),
             }
         }
         Err(L2Error::unavailable("the patterns at work change all the time"))
+    }
+
+    /// A list of patterns at work was seen.
+    pub(super) fn saw_list(&self, partition: u16, namespace: &str, list: Listed) {
+        self.selected.saw(partition, namespace, list);
     }
 
     /// The same, unless other patterns are at work than those known: then nothing was done.
@@ -424,9 +444,11 @@ fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -
 const GONE: i64 = -2;
 
 /// A step that Redis carried out.
-struct Step {
-    position: Version,
-    reply: Vec<Value>,
+pub(super) struct Step {
+    /// Where the number line stands after it.
+    pub position: Version,
+    /// All of the script's reply.
+    pub reply: Vec<Value>,
 }
 
 // === impl L2 ===
@@ -490,6 +512,10 @@ impl L2 for RedisTier {
                 self.shared.config.tombstones.to_string().into(),
             ];
             let names = self.shared.layout.tombstones(partition, namespace.name()).into();
+            if selectors.iter().any(|selector| matches!(selector, Selector::Pattern(_))) {
+                // Also if there is no room for it: so that there will be.
+                self.shared.wanted.add(namespace.name(), Duration::ZERO);
+            }
             let step = self.step(Script::Invalidate, partition, namespace, names, head, args, until).await?;
             Ok(step.position)
         })

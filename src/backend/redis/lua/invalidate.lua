@@ -10,12 +10,8 @@ while at <= #ARGV[9] do
 end
 
 local listed, order = {}, {}
-at = 1
-while at <= #patterns do
-  local size = struct.unpack('>I2', patterns, at + STONE)
-  local pattern = patterns:sub(at + STONE + 2, at + STONE + 1 + size)
-  order[#order + 1], listed[pattern] = pattern, patterns:sub(at, at + STONE - 1)
-  at = at + STONE + 2 + size
+for index, pattern in ipairs(listed_in(patterns)) do
+  order[index], listed[pattern[3]] = pattern[3], pattern[2]
 end
 for _, selector in ipairs(selectors) do
   if selector[1] == PATTERN and not listed[selector[2]] then
@@ -91,8 +87,7 @@ for index, pattern in ipairs(order) do
 end
 now_listed = table.concat(now_listed)
 if now_listed ~= patterns then
-  local _, number = struct.unpack('>I8I8', list)
-  list = struct.pack('>I8I8', epoch, number + 1)
+  list = next_list()
 end
 local positions = struct.pack('>I8I8I8I8', latest_e, latest_s, floor_e, floor_s)
 redis.call('HSET', KEYS[1], ARGV[7], whole .. positions .. young_birth .. old_birth .. list .. worker .. now_listed)

@@ -27,6 +27,24 @@ local function read_stone(stone)
   return struct.unpack('>I8I8I8I8I8I8I8', #stone == STONE and stone or stone .. string.rep('\0', STONE - #stone))
 end
 
+-- The patterns at work, or those of another list of that form: for each what the list has of it, its stone, and its bytes.
+local function listed_in(patterns)
+  local listed, at = {}, 1
+  while at <= #patterns do
+    local size = struct.unpack('>I2', patterns, at + STONE)
+    local whole = patterns:sub(at, at + STONE + 1 + size)
+    listed[#listed + 1] = {whole, whole:sub(1, STONE), whole:sub(STONE + 3)}
+    at = at + STONE + 2 + size
+  end
+  return listed
+end
+
+-- The number of a list that is not the one before.
+local function next_list()
+  local _, number = struct.unpack('>I8I8', list)
+  return struct.pack('>I8I8', epoch, number + 1)
+end
+
 -- The fields that a key, the end of `name`, and its tags are selected by: those of its prefixes, which end where its segments do.
 local function fields_of(name, tags)
   local key = name:sub(name:find('}', 1, true) + 5 + #namespace)
