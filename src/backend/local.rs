@@ -6,8 +6,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
+use bytes::Bytes;
+
 use crate::cache::clock::{Clock, Moment};
-use crate::cache::coherence::message::{BusSink, Change, Effect, Message};
+use crate::cache::coherence::message::{BusSink, Change, ChangedKey, Effect, Message};
 use crate::cache::coherence::version::Version;
 use crate::cache::coherence::{self, Coherence};
 use crate::cache::entry::{Entry, Held, Tags};
@@ -38,6 +40,8 @@ pub struct Local {
 /// The number line of one partition, and what is remembered beside its entries.
 struct Line {
     sequence: u64,
+    /// Whether an entry ever had tags.
+    tagged: bool,
     leases: Remembered<Key, Lease>,
     requests: Remembered<(Key, RequestId), Result<Version, (Refusal, Option<Version>)>>,
     sources: Remembered<Key, u64>,
@@ -61,6 +65,7 @@ impl Local {
         coherence.prove_forever(Version::new(epoch, 0));
         let line = || Line {
             sequence: 0,
+            tagged: false,
             leases: Remembered::new(PLACES),
             requests: Remembered::new(PLACES),
             sources: Remembered::new(PLACES),
@@ -94,6 +99,16 @@ impl Local {
         let version = self.position(line);
         self.coherence.apply(Message { partition, version, change, own: true });
         version
+    }
+
+    /// A key, with the tags that its entry had until now.
+    fn changed(&self, line: &Line, key: &Key) -> ChangedKey {
+        let tags = match self.l1.get(key.as_ref()).filter(|_| line.tagged) {
+            Some(held) => held.entry.tags.clone(),
+            None if line.tagged => Tags::unknown(),
+            None => Tags::default(),
+        };
+        ChangedKey { key: Bytes::copy_from_slice(key.bytes()), tags }
     }
 
     /// The lease of `key`, unless what selects it, or one of `tags`, was invalidated since it was granted.
@@ -131,10 +146,16 @@ impl Local {
         };
         let key = &write.key;
         // What is written once is told to nobody, unless somebody waits for it.
-        let quiet = key.namespace().policy().immutable && self.lease(&line, key, [&write.entry.tags, &Tags::default()]).is_none();
+        let quiet = key.namespace().policy().immutable
+            && self.lease(&line, key, [&write.entry.tags, &Tags::default()]).is_none();
+        line.tagged |= !write.entry.tags.is_empty();
         let version = match quiet {
             true => position,
-            false => self.advance(&mut line, partition, Change::of_keys(Effect::Set, std::slice::from_ref(key))),
+            false => {
+                let mut changed = self.changed(&line, key);
+                changed.tags = changed.tags.and(&write.entry.tags);
+                self.advance(&mut line, partition, Change::of(Effect::Set, key.namespace(), vec![changed]))
+            }
         };
         line.leases.remove(key);
         let entry = Entry::written(&write.entry, version, cost, now);
@@ -187,8 +208,11 @@ impl Local {
                 line.sources.insert(key.clone(), source, now.plus(REMEMBERED), now);
             }
         }
-        let keys: Vec<Key> = removals.iter().map(|removal| removal.key.clone()).collect();
-        let version = self.advance(&mut line, partition, Change::of_keys(mode.effect(), &keys));
+        let changed: Vec<_> = removals.iter().map(|removal| self.changed(&line, &removal.key)).collect();
+        let Some(namespace) = removals.first().map(|removal| removal.key.namespace()) else {
+            return Removed { version: self.position(&line), removed };
+        };
+        let version = self.advance(&mut line, partition, Change::of(mode.effect(), namespace, changed));
         Removed { version, removed }
     }
 
@@ -203,7 +227,8 @@ impl Local {
         let (change, expires_at) = touch.of(before, now);
         if change != LifeChange::Unchanged {
             if change == LifeChange::Shortened {
-                self.advance(&mut line, partition, Change::of_keys(Effect::Shortened, std::slice::from_ref(key)));
+                let changed = vec![self.changed(&line, key)];
+                self.advance(&mut line, partition, Change::of(Effect::Shortened, key.namespace(), changed));
             }
             let entry = Entry { expires_at, kept_until: expires_at.plus(before.stale_window), ..before.clone() };
             let position = self.position(&line);
@@ -245,7 +270,7 @@ impl Local {
         }
         drop(line);
         if held {
-            let bytes = bytes::Bytes::copy_from_slice;
+            let bytes = Bytes::copy_from_slice;
             self.coherence.released(&bytes(key.namespace().name().as_bytes()), &bytes(key.bytes()));
         }
         held

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::clock::{Clock, Moment};
 use super::coherence::message::{Change, Effect};
 use super::coherence::version::Version;
+use super::coherence::watch::{Watch, Watching};
 use super::coherence::{self, Begun, Coherence, Judgement, Note, Passage};
 use super::entry::{Content, Held};
 use super::error::CacheError;
@@ -143,6 +144,14 @@ impl Tiered {
         shared.count(&get, &answer, begun);
         self.slide(&get, &answer);
         Ok(answer)
+    }
+
+    /// Begins a watch on changes.
+    pub fn watch(&self, watching: Watching) -> Result<Watch, CacheError> {
+        match self.0.l2.halted() {
+            Some(why) => Err(CacheError::Halted(why)),
+            None => self.0.coherence.watch(watching),
+        }
     }
 
     /// The configuration.

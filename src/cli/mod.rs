@@ -17,6 +17,7 @@ mod table;
 mod touch;
 mod units;
 mod value;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,7 @@ pub use invalidate::InvalidateArgs;
 pub use set::SetArgs;
 pub use stats::StatsArgs;
 pub use touch::TouchArgs;
+pub use watch::WatchArgs;
 
 /// Environment variables of the client commands; not settings of the service.
 pub const VARIABLES: [&str; 2] = ["TWINTIER_SERVER", "TWINTIER_NAMESPACE"];
@@ -70,6 +72,8 @@ pub enum ClientCommand {
     Invalidate(InvalidateArgs),
     /// Change how long an entry lives
     Touch(TouchArgs),
+    /// Tell of changes, one line each
+    Watch(WatchArgs),
     /// Show what a replica counted and the state of its tiers
     Stats(StatsArgs),
     /// Ask a replica for its health
@@ -95,6 +99,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Set(args) => args.run().await,
         ClientCommand::Invalidate(args) => args.run().await,
         ClientCommand::Touch(args) => args.run().await,
+        ClientCommand::Watch(args) => args.run().await,
         ClientCommand::Stats(args) => args.run().await,
         ClientCommand::Health(args) => args.run().await,
     };

@@ -31,5 +31,6 @@ pub(super) fn read(reader: &mut Reader) -> Limits {
             100..=1_000_000,
             "invalidated prefixes and tags of a namespace that are remembered; of more, what was stored before the oldest half counts as invalidated",
         ),
+        watches: reader.count("limits.watches", default.watches, 0..=65_536, "most watches of a replica at once"),
     }
 }

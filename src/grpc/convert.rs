@@ -4,6 +4,7 @@ mod get;
 mod invalidate;
 mod set;
 mod touch;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,6 +13,7 @@ pub use get::{get, get_response};
 pub use invalidate::{Plan, invalidate, invalidate_response};
 pub use set::{set, set_response};
 pub use touch::{touch, touch_response};
+pub use watch::{watch_response, watching};
 
 use crate::cache::clock::Clock;
 use crate::cache::coherence::token::Token;

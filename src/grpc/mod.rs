@@ -8,6 +8,7 @@ mod serve;
 mod service;
 mod stats;
 mod status;
+mod watch;
 
 pub use health::HealthState;
 pub use load::Load;

@@ -6,9 +6,10 @@ use futures_util::future::join_all;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, Plan, Rules};
-use super::guard::Deadline;
+use super::guard::{Deadline, Leave};
 use super::stats::{self, Observed};
 use super::status::status;
+use super::watch::{self, Responses};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
@@ -162,10 +163,14 @@ impl pb::cache_service_server::CacheService for CacheApi {
         Err(Status::unimplemented("not served yet"))
     }
 
-    type WatchStream = futures_util::stream::Empty<Result<pb::WatchResponse, Status>>;
+    type WatchStream = Responses;
 
-    async fn watch(&self, _: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("not served yet"))
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Responses>, Status> {
+        let leave = request.extensions().get::<Leave>().cloned();
+        let watching = convert::watching(&self.rules, request.get_ref());
+        let watch = watching.and_then(|watching| self.observed.cache.watch(watching));
+        let partitions = self.rules.partitions;
+        watch.map(|watch| Response::new(watch::responses(watch, partitions, leave))).map_err(|error| status(&error))
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> Result<Response<pb::StatsResponse>, Status> {

@@ -48,7 +48,7 @@ pub fn report(observed: &Observed, namespace: &str) -> Result<pb::StatsResponse,
     let l2 = observed.l2.report();
     Ok(pb::StatsResponse {
         leases: None,
-        watches: None,
+        watches: Some(watches(observed)),
         warm_start: None,
         fleet: Vec::new(),
         reset_time: None,
@@ -139,6 +139,15 @@ fn coherence(observed: &Observed, l2: &L2Report) -> pb::CoherenceStats {
         lag_p99: l2.bus_lag_p99.map(to_wire),
         takeovers: counters.takeovers.get(),
         repaired: counters.repaired.get(),
+    }
+}
+
+fn watches(observed: &Observed) -> pb::WatchStats {
+    let watches = &observed.cache.coherence().watches;
+    pb::WatchStats {
+        watchers: watches.open() as u64,
+        changes: watches.changes.get(),
+        discontinuities: watches.discontinuities.get(),
     }
 }
 

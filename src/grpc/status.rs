@@ -35,6 +35,10 @@ pub fn status(error: &CacheError) -> Status {
         }
         CacheError::DeadlineExceeded { .. } => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
         CacheError::Halted(_) => (Code::Unavailable, "REPLICA_HALTED"),
+        CacheError::Leaving => {
+            details.set_retry_info(Some(Duration::ZERO));
+            (Code::Unavailable, "LEAVING")
+        }
         CacheError::Internal => (Code::Internal, "INTERNAL"),
     };
     details.set_error_info(reason, DOMAIN, metadata(error));

@@ -25,3 +25,4 @@ mod stats;
 mod takeover;
 mod tokens;
 mod touch;
+mod watch;

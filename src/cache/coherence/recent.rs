@@ -1,6 +1,8 @@
 //! The changes a replica has acknowledged or heard of lately. A Redis that takes over may lack the last of them: those are invalidated again.
+//! A watch that resumes is told of those it has missed.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::message::Change;
@@ -11,8 +13,6 @@ use crate::cache::clock::Moment;
 const REMEMBERED: Duration = Duration::from_secs(30);
 /// Bytes a partition remembers at most.
 const BYTES: usize = 64 * 1024;
-/// Bytes that a change and each of its keys take beside their names, about.
-const OVERHEAD: usize = 96;
 
 /// What a partition remembers.
 #[derive(Default)]
@@ -23,10 +23,12 @@ pub(super) struct Recent {
     forgotten: Version,
 }
 
-/// What is remembered of one version: a step of many keys may be heard of in parts.
+/// What is remembered of one version: a step of many keys may be seen in parts.
 struct Remembered {
-    changes: Vec<Change>,
+    change: Change,
     at: Moment,
+    /// As its message said it, and not only known from an answer.
+    heard: bool,
 }
 
 /// What may have been lost in a takeover.
@@ -41,26 +43,61 @@ pub enum Lost {
 // === impl Recent ===
 
 impl Recent {
-    /// A change was acknowledged or heard of.
+    /// A change was acknowledged, or something of it was seen: there may be more of it.
     pub fn remember(&mut self, version: Version, change: &Change, now: Moment) {
+        self.put(version, change, false, now);
+    }
+
+    /// A message was heard.
+    pub fn hear(&mut self, version: Version, change: &Change, now: Moment) {
+        self.put(version, change, true, now);
+    }
+
+    fn put(&mut self, version: Version, change: &Change, heard: bool, now: Moment) {
         if version <= self.forgotten {
             return;
         }
-        let remembered = self.changes.entry(version).or_insert(Remembered { changes: Vec::new(), at: now });
-        let bare = change.bare();
-        if remembered.changes.contains(&bare) {
-            return;
+        let mut change = change.bare();
+        match self.changes.get_mut(&version) {
+            Some(known) if known.heard => return,
+            Some(known) => {
+                self.bytes -= known.change.size();
+                // A step of many writes may have been seen of one of them only.
+                if !heard {
+                    change.merge(&known.change);
+                }
+                self.bytes += change.size();
+                (known.change, known.heard) = (change, heard);
+            }
+            None => {
+                self.bytes += change.size();
+                self.changes.insert(version, Remembered { change, at: now, heard });
+            }
         }
-        self.bytes += size(&bare);
-        remembered.changes.push(bare);
+        self.forget(now);
+    }
+
+    fn forget(&mut self, now: Moment) {
         while let Some(oldest) = self.changes.first_entry() {
             if self.bytes <= BYTES && now.since(oldest.get().at) <= REMEMBERED {
                 return;
             }
             let (version, remembered) = oldest.remove_entry();
-            self.bytes -= remembered.changes.iter().map(size).sum::<usize>();
+            self.bytes -= remembered.change.size();
             self.forgotten = self.forgotten.max(version);
         }
+    }
+
+    /// What was heard after `told` up to `reached`, positions of one epoch; none when not all of it is remembered.
+    pub fn heard(&self, told: Version, reached: Version) -> Option<Vec<(Version, Change)>> {
+        if told >= reached {
+            return Some(Vec::new());
+        }
+        let after = (Bound::Excluded(told), Bound::Included(reached));
+        let heard = self.changes.range(after).filter(|(_, remembered)| remembered.heard);
+        let heard: Vec<_> = heard.map(|(version, remembered)| (*version, remembered.change.clone())).collect();
+        // Positions have no holes: as many as there are, all are there.
+        (heard.len() as u64 == reached.sequence - told.sequence).then_some(heard)
     }
 
     /// What a server that stood at `prior` when it began `epoch` may lack: everything after that; and everything from before the epoch of
@@ -72,14 +109,8 @@ impl Recent {
             return Lost::Unknown;
         }
         let lost = self.changes.iter().filter(|(version, _)| version.epoch < epoch && lacks(**version));
-        Lost::Changes(lost.flat_map(|(_, remembered)| remembered.changes.iter().cloned()).collect())
+        Lost::Changes(lost.map(|(_, remembered)| remembered.change.clone()).collect())
     }
-}
-
-fn size(change: &Change) -> usize {
-    let keys = change.keys().map(|key| OVERHEAD / 2 + key.len());
-    let selectors = change.selectors().iter().map(|selector| OVERHEAD / 2 + selector.bytes().len());
-    OVERHEAD + change.namespace.len() + keys.chain(selectors).sum::<usize>()
 }
 
 #[cfg(test)]
