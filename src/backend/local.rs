@@ -125,47 +125,64 @@ impl Local {
         line.leases.get(key, self.clock.now()).filter(|(lease, _)| holds(lease))
     }
 
-    fn write_now(&self, partition: u16, write: &Write) -> Result<Written, L2Error> {
+    /// One step: all that are stored have one position, and are announced together.
+    fn write_now(&self, partition: u16, writes: &[Write]) -> Vec<Written> {
         let mut line = self.line(partition);
         let now = self.clock.now();
-        let position = self.position(&line);
+        let judged: Vec<_> = writes.iter().map(|write| self.judge(&mut line, write, now)).collect();
+        let stored = || writes.iter().zip(&judged).filter(|(_, judged)| judged.is_ok()).map(|(write, _)| write);
+        let Some(first) = stored().next() else { return judged.into_iter().filter_map(Result::err).collect() };
+        line.tagged |= stored().any(|write| !write.entry.tags.is_empty());
+        let changed = stored().map(|write| {
+            let mut changed = self.changed(&line, &write.key);
+            changed.tags = changed.tags.and(&write.entry.tags);
+            changed
+        });
+        let change = Change::of(Effect::Set, first.key.namespace(), changed.collect());
+        // What is written once is told to nobody, unless somebody waits for it.
+        let awaited = |write: &Write| self.lease(&line, &write.key, [&write.entry.tags, &Tags::default()]).is_some();
+        let version = match first.key.namespace().policy().immutable && !stored().any(awaited) {
+            true => self.position(&line),
+            false => self.advance(&mut line, partition, change),
+        };
+        let done = writes.iter().zip(judged).map(|(write, judged)| match judged {
+            Ok(cost) => self.put(&mut line, write, version, cost, now),
+            Err(not_stored) => not_stored,
+        });
+        done.collect()
+    }
+
+    /// What making the entry has cost, when it is to be stored.
+    fn judge(&self, line: &mut Line, write: &Write, now: Moment) -> Result<Duration, Written> {
+        let position = self.position(line);
         let request = write.request.clone().map(|request| (write.key.clone(), request));
         if let Some((before, _)) = request.as_ref().and_then(|request| line.requests.get(request, now)) {
-            return Ok(match *before {
+            return Err(match *before {
                 Ok(version) => Written::Repeated { version, position },
                 Err((why, current)) => Written::Refused { why, current, position },
             });
         }
-        let outcome = self.verdict(&line, write);
-        if let (Some(request), Err(refused)) = (&request, outcome) {
-            line.requests.insert(request.clone(), Err(refused), now.plus(REMEMBERED), now);
-        }
-        let cost = match outcome {
-            Ok(cost) => cost,
-            Err((why, current)) => return Ok(Written::Refused { why, current, position }),
-        };
-        let key = &write.key;
-        // What is written once is told to nobody, unless somebody waits for it.
-        let quiet = key.namespace().policy().immutable
-            && self.lease(&line, key, [&write.entry.tags, &Tags::default()]).is_none();
-        line.tagged |= !write.entry.tags.is_empty();
-        let version = match quiet {
-            true => position,
-            false => {
-                let mut changed = self.changed(&line, key);
-                changed.tags = changed.tags.and(&write.entry.tags);
-                self.advance(&mut line, partition, Change::of(Effect::Set, key.namespace(), vec![changed]))
+        self.verdict(line, write).map_err(|(why, current)| {
+            if let Some(request) = request {
+                line.requests.insert(request, Err((why, current)), now.plus(REMEMBERED), now);
             }
-        };
+            Written::Refused { why, current, position }
+        })
+    }
+
+    fn put(&self, line: &mut Line, write: &Write, version: Version, cost: Duration, now: Moment) -> Written {
+        let key = &write.key;
         line.leases.remove(key);
         let entry = Entry::written(&write.entry, version, cost, now);
         let note = self.coherence.note(key.as_ref());
         let held = coherence::held(entry.clone(), version, note, now, key.namespace());
-        self.l1.insert(key.clone(), held)?;
-        if let Some(request) = request {
-            line.requests.insert(request, Ok(version), now.plus(REMEMBERED), now);
+        if let Err(why) = self.l1.insert(key.clone(), held) {
+            return Written::Failed(why.into());
         }
-        Ok(Written::Stored(entry))
+        if let Some(request) = write.request.clone() {
+            line.requests.insert((key.clone(), request), Ok(version), now.plus(REMEMBERED), now);
+        }
+        Written::Stored(entry)
     }
 
     /// Whether `write` is to be stored, and what making its entry has cost.
@@ -295,7 +312,7 @@ impl L2 for Local {
         _: u64,
         _: Moment,
     ) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
-        Box::pin(async move { writes.iter().map(|write| self.write_now(partition, write)).collect() })
+        Box::pin(async move { Ok(self.write_now(partition, writes)) })
     }
 
     fn remove<'a>(

@@ -95,7 +95,7 @@ fn cause(status: &Status) -> Option<String> {
 }
 
 /// The code as the gRPC specification spells it.
-fn code_name(code: Code) -> String {
+pub fn code_name(code: Code) -> String {
     let mut name = String::new();
     for letter in format!("{code:?}").chars() {
         if letter.is_ascii_uppercase() && !name.is_empty() {

@@ -5,6 +5,7 @@
 
 mod answer;
 mod args;
+mod batch;
 mod connection;
 mod expiry;
 mod failure;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use args::{ConfigCommand, ConfigShowArgs, OutputFormat, ServeArgs, ServerArgs};
+pub use batch::BatchCommand;
 pub use get::GetArgs;
 pub use health::HealthArgs;
 pub use invalidate::InvalidateArgs;
@@ -72,6 +74,9 @@ pub enum ClientCommand {
     Invalidate(InvalidateArgs),
     /// Change how long an entry lives
     Touch(TouchArgs),
+    /// Read, write or remove many entries in one call
+    #[command(subcommand)]
+    Batch(BatchCommand),
     /// Tell of changes, one line each
     Watch(WatchArgs),
     /// Show what a replica counted and the state of its tiers
@@ -99,6 +104,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Set(args) => args.run().await,
         ClientCommand::Invalidate(args) => args.run().await,
         ClientCommand::Touch(args) => args.run().await,
+        ClientCommand::Batch(command) => command.run().await,
         ClientCommand::Watch(args) => args.run().await,
         ClientCommand::Stats(args) => args.run().await,
         ClientCommand::Health(args) => args.run().await,

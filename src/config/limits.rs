@@ -13,7 +13,7 @@ pub(super) fn read(reader: &mut Reader) -> Limits {
         key_size: reader.size("limits.key_size", default.key_size as u64, 1..=8 * KIB, "longest key") as usize,
         value_size: reader.size("limits.value_size", default.value_size as u64, KIB..=64 * MIB, "largest value")
             as usize,
-        keys: reader.count("limits.keys", default.keys, 1..=10_000, "most keys in one Invalidate"),
+        keys: reader.count("limits.keys", default.keys, 1..=10_000, "most keys in one request"),
         tokens: reader.count("limits.tokens", default.tokens, 1..=128, "most tokens in one request"),
         namespaces: reader.count(
             "limits.namespaces",

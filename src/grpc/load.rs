@@ -74,6 +74,17 @@ impl Load {
         })
     }
 
+    /// Most bytes in flight.
+    pub(super) fn bytes_limit(&self) -> usize {
+        self.bytes_limit
+    }
+
+    /// Bytes that count as in flight for as long as the guard lives. Also beyond the limit: they are there.
+    pub(super) fn keep(self: &Arc<Self>, bytes: usize) -> Kept {
+        self.add_bytes(bytes);
+        Kept(self.clone(), bytes)
+    }
+
     fn too_many_bytes(&self) -> CacheError {
         self.shed.one();
         let (what, limit) = ("server.max_bytes_in_flight", self.bytes_limit);
@@ -94,6 +105,15 @@ pub(super) struct Connected(Arc<Load>);
 impl Drop for Connected {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Bytes in memory that were not handed on yet.
+pub(super) struct Kept(Arc<Load>, usize);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.sub_bytes(self.1);
     }
 }
 

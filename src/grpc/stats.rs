@@ -205,6 +205,9 @@ fn latencies(observed: &Observed) -> Vec<pb::LatencyStats> {
         ("set", pb::Tier::Unspecified, &all.set),
         ("invalidate", pb::Tier::Unspecified, &all.invalidate),
         ("barrier", pb::Tier::Unspecified, &all.barrier),
+        ("batch_get", pb::Tier::Unspecified, &all.batch_get),
+        ("batch_set", pb::Tier::Unspecified, &all.batch_set),
+        ("batch_invalidate", pb::Tier::Unspecified, &all.batch_invalidate),
         ("l2_read", pb::Tier::L2, &all.l2_read),
         ("l2_write", pb::Tier::L2, &all.l2_write),
     ];

@@ -3,6 +3,7 @@
 
 mod barrier;
 mod basics;
+mod batches;
 mod churn;
 mod coherence;
 mod compression;

@@ -1,5 +1,7 @@
 //! What the bus carries: one change of one partition, and the echo of an audit.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::version::Version;
@@ -93,15 +95,16 @@ impl Change {
         Change { namespace, effect, covers: Covers::Selected(selectors.to_vec()) }
     }
 
-    /// Adds the keys of `other`, another part of the same change.
-    pub fn merge(&mut self, other: &Change) {
-        if let (Covers::Keys(mine), Covers::Keys(theirs)) = (&mut self.covers, &other.covers) {
-            for changed in theirs {
-                if !mine.iter().any(|known| known.key == changed.key) {
-                    mine.push(changed.clone());
-                }
+    /// Whether everything that `other` covers is covered here.
+    pub fn includes(&self, other: &Change) -> bool {
+        let covers = match (&self.covers, &other.covers) {
+            (Covers::Keys(mine), Covers::Keys(theirs)) => {
+                let mine: HashSet<&Bytes> = mine.iter().map(|changed| &changed.key).collect();
+                theirs.iter().all(|changed| mine.contains(&changed.key))
             }
-        }
+            (mine, theirs) => mine == theirs,
+        };
+        covers && self.namespace == other.namespace
     }
 
     /// The same in memory of its own: as it came it is a slice of a larger buffer, which it would keep alive.

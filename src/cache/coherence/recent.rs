@@ -23,12 +23,13 @@ pub(super) struct Recent {
     forgotten: Version,
 }
 
-/// What is remembered of one version: a step of many keys may be seen in parts.
+/// What is remembered of one version.
 struct Remembered {
-    change: Change,
+    /// All of it, as its message said it.
+    heard: Option<Change>,
+    /// What answers said of it: a step of many keys may be seen in parts, and what is written once has the version of another step.
+    seen: Vec<Change>,
     at: Moment,
-    /// As its message said it, and not only known from an answer.
-    heard: bool,
 }
 
 /// What may have been lost in a takeover.
@@ -45,35 +46,33 @@ pub enum Lost {
 impl Recent {
     /// A change was acknowledged, or something of it was seen: there may be more of it.
     pub fn remember(&mut self, version: Version, change: &Change, now: Moment) {
-        self.put(version, change, false, now);
+        let change = change.bare();
+        self.update(version, now, |remembered| {
+            let known = |other: &Change| other.includes(&change);
+            if !remembered.heard.iter().chain(&remembered.seen).any(known) {
+                remembered.seen.push(change);
+            }
+        });
     }
 
     /// A message was heard.
     pub fn hear(&mut self, version: Version, change: &Change, now: Moment) {
-        self.put(version, change, true, now);
+        let change = change.bare();
+        self.update(version, now, |remembered| {
+            remembered.seen.retain(|seen| !change.includes(seen));
+            remembered.heard.get_or_insert(change);
+        });
     }
 
-    fn put(&mut self, version: Version, change: &Change, heard: bool, now: Moment) {
+    fn update(&mut self, version: Version, now: Moment, update: impl FnOnce(&mut Remembered)) {
         if version <= self.forgotten {
             return;
         }
-        let mut change = change.bare();
-        match self.changes.get_mut(&version) {
-            Some(known) if known.heard => return,
-            Some(known) => {
-                self.bytes -= known.change.size();
-                // A step of many writes may have been seen of one of them only.
-                if !heard {
-                    change.merge(&known.change);
-                }
-                self.bytes += change.size();
-                (known.change, known.heard) = (change, heard);
-            }
-            None => {
-                self.bytes += change.size();
-                self.changes.insert(version, Remembered { change, at: now, heard });
-            }
-        }
+        let new = || Remembered { heard: None, seen: Vec::new(), at: now };
+        let remembered = self.changes.entry(version).or_insert_with(new);
+        let before = remembered.size();
+        update(remembered);
+        self.bytes = self.bytes + remembered.size() - before;
         self.forget(now);
     }
 
@@ -83,7 +82,7 @@ impl Recent {
                 return;
             }
             let (version, remembered) = oldest.remove_entry();
-            self.bytes -= remembered.change.size();
+            self.bytes -= remembered.size();
             self.forgotten = self.forgotten.max(version);
         }
     }
@@ -94,8 +93,9 @@ impl Recent {
             return Some(Vec::new());
         }
         let after = (Bound::Excluded(told), Bound::Included(reached));
-        let heard = self.changes.range(after).filter(|(_, remembered)| remembered.heard);
-        let heard: Vec<_> = heard.map(|(version, remembered)| (*version, remembered.change.clone())).collect();
+        let heard = self.changes.range(after);
+        let heard = heard.filter_map(|(version, remembered)| Some((*version, remembered.heard.clone()?)));
+        let heard: Vec<_> = heard.collect();
         // Positions have no holes: as many as there are, all are there.
         (heard.len() as u64 == reached.sequence - told.sequence).then_some(heard)
     }
@@ -109,7 +109,17 @@ impl Recent {
             return Lost::Unknown;
         }
         let lost = self.changes.iter().filter(|(version, _)| version.epoch < epoch && lacks(**version));
-        Lost::Changes(lost.map(|(_, remembered)| remembered.change.clone()).collect())
+        Lost::Changes(lost.flat_map(|(_, remembered)| remembered.all().cloned()).collect())
+    }
+}
+
+impl Remembered {
+    fn all(&self) -> impl Iterator<Item = &Change> {
+        self.heard.iter().chain(&self.seen)
+    }
+
+    fn size(&self) -> usize {
+        self.all().map(Change::size).sum()
     }
 }
 

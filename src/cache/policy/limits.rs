@@ -20,7 +20,7 @@ pub struct Limits {
     pub key_size: usize,
     /// Largest value, bytes.
     pub value_size: usize,
-    /// Most keys in one Invalidate.
+    /// Most keys in one request.
     pub keys: usize,
     /// Most tokens in one request.
     pub tokens: usize,
