@@ -8,8 +8,10 @@ mod sweep;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
+use bytes::Bytes;
+
 use crate::cache::clock::{Clock, Moment};
-use crate::cache::coherence::message::{BusSink, Change, Effect, Message};
+use crate::cache::coherence::message::{BusSink, Change, ChangedKey, Effect, Message};
 use crate::cache::coherence::version::Version;
 use crate::cache::coherence::{self, Coherence};
 use crate::cache::entry::{Entry, Held, Tags};
@@ -51,6 +53,8 @@ impl Lines {
 /// The number line of one partition, and what is remembered beside its entries.
 struct Line {
     sequence: u64,
+    /// Whether an entry ever had tags.
+    tagged: bool,
     leases: Remembered<Key, Lease>,
     requests: Remembered<(Key, RequestId), Outcome>,
     sources: Remembered<Key, u64>,
@@ -77,6 +81,7 @@ impl Local {
         coherence.prove_forever(Version::new(epoch, 0));
         let line = || Line {
             sequence: 0,
+            tagged: false,
             leases: Remembered::new(PLACES),
             requests: Remembered::new(PLACES),
             sources: Remembered::new(PLACES),
@@ -113,6 +118,16 @@ impl Local {
         version
     }
 
+    /// A key, with the tags that its entry had until now.
+    fn changed(&self, line: &Line, key: &Key) -> ChangedKey {
+        let tags = match self.l1.get(key.as_ref()).filter(|_| line.tagged) {
+            Some(held) => held.entry.tags.clone(),
+            None if line.tagged => Tags::unknown(),
+            None => Tags::default(),
+        };
+        ChangedKey { key: Bytes::copy_from_slice(key.bytes()), tags }
+    }
+
     /// The lease of `key`, unless what selects it, or one of `tags`, was invalidated since it was granted.
     fn lease<'a>(&self, line: &'a Line, key: &Key, tags: [&Tags; 2]) -> Option<(&'a Lease, Moment)> {
         let partition = self.coherence.partition_of(key.as_ref());
@@ -127,41 +142,64 @@ impl Local {
         line.leases.get(key, self.clock.now()).filter(|(lease, _)| holds(lease))
     }
 
-    fn write_now(&self, partition: u16, write: &Write) -> Result<Written, L2Error> {
+    /// One step: all that are stored have one position, and are announced together.
+    fn write_now(&self, partition: u16, writes: &[Write]) -> Vec<Written> {
         let mut line = self.line(partition);
         let now = self.clock.now();
-        let position = self.position(&line);
+        let judged: Vec<_> = writes.iter().map(|write| self.judge(&mut line, write, now)).collect();
+        let stored = || writes.iter().zip(&judged).filter(|(_, judged)| judged.is_ok()).map(|(write, _)| write);
+        let Some(first) = stored().next() else { return judged.into_iter().filter_map(Result::err).collect() };
+        line.tagged |= stored().any(|write| !write.entry.tags.is_empty());
+        let changed = stored().map(|write| {
+            let mut changed = self.changed(&line, &write.key);
+            changed.tags = changed.tags.and(&write.entry.tags);
+            changed
+        });
+        let change = Change::of(Effect::Set, first.key.namespace(), changed.collect());
+        // What is written once is told to nobody, unless somebody waits for it.
+        let awaited = |write: &Write| self.lease(&line, &write.key, [&write.entry.tags, &Tags::default()]).is_some();
+        let version = match first.key.namespace().policy().immutable && !stored().any(awaited) {
+            true => self.position(&line),
+            false => self.advance(&mut line, partition, change),
+        };
+        let done = writes.iter().zip(judged).map(|(write, judged)| match judged {
+            Ok(cost) => self.put(&mut line, write, version, cost, now),
+            Err(not_stored) => not_stored,
+        });
+        done.collect()
+    }
+
+    /// What making the entry has cost, when it is to be stored.
+    fn judge(&self, line: &mut Line, write: &Write, now: Moment) -> Result<Duration, Written> {
+        let position = self.position(line);
         let request = write.request.clone().map(|request| (write.key.clone(), request));
         if let Some((before, _)) = request.as_ref().and_then(|request| line.requests.get(request, now)) {
-            return Ok(match *before {
+            return Err(match *before {
                 Ok(version) => Written::Repeated { version, position },
                 Err((why, current)) => Written::Refused { why, current, position },
             });
         }
-        let outcome = self.verdict(&line, write);
-        if let (Some(request), Err(refused)) = (&request, outcome) {
-            line.requests.insert(request.clone(), Err(refused), now.plus(REMEMBERED), now);
-        }
-        let cost = match outcome {
-            Ok(cost) => cost,
-            Err((why, current)) => return Ok(Written::Refused { why, current, position }),
-        };
+        self.verdict(line, write).map_err(|(why, current)| {
+            if let Some(request) = request {
+                line.requests.insert(request, Err((why, current)), now.plus(REMEMBERED), now);
+            }
+            Written::Refused { why, current, position }
+        })
+    }
+
+    fn put(&self, line: &mut Line, write: &Write, version: Version, cost: Duration, now: Moment) -> Written {
         let key = &write.key;
-        // What is written once is told to nobody, unless somebody waits for it.
-        let quiet = key.namespace().policy().immutable && self.lease(&line, key, [&write.entry.tags, &Tags::default()]).is_none();
-        let version = match quiet {
-            true => position,
-            false => self.advance(&mut line, partition, Change::of_keys(Effect::Set, std::slice::from_ref(key))),
-        };
         line.leases.remove(key);
         let entry = Entry::written(&write.entry, version, cost, now);
         let note = self.coherence.note(key.as_ref());
         let held = coherence::held(entry.clone(), version, note, now, key.namespace());
-        self.l1.insert(key.clone(), held)?;
-        if let Some(request) = request {
-            line.requests.insert(request, Ok(version), now.plus(REMEMBERED), now);
+        if let Err(why) = self.l1.insert(key.clone(), held) {
+            return Written::Failed(why.into());
         }
-        Ok(Written::Stored(entry))
+        if let Some(request) = write.request.clone() {
+            line.requests.insert((key.clone(), request), Ok(version), now.plus(REMEMBERED), now);
+        }
+        Written::Stored(entry)
     }
 
     /// Whether `write` is to be stored, and what making its entry has cost.
@@ -204,8 +242,11 @@ impl Local {
                 line.sources.insert(key.clone(), source, now.plus(REMEMBERED), now);
             }
         }
-        let keys: Vec<Key> = removals.iter().map(|removal| removal.key.clone()).collect();
-        let version = self.advance(&mut line, partition, Change::of_keys(mode.effect(), &keys));
+        let changed: Vec<_> = removals.iter().map(|removal| self.changed(&line, &removal.key)).collect();
+        let Some(namespace) = removals.first().map(|removal| removal.key.namespace()) else {
+            return Removed { version: self.position(&line), removed };
+        };
+        let version = self.advance(&mut line, partition, Change::of(mode.effect(), namespace, changed));
         Removed { version, removed }
     }
 
@@ -220,7 +261,8 @@ impl Local {
         let (change, expires_at) = touch.of(before, now);
         if change != LifeChange::Unchanged {
             if change == LifeChange::Shortened {
-                self.advance(&mut line, partition, Change::of_keys(Effect::Shortened, std::slice::from_ref(key)));
+                let changed = vec![self.changed(&line, key)];
+                self.advance(&mut line, partition, Change::of(Effect::Shortened, key.namespace(), changed));
             }
             let entry = Entry { expires_at, kept_until: expires_at.plus(before.stale_window), ..before.clone() };
             let position = self.position(&line);
@@ -262,7 +304,7 @@ impl Local {
         }
         drop(line);
         if held {
-            let bytes = bytes::Bytes::copy_from_slice;
+            let bytes = Bytes::copy_from_slice;
             self.coherence.released(&bytes(key.namespace().name().as_bytes()), &bytes(key.bytes()));
         }
         held
@@ -287,7 +329,7 @@ impl L2 for Local {
         _: u64,
         _: Moment,
     ) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
-        Box::pin(async move { writes.iter().map(|write| self.write_now(partition, write)).collect() })
+        Box::pin(async move { Ok(self.write_now(partition, writes)) })
     }
 
     fn remove<'a>(

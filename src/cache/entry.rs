@@ -44,6 +44,18 @@ impl Tags {
         Tags((!tags.is_empty()).then(|| tags.into()))
     }
 
+    /// Not known: there may have been any.
+    pub fn unknown() -> Tags {
+        Tags::new(vec![Bytes::new()])
+    }
+
+    /// These and those of `other`, each named once.
+    pub fn and(&self, other: &Tags) -> Tags {
+        let mut all: Vec<Bytes> = self.iter().cloned().collect();
+        all.extend(other.iter().filter(|tag| !self.iter().any(|own| own == *tag)).cloned());
+        Tags::new(all)
+    }
+
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
         self.as_slice().iter()

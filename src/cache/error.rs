@@ -64,6 +64,9 @@ pub enum CacheError {
     /// This replica must not serve: its configuration contradicts that of the deployment.
     #[error("this replica does not serve: {0}")]
     Halted(String),
+    /// This connection, or this replica, is about to go: what lasts ends here, and goes on elsewhere.
+    #[error("this connection is to be renewed: watch again, from the last token")]
+    Leaving,
     /// A bug. The cause is in the log.
     #[error("internal error")]
     Internal,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use xxhash_rust::xxh3::xxh3_64;
@@ -64,11 +65,18 @@ impl Namespace {
 
     /// Lets a request through, unless the namespace has had too many lately.
     pub fn admit(&self) -> Result<(), CacheError> {
-        self.throttle.admit().map_err(|wait| {
-            self.counters.throttled.one();
-            let limit = self.policy().max_requests_per_second.ceil() as usize;
-            CacheError::Exhausted { what: "max_requests_per_second", limit, retry_after: Some(wait) }
-        })
+        self.throttle.admit().map_err(|wait| self.throttled(wait))
+    }
+
+    /// Lets the items of a batch through, all or none: each counts as a request.
+    pub fn admit_many(&self, requests: usize) -> Result<(), CacheError> {
+        self.throttle.admit_many(requests).map_err(|wait| self.throttled(wait))
+    }
+
+    fn throttled(&self, wait: Duration) -> CacheError {
+        self.counters.throttled.one();
+        let limit = self.policy().max_requests_per_second.ceil() as usize;
+        CacheError::Exhausted { what: "max_requests_per_second", limit, retry_after: Some(wait) }
     }
 
     /// What of the policy was changed at run time.

@@ -119,6 +119,9 @@ pub struct Latencies {
     pub set: Histogram,
     pub invalidate: Histogram,
     pub barrier: Histogram,
+    pub batch_get: Histogram,
+    pub batch_set: Histogram,
+    pub batch_invalidate: Histogram,
     pub l2_read: Histogram,
     pub l2_write: Histogram,
 }

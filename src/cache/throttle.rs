@@ -4,15 +4,20 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota};
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, NotUntil, Quota};
 
 /// The longest a request is told to wait.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A limit of requests a second, or none. A burst of what a second allows is let through.
 #[derive(Default)]
-pub struct Throttle(ArcSwapOption<DefaultDirectRateLimiter>);
+pub struct Throttle(ArcSwapOption<Limit>);
+
+struct Limit {
+    limiter: DefaultDirectRateLimiter,
+    burst: NonZeroU32,
+}
 
 impl Throttle {
     /// So many a second; 0: no limit.
@@ -29,7 +34,8 @@ impl Throttle {
             let period = period.clamp(Duration::from_nanos(1), LONGEST);
             let burst = NonZeroU32::new(rate.ceil() as u32).unwrap_or(NonZeroU32::MIN);
             let quota = Quota::with_period(period).map(|quota| quota.allow_burst(burst));
-            DefaultDirectRateLimiter::direct(quota.unwrap_or(Quota::per_second(burst))).into()
+            let limiter = DefaultDirectRateLimiter::direct(quota.unwrap_or(Quota::per_second(burst)));
+            Limit { limiter, burst }.into()
         });
         self.0.store(limiter);
     }
@@ -38,9 +44,27 @@ impl Throttle {
     pub fn admit(&self) -> Result<(), Duration> {
         match &*self.0.load() {
             None => Ok(()),
-            Some(limiter) => limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now())),
+            Some(limit) => limit.limiter.check().map_err(wait),
         }
     }
+
+    /// Lets as many requests through at once, all or none. More than a burst count as one burst: they would never pass otherwise.
+    pub fn admit_many(&self, requests: usize) -> Result<(), Duration> {
+        let limit = self.0.load();
+        let Some((limit, requests)) = limit.as_ref().zip(NonZeroU32::new(requests.try_into().unwrap_or(u32::MAX)))
+        else {
+            return Ok(());
+        };
+        match limit.limiter.check_n(requests.min(limit.burst)) {
+            Ok(admitted) => admitted.map_err(wait),
+            // Not so: no more than a burst was asked for.
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn wait(until: NotUntil<<DefaultClock as Clock>::Instant>) -> Duration {
+    until.wait_time_from(DefaultClock::default().now())
 }
 
 #[cfg(test)]
@@ -55,6 +79,13 @@ mod tests {
         assert!(wait > Duration::ZERO && wait <= Duration::from_millis(500), "{wait:?}");
         throttle.set(0.0);
         assert!((0..1000).all(|_| throttle.admit().is_ok()));
+        throttle.set(10.0);
+        assert_eq!(throttle.admit_many(8), Ok(()));
+        assert!(throttle.admit_many(8).is_err(), "all or none");
+        assert_eq!((throttle.admit_many(1), throttle.admit_many(0)), (Ok(()), Ok(())));
+        throttle.set(10.0);
+        assert_eq!(throttle.admit_many(1000), Ok(()), "a burst");
+        assert!(throttle.admit().is_err());
         throttle.set(1e-300);
         assert_eq!(throttle.admit(), Ok(()));
         assert!(throttle.admit().is_err());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::clock::Moment;
 use super::coherence::message::Effect;
@@ -278,6 +279,8 @@ pub enum Written {
         /// Position of the partition.
         position: Version,
     },
+    /// It was not taken, and will not be.
+    Failed(L2Error),
 }
 
 /// Why an entry was not stored.
@@ -311,6 +314,10 @@ pub struct Removed {
 pub trait L2: Send + Sync + 'static {
     /// Reads the live entry of `key`.
     fn read<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Read, L2Error>>;
+    /// Reads many different keys of one namespace at once. Answers in their order, each for itself.
+    fn read_many<'a>(&'a self, keys: &'a [Key], until: Moment) -> BoxFuture<'a, Vec<Result<Read, L2Error>>> {
+        Box::pin(join_all(keys.iter().map(move |key| self.read(key, until))))
+    }
     /// Makes `writes`, of different keys, all of one namespace and of `partition`, in one step: each succeeds or is refused for itself. The
     /// ticket of a barrier, if not 0, has every replica confirm.
     fn write<'a>(

@@ -2,6 +2,7 @@
 
 mod alone;
 mod answer;
+mod batch;
 mod touch;
 mod write;
 
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::clock::{Clock, Moment};
 use super::coherence::message::{Change, Effect};
 use super::coherence::version::Version;
+use super::coherence::watch::{Watch, Watching};
 use super::coherence::{self, Begun, Coherence, Judgement, Note, Passage};
 use super::entry::{Content, Held};
 use super::error::CacheError;
@@ -25,8 +27,9 @@ use super::policy::Switches;
 use super::self_audit::{self, Sampler};
 use super::single_flight::{FetchResult, Fetched};
 use super::stats::{Latencies, SelfAuditCounters};
-use super::tier::{L1, L2, L2Error};
+use super::tier::{L1, L2, L2Error, Read};
 pub use answer::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};
+pub use batch::{GetMany, InvalidateMany, Many, SetMany};
 pub use touch::{TouchAnswer, TouchOutcome};
 pub use write::{Barrier, Invalidate, Invalidated, Set, SetAnswer, SetOutcome, Target};
 
@@ -77,6 +80,15 @@ fn worst(one: Option<Stale>, other: Option<Stale>) -> Option<Stale> {
         (Some(one), Some(other)) => Some(Stale { staleness: one.staleness.max(other.staleness), ..one }),
         (one, other) => one.or(other),
     }
+}
+
+/// What was known before the shared tier was asked.
+#[derive(Clone, Copy)]
+struct Asked {
+    note: Note,
+    /// Position up to which everything had been heard of.
+    heard_of: Version,
+    at: Moment,
 }
 
 /// What memory has to say.
@@ -143,6 +155,14 @@ impl Tiered {
         shared.count(&get, &answer, begun);
         self.slide(&get, &answer);
         Ok(answer)
+    }
+
+    /// Begins a watch on changes.
+    pub fn watch(&self, watching: Watching) -> Result<Watch, CacheError> {
+        match self.0.l2.halted() {
+            Some(why) => Err(CacheError::Halted(why)),
+            None => self.0.coherence.watch(watching),
+        }
     }
 
     /// The configuration.
@@ -214,15 +234,7 @@ impl Tiered {
                 }
             }
         };
-        match fetched {
-            Ok(fetched) if fetched.position < token => {
-                Ok(shared.miss(partition, Miss::TokenNotReached, fetched.position, true))
-            }
-            Ok(fetched) => Ok(shared.found_in_l2(get, partition, fetched)),
-            Err(error @ L2Error::Halted(_)) => Err(error.into()),
-            Err(error) if get.consistency == Consistency::Strong => Err(shared.error(error, get.deadline)),
-            Err(_) => Ok(shared.without_l2(get, switches, partition)),
-        }
+        shared.conclude(get, switches, partition, fetched)
     }
 
     /// Fetches, or waits for the fetch that another Get has begun.
@@ -280,6 +292,25 @@ impl Shared {
         }
     }
 
+    /// The answer after the shared tier was asked; when it could not be asked, what may be said without it.
+    fn conclude(
+        &self,
+        get: &Get<'_>,
+        switches: Switches,
+        partition: u16,
+        fetched: FetchResult,
+    ) -> Result<Answer, CacheError> {
+        match fetched {
+            Ok(fetched) if fetched.position < get.token.position(partition) => {
+                Ok(self.miss(partition, Miss::TokenNotReached, fetched.position, true))
+            }
+            Ok(fetched) => Ok(self.found_in_l2(get, partition, fetched)),
+            Err(error @ L2Error::Halted(_)) => Err(error.into()),
+            Err(error) if get.consistency == Consistency::Strong => Err(self.error(error, get.deadline)),
+            Err(_) => Ok(self.without_l2(get, switches, partition)),
+        }
+    }
+
     /// The answer when the shared tier could not be asked: a flagged stale hit where the namespace allows it, else a flagged miss.
     fn without_l2(&self, get: &Get<'_>, switches: Switches, partition: u16) -> Answer {
         let now = self.clock.now();
@@ -332,17 +363,28 @@ impl Shared {
 
     /// Reads the shared tier, and lets the answer enter memory if nothing newer was applied since `note`.
     async fn fetch_under(&self, key: &Key, note: Note, until: Moment) -> FetchResult {
-        let begun = self.clock.now();
+        let asked = self.asked(key, note);
+        let read = self.l2.read(key, until).await;
+        if !self.l2.shares_l1() && read.is_ok() {
+            self.latencies.l2_read.observe(self.clock.now().since(asked.at));
+        }
+        self.take_in(key, asked, read?)
+    }
+
+    /// What is known before the shared tier is asked for `key`.
+    fn asked(&self, key: &Key, note: Note) -> Asked {
+        let heard_of = self.coherence.watermark(self.coherence.partition_of(key.as_ref()));
+        Asked { note, heard_of, at: self.clock.now() }
+    }
+
+    /// Judges what the shared tier answered, and lets it enter memory if nothing newer was applied since it was asked.
+    fn take_in(&self, key: &Key, asked: Asked, read: Read) -> FetchResult {
+        let Asked { note, heard_of, at: begun } = asked;
         let partition = self.coherence.partition_of(key.as_ref());
-        let heard_of = self.coherence.watermark(partition);
-        let read = self.l2.read(key, until).await?;
         if read.position > Version::ZERO && read.position < heard_of {
             // An old primary: what it does not know yet was heard of before it was asked.
             self.l2.is_behind(partition);
             return Err(L2Error::unavailable("redis is behind its own messages"));
-        }
-        if !self.l2.shares_l1() {
-            self.latencies.l2_read.observe(self.clock.now().since(begun));
         }
         let Some(entry) = read.entry else { return Ok(Fetched { position: read.position, held: None }) };
         if !self.coherence.counts(partition, entry.version, read.position) {
@@ -415,16 +457,22 @@ impl Shared {
     }
 
     fn count(&self, get: &Get<'_>, answer: &Answer, begun: Moment) {
+        self.tally(get, answer);
+        let latency = match &answer.outcome {
+            Outcome::Miss(_) => &self.latencies.get_miss,
+            Outcome::Hit { tier: Tier::L1, .. } => &self.latencies.get_l1,
+            Outcome::Hit { tier: Tier::L2, .. } => &self.latencies.get_l2,
+        };
+        latency.observe(self.clock.now().since(begun));
+    }
+
+    fn tally(&self, get: &Get<'_>, answer: &Answer) {
         let counters = &get.key.namespace.counters;
-        let took = self.clock.now().since(begun);
         if answer.degraded {
             counters.degraded.one();
         }
         match &answer.outcome {
-            Outcome::Miss(_) => {
-                counters.misses.one();
-                self.latencies.get_miss.observe(took);
-            }
+            Outcome::Miss(_) => counters.misses.one(),
             Outcome::Hit { held, tier, stale } => {
                 match (stale, tier) {
                     (Some(_), _) => counters.stale_hits.one(),
@@ -433,10 +481,6 @@ impl Shared {
                 }
                 if held.entry.content == Content::KnownAbsent {
                     counters.negative_hits.one();
-                }
-                match tier {
-                    Tier::L1 => self.latencies.get_l1.observe(took),
-                    Tier::L2 => self.latencies.get_l2.observe(took),
                 }
             }
         }

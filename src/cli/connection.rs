@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::cli::args::ServerArgs;
 use crate::cli::failure::Failure;
@@ -31,18 +31,41 @@ impl<'a> Connection<'a> {
     ) -> Result<A, Failure> {
         let started = Instant::now();
         let timeout = self.args.timeout;
-        let status = match tokio::time::timeout(timeout, rpc(self.channel.clone(), self.request(message))).await {
+        let mut request = self.request(message);
+        request.set_timeout(timeout);
+        let status = match tokio::time::timeout(timeout, rpc(self.channel.clone(), request)).await {
             Ok(Ok(response)) => return Ok(response.into_inner()),
             // tonic says CANCELLED for a deadline it noticed itself.
             Ok(Err(status)) if status.code() != Code::Cancelled || started.elapsed() < timeout => status,
-            _ => Status::deadline_exceeded(format!("no answer within {}", humantime::format_duration(timeout))),
+            _ => return Err(self.too_late()),
         };
-        Err(Failure::Call { server: self.args.server.name.clone(), status: Box::new(status) })
+        Err(self.failure(status))
+    }
+
+    /// Opens a stream that may last; only its beginning is under the deadline.
+    pub async fn open<Q, A>(
+        &self,
+        message: Q,
+        rpc: impl AsyncFnOnce(Channel, Request<Q>) -> Result<Response<Streaming<A>>, Status>,
+    ) -> Result<Streaming<A>, Failure> {
+        match tokio::time::timeout(self.args.timeout, rpc(self.channel.clone(), self.request(message))).await {
+            Ok(opened) => opened.map(Response::into_inner).map_err(|status| self.failure(status)),
+            Err(_) => Err(self.too_late()),
+        }
+    }
+
+    /// A status of this service as a failure.
+    pub fn failure(&self, status: Status) -> Failure {
+        Failure::Call { server: self.args.server.name.clone(), status: Box::new(status) }
+    }
+
+    fn too_late(&self) -> Failure {
+        let timeout = humantime::format_duration(self.args.timeout);
+        self.failure(Status::deadline_exceeded(format!("no answer within {timeout}")))
     }
 
     fn request<Q>(&self, message: Q) -> Request<Q> {
         let mut request = Request::new(message);
-        request.set_timeout(self.args.timeout);
         for (name, value) in &self.args.headers {
             request.metadata_mut().append(name, value.clone());
         }

@@ -39,6 +39,16 @@ impl Failure {
         self.exit() == 3
     }
 
+    /// Whether the service gave this reason.
+    pub fn is(&self, reason: &str) -> bool {
+        match self {
+            Failure::Call { status, .. } => {
+                status.get_error_details().error_info().is_some_and(|info| info.reason == reason)
+            }
+            Failure::Io { .. } => false,
+        }
+    }
+
     fn exit(&self) -> u8 {
         match self {
             Failure::Call { status, .. } if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => 3,
@@ -85,7 +95,7 @@ fn cause(status: &Status) -> Option<String> {
 }
 
 /// The code as the gRPC specification spells it.
-fn code_name(code: Code) -> String {
+pub fn code_name(code: Code) -> String {
     let mut name = String::new();
     for letter in format!("{code:?}").chars() {
         if letter.is_ascii_uppercase() && !name.is_empty() {

@@ -97,7 +97,7 @@ impl GetArgs {
             Some(Found::NegativeHit(_) | Found::Miss(_)) | None => None,
         };
         let (out, notes) = match self.shape(terminal) {
-            Shape::Json => (json_text(&self.document(response)), String::new()),
+            Shape::Json => (json_text(&Value::Object(document(response, self.metadata))), String::new()),
             Shape::Metadata => (facts(response).into_bytes(), String::new()),
             Shape::Terminal => {
                 let shown = hit.map(|hit| value::for_terminal(&hit.value, &hit.content_type));
@@ -111,44 +111,45 @@ impl GetArgs {
         let notes = if self.quiet { String::new() } else { notes };
         Answer { out, notes, exit: u8::from(hit.is_none()) }
     }
+}
 
-    fn document(&self, response: &pb::GetResponse) -> Value {
-        let mut document = Map::new();
-        let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
-        match &response.result {
-            Some(Found::Hit(_)) => put("result", "hit".into()),
-            Some(Found::NegativeHit(_)) => put("result", "negative".into()),
-            Some(Found::Miss(_)) | None => put("result", "miss".into()),
-        };
-        if let Some(Found::Miss(miss)) = &response.result {
-            put("reason", miss_reason(miss).into());
-        }
-        if let Some(entry) = entry(response) {
-            put("tier", tier(entry).into());
-            put("age_seconds", units::wire_seconds(entry.age));
-            put("ttl_seconds", units::wire_seconds(entry.ttl));
-            put("refresh_due", entry.refresh_due.into());
-            put("version", entry.version.as_str().into());
-            put("source_version", entry.source_version.into());
-            if self.metadata {
-                put("tags", entry.tags.as_slice().into());
-            }
-            put("stale", entry.stale.as_ref().map_or(Value::Null, stale_document));
-        }
-        put("degraded", response.degraded.into());
-        put("token", response.token.as_str().into());
-        if let Some(Found::Hit(hit)) = &response.result {
-            put("content_type", hit.content_type.as_str().into());
-            if !self.metadata {
-                value::into_json(&hit.value, &mut document);
-            }
-        }
-        Value::Object(document)
+/// The answer for programs.
+pub(super) fn document(response: &pb::GetResponse, metadata: bool) -> Map<String, Value> {
+    let mut document = Map::new();
+    let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
+    match &response.result {
+        Some(Found::Hit(_)) => put("result", "hit".into()),
+        Some(Found::NegativeHit(_)) => put("result", "negative".into()),
+        Some(Found::Miss(_)) | None => put("result", "miss".into()),
+    };
+    if let Some(Found::Miss(miss)) = &response.result {
+        put("reason", miss_reason(miss).into());
     }
+    if let Some(entry) = entry(response) {
+        put("tier", tier(entry).into());
+        put("age_seconds", units::wire_seconds(entry.age));
+        put("ttl_seconds", units::wire_seconds(entry.ttl));
+        put("refresh_due", entry.refresh_due.into());
+        put("version", entry.version.as_str().into());
+        put("source_version", entry.source_version.into());
+        if metadata {
+            put("tags", entry.tags.as_slice().into());
+        }
+        put("stale", entry.stale.as_ref().map_or(Value::Null, stale_document));
+    }
+    put("degraded", response.degraded.into());
+    put("token", response.token.as_str().into());
+    if let Some(Found::Hit(hit)) = &response.result {
+        put("content_type", hit.content_type.as_str().into());
+        if !metadata {
+            value::into_json(&hit.value, &mut document);
+        }
+    }
+    document
 }
 
 /// The result in a few words.
-fn verdict(response: &pb::GetResponse) -> String {
+pub(super) fn verdict(response: &pb::GetResponse) -> String {
     match &response.result {
         Some(Found::Hit(_)) => "hit".to_owned(),
         Some(Found::NegativeHit(_)) => "negative: known to be absent".to_owned(),
@@ -285,15 +286,14 @@ mod tests {
         assert!(get.request().metadata_only);
         let answer = get.answer(&hit(b""), false);
         assert!(answer.out.starts_with(b"result   hit\n") && answer.notes.is_empty());
-        let json = args(&["k", "--metadata", "-o", "json"]).document(&hit(b""));
+        let json = Value::Object(document(&hit(b""), true));
         assert_eq!((json.get("value"), &json["version"]), (None, &json!("v7")));
     }
 
     #[test]
     fn json_says_everything() {
-        let get = args(&["k", "-o", "json"]);
         assert_eq!(
-            get.document(&hit(b"value")),
+            Value::Object(document(&hit(b"value"), false)),
             json!({
                 "result": "hit", "value": "value", "content_type": "text/plain", "tier": "l1", "age_seconds": 2.0,
                 "ttl_seconds": 298.0, "refresh_due": false, "version": "v7", "source_version": null, "stale": null,
@@ -301,7 +301,7 @@ mod tests {
             })
         );
         assert_eq!(
-            get.document(&miss()),
+            Value::Object(document(&miss(), false)),
             json!({ "result": "miss", "reason": "token_not_reached", "degraded": true, "token": "t1" })
         );
     }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod args;
+mod batch;
 mod connection;
 mod expiry;
 mod failure;
@@ -17,18 +18,21 @@ mod table;
 mod touch;
 mod units;
 mod value;
+mod watch;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 pub use args::{ConfigCommand, ConfigShowArgs, OutputFormat, ServeArgs, ServerArgs};
+pub use batch::BatchCommand;
 pub use get::GetArgs;
 pub use health::HealthArgs;
 pub use invalidate::InvalidateArgs;
 pub use set::SetArgs;
 pub use stats::StatsArgs;
 pub use touch::TouchArgs;
+pub use watch::WatchArgs;
 
 /// Environment variables of the client commands; not settings of the service.
 pub const VARIABLES: [&str; 2] = ["TWINTIER_SERVER", "TWINTIER_NAMESPACE"];
@@ -70,6 +74,11 @@ pub enum ClientCommand {
     Invalidate(InvalidateArgs),
     /// Change how long an entry lives
     Touch(TouchArgs),
+    /// Read, write or remove many entries in one call
+    #[command(subcommand)]
+    Batch(BatchCommand),
+    /// Tell of changes, one line each
+    Watch(WatchArgs),
     /// Show what a replica counted and the state of its tiers
     Stats(StatsArgs),
     /// Ask a replica for its health
@@ -95,6 +104,8 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Set(args) => args.run().await,
         ClientCommand::Invalidate(args) => args.run().await,
         ClientCommand::Touch(args) => args.run().await,
+        ClientCommand::Batch(command) => command.run().await,
+        ClientCommand::Watch(args) => args.run().await,
         ClientCommand::Stats(args) => args.run().await,
         ClientCommand::Health(args) => args.run().await,
     };

@@ -15,6 +15,19 @@ pub(super) fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
     std::iter::once(&header).chain(rows).map(|row| line(row, &widths)).collect()
 }
 
+/// Lays `rows` out under `header`, every column flush left.
+pub(super) fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
+    let widths: Vec<usize> = (0..header.len())
+        .map(|column| rows.iter().map(|row| width(&row[column])).fold(width(header[column]), usize::max))
+        .collect();
+    let header: Vec<String> = header.iter().map(|&cell| cell.to_owned()).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, wide)| format!("{cell}{}", " ".repeat(wide - width(cell))));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    std::iter::once(&header).chain(rows).map(line).collect()
+}
+
 fn line(row: &[String], widths: &[usize]) -> String {
     let mut line = String::new();
     for (column, (cell, &wide)) in row.iter().zip(widths).enumerate() {

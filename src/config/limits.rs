@@ -13,7 +13,7 @@ pub(super) fn read(reader: &mut Reader) -> Limits {
         key_size: reader.size("limits.key_size", default.key_size as u64, 1..=8 * KIB, "longest key") as usize,
         value_size: reader.size("limits.value_size", default.value_size as u64, KIB..=64 * MIB, "largest value")
             as usize,
-        keys: reader.count("limits.keys", default.keys, 1..=10_000, "most keys in one Invalidate"),
+        keys: reader.count("limits.keys", default.keys, 1..=10_000, "most keys in one request"),
         tokens: reader.count("limits.tokens", default.tokens, 1..=128, "most tokens in one request"),
         namespaces: reader.count(
             "limits.namespaces",
@@ -31,5 +31,6 @@ pub(super) fn read(reader: &mut Reader) -> Limits {
             100..=1_000_000,
             "invalidated prefixes and tags of a namespace that are remembered; of more, what was stored before the oldest half counts as invalidated",
         ),
+        watches: reader.count("limits.watches", default.watches, 0..=65_536, "most watches of a replica at once"),
     }
 }

@@ -1,17 +1,24 @@
 //! Requests of the contract to those of the core, and answers back. Every broken rule of a request is reported, not only the first.
 
+mod batch;
 mod get;
 mod invalidate;
 mod set;
 mod touch;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use batch::{
+    BatchGetParts, batch_get, batch_get_item, batch_invalidate, batch_invalidate_response, batch_set,
+    batch_set_response,
+};
 pub use get::{get, get_response};
 pub use invalidate::{Plan, invalidate, invalidate_response};
 pub use set::{set, set_response};
 pub use touch::{touch, touch_response};
+pub use watch::{watch_response, watching};
 
 use crate::cache::clock::Clock;
 use crate::cache::coherence::token::Token;
@@ -34,6 +41,9 @@ pub struct Rules {
     /// What events are mapped to.
     pub events: Events,
 }
+
+/// Broken rules that an error names: it has to fit into the trailers of a response.
+const NAMED: usize = 32;
 
 /// Collects broken rules.
 #[derive(Default)]
@@ -76,10 +86,17 @@ impl Checks {
     }
 
     /// `found`, if no rule was broken.
-    fn done<T>(self, found: Option<T>) -> Result<T, CacheError> {
+    fn done<T>(mut self, found: Option<T>) -> Result<T, CacheError> {
         match found {
             Some(found) if self.0.is_empty() => Ok(found),
-            _ => Err(CacheError::Invalid(self.0)),
+            _ => {
+                let more = self.0.len().saturating_sub(NAMED);
+                if more > 0 {
+                    self.0.truncate(NAMED);
+                    self.0.push(Violation::new("", format!("and {more} more")));
+                }
+                Err(CacheError::Invalid(self.0))
+            }
         }
     }
 }
@@ -107,7 +124,8 @@ fn duration(field: &str, wire: &prost_types::Duration) -> Result<Duration, Viola
 /// The largest Duration of protobuf: 10,000 years.
 const MAX_SECONDS: u64 = 315_576_000_000;
 
-fn token_text(token: &Token, partitions: u16) -> String {
+/// A token for the wire: empty when nothing was seen.
+pub fn token_text(token: &Token, partitions: u16) -> String {
     if token.is_empty() { String::new() } else { token.encode(partitions) }
 }
 

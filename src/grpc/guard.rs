@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, Request, Response};
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
 use super::load::{Flow, Guarded, Load, Metered};
@@ -26,6 +27,15 @@ impl Deadline {
     pub fn left(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
+}
+
+/// When an RPC that may last has to end. In the request's extensions.
+#[derive(Clone, Debug)]
+pub struct Leave {
+    /// Its connection is asked to go.
+    pub going: CancellationToken,
+    /// When its caller leaves, if that was said.
+    pub deadline: Option<Instant>,
 }
 
 /// What every RPC has to pass.
@@ -70,6 +80,32 @@ where
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Serves one RPC that may last. It needs a place only until it stands.
+pub async fn lasting<B, Call, Work>(
+    gate: &Gate,
+    going: &CancellationToken,
+    mut request: Request<B>,
+    call: Call,
+) -> Response<Guarded>
+where
+    Call: FnOnce(Request<Metered<B>>) -> Work,
+    Work: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    let _place = match gate.load.place() {
+        Ok(place) => place,
+        Err(error) => return refuse(&error),
+    };
+    let asked = timeout_of(request.headers());
+    let deadline = asked.map(|left| Instant::now() + left);
+    request.extensions_mut().insert(Leave { going: going.clone(), deadline });
+    let request = request.map(|body| Metered::new(body, gate.load.clone()));
+    let left = asked.unwrap_or(gate.max_deadline).min(gate.max_deadline);
+    match tokio::time::timeout(left + NET, caught(call(request))).await {
+        Ok(response) => response.map(|body| Guarded::lasting(body, gate.load.clone())),
+        Err(_) => refuse(&CacheError::DeadlineExceeded { outcome_unknown_for: None }),
+    }
 }
 
 /// Serves one RPC that is not counted and may last: health and reflection.

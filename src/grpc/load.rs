@@ -74,6 +74,17 @@ impl Load {
         })
     }
 
+    /// Most bytes in flight.
+    pub(super) fn bytes_limit(&self) -> usize {
+        self.bytes_limit
+    }
+
+    /// Bytes that count as in flight for as long as the guard lives. Also beyond the limit: they are there.
+    pub(super) fn keep(self: &Arc<Self>, bytes: usize) -> Kept {
+        self.add_bytes(bytes);
+        Kept(self.clone(), bytes)
+    }
+
     fn too_many_bytes(&self) -> CacheError {
         self.shed.one();
         let (what, limit) = ("server.max_bytes_in_flight", self.bytes_limit);
@@ -94,6 +105,15 @@ pub(super) struct Connected(Arc<Load>);
 impl Drop for Connected {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Bytes in memory that were not handed on yet.
+pub(super) struct Kept(Arc<Load>, usize);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.sub_bytes(self.1);
     }
 }
 
@@ -147,23 +167,28 @@ impl<B> Drop for Metered<B> {
     }
 }
 
-/// A response's body. A counted one keeps the RPC's place, and its bytes count as in flight, until it is sent or dropped: a caller who does
-/// not read holds a place, not memory without limit.
+/// A response's body. What was taken of it last counts as in flight until more is taken or it is dropped, for the connection takes more only
+/// when the caller has made room. A counted one keeps the RPC's place, too: a caller who does not read holds a place, not memory without limit.
 pub struct Guarded {
     body: tonic::body::Body,
     bytes: usize,
+    load: Option<Arc<Load>>,
     counted: Option<Count>,
 }
 
 struct Count {
-    load: Arc<Load>,
     flow: Arc<Flow>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Guarded {
     pub(super) fn uncounted(body: tonic::body::Body) -> Guarded {
-        Guarded { body, bytes: 0, counted: None }
+        Guarded { body, bytes: 0, load: None, counted: None }
+    }
+
+    /// Of what may last: it needs no place.
+    pub(super) fn lasting(body: tonic::body::Body, load: Arc<Load>) -> Guarded {
+        Guarded { body, bytes: 0, load: Some(load), counted: None }
     }
 
     pub(super) fn counted(
@@ -173,7 +198,7 @@ impl Guarded {
         flow: Arc<Flow>,
     ) -> Guarded {
         flow.open.fetch_add(1, Ordering::Relaxed);
-        Guarded { body, bytes: 0, counted: Some(Count { load, flow, _place: place }) }
+        Guarded { body, bytes: 0, load: Some(load), counted: Some(Count { flow, _place: place }) }
     }
 }
 
@@ -184,9 +209,12 @@ impl Body for Guarded {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, |data| data.remaining());
-        self.bytes += bytes;
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        if let Some(load) = &self.load {
+            load.add_bytes(bytes);
+            load.sub_bytes(before);
+        }
         if let Some(count) = &self.counted {
-            count.load.add_bytes(bytes);
             count.flow.moved.fetch_add(1, Ordering::Relaxed);
         }
         Poll::Ready(frame)
@@ -203,8 +231,10 @@ impl Body for Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
+        if let Some(load) = &self.load {
+            load.sub_bytes(self.bytes);
+        }
         if let Some(count) = &self.counted {
-            count.load.sub_bytes(self.bytes);
             count.flow.open.fetch_sub(1, Ordering::Relaxed);
             count.flow.moved.fetch_add(1, Ordering::Relaxed);
         }

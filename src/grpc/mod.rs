@@ -1,5 +1,6 @@
 //! The contract over HTTP/2: parse, call the core, translate. Knows the core's public types, never a tier.
 
+mod batch_get;
 mod convert;
 mod guard;
 pub mod health;
@@ -8,6 +9,7 @@ mod serve;
 mod service;
 mod stats;
 mod status;
+mod watch;
 
 pub use health::HealthState;
 pub use load::Load;

@@ -30,6 +30,7 @@ use crate::pb::cache_service_server::CacheServiceServer;
 /// What an HTTP/2 client says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const CACHE_SERVICE: &str = "/twintier.v1.CacheService/";
+const WATCH: &str = "/twintier.v1.CacheService/Watch";
 
 /// How connections are served.
 #[derive(Clone, Debug)]
@@ -183,12 +184,12 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<
     }
     let (read, write) = stream.into_split();
     let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
-    let flow = Arc::new(Flow::default());
+    let (flow, going) = (Arc::new(Flow::default()), CancellationToken::new());
     let service = {
-        let (shared, flow) = (shared.clone(), flow.clone());
+        let (shared, flow, going) = (shared.clone(), flow.clone(), going.clone());
         service_fn(move |request| {
-            let (shared, flow) = (shared.clone(), flow.clone());
-            async move { Ok::<_, std::convert::Infallible>(shared.answer(request, &flow).await) }
+            let (shared, flow, going) = (shared.clone(), flow.clone(), going.clone());
+            async move { Ok::<_, std::convert::Infallible>(shared.answer(request, &flow, &going).await) }
         })
     };
     let config = &shared.config;
@@ -208,6 +209,7 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<
         () = shared.stop_accepting.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
+    going.cancel();
     let grace = if shared.stop_accepting.is_cancelled() { Duration::MAX } else { config.max_connection_age_grace };
     match timeout(grace, connection).await {
         Ok(ended) => debug_end(ended, peer),
@@ -239,8 +241,16 @@ async fn say_that_this_is_grpc(mut stream: TcpStream, peer: SocketAddr) {
 // === impl Shared ===
 
 impl Shared {
-    async fn answer(&self, request: Request<Incoming>, flow: &Arc<Flow>) -> http::Response<Guarded> {
-        if request.uri().path().starts_with(CACHE_SERVICE) {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        flow: &Arc<Flow>,
+        going: &CancellationToken,
+    ) -> http::Response<Guarded> {
+        if request.uri().path() == WATCH {
+            let mut cache = self.cache.clone();
+            guard::lasting(&self.gate, going, request, |request| cache.call(request)).await
+        } else if request.uri().path().starts_with(CACHE_SERVICE) {
             let mut cache = self.cache.clone();
             guard::unary(&self.gate, flow, request, |request| cache.call(request)).await
         } else {

@@ -5,16 +5,21 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tonic::{Request, Response, Status};
 
+use super::batch_get::{self, BatchGet};
 use super::convert::{self, Plan, Rules};
-use super::guard::Deadline;
+use super::guard::{Deadline, Leave};
 use super::stats::{self, Observed};
 use super::status::status;
+use super::watch::{self, Responses};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
 use crate::cache::policy::{Events, Limits, limits};
-use crate::cache::tiered::{Get, Outcome};
+use crate::cache::tiered::{Get, Many, Outcome};
 use crate::pb;
+
+/// What a request may be in any case: what gRPC takes where nothing is set.
+const SMALLEST_LIMIT: usize = 4 << 20;
 
 /// How keys appear in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +55,7 @@ impl CacheApi {
     pub fn max_request_size(&self) -> usize {
         let limits = &self.rules.limits;
         let tokens = limits.tokens * limits::TOKEN_SIZE.min(64 * usize::from(self.rules.partitions));
-        (2 * limits.value_size).max(limits.keys * (limits.key_size + 8)) + tokens + 64 * 1024
+        (2 * limits.value_size).max(SMALLEST_LIMIT).max(limits.keys * (limits.key_size + 8)) + tokens + 64 * 1024
     }
 
     async fn do_get(&self, request: &pb::GetRequest, deadline: Moment) -> Result<pb::GetResponse, CacheError> {
@@ -98,6 +103,40 @@ impl CacheApi {
         Ok(convert::touch_response(answer, token, self.rules.partitions))
     }
 
+    async fn begin_batch_get(&self, request: pb::BatchGetRequest, deadline: Moment) -> Result<BatchGet, CacheError> {
+        let parts = convert::batch_get(&self.rules, &request)?;
+        tracing::debug!(namespace = %parts.namespace.name(), keys = request.keys.len(), "batch get");
+        let (cache, load) = (self.observed.cache.clone(), self.observed.load.clone());
+        let (clock, namespaces) = (self.rules.clock.clone(), self.rules.namespaces.clone());
+        let value_size = self.rules.limits.value_size;
+        let service = batch_get::Service { cache, load, clock, namespaces, value_size };
+        BatchGet::begin(service, parts, request, deadline).await
+    }
+
+    async fn do_batch_set(
+        &self,
+        request: pb::BatchSetRequest,
+        deadline: Moment,
+    ) -> Result<pb::BatchSetResponse, CacheError> {
+        let (many, token) = convert::batch_set(&self.rules, request, deadline)?;
+        let (namespace, items) = (many.namespace.clone(), many.writes.len());
+        let done = self.observed.cache.set_many(many).await?;
+        tracing::debug!(namespace = %namespace.name(), items, failed = failed(&done), "batch set");
+        Ok(convert::batch_set_response(done, token, self.rules.partitions))
+    }
+
+    async fn do_batch_invalidate(
+        &self,
+        request: &pb::BatchInvalidateRequest,
+        deadline: Moment,
+    ) -> Result<pb::BatchInvalidateResponse, CacheError> {
+        let (many, token) = convert::batch_invalidate(&self.rules, request, deadline)?;
+        let (namespace, items) = (many.namespace.clone(), many.removals.len());
+        let done = self.observed.cache.invalidate_many(many).await?;
+        tracing::debug!(namespace = %namespace.name(), items, failed = failed(&done), "batch invalidate");
+        Ok(convert::batch_invalidate_response(done, token, self.rules.partitions))
+    }
+
     fn deadline<T>(&self, request: &Request<T>) -> Moment {
         let now = self.rules.clock.now();
         request.extensions().get::<Deadline>().map_or(Moment::FOREVER, |deadline| now.plus(deadline.left()))
@@ -109,6 +148,10 @@ impl CacheApi {
             KeyLogging::Clear => key.bytes.escape_ascii().to_string(),
         }
     }
+}
+
+fn failed<T>(many: &Many<T>) -> usize {
+    many.results.iter().filter(|result| result.is_err()).count()
 }
 
 #[tonic::async_trait]
@@ -145,27 +188,37 @@ impl pb::cache_service_server::CacheService for CacheApi {
         Err(Status::unimplemented("not served yet"))
     }
 
-    type BatchGetStream = futures_util::stream::Empty<Result<pb::BatchGetResponse, Status>>;
+    type BatchGetStream = batch_get::Responses;
 
-    async fn batch_get(&self, _: Request<pb::BatchGetRequest>) -> Result<Response<Self::BatchGetStream>, Status> {
-        Err(Status::unimplemented("not served yet"))
+    async fn batch_get(&self, request: Request<pb::BatchGetRequest>) -> Result<Response<batch_get::Responses>, Status> {
+        let deadline = self.deadline(&request);
+        let begun = self.begin_batch_get(request.into_inner(), deadline).await;
+        begun.map(|batch| Response::new(batch.responses())).map_err(|error| status(&error))
     }
 
-    async fn batch_set(&self, _: Request<pb::BatchSetRequest>) -> Result<Response<pb::BatchSetResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+    async fn batch_set(&self, request: Request<pb::BatchSetRequest>) -> Result<Response<pb::BatchSetResponse>, Status> {
+        let deadline = self.deadline(&request);
+        let answer = self.do_batch_set(request.into_inner(), deadline).await;
+        answer.map(Response::new).map_err(|error| status(&error))
     }
 
     async fn batch_invalidate(
         &self,
-        _: Request<pb::BatchInvalidateRequest>,
+        request: Request<pb::BatchInvalidateRequest>,
     ) -> Result<Response<pb::BatchInvalidateResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        let deadline = self.deadline(&request);
+        let answer = self.do_batch_invalidate(request.get_ref(), deadline).await;
+        answer.map(Response::new).map_err(|error| status(&error))
     }
 
-    type WatchStream = futures_util::stream::Empty<Result<pb::WatchResponse, Status>>;
+    type WatchStream = Responses;
 
-    async fn watch(&self, _: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("not served yet"))
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Responses>, Status> {
+        let leave = request.extensions().get::<Leave>().cloned();
+        let watching = convert::watching(&self.rules, request.get_ref());
+        let watch = watching.and_then(|watching| self.observed.cache.watch(watching));
+        let partitions = self.rules.partitions;
+        watch.map(|watch| Response::new(watch::responses(watch, partitions, leave))).map_err(|error| status(&error))
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> Result<Response<pb::StatsResponse>, Status> {

@@ -48,7 +48,7 @@ pub fn report(observed: &Observed, namespace: &str) -> Result<pb::StatsResponse,
     let l2 = observed.l2.report();
     Ok(pb::StatsResponse {
         leases: None,
-        watches: None,
+        watches: Some(watches(observed)),
         warm_start: None,
         fleet: Vec::new(),
         reset_time: None,
@@ -142,6 +142,15 @@ fn coherence(observed: &Observed, l2: &L2Report) -> pb::CoherenceStats {
     }
 }
 
+fn watches(observed: &Observed) -> pb::WatchStats {
+    let watches = &observed.cache.coherence().watches;
+    pb::WatchStats {
+        watchers: watches.open() as u64,
+        changes: watches.changes.get(),
+        discontinuities: watches.discontinuities.get(),
+    }
+}
+
 fn self_audit(observed: &Observed) -> pb::SelfAuditStats {
     let counters = observed.cache.self_audit();
     let staleness = counters.staleness.snapshot();
@@ -196,6 +205,9 @@ fn latencies(observed: &Observed) -> Vec<pb::LatencyStats> {
         ("set", pb::Tier::Unspecified, &all.set),
         ("invalidate", pb::Tier::Unspecified, &all.invalidate),
         ("barrier", pb::Tier::Unspecified, &all.barrier),
+        ("batch_get", pb::Tier::Unspecified, &all.batch_get),
+        ("batch_set", pb::Tier::Unspecified, &all.batch_set),
+        ("batch_invalidate", pb::Tier::Unspecified, &all.batch_invalidate),
         ("l2_read", pb::Tier::L2, &all.l2_read),
         ("l2_write", pb::Tier::L2, &all.l2_write),
     ];

@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::cache::error::CacheError;
+use crate::pb;
 
 /// The domain of every ErrorInfo.
 const DOMAIN: &str = "twintier.dev";
@@ -35,10 +36,26 @@ pub fn status(error: &CacheError) -> Status {
         }
         CacheError::DeadlineExceeded { .. } => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
         CacheError::Halted(_) => (Code::Unavailable, "REPLICA_HALTED"),
+        CacheError::Leaving => {
+            details.set_retry_info(Some(Duration::ZERO));
+            (Code::Unavailable, "LEAVING")
+        }
         CacheError::Internal => (Code::Internal, "INTERNAL"),
     };
     details.set_error_info(reason, DOMAIN, metadata(error));
     Status::with_error_details(code, error.to_string(), details)
+}
+
+/// Why one item of a batch failed, as the call would have failed for it alone.
+pub fn item_error(error: &CacheError) -> pb::ItemError {
+    let status = status(error);
+    let retry = status.get_error_details().retry_info().and_then(|retry| retry.retry_delay);
+    pb::ItemError {
+        code: status.code() as i32,
+        message: status.message().to_owned(),
+        retry_delay: retry
+            .map(|delay| prost_types::Duration { seconds: delay.as_secs() as i64, nanos: delay.subsec_nanos() as i32 }),
+    }
 }
 
 /// What a program may want to know beyond the reason.

@@ -3,6 +3,7 @@
 
 mod barrier;
 mod basics;
+mod batches;
 mod churn;
 mod coherence;
 mod compression;
@@ -26,3 +27,4 @@ mod stats;
 mod takeover;
 mod tokens;
 mod touch;
+mod watch;

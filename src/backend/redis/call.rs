@@ -132,6 +132,18 @@ impl Calls {
         self.call(&shard, until, work).await.map_err(Failure::of_a_read)
     }
 
+    /// A part of what was asked was refused, and nothing was to be changed.
+    pub fn refused_in_part(&self, shard: &Shard, error: &Error) -> L2Error {
+        self.shared.errors.one();
+        if not_a_primary(error) {
+            shard.condemn();
+        }
+        if is_misplaced(error) {
+            self.shared.misplaced.notify_one();
+        }
+        refused(error)
+    }
+
     fn failure(&self, connection: &Connection, error: Error) -> Failure {
         self.shared.errors.one();
         if not_a_primary(&error) {

@@ -17,6 +17,7 @@ mod packing;
 mod panel;
 mod placement;
 mod primary;
+mod read_many;
 mod reclaim;
 mod record;
 mod scripts;

@@ -27,7 +27,7 @@ use crate::cache::clock::Moment;
 use crate::cache::coherence::protection::Protection;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Entry, Sliding};
-use crate::cache::key::Key;
+use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::selector::Selector;
 use crate::cache::stats::Counter;
@@ -233,6 +233,23 @@ impl RedisTier {
             }
         });
         let (line, ttl, value) = trip.await.map_err(Failure::of_a_read)?;
+        let read = self.found(&shard, key.as_ref(), &line, ttl, value, begun, until).await;
+        self.saw_patterns(partition, key.namespace().name(), line);
+        read
+    }
+
+    /// What a trip found of a key.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of what the trip brought")]
+    pub(super) async fn found(
+        &self,
+        shard: &Shard,
+        key: KeyRef<'_>,
+        line: &Line,
+        ttl: i64,
+        value: FredResult<Value>,
+        begun: Moment,
+        until: Moment,
+    ) -> Result<Read, L2Error> {
         let Some(position) = line.position else {
             // No counter: with it went the order of whatever is there.
             return Ok(Read { position: Version::ZERO, entry: None });
@@ -242,7 +259,7 @@ impl RedisTier {
         if let Some(mut stored) = self.read_stored(value).filter(|_| ttl != GONE) {
             let StoredEntry { version, written_micros, tags, .. } = &stored;
             let found = Found { version: *version, written_micros: *written_micros, tags };
-            if let Some(since) = self.selected.coverage(&self.calls, key.as_ref(), &line, found, until).await? {
+            if let Some(since) = self.selected.coverage(&self.calls, key, line, found, until).await? {
                 stored.marked_micros = earlier(stored.marked_micros, since);
                 // What is marked and not kept to be answered stale is gone.
                 if since == 0 || stored.window_millis > 0 {
@@ -252,10 +269,14 @@ impl RedisTier {
                 }
             }
         }
-        if !line.record.listed.patterns.is_empty() {
-            self.selected.saw(partition, key.namespace().name(), line.record.listed);
-        }
         Ok(read)
+    }
+
+    /// Remembers the patterns at work that a trip found.
+    pub(super) fn saw_patterns(&self, partition: u16, namespace: &str, line: Line) {
+        if !line.record.listed.patterns.is_empty() {
+            self.selected.saw(partition, namespace, line.record.listed);
+        }
     }
 
     fn read_stored(&self, value: FredResult<Value>) -> Option<StoredEntry> {
@@ -456,6 +477,10 @@ pub(super) struct Step {
 impl L2 for RedisTier {
     fn read<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Read, L2Error>> {
         Box::pin(self.read_entry(key, until))
+    }
+
+    fn read_many<'a>(&'a self, keys: &'a [Key], until: Moment) -> BoxFuture<'a, Vec<Result<Read, L2Error>>> {
+        Box::pin(self.read_entries(keys, until))
     }
 
     fn write<'a>(

@@ -20,7 +20,7 @@ impl BusSink for Coherence {
         if message.own {
             self.counters.messages_own.one();
         }
-        self.remember(message.partition, message.version, &message.change);
+        self.heard(&message);
         let mut line = partition.line();
         if line.synced {
             self.follow(partition, &mut line, message.version);
@@ -28,6 +28,7 @@ impl BusSink for Coherence {
         if !message.own || self.config.protections.on(Protection::OwnMessages) {
             self.take_effect(&message);
         }
+        line.watchers.tell(&message);
         if line.synced {
             line.watermark = message.version;
             self.counters.messages_applied.one();

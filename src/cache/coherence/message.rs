@@ -1,5 +1,7 @@
 //! What the bus carries: one change of one partition, and the echo of an audit.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::version::Version;
@@ -59,22 +61,50 @@ pub enum Covers {
 pub struct ChangedKey {
     /// The key.
     pub key: Bytes,
-    /// The tags that its entry had or has now.
+    /// The tags that its entry had or has now. An empty one among them: there may have been any.
     pub tags: Tags,
 }
 
+impl ChangedKey {
+    /// Whether its entry may have, or have had, `tag`.
+    pub fn may_have(&self, tag: &[u8]) -> bool {
+        self.tags.iter().any(|other| other == tag || other.is_empty())
+    }
+}
+
+/// Bytes that a change and each of its keys take beside their names, about.
+const OVERHEAD: usize = 96;
+
 impl Change {
-    /// Keys of one namespace.
+    /// Keys of one namespace, whose tags are not said.
     pub fn of_keys(effect: Effect, keys: &[Key]) -> Change {
         let namespace = keys.first().map_or_else(String::new, |key| key.namespace().name().to_owned());
         let changed = |key: &Key| ChangedKey { key: Bytes::copy_from_slice(key.bytes()), tags: Tags::default() };
         Change { namespace: namespace.into(), effect, covers: Covers::Keys(keys.iter().map(changed).collect()) }
     }
 
+    /// Keys of a namespace with the tags that their entries had or have.
+    pub fn of(effect: Effect, namespace: &Namespace, changed: Vec<ChangedKey>) -> Change {
+        let namespace = Bytes::copy_from_slice(namespace.name().as_bytes());
+        Change { namespace, effect, covers: Covers::Keys(changed) }
+    }
+
     /// What is selected of a namespace.
     pub fn of_selected(effect: Effect, namespace: &Namespace, selectors: &[Selector]) -> Change {
         let namespace = Bytes::copy_from_slice(namespace.name().as_bytes());
         Change { namespace, effect, covers: Covers::Selected(selectors.to_vec()) }
+    }
+
+    /// Whether everything that `other` covers is covered here.
+    pub fn includes(&self, other: &Change) -> bool {
+        let covers = match (&self.covers, &other.covers) {
+            (Covers::Keys(mine), Covers::Keys(theirs)) => {
+                let mine: HashSet<&Bytes> = mine.iter().map(|changed| &changed.key).collect();
+                theirs.iter().all(|changed| mine.contains(&changed.key))
+            }
+            (mine, theirs) => mine == theirs,
+        };
+        covers && self.namespace == other.namespace
     }
 
     /// The same in memory of its own: as it came it is a slice of a larger buffer, which it would keep alive.
@@ -93,14 +123,14 @@ impl Change {
         Change { namespace: Bytes::copy_from_slice(&self.namespace), effect: self.effect, covers }
     }
 
-    /// The same in memory of its own, without tags: for invalidating it again.
+    /// The same in memory of its own, for telling of it again, without tags: they may be many. Where there were any they are unknown.
     pub fn bare(&self) -> Change {
         match &self.covers {
             Covers::Selected(_) => self.compact(),
             Covers::Keys(keys) => {
                 let bare = |changed: &ChangedKey| ChangedKey {
                     key: Bytes::copy_from_slice(&changed.key),
-                    tags: Tags::default(),
+                    tags: if changed.tags.is_empty() { Tags::default() } else { Tags::unknown() },
                 };
                 let covers = Covers::Keys(keys.iter().map(bare).collect());
                 Change { namespace: Bytes::copy_from_slice(&self.namespace), effect: self.effect, covers }
@@ -108,13 +138,25 @@ impl Change {
         }
     }
 
+    /// Bytes it takes in memory, about.
+    pub fn size(&self) -> usize {
+        let tags = |changed: &ChangedKey| changed.tags.iter().map(|tag| OVERHEAD / 3 + tag.len()).sum::<usize>();
+        let keys = self.changed_keys().iter().map(|changed| OVERHEAD / 2 + changed.key.len() + tags(changed));
+        let selectors = self.selectors().iter().map(|selector| OVERHEAD / 2 + selector.bytes().len());
+        OVERHEAD + self.namespace.len() + keys.chain(selectors).sum::<usize>()
+    }
+
+    /// The keys it names, with their tags.
+    pub fn changed_keys(&self) -> &[ChangedKey] {
+        match &self.covers {
+            Covers::Keys(keys) => keys,
+            Covers::Selected(_) => &[],
+        }
+    }
+
     /// The keys it names.
     pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
-        let keys = match &self.covers {
-            Covers::Keys(keys) => keys.as_slice(),
-            Covers::Selected(_) => &[],
-        };
-        keys.iter().map(|changed| &changed.key)
+        self.changed_keys().iter().map(|changed| &changed.key)
     }
 
     /// The selectors it names.

@@ -7,6 +7,7 @@
 mod audit;
 mod fence;
 mod follow;
+pub mod interest;
 pub mod message;
 mod partition;
 pub mod protection;
@@ -14,6 +15,8 @@ mod recent;
 mod takeover;
 pub mod token;
 pub mod version;
+pub mod watch;
+mod watcher;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +43,7 @@ use message::Effect;
 use partition::{Line, Partition};
 use protection::{Protection, Protections};
 use version::Version;
+use watch::Watches;
 
 /// What coherence is configured by.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +69,8 @@ pub struct Coherence {
     clock: Arc<dyn Clock>,
     /// Told when a partition has an epoch of which the takeover is not settled.
     unsettled: Notify,
+    /// Watches.
+    pub watches: Watches,
     /// Counts.
     pub counters: CoherenceCounters,
 }
@@ -134,6 +140,7 @@ impl Coherence {
             namespaces,
             clock,
             unsettled: Notify::new(),
+            watches: Watches::default(),
             counters: CoherenceCounters::default(),
         }
     }
@@ -407,6 +414,7 @@ impl Coherence {
 
     fn bump(&self, partition: &Partition, line: &mut Line) {
         partition.bump(line);
+        line.watchers.break_off();
         self.counters.bumps.one();
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::recent::Recent;
 use super::version::Version;
+use super::watcher::Watchers;
 use crate::cache::clock::Moment;
 
 /// Ended generations whose last proof is remembered.
@@ -35,6 +36,8 @@ pub(super) struct Line {
     pub synced: bool,
     /// The next message is taken for the next in line, whatever it is: in test builds only.
     pub resumes: bool,
+    /// Who is told of what is applied.
+    pub watchers: Watchers,
     ended: VecDeque<(u64, Moment)>,
 }
 

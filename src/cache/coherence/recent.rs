@@ -1,6 +1,8 @@
 //! The changes a replica has acknowledged or heard of lately. A Redis that takes over may lack the last of them: those are invalidated again.
+//! A watch that resumes is told of those it has missed.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::message::Change;
@@ -11,8 +13,6 @@ use crate::cache::clock::Moment;
 const REMEMBERED: Duration = Duration::from_secs(30);
 /// Bytes a partition remembers at most.
 const BYTES: usize = 64 * 1024;
-/// Bytes that a change and each of its keys take beside their names, about.
-const OVERHEAD: usize = 96;
 
 /// What a partition remembers.
 #[derive(Default)]
@@ -23,9 +23,12 @@ pub(super) struct Recent {
     forgotten: Version,
 }
 
-/// What is remembered of one version: a step of many keys may be heard of in parts.
+/// What is remembered of one version.
 struct Remembered {
-    changes: Vec<Change>,
+    /// All of it, as its message said it.
+    heard: Option<Change>,
+    /// What answers said of it: a step of many keys may be seen in parts, and what is written once has the version of another step.
+    seen: Vec<Change>,
     at: Moment,
 }
 
@@ -41,26 +44,60 @@ pub enum Lost {
 // === impl Recent ===
 
 impl Recent {
-    /// A change was acknowledged or heard of.
+    /// A change was acknowledged, or something of it was seen: there may be more of it.
     pub fn remember(&mut self, version: Version, change: &Change, now: Moment) {
+        let change = change.bare();
+        self.update(version, now, |remembered| {
+            let known = |other: &Change| other.includes(&change);
+            if !remembered.heard.iter().chain(&remembered.seen).any(known) {
+                remembered.seen.push(change);
+            }
+        });
+    }
+
+    /// A message was heard.
+    pub fn hear(&mut self, version: Version, change: &Change, now: Moment) {
+        let change = change.bare();
+        self.update(version, now, |remembered| {
+            remembered.seen.retain(|seen| !change.includes(seen));
+            remembered.heard.get_or_insert(change);
+        });
+    }
+
+    fn update(&mut self, version: Version, now: Moment, update: impl FnOnce(&mut Remembered)) {
         if version <= self.forgotten {
             return;
         }
-        let remembered = self.changes.entry(version).or_insert(Remembered { changes: Vec::new(), at: now });
-        let bare = change.bare();
-        if remembered.changes.contains(&bare) {
-            return;
-        }
-        self.bytes += size(&bare);
-        remembered.changes.push(bare);
+        let new = || Remembered { heard: None, seen: Vec::new(), at: now };
+        let remembered = self.changes.entry(version).or_insert_with(new);
+        let before = remembered.size();
+        update(remembered);
+        self.bytes = self.bytes + remembered.size() - before;
+        self.forget(now);
+    }
+
+    fn forget(&mut self, now: Moment) {
         while let Some(oldest) = self.changes.first_entry() {
             if self.bytes <= BYTES && now.since(oldest.get().at) <= REMEMBERED {
                 return;
             }
             let (version, remembered) = oldest.remove_entry();
-            self.bytes -= remembered.changes.iter().map(size).sum::<usize>();
+            self.bytes -= remembered.size();
             self.forgotten = self.forgotten.max(version);
         }
+    }
+
+    /// What was heard after `told` up to `reached`, positions of one epoch; none when not all of it is remembered.
+    pub fn heard(&self, told: Version, reached: Version) -> Option<Vec<(Version, Change)>> {
+        if told >= reached {
+            return Some(Vec::new());
+        }
+        let after = (Bound::Excluded(told), Bound::Included(reached));
+        let heard = self.changes.range(after);
+        let heard = heard.filter_map(|(version, remembered)| Some((*version, remembered.heard.clone()?)));
+        let heard: Vec<_> = heard.collect();
+        // Positions have no holes: as many as there are, all are there.
+        (heard.len() as u64 == reached.sequence - told.sequence).then_some(heard)
     }
 
     /// What a server that stood at `prior` when it began `epoch` may lack: everything after that; and everything from before the epoch of
@@ -72,14 +109,18 @@ impl Recent {
             return Lost::Unknown;
         }
         let lost = self.changes.iter().filter(|(version, _)| version.epoch < epoch && lacks(**version));
-        Lost::Changes(lost.flat_map(|(_, remembered)| remembered.changes.iter().cloned()).collect())
+        Lost::Changes(lost.flat_map(|(_, remembered)| remembered.all().cloned()).collect())
     }
 }
 
-fn size(change: &Change) -> usize {
-    let keys = change.keys().map(|key| OVERHEAD / 2 + key.len());
-    let selectors = change.selectors().iter().map(|selector| OVERHEAD / 2 + selector.bytes().len());
-    OVERHEAD + change.namespace.len() + keys.chain(selectors).sum::<usize>()
+impl Remembered {
+    fn all(&self) -> impl Iterator<Item = &Change> {
+        self.heard.iter().chain(&self.seen)
+    }
+
+    fn size(&self) -> usize {
+        self.all().map(Change::size).sum()
+    }
 }
 
 #[cfg(test)]

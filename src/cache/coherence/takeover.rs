@@ -1,6 +1,6 @@
 //! Takeovers: a number line that begins another epoch on a server that may lack the last changes of the one before.
 
-use super::message::Change;
+use super::message::{Change, Message};
 use super::protection::Protection;
 use super::version::Version;
 use super::{Coherence, Lost};
@@ -19,6 +19,14 @@ impl Coherence {
     pub fn remember(&self, partition: u16, version: Version, change: &Change) {
         if self.config.repair {
             self.partition(partition).recent().remember(version, change, self.clock.now());
+        }
+    }
+
+    /// A message was heard: it says all of its change.
+    pub(super) fn heard(&self, message: &Message) {
+        let now = self.clock.now();
+        if self.config.repair || self.watches.need_memory(now) {
+            self.partition(message.partition).recent().hear(message.version, &message.change, now);
         }
     }
 

@@ -9,6 +9,9 @@ use super::version::{NotAVersion, Version, number};
 pub struct Token(Vec<(u16, Version)>);
 
 impl Token {
+    /// Nothing was seen.
+    pub const EMPTY: Token = Token(Vec::new());
+
     /// One position.
     pub fn at(partition: u16, version: Version) -> Token {
         Token(vec![(partition, version)])

@@ -11,7 +11,7 @@ pub const CONTENT_TYPE_SIZE: usize = 255;
 /// Longest identity of a request, bytes.
 pub const REQUEST_ID_SIZE: usize = 64;
 /// Longest token, bytes: room for a position in each of the most partitions a deployment may have.
-pub const TOKEN_SIZE: usize = 32 * 1024;
+pub const TOKEN_SIZE: usize = 64 * 1024;
 
 /// Configurable limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Limits {
     pub key_size: usize,
     /// Largest value, bytes.
     pub value_size: usize,
-    /// Most keys in one Invalidate.
+    /// Most keys in one request.
     pub keys: usize,
     /// Most tokens in one request.
     pub tokens: usize,
@@ -34,6 +34,8 @@ pub struct Limits {
     pub pattern_size: usize,
     /// Prefixes and tags of a namespace whose invalidations are remembered one by one at least.
     pub tombstones: usize,
+    /// Most watches of a replica at once.
+    pub watches: usize,
 }
 
 impl Default for Limits {
@@ -48,6 +50,7 @@ impl Default for Limits {
             tag_size: 128,
             pattern_size: 256,
             tombstones: 10_000,
+            watches: 256,
         }
     }
 }

@@ -32,6 +32,7 @@ pub enum Consistency {
 }
 
 /// The answer to a Get.
+#[derive(Clone)]
 pub struct Answer {
     /// What was found.
     pub outcome: Outcome,
@@ -46,6 +47,7 @@ pub struct Answer {
 }
 
 /// What a Get found.
+#[derive(Clone)]
 pub enum Outcome {
     /// An entry, positive or negative.
     Hit {

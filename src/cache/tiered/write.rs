@@ -9,15 +9,16 @@ use futures_util::future::join_all;
 
 use super::{Shared, Tiered};
 use crate::cache::clock::Moment;
-use crate::cache::coherence;
 use crate::cache::coherence::message::{Change, Effect};
 use crate::cache::coherence::token::Token;
 use crate::cache::coherence::version::Version;
+use crate::cache::coherence::{self, Note};
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::selector::Selector;
-use crate::cache::tier::{FleetBarrier, L2Error, Mode, Refusal, Removal, Write, Written};
+use crate::cache::stats::NamespaceCounters;
+use crate::cache::tier::{FleetBarrier, L2Error, Mode, Refusal, Removal, Removed, Write, Written};
 
 /// A write of one entry.
 #[derive(Clone)]
@@ -107,6 +108,27 @@ pub struct Invalidated {
     pub token: Token,
 }
 
+impl SetAnswer {
+    /// The cache is switched off.
+    pub(super) const DISABLED: SetAnswer =
+        SetAnswer { outcome: SetOutcome::Disabled, version: None, token: Token::EMPTY };
+}
+
+impl NamespaceCounters {
+    pub(super) fn count_set(&self, answer: &Result<SetAnswer, CacheError>) {
+        match answer {
+            Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => self.sets_stored.one(),
+            Ok(SetAnswer { outcome: SetOutcome::Disabled, .. }) => {}
+            Ok(SetAnswer { outcome: SetOutcome::LeaseVoid | SetOutcome::SourceVersionOlder, .. }) => {
+                self.sets_void.one();
+                self.sets_condition_failed.one();
+            }
+            Ok(_) => self.sets_condition_failed.one(),
+            Err(_) => self.write_errors.one(),
+        }
+    }
+}
+
 impl Tiered {
     /// Writes one entry. A caller who leaves does not end it half way.
     pub async fn set(&self, set: Set) -> Result<SetAnswer, CacheError> {
@@ -114,16 +136,7 @@ impl Tiered {
         let begun = self.0.clock.now();
         let cache = self.clone();
         let answer = self.owned(async move { cache.write(set).await }).await;
-        match &answer {
-            Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => namespace.counters.sets_stored.one(),
-            Ok(SetAnswer { outcome: SetOutcome::Disabled, .. }) => {}
-            Ok(SetAnswer { outcome: SetOutcome::LeaseVoid | SetOutcome::SourceVersionOlder, .. }) => {
-                namespace.counters.sets_void.one();
-                namespace.counters.sets_condition_failed.one();
-            }
-            Ok(_) => namespace.counters.sets_condition_failed.one(),
-            Err(_) => namespace.counters.write_errors.one(),
-        }
+        namespace.counters.count_set(&answer);
         self.0.latencies.set.observe(self.0.clock.now().since(begun));
         answer
     }
@@ -161,67 +174,27 @@ impl Tiered {
 
     async fn write(&self, set: Set) -> Result<SetAnswer, CacheError> {
         let shared = &*self.0;
-        let partition = shared.coherence.partition_of(set.write.key.as_ref());
-        let namespace = set.write.key.namespace();
+        let Set { write, barrier, deadline } = set;
+        let partition = shared.coherence.partition_of(write.key.as_ref());
+        let namespace = write.key.namespace();
         let switches = shared.switches(namespace);
         if !switches.enabled {
-            return Ok(SetAnswer { outcome: SetOutcome::Disabled, version: None, token: Token::default() });
+            return Ok(SetAnswer::DISABLED);
         }
         namespace.admit()?;
         if !switches.l2 {
-            return Ok(shared.write_alone(&set.write)?);
+            return Ok(shared.write_alone(&write)?);
         }
-        let begun = shared.clock.now();
-        let until = begun.plus(shared.config.write_budget).min(set.deadline);
-        let barrier = self.barrier(set.barrier);
-        let note = shared.coherence.note(set.write.key.as_ref());
-        let written = shared.l2.write(partition, std::slice::from_ref(&set.write), ticket(&barrier), until).await;
-        let written = written.map_err(|error| shared.error(error, set.deadline))?;
-        let Some(written) = written.into_iter().next() else { return Err(CacheError::Internal) };
-        if !shared.l2.shares_l1() {
-            shared.latencies.l2_write.observe(shared.clock.now().since(begun));
+        let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
+        let barrier = self.barrier(barrier);
+        let step = shared.write_step(partition, std::slice::from_ref(&write), ticket(&barrier), until).await;
+        let answer =
+            step.and_then(|answers| answers.into_iter().next().unwrap_or(Err(L2Error::unavailable("no answer"))));
+        let answer = answer.map_err(|error| shared.error(error, deadline))?;
+        if answer.outcome == SetOutcome::Stored {
+            shared.pass(barrier, &[partition], deadline).await?;
         }
-        match written {
-            Written::Stored(entry) => {
-                let version = entry.version;
-                if !shared.l2.shares_l1() {
-                    let change = Change::of_keys(Effect::Set, std::slice::from_ref(&set.write.key));
-                    shared.taken(partition, version, &change).map_err(|error| shared.error(error, set.deadline))?;
-                    match switches.l1 {
-                        true => {
-                            let held = coherence::held(entry, version, note, begun, namespace);
-                            shared.coherence.wrote(&set.write.key, version, &held, note);
-                        }
-                        false => shared.coherence.outdated(&set.write.key, version, Effect::Set),
-                    }
-                }
-                shared.pass(barrier, &[partition], set.deadline).await?;
-                let token = Token::at(partition, version);
-                Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
-            }
-            Written::Repeated { version, position } => {
-                if !shared.l2.shares_l1() {
-                    let change = Change::of_keys(Effect::Set, std::slice::from_ref(&set.write.key));
-                    shared.coherence.remember(partition, version, &change);
-                    // Of now: the version may be of a life that ended since.
-                    shared.taken(partition, position, &change).map_err(|error| shared.error(error, set.deadline))?;
-                    shared.coherence.outdated(&set.write.key, position, Effect::Set);
-                }
-                shared.pass(barrier, &[partition], set.deadline).await?;
-                let token = Token::at(partition, position);
-                Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
-            }
-            Written::Refused { why, current, position } => {
-                let outcome = match why {
-                    Refusal::AlreadyPresent => SetOutcome::AlreadyPresent,
-                    Refusal::NotPresent => SetOutcome::NotPresent,
-                    Refusal::VersionMismatch => SetOutcome::VersionMismatch,
-                    Refusal::LeaseVoid => SetOutcome::LeaseVoid,
-                    Refusal::SourceVersionOlder => SetOutcome::SourceVersionOlder,
-                };
-                Ok(SetAnswer { outcome, version: current, token: Token::at(partition, position) })
-            }
-        }
+        Ok(answer)
     }
 
     async fn remove(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
@@ -243,7 +216,7 @@ impl Tiered {
     }
 
     /// Opens a barrier, if one is asked for.
-    fn barrier(&self, barrier: Barrier) -> Option<Box<dyn FleetBarrier + '_>> {
+    pub(super) fn barrier(&self, barrier: Barrier) -> Option<Box<dyn FleetBarrier + '_>> {
         (barrier == Barrier::Fleet).then(|| self.0.l2.barrier())
     }
 
@@ -261,13 +234,7 @@ impl Tiered {
             by_partition.entry(shared.coherence.partition_of(removal.key.as_ref())).or_default().push(removal);
         }
         let steps = by_partition.iter().map(|(partition, removals)| async {
-            let done = shared.l2.remove(*partition, removals, mode, ticket, until).await?;
-            if !shared.l2.shares_l1() {
-                let keys: Vec<Key> = removals.iter().map(|removal| removal.key.clone()).collect();
-                shared.taken(*partition, done.version, &Change::of_keys(mode.effect(), &keys))?;
-                keys.iter().for_each(|key| shared.coherence.outdated(key, done.version, mode.effect()));
-            }
-            Ok((*partition, done))
+            Ok((*partition, shared.remove_step(*partition, removals, mode, ticket, until).await?))
         });
         let mut answer = Invalidated { removed: Some(0), token: Token::default() };
         for (partition, done) in all(join_all(steps).await)? {
@@ -305,6 +272,99 @@ impl Tiered {
 }
 
 impl Shared {
+    /// One step of a number line, and what follows from it here. Each write is done, or not, for itself.
+    pub(super) async fn write_step(
+        &self,
+        partition: u16,
+        writes: &[Write],
+        ticket: u64,
+        until: Moment,
+    ) -> Result<Vec<Result<SetAnswer, L2Error>>, L2Error> {
+        let begun = self.clock.now();
+        let notes: Vec<Note> = writes.iter().map(|write| self.coherence.note(write.key.as_ref())).collect();
+        let written = self.l2.write(partition, writes, ticket, until).await?;
+        if !self.l2.shares_l1() {
+            self.latencies.l2_write.observe(self.clock.now().since(begun));
+            let stored = |(write, written): (&Write, &Written)| match written {
+                Written::Stored(entry) => Some((write.key.clone(), entry.version)),
+                _ => None,
+            };
+            let (keys, versions): (Vec<Key>, Vec<Version>) = writes.iter().zip(&written).filter_map(stored).unzip();
+            if let Some(version) = versions.first() {
+                self.taken(partition, *version, &Change::of_keys(Effect::Set, &keys))?;
+            }
+        }
+        let done = writes.iter().zip(notes).zip(written);
+        Ok(done.map(|((write, note), written)| self.written(partition, write, note, begun, written)).collect())
+    }
+
+    /// This replica's memory follows what became of a write.
+    fn written(
+        &self,
+        partition: u16,
+        write: &Write,
+        note: Note,
+        begun: Moment,
+        written: Written,
+    ) -> Result<SetAnswer, L2Error> {
+        match written {
+            Written::Stored(entry) => {
+                let version = entry.version;
+                let namespace = write.key.namespace();
+                match self.switches(namespace).l1 {
+                    _ if self.l2.shares_l1() => {}
+                    true => {
+                        let held = coherence::held(entry, version, note, begun, namespace);
+                        self.coherence.wrote(&write.key, version, &held, note);
+                    }
+                    false => self.coherence.outdated(&write.key, version, Effect::Set),
+                }
+                let token = Token::at(partition, version);
+                Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
+            }
+            Written::Repeated { version, position } => {
+                if !self.l2.shares_l1() {
+                    let change = Change::of_keys(Effect::Set, std::slice::from_ref(&write.key));
+                    self.coherence.remember(partition, version, &change);
+                    // Of now: the version may be of a life that ended since.
+                    self.taken(partition, position, &change)?;
+                    self.coherence.outdated(&write.key, position, Effect::Set);
+                }
+                let token = Token::at(partition, position);
+                Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
+            }
+            Written::Refused { why, current, position } => {
+                let outcome = match why {
+                    Refusal::AlreadyPresent => SetOutcome::AlreadyPresent,
+                    Refusal::NotPresent => SetOutcome::NotPresent,
+                    Refusal::VersionMismatch => SetOutcome::VersionMismatch,
+                    Refusal::LeaseVoid => SetOutcome::LeaseVoid,
+                    Refusal::SourceVersionOlder => SetOutcome::SourceVersionOlder,
+                };
+                Ok(SetAnswer { outcome, version: current, token: Token::at(partition, position) })
+            }
+            Written::Failed(error) => Err(error),
+        }
+    }
+
+    /// One step that removes keys, and what follows from it here.
+    pub(super) async fn remove_step(
+        &self,
+        partition: u16,
+        removals: &[Removal],
+        mode: Mode,
+        ticket: u64,
+        until: Moment,
+    ) -> Result<Removed, L2Error> {
+        let done = self.l2.remove(partition, removals, mode, ticket, until).await?;
+        if !self.l2.shares_l1() {
+            let keys: Vec<Key> = removals.iter().map(|removal| removal.key.clone()).collect();
+            self.taken(partition, done.version, &Change::of_keys(mode.effect(), &keys))?;
+            keys.iter().for_each(|key| self.coherence.outdated(key, done.version, mode.effect()));
+        }
+        Ok(done)
+    }
+
     /// The shared tier has taken a change. An error: it was one of a life that has ended meanwhile, and may be lost.
     pub(super) fn taken(&self, partition: u16, version: Version, change: &Change) -> Result<(), L2Error> {
         // In this order: a takeover that does not find the change remembered is seen here.
@@ -319,7 +379,7 @@ impl Shared {
     }
 
     /// Waits at the barrier, if there is one. The change has taken effect, whatever becomes of this.
-    async fn pass(
+    pub(super) async fn pass(
         &self,
         barrier: Option<Box<dyn FleetBarrier + '_>>,
         partitions: &[u16],
@@ -333,7 +393,7 @@ impl Shared {
     }
 }
 
-fn ticket(barrier: &Option<Box<dyn FleetBarrier + '_>>) -> u64 {
+pub(super) fn ticket(barrier: &Option<Box<dyn FleetBarrier + '_>>) -> u64 {
     barrier.as_ref().map_or(0, |barrier| barrier.ticket())
 }
 

@@ -22,6 +22,7 @@ pub(super) fn report(stats: &pb::StatsResponse, since: Option<Since<'_>>, now: S
         rows.extend(stats.self_audit.as_ref().map(self_audit_row));
     }
     rows.extend(stats.l1.as_ref().map(l1_rows).into_iter().flatten());
+    rows.extend(stats.watches.as_ref().filter(|watches| **watches != pb::WatchStats::default()).map(watches_row));
     let mut page = table::facts(&rows);
     page += "\n";
     page += &tables::namespaces(&stats.namespaces, since.as_ref());
@@ -93,6 +94,11 @@ fn redis_rows(redis: &pb::RedisStats, since: Option<&Since<'_>>) -> Rows {
     }
     rows.extend(redis.warnings.iter().map(|warning| ("", format!("warning: {warning}"))));
     rows
+}
+
+fn watches_row(watches: &pb::WatchStats) -> (&'static str, String) {
+    let told = [watches.watchers, watches.changes, watches.discontinuities].map(count);
+    ("Watches", format!("{} now; {} changes and {} discontinuities told", told[0], told[1], told[2]))
 }
 
 /// What Redis says about itself.

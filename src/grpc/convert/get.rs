@@ -27,28 +27,33 @@ pub fn get(rules: &Rules, request: &pb::GetRequest) -> Result<GetParts, CacheErr
     let mut checks = Checks::default();
     let namespace = checks.namespace(rules.namespaces.get_to_read("namespace", &request.namespace))?;
     checks.take(rules.limits.key("key", request.key.as_bytes()));
-    let bound = request.max_staleness.as_ref().and_then(|bound| checks.take(duration("max_staleness", bound)));
-    let by_default = namespace.as_ref().map_or_else(Default::default, |namespace| namespace.policy().consistency);
-    let consistency = match pb::Consistency::try_from(request.consistency) {
-        // Who says how stale an answer may be does not want the primary's.
-        Ok(pb::Consistency::Unspecified)
-            if by_default == DefaultConsistency::Strong && request.max_staleness.is_none() =>
-        {
-            Some(Consistency::Strong)
-        }
-        Ok(pb::Consistency::Unspecified | pb::Consistency::Bounded) => Some(Consistency::Bounded(bound)),
-        Ok(pb::Consistency::Strong) if request.max_staleness.is_none() => Some(Consistency::Strong),
-        Ok(pb::Consistency::Strong) => {
-            checks.take(Err(Violation::new("max_staleness", "must be absent with CONSISTENCY_STRONG")))
-        }
-        Err(_) => {
-            let was = format!("must be a Consistency; was {}", request.consistency);
-            checks.take(Err(Violation::new("consistency", was)))
-        }
-    };
+    let consistency = consistency(&mut checks, namespace.as_ref(), request.consistency, request.max_staleness.as_ref());
     let token = checks.token(rules, &request.tokens);
     let parts = namespace.zip(consistency).map(|(namespace, consistency)| GetParts { namespace, consistency, token });
     checks.done(parts)
+}
+
+/// Which answers are allowed.
+pub(super) fn consistency(
+    checks: &mut Checks,
+    namespace: Option<&Arc<Namespace>>,
+    wire: i32,
+    max_staleness: Option<&prost_types::Duration>,
+) -> Option<Consistency> {
+    let bound = max_staleness.and_then(|bound| checks.take(duration("max_staleness", bound)));
+    let by_default = namespace.map_or_else(Default::default, |namespace| namespace.policy().consistency);
+    match pb::Consistency::try_from(wire) {
+        // Who says how stale an answer may be does not want the primary's.
+        Ok(pb::Consistency::Unspecified) if by_default == DefaultConsistency::Strong && max_staleness.is_none() => {
+            Some(Consistency::Strong)
+        }
+        Ok(pb::Consistency::Unspecified | pb::Consistency::Bounded) => Some(Consistency::Bounded(bound)),
+        Ok(pb::Consistency::Strong) if max_staleness.is_none() => Some(Consistency::Strong),
+        Ok(pb::Consistency::Strong) => {
+            checks.take(Err(Violation::new("max_staleness", "must be absent with CONSISTENCY_STRONG")))
+        }
+        Err(_) => checks.take(Err(Violation::new("consistency", format!("must be a Consistency; was {wire}")))),
+    }
 }
 
 /// The response to a Get.
@@ -57,22 +62,37 @@ pub fn get_response(answer: Answer, mut token: Token, partitions: u16, metadata_
     if answer.position.epoch > 0 {
         token.add(answer.partition, answer.position);
     }
-    let result = match answer.outcome {
-        Outcome::Miss(why) => Wire::Miss(pb::Miss { reason: miss_reason(why).into() }),
+    let degraded = answer.degraded;
+    let result = match found(answer, metadata_only) {
+        Found::Hit(hit) => Wire::Hit(hit),
+        Found::NegativeHit(hit) => Wire::NegativeHit(hit),
+        Found::Miss(miss) => Wire::Miss(miss),
+    };
+    pb::GetResponse { result: Some(result), token: token_text(&token, partitions), degraded, lease: None }
+}
+
+/// What a Get found, as the results of both Gets have it.
+pub(super) enum Found {
+    Hit(pb::Hit),
+    NegativeHit(pb::NegativeHit),
+    Miss(pb::Miss),
+}
+
+pub(super) fn found(answer: Answer, metadata_only: bool) -> Found {
+    match answer.outcome {
+        Outcome::Miss(why) => Found::Miss(pb::Miss { reason: miss_reason(why).into() }),
         Outcome::Hit { held, tier, stale } => {
             let entry = Some(entry_info(&held, tier, stale, answer.at, metadata_only));
             match &held.entry.content {
-                Content::KnownAbsent => Wire::NegativeHit(pb::NegativeHit { entry }),
-                Content::Value(value) => Wire::Hit(pb::Hit {
+                Content::KnownAbsent => Found::NegativeHit(pb::NegativeHit { entry }),
+                Content::Value(value) => Found::Hit(pb::Hit {
                     value: if metadata_only { bytes::Bytes::new() } else { value.clone() },
                     content_type: held.entry.content_type.to_string(),
                     entry,
                 }),
             }
         }
-    };
-    let token = token_text(&token, partitions);
-    pb::GetResponse { result: Some(result), token, degraded: answer.degraded, lease: None }
+    }
 }
 
 fn entry_info(held: &Held, tier: Tier, stale: Option<Stale>, at: Moment, with_tags: bool) -> pb::EntryInfo {

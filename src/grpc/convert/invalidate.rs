@@ -192,7 +192,7 @@ fn removal(namespace: &Arc<Namespace>, key: &str, source_version: Option<u64>) -
     Removal { key: KeyRef::new(namespace, key.as_bytes()).to_key(), source_version }
 }
 
-fn mode(wire: i32) -> Result<Option<Mode>, Violation> {
+pub(super) fn mode(wire: i32) -> Result<Option<Mode>, Violation> {
     match pb::Mode::try_from(wire) {
         Ok(pb::Mode::Unspecified) => Ok(None),
         Ok(pb::Mode::Remove) => Ok(Some(Mode::Remove)),

@@ -89,7 +89,12 @@ pub(super) fn write(
 /// The response to a Set.
 pub fn set_response(answer: SetAnswer, mut token: Token, partitions: u16) -> pb::SetResponse {
     token.merge(&answer.token);
-    let outcome = match answer.outcome {
+    let version = answer.version.map(|version| version.to_string()).unwrap_or_default();
+    pb::SetResponse { outcome: outcome(answer.outcome).into(), version, token: token_text(&token, partitions) }
+}
+
+pub(super) fn outcome(outcome: SetOutcome) -> pb::SetOutcome {
+    match outcome {
         SetOutcome::Stored => pb::SetOutcome::Stored,
         SetOutcome::AlreadyPresent => pb::SetOutcome::AlreadyPresent,
         SetOutcome::NotPresent => pb::SetOutcome::NotPresent,
@@ -97,9 +102,7 @@ pub fn set_response(answer: SetAnswer, mut token: Token, partitions: u16) -> pb:
         SetOutcome::LeaseVoid => pb::SetOutcome::LeaseVoid,
         SetOutcome::SourceVersionOlder => pb::SetOutcome::SourceVersionOlder,
         SetOutcome::Disabled => pb::SetOutcome::Disabled,
-    };
-    let version = answer.version.map(|version| version.to_string()).unwrap_or_default();
-    pb::SetResponse { outcome: outcome.into(), version, token: token_text(&token, partitions) }
+    }
 }
 
 /// The name of a field of an item.

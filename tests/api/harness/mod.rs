@@ -9,6 +9,7 @@ mod redis;
 mod replica;
 mod resp;
 mod sentinels;
+mod watcher;
 mod wire;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ pub use redis::{Redis, free_port};
 pub use replica::{Fleet, Replica};
 pub use resp::{Reply, command, command_as};
 pub use sentinels::Sentinels;
+pub use watcher::{Sight, Watcher, quick};
 pub use wire::Wire;
 
 /// Longest time that anything observable may take to come about.

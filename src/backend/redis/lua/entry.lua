@@ -50,6 +50,12 @@ local function tags_of(name, head)
   return redis.call('GETRANGE', name, HEAD, HEAD + head.tags - 1)
 end
 
+-- What a message says of tags that are not known: those of an entry that is gone, which somebody may still keep. Where nothing ever had
+-- tags it had none.
+local function unknown_tags(head)
+  return not head and tagged and '\0' or ''
+end
+
 -- How an entry is covered: whether it is gone, and since when it is marked stale with what selects it.
 local function coverage_of(head)
   if head.gone == nil then

@@ -11,7 +11,7 @@ for arg = 9, #ARGV, 2 do
   key = key + 3
   local head = head_of(name)
   removed[#removed + 1] = lives(name, head) and 1 or 0
-  changed[#changed + 1] = covered(ARGV[arg], tags_of(name, head))
+  changed[#changed + 1] = covered(ARGV[arg], tags_of(name, head) .. unknown_tags(head))
   if source or (head and head.source) then
     local newest = newest_source(head, remembered)
     if source and (not newest or is_older(newest, source)) then

@@ -16,7 +16,7 @@ local function verdict(item)
     return STORED
   end
   local head = head_of(item.name)
-  item.old_tags = tags_of(item.name, head)
+  item.old_tags, item.unknown_tags = tags_of(item.name, head), unknown_tags(head)
   local newest = source and newest_source(head, item.remembered)
   if newest and is_older(source, newest) then
     return SOURCE_VERSION_OLDER, head and head.version or ''
@@ -49,7 +49,7 @@ local items, results, stored = {}, {}, {}
 local key = 2
 for arg = 9, #ARGV, ARGS do
   local item = {name = KEYS[key], lease = KEYS[key + 1], condition = ARGV[arg], keep = ARGV[arg + 1], slide = tonumber(ARGV[arg + 2]),
-    header = ARGV[arg + 3], value = ARGV[arg + 4], key = ARGV[arg + 5], tags = ARGV[arg + 6], old_tags = '', cost = 0}
+    header = ARGV[arg + 3], value = ARGV[arg + 4], key = ARGV[arg + 5], tags = ARGV[arg + 6], old_tags = '', unknown_tags = '', cost = 0}
   item.source = flag(string.byte(item.header, 53), HAS_SOURCE) and item.header:sub(41, 48)
   key = key + 2
   if item.source then
@@ -87,7 +87,7 @@ end
 local version = struct.pack('>I8I8', epoch, sequence)
 local changed, has_tags = {}, false
 for index, item in ipairs(stored) do
-  changed[index] = covered(item.key, item.tags .. item.old_tags)
+  changed[index] = covered(item.key, item.tags .. item.old_tags .. item.unknown_tags)
   has_tags = has_tags or item.tags ~= ''
   item.result[2], item.result[4] = version, item.cost
 end

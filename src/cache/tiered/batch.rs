@@ -1,0 +1,278 @@
+//! Many at once: each item is answered for itself, by the rules of one. What the shared tier is asked for goes there together.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::write::ticket;
+use super::{Answer, Barrier, Consistency, Get, Miss, SetAnswer, SetOutcome, Shared, Tiered};
+use crate::cache::clock::Moment;
+use crate::cache::coherence::token::Token;
+use crate::cache::coherence::version::Version;
+use crate::cache::error::CacheError;
+use crate::cache::key::{Key, KeyRef};
+use crate::cache::namespace::Namespace;
+use crate::cache::policy::Switches;
+use crate::cache::single_flight::FetchResult;
+use crate::cache::tier::{L2Error, Mode, Removal, Write};
+
+/// A read of many entries of one namespace.
+#[derive(Clone, Copy)]
+pub struct GetMany<'a> {
+    /// The keys. One may be named twice.
+    pub keys: &'a [KeyRef<'a>],
+    /// Which answers are allowed.
+    pub consistency: Consistency,
+    /// What the caller has seen: nothing older is answered.
+    pub token: &'a Token,
+    /// When the caller leaves.
+    pub deadline: Moment,
+}
+
+/// A write of many different entries of one namespace.
+pub struct SetMany {
+    /// The namespace.
+    pub namespace: Arc<Namespace>,
+    /// The writes.
+    pub writes: Vec<Write>,
+    /// Who has to have applied them before they are acknowledged.
+    pub barrier: Barrier,
+    /// When the caller leaves.
+    pub deadline: Moment,
+}
+
+/// A removal of many different entries of one namespace.
+pub struct InvalidateMany {
+    /// The namespace.
+    pub namespace: Arc<Namespace>,
+    /// What to remove.
+    pub removals: Vec<Removal>,
+    /// What becomes of it.
+    pub mode: Mode,
+    /// Who has to have applied it before it is acknowledged.
+    pub barrier: Barrier,
+    /// When the caller leaves.
+    pub deadline: Moment,
+}
+
+/// What became of each of many.
+#[derive(Debug)]
+pub struct Many<T> {
+    /// In their order.
+    pub results: Vec<Result<T, CacheError>>,
+    /// What the caller has now seen.
+    pub token: Token,
+}
+
+/// Items of one partition, and where each of them comes in the batch.
+struct Share<T> {
+    partition: u16,
+    places: Vec<usize>,
+    items: Vec<T>,
+}
+
+// === impl Tiered ===
+
+impl Tiered {
+    /// Reads many entries. An item fails only when `Strong` and the shared tier cannot be asked; all do when this replica must not serve.
+    pub async fn get_many(&self, many: GetMany<'_>) -> Result<Vec<Result<Answer, CacheError>>, CacheError> {
+        let shared = &*self.0;
+        let begun = shared.clock.now();
+        let switches = many.keys.first().map_or_else(|| shared.config.switches, |key| shared.switches(key.namespace));
+        let gets: Vec<(Get<'_>, u16)> = many.gets().map(|get| (get, shared.coherence.partition_of(get.key))).collect();
+        let mut answers: Vec<Option<Answer>> =
+            gets.iter().map(|(get, partition)| shared.without_asking(get, switches, *partition, begun)).collect();
+        let unanswered: Vec<usize> = (0..gets.len()).filter(|index| answers[*index].is_none()).collect();
+        let mut keys: Vec<Key> = Vec::new();
+        let mut places: HashMap<&[u8], usize> = HashMap::new();
+        for index in &unanswered {
+            let key = gets[*index].0.key;
+            places.entry(key.bytes).or_insert_with(|| {
+                keys.push(key.to_key());
+                keys.len() - 1
+            });
+        }
+        let fetched = shared.fetch_many(&keys, many.until(shared, begun)).await;
+        let mut results = Vec::with_capacity(gets.len());
+        for (index, (get, partition)) in gets.iter().enumerate() {
+            let result = match answers[index].take() {
+                Some(answer) => Ok(answer),
+                None => shared.conclude(get, switches, *partition, fetched[places[get.key.bytes]].clone()),
+            };
+            match &result {
+                Ok(answer) => {
+                    shared.tally(get, answer);
+                    self.slide(get, answer);
+                }
+                Err(CacheError::Halted(why)) => return Err(CacheError::Halted(why.clone())),
+                Err(_) => {}
+            }
+            results.push(result);
+        }
+        Ok(results)
+    }
+
+    /// Writes many entries: one step for each partition, all at once. A caller who leaves does not end it half way.
+    pub async fn set_many(&self, many: SetMany) -> Result<Many<SetAnswer>, CacheError> {
+        let (namespace, begun) = (many.namespace.clone(), self.0.clock.now());
+        let cache = self.clone();
+        let done = self.owned(async move { cache.write_many(many).await }).await;
+        match &done {
+            Ok(done) => done.results.iter().for_each(|result| namespace.counters.count_set(result)),
+            Err(_) => namespace.counters.write_errors.one(),
+        }
+        self.0.latencies.batch_set.observe(self.0.clock.now().since(begun));
+        done
+    }
+
+    /// Removes many entries: one step for each partition, all at once. Each result says whether there was an entry. A caller who leaves does
+    /// not end it half way.
+    pub async fn invalidate_many(&self, many: InvalidateMany) -> Result<Many<bool>, CacheError> {
+        let (namespace, begun) = (many.namespace.clone(), self.0.clock.now());
+        let cache = self.clone();
+        let done = self.owned(async move { cache.remove_many(many).await }).await;
+        match &done {
+            Ok(done) if done.results.iter().any(Result::is_ok) => namespace.counters.invalidations.one(),
+            _ => namespace.counters.write_errors.one(),
+        }
+        self.0.latencies.batch_invalidate.observe(self.0.clock.now().since(begun));
+        done
+    }
+
+    async fn write_many(&self, many: SetMany) -> Result<Many<SetAnswer>, CacheError> {
+        let shared = &*self.0;
+        let SetMany { namespace, writes, barrier, deadline } = many;
+        let (count, switches) = (writes.len(), shared.switches(&namespace));
+        if !switches.enabled {
+            let results = (0..count).map(|_| Ok(SetAnswer::DISABLED)).collect();
+            return Ok(Many { results, token: Token::EMPTY });
+        }
+        namespace.admit_many(count)?;
+        if !switches.l2 {
+            let results = writes.iter().map(|write| Ok(shared.write_alone(write)?)).collect();
+            return Ok(Many { results, token: Token::EMPTY });
+        }
+        let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
+        let barrier = self.barrier(barrier);
+        let ticket = ticket(&barrier);
+        let shares = shared.shares(writes, |write| write.key.as_ref());
+        let steps = shares.iter().map(|share| shared.write_step(share.partition, &share.items, ticket, until));
+        let done = join_all(steps).await;
+        let mut token = Token::EMPTY;
+        let mut stored = Vec::new();
+        for (share, answers) in shares.iter().zip(&done) {
+            let answers = || answers.iter().flatten().flatten();
+            answers().for_each(|answer| token.merge(&answer.token));
+            stored.extend(answers().any(|answer| answer.outcome == SetOutcome::Stored).then_some(share.partition));
+        }
+        if !stored.is_empty() {
+            shared.pass(barrier, &stored, deadline).await?;
+        }
+        Ok(Many { results: shared.in_order(count, shares, done, deadline), token })
+    }
+
+    async fn remove_many(&self, many: InvalidateMany) -> Result<Many<bool>, CacheError> {
+        let shared = &*self.0;
+        let InvalidateMany { namespace, removals, mode, barrier, deadline } = many;
+        let count = removals.len();
+        namespace.admit_many(count)?;
+        let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
+        let barrier = self.barrier(barrier);
+        let ticket = ticket(&barrier);
+        let shares = shared.shares(removals, |removal| removal.key.as_ref());
+        let steps = shares.iter().map(|share| shared.remove_step(share.partition, &share.items, mode, ticket, until));
+        let done = join_all(steps).await;
+        let mut token = Token::EMPTY;
+        for (share, removed) in shares.iter().zip(&done) {
+            removed.iter().for_each(|removed| token.add(share.partition, removed.version));
+        }
+        if !token.is_empty() {
+            let partitions: Vec<u16> = token.partitions().collect();
+            shared.pass(barrier, &partitions, deadline).await?;
+        }
+        let done = done.into_iter().map(|done| Ok(done?.removed.into_iter().map(Ok).collect())).collect();
+        Ok(Many { results: shared.in_order(count, shares, done, deadline), token })
+    }
+}
+
+// === impl GetMany ===
+
+impl<'a> GetMany<'a> {
+    fn gets(self) -> impl Iterator<Item = Get<'a>> {
+        let GetMany { keys, consistency, token, deadline } = self;
+        keys.iter().map(move |key| Get { key: *key, consistency, token, deadline })
+    }
+
+    /// When the shared tier is not waited for any more.
+    fn until(self, shared: &Shared, now: Moment) -> Moment {
+        match self.consistency {
+            Consistency::Strong => now.plus(shared.config.read_budget).min(self.deadline),
+            Consistency::Bounded(_) => shared.until(shared.config.read_budget, self.deadline, now),
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// The answer for which the shared tier need not be asked, if any.
+    fn without_asking(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> Option<Answer> {
+        // What only the primary can answer is not answered without it.
+        if !switches.enabled || (!switches.l2 && get.consistency == Consistency::Strong) {
+            return Some(self.miss(partition, Miss::Disabled, Version::ZERO, false));
+        }
+        let absent = || (!switches.l2).then(|| self.miss(partition, Miss::Absent, Version::ZERO, false));
+        self.answer_from_memory(get, switches, partition, now).or_else(absent)
+    }
+
+    /// Reads the shared tier for one caller.
+    async fn fetch_many(&self, keys: &[Key], until: Moment) -> Vec<FetchResult> {
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let begun = self.clock.now();
+        // Before anything is asked.
+        let asked: Vec<_> = keys.iter().map(|key| self.asked(key, self.coherence.note(key.as_ref()))).collect();
+        let reads = self.l2.read_many(keys, until).await;
+        if !self.l2.shares_l1() {
+            self.latencies.l2_read.observe(self.clock.now().since(begun));
+        }
+        keys.iter().zip(asked).zip(reads).map(|((key, asked), read)| self.take_in(key, asked, read?)).collect()
+    }
+
+    /// The items of each partition.
+    fn shares<T>(&self, items: Vec<T>, key: impl Fn(&T) -> KeyRef<'_>) -> Vec<Share<T>> {
+        let mut shares: BTreeMap<u16, Share<T>> = BTreeMap::new();
+        for (place, item) in items.into_iter().enumerate() {
+            let partition = self.coherence.partition_of(key(&item));
+            let share = shares.entry(partition);
+            let share = share.or_insert_with(|| Share { partition, places: Vec::new(), items: Vec::new() });
+            share.places.push(place);
+            share.items.push(item);
+        }
+        shares.into_values().collect()
+    }
+
+    /// What became of each item, in the order of the batch. Where a step failed as a whole each of its items did.
+    fn in_order<T, U>(
+        &self,
+        count: usize,
+        shares: Vec<Share<T>>,
+        done: Vec<Result<Vec<Result<U, L2Error>>, L2Error>>,
+        deadline: Moment,
+    ) -> Vec<Result<U, CacheError>> {
+        let mut results: Vec<Option<Result<U, L2Error>>> = (0..count).map(|_| None).collect();
+        for (share, done) in shares.into_iter().zip(done) {
+            match done {
+                Ok(done) => share.places.into_iter().zip(done).for_each(|(place, one)| results[place] = Some(one)),
+                Err(error) => {
+                    share.places.into_iter().for_each(|place| results[place] = Some(Err(error.clone())));
+                }
+            }
+        }
+        let unanswered = || Err(L2Error::unavailable("no answer"));
+        let results = results.into_iter().map(|result| result.unwrap_or_else(unanswered));
+        results.map(|result| result.map_err(|error| self.error(error, deadline))).collect()
+    }
+}

@@ -1,0 +1,57 @@
+//! `twintier batch`: many entries in one call, each with an answer of its own.
+
+mod get;
+mod invalidate;
+mod item;
+mod set;
+
+use clap::Subcommand;
+use serde_json::{Map, Value};
+use tonic::Code;
+
+use crate::cli::answer::Answer;
+use crate::cli::failure::{self, Failure};
+use crate::cli::units;
+use crate::pb;
+
+/// `twintier batch ...`
+#[derive(Debug, Subcommand)]
+pub enum BatchCommand {
+    /// Read many entries
+    Get(get::BatchGetArgs),
+    /// Write the entries that a file of JSON lines describes
+    Set(set::BatchSetArgs),
+    /// Remove many entries
+    Invalidate(invalidate::BatchInvalidateArgs),
+}
+
+impl BatchCommand {
+    pub(super) async fn run(self) -> Result<Answer, Failure> {
+        match self {
+            BatchCommand::Get(args) => args.run().await,
+            BatchCommand::Set(args) => args.run().await,
+            BatchCommand::Invalidate(args) => args.run().await,
+        }
+    }
+}
+
+/// Why an item failed, in words.
+fn words(error: &pb::ItemError) -> String {
+    let retry = error.retry_delay.map(|delay| format!("; retry after {}", units::duration(units::from_wire(delay))));
+    format!("{}: {}{}", failure::code_name(Code::from(error.code)), error.message, retry.unwrap_or_default())
+}
+
+/// Why an item failed, for programs.
+fn put_error(document: &mut Map<String, Value>, error: &pb::ItemError) {
+    document.insert("code".to_owned(), failure::code_name(Code::from(error.code)).into());
+    document.insert("error".to_owned(), error.message.as_str().into());
+    document.insert("retry_delay_seconds".to_owned(), units::wire_seconds(error.retry_delay));
+}
+
+/// The exit code that an item's error asks for, as if the call had failed with it.
+fn exit(error: &pb::ItemError) -> u8 {
+    match Code::from(error.code) {
+        Code::Unavailable | Code::DeadlineExceeded => 3,
+        _ => 4,
+    }
+}

@@ -1,0 +1,292 @@
+//! `twintier watch`: tells of changes, one line each, until it is interrupted.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::answer::{Answer, emit};
+use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, parse_duration};
+use crate::cli::connection::{Connection, cache};
+use crate::cli::failure::Failure;
+use crate::cli::units;
+use crate::pb;
+use crate::pb::watch_change::Covers;
+use crate::pb::watch_request::Selector;
+use crate::pb::watch_response::Event;
+
+/// Most tokens to resume from: the default of limits.tokens.
+const TOKENS: usize = 16;
+/// Pause before a watch that ended is begun again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Arguments of `watch`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Goes on until it is interrupted, also over a service that goes away for a while. --timeout is for the first line.\nExit codes: 0 all of --count lines, 2 usage, 3 unavailable or too late, 4 other error."
+)]
+pub struct WatchArgs {
+    #[command(flatten)]
+    namespace: NamespaceArg,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// Go on from a token of an earlier heartbeat or change (repeatable)
+    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
+    resume: Vec<String>,
+    /// Time between heartbeats
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    heartbeat: Option<Duration>,
+    /// Print no heartbeats
+    #[arg(short, long)]
+    quiet: bool,
+    /// End after so many lines
+    #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What is watched: all of the namespace, or one of these.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+struct ScopeArgs {
+    /// Keys below these segments, for example user:42
+    #[arg(long, value_name = "SEGMENTS")]
+    prefix: Option<String>,
+    /// Entries with this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+}
+
+/// How far a watch has come.
+#[derive(Debug, Default)]
+struct Progress {
+    /// To resume from.
+    tokens: Vec<String>,
+    /// It has stood.
+    stood: bool,
+    /// Lines printed.
+    lines: u64,
+}
+
+// === impl WatchArgs ===
+
+impl WatchArgs {
+    pub(super) async fn run(self) -> Result<Answer, Failure> {
+        let connection = Connection::new(&self.server);
+        let mut progress = Progress { tokens: self.resume.clone(), ..Progress::default() };
+        loop {
+            let failure = match self.follow(&connection, &mut progress).await {
+                Ok(()) if self.is_done(&progress) => return Ok(Answer::default()),
+                Ok(()) => None,
+                Err(failure) if progress.stood && failure.may_pass() => Some(failure),
+                Err(failure) => return Err(failure),
+            };
+            // Connections are renewed now and then; there is nothing to be said about it.
+            if let Some(failure) = failure.filter(|failure| !failure.is("LEAVING")) {
+                let _ = io::stderr().write_all(failure.text().as_bytes());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn request(&self, tokens: &[String]) -> pb::WatchRequest {
+        let tag = || self.scope.tag.clone().map(Selector::Tag);
+        pb::WatchRequest {
+            namespace: self.namespace.namespace.clone(),
+            selector: self.scope.prefix.clone().map(Selector::Prefix).or_else(tag),
+            tokens: tokens.to_vec(),
+            heartbeat_interval: self.heartbeat.map(units::to_wire),
+        }
+    }
+
+    /// One watch, to its end.
+    async fn follow(&self, connection: &Connection<'_>, progress: &mut Progress) -> Result<(), Failure> {
+        let request = self.request(&progress.tokens);
+        let mut events = connection.open(request, async |channel, request| cache(channel).watch(request).await).await?;
+        loop {
+            let event = events.message().await.map_err(|status| connection.failure(status))?;
+            let Some(event) = event else { return Ok(()) };
+            let Some(event) = event.event else { continue };
+            progress.note(&event);
+            if !(self.quiet && matches!(event, Event::Heartbeat(_))) {
+                emit(line(&event, self.server.output).as_bytes())?;
+                progress.lines += 1;
+            }
+            if self.is_done(progress) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_done(&self, progress: &Progress) -> bool {
+        self.count == Some(progress.lines)
+    }
+}
+
+// === impl Progress ===
+
+impl Progress {
+    fn note(&mut self, event: &Event) {
+        self.stood = true;
+        match event {
+            Event::Heartbeat(heartbeat) => self.tokens = vec![heartbeat.token.clone()],
+            Event::Change(change) if !change.token.is_empty() => {
+                // Any of the changes may be left out: it is told again. The heartbeat's token is the first.
+                if self.tokens.len() == TOKENS {
+                    self.tokens.remove(1);
+                }
+                self.tokens.push(change.token.clone());
+            }
+            Event::Change(_) | Event::Discontinuity(_) => {}
+        }
+    }
+}
+
+fn line(event: &Event, output: OutputFormat) -> String {
+    match output {
+        OutputFormat::Json => format!("{}\n", document(event)),
+        OutputFormat::Text => format!("{}\n", text(event).trim_end()),
+    }
+}
+
+fn text(event: &Event) -> String {
+    match event {
+        Event::Heartbeat(heartbeat) => match heartbeat.proof_age {
+            Some(age) => format!("{:<13}  proven {} ago", "heartbeat", units::duration(units::from_wire(age))),
+            None => format!("{:<13}  not proven", "heartbeat"),
+        },
+        Event::Discontinuity(discontinuity) => format!("{:<13}  {}", "discontinuity", reason(discontinuity)),
+        Event::Change(change) => {
+            let position = format!("{}@{}-{}", change.partition, change.epoch, change.sequence);
+            format!("{:<13}  {}  {position}", kind(change), covered(change))
+        }
+    }
+}
+
+fn covered(change: &pb::WatchChange) -> String {
+    match &change.covers {
+        Some(Covers::Keys(keys)) => keys.keys.iter().map(|key| shown(key)).collect::<Vec<_>>().join(" "),
+        Some(Covers::Prefix(prefix)) => format!("prefix {}", shown(prefix)),
+        Some(Covers::Pattern(pattern)) => format!("pattern {}", shown(pattern)),
+        Some(Covers::Tag(tag)) => format!("tag {}", shown(tag)),
+        Some(Covers::WholeNamespace(_)) => "everything".to_owned(),
+        None => "-".to_owned(),
+    }
+}
+
+/// A key as it is, quoted when it would not be one word.
+fn shown(key: &str) -> String {
+    let plain = key.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"');
+    if plain { key.to_owned() } else { format!("{key:?}") }
+}
+
+fn document(event: &Event) -> Value {
+    match event {
+        Event::Heartbeat(heartbeat) => json!({
+            "event": "heartbeat",
+            "token": heartbeat.token,
+            "proof_age_seconds": units::wire_seconds(heartbeat.proof_age),
+            "elapsed_seconds": units::wire_seconds(heartbeat.elapsed),
+        }),
+        Event::Discontinuity(discontinuity) => json!({ "event": "discontinuity", "reason": reason(discontinuity) }),
+        Event::Change(change) => {
+            let mut document = json!({
+                "event": "change",
+                "kind": kind(change),
+                "partition": change.partition,
+                "epoch": change.epoch,
+                "sequence": change.sequence,
+                "token": change.token,
+            });
+            let (name, value) = match &change.covers {
+                Some(Covers::Keys(keys)) => ("keys", json!(keys.keys)),
+                Some(Covers::Prefix(prefix)) => ("prefix", json!(prefix)),
+                Some(Covers::Pattern(pattern)) => ("pattern", json!(pattern)),
+                Some(Covers::Tag(tag)) => ("tag", json!(tag)),
+                Some(Covers::WholeNamespace(_)) | None => ("whole_namespace", json!(true)),
+            };
+            document[name] = value;
+            document
+        }
+    }
+}
+
+fn kind(change: &pb::WatchChange) -> String {
+    units::name(change.kind().as_str_name(), "CHANGE_KIND_")
+}
+
+fn reason(discontinuity: &pb::WatchDiscontinuity) -> String {
+    units::name(discontinuity.reason().as_str_name(), "DISCONTINUITY_REASON_")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        watch: WatchArgs,
+    }
+
+    fn parse(args: &[&str]) -> Result<WatchArgs, clap::Error> {
+        Line::try_parse_from([&["watch"], args].concat()).map(|line| line.watch)
+    }
+
+    fn change(covers: Covers) -> Event {
+        let kind = pb::ChangeKind::MarkedStale.into();
+        Event::Change(pb::WatchChange {
+            epoch: 9,
+            sequence: 7,
+            partition: 3,
+            kind,
+            covers: Some(covers),
+            token: "t".to_owned(),
+        })
+    }
+
+    #[test]
+    fn an_event_is_one_line() {
+        let keys =
+            |keys: &[&str]| Covers::Keys(pb::WatchKeys { keys: keys.iter().map(|key| (*key).to_owned()).collect() });
+        let text = |event: Event| line(&event, OutputFormat::Text);
+        assert_eq!(text(change(keys(&["a", "b\nc"]))), "marked_stale   a \"b\\nc\"  3@9-7\n");
+        assert_eq!(text(change(Covers::Prefix("user:42".to_owned()))), "marked_stale   prefix user:42  3@9-7\n");
+        let reason = pb::DiscontinuityReason::Gap.into();
+        assert_eq!(text(Event::Discontinuity(pb::WatchDiscontinuity { reason })), "discontinuity  gap\n");
+        let proof_age = Some(prost_types::Duration { seconds: 0, nanos: 12_000_000 });
+        let heartbeat = pb::WatchHeartbeat { proof_age, ..Default::default() };
+        assert_eq!(text(Event::Heartbeat(heartbeat)), "heartbeat      proven 12 ms ago\n");
+        assert_eq!(text(Event::Heartbeat(pb::WatchHeartbeat::default())), "heartbeat      not proven\n");
+        let json = line(&change(keys(&["a"])), OutputFormat::Json);
+        assert_eq!(json.lines().count(), 1);
+        assert!(json.contains(r#""keys":["a"]"#) && json.contains(r#""kind":"marked_stale""#), "{json}");
+    }
+
+    #[test]
+    fn a_watch_resumes_from_the_last_heartbeat_and_what_came_after() {
+        let mut progress = Progress::default();
+        let heartbeat =
+            |token: &str| Event::Heartbeat(pb::WatchHeartbeat { token: token.to_owned(), ..Default::default() });
+        progress.note(&heartbeat("h1"));
+        (0..40).for_each(|_| progress.note(&change(Covers::WholeNamespace(true))));
+        assert_eq!((progress.tokens.len(), progress.tokens[0].as_str()), (TOKENS, "h1"));
+        progress.note(&heartbeat("h2"));
+        assert_eq!(progress.tokens, ["h2"]);
+    }
+
+    #[test]
+    fn arguments_become_the_request() {
+        let args = parse(&["-n", "ns", "--prefix", "user:42", "--resume", "a", "--resume", "b", "--heartbeat", "2s"]);
+        let args = args.expect("valid");
+        let request = args.request(&args.resume);
+        assert_eq!((request.namespace.as_str(), request.tokens.len()), ("ns", 2));
+        assert_eq!(request.selector, Some(Selector::Prefix("user:42".to_owned())));
+        assert_eq!(request.heartbeat_interval, Some(prost_types::Duration { seconds: 2, nanos: 0 }));
+        assert!(parse(&["--prefix", "a", "--tag", "b"]).is_err());
+    }
+}

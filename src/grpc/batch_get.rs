@@ -1,0 +1,181 @@
+//! The stream of a BatchGet. Keys are read in slices, the next when the last was taken: however many large values a caller asks for, only some
+//! are in memory at a time. Most batches are one slice and one message.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream};
+use prost::Message as _;
+use tonic::Status;
+
+use super::convert::{BatchGetParts, batch_get_item, token_text};
+use super::load::{Kept, Load};
+use super::status::status;
+use crate::cache::clock::{Clock, Moment};
+use crate::cache::coherence::token::Token;
+use crate::cache::error::CacheError;
+use crate::cache::key::KeyRef;
+use crate::cache::namespace::Namespaces;
+use crate::cache::tiered::{GetMany, Outcome, Tiered};
+use crate::pb;
+
+/// The answers to a BatchGet.
+pub type Responses = Pin<Box<dyn Stream<Item = Result<pb::BatchGetResponse, Status>> + Send>>;
+
+/// Most bytes of a message, unless one value alone is larger: clients take 4 MiB unless told otherwise.
+const MESSAGE: usize = 1 << 20;
+/// Most keys that are read before it is known how large their values are.
+const FIRST_SLICE: usize = 128;
+/// A slice that brought less is followed by a larger one, one that brought more by a smaller.
+const ENOUGH: std::ops::Range<usize> = 1 << 20..8 << 20;
+
+/// A BatchGet at work.
+pub struct BatchGet {
+    cache: Tiered,
+    load: Arc<Load>,
+    clock: Arc<dyn Clock>,
+    namespaces: Arc<Namespaces>,
+    partitions: u16,
+    parts: BatchGetParts,
+    keys: Vec<String>,
+    metadata_only: bool,
+    deadline: Moment,
+    token: Token,
+    /// Keys read so far.
+    read: usize,
+    slice: usize,
+    items: VecDeque<pb::BatchGetItem>,
+    /// Counts the bytes of the items that wait.
+    kept: Option<Kept>,
+    /// Time spent on reading.
+    took: Duration,
+    ended: bool,
+}
+
+/// What a BatchGet needs of the service.
+pub struct Service {
+    /// The cache.
+    pub cache: Tiered,
+    /// The load.
+    pub load: Arc<Load>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The namespaces.
+    pub namespaces: Arc<Namespaces>,
+    /// The largest value.
+    pub value_size: usize,
+}
+
+// === impl BatchGet ===
+
+impl BatchGet {
+    /// Reads the first slice.
+    pub async fn begin(
+        service: Service,
+        parts: BatchGetParts,
+        request: pb::BatchGetRequest,
+        deadline: Moment,
+    ) -> Result<BatchGet, CacheError> {
+        let Service { cache, load, clock, namespaces, value_size } = service;
+        parts.namespace.admit_many(request.keys.len())?;
+        let first = (load.bytes_limit() / 2 / value_size.max(1)).clamp(1, FIRST_SLICE);
+        let token = parts.token.clone();
+        let mut batch = BatchGet {
+            partitions: cache.coherence().partitions(),
+            cache,
+            load,
+            clock,
+            namespaces,
+            parts,
+            keys: request.keys,
+            metadata_only: request.metadata_only,
+            deadline,
+            token,
+            read: 0,
+            slice: first,
+            items: VecDeque::new(),
+            kept: None,
+            took: Duration::ZERO,
+            ended: false,
+        };
+        batch.read_slice().await?;
+        Ok(batch)
+    }
+
+    /// The messages.
+    pub fn responses(self) -> Responses {
+        Box::pin(stream::unfold(self, |mut batch| async move {
+            let message = batch.next().await?;
+            Some((message, batch))
+        }))
+    }
+
+    async fn next(&mut self) -> Option<Result<pb::BatchGetResponse, Status>> {
+        if self.ended {
+            return None;
+        }
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        loop {
+            while let Some(item) = self.items.pop_front() {
+                let size = item.encoded_len();
+                if bytes + size > MESSAGE && !items.is_empty() {
+                    self.items.push_front(item);
+                    return Some(Ok(pb::BatchGetResponse { items, token: String::new() }));
+                }
+                bytes += size;
+                items.push(item);
+            }
+            if self.read == self.keys.len() {
+                self.ended = true;
+                self.cache.latencies().batch_get.observe(self.took);
+                let token = token_text(&self.token, self.partitions);
+                return Some(Ok(pb::BatchGetResponse { items, token }));
+            }
+            if let Err(error) = self.read_slice().await {
+                self.ended = true;
+                return Some(Err(status(&error)));
+            }
+        }
+    }
+
+    async fn read_slice(&mut self) -> Result<(), CacheError> {
+        let begun = self.clock.now();
+        if begun >= self.deadline {
+            return Err(CacheError::DeadlineExceeded { outcome_unknown_for: None });
+        }
+        let last = self.keys.len().min(self.read + self.slice);
+        let slice = &self.keys[self.read..last];
+        let keys: Vec<KeyRef<'_>> =
+            slice.iter().map(|key| KeyRef::new(&self.parts.namespace, key.as_bytes())).collect();
+        let (consistency, token, deadline) = (self.parts.consistency, &self.parts.token, self.deadline);
+        let answers = self.cache.get_many(GetMany { keys: &keys, consistency, token, deadline }).await?;
+        let bytes: usize = answers.iter().flatten().map(|answer| size(&answer.outcome)).sum();
+        let hit = answers.iter().flatten().any(|answer| matches!(answer.outcome, Outcome::Hit { .. }));
+        for (index, answer) in answers.into_iter().enumerate() {
+            let item = batch_get_item(self.read + index, answer, &mut self.token, self.metadata_only);
+            self.items.push_back(item);
+        }
+        self.kept = Some(self.load.keep(if self.metadata_only { 0 } else { bytes }));
+        (self.read, self.took) = (last, self.took + self.clock.now().since(begun));
+        if hit && self.parts.namespace.is_guest() {
+            self.namespaces.adopt(&self.parts.namespace);
+            let adopted = self.namespaces.find(self.parts.namespace.name());
+            adopted.into_iter().for_each(|adopted| self.parts.namespace = adopted);
+        }
+        if bytes < ENOUGH.start {
+            self.slice = self.slice.saturating_mul(4);
+        } else if bytes > ENOUGH.end {
+            self.slice = (self.slice / 2).max(1);
+        }
+        Ok(())
+    }
+}
+
+fn size(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Hit { held, .. } => held.entry.content.len(),
+        Outcome::Miss(_) => 0,
+    }
+}

@@ -1,0 +1,106 @@
+//! Watch.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Checks, Rules, duration, to_wire, token_text};
+use crate::cache::coherence::interest::{Interest, Scope};
+use crate::cache::coherence::message::Effect;
+use crate::cache::coherence::token::Token;
+use crate::cache::coherence::watch::{Covered, Discontinuity, Event, Told, Watching};
+use crate::cache::error::{CacheError, Violation};
+use crate::cache::selector::Selector;
+use crate::pb;
+
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// Checks a Watch.
+pub fn watching(rules: &Rules, request: &pb::WatchRequest) -> Result<Watching, CacheError> {
+    use pb::watch_request::Selector as Wire;
+    let mut checks = Checks::default();
+    let namespace = checks.namespace(rules.namespaces.get_to_read("namespace", &request.namespace))?;
+    let scope = match &request.selector {
+        None => Some(Scope::Namespace),
+        Some(Wire::Prefix(prefix)) => {
+            let prefix = checks.take(rules.limits.prefix("prefix", prefix.as_bytes()));
+            prefix.map(|prefix| Scope::Prefix(Bytes::copy_from_slice(prefix)))
+        }
+        Some(Wire::Tag(tag)) => {
+            let taken = checks.take(rules.limits.tag("tag", tag.as_bytes()));
+            taken.map(|()| Scope::Tag(Bytes::copy_from_slice(tag.as_bytes())))
+        }
+    };
+    let token = checks.token(rules, &request.tokens);
+    let from = (!request.tokens.is_empty()).then_some(token);
+    let heartbeat = checks.take(heartbeat(request.heartbeat_interval.as_ref()));
+    let parts = namespace.zip(scope).zip(heartbeat);
+    checks.done(parts.map(|((namespace, scope), heartbeat)| {
+        let namespace = Bytes::copy_from_slice(namespace.name().as_bytes());
+        Watching { interest: Interest { namespace, scope }, from, heartbeat, limit: rules.limits.watches }
+    }))
+}
+
+fn heartbeat(wire: Option<&prost_types::Duration>) -> Result<Duration, Violation> {
+    const FIELD: &str = "heartbeat_interval";
+    let Some(wire) = wire else { return Ok(HEARTBEAT) };
+    match duration(FIELD, wire)? {
+        heartbeat if (SHORTEST_HEARTBEAT..=LONGEST_HEARTBEAT).contains(&heartbeat) => Ok(heartbeat),
+        other => {
+            let limits = format!("must be from {SHORTEST_HEARTBEAT:?} to {LONGEST_HEARTBEAT:?}; was {other:?}");
+            Err(Violation::new(FIELD, limits))
+        }
+    }
+}
+
+/// What a watcher is told, for the wire.
+pub fn watch_response(event: Event, partitions: u16) -> pb::WatchResponse {
+    use pb::watch_response::Event as Wire;
+    let event = match event {
+        Event::Change(told) => Wire::Change(change(told, partitions)),
+        Event::Discontinuity(why) => Wire::Discontinuity(pb::WatchDiscontinuity {
+            reason: match why {
+                Discontinuity::SlowWatcher => pb::DiscontinuityReason::SlowWatcher,
+                Discontinuity::Gap => pb::DiscontinuityReason::Gap,
+                Discontinuity::TooOld => pb::DiscontinuityReason::TooOld,
+            }
+            .into(),
+        }),
+        Event::Heartbeat { token, proof_age, elapsed } => Wire::Heartbeat(pb::WatchHeartbeat {
+            token: token_text(&token, partitions),
+            proof_age: proof_age.map(to_wire),
+            elapsed: Some(to_wire(elapsed)),
+        }),
+    };
+    pb::WatchResponse { event: Some(event) }
+}
+
+fn change(told: Told, partitions: u16) -> pb::WatchChange {
+    use pb::watch_change::Covers as Wire;
+    let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
+    let kind = match told.effect {
+        Effect::Set => pb::ChangeKind::Set,
+        Effect::Removed => pb::ChangeKind::Removed,
+        Effect::Marked => pb::ChangeKind::MarkedStale,
+        Effect::Shortened => pb::ChangeKind::Shortened,
+    };
+    let covers = match told.covers {
+        Covered::Keys(keys) => Wire::Keys(pb::WatchKeys { keys: keys.into_iter().map(text).collect() }),
+        Covered::Selected(Selector::Namespace) => Wire::WholeNamespace(true),
+        Covered::Selected(Selector::Prefix(prefix)) => Wire::Prefix(text(prefix)),
+        Covered::Selected(Selector::Tag(tag)) => Wire::Tag(text(tag)),
+        Covered::Selected(Selector::Pattern(pattern)) => Wire::Pattern(text(pattern)),
+    };
+    let token =
+        if told.last { token_text(&Token::at(told.partition, told.version), partitions) } else { String::new() };
+    pb::WatchChange {
+        epoch: told.version.epoch,
+        sequence: told.version.sequence,
+        partition: told.partition.into(),
+        kind: kind.into(),
+        covers: Some(covers),
+        token,
+    }
+}

@@ -1,0 +1,108 @@
+//! A watch, in the words of tests.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tonic::{Request, Status, Streaming};
+use twintier::pb;
+use twintier::pb::watch_change::Covers;
+use twintier::pb::watch_response::Event;
+
+use super::{PATIENCE, Replica};
+
+/// A watch that stands or has stood.
+pub struct Watcher {
+    events: Streaming<pb::WatchResponse>,
+    /// To resume from.
+    pub tokens: Vec<String>,
+}
+
+/// What a watcher sees, but for heartbeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Keys, by what happened to them.
+    Keys(pb::ChangeKind, Vec<String>),
+    /// A selector in words.
+    Selected(pb::ChangeKind, String),
+    Broken(pb::DiscontinuityReason),
+}
+
+impl Watcher {
+    /// Opens a watch. Does not wait for anything.
+    pub async fn open(
+        replica: &Replica,
+        request: impl tonic::IntoRequest<pb::WatchRequest>,
+    ) -> Result<Watcher, Status> {
+        let request: Request<pb::WatchRequest> = request.into_request();
+        let tokens = request.get_ref().tokens.clone();
+        let events = replica.client.clone().watch(request).await?.into_inner();
+        Ok(Watcher { events, tokens })
+    }
+
+    /// A watch of a whole namespace that stands and is proven.
+    pub async fn stands(replica: &Replica) -> Watcher {
+        let mut watcher = Watcher::open(replica, quick(pb::WatchRequest::default())).await.expect("opens");
+        while watcher.heartbeat().await.proof_age.is_none() {}
+        watcher
+    }
+
+    /// The next event.
+    pub async fn event(&mut self) -> Result<Event, Status> {
+        let message = timeout(PATIENCE, self.events.message()).await.expect("a heartbeat in good time");
+        let event = message?.expect("a watch ends in a status").event.expect("an event");
+        match &event {
+            Event::Heartbeat(heartbeat) => self.tokens = vec![heartbeat.token.clone()],
+            Event::Change(change) => self.tokens.extend(Some(change.token.clone()).filter(|token| !token.is_empty())),
+            Event::Discontinuity(_) => {}
+        }
+        Ok(event)
+    }
+
+    /// What is seen next, which is no heartbeat.
+    pub async fn sees(&mut self) -> Sight {
+        loop {
+            match self.event().await.expect("the watch goes on") {
+                Event::Heartbeat(_) => {}
+                Event::Discontinuity(discontinuity) => return Sight::Broken(discontinuity.reason()),
+                Event::Change(change) => return sight(&change),
+            }
+        }
+    }
+
+    /// The next heartbeat; nothing else may come before it.
+    pub async fn heartbeat(&mut self) -> pb::WatchHeartbeat {
+        loop {
+            match self.event().await.expect("the watch goes on") {
+                Event::Heartbeat(heartbeat) => return heartbeat,
+                Event::Discontinuity(_) => {}
+                Event::Change(change) => panic!("a change: {change:?}"),
+            }
+        }
+    }
+
+    /// How it ends.
+    pub async fn end(&mut self) -> Status {
+        loop {
+            if let Err(status) = self.event().await {
+                return status;
+            }
+        }
+    }
+}
+
+fn sight(change: &pb::WatchChange) -> Sight {
+    let kind = change.kind();
+    match change.covers.clone().expect("a change covers something") {
+        Covers::Keys(keys) => Sight::Keys(kind, keys.keys),
+        Covers::Prefix(prefix) => Sight::Selected(kind, format!("prefix {prefix}")),
+        Covers::Pattern(pattern) => Sight::Selected(kind, format!("pattern {pattern}")),
+        Covers::Tag(tag) => Sight::Selected(kind, format!("tag {tag}")),
+        Covers::WholeNamespace(_) => Sight::Selected(kind, "everything".to_owned()),
+    }
+}
+
+/// With the shortest time between heartbeats.
+pub fn quick(request: pb::WatchRequest) -> pb::WatchRequest {
+    let heartbeat_interval = prost_types::Duration::try_from(Duration::from_millis(100)).ok();
+    pb::WatchRequest { heartbeat_interval, ..request }
+}

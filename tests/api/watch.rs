@@ -1,0 +1,298 @@
+//! Watches.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::{Code, Request};
+use twintier::pb;
+use twintier::pb::watch_request::Selector;
+use twintier::pb::watch_response::Event;
+
+use crate::harness::{
+    Class, Cluster, Direction, Fleet, MARGIN, Mode, Proxy, QUICK, Redis, Refusal as _, Replica, Sight, Watcher,
+    eventually, in_both_modes, invalidate_key, quick, set_request, whole_namespace, within,
+};
+
+in_both_modes!(
+    every_change_is_told_in_order,
+    a_watch_that_resumes_misses_nothing,
+    a_watch_resumes_only_from_what_is_remembered,
+    a_prefix_is_told_of_what_may_cover_its_keys,
+    a_watcher_that_does_not_read_is_told_that_it_missed_something,
+    watches_are_limited_and_take_no_place_of_other_calls,
+    a_watch_lasts_as_long_as_its_caller_wants,
+    a_watch_ends_with_its_connection,
+    a_watch_ends_when_the_replica_stops,
+    what_is_wrong_with_a_watch_is_said_at_once,
+    heartbeats_say_how_old_they_are,
+);
+
+fn set(key: &str) -> Sight {
+    Sight::Keys(pb::ChangeKind::Set, vec![key.to_owned()])
+}
+
+fn removed(key: &str) -> Sight {
+    Sight::Keys(pb::ChangeKind::Removed, vec![key.to_owned()])
+}
+
+async fn every_change_is_told_in_order(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let mut watcher = Watcher::stands(&replica).await;
+    replica.set("k", "1").await;
+    replica.set_in("other", "k", "1").await;
+    replica.invalidate("k").await;
+    replica.set("k", "2").await;
+    for sight in [set("k"), removed("k"), set("k")] {
+        assert_eq!(watcher.sees().await, sight);
+    }
+    replica.remove(whole_namespace("")).await.unwrap();
+    for _ in 0..replica.coherence().await.partitions {
+        assert_eq!(watcher.sees().await, Sight::Selected(pb::ChangeKind::Removed, "everything".to_owned()));
+    }
+    let watches = replica.stats().await.watches.unwrap();
+    assert_eq!((watches.watchers, watches.changes), (1, 3 + u64::from(replica.coherence().await.partitions)));
+    drop(watcher);
+    eventually("it is gone", async || replica.stats().await.watches.unwrap().watchers == 0).await;
+}
+
+async fn a_watch_that_resumes_misses_nothing(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let mut watcher = Watcher::stands(&replica).await;
+    replica.set("told", "1").await;
+    assert_eq!(watcher.sees().await, set("told"));
+    let tokens = watcher.tokens.clone();
+    drop(watcher);
+    replica.set("missed", "1").await;
+    let mut watcher = Watcher::open(&replica, quick(pb::WatchRequest { tokens, ..Default::default() })).await.unwrap();
+    assert_eq!(watcher.sees().await, set("missed"));
+    replica.set("later", "1").await;
+    assert_eq!(watcher.sees().await, set("later"));
+}
+
+async fn a_watch_resumes_only_from_what_is_remembered(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let mut watcher = Watcher::stands(&replica).await;
+    let tokens = watcher.tokens.clone();
+    // Keys of one partition, for each remembers for itself.
+    let key = format!("k{}", "x".repeat(1000));
+    for _ in 0..100 {
+        replica.set(&key, "1").await;
+    }
+    assert_eq!(watcher.sees().await, set(&key));
+    let mut late = Watcher::open(&replica, pb::WatchRequest { tokens, ..Default::default() }).await.unwrap();
+    assert_eq!(late.sees().await, Sight::Broken(pb::DiscontinuityReason::TooOld));
+    // A position in one partition says nothing of the others.
+    let tokens = vec![replica.set("k", "1").await.token];
+    let mut partial = Watcher::open(&replica, pb::WatchRequest { tokens, ..Default::default() }).await.unwrap();
+    assert_eq!(partial.sees().await, Sight::Broken(pb::DiscontinuityReason::TooOld));
+}
+
+async fn a_prefix_is_told_of_what_may_cover_its_keys(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let selector = Some(Selector::Prefix("user:1:".into()));
+    let mut watcher = Watcher::open(&replica, pb::WatchRequest { selector, ..Default::default() }).await.unwrap();
+    watcher.heartbeat().await;
+    replica.set("user:12", "1").await;
+    replica.set("user", "1").await;
+    replica.set("user:1:name", "1").await;
+    assert_eq!(watcher.sees().await, set("user:1:name"));
+    replica.invalidate("user:1").await;
+    assert_eq!(watcher.sees().await, removed("user:1"));
+    replica.remove(whole_namespace("")).await.unwrap();
+    assert_eq!(watcher.sees().await, Sight::Selected(pb::ChangeKind::Removed, "everything".to_owned()));
+}
+
+async fn a_watcher_that_does_not_read_is_told_that_it_missed_something(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let mut slow = Watcher::stands(&replica).await;
+    // More than the connection takes on (2 MiB) and what waits (1 MiB).
+    let names: Vec<String> = (0..8000).map(|n| format!("{n:01000}")).collect();
+    for some in names.chunks(1000) {
+        let selector = pb::invalidate_request::Selector::Keys(pb::Keys { keys: some.to_vec() });
+        replica.remove(pb::InvalidateRequest { selector: Some(selector), ..Default::default() }).await.unwrap();
+    }
+    let missed = async {
+        while slow.sees().await != Sight::Broken(pb::DiscontinuityReason::SlowWatcher) {}
+        replica.set("later", "1").await;
+        while slow.sees().await != set("later") {}
+    };
+    within(Duration::from_secs(20), missed).await;
+    assert!(replica.stats().await.watches.unwrap().discontinuities >= 1);
+}
+
+async fn watches_are_limited_and_take_no_place_of_other_calls(mode: Mode) {
+    let replica = mode.replica(&[("limits.watches", "2"), ("server.max_in_flight", "1")]).await;
+    let (_one, two) = (Watcher::stands(&replica).await, Watcher::stands(&replica).await);
+    let refused = Watcher::open(&replica, pb::WatchRequest::default()).await.err().unwrap();
+    assert_eq!((refused.code(), refused.reason().as_str()), (Code::ResourceExhausted, "LIMIT_REACHED"));
+    assert!(refused.message().contains("limits.watches"), "{refused:?}");
+    replica.set("k", "1").await;
+    assert_eq!(replica.stats().await.replica.unwrap().in_flight, 1);
+    drop(two);
+    eventually("there is room", async || Watcher::open(&replica, pb::WatchRequest::default()).await.is_ok()).await;
+}
+
+async fn a_watch_lasts_as_long_as_its_caller_wants(mode: Mode) {
+    let replica = mode.replica(&[("server.max_deadline", "200ms")]).await;
+    let mut watcher = Watcher::stands(&replica).await;
+    for _ in 0..10 {
+        watcher.heartbeat().await;
+    }
+    let mut request = Request::new(quick(pb::WatchRequest::default()));
+    request.set_timeout(Duration::from_millis(500));
+    let begun = Instant::now();
+    // The client's own timer may be the first.
+    let ended = Watcher::open(&replica, request).await.unwrap().end().await;
+    assert!(matches!(ended.code(), Code::DeadlineExceeded | Code::Cancelled), "{ended:?}");
+    assert!(begun.elapsed() >= Duration::from_millis(490), "{:?}", begun.elapsed());
+}
+
+async fn a_watch_ends_with_its_connection(mode: Mode) {
+    let replica = mode.replica(&[("server.max_connection_age", "1s")]).await;
+    let mut watcher = Watcher::stands(&replica).await;
+    let ended = within(Duration::from_secs(3), watcher.end()).await;
+    assert_eq!((ended.code(), ended.reason().as_str()), (Code::Unavailable, "LEAVING"));
+    assert_eq!(ended.retry_delay(), Some(Duration::ZERO));
+    replica.set("missed", "1").await;
+    let request = quick(pb::WatchRequest { tokens: watcher.tokens, ..Default::default() });
+    assert_eq!(Watcher::open(&replica, request).await.unwrap().sees().await, set("missed"));
+}
+
+async fn a_watch_ends_when_the_replica_stops(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let mut watcher = Watcher::stands(&replica).await;
+    let begun = Instant::now();
+    let stopping = tokio::spawn(replica.stop());
+    let ended = watcher.end().await;
+    assert_eq!((ended.code(), ended.reason().as_str()), (Code::Unavailable, "LEAVING"));
+    assert!(stopping.await.unwrap(), "nothing was cut off");
+    assert!(begun.elapsed() < MARGIN, "{:?}", begun.elapsed());
+}
+
+async fn what_is_wrong_with_a_watch_is_said_at_once(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let request = pb::WatchRequest {
+        namespace: "Not a name".into(),
+        selector: Some(Selector::Prefix(["a"; 17].join(":"))),
+        tokens: vec!["nonsense".into()],
+        heartbeat_interval: Some(prost_types::Duration { seconds: 61, nanos: 0 }),
+    };
+    let refused = Watcher::open(&replica, request).await.err().unwrap();
+    refused.names(&[
+        ("namespace", "[a-z0-9._-]"),
+        ("prefix", "16 segments"),
+        ("tokens[0]", "token"),
+        ("heartbeat_interval", "from 100ms to 60s"),
+    ]);
+    let request = pb::WatchRequest { selector: Some(Selector::Tag(String::new())), ..Default::default() };
+    Watcher::open(&replica, request).await.err().unwrap().names(&[("tag", "empty")]);
+    let request = pb::WatchRequest { selector: Some(Selector::Prefix(":".into())), ..Default::default() };
+    Watcher::open(&replica, request).await.err().unwrap().names(&[("prefix", "empty")]);
+}
+
+async fn heartbeats_say_how_old_they_are(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let called = Instant::now();
+    let mut watcher = Watcher::open(&replica, quick(pb::WatchRequest::default())).await.unwrap();
+    let mut last = Duration::ZERO;
+    for n in 0..5 {
+        let elapsed = Duration::try_from(watcher.heartbeat().await.elapsed.unwrap()).unwrap();
+        assert!(elapsed <= called.elapsed(), "sent before it came");
+        assert!(n == 0 || elapsed >= last + Duration::from_millis(90), "{elapsed:?} after {last:?}");
+        last = elapsed;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_resumes_at_another_replica() {
+    let fleet = Fleet::of(2, &[]).await;
+    let mut watcher = Watcher::stands(&fleet[0]).await;
+    fleet[1].set("told", "1").await;
+    assert_eq!(watcher.sees().await, set("told"));
+    let tokens = watcher.tokens.clone();
+    drop(watcher);
+    for n in 0..20 {
+        fleet[n % 2].set(&format!("missed {n}"), "1").await;
+    }
+    let mut watcher = Watcher::open(&fleet[1], quick(pb::WatchRequest { tokens, ..Default::default() })).await.unwrap();
+    let mut missed = Vec::new();
+    for _ in 0..20 {
+        missed.push(watcher.sees().await);
+    }
+    // Of different partitions, so in any order.
+    assert!((0..20).all(|n| missed.contains(&set(&format!("missed {n}")))), "{missed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_message_is_a_discontinuity_and_the_proof_ends() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let (deaf, other) = (Replica::at(&proxy.url(), QUICK).await, Replica::on(&redis, QUICK).await);
+    deaf.whole().await;
+    let mut watcher = Watcher::stands(&deaf).await;
+    proxy.stall(Class::Subscription, Direction::ToClient);
+    other.set("k", "1").await;
+    let written = Instant::now();
+    // While the change is not told, no heartbeat promises that it was.
+    loop {
+        let proof_age = Duration::try_from(watcher.heartbeat().await.proof_age.unwrap()).unwrap();
+        let since = written.elapsed();
+        assert!(proof_age + Duration::from_millis(100) >= since, "{proof_age:?}, {since:?} after the write");
+        if since > Duration::from_millis(400) {
+            break;
+        }
+    }
+    proxy.reset(Class::Subscription);
+    proxy.resume(Class::Subscription, Direction::ToClient);
+    assert_eq!(watcher.sees().await, Sight::Broken(pb::DiscontinuityReason::Gap));
+    other.set("k", "2").await;
+    while watcher.sees().await != set("k") {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_stands_before_redis_does() {
+    let mut redis = Redis::absent(&[]);
+    let replica = Replica::at(&redis.url(), QUICK).await;
+    let mut watcher = Watcher::open(&replica, quick(pb::WatchRequest::default())).await.unwrap();
+    assert_eq!(watcher.heartbeat().await.proof_age, None);
+    redis.restart().await;
+    assert_eq!(watcher.sees().await, Sight::Broken(pb::DiscontinuityReason::Gap));
+    replica.whole().await;
+    replica.set("k", "1").await;
+    while watcher.sees().await != set("k") {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_spans_the_shards_of_a_cluster() {
+    let cluster = Cluster::start(&[]).await;
+    let (replica, other) = (Replica::at(&cluster.url(), &[]).await, Replica::at(&cluster.url(), &[]).await);
+    replica.whole().await;
+    other.whole().await;
+    let mut watcher = Watcher::stands(&replica).await;
+    let mut expected: Vec<Sight> = Vec::new();
+    for n in 0..50 {
+        let key = format!("key {n}");
+        other.set(&key, "1").await;
+        expected.push(set(&key));
+    }
+    for _ in 0..50 {
+        let seen = watcher.sees().await;
+        let index = expected.iter().position(|sight| *sight == seen).unwrap_or_else(|| panic!("{seen:?}"));
+        expected.swap_remove(index);
+    }
+    let Event::Heartbeat(heartbeat) = watcher.event().await.unwrap() else { panic!("nothing else changed") };
+    assert_eq!(heartbeat.token.split('.').count() as u32 - 2, replica.coherence().await.partitions);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changed_nothing_is_not_told() {
+    let replica = Replica::start(&[]).await;
+    let mut watcher = Watcher::stands(&replica).await;
+    let refused = pb::SetRequest {
+        condition: Some(pb::set_request::Condition::IfPresent(pb::IfPresent {})),
+        ..set_request("absent", "1")
+    };
+    assert_eq!(replica.store(refused).await.unwrap().outcome(), pb::SetOutcome::NotPresent);
+    replica.remove(invalidate_key("also absent")).await.unwrap();
+    assert_eq!(watcher.sees().await, removed("also absent"), "a removal is told, whether there was an entry or not");
+}
