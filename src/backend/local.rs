@@ -148,7 +148,8 @@ impl Local {
         };
         let key = &write.key;
         // What is written once is told to nobody, unless somebody waits for it.
-        let quiet = key.namespace().policy().immutable && self.lease(&line, key, [&write.entry.tags, &Tags::default()]).is_none();
+        let quiet = key.namespace().policy().immutable
+            && self.lease(&line, key, [&write.entry.tags, &Tags::default()]).is_none();
         let version = match quiet {
             true => position,
             false => self.advance(&mut line, partition, Change::of_keys(Effect::Set, std::slice::from_ref(key))),
