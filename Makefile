@@ -42,6 +42,11 @@ audit-cost: ## Measure what the audit costs Redis
 	.ci/system cargo cc redis-server redis-cli
 	cargo bench --locked --bench audit_cost
 
+.PHONY: invalidation-cost
+invalidation-cost: ## Measure what invalidating costs with few and with many entries; TWINTIER_ENTRIES=10000 for a quick look
+	.ci/system cargo cc redis-server redis-cli
+	cargo bench --locked --bench invalidation_cost
+
 .PHONY: lint
 lint: format clippy doc proto deny ## Check format, clippy, rustdoc, the contract and the dependencies
 

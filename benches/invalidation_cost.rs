@@ -1,0 +1,117 @@
+//! What an invalidation by tag, prefix and namespace costs with few and with many entries behind it: it has to be the same. `make
+//! invalidation-cost` prints the table; TWINTIER_ENTRIES=10000 for a quick look.
+#![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
+
+#[path = "../tests/api/harness/mod.rs"]
+mod harness;
+
+use std::time::{Duration, Instant};
+
+use harness::{Redis, Replica, set_request};
+use tokio::task::JoinSet;
+use twintier::pb;
+use twintier::pb::invalidate_request::Selector;
+
+const FEW: usize = 1_000;
+const MANY: usize = 1_000_000;
+/// Invalidations of each kind.
+const TIMES: usize = 100;
+/// Callers that fill Redis at once.
+const CALLERS: usize = 64;
+
+/// What one invalidation costs.
+struct Cost {
+    median: Duration,
+    slowest: Duration,
+    cpu: Duration,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    if !std::env::args().any(|argument| argument == "--bench") {
+        println!("run by `cargo bench`");
+        return;
+    }
+    let many = std::env::var("TWINTIER_ENTRIES").map_or(MANY, |text| text.parse().expect("a number"));
+    println!("| selector | entries behind it | caller's median | slowest of {TIMES} | Redis CPU for one |");
+    println!("|---|---|---|---|---|");
+    let (few, many) = (measure(FEW).await, measure(many).await);
+    println!("\n| selector | ratio of medians | ratio of Redis CPU |");
+    println!("|---|---|---|");
+    for ((name, few), (_, many)) in few.iter().zip(&many) {
+        let ratio = |many: Duration, few: Duration| many.as_secs_f64() / few.as_secs_f64().max(1e-9);
+        println!("| {name} | {:.2} | {:.2} |", ratio(many.median, few.median), ratio(many.cpu, few.cpu));
+    }
+}
+
+/// A Redis with `entries` that the tag and the prefix select, and the namespace with them.
+async fn measure(entries: usize) -> Vec<(&'static str, Cost)> {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[]).await;
+    fill(&replica, entries).await;
+    let mut costs = Vec::new();
+    for (name, selector) in [
+        ("tag", Selector::Tags(pb::Tags { tags: vec!["all".to_owned()] })),
+        ("prefix", Selector::Prefix("all".to_owned())),
+        ("namespace", Selector::WholeNamespace(pb::WholeNamespace {})),
+    ] {
+        let cost = invalidate(&redis, &replica, selector).await;
+        println!(
+            "| {name} | {entries} | {:.2} ms | {:.2} ms | {:.0} µs |",
+            cost.median.as_secs_f64() * 1e3,
+            cost.slowest.as_secs_f64() * 1e3,
+            cost.cpu.as_secs_f64() * 1e6
+        );
+        costs.push((name, cost));
+    }
+    replica.stop().await;
+    costs
+}
+
+async fn fill(replica: &Replica, entries: usize) {
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let mut client = replica.client.clone();
+        callers.spawn(async move {
+            for number in (caller..entries).step_by(CALLERS) {
+                let tags = vec!["all".to_owned()];
+                let request = pb::SetRequest { tags, ..set_request(&format!("all:{number}"), "v") };
+                client.set(request).await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+}
+
+async fn invalidate(redis: &Redis, replica: &Replica, selector: Selector) -> Cost {
+    let idle = idle(redis).await;
+    let (before, begun) = (cpu(redis).await, Instant::now());
+    let mut took = Vec::new();
+    for _ in 0..TIMES {
+        let request = pb::InvalidateRequest { selector: Some(selector.clone()), ..Default::default() };
+        let asked = Instant::now();
+        replica.remove(request).await.unwrap();
+        took.push(asked.elapsed());
+    }
+    let used = cpu(redis).await - before - idle * begun.elapsed().as_secs_f64();
+    took.sort();
+    let cpu = Duration::from_secs_f64(used.max(0.0) / TIMES as f64);
+    Cost { median: took[TIMES / 2], slowest: took[TIMES - 1], cpu }
+}
+
+/// The share of a core that Redis uses while nobody asks anything: audits, and what it does to its tables after they grew.
+async fn idle(redis: &Redis) -> f64 {
+    let (before, begun) = (cpu(redis).await, Instant::now());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    (cpu(redis).await - before) / begun.elapsed().as_secs_f64()
+}
+
+/// Seconds of CPU that Redis has used.
+async fn cpu(redis: &Redis) -> f64 {
+    let info = redis.cli(&["INFO", "cpu"]).await.text();
+    let used = |name: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|value| value.trim().parse::<f64>().ok()).expect("INFO has it")
+    };
+    used("used_cpu_user") + used("used_cpu_sys")
+}
