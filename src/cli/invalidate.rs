@@ -52,7 +52,7 @@ struct SelectorArgs {
     /// Every entry that has this tag; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// What the configuration of the service maps an event to, with all of its parameters
+    /// What the configuration of the service maps an event to, with all of its parameters; the namespaces are those of its rules
     #[arg(long, value_names = ["NAME", "PARAMETER=VALUE"], num_args = 1..)]
     event: Vec<String>,
 }
@@ -64,7 +64,7 @@ impl InvalidateArgs {
         let connection = Connection::new(&self.server);
         let response =
             connection.call(self.request(), async |channel, request| cache(channel).invalidate(request).await).await?;
-        Ok(answer(&response, self.server.output))
+        Ok(answer(&response, self.selector.all, self.server.output))
     }
 
     fn request(&self) -> pb::InvalidateRequest {
@@ -72,7 +72,8 @@ impl InvalidateArgs {
         pb::InvalidateRequest {
             mode: mode.into(),
             source_version: self.source_version,
-            namespace: self.namespace.namespace.clone(),
+            // An event knows its namespaces.
+            namespace: if self.selector.event.is_empty() { self.namespace.namespace.clone() } else { String::new() },
             selector: Some(self.selector.to_wire()),
             tokens: self.tokens.tokens.clone(),
             barrier: self.barrier.to_wire().into(),
@@ -104,13 +105,14 @@ fn read_event(words: &[String]) -> pb::Event {
     pb::Event { name, parameters }
 }
 
-fn answer(response: &pb::InvalidateResponse, output: OutputFormat) -> Answer {
+fn answer(response: &pb::InvalidateResponse, all: bool, output: OutputFormat) -> Answer {
     let out = match output {
         OutputFormat::Json => {
             json_text(&json!({ "removed": response.removed, "token": response.token, "applied": response.applied }))
         }
         OutputFormat::Text => {
-            let removed = response.removed.map_or_else(|| "everything".to_owned(), |removed| removed.to_string());
+            let uncounted = if all { "everything" } else { "all that was selected" };
+            let removed = response.removed.map_or_else(|| uncounted.to_owned(), |removed| removed.to_string());
             let mut facts = vec![("removed", removed), ("token", response.token.clone())];
             facts.extend(response.applied.iter().map(|applied| ("applied", applied.clone())));
             table::facts(&facts).into_bytes()
@@ -155,6 +157,9 @@ mod tests {
         let event = pb::Event { name: "goal_changed".to_owned(), parameters };
         let named = selector(&["--event", "goal_changed", "id=4=2", "user"]);
         assert_eq!(named.expect("valid"), Some(Selector::Event(event)));
+        let namespace = |args: &[&str]| Line::try_parse_from(args).expect("valid").invalidate.request().namespace;
+        assert_eq!(namespace(&["invalidate", "--event", "e"]), "", "it knows its namespaces");
+        assert_eq!(namespace(&["invalidate", "a", "--namespace", "n"]), "n");
         for two in [["--prefix=a", "--tag=b"], ["--pattern=a", "--all"], ["a", "--prefix=b"], ["--event=a", "--all"]] {
             assert!(selector(&two).is_err(), "{two:?}");
         }
@@ -180,13 +185,14 @@ mod tests {
     #[test]
     fn a_count_is_shown_where_it_is_known() {
         let mut response = pb::InvalidateResponse { removed: Some(2), token: "t".to_owned(), applied: Vec::new() };
-        assert_eq!(answer(&response, OutputFormat::Text).out, b"removed  2\ntoken    t\n");
+        assert_eq!(answer(&response, true, OutputFormat::Text).out, b"removed  2\ntoken    t\n");
         response.removed = None;
-        assert_eq!(answer(&response, OutputFormat::Text).out, b"removed  everything\ntoken    t\n");
-        let json = String::from_utf8(answer(&response, OutputFormat::Json).out).expect("text");
+        assert_eq!(answer(&response, true, OutputFormat::Text).out, b"removed  everything\ntoken    t\n");
+        assert!(answer(&response, false, OutputFormat::Text).out.starts_with(b"removed  all that was selected"));
+        let json = String::from_utf8(answer(&response, true, OutputFormat::Json).out).expect("text");
         assert!(json.contains("\"removed\": null") && json.contains("\"applied\": []"), "{json}");
         response.applied = vec!["goals: tag user:42".to_owned()];
-        let text = answer(&response, OutputFormat::Text).out;
+        let text = answer(&response, true, OutputFormat::Text).out;
         assert!(text.ends_with(b"applied  goals: tag user:42\n"));
     }
 }
