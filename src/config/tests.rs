@@ -385,3 +385,67 @@ fn the_reference_describes_every_setting_once() {
         assert!(!setting.doc.is_empty() && !setting.expects.is_empty(), "{}", setting.path);
     }
 }
+
+#[test]
+fn events_are_lists_of_rules() {
+    let toml = "[events]\ngoal_changed = [{namespace = 'goals', keys = ['goal:{id}'], tags = ['user:{user}']},\n\
+        {namespace = 'pages', prefixes = ['goal:{id}'], patterns = ['*:{{x}}'], mode = 'mark_stale'}]\n";
+    let yaml = "events:\n  goal_changed:\n    - {namespace: goals, keys: ['goal:{id}'], tags: ['user:{user}']}\n    \
+        - {namespace: pages, prefixes: ['goal:{id}'], patterns: ['*:{{x}}'], mode: mark_stale}\n";
+    let json = r#"[{"namespace": "goals", "keys": ["goal:{id}"], "tags": ["user:{user}"]},
+        {"namespace": "pages", "prefixes": ["goal:{id}"], "patterns": ["*:{{x}}"], "mode": "mark_stale"}]"#;
+    let loaded = [
+        load_file(".toml", toml).unwrap().config,
+        load_file(".yaml", yaml).unwrap().config,
+        config(&flags(&[("events.goal_changed", json)])),
+    ];
+    for config in &loaded {
+        let rules = &config.events.0["goal_changed"];
+        let shape: Vec<_> = rules
+            .iter()
+            .map(|rule| {
+                (rule.namespace.as_str(), rule.mark_stale, rule.targets.iter().map(|(kind, _)| *kind).collect())
+            })
+            .collect();
+        use crate::cache::policy::TargetKind::{Key, Pattern, Prefix, Tag};
+        let expected: [(_, _, Vec<_>); 2] = [("goals", false, vec![Key, Tag]), ("pages", true, vec![Prefix, Pattern])];
+        assert_eq!(shape, expected);
+        assert_eq!(config.events, loaded[0].events);
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_with_an_event_is_named_with_its_path() {
+    let yaml = "
+events:
+  single: {namespace: goals}
+  number: 7
+  Bad Name: []
+  wrong:
+    - text
+    - {namespace: Goals, keys: ['{id'], mode: drop}
+    - {tags: [], prefixes: [':'], patterns: ['a\\'], key: a}
+    - {namespace: goals, tags: [7]}
+    - {namespace: goals}
+";
+    let problems = load_file(".yaml", yaml).map(|_| ()).unwrap_err();
+    let named: Vec<_> = problems.0.iter().map(|problem| (problem.path.as_str(), problem.rule.as_str())).collect();
+    for (path, rule) in [
+        ("events.Bad Name", "an event must be of [a-z0-9._-]"),
+        ("events.number", "must be a list"),
+        ("events.single.namespace", "must be a list"),
+        ("events.wrong[0]", "must be a rule"),
+        ("events.wrong[1].keys[0]", "must have parameters such as {id}"),
+        ("events.wrong[1].mode", "must be one of remove, mark_stale"),
+        ("events.wrong[1].namespace", "must be of [a-z0-9._-]"),
+        ("events.wrong[2].key", "unknown key"),
+        ("events.wrong[2].namespace", "must be the name of a namespace"),
+        ("events.wrong[2].patterns[0]", "must not end with"),
+        ("events.wrong[2].prefixes[0]", "1 to 16 segments"),
+        ("events.wrong[2].tags", "must be a list of tag templates"),
+        ("events.wrong[3].tags[0]", "must be text"),
+        ("events.wrong[4]", "must have keys, tags, prefixes or patterns"),
+    ] {
+        assert!(named.iter().any(|(at, what)| *at == path && what.contains(rule)), "{path} {rule}: {named:?}");
+    }
+}

@@ -6,6 +6,7 @@ use super::protection::{Protection, Protections};
 use super::version::Version;
 use super::*;
 use crate::cache::clock::ManualClock;
+use crate::cache::entry::Tags;
 use crate::cache::selector::Selector;
 use crate::cache::testing::{ALL, BOUND, Bench, EPOCH};
 
@@ -429,30 +430,136 @@ fn a_suspect_entry_says_for_how_long_it_may_have_been_out_of_date() {
     assert_eq!(judgement, Judgement::Suspect(Duration::from_millis(700)), "since the audit at 300 ms");
 }
 
-// === whole namespaces ===
+// === selectors ===
 
-#[test]
-fn a_namespace_invalidation_hides_what_is_older_and_nothing_newer() {
-    let bench = Bench::subscribed(Protections::default(), 5);
-    bench.fill("old", 4);
-    let version = Version::new(EPOCH, 6);
-    let change = Change::of_selected(Effect::Removed, &bench.namespace, &[Selector::Namespace]);
-    bench.coherence.apply(Message { partition: 0, version, change, own: false });
-    assert_eq!(bench.fresh("old"), None);
-    bench.message(7, "new");
-    bench.fill("new", 7);
-    assert_eq!(bench.fresh("new"), Some(7));
+/// Each selects the key "k:1", and of tags "t".
+fn selectors() -> [Selector; 4] {
+    [Selector::Namespace, Selector::Prefix("k".into()), Selector::Tag("t".into()), Selector::Pattern("k*".into())]
+}
+
+impl Bench {
+    fn key_selected(&self) -> Key {
+        self.key("k:1")
+    }
+
+    fn read_tagged(&self, sequence: u64, position: u64, note: Note) -> Arc<Held> {
+        let mut held = Arc::into_inner(self.read(sequence, position, note)).expect("one owner");
+        held.entry.tags = Tags::new(vec!["t".into()]);
+        held.entry.stale_window = Duration::from_secs(60);
+        Arc::new(held)
+    }
+
+    fn fill_tagged(&self, sequence: u64, position: u64) -> bool {
+        let key = self.key_selected();
+        let note = self.coherence.note(key.as_ref());
+        self.coherence.admit(&key, &self.read_tagged(sequence, position, note), note)
+    }
+
+    /// This replica's own invalidation, or one that it hears of.
+    fn invalidate(&self, selector: &Selector, sequence: u64, effect: Effect, own: bool) {
+        let (version, selectors) = (Version::new(EPOCH, sequence), std::slice::from_ref(selector));
+        if own {
+            self.coherence.invalidated(&self.namespace, 0, selectors, version, effect);
+        } else {
+            let change = Change::of_selected(effect, &self.namespace, selectors);
+            self.coherence.apply(Message { partition: 0, version, change, own: false });
+        }
+    }
 }
 
 #[test]
-fn a_fill_in_flight_does_not_escape_a_namespace_invalidation() {
+fn an_invalidation_hides_what_is_older_and_nothing_newer() {
+    for (selector, own) in selectors().iter().flat_map(|selector| [(selector, false), (selector, true)]) {
+        let bench = Bench::subscribed(Protections::default(), 5);
+        bench.fill("other", 4);
+        assert!(bench.fill_tagged(4, 5));
+        assert_eq!(bench.fresh("k:1"), Some(4));
+        bench.invalidate(selector, 6, Effect::Removed, own);
+        assert_eq!(bench.fresh("k:1"), None, "{selector:?}");
+        assert_eq!(bench.fresh("other").is_some(), *selector != Selector::Namespace, "{selector:?}");
+        assert!(
+            bench.fill_tagged(4, 6),
+            "Redis says that it is there: it was written before, and does not have the tag"
+        );
+        bench.message(if own { 6 } else { 7 }, "new");
+        bench.fill_tagged(7, 7);
+        assert_eq!(bench.fresh("k:1"), Some(7), "{selector:?}");
+    }
+}
+
+#[test]
+fn a_fill_in_flight_does_not_escape_an_invalidation_of_what_selects_it() {
+    for (selector, own) in selectors().iter().flat_map(|selector| [(selector, false), (selector, true)]) {
+        for effect in [Effect::Removed, Effect::Marked] {
+            let bench = Bench::subscribed(Protections::default(), 5);
+            let key = bench.key_selected();
+            let note = bench.coherence.note(key.as_ref());
+            let read = bench.read_tagged(3, 5, note);
+            bench.invalidate(selector, 6, effect, own);
+            bench.coherence.admit(&key, &read, note);
+            let held = bench.l1.get(key.as_ref()).expect("it enters, and is judged when it is asked for");
+            let judged = bench.coherence.judge(key.as_ref(), &held, bench.coherence.proof(0), BOUND, bench.now());
+            match effect {
+                Effect::Marked => assert_eq!((judged, held.marked_at()), (Judgement::Fresh, Some(bench.now()))),
+                _ => assert_eq!(judged, Judgement::Dead, "{selector:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_marked_is_gone_where_no_stale_entries_are_kept() {
     let bench = Bench::subscribed(Protections::default(), 5);
-    let key = bench.key("k");
-    let note = bench.coherence.note(key.as_ref());
-    let read = bench.read(3, 5, note);
-    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 6), Effect::Removed);
-    bench.coherence.admit(&key, &read, note);
-    assert_eq!(bench.fresh("k"), None);
+    bench.fill("k:1", 4);
+    bench.invalidate(&Selector::Prefix("k".into()), 6, Effect::Marked, false);
+    assert_eq!(bench.fresh("k:1"), None);
+}
+
+#[test]
+fn what_was_looked_for_once_is_not_looked_for_again_until_something_is_invalidated() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.invalidate(&Selector::Tag("other".into()), 6, Effect::Removed, false);
+    bench.fill_tagged(4, 5);
+    let held = bench.l1.get(bench.key_selected().as_ref()).expect("filled");
+    let changes = bench.namespace.tombstones().changes(0);
+    assert!(!held.covered.is_known(changes));
+    assert_eq!(bench.fresh("k:1"), Some(4));
+    assert!(held.covered.is_known(changes));
+    bench.invalidate(&Selector::Tag("another".into()), 7, Effect::Removed, false);
+    assert!(!held.covered.is_known(bench.namespace.tombstones().changes(0)));
+}
+
+#[test]
+fn an_invalidation_that_was_missed_leaves_memory_suspect() {
+    for selector in selectors() {
+        let bench = Bench::subscribed(Protections::default(), 5);
+        bench.fill_tagged(4, 5);
+        // 6 invalidates the entry, and is lost.
+        bench.invalidate(&Selector::Tag("other".into()), 7, Effect::Removed, false);
+        assert_eq!(bench.fresh("k:1"), None);
+        bench.invalidate(&selector, 6, Effect::Removed, true);
+        bench.audit(7);
+        assert_eq!(bench.fresh("k:1"), None, "{selector:?}");
+    }
+}
+
+#[test]
+fn after_an_epoch_went_back_nothing_of_the_old_one_is_known() {
+    for selector in selectors() {
+        let bench = Bench::subscribed(Protections::default(), 5);
+        bench.invalidate(&selector, 6, Effect::Removed, false);
+        let nonce = bench.coherence.audit_begins(&ALL);
+        bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
+        assert_eq!(bench.namespace.tombstones().latest(0), Version::ZERO);
+        let nonce = bench.coherence.audit_begins(&ALL);
+        bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
+        let key = bench.key_selected();
+        let note = bench.coherence.note(key.as_ref());
+        let mut read = Arc::into_inner(bench.read_tagged(9, 9, note)).expect("one owner");
+        (read.position.epoch, read.entry.version.epoch) = (EPOCH - 1, EPOCH - 1);
+        assert!(bench.coherence.admit(&key, &Arc::new(read), note));
+        assert_eq!(bench.fresh("k:1"), Some(9), "{selector:?}");
+    }
 }
 
 #[test]
@@ -528,11 +635,15 @@ fn a_message_or_an_own_write_closes_a_fetch_to_later_gets() {
 }
 
 #[test]
-fn a_namespace_invalidation_closes_a_fetch_to_later_gets() {
-    let bench = Bench::subscribed(Protections::default(), 5);
-    joins(&bench, BOUND);
-    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 6), Effect::Removed);
-    assert!(!joins(&bench, BOUND));
+fn an_invalidation_by_a_selector_closes_fetches_to_later_gets() {
+    for selector in selectors() {
+        let bench = Bench::subscribed(Protections::default(), 5);
+        joins(&bench, BOUND);
+        bench.invalidate(&selector, 6, Effect::Removed, true);
+        assert!(!joins(&bench, BOUND), "{selector:?}");
+        bench.invalidate(&selector, 6, Effect::Removed, false);
+        assert!(joins(&bench, BOUND), "its message says nothing new");
+    }
 }
 
 #[test]
