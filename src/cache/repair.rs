@@ -17,6 +17,7 @@ use super::coherence::version::Version;
 use super::coherence::{Coherence, Lost, Unsettled};
 use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, Namespaces};
+use super::selector::Selector;
 use super::tier::{L2, L2Error, Mode, Removal, Settlement, Takeover};
 
 /// Partitions that are seen to at once: a new primary has other things to do, too.
@@ -129,14 +130,15 @@ impl Repair {
         let mut keys: BTreeMap<&Bytes, Vec<&Bytes>> = BTreeMap::new();
         for change in changes {
             keys.entry(&change.namespace).or_default().extend(change.keys());
-            let selectors = change.selectors();
-            if let Some(namespace) = self.namespace(&change.namespace).filter(|_| !selectors.is_empty()) {
-                let until = self.clock.now().plus(PATIENCE);
-                let mode = if change.effect == Effect::Marked { Mode::MarkStale } else { Mode::Remove };
-                let version = self.l2.invalidate(partition, &namespace, selectors, mode, 0, until).await?;
-                self.coherence.invalidated(&namespace, partition, selectors, version, change.effect);
-                self.coherence.remember(partition, version, change);
-                self.coherence.counters.repaired.one();
+            if let Some(namespace) = self.namespace(&change.namespace).filter(|_| !change.selectors().is_empty()) {
+                match self.select_again(partition, &namespace, change).await {
+                    // There is no room for another pattern: rather more than less.
+                    Err(L2Error::TooMany { .. }) => {
+                        let all = Change::of_selected(Effect::Removed, &namespace, &[Selector::Namespace]);
+                        self.select_again(partition, &namespace, &all).await?;
+                    }
+                    done => done?,
+                }
             }
         }
         for (name, mut names) in keys {
@@ -154,6 +156,16 @@ impl Repair {
                 self.coherence.counters.repaired.add(keys.len() as u64);
             }
         }
+        Ok(())
+    }
+
+    async fn select_again(&self, partition: u16, namespace: &Arc<Namespace>, change: &Change) -> Result<(), L2Error> {
+        let mode = if change.effect == Effect::Marked { Mode::MarkStale } else { Mode::Remove };
+        let until = self.clock.now().plus(PATIENCE);
+        let version = self.l2.invalidate(partition, namespace, change.selectors(), mode, 0, until).await?;
+        self.coherence.invalidated(namespace, partition, change.selectors(), version, change.effect);
+        self.coherence.remember(partition, version, change);
+        self.coherence.counters.repaired.one();
         Ok(())
     }
 

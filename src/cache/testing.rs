@@ -55,7 +55,8 @@ impl L1 for MapL1 {
     }
 
     fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>)) {
-        let all = self.0.lock().expect("no panic").clone();
+        let copy = |(key, held): (&Key, &Arc<Held>)| (key.clone(), held.clone());
+        let all: Vec<_> = self.0.lock().expect("no panic").iter().map(copy).collect();
         all.iter().for_each(|(key, held)| visit(key, held));
     }
 

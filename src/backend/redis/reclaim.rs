@@ -111,7 +111,7 @@ async fn reclaim(tier: &RedisTier, shard: &Arc<Shard>, namespace: &str) -> Resul
         let step = step(tier, Script::Reclaimed, *partition, namespace, Vec::new(), args).await?;
         left += number(&step.reply, 3).unwrap_or(1);
     }
-    tracing::info!(%namespace, patterns, entries, took = ?begun.elapsed(), left, "what patterns selected is reclaimed");
+    tracing::debug!(%namespace, patterns, entries, took = ?begun.elapsed(), left, "what patterns selected is reclaimed");
     Ok(if left == 0 { Progress::Done } else { Progress::Left })
 }
 

@@ -33,11 +33,13 @@ pub struct Found<'a> {
     pub tags: &'a Tags,
 }
 
+type Lists = Remembered<(u16, Box<str>), Arc<Listed>>;
+
 /// What this replica knows of what was invalidated other than by key.
 pub struct Selected {
     shared: Arc<Shared>,
     /// The lists of patterns at work that were seen last, by partition and namespace.
-    lists: Mutex<Remembered<(u16, Box<str>), Arc<Listed>>>,
+    lists: Mutex<Lists>,
 }
 
 // === impl Selected ===
@@ -45,7 +47,7 @@ pub struct Selected {
 impl Selected {
     /// Nothing is known yet.
     pub fn new(shared: Arc<Shared>) -> Selected {
-        Selected { shared, lists: Mutex::new(Remembered::new(LISTS.0)) }
+        Selected { shared, lists: Mutex::new(Lists::new(LISTS.0)) }
     }
 
     /// How an entry that was found is covered: by what the line says, and, only if something was invalidated since it was written, by what a

@@ -45,8 +45,8 @@ pub fn invalidate(rules: &Rules, request: pb::InvalidateRequest, deadline: Momen
             let rule = format!("must be empty with event; was {:?}", request.namespace);
             checks.take::<()>(Err(Violation::new("namespace", rule)));
         }
-        let planned = checks.event(rules, event, common)?;
-        return checks.done(planned.map(|(invalidates, applied)| Plan { invalidates, applied, token }));
+        let plan = checks.event(rules, event, common, token)?;
+        return checks.done(Some(plan));
     }
     let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
     let selected = |selector| Some(Target::Selected(vec![selector]));
@@ -142,12 +142,7 @@ impl Checks {
     }
 
     /// What an event is mapped to, in parts and in words.
-    fn event(
-        &mut self,
-        rules: &Rules,
-        event: &pb::Event,
-        common: Common,
-    ) -> Result<Option<(Vec<Invalidate>, Vec<String>)>, CacheError> {
+    fn event(&mut self, rules: &Rules, event: &pb::Event, common: Common, token: Token) -> Result<Plan, CacheError> {
         let (mut invalidates, mut applied) = (Vec::new(), Vec::new());
         let parameters = &event.parameters;
         if parameters.len() > events::TARGETS {
@@ -184,7 +179,7 @@ impl Checks {
                 [Target::Keys(keys), Target::Selected(selectors)].into_iter().filter(|target| !target.is_empty());
             invalidates.extend(parts.map(|target| common.invalidate(namespace.clone(), target, mode)));
         }
-        Ok(Some((invalidates, applied)))
+        Ok(Plan { invalidates, applied, token })
     }
 }
 
