@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,13 +25,15 @@ use crate::cache::tier::{L1, L2, L2State};
 use crate::cache::tiered::{Tiered, TieredConfig};
 use crate::config::{self, Address, Config, Topology};
 use crate::grpc::health::HealthApi;
-use crate::grpc::{CacheApi, HealthState, KeyLogging, Load, Observed, Replica, ServerConfig, Serving};
+use crate::grpc::{AdminApi, CacheApi, HealthState, KeyLogging, Load, Observed, Replica, ServerConfig, Serving};
 use crate::shutdown::Stop;
 
 /// Kept back from the drain limit for what follows the last RPC.
 const CLOSING: Duration = Duration::from_secs(1);
 /// Pause between looks at what health is judged by.
 const HEALTH_PACE: Duration = Duration::from_millis(100);
+/// Keys of which it is kept account to tell those read most.
+const HOT_KEY_PLACES: usize = 2048;
 
 /// A running service.
 pub struct App {
@@ -101,15 +104,25 @@ impl App {
             let ending = ending.clone();
             async move { repair.run(ending).await }
         });
-        tasks.spawn(follow_health(state, l2.clone(), grace, draining.clone()));
+        let (drain, drained) = watch::channel(false);
+        tasks.spawn(follow_health(state, l2.clone(), grace, draining.clone(), drained));
         let keys = match config.log.keys {
             config::LogKeys::Hashed => KeyLogging::Hashed,
             config::LogKeys::Clear => KeyLogging::Clear,
         };
         announce(&config, address, &replica);
-        let observed = Observed { replica, cache: cache.clone(), l2: l2.clone(), namespaces, load: load.clone() };
+        let observed = Arc::new(Observed {
+            replica,
+            cache: cache.clone(),
+            l2: l2.clone(),
+            namespaces,
+            load: load.clone(),
+            baseline: ArcSwapOption::empty(),
+        });
         let api = CacheApi::new(observed, config.limits.clone(), config.events.clone(), clock, keys);
-        let serving = Serving::start(listener, server_config(&config.server), api, HealthApi::new(health), load);
+        let admin = config.server.admin.then(|| AdminApi::new(&api, drain));
+        let health = HealthApi::new(health, config.server.admin);
+        let serving = Serving::start(listener, server_config(&config.server), api, admin, health, load);
         Ok(App { address, drain: config.drain, serving, cache, l2, draining, ending, tasks })
     }
 
@@ -145,25 +158,32 @@ impl App {
     }
 }
 
-/// Keeps health up to date: ready once Redis was healthy, or did not become so within `grace`; not ready any more when draining or halted.
+/// Keeps health up to date: ready once Redis was healthy, or did not become so within `grace`; not ready any more when ending or halted, nor while
+/// drained.
 async fn follow_health(
     state: watch::Sender<HealthState>,
     l2: Arc<dyn L2>,
     grace: Duration,
     draining: CancellationToken,
+    mut drained: watch::Receiver<bool>,
 ) {
     let started = Instant::now();
     let mut settled = false;
     loop {
         let l2_state = l2.report().state;
         settled |= matches!(l2_state, L2State::Healthy | L2State::Disabled) || started.elapsed() >= grace;
-        let ready = settled && !draining.is_cancelled() && l2.halted().is_none();
-        let now = HealthState { ready, l2: l2_state };
+        let ending = draining.is_cancelled();
+        let ready = settled && !ending && !*drained.borrow_and_update() && l2.halted().is_none();
+        let now = HealthState { ready, ending, l2: l2_state };
         state.send_if_modified(|state| std::mem::replace(state, now) != now);
-        if draining.is_cancelled() {
+        if ending {
             return;
         }
-        let _ = timeout(HEALTH_PACE, draining.cancelled()).await;
+        tokio::select! {
+            () = draining.cancelled() => {}
+            Ok(()) = drained.changed() => {}
+            () = sleep(HEALTH_PACE) => {}
+        }
     }
 }
 
@@ -212,7 +232,8 @@ fn tiered_config(config: &Config) -> TieredConfig {
     let budgets = config.redis.as_ref().map(|redis| (redis.read_timeout, redis.write_timeout));
     let (read_budget, write_budget) = budgets.unwrap_or((Duration::MAX, Duration::MAX));
     let self_audit_every = config.coherence.self_audit.one_in();
-    TieredConfig { switches: config.cache.switches, read_budget, write_budget, self_audit_every }
+    let hot_key_places = HOT_KEY_PLACES;
+    TieredConfig { switches: config.cache.switches, read_budget, write_budget, self_audit_every, hot_key_places }
 }
 
 fn server_config(server: &config::Server) -> ServerConfig {

@@ -4,6 +4,8 @@ pub mod clock;
 pub mod coherence;
 pub mod entry;
 pub mod error;
+pub mod hot_keys;
+pub mod inspect;
 pub mod key;
 pub mod namespace;
 pub mod policy;

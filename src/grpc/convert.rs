@@ -1,5 +1,6 @@
 //! Requests of the contract to those of the core, and answers back. Every broken rule of a request is reported, not only the first.
 
+mod admin;
 mod batch;
 mod get;
 mod invalidate;
@@ -10,6 +11,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use admin::{hot_keys, hot_keys_response, inspect, inspect_response};
 pub use batch::{
     BatchGetParts, batch_get, batch_get_item, batch_invalidate, batch_invalidate_response, batch_set,
     batch_set_response,

@@ -1,6 +1,7 @@
 //! The service from the outside: real replicas, real Redis processes, real faults. One file per topic; `harness` holds the tools.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod barrier;
 mod basics;
 mod batches;

@@ -80,6 +80,7 @@ impl Tiered {
         let shared = &*self.0;
         let begun = shared.clock.now();
         let switches = many.keys.first().map_or_else(|| shared.config.switches, |key| shared.switches(key.namespace));
+        many.keys.iter().for_each(|key| shared.hot_keys.read(*key, begun));
         let gets: Vec<(Get<'_>, u16)> = many.gets().map(|get| (get, shared.coherence.partition_of(get.key))).collect();
         let mut answers: Vec<Option<Answer>> =
             gets.iter().map(|(get, partition)| shared.without_asking(get, switches, *partition, begun)).collect();
