@@ -1,5 +1,6 @@
 //! The core: what a Get, a Set and an Invalidate mean. Knows no transport, no Redis, no memory library.
 
+pub mod board;
 pub mod clock;
 pub mod coherence;
 pub mod entry;
@@ -8,6 +9,7 @@ pub mod hot_keys;
 pub mod inspect;
 pub mod key;
 pub mod namespace;
+pub mod policies;
 pub mod policy;
 pub mod remembered;
 pub mod repair;
@@ -21,3 +23,4 @@ mod throttle;
 pub mod tier;
 pub mod tiered;
 pub mod tombstones;
+pub mod warm_start;

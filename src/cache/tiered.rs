@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,6 +38,8 @@ pub use write::{Barrier, Invalidate, Invalidated, Set, SetAnswer, SetOutcome, Ta
 
 /// The most that is kept back of a caller's deadline for the answer's way.
 const ANSWERING: Duration = Duration::from_millis(20);
+/// Pause between looks at whether memory is proven.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What the cache is configured by.
 #[derive(Clone, Copy, Debug)]
@@ -213,6 +215,14 @@ impl Tiered {
     /// The memory tier.
     pub fn l1(&self) -> &dyn L1 {
         &*self.0.l1
+    }
+
+    /// Waits until every partition is proven: from then on what is read enters memory.
+    pub async fn until_proven(&self) {
+        let coherence = &self.0.coherence;
+        while coherence.proofs().proven < coherence.partitions() {
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Waits for the fetches and writes under way. No new ones may be begun.

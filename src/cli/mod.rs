@@ -15,6 +15,7 @@ mod health;
 mod hot_keys;
 mod inspect;
 mod invalidate;
+mod policy;
 mod set;
 mod stats;
 mod table;
@@ -35,6 +36,7 @@ pub use health::HealthArgs;
 pub use hot_keys::HotKeysArgs;
 pub use inspect::InspectArgs;
 pub use invalidate::InvalidateArgs;
+pub use policy::PolicyCommand;
 pub use set::SetArgs;
 pub use stats::StatsArgs;
 pub use touch::TouchArgs;
@@ -93,6 +95,9 @@ pub enum ClientCommand {
     Inspect(InspectArgs),
     /// List the keys read most at a replica lately
     HotKeys(HotKeysArgs),
+    /// List the policies of namespaces, or change them at run time
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Make a replica report that it does not serve, or serves again
     Drain(DrainArgs),
     /// Let stats of a replica count from now on
@@ -124,6 +129,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Health(args) => args.run().await,
         ClientCommand::Inspect(args) => args.run().await,
         ClientCommand::HotKeys(args) => args.run().await,
+        ClientCommand::Policy(command) => command.run().await,
         ClientCommand::Drain(args) => args.run().await,
         ClientCommand::ResetStats(args) => args.run().await,
     };

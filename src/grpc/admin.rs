@@ -12,20 +12,22 @@ use super::stats::Observed;
 use super::status::status;
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
+use crate::cache::policies::Policies;
 use crate::pb;
 
 /// The service `twintier.v1.AdminService`.
 pub struct AdminApi {
     observed: Arc<Observed>,
     rules: Arc<Rules>,
+    policies: Arc<Policies>,
     draining: watch::Sender<bool>,
 }
 
 impl AdminApi {
     /// The service beside that of a cache. It tells `draining` whether this replica is to report that it does not serve.
-    pub fn new(cache: &CacheApi, draining: watch::Sender<bool>) -> AdminApi {
+    pub fn new(cache: &CacheApi, policies: Arc<Policies>, draining: watch::Sender<bool>) -> AdminApi {
         let (observed, rules) = cache.parts();
-        AdminApi { observed, rules, draining }
+        AdminApi { observed, rules, policies, draining }
     }
 
     async fn do_inspect(
@@ -41,6 +43,59 @@ impl AdminApi {
     fn do_hot_keys(&self, request: &pb::HotKeysRequest) -> Result<pb::HotKeysResponse, CacheError> {
         let (namespace, limit) = convert::hot_keys(&self.rules, request)?;
         Ok(convert::hot_keys_response(self.observed.cache.hot_keys(limit, namespace.as_deref())))
+    }
+
+    fn do_list_policies(&self, request: &pb::ListPoliciesRequest) -> Result<pb::ListPoliciesResponse, CacheError> {
+        let listed = convert::listed(&self.rules, request)?;
+        let namespaces = listed.iter().map(|namespace| convert::namespace_policy(namespace)).collect();
+        Ok(pb::ListPoliciesResponse { service: Some(self.service_policy()), namespaces })
+    }
+
+    async fn do_set_policy(
+        &self,
+        request: &pb::SetPolicyRequest,
+        deadline: Moment,
+    ) -> Result<pb::NamespacePolicy, CacheError> {
+        let (namespace, patch) = convert::set_policy(&self.rules, request)?;
+        let until = self.until(deadline);
+        match namespace {
+            None => {
+                self.policies.change_service(patch, until).await.map_err(convert::in_policy)?;
+                Ok(self.service_policy())
+            }
+            Some(namespace) => {
+                self.policies.change(&namespace, patch, until).await.map_err(convert::in_policy)?;
+                Ok(convert::namespace_policy(&namespace))
+            }
+        }
+    }
+
+    async fn do_reset_policy(
+        &self,
+        request: &pb::ResetPolicyRequest,
+        deadline: Moment,
+    ) -> Result<pb::NamespacePolicy, CacheError> {
+        let until = self.until(deadline);
+        match request.namespace.as_str() {
+            "" => {
+                self.policies.reset_service(until).await?;
+                Ok(self.service_policy())
+            }
+            name => {
+                let namespace = self.rules.namespaces.get("namespace", name)?;
+                self.policies.reset(&namespace, until).await?;
+                Ok(convert::namespace_policy(&namespace))
+            }
+        }
+    }
+
+    fn service_policy(&self) -> pb::NamespacePolicy {
+        convert::service_policy(self.observed.cache.switches(), &self.policies.service())
+    }
+
+    /// Longest wait for a change to be kept.
+    fn until(&self, deadline: Moment) -> Moment {
+        self.rules.clock.now().plus(self.observed.cache.config().write_budget).min(deadline)
     }
 
     fn deadline<T>(&self, request: &Request<T>) -> Moment {
@@ -66,20 +121,27 @@ impl pb::admin_service_server::AdminService for AdminApi {
 
     async fn list_policies(
         &self,
-        _: Request<pb::ListPoliciesRequest>,
+        request: Request<pb::ListPoliciesRequest>,
     ) -> Result<Response<pb::ListPoliciesResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        answer(self.do_list_policies(request.get_ref()))
     }
 
-    async fn set_policy(&self, _: Request<pb::SetPolicyRequest>) -> Result<Response<pb::SetPolicyResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+    async fn set_policy(
+        &self,
+        request: Request<pb::SetPolicyRequest>,
+    ) -> Result<Response<pb::SetPolicyResponse>, Status> {
+        let deadline = self.deadline(&request);
+        let policy = self.do_set_policy(request.get_ref(), deadline).await;
+        answer(policy.map(|policy| pb::SetPolicyResponse { policy: Some(policy) }))
     }
 
     async fn reset_policy(
         &self,
-        _: Request<pb::ResetPolicyRequest>,
+        request: Request<pb::ResetPolicyRequest>,
     ) -> Result<Response<pb::ResetPolicyResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        let deadline = self.deadline(&request);
+        let policy = self.do_reset_policy(request.get_ref(), deadline).await;
+        answer(policy.map(|policy| pb::ResetPolicyResponse { policy: Some(policy) }))
     }
 
     async fn drain(&self, request: Request<pb::DrainRequest>) -> Result<Response<pb::DrainResponse>, Status> {

@@ -227,6 +227,7 @@ impl pb::cache_service_server::CacheService for CacheApi {
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> Result<Response<pb::StatsResponse>, Status> {
-        self.observed.report(&request.get_ref().namespace).map(Response::new).map_err(|error| status(&error))
+        let deadline = self.deadline(&request);
+        self.observed.report(request.get_ref(), deadline).await.map(Response::new).map_err(|error| status(&error))
     }
 }

@@ -1,20 +1,23 @@
 //! Stats: what was counted, in the contract's words.
 
 mod counts;
+mod fleet;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
 
-use super::convert::{timestamp, to_wire};
+use super::convert::{self, timestamp, to_wire};
 use super::load::Load;
+use crate::cache::board::Board;
+use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::namespace::{Namespace, Namespaces};
-use crate::cache::policy::limits;
 use crate::cache::stats::Snapshot;
 use crate::cache::tier::{L2, L2Report, L2State};
 use crate::cache::tiered::Tiered;
+use crate::cache::warm_start::{WarmStart, Warmed};
 use crate::pb;
 use counts::Counts;
 
@@ -41,17 +44,29 @@ pub struct Observed {
     pub load: Arc<Load>,
     /// What reports leave out: what was counted before the last reset.
     pub baseline: ArcSwapOption<Counted>,
+    /// Where the fleet is heard of; none: this replica is all there is.
+    pub board: Option<Arc<dyn Board>>,
+    /// The warm start, if one is made.
+    pub warm_start: Option<Arc<WarmStart>>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
 }
 
 // === impl Observed ===
 
 impl Observed {
-    /// The report of this replica, of one namespace or of all.
-    pub fn report(&self, namespace: &str) -> Result<pb::StatsResponse, CacheError> {
-        if !namespace.is_empty() {
-            limits::namespace("namespace", namespace)?;
+    /// The report of this replica or of the fleet, of one namespace or of all.
+    pub async fn report(&self, request: &pb::StatsRequest, deadline: Moment) -> Result<pb::StatsResponse, CacheError> {
+        let (fleet, namespace) = convert::stats(request)?;
+        match fleet {
+            true => Ok(fleet::report(self, namespace, deadline).await),
+            false => Ok(self.counted().render(namespace)),
         }
-        Ok(self.counted().render(namespace))
+    }
+
+    /// Tells the fleet what is counted here, for ever.
+    pub async fn tell_fleet(&self) {
+        fleet::leave_summaries(self).await;
     }
 
     /// Reports count from now on.
@@ -85,7 +100,7 @@ impl Counted {
         let mut stats = pb::StatsResponse {
             leases: None,
             watches: Some(watches(observed)),
-            warm_start: None,
+            warm_start: observed.warm_start.as_ref().and_then(|warm| warm.outcome()).map(warm_start),
             fleet: Vec::new(),
             reset_time: None,
             replica: Some(replica(observed, &l2)),
@@ -147,6 +162,15 @@ fn replica(observed: &Observed, l2: &L2Report) -> pb::ReplicaStats {
         in_flight: observed.load.in_flight() as u64,
         connections: observed.load.connections() as u64,
         shed: observed.load.shed(),
+    }
+}
+
+fn warm_start(warmed: Warmed) -> pb::WarmStartStats {
+    pb::WarmStartStats {
+        listed: warmed.listed,
+        loaded: warmed.loaded,
+        duration: Some(to_wire(warmed.took)),
+        timed_out: warmed.timed_out,
     }
 }
 

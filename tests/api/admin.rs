@@ -44,6 +44,7 @@ in_both_modes! {
     a_drain_changes_readiness_and_nothing_else,
     after_a_reset_stats_count_from_then_on,
     a_look_counts_and_changes_nothing,
+    what_an_entry_was_invalidated_with_is_named,
 }
 
 async fn a_key_that_is_nowhere_is_a_miss(mode: Mode) {
@@ -199,6 +200,45 @@ async fn why_an_entry_is_not_served_is_said() {
     let found = one.inspect("short").await;
     assert!(found.l1.unwrap().not_served.starts_with("expired "));
     assert!(found.l2.unwrap().not_served.starts_with("expired "));
+}
+
+/// Why neither tier serves what it holds of `user:42/posts`.
+async fn what_an_entry_was_invalidated_with_is_named(mode: Mode) {
+    use twintier::pb::invalidate_request::Selector;
+    let replica = mode.replica(&[("cache.stale_window", "1h")]).await;
+    let key = "user:42/posts";
+    let cases = [
+        (
+            Selector::Prefix("user:42".into()),
+            "invalidated with prefix \"user:42\"",
+            "invalidated with a prefix of its key",
+        ),
+        (
+            Selector::Tags(pb::Tags { tags: vec!["b".into()] }),
+            "invalidated with tag \"b\"",
+            "invalidated with tag \"b\"",
+        ),
+    ];
+    for (selector, in_memory, in_redis) in cases {
+        let tags = vec!["a".into(), "b".into()];
+        replica.store(pb::SetRequest { tags, ..set_request(key, "v") }).await.unwrap();
+        replica.holds(key, "v").await;
+        let selector = Some(selector);
+        replica.remove(pb::InvalidateRequest { selector, ..Default::default() }).await.unwrap();
+        let found = replica.inspect(key).await;
+        assert!(found.verdict.starts_with("miss: "), "{}", found.verdict);
+        assert_eq!(found.l1.unwrap().not_served, in_memory);
+        if !mode.is_alone() {
+            assert_eq!(found.l2.unwrap().not_served, in_redis);
+        }
+    }
+    replica.store(pb::SetRequest { ..set_request(key, "v") }).await.unwrap();
+    let selector = Some(Selector::Prefix("user".into()));
+    let mark = pb::InvalidateRequest { selector, mode: pb::Mode::MarkStale.into(), ..Default::default() };
+    replica.remove(mark).await.unwrap();
+    let found = replica.inspect(key).await;
+    assert!(found.l1.is_none_or(|entry| entry.not_served.starts_with("marked stale ")));
+    assert!(mode.is_alone() || found.l2.unwrap().not_served.starts_with("marked stale "));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

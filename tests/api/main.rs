@@ -13,6 +13,7 @@ mod consistency;
 mod degraded;
 mod errors;
 mod expiry;
+mod fleet;
 // Shared with the fault drills, which use more of it.
 #[allow(dead_code, unused_imports)]
 mod harness;
@@ -20,6 +21,7 @@ mod health;
 mod invalidation;
 mod policy;
 mod redis_setup;
+mod run_time;
 mod selectors;
 mod self_audit;
 mod server;
@@ -28,4 +30,5 @@ mod stats;
 mod takeover;
 mod tokens;
 mod touch;
+mod warm_start;
 mod watch;

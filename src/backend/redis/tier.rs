@@ -1,5 +1,6 @@
 //! The shared tier: reads in one pipelined trip, writes and invalidations in one script each.
 
+mod board;
 mod inspect;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -12,6 +12,7 @@ use crate::cache::hot_keys::HotKey;
 use crate::cache::inspect::{Cause, Inspected, NotServed, Off, Stored};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
+use crate::cache::policy::limits;
 use crate::cache::tier::L2Error;
 use crate::cache::tiered::{Inspection, Verdict};
 use crate::pb;
@@ -160,4 +161,18 @@ pub fn hot_keys_response(hottest: Vec<HotKey>) -> pb::HotKeysResponse {
         gets_per_second: hot.rate,
     };
     pb::HotKeysResponse { keys: hottest.into_iter().map(hot_key).collect() }
+}
+
+/// Whether to report on the fleet, and on which namespace; empty: on all.
+pub fn stats(request: &pb::StatsRequest) -> Result<(bool, &str), CacheError> {
+    let mut checks = Checks::default();
+    if !request.namespace.is_empty() {
+        checks.take(limits::namespace("namespace", &request.namespace));
+    }
+    let fleet = checks.take(match pb::StatsScope::try_from(request.scope) {
+        Ok(pb::StatsScope::Unspecified | pb::StatsScope::Replica) => Ok(false),
+        Ok(pb::StatsScope::Fleet) => Ok(true),
+        Err(_) => Err(Violation::new("scope", format!("must be a StatsScope; was {}", request.scope))),
+    });
+    checks.done(fleet.map(|fleet| (fleet, request.namespace.as_str())))
 }
