@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -15,22 +16,29 @@ use crate::backend::local::Local;
 use crate::backend::memory::{Eviction, Memory};
 use crate::backend::redis::tls::TlsError;
 use crate::backend::redis::{self, Credentials, Failover, ReadPassword, RedisConfig, Servers};
+use crate::cache::board::Board;
 use crate::cache::clock::Clock;
 use crate::cache::coherence::protection::Protections;
 use crate::cache::coherence::{Coherence, CoherenceConfig};
 use crate::cache::namespace::{NamespaceRules, Namespaces};
+use crate::cache::policies::Policies;
 use crate::cache::repair::Repair;
 use crate::cache::tier::{L1, L2, L2State};
 use crate::cache::tiered::{Tiered, TieredConfig};
+use crate::cache::warm_start::{WarmStart, WarmStartConfig};
 use crate::config::{self, Address, Config, Topology};
 use crate::grpc::health::HealthApi;
-use crate::grpc::{CacheApi, HealthState, KeyLogging, Load, Observed, Replica, ServerConfig, Serving};
+use crate::grpc::{AdminApi, CacheApi, HealthState, KeyLogging, Load, Observed, Replica, ServerConfig, Serving};
 use crate::shutdown::Stop;
 
 /// Kept back from the drain limit for what follows the last RPC.
 const CLOSING: Duration = Duration::from_secs(1);
 /// Pause between looks at what health is judged by.
 const HEALTH_PACE: Duration = Duration::from_millis(100);
+/// Longest time for what a replica that ends leaves for its successor.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Keys of which it is kept account to tell those read most.
+const HOT_KEY_PLACES: usize = 2048;
 
 /// A running service.
 pub struct App {
@@ -39,6 +47,7 @@ pub struct App {
     serving: Serving,
     cache: Tiered,
     l2: Arc<dyn L2>,
+    warm_start: Option<Arc<WarmStart>>,
     draining: CancellationToken,
     ending: CancellationToken,
     tasks: TaskTracker,
@@ -85,12 +94,20 @@ impl App {
             protections,
         };
         let coherence = Arc::new(Coherence::new(coherence, l1.clone(), namespaces.clone(), clock.clone()));
-        let l2: Arc<dyn L2> = match redis {
-            Some(redis) => redis::start(redis, partitions, rand::random(), clock.clone(), coherence.clone()),
-            None => Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone())),
+        let (l2, board): (Arc<dyn L2>, Option<Arc<dyn Board>>) = match redis {
+            Some(redis) => {
+                let tier = redis::start(redis, partitions, rand::random(), clock.clone(), coherence.clone());
+                (tier.clone(), Some(tier))
+            }
+            None => (Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone())), None),
         };
         let repair = Repair::new(coherence.clone(), l2.clone(), namespaces.clone(), clock.clone());
         let cache = Tiered::new(tiered_config(&config), l1, l2.clone(), coherence, clock.clone());
+        let policies = Arc::new(Policies::new(board.clone(), namespaces.clone(), cache.clone(), clock.clone()));
+        let warm_start = board.clone().filter(|_| config.warm_start.enabled).map(|board| {
+            let config = warm_start_config(&config.warm_start);
+            Arc::new(WarmStart::new(config, cache.clone(), namespaces.clone(), board, clock.clone()))
+        });
 
         let load = Arc::new(Load::new(config.server.max_in_flight, config.server.max_bytes_in_flight as usize));
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -101,16 +118,38 @@ impl App {
             let ending = ending.clone();
             async move { repair.run(ending).await }
         });
-        tasks.spawn(follow_health(state, l2.clone(), grace, draining.clone()));
+        let (drain, drained) = watch::channel(false);
+        let prepared = CancellationToken::new();
+        tasks.spawn({
+            let (policies, warm_start, prepared) = (policies.clone(), warm_start.clone(), prepared.clone());
+            ending.clone().run_until_cancelled_owned(prepare(cache.clone(), policies, warm_start, grace, prepared))
+        });
+        tasks.spawn(follow_health(state, l2.clone(), grace, draining.clone(), prepared, drained));
         let keys = match config.log.keys {
             config::LogKeys::Hashed => KeyLogging::Hashed,
             config::LogKeys::Clear => KeyLogging::Clear,
         };
         announce(&config, address, &replica);
-        let observed = Observed { replica, cache: cache.clone(), l2: l2.clone(), namespaces, load: load.clone() };
+        let observed = Arc::new(Observed {
+            replica,
+            cache: cache.clone(),
+            l2: l2.clone(),
+            namespaces,
+            load: load.clone(),
+            baseline: ArcSwapOption::empty(),
+            board,
+            warm_start: warm_start.clone(),
+            clock: clock.clone(),
+        });
+        tasks.spawn({
+            let (observed, ending) = (observed.clone(), ending.clone());
+            async move { ending.run_until_cancelled(observed.tell_fleet()).await }
+        });
         let api = CacheApi::new(observed, config.limits.clone(), config.events.clone(), clock, keys);
-        let serving = Serving::start(listener, server_config(&config.server), api, HealthApi::new(health), load);
-        Ok(App { address, drain: config.drain, serving, cache, l2, draining, ending, tasks })
+        let admin = config.server.admin.then(|| AdminApi::new(&api, policies, drain));
+        let health = HealthApi::new(health, config.server.admin);
+        let serving = Serving::start(listener, server_config(&config.server), api, admin, health, load);
+        Ok(App { address, drain: config.drain, serving, cache, l2, warm_start, draining, ending, tasks })
     }
 
     /// The address served on.
@@ -133,6 +172,9 @@ impl App {
         let closing = async {
             self.cache.close().await;
             self.ending.cancel();
+            if let Some(warm_start) = &self.warm_start {
+                let _ = timeout(LAST_WORDS, warm_start.leave_list()).await;
+            }
             self.l2.close().await;
             self.tasks.close();
             self.tasks.wait().await;
@@ -145,26 +187,60 @@ impl App {
     }
 }
 
-/// Keeps health up to date: ready once Redis was healthy, or did not become so within `grace`; not ready any more when draining or halted.
+/// Keeps health up to date: ready once Redis was healthy, or did not become so within `grace`; not ready any more when ending or halted, nor while
+/// drained.
 async fn follow_health(
     state: watch::Sender<HealthState>,
     l2: Arc<dyn L2>,
     grace: Duration,
     draining: CancellationToken,
+    prepared: CancellationToken,
+    mut drained: watch::Receiver<bool>,
 ) {
     let started = Instant::now();
     let mut settled = false;
     loop {
         let l2_state = l2.report().state;
         settled |= matches!(l2_state, L2State::Healthy | L2State::Disabled) || started.elapsed() >= grace;
-        let ready = settled && !draining.is_cancelled() && l2.halted().is_none();
-        let now = HealthState { ready, l2: l2_state };
+        let ending = draining.is_cancelled();
+        let waiting = !prepared.is_cancelled();
+        let ready = settled && !waiting && !ending && !*drained.borrow_and_update() && l2.halted().is_none();
+        let now = HealthState { ready, ending, l2: l2_state };
         state.send_if_modified(|state| std::mem::replace(state, now) != now);
-        if draining.is_cancelled() {
+        if ending {
             return;
         }
-        let _ = timeout(HEALTH_PACE, draining.cancelled()).await;
+        tokio::select! {
+            () = draining.cancelled() => {}
+            Ok(()) = drained.changed() => {}
+            () = prepared.cancelled(), if waiting => {}
+            () = sleep(HEALTH_PACE) => {}
+        }
     }
+}
+
+/// What comes before readiness, as far as Redis is there within `grace`: policies as they were changed at run time, and the warm start. Then
+/// goes on with both, for ever.
+async fn prepare(
+    cache: Tiered,
+    policies: Arc<Policies>,
+    warm_start: Option<Arc<WarmStart>>,
+    grace: Duration,
+    prepared: CancellationToken,
+) {
+    if timeout(grace, cache.until_proven()).await.is_ok() {
+        policies.look().await;
+        if let Some(warm_start) = &warm_start {
+            warm_start.load().await;
+        }
+    }
+    prepared.cancel();
+    let lists = async {
+        if let Some(warm_start) = &warm_start {
+            warm_start.leave_lists().await;
+        }
+    };
+    tokio::join!(policies.follow(), lists);
 }
 
 fn announce(config: &Config, address: SocketAddr, replica: &Replica) {
@@ -212,7 +288,13 @@ fn tiered_config(config: &Config) -> TieredConfig {
     let budgets = config.redis.as_ref().map(|redis| (redis.read_timeout, redis.write_timeout));
     let (read_budget, write_budget) = budgets.unwrap_or((Duration::MAX, Duration::MAX));
     let self_audit_every = config.coherence.self_audit.one_in();
-    TieredConfig { switches: config.cache.switches, read_budget, write_budget, self_audit_every }
+    let hot_key_places = HOT_KEY_PLACES.max(2 * config.warm_start.keys);
+    TieredConfig { switches: config.cache.switches, read_budget, write_budget, self_audit_every, hot_key_places }
+}
+
+fn warm_start_config(config: &config::WarmStart) -> WarmStartConfig {
+    let config::WarmStart { keys, timeout, keys_per_second, .. } = *config;
+    WarmStartConfig { keys, timeout, keys_per_second }
 }
 
 fn server_config(server: &config::Server) -> ServerConfig {

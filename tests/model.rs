@@ -96,6 +96,7 @@ impl World {
             read_budget: Duration::MAX,
             write_budget: Duration::MAX,
             self_audit_every: 1,
+            hot_key_places: 4,
         };
         let cache = Tiered::new(config, l1, l2, coherence, clock.clone());
         let namespaces = ["one", "two"].map(|name| namespaces.get("namespace", name).unwrap()).into();

@@ -5,6 +5,8 @@
 mod harness;
 #[path = "conformance/lives.rs"]
 mod lives;
+#[path = "tier_conformance/looks.rs"]
+mod looks;
 #[path = "tier_conformance/selectors.rs"]
 mod selectors;
 
@@ -276,6 +278,9 @@ async fn conforms(bench: Bench) {
     lives::who_waits_for_an_immutable_entry_is_told(&bench).await;
     lives::values_are_read_whatever_they_are_packed_by(&bench).await;
     lives::tags_and_what_is_due_are_kept(&bench).await;
+    looks::a_lease_is_seen_while_somebody_has_it(&bench).await;
+    looks::what_is_stored_is_seen_dead_or_alive(&bench).await;
+    looks::what_an_entry_was_invalidated_with_is_told(&bench).await;
     selectors::conform(&bench).await;
     bench.l2.close().await;
 }

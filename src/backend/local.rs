@@ -15,6 +15,7 @@ use crate::cache::coherence::message::{BusSink, Change, ChangedKey, Effect, Mess
 use crate::cache::coherence::version::Version;
 use crate::cache::coherence::{self, Coherence};
 use crate::cache::entry::{Entry, Held, Tags};
+use crate::cache::inspect::Inspected;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::remembered::Remembered;
@@ -388,6 +389,16 @@ impl L2 for Local {
         _: Moment,
     ) -> BoxFuture<'a, Result<bool, L2Error>> {
         Box::pin(async move { Ok(self.release_now(key, lease, pause)) })
+    }
+
+    fn inspect<'a>(&'a self, key: &'a Key, _: Moment) -> BoxFuture<'a, Result<Inspected, L2Error>> {
+        Box::pin(async move {
+            let partition = self.coherence.partition_of(key.as_ref());
+            let (line, now) = (self.line(partition), self.clock.now());
+            let lease = self.lease(&line, key, [&Tags::default(); 2]).filter(|(lease, _)| lease.id.is_some());
+            let lease = lease.map(|(_, until)| until.since(now));
+            Ok(Inspected { position: self.position(&line), stored: None, lease })
+        })
     }
 
     fn shares_l1(&self) -> bool {

@@ -1,11 +1,15 @@
 //! The core: what a Get, a Set and an Invalidate mean. Knows no transport, no Redis, no memory library.
 
+pub mod board;
 pub mod clock;
 pub mod coherence;
 pub mod entry;
 pub mod error;
+pub mod hot_keys;
+pub mod inspect;
 pub mod key;
 pub mod namespace;
+pub mod policies;
 pub mod policy;
 pub mod remembered;
 pub mod repair;
@@ -19,3 +23,4 @@ mod throttle;
 pub mod tier;
 pub mod tiered;
 pub mod tombstones;
+pub mod warm_start;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::error::CacheError;
+use super::error::{CacheError, Violation};
 use super::policy::{Limits, NamespacePolicy, PolicyPatch, limits};
 use super::stats::NamespaceCounters;
 use super::throttle::Throttle;
@@ -82,6 +82,11 @@ impl Namespace {
     /// What of the policy was changed at run time.
     pub fn changed(&self) -> PolicyPatch {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The policy that is configured, changed by `patch`, or everything that is wrong with it.
+    pub fn policy_changed_by(&self, patch: &PolicyPatch) -> Result<NamespacePolicy, Vec<Violation>> {
+        patch.apply(&self.configured)
     }
 
     /// Changes the policy from what is configured; what was changed before is taken back. Nothing, when anything is wrong.

@@ -161,6 +161,7 @@ impl Histogram {
 }
 
 /// A histogram at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Observations.
     pub count: u64,
@@ -170,6 +171,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What was observed since `before`. Its largest is known to a bucket only.
+    pub fn since(&self, before: &Snapshot) -> Snapshot {
+        let earlier = before.buckets.iter().copied().chain(std::iter::repeat(0));
+        let buckets: Vec<u64> = self.buckets.iter().zip(earlier).map(|(now, before)| now - before.min(*now)).collect();
+        let largest = buckets.iter().rposition(|count| *count > 0).map(|bucket| middle(bucket as u64 + 1));
+        let max =
+            if self.max > before.max { self.max } else { Duration::from_nanos(largest.unwrap_or(0)).min(self.max) };
+        Snapshot { count: buckets.iter().sum(), buckets, max }
+    }
+
     /// The duration that the share `q` (0 to 1) of observations do not exceed.
     pub fn quantile(&self, q: f64) -> Duration {
         let rank = ((self.count as f64 * q).ceil() as u64).max(1);

@@ -16,9 +16,11 @@ use super::coherence::message::Effect;
 use super::coherence::version::Version;
 use super::entry::{Entry, Held, NewEntry};
 use super::error::CacheError;
+use super::inspect::Inspected;
 use super::key::{Key, KeyRef};
 use super::namespace::Namespace;
 use crate::cache::selector::Selector;
+use crate::cache::stats::Snapshot;
 
 /// A future of a tier.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -386,6 +388,10 @@ pub trait L2: Send + Sync + 'static {
     fn current<'a>(&'a self, _: &'a Key, _: Moment) -> BoxFuture<'a, Result<Option<Current>, L2Error>> {
         Box::pin(std::future::ready(Ok(None)))
     }
+    /// What is stored under `key`, whether it may be answered or not. It tells what it knows of why not; time and marks are the caller's.
+    fn inspect<'a>(&'a self, _: &'a Key, _: Moment) -> BoxFuture<'a, Result<Inspected, L2Error>> {
+        Box::pin(ready(Ok(Inspected::default())))
+    }
     /// True when the entries live in this replica's L1, and nowhere else: then a miss there is a miss.
     fn shares_l1(&self) -> bool {
         false
@@ -470,7 +476,7 @@ pub struct L2Report {
     pub commands: u64,
     pub errors: u64,
     pub undecodable: u64,
-    pub bus_lag_p99: Option<Duration>,
+    pub bus_lag: Snapshot,
     pub server: ServerReport,
 }
 

@@ -3,6 +3,7 @@
 mod alone;
 mod answer;
 mod batch;
+mod inspect;
 mod touch;
 mod write;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,8 +20,9 @@ use super::coherence::message::{Change, Effect};
 use super::coherence::version::Version;
 use super::coherence::watch::{Watch, Watching};
 use super::coherence::{self, Begun, Coherence, Judgement, Note, Passage};
-use super::entry::{Content, Held};
+use super::entry::{Content, Entry, Held};
 use super::error::CacheError;
+use super::hot_keys::{HotKey, HotKeys};
 use super::key::Key;
 use super::namespace::Namespace;
 use super::policy::Switches;
@@ -30,11 +32,14 @@ use super::stats::{Latencies, SelfAuditCounters};
 use super::tier::{L1, L2, L2Error, Read};
 pub use answer::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};
 pub use batch::{GetMany, InvalidateMany, Many, SetMany};
+pub use inspect::{Inspection, Remembered, Verdict};
 pub use touch::{TouchAnswer, TouchOutcome};
 pub use write::{Barrier, Invalidate, Invalidated, Set, SetAnswer, SetOutcome, Target};
 
 /// The most that is kept back of a caller's deadline for the answer's way.
 const ANSWERING: Duration = Duration::from_millis(20);
+/// Pause between looks at whether memory is proven.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What the cache is configured by.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +52,8 @@ pub struct TieredConfig {
     pub write_budget: Duration,
     /// One in so many fresh hits of memory is checked against the shared tier; 0: none.
     pub self_audit_every: u64,
+    /// Keys of which it is kept account to tell those read most.
+    pub hot_key_places: usize,
 }
 
 /// The cache of one replica. Cheap to share; every clone is the same cache.
@@ -62,16 +69,17 @@ struct Shared {
     clock: Arc<dyn Clock>,
     latencies: Latencies,
     sampler: Sampler,
+    hot_keys: HotKeys,
     sliding: touch::Slides,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 /// How an entry has outlived its time, or was marked; none when it has not.
-fn outlived(held: &Held, now: Moment) -> Option<Stale> {
+fn outlived(entry: &Entry, marked_at: Option<Moment>, now: Moment) -> Option<Stale> {
     let since = |reason, at| Stale { reason, staleness: now.since(at) };
-    let expired = (now >= held.entry.expires_at).then(|| since(StaleReason::Expired, held.entry.expires_at));
-    worst(held.marked_at().map(|at| since(StaleReason::Marked, at)), expired)
+    let expired = (now >= entry.expires_at).then(|| since(StaleReason::Expired, entry.expires_at));
+    worst(marked_at.map(|at| since(StaleReason::Marked, at)), expired)
 }
 
 /// Both: of the reasons the first, and for as long as either.
@@ -117,6 +125,7 @@ impl Tiered {
             tasks.spawn(stop.clone().run_until_cancelled_owned(auditor.run()));
         }
         let switches = ArcSwap::from_pointee(config.switches);
+        let hot_keys = HotKeys::new(config.hot_key_places, clock.now());
         Tiered(Arc::new(Shared {
             config,
             switches,
@@ -126,6 +135,7 @@ impl Tiered {
             clock,
             latencies,
             sampler,
+            hot_keys,
             sliding: touch::Slides::default(),
             tasks,
             stop,
@@ -138,6 +148,7 @@ impl Tiered {
         let begun = shared.clock.now();
         let counters = &get.key.namespace.counters;
         let partition = shared.coherence.partition_of(get.key);
+        shared.hot_keys.read(get.key, begun);
         let switches = shared.switches(get.key.namespace);
         // What only the primary can answer is not answered without it.
         let is_off = !switches.enabled || (!switches.l2 && get.consistency == Consistency::Strong);
@@ -195,9 +206,23 @@ impl Tiered {
         self.0.sampler.counters()
     }
 
+    /// At most `limit` keys read most lately, of one namespace or of all.
+    pub fn hot_keys(&self, limit: usize, namespace: Option<&Namespace>) -> Vec<HotKey> {
+        let of = |key: &Key| namespace.is_none_or(|namespace| namespace.id == key.namespace().id);
+        self.0.hot_keys.top(limit, self.0.clock.now(), of)
+    }
+
     /// The memory tier.
     pub fn l1(&self) -> &dyn L1 {
         &*self.0.l1
+    }
+
+    /// Waits until every partition is proven: from then on what is read enters memory.
+    pub async fn until_proven(&self) {
+        let coherence = &self.0.coherence;
+        while coherence.proofs().proven < coherence.partitions() {
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Waits for the fetches and writes under way. No new ones may be begun.
@@ -350,7 +375,9 @@ impl Shared {
             Judgement::Suspect(_) if !switches.l2 => None,
             Judgement::Suspect(staleness) => Some(Stale { reason: StaleReason::Unproven, staleness }),
         };
-        let Some(stale) = worst(outlived(&held, now), unproven) else { return Memory::Fresh(held) };
+        let Some(stale) = worst(outlived(&held.entry, held.marked_at(), now), unproven) else {
+            return Memory::Fresh(held);
+        };
         let window = accepted.map_or(window, |accepted| accepted.min(window));
         if stale.staleness <= window { Memory::Stale(held, stale) } else { Memory::Nothing }
     }
@@ -439,7 +466,7 @@ impl Shared {
             _ => None,
         };
         let found = fetched.held.filter(|held| at < held.entry.kept_until);
-        match found.map(|held| (outlived(&held, at), held)) {
+        match found.map(|held| (outlived(&held.entry, held.marked_at(), at), held)) {
             Some((None, held)) => {
                 let outcome = Outcome::Hit { held, tier, stale: None };
                 Answer { outcome, partition, position, degraded: false, at }

@@ -158,6 +158,11 @@ impl Tombstones {
         (table.judge(judged), self.changes(judged.partition))
     }
 
+    /// What selects `judged` of what was invalidated since it was written, as far as that is remembered.
+    pub fn cause(&self, judged: &Judged<'_>) -> Option<Selector> {
+        self.read().cause(judged)
+    }
+
     fn changed(&self, partition: u16) {
         self.changes[usize::from(partition)].fetch_add(1, Ordering::Release);
     }
@@ -259,6 +264,26 @@ impl Table {
         let rows = below.chain(tagged).flatten().chain(matched.map(|(_, _, row)| row)).chain([&self.whole]);
         let covers = rows.filter_map(|row| row.get(at)).map(|stone| stone.covers(judged));
         covers.fold(Cover::Clear, Cover::and)
+    }
+}
+
+impl Table {
+    fn cause(&self, judged: &Judged<'_>) -> Option<Selector> {
+        let at = usize::from(judged.partition);
+        let covers = |row: &Row| row.get(at).is_some_and(|stone| stone.covers(judged) != Cover::Clear);
+        let generations = [&self.young, &self.old];
+        let in_any = |rows: fn(&Generation) -> &HashMap<Bytes, Row>, name: &[u8]| {
+            generations.iter().any(|generation| rows(generation).get(name).is_some_and(covers))
+        };
+        if covers(&self.whole) {
+            return Some(Selector::Namespace);
+        }
+        let prefix = prefixes(judged.key).find(|prefix| in_any(|rows| &rows.prefixes, prefix));
+        let prefix = prefix.map(|prefix| Selector::Prefix(Bytes::copy_from_slice(prefix)));
+        let tag = || judged.tags.iter().find(|tag| in_any(|rows| &rows.tags, tag)).cloned().map(Selector::Tag);
+        let matches = |(_, pattern, row): &&(Bytes, Pattern, Row)| covers(row) && pattern.matches(judged.key);
+        let pattern = || self.patterns.iter().find(matches).map(|(bytes, ..)| Selector::Pattern(bytes.clone()));
+        prefix.or_else(tag).or_else(pattern)
     }
 }
 

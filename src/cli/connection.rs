@@ -7,6 +7,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::cli::args::ServerArgs;
 use crate::cli::failure::Failure;
+use crate::pb::admin_service_client::AdminServiceClient;
 use crate::pb::cache_service_client::CacheServiceClient;
 
 /// A service to call. It is dialled by the first call, and again by a later one when the connection broke.
@@ -76,4 +77,9 @@ impl<'a> Connection<'a> {
 /// The client of the contract. How large a value may be is the service's decision, not this program's.
 pub(super) fn cache(channel: Channel) -> CacheServiceClient<Channel> {
     CacheServiceClient::new(channel).max_decoding_message_size(usize::MAX)
+}
+
+/// The client of the contract for administration.
+pub(super) fn admin(channel: Channel) -> AdminServiceClient<Channel> {
+    AdminServiceClient::new(channel).max_decoding_message_size(usize::MAX)
 }

@@ -7,11 +7,15 @@ mod answer;
 mod args;
 mod batch;
 mod connection;
+mod drain;
 mod expiry;
 mod failure;
 mod get;
 mod health;
+mod hot_keys;
+mod inspect;
 mod invalidate;
+mod policy;
 mod set;
 mod stats;
 mod table;
@@ -26,9 +30,13 @@ use clap::{Parser, Subcommand};
 
 pub use args::{ConfigCommand, ConfigShowArgs, OutputFormat, ServeArgs, ServerArgs};
 pub use batch::BatchCommand;
+pub use drain::{DrainArgs, ResetStatsArgs};
 pub use get::GetArgs;
 pub use health::HealthArgs;
+pub use hot_keys::HotKeysArgs;
+pub use inspect::InspectArgs;
 pub use invalidate::InvalidateArgs;
+pub use policy::PolicyCommand;
 pub use set::SetArgs;
 pub use stats::StatsArgs;
 pub use touch::TouchArgs;
@@ -83,6 +91,17 @@ pub enum ClientCommand {
     Stats(StatsArgs),
     /// Ask a replica for its health
     Health(HealthArgs),
+    /// Look at one key: what memory and Redis hold, and why it is or is not served
+    Inspect(InspectArgs),
+    /// List the keys read most at a replica lately
+    HotKeys(HotKeysArgs),
+    /// List the policies of namespaces, or change them at run time
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Make a replica report that it does not serve, or serves again
+    Drain(DrainArgs),
+    /// Let stats of a replica count from now on
+    ResetStats(ResetStatsArgs),
 }
 
 // === impl Cli ===
@@ -108,6 +127,11 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Watch(args) => args.run().await,
         ClientCommand::Stats(args) => args.run().await,
         ClientCommand::Health(args) => args.run().await,
+        ClientCommand::Inspect(args) => args.run().await,
+        ClientCommand::HotKeys(args) => args.run().await,
+        ClientCommand::Policy(command) => command.run().await,
+        ClientCommand::Drain(args) => args.run().await,
+        ClientCommand::ResetStats(args) => args.run().await,
     };
     match answered.and_then(|answer| answer.print()) {
         Ok(exit) => exit,

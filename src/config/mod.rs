@@ -21,6 +21,7 @@ mod show;
 mod sources;
 mod suggest;
 pub mod units;
+mod warm_start;
 
 pub use coherence::Coherence;
 pub use l1::{Eviction, L1};
@@ -33,6 +34,7 @@ pub use server::{Drain, Server};
 pub use setting::{Kind, Origin, REDACTED, Setting};
 pub use show::show;
 pub use sources::Sources;
+pub use warm_start::WarmStart;
 
 use crate::cache::policy::{Events, Limits, NamespacePolicy};
 use reader::Reader;
@@ -54,6 +56,8 @@ pub struct Config {
     pub coherence: Coherence,
     /// The shared tier; none to run alone, on memory only.
     pub redis: Option<Redis>,
+    /// How a replica starts warm.
+    pub warm_start: WarmStart,
     /// What is logged, and how.
     pub log: Log,
     /// What events invalidate.
@@ -90,6 +94,7 @@ impl Config {
             limits,
             coherence: Coherence::read(reader),
             redis: Redis::read(reader),
+            warm_start: WarmStart::read(reader),
             log: Log::read(reader),
             events,
         }

@@ -38,6 +38,8 @@ pub struct Server {
     pub max_deadline: Duration,
     /// Whether the server describes its services to tools such as grpcurl.
     pub reflection: bool,
+    /// Whether the service for administration is served.
+    pub admin: bool,
 }
 
 /// How the server stops.
@@ -108,6 +110,7 @@ impl Server {
                 "longest deadline a request is given, also when its caller names none",
             ),
             reflection: reader.boolean("server.reflection", true, "describe the services to tools such as grpcurl"),
+            admin: reader.boolean("server.admin", true, "serve AdminService on the same port, to whoever reaches it"),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Requests of the contract to those of the core, and answers back. Every broken rule of a request is reported, not only the first.
 
+mod admin;
 mod batch;
 mod get;
 mod invalidate;
+mod policy;
 mod set;
 mod touch;
 mod watch;
@@ -10,12 +12,14 @@ mod watch;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use admin::{hot_keys, hot_keys_response, inspect, inspect_response, stats};
 pub use batch::{
     BatchGetParts, batch_get, batch_get_item, batch_invalidate, batch_invalidate_response, batch_set,
     batch_set_response,
 };
 pub use get::{get, get_response};
 pub use invalidate::{Plan, invalidate, invalidate_response};
+pub use policy::{in_policy, listed, namespace_policy, service_policy, set_policy};
 pub use set::{set, set_response};
 pub use touch::{touch, touch_response};
 pub use watch::{watch_response, watching};

@@ -1,5 +1,5 @@
-//! grpc.health.v1. Names: "" and the service follow readiness, as does "readiness"; "liveness" serves as long as the process does; "redis"
-//! serves while Redis is healthy; "l1-only" serves when no Redis is configured. Check on another name is NOT_FOUND, Watch says SERVICE_UNKNOWN.
+//! grpc.health.v1. Names: "" and the cache's service follow readiness, as does "readiness"; "liveness" serves as long as the process does, the
+//! administration's service until it ends; "redis" serves while Redis is healthy; "l1-only" serves when no Redis is configured. Check on another name is NOT_FOUND, Watch says SERVICE_UNKNOWN.
 
 use std::pin::Pin;
 
@@ -11,45 +11,58 @@ use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::cache::tier::L2State;
-use crate::pb::cache_service_server::SERVICE_NAME;
+use crate::pb::{admin_service_server, cache_service_server};
 
 /// What health is judged by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HealthState {
     /// Callers should come here.
     pub ready: bool,
+    /// This replica is ending.
+    pub ending: bool,
     /// State of the shared tier.
     pub l2: L2State,
 }
 
 /// The health service.
 #[derive(Clone)]
-pub struct HealthApi(watch::Receiver<HealthState>);
+pub struct HealthApi {
+    state: watch::Receiver<HealthState>,
+    admin: bool,
+}
 
 impl HealthApi {
-    /// Health that follows `state`.
-    pub fn new(state: watch::Receiver<HealthState>) -> HealthApi {
-        HealthApi(state)
+    /// Health that follows `state`; whether there is a service for administration.
+    pub fn new(state: watch::Receiver<HealthState>, admin: bool) -> HealthApi {
+        HealthApi { state, admin }
+    }
+
+    fn serving(&self, service: &str, state: HealthState) -> Option<bool> {
+        match service {
+            // Also while drained: it is what ends that.
+            admin_service_server::SERVICE_NAME => self.admin.then_some(!state.ending),
+            service => serving(service, state),
+        }
+    }
+
+    fn response(&self, service: &str, state: HealthState) -> HealthCheckResponse {
+        let status = match self.serving(service, state) {
+            Some(true) => ServingStatus::Serving,
+            Some(false) => ServingStatus::NotServing,
+            None => ServingStatus::ServiceUnknown,
+        };
+        HealthCheckResponse { status: status.into() }
     }
 }
 
 fn serving(service: &str, state: HealthState) -> Option<bool> {
     match service {
-        "" | SERVICE_NAME | "readiness" => Some(state.ready),
+        "" | cache_service_server::SERVICE_NAME | "readiness" => Some(state.ready),
         "liveness" => Some(true),
         "redis" => Some(state.l2 == L2State::Healthy),
         "l1-only" => Some(state.l2 == L2State::Disabled),
         _ => None,
     }
-}
-
-fn response(service: &str, state: HealthState) -> HealthCheckResponse {
-    let status = match serving(service, state) {
-        Some(true) => ServingStatus::Serving,
-        Some(false) => ServingStatus::NotServing,
-        None => ServingStatus::ServiceUnknown,
-    };
-    HealthCheckResponse { status: status.into() }
 }
 
 #[tonic::async_trait]
@@ -58,9 +71,9 @@ impl Health for HealthApi {
 
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let service = &request.get_ref().service;
-        let state = *self.0.borrow();
-        match serving(service, state) {
-            Some(_) => Ok(Response::new(response(service, state))),
+        let state = *self.state.borrow();
+        match self.serving(service, state) {
+            Some(_) => Ok(Response::new(self.response(service, state))),
             None => Err(Status::not_found(format!("no service {service:?}"))),
         }
     }
@@ -68,14 +81,15 @@ impl Health for HealthApi {
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let service = request.into_inner().service;
         // The last status sent; none before the first.
-        let begin = (self.0.clone(), service, None);
-        let changes = unfold(begin, |(mut state, service, last)| async move {
+        let begin = (self.clone(), service, None);
+        let changes = unfold(begin, |(mut health, service, last)| async move {
             loop {
-                let next = response(&service, *state.borrow_and_update());
+                let state = *health.state.borrow_and_update();
+                let next = health.response(&service, state);
                 if last != Some(next) {
-                    return Some((Ok(next), (state, service, Some(next))));
+                    return Some((Ok(next), (health, service, Some(next))));
                 }
-                state.changed().await.ok()?;
+                health.state.changed().await.ok()?;
             }
         });
         Ok(Response::new(Box::pin(changes)))

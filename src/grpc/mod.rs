@@ -1,5 +1,6 @@
 //! The contract over HTTP/2: parse, call the core, translate. Knows the core's public types, never a tier.
 
+mod admin;
 mod batch_get;
 mod convert;
 mod guard;
@@ -11,6 +12,7 @@ mod stats;
 mod status;
 mod watch;
 
+pub use admin::AdminApi;
 pub use health::HealthState;
 pub use load::Load;
 pub use serve::{ServerConfig, Serving};

@@ -18,19 +18,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::codegen::Service as _;
 use tonic::service::Routes;
-use tonic_health::pb::health_server::HealthServer;
+use tonic_health::pb::health_server::{self, HealthServer};
 
+use super::admin::AdminApi;
 use super::guard::{self, Gate};
 use super::health::HealthApi;
 use super::load::{Flow, Guarded, Load};
 use super::service::CacheApi;
 use crate::pb;
-use crate::pb::cache_service_server::CacheServiceServer;
+use crate::pb::admin_service_server::{self, AdminServiceServer};
+use crate::pb::cache_service_server::{self, CacheServiceServer};
 
 /// What an HTTP/2 client says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const CACHE_SERVICE: &str = "/twintier.v1.CacheService/";
 const WATCH: &str = "/twintier.v1.CacheService/Watch";
+const ADMIN_SERVICE: &str = "/twintier.v1.AdminService/";
 
 /// How connections are served.
 #[derive(Clone, Debug)]
@@ -67,6 +70,7 @@ struct Shared {
     config: ServerConfig,
     gate: Gate,
     cache: CacheServiceServer<CacheApi>,
+    admin: Option<AdminServiceServer<AdminApi>>,
     others: Routes,
     stop_accepting: CancellationToken,
     close: CancellationToken,
@@ -80,6 +84,7 @@ impl Serving {
         listener: TcpListener,
         config: ServerConfig,
         api: CacheApi,
+        admin: Option<AdminApi>,
         health: HealthApi,
         load: Arc<Load>,
     ) -> Serving {
@@ -87,7 +92,8 @@ impl Serving {
         let max_request_size = api.max_request_size();
         let gate = Gate { load, max_deadline: config.max_deadline, max_request_size };
         let shared = Arc::new(Shared {
-            others: others(health, config.reflection),
+            others: others(health, config.reflection, admin.is_some()),
+            admin: admin.map(AdminServiceServer::new),
             config,
             gate,
             cache: CacheServiceServer::new(api).max_decoding_message_size(max_request_size),
@@ -110,19 +116,24 @@ impl Serving {
     }
 }
 
-fn others(health: HealthApi, reflection: bool) -> Routes {
+fn others(health: HealthApi, reflection: bool, admin: bool) -> Routes {
     let routes = Routes::new(HealthServer::new(health));
     if !reflection {
         return routes;
     }
-    let builder = || {
-        tonic_reflection::server::Builder::configure()
+    let builder = |itself| {
+        let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             // So that tools show the details of errors.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name(cache_service_server::SERVICE_NAME)
+            .with_service_name(health_server::SERVICE_NAME)
+            .with_service_name(itself);
+        if admin { builder.with_service_name(admin_service_server::SERVICE_NAME) } else { builder }
     };
-    match (builder().build_v1(), builder().build_v1alpha()) {
+    let (v1, v1alpha) = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection");
+    match (builder(v1).build_v1(), builder(v1alpha).build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "reflection is not served: its descriptors cannot be read");
@@ -247,15 +258,20 @@ impl Shared {
         flow: &Arc<Flow>,
         going: &CancellationToken,
     ) -> http::Response<Guarded> {
-        if request.uri().path() == WATCH {
+        let path = request.uri().path();
+        if path == WATCH {
             let mut cache = self.cache.clone();
-            guard::lasting(&self.gate, going, request, |request| cache.call(request)).await
-        } else if request.uri().path().starts_with(CACHE_SERVICE) {
-            let mut cache = self.cache.clone();
-            guard::unary(&self.gate, flow, request, |request| cache.call(request)).await
-        } else {
-            let mut others = self.others.clone();
-            guard::streaming(others.call(request)).await
+            return guard::lasting(&self.gate, going, request, |request| cache.call(request)).await;
         }
+        if path.starts_with(CACHE_SERVICE) {
+            let mut cache = self.cache.clone();
+            return guard::unary(&self.gate, flow, request, |request| cache.call(request)).await;
+        }
+        if let Some(admin) = self.admin.as_ref().filter(|_| path.starts_with(ADMIN_SERVICE)) {
+            let mut admin = admin.clone();
+            return guard::unary(&self.gate, flow, request, |request| admin.call(request)).await;
+        }
+        let mut others = self.others.clone();
+        guard::streaming(others.call(request)).await
     }
 }

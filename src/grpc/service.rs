@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::batch_get::{self, BatchGet};
 use super::convert::{self, Plan, Rules};
 use super::guard::{Deadline, Leave};
-use super::stats::{self, Observed};
+use super::stats::Observed;
 use super::status::status;
 use super::watch::{self, Responses};
 use crate::cache::clock::{Clock, Moment};
@@ -32,22 +32,27 @@ pub enum KeyLogging {
 
 /// The service `twintier.v1.CacheService`.
 pub struct CacheApi {
-    observed: Observed,
-    rules: Rules,
+    observed: Arc<Observed>,
+    rules: Arc<Rules>,
     key_logging: KeyLogging,
 }
 
 impl CacheApi {
     /// The service over a cache.
     pub fn new(
-        observed: Observed,
+        observed: Arc<Observed>,
         limits: Limits,
         events: Events,
         clock: Arc<dyn Clock>,
         key_logging: KeyLogging,
     ) -> CacheApi {
         let (partitions, namespaces) = (observed.cache.coherence().partitions(), observed.namespaces.clone());
-        CacheApi { rules: Rules { limits, namespaces, partitions, clock, events }, observed, key_logging }
+        CacheApi { rules: Arc::new(Rules { limits, namespaces, partitions, clock, events }), observed, key_logging }
+    }
+
+    /// What is reported on, and what requests are checked against.
+    pub(super) fn parts(&self) -> (Arc<Observed>, Arc<Rules>) {
+        (self.observed.clone(), self.rules.clone())
     }
 
     /// The largest request that is read: a value at its limit with room for everything else, so that a value somewhat too large gets a
@@ -222,6 +227,7 @@ impl pb::cache_service_server::CacheService for CacheApi {
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> Result<Response<pb::StatsResponse>, Status> {
-        stats::report(&self.observed, &request.get_ref().namespace).map(Response::new).map_err(|error| status(&error))
+        let deadline = self.deadline(&request);
+        self.observed.report(request.get_ref(), deadline).await.map(Response::new).map_err(|error| status(&error))
     }
 }

@@ -1,17 +1,25 @@
 //! Stats: what was counted, in the contract's words.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+mod counts;
+mod fleet;
 
-use super::convert::{timestamp, to_wire};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwapOption;
+
+use super::convert::{self, timestamp, to_wire};
 use super::load::Load;
+use crate::cache::board::Board;
+use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::namespace::{Namespace, Namespaces};
-use crate::cache::policy::limits;
-use crate::cache::stats::Histogram;
+use crate::cache::stats::Snapshot;
 use crate::cache::tier::{L2, L2Report, L2State};
 use crate::cache::tiered::Tiered;
+use crate::cache::warm_start::{WarmStart, Warmed};
 use crate::pb;
+use counts::Counts;
 
 /// What this replica says of itself.
 #[derive(Clone, Debug)]
@@ -34,32 +42,114 @@ pub struct Observed {
     pub namespaces: Arc<Namespaces>,
     /// The load.
     pub load: Arc<Load>,
+    /// What reports leave out: what was counted before the last reset.
+    pub baseline: ArcSwapOption<Counted>,
+    /// Where the fleet is heard of; none: this replica is all there is.
+    pub board: Option<Arc<dyn Board>>,
+    /// The warm start, if one is made.
+    pub warm_start: Option<Arc<WarmStart>>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
 }
 
-/// The report of this replica, of one namespace or of all.
-pub fn report(observed: &Observed, namespace: &str) -> Result<pb::StatsResponse, CacheError> {
-    let namespaces = match namespace {
-        "" => observed.namespaces.all(),
-        name => {
-            limits::namespace("namespace", name)?;
-            observed.namespaces.find(name).into_iter().collect()
+// === impl Observed ===
+
+impl Observed {
+    /// The report of this replica or of the fleet, of one namespace or of all.
+    pub async fn report(&self, request: &pb::StatsRequest, deadline: Moment) -> Result<pb::StatsResponse, CacheError> {
+        let (fleet, namespace) = convert::stats(request)?;
+        match fleet {
+            true => Ok(fleet::report(self, namespace, deadline).await),
+            false => Ok(self.counted().render(namespace)),
         }
-    };
-    let l2 = observed.l2.report();
-    Ok(pb::StatsResponse {
-        leases: None,
-        watches: Some(watches(observed)),
-        warm_start: None,
-        fleet: Vec::new(),
-        reset_time: None,
-        replica: Some(replica(observed, &l2)),
-        namespaces: namespaces.iter().map(|namespace| namespace_stats(namespace)).filter(was_used).collect(),
-        l1: Some(l1(observed)),
-        coherence: Some(coherence(observed, &l2)),
-        redis: Some(redis(l2)),
-        latencies: latencies(observed),
-        self_audit: Some(self_audit(observed)),
-    })
+    }
+
+    /// Tells the fleet what is counted here, for ever.
+    pub async fn tell_fleet(&self) {
+        fleet::leave_summaries(self).await;
+    }
+
+    /// Reports count from now on.
+    pub fn reset(&self) {
+        self.baseline.store(Some(Arc::new(Counted::now(self))));
+    }
+
+    /// What was counted since the start, or since the last reset.
+    pub(super) fn counted(&self) -> Counted {
+        let mut counted = Counted::now(self);
+        if let Some(baseline) = &*self.baseline.load() {
+            counted.take_off(baseline);
+        }
+        counted
+    }
+}
+
+/// All that was counted, and the state of the tiers, at one instant.
+pub struct Counted {
+    at: SystemTime,
+    stats: pb::StatsResponse,
+    latencies: Vec<(&'static str, pb::Tier, Snapshot)>,
+    staleness: Snapshot,
+    lag: Snapshot,
+}
+
+impl Counted {
+    fn now(observed: &Observed) -> Counted {
+        let l2 = observed.l2.report();
+        let lag = l2.bus_lag.clone();
+        let mut stats = pb::StatsResponse {
+            leases: None,
+            watches: Some(watches(observed)),
+            warm_start: observed.warm_start.as_ref().and_then(|warm| warm.outcome()).map(warm_start),
+            fleet: Vec::new(),
+            reset_time: None,
+            replica: Some(replica(observed, &l2)),
+            namespaces: observed.namespaces.all().iter().map(|namespace| namespace_stats(namespace)).collect(),
+            l1: Some(l1(observed)),
+            coherence: Some(coherence(observed)),
+            redis: Some(redis(l2)),
+            latencies: Vec::new(),
+            self_audit: Some(self_audit(observed)),
+        };
+        stats.namespaces.sort_by(|one, other| one.namespace.cmp(&other.namespace));
+        let staleness = observed.cache.self_audit().staleness.snapshot();
+        Counted { at: SystemTime::now(), stats, latencies: latencies(observed), staleness, lag }
+    }
+
+    /// Counts from `baseline` on.
+    fn take_off(&mut self, baseline: &Counted) {
+        let (now, before) = (&mut self.stats, &baseline.stats);
+        now.namespaces.take_off(&before.namespaces);
+        now.l1.take_off(&before.l1);
+        now.coherence.take_off(&before.coherence);
+        now.self_audit.take_off(&before.self_audit);
+        now.leases.take_off(&before.leases);
+        now.watches.take_off(&before.watches);
+        now.replica.take_off(&before.replica);
+        now.redis.take_off(&before.redis);
+        now.reset_time = Some(timestamp(baseline.at));
+        for ((_, _, now), (_, _, before)) in self.latencies.iter_mut().zip(&baseline.latencies) {
+            *now = now.since(before);
+        }
+        self.staleness = self.staleness.since(&baseline.staleness);
+        self.lag = self.lag.since(&baseline.lag);
+    }
+
+    /// The report, of one namespace or of all.
+    pub(super) fn render(self, namespace: &str) -> pb::StatsResponse {
+        let Counted { mut stats, latencies, staleness, lag, .. } = self;
+        stats.namespaces.retain(|stats| was_used(stats) && (namespace.is_empty() || stats.namespace == namespace));
+        if let Some(coherence) = &mut stats.coherence {
+            coherence.lag_p99 = (lag.count > 0).then(|| to_wire(lag.quantile(0.99)));
+        }
+        if let Some(audit) = stats.self_audit.as_mut().filter(|_| staleness.count > 0) {
+            audit.staleness_p99 = Some(to_wire(staleness.quantile(0.99)));
+            audit.staleness_max = Some(to_wire(staleness.max));
+        }
+        let rows = latencies.iter().filter_map(|(operation, tier, snapshot)| latency(operation, *tier, snapshot));
+        stats.latencies = rows.collect();
+        stats
+    }
 }
 
 fn replica(observed: &Observed, l2: &L2Report) -> pb::ReplicaStats {
@@ -72,6 +162,15 @@ fn replica(observed: &Observed, l2: &L2Report) -> pb::ReplicaStats {
         in_flight: observed.load.in_flight() as u64,
         connections: observed.load.connections() as u64,
         shed: observed.load.shed(),
+    }
+}
+
+fn warm_start(warmed: Warmed) -> pb::WarmStartStats {
+    pb::WarmStartStats {
+        listed: warmed.listed,
+        loaded: warmed.loaded,
+        duration: Some(to_wire(warmed.took)),
+        timed_out: warmed.timed_out,
     }
 }
 
@@ -117,7 +216,7 @@ fn l1(observed: &Observed) -> pb::L1Stats {
     }
 }
 
-fn coherence(observed: &Observed, l2: &L2Report) -> pb::CoherenceStats {
+fn coherence(observed: &Observed) -> pb::CoherenceStats {
     let coherence = observed.cache.coherence();
     let (proofs, counters) = (coherence.proofs(), &coherence.counters);
     pb::CoherenceStats {
@@ -136,7 +235,7 @@ fn coherence(observed: &Observed, l2: &L2Report) -> pb::CoherenceStats {
         audits_failed: counters.audits_failed.get(),
         disconnects: counters.disconnects.get(),
         fills_fenced: counters.fills_fenced.get(),
-        lag_p99: l2.bus_lag_p99.map(to_wire),
+        lag_p99: None,
         takeovers: counters.takeovers.get(),
         repaired: counters.repaired.get(),
     }
@@ -153,8 +252,6 @@ fn watches(observed: &Observed) -> pb::WatchStats {
 
 fn self_audit(observed: &Observed) -> pb::SelfAuditStats {
     let counters = observed.cache.self_audit();
-    let staleness = counters.staleness.snapshot();
-    let measured = |duration: Duration| (staleness.count > 0).then(|| to_wire(duration));
     pb::SelfAuditStats {
         sampled: counters.sampled.get(),
         dropped: counters.dropped.get(),
@@ -162,8 +259,8 @@ fn self_audit(observed: &Observed) -> pb::SelfAuditStats {
         gone: counters.gone.get(),
         failed: counters.failed.get(),
         violations: counters.violations.get(),
-        staleness_p99: measured(staleness.quantile(0.99)),
-        staleness_max: measured(staleness.max),
+        staleness_p99: None,
+        staleness_max: None,
     }
 }
 
@@ -196,7 +293,7 @@ fn redis(l2: L2Report) -> pb::RedisStats {
     }
 }
 
-fn latencies(observed: &Observed) -> Vec<pb::LatencyStats> {
+fn latencies(observed: &Observed) -> Vec<(&'static str, pb::Tier, Snapshot)> {
     let all = observed.cache.latencies();
     let rows = [
         ("get", pb::Tier::L1, &all.get_l1),
@@ -211,13 +308,11 @@ fn latencies(observed: &Observed) -> Vec<pb::LatencyStats> {
         ("l2_read", pb::Tier::L2, &all.l2_read),
         ("l2_write", pb::Tier::L2, &all.l2_write),
     ];
-    rows.into_iter().filter_map(|(operation, tier, histogram)| latency(operation, tier, histogram)).collect()
+    rows.map(|(operation, tier, histogram)| (operation, tier, histogram.snapshot())).into()
 }
 
-fn latency(operation: &str, tier: pb::Tier, histogram: &Histogram) -> Option<pb::LatencyStats> {
-    let snapshot = histogram.snapshot();
+fn latency(operation: &str, tier: pb::Tier, snapshot: &Snapshot) -> Option<pb::LatencyStats> {
     let quantile = |q| Some(to_wire(snapshot.quantile(q)));
-    let max: Duration = snapshot.max;
     (snapshot.count > 0).then(|| pb::LatencyStats {
         operation: operation.to_owned(),
         tier: tier.into(),
@@ -226,6 +321,6 @@ fn latency(operation: &str, tier: pb::Tier, histogram: &Histogram) -> Option<pb:
         p95: quantile(0.95),
         p99: quantile(0.99),
         p999: quantile(0.999),
-        max: Some(to_wire(max)),
+        max: Some(to_wire(snapshot.max)),
     })
 }

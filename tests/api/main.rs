@@ -1,6 +1,7 @@
 //! The service from the outside: real replicas, real Redis processes, real faults. One file per topic; `harness` holds the tools.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod barrier;
 mod basics;
 mod batches;
@@ -12,6 +13,7 @@ mod consistency;
 mod degraded;
 mod errors;
 mod expiry;
+mod fleet;
 // Shared with the fault drills, which use more of it.
 #[allow(dead_code, unused_imports)]
 mod harness;
@@ -19,6 +21,7 @@ mod health;
 mod invalidation;
 mod policy;
 mod redis_setup;
+mod run_time;
 mod selectors;
 mod self_audit;
 mod server;
@@ -27,4 +30,5 @@ mod stats;
 mod takeover;
 mod tokens;
 mod touch;
+mod warm_start;
 mod watch;

@@ -43,6 +43,13 @@ async fn the_documented_rights_are_enough() {
     other.lacks("k").await;
     redis.cli(&["SCRIPT", "FLUSH"]).await;
     one.set("k", "after a flush").await;
+    assert!(one.inspect("k").await.l2_error.is_empty());
+    let policy = Some(pb::Policy { jitter: Some(0.1), ..Default::default() });
+    one.admin().set_policy(pb::SetPolicyRequest { namespace: "n".into(), policy }).await.unwrap();
+    one.admin().reset_policy(pb::ResetPolicyRequest { namespace: "n".into() }).await.unwrap();
+    eventually("the fleet is told", async || other.fleet().await.fleet.len() == 2).await;
+    one.get("k").await;
+    eventually("the hot keys are listed", async || redis.cli(&["EXISTS", "twintier:{0}:h"]).await.number() == 1).await;
     eventually("what Redis says of itself is known", async || one.redis().await.used_memory > 0).await;
     // All that is stored lies under the prefix.
     let names = format!("{:?}", redis.cli(&["KEYS", "[^t]*"]).await);

@@ -125,6 +125,21 @@ pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
     })
 }
 
+/// Bytes of an entry's value as it is stored.
+pub fn stored_size(bytes: &[u8]) -> Option<usize> {
+    let (tags, content_type) = (bytes.get(84..86)?.try_into().ok()?, usize::from(*bytes.get(86)?));
+    let head = HEADER + usize::from(u16::from_be_bytes(tags)) + content_type;
+    bytes.len().checked_sub(head).filter(|_| bytes.starts_with(&ENTRY_MAGIC))
+}
+
+/// When a lease was granted, by position and time (microseconds); none when nobody has it.
+pub fn decode_lease(bytes: &[u8]) -> Option<(Version, u64)> {
+    let mut reader = Reader(bytes);
+    let id = reader.take(16)?;
+    let granted = (reader.version()?, reader.u64()?);
+    (reader.0.is_empty() && id != [0; 16]).then_some(granted)
+}
+
 /// Tags as a header and a message have them.
 pub fn tag_list(tags: &Tags) -> Vec<u8> {
     let mut list = Vec::new();

@@ -126,6 +126,21 @@ impl Layout {
         rest.strip_prefix(namespace.as_bytes())?.strip_prefix(b":")
     }
 
+    /// What a replica says of itself, in the slot of `partition`.
+    pub fn note(&self, partition: u16, replica: u64) -> String {
+        format!("{}:{{{partition}}}:f:{replica:016x}", self.prefix)
+    }
+
+    /// The list of the keys read most, in the slot of `partition`.
+    pub fn hot_keys(&self, partition: u16) -> String {
+        format!("{}:{{{partition}}}:h", self.prefix)
+    }
+
+    /// What is set for all replicas, in the slot of `partition`.
+    pub fn settings(&self, partition: u16) -> String {
+        format!("{}:{{{partition}}}:p", self.prefix)
+    }
+
     /// The field of a counter that holds what was invalidated in a namespace other than by key.
     pub fn invalidation_field(&self, namespace: &str) -> String {
         format!("n:{namespace}")

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::codec::Reader;
 use crate::cache::coherence::version::Version;
+use crate::cache::inspect::Cause;
 use crate::cache::selector::Pattern;
 
 /// The record of one namespace in one partition.
@@ -42,6 +43,8 @@ pub struct Listed {
 /// A pattern at work.
 #[derive(Clone, Debug)]
 pub struct ListedPattern {
+    /// As it was given.
+    pub text: Box<[u8]>,
     /// Ready to match.
     pub pattern: Pattern,
     /// Its last invalidations.
@@ -90,6 +93,19 @@ impl Record {
     }
 }
 
+impl Record {
+    /// With what an entry that is covered was invalidated; none: with a prefix or a tag.
+    pub fn cause(&self, key: &[u8], version: Version, written_micros: u64) -> Option<Cause> {
+        let covers = |stone: Stone| stone.covers(version, written_micros) != (false, 0);
+        let matching = || self.listed.patterns.iter().filter(|listed| listed.pattern.matches(key));
+        match matching().find(|listed| covers(listed.stone)) {
+            _ if covers(self.whole) => Some(Cause::Namespace),
+            Some(listed) => Some(Cause::Pattern(Bytes::copy_from_slice(&listed.text))),
+            None => (version < self.floor).then_some(Cause::Unknown),
+        }
+    }
+}
+
 /// The earlier of two times, of which 0 is none.
 pub fn earlier(one: u64, other: u64) -> u64 {
     [one, other].into_iter().filter(|time| *time > 0).min().unwrap_or(0)
@@ -110,7 +126,8 @@ impl Listed {
         while !reader.0.is_empty() {
             let stone = Stone::decode(&mut reader)?;
             let length = usize::from(reader.u16()?);
-            patterns.push(ListedPattern { pattern: Pattern::new(reader.take(length)?).ok()?, stone });
+            let text = reader.take(length)?;
+            patterns.push(ListedPattern { text: text.into(), pattern: Pattern::new(text).ok()?, stone });
         }
         Some(patterns)
     }
@@ -189,6 +206,7 @@ mod tests {
 
     fn listed(patterns: &[(&str, Stone)]) -> Listed {
         let pattern = |(text, stone): &(&str, Stone)| ListedPattern {
+            text: text.as_bytes().into(),
             pattern: Pattern::new(text.as_bytes()).expect("a pattern"),
             stone: *stone,
         };

@@ -37,6 +37,8 @@ pub enum Script {
     Members,
     /// Takes a replica out of the registry.
     Leave,
+    /// Sets what holds for all replicas.
+    Settings,
 }
 
 macro_rules! script {
@@ -47,7 +49,7 @@ macro_rules! script {
 
 impl Script {
     /// Every script, in the order of their numbers.
-    pub const ALL: [Script; 16] = [
+    pub const ALL: [Script; 17] = [
         Script::Hello,
         Script::Audit,
         Script::Pulse,
@@ -64,6 +66,7 @@ impl Script {
         Script::Settle,
         Script::Members,
         Script::Leave,
+        Script::Settings,
     ];
 
     /// Lua. In a Cluster, messages are published to the shard only.
@@ -88,6 +91,7 @@ impl Script {
             Script::Settle => script!(" flags=allow-oom", "settle"),
             Script::Members => script!(" flags=allow-oom", "registry", "members"),
             Script::Leave => script!(" flags=allow-oom", "leave"),
+            Script::Settings => script!(" flags=allow-oom", "settings"),
         };
         format!("#!lua{flags}\nlocal PUBLISH, RESTARTS = '{publish}', {restarts}\n{body}")
     }

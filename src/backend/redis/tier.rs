@@ -1,5 +1,8 @@
 //! The shared tier: reads in one pipelined trip, writes and invalidations in one script each.
 
+mod board;
+mod inspect;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +30,7 @@ use crate::cache::clock::Moment;
 use crate::cache::coherence::protection::Protection;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Entry, Sliding};
+use crate::cache::inspect::Inspected;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::selector::Selector;
@@ -664,6 +668,10 @@ impl L2 for RedisTier {
         Box::pin(self.read_current(key, until))
     }
 
+    fn inspect<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Inspected, L2Error>> {
+        Box::pin(self.inspect_key(key, until))
+    }
+
     fn is_behind(&self, partition: u16) {
         tracing::warn!(partition, "redis answered with less than it had announced; connecting anew");
         if let Ok(shard) = self.calls.shard(partition) {
@@ -674,7 +682,6 @@ impl L2 for RedisTier {
 
     fn report(&self) -> L2Report {
         let HealthReport { state, reason, state_age, server_version } = self.health.report();
-        let lag = self.shared.lag.snapshot();
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
         server.version = server_version;
         let routes = self.calls.routes();
@@ -688,7 +695,7 @@ impl L2 for RedisTier {
             commands: self.shared.commands.get(),
             errors: self.shared.errors.get(),
             undecodable: self.undecodable.get(),
-            bus_lag_p99: (lag.count > 0).then(|| lag.quantile(0.99)),
+            bus_lag: self.shared.lag.snapshot(),
             server,
         }
     }

@@ -182,6 +182,11 @@ impl Coherence {
         Judgement::Suspect(now.since(known_at))
     }
 
+    /// With what `held` was invalidated, as far as that is remembered.
+    pub fn cause(&self, key: KeyRef<'_>, held: &Held) -> Option<Selector> {
+        held.namespace.tombstones().cause(&self.judged(key, held))
+    }
+
     /// Whether `held` was invalidated with what selects it. One atomic read, unless something was since this was asked the last time. What
     /// was only marked stale is not covered, if stale entries are kept; it says so itself from now on.
     pub fn covers(&self, key: KeyRef<'_>, held: &Held) -> bool {
@@ -190,16 +195,7 @@ impl Coherence {
         if held.covered.is_known(tombstones.changes(partition)) {
             return false;
         }
-        let Entry { tags, version, written_at, .. } = &held.entry;
-        let (version, position, written_at) = (*version, held.position, *written_at);
-        let (cover, changes) = tombstones.judge(&Judged {
-            partition,
-            key: key.bytes,
-            tags: tags.as_slice(),
-            version,
-            position,
-            written_at,
-        });
+        let (cover, changes) = tombstones.judge(&self.judged(key, held));
         match cover {
             Cover::Gone => return true,
             Cover::Marked(_) if held.entry.stale_window.is_zero() => return true,
@@ -207,6 +203,13 @@ impl Coherence {
             Cover::Clear => held.covered.know(changes, None),
         }
         false
+    }
+
+    fn judged<'a>(&self, key: KeyRef<'a>, held: &'a Held) -> Judged<'a> {
+        let Entry { tags, version, written_at, .. } = &held.entry;
+        let (version, position, written_at) = (*version, held.position, *written_at);
+        let partition = self.partition_of(key);
+        Judged { partition, key: key.bytes, tags: tags.as_slice(), version, position, written_at }
     }
 
     /// Where the subscription stands. To be read *before* memory is looked up, as the proof is: an entry found afterwards has lived

@@ -1,9 +1,12 @@
 //! What holds for the entries of a namespace, and how that is changed at run time.
 
+mod text;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::cache::error::Violation;
+use text::Text;
 
 /// How values are compressed in the shared tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,6 +80,30 @@ macro_rules! policy {
             pub fn and_then(self, later: PolicyPatch) -> PolicyPatch {
                 PolicyPatch { $($field: later.$field.or(self.$field),)+ }
             }
+
+            /// A change of every field to what it is in `policy`.
+            pub fn of(policy: &NamespacePolicy) -> PolicyPatch {
+                PolicyPatch { $($field: Some(policy.$field),)+ }
+            }
+
+            /// The fields that are changed, each as text.
+            pub fn fields(&self) -> Vec<(&'static str, String)> {
+                let fields = [$((stringify!($field), self.$field.as_ref().map(Text::write)),)+];
+                fields.into_iter().filter_map(|(field, value)| Some((field, value?))).collect()
+            }
+
+            /// A change of one field, of which the text was made; none: there is no such field, or no such value.
+            pub fn of_field(field: &str, value: &str) -> Option<PolicyPatch> {
+                match field {
+                    $(stringify!($field) => {
+                        Some(PolicyPatch { $field: Some(Text::read(value)?), ..PolicyPatch::default() })
+                    })+
+                    _ => None,
+                }
+            }
+
+            /// Every field.
+            pub const FIELDS: &[&str] = &[$(stringify!($field),)+];
 
             fn over(&self, policy: &NamespacePolicy) -> NamespacePolicy {
                 NamespacePolicy { $($field: self.$field.unwrap_or(policy.$field),)+ }
@@ -249,6 +276,18 @@ mod tests {
         assert_eq!(changed, NamespacePolicy { immutable: true, jitter: 0.2, l1: false, ..policy.clone() });
         assert!(PolicyPatch::default().is_empty() && !both.is_empty());
         assert_eq!(PolicyPatch::default().apply(&policy), Ok(policy));
+    }
+
+    #[test]
+    fn a_change_is_written_down_and_read_again() {
+        let policy = NamespacePolicy { jitter: 0.1, l1: false, compression: Compression::Zstd, ..Default::default() };
+        let all = PolicyPatch::of(&policy);
+        assert_eq!(all.fields().len(), PolicyPatch::FIELDS.len());
+        let fields = all.fields();
+        let read = fields.iter().map(|(field, value)| PolicyPatch::of_field(field, value).expect("known"));
+        assert_eq!(read.reduce(PolicyPatch::and_then), Some(all));
+        assert_eq!(PolicyPatch::of_field("ttl", "1ns"), None);
+        assert_eq!(PolicyPatch::of_field("max_ttl", "1 day"), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::cache::error::CacheError;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::Switches;
-use crate::cache::single_flight::FetchResult;
+use crate::cache::single_flight::{FetchResult, Fetched};
 use crate::cache::tier::{L2Error, Mode, Removal, Write};
 
 /// A read of many entries of one namespace.
@@ -80,6 +80,7 @@ impl Tiered {
         let shared = &*self.0;
         let begun = shared.clock.now();
         let switches = many.keys.first().map_or_else(|| shared.config.switches, |key| shared.switches(key.namespace));
+        many.keys.iter().for_each(|key| shared.hot_keys.read(*key, begun));
         let gets: Vec<(Get<'_>, u16)> = many.gets().map(|get| (get, shared.coherence.partition_of(get.key))).collect();
         let mut answers: Vec<Option<Answer>> =
             gets.iter().map(|(get, partition)| shared.without_asking(get, switches, *partition, begun)).collect();
@@ -111,6 +112,21 @@ impl Tiered {
             results.push(result);
         }
         Ok(results)
+    }
+
+    /// Has memory hold those of `keys` that the shared tier has and for which nothing is switched off; how many. Counted as no Gets.
+    pub async fn warm(&self, keys: &[Key]) -> usize {
+        let shared = &*self.0;
+        let is_on = |key: &&Key| shared.switches(key.namespace()) == Switches::default();
+        let mut by_namespace: BTreeMap<u32, Vec<Key>> = BTreeMap::new();
+        for key in keys.iter().filter(is_on) {
+            by_namespace.entry(key.namespace().id).or_default().push(key.clone());
+        }
+        let until = shared.clock.now().plus(shared.config.read_budget);
+        let fetched = join_all(by_namespace.values().map(|keys| shared.fetch_many(keys, until))).await;
+        let now = shared.clock.now();
+        let is_live = |found: &&Fetched| found.held.as_ref().is_some_and(|held| held.entry.lives(now));
+        fetched.iter().flatten().flatten().filter(is_live).count()
     }
 
     /// Writes many entries: one step for each partition, all at once. A caller who leaves does not end it half way.

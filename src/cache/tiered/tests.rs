@@ -74,6 +74,7 @@ impl World {
             read_budget: BUDGET,
             write_budget: BUDGET,
             self_audit_every: 0,
+            hot_key_places: 4,
         };
         let l2 = Arc::new(Scripted(sender));
         let cache = Tiered::new(config, bench.l1.clone(), l2, bench.coherence.clone(), bench.clock.clone());

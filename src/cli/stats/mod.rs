@@ -1,6 +1,7 @@
 //! `twintier stats`: what a replica counted and the state of its tiers, once or again and again.
 
 mod document;
+mod fleet;
 mod report;
 mod tables;
 
@@ -21,11 +22,16 @@ const REPAINT: &str = "\x1b[H\x1b[J";
 
 /// Arguments of `stats`.
 #[derive(Args, Debug)]
-#[command(after_help = "Counts run since the replica's start. In JSON, durations are seconds and sizes are bytes.")]
+#[command(
+    after_help = "Counts run since the replica's start, or its last reset. In JSON, durations are seconds and sizes are bytes."
+)]
 pub struct StatsArgs {
     /// Report only this namespace
     #[arg(short, long, value_name = "NAME", env = "TWINTIER_NAMESPACE")]
     namespace: Option<String>,
+    /// Report on the whole fleet: counts are sums of what every replica last said
+    #[arg(long)]
+    fleet: bool,
     /// Report again every interval, with rates; JSON is then one line per report
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1s", value_parser = parse_interval)]
     watch: Option<Duration>,
@@ -56,7 +62,9 @@ impl StatsArgs {
     }
 
     async fn ask(&self, connection: &Connection<'_>) -> Result<pb::StatsResponse, Failure> {
-        let request = pb::StatsRequest { namespace: self.namespace.clone().unwrap_or_default(), scope: 0 };
+        let scope = if self.fleet { pb::StatsScope::Fleet } else { pb::StatsScope::Replica };
+        let namespace = self.namespace.clone().unwrap_or_default();
+        let request = pb::StatsRequest { namespace, scope: scope.into() };
         connection.call(request, async |channel, request| cache(channel).stats(request).await).await
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use crate::cli::stats::fleet;
 use crate::cli::stats::tables::{self, Since};
 use crate::cli::table;
 use crate::cli::units::{self, count, duration, ratio, size, wire_duration};
@@ -23,6 +24,8 @@ pub(super) fn report(stats: &pb::StatsResponse, since: Option<Since<'_>>, now: S
     }
     rows.extend(stats.l1.as_ref().map(l1_rows).into_iter().flatten());
     rows.extend(stats.watches.as_ref().filter(|watches| **watches != pb::WatchStats::default()).map(watches_row));
+    rows.extend(stats.warm_start.as_ref().map(fleet::warm_start));
+    rows.extend(stats.reset_time.map(|time| fleet::reset(time, now)));
     let mut page = table::facts(&rows);
     page += "\n";
     page += &tables::namespaces(&stats.namespaces, since.as_ref());
@@ -30,6 +33,7 @@ pub(super) fn report(stats: &pb::StatsResponse, since: Option<Since<'_>>, now: S
         page += "\n";
         page += &tables::latencies(&stats.latencies);
     }
+    page += &fleet::replicas(stats, now);
     page
 }
 

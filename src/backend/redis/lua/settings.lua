@@ -1,0 +1,41 @@
+-- What is set for all replicas: a hash of fields, and `revision`, which grows with every change. KEYS[1] the hash. ARGV: 1 not-after
+-- (microseconds of Redis's clock), 2 revision that the caller knows, 3 'set' or 'restore', 4 most fields, then each field and its value, '' to take
+-- it back. A hash that is older than what the caller knows was lost, and is to be restored first. Returns the revision and all fields.
+if now > tonumber(ARGV[1]) then
+  return {'LATE', now}
+end
+local known = tonumber(ARGV[2])
+local revision = tonumber(redis.call('HGET', KEYS[1], 'revision') or 0)
+local fields, removed = {}, {}
+for arg = 5, #ARGV, 2 do
+  if ARGV[arg + 1] == '' then
+    removed[#removed + 1] = ARGV[arg]
+  else
+    fields[#fields + 1] = ARGV[arg]
+    fields[#fields + 1] = ARGV[arg + 1]
+  end
+end
+if ARGV[3] == 'restore' then
+  if revision < known then
+    redis.call('UNLINK', KEYS[1])
+    revision = known
+  else
+    fields, removed = {}, {}
+  end
+elseif revision < known then
+  return {'LOST', revision}
+else
+  local there = #redis.call('HGETALL', KEYS[1]) / 2
+  if there + #fields / 2 > tonumber(ARGV[4]) then
+    return {'FULL', there}
+  end
+  revision = math.max(now, revision + 1)
+end
+for first = 1, #fields, 1000 do
+  redis.call('HSET', KEYS[1], unpack(fields, first, math.min(first + 999, #fields)))
+end
+for first = 1, #removed, 1000 do
+  redis.call('HDEL', KEYS[1], unpack(removed, first, math.min(first + 999, #removed)))
+end
+redis.call('HSET', KEYS[1], 'revision', digits(revision))
+return {'OK', revision, redis.call('HGETALL', KEYS[1])}

@@ -1,0 +1,156 @@
+//! The board in Redis: in the slot of the first partition, so that all of it is with one primary.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::interfaces::{HashesInterface as _, KeysInterface as _};
+use fred::types::{Expiration, Value};
+use futures_util::future::join_all;
+
+use super::{CLOCK_SLACK, RedisTier};
+use crate::backend::redis::call::{Failure, refused};
+use crate::backend::redis::codec;
+use crate::backend::redis::connection::{Connection, bytes, number, status};
+use crate::backend::redis::scripts::Script;
+use crate::cache::board::{Board, MOST_SETTINGS, Note, Settings};
+use crate::cache::clock::Moment;
+use crate::cache::tier::{BoxFuture, L2Error};
+
+/// The partition that the board is with.
+const HOME: u16 = 0;
+/// Most replicas whose notes are read.
+const MOST_NOTES: usize = 256;
+/// The field that every change makes greater.
+const REVISION: &str = "revision";
+
+impl Board for RedisTier {
+    fn post(&self, note: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
+        Box::pin(self.save(self.shared.layout.note(HOME, self.shared.replica), note, lifetime, until))
+    }
+
+    fn notes(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Vec<Note>, L2Error>> {
+        Box::pin(async move {
+            let pause = self.shared.longest_pause().as_micros().to_string().into();
+            let reply = self.calls.ask(Script::Members, HOME, vec![pause], until).await?;
+            let field = |member: &[Value]| Some(std::str::from_utf8(member.first()?.as_bytes()?).ok()?.to_owned());
+            let members = reply.get(2..).unwrap_or_default().chunks_exact(2);
+            let replicas = members.filter_map(field).filter_map(|field| codec::registered_replica(&field));
+            let others = replicas.filter(|replica| *replica != self.shared.replica).take(MOST_NOTES);
+            let read = others.map(|replica| self.load(self.shared.layout.note(HOME, replica), lifetime, until));
+            let notes: Result<Vec<_>, _> = join_all(read).await.into_iter().collect();
+            Ok(notes?.into_iter().flatten().collect())
+        })
+    }
+
+    fn save_hot_keys(&self, list: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
+        Box::pin(self.save(self.shared.layout.hot_keys(HOME), list, lifetime, until))
+    }
+
+    fn hot_keys(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Option<Note>, L2Error>> {
+        Box::pin(self.load(self.shared.layout.hot_keys(HOME), lifetime, until))
+    }
+
+    fn settings<'a>(&'a self, known: &'a Settings, until: Moment) -> BoxFuture<'a, Result<Option<Settings>, L2Error>> {
+        Box::pin(async move {
+            let shard = self.calls.shard(HOME)?;
+            let name = self.shared.layout.settings(HOME);
+            self.shared.commands.one();
+            let asked = self.calls.call(&shard, until, |connection| async move {
+                connection.client.hget::<Option<String>, _, _>(name, REVISION).await
+            });
+            let revision = asked.await.map_err(Failure::of_a_read)?.and_then(|text| text.parse().ok()).unwrap_or(0);
+            if revision == known.revision {
+                return Ok(None);
+            }
+            // What is older than what is known was lost. Otherwise nothing is restored, and this reads what is set.
+            let fields: Vec<_> = known.fields.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
+            let fields = if revision < known.revision { &fields[..] } else { &[] };
+            Ok(Some(self.change(known, "restore", fields, until).await?))
+        })
+    }
+
+    fn set<'a>(
+        &'a self,
+        known: &'a Settings,
+        fields: &'a [(String, Option<String>)],
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Settings, L2Error>> {
+        Box::pin(self.change(known, "set", fields, until))
+    }
+}
+
+impl RedisTier {
+    async fn save(&self, name: String, text: Bytes, lifetime: Duration, until: Moment) -> Result<(), L2Error> {
+        let shard = self.calls.shard(HOME)?;
+        self.shared.commands.one();
+        let lifetime = Some(Expiration::PX(lifetime.as_millis() as i64));
+        let saved = self.calls.call(&shard, until, |connection| async move {
+            connection.client.set::<Value, _, _>(name, text, lifetime, None, false).await
+        });
+        saved.await.map(|_| ()).map_err(Failure::of_a_read)
+    }
+
+    async fn load(&self, name: String, lifetime: Duration, until: Moment) -> Result<Option<Note>, L2Error> {
+        let shard = self.calls.shard(HOME)?;
+        self.shared.commands.one();
+        let loaded = self.calls.call(&shard, until, |connection| async move {
+            let trip = connection.client.pipeline();
+            let _: Value = trip.pttl(name.as_str()).await?;
+            let _: Value = trip.get(name).await?;
+            trip.all::<(i64, Value)>().await
+        });
+        let (left, text) = loaded.await.map_err(Failure::of_a_read)?;
+        let left = u64::try_from(left).map(Duration::from_millis);
+        let text = bytes(text).filter(|text| !text.is_empty());
+        Ok(text.zip(left.ok()).map(|(text, left)| Note { text, age: lifetime.saturating_sub(left) }))
+    }
+
+    async fn change(
+        &self,
+        known: &Settings,
+        action: &'static str,
+        fields: &[(String, Option<String>)],
+        until: Moment,
+    ) -> Result<Settings, L2Error> {
+        let shard = self.calls.shard(HOME)?;
+        let Some((not_after, uncertainty)) = shard.primary.clock.at(until) else {
+            return Err(L2Error::unavailable("not connected to redis"));
+        };
+        let mut args: Vec<Value> = vec![
+            not_after.to_string().into(),
+            known.revision.to_string().into(),
+            action.into(),
+            MOST_SETTINGS.to_string().into(),
+        ];
+        for (field, value) in fields {
+            args.extend([field.as_str().into(), value.as_deref().unwrap_or_default().into()]);
+        }
+        let name = self.shared.layout.settings(HOME);
+        let work = |connection: std::sync::Arc<Connection>| async move {
+            connection.run(Script::Settings, vec![name], args).await
+        };
+        let reply = match self.calls.call(&shard, until, work).await {
+            Ok(reply) => reply,
+            Err(Failure::NotSent(error)) => return Err(error),
+            Err(Failure::Refused(error)) => return Err(refused(&error)),
+            Err(Failure::Lost(reason)) => {
+                let left = until.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
+                return Err(L2Error::Unavailable { reason, outcome_unknown_for: Some(left) });
+            }
+        };
+        match (status(&reply), number(&reply, 1)) {
+            (Some("OK"), Some(revision)) => {
+                let fields = reply.into_iter().nth(2).and_then(|fields| fields.convert().ok());
+                let mut settings = Settings { revision: revision as u64, fields: fields.unwrap_or_default() };
+                settings.fields.remove(REVISION);
+                Ok(settings)
+            }
+            (Some("LOST"), _) => Err(L2Error::unavailable("redis has lost what was set, which is being restored")),
+            (Some("FULL"), _) => Err(L2Error::Full),
+            (Some("LATE"), _) => {
+                Err(L2Error::unavailable("the request reached redis too late and was not carried out"))
+            }
+            _ => Err(L2Error::unavailable("redis answered with something unknown")),
+        }
+    }
+}

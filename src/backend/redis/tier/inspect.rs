@@ -1,0 +1,110 @@
+//! A look at all that Redis holds of one key, dead or alive.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::interfaces::{HashesInterface as _, KeysInterface as _};
+use fred::types::Value;
+
+use super::{GONE, RedisTier, entry_at};
+use crate::backend::redis::call::Failure;
+use crate::backend::redis::codec::{self, StoredEntry};
+use crate::backend::redis::connection::bytes;
+use crate::backend::redis::line::Line;
+use crate::backend::redis::record::earlier;
+use crate::backend::redis::selected::Found;
+use crate::backend::redis::shard::Shard;
+use crate::cache::clock::Moment;
+use crate::cache::coherence::version::Version;
+use crate::cache::entry::Tags;
+use crate::cache::inspect::{Cause, Inspected, NotServed, Stored};
+use crate::cache::key::Key;
+use crate::cache::tier::L2Error;
+
+/// What was found in one trip.
+type Answers = (Vec<Value>, i64, Value, i64, Value);
+
+impl RedisTier {
+    pub(super) async fn inspect_key(&self, key: &Key, until: Moment) -> Result<Inspected, L2Error> {
+        let layout = &self.shared.layout;
+        let partition = key.as_ref().partition(layout.partitions());
+        let counter = layout.counter(partition);
+        let [name, lease] = [layout.entry(key.as_ref()), layout.lease(key.as_ref())].map(fred::types::Key::from);
+        let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
+        let shard = self.calls.shard(partition)?;
+        let begun = self.shared.clock.now();
+        self.shared.commands.one();
+        let trip = self.calls.call(&shard, until, |connection| async move {
+            let trip = connection.client.pipeline();
+            let _: Value = trip.hmget(counter, fields).await?;
+            let _: Value = trip.pttl(name.clone()).await?;
+            let _: Value = trip.get(name).await?;
+            let _: Value = trip.pttl(lease.clone()).await?;
+            let _: Value = trip.get(lease).await?;
+            trip.all::<Answers>().await
+        });
+        let (line, kept, value, lease_left, lease) = trip.await.map_err(Failure::of_a_read)?;
+        let line = Line::read(line);
+        let stored = match bytes(value).filter(|_| kept != GONE) {
+            Some(value) => Some(self.look_at(&shard, key, &line, value, kept, begun, until).await?),
+            None => None,
+        };
+        let granted = bytes(lease).and_then(|lease| codec::decode_lease(&lease));
+        let mut left = granted.and(u64::try_from(lease_left).ok()).map(Duration::from_millis);
+        if let Some((version, granted_micros)) = granted {
+            let found = Found { version, written_micros: granted_micros, tags: &Tags::default() };
+            let covered = self.selected.coverage(&self.calls, key.as_ref(), &line, found, until).await?;
+            let is_of_this_epoch = line.position.is_some_and(|position| position.epoch == version.epoch);
+            left = left.filter(|_| is_of_this_epoch && covered == Some(0));
+        }
+        Ok(Inspected { position: line.position.unwrap_or(Version::ZERO), stored, lease: left })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one trip")]
+    async fn look_at(
+        &self,
+        shard: &Shard,
+        key: &Key,
+        line: &Line,
+        value: Bytes,
+        kept: i64,
+        begun: Moment,
+        until: Moment,
+    ) -> Result<Stored, L2Error> {
+        let stored_size = codec::stored_size(&value).unwrap_or(value.len()) as u64;
+        let Some(mut stored) = codec::decode_entry(value) else {
+            return Ok(Stored { entry: None, size: 0, stored_size, not_served: Some(NotServed::Unreadable) });
+        };
+        let StoredEntry { version, written_micros, ref tags, .. } = stored;
+        let found = Found { version, written_micros, tags };
+        let covered = self.selected.coverage(&self.calls, key.as_ref(), line, found, until).await?;
+        let not_served = match covered {
+            _ if !line.counts(version) => Some(NotServed::Epoch),
+            Some(since) if since == 0 || stored.window_millis > 0 => {
+                stored.marked_micros = earlier(stored.marked_micros, since);
+                None
+            }
+            _ => Some(NotServed::Invalidated(self.cause(key, line, &stored, until).await?)),
+        };
+        let size = stored.plain_size as u64;
+        let entry = Some(entry_at(&shard.primary.clock, stored, kept, begun));
+        Ok(Stored { entry, size, stored_size, not_served })
+    }
+
+    /// With what an entry that is covered was invalidated.
+    async fn cause(&self, key: &Key, line: &Line, stored: &StoredEntry, until: Moment) -> Result<Cause, L2Error> {
+        let &StoredEntry { version, written_micros, ref tags, .. } = stored;
+        if let Some(cause) = line.record.cause(key.bytes(), version, written_micros) {
+            return Ok(cause);
+        }
+        let untagged = [(Cause::Prefix(None), Tags::default())].into_iter();
+        let tagged = tags.iter().map(|tag| (Cause::Tag(tag.clone()), Tags::new(vec![tag.clone()])));
+        for (cause, tags) in untagged.chain(tagged) {
+            let found = Found { version, written_micros, tags: &tags };
+            if self.selected.coverage(&self.calls, key.as_ref(), line, found, until).await? != Some(0) {
+                return Ok(cause);
+            }
+        }
+        Ok(Cause::Unknown)
+    }
+}

@@ -1,0 +1,174 @@
+//! A look at one key that changes nothing: what each tier holds, and how a Get would be answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Consistency, Get, Memory, Shared, Stale, StaleReason, Tiered, outlived};
+use crate::cache::clock::Moment;
+use crate::cache::coherence::Judgement;
+use crate::cache::coherence::token::Token;
+use crate::cache::coherence::version::Version;
+use crate::cache::entry::{Entry, Held};
+use crate::cache::inspect::{Cause, Inspected, NotServed, Off};
+use crate::cache::key::Key;
+use crate::cache::namespace::Namespace;
+use crate::cache::policy::{DefaultConsistency, Switches};
+use crate::cache::tier::L2Error;
+
+/// What is known of a key.
+pub struct Inspection {
+    /// When it was looked at.
+    pub at: Moment,
+    /// The partition of the key.
+    pub partition: u16,
+    /// The position up to which this replica has applied everything; zero: it does not know.
+    pub watermark: Version,
+    /// Age of the partition's last proof; none: it was never proven.
+    pub proof_age: Option<Duration>,
+    /// What memory holds.
+    pub l1: Option<Remembered>,
+    /// What the shared tier holds, or why it could not be asked.
+    pub l2: Result<Inspected, L2Error>,
+    /// How a Get without conditions would be answered.
+    pub verdict: Verdict,
+}
+
+/// An entry in memory.
+pub struct Remembered {
+    /// The entry.
+    pub held: Arc<Held>,
+    /// Why it is not served.
+    pub not_served: Option<NotServed>,
+}
+
+/// How a Get without conditions would be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// From memory, as fresh.
+    Memory,
+    /// From the shared tier.
+    Shared,
+    /// From memory, flagged stale, because the shared tier cannot be asked.
+    Stale,
+    /// Not at all: nothing is held, or nothing that is served.
+    Miss,
+    /// Not at all, as the shared tier cannot be asked.
+    Degraded,
+    /// Not at all: something is switched off.
+    Off(Off),
+    /// With an error: only the shared tier may answer, and it cannot be asked.
+    Unavailable,
+    /// With an error: this replica must not serve.
+    Halted(String),
+}
+
+impl Tiered {
+    /// Looks at `key` in both tiers.
+    pub async fn inspect(&self, key: &Key, deadline: Moment) -> Inspection {
+        let shared = &*self.0;
+        let partition = shared.coherence.partition_of(key.as_ref());
+        let until = shared.clock.now().plus(shared.config.read_budget).min(deadline);
+        let switches = shared.switches(key.namespace());
+        let off = shared.off(key.namespace());
+        let mut l2 = shared.l2.inspect(key, until).await;
+        let at = shared.clock.now();
+        if let Ok(Inspected { stored: Some(stored), position, .. }) = &mut l2 {
+            let off = off.or((!switches.l2).then_some(Off::L2)).map(NotServed::Off);
+            let here = stored.entry.as_ref().and_then(|entry| shared.why_not_from_l2(entry, partition, *position, at));
+            stored.not_served = off.or(stored.not_served.take()).or(here);
+        }
+        let proof = shared.coherence.proof(partition);
+        let l1 = shared.l1.get(key.as_ref()).map(|held| {
+            let off = off.or((!switches.l1).then_some(Off::L1)).map(NotServed::Off);
+            let not_served = off.or_else(|| shared.why_not_from_memory(key, &held, switches, proof, at));
+            Remembered { held, not_served }
+        });
+        let verdict = match off {
+            Some(off) => Verdict::Off(off),
+            None => shared.verdict(key, switches, partition, &l2, at),
+        };
+        Inspection {
+            at,
+            partition,
+            watermark: shared.coherence.watermark(partition),
+            proof_age: (proof != Moment::NEVER).then(|| at.since(proof)),
+            l1,
+            l2,
+            verdict,
+        }
+    }
+}
+
+impl Shared {
+    /// What has the namespace miss, whatever is held.
+    fn off(&self, namespace: &Namespace) -> Option<Off> {
+        match (self.switches.load().enabled, namespace.policy().enabled) {
+            (false, _) => Some(Off::Service),
+            (true, false) => Some(Off::Namespace),
+            // No tier is left.
+            (true, true) => (!self.switches(namespace).enabled).then_some(Off::L1),
+        }
+    }
+
+    fn verdict(
+        &self,
+        key: &Key,
+        switches: Switches,
+        partition: u16,
+        l2: &Result<Inspected, L2Error>,
+        now: Moment,
+    ) -> Verdict {
+        let strong = key.namespace().policy().consistency == DefaultConsistency::Strong;
+        let consistency = if strong { Consistency::Strong } else { Consistency::Bounded(None) };
+        let get = Get { key: key.as_ref(), consistency, token: &Token::default(), deadline: Moment::FOREVER };
+        match (self.look_up(&get, switches, partition, now), l2) {
+            (Memory::Fresh(_), _) => Verdict::Memory,
+            _ if !switches.l2 => Verdict::Miss,
+            (_, Err(L2Error::Halted(why))) => Verdict::Halted(why.clone()),
+            (_, Err(_)) if strong => Verdict::Unavailable,
+            (_, Ok(found)) => match &found.stored {
+                Some(stored) if stored.not_served.is_none() => Verdict::Shared,
+                _ => Verdict::Miss,
+            },
+            (Memory::Stale(..), Err(_)) => Verdict::Stale,
+            (Memory::Nothing, Err(_)) => Verdict::Degraded,
+        }
+    }
+
+    fn why_not_from_l2(&self, entry: &Entry, partition: u16, position: Version, now: Moment) -> Option<NotServed> {
+        if !self.coherence.counts(partition, entry.version, position) {
+            return Some(NotServed::Epoch);
+        }
+        outlived(entry, entry.marked_at, now).map(not_served)
+    }
+
+    /// Why what memory holds is not served as fresh.
+    fn why_not_from_memory(
+        &self,
+        key: &Key,
+        held: &Held,
+        switches: Switches,
+        proof: Moment,
+        now: Moment,
+    ) -> Option<NotServed> {
+        let l1_ttl = held.namespace.policy().l1_ttl;
+        match self.coherence.judge(key.as_ref(), held, proof, self.coherence.max_staleness(), now) {
+            _ if switches.l2 && held.is_alone() => Some(NotServed::Alone),
+            _ if now.since(held.known_at) > l1_ttl => Some(NotServed::TooLong(l1_ttl)),
+            Judgement::Dead => {
+                let cause = self.coherence.cause(key.as_ref(), held);
+                Some(NotServed::Invalidated(cause.map_or(Cause::Unknown, Cause::from)))
+            }
+            Judgement::Suspect(unproven) if switches.l2 => Some(NotServed::Suspect(unproven)),
+            Judgement::Suspect(_) | Judgement::Fresh => outlived(&held.entry, held.marked_at(), now).map(not_served),
+        }
+    }
+}
+
+fn not_served(stale: Stale) -> NotServed {
+    match stale.reason {
+        StaleReason::Expired => NotServed::Expired(stale.staleness),
+        StaleReason::Marked => NotServed::Marked(stale.staleness),
+        StaleReason::Unproven => NotServed::Suspect(stale.staleness),
+    }
+}

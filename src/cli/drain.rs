@@ -1,0 +1,63 @@
+//! `twintier drain` and `twintier reset-stats`: two switches of one replica.
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::cli::answer::{Answer, json_text};
+use crate::cli::args::{OutputFormat, ServerArgs};
+use crate::cli::connection::{Connection, admin};
+use crate::cli::failure::Failure;
+use crate::pb;
+
+/// Arguments of `drain`.
+#[derive(Args, Debug)]
+#[command(after_help = "A replica that is drained answers all the same; only its health (readiness) says NOT_SERVING.")]
+pub struct DrainArgs {
+    /// on: report that this replica does not serve; off: report what is the case
+    #[arg(value_enum)]
+    switch: Switch,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// Arguments of `reset-stats`.
+#[derive(Args, Debug)]
+#[command(after_help = "Stats of this replica count from now on. Metrics are not disturbed.")]
+pub struct ResetStatsArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl DrainArgs {
+    pub(super) async fn run(self) -> Result<Answer, Failure> {
+        let request = pb::DrainRequest { draining: self.switch == Switch::On };
+        let response = Connection::new(&self.server)
+            .call(request, async |channel, request| admin(channel).drain(request).await)
+            .await?;
+        let out = match (self.server.output, response.draining) {
+            (OutputFormat::Json, draining) => json_text(&json!({ "draining": draining })),
+            (OutputFormat::Text, true) => b"draining\n".into(),
+            (OutputFormat::Text, false) => b"not draining\n".into(),
+        };
+        Ok(Answer { out, ..Answer::default() })
+    }
+}
+
+impl ResetStatsArgs {
+    pub(super) async fn run(self) -> Result<Answer, Failure> {
+        Connection::new(&self.server)
+            .call(pb::ResetStatsRequest {}, async |channel, request| admin(channel).reset_stats(request).await)
+            .await?;
+        let out = match self.server.output {
+            OutputFormat::Json => json_text(&json!({})),
+            OutputFormat::Text => b"reset\n".into(),
+        };
+        Ok(Answer { out, ..Answer::default() })
+    }
+}

@@ -1,0 +1,171 @@
+//! `twintier inspect`: all that a replica and Redis know of one key, and why it is or is not served.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::answer::{Answer, json_text};
+use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs};
+use crate::cli::connection::{Connection, admin};
+use crate::cli::failure::Failure;
+use crate::cli::table;
+use crate::cli::units::{self, wire_duration, wire_seconds};
+use crate::pb;
+
+/// Arguments of `inspect`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Nothing is changed or counted by a look. Exit codes: 0 done, 2 usage, 3 unavailable, 4 other error."
+)]
+pub struct InspectArgs {
+    /// Key of the entry
+    key: String,
+    #[command(flatten)]
+    namespace: NamespaceArg,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+// === impl InspectArgs ===
+
+impl InspectArgs {
+    pub(super) async fn run(self) -> Result<Answer, Failure> {
+        let request = pb::InspectRequest { namespace: self.namespace.namespace.clone(), key: self.key.clone() };
+        let response = Connection::new(&self.server)
+            .call(request, async |channel, request| admin(channel).inspect(request).await)
+            .await?;
+        let out = match self.server.output {
+            OutputFormat::Json => json_text(&document(&response)),
+            OutputFormat::Text => table::facts(&rows(&response)).into_bytes(),
+        };
+        Ok(Answer { out, ..Answer::default() })
+    }
+}
+
+fn rows(found: &pb::InspectResponse) -> Vec<(&'static str, String)> {
+    let known = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    let mut rows = vec![
+        ("verdict", found.verdict.clone()),
+        ("partition", found.partition.to_string()),
+        ("watermark", known(&found.watermark)),
+        ("proof age", wire_duration(found.proof_age)),
+        (
+            "lease",
+            found.lease.map_or_else(|| "nobody's".to_owned(), |left| format!("for {}", wire_duration(Some(left)))),
+        ),
+    ];
+    rows.extend(entry("L1", found.l1.as_ref()));
+    match found.l2_error.as_str() {
+        "" => rows.extend(entry("L2", found.l2.as_ref())),
+        error => rows.push(("L2", format!("not known: {error}"))),
+    }
+    rows
+}
+
+fn entry(tier: &'static str, entry: Option<&pb::InspectedEntry>) -> Vec<(&'static str, String)> {
+    let Some(entry) = entry else { return vec![(tier, "nothing".to_owned())] };
+    let mut rows =
+        vec![(tier, if entry.not_served.is_empty() { "served".to_owned() } else { entry.not_served.clone() })];
+    if entry.version.is_empty() {
+        return rows;
+    }
+    let stored =
+        if entry.stored_size > 0 { format!(", stored as {}", units::size(entry.stored_size)) } else { String::new() };
+    let value = match entry.known_absent {
+        true => "known absent".to_owned(),
+        false => format!("{}{stored}", units::size(entry.size)),
+    };
+    let content_type = if entry.content_type.is_empty() { String::new() } else { format!(", {}", entry.content_type) };
+    rows.push(("", format!("{value}{content_type}, version {}", entry.version)));
+    let ends =
+        entry.ttl.map_or_else(|| "no expiry".to_owned(), |ttl| format!("expires in {}", wire_duration(Some(ttl))));
+    let due =
+        entry.soft_ttl.map_or_else(String::new, |due| format!(", due for refresh in {}", wire_duration(Some(due))));
+    rows.push(("", format!("written {} ago, {ends}{due}", wire_duration(entry.age))));
+    if !entry.tags.is_empty() {
+        rows.push(("", format!("tags: {}", entry.tags.join(", "))));
+    }
+    rows.extend(entry.source_version.map(|version| ("", format!("source version {version}"))));
+    rows
+}
+
+fn document(found: &pb::InspectResponse) -> Value {
+    json!({
+        "verdict": found.verdict,
+        "partition": found.partition,
+        "watermark": found.watermark,
+        "proof_age_seconds": wire_seconds(found.proof_age),
+        "l1": found.l1.as_ref().map(entry_document),
+        "l2": found.l2.as_ref().map(entry_document),
+        "l2_error": found.l2_error,
+        "lease_seconds": wire_seconds(found.lease),
+    })
+}
+
+fn entry_document(entry: &pb::InspectedEntry) -> Value {
+    json!({
+        "version": entry.version,
+        "age_seconds": wire_seconds(entry.age),
+        "ttl_seconds": wire_seconds(entry.ttl),
+        "soft_ttl_seconds": wire_seconds(entry.soft_ttl),
+        "known_absent": entry.known_absent,
+        "size": entry.size,
+        "stored_size": entry.stored_size,
+        "content_type": entry.content_type,
+        "tags": entry.tags,
+        "source_version": entry.source_version,
+        "not_served": entry.not_served,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+        Some(prost_types::Duration { seconds, nanos: 0 })
+    }
+
+    #[test]
+    fn a_look_tells_both_tiers_apart() {
+        let entry = pb::InspectedEntry {
+            version: "7-3".to_owned(),
+            age: seconds(5),
+            size: 2048,
+            tags: vec!["a".to_owned(), "b".to_owned()],
+            ..Default::default()
+        };
+        let l2 = pb::InspectedEntry { ttl: seconds(55), stored_size: 1024, not_served: String::new(), ..entry.clone() };
+        let found = pb::InspectResponse {
+            verdict: "hit: Redis holds it".to_owned(),
+            partition: 3,
+            l1: Some(pb::InspectedEntry { not_served: "expired 1s ago".to_owned(), ttl: seconds(0), ..entry }),
+            l2: Some(l2),
+            lease: seconds(4),
+            ..Default::default()
+        };
+        let expected = "\
+verdict    hit: Redis holds it
+partition  3
+watermark  -
+proof age  -
+lease      for 4 s
+L1         expired 1s ago
+           2.0 KiB, version 7-3
+           written 5 s ago, expires in 0 µs
+           tags: a, b
+L2         served
+           2.0 KiB, stored as 1.0 KiB, version 7-3
+           written 5 s ago, expires in 55 s
+           tags: a, b
+";
+        assert_eq!(table::facts(&rows(&found)), expected);
+        assert_eq!(document(&found)["l2"]["stored_size"], 1024);
+    }
+
+    #[test]
+    fn what_is_not_there_and_what_is_not_known_are_said() {
+        let found = pb::InspectResponse { l2_error: "away".to_owned(), ..Default::default() };
+        let text = table::facts(&rows(&found));
+        assert!(text.contains("L1         nothing\n") && text.contains("L2         not known: away\n"), "{text}");
+    }
+}

@@ -1,0 +1,184 @@
+//! Policies: the contract's to the core's, and back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Checks, Rules, duration, to_wire};
+use crate::cache::error::{CacheError, Violation};
+use crate::cache::namespace::Namespace;
+use crate::cache::policy::{Compression, DefaultConsistency, PolicyPatch, Switches};
+use crate::pb;
+
+/// The field that a change of policy is in.
+const FIELD: &str = "policy";
+
+/// What is to be changed, and where; none: for the whole service.
+pub fn set_policy(
+    rules: &Rules,
+    request: &pb::SetPolicyRequest,
+) -> Result<(Option<Arc<Namespace>>, PolicyPatch), CacheError> {
+    let mut checks = Checks::default();
+    let namespace = match request.namespace.as_str() {
+        "" => None,
+        name => checks.namespace(rules.namespaces.get("namespace", name))?,
+    };
+    let patch = policy_patch(&mut checks, &request.policy.unwrap_or_default());
+    checks.done(Some((namespace, patch)))
+}
+
+fn policy_patch(checks: &mut Checks, policy: &pb::Policy) -> PolicyPatch {
+    let mut time = |field: &str, wire: &Option<prost_types::Duration>| -> Option<Duration> {
+        wire.as_ref().and_then(|wire| checks.take(duration(&format!("{FIELD}.{field}"), wire)))
+    };
+    let mut patch = PolicyPatch {
+        default_ttl: time("default_ttl", &policy.default_ttl),
+        min_ttl: time("min_ttl", &policy.min_ttl),
+        max_ttl: time("max_ttl", &policy.max_ttl),
+        soft_ttl: time("soft_ttl", &policy.soft_ttl),
+        l1_ttl: time("l1_ttl", &policy.l1_ttl),
+        stale_window: time("stale_window", &policy.stale_window),
+        negative_ttl: time("negative_ttl", &policy.negative_ttl),
+        lease_duration: time("lease_duration", &policy.lease_duration),
+        enabled: policy.enabled,
+        l1: policy.l1,
+        l2: policy.l2,
+        jitter: policy.jitter,
+        compression: None,
+        compression_threshold: policy.compression_threshold,
+        max_value_size: policy.max_value_size,
+        max_bytes: policy.max_bytes,
+        max_requests_per_second: policy.max_requests_per_second,
+        immutable: policy.immutable,
+        consistency: None,
+        allow_no_expiry: policy.allow_no_expiry,
+        early_refresh: policy.early_refresh,
+    };
+    patch.compression = checks.take(compression(policy.compression)).flatten();
+    patch.consistency = checks.take(consistency(policy.consistency)).flatten();
+    if *policy == pb::Policy::default() {
+        checks.0.push(Violation::new(FIELD, "must change something"));
+    }
+    patch
+}
+
+fn compression(wire: i32) -> Result<Option<Compression>, Violation> {
+    match pb::Compression::try_from(wire) {
+        Ok(pb::Compression::Unspecified) => Ok(None),
+        Ok(pb::Compression::None) => Ok(Some(Compression::None)),
+        Ok(pb::Compression::Zstd) => Ok(Some(Compression::Zstd)),
+        Ok(pb::Compression::Lz4) => Ok(Some(Compression::Lz4)),
+        Err(_) => Err(Violation::new("policy.compression", format!("must be a Compression; was {wire}"))),
+    }
+}
+
+fn consistency(wire: i32) -> Result<Option<DefaultConsistency>, Violation> {
+    match pb::Consistency::try_from(wire) {
+        Ok(pb::Consistency::Unspecified) => Ok(None),
+        Ok(pb::Consistency::Bounded) => Ok(Some(DefaultConsistency::Bounded)),
+        Ok(pb::Consistency::Strong) => Ok(Some(DefaultConsistency::Strong)),
+        Err(_) => Err(Violation::new("policy.consistency", format!("must be a Consistency; was {wire}"))),
+    }
+}
+
+/// Fields of a policy, as those of the request that changes it.
+pub fn in_policy(error: CacheError) -> CacheError {
+    let inside = |violation: Violation| Violation::new(format!("{FIELD}.{}", violation.field), violation.description);
+    match error {
+        CacheError::Invalid(violations) => CacheError::Invalid(violations.into_iter().map(inside).collect()),
+        other => other,
+    }
+}
+
+/// The policies to list: of one namespace, or of all that are known.
+pub fn listed(rules: &Rules, request: &pb::ListPoliciesRequest) -> Result<Vec<Arc<Namespace>>, CacheError> {
+    match request.namespace.as_str() {
+        "" => Ok(rules.namespaces.all()),
+        name => Ok(vec![rules.namespaces.get_to_read("namespace", name)?]),
+    }
+}
+
+/// The policy of a namespace.
+pub fn namespace_policy(namespace: &Namespace) -> pb::NamespacePolicy {
+    pb::NamespacePolicy {
+        namespace: namespace.name().to_owned(),
+        policy: Some(policy(&PolicyPatch::of(&namespace.policy()))),
+        changed: Some(policy(&namespace.changed())),
+    }
+}
+
+/// The switches of the whole service.
+pub fn service_policy(switches: Switches, changed: &PolicyPatch) -> pb::NamespacePolicy {
+    let Switches { enabled, l1, l2 } = switches;
+    let now = pb::Policy { enabled: Some(enabled), l1: Some(l1), l2: Some(l2), ..Default::default() };
+    pb::NamespacePolicy { namespace: String::new(), policy: Some(now), changed: Some(policy(changed)) }
+}
+
+fn policy(patch: &PolicyPatch) -> pb::Policy {
+    let compression = patch.compression.map_or(pb::Compression::Unspecified, |compression| match compression {
+        Compression::None => pb::Compression::None,
+        Compression::Zstd => pb::Compression::Zstd,
+        Compression::Lz4 => pb::Compression::Lz4,
+    });
+    let consistency = patch.consistency.map_or(pb::Consistency::Unspecified, |consistency| match consistency {
+        DefaultConsistency::Bounded => pb::Consistency::Bounded,
+        DefaultConsistency::Strong => pb::Consistency::Strong,
+    });
+    pb::Policy {
+        enabled: patch.enabled,
+        l1: patch.l1,
+        l2: patch.l2,
+        default_ttl: patch.default_ttl.map(to_wire),
+        min_ttl: patch.min_ttl.map(to_wire),
+        max_ttl: patch.max_ttl.map(to_wire),
+        jitter: patch.jitter,
+        soft_ttl: patch.soft_ttl.map(to_wire),
+        l1_ttl: patch.l1_ttl.map(to_wire),
+        stale_window: patch.stale_window.map(to_wire),
+        negative_ttl: patch.negative_ttl.map(to_wire),
+        compression: compression.into(),
+        compression_threshold: patch.compression_threshold,
+        max_value_size: patch.max_value_size,
+        max_bytes: patch.max_bytes,
+        max_requests_per_second: patch.max_requests_per_second,
+        immutable: patch.immutable,
+        consistency: consistency.into(),
+        allow_no_expiry: patch.allow_no_expiry,
+        early_refresh: patch.early_refresh,
+        lease_duration: patch.lease_duration.map(to_wire),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::policy::NamespacePolicy;
+
+    fn read(policy: &pb::Policy) -> Result<PolicyPatch, CacheError> {
+        let mut checks = Checks::default();
+        let patch = policy_patch(&mut checks, policy);
+        checks.done(Some(patch))
+    }
+
+    #[test]
+    fn a_policy_survives_the_wire() {
+        let full = NamespacePolicy {
+            compression: Compression::Lz4,
+            consistency: DefaultConsistency::Strong,
+            stale_window: Duration::from_millis(1500),
+            ..NamespacePolicy::default()
+        };
+        let patch = PolicyPatch::of(&full);
+        assert_eq!(read(&policy(&patch)), Ok(patch));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named() {
+        let max_ttl = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        let wrong = pb::Policy { max_ttl, compression: 9, consistency: 9, ..Default::default() };
+        let Err(CacheError::Invalid(violations)) = read(&wrong) else { panic!("wrong") };
+        let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["policy.max_ttl", "policy.compression", "policy.consistency"]);
+        let Err(CacheError::Invalid(violations)) = read(&pb::Policy::default()) else { panic!("empty") };
+        assert_eq!(violations, [Violation::new("policy", "must change something")]);
+    }
+}

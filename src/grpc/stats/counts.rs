@@ -1,0 +1,128 @@
+//! Which numbers of Stats are counts, that a reset takes back, and which say what is there now. Both are summed over a fleet.
+
+use crate::pb;
+
+/// Numbers that can be added, and counted from a later moment on.
+pub trait Counts {
+    /// Adds what another replica has.
+    fn add(&mut self, other: &Self);
+    /// Takes off what was counted before.
+    fn take_off(&mut self, before: &Self);
+}
+
+macro_rules! counts {
+    ($($message:ident: counts [$($count:ident)*] now [$($gauge:ident)*];)*) => {
+        $(impl Counts for pb::$message {
+            fn add(&mut self, other: &Self) {
+                $(self.$count = self.$count.saturating_add(other.$count);)*
+                $(self.$gauge = self.$gauge.saturating_add(other.$gauge);)*
+            }
+
+            fn take_off(&mut self, before: &Self) {
+                $(self.$count = self.$count.saturating_sub(before.$count);)*
+            }
+        })*
+
+        /// By message, every number dealt with.
+        #[cfg(test)]
+        const KNOWN: &[(&str, &[&str])] =
+            &[$((stringify!($message), &[$(stringify!($count),)* $(stringify!($gauge),)*])),*];
+    };
+}
+
+counts! {
+    NamespaceStats:
+        counts [
+            l1_hits l2_hits stale_hits negative_hits misses degraded coalesced sets_stored sets_condition_failed write_errors
+            invalidations sets_void touches throttled over_quota
+        ]
+        now [entries bytes];
+    L1Stats: counts [evicted_size evicted_expired removed replaced rejected] now [entries bytes max_bytes];
+    CoherenceStats:
+        counts [
+            messages_applied messages_own gaps undecodable lagged bumps audits_sent audits_echoed audits_failed disconnects
+            fills_fenced takeovers repaired
+        ]
+        now [];
+    LeaseStats: counts [granted granted_alone filled voided released waited served] now [waiting];
+    WatchStats: counts [changes discontinuities] now [watchers];
+    ReplicaStats: counts [shed] now [in_flight connections];
+    // What Redis says of itself is not counted here.
+    RedisStats:
+        counts [reconnects commands errors undecodable]
+        now [used_memory used_memory_peak maxmemory keys evicted_keys expired_keys commands_processed];
+    SelfAuditStats: counts [sampled dropped checked gone failed violations] now [];
+}
+
+impl<T: Counts + Clone> Counts for Option<T> {
+    fn add(&mut self, other: &Self) {
+        match (&mut *self, other) {
+            (Some(mine), Some(other)) => mine.add(other),
+            (None, Some(other)) => *self = Some(other.clone()),
+            (_, None) => {}
+        }
+    }
+
+    fn take_off(&mut self, before: &Self) {
+        if let (Some(now), Some(before)) = (self, before) {
+            now.take_off(before);
+        }
+    }
+}
+
+/// By name. One that is not there yet is added.
+impl Counts for Vec<pb::NamespaceStats> {
+    fn add(&mut self, other: &Self) {
+        for namespace in other {
+            match self.binary_search_by(|mine| mine.namespace.cmp(&namespace.namespace)) {
+                Ok(index) => self[index].add(namespace),
+                Err(index) => self.insert(index, namespace.clone()),
+            }
+        }
+    }
+
+    fn take_off(&mut self, before: &Self) {
+        for namespace in self {
+            if let Ok(index) = before.binary_search_by(|before| before.namespace.cmp(&namespace.namespace)) {
+                namespace.take_off(&before[index]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+    use prost_types::field_descriptor_proto::Type;
+
+    use super::*;
+
+    #[test]
+    fn every_number_of_the_contract_is_a_count_or_says_what_is_there_now() {
+        let set = FileDescriptorSet::decode(pb::FILE_DESCRIPTOR_SET).expect("a descriptor set");
+        for (message, known) in KNOWN {
+            let descriptor = set.file.iter().flat_map(|file| &file.message_type).find(|found| found.name() == *message);
+            let numbers =
+                descriptor.expect("of the contract").field.iter().filter(|field| field.r#type() == Type::Uint64);
+            for number in numbers {
+                assert!(known.contains(&number.name()), "{message}.{}", number.name());
+            }
+        }
+    }
+
+    #[test]
+    fn namespaces_are_added_and_taken_off_by_name() {
+        let namespace = |name: &str, misses, entries| pb::NamespaceStats {
+            namespace: name.to_owned(),
+            misses,
+            entries,
+            ..Default::default()
+        };
+        let mut sum = vec![namespace("b", 1, 10)];
+        sum.add(&vec![namespace("a", 2, 20), namespace("b", 3, 30)]);
+        assert_eq!(sum, [namespace("a", 2, 20), namespace("b", 4, 40)]);
+        sum.take_off(&vec![namespace("b", 3, 30)]);
+        assert_eq!(sum, [namespace("a", 2, 20), namespace("b", 1, 40)]);
+    }
+}

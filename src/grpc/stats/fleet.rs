@@ -1,0 +1,149 @@
+//! Stats of the fleet: every replica leaves a summary on the board every two seconds; whoever is asked adds up those that are there.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::time::sleep;
+
+use super::counts::Counts;
+use super::{Counted, Observed, was_used};
+use crate::cache::board::Note;
+use crate::cache::clock::Moment;
+use crate::grpc::convert::to_wire;
+use crate::pb;
+
+/// How often a summary is left.
+const EVERY: Duration = Duration::from_secs(2);
+/// For how long it counts.
+const LIFETIME: Duration = Duration::from_secs(10);
+/// Longest wait for the board.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest summary, bytes: beyond it the namespaces used least are left out.
+const MOST_BYTES: usize = 256 << 10;
+
+/// Leaves summaries, for ever.
+pub async fn leave_summaries(observed: &Observed) {
+    let Some(board) = &observed.board else { return };
+    loop {
+        let until = observed.clock.now().plus(PATIENCE);
+        // The next one is soon enough.
+        let _ = board.post(summary(observed.counted()), LIFETIME, until).await;
+        sleep(EVERY).await;
+    }
+}
+
+/// The report of the fleet, of one namespace or of all. When the board cannot be asked, that of this replica alone.
+pub async fn report(observed: &Observed, namespace: &str, deadline: Moment) -> pb::StatsResponse {
+    let until = observed.clock.now().plus(observed.cache.config().read_budget.min(PATIENCE)).min(deadline);
+    let notes = match &observed.board {
+        Some(board) => board.notes(LIFETIME, until).await.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let mut whole = observed.counted();
+    let own = replica(&whole.stats, Duration::ZERO);
+    let others = notes.iter().filter_map(|note| Some((pb::StatsResponse::decode(note.text.clone()).ok()?, note)));
+    let mut fleet: Vec<_> = own.into_iter().collect();
+    for (other, Note { age, .. }) in others {
+        fleet.extend(replica(&other, *age));
+        add(&mut whole, &other);
+    }
+    fleet.sort_by(|one, other| one.id.cmp(&other.id));
+    pb::StatsResponse { fleet, ..whole.render(namespace) }
+}
+
+/// What other replicas are told.
+fn summary(counted: Counted) -> Bytes {
+    let whole = counted.render("");
+    let mut summary = pb::StatsResponse {
+        replica: whole.replica,
+        namespaces: whole.namespaces,
+        l1: whole.l1,
+        coherence: whole.coherence,
+        leases: whole.leases,
+        watches: whole.watches,
+        ..Default::default()
+    };
+    if summary.encoded_len() > MOST_BYTES {
+        let used = |stats: &pb::NamespaceStats| stats.l1_hits + stats.l2_hits + stats.misses + stats.sets_stored;
+        summary.namespaces.sort_by_key(|stats| std::cmp::Reverse(used(stats)));
+        while summary.encoded_len() > MOST_BYTES {
+            summary.namespaces.truncate(summary.namespaces.len() / 2);
+        }
+        summary.namespaces.sort_by(|one, other| one.namespace.cmp(&other.namespace));
+    }
+    summary.encode_to_vec().into()
+}
+
+fn replica(stats: &pb::StatsResponse, age: Duration) -> Option<pb::FleetReplica> {
+    let replica = stats.replica.as_ref()?;
+    Some(pb::FleetReplica {
+        id: replica.id.clone(),
+        version: replica.version.clone(),
+        start_time: replica.start_time,
+        age: Some(to_wire(age)),
+        audit_age: stats.coherence.as_ref().and_then(|coherence| coherence.audit_age),
+    })
+}
+
+/// Sums; of proofs the worst of all replicas.
+fn add(whole: &mut Counted, other: &pb::StatsResponse) {
+    let stats = &mut whole.stats;
+    stats.namespaces.add(&other.namespaces.iter().filter(|stats| was_used(stats)).cloned().collect());
+    stats.l1.add(&other.l1);
+    stats.leases.add(&other.leases);
+    stats.watches.add(&other.watches);
+    stats.coherence.add(&other.coherence);
+    if let (Some(coherence), Some(other)) = (&mut stats.coherence, &other.coherence) {
+        coherence.partitions_proven = coherence.partitions_proven.min(other.partitions_proven);
+        let nanos = |duration: &prost_types::Duration| (duration.seconds, duration.nanos);
+        // Absent when one of them has a partition that was never proven.
+        coherence.audit_age = coherence
+            .audit_age
+            .zip(other.audit_age)
+            .map(|(one, other)| if nanos(&one) > nanos(&other) { one } else { other });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::stats::Snapshot;
+
+    fn counted(misses: u64, namespaces: usize) -> Counted {
+        let namespace = |n: usize| pb::NamespaceStats {
+            namespace: format!("n{n:06}"),
+            misses: misses + n as u64,
+            ..Default::default()
+        };
+        let stats = pb::StatsResponse {
+            replica: Some(pb::ReplicaStats { id: "r".into(), ..Default::default() }),
+            namespaces: (0..namespaces).map(namespace).collect(),
+            l1: Some(pb::L1Stats { bytes: 5, ..Default::default() }),
+            redis: Some(pb::RedisStats { commands: 9, ..Default::default() }),
+            ..Default::default()
+        };
+        let at = std::time::SystemTime::UNIX_EPOCH;
+        Counted { at, stats, latencies: Vec::new(), staleness: Snapshot::default(), lag: Snapshot::default() }
+    }
+
+    #[test]
+    fn a_summary_is_added_but_for_what_each_replica_sees_for_itself() {
+        let mut whole = counted(1, 2);
+        let other = pb::StatsResponse::decode(summary(counted(10, 3))).expect("read");
+        add(&mut whole, &other);
+        let misses: Vec<_> = whole.stats.namespaces.iter().map(|stats| stats.misses).collect();
+        assert_eq!(misses, [11, 13, 12]);
+        assert_eq!(whole.stats.l1.map(|l1| l1.bytes), Some(10));
+        assert_eq!(whole.stats.redis.map(|redis| redis.commands), Some(9));
+    }
+
+    #[test]
+    fn a_summary_has_a_largest_size_and_keeps_the_namespaces_used_most() {
+        let note = summary(counted(1, 60_000));
+        assert!(note.len() <= MOST_BYTES && note.len() > MOST_BYTES / 4, "{}", note.len());
+        let read = pb::StatsResponse::decode(note).expect("read");
+        assert!(read.namespaces.iter().any(|stats| stats.namespace == "n059999"));
+        assert!(read.namespaces.is_sorted_by(|one, other| one.namespace < other.namespace));
+    }
+}

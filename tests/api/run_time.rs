@@ -1,0 +1,215 @@
+//! Policies that are changed at run time.
+
+use std::time::Duration;
+
+use tonic::Status;
+use tonic::transport::Channel;
+use twintier::pb;
+use twintier::pb::admin_service_client::AdminServiceClient;
+
+use crate::harness::{
+    Answer as _, Cluster, Fleet, Mode, QUICK, Redis, Refusal as _, Replica, eventually, in_both_modes, set_request,
+};
+
+impl Replica {
+    fn policies(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel.clone())
+    }
+
+    async fn change(&self, namespace: &str, policy: pb::Policy) -> Result<pb::NamespacePolicy, Status> {
+        let request = pb::SetPolicyRequest { namespace: namespace.into(), policy: Some(policy) };
+        Ok(self.policies().set_policy(request).await?.into_inner().policy.unwrap())
+    }
+
+    async fn take_back(&self, namespace: &str) -> Result<pb::NamespacePolicy, Status> {
+        let request = pb::ResetPolicyRequest { namespace: namespace.into() };
+        Ok(self.policies().reset_policy(request).await?.into_inner().policy.unwrap())
+    }
+
+    async fn policy(&self, namespace: &str) -> pb::NamespacePolicy {
+        let request = pb::ListPoliciesRequest { namespace: namespace.into() };
+        let listed = self.policies().list_policies(request).await.unwrap().into_inner();
+        match namespace {
+            "" => listed.service.unwrap(),
+            _ => listed.namespaces.into_iter().next().unwrap(),
+        }
+    }
+
+    async fn is_off(&self, key: &str) -> bool {
+        self.get(key).await.miss() == Some(pb::MissReason::Disabled)
+    }
+}
+
+fn off() -> pb::Policy {
+    pb::Policy { enabled: Some(false), ..Default::default() }
+}
+
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+in_both_modes! {
+    a_namespace_is_switched_off_and_on_again,
+    the_whole_service_is_switched_off_and_on_again,
+    policies_are_listed_in_full_and_as_changed,
+    bad_changes_are_refused_by_field_and_change_nothing,
+    a_change_of_another_field_leaves_the_first,
+}
+
+async fn a_namespace_is_switched_off_and_on_again(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    replica.set("k", "v").await;
+    let changed = replica.change("default", off()).await.unwrap();
+    assert_eq!((changed.namespace.as_str(), changed.changed), ("default", Some(off())));
+    assert!(replica.is_off("k").await);
+    assert_eq!(replica.store(set_request("k", "w")).await.unwrap().outcome(), pb::SetOutcome::Disabled);
+    replica.set_in("other", "k", "v").await;
+    let verdict = replica.inspect("k").await.verdict;
+    assert!(verdict.starts_with("miss: the cache is switched off for the namespace"), "{verdict}");
+    let reset = replica.take_back("default").await.unwrap();
+    assert_eq!((reset.policy.unwrap().enabled, reset.changed), (Some(true), Some(pb::Policy::default())));
+    assert!(!replica.is_off("k").await);
+}
+
+async fn the_whole_service_is_switched_off_and_on_again(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    replica.set("k", "v").await;
+    let changed = replica.change("", off()).await.unwrap();
+    assert_eq!((changed.namespace.as_str(), changed.changed), ("", Some(off())));
+    let now = changed.policy.unwrap();
+    assert_eq!((now.enabled, now.l1, now.l2, now.jitter), (Some(false), Some(true), Some(true), None));
+    assert!(replica.is_off("k").await);
+    assert!(!replica.stats().await.replica.unwrap().cache_enabled);
+    replica.take_back("").await.unwrap();
+    assert!(!replica.is_off("k").await);
+}
+
+async fn policies_are_listed_in_full_and_as_changed(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.sessions.max_ttl", "1h")]).await;
+    replica.change("sessions", pb::Policy { jitter: Some(0.25), ..Default::default() }).await.unwrap();
+    let listed = replica.policies().list_policies(pb::ListPoliciesRequest::default()).await.unwrap().into_inner();
+    let names: Vec<_> = listed.namespaces.iter().map(|listed| listed.namespace.as_str()).collect();
+    assert_eq!(names, ["default", "sessions"]);
+    let sessions = &listed.namespaces[1];
+    let policy = sessions.policy.unwrap();
+    assert_eq!((policy.max_ttl, policy.jitter, policy.enabled), (seconds(3600), Some(0.25), Some(true)));
+    assert_eq!(sessions.changed, Some(pb::Policy { jitter: Some(0.25), ..Default::default() }));
+    assert_eq!(listed.namespaces[0].changed, Some(pb::Policy::default()));
+    assert_eq!(listed.service.unwrap().changed, Some(pb::Policy::default()));
+    // One that was never seen has the policy it would have, and asking does not make it.
+    assert_eq!(replica.policy("never").await.policy.unwrap().enabled, Some(true));
+    let listed = replica.policies().list_policies(pb::ListPoliciesRequest::default()).await.unwrap().into_inner();
+    assert_eq!(listed.namespaces.len(), 2);
+}
+
+async fn bad_changes_are_refused_by_field_and_change_nothing(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let wrong = pb::Policy { max_ttl: seconds(1), jitter: Some(2.0), ..Default::default() };
+    let refused = replica.change("n", wrong).await.unwrap_err();
+    refused.names(&[("policy.jitter", "from 0 to 0.5; was 2"), ("policy.default_ttl", "at most max_ttl, 1s")]);
+    assert_eq!(replica.policy("n").await.changed, Some(pb::Policy::default()));
+    let negative = pb::Policy { stale_window: seconds(-1), compression: 9, ..Default::default() };
+    let refused = replica.change("No!", negative).await.unwrap_err();
+    refused.names(&[("namespace", "No!"), ("policy.stale_window", "negative"), ("policy.compression", "9")]);
+    let refused = replica.change("", pb::Policy { jitter: Some(0.1), ..off() }).await.unwrap_err();
+    refused.names(&[("policy.jitter", "only enabled, l1 and l2 can")]);
+    assert_eq!(replica.policy("").await.changed, Some(pb::Policy::default()));
+    replica.change("n", pb::Policy::default()).await.unwrap_err().names(&[("policy", "must change something")]);
+}
+
+async fn a_change_of_another_field_leaves_the_first(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    replica.change("n", pb::Policy { jitter: Some(0.1), ..Default::default() }).await.unwrap();
+    let both = replica.change("n", pb::Policy { immutable: Some(true), ..Default::default() }).await.unwrap();
+    let expected = pb::Policy { jitter: Some(0.1), immutable: Some(true), ..Default::default() };
+    assert_eq!(both.changed, Some(expected));
+}
+
+async fn changes_reach_the_other(one: &Replica, other: &Replica) {
+    one.change("n", pb::Policy { max_ttl: seconds(600), ..Default::default() }).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    eventually("the other has it", async || other.policy("n").await.policy.unwrap().max_ttl == seconds(600)).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    // Of two fields changed at two replicas both hold.
+    let [by_one, by_other] = [Some(0.1), Some(0.2)].map(|jitter| pb::Policy { jitter, ..Default::default() });
+    let l1 = pb::Policy { l1: Some(false), ..Default::default() };
+    let (first, second) = tokio::join!(one.change("n", by_one), other.change("n", l1));
+    (first.unwrap(), second.unwrap());
+    other.change("n", by_other).await.unwrap();
+    for replica in [one, other] {
+        eventually("both have all of it", async || {
+            let policy = replica.policy("n").await.policy.unwrap();
+            (policy.max_ttl, policy.jitter, policy.l1) == (seconds(600), Some(0.2), Some(false))
+        })
+        .await;
+    }
+    one.take_back("n").await.unwrap();
+    eventually("it is taken back", async || other.policy("n").await.changed == Some(pb::Policy::default())).await;
+    other.change("", off()).await.unwrap();
+    eventually("the service is off", async || one.is_off("k").await).await;
+    one.take_back("").await.unwrap();
+    eventually("the service is on", async || !other.is_off("k").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_taken_up_by_every_replica() {
+    let fleet = Fleet::of(2, &[]).await;
+    changes_reach_the_other(&fleet[0], &fleet[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_taken_up_by_every_replica_in_a_cluster() {
+    let cluster = Cluster::start(&[]).await;
+    let (one, other) = (Replica::at(&cluster.url(), &[]).await, Replica::at(&cluster.url(), &[]).await);
+    one.whole().await;
+    other.whole().await;
+    changes_reach_the_other(&one, &other).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_outlives_the_replicas_and_holds_before_a_new_one_is_ready() {
+    let redis = Redis::start().await;
+    let one = Replica::on(&redis, &[]).await;
+    one.change("default", off()).await.unwrap();
+    one.stop().await;
+    for settings in [&[][..], &[("warm_start.enabled", "false")]] {
+        let two = Replica::at(&redis.url(), settings).await;
+        eventually("it is ready", async || {
+            let request = tonic_health::pb::HealthCheckRequest { service: "readiness".into() };
+            let mut health = tonic_health::pb::health_client::HealthClient::new(two.channel.clone());
+            health.check(request).await.unwrap().into_inner().status().as_str_name() == "SERVING"
+        })
+        .await;
+        assert!(two.is_off("k").await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_redis_loses_is_restored_by_those_who_know_it() {
+    let redis = Redis::start().await;
+    let (one, other) = (Replica::on(&redis, QUICK).await, Replica::on(&redis, QUICK).await);
+    one.change("default", off()).await.unwrap();
+    eventually("the other has it", async || other.is_off("k").await).await;
+    redis.cli(&["FLUSHALL"]).await;
+    eventually("it is restored", async || {
+        redis.cli(&["HEXISTS", "twintier:{0}:p", "default/enabled"]).await.number() == 1
+    })
+    .await;
+    let third = Replica::on(&redis, QUICK).await;
+    eventually("a new one has it", async || third.is_off("k").await).await;
+    assert!(one.is_off("k").await && other.is_off("k").await);
+    other.take_back("default").await.unwrap();
+    eventually("it is taken back", async || !one.is_off("k").await && !third.is_off("k").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_redis_is_away_what_was_changed_holds_and_nothing_is_changed() {
+    let mut redis = Redis::start().await;
+    let replica = Replica::on(&redis, QUICK).await;
+    replica.change("default", off()).await.unwrap();
+    redis.kill9();
+    let refused = replica.take_back("default").await.unwrap_err();
+    assert_eq!(refused.reason(), "L2_UNAVAILABLE");
+    assert!(refused.retry_delay().is_some());
+    assert!(replica.is_off("k").await);
+}

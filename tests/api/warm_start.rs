@@ -1,0 +1,179 @@
+//! A replica that begins loads what the fleet reads most before it says that it is ready.
+
+use std::time::Duration;
+
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use twintier::pb;
+
+use crate::harness::{Answer as _, Class, Cluster, Direction, Proxy, Redis, Replica, eventually};
+
+const LIST: &str = "twintier:{0}:h";
+
+impl Replica {
+    async fn warm_start(&self) -> pb::WarmStartStats {
+        eventually("it has started warm", async || self.stats().await.warm_start.is_some()).await;
+        self.stats().await.warm_start.unwrap()
+    }
+
+    async fn is_ready(&self) -> bool {
+        let request = HealthCheckRequest { service: "readiness".into() };
+        let answer = HealthClient::new(self.channel.clone()).check(request).await;
+        answer.unwrap().into_inner().status() == ServingStatus::Serving
+    }
+}
+
+/// Reads `keys` keys through `replica`, so often that each is seen.
+async fn read(replica: &Replica, keys: usize) {
+    for n in 0..keys {
+        replica.set(&n.to_string(), "v").await;
+    }
+    for n in (0..keys).cycle().take(10 * keys) {
+        assert!(replica.get(&n.to_string()).await.is("v"));
+    }
+}
+
+/// The keys of a new replica are answered from its memory at once.
+async fn is_warm(replica: &Replica, keys: usize) {
+    assert!(replica.is_ready().await || replica.stats().await.warm_start.is_some());
+    for n in 0..keys {
+        let answer = replica.get(&n.to_string()).await;
+        assert!(answer.is("v") && answer.tier() == pb::Tier::L1, "{n}: {answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_replica_has_the_hot_keys_in_memory() {
+    let redis = Redis::start().await;
+    let one = Replica::on(&redis, &[]).await;
+    assert_eq!(one.warm_start().await.listed, 0);
+    read(&one, 50).await;
+    eventually("the list is there", async || redis.cli(&["STRLEN", LIST]).await.number() > 50 * 8).await;
+    let two = Replica::on(&redis, &[]).await;
+    let warmed = two.warm_start().await;
+    assert_eq!((warmed.listed, warmed.loaded, warmed.timed_out), (50, 50, false));
+    assert!(warmed.duration.is_some());
+    is_warm(&two, 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_ends_leaves_its_list_to_the_next() {
+    let redis = Redis::start().await;
+    let one = Replica::on(&redis, &[]).await;
+    read(&one, 20).await;
+    one.stop().await;
+    let two = Replica::on(&redis, &[]).await;
+    assert_eq!(two.warm_start().await.loaded, 20);
+    is_warm(&two, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_replica_in_a_cluster_has_the_hot_keys_in_memory() {
+    let cluster = Cluster::start(&[]).await;
+    let one = Replica::at(&cluster.url(), &[]).await;
+    one.whole().await;
+    read(&one, 50).await;
+    one.stop().await;
+    let two = Replica::at(&cluster.url(), &[]).await;
+    two.whole().await;
+    assert_eq!(two.warm_start().await.loaded, 50);
+    is_warm(&two, 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_gone_or_switched_off_or_unknown_here_is_left_out() {
+    let redis = Redis::start().await;
+    let one = Replica::on(&redis, &[]).await;
+    for namespace in ["default", "off", "unknown"] {
+        for key in ["a", "b"] {
+            one.set_in(namespace, key, "v").await;
+            for _ in 0..10 {
+                one.get_from(namespace, key).await;
+            }
+        }
+    }
+    one.invalidate("b").await;
+    one.stop().await;
+    let two = Replica::on(&redis, &[("namespaces.off.enabled", "false")]).await;
+    let warmed = two.warm_start().await;
+    assert_eq!((warmed.listed, warmed.loaded), (6, 1));
+    assert_eq!(two.get("a").await.tier(), pb::Tier::L1);
+    // Nothing of it was counted as a Get.
+    assert_eq!(two.counts("default").await.l1_hits, 1);
+    assert_eq!(two.counts("default").await.misses, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_warm_start_is_bounded_in_keys_time_and_rate() {
+    let redis = Redis::start().await;
+    let one = Replica::on(&redis, &[]).await;
+    read(&one, 40).await;
+    one.stop().await;
+    let few = Replica::on(&redis, &[("warm_start.keys", "5")]).await;
+    assert_eq!(few.warm_start().await.loaded, 5);
+    let slow = [("warm_start.keys_per_second", "10"), ("warm_start.timeout", "1s")];
+    let slow = Replica::on(&redis, &slow).await;
+    let warmed = slow.warm_start().await;
+    assert!(warmed.timed_out && (5..=15).contains(&warmed.loaded), "{warmed:?}");
+    let took = Duration::try_from(warmed.duration.unwrap()).unwrap();
+    assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    eventually("it is ready all the same", async || slow.is_ready().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_waits_for_a_warm_start_and_not_for_one_that_cannot_be_made() {
+    let redis = Redis::start().await;
+    let one = Replica::on(&redis, &[]).await;
+    read(&one, 40).await;
+    one.stop().await;
+    let slow = [("warm_start.keys_per_second", "20"), ("warm_start.timeout", "30s")];
+    let slow = Replica::on(&redis, &slow).await;
+    while slow.stats().await.warm_start.is_none() {
+        assert!(!slow.is_ready().await || slow.stats().await.warm_start.is_some());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    eventually("it is ready", async || slow.is_ready().await).await;
+    assert_eq!(slow.warm_start().await.loaded, 40);
+
+    let absent = Redis::absent(&[]);
+    let alone = Replica::at(&absent.url(), &[("redis.connect_timeout", "300ms")]).await;
+    eventually("it is ready", async || alone.is_ready().await).await;
+    assert_eq!(alone.stats().await.warm_start, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_does_not_come_holds_readiness_back_no_longer_than_allowed() {
+    let redis = Redis::start().await;
+    let one = Replica::on(&redis, &[]).await;
+    read(&one, 40).await;
+    one.stop().await;
+    let proxy = Proxy::to(redis.port()).await;
+    proxy.delay(Class::Commands, Direction::ToClient, Duration::from_millis(60));
+    let late = Replica::at(&proxy.url(), &[("warm_start.timeout", "30ms"), ("redis.connect_timeout", "10s")]).await;
+    let warmed = late.warm_start().await;
+    assert!(warmed.timed_out, "{warmed:?}");
+    eventually("it is ready", async || late.is_ready().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_warm_start_can_be_switched_off() {
+    let redis = Redis::start().await;
+    let one = Replica::on(&redis, &[("warm_start.enabled", "false")]).await;
+    read(&one, 20).await;
+    one.stop().await;
+    assert_eq!(redis.cli(&["EXISTS", LIST]).await.number(), 0);
+    let two = Replica::on(&redis, &[("warm_start.enabled", "false")]).await;
+    eventually("it is ready", async || two.is_ready().await).await;
+    assert_eq!(two.stats().await.warm_start, None);
+    assert_eq!(Replica::start(&[]).await.stats().await.warm_start, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_list_is_a_cold_start() {
+    let redis = Redis::start().await;
+    redis.cli(&[b"SET".as_slice(), LIST.as_bytes(), b"\x01\xff\xfe damaged", b"PX", b"60000"]).await;
+    let replica = Replica::on(&redis, &[]).await;
+    assert_eq!(replica.warm_start().await.loaded, 0);
+    replica.set("k", "v").await;
+}

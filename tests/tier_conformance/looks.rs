@@ -1,0 +1,71 @@
+//! What a look at a key finds: what is stored, dead or alive, and whose turn it is to make it.
+
+use std::time::Duration;
+
+use twintier::cache::entry::{Content, Lifetime, NewEntry, Tags};
+use twintier::cache::inspect::{Cause, NotServed};
+use twintier::cache::selector::Selector;
+use twintier::cache::tier::{Acquired, Condition};
+
+use super::Bench;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub async fn a_lease_is_seen_while_somebody_has_it(bench: &Bench) {
+    let key = bench.key("looks", "leased");
+    let lease = async || bench.l2.inspect(&key, bench.until()).await.unwrap().lease;
+    assert_eq!(lease().await, None);
+    let granted = bench.l2.acquire(&key, 10 * SECOND, false, bench.until()).await.unwrap();
+    let Acquired::Granted(id) = granted else { panic!("{granted:?}") };
+    let left = lease().await.unwrap();
+    assert!(left <= 10 * SECOND && left > 5 * SECOND, "{left:?}");
+    bench.l2.release(&key, id, 10 * SECOND, bench.until()).await.unwrap();
+    assert_eq!(lease().await, None, "nobody has it, though nobody may have it either");
+    let other = bench.key("looks", "filled");
+    bench.l2.acquire(&other, 10 * SECOND, false, bench.until()).await.unwrap();
+    bench.store(&other, "x").await;
+    assert_eq!(bench.l2.inspect(&other, bench.until()).await.unwrap().lease, None, "a write ends it");
+}
+
+pub async fn what_is_stored_is_seen_dead_or_alive(bench: &Bench) {
+    let key = bench.key("looks", "stored");
+    let look = async || bench.l2.inspect(&key, bench.until()).await.unwrap().stored;
+    assert_eq!(look().await, None);
+    let version = bench.store(&key, "value").await;
+    if bench.l2.shares_l1() {
+        // Memory is all there is, and is looked at there.
+        return assert_eq!(look().await, None);
+    }
+    let stored = look().await.unwrap();
+    assert_eq!((stored.size, stored.stored_size, stored.not_served), (5, 5, None));
+    assert_eq!(stored.entry.unwrap().version, version);
+    bench.invalidate(bench.partition(&key), key.namespace(), &[Selector::Namespace]).await;
+    assert_eq!(bench.read(&key).await, None);
+    assert_eq!(look().await.unwrap().not_served, Some(NotServed::Invalidated(Cause::Namespace)));
+}
+
+pub async fn what_an_entry_was_invalidated_with_is_told(bench: &Bench) {
+    if bench.l2.shares_l1() {
+        return;
+    }
+    let key = bench.key("looks", "user:42/posts");
+    let pattern = Selector::Pattern("*posts".into());
+    let cases = [
+        (Selector::Prefix("user:42".into()), Cause::Prefix(None)),
+        (Selector::Tag("two".into()), Cause::Tag("two".into())),
+        (pattern, Cause::Pattern("*posts".into())),
+    ];
+    for (selector, cause) in cases {
+        let content = Content::Value("value".into());
+        let tags = Tags::new(vec!["one".into(), "two".into()]);
+        let entry = NewEntry { tags, ..NewEntry::new(content, Lifetime::of(60 * SECOND)) };
+        bench.write_entry(&key, entry, Condition::None).await;
+        assert_eq!(bench.l2.inspect(&key, bench.until()).await.unwrap().stored.unwrap().not_served, None);
+        bench.invalidate(bench.partition(&key), key.namespace(), &[selector]).await;
+        // A pattern may have been reclaimed already.
+        let stored = bench.l2.inspect(&key, bench.until()).await.unwrap().stored;
+        if let Some(stored) = stored.filter(|_| !matches!(cause, Cause::Pattern(_))) {
+            assert_eq!(stored.not_served, Some(NotServed::Invalidated(cause)));
+        }
+    }
+}
