@@ -3,6 +3,8 @@
 
 #[path = "api/harness/mod.rs"]
 mod harness;
+#[path = "tier_conformance/leases.rs"]
+mod leases;
 #[path = "conformance/lives.rs"]
 mod lives;
 #[path = "tier_conformance/selectors.rs"]
@@ -277,6 +279,7 @@ async fn conforms(bench: Bench) {
     lives::values_are_read_whatever_they_are_packed_by(&bench).await;
     lives::tags_and_what_is_due_are_kept(&bench).await;
     selectors::conform(&bench).await;
+    leases::conform(&bench).await;
     bench.l2.close().await;
 }
 

@@ -5,6 +5,7 @@ pub mod coherence;
 pub mod entry;
 pub mod error;
 pub mod key;
+pub mod lease;
 pub mod namespace;
 pub mod policy;
 pub mod remembered;

@@ -12,6 +12,7 @@ mod failure;
 mod get;
 mod health;
 mod invalidate;
+mod release;
 mod set;
 mod stats;
 mod table;
@@ -29,6 +30,7 @@ pub use batch::BatchCommand;
 pub use get::GetArgs;
 pub use health::HealthArgs;
 pub use invalidate::InvalidateArgs;
+pub use release::ReleaseArgs;
 pub use set::SetArgs;
 pub use stats::StatsArgs;
 pub use touch::TouchArgs;
@@ -79,6 +81,8 @@ pub enum ClientCommand {
     Batch(BatchCommand),
     /// Tell of changes, one line each
     Watch(WatchArgs),
+    /// Give back the lease to make an entry
+    Release(ReleaseArgs),
     /// Show what a replica counted and the state of its tiers
     Stats(StatsArgs),
     /// Ask a replica for its health
@@ -106,6 +110,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Touch(args) => args.run().await,
         ClientCommand::Batch(command) => command.run().await,
         ClientCommand::Watch(args) => args.run().await,
+        ClientCommand::Release(args) => args.run().await,
         ClientCommand::Stats(args) => args.run().await,
         ClientCommand::Health(args) => args.run().await,
     };

@@ -47,7 +47,7 @@ pub fn report(observed: &Observed, namespace: &str) -> Result<pb::StatsResponse,
     };
     let l2 = observed.l2.report();
     Ok(pb::StatsResponse {
-        leases: None,
+        leases: Some(leases(observed)),
         watches: Some(watches(observed)),
         warm_start: None,
         fleet: Vec::new(),
@@ -164,6 +164,20 @@ fn self_audit(observed: &Observed) -> pb::SelfAuditStats {
         violations: counters.violations.get(),
         staleness_p99: measured(staleness.quantile(0.99)),
         staleness_max: measured(staleness.max),
+    }
+}
+
+fn leases(observed: &Observed) -> pb::LeaseStats {
+    let counters = observed.cache.leases();
+    pb::LeaseStats {
+        granted: counters.granted.get(),
+        granted_alone: counters.granted_alone.get(),
+        filled: counters.filled.get(),
+        voided: counters.voided.get(),
+        released: counters.released.get(),
+        waited: counters.waited.get(),
+        served: counters.served.get(),
+        waiting: counters.waiting.get(),
     }
 }
 

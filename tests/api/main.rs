@@ -17,6 +17,7 @@ mod expiry;
 mod harness;
 mod health;
 mod invalidation;
+mod leases;
 mod policy;
 mod redis_setup;
 mod selectors;
