@@ -150,8 +150,10 @@ impl Tiered {
             Err(_) => {}
         }
         let granted_here = shared.leases.forget(key, id, shared.clock.now()).is_some();
-        if matches!(answer, Err(CacheError::Full)) {
-            // It will not be used soon. What gives it back works also when there is no room.
+        let is_void = matches!(answer, Ok(SetAnswer { outcome: SetOutcome::LeaseVoid, .. }));
+        if is_void || matches!(answer, Err(CacheError::Full)) {
+            // It may hold for an entry with other tags yet, but who had it knows it as void; or it will not be used soon. What gives it back
+            // works also when there is no room.
             self.give_back(key, Return { lease: id, failed: false, pause: Duration::ZERO }).await;
         }
         if granted_here {

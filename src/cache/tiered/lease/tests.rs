@@ -460,6 +460,9 @@ async fn a_lease_granted_alone_that_is_void_or_given_back_lets_the_next_go_on() 
     let set = world.fill(lease);
     let void = Written::Refused { why: Refusal::LeaseVoid, current: None, position: Version::new(EPOCH, 5) };
     world.write_call().await.send(Ok(vec![void])).ok();
+    let (back, released) = world.release_call().await;
+    assert_eq!(back.lease, lease, "void for these tags, it may hold for others");
+    released.send(Ok(false)).ok();
     assert_eq!(set.await.expect("no panic").expect("answered").outcome, SetOutcome::LeaseVoid);
     let lease = alone(&mut world).await;
     assert_eq!(answered(second).await.lease.map(|lease| lease.id), Some(lease));
