@@ -165,6 +165,7 @@ impl App {
         tracing::info!(?delay, timeout = ?self.drain.timeout, "draining");
         self.draining.cancel();
         sleep(delay).await;
+        self.cache.leave();
         let finished = self.serving.drain(self.drain.timeout.saturating_sub(CLOSING)).await;
         if !finished {
             tracing::warn!("connections were closed before their peers let go");

@@ -21,7 +21,7 @@ const CONFINED: [(&str, &[&str]); 9] = [
 ];
 
 /// What the core may use beside itself.
-const CORE: [&str; 10] = [
+const CORE: [&str; 11] = [
     "std",
     "tokio",
     "tokio_util",
@@ -32,6 +32,7 @@ const CORE: [&str; 10] = [
     "arc_swap",
     "xxhash_rust",
     "governor",
+    "rand",
 ];
 
 struct Module {

@@ -3,7 +3,9 @@
 
 #[path = "api/harness/mod.rs"]
 mod harness;
-#[path = "conformance/lives.rs"]
+#[path = "tier_conformance/leases.rs"]
+mod leases;
+#[path = "tier_conformance/lives.rs"]
 mod lives;
 #[path = "tier_conformance/looks.rs"]
 mod looks;
@@ -282,6 +284,7 @@ async fn conforms(bench: Bench) {
     looks::what_is_stored_is_seen_dead_or_alive(&bench).await;
     looks::what_an_entry_was_invalidated_with_is_told(&bench).await;
     selectors::conform(&bench).await;
+    leases::conform(&bench).await;
     bench.l2.close().await;
 }
 

@@ -21,8 +21,8 @@ use crate::cache::namespace::Namespace;
 use crate::cache::remembered::Remembered;
 use crate::cache::selector::Selector;
 use crate::cache::tier::{
-    Acquired, BoxFuture, Condition, L1, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read, Refusal, Removal,
-    Removed, RequestId, Touch, Touched, TouchedEntry, Write, Written,
+    Acquired, BoxFuture, Claim, Condition, L1, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read, Refusal,
+    Removal, Removed, RequestId, Return, Touch, Touched, TouchedEntry, Write, Written,
 };
 use crate::cache::tombstones::{Cover, Judged, PATTERNS};
 use sweep::Sweep;
@@ -275,38 +275,39 @@ impl Local {
         Touched { position: self.position(&line), entry }
     }
 
-    fn acquire_now(&self, key: &Key, duration: Duration, anew: bool) -> Acquired {
+    fn acquire_now(&self, key: &Key, claim: Claim) -> Acquired {
         let partition = self.coherence.partition_of(key.as_ref());
         let mut line = self.line(partition);
         let now = self.clock.now();
-        if !anew && self.live(key.as_ref()).is_some() {
+        if self.live(key.as_ref()).is_some_and(|held| Some(held.entry.version) != claim.seen) {
             return Acquired::Present;
         }
-        if let Some((_, until)) = self.lease(&line, key, [&Tags::default(); 2]) {
-            return Acquired::Held(until.since(now));
+        match self.lease(&line, key, [&Tags::default(); 2]) {
+            Some((Lease { id: Some(_), .. }, until)) => return Acquired::Held(until.since(now)),
+            Some((Lease { id: None, .. }, until)) => return Acquired::Paused(until.since(now)),
+            None => {}
         }
-        let (id, position) = (LeaseId(rand::random()), self.position(&line));
-        let lease = Lease { id: Some(id), granted_at: now, position };
-        line.leases.insert(key.clone(), lease, now.plus(duration), now);
-        Acquired::Granted(id)
+        let lease = Lease { id: Some(claim.lease), granted_at: now, position: self.position(&line) };
+        line.leases.insert(key.clone(), lease, now.plus(claim.duration), now);
+        Acquired::Granted
     }
 
-    fn release_now(&self, key: &Key, id: LeaseId, pause: Duration) -> bool {
+    fn release_now(&self, key: &Key, back: Return) -> bool {
         let partition = self.coherence.partition_of(key.as_ref());
         let mut line = self.line(partition);
         let now = self.clock.now();
-        let held = self.lease(&line, key, [&Tags::default(); 2]).is_some_and(|(lease, _)| lease.id == Some(id));
+        let lease = self.lease(&line, key, [&Tags::default(); 2]);
+        let held = lease.is_some_and(|(lease, _)| lease.id == Some(back.lease));
         if held {
             line.leases.remove(key);
-            if !pause.is_zero() {
+            if !back.pause.is_zero() {
                 let nobody = Lease { id: None, granted_at: now, position: self.position(&line) };
-                line.leases.insert(key.clone(), nobody, now.plus(pause), now);
+                line.leases.insert(key.clone(), nobody, now.plus(back.pause), now);
             }
         }
         drop(line);
         if held {
-            let bytes = Bytes::copy_from_slice;
-            self.coherence.released(&bytes(key.namespace().name().as_bytes()), &bytes(key.bytes()));
+            self.coherence.released(key.namespace().name().as_bytes(), key.bytes(), back.failed);
         }
         held
     }
@@ -371,24 +372,12 @@ impl L2 for Local {
         Box::pin(async move { Ok(self.touch_now(key, touch)) })
     }
 
-    fn acquire<'a>(
-        &'a self,
-        key: &'a Key,
-        duration: Duration,
-        anew: bool,
-        _: Moment,
-    ) -> BoxFuture<'a, Result<Acquired, L2Error>> {
-        Box::pin(async move { Ok(self.acquire_now(key, duration, anew)) })
+    fn acquire<'a>(&'a self, key: &'a Key, claim: Claim, _: Moment) -> BoxFuture<'a, Result<Acquired, L2Error>> {
+        Box::pin(async move { Ok(self.acquire_now(key, claim)) })
     }
 
-    fn release<'a>(
-        &'a self,
-        key: &'a Key,
-        lease: LeaseId,
-        pause: Duration,
-        _: Moment,
-    ) -> BoxFuture<'a, Result<bool, L2Error>> {
-        Box::pin(async move { Ok(self.release_now(key, lease, pause)) })
+    fn release<'a>(&'a self, key: &'a Key, back: Return, _: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
+        Box::pin(async move { Ok(self.release_now(key, back)) })
     }
 
     fn inspect<'a>(&'a self, key: &'a Key, _: Moment) -> BoxFuture<'a, Result<Inspected, L2Error>> {

@@ -8,6 +8,7 @@ pub mod error;
 pub mod hot_keys;
 pub mod inspect;
 pub mod key;
+pub mod lease;
 pub mod namespace;
 pub mod policies;
 pub mod policy;

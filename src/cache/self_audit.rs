@@ -140,8 +140,8 @@ mod tests {
     use crate::cache::selector::Selector;
     use crate::cache::testing::{BOUND, Bench, EPOCH, not_asked};
     use crate::cache::tier::{
-        Acquired, BoxFuture, Current, L2Error, L2Report, LeaseId, Mode, Read, Removal, Removed, Touch, Touched, Write,
-        Written,
+        Acquired, BoxFuture, Claim, Current, L2Error, L2Report, Mode, Read, Removal, Removed, Return, Touch, Touched,
+        Write, Written,
     };
 
     const UNCERTAINTY: Duration = Duration::from_millis(2);
@@ -163,8 +163,8 @@ mod tests {
             remove(u16, &'a [Removal], Mode, u64, Moment) -> Removed;
             invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
             touch(&'a Key, Touch, Moment) -> Touched;
-            acquire(&'a Key, Duration, bool, Moment) -> Acquired;
-            release(&'a Key, LeaseId, Duration, Moment) -> bool;
+            acquire(&'a Key, Claim, Moment) -> Acquired;
+            release(&'a Key, Return, Moment) -> bool;
         }
     }
 

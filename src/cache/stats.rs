@@ -32,9 +32,24 @@ impl Counter {
         self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
+    /// One more for as long as what is returned lives.
+    pub fn up(&self) -> Up<'_> {
+        self.one();
+        Up(self)
+    }
+
     /// The count.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One of what is there now.
+pub struct Up<'a>(&'a Counter);
+
+impl Drop for Up<'_> {
+    fn drop(&mut self) {
+        self.0.sub(1);
     }
 }
 

@@ -90,12 +90,19 @@ pub enum Condition {
 }
 
 /// Names a lease. Hard to guess: who knows it holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseId(pub u128);
 
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    /// Without what makes it hard to guess: this may be logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeaseId({:08x}..)", self.0 >> 96)
     }
 }
 
@@ -109,7 +116,9 @@ impl FromStr for LeaseId {
 
     fn from_str(text: &str) -> Result<Self, NotALease> {
         let digits = text.len() == 32 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
-        u128::from_str_radix(text, 16).ok().filter(|_| digits).map(LeaseId).ok_or(NotALease)
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| digits);
+        // Zero stands for nobody.
+        number.filter(|number| *number != 0).map(LeaseId).ok_or(NotALease)
     }
 }
 
@@ -229,15 +238,39 @@ pub enum LifeChange {
     Capped,
 }
 
+/// What is asked of the shared tier by who wants a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// What the lease is to be called. Chosen before, so that it is known also when the answer is lost.
+    pub lease: LeaseId,
+    /// For how long it is wanted.
+    pub duration: Duration,
+    /// The live entry that is to be made anew; none: it is wanted only when there is no live entry.
+    pub seen: Option<Version>,
+}
+
 /// What the shared tier answered to who wants a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acquired {
     /// It is granted, for as long as was asked.
-    Granted(LeaseId),
-    /// Another has it, or nobody may have it, for this long at most.
+    Granted,
+    /// Another has it, for this long at most.
     Held(Duration),
-    /// There is a live entry that was not to be made anew.
+    /// It was given back because the entry could not be made, and nobody may have it for this long.
+    Paused(Duration),
+    /// There is a live entry that is not to be made anew.
     Present,
+}
+
+/// The return of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Return {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The entry could not be made.
+    pub failed: bool,
+    /// For how long nobody gets it.
+    pub pause: Duration,
 }
 
 /// What the shared tier answered to a read.
@@ -350,22 +383,10 @@ pub trait L2: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Version, L2Error>>;
     /// Changes the time to live of the live entry of `key`.
     fn touch<'a>(&'a self, key: &'a Key, touch: Touch, until: Moment) -> BoxFuture<'a, Result<Touched, L2Error>>;
-    /// Asks for the lease of `key`. `anew`: also when there is a live entry.
-    fn acquire<'a>(
-        &'a self,
-        key: &'a Key,
-        duration: Duration,
-        anew: bool,
-        until: Moment,
-    ) -> BoxFuture<'a, Result<Acquired, L2Error>>;
-    /// Gives a lease back; nobody gets it for `pause`. False: it did not hold any more.
-    fn release<'a>(
-        &'a self,
-        key: &'a Key,
-        lease: LeaseId,
-        pause: Duration,
-        until: Moment,
-    ) -> BoxFuture<'a, Result<bool, L2Error>>;
+    /// Asks for the lease of `key`.
+    fn acquire<'a>(&'a self, key: &'a Key, claim: Claim, until: Moment) -> BoxFuture<'a, Result<Acquired, L2Error>>;
+    /// Gives a lease back. False: it did not hold any more.
+    fn release<'a>(&'a self, key: &'a Key, back: Return, until: Moment) -> BoxFuture<'a, Result<bool, L2Error>>;
     /// Opens a barrier, before the change that is to pass it is made.
     fn barrier(&self) -> Box<dyn FleetBarrier + '_> {
         Box::new(Alone)
@@ -573,10 +594,10 @@ mod tests {
 
     #[test]
     fn a_lease_is_read_as_it_was_written() {
-        for id in [0, 1, 0xfeed << 100, u128::MAX] {
+        for id in [1, 0xfeed << 100, u128::MAX] {
             assert_eq!(LeaseId(id).to_string().parse(), Ok(LeaseId(id)));
         }
-        for bad in ["", "0", &"0".repeat(33), &"F".repeat(32), &format!("+{}", "0".repeat(31))] {
+        for bad in ["", "0", &"0".repeat(32), &"0".repeat(33), &"F".repeat(32), &format!("+{}", "0".repeat(31))] {
             assert_eq!(bad.parse::<LeaseId>(), Err(NotALease), "{bad}");
         }
     }

@@ -4,6 +4,8 @@ mod alone;
 mod answer;
 mod batch;
 mod inspect;
+mod lease;
+mod round;
 mod touch;
 mod write;
 
@@ -24,6 +26,7 @@ use super::entry::{Content, Entry, Held};
 use super::error::CacheError;
 use super::hot_keys::{HotKey, HotKeys};
 use super::key::Key;
+use super::lease::{LeaseCounters, Leases};
 use super::namespace::Namespace;
 use super::policy::Switches;
 use super::self_audit::{self, Sampler};
@@ -33,6 +36,7 @@ use super::tier::{L1, L2, L2Error, Read};
 pub use answer::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};
 pub use batch::{GetMany, InvalidateMany, Many, SetMany};
 pub use inspect::{Inspection, Remembered, Verdict};
+pub use round::{Release, Released};
 pub use touch::{TouchAnswer, TouchOutcome};
 pub use write::{Barrier, Invalidate, Invalidated, Set, SetAnswer, SetOutcome, Target};
 
@@ -70,9 +74,12 @@ struct Shared {
     latencies: Latencies,
     sampler: Sampler,
     hot_keys: HotKeys,
+    leases: Leases,
     sliding: touch::Slides,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Cancelled when nobody shall wait any more for what others make.
+    leaving: CancellationToken,
 }
 
 /// How an entry has outlived its time, or was marked; none when it has not.
@@ -136,8 +143,10 @@ impl Tiered {
             latencies,
             sampler,
             hot_keys,
+            leases: Leases::default(),
             sliding: touch::Slides::default(),
             tasks,
+            leaving: stop.child_token(),
             stop,
         }))
     }
@@ -157,11 +166,17 @@ impl Tiered {
             return Ok(shared.miss(partition, Miss::Disabled, Version::ZERO, false));
         }
         get.key.namespace.admit()?;
-        let answer = match shared.answer_from_memory(&get, switches, partition, begun) {
-            Some(answer) => answer,
-            None if switches.l2 => self.answer_from_l2(&get, switches, partition, begun).await?,
-            // Memory is all there is.
-            None => shared.miss(partition, Miss::Absent, Version::ZERO, false),
+        let answer = match get.lease.filter(|_| switches.l2) {
+            Some(wish) => self.get_with_lease(&get, wish, switches, partition, begun).await?,
+            None => match shared.answer_from_memory(&get, switches, partition, begun) {
+                Some(answer) => answer,
+                None if switches.l2 => {
+                    let fetched = self.ask_l2(&get, partition, begun).await;
+                    shared.conclude(&get, switches, partition, fetched)?
+                }
+                // Memory is all there is.
+                None => shared.miss(partition, Miss::Absent, Version::ZERO, false),
+            },
         };
         shared.count(&get, &answer, begun);
         self.slide(&get, &answer);
@@ -212,6 +227,11 @@ impl Tiered {
         self.0.hot_keys.top(limit, self.0.clock.now(), of)
     }
 
+    /// Counts of leases.
+    pub fn leases(&self) -> &LeaseCounters {
+        &self.0.leases.counters
+    }
+
     /// The memory tier.
     pub fn l1(&self) -> &dyn L1 {
         &*self.0.l1
@@ -225,6 +245,11 @@ impl Tiered {
         }
     }
 
+    /// From now on no Get waits for what others make: this replica is about to go.
+    pub fn leave(&self) {
+        self.0.leaving.cancel();
+    }
+
     /// Waits for the fetches and writes under way. No new ones may be begun.
     pub async fn close(&self) {
         self.0.stop.cancel();
@@ -232,21 +257,15 @@ impl Tiered {
         self.0.tasks.wait().await;
     }
 
-    /// Asks the shared tier; when it cannot be asked, says what may be said without it.
-    async fn answer_from_l2(
-        &self,
-        get: &Get<'_>,
-        switches: Switches,
-        partition: u16,
-        begun: Moment,
-    ) -> Result<Answer, CacheError> {
+    /// Asks the shared tier.
+    async fn ask_l2(&self, get: &Get<'_>, partition: u16, begun: Moment) -> FetchResult {
         let shared = &*self.0;
         let until = match get.consistency {
             Consistency::Strong => begun.plus(shared.config.read_budget).min(get.deadline),
             Consistency::Bounded(_) => shared.until(shared.config.read_budget, get.deadline, begun),
         };
         let token = get.token.position(partition);
-        let fetched = match get.consistency {
+        match get.consistency {
             Consistency::Strong => shared.fetch(&get.key.to_key(), until).await,
             Consistency::Bounded(bound) => {
                 let bound = bound.unwrap_or(shared.coherence.max_staleness());
@@ -258,8 +277,7 @@ impl Tiered {
                     other => other,
                 }
             }
-        };
-        shared.conclude(get, switches, partition, fetched)
+        }
     }
 
     /// Fetches, or waits for the fetch that another Get has begun.
@@ -452,12 +470,11 @@ impl Shared {
 
     fn hit_in_l1(&self, partition: u16, held: Arc<Held>, stale: Option<Stale>, at: Moment) -> Answer {
         let position = held.position;
-        Answer { outcome: Outcome::Hit { held, tier: Tier::L1, stale }, partition, position, degraded: false, at }
+        Answer::new(Outcome::Hit { held, tier: Tier::L1, stale }, partition, position, at)
     }
 
     fn found_in_l2(&self, get: &Get<'_>, partition: u16, fetched: Fetched) -> Answer {
         let at = self.clock.now();
-        let position = fetched.position;
         let tier = if self.l2.shares_l1() { Tier::L1 } else { Tier::L2 };
         let welcome = match get.consistency {
             Consistency::Bounded(Some(accepted)) if accepted > self.coherence.max_staleness() => {
@@ -466,25 +483,26 @@ impl Shared {
             _ => None,
         };
         let found = fetched.held.filter(|held| at < held.entry.kept_until);
-        match found.map(|held| (outlived(&held.entry, held.marked_at(), at), held)) {
-            Some((None, held)) => {
-                let outcome = Outcome::Hit { held, tier, stale: None };
-                Answer { outcome, partition, position, degraded: false, at }
-            }
+        let outcome = match found.map(|held| (outlived(&held.entry, held.marked_at(), at), held)) {
+            Some((None, held)) => Outcome::Hit { held, tier, stale: None },
             Some((stale @ Some(Stale { staleness, .. }), held)) if welcome.is_some_and(|most| staleness <= most) => {
-                let outcome = Outcome::Hit { held, tier, stale };
-                Answer { outcome, partition, position, degraded: false, at }
+                Outcome::Hit { held, tier, stale }
             }
-            _ => self.miss(partition, Miss::Absent, position, false),
-        }
+            _ => Outcome::Miss(Miss::Absent),
+        };
+        Answer::new(outcome, partition, fetched.position, at)
     }
 
     fn miss(&self, partition: u16, why: Miss, position: Version, degraded: bool) -> Answer {
-        Answer { outcome: Outcome::Miss(why), partition, position, degraded, at: self.clock.now() }
+        Answer { degraded, ..Answer::new(Outcome::Miss(why), partition, position, self.clock.now()) }
     }
 
     fn count(&self, get: &Get<'_>, answer: &Answer, begun: Moment) {
         self.tally(get, answer);
+        if answer.waited {
+            // What others needed to make the entry says nothing of this service.
+            return;
+        }
         let latency = match &answer.outcome {
             Outcome::Miss(_) => &self.latencies.get_miss,
             Outcome::Hit { tier: Tier::L1, .. } => &self.latencies.get_l1,

@@ -31,6 +31,11 @@ pub struct GetArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     max_staleness: Option<Duration>,
     #[command(flatten)]
+    lease: LeaseArgs,
+    /// Take a stale value when the entry cannot be made
+    #[arg(long)]
+    stale_if_error: bool,
+    #[command(flatten)]
     tokens: TokenArgs,
     /// Print what is known about the entry instead of its value, which is not fetched
     #[arg(long, conflicts_with_all = ["raw", "quiet"])]
@@ -43,6 +48,20 @@ pub struct GetArgs {
     quiet: bool,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// How the lease to make the entry is asked for.
+#[derive(Args, Debug)]
+struct LeaseArgs {
+    /// Ask for the lease to make the entry when there is none or it is due; wait for the entry while another caller has it
+    #[arg(long, conflicts_with_all = ["strong", "metadata", "quiet"])]
+    lease: bool,
+    /// For how long the lease is wanted, for example 5s; the namespace's lease_duration when not given
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "lease")]
+    lease_duration: Option<Duration>,
+    /// Do not wait while another caller has the lease
+    #[arg(long, requires = "lease")]
+    no_wait: bool,
 }
 
 /// How a response is shown.
@@ -71,8 +90,8 @@ impl GetArgs {
     fn request(&self) -> pb::GetRequest {
         let consistency = if self.strong { pb::Consistency::Strong } else { pb::Consistency::Unspecified };
         pb::GetRequest {
-            lease: None,
-            stale_if_error: false,
+            lease: self.lease.to_wire(),
+            stale_if_error: self.stale_if_error,
             namespace: self.namespace.namespace.clone(),
             key: self.key.clone(),
             consistency: consistency.into(),
@@ -108,6 +127,12 @@ impl GetArgs {
                 None => (Vec::new(), format!("{}\n", verdict(response))),
             },
         };
+        let notes = match (&response.lease, self.shape(terminal)) {
+            (Some(lease), Shape::Bytes) => {
+                format!("{notes}lease {} for {}\n", lease.id, units::wire_duration(lease.duration))
+            }
+            _ => notes,
+        };
         let notes = if self.quiet { String::new() } else { notes };
         Answer { out, notes, exit: u8::from(hit.is_none()) }
     }
@@ -137,6 +162,9 @@ pub(super) fn document(response: &pb::GetResponse, metadata: bool) -> Map<String
         }
         put("stale", entry.stale.as_ref().map_or(Value::Null, stale_document));
     }
+    if let Some(lease) = &response.lease {
+        put("lease", json!({ "id": lease.id, "duration_seconds": units::wire_seconds(lease.duration) }));
+    }
     put("degraded", response.degraded.into());
     put("token", response.token.as_str().into());
     if let Some(Found::Hit(hit)) = &response.result {
@@ -146,6 +174,16 @@ pub(super) fn document(response: &pb::GetResponse, metadata: bool) -> Map<String
         }
     }
     document
+}
+
+// === impl LeaseArgs ===
+
+impl LeaseArgs {
+    fn to_wire(&self) -> Option<pb::LeaseOptions> {
+        let wait = if self.no_wait { pb::LeaseWait::None } else { pb::LeaseWait::UntilDeadline };
+        let duration = self.lease_duration.map(units::to_wire);
+        self.lease.then(|| pb::LeaseOptions { duration, wait: wait.into() })
+    }
 }
 
 /// The result in a few words.
@@ -182,6 +220,12 @@ fn facts(response: &pb::GetResponse) -> String {
     {
         rows.push(("type", hit.content_type.clone()));
     }
+    rows.extend(
+        response
+            .lease
+            .as_ref()
+            .map(|lease| ("lease", format!("{} for {}", lease.id, units::wire_duration(lease.duration)))),
+    );
     if response.degraded {
         rows.push(("degraded", "Redis was needed and could not be asked".to_owned()));
     }
@@ -324,6 +368,26 @@ mod tests {
         assert_eq!(request.max_staleness, Some(prost_types::Duration { seconds: 0, nanos: 100_000_000 }));
         assert_eq!(request.tokens, ["a", "b"]);
         assert_eq!(args(&["k", "--strong"]).request().consistency(), pb::Consistency::Strong);
+    }
+
+    #[test]
+    fn a_lease_is_asked_for_and_shown() {
+        assert_eq!(args(&["k"]).request().lease, None);
+        let options =
+            args(&["k", "--lease", "--lease-duration", "5s", "--no-wait"]).request().lease.expect("asked for");
+        assert_eq!(options.duration, Some(prost_types::Duration { seconds: 5, nanos: 0 }));
+        assert_eq!(options.wait(), pb::LeaseWait::None);
+        let get = args(&["k", "--lease", "--stale-if-error"]);
+        assert!(get.request().stale_if_error);
+        assert_eq!(get.request().lease.expect("asked for").wait(), pb::LeaseWait::UntilDeadline);
+        let duration = Some(prost_types::Duration { seconds: 9, nanos: 0 });
+        let response = pb::GetResponse { lease: Some(pb::Lease { id: "1f".to_owned(), duration }), ..miss() };
+        assert_eq!(get.answer(&response, false).notes, "miss: token_not_reached\nlease 1f for 9 s\n");
+        assert!(get.answer(&response, true).notes.contains("lease     1f for 9 s\n"));
+        assert_eq!(Value::Object(document(&response, false))["lease"], json!({ "id": "1f", "duration_seconds": 9.0 }));
+        for bad in [&["k", "--no-wait"][..], &["k", "--lease", "--strong"], &["k", "--lease", "--metadata"]] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod hot_keys;
 mod inspect;
 mod invalidate;
 mod policy;
+mod release;
 mod set;
 mod stats;
 mod table;
@@ -37,6 +38,7 @@ pub use hot_keys::HotKeysArgs;
 pub use inspect::InspectArgs;
 pub use invalidate::InvalidateArgs;
 pub use policy::PolicyCommand;
+pub use release::ReleaseArgs;
 pub use set::SetArgs;
 pub use stats::StatsArgs;
 pub use touch::TouchArgs;
@@ -87,6 +89,8 @@ pub enum ClientCommand {
     Batch(BatchCommand),
     /// Tell of changes, one line each
     Watch(WatchArgs),
+    /// Give back the lease to make an entry
+    Release(ReleaseArgs),
     /// Show what a replica counted and the state of its tiers
     Stats(StatsArgs),
     /// Ask a replica for its health
@@ -125,6 +129,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Touch(args) => args.run().await,
         ClientCommand::Batch(command) => command.run().await,
         ClientCommand::Watch(args) => args.run().await,
+        ClientCommand::Release(args) => args.run().await,
         ClientCommand::Stats(args) => args.run().await,
         ClientCommand::Health(args) => args.run().await,
         ClientCommand::Inspect(args) => args.run().await,

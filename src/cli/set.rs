@@ -98,6 +98,9 @@ struct ConditionArgs {
     /// Store only when the entry present has this version
     #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
     if_version: Option<String>,
+    /// Store only while this lease holds, which `get --lease` was given
+    #[arg(long, value_name = "ID")]
+    lease: Option<String>,
 }
 
 // === impl SetArgs ===
@@ -163,11 +166,12 @@ fn read_value(source: impl Read) -> io::Result<Vec<u8>> {
 
 impl ConditionArgs {
     fn to_wire(&self) -> Option<Condition> {
-        match &self.if_version {
-            Some(version) => Some(Condition::IfVersion(version.clone())),
-            None if self.if_absent => Some(Condition::IfAbsent(pb::IfAbsent {})),
-            None if self.if_present => Some(Condition::IfPresent(pb::IfPresent {})),
-            None => None,
+        match (&self.if_version, &self.lease) {
+            (Some(version), _) => Some(Condition::IfVersion(version.clone())),
+            (None, Some(lease)) => Some(Condition::Lease(lease.clone())),
+            _ if self.if_absent => Some(Condition::IfAbsent(pb::IfAbsent {})),
+            _ if self.if_present => Some(Condition::IfPresent(pb::IfPresent {})),
+            _ => None,
         }
     }
 }
@@ -274,6 +278,8 @@ mod tests {
         assert_eq!(request(&["k", "v"]).condition, None);
         assert_eq!(request(&["k", "v", "--if-absent"]).condition, Some(Condition::IfAbsent(pb::IfAbsent {})));
         assert_eq!(request(&["k", "v", "--if-version", "v1"]).condition, Some(Condition::IfVersion("v1".to_owned())));
+        assert_eq!(request(&["k", "v", "--lease", "1f"]).condition, Some(Condition::Lease("1f".to_owned())));
+        assert!(parse(&["k", "v", "--if-absent", "--lease", "1f"]).is_err());
         assert!(parse(&["k", "v", "--if-absent", "--if-present"]).is_err());
         assert!(parse(&["k", "v", "--if-absent", "--if-version", "v1"]).is_err());
     }

@@ -5,6 +5,7 @@ mod batch;
 mod get;
 mod invalidate;
 mod policy;
+mod release;
 mod set;
 mod touch;
 mod watch;
@@ -20,6 +21,7 @@ pub use batch::{
 pub use get::{get, get_response};
 pub use invalidate::{Plan, invalidate, invalidate_response};
 pub use policy::{in_policy, listed, namespace_policy, service_policy, set_policy};
+pub use release::{release, release_response};
 pub use set::{set, set_response};
 pub use touch::{touch, touch_response};
 pub use watch::{watch_response, watching};
@@ -29,6 +31,7 @@ use crate::cache::coherence::token::Token;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::namespace::{Namespace, Namespaces};
 use crate::cache::policy::{Events, Limits, limits};
+use crate::cache::tier::{LeaseId, NotALease};
 use crate::cache::tiered::Barrier;
 use crate::pb;
 
@@ -111,6 +114,11 @@ fn barrier(wire: i32) -> Result<Barrier, Violation> {
         Ok(pb::Barrier::Fleet) => Ok(Barrier::Fleet),
         Err(_) => Err(Violation::new("barrier", format!("must be a Barrier; was {wire}"))),
     }
+}
+
+/// A lease as a response gave it. What was sent is not repeated: who knows a lease holds it.
+fn lease(field: impl Into<String>, text: &str) -> Result<LeaseId, Violation> {
+    text.parse().map_err(|bad: NotALease| Violation::new(field, bad.to_string()))
 }
 
 /// A duration of the wire: not negative, and well-formed.

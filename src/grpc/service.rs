@@ -66,7 +66,8 @@ impl CacheApi {
     async fn do_get(&self, request: &pb::GetRequest, deadline: Moment) -> Result<pb::GetResponse, CacheError> {
         let parts = convert::get(&self.rules, request)?;
         let key = KeyRef::new(&parts.namespace, request.key.as_bytes());
-        let get = Get { key, consistency: parts.consistency, token: &parts.token, deadline };
+        let (consistency, token, lease) = (parts.consistency, &parts.token, parts.lease);
+        let get = Get { key, consistency, token, deadline, lease };
         let answer = self.observed.cache.get(get).await?;
         let hit = matches!(answer.outcome, Outcome::Hit { .. });
         if hit && parts.namespace.is_guest() {
@@ -142,6 +143,18 @@ impl CacheApi {
         Ok(convert::batch_invalidate_response(done, token, self.rules.partitions))
     }
 
+    async fn do_release(
+        &self,
+        request: &pb::ReleaseLeaseRequest,
+        deadline: Moment,
+    ) -> Result<pb::ReleaseLeaseResponse, CacheError> {
+        let release = convert::release(&self.rules, request, deadline)?;
+        let key = release.key.clone();
+        let answer = self.observed.cache.release(release).await?;
+        tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), released = answer.released, "release");
+        Ok(convert::release_response(answer))
+    }
+
     fn deadline<T>(&self, request: &Request<T>) -> Moment {
         let now = self.rules.clock.now();
         request.extensions().get::<Deadline>().map_or(Moment::FOREVER, |deadline| now.plus(deadline.left()))
@@ -188,9 +201,11 @@ impl pb::cache_service_server::CacheService for CacheApi {
 
     async fn release_lease(
         &self,
-        _: Request<pb::ReleaseLeaseRequest>,
+        request: Request<pb::ReleaseLeaseRequest>,
     ) -> Result<Response<pb::ReleaseLeaseResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        let deadline = self.deadline(&request);
+        let answer = self.do_release(request.get_ref(), deadline).await;
+        answer.map(Response::new).map_err(|error| status(&error))
     }
 
     type BatchGetStream = batch_get::Responses;

@@ -98,7 +98,7 @@ impl Counted {
         let l2 = observed.l2.report();
         let lag = l2.bus_lag.clone();
         let mut stats = pb::StatsResponse {
-            leases: None,
+            leases: Some(leases(observed)),
             watches: Some(watches(observed)),
             warm_start: observed.warm_start.as_ref().and_then(|warm| warm.outcome()).map(warm_start),
             fleet: Vec::new(),
@@ -261,6 +261,20 @@ fn self_audit(observed: &Observed) -> pb::SelfAuditStats {
         violations: counters.violations.get(),
         staleness_p99: None,
         staleness_max: None,
+    }
+}
+
+fn leases(observed: &Observed) -> pb::LeaseStats {
+    let counters = observed.cache.leases();
+    pb::LeaseStats {
+        granted: counters.granted.get(),
+        granted_alone: counters.granted_alone.get(),
+        filled: counters.filled.get(),
+        voided: counters.voided.get(),
+        released: counters.released.get(),
+        waited: counters.waited.get(),
+        served: counters.served.get(),
+        waiting: counters.waiting.get(),
     }
 }
 

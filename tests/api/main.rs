@@ -19,6 +19,7 @@ mod fleet;
 mod harness;
 mod health;
 mod invalidation;
+mod leases;
 mod policy;
 mod redis_setup;
 mod run_time;

@@ -7,6 +7,7 @@ mod drill;
 mod drills;
 #[path = "../api/harness/mod.rs"]
 mod harness;
+mod herd;
 mod history;
 mod load;
 mod moved;

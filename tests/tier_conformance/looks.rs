@@ -5,7 +5,7 @@ use std::time::Duration;
 use twintier::cache::entry::{Content, Lifetime, NewEntry, Tags};
 use twintier::cache::inspect::{Cause, NotServed};
 use twintier::cache::selector::Selector;
-use twintier::cache::tier::{Acquired, Condition};
+use twintier::cache::tier::{Acquired, Claim, Condition, LeaseId, Return};
 
 use super::Bench;
 
@@ -15,14 +15,15 @@ pub async fn a_lease_is_seen_while_somebody_has_it(bench: &Bench) {
     let key = bench.key("looks", "leased");
     let lease = async || bench.l2.inspect(&key, bench.until()).await.unwrap().lease;
     assert_eq!(lease().await, None);
-    let granted = bench.l2.acquire(&key, 10 * SECOND, false, bench.until()).await.unwrap();
-    let Acquired::Granted(id) = granted else { panic!("{granted:?}") };
+    let claim = Claim { lease: LeaseId(7), duration: 10 * SECOND, seen: None };
+    assert_eq!(bench.l2.acquire(&key, claim, bench.until()).await.unwrap(), Acquired::Granted);
     let left = lease().await.unwrap();
     assert!(left <= 10 * SECOND && left > 5 * SECOND, "{left:?}");
-    bench.l2.release(&key, id, 10 * SECOND, bench.until()).await.unwrap();
+    let back = Return { lease: claim.lease, failed: true, pause: 10 * SECOND };
+    bench.l2.release(&key, back, bench.until()).await.unwrap();
     assert_eq!(lease().await, None, "nobody has it, though nobody may have it either");
     let other = bench.key("looks", "filled");
-    bench.l2.acquire(&other, 10 * SECOND, false, bench.until()).await.unwrap();
+    bench.l2.acquire(&other, claim, bench.until()).await.unwrap();
     bench.store(&other, "x").await;
     assert_eq!(bench.l2.inspect(&other, bench.until()).await.unwrap().lease, None, "a write ends it");
 }

@@ -293,8 +293,8 @@ impl Bus {
                 Some(Published::Change { message, micros, origin, ticket }) => {
                     self.apply(message, micros, origin, ticket)
                 }
-                Some(Published::Released { namespace, key }) => {
-                    self.sink.released(&namespace, &key);
+                Some(Published::Released { namespace, key, failed }) => {
+                    self.sink.released(&namespace, &key, failed);
                     Dispatched::Message
                 }
                 None => self.undecodable(&message.channel, partitions),

@@ -28,8 +28,9 @@ const KEYS: u8 = 1;
 const SELECTED: u8 = 2;
 const ECHO: u8 = 3;
 const CONFIRMATION: u8 = 4;
-/// The effect of a message that gives a lease back. It has no position of its own.
+/// The effects of a message that gives a lease back, the second because the entry could not be made. It has no position of its own.
 const RELEASED: u8 = 5;
+const FAILED: u8 = 6;
 
 /// An entry as Redis holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -292,6 +293,8 @@ pub enum Published {
         namespace: Bytes,
         /// The key.
         key: Bytes,
+        /// The entry could not be made.
+        failed: bool,
     },
 }
 
@@ -306,12 +309,14 @@ pub fn decode_message(bytes: &Bytes, own: u64) -> Option<Published> {
     let (origin, ticket) = (reader.u64()?, reader.u64()?);
     let version = reader.version()?;
     let micros = reader.u64()?;
-    let effect = match reader.u8()? {
+    let effect = reader.u8()?;
+    let failed = effect == FAILED;
+    let effect = match effect {
         1 => Some(Effect::Set),
         2 => Some(Effect::Removed),
         3 => Some(Effect::Marked),
         4 => Some(Effect::Shortened),
-        RELEASED => None,
+        RELEASED | FAILED => None,
         _ => return None,
     };
     let length = usize::from(reader.u8()?);
@@ -329,7 +334,7 @@ pub fn decode_message(bytes: &Bytes, own: u64) -> Option<Published> {
         }
         (None, Covers::Keys(keys)) => {
             let key = keys.into_iter().next()?.key;
-            Some(Published::Released { namespace, key })
+            Some(Published::Released { namespace, key, failed })
         }
         (None, Covers::Selected(_)) => None,
     }

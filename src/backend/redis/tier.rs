@@ -36,9 +36,9 @@ use crate::cache::namespace::Namespace;
 use crate::cache::selector::Selector;
 use crate::cache::stats::Counter;
 use crate::cache::tier::{
-    Acquired, BoxFuture, Condition, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read,
-    Refusal, Removal, Removed, ServerReport, Settlement, Takeover, Touch, TouchMode, Touched, TouchedEntry, Write,
-    Written,
+    Acquired, BoxFuture, Claim, Condition, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, LifeChange, Mode,
+    Read, Refusal, Removal, Removed, Return, ServerReport, Settlement, Takeover, Touch, TouchMode, Touched,
+    TouchedEntry, Write, Written,
 };
 
 /// Longest that replicas are waited for in a takeover, at least.
@@ -582,50 +582,37 @@ impl L2 for RedisTier {
         })
     }
 
-    fn acquire<'a>(
-        &'a self,
-        key: &'a Key,
-        duration: Duration,
-        anew: bool,
-        until: Moment,
-    ) -> BoxFuture<'a, Result<Acquired, L2Error>> {
+    fn acquire<'a>(&'a self, key: &'a Key, claim: Claim, until: Moment) -> BoxFuture<'a, Result<Acquired, L2Error>> {
         Box::pin(async move {
             let layout = &self.shared.layout;
             let partition = key.as_ref().partition(layout.partitions());
-            let lease = LeaseId(rand::random());
             let args = vec![
-                Value::Bytes(Bytes::copy_from_slice(&lease.0.to_be_bytes())),
-                duration.as_millis().max(1).to_string().into(),
-                if anew { "anew" } else { "" }.into(),
+                lease_argument(claim.lease),
+                claim.duration.as_millis().max(1).to_string().into(),
+                Value::Bytes(claim.seen.map(codec::version_bytes).unwrap_or_default().into()),
             ];
             let names = vec![layout.entry(key.as_ref()), layout.lease(key.as_ref())];
             let step = self.step(Script::Acquire, partition, key.namespace(), names, Vec::new(), args, until).await?;
-            match (
-                step.reply.get(3).and_then(Value::as_bytes).map(String::from_utf8_lossy).as_deref(),
-                number(&step.reply, 4),
-            ) {
-                (Some("GRANTED"), _) => Ok(Acquired::Granted(lease)),
-                (Some("HELD"), Some(left)) => Ok(Acquired::Held(Duration::from_millis(left.max(1) as u64))),
-                (Some("PRESENT"), _) => Ok(Acquired::Present),
+            let left = Duration::from_millis(number(&step.reply, 4).unwrap_or(0).max(1) as u64);
+            match step.reply.get(3).and_then(Value::as_bytes) {
+                Some(b"GRANTED") => Ok(Acquired::Granted),
+                Some(b"HELD") => Ok(Acquired::Held(left)),
+                Some(b"PAUSED") => Ok(Acquired::Paused(left)),
+                Some(b"PRESENT") => Ok(Acquired::Present),
                 _ => Err(L2Error::unavailable("redis answered with something unknown")),
             }
         })
     }
 
-    fn release<'a>(
-        &'a self,
-        key: &'a Key,
-        lease: LeaseId,
-        pause: Duration,
-        until: Moment,
-    ) -> BoxFuture<'a, Result<bool, L2Error>> {
+    fn release<'a>(&'a self, key: &'a Key, back: Return, until: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
         Box::pin(async move {
             let layout = &self.shared.layout;
             let partition = key.as_ref().partition(layout.partitions());
             let args = vec![
-                Value::Bytes(Bytes::copy_from_slice(&lease.0.to_be_bytes())),
-                pause.as_millis().to_string().into(),
+                lease_argument(back.lease),
+                back.pause.as_millis().to_string().into(),
                 Value::Bytes(codec::key_name(key.bytes()).into()),
+                if back.failed { "failed" } else { "" }.into(),
             ];
             let head = codec::message_head(false, partition, self.shared.replica, 0);
             let names = vec![layout.lease(key.as_ref())];
@@ -722,6 +709,10 @@ fn condition_argument(condition: Condition) -> Value {
         Condition::Version(version) => with(b'v', &codec::version_bytes(version)),
         Condition::Lease(lease) => with(b'l', &lease.0.to_be_bytes()),
     }
+}
+
+fn lease_argument(lease: LeaseId) -> Value {
+    Value::Bytes(Bytes::copy_from_slice(&lease.0.to_be_bytes()))
 }
 
 fn mode_argument(mode: Mode) -> &'static str {

@@ -1,6 +1,6 @@
 //! Following the bus: messages in sequence take effect, anything else makes memory suspect, and echoes prove it whole.
 
-use bytes::Bytes;
+use std::sync::Arc;
 
 use super::Coherence;
 use super::message::{BusSink, Echo, Message};
@@ -9,6 +9,8 @@ use super::protection::Protection;
 use super::version::Version;
 use crate::cache::clock::Moment;
 use crate::cache::key::KeyRef;
+use crate::cache::lease::round::End;
+use crate::cache::namespace::Namespace;
 
 // === impl BusSink ===
 
@@ -80,7 +82,12 @@ impl BusSink for Coherence {
         self.each(partitions, |partition, line| partition.unsync(line));
     }
 
-    fn released(&self, _namespace: &Bytes, _key: &Bytes) {}
+    fn released(&self, namespace: &[u8], key: &[u8], failed: bool) {
+        if let Some(namespace) = self.known(namespace) {
+            let end = if failed { End::Failed } else { End::LookAgain };
+            self.end_round(KeyRef::new(&namespace, key), end);
+        }
+    }
 }
 
 impl Coherence {
@@ -106,11 +113,7 @@ impl Coherence {
 
     /// Removes from memory what the message says is outdated.
     fn take_effect(&self, message: &Message) {
-        let name = &message.change.namespace;
-        // A namespace this replica has no account of has no entries and no fills here.
-        let Some(namespace) = std::str::from_utf8(name).ok().and_then(|name| self.namespaces.find(name)) else {
-            return;
-        };
+        let Some(namespace) = self.known(&message.change.namespace) else { return };
         let Message { partition, version, change, .. } = message;
         self.bury(&namespace, *partition, change.selectors(), *version, change.effect);
         for key in message.change.keys() {
@@ -119,8 +122,18 @@ impl Coherence {
                 let mut stripe = self.fence.lock(message.partition, key);
                 stripe.apply(key, message.version);
                 self.drop_older(key, message.version, message.change.effect);
+                drop(stripe);
+                self.end_round(key, End::LookAgain);
             }
         }
+        if !message.change.selectors().is_empty() {
+            self.partition(message.partition).rounds.end_all(Some(namespace.id));
+        }
+    }
+
+    /// The namespace `name`. One that this replica has no account of has no entries, no fills and nobody who waits here.
+    fn known(&self, name: &[u8]) -> Option<Arc<Namespace>> {
+        std::str::from_utf8(name).ok().and_then(|name| self.namespaces.find(name))
     }
 
     /// Settles one partition by the echo of `nonce`: its counter stood at `position` after `begun`. False: the echo does not count here.

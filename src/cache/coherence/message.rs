@@ -189,6 +189,6 @@ pub trait BusSink: Send + Sync + 'static {
     fn echo(&self, nonce: u64, echo: Echo) -> bool;
     /// The subscription to `partitions` was lost.
     fn disconnected(&self, partitions: &[u16]);
-    /// The lease of a key was given back unfilled. Says nothing of entries.
-    fn released(&self, namespace: &Bytes, key: &Bytes);
+    /// The lease of a key was given back unfilled, perhaps because the entry could not be made. Says nothing of entries.
+    fn released(&self, namespace: &[u8], key: &[u8], failed: bool);
 }

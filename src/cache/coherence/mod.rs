@@ -33,6 +33,7 @@ pub use takeover::Unsettled;
 use super::clock::{Clock, Moment};
 use super::entry::{Content, Covered, Entry, Held};
 use super::key::{Key, KeyRef};
+use super::lease::round::{End, Rounds};
 use super::namespace::{Namespace, Namespaces};
 use super::single_flight::{Flight, Landing, Waiting};
 use super::stats::CoherenceCounters;
@@ -299,6 +300,8 @@ impl Coherence {
             true => _ = self.l1.insert(key.clone(), held.clone()),
             false => self.drop_older(key.as_ref(), version, Effect::Set),
         }
+        drop(stripe);
+        self.end_round(key.as_ref(), End::LookAgain);
     }
 
     /// This replica's own change of `key` was taken by the shared tier: whatever memory holds from before goes, or is marked. To be called
@@ -309,6 +312,8 @@ impl Coherence {
         let mut stripe = self.fence.lock(partition, key.as_ref());
         stripe.apply(key.as_ref(), version);
         self.drop_older(key.as_ref(), version, effect);
+        drop(stripe);
+        self.end_round(key.as_ref(), End::LookAgain);
     }
 
     /// The entry of `key` was found after `note` to live longer than memory knows: so does what memory holds, if it is the same.
@@ -366,8 +371,27 @@ impl Coherence {
     }
 
     fn bury(&self, namespace: &Namespace, partition: u16, selectors: &[Selector], version: Version, effect: Effect) {
+        if selectors.is_empty() {
+            return;
+        }
         let marked_at = (effect == Effect::Marked).then(|| self.clock.now());
         selectors.iter().for_each(|selector| namespace.tombstones().add(partition, selector, version, marked_at));
+        self.partition(partition).rounds.end_all(Some(namespace.id));
+    }
+
+    /// The rounds of those who want a lease in `partition`. Every change that is applied ends those it may be about.
+    pub fn rounds(&self, partition: u16) -> &Rounds {
+        &self.partition(partition).rounds
+    }
+
+    /// Something was heard of `key`: who waits for it looks again.
+    pub fn end_round(&self, key: KeyRef<'_>, end: End) {
+        self.partition(self.partition_of(key)).rounds.end(key, end);
+    }
+
+    /// Whether messages of `partition` are heard now.
+    pub fn is_followed(&self, partition: u16) -> bool {
+        self.partition(partition).live_epoch() != 0
     }
 
     /// Whether an entry of `version`, known at `position` and asked for after `note`, may enter memory.

@@ -8,6 +8,7 @@ use super::recent::Recent;
 use super::version::Version;
 use super::watcher::Watchers;
 use crate::cache::clock::Moment;
+use crate::cache::lease::round::Rounds;
 
 /// Ended generations whose last proof is remembered.
 const REMEMBERED: usize = 16;
@@ -22,6 +23,8 @@ pub(super) struct Partition {
     known_epoch: AtomicU64,
     settled_epoch: AtomicU64,
     line: Mutex<Line>,
+    /// Gets that wait for somebody to make an entry.
+    pub rounds: Rounds,
     recent: Mutex<Recent>,
 }
 
@@ -88,6 +91,7 @@ impl Partition {
             line.ended.pop_front();
         }
         line.ended.push_back((ended, self.proved_at()));
+        self.rounds.end_all(None);
     }
 
     /// The position is known again: everything up to `position` has been applied or is suspect.
@@ -102,6 +106,7 @@ impl Partition {
     pub fn unsync(&self, line: &mut Line) {
         line.synced = false;
         self.live_epoch.store(0, Ordering::Release);
+        self.rounds.end_all(None);
     }
 
     /// An audit begun at `at` found this partition whole.

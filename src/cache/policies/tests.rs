@@ -10,7 +10,8 @@ use crate::cache::namespace::NamespaceRules;
 use crate::cache::selector::Selector;
 use crate::cache::testing::{Bench, not_asked};
 use crate::cache::tier::{
-    Acquired, BoxFuture, L2, L2Error, L2Report, LeaseId, Mode, Read, Removal, Removed, Touch, Touched, Write, Written,
+    Acquired, BoxFuture, Claim, L2, L2Error, L2Report, Mode, Read, Removal, Removed, Return, Touch, Touched, Write,
+    Written,
 };
 use crate::cache::tiered::TieredConfig;
 
@@ -62,8 +63,8 @@ impl L2 for Unasked {
         remove(u16, &'a [Removal], Mode, u64, Moment) -> Removed;
         invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
         touch(&'a Key, Touch, Moment) -> Touched;
-        acquire(&'a Key, Duration, bool, Moment) -> Acquired;
-        release(&'a Key, LeaseId, Duration, Moment) -> bool;
+        acquire(&'a Key, Claim, Moment) -> Acquired;
+        release(&'a Key, Return, Moment) -> bool;
     }
 }
 

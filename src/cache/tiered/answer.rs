@@ -8,6 +8,7 @@ use crate::cache::coherence::token::Token;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::Held;
 use crate::cache::key::KeyRef;
+use crate::cache::lease::{Lease, Wish};
 
 /// A read of one entry.
 #[derive(Clone, Copy)]
@@ -20,6 +21,8 @@ pub struct Get<'a> {
     pub token: &'a Token,
     /// When the caller leaves.
     pub deadline: Moment,
+    /// How the lease is asked for; none: it is not.
+    pub lease: Option<Wish>,
 }
 
 /// Which answers a Get allows.
@@ -44,6 +47,17 @@ pub struct Answer {
     pub degraded: bool,
     /// When it was given.
     pub at: Moment,
+    /// Present when the caller is to make the entry.
+    pub lease: Option<Lease>,
+    /// It was waited for another caller to make the entry.
+    pub waited: bool,
+}
+
+impl Answer {
+    /// The whole answer, with no lease and nothing to be said of how it came about.
+    pub fn new(outcome: Outcome, partition: u16, position: Version, at: Moment) -> Answer {
+        Answer { outcome, partition, position, degraded: false, at, lease: None, waited: false }
+    }
 }
 
 /// What a Get found.
@@ -101,4 +115,6 @@ pub enum Miss {
     TokenNotReached,
     /// The cache is switched off.
     Disabled,
+    /// There is none, and another caller has the lease to make it.
+    Leased,
 }

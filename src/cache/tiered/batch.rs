@@ -15,7 +15,7 @@ use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::Switches;
 use crate::cache::single_flight::{FetchResult, Fetched};
-use crate::cache::tier::{L2Error, Mode, Removal, Write};
+use crate::cache::tier::{Condition, L2Error, Mode, Removal, Write};
 
 /// A read of many entries of one namespace.
 #[derive(Clone, Copy)]
@@ -133,7 +133,7 @@ impl Tiered {
     pub async fn set_many(&self, many: SetMany) -> Result<Many<SetAnswer>, CacheError> {
         let (namespace, begun) = (many.namespace.clone(), self.0.clock.now());
         let cache = self.clone();
-        let done = self.owned(async move { cache.write_many(many).await }).await;
+        let done = self.owned(async move { cache.write_many_and_settle(many).await }).await;
         match &done {
             Ok(done) => done.results.iter().for_each(|result| namespace.counters.count_set(result)),
             Err(_) => namespace.counters.write_errors.one(),
@@ -153,6 +153,21 @@ impl Tiered {
             _ => namespace.counters.write_errors.one(),
         }
         self.0.latencies.batch_invalidate.observe(self.0.clock.now().since(begun));
+        done
+    }
+
+    async fn write_many_and_settle(&self, many: SetMany) -> Result<Many<SetAnswer>, CacheError> {
+        let leased = |(place, write): (usize, &Write)| match write.condition {
+            Condition::Lease(lease) => Some((place, write.key.clone(), lease)),
+            _ => None,
+        };
+        let leases: Vec<_> = many.writes.iter().enumerate().filter_map(leased).collect();
+        let done = self.write_many(many).await;
+        let settled = leases.iter().map(|(place, key, lease)| {
+            let answer = done.as_ref().map_or_else(|error| Err(error), |done| done.results[*place].as_ref());
+            self.settle_lease(key, *lease, answer)
+        });
+        join_all(settled).await;
         done
     }
 
@@ -217,7 +232,7 @@ impl Tiered {
 impl<'a> GetMany<'a> {
     fn gets(self) -> impl Iterator<Item = Get<'a>> {
         let GetMany { keys, consistency, token, deadline } = self;
-        keys.iter().map(move |key| Get { key: *key, consistency, token, deadline })
+        keys.iter().map(move |key| Get { key: *key, consistency, token, deadline, lease: None })
     }
 
     /// When the shared tier is not waited for any more.

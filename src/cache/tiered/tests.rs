@@ -16,15 +16,18 @@ use crate::cache::policy::{NamespacePolicy, PolicyPatch};
 use crate::cache::selector::Selector;
 use crate::cache::testing::{ALL, BOUND, Bench, EPOCH, not_asked};
 use crate::cache::tier::{
-    Acquired, BoxFuture, Condition, L2Report, LeaseId, Mode, Read, Removal, Removed, Touch, Touched, Write, Written,
+    Acquired, BoxFuture, Claim, Condition, L2Report, Mode, Read, Removal, Removed, Return, Touch, Touched, Write,
+    Written,
 };
 
 const BUDGET: Duration = Duration::from_millis(200);
 
 /// A call to the shared tier, waiting for the test to answer it.
-enum Call {
+pub(super) enum Call {
     Read(oneshot::Sender<Result<Read, L2Error>>),
     Write(oneshot::Sender<Result<Vec<Written>, L2Error>>),
+    Acquire(Claim, oneshot::Sender<Result<Acquired, L2Error>>),
+    Release(Return, oneshot::Sender<Result<bool, L2Error>>),
 }
 
 struct Scripted(mpsc::UnboundedSender<Call>);
@@ -50,20 +53,29 @@ impl L2 for Scripted {
         remove(u16, &'a [Removal], Mode, u64, Moment) -> Removed;
         invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
         touch(&'a Key, Touch, Moment) -> Touched;
-        acquire(&'a Key, Duration, bool, Moment) -> Acquired;
-        release(&'a Key, LeaseId, Duration, Moment) -> bool;
+    }
+
+    fn acquire<'a>(&'a self, _: &'a Key, claim: Claim, _: Moment) -> BoxFuture<'a, Result<Acquired, L2Error>> {
+        self.ask(|answer| Call::Acquire(claim, answer))
+    }
+
+    fn release<'a>(&'a self, _: &'a Key, back: Return, _: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
+        self.ask(|answer| Call::Release(back, answer))
     }
 }
 
-struct World {
-    cache: Tiered,
-    bench: Bench,
-    calls: mpsc::UnboundedReceiver<Call>,
+pub(super) struct World {
+    pub cache: Tiered,
+    pub bench: Bench,
+    pub calls: mpsc::UnboundedReceiver<Call>,
 }
 
 impl World {
-    fn new(stale_window: Duration) -> World {
-        let default_policy = NamespacePolicy { stale_window, ..NamespacePolicy::default() };
+    pub fn new(stale_window: Duration) -> World {
+        World::with(NamespacePolicy { stale_window, ..NamespacePolicy::default() })
+    }
+
+    pub fn with(default_policy: NamespacePolicy) -> World {
         let rules = NamespaceRules { default_policy, limit: 8, ..NamespaceRules::default() };
         let bench = Bench::with(rules, Protections::default());
         let nonce = bench.coherence.audit_begins(&ALL);
@@ -85,7 +97,9 @@ impl World {
     fn get(&self, consistency: Consistency, token: Token) -> tokio::task::JoinHandle<Result<Answer, CacheError>> {
         let (cache, key) = (self.cache.clone(), self.bench.key("k"));
         tokio::spawn(async move {
-            cache.get(Get { key: key.as_ref(), consistency, token: &token, deadline: Moment::FOREVER }).await
+            cache
+                .get(Get { key: key.as_ref(), consistency, token: &token, deadline: Moment::FOREVER, lease: None })
+                .await
         })
     }
 
@@ -93,14 +107,14 @@ impl World {
         self.get(Consistency::Bounded(None), Token::default())
     }
 
-    async fn read_call(&mut self) -> oneshot::Sender<Result<Read, L2Error>> {
+    pub async fn read_call(&mut self) -> oneshot::Sender<Result<Read, L2Error>> {
         match self.calls.recv().await {
             Some(Call::Read(answer)) => answer,
             _ => panic!("a read was expected"),
         }
     }
 
-    fn entry(&self, sequence: u64) -> Entry {
+    pub fn entry(&self, sequence: u64) -> Entry {
         let content = Content::Value(Bytes::from(sequence.to_string()));
         let stale_window = self.bench.namespace.policy().stale_window;
         let lifetime = Lifetime { stale_window, ..Lifetime::of(Duration::from_secs(60)) };
@@ -108,7 +122,7 @@ impl World {
         Entry::written(&NewEntry::new(content, lifetime), version, Duration::ZERO, self.bench.now())
     }
 
-    fn found(&self, sequence: u64, position: u64) -> Result<Read, L2Error> {
+    pub fn found(&self, sequence: u64, position: u64) -> Result<Read, L2Error> {
         Ok(Read { position: Version::new(EPOCH, position), entry: Some(self.entry(sequence)) })
     }
 
@@ -122,14 +136,14 @@ impl World {
 }
 
 /// What was answered: sequence, tier, stale; or why not.
-fn gist(answer: &Answer) -> Result<(u64, Tier, bool), Miss> {
+pub(super) fn gist(answer: &Answer) -> Result<(u64, Tier, bool), Miss> {
     match &answer.outcome {
         Outcome::Hit { held, tier, stale } => Ok((held.entry.version.sequence, *tier, stale.is_some())),
         Outcome::Miss(why) => Err(*why),
     }
 }
 
-fn away() -> Result<Read, L2Error> {
+pub(super) fn away() -> Result<Read, L2Error> {
     Err(L2Error::unavailable("away"))
 }
 

@@ -18,7 +18,7 @@ use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::selector::Selector;
 use crate::cache::stats::NamespaceCounters;
-use crate::cache::tier::{FleetBarrier, L2Error, Mode, Refusal, Removal, Removed, Write, Written};
+use crate::cache::tier::{Condition, FleetBarrier, L2Error, Mode, Refusal, Removal, Removed, Write, Written};
 
 /// A write of one entry.
 #[derive(Clone)]
@@ -135,7 +135,7 @@ impl Tiered {
         let namespace = set.write.key.namespace().clone();
         let begun = self.0.clock.now();
         let cache = self.clone();
-        let answer = self.owned(async move { cache.write(set).await }).await;
+        let answer = self.owned(async move { cache.write_and_settle(set).await }).await;
         namespace.counters.count_set(&answer);
         self.0.latencies.set.observe(self.0.clock.now().since(begun));
         answer
@@ -170,6 +170,14 @@ impl Tiered {
                 Err(CacheError::Internal)
             }
         }
+    }
+
+    async fn write_and_settle(&self, set: Set) -> Result<SetAnswer, CacheError> {
+        let Condition::Lease(lease) = set.write.condition else { return self.write(set).await };
+        let key = set.write.key.clone();
+        let answer = self.write(set).await;
+        self.settle_lease(&key, lease, answer.as_ref()).await;
+        answer
     }
 
     async fn write(&self, set: Set) -> Result<SetAnswer, CacheError> {

@@ -26,6 +26,7 @@ pub(super) fn report(stats: &pb::StatsResponse, since: Option<Since<'_>>, now: S
     rows.extend(stats.watches.as_ref().filter(|watches| **watches != pb::WatchStats::default()).map(watches_row));
     rows.extend(stats.warm_start.as_ref().map(fleet::warm_start));
     rows.extend(stats.reset_time.map(|time| fleet::reset(time, now)));
+    rows.extend(stats.leases.as_ref().filter(|leases| **leases != pb::LeaseStats::default()).map(leases_row));
     let mut page = table::facts(&rows);
     page += "\n";
     page += &tables::namespaces(&stats.namespaces, since.as_ref());
@@ -172,6 +173,21 @@ fn self_audit_row(audit: &pb::SelfAuditStats) -> (&'static str, String) {
         count(audit.failed)
     );
     ("", text)
+}
+
+fn leases_row(leases: &pb::LeaseStats) -> (&'static str, String) {
+    let text = format!(
+        "{} granted ({} alone), {} filled, {} void, {} given back; {} waiting, {} of {} who waited were served",
+        count(leases.granted),
+        count(leases.granted_alone),
+        count(leases.filled),
+        count(leases.voided),
+        count(leases.released),
+        count(leases.waiting),
+        count(leases.served),
+        count(leases.waited)
+    );
+    ("Leases", text)
 }
 
 fn l1_rows(l1: &pb::L1Stats) -> Rows {

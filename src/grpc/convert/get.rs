@@ -1,14 +1,17 @@
 //! Get.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Checks, Rules, duration, to_wire, token_text};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::token::Token;
 use crate::cache::entry::{Content, Held};
 use crate::cache::error::{CacheError, Violation};
+use crate::cache::lease::Wish;
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::DefaultConsistency;
+use crate::cache::policy::namespace::LEASE;
 use crate::cache::tiered::{Answer, Consistency, Miss, Outcome, Stale, StaleReason, Tier};
 use crate::pb;
 
@@ -20,16 +23,30 @@ pub struct GetParts {
     pub consistency: Consistency,
     /// What the caller has seen.
     pub token: Token,
+    /// How the lease is asked for.
+    pub lease: Option<Wish>,
 }
 
 /// Checks a Get.
 pub fn get(rules: &Rules, request: &pb::GetRequest) -> Result<GetParts, CacheError> {
     let mut checks = Checks::default();
-    let namespace = checks.namespace(rules.namespaces.get_to_read("namespace", &request.namespace))?;
+    // Who would make the entry is about to write: the namespace is one to be kept account of.
+    let namespace = checks.namespace(match request.lease {
+        Some(_) => rules.namespaces.get("namespace", &request.namespace),
+        None => rules.namespaces.get_to_read("namespace", &request.namespace),
+    })?;
     checks.take(rules.limits.key("key", request.key.as_bytes()));
     let consistency = consistency(&mut checks, namespace.as_ref(), request.consistency, request.max_staleness.as_ref());
     let token = checks.token(rules, &request.tokens);
-    let parts = namespace.zip(consistency).map(|(namespace, consistency)| GetParts { namespace, consistency, token });
+    let lease = request.lease.as_ref().map(|options| wish(&mut checks, request, consistency, options));
+    let parts = namespace.zip(consistency).map(|(namespace, consistency)| {
+        let default = namespace.policy().lease_duration;
+        let lease = lease.map(|(asked, wait)| {
+            let duration = asked.unwrap_or(default);
+            Wish { duration, wait, stale_if_error: request.stale_if_error }
+        });
+        GetParts { namespace, consistency, token, lease }
+    });
     checks.done(parts)
 }
 
@@ -56,6 +73,40 @@ pub(super) fn consistency(
     }
 }
 
+/// For how long a lease is wanted, if it is said, and whether to wait while another has it.
+fn wish(
+    checks: &mut Checks,
+    request: &pb::GetRequest,
+    consistency: Option<Consistency>,
+    options: &pb::LeaseOptions,
+) -> (Option<Duration>, bool) {
+    if consistency == Some(Consistency::Strong) {
+        let rule = match request.consistency() {
+            pb::Consistency::Strong => "must be absent with CONSISTENCY_STRONG",
+            _ => "must be absent with CONSISTENCY_STRONG, which the namespace has where no consistency is named",
+        };
+        checks.take::<()>(Err(Violation::new("lease", rule)));
+    }
+    if request.metadata_only {
+        checks.take::<()>(Err(Violation::new("lease", "must be absent with metadata_only")));
+    }
+    let asked = options.duration.as_ref().and_then(|asked| checks.take(duration("lease.duration", asked)));
+    if let Some(asked) = asked.filter(|asked| !LEASE.contains(asked)) {
+        let limits = format!("must be {:?} to {:?}; was {asked:?}", LEASE.start(), LEASE.end());
+        checks.take::<()>(Err(Violation::new("lease.duration", limits)));
+    }
+    let wait = match pb::LeaseWait::try_from(options.wait) {
+        Ok(pb::LeaseWait::Unspecified | pb::LeaseWait::UntilDeadline) => true,
+        Ok(pb::LeaseWait::None) => false,
+        Err(_) => {
+            let was = format!("must be a LeaseWait; was {}", options.wait);
+            checks.take::<()>(Err(Violation::new("lease.wait", was)));
+            false
+        }
+    };
+    (asked, wait)
+}
+
 /// The response to a Get.
 pub fn get_response(answer: Answer, mut token: Token, partitions: u16, metadata_only: bool) -> pb::GetResponse {
     use pb::get_response::Result as Wire;
@@ -63,12 +114,15 @@ pub fn get_response(answer: Answer, mut token: Token, partitions: u16, metadata_
         token.add(answer.partition, answer.position);
     }
     let degraded = answer.degraded;
+    let lease = answer
+        .lease
+        .map(|lease| pb::Lease { id: lease.id.to_string(), duration: Some(to_wire(lease.until.since(answer.at))) });
     let result = match found(answer, metadata_only) {
         Found::Hit(hit) => Wire::Hit(hit),
         Found::NegativeHit(hit) => Wire::NegativeHit(hit),
         Found::Miss(miss) => Wire::Miss(miss),
     };
-    pb::GetResponse { result: Some(result), token: token_text(&token, partitions), degraded, lease: None }
+    pb::GetResponse { result: Some(result), token: token_text(&token, partitions), degraded, lease }
 }
 
 /// What a Get found, as the results of both Gets have it.
@@ -92,6 +146,14 @@ pub(super) fn found(answer: Answer, metadata_only: bool) -> Found {
                 }),
             }
         }
+    }
+}
+
+/// The value that was found, if one was.
+pub(super) fn hit(answer: Answer) -> Option<pb::Hit> {
+    match found(answer, false) {
+        Found::Hit(hit) => Some(hit),
+        Found::NegativeHit(_) | Found::Miss(_) => None,
     }
 }
 
@@ -131,5 +193,6 @@ fn miss_reason(why: Miss) -> pb::MissReason {
         Miss::Unavailable => pb::MissReason::Unavailable,
         Miss::TokenNotReached => pb::MissReason::TokenNotReached,
         Miss::Disabled => pb::MissReason::Disabled,
+        Miss::Leased => pb::MissReason::Leased,
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use super::{Checks, Rules, barrier, duration, token_text};
+use super::{Checks, Rules, barrier, duration, lease, token_text};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::token::Token;
 use crate::cache::entry::{Content, NewEntry, Tags};
@@ -120,10 +120,7 @@ fn condition(wire: Option<pb::set_request::Condition>, prefix: &str) -> Result<C
             let wrong = |bad| Violation::new(field(prefix, "if_version"), format!("{bad}; was {text:?}"));
             text.parse().map(Condition::Version).map_err(wrong)
         }
-        Some(Wire::Lease(text)) => {
-            let wrong = |bad| Violation::new(field(prefix, "lease"), format!("{bad}; was {text:?}"));
-            text.parse().map(Condition::Lease).map_err(wrong)
-        }
+        Some(Wire::Lease(text)) => lease(field(prefix, "lease"), &text).map(Condition::Lease),
     }
 }
 

@@ -118,14 +118,14 @@ proptest! {
     }
 
     #[test]
-    fn a_lease_given_back_reads_back(key in proptest::collection::vec(any::<u8>(), 1..50)) {
+    fn a_lease_given_back_reads_back(key in proptest::collection::vec(any::<u8>(), 1..50), failed in any::<bool>()) {
         let mut bytes = message_head(false, 1, 2, 0);
         bytes.put_bytes(0, 24);
-        bytes.put_u8(RELEASED);
+        bytes.put_u8(if failed { FAILED } else { RELEASED });
         bytes.extend(named("n"));
         bytes.extend(key_name(&key));
         bytes.put_u16(0);
-        let released = Published::Released { namespace: "n".into(), key: key.into() };
+        let released = Published::Released { namespace: "n".into(), key: key.into(), failed };
         prop_assert_eq!(decode_message(&bytes.into(), 2), Some(released));
     }
 

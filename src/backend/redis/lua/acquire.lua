@@ -1,11 +1,12 @@
--- Asks for the lease of a key. KEYS[2] entry, KEYS[3] lease. ARGV: 8 identity of the lease (16 bytes), 9 how long it holds (ms), 10 'anew' to
--- get it also when there is a live entry. A lease is its identity, the position and the time at which it was granted.
+-- Asks for the lease of a key. KEYS[2] entry, KEYS[3] lease. ARGV: 8 identity of the lease (16 bytes), 9 how long it holds (ms), 10 version of
+-- the live entry that is to be made anew, '' for none. A lease is its identity, the position and the time at which it was granted.
 local head = head_of(KEYS[2])
-if ARGV[10] ~= 'anew' and lives(KEYS[2], head) then
+if lives(KEYS[2], head) and head.version ~= ARGV[10] then
   return {'OK', epoch, sequence, 'PRESENT', 0}
 end
-if lease_of(KEYS[3], tags_of(KEYS[2], head)) then
-  return {'OK', epoch, sequence, 'HELD', math.max(redis.call('PTTL', KEYS[3]), 1)}
+local holder = lease_of(KEYS[3], tags_of(KEYS[2], head))
+if holder then
+  return {'OK', epoch, sequence, holder == NOBODY and 'PAUSED' or 'HELD', math.max(redis.call('PTTL', KEYS[3]), 1)}
 end
 redis.call('SET', KEYS[3], ARGV[8] .. struct.pack('>I8I8I8', epoch, sequence, now), 'PX', ARGV[9])
 if now + ARGV[9] * 1000 > leased_until then

@@ -108,9 +108,11 @@ local function newest_source(head, remembered)
   return own or before or nil
 end
 
--- Who holds the lease of a key: its identity, and when it was granted. None when nobody does, or what selects the key, or an entry with these
--- tags, was invalidated since. An identity of zeros: nobody may hold it for a while.
+-- Who holds the lease of a key that nobody may have.
 local NOBODY = string.rep('\0', 16)
+
+-- Who holds the lease of a key: its identity, and when it was granted. None when nobody does, or what selects the key, or an entry with these
+-- tags, was invalidated since.
 local function lease_of(name, tags)
   local lease = now < leased_until and redis.call('GET', name)
   if not lease or #lease ~= 40 then

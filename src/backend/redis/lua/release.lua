@@ -1,6 +1,6 @@
 -- Gives a lease back. KEYS[2] lease. ARGV: 8 identity of the lease (16 bytes), 9 time (ms) for which nobody gets it, 10 key as messages name
--- it. What wakes those who wait has no position: it changes no entry.
-local RELEASED = 5
+-- it, 11 'failed' when the entry could not be made. What wakes those who wait has no position: it changes no entry.
+local RELEASED, FAILED = 5, 6
 if ARGV[8] == NOBODY or lease_of(KEYS[2]) ~= ARGV[8] then
   return {'OK', epoch, sequence, 0}
 end
@@ -12,5 +12,5 @@ else
     redis.call('HSET', KEYS[1], 'y', digits(now + ARGV[9] * 1000))
   end
 end
-announce(RELEASED, covered(ARGV[10], ''))
+announce(ARGV[11] == 'failed' and FAILED or RELEASED, covered(ARGV[10], ''))
 return {'OK', epoch, sequence, 1}

@@ -11,7 +11,8 @@ use twintier::cache::key::Key;
 use twintier::cache::policy::{Compression, PolicyPatch};
 use twintier::cache::selector::Selector;
 use twintier::cache::tier::{
-    Acquired, Condition, LifeChange, Mode, Refusal, Removal, RequestId, Touch, TouchMode, Touched, Write, Written,
+    Acquired, Claim, Condition, LeaseId, LifeChange, Mode, Refusal, Removal, RequestId, Touch, TouchMode, Touched,
+    Write, Written,
 };
 
 use super::harness::eventually;
@@ -257,8 +258,9 @@ pub async fn who_waits_for_an_immutable_entry_is_told(bench: &Bench) {
     bench.change("fixed", PolicyPatch { immutable: Some(true), ..PolicyPatch::default() });
     let key = bench.key("fixed", "awaited");
     let before = bench.position(&key).await;
-    let granted = bench.l2.acquire(&key, 10 * SECOND, false, bench.until()).await.unwrap();
-    let Acquired::Granted(lease) = granted else { panic!("{granted:?}") };
+    let lease = LeaseId(1);
+    let claim = Claim { lease, duration: 10 * SECOND, seen: None };
+    assert_eq!(bench.l2.acquire(&key, claim, bench.until()).await, Ok(Acquired::Granted));
     let stored = version(bench.write(&key, "1", Condition::Lease(lease)).await);
     assert_eq!(stored.sequence, before.sequence + 1);
 }

@@ -1,0 +1,212 @@
+//! What becomes of a lease: asked for once for all who want it in this replica, handed to one of them, used, given back, or lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{Answer, Consistency, Get, SetAnswer, SetOutcome, Tiered};
+use crate::cache::clock::Moment;
+use crate::cache::coherence::token::Token;
+use crate::cache::error::CacheError;
+use crate::cache::key::Key;
+use crate::cache::lease::round::{End, Round, Running};
+use crate::cache::lease::{Lease, Obstacle, Said};
+use crate::cache::tier::{Acquired, Claim, L2Error, LeaseId, Return};
+
+/// Of the bound on staleness: how long a round lasts while messages are not heard.
+const UNHEARD: u32 = 8;
+
+/// The return of a lease.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// The key.
+    pub key: Key,
+    /// The lease, and how it is given back.
+    pub back: Return,
+    /// When the caller leaves.
+    pub deadline: Moment,
+}
+
+/// The answer to a Release.
+pub struct Released {
+    /// False: the lease did not hold any more.
+    pub released: bool,
+    /// When the entry could not be made: what is kept of it.
+    pub kept: Option<Answer>,
+}
+
+/// How the shared tier answered to a round, or this replica in its place.
+enum Asked {
+    Granted(Lease),
+    Obstructed(Obstacle),
+    Present,
+}
+
+// === impl Tiered: rounds ===
+
+impl Tiered {
+    /// Runs a round to its end. Nothing that is heard is relied on for longer than the bound on staleness, should messages get lost.
+    pub(super) async fn run_round(self, key: Key, partition: u16, round: Arc<Round>) {
+        let shared = &*self.0;
+        let mut running = Running::new(shared.coherence.rounds(partition), &key, &round);
+        let mut unclaimed = None;
+        let stands_until = match self.ask_for_lease(&key, &round).await {
+            Asked::Granted(lease) => {
+                unclaimed = round.hand(lease).err();
+                round.say(Said::Taken);
+                unclaimed.is_none().then_some(lease.until)
+            }
+            Asked::Obstructed(Obstacle { until, said }) => {
+                round.say(said);
+                Some(until)
+            }
+            Asked::Present => {
+                running.over.end = End::Present;
+                None
+            }
+        };
+        if let Some(until) = stands_until {
+            let bound = shared.coherence.max_staleness();
+            let bound = if shared.coherence.is_followed(partition) { bound } else { bound / UNHEARD };
+            _ = timeout(until.since(shared.clock.now()).min(bound), round.ended()).await;
+        }
+        running.over.end = round.has_ended().unwrap_or(running.over.end);
+        running.close();
+        if let Some(lease) = unclaimed.or_else(|| round.take()) {
+            self.take_back(&key, lease).await;
+        }
+        if round.is_awaited() {
+            let until = shared.clock.now().plus(shared.config.read_budget);
+            running.over.found = Some(self.fetch_together(key.clone(), Duration::ZERO, until).await);
+        }
+    }
+
+    /// Asks the shared tier for the lease; when it cannot be asked, grants it here, to one caller at a time.
+    async fn ask_for_lease(&self, key: &Key, round: &Round) -> Asked {
+        let shared = &*self.0;
+        let sent = shared.clock.now();
+        if let Some(obstacle) = shared.leases.alone(key, sent) {
+            return Asked::Obstructed(obstacle);
+        }
+        let occasion = &round.occasion;
+        let id = LeaseId(rand::random());
+        let claim = Claim { lease: id, duration: occasion.duration, seen: occasion.seen };
+        let acquired = match sent < occasion.patience {
+            true => shared.l2.acquire(key, claim, occasion.patience).await,
+            false => Err(L2Error::unavailable("no time was left to ask for a lease")),
+        };
+        let (now, until) = (shared.clock.now(), sent.plus(occasion.duration));
+        let lease = Lease { id, until, alone: false };
+        let obstructed = |left, said| Asked::Obstructed(Obstacle { until: now.plus(left), said });
+        match acquired {
+            Ok(Acquired::Granted) => {
+                shared.leases.granted(key, lease, now);
+                Asked::Granted(lease)
+            }
+            Ok(Acquired::Held(left)) => obstructed(left, Said::Taken),
+            Ok(Acquired::Paused(left)) => obstructed(left, Said::Paused),
+            Ok(Acquired::Present) => Asked::Present,
+            // Under the same name: should the answer have been lost, the lease holds there, too.
+            Err(_) => {
+                let lease = Lease { until: now.plus(occasion.duration), alone: true, ..lease };
+                match shared.leases.grant_alone(key, lease, now) {
+                    Ok(()) => Asked::Granted(lease),
+                    Err(obstacle) => Asked::Obstructed(obstacle),
+                }
+            }
+        }
+    }
+
+    /// Nobody was there any more to take the lease.
+    async fn take_back(&self, key: &Key, lease: Lease) {
+        let shared = &*self.0;
+        shared.leases.forget(key, lease.id, shared.clock.now());
+        if !lease.alone {
+            self.give_back(key, Return { lease: lease.id, failed: false, pause: Duration::ZERO }).await;
+        }
+    }
+
+    async fn give_back(&self, key: &Key, back: Return) {
+        let until = self.0.clock.now().plus(self.0.config.write_budget);
+        if let Err(error) = self.0.l2.release(key, back, until).await {
+            tracing::debug!(?error, "a lease could not be given back; it ends by time");
+        }
+    }
+}
+
+// === impl Tiered: what is done with a lease ===
+
+impl Tiered {
+    /// A Set with a lease has been answered: the lease stands in nobody's way any more, unless it still holds in the shared tier.
+    pub(super) async fn settle_lease(&self, key: &Key, id: LeaseId, answer: Result<&SetAnswer, &CacheError>) {
+        let shared = &*self.0;
+        let counters = &shared.leases.counters;
+        match answer {
+            Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => counters.filled.one(),
+            Ok(SetAnswer { outcome: SetOutcome::LeaseVoid, .. }) => counters.voided.one(),
+            // It may be used with another value yet.
+            Ok(_) => return,
+            Err(_) => {}
+        }
+        let granted_here = shared.leases.forget(key, id, shared.clock.now()).is_some();
+        let is_void = matches!(answer, Ok(SetAnswer { outcome: SetOutcome::LeaseVoid, .. }));
+        if is_void || matches!(answer, Err(CacheError::Full)) {
+            // It may hold for an entry with other tags yet, but who had it knows it as void; or it will not be used soon. What gives it back
+            // works also when there is no room.
+            self.give_back(key, Return { lease: id, failed: false, pause: Duration::ZERO }).await;
+        }
+        if granted_here {
+            shared.coherence.end_round(key.as_ref(), End::LookAgain);
+        }
+    }
+
+    /// Gives a lease back. A caller who leaves does not end it half way.
+    pub async fn release(&self, release: Release) -> Result<Released, CacheError> {
+        let cache = self.clone();
+        self.owned(async move { cache.release_now(release).await }).await
+    }
+
+    async fn release_now(&self, release: Release) -> Result<Released, CacheError> {
+        let shared = &*self.0;
+        let Release { key, back, deadline } = release;
+        let begun = shared.clock.now();
+        let end = if back.failed { End::Failed } else { End::LookAgain };
+        let granted_here = shared.leases.forget(&key, back.lease, begun);
+        if granted_here == Some(true) && !back.pause.is_zero() {
+            shared.leases.pause(&key, begun.plus(back.pause), begun);
+        }
+        let released = match granted_here {
+            Some(true) => {
+                // Should the shared tier have granted it after all, and its answer been lost.
+                let (cache, key) = (self.clone(), key.clone());
+                shared.tasks.spawn(async move { cache.give_back(&key, back).await });
+                Ok(true)
+            }
+            _ => shared.l2.release(&key, back, begun.plus(shared.config.write_budget).min(deadline)).await,
+        };
+        if granted_here == Some(true) || (granted_here.is_some() && released.is_err()) {
+            shared.coherence.end_round(key.as_ref(), end);
+        }
+        let released = released.map_err(|error| shared.error(error, deadline))?;
+        if released {
+            shared.leases.counters.released.one();
+        }
+        let kept = if back.failed { self.kept_after_all(&key, deadline).await } else { None };
+        Ok(Released { released, kept })
+    }
+
+    /// What is kept of an entry that could not be made.
+    async fn kept_after_all(&self, key: &Key, deadline: Moment) -> Option<Answer> {
+        let shared = &*self.0;
+        let token = Token::default();
+        let consistency = Consistency::Bounded(None);
+        let get = Get { key: key.as_ref(), consistency, token: &token, deadline, lease: None };
+        let partition = shared.coherence.partition_of(key.as_ref());
+        if let Some(kept) = shared.kept(&get, partition, None) {
+            return Some(kept);
+        }
+        let fetched = self.ask_l2(&get, partition, shared.clock.now()).await.ok()?;
+        shared.kept(&get, partition, Some(&fetched))
+    }
+}

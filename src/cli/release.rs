@@ -1,0 +1,111 @@
+//! `twintier release`: gives back the lease to make an entry.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value};
+
+use crate::cli::answer::{Answer, json_text};
+use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, parse_duration};
+use crate::cli::connection::{Connection, cache};
+use crate::cli::failure::Failure;
+use crate::cli::{units, value};
+use crate::pb;
+
+/// Arguments of `release`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Exit codes: 0 released, 1 the lease did not hold any more, 2 usage, 3 unavailable or too late, 4 other error."
+)]
+pub struct ReleaseArgs {
+    /// Key of the entry
+    key: String,
+    /// The lease, as `get --lease` was given it
+    lease: String,
+    #[command(flatten)]
+    namespace: NamespaceArg,
+    /// The entry could not be made: print the stale value, if one is kept
+    #[arg(long)]
+    failed: bool,
+    /// For how long nobody shall get the lease, for example 2s
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "failed")]
+    retry_after: Option<Duration>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+// === impl ReleaseArgs ===
+
+impl ReleaseArgs {
+    pub(super) async fn run(self) -> Result<Answer, Failure> {
+        let connection = Connection::new(&self.server);
+        let response = connection
+            .call(self.request(), async |channel, request| cache(channel).release_lease(request).await)
+            .await?;
+        Ok(answer(&response, self.server.output))
+    }
+
+    fn request(&self) -> pb::ReleaseLeaseRequest {
+        pb::ReleaseLeaseRequest {
+            namespace: self.namespace.namespace.clone(),
+            key: self.key.clone(),
+            lease: self.lease.clone(),
+            failed: self.failed,
+            retry_after: self.retry_after.map(units::to_wire),
+        }
+    }
+}
+
+fn answer(response: &pb::ReleaseLeaseResponse, output: OutputFormat) -> Answer {
+    let exit = u8::from(!response.released);
+    if output == OutputFormat::Json {
+        let mut document = Map::from_iter([("released".to_owned(), Value::from(response.released))]);
+        if let Some(hit) = &response.stale {
+            document.insert("content_type".to_owned(), hit.content_type.as_str().into());
+            value::into_json(&hit.value, &mut document);
+        }
+        return Answer { out: json_text(&Value::Object(document)), exit, ..Answer::default() };
+    }
+    let out = response.stale.as_ref().map(|hit| hit.value.to_vec()).unwrap_or_default();
+    let notes = if response.released { "released\n" } else { "the lease did not hold any more\n" };
+    Answer { out, notes: notes.to_owned(), exit }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        release: ReleaseArgs,
+    }
+
+    fn parse(args: &[&str]) -> Result<ReleaseArgs, clap::Error> {
+        Line::try_parse_from([&["release"], args].concat()).map(|line| line.release)
+    }
+
+    #[test]
+    fn arguments_become_the_request() {
+        let request = parse(&["k", "1f", "-n", "ns", "--failed", "--retry-after", "2s"]).expect("valid").request();
+        assert_eq!((request.namespace.as_str(), request.key.as_str(), request.lease.as_str()), ("ns", "k", "1f"));
+        assert_eq!(request.retry_after, Some(prost_types::Duration { seconds: 2, nanos: 0 }));
+        assert!(request.failed);
+        assert!(parse(&["k"]).is_err() && parse(&["k", "1f", "--retry-after", "2s"]).is_err());
+    }
+
+    #[test]
+    fn a_stale_value_is_printed_as_it_is() {
+        let stale = Some(pb::Hit { value: "old".into(), content_type: "text/plain".to_owned(), ..Default::default() });
+        let response = pb::ReleaseLeaseResponse { released: true, stale };
+        let shown = answer(&response, OutputFormat::Text);
+        assert_eq!((shown.out.as_slice(), shown.notes.as_str(), shown.exit), (&b"old"[..], "released\n", 0));
+        let document: Value = serde_json::from_slice(&answer(&response, OutputFormat::Json).out).expect("json");
+        assert_eq!(document, json!({ "released": true, "content_type": "text/plain", "value": "old" }));
+        let late = answer(&pb::ReleaseLeaseResponse { released: false, stale: None }, OutputFormat::Text);
+        assert_eq!((late.out.as_slice(), late.exit), (&b""[..], 1));
+    }
+}

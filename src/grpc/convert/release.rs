@@ -1,0 +1,42 @@
+//! ReleaseLease.
+
+use std::time::Duration;
+
+use super::get::hit;
+use super::{Checks, Rules, duration, lease};
+use crate::cache::clock::Moment;
+use crate::cache::error::{CacheError, Violation};
+use crate::cache::key::KeyRef;
+use crate::cache::tier::Return;
+use crate::cache::tiered::{Release, Released};
+use crate::pb;
+
+/// Longest time for which nobody shall get a lease.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Checks a ReleaseLease.
+pub fn release(rules: &Rules, request: &pb::ReleaseLeaseRequest, deadline: Moment) -> Result<Release, CacheError> {
+    let mut checks = Checks::default();
+    let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
+    checks.take(rules.limits.key("key", request.key.as_bytes()));
+    let lease = checks.take(lease("lease", &request.lease));
+    let pause = request.retry_after.as_ref().and_then(|pause| checks.take(duration("retry_after", pause)));
+    if request.retry_after.is_some() && !request.failed {
+        checks.take::<()>(Err(Violation::new("retry_after", "must be absent without failed")));
+    }
+    if let Some(pause) = pause.filter(|pause| *pause > LONGEST_PAUSE) {
+        let limit = format!("must be at most {LONGEST_PAUSE:?}; was {pause:?}");
+        checks.take::<()>(Err(Violation::new("retry_after", limit)));
+    }
+    let release = namespace.zip(lease).map(|(namespace, lease)| Release {
+        key: KeyRef::new(&namespace, request.key.as_bytes()).to_key(),
+        back: Return { lease, failed: request.failed, pause: pause.unwrap_or_default() },
+        deadline,
+    });
+    checks.done(release)
+}
+
+/// The response to a ReleaseLease.
+pub fn release_response(answer: Released) -> pb::ReleaseLeaseResponse {
+    pb::ReleaseLeaseResponse { released: answer.released, stale: answer.kept.and_then(hit) }
+}

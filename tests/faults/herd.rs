@@ -1,0 +1,260 @@
+//! Thundering herds: very many want one key at once, at three replicas, and its source must hardly notice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep};
+use tonic::transport::{Channel, Endpoint};
+use twintier::pb;
+use twintier::pb::cache_service_client::CacheServiceClient;
+use twintier::pb::set_request::{Condition, Content, Expiry};
+
+use super::drill::{World, millis};
+use super::harness::{Answer as _, eventually_within, within};
+
+/// The herd.
+const CALLERS: usize = 10_000;
+/// How long the source takes.
+const LOADING: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Room for the herd; a bound so long that nothing is looked at again for its sake alone; and patience with Redis, which shares the machine
+/// with all of this: without it a replica goes on alone, with a loader of its own.
+const SETTINGS: &[(&str, &str)] = &[
+    ("server.max_in_flight", "20000"),
+    ("server.max_streams_per_connection", "1000"),
+    ("server.max_deadline", "2m"),
+    ("coherence.max_staleness", "10s"),
+    ("redis.read_timeout", "10s"),
+    ("redis.write_timeout", "10s"),
+    ("redis.unresponsive_after", "10s"),
+    ("cache.stale_window", "1h"),
+];
+
+/// What the entry is made from.
+#[derive(Default)]
+struct Source {
+    calls: AtomicUsize,
+    failing: AtomicUsize,
+    at_work: AtomicUsize,
+    most_at_once: AtomicUsize,
+    /// Nobody is done before the herd is there.
+    awaited: tokio::sync::Notify,
+}
+
+impl Source {
+    async fn load(&self) -> Option<String> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let at_work = self.at_work.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_at_once.fetch_max(at_work, Ordering::SeqCst);
+        if call == 1 {
+            self.awaited.notified().await;
+        }
+        sleep(LOADING).await;
+        self.at_work.fetch_sub(1, Ordering::SeqCst);
+        let fails = self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        (!fails).then(|| format!("made by {call}"))
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+/// What a caller does who wants `key`, whatever it costs.
+async fn want(channel: Channel, key: &str, source: &Source) -> String {
+    let mut client = CacheServiceClient::new(channel);
+    loop {
+        let lease = Some(pb::LeaseOptions::default());
+        let mut get = tonic::Request::new(pb::GetRequest { key: key.into(), lease, ..Default::default() });
+        get.set_timeout(PATIENCE);
+        let answer = client.get(get).await.expect("a Get never fails").into_inner();
+        let Some(lease) = answer.lease else {
+            match answer.seen() {
+                super::harness::Seen::Value(value) => return value,
+                other => panic!("{other:?}"),
+            }
+        };
+        let Some(value) = source.load().await else {
+            let release =
+                pb::ReleaseLeaseRequest { key: key.into(), lease: lease.id, failed: true, ..Default::default() };
+            assert!(client.release_lease(release).await.expect("released").into_inner().released);
+            continue;
+        };
+        let set = pb::SetRequest {
+            key: key.into(),
+            content: Some(Content::Value(value.clone().into())),
+            condition: Some(Condition::Lease(lease.id)),
+            ..Default::default()
+        };
+        assert_eq!(client.set(set).await.expect("stored").into_inner().outcome(), pb::SetOutcome::Stored);
+        return value;
+    }
+}
+
+/// Ways to the replicas, one after the other, of which each has room for a part of the herd.
+async fn ways(world: &World) -> Vec<Channel> {
+    let mut ways = Vec::new();
+    for n in 0..24 {
+        let address = world.replicas[n % 3].address;
+        ways.push(Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.expect("accepts"));
+    }
+    ways
+}
+
+/// Lets all of them loose on `key`.
+fn herd(ways: &[Channel], key: &'static str, source: &Arc<Source>) -> (JoinSet<String>, Vec<AbortHandle>) {
+    let mut callers = JoinSet::new();
+    let handles = (0..CALLERS).map(|n| {
+        let (channel, source) = (ways[n % ways.len()].clone(), source.clone());
+        callers.spawn(async move { want(channel, key, &source).await })
+    });
+    let handles = handles.collect();
+    (callers, handles)
+}
+
+async fn leases(world: &World) -> pb::LeaseStats {
+    let mut sum = pb::LeaseStats::default();
+    for replica in &world.replicas {
+        let stats = replica.stats().await.leases.unwrap();
+        sum.granted += stats.granted;
+        sum.waited += stats.waited;
+        sum.served += stats.served;
+        sum.waiting += stats.waiting;
+    }
+    sum
+}
+
+async fn waiting(world: &World, number: usize) {
+    eventually_within(PATIENCE, "the herd waits", async || leases(world).await.waiting == number as u64).await;
+}
+
+/// How often each replica has read Redis.
+async fn reads(world: &World) -> Vec<u64> {
+    let mut reads = Vec::new();
+    for replica in &world.replicas {
+        let rows = replica.stats().await.latencies;
+        reads.push(rows.iter().find(|row| row.operation == "l2_read").map_or(0, |row| row.count));
+    }
+    reads
+}
+
+/// Reads and questions for leases, as Redis counts them: each is one GET.
+async fn asked(world: &World) -> u64 {
+    let info = world.redis.cli(&["INFO", "commandstats"]).await.text();
+    let row = info.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls=")).map(str::to_owned);
+    row.map_or(0, |row| row.split(',').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d23_a_herd_wants_a_cold_key() {
+    let world = World::new(SETTINGS).await;
+    let (source, before) = (Arc::new(Source::default()), asked(&world).await);
+    let begun = Instant::now();
+    let (callers, _) = herd(&ways(&world).await, "k", &source);
+    waiting(&world, CALLERS - 1).await;
+    let gathered = begun.elapsed();
+    source.awaited.notify_one();
+    let filled = Instant::now();
+    let values = within(PATIENCE, callers.join_all()).await;
+    let served = filled.elapsed() - LOADING;
+    assert!(values.iter().all(|value| value == "made by 1"));
+    assert_eq!((source.calls(), leases(&world).await.granted), (1, 1));
+    let (reads, asked) = (reads(&world).await, asked(&world).await - before);
+    println!(
+        "herd: {CALLERS} gathered in {gathered:?}, served {served:?} after the load; reads {reads:?}, GETs {asked}"
+    );
+    assert!(reads.iter().all(|reads| *reads <= 2), "one before and one after: {reads:?}");
+    assert!(asked <= 12, "{asked} GETs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d23_a_herd_wants_what_its_source_fails_to_give() {
+    const FAILURES: usize = 5;
+    let world = World::new(SETTINGS).await;
+    let source = Arc::new(Source { failing: FAILURES.into(), ..Source::default() });
+    let before = asked(&world).await;
+    let (callers, _) = herd(&ways(&world).await, "k", &source);
+    waiting(&world, CALLERS - 1).await;
+    source.awaited.notify_one();
+    let values = within(PATIENCE, callers.join_all()).await;
+    assert!(values.iter().all(|value| *value == format!("made by {}", FAILURES + 1)));
+    let asked = asked(&world).await - before;
+    println!("failing source: {} calls, {asked} GETs", source.calls());
+    assert_eq!((source.calls(), source.most_at_once.load(Ordering::SeqCst)), (FAILURES + 1, 1), "one after the other");
+    // Each failure wakes three replicas, of which each reads once and asks once.
+    assert!(asked <= 12 + 12 * FAILURES as u64, "{asked} GETs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d23_a_herd_whose_first_callers_leave() {
+    let world = World::new(SETTINGS).await;
+    let source = Arc::new(Source::default());
+    source.awaited.notify_one();
+    let (mut callers, handles) = herd(&ways(&world).await, "k", &source);
+    // While the lease is asked for and handed over; who is told has it until it is through.
+    let mut left = 0;
+    for handle in handles.iter().take(CALLERS / 2) {
+        sleep(Duration::from_micros(100)).await;
+        if source.calls() > 0 {
+            break;
+        }
+        handle.abort();
+        left += 1;
+    }
+    let mut served = 0;
+    let all = async {
+        while let Some(caller) = callers.join_next().await {
+            served += usize::from(caller.is_ok());
+        }
+    };
+    within(PATIENCE, all).await;
+    println!("cancelled: {left} left, {served} served, {} loads", source.calls());
+    assert_eq!((served, source.calls()), (CALLERS - left, 1));
+}
+
+/// A value that ends soon, under load: made anew about once, and nobody misses it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d23_a_hot_value_is_made_anew_before_it_ends() {
+    let world = World::new(&[SETTINGS, &[("cache.early_refresh", "2")]].concat()).await;
+    let (source, misses) = (Arc::new(Source::default()), Arc::new(AtomicUsize::new(0)));
+    source.awaited.notify_one();
+    let until = Instant::now() + Duration::from_secs(4);
+    let mut load = JoinSet::new();
+    for n in 0..30 {
+        let (channel, source, misses) = (world.replicas[n % 3].channel.clone(), source.clone(), misses.clone());
+        load.spawn(async move {
+            let mut client = CacheServiceClient::new(channel);
+            let mut gets = 0;
+            while Instant::now() < until {
+                let lease = Some(pb::LeaseOptions::default());
+                let get = pb::GetRequest { key: "hot".into(), lease, ..Default::default() };
+                let answer = client.get(get).await.expect("a Get never fails").into_inner();
+                gets += 1;
+                misses.fetch_add(usize::from(answer.miss().is_some()), Ordering::SeqCst);
+                let Some(lease) = answer.lease else {
+                    sleep(millis(2)).await;
+                    continue;
+                };
+                let value = source.load().await.expect("it does not fail");
+                let set = pb::SetRequest {
+                    key: "hot".into(),
+                    content: Some(Content::Value(value.into())),
+                    condition: Some(Condition::Lease(lease.id)),
+                    expiry: Some(Expiry::Ttl(prost_types::Duration { seconds: 3, nanos: 0 })),
+                    ..Default::default()
+                };
+                assert_eq!(client.set(set).await.expect("stored").into_inner().outcome(), pb::SetOutcome::Stored);
+            }
+            gets
+        });
+    }
+    let gets: usize = load.join_all().await.into_iter().sum();
+    let (loads, misses) = (source.calls(), misses.load(Ordering::SeqCst));
+    println!("early refresh: {gets} Gets, {loads} loads, {misses} misses");
+    // The first load, and in four seconds one or two more, of a value that lives for three.
+    assert!((2..=5).contains(&loads) && source.most_at_once.load(Ordering::SeqCst) == 1, "{loads} loads");
+    assert_eq!(misses, 1, "only of the first");
+}
