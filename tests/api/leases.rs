@@ -18,6 +18,7 @@ in_both_modes! {
     who_waits_in_vain_leaves_in_time,
     a_lease_is_void_after_anything_that_changes_the_key,
     an_invalidation_of_what_covers_the_key_voids_its_lease_and_wakes_who_waits,
+    a_batch_stores_what_its_leases_hold_for,
     a_lease_that_is_given_back_goes_to_one_who_waits,
     after_a_failure_nobody_gets_the_lease_for_a_while,
     a_stale_value_helps_out,
@@ -181,6 +182,22 @@ async fn an_invalidation_of_what_covers_the_key_voids_its_lease_and_wakes_who_wa
         let set = pb::SetRequest { tags: tags(), ..with_lease("user:1:goals", "new", &next) };
         assert_eq!(replica.store(set).await.unwrap().outcome(), pb::SetOutcome::Stored, "{selector:?}");
     }
+}
+
+async fn a_batch_stores_what_its_leases_hold_for(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let (good, void) = (replica.wants("good").await, replica.wants("void").await);
+    replica.invalidate("void").await;
+    let get = replica.waits(wanting("good"));
+    replica.waiting(1).await;
+    let items = vec![with_lease("good", "made", &good), with_lease("void", "old", &void)];
+    let batch = pb::BatchSetRequest { items, ..Default::default() };
+    let answer = replica.client.clone().batch_set(batch).await.unwrap().into_inner();
+    let outcomes: Vec<_> = answer.results.iter().map(pb::BatchSetResult::outcome).collect();
+    assert_eq!(outcomes, [pb::SetOutcome::Stored, pb::SetOutcome::LeaseVoid]);
+    assert!(answered(get).await.is("made"));
+    let stats = replica.leases().await;
+    assert_eq!((stats.filled, stats.voided), (1, 1));
 }
 
 async fn a_lease_that_is_given_back_goes_to_one_who_waits(mode: Mode) {
