@@ -32,3 +32,4 @@ mod tokens;
 mod touch;
 mod warm_start;
 mod watch;
+mod watched_cache;
