@@ -9,6 +9,8 @@ mod leases;
 mod lives;
 #[path = "tier_conformance/looks.rs"]
 mod looks;
+#[path = "tier_conformance/many.rs"]
+mod many;
 #[path = "tier_conformance/selectors.rs"]
 mod selectors;
 
@@ -268,6 +270,7 @@ async fn conforms(bench: Bench) {
     an_entry_ends_with_its_time(&bench).await;
     every_step_is_announced_in_order(&bench).await;
     concurrent_conditional_writes_store_once(&bench).await;
+    many::conforms(&bench).await;
     lives::an_older_version_of_the_source_does_not_come_back(&bench).await;
     lives::a_removal_may_know_a_newer_source(&bench).await;
     lives::a_repeated_request_takes_effect_once(&bench).await;

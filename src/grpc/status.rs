@@ -50,11 +50,21 @@ pub fn status(error: &CacheError) -> Status {
 pub fn item_error(error: &CacheError) -> pb::ItemError {
     let status = status(error);
     let retry = status.get_error_details().retry_info().and_then(|retry| retry.retry_delay);
+    let unknown = match error {
+        CacheError::Unavailable { outcome_unknown_for, .. } | CacheError::DeadlineExceeded { outcome_unknown_for } => {
+            *outcome_unknown_for
+        }
+        _ => None,
+    };
+    let to_wire = |duration: Duration| prost_types::Duration {
+        seconds: duration.as_secs() as i64,
+        nanos: duration.subsec_nanos() as i32,
+    };
     pb::ItemError {
         code: status.code() as i32,
         message: status.message().to_owned(),
-        retry_delay: retry
-            .map(|delay| prost_types::Duration { seconds: delay.as_secs() as i64, nanos: delay.subsec_nanos() as i32 }),
+        retry_delay: retry.map(to_wire),
+        outcome_unknown_for: unknown.map(to_wire),
     }
 }
 
@@ -87,6 +97,22 @@ mod tests {
         assert_eq!(violation.field, "key");
         assert_eq!(violation.description, "must be at most 1024 bytes; was 2000 bytes");
         assert_eq!(details.error_info().expect("ErrorInfo").reason, "INVALID_REQUEST");
+    }
+
+    #[test]
+    fn an_item_fails_as_its_call_would() {
+        let unknown = Some(Duration::from_millis(80));
+        let error = CacheError::Unavailable {
+            reason: "lost",
+            retry_after: Duration::from_millis(500),
+            outcome_unknown_for: unknown,
+        };
+        let item = item_error(&error);
+        assert_eq!((item.code, item.message), (14, error.to_string()));
+        let millis = |wire: Option<prost_types::Duration>| wire.map(|wire| wire.nanos / 1_000_000);
+        assert_eq!((millis(item.retry_delay), millis(item.outcome_unknown_for)), (Some(500), Some(80)));
+        let item = item_error(&CacheError::DeadlineExceeded { outcome_unknown_for: unknown });
+        assert_eq!((item.code, millis(item.retry_delay), millis(item.outcome_unknown_for)), (4, None, Some(80)));
     }
 
     #[test]

@@ -20,6 +20,9 @@ in_both_modes!(
     large_values_come_in_several_messages,
     everything_wrong_with_a_batch_is_said_at_once,
     a_cache_that_is_off_says_so_of_each_item,
+    each_item_of_a_batch_counts_as_a_request,
+    an_immutable_namespace_keeps_what_is_there,
+    what_was_selected_is_gone_for_a_batch_too,
 );
 
 async fn read(replica: &Replica, request: pb::BatchGetRequest) -> Result<Vec<pb::BatchGetResponse>, Status> {
@@ -216,6 +219,47 @@ async fn a_cache_that_is_off_says_so_of_each_item(mode: Mode) {
     let stored = set_all(&replica, sets([("a", "1"), ("b", "1")])).await.unwrap();
     assert_eq!(outcomes(&stored), [pb::SetOutcome::Disabled; 2]);
     assert_eq!(found(&replica, keys(["a", "b"])).await.0, ["disabled"; 2]);
+}
+
+async fn each_item_of_a_batch_counts_as_a_request(mode: Mode) {
+    let settings = [("namespaces.slow.max_requests_per_second", "100")];
+    let replica = mode.replica(&settings).await;
+    let names = names(60);
+    let request = || pb::BatchGetRequest { namespace: "slow".into(), ..keys(names.iter().map(String::as_str)) };
+    read(&replica, request()).await.unwrap();
+    let refused = read(&replica, request()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("max_requests_per_second") && refused.retry_delay().is_some(), "{refused:?}");
+}
+
+async fn an_immutable_namespace_keeps_what_is_there(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.fixed.immutable", "true")]).await;
+    let set = |items| pb::BatchSetRequest { namespace: "fixed".into(), ..sets(items) };
+    let stored = set_all(&replica, set([("a", "1"), ("b", "1")])).await.unwrap();
+    assert_eq!(outcomes(&stored), [pb::SetOutcome::Stored; 2]);
+    let kept = set_all(&replica, set([("a", "2"), ("c", "2")])).await.unwrap();
+    assert_eq!(outcomes(&kept), [pb::SetOutcome::AlreadyPresent, pb::SetOutcome::Stored]);
+    let request = pb::BatchGetRequest { namespace: "fixed".into(), ..keys(["a", "b", "c"]) };
+    assert_eq!(found(&replica, request).await.0, ["1", "1", "2"]);
+}
+
+async fn what_was_selected_is_gone_for_a_batch_too(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let (red, other) = (vec!["red".to_owned()], Vec::new());
+    let item = |key: &str, tags: &Vec<String>| pb::SetRequest { tags: tags.clone(), ..set_request(key, "1") };
+    let items = vec![item("user:1:a", &other), item("user:2:a", &red), item("user:2:b", &other), item("x", &other)];
+    set_all(&replica, pb::BatchSetRequest { items, ..Default::default() }).await.unwrap();
+    for selector in [
+        pb::invalidate_request::Selector::Prefix("user:1".into()),
+        pb::invalidate_request::Selector::Tags(pb::Tags { tags: red.clone() }),
+        pb::invalidate_request::Selector::Pattern("x*".into()),
+    ] {
+        replica.remove(pb::InvalidateRequest { selector: Some(selector), ..Default::default() }).await.unwrap();
+    }
+    let asked = || keys(["user:1:a", "user:2:a", "user:2:b", "x"]);
+    assert_eq!(found(&replica, asked()).await.0, ["absent", "absent", "1", "absent"]);
+    let strong = pb::BatchGetRequest { consistency: pb::Consistency::Strong.into(), ..asked() };
+    assert_eq!(found(&replica, strong).await.0, ["absent", "absent", "1", "absent"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,3 +33,4 @@ mod tokens;
 mod touch;
 mod warm_start;
 mod watch;
+mod watched_cache;

@@ -24,6 +24,7 @@ in_both_modes!(
     a_watch_ends_with_its_connection,
     a_watch_ends_when_the_replica_stops,
     what_is_wrong_with_a_watch_is_said_at_once,
+    a_tag_is_told_of_what_has_it_had_it_or_may_have_had_it,
     heartbeats_say_how_old_they_are,
 );
 
@@ -100,6 +101,45 @@ async fn a_prefix_is_told_of_what_may_cover_its_keys(mode: Mode) {
     assert_eq!(watcher.sees().await, removed("user:1"));
     replica.remove(whole_namespace("")).await.unwrap();
     assert_eq!(watcher.sees().await, Sight::Selected(pb::ChangeKind::Removed, "everything".to_owned()));
+}
+
+async fn a_tag_is_told_of_what_has_it_had_it_or_may_have_had_it(mode: Mode) {
+    let replica = mode.replica(&[("coherence.partitions", "1")]).await;
+    let selector = Some(Selector::Tag("red".into()));
+    let mut watcher = Watcher::open(&replica, pb::WatchRequest { selector, ..Default::default() }).await.unwrap();
+    watcher.heartbeat().await;
+    let tagged = async |key: &str, tags: &[&str]| {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        replica.store(pb::SetRequest { tags, ..set_request(key, "1") }).await.unwrap();
+    };
+    tagged("plain before any tag", &[]).await;
+    tagged("a", &["red", "round"]).await;
+    tagged("a", &["blue"]).await;
+    tagged("a", &[]).await;
+    assert_eq!([watcher.sees().await, watcher.sees().await], [set("a"), set("a")], "it has it, it had it");
+    tagged("gone", &[]).await;
+    assert_eq!(watcher.sees().await, set("gone"), "nobody knows what was there before");
+    tagged("gone", &["blue"]).await;
+    tagged("red", &["red"]).await;
+    assert_eq!(watcher.sees().await, set("red"));
+    let touch = pb::TouchRequest {
+        key: "red".into(),
+        expiry: Some(pb::touch_request::Expiry::Ttl(prost_types::Duration { seconds: 1, nanos: 0 })),
+        ..Default::default()
+    };
+    replica.client.clone().touch(touch).await.unwrap();
+    assert_eq!(watcher.sees().await, Sight::Keys(pb::ChangeKind::Shortened, vec!["red".to_owned()]));
+    for selector in [
+        pb::invalidate_request::Selector::Tags(pb::Tags { tags: vec!["blue".into(), "red".into()] }),
+        pb::invalidate_request::Selector::Prefix("user:1".into()),
+        pb::invalidate_request::Selector::Pattern("x*".into()),
+    ] {
+        replica.remove(pb::InvalidateRequest { selector: Some(selector), ..Default::default() }).await.unwrap();
+    }
+    let told = |what: &str| Sight::Selected(pb::ChangeKind::Removed, what.to_owned());
+    for what in ["tag blue", "tag red", "prefix user:1", "pattern x*"] {
+        assert_eq!(watcher.sees().await, told(what), "an entry with the tag may be covered");
+    }
 }
 
 async fn a_watcher_that_does_not_read_is_told_that_it_missed_something(mode: Mode) {

@@ -11,12 +11,18 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+use twintier::cache::coherence::token::Token;
 use twintier::cache::coherence::version::Version;
+use twintier::cache::key::KeyRef;
+use twintier::cache::namespace::{NamespaceRules, Namespaces};
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
 
 use super::drill::at_length;
 use super::history::{Action, Answer, At, Operation, Outcome};
+
+/// One call in so many is for several keys.
+const BATCHES: u32 = 4;
 
 /// How much load.
 #[derive(Clone, Copy, Debug)]
@@ -129,16 +135,16 @@ pub fn flood(channel: &Channel) -> JoinSet<()> {
     clients
 }
 
-struct Client {
-    load: Load,
+pub(super) struct Client {
+    pub(super) load: Load,
     number: u16,
-    replicas: Vec<CacheServiceClient<Channel>>,
+    pub(super) replicas: Vec<CacheServiceClient<Channel>>,
     values: Arc<AtomicU64>,
     /// By key: the highest version seen, and the token that came with it.
     seen: Vec<(Version, String)>,
     random: StdRng,
     epoch: Instant,
-    report: Report,
+    pub(super) report: Report,
 }
 
 impl Client {
@@ -147,17 +153,23 @@ impl Client {
             let key = self.random.random_range(0..self.load.keys);
             let replica = self.random.random_range(0..self.replicas.len());
             let invoked = self.now();
-            let action = match self.random.random_range(0..300) {
-                die if die < self.load.writes => self.invalidate(key, replica).await,
-                die if die < self.load.writes * 3 => self.set(key, replica).await,
-                _ => self.get(key, replica).await,
+            let many = self.random.random_ratio(1, BATCHES);
+            let keys = if many { self.some_keys(key) } else { Vec::new() };
+            let actions = match self.random.random_range(0..300) {
+                die if die < self.load.writes && many => self.invalidate_many(&keys, replica).await,
+                die if die < self.load.writes => vec![(key, self.invalidate(key, replica).await)],
+                die if die < self.load.writes * 3 && many => self.set_many(&keys, replica).await,
+                die if die < self.load.writes * 3 => vec![(key, self.set(key, replica).await)],
+                _ if many => self.get_many(&keys, replica).await,
+                _ => vec![(key, self.get(key, replica).await)],
             };
             let returned = self.now();
-            if matches!(action, Action::Read { .. }) {
+            if matches!(actions[0].1, Action::Read { .. }) {
                 self.report.slowest_get = self.report.slowest_get.max(returned - invoked);
             }
-            let replica = replica as u8;
-            self.report.history.push(Operation { client: self.number, replica, key, invoked, returned, action });
+            let (client, replica) = (self.number, replica as u8);
+            let operation = |(key, action)| Operation { client, replica, key, invoked, returned, action };
+            self.report.history.extend(actions.into_iter().map(operation));
             if !self.load.pause.is_zero() {
                 sleep(self.load.pause).await;
             }
@@ -169,8 +181,38 @@ impl Client {
         self.epoch.elapsed()
     }
 
+    /// A few different keys, `first` among them.
+    fn some_keys(&mut self, first: u32) -> Vec<u32> {
+        let mut keys = vec![first];
+        for _ in 0..self.random.random_range(0..4) {
+            let key = self.random.random_range(0..self.load.keys);
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        keys
+    }
+
+    pub(super) fn wants_the_primary(&mut self) -> bool {
+        self.random.random_ratio(1, 10) && self.load.strong
+    }
+
+    /// The highest version seen of a key and its token, if this client presents it.
+    pub(super) fn presents(&mut self, key: u32) -> (Version, String) {
+        let presents = self.random.random_ratio(1, 2);
+        if presents { self.seen[key as usize].clone() } else { Default::default() }
+    }
+
+    /// A value that nobody else writes.
+    pub(super) fn next_value(&mut self) -> (u64, pb::set_request::Content) {
+        let value = self.values.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = value.to_be_bytes().to_vec();
+        bytes.resize(self.load.value_size.max(8), b'.');
+        (value, pb::set_request::Content::Value(bytes.into()))
+    }
+
     /// How long this client waits this time, and whether it is one that leaves.
-    fn patience(&mut self) -> (Duration, bool) {
+    pub(super) fn patience(&mut self) -> (Duration, bool) {
         match self.random.random_range(0..100) < self.load.impatient {
             true => (Duration::from_millis(1), true),
             false => (self.load.patience, false),
@@ -178,9 +220,8 @@ impl Client {
     }
 
     async fn get(&mut self, key: u32, replica: usize) -> Action {
-        let strong = self.random.random_ratio(1, 10) && self.load.strong;
-        let presents = self.random.random_ratio(1, 2);
-        let (seen, token) = if presents { self.seen[key as usize].clone() } else { Default::default() };
+        let strong = self.wants_the_primary();
+        let (seen, token) = self.presents(key);
         let request = pb::GetRequest {
             key: name(key),
             consistency: if strong { pb::Consistency::Strong } else { pb::Consistency::Bounded }.into(),
@@ -204,15 +245,21 @@ impl Client {
     }
 
     fn read(&mut self, key: u32, response: pb::GetResponse) -> Answer {
-        let Some(pb::get_response::Result::Hit(hit)) = response.result else { return Answer::Miss };
+        match response.result {
+            Some(pb::get_response::Result::Hit(hit)) => self.hit(key, hit, response.token),
+            _ => Answer::Miss,
+        }
+    }
+
+    pub(super) fn hit(&mut self, key: u32, hit: pb::Hit, token: String) -> Answer {
         let entry = hit.entry.unwrap();
         let version: Version = entry.version.parse().unwrap();
         let value = u64::from_be_bytes(hit.value[..8].try_into().unwrap());
-        self.saw(key, version, response.token);
+        self.saw(key, version, token);
         Answer::Value { value, version, stale: entry.stale.is_some() }
     }
 
-    fn saw(&mut self, key: u32, version: Version, token: String) {
+    pub(super) fn saw(&mut self, key: u32, version: Version, token: String) {
         let seen = &mut self.seen[key as usize];
         if version > seen.0 {
             *seen = (version, token);
@@ -220,11 +267,8 @@ impl Client {
     }
 
     async fn set(&mut self, key: u32, replica: usize) -> Action {
-        let value = self.values.fetch_add(1, Ordering::Relaxed);
-        let mut bytes = value.to_be_bytes().to_vec();
-        bytes.resize(self.load.value_size.max(8), b'.');
-        let content = Some(pb::set_request::Content::Value(bytes.into()));
-        let request = pb::SetRequest { key: name(key), content, ..Default::default() };
+        let (value, content) = self.next_value();
+        let request = pb::SetRequest { key: name(key), content: Some(content), ..Default::default() };
         let (patience, _) = self.patience();
         let answered = timeout(patience, self.replicas[replica].set(request)).await;
         let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
@@ -247,7 +291,7 @@ impl Client {
         let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
             Ok(response) => {
                 let token = response.into_inner().token;
-                let version = position(&token);
+                let version = position(key, &token);
                 self.saw(key, version, token);
                 Outcome::Ok(version)
             }
@@ -256,7 +300,7 @@ impl Client {
         Action::Write { value: None, outcome }
     }
 
-    fn failed(&mut self, status: &Status) -> Outcome {
+    pub(super) fn failed(&mut self, status: &Status) -> Outcome {
         self.report.failed_writes.push(status.code());
         let details = status.get_error_details();
         let window = details.error_info().and_then(|info| info.metadata.get("outcome_unknown_for_ms").cloned());
@@ -269,16 +313,19 @@ impl Client {
 }
 
 /// Whether the connection failed, and not the service, which says ErrorInfo, nor the caller's patience.
-fn is_of_the_connection(status: &Status) -> bool {
+pub(super) fn is_of_the_connection(status: &Status) -> bool {
     status.code() != Code::DeadlineExceeded && status.get_error_details().error_info().is_none()
 }
 
-fn name(key: u32) -> String {
+pub(super) fn name(key: u32) -> String {
     format!("key {key}")
 }
 
-/// The position in a token of one partition: `1.64.17-<epoch>-<sequence>`.
-fn position(token: &str) -> Version {
-    let (_, version) = token.rsplit_once('.').and_then(|(_, place)| place.split_once('-')).unwrap();
-    version.parse().unwrap()
+/// The position in a token of a key's partition: `1.64.17-<epoch>-<sequence>` has one of partition 17.
+pub(super) fn position(key: u32, token: &str) -> Version {
+    let partitions: u16 = token.split('.').nth(1).unwrap().parse().unwrap();
+    let namespaces = Namespaces::new(NamespaceRules { limit: 1, ..Default::default() }, partitions);
+    let namespace = namespaces.get("namespace", "").unwrap();
+    let partition = KeyRef::new(&namespace, name(key).as_bytes()).partition(partitions);
+    Token::decode(token, partitions).unwrap().position(partition)
 }

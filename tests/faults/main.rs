@@ -1,6 +1,7 @@
 //! Drills: real faults under load, held against the promise by a checker that knows nothing of the service but what clients were answered.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
+mod batches;
 mod checker;
 mod clock;
 mod drill;

@@ -186,6 +186,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_of_a_version_beside_its_message_is_lost_with_it() {
+        let mut recent = Recent::default();
+        let (version, other) = (Version::new(1, 5), Change { namespace: "other".into(), ..change("once") });
+        recent.remember(version, &change("b"), Moment(1));
+        recent.remember(version, &other, Moment(1));
+        recent.remember(version, &other, Moment(1));
+        let (mut all, b) = (change("a"), change("b"));
+        if let (Covers::Keys(all), Covers::Keys(b)) = (&mut all.covers, b.covers) {
+            all.extend(b);
+        }
+        recent.hear(version, &all, Moment(1));
+        recent.remember(version, &change("a"), Moment(1));
+        assert_eq!(recent.lost(Version::new(1, 4), 2, 1), Lost::Changes(vec![all.clone(), other.clone()]));
+        assert_eq!(recent.heard(Version::new(1, 4), version), Some(vec![(version, all.clone())]));
+        assert_eq!(recent.bytes, all.size() + other.size());
+    }
+
+    #[test]
     fn an_old_change_is_forgotten() {
         let mut recent = recent(&[(1, 5)]);
         recent.remember(Version::new(1, 6), &change("later"), Moment(1).plus(REMEMBERED * 2));

@@ -1,5 +1,7 @@
 //! Reads and writes over a shared tier whose every answer the test gives.
 
+mod many;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -177,7 +177,7 @@ mod tests {
 
     fn items() -> Vec<pb::BatchGetItem> {
         let entry = Some(pb::EntryInfo { ttl: Some(units::to_wire(Duration::from_secs(60))), ..Default::default() });
-        let error = pb::ItemError { code: 14, message: "away".to_owned(), retry_delay: None };
+        let error = pb::ItemError { code: 14, message: "away".to_owned(), ..Default::default() };
         let results = [
             Found::Hit(pb::Hit { value: "v\n".into(), entry: entry.clone(), ..Default::default() }),
             Found::Hit(pb::Hit { value: "long".repeat(20).into(), entry, ..Default::default() }),

@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn each_key_has_its_answer() {
         let args = |args: &[&str]| Line::try_parse_from([&["invalidate"], args].concat()).map(|line| line.invalidate);
-        let error = Some(pb::ItemError { code: 14, message: "away".to_owned(), retry_delay: None });
+        let error = Some(pb::ItemError { code: 14, message: "away".to_owned(), ..Default::default() });
         let results = vec![
             pb::BatchInvalidateResult { removed: true, error: None },
             pb::BatchInvalidateResult { removed: false, error: None },

@@ -38,7 +38,9 @@ impl BatchCommand {
 /// Why an item failed, in words.
 fn words(error: &pb::ItemError) -> String {
     let retry = error.retry_delay.map(|delay| format!("; retry after {}", units::duration(units::from_wire(delay))));
-    format!("{}: {}{}", failure::code_name(Code::from(error.code)), error.message, retry.unwrap_or_default())
+    let unknown = |unknown| format!("; may still take effect for {}", units::duration(units::from_wire(unknown)));
+    let unknown = error.outcome_unknown_for.map(unknown).unwrap_or_default();
+    format!("{}: {}{unknown}{}", failure::code_name(Code::from(error.code)), error.message, retry.unwrap_or_default())
 }
 
 /// Why an item failed, for programs.
@@ -46,6 +48,7 @@ fn put_error(document: &mut Map<String, Value>, error: &pb::ItemError) {
     document.insert("code".to_owned(), failure::code_name(Code::from(error.code)).into());
     document.insert("error".to_owned(), error.message.as_str().into());
     document.insert("retry_delay_seconds".to_owned(), units::wire_seconds(error.retry_delay));
+    document.insert("outcome_unknown_for_seconds".to_owned(), units::wire_seconds(error.outcome_unknown_for));
 }
 
 /// The exit code that an item's error asks for, as if the call had failed with it.

@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_was_not_stored_is_named() {
-        let error = Some(pb::ItemError { code: 14, message: "away".to_owned(), retry_delay: None });
+        let error = Some(pb::ItemError { code: 14, message: "away".to_owned(), ..Default::default() });
         let results = vec![
             pb::BatchSetResult { outcome: pb::SetOutcome::Stored.into(), version: "1-2".to_owned(), error: None },
             pb::BatchSetResult { outcome: pb::SetOutcome::AlreadyPresent.into(), ..Default::default() },

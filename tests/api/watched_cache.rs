@@ -1,0 +1,279 @@
+//! A cache of a client's own, kept by the rules of docs/watch.md and by nothing else: it never answers with something older than it accepts,
+//! whatever becomes of the messages between Redis and its replica, or between its replica and itself.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tonic::transport::Endpoint;
+use twintier::pb;
+use twintier::pb::cache_service_client::CacheServiceClient;
+use twintier::pb::watch_change::Covers;
+use twintier::pb::watch_response::Event;
+
+use crate::harness::{Answer as _, Class, Direction, MARGIN, Proxy, QUICK, Redis, Replica, Seen, eventually, quick};
+
+/// How stale an answer of the client's cache may be.
+const ACCEPTED: Duration = Duration::from_secs(1);
+const KEYS: usize = 8;
+
+/// The client's cache.
+struct Cache {
+    replica: Replica,
+    state: Mutex<State>,
+    /// Whether it heeds that heartbeats may come late.
+    heeds_lateness: bool,
+}
+
+#[derive(Default)]
+struct State {
+    entries: HashMap<String, (u64, Instant)>,
+    /// What was told since the last heartbeat.
+    told: HashSet<String>,
+    /// Discontinuities, and changes of more than keys.
+    breaks: u64,
+    heartbeats: u64,
+    token: Option<String>,
+    /// Every change acknowledged before was told.
+    proven: Option<Instant>,
+}
+
+impl State {
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.breaks += 1;
+    }
+
+    fn hear(&mut self, event: Event, called: Instant, heeds_lateness: bool) {
+        match event {
+            Event::Change(change) => match change.covers.expect("a change covers something") {
+                Covers::Keys(keys) => {
+                    for key in keys.keys {
+                        self.entries.remove(&key);
+                        self.told.insert(key);
+                    }
+                }
+                _ => self.clear(),
+            },
+            Event::Discontinuity(_) => self.clear(),
+            Event::Heartbeat(heartbeat) => {
+                let duration = |wire: prost_types::Duration| Duration::try_from(wire).expect("not negative");
+                let sent = match heeds_lateness {
+                    true => called + heartbeat.elapsed.map(duration).expect("always said"),
+                    false => Instant::now(),
+                };
+                self.proven = heartbeat.proof_age.and_then(|age| sent.checked_sub(duration(age)));
+                self.told.clear();
+                self.heartbeats += 1;
+                self.token = Some(heartbeat.token);
+            }
+        }
+    }
+}
+
+impl Cache {
+    /// Follows changes through a connection to `port`, for ever.
+    async fn follow(&self, port: u16) {
+        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
+        let mut client = CacheServiceClient::new(endpoint.connect_lazy());
+        loop {
+            let tokens: Vec<String> = self.state.lock().unwrap().token.clone().into_iter().collect();
+            let begins = tokens.is_empty();
+            let called = Instant::now();
+            let request = quick(pb::WatchRequest { tokens, ..Default::default() });
+            if let Ok(opened) = client.watch(request).await {
+                let mut events = opened.into_inner();
+                if begins {
+                    self.state.lock().unwrap().clear();
+                }
+                while let Ok(Some(message)) = events.message().await {
+                    let event = message.event.expect("an event");
+                    self.state.lock().unwrap().hear(event, called, self.heeds_lateness);
+                }
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What the cache answers, without asking anybody.
+    fn kept(&self, key: &str) -> Option<u64> {
+        let state = self.state.lock().unwrap();
+        let now = Instant::now();
+        let proven = state.proven.is_some_and(|proven| now <= proven + ACCEPTED);
+        state.entries.get(key).filter(|(_, ends)| proven && now < *ends).map(|(value, _)| *value)
+    }
+
+    /// Asks the replica, and keeps the answer if the rules allow it.
+    async fn fill(&self, key: &str) {
+        let (note, token) = {
+            let state = self.state.lock().unwrap();
+            let Some(token) = state.token.clone().filter(|_| !state.told.contains(key)) else { return };
+            ((state.breaks, state.heartbeats), token)
+        };
+        let asked = Instant::now();
+        let request = pb::GetRequest { key: key.to_owned(), tokens: vec![token], ..Default::default() };
+        let Ok(answer) = self.replica.ask(request).await else { return };
+        if let (Seen::Value(value), None) = (answer.seen(), answer.stale()) {
+            let mut state = self.state.lock().unwrap();
+            // With another heartbeat between, what was told since the first is not known any more.
+            if note == (state.breaks, state.heartbeats) && !state.told.contains(key) {
+                state.entries.insert(key.to_owned(), (value.parse().unwrap(), asked + answer.ttl()));
+            }
+        }
+    }
+}
+
+/// What was acknowledged of each key, and when.
+#[derive(Default)]
+struct History(Mutex<HashMap<String, Vec<(u64, Instant)>>>);
+
+impl History {
+    fn acknowledged(&self, key: &str, value: u64) {
+        self.0.lock().unwrap().entry(key.to_owned()).or_default().push((value, Instant::now()));
+    }
+
+    /// The newest value that was acknowledged before `moment`.
+    fn newest(&self, key: &str, moment: Instant) -> u64 {
+        let history = self.0.lock().unwrap();
+        let before = history.get(key).into_iter().flatten().rev().find(|(_, at)| *at <= moment);
+        before.map_or(0, |(value, _)| *value)
+    }
+}
+
+/// A drill: writers at one replica, and a client with a cache at another.
+struct Drill {
+    redis: Redis,
+    /// Between the client's replica and Redis.
+    bus: Proxy,
+    /// Between the client and its replica.
+    wire: Proxy,
+    cache: Arc<Cache>,
+    hits: Arc<AtomicU64>,
+    broken: Arc<Mutex<Vec<String>>>,
+    tasks: JoinSet<()>,
+}
+
+impl Drill {
+    async fn begin(heeds_lateness: bool) -> Drill {
+        let redis = Redis::start().await;
+        let bus = Proxy::to(redis.port()).await;
+        let (replica, writer) = (Replica::at(&bus.url(), QUICK).await, Replica::on(&redis, QUICK).await);
+        replica.whole().await;
+        let wire = Proxy::to(replica.address.port()).await;
+        let cache = Arc::new(Cache { replica, state: Mutex::default(), heeds_lateness });
+        let history = Arc::new(History::default());
+        let (hits, broken) = (Arc::<AtomicU64>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let mut tasks = JoinSet::new();
+        let (following, port) = (cache.clone(), wire.port());
+        tasks.spawn(async move { following.follow(port).await });
+        for number in 0..KEYS {
+            let (key, client) = (format!("key {number}"), writer.client.clone());
+            tasks.spawn(write(key.clone(), client, history.clone()));
+            tasks.spawn(read(key, cache.clone(), history.clone(), hits.clone(), broken.clone()));
+        }
+        // The writers' replica lives as long as its tasks.
+        tasks.spawn(async move {
+            let _writer = writer;
+            std::future::pending::<()>().await;
+        });
+        Drill { redis, bus, wire, cache, hits, broken, tasks }
+    }
+
+    fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    async fn serves(&self) {
+        let before = self.hits();
+        eventually("the cache answers", async || self.hits() > before).await;
+    }
+}
+
+async fn write(key: String, mut client: CacheServiceClient<tonic::transport::Channel>, history: Arc<History>) {
+    for value in 1u64.. {
+        let request = crate::harness::set_request(&key, &value.to_string());
+        if client.set(request).await.is_ok() {
+            history.acknowledged(&key, value);
+        }
+        sleep(Duration::from_millis(20 + rand::random_range(0..400))).await;
+    }
+}
+
+async fn read(
+    key: String,
+    cache: Arc<Cache>,
+    history: Arc<History>,
+    hits: Arc<AtomicU64>,
+    broken: Arc<Mutex<Vec<String>>>,
+) {
+    loop {
+        let asked = Instant::now();
+        match cache.kept(&key) {
+            None => cache.fill(&key).await,
+            Some(value) => {
+                hits.fetch_add(1, Ordering::Relaxed);
+                let newest = history.newest(&key, asked - ACCEPTED);
+                if value < newest {
+                    broken
+                        .lock()
+                        .unwrap()
+                        .push(format!("{key}: {value}, when {newest} was more than {ACCEPTED:?} old"));
+                }
+            }
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
+    let drill = Drill::begin(true).await;
+    drill.serves().await;
+    let ended = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < ended {
+        let moment = Duration::from_millis(rand::random_range(100..900));
+        let (subscription, commands) = (Class::Subscription, Class::Commands);
+        match rand::random_range(0..7) {
+            0 => drill.bus.lose(subscription, Direction::ToClient),
+            1 => drill.bus.stall(subscription, Direction::ToClient),
+            2 => drill.bus.reset(subscription),
+            3 => drill.bus.jitter(subscription, Direction::ToClient, Duration::from_millis(300)),
+            4 => drill.wire.stall(commands, Direction::ToClient),
+            5 => drill.wire.delay(commands, Direction::ToClient, moment),
+            _ => drill.wire.reset(commands),
+        }
+        sleep(moment).await;
+        drill.bus.resume(subscription, Direction::ToClient);
+        drill.wire.resume(commands, Direction::ToClient);
+        // Cut off, or what was lost would leave both ends of a connection at odds.
+        drill.bus.reset(subscription);
+        sleep(Duration::from_millis(300)).await;
+    }
+    drill.serves().await;
+    let broken = drill.broken.lock().unwrap();
+    assert!(broken.is_empty(), "{} of {} answers: {:?}", broken.len(), drill.hits(), &broken[..broken.len().min(5)]);
+    assert!(drill.redis.is_running() && drill.hits() > 100, "{}", drill.hits());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_that_does_not_heed_late_heartbeats_is_found_out() {
+    let mut drill = Drill::begin(false).await;
+    drill.wire.delay(Class::Commands, Direction::ToClient, 2 * ACCEPTED + MARGIN);
+    eventually("too old an answer", async || !drill.broken.lock().unwrap().is_empty()).await;
+    drill.tasks.shutdown().await;
+    drop(drill.cache);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_that_heeds_late_heartbeats_answers_nothing_then() {
+    let drill = Drill::begin(true).await;
+    drill.serves().await;
+    drill.wire.delay(Class::Commands, Direction::ToClient, 2 * ACCEPTED + MARGIN);
+    sleep(2 * ACCEPTED).await;
+    let before = drill.hits();
+    sleep(2 * ACCEPTED + MARGIN).await;
+    assert_eq!((drill.hits() - before, drill.broken.lock().unwrap().len()), (0, 0));
+}
