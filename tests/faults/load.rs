@@ -35,6 +35,8 @@ pub struct Load {
     pub patience: Duration,
     /// Share of operations, in percent, whose caller leaves after a millisecond.
     pub impatient: u32,
+    /// Share of operations, in percent, that are not of one key alone, or under a lease: tags, prefixes, patterns, batches.
+    pub features: u32,
     /// Replicas die under this load: a caller whose connection they take along is no fault of theirs.
     pub replicas_die: bool,
     pub seed: u64,
@@ -51,6 +53,7 @@ impl Default for Load {
             value_size: 16,
             patience: Duration::from_secs(4),
             impatient: 0,
+            features: 10,
             replicas_die: false,
             seed: 1,
         }
@@ -141,28 +144,39 @@ struct Client {
     report: Report,
 }
 
+mod features;
+
 impl Client {
     async fn run(mut self, stop: Arc<AtomicBool>) -> Report {
         while !stop.load(Ordering::Relaxed) {
             let key = self.random.random_range(0..self.load.keys);
             let replica = self.random.random_range(0..self.replicas.len());
             let invoked = self.now();
-            let action = match self.random.random_range(0..300) {
-                die if die < self.load.writes => self.invalidate(key, replica).await,
-                die if die < self.load.writes * 3 => self.set(key, replica).await,
-                _ => self.get(key, replica).await,
-            };
-            let returned = self.now();
-            if matches!(action, Action::Read { .. }) {
-                self.report.slowest_get = self.report.slowest_get.max(returned - invoked);
+            if self.random.random_range(0..100) < self.load.features {
+                self.use_features(key, replica).await;
+            } else {
+                let action = match self.random.random_range(0..300) {
+                    die if die < self.load.writes => self.invalidate(key, replica).await,
+                    die if die < self.load.writes * 3 => self.set(key, replica).await,
+                    _ => self.get(key, replica).await,
+                };
+                let reads = matches!(action, Action::Read { .. });
+                self.record(replica, key, invoked, action);
+                if reads {
+                    self.report.slowest_get = self.report.slowest_get.max(self.now() - invoked);
+                }
             }
-            let replica = replica as u8;
-            self.report.history.push(Operation { client: self.number, replica, key, invoked, returned, action });
             if !self.load.pause.is_zero() {
                 sleep(self.load.pause).await;
             }
         }
         self.report
+    }
+
+    /// What was begun at `invoked` and is over now.
+    fn record(&mut self, replica: usize, key: u32, invoked: At, action: Action) {
+        let (client, replica, returned) = (self.number, replica as u8, self.now());
+        self.report.history.push(Operation { client, replica, key, invoked, returned, action });
     }
 
     fn now(&self) -> At {
@@ -204,11 +218,17 @@ impl Client {
     }
 
     fn read(&mut self, key: u32, response: pb::GetResponse) -> Answer {
-        let Some(pb::get_response::Result::Hit(hit)) = response.result else { return Answer::Miss };
+        match response.result {
+            Some(pb::get_response::Result::Hit(hit)) => self.found(key, hit, response.token),
+            _ => Answer::Miss,
+        }
+    }
+
+    fn found(&mut self, key: u32, hit: pb::Hit, token: String) -> Answer {
         let entry = hit.entry.unwrap();
         let version: Version = entry.version.parse().unwrap();
         let value = u64::from_be_bytes(hit.value[..8].try_into().unwrap());
-        self.saw(key, version, response.token);
+        self.saw(key, version, token);
         Answer::Value { value, version, stale: entry.stale.is_some() }
     }
 
@@ -220,11 +240,7 @@ impl Client {
     }
 
     async fn set(&mut self, key: u32, replica: usize) -> Action {
-        let value = self.values.fetch_add(1, Ordering::Relaxed);
-        let mut bytes = value.to_be_bytes().to_vec();
-        bytes.resize(self.load.value_size.max(8), b'.');
-        let content = Some(pb::set_request::Content::Value(bytes.into()));
-        let request = pb::SetRequest { key: name(key), content, ..Default::default() };
+        let (value, request) = self.new_value(key);
         let (patience, _) = self.patience();
         let answered = timeout(patience, self.replicas[replica].set(request)).await;
         let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
@@ -236,7 +252,7 @@ impl Client {
             }
             Err(status) => self.failed(&status),
         };
-        Action::Write { value: Some(value), outcome }
+        Action::Write { value: Some(value), leased: None, outcome }
     }
 
     async fn invalidate(&mut self, key: u32, replica: usize) -> Action {
@@ -253,7 +269,15 @@ impl Client {
             }
             Err(status) => self.failed(&status),
         };
-        Action::Write { value: None, outcome }
+        Action::Write { value: None, leased: None, outcome }
+    }
+
+    fn new_value(&mut self, key: u32) -> (u64, pb::SetRequest) {
+        let value = self.values.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = value.to_be_bytes().to_vec();
+        bytes.resize(self.load.value_size.max(8), b'.');
+        let content = Some(pb::set_request::Content::Value(bytes.into()));
+        (value, pb::SetRequest { key: name(key), content, tags: vec![tag(key)], ..Default::default() })
     }
 
     fn failed(&mut self, status: &Status) -> Outcome {
@@ -273,8 +297,18 @@ fn is_of_the_connection(status: &Status) -> bool {
     status.code() != Code::DeadlineExceeded && status.get_error_details().error_info().is_none()
 }
 
-fn name(key: u32) -> String {
-    format!("key {key}")
+pub fn name(key: u32) -> String {
+    format!("{}:key {key}", group(key))
+}
+
+/// The prefix of a key: a quarter of them share it.
+pub fn group(key: u32) -> String {
+    format!("group {}", key % 4)
+}
+
+/// The tag of a key: a third of them share it.
+pub fn tag(key: u32) -> String {
+    format!("tag {}", key % 3)
 }
 
 /// The position in a token of one partition: `1.64.17-<epoch>-<sequence>`.
