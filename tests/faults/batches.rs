@@ -87,7 +87,7 @@ impl Client {
             }
             Err(status) => vec![self.failed(&status); keys.len()],
         };
-        let written = |((key, (value, _)), outcome)| (key, Action::Write { value: Some(value), outcome });
+        let written = |((key, (value, _)), outcome)| (key, Action::Write { value: Some(value), leased: None, outcome });
         keys.iter().copied().zip(values).zip(outcomes).map(written).collect()
     }
 
@@ -112,7 +112,7 @@ impl Client {
             }
             Err(status) => vec![self.failed(&status); keys.len()],
         };
-        let written = |(key, outcome)| (key, Action::Write { value: None, outcome });
+        let written = |(key, outcome)| (key, Action::Write { value: None, leased: None, outcome });
         keys.iter().copied().zip(outcomes).map(written).collect()
     }
 

@@ -48,6 +48,8 @@ struct Effect {
     acknowledged: Option<At>,
     /// The latest moment at which it can have taken effect.
     latest: At,
+    /// When the lease was there that it was made under.
+    leased: Option<At>,
     replica: u8,
 }
 
@@ -68,6 +70,7 @@ pub fn check(history: &[Operation], bound: Duration) -> Verdict {
 fn check_key(key: u32, operations: &[&Operation], bound: Duration, verdict: &mut Verdict) {
     let effects = effects(key, operations, verdict);
     check_order(key, &effects, verdict);
+    check_leases(key, &effects, verdict);
     let everywhere = Frontier::new(&effects, |_| true);
     let replicas: BTreeSet<u8> = effects.iter().map(|effect| effect.replica).collect();
     let here: HashMap<u8, Frontier> = replicas
@@ -149,7 +152,7 @@ fn effects(key: u32, operations: &[&Operation], verdict: &mut Verdict) -> Vec<Ef
     }
     let mut effects = Vec::new();
     for operation in operations {
-        let Action::Write { value, outcome } = operation.action else { continue };
+        let Action::Write { value, leased, outcome } = operation.action else { continue };
         let observed = value.and_then(|value| seen.remove(&value));
         let (version, acknowledged, latest) = match (outcome, observed) {
             (Outcome::Ok(version), observed) => {
@@ -167,7 +170,8 @@ fn effects(key: u32, operations: &[&Operation], verdict: &mut Verdict) -> Vec<Ef
             }
             (Outcome::Failed | Outcome::Unknown(_), None) => continue,
         };
-        effects.push(Effect { version, invoked: operation.invoked, acknowledged, latest, replica: operation.replica });
+        let (invoked, replica) = (operation.invoked, operation.replica);
+        effects.push(Effect { version, invoked, acknowledged, latest, leased, replica });
     }
     for (value, version) in seen {
         verdict.violations.push(format!("key {key}: value {value} of version {version} was answered and never set"));
@@ -194,6 +198,26 @@ fn check_order(key: u32, effects: &[Effect], verdict: &mut Verdict) {
             ));
         }
         first_end = first_end.min(effect.latest);
+    }
+}
+
+/// A value that was made under a lease does not come after a write that began when the lease was there (P3).
+fn check_leases(key: u32, effects: &[Effect], verdict: &mut Verdict) {
+    let mut by_version: Vec<&Effect> = effects.iter().collect();
+    by_version.sort_by_key(|effect| effect.version);
+    // Of the writes so far, the latest to begin.
+    let mut latest: Option<&Effect> = None;
+    for effect in by_version {
+        if let (Some(leased), Some(before)) = (effect.leased, latest)
+            && before.invoked > leased
+        {
+            verdict.violations.push(format!(
+                "P3 no resurrection: key {key}: the value of version {} was made under a lease of {leased:?}, and the write of version {} \
+                 began at {:?}",
+                effect.version, before.version, before.invoked
+            ));
+        }
+        latest = latest.filter(|before| before.invoked >= effect.invoked).or(Some(effect));
     }
 }
 
@@ -241,12 +265,12 @@ mod tests {
 
     fn set(replica: u8, invoked: u64, returned: u64, sequence: u64) -> Operation {
         let outcome = Outcome::Ok(version(sequence));
-        operation(replica, invoked, returned, Action::Write { value: Some(sequence), outcome })
+        operation(replica, invoked, returned, Action::Write { value: Some(sequence), leased: None, outcome })
     }
 
     fn invalidate(replica: u8, invoked: u64, returned: u64, sequence: u64) -> Operation {
         let outcome = Outcome::Ok(version(sequence));
-        operation(replica, invoked, returned, Action::Write { value: None, outcome })
+        operation(replica, invoked, returned, Action::Write { value: None, leased: None, outcome })
     }
 
     fn get(replica: u8, invoked: u64, sequence: u64) -> Operation {
@@ -261,7 +285,7 @@ mod tests {
 
     fn unknown(replica: u8, invoked: u64, returned: u64, value: u64, window: u64) -> Operation {
         let outcome = Outcome::Unknown(at(window));
-        operation(replica, invoked, returned, Action::Write { value: Some(value), outcome })
+        operation(replica, invoked, returned, Action::Write { value: Some(value), leased: None, outcome })
     }
 
     #[track_caller]
@@ -365,8 +389,21 @@ mod tests {
     #[test]
     fn a_value_that_was_never_set_or_failed_is_not_answered() {
         bad(&[get(0, 5, 9)], "never set");
-        let failed = operation(0, 0, 1, Action::Write { value: Some(9), outcome: Outcome::Failed });
+        let failed = operation(0, 0, 1, Action::Write { value: Some(9), leased: None, outcome: Outcome::Failed });
         bad(&[failed, get(0, 5, 9)], "failed");
+    }
+
+    #[test]
+    fn a_value_made_before_a_write_is_not_stored_after_it() {
+        let leased = |invoked: u64, leased: u64, sequence: u64| {
+            let outcome = Outcome::Ok(version(sequence));
+            let action = Action::Write { value: Some(sequence), leased: Some(at(leased)), outcome };
+            operation(0, invoked, invoked + 1, action)
+        };
+        bad(&[set(0, 0, 1, 1), invalidate(1, 10, 11, 2), leased(20, 5, 3)], "P3");
+        bad(&[invalidate(1, 10, 11, 2), set(0, 0, 30, 3), leased(20, 5, 4)], "P3");
+        good(&[set(0, 0, 1, 1), invalidate(1, 10, 11, 2), leased(20, 12, 3)]);
+        good(&[set(0, 0, 1, 1), leased(20, 5, 2), invalidate(1, 10, 30, 3)]);
     }
 
     #[test]

@@ -24,7 +24,12 @@ pub struct Operation {
 #[derive(Clone, Debug)]
 pub enum Action {
     /// A write of a value that no other Set of the history writes; none: an Invalidate of the key or of what covers it.
-    Write { value: Option<u64>, outcome: Outcome },
+    Write {
+        value: Option<u64>,
+        /// When the lease was there under which the value was made; none: it was written without one.
+        leased: Option<At>,
+        outcome: Outcome,
+    },
     /// A read.
     Read {
         /// The highest version of this key that the client had seen and presented tokens for; zero when it presented none.

@@ -41,6 +41,8 @@ pub struct Load {
     pub patience: Duration,
     /// Share of operations, in percent, whose caller leaves after a millisecond.
     pub impatient: u32,
+    /// Share of operations, in percent, that select keys by prefix, tag or pattern, or make an entry under a lease.
+    pub features: u32,
     /// Replicas die under this load: a caller whose connection they take along is no fault of theirs.
     pub replicas_die: bool,
     pub seed: u64,
@@ -57,6 +59,7 @@ impl Default for Load {
             value_size: 16,
             patience: Duration::from_secs(4),
             impatient: 0,
+            features: 10,
             replicas_die: false,
             seed: 1,
         }
@@ -147,12 +150,18 @@ pub(super) struct Client {
     pub(super) report: Report,
 }
 
+mod features;
+
 impl Client {
     async fn run(mut self, stop: Arc<AtomicBool>) -> Report {
         while !stop.load(Ordering::Relaxed) {
             let key = self.random.random_range(0..self.load.keys);
             let replica = self.random.random_range(0..self.replicas.len());
             let invoked = self.now();
+            if self.random.random_range(0..100) < self.load.features {
+                self.use_features(key, replica).await;
+                continue;
+            }
             let many = self.random.random_ratio(1, BATCHES);
             let keys = if many { self.some_keys(key) } else { Vec::new() };
             let actions = match self.random.random_range(0..300) {
@@ -177,7 +186,13 @@ impl Client {
         self.report
     }
 
-    fn now(&self) -> At {
+    /// What was begun at `invoked` and is over now.
+    pub(super) fn record(&mut self, replica: usize, key: u32, invoked: At, action: Action) {
+        let (client, replica, returned) = (self.number, replica as u8, self.now());
+        self.report.history.push(Operation { client, replica, key, invoked, returned, action });
+    }
+
+    pub(super) fn now(&self) -> At {
         self.epoch.elapsed()
     }
 
@@ -268,7 +283,8 @@ impl Client {
 
     async fn set(&mut self, key: u32, replica: usize) -> Action {
         let (value, content) = self.next_value();
-        let request = pb::SetRequest { key: name(key), content: Some(content), ..Default::default() };
+        let tags = vec![tag(key)];
+        let request = pb::SetRequest { key: name(key), content: Some(content), tags, ..Default::default() };
         let (patience, _) = self.patience();
         let answered = timeout(patience, self.replicas[replica].set(request)).await;
         let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
@@ -280,7 +296,7 @@ impl Client {
             }
             Err(status) => self.failed(&status),
         };
-        Action::Write { value: Some(value), outcome }
+        Action::Write { value: Some(value), leased: None, outcome }
     }
 
     async fn invalidate(&mut self, key: u32, replica: usize) -> Action {
@@ -297,7 +313,7 @@ impl Client {
             }
             Err(status) => self.failed(&status),
         };
-        Action::Write { value: None, outcome }
+        Action::Write { value: None, leased: None, outcome }
     }
 
     pub(super) fn failed(&mut self, status: &Status) -> Outcome {
@@ -318,7 +334,17 @@ pub(super) fn is_of_the_connection(status: &Status) -> bool {
 }
 
 pub(super) fn name(key: u32) -> String {
-    format!("key {key}")
+    format!("{}:key {key}", group(key))
+}
+
+/// The prefix of a key: a quarter of them share it.
+pub(super) fn group(key: u32) -> String {
+    format!("group {}", key % 4)
+}
+
+/// The tag of a key: a third of them share it.
+pub(super) fn tag(key: u32) -> String {
+    format!("tag {}", key % 3)
 }
 
 /// The position in a token of a key's partition: `1.64.17-<epoch>-<sequence>` has one of partition 17.

@@ -76,12 +76,12 @@ impl Layout {
         self.beside('v', key)
     }
 
-    /// A glob of Redis for the entries of a namespace in all partitions. Nothing in it is a caller's.
+    /// A glob of Redis for the entries and leases of a namespace in all partitions. Nothing in it is a caller's.
     pub fn all_entries(&self, namespace: &str) -> String {
-        format!("{}:{{*}}:v:{namespace}:*", self.prefix)
+        format!("{}:{{*}}:[vl]:{namespace}:*", self.prefix)
     }
 
-    /// The partition that is in the name of an entry.
+    /// The partition that is in the name of an entry or a lease.
     pub fn partition_in(&self, name: &[u8]) -> Option<u16> {
         let tag = name.get(self.prefix.len() + 2..)?;
         let digits = &tag[..tag.iter().position(|byte| *byte == b'}')?];

@@ -1,8 +1,12 @@
--- Does to entries what was done to what selects them: KEYS from 2 on. No step: that was announced.
+-- Does to entries and leases what was done to what selects them: KEYS from 2 on. No step: that was announced.
 local gone = {}
 for index = 2, #KEYS do
-  local head = head_of(KEYS[index])
-  if head then
+  local is_lease = string.match(KEYS[index], '}:(%a):') == 'l'
+  local head = not is_lease and head_of(KEYS[index])
+  if is_lease and not lease_of(KEYS[index]) then
+    -- Void for the pattern, which will not be there any more to tell.
+    gone[#gone + 1] = KEYS[index]
+  elseif head then
     local is_gone, marked = coverage_of(head)
     local window = marked and head.window - math.max(math.ceil((now - marked) / 1000), 0)
     if is_gone or (window and window <= 0) then
