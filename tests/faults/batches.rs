@@ -9,7 +9,7 @@ use twintier::pb;
 use twintier::pb::batch_get_item::Result as Found;
 
 use super::history::{Action, Answer, Outcome};
-use super::load::{Client, is_of_the_connection, name, position};
+use super::load::{Client, is_of_the_connection, name, position, tag};
 
 impl Client {
     pub(super) async fn get_many(&mut self, keys: &[u32], replica: usize) -> Vec<(u32, Action)> {
@@ -65,6 +65,7 @@ impl Client {
     pub(super) async fn set_many(&mut self, keys: &[u32], replica: usize) -> Vec<(u32, Action)> {
         let values: Vec<(u64, pb::set_request::Content)> = keys.iter().map(|_| self.next_value()).collect();
         let items = keys.iter().zip(&values).map(|(key, (_, content))| pb::SetRequest {
+            tags: vec![tag(*key)],
             key: name(*key),
             content: Some(content.clone()),
             ..Default::default()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use tokio::time::{sleep, timeout};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use twintier::cache::coherence::version::Version;
 use twintier::pb;
 
@@ -77,7 +77,8 @@ impl Client {
                 (self.read(key, response), lease)
             }
             Err(status) => {
-                let late = waits && status.code() == tonic::Code::DeadlineExceeded;
+                // The client may be the first to notice its deadline.
+                let late = waits && matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
                 if !late && !(self.load.replicas_die && is_of_the_connection(&status)) {
                     self.report.failed_gets.push(status.code());
                 }
