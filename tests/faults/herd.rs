@@ -218,7 +218,7 @@ async fn d23_a_herd_whose_first_callers_leave() {
 /// A value that ends soon, under load: made anew about once, and nobody misses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d23_a_hot_value_is_made_anew_before_it_ends() {
-    let world = World::new(&[SETTINGS, &[("cache.early_refresh", "2")]].concat()).await;
+    let world = World::new(&[SETTINGS, &[("cache.early_refresh", "1")]].concat()).await;
     let (source, misses) = (Arc::new(Source::default()), Arc::new(AtomicUsize::new(0)));
     source.awaited.notify_one();
     let until = Instant::now() + Duration::from_secs(4);
