@@ -72,6 +72,17 @@ struct Lease {
     position: Version,
 }
 
+// === impl Lease ===
+
+impl Lease {
+    /// Nothing that selects its key, or an entry with these tags, was invalidated since it was granted.
+    fn holds(&self, key: &Key, partition: u16, tags: &Tags) -> bool {
+        let (version, position, written_at) = (self.position, self.position, self.granted_at);
+        let judged = Judged { partition, key: key.bytes(), tags: tags.as_slice(), version, position, written_at };
+        key.namespace().tombstones().judge(&judged).0 == Cover::Clear
+    }
+}
+
 // === impl Local ===
 
 impl Local {
@@ -132,14 +143,7 @@ impl Local {
     /// The lease of `key`, unless what selects it, or one of `tags`, was invalidated since it was granted.
     fn lease<'a>(&self, line: &'a Line, key: &Key, tags: [&Tags; 2]) -> Option<(&'a Lease, Moment)> {
         let partition = self.coherence.partition_of(key.as_ref());
-        let holds = |lease: &Lease| {
-            tags.iter().all(|tags| {
-                let (version, position, written_at) = (lease.position, lease.position, lease.granted_at);
-                let judged =
-                    Judged { partition, key: key.bytes(), tags: tags.as_slice(), version, position, written_at };
-                key.namespace().tombstones().judge(&judged).0 == Cover::Clear
-            })
-        };
+        let holds = |lease: &Lease| tags.iter().all(|tags| lease.holds(key, partition, tags));
         line.leases.get(key, self.clock.now()).filter(|(lease, _)| holds(lease))
     }
 

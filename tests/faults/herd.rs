@@ -166,9 +166,9 @@ async fn d23_a_herd_wants_a_cold_key() {
     println!(
         "herd: {CALLERS} gathered in {gathered:?}, served {served:?} after the load; reads {reads:?}, GETs {asked}"
     );
-    assert!(reads.iter().all(|reads| *reads <= 2), "one before and one after: {reads:?}");
-    // Three reads and a question from each replica at most, and what they ask of themselves at their start.
-    assert!(asked <= 24, "{asked} GETs");
+    assert!(reads.iter().all(|reads| *reads <= 3), "one before and one after, and a second look: {reads:?}");
+    // Nine, unless this takes so long that all look again.
+    assert!(asked <= 30, "{asked} GETs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -219,7 +219,7 @@ async fn d23_a_herd_whose_first_callers_leave() {
 /// A value that ends soon, under load: made anew about once, and nobody misses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d23_a_hot_value_is_made_anew_before_it_ends() {
-    let world = World::new(&[SETTINGS, &[("cache.early_refresh", "2")]].concat()).await;
+    let world = World::new(&[SETTINGS, &[("cache.early_refresh", "1")]].concat()).await;
     let (source, misses) = (Arc::new(Source::default()), Arc::new(AtomicUsize::new(0)));
     source.awaited.notify_one();
     let until = Instant::now() + Duration::from_secs(4);
@@ -255,8 +255,7 @@ async fn d23_a_hot_value_is_made_anew_before_it_ends() {
     let gets: usize = load.join_all().await.into_iter().sum();
     let (loads, misses) = (source.calls(), misses.load(Ordering::SeqCst));
     println!("early refresh: {gets} Gets, {loads} loads, {misses} misses");
-    // The first load, and in four seconds one or two more, of a value that lives for three; a machine that is busy makes it dear, and what is
-    // dear is made anew earlier.
-    assert!((2..=12).contains(&loads) && source.most_at_once.load(Ordering::SeqCst) == 1, "{loads} loads");
+    // The first load, and in four seconds one or two more, of a value that lives for three.
+    assert!((2..=5).contains(&loads) && source.most_at_once.load(Ordering::SeqCst) == 1, "{loads} loads");
     assert_eq!(misses, 1, "only of the first");
 }

@@ -81,6 +81,30 @@ async fn whatever_changes_the_key_voids_its_lease(bench: &Bench) {
     }
 }
 
+async fn what_a_pattern_voided_stays_void_when_the_pattern_is_forgotten(bench: &Bench) {
+    let (key, spared) = (bench.key("patterns", "lease:k"), bench.key("patterns", "other"));
+    for mode in [Mode::Remove, Mode::MarkStale] {
+        bench.grants(&key, 1).await;
+        bench.grants(&spared, 2).await;
+        let selectors = [Selector::Pattern("lease:*".into())];
+        for partition in 0..super::PARTITIONS {
+            let done = bench.l2.invalidate(partition, key.namespace(), &selectors, mode, 0, bench.until()).await;
+            done.unwrap();
+        }
+        eventually("no pattern is at work", async || {
+            let Some(redis) = &bench._redis else { return key.namespace().tombstones().patterns().is_empty() };
+            let counter = format!("conformance:{{{}}}:c", bench.partition(&key));
+            let script = "redis.call('SELECT', 3) return redis.call('HSTRLEN', KEYS[1], 'n:patterns')";
+            redis.cli(&["EVAL", script, "1", &counter]).await.number() <= 152
+        })
+        .await;
+        assert_eq!(bench.fill(&key, 1).await, Err(Refusal::LeaseVoid), "{mode:?}");
+        assert_eq!(bench.fill(&spared, 2).await, Ok(()), "{mode:?}");
+        bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await;
+        bench.remove(bench.partition(&spared), std::slice::from_ref(&spared)).await;
+    }
+}
+
 async fn what_has_nothing_to_do_with_the_key_voids_no_lease(bench: &Bench) {
     let (key, other) = (bench.key("one", "spared"), bench.key("two", "spared"));
     bench.grants(&key, 1).await;
@@ -160,6 +184,7 @@ pub async fn conform(bench: &Bench) {
     one_gets_the_lease_and_fills_it_once(bench).await;
     an_entry_is_made_anew_by_who_has_seen_it(bench).await;
     whatever_changes_the_key_voids_its_lease(bench).await;
+    what_a_pattern_voided_stays_void_when_the_pattern_is_forgotten(bench).await;
     what_has_nothing_to_do_with_the_key_voids_no_lease(bench).await;
     a_lease_ends_by_time(bench).await;
     a_lease_given_back_is_free_at_once_or_after_a_pause(bench).await;

@@ -1,12 +1,12 @@
-//! Sweeps what patterns have selected out of memory, in the background, so that they need not be remembered.
+//! Sweeps what patterns have selected out of memory, and leases from before, in the background, so that they need not be remembered.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 
-use super::Lines;
+use super::{Lease, Lines};
 use crate::cache::coherence::Coherence;
-use crate::cache::entry::Held;
+use crate::cache::entry::{Held, Tags};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::L1;
@@ -72,6 +72,11 @@ impl Sweep {
                 self.remove(key, held);
             }
         });
+        for partition in 0..self.coherence.partitions() {
+            let other = |key: &Key| key.namespace().id != namespace.id;
+            let holds = |key: &Key, lease: &Lease| lease.holds(key, partition, &Tags::default());
+            self.lines.lock(partition).leases.retain(|key, lease| other(key) || holds(key, lease));
+        }
         patterns.iter().for_each(|(pattern, positions)| namespace.tombstones().reclaimed(pattern, positions));
     }
 

@@ -164,7 +164,7 @@ impl Tiered {
         let leases: Vec<_> = many.writes.iter().enumerate().filter_map(leased).collect();
         let done = self.write_many(many).await;
         let settled = leases.iter().map(|(place, key, lease)| {
-            let answer = done.as_ref().map_or_else(|error| Err(error), |done| done.results[*place].as_ref());
+            let answer = done.as_ref().map_or_else(Err, |done| done.results[*place].as_ref());
             self.settle_lease(key, *lease, answer)
         });
         join_all(settled).await;
