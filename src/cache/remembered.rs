@@ -42,6 +42,11 @@ impl<K: Hash + Eq, V> Remembered<K, V> {
         self.values.remove(key);
     }
 
+    /// Forgets all but those that `keeps`.
+    pub fn retain(&mut self, mut keeps: impl FnMut(&K, &V) -> bool) {
+        self.values.retain(|key, (value, _)| keeps(key, value));
+    }
+
     /// Forgets what has ended; when nothing has, the half that ends first.
     fn make_room(&mut self, now: Moment) {
         self.values.retain(|_, (_, until)| now < *until);

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use super::Lines;
 use crate::cache::coherence::Coherence;
-use crate::cache::entry::Held;
+use crate::cache::entry::{Held, Tags};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::L1;
@@ -72,6 +72,12 @@ impl Sweep {
                 self.remove(key, held);
             }
         });
+        // Under the line, so that whoever asks for a lease finds it gone, or the pattern at work.
+        for partition in 0..self.coherence.partitions() {
+            self.lines.lock(partition).leases.retain(|key, lease| {
+                key.namespace().id != namespace.id || lease.holds(partition, key, &Tags::default())
+            });
+        }
         patterns.iter().for_each(|(pattern, positions)| namespace.tombstones().reclaimed(pattern, positions));
     }
 
