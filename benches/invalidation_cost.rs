@@ -19,6 +19,13 @@ const TIMES: usize = 100;
 /// Callers that fill Redis at once.
 const CALLERS: usize = 64;
 
+/// A Redis with entries that the tag and the prefix select, and the namespace with them.
+struct Deployment {
+    entries: usize,
+    redis: Redis,
+    replica: Replica,
+}
+
 /// What one invalidation costs.
 struct Cost {
     median: Duration,
@@ -33,39 +40,66 @@ async fn main() {
         return;
     }
     let many = std::env::var("TWINTIER_ENTRIES").map_or(MANY, |text| text.parse().expect("a number"));
+    let deployments = [Deployment::start(FEW).await, Deployment::start(many).await];
     println!("| selector | entries behind it | caller's median | slowest of {TIMES} | Redis CPU for one |");
     println!("|---|---|---|---|---|");
-    let (few, many) = (measure(FEW).await, measure(many).await);
-    println!("\n| selector | ratio of medians | ratio of Redis CPU |");
-    println!("|---|---|---|");
-    for ((name, few), (_, many)) in few.iter().zip(&many) {
-        let ratio = |many: Duration, few: Duration| many.as_secs_f64() / few.as_secs_f64().max(1e-9);
-        println!("| {name} | {:.2} | {:.2} |", ratio(many.median, few.median), ratio(many.cpu, few.cpu));
-    }
-}
-
-/// A Redis with `entries` that the tag and the prefix select, and the namespace with them.
-async fn measure(entries: usize) -> Vec<(&'static str, Cost)> {
-    let redis = Redis::start().await;
-    let replica = Replica::on(&redis, &[]).await;
-    fill(&replica, entries).await;
-    let mut costs = Vec::new();
+    let mut ratios = Vec::new();
     for (name, selector) in [
         ("tag", Selector::Tags(pb::Tags { tags: vec!["all".to_owned()] })),
         ("prefix", Selector::Prefix("all".to_owned())),
         ("namespace", Selector::WholeNamespace(pb::WholeNamespace {})),
     ] {
-        let cost = invalidate(&redis, &replica, selector).await;
-        println!(
-            "| {name} | {entries} | {:.2} ms | {:.2} ms | {:.0} µs |",
-            cost.median.as_secs_f64() * 1e3,
-            cost.slowest.as_secs_f64() * 1e3,
-            cost.cpu.as_secs_f64() * 1e6
-        );
-        costs.push((name, cost));
+        let [few, many] = measure(&deployments, selector).await;
+        for (deployment, cost) in deployments.iter().zip([&few, &many]) {
+            println!(
+                "| {name} | {} | {:.2} ms | {:.2} ms | {:.0} µs |",
+                deployment.entries,
+                cost.median.as_secs_f64() * 1e3,
+                cost.slowest.as_secs_f64() * 1e3,
+                cost.cpu.as_secs_f64() * 1e6
+            );
+        }
+        let ratio = |many: Duration, few: Duration| many.as_secs_f64() / few.as_secs_f64().max(1e-9);
+        ratios.push((name, ratio(many.median, few.median), ratio(many.cpu, few.cpu)));
     }
-    replica.stop().await;
-    costs
+    println!("\n| selector | ratio of medians | ratio of Redis CPU |");
+    println!("|---|---|---|");
+    ratios.iter().for_each(|(name, medians, cpu)| println!("| {name} | {medians:.2} | {cpu:.2} |"));
+}
+
+impl Deployment {
+    async fn start(entries: usize) -> Deployment {
+        let redis = Redis::start().await;
+        let replica = Replica::on(&redis, &[]).await;
+        fill(&replica, entries).await;
+        Deployment { entries, redis, replica }
+    }
+}
+
+/// Turn and turn about, so that whatever else the machine does hurts both.
+async fn measure(deployments: &[Deployment; 2], selector: Selector) -> [Cost; 2] {
+    let mut idle = [0.0; 2];
+    for (deployment, idle) in deployments.iter().zip(&mut idle) {
+        *idle = idle_share(&deployment.redis).await;
+    }
+    let before = [cpu(&deployments[0].redis).await, cpu(&deployments[1].redis).await];
+    let (begun, mut took) = (Instant::now(), [Vec::new(), Vec::new()]);
+    for _ in 0..TIMES {
+        for (deployment, took) in deployments.iter().zip(&mut took) {
+            let request = pb::InvalidateRequest { selector: Some(selector.clone()), ..Default::default() };
+            let asked = Instant::now();
+            deployment.replica.remove(request).await.unwrap();
+            took.push(asked.elapsed());
+        }
+    }
+    let elapsed = begun.elapsed().as_secs_f64();
+    let after = [cpu(&deployments[0].redis).await, cpu(&deployments[1].redis).await];
+    [0, 1].map(|index| {
+        let used = after[index] - before[index] - idle[index] * elapsed;
+        took[index].sort();
+        let (median, slowest) = (took[index][TIMES / 2], took[index][TIMES - 1]);
+        Cost { median, slowest, cpu: Duration::from_secs_f64(used.max(0.0) / TIMES as f64) }
+    })
 }
 
 async fn fill(replica: &Replica, entries: usize) {
@@ -76,31 +110,16 @@ async fn fill(replica: &Replica, entries: usize) {
             for number in (caller..entries).step_by(CALLERS) {
                 let tags = vec!["all".to_owned()];
                 let request = pb::SetRequest { tags, ..set_request(&format!("all:{number}"), "v") };
-                client.set(request).await.unwrap();
+                // A machine that is busy otherwise may keep one waiting for too long.
+                while client.set(request.clone()).await.is_err() {}
             }
         });
     }
     callers.join_all().await;
 }
 
-async fn invalidate(redis: &Redis, replica: &Replica, selector: Selector) -> Cost {
-    let idle = idle(redis).await;
-    let (before, begun) = (cpu(redis).await, Instant::now());
-    let mut took = Vec::new();
-    for _ in 0..TIMES {
-        let request = pb::InvalidateRequest { selector: Some(selector.clone()), ..Default::default() };
-        let asked = Instant::now();
-        replica.remove(request).await.unwrap();
-        took.push(asked.elapsed());
-    }
-    let used = cpu(redis).await - before - idle * begun.elapsed().as_secs_f64();
-    took.sort();
-    let cpu = Duration::from_secs_f64(used.max(0.0) / TIMES as f64);
-    Cost { median: took[TIMES / 2], slowest: took[TIMES - 1], cpu }
-}
-
 /// The share of a core that Redis uses while nobody asks anything: audits, and what it does to its tables after they grew.
-async fn idle(redis: &Redis) -> f64 {
+async fn idle_share(redis: &Redis) -> f64 {
     let (before, begun) = (cpu(redis).await, Instant::now());
     tokio::time::sleep(Duration::from_secs(2)).await;
     (cpu(redis).await - before) / begun.elapsed().as_secs_f64()

@@ -42,7 +42,7 @@ struct Bench {
     l2: Arc<dyn L2>,
     coherence: Arc<Coherence>,
     namespaces: Arc<Namespaces>,
-    _redis: Option<Redis>,
+    redis: Option<Redis>,
 }
 
 impl Bench {
@@ -65,7 +65,7 @@ impl Bench {
     fn local() -> Bench {
         let (l1, coherence, namespaces) = Bench::parts();
         let l2 = Arc::new(Local::new(l1, coherence.clone(), Arc::new(BootClock)));
-        Bench { l2, coherence, namespaces, _redis: None }
+        Bench { l2, coherence, namespaces, redis: None }
     }
 
     async fn redis() -> Bench {
@@ -88,7 +88,7 @@ impl Bench {
             protections: Protections::default(),
         };
         let l2 = redis::start(config, PARTITIONS, 7, Arc::new(BootClock), coherence.clone());
-        let bench = Bench { l2, coherence, namespaces, _redis: Some(redis) };
+        let bench = Bench { l2, coherence, namespaces, redis: Some(redis) };
         eventually("redis is healthy", async || bench.l2.report().state == L2State::Healthy).await;
         bench
     }

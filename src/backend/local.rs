@@ -72,11 +72,9 @@ struct Lease {
     position: Version,
 }
 
-// === impl Lease ===
-
 impl Lease {
-    /// Nothing that selects its key, or an entry with these tags, was invalidated since it was granted.
-    fn holds(&self, key: &Key, partition: u16, tags: &Tags) -> bool {
+    /// Whether neither what selects `key` nor one of `tags` was invalidated since it was granted.
+    fn holds(&self, partition: u16, key: &Key, tags: &Tags) -> bool {
         let (version, position, written_at) = (self.position, self.position, self.granted_at);
         let judged = Judged { partition, key: key.bytes(), tags: tags.as_slice(), version, position, written_at };
         key.namespace().tombstones().judge(&judged).0 == Cover::Clear
@@ -143,8 +141,8 @@ impl Local {
     /// The lease of `key`, unless what selects it, or one of `tags`, was invalidated since it was granted.
     fn lease<'a>(&self, line: &'a Line, key: &Key, tags: [&Tags; 2]) -> Option<(&'a Lease, Moment)> {
         let partition = self.coherence.partition_of(key.as_ref());
-        let holds = |lease: &Lease| tags.iter().all(|tags| lease.holds(key, partition, tags));
-        line.leases.get(key, self.clock.now()).filter(|(lease, _)| holds(lease))
+        let lease = line.leases.get(key, self.clock.now());
+        lease.filter(|(lease, _)| tags.iter().all(|tags| lease.holds(partition, key, tags)))
     }
 
     /// One step: all that are stored have one position, and are announced together.

@@ -1,7 +1,7 @@
 //! Entries: what was set, and what memory keeps of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -221,6 +221,7 @@ impl Held {
 pub struct Covered {
     changes: AtomicU64,
     marked_at: AtomicU64,
+    gone: AtomicBool,
 }
 
 impl Covered {
@@ -236,6 +237,16 @@ impl Covered {
             let _ = self.marked_at.compare_exchange(0, at.max(1), Ordering::AcqRel, Ordering::Acquire);
         }
         self.changes.fetch_max(changes, Ordering::AcqRel);
+    }
+
+    /// It was found to be gone. What it was found by may be forgotten.
+    pub fn end(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Whether it was found to be gone.
+    pub fn has_ended(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
     fn marked_at(&self) -> Option<Moment> {

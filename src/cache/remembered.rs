@@ -42,9 +42,9 @@ impl<K: Hash + Eq, V> Remembered<K, V> {
         self.values.remove(key);
     }
 
-    /// Forgets what is not to be kept.
-    pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
-        self.values.retain(|key, (value, _)| keep(key, value));
+    /// Forgets all but those that `keeps`.
+    pub fn retain(&mut self, mut keeps: impl FnMut(&K, &V) -> bool) {
+        self.values.retain(|key, (value, _)| keeps(key, value));
     }
 
     /// Forgets what has ended; when nothing has, the half that ends first.

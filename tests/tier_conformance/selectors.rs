@@ -11,7 +11,10 @@ use twintier::cache::key::Key;
 use twintier::cache::selector::{Pattern, Selector, prefixes};
 use twintier::cache::tier::{Acquired, Claim, Condition, L2Error, LeaseId, Mode, Refusal, Touch, TouchMode, Written};
 
-use super::{Bench, BootClock, HOUR, PARTITIONS, TOMBSTONES, version};
+use super::{Bench, BootClock, HOUR, PARTITIONS, TOMBSTONES, eventually, version};
+
+/// Bytes of what Redis keeps of a namespace without patterns at work.
+const RECORD: i64 = 152;
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -58,6 +61,17 @@ impl Bench {
     }
 
     /// Asks for a lease under a name of its own; `anew`: whatever is there.
+    /// Whether a pattern is at work in the partition.
+    async fn is_at_work(&self, namespace: &str, partition: u16) -> bool {
+        let Some(redis) = &self.redis else {
+            return !self.namespaces.get("namespace", namespace).unwrap().tombstones().patterns().is_empty();
+        };
+        // The service is in another database than a command of the test.
+        let script = "redis.call('SELECT', 3) return redis.call('HSTRLEN', KEYS[1], ARGV[1])";
+        let (counter, field) = (format!("conformance:{{{partition}}}:c"), format!("n:{namespace}"));
+        redis.cli(&["EVAL", script, "1", &counter, &field]).await.number() > RECORD
+    }
+
     async fn lease(&self, key: &Key, anew: bool) -> (LeaseId, Acquired) {
         let seen = if anew { self.read(key).await.map(|entry| entry.version) } else { None };
         let claim = Claim { lease: LeaseId(rand::random()), duration: Duration::from_secs(60), seen };
@@ -202,6 +216,29 @@ async fn a_lease_is_void_when_what_selects_its_key_was_invalidated(bench: &Bench
     assert!(first != second && !bench.fills(&key, first, &[]).await && bench.fills(&key, second, &[]).await);
 }
 
+/// What patterns selected is seen to in the background, and the patterns forgotten: whoever looks in that moment must not miss both.
+async fn a_pattern_holds_while_it_is_seen_to(bench: &Bench) {
+    let keys: Vec<Key> = (0..8).map(|number| bench.key("two", &format!("seen {number}"))).collect();
+    for round in 0..150 {
+        let lease = bench.granted(&keys[0]).await;
+        for key in &keys[1..] {
+            bench.store(key, "x").await;
+        }
+        let patterns = ["seen*", "*n ?", "?*"].map(pattern);
+        while let Err(error) = bench.select("two", &patterns[round % 3..=round % 3], Mode::Remove).await {
+            assert!(matches!(error, L2Error::TooMany { .. }), "{error:?}");
+        }
+        for key in &keys[1..] {
+            assert!(!bench.is_there(key).await, "{key:?} in round {round}");
+        }
+        if round % 10 == 0 {
+            eventually("the pattern is forgotten", async || !bench.is_at_work("two", bench.partition(&keys[0])).await)
+                .await;
+        }
+        assert!(!bench.fills(&keys[0], lease, &[]).await, "round {round}");
+    }
+}
+
 async fn what_is_forgotten_leaves_a_floor(bench: &Bench) {
     let [early, late, tagged] = ["early", "late", "tagged"].map(|name| bench.key("one", &format!("floor {name}")));
     bench.drop_selected("one", &[Selector::Namespace]).await;
@@ -232,5 +269,6 @@ pub async fn conform(bench: &Bench) {
     a_tag_hides_the_entries_that_have_it(bench).await;
     what_is_marked_is_kept_where_stale_entries_are(bench).await;
     a_lease_is_void_when_what_selects_its_key_was_invalidated(bench).await;
+    a_pattern_holds_while_it_is_seen_to(bench).await;
     what_is_forgotten_leaves_a_floor(bench).await;
 }

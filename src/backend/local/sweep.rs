@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 
-use super::{Lease, Lines};
+use super::Lines;
 use crate::cache::coherence::Coherence;
 use crate::cache::entry::{Held, Tags};
 use crate::cache::key::Key;
@@ -72,10 +72,11 @@ impl Sweep {
                 self.remove(key, held);
             }
         });
+        // Under the line, so that whoever asks for a lease finds it gone, or the pattern at work.
         for partition in 0..self.coherence.partitions() {
-            let other = |key: &Key| key.namespace().id != namespace.id;
-            let holds = |key: &Key, lease: &Lease| lease.holds(key, partition, &Tags::default());
-            self.lines.lock(partition).leases.retain(|key, lease| other(key) || holds(key, lease));
+            self.lines.lock(partition).leases.retain(|key, lease| {
+                key.namespace().id != namespace.id || lease.holds(partition, key, &Tags::default())
+            });
         }
         patterns.iter().for_each(|(pattern, positions)| namespace.tombstones().reclaimed(pattern, positions));
     }

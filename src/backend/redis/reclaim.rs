@@ -140,7 +140,7 @@ async fn claim(tier: &RedisTier, partition: u16, namespace: &str) -> Result<Resu
     }
 }
 
-/// Searches one server through; returns how many entries were removed.
+/// Searches one server through; returns how many entries and leases were removed.
 async fn search(
     tier: &RedisTier,
     shard: &Shard,

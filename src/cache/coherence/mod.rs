@@ -198,12 +198,13 @@ impl Coherence {
         }
         let (cover, changes) = tombstones.judge(&self.judged(key, held));
         match cover {
-            Cover::Gone => return true,
-            Cover::Marked(_) if held.entry.stale_window.is_zero() => return true,
-            Cover::Marked(at) => held.covered.know(changes, Some(at)),
+            Cover::Marked(at) if !held.entry.stale_window.is_zero() => held.covered.know(changes, Some(at)),
+            Cover::Gone | Cover::Marked(_) => held.covered.end(),
+            // Between the lookup and this it may have been swept out of memory, and what it was covered by forgotten.
+            Cover::Clear if held.covered.has_ended() => {}
             Cover::Clear => held.covered.know(changes, None),
         }
-        false
+        held.covered.has_ended()
     }
 
     fn judged<'a>(&self, key: KeyRef<'a>, held: &'a Held) -> Judged<'a> {
@@ -421,7 +422,8 @@ impl Coherence {
         let Some(held) = self.l1.get(key).filter(|held| held.entry.version < version) else { return };
         let now = self.clock.now();
         let window = held.entry.stale_window;
-        if effect == Effect::Marked && now < held.entry.kept_until && !window.is_zero() {
+        let kept = now < held.entry.kept_until && !window.is_zero() && !self.covers(key, &held);
+        if effect == Effect::Marked && kept {
             let marked_at = held.marked_at().or(Some(now));
             let kept_until = held.entry.kept_until.min(now.plus(window));
             self.put(&key.to_key(), &held, Entry { marked_at, kept_until, ..held.entry.clone() });
