@@ -151,7 +151,9 @@ impl Local {
         let now = self.clock.now();
         let judged: Vec<_> = writes.iter().map(|write| self.judge(&mut line, write, now)).collect();
         let stored = || writes.iter().zip(&judged).filter(|(_, judged)| judged.is_ok()).map(|(write, _)| write);
-        let Some(first) = stored().next() else { return judged.into_iter().filter_map(Result::err).collect() };
+        let Some(first) = stored().next() else {
+            return judged.into_iter().filter_map(Result::err).map(|not_stored| *not_stored).collect();
+        };
         line.tagged |= stored().any(|write| !write.entry.tags.is_empty());
         let changed = stored().map(|write| {
             let mut changed = self.changed(&line, &write.key);
@@ -167,26 +169,26 @@ impl Local {
         };
         let done = writes.iter().zip(judged).map(|(write, judged)| match judged {
             Ok(cost) => self.put(&mut line, write, version, cost, now),
-            Err(not_stored) => not_stored,
+            Err(not_stored) => *not_stored,
         });
         done.collect()
     }
 
     /// What making the entry has cost, when it is to be stored.
-    fn judge(&self, line: &mut Line, write: &Write, now: Moment) -> Result<Duration, Written> {
+    fn judge(&self, line: &mut Line, write: &Write, now: Moment) -> Result<Duration, Box<Written>> {
         let position = self.position(line);
         let request = write.request.clone().map(|request| (write.key.clone(), request));
         if let Some((before, _)) = request.as_ref().and_then(|request| line.requests.get(request, now)) {
-            return Err(match *before {
+            return Err(Box::new(match *before {
                 Ok(version) => Written::Repeated { version, position },
                 Err((why, current)) => Written::Refused { why, current, position },
-            });
+            }));
         }
         self.verdict(line, write).map_err(|(why, current)| {
             if let Some(request) = request {
                 line.requests.insert(request, Err((why, current)), now.plus(REMEMBERED), now);
             }
-            Written::Refused { why, current, position }
+            Box::new(Written::Refused { why, current, position })
         })
     }
 

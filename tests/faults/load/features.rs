@@ -79,7 +79,8 @@ impl Client {
             Err(status) => {
                 // The client may be the first to notice its deadline.
                 let late = waits && matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
-                if !late && !(self.load.replicas_die && is_of_the_connection(&status)) {
+                let excused = late || (self.load.replicas_die && is_of_the_connection(&status));
+                if !excused {
                     self.report.failed_gets.push(status.code());
                 }
                 (Answer::Failed, None)

@@ -5,13 +5,12 @@ use crate::cache::coherence::message::Message;
 use crate::cache::key::KeyRef;
 use crate::cache::tier::Refusal;
 
+/// What was found of a key.
+type Gist = Result<(u64, Tier, bool), Miss>;
+
 impl World {
     /// Begins a read of many keys in a task of its own: what was found of each.
-    fn get_many(
-        &self,
-        names: &[&'static str],
-        token: Token,
-    ) -> tokio::task::JoinHandle<Vec<Result<(u64, Tier, bool), Miss>>> {
+    fn get_many(&self, names: &[&'static str], token: Token) -> tokio::task::JoinHandle<Vec<Gist>> {
         let (cache, namespace, names) = (self.cache.clone(), self.bench.namespace.clone(), names.to_vec());
         tokio::spawn(async move {
             let keys: Vec<KeyRef<'_>> = names.iter().map(|name| KeyRef::new(&namespace, name.as_bytes())).collect();
