@@ -134,7 +134,8 @@ async fn changes_reach_the_other(one: &Replica, other: &Replica) {
     let [by_one, by_other] = [Some(0.1), Some(0.2)].map(|jitter| pb::Policy { jitter, ..Default::default() });
     let l1 = pb::Policy { l1: Some(false), ..Default::default() };
     let (first, second) = tokio::join!(one.change("n", by_one), other.change("n", l1));
-    (first.unwrap(), second.unwrap());
+    first.unwrap();
+    second.unwrap();
     other.change("n", by_other).await.unwrap();
     for replica in [one, other] {
         eventually("both have all of it", async || {
