@@ -129,10 +129,11 @@ async fn readiness_waits_for_a_warm_start_and_not_for_one_that_cannot_be_made() 
     one.stop().await;
     let slow = [("warm_start.keys_per_second", "20"), ("warm_start.timeout", "30s")];
     let slow = Replica::on(&redis, &slow).await;
-    while slow.stats().await.warm_start.is_none() {
+    eventually("it has started warm", async || {
         assert!(!slow.is_ready().await || slow.stats().await.warm_start.is_some());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        slow.stats().await.warm_start.is_some()
+    })
+    .await;
     eventually("it is ready", async || slow.is_ready().await).await;
     assert_eq!(slow.warm_start().await.loaded, 40);
 
