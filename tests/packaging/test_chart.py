@@ -174,18 +174,25 @@ class Papers(unittest.TestCase):
         schema = json.loads((CHART / "values.schema.json").read_text())
         given = yaml.safe_load((CHART / "values.yaml").read_text())
 
-        def compare(path, schema, given):
-            if "properties" not in schema or given is None:
-                return
-            with self.subTest(path or "values"):
-                if path != "config.namespaces":
+        def closed(path, schema):
+            if "properties" in schema:
+                with self.subTest(path or "values"):
                     self.assertIs(schema["additionalProperties"], False)
-                if path == "config" or path.startswith("config."):
-                    return
-                absent = {"global"} if not path else {"claims", "initialDelaySeconds", "type", "rollingUpdate"}
+                for name, below in schema["properties"].items():
+                    closed(f"{path}.{name}".lstrip("."), below)
+            elif isinstance(schema.get("additionalProperties"), dict):
+                closed(f"{path}.*", schema["additionalProperties"])
+
+        def compare(path, schema, given):
+            if "properties" not in schema or given is None or path == "config":
+                return
+            absent = {"global"} if not path else {"claims", "initialDelaySeconds", "type", "rollingUpdate"}
+            with self.subTest(path or "values"):
                 self.assertEqual(set(schema["properties"]) - set(given) - absent, set())
             for name, below in schema["properties"].items():
                 compare(f"{path}.{name}".lstrip("."), below, given.get(name))
+
+        closed("", schema)
         compare("", schema, given)
 
     def test_the_readme_is_as_it_would_be_generated(self):
