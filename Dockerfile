@@ -1,0 +1,55 @@
+# syntax=docker/dockerfile:1
+# Builds on the builder's architecture for that of the image. Bases are pinned by tag; whoever needs the same bytes next year pins digests.
+
+FROM --platform=$BUILDPLATFORM rust:1.95.0-slim-bookworm AS build
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+
+ARG BUILDARCH
+ARG TARGETARCH
+# What compiles C for another architecture. A version pinned here would be gone from Debian's mirrors by its next point release.
+# hadolint ignore=DL3008
+RUN case "$TARGETARCH" in \
+      amd64) triple=x86_64-unknown-linux-gnu; gcc="gcc-x86-64-linux-gnu" ;; \
+      arm64) triple=aarch64-unknown-linux-gnu; gcc="gcc-aarch64-linux-gnu" ;; \
+      *) echo "no recipe for $TARGETARCH" >&2; exit 1 ;; \
+    esac; \
+    if [ "$TARGETARCH" != "$BUILDARCH" ]; then \
+      apt-get update; \
+      apt-get install --yes --no-install-recommends "$gcc" "libc6-dev-$TARGETARCH-cross"; \
+      rm -rf /var/lib/apt/lists/*; \
+    fi; \
+    rustup target add "$triple"; \
+    echo "$triple" > /triple
+
+WORKDIR /src
+COPY Cargo.toml Cargo.lock build.rs ./
+COPY proto proto
+COPY src src
+COPY benches benches
+
+# The same sources give the same program: nothing of the builder is in it. Names stay in backtraces, line numbers go.
+ARG SOURCE_DATE_EPOCH=0
+ENV CARGO_INCREMENTAL=0 \
+    CARGO_PROFILE_RELEASE_STRIP=debuginfo \
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    RUSTFLAGS="--remap-path-prefix=/src=. --remap-path-prefix=/usr/local/cargo=cargo"
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target,id=target-$TARGETARCH \
+    triple=$(cat /triple); \
+    cargo build --release --locked --bin twintier --target "$triple"; \
+    install -D --mode 755 "target/$triple/release/twintier" /out/usr/local/bin/twintier; \
+    touch --date "@$SOURCE_DATE_EPOCH" /out/usr/local/bin/twintier
+
+# glibc, libgcc and certificates: what the program is linked to, and no more.
+FROM gcr.io/distroless/cc-debian12:nonroot
+LABEL org.opencontainers.image.title="twintier" \
+      org.opencontainers.image.description="A gRPC cache in two tiers, the memory of each replica over a shared Redis" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /out/ /
+USER 65532:65532
+EXPOSE 50051
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s CMD ["/usr/local/bin/twintier", "health", "liveness"]
+ENTRYPOINT ["/usr/local/bin/twintier"]
+CMD ["serve", "--listen", "0.0.0.0:50051"]

@@ -1,0 +1,141 @@
+{{/* Parts of the service's container that are made of several values. */}}
+
+{{/* Environment: what is secret by reference, then OpenTelemetry's, then the user's. */}}
+{{- define "twintier.env" -}}
+{{- if .Values.devRedis.enabled }}
+- name: TWINTIER_REDIS_URL
+  value: redis://{{ include "twintier.devRedisName" . }}:6379
+{{- end }}
+{{- with .Values.redis }}
+{{- if .existingSecret }}
+{{- range $name, $key := dict "TWINTIER_REDIS_URL" .keys.url "TWINTIER_REDIS_USERNAME" .keys.username }}
+{{- if $key }}
+- name: {{ $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.Values.redis.existingSecret }}
+      key: {{ $key }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $setting, $key := fromYaml (include "twintier.redisFiles" .) }}
+- name: TWINTIER_REDIS_{{ upper $setting }}
+  value: /etc/twintier/redis/{{ $key }}
+{{- end }}
+{{- include "twintier.otelEnv" . }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The standard variables of OpenTelemetry. A variable that others are made of comes before them. */}}
+{{- define "twintier.otelEnv" -}}
+{{- with .Values.otel }}
+{{- if .endpoint }}
+{{- range $name, $path := dict "POD_NAME" "metadata.name" "POD_NAMESPACE" "metadata.namespace" "NODE_NAME" "spec.nodeName" }}
+- name: {{ $name }}
+  valueFrom:
+    fieldRef:
+      fieldPath: {{ $path }}
+{{- end }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: OTEL_EXPORTER_OTLP_PROTOCOL
+  value: {{ .protocol | quote }}
+- name: OTEL_SERVICE_NAME
+  value: {{ include "twintier.fullname" $ }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ .sampleRatio | quote }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: "k8s.pod.name=$(POD_NAME),k8s.namespace.name=$(POD_NAMESPACE),k8s.node.name=$(NODE_NAME)
+    {{- range $name, $value := .resourceAttributes }},{{ $name }}={{ $value }}{{ end }}"
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "twintier.ports" -}}
+- name: grpc
+  containerPort: {{ include "twintier.grpcPort" . }}
+  protocol: TCP
+{{- with include "twintier.adminPort" . }}
+- name: admin
+  containerPort: {{ . }}
+  protocol: TCP
+{{- end }}
+{{- end }}
+
+{{/* A probe: list of the context, its values, the name of grpc.health.v1 and the path of the admin server. */}}
+{{- define "twintier.probe" -}}
+{{- $context := index . 0 -}}
+{{- if $context.Values.tls.enabled }}
+httpGet:
+  path: {{ index . 3 }}
+  port: admin
+{{- else }}
+grpc:
+  port: {{ include "twintier.grpcPort" $context }}
+  service: {{ index . 2 }}
+{{- end }}
+{{ toYaml (index . 1) }}
+{{- end }}
+
+{{- define "twintier.volumeMounts" -}}
+- name: config
+  mountPath: /etc/twintier/config
+  readOnly: true
+{{- if include "twintier.redisFiles" . }}
+- name: redis
+  mountPath: /etc/twintier/redis
+  readOnly: true
+{{- end }}
+{{- if .Values.tls.existingSecret }}
+- name: tls
+  mountPath: {{ .Values.tls.mountPath }}
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "twintier.volumes" -}}
+- name: config
+  configMap:
+    name: {{ include "twintier.fullname" . }}
+{{- with include "twintier.redisFiles" . }}
+- name: redis
+  secret:
+    secretName: {{ $.Values.redis.existingSecret }}
+    items:
+      {{- range fromYaml . | values | uniq | sortAlpha }}
+      - key: {{ . }}
+        path: {{ . }}
+      {{- end }}
+{{- end }}
+{{- with .Values.tls.existingSecret }}
+- name: tls
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Constraints of spreading, each with a selector. */}}
+{{- define "twintier.topologySpreadConstraints" -}}
+{{- range .Values.topologySpreadConstraints }}
+{{- if or .labelSelector .matchLabelKeys }}
+- {{ toYaml . | nindent 2 | trim }}
+{{- else }}
+- {{ toYaml . | nindent 2 | trim }}
+  labelSelector:
+    matchLabels:
+      {{- include "twintier.selectorLabels" (list $ "server") | nindent 6 }}
+  matchLabelKeys: [pod-template-hash]
+{{- end }}
+{{- end }}
+{{- end }}

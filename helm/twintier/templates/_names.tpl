@@ -1,0 +1,62 @@
+{{/* Names, labels and images. */}}
+
+{{- define "twintier.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* First part of the names of objects; short enough for what is put behind it. */}}
+{{- define "twintier.fullname" -}}
+{{- $name := include "twintier.name" . -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- default $full .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "twintier.headlessName" -}}
+{{ include "twintier.fullname" . }}-headless
+{{- end }}
+
+{{- define "twintier.devRedisName" -}}
+{{ include "twintier.fullname" . }}-redis
+{{- end }}
+
+{{- define "twintier.serviceAccountName" -}}
+{{- $default := ternary (include "twintier.fullname" .) "default" .Values.serviceAccount.create -}}
+{{- default $default .Values.serviceAccount.name -}}
+{{- end }}
+
+{{/* What selects the pods of a component: list of the context and the component's name. */}}
+{{- define "twintier.selectorLabels" -}}
+{{- $context := index . 0 -}}
+app.kubernetes.io/name: {{ include "twintier.name" $context }}
+app.kubernetes.io/instance: {{ $context.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* Labels of the pods of a component, as above. That of the chart is not among them: a new chart alone restarts nothing. */}}
+{{- define "twintier.podLabels" -}}
+{{- $context := index . 0 -}}
+{{ include "twintier.selectorLabels" . }}
+app.kubernetes.io/version: {{ $context.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: twintier
+app.kubernetes.io/managed-by: {{ $context.Release.Service }}
+{{- with $context.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Labels of an object of a component, as above. */}}
+{{- define "twintier.labels" -}}
+{{- $context := index . 0 -}}
+helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "twintier.podLabels" . }}
+{{- end }}
+
+{{- define "twintier.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ default $.Chart.AppVersion .tag }}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,152 @@
+"""What the tests of the packaging share: the chart as it renders, and the program to hold it against."""
+
+import contextlib
+import functools
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm/twintier"
+PROGRAM = os.environ["TWINTIER_TEST_PROGRAM"]
+NAMESPACE = "shop"
+
+CASES = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
+
+
+def run(*command, ok=True, **more):
+    """What a command prints; it has to succeed unless `ok` is None."""
+    done = subprocess.run([str(part) for part in command], text=True, capture_output=True, timeout=120, **more)
+    if ok is not None and (done.returncode == 0) != ok:
+        raise AssertionError(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout if ok else done.stdout + done.stderr
+
+
+def values(case):
+    return CHART / f"ci/{case}-values.yaml"
+
+
+@functools.cache
+def manifest(case, kube_version="1.37.0", *arguments):
+    """What the chart renders for a file of ci/."""
+    return run("helm", "template", "cache", CHART, "--namespace", NAMESPACE, "--kube-version", kube_version,
+               "--values", values(case), *arguments)
+
+
+def objects(case, kube_version="1.37.0", *arguments):
+    return [found for found in yaml.load_all(manifest(case, kube_version, *arguments), yaml.CSafeLoader) if found]
+
+
+def one(found, kind, suffix=""):
+    """The object of a kind that is named as the release is, with a suffix."""
+    [release] = {each["metadata"]["name"] for each in found if each["kind"] == "PodDisruptionBudget"}
+    [only] = [each for each in found if each["kind"] == kind and each["metadata"]["name"] == release + suffix]
+    return only
+
+
+def replica(found):
+    """The container of the service."""
+    return one(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+
+
+class Place:
+    """A folder that stands for the file system of a container, for the paths that its arguments and variables name."""
+
+    def __init__(self, folder, found):
+        self.folder = pathlib.Path(folder)
+        pod = one(found, "Deployment")["spec"]["template"]["spec"]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        self.mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in replica(found)["volumeMounts"]}
+        for path, volume in self.mounts.items():
+            (self.folder / path.lstrip("/")).mkdir(parents=True)
+            if "configMap" in volume:
+                for name, text in one(found, "ConfigMap")["data"].items():
+                    (self.folder / path.lstrip("/") / name).write_text(text)
+            for item in volume.get("secret", {}).get("items", []):
+                (self.folder / path.lstrip("/") / item["path"]).write_text("secret\n")
+
+    def map(self, text):
+        """The text with the paths of mounts put into the folder. A path that nothing mounts stays, and is missing."""
+        for path in self.mounts:
+            text = text.replace(path + "/", f"{self.folder}{path}/")
+        return text
+
+
+SECRETS = {"TWINTIER_REDIS_URL": "redis-cluster://user:secret@n1:6379,n2:6379"}
+
+
+def environment(container, place):
+    """The container's variables, and nothing of the machine's."""
+    given = {}
+    for variable in container.get("env", []):
+        name = variable["name"]
+        secret = "secretKeyRef" in variable.get("valueFrom", {})
+        given[name] = SECRETS.get(name, "secret") if secret else place.map(variable.get("value", "field"))
+    return given
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def started(command, **more):
+    """A server that is stopped in the end."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, **more)
+        try:
+            yield process
+        except AssertionError as error:
+            log.seek(0)
+            last = "".join(log.readlines()[-20:])
+            raise AssertionError(f"{error}\n--- {command[0]} said at last\n{last}") from error
+        finally:
+            process.send_signal(2)
+            process.wait(30)
+
+
+def until(command, seconds=20, **more):
+    """Waits for a command to succeed."""
+    end = time.monotonic() + seconds
+    while subprocess.run([str(part) for part in command], capture_output=True, **more).returncode != 0:
+        if time.monotonic() > end:
+            raise AssertionError(f"{' '.join(map(str, command))} did not succeed within {seconds} s")
+        time.sleep(0.1)
+
+
+def accepted(*arguments):
+    """Whether the program understands a command line: told to call nobody, it fails for that alone."""
+    arguments = [str(argument) for argument in arguments]
+    if arguments[0] == "serve":
+        return run(PROGRAM, "config", "check", *arguments[1:], env={})
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=20,
+                          env={"TWINTIER_SERVER": "http://127.0.0.1:1"})
+    if done.returncode != 3:
+        raise AssertionError(f"twintier {' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def blocks(page, language):
+    """The blocks of a page in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
+
+
+def commands(page, program, language="bash"):
+    """The command lines of a page that call a program, continued lines joined."""
+    text = "\n".join(blocks(page, language)).replace("\\\n", " ")
+    return [line.strip() for line in text.splitlines() if line.strip().split(" ")[0] == program]
+
+
+def which(program):
+    found = shutil.which(program)
+    assert found, f"{program} is missing"
+    return found

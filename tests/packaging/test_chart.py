@@ -1,0 +1,328 @@
+"""Holds the chart against Kubernetes' schemas, against the operators' types, against itself, and against the program."""
+
+import functools
+import json
+import os
+import pathlib
+import re
+import shlex
+import sys
+import tarfile
+import tempfile
+import tomllib
+import unittest
+
+import kubernetes_validate
+import kubernetes_validate.utils
+import yaml
+
+from parts import (CASES, CHART, NAMESPACE, PROGRAM, ROOT, Place, commands, environment, free_port, manifest, objects, one, replica,
+                   run, started, until, values)
+
+# The package reads a file of megabytes for every object.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
+# From the oldest that the chart takes to the newest that the package of schemas has.
+KUBERNETES = ["1.27.0", "1.29.0", "1.31.0", "1.33.0", "1.35.0", "1.37.0"]
+OPERATORS = ["ServiceMonitor", "PrometheusRule", "GRPCRoute"]
+
+
+class Rendering(unittest.TestCase):
+    """What the chart renders is what Kubernetes takes."""
+
+    def test_lint(self):
+        run("helm", "lint", "--strict", CHART)
+        for case in CASES:
+            with self.subTest(case):
+                run("helm", "lint", "--strict", CHART, "--values", values(case))
+
+    def test_objects_follow_the_schemas_of_every_version(self):
+        self.assertEqual(yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"], f">={KUBERNETES[0]}-0")
+        for version in KUBERNETES:
+            found = {json.dumps(each): case for case in CASES for each in objects(case, version)}
+            for text, case in found.items():
+                each = json.loads(text)
+                if each["kind"] not in OPERATORS:
+                    with self.subTest(case, kind=each["kind"], kubernetes=version):
+                        kubernetes_validate.validate(each, version, strict=True)
+
+    def test_objects_that_are_wrong_are_noticed(self):
+        wrong = one(objects("minimal"), "Deployment")
+        wrong["spec"]["template"]["spec"]["enableServiceLink"] = False
+        with self.assertRaises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(wrong, KUBERNETES[0], strict=True)
+
+    def test_objects_of_operators_follow_their_types(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "objects.yaml"
+            file.write_text(manifest("full"))
+            kinds = {found["kind"] for found in objects("full")}
+            said = run("check", "objects", file)
+            self.assertEqual(int(said.split()[0]), len(kinds & set(OPERATORS)))
+            file.write_text(manifest("full").replace("backendRefs:", "backends:"))
+            run("check", "objects", file, ok=False)
+
+    def test_the_alerts_are_rules(self):
+        for file in CHART.glob("rules/*.yaml"):
+            run("check", "rules", file)
+
+    def test_an_alert_says_what_to_do(self):
+        for file in CHART.glob("rules/*.yaml"):
+            for group in yaml.safe_load(file.read_text())["groups"]:
+                for rule in group["rules"]:
+                    with self.subTest(rule.get("alert", rule.get("record"))):
+                        # The chart puts the release in place of this.
+                        self.assertIn('job="twintier"', rule["expr"])
+                        if "alert" in rule:
+                            self.assertLessEqual({"summary", "description"}, set(rule["annotations"]))
+                            self.assertIn("severity", rule["labels"])
+
+    def test_dashboards_are_json_with_unique_names(self):
+        found = [json.loads(file.read_text()) for file in CHART.glob("dashboards/*.json")]
+        self.assertTrue(found)
+        self.assertEqual(len({dashboard["uid"] for dashboard in found}), len(found))
+
+    def test_units(self):
+        run("helm-unittest", "--strict", CHART)
+        if list(CHART.glob("tests/ahead/*_test.yaml")):
+            run("helm-unittest", "--strict", "--skip-schema-validation", "--file", "tests/ahead/*_test.yaml", CHART)
+
+    def test_the_package_has_what_is_used_and_no_more(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run("helm", "package", CHART, "--destination", folder)
+            [file] = pathlib.Path(folder).iterdir()
+            with tarfile.open(file) as package:
+                names = {name.removeprefix("twintier/") for name in package.getnames()}
+        for needed in ["values.schema.json", "rules/twintier.yaml", "dashboards/twintier.json", "templates/tests/cache.yaml", "README.md"]:
+            self.assertIn(needed, names)
+        self.assertFalse([name for name in names if name.startswith(("ci/", "tests/")) or name.endswith(".gotmpl")])
+
+
+class Connections(unittest.TestCase):
+    """Objects mean one another."""
+
+    def pods(self, found):
+        for each in found:
+            if each["kind"] == "Deployment":
+                yield each["spec"]["template"]
+            elif each["kind"] == "Pod":
+                yield each
+
+    def test_selectors_find_exactly_the_pods_of_their_component(self):
+        for case in CASES:
+            found = objects(case)
+            for each in found:
+                spec = each.get("spec", {})
+                selector = spec.get("podSelector", spec.get("selector"))
+                if selector is None or each["kind"] == "ServiceMonitor":
+                    continue
+                selector = selector.get("matchLabels", selector)
+                with self.subTest(case, kind=each["kind"], name=each["metadata"]["name"]):
+                    selected = [pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in self.pods(found)
+                                if selector.items() <= pod["metadata"]["labels"].items()]
+                    self.assertEqual(selected, [each["metadata"]["labels"]["app.kubernetes.io/component"]])
+
+    def test_ports_exist_by_name(self):
+        for case in CASES:
+            found = objects(case)
+            known = {port["name"] for pod in self.pods(found) for container in pod["spec"]["containers"] for port in container.get("ports", [])}
+            for each in found:
+                spec = each.get("spec", {})
+                used = [port["targetPort"] for port in spec.get("ports", [])] if each["kind"] == "Service" else []
+                if each["kind"] == "NetworkPolicy":
+                    used = [port["port"] for rule in spec["ingress"] + spec["egress"] for port in rule.get("ports", [])]
+                if each["kind"] == "ServiceMonitor":
+                    used = [endpoint["port"] for endpoint in spec["endpoints"]]
+                with self.subTest(case, kind=each["kind"]):
+                    self.assertLessEqual({port for port in used if isinstance(port, str)}, known)
+
+    def test_names_of_objects_exist(self):
+        for case in CASES:
+            found = objects(case)
+            names = {(each["kind"], each["metadata"]["name"]) for each in found}
+            pod = one(found, "Deployment")["spec"]["template"]["spec"]
+            with self.subTest(case):
+                self.assertIn(("ServiceAccount", pod["serviceAccountName"]), names)
+                self.assertIn(("ConfigMap", pod["volumes"][0]["configMap"]["name"]), names)
+                for each in found:
+                    if each["kind"] == "HorizontalPodAutoscaler":
+                        self.assertIn(("Deployment", each["spec"]["scaleTargetRef"]["name"]), names)
+                    if each["kind"] == "GRPCRoute":
+                        self.assertIn(("Service", each["spec"]["rules"][0]["backendRefs"][0]["name"]), names)
+
+    def test_every_object_is_of_the_release(self):
+        for each in objects("full"):
+            if each["metadata"]["name"].endswith("-own"):
+                continue
+            with self.subTest(kind=each["kind"]):
+                self.assertEqual(each["metadata"]["labels"]["app.kubernetes.io/instance"], "cache")
+                self.assertEqual(each["metadata"]["labels"]["team"], "platform")
+
+    def test_pods_restart_for_a_new_configuration_and_for_nothing_else(self):
+        def template(*arguments):
+            return one(objects("minimal", "1.37.0", *arguments), "Deployment")["spec"]["template"]
+        self.assertNotEqual(template(), template("--set", "config.l1.size=128MiB"))
+        self.assertEqual(template(), template("--set", "service.port=80", "--set", "podDisruptionBudget.maxUnavailable=2"))
+
+
+class Papers(unittest.TestCase):
+    """What is generated is up to date, and what is written is true."""
+
+    def test_the_schema_has_the_settings_of_the_program(self):
+        run(sys.executable, ROOT / ".ci/chart-schema", "--check")
+
+    def test_the_schema_is_closed_and_has_every_value(self):
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        given = yaml.safe_load((CHART / "values.yaml").read_text())
+
+        def closed(path, schema):
+            if "properties" in schema:
+                with self.subTest(path or "values"):
+                    self.assertIs(schema["additionalProperties"], False)
+                for name, below in schema["properties"].items():
+                    closed(f"{path}.{name}".lstrip("."), below)
+            elif isinstance(schema.get("additionalProperties"), dict):
+                closed(f"{path}.*", schema["additionalProperties"])
+
+        def compare(path, schema, given):
+            if "properties" not in schema or given is None or path == "config":
+                return
+            absent = {"global"} if not path else {"claims", "initialDelaySeconds", "type", "rollingUpdate"}
+            with self.subTest(path or "values"):
+                self.assertEqual(set(schema["properties"]) - set(given) - absent, set())
+            for name, below in schema["properties"].items():
+                compare(f"{path}.{name}".lstrip("."), below, given.get(name))
+
+        closed("", schema)
+        compare("", schema, given)
+
+    def test_the_readme_is_as_it_would_be_generated(self):
+        written = run("helm-docs", "--chart-search-root", ROOT / "helm", "--dry-run", "--log-level", "error")
+        self.assertEqual(written.strip(), (CHART / "README.md").read_text().strip(), "run make chart")
+        for line in written.splitlines():
+            self.assertNotRegex(line, r"^\| .* \|  \|$", "a value without a description")
+
+    def test_versions_agree(self):
+        crate = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+        self.assertEqual(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"], crate)
+
+    def test_commands_of_the_papers_render(self):
+        seen = 0
+        for page in [CHART / "README.md", ROOT / "docs/install.md", ROOT / "README.md"]:
+            for line in commands(page, "helm"):
+                words = shlex.split(line)
+                if words[1] not in ("install", "upgrade"):
+                    self.assertIn(words[1], ("test", "uninstall", "package", "rollback", "history"), line)
+                    continue
+                words = [word for word in words[2:] if word not in ("--install", "--wait", "--create-namespace")]
+                with self.subTest(line):
+                    run("helm", "template", *words, cwd=ROOT)
+                    seen += 1
+        self.assertGreaterEqual(seen, 4)
+
+    def test_services_of_a_route_exist(self):
+        contract = "".join(file.read_text() for file in (ROOT / "proto/twintier/v1").glob("*.proto"))
+        for match in [each for each in objects("full") if each["kind"] == "GRPCRoute"][0]["spec"]["rules"][0]["matches"]:
+            service = match["method"]["service"]
+            if service.startswith("twintier.v1."):
+                self.assertRegex(contract, rf"(?m)^service {service.removeprefix('twintier.v1.')} ")
+            else:
+                self.assertIn(service, ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"])
+
+
+class Program(unittest.TestCase):
+    """The program takes what the chart gives it."""
+
+    def test_configurations_are_valid(self):
+        for case in CASES:
+            with self.subTest(case), tempfile.TemporaryDirectory() as folder:
+                found = objects(case)
+                place, container = Place(folder, found), replica(found)
+                self.assertEqual(container["args"][0], "serve")
+                arguments = [place.map(argument) for argument in container["args"][1:]]
+                run(PROGRAM, "config", "check", *arguments, env=environment(container, place))
+
+    def test_settings_are_in_force(self):
+        with tempfile.TemporaryDirectory() as folder:
+            found = objects("full")
+            place, container = Place(folder, found), replica(found)
+            arguments = [place.map(argument) for argument in container["args"][1:]]
+            shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", *arguments, env=environment(container, place)))
+        for path, value in {"server.listen": "[::]:50052", "server.max_connections": "1000000", "namespaces.users.max_ttl": "1h",
+                            "redis.url": "redis://cache-redis:6379/0", "redis.failover": "cold", "coherence.self_audit": "0.01"}.items():
+            self.assertEqual(shown[path]["value"], value, path)
+
+    def test_a_bad_configuration_is_noticed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "twintier.yaml"
+            file.write_text("server:\n  listen: nowhere\n")
+            run(PROGRAM, "config", "check", "--config", file, env={}, ok=False)
+
+    def test_it_serves_alone(self):
+        self.serve("minimal")
+
+    def test_it_serves_with_the_redis_of_the_chart(self):
+        container = one(objects("full"), "Deployment", "-redis")["spec"]["template"]["spec"]["containers"][0]
+        port = free_port()
+        with started([*container["command"], *container["args"], "--port", port, "--bind", "127.0.0.1"]):
+            until(["redis-cli", "-p", port, "ping"])
+            self.serve("full", port)
+
+    def serve(self, case, redis=None):
+        """Starts what the pod starts, asks what the kubelet asks, and does what `helm test` does."""
+        found = objects(case)
+        container, test = replica(found), one(found, "Pod", "-test")
+        with tempfile.TemporaryDirectory() as folder:
+            place, port = Place(folder, found), free_port()
+            given = {**environment(container, place), "TWINTIER_SERVER_LISTEN": f"127.0.0.1:{port}", "TWINTIER_SERVER_REFLECTION": "true"}
+            given = {name: value for name, value in given.items() if not name.startswith("OTEL_")}
+            if "admin.listen" in run(PROGRAM, "config", "show", env={}):
+                given["TWINTIER_ADMIN_LISTEN"] = f"127.0.0.1:{free_port()}"
+            if redis:
+                self.assertEqual(given["TWINTIER_REDIS_URL"], "redis://cache-redis:6379")
+                given["TWINTIER_REDIS_URL"] = f"redis://127.0.0.1:{redis}"
+            call = {"TWINTIER_SERVER": f"http://127.0.0.1:{port}"}
+            with started([PROGRAM, *map(place.map, container["args"])], env=given):
+                for probe in ["startupProbe", "livenessProbe", "readinessProbe"]:
+                    until([PROGRAM, "health", container[probe]["grpc"]["service"]], env=call)
+                if redis:
+                    until([PROGRAM, "health", "redis"], env=call)
+                steps = test["spec"]["initContainers"] + test["spec"]["containers"]
+                self.assertGreaterEqual(len(steps), 4)
+                for step in steps:
+                    given = {variable["name"]: variable["value"] for variable in step["env"]}
+                    self.assertRegex(given["TWINTIER_SERVER"], r"^http://cache(-twintier)?:\d+$")
+                    run(PROGRAM, *step["args"], env=given | call)
+                if case == "minimal":
+                    self.follow_the_notes(port)
+
+    def follow_the_notes(self, port):
+        lines = [line.strip() for line in run("check", "notes", CHART).splitlines() if line.strip().startswith("grpcurl ")]
+        self.assertEqual(len(lines), 2)
+        for line in lines:
+            words = shlex.split(line.replace("localhost:50051", f"127.0.0.1:{port}"))
+            said = run(os.environ["TWINTIER_TEST_GRPCURL"], *words[1:])
+        self.assertIn('"value": "aGVsbG8="', said)
+
+    def test_a_pod_has_the_time_it_takes_to_drain(self):
+        for case in CASES:
+            with self.subTest(case), tempfile.TemporaryDirectory() as folder:
+                found = objects(case)
+                place, container = Place(folder, found), replica(found)
+                arguments = [place.map(argument) for argument in container["args"][1:]]
+                shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", *arguments, env=environment(container, place)))
+                pod = one(found, "Deployment")["spec"]["template"]["spec"]
+                draining = sum(seconds(shown[path]["value"]) for path in ["drain.delay", "drain.timeout"])
+                self.assertEqual(pod["terminationGracePeriodSeconds"], draining + 5)
+
+    def test_notes_name_what_is_installed(self):
+        said = run("check", "notes", CHART)
+        self.assertIn(f"cache-twintier-headless.{NAMESPACE}.svc:50051", said)
+
+
+def seconds(text):
+    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+    return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)(ms|s|m|h|d)", text))
+
+
+if __name__ == "__main__":
+    unittest.main()

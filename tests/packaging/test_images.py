@@ -1,0 +1,275 @@
+"""Holds the Dockerfile and the compose file against their own rules, against the repository, and against the program."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import tomllib
+import unittest
+
+import yaml
+
+from parts import PROGRAM, ROOT, accepted, blocks, commands, free_port, run, started, until
+
+DOCKERFILE = ROOT / "Dockerfile"
+COMPOSE = ROOT / "compose.yaml"
+PAGE = ROOT / "docs/install.md"
+
+
+def instructions():
+    """The Dockerfile's instructions and their arguments, stage by stage."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", DOCKERFILE.read_text()).replace("\\\n", " ")
+    found = [tuple(line.split(None, 1)) for line in text.splitlines() if line.strip()]
+    starts = [index for index, (name, _) in enumerate(found) if name == "FROM"] + [len(found)]
+    return [found[start:end] for start, end in zip(starts, starts[1:])]
+
+
+def argument(stage, name):
+    [only] = [value for each, value in stage if each == name]
+    return only
+
+
+class Image(unittest.TestCase):
+    """The Dockerfile."""
+
+    def setUp(self):
+        self.build, self.final = instructions()
+
+    def copied(self):
+        return [source for name, value in self.build if name == "COPY" for source in value.split()[:-1]]
+
+    def test_lint(self):
+        run("hadolint", "--failure-threshold", "style", DOCKERFILE)
+
+    def test_a_bad_dockerfile_is_noticed(self):
+        run("hadolint", "-", input="FROM debian\nRUN cd /tmp\n", ok=False)
+
+    def test_the_context_has_what_is_copied_and_no_more(self):
+        lines = (ROOT / ".dockerignore").read_text().splitlines()
+        rules = [line for line in lines if line and not line.startswith("#")]
+        self.assertEqual(rules[0], "*")
+        self.assertEqual(sorted(rule.removeprefix("!") for rule in rules[1:]), sorted(self.copied()))
+
+    def test_what_is_copied_can_be_built(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for source in self.copied():
+                copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+                copy(ROOT / source, pathlib.Path(folder) / source)
+            [package] = json.loads(run("cargo", "metadata", "--locked", "--no-deps", "--format-version", "1", cwd=folder))["packages"]
+            targets = {(target["kind"][0], target["name"]) for target in package["targets"]}
+            self.assertLessEqual({("bin", "twintier"), ("custom-build", "build-script-build")}, targets)
+            for target in package["targets"]:
+                self.assertTrue(pathlib.Path(target["src_path"]).is_file(), target)
+            # What the build script reads.
+            for proto in re.findall(r'"(twintier/v1/\w+\.proto)"', (ROOT / "build.rs").read_text()):
+                self.assertTrue((pathlib.Path(folder) / "proto" / proto).is_file(), proto)
+            # What the sources take in from beside them.
+            for file in (pathlib.Path(folder) / "src").rglob("*.rs"):
+                for name in re.findall(r'include_(?:str|bytes)!\("([^"]+)"\)', file.read_text()):
+                    self.assertTrue((file.parent / name).is_file(), f"{file.name} includes {name}")
+
+    def test_rust_is_new_enough_and_bases_are_pinned(self):
+        needed = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["rust-version"]
+        [version] = re.findall(r"rust:(\d+\.\d+)", argument(self.build, "FROM"))
+        self.assertGreaterEqual(tuple(map(int, version.split("."))), tuple(map(int, needed.split("."))))
+        for stage in self.build, self.final:
+            image = [word for word in argument(stage, "FROM").split() if not word.startswith("--")][0]
+            self.assertRegex(image, r":(?!latest)[\w.-]+$|@sha256:")
+
+    def test_command_lines_exist(self):
+        entrypoint, command = json.loads(argument(self.final, "ENTRYPOINT")), json.loads(argument(self.final, "CMD"))
+        accepted(*entrypoint[1:], *command)
+        check = json.loads(argument(self.final, "HEALTHCHECK").partition(" CMD ")[2])
+        self.assertEqual(check[:1], entrypoint)
+        accepted(*check[1:])
+        installed = argument(self.final, "COPY").split()
+        self.assertEqual(installed[1:], ["/out/", "/"])
+        self.assertIn(f" /out{entrypoint[0]}", [value for name, value in self.build if name == "RUN"][-1])
+
+    def test_it_listens_where_it_says(self):
+        words = json.loads(argument(self.final, "CMD"))
+        ports = [re.search(r"\d+$", word)[0] for word in words if re.search(r"\d\.\d+:\d+$", word)]
+        self.assertEqual(ports, argument(self.final, "EXPOSE").split())
+        for word in words:
+            self.assertNotIn("127.0.0.1", word)
+
+    def test_it_is_nobody_and_sets_no_settings(self):
+        self.assertRegex(argument(self.final, "USER"), r"^[1-9]\d+:[1-9]\d+$")
+        # A variable would win over every file that a user mounts.
+        self.assertFalse([value for name, value in self.final if name == "ENV"])
+
+    def test_the_base_has_what_the_program_is_linked_to(self):
+        linked = {line.split()[0].split("/")[-1] for line in run("ldd", PROGRAM).splitlines()}
+        self.assertLessEqual(linked, {"linux-vdso.so.1", "libgcc_s.so.1", "libm.so.6", "libc.so.6", "libpthread.so.0", "libdl.so.2",
+                                      "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"})
+
+
+class Compose(unittest.TestCase):
+    """The compose file, as the library of Docker's compose reads it, and what it mounts."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.project = json.loads(run("check", "compose", COMPOSE, env=plain()))
+        cls.services = cls.project["services"]
+        cls.replicas = {name: service for name, service in cls.services.items() if name.startswith("replica-")}
+
+    def test_an_unknown_key_is_noticed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "compose.yaml"
+            file.write_text("services: {a: {image: b:1, healthchek: {}}}\n")
+            run("check", "compose", file, env=plain(), ok=False)
+
+    def test_images_are_pinned_and_ports_are_of_this_machine(self):
+        for name, service in self.services.items():
+            with self.subTest(name):
+                self.assertRegex(service["image"], r":(?!latest)[\w.-]+$")
+                for port in service.get("ports", []):
+                    self.assertEqual(port["host_ip"], "127.0.0.1")
+        published = [port["published"] for service in self.services.values() for port in service.get("ports", [])]
+        self.assertEqual(len(published), len(set(published)))
+
+    def test_what_is_mounted_exists(self):
+        for name, service in self.services.items():
+            for volume in service.get("volumes", []):
+                with self.subTest(name, source=volume["source"]):
+                    self.assertTrue(pathlib.Path(volume["source"]).exists())
+                    self.assertTrue(volume["read_only"])
+
+    def test_replicas_are_alike_and_reach_the_port_of_the_image(self):
+        self.assertEqual(len(self.replicas), 3)
+        alike = [{key: value for key, value in service.items() if key != "ports"} for service in self.replicas.values()]
+        self.assertEqual(alike.count(alike[0]), 3)
+        exposed = [int(port) for port in argument(instructions()[-1], "EXPOSE").split()]
+        for service in self.replicas.values():
+            self.assertIn(service["ports"][0]["target"], exposed)
+            self.assertTrue(service["read_only"])
+
+    def test_replicas_have_the_version_of_the_crate(self):
+        version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+        for service in self.replicas.values():
+            self.assertEqual(service["image"], f"twintier:{version}")
+
+    def test_replicas_have_time_to_drain(self):
+        shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", env=self.environment("replica-1")))
+        draining = sum(int(shown[path]["value"].removesuffix("s")) for path in ["drain.delay", "drain.timeout"])
+        self.assertGreaterEqual(int(self.replicas["replica-1"]["stop_grace_period"].removesuffix("s")), draining + 5)
+
+    def environment(self, name):
+        return {key: value for key, value in self.services[name]["environment"].items() if value}
+
+    def test_settings_exist(self):
+        for name in self.replicas:
+            run(PROGRAM, "config", "check", env=self.environment(name))
+            self.assertFalse([key for key in self.environment(name) if not key.startswith(("TWINTIER_", "OTEL_"))])
+
+    def target(self, name, path):
+        """The file of the repository that a path in a container stands for."""
+        for volume in self.services[name]["volumes"]:
+            if path == volume["target"] or path.startswith(volume["target"] + "/"):
+                return pathlib.Path(volume["source"] + path.removeprefix(volume["target"]))
+        self.fail(f"{name} mounts nothing at {path}")
+
+    def test_prometheus_scrapes_replicas_under_the_name_in_the_rules(self):
+        [path] = [word.partition("=")[2] for word in self.services["prometheus"]["command"] if word.startswith("--config.file=")]
+        config = yaml.safe_load(self.target("prometheus", path).read_text())
+        [job] = config["scrape_configs"]
+        hosts = [target.split(":")[0] for static in job["static_configs"] for target in static["targets"]]
+        self.assertEqual((job["job_name"], hosts), ("twintier", list(self.replicas)))
+        [rules] = config["rule_files"]
+        files = list(self.target("prometheus", str(pathlib.Path(rules).parent)).glob(pathlib.Path(rules).name))
+        self.assertTrue(files)
+        for file in files:
+            run("check", "rules", file)
+
+    def test_grafana_has_a_source_and_dashboards(self):
+        [source] = yaml.safe_load(self.target("grafana", "/etc/grafana/provisioning/datasources/twintier.yaml").read_text())["datasources"]
+        self.assertIn(re.match(r"http://(\w+):9090$", source["url"])[1], self.services)
+        [provider] = yaml.safe_load(self.target("grafana", "/etc/grafana/provisioning/dashboards/twintier.yaml").read_text())["providers"]
+        self.assertTrue(list(self.target("grafana", provider["options"]["path"]).glob("*.json")))
+        home = self.services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+        self.assertTrue(self.target("grafana", home).is_file())
+
+    def test_the_collector_has_every_part_that_it_uses(self):
+        [path] = [word.partition("=")[2] for word in self.services["collector"]["command"]]
+        config = yaml.safe_load(self.target("collector", path).read_text())
+        for name, pipeline in config["service"]["pipelines"].items():
+            for kind, parts in pipeline.items():
+                self.assertLessEqual(set(parts), set(config[kind]), name)
+
+    def test_the_commands_of_the_page_exist(self):
+        lines = commands(PAGE, "docker")
+        composed = [shlex.split(line)[2:] for line in lines if line.startswith("docker compose ")]
+        composed += [shlex.split(line)[2:] for line in re.findall(r"`(docker compose [^`]+)`", PAGE.read_text())]
+        self.assertGreaterEqual(len(composed), 6)
+        profiles = {profile for service in self.services.values() for profile in service.get("profiles") or []}
+        for words in composed:
+            with self.subTest(" ".join(words)):
+                if words[0] == "--profile":
+                    self.assertIn(words[1], profiles)
+                    words = words[2:]
+                self.assertIn(words[0], ["up", "exec", "stop", "start", "down", "logs"])
+                if words[0] in ("exec", "stop", "start"):
+                    self.assertIn(words[1], self.services)
+                if words[0] == "exec":
+                    self.assertEqual(words[2], "twintier")
+                    accepted(*words[3:])
+
+    def test_three_replicas_do_what_the_page_says(self):
+        """Starts what compose starts, without containers, and runs the page's lines."""
+        command, ports = self.services["redis"]["command"], {}
+        with contextlib.ExitStack() as stack:
+            folder, port = stack.enter_context(tempfile.TemporaryDirectory()), free_port()
+            stack.enter_context(started([*command, "--port", port, "--bind", "127.0.0.1"], cwd=folder))
+            until(["redis-cli", "-p", port, "ping"])
+            for name in self.replicas:
+                ports[name] = free_port()
+                environment = self.environment(name)
+                self.assertEqual(environment["TWINTIER_REDIS_URL"], "redis://redis:6379")
+                environment |= {"TWINTIER_REDIS_URL": f"redis://127.0.0.1:{port}"}
+                if "admin.listen" in run(PROGRAM, "config", "show", env={}):
+                    environment["TWINTIER_ADMIN_LISTEN"] = f"127.0.0.1:{free_port()}"
+                arguments = ["serve", "--listen", f"127.0.0.1:{ports[name]}"]
+                stack.enter_context(started([PROGRAM, *arguments], env=environment))
+            for at in ports.values():
+                until([PROGRAM, "health", "redis"], env={"TWINTIER_SERVER": f"http://127.0.0.1:{at}"})
+            said = []
+            for line in commands(PAGE, "docker"):
+                if line.startswith("docker compose exec "):
+                    name, program, *words = shlex.split(line)[3:]
+                    said.append(run(PROGRAM, *words, env={"TWINTIER_SERVER": f"http://127.0.0.1:{ports[name]}"}))
+            self.assertGreaterEqual(len(said), 3)
+            self.assertIn("hello", said[1])
+
+
+class Page(unittest.TestCase):
+    """What docs/install.md says of the program."""
+
+    def test_the_file_of_the_example_is_valid(self):
+        [block] = [block for block in blocks(PAGE, "bash") if "cat > twintier.yaml" in block]
+        with tempfile.TemporaryDirectory() as folder:
+            secret = pathlib.Path(folder) / "secret"
+            secret.write_text("secret\n")
+            script = block.replace("/run/secrets/redis", str(secret)).partition("twintier serve")[0]
+            path = {"PATH": f"{pathlib.Path(PROGRAM).parent}:{os.environ['PATH']}"}
+            done = subprocess.run(["bash", "-euc", script], cwd=folder, env=path, capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_links_lead_somewhere(self):
+        for page in [PAGE, ROOT / "helm/twintier/README.md"]:
+            for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+                if "://" not in link:
+                    self.assertTrue((page.parent / link).exists(), link)
+
+
+def plain():
+    """The environment without what would change the compose file."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("TWINTIER_", "OTEL_", "COMPOSE_"))}
+
+
+if __name__ == "__main__":
+    unittest.main()
