@@ -2,43 +2,37 @@
 
 mod board;
 mod inspect;
+mod read;
+mod write;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fred::interfaces::{HashesInterface as _, KeysInterface as _};
-use fred::prelude::{Error, FredResult};
 use fred::types::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::call::{Calls, Failure, refused, refused_at_once};
-use super::clock::RedisClock;
-use super::codec::{self, Packed, StoredEntry};
+use super::codec;
 use super::connection::{bytes, number, status};
 use super::fleet::Fleet;
 use super::health::{Health, HealthReport};
-use super::line::Line;
-use super::packing;
-use super::record::{Listed, earlier};
+use super::record::Listed;
 use super::scripts::Script;
-use super::selected::{Found, Selected};
+use super::selected::Selected;
 use super::shard::Shard;
 use super::shared::Shared;
 use crate::cache::clock::Moment;
-use crate::cache::coherence::protection::Protection;
 use crate::cache::coherence::version::Version;
-use crate::cache::entry::{Entry, Sliding};
 use crate::cache::inspect::Inspected;
-use crate::cache::key::{Key, KeyRef};
+use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::selector::Selector;
 use crate::cache::stats::Counter;
 use crate::cache::tier::{
-    Acquired, BoxFuture, Claim, Condition, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, LifeChange, Mode,
-    Read, Refusal, Removal, Removed, Return, ServerReport, Settlement, Takeover, Touch, TouchMode, Touched,
-    TouchedEntry, Write, Written,
+    Acquired, BoxFuture, Claim, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read, Removal,
+    Removed, Return, ServerReport, Settlement, Takeover, Touch, TouchMode, Touched, TouchedEntry, Write, Written,
 };
 
 /// Longest that replicas are waited for in a takeover, at least.
@@ -215,82 +209,6 @@ impl RedisTier {
         }
     }
 
-    async fn read_entry(&self, key: &Key, until: Moment) -> Result<Read, L2Error> {
-        let layout = &self.shared.layout;
-        let partition = key.as_ref().partition(layout.partitions());
-        let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
-        let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
-        let shard = self.calls.shard(partition)?;
-        let begun = self.shared.clock.now();
-        self.shared.commands.one();
-        let trip = self.calls.call(&shard, until, |connection| async move {
-            // The position before the entry, so that an absence is never taken for newer than it is; the time to live before the value.
-            let trip = connection.client.pipeline();
-            let _: Value = trip.hmget(counter, fields).await?;
-            let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
-            let _: Value = trip.get(fred::types::Key::from(name)).await?;
-            let answers: Vec<FredResult<Value>> = trip.try_all().await;
-            match <[_; 3]>::try_from(answers) {
-                Ok([line, ttl, value]) => Ok((Line::read(line?.into_array()), ttl?.convert()?, value)),
-                // A trip that failed as a whole has one answer.
-                Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
-            }
-        });
-        let (line, ttl, value) = trip.await.map_err(Failure::of_a_read)?;
-        let read = self.found(&shard, key.as_ref(), &line, ttl, value, begun, until).await;
-        self.saw_patterns(partition, key.namespace().name(), line);
-        read
-    }
-
-    /// What a trip found of a key.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of what the trip brought")]
-    pub(super) async fn found(
-        &self,
-        shard: &Shard,
-        key: KeyRef<'_>,
-        line: &Line,
-        ttl: i64,
-        value: FredResult<Value>,
-        begun: Moment,
-        until: Moment,
-    ) -> Result<Read, L2Error> {
-        let Some(position) = line.position else {
-            // No counter: with it went the order of whatever is there.
-            return Ok(Read { position: Version::ZERO, entry: None });
-        };
-        self.shared.saw_epoch(position.epoch);
-        let mut read = Read { position, entry: None };
-        if let Some(mut stored) = self.read_stored(value).filter(|_| ttl != GONE) {
-            let StoredEntry { version, written_micros, tags, .. } = &stored;
-            let found = Found { version: *version, written_micros: *written_micros, tags };
-            if let Some(since) = self.selected.coverage(&self.calls, key, line, found, until).await? {
-                stored.marked_micros = earlier(stored.marked_micros, since);
-                // What is marked and not kept to be answered stale is gone.
-                if since == 0 || stored.window_millis > 0 {
-                    let unpacked = packing::unpack(stored, self.shared.config.value_size).await;
-                    let unpacked = unpacked.or_else(|| self.undecodable());
-                    read.entry = unpacked.map(|stored| entry_at(&shard.primary.clock, stored, ttl, begun));
-                }
-            }
-        }
-        Ok(read)
-    }
-
-    /// Remembers the patterns at work that a trip found.
-    pub(super) fn saw_patterns(&self, partition: u16, namespace: &str, line: Line) {
-        if !line.record.listed.patterns.is_empty() {
-            self.selected.saw(partition, namespace, line.record.listed);
-        }
-    }
-
-    fn read_stored(&self, value: FredResult<Value>) -> Option<StoredEntry> {
-        match value {
-            Ok(Value::Null) => None,
-            Ok(value) => bytes(value).and_then(codec::decode_entry).or_else(|| self.undecodable()),
-            Err(_) => self.undecodable(),
-        }
-    }
-
     /// Looks at, or goes on with, the settlement of the takeover that began `epoch`.
     async fn settlement(
         &self,
@@ -313,160 +231,11 @@ impl RedisTier {
         }
     }
 
-    async fn read_current(&self, key: &Key, until: Moment) -> Result<Option<Current>, L2Error> {
-        let layout = &self.shared.layout;
-        let partition = key.as_ref().partition(layout.partitions());
-        let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
-        let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
-        let shard = self.calls.shard(partition)?;
-        self.shared.commands.one();
-        let trip = self.calls.call(&shard, until, |connection| async move {
-            let trip = connection.client.pipeline();
-            let _: Value = trip.hmget(counter, fields).await?;
-            let _: Value = trip.getrange(fred::types::Key::from(name), 0, codec::HEAD - 1).await?;
-            trip.all::<(Vec<Value>, Value)>().await
-        });
-        let (line, head) = trip.await.map_err(Failure::of_a_read)?;
-        let Some((version, written_micros, tags)) = bytes(head).and_then(|head| codec::decode_head(&head)) else {
-            return Ok(None);
-        };
-        let found = Found { version, written_micros, tags: &tags };
-        if self.selected.coverage(&self.calls, key.as_ref(), &Line::read(line), found, until).await?.is_none() {
-            return Ok(None);
-        }
-        let now = self.shared.clock.now();
-        let Some((_, uncertainty)) = shard.primary.clock.at(now) else { return Ok(None) };
-        let written_at = now.minus(shard.primary.clock.age(written_micros, now));
-        Ok(Some(Current { version, written_at, uncertainty }))
-    }
-
     fn undecodable<T>(&self) -> Option<T> {
         self.undecodable.one();
         None
     }
-
-    async fn write_entries(
-        &self,
-        partition: u16,
-        writes: &[Write],
-        ticket: u64,
-        until: Moment,
-    ) -> Result<Vec<Written>, L2Error> {
-        let Some(first) = writes.first() else { return Ok(Vec::new()) };
-        let namespace = first.key.namespace();
-        let mut values = Vec::with_capacity(writes.len());
-        for write in writes {
-            values.push(packing::pack(write).await);
-        }
-        let send = |part: String, until| {
-            let mut args = vec![part.into()];
-            let mut names = Vec::with_capacity(2 * writes.len());
-            for (write, value) in writes.iter().zip(&values) {
-                self.add_write(write, value, &mut names, &mut args);
-            }
-            let head = codec::message_head(false, partition, self.shared.replica, ticket);
-            self.step(Script::Write, partition, namespace, names, head, args, until)
-        };
-        let sent = self.shared.clock.now();
-        let mut part = match (namespace.policy().immutable, ticket) {
-            (false, _) => "",
-            (true, 0) => "quiet",
-            // The fleet confirms what it was told.
-            (true, _) => "once",
-        }
-        .to_owned();
-        if part.is_empty() && !self.shared.config.protections.on(Protection::OneStep) {
-            part = send("announce".to_owned(), until).await?.position.sequence.to_string();
-        }
-        let step = match send(part, until).await {
-            Err(L2Error::Unavailable { outcome_unknown_for: Some(_), .. })
-                if !self.shared.config.protections.on(Protection::NoRetry) =>
-            {
-                send(String::new(), until.plus(Duration::from_secs(1))).await?
-            }
-            step => step?,
-        };
-        let position = step.position;
-        let results = step.reply.into_iter().nth(3).map(|results| results.into_array()).unwrap_or_default();
-        let written = writes.iter().zip(results).map(|(write, result)| {
-            let result = result.into_array();
-            let (outcome, repeated) = (number(&result, 0).unwrap_or(-1), number(&result, 2) == Some(1));
-            let cost = Duration::from_micros(number(&result, 3).unwrap_or(0).max(0) as u64);
-            let version = result.into_iter().nth(1).and_then(bytes).and_then(|bytes| codec::decode_version(&bytes));
-            let version = version.filter(|version| *version > Version::ZERO);
-            match (refusal(outcome), version) {
-                (Some(why), current) => Ok(Written::Refused { why, current, position }),
-                (None, Some(version)) if outcome == 0 && repeated => Ok(Written::Repeated { version, position }),
-                (None, Some(version)) if outcome == 0 => {
-                    Ok(Written::Stored(Entry::written(&write.entry, version, cost, sent)))
-                }
-                _ => Err(L2Error::unavailable("redis answered with something unknown")),
-            }
-        });
-        written.collect()
-    }
-
-    fn add_write(&self, write: &Write, value: &Packed, names: &mut Vec<Bytes>, args: &mut Vec<Value>) {
-        let layout = &self.shared.layout;
-        let Write { key, entry, condition, request } = write;
-        names.extend([layout.entry(key.as_ref()), layout.lease(key.as_ref())]);
-        names.extend(entry.source_version.map(|_| layout.source(key.as_ref())));
-        names.extend(request.iter().map(|request| layout.request(key.as_ref(), request)));
-        let lifetime = &entry.lifetime;
-        let kept = lifetime.ttl.map_or(0, |ttl| (ttl + lifetime.stale_window).as_millis().max(1));
-        args.extend([
-            condition_argument(*condition),
-            kept.to_string().into(),
-            lifetime.sliding.map_or(0, |longest| longest.as_micros()).to_string().into(),
-            Value::Bytes(codec::entry_header(entry, value.encoding).into()),
-            Value::Bytes(value.bytes.clone()),
-            Value::Bytes(codec::key_name(key.bytes()).into()),
-            Value::Bytes(codec::tag_list(&entry.tags).into()),
-            if request.is_some() { "request" } else { "" }.into(),
-        ]);
-    }
 }
-
-/// An entry as it was stored, of which Redis said after `begun` that it is kept for another `kept` milliseconds; not positive: for ever.
-fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -> Entry {
-    let at = |micros: u64| begun.minus(clock.age(micros, begun));
-    let millis = Duration::from_millis;
-    let written_at = at(stored.written_micros);
-    let (expires_at, kept_until) = match u64::try_from(kept) {
-        Ok(kept) if stored.ttl_millis > 0 => {
-            let ends = begun.plus(millis(kept)).minus(millis(stored.window_millis));
-            // Of a sliding entry the header keeps how far reading prolongs its life, not how far a Touch did.
-            let longest = if stored.slide_micros > 0 { ends } else { begun.plus(millis(stored.ttl_millis)) };
-            (ends.min(longest), begun.plus(millis(kept)))
-        }
-        // Without a time to live in Redis there must be none in the entry.
-        _ if stored.ttl_millis > 0 => (written_at.plus(millis(stored.ttl_millis)), Moment::FOREVER),
-        _ => (Moment::FOREVER, Moment::FOREVER),
-    };
-    let slides = (stored.slide_micros > 0).then(|| Sliding {
-        idle: millis(stored.ttl_millis),
-        until: written_at.plus(Duration::from_micros(stored.slide_micros.saturating_sub(stored.written_micros))),
-    });
-    let entry = Entry {
-        version: stored.version,
-        content: stored.content,
-        content_type: stored.content_type,
-        tags: stored.tags,
-        source_version: stored.source_version,
-        cost: millis(u64::from(stored.cost_millis)),
-        written_at,
-        due_at: if stored.soft_millis > 0 { written_at.plus(millis(stored.soft_millis)) } else { Moment::FOREVER },
-        expires_at,
-        kept_until,
-        stale_window: millis(stored.window_millis),
-        sliding: slides,
-        marked_at: None,
-    };
-    entry.marked_since((stored.marked_micros > 0).then(|| at(stored.marked_micros)))
-}
-
-/// The answer to PTTL for a key that is not there.
-const GONE: i64 = -2;
 
 /// A step that Redis carried out.
 pub(super) struct Step {
@@ -700,17 +469,6 @@ impl L2 for RedisTier {
     }
 }
 
-fn condition_argument(condition: Condition) -> Value {
-    let with = |kind: u8, bytes: &[u8]| Value::Bytes([&[kind], bytes].concat().into());
-    match condition {
-        Condition::None => "".into(),
-        Condition::Absent => "absent".into(),
-        Condition::Present => "present".into(),
-        Condition::Version(version) => with(b'v', &codec::version_bytes(version)),
-        Condition::Lease(lease) => with(b'l', &lease.0.to_be_bytes()),
-    }
-}
-
 fn lease_argument(lease: LeaseId) -> Value {
     Value::Bytes(Bytes::copy_from_slice(&lease.0.to_be_bytes()))
 }
@@ -719,17 +477,5 @@ fn mode_argument(mode: Mode) -> &'static str {
     match mode {
         Mode::Remove => "remove",
         Mode::MarkStale => "mark",
-    }
-}
-
-/// The outcomes as the script numbers them.
-fn refusal(outcome: i64) -> Option<Refusal> {
-    match outcome {
-        1 => Some(Refusal::AlreadyPresent),
-        2 => Some(Refusal::NotPresent),
-        3 => Some(Refusal::VersionMismatch),
-        4 => Some(Refusal::LeaseVoid),
-        5 => Some(Refusal::SourceVersionOlder),
-        _ => None,
     }
 }

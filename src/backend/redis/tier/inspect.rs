@@ -6,7 +6,8 @@ use bytes::Bytes;
 use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use fred::types::Value;
 
-use super::{GONE, RedisTier, entry_at};
+use super::RedisTier;
+use super::read::{GONE, entry_at};
 use crate::backend::redis::call::Failure;
 use crate::backend::redis::codec::{self, StoredEntry};
 use crate::backend::redis::connection::bytes;

@@ -1,0 +1,169 @@
+//! Reading one key, and what a read makes of what is stored.
+
+use std::time::Duration;
+
+use fred::interfaces::{HashesInterface as _, KeysInterface as _};
+use fred::prelude::{Error, FredResult};
+use fred::types::Value;
+
+use super::RedisTier;
+use crate::backend::redis::call::Failure;
+use crate::backend::redis::clock::RedisClock;
+use crate::backend::redis::codec::{self, StoredEntry};
+use crate::backend::redis::connection::bytes;
+use crate::backend::redis::line::Line;
+use crate::backend::redis::packing;
+use crate::backend::redis::record::earlier;
+use crate::backend::redis::selected::Found;
+use crate::backend::redis::shard::Shard;
+use crate::cache::clock::Moment;
+use crate::cache::coherence::version::Version;
+use crate::cache::entry::{Entry, Sliding};
+use crate::cache::key::{Key, KeyRef};
+use crate::cache::tier::{Current, L2Error, Read};
+
+/// The answer to PTTL for a key that is not there.
+pub(super) const GONE: i64 = -2;
+
+impl RedisTier {
+    pub(super) async fn read_entry(&self, key: &Key, until: Moment) -> Result<Read, L2Error> {
+        let layout = &self.shared.layout;
+        let partition = key.as_ref().partition(layout.partitions());
+        let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
+        let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
+        let shard = self.calls.shard(partition)?;
+        let begun = self.shared.clock.now();
+        self.shared.commands.one();
+        let trip = self.calls.call(&shard, until, |connection| async move {
+            // The position before the entry, so that an absence is never taken for newer than it is; the time to live before the value.
+            let trip = connection.client.pipeline();
+            let _: Value = trip.hmget(counter, fields).await?;
+            let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
+            let _: Value = trip.get(fred::types::Key::from(name)).await?;
+            let answers: Vec<FredResult<Value>> = trip.try_all().await;
+            match <[_; 3]>::try_from(answers) {
+                Ok([line, ttl, value]) => Ok((Line::read(line?.into_array()), ttl?.convert()?, value)),
+                // A trip that failed as a whole has one answer.
+                Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
+            }
+        });
+        let (line, ttl, value) = trip.await.map_err(Failure::of_a_read)?;
+        let read = self.found(&shard, key.as_ref(), &line, ttl, value, begun, until).await;
+        self.saw_patterns(partition, key.namespace().name(), line);
+        read
+    }
+
+    /// What a trip found of a key.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of what the trip brought")]
+    pub(in crate::backend::redis) async fn found(
+        &self,
+        shard: &Shard,
+        key: KeyRef<'_>,
+        line: &Line,
+        ttl: i64,
+        value: FredResult<Value>,
+        begun: Moment,
+        until: Moment,
+    ) -> Result<Read, L2Error> {
+        let Some(position) = line.position else {
+            // No counter: with it went the order of whatever is there.
+            return Ok(Read { position: Version::ZERO, entry: None });
+        };
+        self.shared.saw_epoch(position.epoch);
+        let mut read = Read { position, entry: None };
+        if let Some(mut stored) = self.read_stored(value).filter(|_| ttl != GONE) {
+            let StoredEntry { version, written_micros, tags, .. } = &stored;
+            let found = Found { version: *version, written_micros: *written_micros, tags };
+            if let Some(since) = self.selected.coverage(&self.calls, key, line, found, until).await? {
+                stored.marked_micros = earlier(stored.marked_micros, since);
+                // What is marked and not kept to be answered stale is gone.
+                if since == 0 || stored.window_millis > 0 {
+                    let unpacked = packing::unpack(stored, self.shared.config.value_size).await;
+                    let unpacked = unpacked.or_else(|| self.undecodable());
+                    read.entry = unpacked.map(|stored| entry_at(&shard.primary.clock, stored, ttl, begun));
+                }
+            }
+        }
+        Ok(read)
+    }
+
+    /// Remembers the patterns at work that a trip found.
+    pub(in crate::backend::redis) fn saw_patterns(&self, partition: u16, namespace: &str, line: Line) {
+        if !line.record.listed.patterns.is_empty() {
+            self.selected.saw(partition, namespace, line.record.listed);
+        }
+    }
+
+    pub(super) fn read_stored(&self, value: FredResult<Value>) -> Option<StoredEntry> {
+        match value {
+            Ok(Value::Null) => None,
+            Ok(value) => bytes(value).and_then(codec::decode_entry).or_else(|| self.undecodable()),
+            Err(_) => self.undecodable(),
+        }
+    }
+
+    pub(super) async fn read_current(&self, key: &Key, until: Moment) -> Result<Option<Current>, L2Error> {
+        let layout = &self.shared.layout;
+        let partition = key.as_ref().partition(layout.partitions());
+        let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
+        let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
+        let shard = self.calls.shard(partition)?;
+        self.shared.commands.one();
+        let trip = self.calls.call(&shard, until, |connection| async move {
+            let trip = connection.client.pipeline();
+            let _: Value = trip.hmget(counter, fields).await?;
+            let _: Value = trip.getrange(fred::types::Key::from(name), 0, codec::HEAD - 1).await?;
+            trip.all::<(Vec<Value>, Value)>().await
+        });
+        let (line, head) = trip.await.map_err(Failure::of_a_read)?;
+        let Some((version, written_micros, tags)) = bytes(head).and_then(|head| codec::decode_head(&head)) else {
+            return Ok(None);
+        };
+        let found = Found { version, written_micros, tags: &tags };
+        if self.selected.coverage(&self.calls, key.as_ref(), &Line::read(line), found, until).await?.is_none() {
+            return Ok(None);
+        }
+        let now = self.shared.clock.now();
+        let Some((_, uncertainty)) = shard.primary.clock.at(now) else { return Ok(None) };
+        let written_at = now.minus(shard.primary.clock.age(written_micros, now));
+        Ok(Some(Current { version, written_at, uncertainty }))
+    }
+}
+
+/// An entry as it was stored, of which Redis said after `begun` that it is kept for another `kept` milliseconds; not positive: for ever.
+pub(super) fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -> Entry {
+    let at = |micros: u64| begun.minus(clock.age(micros, begun));
+    let millis = Duration::from_millis;
+    let written_at = at(stored.written_micros);
+    let (expires_at, kept_until) = match u64::try_from(kept) {
+        Ok(kept) if stored.ttl_millis > 0 => {
+            let ends = begun.plus(millis(kept)).minus(millis(stored.window_millis));
+            // Of a sliding entry the header keeps how far reading prolongs its life, not how far a Touch did.
+            let longest = if stored.slide_micros > 0 { ends } else { begun.plus(millis(stored.ttl_millis)) };
+            (ends.min(longest), begun.plus(millis(kept)))
+        }
+        // Without a time to live in Redis there must be none in the entry.
+        _ if stored.ttl_millis > 0 => (written_at.plus(millis(stored.ttl_millis)), Moment::FOREVER),
+        _ => (Moment::FOREVER, Moment::FOREVER),
+    };
+    let slides = (stored.slide_micros > 0).then(|| Sliding {
+        idle: millis(stored.ttl_millis),
+        until: written_at.plus(Duration::from_micros(stored.slide_micros.saturating_sub(stored.written_micros))),
+    });
+    let entry = Entry {
+        version: stored.version,
+        content: stored.content,
+        content_type: stored.content_type,
+        tags: stored.tags,
+        source_version: stored.source_version,
+        cost: millis(u64::from(stored.cost_millis)),
+        written_at,
+        due_at: if stored.soft_millis > 0 { written_at.plus(millis(stored.soft_millis)) } else { Moment::FOREVER },
+        expires_at,
+        kept_until,
+        stale_window: millis(stored.window_millis),
+        sliding: slides,
+        marked_at: None,
+    };
+    entry.marked_since((stored.marked_micros > 0).then(|| at(stored.marked_micros)))
+}
