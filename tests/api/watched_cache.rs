@@ -19,6 +19,10 @@ use crate::harness::{Answer as _, Class, Direction, MARGIN, Proxy, QUICK, Redis,
 /// How stale an answer of the client's cache may be.
 const ACCEPTED: Duration = Duration::from_secs(1);
 const KEYS: usize = 8;
+/// Longest pause between two writes of a key.
+const BUSY: Duration = Duration::from_millis(400);
+/// A late cache is not to learn from an old change what it should have learned from a newer one.
+const SPARSE: Duration = ACCEPTED.saturating_mul(8);
 
 /// The client's cache.
 struct Cache {
@@ -157,7 +161,7 @@ struct Drill {
 }
 
 impl Drill {
-    async fn begin(heeds_lateness: bool) -> Drill {
+    async fn begin(heeds_lateness: bool, pause: Duration) -> Drill {
         let redis = Redis::start().await;
         let bus = Proxy::to(redis.port()).await;
         let (replica, writer) = (Replica::at(&bus.url(), QUICK).await, Replica::on(&redis, QUICK).await);
@@ -171,7 +175,7 @@ impl Drill {
         tasks.spawn(async move { following.follow(port).await });
         for number in 0..KEYS {
             let (key, client) = (format!("key {number}"), writer.client.clone());
-            tasks.spawn(write(key.clone(), client, history.clone()));
+            tasks.spawn(write(key.clone(), client, history.clone(), pause));
             tasks.spawn(read(key, cache.clone(), history.clone(), hits.clone(), broken.clone()));
         }
         // The writers' replica lives as long as its tasks.
@@ -192,13 +196,18 @@ impl Drill {
     }
 }
 
-async fn write(key: String, mut client: CacheServiceClient<tonic::transport::Channel>, history: Arc<History>) {
+async fn write(
+    key: String,
+    mut client: CacheServiceClient<tonic::transport::Channel>,
+    history: Arc<History>,
+    pause: Duration,
+) {
     for value in 1u64.. {
         let request = crate::harness::set_request(&key, &value.to_string());
         if client.set(request).await.is_ok() {
             history.acknowledged(&key, value);
         }
-        sleep(Duration::from_millis(20 + rand::random_range(0..400))).await;
+        sleep(Duration::from_millis(20) + pause.mul_f64(rand::random())).await;
     }
 }
 
@@ -230,7 +239,7 @@ async fn read(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
-    let drill = Drill::begin(true).await;
+    let drill = Drill::begin(true, BUSY).await;
     drill.serves().await;
     let ended = Instant::now() + Duration::from_secs(8);
     while Instant::now() < ended {
@@ -260,7 +269,7 @@ async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cache_that_does_not_heed_late_heartbeats_is_found_out() {
-    let mut drill = Drill::begin(false).await;
+    let mut drill = Drill::begin(false, SPARSE).await;
     drill.serves().await;
     // A connection may be cut off for its lateness, and then nothing is heard at all: it is tried again.
     for _ in 0..10 {
@@ -282,7 +291,7 @@ async fn a_cache_that_does_not_heed_late_heartbeats_is_found_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cache_that_heeds_late_heartbeats_answers_nothing_then() {
-    let drill = Drill::begin(true).await;
+    let drill = Drill::begin(true, BUSY).await;
     drill.serves().await;
     drill.wire.delay(Class::Commands, Direction::ToClient, 2 * ACCEPTED + MARGIN);
     sleep(2 * ACCEPTED).await;
