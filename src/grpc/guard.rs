@@ -8,14 +8,14 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, Request, Response};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 use super::load::{Flow, Guarded, Load, Metered};
 use super::status::status;
-use crate::cache::error::CacheError;
+use crate::cache::error::{CacheError, Violation};
 
 /// The core ends at the deadline by itself, and says more; this is for what does not.
 const NET: Duration = Duration::from_millis(5);
-const OUT_OF_RANGE: &str = "11";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// When the caller, or the service's own cap, ends an RPC. In the request's extensions.
@@ -69,11 +69,10 @@ where
     request.extensions_mut().insert(Deadline(Instant::now() + left));
     let request = request.map(|body| Metered::new(body, gate.load.clone()));
     let mut response = match tokio::time::timeout(left + NET, caught(call(request))).await {
-        // tonic's word for a message beyond the limit; nothing else here is out of range.
-        Ok(response) if response.headers().get("grpc-status").is_some_and(|code| code == OUT_OF_RANGE) => {
-            refuse(&CacheError::Exhausted { what: "message size", limit: gate.max_request_size, retry_after: None })
-        }
-        Ok(response) => response.map(|body| Guarded::counted(body, place, gate.load.clone(), flow.clone())),
+        Ok(response) => match unread(&response, gate) {
+            Some(error) => refuse(&error),
+            None => response.map(|body| Guarded::counted(body, place, gate.load.clone(), flow.clone())),
+        },
         Err(_) => refuse(&CacheError::DeadlineExceeded { outcome_unknown_for: None }),
     };
     if let Some(id) = request_id {
@@ -103,7 +102,10 @@ where
     let request = request.map(|body| Metered::new(body, gate.load.clone()));
     let left = asked.unwrap_or(gate.max_deadline).min(gate.max_deadline);
     match tokio::time::timeout(left + NET, caught(call(request))).await {
-        Ok(response) => response.map(|body| Guarded::lasting(body, gate.load.clone())),
+        Ok(response) => match unread(&response, gate) {
+            Some(error) => refuse(&error),
+            None => response.map(|body| Guarded::lasting(body, gate.load.clone())),
+        },
         Err(_) => refuse(&CacheError::DeadlineExceeded { outcome_unknown_for: None }),
     }
 }
@@ -127,6 +129,18 @@ where
             tracing::error!("an RPC panicked");
             status(&CacheError::Internal).into_http()
         }
+    }
+}
+
+/// A request that tonic could not read, in words of our own. Its statuses are told from ours by having no details.
+fn unread<B>(response: &Response<B>, gate: &Gate) -> Option<CacheError> {
+    let said = Status::from_header_map(response.headers()).filter(|said| said.details().is_empty())?;
+    match said.code() {
+        Code::OutOfRange => {
+            Some(CacheError::Exhausted { what: "message size", limit: gate.max_request_size, retry_after: None })
+        }
+        Code::Internal => Some(Violation::new("request", said.message()).into()),
+        _ => None,
     }
 }
 
@@ -207,5 +221,15 @@ mod tests {
         let call = |_: Request<Metered<()>>| std::future::pending();
         let response = unary(&gate, &Arc::default(), request, call).await;
         assert_eq!(response.headers()["grpc-status"], "4");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_cannot_be_read_is_the_callers_mistake() {
+        let call = |_: Request<Metered<()>>| async { Ok(Status::internal("invalid wire type").into_http()) };
+        let response = unary(&gate(), &Arc::default(), Request::new(()), call).await;
+        assert_eq!(response.headers()["grpc-status"], "3");
+        let call = |_: Request<Metered<()>>| async { Ok(status(&CacheError::Internal).into_http()) };
+        let response = unary(&gate(), &Arc::default(), Request::new(()), call).await;
+        assert_eq!(response.headers()["grpc-status"], "13");
     }
 }
