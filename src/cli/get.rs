@@ -33,7 +33,7 @@ pub struct GetArgs {
     #[command(flatten)]
     lease: LeaseArgs,
     /// Take a stale value when the entry cannot be made
-    #[arg(long)]
+    #[arg(long, requires = "lease")]
     stale_if_error: bool,
     #[command(flatten)]
     tokens: TokenArgs,

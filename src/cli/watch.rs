@@ -134,7 +134,7 @@ impl Progress {
             Event::Heartbeat(heartbeat) => self.tokens = vec![heartbeat.token.clone()],
             Event::Change(change) if !change.token.is_empty() => {
                 // Any of the changes may be left out: it is told again. The heartbeat's token is the first.
-                if self.tokens.len() == TOKENS {
+                if self.tokens.len() >= TOKENS {
                     self.tokens.remove(1);
                 }
                 self.tokens.push(change.token.clone());

@@ -110,9 +110,9 @@ mod size {
     use super::*;
 
     pub fn parse(text: &str) -> Result<Option<u64>, String> {
-        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("B", 0), ("", 0)];
+        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("B", 0), ("", 0)];
         let sized = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)));
-        let size = sized.and_then(|(number, shift)| number.parse::<u64>().ok()?.checked_mul(1 << shift));
+        let size = sized.and_then(|(number, shift)| number.parse::<u64>().ok()?.checked_mul(1u64 << shift));
         size.map(Some).ok_or_else(|| "must be a size, such as 1024 or 64KiB".to_owned())
     }
     pub fn is_given(value: &Option<u64>) -> bool {
