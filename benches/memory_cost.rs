@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use harness::{Redis, Replica, Reply, eventually, set_request};
+use harness::{Redis, Replica, Reply, eventually, invalidate_key, set_request};
 use tokio::task::JoinSet;
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
@@ -23,6 +23,7 @@ const ENTRIES: usize = 40_000;
 /// Bytes of values in a batch.
 const BATCH: usize = 512 << 10;
 const CONNECTIONS: usize = 500;
+const WATCHES: usize = 1_000;
 const WAITING: usize = 2_000;
 const CALLS: usize = 20_000;
 const CALLERS: usize = 8;
@@ -34,6 +35,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("l1.size", "4GiB"),
     ("server.max_in_flight", "20000"),
     ("server.max_streams_per_connection", "1000"),
+    ("limits.watches", "10000"),
     ("namespaces.plain.default_ttl", "1h"),
     ("namespaces.zstd.compression", "zstd"),
     ("namespaces.zstd.compression_threshold", "0B"),
@@ -160,20 +162,22 @@ async fn process() {
     let channels = connections(&replica, CONNECTIONS).await;
     println!("| a connection that has made a call | {} |", kib((resident(&replica) - before) / CONNECTIONS as u64));
 
+    let mut watches = Vec::new();
+    let before = resident(&replica);
+    for number in 0..WATCHES {
+        let request = pb::WatchRequest { namespace: "plain".to_owned(), ..Default::default() };
+        watches.push(client(&channels[number % 100]).watch(request).await.unwrap());
+    }
+    println!("| a watch | {} |", kib((resident(&replica) - before) / WATCHES as u64));
+    drop(watches);
+
     let before = resident(&replica);
     let waiting = waiting(&replica, &channels).await;
     println!("| a Get that waits for a lease | {} |", kib((resident(&replica) - before) / WAITING as u64));
     drop(waiting);
     eventually("nobody waits", async || replica.stats().await.leases.unwrap_or_default().waiting == 0).await;
 
-    let mut watches = Vec::new();
-    let before = resident(&replica);
-    for channel in channels.iter().take(200) {
-        let request = pb::WatchRequest { namespace: "plain".to_owned(), ..Default::default() };
-        watches.push(client(channel).watch(request).await.unwrap());
-    }
-    println!("| a watch | {} |", kib(resident(&replica).saturating_sub(before) / watches.len() as u64));
-    drop((watches, channels));
+    drop(channels);
 
     for megabytes in [64, 192] {
         let fresh = self::replica(&redis, &[]).await;
@@ -248,8 +252,11 @@ async fn beside_entries() {
     let request_id = "123e4567-e89b-12d3-a456-426614174000".to_owned();
     replica.store(pb::SetRequest { request_id, ..set_request(key, "v") }).await.unwrap();
     println!("| a request id, for minutes | {} |", largest(&redis, "twintier:*:q:*").await);
-    replica.store(pb::SetRequest { source_version: Some(7), ..set_request(key, "v") }).await.unwrap();
-    println!("| a version of the source | {} |", largest(&redis, "twintier:*:x:*").await);
+    replica.remove(pb::InvalidateRequest { source_version: Some(7), ..invalidate_key(key) }).await.unwrap();
+    println!(
+        "| the version of the source that an entry was invalidated for, for minutes | {} |",
+        largest(&redis, "twintier:*:x:*").await
+    );
     println!("| the counter of a partition | {} |", largest(&redis, "twintier:*:c").await);
     let (before, tags) = (used(&redis).await, 1000);
     for tag in 0..tags {

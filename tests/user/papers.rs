@@ -293,6 +293,12 @@ fn every_metric_that_a_page_names_is_served() {
     assert!(served("twintier_gets_total") && !served("twintier_gets"));
 }
 
+#[test]
+fn the_page_on_capacity_weighs_entries_as_memory_does() {
+    let page = Paper::read(Path::new("docs/capacity.md"));
+    assert!(page.text.contains(&format!("key + value + content type + {}", twintier::backend::memory::OVERHEAD)));
+}
+
 // === log lines ===
 
 /// The messages that the program logs as warnings and errors.
