@@ -79,55 +79,68 @@ func alerts(path string) error {
 	return errors.Join(problems...)
 }
 
-// play evaluates a rule every minute. Each result is an alert by its labels: pending for the time the rule says, then firing, and for some time after.
+// state is that of one alert, by its labels: pending for the time the rule says, then firing, and kept firing for some time after.
+type state struct {
+	since, gone time.Time
+	firing      bool
+}
+
+// play evaluates a rule every minute, as Prometheus does, and says whether an alert fires in the end.
 func play(rule rulefmt.Rule, scene scene) (bool, error) {
 	series, minutes, err := load(scene.Series)
 	if err != nil {
 		return false, err
 	}
-	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1_000_000, Timeout: time.Minute, LookbackDelta: 5 * time.Minute,
-		Parser: parser.NewParser(parser.Options{})})
+	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1_000_000, Timeout: time.Minute, LookbackDelta: 5 * time.Minute})
 	defer engine.Close()
-	since, last := map[string]time.Time{}, map[string]time.Time{}
+	states := map[string]*state{}
 	for minute := range minutes {
 		now := time.Unix(int64(60*minute), 0)
-		query, err := engine.NewInstantQuery(context.Background(), series, nil, rule.Expr, now)
+		active, err := evaluate(engine, series, rule.Expr, now)
 		if err != nil {
 			return false, err
 		}
-		result := query.Exec(context.Background())
-		if result.Err != nil {
-			return false, result.Err
-		}
-		vector, err := result.Vector()
-		if err != nil {
-			return false, err
-		}
-		active := map[string]bool{}
-		for _, sample := range vector {
-			name := sample.Metric.String()
-			active[name] = true
-			if _, ok := since[name]; !ok {
-				since[name] = now
-			}
-			if now.Sub(since[name]) >= time.Duration(rule.For) {
-				last[name] = now
+		for name := range active {
+			if states[name] == nil {
+				states[name] = &state{since: now}
 			}
 		}
-		for name := range since {
-			if !active[name] {
-				delete(since, name)
+		for name, state := range states {
+			switch {
+			case active[name]:
+				state.gone = time.Time{}
+				state.firing = state.firing || now.Sub(state.since) >= time.Duration(rule.For)
+			case state.gone.IsZero():
+				state.gone = now
+				fallthrough
+			default:
+				if !state.firing || now.Sub(state.gone) >= time.Duration(rule.KeepFiringFor) {
+					delete(states, name)
+				}
 			}
 		}
-		query.Close()
 	}
-	end := time.Unix(int64(60*(minutes-1)), 0)
-	for _, fired := range last {
-		if end.Sub(fired) <= time.Duration(rule.KeepFiringFor) {
+	for _, state := range states {
+		if state.firing {
 			return true, nil
 		}
 	}
 	return false, nil
+}
+
+// evaluate says which labels an expression has a value for at a time.
+func evaluate(engine *promql.Engine, series storage.Queryable, expression string, now time.Time) (map[string]bool, error) {
+	query, err := engine.NewInstantQuery(context.Background(), series, nil, expression, now)
+	if err != nil {
+		return nil, err
+	}
+	defer query.Close()
+	vector, err := query.Exec(context.Background()).Vector()
+	active := map[string]bool{}
+	for _, sample := range vector {
+		active[sample.Metric.String()] = true
+	}
+	return active, err
 }
 
 // load makes series of their notation, and says for how many minutes the longest goes.

@@ -11,11 +11,11 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// expression is what a query of Prometheus asks for: metrics by name, each with the labels it is matched, joined or grouped by, and the labels
-// that a result may have. Kept is nil where nothing takes labels away.
+// expression is what a query of Prometheus asks for: metrics by name, each with the labels it is matched, joined or grouped by and the values
+// that are named; and the labels that a result may have. Kept is nil where nothing takes labels away.
 type expression struct {
-	Metrics map[string][]string `json:"metrics"`
-	Kept    []string            `json:"kept"`
+	Metrics map[string]map[string][]string `json:"metrics"`
+	Kept    []string                       `json:"kept"`
 }
 
 // expressions reads a JSON list of queries and prints a JSON list of what they ask for.
@@ -39,33 +39,46 @@ func expressions(path string) error {
 	return json.NewEncoder(os.Stdout).Encode(found)
 }
 
-func metrics(query parser.Expr) map[string][]string {
-	found := map[string][]string{}
+func metrics(query parser.Expr) map[string]map[string][]string {
+	found := map[string]map[string][]string{}
 	parser.Inspect(query, func(node parser.Node, path []parser.Node) error {
 		selector, ok := node.(*parser.VectorSelector)
 		if !ok {
 			return nil
 		}
-		names := found[selector.Name]
+		if found[selector.Name] == nil {
+			found[selector.Name] = map[string][]string{}
+		}
+		used := func(label string, values ...string) {
+			all := append(append([]string{}, found[selector.Name][label]...), values...)
+			slices.Sort(all)
+			found[selector.Name][label] = slices.Compact(all)
+		}
 		for _, matcher := range selector.LabelMatchers {
-			if matcher.Name != labels.MetricName {
-				names = append(names, matcher.Name)
+			switch {
+			case matcher.Name == labels.MetricName:
+			case matcher.Type == labels.MatchEqual || matcher.Type == labels.MatchNotEqual:
+				used(matcher.Name, matcher.Value)
+			default:
+				used(matcher.Name, matcher.SetMatches()...)
 			}
 		}
 		for _, above := range path {
 			switch above := above.(type) {
 			case *parser.AggregateExpr:
 				if !above.Without {
-					names = append(names, above.Grouping...)
+					for _, label := range above.Grouping {
+						used(label)
+					}
 				}
 			case *parser.BinaryExpr:
 				if above.VectorMatching != nil && above.VectorMatching.On {
-					names = append(names, above.VectorMatching.MatchingLabels...)
+					for _, label := range above.VectorMatching.MatchingLabels {
+						used(label)
+					}
 				}
 			}
 		}
-		slices.Sort(names)
-		found[selector.Name] = slices.Compact(names)
 		return nil
 	})
 	return found
