@@ -16,6 +16,7 @@ from parts import CHART, ROOT, accepted, blocks, commands, objects, one, run
 METRICS = ROOT / "docs/metrics.md"
 RUNBOOKS = ROOT / "docs/runbooks.md"
 SCENES = pathlib.Path(__file__).with_name("alerts.yaml")
+PICTURES = pathlib.Path(__file__).with_name("dashboard.yaml")
 RULES = CHART / "rules/twintier.yaml"
 DASHBOARD = CHART / "dashboards/twintier.json"
 RUNBOOK_URL = "https://github.com/twintier/twintier/blob/main/docs/runbooks.md#"
@@ -63,7 +64,7 @@ def panels(kind=None):
 
 def concrete(query):
     """A query as Grafana sends it."""
-    for variable, value in {"$__rate_interval": "1m", "$__range": "1h", "$__interval": "1m",
+    for variable, value in {"$__rate_interval": "5m", "$__range": "1h", "$__interval": "1m",
                             "$job": "twintier", "$instance": ".*", "$namespace": ".*"}.items():
         query = query.replace(variable, value)
     return query
@@ -151,7 +152,6 @@ class Alerts(unittest.TestCase):
 
     def test_a_scene_that_goes_otherwise_is_noticed(self):
         file = yaml.safe_load(SCENES.read_text())
-        file["rules"] = str(RULES)
         file["scenes"] = [scene | {"fires": not scene["fires"]} for scene in file["scenes"]]
         with tempfile.TemporaryDirectory() as folder:
             turned = pathlib.Path(folder) / "alerts.yaml"
@@ -231,6 +231,24 @@ class Dashboard(unittest.TestCase):
                     self.assertLessEqual(named, set(asked["kept"]) | ({"le"} if panel["type"] == "heatmap" else set()), target["expr"])
                     if panel["type"] == "timeseries":
                         self.assertLessEqual(set(asked["kept"]), named, f"lines that look alike: {target['expr']}")
+
+    def test_the_first_row_shows_what_is_wrong(self):
+        """Plays each scene to a rule that holds when the panel shows what it should."""
+        pictures = yaml.safe_load(PICTURES.read_text())
+        shown = {panel["title"]: queries(panel) for panel in panels("stat")}
+        with tempfile.TemporaryDirectory() as folder:
+            rules, scenes = [], []
+            for number, picture in enumerate(pictures):
+                [query] = shown[picture["panel"]]
+                rules.append({"alert": f"Picture{number}", "expr": f"({query}) {picture['shows']}"})
+                scenes.append({"alert": f"Picture{number}", "when": f"{picture['panel']}: {picture['when']}", "fires": True,
+                               "series": picture["series"]})
+            (pathlib.Path(folder) / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "pictures", "rules": rules}]}))
+            file = pathlib.Path(folder) / "scenes.yaml"
+            file.write_text(yaml.safe_dump({"rules": "rules.yaml", "scenes": scenes}))
+            run("check", "alerts", file)
+        self.assertLessEqual({"State of Redis", "Redis gone", "Redis slow", "Subscription broken", "Namespaces thrashing", "Hot key", "Stampede"},
+                             {picture["panel"] for picture in pictures})
 
     def test_links_lead_to_pages(self):
         for url in re.findall(r"https://github\.com/twintier/twintier/blob/main/([\w./-]+)", DASHBOARD.read_text()):
