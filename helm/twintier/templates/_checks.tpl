@@ -33,7 +33,7 @@
 
 {{- range $address := list "server.listen" "admin.listen" -}}
 {{- $default := ternary "127.0.0.1:50051" "" (eq $address "server.listen") -}}
-{{- if regexMatch "^(127\\.|localhost|\\[::1\\])" (include "twintier.setting" (list $ $address $default)) -}}
+{{- if and (or (eq $address "server.listen") (include "twintier.adminPort" $)) (regexMatch "^(127\\.|localhost|\\[::1\\])" (include "twintier.setting" (list $ $address $default))) -}}
 {{- if not (and (eq $address "server.listen") $.Values.tls.enabled $.Values.tls.port) -}}
 {{- $problems = append $problems (printf "config.%s has to be an address that others reach, such as %s" $address (get (dict "server.listen" "0.0.0.0:50051" "admin.listen" "0.0.0.0:9090") $address)) -}}
 {{- end -}}
