@@ -114,6 +114,22 @@ class Connections(unittest.TestCase):
                 with self.subTest(case, kind=each["kind"]):
                     self.assertLessEqual({port for port in used if isinstance(port, str)}, known)
 
+    def test_pods_keep_to_the_restricted_standard(self):
+        """What namespaces ask for that enforce the strictest of Kubernetes' pod security standards."""
+        for case in CASES:
+            for pod in self.pods(objects(case)):
+                spec = pod["spec"]
+                self.assertTrue(spec["securityContext"]["runAsNonRoot"])
+                self.assertEqual(spec["securityContext"]["seccompProfile"]["type"], "RuntimeDefault")
+                self.assertFalse({"hostNetwork", "hostPID", "hostIPC"} & spec.keys())
+                self.assertLessEqual({key for volume in spec.get("volumes", []) for key in volume} - {"name"}, {"configMap", "secret", "emptyDir"})
+                for container in spec["containers"] + spec.get("initContainers", []):
+                    with self.subTest(case, container=container["name"]):
+                        context = container["securityContext"]
+                        self.assertIs(context["allowPrivilegeEscalation"], False)
+                        self.assertEqual(context["capabilities"], {"drop": ["ALL"]})
+                        self.assertIs(context["readOnlyRootFilesystem"], True)
+
     def test_names_of_objects_exist(self):
         for case in CASES:
             found = objects(case)
