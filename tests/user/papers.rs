@@ -70,7 +70,7 @@ fn setting(span: &str) -> Option<String> {
     let path = path.split(['=', ' ', ':']).next().unwrap_or_default();
     let (section, rest) = path.split_once('.').filter(|(_, rest)| !rest.is_empty())?;
     let is_path = path.starts_with(|c: char| c.is_ascii_lowercase())
-        && path.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._<>*".contains(c));
+        && path.chars().all(|c| c.is_ascii_alphanumeric() || "._<>*".contains(c));
     let is_file = [".rs", ".md", ".lua", ".proto", ".yaml", ".toml", ".json"].iter().any(|end| path.ends_with(end));
     if !is_path || is_file || OTHERS.iter().any(|other| path.starts_with(other)) {
         return None;
@@ -81,19 +81,27 @@ fn setting(span: &str) -> Option<String> {
     }
 }
 
+/// Whether it is a value of the chart, or in one.
+fn is_value_of_the_chart(path: &str) -> bool {
+    let values = std::fs::read_to_string(Path::new(ROOT).join("helm/twintier/README.md")).unwrap();
+    let mut names = values.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    names.any(|name| path == name || path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+}
+
 #[test]
 fn every_setting_that_a_page_names_is_one() {
     let known = config::reference();
     let exists = |span: &str| {
         setting(span).is_none_or(|path| match path.strip_suffix('*') {
             Some(stem) => known.iter().any(|setting| setting.path.starts_with(stem)),
-            None => known.iter().any(|setting| setting.path == path),
+            None => known.iter().any(|setting| setting.path == path) || is_value_of_the_chart(&path),
         })
     };
     none(&unknown(&papers(), |paper| paper.spans.iter().map(String::as_str).collect(), exists));
     assert_eq!(setting("redis.failover = cold").as_deref(), Some("redis.failover"));
     assert_eq!(setting("namespaces.users.max_ttl").as_deref(), Some("namespaces.<name>.max_ttl"));
-    assert!(!exists("l1.sizes") && exists("warm_start.*") && setting("grpc.health.v1").is_none());
+    assert!(!exists("l1.sizes") && !exists("networkPolicy.scraper") && exists("networkPolicy.scrapers.any"));
+    assert!(exists("warm_start.*") && setting("grpc.health.v1").is_none());
 }
 
 #[test]
