@@ -48,6 +48,11 @@ invalidation-cost: ## Measure what invalidating costs with few and with many ent
 	.ci/system cargo cc redis-server redis-cli
 	cargo bench --locked --bench invalidation_cost
 
+.PHONY: memory-cost
+memory-cost: ## Measure what entries, connections and calls cost in memory and CPU, here and in Redis
+	.ci/system cargo cc redis-server redis-cli
+	cargo bench --locked --bench memory_cost
+
 # TWINTIER=PATH for a program that is there already.
 packaging_test = program=$${TWINTIER:-}; \
 	[ -n "$$program" ] || { .ci/system cargo cc; cargo build --locked; program=$${CARGO_TARGET_DIR:-target}/debug/twintier; }; \

@@ -5,8 +5,11 @@
 mod client;
 mod configuration_page;
 mod pages;
+mod paper;
+mod papers;
 mod process;
 mod python;
 mod readme;
 mod serve;
 mod stop;
+mod symptoms;
