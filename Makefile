@@ -62,9 +62,9 @@ packaging_test = program=$${TWINTIER:-}; \
 	  $(packaging)/bin/python -m unittest discover --start-directory tests/packaging --pattern
 
 .PHONY: test-chart
-test-chart: $(packaging)/ready $(grpcurl) ## Check the Helm chart against Kubernetes' schemas and the program; TWINTIER=PATH for a built one
+test-chart: $(packaging)/ready $(grpcurl) ## Check the chart, its alerts and dashboard against Kubernetes' schemas and the program; TWINTIER=PATH for a built one
 	.ci/system redis-server
-	$(packaging_test) test_chart.py
+	$(packaging_test) 'test_chart*.py'
 
 .PHONY: test-images
 test-images: $(packaging)/ready ## Check the Dockerfile and the compose file; TWINTIER=PATH for a built program

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwapOption;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -20,7 +19,10 @@ use crate::cache::board::Board;
 use crate::cache::clock::Clock;
 use crate::cache::coherence::protection::Protections;
 use crate::cache::coherence::{Coherence, CoherenceConfig};
+use crate::cache::health::{Health, NotReady};
+use crate::cache::load::Load;
 use crate::cache::namespace::{NamespaceRules, Namespaces};
+use crate::cache::observed::{Observed, Replica};
 use crate::cache::policies::Policies;
 use crate::cache::repair::Repair;
 use crate::cache::tier::{L1, L2, L2State};
@@ -28,7 +30,7 @@ use crate::cache::tiered::{Tiered, TieredConfig};
 use crate::cache::warm_start::{WarmStart, WarmStartConfig};
 use crate::config::{self, Address, Config, Topology};
 use crate::grpc::health::HealthApi;
-use crate::grpc::{AdminApi, CacheApi, HealthState, KeyLogging, Load, Observed, Replica, ServerConfig, Serving};
+use crate::grpc::{AdminApi, CacheApi, KeyLogging, Reports, ServerConfig, Serving};
 use crate::shutdown::Stop;
 
 /// Kept back from the drain limit for what follows the last RPC.
@@ -111,7 +113,7 @@ impl App {
 
         let load = Arc::new(Load::new(config.server.max_in_flight, config.server.max_bytes_in_flight as usize));
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (state, health) = watch::channel(HealthState::default());
+        let (state, health) = watch::channel(Health::starting());
         let grace = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.connect_timeout);
         let ending = CancellationToken::new();
         tasks.spawn({
@@ -143,16 +145,17 @@ impl App {
             l2: l2.clone(),
             namespaces,
             load: load.clone(),
-            baseline: ArcSwapOption::empty(),
+            health: health.clone(),
             board,
             warm_start: warm_start.clone(),
             clock: clock.clone(),
         });
+        let reports = Arc::new(Reports::new(observed));
         tasks.spawn({
-            let (observed, ending) = (observed.clone(), ending.clone());
-            async move { ending.run_until_cancelled(observed.tell_fleet()).await }
+            let (reports, ending) = (reports.clone(), ending.clone());
+            async move { ending.run_until_cancelled(reports.tell_fleet()).await }
         });
-        let api = CacheApi::new(observed, config.limits.clone(), config.events.clone(), clock, keys);
+        let api = CacheApi::new(reports, config.limits.clone(), config.events.clone(), clock, keys);
         let admin = config.server.admin.then(|| AdminApi::new(&api, policies, drain));
         let health = HealthApi::new(health, config.server.admin);
         let serving = Serving::start(listener, server_config(&config.server), api, admin, health, load);
@@ -198,7 +201,7 @@ impl App {
 /// Keeps health up to date: ready once Redis was healthy, or did not become so within `grace`; not ready any more when ending or halted, nor while
 /// drained.
 async fn follow_health(
-    state: &watch::Sender<HealthState>,
+    state: &watch::Sender<Health>,
     l2: Arc<dyn L2>,
     grace: Duration,
     draining: CancellationToken,
@@ -212,8 +215,14 @@ async fn follow_health(
         settled |= matches!(l2_state, L2State::Healthy | L2State::Disabled) || started.elapsed() >= grace;
         let ending = draining.is_cancelled();
         let waiting = !prepared.is_cancelled();
-        let ready = settled && !waiting && !ending && !*drained.borrow_and_update() && l2.halted().is_none();
-        let now = HealthState { ready, ending, l2: l2_state };
+        let reasons = [
+            (ending, NotReady::Ending),
+            (l2.halted().is_some(), NotReady::Halted),
+            (*drained.borrow_and_update(), NotReady::Drained),
+            (waiting || !settled, NotReady::Starting),
+        ];
+        let not_ready = reasons.into_iter().find_map(|(holds, why)| holds.then_some(why));
+        let now = Health { not_ready, l2: l2_state };
         state.send_if_modified(|state| std::mem::replace(state, now) != now);
         if ending {
             return;

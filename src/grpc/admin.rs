@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, Rules};
 use super::guard::Deadline;
 use super::service::CacheApi;
-use super::stats::Observed;
+use super::stats::Reports;
 use super::status::status;
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
@@ -17,7 +17,7 @@ use crate::pb;
 
 /// The service `twintier.v1.AdminService`.
 pub struct AdminApi {
-    observed: Arc<Observed>,
+    reports: Arc<Reports>,
     rules: Arc<Rules>,
     policies: Arc<Policies>,
     draining: watch::Sender<bool>,
@@ -26,8 +26,8 @@ pub struct AdminApi {
 impl AdminApi {
     /// The service beside that of a cache. It tells `draining` whether this replica is to report that it does not serve.
     pub fn new(cache: &CacheApi, policies: Arc<Policies>, draining: watch::Sender<bool>) -> AdminApi {
-        let (observed, rules) = cache.parts();
-        AdminApi { observed, rules, policies, draining }
+        let (reports, rules) = cache.parts();
+        AdminApi { reports, rules, policies, draining }
     }
 
     async fn do_inspect(
@@ -36,13 +36,13 @@ impl AdminApi {
         deadline: Moment,
     ) -> Result<pb::InspectResponse, CacheError> {
         let key = convert::inspect(&self.rules, request)?;
-        let inspection = self.observed.cache.inspect(&key, deadline).await;
+        let inspection = self.reports.observed.cache.inspect(&key, deadline).await;
         Ok(convert::inspect_response(&key, inspection))
     }
 
     fn do_hot_keys(&self, request: &pb::HotKeysRequest) -> Result<pb::HotKeysResponse, CacheError> {
         let (namespace, limit) = convert::hot_keys(&self.rules, request)?;
-        Ok(convert::hot_keys_response(self.observed.cache.hot_keys(limit, namespace.as_deref())))
+        Ok(convert::hot_keys_response(self.reports.observed.cache.hot_keys(limit, namespace.as_deref())))
     }
 
     fn do_list_policies(&self, request: &pb::ListPoliciesRequest) -> Result<pb::ListPoliciesResponse, CacheError> {
@@ -90,12 +90,12 @@ impl AdminApi {
     }
 
     fn service_policy(&self) -> pb::NamespacePolicy {
-        convert::service_policy(self.observed.cache.switches(), &self.policies.service())
+        convert::service_policy(self.reports.observed.cache.switches(), &self.policies.service())
     }
 
     /// Longest wait for a change to be kept.
     fn until(&self, deadline: Moment) -> Moment {
-        self.rules.clock.now().plus(self.observed.cache.config().write_budget).min(deadline)
+        self.rules.clock.now().plus(self.reports.observed.cache.config().write_budget).min(deadline)
     }
 
     fn deadline<T>(&self, request: &Request<T>) -> Moment {
@@ -153,7 +153,7 @@ impl pb::admin_service_server::AdminService for AdminApi {
     }
 
     async fn reset_stats(&self, _: Request<pb::ResetStatsRequest>) -> Result<Response<pb::ResetStatsResponse>, Status> {
-        self.observed.reset();
+        self.reports.reset();
         tracing::info!("stats count from now on");
         Ok(Response::new(pb::ResetStatsResponse {}))
     }

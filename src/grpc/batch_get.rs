@@ -11,12 +11,12 @@ use prost::Message as _;
 use tonic::Status;
 
 use super::convert::{BatchGetParts, batch_get_item, token_text};
-use super::load::{Kept, Load};
 use super::status::status;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::coherence::token::Token;
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
+use crate::cache::load::{Kept, Load};
 use crate::cache::namespace::Namespaces;
 use crate::cache::tiered::{GetMany, Outcome, Tiered};
 use crate::pb;

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::load::{Flow, Guarded, Load, Metered};
+use super::body::{Flow, Guarded, Metered};
 use super::status::status;
 use crate::cache::error::{CacheError, Violation};
+use crate::cache::load::Load;
 
 /// The core ends at the deadline by itself, and says more; this is for what does not.
 const NET: Duration = Duration::from_millis(5);

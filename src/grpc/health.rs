@@ -12,42 +12,32 @@ use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::guard::Leave;
+use crate::cache::health;
 use crate::cache::tier::L2State;
 use crate::pb::{admin_service_server, cache_service_server};
-
-/// What health is judged by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HealthState {
-    /// Callers should come here.
-    pub ready: bool,
-    /// This replica is ending.
-    pub ending: bool,
-    /// State of the shared tier.
-    pub l2: L2State,
-}
 
 /// The health service.
 #[derive(Clone)]
 pub struct HealthApi {
-    state: watch::Receiver<HealthState>,
+    state: watch::Receiver<health::Health>,
     admin: bool,
 }
 
 impl HealthApi {
     /// Health that follows `state`; whether there is a service for administration.
-    pub fn new(state: watch::Receiver<HealthState>, admin: bool) -> HealthApi {
+    pub fn new(state: watch::Receiver<health::Health>, admin: bool) -> HealthApi {
         HealthApi { state, admin }
     }
 
-    fn serving(&self, service: &str, state: HealthState) -> Option<bool> {
+    fn serving(&self, service: &str, state: health::Health) -> Option<bool> {
         match service {
             // Also while drained: it is what ends that.
-            admin_service_server::SERVICE_NAME => self.admin.then_some(!state.ending),
+            admin_service_server::SERVICE_NAME => self.admin.then_some(!state.is_ending()),
             service => serving(service, state),
         }
     }
 
-    fn response(&self, service: &str, state: HealthState) -> HealthCheckResponse {
+    fn response(&self, service: &str, state: health::Health) -> HealthCheckResponse {
         let status = match self.serving(service, state) {
             Some(true) => ServingStatus::Serving,
             Some(false) => ServingStatus::NotServing,
@@ -57,9 +47,9 @@ impl HealthApi {
     }
 }
 
-fn serving(service: &str, state: HealthState) -> Option<bool> {
+fn serving(service: &str, state: health::Health) -> Option<bool> {
     match service {
-        "" | cache_service_server::SERVICE_NAME | "readiness" => Some(state.ready),
+        "" | cache_service_server::SERVICE_NAME | "readiness" => Some(state.is_ready()),
         "liveness" => Some(true),
         "redis" => Some(state.l2 == L2State::Healthy),
         "l1-only" => Some(state.l2 == L2State::Disabled),

@@ -2,10 +2,10 @@
 
 mod admin;
 mod batch_get;
+mod body;
 mod convert;
 mod guard;
 pub mod health;
-mod load;
 mod serve;
 mod service;
 mod stats;
@@ -13,8 +13,6 @@ mod status;
 mod watch;
 
 pub use admin::AdminApi;
-pub use health::HealthState;
-pub use load::Load;
 pub use serve::{ServerConfig, Serving};
 pub use service::{CacheApi, KeyLogging};
-pub use stats::{Observed, Replica};
+pub use stats::Reports;

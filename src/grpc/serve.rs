@@ -21,10 +21,11 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::{self, HealthServer};
 
 use super::admin::AdminApi;
+use super::body::{Flow, Guarded};
 use super::guard::{self, Gate};
 use super::health::HealthApi;
-use super::load::{Flow, Guarded, Load};
 use super::service::CacheApi;
+use crate::cache::load::Load;
 use crate::pb;
 use crate::pb::admin_service_server::{self, AdminServiceServer};
 use crate::pb::cache_service_server::{self, CacheServiceServer};

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::batch_get::{self, BatchGet};
 use super::convert::{self, Plan, Rules};
 use super::guard::{Deadline, Leave};
-use super::stats::Observed;
+use super::stats::Reports;
 use super::status::status;
 use super::watch::{self, Responses};
 use crate::cache::clock::{Clock, Moment};
@@ -32,7 +32,7 @@ pub enum KeyLogging {
 
 /// The service `twintier.v1.CacheService`.
 pub struct CacheApi {
-    observed: Arc<Observed>,
+    reports: Arc<Reports>,
     rules: Arc<Rules>,
     key_logging: KeyLogging,
 }
@@ -40,19 +40,20 @@ pub struct CacheApi {
 impl CacheApi {
     /// The service over a cache.
     pub fn new(
-        observed: Arc<Observed>,
+        reports: Arc<Reports>,
         limits: Limits,
         events: Events,
         clock: Arc<dyn Clock>,
         key_logging: KeyLogging,
     ) -> CacheApi {
+        let observed = &reports.observed;
         let (partitions, namespaces) = (observed.cache.coherence().partitions(), observed.namespaces.clone());
-        CacheApi { rules: Arc::new(Rules { limits, namespaces, partitions, clock, events }), observed, key_logging }
+        CacheApi { rules: Arc::new(Rules { limits, namespaces, partitions, clock, events }), reports, key_logging }
     }
 
     /// What is reported on, and what requests are checked against.
-    pub(super) fn parts(&self) -> (Arc<Observed>, Arc<Rules>) {
-        (self.observed.clone(), self.rules.clone())
+    pub(super) fn parts(&self) -> (Arc<Reports>, Arc<Rules>) {
+        (self.reports.clone(), self.rules.clone())
     }
 
     /// The largest request that is read: a value at its limit with room for everything else, so that a value somewhat too large gets a
@@ -68,7 +69,7 @@ impl CacheApi {
         let key = KeyRef::new(&parts.namespace, request.key.as_bytes());
         let (consistency, token, lease) = (parts.consistency, &parts.token, parts.lease);
         let get = Get { key, consistency, token, deadline, lease };
-        let answer = self.observed.cache.get(get).await?;
+        let answer = self.reports.observed.cache.get(get).await?;
         let hit = matches!(answer.outcome, Outcome::Hit { .. });
         if hit && parts.namespace.is_guest() {
             self.rules.namespaces.adopt(&parts.namespace);
@@ -80,7 +81,7 @@ impl CacheApi {
     async fn do_set(&self, request: pb::SetRequest, deadline: Moment) -> Result<pb::SetResponse, CacheError> {
         let (set, token) = convert::set(&self.rules, request, deadline)?;
         let key = set.write.key.clone();
-        let answer = self.observed.cache.set(set).await?;
+        let answer = self.reports.observed.cache.set(set).await?;
         tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), outcome = ?answer.outcome, "set");
         Ok(convert::set_response(answer, token, self.rules.partitions))
     }
@@ -94,7 +95,7 @@ impl CacheApi {
         // All at once. Those that succeed take effect even when another fails.
         let parts = invalidates.into_iter().map(|invalidate| async {
             let namespace = invalidate.namespace.clone();
-            let answer = self.observed.cache.invalidate(invalidate).await?;
+            let answer = self.reports.observed.cache.invalidate(invalidate).await?;
             tracing::debug!(namespace = %namespace.name(), removed = answer.removed, "invalidate");
             Ok(answer)
         });
@@ -104,7 +105,7 @@ impl CacheApi {
 
     async fn do_touch(&self, request: &pb::TouchRequest, deadline: Moment) -> Result<pb::TouchResponse, CacheError> {
         let (key, touch, token) = convert::touch(&self.rules, request)?;
-        let answer = self.observed.cache.touch(key.clone(), touch, deadline).await?;
+        let answer = self.reports.observed.cache.touch(key.clone(), touch, deadline).await?;
         tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), outcome = ?answer.outcome, "touch");
         Ok(convert::touch_response(answer, token, self.rules.partitions))
     }
@@ -112,7 +113,7 @@ impl CacheApi {
     async fn begin_batch_get(&self, request: pb::BatchGetRequest, deadline: Moment) -> Result<BatchGet, CacheError> {
         let parts = convert::batch_get(&self.rules, &request)?;
         tracing::debug!(namespace = %parts.namespace.name(), keys = request.keys.len(), "batch get");
-        let (cache, load) = (self.observed.cache.clone(), self.observed.load.clone());
+        let (cache, load) = (self.reports.observed.cache.clone(), self.reports.observed.load.clone());
         let (clock, namespaces) = (self.rules.clock.clone(), self.rules.namespaces.clone());
         let value_size = self.rules.limits.value_size;
         let service = batch_get::Service { cache, load, clock, namespaces, value_size };
@@ -126,7 +127,7 @@ impl CacheApi {
     ) -> Result<pb::BatchSetResponse, CacheError> {
         let (many, token) = convert::batch_set(&self.rules, request, deadline)?;
         let (namespace, items) = (many.namespace.clone(), many.writes.len());
-        let done = self.observed.cache.set_many(many).await?;
+        let done = self.reports.observed.cache.set_many(many).await?;
         tracing::debug!(namespace = %namespace.name(), items, failed = failed(&done), "batch set");
         Ok(convert::batch_set_response(done, token, self.rules.partitions))
     }
@@ -138,7 +139,7 @@ impl CacheApi {
     ) -> Result<pb::BatchInvalidateResponse, CacheError> {
         let (many, token) = convert::batch_invalidate(&self.rules, request, deadline)?;
         let (namespace, items) = (many.namespace.clone(), many.removals.len());
-        let done = self.observed.cache.invalidate_many(many).await?;
+        let done = self.reports.observed.cache.invalidate_many(many).await?;
         tracing::debug!(namespace = %namespace.name(), items, failed = failed(&done), "batch invalidate");
         Ok(convert::batch_invalidate_response(done, token, self.rules.partitions))
     }
@@ -150,7 +151,7 @@ impl CacheApi {
     ) -> Result<pb::ReleaseLeaseResponse, CacheError> {
         let release = convert::release(&self.rules, request, deadline)?;
         let key = release.key.clone();
-        let answer = self.observed.cache.release(release).await?;
+        let answer = self.reports.observed.cache.release(release).await?;
         tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), released = answer.released, "release");
         Ok(convert::release_response(answer))
     }
@@ -236,13 +237,13 @@ impl pb::cache_service_server::CacheService for CacheApi {
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Responses>, Status> {
         let leave = request.extensions().get::<Leave>().cloned();
         let watching = convert::watching(&self.rules, request.get_ref());
-        let watch = watching.and_then(|watching| self.observed.cache.watch(watching));
+        let watch = watching.and_then(|watching| self.reports.observed.cache.watch(watching));
         let partitions = self.rules.partitions;
         watch.map(|watch| Response::new(watch::responses(watch, partitions, leave))).map_err(|error| status(&error))
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> Result<Response<pb::StatsResponse>, Status> {
         let deadline = self.deadline(&request);
-        self.observed.report(request.get_ref(), deadline).await.map(Response::new).map_err(|error| status(&error))
+        self.reports.report(request.get_ref(), deadline).await.map(Response::new).map_err(|error| status(&error))
     }
 }

@@ -9,52 +9,32 @@ use std::time::SystemTime;
 use arc_swap::ArcSwapOption;
 
 use super::convert::{self, timestamp, to_wire};
-use super::load::Load;
-use crate::cache::board::Board;
-use crate::cache::clock::{Clock, Moment};
+use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
-use crate::cache::namespace::{Namespace, Namespaces};
+use crate::cache::namespace::Namespace;
+use crate::cache::observed::{FleetReplica, Observed};
 use crate::cache::stats::Snapshot;
-use crate::cache::tier::{L2, L2Report, L2State};
-use crate::cache::tiered::Tiered;
-use crate::cache::warm_start::{WarmStart, Warmed};
+use crate::cache::tier::{L2Report, L2State};
+use crate::cache::warm_start::Warmed;
 use crate::pb;
 use counts::Counts;
 
-/// What this replica says of itself.
-#[derive(Clone, Debug)]
-pub struct Replica {
-    /// Identity of this process.
-    pub id: String,
-    /// When it was started.
-    pub started: SystemTime,
-}
-
-/// What is reported on.
-pub struct Observed {
-    /// The replica.
-    pub replica: Replica,
-    /// The cache.
-    pub cache: Tiered,
-    /// The shared tier.
-    pub l2: Arc<dyn L2>,
-    /// The namespaces.
-    pub namespaces: Arc<Namespaces>,
-    /// The load.
-    pub load: Arc<Load>,
+/// Reports on a replica and its fleet.
+pub struct Reports {
+    /// What is reported on.
+    pub observed: Arc<Observed>,
     /// What reports leave out: what was counted before the last reset.
-    pub baseline: ArcSwapOption<Counted>,
-    /// Where the fleet is heard of; none: this replica is all there is.
-    pub board: Option<Arc<dyn Board>>,
-    /// The warm start, if one is made.
-    pub warm_start: Option<Arc<WarmStart>>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
+    baseline: ArcSwapOption<Counted>,
 }
 
-// === impl Observed ===
+// === impl Reports ===
 
-impl Observed {
+impl Reports {
+    /// Reports on what is counted from the start on.
+    pub fn new(observed: Arc<Observed>) -> Reports {
+        Reports { observed, baseline: ArcSwapOption::empty() }
+    }
+
     /// The report of this replica or of the fleet, of one namespace or of all.
     pub async fn report(&self, request: &pb::StatsRequest, deadline: Moment) -> Result<pb::StatsResponse, CacheError> {
         let (fleet, namespace) = convert::stats(request)?;
@@ -64,6 +44,11 @@ impl Observed {
         }
     }
 
+    /// The replicas of the fleet, as far as they can be heard of.
+    pub async fn fleet(&self) -> Vec<FleetReplica> {
+        fleet::replicas(self).await
+    }
+
     /// Tells the fleet what is counted here, for ever.
     pub async fn tell_fleet(&self) {
         fleet::leave_summaries(self).await;
@@ -71,12 +56,12 @@ impl Observed {
 
     /// Reports count from now on.
     pub fn reset(&self) {
-        self.baseline.store(Some(Arc::new(Counted::now(self))));
+        self.baseline.store(Some(Arc::new(Counted::now(&self.observed))));
     }
 
     /// What was counted since the start, or since the last reset.
-    pub(super) fn counted(&self) -> Counted {
-        let mut counted = Counted::now(self);
+    fn counted(&self) -> Counted {
+        let mut counted = Counted::now(&self.observed);
         if let Some(baseline) = &*self.baseline.load() {
             counted.take_off(baseline);
         }

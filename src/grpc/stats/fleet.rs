@@ -7,9 +7,10 @@ use prost::Message as _;
 use tokio::time::sleep;
 
 use super::counts::Counts;
-use super::{Counted, Observed, was_used};
+use super::{Counted, Reports, was_used};
 use crate::cache::board::Note;
 use crate::cache::clock::Moment;
+use crate::cache::observed::{FleetReplica, Observed};
 use crate::grpc::convert::to_wire;
 use crate::pb;
 
@@ -23,33 +24,58 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const MOST_BYTES: usize = 256 << 10;
 
 /// Leaves summaries, for ever.
-pub async fn leave_summaries(observed: &Observed) {
+pub async fn leave_summaries(reports: &Reports) {
+    let observed = &reports.observed;
     let Some(board) = &observed.board else { return };
     loop {
         let until = observed.clock.now().plus(PATIENCE);
         // The next one is soon enough.
-        let _ = board.post(summary(observed.counted()), LIFETIME, until).await;
+        let _ = board.post(summary(reports.counted()), LIFETIME, until).await;
         sleep(EVERY).await;
     }
 }
 
 /// The report of the fleet, of one namespace or of all. When the board cannot be asked, that of this replica alone.
-pub async fn report(observed: &Observed, namespace: &str, deadline: Moment) -> pb::StatsResponse {
+pub async fn report(reports: &Reports, namespace: &str, deadline: Moment) -> pb::StatsResponse {
+    let mut whole = reports.counted();
+    let own = replica(&whole.stats, Duration::ZERO);
+    let mut fleet: Vec<_> = own.into_iter().collect();
+    for (other, age) in others(&reports.observed, deadline).await {
+        fleet.extend(replica(&other, age));
+        add(&mut whole, &other);
+    }
+    fleet.sort_by(|one, other| one.id.cmp(&other.id));
+    pb::StatsResponse { fleet, ..whole.render(namespace) }
+}
+
+/// The replicas of the fleet, sorted by identity. When the board cannot be asked, this one.
+pub async fn replicas(reports: &Reports) -> Vec<FleetReplica> {
+    let own = (reports.counted().render(""), Duration::ZERO);
+    let others = others(&reports.observed, Moment::FOREVER).await;
+    let said = |(stats, age): &(pb::StatsResponse, Duration)| {
+        let replica = stats.replica.as_ref()?;
+        let audit_age = stats.coherence.as_ref().and_then(|coherence| coherence.audit_age);
+        Some(FleetReplica {
+            id: replica.id.clone(),
+            version: replica.version.clone(),
+            age: *age,
+            audit_age: audit_age.and_then(|age| age.try_into().ok()),
+        })
+    };
+    let mut fleet: Vec<_> = others.iter().chain([&own]).filter_map(said).collect();
+    fleet.sort_by(|one, other| one.id.cmp(&other.id));
+    fleet
+}
+
+/// What the other replicas have left on the board, and how long ago.
+async fn others(observed: &Observed, deadline: Moment) -> Vec<(pb::StatsResponse, Duration)> {
     let until = observed.clock.now().plus(observed.cache.config().read_budget.min(PATIENCE)).min(deadline);
     let notes = match &observed.board {
         Some(board) => board.notes(LIFETIME, until).await.unwrap_or_default(),
         None => Vec::new(),
     };
-    let mut whole = observed.counted();
-    let own = replica(&whole.stats, Duration::ZERO);
-    let others = notes.iter().filter_map(|note| Some((pb::StatsResponse::decode(note.text.clone()).ok()?, note)));
-    let mut fleet: Vec<_> = own.into_iter().collect();
-    for (other, Note { age, .. }) in others {
-        fleet.extend(replica(&other, *age));
-        add(&mut whole, &other);
-    }
-    fleet.sort_by(|one, other| one.id.cmp(&other.id));
-    pb::StatsResponse { fleet, ..whole.render(namespace) }
+    let read = |note: Note| Some((pb::StatsResponse::decode(note.text).ok()?, note.age));
+    notes.into_iter().filter_map(read).collect()
 }
 
 /// What other replicas are told.

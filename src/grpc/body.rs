@@ -1,4 +1,4 @@
-//! The load of this replica and its limits: RPCs in flight, bytes in flight, and connections whose peers do not read.
+//! Bodies whose bytes count as in flight, and how the responses of a connection move: a peer that does not read is noticed.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,114 +8,12 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 use tonic::Status;
 
 use super::status::status;
-use crate::cache::error::CacheError;
-use crate::cache::stats::Counter;
-use crate::cache::tier::RETRY_AFTER;
-
-/// The load of this replica, and its limits.
-pub struct Load {
-    places: Arc<Semaphore>,
-    limit: usize,
-    bytes: AtomicUsize,
-    bytes_limit: usize,
-    shed: Counter,
-    connections: AtomicUsize,
-}
-
-// === impl Load ===
-
-impl Load {
-    /// At most `limit` RPCs and `bytes_limit` bytes in flight.
-    pub fn new(limit: usize, bytes_limit: usize) -> Load {
-        Load {
-            places: Arc::new(Semaphore::new(limit)),
-            limit,
-            bytes: AtomicUsize::new(0),
-            bytes_limit,
-            shed: Counter::default(),
-            connections: AtomicUsize::new(0),
-        }
-    }
-
-    /// RPCs in flight: until the last byte of the response is handed to the connection.
-    pub fn in_flight(&self) -> usize {
-        self.limit - self.places.available_permits()
-    }
-
-    /// RPCs refused because a limit was reached.
-    pub fn shed(&self) -> u64 {
-        self.shed.get()
-    }
-
-    /// Open connections.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-
-    /// One connection more, for as long as the guard lives.
-    pub(super) fn connected(self: &Arc<Self>) -> Connected {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        Connected(self.clone())
-    }
-
-    /// A place among the RPCs in flight.
-    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, CacheError> {
-        if self.bytes.load(Ordering::Relaxed) > self.bytes_limit {
-            return Err(self.too_many_bytes());
-        }
-        self.places.clone().try_acquire_owned().map_err(|_| {
-            self.shed.one();
-            CacheError::Exhausted { what: "server.max_in_flight", limit: self.limit, retry_after: Some(RETRY_AFTER) }
-        })
-    }
-
-    /// Most bytes in flight.
-    pub(super) fn bytes_limit(&self) -> usize {
-        self.bytes_limit
-    }
-
-    /// Bytes that count as in flight for as long as the guard lives. Also beyond the limit: they are there.
-    pub(super) fn keep(self: &Arc<Self>, bytes: usize) -> Kept {
-        self.add_bytes(bytes);
-        Kept(self.clone(), bytes)
-    }
-
-    fn too_many_bytes(&self) -> CacheError {
-        self.shed.one();
-        let (what, limit) = ("server.max_bytes_in_flight", self.bytes_limit);
-        CacheError::Exhausted { what, limit, retry_after: Some(RETRY_AFTER) }
-    }
-
-    fn add_bytes(&self, bytes: usize) -> usize {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
-    }
-
-    fn sub_bytes(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-pub(super) struct Connected(Arc<Load>);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Bytes in memory that were not handed on yet.
-pub(super) struct Kept(Arc<Load>, usize);
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.0.sub_bytes(self.1);
-    }
-}
+use crate::cache::load::Load;
 
 /// A request's body, whose bytes count as in flight until it is dropped. Beyond the limit it ends in an error.
 pub struct Metered<B> {
@@ -146,7 +44,7 @@ where
         };
         let bytes = frame.data_ref().map_or(0, bytes::Buf::remaining);
         self.bytes += bytes;
-        if self.load.add_bytes(bytes) > self.load.bytes_limit {
+        if self.load.add_bytes(bytes) > self.load.bytes_limit() {
             return Poll::Ready(Some(Err(status(&self.load.too_many_bytes()))));
         }
         Poll::Ready(Some(Ok(frame)))

@@ -1,0 +1,59 @@
+//! What can be told of a replica: by Stats, by metrics, by the page. Who tells it reads the counts where they are kept.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+
+use super::board::Board;
+use super::clock::Clock;
+use super::health::Health;
+use super::load::Load;
+use super::namespace::Namespaces;
+use super::tier::L2;
+use super::tiered::Tiered;
+use super::warm_start::WarmStart;
+
+/// What this replica says of itself.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Identity of this process.
+    pub id: String,
+    /// When it was started.
+    pub started: SystemTime,
+}
+
+/// A replica of the fleet, as it last said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetReplica {
+    /// Identity of the process.
+    pub id: String,
+    /// Version of the service.
+    pub version: String,
+    /// How long ago it said so.
+    pub age: Duration,
+    /// Age of its oldest valid proof then; none: it had none.
+    pub audit_age: Option<Duration>,
+}
+
+/// What is told of.
+pub struct Observed {
+    /// The replica.
+    pub replica: Replica,
+    /// The cache.
+    pub cache: Tiered,
+    /// The shared tier.
+    pub l2: Arc<dyn L2>,
+    /// The namespaces.
+    pub namespaces: Arc<Namespaces>,
+    /// The load.
+    pub load: Arc<Load>,
+    /// Whether callers should come here.
+    pub health: watch::Receiver<Health>,
+    /// Where the fleet is heard of; none: this replica is all there is.
+    pub board: Option<Arc<dyn Board>>,
+    /// The warm start, if one is made.
+    pub warm_start: Option<Arc<WarmStart>>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
