@@ -38,6 +38,13 @@ drills: ## Run the drills at length, and the drills of the checker; SECONDS_EACH
 	TWINTIER_DRILL_SECONDS=$(SECONDS_EACH) TWINTIER_DRILL_OPERATIONS=$(operations) \
 	  cargo test --locked --release --features drills --test faults -- --nocapture --test-threads 1 --quiet
 
+.PHONY: rolling-update
+rolling-update: SECONDS_EACH ?= 30
+rolling-update: ## Drill rolling updates at length; OTHER=PATH for replicas of another build to begin with
+	.ci/system cargo cc redis-server redis-cli
+	TWINTIER_DRILL_SECONDS=$(SECONDS_EACH) TWINTIER_OTHER_PROGRAM=$(if $(OTHER),$$(readlink -f "$(OTHER)")) \
+	  cargo test --locked --release --features drills --test faults -- --nocapture --test-threads 1 --quiet rollout::
+
 .PHONY: audit-cost
 audit-cost: ## Measure what the audit costs Redis
 	.ci/system cargo cc redis-server redis-cli

@@ -126,7 +126,14 @@ impl App {
             let (policies, warm_start, prepared) = (policies.clone(), warm_start.clone(), prepared.clone());
             ending.clone().run_until_cancelled_owned(prepare(cache.clone(), policies, warm_start, grace, prepared))
         });
-        tasks.spawn(follow_health(state, l2.clone(), grace, draining.clone(), prepared, drained));
+        tasks.spawn({
+            let (l2, draining, ending) = (l2.clone(), draining.clone(), ending.clone());
+            async move {
+                follow_health(&state, l2, grace, draining, prepared, drained).await;
+                // What it said last is told until the end: those who watch it would ask again at once.
+                ending.cancelled().await;
+            }
+        });
         let keys = match config.log.keys {
             config::LogKeys::Hashed => KeyLogging::Hashed,
             config::LogKeys::Clear => KeyLogging::Clear,
@@ -194,7 +201,7 @@ impl App {
 /// Keeps health up to date: ready once Redis was healthy, or did not become so within `grace`; not ready any more when ending or halted, nor while
 /// drained.
 async fn follow_health(
-    state: watch::Sender<Health>,
+    state: &watch::Sender<Health>,
     l2: Arc<dyn L2>,
     grace: Duration,
     draining: CancellationToken,

@@ -112,11 +112,17 @@ where
 }
 
 /// Serves one RPC that is not counted and may last: health and reflection.
-pub async fn streaming<Work>(work: Work) -> Response<Guarded>
+pub async fn streaming<B, Call, Work>(
+    going: &CancellationToken,
+    mut request: Request<B>,
+    call: Call,
+) -> Response<Guarded>
 where
+    Call: FnOnce(Request<B>) -> Work,
     Work: Future<Output = Result<Response<Body>, Infallible>>,
 {
-    caught(work).await.map(Guarded::uncounted)
+    request.extensions_mut().insert(Leave { going: going.clone(), deadline: None });
+    caught(call(request)).await.map(Guarded::uncounted)
 }
 
 /// A panic ends its own RPC only.

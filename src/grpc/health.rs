@@ -1,5 +1,6 @@
 //! grpc.health.v1. Names: "" and the cache's service follow readiness, as does "readiness"; "liveness" serves as long as the process does, the
 //! administration's service until it ends; "redis" serves while Redis is healthy; "l1-only" serves when no Redis is configured. Check on another name is NOT_FOUND, Watch says SERVICE_UNKNOWN.
+//! A watch stands until its connection is asked to go.
 
 use std::pin::Pin;
 
@@ -10,6 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+use super::guard::Leave;
 use crate::cache::health;
 use crate::cache::tier::L2State;
 use crate::pb::{admin_service_server, cache_service_server};
@@ -69,17 +71,18 @@ impl Health for HealthApi {
     }
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let going = request.extensions().get::<Leave>().map(|leave| leave.going.clone()).unwrap_or_default();
         let service = request.into_inner().service;
         // The last status sent; none before the first.
-        let begin = (self.clone(), service, None);
-        let changes = unfold(begin, |(mut health, service, last)| async move {
+        let begin = (self.clone(), service, going, None);
+        let changes = unfold(begin, |(mut health, service, going, last)| async move {
             loop {
                 let state = *health.state.borrow_and_update();
                 let next = health.response(&service, state);
                 if last != Some(next) {
-                    return Some((Ok(next), (health, service, Some(next))));
+                    return Some((Ok(next), (health, service, going, Some(next))));
                 }
-                health.state.changed().await.ok()?;
+                going.run_until_cancelled(health.state.changed()).await?.ok()?;
             }
         });
         Ok(Response::new(Box::pin(changes)))

@@ -36,6 +36,11 @@ const CACHE_SERVICE: &str = "/twintier.v1.CacheService/";
 const WATCH: &str = "/twintier.v1.CacheService/Watch";
 const ADMIN_SERVICE: &str = "/twintier.v1.AdminService/";
 
+/// Time in which a connection that is new when the drain begins may say its first words: they are on their way.
+const GREETING: Duration = Duration::from_millis(300);
+/// Most connections that the system holds until they are accepted.
+const MOST_WAITING: usize = 1024;
+
 /// How connections are served.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -75,6 +80,14 @@ struct Shared {
     others: Routes,
     stop_accepting: CancellationToken,
     close: CancellationToken,
+}
+
+/// Where connections come in, as many as there is room for.
+struct Door {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    places: Arc<Semaphore>,
+    full: bool,
 }
 
 // === impl Serving ===
@@ -145,25 +158,34 @@ fn others(health: HealthApi, reflection: bool, admin: bool) -> Routes {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
     let places = Arc::new(Semaphore::new(shared.config.max_connections));
-    let mut full = false;
+    let mut door = Door { shared, tasks, places, full: false };
+    let stop_accepting = door.shared.stop_accepting.clone();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shared.stop_accepting.cancelled() => return,
+            () = stop_accepting.cancelled() => break,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, peer)) => door.admit(stream, peer),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(Duration::from_millis(50)).await;
-                continue;
             }
-        };
-        match places.clone().try_acquire_owned() {
+        }
+    }
+    door.admit_last(listener);
+}
+
+// === impl Door ===
+
+impl Door {
+    /// Serves a connection, if there is room.
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+        match self.places.clone().try_acquire_owned() {
             Ok(place) => {
-                full = false;
-                let shared = shared.clone();
-                tasks.spawn(async move {
+                self.full = false;
+                let shared = self.shared.clone();
+                self.tasks.spawn(async move {
                     let _counted = (place, shared.gate.load.connected());
                     tokio::select! {
                         () = serve_connection(stream, peer, &shared) => {}
@@ -172,10 +194,21 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
                 });
             }
             Err(_) => {
-                if !std::mem::replace(&mut full, true) {
-                    let limit = shared.config.max_connections;
+                if !std::mem::replace(&mut self.full, true) {
+                    let limit = self.shared.config.max_connections;
                     tracing::warn!(limit, "server.max_connections reached; closing new connections");
                 }
+            }
+        }
+    }
+
+    /// Serves those who wait, and closes. To them they are connected, and may have sent a call: they are asked to go, as all others are.
+    fn admit_last(&mut self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        for _ in 0..MOST_WAITING {
+            let Ok((stream, peer)) = listener.accept() else { return };
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                self.admit(stream, peer);
             }
         }
     }
@@ -186,7 +219,7 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<
     let mut preface = [0; PREFACE.len()];
     let first = tokio::select! {
         first = timeout(shared.config.first_byte_timeout, stream.read_exact(&mut preface)) => first,
-        () = shared.stop_accepting.cancelled() => return,
+        () = wait_when(&shared.stop_accepting, GREETING) => return,
     };
     match first {
         Ok(Ok(_)) if preface == *PREFACE => {}
@@ -227,6 +260,12 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<
         Ok(ended) => debug_end(ended, peer),
         Err(_) => tracing::debug!(%peer, "a connection did not go in time and was closed"),
     }
+}
+
+/// Ends so long after `token`.
+async fn wait_when(token: &CancellationToken, time: Duration) {
+    token.cancelled().await;
+    sleep(time).await;
 }
 
 fn debug_end(ended: Result<(), hyper::Error>, peer: SocketAddr) {
@@ -273,6 +312,6 @@ impl Shared {
             return guard::unary(&self.gate, flow, request, |request| admin.call(request)).await;
         }
         let mut others = self.others.clone();
-        guard::streaming(others.call(request)).await
+        guard::streaming(going, request, |request| others.call(request)).await
     }
 }

@@ -40,6 +40,7 @@ in_both_modes! {
     health_of_an_unknown_service_is_not_found,
     a_watch_of_an_unknown_service_says_so_and_stays,
     a_drain_is_announced_before_it_ends_anything,
+    a_watch_of_health_ends_when_its_connection_is_asked_to_go,
     reflection_lists_the_services,
     reflection_can_be_switched_off,
 }
@@ -87,9 +88,23 @@ async fn a_drain_is_announced_before_it_ends_anything(mode: Mode) {
     assert_eq!(alive.into_inner().status(), ServingStatus::Serving);
     // Callers who have not heard of it yet are served.
     client.set(set_request("k", "v")).await.unwrap();
+    // A client that watches would ask again at once if it ended.
+    let next = tokio::time::timeout(Duration::from_millis(300), watch.message()).await;
+    assert!(next.is_err(), "{next:?}");
     assert!(!draining.is_finished());
     assert!(within(Duration::from_secs(8), draining).await.unwrap());
     client.set(set_request("k", "v")).await.unwrap_err();
+}
+
+/// It would hold the connection up.
+async fn a_watch_of_health_ends_when_its_connection_is_asked_to_go(mode: Mode) {
+    let age = [("server.max_connection_age", "1s"), ("server.max_connection_age_grace", "1h")];
+    let replica = mode.replica(&age).await;
+    let request = HealthCheckRequest { service: "liveness".into() };
+    let mut watch = HealthClient::new(replica.channel.clone()).watch(request).await.unwrap().into_inner();
+    let first = within(Duration::from_secs(5), watch.message()).await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::Serving);
+    assert!(within(Duration::from_secs(5), watch.message()).await.unwrap().is_none());
 }
 
 async fn reflection_lists_the_services(mode: Mode) {

@@ -21,6 +21,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 in_both_modes! {
     an_idle_replica_ends_at_once,
     a_replica_under_load_ends_in_time_and_finishes_its_calls,
+    a_connection_of_the_last_moment_is_served_or_refused,
     a_client_that_never_answers_does_not_hold_the_end_up_for_longer_than_the_limit,
 }
 
@@ -66,6 +67,33 @@ async fn a_replica_under_load_ends_in_time_and_finishes_its_calls(mode: Mode) {
     assert!(begun.elapsed() < DRAIN_LIMIT, "{:?}", begun.elapsed());
     for refusal in within(Duration::from_secs(5), load.join_all()).await.into_iter().flatten() {
         // The server answered nothing like this: the client had not sent the call when the connection went.
+        let words = format!("{refusal:?}");
+        assert!(words.contains("NO_ERROR") || words.contains("Canceled") || words.contains("not ready"), "{words}");
+    }
+}
+
+/// A caller whose connection is cut cannot know whether its call was begun.
+async fn a_connection_of_the_last_moment_is_served_or_refused(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let (address, served) = (replica.address, Arc::new(AtomicUsize::new(0)));
+    let mut callers = JoinSet::new();
+    for _ in 0..32 {
+        let served = served.clone();
+        callers.spawn(async move {
+            // Until nobody listens any more.
+            while let Ok(wire) = Wire::try_connect(address).await {
+                if let Err(refusal) = wire.client().get(pb::GetRequest { key: "k".into(), ..Default::default() }).await
+                {
+                    return Some(refusal);
+                }
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+            None
+        });
+    }
+    eventually("there is load", async || served.load(Ordering::Relaxed) > 200).await;
+    assert!(replica.stop().await);
+    for refusal in within(Duration::from_secs(5), callers.join_all()).await.into_iter().flatten() {
         let words = format!("{refusal:?}");
         assert!(words.contains("NO_ERROR") || words.contains("Canceled") || words.contains("not ready"), "{words}");
     }

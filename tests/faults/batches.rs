@@ -64,8 +64,9 @@ impl Client {
 
     pub(super) async fn set_many(&mut self, keys: &[u32], replica: usize) -> Vec<(u32, Action)> {
         let values: Vec<(u64, pb::set_request::Content)> = keys.iter().map(|_| self.next_value()).collect();
-        let items = keys.iter().zip(&values).map(|(key, (_, content))| pb::SetRequest {
+        let items = keys.iter().zip(&values).map(|(key, (value, content))| pb::SetRequest {
             tags: vec![tag(*key)],
+            request_id: self.request_id(*value),
             key: name(*key),
             content: Some(content.clone()),
             ..Default::default()

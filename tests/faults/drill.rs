@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::balanced::Name;
 use super::checker::{self, Verdict};
 use super::harness::{Proxy, Redis, Replica, within};
 use super::load::{Load, Report, Running};
@@ -18,6 +19,10 @@ pub struct World<R = Redis> {
     pub proxies: Vec<Proxy>,
     pub replicas: Vec<Replica>,
     pub bound: Duration,
+    /// What its clients are balanced over; none: they speak to every replica by itself.
+    pub name: Option<Name>,
+    /// Longest time in which a replica ends when all is over.
+    pub ending: Duration,
     faults: usize,
     began: Instant,
     recovery: Duration,
@@ -46,7 +51,7 @@ fn demanded() -> Option<f64> {
     std::env::var("TWINTIER_DRILL_SECONDS").ok().map(|text| text.parse().expect("TWINTIER_DRILL_SECONDS is a number"))
 }
 
-pub fn millis(millis: u64) -> Duration {
+pub const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
@@ -108,7 +113,8 @@ impl<R> World<R> {
     /// Replicas that were made elsewhere.
     pub fn of(redis: R, proxies: Vec<Proxy>, replicas: Vec<Replica>) -> World<R> {
         let (bound, recovery) = (Duration::from_secs(1), Duration::ZERO);
-        World { redis, proxies, replicas, bound, faults: 0, began: Instant::now(), recovery }
+        let ending = Duration::from_secs(2);
+        World { redis, proxies, replicas, bound, name: None, ending, faults: 0, began: Instant::now(), recovery }
     }
 
     /// Three replicas that reach Redis by `url` and not through proxies.
@@ -159,9 +165,10 @@ impl<R> World<R> {
         let some = &verdict.violations[..verdict.violations.len().min(20)];
         assert!(some.is_empty(), "{name}: {} violations: {some:#?}", verdict.violations.len());
         assert!(report.failed_gets.is_empty(), "{name}: Gets failed: {}", tally(report.failed_gets.iter()));
+        assert!(report.failed_calls.is_empty(), "{name}: calls failed: {}", tally(report.failed_calls.iter()));
         for replica in self.replicas {
             // Nothing is left waiting for a connection that is gone.
-            within(Duration::from_secs(2), replica.stop()).await;
+            within(self.ending, replica.stop()).await;
         }
         assert!(verdict.operations > 500, "{name}: too little load to say anything: {}", verdict.operations);
     }
@@ -171,7 +178,10 @@ impl<R> World<R> {
         let channels: Vec<_> = self.replicas.iter().map(|replica| replica.channel.clone()).collect();
         let before = Footprint::now();
         self.began = Instant::now();
-        let running = Running::begin(load, &channels);
+        let running = match &self.name {
+            Some(name) => Running::balanced(load, name),
+            None => Running::begin(load, &channels),
+        };
         sleep(Duration::from_millis(300)).await;
         fault(self).await;
         self.recovers().await;

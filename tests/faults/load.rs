@@ -1,5 +1,6 @@
 //! Clients that read and write at random on every replica, and remember what they were answered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,8 +19,10 @@ use twintier::cache::namespace::{NamespaceRules, Namespaces};
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
 
+use super::balanced::{Balanced, Name, Policy};
 use super::drill::at_length;
 use super::history::{Action, Answer, At, Operation, Outcome};
+pub use ways::Way;
 
 /// One call in so many is for several keys.
 const BATCHES: u32 = 4;
@@ -74,6 +77,10 @@ pub struct Report {
     pub failed_gets: Vec<Code>,
     /// Writes that failed, by code.
     pub failed_writes: Vec<Code>,
+    /// Calls of balanced clients that failed, by code: with every retry; none may.
+    pub failed_calls: Vec<Code>,
+    /// Why balanced clients tried calls again, and how often.
+    pub retried: BTreeMap<&'static str, usize>,
     /// Longest that a Get took.
     pub slowest_get: Duration,
 }
@@ -82,19 +89,33 @@ pub struct Report {
 pub struct Running {
     stop: Arc<AtomicBool>,
     clients: JoinSet<Report>,
+    /// What its clients are balanced over.
+    name: Option<Name>,
 }
 
 impl Running {
     /// Begins. Every client speaks to every replica.
     pub fn begin(load: Load, channels: &[Channel]) -> Running {
+        Running::by(load, || channels.iter().cloned().map(Way::One).collect())
+    }
+
+    /// Begins. Every client is a caller of its own, balanced over what the name resolves to.
+    pub fn balanced(load: Load, name: &Name) -> Running {
+        let policy = Policy::of_the_docs();
+        Running { name: Some(name.clone()), ..Running::by(load, || vec![Way::Any(Balanced::over(name, policy))]) }
+    }
+
+    fn by(load: Load, ways: impl Fn() -> Vec<Way>) -> Running {
         let (stop, values) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(1)));
         let mut clients = JoinSet::new();
         let epoch = Instant::now();
         for number in 0..load.clients {
+            let ways = ways();
             let client = Client {
                 load,
                 number,
-                replicas: channels.iter().map(|channel| CacheServiceClient::new(channel.clone())).collect(),
+                replicas: ways.iter().cloned().map(CacheServiceClient::new).collect(),
+                ways,
                 values: values.clone(),
                 seen: vec![(Version::ZERO, String::new()); load.keys as usize],
                 random: StdRng::seed_from_u64(load.seed * 1000 + u64::from(number)),
@@ -103,7 +124,7 @@ impl Running {
             };
             clients.spawn(client.run(stop.clone()));
         }
-        Running { stop, clients }
+        Running { stop, clients, name: None }
     }
 
     /// Ends it, and gathers what the clients remember.
@@ -116,6 +137,9 @@ impl Running {
             whole.failed_gets.extend(report.failed_gets);
             whole.failed_writes.extend(report.failed_writes);
             whole.slowest_get = whole.slowest_get.max(report.slowest_get);
+        }
+        if let Some(name) = self.name {
+            (whole.failed_calls, whole.retried) = (name.tally.failed(), name.tally.retried());
         }
         whole
     }
@@ -141,7 +165,8 @@ pub fn flood(channel: &Channel) -> JoinSet<()> {
 pub(super) struct Client {
     pub(super) load: Load,
     number: u16,
-    pub(super) replicas: Vec<CacheServiceClient<Channel>>,
+    ways: Vec<Way>,
+    pub(super) replicas: Vec<CacheServiceClient<Way>>,
     values: Arc<AtomicU64>,
     /// By key: the highest version seen, and the token that came with it.
     seen: Vec<(Version, String)>,
@@ -151,6 +176,7 @@ pub(super) struct Client {
 }
 
 mod features;
+mod ways;
 
 impl Client {
     async fn run(mut self, stop: Arc<AtomicBool>) -> Report {
@@ -176,7 +202,7 @@ impl Client {
             if matches!(actions[0].1, Action::Read { .. }) {
                 self.report.slowest_get = self.report.slowest_get.max(returned - invoked);
             }
-            let (client, replica) = (self.number, replica as u8);
+            let (client, replica) = (self.number, self.answered_by(replica));
             let operation = |(key, action)| Operation { client, replica, key, invoked, returned, action };
             self.report.history.extend(actions.into_iter().map(operation));
             if !self.load.pause.is_zero() {
@@ -188,8 +214,24 @@ impl Client {
 
     /// What was begun at `invoked` and is over now.
     pub(super) fn record(&mut self, replica: usize, key: u32, invoked: At, action: Action) {
-        let (client, replica, returned) = (self.number, replica as u8, self.now());
+        let (client, replica, returned) = (self.number, self.answered_by(replica), self.now());
         self.report.history.push(Operation { client, replica, key, invoked, returned, action });
+    }
+
+    /// The replica that answered the last call, which was made by that way.
+    fn answered_by(&self, way: usize) -> u8 {
+        match &self.ways[way] {
+            Way::One(_) => way as u8,
+            Way::Any(balanced) => balanced.answered_by(),
+        }
+    }
+
+    /// What tells a Set from any other, where it may be sent again.
+    pub(super) fn request_id(&self, value: u64) -> String {
+        match &self.ways[0] {
+            Way::One(_) => String::new(),
+            Way::Any(_) => format!("value {value}"),
+        }
     }
 
     pub(super) fn now(&self) -> At {
@@ -284,7 +326,8 @@ impl Client {
     async fn set(&mut self, key: u32, replica: usize) -> Action {
         let (value, content) = self.next_value();
         let tags = vec![tag(key)];
-        let request = pb::SetRequest { key: name(key), content: Some(content), tags, ..Default::default() };
+        let (key_name, request_id) = (name(key), self.request_id(value));
+        let request = pb::SetRequest { key: key_name, content: Some(content), tags, request_id, ..Default::default() };
         let (patience, _) = self.patience();
         let answered = timeout(patience, self.replicas[replica].set(request)).await;
         let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {

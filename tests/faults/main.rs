@@ -1,6 +1,7 @@
 //! Drills: real faults under load, held against the promise by a checker that knows nothing of the service but what clients were answered.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
+mod balanced;
 mod batches;
 mod checker;
 mod clock;
@@ -14,6 +15,7 @@ mod load;
 mod moved;
 mod processes;
 mod report;
+mod rollout;
 mod sentinel;
 mod sharded;
 #[cfg(feature = "drills")]

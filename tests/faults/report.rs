@@ -94,7 +94,11 @@ impl Row<'_> {
         let grown = (self.after.bytes as f64 - self.before.bytes as f64) / f64::from(1 << 20);
         let tasks = self.after.tasks as i64 - self.before.tasks as i64;
         let (recovery, slowest) = (short(self.recovery), short(self.report.slowest_get));
-        let errors = tally(self.report.failed_gets.iter().chain(&self.report.failed_writes));
+        let mut errors = tally(self.report.failed_gets.iter().chain(&self.report.failed_writes));
+        let retried: Vec<_> = self.report.retried.iter().map(|(why, count)| format!("{why} {count}")).collect();
+        if !retried.is_empty() {
+            let _ = write!(errors, "{}retried: {}", if errors.is_empty() { "" } else { "; " }, retried.join(", "));
+        }
         say(&format!("{row} {recovery:>9} {slowest:>9} {grown:>+8.1} {tasks:>+6}  {errors}"));
     }
 }
@@ -129,7 +133,7 @@ pub fn tally<'a>(codes: impl Iterator<Item = &'a Code>) -> String {
 }
 
 /// A line of its own, whatever the test runner has put on this one.
-fn say(line: &str) {
+pub fn say(line: &str) {
     println!("\r{line}");
     let _ = std::io::stdout().flush();
 }

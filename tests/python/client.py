@@ -1,9 +1,12 @@
 """A client of twintier that knows nothing but an address: its messages come from server reflection.
 
 usage: client.py alone|together|degraded ADDRESS...
+       client.py balanced SERVICE_CONFIG ADDRESS...
 """
 
 import sys
+import threading
+import time
 from types import SimpleNamespace
 
 import grpc
@@ -20,8 +23,8 @@ DEADLINE = 10
 class Cache:
     """The cache at an address, a method per RPC: cache.Get(key="k")."""
 
-    def __init__(self, address):
-        self.channel = grpc.insecure_channel(address)
+    def __init__(self, address, options=()):
+        self.channel = grpc.insecure_channel(address, options)
         self.reflection = ProtoReflectionDescriptorDatabase(self.channel)
         self.pool = DescriptorPool(self.reflection)
         for rpc in self.pool.FindServiceByName(SERVICE).methods:
@@ -122,6 +125,27 @@ def degraded(*caches):
             assert refused.RetryInfo.retry_delay.ToMilliseconds() > 0
 
 
+def balanced(service_config, *addresses):
+    """Calls all replicas in turn, and says so; goes on until its input ends. No call may fail."""
+    target, authority = f"ipv4:{','.join(addresses)}", ("grpc.default_authority", "cache")
+    cache = Cache(target, [("grpc.service_config", service_config), authority])
+    answered, begun = set(), time.monotonic()
+    while len(answered) < len(addresses):
+        assert time.monotonic() < begun + DEADLINE, answered
+        answered.add(cache.Stats().replica.id)
+    print("balanced", flush=True)
+    enough = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), enough.set()), daemon=True).start()
+    while not enough.is_set():
+        token = cache.Set(key="key", value=b"value").token
+        assert cache.Get(key="key", tokens=[token]).hit.value == b"value"
+    answered = {cache.Stats().replica.id for _ in range(20)}
+    print(len(answered))
+
+
 if __name__ == "__main__":
     tests = {"alone": alone, "together": together, "degraded": degraded}
-    tests[sys.argv[1]](*map(Cache, sys.argv[2:]))
+    if sys.argv[1] == "balanced":
+        balanced(*sys.argv[2:])
+    else:
+        tests[sys.argv[1]](*map(Cache, sys.argv[2:]))

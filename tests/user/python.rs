@@ -1,12 +1,15 @@
 //! A client in another language, made only of what the server tells by reflection.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use crate::process::{Redis, Serving, needed, run};
 
+const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client.py");
+
 fn client(tests: &str, servers: &[&Serving]) {
     let mut python = Command::new(needed("Python with grpcio", "TWINTIER_TEST_PYTHON"));
-    python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client.py")).arg(tests);
+    python.arg(CLIENT).arg(tests);
     python.args(servers.iter().map(|server| &server.address));
     run(&mut python, b"").ended(0);
 }
@@ -24,4 +27,27 @@ fn a_python_client_made_of_reflection_uses_two_replicas_with_redis() {
     client("together", &[&one, &two]);
     redis.kill();
     client("degraded", &[&one, &two]);
+}
+
+/// What users are told to configure: a client that does not understand it says so with its first call.
+fn service_config() -> &'static str {
+    let page = include_str!("../../docs/rolling-updates.md");
+    page.split("```json\n").nth(1).unwrap().split("```").next().unwrap()
+}
+
+#[test]
+fn a_client_with_the_service_config_of_the_docs_does_not_notice_that_a_replica_ends() {
+    let redis = Redis::start();
+    let drain = ["--set", "drain.delay=500ms", "--set", "drain.timeout=20s"];
+    let (mut one, two) = (Serving::with_redis(&redis, &drain), Serving::with_redis(&redis, &drain));
+    let mut python = Command::new(needed("Python with grpcio", "TWINTIER_TEST_PYTHON"));
+    python.arg(CLIENT).args(["balanced", service_config(), &one.address, &two.address]);
+    let mut client = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(client.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(said.next().as_deref(), Some("balanced"));
+    one.signal("TERM");
+    assert_eq!(one.ended().0, Some(0));
+    drop(client.stdin.take());
+    assert!(client.wait().unwrap().success());
+    assert_eq!(said.next().as_deref(), Some("1"));
 }

@@ -441,4 +441,6 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
+mod format_one;
+#[cfg(test)]
 mod tests;

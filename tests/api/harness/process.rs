@@ -1,6 +1,7 @@
 //! The program in a process of its own, on a port that stays its own while it is away.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::{PATIENCE, eventually};
 
 /// A process of the service. Dropped, it is killed.
 pub struct Process {
+    program: PathBuf,
     port: u16,
     args: Vec<String>,
     environment: Vec<(String, String)>,
@@ -21,12 +23,18 @@ pub struct Process {
 impl Process {
     /// Starts it with these settings, and waits until it listens.
     pub async fn start(settings: &[(&str, &str)], environment: &[(String, String)]) -> Process {
+        Process::of(Path::new(env!("CARGO_BIN_EXE_twintier")), settings, environment).await
+    }
+
+    /// The same of another build of the program.
+    pub async fn of(program: &Path, settings: &[(&str, &str)], environment: &[(String, String)]) -> Process {
         let port = super::redis::free_port();
         let listen = format!("127.0.0.1:{port}");
         let all = [("server.listen", &listen[..]), ("drain.delay", "0s"), ("drain.timeout", "3s")];
         let settings = all.iter().chain(settings);
         let args = settings.flat_map(|(path, value)| ["--set".to_owned(), format!("{path}={value}")]).collect();
-        let mut process = Process { port, args, environment: environment.to_vec(), child: None };
+        let (program, environment) = (program.to_owned(), environment.to_vec());
+        let mut process = Process { program, port, args, environment, child: None };
         process.restart().await;
         process
     }
@@ -43,7 +51,7 @@ impl Process {
     /// Starts it again, and waits until it listens.
     pub async fn restart(&mut self) {
         assert!(self.child.is_none(), "still running");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twintier"));
+        let mut command = Command::new(&self.program);
         command.env_clear().envs(self.environment.iter().cloned()).args(&self.args);
         let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(quiet.spawn().unwrap());
@@ -61,8 +69,18 @@ impl Process {
 
     /// SIGTERM, and waits for the end; returns whether it ended well.
     pub async fn end(&mut self) -> bool {
+        self.terminate();
+        self.ended().await
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&mut self) {
+        kill_process(Pid::from_child(self.child.as_ref().expect("running")), Signal::TERM).unwrap();
+    }
+
+    /// Waits for the end; returns whether it ended well.
+    pub async fn ended(&mut self) -> bool {
         let mut child = self.child.take().expect("running");
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         let begun = Instant::now();
         loop {
             if let Some(status) = child.try_wait().unwrap() {

@@ -1,6 +1,7 @@
 //! Replicas: the real service in this process, on a port of its own, with a client.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
@@ -71,7 +72,15 @@ impl Replica {
 
     /// The same with these settings alone.
     pub async fn process_with(settings: &[(&str, &str)], environment: &[(String, String)]) -> Replica {
-        let process = Process::start(settings, environment).await;
+        Replica::of(Process::start(settings, environment).await)
+    }
+
+    /// A replica that is a process of another build of the program. Waits until it listens.
+    pub async fn of_build(program: &Path, url: &str, settings: &[(&str, &str)]) -> Replica {
+        Replica::of(Process::of(program, &[&[("redis.url", url)], PATIENT, settings].concat(), &[]).await)
+    }
+
+    fn of(process: Process) -> Replica {
         let address = process.address();
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         let client = CacheServiceClient::new(channel.clone());
@@ -102,6 +111,16 @@ impl Replica {
         let replica = Replica::at(&redis.url(), settings).await;
         replica.whole().await;
         replica
+    }
+
+    /// SIGTERM to its process.
+    pub fn terminate(&mut self) {
+        self.process.as_mut().expect("a process").terminate();
+    }
+
+    /// Waits for the end of its process; returns whether it ended well.
+    pub async fn ended(mut self) -> bool {
+        self.process.as_mut().expect("a process").ended().await
     }
 
     /// Ends it as a person would; returns whether every RPC was finished.

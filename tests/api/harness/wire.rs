@@ -1,5 +1,6 @@
 //! A client that leaves deadlines to the server: tonic's own channel would end the call itself and hide what the server answers.
 
+use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -23,11 +24,16 @@ pub struct Wire {
 
 impl Wire {
     pub async fn connect(address: SocketAddr) -> Wire {
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        Wire::try_connect(address).await.unwrap()
+    }
+
+    /// The same, where it may fail.
+    pub async fn try_connect(address: SocketAddr) -> Result<Wire, Box<dyn Error + Send + Sync>> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Wire { address, sender }
+        Ok(Wire { address, sender })
     }
 
     pub fn is_open(&self) -> bool {

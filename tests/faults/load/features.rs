@@ -105,7 +105,8 @@ impl Client {
     async fn set_with(&mut self, key: u32, replica: usize, lease: String, leased: At) {
         let (value, content) = self.next_value();
         let (condition, tags) = (Some(pb::set_request::Condition::Lease(lease)), vec![tag(key)]);
-        let request = pb::SetRequest { key: name(key), content: Some(content), condition, tags, ..Default::default() };
+        let (key_name, request_id, content) = (name(key), self.request_id(value), Some(content));
+        let request = pb::SetRequest { key: key_name, content, condition, tags, request_id, ..Default::default() };
         let (invoked, mut client) = (self.now(), self.replicas[replica].clone());
         let outcome = match self.patiently(client.set(request)).await {
             Ok(response) if response.outcome() == pb::SetOutcome::Stored => {

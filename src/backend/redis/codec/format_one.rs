@@ -1,0 +1,94 @@
+//! Bytes of format 1, as builds before this one write and read them: replicas of both meet in a rolling update. What has to change here is another
+//! format and needs another number, so that a build that does not know it sees something foreign and not something else.
+
+use std::time::Duration;
+
+use super::*;
+use crate::cache::entry::Lifetime;
+
+fn number(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+/// Version 7-9, written at 5, ttl 60 s, stale window 1 s, soft ttl 500 ms, never prolonged nor marked, of version 3 of its source.
+fn entry() -> Bytes {
+    let times = [7, 9, 5, 60_000, 1000, 500, 0, 0, 3].map(number).concat();
+    let head = [b"T\x01", &times[..], b"\0\0\0\0", b"\x02", b"\0", b"\0\0\0\x05", b"\0\x02", b"\x0a"].concat();
+    [&head[..], b"\x01a", b"text/plain", b"hello"].concat().into()
+}
+
+/// At position 7-9, published at 5, by the replica 170.
+fn message(kind: u8, effect: u8, rest: &[u8]) -> Bytes {
+    let numbers = [170, 0, 7, 9, 5].map(number).concat();
+    [&[1, kind, 0, 3], &numbers[..], &[effect], b"\x01n", rest].concat().into()
+}
+
+fn change(effect: Effect, covers: Covers) -> Option<Published> {
+    let change = Change { namespace: "n".into(), effect, covers };
+    let message = Message { partition: 3, version: Version::new(7, 9), change, own: false };
+    Some(Published::Change { message, micros: 5, origin: 170, ticket: None })
+}
+
+#[test]
+fn an_entry_is_read() {
+    let read = decode_entry(entry()).expect("an entry");
+    assert_eq!((read.version, read.written_micros, read.ttl_millis), (Version::new(7, 9), 5, 60_000));
+    assert_eq!((read.window_millis, read.soft_millis, read.slide_micros, read.marked_micros), (1000, 500, 0, 0));
+    assert_eq!((read.source_version, read.cost_millis, read.encoding, read.plain_size), (Some(3), 0, 0, 5));
+    assert_eq!(read.content, Content::Value("hello".into()));
+    assert_eq!((&*read.content_type, read.tags), ("text/plain", Tags::new(vec!["a".into()])));
+}
+
+#[test]
+fn an_entry_is_written() {
+    let (soft_ttl, stale_window) = (Some(Duration::from_millis(500)), Duration::from_secs(1));
+    let lifetime = Lifetime { soft_ttl, stale_window, ..Lifetime::of(Duration::from_secs(60)) };
+    let written = NewEntry {
+        content: Content::Value("hello".into()),
+        content_type: "text/plain".into(),
+        tags: Tags::new(vec!["a".into()]),
+        source_version: Some(3),
+        lifetime,
+    };
+    // The script puts what is before it: the magic, the version and the time. The value is behind it.
+    let header = entry_header(&written, 0);
+    assert_eq!(header, entry()[26..entry().len() - 5]);
+}
+
+#[test]
+fn a_change_of_keys_is_read() {
+    let key = ChangedKey { key: "k".into(), tags: Tags::new(vec!["a".into()]) };
+    assert_eq!(decode_message(&message(1, 1, b"\0\x01k\0\x02\x01a"), 1), change(Effect::Set, Covers::Keys(vec![key])));
+}
+
+#[test]
+fn a_change_of_what_is_selected_is_read() {
+    let selected = Covers::Selected(vec![Selector::Prefix("a:b".into()), Selector::Namespace]);
+    assert_eq!(decode_message(&message(2, 3, b"\x01\0\x03a:b\0\0\0"), 1), change(Effect::Marked, selected));
+}
+
+#[test]
+fn messages_are_written() {
+    assert_eq!(message_head(false, 3, 170, 0), message(1, 1, b"")[..20]);
+    assert_eq!(message_head(true, 3, 170, 0), message(2, 1, b"")[..20]);
+    assert_eq!((named("n"), key_name(b"k")), (b"\x01n".to_vec(), b"\0\x01k".to_vec()));
+    assert_eq!(tag_list(&Tags::new(vec!["a".into()])), b"\x01a");
+    let selectors =
+        [Selector::Namespace, Selector::Prefix("p".into()), Selector::Tag("t".into()), Selector::Pattern("*".into())];
+    assert_eq!(selector_list(&selectors), b"\0\0\0\x01\0\x01p\x02\0\x01t\x03\0\x01*");
+}
+
+#[test]
+fn an_echo_and_a_confirmation_are_read_and_written() {
+    let echo = [&[1, 3][..], &number(42), &[0, 3], &number(7), &number(9)].concat();
+    let positions = vec![(3, Version::new(7, 9))];
+    assert_eq!(decode_private(&echo), Some(Private::Echo(42, Echo { positions })));
+    assert_eq!(echo_head(42), echo[..10]);
+    assert_eq!(confirmation(1, 2, 3), [&[1, 4][..], &number(1), &[0, 2], &number(3)].concat());
+}
+
+#[test]
+fn a_lease_is_read() {
+    let lease = [&[1; 16][..], &number(7), &number(9), &number(5)].concat();
+    assert_eq!(decode_lease(&lease), Some((Version::new(7, 9), 5)));
+}

@@ -1,0 +1,261 @@
+//! Drills of a rolling update: replicas, which are processes, are replaced one after another as a Deployment with `maxSurge: 1` and
+//! `maxUnavailable: 0` does it, under callers that know them by a name. No call may fail, whatever else is connected.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use twintier::pb;
+use twintier::pb::cache_service_client::CacheServiceClient;
+
+use super::balanced::{Balanced, Name, Place, Policy};
+use super::drill::{World, at_length, drill, millis};
+use super::harness::{Redis, Replica, eventually, eventually_within};
+use super::load::{Load, Way};
+use super::report::say;
+
+/// What every replica is configured with, of whatever build: the service's own defaults, sooner, and patience with a Redis that shares the machine.
+const SETTINGS: &[(&str, &str)] = &[
+    ("coherence.max_staleness", "1s"),
+    ("redis.connect_timeout", "10s"),
+    ("redis.read_timeout", "4s"),
+    ("redis.write_timeout", "4s"),
+    ("redis.unresponsive_after", "4s"),
+    ("cache.default_ttl", "1h"),
+    ("drain.delay", "700ms"),
+    ("drain.timeout", "1800ms"),
+];
+
+/// Within which a replica ends after SIGTERM: the delay and the timeout.
+const DRAIN_LIMIT: Duration = millis(2500);
+/// On top of that, for a busy machine.
+const MARGIN: Duration = Duration::from_secs(3);
+/// Until the name has forgotten a replica that ends.
+const FORGETTING: Duration = millis(300);
+/// Longest time until a replica is ready.
+const STARTING: Duration = Duration::from_secs(30);
+
+/// Keys that are always read, and never written.
+const HOT: usize = 200;
+
+/// What a newer release may be configured with.
+const NEWER: &[(&str, &str)] = &[
+    ("cache.compression", "zstd"),
+    ("cache.compression_threshold", "16B"),
+    ("coherence.self_audit", "0.01"),
+    ("l1.eviction", "lru"),
+    ("redis.connections", "3"),
+];
+
+/// A build of the program, and what it is configured with beside `SETTINGS`.
+#[derive(Clone)]
+struct Build {
+    program: PathBuf,
+    settings: Vec<(&'static str, &'static str)>,
+}
+
+/// A deployment whose replicas are replaced.
+struct Rollout {
+    redis: Redis,
+    name: Name,
+    places: Vec<Place>,
+    /// How many replicas there ever were.
+    started: u8,
+    /// The share of the hot keys, in percent, that a replica without a warm start had in memory when it was ready.
+    cold: u64,
+    unread: Arc<Unread>,
+    _readers: JoinSet<()>,
+}
+
+/// What replicas met that they could not read.
+#[derive(Debug, Default)]
+struct Unread {
+    entries: AtomicU64,
+    messages: AtomicU64,
+}
+
+impl Build {
+    /// This one.
+    fn this(settings: &[(&'static str, &'static str)]) -> Build {
+        Build { program: env!("CARGO_BIN_EXE_twintier").into(), settings: settings.to_vec() }
+    }
+
+    /// The one that TWINTIER_OTHER_PROGRAM names, else this one.
+    fn other() -> Build {
+        let other = std::env::var_os("TWINTIER_OTHER_PROGRAM").filter(|path| !path.is_empty());
+        other.map_or(Build::this(&[]), |program| Build { program: program.into(), settings: Vec::new() })
+    }
+
+    /// A replica of it that is ready.
+    async fn starts(&self, redis: &Redis) -> Replica {
+        let settings = [SETTINGS, &self.settings].concat();
+        let replica = Replica::of_build(&self.program, &redis.url(), &settings).await;
+        let mut health = HealthClient::new(replica.channel.clone());
+        eventually_within(STARTING, "it is ready", async || {
+            let answer = health.check(HealthCheckRequest { service: "readiness".into() }).await;
+            answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
+        })
+        .await;
+        replica
+    }
+}
+
+fn hot(number: usize) -> String {
+    format!("hot {number}")
+}
+
+/// Reads every hot key once; returns the share, in percent, of all that this replica was ever asked for that came from its memory.
+async fn share_of_memory(replica: &Replica) -> u64 {
+    for number in 0..HOT {
+        replica.get(&hot(number)).await;
+    }
+    let pb::NamespaceStats { l1_hits, l2_hits, misses, .. } = replica.counts("default").await;
+    assert_eq!(l1_hits + l2_hits + misses, HOT as u64, "somebody else came");
+    100 * l1_hits / HOT as u64
+}
+
+/// Reads the hot keys, round and round.
+async fn read_hot(name: Name) {
+    let mut client = CacheServiceClient::new(Way::Any(Balanced::over(&name, Policy::of_the_docs())));
+    for number in (0..HOT).cycle() {
+        // What fails is counted by the name.
+        let _ = client.get(pb::GetRequest { key: hot(number), ..Default::default() }).await;
+        sleep(millis(2)).await;
+    }
+}
+
+/// Three replicas of a build, which know from a former one what is hot.
+async fn deployed(build: &Build) -> World<Rollout> {
+    let redis = Redis::start().await;
+    let former = build.starts(&redis).await;
+    for number in 0..HOT {
+        former.set(&hot(number), "value").await;
+        former.get(&hot(number)).await;
+    }
+    assert!(former.stop().await);
+    let (name, mut replicas) = (Name::default(), Vec::new());
+    let (places, unread, readers) = (Vec::new(), Arc::default(), JoinSet::new());
+    let mut rollout = Rollout { redis, name, places, started: 0, cold: 0, unread, _readers: readers };
+    for _ in 0..3 {
+        replicas.push(build.starts(&rollout.redis).await);
+        let place = rollout.announces(replicas.last().expect("just started"));
+        rollout.places.push(place);
+    }
+    rollout._readers.spawn(read_hot(rollout.name.clone()));
+    let name = rollout.name.clone();
+    let mut world = World::of(rollout, Vec::new(), replicas);
+    (world.name, world.ending) = (Some(name), DRAIN_LIMIT + MARGIN);
+    world.whole().await;
+    world
+}
+
+/// The same, and a look at what a replica without a warm start has in memory.
+async fn deployed_and_compared() -> World<Rollout> {
+    let mut world = deployed(&Build::this(&[])).await;
+    let cold = Build::this(&[("warm_start.enabled", "false")]).starts(&world.redis.redis).await;
+    world.redis.cold = share_of_memory(&cold).await;
+    assert!(cold.stop().await);
+    world
+}
+
+impl Rollout {
+    /// From now on callers may find `replica`.
+    fn announces(&mut self, replica: &Replica) -> Place {
+        let place = Place { replica: self.started, address: replica.address };
+        self.started += 1;
+        self.name.gains(place);
+        place
+    }
+}
+
+impl Unread {
+    /// Adds what a replica counted in all of its life.
+    async fn count(&self, replica: &Replica) {
+        let stats = replica.stats().await;
+        self.entries.fetch_add(stats.redis.unwrap().undecodable, Ordering::Relaxed);
+        self.messages.fetch_add(stats.coherence.unwrap().undecodable, Ordering::Relaxed);
+    }
+
+    fn none(&self) -> bool {
+        self.entries.load(Ordering::Relaxed) + self.messages.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl World<Rollout> {
+    /// Replaces one replica by one of `build`; returns what share of the hot keys the new one had in memory when it was ready.
+    async fn replaces(&mut self, index: usize, build: &Build, peers: &[&[u8]]) -> u64 {
+        let new = build.starts(&self.redis.redis).await;
+        let warm = share_of_memory(&new).await;
+        let place = self.redis.announces(&new);
+        let mut old = std::mem::replace(&mut self.replicas[index], new);
+        let gone = std::mem::replace(&mut self.redis.places[index], place);
+        self.redis.unread.count(&old).await;
+        let mut connected = Vec::new();
+        for words in peers {
+            let mut peer = TcpStream::connect(old.address).await.unwrap();
+            peer.write_all(words).await.unwrap();
+            connected.push(peer);
+        }
+        old.terminate();
+        let terminated = Instant::now();
+        sleep(FORGETTING).await;
+        self.redis.name.loses(gone.replica);
+        assert!(old.ended().await, "the exit code of replica {} is not 0", gone.replica);
+        let took = terminated.elapsed();
+        assert!(took < DRAIN_LIMIT + MARGIN, "replica {} ended after {took:?}", gone.replica);
+        let tally = self.redis.name.tally.clone();
+        eventually("callers find the new replica", async || tally.answers_of(place.replica) > 0).await;
+        warm
+    }
+}
+
+/// What connections say that are a nuisance to a drain: nothing at all, the half of a client's first words, and the half of a frame.
+const PEERS: &[&[u8]] =
+    &[b"", b"PRI * HTTP/2.0\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x10\x01"];
+
+drill!(d28_replicas_are_replaced_one_after_another, Load::default(), deployed_and_compared(), |world| {
+    let build = Build::this(&[]);
+    let (mut with, without) = (Vec::new(), world.redis.cold);
+    while world.goes_on() {
+        for replica in 0..3 {
+            with.push(world.replaces(replica, &build, PEERS).await);
+            let loaded = world.replicas[replica].stats().await.warm_start.unwrap().loaded;
+            assert!(loaded > 0, "nothing was loaded");
+        }
+    }
+    say(&format!("  first Gets of the {HOT} hot keys from memory: {with:?} %, and {without} % without a warm start"));
+    assert!(with.iter().all(|with| *with >= without + 50), "{with:?} {without}");
+});
+
+// One release is replaced by the next, and that is taken back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d22_old_and_new_builds_share_a_redis() {
+    let (old, new) = (Build::other(), Build::this(NEWER));
+    let world = deployed(&old).await;
+    let taken_back = if at_length() { 3 } else { 1 };
+    let (unread, load) = (world.redis.unread.clone(), Load { value_size: 256, ..Load::default() });
+    world
+        .drill("d22_old_and_new_builds_share_a_redis", load, async |world: &mut World<Rollout>| {
+            while world.goes_on() {
+                for (build, replicas) in [(&new, 3), (&old, taken_back)] {
+                    for replica in 0..replicas {
+                        world.replaces(replica, build, &[]).await;
+                    }
+                }
+            }
+            for replica in &world.replicas {
+                world.redis.unread.count(replica).await;
+            }
+        })
+        .await;
+    // Formats that differ break no promise, but make proofs and hits rare.
+    assert!(unread.none(), "what one build wrote the other could not read: {unread:?}");
+}
