@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod client;
+mod collector;
 mod configuration_page;
 mod pages;
 mod process;
@@ -10,3 +11,4 @@ mod python;
 mod readme;
 mod serve;
 mod stop;
+mod traces;

@@ -243,6 +243,21 @@ impl Redis {
         let _ = self.child.wait();
     }
 
+    /// It answers nobody from now on, until it is thawed.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// It goes on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Where it listens.
     pub fn socket(&self) -> String {
         self.directory.path().join("redis.sock").to_str().unwrap().to_owned()
