@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 use tonic::Status;
+use tracing::Span;
 
 use super::spans::RpcSpan;
 use super::status::status;
@@ -113,7 +114,9 @@ impl Body for Guarded {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        // What is done for the body is done for the RPC.
+        let within = self.span.as_ref().map_or(Span::none(), RpcSpan::span);
+        let frame = ready!(within.in_scope(|| Pin::new(&mut self.body).poll_frame(context)));
         let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, |data| data.remaining());
         if let Some(trailers) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref())
             && let Some(span) = self.span.take()

@@ -26,7 +26,6 @@ use otel::{Environment, Exporters, Otlp, Signal};
 use traces::{Decision, RpcTracing};
 
 /// What is sent as long as the service runs.
-#[derive(Default)]
 pub struct Telemetry {
     rpcs: Option<RpcTracing>,
     traces: Option<SdkTracerProvider>,
@@ -40,32 +39,44 @@ pub fn start(
     replica: &str,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Telemetry, Unusable> {
-    let mut environment = Environment::new(variables);
-    let (mut telemetry, mut says) = (Telemetry::default(), Vec::new());
-    let (mut spans, mut records) = (None, None);
+    let (mut environment, mut said) = (Environment::new(variables), Vec::new());
+    let (mut traces, mut logs) = (None, None);
     if !environment.is_disabled() {
         let resource = resource(&environment, replica);
-        let (to_traces, to_logs) = (environment.exporters(Signal::Traces), environment.exporters(Signal::Logs));
-        if to_traces != Exporters::default() {
-            environment.check_what_the_sdk_reads();
-            let decision = Decision { sampling: environment.sampling(), joins: environment.joins_traces() };
-            let provider = traces::provider(&to_traces, room(&environment, "OTEL_BSP_MAX_QUEUE_SIZE"), &resource);
-            telemetry.traces = usable(provider, "traces", to_traces.otlp.as_ref(), &mut says);
-            spans = telemetry.traces.as_ref().map(|provider| traces::layer(provider, decision));
-            telemetry.rpcs = telemetry.traces.as_ref().map(|_| decision.of_rpcs());
-        }
-        if let Some(otlp) = &to_logs.otlp {
-            environment.check_what_the_sdk_reads();
-            let provider = logs::provider(otlp, room(&environment, "OTEL_BLRP_MAX_QUEUE_SIZE"), &resource);
-            telemetry.logs = usable(provider, "logs", Some(otlp), &mut says);
-            records = telemetry.logs.as_ref().map(|provider| logs::to_collector(level, provider)).transpose()?;
-        }
+        traces = begin_traces(&mut environment, &resource, &mut said);
+        logs = begin_logs(&mut environment, &resource, &mut said);
     }
+    let spans = traces.as_ref().map(|(provider, decision)| traces::layer(provider, *decision).boxed());
+    let records = logs.as_ref().map(|provider| logs::to_collector(level, provider)).transpose()?;
     let lines = logs::on_standard_error(level, format)?;
-    tracing_subscriber::registry().with(lines).with(spans.map(|spans| spans.boxed())).with(records).try_init()?;
+    tracing_subscriber::registry().with(lines).with(spans).with(records).try_init()?;
     environment.into_warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
-    says.iter().for_each(Said::say);
-    Ok(telemetry)
+    said.iter().for_each(Said::say);
+    let rpcs = traces.as_ref().map(|(_, decision)| decision.of_rpcs());
+    Ok(Telemetry { rpcs, traces: traces.map(|(provider, _)| provider), logs })
+}
+
+fn begin_traces(
+    environment: &mut Environment,
+    resource: &Resource,
+    said: &mut Vec<Said>,
+) -> Option<(SdkTracerProvider, Decision)> {
+    let exporters = environment.exporters(Signal::Traces);
+    if exporters == Exporters::default() {
+        return None;
+    }
+    environment.check_what_the_sdk_reads(Signal::Traces);
+    let decision = Decision { sampling: environment.sampling(), joins: environment.joins_traces() };
+    let provider = traces::provider(&exporters, room(environment, "OTEL_BSP_MAX_QUEUE_SIZE"), resource);
+    let provider = usable(provider, "traces", exporters.otlp.as_ref(), said)?;
+    Some((provider, decision))
+}
+
+fn begin_logs(environment: &mut Environment, resource: &Resource, said: &mut Vec<Said>) -> Option<SdkLoggerProvider> {
+    let otlp = environment.exporters(Signal::Logs).otlp?;
+    environment.check_what_the_sdk_reads(Signal::Logs);
+    let provider = logs::provider(&otlp, room(environment, "OTEL_BLRP_MAX_QUEUE_SIZE"), resource);
+    usable(provider, "logs", Some(&otlp), said)
 }
 
 /// Something to be said once there is a log.
@@ -84,15 +95,15 @@ impl Said {
 }
 
 /// What can be used of it. A service goes on without the rest.
-fn usable<T>(made: Result<T, Unusable>, what: &'static str, otlp: Option<&Otlp>, says: &mut Vec<Said>) -> Option<T> {
+fn usable<T>(made: Result<T, Unusable>, what: &'static str, otlp: Option<&Otlp>, said: &mut Vec<Said>) -> Option<T> {
     match made {
         Ok(made) => {
             let address = otlp.map_or_else(|| "standard output".to_owned(), |otlp| otlp.address.clone());
-            says.push(Said::Sends { what, address });
+            said.push(Said::Sends { what, address });
             Some(made)
         }
         Err(error) => {
-            says.push(Said::Cannot { what, error });
+            said.push(Said::Cannot { what, error });
             None
         }
     }

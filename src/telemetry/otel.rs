@@ -59,25 +59,24 @@ pub struct Environment {
     warnings: Vec<String>,
 }
 
-/// Numbers that the SDK reads, and what it takes where there is none.
-const NUMBERS: [(&str, u32); 14] = [
-    ("OTEL_BSP_SCHEDULE_DELAY", 5000),
-    ("OTEL_BSP_MAX_QUEUE_SIZE", 2048),
-    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
-    ("OTEL_BSP_EXPORT_TIMEOUT", 30_000),
-    ("OTEL_BLRP_SCHEDULE_DELAY", 1000),
-    ("OTEL_BLRP_MAX_QUEUE_SIZE", 2048),
-    ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", 512),
-    ("OTEL_BLRP_EXPORT_TIMEOUT", 30_000),
-    ("OTEL_EXPORTER_OTLP_TIMEOUT", 10_000),
-    ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", 10_000),
-    ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", 10_000),
-    ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", 128),
-    ("OTEL_SPAN_EVENT_COUNT_LIMIT", 128),
-    ("OTEL_SPAN_LINK_COUNT_LIMIT", 128),
+/// Numbers that the SDK reads of each signal, and what it takes where there is none.
+const NUMBERS: [(Signal, &str, u32); 13] = [
+    (Signal::Traces, "OTEL_BSP_SCHEDULE_DELAY", 5000),
+    (Signal::Traces, "OTEL_BSP_MAX_QUEUE_SIZE", 2048),
+    (Signal::Traces, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
+    (Signal::Traces, "OTEL_BSP_EXPORT_TIMEOUT", 30_000),
+    (Signal::Traces, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", 128),
+    (Signal::Traces, "OTEL_SPAN_EVENT_COUNT_LIMIT", 128),
+    (Signal::Traces, "OTEL_SPAN_LINK_COUNT_LIMIT", 128),
+    (Signal::Traces, "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", 10_000),
+    (Signal::Logs, "OTEL_BLRP_SCHEDULE_DELAY", 1000),
+    (Signal::Logs, "OTEL_BLRP_MAX_QUEUE_SIZE", 2048),
+    (Signal::Logs, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", 512),
+    (Signal::Logs, "OTEL_BLRP_EXPORT_TIMEOUT", 30_000),
+    (Signal::Logs, "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", 10_000),
 ];
-const COMPRESSIONS: [&str; 3] =
-    ["OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_LOGS_COMPRESSION"];
+/// The same of all signals.
+const TIMEOUT: (&str, u32) = ("OTEL_EXPORTER_OTLP_TIMEOUT", 10_000);
 
 // === impl Environment ===
 
@@ -225,23 +224,27 @@ impl Environment {
     }
 
     /// Complains of values that the SDK passes over in silence.
-    pub fn check_what_the_sdk_reads(&mut self) {
-        for (name, standard) in NUMBERS {
+    pub fn check_what_the_sdk_reads(&mut self, signal: Signal) {
+        let own = NUMBERS.into_iter().filter(|(of, ..)| *of == signal).map(|(_, name, standard)| (name, standard));
+        for (name, standard) in own.chain([TIMEOUT]) {
             if self.get(name).is_some_and(|value| value.parse::<u32>().is_err()) {
                 self.warn(name, "is no whole number", &standard.to_string(), ());
             }
         }
-        for name in COMPRESSIONS {
-            let is_known = |value: &str| ["gzip", "none"].iter().any(|known| value.eq_ignore_ascii_case(known));
-            if self.get(name).is_some_and(|value| !is_known(value)) {
-                self.warn(name, "is neither gzip nor none", "none", ());
-            }
+        if let Some((name, value)) = self.of_signal(signal, "COMPRESSION")
+            && !["gzip", "none"].iter().any(|known| value.eq_ignore_ascii_case(known))
+        {
+            self.warn(&name, "is neither gzip nor none", "none", ());
         }
     }
 
+    /// Once for each variable: several signals may look at it.
     fn warn<T>(&mut self, name: &str, what: &str, instead: &str, taken: T) -> T {
         let value = self.get(name).unwrap_or_default();
-        self.warnings.push(format!("{name}={value} {what}; taken instead: {instead}"));
+        let warning = format!("{name}={value} {what}; taken instead: {instead}");
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
         taken
     }
 }
@@ -358,7 +361,7 @@ mod tests {
         assert_eq!(environment.exporters(Signal::Logs).otlp.map(|otlp| otlp.protocol), Some(Protocol::Http));
         assert_eq!(environment.sampling(), Sampling { parent_based: true, ratio: 1.0 });
         assert!(environment.joins_traces());
-        environment.check_what_the_sdk_reads();
+        environment.check_what_the_sdk_reads(Signal::Traces);
         let warnings = environment.into_warnings();
         let expected = [
             ("OTEL_SDK_DISABLED=yes", "false"),

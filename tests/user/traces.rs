@@ -193,6 +193,59 @@ fn who_waits_for_anothers_fetch_says_for_which() {
 }
 
 #[test]
+fn who_waits_for_another_to_make_an_entry_says_so_with_the_round_it_waits_in() {
+    let (collector, redis) = (Collector::grpc(), Redis::start());
+    let endpoint = collector.endpoint();
+    let service = replica(Some(&redis), &[], &variables(&endpoint, "grpc", &EAGER));
+    let [maker, waiter] = [(); 2].map(|()| Caller::of(&service, "01"));
+    let get = pb::GetRequest { key: KEY.into(), lease: Some(pb::LeaseOptions::default()), ..Default::default() };
+    let ask = |caller: &Caller| {
+        let mut client = caller.client.clone();
+        caller.runtime.block_on(client.get(caller.request(get.clone()))).unwrap().into_inner()
+    };
+    let lease = ask(&maker).lease.expect("the first makes the entry");
+    let waits = || service.client(&["stats", "-o", "json"]).ended(0).json()["leases"]["waiting"] == 1;
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(ask(&waiter).lease.is_none(), "it was made"));
+        until("the second waits", waits);
+        let content = Some(pb::set_request::Content::Value(VALUE.into()));
+        let condition = Some(pb::set_request::Condition::Lease(lease.id.clone()));
+        let set = pb::SetRequest { key: KEY.into(), content, condition, ..Default::default() };
+        maker.runtime.block_on(maker.client.clone().set(Request::new(set))).unwrap();
+    });
+    let of = |caller: &Caller, span: &Span, name: &str| span.name == name && hex(&span.trace_id) == caller.trace;
+    let round = collector.span("the round", |span| of(&maker, span, "twintier.lease"));
+    assert_eq!(attribute(&round, "twintier.outcome"), "granted");
+    collector.span("its script", |span| span.name == "EVALSHA acquire" && is_child(span, &round));
+    let wait = collector.span("the wait", |span| of(&waiter, span, "twintier.wait"));
+    let links: Vec<_> = wait.links.iter().map(|link| link.span_id.clone()).collect();
+    assert_eq!(links, [round.span_id]);
+}
+
+#[test]
+fn every_page_of_a_batch_is_read_within_its_rpc() {
+    let (collector, redis) = (Collector::http(), Redis::start());
+    let endpoint = collector.endpoint();
+    let service = replica(Some(&redis), &[], &variables(&endpoint, "http/protobuf", &EAGER));
+    let caller = Caller::of(&service, "01");
+    let keys = (0..1000).map(|n| format!("key {n}")).collect();
+    let batch = caller.request(pb::BatchGetRequest { keys, ..Default::default() });
+    caller.runtime.block_on(async {
+        let mut answers = caller.client.clone().batch_get(batch).await.unwrap().into_inner();
+        while answers.message().await.unwrap().is_some() {}
+    });
+    let get = collector.span("the BatchGet", |span| caller.called(span));
+    let ended = (attribute(&get, "rpc.response.status_code"), attribute(&get, "twintier.items"));
+    assert_eq!(ended, ("OK".into(), "1000".into()));
+    until("every trip has come", || {
+        let trips = collector.spans().into_iter().filter(|span| is_child(span, &get));
+        let sizes = trips.map(|trip| attribute(&trip, "db.operation.batch.size").parse::<usize>().unwrap());
+        // Two commands for each key, and one for each partition of each trip.
+        sizes.sum::<usize>() > 2 * 1000
+    });
+}
+
+#[test]
 fn what_the_service_could_not_do_is_an_error_of_its_span() {
     let (collector, mut redis) = (Collector::http(), Redis::start());
     let endpoint = collector.endpoint();
