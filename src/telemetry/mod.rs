@@ -46,10 +46,13 @@ pub fn start(
         traces = begin_traces(&mut environment, &resource, &mut said);
         logs = begin_logs(&mut environment, &resource, &mut said);
     }
-    let spans = traces.as_ref().map(|(provider, decision)| traces::layer(provider, *decision).boxed());
-    let records = logs.as_ref().map(|provider| logs::to_collector(level, provider)).transpose()?;
-    let lines = logs::on_standard_error(level, format)?;
-    tracing_subscriber::registry().with(lines).with(spans).with(records).try_init()?;
+    // Not an optional layer each: one that is none would have every callsite looked at every time, and filters remember what they saw.
+    let mut layers = vec![logs::on_standard_error(level, format)?];
+    layers.extend(traces.as_ref().map(|(provider, decision)| traces::layer(provider, *decision).boxed()));
+    if let Some(provider) = &logs {
+        layers.push(logs::to_collector(level, provider)?.boxed());
+    }
+    tracing_subscriber::registry().with(layers).try_init()?;
     environment.into_warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     said.iter().for_each(Said::say);
     let rpcs = traces.as_ref().map(|(_, decision)| decision.of_rpcs());

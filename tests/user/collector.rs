@@ -1,7 +1,7 @@
 //! A collector of the test's own: takes traces and logs by OTLP, over gRPC and over HTTP, and keeps them.
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -15,9 +15,14 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio::runtime::Runtime;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
+use crate::authority::Authority;
 use crate::process::until;
 
 /// The collector. Dropped, it is gone.
@@ -44,8 +49,23 @@ impl Collector {
         Collector::grpc_on(TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
+    /// Speaks gRPC by TLS to who shows a certificate of this authority.
+    pub fn grpc_by_tls(authority: &Authority) -> Collector {
+        let read = |file: String| std::fs::read(file).unwrap();
+        let (certificate, key) = authority.certificate("localhost");
+        let tls = ServerTlsConfig::new()
+            .identity(Identity::from_pem(read(certificate), read(key)))
+            .client_ca_root(Certificate::from_pem(read(authority.file())));
+        let server = Server::builder().tls_config(tls).unwrap();
+        Collector::serve_grpc(server, TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
     /// Speaks gRPC there.
     pub fn grpc_on(listener: TcpListener) -> Collector {
+        Collector::serve_grpc(Server::builder(), listener)
+    }
+
+    fn serve_grpc(mut server: Server, listener: TcpListener) -> Collector {
         let (kept, address) = (Arc::new(Kept::default()), listener.local_addr().unwrap());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -53,7 +73,7 @@ impl Collector {
             let _in = runtime.enter();
             tonic::transport::server::TcpIncoming::from(tokio::net::TcpListener::from_std(listener).unwrap())
         };
-        let server = tonic::transport::Server::builder()
+        let server = server
             .add_service(TraceServiceServer::from_arc(kept.clone()))
             .add_service(LogsServiceServer::from_arc(kept.clone()));
         runtime.spawn(server.serve_with_incoming(incoming));
@@ -62,16 +82,39 @@ impl Collector {
 
     /// Speaks HTTP/1.1, on a free port.
     pub fn http() -> Collector {
+        Collector::serve_http(|kept, stream| kept.serve(stream))
+    }
+
+    /// Speaks HTTP/1.1 by TLS with a certificate of this authority.
+    pub fn https(authority: &Authority) -> Collector {
+        let (certificate, key) = authority.certificate("localhost");
+        let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(key).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
+        Collector::serve_http(move |kept, stream| {
+            kept.serve(StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream));
+        })
+    }
+
+    fn serve_http(serve: impl Fn(&Kept, TcpStream) + Clone + Send + 'static) -> Collector {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (kept, address) = (Arc::new(Kept::default()), listener.local_addr().unwrap());
         let keeper = Arc::downgrade(&kept);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let Some(kept) = keeper.upgrade() else { return };
-                thread::spawn(move || kept.serve(stream));
+                let serve = serve.clone();
+                thread::spawn(move || serve(&kept, stream));
             }
         });
         Collector { kept, address, _runtime: None }
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// Where it is.
@@ -145,7 +188,7 @@ impl Kept {
     }
 
     /// One connection, request by request.
-    fn serve(&self, stream: TcpStream) {
+    fn serve(&self, stream: impl Read + Write) {
         let mut requests = BufReader::new(stream);
         loop {
             let (mut path, mut length) = (String::new(), 0);

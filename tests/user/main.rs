@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../api/harness/authority.rs"]
+mod authority;
 mod client;
 mod collector;
 mod configuration_page;

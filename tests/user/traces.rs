@@ -10,6 +10,7 @@ use tonic::{Request, Status};
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
 
+use crate::authority::Authority;
 use crate::collector::{Collector, attribute, hex};
 use crate::process::{Redis, Serving, UNHURRIED, twintier, until};
 
@@ -349,6 +350,32 @@ fn a_callers_decision_is_followed_and_the_end_of_the_service_sends_what_waits() 
         assert!(spans.len() == 1 && traced.called(&spans[0]), "{protocol}: {spans:?}");
         let says = |text: &str| collector.logs().iter().any(|(_, record)| format!("{record:?}").contains(text));
         assert!(says("twintier serves") && says("stopped"), "logs, too, from first to last");
+    }
+}
+
+#[test]
+fn a_collector_behind_tls_is_checked_and_shown_who_calls() {
+    let authority = Authority::new();
+    let (ca, (certificate, key)) = (authority.file(), authority.certificate("client"));
+    for protocol in ["grpc", "http/protobuf"] {
+        let collector =
+            if protocol == "grpc" { Collector::grpc_by_tls(&authority) } else { Collector::https(&authority) };
+        let endpoint = format!("https://localhost:{}", collector.port());
+        let mut environment = variables(&endpoint, protocol, &EAGER);
+        environment.extend([("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.as_str()), ("OTEL_LOGS_EXPORTER", "none")]);
+        if protocol == "grpc" {
+            environment.push(("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", &certificate));
+            environment.push(("OTEL_EXPORTER_OTLP_CLIENT_KEY", &key));
+        }
+        let service = replica(None, &[], &environment);
+        let caller = Caller::of(&service, "01");
+        caller.set();
+        collector.span("the Set", |span| caller.called(span));
+
+        let other = Authority::new();
+        let file = other.file();
+        let stranger = replica(None, &[], &[&environment[..], &[("OTEL_EXPORTER_OTLP_CERTIFICATE", &file)]].concat());
+        stranger.logged("spans cannot be sent");
     }
 }
 
