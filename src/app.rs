@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -30,7 +30,7 @@ use crate::cache::tiered::{Tiered, TieredConfig};
 use crate::cache::warm_start::{WarmStart, WarmStartConfig};
 use crate::config::{self, Address, Config, Topology};
 use crate::grpc::health::HealthApi;
-use crate::grpc::{AdminApi, CacheApi, KeyLogging, Reports, ServerConfig, Serving};
+use crate::grpc::{AdminApi, CacheApi, KeyLogging, Reports, ServerConfig, Serving, Tracing};
 use crate::shutdown::Stop;
 
 /// Kept back from the drain limit for what follows the last RPC.
@@ -79,8 +79,17 @@ impl App {
 
     /// Starts serving with the given protections: for tests that take one away.
     pub async fn start_with(config: Config, protections: Protections) -> Result<App, StartError> {
+        App::start_as(Replica::new(), config, protections, None).await
+    }
+
+    /// Starts serving as this replica, whose RPCs are traced by `tracing`.
+    pub async fn start_as(
+        replica: Replica,
+        config: Config,
+        protections: Protections,
+        tracing: Option<Tracing>,
+    ) -> Result<App, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(BootClock);
-        let replica = Replica { id: format!("{:016x}", rand::random::<u64>()), started: SystemTime::now() };
         let redis = config.redis.as_ref().map(|redis| redis_config(redis, &config, protections)).transpose()?;
         let listener = TcpListener::bind(config.server.listen).await;
         let listener = listener.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
@@ -158,7 +167,7 @@ impl App {
         let api = CacheApi::new(reports, config.limits.clone(), config.events.clone(), clock, keys);
         let admin = config.server.admin.then(|| AdminApi::new(&api, policies, drain));
         let health = HealthApi::new(health, config.server.admin);
-        let serving = Serving::start(listener, server_config(&config.server), api, admin, health, load);
+        let serving = Serving::start(listener, server_config(&config.server, tracing), api, admin, health, load);
         Ok(App { address, drain: config.drain, serving, cache, l2, warm_start, draining, ending, tasks })
     }
 
@@ -314,7 +323,7 @@ fn warm_start_config(config: &config::WarmStart) -> WarmStartConfig {
     WarmStartConfig { keys, timeout, keys_per_second }
 }
 
-fn server_config(server: &config::Server) -> ServerConfig {
+fn server_config(server: &config::Server, tracing: Option<Tracing>) -> ServerConfig {
     ServerConfig {
         max_connections: server.max_connections,
         max_streams_per_connection: server.max_streams_per_connection,
@@ -325,6 +334,7 @@ fn server_config(server: &config::Server) -> ServerConfig {
         max_connection_age_grace: server.max_connection_age_grace,
         max_deadline: server.max_deadline,
         reflection: server.reflection,
+        tracing,
     }
 }
 

@@ -1,20 +1,24 @@
 //! The `twintier` program: a server, and the client commands to talk to one.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use twintier::app::App;
+use twintier::cache::coherence::protection::Protections;
+use twintier::cache::observed::Replica;
 use twintier::cli::{self, Cli, Command, ConfigCommand, ServeArgs};
 use twintier::config::{self, Config, Loaded, Sources};
 use twintier::shutdown::Signals;
-use twintier::telemetry::logs;
+use twintier::telemetry::{self, logs};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Exit status of a command that was given something unusable.
 const USAGE: u8 = 2;
+/// Longest and shortest time for sending what telemetry waits at the end.
+const LAST_SPANS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -40,20 +44,31 @@ async fn serve(args: ServeArgs) -> ExitCode {
         config::LogFormat::Human => logs::Format::Human,
         config::LogFormat::Json => logs::Format::Json,
     };
-    if let Err(error) = logs::start(&config.log.level, format) {
-        return fail(&error, 1);
-    }
+    // One for the process: what speaks TLS to a collector asks for it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let replica = Replica::new();
+    let telemetry = match telemetry::start(&config.log.level, format, &replica.id, std::env::vars()) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(&error, 1),
+    };
+    let limit = config.drain.delay + config.drain.timeout;
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return fail(&error, 1),
     };
-    let app = match App::start(config).await {
+    let app = match App::start_as(replica, config, Protections::default(), telemetry.rpcs()).await {
         Ok(app) => app,
         Err(error) => return fail(&error, 1),
     };
     let stop = signals.next().await;
+    let asked = Instant::now();
+    let stopped = async {
+        app.stop(stop).await;
+        let [least, most] = LAST_SPANS;
+        telemetry.stop(limit.saturating_sub(asked.elapsed()).clamp(least, most)).await;
+    };
     tokio::select! {
-        _ = app.stop(stop) => ExitCode::SUCCESS,
+        () = stopped => ExitCode::SUCCESS,
         _ = signals.next() => fail(&"asked a second time: ending at once", 1),
     }
 }

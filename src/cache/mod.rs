@@ -20,6 +20,7 @@ pub mod repair;
 pub mod selector;
 pub mod self_audit;
 pub mod single_flight;
+pub mod spans;
 pub mod stats;
 #[cfg(test)]
 mod testing;

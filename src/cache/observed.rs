@@ -23,6 +23,19 @@ pub struct Replica {
     pub started: SystemTime,
 }
 
+impl Replica {
+    /// A process that starts now.
+    pub fn new() -> Replica {
+        Replica { id: format!("{:016x}", rand::random::<u64>()), started: SystemTime::now() }
+    }
+}
+
+impl Default for Replica {
+    fn default() -> Self {
+        Replica::new()
+    }
+}
+
 /// A replica of the fleet, as it last said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetReplica {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
+use tracing::Span;
 
 use super::clock::Moment;
 use super::coherence::version::Version;
 use super::entry::Held;
 use super::namespace::Namespace;
+use super::spans;
 use super::tier::L2Error;
 
 /// What a fetch found.
@@ -41,13 +43,17 @@ pub struct Flight {
     /// How often something was invalidated by selectors until then.
     pub changes: u64,
     result: watch::Receiver<Option<FetchResult>>,
+    span: Span,
 }
 
 /// The end of a flight that its fetch holds.
 pub struct Landing(watch::Sender<Option<FetchResult>>);
 
 /// The end of a flight that a waiting Get holds.
-pub struct Waiting(watch::Receiver<Option<FetchResult>>);
+pub struct Waiting {
+    result: watch::Receiver<Option<FetchResult>>,
+    fetch: Span,
+}
 
 impl Flight {
     /// Begins a flight.
@@ -55,12 +61,12 @@ impl Flight {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let (sender, result) = watch::channel(None);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        (Flight { id, begun_at, generation, changes, result }, Landing(sender))
+        (Flight { id, begun_at, generation, changes, result, span: spans::fetch() }, Landing(sender))
     }
 
     /// Joins it.
     pub fn join(&self) -> Waiting {
-        Waiting(self.result.clone())
+        Waiting { result: self.result.clone(), fetch: self.span.clone() }
     }
 }
 
@@ -72,9 +78,14 @@ impl Landing {
 }
 
 impl Waiting {
+    /// The span of the fetch. Who keeps it keeps it from ending.
+    pub fn take_span(&mut self) -> Span {
+        std::mem::replace(&mut self.fetch, Span::none())
+    }
+
     /// Waits for the result. A fetch that ended without one (a bug: it panicked) counts as unavailable.
     pub async fn result(mut self) -> FetchResult {
-        match self.0.wait_for(Option::is_some).await {
+        match self.result.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(Err(L2Error::unavailable("the fetch was lost"))),
             Err(_) => Err(L2Error::unavailable("the fetch was lost")),
         }

@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::clock::{Clock, Moment};
 use super::coherence::message::{Change, Effect};
@@ -31,6 +32,7 @@ use super::namespace::Namespace;
 use super::policy::Switches;
 use super::self_audit::{self, Sampler};
 use super::single_flight::{FetchResult, Fetched};
+use super::spans;
 use super::stats::{Latencies, SelfAuditCounters};
 use super::tier::{L1, L2, L2Error, Read};
 pub use answer::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};
@@ -94,6 +96,15 @@ fn worst(one: Option<Stale>, other: Option<Stale>) -> Option<Stale> {
     match (one, other) {
         (Some(one), Some(other)) => Some(Stale { staleness: one.staleness.max(other.staleness), ..one }),
         (one, other) => one.or(other),
+    }
+}
+
+/// What a fetch came to, in one word.
+fn outcome_of(fetched: &FetchResult) -> &'static str {
+    match fetched {
+        Ok(Fetched { held: Some(_), .. }) => "found",
+        Ok(Fetched { held: None, .. }) => "absent",
+        Err(_) => "failed",
     }
 }
 
@@ -286,24 +297,28 @@ impl Tiered {
         if shared.l2.shares_l1() {
             return shared.fetch(&key, until).await;
         }
-        let waiting = match shared.coherence.join(&key, bound) {
-            Passage::Join(waiting) => {
+        let (waiting, span) = match shared.coherence.join(&key, bound) {
+            Passage::Join(mut waiting) => {
                 key.namespace().counters.coalesced.one();
-                waiting
+                let span = spans::wait(&waiting.take_span());
+                (waiting, span)
             }
-            Passage::Begin(Begun { id, note, landing, waiting }) => {
+            Passage::Begin(Begun { id, note, landing, mut waiting }) => {
                 let cache = self.clone();
-                self.0.tasks.spawn(async move {
+                let fetch = async move {
                     let budget = cache.0.clock.now().plus(cache.0.config.read_budget);
                     let result = cache.0.fetch_under(&key, note, budget).await;
                     cache.0.coherence.close(&key, id);
+                    spans::note(spans::OUTCOME, outcome_of(&result));
                     landing.land(result);
-                });
-                waiting
+                };
+                self.0.tasks.spawn(fetch.instrument(waiting.take_span()));
+                (waiting, tracing::Span::none())
             }
         };
         let patience = until.since(shared.clock.now());
-        timeout(patience, waiting.result()).await.unwrap_or(Err(L2Error::unavailable("no answer within the budget")))
+        let result = timeout(patience, waiting.result().instrument(span)).await;
+        result.unwrap_or(Err(L2Error::unavailable("no answer within the budget")))
     }
 }
 

@@ -11,7 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 use tonic::Status;
+use tracing::Span;
 
+use super::spans::RpcSpan;
 use super::status::status;
 use crate::cache::load::Load;
 
@@ -72,6 +74,7 @@ pub struct Guarded {
     bytes: usize,
     load: Option<Arc<Load>>,
     counted: Option<Count>,
+    span: Option<RpcSpan>,
 }
 
 struct Count {
@@ -81,12 +84,12 @@ struct Count {
 
 impl Guarded {
     pub(super) fn uncounted(body: tonic::body::Body) -> Guarded {
-        Guarded { body, bytes: 0, load: None, counted: None }
+        Guarded { body, bytes: 0, load: None, counted: None, span: None }
     }
 
     /// Of what may last: it needs no place.
     pub(super) fn lasting(body: tonic::body::Body, load: Arc<Load>) -> Guarded {
-        Guarded { body, bytes: 0, load: Some(load), counted: None }
+        Guarded { body, bytes: 0, load: Some(load), counted: None, span: None }
     }
 
     pub(super) fn counted(
@@ -96,7 +99,13 @@ impl Guarded {
         flow: Arc<Flow>,
     ) -> Guarded {
         flow.open.fetch_add(1, Ordering::Relaxed);
-        Guarded { body, bytes: 0, load: Some(load), counted: Some(Count { flow, _place: place }) }
+        Guarded { body, bytes: 0, load: Some(load), counted: Some(Count { flow, _place: place }), span: None }
+    }
+
+    /// Ends the span when it ends.
+    pub(super) fn traced(mut self, span: RpcSpan) -> Guarded {
+        self.span = Some(span);
+        self
     }
 }
 
@@ -105,8 +114,15 @@ impl Body for Guarded {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        // What is done for the body is done for the RPC.
+        let within = self.span.as_ref().map_or(Span::none(), RpcSpan::span);
+        let frame = ready!(within.in_scope(|| Pin::new(&mut self.body).poll_frame(context)));
         let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, |data| data.remaining());
+        if let Some(trailers) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref())
+            && let Some(span) = self.span.take()
+        {
+            span.trailed(trailers);
+        }
         let before = std::mem::replace(&mut self.bytes, bytes);
         if let Some(load) = &self.load {
             load.add_bytes(bytes);

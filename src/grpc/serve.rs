@@ -19,12 +19,14 @@ use tokio_util::task::TaskTracker;
 use tonic::codegen::Service as _;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{self, HealthServer};
+use tracing::{Instrument as _, Span};
 
 use super::admin::AdminApi;
 use super::body::{Flow, Guarded};
 use super::guard::{self, Gate};
 use super::health::HealthApi;
 use super::service::CacheApi;
+use super::spans::{RpcSpan, Tracing};
 use crate::cache::load::Load;
 use crate::pb;
 use crate::pb::admin_service_server::{self, AdminServiceServer};
@@ -42,7 +44,7 @@ const GREETING: Duration = Duration::from_millis(300);
 const MOST_WAITING: usize = 1024;
 
 /// How connections are served.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerConfig {
     /// Most connections open at once.
     pub max_connections: usize,
@@ -62,6 +64,8 @@ pub struct ServerConfig {
     pub max_deadline: Duration,
     /// Whether reflection is served.
     pub reflection: bool,
+    /// How RPCs are traced; none: they are not.
+    pub tracing: Option<Tracing>,
 }
 
 /// A server at work.
@@ -234,7 +238,7 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<
         let (shared, flow, going) = (shared.clone(), flow.clone(), going.clone());
         service_fn(move |request| {
             let (shared, flow, going) = (shared.clone(), flow.clone(), going.clone());
-            async move { Ok::<_, std::convert::Infallible>(shared.answer(request, &flow, &going).await) }
+            async move { Ok::<_, std::convert::Infallible>(shared.answer(request, peer, &flow, &going).await) }
         })
     };
     let config = &shared.config;
@@ -293,6 +297,23 @@ async fn say_that_this_is_grpc(mut stream: TcpStream, peer: SocketAddr) {
 
 impl Shared {
     async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        flow: &Arc<Flow>,
+        going: &CancellationToken,
+    ) -> http::Response<Guarded> {
+        let tracing = self.config.tracing.as_ref();
+        let span = tracing.and_then(|tracing| RpcSpan::begin(tracing, &request, peer));
+        let within = span.as_ref().map_or(Span::none(), RpcSpan::span);
+        let response = self.respond(request, flow, going).instrument(within).await;
+        match span.and_then(|span| span.answered(response.headers())) {
+            Some(span) => response.map(|body| body.traced(span)),
+            None => response,
+        }
+    }
+
+    async fn respond(
         &self,
         request: Request<Incoming>,
         flow: &Arc<Flow>,

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 use super::batch_get::{self, BatchGet};
 use super::convert::{self, Plan, Rules};
 use super::guard::{Deadline, Leave};
+use super::spans::note_answer;
 use super::stats::Reports;
 use super::status::status;
 use super::watch::{self, Responses};
@@ -15,6 +16,7 @@ use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
 use crate::cache::policy::{Events, Limits, limits};
+use crate::cache::spans::{self, ITEMS, NAMESPACE, OUTCOME};
 use crate::cache::tiered::{Get, Many, Outcome};
 use crate::pb;
 
@@ -74,6 +76,7 @@ impl CacheApi {
         if hit && parts.namespace.is_guest() {
             self.rules.namespaces.adopt(&parts.namespace);
         }
+        note_answer(&spans::here(), parts.namespace.name(), &answer);
         tracing::debug!(namespace = %parts.namespace.name(), key = %self.shown(key), hit, degraded = answer.degraded, "get");
         Ok(convert::get_response(answer, parts.token, self.rules.partitions, request.metadata_only))
     }
@@ -81,7 +84,9 @@ impl CacheApi {
     async fn do_set(&self, request: pb::SetRequest, deadline: Moment) -> Result<pb::SetResponse, CacheError> {
         let (set, token) = convert::set(&self.rules, request, deadline)?;
         let key = set.write.key.clone();
+        spans::note(NAMESPACE, key.namespace().name());
         let answer = self.reports.observed.cache.set(set).await?;
+        spans::note(OUTCOME, answer.outcome.word());
         tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), outcome = ?answer.outcome, "set");
         Ok(convert::set_response(answer, token, self.rules.partitions))
     }
@@ -92,6 +97,9 @@ impl CacheApi {
         deadline: Moment,
     ) -> Result<pb::InvalidateResponse, CacheError> {
         let Plan { invalidates, applied, token } = convert::invalidate(&self.rules, request, deadline)?;
+        if let Some(first) = invalidates.first() {
+            spans::note(NAMESPACE, first.namespace.name());
+        }
         // All at once. Those that succeed take effect even when another fails.
         let parts = invalidates.into_iter().map(|invalidate| async {
             let namespace = invalidate.namespace.clone();
@@ -105,6 +113,7 @@ impl CacheApi {
 
     async fn do_touch(&self, request: &pb::TouchRequest, deadline: Moment) -> Result<pb::TouchResponse, CacheError> {
         let (key, touch, token) = convert::touch(&self.rules, request)?;
+        spans::note(NAMESPACE, key.namespace().name());
         let answer = self.reports.observed.cache.touch(key.clone(), touch, deadline).await?;
         tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), outcome = ?answer.outcome, "touch");
         Ok(convert::touch_response(answer, token, self.rules.partitions))
@@ -112,6 +121,7 @@ impl CacheApi {
 
     async fn begin_batch_get(&self, request: pb::BatchGetRequest, deadline: Moment) -> Result<BatchGet, CacheError> {
         let parts = convert::batch_get(&self.rules, &request)?;
+        note_batch(parts.namespace.name(), request.keys.len());
         tracing::debug!(namespace = %parts.namespace.name(), keys = request.keys.len(), "batch get");
         let (cache, load) = (self.reports.observed.cache.clone(), self.reports.observed.load.clone());
         let (clock, namespaces) = (self.rules.clock.clone(), self.rules.namespaces.clone());
@@ -127,6 +137,7 @@ impl CacheApi {
     ) -> Result<pb::BatchSetResponse, CacheError> {
         let (many, token) = convert::batch_set(&self.rules, request, deadline)?;
         let (namespace, items) = (many.namespace.clone(), many.writes.len());
+        note_batch(namespace.name(), items);
         let done = self.reports.observed.cache.set_many(many).await?;
         tracing::debug!(namespace = %namespace.name(), items, failed = failed(&done), "batch set");
         Ok(convert::batch_set_response(done, token, self.rules.partitions))
@@ -139,6 +150,7 @@ impl CacheApi {
     ) -> Result<pb::BatchInvalidateResponse, CacheError> {
         let (many, token) = convert::batch_invalidate(&self.rules, request, deadline)?;
         let (namespace, items) = (many.namespace.clone(), many.removals.len());
+        note_batch(namespace.name(), items);
         let done = self.reports.observed.cache.invalidate_many(many).await?;
         tracing::debug!(namespace = %namespace.name(), items, failed = failed(&done), "batch invalidate");
         Ok(convert::batch_invalidate_response(done, token, self.rules.partitions))
@@ -151,6 +163,7 @@ impl CacheApi {
     ) -> Result<pb::ReleaseLeaseResponse, CacheError> {
         let release = convert::release(&self.rules, request, deadline)?;
         let key = release.key.clone();
+        spans::note(NAMESPACE, key.namespace().name());
         let answer = self.reports.observed.cache.release(release).await?;
         tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), released = answer.released, "release");
         Ok(convert::release_response(answer))
@@ -167,6 +180,10 @@ impl CacheApi {
             KeyLogging::Clear => key.bytes.escape_ascii().to_string(),
         }
     }
+}
+
+fn note_batch(namespace: &str, items: usize) {
+    spans::here().record(NAMESPACE, namespace).record(ITEMS, items);
 }
 
 fn failed<T>(many: &Many<T>) -> usize {

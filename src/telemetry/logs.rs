@@ -1,8 +1,27 @@
-//! Logs on standard error: for people on a terminal, as JSON elsewhere.
+//! Logs: on standard error, for people on a terminal, as JSON elsewhere; and to a collector, if one is asked for. A line that is written inside of
+//! a span that is recorded says which.
 
+use std::fmt;
 use std::io::{IsTerminal as _, stderr};
 
-use tracing_subscriber::EnvFilter;
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanId, TraceContextExt as _, TraceId};
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_otlp::{LogExporter, WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::{Format as Line, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, layer};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use super::export::{Queue, Unusable, Watched, grpc_tls, http_client};
+use super::otel::{Otlp, Protocol};
+use crate::cache::spans::TARGET;
+
+/// What carries logs to a collector may not make any there.
+const CARRIERS: [&str; 6] = ["opentelemetry", "hyper", "h2", "tonic", "reqwest", "rustls"];
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,21 +35,99 @@ pub enum Format {
 }
 
 /// The Redis client logs every step of a lost connection; what matters of it is logged here, once a change. Naming it brings its lines back.
+/// Spans are no lines.
 fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    if level.contains("fred") { EnvFilter::try_new(level) } else { EnvFilter::try_new(format!("{level},fred=off")) }
+    let fred = if level.contains("fred") { "" } else { ",fred=off" };
+    EnvFilter::try_new(format!("{level}{fred},{TARGET}=off"))
 }
 
-/// Begins to log what `level`, a tracing filter, lets through. Once per process.
-pub fn start(level: &str, format: Format) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(level)?).with_writer(stderr);
+/// Writes what `level`, a tracing filter, lets through on standard error.
+pub fn on_standard_error<S>(level: &str, format: Format) -> Result<Box<dyn Layer<S> + Send + Sync>, Unusable>
+where
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+{
     let terminal = stderr().is_terminal();
-    match format {
-        Format::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
-        Format::Auto if !terminal => {
-            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+    let is_json = format == Format::Json || (format == Format::Auto && !terminal);
+    if is_json {
+        let line = Line::default().json().flatten_event(true).with_current_span(false).with_span_list(false);
+        let traced = Traced { line, is_json };
+        let lines = layer().fmt_fields(JsonFields::new()).event_format(traced).with_writer(stderr);
+        return Ok(lines.with_filter(filter(level)?).boxed());
+    }
+    let ansi = terminal && std::env::var_os("NO_COLOR").is_none();
+    let traced = Traced { line: Line::default().with_ansi(ansi), is_json };
+    let lines = layer().with_ansi(ansi).event_format(traced).with_writer(stderr);
+    Ok(lines.with_filter(filter(level)?).boxed())
+}
+
+/// Sends what `level` lets through to a collector.
+pub fn to_collector<S>(level: &str, provider: &SdkLoggerProvider) -> Result<impl Layer<S> + use<S>, Unusable>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let carriers: String = CARRIERS.iter().map(|carrier| format!(",{carrier}=off")).collect();
+    Ok(OpenTelemetryTracingBridge::new(provider).with_filter(filter(&format!("{level}{carriers}"))?))
+}
+
+/// The provider of loggers, which has to be shut down.
+pub fn provider(otlp: &Otlp, queue_size: usize, resource: &Resource) -> Result<SdkLoggerProvider, Unusable> {
+    let queue = Queue::new("logs", queue_size);
+    let exporter = Watched::new(exporter(otlp)?, &queue);
+    let batches = BatchLogProcessor::builder(exporter).build();
+    let builder = SdkLoggerProvider::builder().with_resource(resource.clone());
+    Ok(builder.with_log_processor(Watched::new(batches, &queue)).build())
+}
+
+fn exporter(otlp: &Otlp) -> Result<LogExporter, Unusable> {
+    match otlp.protocol {
+        Protocol::Grpc => {
+            let mut builder = LogExporter::builder().with_tonic().with_tls_config(grpc_tls(otlp)?);
+            if let Some(endpoint) = &otlp.endpoint {
+                builder = builder.with_endpoint(endpoint);
+            }
+            Ok(builder.build()?)
         }
-        Format::Human | Format::Auto => {
-            builder.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init()
+        Protocol::Http => {
+            let mut builder = LogExporter::builder().with_http();
+            if let Some(endpoint) = &otlp.endpoint {
+                builder = builder.with_endpoint(endpoint);
+            }
+            if let Some(client) = http_client(otlp)? {
+                builder = builder.with_http_client(client);
+            }
+            Ok(builder.build()?)
         }
     }
+}
+
+/// A line that ends with the trace and the span at hand, if there is one.
+struct Traced<F> {
+    line: F,
+    is_json: bool,
+}
+
+impl<S, N, F> FormatEvent<S, N> for Traced<F>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let Some((trace, span)) = at_hand() else { return self.line.format_event(context, to, event) };
+        let mut line = String::new();
+        self.line.format_event(context, Writer::new(&mut line), event)?;
+        let line = line.trim_end();
+        match line.strip_suffix('}').filter(|_| self.is_json) {
+            Some(open) => writeln!(to, "{open},\"trace_id\":\"{trace}\",\"span_id\":\"{span}\"}}"),
+            None => writeln!(to, "{line} trace_id={trace} span_id={span}"),
+        }
+    }
+}
+
+fn at_hand() -> Option<(TraceId, SpanId)> {
+    Context::map_current(|context| {
+        let span = context.span();
+        let is_recorded = context.has_active_span() && span.span_context().is_sampled();
+        is_recorded.then(|| (span.span_context().trace_id(), span.span_context().span_id()))
+    })
 }

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../api/harness/authority.rs"]
+mod authority;
 mod client;
+mod collector;
 mod configuration_page;
 mod pages;
 mod paper;
@@ -13,3 +16,4 @@ mod readme;
 mod serve;
 mod stop;
 mod symptoms;
+mod traces;

@@ -264,6 +264,16 @@ impl Redis {
         let _ = self.child.wait();
     }
 
+    /// It answers nobody from now on, until it is thawed.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// It goes on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
     /// Where it listens.
     pub fn socket(&self) -> String {
         self.directory.path().join("redis.sock").to_str().unwrap().to_owned()

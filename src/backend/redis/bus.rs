@@ -22,6 +22,7 @@ use super::link::Backoff;
 use super::primary::Primary;
 use super::scripts::Script;
 use super::shared::Shared;
+use super::spans;
 use crate::cache::coherence::AUDITS_PER_BOUND;
 use crate::cache::coherence::message::{BusSink, Message};
 use crate::cache::selector::Selector;
@@ -324,7 +325,7 @@ impl Bus {
             namespace.into_iter().for_each(|namespace| self.shared.wanted.seen(namespace));
         }
         let (own, partition) = (message.own, message.partition);
-        self.sink.apply(message);
+        spans::apply(&message).in_scope(|| self.sink.apply(message));
         match ticket {
             Some(ticket) if !own => Dispatched::Confirm(
                 self.shared.layout.replica_channel(partition, origin),

@@ -17,8 +17,12 @@ use super::health::Health;
 use super::scripts::Script;
 use super::shard::Shard;
 use super::shared::Shared;
+use super::spans::{self, Command};
 use crate::cache::clock::Moment;
 use crate::cache::tier::{BoxFuture, L2Error};
+
+/// Why a call was given up that went unanswered.
+pub const LATE: &str = "no answer from redis within the budget";
 
 /// The way to Redis for commands.
 pub struct Calls {
@@ -57,6 +61,20 @@ impl Failure {
             Failure::Refused(error) => refused(&error),
         }
     }
+
+    /// In one word: Redis's own where it refused.
+    fn word(&self) -> &str {
+        match self {
+            Failure::NotSent(_) => "not_sent",
+            Failure::Lost(LATE) => "timeout",
+            Failure::Lost(_) => "connection_lost",
+            Failure::Refused(error) => first_word(error),
+        }
+    }
+}
+
+fn first_word(error: &Error) -> &str {
+    error.details().split(' ').next().unwrap_or_default()
 }
 
 // === impl Calls ===
@@ -89,7 +107,7 @@ impl Calls {
     }
 
     /// Sends one call. A call whose caller leaves keeps its place among those in flight until it is answered, or its connection ends.
-    pub async fn call<T, F, Work>(&self, shard: &Shard, until: Moment, work: F) -> Result<T, Failure>
+    pub async fn call<T, F, Work>(&self, shard: &Shard, until: Moment, command: Command, work: F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(Arc<Connection>) -> Work,
@@ -101,10 +119,11 @@ impl Calls {
         let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
             return Err(Failure::NotSent(L2Error::Busy { limit: self.shared.config.max_in_flight }));
         };
+        let span = spans::call(command, &shard.primary);
         let ended = connection.ended.clone();
         let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
         let mut call = InFlight { call: Some(call), place: Some(place), tasks: &self.tasks };
-        match timeout(until.since(self.shared.clock.now()), &mut call).await {
+        let answer = match timeout(until.since(self.shared.clock.now()), &mut call).await {
             Ok(Some(Ok(answer))) => Ok(answer),
             Ok(Some(Err(error))) => Err(self.failure(&connection, error)),
             Ok(None) => {
@@ -113,9 +132,10 @@ impl Calls {
             }
             Err(_) => {
                 self.shared.errors.one();
-                Err(Failure::Lost("no answer from redis within the budget"))
+                Err(Failure::Lost(LATE))
             }
-        }
+        };
+        answer.inspect_err(|failure| spans::failed(&span, failure.word(), matches!(failure, Failure::Refused(_))))
     }
 
     /// Runs a script on one counter that takes no step on its number line.
@@ -129,7 +149,7 @@ impl Calls {
         let shard = self.shard(partition)?;
         let counter = self.shared.layout.counter(partition);
         let work = |connection: Arc<Connection>| async move { connection.run(script, vec![counter], args).await };
-        self.call(&shard, until, work).await.map_err(Failure::of_a_read)
+        self.call(&shard, until, Command::Script(script), work).await.map_err(Failure::of_a_read)
     }
 
     /// A part of what was asked was refused, and nothing was to be changed.
@@ -153,7 +173,7 @@ impl Calls {
             self.shared.misplaced.notify_one();
         }
         // Replies of Redis begin with an upper-case word; anything else is the connection's failure.
-        let word = error.details().split(' ').next().unwrap_or_default();
+        let word = first_word(&error);
         match word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
             true => Failure::Refused(error),
             false => Failure::Lost("the connection to redis was lost"),

@@ -24,6 +24,7 @@ mod scripts;
 mod selected;
 mod shard;
 mod shared;
+mod spans;
 mod tier;
 pub mod tls;
 mod wanted;

@@ -13,6 +13,7 @@ use super::call::Failure;
 use super::connection::Connection;
 use super::line::Line;
 use super::shard::Shard;
+use super::spans::Command;
 use super::tier::RedisTier;
 use crate::cache::clock::Moment;
 use crate::cache::key::Key;
@@ -49,7 +50,8 @@ impl RedisTier {
             let counters = trip.counters.iter().map(|(_, counter)| counter.clone()).collect();
             let (names, fields) = (trip.names.clone(), fields.clone());
             let sent = |connection: Arc<Connection>| async move { send(&connection, counters, names, fields).await };
-            self.calls().call(&trip.shard, until, sent).await.map_err(Failure::of_a_read)
+            let command = Command::Pipeline(trip.counters.len() + 2 * trip.names.len());
+            self.calls().call(&trip.shard, until, command, sent).await.map_err(Failure::of_a_read)
         });
         for (trip, answers) in trips.iter().zip(join_all(asked).await) {
             let read = match answers {

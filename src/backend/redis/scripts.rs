@@ -69,6 +69,29 @@ impl Script {
         Script::Settings,
     ];
 
+    /// Its name, as its file has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Script::Hello => "hello",
+            Script::Audit => "audit",
+            Script::Pulse => "pulse",
+            Script::Write => "write",
+            Script::Remove => "remove",
+            Script::Invalidate => "invalidate",
+            Script::Look => "look",
+            Script::Touch => "touch",
+            Script::Acquire => "acquire",
+            Script::Release => "release",
+            Script::Claim => "claim",
+            Script::Reclaim => "reclaim",
+            Script::Reclaimed => "reclaimed",
+            Script::Settle => "settle",
+            Script::Members => "members",
+            Script::Leave => "leave",
+            Script::Settings => "settings",
+        }
+    }
+
     /// Lua. In a Cluster, messages are published to the shard only.
     pub fn text(self, sharded: bool, protections: Protections) -> String {
         let publish = if sharded { "SPUBLISH" } else { "PUBLISH" };

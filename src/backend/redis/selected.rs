@@ -13,6 +13,7 @@ use super::line::Line;
 use super::record::{Coverage, Listed, earlier};
 use super::scripts::Script;
 use super::shared::Shared;
+use super::spans::Command;
 use crate::cache::clock::Moment;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::Tags;
@@ -83,7 +84,7 @@ impl Selected {
         let shard = calls.shard(partition)?;
         self.shared.commands.one();
         let look = |connection: Arc<Connection>| async move { connection.run(Script::Look, names, args).await };
-        let reply = calls.call(&shard, until, look).await.map_err(Failure::of_a_read)?;
+        let reply = calls.call(&shard, until, Command::Script(Script::Look), look).await.map_err(Failure::of_a_read)?;
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), Some(0)) => {
                 let since = reply.into_iter().nth(2).and_then(bytes);

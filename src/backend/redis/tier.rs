@@ -23,6 +23,7 @@ use super::scripts::Script;
 use super::selected::Selected;
 use super::shard::Shard;
 use super::shared::Shared;
+use super::spans::Command;
 use crate::cache::clock::Moment;
 use crate::cache::coherence::version::Version;
 use crate::cache::inspect::Inspected;
@@ -152,7 +153,7 @@ impl RedisTier {
         let (floor, channel) = (self.shared.floor().to_string(), layout.channel(partition));
         let (mut named, invalidation) = (codec::named(namespace), layout.invalidation_field(namespace));
         named.extend(self.selected.knowledge(partition, namespace, keys));
-        let sent = self.calls.call(&shard, until, |connection| async move {
+        let sent = self.calls.call(&shard, until, Command::Script(script), |connection| async move {
             let mut all_args: Vec<Value> = vec![
                 not_after.to_string().into(),
                 floor.into(),

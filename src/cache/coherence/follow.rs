@@ -11,6 +11,7 @@ use crate::cache::clock::Moment;
 use crate::cache::key::KeyRef;
 use crate::cache::lease::round::End;
 use crate::cache::namespace::Namespace;
+use crate::cache::spans;
 
 // === impl BusSink ===
 
@@ -105,6 +106,7 @@ impl Coherence {
             return;
         }
         self.counters.gaps.one();
+        spans::note(spans::OUTCOME, "gap");
         self.bump(partition, line);
         if version.epoch != at.epoch || version.sequence <= at.sequence {
             partition.unsync(line);

@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tracing::Span;
 
 use super::{Lease, Said};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::version::Version;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::single_flight::{FetchResult, Fetched};
+use crate::cache::spans;
 
 /// Rounds of a partition under way at once. Where there are more, one ends early: who waits looks again.
 const ROUNDS: usize = 4096;
@@ -56,6 +58,8 @@ pub struct Over {
 pub struct Round {
     /// What it was begun with.
     pub occasion: Occasion,
+    /// In which it is run.
+    pub span: Span,
     seats: Mutex<Seats>,
     handed: Notify,
     said: watch::Sender<Option<Said>>,
@@ -88,7 +92,8 @@ pub enum Turn {
 impl Round {
     fn new(occasion: Occasion) -> Arc<Round> {
         let (said, ended, over) = (watch::Sender::new(None), watch::Sender::new(None), watch::Sender::new(None));
-        Arc::new(Round { occasion, seats: Mutex::default(), handed: Notify::new(), said, ended, over })
+        let (span, seats, handed) = (spans::round(), Mutex::default(), Notify::new());
+        Arc::new(Round { occasion, span, seats, handed, said, ended, over })
     }
 
     fn sit(self: &Arc<Self>) -> Seat {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tracing::{Instrument as _, Span};
 
 use super::{Answer, Consistency, Get, Memory, Miss, Outcome, Shared, Tier, Tiered, outlived};
 use crate::cache::clock::Moment;
@@ -15,6 +16,7 @@ use crate::cache::lease::{Said, Wish};
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::Switches;
 use crate::cache::single_flight::{FetchResult, Fetched};
+use crate::cache::spans;
 
 /// How often in a row the shared tier may say that there is an entry of which a read shows nothing. Then the read is believed.
 const CONTRADICTIONS: u32 = 3;
@@ -60,7 +62,8 @@ impl Tiered {
                 true => shared.kept(get, partition, found).map(|stale| Answer { degraded: answer.degraded, ..stale }),
                 false => None,
             };
-            let turn = self.turn(wish.wait, kept(found.as_ref()).is_some(), until, &seat).await;
+            let span = if first { Span::none() } else { spans::wait(&seat.round().span) };
+            let turn = self.turn(wish.wait, kept(found.as_ref()).is_some(), until, &seat).instrument(span).await;
             waited |= wish.wait && !(first && matches!(turn, Some(Turn::Lease(_))));
             match turn {
                 Some(Turn::Lease(lease)) => {
@@ -156,6 +159,7 @@ impl Tiered {
         let (seat, begun) = self.0.coherence.rounds(partition).join_or_begin(key, occasion);
         if begun {
             let round = self.clone().run_round(key.clone(), partition, seat.round().clone());
+            let round = round.instrument(seat.round().span.clone());
             self.0.tasks.spawn(self.0.stop.clone().run_until_cancelled_owned(round));
         }
         (seat, begun)

@@ -12,6 +12,7 @@ use crate::cache::error::CacheError;
 use crate::cache::key::Key;
 use crate::cache::lease::round::{End, Round, Running};
 use crate::cache::lease::{Lease, Obstacle, Said};
+use crate::cache::spans;
 use crate::cache::tier::{Acquired, Claim, L2Error, LeaseId, Return};
 
 /// Of the bound on staleness: how long a round lasts while messages are not heard.
@@ -54,15 +55,18 @@ impl Tiered {
         let stands_until = match self.ask_for_lease(&key, &round).await {
             Asked::Granted(lease) => {
                 unclaimed = round.hand(lease).err();
+                spans::note(spans::OUTCOME, "granted");
                 round.say(Said::Taken);
                 unclaimed.is_none().then_some(lease.until)
             }
             Asked::Obstructed(Obstacle { until, said }) => {
                 round.say(said);
+                spans::note(spans::OUTCOME, "obstructed");
                 Some(until)
             }
             Asked::Present => {
                 running.over.end = End::Present;
+                spans::note(spans::OUTCOME, "present");
                 None
             }
         };

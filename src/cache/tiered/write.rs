@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tracing::Instrument as _;
 
 use super::{Shared, Tiered};
 use crate::cache::clock::Moment;
@@ -53,6 +54,21 @@ pub enum SetOutcome {
     LeaseVoid,
     SourceVersionOlder,
     Disabled,
+}
+
+impl SetOutcome {
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            SetOutcome::Stored => "stored",
+            SetOutcome::AlreadyPresent => "already_present",
+            SetOutcome::NotPresent => "not_present",
+            SetOutcome::VersionMismatch => "version_mismatch",
+            SetOutcome::LeaseVoid => "lease_void",
+            SetOutcome::SourceVersionOlder => "source_version_older",
+            SetOutcome::Disabled => "disabled",
+        }
+    }
 }
 
 /// An invalidation.
@@ -163,7 +179,7 @@ impl Tiered {
         if self.0.l2.shares_l1() {
             return work.await;
         }
-        match self.0.tasks.spawn(work).await {
+        match self.0.tasks.spawn(work.in_current_span()).await {
             Ok(answer) => answer,
             Err(panicked) => {
                 tracing::error!(error = %panicked, "a write ended in a panic");

@@ -15,6 +15,7 @@ use crate::backend::redis::line::Line;
 use crate::backend::redis::record::earlier;
 use crate::backend::redis::selected::Found;
 use crate::backend::redis::shard::Shard;
+use crate::backend::redis::spans::Command;
 use crate::cache::clock::Moment;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::Tags;
@@ -35,7 +36,7 @@ impl RedisTier {
         let shard = self.calls.shard(partition)?;
         let begun = self.shared.clock.now();
         self.shared.commands.one();
-        let trip = self.calls.call(&shard, until, |connection| async move {
+        let trip = self.calls.call(&shard, until, Command::Pipeline(5), |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.pttl(name.clone()).await?;

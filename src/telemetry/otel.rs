@@ -1,0 +1,428 @@
+//! What the OTEL_* variables ask for that the SDK does not read, or reads without a word: which signals go where, by which protocol, and how
+//! traces are sampled and joined. Reads nothing but the variables it is given.
+
+use std::collections::HashMap;
+
+/// Something that is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Signal {
+    Traces,
+    Logs,
+}
+
+/// How OTLP is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// gRPC.
+    Grpc,
+    /// Protobuf over HTTP/1.1.
+    Http,
+}
+
+/// Where one signal goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exporters {
+    /// To a collector.
+    pub otlp: Option<Otlp>,
+    /// To standard output.
+    pub console: bool,
+}
+
+/// A collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Otlp {
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// Where it is, for people: without what may be secret.
+    pub address: String,
+    /// What is to be used in place of the variable's endpoint, which has no scheme.
+    pub endpoint: Option<String>,
+    /// A file of certificates that its own is checked against.
+    pub certificate: Option<String>,
+    /// Files of the certificate and the key that this client shows.
+    pub identity: Option<(String, String)>,
+}
+
+/// Which traces are recorded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// A caller's decision is followed.
+    pub parent_based: bool,
+    /// The share of those that is recorded for which nobody has decided.
+    pub ratio: f64,
+}
+
+/// The variables, and what was found wrong with them.
+pub struct Environment {
+    variables: HashMap<String, String>,
+    warnings: Vec<Warning>,
+}
+
+/// A variable whose value cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The variable.
+    pub variable: String,
+    /// Its value.
+    pub value: String,
+    /// What is wrong with it.
+    pub problem: &'static str,
+    /// What is taken instead.
+    pub taken: String,
+}
+
+/// Numbers that the SDK reads of each signal, and what it takes where there is none.
+const NUMBERS: [(Signal, &str, u32); 13] = [
+    (Signal::Traces, "OTEL_BSP_SCHEDULE_DELAY", 5000),
+    (Signal::Traces, "OTEL_BSP_MAX_QUEUE_SIZE", 2048),
+    (Signal::Traces, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
+    (Signal::Traces, "OTEL_BSP_EXPORT_TIMEOUT", 30_000),
+    (Signal::Traces, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", 128),
+    (Signal::Traces, "OTEL_SPAN_EVENT_COUNT_LIMIT", 128),
+    (Signal::Traces, "OTEL_SPAN_LINK_COUNT_LIMIT", 128),
+    (Signal::Traces, "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", 10_000),
+    (Signal::Logs, "OTEL_BLRP_SCHEDULE_DELAY", 1000),
+    (Signal::Logs, "OTEL_BLRP_MAX_QUEUE_SIZE", 2048),
+    (Signal::Logs, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", 512),
+    (Signal::Logs, "OTEL_BLRP_EXPORT_TIMEOUT", 30_000),
+    (Signal::Logs, "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", 10_000),
+];
+/// The same of all signals.
+const TIMEOUT: (&str, u32) = ("OTEL_EXPORTER_OTLP_TIMEOUT", 10_000);
+
+// === impl Environment ===
+
+impl Environment {
+    /// Of these variables. An empty one counts as not set, as OpenTelemetry has it.
+    pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Environment {
+        let is_ours = |(name, value): &(String, String)| name.starts_with("OTEL_") && !value.trim().is_empty();
+        Environment { variables: variables.into_iter().filter(is_ours).collect(), warnings: Vec::new() }
+    }
+
+    /// What was found wrong so far.
+    pub fn into_warnings(self) -> Vec<Warning> {
+        self.warnings
+    }
+
+    /// A variable that is set.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(|value| value.trim())
+    }
+
+    /// Whether nothing is to be sent at all.
+    pub fn is_disabled(&mut self) -> bool {
+        match self.get("OTEL_SDK_DISABLED").map(str::to_ascii_lowercase).as_deref() {
+            Some("true") => true,
+            None | Some("false") => false,
+            Some(_) => self.warn("OTEL_SDK_DISABLED", "is neither true nor false", "false", false),
+        }
+    }
+
+    /// Where a signal goes. Nowhere unless a variable says so: neither an endpoint nor an exporter is assumed.
+    pub fn exporters(&mut self, signal: Signal) -> Exporters {
+        let name = signal.variable("OTEL_", "_EXPORTER");
+        let Some(list) = self.get(&name).map(str::to_owned) else {
+            let is_wanted = self.endpoint(signal).is_some();
+            return Exporters { otlp: is_wanted.then(|| self.otlp(signal)), console: false };
+        };
+        let mut exporters = Exporters::default();
+        for word in list.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            match word {
+                "otlp" => exporters.otlp = Some(self.otlp(signal)),
+                "console" => exporters.console = true,
+                "none" => {}
+                _ => self.warn(&name, "names an exporter that is none of otlp, console, none", "none", ()),
+            }
+        }
+        exporters
+    }
+
+    fn otlp(&mut self, signal: Signal) -> Otlp {
+        let protocol = self.protocol(signal);
+        let endpoint = self.endpoint(signal);
+        let standard = match protocol {
+            Protocol::Grpc => "http://localhost:4317",
+            Protocol::Http => "http://localhost:4318",
+        };
+        let whole = endpoint.as_ref().map_or(standard, |(_, value)| value).to_owned();
+        let (scheme, rest) = whole.split_once("://").unwrap_or(("", &whole));
+        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+        let mut otlp = Otlp {
+            protocol,
+            address: format!("{scheme}://{place}"),
+            endpoint: None,
+            certificate: self.of_signal(signal, "CERTIFICATE").map(|(_, file)| file),
+            identity: None,
+        };
+        if let Some((name, value)) = endpoint.filter(|_| scheme.is_empty()) {
+            let insecure =
+                self.of_signal(signal, "INSECURE").is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
+            let scheme = if insecure { "http" } else { "https" };
+            let is_general = !name.contains(signal.word());
+            let path = if protocol == Protocol::Http && is_general { signal.path() } else { "" };
+            otlp.address = format!("{scheme}://{place}");
+            otlp.endpoint = Some(format!("{scheme}://{}{path}", value.trim_end_matches('/')));
+            if !insecure {
+                self.warn(&name, "has no scheme (write http:// for a collector without TLS)", &otlp.address, ());
+            }
+        }
+        let files = ["CLIENT_CERTIFICATE", "CLIENT_KEY"].map(|part| self.of_signal(signal, part));
+        otlp.identity = match files {
+            [Some((_, certificate)), Some((_, key))] => Some((certificate, key)),
+            [None, None] => None,
+            [Some((name, _)), None] | [None, Some((name, _))] => {
+                self.warn(&name, "is one of a client's certificate and key without the other", "neither", None)
+            }
+        };
+        otlp
+    }
+
+    fn protocol(&mut self, signal: Signal) -> Protocol {
+        let Some((name, value)) = self.of_signal(signal, "PROTOCOL") else { return Protocol::Http };
+        match value.as_str() {
+            "grpc" => Protocol::Grpc,
+            "http/protobuf" => Protocol::Http,
+            _ => self.warn(&name, "is neither grpc nor http/protobuf", "http/protobuf", Protocol::Http),
+        }
+    }
+
+    fn endpoint(&self, signal: Signal) -> Option<(String, String)> {
+        self.of_signal(signal, "ENDPOINT")
+    }
+
+    /// The signal's own variable of OTLP, else the one of all signals: its name and value.
+    fn of_signal(&self, signal: Signal, part: &str) -> Option<(String, String)> {
+        let own = signal.variable("OTEL_EXPORTER_OTLP_", &format!("_{part}"));
+        let names = [own, format!("OTEL_EXPORTER_OTLP_{part}")];
+        names.into_iter().find_map(|name| self.get(&name).map(str::to_owned).map(|value| (name, value)))
+    }
+
+    /// Which traces are recorded; as OpenTelemetry has it, all for which a caller has not decided otherwise.
+    pub fn sampling(&mut self) -> Sampling {
+        const NAME: &str = "OTEL_TRACES_SAMPLER";
+        let standard = Sampling { parent_based: true, ratio: 1.0 };
+        let Some(sampler) = self.get(NAME).map(str::to_owned) else { return standard };
+        let (parent_based, rest) = match sampler.strip_prefix("parentbased_") {
+            Some(rest) => (true, rest),
+            None => (false, sampler.as_str()),
+        };
+        let ratio = match rest {
+            "always_on" => 1.0,
+            "always_off" => 0.0,
+            "traceidratio" => self.ratio(),
+            _ => return self.warn(NAME, "is no sampler that is known here", "parentbased_always_on", standard),
+        };
+        Sampling { parent_based, ratio }
+    }
+
+    fn ratio(&mut self) -> f64 {
+        const NAME: &str = "OTEL_TRACES_SAMPLER_ARG";
+        match self.get(NAME).map(str::parse::<f64>) {
+            Some(Ok(ratio)) if (0.0..=1.0).contains(&ratio) => ratio,
+            None => 1.0,
+            Some(_) => self.warn(NAME, "is no number from 0 to 1", "1", 1.0),
+        }
+    }
+
+    /// Whether callers' traces are joined: by the W3C's `traceparent`. Baggage is heard of by nobody here, and passed on to nobody.
+    pub fn joins_traces(&mut self) -> bool {
+        const NAME: &str = "OTEL_PROPAGATORS";
+        let Some(list) = self.get(NAME).map(str::to_owned) else { return true };
+        let words: Vec<&str> = list.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+        if words.iter().any(|word| !["tracecontext", "baggage", "none"].contains(word)) {
+            self.warn(NAME, "names a propagator that is none of tracecontext, baggage, none", "the others", ());
+        }
+        words.contains(&"tracecontext") && !words.contains(&"none")
+    }
+
+    /// Complains of values that the SDK passes over in silence.
+    pub fn check_what_the_sdk_reads(&mut self, signal: Signal) {
+        let own = NUMBERS.into_iter().filter(|(of, ..)| *of == signal).map(|(_, name, standard)| (name, standard));
+        for (name, standard) in own.chain([TIMEOUT]) {
+            if self.get(name).is_some_and(|value| value.parse::<u32>().is_err()) {
+                self.warn(name, "is no whole number", &standard.to_string(), ());
+            }
+        }
+        if let Some((name, value)) = self.of_signal(signal, "COMPRESSION")
+            && !["gzip", "none"].iter().any(|known| value.eq_ignore_ascii_case(known))
+        {
+            self.warn(&name, "is neither gzip nor none", "none", ());
+        }
+    }
+
+    /// Once for each variable: several signals may look at it.
+    fn warn<T>(&mut self, name: &str, problem: &'static str, instead: &str, taken: T) -> T {
+        let value = self.get(name).unwrap_or_default().to_owned();
+        let warning = Warning { variable: name.to_owned(), value, problem, taken: instead.to_owned() };
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+        taken
+    }
+}
+
+// === impl Signal ===
+
+impl Signal {
+    fn word(self) -> &'static str {
+        match self {
+            Signal::Traces => "TRACES",
+            Signal::Logs => "LOGS",
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Signal::Traces => "/v1/traces",
+            Signal::Logs => "/v1/logs",
+        }
+    }
+
+    fn variable(self, before: &str, after: &str) -> String {
+        format!("{before}{}{after}", self.word())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        Environment::new(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    fn exporters(variables: &[(&str, &str)]) -> (Exporters, Vec<String>) {
+        let mut environment = environment(variables);
+        (environment.exporters(Signal::Traces), said(environment))
+    }
+
+    fn said(environment: Environment) -> Vec<String> {
+        let said = |warning: Warning| {
+            format!("{}={} {}; taken instead: {}", warning.variable, warning.value, warning.problem, warning.taken)
+        };
+        environment.into_warnings().into_iter().map(said).collect()
+    }
+
+    fn address(variables: &[(&str, &str)]) -> Option<(Protocol, String)> {
+        exporters(variables).0.otlp.map(|otlp| (otlp.protocol, otlp.address))
+    }
+
+    #[test]
+    fn nothing_is_sent_unless_it_was_asked_for() {
+        assert_eq!(exporters(&[]), (Exporters::default(), vec![]));
+        assert_eq!(exporters(&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]).0, Exporters::default());
+        assert_eq!(exporters(&[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://c:1")]).0, Exporters::default());
+        let none = [("OTEL_TRACES_EXPORTER", "none"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1")];
+        assert_eq!(exporters(&none), (Exporters::default(), vec![]));
+    }
+
+    #[test]
+    fn an_endpoint_or_an_exporter_asks_for_it() {
+        let http = |address: &str| Some((Protocol::Http, address.to_owned()));
+        assert_eq!(address(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")]), http("http://c:4318"));
+        assert_eq!(address(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/x")]), http("http://c:1/x"));
+        assert_eq!(address(&[("OTEL_TRACES_EXPORTER", "otlp")]), http("http://localhost:4318"));
+        let grpc = [("OTEL_TRACES_EXPORTER", "otlp,console"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+        assert_eq!(address(&grpc), Some((Protocol::Grpc, "http://localhost:4317".to_owned())));
+        assert!(exporters(&grpc).0.console);
+    }
+
+    #[test]
+    fn a_signals_own_variable_goes_before_that_of_all() {
+        let mut variables = vec![
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:1"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own:1"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
+        ];
+        assert_eq!(address(&variables), Some((Protocol::Grpc, "http://own:1".to_owned())));
+        variables.truncate(1);
+        assert_eq!(address(&variables), Some((Protocol::Http, "http://all:1".to_owned())));
+    }
+
+    #[test]
+    fn an_endpoint_without_a_scheme_is_taken_for_tls_and_said_to_be() {
+        let (found, warnings) = exporters(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")]);
+        let otlp = found.otlp.expect("is wanted");
+        assert_eq!(otlp.endpoint.as_deref(), Some("https://collector:4318/v1/traces"));
+        assert!(warnings[0].starts_with("OTEL_EXPORTER_OTLP_ENDPOINT=collector:4318 has no scheme"), "{warnings:?}");
+        let plain = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_INSECURE", "true"),
+        ];
+        let (found, warnings) = exporters(&plain);
+        assert_eq!(found.otlp.and_then(|otlp| otlp.endpoint).as_deref(), Some("http://collector:4317"));
+        assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
+    fn a_secret_in_an_endpoint_is_not_shown() {
+        let found = address(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:secret@c:1/p")]);
+        assert_eq!(found, Some((Protocol::Http, "https://c:1/p".to_owned())));
+    }
+
+    #[test]
+    fn nonsense_is_named_and_so_is_what_is_taken_instead() {
+        let mut environment = environment(&[
+            ("OTEL_SDK_DISABLED", "yes"),
+            ("OTEL_TRACES_EXPORTER", "zipkin"),
+            ("OTEL_LOGS_EXPORTER", "otlp"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+            ("OTEL_TRACES_SAMPLER", "xray"),
+            ("OTEL_PROPAGATORS", "b3,tracecontext"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "key.pem"),
+        ]);
+        assert!(!environment.is_disabled());
+        assert_eq!(environment.exporters(Signal::Traces), Exporters::default());
+        assert_eq!(environment.exporters(Signal::Logs).otlp.map(|otlp| otlp.protocol), Some(Protocol::Http));
+        assert_eq!(environment.sampling(), Sampling { parent_based: true, ratio: 1.0 });
+        assert!(environment.joins_traces());
+        environment.check_what_the_sdk_reads(Signal::Traces);
+        let warnings = said(environment);
+        let expected = [
+            ("OTEL_SDK_DISABLED=yes", "false"),
+            ("OTEL_TRACES_EXPORTER=zipkin", "none"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL=http/json", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY=key.pem", "neither"),
+            ("OTEL_TRACES_SAMPLER=xray", "parentbased_always_on"),
+            ("OTEL_PROPAGATORS=b3,tracecontext", "the others"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE=many", "2048"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION=brotli", "none"),
+        ];
+        assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+        for (warning, (named, taken)) in warnings.iter().zip(expected) {
+            assert!(warning.starts_with(named) && warning.ends_with(taken), "{warning}");
+        }
+    }
+
+    #[test]
+    fn a_sampler_is_read_with_its_argument() {
+        let read = |sampler: &str, argument: &str| {
+            let variables = [("OTEL_TRACES_SAMPLER", sampler), ("OTEL_TRACES_SAMPLER_ARG", argument)];
+            environment(&variables).sampling()
+        };
+        assert_eq!(read("", ""), Sampling { parent_based: true, ratio: 1.0 });
+        assert_eq!(read("always_off", ""), Sampling { parent_based: false, ratio: 0.0 });
+        assert_eq!(read("parentbased_always_off", ""), Sampling { parent_based: true, ratio: 0.0 });
+        assert_eq!(read("parentbased_traceidratio", "0.25"), Sampling { parent_based: true, ratio: 0.25 });
+        assert_eq!(read("traceidratio", "7"), Sampling { parent_based: false, ratio: 1.0 });
+    }
+
+    #[test]
+    fn none_is_no_propagator() {
+        assert!(environment(&[]).joins_traces());
+        assert!(environment(&[("OTEL_PROPAGATORS", "tracecontext")]).joins_traces());
+        assert!(!environment(&[("OTEL_PROPAGATORS", "none")]).joins_traces());
+        assert!(!environment(&[("OTEL_PROPAGATORS", "baggage")]).joins_traces());
+    }
+
+    #[test]
+    fn the_sdk_is_disabled_by_true_in_any_case() {
+        assert!(environment(&[("OTEL_SDK_DISABLED", "True")]).is_disabled());
+        assert!(!environment(&[("OTEL_SDK_DISABLED", "false")]).is_disabled());
+    }
+}

@@ -1,0 +1,217 @@
+//! Traces: which RPCs and messages are traced, in whose trace, and where the spans go. Who is not traced makes no span at all: deciding costs less
+//! than a span that is thrown away.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt as _, TracerProvider as _};
+use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{
+    BatchSpanProcessor, Sampler, SamplingDecision, SdkTracer, SdkTracerProvider, ShouldSample as _,
+};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Metadata, Span, Subscriber};
+use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context as LayerContext, Filter};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::export::{Console, Queue, Unusable, Watched, grpc_tls, http_client};
+use super::otel::{Exporters, Otlp, Protocol, Sampling};
+use crate::cache::spans::{APPLY, RPC, TARGET};
+
+/// Where a caller says in whose trace it calls.
+const PARENT: &str = "traceparent";
+
+/// The provider of tracers, which has to be shut down.
+pub fn provider(exporters: &Exporters, queue_size: usize, resource: &Resource) -> Result<SdkTracerProvider, Unusable> {
+    // Every span that is made was decided on.
+    let mut builder = SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOn).with_resource(resource.clone());
+    if let Some(otlp) = &exporters.otlp {
+        let queue = Queue::new("spans", queue_size);
+        let exporter = Watched::new(exporter(otlp)?, &queue);
+        let batches = BatchSpanProcessor::builder(exporter).build();
+        builder = builder.with_span_processor(Watched::new(batches, &queue));
+    }
+    if exporters.console {
+        builder = builder.with_batch_exporter(Console);
+    }
+    Ok(builder.build())
+}
+
+fn exporter(otlp: &Otlp) -> Result<SpanExporter, Unusable> {
+    match otlp.protocol {
+        Protocol::Grpc => {
+            let mut builder = SpanExporter::builder().with_tonic().with_tls_config(grpc_tls(otlp)?);
+            if let Some(endpoint) = &otlp.endpoint {
+                builder = builder.with_endpoint(endpoint);
+            }
+            Ok(builder.build()?)
+        }
+        Protocol::Http => {
+            let mut builder = SpanExporter::builder().with_http();
+            if let Some(endpoint) = &otlp.endpoint {
+                builder = builder.with_endpoint(endpoint);
+            }
+            if let Some(client) = http_client(otlp)? {
+                builder = builder.with_http_client(client);
+            }
+            Ok(builder.build()?)
+        }
+    }
+}
+
+/// Makes spans of the tracing crate spans of OpenTelemetry.
+pub fn layer<S>(provider: &SdkTracerProvider, decision: Decision) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(env!("CARGO_PKG_VERSION")).build();
+    let layer: OpenTelemetryLayer<S, SdkTracer> = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer_with_scope(scope))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false);
+    layer.with_filter(Wanted(decision))
+}
+
+/// Makes the span of an RPC with these headers, if that is to be traced.
+pub type RpcTracing = Arc<dyn Fn(&HeaderMap, &dyn Fn() -> Span) -> Span + Send + Sync>;
+
+/// Decides which RPCs and messages are traced.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision {
+    /// How.
+    pub sampling: Sampling,
+    /// Callers' traces are joined.
+    pub joins: bool,
+}
+
+// === impl Decision ===
+
+impl Decision {
+    /// For those who serve RPCs.
+    pub fn of_rpcs(self) -> RpcTracing {
+        Arc::new(move |headers: &HeaderMap, make: &dyn Fn() -> Span| self.span_of_rpc(headers, make))
+    }
+
+    /// The span of an RPC with these headers, in its caller's trace; none when it is not traced.
+    pub fn span_of_rpc(self, headers: &HeaderMap, make: &dyn Fn() -> Span) -> Span {
+        let parent = Some(headers).filter(|headers| self.joins && headers.contains_key(PARENT)).map(parent_of);
+        let parent = parent.filter(|parent| parent.has_active_span());
+        let caller = parent.as_ref().map(|parent| parent.span().span_context().clone());
+        if !self.samples(caller.as_ref()) {
+            return Span::none();
+        }
+        let span = make();
+        if let Some(parent) = parent {
+            // It cannot have begun, and the layer is there; without it the span is none.
+            let _ = span.set_parent(parent);
+        }
+        span
+    }
+
+    fn samples(self, parent: Option<&SpanContext>) -> bool {
+        let Sampling { parent_based, ratio } = self.sampling;
+        match parent {
+            Some(parent) if parent_based => parent.is_sampled(),
+            // As every other service decides about the same trace.
+            Some(parent) => {
+                let sampler = Sampler::TraceIdRatioBased(ratio);
+                let result = sampler.should_sample(None, parent.trace_id(), RPC, &SpanKind::Server, &[], &[]);
+                result.decision == SamplingDecision::RecordAndSample
+            }
+            None => ratio >= 1.0 || (ratio > 0.0 && rand::random::<f64>() < ratio),
+        }
+    }
+}
+
+fn parent_of(headers: &HeaderMap) -> Context {
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers))
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+/// Lets spans through, and those only: of RPCs that were decided on, of messages by lot, and all others inside of one that was let through.
+struct Wanted(Decision);
+
+impl<S> Filter<S> for Wanted
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    fn enabled(&self, metadata: &Metadata<'_>, context: &LayerContext<'_, S>) -> bool {
+        metadata.target() == TARGET
+            && match metadata.name() {
+                RPC => true,
+                APPLY => self.0.samples(None),
+                _ => context.lookup_current().is_some(),
+            }
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if metadata.target() == TARGET { Interest::sometimes() } else { Interest::never() }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::INFO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampled(decision: Decision, parent: Option<&str>) -> bool {
+        let mut headers = HeaderMap::new();
+        if let Some(parent) = parent {
+            headers.insert(PARENT, parent.parse().expect("a header"));
+        }
+        let made = std::cell::Cell::new(false);
+        decision.span_of_rpc(&headers, &|| {
+            made.set(true);
+            Span::none()
+        });
+        made.get()
+    }
+
+    fn decision(parent_based: bool, ratio: f64, joins: bool) -> Decision {
+        Decision { sampling: Sampling { parent_based, ratio }, joins }
+    }
+
+    const YES: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const NO: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+    #[test]
+    fn a_callers_decision_is_followed_where_it_counts() {
+        assert!(sampled(decision(true, 0.0, true), Some(YES)));
+        assert!(!sampled(decision(true, 1.0, true), Some(NO)));
+        assert!(!sampled(decision(false, 0.0, true), Some(YES)));
+        assert!(sampled(decision(false, 1.0, true), Some(NO)));
+        assert!(!sampled(decision(true, 0.0, false), Some(YES)), "callers are not heard");
+    }
+
+    #[test]
+    fn without_a_caller_the_ratio_decides() {
+        assert!(sampled(decision(true, 1.0, true), None));
+        assert!(!sampled(decision(true, 0.0, true), None));
+        assert!(sampled(decision(true, 1.0, true), Some("nonsense")), "what cannot be read is no caller");
+        let half = (0..1000).filter(|_| sampled(decision(true, 0.5, true), None)).count();
+        assert!((300..700).contains(&half), "{half} of 1000");
+    }
+}

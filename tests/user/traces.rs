@@ -1,0 +1,421 @@
+//! Traces and logs as a collector gets them from the program.
+
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use tokio::runtime::Runtime;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use twintier::pb;
+use twintier::pb::cache_service_client::CacheServiceClient;
+
+use crate::authority::Authority;
+use crate::collector::{Collector, attribute, hex};
+use crate::process::{Redis, Serving, UNHURRIED, twintier, until};
+
+const GET: &str = "twintier.v1.CacheService/Get";
+const SET: &str = "twintier.v1.CacheService/Set";
+const KEY: &str = "alices-diary";
+const VALUE: &str = "dear-secret-diary";
+/// Sent as soon as may be.
+const EAGER: [(&str, &str); 2] = [("OTEL_BSP_SCHEDULE_DELAY", "20"), ("OTEL_BLRP_SCHEDULE_DELAY", "20")];
+/// Sent never, but at the end.
+const AT_THE_END: [(&str, &str); 2] = [("OTEL_BSP_SCHEDULE_DELAY", "3600000"), ("OTEL_BLRP_SCHEDULE_DELAY", "3600000")];
+
+/// A caller with a trace of its own.
+struct Caller {
+    runtime: Runtime,
+    client: CacheServiceClient<Channel>,
+    trace: String,
+    span: String,
+    flags: &'static str,
+}
+
+impl Caller {
+    fn of(service: &Serving, flags: &'static str) -> Caller {
+        let runtime = Runtime::new().unwrap();
+        let client = runtime.block_on(CacheServiceClient::connect(format!("http://{}", service.address))).unwrap();
+        let trace = format!("{:032x}", rand::random::<u128>());
+        let span = format!("{:016x}", rand::random::<u64>());
+        Caller { runtime, client, trace, span, flags }
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let parent = format!("00-{}-{}-{}", self.trace, self.span, self.flags);
+        request.metadata_mut().insert("traceparent", MetadataValue::try_from(parent).unwrap());
+        request
+    }
+
+    fn set(&self) {
+        let content = Some(pb::set_request::Content::Value(VALUE.into()));
+        let set = pb::SetRequest { key: KEY.into(), content, ..Default::default() };
+        self.runtime.block_on(self.client.clone().set(self.request(set))).unwrap();
+    }
+
+    fn get(&self, consistency: pb::Consistency) -> Result<pb::GetResponse, Status> {
+        let get = pb::GetRequest { key: KEY.into(), consistency: consistency.into(), ..Default::default() };
+        self.runtime.block_on(self.client.clone().get(self.request(get))).map(|answer| answer.into_inner())
+    }
+
+    /// Whether a span is a child of this caller's.
+    fn called(&self, span: &Span) -> bool {
+        (hex(&span.trace_id), hex(&span.parent_span_id)) == (self.trace.clone(), self.span.clone())
+    }
+}
+
+fn replica(redis: Option<&Redis>, settings: &[&str], variables: &[(&str, &str)]) -> Serving {
+    let mut args = vec!["--listen".to_owned(), "127.0.0.1:0".to_owned()];
+    if let Some(redis) = redis {
+        args.extend(UNHURRIED.iter().flat_map(|(path, value)| ["--set".to_owned(), format!("{path}={value}")]));
+        args.extend(["--redis-url".to_owned(), redis.url()]);
+    }
+    args.extend(settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]));
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut command = twintier(&args);
+    command.envs(variables.iter().copied());
+    let service = Serving::spawn(command);
+    if redis.is_some() {
+        service.until_health("redis");
+    }
+    service
+}
+
+fn variables<'a>(endpoint: &'a str, protocol: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let to = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
+    to.into_iter().chain(more.iter().copied()).collect()
+}
+
+fn is_child(span: &Span, parent: &Span) -> bool {
+    (&span.trace_id, &span.parent_span_id) == (&parent.trace_id, &parent.span_id)
+}
+
+#[test]
+fn an_rpc_is_a_span_in_its_callers_trace_and_what_redis_is_asked_is_below_it() {
+    let (collector, redis) = (Collector::grpc(), Redis::start());
+    let endpoint = collector.endpoint();
+    // What no caller asks for is left out: the callers' spans are those of this test.
+    let mut environment = variables(&endpoint, "grpc", &EAGER);
+    environment.push(("OTEL_TRACES_SAMPLER", "parentbased_always_off"));
+    let [writer, reader] = [(); 2].map(|()| replica(Some(&redis), &[], &environment));
+    let (sets, gets) = (Caller::of(&writer, "01"), Caller::of(&reader, "01"));
+    sets.set();
+    gets.get(pb::Consistency::Unspecified).unwrap();
+
+    let set = collector.span("the Set", |span| span.name == SET && sets.called(span));
+    assert_eq!(set.kind, SpanKind::Server as i32);
+    let expected = [
+        ("rpc.system.name", "grpc"),
+        ("rpc.method", SET),
+        ("rpc.response.status_code", "OK"),
+        ("network.peer.address", "127.0.0.1"),
+        ("twintier.namespace", "default"),
+        ("twintier.outcome", "stored"),
+        ("error.type", ""),
+    ];
+    for (name, value) in expected {
+        assert_eq!(attribute(&set, name), value, "{name}");
+    }
+    let write = collector.span("its script", |span| is_child(span, &set));
+    assert_eq!((write.name.as_str(), write.kind), ("EVALSHA write", SpanKind::Client as i32));
+    let expected = [
+        ("db.system.name", "redis"),
+        ("db.operation.name", "EVALSHA"),
+        ("db.stored_procedure.name", "write"),
+        ("db.namespace", "0"),
+        ("server.address", &redis.socket()),
+        ("db.operation.batch.size", ""),
+        ("error.type", ""),
+    ];
+    for (name, value) in expected {
+        assert_eq!(attribute(&write, name), value, "{name}");
+    }
+
+    let get = collector.span("the Get", |span| span.name == GET && gets.called(span));
+    assert_eq!((attribute(&get, "twintier.outcome"), attribute(&get, "twintier.tier")), ("hit".into(), "l2".into()));
+    let fetch = collector.span("its fetch", |span| span.name == "twintier.fetch" && is_child(span, &get));
+    let read = collector.span("what it asks", |span| is_child(span, &fetch));
+    let operation = (attribute(&read, "db.operation.name"), attribute(&read, "db.operation.batch.size"));
+    assert_eq!(operation, ("PIPELINE".into(), "3".into()));
+
+    let resource = collector.resources().pop().unwrap();
+    assert_eq!((&*resource["service.name"], resource["service.instance.id"].len()), ("twintier", 16));
+    assert!(!collector.has_seen(KEY) && !collector.has_seen(VALUE), "keys and values stay here");
+}
+
+#[test]
+fn a_message_that_is_applied_is_a_trace_of_its_own() {
+    let (collector, redis) = (Collector::grpc(), Redis::start());
+    let endpoint = collector.endpoint();
+    let writer = replica(Some(&redis), &[], &[]);
+    let _reader = replica(Some(&redis), &[], &variables(&endpoint, "grpc", &EAGER));
+    writer.client(&["set", KEY, VALUE, "--namespace", "diaries"]).ended(0);
+    let applied = collector.span("the message", |span| attribute(span, "twintier.namespace") == "diaries");
+    assert_eq!((applied.name.as_str(), applied.kind), ("process bus", SpanKind::Consumer as i32));
+    assert!(applied.parent_span_id.is_empty());
+    let said =
+        ["messaging.system", "messaging.operation.type", "twintier.outcome"].map(|name| attribute(&applied, name));
+    assert_eq!(said, ["redis", "process", "applied"]);
+    assert!(!collector.has_seen(KEY) && !collector.has_seen(VALUE), "keys and values stay here");
+}
+
+#[test]
+fn who_waits_for_anothers_fetch_says_for_which() {
+    let (collector, redis) = (Collector::grpc(), Redis::start());
+    let endpoint = collector.endpoint();
+    let service = replica(Some(&redis), &[], &variables(&endpoint, "grpc", &EAGER));
+    let coalesced = || {
+        let stats = service.client(&["stats", "-o", "json"]).ended(0).json();
+        stats.to_string().contains(r#""coalesced":3"#)
+    };
+    let callers: Vec<Caller> = (0..4).map(|_| Caller::of(&service, "01")).collect();
+    redis.freeze();
+    std::thread::scope(|scope| {
+        for caller in &callers {
+            scope.spawn(|| caller.get(pb::Consistency::Unspecified).unwrap());
+        }
+        until("three wait for the fourth", coalesced);
+        redis.thaw();
+    });
+    let mut waits = Vec::new();
+    until("three have waited", || {
+        waits = collector.spans().into_iter().filter(|span| span.name == "twintier.wait").collect();
+        waits.len() == 3
+    });
+    let fetch = collector.span("the fetch", |span| span.name == "twintier.fetch");
+    assert_eq!(attribute(&fetch, "twintier.outcome"), "absent");
+    for wait in &waits {
+        let [link] = &wait.links[..] else { panic!("{wait:?}") };
+        assert_eq!((&link.trace_id, &link.span_id), (&fetch.trace_id, &fetch.span_id));
+        assert_ne!(wait.trace_id, fetch.trace_id, "each is in the trace of its own caller");
+        assert!(callers.iter().any(|caller| caller.trace == hex(&wait.trace_id)));
+    }
+}
+
+#[test]
+fn who_waits_for_another_to_make_an_entry_says_so_with_the_round_it_waits_in() {
+    let (collector, redis) = (Collector::grpc(), Redis::start());
+    let endpoint = collector.endpoint();
+    let service = replica(Some(&redis), &[], &variables(&endpoint, "grpc", &EAGER));
+    let [maker, waiter] = [(); 2].map(|()| Caller::of(&service, "01"));
+    let get = pb::GetRequest { key: KEY.into(), lease: Some(pb::LeaseOptions::default()), ..Default::default() };
+    let ask = |caller: &Caller| {
+        let mut client = caller.client.clone();
+        caller.runtime.block_on(client.get(caller.request(get.clone()))).unwrap().into_inner()
+    };
+    let lease = ask(&maker).lease.expect("the first makes the entry");
+    let waits = || service.client(&["stats", "-o", "json"]).ended(0).json()["leases"]["waiting"] == 1;
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(ask(&waiter).lease.is_none(), "it was made"));
+        until("the second waits", waits);
+        let content = Some(pb::set_request::Content::Value(VALUE.into()));
+        let condition = Some(pb::set_request::Condition::Lease(lease.id.clone()));
+        let set = pb::SetRequest { key: KEY.into(), content, condition, ..Default::default() };
+        maker.runtime.block_on(maker.client.clone().set(Request::new(set))).unwrap();
+    });
+    let of = |caller: &Caller, span: &Span, name: &str| span.name == name && hex(&span.trace_id) == caller.trace;
+    let round = collector.span("the round", |span| of(&maker, span, "twintier.lease"));
+    assert_eq!(attribute(&round, "twintier.outcome"), "granted");
+    collector.span("its script", |span| span.name == "EVALSHA acquire" && is_child(span, &round));
+    let wait = collector.span("the wait", |span| of(&waiter, span, "twintier.wait"));
+    let links: Vec<_> = wait.links.iter().map(|link| link.span_id.clone()).collect();
+    assert_eq!(links, [round.span_id]);
+}
+
+#[test]
+fn every_page_of_a_batch_is_read_within_its_rpc() {
+    let (collector, redis) = (Collector::http(), Redis::start());
+    let endpoint = collector.endpoint();
+    let service = replica(Some(&redis), &[], &variables(&endpoint, "http/protobuf", &EAGER));
+    let caller = Caller::of(&service, "01");
+    let keys = (0..1000).map(|n| format!("key {n}")).collect();
+    let batch = caller.request(pb::BatchGetRequest { keys, ..Default::default() });
+    caller.runtime.block_on(async {
+        let mut answers = caller.client.clone().batch_get(batch).await.unwrap().into_inner();
+        while answers.message().await.unwrap().is_some() {}
+    });
+    let get = collector.span("the BatchGet", |span| caller.called(span));
+    let ended = (attribute(&get, "rpc.response.status_code"), attribute(&get, "twintier.items"));
+    assert_eq!(ended, ("OK".into(), "1000".into()));
+    until("every trip has come", || {
+        let trips = collector.spans().into_iter().filter(|span| is_child(span, &get));
+        let sizes = trips.map(|trip| attribute(&trip, "db.operation.batch.size").parse::<usize>().unwrap());
+        // Two commands for each key, and one for each partition of each trip.
+        sizes.sum::<usize>() > 2 * 1000
+    });
+}
+
+#[test]
+fn what_the_service_could_not_do_is_an_error_of_its_span() {
+    let (collector, mut redis) = (Collector::http(), Redis::start());
+    let endpoint = collector.endpoint();
+    let service = replica(Some(&redis), &[], &variables(&endpoint, "http/protobuf", &EAGER));
+    redis.kill();
+    let caller = Caller::of(&service, "01");
+    let status = caller.get(pb::Consistency::Strong).unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    let get = collector.span("the Get", |span| span.name == GET && caller.called(span));
+    assert_eq!(get.status.clone().map(|status| status.code()), Some(StatusCode::Error));
+    let said = ["rpc.response.status_code", "error.type"].map(|name| attribute(&get, name));
+    assert_eq!(said, ["UNAVAILABLE", "UNAVAILABLE"]);
+
+    let unknown = pb::GetRequest { key: String::new(), ..Default::default() };
+    let mistaken = Caller::of(&service, "01");
+    let status = mistaken.runtime.block_on(mistaken.client.clone().get(mistaken.request(unknown))).unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    let get = collector.span("the mistaken Get", |span| mistaken.called(span));
+    assert_eq!(get.status.clone().unwrap_or_default().code(), StatusCode::Unset, "the caller's mistake");
+    let said = ["rpc.response.status_code", "error.type"].map(|name| attribute(&get, name));
+    assert_eq!(said, ["INVALID_ARGUMENT", ""]);
+}
+
+#[test]
+fn a_log_line_says_in_which_trace_it_was_written() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let collector = if protocol == "grpc" { Collector::grpc() } else { Collector::http() };
+        let endpoint = collector.endpoint();
+        let service = replica(None, &["log.level=debug"], &variables(&endpoint, protocol, &EAGER));
+        let caller = Caller::of(&service, "01");
+        caller.set();
+        let set = collector.span("the Set", |span| caller.called(span));
+        let line = service.logged(r#""message":"set""#);
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let ids = (line["trace_id"].as_str().unwrap(), line["span_id"].as_str().unwrap());
+        assert_eq!(ids, (caller.trace.as_str(), hex(&set.span_id).as_str()));
+        until("the log line has come", || {
+            let is_it = |record: &(String, _)| record.0.starts_with("twintier::grpc");
+            collector.logs().iter().filter(|record| is_it(record)).any(|(_, record)| record.trace_id == set.trace_id)
+        });
+        let outside = service.logged("twintier serves");
+        assert!(!outside.contains("trace_id"), "{outside}");
+        let carriers = ["h2", "hyper", "tonic", "reqwest", "opentelemetry"];
+        for (scope, _) in collector.logs() {
+            assert!(!carriers.iter().any(|carrier| scope.starts_with(carrier)), "{scope} carries itself");
+        }
+        assert!(!collector.has_seen(KEY) && !collector.has_seen(VALUE), "keys and values stay here");
+    }
+}
+
+#[test]
+fn people_read_the_trace_at_the_end_of_the_line() {
+    let collector = Collector::grpc();
+    let endpoint = collector.endpoint();
+    let settings = ["log.level=debug", "log.format=human"];
+    let service = replica(None, &settings, &variables(&endpoint, "grpc", &[("OTEL_LOGS_EXPORTER", "none")]));
+    let caller = Caller::of(&service, "01");
+    caller.set();
+    let line = service.logged(&format!(" trace_id={} span_id=", caller.trace));
+    assert!(line.contains(" set ") && line.contains("DEBUG"), "{line}");
+}
+
+#[test]
+fn nothing_is_sent_where_the_variables_say_so() {
+    let off: [&[(&str, &str)]; 4] = [
+        &[("OTEL_SDK_DISABLED", "true")],
+        &[("OTEL_TRACES_EXPORTER", "none"), ("OTEL_LOGS_EXPORTER", "none")],
+        &[("OTEL_TRACES_SAMPLER", "always_off"), ("OTEL_LOGS_EXPORTER", "none")],
+        &[
+            ("OTEL_TRACES_SAMPLER", "parentbased_always_off"),
+            ("OTEL_LOGS_EXPORTER", "none"),
+            ("OTEL_PROPAGATORS", "none"),
+        ],
+    ];
+    for off in off {
+        let collector = Collector::grpc();
+        let endpoint = collector.endpoint();
+        let mut service = replica(None, &[], &variables(&endpoint, "grpc", off));
+        Caller::of(&service, "01").set();
+        service.signal("INT");
+        assert_eq!(service.ended().0, Some(0));
+        assert!(!collector.has_seen_anything(), "{off:?}: {:?}", collector.spans());
+    }
+}
+
+#[test]
+fn a_callers_decision_is_followed_and_the_end_of_the_service_sends_what_waits() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let collector = if protocol == "grpc" { Collector::grpc() } else { Collector::http() };
+        let endpoint = collector.endpoint();
+        let mut environment = variables(&endpoint, protocol, &AT_THE_END);
+        environment.push(("OTEL_TRACES_SAMPLER", "parentbased_always_off"));
+        let mut service = replica(None, &["drain.delay=0s"], &environment);
+        let (traced, untraced) = (Caller::of(&service, "01"), Caller::of(&service, "00"));
+        traced.set();
+        untraced.set();
+        assert!(!collector.has_seen_anything(), "nothing is due");
+        service.signal("TERM");
+        assert_eq!(service.ended().0, Some(0));
+        let spans = collector.spans();
+        assert!(spans.len() == 1 && traced.called(&spans[0]), "{protocol}: {spans:?}");
+        let says = |text: &str| collector.logs().iter().any(|(_, record)| format!("{record:?}").contains(text));
+        assert!(says("twintier serves") && says("stopped"), "logs, too, from first to last");
+    }
+}
+
+#[test]
+fn a_collector_behind_tls_is_checked_and_shown_who_calls() {
+    let authority = Authority::new();
+    let (ca, (certificate, key)) = (authority.file(), authority.certificate("client"));
+    for protocol in ["grpc", "http/protobuf"] {
+        let collector =
+            if protocol == "grpc" { Collector::grpc_by_tls(&authority) } else { Collector::https(&authority) };
+        let endpoint = format!("https://localhost:{}", collector.port());
+        let mut environment = variables(&endpoint, protocol, &EAGER);
+        environment.extend([("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.as_str()), ("OTEL_LOGS_EXPORTER", "none")]);
+        if protocol == "grpc" {
+            environment.push(("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", &certificate));
+            environment.push(("OTEL_EXPORTER_OTLP_CLIENT_KEY", &key));
+        }
+        let service = replica(None, &[], &environment);
+        let caller = Caller::of(&service, "01");
+        caller.set();
+        collector.span("the Set", |span| caller.called(span));
+
+        let other = Authority::new();
+        let file = other.file();
+        let stranger = replica(None, &[], &[&environment[..], &[("OTEL_EXPORTER_OTLP_CERTIFICATE", &file)]].concat());
+        stranger.logged("telemetry cannot be sent");
+    }
+}
+
+#[test]
+fn a_collector_that_is_away_is_said_once_and_so_is_its_return() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = port.local_addr().unwrap();
+    drop(port);
+    let endpoint = format!("http://{place}");
+    let mut environment = variables(&endpoint, "grpc", &EAGER);
+    environment.extend([("OTEL_LOGS_EXPORTER", "none"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "200")]);
+    let service = replica(None, &[], &environment);
+    let caller = Caller::of(&service, "01");
+    caller.set();
+    service.logged("telemetry cannot be sent");
+    caller.set();
+    let collector = Collector::grpc_on(std::net::TcpListener::bind(place).unwrap());
+    until("a span has come", || {
+        caller.set();
+        !collector.spans().is_empty()
+    });
+    service.logged("telemetry is sent again");
+    let complaints = service.log().iter().filter(|line| line.contains("telemetry cannot be sent")).count();
+    assert_eq!(complaints, 1, "{:?}", service.log());
+}
+
+#[test]
+fn nonsense_in_a_variable_is_named_with_what_is_taken_instead() {
+    let collector = Collector::http();
+    let endpoint = collector.endpoint();
+    let nonsense = [("OTEL_TRACES_SAMPLER", "sometimes"), ("OTEL_BSP_MAX_QUEUE_SIZE", "lots")];
+    let service = replica(None, &[], &variables(&endpoint, "http/json", &nonsense));
+    for (variable, value, taken) in [
+        ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_always_on"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "lots", "2048"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "http/protobuf"),
+    ] {
+        let line = service.logged(variable);
+        for part in [r#""level":"WARN""#, &format!(r#""value":"{value}""#), &format!(r#""taken":"{taken}""#)] {
+            assert!(line.contains(part), "{line}");
+        }
+    }
+}
