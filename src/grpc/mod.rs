@@ -10,6 +10,7 @@ mod serve;
 mod service;
 mod stats;
 mod status;
+pub mod timing;
 mod watch;
 
 pub use admin::AdminApi;

@@ -4,6 +4,8 @@
 
 mod client;
 mod configuration_page;
+mod metrics_page;
+mod otlp;
 mod pages;
 mod process;
 mod python;

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, is_misplaced, not_a_primary};
 use super::health::Health;
+use super::operation::{Operation, Outcome};
 use super::scripts::Script;
 use super::shard::Shard;
 use super::shared::Shared;
@@ -89,7 +90,13 @@ impl Calls {
     }
 
     /// Sends one call. A call whose caller leaves keeps its place among those in flight until it is answered, or its connection ends.
-    pub async fn call<T, F, Work>(&self, shard: &Shard, until: Moment, work: F) -> Result<T, Failure>
+    pub async fn call<T, F, Work>(
+        &self,
+        shard: &Shard,
+        operation: Operation,
+        until: Moment,
+        work: F,
+    ) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(Arc<Connection>) -> Work,
@@ -104,18 +111,31 @@ impl Calls {
         let ended = connection.ended.clone();
         let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
         let mut call = InFlight { call: Some(call), place: Some(place), tasks: &self.tasks };
-        match timeout(until.since(self.shared.clock.now()), &mut call).await {
-            Ok(Some(Ok(answer))) => Ok(answer),
-            Ok(Some(Err(error))) => Err(self.failure(&connection, error)),
+        let sent = self.shared.clock.now();
+        let answer = timeout(until.since(sent), &mut call).await;
+        let took = self.shared.clock.now().since(sent);
+        let (outcome, answer) = match answer {
+            Ok(Some(Ok(answer))) => (Outcome::Done, Ok(answer)),
+            Ok(Some(Err(error))) => match self.failure(&connection, error) {
+                Failure::Refused(error) => (Outcome::refused(error.details()), Err(Failure::Refused(error))),
+                lost => (Outcome::Lost, Err(lost)),
+            },
             Ok(None) => {
                 self.shared.errors.one();
-                Err(Failure::Lost("the connection to redis was lost"))
+                (Outcome::Lost, Err(Failure::Lost("the connection to redis was lost")))
             }
             Err(_) => {
                 self.shared.errors.one();
-                Err(Failure::Lost("no answer from redis within the budget"))
+                (Outcome::Late, Err(Failure::Lost("no answer from redis within the budget")))
             }
-        }
+        };
+        self.shared.operations.observe(operation, outcome, took);
+        answer
+    }
+
+    /// Calls in flight.
+    pub fn in_flight(&self) -> usize {
+        self.shared.config.max_in_flight - self.in_flight.available_permits()
     }
 
     /// Runs a script on one counter that takes no step on its number line.
@@ -129,7 +149,7 @@ impl Calls {
         let shard = self.shard(partition)?;
         let counter = self.shared.layout.counter(partition);
         let work = |connection: Arc<Connection>| async move { connection.run(script, vec![counter], args).await };
-        self.call(&shard, until, work).await.map_err(Failure::of_a_read)
+        self.call(&shard, Operation::Script, until, work).await.map_err(Failure::of_a_read)
     }
 
     /// A part of what was asked was refused, and nothing was to be changed.

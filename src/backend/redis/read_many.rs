@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use super::call::Failure;
 use super::connection::Connection;
 use super::line::Line;
+use super::operation::Operation;
 use super::shard::Shard;
 use super::tier::RedisTier;
 use crate::cache::clock::Moment;
@@ -49,7 +50,7 @@ impl RedisTier {
             let counters = trip.counters.iter().map(|(_, counter)| counter.clone()).collect();
             let (names, fields) = (trip.names.clone(), fields.clone());
             let sent = |connection: Arc<Connection>| async move { send(&connection, counters, names, fields).await };
-            self.calls().call(&trip.shard, until, sent).await.map_err(Failure::of_a_read)
+            self.calls().call(&trip.shard, Operation::Pipeline, until, sent).await.map_err(Failure::of_a_read)
         });
         for (trip, answers) in trips.iter().zip(join_all(asked).await) {
             let read = match answers {

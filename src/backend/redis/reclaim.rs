@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::call::Failure;
 use super::codec;
 use super::connection::{Connection, bytes, number};
+use super::operation::Operation;
 use super::record::Listed;
 use super::scripts::Script;
 use super::shard::Shard;
@@ -157,7 +158,7 @@ async fn search(
         let page = |connection: Arc<Connection>| async move {
             connection.client.scan_page::<(String, Vec<Value>), _, _>(at, pattern, Some(PAGE.0), None).await
         };
-        let page = tier.calls().call(shard, until, page).await.map_err(Failure::of_a_read)?;
+        let page = tier.calls().call(shard, Operation::Scan, until, page).await.map_err(Failure::of_a_read)?;
         let mut found: BTreeMap<u16, Vec<Bytes>> = BTreeMap::new();
         for name in page.1.into_iter().filter_map(bytes) {
             let place = layout.partition_in(&name).zip(layout.key_in(&name, namespace));

@@ -10,6 +10,7 @@ use super::call::{Calls, Failure};
 use super::codec;
 use super::connection::{Connection, bytes, number, status};
 use super::line::Line;
+use super::operation::Operation;
 use super::record::{Coverage, Listed, earlier};
 use super::scripts::Script;
 use super::shared::Shared;
@@ -83,7 +84,7 @@ impl Selected {
         let shard = calls.shard(partition)?;
         self.shared.commands.one();
         let look = |connection: Arc<Connection>| async move { connection.run(Script::Look, names, args).await };
-        let reply = calls.call(&shard, until, look).await.map_err(Failure::of_a_read)?;
+        let reply = calls.call(&shard, Operation::Script, until, look).await.map_err(Failure::of_a_read)?;
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), Some(0)) => {
                 let since = reply.into_iter().nth(2).and_then(bytes);

@@ -18,6 +18,7 @@ use super::codec;
 use super::connection::{bytes, number, status};
 use super::fleet::Fleet;
 use super::health::{Health, HealthReport};
+use super::operation::Operation;
 use super::record::Listed;
 use super::scripts::Script;
 use super::selected::Selected;
@@ -29,7 +30,7 @@ use crate::cache::inspect::Inspected;
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::selector::Selector;
-use crate::cache::stats::Counter;
+use crate::cache::stats::{Counter, Family};
 use crate::cache::tier::{
     Acquired, BoxFuture, Claim, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read, Removal,
     Removed, Return, ServerReport, Settlement, Takeover, Touch, TouchMode, Touched, TouchedEntry, Write, Written,
@@ -152,7 +153,7 @@ impl RedisTier {
         let (floor, channel) = (self.shared.floor().to_string(), layout.channel(partition));
         let (mut named, invalidation) = (codec::named(namespace), layout.invalidation_field(namespace));
         named.extend(self.selected.knowledge(partition, namespace, keys));
-        let sent = self.calls.call(&shard, until, |connection| async move {
+        let sent = self.calls.call(&shard, Operation::Script, until, |connection| async move {
             let mut all_args: Vec<Value> = vec![
                 not_after.to_string().into(),
                 floor.into(),
@@ -452,8 +453,16 @@ impl L2 for RedisTier {
             errors: self.shared.errors.get(),
             undecodable: self.undecodable.get(),
             bus_lag: self.shared.lag.snapshot(),
+            connections_up: links().filter(|link| link.connection().is_some()).count() as u64,
+            connections_down: links().filter(|link| link.connection().is_none()).count() as u64,
+            in_flight: self.calls.in_flight() as u64,
+            max_in_flight: self.shared.config.max_in_flight as u64,
             server,
         }
+    }
+
+    fn operations(&self) -> Option<&Family> {
+        Some(&self.shared.operations.0)
     }
 
     fn halted(&self) -> Option<String> {

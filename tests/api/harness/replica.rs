@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use twintier::app::App;
+use twintier::app::{App, Telemetry};
 use twintier::cache::coherence::protection::Protections;
 use twintier::config::{Config, Sources};
 use twintier::pb;
@@ -13,7 +13,7 @@ use twintier::shutdown::Stop;
 
 use super::answers::set_request;
 use super::process::Process;
-use super::{Answer as _, Redis, eventually};
+use super::{Answer as _, Redis, Scrape, eventually};
 
 /// One replica. Dropped, it is stopped in the background.
 pub struct Replica {
@@ -44,6 +44,17 @@ impl Replica {
     /// The same with the given protections, of which a test build may have one switched off.
     pub async fn start_with(settings: &[(&str, &str)], protections: Protections) -> Replica {
         let app = App::start_with(config(settings), protections).await.expect("starts");
+        Replica::of(app).await
+    }
+
+    /// A replica that can be scraped and sends what the given OTEL_* variables ask for.
+    pub async fn told(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Replica {
+        let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let telemetry = Telemetry { environment: owned.collect(), prometheus: true };
+        Replica::of(App::start_told(config(settings), Protections::default(), telemetry).await.expect("starts")).await
+    }
+
+    async fn of(app: App) -> Replica {
         let address = app.address();
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.expect("accepts");
         let client = CacheServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
@@ -92,6 +103,12 @@ impl Replica {
         let replica = Replica::at(&redis.url(), settings).await;
         replica.whole().await;
         replica
+    }
+
+    /// Its metrics, as Prometheus gets them.
+    pub fn scrape(&self) -> Scrape {
+        let metrics = self.app.as_ref().and_then(App::metrics).expect("told");
+        Scrape(metrics.prometheus_text())
     }
 
     /// Ends it as a person would; returns whether every RPC was finished.

@@ -11,6 +11,7 @@ use super::{CLOCK_SLACK, RedisTier};
 use crate::backend::redis::call::{Failure, refused};
 use crate::backend::redis::codec;
 use crate::backend::redis::connection::{Connection, bytes, number, status};
+use crate::backend::redis::operation::Operation;
 use crate::backend::redis::scripts::Script;
 use crate::cache::board::{Board, MOST_SETTINGS, Note, Settings};
 use crate::cache::clock::Moment;
@@ -55,7 +56,7 @@ impl Board for RedisTier {
             let shard = self.calls.shard(HOME)?;
             let name = self.shared.layout.settings(HOME);
             self.shared.commands.one();
-            let asked = self.calls.call(&shard, until, |connection| async move {
+            let asked = self.calls.call(&shard, Operation::Hget, until, |connection| async move {
                 connection.client.hget::<Option<String>, _, _>(name, REVISION).await
             });
             let revision = asked.await.map_err(Failure::of_a_read)?.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -84,7 +85,7 @@ impl RedisTier {
         let shard = self.calls.shard(HOME)?;
         self.shared.commands.one();
         let lifetime = Some(Expiration::PX(lifetime.as_millis() as i64));
-        let saved = self.calls.call(&shard, until, |connection| async move {
+        let saved = self.calls.call(&shard, Operation::Set, until, |connection| async move {
             connection.client.set::<Value, _, _>(name, text, lifetime, None, false).await
         });
         saved.await.map(|_| ()).map_err(Failure::of_a_read)
@@ -93,7 +94,7 @@ impl RedisTier {
     async fn load(&self, name: String, lifetime: Duration, until: Moment) -> Result<Option<Note>, L2Error> {
         let shard = self.calls.shard(HOME)?;
         self.shared.commands.one();
-        let loaded = self.calls.call(&shard, until, |connection| async move {
+        let loaded = self.calls.call(&shard, Operation::Pipeline, until, |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.pttl(name.as_str()).await?;
             let _: Value = trip.get(name).await?;
@@ -129,7 +130,7 @@ impl RedisTier {
         let work = |connection: std::sync::Arc<Connection>| async move {
             connection.run(Script::Settings, vec![name], args).await
         };
-        let reply = match self.calls.call(&shard, until, work).await {
+        let reply = match self.calls.call(&shard, Operation::Script, until, work).await {
             Ok(reply) => reply,
             Err(Failure::NotSent(error)) => return Err(error),
             Err(Failure::Refused(error)) => return Err(refused(&error)),

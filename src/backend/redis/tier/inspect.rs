@@ -12,6 +12,7 @@ use crate::backend::redis::call::Failure;
 use crate::backend::redis::codec::{self, StoredEntry};
 use crate::backend::redis::connection::bytes;
 use crate::backend::redis::line::Line;
+use crate::backend::redis::operation::Operation;
 use crate::backend::redis::record::earlier;
 use crate::backend::redis::selected::Found;
 use crate::backend::redis::shard::Shard;
@@ -35,7 +36,7 @@ impl RedisTier {
         let shard = self.calls.shard(partition)?;
         let begun = self.shared.clock.now();
         self.shared.commands.one();
-        let trip = self.calls.call(&shard, until, |connection| async move {
+        let trip = self.calls.call(&shard, Operation::Pipeline, until, |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.pttl(name.clone()).await?;

@@ -12,6 +12,7 @@ use crate::backend::redis::clock::RedisClock;
 use crate::backend::redis::codec::{self, StoredEntry};
 use crate::backend::redis::connection::bytes;
 use crate::backend::redis::line::Line;
+use crate::backend::redis::operation::Operation;
 use crate::backend::redis::packing;
 use crate::backend::redis::record::earlier;
 use crate::backend::redis::selected::Found;
@@ -34,7 +35,7 @@ impl RedisTier {
         let shard = self.calls.shard(partition)?;
         let begun = self.shared.clock.now();
         self.shared.commands.one();
-        let trip = self.calls.call(&shard, until, |connection| async move {
+        let trip = self.calls.call(&shard, Operation::Pipeline, until, |connection| async move {
             // The position before the entry, so that an absence is never taken for newer than it is; the time to live before the value.
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
@@ -109,7 +110,7 @@ impl RedisTier {
         let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
         let shard = self.calls.shard(partition)?;
         self.shared.commands.one();
-        let trip = self.calls.call(&shard, until, |connection| async move {
+        let trip = self.calls.call(&shard, Operation::Pipeline, until, |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.getrange(fred::types::Key::from(name), 0, codec::HEAD - 1).await?;

@@ -1,0 +1,208 @@
+//! Metrics: what the core counts, for Prometheus to scrape and to be sent by OTLP. The core counts by itself and knows nothing of this; all is
+//! read when it is asked for.
+
+mod handover;
+mod instrument;
+mod instruments;
+mod reading;
+mod sender;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider as _};
+use opentelemetry_sdk::metrics::{Instrument as Made, PeriodicReader, SdkMeterProvider, Stream};
+use prometheus::{Registry, TextEncoder};
+use tokio::task::{spawn_blocking, yield_now};
+use tokio::time::{sleep, timeout};
+
+use super::otel::{self, Environment, Otlp, Signal};
+use crate::cache::observed::Observed;
+use handover::Handover;
+use instrument::{Instrument, Source};
+use instruments::TOPICS;
+use reading::{MOST_NAMESPACES, Reading, Tell};
+use sender::Sender;
+
+/// How often durations are handed on.
+const HAND_ON_EVERY: Duration = Duration::from_secs(1);
+/// Durations that are handed on at once: about a millisecond's work.
+const AT_ONCE: u64 = 1 << 16;
+/// Longest wait for the last metrics to be sent.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Series of one instrument that a namespace has at most.
+const SERIES: usize = 5;
+
+/// Who wants metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// They can be scraped.
+    pub prometheus: bool,
+    /// They are sent, this often.
+    pub otlp: Option<(Otlp, Duration)>,
+}
+
+/// The metrics of a replica.
+pub struct Metrics {
+    registry: Registry,
+    provider: SdkMeterProvider,
+    handover: Arc<Handover>,
+}
+
+/// What the reference says of one metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Described {
+    pub topic: &'static str,
+    pub name: String,
+    pub otel_name: &'static str,
+    pub kind: &'static str,
+    /// As Prometheus has them.
+    pub labels: Vec<String>,
+    pub description: &'static str,
+}
+
+/// Every metric of our own, in the order of the page.
+pub fn reference() -> Vec<Described> {
+    let described = |(topic, instrument): (&'static str, &Instrument)| Described {
+        topic,
+        name: instrument.prometheus_name(),
+        otel_name: instrument.name,
+        kind: instrument.source.kind(),
+        labels: instrument.labels.iter().map(|label| label.replace('.', "_")).collect(),
+        description: instrument.description,
+    };
+    let all = TOPICS.iter().flat_map(|(topic, of)| of.iter().map(move |instrument| (*topic, instrument)));
+    all.map(described).collect()
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    /// As the environment says, which cannot switch scraping off. Says in the log what of it cannot be used.
+    pub fn by(environment: &Environment, prometheus: bool) -> Wanted {
+        let mut problems = Vec::new();
+        let otlp = environment.otlp(Signal::Metrics, &mut problems);
+        let otlp = otlp.map(|otlp| (otlp, environment.metric_interval(&mut problems)));
+        problems.iter().for_each(otel::Unusable::warn);
+        Wanted { prometheus, otlp }
+    }
+
+    /// By nobody: nothing has to be measured that costs anything.
+    pub fn is_nobody(&self) -> bool {
+        !self.prometheus && self.otlp.is_none()
+    }
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Metrics of what is observed. To be called inside of a runtime. What cannot be set up is said in the log, and missing.
+    pub fn start(observed: Arc<Observed>, wanted: &Wanted) -> Metrics {
+        let registry = Registry::new();
+        let resource = otel::resource(&observed.replica.id);
+        let mut provider = SdkMeterProvider::builder().with_resource(resource).with_view(with_room);
+        if wanted.prometheus {
+            let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone());
+            match exporter.scope_info_enabled(false).build() {
+                Ok(exporter) => provider = provider.with_reader(exporter),
+                Err(error) => tracing::error!(%error, "metrics cannot be scraped"),
+            }
+            #[cfg(target_os = "linux")]
+            if let Err(error) = registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            {
+                tracing::error!(%error, "there are no metrics of the process");
+            }
+        }
+        if let Some((otlp, interval)) = &wanted.otlp {
+            match Sender::new(otlp) {
+                Ok(sender) => {
+                    tracing::info!(server = otlp.server(), protocol = ?otlp.protocol, ?interval, "sending metrics by OTLP");
+                    provider = provider.with_reader(PeriodicReader::builder(sender).with_interval(*interval).build());
+                }
+                Err(error) => tracing::error!(%error, "metrics are not sent by OTLP"),
+            }
+        }
+        let provider = provider.build();
+        let meter = provider.meter("twintier");
+        let handover = Arc::new(Handover::new(observed.clone(), &meter, instruments::all()));
+        observe(&meter, observed, &handover);
+        Metrics { registry, provider, handover }
+    }
+
+    /// All of them as they are now, in Prometheus's text format. Takes some milliseconds with a thousand namespaces.
+    pub fn prometheus_text(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
+            tracing::error!(%error, "metrics cannot be written");
+            String::new()
+        })
+    }
+
+    /// Hands durations on as they come, for ever: so that not all the work is left to whoever collects them.
+    pub async fn run(&self) {
+        loop {
+            sleep(HAND_ON_EVERY).await;
+            while self.handover.turn(AT_ONCE) {
+                yield_now().await;
+            }
+        }
+    }
+
+    /// Sends them for the last time, and waits a second for that.
+    pub async fn stop(&self) {
+        let provider = self.provider.clone();
+        // A failure is said in the log by the sender.
+        let _ = timeout(LAST_WORDS, spawn_blocking(move || provider.shutdown())).await;
+    }
+}
+
+/// Room for every series of an instrument that tells namespaces apart: the SDK's own limit would fold some into one.
+fn with_room(made: &Made) -> Option<Stream> {
+    let instrument = instruments::all().find(|instrument| instrument.name == made.name())?;
+    let limit = (MOST_NAMESPACES + 1) * SERIES;
+    instrument.labels.contains(&"namespace").then(|| Stream::builder().with_cardinality_limit(limit).build().ok())?
+}
+
+/// Has every instrument but histograms read when it is collected.
+fn observe(meter: &Meter, observed: Arc<Observed>, handover: &Arc<Handover>) {
+    let latest: Arc<ArcSwapOption<Reading>> = Arc::default();
+    let (reading, handover) = (latest.clone(), handover.clone());
+    // Of a collection the SDK asks the instruments in the order in which they were made, and only then looks at histograms.
+    let mut first = Some(move || {
+        while handover.turn(AT_ONCE) {}
+        reading.store(Some(Arc::new(Reading::take(&observed))));
+    });
+    for instrument in instruments::all() {
+        let (name, unit, description) = (instrument.name, instrument.unit, instrument.description);
+        match instrument.source {
+            Source::Counter(read) => {
+                let counter = meter.u64_observable_counter(name).with_unit(unit).with_description(description);
+                _ = counter.with_callback(callback(instrument, read, latest.clone(), first.take())).build();
+            }
+            Source::Count(read) => {
+                let gauge = meter.u64_observable_gauge(name).with_unit(unit).with_description(description);
+                _ = gauge.with_callback(callback(instrument, read, latest.clone(), first.take())).build();
+            }
+            Source::Measure(read) => {
+                let gauge = meter.f64_observable_gauge(name).with_unit(unit).with_description(description);
+                _ = gauge.with_callback(callback(instrument, read, latest.clone(), first.take())).build();
+            }
+            Source::Histogram(..) => {}
+        }
+    }
+}
+
+fn callback<T>(
+    instrument: &'static Instrument,
+    read: fn(&Reading, &mut Tell<'_, T>),
+    latest: Arc<ArcSwapOption<Reading>>,
+    before: Option<impl Fn()>,
+) -> impl Fn(&dyn AsyncInstrument<T>) {
+    move |observer| {
+        before.iter().for_each(|before| before());
+        if let Some(at) = &*latest.load() {
+            read(at, &mut |labels, value| observer.observe(value, &instrument.attributes(labels)));
+        }
+    }
+}
