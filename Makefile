@@ -48,6 +48,11 @@ invalidation-cost: ## Measure what invalidating costs with few and with many ent
 	.ci/system cargo cc redis-server redis-cli
 	cargo bench --locked --bench invalidation_cost
 
+.PHONY: telemetry-cost
+telemetry-cost: ## Measure what telemetry costs a Get that memory answers
+	.ci/system cargo cc
+	cargo bench --locked --bench telemetry_cost
+
 # TWINTIER=PATH for a program that is there already.
 packaging_test = program=$${TWINTIER:-}; \
 	[ -n "$$program" ] || { .ci/system cargo cc; cargo build --locked; program=$${CARGO_TARGET_DIR:-target}/debug/twintier; }; \
