@@ -47,11 +47,12 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="twintier" \
       org.opencontainers.image.description="A gRPC cache in two tiers, the memory of each replica over a shared Redis" \
+      org.opencontainers.image.source="https://github.com/twintier/twintier" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /out/ /
 USER 65532:65532
-EXPOSE 50051
+EXPOSE 50051 9090
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s CMD ["/usr/local/bin/twintier", "health", "liveness"]
 ENTRYPOINT ["/usr/local/bin/twintier"]
-CMD ["serve", "--listen", "0.0.0.0:50051"]
+CMD ["serve", "--listen", "0.0.0.0:50051", "--set", "admin.listen=0.0.0.0:9090"]

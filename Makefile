@@ -53,6 +53,11 @@ telemetry-cost: ## Measure what telemetry costs a Get that memory answers
 	.ci/system cargo cc
 	cargo bench --locked --bench telemetry_cost
 
+.PHONY: memory-cost
+memory-cost: ## Measure what entries, connections and calls cost in memory and CPU, here and in Redis
+	.ci/system cargo cc redis-server redis-cli
+	cargo bench --locked --bench memory_cost
+
 # TWINTIER=PATH for a program that is there already.
 packaging_test = program=$${TWINTIER:-}; \
 	[ -n "$$program" ] || { .ci/system cargo cc; cargo build --locked; program=$${CARGO_TARGET_DIR:-target}/debug/twintier; }; \
@@ -60,9 +65,9 @@ packaging_test = program=$${TWINTIER:-}; \
 	  $(packaging)/bin/python -m unittest discover --start-directory tests/packaging --pattern
 
 .PHONY: test-chart
-test-chart: $(packaging)/ready $(grpcurl) ## Check the Helm chart against Kubernetes' schemas and the program; TWINTIER=PATH for a built one
+test-chart: $(packaging)/ready $(grpcurl) ## Check the chart, its alerts and dashboard against Kubernetes' schemas and the program; TWINTIER=PATH for a built one
 	.ci/system redis-server
-	$(packaging_test) test_chart.py
+	$(packaging_test) 'test_chart*.py'
 
 .PHONY: test-images
 test-images: $(packaging)/ready ## Check the Dockerfile and the compose file; TWINTIER=PATH for a built program

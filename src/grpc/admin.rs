@@ -147,7 +147,10 @@ impl pb::admin_service_server::AdminService for AdminApi {
     async fn drain(&self, request: Request<pb::DrainRequest>) -> Result<Response<pb::DrainResponse>, Status> {
         let draining = request.get_ref().draining;
         if self.draining.send_replace(draining) != draining {
-            tracing::warn!(draining, "told whether to report that this replica does not serve");
+            match draining {
+                true => tracing::warn!("told to drain: readiness is NOT_SERVING until it is told to serve again"),
+                false => tracing::info!("told to serve again"),
+            }
         }
         Ok(Response::new(pb::DrainResponse { draining }))
     }

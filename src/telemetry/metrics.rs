@@ -50,31 +50,51 @@ pub struct Metrics {
     handover: Arc<Handover>,
 }
 
+/// What Prometheus is told of the process, by its own library.
+const PROCESS: [(&str, &str, &str); 7] = [
+    ("process_cpu_seconds_total", "counter", "CPU time used, in user and kernel mode"),
+    ("process_resident_memory_bytes", "gauge", "Memory in use"),
+    ("process_virtual_memory_bytes", "gauge", "Address space in use"),
+    ("process_open_fds", "gauge", "File descriptors open"),
+    ("process_max_fds", "gauge", "Most file descriptors that may be open"),
+    ("process_threads", "gauge", "Threads"),
+    ("process_start_time_seconds", "gauge", "When the process was started, in seconds since 1970"),
+];
+
 /// What the reference says of one metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Described {
     pub topic: &'static str,
     pub name: String,
-    pub otel_name: &'static str,
+    /// None: it is not sent by OTLP.
+    pub otel_name: Option<&'static str>,
     pub kind: &'static str,
     /// As Prometheus has them.
     pub labels: Vec<String>,
     pub description: &'static str,
 }
 
-/// Every metric of our own, in the order of the page.
+/// Every metric, in the order of the page.
 pub fn reference() -> Vec<Described> {
     let described = |(topic, instrument): (&'static str, &Instrument)| Described {
         topic,
         name: instrument.prometheus_name(),
-        otel_name: instrument.name,
+        otel_name: Some(instrument.name),
         kind: instrument.source.kind(),
         labels: instrument.labels.iter().map(|label| label.replace('.', "_")).collect(),
         description: instrument.description,
     };
     let all = TOPICS.iter().flat_map(|(topic, of)| of.iter().map(move |instrument| (*topic, instrument)));
-    all.map(described).collect()
+    let process = PROCESS.map(|(name, kind, description)| Described {
+        topic: "The process, on Linux and for Prometheus only",
+        name: name.to_owned(),
+        otel_name: None,
+        kind,
+        labels: Vec::new(),
+        description,
+    });
+    all.map(described).chain(process).collect()
 }
 
 // === impl Wanted ===

@@ -12,6 +12,9 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// The port of OTLP over gRPC.
 const GRPC_PORT: u16 = 4317;
 
+/// Whether counts are sent from the start on, or from the last time on.
+const TEMPORALITY: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -180,6 +183,11 @@ impl Environment {
             ("COMPRESSION", is_compression, "what is sent is not compressed"),
             ("HEADERS", is_list, "not name=value pairs; what cannot be read is left out"),
         ];
+        let temporality = self.get(TEMPORALITY).map(str::to_ascii_lowercase);
+        let known = |value: &String| ["cumulative", "delta", "lowmemory"].contains(&value.as_str());
+        if let Some(value) = temporality.filter(|value| signal == Signal::Metrics && !known(value)) {
+            problems.push(Unusable::new(TEMPORALITY, &value, "counts are sent from the start on: cumulative"));
+        }
         for (what, is_usable, taken) in checks {
             for name in [of_signal(signal, what), format!("OTEL_EXPORTER_OTLP_{what}")] {
                 // Headers hold credentials, so that they are not shown.
@@ -312,6 +320,7 @@ mod tests {
             ("OTEL_SDK_DISABLED", "yes"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+            (TEMPORALITY, "sometimes"),
             ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "brotli"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
         ] {

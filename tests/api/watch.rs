@@ -283,7 +283,10 @@ async fn a_lost_message_is_a_discontinuity_and_the_proof_ends() {
             break;
         }
     }
+    // What was held back has to go with its connection.
+    let before = deaf.coherence().await.disconnects;
     proxy.reset(Class::Subscription);
+    eventually("the subscription is lost", async || deaf.coherence().await.disconnects > before).await;
     proxy.resume(Class::Subscription, Direction::ToClient);
     assert_eq!(watcher.sees().await, Sight::Broken(pb::DiscontinuityReason::Gap));
     other.set("k", "2").await;

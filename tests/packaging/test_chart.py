@@ -11,6 +11,7 @@ import tarfile
 import tempfile
 import tomllib
 import unittest
+import urllib.request
 
 import kubernetes_validate
 import kubernetes_validate.utils
@@ -61,30 +62,8 @@ class Rendering(unittest.TestCase):
             file.write_text(manifest("full").replace("backendRefs:", "backends:"))
             run("check", "objects", file, ok=False)
 
-    def test_the_alerts_are_rules(self):
-        for file in CHART.glob("rules/*.yaml"):
-            run("check", "rules", file)
-
-    def test_an_alert_says_what_to_do(self):
-        for file in CHART.glob("rules/*.yaml"):
-            for group in yaml.safe_load(file.read_text())["groups"]:
-                for rule in group["rules"]:
-                    with self.subTest(rule.get("alert", rule.get("record"))):
-                        # The chart puts the release in place of this.
-                        self.assertIn('job="twintier"', rule["expr"])
-                        if "alert" in rule:
-                            self.assertLessEqual({"summary", "description"}, set(rule["annotations"]))
-                            self.assertIn("severity", rule["labels"])
-
-    def test_dashboards_are_json_with_unique_names(self):
-        found = [json.loads(file.read_text()) for file in CHART.glob("dashboards/*.json")]
-        self.assertTrue(found)
-        self.assertEqual(len({dashboard["uid"] for dashboard in found}), len(found))
-
     def test_units(self):
         run("helm-unittest", "--strict", CHART)
-        if list(CHART.glob("tests/ahead/*_test.yaml")):
-            run("helm-unittest", "--strict", "--skip-schema-validation", "--file", "tests/ahead/*_test.yaml", CHART)
 
     def test_the_package_has_what_is_used_and_no_more(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -134,6 +113,22 @@ class Connections(unittest.TestCase):
                     used = [endpoint["port"] for endpoint in spec["endpoints"]]
                 with self.subTest(case, kind=each["kind"]):
                     self.assertLessEqual({port for port in used if isinstance(port, str)}, known)
+
+    def test_pods_keep_to_the_restricted_standard(self):
+        """What namespaces ask for that enforce the strictest of Kubernetes' pod security standards."""
+        for case in CASES:
+            for pod in self.pods(objects(case)):
+                spec = pod["spec"]
+                self.assertTrue(spec["securityContext"]["runAsNonRoot"])
+                self.assertEqual(spec["securityContext"]["seccompProfile"]["type"], "RuntimeDefault")
+                self.assertFalse({"hostNetwork", "hostPID", "hostIPC"} & spec.keys())
+                self.assertLessEqual({key for volume in spec.get("volumes", []) for key in volume} - {"name"}, {"configMap", "secret", "emptyDir"})
+                for container in spec["containers"] + spec.get("initContainers", []):
+                    with self.subTest(case, container=container["name"]):
+                        context = container["securityContext"]
+                        self.assertIs(context["allowPrivilegeEscalation"], False)
+                        self.assertEqual(context["capabilities"], {"drop": ["ALL"]})
+                        self.assertIs(context["readOnlyRootFilesystem"], True)
 
     def test_names_of_objects_exist(self):
         for case in CASES:
@@ -213,7 +208,7 @@ class Papers(unittest.TestCase):
                 if words[1] not in ("install", "upgrade"):
                     self.assertIn(words[1], ("test", "uninstall", "package", "rollback", "history"), line)
                     continue
-                words = [word for word in words[2:] if word not in ("--install", "--wait", "--create-namespace")]
+                words = [word for word in words[2:] if word not in ("--install", "--reset-then-reuse-values")]
                 with self.subTest(line):
                     run("helm", "template", *words, cwd=ROOT)
                     seen += 1
@@ -275,8 +270,7 @@ class Program(unittest.TestCase):
             place, port = Place(folder, found), free_port()
             given = {**environment(container, place), "TWINTIER_SERVER_LISTEN": f"127.0.0.1:{port}", "TWINTIER_SERVER_REFLECTION": "true"}
             given = {name: value for name, value in given.items() if not name.startswith("OTEL_")}
-            if "admin.listen" in run(PROGRAM, "config", "show", env={}):
-                given["TWINTIER_ADMIN_LISTEN"] = f"127.0.0.1:{free_port()}"
+            given["TWINTIER_ADMIN_LISTEN"] = f"127.0.0.1:{(admin := free_port())}"
             if redis:
                 self.assertEqual(given["TWINTIER_REDIS_URL"], "redis://cache-redis:6379")
                 given["TWINTIER_REDIS_URL"] = f"redis://127.0.0.1:{redis}"
@@ -292,16 +286,27 @@ class Program(unittest.TestCase):
                     given = {variable["name"]: variable["value"] for variable in step["env"]}
                     self.assertRegex(given["TWINTIER_SERVER"], r"^http://cache(-twintier)?:\d+$")
                     run(PROGRAM, *step["args"], env=given | call)
-                if case == "minimal":
-                    self.follow_the_notes(port)
+                self.follow_the_notes(case, port)
+                self.ask_by_http(admin)
 
-    def follow_the_notes(self, port):
-        lines = [line.strip() for line in run("check", "notes", CHART).splitlines() if line.strip().startswith("grpcurl ")]
+    def follow_the_notes(self, case, port):
+        said = run("check", "notes", CHART, values(case))
+        lines = [line.strip() for line in said.splitlines() if line.strip().startswith("grpcurl ")]
         self.assertEqual(len(lines), 2)
         for line in lines:
             words = shlex.split(line.replace("localhost:50051", f"127.0.0.1:{port}"))
-            said = run(os.environ["TWINTIER_TEST_GRPCURL"], *words[1:])
+            said = run(os.environ["TWINTIER_TEST_GRPCURL"], *words[1:], cwd=ROOT)
         self.assertIn('"value": "aGVsbG8="', said)
+
+    def ask_by_http(self, port):
+        """Asks what the kubelet asks where callers need TLS, and what Prometheus asks."""
+        container = replica(objects("tls"))
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"]:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{container[probe]['httpGet']['path']}", timeout=20) as answer:
+                self.assertEqual(answer.status, 200)
+        [monitor] = [each for each in objects("full") if each["kind"] == "ServiceMonitor"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{monitor['spec']['endpoints'][0]['path']}", timeout=20) as answer:
+            self.assertIn("\ntwintier_ready", answer.read().decode())
 
     def test_a_pod_has_the_time_it_takes_to_drain(self):
         for case in CASES:

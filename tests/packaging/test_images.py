@@ -231,8 +231,7 @@ class Compose(unittest.TestCase):
                 environment = self.environment(name)
                 self.assertEqual(environment["TWINTIER_REDIS_URL"], "redis://redis:6379")
                 environment |= {"TWINTIER_REDIS_URL": f"redis://127.0.0.1:{port}"}
-                if "admin.listen" in run(PROGRAM, "config", "show", env={}):
-                    environment["TWINTIER_ADMIN_LISTEN"] = f"127.0.0.1:{free_port()}"
+                environment["TWINTIER_ADMIN_LISTEN"] = f"127.0.0.1:{free_port()}"
                 arguments = ["serve", "--listen", f"127.0.0.1:{ports[name]}"]
                 stack.enter_context(started([PROGRAM, *arguments], env=environment))
             for at in ports.values():

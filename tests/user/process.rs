@@ -70,6 +70,11 @@ pub fn needed(program: &str, variable: &str) -> PathBuf {
     }
 }
 
+fn send(signal: &str, process: u32) {
+    let sent = Command::new("kill").arg(format!("-{signal}")).arg(process.to_string()).status().unwrap();
+    assert!(sent.success());
+}
+
 // === Ran ===
 
 impl Ran {
@@ -123,7 +128,14 @@ impl Serving {
     }
 
     /// Starts the service by a command of one's own, and waits until it is ready.
-    pub fn spawn(mut command: Command) -> Serving {
+    pub fn spawn(command: Command) -> Serving {
+        let serving = Serving::listening(command);
+        serving.until_health("readiness");
+        serving
+    }
+
+    /// The same, but waits only until it listens.
+    pub fn listening(mut command: Command) -> Serving {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Log::default());
         let (stderr, writer) = (BufReader::new(child.stderr.take().unwrap()), log.clone());
@@ -135,7 +147,6 @@ impl Serving {
         let line = serving.logged("twintier serves");
         let port: String = line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
         serving.address = format!("127.0.0.1:{port}");
-        serving.until_health("readiness");
         serving
     }
 
@@ -167,8 +178,7 @@ impl Serving {
 
     /// Sends a signal, by its name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
-        assert!(sent.success());
+        send(name, self.child.id());
     }
 
     /// Waits for the end of the process; its exit code and how long that took.
@@ -235,6 +245,17 @@ impl Redis {
     pub fn start_again(&mut self) {
         self.kill();
         self.child = Redis::spawn(&self.directory);
+    }
+
+    /// Sends it a signal, by its name: STOP, and it holds its connections and says nothing; CONT.
+    pub fn signal(&self, name: &str) {
+        send(name, self.child.id());
+    }
+
+    /// Asks it something, with redis-cli.
+    pub fn cli(&self, args: &[&str]) -> String {
+        let ran = run(Command::new("redis-cli").args(["-s", &self.socket()]).args(args), b"").ended(0);
+        ran.text().to_owned()
     }
 
     /// Kills it.

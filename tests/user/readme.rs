@@ -106,28 +106,3 @@ fn the_command_lines_work() {
     let ran = paste(&script, &[program], &service.address).ended(0);
     says(&ran, &["stored", r#"{"name": "Ada"}"#, "result", "application/json", "removed  2", "everything", "L1 only"]);
 }
-
-#[test]
-fn every_link_of_the_readme_leads_somewhere() {
-    let links = README.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
-    for link in links.filter(|link| !link.contains("://")) {
-        let (file, section) = link.split_once('#').unwrap_or((link, ""));
-        let page = std::fs::read_to_string(Path::new(ROOT).join(file)).unwrap_or_default();
-        assert!(Path::new(ROOT).join(file).exists(), "{link}");
-        let heading = |line: &str| line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-") == section;
-        assert!(section.is_empty() || page.lines().filter(|line| line.starts_with('#')).any(heading), "{link}");
-    }
-}
-
-#[test]
-fn every_setting_the_readme_names_is_one() {
-    let reference = twintier::config::reference();
-    let sections = ["server", "drain", "cache", "l1", "limits", "coherence", "redis", "log", "namespaces"];
-    for name in README.split('`').skip(1).step_by(2) {
-        let is_path = name.chars().all(|c| c.is_ascii_alphanumeric() || "._<>".contains(c));
-        let section = name.split_once('.').map(|(section, _)| section);
-        if is_path && section.is_some_and(|section| sections.contains(&section)) {
-            assert!(reference.iter().any(|setting| setting.path == name), "{name}");
-        }
-    }
-}

@@ -1,9 +1,12 @@
 // check judges files by the libraries of those who read them:
 //
-//	check objects FILE   objects of Kubernetes: those of the Prometheus operator and of the Gateway API
-//	check rules FILE     alerts of Prometheus
-//	check compose FILE   a compose file; prints it in full as JSON
-//	check notes CHART    prints what a chart says after installing, as the release cache in the namespace shop
+//	check objects FILE      objects of Kubernetes: those of the Prometheus operator and of the Gateway API
+//	check rules FILE        alerts of Prometheus
+//	check alerts FILE       scenes in which alerts fire, or do not; prints the alerts that have both
+//	check expressions FILE  a JSON list of queries of Prometheus; prints the metrics and labels of each
+//	check compose FILE      a compose file; prints it in full as JSON
+//	check notes CHART [VALUES]
+//	                        prints what a chart says after installing, as the release cache in the namespace shop
 package main
 
 import (
@@ -23,15 +26,17 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	gateway "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 )
 
 func main() {
-	checks := map[string]func(string) error{"objects": objects, "rules": rules, "compose": compose, "notes": notes}
-	if len(os.Args) != 3 || checks[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: check objects|rules|compose|notes PATH")
+	checks := map[string]func(string) error{
+		"objects": objects, "rules": rules, "alerts": alerts, "expressions": expressions, "compose": compose, "notes": notes}
+	if len(os.Args) < 3 || checks[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: check objects|rules|alerts|expressions|compose|notes PATH")
 		os.Exit(2)
 	}
 	if err := checks[os.Args[1]](os.Args[2]); err != nil {
@@ -77,7 +82,7 @@ func objects(path string) error {
 			if err != nil {
 				return err
 			}
-			if err := parse(groups); err != nil {
+			if _, err := parse(groups); err != nil {
 				return fmt.Errorf("PrometheusRule: %w", err)
 			}
 		}
@@ -85,17 +90,22 @@ func objects(path string) error {
 }
 
 func rules(path string) error {
+	_, err := readRules(path)
+	return err
+}
+
+func readRules(path string) (*rulefmt.RuleGroups, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	return parse(text)
 }
 
-func parse(groups []byte) error {
+func parse(groups []byte) (*rulefmt.RuleGroups, error) {
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	_, problems := rulefmt.Parse(groups, false, model.UTF8Validation, parser.NewParser(parser.Options{}), quiet)
-	return errors.Join(problems...)
+	parsed, problems := rulefmt.Parse(groups, false, model.UTF8Validation, parser.NewParser(parser.Options{}), quiet)
+	return parsed, errors.Join(problems...)
 }
 
 func compose(path string) error {
@@ -121,7 +131,13 @@ func notes(path string) error {
 	install := action.NewInstall(&action.Configuration{})
 	install.ClientOnly, install.DryRun = true, true
 	install.ReleaseName, install.Namespace = "cache", "shop"
-	release, err := install.Run(chart, nil)
+	values := map[string]any{}
+	if len(os.Args) > 3 {
+		if values, err = chartutil.ReadValuesFile(os.Args[3]); err != nil {
+			return err
+		}
+	}
+	release, err := install.Run(chart, values)
 	if err != nil {
 		return err
 	}

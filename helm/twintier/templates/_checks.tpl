@@ -33,11 +33,17 @@
 
 {{- range $address := list "server.listen" "admin.listen" -}}
 {{- $default := ternary "127.0.0.1:50051" "" (eq $address "server.listen") -}}
-{{- if regexMatch "^(127\\.|localhost|\\[::1\\])" (include "twintier.setting" (list $ $address $default)) -}}
-{{- if not (and (eq $address "server.listen") $.Values.tls.enabled $.Values.extraContainers) -}}
-{{- $problems = append $problems (printf "config.%s has to be an address that others reach, such as 0.0.0.0:50051" $address) -}}
+{{- if and (or (eq $address "server.listen") (include "twintier.adminPort" $)) (regexMatch "^(127\\.|localhost|\\[::1\\])" (include "twintier.setting" (list $ $address $default))) -}}
+{{- if not (and (eq $address "server.listen") $.Values.tls.enabled $.Values.tls.port) -}}
+{{- $problems = append $problems (printf "config.%s has to be an address that others reach, such as %s" $address (get (dict "server.listen" "0.0.0.0:50051" "admin.listen" "0.0.0.0:9090") $address)) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- if eq (include "twintier.adminPort" .) (include "twintier.grpcPort" .) -}}
+{{- $problems = append $problems "config.server.listen and config.admin.listen have the same port" -}}
+{{- end -}}
+{{- if and .Values.tls.port (has (include "twintier.callPort" .) (list (include "twintier.grpcPort" .) (include "twintier.adminPort" .))) .Values.tls.enabled -}}
+{{- $problems = append $problems "tls.port is a port of the service itself: it has to be that of the proxy" -}}
 {{- end -}}
 {{- if not (include "twintier.adminPort" .) -}}
 {{- if .Values.tls.enabled -}}
@@ -55,6 +61,15 @@
 {{- $needed := add (include "twintier.bytes" $l1) (include "twintier.bytes" $flight) 67108864 -}}
 {{- if lt (int64 (include "twintier.bytes" $memory)) $needed -}}
 {{- $problems = append $problems (printf "resources.limits.memory is %s, and l1.size (%s), server.max_bytes_in_flight (%s) and 64MiB besides need %dMi: raise it, or lower these" $memory $l1 $flight (int64 (ceil (divf $needed 1048576)))) -}}
+{{- end -}}
+{{- end -}}
+
+{{- with .Values.service -}}
+{{- if and (eq .type "ClusterIP") (or .nodePort .externalTrafficPolicy) -}}
+{{- $problems = append $problems "service.nodePort and service.externalTrafficPolicy need the service.type NodePort or LoadBalancer" -}}
+{{- end -}}
+{{- if and (ne .type "LoadBalancer") .loadBalancerSourceRanges -}}
+{{- $problems = append $problems "service.loadBalancerSourceRanges needs the service.type LoadBalancer" -}}
 {{- end -}}
 {{- end -}}
 

@@ -43,6 +43,10 @@
   value: {{ .endpoint | quote }}
 - name: OTEL_EXPORTER_OTLP_PROTOCOL
   value: {{ .protocol | quote }}
+{{- range list "traces" "metrics" "logs" }}
+- name: OTEL_{{ upper . }}_EXPORTER
+  value: {{ ternary "otlp" "none" (has . $.Values.otel.signals) }}
+{{- end }}
 - name: OTEL_SERVICE_NAME
   value: {{ include "twintier.fullname" $ }}
 - name: OTEL_TRACES_SAMPLER
@@ -89,11 +93,6 @@ grpc:
 {{- if include "twintier.redisFiles" . }}
 - name: redis
   mountPath: /etc/twintier/redis
-  readOnly: true
-{{- end }}
-{{- if .Values.tls.existingSecret }}
-- name: tls
-  mountPath: {{ .Values.tls.mountPath }}
   readOnly: true
 {{- end }}
 {{- with .Values.extraVolumeMounts }}

@@ -4,11 +4,20 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* First part of the names of objects; short enough for what is put behind it. */}}
+{{/* First part of the names of objects; short enough for what is put behind it. A Service's name has no dots and begins with a letter. */}}
 {{- define "twintier.fullname" -}}
 {{- $name := include "twintier.name" . -}}
-{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- $full := ternary $release (printf "%s-%s" $release $name) (contains $name $release) -}}
+{{- if regexMatch "^[0-9]" $full -}}
+{{- $full = printf "%s-%s" .Chart.Name $release -}}
+{{- end -}}
 {{- default $full .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* What Prometheus calls the release: unique in a cluster. */}}
+{{- define "twintier.job" -}}
+{{ .Release.Namespace }}/{{ include "twintier.fullname" . }}
 {{- end }}
 
 {{- define "twintier.headlessName" -}}

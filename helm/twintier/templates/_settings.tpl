@@ -18,9 +18,44 @@
 {{- include "twintier.port" (include "twintier.setting" (list . "server.listen" "127.0.0.1:50051")) -}}
 {{- end }}
 
-{{/* Port of the admin server: metrics, HTTP probes and the page. Empty where `config` does not turn it on. */}}
+{{/* Port of the admin server: metrics, HTTP probes and the page. Empty where `config` turns it off, or leaves it on loopback. */}}
 {{- define "twintier.adminPort" -}}
+{{- if eq "true" (include "twintier.setting" (list . "admin.enabled" "true")) -}}
 {{- include "twintier.port" (include "twintier.setting" (list . "admin.listen" "")) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Port at which callers find the pod: that of a proxy that takes TLS, or the service's own. */}}
+{{- define "twintier.callPort" -}}
+{{- if and .Values.tls.enabled .Values.tls.port -}}
+{{- int .Values.tls.port -}}
+{{- else -}}
+{{- include "twintier.grpcPort" . -}}
+{{- end -}}
+{{- end }}
+
+{{/* The same, as Services and policies name it. */}}
+{{- define "twintier.callTarget" -}}
+{{- ternary .Values.tls.port "grpc" (and .Values.tls.enabled (not (empty .Values.tls.port))) -}}
+{{- end }}
+
+{{- define "twintier.appProtocol" -}}
+{{- default (ternary "https" "kubernetes.io/h2c" .Values.tls.enabled) .Values.service.appProtocol -}}
+{{- end }}
+
+{{/* Port of the collector of OpenTelemetry. */}}
+{{- define "twintier.otelPort" -}}
+{{- $scheme := ternary "443" "80" (hasPrefix "https:" .Values.otel.endpoint) -}}
+{{- $port := regexFind ":[0-9]+$" (urlParse .Values.otel.endpoint).host | trimPrefix ":" -}}
+{{- .Values.networkPolicy.otelPort | default $port | default $scheme -}}
+{{- end }}
+
+{{/* A namespace of the cache to try things in: empty for that of callers who name none, else one of those that exist. */}}
+{{- define "twintier.tryNamespace" -}}
+{{- $namespaces := default dict .Values.config.namespaces -}}
+{{- if and (eq "true" (include "twintier.setting" (list . "cache.strict_namespaces" "false"))) (not (hasKey $namespaces "default")) -}}
+{{- keys $namespaces | sortAlpha | first -}}
+{{- end -}}
 {{- end }}
 
 {{/* Milliseconds of a duration such as 5s, 1h30m or 250ms; the schema lets in no other units. */}}

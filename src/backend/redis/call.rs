@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Connection, is_misplaced, not_a_primary};
+use super::connection::{Connection, is_misplaced, lacks_a_right, not_a_primary};
 use super::health::Health;
 use super::operation::{Operation, Outcome};
 use super::scripts::Script;
@@ -226,7 +226,7 @@ pub fn refused(error: &Error) -> L2Error {
         details if details.starts_with("OOM") => L2Error::Full,
         details if details.starts_with("READONLY") => L2Error::unavailable("redis is not the primary"),
         details if details.starts_with("LOADING") => L2Error::unavailable("redis is loading its data"),
-        details if details.starts_with("NOPERM") => L2Error::unavailable("redis refuses this service's user"),
+        _ if lacks_a_right(error) => L2Error::unavailable("redis refuses this service's user"),
         details if details.starts_with("NOREPLICAS") => L2Error::unavailable("redis has too few replicas to write"),
         details if details.starts_with("MISCONF") => L2Error::unavailable("redis cannot persist and refuses writes"),
         _ if is_misplaced(error) => L2Error::unavailable("redis is moving the key to another shard"),

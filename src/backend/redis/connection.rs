@@ -267,7 +267,8 @@ fn live_for(max_staleness: Duration) -> Duration {
 /// An error in words for people: fred shows the system's errors in Rust's debugging form.
 pub fn words(error: &Error) -> String {
     let details = error.details();
-    let message = details.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"'));
+    let said = |field| details.split_once(field).and_then(|(_, rest): (_, &str)| rest.split_once('"'));
+    let message = said("message: \"").or_else(|| said("error: \""));
     message.map_or(details, |(message, _)| message).to_owned()
 }
 
@@ -283,7 +284,7 @@ pub fn not_a_primary(error: &Error) -> bool {
 }
 
 /// This service's user may not do what was asked, or what a script does.
-fn lacks_a_right(error: &Error) -> bool {
+pub fn lacks_a_right(error: &Error) -> bool {
     error.details().starts_with("NOPERM") || error.details().contains("The user executing the script can't")
 }
 
@@ -363,6 +364,9 @@ mod tests {
     fn an_error_of_the_system_is_said_in_its_own_words() {
         let refused = "Os { code: 111, kind: ConnectionRefused, message: \"Connection refused\" }";
         assert_eq!(words(&Error::new(ErrorKind::IO, refused)), "Connection refused");
+        let unknown = "Custom { kind: Uncategorized, error: \"failed to lookup address information: Name or service not known\" }";
+        let said = words(&Error::new(ErrorKind::IO, unknown));
+        assert_eq!(said, "failed to lookup address information: Name or service not known");
         assert_eq!(words(&Error::new(ErrorKind::Auth, "WRONGPASS invalid password")), "WRONGPASS invalid password");
     }
 

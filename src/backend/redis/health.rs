@@ -234,9 +234,10 @@ impl PrimaryHealth {
     /// Commands do not work on one of the connections. While another works, that is no outage.
     pub fn commands_fail(&self, link: usize, why: &str) {
         let changed = self.update(|primary| {
+            let worked = primary.commands_work();
             let news = primary.links.iter().all(|part| part.why_not.as_deref() != Some(why));
             primary.links[link].set(Some(why));
-            news && !primary.commands_work()
+            (worked || news) && !primary.commands_work()
         });
         if changed {
             tracing::warn!(

@@ -35,6 +35,11 @@ impl Process {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("running").id()
+    }
+
     /// Starts it again, and waits until it listens.
     pub async fn restart(&mut self) {
         assert!(self.child.is_none(), "still running");

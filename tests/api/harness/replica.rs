@@ -77,11 +77,21 @@ impl Replica {
 
     /// A replica that is a process of its own, with variables in its environment. Waits until it listens.
     pub async fn process(url: &str, settings: &[(&str, &str)], environment: &[(String, String)]) -> Replica {
-        let process = Process::start(&[&[("redis.url", url)], PATIENT, settings].concat(), environment).await;
+        Replica::process_with(&[&[("redis.url", url)], PATIENT, settings].concat(), environment).await
+    }
+
+    /// The same with these settings alone.
+    pub async fn process_with(settings: &[(&str, &str)], environment: &[(String, String)]) -> Replica {
+        let process = Process::start(settings, environment).await;
         let address = process.address();
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         let client = CacheServiceClient::new(channel.clone());
         Replica { app: None, process: Some(process), address, channel, client }
+    }
+
+    /// The id of its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("a process").id()
     }
 
     /// SIGKILL to its process, which is then started again. Waits until it listens.

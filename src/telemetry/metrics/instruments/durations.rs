@@ -26,7 +26,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "twintier.operation.duration",
         "s",
         &["operation", "tier"],
-        "Time that operations take inside the service (`get`, `set`, `invalidate`, `batch_get`, `batch_set`, `batch_invalidate`, `barrier`), without Gets that wait for a lease; `tier`: what answered a Get, else `none`",
+        "Time that operations take inside the service (`get`, `set`, `invalidate`, `batch_get`, `batch_set`, `batch_invalidate`, `barrier`), without Gets that wait for a lease; `tier`: what answered a Get (`l1`, `l2`), else `none`",
         Histogram(OPERATION, operations),
     ),
     of(

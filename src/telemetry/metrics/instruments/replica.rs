@@ -87,7 +87,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "twintier.build.info",
         "",
         &["revision", "rustc", "version"],
-        "1, with what this program was built from; `revision`: that of the repository, or TWINTIER_REVISION when it was built",
+        "1, with what this program was built from; `revision` is `unknown` where there was no repository to ask",
         Count(|_, tell| tell(&[env!("TWINTIER_REVISION"), env!("TWINTIER_RUSTC"), env!("CARGO_PKG_VERSION")], 1)),
     ),
 ];

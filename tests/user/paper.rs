@@ -1,0 +1,110 @@
+//! The README and the pages of docs/ as what they are made of: code spans, blocks and links.
+
+use std::path::{Path, PathBuf};
+
+use crate::readme::ROOT;
+
+/// A page.
+pub struct Paper {
+    /// Path in the repository.
+    pub path: PathBuf,
+    pub text: String,
+    /// What is between backquotes in running text, without line breaks.
+    pub spans: Vec<String>,
+    /// Language and lines of what is fenced.
+    pub blocks: Vec<(String, Vec<String>)>,
+    /// Where links lead, as written.
+    pub links: Vec<String>,
+    pub headings: Vec<String>,
+}
+
+/// The README and every page of docs/.
+pub fn papers() -> Vec<Paper> {
+    let pages = std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap();
+    let pages = pages.map(|entry| Path::new("docs").join(entry.unwrap().file_name()));
+    let mut paths: Vec<_> = pages.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
+    paths.sort();
+    paths.insert(0, "README.md".into());
+    paths.iter().map(|path| Paper::read(path)).collect()
+}
+
+impl Paper {
+    pub fn read(path: &Path) -> Paper {
+        let text = std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap();
+        Paper::of(path, text)
+    }
+
+    fn of(path: &Path, text: String) -> Paper {
+        let (mut blocks, mut prose, mut headings) = (Vec::new(), String::new(), Vec::new());
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            if let Some(language) = line.strip_prefix("```") {
+                let block = lines.by_ref().take_while(|line| *line != "```").map(str::to_owned).collect();
+                blocks.push((language.to_owned(), block));
+                continue;
+            }
+            if line.starts_with('#') {
+                headings.push(line.trim_start_matches('#').trim().to_owned());
+            }
+            prose += line;
+            prose.push('\n');
+        }
+        let span = |span: &str| span.split_whitespace().collect::<Vec<_>>().join(" ");
+        // A paragraph, or a row, at a time: a backquote that stands alone must not turn the rest around.
+        let paragraphs = prose.split("\n\n").flat_map(|part| match part.starts_with('|') {
+            true => part.lines().collect(),
+            false => vec![part],
+        });
+        let spans = paragraphs.flat_map(|part| part.split('`').skip(1).step_by(2)).map(span).collect();
+        let links = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        let links = links.map(|(link, _)| link.to_owned()).collect();
+        Paper { path: path.to_owned(), spans, blocks, links, headings, text }
+    }
+
+    /// Spans, and the lines of blocks.
+    pub fn code(&self) -> impl Iterator<Item = &str> {
+        self.spans.iter().chain(self.blocks.iter().flat_map(|(_, lines)| lines)).map(String::as_str)
+    }
+
+    /// Whether a heading has this anchor.
+    pub fn has_section(&self, anchor: &str) -> bool {
+        self.headings.iter().any(|heading| slug(heading) == anchor)
+    }
+
+    /// From the heading to the next.
+    pub fn section(&self, heading: &str) -> &str {
+        let begin = format!("\n## {heading}\n");
+        let (_, rest) = self.text.split_once(&begin).unwrap_or_else(|| panic!("{:?} has no {heading}", self.path));
+        rest.split("\n## ").next().unwrap()
+    }
+}
+
+/// The anchor of a heading, as GitHub makes it.
+fn slug(heading: &str) -> String {
+    let kept = heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
+    kept.replace(' ', "-")
+}
+
+/// The words of a text that begin so and go on with letters of `rest`.
+pub fn words<'a>(text: &'a str, begin: &'a str, rest: impl Fn(char) -> bool + 'a) -> impl Iterator<Item = &'a str> {
+    text.match_indices(begin).filter_map(move |(at, _)| {
+        let before = text[..at].chars().next_back();
+        let length = text[at + begin.len()..].find(|c: char| !rest(c)).unwrap_or(text.len() - at - begin.len());
+        let apart = before.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+        (apart && length > 0).then(|| &text[at..at + begin.len() + length])
+    })
+}
+
+#[test]
+fn a_page_is_taken_apart() {
+    let text =
+        "# A page\n\nSee `l1.size` and\n`two\nlines` [here](b.md#c).\n\n```sh\nls `x`\n```\n\n## It's a-b (c)\ntext\n";
+    let paper = Paper::of(Path::new("a.md"), text.to_owned());
+    assert_eq!(paper.spans, ["l1.size", "two lines"]);
+    assert_eq!(paper.blocks, [("sh".to_owned(), vec!["ls `x`".to_owned()])]);
+    assert_eq!(paper.links, ["b.md#c"]);
+    assert!(paper.has_section("its-a-b-c") && paper.has_section("a-page") && !paper.has_section("b"));
+    assert_eq!(paper.section("It's a-b (c)"), "text\n");
+    let found: Vec<_> = words("a TT_X, TT_ (TT_YZ) xTT_Q", "TT_", |c| c.is_ascii_uppercase()).collect();
+    assert_eq!(found, ["TT_X", "TT_YZ"]);
+}

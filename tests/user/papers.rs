@@ -1,0 +1,343 @@
+//! What the README and the pages of docs/ name exists: settings, variables, commands and their flags, paths, sections, metrics, log lines.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory as _;
+use twintier::cli::{Cli, VARIABLES};
+use twintier::config;
+
+use crate::paper::{Paper, papers, words};
+use crate::readme::ROOT;
+
+/// Asserts that nothing was found that does not exist.
+#[track_caller]
+fn none(unknown: &[String]) {
+    assert!(unknown.is_empty(), "named but not there:\n{}", unknown.join("\n"));
+}
+
+/// Of everything `found` in each page, what does not exist.
+fn unknown<'a>(
+    papers: &'a [Paper],
+    found: impl Fn(&'a Paper) -> Vec<&'a str>,
+    exists: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let of = |paper: &'a Paper| found(paper).into_iter().map(move |name| (paper, name));
+    let missing = papers.iter().flat_map(of).filter(|(_, name)| !exists(name));
+    missing.map(|(paper, name)| format!("{}: {name}", paper.path.display())).collect()
+}
+
+/// Every file of the repository, from its root.
+fn tree() -> Vec<PathBuf> {
+    fn visit(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap().map(Result::unwrap) {
+            let path = folder.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true if entry.file_name() == "target" || entry.file_name() == ".git" => {}
+                true => visit(&path, files),
+                false => files.push(path),
+            }
+        }
+    }
+    let mut files = Vec::new();
+    visit(Path::new(""), &mut files);
+    files
+}
+
+// === settings ===
+
+/// How dotted names begin that are none of settings: packages and fields of the contract, attributes of OpenTelemetry.
+const OTHERS: [&str; 14] = [
+    "twintier.",
+    "grpc.",
+    "google.",
+    "lease.",
+    "rpc.",
+    "db.",
+    "service.",
+    "server.address",
+    "server.port",
+    "error.",
+    "network.",
+    "k8s.",
+    "host.",
+    "telemetry.",
+];
+
+/// What a span names, if it looks like the path of a setting: `l1.size`, `redis.failover = cold`, `config.l1.size` of the chart.
+fn setting(span: &str) -> Option<String> {
+    let path = span.strip_prefix("config.").unwrap_or(span);
+    let path = path.split(['=', ' ', ':']).next().unwrap_or_default();
+    let (section, rest) = path.split_once('.').filter(|(_, rest)| !rest.is_empty())?;
+    let is_path = path.starts_with(|c: char| c.is_ascii_lowercase())
+        && path.chars().all(|c| c.is_ascii_alphanumeric() || "._<>*".contains(c));
+    let is_file = [".rs", ".md", ".lua", ".proto", ".yaml", ".toml", ".json"].iter().any(|end| path.ends_with(end));
+    if !is_path || is_file || OTHERS.iter().any(|other| path.starts_with(other)) {
+        return None;
+    }
+    match rest.split_once('.').filter(|_| section == "namespaces") {
+        Some((_, field)) => Some(format!("namespaces.<name>.{field}")),
+        None => Some(path.to_owned()),
+    }
+}
+
+/// Whether it is a value of the chart, or in one.
+fn is_value_of_the_chart(path: &str) -> bool {
+    let values = std::fs::read_to_string(Path::new(ROOT).join("helm/twintier/README.md")).unwrap();
+    let mut names = values.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    names.any(|name| path == name || path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+}
+
+#[test]
+fn every_setting_that_a_page_names_is_one() {
+    let known = config::reference();
+    let exists = |span: &str| {
+        setting(span).is_none_or(|path| match path.strip_suffix('*') {
+            Some(stem) => known.iter().any(|setting| setting.path.starts_with(stem)),
+            None => known.iter().any(|setting| setting.path == path) || is_value_of_the_chart(&path),
+        })
+    };
+    none(&unknown(&papers(), |paper| paper.spans.iter().map(String::as_str).collect(), exists));
+    assert_eq!(setting("redis.failover = cold").as_deref(), Some("redis.failover"));
+    assert_eq!(setting("namespaces.users.max_ttl").as_deref(), Some("namespaces.<name>.max_ttl"));
+    assert!(!exists("l1.sizes") && !exists("networkPolicy.scraper") && exists("networkPolicy.scrapers.any"));
+    assert!(exists("warm_start.*") && setting("grpc.health.v1").is_none());
+}
+
+#[test]
+fn every_variable_that_a_page_names_is_read() {
+    let settings = config::reference();
+    let of_settings = settings.iter().flat_map(|setting| &setting.variables).map(String::as_str);
+    let known: BTreeSet<_> = of_settings.chain(VARIABLES).chain(["TWINTIER_CONFIG"]).collect();
+    let of_variable = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let found = |paper| -> Vec<&str> {
+        let paper: &Paper = paper;
+        words(&paper.text, "TWINTIER_", of_variable).collect()
+    };
+    none(&unknown(&papers(), found, |name| known.contains(name)));
+}
+
+// === commands ===
+
+/// The command lines of the program in a line of shell: what follows its name up to where the shell takes over.
+fn invocations(line: &str) -> Vec<Vec<&str>> {
+    let is_program = |word: &str| word == "twintier" || word.ends_with("release/twintier");
+    let ends = |word: &str| ["|", "||", "&&", "&", ">", "2>", "2>&1", "#", ";", "then", "done"].contains(&word);
+    let mut found: Vec<Vec<&str>> = Vec::new();
+    let mut inside = false;
+    let mut quoted = false;
+    for word in line.split_whitespace().map(|word| word.rsplit("$(").next().unwrap_or_default()) {
+        if inside && !quoted && ends(word) {
+            inside = false;
+        } else if !quoted && is_program(word) {
+            inside = true;
+            found.push(Vec::new());
+            continue;
+        } else if inside {
+            // The words of a value in quotes are none of the program's.
+            let argument = !quoted;
+            quoted ^= word.matches('\'').count() % 2 == 1;
+            let last = word.ends_with(';') || word.ends_with(')');
+            if argument {
+                found.last_mut().unwrap().push(word.trim_end_matches([';', ')', '"']));
+            }
+            inside = !last || quoted;
+        }
+    }
+    found
+}
+
+/// What of a command line does not exist.
+fn wrong(words: &[&str]) -> Option<String> {
+    let root = Cli::command();
+    let mut command = &root;
+    let mut words = words.iter().peekable();
+    while let Some(next) = words.peek().and_then(|word| command.find_subcommand(word)) {
+        (command, _) = (next, words.next());
+    }
+    let has_commands = command.get_subcommands().next().is_some();
+    if let Some(word) = words.peek().filter(|word| has_commands && word.starts_with(|c: char| c.is_ascii_lowercase())) {
+        return Some(format!("{} has no command {word}", command.get_name()));
+    }
+    let known = |flag: &str| match flag.strip_prefix("--") {
+        Some(long) => {
+            let long = long.split('=').next().unwrap_or_default();
+            long == "help" || command.get_arguments().any(|argument| argument.get_long() == Some(long))
+        }
+        None => command.get_arguments().any(|argument| argument.get_short() == flag[1..].chars().next()),
+    };
+    let is_flag = |word: &str| word.starts_with('-') && word.len() > 1 && word != "--";
+    words.find(|word| is_flag(word) && !known(word)).map(|flag| format!("{} has no {flag}", command.get_name()))
+}
+
+#[test]
+fn every_command_line_that_a_page_shows_is_one_of_the_program() {
+    let mut found = 0;
+    let mut all = Vec::new();
+    for paper in papers() {
+        let scripts = paper.blocks.iter().filter(|(language, _)| language == "sh" || language == "bash");
+        let lines = scripts.flat_map(|(_, lines)| lines);
+        for line in lines.chain(paper.spans.iter().filter(|span| span.starts_with("twintier "))) {
+            for words in invocations(line) {
+                found += 1;
+                all.extend(wrong(&words).map(|why| format!("{}: {line}: {why}", paper.path.display())));
+            }
+        }
+    }
+    none(&all);
+    assert!(found > 100, "{found} command lines");
+    for (line, why) in [
+        ("twintier frobnicate", "twintier has no command frobnicate"),
+        ("echo x | twintier set key --stdout > file", "set has no --stdout"),
+        ("a=$(twintier policy lst -n x)", "policy has no command lst"),
+    ] {
+        assert_eq!(invocations(line).iter().find_map(|words| wrong(words)).as_deref(), Some(why));
+    }
+    assert_eq!(invocations("twintier set a '--x --y' --ttl 5m || true"), [["set", "a", "'--x", "--ttl", "5m"]]);
+}
+
+#[test]
+fn every_chore_that_a_page_names_is_in_the_makefile() {
+    let makefile = std::fs::read_to_string(Path::new(ROOT).join("Makefile")).unwrap();
+    let target = |span: &str| span.strip_prefix("make ").map(|rest| rest.split(' ').next().unwrap().to_owned());
+    let exists = |span: &str| target(span).is_none_or(|target| makefile.contains(&format!("\n{target}:")));
+    none(&unknown(&papers(), |paper| paper.code().collect(), exists));
+    assert!(exists("make test") && !exists("make tests"));
+}
+
+// === paths ===
+
+#[test]
+fn every_path_of_the_repository_that_a_page_names_is_there() {
+    let files = tree();
+    let roots = ["src/", "docs/", "tests/", "benches/", "helm/", "proto/", "compose/", ".ci/", "clients/"];
+    let ends = [".rs", ".lua", ".md", ".proto"];
+    let is_path = |span: &str| {
+        let plain = span.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c));
+        plain && (roots.iter().any(|root| span.starts_with(root)) || ends.iter().any(|end| span.ends_with(end)))
+    };
+    let exists = |span: &str| {
+        !is_path(span) || files.iter().any(|file| file.ends_with(span)) || Path::new(ROOT).join(span).exists()
+    };
+    none(&unknown(&papers(), |paper| paper.spans.iter().map(String::as_str).collect(), exists));
+    assert!(exists("lua/acquire.lua") && exists("src/cache") && !exists("src/cash") && !exists("cquire.lua"));
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let exists = |paper: &Paper, link: &str| {
+        let (file, section) = link.split_once('#').unwrap_or((link, ""));
+        let folder = paper.path.parent().unwrap();
+        let target = if file.is_empty() { paper.path.clone() } else { folder.join(file) };
+        let there = Path::new(ROOT).join(&target).exists();
+        there && (section.is_empty() || Paper::read(&target).has_section(section))
+    };
+    let mut dead = Vec::new();
+    for paper in papers() {
+        let inside = paper.links.iter().filter(|link| !link.contains("://"));
+        let lost = inside.filter(|link| !exists(&paper, link));
+        dead.extend(lost.map(|link| format!("{}: {link}", paper.path.display())));
+    }
+    none(&dead);
+    let page = Paper::read(Path::new("docs/redis.md"));
+    assert!(exists(&page, "../README.md#errors") && !exists(&page, "README.md") && !exists(&page, "#no-such"));
+}
+
+// === what is on the wire ===
+
+/// The text of every file below these folders that has one of these endings.
+fn sources(folders: &[&str], ends: &[&str]) -> Vec<String> {
+    let wanted = |file: &&PathBuf| {
+        let end = file.extension().and_then(|end| end.to_str()).unwrap_or_default();
+        folders.iter().any(|folder| file.starts_with(folder)) && ends.contains(&end)
+    };
+    tree().iter().filter(wanted).map(|file| std::fs::read_to_string(Path::new(ROOT).join(file)).unwrap()).collect()
+}
+
+#[test]
+fn every_path_of_http_that_a_page_names_is_served() {
+    let code = sources(&["src"], &["rs"]);
+    let is_path = |span: &str| {
+        span.strip_prefix('/').is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase()))
+    };
+    let exists = |span: &str| !is_path(span) || code.iter().any(|text| text.contains(&format!("\"{span}\"")));
+    none(&unknown(&papers(), |paper| paper.spans.iter().map(String::as_str).collect(), exists));
+    assert!(!exists("/nowhere") && exists("/"));
+}
+
+#[test]
+fn every_word_of_the_contract_that_a_page_names_is_in_it() {
+    let known = sources(&["src", "proto"], &["rs", "proto"]);
+    let of_word = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let is_word = |span: &str| span.contains('_') && !span.ends_with('_') && span.chars().all(of_word);
+    let exists = |span: &str| !is_word(span) || known.iter().any(|text| text.contains(span));
+    none(&unknown(&papers(), |paper| paper.spans.iter().map(String::as_str).collect(), exists));
+    assert!(exists("REPLICA_HALTED") && !exists("REPLICA_HALTS"));
+}
+
+// === metrics ===
+
+/// The metrics in the first column of docs/metrics.md.
+fn metrics() -> BTreeSet<String> {
+    let page = Paper::read(Path::new("docs/metrics.md"));
+    let rows = page.text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    rows.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_that_a_page_names_is_served() {
+    let known = metrics();
+    let served = |name: &str| {
+        let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| name.strip_suffix(part));
+        known.contains(name) || parts.into_iter().any(|base| known.contains(base))
+    };
+    let of_metric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let found = |paper: &'static Paper| -> Vec<&'static str> {
+        let begins = ["twintier_", "rpc_server_", "db_client_", "process_"];
+        paper.code().flat_map(|code| begins.iter().flat_map(|begin| words(code, begin, of_metric))).collect()
+    };
+    let papers: &'static [Paper] = papers().leak();
+    none(&unknown(papers, found, served));
+    assert!(served("twintier_gets_total") && !served("twintier_gets"));
+}
+
+#[test]
+fn the_page_on_capacity_weighs_entries_as_memory_does() {
+    let page = Paper::read(Path::new("docs/capacity.md"));
+    assert!(page.text.contains(&format!("key + value + content type + {}", twintier::backend::memory::OVERHEAD)));
+}
+
+// === log lines ===
+
+/// The messages that the program logs as warnings and errors.
+fn alarms() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for text in sources(&["src"], &["rs"]) {
+        let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
+        for level in ["warn!(", "error!("] {
+            for rest in code.split(&format!("tracing::{level}")).skip(1) {
+                let call = rest.split(");\n").next().unwrap().split("),\n").next().unwrap();
+                let message = call.split('"').nth_back(1).unwrap_or_else(|| panic!("no message: {call}"));
+                found.insert(message.to_owned());
+            }
+        }
+    }
+    assert!(found.len() > 15, "{found:?}");
+    found
+}
+
+#[test]
+fn every_warning_and_error_of_the_log_is_explained() {
+    let page = Paper::read(Path::new("docs/operations.md"));
+    let section = page.section("Warnings and errors in the log");
+    let explained: BTreeSet<_> =
+        section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(str::to_owned).collect();
+    let logged = alarms();
+    let list = |names: Vec<&String>| names.into_iter().cloned().collect::<Vec<_>>().join("\n");
+    let missing = list(logged.difference(&explained).collect());
+    let gone = list(explained.difference(&logged).collect());
+    assert!(
+        missing.is_empty() && gone.is_empty(),
+        "not in docs/operations.md:\n{missing}\nnot logged any more:\n{gone}"
+    );
+}

@@ -1,0 +1,185 @@
+//! The symptoms of docs/troubleshooting.md, provoked: what the page says is to be seen is what is seen.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+
+use crate::paper::Paper;
+use crate::process::{Redis, Serving, free_port, run, twintier, until};
+
+/// A section of the page, against what was really said.
+struct Symptom(String);
+
+impl Symptom {
+    fn of(heading: &str) -> Symptom {
+        let page = Paper::read(Path::new("docs/troubleshooting.md"));
+        // A phrase may be broken into lines.
+        Symptom(page.section(heading).split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    /// Asserts that the page tells of `phrases`, and that they occur in what was said.
+    #[track_caller]
+    fn shown(&self, said: &str, phrases: &[&str]) {
+        for phrase in phrases {
+            assert!(self.0.contains(phrase), "the page does not tell of {phrase:?}");
+            assert!(said.contains(phrase), "no {phrase:?} in\n{said}");
+        }
+    }
+}
+
+/// Everything that a command said.
+fn said(service: &Serving, args: &[&str], code: i32) -> String {
+    let ran = service.client(args).ended(code);
+    format!("{}{}", ran.text(), ran.err)
+}
+
+fn set(path_and_value: &str) -> [&str; 2] {
+    ["--set", path_and_value]
+}
+
+#[test]
+fn a_redis_that_stands_still_is_seen() {
+    let redis = Redis::start();
+    let quick = ["redis.unresponsive_after=300ms", "redis.connect_timeout=1s"];
+    let service = Serving::with_redis(&redis, quick.map(set).as_flattened());
+    redis.signal("STOP");
+    let page = Symptom::of("Redis timeouts");
+    page.shown(
+        &service.logged("redis does not answer"),
+        &["redis: commands do not work; answering from memory, refusing writes"],
+    );
+    service.logged("redis did not answer within");
+    page.shown(&said(&service, &["stats"], 0), &["unavailable"]);
+    page.shown(&said(&service, &["get", "key"], 1), &["miss: unavailable"]);
+    Symptom::of("Writes fail").shown(&said(&service, &["set", "key", "value"], 3), &["not connected to redis"]);
+    redis.signal("CONT");
+    service.until_health("redis");
+}
+
+#[test]
+fn a_redis_that_is_not_there_is_seen() {
+    let page = Symptom::of("Redis timeouts");
+    let refusing = format!("redis://127.0.0.1:{}", free_port());
+    for (url, why) in
+        [(&refusing[..], "Connection refused"), ("redis://no.such.invalid", "failed to lookup address information")]
+    {
+        let service = Serving::start(&["--redis-url", url]);
+        let line = service.logged("redis: commands do not work");
+        page.shown(&line, &[why, "why"]);
+        page.shown(&said(&service, &["stats"], 0), &[why, "unavailable"]);
+        service.client(&["health", "redis"]).ended(1);
+    }
+}
+
+#[test]
+fn a_redis_that_is_full_is_seen() {
+    let redis = Redis::start();
+    let service = Serving::with_redis(&redis, &[]);
+    redis.cli(&["CONFIG", "SET", "maxmemory", "1mb", "maxmemory-policy", "noeviction"]);
+    let page = Symptom::of("Writes fail");
+    page.shown(&said(&service, &["set", "key", "value"], 4), &["the shared tier is full", "L2_FULL"]);
+    service.client(&["invalidate", "key"]).ended(0);
+}
+
+#[test]
+fn a_right_that_is_missing_is_seen() {
+    let redis = Redis::start();
+    redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]);
+    // Patient, for a machine that is busy with other tests.
+    let patient = ["redis.unresponsive_after=10s", "redis.write_timeout=10s"];
+    let url = redis.url();
+    let service = Serving::start(&[&["--redis-url", url.as_str()], patient.map(set).as_flattened()].concat());
+    let page = Symptom::of("A replica is never proven");
+    let line = service.logged("redis: subscription not proven");
+    // Subscribing and the script that publishes are refused at about the same time, in words of their own.
+    let why = if line.contains("NOPERM") { "NOPERM" } else { "can't publish to the channel" };
+    page.shown(&line, &[why, "memory answers as fresh no longer than its last proof lasts"]);
+    page.shown(&said(&service, &["stats"], 0), &["degraded", "0 of 64 partitions proven"]);
+    page.shown(&said(&service, &["health", "redis"], 1), &["NOT_SERVING"]);
+    let refused = said(&service, &["set", "key", "value"], 3);
+    Symptom::of("Writes fail").shown(&refused, &["redis refuses this service's user"]);
+}
+
+#[test]
+fn another_number_of_partitions_is_seen() {
+    let redis = Redis::start();
+    let _deployment = Serving::with_redis(&redis, &[]);
+    let url = redis.url();
+    let args = ["--listen", "127.0.0.1:0", "--redis-url", &url, "--set", "coherence.partitions=32"];
+    let service = Serving::listening(twintier(&args));
+    let page = Symptom::of("Readiness fails");
+    let why = "redis holds a deployment of 64 partitions under this prefix, this replica is configured for 32";
+    page.shown(&service.logged("does not serve"), &["this replica does not serve", why]);
+    page.shown(&said(&service, &["health"], 1), &["NOT_SERVING"]);
+    page.shown(&said(&service, &["health", "liveness"], 0), &["SERVING"]);
+    page.shown(&said(&service, &["stats"], 0), &[why]);
+    let refused = said(&service, &["set", "key", "value"], 3);
+    Symptom::of("Writes fail").shown(&refused, &["this replica does not serve", "REPLICA_HALTED"]);
+}
+
+#[test]
+fn a_replica_that_was_told_to_drain_is_seen() {
+    let service = Serving::start(&[]);
+    service.client(&["drain", "on"]).ended(0);
+    let page = Symptom::of("Readiness fails");
+    let line = service.logged("told to drain");
+    page.shown(&line, &["told to drain: readiness is NOT_SERVING until it is told to serve again"]);
+    until("readiness fails", || service.client(&["health"]).code == Some(1));
+    service.client(&["drain", "off"]).ended(0);
+    service.until_health("readiness");
+}
+
+#[test]
+fn what_keeps_hits_from_rising_is_seen() {
+    let redis = Redis::start();
+    let service = Serving::with_redis(&redis, &set("namespaces.small.max_bytes=1KiB"));
+    let page = Symptom::of("Hits do not rise");
+    page.shown(&said(&service, &["get", "absent"], 1), &["miss: absent"]);
+    page.shown(
+        &said(&service, &["stats"], 0),
+        &["MISS", "SETS", "COND", "INVAL", "DEGR", "for size", "expired", "evicted"],
+    );
+    for key in ["a", "b", "c"] {
+        service.client_with(&["set", "-n", "small", key, "--stdin"], &[7; 300]).ended(0);
+    }
+    let stats = service.client(&["stats", "-n", "small", "-o", "json"]).ended(0).json();
+    page.shown(&stats.to_string(), &["over_quota"]);
+    assert_eq!(stats["namespaces"][0]["over_quota"].as_u64(), Some(2), "{stats}");
+    service.client(&["policy", "set", "-n", "off", "enabled=false"]).ended(0);
+    page.shown(&said(&service, &["get", "-n", "off", "key"], 1), &["miss: disabled"]);
+}
+
+#[test]
+fn limits_are_seen() {
+    let settings = ["limits.namespaces=1", "namespaces.slow.max_requests_per_second=1"];
+    let service = Serving::start(settings.map(set).as_flattened());
+    let page = Symptom::of("Too late, or too much");
+    let mut refused = String::new();
+    until("it is too fast", || {
+        let ran = service.client(&["get", "-n", "slow", "key"]);
+        refused = ran.err;
+        ran.code == Some(4)
+    });
+    page.shown(&refused, &["max_requests_per_second limit of"]);
+    let stats = service.client(&["stats", "-n", "slow", "-o", "json"]).ended(0).json();
+    page.shown(&stats.to_string(), &["throttled"]);
+    assert!(stats["namespaces"][0]["throttled"].as_u64() > Some(0), "{stats}");
+    service.client(&["set", "key", "value"]).ended(0);
+    page.shown(&said(&service, &["set", "-n", "third", "key", "value"], 4), &["limits.namespaces limit of"]);
+    let large = service.client_with(&["set", "key", "--stdin"], &vec![7; 5 << 20]).ended(4);
+    page.shown(&large.err, &["message size limit of"]);
+}
+
+#[test]
+fn a_wrong_port_or_protocol_is_seen() {
+    let page = Symptom::of("Connection refused, or this port speaks gRPC");
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let ran = run(&mut twintier(&["get", "key", "--server", &nobody]), b"").ended(3);
+    page.shown(&ran.err, &["Connection refused"]);
+    let service = Serving::start(&[]);
+    let mut stream = TcpStream::connect(&service.address).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    page.shown(&answer, &["This port speaks gRPC (HTTP/2 without TLS)."]);
+}
