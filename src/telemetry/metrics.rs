@@ -151,7 +151,8 @@ impl Metrics {
         Metrics { registry, provider, handover }
     }
 
-    /// All of them as they are now, in Prometheus's text format. Takes some milliseconds with a thousand namespaces.
+    /// All of them as they are now, in Prometheus's text format. With a thousand namespaces that is work for tens of milliseconds: not for a worker of
+    /// the runtime.
     pub fn prometheus_text(&self) -> String {
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
             tracing::error!(%error, "metrics cannot be written");
