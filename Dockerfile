@@ -29,6 +29,8 @@ COPY benches benches
 
 # The same sources give the same program: nothing of the builder is in it. Names stay in backtraces, line numbers go.
 ARG SOURCE_DATE_EPOCH=0
+# What the program says that it is built from, in its metrics: there is no repository here to ask.
+ARG TWINTIER_REVISION=""
 ENV CARGO_INCREMENTAL=0 \
     CARGO_PROFILE_RELEASE_STRIP=debuginfo \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \

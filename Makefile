@@ -55,6 +55,11 @@ invalidation-cost: ## Measure what invalidating costs with few and with many ent
 	.ci/system cargo cc redis-server redis-cli
 	cargo bench --locked --bench invalidation_cost
 
+.PHONY: telemetry-cost
+telemetry-cost: ## Measure what telemetry costs a Get that memory answers
+	.ci/system cargo cc
+	cargo bench --locked --bench telemetry_cost
+
 .PHONY: memory-cost
 memory-cost: ## Measure what entries, connections and calls cost in memory and CPU, here and in Redis
 	.ci/system cargo cc redis-server redis-cli

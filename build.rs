@@ -1,6 +1,7 @@
-//! Compiles the contract with protox, so that no protoc is needed.
+//! Compiles the contract with protox, so that no protoc is needed, and says what the program is built from.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 const FILES: [&str; 2] = ["twintier/v1/cache.proto", "twintier/v1/admin.proto"];
 
@@ -20,5 +21,38 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .skip_protoc_run()
         .emit_rerun_if_changed(false)
         .compile_protos(&FILES, &["proto"])?;
+    println!("cargo:rustc-env=TWINTIER_REVISION={}", revision().unwrap_or_else(|| "unknown".to_owned()));
+    let rustc = std::env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));
+    println!("cargo:rustc-env=TWINTIER_RUSTC={}", rustc.as_deref().and_then(version).unwrap_or("unknown"));
     Ok(())
+}
+
+/// The revision of the sources: as TWINTIER_REVISION says, or that of the repository these are in. A debug build asks no repository, so that it
+/// is not built anew for every commit.
+fn revision() -> Option<String> {
+    println!("cargo:rerun-if-env-changed=TWINTIER_REVISION");
+    if let Some(revision) = std::env::var("TWINTIER_REVISION").ok().filter(|revision| !revision.is_empty()) {
+        return Some(revision);
+    }
+    let here = std::env::var("CARGO_MANIFEST_DIR").ok()?;
+    let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if !is_release || output("git", &["rev-parse", "--show-toplevel"])? != here {
+        return None;
+    }
+    // Every commit and every checkout adds to it.
+    let log = output("git", &["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| PathBuf::from(log).exists());
+    log.iter().for_each(|log| println!("cargo:rerun-if-changed={log}"));
+    output("git", &["rev-parse", "HEAD"])
+}
+
+/// What a program says, if it is there and all goes well.
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}
+
+/// `rustc 1.88.0 (6b00bc388 2025-06-23)` is 1.88.0.
+fn version(text: &str) -> Option<&str> {
+    text.split(' ').nth(1)
 }

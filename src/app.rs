@@ -30,8 +30,9 @@ use crate::cache::tiered::{Tiered, TieredConfig};
 use crate::cache::warm_start::{WarmStart, WarmStartConfig};
 use crate::config::{self, Address, Config, Topology};
 use crate::grpc::health::HealthApi;
-use crate::grpc::{AdminApi, CacheApi, KeyLogging, Reports, ServerConfig, Serving, Tracing};
+use crate::grpc::{AdminApi, CacheApi, KeyLogging, Reports, ServerConfig, Serving, Tracing, timing};
 use crate::shutdown::Stop;
+use crate::telemetry::metrics::{Metrics, Wanted};
 
 /// Kept back from the drain limit for what follows the last RPC.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -50,9 +51,19 @@ pub struct App {
     cache: Tiered,
     l2: Arc<dyn L2>,
     warm_start: Option<Arc<WarmStart>>,
+    metrics: Option<Arc<Metrics>>,
     draining: CancellationToken,
     ending: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// Who sees what a service does, beside its callers.
+#[derive(Clone, Default)]
+pub struct Observers {
+    /// How RPCs are traced; none: they are not.
+    pub tracing: Option<Tracing>,
+    /// Who wants metrics.
+    pub metrics: Wanted,
 }
 
 /// Why a service could not be started.
@@ -72,22 +83,22 @@ pub enum StartError {
 }
 
 impl App {
-    /// Starts serving. Does not wait for Redis.
+    /// Starts serving. Does not wait for Redis. Nobody is told of it: for tests, as what is told is the program's choice.
     pub async fn start(config: Config) -> Result<App, StartError> {
         App::start_with(config, Protections::default()).await
     }
 
-    /// Starts serving with the given protections: for tests that take one away.
+    /// The same with the given protections: for tests that take one away.
     pub async fn start_with(config: Config, protections: Protections) -> Result<App, StartError> {
-        App::start_as(Replica::new(), config, protections, None).await
+        App::start_as(Replica::new(), config, protections, Observers::default()).await
     }
 
-    /// Starts serving as this replica, whose RPCs are traced by `tracing`.
+    /// Starts serving as this replica, seen by these observers.
     pub async fn start_as(
         replica: Replica,
         config: Config,
         protections: Protections,
-        tracing: Option<Tracing>,
+        observers: Observers,
     ) -> Result<App, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(BootClock);
         let redis = config.redis.as_ref().map(|redis| redis_config(redis, &config, protections)).transpose()?;
@@ -120,7 +131,9 @@ impl App {
             Arc::new(WarmStart::new(config, cache.clone(), namespaces.clone(), board, clock.clone()))
         });
 
-        let load = Arc::new(Load::new(config.server.max_in_flight, config.server.max_bytes_in_flight as usize));
+        let server = &config.server;
+        let load = Load::new(server.max_in_flight, server.max_bytes_in_flight as usize, server.max_connections);
+        let load = Arc::new(load);
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (state, health) = watch::channel(Health::starting());
         let grace = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.connect_timeout);
@@ -148,16 +161,28 @@ impl App {
             config::LogKeys::Clear => KeyLogging::Clear,
         };
         announce(&config, address, &replica);
+        let Observers { tracing, metrics: wanted } = observers;
+        let rpcs = (!wanted.is_nobody()).then(|| Arc::new(timing::table()));
         let observed = Arc::new(Observed {
             replica,
             cache: cache.clone(),
             l2: l2.clone(),
             namespaces,
             load: load.clone(),
+            rpcs: rpcs.clone(),
             health: health.clone(),
             board,
             warm_start: warm_start.clone(),
             clock: clock.clone(),
+        });
+        let metrics = (!wanted.is_nobody()).then(|| Arc::new(Metrics::start(observed.clone(), &wanted)));
+        tasks.spawn({
+            let (metrics, ending) = (metrics.clone(), ending.clone());
+            async move {
+                if let Some(metrics) = metrics {
+                    ending.run_until_cancelled(metrics.run()).await;
+                }
+            }
         });
         let reports = Arc::new(Reports::new(observed));
         tasks.spawn({
@@ -167,13 +192,18 @@ impl App {
         let api = CacheApi::new(reports, config.limits.clone(), config.events.clone(), clock, keys);
         let admin = config.server.admin.then(|| AdminApi::new(&api, policies, drain));
         let health = HealthApi::new(health, config.server.admin);
-        let serving = Serving::start(listener, server_config(&config.server, tracing), api, admin, health, load);
-        Ok(App { address, drain: config.drain, serving, cache, l2, warm_start, draining, ending, tasks })
+        let serving = Serving::start(listener, server_config(&config.server, tracing), api, admin, health, load, rpcs);
+        Ok(App { address, drain: config.drain, serving, cache, l2, warm_start, metrics, draining, ending, tasks })
     }
 
     /// The address served on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What is counted; none: nobody wants it.
+    pub fn metrics(&self) -> Option<&Arc<Metrics>> {
+        self.metrics.as_ref()
     }
 
     /// Ends the service within the drain limit (drain.delay and drain.timeout together), whatever its peers do: says that it is going,
@@ -198,6 +228,9 @@ impl App {
             self.l2.close().await;
             self.tasks.close();
             self.tasks.wait().await;
+            if let Some(metrics) = &self.metrics {
+                metrics.stop().await;
+            }
         };
         if timeout_at(limit, closing).await.is_err() {
             tracing::warn!("what was under way did not end within the drain limit and was dropped");

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
-use twintier::app::App;
+use twintier::app::{App, Observers};
 use twintier::cache::coherence::protection::Protections;
 use twintier::cache::observed::Replica;
 use twintier::cli::{self, Cli, Command, ConfigCommand, ServeArgs};
@@ -51,12 +51,13 @@ async fn serve(args: ServeArgs) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error, 1),
     };
+    let observers = Observers { tracing: telemetry.rpcs(), metrics: telemetry.metrics() };
     let limit = config.drain.delay + config.drain.timeout;
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return fail(&error, 1),
     };
-    let app = match App::start_as(replica, config, Protections::default(), telemetry.rpcs()).await {
+    let app = match App::start_as(replica, config, Protections::default(), observers).await {
         Ok(app) => app,
         Err(error) => return fail(&error, 1),
     };

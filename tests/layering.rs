@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const EDGES: [&str; 6] = ["backend", "cli", "config", "grpc", "telemetry", "admin"];
 
 /// Libraries that are allowed in the given places only.
-const CONFINED: [(&str, &[&str]); 13] = [
+const CONFINED: [(&str, &[&str]); 15] = [
     ("tonic", &["grpc", "cli", "pb"]),
     ("tonic_health", &["grpc", "cli"]),
     ("prost_types", &["grpc", "cli"]),
@@ -19,7 +19,9 @@ const CONFINED: [(&str, &[&str]); 13] = [
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),
+    ("opentelemetry_prometheus", &["telemetry"]),
     ("opentelemetry_appender_tracing", &["telemetry"]),
+    ("prometheus", &["telemetry"]),
     ("tracing_opentelemetry", &["telemetry"]),
     ("axum", &["admin"]),
 ];

@@ -68,12 +68,14 @@ impl Memory {
                 let namespace = &held.namespace.counters;
                 namespace.entries.sub(1);
                 namespace.bytes.sub(weight(&key, &held));
-                match cause {
-                    RemovalCause::Size => listener.evicted_size.one(),
-                    RemovalCause::Expired => listener.evicted_expired.one(),
-                    RemovalCause::Explicit => listener.removed.one(),
-                    RemovalCause::Replaced => listener.replaced.one(),
-                }
+                let (all, own) = match cause {
+                    RemovalCause::Size => (&listener.evicted_size, &namespace.evicted_size),
+                    RemovalCause::Expired => (&listener.evicted_expired, &namespace.evicted_expired),
+                    RemovalCause::Explicit => (&listener.removed, &namespace.removed),
+                    RemovalCause::Replaced => (&listener.replaced, &namespace.replaced),
+                };
+                all.one();
+                own.one();
             })
             .build();
         Memory { entries, max_bytes, counts }

@@ -45,7 +45,8 @@ pub enum Said {
     Paused,
 }
 
-/// Counts of leases; the contract's LeaseStats says what each means.
+/// Counts of leases; the contract's LeaseStats says what each means. Its `granted` has those granted alone as well, its `waited` is `served` and
+/// `left`.
 #[derive(Default, Debug)]
 #[allow(missing_docs)]
 pub struct LeaseCounters {
@@ -54,8 +55,8 @@ pub struct LeaseCounters {
     pub filled: Counter,
     pub voided: Counter,
     pub released: Counter,
-    pub waited: Counter,
     pub served: Counter,
+    pub left: Counter,
     pub waiting: Counter,
 }
 
@@ -104,7 +105,6 @@ impl Leases {
             return Err(obstacle);
         }
         table.insert(key.clone(), Holder { id: Some(lease.id), alone: true }, lease.until, now);
-        self.counters.granted.one();
         self.counters.granted_alone.one();
         Ok(())
     }

@@ -15,6 +15,7 @@ pub struct Load {
     limit: usize,
     bytes: AtomicUsize,
     bytes_limit: usize,
+    connections_limit: usize,
     shed: Counter,
     connections: AtomicUsize,
 }
@@ -22,13 +23,14 @@ pub struct Load {
 // === impl Load ===
 
 impl Load {
-    /// At most `limit` requests and `bytes_limit` bytes in flight.
-    pub fn new(limit: usize, bytes_limit: usize) -> Load {
+    /// At most `limit` requests and `bytes_limit` bytes in flight, on at most so many connections.
+    pub fn new(limit: usize, bytes_limit: usize, connections_limit: usize) -> Load {
         Load {
             places: Arc::new(Semaphore::new(limit)),
             limit,
             bytes: AtomicUsize::new(0),
             bytes_limit,
+            connections_limit,
             shed: Counter::default(),
             connections: AtomicUsize::new(0),
         }
@@ -47,6 +49,11 @@ impl Load {
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Most open connections. Whoever accepts them keeps it.
+    pub fn connections_limit(&self) -> usize {
+        self.connections_limit
     }
 
     /// One connection more, for as long as the guard lives.

@@ -10,6 +10,7 @@ use super::clock::Clock;
 use super::health::Health;
 use super::load::Load;
 use super::namespace::Namespaces;
+use super::stats::Family;
 use super::tier::L2;
 use super::tiered::Tiered;
 use super::warm_start::WarmStart;
@@ -61,6 +62,8 @@ pub struct Observed {
     pub namespaces: Arc<Namespaces>,
     /// The load.
     pub load: Arc<Load>,
+    /// How long RPCs take, by method and status; none: it is not measured.
+    pub rpcs: Option<Arc<Family>>,
     /// Whether callers should come here.
     pub health: watch::Receiver<Health>,
     /// Where the fleet is heard of; none: this replica is all there is.

@@ -1,7 +1,11 @@
-//! Counts that Stats reports: an atomic add each, no lock anywhere.
+//! Counts that Stats and metrics report: an atomic add each, no lock anywhere.
+
+mod family;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+pub use family::Family;
 
 /// A count since the start.
 #[derive(Default, Debug)]
@@ -53,13 +57,15 @@ impl Drop for Up<'_> {
     }
 }
 
-/// Counts of one namespace; the contract's NamespaceStats says what each means.
+/// Counts of one namespace; the contract's NamespaceStats says what each means. Its `stale_hits` and
+/// `write_errors` are sums of those here, its `sets_condition_failed` has `sets_void` as well.
 #[derive(Default, Debug)]
 #[allow(missing_docs)]
 pub struct NamespaceCounters {
     pub l1_hits: Counter,
     pub l2_hits: Counter,
-    pub stale_hits: Counter,
+    pub stale_l1_hits: Counter,
+    pub stale_l2_hits: Counter,
     pub negative_hits: Counter,
     pub misses: Counter,
     pub degraded: Counter,
@@ -70,8 +76,14 @@ pub struct NamespaceCounters {
     pub touches: Counter,
     pub throttled: Counter,
     pub over_quota: Counter,
-    pub write_errors: Counter,
+    pub set_errors: Counter,
+    pub touch_errors: Counter,
+    pub invalidate_errors: Counter,
     pub invalidations: Counter,
+    pub evicted_size: Counter,
+    pub evicted_expired: Counter,
+    pub removed: Counter,
+    pub replaced: Counter,
     pub entries: Counter,
     pub bytes: Counter,
 }
@@ -82,13 +94,24 @@ impl NamespaceCounters {
         let pairs = [
             (&self.l1_hits, &other.l1_hits),
             (&self.l2_hits, &other.l2_hits),
-            (&self.stale_hits, &other.stale_hits),
+            (&self.stale_l1_hits, &other.stale_l1_hits),
+            (&self.stale_l2_hits, &other.stale_l2_hits),
             (&self.negative_hits, &other.negative_hits),
             (&self.misses, &other.misses),
             (&self.degraded, &other.degraded),
             (&self.coalesced, &other.coalesced),
         ];
         pairs.iter().for_each(|(mine, others)| mine.add(others.get()));
+    }
+
+    /// Gets answered flagged stale.
+    pub fn stale_hits(&self) -> u64 {
+        self.stale_l1_hits.get() + self.stale_l2_hits.get()
+    }
+
+    /// Writes of any kind that failed.
+    pub fn write_errors(&self) -> u64 {
+        self.set_errors.get() + self.touch_errors.get() + self.invalidate_errors.get()
     }
 }
 
@@ -186,6 +209,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Every bucket in the order of durations, also those that are empty: its middle, off by a sixteenth at most, and the observations in it.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
+        self.buckets.iter().enumerate().map(|(bucket, count)| (Duration::from_nanos(middle(bucket as u64)), *count))
+    }
+
     /// What was observed since `before`. Its largest is known to a bucket only.
     pub fn since(&self, before: &Snapshot) -> Snapshot {
         let earlier = before.buckets.iter().copied().chain(std::iter::repeat(0));
@@ -245,6 +273,19 @@ mod tests {
             assert!((got - expected).abs() / expected < 0.0625 + 1e-3, "{q}: {got}");
         }
         assert_eq!(snapshot.max, Duration::from_millis(10));
+    }
+
+    #[test]
+    fn buckets_tell_what_was_observed_to_a_sixteenth() {
+        let histogram = Histogram::default();
+        let observed = [1, 900, 1_000_000, 3_000_000_000].map(Duration::from_nanos);
+        observed.iter().for_each(|duration| histogram.observe(*duration));
+        let told: Vec<Duration> =
+            histogram.snapshot().buckets().flat_map(|(middle, count)| (0..count).map(move |_| middle)).collect();
+        assert_eq!(told.len(), observed.len());
+        for (told, observed) in told.iter().zip(&observed) {
+            assert!(told.abs_diff(*observed) <= *observed / 16, "{told:?} {observed:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::inspect::Inspected;
 use super::key::{Key, KeyRef};
 use super::namespace::Namespace;
 use crate::cache::selector::Selector;
-use crate::cache::stats::Snapshot;
+use crate::cache::stats::{Family, Snapshot};
 
 /// A future of a tier.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -421,6 +421,10 @@ pub trait L2: Send + Sync + 'static {
     fn is_behind(&self, _partition: u16) {}
     /// What is known of it.
     fn report(&self) -> L2Report;
+    /// How long its commands take, by name and by what became of them.
+    fn operations(&self) -> Option<&Family> {
+        None
+    }
     /// Why this replica must not serve, if so: its configuration contradicts that of the deployment.
     fn halted(&self) -> Option<String> {
         None
@@ -498,6 +502,12 @@ pub struct L2Report {
     pub errors: u64,
     pub undecodable: u64,
     pub bus_lag: Snapshot,
+    /// Connections for commands that may be used now.
+    pub connections_up: u64,
+    /// Connections for commands that are lost, or left alone until their server answers again.
+    pub connections_down: u64,
+    pub in_flight: u64,
+    pub max_in_flight: u64,
     pub server: ServerReport,
 }
 

@@ -535,7 +535,8 @@ impl Shared {
             Outcome::Miss(_) => counters.misses.one(),
             Outcome::Hit { held, tier, stale } => {
                 match (stale, tier) {
-                    (Some(_), _) => counters.stale_hits.one(),
+                    (Some(_), Tier::L1) => counters.stale_l1_hits.one(),
+                    (Some(_), Tier::L2) => counters.stale_l2_hits.one(),
                     (None, Tier::L1) => counters.l1_hits.one(),
                     (None, Tier::L2) => counters.l2_hits.one(),
                 }

@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn gate() -> Gate {
-        Gate { load: Arc::new(Load::new(1, 1024)), max_deadline: Duration::from_secs(1), max_request_size: 1024 }
+        Gate { load: Arc::new(Load::new(1, 1024, 1)), max_deadline: Duration::from_secs(1), max_request_size: 1024 }
     }
 
     #[tokio::test]

@@ -6,11 +6,13 @@ mod body;
 mod convert;
 mod guard;
 pub mod health;
+mod methods;
 mod serve;
 mod service;
 mod spans;
 mod stats;
 mod status;
+pub mod timing;
 mod watch;
 
 pub use admin::AdminApi;

@@ -27,7 +27,9 @@ use super::guard::{self, Gate};
 use super::health::HealthApi;
 use super::service::CacheApi;
 use super::spans::{RpcSpan, Tracing};
+use super::timing::Timing;
 use crate::cache::load::Load;
+use crate::cache::stats::Family;
 use crate::pb;
 use crate::pb::admin_service_server::{self, AdminServiceServer};
 use crate::pb::cache_service_server::{self, CacheServiceServer};
@@ -82,6 +84,8 @@ struct Shared {
     cache: CacheServiceServer<CacheApi>,
     admin: Option<AdminServiceServer<AdminApi>>,
     others: Routes,
+    /// Where the durations of RPCs are counted; none: they are not.
+    timings: Option<Arc<Family>>,
     stop_accepting: CancellationToken,
     close: CancellationToken,
 }
@@ -97,7 +101,7 @@ struct Door {
 // === impl Serving ===
 
 impl Serving {
-    /// Serves on a bound listener.
+    /// Serves on a bound listener. How long RPCs take is counted in `timings`.
     pub fn start(
         listener: TcpListener,
         config: ServerConfig,
@@ -105,6 +109,7 @@ impl Serving {
         admin: Option<AdminApi>,
         health: HealthApi,
         load: Arc<Load>,
+        timings: Option<Arc<Family>>,
     ) -> Serving {
         let (stop_accepting, close, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let max_request_size = api.max_request_size();
@@ -114,6 +119,7 @@ impl Serving {
             admin: admin.map(AdminServiceServer::new),
             config,
             gate,
+            timings,
             cache: CacheServiceServer::new(api).max_decoding_message_size(max_request_size),
             stop_accepting: stop_accepting.clone(),
             close: close.clone(),
@@ -314,6 +320,19 @@ impl Shared {
     }
 
     async fn respond(
+        &self,
+        request: Request<Incoming>,
+        flow: &Arc<Flow>,
+        going: &CancellationToken,
+    ) -> http::Response<Guarded> {
+        let Some(timings) = &self.timings else { return self.route(request, flow, going).await };
+        let timing = Timing::begin(timings, request.uri().path());
+        let response = self.route(request, flow, going).await;
+        timing.end(&response);
+        response
+    }
+
+    async fn route(
         &self,
         request: Request<Incoming>,
         flow: &Arc<Flow>,

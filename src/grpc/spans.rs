@@ -5,15 +5,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, Request};
-use prost::Message as _;
-use prost_types::FileDescriptorSet;
 use tonic::{Code, Status};
 use tracing::Span;
 use tracing::field::Empty;
 
+use super::methods::{OTHER, served, status_name};
 use crate::cache::spans::{DEGRADED, ITEMS, NAMESPACE, OUTCOME, RPC, TARGET, TIER};
 use crate::cache::tiered::{Answer, Outcome, Tier};
-use crate::pb;
 
 const SYSTEM: &str = "rpc.system.name";
 const METHOD: &str = "rpc.method";
@@ -21,8 +19,6 @@ const STATUS: &str = "rpc.response.status_code";
 const ERROR_TYPE: &str = "error.type";
 const PEER: &str = "network.peer.address";
 const PEER_PORT: &str = "network.peer.port";
-/// The method of a path that is not served.
-const OTHER: &str = "_OTHER";
 
 /// Decides whether an RPC with these headers is traced; then makes its span and joins it to its caller's trace. Else the span is none.
 pub type Tracing = Arc<dyn Fn(&HeaderMap, &dyn Fn() -> Span) -> Span + Send + Sync>;
@@ -95,7 +91,7 @@ impl Drop for RpcSpan {
 }
 
 fn record(span: &Span, code: Code) {
-    let name = name(code);
+    let name = status_name(code);
     span.record(STATUS, name);
     if is_the_servers_fault(code) {
         span.record(ERROR_TYPE, name).record("otel.status_code", "error");
@@ -123,52 +119,10 @@ fn is_the_servers_fault(code: Code) -> bool {
     faults.contains(&code)
 }
 
-/// A code in the words of the specification of gRPC.
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
 /// The method of a path: one of those there are, so that nobody can make up names.
 fn method(path: &str) -> &'static str {
-    static METHODS: LazyLock<HashSet<String>> = LazyLock::new(methods);
+    static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| served().collect());
     path.strip_prefix('/').and_then(|method| METHODS.get(method)).map_or(OTHER, String::as_str)
-}
-
-fn methods() -> HashSet<String> {
-    let sets = [
-        pb::FILE_DESCRIPTOR_SET,
-        tonic_health::pb::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-    ];
-    let files = sets.iter().filter_map(|set| FileDescriptorSet::decode(*set).ok()).flat_map(|set| set.file);
-    let services = files.flat_map(|file| {
-        let package = file.package().to_owned();
-        file.service.into_iter().map(move |service| (package.clone(), service))
-    });
-    let methods = services.flat_map(|(package, service)| {
-        let whole = format!("{package}.{}", service.name());
-        service.method.into_iter().map(move |method| format!("{whole}/{}", method.name()))
-    });
-    methods.collect()
 }
 
 #[cfg(test)]
@@ -177,15 +131,7 @@ mod tests {
 
     #[test]
     fn a_method_is_one_that_is_served() {
-        for served in [
-            "twintier.v1.CacheService/Get",
-            "twintier.v1.AdminService/HotKeys",
-            "grpc.health.v1.Health/Check",
-            "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-            "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-        ] {
-            assert_eq!(method(&format!("/{served}")), served);
-        }
+        assert_eq!(method("/twintier.v1.CacheService/Get"), "twintier.v1.CacheService/Get");
         for made_up in ["/twintier.v1.CacheService/Secret", "/a/b", "", "*"] {
             assert_eq!(method(made_up), OTHER);
         }
@@ -193,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_callers_mistake_is_not_an_error_of_the_server() {
-        let faults = (0..17).map(Code::from_i32).filter(|code| is_the_servers_fault(*code)).map(name);
+        let faults = (0..17).map(Code::from_i32).filter(|code| is_the_servers_fault(*code)).map(status_name);
         let expected = ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
         assert_eq!(faults.collect::<Vec<_>>(), expected);
     }

@@ -169,14 +169,14 @@ fn namespace_stats(namespace: &Namespace) -> pb::NamespaceStats {
         namespace: namespace.name().to_owned(),
         l1_hits: counters.l1_hits.get(),
         l2_hits: counters.l2_hits.get(),
-        stale_hits: counters.stale_hits.get(),
+        stale_hits: counters.stale_hits(),
         negative_hits: counters.negative_hits.get(),
         misses: counters.misses.get(),
         degraded: counters.degraded.get(),
         coalesced: counters.coalesced.get(),
         sets_stored: counters.sets_stored.get(),
-        sets_condition_failed: counters.sets_condition_failed.get(),
-        write_errors: counters.write_errors.get(),
+        sets_condition_failed: counters.sets_condition_failed.get() + counters.sets_void.get(),
+        write_errors: counters.write_errors(),
         invalidations: counters.invalidations.get(),
         entries: counters.entries.get(),
         bytes: counters.bytes.get(),
@@ -252,12 +252,12 @@ fn self_audit(observed: &Observed) -> pb::SelfAuditStats {
 fn leases(observed: &Observed) -> pb::LeaseStats {
     let counters = observed.cache.leases();
     pb::LeaseStats {
-        granted: counters.granted.get(),
+        granted: counters.granted.get() + counters.granted_alone.get(),
         granted_alone: counters.granted_alone.get(),
         filled: counters.filled.get(),
         voided: counters.voided.get(),
         released: counters.released.get(),
-        waited: counters.waited.get(),
+        waited: counters.served.get() + counters.left.get(),
         served: counters.served.get(),
         waiting: counters.waiting.get(),
     }

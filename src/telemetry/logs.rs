@@ -81,17 +81,11 @@ pub fn provider(otlp: &Otlp, queue_size: usize, resource: &Resource) -> Result<S
 fn exporter(otlp: &Otlp) -> Result<LogExporter, Unusable> {
     match otlp.protocol {
         Protocol::Grpc => {
-            let mut builder = LogExporter::builder().with_tonic().with_tls_config(grpc_tls(otlp)?);
-            if let Some(endpoint) = &otlp.endpoint {
-                builder = builder.with_endpoint(endpoint);
-            }
-            Ok(builder.build()?)
+            let builder = LogExporter::builder().with_tonic().with_tls_config(grpc_tls(otlp)?);
+            Ok(builder.with_endpoint(&otlp.endpoint).build()?)
         }
         Protocol::Http => {
-            let mut builder = LogExporter::builder().with_http();
-            if let Some(endpoint) = &otlp.endpoint {
-                builder = builder.with_endpoint(endpoint);
-            }
+            let mut builder = LogExporter::builder().with_http().with_endpoint(&otlp.endpoint);
             if let Some(client) = http_client(otlp)? {
                 builder = builder.with_http_client(client);
             }

@@ -1,8 +1,9 @@
-//! What people see of a running service from outside its RPCs: logs and traces. OpenTelemetry's variables say where they go; nothing leaves the
+//! What people see of a running service from outside its RPCs: logs, traces and metrics. OpenTelemetry's variables say where they go; nothing leaves the
 //! process unless one of them asks for it.
 
 mod export;
 pub mod logs;
+pub mod metrics;
 mod otel;
 mod traces;
 
@@ -22,11 +23,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use export::Unusable;
 use logs::Format;
+use metrics::Wanted;
 use otel::{Environment, Exporters, Otlp, Signal, Warning};
 use traces::{Decision, RpcTracing};
 
 /// What is sent as long as the service runs.
 pub struct Telemetry {
+    metrics: Wanted,
     rpcs: Option<RpcTracing>,
     traces: Option<SdkTracerProvider>,
     logs: Option<SdkLoggerProvider>,
@@ -46,6 +49,7 @@ pub fn start(
         traces = begin_traces(&mut environment, &resource, &mut said);
         logs = begin_logs(&mut environment, &resource, &mut said);
     }
+    let metrics = Wanted::by(&mut environment, true, replica);
     // Not an optional layer each: one that is none would have every callsite looked at every time, and filters remember what they saw.
     let mut layers = vec![logs::on_standard_error(level, format)?];
     layers.extend(traces.as_ref().map(|(provider, decision)| traces::layer(provider, *decision).boxed()));
@@ -58,7 +62,7 @@ pub fn start(
     }
     said.iter().for_each(Said::say);
     let rpcs = traces.as_ref().map(|(_, decision)| decision.of_rpcs());
-    Ok(Telemetry { rpcs, traces: traces.map(|(provider, _)| provider), logs })
+    Ok(Telemetry { metrics, rpcs, traces: traces.map(|(provider, _)| provider), logs })
 }
 
 fn begin_traces(
@@ -138,6 +142,11 @@ fn resource(environment: &Environment, replica: &str) -> Resource {
 // === impl Telemetry ===
 
 impl Telemetry {
+    /// Who wants metrics.
+    pub fn metrics(&self) -> Wanted {
+        self.metrics.clone()
+    }
+
     /// How RPCs are traced; none: they are not.
     pub fn rpcs(&self) -> Option<RpcTracing> {
         self.rpcs.clone()

@@ -2,12 +2,14 @@
 //! traces are sampled and joined. Reads nothing but the variables it is given.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// Something that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Signal {
     Traces,
+    Metrics,
     Logs,
 }
 
@@ -36,8 +38,8 @@ pub struct Otlp {
     pub protocol: Protocol,
     /// Where it is, for people: without what may be secret.
     pub address: String,
-    /// What is to be used in place of the variable's endpoint, which has no scheme.
-    pub endpoint: Option<String>,
+    /// The whole URL.
+    pub endpoint: String,
     /// A file of certificates that its own is checked against.
     pub certificate: Option<String>,
     /// Files of the certificate and the key that this client shows.
@@ -73,7 +75,7 @@ pub struct Warning {
 }
 
 /// Numbers that the SDK reads of each signal, and what it takes where there is none.
-const NUMBERS: [(Signal, &str, u32); 13] = [
+const NUMBERS: [(Signal, &str, u32); 15] = [
     (Signal::Traces, "OTEL_BSP_SCHEDULE_DELAY", 5000),
     (Signal::Traces, "OTEL_BSP_MAX_QUEUE_SIZE", 2048),
     (Signal::Traces, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
@@ -82,6 +84,8 @@ const NUMBERS: [(Signal, &str, u32); 13] = [
     (Signal::Traces, "OTEL_SPAN_EVENT_COUNT_LIMIT", 128),
     (Signal::Traces, "OTEL_SPAN_LINK_COUNT_LIMIT", 128),
     (Signal::Traces, "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", 10_000),
+    (Signal::Metrics, "OTEL_METRIC_EXPORT_INTERVAL", 60_000),
+    (Signal::Metrics, "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", 10_000),
     (Signal::Logs, "OTEL_BLRP_SCHEDULE_DELAY", 1000),
     (Signal::Logs, "OTEL_BLRP_MAX_QUEUE_SIZE", 2048),
     (Signal::Logs, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", 512),
@@ -130,60 +134,70 @@ impl Environment {
         for word in list.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             match word {
                 "otlp" => exporters.otlp = Some(self.otlp(signal)),
-                "console" => exporters.console = true,
+                "console" if signal != Signal::Metrics => exporters.console = true,
+                // It is there as long as there is an admin port.
+                "prometheus" if signal == Signal::Metrics => {}
                 "none" => {}
-                _ => self.warn(&name, "names an exporter that is none of otlp, console, none", "none", ()),
+                _ => self.warn(&name, "names an exporter that is not known here", "none", ()),
             }
         }
         exporters
     }
 
     fn otlp(&mut self, signal: Signal) -> Otlp {
-        let protocol = self.protocol(signal);
-        let endpoint = self.endpoint(signal);
+        let given = self.endpoint(signal);
+        let protocol = self.protocol(signal, given.as_ref().map(|(_, value)| value.as_str()));
         let standard = match protocol {
             Protocol::Grpc => "http://localhost:4317",
             Protocol::Http => "http://localhost:4318",
         };
-        let whole = endpoint.as_ref().map_or(standard, |(_, value)| value).to_owned();
-        let (scheme, rest) = whole.split_once("://").unwrap_or(("", &whole));
-        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-        let mut otlp = Otlp {
-            protocol,
-            address: format!("{scheme}://{place}"),
-            endpoint: None,
-            certificate: self.of_signal(signal, "CERTIFICATE").map(|(_, file)| file),
-            identity: None,
+        let (name, value) = given.unwrap_or_else(|| (String::new(), standard.to_owned()));
+        let (scheme, rest) = match value.split_once("://") {
+            Some((scheme, rest)) => (scheme, rest),
+            None => (self.scheme(signal, &name), value.as_str()),
         };
-        if let Some((name, value)) = endpoint.filter(|_| scheme.is_empty()) {
-            let insecure =
-                self.of_signal(signal, "INSECURE").is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
-            let scheme = if insecure { "http" } else { "https" };
-            let is_general = !name.contains(signal.word());
-            let path = if protocol == Protocol::Http && is_general { signal.path() } else { "" };
-            otlp.address = format!("{scheme}://{place}");
-            otlp.endpoint = Some(format!("{scheme}://{}{path}", value.trim_end_matches('/')));
-            if !insecure {
-                self.warn(&name, "has no scheme (write http:// for a collector without TLS)", &otlp.address, ());
-            }
-        }
+        let path = match protocol {
+            Protocol::Http if !name.contains(signal.word()) => signal.path(),
+            _ => "",
+        };
+        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
         let files = ["CLIENT_CERTIFICATE", "CLIENT_KEY"].map(|part| self.of_signal(signal, part));
-        otlp.identity = match files {
+        let identity = match files {
             [Some((_, certificate)), Some((_, key))] => Some((certificate, key)),
             [None, None] => None,
             [Some((name, _)), None] | [None, Some((name, _))] => {
                 self.warn(&name, "is one of a client's certificate and key without the other", "neither", None)
             }
         };
-        otlp
+        Otlp {
+            protocol,
+            address: format!("{scheme}://{place}"),
+            endpoint: format!("{scheme}://{}{path}", rest.trim_end_matches('/')),
+            certificate: self.of_signal(signal, "CERTIFICATE").map(|(_, file)| file),
+            identity,
+        }
     }
 
-    fn protocol(&mut self, signal: Signal) -> Protocol {
-        let Some((name, value)) = self.of_signal(signal, "PROTOCOL") else { return Protocol::Http };
+    /// The scheme of an endpoint that has none.
+    fn scheme(&mut self, signal: Signal, name: &str) -> &'static str {
+        match self.of_signal(signal, "INSECURE") {
+            Some((_, value)) if value.eq_ignore_ascii_case("true") => "http",
+            _ => self.warn(name, "has no scheme (write http:// for a collector without TLS)", "https", "https"),
+        }
+    }
+
+    /// As it is named; else by the port of the endpoint, for one of OTLP over gRPC understands nothing else.
+    fn protocol(&mut self, signal: Signal, endpoint: Option<&str>) -> Protocol {
+        let port = endpoint.and_then(|endpoint| endpoint.trim_end_matches('/').rsplit_once(':'));
+        let (usual, word) = match port {
+            Some((_, "4317")) => (Protocol::Grpc, "grpc"),
+            _ => (Protocol::Http, "http/protobuf"),
+        };
+        let Some((name, value)) = self.of_signal(signal, "PROTOCOL") else { return usual };
         match value.as_str() {
             "grpc" => Protocol::Grpc,
             "http/protobuf" => Protocol::Http,
-            _ => self.warn(&name, "is neither grpc nor http/protobuf", "http/protobuf", Protocol::Http),
+            _ => self.warn(&name, "is neither grpc nor http/protobuf", word, usual),
         }
     }
 
@@ -225,6 +239,12 @@ impl Environment {
         }
     }
 
+    /// How often metrics are sent.
+    pub fn metric_interval(&self) -> Duration {
+        let millis = self.get("OTEL_METRIC_EXPORT_INTERVAL").and_then(|value| value.parse::<u32>().ok());
+        Duration::from_millis(millis.filter(|millis| *millis > 0).unwrap_or(60_000).into())
+    }
+
     /// Whether callers' traces are joined: by the W3C's `traceparent`. Baggage is heard of by nobody here, and passed on to nobody.
     pub fn joins_traces(&mut self) -> bool {
         const NAME: &str = "OTEL_PROPAGATORS";
@@ -249,6 +269,18 @@ impl Environment {
         {
             self.warn(&name, "is neither gzip nor none", "none", ());
         }
+        if let Some((name, value)) = self.of_signal(signal, "HEADERS")
+            && !value.split(',').all(|pair| pair.split_once('=').is_some_and(|(name, _)| !name.trim().is_empty()))
+        {
+            // They hold credentials, so that they are not shown.
+            self.variables.insert(name.clone(), "<redacted>".to_owned());
+            self.warn(&name, "is no list of name=value", "what can be read of it", ());
+        }
+        const TEMPORALITY: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+        let known = |value: &str| ["cumulative", "delta", "lowmemory"].contains(&value.to_ascii_lowercase().as_str());
+        if signal == Signal::Metrics && self.get(TEMPORALITY).is_some_and(|value| !known(value)) {
+            self.warn(TEMPORALITY, "is none of cumulative, delta, lowmemory", "cumulative", ());
+        }
     }
 
     /// Once for each variable: several signals may look at it.
@@ -268,6 +300,7 @@ impl Signal {
     fn word(self) -> &'static str {
         match self {
             Signal::Traces => "TRACES",
+            Signal::Metrics => "METRICS",
             Signal::Logs => "LOGS",
         }
     }
@@ -275,6 +308,7 @@ impl Signal {
     fn path(self) -> &'static str {
         match self {
             Signal::Traces => "/v1/traces",
+            Signal::Metrics => "/v1/metrics",
             Signal::Logs => "/v1/logs",
         }
     }
@@ -345,7 +379,7 @@ mod tests {
     fn an_endpoint_without_a_scheme_is_taken_for_tls_and_said_to_be() {
         let (found, warnings) = exporters(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")]);
         let otlp = found.otlp.expect("is wanted");
-        assert_eq!(otlp.endpoint.as_deref(), Some("https://collector:4318/v1/traces"));
+        assert_eq!(otlp.endpoint, "https://collector:4318/v1/traces");
         assert!(warnings[0].starts_with("OTEL_EXPORTER_OTLP_ENDPOINT=collector:4318 has no scheme"), "{warnings:?}");
         let plain = [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
@@ -353,8 +387,33 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_INSECURE", "true"),
         ];
         let (found, warnings) = exporters(&plain);
-        assert_eq!(found.otlp.and_then(|otlp| otlp.endpoint).as_deref(), Some("http://collector:4317"));
+        assert_eq!(found.otlp.map(|otlp| otlp.endpoint).as_deref(), Some("http://collector:4317"));
         assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
+    fn the_port_of_grpc_is_spoken_to_by_grpc() {
+        let grpc = Some((Protocol::Grpc, "http://c:4317".to_owned()));
+        assert_eq!(address(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")]), grpc);
+        let http = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
+        assert_eq!(address(&http), Some((Protocol::Http, "http://c:4317".to_owned())));
+    }
+
+    #[test]
+    fn metrics_have_variables_of_their_own() {
+        let mut environment = environment(&[
+            ("OTEL_METRICS_EXPORTER", "prometheus, otlp"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
+            ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "sometimes"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+        ]);
+        let endpoint = environment.exporters(Signal::Metrics).otlp.map(|otlp| otlp.endpoint);
+        assert_eq!(endpoint.as_deref(), Some("http://c:4318/v1/metrics"));
+        assert_eq!(environment.metric_interval(), Duration::from_millis(100));
+        environment.check_what_the_sdk_reads(Signal::Metrics);
+        let said = said(environment);
+        assert!(said.len() == 2 && !said.concat().contains("secret"), "{said:?}");
     }
 
     #[test]

@@ -47,17 +47,11 @@ pub fn provider(exporters: &Exporters, queue_size: usize, resource: &Resource) -
 fn exporter(otlp: &Otlp) -> Result<SpanExporter, Unusable> {
     match otlp.protocol {
         Protocol::Grpc => {
-            let mut builder = SpanExporter::builder().with_tonic().with_tls_config(grpc_tls(otlp)?);
-            if let Some(endpoint) = &otlp.endpoint {
-                builder = builder.with_endpoint(endpoint);
-            }
-            Ok(builder.build()?)
+            let builder = SpanExporter::builder().with_tonic().with_tls_config(grpc_tls(otlp)?);
+            Ok(builder.with_endpoint(&otlp.endpoint).build()?)
         }
         Protocol::Http => {
-            let mut builder = SpanExporter::builder().with_http();
-            if let Some(endpoint) = &otlp.endpoint {
-                builder = builder.with_endpoint(endpoint);
-            }
+            let mut builder = SpanExporter::builder().with_http().with_endpoint(&otlp.endpoint);
             if let Some(client) = http_client(otlp)? {
                 builder = builder.with_http_client(client);
             }

@@ -20,6 +20,7 @@ mod harness;
 mod health;
 mod invalidation;
 mod leases;
+mod metrics;
 mod policy;
 mod redis_setup;
 mod run_time;

@@ -7,6 +7,8 @@ mod authority;
 mod client;
 mod collector;
 mod configuration_page;
+mod metrics_page;
+mod otlp;
 mod pages;
 mod paper;
 mod papers;

@@ -123,7 +123,8 @@ impl Calls {
         let ended = connection.ended.clone();
         let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
         let mut call = InFlight { call: Some(call), place: Some(place), tasks: &self.tasks };
-        let answer = match timeout(until.since(self.shared.clock.now()), &mut call).await {
+        let sent = self.shared.clock.now();
+        let answer = match timeout(until.since(sent), &mut call).await {
             Ok(Some(Ok(answer))) => Ok(answer),
             Ok(Some(Err(error))) => Err(self.failure(&connection, error)),
             Ok(None) => {
@@ -135,7 +136,14 @@ impl Calls {
                 Err(Failure::Lost(LATE))
             }
         };
+        let took = self.shared.clock.now().since(sent);
+        self.shared.operations.observe(command, answer.as_ref().err().map(Failure::word), took);
         answer.inspect_err(|failure| spans::failed(&span, failure.word(), matches!(failure, Failure::Refused(_))))
+    }
+
+    /// Calls in flight.
+    pub fn in_flight(&self) -> usize {
+        self.shared.config.max_in_flight - self.in_flight.available_permits()
     }
 
     /// Runs a script on one counter that takes no step on its number line.

@@ -13,6 +13,7 @@ mod info;
 mod layout;
 mod line;
 mod link;
+mod operation;
 mod packing;
 mod panel;
 mod placement;

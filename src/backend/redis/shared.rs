@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::RedisConfig;
 use super::barrier::Barriers;
 use super::layout::Layout;
+use super::operation::Operations;
 use super::scripts::Script;
 use super::wanted::Wanted;
 use crate::cache::clock::Clock;
@@ -30,6 +31,8 @@ pub struct Shared {
     pub commands: Counter,
     /// Commands that failed.
     pub errors: Counter,
+    /// How long commands take.
+    pub operations: Operations,
     /// Time from publishing to dispatch.
     pub lag: Histogram,
     /// Namespaces in which patterns are at work.
@@ -52,6 +55,7 @@ impl Shared {
             clock,
             misplaced: Notify::new(),
             scripts,
+            operations: Operations::default(),
             lag: Histogram::default(),
             barriers: Barriers::default(),
             wanted: Wanted::default(),

@@ -30,7 +30,7 @@ use crate::cache::inspect::Inspected;
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::selector::Selector;
-use crate::cache::stats::Counter;
+use crate::cache::stats::{Counter, Family};
 use crate::cache::tier::{
     Acquired, BoxFuture, Claim, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read, Removal,
     Removed, Return, ServerReport, Settlement, Takeover, Touch, TouchMode, Touched, TouchedEntry, Write, Written,
@@ -453,8 +453,16 @@ impl L2 for RedisTier {
             errors: self.shared.errors.get(),
             undecodable: self.undecodable.get(),
             bus_lag: self.shared.lag.snapshot(),
+            connections_up: links().filter(|link| link.connection().is_some()).count() as u64,
+            connections_down: links().filter(|link| link.connection().is_none()).count() as u64,
+            in_flight: self.calls.in_flight() as u64,
+            max_in_flight: self.shared.config.max_in_flight as u64,
             server,
         }
+    }
+
+    fn operations(&self) -> Option<&Family> {
+        Some(&self.shared.operations.0)
     }
 
     fn halted(&self) -> Option<String> {

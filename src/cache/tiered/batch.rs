@@ -136,7 +136,7 @@ impl Tiered {
         let done = self.owned(async move { cache.write_many_and_settle(many).await }).await;
         match &done {
             Ok(done) => done.results.iter().for_each(|result| namespace.counters.count_set(result)),
-            Err(_) => namespace.counters.write_errors.one(),
+            Err(_) => namespace.counters.set_errors.one(),
         }
         self.0.latencies.batch_set.observe(self.0.clock.now().since(begun));
         done
@@ -150,7 +150,7 @@ impl Tiered {
         let done = self.owned(async move { cache.remove_many(many).await }).await;
         match &done {
             Ok(done) if done.results.iter().any(Result::is_ok) => namespace.counters.invalidations.one(),
-            _ => namespace.counters.write_errors.one(),
+            _ => namespace.counters.invalidate_errors.one(),
         }
         self.0.latencies.batch_invalidate.observe(self.0.clock.now().since(begun));
         done

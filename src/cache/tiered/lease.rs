@@ -91,9 +91,9 @@ impl Tiered {
         };
         if waited {
             let counters = &shared.leases.counters;
-            counters.waited.one();
-            if matches!(answer.outcome, Outcome::Hit { .. }) {
-                counters.served.one();
+            match answer.outcome {
+                Outcome::Hit { .. } => counters.served.one(),
+                Outcome::Miss(_) => counters.left.one(),
             }
         }
         Ok(Answer { waited, ..answer })

@@ -55,7 +55,7 @@ impl Tiered {
         let partition = shared.coherence.partition_of(key.as_ref());
         let cache = self.clone();
         let touched = self.owned(async move { cache.touch_now(&key, touch, deadline).await }).await;
-        let touched = touched.inspect_err(|_| namespace.counters.write_errors.one())?;
+        let touched = touched.inspect_err(|_| namespace.counters.touch_errors.one())?;
         let outcome = match touched.entry.map(|entry| entry.change) {
             Some(LifeChange::Set | LifeChange::Shortened) => TouchOutcome::Touched,
             Some(LifeChange::Unchanged | LifeChange::Capped) => TouchOutcome::Unchanged,

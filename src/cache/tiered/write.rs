@@ -137,10 +137,9 @@ impl NamespaceCounters {
             Ok(SetAnswer { outcome: SetOutcome::Disabled, .. }) => {}
             Ok(SetAnswer { outcome: SetOutcome::LeaseVoid | SetOutcome::SourceVersionOlder, .. }) => {
                 self.sets_void.one();
-                self.sets_condition_failed.one();
             }
             Ok(_) => self.sets_condition_failed.one(),
-            Err(_) => self.write_errors.one(),
+            Err(_) => self.set_errors.one(),
         }
     }
 }
@@ -165,7 +164,7 @@ impl Tiered {
         let answer = self.owned(async move { cache.remove(invalidate).await }).await;
         match &answer {
             Ok(_) => namespace.counters.invalidations.one(),
-            Err(_) => namespace.counters.write_errors.one(),
+            Err(_) => namespace.counters.invalidate_errors.one(),
         }
         self.0.latencies.invalidate.observe(self.0.clock.now().since(begun));
         answer

@@ -5,16 +5,18 @@ use std::path::Path;
 
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use twintier::app::App;
+use twintier::app::{App, Observers};
 use twintier::cache::coherence::protection::Protections;
+use twintier::cache::observed::Replica as Identity;
 use twintier::config::{Config, Sources};
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
 use twintier::shutdown::Stop;
+use twintier::telemetry::metrics::Wanted;
 
 use super::answers::set_request;
 use super::process::Process;
-use super::{Answer as _, Redis, eventually};
+use super::{Answer as _, Redis, Scrape, eventually};
 
 /// One replica. Dropped, it is stopped in the background.
 pub struct Replica {
@@ -45,6 +47,19 @@ impl Replica {
     /// The same with the given protections, of which a test build may have one switched off.
     pub async fn start_with(settings: &[(&str, &str)], protections: Protections) -> Replica {
         let app = App::start_with(config(settings), protections).await.expect("starts");
+        Replica::here(app).await
+    }
+
+    /// A replica that can be scraped and sends what the given OTEL_* variables ask for.
+    pub async fn told(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Replica {
+        let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let replica = Identity::new();
+        let observers = Observers { tracing: None, metrics: Wanted::asked_for(owned, true, &replica.id) };
+        let app = App::start_as(replica, config(settings), Protections::default(), observers).await;
+        Replica::here(app.expect("starts")).await
+    }
+
+    async fn here(app: App) -> Replica {
         let address = app.address();
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.expect("accepts");
         let client = CacheServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
@@ -121,6 +136,12 @@ impl Replica {
     /// Waits for the end of its process; returns whether it ended well.
     pub async fn ended(mut self) -> bool {
         self.process.as_mut().expect("a process").ended().await
+    }
+
+    /// Its metrics, as Prometheus gets them.
+    pub fn scrape(&self) -> Scrape {
+        let metrics = self.app.as_ref().and_then(App::metrics).expect("told");
+        Scrape(metrics.prometheus_text())
     }
 
     /// Ends it as a person would; returns whether every RPC was finished.

@@ -1,0 +1,67 @@
+//! What the program sends by OTLP when the environment asks for it, and what it says when that does not work.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use crate::process::{Serving, free_port, twintier, until};
+
+/// Starts the program with these variables in its environment.
+fn serve(variables: &[(&str, &str)]) -> Serving {
+    let mut command = twintier(&["--listen", "127.0.0.1:0"]);
+    command.envs(variables.iter().copied());
+    Serving::spawn(command)
+}
+
+/// Answers every request with 200.
+fn answer(stream: TcpStream) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let (mut line, mut length) = (String::new(), 0);
+        while stream.read_line(&mut line)? > 2 {
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        if line.is_empty() {
+            return Ok(());
+        }
+        stream.read_exact(&mut vec![0; length])?;
+        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
+    }
+}
+
+#[test]
+fn a_collector_that_is_away_is_named_once_and_once_more_when_it_is_there() {
+    let port = free_port();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let mut service =
+        serve(&[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &endpoint), ("OTEL_METRIC_EXPORT_INTERVAL", "50")]);
+    service.logged("metrics cannot be sent by OTLP");
+    // As long as it is away nothing is said again: a Set and a Get take longer than some attempts.
+    service.client(&["set", "k", "v"]).ended(0);
+    service.client(&["get", "k"]).ended(0);
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    thread::spawn(move || listener.incoming().flatten().for_each(|stream| _ = thread::spawn(|| answer(stream))));
+    service.logged("metrics are sent by OTLP again");
+    let said = service.log().iter().filter(|line| line.contains("metrics cannot be sent by OTLP")).count();
+    assert_eq!(said, 1, "{:?}", service.log());
+    service.signal("INT");
+    assert_eq!(service.ended().0, Some(0));
+}
+
+#[test]
+fn variables_that_cannot_be_used_are_named_with_what_is_taken_in_their_place() {
+    let service = serve(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
+        ("OTEL_SDK_DISABLED", "perhaps"),
+        ("OTEL_METRICS_EXPORTER", "otlp,statsd"),
+    ]);
+    let said =
+        |variable: &str| service.log().iter().any(|line| line.contains(variable) && line.contains("cannot be used"));
+    until("each is named", || {
+        ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SDK_DISABLED", "OTEL_METRICS_EXPORTER"].into_iter().all(said)
+    });
+    assert!(service.logged("OTEL_EXPORTER_OTLP_ENDPOINT").contains("nothing is sent"));
+}
