@@ -24,7 +24,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use export::Unusable;
 use logs::Format;
 use metrics::Wanted;
-use otel::{Environment, Exporters, Otlp, Signal, Warning};
+use otel::{Environment, Exporters, Sampling, Signal, Warning};
 use traces::{Decision, RpcTracing};
 
 /// What is sent as long as the service runs.
@@ -77,42 +77,51 @@ fn begin_traces(
     environment.check_what_the_sdk_reads(Signal::Traces);
     let decision = Decision { sampling: environment.sampling(), joins: environment.joins_traces() };
     let provider = traces::provider(&exporters, room(environment, "OTEL_BSP_MAX_QUEUE_SIZE"), resource);
-    let provider = usable(provider, "traces", exporters.otlp.as_ref(), said)?;
-    Some((provider, decision))
+    let address = exporters.otlp.map_or_else(|| "standard output".to_owned(), |otlp| otlp.address);
+    let sends = Said::Sends { what: "traces", address, sampler: Some(decision.sampling) };
+    Some((usable(provider, sends, said)?, decision))
 }
 
 fn begin_logs(environment: &mut Environment, resource: &Resource, said: &mut Vec<Said>) -> Option<SdkLoggerProvider> {
     let otlp = environment.exporters(Signal::Logs).otlp?;
     environment.check_what_the_sdk_reads(Signal::Logs);
     let provider = logs::provider(&otlp, room(environment, "OTEL_BLRP_MAX_QUEUE_SIZE"), resource);
-    usable(provider, "logs", Some(&otlp), said)
+    usable(provider, Said::Sends { what: "logs", address: otlp.address, sampler: None }, said)
 }
 
 /// Something to be said once there is a log.
 enum Said {
-    Sends { what: &'static str, address: String },
+    Sends { what: &'static str, address: String, sampler: Option<Sampling> },
     Cannot { what: &'static str, error: Unusable },
 }
 
 impl Said {
+    fn what(&self) -> &'static str {
+        match self {
+            Said::Sends { what, .. } | Said::Cannot { what, .. } => what,
+        }
+    }
+
     fn say(&self) {
         match self {
-            Said::Sends { what, address } => tracing::info!(what, %address, "telemetry is sent"),
+            Said::Sends { what, address, sampler } => {
+                let sampler = sampler.map(tracing::field::display);
+                tracing::info!(what, %address, sampler, "telemetry is sent");
+            }
             Said::Cannot { what, error } => tracing::warn!(what, %error, "telemetry is not sent"),
         }
     }
 }
 
 /// What can be used of it. A service goes on without the rest.
-fn usable<T>(made: Result<T, Unusable>, what: &'static str, otlp: Option<&Otlp>, said: &mut Vec<Said>) -> Option<T> {
+fn usable<T>(made: Result<T, Unusable>, sends: Said, said: &mut Vec<Said>) -> Option<T> {
     match made {
         Ok(made) => {
-            let address = otlp.map_or_else(|| "standard output".to_owned(), |otlp| otlp.address.clone());
-            said.push(Said::Sends { what, address });
+            said.push(sends);
             Some(made)
         }
         Err(error) => {
-            said.push(Said::Cannot { what, error });
+            said.push(Said::Cannot { what: sends.what(), error });
             None
         }
     }

@@ -2,6 +2,7 @@
 //! traces are sampled and joined. Reads nothing but the variables it is given.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 /// Something that is sent.
@@ -294,6 +295,17 @@ impl Environment {
     }
 }
 
+impl fmt::Display for Sampling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.parent_based { "parentbased_" } else { "" })?;
+        match self.ratio {
+            1.0 => f.write_str("always_on"),
+            0.0 => f.write_str("always_off"),
+            ratio => write!(f, "traceidratio {ratio}"),
+        }
+    }
+}
+
 // === impl Signal ===
 
 impl Signal {
@@ -469,6 +481,8 @@ mod tests {
         assert_eq!(read("parentbased_always_off", ""), Sampling { parent_based: true, ratio: 0.0 });
         assert_eq!(read("parentbased_traceidratio", "0.25"), Sampling { parent_based: true, ratio: 0.25 });
         assert_eq!(read("traceidratio", "7"), Sampling { parent_based: false, ratio: 1.0 });
+        assert_eq!(read("parentbased_traceidratio", "0.25").to_string(), "parentbased_traceidratio 0.25");
+        assert_eq!(read("always_off", "").to_string(), "always_off");
     }
 
     #[test]

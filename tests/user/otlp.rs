@@ -38,14 +38,14 @@ fn a_collector_that_is_away_is_named_once_and_once_more_when_it_is_there() {
     let endpoint = format!("http://127.0.0.1:{port}");
     let mut service =
         serve(&[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &endpoint), ("OTEL_METRIC_EXPORT_INTERVAL", "50")]);
-    service.logged("metrics cannot be sent by OTLP");
+    service.logged("telemetry cannot be sent");
     // As long as it is away nothing is said again: a Set and a Get take longer than some attempts.
     service.client(&["set", "k", "v"]).ended(0);
     service.client(&["get", "k"]).ended(0);
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     thread::spawn(move || listener.incoming().flatten().for_each(|stream| _ = thread::spawn(|| answer(stream))));
-    service.logged("metrics are sent by OTLP again");
-    let said = service.log().iter().filter(|line| line.contains("metrics cannot be sent by OTLP")).count();
+    service.logged("telemetry is sent again");
+    let said = service.log().iter().filter(|line| line.contains("telemetry cannot be sent")).count();
     assert_eq!(said, 1, "{:?}", service.log());
     service.signal("INT");
     assert_eq!(service.ended().0, Some(0));

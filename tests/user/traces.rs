@@ -408,6 +408,7 @@ fn nonsense_in_a_variable_is_named_with_what_is_taken_instead() {
     let endpoint = collector.endpoint();
     let nonsense = [("OTEL_TRACES_SAMPLER", "sometimes"), ("OTEL_BSP_MAX_QUEUE_SIZE", "lots")];
     let service = replica(None, &[], &variables(&endpoint, "http/json", &nonsense));
+    assert!(service.logged("telemetry is sent").contains(r#""sampler":"parentbased_always_on""#));
     for (variable, value, taken) in [
         ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_always_on"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "lots", "2048"),
