@@ -13,6 +13,7 @@ grpcurl_version := 1.9.4
 grpcurl := $(tools)/grpcurl-$(grpcurl_version)/grpcurl
 npm := $(tools)/npm
 packaging := $(tools)/packaging
+page := $(tools)/page
 python := $(tools)/python
 
 .PHONY: help
@@ -80,6 +81,14 @@ test-chart: $(packaging)/ready $(grpcurl) ## Check the chart, its alerts and das
 test-images: $(packaging)/ready ## Check the Dockerfile and the compose file; TWINTIER=PATH for a built program
 	$(packaging_test) test_images.py
 
+.PHONY: test-page
+test-page: $(page)/ready ## Look at the page with Chromium; pictures go to target/page/; TWINTIER=PATH for a built program
+	.ci/system redis-server node chromium
+	program=$${TWINTIER:-}; \
+	[ -n "$$program" ] || { .ci/system cargo cc; cargo build --locked; program=$${CARGO_TARGET_DIR:-target}/debug/twintier; }; \
+	TWINTIER_TEST_NODE=$(page) TWINTIER_TEST_PROGRAM=$$(readlink -f "$$program") TWINTIER_TEST_CHROMIUM=$$(command -v chromium) \
+	  node --test tests/page/page.test.mjs
+
 .PHONY: chart
 chart: $(packaging)/ready ## Write what is generated in the chart: the schema of settings and its README
 	.ci/chart-schema
@@ -120,6 +129,13 @@ $(npm)/ready: .ci/package.json
 	mkdir -p $(npm)
 	cp .ci/package.json $(npm)/
 	npm install --prefix $(npm) --ignore-scripts --no-package-lock --no-audit --no-fund
+	touch $@
+
+$(page)/ready: tests/page/package.json
+	.ci/system npm
+	mkdir -p $(page)
+	cp tests/page/package.json $(page)/
+	npm install --prefix $(page) --ignore-scripts --no-package-lock --no-audit --no-fund
 	touch $@
 
 $(python)/ready: tests/python/requirements.txt

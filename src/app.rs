@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::{self, Admin, AdminConfig};
 use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
 use crate::backend::memory::{Eviction, Memory};
@@ -40,6 +41,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 const HEALTH_PACE: Duration = Duration::from_millis(100);
 /// Longest time for what a replica that ends leaves for its successor.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Longest time for the admin server's last answers.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// Keys of which it is kept account to tell those read most.
 const HOT_KEY_PLACES: usize = 2048;
 
@@ -48,6 +51,7 @@ pub struct App {
     address: SocketAddr,
     drain: config::Drain,
     serving: Serving,
+    admin: Option<(SocketAddr, Admin)>,
     cache: Tiered,
     l2: Arc<dyn L2>,
     warm_start: Option<Arc<WarmStart>>,
@@ -69,9 +73,11 @@ pub struct Observers {
 /// Why a service could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be listened on.
-    #[error("server.listen {address}: {cause}")]
+    /// An address cannot be listened on.
+    #[error("{setting} {address}: {cause}")]
     Listen {
+        /// The setting that gives it.
+        setting: &'static str,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -102,9 +108,9 @@ impl App {
     ) -> Result<App, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(BootClock);
         let redis = config.redis.as_ref().map(|redis| redis_config(redis, &config, protections)).transpose()?;
-        let listener = TcpListener::bind(config.server.listen).await;
-        let listener = listener.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
-        let address = listener.local_addr().unwrap_or(config.server.listen);
+        let (listener, address) = listen("server.listen", config.server.listen).await?;
+        let admin = if config.admin.enabled { Some(listen_for_admin(&config.admin).await?) } else { None };
+        let admin_address = admin.as_ref().map(|(_, address)| *address);
 
         let partitions = config.coherence.partitions;
         let namespaces = Arc::new(Namespaces::new(namespace_rules(&config), partitions));
@@ -160,8 +166,9 @@ impl App {
             config::LogKeys::Hashed => KeyLogging::Hashed,
             config::LogKeys::Clear => KeyLogging::Clear,
         };
-        announce(&config, address, &replica);
+        announce(&config, address, admin_address, &replica);
         let Observers { tracing, metrics: wanted } = observers;
+        let can_be_scraped = wanted.prometheus;
         let rpcs = (!wanted.is_nobody()).then(|| Arc::new(timing::table()));
         let observed = Arc::new(Observed {
             replica,
@@ -184,16 +191,43 @@ impl App {
                 }
             }
         });
-        let reports = Arc::new(Reports::new(observed));
+        let reports = Arc::new(Reports::new(observed.clone()));
         tasks.spawn({
             let (reports, ending) = (reports.clone(), ending.clone());
             async move { ending.run_until_cancelled(reports.tell_fleet()).await }
         });
+        let admin_http = admin.map(|(listener, address)| {
+            let fleet: admin::Fleet = Arc::new({
+                let reports = reports.clone();
+                move || {
+                    let reports = reports.clone();
+                    Box::pin(async move { reports.fleet().await })
+                }
+            });
+            let metrics = metrics.clone().filter(|_| can_be_scraped);
+            let metrics = metrics.map(|metrics| -> admin::Metrics { Arc::new(move || metrics.prometheus_text()) });
+            let sources = admin::Sources { observed, fleet, metrics };
+            (address, Admin::start(listener, admin_config(&config.admin), sources))
+        });
         let api = CacheApi::new(reports, config.limits.clone(), config.events.clone(), clock, keys);
         let admin = config.server.admin.then(|| AdminApi::new(&api, policies, drain));
         let health = HealthApi::new(health, config.server.admin);
-        let serving = Serving::start(listener, server_config(&config.server, tracing), api, admin, health, load, rpcs);
-        Ok(App { address, drain: config.drain, serving, cache, l2, warm_start, metrics, draining, ending, tasks })
+        let page = admin_address.filter(|_| config.admin.page);
+        let server = server_config(&config.server, page, tracing);
+        let serving = Serving::start(listener, server, api, admin, health, load, rpcs);
+        Ok(App {
+            address,
+            drain: config.drain,
+            serving,
+            admin: admin_http,
+            cache,
+            l2,
+            warm_start,
+            metrics,
+            draining,
+            ending,
+            tasks,
+        })
     }
 
     /// The address served on.
@@ -204,6 +238,11 @@ impl App {
     /// What is counted; none: nobody wants it.
     pub fn metrics(&self) -> Option<&Arc<Metrics>> {
         self.metrics.as_ref()
+    }
+
+    /// The address of metrics, probes and the page.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(address, _)| *address)
     }
 
     /// Ends the service within the drain limit (drain.delay and drain.timeout together), whatever its peers do: says that it is going,
@@ -234,6 +273,10 @@ impl App {
         };
         if timeout_at(limit, closing).await.is_err() {
             tracing::warn!("what was under way did not end within the drain limit and was dropped");
+        }
+        // Last, so that probes hear until the end that this replica is not ready.
+        if let Some((_, admin)) = self.admin {
+            admin.close(LAST_ANSWERS.min(limit.saturating_duration_since(Instant::now()))).await;
         }
         tracing::info!("stopped");
         finished
@@ -302,8 +345,29 @@ async fn prepare(
     tokio::join!(policies.follow(), lists);
 }
 
-fn announce(config: &Config, address: SocketAddr, replica: &Replica) {
+async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|cause| StartError::Listen { setting, address, cause })?;
+    let address = listener.local_addr().unwrap_or(address);
+    Ok((listener, address))
+}
+
+/// An address that was not asked for may be another: several replicas on one machine do not hinder each other.
+async fn listen_for_admin(admin: &config::Admin) -> Result<(TcpListener, SocketAddr), StartError> {
+    match listen("admin.listen", admin.listen).await {
+        Err(StartError::Listen { .. }) if !admin.listen_is_given => {
+            listen("admin.listen", SocketAddr::new(admin.listen.ip(), 0)).await
+        }
+        bound => bound,
+    }
+}
+
+fn announce(config: &Config, address: SocketAddr, admin: Option<SocketAddr>, replica: &Replica) {
     let version = env!("CARGO_PKG_VERSION");
+    if let Some(admin) = admin {
+        let page = if config.admin.page { format!("http://{admin}/") } else { "off".to_owned() };
+        tracing::info!(%page, metrics = %format_args!("http://{admin}/metrics"), "metrics and the page for people are served");
+    }
     match &config.redis {
         Some(redis) => {
             let (url, max_staleness) = (&redis.url, config.coherence.max_staleness);
@@ -356,8 +420,17 @@ fn warm_start_config(config: &config::WarmStart) -> WarmStartConfig {
     WarmStartConfig { keys, timeout, keys_per_second }
 }
 
-fn server_config(server: &config::Server, tracing: Option<Tracing>) -> ServerConfig {
+fn admin_config(admin: &config::Admin) -> AdminConfig {
+    let keys = match admin.keys {
+        config::PageKeys::Hashed => admin::KeyNames::Hashed,
+        config::PageKeys::Clear => admin::KeyNames::Clear,
+    };
+    AdminConfig { page: admin.page, keys }
+}
+
+fn server_config(server: &config::Server, page: Option<SocketAddr>, tracing: Option<Tracing>) -> ServerConfig {
     ServerConfig {
+        page,
         max_connections: server.max_connections,
         max_streams_per_connection: server.max_streams_per_connection,
         first_byte_timeout: server.first_byte_timeout,

@@ -5,9 +5,9 @@
 //!                         main.rs                      clap: serve | get | set | invalidate | stats | health | config
 //!                            │
 //!                         app.rs ── shutdown.rs        composition root: the only file that names concrete parts together
-//!         ┌─────────┬────────┼─────────┬──────────┐
-//!      config/    grpc/    cli/     backend/  telemetry/   edges: none imports another edge
-//!         └─────────┴────────┼─────────┴──────────┘
+//!      ┌──────┬──────┬───────┼───────┬────────┐
+//!   config/ grpc/  cli/  backend/  admin/  telemetry/     edges: none imports another edge
+//!      └──────┴──────┴───────┼───────┴────────┘
 //!                          cache/                      the core: knows no transport, no Redis, no memory library
 //! ```
 //!
@@ -16,6 +16,7 @@
 //! To find how a Get is answered read, in this order: `main.rs`, [`app`], `grpc/service.rs`, [`cache::tiered`], then
 //! [`cache::coherence`] for what may be answered from memory and what may enter it; its `follow.rs` applies messages.
 
+pub mod admin;
 pub mod app;
 pub mod backend;
 pub mod cache;

@@ -47,10 +47,11 @@ async fn serve(args: ServeArgs) -> ExitCode {
     // One for the process: what speaks TLS to a collector asks for it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let replica = Replica::new();
-    let telemetry = match telemetry::start(&config.log.level, format, &replica.id, std::env::vars()) {
-        Ok(telemetry) => telemetry,
-        Err(error) => return fail(&error, 1),
-    };
+    let telemetry =
+        match telemetry::start(&config.log.level, format, &replica.id, config.admin.enabled, std::env::vars()) {
+            Ok(telemetry) => telemetry,
+            Err(error) => return fail(&error, 1),
+        };
     let observers = Observers { tracing: telemetry.rpcs(), metrics: telemetry.metrics() };
     let limit = config.drain.delay + config.drain.timeout;
     let mut signals = match Signals::listen() {

@@ -15,7 +15,7 @@ const CONFINED: [(&str, &[&str]); 15] = [
     ("fred", &["backend::redis"]),
     ("moka", &["backend::memory"]),
     ("governor", &["cache::throttle"]),
-    ("hyper", &["grpc::serve"]),
+    ("hyper", &["grpc::serve", "admin::serve"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),

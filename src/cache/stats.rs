@@ -224,6 +224,14 @@ impl Snapshot {
         Snapshot { count: buckets.iter().sum(), buckets, max }
     }
 
+    /// What either observed.
+    pub fn plus(&self, other: &Snapshot) -> Snapshot {
+        let (long, short) = if self.buckets.len() < other.buckets.len() { (other, self) } else { (self, other) };
+        let more = short.buckets.iter().copied().chain(std::iter::repeat(0));
+        let buckets = long.buckets.iter().zip(more).map(|(one, other)| one + other).collect();
+        Snapshot { count: self.count + other.count, max: self.max.max(other.max), buckets }
+    }
+
     /// The duration that the share `q` (0 to 1) of observations do not exceed.
     pub fn quantile(&self, q: f64) -> Duration {
         let rank = ((self.count as f64 * q).ceil() as u64).max(1);
@@ -286,6 +294,16 @@ mod tests {
         for (told, observed) in told.iter().zip(&observed) {
             assert!(told.abs_diff(*observed) <= *observed / 16, "{told:?} {observed:?}");
         }
+    }
+
+    #[test]
+    fn what_either_observed_is_in_their_sum() {
+        let [one, other] = [Histogram::default(), Histogram::default()];
+        one.observe(Duration::from_millis(1));
+        other.observe(Duration::from_millis(9));
+        let both = one.snapshot().plus(&other.snapshot()).plus(&Snapshot::default());
+        assert_eq!((both.count, both.max), (2, Duration::from_millis(9)));
+        assert!(both.quantile(0.5) < Duration::from_millis(2) && both.quantile(1.0) > Duration::from_millis(8));
     }
 
     #[test]

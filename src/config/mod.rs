@@ -1,6 +1,7 @@
 //! Configuration: as given by flags, environment and file, to validated. Every problem is reported at once, with its path.
 //! Each section declares its settings once; values, `config show` and the reference all come from that declaration.
 
+mod admin;
 mod coherence;
 mod environment;
 mod events;
@@ -23,6 +24,7 @@ mod suggest;
 pub mod units;
 mod warm_start;
 
+pub use admin::{Admin, PageKeys};
 pub use coherence::Coherence;
 pub use l1::{Eviction, L1};
 pub use log::{Log, LogFormat, LogKeys};
@@ -58,6 +60,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// How a replica starts warm.
     pub warm_start: WarmStart,
+    /// The HTTP server for metrics, probes and the page.
+    pub admin: Admin,
     /// What is logged, and how.
     pub log: Log,
     /// What events invalidate.
@@ -95,6 +99,7 @@ impl Config {
             coherence: Coherence::read(reader),
             redis: Redis::read(reader),
             warm_start: WarmStart::read(reader),
+            admin: Admin::read(reader),
             log: Log::read(reader),
             events,
         }

@@ -449,3 +449,16 @@ events:
         assert!(named.iter().any(|(at, what)| *at == path && what.contains(rule)), "{path} {rule}: {named:?}");
     }
 }
+
+#[test]
+fn the_admin_server_is_on_loopback_unless_told_otherwise() {
+    let admin = config(&Sources::default()).admin;
+    assert!(admin.enabled && admin.page && admin.listen.ip().is_loopback() && !admin.listen_is_given);
+    assert_eq!((admin.listen.port(), admin.keys), (9090, PageKeys::Hashed));
+    let given = [("admin.listen", "0.0.0.0:9090"), ("admin.page", "false"), ("admin.keys", "clear")];
+    let admin = config(&flags(&given)).admin;
+    assert!(admin.listen_is_given && !admin.page && admin.keys == PageKeys::Clear);
+    let wrong = problems(&flags(&[("admin.listen", "9090"), ("admin.keys", "plain"), ("admin.pages", "true")]));
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
+    assert!(wrong[2].contains("did you mean admin.page?"), "{wrong:?}");
+}

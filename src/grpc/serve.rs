@@ -68,6 +68,8 @@ pub struct ServerConfig {
     pub reflection: bool,
     /// How RPCs are traced; none: they are not.
     pub tracing: Option<Tracing>,
+    /// Where there is a page for people, to tell who comes here with a browser.
+    pub page: Option<SocketAddr>,
 }
 
 /// A server at work.
@@ -233,7 +235,7 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<
     };
     match first {
         Ok(Ok(_)) if preface == *PREFACE => {}
-        Ok(Ok(_)) => return say_that_this_is_grpc(stream, peer).await,
+        Ok(Ok(_)) => return say_that_this_is_grpc(stream, peer, shared.config.page).await,
         Ok(Err(_)) => return,
         Err(_) => return tracing::debug!(%peer, "a connection said nothing in time"),
     }
@@ -285,9 +287,12 @@ fn debug_end(ended: Result<(), hyper::Error>, peer: SocketAddr) {
 }
 
 /// A browser, curl without HTTP/2, or a TLS client on this plain port: say so instead of nothing.
-async fn say_that_this_is_grpc(mut stream: TcpStream, peer: SocketAddr) {
+async fn say_that_this_is_grpc(mut stream: TcpStream, peer: SocketAddr, page: Option<SocketAddr>) {
     tracing::debug!(%peer, "a client did not speak plain HTTP/2 (gRPC without TLS)");
-    let answer = "HTTP/1.1 426 Upgrade Required\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\nThis port speaks gRPC (HTTP/2 without TLS).\n";
+    let page = page.map_or(String::new(), |page| format!("For people there is http://{page}/\n"));
+    let answer = format!(
+        "HTTP/1.1 426 Upgrade Required\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\nThis port speaks gRPC (HTTP/2 without TLS).\n{page}"
+    );
     // What the client goes on to say is read, or its system would throw the answer away with the connection.
     let goodbye = async {
         stream.write_all(answer.as_bytes()).await?;

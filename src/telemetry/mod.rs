@@ -35,11 +35,12 @@ pub struct Telemetry {
     logs: Option<SdkLoggerProvider>,
 }
 
-/// Begins to log what `level`, a tracing filter, lets through, and to send what `variables` ask for. Once per process, inside of a runtime.
+/// Begins to log what `level`, a tracing filter, lets through, and to send what `variables` ask for. Metrics can be scraped when `prometheus` says so. Once per process, inside of a runtime.
 pub fn start(
     level: &str,
     format: Format,
     replica: &str,
+    prometheus: bool,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Telemetry, Unusable> {
     let (mut environment, mut said) = (Environment::new(variables), Vec::new());
@@ -49,7 +50,7 @@ pub fn start(
         traces = begin_traces(&mut environment, &resource, &mut said);
         logs = begin_logs(&mut environment, &resource, &mut said);
     }
-    let metrics = Wanted::by(&mut environment, true, replica);
+    let metrics = Wanted::by(&mut environment, prometheus, replica);
     // Not an optional layer each: one that is none would have every callsite looked at every time, and filters remember what they saw.
     let mut layers = vec![logs::on_standard_error(level, format)?];
     layers.extend(traces.as_ref().map(|(provider, decision)| traces::layer(provider, *decision).boxed()));

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod admin_http;
 mod barrier;
 mod basics;
 mod batches;

@@ -1,6 +1,6 @@
 //! How the service starts: its configuration, what it says, and what it refuses.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use tempfile::NamedTempFile;
 
@@ -92,6 +92,18 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
+fn the_page_is_named_at_the_start_and_is_there() {
+    let service = Serving::start(&[]);
+    let line: serde_json::Value = serde_json::from_str(&service.logged("the page for people")).unwrap();
+    let address = line["page"].as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("<title>twintier</title>"), "{page}");
+}
+
+#[test]
 fn running_alone_is_said_at_the_start() {
     let alone = Serving::start(&[]);
     assert!(alone.logged("L1 only").contains(r#""level":"WARN""#));
@@ -124,7 +136,6 @@ fn keys_stay_out_of_the_log_unless_they_are_asked_for() {
 
 #[test]
 fn who_does_not_speak_grpc_is_told_so() {
-    use std::io::Read as _;
     let service = Serving::start(&[]);
     let mut stream = std::net::TcpStream::connect(&service.address).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();

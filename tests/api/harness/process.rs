@@ -30,7 +30,12 @@ impl Process {
     pub async fn of(program: &Path, settings: &[(&str, &str)], environment: &[(String, String)]) -> Process {
         let port = super::redis::free_port();
         let listen = format!("127.0.0.1:{port}");
-        let all = [("server.listen", &listen[..]), ("drain.delay", "0s"), ("drain.timeout", "3s")];
+        let all = [
+            ("server.listen", &listen[..]),
+            ("admin.enabled", "false"),
+            ("drain.delay", "0s"),
+            ("drain.timeout", "3s"),
+        ];
         let settings = all.iter().chain(settings);
         let args = settings.flat_map(|(path, value)| ["--set".to_owned(), format!("{path}={value}")]).collect();
         let (program, environment) = (program.to_owned(), environment.to_vec());

@@ -32,8 +32,10 @@ const PATIENT: &[(&str, &str)] = &[("redis.read_timeout", "1s"), ("redis.unrespo
 
 /// A configuration as flags would give it.
 fn config(settings: &[(&str, &str)]) -> Config {
-    let defaults = [("server.listen", "127.0.0.1:0"), ("drain.delay", "0s"), ("drain.timeout", "3s")];
-    let overrides = defaults.iter().chain(settings).map(|(path, value)| ((*path).to_owned(), (*value).to_owned()));
+    let own_port = [("server.listen", "127.0.0.1:0"), ("admin.enabled", "false")];
+    let defaults = [("drain.delay", "0s"), ("drain.timeout", "3s")];
+    let overrides =
+        own_port.iter().chain(&defaults).chain(settings).map(|(path, value)| ((*path).to_owned(), (*value).to_owned()));
     let sources = Sources { overrides: overrides.collect(), ..Sources::default() };
     Config::load(&sources).unwrap_or_else(|problems| panic!("{problems}")).config
 }
@@ -105,6 +107,11 @@ impl Replica {
     /// The id of its process.
     pub fn process_id(&self) -> u32 {
         self.process.as_ref().expect("a process").id()
+    }
+
+    /// Where its admin server is, which the settings have to switch on.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.app.as_ref().and_then(App::admin_address).expect("an admin server")
     }
 
     /// SIGKILL to its process, which is then started again. Waits until it listens.

@@ -1,0 +1,261 @@
+use super::*;
+use crate::admin::sample::{AuditSample, Gets, NamespaceSample, Sample};
+use crate::cache::stats::Histogram;
+use crate::cache::tier::{L2Report, L2State};
+
+const SECONDS: u64 = 5;
+
+/// A busy replica on which nothing is wrong, before and after some seconds.
+struct Scene {
+    before: Sample,
+    now: Sample,
+    usual: Option<Duration>,
+    fleet: Vec<FleetReplica>,
+    hottest_rate: f64,
+}
+
+impl Scene {
+    fn healthy() -> Scene {
+        let (before, mut now) = (Sample::quiet(0), Sample::quiet(SECONDS));
+        now.namespaces = vec![namespace("users", 9000, 600, 400), namespace("zones", 100, 0, 0)];
+        now.l2.commands = 2000;
+        now.latencies.redis = answers(1000, Duration::from_millis(1));
+        let fleet = ["a", "b", "c"].map(|id| replica(id, Some(Duration::from_millis(500))));
+        Scene { before, now, usual: Some(Duration::from_millis(1)), fleet: fleet.into(), hottest_rate: 90.0 }
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        findings(&Signs {
+            before: &self.before,
+            now: &self.now,
+            usual: self.usual,
+            fleet: &self.fleet,
+            own: "a",
+            hottest: Some(Hottest { shown: "#1", namespace: "users", rate: self.hottest_rate }),
+        })
+    }
+
+    #[track_caller]
+    fn finds(&self, kind: &str, title: &str) {
+        let findings = self.findings();
+        let [found] = &findings[..] else { panic!("not one: {findings:#?}") };
+        assert_eq!((found.kind, found.title.as_str()), (kind, title));
+        let texts = [&found.meaning, &found.evidence, &found.action.to_owned(), &found.runbook.to_owned()];
+        assert!(texts.iter().all(|text| !text.is_empty()), "{found:#?}");
+    }
+
+    #[track_caller]
+    fn is_well(&self) {
+        assert_eq!(self.findings(), []);
+    }
+
+    fn namespace(&mut self, change: impl FnOnce(&mut NamespaceSample)) {
+        change(&mut self.now.namespaces[0]);
+    }
+}
+
+fn namespace(name: &str, l1: u64, l2: u64, miss: u64) -> NamespaceSample {
+    NamespaceSample { name: name.to_owned(), gets: Gets { l1, l2, miss, stale: 0 }, sets: 200, ..Default::default() }
+}
+
+fn answers(count: usize, each: Duration) -> crate::cache::stats::Snapshot {
+    let histogram = Histogram::default();
+    (0..count).for_each(|_| histogram.observe(each));
+    histogram.snapshot()
+}
+
+fn replica(id: &str, audit_age: Option<Duration>) -> FleetReplica {
+    FleetReplica { id: id.to_owned(), version: "1".to_owned(), age: Duration::from_secs(1), audit_age }
+}
+
+#[test]
+fn a_busy_replica_is_well() {
+    Scene::healthy().is_well();
+}
+
+#[test]
+fn a_replica_alone_on_its_memory_is_well() {
+    let mut scene = Scene::healthy();
+    scene.now.l2 = L2Report::default();
+    scene.now.coherence.proof_age = Some(Duration::ZERO);
+    scene.fleet = vec![replica("a", None)];
+    scene.is_well();
+}
+
+#[test]
+fn a_redis_that_is_gone_is_told_and_nothing_that_follows_from_it() {
+    let mut scene = Scene::healthy();
+    scene.now.l2 =
+        L2Report { state: L2State::Unavailable, errors: 500, reason: "refused".into(), ..L2Report::default() };
+    scene.now.coherence.proven = 0;
+    scene.now.coherence.proof_age = Some(Duration::from_secs(30));
+    scene.fleet = vec![replica("a", Some(Duration::from_secs(30)))];
+    scene.finds("redis_gone", "Redis is gone");
+    assert_eq!(scene.findings()[0].level, Level::Critical);
+}
+
+#[test]
+fn a_redis_that_answers_late_is_slow() {
+    let mut scene = Scene::healthy();
+    scene.now.latencies.redis = answers(1000, Duration::from_millis(80));
+    scene.finds("redis_slow", "Redis is slow");
+    // Against what is usual it need not be as late.
+    scene.now.latencies.redis = answers(1000, Duration::from_millis(20));
+    scene.finds("redis_slow", "Redis is slow");
+    scene.usual = Some(Duration::from_millis(15));
+    scene.is_well();
+}
+
+#[test]
+fn a_redis_whose_commands_time_out_is_slow_and_one_that_failed_once_is_not() {
+    let mut scene = Scene::healthy();
+    scene.now.l2.errors = 4;
+    scene.is_well();
+    scene.now.l2.errors = 100;
+    scene.finds("redis_slow", "Redis is slow");
+}
+
+#[test]
+fn a_redis_that_is_far_away_is_slow_without_any_traffic() {
+    let mut scene = Scene::healthy();
+    scene.now.latencies.redis = answers(0, Duration::ZERO);
+    scene.is_well();
+    scene.now.l2.round_trip = Some(Duration::from_millis(120));
+    scene.finds("redis_slow", "Redis is slow");
+}
+
+#[test]
+fn few_late_answers_are_no_slow_redis() {
+    let mut scene = Scene::healthy();
+    scene.now.latencies.redis = answers(3, Duration::from_millis(80));
+    scene.is_well();
+}
+
+#[test]
+fn a_subscription_that_is_broken_here_is_told_from_one_that_no_replica_has() {
+    let mut scene = Scene::healthy();
+    scene.now.l2.state = L2State::Degraded;
+    scene.now.coherence.proven = 0;
+    scene.now.coherence.proof_age = Some(Duration::from_secs(9));
+    scene.finds("subscription_broken", "This replica's subscription is broken");
+    for replica in &mut scene.fleet {
+        replica.audit_age = Some(Duration::from_secs(9));
+    }
+    scene.finds("subscription_broken", "No replica hears Redis' messages");
+}
+
+#[test]
+fn the_broken_subscription_of_another_replica_is_told_by_its_name() {
+    for age in [Some(Duration::from_secs(9)), None] {
+        let mut scene = Scene::healthy();
+        scene.fleet[2].audit_age = age;
+        scene.finds("subscription_broken", "The subscription of replica c is broken");
+    }
+}
+
+#[test]
+fn a_partition_that_is_unproven_for_a_moment_is_no_broken_subscription() {
+    let mut scene = Scene::healthy();
+    scene.now.coherence.proven = 63;
+    scene.is_well();
+    scene.before.coherence.proven = 63;
+    scene.finds("subscription_broken", "This replica's subscription is broken");
+}
+
+#[test]
+fn a_namespace_that_pushes_itself_out_of_full_memory_is_thrashing() {
+    let mut scene = Scene::healthy();
+    scene.now.l1.bytes = 99 << 20;
+    scene.now.l1.evicted_size = 3000;
+    scene.namespace(|users| users.gets = Gets { l1: 500, l2: 3000, miss: 400, stale: 0 });
+    scene.finds("thrashing", "Namespace users is thrashing");
+    // Memory that is full and of use is as it should be.
+    scene.namespace(|users| users.gets = Gets { l1: 9000, l2: 3000, miss: 400, stale: 0 });
+    scene.is_well();
+    // So is a miss without a want of room.
+    scene.namespace(|users| users.gets = Gets { l1: 500, l2: 3000, miss: 400, stale: 0 });
+    scene.now.l1.evicted_size = 50;
+    scene.is_well();
+}
+
+#[test]
+fn a_namespace_thrashes_within_its_quota_too() {
+    let mut scene = Scene::healthy();
+    scene.namespace(|users| {
+        users.gets = Gets { l1: 100, l2: 3000, miss: 0, stale: 0 };
+        users.over_quota = 2900;
+    });
+    scene.finds("thrashing", "Namespace users is thrashing within its quota");
+}
+
+#[test]
+fn a_key_that_takes_a_large_part_of_the_traffic_is_hot() {
+    let mut scene = Scene::healthy();
+    scene.hottest_rate = 1500.0;
+    scene.finds("hot_key", "One key takes a large part of the traffic");
+    assert_eq!(scene.findings()[0].level, Level::Notice);
+    // One of a handful of Gets is not.
+    scene.now.namespaces = vec![namespace("users", 100, 0, 0)];
+    scene.hottest_rate = 20.0;
+    scene.is_well();
+}
+
+#[test]
+fn many_callers_that_wait_for_what_others_make_are_a_stampede() {
+    let mut scene = Scene::healthy();
+    scene.namespace(|users| (users.coalesced, users.gets.miss) = (900, 1000));
+    scene.finds("stampede", "A stampede");
+    let mut scene = Scene::healthy();
+    scene.now.leases.waited = 800;
+    scene.finds("stampede", "A stampede, held back by leases");
+    let mut scene = Scene::healthy();
+    scene.now.leases.waiting = 50;
+    scene.finds("stampede", "A stampede, held back by leases");
+    // Some always meet.
+    let mut scene = Scene::healthy();
+    scene.namespace(|users| users.coalesced = 50);
+    scene.now.leases.waiting = 3;
+    scene.is_well();
+}
+
+#[test]
+fn the_worst_is_told_first() {
+    let mut scene = Scene::healthy();
+    scene.hottest_rate = 1500.0;
+    scene.now.load.shed = 100;
+    scene.now.audit = AuditSample { checked: 10, violations: 1 };
+    let kinds: Vec<_> = scene.findings().iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, ["violation", "overload", "hot_key"]);
+    // What was wrong before is not wrong now.
+    scene.before.audit = scene.now.audit;
+    scene.before.load.shed = 100;
+    scene.hottest_rate = 1.0;
+    scene.is_well();
+}
+
+#[test]
+fn a_replica_that_is_not_ready_says_why() {
+    let titles = [
+        (NotReady::Starting, "This replica is starting"),
+        (NotReady::Drained, "This replica is drained"),
+        (NotReady::Ending, "This replica is ending"),
+        (NotReady::Halted, "This replica must not serve"),
+    ];
+    for (why, title) in titles {
+        let mut scene = Scene::healthy();
+        scene.now.health.not_ready = Some(why);
+        scene.finds("not_ready", title);
+    }
+}
+
+#[test]
+fn limits_and_settings_that_matter_are_told() {
+    let mut scene = Scene::healthy();
+    scene.namespace(|users| users.throttled = 500);
+    scene.finds("throttled", "Namespace users has more requests than its limit");
+    let mut scene = Scene::healthy();
+    scene.now.l2.server.warnings = ["maxmemory-policy allkeys-lru".to_owned()].into();
+    scene.finds("redis_settings", "Redis' settings weaken the promise");
+    scene.now.l2.server.evicted_keys = 40;
+    scene.finds("redis_settings", "Redis is full and evicts");
+}

@@ -1,0 +1,33 @@
+//! The page: three files and an icon that are part of the program. A browser asks each time whether it still has the right ones.
+
+use axum::Router;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Path, type and text.
+const FILES: [(&str, &str, &str); 5] = [
+    ("/", "text/html; charset=utf-8", include_str!("page/index.html")),
+    ("/page.css", "text/css; charset=utf-8", include_str!("page/page.css")),
+    ("/page.js", "text/javascript; charset=utf-8", include_str!("page/page.js")),
+    ("/charts.js", "text/javascript; charset=utf-8", include_str!("page/charts.js")),
+    ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
+];
+
+pub fn routes() -> Router {
+    FILES.into_iter().fold(Router::new(), |router, (path, kind, text)| {
+        let tag = format!("\"{:016x}\"", xxh3_64(text.as_bytes()));
+        router.route(path, get(move |headers: HeaderMap| async move { file(kind, text, &tag, &headers) }))
+    })
+}
+
+fn file(kind: &'static str, text: &'static str, tag: &str, headers: &HeaderMap) -> Response {
+    let known = headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+    let about = [(ETAG, tag), (CACHE_CONTROL, "no-cache")];
+    match known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag)) {
+        true => (StatusCode::NOT_MODIFIED, about).into_response(),
+        false => (about, [(CONTENT_TYPE, kind)], text).into_response(),
+    }
+}

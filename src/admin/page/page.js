@@ -1,0 +1,539 @@
+// The page: listens to /events and shows what they say. What comes from callers (namespaces, keys) is only ever set as text.
+
+import { Chart, spark, svg } from "./charts.js";
+
+const POINTS = 300;
+const LINGER = 3000;
+const byId = (id) => document.getElementById(id);
+const say = (id, text) => {
+  const element = byId(id);
+  if (element.textContent !== text) element.textContent = text;
+};
+
+// === words and numbers ===
+
+const grouped = (number) => Math.round(number).toString().replace(/\B(?=(\d{3})+$)/g, "\u2009");
+const count = (number) => (number < 1e6 ? grouped(number) : number < 1e9 ? `${(number / 1e6).toFixed(1)}\u2009M` : `${(number / 1e9).toFixed(1)}\u2009G`);
+const rate = (number) => (number === 0 ? "0" : number < 10 ? number.toFixed(1) : number < 1e5 ? grouped(number) : `${grouped(number / 1000)}\u2009k`);
+const quantity = (number, units, base) => {
+  let unit = 0;
+  let rest = number;
+  while (rest >= base && unit < units.length - 1) { rest /= base; unit += 1; }
+  return [unit === 0 || rest >= 100 ? rest.toFixed(0) : rest >= 10 ? rest.toFixed(1) : rest.toFixed(2), units[unit]];
+};
+const sized = (bytes) => quantity(bytes, ["B", "KiB", "MiB", "GiB", "TiB"], 1024);
+const size = (bytes) => sized(bytes).join("\u00a0");
+const took = (micros) => {
+  if (micros < 1000) return [micros < 10 ? micros.toFixed(1) : micros.toFixed(0), "µs"];
+  const [value, unit] = micros < 1e6 ? [micros / 1000, "ms"] : [micros / 1e6, "s"];
+  return [value < 10 ? value.toFixed(1) : value.toFixed(0), unit];
+};
+const time = (micros) => (micros === null || micros === undefined ? "–" : took(micros).join("\u00a0"));
+const seconds = (value) => (value === null ? "none" : value < 1 ? `${Math.round(value * 1000)}\u00a0ms` : `${value.toFixed(1)}\u00a0s`);
+const lasting = (value) => {
+  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const first = Math.max(0, parts.findIndex(([length]) => value >= length));
+  if (value < 1) return "0\u00a0s";
+  const [[length, unit], next] = [parts[first], parts[first + 1]];
+  const rest = next && Math.floor((value % length) / next[0]);
+  return `${Math.floor(value / length)}\u00a0${unit}${rest ? ` ${rest}\u00a0${next[1]}` : ""}`;
+};
+const all = (gets) => gets.l1 + gets.l2 + gets.stale + gets.miss;
+const share = (part, whole) => (whole > 0 ? part / whole : 0);
+const hitShare = (gets) => share(gets.l1 + gets.l2 + gets.stale, all(gets));
+const percent = (part) => (part > 0.9995 || part < 0.0005 ? (part * 100).toFixed(0) : (part * 100).toFixed(1));
+const clock = (moment) => moment.toLocaleTimeString([], { hour12: false });
+
+// === what is known ===
+
+let replica = null;
+let fields = [];
+let rows = [];
+let series = {};
+let now = null;
+let heard = 0;
+let lostAt = null;
+let scope = null;
+let cursor = null;
+let shownFindings = new Map();
+
+const pointOf = (values) => Object.fromEntries(fields.map((field, i) => [field, values[i]]));
+
+const hello = (said) => {
+  ({ replica, fields } = said);
+  rows = said.points.map(pointOf);
+  series = said.namespaces;
+  now = said.now;
+  say("replica", replica.id);
+  say("version", replica.version);
+  say("hot-note", said.keys === "clear" ? "about the last half minute" : "hashed as in the log; twintier hot-keys names them");
+  shownFindings.clear();
+  render();
+};
+
+const tick = (said) => {
+  now = said;
+  rows.push(pointOf(said.point));
+  if (rows.length > POINTS) rows.splice(0, rows.length - POINTS);
+  const present = new Set();
+  for (const { name, gets } of said.namespaces) {
+    if (name === "") continue;
+    present.add(name);
+    series[name] ??= [];
+    series[name].push([gets.l1, gets.l2, gets.stale, gets.miss]);
+    if (series[name].length > POINTS) series[name].shift();
+  }
+  for (const name of Object.keys(series)) if (!present.has(name)) delete series[name];
+  if (cursor !== null) cursor = Math.max(0, rows.length < POINTS ? cursor : cursor - 1);
+  render();
+};
+
+// === charts ===
+
+const at = (field) => (row) => row[field];
+const scoped = (index, field) => (row) => (scope === null ? row[field] : row.scoped?.[index] ?? 0);
+const OUTCOMES = [["L1 hit", "l1"], ["L2 hit", "l2"], ["stale", "stale"], ["miss", "miss"]];
+const parts = (of) => OUTCOMES.map(([name, look], i) => ({ name, look, value: of(i, look) }));
+const outcomeOf = (row, index) => scoped(index, OUTCOMES[index][1])(row);
+const whole = (row) => OUTCOMES.reduce((sum, _, i) => sum + outcomeOf(row, i), 0);
+
+const charts = [
+  ["chart-traffic", { title: "Gets a second, by answer", kind: "stack", least: 10, format: rate, series: parts((i, field) => scoped(i, field)) }],
+  ["chart-hits", {
+    title: "Share of Gets, by answer", kind: "stack", top: 1, format: (value) => `${percent(value)}\u2009%`,
+    series: parts((i) => (row) => (whole(row) > 0 ? outcomeOf(row, i) / whole(row) : null)),
+  }],
+  ["chart-latency", {
+    title: "Get latency by tier, p50 · p99", kind: "lines", log: true, floor: 1, least: 1000, format: time,
+    series: [
+      { look: "l1 faint", value: at("l1_p50") }, { name: "L1", look: "l1", value: at("l1_p99"), say: (p99, row) => `${time(row.l1_p50)} · ${time(p99)}` },
+      { look: "deep faint", value: at("l2_p50") }, { name: "L2", look: "deep", value: at("l2_p99"), say: (p99, row) => `${time(row.l2_p50)} · ${time(p99)}` },
+      { name: "miss", look: "miss dashed", value: at("miss_p99") },
+    ],
+  }],
+  ["chart-redis", {
+    title: "Redis p99 and the oldest proof", kind: "lines", log: true, floor: 100, least: 1e6, format: time,
+    series: [
+      { name: "Redis", look: "deep", value: at("redis_p99") },
+      { name: "proof", look: "stale", value: (row) => (row.proof_age === null || now?.redis.state === "disabled" ? null : row.proof_age * 1e6) },
+      { name: "bound", look: "bound dashed", value: () => (now && now.redis.state !== "disabled" ? now.coherence.bound * 1e6 : null) },
+    ],
+  }],
+  ["chart-writes", {
+    title: "Writes, messages and waiting Gets a second", kind: "lines", least: 10, format: rate,
+    series: [
+      { name: "Sets", look: "l1", value: at("sets") }, { name: "Invalid.", look: "miss", value: at("invalidations") },
+      { name: "bus", look: "stale dashed", value: at("messages") },
+      { name: "waiting", look: "deep dotted", value: (row) => row.coalesced + row.waited },
+    ],
+  }],
+  ["chart-memory", {
+    title: "Entries leaving memory a second", kind: "lines", least: 10, format: rate,
+    series: [{ name: "evicted for room", look: "miss", value: at("evicted") }, { name: "expired", look: "l1 dashed", value: at("expired") }],
+  }],
+].map(([id, options]) => new Chart(byId(id), options));
+
+const drawCharts = () => {
+  const own = scope === null ? null : series[scope];
+  const shift = own ? rows.length - own.length : 0;
+  const drawn = own ? rows.map((row, i) => ({ ...row, scoped: own[i - shift] })) : rows;
+  charts.forEach((chart) => chart.draw(drawn, cursor));
+  const when = cursor !== null && rows[cursor] ? ` at ${clock(new Date(rows[cursor].t))}` : "";
+  say("scope", (scope === null ? "All namespaces" : `Gets of namespace ${scope}`) + when);
+  byId("scope-all").hidden = scope === null;
+};
+
+const point = (row) => {
+  cursor = row;
+  drawCharts();
+};
+charts.forEach((chart) => {
+  chart.figure.addEventListener("pointermove", (event) => point(chart.rowAt(event.clientX)));
+  chart.figure.addEventListener("pointerleave", () => point(null));
+  chart.figure.addEventListener("blur", () => point(null));
+  chart.figure.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -5, ArrowRight: 5 }[event.key];
+    if (event.key === "Escape") point(null);
+    if (!step || !rows.length) return;
+    event.preventDefault();
+    point(Math.min(rows.length - 1, Math.max(0, (cursor ?? rows.length - 1) + step)));
+  });
+});
+byId("scope-all").addEventListener("click", () => select(null));
+new ResizeObserver(() => drawCharts()).observe(byId("main"));
+
+const select = (name) => {
+  scope = name === scope ? null : name;
+  render();
+};
+
+// === verdict ===
+
+const MARKS = { well: "✓", notice: "i", warning: "!", critical: "×", lost: "?" };
+
+const drawVerdict = () => {
+  const moment = Date.now();
+  now.findings.forEach((finding) => shownFindings.set(finding.kind, { ...finding, seen: moment }));
+  for (const [key, finding] of shownFindings) if (moment - finding.seen > LINGER) shownFindings.delete(key);
+  const order = ["critical", "warning", "notice"];
+  const found = [...shownFindings.values()].sort((a, b) => order.indexOf(a.level) - order.indexOf(b.level));
+  const level = found[0]?.level ?? "well";
+  const others = found.length - 1;
+  verdict(level, found.length ? found[0].title + (others > 0 ? `, and ${others} more` : "") : "All is well", summary(found));
+  keyed(byId("findings"), found, ({ kind }) => kind, findingItem, fillFinding);
+  [...byId("findings").children].forEach((item, i) => { if (i === 0) item.firstChild.open = true; });
+};
+
+const verdict = (level, headline, text) => {
+  byId("verdict").dataset.level = level;
+  say("mark", MARKS[level]);
+  say("headline", headline);
+  say("summary", text);
+  document.title = level === "well" ? "twintier" : `${MARKS[level]} ${headline} – twintier`;
+};
+
+const summary = (found) => {
+  const { coherence, redis, gets } = now;
+  if (found.length) return "";
+  const traffic = all(gets) > 0 ? `${percent(share(gets.l1, all(gets)))}\u2009% of ${rate(all(gets))} Gets a second are answered from memory. ` : "No Gets lately. ";
+  if (redis.state === "disabled") return `${traffic}This replica runs alone on its memory: no Redis is configured.`;
+  return `${traffic}Redis answers, and every partition was proven current at most ${seconds(coherence.proof_age)} ago; ${seconds(coherence.bound)} are allowed.`;
+};
+
+/// The worst is open, the others are a line each until somebody wants to know more.
+const findingItem = () => {
+  const item = document.createElement("li");
+  const details = document.createElement("details");
+  const line = document.createElement("summary");
+  for (const name of ["title", "brief"]) line.append(Object.assign(document.createElement("span"), { className: name }));
+  details.append(line);
+  for (const name of ["meaning", "evidence", "action"]) details.append(Object.assign(document.createElement("p"), { className: name }));
+  item.append(details);
+  return item;
+};
+
+const fillFinding = (item, finding) => {
+  item.dataset.level = finding.level;
+  const [line, meaning, evidence, action] = item.firstChild.children;
+  put(line.firstChild, finding.title);
+  put(line.lastChild, finding.evidence);
+  put(meaning, finding.meaning);
+  put(evidence, finding.evidence);
+  const text = `${finding.action} More: docs/runbooks.md#${finding.runbook}`;
+  if (action.dataset.text === text) return;
+  action.dataset.text = text;
+  // What stands between backticks is to be typed.
+  action.replaceChildren(...text.split("`").map((part, odd) => (odd % 2 ? code(part) : part)));
+};
+
+const code = (text) => {
+  const element = document.createElement("code");
+  element.textContent = text;
+  return element;
+};
+
+// === tiles ===
+
+const meter = (id, part, level) => {
+  const bar = byId(id);
+  bar.firstElementChild.style.width = `${Math.min(100, part * 100)}%`;
+  bar.dataset.level = level;
+};
+
+const pair = (id, [value, unit]) => {
+  say(id, value);
+  say(`${id}-unit`, unit);
+};
+
+const drawTiles = () => {
+  const { gets, load, l1, redis, coherence, audit, latency } = now;
+  const total = all(gets);
+  say("requests", rate(total + now.sets + now.invalidations));
+  say("requests-fine", `${rate(total)} Gets · ${rate(now.sets)} Sets · ${rate(now.invalidations)} Inv.`);
+  say("hits", total > 0 ? percent(hitShare(gets)) : "–");
+  split(byId("split"), gets);
+  if (latency.p99 === null) pair("p99", ["–", ""]); else pair("p99", took(latency.p99));
+  say("p50", latency.p99 === null ? "no Gets lately" : `p99 · half within ${time(latency.p50)}`);
+  pair("memory", sized(l1.bytes));
+  const full = share(l1.bytes, l1.limit);
+  meter("memory-bar", full, full > 0.9 ? "notice" : "well");
+  say("memory-fine", `${percent(full)}\u2009% of ${size(l1.limit)} · ${count(l1.entries)} entries`);
+  drawRedisTile(redis);
+  drawProofTile(redis, coherence);
+  say("in-flight", count(load.in_flight));
+  say("connections", `of ${count(load.limit)} · ${count(load.connections)} conn.${load.watchers ? ` · ${load.watchers} watches` : ""}`);
+  say("violations", count(audit.violations));
+  byId("violations").dataset.level = audit.violations ? "critical" : "well";
+  say("audit", audit.checked ? `${count(audit.checked)} hits were checked` : "none checked yet");
+  say("uptime", lasting((Date.now() - replica.started) / 1000));
+};
+
+const drawRedisTile = (redis) => {
+  const level = { healthy: "well", degraded: "warning", unavailable: "critical", disabled: "well" }[redis.state];
+  say("redis-state", { healthy: "healthy", degraded: "degraded", unavailable: "gone", disabled: "none" }[redis.state]);
+  byId("redis-state").dataset.level = level;
+  const trip = redis.round_trip === null ? "" : `round trip ${time(redis.round_trip)}`;
+  const usual = redis.p99 === null ? trip : `p99 ${time(redis.p99)} · ${trip}`;
+  say("redis-fine", { healthy: usual, disabled: "memory only", degraded: "no messages", unavailable: `for ${lasting(redis.state_age)}` }[redis.state]);
+};
+
+const drawProofTile = (redis, coherence) => {
+  if (redis.state === "disabled") {
+    pair("proof", ["–", ""]);
+    say("proof-fine", "nobody else writes");
+    return meter("proof-bar", 0, "well");
+  }
+  const age = coherence.proof_age;
+  pair("proof", age === null ? ["none", ""] : took(age * 1e6));
+  const part = age === null ? 1 : age / coherence.bound;
+  meter("proof-bar", part, part > 1 || age === null ? "critical" : part > 0.75 ? "notice" : "well");
+  say("proof-fine", `${seconds(coherence.bound)} allowed · ${coherence.proven}/${coherence.partitions} proven`);
+};
+
+/// A bar of the four outcomes.
+const split = (bar, gets) => {
+  const total = all(gets);
+  if (bar.children.length === 0) OUTCOMES.forEach(([, look]) => { bar.append(document.createElement("i")); bar.lastChild.className = look; });
+  OUTCOMES.forEach(([, look], i) => { bar.children[i].style.width = `${share(gets[look], total) * 100}%`; });
+  const words = OUTCOMES.map(([name, look]) => `${name} ${percent(share(gets[look], total))}\u2009%`).join(", ");
+  bar.setAttribute("aria-label", total > 0 ? words : "no Gets lately");
+  bar.title = total > 0 ? words : "";
+};
+
+// === tables ===
+
+const put = (element, text) => {
+  if (element.textContent !== text) element.textContent = text;
+};
+
+/// Keeps one child for each item, in their order, and fills it: what stays, stays, and with it focus and selection.
+const keyed = (parent, items, keyOf, make, fill) => {
+  const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  items.forEach((item, index) => {
+    const key = keyOf(item);
+    const child = old.get(key) ?? make(item);
+    old.delete(key);
+    child.dataset.key = key;
+    if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index] ?? null);
+    fill(child, item);
+  });
+  old.forEach((child) => child.remove());
+};
+
+const row = (cells) => {
+  const element = document.createElement("tr");
+  cells.forEach((kind, i) => {
+    const cell = document.createElement(i === 0 ? "th" : "td");
+    if (i === 0) cell.scope = "row";
+    cell.className = kind;
+    element.append(cell);
+  });
+  return element;
+};
+
+const fillCells = (element, from, texts) => texts.forEach((text, i) => put(element.children[from + i], text));
+
+const namespaceRow = ({ name }) => {
+  const element = row(["name", "trend", "number", "number", "mix", "number", "number", "number", "number", "number", "number"]);
+  if (name !== "") {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = name;
+    button.title = "show only its Gets in the charts";
+    button.addEventListener("click", () => select(name));
+    element.children[0].append(button);
+    element.children[1].append(svg("svg", { width: 96, height: 20, class: "spark", "aria-hidden": "true" }));
+  } else {
+    element.children[0].textContent = "all others";
+  }
+  const bar = document.createElement("div");
+  bar.className = "split";
+  bar.setAttribute("role", "img");
+  element.children[4].append(bar);
+  return element;
+};
+
+const fillNamespace = (element, it) => {
+  const total = all(it.gets);
+  element.classList.toggle("chosen", scope !== null && scope === it.name);
+  element.querySelector("button")?.setAttribute("aria-pressed", String(scope === it.name));
+  if (it.name !== "") spark(element.children[1].firstChild, (series[it.name] ?? []).map((point) => point[0] + point[1] + point[2] + point[3]));
+  fillCells(element, 2, [rate(total), total > 0 ? `${percent(hitShare(it.gets))}\u2009%` : "–"]);
+  split(element.children[4].firstChild, it.gets);
+  const refused = it.throttled + it.over_quota + it.errors;
+  fillCells(element, 5, [rate(it.sets), rate(it.invalidations), count(it.entries), size(it.bytes), rate(it.evicted), rate(refused)]);
+  element.children[10].title = `throttled ${rate(it.throttled)}, over quota ${rate(it.over_quota)}, failed writes ${rate(it.errors)} a second`;
+  element.children[10].classList.toggle("raised", refused > 0);
+};
+
+const meterRow = (kinds) => () => {
+  const element = row(kinds);
+  const cell = element.lastChild;
+  const bar = document.createElement("div");
+  bar.className = "bar";
+  bar.append(document.createElement("i"));
+  cell.append(bar, document.createElement("span"));
+  return element;
+};
+
+const fillMeter = (cell, part, text, level) => {
+  cell.firstChild.dataset.level = level;
+  cell.firstChild.firstChild.style.width = `${Math.min(100, part * 100)}%`;
+  put(cell.lastChild, text);
+};
+
+const fillReplica = (element, it) => {
+  fillCells(element, 0, [it.id + (it.own ? " (this one)" : ""), it.version, it.own ? "now" : `${seconds(it.age)} ago`]);
+  element.classList.toggle("chosen", it.own);
+  const alone = now.redis.state === "disabled";
+  const part = it.proof_age === null ? 1 : it.proof_age / now.coherence.bound;
+  const level = alone ? "well" : part >= 1 ? "critical" : part > 0.75 ? "notice" : "well";
+  fillMeter(element.lastChild, alone ? 0 : part, alone ? "alone" : seconds(it.proof_age) + (part >= 1 ? ", over" : ""), level);
+};
+
+const fillHot = (element, it) => {
+  // The rate is that of about the last half minute, and so is what it is compared with.
+  const lately = rows.slice(-30);
+  const gets = lately.reduce((sum, row) => sum + row.l1 + row.l2 + row.stale + row.miss, 0) / Math.max(1, lately.length);
+  const part = share(it.rate, Math.max(gets, it.rate));
+  fillCells(element, 0, [it.key, it.namespace, rate(it.rate)]);
+  element.firstChild.title = it.key;
+  fillMeter(element.lastChild, part, `${percent(part)}\u2009%`, part >= 0.25 && it.rate >= 100 ? "notice" : "well");
+};
+
+const drawTables = () => {
+  const { namespaces, fleet, hot } = now;
+  if (scope !== null && !namespaces.some(({ name }) => name === scope)) scope = null;
+  keyed(byId("namespaces").tBodies[0], namespaces, ({ name }) => `n${name}`, namespaceRow, fillNamespace);
+  byId("namespaces-empty").hidden = namespaces.length > 0;
+  say("namespaces-note", namespaces.length ? `${count(now.namespaces_known)} in use, the busiest first` : "");
+  const kinds = ["name mono", "number", "number", "meter"];
+  keyed(byId("fleet").tBodies[0], fleet, ({ id }) => id, meterRow(kinds), fillReplica);
+  say("fleet-note", fleet.length === 0 ? "asking …" : fleet.length === 1 ? "one replica is heard of" : `${fleet.length} replicas`);
+  keyed(byId("hot").tBodies[0], hot, (it) => `${it.namespace}\n${it.key}`, meterRow(["name mono", "", "number", "meter"]), fillHot);
+  byId("hot-empty").hidden = hot.length > 0;
+};
+
+// === facts ===
+
+const facts = (id, pairs) => {
+  const make = () => {
+    const element = document.createElement("div");
+    element.append(document.createElement("dt"), document.createElement("dd"));
+    return element;
+  };
+  keyed(byId(id), pairs, ([name]) => name, make, (element, [name, text, level]) => {
+    put(element.firstChild, name);
+    put(element.lastChild, text);
+    element.lastChild.dataset.level = level ?? "";
+  });
+};
+
+const raised = (number, level = "notice") => (number > 0 ? level : "");
+
+const drawFacts = () => {
+  const { redis, coherence, leases } = now;
+  say("redis-since", redis.state === "disabled" ? "" : `${redis.state} for ${lasting(redis.state_age)}`);
+  facts("redis", redis.state === "disabled" ? [["configured", "no: entries live in this replica's memory only"]] : [
+    ...(redis.reason ? [["because", redis.reason, "warning"]] : []),
+    ...redis.warnings.map((warning, i) => [`warning${redis.warnings.length > 1 ? ` ${i + 1}` : ""}`, warning, "notice"]),
+    ["server", redis.version || "–"],
+    ["memory", `${size(redis.memory)}${redis.limit ? ` of ${size(redis.limit)}` : ", no limit"} · peak ${size(redis.peak)}`],
+    ["keys", `${count(redis.keys)} · ${count(redis.evicted)} evicted`],
+    ["policy", redis.policy || "–"],
+    ["commands", `${rate(redis.commands)}/s · ${rate(redis.errors_rate)}/s failed`, raised(redis.errors_rate)],
+    ["failed, reconnects", `${count(redis.errors)} · ${count(redis.reconnects)} since the start`],
+  ]);
+  facts("coherence", [
+    ["messages applied", `${count(coherence.applied)} · own ${count(coherence.own)}`],
+    ["lag, slowest hundredth", time(coherence.lag_p99)],
+    ["gaps", count(coherence.gaps), raised(coherence.gaps)],
+    ["partitions set back", count(coherence.bumps)],
+    ["disconnects", count(coherence.disconnects), raised(coherence.disconnects)],
+    ["overruns, unreadable", `${count(coherence.overruns)} · ${count(coherence.undecodable)}`, raised(coherence.overruns + coherence.undecodable)],
+    ["fills fenced off", count(coherence.fenced)],
+    ["takeovers, repaired", `${count(coherence.takeovers)} · ${count(coherence.repaired)}`],
+  ]);
+  facts("leases", [
+    ["joined another's fetch", `${rate(leases.coalesced)}/s`],
+    ["waited for a lease", `${rate(leases.waited)}/s`],
+    ["waiting now", count(leases.waiting), raised(leases.waiting - 19, "warning")],
+    ["granted", `${count(leases.granted)} · alone ${count(leases.granted_alone)}`],
+    ["filled", count(leases.filled)],
+    ["void, released", `${count(leases.voided)} · ${count(leases.released)}`],
+    ["waits that were served", count(leases.served)],
+  ]);
+};
+
+const render = () => {
+  if (now === null) return;
+  drawVerdict();
+  drawTiles();
+  drawTables();
+  drawFacts();
+  drawCharts();
+};
+
+// === the connection ===
+
+const live = (text, state) => {
+  say("live", text);
+  byId("live").dataset.state = state;
+  document.body.dataset.state = state;
+};
+
+const lost = () => {
+  lostAt ??= new Date(heard || Date.now());
+  const since = `since ${clock(lostAt)}`;
+  live(`disconnected ${since}`, "lost");
+  if (now !== null) {
+    verdict("lost", "No word from the service", `It cannot be reached ${since}; what is below is from then. This page tries again every few seconds.`);
+    byId("findings").replaceChildren();
+  } else {
+    verdict("lost", "The service cannot be reached", "This page tries again every few seconds.");
+  }
+};
+
+let source = null;
+const connect = () => {
+  source?.close();
+  source = new EventSource("events");
+  const take = (handle) => (event) => {
+    heard = Date.now();
+    lostAt = null;
+    live("live", "live");
+    handle(JSON.parse(event.data));
+  };
+  source.addEventListener("hello", take(hello));
+  source.addEventListener("tick", take(tick));
+  source.addEventListener("error", () => {
+    source.close();
+    setTimeout(connect, heard && Date.now() - heard < 3000 ? 300 : 2000);
+  });
+};
+// A stream that ends after its time is taken up again at once, and nobody needs to hear of it.
+setInterval(() => {
+  if (Date.now() - heard > 4000 && (heard > 0 || now === null)) lost();
+  if (heard > 0 && Date.now() - heard > 10_000 && source.readyState === EventSource.OPEN) connect();
+}, 500);
+
+// === colours ===
+
+const THEMES = { auto: "◐ auto", light: "○ light", dark: "● dark" };
+let theme = "auto";
+try { theme = localStorage.getItem("theme") ?? "auto"; } catch { /* a browser that keeps nothing */ }
+const paint = () => {
+  if (!(theme in THEMES)) theme = "auto";
+  document.documentElement.dataset.theme = theme;
+  byId("theme").textContent = THEMES[theme];
+  byId("theme").setAttribute("aria-label", `Colours: ${theme === "auto" ? "as the system has them" : theme}`);
+};
+byId("theme").addEventListener("click", () => {
+  const names = Object.keys(THEMES);
+  theme = names[(names.indexOf(theme) + 1) % names.length];
+  try { localStorage.setItem("theme", theme); } catch { /* as above */ }
+  paint();
+});
+
+paint();
+connect();

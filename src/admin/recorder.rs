@@ -1,0 +1,164 @@
+//! Looks at this replica once a second, keeps the last minutes, and tells whoever watches. The fleet is asked only while somebody does.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::history::{FIELDS, History};
+use super::sample::Sample;
+use super::{Fleet, KeyNames, diagnosis, snapshot};
+use crate::cache::hot_keys::HotKey;
+use crate::cache::observed::{FleetReplica, Observed};
+
+/// Pause between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// Looks that a diagnosis spans, at least; at most twice as many.
+const SPAN: usize = 4;
+/// How often the fleet is asked.
+const FLEET_EVERY: Duration = Duration::from_secs(2);
+/// Keys that are shown.
+const HOT_KEYS: usize = 10;
+
+/// The memory of the page.
+pub struct Recorder {
+    observed: Arc<Observed>,
+    fleet: Fleet,
+    keys: KeyNames,
+    recorded: Mutex<Recorded>,
+    ticks: watch::Sender<Bytes>,
+    begun: Notify,
+}
+
+struct Recorded {
+    history: History,
+    latest: Sample,
+    /// Samples that a diagnosis begins at: one that is old enough, and the one that will be.
+    anchor: Sample,
+    next_anchor: Sample,
+    looks: usize,
+    fleet: Vec<FleetReplica>,
+}
+
+// === impl Recorder ===
+
+impl Recorder {
+    /// Nothing is known yet but how things are now.
+    pub fn new(observed: Arc<Observed>, fleet: Fleet, keys: KeyNames) -> Recorder {
+        let latest = Sample::of(&observed);
+        let (anchor, next_anchor) = (latest.clone(), latest.clone());
+        let recorded =
+            Recorded { history: History::default(), latest, anchor, next_anchor, looks: 0, fleet: Vec::new() };
+        let (ticks, _) = watch::channel(Bytes::new());
+        Recorder { observed, fleet, keys, recorded: Mutex::new(recorded), ticks, begun: Notify::new() }
+    }
+
+    /// Looks and tells, for ever.
+    pub async fn run(self: Arc<Self>) {
+        tokio::join!(self.look(), self.ask_fleet());
+    }
+
+    /// What was until now, and a channel for what comes.
+    pub fn watch(&self) -> (Bytes, watch::Receiver<Bytes>) {
+        let ticks = self.ticks.subscribe();
+        self.begun.notify_one();
+        let recorded = self.lock();
+        let hello = json!({
+            "replica": {
+                "id": self.observed.replica.id,
+                "version": env!("CARGO_PKG_VERSION"),
+                "started": snapshot::millis(self.observed.replica.started),
+            },
+            "keys": if self.keys == KeyNames::Clear { "clear" } else { "hashed" },
+            "fields": FIELDS,
+            "points": recorded.history.points(),
+            "namespaces": recorded.history.namespaces(),
+            "now": self.render(&recorded),
+        });
+        (event("hello", &hello), ticks)
+    }
+
+    async fn look(&self) {
+        let mut clock = interval(EVERY);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first comes at once, and a look was taken already.
+        clock.tick().await;
+        loop {
+            clock.tick().await;
+            let now = Sample::of(&self.observed);
+            let mut recorded = self.lock();
+            recorded.take(now);
+            if self.ticks.receiver_count() > 0 {
+                self.ticks.send_replace(event("tick", &self.render(&recorded)));
+            }
+        }
+    }
+
+    async fn ask_fleet(&self) {
+        loop {
+            if self.ticks.receiver_count() > 0 {
+                let fleet = (self.fleet)().await;
+                self.lock().fleet = fleet;
+            }
+            tokio::select! {
+                () = sleep(FLEET_EVERY) => {}
+                () = self.begun.notified() => {}
+            }
+        }
+    }
+
+    fn render(&self, recorded: &Recorded) -> Value {
+        let hot: Vec<_> = self.observed.cache.hot_keys(HOT_KEYS, None).iter().map(|hot| self.shown(hot)).collect();
+        let hottest =
+            hot.first().map(|hot| diagnosis::Hottest { shown: &hot.shown, namespace: &hot.namespace, rate: hot.rate });
+        let findings = diagnosis::findings(&diagnosis::Signs {
+            before: &recorded.anchor,
+            now: &recorded.latest,
+            usual: recorded.history.usual_redis(),
+            fleet: &recorded.fleet,
+            own: &self.observed.replica.id,
+            hottest,
+        });
+        snapshot::tick(&snapshot::Told {
+            before: &recorded.anchor,
+            now: &recorded.latest,
+            history: &recorded.history,
+            fleet: &recorded.fleet,
+            own: &self.observed.replica.id,
+            findings: &findings,
+            hot: &hot,
+        })
+    }
+
+    fn shown(&self, hot: &HotKey) -> snapshot::Hot {
+        let shown = match self.keys {
+            KeyNames::Hashed => format!("#{:016x}", hot.key.as_ref().digest()),
+            KeyNames::Clear => hot.key.bytes().escape_ascii().to_string(),
+        };
+        snapshot::Hot { shown, namespace: hot.key.namespace().name().to_owned(), rate: hot.rate }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recorded> {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Recorded ===
+
+impl Recorded {
+    fn take(&mut self, now: Sample) {
+        self.history.add(&self.latest, &now);
+        self.latest = now;
+        self.looks += 1;
+        if self.looks.is_multiple_of(SPAN) {
+            self.anchor = std::mem::replace(&mut self.next_anchor, self.latest.clone());
+        }
+    }
+}
+
+fn event(name: &str, data: &Value) -> Bytes {
+    format!("event: {name}\ndata: {data}\n\n").into()
+}

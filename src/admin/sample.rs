@@ -1,0 +1,346 @@
+//! What the page is made of: the counts of this replica at one instant.
+
+use std::time::{Duration, SystemTime};
+
+use crate::cache::clock::Moment;
+use crate::cache::health::Health;
+use crate::cache::lease::LeaseCounters;
+use crate::cache::namespace::Namespace;
+use crate::cache::observed::Observed;
+use crate::cache::stats::{CoherenceCounters, Snapshot};
+use crate::cache::tier::{L1Usage, L2Report};
+
+/// This replica at one instant. Counts are since the start.
+#[derive(Clone)]
+pub struct Sample {
+    pub at: Moment,
+    pub wall: SystemTime,
+    /// Those that were used, by name.
+    pub namespaces: Vec<NamespaceSample>,
+    pub l1: L1Usage,
+    pub l2: L2Report,
+    pub health: Health,
+    pub latencies: LatencySample,
+    pub coherence: CoherenceSample,
+    pub leases: LeaseSample,
+    pub load: LoadSample,
+    pub audit: AuditSample,
+    pub watchers: usize,
+}
+
+/// One namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceSample {
+    pub name: String,
+    pub gets: Gets,
+    pub coalesced: u64,
+    pub degraded: u64,
+    pub sets: u64,
+    pub write_errors: u64,
+    pub invalidations: u64,
+    pub evicted: u64,
+    pub throttled: u64,
+    pub over_quota: u64,
+    pub entries: u64,
+    pub bytes: u64,
+}
+
+/// Gets by what they were answered with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gets {
+    pub l1: u64,
+    pub l2: u64,
+    pub stale: u64,
+    pub miss: u64,
+}
+
+/// Durations observed inside of the service.
+#[derive(Clone, Default)]
+pub struct LatencySample {
+    pub l1: Snapshot,
+    pub l2: Snapshot,
+    pub miss: Snapshot,
+    pub set: Snapshot,
+    pub invalidate: Snapshot,
+    /// Of reads and writes at Redis.
+    pub redis: Snapshot,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoherenceSample {
+    pub max_staleness: Duration,
+    pub partitions: u16,
+    pub proven: u16,
+    pub proof_age: Option<Duration>,
+    pub applied: u64,
+    pub own: u64,
+    pub gaps: u64,
+    pub undecodable: u64,
+    pub overruns: u64,
+    pub bumps: u64,
+    pub disconnects: u64,
+    pub fenced: u64,
+    pub takeovers: u64,
+    pub repaired: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseSample {
+    pub granted: u64,
+    pub granted_alone: u64,
+    pub filled: u64,
+    pub voided: u64,
+    pub released: u64,
+    pub waited: u64,
+    pub served: u64,
+    pub waiting: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadSample {
+    pub in_flight: usize,
+    pub limit: usize,
+    pub bytes: usize,
+    pub bytes_limit: usize,
+    pub connections: usize,
+    pub shed: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditSample {
+    pub checked: u64,
+    pub violations: u64,
+}
+
+// === impl Sample ===
+
+impl Sample {
+    /// As it is now.
+    pub fn of(observed: &Observed) -> Sample {
+        let (coherence, audit) = (observed.cache.coherence(), observed.cache.self_audit());
+        let all = observed.namespaces.all();
+        let namespaces = all.iter().map(|namespace| NamespaceSample::of(namespace));
+        Sample {
+            at: observed.clock.now(),
+            wall: SystemTime::now(),
+            namespaces: namespaces.filter(NamespaceSample::was_used).collect(),
+            l1: observed.cache.l1().usage(),
+            l2: observed.l2.report(),
+            health: *observed.health.borrow(),
+            latencies: LatencySample::of(observed),
+            coherence: CoherenceSample {
+                max_staleness: coherence.max_staleness(),
+                partitions: coherence.partitions(),
+                proven: coherence.proofs().proven,
+                proof_age: coherence.proofs().oldest,
+                ..CoherenceSample::of(&coherence.counters)
+            },
+            leases: LeaseSample::of(observed.cache.leases()),
+            load: LoadSample {
+                in_flight: observed.load.in_flight(),
+                limit: observed.load.limit(),
+                bytes: observed.load.bytes(),
+                bytes_limit: observed.load.bytes_limit(),
+                connections: observed.load.connections(),
+                shed: observed.load.shed(),
+            },
+            audit: AuditSample { checked: audit.checked.get(), violations: audit.violations.get() },
+            watchers: coherence.watches.open(),
+        }
+    }
+
+    /// Gets of all namespaces.
+    pub fn gets(&self) -> Gets {
+        self.namespaces.iter().fold(Gets::default(), |sum, namespace| sum.plus(namespace.gets))
+    }
+
+    /// The sum of a count over all namespaces.
+    pub fn sum(&self, count: impl Fn(&NamespaceSample) -> u64) -> u64 {
+        self.namespaces.iter().map(count).sum()
+    }
+
+    /// The namespace of this name; nothing was counted when there is none.
+    pub fn namespace(&self, name: &str) -> NamespaceSample {
+        let found = self.namespaces.binary_search_by(|namespace| namespace.name.as_str().cmp(name));
+        found.map(|index| self.namespaces[index].clone()).unwrap_or_default()
+    }
+
+    /// Seconds since `before`.
+    pub fn seconds_since(&self, before: &Sample) -> f64 {
+        self.at.since(before.at).as_secs_f64()
+    }
+}
+
+// === impl parts ===
+
+impl NamespaceSample {
+    fn of(namespace: &Namespace) -> NamespaceSample {
+        let counters = &namespace.counters;
+        NamespaceSample {
+            name: namespace.name().to_owned(),
+            gets: Gets {
+                l1: counters.l1_hits.get(),
+                l2: counters.l2_hits.get(),
+                stale: counters.stale_hits(),
+                miss: counters.misses.get(),
+            },
+            coalesced: counters.coalesced.get(),
+            degraded: counters.degraded.get(),
+            sets: counters.sets_stored.get(),
+            write_errors: counters.write_errors(),
+            invalidations: counters.invalidations.get(),
+            evicted: counters.evicted_size.get(),
+            throttled: counters.throttled.get(),
+            over_quota: counters.over_quota.get(),
+            entries: counters.entries.get(),
+            bytes: counters.bytes.get(),
+        }
+    }
+
+    fn was_used(&self) -> bool {
+        *self != NamespaceSample { name: self.name.clone(), ..NamespaceSample::default() }
+    }
+
+    /// What was counted since `before`. What is there now is not a count.
+    pub fn since(&self, before: &NamespaceSample) -> NamespaceSample {
+        NamespaceSample {
+            name: self.name.clone(),
+            gets: self.gets.since(before.gets),
+            coalesced: self.coalesced.saturating_sub(before.coalesced),
+            degraded: self.degraded.saturating_sub(before.degraded),
+            sets: self.sets.saturating_sub(before.sets),
+            write_errors: self.write_errors.saturating_sub(before.write_errors),
+            invalidations: self.invalidations.saturating_sub(before.invalidations),
+            evicted: self.evicted.saturating_sub(before.evicted),
+            throttled: self.throttled.saturating_sub(before.throttled),
+            over_quota: self.over_quota.saturating_sub(before.over_quota),
+            entries: self.entries,
+            bytes: self.bytes,
+        }
+    }
+
+    /// Entries that asked for room in memory.
+    pub fn fills(&self) -> u64 {
+        self.sets + self.gets.l2
+    }
+}
+
+impl Gets {
+    pub fn all(self) -> u64 {
+        self.l1 + self.l2 + self.stale + self.miss
+    }
+
+    pub fn plus(self, other: Gets) -> Gets {
+        Gets {
+            l1: self.l1 + other.l1,
+            l2: self.l2 + other.l2,
+            stale: self.stale + other.stale,
+            miss: self.miss + other.miss,
+        }
+    }
+
+    pub fn since(self, before: Gets) -> Gets {
+        Gets {
+            l1: self.l1.saturating_sub(before.l1),
+            l2: self.l2.saturating_sub(before.l2),
+            stale: self.stale.saturating_sub(before.stale),
+            miss: self.miss.saturating_sub(before.miss),
+        }
+    }
+}
+
+impl LatencySample {
+    fn of(observed: &Observed) -> LatencySample {
+        let all = observed.cache.latencies();
+        LatencySample {
+            l1: all.get_l1.snapshot(),
+            l2: all.get_l2.snapshot(),
+            miss: all.get_miss.snapshot(),
+            set: all.set.snapshot(),
+            invalidate: all.invalidate.snapshot(),
+            redis: all.l2_read.snapshot().plus(&all.l2_write.snapshot()),
+        }
+    }
+
+    /// What was observed since `before`.
+    pub fn since(&self, before: &LatencySample) -> LatencySample {
+        LatencySample {
+            l1: self.l1.since(&before.l1),
+            l2: self.l2.since(&before.l2),
+            miss: self.miss.since(&before.miss),
+            set: self.set.since(&before.set),
+            invalidate: self.invalidate.since(&before.invalidate),
+            redis: self.redis.since(&before.redis),
+        }
+    }
+
+    /// Of all Gets.
+    pub fn gets(&self) -> Snapshot {
+        self.l1.plus(&self.l2).plus(&self.miss)
+    }
+}
+
+impl CoherenceSample {
+    fn of(counters: &CoherenceCounters) -> CoherenceSample {
+        CoherenceSample {
+            applied: counters.messages_applied.get(),
+            own: counters.messages_own.get(),
+            gaps: counters.gaps.get(),
+            undecodable: counters.undecodable.get(),
+            overruns: counters.lagged.get(),
+            bumps: counters.bumps.get(),
+            disconnects: counters.disconnects.get(),
+            fenced: counters.fills_fenced.get(),
+            takeovers: counters.takeovers.get(),
+            repaired: counters.repaired.get(),
+            ..CoherenceSample::default()
+        }
+    }
+}
+
+impl LeaseSample {
+    fn of(counters: &LeaseCounters) -> LeaseSample {
+        LeaseSample {
+            granted: counters.granted.get(),
+            granted_alone: counters.granted_alone.get(),
+            filled: counters.filled.get(),
+            voided: counters.voided.get(),
+            released: counters.released.get(),
+            waited: counters.served.get() + counters.left.get() + counters.waiting.get(),
+            served: counters.served.get(),
+            waiting: counters.waiting.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Sample {
+    /// A replica with Redis after so many seconds, on which nothing happened and nothing is wrong.
+    pub fn quiet(seconds: u64) -> Sample {
+        use crate::cache::tier::L2State;
+        Sample {
+            at: Moment(1).plus(Duration::from_secs(seconds)),
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            namespaces: Vec::new(),
+            l1: L1Usage { bytes: 50 << 20, max_bytes: 100 << 20, ..L1Usage::default() },
+            l2: L2Report {
+                state: L2State::Healthy,
+                round_trip: Some(Duration::from_micros(300)),
+                ..L2Report::default()
+            },
+            health: Health { not_ready: None, l2: L2State::Healthy },
+            latencies: LatencySample::default(),
+            coherence: CoherenceSample {
+                max_staleness: Duration::from_secs(2),
+                partitions: 64,
+                proven: 64,
+                proof_age: Some(Duration::from_millis(400)),
+                ..CoherenceSample::default()
+            },
+            leases: LeaseSample::default(),
+            load: LoadSample { limit: 1024, ..LoadSample::default() },
+            audit: AuditSample::default(),
+            watchers: 0,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What an event says, in JSON: all rates are made here, over the few seconds that a diagnosis spans. Durations are in the unit of the name.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::diagnosis::{Finding, Level};
+use super::history::{History, micros};
+use super::sample::{Gets, NamespaceSample, Sample};
+use crate::cache::observed::FleetReplica;
+use crate::cache::tier::L2State;
+
+/// What is told.
+pub struct Told<'a> {
+    pub before: &'a Sample,
+    pub now: &'a Sample,
+    pub history: &'a History,
+    pub fleet: &'a [FleetReplica],
+    pub own: &'a str,
+    pub findings: &'a [Finding],
+    pub hot: &'a [Hot],
+}
+
+/// A key that is read much, as it is shown.
+pub struct Hot {
+    pub shown: String,
+    pub namespace: String,
+    pub rate: f64,
+}
+
+/// The state of this replica, and the latest point of its history.
+pub fn tick(told: &Told<'_>) -> Value {
+    let Told { before, now, .. } = *told;
+    let seconds = now.seconds_since(before).max(0.001);
+    let rate = |now: u64, before: u64| rounded(now.saturating_sub(before) as f64 / seconds);
+    let gets = now.latencies.since(&before.latencies).gets();
+    json!({
+        "point": told.history.latest(),
+        "findings": told.findings.iter().map(finding).collect::<Vec<_>>(),
+        "ready": now.health.is_ready(),
+        "gets": rates(now.gets().since(before.gets()), seconds),
+        "sets": rate(now.sum(|n| n.sets), before.sum(|n| n.sets)),
+        "invalidations": rate(now.sum(|n| n.invalidations), before.sum(|n| n.invalidations)),
+        "latency": { "p50": micros(&gets, 0.5), "p99": micros(&gets, 0.99) },
+        "load": {
+            "in_flight": now.load.in_flight, "limit": now.load.limit, "connections": now.load.connections,
+            "watchers": now.watchers, "shed": now.load.shed,
+        },
+        "l1": {
+            "entries": now.l1.entries, "bytes": now.l1.bytes, "limit": now.l1.max_bytes,
+            "evicted": rate(now.l1.evicted_size, before.l1.evicted_size), "rejected": now.l1.rejected,
+        },
+        "audit": { "checked": now.audit.checked, "violations": now.audit.violations },
+        "coherence": coherence(before, now),
+        "leases": leases(before, now, seconds),
+        "redis": redis(before, now, seconds),
+        "namespaces": namespaces(told, seconds),
+        "namespaces_known": now.namespaces.len(),
+        "fleet": told.fleet.iter().map(|replica| fleet_replica(replica, told)).collect::<Vec<_>>(),
+        "hot": told.hot.iter().map(hot_key).collect::<Vec<_>>(),
+    })
+}
+
+/// The state of Redis in a word.
+pub fn state_name(state: L2State) -> &'static str {
+    match state {
+        L2State::Disabled => "disabled",
+        L2State::Healthy => "healthy",
+        L2State::Degraded => "degraded",
+        L2State::Unavailable => "unavailable",
+    }
+}
+
+/// Since 1970, as JavaScript counts.
+pub fn millis(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+fn finding(finding: &Finding) -> Value {
+    let level = match finding.level {
+        Level::Notice => "notice",
+        Level::Warning => "warning",
+        Level::Critical => "critical",
+    };
+    json!({
+        "level": level, "kind": finding.kind, "title": finding.title, "meaning": finding.meaning,
+        "evidence": finding.evidence, "action": finding.action, "runbook": finding.runbook,
+    })
+}
+
+fn rates(gets: Gets, seconds: f64) -> Value {
+    let rate = |count: u64| rounded(count as f64 / seconds);
+    json!({ "l1": rate(gets.l1), "l2": rate(gets.l2), "stale": rate(gets.stale), "miss": rate(gets.miss) })
+}
+
+fn coherence(before: &Sample, now: &Sample) -> Value {
+    let coherence = &now.coherence;
+    let lag = now.l2.bus_lag.since(&before.l2.bus_lag);
+    json!({
+        "bound": coherence.max_staleness.as_secs_f64(), "proof_age": coherence.proof_age.map(seconds),
+        "partitions": coherence.partitions, "proven": coherence.proven,
+        "applied": coherence.applied, "own": coherence.own, "gaps": coherence.gaps, "undecodable": coherence.undecodable,
+        "overruns": coherence.overruns, "bumps": coherence.bumps, "disconnects": coherence.disconnects,
+        "fenced": coherence.fenced, "takeovers": coherence.takeovers, "repaired": coherence.repaired,
+        "lag_p99": micros(&lag, 0.99),
+    })
+}
+
+fn leases(before: &Sample, now: &Sample, seconds: f64) -> Value {
+    let leases = now.leases;
+    let rate = |now: u64, before: u64| rounded(now.saturating_sub(before) as f64 / seconds);
+    let coalesced = rate(now.sum(|n| n.coalesced), before.sum(|n| n.coalesced));
+    json!({
+        "coalesced": coalesced, "waited": rate(leases.waited, before.leases.waited), "waiting": leases.waiting,
+        "granted": leases.granted, "granted_alone": leases.granted_alone, "filled": leases.filled,
+        "voided": leases.voided, "released": leases.released, "served": leases.served,
+    })
+}
+
+fn redis(before: &Sample, now: &Sample, seconds: f64) -> Value {
+    let (l2, server) = (&now.l2, &now.l2.server);
+    let rate = |now: u64, before: u64| rounded(now.saturating_sub(before) as f64 / seconds);
+    json!({
+        "state": state_name(l2.state), "reason": l2.reason, "state_age": l2.state_age.as_secs(),
+        "round_trip": l2.round_trip.map(|trip| (trip.as_secs_f64() * 1e7).round() / 10.0),
+        "p99": micros(&now.latencies.redis.since(&before.latencies.redis), 0.99),
+        "reconnects": l2.reconnects, "errors": l2.errors, "errors_rate": rate(l2.errors, before.l2.errors),
+        "commands": rate(l2.commands, before.l2.commands), "undecodable": l2.undecodable,
+        "version": server.version, "memory": server.used_memory, "peak": server.used_memory_peak, "limit": server.maxmemory,
+        "policy": server.maxmemory_policy, "keys": server.keys, "evicted": server.evicted_keys, "warnings": server.warnings,
+    })
+}
+
+/// The busiest, and what all the others have together.
+fn namespaces(told: &Told<'_>, seconds: f64) -> Value {
+    let since = |now: &NamespaceSample| now.since(&told.before.namespace(&now.name));
+    let busiest = told.history.busiest();
+    let mut rows: Vec<_> = busiest.iter().map(|name| since(&told.now.namespace(name))).collect();
+    let others = told.now.namespaces.iter().filter(|namespace| !busiest.contains(&namespace.name.as_str()));
+    rows.extend(others.map(since).reduce(sum));
+    json!(rows.iter().map(|row| namespace(row, seconds)).collect::<Vec<_>>())
+}
+
+/// Nameless: of several.
+fn sum(one: NamespaceSample, other: NamespaceSample) -> NamespaceSample {
+    NamespaceSample {
+        name: String::new(),
+        gets: one.gets.plus(other.gets),
+        coalesced: one.coalesced + other.coalesced,
+        degraded: one.degraded + other.degraded,
+        sets: one.sets + other.sets,
+        write_errors: one.write_errors + other.write_errors,
+        invalidations: one.invalidations + other.invalidations,
+        evicted: one.evicted + other.evicted,
+        throttled: one.throttled + other.throttled,
+        over_quota: one.over_quota + other.over_quota,
+        entries: one.entries + other.entries,
+        bytes: one.bytes + other.bytes,
+    }
+}
+
+fn namespace(row: &NamespaceSample, seconds: f64) -> Value {
+    let rate = |count: u64| rounded(count as f64 / seconds);
+    json!({
+        "name": row.name, "gets": rates(row.gets, seconds), "sets": rate(row.sets),
+        "invalidations": rate(row.invalidations), "coalesced": rate(row.coalesced), "degraded": rate(row.degraded),
+        "evicted": rate(row.evicted), "errors": rate(row.write_errors), "throttled": rate(row.throttled), "over_quota": rate(row.over_quota),
+        "entries": row.entries, "bytes": row.bytes,
+    })
+}
+
+fn fleet_replica(replica: &FleetReplica, told: &Told<'_>) -> Value {
+    let own = replica.id == told.own;
+    json!({
+        "id": replica.id, "version": replica.version, "own": own,
+        "age": seconds(if own { Duration::ZERO } else { replica.age }),
+        "proof_age": if own { told.now.coherence.proof_age } else { replica.audit_age }.map(seconds),
+    })
+}
+
+fn hot_key(hot: &Hot) -> Value {
+    json!({ "key": hot.shown, "namespace": hot.namespace, "rate": rounded(hot.rate) })
+}
+
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+fn rounded(rate: f64) -> f64 {
+    (rate * 100.0).round() / 100.0
+}

@@ -1,0 +1,363 @@
+//! The admin server: probes, metrics, the page and its events, as HTTP tells them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use twintier::app::App;
+use twintier::config::{Config, Sources};
+use twintier::shutdown::Stop;
+
+use crate::harness::{PATIENCE, Redis, Replica, eventually, free_port, within};
+
+const ON: &[(&str, &str)] = &[("admin.enabled", "true"), ("admin.listen", "127.0.0.1:0")];
+
+/// An answer: its head, in lower case, and its body.
+struct Told {
+    head: String,
+    body: String,
+}
+
+impl Told {
+    fn status(&self) -> u16 {
+        self.head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{}", self.head))
+    }
+
+    #[track_caller]
+    fn has(&self, header: &str) {
+        assert!(self.head.lines().any(|line| line == header), "{header}: {}", self.head);
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+async fn ask_with(address: SocketAddr, method: &str, path: &str, headers: &str) -> Told {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let host = if headers.contains("host:") { String::new() } else { format!("host: {address}\r\n") };
+    let request = format!("{method} {path} HTTP/1.1\r\n{host}{headers}connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    Told { head: head.to_lowercase(), body: body.to_owned() }
+}
+
+async fn ask(address: SocketAddr, path: &str) -> Told {
+    ask_with(address, "GET", path, "").await
+}
+
+/// A stream of events.
+struct Events {
+    stream: TcpStream,
+    read: String,
+}
+
+impl Events {
+    async fn open(address: SocketAddr) -> Events {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("GET /events HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut events = Events { stream, read: String::new() };
+        let head = events.up_to("\r\n\r\n").await.expect("a head").to_lowercase();
+        assert!(head.starts_with("http/1.0 200") && head.contains("content-type: text/event-stream"), "{head}");
+        events
+    }
+
+    /// What comes before `end`; none when the stream ended.
+    async fn up_to(&mut self, end: &str) -> Option<String> {
+        loop {
+            if let Some((first, rest)) = self.read.split_once(end) {
+                let (first, rest) = (first.to_owned(), rest.to_owned());
+                self.read = rest;
+                return Some(first);
+            }
+            let mut buffer = [0; 65536];
+            match within(PATIENCE, self.stream.read(&mut buffer)).await.ok()? {
+                0 => return None,
+                size => self.read += std::str::from_utf8(&buffer[..size]).unwrap(),
+            }
+        }
+    }
+
+    /// The next event: its name and what it says.
+    async fn next(&mut self) -> Option<(String, Value)> {
+        let event = self.up_to("\n\n").await?;
+        let (name, data) = event.strip_prefix("event: ").unwrap().split_once("\ndata: ").unwrap();
+        Some((name.to_owned(), serde_json::from_str(data).unwrap()))
+    }
+}
+
+async fn replica(settings: &[(&str, &str)]) -> (Replica, SocketAddr) {
+    let replica = Replica::start(&[ON, settings].concat()).await;
+    let address = replica.admin_address();
+    eventually("it is ready", async || ask(address, "/readyz").await.status() == 200).await;
+    (replica, address)
+}
+
+#[tokio::test]
+async fn a_replica_that_lives_and_is_ready_says_so() {
+    let (_replica, address) = replica(&[]).await;
+    let live = ask(address, "/livez").await;
+    assert_eq!((live.status(), live.body.as_str()), (200, "ok\n"));
+    let ready = ask(address, "/readyz").await;
+    assert_eq!((ready.status(), ready.body.as_str()), (200, "ready\nredis disabled\n"));
+    ready.has("content-type: text/plain; charset=utf-8");
+    ready.has("cache-control: no-store");
+    let json = ask_with(address, "GET", "/readyz", "accept: application/json\r\n").await;
+    json.has("content-type: application/json");
+    assert_eq!(json.json()["ready"], true);
+    assert_eq!(json.json()["redis"]["state"], "disabled");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn losing_redis_is_told_and_makes_no_replica_unready() {
+    let mut redis = Redis::start().await;
+    let replica = Replica::on(&redis, ON).await;
+    let address = replica.admin_address();
+    eventually("ready with Redis", async || ask(address, "/readyz").await.body == "ready\nredis healthy\n").await;
+    redis.kill9();
+    eventually("Redis is gone", async || ask(address, "/readyz").await.body.contains("redis unavailable: ")).await;
+    assert_eq!(ask(address, "/readyz").await.status(), 200);
+    let mut events = Events::open(address).await;
+    let (_, hello) = events.next().await.unwrap();
+    assert_eq!(hello["now"]["redis"]["state"], "unavailable");
+    eventually("the page says so", async || {
+        let (_, tick) = events.next().await.unwrap();
+        tick["findings"].as_array().unwrap().iter().any(|finding| finding["kind"] == "redis_gone")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_drains_says_why_it_is_not_ready_until_it_ends() {
+    let (replica, address) = replica(&[("drain.delay", "1s")]).await;
+    let mut events = Events::open(address).await;
+    let draining = tokio::spawn(replica.drain());
+    eventually("it is not ready any more", async || ask(address, "/readyz").await.status() == 503).await;
+    let ending = ask(address, "/readyz").await;
+    assert_eq!(ending.body, "ending: asked to stop\nredis disabled\n");
+    assert_eq!(ask(address, "/livez").await.status(), 200);
+    let told = ask_with(address, "GET", "/readyz", "accept: application/json\r\n").await;
+    assert_eq!((told.status(), told.json()["reasons"][0].as_str()), (503, Some("ending: asked to stop")));
+    assert!(within(PATIENCE, draining).await.unwrap());
+    while events.next().await.is_some() {}
+    TcpStream::connect(address).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_told_to_drain_says_so() {
+    let (replica, address) = replica(&[]).await;
+    let mut admin = twintier::pb::admin_service_client::AdminServiceClient::new(replica.channel.clone());
+    admin.drain(twintier::pb::DrainRequest { draining: true }).await.unwrap();
+    eventually("it says so", async || ask(address, "/readyz").await.body.starts_with("drained: ")).await;
+    assert_eq!(ask(address, "/readyz").await.status(), 503);
+}
+
+#[tokio::test]
+async fn the_page_is_whole_is_known_again_and_takes_nothing_from_elsewhere() {
+    let (_replica, address) = replica(&[]).await;
+    let page = ask(address, "/").await;
+    assert_eq!(page.status(), 200);
+    page.has("content-type: text/html; charset=utf-8");
+    page.has("x-content-type-options: nosniff");
+    page.has("x-frame-options: deny");
+    page.has("referrer-policy: no-referrer");
+    assert!(page.head.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{}", page.head);
+    assert!(!page.head.contains("access-control-allow-origin"), "{}", page.head);
+    let references =
+        page.body.split("src=\"").chain(page.body.split("href=\"")).filter_map(|rest| rest.split_once('"'));
+    for (reference, _) in references.filter(|(reference, _)| reference.ends_with(".js") || reference.ends_with(".css"))
+    {
+        assert_eq!(ask(address, &format!("/{reference}")).await.status(), 200, "{reference}");
+    }
+    for path in ["/", "/page.js", "/page.css", "/charts.js", "/icon.svg"] {
+        let file = ask(address, path).await;
+        assert!(!file.body.contains("https://"), "{path}");
+        let tag = file.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+        let again = ask_with(address, "GET", path, &format!("if-none-match: {tag}\r\n")).await;
+        assert_eq!((again.status(), again.body.as_str()), (304, ""), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_but_reading_is_possible() {
+    let (_replica, address) = replica(&[]).await;
+    for path in ["/", "/livez", "/readyz", "/events"] {
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+            assert_eq!(ask_with(address, method, path, "content-length: 0\r\n").await.status(), 405, "{method} {path}");
+        }
+    }
+    assert_eq!(ask_with(address, "HEAD", "/readyz", "").await.status(), 200);
+    assert_eq!(ask(address, "/nothing").await.status(), 404);
+}
+
+#[tokio::test]
+async fn a_name_that_somebody_elses_dns_leads_to_loopback_is_not_answered() {
+    let (_replica, address) = replica(&[]).await;
+    for (host, status) in [
+        ("evil.example", 421),
+        ("localhost.evil.example:9090", 421),
+        ("", 421),
+        ("localhost:9090", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:9090", 200),
+    ] {
+        let told = ask_with(address, "GET", "/readyz", &format!("host: {host}\r\n")).await;
+        assert_eq!(told.status(), status, "{host:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_begins_with_what_was_and_goes_on_with_what_is() {
+    let (replica, address) = replica(&[]).await;
+    replica.set_in("users", "k", "v").await;
+    replica.get_from("users", "k").await;
+    replica.get_from("users", "none").await;
+    eventually("a point was recorded", async || {
+        let (name, hello) = Events::open(address).await.next().await.unwrap();
+        assert_eq!(name, "hello");
+        let fields: Vec<_> = hello["fields"].as_array().unwrap().iter().map(|field| field.as_str().unwrap()).collect();
+        let place = |field: &str| fields.iter().position(|known| *known == field).unwrap();
+        let points = hello["points"].as_array().unwrap();
+        assert!(points.iter().all(|point| point.as_array().unwrap().len() == fields.len()));
+        let seen = |field: &str| points.iter().any(|point| point[place(field)].as_f64() > Some(0.0));
+        seen("l1") && seen("miss") && seen("sets") && !hello["namespaces"]["users"].as_array().unwrap().is_empty()
+    })
+    .await;
+    let mut events = Events::open(address).await;
+    events.next().await.unwrap();
+    let (name, tick) = events.next().await.unwrap();
+    assert_eq!(name, "tick");
+    assert_eq!(tick["namespaces"][0]["name"], "users");
+    assert_eq!(tick["redis"]["state"], "disabled");
+    assert_eq!(
+        (tick["l1"]["entries"].as_u64(), tick["findings"].as_array().map(Vec::len)),
+        (Some(1), Some(0)),
+        "{tick}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hot_keys_are_named_by_their_hash_unless_they_may_be_shown() {
+    for (keys, expected) in [("hashed", None), ("clear", Some("who\\n"))] {
+        let (replica, address) = replica(&[("admin.keys", keys)]).await;
+        replica.set("who\n", "v").await;
+        replica.get("who\n").await;
+        let (_, hello) = Events::open(address).await.next().await.unwrap();
+        let shown = hello["now"]["hot"][0]["key"].as_str().unwrap();
+        match expected {
+            Some(expected) => assert_eq!(shown, expected),
+            None => {
+                assert!(shown.starts_with('#') && shown.len() == 17 && !hello.to_string().contains("who"), "{shown}")
+            }
+        }
+        assert_eq!(hello["keys"], keys);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fleet_is_told_with_the_age_of_its_proofs() {
+    let redis = Redis::start().await;
+    let (one, other) = (Replica::on(&redis, ON).await, Replica::on(&redis, &[]).await);
+    let other_id = other.stats().await.replica.unwrap().id;
+    let mut events = Events::open(one.admin_address()).await;
+    eventually("both are told of", async || {
+        let (name, told) = events.next().await.unwrap();
+        let fleet = if name == "hello" { &told["now"]["fleet"] } else { &told["fleet"] };
+        let found = |own: bool| fleet.as_array().unwrap().iter().find(|replica| replica["own"] == own);
+        found(true).is_some_and(|own| own["proof_age"].is_f64())
+            && found(false).is_some_and(|other| other["id"] == other_id.as_str() && other["proof_age"].is_f64())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_connections_and_heads_are_limited() {
+    let (_replica, address) = replica(&[]).await;
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        streams.push(Events::open(address).await);
+    }
+    let refused = ask(address, "/events").await;
+    assert_eq!(refused.status(), 503);
+    refused.has("retry-after: 5");
+    streams.clear();
+    eventually("the places are free again", async || ask_head(address).await).await;
+    let long = format!("x: {}\r\n", "y".repeat(32 * 1024));
+    assert_eq!(ask_with(address, "GET", "/livez", &long).await.status(), 431);
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    eventually("one more is closed at once", async || {
+        let mut one = TcpStream::connect(address).await.unwrap();
+        matches!(tokio::time::timeout(Duration::from_millis(200), one.read(&mut [0])).await, Ok(Ok(0) | Err(_)))
+    })
+    .await;
+    silent.clear();
+    eventually("it answers again", async || answers(address).await).await;
+}
+
+/// Whether a stream of events is granted.
+async fn ask_head(address: SocketAddr) -> bool {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("GET /events HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    head.ends_with(b"200")
+}
+
+async fn answers(address: SocketAddr) -> bool {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let asked = stream.write_all(format!("GET /livez HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await;
+    let mut head = [0; 12];
+    asked.is_ok() && stream.read_exact(&mut head).await.is_ok() && head.ends_with(b"200")
+}
+
+#[tokio::test]
+async fn without_the_page_there_are_probes_only() {
+    let (_replica, address) = replica(&[("admin.page", "false")]).await;
+    for path in ["/", "/page.js", "/events"] {
+        assert_eq!(ask(address, path).await.status(), 404, "{path}");
+    }
+    assert_eq!(ask(address, "/livez").await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_address_that_was_given_is_the_one_or_none_and_the_default_gives_way() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let load = |settings: &[(&str, &str)]| {
+        let own = [("server.listen", "127.0.0.1:0"), ("drain.delay", "0s")];
+        let overrides = own.iter().chain(settings).map(|(path, value)| ((*path).to_owned(), (*value).to_owned()));
+        Config::load(&Sources { overrides: overrides.collect(), ..Sources::default() }).unwrap().config
+    };
+    let refused = App::start(load(&[("admin.listen", &address)])).await.err().expect("refused");
+    assert!(refused.to_string().starts_with(&format!("admin.listen {address}: ")), "{refused}");
+    let mut config = load(&[]);
+    assert!(!config.admin.listen_is_given);
+    config.admin.listen = taken.local_addr().unwrap();
+    let app = App::start(config).await.unwrap();
+    let other = app.admin_address().unwrap();
+    assert!(other.ip().is_loopback() && other != taken.local_addr().unwrap());
+    assert_eq!(ask(other, "/livez").await.status(), 200);
+    app.stop(Stop::Now).await;
+    let port = free_port();
+    let app = App::start(load(&[("admin.listen", &format!("127.0.0.1:{port}"))])).await.unwrap();
+    assert_eq!(app.admin_address().map(|address| address.port()), Some(port));
+    app.stop(Stop::Now).await;
+    let app = App::start(load(&[("admin.enabled", "false")])).await.unwrap();
+    assert_eq!(app.admin_address(), None);
+    app.stop(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn who_comes_to_the_grpc_port_with_a_browser_is_told_of_the_page() {
+    let (replica, address) = replica(&[]).await;
+    let told = ask(replica.address, "/").await;
+    assert_eq!(told.status(), 426);
+    assert!(told.body.ends_with(&format!("For people there is http://{address}/\n")), "{}", told.body);
+}
