@@ -47,7 +47,7 @@ fn tree() -> Vec<PathBuf> {
 // === settings ===
 
 /// How dotted names begin that are none of settings: packages and fields of the contract, attributes of OpenTelemetry.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 15] = [
     "twintier.",
     "grpc.",
     "google.",
@@ -59,6 +59,7 @@ const OTHERS: [&str; 14] = [
     "server.port",
     "error.",
     "network.",
+    "messaging.",
     "k8s.",
     "host.",
     "telemetry.",
@@ -266,8 +267,13 @@ fn every_path_of_http_that_a_page_names_is_served() {
 }
 
 /// Variables of OpenTelemetry that its libraries read: by their sources, or made of parts here.
-const READ_ELSEWHERE: [&str; 3] =
-    ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_CERTIFICATE", "OTEL_RESOURCE_ATTRIBUTES"];
+const READ_ELSEWHERE: [&str; 5] = [
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+    "OTEL_RESOURCE_ATTRIBUTES",
+];
 
 #[test]
 fn every_word_of_the_contract_that_a_page_names_is_in_it() {
