@@ -36,6 +36,10 @@ ENV CARGO_INCREMENTAL=0 \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     RUSTFLAGS="--remap-path-prefix=/src=. --remap-path-prefix=/usr/local/cargo=cargo"
+# So that the ports can be published. It is the file of the service unless another is given, and variables and flags win over it.
+RUN install -d /out/etc/twintier; \
+    printf '%s\n' 'server: {listen: "0.0.0.0:50051"}' 'admin: {listen: "0.0.0.0:9090"}' > /out/etc/twintier/twintier.yaml; \
+    touch --date "@$SOURCE_DATE_EPOCH" /out/etc/twintier/twintier.yaml
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=target-$TARGETARCH \
     triple=$(cat /triple); \
@@ -50,9 +54,10 @@ LABEL org.opencontainers.image.title="twintier" \
       org.opencontainers.image.source="https://github.com/twintier/twintier" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /out/ /
+ENV TWINTIER_CONFIG=/etc/twintier/twintier.yaml
 USER 65532:65532
 EXPOSE 50051 9090
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s CMD ["/usr/local/bin/twintier", "health", "liveness"]
 ENTRYPOINT ["/usr/local/bin/twintier"]
-CMD ["serve", "--listen", "0.0.0.0:50051", "--set", "admin.listen=0.0.0.0:9090"]
+CMD ["serve"]

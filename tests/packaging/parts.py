@@ -21,6 +21,33 @@ NAMESPACE = "shop"
 CASES = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 
 
+class Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which others take the last and say nothing. What `<<` merges in may be replaced."""
+
+    def compose_mapping_node(self, anchor):
+        node, seen = super().compose_mapping_node(anchor), set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and str(key.value) in seen:
+                raise yaml.composer.ComposerError("in a mapping", node.start_mark, f"{key.value} stands twice", key.start_mark)
+            seen.add(str(key.value))
+        return node
+
+
+def image_file(folder):
+    """The file that the Dockerfile puts into the image, made in a folder; and the variables that the image sets."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    [(printed, path)] = re.findall(r"(printf [^;>]+) > /out(/\S+);", text)
+    file = pathlib.Path(folder) / "image.yaml"
+    file.write_text(run("bash", "-euc", printed))
+    given = dict(value.split("=", 1) for line in re.findall(r"(?m)^ENV (TWINTIER_.*)$", text) for value in line.split())
+    return {name: str(file) if value == path else value for name, value in given.items()}
+
+
+def load(file):
+    """A file of YAML."""
+    return yaml.load(file.read_text(), Loader)
+
+
 def run(*command, ok=True, **more):
     """What a command prints; it has to succeed unless `ok` is None."""
     done = subprocess.run([str(part) for part in command], text=True, capture_output=True, timeout=120, **more)

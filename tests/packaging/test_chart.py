@@ -17,7 +17,7 @@ import kubernetes_validate
 import kubernetes_validate.utils
 import yaml
 
-from parts import (CASES, CHART, NAMESPACE, PROGRAM, ROOT, Place, commands, environment, free_port, manifest, objects, one, replica,
+from parts import (CASES, CHART, NAMESPACE, PROGRAM, ROOT, Place, commands, environment, free_port, image_file, manifest, objects, one, replica,
                    run, started, until, values)
 
 # The package reads a file of megabytes for every object.
@@ -245,6 +245,17 @@ class Program(unittest.TestCase):
         for path, value in {"server.listen": "[::]:50052", "server.max_connections": "1000000", "namespaces.users.max_ttl": "1h",
                             "redis.url": "redis://cache-redis:6379/0", "redis.failover": "cold", "coherence.self_audit": "0.01"}.items():
             self.assertEqual(shown[path]["value"], value, path)
+
+    def test_the_file_of_the_image_is_not_in_force(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for more, expected in [([], ["0.0.0.0:50051", "0.0.0.0:9090"]),
+                                   (["--set", "config.server.listen=[::]:6000,config.admin=null"], ["[::]:6000", "127.0.0.1:9090"])]:
+                found = objects("minimal", "1.37.0", *more)
+                place, container = Place(tempfile.mkdtemp(dir=folder), found), replica(found)
+                arguments = [place.map(argument) for argument in container["args"][1:]]
+                given = image_file(folder) | environment(container, place)
+                shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", *arguments, env=given))
+                self.assertEqual([shown[path]["value"] for path in ["server.listen", "admin.listen"]], expected)
 
     def test_a_bad_configuration_is_noticed(self):
         with tempfile.TemporaryDirectory() as folder:

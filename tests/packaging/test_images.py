@@ -14,7 +14,7 @@ import unittest
 
 import yaml
 
-from parts import PROGRAM, ROOT, accepted, blocks, commands, free_port, run, started, until
+from parts import PROGRAM, ROOT, accepted, blocks, commands, free_port, image_file, load, run, started, until
 
 DOCKERFILE = ROOT / "Dockerfile"
 COMPOSE = ROOT / "compose.yaml"
@@ -92,16 +92,37 @@ class Image(unittest.TestCase):
         self.assertIn(f" /out{entrypoint[0]}", [value for name, value in self.build if name == "RUN"][-1])
 
     def test_it_listens_where_it_says(self):
-        words = json.loads(argument(self.final, "CMD"))
-        ports = [re.search(r"\d+$", word)[0] for word in words if re.search(r"\d\.\d+:\d+$", word)]
-        self.assertEqual(ports, argument(self.final, "EXPOSE").split())
-        for word in words:
-            self.assertNotIn("127.0.0.1", word)
+        addresses = self.addresses()
+        self.assertEqual([address.rpartition(":")[2] for address in addresses], argument(self.final, "EXPOSE").split())
+        for address in addresses:
+            self.assertTrue(address.startswith("0.0.0.0:"), address)
 
-    def test_it_is_nobody_and_sets_no_settings(self):
+    def addresses(self, *arguments, **variables):
+        """Where the image listens with these arguments in place of its own, and with these variables beside its own."""
+        words = list(map(str, arguments)) or json.loads(argument(self.final, "CMD"))
+        self.assertEqual(words[0], "serve")
+        with tempfile.TemporaryDirectory() as folder:
+            shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", *words[1:], env=image_file(folder) | variables))
+        return [shown[path]["value"] for path in ["server.listen", "admin.listen"]]
+
+    def test_flags_win_over_variables_and_variables_over_the_file(self):
+        variables = {"TWINTIER_SERVER_LISTEN": "127.0.0.2:1", "TWINTIER_ADMIN_LISTEN": "127.0.0.2:2"}
+        self.assertEqual(self.addresses(**variables), ["127.0.0.2:1", "127.0.0.2:2"])
+        self.assertEqual(self.addresses("serve", "--set", "l1.size=1GiB"), self.addresses())
+        self.assertEqual(self.addresses("serve", "--listen", "127.0.0.3:1", **variables), ["127.0.0.3:1", "127.0.0.2:2"])
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "own.yaml"
+            file.write_text("server: {listen: '127.0.0.4:1'}\n")
+            own = ["127.0.0.4:1", "127.0.0.1:9090"]
+            self.assertEqual(self.addresses("serve", "--config", file), own)
+            self.assertEqual(self.addresses(TWINTIER_CONFIG=str(file)), own)
+            self.assertEqual(self.addresses("serve", "--config", file, **variables), ["127.0.0.2:1", "127.0.0.2:2"])
+
+    def test_it_is_nobody_and_sets_no_settings_by_variables(self):
         self.assertRegex(argument(self.final, "USER"), r"^[1-9]\d+:[1-9]\d+$")
         # A variable would win over every file that a user mounts.
-        self.assertFalse([value for name, value in self.final if name == "ENV"])
+        [path] = re.findall(r" /out(/etc/\S+\.yaml);", " ".join(value for _, value in self.build))
+        self.assertEqual(argument(self.final, "ENV"), f"TWINTIER_CONFIG={path}")
 
     def test_the_base_has_what_the_program_is_linked_to(self):
         linked = {line.split()[0].split("/")[-1] for line in run("ldd", PROGRAM).splitlines()}
@@ -123,6 +144,15 @@ class Compose(unittest.TestCase):
             file = pathlib.Path(folder) / "compose.yaml"
             file.write_text("services: {a: {image: b:1, healthchek: {}}}\n")
             run("check", "compose", file, env=plain(), ok=False)
+
+    def test_no_key_stands_twice(self):
+        for file in [COMPOSE, *(ROOT / "compose").rglob("*.yaml")]:
+            with self.subTest(file.name):
+                load(file)
+        with self.assertRaises(yaml.YAMLError), tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "twice.yaml"
+            file.write_text("x: &x {a: 1}\ny: {<<: *x, a: 2}\nz: {a: 1, a: 2}\n")
+            load(file)
 
     def test_images_are_pinned_and_ports_are_of_this_machine(self):
         for name, service in self.services.items():
@@ -160,11 +190,15 @@ class Compose(unittest.TestCase):
         self.assertGreaterEqual(int(self.replicas["replica-1"]["stop_grace_period"].removesuffix("s")), draining + 5)
 
     def environment(self, name):
-        return {key: value for key, value in self.services[name]["environment"].items() if value}
+        """The variables of a replica, and those of its image."""
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        return image_file(folder) | {key: value for key, value in self.services[name]["environment"].items() if value}
 
     def test_settings_exist(self):
         for name in self.replicas:
-            run(PROGRAM, "config", "check", env=self.environment(name))
+            shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", env=self.environment(name)))
+            listening = [int(shown[path]["value"].rpartition(":")[2]) for path in ["server.listen", "admin.listen"]]
+            self.assertEqual(listening, [port["target"] for port in self.replicas[name]["ports"]])
             self.assertFalse([key for key in self.environment(name) if not key.startswith(("TWINTIER_", "OTEL_"))])
 
     def target(self, name, path):
@@ -176,7 +210,7 @@ class Compose(unittest.TestCase):
 
     def test_prometheus_scrapes_replicas_under_the_name_in_the_rules(self):
         [path] = [word.partition("=")[2] for word in self.services["prometheus"]["command"] if word.startswith("--config.file=")]
-        config = yaml.safe_load(self.target("prometheus", path).read_text())
+        config = load(self.target("prometheus", path))
         [job] = config["scrape_configs"]
         hosts = [target.split(":")[0] for static in job["static_configs"] for target in static["targets"]]
         self.assertEqual((job["job_name"], hosts), ("twintier", list(self.replicas)))
@@ -187,16 +221,16 @@ class Compose(unittest.TestCase):
             run("check", "rules", file)
 
     def test_grafana_has_a_source_and_dashboards(self):
-        [source] = yaml.safe_load(self.target("grafana", "/etc/grafana/provisioning/datasources/twintier.yaml").read_text())["datasources"]
+        [source] = load(self.target("grafana", "/etc/grafana/provisioning/datasources/twintier.yaml"))["datasources"]
         self.assertIn(re.match(r"http://(\w+):9090$", source["url"])[1], self.services)
-        [provider] = yaml.safe_load(self.target("grafana", "/etc/grafana/provisioning/dashboards/twintier.yaml").read_text())["providers"]
+        [provider] = load(self.target("grafana", "/etc/grafana/provisioning/dashboards/twintier.yaml"))["providers"]
         self.assertTrue(list(self.target("grafana", provider["options"]["path"]).glob("*.json")))
         home = self.services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
         self.assertTrue(self.target("grafana", home).is_file())
 
     def test_the_collector_has_every_part_that_it_uses(self):
         [path] = [word.partition("=")[2] for word in self.services["collector"]["command"]]
-        config = yaml.safe_load(self.target("collector", path).read_text())
+        config = load(self.target("collector", path))
         for name, pipeline in config["service"]["pipelines"].items():
             for kind, parts in pipeline.items():
                 self.assertLessEqual(set(parts), set(config[kind]), name)
