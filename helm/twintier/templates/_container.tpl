@@ -41,8 +41,10 @@
 {{- end }}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
   value: {{ .endpoint | quote }}
+{{- with .protocol }}
 - name: OTEL_EXPORTER_OTLP_PROTOCOL
-  value: {{ .protocol | quote }}
+  value: {{ . | quote }}
+{{- end }}
 {{- range list "traces" "metrics" "logs" }}
 - name: OTEL_{{ upper . }}_EXPORTER
   value: {{ ternary "otlp" "none" (has . $.Values.otel.signals) }}
