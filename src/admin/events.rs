@@ -14,6 +14,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +41,10 @@ async fn events(State(shared): State<Shared>) -> Response {
         let why = format!("{STREAMS} pages watch already\n");
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "5")], why).into_response();
     };
-    let (hello, ticks) = shared.recorder.watch();
+    let recorder = shared.recorder;
+    let Ok((hello, ticks)) = spawn_blocking(move || recorder.watch()).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     let ticks = stream::unfold((ticks, place), |(mut ticks, place)| async move {
         ticks.changed().await.ok()?;
         // One that was too slow for a tick gets the next.

@@ -14,6 +14,8 @@ pub const LENGTH: usize = 300;
 pub const NAMESPACES: usize = 20;
 /// What of a namespace's traffic is remembered a second later: the order of the table changes slowly.
 const MEMORY: f64 = 0.97;
+/// Less traffic than this is none.
+const LEAST: f64 = 1e-6;
 
 /// What a point says, in this order. Rates are a second, latencies in microseconds; null where nothing was observed.
 pub const FIELDS: [&str; 20] = [
@@ -40,19 +42,21 @@ pub const FIELDS: [&str; 20] = [
 ];
 const REDIS_P99: usize = 18;
 
-/// Points, and what they were made of last.
+/// Points, and how busy namespaces are.
 #[derive(Default)]
 pub struct History {
     points: VecDeque<[Option<f64>; FIELDS.len()]>,
-    namespaces: BTreeMap<String, Series>,
+    /// Of every namespace that was used: no more than a number.
+    traffic: BTreeMap<String, f64>,
+    /// Names of those with the most traffic, the busiest first.
+    busiest: Vec<String>,
+    /// The points of those, and of no others.
+    series: BTreeMap<String, Series>,
 }
 
 /// The Gets of one namespace, a point a second, by what they were answered with.
 #[derive(Default)]
-struct Series {
-    points: VecDeque<[f32; 4]>,
-    traffic: f64,
-}
+struct Series(VecDeque<[f32; 4]>);
 
 // === impl History ===
 
@@ -64,23 +68,18 @@ impl History {
             self.points.pop_front();
         }
         self.points.push_back(point(before, now, seconds));
-        for namespace in &now.namespaces {
-            let lately = namespace.since(&before.namespace(&namespace.name));
-            let series = self.namespaces.entry(namespace.name.clone()).or_default();
-            series.traffic = series.traffic * MEMORY + traffic(&lately) as f64;
-            series.add(lately.gets, seconds);
-        }
-        let least = self.ranked().get(NAMESPACES - 1).map(|(_, traffic)| *traffic);
-        // A namespace that falls out keeps its place in the ranking, and no more.
-        if let Some(least) = least {
-            let minor = self.namespaces.values_mut().filter(|series| series.traffic < least);
-            minor.for_each(|series| series.points = VecDeque::new());
+        self.count(before, now);
+        self.busiest = self.ranked();
+        self.series.retain(|name, _| self.busiest.contains(name));
+        for name in &self.busiest {
+            let lately = now.namespace(name).gets.since(before.namespace(name).gets);
+            self.series.entry(name.clone()).or_default().add(lately, seconds);
         }
     }
 
     /// The namespaces with the most traffic, the busiest first.
-    pub fn busiest(&self) -> Vec<&str> {
-        self.ranked().into_iter().take(NAMESPACES).map(|(name, _)| name).collect()
+    pub fn busiest(&self) -> &[String] {
+        &self.busiest
     }
 
     /// What the slowest hundredth of Redis' answers took, in the median of all but the latest points.
@@ -103,15 +102,30 @@ impl History {
 
     /// The Gets of the busiest namespaces, by name.
     pub fn namespaces(&self) -> Value {
-        let series = |name: &&str| ((*name).to_owned(), json!(self.namespaces[*name].points));
-        Value::Object(self.busiest().iter().map(series).collect())
+        Value::Object(self.series.iter().map(|(name, series)| (name.clone(), json!(series.0))).collect())
     }
 
-    fn ranked(&self) -> Vec<(&str, f64)> {
-        let mut ranked: Vec<_> = self.namespaces.iter().map(|(name, series)| (name.as_str(), series.traffic)).collect();
+    fn count(&mut self, before: &Sample, now: &Sample) {
+        for namespace in &now.namespaces {
+            let calls = namespace.calls_since(before.namespace(&namespace.name)) as f64;
+            match self.traffic.get_mut(&namespace.name) {
+                Some(traffic) => *traffic = remembered(*traffic) + calls,
+                None => drop(self.traffic.insert(namespace.name.clone(), calls)),
+            }
+        }
+    }
+
+    fn ranked(&self) -> Vec<String> {
+        let mut all: Vec<_> = self.traffic.iter().collect();
         // Of two that are equal the first by name, so that the table stands still.
-        ranked.sort_by(|one, other| other.1.total_cmp(&one.1));
-        ranked
+        let order =
+            |one: &(&String, &f64), other: &(&String, &f64)| other.1.total_cmp(one.1).then_with(|| one.0.cmp(other.0));
+        if all.len() > NAMESPACES {
+            all.select_nth_unstable_by(NAMESPACES, order);
+            all.truncate(NAMESPACES);
+        }
+        all.sort_unstable_by(order);
+        all.into_iter().map(|(name, _)| name.clone()).collect()
     }
 }
 
@@ -119,16 +133,18 @@ impl History {
 
 impl Series {
     fn add(&mut self, gets: Gets, seconds: f64) {
-        if self.points.len() == LENGTH {
-            self.points.pop_front();
+        if self.0.len() == LENGTH {
+            self.0.pop_front();
         }
         let rate = |count: u64| (count as f64 / seconds * 10.0).round() as f32 / 10.0;
-        self.points.push_back([rate(gets.l1), rate(gets.l2), rate(gets.stale), rate(gets.miss)]);
+        self.0.push_back([rate(gets.l1), rate(gets.l2), rate(gets.stale), rate(gets.miss)]);
     }
 }
 
-fn traffic(lately: &NamespaceSample) -> u64 {
-    lately.gets.all() + lately.sets + lately.invalidations
+/// What is left of traffic a second later.
+fn remembered(traffic: f64) -> f64 {
+    let left = traffic * MEMORY;
+    if left < LEAST { 0.0 } else { left }
 }
 
 fn point(before: &Sample, now: &Sample, seconds: f64) -> [Option<f64>; FIELDS.len()] {
@@ -201,11 +217,29 @@ mod tests {
         let history = history(LENGTH as u64 + 7, 25);
         assert_eq!(history.points().as_array().map(Vec::len), Some(LENGTH));
         let busiest = history.busiest();
-        assert_eq!((busiest.len(), busiest[0], busiest[19]), (NAMESPACES, "n24", "n05"));
+        assert_eq!((busiest.len(), busiest[0].as_str(), busiest[19].as_str()), (NAMESPACES, "n24", "n05"));
         let kept = history.namespaces();
         assert_eq!(kept["n24"].as_array().map(Vec::len), Some(LENGTH));
         assert_eq!(kept["n24"][0], json!([0.0, 0.0, 0.0, 24.0]));
-        assert!(kept.get("n04").is_none() && history.namespaces["n04"].points.is_empty());
+        assert!(kept.get("n04").is_none() && history.series.len() == NAMESPACES);
+    }
+
+    #[test]
+    fn of_many_that_are_equally_busy_no_more_keep_points() {
+        let equal = |seconds: u64| {
+            let mut sample = sample(seconds, 1000);
+            sample.namespaces.iter_mut().for_each(|namespace| namespace.gets.miss = seconds.min(10));
+            sample.namespaces.sort_by(|one, other| one.name.cmp(&other.name));
+            sample
+        };
+        let mut history = History::default();
+        for second in 0..30 {
+            history.add(&equal(second), &equal(second + 1));
+            assert_eq!((history.series.len(), history.busiest().len()), (NAMESPACES, NAMESPACES));
+        }
+        let first = equal(1).namespaces.into_iter().map(|namespace| namespace.name).take(NAMESPACES);
+        assert_eq!(history.busiest(), first.collect::<Vec<_>>());
+        assert_eq!((remembered(LEAST), remembered(1.0)), (0.0, MEMORY), "what is long ago is forgotten");
     }
 
     #[test]

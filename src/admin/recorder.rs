@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::history::{FIELDS, History};
@@ -58,10 +59,10 @@ impl Recorder {
 
     /// Looks and tells, for ever.
     pub async fn run(self: Arc<Self>) {
-        tokio::join!(self.look(), self.ask_fleet());
+        tokio::join!(self.go_on_looking(), self.ask_fleet());
     }
 
-    /// What was until now, and a channel for what comes.
+    /// What was until now, and a channel for what comes. Work for milliseconds where there are many namespaces.
     pub fn watch(&self) -> (Bytes, watch::Receiver<Bytes>) {
         let ticks = self.ticks.subscribe();
         self.begun.notify_one();
@@ -81,19 +82,25 @@ impl Recorder {
         (event("hello", &hello), ticks)
     }
 
-    async fn look(&self) {
+    async fn go_on_looking(self: &Arc<Self>) {
         let mut clock = interval(EVERY);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first comes at once, and a look was taken already.
         clock.tick().await;
         loop {
             clock.tick().await;
-            let now = Sample::of(&self.observed);
-            let mut recorded = self.lock();
-            recorded.take(now);
-            if self.ticks.receiver_count() > 0 {
-                self.ticks.send_replace(event("tick", &self.render(&recorded)));
-            }
+            let recorder = self.clone();
+            // The more namespaces, the longer it takes: not for a worker of the runtime.
+            let _ = spawn_blocking(move || recorder.look()).await;
+        }
+    }
+
+    fn look(&self) {
+        let now = Sample::of(&self.observed);
+        let mut recorded = self.lock();
+        recorded.take(now);
+        if self.ticks.receiver_count() > 0 {
+            self.ticks.send_replace(event("tick", &self.render(&recorded)));
         }
     }
 

@@ -45,6 +45,22 @@ pub struct NamespaceSample {
     pub bytes: u64,
 }
 
+/// One of which nothing was counted.
+static UNUSED: NamespaceSample = NamespaceSample {
+    name: String::new(),
+    gets: Gets { l1: 0, l2: 0, stale: 0, miss: 0 },
+    coalesced: 0,
+    degraded: 0,
+    sets: 0,
+    write_errors: 0,
+    invalidations: 0,
+    evicted: 0,
+    throttled: 0,
+    over_quota: 0,
+    entries: 0,
+    bytes: 0,
+};
+
 /// Gets by what they were answered with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gets {
@@ -60,8 +76,6 @@ pub struct LatencySample {
     pub l1: Snapshot,
     pub l2: Snapshot,
     pub miss: Snapshot,
-    pub set: Snapshot,
-    pub invalidate: Snapshot,
     /// Of reads and writes at Redis.
     pub redis: Snapshot,
 }
@@ -91,6 +105,7 @@ pub struct LeaseSample {
     pub filled: u64,
     pub voided: u64,
     pub released: u64,
+    /// Waits that came to an end. Who waits now is not in it: it would fall when a caller goes.
     pub waited: u64,
     pub served: u64,
     pub waiting: u64,
@@ -160,9 +175,9 @@ impl Sample {
     }
 
     /// The namespace of this name; nothing was counted when there is none.
-    pub fn namespace(&self, name: &str) -> NamespaceSample {
+    pub fn namespace(&self, name: &str) -> &NamespaceSample {
         let found = self.namespaces.binary_search_by(|namespace| namespace.name.as_str().cmp(name));
-        found.map(|index| self.namespaces[index].clone()).unwrap_or_default()
+        found.map_or(&UNUSED, |index| &self.namespaces[index])
     }
 
     /// Seconds since `before`.
@@ -219,6 +234,13 @@ impl NamespaceSample {
         }
     }
 
+    /// Calls since `before`.
+    pub fn calls_since(&self, before: &NamespaceSample) -> u64 {
+        let gets = self.gets.since(before.gets).all();
+        let invalidations = self.invalidations.saturating_sub(before.invalidations);
+        gets + self.sets.saturating_sub(before.sets) + invalidations
+    }
+
     /// Entries that asked for room in memory.
     pub fn fills(&self) -> u64 {
         self.sets + self.gets.l2
@@ -256,8 +278,6 @@ impl LatencySample {
             l1: all.get_l1.snapshot(),
             l2: all.get_l2.snapshot(),
             miss: all.get_miss.snapshot(),
-            set: all.set.snapshot(),
-            invalidate: all.invalidate.snapshot(),
             redis: all.l2_read.snapshot().plus(&all.l2_write.snapshot()),
         }
     }
@@ -268,8 +288,6 @@ impl LatencySample {
             l1: self.l1.since(&before.l1),
             l2: self.l2.since(&before.l2),
             miss: self.miss.since(&before.miss),
-            set: self.set.since(&before.set),
-            invalidate: self.invalidate.since(&before.invalidate),
             redis: self.redis.since(&before.redis),
         }
     }
@@ -306,7 +324,7 @@ impl LeaseSample {
             filled: counters.filled.get(),
             voided: counters.voided.get(),
             released: counters.released.get(),
-            waited: counters.served.get() + counters.left.get() + counters.waiting.get(),
+            waited: counters.served.get() + counters.left.get(),
             served: counters.served.get(),
             waiting: counters.waiting.get(),
         }

@@ -1,6 +1,9 @@
 //! The serving loop: accepts connections and speaks HTTP/1.1 on each, within limits. The one place here that knows hyper.
 
-use std::sync::Arc;
+mod places;
+mod stalling;
+
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,43 +11,69 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Most connections at once; more are closed.
-const CONNECTIONS: usize = 64;
+use places::Places;
+use stalling::Stalling;
+
 /// Most bytes of a request's head.
 const HEAD: usize = 16 * 1024;
 /// Longest time for a request's head, and longest silence between two requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
-/// Age at which a connection, and a stream of events, ends: who does not read does not keep its place for ever. The page connects anew.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Age at which a connection, and a stream of events, ends. The page connects anew.
 pub const AGE: Duration = Duration::from_secs(15 * 60);
 /// Longest time from then, or from the end of the service, to the end of an answer under way.
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(300);
+/// Pause between two warnings that there is no room.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Where connections come in, as many as there is room for.
+struct Door {
+    router: Router,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+    places: Places,
+    warned: Option<Instant>,
+}
 
 pub async fn accept(listener: TcpListener, router: Router, closing: CancellationToken, tasks: TaskTracker) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut door = Door { router, closing: closing.clone(), tasks, places: Places::default(), warned: None };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = closing.cancelled() => return,
         };
-        let (stream, place) = match (accepted, places.clone().try_acquire_owned()) {
-            (Ok((stream, _)), Ok(place)) => (stream, place),
-            (Ok(_), Err(_)) => continue,
-            (Err(error), _) => {
+        match accepted {
+            Ok((stream, peer)) => door.admit(stream, peer),
+            Err(error) => {
                 tracing::warn!(%error, "a connection to the admin server could not be accepted");
                 sleep(Duration::from_millis(50)).await;
-                continue;
             }
-        };
-        let (router, closing) = (router.clone(), closing.clone());
-        tasks.spawn(async move {
+        }
+    }
+}
+
+// === impl Door ===
+
+impl Door {
+    /// Serves a connection, if there is room.
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let Some(place) = self.places.take(peer.ip()) else { return self.warn(peer) };
+        let (router, closing) = (self.router.clone(), self.closing.clone());
+        self.tasks.spawn(async move {
             let _place = place;
             serve_connection(stream, router, &closing).await;
         });
+    }
+
+    fn warn(&mut self, peer: SocketAddr) {
+        if self.warned.is_none_or(|warned| warned.elapsed() >= QUIET) {
+            self.warned = Some(Instant::now());
+            let peer = peer.ip();
+            tracing::warn!(%peer, "the admin server has no room for a connection of this peer; closing it and others");
+        }
     }
 }
 
@@ -54,7 +83,7 @@ async fn serve_connection(stream: TcpStream, router: Router, closing: &Cancellat
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Stalling::new(stream)), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         // How it ended is of interest to its peer only.

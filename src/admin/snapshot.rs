@@ -133,10 +133,10 @@ fn redis(before: &Sample, now: &Sample, seconds: f64) -> Value {
 
 /// The busiest, and what all the others have together.
 fn namespaces(told: &Told<'_>, seconds: f64) -> Value {
-    let since = |now: &NamespaceSample| now.since(&told.before.namespace(&now.name));
+    let since = |now: &NamespaceSample| now.since(told.before.namespace(&now.name));
     let busiest = told.history.busiest();
-    let mut rows: Vec<_> = busiest.iter().map(|name| since(&told.now.namespace(name))).collect();
-    let others = told.now.namespaces.iter().filter(|namespace| !busiest.contains(&namespace.name.as_str()));
+    let mut rows: Vec<_> = busiest.iter().map(|name| since(told.now.namespace(name))).collect();
+    let others = told.now.namespaces.iter().filter(|namespace| !busiest.contains(&namespace.name));
     rows.extend(others.map(since).reduce(sum));
     json!(rows.iter().map(|row| namespace(row, seconds)).collect::<Vec<_>>())
 }

@@ -1,11 +1,11 @@
 //! The admin server: probes, metrics, the page and its events, as HTTP tells them.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use twintier::app::App;
 use twintier::config::{Config, Sources};
 use twintier::shutdown::Stop;
@@ -35,8 +35,18 @@ impl Told {
     }
 }
 
+/// A connection from the loopback address with number n.
+async fn connect_from(n: u8, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, n], 0))).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
 async fn ask_with(address: SocketAddr, method: &str, path: &str, headers: &str) -> Told {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    ask_on(TcpStream::connect(address).await.unwrap(), address, method, path, headers).await
+}
+
+async fn ask_on(mut stream: TcpStream, address: SocketAddr, method: &str, path: &str, headers: &str) -> Told {
     let host = if headers.contains("host:") { String::new() } else { format!("host: {address}\r\n") };
     let request = format!("{method} {path} HTTP/1.1\r\n{host}{headers}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -58,7 +68,10 @@ struct Events {
 
 impl Events {
     async fn open(address: SocketAddr) -> Events {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        Events::on(TcpStream::connect(address).await.unwrap(), address).await
+    }
+
+    async fn on(mut stream: TcpStream, address: SocketAddr) -> Events {
         stream.write_all(format!("GET /events HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes()).await.unwrap();
         let mut events = Events { stream, read: String::new() };
         let head = events.up_to("\r\n\r\n").await.expect("a head").to_lowercase();
@@ -133,7 +146,7 @@ async fn losing_redis_is_told_and_makes_no_replica_unready() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_drains_says_why_it_is_not_ready_until_it_ends() {
-    let (replica, address) = replica(&[("drain.delay", "1s")]).await;
+    let (replica, address) = replica(&[("drain.delay", "5s")]).await;
     let mut events = Events::open(address).await;
     let draining = tokio::spawn(replica.drain());
     eventually("it is not ready any more", async || ask(address, "/readyz").await.status() == 503).await;
@@ -278,8 +291,8 @@ async fn the_fleet_is_told_with_the_age_of_its_proofs() {
 async fn streams_connections_and_heads_are_limited() {
     let (_replica, address) = replica(&[]).await;
     let mut streams = Vec::new();
-    for _ in 0..16 {
-        streams.push(Events::open(address).await);
+    for n in 0..16 {
+        streams.push(Events::on(connect_from(1 + n % 2, address).await, address).await);
     }
     let refused = ask(address, "/events").await;
     assert_eq!(refused.status(), 503);
@@ -289,16 +302,33 @@ async fn streams_connections_and_heads_are_limited() {
     let long = format!("x: {}\r\n", "y".repeat(32 * 1024));
     assert_eq!(ask_with(address, "GET", "/livez", &long).await.status(), 431);
     let mut silent = Vec::new();
-    for _ in 0..64 {
-        silent.push(TcpStream::connect(address).await.unwrap());
+    for n in 0..64 {
+        silent.push(connect_from(1 + n % 4, address).await);
     }
-    eventually("one more is closed at once", async || {
-        let mut one = TcpStream::connect(address).await.unwrap();
-        matches!(tokio::time::timeout(Duration::from_millis(200), one.read(&mut [0])).await, Ok(Ok(0) | Err(_)))
-    })
-    .await;
+    eventually("one more is closed at once", async || is_closed(&mut connect_from(5, address).await).await).await;
     silent.clear();
     eventually("it answers again", async || answers(address).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_does_not_keep_the_others_out() {
+    let (_replica, address) = replica(&[]).await;
+    let mut silent = Vec::new();
+    eventually("it has all of its places", async || {
+        silent.push(connect_from(1, address).await);
+        silent.len() > 16 && is_closed(silent.last_mut().unwrap()).await
+    })
+    .await;
+    let told = ask_on(connect_from(2, address).await, address, "GET", "/livez", "").await;
+    assert_eq!((told.status(), told.body.as_str()), (200, "ok\n"));
+    let begun = Instant::now();
+    within(PATIENCE, silent[0].read(&mut [0])).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(8), "who is silent is not waited for: {:?}", begun.elapsed());
+}
+
+/// Whether a connection that says nothing is closed at once.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    matches!(tokio::time::timeout(Duration::from_millis(200), stream.read(&mut [0])).await, Ok(Ok(0) | Err(_)))
 }
 
 /// Whether a stream of events is granted.

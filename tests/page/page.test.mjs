@@ -151,6 +151,23 @@ test("a namespace is chosen by keyboard, and what callers name is nothing but te
   await close();
 });
 
+test("a namespace may be called as what every object has", async () => {
+  const { page, wrong, close } = await view(other);
+  const button = page.getByRole("button", { name: "constructor", exact: true });
+  assert.equal(await button.count(), 0);
+  const busy = load(other, 50, (client, n) => (n ? client.get("constructor", "k") : client.set("constructor", "k", "v")));
+  await button.waitFor({ timeout: PATIENCE });
+  const line = () => page.locator("#namespaces tr", { has: button }).locator(".spark path").first().getAttribute("d");
+  const before = await line();
+  await until("its line moves", async () => (await line()) !== before);
+  await button.click();
+  await shows(page, "#scope", "namespace constructor");
+  assert.equal(await page.evaluate(() => document.body.dataset.state), "live");
+  busy.end();
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
 test("a hot key and a stampede are told", async () => {
   const { page, close } = await view(one);
   const hot = load(one, 400, (client, n) => (n ? client.get("prices", "usd") : client.set("prices", "usd", "1")));

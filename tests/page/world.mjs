@@ -33,6 +33,7 @@ export const freePort = () => new Promise((resolve) => {
 /// What was started and has not ended: it does not outlive the tests, whatever becomes of them.
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(128 + os.constants.signals[signal]));
 const start = (program, args, options) => {
   const child = spawn(program, args, options);
   running.add(child);

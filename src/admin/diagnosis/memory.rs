@@ -74,5 +74,5 @@ fn over_quota(signs: &Signs<'_>) -> Option<Finding> {
 }
 
 fn lately(signs: &Signs<'_>) -> Vec<NamespaceSample> {
-    signs.now.namespaces.iter().map(|namespace| namespace.since(&signs.before.namespace(&namespace.name))).collect()
+    signs.now.namespaces.iter().map(|namespace| namespace.since(signs.before.namespace(&namespace.name))).collect()
 }

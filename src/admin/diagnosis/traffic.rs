@@ -49,7 +49,7 @@ pub fn stampede(signs: &Signs<'_>) -> Option<Finding> {
         return None;
     }
     let leased = waited > coalesced || now.leases.waiting > 0;
-    let lately = now.namespaces.iter().map(|namespace| namespace.since(&before.namespace(&namespace.name)));
+    let lately = now.namespaces.iter().map(|namespace| namespace.since(before.namespace(&namespace.name)));
     let most = lately.max_by_key(|namespace: &NamespaceSample| (namespace.coalesced, namespace.gets.miss));
     let place = most
         .filter(|most| most.coalesced + most.gets.miss > 0)
@@ -104,7 +104,7 @@ pub fn refused(signs: &Signs<'_>) -> Option<Finding> {
 }
 
 pub fn throttled(signs: &Signs<'_>) -> Option<Finding> {
-    let lately = signs.now.namespaces.iter().map(|now| now.since(&signs.before.namespace(&now.name)));
+    let lately = signs.now.namespaces.iter().map(|now| now.since(signs.before.namespace(&now.name)));
     let worst = lately.max_by_key(|namespace| namespace.throttled).filter(|worst| worst.throttled > 0)?;
     let rate = a_second(worst.throttled as f64 / signs.now.seconds_since(signs.before).max(0.001));
     Some(Finding {

@@ -49,7 +49,8 @@ const clock = (moment) => moment.toLocaleTimeString([], { hour12: false });
 let replica = null;
 let fields = [];
 let rows = [];
-let series = {};
+// By names that callers chose: `constructor` is one of them, and no more.
+let series = Object.create(null);
 let now = null;
 let heard = 0;
 let lostAt = null;
@@ -62,7 +63,7 @@ const pointOf = (values) => Object.fromEntries(fields.map((field, i) => [field, 
 const hello = (said) => {
   ({ replica, fields } = said);
   rows = said.points.map(pointOf);
-  series = said.namespaces;
+  series = Object.assign(Object.create(null), said.namespaces);
   now = said.now;
   say("replica", replica.id);
   say("version", replica.version);
