@@ -56,8 +56,11 @@ impl Tiered {
             Asked::Granted(lease) => {
                 unclaimed = round.hand(lease).err();
                 spans::note(spans::OUTCOME, "granted");
-                round.say(Said::Taken);
-                unclaimed.is_none().then_some(lease.until)
+                // One that nobody gets is nobody's: who does not wait looks again, and finds it given back.
+                unclaimed.is_none().then(|| {
+                    round.say(Said::Taken);
+                    lease.until
+                })
             }
             Asked::Obstructed(Obstacle { until, said }) => {
                 round.say(said);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, yield_now};
+use tokio::time::timeout;
 
 use super::*;
 use crate::cache::coherence::message::{BusSink as _, Change, Effect, Message};
@@ -529,6 +530,19 @@ async fn what_is_heard_while_the_lease_is_asked_for_is_not_missed() {
     released.send(Ok(false)).ok();
     world.read_call().await.send(world.found(6, 6)).ok();
     assert_eq!(gist(&answered(get).await).map(|(sequence, ..)| sequence), Ok(6));
+}
+
+#[tokio::test]
+async fn who_does_not_wait_gets_the_lease_also_when_old_news_comes_with_it() {
+    let mut world = World::new(Duration::ZERO);
+    let get = world.wants(Wish { wait: false, ..WISH });
+    world.read_call().await.send(world.absent()).ok();
+    let (_, granted) = world.acquire_call().await;
+    world.hears(6);
+    granted.send(Ok(Acquired::Granted)).ok();
+    world.release_call().await.1.send(Ok(true)).ok();
+    let claim = timeout(Duration::from_secs(10), world.grants()).await.expect("it looks again");
+    assert_eq!(lease(&answered(get).await).id, claim.lease);
 }
 
 #[tokio::test]
