@@ -502,6 +502,8 @@ pub struct L2Report {
     pub errors: u64,
     pub undecodable: u64,
     pub bus_lag: Snapshot,
+    /// Keys evicted and keys expired while this replica has watched, which never goes back as the server's own counts do.
+    pub keys_gone: [u64; 2],
     /// Connections for commands that may be used now.
     pub connections_up: u64,
     /// Connections for commands that are lost, or left alone until their server answers again.

@@ -1,6 +1,6 @@
 //! What the Redis servers say of themselves, asked every few seconds, for Stats; and what of their settings weakens the promise, for the log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -21,13 +21,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Asks every primary until `stop`, and adds up. While Redis is away the last answer stands.
 pub async fn poll(tier: &RedisTier, stop: CancellationToken) {
     let database = tier.shared().config.database;
-    let mut warned = BTreeSet::new();
+    let (mut warned, mut counted) = (BTreeSet::new(), HashMap::new());
     loop {
         let connections: Vec<_> = tier.calls().routes().shards.iter().filter_map(|shard| shard.connection()).collect();
         let asked = connections.iter().map(|connection| ask(&connection.client, database));
         let reports = stop.run_until_cancelled(timeout(PATIENCE, join_all(asked))).await;
         let reports = reports.and_then(Result::ok).unwrap_or_default();
-        let whole = reports.into_iter().flatten().reduce(add);
+        let reports: Vec<(String, ServerReport)> = reports.into_iter().flatten().collect();
+        if !reports.is_empty() {
+            let gone = gone_since(&mut counted, &reports);
+            tier.shared().keys_gone.iter().zip(gone).for_each(|(counter, keys)| counter.add(keys));
+        }
+        let whole = reports.into_iter().map(|(_, report)| report).reduce(add);
         let pause = if whole.is_some() { EVERY } else { SOON };
         if let Some(report) = whole {
             for warning in report.warnings.difference(&warned) {
@@ -41,6 +46,18 @@ pub async fn poll(tier: &RedisTier, stop: CancellationToken) {
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// Keys evicted and keys expired since the servers were last `counted`, each by the name of its life: a server that was not there then, or
+/// has another life now, counts from now on.
+fn gone_since(counted: &mut HashMap<String, [u64; 2]>, reports: &[(String, ServerReport)]) -> [u64; 2] {
+    let now = reports.iter().map(|(life, report)| (life.clone(), [report.evicted_keys, report.expired_keys]));
+    let before = std::mem::replace(counted, now.collect());
+    let since = |kind: usize| {
+        let of = |(life, now): (&String, &[u64; 2])| Some(now[kind].saturating_sub(before.get(life)?[kind]));
+        counted.iter().filter_map(of).sum()
+    };
+    [since(0), since(1)]
 }
 
 fn add(one: ServerReport, mut other: ServerReport) -> ServerReport {
@@ -59,7 +76,8 @@ fn add(one: ServerReport, mut other: ServerReport) -> ServerReport {
     }
 }
 
-async fn ask(client: &Client, database: u8) -> Option<ServerReport> {
+async fn ask(client: &Client, database: u8) -> Option<(String, ServerReport)> {
+    let server: String = client.info(Some(InfoKind::Server)).await.ok()?;
     let memory: String = client.info(Some(InfoKind::Memory)).await.ok()?;
     let stats: String = client.info(Some(InfoKind::Stats)).await.ok()?;
     let replication: String = client.info(Some(InfoKind::Replication)).await.ok()?;
@@ -67,7 +85,7 @@ async fn ask(client: &Client, database: u8) -> Option<ServerReport> {
     let number = |info: &str, name| field(info, name).parse().unwrap_or(0);
     // db0:keys=12,expires=11,avg_ttl=299000
     let keys = field(&keyspace, &format!("db{database}")).split(',').find_map(|part| part.strip_prefix("keys="));
-    Some(ServerReport {
+    let report = ServerReport {
         version: String::new(),
         used_memory: number(&memory, "used_memory"),
         used_memory_peak: number(&memory, "used_memory_peak"),
@@ -78,7 +96,8 @@ async fn ask(client: &Client, database: u8) -> Option<ServerReport> {
         commands_processed: number(&stats, "total_commands_processed"),
         maxmemory_policy: field(&memory, "maxmemory_policy").to_owned(),
         warnings: warnings(&memory, &replication),
-    })
+    };
+    Some((field(&server, "run_id").to_owned(), report))
 }
 
 /// What of a server's settings weakens the promise, or costs more than it has to.
@@ -101,6 +120,17 @@ fn warnings(memory: &str, replication: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_gone_is_counted_while_it_is_watched_and_never_twice() {
+        let report = |life: &str, evicted_keys, expired_keys| {
+            (life.to_owned(), ServerReport { evicted_keys, expired_keys, ..ServerReport::default() })
+        };
+        let mut counted = HashMap::new();
+        assert_eq!(gone_since(&mut counted, &[report("a", 100, 7)]), [0, 0]);
+        assert_eq!(gone_since(&mut counted, &[report("a", 103, 8), report("b", 50, 0)]), [3, 1]);
+        assert_eq!(gone_since(&mut counted, &[report("c", 5, 0), report("b", 51, 0)]), [1, 0]);
+    }
 
     #[test]
     fn settings_that_weaken_the_promise_are_named() {

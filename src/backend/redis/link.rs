@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{ConnectError, Connection, Purpose, words};
 use super::primary::Primary;
 use crate::cache::clock::Moment;
-use crate::cache::stats::Counter;
 
 /// Watches in the time after which Redis counts as unresponsive.
 const WATCHES: u32 = 3;
@@ -26,8 +25,6 @@ pub struct Link {
     current: ArcSwapOption<Connection>,
     suspended: AtomicBool,
     round_trip: AtomicU64,
-    /// Connections opened after the first.
-    pub reconnects: Counter,
 }
 
 impl Link {
@@ -39,7 +36,6 @@ impl Link {
             current: ArcSwapOption::empty(),
             suspended: AtomicBool::new(false),
             round_trip: AtomicU64::new(0),
-            reconnects: Counter::default(),
         }
     }
 
@@ -68,7 +64,7 @@ impl Link {
                 Ok((connection, mut task)) => {
                     backoff = Backoff::default();
                     if !std::mem::take(&mut first) {
-                        self.reconnects.one();
+                        primary.shared.reconnects.one();
                     }
                     let connection = Arc::new(connection);
                     self.current.store(Some(connection.clone()));

@@ -31,6 +31,10 @@ pub struct Shared {
     pub commands: Counter,
     /// Commands that failed.
     pub errors: Counter,
+    /// Connections opened in place of one that was lost.
+    pub reconnects: Counter,
+    /// Keys that the servers evicted, and keys that expired there, as long as this replica has watched them.
+    pub keys_gone: [Counter; 2],
     /// How long commands take.
     pub operations: Operations,
     /// Time from publishing to dispatch.
@@ -61,6 +65,8 @@ impl Shared {
             wanted: Wanted::default(),
             commands: Counter::default(),
             errors: Counter::default(),
+            reconnects: Counter::default(),
+            keys_gone: Default::default(),
             floor: AtomicU64::new(0),
         }
     }

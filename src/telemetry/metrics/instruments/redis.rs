@@ -120,14 +120,14 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "twintier.redis.keys.evicted",
         "",
         &[],
-        "Keys evicted since Redis started",
-        Counter(|at, tell| tell(&[], at.l2.server.evicted_keys)),
+        "Keys Redis evicted while this replica has watched",
+        Counter(|at, tell| tell(&[], at.l2.keys_gone[0])),
     ),
     of(
         "twintier.redis.keys.expired",
         "",
         &[],
-        "Keys expired since Redis started",
-        Counter(|at, tell| tell(&[], at.l2.server.expired_keys)),
+        "Keys that expired in Redis while this replica has watched",
+        Counter(|at, tell| tell(&[], at.l2.keys_gone[1])),
     ),
 ];
