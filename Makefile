@@ -61,6 +61,11 @@ telemetry-cost: ## Measure what telemetry costs a Get that memory answers
 	.ci/system cargo cc
 	cargo bench --locked --bench telemetry_cost
 
+.PHONY: traces-cost
+traces-cost: ## Measure what traces cost a Get, off, on, for one in a hundred and for each
+	.ci/system cargo cc
+	cargo bench --locked --bench traces_cost
+
 .PHONY: memory-cost
 memory-cost: ## Measure what entries, connections and calls cost in memory and CPU, here and in Redis
 	.ci/system cargo cc redis-server redis-cli

@@ -212,7 +212,7 @@ impl App {
         let api = CacheApi::new(reports, config.limits.clone(), config.events.clone(), clock, keys);
         let admin = config.server.admin.then(|| AdminApi::new(&api, policies, drain));
         let health = HealthApi::new(health, config.server.admin);
-        let page = admin_address.filter(|_| config.admin.page);
+        let page = admin_address.filter(|address| config.admin.page && !address.ip().is_unspecified());
         let server = server_config(&config.server, page, tracing);
         let serving = Serving::start(listener, server, api, admin, health, load, rpcs);
         Ok(App {

@@ -71,7 +71,11 @@ async fn serve(args: ServeArgs) -> ExitCode {
     };
     tokio::select! {
         () = stopped => ExitCode::SUCCESS,
-        _ = signals.next() => fail(&"asked a second time: ending at once", 1),
+        _ = signals.next() => {
+            eprintln!("twintier: asked a second time: ending at once");
+            // What is left of telemetry would wait for its collector when it is dropped.
+            std::process::exit(1)
+        }
     }
 }
 

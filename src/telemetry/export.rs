@@ -16,9 +16,6 @@ use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 
 use super::otel::Otlp;
 
-/// Longest that a collector is waited for over HTTP with certificates of our own, as the SDK has it without.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// What waits to be sent, and how sending goes.
 #[derive(Debug)]
 pub struct Queue {
@@ -210,7 +207,7 @@ pub fn http_client(otlp: &Otlp) -> Result<Option<reqwest::blocking::Client>, Unu
     if otlp.certificate.is_none() && otlp.identity.is_none() {
         return Ok(None);
     }
-    let mut builder = reqwest::blocking::Client::builder().timeout(PATIENCE);
+    let mut builder = reqwest::blocking::Client::builder().timeout(otlp.timeout);
     if let Some(file) = &otlp.certificate {
         builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&read(file)?)?);
     }

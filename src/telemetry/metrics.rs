@@ -192,6 +192,14 @@ impl Metrics {
     }
 }
 
+/// The SDK sends what it has when its provider goes, and waits for that: not on the thread of whoever lets this go.
+impl Drop for Metrics {
+    fn drop(&mut self) {
+        let provider = self.provider.clone();
+        std::thread::spawn(move || provider.shutdown());
+    }
+}
+
 /// Room for every series of an instrument that tells namespaces apart: the SDK's own limit would fold some into one.
 fn with_room(made: &Made) -> Option<Stream> {
     let instrument = instruments::all().find(|instrument| instrument.name == made.name())?;

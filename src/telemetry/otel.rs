@@ -41,6 +41,8 @@ pub struct Otlp {
     pub address: String,
     /// The whole URL.
     pub endpoint: String,
+    /// How long an answer may take.
+    pub timeout: Duration,
     /// A file of certificates that its own is checked against.
     pub certificate: Option<String>,
     /// Files of the certificate and the key that this client shows.
@@ -161,7 +163,6 @@ impl Environment {
             Protocol::Http if !name.contains(signal.word()) => signal.path(),
             _ => "",
         };
-        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
         let files = ["CLIENT_CERTIFICATE", "CLIENT_KEY"].map(|part| self.of_signal(signal, part));
         let identity = match files {
             [Some((_, certificate)), Some((_, key))] => Some((certificate, key)),
@@ -172,11 +173,21 @@ impl Environment {
         };
         Otlp {
             protocol,
-            address: format!("{scheme}://{place}"),
-            endpoint: format!("{scheme}://{}{path}", rest.trim_end_matches('/')),
+            address: format!("{scheme}://{}", shown(rest)),
+            endpoint: match path {
+                "" => format!("{scheme}://{rest}"),
+                path => format!("{scheme}://{}{path}", rest.trim_end_matches('/')),
+            },
+            timeout: self.timeout(signal),
             certificate: self.of_signal(signal, "CERTIFICATE").map(|(_, file)| file),
             identity,
         }
+    }
+
+    /// How long an answer may take.
+    fn timeout(&self, signal: Signal) -> Duration {
+        let millis = self.of_signal(signal, "TIMEOUT").and_then(|(_, value)| value.parse::<u32>().ok());
+        Duration::from_millis(millis.unwrap_or(TIMEOUT.1).into())
     }
 
     /// The scheme of an endpoint that has none.
@@ -286,7 +297,8 @@ impl Environment {
 
     /// Once for each variable: several signals may look at it.
     fn warn<T>(&mut self, name: &str, problem: &'static str, instead: &str, taken: T) -> T {
-        let value = self.get(name).unwrap_or_default().to_owned();
+        let value = self.get(name).unwrap_or_default();
+        let value = if name.ends_with("ENDPOINT") { shown(value) } else { value }.to_owned();
         let warning = Warning { variable: name.to_owned(), value, problem, taken: instead.to_owned() };
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
@@ -304,6 +316,12 @@ impl fmt::Display for Sampling {
             ratio => write!(f, "traceidratio {ratio}"),
         }
     }
+}
+
+/// An endpoint without what may be secret: who asks, and what its query says.
+fn shown(endpoint: &str) -> &str {
+    let place = endpoint.rsplit_once('@').map_or(endpoint, |(_, place)| place);
+    place.split_once('?').map_or(place, |(place, _)| place)
 }
 
 // === impl Signal ===
@@ -432,6 +450,10 @@ mod tests {
     fn a_secret_in_an_endpoint_is_not_shown() {
         let found = address(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:secret@c:1/p")]);
         assert_eq!(found, Some((Protocol::Http, "https://c:1/p".to_owned())));
+        let bare = "user:secret@c:4317/p?key=secret";
+        let (found, warnings) = exporters(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", bare)]);
+        let address = found.otlp.map(|otlp| otlp.address).expect("is wanted");
+        assert!(!(address + &warnings.concat()).contains("secret"), "{warnings:?}");
     }
 
     #[test]

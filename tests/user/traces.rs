@@ -386,7 +386,7 @@ fn a_collector_that_is_away_is_said_once_and_so_is_its_return() {
     drop(port);
     let endpoint = format!("http://{place}");
     let mut environment = variables(&endpoint, "grpc", &EAGER);
-    environment.extend([("OTEL_LOGS_EXPORTER", "none"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "200")]);
+    environment.extend([("OTEL_LOGS_EXPORTER", "none"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "5000")]);
     let service = replica(None, &[], &environment);
     let caller = Caller::of(&service, "01");
     caller.set();
