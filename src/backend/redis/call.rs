@@ -14,10 +14,11 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, is_misplaced, lacks_a_right, not_a_primary};
 use super::health::Health;
+use super::operation::Command;
 use super::scripts::Script;
 use super::shard::Shard;
 use super::shared::Shared;
-use super::spans::{self, Command};
+use super::spans;
 use crate::cache::clock::Moment;
 use crate::cache::tier::{BoxFuture, L2Error};
 

@@ -1,10 +1,48 @@
-//! How long commands to Redis take: from sending one until its caller has the answer, by its name and by what became of it. Measured are those
-//! of requests and of the work behind them; what keeps connections and the bus alive is not.
+//! What is asked of Redis, and how long it takes: from sending a command until its caller has the answer, by its name and by what became of
+//! it. Measured are those of requests and of the work behind them; what keeps connections and the bus alive is not.
 
 use std::time::Duration;
 
-use super::spans::Command;
+use super::scripts::Script;
 use crate::cache::stats::Family;
+
+/// What one call asks of Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// One command.
+    One(&'static str),
+    /// A script.
+    Script(Script),
+    /// So many commands of different kinds in one trip.
+    Pipeline(usize),
+}
+
+impl Command {
+    /// The command's name; of a trip of several, that it is one.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Command::One(name) => name,
+            Command::Script(_) => "EVALSHA",
+            Command::Pipeline(_) => "PIPELINE",
+        }
+    }
+
+    /// The name of the script.
+    pub fn script(self) -> Option<&'static str> {
+        match self {
+            Command::Script(script) => Some(script.name()),
+            Command::One(_) | Command::Pipeline(_) => None,
+        }
+    }
+
+    /// How many commands a trip of several has.
+    pub fn batch_size(self) -> Option<u64> {
+        match self {
+            Command::Pipeline(size) => u64::try_from(size).ok(),
+            Command::One(_) | Command::Script(_) => None,
+        }
+    }
+}
 
 /// Names of operations, in their order.
 const NAMES: [&str; 5] = ["EVALSHA", "PIPELINE", "HGET", "SET", "SCAN"];
@@ -57,7 +95,6 @@ impl Operations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::redis::scripts::Script;
 
     #[test]
     fn a_failure_is_named_by_its_word_if_that_is_a_known_one() {
@@ -73,5 +110,15 @@ mod tests {
         let expected =
             [("EVALSHA", "READONLY", 1), ("EVALSHA", "_OTHER", 2), ("PIPELINE", "", 1), ("SCAN", "timeout", 1)];
         assert_eq!(used, expected);
+    }
+
+    #[test]
+    fn a_trip_of_several_commands_says_how_many() {
+        assert_eq!((Command::Pipeline(3).operation(), Command::Pipeline(3).batch_size()), ("PIPELINE", Some(3)));
+        assert_eq!((Command::One("HGET").operation(), Command::One("HGET").batch_size()), ("HGET", None));
+        assert_eq!(
+            (Command::Script(Script::Write).operation(), Command::Script(Script::Write).script()),
+            ("EVALSHA", Some("write"))
+        );
     }
 }

@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::call::Failure;
 use super::codec;
 use super::connection::{Connection, bytes, number};
+use super::operation::Command;
 use super::record::Listed;
 use super::scripts::Script;
 use super::shard::Shard;
-use super::spans::Command;
 use super::tier::{RedisTier, Step};
 use crate::cache::tier::L2Error;
 

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use tracing::Span;
 use tracing::field::Empty;
 
+use super::operation::Command;
 use super::primary::Primary;
-use super::scripts::Script;
 use super::{Address, Servers};
 use crate::cache::coherence::message::Message;
 use crate::cache::spans::{APPLY, NAMESPACE, OUTCOME, TARGET};
@@ -27,42 +27,6 @@ const MESSAGING_SYSTEM: &str = "messaging.system";
 const MESSAGING_OPERATION: &str = "messaging.operation.name";
 const MESSAGING_TYPE: &str = "messaging.operation.type";
 const PARTITION: &str = "messaging.destination.partition.id";
-
-/// What one call asks of Redis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// One command.
-    One(&'static str),
-    /// A script.
-    Script(Script),
-    /// So many commands of different kinds in one trip.
-    Pipeline(usize),
-}
-
-impl Command {
-    /// The command's name; of a trip of several, that it is one.
-    pub fn operation(self) -> &'static str {
-        match self {
-            Command::One(name) => name,
-            Command::Script(_) => "EVALSHA",
-            Command::Pipeline(_) => "PIPELINE",
-        }
-    }
-
-    fn script(self) -> Option<&'static str> {
-        match self {
-            Command::Script(script) => Some(script.name()),
-            Command::One(_) | Command::Pipeline(_) => None,
-        }
-    }
-
-    fn batch_size(self) -> Option<u64> {
-        match self {
-            Command::Pipeline(size) => u64::try_from(size).ok(),
-            Command::One(_) | Command::Script(_) => None,
-        }
-    }
-}
 
 /// A call to a primary, in the trace of what it is made for.
 pub fn call(command: Command, primary: &Primary) -> Span {
@@ -161,15 +125,5 @@ mod tests {
         assert_eq!(configured(&Servers::Standalone(path)), ("/run/redis.sock".into(), None));
         let seeds = vec![tcp("a", 1), tcp("::1", 2)];
         assert_eq!(configured(&Servers::Cluster { seeds }), ("a:1,[::1]:2".into(), None));
-    }
-
-    #[test]
-    fn a_trip_of_several_commands_says_how_many() {
-        assert_eq!((Command::Pipeline(3).operation(), Command::Pipeline(3).batch_size()), ("PIPELINE", Some(3)));
-        assert_eq!((Command::One("HGET").operation(), Command::One("HGET").batch_size()), ("HGET", None));
-        assert_eq!(
-            (Command::Script(Script::Write).operation(), Command::Script(Script::Write).script()),
-            ("EVALSHA", Some("write"))
-        );
     }
 }
