@@ -196,7 +196,8 @@ impl Metrics {
 impl Drop for Metrics {
     fn drop(&mut self) {
         let provider = self.provider.clone();
-        std::thread::spawn(move || provider.shutdown());
+        // Where there is no room for a thread either, the last metrics are not sent.
+        let _ = std::thread::Builder::new().spawn(move || provider.shutdown());
     }
 }
 
