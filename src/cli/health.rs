@@ -1,5 +1,7 @@
 //! `twintier health`: asks a replica for its health, by grpc.health.v1.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use serde_json::json;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -7,9 +9,12 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::cli::answer::{Answer, json_text};
-use crate::cli::args::{OutputFormat, ServerArgs};
+use crate::cli::args::{OutputFormat, ServerArgs, parse_timeout};
 use crate::cli::connection::Connection;
 use crate::cli::failure::Failure;
+
+/// Between two questions of one `--wait`.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Arguments of `health`.
 #[derive(Args, Debug)]
@@ -18,6 +23,9 @@ pub struct HealthArgs {
     /// What to ask about: liveness, readiness, redis, l1-only or twintier.v1.CacheService; readiness when not given
     #[arg(default_value = "", hide_default_value = true)]
     service: String,
+    /// Ask again and again until it is SERVING, for this long at most
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
+    wait: Option<Duration>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -26,11 +34,25 @@ pub struct HealthArgs {
 
 impl HealthArgs {
     pub(super) async fn run(self) -> Result<Answer, Failure> {
+        let Some(wait) = self.wait else { return Ok(answer(&self.ask(&self.server).await?, self.server.output)) };
+        let begun = Instant::now();
+        loop {
+            let left = wait.saturating_sub(begun.elapsed());
+            let server = ServerArgs { timeout: left.min(self.server.timeout), ..self.server.clone() };
+            let asked = self.ask(&server).await;
+            let is_serving = asked.as_ref().is_ok_and(|response| response.status() == ServingStatus::Serving);
+            if is_serving || begun.elapsed() + PAUSE >= wait {
+                return Ok(answer(&asked?, self.server.output));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The answer to one question.
+    async fn ask(&self, server: &ServerArgs) -> Result<HealthCheckResponse, Failure> {
         let request = HealthCheckRequest { service: self.service.clone() };
-        let response = Connection::new(&self.server)
-            .call(request, async |channel, request| HealthClient::new(channel).check(request).await)
-            .await?;
-        Ok(answer(&response, self.server.output))
+        let check = async |channel, request| HealthClient::new(channel).check(request).await;
+        Connection::new(server).call(request, check).await
     }
 }
 

@@ -1,10 +1,11 @@
 //! The client commands against a running service.
 
 use std::net::TcpListener;
+use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::process::{Ran, Redis, Serving, run, twintier, until};
+use crate::process::{Ran, Redis, Serving, free_port, run, twintier, until};
 
 #[test]
 fn a_value_comes_from_an_argument_a_file_or_standard_input() {
@@ -48,6 +49,20 @@ fn every_command_speaks_json() {
     assert_eq!(service.client(&["invalidate", "--all", "-o", "json"]).ended(0).json()["removed"], json!(null));
     assert_eq!(service.client(&["get", "key", "-o", "json"]).ended(1).json()["reason"], "absent");
     assert_eq!(service.client(&["health", "-o", "json"]).ended(0).json()["status"], "SERVING");
+}
+
+#[test]
+fn health_waits_for_a_service_that_comes_later_and_not_for_longer_than_it_was_told() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut early = twintier(&["health", "readiness", "--wait", "60s", "--server", &address]);
+    let mut early = early.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let nobody = run(&mut twintier(&["health", "--wait", "300ms", "--server", &address]), b"").ended(3);
+    assert!(nobody.err.contains(&address), "{}", nobody.err);
+    assert!(early.try_wait().unwrap().is_none(), "it goes on while another has given up");
+    let service = Serving::spawn(twintier(&["--listen", &address]));
+    assert!(early.wait().unwrap().success());
+    assert_eq!(service.client(&["health", "redis", "--wait", "300ms"]).ended(1).text(), "NOT_SERVING\n");
+    assert_eq!(service.client(&["health", "l1-only", "--wait", "300ms"]).ended(0).text(), "SERVING\n");
 }
 
 #[test]

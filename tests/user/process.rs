@@ -58,9 +58,10 @@ pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, below those that the system gives to outgoing connections: another test does not take it in between.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let mut ports = std::iter::repeat_with(|| rand::random_range(18_000..32_000));
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// A program of this machine that the tests need and do not bring.
@@ -177,9 +178,14 @@ impl Serving {
         run(twintier(args).env("TWINTIER_SERVER", &self.address), input)
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal, by its name.
     pub fn signal(&self, name: &str) {
-        send(name, self.child.id());
+        send(name, self.id());
     }
 
     /// Waits for the end of the process; its exit code and how long that took.
