@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::NamedTempFile;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
@@ -18,6 +19,8 @@ pub struct Process {
     args: Vec<String>,
     environment: Vec<(String, String)>,
     child: Option<Child>,
+    /// What it has written to standard error.
+    log: NamedTempFile,
 }
 
 impl Process {
@@ -39,7 +42,8 @@ impl Process {
         let settings = all.iter().chain(settings);
         let args = settings.flat_map(|(path, value)| ["--set".to_owned(), format!("{path}={value}")]).collect();
         let (program, environment) = (program.to_owned(), environment.to_vec());
-        let mut process = Process { program, port, args, environment, child: None };
+        let log = NamedTempFile::new().unwrap();
+        let mut process = Process { program, port, args, environment, child: None, log };
         process.restart().await;
         process
     }
@@ -58,10 +62,17 @@ impl Process {
         assert!(self.child.is_none(), "still running");
         let mut command = Command::new(&self.program);
         command.env_clear().envs(self.environment.iter().cloned()).args(&self.args);
-        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.child = Some(quiet.spawn().unwrap());
+        self.log.as_file().set_len(0).unwrap();
+        let logging = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log.reopen().unwrap());
+        self.child = Some(logging.spawn().unwrap());
         let address = self.address();
-        eventually("the process listens", async || TcpStream::connect(address).await.is_ok()).await;
+        eventually("the process listens", async || {
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                panic!("{status} instead of listening: {}", std::fs::read_to_string(self.log.path()).unwrap());
+            }
+            TcpStream::connect(address).await.is_ok()
+        })
+        .await;
     }
 
     /// SIGKILL, and waits for the end.
