@@ -22,28 +22,37 @@ help: ## List the targets
 
 .PHONY: run
 run: ## Serve from a debug build; ARGS="--listen 127.0.0.1:50051" for arguments
+	.ci/system cargo cc
 	cargo run --locked -- serve $(ARGS)
 
 .PHONY: test
 test: $(python)/ready $(grpcurl) ## Run all tests; installs redis-server, grpcurl and a Python environment when they are missing
 	.ci/system cargo cc redis-server redis-cli
-	TWINTIER_TEST_PYTHON=$(python)/bin/python TWINTIER_TEST_GRPCURL=$(grpcurl) cargo test --locked --all-targets
+	TEST_PYTHON=$(python)/bin/python TEST_GRPCURL=$(grpcurl) cargo test --locked --all-targets --no-fail-fast
 	cargo test --locked --doc
 	cargo test --locked --lib --features drills coherence
+
+.PHONY: test-readme
+test-readme: $(python)/ready $(grpcurl) ## Run the README as it stands, on its own ports: `cargo run --release` and `make run` included
+	.ci/system cargo cc redis-server
+	cargo build --locked --release
+	cargo build --locked
+	TEST_PYTHON=$(python)/bin/python TEST_GRPCURL=$(grpcurl) \
+	  cargo test --locked --test user -- --ignored --test-threads 1 as_it_stands
 
 .PHONY: drills
 drills: SECONDS_EACH ?= 30
 drills: operations = $(if $(filter 30,$(SECONDS_EACH)),10000000,1)
 drills: ## Run the drills at length, and the drills of the checker; SECONDS_EACH=60 for longer ones
 	.ci/system cargo cc redis-server redis-cli
-	TWINTIER_DRILL_SECONDS=$(SECONDS_EACH) TWINTIER_DRILL_OPERATIONS=$(operations) \
+	DRILL_SECONDS=$(SECONDS_EACH) DRILL_OPERATIONS=$(operations) \
 	  cargo test --locked --release --features drills --test faults -- --nocapture --test-threads 1 --quiet
 
 .PHONY: rolling-update
 rolling-update: SECONDS_EACH ?= 30
 rolling-update: ## Drill rolling updates at length; OTHER=PATH for replicas of another build to begin with
 	.ci/system cargo cc redis-server redis-cli
-	TWINTIER_DRILL_SECONDS=$(SECONDS_EACH) TWINTIER_OTHER_PROGRAM=$(if $(OTHER),$$(readlink -f "$(OTHER)")) \
+	DRILL_SECONDS=$(SECONDS_EACH) OTHER_PROGRAM=$(if $(OTHER),$$(readlink -f "$(OTHER)")) \
 	  cargo test --locked --release --features drills --test faults -- --nocapture --test-threads 1 --quiet rollout::
 
 .PHONY: audit-cost
@@ -52,7 +61,7 @@ audit-cost: ## Measure what the audit costs Redis
 	cargo bench --locked --bench audit_cost
 
 .PHONY: invalidation-cost
-invalidation-cost: ## Measure what invalidating costs with few and with many entries; TWINTIER_ENTRIES=10000 for a quick look
+invalidation-cost: ## Measure what invalidating costs with few and with many entries; ENTRIES=10000 for a quick look
 	.ci/system cargo cc redis-server redis-cli
 	cargo bench --locked --bench invalidation_cost
 
@@ -74,7 +83,7 @@ memory-cost: ## Measure what entries, connections and calls cost in memory and C
 # TWINTIER=PATH for a program that is there already.
 packaging_test = program=$${TWINTIER:-}; \
 	[ -n "$$program" ] || { .ci/system cargo cc; cargo build --locked; program=$${CARGO_TARGET_DIR:-target}/debug/twintier; }; \
-	PATH="$(packaging)/bin:$$PATH" TWINTIER_TEST_GRPCURL=$(grpcurl) TWINTIER_TEST_PROGRAM=$$(readlink -f "$$program") \
+	PATH="$(packaging)/bin:$$PATH" TEST_GRPCURL=$(grpcurl) TEST_PROGRAM=$$(readlink -f "$$program") \
 	  $(packaging)/bin/python -m unittest discover --start-directory tests/packaging --pattern
 
 .PHONY: test-chart
@@ -91,7 +100,7 @@ test-page: $(page)/ready ## Look at the page with Chromium; pictures go to targe
 	.ci/system redis-server node chromium
 	program=$${TWINTIER:-}; \
 	[ -n "$$program" ] || { .ci/system cargo cc; cargo build --locked; program=$${CARGO_TARGET_DIR:-target}/debug/twintier; }; \
-	TWINTIER_TEST_NODE=$(page) TWINTIER_TEST_PROGRAM=$$(readlink -f "$$program") TWINTIER_TEST_CHROMIUM=$$(command -v chromium) \
+	TEST_NODE=$(page) TEST_PROGRAM=$$(readlink -f "$$program") TEST_CHROMIUM=$$(command -v chromium) \
 	  node --test tests/page/page.test.mjs
 
 .PHONY: chart

@@ -21,9 +21,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .skip_protoc_run()
         .emit_rerun_if_changed(false)
         .compile_protos(&FILES, &["proto"])?;
-    println!("cargo:rustc-env=TWINTIER_REVISION={}", revision().unwrap_or_else(|| "unknown".to_owned()));
+    // `cargo run` gives these to the program as well: their names must not begin as those of settings do.
+    println!("cargo:rustc-env=BUILD_REVISION={}", revision().unwrap_or_else(|| "unknown".to_owned()));
     let rustc = std::env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));
-    println!("cargo:rustc-env=TWINTIER_RUSTC={}", rustc.as_deref().and_then(version).unwrap_or("unknown"));
+    println!("cargo:rustc-env=BUILD_RUSTC={}", rustc.as_deref().and_then(version).unwrap_or("unknown"));
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! What an invalidation by tag, prefix and namespace costs with few and with many entries behind it: it has to be the same. `make
-//! invalidation-cost` prints the table; TWINTIER_ENTRIES=10000 for a quick look.
+//! invalidation-cost` prints the table; ENTRIES=10000 for a quick look.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 #[path = "../tests/api/harness/mod.rs"]
@@ -39,7 +39,7 @@ async fn main() {
         println!("run by `cargo bench`");
         return;
     }
-    let many = std::env::var("TWINTIER_ENTRIES").map_or(MANY, |text| text.parse().expect("a number"));
+    let many = std::env::var("ENTRIES").map_or(MANY, |text| text.parse().expect("a number"));
     let deployments = [Deployment::start(FEW).await, Deployment::start(many).await];
     println!("| selector | entries behind it | caller's median | slowest of {TIMES} | Redis CPU for one |");
     println!("|---|---|---|---|---|");

@@ -3,6 +3,9 @@
 /// Names the configuration file, below the flag.
 pub const CONFIG: &str = "TWINTIER_CONFIG";
 
+/// Names the revision for a build, and is still set when `cargo run` starts what it has built.
+const REVISION: &str = "TWINTIER_REVISION";
+
 const PREFIX: &str = "TWINTIER_";
 
 /// Customary variables that also set a setting; the service's own name wins, then the first here.
@@ -26,10 +29,10 @@ pub fn variables(path: &str) -> Vec<String> {
     std::iter::once(variable(path)).chain(customary).collect()
 }
 
-/// Whether a variable is this service's to know: it has the prefix, and is no link that Kubernetes sets for a Service whose name begins
-/// with `twintier`.
+/// Whether a variable is this service's to know: it has the prefix, does not belong to the build, and is no link that Kubernetes sets for a
+/// Service whose name begins with `twintier`.
 pub fn is_own(name: &str, value: &str) -> bool {
-    name.starts_with(PREFIX) && name != CONFIG && !is_service_link(name, value)
+    name.starts_with(PREFIX) && name != CONFIG && name != REVISION && !is_service_link(name, value)
 }
 
 /// `TWINTIER(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)`. A link that ends in `_PORT` holds a URL: a bare number there is a
@@ -66,6 +69,7 @@ mod tests {
             ("TWINTIER_REDIS_HEADLESS_PORT_6379_TCP_ADDR", "10.0.0.1"),
             ("PATH", "/bin"),
             ("TWINTIER_CONFIG", "/etc/twintier.toml"),
+            ("TWINTIER_REVISION", "d470f1b"),
         ] {
             assert!(!is_own(name, value), "{name}");
         }

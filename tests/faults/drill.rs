@@ -48,7 +48,7 @@ pub fn at_length() -> bool {
 }
 
 fn demanded() -> Option<f64> {
-    std::env::var("TWINTIER_DRILL_SECONDS").ok().map(|text| text.parse().expect("TWINTIER_DRILL_SECONDS is a number"))
+    std::env::var("DRILL_SECONDS").ok().map(|text| text.parse().expect("DRILL_SECONDS is a number"))
 }
 
 pub const fn millis(millis: u64) -> Duration {

@@ -25,7 +25,7 @@ mod switches;
 #[cfg(feature = "drills")]
 #[test]
 fn zz_the_drills_checked_enough_operations() {
-    let demanded = std::env::var("TWINTIER_DRILL_OPERATIONS").map_or(1, |text| text.parse().unwrap());
+    let demanded = std::env::var("DRILL_OPERATIONS").map_or(1, |text| text.parse().unwrap());
     let operations = report::total();
     assert!(operations >= demanded, "{operations} operations, and {demanded} were demanded");
 }

@@ -88,9 +88,9 @@ impl Build {
         Build { program: env!("CARGO_BIN_EXE_twintier").into(), settings: settings.to_vec() }
     }
 
-    /// The one that TWINTIER_OTHER_PROGRAM names, else this one.
+    /// The one that OTHER_PROGRAM names, else this one.
     fn other() -> Build {
-        let other = std::env::var_os("TWINTIER_OTHER_PROGRAM").filter(|path| !path.is_empty());
+        let other = std::env::var_os("OTHER_PROGRAM").filter(|path| !path.is_empty());
         other.map_or(Build::this(&[]), |program| Build { program: program.into(), settings: Vec::new() })
     }
 

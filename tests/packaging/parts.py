@@ -15,7 +15,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/twintier"
-PROGRAM = os.environ["TWINTIER_TEST_PROGRAM"]
+PROGRAM = os.environ["TEST_PROGRAM"]
 NAMESPACE = "shop"
 
 CASES = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
@@ -138,15 +138,21 @@ def started(command, **more):
             raise AssertionError(f"{error}\n--- {command[0]} said at last\n{last}") from error
         finally:
             process.send_signal(2)
-            process.wait(30)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
 
 
 def until(command, seconds=20, **more):
     """Waits for a command to succeed."""
     end = time.monotonic() + seconds
-    while subprocess.run([str(part) for part in command], capture_output=True, **more).returncode != 0:
+    command = [str(part) for part in command]
+    while (done := subprocess.run(command, capture_output=True, text=True, timeout=seconds, **more)).returncode != 0:
         if time.monotonic() > end:
-            raise AssertionError(f"{' '.join(map(str, command))} did not succeed within {seconds} s")
+            raise AssertionError(f"{' '.join(command)} did not succeed within {seconds} s: {done.stdout}{done.stderr}")
         time.sleep(0.1)
 
 

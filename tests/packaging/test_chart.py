@@ -306,7 +306,7 @@ class Program(unittest.TestCase):
         self.assertEqual(len(lines), 2)
         for line in lines:
             words = shlex.split(line.replace("localhost:50051", f"127.0.0.1:{port}"))
-            said = run(os.environ["TWINTIER_TEST_GRPCURL"], *words[1:], cwd=ROOT)
+            said = run(os.environ["TEST_GRPCURL"], *words[1:], cwd=ROOT)
         self.assertIn('"value": "aGVsbG8="', said)
 
     def ask_by_http(self, port):

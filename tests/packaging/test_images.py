@@ -301,7 +301,7 @@ class Page(unittest.TestCase):
 
 def plain():
     """The environment without what would change the compose file."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("TWINTIER_", "OTEL_", "COMPOSE_"))}
+    return {name: value for name, value in os.environ.items() if not name.startswith(("IMAGE_", "OTEL_", "COMPOSE_"))}
 
 
 if __name__ == "__main__":

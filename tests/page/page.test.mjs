@@ -9,7 +9,7 @@ import { after, before, test } from "node:test";
 import { Client } from "./grpc.mjs";
 import { Load, PATIENCE, Redis, Replica, Way, until } from "./world.mjs";
 
-const { chromium } = createRequire(`${process.env.TWINTIER_TEST_NODE}/`)("playwright-core");
+const { chromium } = createRequire(`${process.env.TEST_NODE}/`)("playwright-core");
 const PICTURES = new URL("../../target/page/", import.meta.url).pathname;
 const DESK = { viewport: { width: 1360, height: 1000 } };
 const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true };
@@ -36,7 +36,7 @@ before(async () => {
   way = await Way.to(redis.port);
   one = await Replica.start(way.port, { "l1.size": "8MiB" });
   other = await Replica.start(redis.port, { "admin.keys": "clear" });
-  browser = await chromium.launch({ executablePath: process.env.TWINTIER_TEST_CHROMIUM ?? "/usr/bin/chromium", args: QUIET });
+  browser = await chromium.launch({ executablePath: process.env.TEST_CHROMIUM ?? "/usr/bin/chromium", args: QUIET });
   const names = ["sessions", "users", "prices"];
   load(one, 60, (client, n) => {
     const [namespace, key] = [names[n % 40 % 3], `k${n % 40}`];

@@ -128,7 +128,7 @@ export class Replica {
   }
 
   async returns() {
-    this.child = start(process.env.TWINTIER_TEST_PROGRAM, this.args, { stdio: ["ignore", "ignore", "pipe"], env: {} });
+    this.child = start(process.env.TEST_PROGRAM, this.args, { stdio: ["ignore", "ignore", "pipe"], env: {} });
     this.log = "";
     this.child.stderr.on("data", (data) => { this.log = (this.log + data).slice(-20_000); });
     await until("the replica is ready", () => {

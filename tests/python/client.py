@@ -1,5 +1,7 @@
 """A client of twintier that knows nothing but an address: its messages come from server reflection.
 
+Its packages: pip install --requirement tests/python/requirements.txt
+
 usage: client.py alone|together|degraded ADDRESS...
        client.py balanced SERVICE_CONFIG ADDRESS...
 """
@@ -7,6 +9,7 @@ usage: client.py alone|together|degraded ADDRESS...
 import sys
 import threading
 import time
+import uuid
 from types import SimpleNamespace
 
 import grpc
@@ -60,31 +63,33 @@ def alone(cache):
     services = cache.reflection.get_services()
     assert {SERVICE, "grpc.health.v1.Health"} <= set(services), services
 
-    stored = cache.Set(key="greeting", value=b"\x00hello\xff", content_type="text/plain", ttl={"seconds": 60})
+    # A namespace of its own: what others have done at this replica does not count.
+    space = f"client-{uuid.uuid4().hex[:8]}"
+    stored = cache.Set(namespace=space, key="greeting", value=b"\x00hello\xff", content_type="text/plain", ttl={"seconds": 60})
     assert cache.name(stored, "outcome") == "SET_OUTCOME_STORED"
-    found = cache.Get(key="greeting", tokens=[stored.token])
+    found = cache.Get(namespace=space, key="greeting", tokens=[stored.token])
     assert found.WhichOneof("result") == "hit"
     assert (found.hit.value, found.hit.content_type) == (b"\x00hello\xff", "text/plain")
     assert found.hit.entry.version == stored.version
     assert 50 < found.hit.entry.ttl.seconds <= 60
 
-    refused = cache.Set(key="greeting", value=b"other", if_absent={})
+    refused = cache.Set(namespace=space, key="greeting", value=b"other", if_absent={})
     assert cache.name(refused, "outcome") == "SET_OUTCOME_ALREADY_PRESENT"
     assert refused.version == stored.version
-    replaced = cache.Set(key="greeting", value=b"other", if_version=stored.version)
+    replaced = cache.Set(namespace=space, key="greeting", value=b"other", if_version=stored.version)
     assert cache.name(replaced, "outcome") == "SET_OUTCOME_STORED"
 
-    cache.Set(key="nobody", known_absent={})
-    assert cache.Get(key="nobody").WhichOneof("result") == "negative_hit"
+    cache.Set(namespace=space, key="nobody", known_absent={})
+    assert cache.Get(namespace=space, key="nobody").WhichOneof("result") == "negative_hit"
 
-    removed = cache.Invalidate(keys={"keys": ["greeting", "nobody", "never set"]})
+    removed = cache.Invalidate(namespace=space, keys={"keys": ["greeting", "nobody", "never set"]})
     assert removed.removed == 2, removed
-    missed = cache.Get(key="greeting", tokens=[removed.token])
+    missed = cache.Get(namespace=space, key="greeting", tokens=[removed.token])
     assert cache.name(missed.miss, "reason") == "MISS_REASON_ABSENT"
-    everything = cache.Invalidate(whole_namespace={})
+    everything = cache.Invalidate(namespace=space, whole_namespace={})
     assert not everything.HasField("removed")
 
-    stats = cache.Stats(namespace="default")
+    stats = cache.Stats(namespace=space)
     counted = stats.namespaces[0]
     assert (counted.l1_hits, counted.misses, counted.sets_condition_failed) == (2, 1, 1), counted
     assert stats.replica.l1_only and cache.name(stats.redis, "state") == "REDIS_STATE_DISABLED"
@@ -149,3 +154,4 @@ if __name__ == "__main__":
         balanced(*sys.argv[2:])
     else:
         tests[sys.argv[1]](*map(Cache, sys.argv[2:]))
+        print(f"{sys.argv[1]}: all as expected")

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod as_it_stands;
 #[path = "../api/harness/authority.rs"]
 mod authority;
 mod client;
@@ -15,6 +16,7 @@ mod papers;
 mod process;
 mod python;
 mod readme;
+mod scripts;
 mod serve;
 mod stop;
 mod symptoms;

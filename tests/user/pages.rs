@@ -38,7 +38,7 @@ impl Page {
     }
 
     fn run(&self, service: &Serving) {
-        let grpcurl = needed("grpcurl", "TWINTIER_TEST_GRPCURL");
+        let grpcurl = needed("grpcurl", "TEST_GRPCURL");
         let program = Path::new(env!("CARGO_BIN_EXE_twintier")).parent().unwrap();
         let steps = self.steps.iter().map(|(script, _)| format!("{script}\necho '{MARK}'\n"));
         let script = format!("set -e\ncd \"$(mktemp -d)\"\ntrap 'rm -r \"$PWD\"' EXIT\n{}", steps.collect::<String>());

@@ -28,6 +28,23 @@ pub fn papers() -> Vec<Paper> {
     paths.iter().map(|path| Paper::read(path)).collect()
 }
 
+/// Every file of the repository, from its root.
+pub fn tree() -> Vec<PathBuf> {
+    fn visit(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap().map(Result::unwrap) {
+            let path = folder.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true if entry.file_name() == "target" || entry.file_name() == ".git" => {}
+                true => visit(&path, files),
+                false => files.push(path),
+            }
+        }
+    }
+    let mut files = Vec::new();
+    visit(Path::new(""), &mut files);
+    files
+}
+
 impl Paper {
     pub fn read(path: &Path) -> Paper {
         let text = std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap();

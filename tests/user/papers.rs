@@ -7,7 +7,7 @@ use clap::CommandFactory as _;
 use twintier::cli::{Cli, VARIABLES};
 use twintier::config;
 
-use crate::paper::{Paper, papers, words};
+use crate::paper::{Paper, papers, tree, words};
 use crate::readme::ROOT;
 
 /// Asserts that nothing was found that does not exist.
@@ -25,23 +25,6 @@ fn unknown<'a>(
     let of = |paper: &'a Paper| found(paper).into_iter().map(move |name| (paper, name));
     let missing = papers.iter().flat_map(of).filter(|(_, name)| !exists(name));
     missing.map(|(paper, name)| format!("{}: {name}", paper.path.display())).collect()
-}
-
-/// Every file of the repository, from its root.
-fn tree() -> Vec<PathBuf> {
-    fn visit(folder: &Path, files: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap().map(Result::unwrap) {
-            let path = folder.join(entry.file_name());
-            match entry.file_type().unwrap().is_dir() {
-                true if entry.file_name() == "target" || entry.file_name() == ".git" => {}
-                true => visit(&path, files),
-                false => files.push(path),
-            }
-        }
-    }
-    let mut files = Vec::new();
-    visit(Path::new(""), &mut files);
-    files
 }
 
 // === settings ===

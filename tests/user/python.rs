@@ -8,7 +8,7 @@ use crate::process::{Redis, Serving, needed, run};
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client.py");
 
 fn client(tests: &str, servers: &[&Serving]) {
-    let mut python = Command::new(needed("Python with grpcio", "TWINTIER_TEST_PYTHON"));
+    let mut python = Command::new(needed("Python with grpcio", "TEST_PYTHON"));
     python.arg(CLIENT).arg(tests);
     python.args(servers.iter().map(|server| &server.address));
     run(&mut python, b"").ended(0);
@@ -40,7 +40,7 @@ fn a_client_with_the_service_config_of_the_docs_does_not_notice_that_a_replica_e
     let redis = Redis::start();
     let drain = ["--set", "drain.delay=500ms", "--set", "drain.timeout=20s"];
     let (mut one, two) = (Serving::with_redis(&redis, &drain), Serving::with_redis(&redis, &drain));
-    let mut python = Command::new(needed("Python with grpcio", "TWINTIER_TEST_PYTHON"));
+    let mut python = Command::new(needed("Python with grpcio", "TEST_PYTHON"));
     python.arg(CLIENT).args(["balanced", service_config(), &one.address, &two.address]);
     let mut client = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(client.stdout.take().unwrap()).lines().map(Result::unwrap);

@@ -1,15 +1,17 @@
 //! Runs what the README says as it says it: every ```sh and ```python block, with ports that are free here in place of its own.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+use crate::paper::Paper;
 use crate::process::{Ran, Serving, UNHURRIED, free_port, needed, run, twintier};
 
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const README: &str = include_str!("../../README.md");
 
 /// The fenced block of a language in which `text` occurs.
-fn block(language: &str, text: &str) -> String {
+pub fn block(language: &str, text: &str) -> String {
     let fence = format!("```{language}\n");
     let mut blocks = README.split(&fence).skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block);
     blocks.find(|block| block.contains(text)).unwrap_or_else(|| panic!("no {language} block has {text}")).to_owned()
@@ -30,6 +32,8 @@ pub fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
     std::env::vars().filter(|(name, _)| name.starts_with("TWINTIER_")).for_each(|(name, _)| {
         bash.env_remove(name);
     });
+    // What is installed already may be asked for again, and nothing else.
+    bash.envs([("PIP_NO_INDEX", "1"), ("PIP_REQUIRE_VIRTUALENV", "1"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1")]);
     for (setting, value) in UNHURRIED {
         bash.env(format!("TWINTIER_{}", setting.replace('.', "_").to_uppercase()), value);
     }
@@ -38,39 +42,56 @@ pub fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
 
 /// Asserts that all of `parts` occur, in this order.
 #[track_caller]
-fn says(ran: &Ran, parts: &[&str]) {
+pub fn says(ran: &Ran, parts: &[&str]) {
     let mut rest = ran.text();
     for part in parts {
         rest = rest.split_once(part).unwrap_or_else(|| panic!("{part}: {} {}", ran.text(), ran.err)).1;
     }
 }
 
+/// What the lines of the first screen print.
+pub const FIRST_SCREEN: [&str; 7] = [
+    "SET_OUTCOME_STORED",
+    "aGVsbG8=",
+    "TIER_L1",
+    "SET_OUTCOME_ALREADY_PRESENT",
+    r#""removed": "1""#,
+    r#""l1Only": true"#,
+    r#""setsConditionFailed": "1""#,
+];
+
+/// What the lines for the shell print.
+pub const COMMANDS: [&str; 7] =
+    ["stored", r#"{"name": "Ada"}"#, "result", "application/json", "removed  2", "everything", "L1 only"];
+
+/// The program with the environment of a `cargo run`, which cargo gives to tests too: what the build script set is in it. Settings of whoever
+/// runs the tests are not.
+fn as_cargo_runs_it() -> Command {
+    let settings = twintier::config::reference();
+    let is_setting = |name: &str| settings.iter().any(|setting| setting.variables.iter().any(|other| other == name));
+    let mut command = twintier(&[]);
+    command.envs(std::env::vars().filter(|(name, _)| !is_setting(name)));
+    command
+}
+
 #[test]
 fn the_first_screen_works_as_pasted() {
     assert_eq!(block("bash", "cargo run"), "cargo run --release\n");
     let service = Serving::spawn({
-        let mut default = twintier(&[]);
-        default.env("TWINTIER_SERVER_LISTEN", "127.0.0.1:0");
+        let mut default = as_cargo_runs_it();
+        for name in ["CARGO_MANIFEST_DIR", "BUILD_REVISION", "BUILD_RUSTC"] {
+            assert!(default.get_envs().any(|(given, _)| given == name), "cargo set no {name}");
+        }
+        default.env("TWINTIER_REVISION", "d470f1b").env("TWINTIER_SERVER_LISTEN", "127.0.0.1:0");
         default
     });
     service.logged("no Redis is configured");
     service.logged("L1 only");
-    let grpcurl = needed("grpcurl", "TWINTIER_TEST_GRPCURL");
+    let grpcurl = needed("grpcurl", "TEST_GRPCURL");
     let tools = [grpcurl.parent().unwrap()];
     let lines = block("sh", "grpcurl").replace("localhost:50051", &service.address);
     let ran = paste(&format!("set -e\n{lines}"), &tools, &service.address).ended(0);
-    says(
-        &ran,
-        &[
-            "SET_OUTCOME_STORED",
-            "aGVsbG8=",
-            "TIER_L1",
-            "SET_OUTCOME_ALREADY_PRESENT",
-            r#""removed": "1""#,
-            r#""l1Only": true"#,
-            r#""setsConditionFailed": "1""#,
-        ],
-    );
+    says(&ran, &FIRST_SCREEN);
     let (_, describe) = README.split_once("`grpcurl -plaintext localhost:50051 describe").unwrap();
     let describe = describe.split_once('`').unwrap().0;
     let describe = format!("grpcurl -plaintext {} describe{describe}", service.address);
@@ -79,23 +100,67 @@ fn the_first_screen_works_as_pasted() {
 
 #[test]
 fn two_replicas_work_in_one_paste() {
-    let mut script = with_this_program(&block("sh", "redis-server"));
-    for port in ["16379", "50061", "50062"] {
-        script = script.replace(port, &free_port().to_string());
-    }
-    let ran = paste(&script, &[], "");
-    says(&ran, &["outcome  stored", "hello", "removed  1"]);
+    let ran = paste(&two_replicas(PORTS.map(|_| free_port())), &[], "").ended(0);
+    says(&ran, &TWO_REPLICAS);
     assert_eq!(ran.err, "miss: absent\n");
+}
+
+/// What the paste of two replicas prints.
+pub const TWO_REPLICAS: [&str; 5] = ["SERVING", "SERVING", "outcome  stored", "hello", "removed  1"];
+
+/// The ports in it: of Redis, and of both replicas.
+pub const PORTS: [&str; 3] = ["16379", "15061", "15062"];
+
+/// The paste with this program, and with other ports.
+fn two_replicas(ports: [u16; 3]) -> String {
+    let script = with_this_program(&block("sh", "redis-server"));
+    PORTS.iter().zip(ports).fold(script, |script, (port, other)| script.replace(port, &other.to_string()))
+}
+
+#[test]
+fn two_replicas_in_one_paste_end_with_the_error_of_what_cannot_start() {
+    let paste_with_taken = |taken: usize| {
+        let ports = PORTS.map(|_| free_port());
+        let _taken = TcpListener::bind(("127.0.0.1", ports[taken])).unwrap();
+        let ran = paste(&two_replicas(ports), &[], "").ended(1);
+        assert!(ran.err.contains("ddress already in use"), "{taken}: {} {}", ran.text(), ran.err);
+        assert!(!ran.text().contains("stored"), "{taken}: {}", ran.text());
+    };
+    std::thread::scope(|scope| {
+        (0..PORTS.len()).for_each(|taken| drop(scope.spawn(move || paste_with_taken(taken))));
+    });
 }
 
 #[test]
 fn the_python_lines_work() {
     let service = Serving::start(&[]);
-    let python = needed("Python with grpcio", "TWINTIER_TEST_PYTHON");
+    let python = needed("Python with grpcio", "TEST_PYTHON");
     let lines = block("python", "grpc").replace("localhost:50051", &service.address);
     assert!(lines.lines().count() <= 10);
-    let ran = run(Command::new(python).args(["-c", &lines]).current_dir(ROOT), b"").ended(0);
+    let ran = run(Command::new(&python).args(["-c", &lines]).current_dir(ROOT), b"").ended(0);
     assert_eq!(ran.text(), "b'hello'\n");
+    let lines = block("sh", "pip install").replace("localhost:50051", &service.address);
+    let ran = paste(&format!("set -e\n{lines}"), &[python.parent().unwrap()], "").ended(0);
+    says(&ran, &["alone: all as expected"]);
+}
+
+#[test]
+fn no_block_is_left_out() {
+    let readme = Paper::read(Path::new("README.md"));
+    let scripts = readme.blocks.iter().filter(|(language, _)| ["bash", "sh", "python"].contains(&language.as_str()));
+    let first_lines: Vec<_> = scripts.map(|(_, lines)| lines[0].split(' ').next().unwrap()).collect();
+    assert_eq!(first_lines, ["cargo", "grpcurl", "(", "import", "pip", "twintier"], "each is run by a test here");
+}
+
+#[test]
+fn what_a_build_takes_is_said_wherever_building_is() {
+    let (_, rest) = include_str!("../../Cargo.toml").split_once("rust-version = \"").unwrap();
+    let rust = format!("Rust {} or newer and a C compiler", rest.split('"').next().unwrap());
+    for page in ["README.md", "docs/install.md"] {
+        let text = Paper::read(Path::new(page)).text;
+        let (before, _) = text.split_once("cargo ").unwrap();
+        assert!(before.contains(&rust), "{page} does not say {rust:?} before its first command");
+    }
 }
 
 #[test]
@@ -104,5 +169,5 @@ fn the_command_lines_work() {
     let program = Path::new(env!("CARGO_BIN_EXE_twintier")).parent().unwrap();
     let script = format!("set -e\n{}", block("sh", "twintier set user:1"));
     let ran = paste(&script, &[program], &service.address).ended(0);
-    says(&ran, &["stored", r#"{"name": "Ada"}"#, "result", "application/json", "removed  2", "everything", "L1 only"]);
+    says(&ran, &COMMANDS);
 }

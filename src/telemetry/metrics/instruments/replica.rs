@@ -88,6 +88,6 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "",
         &["revision", "rustc", "version"],
         "1, with what this program was built from; `revision` is `unknown` where there was no repository to ask",
-        Count(|_, tell| tell(&[env!("TWINTIER_REVISION"), env!("TWINTIER_RUSTC"), env!("CARGO_PKG_VERSION")], 1)),
+        Count(|_, tell| tell(&[env!("BUILD_REVISION"), env!("BUILD_RUSTC"), env!("CARGO_PKG_VERSION")], 1)),
     ),
 ];
