@@ -234,3 +234,110 @@ fn walk<'a>(
     trail.pop();
     settled.insert(name);
 }
+
+// === tests and time ===
+
+/// The one place that asserts how long something takes, and means by it that it did not come about.
+const HELPER: (&str, &str) = ("tests/user/process.rs", "pub fn until(");
+
+/// Code without comments, and with strings and spaces taken out.
+fn bare(code: &str) -> String {
+    let mut bare = String::new();
+    let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let joined = lines.collect::<Vec<_>>().join(" ").replace("\\\"", "");
+    for (at, part) in joined.split('"').enumerate() {
+        if at % 2 == 0 {
+            bare.extend(part.chars().filter(|c| !c.is_whitespace()));
+        }
+    }
+    bare
+}
+
+/// Names of what is measured: `let took = begun.elapsed()`.
+fn measured(code: &str) -> BTreeSet<String> {
+    let bindings = code.split("let ").skip(1).filter_map(|rest| rest.split(';').next()?.split_once('='));
+    let timed = bindings.filter(|(_, value)| value.contains(".elapsed()") || value.contains(".duration_since("));
+    let name = |name: &str| name.trim().trim_start_matches("mut ").to_owned();
+    let names = timed.map(|(pattern, _)| name(pattern));
+    names.filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')).collect()
+}
+
+/// Conditions of assertions that something took no longer than something else.
+fn upper_bounds(code: &str) -> Vec<String> {
+    let (names, bare) = (measured(code), bare(code));
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let bounded = |condition: &str| {
+        let times = names.iter().map(String::as_str).chain([".elapsed()", "Instant::now()-"]);
+        times.into_iter().any(|time| {
+            condition.match_indices(time).any(|(at, _)| {
+                let (before, after) = (&condition[..at], &condition[at + time.len()..]);
+                let is_whole = !time.starts_with(is_word) || !before.ends_with(|c| is_word(c) || c == '.');
+                let before = before.trim_end_matches(|c| is_word(c) || c == '.');
+                let after = after.trim_start_matches(".unwrap()").trim_start_matches(".as_millis()");
+                let left = after.starts_with('<') || (time.ends_with('-') && after.contains('<'));
+                let right = before.ends_with('>') || before.ends_with(">=") || before.ends_with(".contains(&");
+                is_whole && (left || right)
+            })
+        })
+    };
+    let asserts = bare.match_indices("assert!(").map(|(at, word)| &bare[at + word.len()..]);
+    let conditions = asserts.map(|rest| {
+        let mut depth = 0;
+        let end = rest.find(|c| {
+            depth += i32::from(c == '(' || c == '[' || c == '{') - i32::from(c == ')' || c == ']' || c == '}');
+            depth < 0 || (depth == 0 && c == ',')
+        });
+        &rest[..end.unwrap_or(rest.len())]
+    });
+    conditions.filter(|condition| bounded(condition)).map(str::to_owned).collect()
+}
+
+#[test]
+fn no_test_asserts_how_long_something_takes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    ["src", "tests"].iter().for_each(|folder| collect(&root.join(folder), &mut files));
+    let mut found = Vec::new();
+    for file in &files {
+        let path = file.strip_prefix(root).unwrap().display().to_string();
+        let mut code = std::fs::read_to_string(file).unwrap();
+        if path == HELPER.0 {
+            let (before, helper) = code.split_once(HELPER.1).expect("the helper");
+            let (helper, after) = helper.split_once("\n}\n").unwrap();
+            assert_eq!(upper_bounds(helper).len(), 1);
+            code = format!("{before}{after}");
+        }
+        if path != "tests/layering.rs" {
+            found.extend(upper_bounds(&code).into_iter().map(|condition| format!("{path}: {condition}")));
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "a loaded machine is slow: assert an event, or use `within` with what is promised\n{}",
+        found.join("\n")
+    );
+}
+
+#[test]
+fn an_assertion_on_time_is_found_however_it_is_written() {
+    for wrong in [
+        "assert!(begun.elapsed() < LIMIT);",
+        "assert!(\n    begun.elapsed()\n        < Duration::from_secs(1),\n    \"too late: {:?}\",\n    begun.elapsed()\n);",
+        "assert!(is_right && LIMIT >= begun.elapsed(), \"late\");",
+        "let took = begun.elapsed();\nassert!(took <= LIMIT);",
+        "let took = begun.elapsed(); assert!((a..b).contains(&took));",
+        "assert!(started.elapsed().unwrap() < Duration::from_secs(60));",
+        "assert!(Instant::now() - begun < LIMIT);",
+    ] {
+        assert_eq!(upper_bounds(wrong).len(), 1, "{wrong}");
+    }
+    for right in [
+        "assert!(begun.elapsed() >= PAUSE, \"too early, {} < {}\", begun.elapsed(), 1);",
+        "assert!(elapsed <= called.elapsed());",
+        "// assert!(begun.elapsed() < LIMIT);",
+        "while begun.elapsed() < LIMIT { assert!(works()); }",
+        "let took = begun.elapsed(); assert!(mistook < 3 && took >= PAUSE);",
+    ] {
+        assert!(upper_bounds(right).is_empty(), "{right}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The admin server: probes, metrics, the page and its events, as HTTP tells them.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -321,9 +321,8 @@ async fn one_address_does_not_keep_the_others_out() {
     .await;
     let told = ask_on(connect_from(2, address).await, address, "GET", "/livez", "").await;
     assert_eq!((told.status(), told.body.as_str()), (200, "ok\n"));
-    let begun = Instant::now();
-    within(PATIENCE, silent[0].read(&mut [0])).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(8), "who is silent is not waited for: {:?}", begun.elapsed());
+    // Who is silent is not waited for.
+    within(Duration::from_secs(5), silent[0].read(&mut [0])).await.unwrap();
 }
 
 /// Whether a connection that says nothing is closed at once.

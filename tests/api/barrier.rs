@@ -1,13 +1,14 @@
 //! A change that is acknowledged only when the fleet has applied it (P7).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tonic::Code;
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Class, Direction, Fleet, MARGIN, Mode, Proxy, Redis, Replica, Wire, eventually, in_both_modes,
-    invalidate_key, set_request, whole_namespace, within,
+    Answer as _, Class, Direction, Fleet, Mode, Proxy, Redis, Replica, Wire, eventually, in_both_modes, invalidate_key,
+    set_request, whole_namespace, within,
 };
 
 in_both_modes! { a_barrier_is_passed_by_a_replica_alone }
@@ -74,11 +75,16 @@ async fn a_replica_that_hears_nothing_is_waited_for_until_it_may_not_answer_any_
     let redis = Redis::start().await;
     let (writer, reader, proxy) = two(&redis).await;
     proxy.stall(Class::Subscription, Direction::ToClient);
-    let begun = Instant::now();
-    let acknowledged = async { writer.store(set("k", "new")).await.map(|_| Instant::now()) };
+    let over = AtomicBool::new(false);
+    let acknowledged = async {
+        let acknowledged = within(Duration::from_secs(3), writer.store(set("k", "new"))).await.map(|_| Instant::now());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        over.store(true, Ordering::Relaxed);
+        acknowledged
+    };
     let (acknowledged, stale) = tokio::join!(acknowledged, async {
         let mut last = None;
-        while begun.elapsed() < Duration::from_secs(4) {
+        while !over.load(Ordering::Relaxed) {
             let answer = reader.get("k").await;
             if answer.is("old") && answer.stale().is_none() {
                 last = Some(Instant::now());
@@ -90,20 +96,18 @@ async fn a_replica_that_hears_nothing_is_waited_for_until_it_may_not_answer_any_
     let acknowledged = acknowledged.unwrap();
     let last = stale.expect("the old value was in memory");
     assert!(last <= acknowledged, "the old value was answered {:?} after the barrier", last - acknowledged);
-    assert!(acknowledged - begun <= Duration::from_secs(3) + MARGIN, "waited {:?}", acknowledged - begun);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_stopped_is_not_waited_for() {
-    let fleet = Fleet::of(2, LONG).await;
+    // Who is waited for is waited for longer than any machine takes to pass by one who is not.
+    let fleet = Fleet::of(2, &[("coherence.max_staleness", "15s")]).await;
     let Fleet { mut replicas, redis: _redis } = fleet;
     let (gone, left) = (replicas.pop().unwrap(), replicas.pop().unwrap());
     // The first one waits as long as a registry that has just begun cannot tell who is there.
     left.store(set("k", "v")).await.unwrap();
     gone.stop().await;
-    let begun = Instant::now();
-    left.store(set("k", "v")).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(1), "waited {:?}", begun.elapsed());
+    within(Duration::from_secs(1), left.store(set("k", "v"))).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

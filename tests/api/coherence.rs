@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use twintier::pb;
 
 use crate::harness::{
@@ -114,7 +114,9 @@ async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
     });
     let mut next_fault = Instant::now();
     let mut reads = 0;
-    always_until(Instant::now() + 4 * DELTA, async || {
+    let (end, writes) = (Instant::now() + 4 * DELTA, || acknowledged.lock().unwrap().len());
+    // As long as it takes to see enough, however slow the machine is.
+    while Instant::now() < end || reads <= 50 || writes() <= 50 {
         if Instant::now() > next_fault {
             next_fault += Duration::from_millis(100);
             fault().await;
@@ -129,11 +131,10 @@ async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
             assert!(overdue.is_none_or(|lag| lag <= DELTA), "{value} lags by {overdue:?}: {answer:?}");
             reads += 1;
         }
-    })
-    .await;
+        sleep(Duration::from_millis(5)).await;
+    }
     done.store(true, Ordering::Relaxed);
-    let writes = writing.await.unwrap();
-    assert!(reads > 50 && writes > 50, "{reads} reads, {writes} writes");
+    writing.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

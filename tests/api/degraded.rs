@@ -10,18 +10,18 @@ use tonic::{Code, Status};
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Class, Direction, Fleet, MARGIN, Proxy, QUICK, Redis, Refusal as _, Replica, Seen, always_until,
-    eventually, invalidate_key, set_request, whole_namespace, within,
+    Answer as _, Class, Direction, Fleet, Proxy, QUICK, Redis, Refusal as _, Replica, Seen, always_until, eventually,
+    invalidate_key, set_request, whole_namespace, within,
 };
 
 /// The patience of the defaults, with a short bound.
 const AS_SHIPPED: &[(&str, &str)] = &[QUICK[0], ("redis.read_timeout", "200ms"), ("redis.unresponsive_after", "350ms")];
 /// redis.read_timeout as shipped.
 const READ_BUDGET: Duration = Duration::from_millis(200);
-/// A Get takes no longer than this as its caller sees it, on a machine that does much else.
-const PROMPT: Duration = Duration::from_millis(1500);
 /// redis.write_timeout as shipped.
 const WRITE_BUDGET: Duration = Duration::from_secs(1);
+/// coherence.max_staleness as shipped.
+const MAX_STALENESS: Duration = Duration::from_secs(2);
 /// The promise: full service within this time of Redis's return.
 const RECOVERY: Duration = Duration::from_secs(3);
 
@@ -36,19 +36,19 @@ fn comes_back_later(refusal: &Status) {
 
 /// Every write is refused, in time.
 async fn refuses_writes(replica: &Replica) {
-    let limit = WRITE_BUDGET + PROMPT;
-    comes_back_later(&within(limit, replica.store(set_request("w", "v"))).await.unwrap_err());
-    comes_back_later(&within(limit, replica.remove(invalidate_key("w"))).await.unwrap_err());
-    comes_back_later(&within(limit, replica.remove(whole_namespace(""))).await.unwrap_err());
+    comes_back_later(&within(WRITE_BUDGET, replica.store(set_request("w", "v"))).await.unwrap_err());
+    comes_back_later(&within(WRITE_BUDGET, replica.remove(invalidate_key("w"))).await.unwrap_err());
+    comes_back_later(&within(WRITE_BUDGET, replica.remove(whole_namespace(""))).await.unwrap_err());
 }
 
 /// Everything works again within the time promised.
 async fn recovers(replica: &Replica) {
-    let back = Instant::now();
-    eventually("writes are taken", async || replica.store(set_request("w", "v")).await.is_ok()).await;
-    replica.whole().await;
-    replica.holds("w", "v").await;
-    assert!(back.elapsed() < RECOVERY + MARGIN, "recovered after {:?}", back.elapsed());
+    let recovered = async {
+        eventually("writes are taken", async || replica.store(set_request("w", "v")).await.is_ok()).await;
+        replica.whole().await;
+        replica.holds("w", "v").await;
+    };
+    within(RECOVERY, recovered).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,15 +62,12 @@ async fn when_redis_is_killed_under_load_no_get_fails_or_hangs() {
     for task in 0..8 {
         let (mut client, done, gets) = (fleet[task % 2].client.clone(), done.clone(), gets.clone());
         load.spawn(async move {
-            let mut slowest = Duration::ZERO;
             for n in 0.. {
                 if done.load(Ordering::Relaxed) {
                     break;
                 }
-                let begun = Instant::now();
                 let get = pb::GetRequest { key: (n % 20).to_string(), ..Default::default() };
-                client.get(get).await.expect("a Get never fails");
-                slowest = slowest.max(begun.elapsed());
+                within(READ_BUDGET, client.get(get)).await.expect("a Get never fails");
                 gets.fetch_add(1, Ordering::Relaxed);
                 if n % 10 == 0
                     && let Err(refusal) = client.set(set_request(&(n % 20).to_string(), "v")).await
@@ -78,7 +75,6 @@ async fn when_redis_is_killed_under_load_no_get_fails_or_hangs() {
                     comes_back_later(&refusal);
                 }
             }
-            slowest
         });
     }
     let enough = async |more| {
@@ -99,23 +95,14 @@ async fn when_redis_is_killed_under_load_no_get_fails_or_hangs() {
         }
     }
     done.store(true, Ordering::Relaxed);
-    for slowest in load.join_all().await {
-        assert!(slowest < PROMPT, "a Get took {slowest:?}");
-    }
-    for replica in &fleet.replicas {
-        let rows = replica.stats().await.latencies;
-        for row in rows.iter().filter(|row| row.operation == "get") {
-            let p99 = Duration::try_from(row.p99.unwrap()).unwrap();
-            assert!(p99 < READ_BUDGET + MARGIN, "{row:?}");
-        }
-    }
+    load.join_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_starts_without_redis_and_finds_it_when_it_appears() {
     let mut redis = Redis::absent(&[]);
     let replica = Replica::at(&redis.url(), AS_SHIPPED).await;
-    let answer = within(PROMPT, replica.get("k")).await;
+    let answer = within(READ_BUDGET, replica.get("k")).await;
     assert_eq!(answer.seen(), UNAVAILABLE);
     assert!(answer.degraded);
     refuses_writes(&replica).await;
@@ -141,10 +128,12 @@ async fn memory_answers_while_its_proof_lasts_and_then_says_that_it_cannot() {
     assert!(answer.is("v") || killed.elapsed() > Duration::from_secs(1), "{answer:?}");
     assert_eq!(replica.get("other").await.seen(), UNAVAILABLE);
     eventually("the proof has ended", async || {
+        let asked = Instant::now();
         let answer = replica.get("k").await;
         match answer.seen() {
             Seen::Value(_) => {
                 assert_eq!((answer.tier(), answer.stale()), (pb::Tier::L1, None));
+                assert!(asked <= killed + MAX_STALENESS, "{:?} after the last proof", asked - killed);
                 false
             }
             seen => {
@@ -155,7 +144,6 @@ async fn memory_answers_while_its_proof_lasts_and_then_says_that_it_cannot() {
         }
     })
     .await;
-    assert!(killed.elapsed() < Duration::from_secs(2) + MARGIN, "{:?}", killed.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,7 +197,6 @@ async fn when_redis_freezes_no_get_hangs_and_no_late_write_overtakes_a_newer_one
     fleet[1].shows("k", "before").await;
     let mut unknown = Duration::ZERO;
     fleet.redis.freeze();
-    let frozen = Instant::now();
     let mut late = JoinSet::new();
     for n in 0..20 {
         let mut client = fleet[n % 2].client.clone();
@@ -223,15 +210,14 @@ async fn when_redis_freezes_no_get_hangs_and_no_late_write_overtakes_a_newer_one
     let over = Instant::now() + unknown;
     always_until(over, async || {
         for replica in &fleet.replicas {
-            within(PROMPT, replica.get("k")).await;
+            within(READ_BUDGET, replica.get("k")).await;
         }
     })
     .await;
     eventually("the breaker is open", async || fleet[0].redis().await.state() == pb::RedisState::Unavailable).await;
-    assert!(frozen.elapsed() < Duration::from_secs(5));
-    let begun = Instant::now();
-    comes_back_later(&fleet[0].store(set_request("k", "late")).await.unwrap_err());
-    assert!(begun.elapsed() < MARGIN, "an open breaker answers at once, not after {:?}", begun.elapsed());
+    let refused = fleet[0].store(set_request("k", "late")).await.unwrap_err();
+    comes_back_later(&refused);
+    assert_eq!(unknown_for(&refused), Duration::ZERO, "an open breaker sends nothing to Redis: {refused:?}");
     fleet.redis.thaw();
     // What was sent to the frozen Redis is too late now, and stays so.
     for replica in &fleet.replicas {
@@ -381,8 +367,8 @@ async fn a_redis_that_flaps_leaves_a_service_that_works() {
         calls.spawn(async move {
             while Instant::now() < end {
                 let get = pb::GetRequest { key: "k".into(), ..Default::default() };
-                within(PROMPT, client.get(get)).await.expect("a Get never fails");
-                if let Err(refusal) = within(WRITE_BUDGET + PROMPT, client.set(set_request("k", "v"))).await {
+                within(READ_BUDGET, client.get(get)).await.expect("a Get never fails");
+                if let Err(refusal) = within(WRITE_BUDGET, client.set(set_request("k", "v"))).await {
                     comes_back_later(&refusal);
                 }
             }
@@ -406,11 +392,9 @@ async fn a_slow_script_delays_nobody_beyond_the_budget() {
     replica.set("k", "v").await;
     let port = redis.port();
     let slow = tokio::spawn(async move { crate::harness::command(port, &["DEBUG", "SLEEP", "1.5"]).await });
-    let begun = Instant::now();
     while !slow.is_finished() {
-        let answer = within(PROMPT, replica.get("other")).await;
+        let answer = within(READ_BUDGET, replica.get("other")).await;
         assert!(answer.miss().is_some());
-        assert!(begun.elapsed() < Duration::from_secs(10));
     }
     slow.await.unwrap().unwrap();
     recovers(&replica).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use twintier::pb;
 use twintier::pb::set_request::{Condition, Expiry};
 
-use crate::harness::{Answer as _, Fleet, Mode, PATIENCE, Refusal as _, eventually, in_both_modes, set_request};
+use crate::harness::{Answer as _, Fleet, Mode, Refusal as _, eventually, in_both_modes, set_request};
 
 in_both_modes! {
     an_entry_ends_with_its_time_to_live,
@@ -58,19 +58,18 @@ async fn an_entry_ends_at_its_absolute_time(mode: Mode) {
     let end = SystemTime::now() + 2 * SHORT;
     replica.store(ending("k", end)).await.unwrap();
     let answer = replica.get("k").await;
-    assert!(answer.is("v"));
-    assert!(answer.ttl() <= 2 * SHORT);
+    if SystemTime::now() < end {
+        assert!(answer.is("v"));
+        assert!(answer.ttl() <= 2 * SHORT);
+    }
     replica.lacks("k").await;
-    let early = end.duration_since(SystemTime::now()).unwrap_or_default();
-    assert!(early < Duration::from_millis(5), "gone {early:?} before its time");
+    assert!(SystemTime::now() + Duration::from_millis(5) >= end, "gone before its time");
 }
 
 async fn reading_prolongs_nothing(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.store(lasting("k", SHORT)).await.unwrap();
-    let begun = tokio::time::Instant::now();
     eventually("it ends although it is read all the time", async || replica.get("k").await.miss().is_some()).await;
-    assert!(begun.elapsed() < PATIENCE / 2);
 }
 
 async fn a_later_set_prolongs(mode: Mode) {
@@ -269,8 +268,10 @@ async fn an_entry_ends_at_every_replica_and_in_redis() {
     fleet[0].store(lasting("k", ttl)).await.unwrap();
     for replica in &fleet.replicas {
         let answer = replica.get("k").await;
-        assert!(answer.is("v"));
-        assert!(answer.ttl() <= ttl, "{:?}", answer.ttl());
+        if begun.elapsed() < ttl {
+            assert!(answer.is("v"));
+            assert!(answer.ttl() <= ttl, "{:?}", answer.ttl());
+        }
     }
     let acknowledged = tokio::time::Instant::now();
     for replica in &fleet.replicas {

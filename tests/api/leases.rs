@@ -337,6 +337,9 @@ async fn a_service_that_stops_lets_nobody_wait(mode: Mode) {
     assert_eq!(answered(get).await.seen(), LEASED);
 }
 
+/// Who waits looks again after max_staleness and when the lease ends: so late that only being told of the entry ends a wait in time.
+const ONLY_TOLD: &[(&str, &str)] = &[("coherence.max_staleness", "1m"), ("cache.lease_duration", "2m")];
+
 /// A cold key wanted by many at every replica: one makes it.
 async fn one_loader_in(replicas: &[Replica], key: &str) {
     let mut gets: Vec<_> = replicas.iter().flat_map(|replica| (0..30).map(|_| replica.waits(wanting(key)))).collect();
@@ -352,19 +355,17 @@ async fn one_loader_in(replicas: &[Replica], key: &str) {
         sum
     };
     eventually("the others wait", async || waiting().await == gets.len() as u64).await;
-    let begun = Instant::now();
     // Filled at whichever replica.
     assert_eq!(replicas.last().unwrap().fills(key, "made", &lease).await, pb::SetOutcome::Stored);
     for get in gets {
         let answer = answered(get).await;
         assert!(answer.is("made") && answer.lease.is_none(), "{answer:?}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(2), "woken, not timed out: {:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_fleet_one_makes_the_entry() {
-    let fleet = Fleet::of(3, &[]).await;
+    let fleet = Fleet::of(3, ONLY_TOLD).await;
     for round in 0..5 {
         one_loader_in(&fleet.replicas, &format!("k{round}")).await;
     }
@@ -402,7 +403,7 @@ async fn in_a_cluster_one_makes_the_entry() {
     let cluster = Cluster::start(&[]).await;
     let mut replicas = Vec::new();
     for _ in 0..3 {
-        replicas.push(Replica::at(&cluster.url(), &[]).await);
+        replicas.push(Replica::at(&cluster.url(), ONLY_TOLD).await);
     }
     for replica in &replicas {
         replica.whole().await;

@@ -1,7 +1,5 @@
 //! Policies that are changed at run time.
 
-use std::time::Duration;
-
 use tonic::Status;
 use tonic::transport::Channel;
 use twintier::pb;
@@ -127,9 +125,7 @@ async fn a_change_of_another_field_leaves_the_first(mode: Mode) {
 
 async fn changes_reach_the_other(one: &Replica, other: &Replica) {
     one.change("n", pb::Policy { max_ttl: seconds(600), ..Default::default() }).await.unwrap();
-    let begun = tokio::time::Instant::now();
     eventually("the other has it", async || other.policy("n").await.policy.unwrap().max_ttl == seconds(600)).await;
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     // Of two fields changed at two replicas both hold.
     let [by_one, by_other] = [Some(0.1), Some(0.2)].map(|jitter| pb::Policy { jitter, ..Default::default() });
     let l1 = pb::Policy { l1: Some(false), ..Default::default() };

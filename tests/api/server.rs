@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Request, Uri};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tonic::Code;
 use twintier::pb;
 
@@ -25,7 +25,7 @@ fn timed<T>(message: T, timeout: &'static str) -> tonic::Request<T> {
 
 /// So patient that only the deadline ends a call to a frozen Redis.
 const PATIENT: &[(&str, &str)] =
-    &[("redis.read_timeout", "20s"), ("redis.write_timeout", "20s"), ("redis.unresponsive_after", "20s")];
+    &[("redis.read_timeout", "30s"), ("redis.write_timeout", "30s"), ("redis.unresponsive_after", "30s")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_that_passes_is_deadline_exceeded() {
@@ -34,15 +34,15 @@ async fn a_deadline_that_passes_is_deadline_exceeded() {
     let mut client = Wire::connect(replica.address).await.client();
     client.get(timed(strong("k"), "10S")).await.unwrap();
     redis.freeze();
+    let deadline = Duration::from_millis(60);
     for round in 0..10 {
         let begun = Instant::now();
-        let refusal = client.get(timed(strong("k"), "60m")).await.unwrap_err();
+        let refusal = within(deadline, client.get(timed(strong("k"), "60m"))).await.unwrap_err();
         assert_eq!(refusal.code(), Code::DeadlineExceeded, "get {round}: {refusal:?}");
         assert_eq!(refusal.reason(), "DEADLINE_EXCEEDED");
-        let refusal = client.set(timed(set_request("k", "v"), "60m")).await.unwrap_err();
+        let refusal = within(deadline, client.set(timed(set_request("k", "v"), "60m"))).await.unwrap_err();
         assert_eq!(refusal.code(), Code::DeadlineExceeded, "set {round}: {refusal:?}");
         assert!(begun.elapsed() > Duration::from_millis(115), "too early: {:?}", begun.elapsed());
-        assert!(begun.elapsed() < Duration::from_secs(3), "too late: {:?}", begun.elapsed());
     }
     redis.thaw();
 }
@@ -194,6 +194,8 @@ async fn connections_beyond_the_limit_are_closed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_says_nothing_is_closed() {
     let replica = Replica::start(&[("server.first_byte_timeout", "300ms")]).await;
+    let unhurried = Replica::start(&[("server.first_byte_timeout", "5m")]).await;
+    let mut tolerated = TcpStream::connect(unhurried.address).await.unwrap();
     let begun = Instant::now();
     let mut silent = TcpStream::connect(replica.address).await.unwrap();
     let mut halting = TcpStream::connect(replica.address).await.unwrap();
@@ -201,7 +203,9 @@ async fn a_connection_that_says_nothing_is_closed() {
     assert_eq!(last_words(&mut silent).await, b"");
     assert!(begun.elapsed() > Duration::from_millis(250));
     assert_eq!(last_words(&mut halting).await, b"");
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    // It is this limit that has closed them: where it is longer, nothing has.
+    let open = timeout(Duration::from_millis(10), tolerated.read(&mut [0])).await;
+    assert!(open.is_err(), "{open:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,16 +7,18 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Class, Direction, MARGIN, Mode, Proxy, Redis, Replica, Wire, eventually, in_both_modes, set_request,
-    within,
+    Answer as _, Class, Direction, Mode, Proxy, Redis, Replica, Wire, eventually, in_both_modes, set_request, within,
 };
 
 /// The harness's drain.timeout.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+
+/// A drain.timeout that an end without anything to wait for does not reach on any machine.
+const UNHURRIED: &[(&str, &str)] = &[("drain.timeout", "2m")];
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 in_both_modes! {
     an_idle_replica_ends_at_once,
@@ -26,17 +28,15 @@ in_both_modes! {
 }
 
 async fn an_idle_replica_ends_at_once(mode: Mode) {
-    let replica = mode.replica(&[]).await;
+    let replica = mode.replica(UNHURRIED).await;
     replica.set("k", "v").await;
     let address = replica.address;
-    let begun = Instant::now();
-    assert!(replica.stop().await);
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(within(AT_ONCE, replica.stop()).await);
     TcpStream::connect(address).await.unwrap_err();
 }
 
 async fn a_replica_under_load_ends_in_time_and_finishes_its_calls(mode: Mode) {
-    let replica = mode.replica(&[]).await;
+    let replica = mode.replica(UNHURRIED).await;
     // One connection says nothing at all, one stopped in the middle of its first words.
     let _silent = TcpStream::connect(replica.address).await.unwrap();
     let mut halting = TcpStream::connect(replica.address).await.unwrap();
@@ -62,9 +62,7 @@ async fn a_replica_under_load_ends_in_time_and_finishes_its_calls(mode: Mode) {
         });
     }
     eventually("there is load", async || calls.load(Ordering::Relaxed) > 200).await;
-    let begun = Instant::now();
-    assert!(replica.stop().await);
-    assert!(begun.elapsed() < DRAIN_LIMIT, "{:?}", begun.elapsed());
+    assert!(within(DRAIN_LIMIT, replica.stop()).await);
     for refusal in within(Duration::from_secs(5), load.join_all()).await.into_iter().flatten() {
         // The server answered nothing like this: the client had not sent the call when the connection went.
         let words = format!("{refusal:?}");
@@ -105,9 +103,7 @@ async fn a_client_that_never_answers_does_not_hold_the_end_up_for_longer_than_th
     let mut mute = TcpStream::connect(replica.address).await.unwrap();
     mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await.unwrap();
     eventually("it is counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
-    let begun = Instant::now();
-    replica.stop().await;
-    assert!(begun.elapsed() < DRAIN_LIMIT + MARGIN, "{:?}", begun.elapsed());
+    within(DRAIN_LIMIT, replica.stop()).await;
 }
 
 fn strong(key: &str) -> pb::GetRequest {
@@ -116,7 +112,7 @@ fn strong(key: &str) -> pb::GetRequest {
 
 /// So patient that only the drain ends a call to a Redis that does not answer.
 const PATIENT: &[(&str, &str)] =
-    &[("redis.read_timeout", "20s"), ("redis.write_timeout", "20s"), ("redis.unresponsive_after", "20s")];
+    &[("redis.read_timeout", "30s"), ("redis.write_timeout", "30s"), ("redis.unresponsive_after", "30s")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_under_way_are_finished() {
@@ -150,9 +146,7 @@ async fn calls_that_cannot_be_finished_do_not_hold_the_end_up() {
     let mut client = replica.client.clone();
     let stuck = tokio::spawn(async move { client.get(strong("k")).await });
     eventually("it is under way", async || replica.stats().await.replica.unwrap().in_flight == 2).await;
-    let begun = Instant::now();
-    assert!(!replica.stop().await);
-    assert!(begun.elapsed() < DRAIN_LIMIT + MARGIN, "{:?}", begun.elapsed());
+    assert!(!within(DRAIN_LIMIT, replica.stop()).await);
     within(Duration::from_secs(5), stuck).await.unwrap().unwrap_err();
     redis.thaw();
 }
@@ -160,11 +154,9 @@ async fn calls_that_cannot_be_finished_do_not_hold_the_end_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_without_its_redis_ends_at_once() {
     let mut redis = Redis::start().await;
-    let replica = Replica::on(&redis, &[]).await;
-    let never = Replica::at(&Redis::absent(&[]).url(), &[]).await;
+    let replica = Replica::on(&redis, UNHURRIED).await;
+    let never = Replica::at(&Redis::absent(&[]).url(), UNHURRIED).await;
     redis.kill9();
-    let begun = Instant::now();
-    assert!(replica.stop().await);
-    assert!(never.stop().await);
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(within(AT_ONCE, replica.stop()).await);
+    assert!(within(AT_ONCE, never.stop()).await);
 }

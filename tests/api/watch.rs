@@ -9,8 +9,8 @@ use twintier::pb::watch_request::Selector;
 use twintier::pb::watch_response::Event;
 
 use crate::harness::{
-    Class, Cluster, Direction, Fleet, MARGIN, Mode, Proxy, QUICK, Redis, Refusal as _, Replica, Sight, Watcher,
-    eventually, in_both_modes, invalidate_key, quick, set_request, whole_namespace, within,
+    Class, Cluster, Direction, Fleet, Mode, Proxy, QUICK, Redis, Refusal as _, Replica, Sight, Watcher, eventually,
+    in_both_modes, invalidate_key, quick, set_request, whole_namespace, within,
 };
 
 in_both_modes!(
@@ -202,12 +202,10 @@ async fn a_watch_ends_with_its_connection(mode: Mode) {
 async fn a_watch_ends_when_the_replica_stops(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let mut watcher = Watcher::stands(&replica).await;
-    let begun = Instant::now();
     let stopping = tokio::spawn(replica.stop());
     let ended = watcher.end().await;
     assert_eq!((ended.code(), ended.reason().as_str()), (Code::Unavailable, "LEAVING"));
     assert!(stopping.await.unwrap(), "nothing was cut off");
-    assert!(begun.elapsed() < MARGIN, "{:?}", begun.elapsed());
 }
 
 async fn what_is_wrong_with_a_watch_is_said_at_once(mode: Mode) {
@@ -270,18 +268,17 @@ async fn a_lost_message_is_a_discontinuity_and_the_proof_ends() {
     let proxy = Proxy::to(redis.port()).await;
     let (deaf, other) = (Replica::at(&proxy.url(), QUICK).await, Replica::on(&redis, QUICK).await);
     deaf.whole().await;
+    let called = Instant::now();
     let mut watcher = Watcher::stands(&deaf).await;
     proxy.stall(Class::Subscription, Direction::ToClient);
     other.set("k", "1").await;
     let written = Instant::now();
     // While the change is not told, no heartbeat promises that it was.
-    loop {
-        let proof_age = Duration::try_from(watcher.heartbeat().await.proof_age.unwrap()).unwrap();
-        let since = written.elapsed();
-        assert!(proof_age + Duration::from_millis(100) >= since, "{proof_age:?}, {since:?} after the write");
-        if since > Duration::from_millis(400) {
-            break;
-        }
+    while written.elapsed() < Duration::from_millis(400) {
+        let heartbeat = watcher.heartbeat().await;
+        let [sent, proof_age] =
+            [heartbeat.elapsed, heartbeat.proof_age].map(|it| Duration::try_from(it.unwrap()).unwrap());
+        assert!(called + sent <= written + proof_age, "proven {proof_age:?} before {sent:?}, and written in between");
     }
     // What was held back has to go with its connection.
     let before = deaf.coherence().await.disconnects;

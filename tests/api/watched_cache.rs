@@ -242,7 +242,7 @@ async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
     let drill = Drill::begin(true, BUSY).await;
     drill.serves().await;
     let ended = Instant::now() + Duration::from_secs(8);
-    while Instant::now() < ended {
+    while Instant::now() < ended || drill.hits() <= 100 {
         let moment = Duration::from_millis(rand::random_range(100..900));
         let (subscription, commands) = (Class::Subscription, Class::Commands);
         match rand::random_range(0..7) {
@@ -264,7 +264,7 @@ async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
     drill.serves().await;
     let broken = drill.broken.lock().unwrap();
     assert!(broken.is_empty(), "{} of {} answers: {:?}", broken.len(), drill.hits(), &broken[..broken.len().min(5)]);
-    assert!(drill.redis.is_running() && drill.hits() > 100, "{}", drill.hits());
+    assert!(drill.redis.is_running());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

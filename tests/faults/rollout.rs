@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -18,7 +18,7 @@ use twintier::pb::cache_service_client::CacheServiceClient;
 
 use super::balanced::{Balanced, Name, Place, Policy};
 use super::drill::{World, at_length, drill, millis};
-use super::harness::{Redis, Replica, eventually, eventually_within};
+use super::harness::{Redis, Replica, eventually, eventually_within, within};
 use super::load::{Load, Way};
 use super::report::say;
 
@@ -205,12 +205,12 @@ impl World<Rollout> {
             connected.push(peer);
         }
         old.terminate();
-        let terminated = Instant::now();
-        sleep(FORGETTING).await;
-        self.redis.name.loses(gone.replica);
-        assert!(old.ended().await, "the exit code of replica {} is not 0", gone.replica);
-        let took = terminated.elapsed();
-        assert!(took < DRAIN_LIMIT + MARGIN, "replica {} ended after {took:?}", gone.replica);
+        let ended = async {
+            sleep(FORGETTING).await;
+            self.redis.name.loses(gone.replica);
+            old.ended().await
+        };
+        assert!(within(DRAIN_LIMIT + MARGIN, ended).await, "the exit code of replica {} is not 0", gone.replica);
         let tally = self.redis.name.tally.clone();
         eventually("callers find the new replica", async || tally.answers_of(place.replica) > 0).await;
         warm

@@ -34,7 +34,11 @@ pub use watcher::{Sight, Watcher, quick};
 pub use wire::Wire;
 
 /// Longest time that anything observable may take to come about.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a loaded machine may take on top of a limit that the service promises. These tests tell an end from a hang; how fast something
+/// is, is measured by drills and benches.
+const LOADED: Duration = Duration::from_secs(10);
 
 /// The staleness bound of tests about it.
 pub const DELTA: Duration = Duration::from_millis(500);
@@ -68,10 +72,13 @@ pub fn eventually_within(
 ) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
     async move {
-        let begun = Instant::now();
-        while !check().await {
-            assert!(begun.elapsed() < patience, "{caller}: not within {patience:?}: {what}");
-            sleep(Duration::from_millis(5)).await;
+        let looking = async {
+            while !check().await {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if timeout(patience, looking).await.is_err() {
+            panic!("{caller}: not within {patience:?}: {what}");
         }
     }
 }
@@ -84,14 +91,16 @@ pub async fn always_until(moment: Instant, mut check: impl AsyncFnMut()) {
     }
 }
 
-/// The result of `work`, which must come within `limit`.
+/// The result of `work`, which the service promises within `promised`. No other assertion is about how long something takes: where a slower
+/// way to the same result exists, a test shows which one was taken by what it leaves behind, or makes that way take longer than any
+/// machine does.
 #[track_caller]
-pub fn within<T>(limit: Duration, work: impl Future<Output = T>) -> impl Future<Output = T> {
+pub fn within<T>(promised: Duration, work: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
-        match timeout(limit, work).await {
+        match timeout(promised + LOADED, work).await {
             Ok(result) => result,
-            Err(_) => panic!("{caller}: no result within {limit:?}"),
+            Err(_) => panic!("{caller}: no result within {promised:?}, and {LOADED:?} for a loaded machine"),
         }
     }
 }

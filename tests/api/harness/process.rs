@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 
 use super::{PATIENCE, eventually};
 
@@ -97,17 +97,19 @@ impl Process {
     /// Waits for the end; returns whether it ended well.
     pub async fn ended(&mut self) -> bool {
         let mut child = self.child.take().expect("running");
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                return status.success();
+        let ended = async {
+            loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    return status.success();
+                }
+                sleep(Duration::from_millis(5)).await;
             }
-            if begun.elapsed() > PATIENCE {
-                let _ = (child.kill(), child.wait());
-                panic!("still running {PATIENCE:?} after SIGTERM");
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
+        };
+        let Ok(is_well) = timeout(PATIENCE, ended).await else {
+            let _ = (child.kill(), child.wait());
+            panic!("still running {PATIENCE:?} after SIGTERM");
+        };
+        is_well
     }
 }
 

@@ -86,11 +86,12 @@ impl Redis {
             .spawn()
             .expect("redis-server has to be installed");
         self.child = Some(child);
-        let begun = Instant::now();
-        while !self.answers().await {
-            assert!(begun.elapsed() < PATIENCE, "redis-server did not start: {}", self.log());
-            sleep(Duration::from_millis(5)).await;
-        }
+        let starting = async {
+            while !self.answers().await {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(timeout(PATIENCE, starting).await.is_ok(), "redis-server did not start: {}", self.log());
     }
 
     /// SIGKILL, and waits for the end.

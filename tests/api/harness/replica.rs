@@ -28,7 +28,8 @@ pub struct Replica {
 }
 
 /// A machine that runs many tests at once is slow, which no test but those about patience should notice.
-const PATIENT: &[(&str, &str)] = &[("redis.read_timeout", "1s"), ("redis.unresponsive_after", "2s")];
+const PATIENT: &[(&str, &str)] =
+    &[("redis.read_timeout", "1s"), ("redis.write_timeout", "5s"), ("redis.unresponsive_after", "2s")];
 
 /// A configuration as flags would give it.
 fn config(settings: &[(&str, &str)]) -> Config {
