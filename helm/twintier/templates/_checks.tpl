@@ -81,6 +81,9 @@
 {{- $problems = concat $problems (fromYamlArray (include "twintier.settingProblems" .)) -}}
 {{- $problems = concat $problems (fromYamlArray (include "twintier.objectProblems" .)) -}}
 
+{{- if and .Values.service.trafficDistribution (semverCompare "<1.31.0-0" .Capabilities.KubeVersion.Version) -}}
+{{- $problems = append $problems "service.trafficDistribution needs Kubernetes 1.31 or newer" -}}
+{{- end -}}
 {{- with .Values.service -}}
 {{- if and (gt (len .ipFamilies) 1) (or (not .ipFamilyPolicy) (eq .ipFamilyPolicy "SingleStack")) -}}
 {{- $problems = append $problems "service.ipFamilies names two families, which needs service.ipFamilyPolicy PreferDualStack or RequireDualStack" -}}
