@@ -317,6 +317,33 @@ class Compose(unittest.TestCase):
             self.assertIn("hello", said[1])
 
 
+class Release(unittest.TestCase):
+    """The workflow that publishes the image and the chart."""
+
+    FILE = ROOT / ".github/workflows/release.yaml"
+
+    def test_lint(self):
+        run("actionlint", "-shellcheck=", "-pyflakes=", self.FILE)
+
+    def test_a_bad_workflow_is_noticed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "release.yaml"
+            file.write_text(self.FILE.read_text().replace("steps.build.outputs.digest", "steps.built.outputs.digest"))
+            self.assertIn("built", run("actionlint", "-shellcheck=", "-pyflakes=", file, ok=False))
+
+    def test_it_gives_the_image_what_the_image_takes(self):
+        given = set(re.findall(r"(?m)^ +([A-Z_]+)=", self.FILE.read_text()))
+        taken = {value.split("=")[0] for stage in instructions() for name, value in stage if name == "ARG"}
+        self.assertLessEqual(given, taken)
+        self.assertLessEqual({"SOURCE_DATE_EPOCH", "TWINTIER_VERSION", "TWINTIER_REVISION", "TWINTIER_CREATED"}, given)
+
+    def test_its_scripts_end_at_their_first_error(self):
+        for job in load(self.FILE)["jobs"].values():
+            for step in job["steps"]:
+                if "\n" in step.get("run", ""):
+                    self.assertTrue(step["run"].startswith("set -euo pipefail\n"), step["run"])
+
+
 class Page(unittest.TestCase):
     """What docs/install.md says of the program."""
 
