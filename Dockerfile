@@ -2,13 +2,14 @@
 # Builds on the builder's architecture for that of the image. Bases are pinned by tag; whoever needs the same bytes next year pins digests.
 
 FROM --platform=$BUILDPLATFORM rust:1.95.0-slim-bookworm AS build
-SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+# Each RUN sets -eu itself: images in the OCI format, which podman and buildah make, ignore SHELL.
 
 ARG BUILDARCH
 ARG TARGETARCH
 # What compiles C for another architecture. A version pinned here would be gone from Debian's mirrors by its next point release.
 # hadolint ignore=DL3008
-RUN case "$TARGETARCH" in \
+RUN set -eu; \
+    case "$TARGETARCH" in \
       amd64) triple=x86_64-unknown-linux-gnu; gcc="gcc-x86-64-linux-gnu" ;; \
       arm64) triple=aarch64-unknown-linux-gnu; gcc="gcc-aarch64-linux-gnu" ;; \
       *) echo "no recipe for $TARGETARCH" >&2; exit 1 ;; \
@@ -29,7 +30,7 @@ COPY benches benches
 
 # The same sources give the same program: nothing of the builder is in it. Names stay in backtraces, line numbers go.
 ARG SOURCE_DATE_EPOCH=0
-# What the program says that it is built from, in its metrics: there is no repository here to ask.
+# The revision that the program reports, as there is no repository here to ask.
 ARG TWINTIER_REVISION=""
 ENV CARGO_INCREMENTAL=0 \
     CARGO_PROFILE_RELEASE_STRIP=debuginfo \
@@ -37,19 +38,27 @@ ENV CARGO_INCREMENTAL=0 \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     RUSTFLAGS="--remap-path-prefix=/src=. --remap-path-prefix=/usr/local/cargo=cargo"
 # So that the ports can be published. It is the file of the service unless another is given, and variables and flags win over it.
-RUN install -d /out/etc/twintier; \
+RUN set -eu; \
+    install -d /out/etc/twintier; \
     printf '%s\n' 'server: {listen: "0.0.0.0:50051"}' 'admin: {listen: "0.0.0.0:9090"}' > /out/etc/twintier/twintier.yaml; \
-    touch --date "@$SOURCE_DATE_EPOCH" /out/etc/twintier/twintier.yaml
+    touch --no-create --date "@$SOURCE_DATE_EPOCH" /out/etc/twintier/twintier.yaml
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=target-$TARGETARCH \
+    set -eu; \
     triple=$(cat /triple); \
     cargo build --release --locked --bin twintier --target "$triple"; \
     install -D --mode 755 "target/$triple/release/twintier" /out/usr/local/bin/twintier; \
-    touch --date "@$SOURCE_DATE_EPOCH" /out/usr/local/bin/twintier
+    touch --no-create --date "@$SOURCE_DATE_EPOCH" /out/usr/local/bin/twintier
 
 # glibc, libgcc and certificates: what the program is linked to, and no more.
 FROM gcr.io/distroless/cc-debian12:nonroot
-LABEL org.opencontainers.image.title="twintier" \
+ARG TWINTIER_VERSION="0.1.0"
+ARG TWINTIER_REVISION=""
+ARG TWINTIER_CREATED=""
+LABEL org.opencontainers.image.version="$TWINTIER_VERSION" \
+      org.opencontainers.image.revision="$TWINTIER_REVISION" \
+      org.opencontainers.image.created="$TWINTIER_CREATED" \
+      org.opencontainers.image.title="twintier" \
       org.opencontainers.image.description="A gRPC cache in two tiers, the memory of each replica over a shared Redis" \
       org.opencontainers.image.source="https://github.com/twintier/twintier" \
       org.opencontainers.image.licenses="Apache-2.0"
@@ -58,6 +67,6 @@ ENV TWINTIER_CONFIG=/etc/twintier/twintier.yaml
 USER 65532:65532
 EXPOSE 50051 9090
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s CMD ["/usr/local/bin/twintier", "health", "liveness"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=6 CMD ["/usr/local/bin/twintier", "health", "liveness"]
 ENTRYPOINT ["/usr/local/bin/twintier"]
 CMD ["serve"]

@@ -9,6 +9,7 @@ tools := $(CURDIR)/target/tools
 
 cargo_deny_version := 0.20.2
 cargo_deny := $(tools)/cargo-deny-$(cargo_deny_version)/bin/cargo-deny
+actionlint_version := 1.7.12
 grpcurl_version := 1.9.4
 grpcurl := $(tools)/grpcurl-$(grpcurl_version)/grpcurl
 npm := $(tools)/npm
@@ -167,4 +168,5 @@ $(packaging)/ready: tests/packaging/requirements.txt $(wildcard .ci/tools/*.* .c
 	$(packaging)/bin/pip install --quiet --disable-pip-version-check --requirement tests/packaging/requirements.txt
 	cd .ci/tools && GOBIN=$(packaging)/bin ../go $(python) install -ldflags \
 	  "-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37" tool ./check
+	GOBIN=$(packaging)/bin .ci/go $(python) install github.com/rhysd/actionlint/cmd/actionlint@v$(actionlint_version)
 	touch $@

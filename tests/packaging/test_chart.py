@@ -24,7 +24,7 @@ from parts import (CASES, CHART, NAMESPACE, PROGRAM, ROOT, Place, commands, envi
 kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 # From the oldest that the chart takes to the newest that the package of schemas has.
 KUBERNETES = ["1.27.0", "1.29.0", "1.31.0", "1.33.0", "1.35.0", "1.37.0"]
-OPERATORS = ["ServiceMonitor", "PrometheusRule", "GRPCRoute"]
+OPERATORS = ["ServiceMonitor", "PodMonitor", "PrometheusRule", "GRPCRoute"]
 
 
 class Rendering(unittest.TestCase):
@@ -55,10 +55,14 @@ class Rendering(unittest.TestCase):
     def test_objects_of_operators_follow_their_types(self):
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / "objects.yaml"
-            file.write_text(manifest("full"))
-            kinds = {found["kind"] for found in objects("full")}
-            said = run("check", "objects", file)
-            self.assertEqual(int(said.split()[0]), len(kinds & set(OPERATORS)))
+            seen = set()
+            for case in ["full", "hpa"]:
+                file.write_text(manifest(case))
+                kinds = {found["kind"] for found in objects(case)} & set(OPERATORS)
+                said = run("check", "objects", file)
+                self.assertEqual(int(said.split()[0]), len(kinds))
+                seen |= kinds
+            self.assertEqual(seen, set(OPERATORS))
             file.write_text(manifest("full").replace("backendRefs:", "backends:"))
             run("check", "objects", file, ok=False)
 
@@ -92,7 +96,7 @@ class Connections(unittest.TestCase):
             for each in found:
                 spec = each.get("spec", {})
                 selector = spec.get("podSelector", spec.get("selector"))
-                if selector is None or each["kind"] == "ServiceMonitor":
+                if selector is None or each["kind"] in ("ServiceMonitor", "PodMonitor"):
                     continue
                 selector = selector.get("matchLabels", selector)
                 with self.subTest(case, kind=each["kind"], name=each["metadata"]["name"]):
@@ -109,8 +113,8 @@ class Connections(unittest.TestCase):
                 used = [port["targetPort"] for port in spec.get("ports", [])] if each["kind"] == "Service" else []
                 if each["kind"] == "NetworkPolicy":
                     used = [port["port"] for rule in spec["ingress"] + spec["egress"] for port in rule.get("ports", [])]
-                if each["kind"] == "ServiceMonitor":
-                    used = [endpoint["port"] for endpoint in spec["endpoints"]]
+                if each["kind"] in ("ServiceMonitor", "PodMonitor"):
+                    used = [endpoint["port"] for endpoint in spec.get("endpoints", []) + spec.get("podMetricsEndpoints", [])]
                 with self.subTest(case, kind=each["kind"]):
                     self.assertLessEqual({port for port in used if isinstance(port, str)}, known)
 
@@ -143,6 +147,9 @@ class Connections(unittest.TestCase):
                         self.assertIn(("Deployment", each["spec"]["scaleTargetRef"]["name"]), names)
                     if each["kind"] == "GRPCRoute":
                         self.assertIn(("Service", each["spec"]["rules"][0]["backendRefs"][0]["name"]), names)
+                    if each["kind"] == "Ingress":
+                        for path in each["spec"]["rules"][0]["http"]["paths"]:
+                            self.assertIn(("Service", path["backend"]["service"]["name"]), names)
 
     def test_every_object_is_of_the_release(self):
         for each in objects("full"):
@@ -171,15 +178,17 @@ class Papers(unittest.TestCase):
 
         def closed(path, schema):
             if "properties" in schema:
-                with self.subTest(path or "values"):
-                    self.assertIs(schema["additionalProperties"], False)
+                # What is global is of other charts, too.
+                if path != "global":
+                    with self.subTest(path or "values"):
+                        self.assertIs(schema["additionalProperties"], False)
                 for name, below in schema["properties"].items():
                     closed(f"{path}.{name}".lstrip("."), below)
             elif isinstance(schema.get("additionalProperties"), dict):
                 closed(f"{path}.*", schema["additionalProperties"])
 
         def compare(path, schema, given):
-            if "properties" not in schema or given is None or path == "config":
+            if "properties" not in schema or not given or path == "config":
                 return
             absent = {"global"} if not path else {"claims", "initialDelaySeconds", "type", "rollingUpdate"}
             with self.subTest(path or "values"):
@@ -216,8 +225,11 @@ class Papers(unittest.TestCase):
 
     def test_services_of_a_route_exist(self):
         contract = "".join(file.read_text() for file in (ROOT / "proto/twintier/v1").glob("*.proto"))
-        for match in [each for each in objects("full") if each["kind"] == "GRPCRoute"][0]["spec"]["rules"][0]["matches"]:
-            service = match["method"]["service"]
+        [route] = [each for each in objects("full") if each["kind"] == "GRPCRoute"]
+        [ingress] = [each for each in objects("full") if each["kind"] == "Ingress"]
+        services = [match["method"]["service"] for match in route["spec"]["rules"][0]["matches"]]
+        self.assertEqual([path["path"].strip("/") for path in ingress["spec"]["rules"][0]["http"]["paths"]], services)
+        for service in services:
             if service.startswith("twintier.v1."):
                 self.assertRegex(contract, rf"(?m)^service {service.removeprefix('twintier.v1.')} ")
             else:
@@ -248,7 +260,7 @@ class Program(unittest.TestCase):
 
     def test_the_file_of_the_image_is_not_in_force(self):
         with tempfile.TemporaryDirectory() as folder:
-            for more, expected in [([], ["0.0.0.0:50051", "0.0.0.0:9090"]),
+            for more, expected in [([], ["[::]:50051", "[::]:9090"]),
                                    (["--set", "config.server.listen=[::]:6000,config.admin=null"], ["[::]:6000", "127.0.0.1:9090"])]:
                 found = objects("minimal", "1.37.0", *more)
                 place, container = Place(tempfile.mkdtemp(dir=folder), found), replica(found)
@@ -262,6 +274,29 @@ class Program(unittest.TestCase):
             file = pathlib.Path(folder) / "twintier.yaml"
             file.write_text("server:\n  listen: nowhere\n")
             run(PROGRAM, "config", "check", "--config", file, env={}, ok=False)
+
+    def test_a_full_memory_tier_stays_below_the_memory_limit(self):
+        """The formula of the chart, held against a replica whose memory tier is full of small entries."""
+        limit = 160
+        found = objects("minimal", "1.37.0", "--set",
+                        f"resources.requests.memory={limit}Mi,resources.limits.memory={limit}Mi,config.server.max_bytes_in_flight=16MiB")
+        with tempfile.TemporaryDirectory() as folder:
+            place, container, port = Place(folder, found), replica(found), free_port()
+            entries = pathlib.Path(folder) / "entries"
+            with entries.open("w") as file:
+                for number in range(120_000):
+                    file.write(json.dumps({"key": f"user:{number:020}:profile", "value": f"{number:0100}"}) + "\n")
+            given = {**environment(container, place), "TWINTIER_SERVER_LISTEN": f"127.0.0.1:{port}",
+                     "TWINTIER_ADMIN_ENABLED": "false"}
+            call = {"TWINTIER_SERVER": f"http://127.0.0.1:{port}"}
+            with started([PROGRAM, *map(place.map, container["args"])], env=given) as process:
+                until([PROGRAM, "health", "readiness"], env=call)
+                run(PROGRAM, "batch", "set", entries, env=call)
+                stats = json.loads(run(PROGRAM, "stats", "-o", "json", env=call))
+                status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+            [peak] = re.findall(r"VmHWM:\s+(\d+) kB", status)
+            self.assertLess(stats["l1"]["entries"], 120_000, "the memory tier was not full")
+            self.assertLess(int(peak) / 1024, limit)
 
     def test_it_serves_alone(self):
         self.serve("minimal")

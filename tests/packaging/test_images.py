@@ -49,6 +49,44 @@ class Image(unittest.TestCase):
     def test_a_bad_dockerfile_is_noticed(self):
         run("hadolint", "-", input="FROM debian\nRUN cd /tmp\n", ok=False)
 
+    def test_each_step_ends_at_its_first_error_in_either_image_format(self):
+        """Images in the OCI format ignore SHELL, so that only the step itself can say it."""
+        self.assertNotIn("SHELL", [name for name, _ in self.build + self.final])
+        steps = [value for name, value in self.build + self.final if name == "RUN"]
+        self.assertGreaterEqual(len(steps), 3)
+        for step in steps:
+            command = re.sub(r"--mount=\S+\s+", "", step).strip()
+            with self.subTest(command[:40]):
+                self.assertTrue(command.startswith("set -eu;"))
+                self.assertNotRegex(command, r"\btouch (?!--no-create)")
+                script = command.removeprefix("set -eu;")
+                done = subprocess.run(["sh", "-c", f"set -eu; false; {script}"], capture_output=True, text=True)
+                self.assertNotEqual(done.returncode, 0)
+
+    def test_a_failed_compile_makes_no_program(self):
+        [step] = [value for name, value in self.build if name == "RUN" and "cargo build" in value]
+        command = re.sub(r"--mount=\S+\s+", "", step).replace("/out/", "out/").replace("/triple", "triple").strip()
+        with tempfile.TemporaryDirectory() as folder:
+            cargo = pathlib.Path(folder) / "bin/cargo"
+            cargo.parent.mkdir()
+            cargo.write_text("#!/bin/sh\nexit 101\n")
+            cargo.chmod(0o755)
+            (pathlib.Path(folder) / "triple").write_text("x")
+            given = {"PATH": f"{cargo.parent}:{os.environ['PATH']}", "SOURCE_DATE_EPOCH": "0"}
+            done = subprocess.run(["sh", "-c", command], cwd=folder, env=given, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 101)
+            self.assertFalse((pathlib.Path(folder) / "out").exists())
+
+    def test_labels_say_what_it_is_made_of(self):
+        labels = argument(self.final, "LABEL")
+        for name in ["version", "revision", "created", "title", "source", "licenses"]:
+            self.assertIn(f"org.opencontainers.image.{name}=", labels)
+        version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+        self.assertIn(f'TWINTIER_VERSION="{version}"', [value for name, value in self.final if name == "ARG"])
+
+    def test_the_health_check_has_no_option_that_builders_lack(self):
+        self.assertNotIn("--start-interval", argument(self.final, "HEALTHCHECK"))
+
     def test_the_context_has_what_is_copied_and_no_more(self):
         lines = (ROOT / ".dockerignore").read_text().splitlines()
         rules = [line for line in lines if line and not line.startswith("#")]
@@ -277,6 +315,33 @@ class Compose(unittest.TestCase):
                     said.append(run(PROGRAM, *words, env={"TWINTIER_SERVER": f"http://127.0.0.1:{ports[name]}"}))
             self.assertGreaterEqual(len(said), 3)
             self.assertIn("hello", said[1])
+
+
+class Release(unittest.TestCase):
+    """The workflow that publishes the image and the chart."""
+
+    FILE = ROOT / ".github/workflows/release.yaml"
+
+    def test_lint(self):
+        run("actionlint", "-shellcheck=", "-pyflakes=", self.FILE)
+
+    def test_a_bad_workflow_is_noticed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "release.yaml"
+            file.write_text(self.FILE.read_text().replace("steps.build.outputs.digest", "steps.built.outputs.digest"))
+            self.assertIn("built", run("actionlint", "-shellcheck=", "-pyflakes=", file, ok=False))
+
+    def test_it_gives_the_image_what_the_image_takes(self):
+        given = set(re.findall(r"(?m)^ +([A-Z_]+)=", self.FILE.read_text()))
+        taken = {value.split("=")[0] for stage in instructions() for name, value in stage if name == "ARG"}
+        self.assertLessEqual(given, taken)
+        self.assertLessEqual({"SOURCE_DATE_EPOCH", "TWINTIER_VERSION", "TWINTIER_REVISION", "TWINTIER_CREATED"}, given)
+
+    def test_its_scripts_end_at_their_first_error(self):
+        for job in load(self.FILE)["jobs"].values():
+            for step in job["steps"]:
+                if "\n" in step.get("run", ""):
+                    self.assertTrue(step["run"].startswith("set -euo pipefail\n"), step["run"])
 
 
 class Page(unittest.TestCase):

@@ -63,6 +63,7 @@ func objects(path string) error {
 		}
 		into := map[string]any{
 			"monitoring.coreos.com/v1 ServiceMonitor": &monitoring.ServiceMonitor{},
+			"monitoring.coreos.com/v1 PodMonitor":     &monitoring.PodMonitor{},
 			"monitoring.coreos.com/v1 PrometheusRule": &monitoring.PrometheusRule{},
 			"gateway.networking.k8s.io/v1 GRPCRoute":  &gateway.GRPCRoute{},
 		}[fmt.Sprint(raw["apiVersion"], " ", raw["kind"])]

@@ -102,6 +102,13 @@ grpc:
 {{- end }}
 {{- end }}
 
+{{/* Mode of the files of Secrets as a number; values write it as text in octal. */}}
+{{- define "twintier.secretMode" -}}
+{{- $mode := 0 -}}
+{{- range splitList "" .Values.secretMode -}}{{- $mode = add (mul $mode 8) (int .) -}}{{- end -}}
+{{- $mode -}}
+{{- end }}
+
 {{- define "twintier.volumes" -}}
 - name: config
   configMap:
@@ -110,16 +117,18 @@ grpc:
 - name: redis
   secret:
     secretName: {{ $.Values.redis.existingSecret }}
+    defaultMode: {{ include "twintier.secretMode" $ }}
     items:
       {{- range fromYaml . | values | uniq | sortAlpha }}
       - key: {{ . }}
         path: {{ . }}
       {{- end }}
 {{- end }}
-{{- with .Values.tls.existingSecret }}
+{{- with $.Values.tls.existingSecret }}
 - name: tls
   secret:
     secretName: {{ . }}
+    defaultMode: {{ include "twintier.secretMode" $ }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

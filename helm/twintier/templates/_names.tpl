@@ -60,12 +60,53 @@ helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | re
 {{ include "twintier.podLabels" . }}
 {{- end }}
 
+{{/* The image of the service. */}}
 {{- define "twintier.image" -}}
-{{- with .Values.image -}}
-{{- if .digest -}}
-{{ .repository }}@{{ .digest }}
+{{- include "twintier.imageOf" (list . .Values.image .Chart.AppVersion) -}}
+{{- end }}
+
+{{/*
+An image with its registry: list of the context, the values of the image and the default tag. `global.imageRegistry` replaces the registry of
+the repository, if that names one.
+*/}}
+{{- define "twintier.imageOf" -}}
+{{- $context := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- $repository := $image.repository -}}
+{{- with dig "imageRegistry" "" (default dict $context.Values.global) -}}
+{{- $first := first (splitList "/" $repository) -}}
+{{- if and (contains "/" $repository) (or (contains "." $first) (contains ":" $first) (eq $first "localhost")) -}}
+{{- $repository = trimPrefix (printf "%s/" $first) $repository -}}
+{{- end -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) $repository -}}
+{{- end -}}
+{{- if $image.digest -}}
+{{ $repository }}@{{ $image.digest }}
 {{- else -}}
-{{ .repository }}:{{ default $.Chart.AppVersion .tag }}
+{{ $repository }}:{{ default (index . 2) $image.tag }}
 {{- end -}}
+{{- end }}
+
+{{/* Secrets for pulling images: those of `global` and those of the chart, each once. Entries are names or `name: …`. */}}
+{{- define "twintier.imagePullSecrets" -}}
+{{- $names := list -}}
+{{- range concat (dig "imagePullSecrets" list (default dict .Values.global)) .Values.imagePullSecrets -}}
+{{- $names = append $names (kindIs "string" . | ternary . (get (kindIs "string" . | ternary dict .) "name")) -}}
 {{- end -}}
+{{- with uniq $names }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* IP families of every Service. */}}
+{{- define "twintier.ipFamilies" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies: {{ toJson . }}
+{{- end }}
 {{- end }}

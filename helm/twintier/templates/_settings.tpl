@@ -69,24 +69,98 @@
 {{- $total -}}
 {{- end }}
 
-{{/* Bytes of a size such as 256MiB, of the service, or 512Mi, of Kubernetes. */}}
+{{/* Bytes of a size of the service, such as 256MiB, 1GB or 1024. */}}
 {{- define "twintier.bytes" -}}
-{{- $text := upper (toString .) -}}
-{{- $number := regexFind "^[0-9.]+" $text -}}
-{{- $unit := trimSuffix "B" (trim (trimPrefix $number $text)) -}}
+{{- $text := upper (nospace (toString .)) -}}
+{{- $number := regexFind "^[0-9]+" $text -}}
+{{- $unit := trimSuffix "B" (trimPrefix $number $text) -}}
 {{- $units := dict "" 1 "K" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "KI" 1024 "MI" 1048576 "GI" 1073741824 "TI" 1099511627776 -}}
-{{- mulf (float64 $number) (get $units $unit | default 1) | int64 -}}
+{{- mul (int64 $number) (get $units $unit) -}}
 {{- end }}
 
-{{/* Seconds a pod has to end: it goes on serving for the delay, then finishes. */}}
+{{/* Bytes of a Kubernetes quantity. */}}
+{{- define "twintier.quantity" -}}
+{{- include "twintier.quantityFloat" . | float64 | int64 -}}
+{{- end }}
+
+{{/* Amount of a Kubernetes quantity, such as 512Mi, 0.5Gi, 250m, 8e8 or a number. */}}
+{{- define "twintier.quantityFloat" -}}
+{{- if not (kindIs "string" .) -}}
+{{- float64 . -}}
+{{- else -}}
+{{- $number := regexFind "^[0-9.]+([eE][+-]?[0-9]+)?" . -}}
+{{- $unit := trimPrefix $number . -}}
+{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0 -}}
+{{- mulf (float64 $number) (get $units $unit) -}}
+{{- end -}}
+{{- end }}
+
+{{/* A Kubernetes quantity as text, also where values have a number. */}}
+{{- define "twintier.quantityText" -}}
+{{- if kindIs "string" . -}}{{ . }}{{- else if eq (floor .) (float64 .) -}}{{ int64 . }}{{- else -}}{{ . }}{{- end -}}
+{{- end }}
+
+{{/* Milliseconds or bytes: list of the kind (duration or size) and the text. */}}
+{{- define "twintier.amount" -}}
+{{- include (ternary "twintier.milliseconds" "twintier.bytes" (eq (index . 0) "duration")) (index . 1) -}}
+{{- end }}
+
+{{/*
+Memory of a pod, in MiB, by the formula of docs/capacity.md: 64 MiB, and 1.2 times the entries in memory and the bytes in flight.
+List of bytes of entries and bytes in flight.
+*/}}
+{{- define "twintier.memoryNeeded" -}}
+{{- add 64 (ceil (divf (mulf 1.2 (addf (index . 0) (index . 1))) 1048576)) -}}
+{{- end }}
+
+{{/* Smallest memory tier that the service takes: eight values of the largest size. */}}
+{{- define "twintier.leastL1" -}}
+{{- max 1048576 (mul 8 (include "twintier.bytes" (include "twintier.setting" (list . "limits.value_size" "1MiB")))) -}}
+{{- end }}
+
+{{- define "twintier.bytesInFlight" -}}
+{{- include "twintier.bytes" (include "twintier.setting" (list . "server.max_bytes_in_flight" "256MiB")) -}}
+{{- end }}
+
+{{/*
+Size of the memory tier: that of `config`, else what the memory limit leaves by the formula above, else nothing: the service's default.
+Empty too where the limit leaves nothing, which twintier.check refuses.
+*/}}
+{{- define "twintier.l1Size" -}}
+{{- $set := include "twintier.setting" (list . "l1.size" "") -}}
+{{- $limit := dig "limits" "memory" "" (default dict .Values.resources) -}}
+{{- if $set -}}
+{{- $set -}}
+{{- else if $limit -}}
+{{- $limit = divf (include "twintier.quantity" $limit) 1048576 -}}
+{{- $size := subf (divf (subf $limit 64) 1.2) (divf (include "twintier.bytesInFlight" .) 1048576) | floor | int64 -}}
+{{- if gt $size 0 -}}{{ $size }}MiB{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The file of the service: `config`, with the size of the memory tier. */}}
+{{- define "twintier.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- with include "twintier.l1Size" . -}}
+{{- $_ := set $config "l1" (merge (dict "size" .) (default dict $config.l1)) -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end }}
+
+{{/* Seconds a pod has to end. */}}
 {{- define "twintier.gracePeriod" -}}
 {{- if not (kindIs "invalid" .Values.terminationGracePeriodSeconds) -}}
 {{- int .Values.terminationGracePeriodSeconds -}}
 {{- else -}}
+{{- include "twintier.computedGracePeriod" . -}}
+{{- end -}}
+{{- end }}
+
+{{/* Seconds of a drain, and 5 more: the pod serves on for the delay, then finishes its calls. */}}
+{{- define "twintier.computedGracePeriod" -}}
 {{- $delay := include "twintier.milliseconds" (include "twintier.setting" (list . "drain.delay" "5s")) -}}
 {{- $timeout := include "twintier.milliseconds" (include "twintier.setting" (list . "drain.timeout" "20s")) -}}
 {{- add 5 (ceil (divf (add $delay $timeout) 1000)) -}}
-{{- end -}}
 {{- end }}
 
 {{/* Whether replicas share a Redis, as far as values tell: "true" or empty. */}}
@@ -111,7 +185,8 @@ true
 {{- define "twintier.redisFiles" -}}
 {{- with .Values.redis -}}
 {{- if .existingSecret -}}
-{{- with .keys.password }}
+{{- $password := kindIs "invalid" .keys.password | ternary (ternary "" "password" (not (empty .keys.url))) .keys.password }}
+{{- with $password }}
 password_file: {{ . }}
 {{- end }}
 {{- with .keys.sentinelPassword }}
@@ -121,5 +196,20 @@ sentinel_password_file: {{ . }}
 tls_ca_file: {{ . }}
 {{- end }}
 {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Replicas of the Deployment under autoscaling: as many as there are, within the bounds, so that an upgrade does not scale; at first minReplicas.
+Zero stays zero: it pauses the autoscaler.
+*/}}
+{{- define "twintier.scaledReplicas" -}}
+{{- $live := dig "spec" "replicas" "" (default dict (lookup "apps/v1" "Deployment" .Release.Namespace (include "twintier.fullname" .))) -}}
+{{- if kindIs "string" $live -}}
+{{- .Values.autoscaling.minReplicas -}}
+{{- else if eq (int $live) 0 -}}
+0
+{{- else -}}
+{{- min (max (int $live) (int .Values.autoscaling.minReplicas)) (int .Values.autoscaling.maxReplicas) -}}
 {{- end -}}
 {{- end }}

@@ -1,0 +1,29 @@
+{{/* How Prometheus scrapes a replica: list of the context and the values of the monitor. */}}
+{{- define "twintier.scrape" -}}
+{{- $context := index . 0 -}}
+{{- with index . 1 }}
+- port: admin
+  path: /metrics
+  # The label namespace is one of the cache, and not that of the pod.
+  honorLabels: true
+  {{- with .interval }}
+  interval: {{ . }}
+  {{- end }}
+  {{- with .scrapeTimeout }}
+  scrapeTimeout: {{ . }}
+  {{- end }}
+  relabelings:
+    # Alerts and the dashboard know the release by its job, and a replica by its pod.
+    - targetLabel: job
+      replacement: {{ include "twintier.job" $context }}
+    - sourceLabels: [__meta_kubernetes_pod_name]
+      targetLabel: instance
+    {{- with .relabelings }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .metricRelabelings }}
+  metricRelabelings:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
