@@ -11,7 +11,7 @@
 //!                          cache/                      the core: knows no transport, no Redis, no memory library
 //! ```
 //!
-//! `pb` holds the generated types of the contract, for `grpc/` and `cli/`. `tests/layering.rs` holds this picture.
+//! `pb` holds the generated types of the contract, for `grpc/` and `cli/`; `units` durations and sizes as text. `tests/layering.rs` holds this picture.
 //!
 //! To find how a Get is answered read, in this order: `main.rs`, [`app`], `grpc/service.rs`, [`cache::tiered`], then
 //! [`cache::coherence`] for what may be answered from memory and what may enter it; its `follow.rs` applies messages.
@@ -26,3 +26,4 @@ pub mod grpc;
 pub mod pb;
 pub mod shutdown;
 pub mod telemetry;
+pub mod units;

@@ -65,7 +65,7 @@ pub struct ServerArgs {
     #[arg(value_parser = parse_server)]
     pub(super) server: Box<Server>,
     /// Longest wait for an answer; the service is told too
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_timeout)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_timeout, allow_hyphen_values = true)]
     pub(super) timeout: Duration,
     /// Metadata to send, for example 'authorization: Bearer ...' (repeatable)
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
@@ -98,6 +98,14 @@ pub(super) struct TokenArgs {
     pub tokens: Vec<String>,
 }
 
+/// Whether the token of an answer is printed.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct ShowTokenArg {
+    /// Print the token of the answer, for --token of a later call; -o json always has it
+    #[arg(long)]
+    pub show_token: bool,
+}
+
 /// Who has to have applied a change before it is acknowledged.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct BarrierArg {
@@ -117,11 +125,11 @@ const USER_AGENT: &str = concat!("twintier/", env!("CARGO_PKG_VERSION"));
 // The range of google.protobuf.Duration, 10,000 years.
 const LONGEST: Duration = Duration::from_secs(315_576_000_000);
 
-/// A duration such as `1h 30m` or `100ms`.
+/// A duration such as `1h 30m` or `100ms`, with the errors of settings.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let duration = crate::units::parse_duration(text).map_err(|error| error.to_string())?;
     if duration > LONGEST {
-        return Err("more than 10,000 years".to_owned());
+        return Err("must be at most 10,000 years".to_owned());
     }
     Ok(duration)
 }
@@ -202,6 +210,7 @@ mod tests {
         assert_eq!(parse_duration("1m 30s"), Ok(Duration::from_secs(90)));
         assert!(parse_duration("5").is_err_and(|error| error.contains("unit")));
         assert!(parse_duration("20000years").is_err());
+        assert_eq!(parse_duration("-5s"), Err("must be a duration, such as 250ms, 2s, 5m or 1h30m".to_owned()));
         assert!(parse_timeout("0s").is_err());
     }
 

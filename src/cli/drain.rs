@@ -17,7 +17,7 @@ pub struct DrainArgs {
     #[arg(value_enum)]
     switch: Switch,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,7 +31,7 @@ enum Switch {
 #[command(after_help = "Stats of this replica count from now on. Metrics are not disturbed.")]
 pub struct ResetStatsArgs {
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 impl DrainArgs {

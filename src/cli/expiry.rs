@@ -13,7 +13,7 @@ use crate::pb;
 #[group(multiple = false)]
 pub(super) struct ExpiryArgs {
     /// Time to live, for example 5m
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     ttl: Option<Duration>,
     /// End of life in place of --ttl, for example 2030-01-01T00:00:00Z
     #[arg(long, value_name = "RFC3339")]

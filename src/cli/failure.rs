@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::cli::args::OutputFormat;
 use crate::cli::units;
 
 /// Why a client command did not come to an answer.
@@ -26,12 +28,40 @@ impl Failure {
         move |error| Failure::Io { what, error }
     }
 
-    /// Says why on standard error. Nothing is said when the reader of standard output went away: it has seen enough.
-    pub fn report(&self) -> ExitCode {
+    /// Writes the error to standard error. Writes nothing when the reader of standard output went away.
+    pub fn report(&self, output: OutputFormat) -> ExitCode {
         if !matches!(self, Failure::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe) {
-            let _ = io::stderr().write_all(self.text().as_bytes());
+            let text = match output {
+                OutputFormat::Text => self.text(),
+                OutputFormat::Json => format!("{}\n", self.document()),
+            };
+            let _ = io::stderr().write_all(text.as_bytes());
         }
         ExitCode::from(self.exit())
+    }
+
+    /// The error as a JSON document: `{"error": {"code", "message", …}}`.
+    fn document(&self) -> Value {
+        let error = match self {
+            Failure::Call { server, status } => {
+                let details = status.get_error_details();
+                let info = details.error_info();
+                let violations = details.bad_request().into_iter().flat_map(|request| &request.field_violations);
+                let violation = |violation: &tonic_types::FieldViolation| json!({ "field": violation.field, "description": violation.description });
+                json!({
+                    "code": code_name(code(status)),
+                    "message": message(status),
+                    "reason": info.map(|info| info.reason.as_str()),
+                    "metadata": info.map(|info| info.metadata.iter().collect::<BTreeMap<_, _>>()),
+                    "violations": violations.map(violation).collect::<Vec<_>>(),
+                    "retry_delay_seconds":
+                        details.retry_info().and_then(|retry| retry.retry_delay).map(|delay| delay.as_secs_f64()),
+                    "server": server,
+                })
+            }
+            Failure::Io { what, error } => json!({ "code": null, "message": format!("{what}: {error}") }),
+        };
+        json!({ "error": error })
     }
 
     /// True when the same call may succeed later.
@@ -49,9 +79,9 @@ impl Failure {
         }
     }
 
-    fn exit(&self) -> u8 {
+    pub fn exit(&self) -> u8 {
         match self {
-            Failure::Call { status, .. } if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => 3,
+            Failure::Call { status, .. } if matches!(code(status), Code::Unavailable | Code::DeadlineExceeded) => 3,
             Failure::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Failure::Call { .. } | Failure::Io { .. } => 4,
         }
@@ -66,15 +96,14 @@ impl Failure {
 }
 
 fn call_text(server: &str, status: &Status) -> String {
-    let mut text = format!("error: {}: {}", code_name(status.code()), status.message());
+    let mut text = format!("error: {}: {}", code_name(code(status)), message(status));
     let details = status.get_error_details();
     if let Some(info) = details.error_info() {
         text += &format!("\n  reason: {}", info.reason);
         let facts: BTreeMap<_, _> = info.metadata.iter().collect();
         facts.iter().for_each(|(name, value)| text += &format!("\n  {name}: {value}"));
     } else {
-        // No twintier speaks, but what lies on the way to it or stands in its place.
-        text += &cause(status).map_or_else(String::new, |cause| format!(": {cause}"));
+        // The status comes from a proxy, or from the transport.
         text += &format!("\n  server: {server}");
     }
     let violations = details.bad_request().into_iter().flat_map(|request| &request.field_violations);
@@ -87,7 +116,30 @@ fn call_text(server: &str, status: &Status) -> String {
     text + "\n"
 }
 
-/// What lies at the bottom of a transport error, if that is not said yet.
+/// The code of a status. An error of the transport is UNAVAILABLE, whatever tonic makes of it.
+fn code(status: &Status) -> Code {
+    let is_of_transport = std::error::Error::source(status).is_some() && status.details().is_empty();
+    if is_of_transport && status.code() != Code::DeadlineExceeded { Code::Unavailable } else { status.code() }
+}
+
+/// The message of a status, with the root cause of a transport error.
+fn message(status: &Status) -> String {
+    // HTTP/2 frames that cannot be: the other side speaks another protocol, such as that of Redis.
+    const NOT_HTTP2: [&str; 3] = ["frame with invalid size", "http2 error", "h2 protocol error"];
+    let text = match cause(status) {
+        Some(cause) => format!("{}: {cause}", status.message()),
+        None => status.message().to_owned(),
+    };
+    if NOT_HTTP2.iter().any(|error| text.contains(error)) {
+        format!("the server does not speak gRPC without TLS (HTTP/2): {text}")
+    } else if text.ends_with("connection closed") {
+        format!("the server closed the connection; does it speak gRPC without TLS (HTTP/2)? {text}")
+    } else {
+        text
+    }
+}
+
+/// The root cause of a transport error, unless the message has it.
 fn cause(status: &Status) -> Option<String> {
     let first = std::error::Error::source(status);
     let last = std::iter::successors(first, |&error| error.source()).last()?.to_string();
@@ -159,6 +211,18 @@ mod tests {
     fn an_unreachable_service_is_named() {
         let failure = call(Status::unavailable("tcp connect error"));
         assert_eq!(failure.text(), "error: UNAVAILABLE: tcp connect error\n  server: http://cache:50051/\n");
+    }
+
+    #[test]
+    fn an_error_is_json_where_answers_are() {
+        let mut details = ErrorDetails::with_bad_request_violation("ttl", "must be at least 1 ms; was 0");
+        details.set_error_info("INVALID_REQUEST", "twintier.dev", std::collections::HashMap::<String, String>::new());
+        let document = call(Status::with_error_details(Code::InvalidArgument, "bad", details)).document();
+        let error = &document["error"];
+        assert_eq!((&error["code"], &error["message"]), (&json!("INVALID_ARGUMENT"), &json!("bad")));
+        assert_eq!((&error["reason"], &error["violations"][0]["field"]), (&json!("INVALID_REQUEST"), &json!("ttl")));
+        let document = Failure::io("value.bin")(io::ErrorKind::NotFound.into()).document();
+        assert!(document["error"]["message"].as_str().is_some_and(|text| text.starts_with("value.bin: ")));
     }
 
     #[test]

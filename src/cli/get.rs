@@ -28,7 +28,7 @@ pub struct GetArgs {
     #[arg(long, conflicts_with = "max_staleness")]
     strong: bool,
     /// How stale the answer may be, for example 100ms; the service's bound when not given
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     max_staleness: Option<Duration>,
     #[command(flatten)]
     lease: LeaseArgs,
@@ -47,7 +47,7 @@ pub struct GetArgs {
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 /// How the lease to make the entry is asked for.
@@ -57,7 +57,7 @@ struct LeaseArgs {
     #[arg(long, conflicts_with_all = ["strong", "metadata", "quiet"])]
     lease: bool,
     /// For how long the lease is wanted, for example 5s; the namespace's lease_duration when not given
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "lease")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true, requires = "lease")]
     lease_duration: Option<Duration>,
     /// Do not wait while another caller has the lease
     #[arg(long, requires = "lease")]

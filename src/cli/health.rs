@@ -27,7 +27,7 @@ pub struct HealthArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
     wait: Option<Duration>,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 // === impl HealthArgs ===

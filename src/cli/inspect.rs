@@ -22,7 +22,7 @@ pub struct InspectArgs {
     #[command(flatten)]
     namespace: NamespaceArg,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 // === impl InspectArgs ===

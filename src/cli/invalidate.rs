@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::answer::{Answer, json_text};
-use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, TokenArgs};
+use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
 use crate::cli::connection::{Connection, cache};
 use crate::cli::failure::Failure;
 use crate::cli::table;
@@ -30,7 +30,9 @@ pub struct InvalidateArgs {
     #[command(flatten)]
     tokens: TokenArgs,
     #[command(flatten)]
-    server: ServerArgs,
+    show_token: ShowTokenArg,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
 }
 
 /// What to remove.
@@ -64,7 +66,7 @@ impl InvalidateArgs {
         let connection = Connection::new(&self.server);
         let response =
             connection.call(self.request(), async |channel, request| cache(channel).invalidate(request).await).await?;
-        Ok(answer(&response, self.selector.all, self.server.output))
+        Ok(answer(&response, self.selector.all, self.show_token, self.server.output))
     }
 
     fn request(&self) -> pb::InvalidateRequest {
@@ -105,7 +107,7 @@ fn read_event(words: &[String]) -> pb::Event {
     pb::Event { name, parameters }
 }
 
-fn answer(response: &pb::InvalidateResponse, all: bool, output: OutputFormat) -> Answer {
+fn answer(response: &pb::InvalidateResponse, all: bool, token: ShowTokenArg, output: OutputFormat) -> Answer {
     let out = match output {
         OutputFormat::Json => {
             json_text(&json!({ "removed": response.removed, "token": response.token, "applied": response.applied }))
@@ -113,7 +115,8 @@ fn answer(response: &pb::InvalidateResponse, all: bool, output: OutputFormat) ->
         OutputFormat::Text => {
             let uncounted = if all { "everything" } else { "all that was selected" };
             let removed = response.removed.map_or_else(|| uncounted.to_owned(), |removed| removed.to_string());
-            let mut facts = vec![("removed", removed), ("token", response.token.clone())];
+            let mut facts = vec![("removed", removed)];
+            facts.extend(token.show_token.then(|| ("token", response.token.clone())));
             facts.extend(response.applied.iter().map(|applied| ("applied", applied.clone())));
             table::facts(&facts).into_bytes()
         }
@@ -185,14 +188,17 @@ mod tests {
     #[test]
     fn a_count_is_shown_where_it_is_known() {
         let mut response = pb::InvalidateResponse { removed: Some(2), token: "t".to_owned(), applied: Vec::new() };
-        assert_eq!(answer(&response, true, OutputFormat::Text).out, b"removed  2\ntoken    t\n");
+        let [shown, hidden] = [true, false].map(|show_token| ShowTokenArg { show_token });
+        assert_eq!(answer(&response, true, shown, OutputFormat::Text).out, b"removed  2\ntoken    t\n");
         response.removed = None;
-        assert_eq!(answer(&response, true, OutputFormat::Text).out, b"removed  everything\ntoken    t\n");
-        assert!(answer(&response, false, OutputFormat::Text).out.starts_with(b"removed  all that was selected"));
-        let json = String::from_utf8(answer(&response, true, OutputFormat::Json).out).expect("text");
-        assert!(json.contains("\"removed\": null") && json.contains("\"applied\": []"), "{json}");
+        assert_eq!(answer(&response, true, hidden, OutputFormat::Text).out, b"removed  everything\n");
+        assert!(
+            answer(&response, false, hidden, OutputFormat::Text).out.starts_with(b"removed  all that was selected")
+        );
+        let json = String::from_utf8(answer(&response, true, hidden, OutputFormat::Json).out).expect("text");
+        assert!(json.contains("\"removed\": null") && json.contains("\"token\": \"t\""), "{json}");
         response.applied = vec!["goals: tag user:42".to_owned()];
-        let text = answer(&response, true, OutputFormat::Text).out;
+        let text = answer(&response, true, hidden, OutputFormat::Text).out;
         assert!(text.ends_with(b"applied  goals: tag user:42\n"));
     }
 }

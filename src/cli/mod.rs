@@ -47,9 +47,12 @@ pub use watch::WatchArgs;
 /// Environment variables of the client commands; not settings of the service.
 pub const VARIABLES: [&str; 2] = ["TWINTIER_SERVER", "TWINTIER_NAMESPACE"];
 
+/// The version of the program and the revision it was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (revision ", env!("BUILD_REVISION"), ")");
+
 /// The program's command line. With no subcommand it serves.
 #[derive(Debug, Parser)]
-#[command(name = "twintier", version, about, args_conflicts_with_subcommands = true)]
+#[command(name = "twintier", version = VERSION, about, args_conflicts_with_subcommands = true)]
 #[command(
     after_help = "Without a command, twintier serves: `twintier --listen ADDR` is `twintier serve --listen ADDR`."
 )]
@@ -117,11 +120,37 @@ impl Cli {
     }
 }
 
+// === impl ClientCommand ===
+
+impl ClientCommand {
+    /// The form of the output, also that of errors.
+    fn output(&self) -> OutputFormat {
+        let server = match self {
+            ClientCommand::Get(args) => &args.server,
+            ClientCommand::Set(args) => &args.server,
+            ClientCommand::Invalidate(args) => &args.server,
+            ClientCommand::Touch(args) => &args.server,
+            ClientCommand::Batch(command) => command.server(),
+            ClientCommand::Watch(args) => &args.server,
+            ClientCommand::Release(args) => &args.server,
+            ClientCommand::Stats(args) => &args.server,
+            ClientCommand::Health(args) => &args.server,
+            ClientCommand::Inspect(args) => &args.server,
+            ClientCommand::HotKeys(args) => &args.server,
+            ClientCommand::Policy(command) => command.server(),
+            ClientCommand::Drain(args) => &args.server,
+            ClientCommand::ResetStats(args) => &args.server,
+        };
+        server.output
+    }
+}
+
 /// Runs a client command to its end. Values and reports go to standard output, everything said about them to standard error.
 ///
 /// Exit codes: 0 done; 1 the answer is no (a miss, a failed condition, not serving); 2 usage; 3 the service could not be reached
 /// in time; 4 any other error.
 pub async fn run(command: ClientCommand) -> ExitCode {
+    let output = command.output();
     let answered = match command {
         ClientCommand::Get(args) => args.run().await,
         ClientCommand::Set(args) => args.run().await,
@@ -140,7 +169,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
     };
     match answered.and_then(|answer| answer.print()) {
         Ok(exit) => exit,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(output),
     }
 }
 

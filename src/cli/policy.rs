@@ -32,7 +32,7 @@ pub struct ListArgs {
     #[arg(short, long, value_name = "NAME", env = "TWINTIER_NAMESPACE")]
     namespace: Option<String>,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 /// Arguments of `policy set`.
@@ -45,7 +45,7 @@ pub struct SetArgs {
     #[command(flatten)]
     subject: SubjectArgs,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 /// Arguments of `policy reset`.
@@ -54,7 +54,7 @@ pub struct ResetArgs {
     #[command(flatten)]
     subject: SubjectArgs,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 /// A namespace or the whole service; there is no default: a switch that hits the wrong one is an outage.
@@ -72,6 +72,14 @@ struct SubjectArgs {
 // === impl PolicyCommand ===
 
 impl PolicyCommand {
+    pub(super) fn server(&self) -> &ServerArgs {
+        match self {
+            PolicyCommand::List(args) => &args.server,
+            PolicyCommand::Set(args) => &args.server,
+            PolicyCommand::Reset(args) => &args.server,
+        }
+    }
+
     pub(super) async fn run(self) -> Result<Answer, Failure> {
         match self {
             PolicyCommand::List(args) => args.run().await,

@@ -28,10 +28,10 @@ pub struct ReleaseArgs {
     #[arg(long)]
     failed: bool,
     /// For how long nobody shall get the lease, for example 2s
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "failed")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true, requires = "failed")]
     retry_after: Option<Duration>,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 // === impl ReleaseArgs ===

@@ -37,13 +37,13 @@ pub struct SetArgs {
     #[command(flatten)]
     expiry: ExpiryArgs,
     /// Live as long as it is read at least this often, for example 30m
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "ExpiryArgs")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true, conflicts_with = "ExpiryArgs")]
     sliding: Option<Duration>,
     /// With --sliding, the longest life all the same; the namespace's max_ttl when not given
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "sliding")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true, requires = "sliding")]
     max_ttl: Option<Duration>,
     /// When the entry is due for refresh, though as fresh as before; the namespace's soft_ttl when not given
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     soft_ttl: Option<Duration>,
     /// Shorten the life by a random share of up to this, 0 to 0.5; the namespace's jitter when not given
     #[arg(long, value_name = "SHARE")]
@@ -64,7 +64,7 @@ pub struct SetArgs {
     #[command(flatten)]
     tokens: TokenArgs,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 /// What the entry says: exactly one of these.

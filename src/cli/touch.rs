@@ -34,7 +34,7 @@ pub struct TouchArgs {
     #[command(flatten)]
     tokens: TokenArgs,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 // === impl TouchArgs ===

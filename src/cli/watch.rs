@@ -35,7 +35,7 @@ pub struct WatchArgs {
     #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
     resume: Vec<String>,
     /// Time between heartbeats
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     heartbeat: Option<Duration>,
     /// Print no heartbeats
     #[arg(short, long)]
@@ -44,7 +44,7 @@ pub struct WatchArgs {
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 /// What is watched: all of the namespace, or one of these.

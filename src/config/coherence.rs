@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::units::Share;
+use crate::units::Share;
 
 /// The bound of coherence, and its grain.
 #[derive(Clone, Debug, PartialEq, Eq)]

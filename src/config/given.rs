@@ -46,6 +46,7 @@ impl Given {
     pub fn shown(&self, kind: Kind) -> Option<String> {
         const LONGEST: usize = 80;
         Some(match self.shape {
+            Shape::Text if kind == Kind::Url => format!("{:?}", url_without_secrets(self.text.trim())),
             _ if kind.is_secret() => REDACTED.into(),
             Shape::List => "a list".into(),
             Shape::Section => "a section".into(),
@@ -55,5 +56,54 @@ impl Given {
                 None => format!("{:?}", self.text),
             },
         })
+    }
+}
+
+/// A URL with its user and password redacted, and without its query. All of it is redacted if a password could stand elsewhere in it.
+fn url_without_secrets(url: &str) -> String {
+    let (url, query) = url.split_once('?').map_or((url, ""), |(url, _)| (url, "?..."));
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, _)| url.split_at(scheme.len() + 3));
+    let (user, host) = rest.rsplit_once('@').map_or(("", rest), |(_, host)| ("<redacted>@", host));
+    let is_scheme = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.:/".contains(&byte));
+    if is_scheme && is_host_list(host) { format!("{scheme}{user}{host}{query}") } else { REDACTED.into() }
+}
+
+/// Whether text has hosts and ports only: a colon with anything but a port behind it could begin a password.
+fn is_host_list(text: &str) -> bool {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/,[]".contains(&byte));
+    let mut behind_colons = text.split(':').skip(1);
+    is_plain
+        && behind_colons.all(|part| {
+            part.starts_with(['/', '['])
+                || part.starts_with(|c: char| c.is_ascii_digit())
+                    && part
+                        .split(['/', ','])
+                        .next()
+                        .is_some_and(|port| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_what_could_be_a_password() {
+        for (url, shown) in [
+            ("rediss//cache:6379", "rediss//cache:6379"),
+            ("cache.example.com:6379", "cache.example.com:6379"),
+            ("http://cache:6379/0", "http://cache:6379/0"),
+            ("redis:/cache", "redis:/cache"),
+            ("redis-sentinel://a:1,b:2?service=main", "redis-sentinel://a:1,b:2?..."),
+            ("redis//user:hunter2@cache:6379", "<redacted>@cache:6379"),
+            ("http://user:hunter2@cache:6379", "http://<redacted>@cache:6379"),
+            ("http://user:hunt@er2@cache", "http://<redacted>@cache"),
+            ("redis://:hunter2", REDACTED),
+            ("user:hunter2", REDACTED),
+            ("redis://cache:6379#hunter2", REDACTED),
+            ("redis://cache:123456", REDACTED),
+        ] {
+            assert_eq!(url_without_secrets(url), shown, "{url}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::reader::{Declaration, Fallback, Reader};
 use super::setting::{Kind, REDACTED};
-use super::units::{Share, format_duration, format_size, parse_duration, parse_share, parse_size};
+use crate::units::{Share, format_duration, format_size, parse_duration, parse_share, parse_size};
 
 impl Reader {
     /// A duration within limits.

@@ -1,8 +1,8 @@
 //! The memory tier.
 
 use super::reader::Reader;
-use super::units::MIB;
 use crate::cache::policy::Limits;
+use crate::units::MIB;
 
 /// Share of the memory tier that one value may take: above it, a few values would evict everything else.
 const SHARE: u64 = 8;

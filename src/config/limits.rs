@@ -1,8 +1,8 @@
 //! Limits of a request.
 
 use super::reader::Reader;
-use super::units::MIB;
 use crate::cache::policy::Limits;
+use crate::units::MIB;
 
 const KIB: u64 = 1 << 10;
 

@@ -21,7 +21,6 @@ mod setting;
 mod show;
 mod sources;
 mod suggest;
-pub mod units;
 mod warm_start;
 
 pub use admin::{Admin, PageKeys};

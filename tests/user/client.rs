@@ -94,6 +94,79 @@ fn exit_codes_tell_yes_no_usage_unavailable_and_error_apart() {
 }
 
 #[test]
+fn a_batch_of_any_length_is_cut_into_calls() {
+    let service = Serving::start(&[]);
+    let entries: String = (0..1200).map(|n| format!("{{\"key\":\"k{n}\",\"value\":\"v{n}\"}}\n")).collect();
+    let stored = service.client_with(&["batch", "set", "-"], entries.as_bytes()).ended(0);
+    assert_eq!((stored.text(), stored.err.as_str()), ("", "1,200 stored\n"));
+    let keys: String = (0..1200).map(|n| format!("k{n}\n")).collect();
+    let read = service.client_with(&["batch", "get", "--file", "-", "-o", "json"], keys.as_bytes()).ended(0);
+    assert_eq!(read.text().lines().count(), 1200);
+    let shown = service.client_with(&["batch", "get", "--file", "-", "--show-token"], keys.as_bytes()).ended(0);
+    assert_eq!(shown.text().lines().count(), 1201, "one line of heads");
+    assert!(shown.err.starts_with("token  "), "{}", shown.err);
+    let removed = service.client_with(&["batch", "invalidate", "--file", "-"], keys.as_bytes()).ended(0);
+    assert_eq!(removed.text().matches("removed").count(), 1200);
+}
+
+#[test]
+fn a_bad_line_ends_a_batch_or_is_skipped() {
+    let service = Serving::start(&[]);
+    let entry = |key: &str| format!("{{\"key\":\"{key}\",\"value\":\"v\"}}\n");
+    let lines = format!("{}{}not JSON\n{}", entry("a"), entry("b"), entry("c"));
+    let stopped = service.client_with(&["batch", "set", "-"], lines.as_bytes()).ended(4);
+    assert!(stopped.err.starts_with("2 stored\nstopped: lines 1 to 2 are done"), "{}", stopped.err);
+    assert!(stopped.err.contains("error: -: line 3 is not JSON"), "{}", stopped.err);
+    service.client(&["get", "b"]).ended(0);
+    service.client(&["get", "c"]).ended(1);
+    let skipped = service.client_with(&["batch", "set", "-", "--continue-on-error"], lines.as_bytes()).ended(4);
+    assert!(skipped.text().starts_with("rejected  line 3 is not JSON"), "{}", skipped.text());
+    assert_eq!(skipped.err, "1 rejected, 3 stored\n");
+    service.client(&["get", "c"]).ended(0);
+}
+
+#[test]
+fn a_long_token_is_printed_on_request_only() {
+    let service = Serving::start(&[]);
+    for args in [&["invalidate", "--all"][..], &["invalidate", "--tag", "t"], &["invalidate", "a", "b"]] {
+        assert!(!service.client(args).ended(0).text().contains("token"), "{args:?}");
+        assert!(service.client(&[args, &["--show-token"]].concat()).ended(0).text().contains("token  "), "{args:?}");
+        assert!(service.client(&[args, &["-o", "json"]].concat()).ended(0).json()["token"].is_string(), "{args:?}");
+    }
+}
+
+#[test]
+fn errors_are_json_where_answers_are() {
+    let service = Serving::start(&[]);
+    let refused = service.client(&["get", "key", "--namespace", "No!", "-o", "json"]).ended(4);
+    let error: serde_json::Value = serde_json::from_str(&refused.err).unwrap();
+    assert_eq!(error["error"]["code"], "INVALID_ARGUMENT");
+    assert_eq!(error["error"]["violations"][0]["field"], "namespace");
+}
+
+#[test]
+fn a_port_that_does_not_speak_grpc_is_named_as_such() {
+    let redis = Redis::start();
+    let server = redis.url().replace("redis://", "");
+    let ran = run(&mut twintier(&["get", "key", "--server", &server]), b"").ended(3);
+    assert!(ran.err.starts_with("error: UNAVAILABLE: the server "), "{}", ran.err);
+    assert!(ran.err.contains("gRPC without TLS (HTTP/2)"), "{}", ran.err);
+}
+
+#[test]
+fn a_negative_duration_is_named() {
+    let service = Serving::start(&[]);
+    let refused = service.client(&["set", "key", "value", "--ttl", "-5s"]).ended(2);
+    assert!(refused.err.contains("must be a duration, such as 250ms, 2s, 5m or 1h30m"), "{}", refused.err);
+}
+
+#[test]
+fn the_version_names_the_revision() {
+    let ran = run(&mut twintier(&["--version"]), b"").ended(0);
+    assert!(ran.text().starts_with(&format!("twintier {} (revision ", env!("CARGO_PKG_VERSION"))), "{}", ran.text());
+}
+
+#[test]
 fn a_service_that_is_not_there_is_named() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for args in [&["get", "key"][..], &["set", "key", "value"], &["invalidate", "key"], &["stats"], &["health"]] {

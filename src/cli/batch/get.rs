@@ -6,8 +6,10 @@ use clap::Args;
 use serde_json::Value;
 use tonic::Response;
 
-use crate::cli::answer::Answer;
-use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, TokenArgs, parse_duration};
+use crate::cli::answer::{Answer, emit};
+use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs, parse_duration};
+use crate::cli::batch::keys::KeyArgs;
+use crate::cli::batch::progress::Progress;
 use crate::cli::batch::{exit, put_error, words};
 use crate::cli::connection::{Connection, cache};
 use crate::cli::failure::Failure;
@@ -25,24 +27,28 @@ const SHOWN: usize = 60;
     after_help = "In JSON each entry is a line. Exit codes: 0 all hits, 1 some not, 2 usage, 3 unavailable or too late, 4 other error."
 )]
 pub struct BatchGetArgs {
-    /// Keys of the entries
-    #[arg(value_name = "KEY", required = true)]
-    keys: Vec<String>,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Most keys in one call
+    #[arg(long, value_name = "KEYS", default_value = "500", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    size: u32,
     #[command(flatten)]
     namespace: NamespaceArg,
     /// Ask the Redis primaries
     #[arg(long, conflicts_with = "max_staleness")]
     strong: bool,
     /// How stale an answer may be, for example 100ms; the service's bound when not given
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     max_staleness: Option<Duration>,
     #[command(flatten)]
     tokens: TokenArgs,
+    #[command(flatten)]
+    show_token: ShowTokenArg,
     /// Leave values out
     #[arg(long)]
     metadata: bool,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(in crate::cli) server: ServerArgs,
 }
 
 // === impl BatchGetArgs ===
@@ -50,6 +56,32 @@ pub struct BatchGetArgs {
 impl BatchGetArgs {
     pub(super) async fn run(self) -> Result<Answer, Failure> {
         let connection = Connection::new(&self.server);
+        let (mut keys, mut progress) = (self.keys.open(self.size)?, Progress::new());
+        let mut whole = Answer::default();
+        let mut last_token = String::new();
+        let mut is_first = true;
+        while let Some(keys) = keys.next()? {
+            let (items, token) = self.read(&connection, &keys, &last_token).await?;
+            let answer = self.answer(&keys, items, is_first);
+            progress.clear();
+            emit(&answer.out)?;
+            progress.add(keys.len());
+            (is_first, last_token) = (false, token);
+            whole.exit = whole.exit.max(answer.exit);
+        }
+        progress.clear();
+        if self.show_token.show_token && self.server.output == OutputFormat::Text {
+            whole.notes = format!("token  {last_token}\n");
+        }
+        Ok(whole)
+    }
+
+    async fn read(
+        &self,
+        connection: &Connection<'_>,
+        keys: &[String],
+        last_token: &str,
+    ) -> Result<(Vec<pb::BatchGetItem>, String), Failure> {
         let read = async |channel, request| {
             let mut messages = cache(channel).batch_get(request).await?.into_inner();
             let (mut items, mut token) = (Vec::new(), String::new());
@@ -59,37 +91,36 @@ impl BatchGetArgs {
             }
             Ok(Response::new((items, token)))
         };
-        let (items, token) = connection.call(self.request(), read).await?;
-        Ok(self.answer(items, token))
+        connection.call(self.request(keys, last_token), read).await
     }
 
-    fn request(&self) -> pb::BatchGetRequest {
+    fn request(&self, keys: &[String], last_token: &str) -> pb::BatchGetRequest {
+        // The last token merges all before it.
+        let tokens = if last_token.is_empty() { self.tokens.tokens.clone() } else { vec![last_token.to_owned()] };
         let consistency = if self.strong { pb::Consistency::Strong } else { pb::Consistency::Unspecified };
         pb::BatchGetRequest {
             namespace: self.namespace.namespace.clone(),
-            keys: self.keys.clone(),
+            keys: keys.to_vec(),
             consistency: consistency.into(),
             max_staleness: self.max_staleness.map(units::to_wire),
-            tokens: self.tokens.tokens.clone(),
+            tokens,
             metadata_only: self.metadata,
         }
     }
 
-    fn answer(&self, items: Vec<pb::BatchGetItem>, token: String) -> Answer {
+    /// The answer to one call; the first has the heads of the columns.
+    fn answer(&self, keys: &[String], items: Vec<pb::BatchGetItem>, is_first: bool) -> Answer {
         let exit = items.iter().map(exit_of).max().unwrap_or(0);
-        let keyed = items.into_iter().map(|item| (self.keys.get(item.index as usize).map_or("", String::as_str), item));
+        let keyed = items.into_iter().map(|item| (keys.get(item.index as usize).map_or("", String::as_str), item));
         let out = match self.server.output {
             OutputFormat::Json => keyed.map(|(key, item)| format!("{}\n", self.line(key, item))).collect(),
             OutputFormat::Text => {
                 let rows: Vec<_> = keyed.map(|(key, item)| row(key, &item)).collect();
-                table::columns(&["key", "result", "ttl", "value"], &rows)
+                let table = table::columns(&["key", "result", "ttl", "value"], &rows);
+                if is_first { table } else { table.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned()) }
             }
         };
-        let notes = match self.server.output {
-            OutputFormat::Text => format!("token  {token}\n"),
-            OutputFormat::Json => String::new(),
-        };
-        Answer { out: out.into_bytes(), notes, exit }
+        Answer { out: out.into_bytes(), exit, ..Answer::default() }
     }
 
     fn line(&self, key: &str, item: pb::BatchGetItem) -> Value {
@@ -190,14 +221,17 @@ mod tests {
 
     #[test]
     fn each_entry_is_a_row_or_a_line_of_json() {
-        let answer = args(&["a", "b", "c", "d"]).answer(items(), "t".to_owned());
+        let keys = ["a", "b", "c", "d"].map(str::to_owned);
+        let answer = args(&["a"]).answer(&keys, items(), true);
         let text = String::from_utf8(answer.out).expect("text");
         let lines: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         assert_eq!(lines[1], "a hit 1m <2 bytes>");
         assert!(lines[2].starts_with("b hit 1m longlong") && lines[2].ends_with('…'), "{}", lines[2]);
         assert_eq!(lines[3..], ["c miss: absent", "d UNAVAILABLE: away"]);
-        assert_eq!((answer.notes.as_str(), answer.exit), ("token  t\n", 3));
-        let answer = args(&["a", "b", "c", "d", "-o", "json"]).answer(items(), "t".to_owned());
+        assert_eq!(answer.exit, 3);
+        let next = String::from_utf8(args(&["a"]).answer(&keys, items(), false).out).expect("text");
+        assert_eq!(text.split_once('\n').map(|(_, rows)| rows), Some(next.as_str()));
+        let answer = args(&["a", "-o", "json"]).answer(&keys, items(), true);
         let text = String::from_utf8(answer.out).expect("text");
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
         assert_eq!((lines[0]["key"].as_str(), lines[0]["value"].as_str()), (Some("a"), Some("v\n")));
@@ -206,7 +240,8 @@ mod tests {
 
     #[test]
     fn a_miss_is_a_no() {
-        let exit = |items: Vec<pb::BatchGetItem>| args(&["a", "b", "c", "d"]).answer(items, String::new()).exit;
+        let keys = ["a", "b", "c", "d"].map(str::to_owned);
+        let exit = |items: Vec<pb::BatchGetItem>| args(&["a"]).answer(&keys, items, true).exit;
         assert_eq!((exit(items()[..2].to_vec()), exit(items()[..3].to_vec())), (0, 1));
     }
 }

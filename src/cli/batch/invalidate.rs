@@ -3,8 +3,10 @@
 use clap::Args;
 use serde_json::{Map, Value};
 
-use crate::cli::answer::Answer;
-use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, TokenArgs};
+use crate::cli::answer::{Answer, emit};
+use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
+use crate::cli::batch::keys::KeyArgs;
+use crate::cli::batch::progress::Progress;
 use crate::cli::batch::{exit, put_error, words};
 use crate::cli::connection::{Connection, cache};
 use crate::cli::failure::Failure;
@@ -17,9 +19,11 @@ use crate::pb;
     after_help = "In JSON each entry is a line. Exit codes: 0 removed or not there, 2 usage, 3 unavailable or too late, 4 other error."
 )]
 pub struct BatchInvalidateArgs {
-    /// Keys of the entries
-    #[arg(value_name = "KEY", required = true)]
-    keys: Vec<String>,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Most keys in one call
+    #[arg(long, value_name = "KEYS", default_value = "500", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    size: u32,
     #[command(flatten)]
     namespace: NamespaceArg,
     /// Mark the entries stale in place of removing them
@@ -30,7 +34,9 @@ pub struct BatchInvalidateArgs {
     #[command(flatten)]
     tokens: TokenArgs,
     #[command(flatten)]
-    server: ServerArgs,
+    show_token: ShowTokenArg,
+    #[command(flatten)]
+    pub(in crate::cli) server: ServerArgs,
 }
 
 // === impl BatchInvalidateArgs ===
@@ -38,36 +44,54 @@ pub struct BatchInvalidateArgs {
 impl BatchInvalidateArgs {
     pub(super) async fn run(self) -> Result<Answer, Failure> {
         let connection = Connection::new(&self.server);
-        let invalidate = async |channel, request| cache(channel).batch_invalidate(request).await;
-        let response = connection.call(self.request(), invalidate).await?;
-        Ok(self.answer(&response))
+        let (mut keys, mut progress) = (self.keys.open(self.size)?, Progress::new());
+        let mut whole = Answer::default();
+        let mut last_token = String::new();
+        let mut is_first = true;
+        while let Some(keys) = keys.next()? {
+            let invalidate = async |channel, request| cache(channel).batch_invalidate(request).await;
+            let response = connection.call(self.request(&keys, &last_token), invalidate).await?;
+            let answer = self.answer(&keys, &response, is_first);
+            progress.clear();
+            emit(&answer.out)?;
+            progress.add(keys.len());
+            (is_first, last_token) = (false, response.token);
+            whole.exit = whole.exit.max(answer.exit);
+        }
+        progress.clear();
+        if self.show_token.show_token && self.server.output == OutputFormat::Text {
+            whole.notes = format!("token  {last_token}\n");
+        }
+        Ok(whole)
     }
 
-    fn request(&self) -> pb::BatchInvalidateRequest {
+    fn request(&self, keys: &[String], last_token: &str) -> pb::BatchInvalidateRequest {
+        // The last token merges all before it.
+        let tokens = if last_token.is_empty() { self.tokens.tokens.clone() } else { vec![last_token.to_owned()] };
         let item = |key: &String| pb::BatchInvalidateItem { key: key.clone(), source_version: None };
         let mode = if self.mark_stale { pb::Mode::MarkStale } else { pb::Mode::Remove };
         pb::BatchInvalidateRequest {
             namespace: self.namespace.namespace.clone(),
-            items: self.keys.iter().map(item).collect(),
-            tokens: self.tokens.tokens.clone(),
+            items: keys.iter().map(item).collect(),
+            tokens,
             barrier: self.barrier.to_wire().into(),
             mode: mode.into(),
         }
     }
 
-    fn answer(&self, response: &pb::BatchInvalidateResponse) -> Answer {
-        let results = || self.keys.iter().zip(&response.results);
+    /// The answer to one call; the first has the heads of the columns.
+    fn answer(&self, keys: &[String], response: &pb::BatchInvalidateResponse, is_first: bool) -> Answer {
+        let results = || keys.iter().zip(&response.results);
         let exit = response.results.iter().filter_map(|result| result.error.as_ref()).map(exit).max().unwrap_or(0);
-        let (out, notes) = match self.server.output {
-            OutputFormat::Json => {
-                (results().map(|(key, result)| format!("{}\n", line(key, result))).collect(), String::new())
-            }
+        let out: String = match self.server.output {
+            OutputFormat::Json => results().map(|(key, result)| format!("{}\n", line(key, result))).collect(),
             OutputFormat::Text => {
                 let rows: Vec<_> = results().map(|(key, result)| vec![key.clone(), said(result)]).collect();
-                (table::columns(&["key", "result"], &rows), format!("token  {}\n", response.token))
+                let table = table::columns(&["key", "result"], &rows);
+                if is_first { table } else { table.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned()) }
             }
         };
-        Answer { out: String::into_bytes(out), notes, exit }
+        Answer { out: out.into_bytes(), exit, ..Answer::default() }
     }
 }
 
@@ -109,11 +133,12 @@ mod tests {
             pb::BatchInvalidateResult { removed: false, error },
         ];
         let response = pb::BatchInvalidateResponse { results, token: "t".to_owned() };
-        let answer = args(&["a", "b", "c"]).expect("valid").answer(&response);
+        let keys = ["a", "b", "c"].map(str::to_owned);
+        let answer = args(&["a"]).expect("valid").answer(&keys, &response, true);
         let text = String::from_utf8(answer.out).expect("text");
         assert_eq!(text, "key  result\na    removed\nb    not there\nc    UNAVAILABLE: away\n");
         assert_eq!(answer.exit, 3);
-        assert_eq!(args(&["a", "--mark-stale"]).expect("valid").request().mode(), pb::Mode::MarkStale);
+        assert_eq!(args(&["a", "--mark-stale"]).expect("valid").request(&keys, "").mode(), pb::Mode::MarkStale);
         assert!(args(&[]).is_err());
     }
 }

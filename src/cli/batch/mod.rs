@@ -3,6 +3,8 @@
 mod get;
 mod invalidate;
 mod item;
+mod keys;
+mod progress;
 mod set;
 
 use clap::Subcommand;
@@ -10,6 +12,7 @@ use serde_json::{Map, Value};
 use tonic::Code;
 
 use crate::cli::answer::Answer;
+use crate::cli::args::ServerArgs;
 use crate::cli::failure::{self, Failure};
 use crate::cli::units;
 use crate::pb;
@@ -26,6 +29,14 @@ pub enum BatchCommand {
 }
 
 impl BatchCommand {
+    pub(super) fn server(&self) -> &ServerArgs {
+        match self {
+            BatchCommand::Get(args) => &args.server,
+            BatchCommand::Set(args) => &args.server,
+            BatchCommand::Invalidate(args) => &args.server,
+        }
+    }
+
     pub(super) async fn run(self) -> Result<Answer, Failure> {
         match self {
             BatchCommand::Get(args) => args.run().await,

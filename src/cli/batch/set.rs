@@ -10,7 +10,8 @@ use prost::Message as _;
 use serde_json::{Map, Value};
 
 use crate::cli::answer::{Answer, emit};
-use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, TokenArgs};
+use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
+use crate::cli::batch::progress::Progress;
 use crate::cli::batch::{exit, item, put_error, words};
 use crate::cli::connection::{Connection, cache};
 use crate::cli::failure::Failure;
@@ -28,6 +29,7 @@ const LONGEST: u64 = 1 << 30;
     after_help = "Each line of the file is a JSON object: \"key\"; one of \"value\", \"value_base64\", \"absent\": true; and perhaps \
 \"content_type\", \"ttl\", \"expire_at\" or \"no_expiry\": true, \"soft_ttl\", \"tags\", \"source_version\", \"request_id\", and one of \
 \"if_absent\": true, \"if_present\": true, \"if_version\".\n\
+Without --continue-on-error the first line or call that fails ends the command; the entries of the calls before it are stored, and counted.\n\
 Exit codes: 0 all stored, 1 some not, 2 usage, 3 unavailable or too late, 4 other error."
 )]
 pub struct BatchSetArgs {
@@ -40,18 +42,33 @@ pub struct BatchSetArgs {
     size: u32,
     #[command(flatten)]
     barrier: BarrierArg,
+    /// Skip lines and calls that fail, and go on; what was skipped is named and counted
+    #[arg(long)]
+    continue_on_error: bool,
     #[command(flatten)]
     tokens: TokenArgs,
     #[command(flatten)]
-    server: ServerArgs,
+    show_token: ShowTokenArg,
+    #[command(flatten)]
+    pub(in crate::cli) server: ServerArgs,
 }
 
-/// What was done so far.
+/// Outcomes so far.
 #[derive(Default)]
 struct Tally {
     outcomes: BTreeMap<String, u64>,
     token: String,
     exit: u8,
+    /// Last line of the last call that was answered.
+    done: u64,
+}
+
+/// The entries of one call, and the lines that are none.
+#[derive(Default)]
+struct Chunk {
+    items: Vec<pb::SetRequest>,
+    rejected: Vec<String>,
+    bytes: usize,
 }
 
 // === impl BatchSetArgs ===
@@ -64,36 +81,88 @@ impl BatchSetArgs {
             _ => Box::new(File::open(&self.file).map_err(Failure::io(&name))?),
         };
         let mut lines = BufReader::new(source);
-        let (connection, mut tally) = (Connection::new(&self.server), Tally::default());
+        let (connection, mut tally, mut progress) = (Connection::new(&self.server), Tally::default(), Progress::new());
         let mut number = 0;
-        while let Some(items) = self.next(&mut lines, &mut number).map_err(Failure::io(&name))? {
-            let keys: Vec<String> = items.iter().map(|item| item.key.clone()).collect();
-            let request = self.request(items, &tally.token);
-            let set = async |channel, request| cache(channel).batch_set(request).await;
-            let response = connection.call(request, set).await?;
-            emit(tally.add(&keys, &response, self.server.output).as_bytes())?;
+        let ended = self.store(&connection, &mut lines, &mut number, &mut tally, &mut progress).await;
+        progress.clear();
+        if let Err(failure) = ended {
+            if tally.done > 0 || !tally.outcomes.is_empty() {
+                let mut answer = tally.answer(self.show_token, self.server.output);
+                answer.notes += &format!("stopped: lines 1 to {} are done, those after it are not\n", tally.done);
+                answer.print()?;
+            }
+            return Err(failure);
         }
-        Ok(tally.answer(self.server.output))
+        Ok(tally.answer(self.show_token, self.server.output))
     }
 
-    /// The entries of the next call.
-    fn next(&self, lines: &mut impl BufRead, number: &mut u64) -> io::Result<Option<Vec<pb::SetRequest>>> {
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        while items.len() < self.size as usize && bytes < FULL {
-            let mut line = String::new();
-            if lines.by_ref().take(LONGEST).read_line(&mut line)? == 0 {
-                break;
+    /// Stores the entries of every line, call by call.
+    async fn store(
+        &self,
+        connection: &Connection<'_>,
+        lines: &mut impl BufRead,
+        number: &mut u64,
+        tally: &mut Tally,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let name = self.file.display().to_string();
+        loop {
+            let (chunk, broken) = self.next(lines, number);
+            for rejected in &chunk.rejected {
+                progress.clear();
+                emit(tally.reject(rejected, self.server.output).as_bytes())?;
             }
-            *number += 1;
-            if line.trim().is_empty() {
-                continue;
+            if !chunk.items.is_empty() {
+                let keys: Vec<String> = chunk.items.iter().map(|item| item.key.clone()).collect();
+                let request = self.request(chunk.items, &tally.token);
+                let set = async |channel, request| cache(channel).batch_set(request).await;
+                let said = match connection.call(request, set).await {
+                    Ok(response) => tally.add(&keys, &response, self.server.output),
+                    Err(failure) if self.continue_on_error => tally.fail(&keys, &failure, self.server.output),
+                    Err(failure) => return Err(failure),
+                };
+                progress.clear();
+                emit(said.as_bytes())?;
+                progress.add(keys.len());
+            } else if chunk.rejected.is_empty() && broken.is_none() {
+                return Ok(());
             }
-            let wrong = |why| io::Error::new(io::ErrorKind::InvalidData, format!("line {number} {why}"));
-            let item = item::parse(&line).map_err(wrong)?;
-            bytes += item.encoded_len();
-            items.push(item);
+            if let Some(error) = broken {
+                tally.done = number.saturating_sub(1);
+                return Err(Failure::io(&name)(error));
+            }
+            tally.done = *number;
         }
-        Ok((!items.is_empty()).then_some(items))
+    }
+
+    /// The entries of the next call, and why no line after them can be read.
+    fn next(&self, lines: &mut impl BufRead, number: &mut u64) -> (Chunk, Option<io::Error>) {
+        let mut chunk = Chunk::default();
+        while chunk.items.len() < self.size as usize && chunk.bytes < FULL && chunk.rejected.len() < self.size as usize
+        {
+            let mut line = Vec::new();
+            match lines.by_ref().take(LONGEST).read_until(b'\n', &mut line) {
+                Ok(0) => break,
+                Ok(_) => *number += 1,
+                Err(error) => return (chunk, Some(error)),
+            }
+            let parsed = match std::str::from_utf8(&line) {
+                Ok(text) if text.trim().is_empty() => continue,
+                Ok(text) => item::parse(text),
+                Err(_) => Err("is not UTF-8".to_owned()),
+            };
+            match parsed {
+                Ok(item) => {
+                    chunk.bytes += item.encoded_len();
+                    chunk.items.push(item);
+                }
+                Err(why) if self.continue_on_error => chunk.rejected.push(format!("line {number} {why}")),
+                Err(why) => {
+                    return (chunk, Some(io::Error::new(io::ErrorKind::InvalidData, format!("line {number} {why}"))));
+                }
+            }
+        }
+        (chunk, None)
     }
 
     fn request(&self, items: Vec<pb::SetRequest>, token: &str) -> pb::BatchSetRequest {
@@ -131,12 +200,39 @@ impl Tally {
         said
     }
 
-    fn answer(&self, output: OutputFormat) -> Answer {
+    /// Counts a line that is no entry; returns the text about it.
+    fn reject(&mut self, why: &str, output: OutputFormat) -> String {
+        self.exit = self.exit.max(4);
+        *self.outcomes.entry("rejected".to_owned()).or_default() += 1;
+        match output {
+            OutputFormat::Json => format!("{}\n", serde_json::json!({ "outcome": "rejected", "error": why })),
+            OutputFormat::Text => format!("rejected  {why}\n"),
+        }
+    }
+
+    /// Counts the items of a call that failed; returns the text about them.
+    fn fail(&mut self, keys: &[String], failure: &Failure, output: OutputFormat) -> String {
+        self.exit = self.exit.max(failure.exit());
+        *self.outcomes.entry("failed".to_owned()).or_default() += keys.len() as u64;
+        let why = failure.text();
+        let why = why.lines().next().unwrap_or_default();
+        keys.iter()
+            .map(|key| match output {
+                OutputFormat::Json => {
+                    format!("{}\n", serde_json::json!({ "key": key, "outcome": "failed", "error": why }))
+                }
+                OutputFormat::Text => format!("failed  {key}  {why}\n"),
+            })
+            .collect()
+    }
+
+    fn answer(&self, token: ShowTokenArg, output: OutputFormat) -> Answer {
         let counts: Vec<_> =
             self.outcomes.iter().map(|(outcome, n)| format!("{} {outcome}", units::count(*n))).collect();
         let counts = if counts.is_empty() { "nothing to set".to_owned() } else { counts.join(", ") };
         let notes = match output {
-            OutputFormat::Text => format!("{counts}\ntoken  {}\n", self.token),
+            OutputFormat::Text if token.show_token => format!("{counts}\ntoken  {}\n", self.token),
+            OutputFormat::Text => format!("{counts}\n"),
             OutputFormat::Json => String::new(),
         };
         Answer { notes, exit: self.exit, ..Answer::default() }
@@ -175,10 +271,26 @@ mod tests {
         let (mut lines, mut number) = (text.as_bytes(), 0);
         let args = args(&["--size", "2"]);
         let mut next = || args.next(&mut lines, &mut number);
-        let keys = |items: Vec<pb::SetRequest>| items.into_iter().map(|item| item.key).collect::<String>();
-        assert_eq!(next().expect("valid").map(keys).as_deref(), Some("ab"));
-        let wrong = next().expect_err("not JSON").to_string();
-        assert!(wrong.starts_with("line 5 is not JSON"), "{wrong}");
+        let keys = |chunk: Chunk| chunk.items.into_iter().map(|item| item.key).collect::<String>();
+        let (first, broken) = next();
+        assert_eq!((keys(first).as_str(), broken.is_none()), ("ab", true));
+        let (second, broken) = next();
+        assert_eq!(keys(second), "c", "what comes before a bad line is stored");
+        let broken = broken.expect("not JSON").to_string();
+        assert!(broken.starts_with("line 5 is not JSON"), "{broken}");
+    }
+
+    #[test]
+    fn bad_lines_are_skipped_where_that_was_asked_for() {
+        let (mut lines, mut number) = (&b"x\n{\"key\":\"a\",\"value\":\"1\"}\n\xff\n"[..], 0);
+        let (chunk, broken) = args(&["--continue-on-error"]).next(&mut lines, &mut number);
+        assert_eq!((chunk.items.len(), broken.is_none()), (1, true));
+        assert!(chunk.rejected[0].starts_with("line 1 is not JSON"), "{:?}", chunk.rejected);
+        assert_eq!(chunk.rejected[1], "line 3 is not UTF-8");
+        let mut tally = Tally::default();
+        assert_eq!(tally.reject(&chunk.rejected[1], OutputFormat::Text), "rejected  line 3 is not UTF-8\n");
+        assert_eq!(tally.answer(ShowTokenArg { show_token: false }, OutputFormat::Text).notes, "1 rejected\n");
+        assert_eq!(tally.exit, 4);
     }
 
     #[test]
@@ -196,7 +308,7 @@ mod tests {
             tally.add(&keys, &response, OutputFormat::Text),
             "already_present  b\nfailed  c  UNAVAILABLE: away\n"
         );
-        let answer = tally.answer(OutputFormat::Text);
+        let answer = tally.answer(ShowTokenArg { show_token: true }, OutputFormat::Text);
         assert_eq!(answer.notes, "1 already_present, 1 failed, 1 stored\ntoken  t\n");
         assert_eq!(answer.exit, 3);
         assert_eq!(Tally::default().add(&keys, &response, OutputFormat::Json).lines().count(), 3);

@@ -36,7 +36,7 @@ pub struct StatsArgs {
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1s", value_parser = parse_interval)]
     watch: Option<Duration>,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(in crate::cli) server: ServerArgs,
 }
 
 /// An earlier report to compare with.

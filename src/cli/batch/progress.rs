@@ -1,0 +1,42 @@
+//! Progress of a long batch: one line on standard error that is written over, where that is a terminal.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use crate::cli::units;
+
+/// Returns to the beginning of the line and clears it.
+const CLEAR: &str = "\r\x1b[K";
+
+/// The progress line.
+pub(super) struct Progress {
+    is_shown: bool,
+    entries: u64,
+}
+
+// === impl Progress ===
+
+impl Progress {
+    /// A line that is empty until the first call is done.
+    pub fn new() -> Progress {
+        Progress { is_shown: io::stderr().is_terminal(), entries: 0 }
+    }
+
+    /// Counts the entries of a call.
+    pub fn add(&mut self, entries: usize) {
+        self.entries += entries as u64;
+        self.write(&format!("{CLEAR}{} entries", units::count(self.entries)));
+    }
+
+    /// Clears the line, so that other output does not run into it.
+    pub fn clear(&self) {
+        if self.entries > 0 {
+            self.write(CLEAR);
+        }
+    }
+
+    fn write(&self, text: &str) {
+        if self.is_shown {
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+    }
+}
