@@ -5,6 +5,7 @@ mod batch_get;
 mod body;
 mod convert;
 mod guard;
+mod header_size;
 pub mod health;
 mod methods;
 mod serve;

@@ -24,6 +24,7 @@ use tracing::{Instrument as _, Span};
 use super::admin::AdminApi;
 use super::body::{Flow, Guarded};
 use super::guard::{self, Gate};
+use super::header_size;
 use super::health::HealthApi;
 use super::service::CacheApi;
 use super::spans::{RpcSpan, Tracing};
@@ -317,7 +318,8 @@ impl Shared {
         let tracing = self.config.tracing.as_ref();
         let span = tracing.and_then(|tracing| RpcSpan::begin(tracing, &request, peer));
         let within = span.as_ref().map_or(Span::none(), RpcSpan::span);
-        let response = self.respond(request, flow, going).instrument(within).await;
+        let mut response = self.respond(request, flow, going).instrument(within).await;
+        header_size::limit(response.headers_mut());
         match span.and_then(|span| span.answered(response.headers())) {
             Some(span) => response.map(|body| body.traced(span)),
             None => response,

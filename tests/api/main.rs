@@ -18,6 +18,7 @@ mod fleet;
 // Shared with the fault drills, which use more of it.
 #[allow(dead_code, unused_imports)]
 mod harness;
+mod header_size;
 mod health;
 mod invalidation;
 mod leases;
