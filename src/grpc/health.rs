@@ -30,6 +30,11 @@ impl HealthApi {
         HealthApi { state, admin }
     }
 
+    /// Returns whether callers should come here.
+    pub(super) fn is_ready(&self) -> bool {
+        self.state.borrow().is_ready()
+    }
+
     fn serving(&self, service: &str, state: health::Health) -> Option<bool> {
         match service {
             // Also while drained: it is what ends that.

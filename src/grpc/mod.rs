@@ -8,6 +8,7 @@ mod guard;
 mod header_size;
 pub mod health;
 mod methods;
+mod not_grpc;
 mod serve;
 mod service;
 mod spans;

@@ -23,6 +23,7 @@ mod health;
 mod invalidation;
 mod leases;
 mod metrics;
+mod not_grpc;
 mod policy;
 mod redis_setup;
 mod run_time;
