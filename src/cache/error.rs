@@ -1,5 +1,6 @@
 //! What can go wrong in the core. A miss and a failed condition are not errors.
 
+use std::fmt;
 use std::time::Duration;
 
 /// One field of a request that breaks a rule.
@@ -23,12 +24,88 @@ impl Violation {
     }
 }
 
+/// Most violations that are named; of more only the number is kept. A request of a thousand items may break tens of thousands of rules.
+const MOST_NAMED: usize = 32;
+
+/// Broken rules of one request, in the order in which they were found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Violations {
+    named: Vec<Violation>,
+    unnamed: usize,
+}
+
+impl Violations {
+    /// Adds one.
+    pub fn push(&mut self, violation: Violation) {
+        if self.named.len() < MOST_NAMED {
+            self.named.push(violation);
+        } else {
+            self.unnamed += 1;
+        }
+    }
+
+    /// Returns those that are named: the first.
+    pub fn named(&self) -> &[Violation] {
+        &self.named
+    }
+
+    /// Returns the number of those that are not named.
+    pub fn unnamed(&self) -> usize {
+        self.unnamed
+    }
+
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+
+    /// Changes each that is named.
+    pub fn map(self, change: impl FnMut(Violation) -> Violation) -> Violations {
+        Violations { named: self.named.into_iter().map(change).collect(), unnamed: self.unnamed }
+    }
+
+    /// Adds all of `others`.
+    pub fn append(&mut self, others: Violations) {
+        self.unnamed += others.unnamed;
+        self.extend(others.named);
+    }
+}
+
+impl From<Violation> for Violations {
+    fn from(violation: Violation) -> Self {
+        Violations { named: vec![violation], unnamed: 0 }
+    }
+}
+
+impl Extend<Violation> for Violations {
+    fn extend<T: IntoIterator<Item = Violation>>(&mut self, violations: T) {
+        violations.into_iter().for_each(|violation| self.push(violation));
+    }
+}
+
+impl FromIterator<Violation> for Violations {
+    fn from_iter<T: IntoIterator<Item = Violation>>(violations: T) -> Self {
+        let mut collected = Violations::default();
+        collected.extend(violations);
+        collected
+    }
+}
+
+impl fmt::Display for Violations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, violation) in self.named.iter().enumerate() {
+            write!(f, "{}{} {}", if index == 0 { "" } else { "; " }, violation.field, violation.description)?;
+        }
+        if self.unnamed > 0 { write!(f, "; … and {} more", self.unnamed) } else { Ok(()) }
+    }
+}
+
 /// An error of the core, as a caller of the service has to know it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CacheError {
     /// Fields of the request break rules.
-    #[error("invalid request: {}", .0.iter().map(|v| format!("{} {}", v.field, v.description)).collect::<Vec<_>>().join("; "))]
-    Invalid(Vec<Violation>),
+    #[error("invalid request: {0}")]
+    Invalid(Violations),
     /// Only configured namespaces exist, and this is none.
     #[error("unknown namespace {0:?}")]
     UnknownNamespace(String),
@@ -74,6 +151,6 @@ pub enum CacheError {
 
 impl From<Violation> for CacheError {
     fn from(violation: Violation) -> Self {
-        CacheError::Invalid(vec![violation])
+        CacheError::Invalid(violation.into())
     }
 }

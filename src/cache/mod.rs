@@ -15,6 +15,7 @@ pub mod namespace;
 pub mod observed;
 pub mod policies;
 pub mod policy;
+pub mod quoted;
 pub mod remembered;
 pub mod repair;
 pub mod selector;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::error::{CacheError, Violation};
+use super::error::{CacheError, Violations};
 use super::policy::{Limits, NamespacePolicy, PolicyPatch, limits};
 use super::stats::NamespaceCounters;
 use super::throttle::Throttle;
@@ -85,7 +85,7 @@ impl Namespace {
     }
 
     /// The policy that is configured, changed by `patch`, or everything that is wrong with it.
-    pub fn policy_changed_by(&self, patch: &PolicyPatch) -> Result<NamespacePolicy, Vec<Violation>> {
+    pub fn policy_changed_by(&self, patch: &PolicyPatch) -> Result<NamespacePolicy, Violations> {
         patch.apply(&self.configured)
     }
 

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::board::{Board, MOST_SETTINGS, Settings};
 use super::clock::{Clock, Moment};
-use super::error::{CacheError, Violation};
+use super::error::{CacheError, Violation, Violations};
 use super::namespace::{Namespace, Namespaces};
 use super::policy::{PolicyPatch, Switches};
 use super::tiered::Tiered;
@@ -77,7 +77,7 @@ impl Policies {
         let fields = patch.fields().into_iter().map(|(field, _)| field);
         let other = fields.filter(|field| !SWITCHES.contains(field));
         let why = "cannot be changed for the whole service, only enabled, l1 and l2 can";
-        let violations: Vec<_> = other.map(|field| Violation::new(field, why)).collect();
+        let violations: Violations = other.map(|field| Violation::new(field, why)).collect();
         if !violations.is_empty() {
             return Err(CacheError::Invalid(violations));
         }

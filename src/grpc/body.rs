@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use tonic::Status;
 use tracing::Span;
 
+use super::header_size;
 use super::spans::RpcSpan;
 use super::status::status;
 use crate::cache::load::Load;
@@ -116,7 +117,10 @@ impl Body for Guarded {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         // What is done for the body is done for the RPC.
         let within = self.span.as_ref().map_or(Span::none(), RpcSpan::span);
-        let frame = ready!(within.in_scope(|| Pin::new(&mut self.body).poll_frame(context)));
+        let mut frame = ready!(within.in_scope(|| Pin::new(&mut self.body).poll_frame(context)));
+        if let Some(Ok(frame)) = &mut frame {
+            frame.trailers_mut().map(header_size::limit);
+        }
         let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, |data| data.remaining());
         if let Some(trailers) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref())
             && let Some(span) = self.span.take()

@@ -28,7 +28,7 @@ pub use watch::{watch_response, watching};
 
 use crate::cache::clock::Clock;
 use crate::cache::coherence::token::Token;
-use crate::cache::error::{CacheError, Violation};
+use crate::cache::error::{CacheError, Violation, Violations};
 use crate::cache::namespace::{Namespace, Namespaces};
 use crate::cache::policy::{Events, Limits, limits};
 use crate::cache::tier::{LeaseId, NotALease};
@@ -49,12 +49,9 @@ pub struct Rules {
     pub events: Events,
 }
 
-/// Broken rules that an error names: it has to fit into the trailers of a response.
-const NAMED: usize = 32;
-
 /// Collects broken rules.
 #[derive(Default)]
-struct Checks(Vec<Violation>);
+struct Checks(Violations);
 
 impl Checks {
     fn take<T>(&mut self, result: Result<T, Violation>) -> Option<T> {
@@ -65,7 +62,7 @@ impl Checks {
         match found {
             Ok(namespace) => Ok(Some(namespace)),
             Err(CacheError::Invalid(violations)) => {
-                self.0.extend(violations);
+                self.0.append(violations);
                 Ok(None)
             }
             Err(other) => Err(other),
@@ -93,17 +90,10 @@ impl Checks {
     }
 
     /// `found`, if no rule was broken.
-    fn done<T>(mut self, found: Option<T>) -> Result<T, CacheError> {
+    fn done<T>(self, found: Option<T>) -> Result<T, CacheError> {
         match found {
             Some(found) if self.0.is_empty() => Ok(found),
-            _ => {
-                let more = self.0.len().saturating_sub(NAMED);
-                if more > 0 {
-                    self.0.truncate(NAMED);
-                    self.0.push(Violation::new("", format!("and {more} more")));
-                }
-                Err(CacheError::Invalid(self.0))
-            }
+            _ => Err(CacheError::Invalid(self.0)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -18,6 +18,8 @@ use crate::cache::load::Load;
 /// The core ends at the deadline by itself, and says more; this is for what does not.
 const NET: Duration = Duration::from_millis(5);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest request id that comes back with the response, bytes.
+const REQUEST_ID_SIZE: usize = 128;
 
 /// When the caller, or the service's own cap, ends an RPC. In the request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +62,7 @@ where
     Call: FnOnce(Request<Metered<B>>) -> Work,
     Work: Future<Output = Result<Response<Body>, Infallible>>,
 {
-    let request_id = request.headers().get(REQUEST_ID).cloned();
+    let request_id = request.headers().get(REQUEST_ID).filter(|id| is_echoed(id)).cloned();
     let place = match gate.load.place() {
         Ok(place) => place,
         Err(error) => return refuse(&error),
@@ -153,6 +155,11 @@ fn unread<B>(response: &Response<B>, gate: &Gate) -> Option<CacheError> {
 
 fn refuse(error: &CacheError) -> Response<Guarded> {
     status(error).into_http::<Body>().map(Guarded::uncounted)
+}
+
+/// Returns whether a request id comes back with the response: one of visible ASCII and of a sensible length.
+fn is_echoed(id: &HeaderValue) -> bool {
+    id.len() <= REQUEST_ID_SIZE && id.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
 /// The header grpc-timeout: at most eight digits and a unit. Anything else is ignored, as gRPC has it.

@@ -13,6 +13,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::guard::Leave;
 use crate::cache::health;
+use crate::cache::quoted::quoted;
 use crate::cache::tier::L2State;
 use crate::pb::{admin_service_server, cache_service_server};
 
@@ -27,6 +28,11 @@ impl HealthApi {
     /// Health that follows `state`; whether there is a service for administration.
     pub fn new(state: watch::Receiver<health::Health>, admin: bool) -> HealthApi {
         HealthApi { state, admin }
+    }
+
+    /// Returns whether callers should come here.
+    pub(super) fn is_ready(&self) -> bool {
+        self.state.borrow().is_ready()
     }
 
     fn serving(&self, service: &str, state: health::Health) -> Option<bool> {
@@ -66,7 +72,7 @@ impl Health for HealthApi {
         let state = *self.state.borrow();
         match self.serving(service, state) {
             Some(_) => Ok(Response::new(self.response(service, state))),
-            None => Err(Status::not_found(format!("no service {service:?}"))),
+            None => Err(Status::not_found(format!("no service {}", quoted(service)))),
         }
     }
 

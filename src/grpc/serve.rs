@@ -24,7 +24,9 @@ use tracing::{Instrument as _, Span};
 use super::admin::AdminApi;
 use super::body::{Flow, Guarded};
 use super::guard::{self, Gate};
+use super::header_size;
 use super::health::HealthApi;
+use super::not_grpc::{self, Proxied};
 use super::service::CacheApi;
 use super::spans::{RpcSpan, Tracing};
 use super::timing::Timing;
@@ -86,6 +88,8 @@ struct Shared {
     cache: CacheServiceServer<CacheApi>,
     admin: Option<AdminServiceServer<AdminApi>>,
     others: Routes,
+    health: HealthApi,
+    proxied: Proxied,
     /// Where the durations of RPCs are counted; none: they are not.
     timings: Option<Arc<Family>>,
     stop_accepting: CancellationToken,
@@ -117,6 +121,8 @@ impl Serving {
         let max_request_size = api.max_request_size();
         let gate = Gate { load, max_deadline: config.max_deadline, max_request_size };
         let shared = Arc::new(Shared {
+            health: health.clone(),
+            proxied: Proxied::default(),
             others: others(health, config.reflection, admin.is_some()),
             admin: admin.map(AdminServiceServer::new),
             config,
@@ -235,7 +241,9 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<
     };
     match first {
         Ok(Ok(_)) if preface == *PREFACE => {}
-        Ok(Ok(_)) => return say_that_this_is_grpc(stream, peer, shared.config.page).await,
+        Ok(Ok(_)) => {
+            return say_that_this_is_grpc(stream, shared.proxied.answer(&preface, peer, shared.config.page)).await;
+        }
         Ok(Err(_)) => return,
         Err(_) => return tracing::debug!(%peer, "a connection said nothing in time"),
     }
@@ -287,15 +295,10 @@ fn debug_end(ended: Result<(), hyper::Error>, peer: SocketAddr) {
 }
 
 /// A browser, curl without HTTP/2, or a TLS client on this plain port: say so instead of nothing.
-async fn say_that_this_is_grpc(mut stream: TcpStream, peer: SocketAddr, page: Option<SocketAddr>) {
-    tracing::debug!(%peer, "a client did not speak plain HTTP/2 (gRPC without TLS)");
-    let page = page.map_or(String::new(), |page| format!("For people there is http://{page}/\n"));
-    let answer = format!(
-        "HTTP/1.1 426 Upgrade Required\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\nThis port speaks gRPC (HTTP/2 without TLS).\n{page}"
-    );
+async fn say_that_this_is_grpc(mut stream: TcpStream, answer: Vec<u8>) {
     // What the client goes on to say is read, or its system would throw the answer away with the connection.
     let goodbye = async {
-        stream.write_all(answer.as_bytes()).await?;
+        stream.write_all(&answer).await?;
         stream.shutdown().await?;
         let mut rest = [0; 4096];
         while stream.read(&mut rest).await? > 0 {}
@@ -314,10 +317,16 @@ impl Shared {
         flow: &Arc<Flow>,
         going: &CancellationToken,
     ) -> http::Response<Guarded> {
+        if let Some(refusal) = not_grpc::refusal(&request, self.health.is_ready(), self.config.page) {
+            return refusal.map(Guarded::uncounted);
+        }
         let tracing = self.config.tracing.as_ref();
+        let uri = request.uri().clone();
         let span = tracing.and_then(|tracing| RpcSpan::begin(tracing, &request, peer));
         let within = span.as_ref().map_or(Span::none(), RpcSpan::span);
-        let response = self.respond(request, flow, going).instrument(within).await;
+        let mut response = self.respond(request, flow, going).instrument(within).await;
+        not_grpc::explain_unimplemented(uri.path(), response.headers_mut());
+        header_size::limit(response.headers_mut());
         match span.and_then(|span| span.answered(response.headers())) {
             Some(span) => response.map(|body| body.traced(span)),
             None => response,

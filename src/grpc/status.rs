@@ -1,4 +1,4 @@
-//! Errors on the wire: one total match from the core's error to a gRPC status with google.rpc details.
+//! Errors on the wire: one total match from the core's error to a gRPC status with google.rpc details, small enough for its trailers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use super::header_size;
 use crate::cache::error::CacheError;
 use crate::pb;
 
@@ -15,9 +16,14 @@ const DOMAIN: &str = "twintier.dev";
 /// The status of an error.
 pub fn status(error: &CacheError) -> Status {
     let mut details = ErrorDetails::new();
+    let message = match error {
+        CacheError::Invalid(violations) => header_size::summary(violations),
+        other => header_size::message(&other.to_string()),
+    };
     let (code, reason) = match error {
         CacheError::Invalid(violations) => {
-            let fields = violations.iter().map(|v| FieldViolation::new(v.field.clone(), v.description.clone()));
+            let fitting = header_size::fitting(violations, &message).into_iter();
+            let fields = fitting.map(|violation| FieldViolation::new(violation.field, violation.description));
             details.set_bad_request(fields.collect::<Vec<_>>());
             (Code::InvalidArgument, "INVALID_REQUEST")
         }
@@ -43,7 +49,7 @@ pub fn status(error: &CacheError) -> Status {
         CacheError::Internal => (Code::Internal, "INTERNAL"),
     };
     details.set_error_info(reason, DOMAIN, metadata(error));
-    Status::with_error_details(code, error.to_string(), details)
+    Status::with_error_details(code, message, details)
 }
 
 /// Why one item of a batch failed, as the call would have failed for it alone.
@@ -90,7 +96,7 @@ mod tests {
 
     #[test]
     fn an_invalid_request_names_its_fields() {
-        let status = status(&CacheError::Invalid(vec![Violation::too_large("key", 2000, 1024, "bytes")]));
+        let status = status(&Violation::too_large("key", 2000, 1024, "bytes").into());
         assert_eq!(status.code(), Code::InvalidArgument);
         let details = status.get_error_details();
         let violation = &details.bad_request().expect("BadRequest").field_violations[0];

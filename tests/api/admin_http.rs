@@ -388,5 +388,5 @@ async fn who_comes_to_the_grpc_port_with_a_browser_is_told_of_the_page() {
     let (replica, address) = replica(&[]).await;
     let told = ask(replica.address, "/").await;
     assert_eq!(told.status(), 426);
-    assert!(told.body.ends_with(&format!("For people there is http://{address}/\n")), "{}", told.body);
+    assert!(told.body.ends_with(&format!("The dashboard is at http://{address}/\n")), "{}", told.body);
 }

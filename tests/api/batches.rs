@@ -267,7 +267,9 @@ async fn an_error_names_some_of_very_many_wrong_items() {
     let replica = Replica::start(&[]).await;
     let refused = remove_all(&replica, removals(std::iter::repeat_n("", 1000))).await.unwrap_err();
     let violations = refused.violations();
-    assert_eq!((violations.len(), violations[32].1.as_str()), (33, "and 968 more"));
+    let (last, named) = violations.split_last().unwrap();
+    assert!(named.len() > 10, "{violations:?}");
+    assert_eq!(last.1, format!("… and {} more", 1000 - named.len()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

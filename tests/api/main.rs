@@ -18,10 +18,12 @@ mod fleet;
 // Shared with the fault drills, which use more of it.
 #[allow(dead_code, unused_imports)]
 mod harness;
+mod header_size;
 mod health;
 mod invalidation;
 mod leases;
 mod metrics;
+mod not_grpc;
 mod policy;
 mod redis_setup;
 mod run_time;

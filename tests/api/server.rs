@@ -151,7 +151,15 @@ async fn an_unknown_method_is_unimplemented() {
     let replica = Replica::start(&[]).await;
     let mut wire = Wire::connect(replica.address).await;
     for path in ["/twintier.v1.CacheService/Nothing", "/twintier.v1.Nothing/Get", "/", "/nothing"] {
-        assert_eq!(call(&mut wire, path).await["grpc-status"], "12", "{path}");
+        let headers = call(&mut wire, path).await;
+        assert_eq!(headers["grpc-status"], "12", "{path}");
+        let message = tonic::Status::from_header_map(&headers).unwrap().message().to_owned();
+        let named = match path {
+            "/twintier.v1.CacheService/Nothing" => "\"Nothing\" of service \"twintier.v1.CacheService\"",
+            "/twintier.v1.Nothing/Get" => "\"Get\" of service \"twintier.v1.Nothing\"",
+            other => &format!("unknown path {other:?}"),
+        };
+        assert!(message.contains(named), "{path}: {message}");
     }
 }
 
@@ -214,8 +222,12 @@ async fn a_client_that_speaks_http_1_is_told_what_is_spoken_here() {
     let mut stream = TcpStream::connect(replica.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nuser-agent: somebody\r\n\r\n").await.unwrap();
     let words = String::from_utf8(last_words(&mut stream).await).unwrap();
-    assert!(words.starts_with("HTTP/1.1 426 "), "{words}");
-    assert!(words.contains("gRPC"), "{words}");
+    let (head, body) = words.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 426 "), "{words}");
+    for header in ["upgrade: h2c", "connection: upgrade, close", &format!("content-length: {}", body.len())] {
+        assert!(head.lines().any(|line| line == header), "{header} is missing: {words}");
+    }
+    assert!(body.contains("gRPC"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -102,7 +102,7 @@ async fn of_changes_that_meet_each_field_holds_and_what_is_wrong_together_is_lef
     one.look().await;
     assert_eq!(first.policy().jitter, 0.1);
     assert_eq!(**first.policy(), **second.policy(), "both leave out the same");
-    assert_eq!(first.policy().violations(), []);
+    assert!(first.policy().violations().is_empty());
     // A change that makes it right again brings in what was left out.
     let right = PolicyPatch { min_ttl: Some(Duration::from_secs(30)), ..PolicyPatch::default() };
     one.change(&first, right, until).await.expect("changed");

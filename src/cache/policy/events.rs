@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::cache::error::Violation;
+use crate::cache::error::{Violation, Violations};
+use crate::cache::quoted::quoted;
 
 /// Most keys, tags, prefixes and patterns of an event, over all of its rules.
 pub const TARGETS: usize = 64;
@@ -47,23 +48,18 @@ enum Part {
 
 impl Events {
     /// The rules of an event that has happened with `parameters`, which have to be all that it names, and no others.
-    pub fn rules<'a>(
-        &self,
-        name: &str,
-        parameters: impl Iterator<Item = &'a str>,
-    ) -> Result<&[EventRule], Vec<Violation>> {
+    pub fn rules<'a>(&self, name: &str, parameters: impl Iterator<Item = &'a str>) -> Result<&[EventRule], Violations> {
         let Some(rules) = self.0.get(name) else {
-            return Err(vec![Violation::new("event.name", format!("must be a configured event; was {name:?}"))]);
+            let rule = format!("must be a configured event; was {}", quoted(name));
+            return Err(Violation::new("event.name", rule).into());
         };
         let given: BTreeSet<&str> = parameters.collect();
         let named: BTreeSet<&str> =
             rules.iter().flat_map(|rule| &rule.targets).flat_map(|(_, template)| template.parameters()).collect();
-        let violation = |name: &&str, rule| {
-            Violation::new(format!("event.parameters[{:?}]", name.escape_debug().to_string()), rule)
-        };
+        let violation = |name: &&str, rule| Violation::new(format!("event.parameters[{}]", quoted(name)), rule);
         let missing = named.difference(&given).map(|name| violation(name, "must be given"));
         let unknown = given.difference(&named).map(|name| violation(name, "is not a parameter of this event"));
-        let violations: Vec<Violation> = missing.chain(unknown).collect();
+        let violations: Violations = missing.chain(unknown).collect();
         if violations.is_empty() { Ok(rules) } else { Err(violations) }
     }
 }
@@ -169,7 +165,7 @@ mod tests {
         let events = Events(BTreeMap::from([("happened".to_owned(), vec![rule])]));
         let fields = |name, given: &[&str]| {
             let violations = events.rules(name, given.iter().copied()).map(|_| ()).err().unwrap_or_default();
-            violations.into_iter().map(|violation| violation.field).collect::<Vec<_>>()
+            violations.named().iter().map(|violation| violation.field.clone()).collect::<Vec<_>>()
         };
         assert_eq!(fields("happened", &["a", "b"]), [""; 0]);
         assert_eq!(fields("happened", &["b", "c"]), ["event.parameters[\"a\"]", "event.parameters[\"c\"]"]);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::namespace::{JITTER, NamespacePolicy, TTL};
 use crate::cache::entry::Lifetime;
-use crate::cache::error::Violation;
+use crate::cache::error::{Violation, Violations};
+use crate::cache::quoted::short_number;
 
 /// Shortest time without a read after which a sliding entry may end.
 const MIN_IDLE: Duration = Duration::from_secs(1);
@@ -49,14 +50,14 @@ pub struct Asked {
 
 impl NamespacePolicy {
     /// The life of an entry of which `asked` is asked. `chance`, from 0 to 1, decides on jitter. `prefix` goes before the names of fields.
-    pub fn lifetime(&self, asked: &Asked, prefix: &str, chance: f64) -> Result<Lifetime, Vec<Violation>> {
-        let mut violations = Vec::new();
+    pub fn lifetime(&self, asked: &Asked, prefix: &str, chance: f64) -> Result<Lifetime, Violations> {
+        let mut violations = Violations::default();
         let mut take = |result: Result<(), Violation>| violations.extend(result.err());
         take(self.check_expiry(asked.expiry, prefix));
         if let Some(jitter) = asked.jitter {
             let field = format!("{prefix}jitter");
             if !JITTER.contains(&jitter) {
-                take(Err(Violation::new(field, format!("must be from 0 to 0.5; was {jitter}"))));
+                take(Err(Violation::new(field, format!("must be from 0 to 0.5; was {}", short_number(jitter)))));
             } else if matches!(asked.expiry, Expiry::Until(_) | Expiry::Never) {
                 take(Err(Violation::new(field, "must be absent with expire_time and no_expiry")));
             }
@@ -166,7 +167,7 @@ mod tests {
 
     fn fields(policy: &NamespacePolicy, asked: Asked) -> Vec<String> {
         let violations = policy.lifetime(&asked, "items[3].", 1.0).expect_err("refused");
-        violations.into_iter().map(|violation| violation.field).collect()
+        violations.named().iter().map(|violation| violation.field.clone()).collect()
     }
 
     #[test]

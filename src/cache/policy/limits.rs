@@ -2,6 +2,7 @@
 
 use super::NamespacePolicy;
 use crate::cache::error::Violation;
+use crate::cache::quoted::{quoted, quoted_bytes};
 use crate::cache::selector::{self, Pattern, SEGMENTS};
 
 /// Longest namespace name, bytes.
@@ -79,7 +80,8 @@ impl Limits {
         if prefix.len() > self.key_size + 1 {
             return Err(Violation::too_large(field, prefix.len(), self.key_size, "bytes"));
         }
-        let segments = || format!("must have 1 to {SEGMENTS} segments, separated by ':' or '/'; was {}", shown(prefix));
+        let segments =
+            || format!("must have 1 to {SEGMENTS} segments, separated by ':' or '/'; was {}", quoted_bytes(prefix));
         selector::normalized(prefix).ok_or_else(|| Violation::new(field, segments()))
     }
 
@@ -88,7 +90,7 @@ impl Limits {
         if pattern.len() > self.pattern_size {
             return Err(Violation::too_large(field, pattern.len(), self.pattern_size, "bytes"));
         }
-        Pattern::new(pattern).map_err(|rule| Violation::new(field, format!("{rule}; was {}", shown(pattern))))
+        Pattern::new(pattern).map_err(|rule| Violation::new(field, format!("{rule}; was {}", quoted_bytes(pattern))))
     }
 
     /// A value may be empty, and at most `value_size` bytes, or as many as its namespace allows.
@@ -110,11 +112,6 @@ impl Limits {
     }
 }
 
-/// What was sent, in words.
-fn shown(bytes: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(bytes))
-}
-
 /// A namespace is 1 to 64 characters of `[a-z0-9._-]`, beginning and ending with a letter or digit.
 pub fn namespace(field: &str, name: &str) -> Result<(), Violation> {
     if name.len() > NAMESPACE_SIZE {
@@ -128,7 +125,7 @@ pub fn namespace(field: &str, name: &str) -> Result<(), Violation> {
         true => Ok(()),
         false => Err(Violation::new(
             field,
-            format!("must be of [a-z0-9._-], beginning and ending with a letter or digit; was {name:?}"),
+            format!("must be of [a-z0-9._-], beginning and ending with a letter or digit; was {}", quoted(name)),
         )),
     }
 }
@@ -140,7 +137,7 @@ pub fn content_type(field: &str, value: &str) -> Result<(), Violation> {
     }
     match value.bytes().all(|c| (b' '..=b'~').contains(&c)) {
         true => Ok(()),
-        false => Err(Violation::new(field, format!("must be printable ASCII; was {value:?}"))),
+        false => Err(Violation::new(field, format!("must be printable ASCII; was {}", quoted(value)))),
     }
 }
 

@@ -5,7 +5,8 @@ mod text;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::cache::error::Violation;
+use crate::cache::error::{Violation, Violations};
+use crate::cache::quoted::short_number;
 use text::Text;
 
 /// How values are compressed in the shared tier.
@@ -187,8 +188,8 @@ impl NamespacePolicy {
     }
 
     /// Everything that is out of bounds, or contradicts something else. Fields are named as in the contract's `Policy`.
-    pub fn violations(&self) -> Vec<Violation> {
-        let mut found = Vec::new();
+    pub fn violations(&self) -> Violations {
+        let mut found = Violations::default();
         let ttls = [
             ("default_ttl", self.default_ttl, TTL),
             ("min_ttl", self.min_ttl, TTL),
@@ -208,7 +209,7 @@ impl NamespacePolicy {
             ("early_refresh", self.early_refresh, EAGERNESS),
         ];
         for (field, value, bounds) in numbers {
-            found.extend(outside(field, &value, &bounds, f64::to_string));
+            found.extend(outside(field, &value, &bounds, |value| short_number(*value)));
         }
         let sizes = [
             ("compression_threshold", self.compression_threshold, VALUE_SIZE),
@@ -249,7 +250,7 @@ impl PolicyPatch {
     }
 
     /// The policy as changed, or everything that is wrong with it.
-    pub fn apply(&self, policy: &NamespacePolicy) -> Result<NamespacePolicy, Vec<Violation>> {
+    pub fn apply(&self, policy: &NamespacePolicy) -> Result<NamespacePolicy, Violations> {
         let changed = self.over(policy);
         match changed.violations() {
             violations if violations.is_empty() => Ok(changed),
@@ -264,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_built_in_policy_is_within_its_bounds() {
-        assert_eq!(NamespacePolicy::default().violations(), []);
+        assert_eq!(NamespacePolicy::default().violations().named(), []);
     }
 
     #[test]
@@ -299,8 +300,8 @@ mod tests {
             ..PolicyPatch::default()
         };
         let violations = patch.apply(&NamespacePolicy::default()).expect_err("wrong");
-        let fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        let fields: Vec<&str> = violations.named().iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(fields, ["jitter", "max_bytes", "default_ttl"]);
-        assert_eq!(violations[2].description, "must be at most max_ttl, 1s; was 300s");
+        assert_eq!(violations.named()[2].description, "must be at most max_ttl, 1s; was 300s");
     }
 }

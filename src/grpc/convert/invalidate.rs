@@ -12,6 +12,7 @@ use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::KeyRef;
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::{EventRule, TargetKind, events};
+use crate::cache::quoted::quoted;
 use crate::cache::selector::Selector;
 use crate::cache::tier::{Mode, Removal};
 use crate::cache::tiered::{Barrier, Invalidate, Invalidated, Target};
@@ -42,7 +43,7 @@ pub fn invalidate(rules: &Rules, request: pb::InvalidateRequest, deadline: Momen
     }
     if let Some(Wire::Event(event)) = &request.selector {
         if !request.namespace.is_empty() {
-            let rule = format!("must be empty with event; was {:?}", request.namespace);
+            let rule = format!("must be empty with event; was {}", quoted(&request.namespace));
             checks.take::<()>(Err(Violation::new("namespace", rule)));
         }
         let plan = checks.event(rules, event, common, token)?;
@@ -152,12 +153,12 @@ impl Checks {
         let mapped = match rules.events.rules(&event.name, parameters.keys().map(String::as_str)) {
             Ok(mapped) => mapped,
             Err(violations) => {
-                self.0.extend(violations);
+                self.0.append(violations);
                 &[]
             }
         };
         for (name, value) in parameters {
-            self.take(rules.limits.key(&format!("event.parameters[{:?}]", name), value.as_bytes()));
+            self.take(rules.limits.key(&format!("event.parameters[{}]", quoted(name)), value.as_bytes()));
         }
         for EventRule { namespace, mark_stale, targets } in mapped {
             let Some(namespace) = self.namespace(rules.namespaces.get("event", namespace))? else { continue };

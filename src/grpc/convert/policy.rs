@@ -84,7 +84,7 @@ fn consistency(wire: i32) -> Result<Option<DefaultConsistency>, Violation> {
 pub fn in_policy(error: CacheError) -> CacheError {
     let inside = |violation: Violation| Violation::new(format!("{FIELD}.{}", violation.field), violation.description);
     match error {
-        CacheError::Invalid(violations) => CacheError::Invalid(violations.into_iter().map(inside).collect()),
+        CacheError::Invalid(violations) => CacheError::Invalid(violations.map(inside)),
         other => other,
     }
 }
@@ -176,9 +176,9 @@ mod tests {
         let max_ttl = Some(prost_types::Duration { seconds: -1, nanos: 0 });
         let wrong = pb::Policy { max_ttl, compression: 9, consistency: 9, ..Default::default() };
         let Err(CacheError::Invalid(violations)) = read(&wrong) else { panic!("wrong") };
-        let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        let fields: Vec<_> = violations.named().iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(fields, ["policy.max_ttl", "policy.compression", "policy.consistency"]);
         let Err(CacheError::Invalid(violations)) = read(&pb::Policy::default()) else { panic!("empty") };
-        assert_eq!(violations, [Violation::new("policy", "must change something")]);
+        assert_eq!(violations.named(), [Violation::new("policy", "must change something")]);
     }
 }

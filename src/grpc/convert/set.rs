@@ -15,6 +15,7 @@ use crate::cache::key::KeyRef;
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::expiry::{Asked, Expiry};
 use crate::cache::policy::limits;
+use crate::cache::quoted::quoted;
 use crate::cache::tier::{Condition, RequestId, Write};
 use crate::cache::tiered::{Set, SetAnswer, SetOutcome};
 use crate::pb;
@@ -65,7 +66,7 @@ pub(super) fn write(
     let lifetime = match policy.lifetime(&asked, prefix, rand::random()) {
         Ok(lifetime) => Some(lifetime),
         Err(violations) => {
-            checks.0.extend(violations);
+            checks.0.append(violations);
             None
         }
     };
@@ -117,7 +118,7 @@ fn condition(wire: Option<pb::set_request::Condition>, prefix: &str) -> Result<C
         Some(Wire::IfAbsent(_)) => Ok(Condition::Absent),
         Some(Wire::IfPresent(_)) => Ok(Condition::Present),
         Some(Wire::IfVersion(text)) => {
-            let wrong = |bad| Violation::new(field(prefix, "if_version"), format!("{bad}; was {text:?}"));
+            let wrong = |bad| Violation::new(field(prefix, "if_version"), format!("{bad}; was {}", quoted(&text)));
             text.parse().map(Condition::Version).map_err(wrong)
         }
         Some(Wire::Lease(text)) => lease(field(prefix, "lease"), &text).map(Condition::Lease),

@@ -1,0 +1,231 @@
+//! Answers to what is not gRPC: requests of other protocols over HTTP/2, and connections that speak something else. None of them reaches a
+//! service, and no body is read: a browser can send `text/plain` across origins without asking, and nothing of that may take effect.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::cache::quoted::quoted;
+
+const HINT: &str = "This port speaks gRPC (HTTP/2 without TLS).\n";
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// The beginning of the binary form of the PROXY protocol.
+const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const PROXY_V1: &[u8] = b"PROXY ";
+/// Why a connection with the PROXY protocol is refused, for the caller behind the proxy.
+const PROXY_REFUSED: &str = "this server does not speak the PROXY protocol: switch it off at the proxy";
+/// Pause between two warnings of the same kind.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Returns the answer to a request that is not gRPC. `None`: it is gRPC. `ready` is whether callers should come here, `page` the address of
+/// the dashboard.
+pub fn refusal<B>(request: &Request<B>, ready: bool, page: Option<SocketAddr>) -> Option<Response<Body>> {
+    let (method, path) = (request.method(), request.uri().path());
+    if path == "/" && (method == Method::GET || method == Method::HEAD) {
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        return Some(text(status, hint(page), method == Method::HEAD));
+    }
+    if method != Method::POST {
+        let hint = format!("{HINT}gRPC calls are POST requests.\n");
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, hint, method == Method::HEAD);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return Some(response);
+    }
+    if is_grpc(request.headers()) {
+        return None;
+    }
+    let hint =
+        format!("{HINT}Requests have the content type application/grpc. gRPC-Web, Connect and JSON need a proxy.\n");
+    let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, hint, false);
+    response.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/grpc"));
+    Some(response)
+}
+
+/// Returns whether the content type is that of gRPC with protobuf: `application/grpc` or `application/grpc+proto`, with any parameters.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(first), None) = (types.next(), types.next()) else { return false };
+    let Ok(first) = first.to_str() else { return false };
+    let essence = first.split(';').next().unwrap_or_default().trim();
+    ["application/grpc", "application/grpc+proto"].iter().any(|grpc| essence.eq_ignore_ascii_case(grpc))
+}
+
+fn text(status: StatusCode, text: String, without_body: bool) -> Response<Body> {
+    let length = HeaderValue::from(text.len());
+    let body = if without_body { Body::empty() } else { Body::new(Full::new(Bytes::from(text))) };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    response.headers_mut().insert(CONTENT_LENGTH, length);
+    response
+}
+
+fn hint(page: Option<SocketAddr>) -> String {
+    page.map_or(HINT.to_owned(), |page| format!("{HINT}The dashboard is at http://{page}/\n"))
+}
+
+/// Adds the method and the service to an UNIMPLEMENTED without a message.
+pub fn explain_unimplemented(path: &str, headers: &mut HeaderMap) {
+    let is_bare = headers.get(Status::GRPC_STATUS).is_some_and(|code| code == "12");
+    if !is_bare || headers.get(Status::GRPC_MESSAGE).is_some_and(|message| !message.is_empty()) {
+        return;
+    }
+    let text = match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
+        Some((service, method)) => format!("unknown method {} of service {}", quoted(method), quoted(service)),
+        None => format!("unknown path {}: must be /<service>/<method>", quoted(path)),
+    };
+    // The encoder takes any text.
+    let _ = Status::unimplemented(text).add_header(headers);
+}
+
+/// Connections that began with the PROXY protocol, for a warning now and then.
+#[derive(Default)]
+pub struct Proxied(Mutex<Warned>);
+
+#[derive(Default)]
+struct Warned {
+    last: Option<Instant>,
+    since: u64,
+}
+
+// === impl Proxied ===
+
+impl Proxied {
+    /// Returns what to send to a peer whose connection began with `preface`, which is not that of HTTP/2. Logs the PROXY protocol: the proxy
+    /// is set up wrongly, and its callers do not see why.
+    pub fn answer(&self, preface: &[u8], peer: SocketAddr, page: Option<SocketAddr>) -> Vec<u8> {
+        if preface.starts_with(PROXY_V1) || preface.starts_with(PROXY_V2) {
+            if let Some(connections) = self.count(Instant::now()) {
+                tracing::warn!(%peer, connections, "a peer sent the PROXY protocol, which is not supported");
+            }
+            return go_away(PROXY_REFUSED);
+        }
+        tracing::debug!(%peer, "a client did not speak plain HTTP/2 (gRPC without TLS)");
+        upgrade_required(&hint(page))
+    }
+
+    /// Counts a connection. Returns the number since the last warning when another one is due.
+    fn count(&self, now: Instant) -> Option<u64> {
+        let mut warned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        warned.since += 1;
+        if warned.last.is_some_and(|last| now.duration_since(last) < WARNING_INTERVAL) {
+            return None;
+        }
+        warned.last = Some(now);
+        Some(std::mem::take(&mut warned.since))
+    }
+}
+
+/// The answer of HTTP/1.1 to a browser, curl without HTTP/2, or anything else that is not HTTP/2 without TLS.
+fn upgrade_required(hint: &str) -> Vec<u8> {
+    let length = hint.len();
+    format!(
+        "HTTP/1.1 426 Upgrade Required\r\nupgrade: h2c\r\nconnection: upgrade, close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {length}\r\n\r\n{hint}"
+    )
+    .into_bytes()
+}
+
+/// Frames of HTTP/2 that open a connection and end it with a reason: SETTINGS and GOAWAY (RFC 9113, sections 6.5 and 6.8).
+fn go_away(reason: &str) -> Vec<u8> {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const PROTOCOL_ERROR: u32 = 1;
+    let mut frames = SETTINGS.to_vec();
+    let length = u32::try_from(8 + reason.len()).unwrap_or_default();
+    frames.extend(&length.to_be_bytes()[1..]);
+    frames.extend([7, 0, 0, 0, 0, 0]);
+    // No stream was processed.
+    frames.extend(0_u32.to_be_bytes());
+    frames.extend(PROTOCOL_ERROR.to_be_bytes());
+    frames.extend(reason.as_bytes());
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(method: &str, path: &str, content_types: &[&str]) -> Option<u16> {
+        let mut request = Request::new(());
+        *request.method_mut() = method.parse().expect("a method");
+        *request.uri_mut() = path.parse().expect("a path");
+        for content_type in content_types {
+            request
+                .headers_mut()
+                .append(CONTENT_TYPE, HeaderValue::from_bytes(content_type.as_bytes()).expect("a header"));
+        }
+        refusal(&request, true, None).map(|response| response.status().as_u16())
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_content_type() {
+        for grpc in
+            ["application/grpc", "Application/GRPC+Proto", "application/grpc; charset=utf-8", "application/grpc ;a=b"]
+        {
+            assert_eq!(refused("POST", "/a/b", &[grpc]), None, "{grpc}");
+        }
+        let others = [
+            "application/grpc-web",
+            "application/grpc-web+proto",
+            "application/grpc-web-text",
+            "application/grpc+json",
+            "application/grpcx",
+            "application/connect+proto",
+            "application/proto",
+            "application/json",
+            "text/plain",
+            "text/plain; application/grpc",
+            "",
+            "\u{e9}",
+        ];
+        for other in others {
+            assert_eq!(refused("POST", "/a/b", &[other]), Some(415), "{other}");
+        }
+        assert_eq!(refused("POST", "/a/b", &[]), Some(415));
+        assert_eq!(refused("POST", "/a/b", &["application/grpc", "text/plain"]), Some(415));
+    }
+
+    #[test]
+    fn other_methods_are_refused_whatever_their_content_type() {
+        for method in ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "HEAD", "CONNECT", "TRACE", "post"] {
+            assert_eq!(refused(method, "/a/b", &["application/grpc"]), Some(405), "{method}");
+        }
+        assert_eq!((refused("GET", "/", &[]), refused("HEAD", "/", &[])), (Some(200), Some(200)));
+    }
+
+    #[test]
+    fn a_replica_that_is_not_ready_says_so_to_balancers() {
+        let response = refusal(&Request::new(()), false, None).expect("a GET of /");
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[test]
+    fn an_unknown_method_is_named() {
+        let explained = |path: &str, status: Status| {
+            let mut headers = HeaderMap::new();
+            status.add_header(&mut headers).expect("text");
+            explain_unimplemented(path, &mut headers);
+            Status::from_header_map(&headers).expect("a status").message().to_owned()
+        };
+        let bare = || Status::unimplemented("");
+        assert_eq!(explained("/a.B/Get", bare()), "unknown method \"Get\" of service \"a.B\"");
+        assert_eq!(explained("/", bare()), "unknown path \"/\": must be /<service>/<method>");
+        assert_eq!(explained("/a.B/Get", Status::unimplemented("compressed")), "compressed");
+        assert_eq!(explained("/a.B/Get", Status::internal("")), "");
+    }
+
+    #[test]
+    fn a_proxy_is_warned_of_at_most_once_a_minute() {
+        let (proxied, begin) = (Proxied::default(), Instant::now());
+        assert_eq!(proxied.count(begin), Some(1));
+        assert_eq!((1..60).find_map(|second| proxied.count(begin + Duration::from_secs(second))), None);
+        assert_eq!(proxied.count(begin + WARNING_INTERVAL), Some(60));
+    }
+}
