@@ -1,6 +1,8 @@
 //! One suite that every implementation of the shared tier passes: the local number line, and Redis.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
+#[path = "tier_conformance/damage.rs"]
+mod damage;
 #[path = "api/harness/mod.rs"]
 mod harness;
 #[path = "tier_conformance/leases.rs"]
@@ -43,6 +45,7 @@ struct Bench {
     coherence: Arc<Coherence>,
     namespaces: Arc<Namespaces>,
     redis: Option<Redis>,
+    config: Option<RedisConfig>,
 }
 
 impl Bench {
@@ -65,7 +68,7 @@ impl Bench {
     fn local() -> Bench {
         let (l1, coherence, namespaces) = Bench::parts();
         let l2 = Arc::new(Local::new(l1, coherence.clone(), Arc::new(BootClock)));
-        Bench { l2, coherence, namespaces, redis: None }
+        Bench { l2, coherence, namespaces, redis: None, config: None }
     }
 
     async fn redis() -> Bench {
@@ -87,8 +90,8 @@ impl Bench {
             failover: Failover::Cold,
             protections: Protections::default(),
         };
-        let l2 = redis::start(config, PARTITIONS, 7, Arc::new(BootClock), coherence.clone());
-        let bench = Bench { l2, coherence, namespaces, redis: Some(redis) };
+        let l2 = redis::start(config.clone(), PARTITIONS, 7, Arc::new(BootClock), coherence.clone());
+        let bench = Bench { l2, coherence, namespaces, redis: Some(redis), config: Some(config) };
         eventually("redis is healthy", async || bench.l2.report().state == L2State::Healthy).await;
         bench
     }
@@ -299,4 +302,24 @@ async fn the_local_number_line_conforms() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_conforms() {
     conforms(Bench::redis().await).await;
+}
+
+macro_rules! on_redis {
+    ($($name:ident),+ $(,)?) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let bench = Bench::redis().await;
+            damage::$name(&bench).await;
+            bench.l2.close().await;
+        })+
+    };
+}
+
+on_redis! {
+    a_damaged_counter_begins_a_new_epoch,
+    a_damaged_counter_leaves_memory_proven,
+    a_forged_echo_does_not_lead_to_an_epoch,
+    a_forged_message_is_forgotten,
+    something_else_beside_an_entry_costs_itself_only,
+    something_else_on_the_board_costs_itself_only,
 }

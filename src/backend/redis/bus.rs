@@ -224,7 +224,7 @@ impl Bus {
             .map(|group| {
                 let (connection, counters) = (connection.clone(), shared.layout.counters(&group.partitions));
                 let args = vec![
-                    shared.floor().to_string().into(),
+                    shared.floor_argument(&group.partitions),
                     connection.identity.as_str().into(),
                     shared.layout.partitions().to_string().into(),
                     group.echo_channel.as_str().into(),
@@ -248,6 +248,9 @@ impl Bus {
             }
             (Some("PARTITIONS"), Some(theirs)) => {
                 Err(ConnectError::Partitions { theirs, ours: self.shared.layout.partitions() })
+            }
+            (Some("BEHIND"), _) => {
+                Err(ConnectError::Failed("redis has older data than it had before; connecting anew".to_owned()))
             }
             _ => Err(ConnectError::Failed("an audit was answered with something unknown".to_owned())),
         }
@@ -302,9 +305,16 @@ impl Bus {
             };
         }
         match codec::decode_private(&bytes) {
-            Some(Private::Echo(nonce, echo)) => {
-                echo.positions.iter().for_each(|(_, position)| self.shared.saw_epoch(position.epoch));
+            // Anybody may publish here: only what answers an audit of this replica says anything.
+            Some(Private::Echo(nonce, _)) if !self.sink.awaits(nonce) => {
+                tracing::debug!(nonce, "bus: an echo of no audit was ignored");
+                Dispatched::Message
+            }
+            Some(Private::Echo(nonce, mut echo)) => {
                 let first = echo.positions.first().map(|(partition, _)| *partition);
+                // A position from before what was seen meanwhile is of a life that ended: the next audit finds that out.
+                echo.positions.retain(|(partition, at)| at.epoch >= self.shared.floor(*partition).epoch);
+                echo.positions.iter().for_each(|(partition, position)| self.shared.saw(*partition, *position));
                 match (first, self.sink.echo(nonce, echo)) {
                     (Some(first), true) => Dispatched::Echo(first),
                     _ => Dispatched::Message,

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::cache::clock::Moment;
 
+/// Farthest that an epoch may lie ahead of Redis's clock: a hundred years.
+const HORIZON_MICROS: u64 = 3_155_760_000_000_000;
+
 /// The last sample of Redis's clock.
 #[derive(Default)]
 pub struct RedisClock(Mutex<Option<Sample>>);
@@ -29,6 +32,11 @@ impl RedisClock {
         Some((micros, sample.received.since(sample.sent)))
     }
 
+    /// Whether an epoch may have begun by this clock, or by one that was wrong by a hundred years: as scripts judge it.
+    pub fn may_begin(&self, epoch: u64, now: Moment) -> bool {
+        self.at(now).is_none_or(|(micros, _)| epoch <= micros.saturating_add(HORIZON_MICROS))
+    }
+
     /// How long before `now` Redis's clock stood at `micros`, about; zero when that lies ahead or the clock is unknown.
     pub fn age(&self, micros: u64, now: Moment) -> Duration {
         let present =
@@ -47,6 +55,8 @@ mod tests {
         assert_eq!(clock.at(Moment(1)), None);
         clock.sample(5_000_000, Moment(1_000_000), Moment(3_000_000));
         assert_eq!(clock.at(Moment(11_000_000)), Some((5_010_000, Duration::from_millis(2))));
+        assert!(clock.may_begin(5_010_000 + HORIZON_MICROS, Moment(11_000_000)));
+        assert!(!clock.may_begin(5_010_001 + HORIZON_MICROS, Moment(11_000_000)));
         assert_eq!(clock.age(5_000_000, Moment(11_000_000)), Duration::from_millis(9));
     }
 }

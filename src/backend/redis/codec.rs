@@ -200,6 +200,11 @@ pub fn decode_version(bytes: &[u8]) -> Option<Version> {
     Reader(bytes).version()
 }
 
+/// Reads positions that follow one another.
+pub fn decode_versions(bytes: &[u8]) -> Option<Vec<Version>> {
+    bytes.chunks(16).map(decode_version).collect()
+}
+
 /// The part of a message before its position.
 pub fn message_head(selected: bool, partition: u16, origin: u64, ticket: u64) -> Vec<u8> {
     let mut head = Vec::with_capacity(20);
@@ -408,7 +413,7 @@ impl<'a> Reader<'a> {
     /// Within what Lua's doubles hold exactly: nothing else was written by a script.
     pub fn version(&mut self) -> Option<Version> {
         let (epoch, sequence) = (self.u64()?, self.u64()?);
-        (epoch <= Version::MAX.epoch && sequence <= Version::MAX.sequence).then(|| Version::new(epoch, sequence))
+        Version::checked(epoch, sequence)
     }
 
     fn keys(&mut self, bytes: &Bytes) -> Option<Vec<ChangedKey>> {

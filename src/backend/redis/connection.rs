@@ -17,11 +17,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::codec;
 use super::primary::Primary;
 use super::scripts::Script;
 use super::shared::Shared;
 use super::{Address, Credentials, Failover, RedisConfig};
 use crate::cache::coherence::protection::Protection;
+use crate::cache::coherence::version::Version;
 
 /// Messages that may wait between the connection and the dispatch; more is an overrun, which makes memory suspect.
 const WAITING_MESSAGES: usize = 8 * 1024;
@@ -176,8 +178,9 @@ impl Connection {
     async fn hello_group(&self, primary: &Primary, group: &[u16]) -> Result<(), ConnectError> {
         let shared = &self.shared;
         let sent = shared.clock.now();
+        let floors: Vec<Version> = group.iter().map(|partition| shared.floor(*partition)).collect();
         let args = vec![
-            shared.floor().to_string().into(),
+            Value::Bytes(floors.iter().copied().flat_map(codec::version_bytes).collect::<Vec<u8>>().into()),
             self.identity.as_str().into(),
             shared.layout.partitions().to_string().into(),
             primary.gone(group[0], sent).unwrap_or_else(|| "none".to_owned()).into(),
@@ -191,18 +194,25 @@ impl Connection {
             shared.longest_pause().as_micros().to_string().into(),
         ];
         let reply = self.run(Script::Hello, shared.layout.counters(group), args).await?;
-        match (status(&reply), number(&reply, 1), number(&reply, 2)) {
-            (Some("OK"), Some(highest), Some(micros)) => {
-                shared.saw_epoch(highest as u64);
-                primary.clock.sample(micros as u64, sent, shared.clock.now());
+        let unknown = || ConnectError::Failed("the greeting was answered with something unknown".to_owned());
+        match (status(&reply), number(&reply, 1)) {
+            (Some("OK"), Some(micros)) => {
+                let positions = reply.get(2).and_then(Value::as_bytes).and_then(codec::decode_versions);
+                let positions = positions.filter(|positions| positions.len() == group.len());
+                let (micros, positions) = u64::try_from(micros).ok().zip(positions).ok_or_else(unknown)?;
+                for ((partition, floor), position) in group.iter().zip(floors).zip(positions) {
+                    shared.let_go(*partition, floor, position);
+                    shared.saw(*partition, position);
+                }
+                primary.clock.sample(micros, sent, shared.clock.now());
                 Ok(())
             }
-            (Some("PARTITIONS"), Some(theirs), _) => {
+            (Some("PARTITIONS"), Some(theirs)) => {
                 let audited = reply.get(2).and_then(Value::as_bytes).unwrap_or_default();
                 primary.saw_foreign(group[0], String::from_utf8_lossy(audited).into_owned(), sent);
                 Err(ConnectError::Partitions { theirs, ours: shared.layout.partitions() })
             }
-            _ => Err(ConnectError::Failed("the greeting was answered with something unknown".to_owned())),
+            _ => Err(unknown()),
         }
     }
 
@@ -224,17 +234,26 @@ impl Connection {
             other => other,
         };
         match reply {
-            Ok(Value::Array(values)) => Ok(values),
+            Ok(Value::Array(values)) => Ok(self.without_repairs(values)),
             Ok(_) => Err(Error::new(ErrorKind::Protocol, "a script answered with something unknown")),
             Err(error) => Err(error),
         }
+    }
+
+    /// The reply without the names that the script repaired, which are logged.
+    fn without_repairs(&self, mut reply: Vec<Value>) -> Vec<Value> {
+        if status(&reply) == Some("REPAIRED") && reply.len() >= 2 {
+            self.shared.damages.repaired(&reply[1], self.shared.clock.now());
+            reply.drain(..2);
+        }
+        reply
     }
 
     /// Redis's clock, microseconds. An error when it is not the primary any more.
     pub async fn pulse(&self) -> Result<u64, Error> {
         let reply = self.run(Script::Pulse, Vec::<String>::new(), Vec::new()).await?;
         let unknown = || Error::new(ErrorKind::Protocol, "a pulse was answered with something unknown");
-        number(&reply, 1).map(|micros| micros as u64).ok_or_else(unknown)
+        number(&reply, 1).and_then(|micros| u64::try_from(micros).ok()).ok_or_else(unknown)
     }
 
     /// Ends the connection. Whoever waits for an answer is told by `ended`: fred forgets those whose command came after its own end.

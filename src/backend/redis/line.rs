@@ -31,9 +31,17 @@ impl Line {
         let field = |index: usize| fields.get(index).and_then(Option::as_ref);
         let text = |index| field(index).and_then(|bytes| std::str::from_utf8(bytes).ok());
         let number = |index| text(index).and_then(|text| text.parse::<u64>().ok());
-        let position = number(0).map(|epoch| Version::new(epoch, number(1).unwrap_or(0)));
-        let trusted_from = number(2).or(number(0)).unwrap_or(0);
-        Line { position, trusted_from, record: Record::read(field(3)) }
+        // A field that is there and says no number makes the line unusable. The next audit or step deletes the counter.
+        let number_or = |index, other| if field(index).is_some() { number(index) } else { other };
+        let position = number(0).zip(number_or(1, Some(0))).and_then(|(epoch, seen)| Version::checked(epoch, seen));
+        let trusted_from = number_or(2, number(0)).filter(|trusted| Version::checked(*trusted, 0u64).is_some());
+        let record = Record::read(field(3));
+        let is_sound = trusted_from.is_some() && record.is_some();
+        Line {
+            position: position.filter(|position| is_sound && position.epoch > 0),
+            trusted_from: trusted_from.unwrap_or(0),
+            record: record.unwrap_or_default(),
+        }
     }
 
     /// Whether an entry of `version` is of an epoch that counts.
@@ -57,6 +65,26 @@ mod tests {
         assert_eq!(line.position, Some(Version::new(30, 7)));
         let counted = [19, 20, 29, 30, 31].map(|epoch| line.counts(Version::new(epoch, 1)));
         assert_eq!(counted, [false, true, true, true, false]);
+    }
+
+    #[test]
+    fn a_damaged_counter_has_no_position() {
+        let big = (1u64 << 53).to_string();
+        for (e, s, t) in [
+            (&*big, "7", "20"),
+            ("-5", "7", "20"),
+            ("0", "7", "0"),
+            ("x", "7", "20"),
+            ("30", &*big, "20"),
+            ("30", "-1", "20"),
+            ("30", "", "20"),
+            ("30", "7", "x"),
+            ("30", "7", &*big),
+        ] {
+            assert_eq!(line([Some(e), Some(s), Some(t)]).position, None, "{e} {s} {t}");
+        }
+        let record = Line::read(vec!["30".into(), "7".into(), "20".into(), "not a record".into()]);
+        assert_eq!(record.position, None, "what was invalidated is not known");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod call;
 mod clock;
 mod codec;
 mod connection;
+mod damages;
 mod fleet;
 mod health;
 mod info;

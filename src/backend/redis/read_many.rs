@@ -14,16 +14,17 @@ use super::connection::Connection;
 use super::line::Line;
 use super::operation::Command;
 use super::shard::Shard;
-use super::tier::RedisTier;
+use super::tier::{Asked, RedisTier};
 use crate::cache::clock::Moment;
+use crate::cache::coherence::version::Version;
 use crate::cache::key::Key;
 use crate::cache::tier::{L2Error, Read};
 
 /// The keys that one primary is asked for.
 struct Trip {
     shard: Arc<Shard>,
-    /// Each partition among them: its counter, and how many of the keys that follow are of it.
-    counters: Vec<(u16, String)>,
+    /// Each partition among them, its counter, and the position that this replica has seen of it.
+    counters: Vec<(u16, String, Version)>,
     /// Name of each key, and which of the counters is its.
     names: Vec<(Bytes, usize)>,
     /// Where each key comes in the request.
@@ -47,7 +48,7 @@ impl RedisTier {
         let trips = self.trips(keys, &mut reads);
         let asked = trips.iter().map(|trip| async {
             self.shared().commands.one();
-            let counters = trip.counters.iter().map(|(_, counter)| counter.clone()).collect();
+            let counters = trip.counters.iter().map(|(_, counter, _)| counter.clone()).collect();
             let (names, fields) = (trip.names.clone(), fields.clone());
             let sent = |connection: Arc<Connection>| async move { send(&connection, counters, names, fields).await };
             let command = Command::Pipeline(trip.counters.len() + 2 * trip.names.len());
@@ -86,7 +87,7 @@ impl RedisTier {
             });
             let trip = &mut trips[index];
             let counter = trip.counters.len();
-            trip.counters.push((partition, layout.counter(partition)));
+            trip.counters.push((partition, layout.counter(partition), self.shared().floor(partition)));
             trip.names.extend(places.iter().map(|place| (layout.entry(keys[*place].as_ref()), counter)));
             trip.places.extend(places);
         }
@@ -110,14 +111,15 @@ impl RedisTier {
         let reads = join_all(found.map(|(((_, counter), place), (ttl, value))| {
             let line = lines[*counter].as_ref().map_err(Clone::clone);
             let key = keys[*place].as_ref();
+            let asked = Asked { floor: trip.counters[*counter].2, begun };
             async move {
                 let ttl = self.part(trip, ttl.and_then(|ttl| ttl.convert()))?;
-                self.found(&trip.shard, key, line?, ttl, value, begun, until).await
+                self.found(&trip.shard, key, line?, ttl, value, asked, until).await
             }
         }));
         let reads = reads.await;
         let namespace = keys.first().map_or("", |key| key.namespace().name());
-        for ((partition, _), line) in trip.counters.iter().zip(lines) {
+        for ((partition, ..), line) in trip.counters.iter().zip(lines) {
             line.into_iter().for_each(|line| self.saw_patterns(*partition, namespace, line));
         }
         reads

@@ -65,9 +65,9 @@ pub struct Coverage {
 // === impl Record ===
 
 impl Record {
-    /// Reads what a counter has; nothing, and what cannot be read, says nothing.
-    pub fn read(bytes: Option<&Bytes>) -> Record {
-        bytes.and_then(Record::decode).unwrap_or_default()
+    /// Reads what a counter has. `None` if it is damaged: then it is not known what was invalidated.
+    pub fn read(bytes: Option<&Bytes>) -> Option<Record> {
+        bytes.filter(|bytes| !bytes.is_empty()).map_or(Some(Record::default()), Record::decode)
     }
 
     fn decode(bytes: &Bytes) -> Option<Record> {
@@ -127,7 +127,9 @@ impl Listed {
             let stone = Stone::decode(&mut reader)?;
             let length = usize::from(reader.u16()?);
             let text = reader.take(length)?;
-            patterns.push(ListedPattern { text: text.into(), pattern: Pattern::new(text).ok()?, stone });
+            // One that is no pattern is damaged: rather more than less is dead.
+            let pattern = Pattern::new(text).or_else(|_| Pattern::new(b"*")).ok()?;
+            patterns.push(ListedPattern { text: text.into(), pattern, stone });
         }
         Some(patterns)
     }
@@ -214,10 +216,11 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_missing_or_damaged_says_nothing() {
-        for bytes in [None, Some(Bytes::from_static(b"7-3")), Some(Bytes::from(vec![0xff; 200]))] {
-            let covers = Record::read(bytes.as_ref()).covers(b"k", AT(1), 5);
-            assert_eq!(covers, Coverage { gone: false, marked_micros: 0, asks_further: false });
+    fn a_record_that_is_missing_says_nothing_and_a_damaged_one_is_none() {
+        let covers = Record::read(None).expect("no record is one").covers(b"k", AT(1), 5);
+        assert_eq!(covers, Coverage { gone: false, marked_micros: 0, asks_further: false });
+        for bytes in [Bytes::from_static(b"7-3"), Bytes::from(vec![0xff; 200])] {
+            assert!(Record::read(Some(&bytes)).is_none());
         }
     }
 

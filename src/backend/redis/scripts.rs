@@ -43,7 +43,7 @@ pub enum Script {
 
 macro_rules! script {
     ($flags:literal, $($part:literal),+) => {
-        ($flags, concat!(include_str!("lua/preamble.lua"), $(include_str!(concat!("lua/", $part, ".lua"))),+))
+        ($flags, concat!($(include_str!(concat!("lua/", $part, ".lua"))),+))
     };
 }
 
@@ -116,6 +116,8 @@ impl Script {
             Script::Leave => script!(" flags=allow-oom", "leave"),
             Script::Settings => script!(" flags=allow-oom", "settings"),
         };
-        format!("#!lua{flags}\nlocal PUBLISH, RESTARTS = '{publish}', {restarts}\n{body}")
+        let (before, after) = (include_str!("lua/preamble.lua"), include_str!("lua/repaired.lua"));
+        let constants = format!("local PUBLISH, RESTARTS = '{publish}', {restarts}");
+        format!("#!lua{flags}\n{constants}\n{before}\nlocal function run()\n{body}\nend\n{after}")
     }
 }

@@ -1,18 +1,21 @@
 //! What all connections of a replica share.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fred::types::Value;
 use tokio::sync::Notify;
 
 use super::RedisConfig;
 use super::barrier::Barriers;
+use super::codec;
+use super::damages::Damages;
 use super::layout::Layout;
 use super::operation::Operations;
 use super::scripts::Script;
 use super::wanted::Wanted;
 use crate::cache::clock::Clock;
+use crate::cache::coherence::version::Version;
 use crate::cache::stats::{Counter, Histogram};
 
 /// What all connections of a replica share.
@@ -43,8 +46,11 @@ pub struct Shared {
     pub wanted: Wanted,
     /// Changes that wait for the fleet.
     pub barriers: Barriers,
+    /// Names in Redis that held something else, repaired by scripts.
+    pub damages: Damages,
     scripts: Vec<String>,
-    floor: AtomicU64,
+    /// By partition, the farthest position that this replica has seen.
+    floors: Box<[Mutex<Version>]>,
 }
 
 impl Shared {
@@ -67,18 +73,42 @@ impl Shared {
             errors: Counter::default(),
             reconnects: Counter::default(),
             keys_gone: Default::default(),
-            floor: AtomicU64::new(0),
+            damages: Damages::default(),
+            floors: (0..partitions).map(|_| Mutex::default()).collect(),
         }
     }
 
-    /// The highest epoch seen: a new one is made greater, even when Redis's clock went back.
-    pub fn floor(&self) -> u64 {
-        self.floor.load(Ordering::Acquire)
+    /// The farthest position seen on the number line of `partition`. A new epoch begins above it, even when Redis's clock went back, and a
+    /// server that stands before it has older data: another one had taken over in between.
+    pub fn floor(&self, partition: u16) -> Version {
+        self.lock_floor(partition).map_or(Version::ZERO, |floor| *floor)
     }
 
-    /// An epoch was seen.
-    pub fn saw_epoch(&self, epoch: u64) {
-        self.floor.fetch_max(epoch, Ordering::AcqRel);
+    /// The floor as scripts take it.
+    pub fn floor_argument(&self, partitions: &[u16]) -> Value {
+        let floors = partitions.iter().flat_map(|partition| codec::version_bytes(self.floor(*partition)));
+        Value::Bytes(floors.collect::<Vec<u8>>().into())
+    }
+
+    /// The number line of `partition` was seen at `position`, by something that only the server can have said.
+    pub fn saw(&self, partition: u16, position: Version) {
+        if let Some(mut floor) = self.lock_floor(partition) {
+            *floor = floor.max(position);
+        }
+    }
+
+    /// A greeting that said `floor` was answered with a lower `position`: what was seen before cannot have come from a clock, and counts no
+    /// longer.
+    pub fn let_go(&self, partition: u16, floor: Version, position: Version) {
+        if let Some(mut known) = self.lock_floor(partition).filter(|known| **known == floor && position < floor) {
+            tracing::warn!(partition, %floor, %position, "redis: an epoch far in the future does not count any more");
+            *known = position;
+        }
+    }
+
+    fn lock_floor(&self, partition: u16) -> Option<MutexGuard<'_, Version>> {
+        let floor = self.floors.get(usize::from(partition))?;
+        Some(floor.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The longest pause between audits of a fleet, while its Redis and its clock are as they should be.

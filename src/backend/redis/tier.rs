@@ -5,6 +5,8 @@ mod inspect;
 mod read;
 mod write;
 
+pub(super) use read::Asked;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -150,13 +152,13 @@ impl RedisTier {
         let layout = &self.shared.layout;
         let mut all_keys: Vec<fred::types::Key> = vec![layout.counter(partition).into()];
         all_keys.extend(keys.iter().cloned().map(fred::types::Key::from));
-        let (floor, channel) = (self.shared.floor().to_string(), layout.channel(partition));
+        let (floor, channel) = (self.shared.floor_argument(&[partition]), layout.channel(partition));
         let (mut named, invalidation) = (codec::named(namespace), layout.invalidation_field(namespace));
         named.extend(self.selected.knowledge(partition, namespace, keys));
         let sent = self.calls.call(&shard, until, Command::Script(script), |connection| async move {
             let mut all_args: Vec<Value> = vec![
                 not_after.to_string().into(),
-                floor.into(),
+                floor,
                 connection.identity.as_str().into(),
                 channel.into(),
                 Value::Bytes(message_head.into()),
@@ -167,7 +169,7 @@ impl RedisTier {
             connection.run(script, all_keys, all_args).await
         });
         match sent.await {
-            Ok(reply) => self.read_step(&shard, reply),
+            Ok(reply) => self.read_step(&shard, partition, reply),
             Err(Failure::NotSent(error)) => Err(error),
             Err(Failure::Lost(reason)) => {
                 let left = until.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
@@ -183,14 +185,14 @@ impl RedisTier {
         }
     }
 
-    fn read_step(&self, shard: &Shard, reply: Vec<Value>) -> Result<Result<Step, Listed>, L2Error> {
-        let position = match (number(&reply, 1), number(&reply, 2)) {
-            (Some(epoch), Some(sequence)) => Version::new(epoch as u64, sequence as u64),
-            _ => Version::ZERO,
-        };
+    fn read_step(&self, shard: &Shard, partition: u16, reply: Vec<Value>) -> Result<Result<Step, Listed>, L2Error> {
+        let position = number(&reply, 1).zip(number(&reply, 2));
+        let position = position.and_then(|(epoch, sequence)| Version::checked(epoch, sequence));
         match status(&reply) {
             Some("OK") => {
-                self.shared.saw_epoch(position.epoch);
+                let unknown = || L2Error::unavailable("redis answered with something unknown");
+                let position = position.filter(|position| position.epoch > 0).ok_or_else(unknown)?;
+                self.shared.saw(partition, position);
                 Ok(Ok(Step { position, reply }))
             }
             Some("PATTERNS") => {
@@ -205,9 +207,18 @@ impl RedisTier {
                 shard.primary.other_life.send_replace(());
                 Err(L2Error::unavailable("redis began another life"))
             }
+            Some("BEHIND") => Err(self.lacks_what_it_had(shard)),
             Some("LATE") => Err(L2Error::unavailable("the request reached redis too late and was not carried out")),
             _ => Err(L2Error::unavailable("redis answered with something unknown")),
         }
+    }
+
+    /// A server has older data than this replica has seen of it: another one had taken over in between. It is greeted anew, which begins an
+    /// epoch there.
+    pub(super) fn lacks_what_it_had(&self, shard: &Shard) -> L2Error {
+        shard.condemn();
+        self.shared.misplaced.notify_one();
+        L2Error::unavailable("redis has older data than it had before")
     }
 
     /// Looks at, or goes on with, the settlement of the takeover that began `epoch`.

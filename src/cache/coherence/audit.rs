@@ -9,6 +9,9 @@ use crate::cache::clock::Moment;
 /// Audits that are remembered; echoes of older ones do not count.
 const REMEMBERED: usize = 512;
 
+/// Bits of a nonce that cannot be guessed, below those by which nonces are in order.
+const RANDOM_BITS: u32 = 32;
+
 /// Audits in a staleness bound. More keep the proof younger, fewer cost Redis less.
 pub const AUDITS_PER_BOUND: u32 = 8;
 
@@ -30,8 +33,9 @@ impl Audits {
     /// An audit is about to be sent, now.
     pub fn begin(&self, now: Moment) -> u64 {
         let mut state = self.lock();
-        state.last_nonce += 1;
-        let nonce = state.last_nonce;
+        let number = (state.last_nonce >> RANDOM_BITS) + 1;
+        let nonce = number << RANDOM_BITS | rand::random::<u64>() >> (64 - RANDOM_BITS);
+        state.last_nonce = nonce;
         if state.sent.len() == REMEMBERED {
             state.sent.pop_front();
         }
@@ -67,5 +71,6 @@ mod tests {
         assert_eq!(audits.begun(nonces[0]), None);
         assert_eq!(audits.begun(nonces[1]), Some(Moment(1)));
         assert_eq!(audits.begun(audits.latest() + 1), None);
+        assert_ne!(nonces[1] - nonces[0], nonces[2] - nonces[1], "the next nonce cannot be told from those before");
     }
 }

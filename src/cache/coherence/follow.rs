@@ -25,6 +25,7 @@ impl BusSink for Coherence {
         }
         self.heard(&message);
         let mut line = partition.line();
+        line.heard_epoch = line.heard_epoch.max(message.version.epoch);
         if line.synced {
             self.follow(partition, &mut line, message.version);
         }
@@ -61,6 +62,10 @@ impl BusSink for Coherence {
             partitions.iter().for_each(|index| self.partition(*index).prove(now));
         }
         self.audits.begin(now)
+    }
+
+    fn awaits(&self, nonce: u64) -> bool {
+        self.audits.begun(nonce).is_some()
     }
 
     fn echo(&self, nonce: u64, echo: Echo) -> bool {
@@ -144,8 +149,13 @@ impl Coherence {
         if nonce <= line.void_up_to {
             return false;
         }
+        // Once: whoever has heard an echo could say something else under its nonce.
+        line.void_up_to = nonce;
         if position.epoch < line.watermark.epoch {
             self.start_over(index, partition, &mut line, position);
+        } else if position.epoch < line.heard_epoch {
+            // Messages of no life that is followed: somebody else's.
+            self.forget_applied(index, partition, &mut line, position);
         }
         let first = !line.synced;
         let behind = !first && line.watermark != position && self.config.protections.on(Protection::EchoCounters);
@@ -165,14 +175,21 @@ impl Coherence {
         true
     }
 
-    /// Redis lost its data and its clock went back: positions of the new epoch are lower than all that was applied, and would pass the fence
-    /// unseen. What is known of the old epoch is forgotten; nothing of it is fresh any more, and no fill begun in it enters.
+    /// The number line goes on in an epoch below the one that was followed, which no clock can have led to. What is known of that is forgotten.
     fn start_over(&self, index: u16, partition: &Partition, line: &mut Line, position: Version) {
         tracing::warn!(partition = index, %position, watermark = %line.watermark, "an epoch went back");
+        self.forget_applied(index, partition, line, position);
+        partition.forget_epochs();
+        *partition.recent() = Default::default();
+    }
+
+    /// Positions from here on may be lower than what was applied, and would pass the fence unseen. What was applied is forgotten; nothing
+    /// from before is fresh any more, and no fill begun before enters.
+    fn forget_applied(&self, index: u16, partition: &Partition, line: &mut Line, position: Version) {
         self.bump(partition, line);
         partition.unsync(line);
+        line.heard_epoch = position.epoch;
         self.fence.forget(index);
-        *partition.recent() = Default::default();
         self.namespaces.all().iter().for_each(|namespace| namespace.tombstones().forget(index));
     }
 

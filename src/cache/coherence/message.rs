@@ -185,6 +185,8 @@ pub trait BusSink: Send + Sync + 'static {
     fn overran(&self, partitions: &[u16]);
     /// An audit of `partitions` is about to be sent; its echo will carry the nonce returned.
     fn audit_begins(&self, partitions: &[u16]) -> u64;
+    /// Whether an audit of `nonce` was sent whose echo may still come.
+    fn awaits(&self, nonce: u64) -> bool;
     /// An audit's echo came back. Returns whether it counts: not if the subscription was lost since.
     fn echo(&self, nonce: u64, echo: Echo) -> bool;
     /// The subscription to `partitions` was lost.

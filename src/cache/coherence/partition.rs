@@ -33,7 +33,9 @@ pub(super) struct Partition {
 pub(super) struct Line {
     /// Last position applied in sequence, or set by an echo.
     pub watermark: Version,
-    /// Echoes of audits up to this nonce do not count.
+    /// Highest epoch of a message that took effect.
+    pub heard_epoch: u64,
+    /// Echoes of audits up to this nonce do not count: they were counted, or are of a subscription that was lost.
     pub void_up_to: u64,
     /// False until the first echo of a subscription, and after anything that makes the position unknown.
     pub synced: bool,
@@ -64,7 +66,7 @@ impl Partition {
         self.live_epoch.load(Ordering::Acquire)
     }
 
-    /// The epoch that the subscription showed last, also when it is lost.
+    /// The highest epoch that the subscription showed, also when it is lost.
     pub fn known_epoch(&self) -> u64 {
         self.known_epoch.load(Ordering::Acquire)
     }
@@ -98,8 +100,13 @@ impl Partition {
     pub fn sync(&self, line: &mut Line, position: Version) {
         line.watermark = position;
         line.synced = true;
-        self.known_epoch.store(position.epoch, Ordering::Release);
+        self.known_epoch.fetch_max(position.epoch, Ordering::AcqRel);
         self.live_epoch.store(position.epoch, Ordering::Release);
+    }
+
+    /// The number line goes on in an epoch that is lower than those it had.
+    pub fn forget_epochs(&self) {
+        self.known_epoch.store(0, Ordering::Release);
     }
 
     /// The position is unknown until the next echo. What was proven stays so for its time.

@@ -390,6 +390,39 @@ fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
 }
 
 #[test]
+fn messages_of_an_epoch_that_never_was_blind_the_fence_to_nothing() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let forged = Version::new((1 << 53) - 1, 1);
+    bench.deliver(forged, "k", false);
+    let change = Change::of_selected(Effect::Removed, &bench.namespace, &[Selector::Namespace]);
+    bench.coherence.apply(Message { partition: 0, version: forged, change, own: false });
+    bench.audit(5);
+    let key = bench.key("k");
+    assert!(bench.fill("k", 3));
+    assert_eq!(bench.fresh("k"), Some(3), "what was forged hides nothing any more");
+    let note = bench.coherence.note(key.as_ref());
+    let read = bench.read(3, 5, note);
+    bench.message(6, "k");
+    assert!(!bench.coherence.admit(&key, &read, note), "the fence holds");
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn an_echo_counts_once_and_only_under_a_nonce_that_is_awaited() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let nonce = bench.coherence.audit_begins(&ALL);
+    assert!(bench.coherence.awaits(nonce) && !bench.coherence.awaits(nonce + 1));
+    let echo = |nonce, epoch, sequence| {
+        bench.coherence.echo(nonce, Echo { positions: vec![(0, Version::new(epoch, sequence))] })
+    };
+    assert!(!echo(nonce + 1, EPOCH + 1, 1), "nobody asked for it");
+    assert!(echo(nonce, EPOCH, 5));
+    assert!(!echo(nonce, EPOCH + 1, 1), "whoever has heard it may say something else under its nonce");
+    assert_eq!(bench.fresh("k"), Some(3));
+}
+
+#[test]
 fn a_late_reply_of_the_old_epoch_hides_nothing_of_the_new_one() {
     let bench = Bench::subscribed(Protections::default(), 5);
     bench.coherence.invalidated(

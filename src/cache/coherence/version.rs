@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// Every number of a position is below it: 2^53, up to which Lua's doubles are exact.
+const LIMIT: u64 = 1 << 53;
+
 /// A position on the number line of a partition: of an entry, an invalidation, a token. Always compared whole.
 ///
 /// A new epoch begins when the counter was lost or Redis has another life; it is greater than the one before.
@@ -18,12 +21,16 @@ impl Version {
     /// Before everything.
     pub const ZERO: Version = Version { epoch: 0, sequence: 0 };
 
-    /// Beyond it no position is exact in Lua's doubles.
-    pub const MAX: Version = Version { epoch: 1 << 53, sequence: 1 << 53 };
-
     /// The position `sequence` in `epoch`.
     pub fn new(epoch: u64, sequence: u64) -> Self {
         Version { epoch, sequence }
+    }
+
+    /// The position as somebody else gave it. `None` if one of its numbers is negative or at least 2^53: Lua's doubles do not hold
+    /// those exactly, so no script made it.
+    pub fn checked(epoch: impl TryInto<u64>, sequence: impl TryInto<u64>) -> Option<Version> {
+        let number = |number: Option<u64>| number.filter(|number| *number < LIMIT);
+        Some(Version { epoch: number(epoch.try_into().ok())?, sequence: number(sequence.try_into().ok())? })
     }
 }
 
@@ -52,7 +59,7 @@ pub(super) fn number(text: &str) -> Result<u64, NotAVersion> {
     let digits = text.bytes().all(|c| c.is_ascii_digit());
     let canonical = text == "0" || !text.starts_with('0');
     let value = text.parse().map_err(|_| NotAVersion)?;
-    if digits && canonical && value <= Version::MAX.sequence { Ok(value) } else { Err(NotAVersion) }
+    if digits && canonical && value < LIMIT { Ok(value) } else { Err(NotAVersion) }
 }
 
 #[cfg(test)]
@@ -63,6 +70,16 @@ mod tests {
     fn a_later_epoch_is_newer_whatever_the_sequence() {
         assert!(Version::new(2, 1) > Version::new(1, 100));
         assert!(Version::new(2, 2) > Version::new(2, 1));
+    }
+
+    #[test]
+    fn numbers_beyond_what_scripts_count_by_are_refused() {
+        let last = (1u64 << 53) - 1;
+        assert_eq!(Version::checked(last, 0), Some(Version::new(last, 0)));
+        for (epoch, sequence) in [(1i64 << 53, 0i64), (0, 1 << 53), (i64::MAX, 1), (-5, 1), (1, -1)] {
+            assert_eq!(Version::checked(epoch, sequence), None, "{epoch}-{sequence}");
+            assert!(format!("{epoch}-{sequence}").parse::<Version>().is_err(), "{epoch}-{sequence}");
+        }
     }
 
     #[test]

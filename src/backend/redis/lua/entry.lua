@@ -97,7 +97,7 @@ end
 
 -- The newest version of its source that is known of a key: of its entry, or of one that was invalidated.
 local function newest_source(head, remembered)
-  local before = redis.call('GET', remembered)
+  local before = own('GET', remembered)
   if before and #before ~= 8 then
     before = nil
   end
@@ -109,12 +109,12 @@ local function newest_source(head, remembered)
 end
 
 -- Who holds the lease of a key that nobody may have.
-local NOBODY = string.rep('\0', 16)
+local NOBODY = NOWHERE
 
 -- Who holds the lease of a key: its identity, and when it was granted. None when nobody does, or what selects the key, or an entry with these
 -- tags, was invalidated since.
 local function lease_of(name, tags)
-  local lease = now < leased_until and redis.call('GET', name)
+  local lease = now < leased_until and own('GET', name)
   if not lease or #lease ~= 40 then
     return nil
   end

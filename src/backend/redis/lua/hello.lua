@@ -1,10 +1,12 @@
--- First words on a connection. KEYS counters of a group of partitions. ARGV: 1 epoch floor, 2 identity of this primary, 3 number of
+-- First words on a connection. KEYS counters of a group of partitions. ARGV: 1 position that the replica has seen of each partition (16 bytes
+-- each), 2 identity of this primary, 3 number of
 -- partitions of the deployment, 4 the last audit of a deployment of another number, if that was seen to be gone, 5 'repair', 'cold', or in
 -- test builds 'trust', 6 time (microseconds) without an audit after which a replica was not live, 7 longest pause between audits
 -- (microseconds).
 -- A counter last seen on another primary, or in another life of this one, begins a new epoch: what was acknowledged last may be missing
--- here. To repair, entries from before do not count until the replicas that were live have seen to it.
-local deployed = redis.call('HMGET', KEYS[1], 'p', 'a', 'b', 'k')
+-- here. So does one that stands before what this replica has seen: the same life came back after another server had taken over, whose changes
+-- are missing here. To repair, entries from before do not count until the replicas that were live have seen to it.
+local deployed = registry_of(KEYS[1])
 if deployed[1] and deployed[1] ~= ARGV[3] and (deployed[2] or '') ~= ARGV[4] then
   return {'PARTITIONS', tonumber(deployed[1]), deployed[2] or ''}
 end
@@ -14,6 +16,9 @@ end
 local awaited
 local function who_was_live()
   local latest, born = tonumber(deployed[2] or 0), tonumber(deployed[3] or 0)
+  if redis.call('HGET', KEYS[1], 'b') ~= deployed[3] then
+    return nil
+  end
   if awaited or born == 0 or latest - born < tonumber(ARGV[6]) then
     return awaited
   end
@@ -36,33 +41,33 @@ local function same_life(before)
   return before == ARGV[2] or (run and before and before:sub(1, #run + 1) == run .. ':')
 end
 
-local highest, taken_over = 0, false
-for _, counter in ipairs(KEYS) do
-  local line = redis.call('HMGET', counter, 'e', 's', 'i', 't', 'u')
-  local epoch = tonumber(line[1] or 0)
-  if not line[1] then
-    epoch = begin_epoch(counter, ARGV[1], ARGV[2])
-  elseif same_life(line[3]) then
+local positions, taken_over = {}, false
+for index, counter in ipairs(KEYS) do
+  local floor = ARGV[1]:sub(16 * index - 15, 16 * index)
+  local epoch, sequence, line = line_of(counter, 'i')
+  if not epoch then
+    epoch = begin_epoch(counter, floor_of(floor), ARGV[2])
+  elseif same_life(line[5]) and not is_behind(epoch, sequence, floor) then
     redis.call('HSET', counter, 'i', ARGV[2])
   else
     taken_over = true
-    local prior = line[1] .. '-' .. (line[2] or '0')
-    epoch = begin_epoch(counter, math.max(tonumber(ARGV[1]), epoch), ARGV[2])
+    local prior = digits(epoch) .. '-' .. digits(sequence)
+    epoch = begin_epoch(counter, math.max(floor_of(floor), epoch), ARGV[2])
     redis.call('HSET', counter, 'l', prior)
     local live = ARGV[5] == 'repair' and who_was_live()
     if live then
-      redis.call('HSET', counter, 'u', line[5] or line[4] or line[1], 'w', live, 'm', digits(now))
+      redis.call('HSET', counter, 'u', line[4] or line[3] or line[1], 'w', live, 'm', digits(now))
     elseif ARGV[5] == 'trust' then
-      redis.call('HSET', counter, 't', line[4] or line[1])
+      redis.call('HSET', counter, 't', line[3] or line[1])
     else
       redis.call('HDEL', counter, 'u', 'w', 'm')
     end
   end
-  highest = math.max(highest, epoch)
+  positions[index] = struct.pack('>I8I8', epoch, sequence)
 end
 redis.call('HSET', KEYS[1], 'p', ARGV[3], 'a', digits(now))
 if taken_over or math.abs(now - tonumber(deployed[2] or 0)) > tonumber(ARGV[7]) then
   -- The times in the registry are of another clock, or may lag behind.
   redis.call('HSET', KEYS[1], 'k', digits(now))
 end
-return {'OK', highest, now}
+return {'OK', now, table.concat(positions)}

@@ -1,3 +1,3 @@
 -- A replica answers no more. KEYS[1] counter of the registry. ARGV: 1 field of the replica.
-redis.call('HDEL', KEYS[1], ARGV[1])
+own('HDEL', KEYS[1], ARGV[1])
 return {'OK', now}

@@ -3,6 +3,9 @@
 -- any replica, b the time since when replicas register here, and
 -- k the time of the last takeover or jump of the clock, before which the registry says nothing. After a takeover that is not settled yet also u what t becomes then, w replicas that are waited for, m since when; and l the
 -- position at which the server took over. Epochs are microseconds of Redis's clock and stay below 2^53, so that Lua's doubles hold them.
+local LIMIT, NOWHERE = 9007199254740992, string.rep('\0', 16)
+-- Farthest that an epoch may lie ahead of the clock (microseconds, a hundred years). No clock was ever that wrong: such an epoch is damaged.
+local HORIZON = 3155760000000000
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
@@ -10,19 +13,102 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
--- A counter that is gone begins a new epoch: with it went the order of everything before.
+-- The number that a text spells: whole, below 2^53, in plain decimal. Nil for anything else.
+local function whole(text)
+  if type(text) ~= 'string' or #text > 16 or not string.match(text, '^%d+$') then
+    return nil
+  end
+  local number = tonumber(text)
+  return number < LIMIT and number or nil
+end
+
+-- Names that held something else than they should. The reply lists them.
+local repaired = {}
+
+-- Deletes a name that holds something else than it should.
+local function discard(name)
+  redis.call('UNLINK', name)
+  repaired[#repaired + 1] = name
+end
+
+-- Runs a command on a name. A name of another type is deleted first.
+local function own(command, name, ...)
+  local reply = redis.pcall(command, name, ...)
+  if type(reply) ~= 'table' or not reply.err then
+    return reply
+  end
+  if string.find(reply.err, 'WRONGTYPE', 1, true) then
+    discard(name)
+  end
+  return redis.call(command, name, ...)
+end
+
+-- Whether 16 bytes are a position.
+local function is_position(bytes)
+  local e, s = struct.unpack('>I8I8', bytes)
+  return e < LIMIT and s < LIMIT
+end
+
+-- Whether the text of a field, if there is one, is a number up to `most`.
+local function is_number(text, most)
+  local number = not text and 0 or whole(text)
+  return number ~= nil and number <= most
+end
+
+-- Reads a counter: epoch, sequence, and a list of e, s, t, u and the further fields named. Without a counter the epoch is nil. A counter that is
+-- damaged is deleted: with its numbers went the order of everything before.
+local function line_of(counter, ...)
+  local line = own('HMGET', counter, 'e', 's', 't', 'u', ...)
+  local epoch, sequence = whole(line[1]), whole(line[2] or '0')
+  if epoch and epoch > 0 and epoch <= now + HORIZON and sequence and sequence < LIMIT - 1
+      and is_number(line[3], epoch) and is_number(line[4], epoch) then
+    return epoch, sequence, line
+  end
+  if line[1] or line[2] or line[3] or line[4] then
+    discard(counter)
+  end
+  return nil, 0, {}
+end
+
+-- The fields p, a, b and k of the counter that keeps a registry. Deletes the counter if one of them is damaged.
+local function registry_of(counter)
+  local registry = own('HMGET', counter, 'p', 'a', 'b', 'k')
+  for field = 1, 4 do
+    if not is_number(registry[field], LIMIT) then
+      discard(counter)
+      return {}
+    end
+  end
+  return registry
+end
+
+-- The position that a replica has seen (16 bytes). One that no clock can have led to binds nobody.
+local function floor_of(bytes)
+  local e, s = struct.unpack('>I8I8', bytes)
+  if e > now + HORIZON then
+    return 0, 0
+  end
+  return e, s
+end
+
+-- Whether a counter stands before a position that a replica has seen: it is older data than this replica has seen.
+local function is_behind(epoch, sequence, floor)
+  local e, s = floor_of(floor)
+  return epoch < e or (epoch == e and sequence < s)
+end
+
+-- Begins a new epoch above `floor`: with a counter that is gone went the order of everything before.
 local function begin_epoch(counter, floor, identity)
-  local epoch = RESTARTS or math.max(now, tonumber(floor) + 1)
+  local epoch = now
+  if floor >= now then
+    -- The clock went back. Another replica may have begun an epoch above the same floor, which is gone, too: the clock tells them apart.
+    epoch = floor + 1 + now % 16777216
+  end
+  if epoch > now + HORIZON then
+    epoch = now
+  end
+  epoch = RESTARTS or epoch
   redis.call('HSET', counter, 'e', digits(epoch), 'i', identity, 't', digits(epoch))
   redis.call('HSETNX', counter, 'b', digits(now))
   return epoch
-end
-
--- The position of a counter, and the life of the primary it belongs to.
-local function position(counter, floor, identity)
-  local line = redis.call('HMGET', counter, 'e', 's', 'i')
-  if line[1] then
-    return tonumber(line[1]), tonumber(line[2] or 0), line[3]
-  end
-  return begin_epoch(counter, floor, identity), 0, identity
 end

@@ -1,11 +1,17 @@
 
--- The replicas registered with a counter: their fields, and the time of their last audit.
+-- The replicas registered with a counter: their fields, and the time of their last audit. A field that says no time is deleted.
 local function registered(counter)
   local members = {}
   local fields = redis.call('HGETALL', counter)
   for index = 1, #fields, 2 do
     if fields[index]:sub(1, 2) == 'r:' then
-      members[#members + 1] = {fields[index], tonumber(fields[index + 1])}
+      local audited = whole(fields[index + 1])
+      if audited then
+        members[#members + 1] = {fields[index], audited}
+      else
+        redis.call('HDEL', counter, fields[index])
+        repaired[#repaired + 1] = counter .. ' ' .. fields[index]
+      end
     end
   end
   return members

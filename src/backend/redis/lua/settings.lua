@@ -4,8 +4,13 @@
 if now > tonumber(ARGV[1]) then
   return {'LATE', now}
 end
-local known = tonumber(ARGV[2])
-local revision = tonumber(redis.call('HGET', KEYS[1], 'revision') or 0)
+-- A revision is a number that the clock may have led to.
+local function revision_of(text)
+  local number = whole(text)
+  return number and number <= now + HORIZON and number or 0
+end
+
+local known, revision = revision_of(ARGV[2]), revision_of(own('HGET', KEYS[1], 'revision'))
 local fields, removed = {}, {}
 for arg = 5, #ARGV, 2 do
   if ARGV[arg + 1] == '' then

@@ -4,9 +4,8 @@
 -- the young and the old hash, number of the list of patterns, and who is at work on it until when; then each pattern: stone, size, bytes.
 -- The hashes hold the stones of prefixes and tags, and their own birth, so that one that was evicted is told from one that says nothing.
 local STONE, RECORD, SEGMENTS = 56, 152, 16
-local NEVER, BIRTH = string.rep('\0', 16), 'b'
+local NEVER, BIRTH = NOWHERE, 'b'
 
-local record = line[7] or ''
 if #record < RECORD then
   record = string.rep('\0', RECORD)
 end

@@ -45,6 +45,15 @@ local function verdict(item)
   return current == condition:sub(2) and STORED or VERSION_MISMATCH, current
 end
 
+-- Whether this is what is remembered of a request: its outcome, and the version of the entry then, which one that was stored has.
+local function is_outcome(bytes)
+  if #bytes ~= 17 or not is_position(bytes:sub(2)) then
+    return false
+  end
+  local outcome = bytes:byte()
+  return outcome <= SOURCE_VERSION_OLDER and (outcome ~= STORED or bytes:sub(2) ~= NOWHERE)
+end
+
 local items, results, stored = {}, {}, {}
 local key = 2
 for arg = 9, #ARGV, ARGS do
@@ -61,8 +70,12 @@ for arg = 9, #ARGV, ARGS do
     key = key + 1
   end
   items[#items + 1] = item
-  local before = item.request and redis.call('GET', item.request)
-  if before and #before == 17 then
+  local before = item.request and own('GET', item.request)
+  if before and not is_outcome(before) then
+    discard(item.request)
+    before = nil
+  end
+  if before then
     item.result = {string.byte(before), before:sub(2), 1, 0}
   else
     local outcome, current = verdict(item)

@@ -15,6 +15,7 @@ use crate::backend::redis::operation::Command;
 use crate::backend::redis::scripts::Script;
 use crate::cache::board::{Board, MOST_SETTINGS, Note, Settings};
 use crate::cache::clock::Moment;
+use crate::cache::coherence::version::Version;
 use crate::cache::tier::{BoxFuture, L2Error};
 
 /// The partition that the board is with.
@@ -59,14 +60,21 @@ impl Board for RedisTier {
             let asked = self.calls.call(&shard, until, Command::One("HGET"), |connection| async move {
                 connection.client.hget::<Option<String>, _, _>(name, REVISION).await
             });
-            let revision = asked.await.map_err(Failure::of_a_read)?.and_then(|text| text.parse().ok()).unwrap_or(0);
+            let revision = match asked.await {
+                Ok(text) => text.and_then(|text| revision_of(text.parse::<u64>().ok()?)).unwrap_or(0),
+                // The script deletes what is there, and restores what is known.
+                Err(failure) if is_of_another_type(&failure) => {
+                    let fields: Vec<_> = known_fields(known);
+                    return Ok(Some(self.change(known, "restore", &fields, until).await?));
+                }
+                Err(failure) => return Err(failure.of_a_read()),
+            };
             if revision == known.revision {
                 return Ok(None);
             }
             // What is older than what is known was lost. Otherwise nothing is restored, and this reads what is set.
-            let fields: Vec<_> = known.fields.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
-            let fields = if revision < known.revision { &fields[..] } else { &[] };
-            Ok(Some(self.change(known, "restore", fields, until).await?))
+            let fields = if revision < known.revision { known_fields(known) } else { Vec::new() };
+            Ok(Some(self.change(known, "restore", &fields, until).await?))
         })
     }
 
@@ -78,6 +86,20 @@ impl Board for RedisTier {
     ) -> BoxFuture<'a, Result<Settings, L2Error>> {
         Box::pin(self.change(known, "set", fields, until))
     }
+}
+
+/// A revision that a script may have made.
+fn revision_of(revision: u64) -> Option<u64> {
+    Version::checked(revision, 0u64).map(|_| revision)
+}
+
+fn known_fields(known: &Settings) -> Vec<(String, Option<String>)> {
+    known.fields.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect()
+}
+
+/// The name holds something of another type than this service stores there.
+fn is_of_another_type(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(error) if error.details().starts_with("WRONGTYPE"))
 }
 
 impl RedisTier {
@@ -94,13 +116,26 @@ impl RedisTier {
     async fn load(&self, name: String, lifetime: Duration, until: Moment) -> Result<Option<Note>, L2Error> {
         let shard = self.calls.shard(HOME)?;
         self.shared.commands.one();
+        let asked = name.clone();
         let loaded = self.calls.call(&shard, until, Command::Pipeline(2), |connection| async move {
             let trip = connection.client.pipeline();
-            let _: Value = trip.pttl(name.as_str()).await?;
-            let _: Value = trip.get(name).await?;
+            let _: Value = trip.pttl(asked.as_str()).await?;
+            let _: Value = trip.get(asked).await?;
             trip.all::<(i64, Value)>().await
         });
-        let (left, text) = loaded.await.map_err(Failure::of_a_read)?;
+        let (left, text) = match loaded.await {
+            Ok(loaded) => loaded,
+            Err(failure) if is_of_another_type(&failure) => {
+                let foreign = name.clone();
+                let deleted = self.calls.call(&shard, until, Command::One("UNLINK"), |connection| async move {
+                    connection.client.unlink::<Value, _>(foreign).await
+                });
+                deleted.await.map_err(Failure::of_a_read)?;
+                self.shared.damages.repaired(&Value::Array(vec![name.into()]), self.shared.clock.now());
+                return Ok(None);
+            }
+            Err(failure) => return Err(failure.of_a_read()),
+        };
         let left = u64::try_from(left).map(Duration::from_millis);
         let text = bytes(text).filter(|text| !text.is_empty());
         Ok(text.zip(left.ok()).map(|(text, left)| Note { text, age: lifetime.saturating_sub(left) }))
@@ -141,8 +176,10 @@ impl RedisTier {
         };
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), Some(revision)) => {
+                let unknown = || L2Error::unavailable("redis answered with something unknown");
+                let revision = u64::try_from(revision).ok().and_then(revision_of).ok_or_else(unknown)?;
                 let fields = reply.into_iter().nth(2).and_then(|fields| fields.convert().ok());
-                let mut settings = Settings { revision: revision as u64, fields: fields.unwrap_or_default() };
+                let mut settings = Settings { revision, fields: fields.unwrap_or_default() };
                 settings.fields.remove(REVISION);
                 Ok(settings)
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fred::interfaces::{HashesInterface as _, KeysInterface as _};
+use fred::prelude::{Error, FredResult};
 use fred::types::Value;
 
 use super::RedisTier;
@@ -24,7 +25,7 @@ use crate::cache::key::Key;
 use crate::cache::tier::L2Error;
 
 /// What was found in one trip.
-type Answers = (Vec<Value>, i64, Value, i64, Value);
+type Answers = (Vec<Value>, i64, FredResult<Value>, i64, FredResult<Value>);
 
 impl RedisTier {
     pub(super) async fn inspect_key(&self, key: &Key, until: Moment) -> Result<Inspected, L2Error> {
@@ -43,15 +44,24 @@ impl RedisTier {
             let _: Value = trip.get(name).await?;
             let _: Value = trip.pttl(lease.clone()).await?;
             let _: Value = trip.get(lease).await?;
-            trip.all::<Answers>().await
+            let answers: Vec<FredResult<Value>> = trip.try_all().await;
+            match <[_; 5]>::try_from(answers) {
+                // Something of another type is not an entry, or not a lease.
+                Ok([line, kept, value, left, lease]) => {
+                    let answers: Answers = (line?.into_array(), kept?.convert()?, value, left?.convert()?, lease);
+                    Ok(answers)
+                }
+                Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
+            }
         });
         let (line, kept, value, lease_left, lease) = trip.await.map_err(Failure::of_a_read)?;
         let line = Line::read(line);
-        let stored = match bytes(value).filter(|_| kept != GONE) {
-            Some(value) => Some(self.look_at(&shard, key, &line, value, kept, begun, until).await?),
-            None => None,
+        let stored = match value.map(bytes) {
+            Ok(Some(value)) if kept != GONE => Some(self.look_at(&shard, key, &line, value, kept, begun, until).await?),
+            Ok(_) => None,
+            Err(_) => Some(Stored { entry: None, size: 0, stored_size: 0, not_served: Some(NotServed::Unreadable) }),
         };
-        let granted = bytes(lease).and_then(|lease| codec::decode_lease(&lease));
+        let granted = lease.ok().and_then(bytes).and_then(|lease| codec::decode_lease(&lease));
         let mut left = granted.and(u64::try_from(lease_left).ok()).map(Duration::from_millis);
         if let Some((version, granted_micros)) = granted {
             let found = Found { version, written_micros: granted_micros, tags: &Tags::default() };

@@ -26,6 +26,15 @@ use crate::cache::tier::{Current, L2Error, Read};
 /// The answer to PTTL for a key that is not there.
 pub(super) const GONE: i64 = -2;
 
+/// A read that was sent.
+#[derive(Clone, Copy)]
+pub(in crate::backend::redis) struct Asked {
+    /// The position that this replica had seen of the number line.
+    pub floor: Version,
+    /// When it was sent.
+    pub begun: Moment,
+}
+
 impl RedisTier {
     pub(super) async fn read_entry(&self, key: &Key, until: Moment) -> Result<Read, L2Error> {
         let layout = &self.shared.layout;
@@ -33,7 +42,7 @@ impl RedisTier {
         let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
         let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
         let shard = self.calls.shard(partition)?;
-        let begun = self.shared.clock.now();
+        let asked = Asked { floor: self.shared.floor(partition), begun: self.shared.clock.now() };
         self.shared.commands.one();
         let trip = self.calls.call(&shard, until, Command::Pipeline(3), |connection| async move {
             // The position before the entry, so that an absence is never taken for newer than it is; the time to live before the value.
@@ -49,7 +58,7 @@ impl RedisTier {
             }
         });
         let (line, ttl, value) = trip.await.map_err(Failure::of_a_read)?;
-        let read = self.found(&shard, key.as_ref(), &line, ttl, value, begun, until).await;
+        let read = self.found(&shard, key.as_ref(), &line, ttl, value, asked, until).await;
         self.saw_patterns(partition, key.namespace().name(), line);
         read
     }
@@ -63,14 +72,19 @@ impl RedisTier {
         line: &Line,
         ttl: i64,
         value: FredResult<Value>,
-        begun: Moment,
+        asked: Asked,
         until: Moment,
     ) -> Result<Read, L2Error> {
-        let Some(position) = line.position else {
+        let Asked { floor, begun } = asked;
+        let plausible = |position: &Version| shard.primary.clock.may_begin(position.epoch, self.shared.clock.now());
+        let Some(position) = line.position.filter(plausible) else {
             // No counter: with it went the order of whatever is there.
             return Ok(Read { position: Version::ZERO, entry: None });
         };
-        self.shared.saw_epoch(position.epoch);
+        if position < floor {
+            return Err(self.lacks_what_it_had(shard));
+        }
+        self.shared.saw(key.partition(self.shared.layout.partitions()), position);
         let mut read = Read { position, entry: None };
         if let Some(mut stored) = self.read_stored(value).filter(|_| ttl != GONE) {
             let StoredEntry { version, written_micros, tags, .. } = &stored;
