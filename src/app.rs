@@ -42,7 +42,7 @@ const HEALTH_PACE: Duration = Duration::from_millis(100);
 /// Longest time for what a replica that ends leaves for its successor.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Longest time for the admin server's last answers.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Keys of which it is kept account to tell those read most.
 const HOT_KEY_PLACES: usize = 2048;
 
@@ -432,6 +432,7 @@ fn server_config(server: &config::Server, page: Option<SocketAddr>, tracing: Opt
     ServerConfig {
         page,
         max_connections: server.max_connections,
+        max_connections_per_peer: server.max_connections_per_peer,
         max_streams_per_connection: server.max_streams_per_connection,
         first_byte_timeout: server.first_byte_timeout,
         keepalive_interval: server.keepalive_interval,
