@@ -1,10 +1,11 @@
-//! The accept loop of a TCP server: admits connections within limits, and turns the others away.
+//! The accept loop of a TCP server: listens, admits connections within limits, and turns the others away.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +18,15 @@ const BACKLOG: u32 = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Pause between two warnings about the same cause.
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
+
+/// Binds an address and listens on it.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart does not wait for connections of the process before, which may be in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// The accept loop of a server.
 pub struct Acceptor {

@@ -216,3 +216,19 @@ async fn a_connection_beyond_the_limit_ends_in_order_before_anything_is_sent() {
     }
     assert!(replica.get("k").await.is("v"));
 }
+
+/// A queue for connections that the process has not accepted yet is what a burst of callers needs, as after the end of another replica.
+#[tokio::test]
+async fn hundreds_of_connections_at_once_are_completed_before_they_are_accepted() {
+    let settings = [("admin.enabled", "true"), ("admin.listen", "127.0.0.1:0")];
+    let replica = Replica::start(&settings).await;
+    let limit: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
+    for address in [replica.address, replica.admin_address()] {
+        // This thread is the only one of the runtime: nothing is accepted meanwhile. Without room the kernel ignores an attempt.
+        let mut connected = Vec::new();
+        for n in 0..limit.min(400) {
+            let stream = std::net::TcpStream::connect_timeout(&address, PATIENCE);
+            connected.push(stream.unwrap_or_else(|error| panic!("connection {n} to {address}: {error}")));
+        }
+    }
+}
