@@ -32,6 +32,7 @@ use crate::cache::warm_start::{WarmStart, WarmStartConfig};
 use crate::config::{self, Address, Config, Topology};
 use crate::grpc::health::HealthApi;
 use crate::grpc::{AdminApi, CacheApi, KeyLogging, Reports, ServerConfig, Serving, Tracing, timing};
+use crate::net::acceptor;
 use crate::shutdown::Stop;
 use crate::telemetry::metrics::{Metrics, Wanted};
 
@@ -42,7 +43,7 @@ const HEALTH_PACE: Duration = Duration::from_millis(100);
 /// Longest time for what a replica that ends leaves for its successor.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Longest time for the admin server's last answers.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Keys of which it is kept account to tell those read most.
 const HOT_KEY_PLACES: usize = 2048;
 
@@ -108,8 +109,8 @@ impl App {
     ) -> Result<App, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(BootClock);
         let redis = config.redis.as_ref().map(|redis| redis_config(redis, &config, protections)).transpose()?;
-        let (listener, address) = listen("server.listen", config.server.listen).await?;
-        let admin = if config.admin.enabled { Some(listen_for_admin(&config.admin).await?) } else { None };
+        let (listener, address) = listen("server.listen", config.server.listen)?;
+        let admin = if config.admin.enabled { Some(listen_for_admin(&config.admin)?) } else { None };
         let admin_address = admin.as_ref().map(|(_, address)| *address);
 
         let partitions = config.coherence.partitions;
@@ -345,18 +346,18 @@ async fn prepare(
     tokio::join!(policies.follow(), lists);
 }
 
-async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let listener = TcpListener::bind(address).await;
+fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listener = acceptor::listen(address);
     let listener = listener.map_err(|cause| StartError::Listen { setting, address, cause })?;
     let address = listener.local_addr().unwrap_or(address);
     Ok((listener, address))
 }
 
 /// An address that was not asked for may be another: several replicas on one machine do not hinder each other.
-async fn listen_for_admin(admin: &config::Admin) -> Result<(TcpListener, SocketAddr), StartError> {
-    match listen("admin.listen", admin.listen).await {
+fn listen_for_admin(admin: &config::Admin) -> Result<(TcpListener, SocketAddr), StartError> {
+    match listen("admin.listen", admin.listen) {
         Err(StartError::Listen { .. }) if !admin.listen_is_given => {
-            listen("admin.listen", SocketAddr::new(admin.listen.ip(), 0)).await
+            listen("admin.listen", SocketAddr::new(admin.listen.ip(), 0))
         }
         bound => bound,
     }
@@ -432,6 +433,7 @@ fn server_config(server: &config::Server, page: Option<SocketAddr>, tracing: Opt
     ServerConfig {
         page,
         max_connections: server.max_connections,
+        max_connections_per_peer: server.max_connections_per_peer,
         max_streams_per_connection: server.max_streams_per_connection,
         first_byte_timeout: server.first_byte_timeout,
         keepalive_interval: server.keepalive_interval,

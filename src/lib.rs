@@ -11,6 +11,7 @@
 //!                          cache/                      the core: knows no transport, no Redis, no memory library
 //! ```
 //!
+//! `net/`, on the ground floor, accepts and closes TCP connections for the servers of `grpc/` and `admin/`; it knows no other module.
 //! `pb` holds the generated types of the contract, for `grpc/` and `cli/`; `units` durations and sizes as text. `tests/layering.rs` holds this picture.
 //!
 //! To find how a Get is answered read, in this order: `main.rs`, [`app`], `grpc/service.rs`, [`cache::tiered`], then
@@ -23,6 +24,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod grpc;
+pub mod net;
 pub mod pb;
 pub mod shutdown;
 pub mod telemetry;

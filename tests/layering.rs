@@ -187,6 +187,17 @@ fn no_edge_knows_another() {
 }
 
 #[test]
+fn the_ground_floor_knows_no_other_room() {
+    let ground = modules().into_iter().filter(|module| inside(&module.path, "net"));
+    let mut paths_of = ground.flat_map(|module| {
+        let found = paths(&module.code).into_iter().filter_map(|path| absolute(&module.path, &path));
+        found.map(|path| (module.path.clone(), path)).collect::<Vec<_>>()
+    });
+    let other = paths_of.find(|(_, path)| !inside(path, "net"));
+    assert_eq!(other, None);
+}
+
+#[test]
 fn no_room_is_a_drawer_for_everything() {
     for module in modules() {
         for name in ["utils", "util", "common", "helpers", "helper", "misc"] {

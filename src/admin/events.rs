@@ -6,41 +6,46 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::recorder::Recorder;
-use super::serve::AGE;
+use super::serve::{AGE, Caller};
+use crate::net::connections::{Activity, Connections, Limit, Limits};
 
-/// Most streams at once.
-const STREAMS: usize = 16;
+/// Most streams at once. A forwarded port makes all people at it one peer.
+const STREAMS: Limits = Limits { connections: 16, per_peer: 8 };
 
 #[derive(Clone)]
 struct Shared {
     recorder: Arc<Recorder>,
-    places: Arc<Semaphore>,
+    streams: Arc<Connections>,
     closing: CancellationToken,
 }
 
 pub fn routes(recorder: Arc<Recorder>, closing: CancellationToken) -> Router {
-    let shared = Shared { recorder, places: Arc::new(Semaphore::new(STREAMS)), closing };
+    let shared = Shared { recorder, streams: Connections::new(STREAMS), closing };
     Router::new().route("/events", get(events)).with_state(shared)
 }
 
-async fn events(State(shared): State<Shared>) -> Response {
-    let Ok(place) = shared.places.try_acquire_owned() else {
-        let why = format!("{STREAMS} pages watch already\n");
+async fn events(State(shared): State<Shared>, Extension(caller): Extension<Caller>) -> Response {
+    let admission = shared.streams.admit(caller.address, Activity::Protected);
+    let Some(place) = admission.slot else {
+        let why = match admission.reached {
+            Some(Limit::Peer) => format!("{} pages of this address watch already\n", STREAMS.per_peer),
+            _ => format!("{} pages watch already\n", STREAMS.connections),
+        };
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "5")], why).into_response();
     };
+    caller.slot.set(Activity::Protected);
     let recorder = shared.recorder;
     let Ok((hello, ticks)) = spawn_blocking(move || recorder.watch()).await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();

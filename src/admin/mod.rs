@@ -69,6 +69,7 @@ pub struct Sources {
 /// A server at work.
 pub struct Admin {
     closing: CancellationToken,
+    kill: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -82,7 +83,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 impl Admin {
     /// Serves on a bound listener.
     pub fn start(listener: TcpListener, config: AdminConfig, sources: Sources) -> Admin {
-        let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (closing, kill, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         let Sources { observed, fleet, metrics } = sources;
         let mut router = health::routes(observed.health.clone(), observed.l2.clone());
@@ -95,16 +96,17 @@ impl Admin {
             router = router.merge(page::routes()).merge(events::routes(recorder, closing.clone()));
         }
         let router = router.layer(middleware::from_fn_with_state(local, guard));
-        tasks.spawn(serve::accept(listener, router, closing.clone(), tasks.clone()));
-        Admin { closing, tasks }
+        tasks.spawn(serve::accept(listener, router, closing.clone(), kill.clone(), tasks.clone()));
+        Admin { closing, kill, tasks }
     }
 
     /// Stops accepting, ends the streams of events, waits at most `patience` for answers under way and closes what is left.
     pub async fn close(self, patience: Duration) {
         self.closing.cancel();
         self.tasks.close();
-        // Every connection has a shorter patience of its own.
         let _ = timeout(patience, self.tasks.wait()).await;
+        self.kill.cancel();
+        self.tasks.wait().await;
     }
 }
 

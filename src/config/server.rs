@@ -18,6 +18,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Most connections at once.
     pub max_connections: usize,
+    /// Most connections of one peer at once.
+    pub max_connections_per_peer: usize,
     /// Most requests in work at once, over all connections.
     pub max_in_flight: usize,
     /// Most bytes of requests and responses in memory at once, over all connections.
@@ -57,9 +59,17 @@ impl Server {
     pub(super) fn read(reader: &mut Reader, limits: &Limits) -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 50051));
         let millis = Duration::from_millis;
+        let max_connections = reader.count("server.max_connections", 4096, 1..=1_000_000, "most connections at once");
         Server {
             listen: reader.address("server.listen", listen, "address and port of the gRPC service"),
-            max_connections: reader.count("server.max_connections", 4096, 1..=1_000_000, "most connections at once"),
+            max_connections,
+            max_connections_per_peer: reader.count(
+                "server.max_connections_per_peer",
+                // Leaves room for others, and is enough for a proxy that all callers share.
+                max_connections - max_connections / 4,
+                1..=1_000_000,
+                "most connections of one address (IPv6: of one /64) at once; when not set, three quarters of server.max_connections",
+            ),
             max_in_flight: reader.count(
                 "server.max_in_flight",
                 1024,

@@ -62,6 +62,19 @@ fn nothing_given_is_the_default_configuration() {
 }
 
 #[test]
+fn one_peer_may_have_three_quarters_of_the_connections_unless_it_is_set() {
+    let limits = |overrides: &[(&str, &str)]| {
+        let server = config(&flags(overrides)).server;
+        (server.max_connections, server.max_connections_per_peer)
+    };
+    assert_eq!(limits(&[]), (4096, 3072));
+    for (all, one) in [("1", 1), ("2", 2), ("3", 3), ("4", 3), ("1000", 750)] {
+        assert_eq!(limits(&[("server.max_connections", all)]).1, one, "{all}");
+    }
+    assert_eq!(limits(&[("server.max_connections_per_peer", "7")]), (4096, 7));
+}
+
+#[test]
 fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let file = file(".toml", "[l1]\nsize = '1MiB'\n[limits]\nvalue_size = 1024\nkeys = 1\ntokens = 1\n");
     let mut sources = sources(&[("TWINTIER_LIMITS_KEYS", "2"), ("TWINTIER_LIMITS_TOKENS", "2")]);

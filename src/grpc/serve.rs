@@ -12,8 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, join};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::codegen::Service as _;
@@ -32,6 +31,9 @@ use super::spans::{RpcSpan, Tracing};
 use super::timing::Timing;
 use crate::cache::load::Load;
 use crate::cache::stats::Family;
+use crate::net::acceptor::{Acceptor, Connection};
+use crate::net::close;
+use crate::net::connections::{Activity, Limits, Slot};
 use crate::pb;
 use crate::pb::admin_service_server::{self, AdminServiceServer};
 use crate::pb::cache_service_server::{self, CacheServiceServer};
@@ -44,14 +46,20 @@ const ADMIN_SERVICE: &str = "/twintier.v1.AdminService/";
 
 /// Time in which a connection that is new when the drain begins may say its first words: they are on their way.
 const GREETING: Duration = Duration::from_millis(300);
-/// Most connections that the system holds until they are accepted.
-const MOST_WAITING: usize = 1024;
+/// Shortest limit for the peer to close, once everything was written.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for a peer that spoke no HTTP/2.
+const SHORT_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time for a peer that did not read its responses to receive GOAWAY.
+const STALLED_GRACE: Duration = Duration::from_secs(1);
 
 /// How connections are served.
 #[derive(Clone)]
 pub struct ServerConfig {
     /// Most connections open at once.
     pub max_connections: usize,
+    /// Most of them from one peer.
+    pub max_connections_per_peer: usize,
     /// Most streams of one connection at once.
     pub max_streams_per_connection: u32,
     /// Longest time for a client's first bytes.
@@ -93,15 +101,18 @@ struct Shared {
     /// Where the durations of RPCs are counted; none: they are not.
     timings: Option<Arc<Family>>,
     stop_accepting: CancellationToken,
-    close: CancellationToken,
 }
 
-/// Where connections come in, as many as there is room for.
-struct Door {
-    shared: Arc<Shared>,
-    tasks: TaskTracker,
-    places: Arc<Semaphore>,
-    full: bool,
+/// The beginning of a connection.
+enum Opening {
+    /// The preface of HTTP/2.
+    Http2,
+    /// Something else.
+    Other,
+    /// Too little. The peer has this long to close.
+    Nothing(Duration),
+    /// Too little, before another connection took the place.
+    Evicted,
 }
 
 // === impl Serving ===
@@ -119,6 +130,16 @@ impl Serving {
     ) -> Serving {
         let (stop_accepting, close, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let max_request_size = api.max_request_size();
+        let acceptor = Acceptor {
+            server: "grpc",
+            limits: Limits { connections: config.max_connections, per_peer: config.max_connections_per_peer },
+            // No GOAWAY: a gRPC client that has seen SETTINGS takes the connection for a good one, and connects again without backoff. One that
+            // is closed before is a failed attempt: the client backs off, and tries its other addresses.
+            refusal: b"",
+            stop: stop_accepting.clone(),
+            kill: close.clone(),
+            tasks: tasks.clone(),
+        };
         let gate = Gate { load, max_deadline: config.max_deadline, max_request_size };
         let shared = Arc::new(Shared {
             health: health.clone(),
@@ -130,9 +151,14 @@ impl Serving {
             timings,
             cache: CacheServiceServer::new(api).max_decoding_message_size(max_request_size),
             stop_accepting: stop_accepting.clone(),
-            close: close.clone(),
         });
-        tasks.spawn(accept(listener, shared, tasks.clone()));
+        tasks.spawn(acceptor.run(listener, move |connection| {
+            let shared = shared.clone();
+            async move {
+                let _counted = shared.gate.load.connected();
+                serve_connection(connection, &shared).await;
+            }
+        }));
         Serving { stop_accepting, close, tasks }
     }
 
@@ -174,80 +200,58 @@ fn others(health: HealthApi, reflection: bool, admin: bool) -> Routes {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
-    let places = Arc::new(Semaphore::new(shared.config.max_connections));
-    let mut door = Door { shared, tasks, places, full: false };
-    let stop_accepting = door.shared.stop_accepting.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop_accepting.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, peer)) => door.admit(stream, peer),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-    door.admit_last(listener);
-}
-
-// === impl Door ===
-
-impl Door {
-    /// Serves a connection, if there is room.
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
-        match self.places.clone().try_acquire_owned() {
-            Ok(place) => {
-                self.full = false;
-                let shared = self.shared.clone();
-                self.tasks.spawn(async move {
-                    let _counted = (place, shared.gate.load.connected());
-                    tokio::select! {
-                        () = serve_connection(stream, peer, &shared) => {}
-                        () = shared.close.cancelled() => {}
-                    }
-                });
-            }
-            Err(_) => {
-                if !std::mem::replace(&mut self.full, true) {
-                    let limit = self.shared.config.max_connections;
-                    tracing::warn!(limit, "server.max_connections reached; closing new connections");
-                }
-            }
-        }
-    }
-
-    /// Serves those who wait, and closes. To them they are connected, and may have sent a call: they are asked to go, as all others are.
-    fn admit_last(&mut self, listener: TcpListener) {
-        let Ok(listener) = listener.into_std() else { return };
-        for _ in 0..MOST_WAITING {
-            let Ok((stream, peer)) = listener.accept() else { return };
-            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-                self.admit(stream, peer);
-            }
-        }
-    }
-}
-
-async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+/// Serves a connection to its end, and closes it so that the peer receives all that was written.
+async fn serve_connection(connection: Connection, shared: &Arc<Shared>) {
+    let Connection { mut stream, peer, slot } = connection;
     let _ = stream.set_nodelay(true);
     let mut preface = [0; PREFACE.len()];
+    let limit = match open(&mut stream, &mut preface, peer, &slot, shared).await {
+        Opening::Http2 => {
+            slot.set(Activity::Protected);
+            speak_http2(&mut stream, preface, peer, shared).await
+        }
+        Opening::Other => {
+            say_that_this_is_grpc(&mut stream, &shared.proxied.answer(&preface, peer, shared.config.page)).await;
+            SHORT_CLOSE_TIMEOUT
+        }
+        Opening::Nothing(limit) => limit,
+        Opening::Evicted => return slot.turn_away(&mut stream).await,
+    };
+    close::orderly(&mut stream, limit).await;
+}
+
+/// Reads the preface.
+async fn open(
+    stream: &mut TcpStream,
+    preface: &mut [u8; PREFACE.len()],
+    peer: SocketAddr,
+    slot: &Slot,
+    shared: &Shared,
+) -> Opening {
     let first = tokio::select! {
-        first = timeout(shared.config.first_byte_timeout, stream.read_exact(&mut preface)) => first,
-        () = wait_when(&shared.stop_accepting, GREETING) => return,
+        first = timeout(shared.config.first_byte_timeout, stream.read_exact(preface)) => first,
+        () = wait_when(&shared.stop_accepting, GREETING) => return Opening::Nothing(GREETING),
+        () = slot.evicted() => return Opening::Evicted,
     };
     match first {
-        Ok(Ok(_)) if preface == *PREFACE => {}
-        Ok(Ok(_)) => {
-            return say_that_this_is_grpc(stream, shared.proxied.answer(&preface, peer, shared.config.page)).await;
+        Ok(Ok(_)) if preface == PREFACE => Opening::Http2,
+        Ok(Ok(_)) => Opening::Other,
+        Ok(Err(_)) => Opening::Nothing(SHORT_CLOSE_TIMEOUT),
+        Err(_) => {
+            tracing::debug!(%peer, "a connection said nothing in time");
+            Opening::Nothing(SHORT_CLOSE_TIMEOUT)
         }
-        Ok(Err(_)) => return,
-        Err(_) => return tracing::debug!(%peer, "a connection said nothing in time"),
     }
-    let (read, write) = stream.into_split();
+}
+
+/// Speaks HTTP/2 until the connection ends. Returns how long the peer then has to close.
+async fn speak_http2(
+    stream: &mut TcpStream,
+    preface: [u8; PREFACE.len()],
+    peer: SocketAddr,
+    shared: &Arc<Shared>,
+) -> Duration {
+    let (read, write) = stream.split();
     let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
     let (flow, going) = (Arc::new(Flow::default()), CancellationToken::new());
     let service = {
@@ -267,19 +271,28 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<
         .serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);
     let age = config.max_connection_age.mul_f64(rand::random_range(0.9..1.1));
-    tokio::select! {
-        ended = &mut connection => return debug_end(ended, peer),
-        () = flow.stalled(config.max_deadline) => return tracing::debug!(%peer, "a peer did not read its responses"),
-        () = sleep(age) => {}
-        () = shared.stop_accepting.cancelled() => {}
-    }
+    let grace = tokio::select! {
+        ended = &mut connection => {
+            debug_end(ended, peer);
+            return CLOSE_TIMEOUT;
+        }
+        () = flow.stalled(config.max_deadline) => {
+            tracing::debug!(%peer, "a peer did not read its responses");
+            STALLED_GRACE
+        }
+        () = sleep(age) => config.max_connection_age_grace,
+        // The end of the drain ends it.
+        () = shared.stop_accepting.cancelled() => Duration::MAX,
+    };
+    let asked = Instant::now();
     connection.as_mut().graceful_shutdown();
     going.cancel();
-    let grace = if shared.stop_accepting.is_cancelled() { Duration::MAX } else { config.max_connection_age_grace };
     match timeout(grace, connection).await {
         Ok(ended) => debug_end(ended, peer),
         Err(_) => tracing::debug!(%peer, "a connection did not go in time and was closed"),
     }
+    // The grace includes the time in which the peer reads what the kernel holds.
+    grace.saturating_sub(asked.elapsed()).max(CLOSE_TIMEOUT)
 }
 
 /// Ends so long after `token`.
@@ -295,16 +308,8 @@ fn debug_end(ended: Result<(), hyper::Error>, peer: SocketAddr) {
 }
 
 /// A browser, curl without HTTP/2, or a TLS client on this plain port: say so instead of nothing.
-async fn say_that_this_is_grpc(mut stream: TcpStream, answer: Vec<u8>) {
-    // What the client goes on to say is read, or its system would throw the answer away with the connection.
-    let goodbye = async {
-        stream.write_all(&answer).await?;
-        stream.shutdown().await?;
-        let mut rest = [0; 4096];
-        while stream.read(&mut rest).await? > 0 {}
-        std::io::Result::Ok(())
-    };
-    let _ = timeout(Duration::from_secs(1), goodbye).await;
+async fn say_that_this_is_grpc(stream: &mut TcpStream, answer: &[u8]) {
+    let _ = timeout(SHORT_CLOSE_TIMEOUT, stream.write_all(answer)).await;
 }
 
 // === impl Shared ===

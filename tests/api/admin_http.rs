@@ -1,7 +1,6 @@
 //! The admin server: probes, metrics, the page and its events, as HTTP tells them.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,7 +9,7 @@ use twintier::app::App;
 use twintier::config::{Config, Sources};
 use twintier::shutdown::Stop;
 
-use crate::harness::{PATIENCE, Redis, Replica, eventually, free_port, within};
+use crate::harness::{PATIENCE, Redis, Replica, connect_from, eventually, free_port, within};
 
 const ON: &[(&str, &str)] = &[("admin.enabled", "true"), ("admin.listen", "127.0.0.1:0")];
 
@@ -33,13 +32,6 @@ impl Told {
     fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
-}
-
-/// A connection from the loopback address with number n.
-async fn connect_from(n: u8, address: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from(([127, 0, 0, n], 0))).unwrap();
-    socket.connect(address).await.unwrap()
 }
 
 async fn ask_with(address: SocketAddr, method: &str, path: &str, headers: &str) -> Told {
@@ -288,46 +280,127 @@ async fn the_fleet_is_told_with_the_age_of_its_proofs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_connections_and_heads_are_limited() {
+async fn streams_and_heads_are_limited() {
     let (_replica, address) = replica(&[]).await;
     let mut streams = Vec::new();
     for n in 0..16 {
-        streams.push(Events::on(connect_from(1 + n % 2, address).await, address).await);
+        streams.push(Events::on(connect_from(1 + n / 8, address).await, address).await);
+        if n == 7 {
+            let refused = ask(address, "/events").await;
+            assert_eq!((refused.status(), refused.body.as_str()), (503, "8 pages of this address watch already\n"));
+            refused.has("retry-after: 5");
+        }
     }
-    let refused = ask(address, "/events").await;
-    assert_eq!(refused.status(), 503);
+    let refused = ask_on(connect_from(3, address).await, address, "GET", "/events", "").await;
+    assert_eq!((refused.status(), refused.body.as_str()), (503, "16 pages watch already\n"));
     refused.has("retry-after: 5");
     streams.clear();
     eventually("the places are free again", async || ask_head(address).await).await;
     let long = format!("x: {}\r\n", "y".repeat(32 * 1024));
     assert_eq!(ask_with(address, "GET", "/livez", &long).await.status(), 431);
-    let mut silent = Vec::new();
-    for n in 0..64 {
-        silent.push(connect_from(1 + n % 4, address).await);
+}
+
+/// Connections that have sent a part of a request's head.
+async fn halting(peers: impl Iterator<Item = u8>, address: SocketAddr) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for n in peers {
+        let mut stream = connect_from(n, address).await;
+        stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+        streams.push(stream);
     }
-    eventually("one more is closed at once", async || is_closed(&mut connect_from(5, address).await).await).await;
-    silent.clear();
-    eventually("it answers again", async || answers(address).await).await;
+    streams
+}
+
+#[track_caller]
+fn lives(told: &Told) {
+    assert_eq!((told.status(), told.body.as_str()), (200, "ok\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_address_does_not_keep_the_others_out() {
+async fn slow_connections_do_not_keep_probes_out() {
     let (_replica, address) = replica(&[]).await;
-    let mut silent = Vec::new();
-    eventually("it has all of its places", async || {
-        silent.push(connect_from(1, address).await);
-        silent.len() > 16 && is_closed(silent.last_mut().unwrap()).await
-    })
-    .await;
-    let told = ask_on(connect_from(2, address).await, address, "GET", "/livez", "").await;
-    assert_eq!((told.status(), told.body.as_str()), (200, "ok\n"));
-    // Who is silent is not waited for.
-    within(Duration::from_secs(5), silent[0].read(&mut [0])).await.unwrap();
+    let mut streams = Vec::new();
+    for n in 0..16 {
+        streams.push(Events::on(connect_from(1 + n / 8, address).await, address).await);
+    }
+    // Each address opens more connections than it may have.
+    let mut slow = halting((0..80).map(|n| 1 + n % 4), address).await;
+    for path in ["/livez", "/readyz"] {
+        for n in [5, 6, 5] {
+            assert_eq!(ask_on(connect_from(n, address).await, address, "GET", path, "").await.status(), 200);
+        }
+    }
+    // Also for an address that has all of its own.
+    lives(&ask_on(connect_from(4, address).await, address, "GET", "/livez", "").await);
+    // The first one gave way, the last one did not.
+    assert!(within(PATIENCE, slow[0].read(&mut [0])).await.is_ok_and(|size| size == 0));
+    let mut last = slow.pop().unwrap();
+    last.write_all(b"connection: close\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    within(PATIENCE, last.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // Streams never give way.
+    for events in &mut streams {
+        events.next().await.expect("hello");
+        events.next().await.expect("a tick");
+    }
 }
 
-/// Whether a connection that says nothing is closed at once.
-async fn is_closed(stream: &mut TcpStream) -> bool {
-    matches!(tokio::time::timeout(Duration::from_millis(200), stream.read(&mut [0])).await, Ok(Ok(0) | Err(_)))
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_wait_for_their_next_request_give_way_too() {
+    let (_replica, address) = replica(&[]).await;
+    let mut idle = Vec::new();
+    for n in 0..64 {
+        let mut stream = connect_from(1 + n % 4, address).await;
+        stream.write_all(format!("GET /page.js HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+        idle.push(stream);
+    }
+    lives(&ask_on(connect_from(5, address).await, address, "GET", "/livez", "").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_does_not_end_is_not_waited_for() {
+    let (_replica, address) = replica(&[]).await;
+    let mut slow = halting(std::iter::once(1), address).await;
+    assert_eq!(within(PATIENCE, slow[0].read(&mut [0])).await.unwrap(), 0);
+}
+
+/// Begins to read a page through a small window.
+async fn slow_reader(address: SocketAddr, headers: &str) -> (TcpStream, Vec<u8>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let request = format!("GET /page.js HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut begin = vec![0; 1024];
+    within(PATIENCE, stream.read_exact(&mut begin)).await.unwrap();
+    (stream, begin)
+}
+
+/// Reads the rest of an answer, which must be whole.
+async fn is_whole((mut stream, mut answer): (TcpStream, Vec<u8>)) {
+    within(PATIENCE, stream.read_to_end(&mut answer)).await.expect("no reset");
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.to_lowercase().contains(&format!("content-length: {}", body.len())), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_is_whole_for_a_slow_reader_that_sends_more_than_is_read() {
+    let (_replica, address) = replica(&[]).await;
+    let mut reader = slow_reader(address, "connection: close\r\n").await;
+    reader.0.write_all(&[b'x'; 64 * 1024]).await.unwrap();
+    is_whole(reader).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_is_whole_for_a_slow_reader_when_the_replica_stops() {
+    let (replica, address) = replica(&[]).await;
+    let reader = slow_reader(address, "").await;
+    let stopping = tokio::spawn(replica.stop());
+    eventually("it stops", async || TcpStream::connect(address).await.is_err()).await;
+    is_whole(reader).await;
+    within(PATIENCE, stopping).await.unwrap();
 }
 
 /// Whether a stream of events is granted.
@@ -337,13 +410,6 @@ async fn ask_head(address: SocketAddr) -> bool {
     let mut head = [0; 12];
     stream.read_exact(&mut head).await.unwrap();
     head.ends_with(b"200")
-}
-
-async fn answers(address: SocketAddr) -> bool {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let asked = stream.write_all(format!("GET /livez HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await;
-    let mut head = [0; 12];
-    asked.is_ok() && stream.read_exact(&mut head).await.is_ok() && head.ends_with(b"200")
 }
 
 #[tokio::test]

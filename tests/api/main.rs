@@ -7,6 +7,7 @@ mod barrier;
 mod basics;
 mod batches;
 mod churn;
+mod closing;
 mod coherence;
 mod compression;
 mod conditions;

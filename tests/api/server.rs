@@ -10,7 +10,8 @@ use tonic::Code;
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Class, Direction, Proxy, Redis, Refusal as _, Replica, Wire, eventually, set_request, within,
+    Answer as _, Class, Direction, PATIENCE, Proxy, Redis, Refusal as _, Replica, Wire, connect_from, eventually,
+    set_request, within,
 };
 
 fn strong(key: &str) -> pb::GetRequest {
@@ -179,24 +180,75 @@ async fn a_request_id_comes_back() {
 /// What the server sends until it closes the connection.
 async fn last_words(stream: &mut TcpStream) -> Vec<u8> {
     let mut words = Vec::new();
-    // A reset is an end, too.
-    let _ = within(Duration::from_secs(5), stream.read_to_end(&mut words)).await;
+    within(PATIENCE, stream.read_to_end(&mut words)).await.expect("no reset");
     words
+}
+
+async fn get_on(wire: &Wire) -> Result<pb::GetResponse, tonic::Status> {
+    let get = pb::GetRequest { key: "k".into(), ..Default::default() };
+    within(PATIENCE, wire.client().get(get)).await.map(tonic::Response::into_inner)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_beyond_the_limit_are_closed() {
     let replica = Replica::start(&[("server.max_connections", "2")]).await;
     replica.set("k", "v").await;
-    let second = TcpStream::connect(replica.address).await.unwrap();
-    eventually("both are counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
+    let second = Wire::connect(replica.address).await;
+    assert!(get_on(&second).await.unwrap().is("v"));
     let mut third = TcpStream::connect(replica.address).await.unwrap();
     assert_eq!(last_words(&mut third).await, b"");
-    assert!(replica.get("k").await.is("v"));
+    assert!(replica.get("k").await.is("v") && get_on(&second).await.unwrap().is("v"));
     drop(second);
-    eventually("its place is free", async || replica.stats().await.replica.unwrap().connections == 1).await;
-    let mut client = Wire::connect(replica.address).await.client();
-    client.get(pb::GetRequest { key: "k".into(), ..Default::default() }).await.unwrap();
+    eventually("its place is free", async || {
+        let Ok(wire) = Wire::try_connect(replica.address).await else { return false };
+        get_on(&wire).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_leaves_connections_to_others() {
+    let replica = Replica::start(&[("server.max_connections", "8")]).await;
+    replica.set("k", "v").await;
+    // The replica's own client has one of the six that an address may have by default.
+    let mut wires = Vec::new();
+    for _ in 0..5 {
+        let wire = Wire::connect_from(1, replica.address).await;
+        assert!(get_on(&wire).await.unwrap().is("v"));
+        wires.push(wire);
+    }
+    for _ in 0..4 {
+        let mut refused = TcpStream::connect(replica.address).await.unwrap();
+        assert_eq!(last_words(&mut refused).await, b"");
+    }
+    let other = Wire::connect_from(2, replica.address).await;
+    assert!(get_on(&other).await.unwrap().is("v"));
+    for wire in &wires {
+        assert!(get_on(wire).await.unwrap().is("v"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_say_nothing_give_way_to_those_that_do() {
+    let settings = [("server.max_connections", "8"), ("server.first_byte_timeout", "5m")];
+    let replica = Replica::start(&settings).await;
+    replica.set("k", "v").await;
+    let mut silent = Vec::new();
+    for n in 0..7 {
+        silent.push(connect_from(2 + n / 4, replica.address).await);
+    }
+    eventually("they are counted", async || replica.stats().await.replica.unwrap().connections == 8).await;
+    let mut wires = Vec::new();
+    for _ in 0..5 {
+        let wire = Wire::connect_from(1, replica.address).await;
+        assert!(get_on(&wire).await.unwrap().is("v"));
+        wires.push(wire);
+    }
+    // Those of the peer that had the most went first, the oldest before the others.
+    assert_eq!(last_words(&mut silent[0]).await, b"");
+    for wire in &wires {
+        assert!(get_on(wire).await.unwrap().is("v"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,9 @@
-//! A connection that ends when its peer takes nothing of an answer for too long: it does not keep its place for ever.
+//! A connection that ends when its peer takes nothing of an answer for too long, and that knows whether something is left to send.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,16 +17,19 @@ const STALL: Duration = Duration::from_secs(10);
 pub struct Stalling<S> {
     stream: S,
     stalled: Option<Pin<Box<Sleep>>>,
+    unsent: Arc<AtomicBool>,
 }
 
 // === impl Stalling ===
 
 impl<S> Stalling<S> {
-    pub fn new(stream: S) -> Stalling<S> {
-        Stalling { stream, stalled: None }
+    /// Wraps a stream. `unsent` is true while less was written than its user wants to write, which ends with a flush.
+    pub fn new(stream: S, unsent: Arc<AtomicBool>) -> Stalling<S> {
+        Stalling { stream, stalled: None, unsent }
     }
 
     fn watched(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.unsent.store(true, Ordering::Relaxed);
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -64,7 +69,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if flushed.is_ready() {
+            self.unsent.store(false, Ordering::Relaxed);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -82,7 +91,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_is_left_and_who_is_slow_is_not() {
         let (here, mut peer) = duplex(4);
-        let mut stalling = Stalling::new(here);
+        let mut stalling = Stalling::new(here, Arc::default());
         let slow = async {
             for _ in 0..8 {
                 sleep(STALL / 2).await;

@@ -2,18 +2,29 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
-use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::client::conn::http2::{self, SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Sleep, sleep};
 use tonic::body::Body;
 use tower_service::Service;
 use twintier::pb::cache_service_client::CacheServiceClient;
+
+/// A connection from the loopback address with number n.
+pub async fn connect_from(n: u8, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, n], 0))).unwrap();
+    socket.connect(address).await.unwrap()
+}
 
 /// One HTTP/2 connection.
 #[derive(Clone)]
@@ -34,6 +45,29 @@ impl Wire {
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Wire { address, sender })
+    }
+
+    /// A connection from the loopback address with number n.
+    pub async fn connect_from(n: u8, address: SocketAddr) -> Wire {
+        let stream = connect_from(n, address).await;
+        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Wire { address, sender }
+    }
+
+    /// A connection that reads so many bytes a second, through windows of 64 KiB.
+    pub async fn slow(address: SocketAddr, rate: u32) -> Wire {
+        const WINDOW: u32 = 64 * 1024;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(WINDOW).unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
+        let slow = SlowReader { stream, rate, pause: Box::pin(sleep(Duration::ZERO)) };
+        let (sender, connection) = builder.handshake(TokioIo::new(slow)).await.unwrap();
+        tokio::spawn(connection);
+        Wire { address, sender }
     }
 
     pub fn is_open(&self) -> bool {
@@ -59,5 +93,39 @@ impl Service<Request<Body>> for Wire {
         let uri = Uri::builder().scheme("http").authority(self.address.to_string()).path_and_query(path);
         *request.uri_mut() = uri.build().unwrap();
         Box::pin(self.sender.send_request(request))
+    }
+}
+
+/// A stream that pauses after each read, so that it reads no more than `rate` bytes a second.
+struct SlowReader {
+    stream: TcpStream,
+    rate: u32,
+    pause: Pin<Box<Sleep>>,
+}
+
+impl AsyncRead for SlowReader {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.pause.as_mut().poll(context));
+        let mut piece = [0; 4096];
+        let mut piece = ReadBuf::new(&mut piece[..out.remaining().min(4096)]);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut piece))?;
+        out.put_slice(piece.filled());
+        let pause = Duration::from_secs_f64(piece.filled().len() as f64 / f64::from(self.rate));
+        self.pause = Box::pin(sleep(pause));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for SlowReader {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -1,0 +1,74 @@
+//! An answer under way: its connection does not wait for a request until the answer has ended.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
+use http_body::{Frame, SizeHint};
+
+use crate::net::connections::{Activity, Slot};
+
+/// The caller of a request. In the request's extensions.
+#[derive(Clone)]
+pub struct Caller {
+    /// The address of the caller.
+    pub address: IpAddr,
+    /// The place of its connection.
+    pub slot: Arc<Slot>,
+}
+
+/// A request that is answered. Dropped, its connection waits for the next one.
+pub struct UnderWay(Arc<Slot>);
+
+/// The body of an answer.
+pub struct Answer {
+    body: Body,
+    _under_way: UnderWay,
+}
+
+// === impl Caller ===
+
+impl Caller {
+    pub(super) fn begin(&self) -> UnderWay {
+        self.slot.set(Activity::Answering);
+        UnderWay(self.slot.clone())
+    }
+}
+
+// === impl UnderWay ===
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.set(Activity::Waiting);
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    pub(super) fn new(body: Body, under_way: UnderWay) -> Answer {
+        Answer { body, _under_way: under_way }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,161 @@
+//! The accept loop of a TCP server: listens, admits connections within limits, and turns the others away.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connections::{Activity, Admission, Connections, Limit, Limits, Slot};
+
+/// Most connections that the kernel completes before they are accepted. The kernel caps it at net.core.somaxconn.
+const BACKLOG: u32 = 1024;
+/// Pause after a failed accept: mostly the process has no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Pause between two warnings about the same cause.
+const WARNING_PAUSE: Duration = Duration::from_secs(60);
+
+/// Binds an address and listens on it.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart does not wait for connections of the process before, which may be in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// The accept loop of a server.
+pub struct Acceptor {
+    /// The name of the server in the log.
+    pub server: &'static str,
+    /// The limits of its connections.
+    pub limits: Limits,
+    /// The bytes that a connection receives that is turned away.
+    pub refusal: &'static [u8],
+    /// Stops accepting when it is cancelled.
+    pub stop: CancellationToken,
+    /// Ends every connection when it is cancelled.
+    pub kill: CancellationToken,
+    /// Runs a task for each connection.
+    pub tasks: TaskTracker,
+}
+
+/// A connection that was admitted.
+pub struct Connection {
+    /// The stream.
+    pub stream: TcpStream,
+    /// The address of the peer.
+    pub peer: SocketAddr,
+    /// The place of the connection. The task that serves it keeps it.
+    pub slot: Arc<Slot>,
+}
+
+/// Warnings about one cause, at most one each [`WARNING_PAUSE`].
+#[derive(Default)]
+struct Warnings {
+    last: Option<Instant>,
+    count: u64,
+}
+
+// === impl Acceptor ===
+
+impl Acceptor {
+    /// Accepts connections until it is stopped, each served in a task of its own. Those that the kernel has completed by then are served,
+    /// too: to their peers they are connected, and may have sent a request.
+    pub async fn run<Serve, Work>(self, listener: TcpListener, serve: Serve)
+    where
+        Serve: Fn(Connection) -> Work,
+        Work: Future<Output = ()> + Send + 'static,
+    {
+        let connections = Connections::new(self.limits);
+        let mut failed = Warnings::default();
+        let mut reached = [Warnings::default(), Warnings::default()];
+        let mut admit = |stream, peer: SocketAddr| {
+            let Admission { slot, reached: limit } = connections.admit(peer.ip(), Activity::Waiting);
+            if let Some(limit) = limit {
+                self.warn(&mut reached[limit as usize], limit, peer.ip());
+            }
+            match slot {
+                Some(slot) => self.spawn(serve(Connection { stream, peer, slot: Arc::new(slot) })),
+                None => self.turn_away(stream, connections.clone()),
+            }
+        };
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stop.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => admit(stream, peer),
+                Err(error) => {
+                    if let Some(count) = failed.due() {
+                        tracing::warn!(server = self.server, %error, count, "a connection could not be accepted");
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        let Ok(listener) = listener.into_std() else { return };
+        for _ in 0..=BACKLOG {
+            let Ok((stream, peer)) = listener.accept() else { return };
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                admit(stream, peer);
+            }
+        }
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.kill.clone().run_until_cancelled_owned(work));
+    }
+
+    fn turn_away(&self, mut stream: TcpStream, connections: Arc<Connections>) {
+        let message = self.refusal;
+        self.spawn(async move { connections.turn_away(&mut stream, message).await });
+    }
+
+    fn warn(&self, warnings: &mut Warnings, limit: Limit, peer: IpAddr) {
+        let Some(count) = warnings.due() else { return };
+        let (server, Limits { connections, per_peer }) = (self.server, self.limits);
+        match limit {
+            Limit::All => {
+                tracing::warn!(server, limit = connections, count, "connection limit reached; closing connections")
+            }
+            Limit::Peer => {
+                tracing::warn!(server, %peer, limit = per_peer, count, "connection limit of a peer reached; closing its connections");
+            }
+        }
+    }
+}
+
+// === impl Warnings ===
+
+impl Warnings {
+    /// Counts an event. Returns the number of events since the last warning if another one is due.
+    fn due(&mut self) -> Option<u64> {
+        self.count += 1;
+        if self.last.is_some_and(|last| last.elapsed() < WARNING_PAUSE) {
+            return None;
+        }
+        self.last = Some(Instant::now());
+        Some(std::mem::take(&mut self.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn warnings_have_a_pause_and_a_count() {
+        let mut warnings = Warnings::default();
+        assert_eq!(warnings.due(), Some(1));
+        assert_eq!((warnings.due(), warnings.due()), (None, None));
+        tokio::time::advance(WARNING_PAUSE).await;
+        assert_eq!(warnings.due(), Some(3));
+        assert_eq!(warnings.due(), None);
+    }
+}
