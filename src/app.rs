@@ -433,6 +433,7 @@ fn server_config(server: &config::Server, page: Option<SocketAddr>, tracing: Opt
         page,
         max_connections: server.max_connections,
         max_streams_per_connection: server.max_streams_per_connection,
+        max_metadata_size: server.max_metadata_size,
         first_byte_timeout: server.first_byte_timeout,
         keepalive_interval: server.keepalive_interval,
         keepalive_timeout: server.keepalive_timeout,
