@@ -13,6 +13,7 @@ actionlint_version := 1.7.12
 grpcurl_version := 1.9.4
 grpcurl := $(tools)/grpcurl-$(grpcurl_version)/grpcurl
 npm := $(tools)/npm
+buf := $(npm)/node_modules/.bin/buf
 packaging := $(tools)/packaging
 page := $(tools)/page
 python := $(tools)/python
@@ -128,7 +129,13 @@ doc:
 
 .PHONY: proto
 proto: $(npm)/ready
-	$(npm)/node_modules/.bin/buf lint proto
+	$(buf) lint proto
+	# Against the contract of the last release, which is in the repository: a checkout without history checks the same.
+	$(buf) breaking proto --against .ci/released.txtpb
+
+.PHONY: freeze-proto
+freeze-proto: $(npm)/ready ## Record the contract as that of the last release; with each release
+	$(buf) build proto --exclude-source-info -o .ci/released.txtpb
 
 .PHONY: deny
 deny: $(cargo_deny)

@@ -435,6 +435,7 @@ fn server_config(server: &config::Server, page: Option<SocketAddr>, tracing: Opt
         max_connections: server.max_connections,
         max_connections_per_peer: server.max_connections_per_peer,
         max_streams_per_connection: server.max_streams_per_connection,
+        max_metadata_size: server.max_metadata_size,
         first_byte_timeout: server.first_byte_timeout,
         keepalive_interval: server.keepalive_interval,
         keepalive_timeout: server.keepalive_timeout,

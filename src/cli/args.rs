@@ -60,7 +60,7 @@ pub enum OutputFormat {
 /// Which service to call and how.
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
-    /// Service to call: host:port, http://host:port or unix:///path
+    /// Service to call: host:port, http://host:port, dns:///host:port or unix:///path
     #[arg(short, long, value_name = "URL", env = "TWINTIER_SERVER", default_value = "http://127.0.0.1:50051")]
     #[arg(value_parser = parse_server)]
     pub(super) server: Box<Server>,
@@ -152,12 +152,29 @@ fn parse_server(text: &str) -> Result<Box<Server>, String> {
     if text.starts_with("https://") {
         return Err("this program calls without TLS; reach a TLS service through a local proxy".to_owned());
     }
-    let url =
-        if text.contains("://") || text.starts_with("unix:") { text.to_owned() } else { format!("http://{text}") };
+    // The form of gRPC's own libraries: `dns:[//authority/]host:port`.
+    let target = match text.strip_prefix("dns:") {
+        Some(target) => match target.strip_prefix("//") {
+            Some(named) => {
+                let (authority, host) = named.split_once('/').unwrap_or((named, ""));
+                if !authority.is_empty() {
+                    return Err("expected dns:///host:port: the system's DNS is asked, no other".to_owned());
+                }
+                host
+            }
+            None => target,
+        },
+        None => text,
+    };
+    let url = if target.contains("://") || target.starts_with("unix:") {
+        target.to_owned()
+    } else {
+        format!("http://{target}")
+    };
     if !url.starts_with("unix:") {
         let uri: http::Uri = url.parse().map_err(|error| format!("{error}"))?;
         if uri.scheme_str() != Some("http") {
-            return Err("expected host:port, http://host:port or unix:///path".to_owned());
+            return Err("expected host:port, http://host:port, dns:///host:port or unix:///path".to_owned());
         }
         if uri.port_u16().is_none() {
             return Err("the port is missing, for example :50051".to_owned());
@@ -184,7 +201,9 @@ mod tests {
         for text in ["localhost:50051", "http://[::1]:50051", "127.0.0.1:1", "unix:///run/twintier.sock"] {
             assert!(parse_server(text).is_ok(), "{text}");
         }
-        assert_eq!(parse_server("cache:50051").expect("valid").endpoint.uri().to_string(), "http://cache:50051/");
+        for text in ["cache:50051", "dns:///cache:50051", "dns:cache:50051", "http://cache:50051"] {
+            assert_eq!(parse_server(text).expect("valid").endpoint.uri().to_string(), "http://cache:50051/", "{text}");
+        }
     }
 
     #[test]
@@ -192,6 +211,9 @@ mod tests {
         for text in
             ["", "localhost", "http://localhost", "https://localhost:1", "redis://localhost:1", "a b:1", "host:99999"]
         {
+            assert!(parse_server(text).is_err(), "{text}");
+        }
+        for text in ["dns:", "dns://", "dns:///", "dns:///localhost", "dns://1.1.1.1/cache:1", "dns://cache:1"] {
             assert!(parse_server(text).is_err(), "{text}");
         }
     }

@@ -10,6 +10,7 @@ use crate::units::MIB;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+const KIB: u64 = 1 << 10;
 
 /// How the server listens and what it bears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Server {
     pub max_bytes_in_flight: u64,
     /// Most requests in work at once on one connection.
     pub max_streams_per_connection: u32,
+    /// Largest metadata of one request.
+    pub max_metadata_size: u32,
     /// How long a new connection may take to send its first byte.
     pub first_byte_timeout: Duration,
     /// Silence on a connection after which it is pinged.
@@ -83,6 +86,12 @@ impl Server {
                 1..=65_536,
                 "most requests in work at once on one connection",
             ),
+            max_metadata_size: reader.size(
+                "server.max_metadata_size",
+                16 * KIB,
+                4 * KIB..=256 * KIB,
+                "largest metadata of one request: names, values, and 32 bytes for each",
+            ) as u32,
             first_byte_timeout: reader.duration(
                 "server.first_byte_timeout",
                 10 * SECOND,

@@ -14,6 +14,7 @@ use super::body::{Flow, Guarded, Metered};
 use super::status::status;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::load::Load;
+use crate::cache::quoted::quoted_bytes;
 
 /// The core ends at the deadline by itself, and says more; this is for what does not.
 const NET: Duration = Duration::from_millis(5);
@@ -67,7 +68,10 @@ where
         Ok(place) => place,
         Err(error) => return refuse(&error),
     };
-    let asked = timeout_of(request.headers());
+    let asked = match timeout_of(request.headers()) {
+        Ok(asked) => asked,
+        Err(violation) => return refuse(&violation.into()),
+    };
     let left = asked.unwrap_or(gate.max_deadline).min(gate.max_deadline);
     request.extensions_mut().insert(Deadline(Instant::now() + left));
     let request = request.map(|body| Metered::new(body, gate.load.clone()));
@@ -99,7 +103,10 @@ where
         Ok(place) => place,
         Err(error) => return refuse(&error),
     };
-    let asked = timeout_of(request.headers());
+    let asked = match timeout_of(request.headers()) {
+        Ok(asked) => asked,
+        Err(violation) => return refuse(&violation.into()),
+    };
     let deadline = asked.map(|left| Instant::now() + left);
     request.extensions_mut().insert(Leave { going: going.clone(), deadline });
     let request = request.map(|body| Metered::new(body, gate.load.clone()));
@@ -148,7 +155,7 @@ fn unread<B>(response: &Response<B>, gate: &Gate) -> Option<CacheError> {
         Code::OutOfRange => {
             Some(CacheError::Exhausted { what: "message size", limit: gate.max_request_size, retry_after: None })
         }
-        Code::Internal => Some(Violation::new("request", said.message()).into()),
+        Code::Internal => Some(unreadable(said.message()).into()),
         _ => None,
     }
 }
@@ -162,9 +169,25 @@ fn is_echoed(id: &HeaderValue) -> bool {
     id.len() <= REQUEST_ID_SIZE && id.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
-/// The header grpc-timeout: at most eight digits and a unit. Anything else is ignored, as gRPC has it.
-fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+/// A request that tonic could not read, as a broken rule.
+fn unreadable(said: &str) -> Violation {
+    if said == "Missing request message." {
+        return Violation::new("request", "must be one message; was none");
+    }
+    let cause = said.trim_start_matches("failed to decode Protobuf message: ");
+    Violation::new("request", format!("cannot be read: {cause}"))
+}
+
+/// The header grpc-timeout. One that is malformed is refused: its caller would wait for `server.max_deadline`.
+fn timeout_of(headers: &HeaderMap) -> Result<Option<Duration>, Violation> {
+    const RULE: &str = "must be at most eight digits and a unit of H, M, S, m, u or n";
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let wrong = || Violation::new("grpc-timeout", format!("{RULE}; was {}", quoted_bytes(value.as_bytes())));
+    value.to_str().ok().and_then(timeout).map(Some).ok_or_else(wrong)
+}
+
+/// At most eight digits and a unit.
+fn timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|c| c.is_ascii_digit()) {
         return None;
@@ -192,11 +215,14 @@ mod tests {
             headers.insert("grpc-timeout", text.parse().expect("a header"));
             timeout_of(&headers)
         };
-        assert_eq!(parse("100m"), Some(Duration::from_millis(100)));
-        assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        assert_eq!(parse("5u"), Some(Duration::from_micros(5)));
-        for bad in ["", "m", "100", "123456789m", "-1S", "1x", "1.5S"] {
-            assert_eq!(parse(bad), None, "{bad}");
+        assert_eq!(timeout_of(&HeaderMap::new()), Ok(None));
+        assert_eq!(parse("100m"), Ok(Some(Duration::from_millis(100))));
+        assert_eq!(parse("99999999H"), Ok(Some(Duration::from_secs(99_999_999 * 3600))));
+        assert_eq!(parse("5u"), Ok(Some(Duration::from_micros(5))));
+        for bad in ["", "m", "100", "123456789m", "-1S", "1x", "1.5S", "1 S"] {
+            let violation = parse(bad).expect_err(bad);
+            assert_eq!(violation.field, "grpc-timeout");
+            assert!(violation.description.ends_with(&format!("was {bad:?}")), "{violation:?}");
         }
     }
 

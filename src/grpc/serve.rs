@@ -62,6 +62,8 @@ pub struct ServerConfig {
     pub max_connections_per_peer: usize,
     /// Most streams of one connection at once.
     pub max_streams_per_connection: u32,
+    /// Largest metadata of one request.
+    pub max_metadata_size: u32,
     /// Longest time for a client's first bytes.
     pub first_byte_timeout: Duration,
     /// Pause between pings on a connection.
@@ -267,7 +269,7 @@ async fn speak_http2(
         .max_concurrent_streams(config.max_streams_per_connection)
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
-        .max_header_list_size(16 * 1024)
+        .max_header_list_size(config.max_metadata_size)
         .serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);
     let age = config.max_connection_age.mul_f64(rand::random_range(0.9..1.1));

@@ -343,3 +343,40 @@ async fn a_call_under_way_outlives_the_age_of_its_connection() {
     proxy.resume(Class::Commands, Direction::ToClient);
     assert!(within(Duration::from_secs(5), slow).await.unwrap().unwrap().into_inner().is("v"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_malformed_deadline_is_refused_and_nothing_is_carried_out() {
+    let replica = Replica::start(&[]).await;
+    replica.set("k", "v").await;
+    let mut client = Wire::connect(replica.address).await.client();
+    for malformed in ["1.5S", "10", "-1S", "123456789m", "1x"] {
+        let refusal = client.set(timed(set_request("k", "new"), malformed)).await.unwrap_err();
+        refusal.names(&[("grpc-timeout", &format!("was {malformed:?}"))]);
+        let watch = client.watch(timed(pb::WatchRequest::default(), malformed)).await.unwrap_err();
+        watch.names(&[("grpc-timeout", "eight digits and a unit")]);
+    }
+    assert!(replica.get("k").await.is("v"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_without_a_message_is_the_callers_mistake() {
+    let replica = Replica::start(&[]).await;
+    let mut wire = Wire::connect(replica.address).await;
+    let headers = call(&mut wire, "/twintier.v1.CacheService/Get").await;
+    let refusal = tonic::Status::from_header_map(&headers).unwrap();
+    refusal.names(&[("request", "must be one")]);
+    assert!(refusal.message().starts_with("invalid request: request must be one"), "{}", refusal.message());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metadata_ends_at_its_limit() {
+    use tower_service::Service as _;
+    let replica = Replica::start(&[("server.max_metadata_size", "32KiB")]).await;
+    let mut wire = Wire::connect(replica.address).await;
+    for (size, status) in [(30 << 10, 200), (33 << 10, 431)] {
+        std::future::poll_fn(|context| wire.poll_ready(context)).await.unwrap();
+        let request = Request::post("/grpc.health.v1.Health/Check").header("content-type", "application/grpc");
+        let request = request.header("baggage", "x".repeat(size)).body(tonic::body::Body::empty()).unwrap();
+        assert_eq!(wire.call(request).await.unwrap().status().as_u16(), status, "{size} bytes");
+    }
+}

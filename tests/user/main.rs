@@ -8,6 +8,7 @@ mod authority;
 mod client;
 mod collector;
 mod configuration_page;
+mod contract;
 mod metrics_page;
 mod otlp;
 mod pages;
