@@ -128,7 +128,7 @@ async fn who_waits_in_vain_leaves_in_time(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let _lease = replica.wants("k").await;
     // In time for a caller whose own clock would end it with an error.
-    let answer = answered(replica.waits_for(wanting("k"), Duration::from_millis(400))).await;
+    let answer = answered(replica.waits_for(wanting("k"), Duration::from_secs(1))).await;
     assert_eq!((answer.seen(), answer.lease), (LEASED, None));
     // The lease ends by time, and somebody else gets it.
     let lease = Some(pb::LeaseOptions { duration: wire(Duration::from_millis(50)), ..Default::default() });
@@ -243,7 +243,7 @@ async fn a_stale_value_helps_out(mode: Mode) {
     assert!(second.is("old") && second.lease.is_none());
     // Who would rather wait gets it when the entry cannot be made, or the deadline comes.
     let or_stale = || pb::GetRequest { stale_if_error: true, ..wanting("k") };
-    let late = answered(replica.waits_for(or_stale(), Duration::from_millis(200))).await;
+    let late = answered(replica.waits_for(or_stale(), Duration::from_secs(1))).await;
     assert!(late.is("old") && late.stale().is_some());
     let (modest, strict) = (replica.waits(or_stale()), replica.waits(wanting("k")));
     replica.waiting(2).await;

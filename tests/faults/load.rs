@@ -89,6 +89,8 @@ pub struct Report {
 pub struct Running {
     stop: Arc<AtomicBool>,
     clients: JoinSet<Report>,
+    /// What its clients have done so far.
+    operations: Arc<AtomicU64>,
     /// What its clients are balanced over.
     name: Option<Name>,
 }
@@ -107,6 +109,7 @@ impl Running {
 
     fn by(load: Load, ways: impl Fn() -> Vec<Way>) -> Running {
         let (stop, values) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(1)));
+        let operations = Arc::<AtomicU64>::default();
         let mut clients = JoinSet::new();
         let epoch = Instant::now();
         for number in 0..load.clients {
@@ -117,6 +120,7 @@ impl Running {
                 replicas: ways.iter().cloned().map(CacheServiceClient::new).collect(),
                 ways,
                 values: values.clone(),
+                operations: operations.clone(),
                 seen: vec![(Version::ZERO, String::new()); load.keys as usize],
                 random: StdRng::seed_from_u64(load.seed * 1000 + u64::from(number)),
                 epoch,
@@ -124,7 +128,12 @@ impl Running {
             };
             clients.spawn(client.run(stop.clone()));
         }
-        Running { stop, clients, name: None }
+        Running { stop, clients, operations, name: None }
+    }
+
+    /// How many operations its clients have done so far.
+    pub fn operations(&self) -> u64 {
+        self.operations.load(Ordering::Relaxed)
     }
 
     /// Ends it, and gathers what the clients remember.
@@ -168,6 +177,7 @@ pub(super) struct Client {
     ways: Vec<Way>,
     pub(super) replicas: Vec<CacheServiceClient<Way>>,
     values: Arc<AtomicU64>,
+    operations: Arc<AtomicU64>,
     /// By key: the highest version seen, and the token that came with it.
     seen: Vec<(Version, String)>,
     random: StdRng,
@@ -204,6 +214,7 @@ impl Client {
             }
             let (client, replica) = (self.number, self.answered_by(replica));
             let operation = |(key, action)| Operation { client, replica, key, invoked, returned, action };
+            self.operations.fetch_add(actions.len() as u64, Ordering::Relaxed);
             self.report.history.extend(actions.into_iter().map(operation));
             if !self.load.pause.is_zero() {
                 sleep(self.load.pause).await;
@@ -215,6 +226,7 @@ impl Client {
     /// What was begun at `invoked` and is over now.
     pub(super) fn record(&mut self, replica: usize, key: u32, invoked: At, action: Action) {
         let (client, replica, returned) = (self.number, self.answered_by(replica), self.now());
+        self.operations.fetch_add(1, Ordering::Relaxed);
         self.report.history.push(Operation { client, replica, key, invoked, returned, action });
     }
 
