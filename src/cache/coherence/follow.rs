@@ -171,6 +171,7 @@ impl Coherence {
         tracing::warn!(partition = index, %position, watermark = %line.watermark, "an epoch went back");
         self.bump(partition, line);
         partition.unsync(line);
+        partition.forget_shown();
         self.fence.forget(index);
         *partition.recent() = Default::default();
         self.namespaces.all().iter().for_each(|namespace| namespace.tombstones().forget(index));

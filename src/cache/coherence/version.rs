@@ -25,6 +25,11 @@ impl Version {
     pub fn new(epoch: u64, sequence: u64) -> Self {
         Version { epoch, sequence }
     }
+
+    /// The position after this one.
+    pub fn next(self) -> Self {
+        Version { sequence: self.sequence + 1, ..self }
+    }
 }
 
 impl fmt::Display for Version {
