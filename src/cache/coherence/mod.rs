@@ -199,7 +199,10 @@ impl Coherence {
         }
         let (cover, changes) = tombstones.judge(&self.judged(key, held));
         match cover {
-            Cover::Marked(at) if !held.entry.stale_window.is_zero() => held.covered.know(changes, Some(at)),
+            // When it was read it was not marked, or says so itself.
+            Cover::Marked(at) if !held.entry.stale_window.is_zero() => {
+                held.covered.know(changes, Some(at.max(held.known_at)));
+            }
             Cover::Gone | Cover::Marked(_) => held.covered.end(),
             // Between the lookup and this it may have been swept out of memory, and what it was covered by forgotten.
             Cover::Clear if held.covered.has_ended() => {}
@@ -209,10 +212,10 @@ impl Coherence {
     }
 
     fn judged<'a>(&self, key: KeyRef<'a>, held: &'a Held) -> Judged<'a> {
-        let Entry { tags, version, written_at, .. } = &held.entry;
-        let (version, position, written_at) = (*version, held.position, *written_at);
+        let Entry { tags, version, .. } = &held.entry;
+        let (version, position, known_at) = (*version, held.position, held.known_at);
         let partition = self.partition_of(key);
-        Judged { partition, key: key.bytes, tags: tags.as_slice(), version, position, written_at }
+        Judged { partition, key: key.bytes, tags: tags.as_slice(), version, position, known_at }
     }
 
     /// Where the subscription stands. To be read *before* memory is looked up, as the proof is: an entry found afterwards has lived
@@ -464,7 +467,7 @@ impl Coherence {
         if selectors.is_empty() {
             return;
         }
-        let marked_at = (effect == Effect::Marked).then(|| self.clock.now());
+        let marked_at = (effect == Effect::Marked).then(|| self.not_before(partition));
         selectors.iter().for_each(|selector| namespace.tombstones().add(partition, selector, version, marked_at));
         self.partition(partition).rounds.end_all(Some(namespace.id));
     }
@@ -515,12 +518,17 @@ impl Coherence {
         let window = held.entry.stale_window;
         let kept = now < held.entry.kept_until && !window.is_zero() && !self.covers(key, &held);
         if effect == Effect::Marked && kept {
-            let marked_at = held.marked_at().or(Some(now));
-            let kept_until = held.entry.kept_until.min(now.plus(window));
-            self.put(&key.to_key(), &held, Entry { marked_at, kept_until, ..held.entry.clone() });
+            let marked_at = held.marked_at().unwrap_or(self.not_before(self.partition_of(key)).max(held.known_at));
+            let kept_until = held.entry.kept_until.min(marked_at.plus(window));
+            self.put(&key.to_key(), &held, Entry { marked_at: Some(marked_at), kept_until, ..held.entry.clone() });
         } else {
             self.l1.remove(key);
         }
+    }
+
+    /// When a change that is heard of now was made in the shared tier, at the earliest: after the last audit that found all changes heard.
+    fn not_before(&self, partition: u16) -> Moment {
+        self.partition(partition).proved_at().min(self.clock.now())
     }
 
     /// Puts `entry` in the place of `held`, of which it is a variant. To be called under the key's stripe.

@@ -227,6 +227,50 @@ fn a_read_that_finds_the_same_entry_marked_or_shortened_limits_the_one_in_memory
 }
 
 #[test]
+fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    let windowed = |sequence: u64| {
+        let note = bench.coherence.note(key.as_ref());
+        let mut read = Arc::into_inner(bench.read(sequence, sequence, note)).expect("one owner");
+        read.entry.stale_window = 10 * BOUND;
+        assert!(bench.coherence.admit(&key, &Arc::new(read), note));
+    };
+    let marks = |sequence: u64, covers: &[Selector]| {
+        let keys = std::slice::from_ref(&key);
+        let change = match covers {
+            [] => Change::of_keys(Effect::Marked, keys),
+            covers => Change::of_selected(Effect::Marked, &bench.namespace, covers),
+        };
+        bench.coherence.apply(Message { partition: 0, version: Version::new(EPOCH, sequence), change, own: false });
+        let held = bench.l1.get(key.as_ref()).expect("kept");
+        assert!(!bench.coherence.covers(key.as_ref(), &held));
+        bench.now().since(held.marked_at().expect("marked"))
+    };
+    windowed(5);
+    // Nothing was heard since the proof: it may have been marked right after that.
+    bench.advance(900);
+    assert_eq!(marks(6, &[]), Duration::from_millis(900));
+    // Read after the last proof: it was not marked then.
+    windowed(6);
+    bench.advance(100);
+    assert_eq!(marks(7, &[]), Duration::from_millis(100));
+    windowed(7);
+    bench.advance(200);
+    assert_eq!(marks(8, &[Selector::Namespace]), Duration::from_millis(200));
+    bench.advance(1);
+    // Marked twice, and the first time is not known any more.
+    windowed(8);
+    bench.advance(300);
+    bench.audit(8);
+    let invisible = bench.l1.get(key.as_ref()).expect("kept");
+    bench.namespace.tombstones().add(0, &Selector::Namespace, Version::new(EPOCH, 9), Some(bench.now()));
+    bench.namespace.tombstones().add(0, &Selector::Namespace, Version::new(EPOCH, 10), Some(bench.now()));
+    bench.coherence.covers(key.as_ref(), &invisible);
+    assert_eq!(invisible.marked_at().map(|at| bench.now().since(at)), Some(Duration::from_millis(300)));
+}
+
+#[test]
 fn a_fill_in_flight_does_not_bury_what_another_read_has_shown() {
     guarded(Protection::Monotonic, |protections| {
         let bench = Bench::subscribed(protections, 7);
