@@ -75,8 +75,8 @@ struct Lease {
 impl Lease {
     /// Whether neither what selects `key` nor one of `tags` was invalidated since it was granted.
     fn holds(&self, partition: u16, key: &Key, tags: &Tags) -> bool {
-        let (version, position, written_at) = (self.position, self.position, self.granted_at);
-        let judged = Judged { partition, key: key.bytes(), tags: tags.as_slice(), version, position, written_at };
+        let (version, position, known_at) = (self.position, self.position, self.granted_at);
+        let judged = Judged { partition, key: key.bytes(), tags: tags.as_slice(), version, position, known_at };
         key.namespace().tombstones().judge(&judged).0 == Cover::Clear
     }
 }

@@ -22,7 +22,7 @@ use super::clock::{Clock, Moment};
 use super::coherence::message::{Change, Effect};
 use super::coherence::version::Version;
 use super::coherence::watch::{Watch, Watching};
-use super::coherence::{self, Begun, Coherence, Judgement, Note, Passage};
+use super::coherence::{self, Begun, Coherence, Judgement, Note, Passage, Shown};
 use super::entry::{Content, Entry, Held};
 use super::error::CacheError;
 use super::hot_keys::{HotKey, HotKeys};
@@ -114,6 +114,8 @@ struct Asked {
     note: Note,
     /// Position up to which everything had been heard of.
     heard_of: Version,
+    /// What answers had shown.
+    shown: Shown,
     at: Moment,
 }
 
@@ -433,20 +435,27 @@ impl Shared {
 
     /// What is known before the shared tier is asked for `key`.
     fn asked(&self, key: &Key, note: Note) -> Asked {
-        let heard_of = self.coherence.watermark(self.coherence.partition_of(key.as_ref()));
-        Asked { note, heard_of, at: self.clock.now() }
+        let partition = self.coherence.partition_of(key.as_ref());
+        let (heard_of, shown) = (self.coherence.watermark(partition), self.coherence.shown(partition));
+        Asked { note, heard_of, shown, at: self.clock.now() }
     }
 
     /// Judges what the shared tier answered, and lets it enter memory if nothing newer was applied since it was asked.
     fn take_in(&self, key: &Key, asked: Asked, read: Read) -> FetchResult {
-        let Asked { note, heard_of, at: begun } = asked;
+        let Asked { note, heard_of, shown, at: begun } = asked;
         let partition = self.coherence.partition_of(key.as_ref());
-        if read.position > Version::ZERO && read.position < heard_of {
-            // An old primary: what it does not know yet was heard of before it was asked.
+        if read.position > Version::ZERO && read.position < heard_of.max(shown.position) {
+            // An old primary: what it does not know yet was heard of, or shown by an answer, before it was asked.
             self.l2.is_behind(partition);
-            return Err(L2Error::unavailable("redis is behind its own messages"));
+            return Err(L2Error::unavailable("redis is behind its own messages and answers"));
         }
-        let Some(entry) = read.entry else { return Ok(Fetched { position: read.position, held: None }) };
+        let Some(entry) = read.entry else {
+            if !self.l2.shares_l1() {
+                self.coherence.show(partition, shown, read.position);
+                self.coherence.found(key, read.position, None);
+            }
+            return Ok(Fetched { position: read.position, held: None });
+        };
         if !self.coherence.counts(partition, entry.version, read.position) {
             return Err(L2Error::unavailable("redis was taken over, and what it may have lost is not repaired yet"));
         }
@@ -461,8 +470,13 @@ impl Shared {
         // The entry may be newer than the position, which is read before it: who sees it has seen that far.
         let position = read.position.max(entry.version);
         let held = coherence::held(entry, position, note, begun, key.namespace());
-        if !self.l2.shares_l1() && self.switches(key.namespace()).l1 {
-            self.coherence.admit(key, &held, note);
+        if !self.l2.shares_l1() {
+            self.coherence.show(partition, shown, position);
+            if self.switches(key.namespace()).l1 {
+                self.coherence.admit(key, &held, note);
+            } else {
+                self.coherence.found(key, position, Some(&held.entry));
+            }
         }
         Ok(Fetched { position, held: Some(held) })
     }

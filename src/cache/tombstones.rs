@@ -37,8 +37,8 @@ pub struct Judged<'a> {
     pub version: Version,
     /// Up to where it was known not to be invalidated.
     pub position: Version,
-    /// When it was written, by the clock.
-    pub written_at: Moment,
+    /// When it was known to be current at that position.
+    pub known_at: Moment,
 }
 
 /// How something is covered by what was invalidated.
@@ -352,8 +352,8 @@ impl Stone {
     fn covers(&self, judged: &Judged<'_>) -> Cover {
         match &self.marked {
             _ if judged.version < self.removed => Cover::Gone,
-            // Since when it was marked the first time is not known: not before it was written.
-            Some(mark) if judged.version < mark.before => Cover::Marked(judged.written_at.min(mark.at)),
+            // Since when it was marked the first time is not known: not before it was known to be current.
+            Some(mark) if judged.version < mark.before => Cover::Marked(judged.known_at.min(mark.at)),
             Some(mark) if judged.version < mark.version => Cover::Marked(mark.at),
             _ => Cover::Clear,
         }

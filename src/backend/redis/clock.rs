@@ -43,6 +43,12 @@ impl RedisClock {
             self.at(now).map_or(0, |(present, uncertainty)| present.saturating_sub(uncertainty.as_micros() as u64 / 2));
         Duration::from_micros(present.saturating_sub(micros))
     }
+
+    /// How long before `now` Redis's clock stood at `micros`, at most, as long as nobody sets it.
+    pub fn age_at_most(&self, micros: u64, now: Moment) -> Duration {
+        let latest = self.at(now).map_or(0, |(latest, _)| latest);
+        Duration::from_micros(latest.saturating_sub(micros))
+    }
 }
 
 #[cfg(test)]
@@ -58,5 +64,6 @@ mod tests {
         assert!(clock.may_begin(5_010_000 + HORIZON_MICROS, Moment(11_000_000)));
         assert!(!clock.may_begin(5_010_001 + HORIZON_MICROS, Moment(11_000_000)));
         assert_eq!(clock.age(5_000_000, Moment(11_000_000)), Duration::from_millis(9));
+        assert_eq!(clock.age_at_most(5_000_000, Moment(11_000_000)), Duration::from_millis(10));
     }
 }

@@ -10,6 +10,8 @@ use crate::cache::single_flight::Flight;
 
 /// Stripes over all partitions, about.
 const STRIPES: usize = 4096;
+/// Keys of a stripe for which it remembers what a read showed. It has to last while a read or a write is under way.
+const SHOWN: usize = 16;
 
 /// What was known before the shared tier was asked. An answer enters memory only if this still stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Note {
     pub generation: u64,
     /// Highest position applied to the stripe.
     pub applied: Version,
+    /// Number of the last read of the stripe that had been answered.
+    pub shown: u64,
 }
 
 #[derive(Default)]
@@ -26,6 +30,19 @@ pub(super) struct Stripe {
     pub applied: Version,
     /// Fetches that a Get may join.
     pub flights: HashMap<Key, Flight>,
+    /// Number of the last read that was answered.
+    pub reads: u64,
+    shown: Vec<Shown>,
+    /// Number of the last read that is not remembered any more.
+    forgotten: u64,
+}
+
+/// The last read of a key.
+struct Shown {
+    digest: u64,
+    number: u64,
+    /// The shared tier has nothing below this version.
+    least: Version,
 }
 
 pub(super) struct Fence {
@@ -60,11 +77,66 @@ impl Stripe {
         self.applied <= note.applied.max(version)
     }
 
-    /// Something at `version` was applied to `key`: later fills must know, later Gets must not join an earlier fetch.
-    pub fn apply(&mut self, key: KeyRef<'_>, version: Version) {
-        self.applied = self.applied.max(version);
+    /// A read that was answered since `note` was taken showed that `version` of `key` is of the past, or may have.
+    pub fn is_outdated(&self, key: KeyRef<'_>, note: Note, version: Version) -> bool {
+        let digest = key.digest();
+        let shown = self.shown.iter().find(|shown| shown.digest == digest && shown.number > note.shown);
+        self.forgotten > note.shown || shown.is_some_and(|shown| version < shown.least)
+    }
+
+    /// A read of `key` showed that the shared tier has nothing below `least`: later fills must know, later Gets must not join an earlier
+    /// fetch.
+    pub fn show(&mut self, key: KeyRef<'_>, least: Version) {
+        self.reads += 1;
+        let (digest, number) = (key.digest(), self.reads);
+        match self.shown.iter_mut().find(|shown| shown.digest == digest) {
+            Some(shown) => (shown.number, shown.least) = (number, shown.least.max(least)),
+            None => {
+                if self.shown.len() == SHOWN
+                    && let Some(oldest) = (0..SHOWN).min_by_key(|index| self.shown[*index].number)
+                {
+                    self.forgotten = self.shown.swap_remove(oldest).number;
+                }
+                self.shown.push(Shown { digest, number, least });
+            }
+        }
+        self.close(key);
+    }
+
+    /// No Get may join a fetch of `key` that is under way.
+    fn close(&mut self, key: KeyRef<'_>) {
         if !self.flights.is_empty() {
             self.flights.remove(&key.to_key());
         }
+    }
+
+    /// Something at `version` was applied to `key`: later fills must know, later Gets must not join an earlier fetch.
+    pub fn apply(&mut self, key: KeyRef<'_>, version: Version) {
+        self.applied = self.applied.max(version);
+        self.close(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::coherence::protection::Protections;
+    use crate::cache::testing::Bench;
+
+    #[test]
+    fn more_reads_than_a_stripe_remembers_outdate_every_key() {
+        let bench = Bench::new(Protections::default());
+        let (mut stripe, version) = (Stripe::default(), |sequence| Version::new(1, sequence));
+        let note = Note { generation: 0, applied: Version::ZERO, shown: stripe.reads };
+        let keys: Vec<Key> = (0..=SHOWN).map(|number| bench.key(&number.to_string())).collect();
+        keys[..SHOWN].iter().for_each(|key| stripe.show(key.as_ref(), version(1)));
+        let other = bench.key("other");
+        assert!(!stripe.is_outdated(other.as_ref(), note, version(1)));
+        stripe.show(keys[1].as_ref(), version(2));
+        assert!(!stripe.is_outdated(other.as_ref(), note, version(1)), "that key had a place");
+        stripe.show(keys[SHOWN].as_ref(), version(1));
+        assert!(stripe.is_outdated(other.as_ref(), note, version(1)), "it cannot be told any more");
+        let later = Note { shown: stripe.reads, ..note };
+        assert!(!stripe.is_outdated(keys[1].as_ref(), later, version(1)), "what was asked later is not older");
     }
 }

@@ -189,6 +189,7 @@ impl Coherence {
         self.bump(partition, line);
         partition.unsync(line);
         line.heard_epoch = position.epoch;
+        partition.forget_shown();
         self.fence.forget(index);
         self.namespaces.all().iter().for_each(|namespace| namespace.tombstones().forget(index));
     }

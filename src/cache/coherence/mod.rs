@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 pub use audit::AUDITS_PER_BOUND;
 pub use fence::Note;
 use fence::Stripe;
+pub use partition::Shown;
 pub use recent::Lost;
 pub use takeover::Unsettled;
 
@@ -198,7 +199,10 @@ impl Coherence {
         }
         let (cover, changes) = tombstones.judge(&self.judged(key, held));
         match cover {
-            Cover::Marked(at) if !held.entry.stale_window.is_zero() => held.covered.know(changes, Some(at)),
+            // When it was read it was not marked, or says so itself.
+            Cover::Marked(at) if !held.entry.stale_window.is_zero() => {
+                held.covered.know(changes, Some(at.max(held.known_at)));
+            }
             Cover::Gone | Cover::Marked(_) => held.covered.end(),
             // Between the lookup and this it may have been swept out of memory, and what it was covered by forgotten.
             Cover::Clear if held.covered.has_ended() => {}
@@ -208,10 +212,10 @@ impl Coherence {
     }
 
     fn judged<'a>(&self, key: KeyRef<'a>, held: &'a Held) -> Judged<'a> {
-        let Entry { tags, version, written_at, .. } = &held.entry;
-        let (version, position, written_at) = (*version, held.position, *written_at);
+        let Entry { tags, version, .. } = &held.entry;
+        let (version, position, known_at) = (*version, held.position, held.known_at);
         let partition = self.partition_of(key);
-        Judged { partition, key: key.bytes, tags: tags.as_slice(), version, position, written_at }
+        Judged { partition, key: key.bytes, tags: tags.as_slice(), version, position, known_at }
     }
 
     /// Where the subscription stands. To be read *before* memory is looked up, as the proof is: an entry found afterwards has lived
@@ -241,7 +245,7 @@ impl Coherence {
     pub fn note(&self, key: KeyRef<'_>) -> Note {
         let partition = self.partition_of(key);
         let stripe = self.fence.lock(partition, key);
-        Note { generation: self.partition(partition).generation(), applied: stripe.applied }
+        Note { generation: self.partition(partition).generation(), applied: stripe.applied, shown: stripe.reads }
     }
 
     /// Joins the fetch of `key` under way, when its answer will be fresh enough for a caller who accepts `bound`, or begins one.
@@ -258,7 +262,7 @@ impl Coherence {
         {
             return Passage::Join(flight.join());
         }
-        let note = Note { generation, applied: stripe.applied };
+        let note = Note { generation, applied: stripe.applied, shown: stripe.reads };
         let (flight, landing) = Flight::begin(now, generation, changes);
         let begun = Begun { id: flight.id, note, landing, waiting: flight.join() };
         stripe.flights.insert(key.clone(), flight);
@@ -273,20 +277,108 @@ impl Coherence {
         }
     }
 
-    /// Lets what was read from the shared tier after `note` enter memory, unless something newer was applied meanwhile, the
-    /// partition moved on, or the answer is of another epoch.
+    /// How far answers of the shared tier have shown the number line of `partition`. To be read before it is asked.
+    pub fn shown(&self, partition: u16) -> Shown {
+        self.partition(partition).shown()
+    }
+
+    /// An answer to a question that was asked after `before` was read shows that `partition` has reached `position`: no answer to a later
+    /// question may be from before that.
+    pub fn show(&self, partition: u16, before: Shown, position: Version) {
+        if self.config.protections.on(Protection::Monotonic) {
+            self.partition(partition).show(before, position);
+        }
+    }
+
+    /// Lets what was read from the shared tier after `note` enter memory, unless something newer was applied or read meanwhile, the
+    /// partition moved on, or the answer is of another epoch. What it shows to be outdated leaves memory all the same.
     pub fn admit(&self, key: &Key, held: &Arc<Held>, note: Note) -> bool {
-        if key.namespace().is_guest() {
-            return false;
-        }
         let partition = self.partition_of(key.as_ref());
-        let stripe = self.fence.lock(partition, key.as_ref());
-        let admitted = self.passes(&stripe, partition, note, held.position, held.entry.version);
-        match admitted {
-            true => _ = self.l1.insert(key.clone(), held.clone()),
-            false => self.counters.fills_fenced.one(),
+        let mut stripe = self.fence.lock(partition, key.as_ref());
+        let is_guest = key.namespace().is_guest();
+        let admitted =
+            !is_guest && self.passes(&stripe, key.as_ref(), note, held.position, held.entry.version);
+        if admitted {
+            _ = self.l1.insert(key.clone(), held.clone());
+        } else if !is_guest {
+            self.counters.fills_fenced.one();
         }
+        self.follow_read(&mut stripe, key.as_ref(), held.position, Some(&held.entry), !admitted);
         admitted
+    }
+
+    /// A read of the shared tier, of which nothing enters memory, has found `entry` or that there is none, where the partition stood at
+    /// `position`. What that shows to be outdated leaves memory. To be called before anybody is answered with it.
+    pub fn found(&self, key: &Key, position: Version, entry: Option<&Entry>) {
+        let partition = self.partition_of(key.as_ref());
+        let position = match position {
+            // There is no number line: everything is gone that was on one so far.
+            Version::ZERO => {
+                let partition = self.partition(partition);
+                let last = partition.known_epoch().max(partition.shown().position.epoch);
+                Version::new(last, Version::MAX.sequence)
+            }
+            position => position,
+        };
+        let mut stripe = self.fence.lock(partition, key.as_ref());
+        self.follow_read(&mut stripe, key.as_ref(), position, entry, true);
+    }
+
+    /// The shared tier has said that `key` was written at `version`. What is older leaves memory.
+    pub fn found_newer(&self, key: &Key, version: Version) {
+        if self.config.protections.on(Protection::Monotonic) {
+            let mut stripe = self.fence.lock(self.partition_of(key.as_ref()), key.as_ref());
+            self.drop_below(key.as_ref(), version, |_| true);
+            stripe.show(key.as_ref(), version);
+        }
+    }
+
+    /// Follows what a read showed of `key`; with what memory holds of it only if that is not what was read. To be called under the key's
+    /// stripe.
+    fn follow_read(
+        &self,
+        stripe: &mut Stripe,
+        key: KeyRef<'_>,
+        position: Version,
+        entry: Option<&Entry>,
+        memory_differs: bool,
+    ) {
+        if !self.config.protections.on(Protection::Monotonic) {
+            return;
+        }
+        let now = self.clock.now();
+        let least = match entry {
+            Some(entry) if entry.lives(now) => entry.version,
+            other => other.map_or(position, |entry| position.max(entry.version)).next(),
+        };
+        if memory_differs && !entry.is_some_and(|entry| self.limit_life(key, entry, now)) {
+            // One that has outlived its time is absent elsewhere for that; it is kept to be answered flagged.
+            let is_outdated = |held: &Held| entry.is_some() || (held.entry.lives(now) && held.marked_at().is_none());
+            self.drop_below(key, least, is_outdated);
+        }
+        stripe.show(key, least);
+    }
+
+    /// What memory holds of `key` is marked, and ends no later, as `entry` does; false: it is of another version, or not kept. To be called
+    /// under the key's stripe.
+    fn limit_life(&self, key: KeyRef<'_>, entry: &Entry, now: Moment) -> bool {
+        let is_kept = entry.lives(now) || !entry.stale_window.is_zero();
+        let is_same = |held: &Arc<Held>| held.entry.version == entry.version && !held.is_alone() && is_kept;
+        let Some(held) = self.l1.get(key).filter(is_same) else { return false };
+        let marked_at = held.entry.marked_at.into_iter().chain(entry.marked_at).min();
+        let expires_at = held.entry.expires_at.min(entry.expires_at);
+        if (marked_at, expires_at) != (held.entry.marked_at, held.entry.expires_at) {
+            let kept_until = held.entry.kept_until.min(entry.kept_until);
+            self.put(&key.to_key(), &held, Entry { marked_at, expires_at, kept_until, ..held.entry.clone() });
+        }
+        true
+    }
+
+    /// Removes what memory holds of `key` from before `least`, if `is_outdated`. To be called under the key's stripe.
+    fn drop_below(&self, key: KeyRef<'_>, least: Version, is_outdated: impl Fn(&Held) -> bool) {
+        if self.l1.get(key).is_some_and(|held| held.entry.version < least && is_outdated(&held)) {
+            self.l1.remove(key);
+        }
     }
 
     /// This replica's own write of `key` was taken by the shared tier: whatever memory holds from before goes, at once and even if the
@@ -295,7 +387,7 @@ impl Coherence {
         let partition = self.partition_of(key.as_ref());
         self.check_epoch(partition, version);
         let mut stripe = self.fence.lock(partition, key.as_ref());
-        let admitted = self.passes(&stripe, partition, note, version, version);
+        let admitted = self.passes(&stripe, key.as_ref(), note, version, version);
         stripe.apply(key.as_ref(), version);
         match admitted {
             true => _ = self.l1.insert(key.clone(), held.clone()),
@@ -375,7 +467,7 @@ impl Coherence {
         if selectors.is_empty() {
             return;
         }
-        let marked_at = (effect == Effect::Marked).then(|| self.clock.now());
+        let marked_at = (effect == Effect::Marked).then(|| self.not_before(partition));
         selectors.iter().for_each(|selector| namespace.tombstones().add(partition, selector, version, marked_at));
         self.partition(partition).rounds.end_all(Some(namespace.id));
     }
@@ -395,11 +487,13 @@ impl Coherence {
         self.partition(partition).live_epoch() != 0
     }
 
-    /// Whether an entry of `version`, known at `position` and asked for after `note`, may enter memory.
-    fn passes(&self, stripe: &Stripe, partition: u16, note: Note, position: Version, version: Version) -> bool {
-        let partition = self.partition(partition);
+    /// Whether an entry of `key` of `version`, known at `position` and asked for after `note`, may enter memory.
+    fn passes(&self, stripe: &Stripe, key: KeyRef<'_>, note: Note, position: Version, version: Version) -> bool {
+        let partition = self.partition(self.partition_of(key));
         let stands = partition.generation() == note.generation && partition.live_epoch() == position.epoch;
-        (stands && stripe.admits(note, version)) || !self.config.protections.on(Protection::Fence)
+        let fenced = !stands || !stripe.admits(note, version);
+        let on = |protection| self.config.protections.on(protection);
+        !(fenced && on(Protection::Fence) || stripe.is_outdated(key, note, version) && on(Protection::Monotonic))
     }
 
     /// An answer to an own write shows another epoch than the subscription's: the number line has another life. Between subscriptions
@@ -424,12 +518,17 @@ impl Coherence {
         let window = held.entry.stale_window;
         let kept = now < held.entry.kept_until && !window.is_zero() && !self.covers(key, &held);
         if effect == Effect::Marked && kept {
-            let marked_at = held.marked_at().or(Some(now));
-            let kept_until = held.entry.kept_until.min(now.plus(window));
-            self.put(&key.to_key(), &held, Entry { marked_at, kept_until, ..held.entry.clone() });
+            let marked_at = held.marked_at().unwrap_or(self.not_before(self.partition_of(key)).max(held.known_at));
+            let kept_until = held.entry.kept_until.min(marked_at.plus(window));
+            self.put(&key.to_key(), &held, Entry { marked_at: Some(marked_at), kept_until, ..held.entry.clone() });
         } else {
             self.l1.remove(key);
         }
+    }
+
+    /// When a change that is heard of now was made in the shared tier, at the earliest: after the last audit that found all changes heard.
+    fn not_before(&self, partition: u16) -> Moment {
+        self.partition(partition).proved_at().min(self.clock.now())
     }
 
     /// Puts `entry` in the place of `held`, of which it is a variant. To be called under the key's stripe.

@@ -26,6 +26,16 @@ pub(super) struct Partition {
     /// Gets that wait for somebody to make an entry.
     pub rounds: Rounds,
     recent: Mutex<Recent>,
+    shown: Mutex<Shown>,
+}
+
+/// How far answers of the shared tier have shown the number line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shown {
+    /// The highest position.
+    pub position: Version,
+    /// How often the number line had started over before.
+    life: u32,
 }
 
 /// The number line as heard through the subscription.
@@ -84,6 +94,29 @@ impl Partition {
     /// What was acknowledged and heard of lately.
     pub fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far answers have shown the number line. To be read before the shared tier is asked.
+    pub fn shown(&self) -> Shown {
+        *self.lock_shown()
+    }
+
+    /// An answer to a question that was asked after `before` was read shows that the number line has reached `position`.
+    pub fn show(&self, before: Shown, position: Version) {
+        let mut shown = self.lock_shown();
+        if shown.life == before.life {
+            shown.position = shown.position.max(position);
+        }
+    }
+
+    /// The number line starts over below what was shown. Answers that are under way show nothing of it.
+    pub fn forget_shown(&self) {
+        let mut shown = self.lock_shown();
+        *shown = Shown { position: Version::ZERO, life: shown.life.wrapping_add(1) };
+    }
+
+    fn lock_shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes every entry of this partition suspect. O(1).

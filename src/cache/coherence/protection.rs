@@ -28,6 +28,8 @@ pub enum Protection {
     OneStep = 1024,
     /// After a takeover nothing from before counts until what was lost is invalidated again.
     Repair = 2048,
+    /// After a read has shown something, nothing older is answered.
+    Monotonic = 4096,
 }
 
 /// Which protections are on: all of them, outside of a test build.

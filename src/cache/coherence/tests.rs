@@ -164,6 +164,188 @@ fn a_reply_of_another_epoch_does_not_enter() {
     assert!(!bench.coherence.admit(&key, &Arc::new(read), note));
 }
 
+// === what a read has shown ===
+
+impl Bench {
+    /// A read of `key` that was asked for and answered now.
+    fn reads(&self, key: &str, sequence: u64) -> bool {
+        let key = self.key(key);
+        let note = self.coherence.note(key.as_ref());
+        self.coherence.admit(&key, &self.read(sequence, sequence, note), note)
+    }
+}
+
+#[test]
+fn a_read_without_a_subscription_removes_the_older_entry_though_it_does_not_enter() {
+    guarded(Protection::Monotonic, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        bench.coherence.disconnected(&ALL);
+        assert_eq!(bench.fresh("k"), Some(3), "its proof still stands");
+        assert!(!bench.reads("k", 7));
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn an_absence_removes_the_entry_that_was_there_before_and_no_later_one() {
+    guarded(Protection::Monotonic, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        let key = bench.key("k");
+        bench.fill("k", 3);
+        bench.coherence.found(&key, Version::new(EPOCH, 2), None);
+        assert_eq!(bench.fresh("k"), Some(3), "it may have been written after the absence");
+        bench.coherence.found(&key, Version::new(EPOCH, 6), None);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn an_absence_without_a_number_line_removes_what_was_on_the_last_one() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.coherence.found(&bench.key("k"), Version::ZERO, None);
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn a_read_that_finds_the_same_entry_marked_or_shortened_limits_the_one_in_memory() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.coherence.disconnected(&ALL);
+    let key = bench.key("k");
+    let held = || bench.l1.get(key.as_ref()).expect("it is there");
+    let ends = bench.now().plus(BOUND);
+    let shorter = Entry { expires_at: ends, kept_until: ends, ..held().entry.clone() };
+    bench.coherence.found(&key, Version::new(EPOCH, 6), Some(&shorter));
+    assert_eq!((held().entry.expires_at, held().entry.lives(bench.now())), (ends, true));
+    let marked = Entry { marked_at: Some(bench.now()), stale_window: BOUND, ..held().entry.clone() };
+    bench.coherence.found(&key, Version::new(EPOCH, 7), Some(&marked));
+    assert!(!held().entry.lives(bench.now()), "it is kept, to be answered flagged");
+    bench.coherence.found(&key, Version::new(EPOCH, 7), Some(&Entry { stale_window: Duration::ZERO, ..marked }));
+    assert!(bench.l1.get(key.as_ref()).is_none());
+}
+
+#[test]
+fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    let windowed = |sequence: u64| {
+        let note = bench.coherence.note(key.as_ref());
+        let mut read = Arc::into_inner(bench.read(sequence, sequence, note)).expect("one owner");
+        read.entry.stale_window = 10 * BOUND;
+        assert!(bench.coherence.admit(&key, &Arc::new(read), note));
+    };
+    let marks = |sequence: u64, covers: &[Selector]| {
+        let keys = std::slice::from_ref(&key);
+        let change = match covers {
+            [] => Change::of_keys(Effect::Marked, keys),
+            covers => Change::of_selected(Effect::Marked, &bench.namespace, covers),
+        };
+        bench.coherence.apply(Message { partition: 0, version: Version::new(EPOCH, sequence), change, own: false });
+        let held = bench.l1.get(key.as_ref()).expect("kept");
+        assert!(!bench.coherence.covers(key.as_ref(), &held));
+        bench.now().since(held.marked_at().expect("marked"))
+    };
+    windowed(5);
+    // Nothing was heard since the proof: it may have been marked right after that.
+    bench.advance(900);
+    assert_eq!(marks(6, &[]), Duration::from_millis(900));
+    // Read after the last proof: it was not marked then.
+    windowed(6);
+    bench.advance(100);
+    assert_eq!(marks(7, &[]), Duration::from_millis(100));
+    windowed(7);
+    bench.advance(200);
+    assert_eq!(marks(8, &[Selector::Namespace]), Duration::from_millis(200));
+    bench.advance(1);
+    // Marked twice, and the first time is not known any more.
+    windowed(8);
+    bench.advance(300);
+    bench.audit(8);
+    let invisible = bench.l1.get(key.as_ref()).expect("kept");
+    bench.namespace.tombstones().add(0, &Selector::Namespace, Version::new(EPOCH, 9), Some(bench.now()));
+    bench.namespace.tombstones().add(0, &Selector::Namespace, Version::new(EPOCH, 10), Some(bench.now()));
+    bench.coherence.covers(key.as_ref(), &invisible);
+    assert_eq!(invisible.marked_at().map(|at| bench.now().since(at)), Some(Duration::from_millis(300)));
+}
+
+#[test]
+fn a_fill_in_flight_does_not_bury_what_another_read_has_shown() {
+    guarded(Protection::Monotonic, |protections| {
+        let bench = Bench::subscribed(protections, 7);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        let older = bench.read(3, 5, note);
+        // Its message is still on its way.
+        assert!(bench.reads("k", 7));
+        bench.coherence.admit(&key, &older, note);
+        bench.fresh("k") == Some(7)
+    });
+}
+
+#[test]
+fn a_fill_in_flight_does_not_enter_after_an_absence() {
+    guarded(Protection::Monotonic, |protections| {
+        let bench = Bench::subscribed(protections, 7);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        let older = bench.read(3, 5, note);
+        bench.coherence.found(&key, Version::new(EPOCH, 7), None);
+        bench.coherence.admit(&key, &older, note);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn the_late_reply_of_an_own_set_does_not_bury_what_a_read_has_shown() {
+    guarded(Protection::Monotonic, |protections| {
+        let bench = Bench::subscribed(protections, 7);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        assert!(bench.reads("k", 7));
+        bench.coherence.wrote(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
+        bench.fresh("k") == Some(7)
+    });
+}
+
+#[test]
+fn an_own_write_after_an_absence_enters() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    bench.coherence.found(&key, Version::new(EPOCH, 5), None);
+    bench.coherence.wrote(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
+    assert_eq!(bench.fresh("k"), Some(6));
+}
+
+#[test]
+fn a_get_does_not_join_a_fetch_that_was_begun_before_another_read_was_answered() {
+    guarded(Protection::Monotonic, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        let key = bench.key("k");
+        let _begun = bench.coherence.join(&key, BOUND);
+        assert!(matches!(bench.coherence.join(&key, BOUND), Passage::Join(_)));
+        bench.reads("k", 7);
+        matches!(bench.coherence.join(&key, BOUND), Passage::Begin(_))
+    });
+}
+
+#[test]
+fn what_answers_have_shown_is_forgotten_when_the_number_line_starts_over() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let before = bench.coherence.shown(0);
+    bench.coherence.show(0, before, Version::new(EPOCH, 9));
+    bench.coherence.show(0, before, Version::new(EPOCH, 7));
+    assert_eq!(bench.coherence.shown(0).position, Version::new(EPOCH, 9));
+    let nonce = bench.coherence.audit_begins(&ALL);
+    bench.echo_at(nonce, Version::new(EPOCH - 1, 1));
+    assert_eq!(bench.coherence.shown(0).position, Version::ZERO);
+    // An answer of the life that has ended.
+    bench.coherence.show(0, before, Version::new(EPOCH, 9));
+    assert_eq!(bench.coherence.shown(0).position, Version::ZERO);
+}
+
 // === the sequence ===
 
 #[test]

@@ -32,6 +32,11 @@ impl Version {
         let number = |number: Option<u64>| number.filter(|number| *number < LIMIT);
         Some(Version { epoch: number(epoch.try_into().ok())?, sequence: number(sequence.try_into().ok())? })
     }
+
+    /// The position after this one.
+    pub fn next(self) -> Self {
+        Version { sequence: self.sequence + 1, ..self }
+    }
 }
 
 impl fmt::Display for Version {

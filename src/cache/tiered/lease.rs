@@ -37,22 +37,26 @@ impl Tiered {
         let until = shared.until(Duration::MAX, get.deadline, begun);
         let key = get.key.to_key();
         let (mut heard, mut contradictions, mut waited) = (None, 0, false);
+        // All that the shared tier is asked for has one budget, from here on; waiting for another caller to make the entry does not count.
+        let mut asking_since = begun;
         let answer = loop {
             let now = shared.clock.now();
             if let Some(answer) = shared.answer_from_memory(get, switches, partition, now) {
-                break self.with_lease_to_refresh(get, &key, wish, now, answer).await;
+                break self.with_lease_to_refresh(get, &key, wish, asking_since, answer).await;
             }
-            let (fetched, seat) = self.fetched_or_known(get, &key, partition, now, heard.take()).await;
+            let (fetched, seat) = self.fetched_or_known(get, &key, partition, asking_since, heard.take()).await;
             let found = fetched.as_ref().ok().cloned();
             let answer = shared.conclude(get, switches, partition, fetched)?;
             match answer.outcome {
-                Outcome::Hit { .. } => break self.with_lease_to_refresh(get, &key, wish, now, answer).await,
+                Outcome::Hit { .. } => {
+                    break self.with_lease_to_refresh(get, &key, wish, asking_since, answer).await;
+                }
                 Outcome::Miss(Miss::Absent | Miss::Unavailable) => {}
                 Outcome::Miss(_) => break answer,
             }
             let (seat, first) = seat.map_or_else(
                 || {
-                    let patience = now.plus(shared.config.read_budget);
+                    let patience = asking_since.plus(shared.config.read_budget);
                     let occasion = Occasion { duration: wish.duration, seen: None, found: found.clone(), patience };
                     self.take_seat(&key, partition, occasion)
                 },
@@ -63,7 +67,12 @@ impl Tiered {
                 false => None,
             };
             let span = if first { Span::none() } else { spans::wait(&seat.round().span) };
+            let turn_begun = shared.clock.now();
+            let until = if wish.wait { until } else { until.min(asking_since.plus(shared.config.read_budget)) };
             let turn = self.turn(wish.wait, kept(found.as_ref()).is_some(), until, &seat).instrument(span).await;
+            if wish.wait {
+                asking_since = asking_since.plus(shared.clock.now().since(turn_begun));
+            }
             waited |= wish.wait && !(first && matches!(turn, Some(Turn::Lease(_))));
             match turn {
                 Some(Turn::Lease(lease)) => {
@@ -105,7 +114,7 @@ impl Tiered {
         get: &Get<'_>,
         key: &Key,
         partition: u16,
-        now: Moment,
+        asking_since: Moment,
         heard: Option<FetchResult>,
     ) -> (FetchResult, Option<Seat>) {
         let token = get.token.position(partition);
@@ -124,7 +133,7 @@ impl Tiered {
         {
             return (Ok(found), Some(seat));
         }
-        (self.ask_l2(get, partition, now).await, None)
+        (self.ask_l2(get, partition, asking_since).await, None)
     }
 
     /// A value that can be used, with the lease to make it anew if that is due and nobody else has it.
@@ -133,7 +142,7 @@ impl Tiered {
         get: &Get<'_>,
         key: &Key,
         wish: Wish,
-        begun: Moment,
+        asking_since: Moment,
         answer: Answer,
     ) -> Answer {
         let shared = &*self.0;
@@ -144,10 +153,10 @@ impl Tiered {
         }
         let seen = stale.is_none().then_some(held.entry.version);
         let found = (!answer.degraded).then(|| Fetched { position: answer.position, held: Some(held.clone()) });
-        let patience = begun.plus(shared.config.read_budget);
+        let patience = asking_since.plus(shared.config.read_budget);
         let occasion = Occasion { duration: wish.duration, seen, found, patience };
         let (seat, true) = self.take_seat(key, answer.partition, occasion) else { return answer };
-        let until = shared.until(shared.config.read_budget, get.deadline, now);
+        let until = shared.until(shared.config.read_budget, get.deadline, asking_since);
         match timeout(until.since(now), seat.turn(|_| true)).await {
             Ok(Turn::Lease(lease)) => Answer { lease: Some(lease), at: shared.clock.now(), ..answer },
             _ => answer,

@@ -398,3 +398,110 @@ async fn a_longer_life_does_not_overtake_a_shorter_one() {
     coherence.prolonged(&key, Version::new(EPOCH, 3), hour, before);
     assert_ne!(held().expect("there").entry.expires_at, hour);
 }
+
+impl World {
+    /// A replica whose subscription is lost and whose memory holds the write 3, proven for a while.
+    async fn cut_off() -> World {
+        let mut world = World::new(Duration::ZERO);
+        world.warm(3).await;
+        world.bench.coherence.disconnected(&ALL);
+        assert_eq!(world.answered().await, Ok((3, Tier::L1, false)));
+        world
+    }
+
+    /// A Get that memory does not answer: what the shared tier answers to it.
+    async fn asked(&mut self, read: Result<Read, L2Error>) -> Result<(u64, Tier, bool), Miss> {
+        let get = self.bounded();
+        self.read_call().await.send(read).ok();
+        gist(&get.await.expect("no panic").expect("answered"))
+    }
+
+    async fn strong(&mut self, read: Result<Read, L2Error>) -> Result<(u64, Tier, bool), Miss> {
+        let get = self.get(Consistency::Strong, Token::default());
+        self.read_call().await.send(read).ok();
+        gist(&get.await.expect("no panic").expect("answered"))
+    }
+
+    fn lacks(&self, position: u64) -> Result<Read, L2Error> {
+        Ok(Read { position: Version::new(EPOCH, position), entry: None })
+    }
+}
+
+#[tokio::test]
+async fn no_get_answers_something_older_than_one_before_it_that_asked_the_shared_tier() {
+    let narrow = Consistency::Bounded(Some(Duration::ZERO));
+    let token = || Token::at(0, Version::new(EPOCH, 6));
+    for (consistency, token) in [
+        (Consistency::Strong, Token::default()),
+        (Consistency::Bounded(None), token()),
+        (narrow, Token::default()),
+    ] {
+        let mut world = World::cut_off().await;
+        world.bench.clock.advance(Duration::from_millis(1));
+        let get = world.get(consistency, token);
+        world.read_call().await.send(world.found(6, 6)).ok();
+        assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Ok((6, Tier::L2, false)));
+        assert_eq!(world.asked(world.found(6, 6)).await, Ok((6, Tier::L2, false)), "{consistency:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_shared_tier_lacked_is_not_answered_from_memory_afterwards() {
+    let mut world = World::cut_off().await;
+    assert_eq!(world.strong(world.lacks(6)).await, Err(Miss::Absent));
+    assert_eq!(world.asked(away()).await, Err(Miss::Unavailable));
+}
+
+#[tokio::test]
+async fn what_the_shared_tier_had_marked_is_not_answered_as_fresh_afterwards() {
+    let mut world = World::cut_off().await;
+    let marked_at = Some(world.bench.now());
+    let read = world.found(3, 6).map(|read| Read { entry: read.entry.map(|entry| Entry { marked_at, ..entry }), ..read });
+    assert_eq!(world.strong(read).await, Err(Miss::Absent));
+    assert_eq!(world.asked(away()).await, Err(Miss::Unavailable));
+}
+
+#[tokio::test]
+async fn a_server_that_has_less_than_answers_have_shown_is_not_believed() {
+    let mut world = World::cut_off().await;
+    assert_eq!(world.strong(world.found(6, 6)).await, Ok((6, Tier::L2, false)));
+    assert_eq!(world.asked(world.found(3, 5)).await, Err(Miss::Unavailable));
+    assert_eq!(world.asked(world.lacks(5)).await, Err(Miss::Unavailable));
+    assert_eq!(world.asked(world.found(6, 7)).await, Ok((6, Tier::L2, false)));
+}
+
+#[tokio::test]
+async fn a_server_that_has_less_than_it_acknowledged_is_not_believed() {
+    let mut world = World::cut_off().await;
+    let set = world.set("new");
+    let Some(Call::Write(answer)) = world.calls.recv().await else { panic!("a write was expected") };
+    answer.send(Ok(vec![Written::Stored(world.entry(6))])).ok();
+    set.await.expect("no panic").expect("stored");
+    assert_eq!(world.asked(world.found(3, 5)).await, Err(Miss::Unavailable));
+}
+
+#[tokio::test]
+async fn a_get_that_begins_after_a_newer_answer_does_not_share_an_older_fetch() {
+    let mut world = World::new(Duration::ZERO);
+    let first = world.bounded();
+    let old = world.read_call().await;
+    assert_eq!(world.strong(world.found(6, 6)).await, Ok((6, Tier::L2, false)));
+    let next = world.bounded();
+    // It has entered memory: nothing is asked.
+    assert_eq!(gist(&next.await.expect("no panic").expect("answered")), Ok((6, Tier::L1, false)));
+    world.bench.coherence.disconnected(&ALL);
+    old.send(world.found(3, 5)).ok();
+    assert_eq!(gist(&first.await.expect("no panic").expect("answered")), Ok((3, Tier::L2, false)), "it began before");
+    assert_eq!(world.answered().await, Ok((6, Tier::L1, false)));
+}
+
+#[tokio::test]
+async fn a_refused_set_that_shows_a_newer_entry_removes_the_older_one() {
+    let mut world = World::cut_off().await;
+    let set = world.set("new");
+    let Some(Call::Write(answer)) = world.calls.recv().await else { panic!("a write was expected") };
+    let (current, position) = (Some(Version::new(EPOCH, 6)), Version::new(EPOCH, 6));
+    answer.send(Ok(vec![Written::Refused { why: crate::cache::tier::Refusal::AlreadyPresent, current, position }])).ok();
+    set.await.expect("no panic").expect("refused");
+    assert_eq!(world.asked(world.found(6, 6)).await, Ok((6, Tier::L2, false)));
+}

@@ -108,8 +108,14 @@ impl Tiered {
         }
         let partition = shared.coherence.partition_of(key.as_ref());
         let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
-        let note = shared.coherence.note(key.as_ref());
+        let (note, shown) = (shared.coherence.note(key.as_ref()), shared.coherence.shown(partition));
         let touched = shared.l2.touch(key, touch, until).await.map_err(|error| shared.error(error, deadline))?;
+        if !shared.l2.shares_l1() {
+            shared.coherence.show(partition, shown, touched.position);
+            if let Some(entry) = touched.entry {
+                shared.coherence.found_newer(key, entry.version);
+            }
+        }
         if let Some(entry) = touched.entry
             && !shared.l2.shares_l1()
         {

@@ -13,7 +13,7 @@ use crate::cache::clock::Moment;
 use crate::cache::coherence::message::{Change, Effect};
 use crate::cache::coherence::token::Token;
 use crate::cache::coherence::version::Version;
-use crate::cache::coherence::{self, Note};
+use crate::cache::coherence::{self, Note, Shown};
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
@@ -279,8 +279,10 @@ impl Tiered {
         let shared = &*self.0;
         let change = &Change::of_selected(mode.effect(), namespace, selectors);
         let steps = (0..shared.coherence.partitions()).map(|partition| async move {
+            let shown = shared.coherence.shown(partition);
             let version = shared.l2.invalidate(partition, namespace, selectors, mode, ticket, until).await?;
             if !shared.l2.shares_l1() {
+                shared.coherence.show(partition, shown, version);
                 shared.taken(partition, version, change)?;
             }
             shared.coherence.invalidated(namespace, partition, selectors, version, mode.effect());
@@ -303,11 +305,14 @@ impl Shared {
         ticket: u64,
         until: Moment,
     ) -> Result<Vec<Result<SetAnswer, L2Error>>, L2Error> {
-        let begun = self.clock.now();
+        let (begun, shown) = (self.clock.now(), self.coherence.shown(partition));
         let notes: Vec<Note> = writes.iter().map(|write| self.coherence.note(write.key.as_ref())).collect();
         let written = self.l2.write(partition, writes, ticket, until).await?;
         if !self.l2.shares_l1() {
             self.latencies.l2_write.observe(self.clock.now().since(begun));
+            for (write, written) in writes.iter().zip(&written) {
+                self.follow_answer(partition, shown, write, written);
+            }
             let stored = |(write, written): (&Write, &Written)| match written {
                 Written::Stored(entry) => Some((write.key.clone(), entry.version)),
                 _ => None,
@@ -319,6 +324,21 @@ impl Shared {
         }
         let done = writes.iter().zip(notes).zip(written);
         Ok(done.map(|((write, note), written)| self.written(partition, write, note, begun, written)).collect())
+    }
+
+    /// What the answer to a write shows is not followed by anything older.
+    fn follow_answer(&self, partition: u16, shown: Shown, write: &Write, written: &Written) {
+        match written {
+            Written::Stored(entry) => self.coherence.show(partition, shown, entry.version),
+            Written::Repeated { position, .. } => self.coherence.show(partition, shown, *position),
+            Written::Refused { current, position, .. } => {
+                self.coherence.show(partition, shown, *position);
+                if let Some(current) = current {
+                    self.coherence.found_newer(&write.key, *current);
+                }
+            }
+            Written::Failed(_) => {}
+        }
     }
 
     /// This replica's memory follows what became of a write.
@@ -379,8 +399,10 @@ impl Shared {
         ticket: u64,
         until: Moment,
     ) -> Result<Removed, L2Error> {
+        let shown = self.coherence.shown(partition);
         let done = self.l2.remove(partition, removals, mode, ticket, until).await?;
         if !self.l2.shares_l1() {
+            self.coherence.show(partition, shown, done.version);
             let keys: Vec<Key> = removals.iter().map(|removal| removal.key.clone()).collect();
             self.taken(partition, done.version, &Change::of_keys(mode.effect(), &keys))?;
             keys.iter().for_each(|key| self.coherence.outdated(key, done.version, mode.effect()));

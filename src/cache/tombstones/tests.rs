@@ -37,8 +37,8 @@ impl Tombstones {
     }
 
     fn known(&self, key: &str, with: &[&str], sequence: u64, position: u64) -> Cover {
-        let (version, position, written_at, tags) = (at(sequence), at(position), moment(sequence), tags(with));
-        let judged = Judged { partition: 0, key: key.as_bytes(), tags: &tags, version, position, written_at };
+        let (version, position, known_at, tags) = (at(sequence), at(position), moment(sequence), tags(with));
+        let judged = Judged { partition: 0, key: key.as_bytes(), tags: &tags, version, position, known_at };
         self.judge(&judged).0
     }
 }

@@ -180,5 +180,7 @@ pub(super) fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun
         sliding: slides,
         marked_at: None,
     };
-    entry.marked_since((stored.marked_micros > 0).then(|| at(stored.marked_micros)))
+    // How long it has been marked is said to callers, who rely on that it is no longer.
+    let marked_at = || begun.minus(clock.age_at_most(stored.marked_micros, begun));
+    entry.marked_since((stored.marked_micros > 0).then(marked_at))
 }

@@ -563,3 +563,35 @@ async fn a_token_beyond_what_a_round_knows_is_asked_for() {
     world.read_call().await.send(world.found(6, 6)).ok();
     assert_eq!(gist(&answered(get).await).map(|(sequence, ..)| sequence), Ok(6));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_get_with_a_lease_has_one_budget_for_all_that_it_asks() {
+    let mut world = World::new(Duration::ZERO);
+    let get = world.wants(Wish { wait: false, ..WISH });
+    let read = world.read_call().await;
+    world.bench.clock.advance(Duration::from_millis(150));
+    read.send(world.absent()).ok();
+    let (_, acquire) = world.acquire_call().await;
+    acquire.send(Ok(Acquired::Present)).ok();
+    let _unanswered = world.read_call().await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(gist(&answered(get).await), Err(Miss::Leased));
+    assert_eq!(begun.elapsed(), Duration::from_millis(50), "what was left of 200 ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_to_refresh_an_entry_is_asked_for_within_the_same_budget() {
+    let mut world = World::new(Duration::ZERO);
+    let get = world.wants(Wish { wait: false, ..WISH });
+    let read = world.read_call().await;
+    world.bench.clock.advance(Duration::from_millis(150));
+    let due = world.found(3, 5).map(|read| Read {
+        entry: read.entry.map(|entry| Entry { due_at: Moment::NEVER, ..entry }),
+        ..read
+    });
+    read.send(due).ok();
+    let (_, _unanswered) = world.acquire_call().await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(gist(&answered(get).await), Ok((3, Tier::L2, false)));
+    assert_eq!(begun.elapsed(), Duration::from_millis(50), "what was left of 200 ms");
+}

@@ -87,3 +87,16 @@ async fn of_many_writes_each_is_taken_or_not_for_itself() {
     let memory = |name: &str| world.bench.l1.get(world.bench.key(name).as_ref()).is_some();
     assert_eq!(["a", "b", "c"].map(memory), [true, false, false]);
 }
+
+#[tokio::test]
+async fn what_a_batch_has_shown_is_not_followed_by_something_older() {
+    let mut world = World::new(Duration::ZERO);
+    world.warm(3).await;
+    world.bench.coherence.disconnected(&ALL);
+    let many = world.get_many(&["k"], Token::at(0, Version::new(EPOCH, 6)));
+    world.read_call().await.send(world.found(6, 6)).ok();
+    assert_eq!(many.await.expect("no panic"), [Ok((6, Tier::L2, false))]);
+    let many = world.get_many(&["k"], Token::default());
+    world.read_call().await.send(world.found(6, 6)).ok();
+    assert_eq!(many.await.expect("no panic"), [Ok((6, Tier::L2, false))]);
+}
