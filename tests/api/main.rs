@@ -19,6 +19,7 @@ mod fleet;
 #[allow(dead_code, unused_imports)]
 mod harness;
 mod health;
+mod hostile_redis;
 mod invalidation;
 mod leases;
 mod metrics;
