@@ -2,7 +2,7 @@
 
 use twintier::pb;
 
-use crate::harness::{Impostor, Replica, eventually};
+use crate::harness::{Answer as _, Impostor, Redis, Replica, eventually, set_request};
 
 /// What sockets and the relay hold on the way, beside what a reply may have: 16 MiB with the default limits.
 const ON_THE_WAY: usize = 24 << 20;
@@ -51,4 +51,60 @@ async fn hostile_sentinels_and_cluster_nodes_cost_their_connections_and_no_memor
         let url = scheme.replace("PORT", &impostor.port().to_string());
         is_cut_off(scheme, &impostor, &url, "of more than 32 levels").await;
     }
+}
+
+/// What lies under the name of an entry, of its lease or of the list of hot keys, far larger than anything of this service.
+const HUGE: &str = "67108863";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_larger_than_any_entry_is_a_miss_and_costs_no_connection() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[("coherence.partitions", "1"), ("limits.value_size", "64KiB")]).await;
+    let name = "twintier:{0}:v:default:k";
+    redis.cli(&["SETRANGE", name, HUGE, "x"]).await;
+    redis.cli(&["SETRANGE", "twintier:{0}:l:default:k", HUGE, "x"]).await;
+    redis.cli(&["SETRANGE", "twintier:{0}:x:default:k", HUGE, "x"]).await;
+    let before = output(&redis).await;
+    assert_eq!(replica.get("k").await.miss(), Some(pb::MissReason::Absent));
+    let keys = vec!["k".to_owned(), "other".to_owned()];
+    let request = pb::BatchGetRequest { keys, ..Default::default() };
+    let mut found = replica.client.clone().batch_get(request).await.unwrap().into_inner();
+    while let Some(part) = found.message().await.unwrap() {
+        assert!(part.items.iter().all(|item| matches!(item.result, Some(pb::batch_get_item::Result::Miss(_)))));
+    }
+    let inspected = replica.inspect("k").await;
+    assert!(inspected.l2_error.is_empty(), "{inspected:?}");
+    let sent = output(&redis).await - before;
+    assert!(sent < 4 << 20, "redis sent {sent} bytes");
+    let after = replica.redis().await;
+    assert!(after.undecodable >= 2 && after.reconnects == 0 && after.errors == 0, "{after:?}");
+    // It is replaced like anything else that is damaged.
+    replica.store(pb::SetRequest { source_version: Some(1), ..set_request("k", "v") }).await.unwrap();
+    assert!(replica.strong("k").await.unwrap().is("v"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shared_records_larger_than_any_of_this_service_are_left_out() {
+    let redis = Redis::start().await;
+    redis.cli(&["SETRANGE", "twintier:{0}:h", HUGE, "x"]).await;
+    redis.cli(&["PEXPIRE", "twintier:{0}:h", "86400000"]).await;
+    let longest = "x".repeat(1 << 20);
+    redis.cli(&["HSET", "twintier:{0}:p", "revision", "1", "n:namespace:jitter", &longest]).await;
+    let before = output(&redis).await;
+    let replica = Replica::on(&redis, &[]).await;
+    let policy = Some(pb::Policy { jitter: Some(0.1), ..Default::default() });
+    replica.admin().set_policy(pb::SetPolicyRequest { namespace: "n".into(), policy }).await.unwrap();
+    eventually("the list is left out", async || replica.redis().await.undecodable >= 1).await;
+    let sent = output(&redis).await - before;
+    assert!(sent < 8 << 20, "redis sent {sent} bytes");
+    assert_eq!(replica.redis().await.reconnects, 0);
+    let fields = redis.cli(&["HKEYS", "twintier:{0}:p"]).await;
+    assert!(!format!("{fields:?}").contains(&format!("{:?}", b"n:namespace:jitter")), "{fields:?}");
+}
+
+/// Bytes that this Redis has sent so far.
+async fn output(redis: &Redis) -> u64 {
+    let info = redis.cli(&["INFO", "stats"]).await.text();
+    let line = info.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+    line.unwrap().trim().parse().unwrap()
 }

@@ -61,8 +61,8 @@ for arg = 9, #ARGV, ARGS do
     key = key + 1
   end
   items[#items + 1] = item
-  local before = item.request and redis.call('GET', item.request)
-  if before and #before == 17 then
+  local before = item.request and record_of(item.request, 17)
+  if before then
     item.result = {string.byte(before), before:sub(2), 1, 0}
   else
     local outcome, current = verdict(item)
