@@ -473,6 +473,7 @@ fn redis_config(redis: &config::Redis, config: &Config, protections: Protections
         unresponsive_after: redis.unresponsive_after,
         max_in_flight: redis.max_in_flight,
         value_size: config.limits.value_size,
+        max_reply_size: redis::reply_scanner::max_reply_size(&config.limits),
         max_staleness: config.coherence.max_staleness,
         tombstones: config.limits.tombstones,
         protections,

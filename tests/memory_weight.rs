@@ -41,7 +41,7 @@ fn an_entry_costs_what_it_is_weighed() {
                 Lifetime::of(Duration::from_secs(3600)),
             );
             let entry = Entry::written(&new, Version::new(1, n), Duration::ZERO, Moment(1));
-            let note = Note { generation: 1, applied: Version::ZERO };
+            let note = Note { generation: 1, applied: Version::ZERO, shown: 0 };
             memory.insert(key, held(entry, Version::ZERO, note, Moment(1), &namespace)).unwrap();
         }
         let (grown, usage) = (resident() - before, memory.usage());

@@ -85,6 +85,7 @@ impl Bench {
             unresponsive_after: Duration::from_secs(5),
             max_in_flight: 64,
             value_size: 1 << 20,
+            max_reply_size: 16 << 20,
             max_staleness: Duration::from_secs(2),
             tombstones: TOMBSTONES,
             failover: Failover::Cold,

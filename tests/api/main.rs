@@ -21,6 +21,7 @@ mod fleet;
 mod harness;
 mod header_size;
 mod health;
+mod hostile_redis;
 mod invalidation;
 mod leases;
 mod metrics;

@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::codec::{self, Private, Published};
-use super::connection::{ConnectError, Connection, Purpose, is_misplaced, number, status, words};
+use super::connection::{ConnectError, Connection, Purpose, is_misplaced, number, status};
 use super::link::Backoff;
 use super::primary::Primary;
 use super::scripts::Script;
@@ -104,10 +104,7 @@ impl Bus {
             biased;
             () = stop.cancelled() => Ok(Ended::Stopped),
             _ = changes.changed() => Ok(Ended::OtherPartitions),
-            ended = &mut task => Err(ConnectError::Failed(match ended {
-                Ok(Err(error)) => words(&error),
-                _ => "the subscription's connection ended".to_owned(),
-            })),
+            why = task.ended() => Err(ConnectError::Failed(why)),
             error = self.deliver(&connection, partitions, backoff) => Err(error),
         };
         self.sink.disconnected(partitions);

@@ -18,6 +18,7 @@ pub use compression::Packed;
 use crate::cache::coherence::message::{Change, ChangedKey, Covers, Echo, Effect, Message};
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Content, NewEntry, Tags};
+use crate::cache::policy::limits::CONTENT_TYPE_SIZE;
 use crate::cache::selector::Selector;
 
 const ENTRY_MAGIC: [u8; 2] = *b"T\x01";
@@ -133,6 +134,9 @@ pub fn stored_size(bytes: &[u8]) -> Option<usize> {
     bytes.len().checked_sub(head).filter(|_| bytes.starts_with(&ENTRY_MAGIC))
 }
 
+/// Bytes of a lease.
+pub const LEASE_SIZE: usize = 40;
+
 /// When a lease was granted, by position and time (microseconds); none when nobody has it.
 pub fn decode_lease(bytes: &[u8]) -> Option<(Version, u64)> {
     let mut reader = Reader(bytes);
@@ -167,6 +171,11 @@ fn read_tags(bytes: &Bytes, list: &[u8]) -> Option<Tags> {
 pub const HEAD: usize = HEADER + 64 * 256;
 /// Bytes of an entry before its tags.
 const HEADER: usize = 87;
+
+/// Returns the size of the largest entry whose value has at most `value_size` bytes.
+pub const fn max_entry_size(value_size: usize) -> usize {
+    HEAD + CONTENT_TYPE_SIZE + value_size
+}
 
 /// Reads version, time of writing (microseconds) and tags from the start of an entry.
 pub fn decode_head(bytes: &Bytes) -> Option<(Version, u64, Tags)> {

@@ -8,9 +8,7 @@ use bytes::Bytes;
 use fred::clients::Client;
 use fred::interfaces::{ClientLike as _, LuaInterface as _};
 use fred::prelude::{Error, ErrorKind};
-use fred::types::config::{
-    Config, ConnectionConfig, PerformanceConfig, ReconnectError, Server, ServerConfig, TcpConfig, TlsConnector,
-};
+use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, ReconnectError, ServerConfig};
 use fred::types::{InfoKind, RespVersion, Value};
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -21,6 +19,7 @@ use super::codec;
 use super::primary::Primary;
 use super::scripts::Script;
 use super::shared::Shared;
+use super::transport::{self, Relay};
 use super::{Address, Credentials, Failover, RedisConfig};
 use crate::cache::coherence::protection::Protection;
 use crate::cache::coherence::version::Version;
@@ -88,8 +87,12 @@ pub struct Connection {
     shared: Arc<Shared>,
 }
 
-/// What a client lives by. Ends when the client does, and ends the client when it is dropped: a task of fred that is let go keeps its connection.
-pub type ClientTask = AbortOnDropHandle<Result<(), Error>>;
+/// The tasks that a client needs. Dropped, they end, and the client with them.
+pub struct ClientTask {
+    /// fred's own. Detached, it would keep its connection.
+    fred: AbortOnDropHandle<Result<(), Error>>,
+    relay: Relay,
+}
 
 /// Opens a client of one connection, and nothing more.
 pub async fn open_client(
@@ -100,13 +103,44 @@ pub async fn open_client(
     purpose: Purpose,
 ) -> Result<(Client, ClientTask), ConnectError> {
     let patience = config.connect_timeout;
-    let fred_config = fred_config(config, address, credentials, database).map_err(ConnectError::Failed)?;
+    let relay = transport::connect(config, address).await.map_err(ConnectError::Failed)?;
+    let fred_config = fred_config(&relay, credentials, database).map_err(ConnectError::Failed)?;
     let client = Client::new(fred_config, Some(performance(config, purpose)), Some(connection(patience)), None);
-    let task = AbortOnDropHandle::new(client.connect());
+    let task = ClientTask { fred: AbortOnDropHandle::new(client.connect()), relay };
     match timeout(patience, client.wait_for_connect()).await {
         Ok(Ok(())) => Ok((client, task)),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(ConnectError::Failed(format!("no answer within {patience:?}"))),
+        Ok(Err(error)) => Err(task.explain(error.into())),
+        Err(_) => Err(task.explain(no_answer(patience))),
+    }
+}
+
+fn no_answer(patience: Duration) -> ConnectError {
+    ConnectError::Failed(format!("no answer within {patience:?}"))
+}
+
+// === impl ClientTask ===
+
+impl ClientTask {
+    /// Waits for the end of the connection. Returns its cause.
+    pub async fn ended(&mut self) -> String {
+        let words = match (&mut self.fred).await {
+            Ok(Err(error)) => words(&error),
+            _ => "the connection ended".to_owned(),
+        };
+        self.cause().unwrap_or(words)
+    }
+
+    /// The cause for which the server's side ended, if it did.
+    pub fn cause(&self) -> Option<String> {
+        self.relay.cause.get().cloned()
+    }
+
+    /// The same error, with the cause for which the server's side ended.
+    fn explain(&self, error: ConnectError) -> ConnectError {
+        match (error, self.cause()) {
+            (ConnectError::Failed(_), Some(cause)) => ConnectError::Failed(cause),
+            (error, _) => error,
+        }
     }
 }
 
@@ -119,16 +153,22 @@ impl Connection {
         let (client, task) =
             open_client(config, &primary.address, &config.credentials, Some(config.database), purpose).await?;
         match timeout(config.connect_timeout, Connection::greet(client, primary)).await {
-            Ok(greeted) => Ok((greeted?, task)),
-            Err(_) => Err(ConnectError::Failed(format!("no answer within {:?}", config.connect_timeout))),
+            Ok(Ok(greeted)) => Ok((greeted, task)),
+            Ok(Err(error)) => Err(task.explain(error)),
+            Err(_) => Err(task.explain(no_answer(config.connect_timeout))),
         }
     }
 
     async fn greet(client: Client, primary: &Primary) -> Result<Connection, ConnectError> {
-        let Life { identity, server_version } = life(&client).await?;
-        if server_version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0u32) < 7 {
-            return Err(ConnectError::Failed(format!("redis 7 or newer is needed, this is {server_version:?}")));
-        }
+        let life = life(&client).await?;
+        let connection = Connection::load(client, life, primary).await?;
+        connection.hello(primary, &connection.partitions).await?;
+        Ok(connection)
+    }
+
+    /// Loads the scripts.
+    async fn load(client: Client, life: Life, primary: &Primary) -> Result<Connection, ConnectError> {
+        let Life { identity, server_version } = life;
         let mut connection = Connection {
             identity,
             client,
@@ -142,7 +182,6 @@ impl Connection {
         for script in Script::ALL {
             connection.shas.push(connection.client.script_load(connection.shared.script(script)).await?);
         }
-        connection.hello(primary, &connection.partitions).await?;
         Ok(connection)
     }
 
@@ -313,41 +352,46 @@ pub fn is_misplaced(error: &Error) -> bool {
 }
 
 /// The life of a primary.
-struct Life {
-    /// What tells it from every other: a server that becomes a primary has a new second replication id.
-    identity: String,
-    server_version: String,
+pub struct Life {
+    /// Identifies it among all lives of all servers: a server that becomes a primary has a new second replication id.
+    pub identity: String,
+    /// Version of the server; with its name, unless it is Redis itself.
+    pub server_version: String,
 }
 
-async fn life(client: &Client) -> Result<Life, ConnectError> {
+/// Asks a server for its life. Fails when it is no primary, or too old.
+pub async fn life(client: &Client) -> Result<Life, ConnectError> {
     let server: String = client.info(Some(InfoKind::Server)).await?;
     let replication: String = client.info(Some(InfoKind::Replication)).await?;
-    if field(&replication, "role") != "master" {
-        return Err(ConnectError::Misplaced("this redis is a replica, not the primary".to_owned()));
-    }
-    let past = ["master_replid2", "second_repl_offset"].map(|name| field(&replication, name));
-    let identity = format!("{}:{}:{}", field(&server, "run_id"), past[0], past[1]);
-    Ok(Life { identity, server_version: field(&server, "redis_version").to_owned() })
+    read_life(&server, &replication)
 }
 
-fn fred_config(
-    config: &RedisConfig,
-    address: &Address,
-    credentials: &Credentials,
-    database: Option<u8>,
-) -> Result<Config, String> {
-    let server = match address {
-        Address::Tcp { host, port } => ServerConfig::Centralized { server: Server::new(host.as_str(), *port) },
-        Address::Unix { path } => ServerConfig::Unix { path: path.clone() },
+fn read_life(server: &str, replication: &str) -> Result<Life, ConnectError> {
+    let compatible = field(server, "redis_version");
+    if compatible.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0u32) < 7 {
+        return Err(ConnectError::Failed(format!("redis 7 or newer is needed, this is {compatible:?}")));
+    }
+    if field(replication, "role") != "master" {
+        return Err(ConnectError::Misplaced("this redis is a replica, not the primary".to_owned()));
+    }
+    let past = ["master_replid2", "second_repl_offset"].map(|name| field(replication, name));
+    let identity = format!("{}:{}:{}", field(server, "run_id"), past[0], past[1]);
+    // Valkey's `redis_version` is the one that it is compatible with.
+    let server_version = match field(server, "valkey_version") {
+        "" => compatible.to_owned(),
+        version => format!("Valkey {version}"),
     };
+    Ok(Life { identity, server_version })
+}
+
+fn fred_config(relay: &Relay, credentials: &Credentials, database: Option<u8>) -> Result<Config, String> {
     Ok(Config {
         fail_fast: true,
         username: credentials.username.clone(),
         password: credentials.password()?,
-        server,
+        server: ServerConfig::Unix { path: relay.socket.clone() },
         version: RespVersion::RESP3,
         database,
-        tls: config.tls.as_ref().map(|tls| TlsConnector::Rustls(Arc::new(tls.clone()).into()).into()),
         ..Config::default()
     })
 }
@@ -369,7 +413,6 @@ fn connection(patience: Duration) -> ConnectionConfig {
         max_command_attempts: 1,
         // Bounding this queue would end fred's routing task; requests in flight are bounded above it.
         max_command_buffer_len: 0,
-        tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
         reconnect_errors: vec![ReconnectError::Loading, ReconnectError::MasterDown, ReconnectError::ReadOnly],
         ..ConnectionConfig::default()
     }
@@ -387,6 +430,17 @@ mod tests {
         let said = words(&Error::new(ErrorKind::IO, unknown));
         assert_eq!(said, "failed to lookup address information: Name or service not known");
         assert_eq!(words(&Error::new(ErrorKind::Auth, "WRONGPASS invalid password")), "WRONGPASS invalid password");
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_own_version() {
+        let replication = "role:master\r\nmaster_replid2:00\r\nsecond_repl_offset:-1\r\n";
+        let redis = read_life("redis_version:8.2.3\r\nrun_id:a\r\n", replication).expect("new enough");
+        assert_eq!((redis.identity.as_str(), redis.server_version.as_str()), ("a:00:-1", "8.2.3"));
+        let valkey = "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\nrun_id:b\r\n";
+        assert_eq!(read_life(valkey, replication).expect("new enough").server_version, "Valkey 9.1.2");
+        let old = read_life("redis_version:6.2.1\r\n", replication).err();
+        assert_eq!(old, Some(ConnectError::Failed("redis 7 or newer is needed, this is \"6.2.1\"".to_owned())));
     }
 
     #[test]

@@ -72,10 +72,7 @@ impl Link {
                     primary.health.agreed();
                     primary.health.commands_work(self.number, &connection.server_version);
                     let why = tokio::select! {
-                        ended = &mut task => match ended {
-                            Ok(Err(error)) => words(&error),
-                            _ => "the connection ended".to_owned(),
-                        },
+                        why = task.ended() => why,
                         why = self.watch(&connection) => why,
                         why = keep_greeted(primary, &connection) => why,
                         () = connection.condemned.cancelled() => "redis is not the primary (any more)".to_owned(),

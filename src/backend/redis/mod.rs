@@ -22,6 +22,7 @@ mod primary;
 mod read_many;
 mod reclaim;
 mod record;
+pub mod reply_scanner;
 mod scripts;
 mod selected;
 mod shard;
@@ -29,6 +30,7 @@ mod shared;
 mod spans;
 mod tier;
 pub mod tls;
+mod transport;
 mod wanted;
 
 use std::fmt;
@@ -153,6 +155,8 @@ pub struct RedisConfig {
     pub max_in_flight: usize,
     /// Bytes of the largest value that is unpacked.
     pub value_size: usize,
+    /// Bytes of the largest reply that is read. A server that sends a larger one is disconnected from.
+    pub max_reply_size: usize,
     /// The staleness bound, which sets the pace of audits.
     pub max_staleness: Duration,
     /// Prefixes and tags of a namespace whose invalidations are remembered one by one at least.

@@ -181,7 +181,8 @@ struct Open {
     client: Client,
     /// What a sentinel says unasked: a reason to ask sooner, and no more.
     news: Option<Receiver<Message>>,
-    _tasks: Vec<ClientTask>,
+    /// That of the client first.
+    tasks: Vec<ClientTask>,
 }
 
 /// One server that is asked over and over.
@@ -240,20 +241,21 @@ impl Witness {
             None => self.open().await?,
         };
         let open = connection.insert(open);
-        self.put(&open.client).await.map_err(|error| words(&error))
+        let asked = self.put(&open.client).await;
+        asked.map_err(|error| open.tasks[0].cause().unwrap_or_else(|| words(&error)))
     }
 
     async fn open(&self) -> Result<Open, String> {
         let client = || open_client(&self.shared.config, &self.address, &self.credentials, None, Purpose::Commands);
         let (client_to_ask, task) = client().await.map_err(|error| error.to_string())?;
-        let mut open = Open { client: client_to_ask, news: None, _tasks: vec![task] };
+        let mut open = Open { client: client_to_ask, news: None, tasks: vec![task] };
         if let Question::Primary { .. } = &self.question
             && let Ok((listener, task)) = client().await
         {
             // Over a connection of its own: were SUBSCRIBE refused, fred would take the refusal for the next answer.
             open.news = Some(listener.message_rx());
             let _ = listener.subscribe(SWITCHES.to_vec()).await;
-            open._tasks.push(task);
+            open.tasks.push(task);
         }
         Ok(open)
     }

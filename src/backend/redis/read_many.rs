@@ -45,12 +45,14 @@ impl RedisTier {
         let Some(first) = keys.first() else { return reads };
         let fields = Line::fields(self.shared().layout.invalidation_field(first.namespace().name()));
         let begun = self.shared().clock.now();
+        let last = self.last_byte();
         let trips = self.trips(keys, &mut reads);
         let asked = trips.iter().map(|trip| async {
             self.shared().commands.one();
             let counters = trip.counters.iter().map(|(_, counter, _)| counter.clone()).collect();
             let (names, fields) = (trip.names.clone(), fields.clone());
-            let sent = |connection: Arc<Connection>| async move { send(&connection, counters, names, fields).await };
+            let sent =
+                |connection: Arc<Connection>| async move { send(&connection, counters, names, fields, last).await };
             let command = Command::Pipeline(trip.counters.len() + 2 * trip.names.len());
             self.calls().call(&trip.shard, until, command, sent).await.map_err(Failure::of_a_read)
         });
@@ -137,6 +139,7 @@ async fn send(
     counters: Vec<String>,
     names: Vec<(Bytes, usize)>,
     fields: Vec<String>,
+    last: usize,
 ) -> Result<Answers, Error> {
     let trip = connection.client.pipeline();
     let expected = counters.len() + 2 * names.len();
@@ -146,7 +149,7 @@ async fn send(
     }
     for (name, _) in names {
         let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
-        let _: Value = trip.get(fred::types::Key::from(name)).await?;
+        let _: Value = trip.getrange(fred::types::Key::from(name), 0, last).await?;
     }
     let mut answers: Vec<FredResult<Value>> = trip.try_all().await;
     if answers.len() != expected {

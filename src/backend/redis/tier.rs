@@ -7,6 +7,7 @@ mod write;
 
 pub(super) use read::Asked;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct RedisTier {
     calls: Calls,
     server: Mutex<ServerReport>,
     undecodable: Counter,
+    /// The log has named a value that is too large.
+    said_too_large: AtomicBool,
     selected: Selected,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -68,7 +71,8 @@ impl RedisTier {
         stop: CancellationToken,
     ) -> RedisTier {
         let (server, undecodable, selected) = (Mutex::default(), Counter::default(), Selected::new(shared.clone()));
-        RedisTier { shared, health, calls, server, undecodable, selected, tasks, stop }
+        let said_too_large = AtomicBool::new(false);
+        RedisTier { shared, health, calls, server, undecodable, said_too_large, selected, tasks, stop }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {

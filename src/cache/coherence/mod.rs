@@ -316,7 +316,7 @@ impl Coherence {
             Version::ZERO => {
                 let partition = self.partition(partition);
                 let last = partition.known_epoch().max(partition.shown().position.epoch);
-                Version::new(last, Version::MAX.sequence)
+                Version::new(last, Version::LAST_SEQUENCE)
             }
             position => position,
         };

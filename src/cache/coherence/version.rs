@@ -21,6 +21,9 @@ impl Version {
     /// Before everything.
     pub const ZERO: Version = Version { epoch: 0, sequence: 0 };
 
+    /// The last sequence that an epoch can have.
+    pub const LAST_SEQUENCE: u64 = LIMIT - 1;
+
     /// The position `sequence` in `epoch`.
     pub fn new(epoch: u64, sequence: u64) -> Self {
         Version { epoch, sequence }

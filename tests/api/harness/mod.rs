@@ -4,6 +4,7 @@ mod answers;
 mod authority;
 mod cluster;
 mod collector;
+mod impostor;
 mod process;
 mod proxy;
 mod redis;
@@ -24,6 +25,7 @@ pub use answers::{Answer, Refusal, Seen, invalidate_key, set_request, whole_name
 pub use authority::Authority;
 pub use cluster::Cluster;
 pub use collector::Collector;
+pub use impostor::Impostor;
 pub use proxy::{Class, Direction, Proxy};
 pub use redis::{Redis, free_port};
 pub use replica::{Fleet, Replica};

@@ -34,6 +34,12 @@ local function head_of(name)
   return head
 end
 
+-- The bytes of a record of this service, nil when there are none of that size. Of anything larger the rest is not read.
+local function record_of(name, size)
+  local bytes = own('GETRANGE', name, 0, size)
+  return #bytes == size and bytes or nil
+end
+
 -- The remaining time to live (ms) of what is stored, -1 for none; 0 when it has passed.
 local function remaining(name, head)
   if head.ttl == 0 then
@@ -97,10 +103,7 @@ end
 
 -- The newest version of its source that is known of a key: of its entry, or of one that was invalidated.
 local function newest_source(head, remembered)
-  local before = own('GET', remembered)
-  if before and #before ~= 8 then
-    before = nil
-  end
+  local before = record_of(remembered, 8)
   local own = head and head.source
   if own and before then
     return is_older(own, before) and before or own
@@ -114,8 +117,8 @@ local NOBODY = NOWHERE
 -- Who holds the lease of a key: its identity, and when it was granted. None when nobody does, or what selects the key, or an entry with these
 -- tags, was invalidated since.
 local function lease_of(name, tags)
-  local lease = now < leased_until and own('GET', name)
-  if not lease or #lease ~= 40 then
+  local lease = now < leased_until and record_of(name, 40)
+  if not lease then
     return nil
   end
   local e, s, at = struct.unpack('>I8I8I8', lease, 17)

@@ -1,6 +1,21 @@
 -- What is set for all replicas: a hash of fields, and `revision`, which grows with every change. KEYS[1] the hash. ARGV: 1 not-after
 -- (microseconds of Redis's clock), 2 revision that the caller knows, 3 'set' or 'restore', 4 most fields, then each field and its value, '' to take
 -- it back. A hash that is older than what the caller knows was lost, and is to be restored first. Returns the revision and all fields.
+local LONGEST = 65536
+
+-- All fields. One that is longer than any that this service sets is not its own, and goes.
+local function all_fields()
+  local all, own = redis.call('HGETALL', KEYS[1]), {}
+  for index = 1, #all, 2 do
+    if #all[index] + #all[index + 1] > LONGEST then
+      redis.call('HDEL', KEYS[1], all[index])
+    else
+      own[#own + 1], own[#own + 2] = all[index], all[index + 1]
+    end
+  end
+  return own
+end
+
 if now > tonumber(ARGV[1]) then
   return {'LATE', now}
 end
@@ -30,7 +45,7 @@ if ARGV[3] == 'restore' then
 elseif revision < known then
   return {'LOST', revision}
 else
-  local there = #redis.call('HGETALL', KEYS[1]) / 2
+  local there = #all_fields() / 2
   if there + #fields / 2 > tonumber(ARGV[4]) then
     return {'FULL', there}
   end
@@ -43,4 +58,4 @@ for first = 1, #removed, 1000 do
   redis.call('HDEL', KEYS[1], unpack(removed, first, math.min(first + 999, #removed)))
 end
 redis.call('HSET', KEYS[1], 'revision', digits(revision))
-return {'OK', revision, redis.call('HGETALL', KEYS[1])}
+return {'OK', revision, all_fields()}

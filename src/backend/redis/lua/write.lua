@@ -70,7 +70,7 @@ for arg = 9, #ARGV, ARGS do
     key = key + 1
   end
   items[#items + 1] = item
-  local before = item.request and own('GET', item.request)
+  local before = item.request and record_of(item.request, 17)
   if before and not is_outcome(before) then
     discard(item.request)
     before = nil

@@ -22,6 +22,8 @@ use crate::cache::tier::{BoxFuture, L2Error};
 const HOME: u16 = 0;
 /// Most replicas whose notes are read.
 const MOST_NOTES: usize = 256;
+/// Largest note or list that is read, bytes. Replicas write smaller ones.
+const MAX_NOTE: usize = 1 << 20;
 /// The field that every change makes greater.
 const REVISION: &str = "revision";
 
@@ -120,7 +122,7 @@ impl RedisTier {
         let loaded = self.calls.call(&shard, until, Command::Pipeline(2), |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.pttl(asked.as_str()).await?;
-            let _: Value = trip.get(asked).await?;
+            let _: Value = trip.getrange(asked, 0, MAX_NOTE).await?;
             trip.all::<(i64, Value)>().await
         });
         let (left, text) = match loaded.await {
@@ -138,6 +140,7 @@ impl RedisTier {
         };
         let left = u64::try_from(left).map(Duration::from_millis);
         let text = bytes(text).filter(|text| !text.is_empty());
+        let text = text.and_then(|text| if text.len() > MAX_NOTE { self.undecodable() } else { Some(text) });
         Ok(text.zip(left.ok()).map(|(text, left)| Note { text, age: lifetime.saturating_sub(left) }))
     }
 

@@ -36,14 +36,15 @@ impl RedisTier {
         let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
         let shard = self.calls.shard(partition)?;
         let begun = self.shared.clock.now();
+        let last = self.last_byte();
         self.shared.commands.one();
-        let trip = self.calls.call(&shard, until, Command::Pipeline(5), |connection| async move {
+        let trip = self.calls.call(&shard, until, Command::Pipeline(5), move |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.pttl(name.clone()).await?;
-            let _: Value = trip.get(name).await?;
+            let _: Value = trip.getrange(name, 0, last).await?;
             let _: Value = trip.pttl(lease.clone()).await?;
-            let _: Value = trip.get(lease).await?;
+            let _: Value = trip.getrange(lease, 0, codec::LEASE_SIZE).await?;
             let answers: Vec<FredResult<Value>> = trip.try_all().await;
             match <[_; 5]>::try_from(answers) {
                 // Something of another type is not an entry, or not a lease.
@@ -57,7 +58,7 @@ impl RedisTier {
         let (line, kept, value, lease_left, lease) = trip.await.map_err(Failure::of_a_read)?;
         let line = Line::read(line);
         let stored = match value.map(bytes) {
-            Ok(Some(value)) if kept != GONE => Some(self.look_at(&shard, key, &line, value, kept, begun, until).await?),
+            Ok(Some(value)) if kept != GONE && !value.is_empty() => Some(self.look_at(&shard, key, &line, value, kept, begun, until).await?),
             Ok(_) => None,
             Err(_) => Some(Stored { entry: None, size: 0, stored_size: 0, not_served: Some(NotServed::Unreadable) }),
         };
@@ -84,7 +85,8 @@ impl RedisTier {
         until: Moment,
     ) -> Result<Stored, L2Error> {
         let stored_size = codec::stored_size(&value).unwrap_or(value.len()) as u64;
-        let Some(mut stored) = codec::decode_entry(value) else {
+        let too_large = value.len() > self.last_byte();
+        let Some(mut stored) = codec::decode_entry(value).filter(|_| !too_large) else {
             return Ok(Stored { entry: None, size: 0, stored_size, not_served: Some(NotServed::Unreadable) });
         };
         let StoredEntry { version, written_micros, ref tags, .. } = stored;

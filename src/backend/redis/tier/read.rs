@@ -1,5 +1,6 @@
 //! Reading one key, and what a read makes of what is stored.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fred::interfaces::{HashesInterface as _, KeysInterface as _};
@@ -43,13 +44,14 @@ impl RedisTier {
         let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
         let shard = self.calls.shard(partition)?;
         let asked = Asked { floor: self.shared.floor(partition), begun: self.shared.clock.now() };
+        let last = self.last_byte();
         self.shared.commands.one();
-        let trip = self.calls.call(&shard, until, Command::Pipeline(3), |connection| async move {
+        let trip = self.calls.call(&shard, until, Command::Pipeline(3), move |connection| async move {
             // The position before the entry, so that an absence is never taken for newer than it is; the time to live before the value.
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
-            let _: Value = trip.get(fred::types::Key::from(name)).await?;
+            let _: Value = trip.getrange(fred::types::Key::from(name), 0, last).await?;
             let answers: Vec<FredResult<Value>> = trip.try_all().await;
             match <[_; 3]>::try_from(answers) {
                 Ok([line, ttl, value]) => Ok((Line::read(line?.into_array()), ttl?.convert()?, value)),
@@ -86,7 +88,7 @@ impl RedisTier {
         }
         self.shared.saw(key.partition(self.shared.layout.partitions()), position);
         let mut read = Read { position, entry: None };
-        if let Some(mut stored) = self.read_stored(value).filter(|_| ttl != GONE) {
+        if let Some(mut stored) = self.read_stored(key, value).filter(|_| ttl != GONE) {
             let StoredEntry { version, written_micros, tags, .. } = &stored;
             let found = Found { version: *version, written_micros: *written_micros, tags };
             if let Some(since) = self.selected.coverage(&self.calls, key, line, found, until).await? {
@@ -109,12 +111,28 @@ impl RedisTier {
         }
     }
 
-    pub(super) fn read_stored(&self, value: FredResult<Value>) -> Option<StoredEntry> {
-        match value {
-            Ok(Value::Null) => None,
-            Ok(value) => bytes(value).and_then(codec::decode_entry).or_else(|| self.undecodable()),
-            Err(_) => self.undecodable(),
+    /// The last byte that is read of an entry: the first one that an entry does not have. Of a larger value the rest is not sent.
+    pub(in crate::backend::redis) fn last_byte(&self) -> usize {
+        codec::max_entry_size(self.shared.config.value_size)
+    }
+
+    fn read_stored(&self, key: KeyRef<'_>, value: FredResult<Value>) -> Option<StoredEntry> {
+        match value.map(bytes) {
+            // Redis answers so where there is nothing, too.
+            Ok(Some(bytes)) if bytes.is_empty() => None,
+            Ok(Some(bytes)) if bytes.len() > self.last_byte() => self.too_large(key.namespace.name()),
+            Ok(Some(bytes)) => codec::decode_entry(bytes).or_else(|| self.undecodable()),
+            Ok(None) | Err(_) => self.undecodable(),
         }
+    }
+
+    /// Counts a value that no entry of this configuration has, and says so in the log, once.
+    fn too_large<T>(&self, namespace: &str) -> Option<T> {
+        if !self.said_too_large.swap(true, Ordering::Relaxed) {
+            let limit = self.last_byte();
+            tracing::warn!(namespace, limit, "redis: a value is larger than an entry can be and counts as missing");
+        }
+        self.undecodable()
     }
 
     pub(super) async fn read_current(&self, key: &Key, until: Moment) -> Result<Option<Current>, L2Error> {

@@ -1,0 +1,201 @@
+//! The bytes between fred and a server: connects, terminates TLS, and relays. fred connects to addresses only, so it is given the name of a
+//! socket of this process, and what the server sends passes [`ReplyScanner`] on its way there.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::reply_scanner::ReplyScanner;
+use super::{Address, RedisConfig};
+
+/// Bytes of requests that are relayed at once.
+const REQUESTS_BUFFER: usize = 16 * 1024;
+/// Bytes of replies that are relayed at once.
+const REPLIES_BUFFER: usize = 64 * 1024;
+
+/// The reason for which a connection ended, once it is known.
+pub type EndCause = Arc<OnceLock<String>>;
+
+/// A connection to a server. Dropped, it ends.
+pub struct Relay {
+    /// The socket that fred has to connect to.
+    pub socket: PathBuf,
+    /// The reason for which the server's side ended. It is set before fred's side ends.
+    pub cause: EndCause,
+    /// Runs until either side ends.
+    _task: AbortOnDropHandle<()>,
+}
+
+/// Connects to a server. The error is for people.
+pub async fn connect(config: &RedisConfig, address: &Address) -> Result<Relay, String> {
+    let scanner = ReplyScanner::new(config.max_reply_size);
+    let (host, stream) = match address {
+        Address::Unix { path } => {
+            let stream = within(config, UnixStream::connect(path)).await?;
+            return relay(stream, scanner, false);
+        }
+        Address::Tcp { host, port } => (host, within(config, TcpStream::connect((host.as_str(), *port))).await?),
+    };
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = &config.tls else { return relay(stream, scanner, false) };
+    let name = ServerName::try_from(host.clone()).map_err(|_| format!("no certificate can name {host:?}"))?;
+    let handshake = TlsConnector::from(Arc::new(tls.clone())).connect(name, stream);
+    match timeout(config.connect_timeout, handshake).await {
+        Ok(stream) => relay(stream.map_err(|error| tls_failure(&error))?, scanner, true),
+        Err(_) => Err(format!(
+            "no answer to the TLS handshake within {:?}; if the server does not speak TLS, redis.url has to begin with redis instead of rediss",
+            config.connect_timeout
+        )),
+    }
+}
+
+async fn within<T>(config: &RedisConfig, connecting: impl Future<Output = io::Result<T>>) -> Result<T, String> {
+    match timeout(config.connect_timeout, connecting).await {
+        Ok(connected) => connected.map_err(|error| io_words(&error)),
+        Err(_) => Err(format!("no connection within {:?}", config.connect_timeout)),
+    }
+}
+
+/// Offers a socket to fred and relays between the first connection of this process and the server.
+fn relay<S>(server: S, scanner: ReplyScanner, tls: bool) -> Result<Relay, String>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let socket = socket_name();
+    let listener =
+        UnixListener::bind(&socket).map_err(|error| format!("no socket of its own: {}", io_words(&error)))?;
+    let cause = EndCause::default();
+    let task = AbortOnDropHandle::new(tokio::spawn({
+        let (cause, socket) = (cause.clone(), socket.clone());
+        async move {
+            let client = own_connection(&listener).await;
+            drop(listener);
+            // Where the name is that of a file.
+            let _ = std::fs::remove_file(socket);
+            if let Ok(client) = client {
+                carry(client, server, scanner, tls, &cause).await;
+            }
+        }
+    }));
+    Ok(Relay { socket, cause, _task: task })
+}
+
+/// The name of a socket that nobody else has: without a file where the system can do so.
+fn socket_name() -> PathBuf {
+    let name = format!("twintier-{}-{:032x}", std::process::id(), rand::random::<u128>());
+    if cfg!(any(target_os = "linux", target_os = "android")) {
+        PathBuf::from(format!("\0{name}"))
+    } else {
+        std::env::temp_dir().join(name)
+    }
+}
+
+/// Waits for a connection of this process. Others may see the name, and are turned away.
+async fn own_connection(listener: &UnixListener) -> io::Result<UnixStream> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let peer = stream.peer_cred()?;
+        if peer.pid().and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id()) {
+            return Ok(stream);
+        }
+    }
+}
+
+async fn carry<S: AsyncRead + AsyncWrite>(
+    mut client: UnixStream,
+    server: S,
+    mut scanner: ReplyScanner,
+    tls: bool,
+    cause: &EndCause,
+) {
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = split(server);
+    let requests = async {
+        let mut buffer = vec![0; REQUESTS_BUFFER];
+        while let Ok(size) = from_client.read(&mut buffer).await
+            && size > 0
+        {
+            let sent = async {
+                to_server.write_all(&buffer[..size]).await?;
+                to_server.flush().await
+            };
+            if sent.await.is_err() {
+                // The other direction knows why.
+                return std::future::pending().await;
+            }
+        }
+    };
+    let replies = async {
+        let mut buffer = vec![0; REPLIES_BUFFER];
+        let mut answered = false;
+        loop {
+            let size = match from_server.read(&mut buffer).await {
+                Ok(0) => return ended("the server closed the connection".to_owned(), answered, tls),
+                Ok(size) => size,
+                Err(error) if tls => return tls_failure(&error),
+                Err(error) => return ended(io_words(&error), answered, tls),
+            };
+            answered = true;
+            if let Err(violation) = scanner.scan(&buffer[..size]) {
+                return violation.to_string();
+            }
+            if to_client.write_all(&buffer[..size]).await.is_err() {
+                // The other direction ends.
+                return std::future::pending().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = requests => {}
+        why = replies => {
+            let _ = cause.set(why);
+        }
+    }
+}
+
+/// The end of a connection, with the likely cause if the server has said nothing at all.
+fn ended(why: String, answered: bool, tls: bool) -> String {
+    if answered || tls {
+        why
+    } else {
+        format!("{why} before its first answer; if it speaks TLS, redis.url has to begin with rediss")
+    }
+}
+
+/// An error of TLS, with the setting to change.
+fn tls_failure(error: &io::Error) -> String {
+    use rustls::{AlertDescription, Error};
+    let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) else {
+        return io_words(error);
+    };
+    let setting = match cause {
+        Error::InvalidMessage(_) => {
+            "; if the server does not speak TLS, redis.url has to begin with redis instead of rediss"
+        }
+        Error::InvalidCertificate(_) => "; redis.tls_ca_file names the authorities that are trusted",
+        Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateExpired,
+        ) => "; the server asks for a certificate of this client: redis.tls_cert_file and redis.tls_key_file",
+        _ => "",
+    };
+    format!("tls: {cause}{setting}")
+}
+
+/// An error of the system in its own words, without its number.
+fn io_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}

@@ -1,0 +1,110 @@
+//! A server at the address of Redis that sends what no Redis would send: it costs the connection and nothing else.
+
+use twintier::pb;
+
+use crate::harness::{Answer as _, Impostor, Redis, Replica, eventually, set_request};
+
+/// What sockets and the relay hold on the way, beside what a reply may have: 16 MiB with the default limits.
+const ON_THE_WAY: usize = 24 << 20;
+
+async fn is_cut_off(what: &str, impostor: &Impostor, url: &str, reason: &str) {
+    let replica = Replica::at(url, &[]).await;
+    eventually(&format!("{what}: the reason is named"), async || {
+        let redis = replica.redis().await;
+        redis.state() == pb::RedisState::Unavailable && redis.reason.contains(reason)
+    })
+    .await;
+    eventually(&format!("{what}: connections end, and it goes on trying"), async || impostor.ended() >= 4).await;
+    assert!(impostor.most_taken() <= 16 * 1024 * 1024 + ON_THE_WAY, "{what}: {} bytes", impostor.most_taken());
+    assert_eq!(replica.redis().await.state(), pb::RedisState::Unavailable, "{what}: it serves Stats");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostile_server_costs_its_connection_and_no_memory() {
+    let megabyte = vec![b'x'; 1 << 20];
+    let cases: [(&str, Vec<u8>, &[u8], &str); 9] = [
+        ("nested arrays", b"*1\r\n".repeat(100_000), b"", "of more than 32 levels"),
+        ("nested maps", b"%1\r\n+a\r\n".repeat(200_000), b"", "of more than 32 levels"),
+        ("nested attributes", b"|1\r\n+a\r\n".repeat(200_000), b"", "of more than 32 levels"),
+        ("endless nesting", Vec::new(), b"*1\r\n", "of more than 32 levels"),
+        ("an endless line", b"+".to_vec(), &megabyte, "a line of more than 65536 bytes"),
+        ("an endless blob", b"$999999999\r\n".to_vec(), &megabyte, "a reply of more than 16777216 bytes"),
+        (
+            "blobs in a list",
+            b"*100000\r\n".to_vec(),
+            &[b"$1048576\r\n", &megabyte[..], b"\r\n"].concat(),
+            "a reply of more than 16777216 bytes",
+        ),
+        ("many elements", b"*999999999\r\n".to_vec(), b":1\r\n", "a reply of more than 131072 elements"),
+        ("another protocol", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), b"", "does not speak the protocol of Redis"),
+    ];
+    for (what, head, body, reason) in cases {
+        let impostor = Impostor::saying(&head, body).await;
+        is_cut_off(what, &impostor, &format!("redis://127.0.0.1:{}", impostor.port()), reason).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_sentinels_and_cluster_nodes_cost_their_connections_and_no_memory() {
+    for scheme in ["redis-sentinel://127.0.0.1:PORT/0?service=main", "redis-cluster://127.0.0.1:PORT"] {
+        let impostor = Impostor::saying(&b"*1\r\n".repeat(100_000), b"").await;
+        let url = scheme.replace("PORT", &impostor.port().to_string());
+        is_cut_off(scheme, &impostor, &url, "of more than 32 levels").await;
+    }
+}
+
+/// What lies under the name of an entry, of its lease or of the list of hot keys, far larger than anything of this service.
+const HUGE: &str = "67108863";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_larger_than_any_entry_is_a_miss_and_costs_no_connection() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[("coherence.partitions", "1"), ("limits.value_size", "64KiB")]).await;
+    let name = "twintier:{0}:v:default:k";
+    redis.cli(&["SETRANGE", name, HUGE, "x"]).await;
+    redis.cli(&["SETRANGE", "twintier:{0}:l:default:k", HUGE, "x"]).await;
+    redis.cli(&["SETRANGE", "twintier:{0}:x:default:k", HUGE, "x"]).await;
+    let before = output(&redis).await;
+    assert_eq!(replica.get("k").await.miss(), Some(pb::MissReason::Absent));
+    let keys = vec!["k".to_owned(), "other".to_owned()];
+    let request = pb::BatchGetRequest { keys, ..Default::default() };
+    let mut found = replica.client.clone().batch_get(request).await.unwrap().into_inner();
+    while let Some(part) = found.message().await.unwrap() {
+        assert!(part.items.iter().all(|item| matches!(item.result, Some(pb::batch_get_item::Result::Miss(_)))));
+    }
+    let inspected = replica.inspect("k").await;
+    assert!(inspected.l2_error.is_empty(), "{inspected:?}");
+    let sent = output(&redis).await - before;
+    assert!(sent < 4 << 20, "redis sent {sent} bytes");
+    let after = replica.redis().await;
+    assert!(after.undecodable >= 2 && after.reconnects == 0 && after.errors == 0, "{after:?}");
+    // It is replaced like anything else that is damaged.
+    replica.store(pb::SetRequest { source_version: Some(1), ..set_request("k", "v") }).await.unwrap();
+    assert!(replica.strong("k").await.unwrap().is("v"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shared_records_larger_than_any_of_this_service_are_left_out() {
+    let redis = Redis::start().await;
+    redis.cli(&["SETRANGE", "twintier:{0}:h", HUGE, "x"]).await;
+    redis.cli(&["PEXPIRE", "twintier:{0}:h", "86400000"]).await;
+    let longest = "x".repeat(1 << 20);
+    redis.cli(&["HSET", "twintier:{0}:p", "revision", "1", "n:namespace:jitter", &longest]).await;
+    let before = output(&redis).await;
+    let replica = Replica::on(&redis, &[]).await;
+    let policy = Some(pb::Policy { jitter: Some(0.1), ..Default::default() });
+    replica.admin().set_policy(pb::SetPolicyRequest { namespace: "n".into(), policy }).await.unwrap();
+    eventually("the list is left out", async || replica.redis().await.undecodable >= 1).await;
+    let sent = output(&redis).await - before;
+    assert!(sent < 8 << 20, "redis sent {sent} bytes");
+    assert_eq!(replica.redis().await.reconnects, 0);
+    let fields = redis.cli(&["HKEYS", "twintier:{0}:p"]).await;
+    assert!(!format!("{fields:?}").contains(&format!("{:?}", b"n:namespace:jitter")), "{fields:?}");
+}
+
+/// Bytes that this Redis has sent so far.
+async fn output(redis: &Redis) -> u64 {
+    let info = redis.cli(&["INFO", "stats"]).await.text();
+    let line = info.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+    line.unwrap().trim().parse().unwrap()
+}
