@@ -226,8 +226,10 @@ async fn each_item_of_a_batch_counts_as_a_request(mode: Mode) {
     let replica = mode.replica(&settings).await;
     let names = names(60);
     let request = || pb::BatchGetRequest { namespace: "slow".into(), ..keys(names.iter().map(String::as_str)) };
-    read(&replica, request()).await.unwrap();
-    let refused = read(&replica, request()).await.unwrap_err();
+    // Ten requests are not too many, 600 items are: at once, as a slow machine would spread them over seconds.
+    let answers = futures_util::future::join_all((0..10).map(|_| read(&replica, request()))).await;
+    assert!(answers.iter().any(Result::is_ok));
+    let refused = answers.into_iter().find_map(Result::err).expect("one is refused");
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().contains("max_requests_per_second") && refused.retry_delay().is_some(), "{refused:?}");
 }

@@ -104,7 +104,13 @@ async fn what_is_reported_of_memory_catches_up_without_use(mode: Mode) {
 async fn a_replica_describes_itself(mode: Mode) {
     let before = SystemTime::now();
     let (one, two) = (mode.replica(QUICK).await, mode.replica(QUICK).await);
-    let stats = one.stats().await;
+    let mut stats = one.stats().await;
+    eventually("it is well", async || {
+        stats = one.stats().await;
+        let (coherence, redis) = (stats.coherence.unwrap(), stats.redis.clone().unwrap());
+        mode.is_alone() || (redis.state() == pb::RedisState::Healthy && coherence.audit_age.is_some())
+    })
+    .await;
     let (replica, coherence, redis) = (stats.replica.unwrap(), stats.coherence.unwrap(), stats.redis.unwrap());
     assert!(!replica.id.is_empty());
     assert_ne!(replica.id, two.stats().await.replica.unwrap().id);
@@ -120,9 +126,7 @@ async fn a_replica_describes_itself(mode: Mode) {
         assert_eq!(coherence.partitions_proven, 64);
         return;
     }
-    assert_eq!(redis.state(), pb::RedisState::Healthy);
     assert!(redis.server_version.starts_with("7."), "{}", redis.server_version);
-    assert!(coherence.audit_age.is_some());
     assert!(coherence.audits_echoed > 0 && coherence.audits_sent >= coherence.audits_echoed);
     eventually("Redis was asked about itself", async || {
         let redis = one.redis().await;

@@ -29,12 +29,13 @@ pub struct Replica {
 
 /// A machine that runs many tests at once is slow, which no test but those about patience should notice.
 const PATIENT: &[(&str, &str)] =
-    &[("redis.read_timeout", "1s"), ("redis.write_timeout", "5s"), ("redis.unresponsive_after", "2s")];
+    &[("redis.read_timeout", "1s"), ("redis.write_timeout", "5s"), ("redis.unresponsive_after", "5s")];
 
 /// A configuration as flags would give it.
 fn config(settings: &[(&str, &str)]) -> Config {
     let own_port = [("server.listen", "127.0.0.1:0"), ("admin.enabled", "false")];
-    let defaults = [("drain.delay", "0s"), ("drain.timeout", "3s")];
+    // A connection that is renewed costs a call that was not sent yet.
+    let defaults = [("drain.delay", "0s"), ("drain.timeout", "3s"), ("server.max_connection_age", "1h")];
     let overrides =
         own_port.iter().chain(&defaults).chain(settings).map(|(path, value)| ((*path).to_owned(), (*value).to_owned()));
     let sources = Sources { overrides: overrides.collect(), ..Sources::default() };
