@@ -8,6 +8,7 @@ mod basics;
 mod batches;
 mod churn;
 mod coherence;
+mod compressed_messages;
 mod compression;
 mod conditions;
 mod consistency;
