@@ -442,6 +442,7 @@ fn server_config(server: &config::Server, page: Option<SocketAddr>, tracing: Opt
         max_connection_age: server.max_connection_age,
         max_connection_age_grace: server.max_connection_age_grace,
         max_deadline: server.max_deadline,
+        compression: server.compression,
         reflection: server.reflection,
         tracing,
     }

@@ -41,6 +41,8 @@ pub struct Server {
     pub max_connection_age_grace: Duration,
     /// Longest deadline a request is given, also when its caller names none.
     pub max_deadline: Duration,
+    /// Whether responses are compressed for callers that accept it.
+    pub compression: bool,
     /// Whether the server describes its services to tools such as grpcurl.
     pub reflection: bool,
     /// Whether the service for administration is served.
@@ -127,6 +129,11 @@ impl Server {
                 30 * SECOND,
                 millis(10)..=10 * MINUTE,
                 "longest deadline a request is given, also when its caller names none",
+            ),
+            compression: reader.boolean(
+                "server.compression",
+                false,
+                "compress responses for callers that accept gzip or zstd; compressed requests are accepted in any case",
             ),
             reflection: reader.boolean("server.reflection", true, "describe the services to tools such as grpcurl"),
             admin: reader.boolean("server.admin", true, "serve AdminService on the same port, to whoever reaches it"),

@@ -152,7 +152,8 @@ where
 fn unread<B>(response: &Response<B>, gate: &Gate) -> Option<CacheError> {
     let said = Status::from_header_map(response.headers()).filter(|said| said.details().is_empty())?;
     match said.code() {
-        Code::OutOfRange => {
+        // As it arrived, or as it unpacks.
+        Code::OutOfRange | Code::ResourceExhausted => {
             Some(CacheError::Exhausted { what: "message size", limit: gate.max_request_size, retry_after: None })
         }
         Code::Internal => Some(unreadable(said.message()).into()),

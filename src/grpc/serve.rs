@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service as _;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{self, HealthServer};
@@ -53,6 +54,26 @@ const SHORT_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for a peer that did not read its responses to receive GOAWAY.
 const STALLED_GRACE: Duration = Duration::from_secs(1);
 
+/// Has a generated server accept compressed messages. It bounds what a message unpacks to as it bounds what it reads.
+macro_rules! accept_compressed {
+    ($server:expr) => {
+        $server.accept_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Zstd)
+    };
+}
+
+/// Has it compress its answers, too, where `$on` and the caller accepts it.
+macro_rules! compress {
+    ($server:expr, $on:expr) => {
+        if $on {
+            accept_compressed!($server)
+                .send_compressed(CompressionEncoding::Zstd)
+                .send_compressed(CompressionEncoding::Gzip)
+        } else {
+            accept_compressed!($server)
+        }
+    };
+}
+
 /// How connections are served.
 #[derive(Clone)]
 pub struct ServerConfig {
@@ -76,6 +97,8 @@ pub struct ServerConfig {
     pub max_connection_age_grace: Duration,
     /// Longest time an RPC may take, whatever its caller says.
     pub max_deadline: Duration,
+    /// Whether responses are compressed for callers that accept it.
+    pub compression: bool,
     /// Whether reflection is served.
     pub reflection: bool,
     /// How RPCs are traced; none: they are not.
@@ -147,11 +170,14 @@ impl Serving {
             health: health.clone(),
             proxied: Proxied::default(),
             others: others(health, config.reflection, admin.is_some()),
-            admin: admin.map(AdminServiceServer::new),
+            admin: admin.map(|admin| compress!(AdminServiceServer::new(admin), config.compression)),
+            cache: compress!(
+                CacheServiceServer::new(api).max_decoding_message_size(max_request_size),
+                config.compression
+            ),
             config,
             gate,
             timings,
-            cache: CacheServiceServer::new(api).max_decoding_message_size(max_request_size),
             stop_accepting: stop_accepting.clone(),
         });
         tasks.spawn(acceptor.run(listener, move |connection| {
@@ -177,7 +203,7 @@ impl Serving {
 }
 
 fn others(health: HealthApi, reflection: bool, admin: bool) -> Routes {
-    let routes = Routes::new(HealthServer::new(health));
+    let routes = Routes::new(accept_compressed!(HealthServer::new(health)));
     if !reflection {
         return routes;
     }
@@ -194,7 +220,7 @@ fn others(health: HealthApi, reflection: bool, admin: bool) -> Routes {
     };
     let (v1, v1alpha) = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection");
     match (builder(v1).build_v1(), builder(v1alpha).build_v1alpha()) {
-        (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
+        (Ok(v1), Ok(v1alpha)) => routes.add_service(accept_compressed!(v1)).add_service(accept_compressed!(v1alpha)),
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "reflection is not served: its descriptors cannot be read");
             routes

@@ -9,6 +9,7 @@ mod batches;
 mod churn;
 mod closing;
 mod coherence;
+mod compressed_messages;
 mod compression;
 mod conditions;
 mod consistency;

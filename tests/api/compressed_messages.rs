@@ -1,0 +1,106 @@
+//! Messages that are compressed on the wire: requests always may be, answers are where caller and configuration want it.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt as _, Full};
+use tonic::codec::CompressionEncoding;
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tower_service::Service as _;
+use twintier::pb;
+use twintier::pb::admin_service_client::AdminServiceClient;
+
+use crate::harness::{Answer as _, Refusal as _, Replica, Wire, set_request, within};
+
+const ENCODINGS: [(CompressionEncoding, &str); 2] =
+    [(CompressionEncoding::Gzip, "gzip"), (CompressionEncoding::Zstd, "zstd")];
+
+fn get(key: &str) -> pb::GetRequest {
+    pb::GetRequest { key: key.into(), ..Default::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compressed_requests_of_every_service_are_accepted() {
+    let replica = Replica::start(&[("server.admin", "true")]).await;
+    let value = "all work and no play ".repeat(1000);
+    for (encoding, name) in ENCODINGS {
+        let mut client = replica.client.clone().send_compressed(encoding).accept_compressed(encoding);
+        client.set(set_request(name, &value)).await.unwrap();
+        let answer = client.get(get(name)).await.unwrap();
+        // What a caller accepts is not what configuration asks for.
+        assert!(answer.metadata().get("grpc-encoding").is_none());
+        assert!(answer.into_inner().is(&value));
+        let many = pb::BatchGetRequest { keys: vec![name.into()], ..Default::default() };
+        let mut stream = client.batch_get(many).await.unwrap().into_inner();
+        assert!(within(Duration::from_secs(10), stream.message()).await.unwrap().is_some());
+        let mut admin = AdminServiceClient::new(replica.channel.clone()).send_compressed(encoding);
+        admin.hot_keys(pb::HotKeysRequest::default()).await.unwrap();
+        let mut health = HealthClient::new(replica.channel.clone()).send_compressed(encoding);
+        health.check(HealthCheckRequest::default()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_compressed_where_configuration_and_caller_want_it() {
+    let replica = Replica::start(&[("server.compression", "true")]).await;
+    let value = "all work and no play ".repeat(1000);
+    replica.set("k", &value).await;
+    for (encoding, name) in ENCODINGS {
+        let answer = replica.client.clone().accept_compressed(encoding).get(get("k")).await.unwrap();
+        assert_eq!(answer.metadata().get("grpc-encoding").unwrap(), name);
+        assert!(answer.into_inner().is(&value));
+    }
+    let answer = replica.client.clone().get(get("k")).await.unwrap();
+    assert!(answer.metadata().get("grpc-encoding").is_none());
+    assert!(answer.into_inner().is(&value));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_unpacks_to_too_much_is_refused() {
+    let replica = Replica::start(&[]).await;
+    replica.set("k", "v").await;
+    // 64 MiB, of which about 64 KiB are sent.
+    let bomb = "\0".repeat(64 << 20);
+    for (encoding, name) in ENCODINGS {
+        let mut client = replica.client.clone().send_compressed(encoding);
+        let refusal = client.set(set_request("k", &bomb)).await.unwrap_err();
+        assert_eq!((refusal.code(), refusal.reason().as_str()), (Code::ResourceExhausted, "LIMIT_REACHED"), "{name}");
+        assert!(refusal.message().contains("message size"), "{name}: {refusal:?}");
+        assert!(replica.get("k").await.is("v"));
+    }
+}
+
+/// Sends a frame that says it is compressed.
+async fn send(wire: &mut Wire, encoding: Option<&str>, message: &[u8]) -> HeaderMap {
+    std::future::poll_fn(|context| wire.poll_ready(context)).await.unwrap();
+    let mut frame = vec![1];
+    frame.extend((message.len() as u32).to_be_bytes());
+    frame.extend(message);
+    let mut request = Request::post("/twintier.v1.CacheService/Get").header("content-type", "application/grpc");
+    if let Some(encoding) = encoding {
+        request = request.header("grpc-encoding", encoding);
+    }
+    let body = tonic::body::Body::new(Full::new(frame.into()));
+    let response = wire.call(request.body(body).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    body.collect().await.unwrap();
+    parts.headers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_unpack_is_the_callers_mistake() {
+    let replica = Replica::start(&[]).await;
+    let mut wire = Wire::connect(replica.address).await;
+    for (encoding, garbage) in
+        [(Some("gzip"), &b"garbage"[..]), (Some("zstd"), b"garbage"), (Some("gzip"), b""), (None, b"")]
+    {
+        let refusal = Status::from_header_map(&send(&mut wire, encoding, garbage).await).unwrap();
+        assert_eq!((refusal.code(), refusal.reason().as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));
+    }
+    let headers = send(&mut wire, Some("br"), b"garbage").await;
+    assert_eq!(Status::from_header_map(&headers).unwrap().code(), Code::Unimplemented);
+    // So that its caller knows what to use instead.
+    assert_eq!(headers["grpc-accept-encoding"], "gzip,zstd,identity");
+}
