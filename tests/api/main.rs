@@ -34,5 +34,6 @@ mod takeover;
 mod tokens;
 mod touch;
 mod warm_start;
+mod waiting;
 mod watch;
 mod watched_cache;
