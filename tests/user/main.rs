@@ -7,6 +7,7 @@ mod authority;
 mod client;
 mod collector;
 mod configuration_page;
+mod log_limit;
 mod metrics_page;
 mod otlp;
 mod pages;
