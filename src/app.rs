@@ -394,6 +394,7 @@ fn namespace_rules(config: &Config) -> NamespaceRules {
         strict: config.cache.strict,
         limit: config.limits.namespaces,
         tombstones: config.limits.tombstones,
+        tombstone_bytes: config.limits.tombstone_bytes,
     }
 }
 
