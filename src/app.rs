@@ -140,7 +140,7 @@ impl App {
 
         let server = &config.server;
         let load = Load::new(server.max_in_flight, server.max_bytes_in_flight as usize, server.max_connections);
-        let load = Arc::new(load);
+        let load = Arc::new(load.with_waiting(server.max_waiting));
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (state, health) = watch::channel(Health::starting());
         let grace = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.connect_timeout);
@@ -395,6 +395,7 @@ fn namespace_rules(config: &Config) -> NamespaceRules {
         strict: config.cache.strict,
         limit: config.limits.namespaces,
         tombstones: config.limits.tombstones,
+        tombstone_bytes: config.limits.tombstone_bytes,
     }
 }
 

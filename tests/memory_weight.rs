@@ -12,6 +12,7 @@ use twintier::cache::coherence::{Note, held};
 use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry};
 use twintier::cache::key::KeyRef;
 use twintier::cache::namespace::{NamespaceRules, Namespaces};
+use twintier::cache::selector::Selector;
 use twintier::cache::tier::L1;
 
 #[global_allocator]
@@ -56,4 +57,23 @@ fn an_entry_costs_what_it_is_weighed() {
         assert!((0.85..1.2).contains(&ratio), "weighed {} bytes, the process grew by {grown}", usage.bytes);
         kept.push(memory);
     }
+    invalidated_tags();
+}
+
+/// The same of what is remembered of invalidated tags.
+#[cfg(target_os = "linux")]
+fn invalidated_tags() {
+    const TAGS: u64 = 20_000;
+    let rules = NamespaceRules { limit: 1, tombstone_bytes: 1 << 40, ..NamespaceRules::default() };
+    let namespaces = Namespaces::new(rules, 64);
+    let namespace = namespaces.get("namespace", "default").unwrap();
+    let before = resident();
+    for n in 0..TAGS {
+        let tag = Selector::Tag(format!("tag {n:08}").into());
+        (0..64).for_each(|partition| namespace.tombstones().add(partition, &tag, Version::new(1, n + 1), None));
+    }
+    let (grown, counted) = (resident() - before, namespaces.tombstone_bytes() as u64);
+    let ratio = counted as f64 / grown as f64;
+    println!("a tag: counted {}, measured {} bytes", counted / TAGS, grown / TAGS);
+    assert!((0.85..1.3).contains(&ratio), "counted {counted} bytes, the process grew by {grown}");
 }

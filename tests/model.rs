@@ -145,7 +145,14 @@ impl World {
     async fn get(&mut self, at: Place, strong: bool) {
         let consistency = if strong { Consistency::Strong } else { Consistency::Bounded(None) };
         let key = self.key(at);
-        let get = Get { key: key.as_ref(), consistency, token: &self.token, deadline: Moment::FOREVER, lease: None };
+        let get = Get {
+            key: key.as_ref(),
+            consistency,
+            token: &self.token,
+            deadline: Moment::FOREVER,
+            lease: None,
+            place: None,
+        };
         let answer = self.cache.get(get).await.unwrap();
         let found = match answer.outcome {
             Outcome::Miss(why) => {

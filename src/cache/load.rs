@@ -18,6 +18,9 @@ pub struct Load {
     connections_limit: usize,
     shed: Counter,
     connections: AtomicUsize,
+    waiting: Arc<Semaphore>,
+    waiting_limit: usize,
+    waiting_answers: Arc<Semaphore>,
 }
 
 // === impl Load ===
@@ -33,7 +36,44 @@ impl Load {
             connections_limit,
             shed: Counter::default(),
             connections: AtomicUsize::new(0),
+            waiting: Arc::new(Semaphore::new(0)),
+            waiting_limit: 0,
+            waiting_answers: Arc::new(Semaphore::new(bytes_limit / 2)),
         }
+    }
+
+    /// The same with places for `limit` requests that wait for another caller.
+    pub fn with_waiting(self, limit: usize) -> Load {
+        Load { waiting: Arc::new(Semaphore::new(limit)), waiting_limit: limit, ..self }
+    }
+
+    /// Requests that wait for another caller, or have waited and are being answered.
+    pub fn waiting(&self) -> usize {
+        self.waiting_limit - self.waiting.available_permits()
+    }
+
+    /// Most requests that wait.
+    pub fn waiting_limit(&self) -> usize {
+        self.waiting_limit
+    }
+
+    /// A place among the requests that wait.
+    pub(super) fn waiting_place(&self) -> Result<OwnedSemaphorePermit, CacheError> {
+        self.waiting.clone().try_acquire_owned().map_err(|_| {
+            let (what, limit) = ("server.max_waiting", self.waiting_limit);
+            self.refuse(CacheError::Exhausted { what, limit, retry_after: Some(RETRY_AFTER) })
+        })
+    }
+
+    /// Bytes of responses to requests that have waited, and how many there may be: half of the bytes in flight, the rest is for others.
+    pub(super) fn waiting_answers(&self) -> (&Arc<Semaphore>, usize) {
+        (&self.waiting_answers, self.bytes_limit / 2)
+    }
+
+    /// Counts a refusal.
+    pub(super) fn refuse(&self, error: CacheError) -> CacheError {
+        self.shed.one();
+        error
     }
 
     /// Requests in flight: until the last byte of the response is handed to the connection.

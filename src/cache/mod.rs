@@ -13,6 +13,7 @@ pub mod lease;
 pub mod load;
 pub mod namespace;
 pub mod observed;
+pub mod place;
 pub mod policies;
 pub mod policy;
 pub mod quoted;

@@ -12,7 +12,7 @@ use super::error::{CacheError, Violations};
 use super::policy::{Limits, NamespacePolicy, PolicyPatch, limits};
 use super::stats::NamespaceCounters;
 use super::throttle::Throttle;
-use super::tombstones::Tombstones;
+use super::tombstones::{Budget, Tombstones};
 
 /// The namespace of a request that names none.
 pub const DEFAULT: &str = "default";
@@ -31,15 +31,25 @@ pub struct Namespace {
     configured: NamespacePolicy,
     changed: Mutex<PolicyPatch>,
     throttle: Throttle,
-    tombstones: Tombstones,
+    tombstones: Arc<Tombstones>,
 }
 
 impl Namespace {
     pub(super) fn new(name: &str, id: u32, policy: NamespacePolicy, partitions: u16) -> Self {
-        Namespace::remembering(name, id, policy, partitions, Limits::default().tombstones)
+        let limits = Limits::default();
+        Namespace::remembering(name, id, policy, partitions, limits.tombstones, &Budget::new(limits.tombstone_bytes))
     }
 
-    fn remembering(name: &str, id: u32, policy: NamespacePolicy, partitions: u16, tombstones: usize) -> Self {
+    fn remembering(
+        name: &str,
+        id: u32,
+        policy: NamespacePolicy,
+        partitions: u16,
+        tombstones: usize,
+        budget: &Arc<Budget>,
+    ) -> Self {
+        let tombstones = Arc::new(Tombstones::new(partitions, tombstones, budget.clone()));
+        budget.join(&tombstones);
         Namespace {
             id,
             counters: NamespaceCounters::default(),
@@ -49,7 +59,7 @@ impl Namespace {
             policy: ArcSwap::from_pointee(policy.clone()),
             configured: policy,
             changed: Mutex::default(),
-            tombstones: Tombstones::new(partitions, tombstones),
+            tombstones,
         }
     }
 
@@ -119,6 +129,7 @@ pub struct Namespaces {
     guests: AtomicU32,
     rules: NamespaceRules,
     partitions: u16,
+    budget: Arc<Budget>,
 }
 
 /// Which namespaces there may be.
@@ -134,6 +145,8 @@ pub struct NamespaceRules {
     pub limit: usize,
     /// Prefixes and tags of a namespace whose invalidations are remembered at least.
     pub tombstones: usize,
+    /// Bytes of the prefixes and tags of all namespaces whose invalidations are remembered.
+    pub tombstone_bytes: usize,
 }
 
 impl Default for NamespaceRules {
@@ -144,6 +157,7 @@ impl Default for NamespaceRules {
             strict: false,
             limit: 0,
             tombstones: Limits::default().tombstones,
+            tombstone_bytes: Limits::default().tombstone_bytes,
         }
     }
 }
@@ -153,12 +167,13 @@ impl Namespaces {
     pub fn new(rules: NamespaceRules, partitions: u16) -> Self {
         let default = (DEFAULT.to_owned(), rules.default_policy.clone());
         let default = Some(default).filter(|_| !rules.strict && !rules.configured.contains_key(DEFAULT));
+        let budget = Budget::new(rules.tombstone_bytes);
         let first = rules.configured.clone().into_iter().chain(default).enumerate().map(|(id, (name, policy))| {
-            let namespace = Namespace::remembering(&name, id as u32, policy, partitions, rules.tombstones);
+            let namespace = Namespace::remembering(&name, id as u32, policy, partitions, rules.tombstones, &budget);
             (name.into_boxed_str(), Arc::new(namespace))
         });
         let known = ArcSwap::from_pointee(first.collect());
-        Namespaces { known, growing: Mutex::new(()), guests: AtomicU32::new(0), rules, partitions }
+        Namespaces { known, growing: Mutex::new(()), guests: AtomicU32::new(0), rules, partitions, budget }
     }
 
     /// The namespace `name`; empty means "default".
@@ -201,6 +216,11 @@ impl Namespaces {
         Ok(namespace)
     }
 
+    /// Bytes of the invalidated prefixes and tags that are remembered, over all namespaces.
+    pub fn tombstone_bytes(&self) -> usize {
+        self.budget.used()
+    }
+
     /// Every namespace known, sorted by name.
     pub fn all(&self) -> Vec<Arc<Namespace>> {
         let mut all: Vec<_> = self.known.load().values().cloned().collect();
@@ -230,7 +250,7 @@ impl Namespaces {
         }
         let policy = self.rules.default_policy.clone();
         let (id, tombstones) = (known.len() as u32, self.rules.tombstones);
-        let namespace = Arc::new(Namespace::remembering(name, id, policy, self.partitions, tombstones));
+        let namespace = Arc::new(Namespace::remembering(name, id, policy, self.partitions, tombstones, &self.budget));
         let mut grown = HashMap::clone(&known);
         grown.insert(name.into(), namespace.clone());
         self.known.store(Arc::new(grown));

@@ -1,17 +1,23 @@
 //! What was invalidated in a namespace, as memory remembers it: by selector and partition the positions of its last invalidations. Nothing is
 //! done to entries; they are judged by it when they are asked for.
 //!
-//! Memory is bounded. What is forgotten leaves a floor: what was known before it has to be asked for again.
+//! Memory is bounded, in number for a namespace and in bytes for all of them. What is forgotten leaves a floor: what was known before it has
+//! to be asked for again.
+
+mod budget;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::mem::size_of;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
 use super::clock::Moment;
 use super::coherence::version::Version;
 use super::selector::{Pattern, Selector, prefixes};
+
+pub use budget::Budget;
 
 /// Patterns of a namespace that are remembered.
 pub const PATTERNS: usize = 16;
@@ -23,6 +29,9 @@ pub struct Tombstones {
     table: RwLock<Table>,
     /// Most prefixes and tags of a generation.
     limit: usize,
+    /// Bytes of the prefixes and tags.
+    bytes: AtomicUsize,
+    budget: Arc<Budget>,
 }
 
 /// What is to be judged: what was written at `version` was known to be current at `position`.
@@ -71,6 +80,11 @@ struct Mark {
 /// One selector, by partition.
 type Row = Box<[Stone]>;
 
+/// Bytes of a prefix or tag beside its name and its row: its place in a table, of which as many may be free, and what the allocator adds.
+const OVERHEAD: usize = 2 * (size_of::<(Bytes, Row)>() + 1) + 48;
+/// Bytes of a mark: on the heap, with what the allocator adds.
+const MARK: usize = size_of::<Mark>() + 16;
+
 struct Table {
     whole: Row,
     young: Generation,
@@ -87,15 +101,18 @@ struct Generation {
     prefixes: HashMap<Bytes, Row>,
     tags: HashMap<Bytes, Row>,
     latest: Box<[Version]>,
+    /// Bytes of the prefixes and tags.
+    bytes: usize,
 }
 
 // === impl Tombstones ===
 
 impl Tombstones {
     /// Nothing was invalidated. `limit` prefixes and tags are remembered at least, twice as many at most.
-    pub fn new(partitions: u16, limit: usize) -> Tombstones {
+    /// Their bytes count in `budget`.
+    pub fn new(partitions: u16, limit: usize, budget: Arc<Budget>) -> Tombstones {
         let changes = (0..partitions).map(|_| AtomicU64::new(0)).collect();
-        Tombstones { changes, table: RwLock::default(), limit: limit.max(1) }
+        Tombstones { changes, table: RwLock::default(), limit: limit.max(1), bytes: AtomicUsize::new(0), budget }
     }
 
     /// How often what is known of `partition` changed.
@@ -114,19 +131,44 @@ impl Tombstones {
         table.allocate(self.changes.len());
         let at = usize::from(partition);
         let Some(row) = table.row(selector, self.changes.len(), self.limit) else { return };
+        let marks = usize::from(row[at].marked.is_some());
         if row[at].add(version, marked_at) {
+            let marks = usize::from(row[at].marked.is_some()) - marks;
             table.latest[at] = table.latest[at].max(version);
             if matches!(selector, Selector::Prefix(_) | Selector::Tag(_)) {
+                table.young.bytes += marks * MARK;
                 table.young.reach(at, version, self.changes.len());
             }
             self.changed(partition);
         }
+        self.weigh(&table);
+        drop(table);
+        self.budget.keep();
+    }
+
+    /// Bytes of the prefixes and tags.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Forgets the older half of the prefixes and tags: what was known before the last of them has to be asked for again.
+    fn halve(&self) {
+        let mut table = self.write();
+        table.halve(self.changes.len());
+        self.weigh(&table);
+    }
+
+    fn weigh(&self, table: &Table) {
+        let bytes = table.young.bytes + table.old.bytes;
+        let before = self.bytes.swap(bytes, Ordering::Relaxed);
+        self.budget.weigh(before, bytes);
     }
 
     /// Forgets what is known of `partition`: for a number line that starts over below it.
     pub fn forget(&self, partition: u16) {
         let mut table = self.write();
         table.forget(usize::from(partition));
+        self.weigh(&table);
         self.changed(partition);
     }
 
@@ -204,13 +246,34 @@ impl Table {
                 if !known && self.young.len() >= limit {
                     self.fold();
                 }
-                self.young.of_mut(selector)?.entry(bytes.clone()).or_default()
+                self.young.row(selector, partitions)?
             }
         };
         if row.is_empty() {
             *row = empty();
         }
         Some(row)
+    }
+
+    /// Forgets the older half of the prefixes and tags: the old generation, if it is that, else the older half of the young one, too.
+    fn halve(&mut self, partitions: usize) {
+        let is_half = self.old.bytes >= self.young.bytes;
+        self.fold();
+        if is_half {
+            return;
+        }
+        let mut ages: Vec<Version> = self.old.rows().map(|(_, row)| newest(row)).collect();
+        if ages.is_empty() {
+            return;
+        }
+        let middle = (ages.len() - 1) / 2;
+        let middle = *ages.select_nth_unstable(middle).1;
+        let mut older = std::mem::take(&mut self.old);
+        let is_newer = |_: &Bytes, row: &mut Row| newest(row) > middle;
+        self.young.prefixes = older.prefixes.extract_if(is_newer).collect();
+        self.young.tags = older.tags.extract_if(is_newer).collect();
+        self.young.weigh(partitions);
+        raise(&mut self.floor, older.reached(partitions).into_iter());
     }
 
     fn pattern(&mut self, bytes: &Bytes) -> Option<&mut Row> {
@@ -242,6 +305,8 @@ impl Table {
         let rows = generations.flat_map(|rows| rows.prefixes.values_mut().chain(rows.tags.values_mut()));
         let rows = rows.chain(self.patterns.iter_mut().map(|(_, _, row)| row)).chain([&mut self.whole]);
         rows.filter_map(|row| row.get_mut(partition)).for_each(|stone| *stone = Stone::default());
+        let partitions = self.latest.len();
+        [&mut self.young, &mut self.old].into_iter().for_each(|rows| rows.weigh(partitions));
         let positions = [&mut self.floor, &mut self.latest, &mut self.young.latest, &mut self.old.latest];
         positions.into_iter().filter_map(|by| by.get_mut(partition)).for_each(|position| *position = Version::ZERO);
     }
@@ -292,6 +357,16 @@ fn raise(positions: &mut [Version], others: impl Iterator<Item = Version>) {
     positions.iter_mut().zip(others).for_each(|(position, other)| *position = other.max(*position));
 }
 
+/// The last invalidation of a row, in any partition.
+fn newest(row: &Row) -> Version {
+    row.iter().map(Stone::latest).max().unwrap_or(Version::ZERO)
+}
+
+/// Bytes of a prefix or tag without marks.
+fn weight(name: &Bytes, partitions: usize) -> usize {
+    name.len() + partitions * size_of::<Stone>() + OVERHEAD
+}
+
 impl Generation {
     fn reach(&mut self, partition: usize, version: Version, partitions: usize) {
         if self.latest.is_empty() {
@@ -312,12 +387,37 @@ impl Generation {
         }
     }
 
-    fn of_mut(&mut self, selector: &Selector) -> Option<&mut HashMap<Bytes, Row>> {
-        match selector {
-            Selector::Prefix(_) => Some(&mut self.prefixes),
-            Selector::Tag(_) => Some(&mut self.tags),
-            Selector::Namespace | Selector::Pattern(_) => None,
+    /// The row of a prefix or tag, which is counted when it is new.
+    fn row(&mut self, selector: &Selector, partitions: usize) -> Option<&mut Row> {
+        let (rows, bytes) = match selector {
+            Selector::Prefix(bytes) => (&mut self.prefixes, bytes),
+            Selector::Tag(bytes) => (&mut self.tags, bytes),
+            Selector::Namespace | Selector::Pattern(_) => return None,
+        };
+        if !rows.contains_key(bytes) {
+            self.bytes += weight(bytes, partitions);
+            // Not the message that it came with.
+            rows.insert(Bytes::copy_from_slice(bytes), Row::default());
         }
+        rows.get_mut(bytes)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (&Bytes, &Row)> {
+        self.prefixes.iter().chain(&self.tags)
+    }
+
+    /// Counts all of it anew, positions and bytes.
+    fn weigh(&mut self, partitions: usize) {
+        let marks = |row: &Row| row.iter().filter(|stone| stone.marked.is_some()).count();
+        self.bytes = self.rows().map(|(name, row)| weight(name, partitions) + marks(row) * MARK).sum();
+        self.latest = self.reached(partitions).into();
+    }
+
+    /// The last invalidation that the rows have, by partition.
+    fn reached(&self, partitions: usize) -> Vec<Version> {
+        let mut reached = vec![Version::ZERO; partitions];
+        self.rows().for_each(|(_, row)| raise(&mut reached, row.iter().map(Stone::latest)));
+        reached
     }
 }
 

@@ -31,6 +31,12 @@ pub(super) fn read(reader: &mut Reader) -> Limits {
             100..=1_000_000,
             "invalidated prefixes and tags of a namespace that are remembered; of more, what was stored before the oldest half counts as invalidated",
         ),
+        tombstone_bytes: reader.size(
+            "limits.tombstone_bytes",
+            default.tombstone_bytes as u64,
+            MIB..=MIB * KIB * KIB,
+            "most bytes of remembered prefixes and tags in memory, over all namespaces; of more, the namespace with most of them forgets as beyond limits.tombstones",
+        ) as usize,
         watches: reader.count("limits.watches", default.watches, 0..=65_536, "most watches of a replica at once"),
     }
 }

@@ -25,6 +25,8 @@ pub struct Server {
     pub max_in_flight: usize,
     /// Most bytes of requests and responses in memory at once, over all connections.
     pub max_bytes_in_flight: u64,
+    /// Most Gets that wait for another caller at once, beside the requests in work.
+    pub max_waiting: usize,
     /// Most requests in work at once on one connection.
     pub max_streams_per_connection: u32,
     /// Largest metadata of one request.
@@ -82,11 +84,17 @@ impl Server {
                 "most requests in work at once, over all connections",
             ),
             max_bytes_in_flight: bytes_in_flight(reader, limits),
+            max_waiting: reader.count(
+                "server.max_waiting",
+                4096,
+                1..=1_000_000,
+                "most Gets that wait at once for another caller to fill an entry, beside the requests in work; one connection may have half of them",
+            ),
             max_streams_per_connection: reader.count(
                 "server.max_streams_per_connection",
                 256,
                 1..=65_536,
-                "most requests in work at once on one connection",
+                "most requests in work at once on one connection, beside those that wait",
             ),
             max_metadata_size: reader.size(
                 "server.max_metadata_size",

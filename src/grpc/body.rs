@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 use tonic::Status;
 use tracing::Span;
@@ -17,6 +16,7 @@ use super::header_size;
 use super::spans::RpcSpan;
 use super::status::status;
 use crate::cache::load::Load;
+use crate::cache::place::{Place, Streams};
 
 /// A request's body, whose bytes count as in flight until it is dropped. Beyond the limit it ends in an error.
 pub struct Metered<B> {
@@ -80,7 +80,7 @@ pub struct Guarded {
 
 struct Count {
     flow: Arc<Flow>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Guarded {
@@ -93,12 +93,7 @@ impl Guarded {
         Guarded { body, bytes: 0, load: Some(load), counted: None, span: None }
     }
 
-    pub(super) fn counted(
-        body: tonic::body::Body,
-        place: OwnedSemaphorePermit,
-        load: Arc<Load>,
-        flow: Arc<Flow>,
-    ) -> Guarded {
+    pub(super) fn counted(body: tonic::body::Body, place: Place, load: Arc<Load>, flow: Arc<Flow>) -> Guarded {
         flow.open.fetch_add(1, Ordering::Relaxed);
         Guarded { body, bytes: 0, load: Some(load), counted: Some(Count { flow, _place: place }), span: None }
     }
@@ -159,14 +154,24 @@ impl Drop for Guarded {
     }
 }
 
-/// How the responses of one connection move.
-#[derive(Default)]
+/// The streams of one connection, and how its responses move.
 pub struct Flow {
+    streams: Arc<Streams>,
     open: AtomicUsize,
     moved: AtomicU64,
 }
 
 impl Flow {
+    /// The flow of a new connection.
+    pub(super) fn new(streams: Streams) -> Flow {
+        Flow { streams: Arc::new(streams), open: AtomicUsize::new(0), moved: AtomicU64::new(0) }
+    }
+
+    /// The limits of its streams.
+    pub(super) fn streams(&self) -> &Arc<Streams> {
+        &self.streams
+    }
+
     /// Returns when responses wait and none has moved for `patience`: the peer does not read.
     pub(super) async fn stalled(&self, patience: Duration) {
         loop {

@@ -15,6 +15,7 @@ use super::status::status;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::load::Load;
 use crate::cache::quoted::quoted_bytes;
+use crate::cache::place::Place;
 
 /// The core ends at the deadline by itself, and says more; this is for what does not.
 const NET: Duration = Duration::from_millis(5);
@@ -64,16 +65,23 @@ where
     Work: Future<Output = Result<Response<Body>, Infallible>>,
 {
     let request_id = request.headers().get(REQUEST_ID).filter(|id| is_echoed(id)).cloned();
-    let place = match gate.load.place() {
-        Ok(place) => place,
-        Err(error) => return refuse(&error),
-    };
     let asked = match timeout_of(request.headers()) {
         Ok(asked) => asked,
         Err(violation) => return refuse(&violation.into()),
     };
     let left = asked.unwrap_or(gate.max_deadline).min(gate.max_deadline);
-    request.extensions_mut().insert(Deadline(Instant::now() + left));
+    let deadline = Deadline(Instant::now() + left);
+    // A connection may have more streams than may be in work: the others wait here, as they would at the client.
+    let Ok(stream) = tokio::time::timeout(left, flow.streams().enter()).await else {
+        return refuse(&CacheError::DeadlineExceeded { outcome_unknown_for: None });
+    };
+    let place = match gate.load.place() {
+        Ok(place) => Place::new(gate.load.clone(), flow.streams().clone(), (stream, place)),
+        Err(error) => return refuse(&error),
+    };
+    let left = deadline.left();
+    request.extensions_mut().insert(deadline);
+    request.extensions_mut().insert(place.clone());
     let request = request.map(|body| Metered::new(body, gate.load.clone()));
     let mut response = match tokio::time::timeout(left + NET, caught(call(request))).await {
         Ok(response) => match unread(&response, gate) {
@@ -91,6 +99,7 @@ where
 /// Serves one RPC that may last. It needs a place only until it stands.
 pub async fn lasting<B, Call, Work>(
     gate: &Gate,
+    flow: &Arc<Flow>,
     going: &CancellationToken,
     mut request: Request<B>,
     call: Call,
@@ -99,15 +108,19 @@ where
     Call: FnOnce(Request<Metered<B>>) -> Work,
     Work: Future<Output = Result<Response<Body>, Infallible>>,
 {
-    let _place = match gate.load.place() {
-        Ok(place) => place,
-        Err(error) => return refuse(&error),
-    };
     let asked = match timeout_of(request.headers()) {
         Ok(asked) => asked,
         Err(violation) => return refuse(&violation.into()),
     };
     let deadline = asked.map(|left| Instant::now() + left);
+    let left = asked.unwrap_or(gate.max_deadline).min(gate.max_deadline);
+    let Ok(_stream) = tokio::time::timeout(left, flow.streams().enter()).await else {
+        return refuse(&CacheError::DeadlineExceeded { outcome_unknown_for: None });
+    };
+    let _place = match gate.load.place() {
+        Ok(place) => place,
+        Err(error) => return refuse(&error),
+    };
     request.extensions_mut().insert(Leave { going: going.clone(), deadline });
     let request = request.map(|body| Metered::new(body, gate.load.clone()));
     let left = asked.unwrap_or(gate.max_deadline).min(gate.max_deadline);
@@ -208,6 +221,7 @@ fn timeout(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::place::Streams;
 
     #[test]
     fn a_timeout_is_eight_digits_and_a_unit() {
@@ -231,11 +245,15 @@ mod tests {
         Gate { load: Arc::new(Load::new(1, 1024, 1)), max_deadline: Duration::from_secs(1), max_request_size: 1024 }
     }
 
+    fn flow(gate: &Gate) -> Arc<Flow> {
+        Arc::new(Flow::new(Streams::new(2, &gate.load)))
+    }
+
     #[tokio::test]
     async fn a_panic_is_an_internal_error_of_its_own_rpc() {
         let gate = gate();
         let call = |_: Request<Metered<()>>| async { panic!("a bug") };
-        let response = unary(&gate, &Arc::default(), Request::new(()), call).await;
+        let response = unary(&gate, &flow(&gate), Request::new(()), call).await;
         assert_eq!(response.headers()["grpc-status"], "13");
         drop(response);
         assert_eq!(gate.load.in_flight(), 0);
@@ -245,13 +263,41 @@ mod tests {
     async fn an_rpc_beyond_the_limit_is_refused_and_a_place_is_held_until_the_body_is_gone() {
         let gate = gate();
         let call = |_: Request<Metered<()>>| async { Ok(Response::new(Body::empty())) };
-        let first = unary(&gate, &Arc::default(), Request::new(()), call).await;
-        let second = unary(&gate, &Arc::default(), Request::new(()), call).await;
+        let first = unary(&gate, &flow(&gate), Request::new(()), call).await;
+        let second = unary(&gate, &flow(&gate), Request::new(()), call).await;
         assert_eq!(second.headers()["grpc-status"], "8");
         assert_eq!((gate.load.in_flight(), gate.load.shed()), (1, 1));
         drop(first);
-        let third = unary(&gate, &Arc::default(), Request::new(()), call).await;
+        let third = unary(&gate, &flow(&gate), Request::new(()), call).await;
         assert!(third.headers().get("grpc-status").is_none());
+    }
+
+    #[tokio::test]
+    async fn an_rpc_that_waits_gives_its_place_and_its_stream_to_others() {
+        let load = Arc::new(Load::new(1, 1024, 1).with_waiting(1));
+        let gate = Gate { load, ..gate() };
+        let flow = Arc::new(Flow::new(Streams::new(1, &gate.load)));
+        let waits = |request: Request<Metered<()>>| async move {
+            let place = request.extensions().get::<Place>().expect("a place");
+            Ok(match place.wait() {
+                Ok(()) => Response::new(Body::empty()),
+                Err(error) => status(&error).into_http(),
+            })
+        };
+        let works = |_: Request<Metered<()>>| async { Ok(Response::new(Body::empty())) };
+        let waiting = unary(&gate, &flow, Request::new(()), waits).await;
+        assert_eq!((gate.load.in_flight(), gate.load.waiting()), (0, 1));
+        let working = unary(&gate, &flow, Request::new(()), works).await;
+        assert!(working.headers().get("grpc-status").is_none());
+        assert_eq!((gate.load.in_flight(), gate.load.waiting()), (1, 1));
+        // A stream beyond those of the connection waits until another ends, and a waiting place is not to be had twice.
+        let mut third = std::pin::pin!(unary(&gate, &flow, Request::new(()), waits));
+        assert!(futures_util::poll!(&mut third).is_pending());
+        drop(working);
+        let third = third.await;
+        assert_eq!(third.headers()["grpc-status"], "8");
+        drop((waiting, third));
+        assert_eq!((gate.load.in_flight(), gate.load.waiting()), (0, 0));
     }
 
     #[tokio::test]
@@ -260,17 +306,17 @@ mod tests {
         let mut request = Request::new(());
         request.headers_mut().insert("grpc-timeout", "1m".parse().expect("a header"));
         let call = |_: Request<Metered<()>>| std::future::pending();
-        let response = unary(&gate, &Arc::default(), request, call).await;
+        let response = unary(&gate, &flow(&gate), request, call).await;
         assert_eq!(response.headers()["grpc-status"], "4");
     }
 
     #[tokio::test]
     async fn a_request_that_cannot_be_read_is_the_callers_mistake() {
         let call = |_: Request<Metered<()>>| async { Ok(Status::internal("invalid wire type").into_http()) };
-        let response = unary(&gate(), &Arc::default(), Request::new(()), call).await;
+        let response = unary(&gate(), &flow(&gate()), Request::new(()), call).await;
         assert_eq!(response.headers()["grpc-status"], "3");
         let call = |_: Request<Metered<()>>| async { Ok(status(&CacheError::Internal).into_http()) };
-        let response = unary(&gate(), &Arc::default(), Request::new(()), call).await;
+        let response = unary(&gate(), &flow(&gate()), Request::new(()), call).await;
         assert_eq!(response.headers()["grpc-status"], "13");
     }
 }

@@ -31,6 +31,7 @@ use super::service::CacheApi;
 use super::spans::{RpcSpan, Tracing};
 use super::timing::Timing;
 use crate::cache::load::Load;
+use crate::cache::place::Streams;
 use crate::cache::stats::Family;
 use crate::net::acceptor::{Acceptor, Connection};
 use crate::net::close;
@@ -81,7 +82,7 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Most of them from one peer.
     pub max_connections_per_peer: usize,
-    /// Most streams of one connection at once.
+    /// Most streams of one connection in work at once, beside those that wait for another caller.
     pub max_streams_per_connection: u32,
     /// Largest metadata of one request.
     pub max_metadata_size: u32,
@@ -281,7 +282,9 @@ async fn speak_http2(
 ) -> Duration {
     let (read, write) = stream.split();
     let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
-    let (flow, going) = (Arc::new(Flow::default()), CancellationToken::new());
+    let config = &shared.config;
+    let streams = Streams::new(config.max_streams_per_connection as usize, &shared.gate.load);
+    let (flow, going) = (Arc::new(Flow::new(streams)), CancellationToken::new());
     let service = {
         let (shared, flow, going) = (shared.clone(), flow.clone(), going.clone());
         service_fn(move |request| {
@@ -289,10 +292,11 @@ async fn speak_http2(
             async move { Ok::<_, std::convert::Infallible>(shared.answer(request, peer, &flow, &going).await) }
         })
     };
-    let config = &shared.config;
+    // Those that wait for another caller come on top, so that they leave room for others.
+    let waiting = u32::try_from(Streams::waiting_limit(&shared.gate.load)).unwrap_or(u32::MAX);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(config.max_streams_per_connection)
+        .max_concurrent_streams(config.max_streams_per_connection.saturating_add(waiting))
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
         .max_header_list_size(config.max_metadata_size)
@@ -388,7 +392,7 @@ impl Shared {
         let path = request.uri().path();
         if path == WATCH {
             let mut cache = self.cache.clone();
-            return guard::lasting(&self.gate, going, request, |request| cache.call(request)).await;
+            return guard::lasting(&self.gate, flow, going, request, |request| cache.call(request)).await;
         }
         if path.starts_with(CACHE_SERVICE) {
             let mut cache = self.cache.clone();

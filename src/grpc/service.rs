@@ -15,6 +15,7 @@ use super::watch::{self, Responses};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
+use crate::cache::place::Place;
 use crate::cache::policy::{Events, Limits, limits};
 use crate::cache::spans::{self, ITEMS, NAMESPACE, OUTCOME};
 use crate::cache::tiered::{Get, Many, Outcome};
@@ -66,11 +67,16 @@ impl CacheApi {
         (2 * limits.value_size).max(SMALLEST_LIMIT).max(limits.keys * (limits.key_size + 8)) + tokens + 64 * 1024
     }
 
-    async fn do_get(&self, request: &pb::GetRequest, deadline: Moment) -> Result<pb::GetResponse, CacheError> {
+    async fn do_get(
+        &self,
+        request: &pb::GetRequest,
+        deadline: Moment,
+        place: Option<&Place>,
+    ) -> Result<pb::GetResponse, CacheError> {
         let parts = convert::get(&self.rules, request)?;
         let key = KeyRef::new(&parts.namespace, request.key.as_bytes());
         let (consistency, token, lease) = (parts.consistency, &parts.token, parts.lease);
-        let get = Get { key, consistency, token, deadline, lease };
+        let get = Get { key, consistency, token, deadline, lease, place };
         let answer = self.reports.observed.cache.get(get).await?;
         let hit = matches!(answer.outcome, Outcome::Hit { .. });
         if hit && parts.namespace.is_guest() {
@@ -194,7 +200,8 @@ fn failed<T>(many: &Many<T>) -> usize {
 impl pb::cache_service_server::CacheService for CacheApi {
     async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::GetResponse>, Status> {
         let deadline = self.deadline(&request);
-        self.do_get(request.get_ref(), deadline).await.map(Response::new).map_err(|error| status(&error))
+        let place = request.extensions().get::<Place>();
+        self.do_get(request.get_ref(), deadline, place).await.map(Response::new).map_err(|error| status(&error))
     }
 
     async fn set(&self, request: Request<pb::SetRequest>) -> Result<Response<pb::SetResponse>, Status> {

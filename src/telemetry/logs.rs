@@ -1,7 +1,6 @@
 //! Logs: on standard error, for people on a terminal, as JSON elsewhere; and to a collector, if one is asked for. A line that is written inside of
 //! a span that is recorded says which.
 
-use std::fmt;
 use std::io::{IsTerminal as _, stderr};
 
 use opentelemetry::Context;
@@ -11,12 +10,14 @@ use opentelemetry_otlp::{LogExporter, WithExportConfig as _, WithHttpConfig as _
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
 use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::fmt::format::{Format as Line, JsonFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, layer};
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use super::export::{Queue, Unusable, Watched, grpc_tls, http_client};
+use super::limit::Limit;
 use super::otel::{Otlp, Protocol};
 use crate::cache::spans::TARGET;
 
@@ -41,8 +42,24 @@ fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseErr
     EnvFilter::try_new(format!("{level}{fred},{TARGET}=off"))
 }
 
-/// Writes what `level`, a tracing filter, lets through on standard error.
-pub fn on_standard_error<S>(level: &str, format: Format) -> Result<Box<dyn Layer<S> + Send + Sync>, Unusable>
+/// What `level`, a tracing filter, lets through: written on standard error, and sent to a collector if there is a provider. Both within `limit`.
+pub fn layer<S>(
+    level: &str,
+    format: Format,
+    provider: Option<&SdkLoggerProvider>,
+    limit: Limit,
+) -> Result<Box<dyn Layer<S> + Send + Sync>, Unusable>
+where
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+{
+    let mut layers = vec![on_standard_error(format)];
+    layers.extend(provider.map(to_collector).transpose()?);
+    // What the level does not let through does not count.
+    Ok(layers.with_filter(filter(level)?.and(limit)).boxed())
+}
+
+/// Writes on standard error.
+fn on_standard_error<S>(format: Format) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
@@ -51,22 +68,21 @@ where
     if is_json {
         let line = Line::default().json().flatten_event(true).with_current_span(false).with_span_list(false);
         let traced = Traced { line, is_json };
-        let lines = layer().fmt_fields(JsonFields::new()).event_format(traced).with_writer(stderr);
-        return Ok(lines.with_filter(filter(level)?).boxed());
+        return fmt::layer().fmt_fields(JsonFields::new()).event_format(traced).with_writer(stderr).boxed();
     }
     let ansi = terminal && std::env::var_os("NO_COLOR").is_none();
     let traced = Traced { line: Line::default().with_ansi(ansi), is_json };
-    let lines = layer().with_ansi(ansi).event_format(traced).with_writer(stderr);
-    Ok(lines.with_filter(filter(level)?).boxed())
+    fmt::layer().with_ansi(ansi).event_format(traced).with_writer(stderr).boxed()
 }
 
-/// Sends what `level` lets through to a collector.
-pub fn to_collector<S>(level: &str, provider: &SdkLoggerProvider) -> Result<impl Layer<S> + use<S>, Unusable>
+/// Sends to a collector.
+fn to_collector<S>(provider: &SdkLoggerProvider) -> Result<Box<dyn Layer<S> + Send + Sync>, Unusable>
 where
-    S: Subscriber + for<'span> LookupSpan<'span>,
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
     let carriers: String = CARRIERS.iter().map(|carrier| format!(",{carrier}=off")).collect();
-    Ok(OpenTelemetryTracingBridge::new(provider).with_filter(filter(&format!("{level}{carriers}"))?))
+    let filter = EnvFilter::try_new(format!("trace{carriers}"))?;
+    Ok(OpenTelemetryTracingBridge::new(provider).with_filter(filter).boxed())
 }
 
 /// The provider of loggers, which has to be shut down.
@@ -106,7 +122,7 @@ where
     N: for<'writer> FormatFields<'writer> + 'static,
     F: FormatEvent<S, N>,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
         let Some((trace, span)) = at_hand() else { return self.line.format_event(context, to, event) };
         let mut line = String::new();
         self.line.format_event(context, Writer::new(&mut line), event)?;

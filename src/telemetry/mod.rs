@@ -2,6 +2,7 @@
 //! process unless one of them asks for it.
 
 mod export;
+mod limit;
 pub mod logs;
 pub mod metrics;
 mod otel;
@@ -17,11 +18,13 @@ use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use export::Unusable;
+use limit::Limit;
 use logs::Format;
 use metrics::Wanted;
 use otel::{Environment, Exporters, Sampling, Signal, Warning};
@@ -33,6 +36,9 @@ pub struct Telemetry {
     rpcs: Option<RpcTracing>,
     traces: Option<SdkTracerProvider>,
     logs: Option<SdkLoggerProvider>,
+    limit: Limit,
+    /// Logs the counts of lines that were left out.
+    _counting: AbortOnDropHandle<()>,
 }
 
 /// Begins to log what `level`, a tracing filter, lets through, and to send what `variables` ask for. Metrics can be scraped when `prometheus` says so. Once per process, inside of a runtime.
@@ -52,18 +58,17 @@ pub fn start(
     }
     let metrics = Wanted::by(&mut environment, prometheus, replica);
     // Not an optional layer each: one that is none would have every callsite looked at every time, and filters remember what they saw.
-    let mut layers = vec![logs::on_standard_error(level, format)?];
+    let limit = Limit::new();
+    let mut layers = vec![logs::layer(level, format, logs.as_ref(), limit.clone())?];
     layers.extend(traces.as_ref().map(|(provider, decision)| traces::layer(provider, *decision).boxed()));
-    if let Some(provider) = &logs {
-        layers.push(logs::to_collector(level, provider)?.boxed());
-    }
     tracing_subscriber::registry().with(layers).try_init()?;
     for Warning { variable, value, problem, taken } in environment.into_warnings() {
         tracing::warn!(%variable, %value, problem, %taken, "a variable of OpenTelemetry cannot be used");
     }
     said.iter().for_each(Said::say);
     let rpcs = traces.as_ref().map(|(_, decision)| decision.of_rpcs());
-    Ok(Telemetry { metrics, rpcs, traces: traces.map(|(provider, _)| provider), logs })
+    let counting = AbortOnDropHandle::new(tokio::spawn(limit.clone().count()));
+    Ok(Telemetry { metrics, rpcs, traces: traces.map(|(provider, _)| provider), logs, limit, _counting: counting })
 }
 
 fn begin_traces(
@@ -164,7 +169,8 @@ impl Telemetry {
 
     /// Sends what waits, for at most `patience`, and nothing after it.
     pub async fn stop(self, patience: Duration) {
-        let Telemetry { traces, logs, .. } = self;
+        let Telemetry { traces, logs, limit, .. } = self;
+        limit.log_counts();
         let traces = ended(traces.map(|traces| move || traces.shutdown_with_timeout(patience)));
         let logs = ended(logs.map(|logs| move || logs.shutdown_with_timeout(patience)));
         let _ = timeout(patience, async { tokio::join!(traces, logs) }).await;

@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SETTINGS: &[(&str, &str)] = &[
     ("server.max_in_flight", "20000"),
     ("server.max_streams_per_connection", "1000"),
+    ("server.max_waiting", "40000"),
     ("server.max_deadline", "2m"),
     ("coherence.max_staleness", "10s"),
     ("redis.read_timeout", "10s"),

@@ -9,6 +9,7 @@ mod client;
 mod collector;
 mod configuration_page;
 mod contract;
+mod log_limit;
 mod metrics_page;
 mod otlp;
 mod pages;

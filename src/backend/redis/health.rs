@@ -35,6 +35,10 @@ struct Known {
     /// One for each connection that carries commands.
     links: Vec<Part>,
     subscription: Part,
+    /// Attempts in a row after which the subscription was not proven.
+    unproven: u32,
+    /// Whether the log says that the subscription is not proven.
+    unproven_is_logged: bool,
     server_version: String,
     /// Why this replica must not serve, if its configuration contradicts what is found there.
     halted: Option<String>,
@@ -132,6 +136,8 @@ impl Health {
                 address: address.clone(),
                 links,
                 subscription: Part::default(),
+                unproven: 0,
+                unproven_is_logged: false,
                 server_version: String::new(),
                 halted: None,
             };
@@ -231,42 +237,142 @@ impl PrimaryHealth {
         }
     }
 
-    /// Commands do not work on one of the connections. While another works, that is no outage.
+    /// Commands do not work on one of the connections. While another works, that is no outage. An outage is one warning, whatever its
+    /// reason turns into.
     pub fn commands_fail(&self, link: usize, why: &str) {
+        let (mut begins, server) = (false, &self.address);
         let changed = self.update(|primary| {
             let worked = primary.commands_work();
+            begins = worked || primary.links.iter().all(|part| part.why_not.is_none());
             let news = primary.links.iter().all(|part| part.why_not.as_deref() != Some(why));
             primary.links[link].set(Some(why));
             (worked || news) && !primary.commands_work()
         });
-        if changed {
-            tracing::warn!(
-                server = %self.address,
-                why,
-                "redis: commands do not work; answering from memory, refusing writes"
-            );
+        if changed && begins {
+            tracing::warn!(%server, why, "redis: commands do not work; answering from memory, refusing writes");
+        } else if changed {
+            tracing::info!(%server, why, "redis: commands still do not work");
         }
     }
 
     /// The subscription delivers: an echo came back through it.
     pub fn subscription_works(&self) {
-        if self.update(|primary| primary.subscription.set(None)) {
+        let changed = self.update(|primary| {
+            (primary.unproven, primary.unproven_is_logged) = (0, false);
+            primary.subscription.set(None)
+        });
+        if changed {
             tracing::info!(server = %self.address, "redis: subscription proven; memory answers as fresh");
         }
     }
 
-    /// The subscription is not proven.
+    /// The subscription is not proven. A warning only when it cannot be renewed at once, and once: where commands fail too, their warning says it.
     pub fn subscription_fails(&self, why: &str) {
-        if self.update(|primary| primary.subscription.set(Some(why))) {
+        let server = &self.address;
+        let warns = self.update(|primary| {
+            primary.subscription.set(Some(why));
+            primary.unproven = primary.unproven.saturating_add(1);
+            let warns = !primary.unproven_is_logged && primary.unproven > 1 && primary.commands_work();
+            primary.unproven_is_logged |= warns;
+            warns
+        });
+        if warns {
             tracing::warn!(
-                server = %self.address,
+                %server,
                 why,
                 "redis: subscription not proven; memory answers as fresh no longer than its last proof lasts"
             );
+        } else {
+            tracing::debug!(%server, why, "redis: subscription not proven; trying again");
         }
     }
 
     fn update(&self, change: impl FnOnce(&mut Known) -> bool) -> bool {
         self.health.update(|inner| inner.primaries.get_mut(&self.number).is_some_and(change))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::clock::ManualClock;
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that `work` logs at this level and above.
+    fn logged(level: tracing::Level, work: impl FnOnce(&PrimaryHealth)) -> Vec<String> {
+        let written = Written::default();
+        let writer = {
+            let written = written.clone();
+            move || written.clone()
+        };
+        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(writer);
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            let health = Health::new(Arc::new(ManualClock::default()));
+            work(&health.primary(&Address::Tcp { host: "redis".into(), port: 1 }, 2));
+        });
+        let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8(bytes).expect("text").lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn an_outage_is_one_warning() {
+        let work = |primary: &PrimaryHealth| {
+            primary.commands_work(0, "7");
+            primary.commands_work(1, "7");
+            primary.subscription_works();
+            primary.subscription_fails("reset");
+            primary.commands_fail(0, "reset");
+            primary.commands_fail(1, "reset");
+            primary.commands_fail(0, "refused");
+            primary.subscription_fails("refused");
+            primary.commands_fail(1, "refused");
+            primary.subscription_fails("refused");
+        };
+        let warnings = logged(tracing::Level::WARN, work);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("commands do not work") && warnings[0].contains("reset"), "{warnings:?}");
+        let all = logged(tracing::Level::INFO, work);
+        assert!(all.iter().any(|line| line.contains("still do not work") && line.contains("refused")), "{all:?}");
+    }
+
+    #[test]
+    fn a_subscription_that_cannot_be_renewed_is_one_warning() {
+        let warnings = logged(tracing::Level::WARN, |primary| {
+            primary.commands_work(0, "7");
+            primary.subscription_fails("reset");
+            primary.subscription_works();
+            // Only from the second attempt on: it was renewed at once the last time.
+            for why in ["reset", "no echo", "refused", "no echo"] {
+                primary.subscription_fails(why);
+            }
+        });
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("subscription not proven") && warnings[0].contains("no echo"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_redis_that_was_never_there_is_one_warning() {
+        let warnings = logged(tracing::Level::WARN, |primary| {
+            for why in ["refused", "refused", "no such host"] {
+                primary.subscription_fails(why);
+                primary.commands_fail(0, why);
+                primary.commands_fail(1, why);
+            }
+        });
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
     }
 }

@@ -35,6 +35,8 @@ pub struct Limits {
     pub pattern_size: usize,
     /// Prefixes and tags of a namespace whose invalidations are remembered one by one at least.
     pub tombstones: usize,
+    /// Bytes of the prefixes and tags of all namespaces whose invalidations are remembered one by one.
+    pub tombstone_bytes: usize,
     /// Most watches of a replica at once.
     pub watches: usize,
 }
@@ -51,6 +53,7 @@ impl Default for Limits {
             tag_size: 128,
             pattern_size: 256,
             tombstones: 10_000,
+            tombstone_bytes: 64 << 20,
             watches: 256,
         }
     }

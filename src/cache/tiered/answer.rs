@@ -9,6 +9,7 @@ use crate::cache::coherence::version::Version;
 use crate::cache::entry::Held;
 use crate::cache::key::KeyRef;
 use crate::cache::lease::{Lease, Wish};
+use crate::cache::place::Place;
 
 /// A read of one entry.
 #[derive(Clone, Copy)]
@@ -23,6 +24,8 @@ pub struct Get<'a> {
     pub deadline: Moment,
     /// How the lease is asked for; none: it is not.
     pub lease: Option<Wish>,
+    /// The place it has among the requests in work, which it gives back while it waits for another caller; `None` if its caller counts none.
+    pub place: Option<&'a Place>,
 }
 
 /// Which answers a Get allows.

@@ -232,7 +232,7 @@ impl Tiered {
 impl<'a> GetMany<'a> {
     fn gets(self) -> impl Iterator<Item = Get<'a>> {
         let GetMany { keys, consistency, token, deadline } = self;
-        keys.iter().map(move |key| Get { key: *key, consistency, token, deadline, lease: None })
+        keys.iter().map(move |key| Get { key: *key, consistency, token, deadline, lease: None, place: None })
     }
 
     /// When the shared tier is not waited for any more.

@@ -121,7 +121,7 @@ impl Shared {
         let strong = key.namespace().policy().consistency == DefaultConsistency::Strong;
         let consistency = if strong { Consistency::Strong } else { Consistency::Bounded(None) };
         let (token, deadline) = (&Token::default(), Moment::FOREVER);
-        let get = Get { key: key.as_ref(), consistency, token, deadline, lease: None };
+        let get = Get { key: key.as_ref(), consistency, token, deadline, lease: None, place: None };
         match (self.look_up(&get, switches, partition, now), l2) {
             (Memory::Fresh(_), _) => Verdict::Memory,
             _ if !switches.l2 => Verdict::Miss,

@@ -21,6 +21,28 @@ use crate::cache::spans;
 /// How often in a row the shared tier may say that there is an entry of which a read shows nothing. Then the read is believed.
 const CONTRADICTIONS: u32 = 3;
 
+/// How one Get takes part in a round.
+#[derive(Clone, Copy)]
+struct Part {
+    /// The round was begun for it: so far it waits for the shared tier only.
+    first: bool,
+    /// Whether it waits for another caller.
+    wait: bool,
+    /// Whether it has an answer that will do when nobody may have the lease.
+    kept: bool,
+    /// Until when it waits.
+    until: Moment,
+}
+
+/// Whether there is room for an answer.
+enum Room {
+    AtOnce,
+    /// There is now. Time has passed: the answer has to be looked up again.
+    Later,
+    /// Not in time.
+    Never,
+}
+
 // === impl Tiered ===
 
 impl Tiered {
@@ -42,14 +64,31 @@ impl Tiered {
         let answer = loop {
             let now = shared.clock.now();
             if let Some(answer) = shared.answer_from_memory(get, switches, partition, now) {
-                break self.with_lease_to_refresh(get, &key, wish, asking_since, answer).await;
+                let room_begun = shared.clock.now();
+                match self.room(get, &answer, until).await {
+                    Room::AtOnce => break self.with_lease_to_refresh(get, &key, wish, asking_since, answer).await,
+                    Room::Later => {
+                        asking_since = asking_since.plus(shared.clock.now().since(room_begun));
+                        heard = None;
+                        continue;
+                    }
+                    Room::Never => break shared.leased(answer),
+                }
             }
             let (fetched, seat) = self.fetched_or_known(get, &key, partition, asking_since, heard.take()).await;
             let found = fetched.as_ref().ok().cloned();
             let answer = shared.conclude(get, switches, partition, fetched)?;
             match answer.outcome {
                 Outcome::Hit { .. } => {
-                    break self.with_lease_to_refresh(get, &key, wish, asking_since, answer).await;
+                    let room_begun = shared.clock.now();
+                    match self.room(get, &answer, until).await {
+                        Room::AtOnce => break self.with_lease_to_refresh(get, &key, wish, asking_since, answer).await,
+                        Room::Later => {
+                            asking_since = asking_since.plus(shared.clock.now().since(room_begun));
+                            continue;
+                        }
+                        Room::Never => break shared.leased(answer),
+                    }
                 }
                 Outcome::Miss(Miss::Absent | Miss::Unavailable) => {}
                 Outcome::Miss(_) => break answer,
@@ -69,11 +108,12 @@ impl Tiered {
             let span = if first { Span::none() } else { spans::wait(&seat.round().span) };
             let turn_begun = shared.clock.now();
             let until = if wish.wait { until } else { until.min(asking_since.plus(shared.config.read_budget)) };
-            let turn = self.turn(wish.wait, kept(found.as_ref()).is_some(), until, &seat).instrument(span).await;
+            let part = Part { first, wait: wish.wait, kept: kept(found.as_ref()).is_some(), until };
+            let (turn, refused) = self.take_part(get, part, &seat).instrument(span).await;
             if wish.wait {
                 asking_since = asking_since.plus(shared.clock.now().since(turn_begun));
             }
-            waited |= wish.wait && !(first && matches!(turn, Some(Turn::Lease(_))));
+            waited |= wish.wait && refused.is_none() && !(first && matches!(turn, Some(Turn::Lease(_))));
             match turn {
                 Some(Turn::Lease(lease)) => {
                     let degraded = answer.degraded || lease.alone;
@@ -85,16 +125,20 @@ impl Tiered {
                         break answer;
                     }
                     let last_found = last.as_ref().and_then(|last| last.as_ref().ok());
+                    let last_found = last_found.or(found.as_ref());
                     if end == End::Failed
-                        && let Some(stale) = kept(last_found.or(found.as_ref()))
+                        && let Some(stale) = self.with_room(get, until, || kept(last_found)).await
                     {
                         break stale;
                     }
                     heard = last;
                 }
                 Some(Turn::Said(_)) | None => {
-                    let leased = Outcome::Miss(Miss::Leased);
-                    break kept(found.as_ref()).unwrap_or(Answer { outcome: leased, at: shared.clock.now(), ..answer });
+                    match (self.with_room(get, until, || kept(found.as_ref())).await, refused) {
+                        (Some(stale), _) => break stale,
+                        (None, Some(refused)) => return Err(refused),
+                        (None, None) => break shared.leased(answer),
+                    }
                 }
             }
         };
@@ -174,10 +218,47 @@ impl Tiered {
         (seat, begun)
     }
 
+    /// Takes part in a round for one Get. What only asks for the lease keeps its place; what waits for another caller gives it back. Returns
+    /// also why the Get may not wait, if it would.
+    async fn take_part(&self, get: &Get<'_>, part: Part, seat: &Seat) -> (Option<Turn>, Option<CacheError>) {
+        let waiting = part.wait.then(|| self.0.leases.counters.waiting.up());
+        if part.first || !part.wait {
+            let turn = self.turn(false, part.kept, part.until, seat).await;
+            if !(part.wait && matches!(turn, Some(Turn::Said(_)))) {
+                return (turn, None);
+            }
+        }
+        let refused = get.place.and_then(|place| place.wait().err());
+        let _waiting = waiting.filter(|_| refused.is_none());
+        (self.turn(refused.is_none(), part.kept, part.until, seat).await, refused)
+    }
+
+    /// Waits until there is room for an answer. It may be given as it is only if there was room at once.
+    async fn room(&self, get: &Get<'_>, answer: &Answer, until: Moment) -> Room {
+        let (Some(place), Outcome::Hit { held, .. }) = (get.place, &answer.outcome) else { return Room::AtOnce };
+        let patience = until.since(self.0.clock.now());
+        match timeout(patience, place.room(held.entry.content.len())).await {
+            Ok(true) => Room::AtOnce,
+            Ok(false) => Room::Later,
+            Err(_) => Room::Never,
+        }
+    }
+
+    /// The answer that `look` finds when there is room for it; `None` if it finds none, or there is no room in time.
+    async fn with_room(&self, get: &Get<'_>, until: Moment, look: impl Fn() -> Option<Answer>) -> Option<Answer> {
+        loop {
+            let answer = look()?;
+            match self.room(get, &answer, until).await {
+                Room::AtOnce => return Some(answer),
+                Room::Later => {}
+                Room::Never => return None,
+            }
+        }
+    }
+
     /// Waits for what a round comes to for one Get, as long as its caller would. None: in vain.
     async fn turn(&self, wait: bool, kept: bool, until: Moment, seat: &Seat) -> Option<Turn> {
         let shared = &*self.0;
-        let _counted = wait.then(|| shared.leases.counters.waiting.up());
         let patience = until.since(shared.clock.now());
         let leaving = async {
             shared.leaving.cancelled().await;
@@ -197,6 +278,11 @@ impl Tiered {
 // === impl Shared ===
 
 impl Shared {
+    /// The answer to a Get that has waited in vain.
+    fn leased(&self, answer: Answer) -> Answer {
+        Answer { outcome: Outcome::Miss(Miss::Leased), at: self.clock.now(), ..answer }
+    }
+
     /// What is kept of an entry that cannot be made, as far as its namespace allows it.
     pub(super) fn kept(&self, get: &Get<'_>, partition: u16, found: Option<&Fetched>) -> Option<Answer> {
         let (now, consistency) = (self.clock.now(), Consistency::Bounded(None));

@@ -208,7 +208,7 @@ impl Tiered {
         let shared = &*self.0;
         let token = Token::default();
         let consistency = Consistency::Bounded(None);
-        let get = Get { key: key.as_ref(), consistency, token: &token, deadline, lease: None };
+        let get = Get { key: key.as_ref(), consistency, token: &token, deadline, lease: None, place: None };
         let partition = shared.coherence.partition_of(key.as_ref());
         if let Some(kept) = shared.kept(&get, partition, None) {
             return Some(kept);

@@ -100,7 +100,14 @@ impl World {
         let (cache, key) = (self.cache.clone(), self.bench.key("k"));
         tokio::spawn(async move {
             cache
-                .get(Get { key: key.as_ref(), consistency, token: &token, deadline: Moment::FOREVER, lease: None })
+                .get(Get {
+                    key: key.as_ref(),
+                    consistency,
+                    token: &token,
+                    deadline: Moment::FOREVER,
+                    lease: None,
+                    place: None,
+                })
                 .await
         })
     }

@@ -43,6 +43,35 @@ impl Tombstones {
     }
 }
 
+fn small(limit: usize, bytes: usize) -> Arc<Tombstones> {
+    member(&Budget::new(bytes), limit)
+}
+
+fn large(limit: usize) -> Arc<Tombstones> {
+    small(limit, usize::MAX)
+}
+
+fn member(budget: &Arc<Budget>, limit: usize) -> Arc<Tombstones> {
+    let tombstones = Arc::new(Tombstones::new(PARTITIONS, limit, budget.clone()));
+    budget.join(&tombstones);
+    tombstones
+}
+
+/// Bytes that the prefixes and tags take, by what is there.
+fn taken(tombstones: &Tombstones) -> usize {
+    let table = tombstones.read();
+    let of_map = |map: &HashMap<Bytes, Row>| {
+        // One eighth of the places stays free.
+        let places = map.capacity() * 8 / 7 * (size_of::<(Bytes, Row)>() + 1);
+        let rows = map.iter().map(|(name, row)| {
+            let marks = row.iter().filter(|stone| stone.marked.is_some()).count();
+            name.len() + size_of_val(&row[..]) + marks * size_of::<Mark>()
+        });
+        places + rows.sum::<usize>()
+    };
+    [&table.young, &table.old].iter().map(|rows| of_map(&rows.prefixes) + of_map(&rows.tags)).sum()
+}
+
 fn tag(name: &str) -> Selector {
     Selector::Tag(bytes(name))
 }
@@ -53,7 +82,7 @@ fn prefix(name: &str) -> Selector {
 
 #[test]
 fn an_invalidation_only_moves_forward_and_stays_in_its_partition() {
-    let tombstones = Tombstones::new(PARTITIONS, 10);
+    let tombstones = large(10);
     tombstones.removed(&Selector::Namespace, 7);
     let changes = tombstones.changes(0);
     tombstones.removed(&Selector::Namespace, 5);
@@ -66,7 +95,7 @@ fn an_invalidation_only_moves_forward_and_stays_in_its_partition() {
 #[test]
 fn each_selector_covers_what_it_selects() {
     let covers = |selector: &Selector, key, with: &[&str]| {
-        let tombstones = Tombstones::new(PARTITIONS, 10);
+        let tombstones = large(10);
         tombstones.removed(selector, 5);
         tombstones.cover(key, with, 4) == Cover::Gone
     };
@@ -79,7 +108,7 @@ fn each_selector_covers_what_it_selects() {
 
 #[test]
 fn what_was_known_to_be_current_later_is_not_covered() {
-    let tombstones = Tombstones::new(PARTITIONS, 10);
+    let tombstones = large(10);
     tombstones.removed(&tag("a"), 5);
     assert_eq!(tombstones.known("k", &["a"], 3, 4), Cover::Gone);
     assert_eq!(tombstones.known("k", &["a"], 3, 5), Cover::Clear, "who knew it then knew of the invalidation");
@@ -87,7 +116,7 @@ fn what_was_known_to_be_current_later_is_not_covered() {
 
 #[test]
 fn what_is_marked_more_than_once_is_marked_since_the_first_time_or_longer() {
-    let tombstones = Tombstones::new(PARTITIONS, 10);
+    let tombstones = large(10);
     tombstones.marked(&tag("a"), 5);
     assert_eq!(tombstones.cover("k", &["a"], 4), Cover::Marked(moment(5)));
     tombstones.marked(&tag("a"), 9);
@@ -101,7 +130,7 @@ fn what_is_marked_more_than_once_is_marked_since_the_first_time_or_longer() {
 
 #[test]
 fn what_is_forgotten_is_asked_for_again() {
-    let tombstones = Tombstones::new(PARTITIONS, 10);
+    let tombstones = large(10);
     for sequence in 1..=21 {
         tombstones.removed(&tag(&sequence.to_string()), sequence);
     }
@@ -122,7 +151,7 @@ fn what_is_forgotten_is_asked_for_again() {
 
 #[test]
 fn a_number_line_that_starts_over_knows_nothing() {
-    let tombstones = Tombstones::new(PARTITIONS, 1);
+    let tombstones = large(1);
     for selector in [Selector::Namespace, prefix("k"), tag("a"), tag("b"), Selector::Pattern(bytes("*"))] {
         tombstones.removed(&selector, 9);
         tombstones.add(1, &selector, at(9), None);
@@ -132,6 +161,55 @@ fn a_number_line_that_starts_over_knows_nothing() {
     assert!(tombstones.changes(0) > changes, "who has looked looks again");
     assert_eq!(tombstones.cover("k", &["a", "b"], 1), Cover::Clear);
     assert_eq!(tombstones.latest(1), at(9), "the others go on");
+}
+
+#[test]
+fn bytes_are_counted_as_they_are() {
+    let (budget, most) = (Budget::new(usize::MAX), 1000);
+    let tombstones = member(&budget, most);
+    for number in 0..2 * most as u64 {
+        let selector =
+            if number % 2 == 0 { tag(&format!("tag {number}")) } else { prefix(&format!("prefix {number}")) };
+        match number % 3 {
+            0 => tombstones.marked(&selector, number + 1),
+            _ => tombstones.removed(&selector, number + 1),
+        }
+        // What is known already adds nothing.
+        tombstones.removed(&selector, number + 1);
+    }
+    let (counted, taken_now) = (tombstones.bytes(), taken(&tombstones));
+    assert_eq!(budget.used(), counted);
+    assert!((taken_now..2 * taken_now).contains(&counted), "{counted} bytes are counted, {taken_now} are taken");
+    tombstones.forget(0);
+    let unmarked = tombstones.bytes();
+    assert!(unmarked < counted && unmarked >= taken(&tombstones), "{unmarked} bytes are counted");
+    tombstones.halve();
+    tombstones.halve();
+    while tombstones.bytes() > 0 {
+        tombstones.halve();
+    }
+    assert_eq!((budget.used(), taken(&tombstones)), (0, 0));
+}
+
+#[test]
+fn beyond_the_budget_the_older_half_of_the_largest_is_forgotten() {
+    let budget = Budget::new(100 * weight(&bytes("tag 000"), PARTITIONS.into()));
+    let (large, small) = (member(&budget, 1000), member(&budget, 1000));
+    (1..=10).for_each(|sequence| small.removed(&tag(&format!("tag {sequence:03}")), sequence));
+    (1..=90).for_each(|sequence| large.removed(&tag(&format!("tag {sequence:03}")), sequence));
+    assert_eq!([&small, &large].map(|tombstones| tombstones.cover("k", &[], 0)), [Cover::Clear; 2]);
+    large.removed(&tag("tag 091"), 91);
+    // 46 of 91 are forgotten: what was known before the last of them has to be asked for again.
+    assert_eq!([45, 46].map(|sequence| large.cover("k", &[], sequence)), [Cover::Gone, Cover::Clear]);
+    assert_eq!([59, 60].map(|sequence| large.cover("k", &["tag 060"], sequence)), [Cover::Gone, Cover::Clear]);
+    assert_eq!(small.cover("k", &[], 0), Cover::Clear, "the other namespace forgets nothing");
+    for sequence in 92..1000 {
+        large.removed(&tag(&format!("tag {sequence:03}")), sequence);
+        assert!(budget.used() <= 100 * weight(&bytes("tag 000"), PARTITIONS.into()));
+        assert_eq!(large.cover("k", &[&format!("tag {sequence:03}")], sequence - 1), Cover::Gone);
+    }
+    assert!(large.cover("k", &[], 980) == Cover::Clear && small.cover("k", &[], 0) == Cover::Clear);
+    assert_eq!(small.cover("k", &["tag 005"], 4), Cover::Gone);
 }
 
 #[derive(Clone, Debug)]
@@ -151,7 +229,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     /// Against a list of everything that was ever invalidated: never milder, and when nothing is forgotten no harsher.
     #[test]
-    fn it_agrees_with_a_full_memory(steps in steps(), limit in 1usize..8) {
+    fn it_agrees_with_a_full_memory(steps in steps(), limit in 1usize..8, rows in 1usize..8) {
         let selectors = [
             Selector::Namespace, prefix("a"), prefix("a:b"), prefix("c"), tag("s"), tag("t"), tag("u"),
             Selector::Pattern(bytes("*b")), Selector::Pattern(bytes("a?b")),
@@ -163,7 +241,8 @@ proptest! {
             Selector::Tag(tag) => with.iter().any(|other| other.as_bytes() == tag),
             Selector::Pattern(text) => Pattern::new(text).is_ok_and(|pattern| pattern.matches(key.as_bytes())),
         };
-        let tombstones = Tombstones::new(PARTITIONS, limit);
+        let bytes = if rows == 7 { usize::MAX } else { rows * 300 };
+        let tombstones = small(limit, bytes);
         let mut all: HashMap<usize, Vec<(u64, bool)>> = HashMap::new();
         for (sequence, step) in (1u64..).zip(steps) {
             match step {
@@ -176,7 +255,7 @@ proptest! {
                     let marked = later.iter().filter(|(_, marks)| *marks).map(|(at, _)| moment(*at)).min();
                     let gone = later.iter().any(|(_, marks)| !marks);
                     match tombstones.cover(entries[entry].0, entries[entry].1, written) {
-                        Cover::Gone => prop_assert!(gone || limit < 6),
+                        Cover::Gone => prop_assert!(gone || limit < 6 || rows < 7),
                         Cover::Marked(since) => prop_assert!(!gone && marked.is_some_and(|first| since <= first)),
                         Cover::Clear => prop_assert!(!gone && marked.is_none()),
                     }
@@ -185,6 +264,7 @@ proptest! {
             if let Step::Invalidate(selector, marks) = step {
                 all.entry(selector).or_default().push((sequence, marks));
             }
+            prop_assert!(tombstones.bytes() <= bytes);
         }
     }
 }

@@ -32,7 +32,9 @@ impl World {
     fn wants_within(&self, wish: Wish, consistency: Consistency, deadline: Moment) -> Getting {
         let (cache, key, token) = (self.cache.clone(), self.bench.key("k"), Token::default());
         tokio::spawn(async move {
-            cache.get(Get { key: key.as_ref(), consistency, token: &token, deadline, lease: Some(wish) }).await
+            cache
+                .get(Get { key: key.as_ref(), consistency, token: &token, deadline, lease: Some(wish), place: None })
+                .await
         })
     }
 
@@ -554,7 +556,7 @@ async fn a_token_beyond_what_a_round_knows_is_asked_for() {
     let (cache, key, token) = (world.cache.clone(), world.bench.key("k"), Token::at(0, Version::new(EPOCH, 6)));
     let later = tokio::spawn(async move {
         let (consistency, deadline) = (Consistency::Bounded(None), Moment::FOREVER);
-        cache.get(Get { key: key.as_ref(), consistency, token: &token, deadline, lease: Some(WISH) }).await
+        cache.get(Get { key: key.as_ref(), consistency, token: &token, deadline, lease: Some(WISH), place: None }).await
     });
     world.read_call().await.send(world.found(6, 6)).ok();
     assert_eq!(gist(&answered(later).await), Ok((6, Tier::L2, false)));
