@@ -31,6 +31,12 @@ pub(super) fn read(reader: &mut Reader) -> Limits {
             100..=1_000_000,
             "invalidated prefixes and tags of a namespace that are remembered; of more, what was stored before the oldest half counts as invalidated",
         ),
+        decoded_size: reader.size(
+            "limits.decoded_size",
+            default.decoded_size as u64,
+            MIB..=KIB * MIB,
+            "most memory that the structure of a request takes once it is decoded: its elements, without their values",
+        ) as usize,
         watches: reader.count("limits.watches", default.watches, 0..=65_536, "most watches of a replica at once"),
     }
 }

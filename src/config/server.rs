@@ -12,7 +12,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// How the server listens and what it bears.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Address and port of the gRPC service.
     pub listen: SocketAddr,
@@ -22,10 +22,16 @@ pub struct Server {
     pub max_in_flight: usize,
     /// Most bytes of requests and responses in memory at once, over all connections.
     pub max_bytes_in_flight: u64,
+    /// Largest share of the requests and bytes in flight that one address can have.
+    pub max_share_per_peer: f64,
+    /// Most calls of health and reflection at once.
+    pub max_uncounted: usize,
     /// Most requests in work at once on one connection.
     pub max_streams_per_connection: u32,
     /// How long a new connection may take to send its first byte.
     pub first_byte_timeout: Duration,
+    /// How long the body of a request may take to arrive.
+    pub body_timeout: Duration,
     /// Silence on a connection after which it is pinged.
     pub keepalive_interval: Duration,
     /// How long the answer to such a ping may take.
@@ -67,6 +73,18 @@ impl Server {
                 "most requests in work at once, over all connections",
             ),
             max_bytes_in_flight: bytes_in_flight(reader, limits),
+            max_share_per_peer: reader.number(
+                "server.max_share_per_peer",
+                0.8,
+                0.05..=1.0,
+                "largest share of max_in_flight, max_bytes_in_flight and max_uncounted that one address can have; 1: addresses are not told apart",
+            ),
+            max_uncounted: reader.count(
+                "server.max_uncounted",
+                8192,
+                16..=1_000_000,
+                "most calls of the health and reflection services at once, which max_in_flight does not count; a client that watches health holds one",
+            ),
             max_streams_per_connection: reader.count(
                 "server.max_streams_per_connection",
                 256,
@@ -78,6 +96,12 @@ impl Server {
                 10 * SECOND,
                 millis(100)..=5 * MINUTE,
                 "how long a new connection may take to send its first byte",
+            ),
+            body_timeout: reader.duration(
+                "server.body_timeout",
+                5 * SECOND,
+                millis(100)..=5 * MINUTE,
+                "how long the body of a request may take to arrive, and as long again for every 64 KiB of it",
             ),
             keepalive_interval: reader.duration(
                 "server.keepalive_interval",

@@ -34,6 +34,8 @@ pub struct Limits {
     pub pattern_size: usize,
     /// Prefixes and tags of a namespace whose invalidations are remembered one by one at least.
     pub tombstones: usize,
+    /// Most memory that the structure of a request takes once it is decoded, bytes.
+    pub decoded_size: usize,
     /// Most watches of a replica at once.
     pub watches: usize,
 }
@@ -50,6 +52,7 @@ impl Default for Limits {
             tag_size: 128,
             pattern_size: 256,
             tombstones: 10_000,
+            decoded_size: 16 << 20,
             watches: 256,
         }
     }

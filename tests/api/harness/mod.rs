@@ -31,7 +31,7 @@ pub use resp::{Reply, command, command_as};
 pub use scrape::Scrape;
 pub use sentinels::Sentinels;
 pub use watcher::{Sight, Watcher, quick};
-pub use wire::Wire;
+pub use wire::{Unfinished, Wire, framed, one_message};
 
 /// Longest time that anything observable may take to come about.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
-use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::client::conn::http2::{Builder, SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tonic::body::Body;
@@ -36,6 +37,24 @@ impl Wire {
         Ok(Wire { address, sender })
     }
 
+    /// A connection whose streams have a receive window of this many bytes.
+    pub async fn with_window(address: SocketAddr, window: u32) -> Wire {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut builder = Builder::new(TokioExecutor::new());
+        let builder = builder.initial_stream_window_size(window).initial_connection_window_size(1 << 20);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Wire { address, sender }
+    }
+
+    /// Sends a request with this body, and returns the head of the response. Its body is not read.
+    pub async fn post(&self, path: &'static str, body: Body) -> Result<Response<Incoming>, hyper::Error> {
+        let mut wire = self.clone();
+        std::future::poll_fn(|context| wire.poll_ready(context)).await?;
+        let request = Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
+        wire.call(request.body(body).unwrap()).await
+    }
+
     pub fn is_open(&self) -> bool {
         !self.sender.is_closed()
     }
@@ -60,4 +79,33 @@ impl Service<Request<Body>> for Wire {
         *request.uri_mut() = uri.build().unwrap();
         Box::pin(self.sender.send_request(request))
     }
+}
+
+/// A body that begins with these bytes and never ends.
+pub struct Unfinished(pub Option<Bytes>);
+
+impl http_body::Body for Unfinished {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, tonic::Status>>> {
+        match self.0.take() {
+            Some(bytes) => Poll::Ready(Some(Ok(http_body::Frame::data(bytes)))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// A message as gRPC frames it.
+pub fn framed(message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&[0], &length[..], message].concat().into()
+}
+
+/// A body of one message.
+pub fn one_message(message: &[u8]) -> Body {
+    Body::new(http_body_util::Full::new(framed(message)))
 }
