@@ -329,6 +329,13 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// Gives back all but `amount`.
+    pub fn shrink(&mut self, amount: usize) {
+        let back = self.amount.saturating_sub(amount);
+        self.account.give_back(self.resource, back);
+        self.amount -= back;
+    }
+
     /// Takes more, if there is room for it.
     pub fn grow(&mut self, amount: usize) -> Result<(), CacheError> {
         let checked = self.account.check(self.resource, amount, self.amount + amount);

@@ -137,6 +137,7 @@ impl BatchGet {
             }
             if self.read == self.keys.len() {
                 self.ended = true;
+                self.kept = None;
                 self.cache.latencies().batch_get.observe(self.took);
                 let token = token_text(&self.token, self.partitions);
                 return Some(Ok(pb::BatchGetResponse { items, token }));
@@ -195,7 +196,8 @@ impl BatchGet {
         };
         loop {
             let keys = self.slice.min(self.keys.len() - self.read);
-            if let Some(room) = account.try_take(Resource::Bytes, keys.saturating_mul(self.value_size)) {
+            let bytes = keys.saturating_mul(self.value_size);
+            if let Some(room) = account.try_take(Resource::Bytes, with_a_message(bytes)) {
                 return Ok(Some(room));
             }
             if keys > 1 {
@@ -218,21 +220,28 @@ impl BatchGet {
         let mut fit = sizes.len();
         loop {
             let bytes = sizes[..fit].iter().sum();
-            let room = match account.try_take(Resource::Bytes, bytes) {
+            let mut room = match account.try_take(Resource::Bytes, with_a_message(bytes)) {
                 Some(room) => room,
                 None if fit > 1 => {
                     fit /= 2;
                     continue;
                 }
-                None if self.read == 0 => account.take(Resource::Bytes, bytes)?,
+                None if self.read == 0 => account.take(Resource::Bytes, with_a_message(bytes))?,
                 // There was room for a value of the usual size.
                 None => account.charge(Resource::Bytes, bytes),
             };
+            // The message counts when it is encoded.
+            room.shrink(bytes);
             answers.truncate(fit);
             self.kept = Some(room);
             return Ok(bytes);
         }
     }
+}
+
+/// Bytes of a slice, and of the first message that is encoded of it.
+fn with_a_message(bytes: usize) -> usize {
+    bytes + bytes.min(MESSAGE) * 9 / 8
 }
 
 fn size(outcome: &Outcome) -> usize {

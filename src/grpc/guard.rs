@@ -23,7 +23,7 @@ use crate::cache::load::Resource;
 const NET: Duration = Duration::from_millis(5);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Memory of a request beside its body: its stream and its task.
-const OVERHEAD: usize = 4 << 10;
+const OVERHEAD: usize = 16 << 10;
 /// Memory of a header beside its name and value.
 const HEADER_OVERHEAD: usize = 64;
 /// Largest message of a health or reflection call.
@@ -268,7 +268,7 @@ mod tests {
 
     /// A connection of a service with one place.
     fn flow() -> Arc<Flow> {
-        let limits = LoadLimits { requests: 1, bytes: 16 << 10, probes: 1, connections: 1, peer_share: 0.8 };
+        let limits = LoadLimits { requests: 1, bytes: 64 << 10, probes: 1, connections: 1, peer_share: 0.8 };
         Arc::new(Flow::new(Arc::new(Load::new(limits)).account([127, 0, 0, 1].into())))
     }
 
@@ -322,7 +322,7 @@ mod tests {
     #[tokio::test]
     async fn a_large_response_is_refused_where_there_is_no_room() {
         let flow = flow();
-        let large = Bytes::from(vec![0; 15 << 10]);
+        let large = Bytes::from(vec![0; 62 << 10]);
         let call = |_| async { Ok(Response::new(Body::new(Full::new(large)))) };
         let response = serve_one(&flow, "1S", call).await;
         assert_eq!(response.headers()["grpc-status"], "8");
