@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(&set, descriptors)?;
     tonic_prost_build::configure()
         .bytes(".")
+        .codec_path("crate::pb::ExactCodec")
         .file_descriptor_set_path(set)
         .skip_protoc_run()
         .emit_rerun_if_changed(false)

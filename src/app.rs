@@ -21,7 +21,7 @@ use crate::cache::clock::Clock;
 use crate::cache::coherence::protection::Protections;
 use crate::cache::coherence::{Coherence, CoherenceConfig};
 use crate::cache::health::{Health, NotReady};
-use crate::cache::load::Load;
+use crate::cache::load::{Load, LoadLimits};
 use crate::cache::namespace::{NamespaceRules, Namespaces};
 use crate::cache::observed::{Observed, Replica};
 use crate::cache::policies::Policies;
@@ -139,8 +139,14 @@ impl App {
         });
 
         let server = &config.server;
-        let load = Load::new(server.max_in_flight, server.max_bytes_in_flight as usize, server.max_connections);
-        let load = Arc::new(load.with_waiting(server.max_waiting));
+        let load = Arc::new(Load::new(LoadLimits {
+            requests: server.max_in_flight,
+            bytes: server.max_bytes_in_flight as usize,
+            probes: server.max_uncounted,
+            connections: server.max_connections,
+            waiting: server.max_waiting,
+            peer_share: server.max_share_per_peer,
+        }));
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (state, health) = watch::channel(Health::starting());
         let grace = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.connect_timeout);
@@ -444,6 +450,7 @@ fn server_config(server: &config::Server, page: Option<SocketAddr>, tracing: Opt
         max_connection_age_grace: server.max_connection_age_grace,
         max_deadline: server.max_deadline,
         compression: server.compression,
+        body_timeout: server.body_timeout,
         reflection: server.reflection,
         tracing,
     }

@@ -1,6 +1,10 @@
 //! The generated types of the contract, `twintier.v1`. Used by the server (`grpc/`) and the client commands (`cli/`).
 #![allow(missing_docs, clippy::all)]
 
+mod codec;
+
+pub use codec::ExactCodec;
+
 tonic::include_proto!("twintier.v1");
 
 /// The contract as a descriptor set with comments, for reflection.

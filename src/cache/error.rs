@@ -138,6 +138,12 @@ pub enum CacheError {
         /// A write: for how long from now it may still take effect. None: it has not and will not, or nothing was to be written.
         outcome_unknown_for: Option<Duration>,
     },
+    /// The body of a request did not arrive in time.
+    #[error("the request was not complete within {limit:?} (server.body_timeout)")]
+    Incomplete {
+        /// The limit.
+        limit: Duration,
+    },
     /// This replica must not serve: its configuration contradicts that of the deployment.
     #[error("this replica does not serve: {0}")]
     Halted(String),

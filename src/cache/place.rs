@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::CacheError;
-use super::load::Load;
-use super::tier::RETRY_AFTER;
+use super::load::{Account, Load, Refusal};
 
 /// The streams of one connection: how many may be in work at once, and how many more may wait.
 pub struct Streams {
@@ -21,7 +20,7 @@ pub struct Streams {
 pub struct Place(Arc<Inner>);
 
 struct Inner {
-    load: Arc<Load>,
+    account: Arc<Account>,
     streams: Arc<Streams>,
     state: Mutex<State>,
 }
@@ -29,6 +28,8 @@ struct Inner {
 enum State {
     /// Among the requests in work.
     Working { _permits: Box<dyn Send> },
+    /// Given back: the response is a stream that lasts.
+    Released,
     /// Among the requests that wait, until the response is sent: a request that goes on after its wait is never refused.
     Waiting {
         _permits: [OwnedSemaphorePermit; 2],
@@ -62,9 +63,19 @@ impl Streams {
 
 impl Place {
     /// A place that gives `permits` back when it is dropped, or when its request begins to wait.
-    pub fn new(load: Arc<Load>, streams: Arc<Streams>, permits: impl Send + 'static) -> Place {
+    pub fn new(account: Arc<Account>, streams: Arc<Streams>, permits: impl Send + 'static) -> Place {
         let state = Mutex::new(State::Working { _permits: Box::new(permits) });
-        Place(Arc::new(Inner { load, streams, state }))
+        Place(Arc::new(Inner { account, streams, state }))
+    }
+
+    /// The account of the request's connection.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.0.account
+    }
+
+    /// Gives the place back before the request has ended: its response lasts.
+    pub fn release(&self) {
+        *self.state() = State::Released;
     }
 
     /// Exchanges the place in work for a waiting place. Fails, and keeps the place, when there is none.
@@ -74,15 +85,12 @@ impl Place {
             return Ok(());
         }
         let streams = &self.0.streams;
+        let load = self.0.account.load();
         let own = streams.waiting.clone().try_acquire_owned().map_err(|_| {
             let what = "waiting Gets of one connection (half of server.max_waiting)";
-            self.0.load.refuse(CacheError::Exhausted {
-                what,
-                limit: streams.waiting_limit,
-                retry_after: Some(RETRY_AFTER),
-            })
+            load.refuse(Refusal { what, limit: streams.waiting_limit })
         })?;
-        let permits = [own, self.0.load.waiting_place()?];
+        let permits = [own, load.waiting_place()?];
         *state = State::Waiting { _permits: permits, answer: None };
         Ok(())
     }
@@ -90,7 +98,7 @@ impl Place {
     /// Waits until there is room for a response of `bytes` among the responses of requests that have waited: those that are woken together
     /// are answered as fast as their callers read. Returns whether there was room at once. A request that has not waited needs none.
     pub async fn room(&self, bytes: usize) -> bool {
-        let (all, most) = self.0.load.waiting_answers();
+        let (all, most) = self.0.account.load().waiting_answers();
         let bytes = u32::try_from(bytes.min(most)).unwrap_or(u32::MAX);
         match &mut *self.state() {
             State::Waiting { answer, .. } => {
@@ -100,7 +108,7 @@ impl Place {
                 // Less than is needed would keep others out while it waits for more.
                 *answer = None;
             }
-            State::Working { .. } => return true,
+            State::Working { .. } | State::Released => return true,
         }
         if let Ok(room) = all.clone().try_acquire_many_owned(bytes) {
             self.keep(room);
@@ -125,18 +133,21 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use super::super::load::{LoadLimits, Resource};
     use super::*;
 
     /// A connection with two streams in work, of a service with room for three waiting requests and 100 bytes of their responses.
     fn world() -> (Arc<Load>, Arc<Streams>) {
-        let load = Arc::new(Load::new(2, 200, 1).with_waiting(3));
+        let limits = LoadLimits { requests: 2, bytes: 200, probes: 1, connections: 1, waiting: 3, peer_share: 1.0 };
+        let load = Arc::new(Load::new(limits));
         let streams = Arc::new(Streams::new(2, &load));
         (load, streams)
     }
 
     async fn place(load: &Arc<Load>, streams: &Arc<Streams>) -> Place {
-        let permits = (streams.enter().await, load.place().expect("a place"));
-        Place::new(load.clone(), streams.clone(), permits)
+        let account = load.account([127, 0, 0, 1].into());
+        let permits = (streams.enter().await, account.admit(Resource::Requests).expect("a place"));
+        Place::new(account, streams.clone(), permits)
     }
 
     #[tokio::test]
@@ -145,7 +156,7 @@ mod tests {
         let first = place(&load, &streams).await;
         let second = place(&load, &streams).await;
         assert_eq!((load.in_flight(), load.waiting()), (2, 0));
-        assert!(load.place().is_err());
+        assert!(load.account([127, 0, 0, 1].into()).admit(Resource::Requests).is_err());
         first.wait().expect("a waiting place");
         first.wait().expect("the same");
         assert_eq!((load.in_flight(), load.waiting()), (1, 1));

@@ -37,6 +37,12 @@ pub(super) fn read(reader: &mut Reader) -> Limits {
             MIB..=MIB * KIB * KIB,
             "most bytes of remembered prefixes and tags in memory, over all namespaces; of more, the namespace with most of them forgets as beyond limits.tombstones",
         ) as usize,
+        decoded_size: reader.size(
+            "limits.decoded_size",
+            default.decoded_size as u64,
+            MIB..=KIB * MIB,
+            "most memory that the structure of a request takes once it is decoded: its elements, without their values",
+        ) as usize,
         watches: reader.count("limits.watches", default.watches, 0..=65_536, "most watches of a replica at once"),
     }
 }

@@ -13,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const KIB: u64 = 1 << 10;
 
 /// How the server listens and what it bears.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Address and port of the gRPC service.
     pub listen: SocketAddr,
@@ -27,12 +27,18 @@ pub struct Server {
     pub max_bytes_in_flight: u64,
     /// Most Gets that wait for another caller at once, beside the requests in work.
     pub max_waiting: usize,
+    /// Largest share of the requests and bytes in flight that one address can have.
+    pub max_share_per_peer: f64,
+    /// Most calls of health and reflection at once.
+    pub max_uncounted: usize,
     /// Most requests in work at once on one connection.
     pub max_streams_per_connection: u32,
     /// Largest metadata of one request.
     pub max_metadata_size: u32,
     /// How long a new connection may take to send its first byte.
     pub first_byte_timeout: Duration,
+    /// How long the body of a request may take to arrive.
+    pub body_timeout: Duration,
     /// Silence on a connection after which it is pinged.
     pub keepalive_interval: Duration,
     /// How long the answer to such a ping may take.
@@ -90,6 +96,18 @@ impl Server {
                 1..=1_000_000,
                 "most Gets that wait at once for another caller to fill an entry, beside the requests in work; one connection may have half of them",
             ),
+            max_share_per_peer: reader.number(
+                "server.max_share_per_peer",
+                0.8,
+                0.05..=1.0,
+                "largest share of max_in_flight, max_bytes_in_flight and max_uncounted that one address can have; 1: addresses are not told apart",
+            ),
+            max_uncounted: reader.count(
+                "server.max_uncounted",
+                8192,
+                16..=1_000_000,
+                "most calls of the health and reflection services at once, which max_in_flight does not count; a client that watches health holds one",
+            ),
             max_streams_per_connection: reader.count(
                 "server.max_streams_per_connection",
                 256,
@@ -107,6 +125,12 @@ impl Server {
                 10 * SECOND,
                 millis(100)..=5 * MINUTE,
                 "how long a new connection may take to send its first byte",
+            ),
+            body_timeout: reader.duration(
+                "server.body_timeout",
+                5 * SECOND,
+                millis(100)..=5 * MINUTE,
+                "how long the body of a request may take to arrive, and as long again for every 64 KiB of it",
             ),
             keepalive_interval: reader.duration(
                 "server.keepalive_interval",

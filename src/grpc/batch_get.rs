@@ -16,9 +16,9 @@ use crate::cache::clock::{Clock, Moment};
 use crate::cache::coherence::token::Token;
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
-use crate::cache::load::{Kept, Load};
+use crate::cache::load::{Account, Load, Resource, Taken};
 use crate::cache::namespace::Namespaces;
-use crate::cache::tiered::{GetMany, Outcome, Tiered};
+use crate::cache::tiered::{Answer, GetMany, Outcome, Tiered};
 use crate::pb;
 
 /// The answers to a BatchGet.
@@ -28,13 +28,16 @@ pub type Responses = Pin<Box<dyn Stream<Item = Result<pb::BatchGetResponse, Stat
 const MESSAGE: usize = 1 << 20;
 /// Most keys that are read before it is known how large their values are.
 const FIRST_SLICE: usize = 128;
+/// Pause before room for another slice is looked for again.
+const PACE: Duration = Duration::from_millis(10);
 /// A slice that brought less is followed by a larger one, one that brought more by a smaller.
 const ENOUGH: std::ops::Range<usize> = 1 << 20..8 << 20;
 
 /// A BatchGet at work.
 pub struct BatchGet {
     cache: Tiered,
-    load: Arc<Load>,
+    /// The account of the caller's connection.
+    account: Option<Arc<Account>>,
     clock: Arc<dyn Clock>,
     namespaces: Arc<Namespaces>,
     partitions: u16,
@@ -46,9 +49,11 @@ pub struct BatchGet {
     /// Keys read so far.
     read: usize,
     slice: usize,
+    /// Bytes of a value, as the last slice had them on average.
+    value_size: usize,
     items: VecDeque<pb::BatchGetItem>,
     /// Counts the bytes of the items that wait.
-    kept: Option<Kept>,
+    kept: Option<Taken>,
     /// Time spent on reading.
     took: Duration,
     ended: bool,
@@ -60,6 +65,8 @@ pub struct Service {
     pub cache: Tiered,
     /// The load.
     pub load: Arc<Load>,
+    /// The account of the caller's connection.
+    pub account: Option<Arc<Account>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The namespaces.
@@ -78,14 +85,14 @@ impl BatchGet {
         request: pb::BatchGetRequest,
         deadline: Moment,
     ) -> Result<BatchGet, CacheError> {
-        let Service { cache, load, clock, namespaces, value_size } = service;
+        let Service { cache, load, account, clock, namespaces, value_size } = service;
         parts.namespace.admit_many(request.keys.len())?;
         let first = (load.bytes_limit() / 2 / value_size.max(1)).clamp(1, FIRST_SLICE);
         let token = parts.token.clone();
         let mut batch = BatchGet {
             partitions: cache.coherence().partitions(),
             cache,
-            load,
+            account,
             clock,
             namespaces,
             parts,
@@ -95,6 +102,7 @@ impl BatchGet {
             token,
             read: 0,
             slice: first,
+            value_size: 0,
             items: VecDeque::new(),
             kept: None,
             took: Duration::ZERO,
@@ -129,6 +137,7 @@ impl BatchGet {
             }
             if self.read == self.keys.len() {
                 self.ended = true;
+                self.kept = None;
                 self.cache.latencies().batch_get.observe(self.took);
                 let token = token_text(&self.token, self.partitions);
                 return Some(Ok(pb::BatchGetResponse { items, token }));
@@ -141,6 +150,7 @@ impl BatchGet {
     }
 
     async fn read_slice(&mut self) -> Result<(), CacheError> {
+        let room = self.wait_for_room().await?;
         let begun = self.clock.now();
         if begun >= self.deadline {
             return Err(CacheError::DeadlineExceeded { outcome_unknown_for: None });
@@ -150,14 +160,16 @@ impl BatchGet {
         let keys: Vec<KeyRef<'_>> =
             slice.iter().map(|key| KeyRef::new(&self.parts.namespace, key.as_bytes())).collect();
         let (consistency, token, deadline) = (self.parts.consistency, &self.parts.token, self.deadline);
-        let answers = self.cache.get_many(GetMany { keys: &keys, consistency, token, deadline }).await?;
-        let bytes: usize = answers.iter().flatten().map(|answer| size(&answer.outcome)).sum();
+        let mut answers = self.cache.get_many(GetMany { keys: &keys, consistency, token, deadline }).await?;
+        drop(room);
+        let bytes = self.keep(&mut answers)?;
+        let last = self.read + answers.len();
+        self.value_size = bytes / answers.len().max(1);
         let hit = answers.iter().flatten().any(|answer| matches!(answer.outcome, Outcome::Hit { .. }));
         for (index, answer) in answers.into_iter().enumerate() {
             let item = batch_get_item(self.read + index, answer, &mut self.token, self.metadata_only);
             self.items.push_back(item);
         }
-        self.kept = Some(self.load.keep(if self.metadata_only { 0 } else { bytes }));
         (self.read, self.took) = (last, self.took + self.clock.now().since(begun));
         if hit && self.parts.namespace.is_guest() {
             self.namespaces.adopt(&self.parts.namespace);
@@ -171,6 +183,65 @@ impl BatchGet {
         }
         Ok(())
     }
+}
+
+// === impl BatchGet: memory ===
+
+impl BatchGet {
+    /// Waits for room for the next slice, while the caller reads what it was sent. The first slice does not wait: its values are not known.
+    async fn wait_for_room(&mut self) -> Result<Option<Taken>, CacheError> {
+        self.kept = None;
+        let Some(account) = self.account.clone().filter(|_| self.value_size > 0 && !self.metadata_only) else {
+            return Ok(None);
+        };
+        loop {
+            let keys = self.slice.min(self.keys.len() - self.read);
+            let bytes = keys.saturating_mul(self.value_size);
+            if let Some(room) = account.try_take(Resource::Bytes, with_a_message(bytes)) {
+                return Ok(Some(room));
+            }
+            if keys > 1 {
+                self.slice = keys / 2;
+            } else if self.clock.now() < self.deadline {
+                tokio::time::sleep(PACE).await;
+            } else {
+                return Err(CacheError::DeadlineExceeded { outcome_unknown_for: None });
+            }
+        }
+    }
+
+    /// Takes room for the values of a slice. Of the first, those for which there is no room are read again later. Returns the bytes of those
+    /// that are kept.
+    fn keep(&mut self, answers: &mut Vec<Result<Answer, CacheError>>) -> Result<usize, CacheError> {
+        let sizes: Vec<usize> = answers.iter().map(|answer| answer.as_ref().map_or(0, |a| size(&a.outcome))).collect();
+        let Some(account) = self.account.as_ref().filter(|_| !self.metadata_only) else {
+            return Ok(sizes.iter().sum());
+        };
+        let mut fit = sizes.len();
+        loop {
+            let bytes = sizes[..fit].iter().sum();
+            let mut room = match account.try_take(Resource::Bytes, with_a_message(bytes)) {
+                Some(room) => room,
+                None if fit > 1 => {
+                    fit /= 2;
+                    continue;
+                }
+                None if self.read == 0 => account.take(Resource::Bytes, with_a_message(bytes))?,
+                // There was room for a value of the usual size.
+                None => account.charge(Resource::Bytes, bytes),
+            };
+            // The message counts when it is encoded.
+            room.shrink(bytes);
+            answers.truncate(fit);
+            self.kept = Some(room);
+            return Ok(bytes);
+        }
+    }
+}
+
+/// Bytes of a slice, and of the first message that is encoded of it.
+fn with_a_message(bytes: usize) -> usize {
+    bytes + bytes.min(MESSAGE) * 9 / 8
 }
 
 fn size(outcome: &Outcome) -> usize {

@@ -1,27 +1,40 @@
-//! What stands before every RPC: the limit of RPCs in flight, the deadline, and a net for panics.
+//! The guard before every RPC, health and reflection included: admission, the deadline, the size of the request, and a net for panics.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use tokio::time::{sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::body::{Flow, Guarded, Metered};
+use super::body::{self, Counted, Flow, Guarded, Reading, RequestBody, Unread};
+use super::compressed;
+use super::decoded::Schema;
+use super::methods::{Method, Shape};
 use super::status::status;
 use crate::cache::error::{CacheError, Violation};
-use crate::cache::load::Load;
-use crate::cache::quoted::quoted_bytes;
+use crate::cache::load::Resource;
 use crate::cache::place::Place;
+use crate::cache::quoted::quoted_bytes;
 
 /// The core ends at the deadline by itself, and says more; this is for what does not.
 const NET: Duration = Duration::from_millis(5);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that comes back with the response, bytes.
 const REQUEST_ID_SIZE: usize = 128;
+/// Memory of a request beside its body: its stream and its task.
+const OVERHEAD: usize = 16 << 10;
+/// Memory of a header beside its name and value.
+const HEADER_OVERHEAD: usize = 64;
+/// Largest message of a health or reflection call.
+pub const MAX_PROBE_MESSAGE: usize = 64 << 10;
+/// Bytes that a stream of requests can have in memory: the window of its connection.
+const MAX_UNREAD: usize = 1 << 20;
 
 /// When the caller, or the service's own cap, ends an RPC. In the request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +48,7 @@ impl Deadline {
 }
 
 /// When an RPC that may last has to end. In the request's extensions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Leave {
     /// Its connection is asked to go.
     pub going: CancellationToken,
@@ -45,106 +58,137 @@ pub struct Leave {
 
 /// What every RPC has to pass.
 pub struct Gate {
-    /// The load and its limit.
-    pub load: Arc<Load>,
     /// Longest an RPC may take, whatever its caller says.
     pub max_deadline: Duration,
+    /// Longest time for the body of a request.
+    pub body_timeout: Duration,
     /// Largest request that is read.
     pub max_request_size: usize,
+    /// The messages of requests.
+    pub schema: Schema,
 }
 
-/// Serves one RPC, no longer than its caller waits.
-pub async fn unary<B, Call, Work>(
+/// Serves one RPC, no longer than its caller waits. It takes a place when its request is complete.
+pub async fn serve<B, Call, Work>(
     gate: &Gate,
     flow: &Arc<Flow>,
-    mut request: Request<B>,
+    going: &CancellationToken,
+    method: &Method,
+    request: Request<B>,
     call: Call,
 ) -> Response<Guarded>
 where
-    Call: FnOnce(Request<Metered<B>>) -> Work,
+    B: http_body::Body<Data = Bytes> + Unpin,
+    Call: FnOnce(Request<RequestBody<B>>) -> Work,
     Work: Future<Output = Result<Response<Body>, Infallible>>,
 {
     let request_id = request.headers().get(REQUEST_ID).filter(|id| is_echoed(id)).cloned();
-    let asked = match timeout_of(request.headers()) {
-        Ok(asked) => asked,
-        Err(violation) => return refuse(&violation.into()),
-    };
-    let left = asked.unwrap_or(gate.max_deadline).min(gate.max_deadline);
-    let deadline = Deadline(Instant::now() + left);
-    // A connection may have more streams than may be in work: the others wait here, as they would at the client.
-    let Ok(stream) = tokio::time::timeout(left, flow.streams().enter()).await else {
-        return refuse(&CacheError::DeadlineExceeded { outcome_unknown_for: None });
-    };
-    let place = match gate.load.place() {
-        Ok(place) => Place::new(gate.load.clone(), flow.streams().clone(), (stream, place)),
-        Err(error) => return refuse(&error),
-    };
-    let left = deadline.left();
-    request.extensions_mut().insert(deadline);
-    request.extensions_mut().insert(place.clone());
-    let request = request.map(|body| Metered::new(body, gate.load.clone()));
-    let mut response = match tokio::time::timeout(left + NET, caught(call(request))).await {
-        Ok(response) => match unread(&response, gate) {
-            Some(error) => refuse(&error),
-            None => response.map(|body| Guarded::counted(body, place, gate.load.clone(), flow.clone())),
-        },
-        Err(_) => refuse(&CacheError::DeadlineExceeded { outcome_unknown_for: None }),
-    };
+    let served = admit(gate, flow, going, method, request, call).await;
+    let mut response = served.unwrap_or_else(|error| refuse(&error));
     if let Some(id) = request_id {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
 }
 
-/// Serves one RPC that may last. It needs a place only until it stands.
-pub async fn lasting<B, Call, Work>(
+async fn admit<B, Call, Work>(
     gate: &Gate,
     flow: &Arc<Flow>,
     going: &CancellationToken,
-    mut request: Request<B>,
+    method: &Method,
+    request: Request<B>,
     call: Call,
-) -> Response<Guarded>
+) -> Result<Response<Guarded>, CacheError>
 where
-    Call: FnOnce(Request<Metered<B>>) -> Work,
+    B: http_body::Body<Data = Bytes> + Unpin,
+    Call: FnOnce(Request<RequestBody<B>>) -> Work,
     Work: Future<Output = Result<Response<Body>, Infallible>>,
 {
-    let asked = match timeout_of(request.headers()) {
-        Ok(asked) => asked,
-        Err(violation) => return refuse(&violation.into()),
+    let begun = Instant::now();
+    let asked = timeout_of(request.headers())?;
+    let deadline = begun + asked.unwrap_or(gate.max_deadline).min(gate.max_deadline);
+    let (account, places, bytes, max_message) = match method.is_probe() {
+        true => (flow.account(), Resource::Probes, Resource::ProbeBytes, MAX_PROBE_MESSAGE),
+        false => (flow.account(), Resource::Requests, Resource::Bytes, gate.max_request_size),
     };
-    let deadline = asked.map(|left| Instant::now() + left);
-    let left = asked.unwrap_or(gate.max_deadline).min(gate.max_deadline);
-    let Ok(_stream) = tokio::time::timeout(left, flow.streams().enter()).await else {
-        return refuse(&CacheError::DeadlineExceeded { outcome_unknown_for: None });
+    let mut taken = account.take(bytes, overhead(request.headers()))?;
+    // A connection may have more streams than may be in work: the others wait here, as they would at the client.
+    let entered = timeout_at(deadline.into(), flow.streams().enter()).await;
+    let stream = entered.map_err(|_| CacheError::DeadlineExceeded { outcome_unknown_for: None })?;
+    let (mut parts, body) = request.into_parts();
+    let (permit, body, _taken) = if method.shape == Shape::Conversation {
+        let permit = account.admit(places)?;
+        taken.grow(MAX_UNREAD)?;
+        (permit, RequestBody::Stream { body, _taken: taken }, None)
+    } else {
+        let reading = Reading { max_message, patience: gate.body_timeout, deadline: deadline.into() };
+        let message = body::read(body, reading, &mut taken).await.map_err(|unread| match unread {
+            Unread::Refused(error) => error,
+            Unread::Late => CacheError::Incomplete { limit: gate.body_timeout },
+        })?;
+        let message = compressed::unpack(message, &mut parts.headers, max_message, &mut taken)?;
+        let permit = account.admit(places)?;
+        // What is still compressed cannot be read: it is refused without being decoded.
+        if !message.is_compressed() {
+            taken.grow(gate.schema.measure(method.input, message.bytes())?)?;
+        }
+        (permit, RequestBody::Whole(message), Some(taken))
     };
-    let _place = match gate.load.place() {
-        Ok(place) => place,
-        Err(error) => return refuse(&error),
+    let place = Place::new(account.clone(), flow.streams().clone(), (stream, permit));
+    let mut request = Request::from_parts(parts, body);
+    let end = match method.shape {
+        Shape::Lasting => asked.map(|asked| begun + asked),
+        Shape::Answered | Shape::Conversation => Some(deadline),
     };
-    request.extensions_mut().insert(Leave { going: going.clone(), deadline });
-    let request = request.map(|body| Metered::new(body, gate.load.clone()));
-    let left = asked.unwrap_or(gate.max_deadline).min(gate.max_deadline);
-    match tokio::time::timeout(left + NET, caught(call(request))).await {
-        Ok(response) => match unread(&response, gate) {
-            Some(error) => refuse(&error),
-            None => response.map(|body| Guarded::lasting(body, gate.load.clone())),
-        },
-        Err(_) => refuse(&CacheError::DeadlineExceeded { outcome_unknown_for: None }),
+    request.extensions_mut().insert(Deadline(deadline));
+    request.extensions_mut().insert(Leave { going: going.clone(), deadline: end });
+    request.extensions_mut().insert(place.clone());
+    let left = Deadline(deadline).left();
+    let response = timeout(left + NET, caught(call(request))).await;
+    let response = response.map_err(|_| CacheError::DeadlineExceeded { outcome_unknown_for: None })?;
+    if let Some(error) = unread(&response, max_message) {
+        return Err(error);
     }
+    let is_watch = method.shape == Shape::Lasting && !method.is_probe();
+    if is_watch {
+        place.release();
+    }
+    let counted = Counted { flow: flow.clone(), resource: bytes, place: (!is_watch).then_some(place) };
+    let mut response = response.map(|body| Guarded::counted(body, counted));
+    if method.shape == Shape::Answered {
+        response.body_mut().encode_first(method.refusable)?;
+    }
+    Ok(response)
 }
 
-/// Serves one RPC that is not counted and may last: health and reflection.
-pub async fn streaming<B, Call, Work>(
-    going: &CancellationToken,
-    mut request: Request<B>,
-    call: Call,
-) -> Response<Guarded>
-where
-    Call: FnOnce(Request<B>) -> Work,
-    Work: Future<Output = Result<Response<Body>, Infallible>>,
-{
-    request.extensions_mut().insert(Leave { going: going.clone(), deadline: None });
-    caught(call(request)).await.map(Guarded::uncounted)
+/// Refuses a method that is not served.
+pub fn unimplemented<B>(request: &Request<B>) -> Response<Guarded> {
+    let mut response = Status::unimplemented("").into_http::<Body>().map(Guarded::uncounted);
+    if let Some(id) = request.headers().get(REQUEST_ID).filter(|id| is_echoed(id)) {
+        response.headers_mut().insert(REQUEST_ID, id.clone());
+    }
+    response
+}
+
+/// Memory of a request before its body.
+fn overhead(headers: &HeaderMap) -> usize {
+    let size = |(name, value): (&HeaderName, &http::HeaderValue)| name.as_str().len() + value.len() + HEADER_OVERHEAD;
+    OVERHEAD + headers.iter().map(size).sum::<usize>()
+}
+
+/// Returns when an RPC that lasts has to end: with a status at its deadline, without one when its connection is asked to go.
+pub async fn end(leave: &Leave) -> Option<Status> {
+    let deadline = async {
+        match leave.deadline {
+            Some(deadline) => sleep_until(deadline.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = leave.going.cancelled() => None,
+        () = deadline => Some(status(&CacheError::DeadlineExceeded { outcome_unknown_for: None })),
+    }
 }
 
 /// A panic ends its own RPC only.
@@ -161,13 +205,23 @@ where
     }
 }
 
-/// A request that tonic could not read, in words of our own. Its statuses are told from ours by having no details.
-fn unread<B>(response: &Response<B>, gate: &Gate) -> Option<CacheError> {
-    let said = Status::from_header_map(response.headers()).filter(|said| said.details().is_empty())?;
+/// A request that tonic could not read, in words of our own.
+fn unread<B>(response: &Response<B>, max_message: usize) -> Option<CacheError> {
+    cause(&Status::from_header_map(response.headers())?, max_message)
+}
+
+/// The status of a message of a stream that tonic could not read, in words of our own.
+pub fn restated(said: &Status) -> Option<Status> {
+    cause(said, MAX_PROBE_MESSAGE).map(|error| status(&error))
+}
+
+/// Why tonic could not read a message. Its statuses are told from ours by having no details.
+fn cause(said: &Status, max_message: usize) -> Option<CacheError> {
     match said.code() {
+        _ if !said.details().is_empty() => None,
         // As it arrived, or as it unpacks.
         Code::OutOfRange | Code::ResourceExhausted => {
-            Some(CacheError::Exhausted { what: "message size", limit: gate.max_request_size, retry_after: None })
+            Some(CacheError::Exhausted { what: "message size", limit: max_message, retry_after: None })
         }
         Code::Internal => Some(unreadable(said.message()).into()),
         _ => None,
@@ -197,11 +251,11 @@ fn timeout_of(headers: &HeaderMap) -> Result<Option<Duration>, Violation> {
     const RULE: &str = "must be at most eight digits and a unit of H, M, S, m, u or n";
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
     let wrong = || Violation::new("grpc-timeout", format!("{RULE}; was {}", quoted_bytes(value.as_bytes())));
-    value.to_str().ok().and_then(timeout).map(Some).ok_or_else(wrong)
+    value.to_str().ok().and_then(parse_timeout).map(Some).ok_or_else(wrong)
 }
 
 /// At most eight digits and a unit.
-fn timeout(text: &str) -> Option<Duration> {
+fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|c| c.is_ascii_digit()) {
         return None;
@@ -220,7 +274,13 @@ fn timeout(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf as _;
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::super::methods::Served;
     use super::*;
+    use crate::cache::load::{Load, LoadLimits};
+    use crate::cache::policy::Limits;
     use crate::cache::place::Streams;
 
     #[test]
@@ -242,81 +302,118 @@ mod tests {
     }
 
     fn gate() -> Gate {
-        Gate { load: Arc::new(Load::new(1, 1024, 1)), max_deadline: Duration::from_secs(1), max_request_size: 1024 }
+        let schema = Schema::new(&Default::default(), &Limits::default());
+        let second = Duration::from_secs(1);
+        Gate { max_deadline: second, body_timeout: second, max_request_size: 1024, schema }
     }
 
-    fn flow(gate: &Gate) -> Arc<Flow> {
-        Arc::new(Flow::new(Streams::new(2, &gate.load)))
+    /// A connection of a service with one place.
+    fn flow() -> Arc<Flow> {
+        flow_of(2, 0)
+    }
+
+    /// A connection with so many streams in work, of a service with one place and so many waiting places.
+    fn flow_of(streams: usize, waiting: usize) -> Arc<Flow> {
+        let limits = LoadLimits { requests: 1, bytes: 64 << 10, probes: 1, connections: 1, waiting, peer_share: 0.8 };
+        let load = Arc::new(Load::new(limits));
+        Arc::new(Flow::new(load.account([127, 0, 0, 1].into()), Streams::new(streams, &load)))
+    }
+
+    const METHOD: Method =
+        Method { service: Served::Cache, shape: Shape::Answered, input: usize::MAX, refusable: true };
+
+    /// Serves a request with the message "hi".
+    async fn serve_one<Work>(
+        flow: &Arc<Flow>,
+        timeout: &'static str,
+        call: impl FnOnce(Request<RequestBody<Full<Bytes>>>) -> Work,
+    ) -> Response<Guarded>
+    where
+        Work: Future<Output = Result<Response<Body>, Infallible>>,
+    {
+        let mut request = Request::new(Full::new(Bytes::from_static(b"\0\0\0\0\x02hi")));
+        request.headers_mut().insert("grpc-timeout", timeout.parse().expect("a header"));
+        serve(&gate(), flow, &CancellationToken::new(), &METHOD, request, call).await
     }
 
     #[tokio::test]
     async fn a_panic_is_an_internal_error_of_its_own_rpc() {
-        let gate = gate();
-        let call = |_: Request<Metered<()>>| async { panic!("a bug") };
-        let response = unary(&gate, &flow(&gate), Request::new(()), call).await;
+        let flow = flow();
+        let response = serve_one(&flow, "1S", |_| async { panic!("a bug") }).await;
         assert_eq!(response.headers()["grpc-status"], "13");
         drop(response);
-        assert_eq!(gate.load.in_flight(), 0);
+        assert_eq!(flow.account().load().in_flight(), 0);
     }
 
     #[tokio::test]
-    async fn an_rpc_beyond_the_limit_is_refused_and_a_place_is_held_until_the_body_is_gone() {
-        let gate = gate();
-        let call = |_: Request<Metered<()>>| async { Ok(Response::new(Body::empty())) };
-        let first = unary(&gate, &flow(&gate), Request::new(()), call).await;
-        let second = unary(&gate, &flow(&gate), Request::new(()), call).await;
+    async fn a_request_holds_its_place_until_its_last_byte_is_written() {
+        let flow = flow();
+        let load = flow.account().load().clone();
+        let call = |_| async { Ok(Response::new(Body::new(Full::new(Bytes::from_static(b"abc"))))) };
+        let mut first = serve_one(&flow, "1S", call).await;
+        let second = serve_one(&flow, "1S", call).await;
         assert_eq!(second.headers()["grpc-status"], "8");
-        assert_eq!((gate.load.in_flight(), gate.load.shed()), (1, 1));
+        assert_eq!((load.in_flight(), load.shed()), (1, 1));
+        let frame = first.body_mut().frame().await.expect("a frame").expect("no error");
+        let mut chunk = frame.into_data().ok().expect("data");
         drop(first);
-        let third = unary(&gate, &flow(&gate), Request::new(()), call).await;
+        assert_eq!((load.in_flight(), load.bytes()), (1, 3));
+        chunk.advance(2);
+        assert_eq!((load.in_flight(), load.bytes()), (1, 3));
+        chunk.advance(1);
+        assert_eq!((load.in_flight(), load.bytes()), (0, 0));
+        let third = serve_one(&flow, "1S", call).await;
         assert!(third.headers().get("grpc-status").is_none());
     }
 
     #[tokio::test]
-    async fn an_rpc_that_waits_gives_its_place_and_its_stream_to_others() {
-        let load = Arc::new(Load::new(1, 1024, 1).with_waiting(1));
-        let gate = Gate { load, ..gate() };
-        let flow = Arc::new(Flow::new(Streams::new(1, &gate.load)));
-        let waits = |request: Request<Metered<()>>| async move {
+    async fn a_request_that_waits_gives_its_place_and_its_stream_to_others() {
+        let flow = flow_of(1, 1);
+        let load = flow.account().load().clone();
+        let waits = |request: Request<RequestBody<Full<Bytes>>>| async move {
             let place = request.extensions().get::<Place>().expect("a place");
             Ok(match place.wait() {
                 Ok(()) => Response::new(Body::empty()),
                 Err(error) => status(&error).into_http(),
             })
         };
-        let works = |_: Request<Metered<()>>| async { Ok(Response::new(Body::empty())) };
-        let waiting = unary(&gate, &flow, Request::new(()), waits).await;
-        assert_eq!((gate.load.in_flight(), gate.load.waiting()), (0, 1));
-        let working = unary(&gate, &flow, Request::new(()), works).await;
+        let works = |_| async { Ok(Response::new(Body::empty())) };
+        let waiting = serve_one(&flow, "1S", waits).await;
+        assert_eq!((load.in_flight(), load.waiting()), (0, 1));
+        let working = serve_one(&flow, "1S", works).await;
         assert!(working.headers().get("grpc-status").is_none());
-        assert_eq!((gate.load.in_flight(), gate.load.waiting()), (1, 1));
+        assert_eq!((load.in_flight(), load.waiting()), (1, 1));
         // A stream beyond those of the connection waits until another ends, and a waiting place is not to be had twice.
-        let mut third = std::pin::pin!(unary(&gate, &flow, Request::new(()), waits));
+        let mut third = std::pin::pin!(serve_one(&flow, "10S", waits));
         assert!(futures_util::poll!(&mut third).is_pending());
         drop(working);
         let third = third.await;
         assert_eq!(third.headers()["grpc-status"], "8");
         drop((waiting, third));
-        assert_eq!((gate.load.in_flight(), gate.load.waiting()), (0, 0));
+        assert_eq!((load.in_flight(), load.waiting()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_large_response_is_refused_where_there_is_no_room() {
+        let flow = flow();
+        let large = Bytes::from(vec![0; 62 << 10]);
+        let call = |_| async { Ok(Response::new(Body::new(Full::new(large)))) };
+        let response = serve_one(&flow, "1S", call).await;
+        assert_eq!(response.headers()["grpc-status"], "8");
+        assert_eq!(flow.account().load().bytes(), 0);
     }
 
     #[tokio::test]
     async fn an_expired_deadline_says_so() {
-        let gate = gate();
-        let mut request = Request::new(());
-        request.headers_mut().insert("grpc-timeout", "1m".parse().expect("a header"));
-        let call = |_: Request<Metered<()>>| std::future::pending();
-        let response = unary(&gate, &flow(&gate), request, call).await;
+        let response = serve_one(&flow(), "1m", |_| std::future::pending()).await;
         assert_eq!(response.headers()["grpc-status"], "4");
     }
 
     #[tokio::test]
     async fn a_request_that_cannot_be_read_is_the_callers_mistake() {
-        let call = |_: Request<Metered<()>>| async { Ok(Status::internal("invalid wire type").into_http()) };
-        let response = unary(&gate(), &flow(&gate()), Request::new(()), call).await;
-        assert_eq!(response.headers()["grpc-status"], "3");
-        let call = |_: Request<Metered<()>>| async { Ok(status(&CacheError::Internal).into_http()) };
-        let response = unary(&gate(), &flow(&gate()), Request::new(()), call).await;
-        assert_eq!(response.headers()["grpc-status"], "13");
+        let call = |_| async { Ok(Status::internal("invalid wire type").into_http()) };
+        assert_eq!(serve_one(&flow(), "1S", call).await.headers()["grpc-status"], "3");
+        let call = |_| async { Ok(status(&CacheError::Internal).into_http()) };
+        assert_eq!(serve_one(&flow(), "1S", call).await.headers()["grpc-status"], "13");
     }
 }

@@ -1,6 +1,6 @@
 //! grpc.health.v1. Names: "" and the cache's service follow readiness, as does "readiness"; "liveness" serves as long as the process does, the
 //! administration's service until it ends; "redis" serves while Redis is healthy; "l1-only" serves when no Redis is configured. Check on another name is NOT_FOUND, Watch says SERVICE_UNKNOWN.
-//! A watch stands until its connection is asked to go.
+//! A watch lasts until its caller's deadline, or until its connection is asked to close.
 
 use std::pin::Pin;
 
@@ -11,7 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::guard::Leave;
+use super::guard::{self, Leave};
 use crate::cache::health;
 use crate::cache::quoted::quoted;
 use crate::cache::tier::L2State;
@@ -77,18 +77,23 @@ impl Health for HealthApi {
     }
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let going = request.extensions().get::<Leave>().map(|leave| leave.going.clone()).unwrap_or_default();
+        let leave = request.extensions().get::<Leave>().cloned().unwrap_or_default();
         let service = request.into_inner().service;
-        // The last status sent; none before the first.
-        let begin = (self.clone(), service, going, None);
-        let changes = unfold(begin, |(mut health, service, going, last)| async move {
+        // The last status sent; `None` before the first.
+        let begin = Some((self.clone(), service, leave, None));
+        let changes = unfold(begin, |state| async move {
+            let (mut health, service, leave, last) = state?;
             loop {
                 let state = *health.state.borrow_and_update();
                 let next = health.response(&service, state);
                 if last != Some(next) {
-                    return Some((Ok(next), (health, service, going, Some(next))));
+                    return Some((Ok(next), Some((health, service, leave, Some(next)))));
                 }
-                going.run_until_cancelled(health.state.changed()).await?.ok()?;
+                tokio::select! {
+                    biased;
+                    end = guard::end(&leave) => return Some((Err(end?), None)),
+                    changed = health.state.changed() => changed.ok()?,
+                }
             }
         });
         Ok(Response::new(Box::pin(changes)))

@@ -1,10 +1,14 @@
-//! The names of what is served, and of how it ends, for what is told of RPCs. They are a fixed number, so that no caller can make up more.
+//! The methods that are served and how, and their names and those of statuses for telemetry: a fixed number, so that no caller can make up more.
+
+use std::collections::HashMap;
 
 use prost::Message as _;
-use prost_types::{FileDescriptorSet, ServiceDescriptorProto};
+use prost_types::{FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use tonic::Code;
 
+use super::decoded::{MessageId, message_id};
 use crate::pb;
+use crate::pb::{admin_service_server, cache_service_server};
 
 /// Stands for every method that is not served.
 pub const OTHER: &str = "_OTHER";
@@ -48,6 +52,94 @@ pub fn served() -> impl Iterator<Item = String> {
 
 fn of(package: &str, service: &ServiceDescriptorProto) -> Vec<String> {
     service.method.iter().map(|method| format!("{package}.{}/{}", service.name(), method.name())).collect()
+}
+
+/// The service of a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// `twintier.v1.CacheService`.
+    Cache,
+    /// `twintier.v1.AdminService`.
+    Admin,
+    /// `grpc.health.v1.Health`.
+    Health,
+    /// `grpc.reflection.v1.ServerReflection`.
+    ReflectionV1,
+    /// `grpc.reflection.v1alpha.ServerReflection`.
+    ReflectionV1Alpha,
+}
+
+/// The course of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One request, and an answer within the deadline.
+    Answered,
+    /// One request, and answers until the caller ends the call.
+    Lasting,
+    /// A stream of requests, each with an answer, within the deadline.
+    Conversation,
+}
+
+/// A method that is served.
+#[derive(Clone, Debug)]
+pub struct Method {
+    /// The service.
+    pub service: Served,
+    /// The course of its calls.
+    pub shape: Shape,
+    /// The type of its request.
+    pub input: MessageId,
+    /// True if a large answer may be refused for want of room: the call has changed nothing, or can be repeated. A BatchGet has taken room for
+    /// its values before.
+    pub refusable: bool,
+}
+
+impl Method {
+    /// True for health and reflection, which have places of their own.
+    pub fn is_probe(&self) -> bool {
+        !matches!(self.service, Served::Cache | Served::Admin)
+    }
+}
+
+/// The descriptors of the messages of requests.
+pub fn messages() -> FileDescriptorSet {
+    let sets = [pb::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
+    let files = sets.into_iter().flat_map(|set| FileDescriptorSet::decode(set).unwrap_or_default().file);
+    FileDescriptorSet { file: files.collect() }
+}
+
+/// The methods that are served, by path. The types of their requests are those of `messages`.
+pub fn table(messages: &FileDescriptorSet, admin: bool, reflection: bool) -> HashMap<String, Method> {
+    let mut table = HashMap::new();
+    for file in &messages.file {
+        for service in &file.service {
+            let name = format!("{}.{}", file.package(), service.name());
+            let served = match name.as_str() {
+                cache_service_server::SERVICE_NAME => Served::Cache,
+                admin_service_server::SERVICE_NAME if admin => Served::Admin,
+                tonic_health::pb::health_server::SERVICE_NAME => Served::Health,
+                _ => continue,
+            };
+            for method in &service.method {
+                table.insert(format!("/{name}/{}", method.name()), described(messages, served, method));
+            }
+        }
+    }
+    if reflection {
+        let (shape, input, refusable) = (Shape::Conversation, MessageId::MAX, false);
+        for (version, service) in [("v1", Served::ReflectionV1), ("v1alpha", Served::ReflectionV1Alpha)] {
+            let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+            table.insert(path, Method { service, shape, input, refusable });
+        }
+    }
+    table
+}
+
+fn described(messages: &FileDescriptorSet, service: Served, method: &MethodDescriptorProto) -> Method {
+    let lasts = method.name() == "Watch";
+    let refusable = matches!(method.name(), "Get" | "ReleaseLease") && service == Served::Cache;
+    let input = message_id(messages, method.input_type()).unwrap_or(MessageId::MAX);
+    Method { service, shape: if lasts { Shape::Lasting } else { Shape::Answered }, input, refusable }
 }
 
 #[cfg(test)]

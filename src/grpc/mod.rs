@@ -3,12 +3,15 @@
 mod admin;
 mod batch_get;
 mod body;
+mod compressed;
 mod convert;
+mod decoded;
 mod guard;
 mod header_size;
 pub mod health;
 mod methods;
 mod not_grpc;
+mod reflection;
 mod serve;
 mod service;
 mod spans;

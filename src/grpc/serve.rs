@@ -1,5 +1,6 @@
 //! The serving loop: accepts connections, speaks HTTP/2 on each, rotates and drains them. The one place that knows hyper.
 
+use std::collections::HashMap;
 use std::io::Cursor;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,16 +18,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service as _;
-use tonic::service::Routes;
 use tonic_health::pb::health_server::{self, HealthServer};
+use tonic_reflection::pb::{v1, v1alpha};
 use tracing::{Instrument as _, Span};
 
 use super::admin::AdminApi;
 use super::body::{Flow, Guarded};
-use super::guard::{self, Gate};
+use super::decoded::Schema;
+use super::guard::{self, Gate, MAX_PROBE_MESSAGE};
 use super::header_size;
 use super::health::HealthApi;
+use super::methods::{self, Method, Served};
 use super::not_grpc::{self, Proxied};
+use super::reflection::{Descriptors, ReflectionApi};
 use super::service::CacheApi;
 use super::spans::{RpcSpan, Tracing};
 use super::timing::Timing;
@@ -42,9 +46,6 @@ use crate::pb::cache_service_server::{self, CacheServiceServer};
 
 /// What an HTTP/2 client says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const CACHE_SERVICE: &str = "/twintier.v1.CacheService/";
-const WATCH: &str = "/twintier.v1.CacheService/Watch";
-const ADMIN_SERVICE: &str = "/twintier.v1.AdminService/";
 
 /// Time in which a connection that is new when the drain begins may say its first words: they are on their way.
 const GREETING: Duration = Duration::from_millis(300);
@@ -100,6 +101,8 @@ pub struct ServerConfig {
     pub max_deadline: Duration,
     /// Whether responses are compressed for callers that accept it.
     pub compression: bool,
+    /// Longest time for the body of a request.
+    pub body_timeout: Duration,
     /// Whether reflection is served.
     pub reflection: bool,
     /// How RPCs are traced; none: they are not.
@@ -119,11 +122,15 @@ pub struct Serving {
 struct Shared {
     config: ServerConfig,
     gate: Gate,
+    load: Arc<Load>,
+    /// The methods that are served, by path.
+    methods: HashMap<String, Method>,
     cache: CacheServiceServer<CacheApi>,
     admin: Option<AdminServiceServer<AdminApi>>,
-    others: Routes,
-    health: HealthApi,
+    readiness: HealthApi,
     proxied: Proxied,
+    health: HealthServer<HealthApi>,
+    reflection: Option<ReflectionApi>,
     /// Where the durations of RPCs are counted; none: they are not.
     timings: Option<Arc<Family>>,
     stop_accepting: CancellationToken,
@@ -166,25 +173,40 @@ impl Serving {
             kill: close.clone(),
             tasks: tasks.clone(),
         };
-        let gate = Gate { load, max_deadline: config.max_deadline, max_request_size };
+        let messages = methods::messages();
+        let gate = Gate {
+            max_deadline: config.max_deadline,
+            body_timeout: config.body_timeout,
+            max_request_size,
+            schema: Schema::new(&messages, api.limits()),
+        };
+        let reflection = config.reflection.then(|| reflection(admin.is_some())).flatten();
         let shared = Arc::new(Shared {
-            health: health.clone(),
+            methods: methods::table(&messages, admin.is_some(), reflection.is_some()),
+            readiness: health.clone(),
             proxied: Proxied::default(),
-            others: others(health, config.reflection, admin.is_some()),
-            admin: admin.map(|admin| compress!(AdminServiceServer::new(admin), config.compression)),
+            health: accept_compressed!(HealthServer::new(health).max_decoding_message_size(MAX_PROBE_MESSAGE)),
+            reflection,
+            admin: admin.map(|admin| {
+                compress!(
+                    AdminServiceServer::new(admin).max_decoding_message_size(max_request_size),
+                    config.compression
+                )
+            }),
             cache: compress!(
                 CacheServiceServer::new(api).max_decoding_message_size(max_request_size),
                 config.compression
             ),
             config,
             gate,
+            load,
             timings,
             stop_accepting: stop_accepting.clone(),
         });
         tasks.spawn(acceptor.run(listener, move |connection| {
             let shared = shared.clone();
             async move {
-                let _counted = shared.gate.load.connected();
+                let _counted = shared.load.connected();
                 serve_connection(connection, &shared).await;
             }
         }));
@@ -203,28 +225,29 @@ impl Serving {
     }
 }
 
-fn others(health: HealthApi, reflection: bool, admin: bool) -> Routes {
-    let routes = Routes::new(accept_compressed!(HealthServer::new(health)));
-    if !reflection {
-        return routes;
+/// The reflection service. The descriptors of error details are included, so that tools show them.
+fn reflection(admin: bool) -> Option<ReflectionApi> {
+    let sets = [
+        pb::FILE_DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_types::pb::FILE_DESCRIPTOR_SET,
+        v1::FILE_DESCRIPTOR_SET,
+        v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    let mut services = vec![
+        cache_service_server::SERVICE_NAME,
+        health_server::SERVICE_NAME,
+        v1::server_reflection_server::SERVICE_NAME,
+        v1alpha::server_reflection_server::SERVICE_NAME,
+    ];
+    if admin {
+        services.push(admin_service_server::SERVICE_NAME);
     }
-    let builder = |itself| {
-        let builder = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // So that tools show the details of errors.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-            .with_service_name(cache_service_server::SERVICE_NAME)
-            .with_service_name(health_server::SERVICE_NAME)
-            .with_service_name(itself);
-        if admin { builder.with_service_name(admin_service_server::SERVICE_NAME) } else { builder }
-    };
-    let (v1, v1alpha) = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection");
-    match (builder(v1).build_v1(), builder(v1alpha).build_v1alpha()) {
-        (Ok(v1), Ok(v1alpha)) => routes.add_service(accept_compressed!(v1)).add_service(accept_compressed!(v1alpha)),
-        (Err(error), _) | (_, Err(error)) => {
+    match Descriptors::new(&sets, &services) {
+        Ok(descriptors) => Some(ReflectionApi(Arc::new(descriptors))),
+        Err(error) => {
             tracing::error!(%error, "reflection is not served: its descriptors cannot be read");
-            routes
+            None
         }
     }
 }
@@ -283,8 +306,9 @@ async fn speak_http2(
     let (read, write) = stream.split();
     let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
     let config = &shared.config;
-    let streams = Streams::new(config.max_streams_per_connection as usize, &shared.gate.load);
-    let (flow, going) = (Arc::new(Flow::new(streams)), CancellationToken::new());
+    let streams = Streams::new(config.max_streams_per_connection as usize, &shared.load);
+    let flow = Arc::new(Flow::new(shared.load.account(peer.ip()), streams));
+    let going = CancellationToken::new();
     let service = {
         let (shared, flow, going) = (shared.clone(), flow.clone(), going.clone());
         service_fn(move |request| {
@@ -293,7 +317,7 @@ async fn speak_http2(
         })
     };
     // Those that wait for another caller come on top, so that they leave room for others.
-    let waiting = u32::try_from(Streams::waiting_limit(&shared.gate.load)).unwrap_or(u32::MAX);
+    let waiting = u32::try_from(Streams::waiting_limit(&shared.load)).unwrap_or(u32::MAX);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.max_streams_per_connection.saturating_add(waiting))
@@ -354,7 +378,7 @@ impl Shared {
         flow: &Arc<Flow>,
         going: &CancellationToken,
     ) -> http::Response<Guarded> {
-        if let Some(refusal) = not_grpc::refusal(&request, self.health.is_ready(), self.config.page) {
+        if let Some(refusal) = not_grpc::refusal(&request, self.readiness.is_ready(), self.config.page) {
             return refusal.map(Guarded::uncounted);
         }
         let tracing = self.config.tracing.as_ref();
@@ -389,20 +413,32 @@ impl Shared {
         flow: &Arc<Flow>,
         going: &CancellationToken,
     ) -> http::Response<Guarded> {
-        let path = request.uri().path();
-        if path == WATCH {
-            let mut cache = self.cache.clone();
-            return guard::lasting(&self.gate, flow, going, request, |request| cache.call(request)).await;
+        let Some(method) = self.methods.get(request.uri().path()) else { return guard::unimplemented(&request) };
+        let gate = &self.gate;
+        match (method.service, &self.admin, &self.reflection) {
+            (Served::Cache, ..) => {
+                let mut cache = self.cache.clone();
+                guard::serve(gate, flow, going, method, request, |request| cache.call(request)).await
+            }
+            (Served::Admin, Some(admin), _) => {
+                let mut admin = admin.clone();
+                guard::serve(gate, flow, going, method, request, |request| admin.call(request)).await
+            }
+            (Served::Health, ..) => {
+                let mut health = self.health.clone();
+                guard::serve(gate, flow, going, method, request, |request| health.call(request)).await
+            }
+            (Served::ReflectionV1, _, Some(reflection)) => {
+                let service = v1::server_reflection_server::ServerReflectionServer::new(reflection.clone());
+                let mut service = accept_compressed!(service.max_decoding_message_size(MAX_PROBE_MESSAGE));
+                guard::serve(gate, flow, going, method, request, |request| service.call(request)).await
+            }
+            (Served::ReflectionV1Alpha, _, Some(reflection)) => {
+                let service = v1alpha::server_reflection_server::ServerReflectionServer::new(reflection.clone());
+                let mut service = accept_compressed!(service.max_decoding_message_size(MAX_PROBE_MESSAGE));
+                guard::serve(gate, flow, going, method, request, |request| service.call(request)).await
+            }
+            (Served::Admin | Served::ReflectionV1 | Served::ReflectionV1Alpha, ..) => guard::unimplemented(&request),
         }
-        if path.starts_with(CACHE_SERVICE) {
-            let mut cache = self.cache.clone();
-            return guard::unary(&self.gate, flow, request, |request| cache.call(request)).await;
-        }
-        if let Some(admin) = self.admin.as_ref().filter(|_| path.starts_with(ADMIN_SERVICE)) {
-            let mut admin = admin.clone();
-            return guard::unary(&self.gate, flow, request, |request| admin.call(request)).await;
-        }
-        let mut others = self.others.clone();
-        guard::streaming(going, request, |request| others.call(request)).await
     }
 }

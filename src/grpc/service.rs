@@ -15,6 +15,7 @@ use super::watch::{self, Responses};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
+use crate::cache::load::Account;
 use crate::cache::place::Place;
 use crate::cache::policy::{Events, Limits, limits};
 use crate::cache::spans::{self, ITEMS, NAMESPACE, OUTCOME};
@@ -57,6 +58,11 @@ impl CacheApi {
     /// What is reported on, and what requests are checked against.
     pub(super) fn parts(&self) -> (Arc<Reports>, Arc<Rules>) {
         (self.reports.clone(), self.rules.clone())
+    }
+
+    /// The limits of requests.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.rules.limits
     }
 
     /// The largest request that is read: a value at its limit with room for everything else, so that a value somewhat too large gets a
@@ -125,14 +131,19 @@ impl CacheApi {
         Ok(convert::touch_response(answer, token, self.rules.partitions))
     }
 
-    async fn begin_batch_get(&self, request: pb::BatchGetRequest, deadline: Moment) -> Result<BatchGet, CacheError> {
+    async fn begin_batch_get(
+        &self,
+        request: pb::BatchGetRequest,
+        deadline: Moment,
+        account: Option<Arc<Account>>,
+    ) -> Result<BatchGet, CacheError> {
         let parts = convert::batch_get(&self.rules, &request)?;
         note_batch(parts.namespace.name(), request.keys.len());
         tracing::debug!(namespace = %parts.namespace.name(), keys = request.keys.len(), "batch get");
         let (cache, load) = (self.reports.observed.cache.clone(), self.reports.observed.load.clone());
         let (clock, namespaces) = (self.rules.clock.clone(), self.rules.namespaces.clone());
         let value_size = self.rules.limits.value_size;
-        let service = batch_get::Service { cache, load, clock, namespaces, value_size };
+        let service = batch_get::Service { cache, load, account, clock, namespaces, value_size };
         BatchGet::begin(service, parts, request, deadline).await
     }
 
@@ -237,7 +248,8 @@ impl pb::cache_service_server::CacheService for CacheApi {
 
     async fn batch_get(&self, request: Request<pb::BatchGetRequest>) -> Result<Response<batch_get::Responses>, Status> {
         let deadline = self.deadline(&request);
-        let begun = self.begin_batch_get(request.into_inner(), deadline).await;
+        let account = request.extensions().get::<Place>().map(|place| place.account().clone());
+        let begun = self.begin_batch_get(request.into_inner(), deadline, account).await;
         begun.map(|batch| Response::new(batch.responses())).map_err(|error| status(&error))
     }
 

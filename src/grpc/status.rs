@@ -41,6 +41,7 @@ pub fn status(error: &CacheError) -> Status {
             (Code::ResourceExhausted, "LIMIT_REACHED")
         }
         CacheError::DeadlineExceeded { .. } => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        CacheError::Incomplete { .. } => (Code::DeadlineExceeded, "REQUEST_INCOMPLETE"),
         CacheError::Halted(_) => (Code::Unavailable, "REPLICA_HALTED"),
         CacheError::Leaving => {
             details.set_retry_info(Some(Duration::ZERO));

@@ -3,6 +3,7 @@
 
 mod admin;
 mod admin_http;
+mod admission;
 mod barrier;
 mod basics;
 mod batches;

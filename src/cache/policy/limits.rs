@@ -37,6 +37,8 @@ pub struct Limits {
     pub tombstones: usize,
     /// Bytes of the prefixes and tags of all namespaces whose invalidations are remembered one by one.
     pub tombstone_bytes: usize,
+    /// Most memory that the structure of a request takes once it is decoded, bytes.
+    pub decoded_size: usize,
     /// Most watches of a replica at once.
     pub watches: usize,
 }
@@ -54,6 +56,7 @@ impl Default for Limits {
             pattern_size: 256,
             tombstones: 10_000,
             tombstone_bytes: 64 << 20,
+            decoded_size: 16 << 20,
             watches: 256,
         }
     }

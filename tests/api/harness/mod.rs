@@ -33,7 +33,7 @@ pub use resp::{Reply, command, command_as};
 pub use scrape::Scrape;
 pub use sentinels::Sentinels;
 pub use watcher::{Sight, Watcher, quick};
-pub use wire::{Wire, connect_from};
+pub use wire::{Unfinished, Wire, connect_from, framed, one_message};
 
 /// Longest time that anything observable may take to come about.
 pub const PATIENCE: Duration = Duration::from_secs(30);

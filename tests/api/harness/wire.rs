@@ -8,9 +8,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest, handshake};
+use hyper::client::conn::http2::{self, Builder, SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
@@ -55,6 +56,16 @@ impl Wire {
         Wire { address, sender }
     }
 
+    /// A connection whose streams have a receive window of this many bytes.
+    pub async fn with_window(address: SocketAddr, window: u32) -> Wire {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut builder = Builder::new(TokioExecutor::new());
+        let builder = builder.initial_stream_window_size(window).initial_connection_window_size(1 << 20);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Wire { address, sender }
+    }
+
     /// A connection that reads so many bytes a second, through windows of 64 KiB.
     pub async fn slow(address: SocketAddr, rate: u32) -> Wire {
         const WINDOW: u32 = 64 * 1024;
@@ -68,6 +79,14 @@ impl Wire {
         let (sender, connection) = builder.handshake(TokioIo::new(slow)).await.unwrap();
         tokio::spawn(connection);
         Wire { address, sender }
+    }
+
+    /// Sends a request with this body, and returns the head of the response. Its body is not read.
+    pub async fn post(&self, path: &'static str, body: Body) -> Result<Response<Incoming>, hyper::Error> {
+        let mut wire = self.clone();
+        std::future::poll_fn(|context| wire.poll_ready(context)).await?;
+        let request = Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
+        wire.call(request.body(body).unwrap()).await
     }
 
     pub fn is_open(&self) -> bool {
@@ -128,4 +147,33 @@ impl AsyncWrite for SlowReader {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
+}
+
+/// A body that begins with these bytes and never ends.
+pub struct Unfinished(pub Option<Bytes>);
+
+impl http_body::Body for Unfinished {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, tonic::Status>>> {
+        match self.0.take() {
+            Some(bytes) => Poll::Ready(Some(Ok(http_body::Frame::data(bytes)))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// A message as gRPC frames it.
+pub fn framed(message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&[0], &length[..], message].concat().into()
+}
+
+/// A body of one message.
+pub fn one_message(message: &[u8]) -> Body {
+    Body::new(http_body_util::Full::new(framed(message)))
 }
