@@ -72,6 +72,7 @@ impl<U: Message + Default> Decoder for ExactDecoder<U> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(0, TOGETHER)
+        // Not 0: tonic divides by it where it unpacks a message.
+        BufferSettings::new(1, TOGETHER)
     }
 }

@@ -74,11 +74,15 @@ async fn what_unpacks_to_too_much_is_refused() {
 
 /// Sends a frame that says it is compressed.
 async fn send(wire: &mut Wire, encoding: Option<&str>, message: &[u8]) -> HeaderMap {
+    send_to(wire, "/twintier.v1.CacheService/Get", encoding, message).await
+}
+
+async fn send_to(wire: &mut Wire, path: &str, encoding: Option<&str>, message: &[u8]) -> HeaderMap {
     std::future::poll_fn(|context| wire.poll_ready(context)).await.unwrap();
     let mut frame = vec![1];
     frame.extend((message.len() as u32).to_be_bytes());
     frame.extend(message);
-    let mut request = Request::post("/twintier.v1.CacheService/Get").header("content-type", "application/grpc");
+    let mut request = Request::post(path).header("content-type", "application/grpc");
     if let Some(encoding) = encoding {
         request = request.header("grpc-encoding", encoding);
     }
@@ -103,4 +107,21 @@ async fn what_does_not_unpack_is_the_callers_mistake() {
     assert_eq!(Status::from_header_map(&headers).unwrap().code(), Code::Unimplemented);
     // So that its caller knows what to use instead.
     assert_eq!(headers["grpc-accept-encoding"], "gzip,zstd,identity");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_decodes_to_too_much_is_refused_before_it_is_decoded() {
+    use std::io::Write as _;
+    let replica = Replica::start(&[]).await;
+    let mut wire = Wire::connect(replica.address).await;
+    // A million empty keys in 2 MB: some kilobytes on the wire, tens of megabytes once decoded.
+    let keys = [0x12, 0].repeat(1_000_000);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&keys).unwrap();
+    let packed = [("gzip", gzip.finish().unwrap()), ("zstd", zstd::bulk::compress(&keys, 1).unwrap())];
+    for (encoding, message) in packed {
+        let headers = send_to(&mut wire, "/twintier.v1.CacheService/BatchGet", Some(encoding), &message).await;
+        let refusal = Status::from_header_map(&headers).unwrap();
+        refusal.names(&[("keys", "at most 1000")]);
+    }
 }
