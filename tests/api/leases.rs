@@ -9,7 +9,7 @@ use twintier::pb::invalidate_request::Selector;
 use twintier::pb::set_request::{Condition, Expiry};
 
 use crate::harness::{
-    Answer as _, Cluster, Fleet, Mode, QUICK, Redis, Refusal as _, Replica, Seen, eventually, in_both_modes,
+    Answer as _, Cluster, Fleet, Mode, QUICK, Redis, Refusal as _, Replica, Seen, Wire, eventually, in_both_modes,
     invalidate_key, set_request, whole_namespace, within,
 };
 
@@ -62,14 +62,18 @@ impl Replica {
 
     /// Begins a Get that waits.
     fn waits(&self, request: pb::GetRequest) -> JoinHandle<pb::GetResponse> {
-        self.waits_for(request, Duration::from_secs(30))
-    }
-
-    fn waits_for(&self, request: pb::GetRequest, deadline: Duration) -> JoinHandle<pb::GetResponse> {
         let mut client = self.client.clone();
         let mut request = tonic::Request::new(request);
-        request.set_timeout(deadline);
+        request.set_timeout(Duration::from_secs(30));
         tokio::spawn(async move { client.get(request).await.expect("a Get never fails").into_inner() })
+    }
+
+    /// The answer to a Get with this deadline, which only the service keeps: the clock of this caller ends nothing.
+    async fn answers_before(&self, request: pb::GetRequest, deadline: Duration) -> pb::GetResponse {
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(deadline);
+        let mut client = Wire::connect(self.address).await.client();
+        within(deadline, client.get(request)).await.expect("a Get never fails").into_inner()
     }
 
     async fn fills(&self, key: &str, value: &str, lease: &pb::Lease) -> pb::SetOutcome {
@@ -128,7 +132,7 @@ async fn who_waits_in_vain_leaves_in_time(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let _lease = replica.wants("k").await;
     // In time for a caller whose own clock would end it with an error.
-    let answer = answered(replica.waits_for(wanting("k"), Duration::from_secs(1))).await;
+    let answer = replica.answers_before(wanting("k"), Duration::from_secs(1)).await;
     assert_eq!((answer.seen(), answer.lease), (LEASED, None));
     // The lease ends by time, and somebody else gets it.
     let lease = Some(pb::LeaseOptions { duration: wire(Duration::from_millis(50)), ..Default::default() });
@@ -209,7 +213,7 @@ async fn a_lease_that_is_given_back_goes_to_one_who_waits(mode: Mode) {
     eventually("one of them has it", async || gets.iter().any(JoinHandle::is_finished)).await;
     let index = gets.iter().position(JoinHandle::is_finished).unwrap();
     let next = answered(gets.swap_remove(index)).await.lease.expect("the lease");
-    assert_eq!(replica.leases().await.waiting, 4);
+    replica.waiting(4).await;
     assert_eq!(replica.fills("k", "made", &next).await, pb::SetOutcome::Stored);
     for get in gets {
         assert!(answered(get).await.is("made"));
@@ -243,7 +247,7 @@ async fn a_stale_value_helps_out(mode: Mode) {
     assert!(second.is("old") && second.lease.is_none());
     // Who would rather wait gets it when the entry cannot be made, or the deadline comes.
     let or_stale = || pb::GetRequest { stale_if_error: true, ..wanting("k") };
-    let late = answered(replica.waits_for(or_stale(), Duration::from_secs(1))).await;
+    let late = replica.answers_before(or_stale(), Duration::from_secs(1)).await;
     assert!(late.is("old") && late.stale().is_some());
     let (modest, strict) = (replica.waits(or_stale()), replica.waits(wanting("k")));
     replica.waiting(2).await;
