@@ -7,6 +7,7 @@ mod barrier;
 mod basics;
 mod batches;
 mod churn;
+mod clock_steps;
 mod coherence;
 mod compression;
 mod conditions;

@@ -35,6 +35,8 @@ struct Known {
     /// One for each connection that carries commands.
     links: Vec<Part>,
     subscription: Part,
+    /// Reads work, while commands do not.
+    only_reads: bool,
     server_version: String,
     /// Why this replica must not serve, if its configuration contradicts what is found there.
     halted: Option<String>,
@@ -90,6 +92,7 @@ impl Inner {
         match self.primaries.values().any(Known::commands_work) {
             true if healthy => L2State::Healthy,
             true => L2State::Degraded,
+            false if self.primaries.values().any(|primary| primary.only_reads) => L2State::Degraded,
             false => L2State::Unavailable,
         }
     }
@@ -132,6 +135,7 @@ impl Health {
                 address: address.clone(),
                 links,
                 subscription: Part::default(),
+                only_reads: false,
                 server_version: String::new(),
                 halted: None,
             };
@@ -245,6 +249,14 @@ impl PrimaryHealth {
                 why,
                 "redis: commands do not work; answering from memory, refusing writes"
             );
+        }
+    }
+
+    /// Reads work although commands do not, or no longer.
+    pub fn reads_work(&self, works: bool) {
+        let changed = self.update(|primary| std::mem::replace(&mut primary.only_reads, works) != works);
+        if changed && works {
+            tracing::warn!(server = %self.address, "redis: only writes are refused; reads go on");
         }
     }
 
