@@ -109,7 +109,7 @@ async fn use_everything(one: &Replica, other: &Replica, redis: &Redis) {
     let mode = pb::Mode::MarkStale.into();
     one.remove(pb::InvalidateRequest { mode, source_version: Some(8), ..invalidate_key("a:b") }).await.unwrap();
     for selector in [
-        Selector::Tags(pb::Tags { tags, ..Default::default() }),
+        Selector::Tags(pb::Tags { tags }),
         Selector::Prefix("a".into()),
         Selector::Keys(pb::Keys { keys: vec!["kept".into(), "leased".into()] }),
         Selector::Pattern("batch:*".into()),
