@@ -177,10 +177,11 @@ fn read_identity(reader: &mut Reader) -> [Option<PathBuf>; 2] {
         "certificate of this client, PEM, for a server that asks for one; read at the start",
     );
     let key = reader.path("redis.tls_key_file", "private key of redis.tls_cert_file, PEM");
-    match (&certificate, &key) {
-        (Some(_), None) => reader.refuse("redis.tls_key_file", "must be given together with redis.tls_cert_file"),
-        (None, Some(_)) => reader.refuse("redis.tls_cert_file", "must be given together with redis.tls_key_file"),
-        _ => {}
+    let (certificate_path, key_path) = ("redis.tls_cert_file", "redis.tls_key_file");
+    if certificate.is_some() && key.is_none() {
+        reader.contradict(certificate_path, key_path, "must be given together with redis.tls_key_file");
+    } else if key.is_some() && certificate.is_none() {
+        reader.contradict(key_path, certificate_path, "must be given together with redis.tls_cert_file");
     }
     [certificate, key]
 }

@@ -190,8 +190,8 @@ fn contradictions_name_both_settings() {
 fn a_certificate_towards_redis_comes_with_its_key() {
     let given = |path: &'static str| problems(&flags(&[("redis.url", "rediss://a"), (path, "/file.pem")]));
     let [without_key, without_certificate] = ["redis.tls_cert_file", "redis.tls_key_file"].map(given);
-    assert!(without_key[0].starts_with("redis.tls_key_file: must be given together with redis.tls_cert_file"));
-    assert!(without_certificate[0].starts_with("redis.tls_cert_file: must be given together with redis.tls_key_file"));
+    assert!(without_key[0].starts_with("redis.tls_cert_file: must be given together with redis.tls_key_file"));
+    assert!(without_certificate[0].starts_with("redis.tls_key_file: must be given together with redis.tls_cert_file"));
 }
 
 #[test]
