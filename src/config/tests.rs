@@ -200,6 +200,14 @@ fn contradictions_name_both_settings() {
 }
 
 #[test]
+fn a_certificate_towards_redis_comes_with_its_key() {
+    let given = |path: &'static str| problems(&flags(&[("redis.url", "rediss://a"), (path, "/file.pem")]));
+    let [without_key, without_certificate] = ["redis.tls_cert_file", "redis.tls_key_file"].map(given);
+    assert!(without_key[0].starts_with("redis.tls_cert_file: must be given together with redis.tls_key_file"));
+    assert!(without_certificate[0].starts_with("redis.tls_key_file: must be given together with redis.tls_cert_file"));
+}
+
+#[test]
 fn what_cannot_be_read_contradicts_nothing() {
     assert_eq!(problems(&flags(&[("redis.url", "nonsense"), ("redis.prefix", "app")])).len(), 1);
     assert_eq!(problems(&flags(&[("l1.size", "1MiB"), ("limits.value_size", "much")])).len(), 1);

@@ -437,3 +437,105 @@ async fn losing_one_of_two_connections_is_not_an_outage() {
     }
     assert_eq!(worst, [], "the other connection worked all the time");
 }
+
+/// A Redis that saves snapshots, and cannot from now on: it refuses writes (MISCONF).
+async fn cannot_save(redis: &Redis) {
+    std::fs::create_dir(redis.directory().join("dump.rdb")).unwrap();
+    let persistence = async || redis.cli(&["INFO", "persistence"]).await.text();
+    eventually("the snapshot fails", async || {
+        let _ = redis.asked(&["BGSAVE"]).await;
+        persistence().await.contains("rdb_last_bgsave_status:err")
+    })
+    .await;
+}
+
+/// It saves again, and takes writes.
+async fn can_save(redis: &Redis) {
+    std::fs::remove_dir(redis.directory().join("dump.rdb")).unwrap();
+    eventually("the snapshot succeeds", async || {
+        let _ = redis.asked(&["BGSAVE"]).await;
+        redis.cli(&["INFO", "persistence"]).await.text().contains("rdb_last_bgsave_status:ok")
+    })
+    .await;
+}
+
+/// Reads are answered by Redis, although memory is not proven, and writes are refused for the reason named.
+async fn only_reads(replica: &Replica, reason: &str, refusal: &str) {
+    eventually("only reads go on", async || {
+        let redis = replica.redis().await;
+        redis.state() == pb::RedisState::Degraded && redis.reason.contains(reason)
+    })
+    .await;
+    eventually("memory is not proven", async || replica.coherence().await.partitions_proven == 0).await;
+    for _ in 0..20 {
+        let answer = replica.get("k").await;
+        assert!(answer.is("v") && !answer.degraded, "{answer:?}");
+        assert!(replica.strong("k").await.unwrap().is("v"));
+        assert_eq!(replica.get("absent").await.miss(), Some(pb::MissReason::Absent));
+    }
+    let refused = replica.store(set_request("w", "v")).await.unwrap_err();
+    comes_back_later(&refused);
+    assert!(refused.message().contains(refusal), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_cannot_persist_refuses_writes_and_reads_go_on() {
+    let redis = Redis::with(&["--save", "3600 1"]).await;
+    let replica = Replica::on(&redis, QUICK).await;
+    replica.set("k", "v").await;
+    cannot_save(&redis).await;
+    only_reads(&replica, "MISCONF", "redis cannot persist").await;
+    can_save(&redis).await;
+    recovers(&replica).await;
+    assert_eq!(replica.redis().await.state(), pb::RedisState::Healthy);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_pauses_writes_goes_on_answering_reads() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, QUICK).await;
+    replica.set("k", "v").await;
+    redis.cli(&["CLIENT", "PAUSE", "600000", "WRITE"]).await;
+    only_reads(&replica, "", "redis").await;
+    redis.cli(&["CLIENT", "UNPAUSE"]).await;
+    recovers(&replica).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_may_be_cut_off_from_a_new_primary_is_not_read_from() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, QUICK).await;
+    replica.set("k", "v").await;
+    redis.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    eventually("it lacks replicas", async || {
+        let redis = replica.redis().await;
+        redis.state() == pb::RedisState::Unavailable && redis.reason.contains("NOREPLICAS")
+    })
+    .await;
+    eventually("memory is not proven", async || replica.coherence().await.partitions_proven == 0).await;
+    for _ in 0..20 {
+        assert_eq!(replica.get("k").await.seen(), UNAVAILABLE);
+    }
+    let refused = replica.store(set_request("w", "v")).await.unwrap_err();
+    assert!(refused.message().contains("redis has too few replicas to write"), "{refused:?}");
+    redis.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
+    recovers(&replica).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_refuses_writes_and_is_demoted_is_not_read_from() {
+    let redis = Redis::with(&["--save", "3600 1"]).await;
+    let replica = Replica::on(&redis, QUICK).await;
+    replica.set("k", "v").await;
+    cannot_save(&redis).await;
+    only_reads(&replica, "MISCONF", "redis cannot persist").await;
+    redis.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    eventually("it is left", async || replica.redis().await.state() == pb::RedisState::Unavailable).await;
+    assert_eq!(replica.get("k").await.seen(), UNAVAILABLE);
+    assert!(replica.strong("k").await.is_err());
+    // Another life, which nobody has greeted: what it holds may lack what was acknowledged.
+    redis.cli(&["REPLICAOF", "NO", "ONE"]).await;
+    eventually("it refuses writes still", async || replica.redis().await.reason.contains("MISCONF")).await;
+    assert_eq!(replica.redis().await.state(), pb::RedisState::Unavailable);
+    assert!(replica.strong("k").await.is_err());
+}

@@ -8,6 +8,7 @@ mod barrier;
 mod basics;
 mod batches;
 mod churn;
+mod clock_steps;
 mod closing;
 mod coherence;
 mod compressed_messages;

@@ -23,6 +23,7 @@ use super::primary::Primary;
 use super::scripts::Script;
 use super::shared::Shared;
 use super::spans;
+use super::transport::CLOSED;
 use crate::cache::coherence::AUDITS_PER_BOUND;
 use crate::cache::coherence::message::{BusSink, Message};
 use crate::cache::selector::Selector;
@@ -104,7 +105,7 @@ impl Bus {
             biased;
             () = stop.cancelled() => Ok(Ended::Stopped),
             _ = changes.changed() => Ok(Ended::OtherPartitions),
-            why = task.ended() => Err(ConnectError::Failed(why)),
+            why = task.ended() => Err(ConnectError::Failed(with_likely_cause(why))),
             error = self.deliver(&connection, partitions, backoff) => Err(error),
         };
         self.sink.disconnected(partitions);
@@ -312,8 +313,14 @@ impl Bus {
                 // A position from before what was seen meanwhile is of a life that ended: the next audit finds that out.
                 echo.positions.retain(|(partition, at)| at.epoch >= self.shared.floor(*partition).epoch);
                 echo.positions.iter().for_each(|(partition, position)| self.shared.saw(*partition, *position));
+                let positions = echo.positions.clone();
                 match (first, self.sink.echo(nonce, echo)) {
-                    (Some(first), true) => Dispatched::Echo(first),
+                    (Some(first), true) => {
+                        positions
+                            .iter()
+                            .for_each(|(partition, position)| self.primary.clock.echoed(*partition, *position));
+                        Dispatched::Echo(first)
+                    }
                     _ => Dispatched::Message,
                 }
             }
@@ -370,4 +377,13 @@ enum Dispatched {
     /// A replica wants to know that its message was applied.
     Confirm(String, Bytes),
     Closed,
+}
+
+/// The end of a subscription, with what makes a server end one that it has no complaint about.
+fn with_likely_cause(why: String) -> String {
+    if why == CLOSED {
+        why + "; if it does so again and again, client-output-buffer-limit pubsub is too small for it"
+    } else {
+        why
+    }
 }

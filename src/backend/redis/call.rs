@@ -12,8 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Connection, is_misplaced, lacks_a_right, not_a_primary};
+use super::connection::{Connection, is_misplaced, names_a_missing_right, not_a_primary};
 use super::health::Health;
+use super::link::UNRESPONSIVE;
 use super::operation::Command;
 use super::scripts::Script;
 use super::shard::Shard;
@@ -114,8 +115,11 @@ impl Calls {
         F: FnOnce(Arc<Connection>) -> Work,
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let Some(connection) = shard.connection() else {
-            return Err(Failure::NotSent(L2Error::unavailable("not connected to redis")));
+        let connection = if command.only_reads() { shard.connection_for_reads() } else { shard.connection() };
+        let Some(connection) = connection else {
+            let obstacle = shard.primary.obstacle.load();
+            let reason = obstacle.as_ref().map_or(NOT_CONNECTED, |why| obstacle_in_words(why));
+            return Err(Failure::NotSent(L2Error::unavailable(reason)));
         };
         let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
             return Err(Failure::NotSent(L2Error::Busy { limit: self.shared.config.max_in_flight }));
@@ -229,20 +233,54 @@ pub fn refused_at_once(error: &Error) -> bool {
     WORDS.iter().any(|word| error.details().starts_with(word))
 }
 
+/// The reason while nothing is known of one.
+const NOT_CONNECTED: &str = "not connected to redis";
+
 /// A refusal in neutral words.
 pub fn refused(error: &Error) -> L2Error {
-    match error.details() {
-        details if details.starts_with("OOM") => L2Error::Full,
-        details if details.starts_with("READONLY") => L2Error::unavailable("redis is not the primary"),
-        details if details.starts_with("LOADING") => L2Error::unavailable("redis is loading its data"),
-        _ if lacks_a_right(error) => L2Error::unavailable("redis refuses this service's user"),
-        details if details.starts_with("NOREPLICAS") => L2Error::unavailable("redis has too few replicas to write"),
-        details if details.starts_with("MISCONF") => L2Error::unavailable("redis cannot persist and refuses writes"),
-        _ if is_misplaced(error) => L2Error::unavailable("redis is moving the key to another shard"),
-        details if details.starts_with("BUSY") => L2Error::unavailable("redis is busy with a script"),
-        details => {
+    let details = error.details();
+    match refusal_in_words(details) {
+        _ if details.starts_with("OOM") => L2Error::Full,
+        Some(reason) => L2Error::unavailable(reason),
+        None => {
             tracing::debug!(error = details, "redis refused a command");
             L2Error::unavailable("redis refused the command")
         }
     }
+}
+
+/// Redis's own words for a refusal, in neutral ones.
+fn refusal_in_words(details: &str) -> Option<&'static str> {
+    const WORDS: [(&str, &str); 13] = [
+        ("READONLY", "redis is not the primary"),
+        ("LOADING", "redis is loading its data"),
+        ("MASTERDOWN", "redis is a replica without its primary"),
+        ("NOPERM", LACKS_A_RIGHT),
+        ("WRONGPASS", "redis refuses this service's user or password"),
+        ("NOAUTH", "redis asks for a user and a password"),
+        ("NOREPLICAS", "redis has too few replicas to write (min-replicas-to-write)"),
+        ("MISCONF", "redis cannot persist and refuses writes (stop-writes-on-bgsave-error)"),
+        ("BUSY", "redis is busy with a script"),
+        ("MOVED", IS_MOVING),
+        ("ASK", IS_MOVING),
+        ("TRYAGAIN", IS_MOVING),
+        ("CLUSTERDOWN", IS_MOVING),
+    ];
+    let known = WORDS.iter().find(|(word, _)| details.starts_with(word)).map(|(_, words)| *words);
+    known.or_else(|| names_a_missing_right(details).then_some(LACKS_A_RIGHT))
+}
+
+const LACKS_A_RIGHT: &str = "redis refuses this service's user";
+const IS_MOVING: &str = "redis is moving the key to another shard";
+
+/// The reason for which commands do not work, in neutral words: what it holds of names and addresses is not the caller's business.
+fn obstacle_in_words(why: &str) -> &'static str {
+    let refused = refusal_in_words(why);
+    let other = || match why {
+        UNRESPONSIVE => UNRESPONSIVE,
+        why if why.starts_with("tls") => "no TLS connection to redis can be made",
+        why if why.contains("a replica, not the primary") => "redis is not the primary",
+        _ => NOT_CONNECTED,
+    };
+    refused.unwrap_or_else(other)
 }

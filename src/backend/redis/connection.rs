@@ -159,16 +159,34 @@ impl Connection {
         }
     }
 
+    /// Connects to a primary whose life this replica has greeted before, for reads alone: nothing that writes is sent.
+    pub async fn open_for_reads(primary: &Primary) -> Result<(Connection, ClientTask), ConnectError> {
+        let config = &primary.shared.config;
+        let (client, task) =
+            open_client(config, &primary.address, &config.credentials, Some(config.database), Purpose::Commands)
+                .await?;
+        let opening = async {
+            let life = life(&client).await?;
+            Connection::load(client, life, primary).await
+        };
+        match timeout(config.connect_timeout, opening).await {
+            Ok(Ok(connection)) => Ok((connection, task)),
+            Ok(Err(error)) => Err(task.explain(error)),
+            Err(_) => Err(task.explain(no_answer(config.connect_timeout))),
+        }
+    }
+
     async fn greet(client: Client, primary: &Primary) -> Result<Connection, ConnectError> {
         let life = life(&client).await?;
         let connection = Connection::load(client, life, primary).await?;
         connection.hello(primary, &connection.partitions).await?;
+        primary.greeted.store(Some(Arc::new(connection.identity.clone())));
         Ok(connection)
     }
 
     /// Loads the scripts.
     async fn load(client: Client, life: Life, primary: &Primary) -> Result<Connection, ConnectError> {
-        let Life { identity, server_version } = life;
+        let Life { identity, server_version, .. } = life;
         let mut connection = Connection {
             identity,
             client,
@@ -179,9 +197,9 @@ impl Connection {
             shas: Vec::new(),
             shared: primary.shared.clone(),
         };
-        for script in Script::ALL {
-            connection.shas.push(connection.client.script_load(connection.shared.script(script)).await?);
-        }
+        // All at once: one trip.
+        let loads = Script::ALL.map(|script| connection.client.script_load(connection.shared.script(script)));
+        connection.shas = join_all(loads).await.into_iter().collect::<Result<_, Error>>()?;
         Ok(connection)
     }
 
@@ -243,7 +261,7 @@ impl Connection {
                     shared.let_go(*partition, floor, position);
                     shared.saw(*partition, position);
                 }
-                primary.clock.sample(micros, sent, shared.clock.now());
+                primary.sample_clock(micros, sent, shared.clock.now());
                 Ok(())
             }
             (Some("PARTITIONS"), Some(theirs)) => {
@@ -342,8 +360,14 @@ pub fn not_a_primary(error: &Error) -> bool {
 }
 
 /// This service's user may not do what was asked, or what a script does.
-pub fn lacks_a_right(error: &Error) -> bool {
-    error.details().starts_with("NOPERM") || error.details().contains("The user executing the script can't")
+fn lacks_a_right(error: &Error) -> bool {
+    names_a_missing_right(error.details())
+}
+
+/// The same of the words of an error: those of Redis 7.0 and those of later servers.
+pub fn names_a_missing_right(details: &str) -> bool {
+    let in_script = ["The user executing the script can't", "ACL failure in script"];
+    details.starts_with("NOPERM") || in_script.iter().any(|words| details.contains(words))
 }
 
 /// The server is in a Cluster, and this is not its partition (yet, or any more).
@@ -357,12 +381,15 @@ pub struct Life {
     pub identity: String,
     /// Version of the server; with its name, unless it is Redis itself.
     pub server_version: String,
+    /// Replicas that follow closely, if a number of them is needed to write.
+    pub good_replicas: Option<u64>,
 }
 
 /// Asks a server for its life. Fails when it is no primary, or too old.
 pub async fn life(client: &Client) -> Result<Life, ConnectError> {
-    let server: String = client.info(Some(InfoKind::Server)).await?;
-    let replication: String = client.info(Some(InfoKind::Replication)).await?;
+    let section = |section| client.info::<String>(Some(section));
+    let (server, replication) = tokio::join!(section(InfoKind::Server), section(InfoKind::Replication));
+    let (server, replication) = (server?, replication?);
     read_life(&server, &replication)
 }
 
@@ -381,7 +408,7 @@ fn read_life(server: &str, replication: &str) -> Result<Life, ConnectError> {
         "" => compatible.to_owned(),
         version => format!("Valkey {version}"),
     };
-    Ok(Life { identity, server_version })
+    Ok(Life { identity, server_version, good_replicas: field(replication, "min_slaves_good_slaves").parse().ok() })
 }
 
 fn fred_config(relay: &Relay, credentials: &Credentials, database: Option<u8>) -> Result<Config, String> {
@@ -430,6 +457,19 @@ mod tests {
         let said = words(&Error::new(ErrorKind::IO, unknown));
         assert_eq!(said, "failed to lookup address information: Name or service not known");
         assert_eq!(words(&Error::new(ErrorKind::Auth, "WRONGPASS invalid password")), "WRONGPASS invalid password");
+    }
+
+    #[test]
+    fn a_missing_right_is_told_from_other_errors_by_any_server() {
+        for missing in [
+            "NOPERM this user has no permissions to run the 'get' command",
+            "ERR The user executing the script can't run this command or subcommand script: 36fa, on @user_script:1.",
+            "ERR ACL failure in script: User u has no permissions to run the 'hset' command script: 36fa, on @user_script:1.",
+            "ERR ACL failure in script: No permissions to access a channel script: on @user_script:1.",
+        ] {
+            assert!(names_a_missing_right(missing), "{missing}");
+        }
+        assert!(!names_a_missing_right("WRONGTYPE Operation against a key holding the wrong kind of value"));
     }
 
     #[test]

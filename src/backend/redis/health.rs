@@ -39,6 +39,8 @@ struct Known {
     unproven: u32,
     /// Whether the log says that the subscription is not proven.
     unproven_is_logged: bool,
+    /// Reads work, while commands do not.
+    only_reads: bool,
     server_version: String,
     /// Why this replica must not serve, if its configuration contradicts what is found there.
     halted: Option<String>,
@@ -94,6 +96,7 @@ impl Inner {
         match self.primaries.values().any(Known::commands_work) {
             true if healthy => L2State::Healthy,
             true => L2State::Degraded,
+            false if self.primaries.values().any(|primary| primary.only_reads) => L2State::Degraded,
             false => L2State::Unavailable,
         }
     }
@@ -138,6 +141,7 @@ impl Health {
                 subscription: Part::default(),
                 unproven: 0,
                 unproven_is_logged: false,
+                only_reads: false,
                 server_version: String::new(),
                 halted: None,
             };
@@ -252,6 +256,14 @@ impl PrimaryHealth {
             tracing::warn!(%server, why, "redis: commands do not work; answering from memory, refusing writes");
         } else if changed {
             tracing::info!(%server, why, "redis: commands still do not work");
+        }
+    }
+
+    /// Reads work although commands do not, or no longer.
+    pub fn reads_work(&self, works: bool) {
+        let changed = self.update(|primary| std::mem::replace(&mut primary.only_reads, works) != works);
+        if changed && works {
+            tracing::warn!(server = %self.address, "redis: only writes are refused; reads go on");
         }
     }
 

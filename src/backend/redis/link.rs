@@ -14,9 +14,12 @@ use super::primary::Primary;
 use crate::cache::clock::Moment;
 
 /// Watches in the time after which Redis counts as unresponsive.
-const WATCHES: u32 = 3;
+pub const WATCHES: u32 = 3;
 /// A connection that stays unresponsive for this many times that long is thrown away.
 const PATIENCE: u32 = 6;
+
+/// The reason for which nothing is asked of a server that does not answer.
+pub const UNRESPONSIVE: &str = "redis does not answer";
 
 /// One supervised connection.
 pub struct Link {
@@ -69,6 +72,7 @@ impl Link {
                     let connection = Arc::new(connection);
                     self.current.store(Some(connection.clone()));
                     self.suspended.store(false, Ordering::Release);
+                    primary.obstacle.store(None);
                     primary.health.agreed();
                     primary.health.commands_work(self.number, &connection.server_version);
                     let why = tokio::select! {
@@ -78,6 +82,7 @@ impl Link {
                         () = connection.condemned.cancelled() => "redis is not the primary (any more)".to_owned(),
                         () = stop.cancelled() => "shutting down".to_owned(),
                     };
+                    primary.obstacle.store(Some(Arc::new(why.clone())));
                     self.current.store(None);
                     connection.close().await;
                     if !stop.is_cancelled() {
@@ -87,6 +92,7 @@ impl Link {
                 }
                 Err(error @ ConnectError::Partitions { .. }) => primary.health.halt(&error.to_string()),
                 Err(ConnectError::Failed(why) | ConnectError::Misplaced(why)) => {
+                    primary.obstacle.store(Some(Arc::new(why.clone())));
                     primary.health.commands_fail(self.number, &why);
                     primary.shared.misplaced.notify_one();
                 }
@@ -107,8 +113,9 @@ impl Link {
             let mut answer = std::pin::pin!(connection.pulse());
             let mut reply = timeout(limit, &mut answer).await;
             if reply.is_err() {
+                primary.obstacle.store(Some(Arc::new(UNRESPONSIVE.to_owned())));
                 self.suspended.store(true, Ordering::Release);
-                primary.health.commands_fail(self.number, "redis does not answer");
+                primary.health.commands_fail(self.number, UNRESPONSIVE);
                 primary.shared.misplaced.notify_one();
                 reply = timeout(limit * PATIENCE, &mut answer).await;
             }
@@ -125,7 +132,7 @@ impl Link {
         let primary = &*self.primary;
         let now = primary.shared.clock.now();
         self.round_trip.store(now.since(sent).as_nanos() as u64, Ordering::Relaxed);
-        primary.clock.sample(micros, sent, now);
+        primary.sample_clock(micros, sent, now);
         if self.suspended.swap(false, Ordering::AcqRel) {
             primary.health.commands_work(self.number, &connection.server_version);
         }

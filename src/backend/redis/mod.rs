@@ -19,6 +19,7 @@ mod packing;
 mod panel;
 mod placement;
 mod primary;
+mod read_link;
 mod read_many;
 mod reclaim;
 mod record;

@@ -27,6 +27,15 @@ impl Command {
         }
     }
 
+    /// Whether it writes nothing. Trips of several commands are reads.
+    pub fn only_reads(self) -> bool {
+        match self {
+            Command::One(name) => name == "HGET",
+            Command::Script(script) => script == Script::Look,
+            Command::Pipeline(_) => true,
+        }
+    }
+
     /// The name of the script.
     pub fn script(self) -> Option<&'static str> {
         match self {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::call::Routes;
+use super::clock::RedisClock;
 use super::layout::Layout;
 use super::panel::{Claim, Heard, Panel, Question};
 use super::primary::Primary;
@@ -64,8 +65,9 @@ pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &Cancellati
 /// Starts shards that are new, leaves those that are no more, and routes calls accordingly.
 fn place(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken, placement: &Placement) {
     let layout = &tier.shared().layout;
+    let routes_before = tier.calls().routes();
     let mut shards: BTreeMap<Address, Arc<Shard>> =
-        tier.calls().routes().shards.iter().map(|shard| (shard.primary.address.clone(), shard.clone())).collect();
+        routes_before.shards.iter().map(|shard| (shard.primary.address.clone(), shard.clone())).collect();
     // What the old primary of a partition may still say of it does not count any more; only then may the new one speak.
     for shard in shards.values() {
         let (before, now) = (shard.primary.partitions(), placement.get(&shard.primary.address));
@@ -86,7 +88,9 @@ fn place(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken, pl
         let served: Arc<[u16]> = partitions.as_slice().into();
         let shard = shards.remove(address).unwrap_or_else(|| {
             tracing::info!(server = %address, partitions = partitions.len(), "redis: a primary");
-            let primary = Primary::new(address.clone(), served.clone(), tier.shared(), tier.health());
+            let before = routes_before.by_partition.get(usize::from(partitions[0])).and_then(Option::as_ref);
+            let clock = before.map_or_else(RedisClock::default, |shard| RedisClock::after(&shard.primary.clock));
+            let primary = Primary::new(address.clone(), served.clone(), clock, tier.shared(), tier.health());
             Shard::start(primary, sink, tier.tasks(), stop)
         });
         shard.primary.serve(served);

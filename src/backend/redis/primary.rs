@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
 use super::Address;
@@ -29,6 +30,10 @@ pub struct Primary {
     pub health: PrimaryHealth,
     /// Told when a number line here belongs to another life than a connection was greeted in.
     pub other_life: watch::Sender<()>,
+    /// The life that this replica has greeted last, by its identity.
+    pub greeted: ArcSwapOption<String>,
+    /// The reason for which commands do not work, as it was given last.
+    pub obstacle: ArcSwapOption<String>,
     partitions: watch::Sender<Arc<[u16]>>,
     /// By the first partition of the group whose counter says so.
     foreign: Mutex<HashMap<u16, Foreign>>,
@@ -47,14 +52,22 @@ struct Foreign {
 // === impl Primary ===
 
 impl Primary {
-    /// Nothing is known of it yet.
-    pub fn new(address: Address, partitions: Arc<[u16]>, shared: &Arc<Shared>, health: &Arc<Health>) -> Primary {
+    /// Nothing is known of it yet, save what its predecessor's clock showed.
+    pub fn new(
+        address: Address,
+        partitions: Arc<[u16]>,
+        clock: RedisClock,
+        shared: &Arc<Shared>,
+        health: &Arc<Health>,
+    ) -> Primary {
         Primary {
             health: health.primary(&address, shared.config.connections),
             address,
             shared: shared.clone(),
-            clock: RedisClock::default(),
+            clock,
             other_life: watch::Sender::new(()),
+            greeted: ArcSwapOption::empty(),
+            obstacle: ArcSwapOption::empty(),
             partitions: watch::Sender::new(partitions),
             foreign: Mutex::default(),
         }
@@ -87,6 +100,14 @@ impl Primary {
     /// The same, with word of changes.
     pub fn watch_partitions(&self) -> watch::Receiver<Arc<[u16]>> {
         self.partitions.subscribe()
+    }
+
+    /// Redis's clock stood at `micros` at some moment between `sent` and `received`.
+    pub fn sample_clock(&self, micros: u64, sent: Moment, received: Moment) {
+        if let Some(back) = self.clock.sample(micros, sent, received) {
+            let back_ms = back.as_millis() as u64;
+            tracing::warn!(server = %self.address, back_ms, "redis: its clock was set back; entries from before end as they would have");
+        }
     }
 
     /// It serves other partitions from now on.

@@ -319,7 +319,8 @@ mod tests {
         assert!(max_reply_size(&limits) > limits.keys * limits.key_size);
         assert_eq!(max_reply_size(&Limits::default()), MIN_REPLY_LIMIT);
         // A batch of the most keys: each has an outcome, a version and two numbers in a list of their own.
-        assert!(10_000 * 5 * 2 < MAX_ELEMENTS);
+        let outcomes = format!("*10000\r\n{}", "*4\r\n:0\r\n:0\r\n:0\r\n:0\r\n".repeat(10_000));
+        assert_eq!(scan(format!("*2\r\n+OK\r\n{outcomes}").as_bytes()), Ok(()));
     }
 
     proptest! {

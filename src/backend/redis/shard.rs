@@ -10,6 +10,7 @@ use super::bus::Bus;
 use super::connection::Connection;
 use super::link::Link;
 use super::primary::Primary;
+use super::read_link::ReadLink;
 use crate::cache::coherence::message::BusSink;
 
 /// A primary with the connections to it.
@@ -18,6 +19,7 @@ pub struct Shard {
     pub primary: Arc<Primary>,
     /// Connections for commands.
     pub links: Vec<Arc<Link>>,
+    reads: Arc<ReadLink>,
     next_link: AtomicUsize,
     stop: CancellationToken,
 }
@@ -39,12 +41,17 @@ impl Shard {
             let (link, stop) = (link.clone(), stop.clone());
             tasks.spawn(async move { link.supervise(stop).await });
         }
+        let reads = Arc::new(ReadLink::new(primary.clone(), links.clone()));
+        tasks.spawn({
+            let (reads, stop) = (reads.clone(), stop.clone());
+            async move { reads.supervise(stop).await }
+        });
         let bus = Bus::new(primary.clone(), sink.clone(), closing);
         tasks.spawn({
             let stop = stop.clone();
             async move { bus.run(stop).await }
         });
-        Arc::new(Shard { primary, links, next_link: AtomicUsize::new(0), stop })
+        Arc::new(Shard { primary, links, reads, next_link: AtomicUsize::new(0), stop })
     }
 
     /// A connection that may be used now.
@@ -53,9 +60,15 @@ impl Shard {
         (0..self.links.len()).find_map(|n| self.links[(first + n) % self.links.len()].connection())
     }
 
+    /// A connection that may be used now for what only reads.
+    pub fn connection_for_reads(&self) -> Option<Arc<Connection>> {
+        self.connection().or_else(|| self.reads.connection())
+    }
+
     /// Has every connection for commands thrown away.
     pub fn condemn(&self) {
-        self.links.iter().filter_map(|link| link.connection()).for_each(|connection| connection.condemned.cancel());
+        let connections = self.links.iter().filter_map(|link| link.connection()).chain(self.reads.connection());
+        connections.for_each(|connection| connection.condemned.cancel());
     }
 
     /// It is not a primary of ours any more.

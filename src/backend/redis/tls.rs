@@ -1,17 +1,19 @@
-//! TLS towards Redis: the system's roots, or the authorities of one file.
+//! TLS towards Redis: the system's roots, or the authorities of one file; and the certificate of this client, if the server asks for one.
 
 use std::path::Path;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file of authorities cannot be read.
-    #[error("redis.tls_ca_file {path}: {cause}")]
+    /// A file cannot be read.
+    #[error("{setting} {path}: {cause}")]
     File {
+        /// The setting that names it.
+        setting: &'static str,
         /// The file.
         path: String,
         /// Why.
@@ -25,20 +27,22 @@ pub enum TlsError {
     Library(#[from] rustls::Error),
 }
 
-/// TLS that trusts the authorities in `ca_file`, or the system's.
-pub fn client(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
+/// The files of a certificate and its key, PEM.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The certificate, and those between it and its authority.
+    pub certificate: &'a Path,
+    /// Its private key.
+    pub key: &'a Path,
+}
+
+/// TLS that trusts the authorities in `ca_file`, or the system's, and shows `identity` to a server that asks for it.
+pub fn client(ca_file: Option<&Path>, identity: Option<Identity<'_>>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(path) => {
-            let failed = |cause: String| TlsError::File { path: path.display().to_string(), cause };
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
-            for certificate in certificates {
-                roots
-                    .add(certificate.map_err(|error| failed(error.to_string()))?)
-                    .map_err(|e| failed(e.to_string()))?;
-            }
-            if roots.is_empty() {
-                return Err(failed("holds no certificate".to_owned()));
+            for certificate in certificates("redis.tls_ca_file", path)? {
+                roots.add(certificate).map_err(|error| failed("redis.tls_ca_file", path, error.to_string()))?;
             }
         }
         None => {
@@ -50,5 +54,33 @@ pub fn client(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     }
     let provider = rustls::crypto::ring::default_provider().into();
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    let config = config.with_root_certificates(roots);
+    let Some(Identity { certificate, key }) = identity else { return Ok(config.with_no_client_auth()) };
+    let chain = certificates("redis.tls_cert_file", certificate)?;
+    let setting = "redis.tls_key_file";
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(setting, key, pem_words(error)))?;
+    config.with_client_auth_cert(chain, private).map_err(|error| failed(setting, key, error.to_string()))
+}
+
+/// The certificates of a file: one at least.
+fn certificates(setting: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(certificates) if certificates.is_empty() => Err(failed(setting, path, "holds no certificate".to_owned())),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(failed(setting, path, pem_words(error))),
+    }
+}
+
+fn failed(setting: &'static str, path: &Path, cause: String) -> TlsError {
+    TlsError::File { setting, path: path.display().to_string(), cause }
+}
+
+/// An error of reading a file in words: the library shows the system's in Rust's debugging form.
+fn pem_words(error: pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "holds no private key".to_owned(),
+        error => error.to_string(),
+    }
 }

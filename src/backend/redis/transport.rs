@@ -20,6 +20,9 @@ const REQUESTS_BUFFER: usize = 16 * 1024;
 /// Bytes of replies that are relayed at once.
 const REPLIES_BUFFER: usize = 64 * 1024;
 
+/// The reason when a server ends a connection.
+pub const CLOSED: &str = "the server closed the connection";
+
 /// The reason for which a connection ended, once it is known.
 pub type EndCause = Arc<OnceLock<String>>;
 
@@ -48,11 +51,8 @@ pub async fn connect(config: &RedisConfig, address: &Address) -> Result<Relay, S
     let name = ServerName::try_from(host.clone()).map_err(|_| format!("no certificate can name {host:?}"))?;
     let handshake = TlsConnector::from(Arc::new(tls.clone())).connect(name, stream);
     match timeout(config.connect_timeout, handshake).await {
-        Ok(stream) => relay(stream.map_err(|error| tls_failure(&error))?, scanner, true),
-        Err(_) => Err(format!(
-            "no answer to the TLS handshake within {:?}; if the server does not speak TLS, redis.url has to begin with redis instead of rediss",
-            config.connect_timeout
-        )),
+        Ok(stream) => relay(stream.map_err(|error| handshake_failure(&error))?, scanner, true),
+        Err(_) => Err(format!("tls: no answer to the handshake within {:?}{PERHAPS_PLAIN}", config.connect_timeout)),
     }
 }
 
@@ -137,10 +137,9 @@ async fn carry<S: AsyncRead + AsyncWrite>(
         let mut answered = false;
         loop {
             let size = match from_server.read(&mut buffer).await {
-                Ok(0) => return ended("the server closed the connection".to_owned(), answered, tls),
+                Ok(0) => return ended(CLOSED.to_owned(), answered, tls),
                 Ok(size) => size,
-                Err(error) if tls => return tls_failure(&error),
-                Err(error) => return ended(io_words(&error), answered, tls),
+                Err(error) => return ended(tls_failure(&error).unwrap_or_else(|| io_words(&error)), answered, tls),
             };
             answered = true;
             if let Err(violation) = scanner.scan(&buffer[..size]) {
@@ -160,25 +159,32 @@ async fn carry<S: AsyncRead + AsyncWrite>(
     }
 }
 
+/// The likely cause when a server does not take part in a handshake.
+const PERHAPS_PLAIN: &str = "; if the server does not speak TLS, redis.url has to begin with redis instead of rediss";
+/// The likely cause when a server ends a connection without a word.
+const PERHAPS_TLS: &str = " before its first answer; if it speaks TLS, redis.url has to begin with rediss";
+/// The same after a handshake.
+const PERHAPS_CERTIFICATE: &str = " before its first answer; if it asks for a certificate of this client, set redis.tls_cert_file and redis.tls_key_file";
+
 /// The end of a connection, with the likely cause if the server has said nothing at all.
 fn ended(why: String, answered: bool, tls: bool) -> String {
-    if answered || tls {
-        why
-    } else {
-        format!("{why} before its first answer; if it speaks TLS, redis.url has to begin with rediss")
+    match (answered || why.contains("; "), tls) {
+        (true, _) => why,
+        (false, true) => why + PERHAPS_CERTIFICATE,
+        (false, false) => why + PERHAPS_TLS,
     }
 }
 
-/// An error of TLS, with the setting to change.
-fn tls_failure(error: &io::Error) -> String {
+fn handshake_failure(error: &io::Error) -> String {
+    tls_failure(error).unwrap_or_else(|| format!("tls: {}{PERHAPS_PLAIN}", io_words(error)))
+}
+
+/// An error of TLS, with the setting to change. `None` for an error of the connection below.
+fn tls_failure(error: &io::Error) -> Option<String> {
     use rustls::{AlertDescription, Error};
-    let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) else {
-        return io_words(error);
-    };
+    let cause = error.get_ref()?.downcast_ref::<Error>()?;
     let setting = match cause {
-        Error::InvalidMessage(_) => {
-            "; if the server does not speak TLS, redis.url has to begin with redis instead of rediss"
-        }
+        Error::InvalidMessage(_) => PERHAPS_PLAIN,
         Error::InvalidCertificate(_) => "; redis.tls_ca_file names the authorities that are trusted",
         Error::AlertReceived(
             AlertDescription::CertificateRequired
@@ -188,14 +194,17 @@ fn tls_failure(error: &io::Error) -> String {
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateExpired,
-        ) => "; the server asks for a certificate of this client: redis.tls_cert_file and redis.tls_key_file",
+        ) => "; redis.tls_cert_file and redis.tls_key_file name the certificate of this client",
         _ => "",
     };
-    format!("tls: {cause}{setting}")
+    Some(format!("tls: {cause}{setting}"))
 }
 
 /// An error of the system in its own words, without its number.
 fn io_words(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return CLOSED.to_owned();
+    }
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

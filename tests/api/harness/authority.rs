@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 /// The authority, and the certificates it gave. Dropped, their files go.
@@ -27,7 +27,9 @@ impl Authority {
 
     /// The files of a certificate for a name or address, and of its key.
     pub fn certificate(&self, name: &str) -> (String, String) {
-        let (params, key) = (CertificateParams::new([name.to_owned()]).unwrap(), KeyPair::generate().unwrap());
+        let (mut params, key) = (CertificateParams::new([name.to_owned()]).unwrap(), KeyPair::generate().unwrap());
+        // OpenSSL takes one that has the name of its authority for self-signed.
+        params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let (certificate_file, key_file) = (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));
         std::fs::write(&certificate_file, certificate.pem()).unwrap();

@@ -1,7 +1,7 @@
 //! A redis-server process that belongs to one test.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl Redis {
     /// Starts it again on the same port: with what it kept on disk, which is nothing unless arguments say otherwise.
     pub async fn restart(&mut self) {
         assert!(self.child.is_none(), "still running");
-        let child = Command::new("redis-server")
+        let child = Command::new(program())
             .args(&self.file)
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .args(["--save", "", "--appendonly", "no", "--logfile", "redis.log"])
@@ -145,6 +145,11 @@ impl Redis {
         kill_process(Pid::from_child(child), signal).unwrap();
     }
 
+    /// The directory of its files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("redis.log")).unwrap_or_default()
     }
@@ -154,6 +159,11 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.kill9();
     }
+}
+
+/// The server that is tested against: TEST_REDIS, else redis-server of the system.
+fn program() -> std::ffi::OsString {
+    std::env::var_os("TEST_REDIS").unwrap_or_else(|| "redis-server".into())
 }
 
 pub fn url(port: u16) -> String {

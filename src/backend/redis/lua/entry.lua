@@ -122,7 +122,8 @@ local function lease_of(name, tags)
     return nil
   end
   local e, s, at = struct.unpack('>I8I8I8', lease, 17)
-  if e ~= epoch then
+  -- Granted later than now: the clock was set back, and Redis would keep the lease for longer than it was granted.
+  if e ~= epoch or at > now then
     return nil
   end
   local gone, marked = coverage(e, s, at, name, tags or '')

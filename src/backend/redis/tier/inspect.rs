@@ -101,7 +101,8 @@ impl RedisTier {
             _ => Some(NotServed::Invalidated(self.cause(key, line, &stored, until).await?)),
         };
         let size = stored.plain_size as u64;
-        let entry = Some(entry_at(&shard.primary.clock, stored, kept, begun));
+        let partition = key.as_ref().partition(self.shared.layout.partitions());
+        let entry = Some(entry_at(&shard.primary.clock, partition, stored, kept, begun));
         Ok(Stored { entry, size, stored_size, not_served })
     }
 

@@ -97,7 +97,10 @@ impl RedisTier {
                 if since == 0 || stored.window_millis > 0 {
                     let unpacked = packing::unpack(stored, self.shared.config.value_size).await;
                     let unpacked = unpacked.or_else(|| self.undecodable());
-                    read.entry = unpacked.map(|stored| entry_at(&shard.primary.clock, stored, ttl, begun));
+                    read.entry = unpacked.map(|stored| {
+                        let partition = key.partition(self.shared.layout.partitions());
+                        entry_at(&shard.primary.clock, partition, stored, ttl, begun)
+                    });
                 }
             }
         }
@@ -163,17 +166,20 @@ impl RedisTier {
     }
 }
 
-/// An entry as it was stored, of which Redis said after `begun` that it is kept for another `kept` milliseconds; not positive: for ever.
-pub(super) fn entry_at(clock: &RedisClock, stored: StoredEntry, kept: i64, begun: Moment) -> Entry {
-    let at = |micros: u64| begun.minus(clock.age(micros, begun));
+/// An entry as it was stored, of which Redis said after `begun` that it is kept for another `kept` milliseconds; not positive: for ever. What
+/// a clock that was set back has added to that does not count.
+pub(super) fn entry_at(clock: &RedisClock, partition: u16, stored: StoredEntry, kept: i64, begun: Moment) -> Entry {
+    let too_long = clock.kept_too_long(partition, stored.version);
+    let at = |micros: u64| begun.minus(clock.age(micros, begun)).minus(too_long);
     let millis = Duration::from_millis;
     let written_at = at(stored.written_micros);
     let (expires_at, kept_until) = match u64::try_from(kept) {
         Ok(kept) if stored.ttl_millis > 0 => {
-            let ends = begun.plus(millis(kept)).minus(millis(stored.window_millis));
+            let kept_until = begun.plus(millis(kept)).minus(too_long);
+            let ends = kept_until.minus(millis(stored.window_millis));
             // Of a sliding entry the header keeps how far reading prolongs its life, not how far a Touch did.
             let longest = if stored.slide_micros > 0 { ends } else { begun.plus(millis(stored.ttl_millis)) };
-            (ends.min(longest), begun.plus(millis(kept)))
+            (ends.min(longest), kept_until)
         }
         // Without a time to live in Redis there must be none in the entry.
         _ if stored.ttl_millis > 0 => (written_at.plus(millis(stored.ttl_millis)), Moment::FOREVER),

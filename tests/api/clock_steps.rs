@@ -1,0 +1,67 @@
+//! Redis's clock is set back: what it keeps for longer than it should is not answered for longer.
+
+#[path = "../faults/clock.rs"]
+mod wall_clock;
+
+use std::time::Duration;
+
+use prost_types::Duration as Wire;
+use tokio::time::{Instant, sleep_until};
+use twintier::pb;
+use twintier::pb::set_request::Expiry;
+
+use crate::harness::{Answer as _, QUICK, Redis, Replica, eventually, set_request};
+use wall_clock::WallClock;
+
+const LIFE: Duration = Duration::from_secs(3);
+
+fn brief(key: &str) -> pb::SetRequest {
+    let ttl = Wire { seconds: LIFE.as_secs() as i64, nanos: 0 };
+    pb::SetRequest { expiry: Some(Expiry::Ttl(ttl)), ..set_request(key, "v") }
+}
+
+async fn time_to_live(redis: &Redis, key: &str) -> i64 {
+    redis.cli(&["PTTL", &format!("twintier:{{0}}:v:default:{key}")]).await.number()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_ends_when_it_would_have_although_redis_keeps_it() {
+    let clock = WallClock::new();
+    let redis = Redis::in_environment(&clock.environment()).await;
+    let settings = [QUICK, &[("coherence.partitions", "1")]].concat();
+    let (one, other) = (Replica::on(&redis, &settings).await, Replica::on(&redis, &settings).await);
+    one.store(brief("before")).await.unwrap();
+    let written = Instant::now();
+    assert!(one.get("before").await.is("v"));
+    clock.stands(-3600);
+    eventually("redis keeps it", async || time_to_live(&redis, "before").await > 3_000_000).await;
+    // What is written after the step lives as long as it is said to.
+    for replica in [&one, &other] {
+        eventually("an entry of after the step lives", async || {
+            one.store(brief("after")).await.unwrap();
+            replica.get("after").await.is("v") && replica.strong("after").await.unwrap().is("v")
+        })
+        .await;
+    }
+    sleep_until(written + LIFE).await;
+    assert!(time_to_live(&redis, "before").await > 3_000_000);
+    for replica in [&one, &other] {
+        assert_eq!(replica.get("before").await.miss(), Some(pb::MissReason::Absent));
+        assert_eq!(replica.strong("before").await.unwrap().miss(), Some(pb::MissReason::Absent));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_not_held_by_a_clock_that_was_set_back() {
+    let clock = WallClock::new();
+    let redis = Redis::in_environment(&clock.environment()).await;
+    let replica = Replica::on(&redis, &[("coherence.partitions", "1")]).await;
+    let lease = Some(pb::LeaseOptions { wait: pb::LeaseWait::None.into(), ..Default::default() });
+    let wanting = pb::GetRequest { key: "k".into(), lease, ..Default::default() };
+    assert!(replica.ask(wanting.clone()).await.unwrap().lease.is_some());
+    let refused = replica.ask(wanting.clone()).await.unwrap();
+    assert!(refused.lease.is_none(), "{refused:?}");
+    clock.stands(-3600);
+    let other = Replica::on(&redis, &[("coherence.partitions", "1")]).await;
+    eventually("another gets it", async || other.ask(wanting.clone()).await.unwrap().lease.is_some()).await;
+}
