@@ -451,6 +451,14 @@ impl Shared {
         }
         let Some(entry) = read.entry else {
             if !self.l2.shares_l1() {
+                if read.position > heard_of {
+                    // What removed it may be lost, too.
+                    let change = Change::of_keys(Effect::Removed, std::slice::from_ref(key));
+                    self.coherence.remember(partition, read.position, &change);
+                }
+                if self.coherence.has_ended(partition, read.position.epoch) {
+                    return Err(L2Error::unavailable("another primary took over before redis answered"));
+                }
                 self.coherence.show(partition, shown, read.position);
                 self.coherence.found(key, read.position, None);
             }
