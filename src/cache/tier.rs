@@ -513,6 +513,13 @@ pub struct L2Report {
     pub server: ServerReport,
 }
 
+impl L2Report {
+    /// Whether the shared tier can be asked now. If not, what it said of itself last says nothing of now.
+    pub fn can_be_asked(&self) -> bool {
+        matches!(self.state, L2State::Healthy | L2State::Degraded)
+    }
+}
+
 /// What the server of the shared tier says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]

@@ -104,7 +104,10 @@ impl Calls {
         }
         let routes = self.routes.load();
         let shard = routes.by_partition.get(usize::from(partition)).cloned().flatten();
-        shard.ok_or(L2Error::unavailable("no primary is known for the key"))
+        shard.ok_or_else(|| {
+            self.shared.errors.one();
+            L2Error::unavailable("no primary is known for the key")
+        })
     }
 
     /// Sends one call. A call whose caller leaves keeps its place among those in flight until it is answered, or its connection ends.
@@ -115,6 +118,7 @@ impl Calls {
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let Some(connection) = shard.connection() else {
+            self.shared.errors.one();
             return Err(Failure::NotSent(L2Error::unavailable("not connected to redis")));
         };
         let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
