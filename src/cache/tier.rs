@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::{Future, ready};
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -37,8 +38,8 @@ pub trait L1: Send + Sync + 'static {
     fn insert(&self, key: Key, held: Arc<Held>) -> Result<(), NotTaken>;
     /// Removes the entry of `key`.
     fn remove(&self, key: KeyRef<'_>);
-    /// Shows every entry that is there all the while; of others some.
-    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>));
+    /// Shows every entry that is there all the while, and of others some, until `visit` breaks off.
+    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>) -> ControlFlow<()>);
     /// What is held.
     fn usage(&self) -> L1Usage;
 }

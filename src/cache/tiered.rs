@@ -404,7 +404,13 @@ impl Shared {
         }
         let judgement = self.coherence.judge(get.key, &held, proof, bound, now);
         let unproven = match judgement {
-            Judgement::Dead => return Memory::Nothing,
+            Judgement::Dead => {
+                // Where memory is all there is what it remembers of the entry has to be kept.
+                if !self.l2.shares_l1() {
+                    self.coherence.remove_dead(get.key, &held);
+                }
+                return Memory::Nothing;
+            }
             Judgement::Fresh => None,
             // Nothing is promised, so nothing needs proof.
             Judgement::Suspect(_) if !switches.l2 => None,
