@@ -130,6 +130,7 @@ impl App {
             }
             None => (Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone())), None),
         };
+        let swept = coherence.clone();
         let repair = Repair::new(coherence.clone(), l2.clone(), namespaces.clone(), clock.clone());
         let cache = Tiered::new(tiered_config(&config), l1, l2.clone(), coherence, clock.clone());
         let policies = Arc::new(Policies::new(board.clone(), namespaces.clone(), cache.clone(), clock.clone()));
@@ -155,6 +156,9 @@ impl App {
             let ending = ending.clone();
             async move { repair.run(ending).await }
         });
+        if config.redis.is_some() {
+            tasks.spawn(ending.clone().run_until_cancelled_owned(swept.sweep_memory()));
+        }
         let (drain, drained) = watch::channel(false);
         let prepared = CancellationToken::new();
         tasks.spawn({

@@ -276,6 +276,7 @@ async fn conforms(bench: Bench) {
     concurrent_conditional_writes_store_once(&bench).await;
     many::conforms(&bench).await;
     lives::an_older_version_of_the_source_does_not_come_back(&bench).await;
+    lives::an_older_version_of_the_source_does_not_come_back_after_a_selector(&bench).await;
     lives::a_removal_may_know_a_newer_source(&bench).await;
     lives::a_repeated_request_takes_effect_once(&bench).await;
     lives::a_touch_changes_when_an_entry_ends(&bench).await;

@@ -119,6 +119,8 @@ fn leases(before: &Sample, now: &Sample, seconds: f64) -> Value {
 
 fn redis(before: &Sample, now: &Sample, seconds: f64) -> Value {
     let (l2, server) = (&now.l2, &now.l2.server);
+    // What it said last says nothing of now.
+    let said = |number: u64| l2.can_be_asked().then_some(number);
     let rate = |now: u64, before: u64| rounded(now.saturating_sub(before) as f64 / seconds);
     json!({
         "state": state_name(l2.state), "reason": l2.reason, "state_age": l2.state_age.as_secs(),
@@ -126,8 +128,8 @@ fn redis(before: &Sample, now: &Sample, seconds: f64) -> Value {
         "p99": micros(&now.latencies.redis.since(&before.latencies.redis), 0.99),
         "reconnects": l2.reconnects, "errors": l2.errors, "errors_rate": rate(l2.errors, before.l2.errors),
         "commands": rate(l2.commands, before.l2.commands), "undecodable": l2.undecodable,
-        "version": server.version, "memory": server.used_memory, "peak": server.used_memory_peak, "limit": server.maxmemory,
-        "policy": server.maxmemory_policy, "keys": server.keys, "evicted": server.evicted_keys, "warnings": server.warnings,
+        "version": server.version, "memory": said(server.used_memory), "peak": said(server.used_memory_peak), "limit": said(server.maxmemory),
+        "policy": server.maxmemory_policy, "keys": said(server.keys), "evicted": server.evicted_keys, "warnings": server.warnings,
     })
 }
 

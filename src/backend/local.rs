@@ -5,7 +5,7 @@
 
 mod sweep;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -21,8 +21,8 @@ use crate::cache::namespace::Namespace;
 use crate::cache::remembered::Remembered;
 use crate::cache::selector::Selector;
 use crate::cache::tier::{
-    Acquired, BoxFuture, Claim, Condition, L1, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read, Refusal,
-    Removal, Removed, RequestId, Return, Touch, Touched, TouchedEntry, Write, Written,
+    Acquired, BoxFuture, Claim, Condition, L1, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, NotTaken, Read,
+    Refusal, Removal, Removed, RequestId, Return, Touch, Touched, TouchedEntry, Write, Written,
 };
 use crate::cache::tombstones::{Cover, Judged, PATTERNS};
 use sweep::Sweep;
@@ -49,6 +49,15 @@ impl Lines {
     fn lock(&self, partition: u16) -> MutexGuard<'_, Line> {
         self.0[usize::from(partition)].lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The line of `partition`, unless it is in use.
+    fn try_lock(&self, partition: u16) -> Option<MutexGuard<'_, Line>> {
+        match self.0[usize::from(partition)].try_lock() {
+            Ok(line) => Some(line),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
 }
 
 /// The number line of one partition, and what is remembered beside its entries.
@@ -59,6 +68,13 @@ struct Line {
     leases: Remembered<Key, Lease>,
     requests: Remembered<(Key, RequestId), Outcome>,
     sources: Remembered<Key, u64>,
+}
+
+impl Line {
+    fn remember_source(&mut self, key: &Key, source: u64, now: Moment) {
+        let newest = self.sources.get(key, now).map_or(source, |(before, _)| source.max(*before));
+        self.sources.insert(key.clone(), newest, now.plus(REMEMBERED), now);
+    }
 }
 
 /// What became of a request: the version stored, or why none was, with that of the live entry.
@@ -97,7 +113,7 @@ impl Local {
             sources: Remembered::new(PLACES),
         };
         let lines = Arc::new(Lines((0..coherence.partitions()).map(|_| Mutex::new(line())).collect()));
-        let sweep = Arc::new(Sweep::new(l1.clone(), coherence.clone(), lines.clone()));
+        let sweep = Arc::new(Sweep::new(l1.clone(), coherence.clone(), lines.clone(), clock.clone()));
         Local { epoch, lines, sweep, l1, coherence, clock }
     }
 
@@ -195,16 +211,33 @@ impl Local {
     fn put(&self, line: &mut Line, write: &Write, version: Version, cost: Duration, now: Moment) -> Written {
         let key = &write.key;
         line.leases.remove(key);
+        if write.entry.source_version.is_none() {
+            self.remember_source(line, key, now);
+        }
         let entry = Entry::written(&write.entry, version, cost, now);
         let note = self.coherence.note(key.as_ref());
         let held = coherence::held(entry.clone(), version, note, now, key.namespace());
-        if let Err(why) = self.l1.insert(key.clone(), held) {
+        let mut inserted = self.l1.insert(key.clone(), held.clone());
+        if matches!(inserted, Err(NotTaken::OverQuota(_))) && self.sweep.make_room(key, line) > 0 {
+            inserted = self.l1.insert(key.clone(), held);
+        }
+        if let Err(why) = inserted {
+            if matches!(why, NotTaken::OverQuota(_)) {
+                key.namespace().counters.over_quota.one();
+            }
             return Written::Failed(why.into());
         }
         if let Some(request) = write.request.clone() {
             line.requests.insert((key.clone(), request), Ok(version), now.plus(REMEMBERED), now);
         }
         Written::Stored(entry)
+    }
+
+    /// An entry is about to go: the version of its source is remembered for a while.
+    fn remember_source(&self, line: &mut Line, key: &Key, now: Moment) {
+        if let Some(source) = self.l1.get(key.as_ref()).and_then(|held| held.entry.source_version) {
+            line.remember_source(key, source, now);
+        }
     }
 
     /// Whether `write` is to be stored, and what making its entry has cost.
@@ -244,7 +277,7 @@ impl Local {
             let source = self.l1.get(key.as_ref()).and_then(|held| held.entry.source_version);
             let remembered = line.sources.get(key, now).map(|(source, _)| *source);
             if let Some(source) = source.max(*source_version).max(remembered) {
-                line.sources.insert(key.clone(), source, now.plus(REMEMBERED), now);
+                line.remember_source(key, source, now);
             }
         }
         let changed: Vec<_> = removals.iter().map(|removal| self.changed(&line, &removal.key)).collect();
@@ -323,6 +356,9 @@ impl L2 for Local {
             let partition = self.coherence.partition_of(key.as_ref());
             let position = self.position(&self.line(partition));
             let marked = |held: Arc<Held>| held.entry.clone().marked_since(held.marked_at());
+            if let Some(dead) = self.l1.get(key.as_ref()).filter(|held| self.coherence.covers(key.as_ref(), held)) {
+                self.sweep.remove(key, &dead);
+            }
             let entry = self.kept(key.as_ref()).map(marked);
             Ok(Read { position, entry })
         })
@@ -365,9 +401,7 @@ impl L2 for Local {
             }
             let change = Change::of_selected(mode.effect(), namespace, selectors);
             let version = self.advance(&mut self.line(partition), partition, change);
-            if patterns().next().is_some() {
-                self.sweep.want(namespace);
-            }
+            self.sweep.want(namespace);
             Ok(version)
         })
     }

@@ -1,5 +1,6 @@
 //! The memory tier, on moka. Bounded in bytes; freshness, order and expiry on read are the core's.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -99,7 +100,6 @@ impl L1 for Memory {
             // It may be the room of the entry it replaces that it needs.
             self.remove(key.as_ref());
             if !counters.bytes.add_within(weight, quota) {
-                counters.over_quota.one();
                 return Err(NotTaken::OverQuota(quota));
             }
         }
@@ -112,8 +112,8 @@ impl L1 for Memory {
         self.entries.invalidate(&key);
     }
 
-    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>)) {
-        self.entries.iter().for_each(|(key, held)| visit(&key, &held));
+    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>) -> ControlFlow<()>) {
+        let _ = self.entries.iter().try_for_each(|(key, held)| visit(&key, &held));
     }
 
     fn usage(&self) -> L1Usage {

@@ -1,6 +1,7 @@
 //! Parts for the core's own tests: a memory tier that is a plain map.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,10 +55,10 @@ impl L1 for MapL1 {
         self.0.lock().expect("no panic").remove(&key.to_key());
     }
 
-    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>)) {
+    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>) -> ControlFlow<()>) {
         let copy = |(key, held): (&Key, &Arc<Held>)| (key.clone(), held.clone());
         let all: Vec<_> = self.0.lock().expect("no panic").iter().map(copy).collect();
-        all.iter().for_each(|(key, held)| visit(key, held));
+        let _ = all.iter().try_for_each(|(key, held)| visit(key, held));
     }
 
     fn usage(&self) -> L1Usage {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::{Future, ready};
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -37,8 +38,8 @@ pub trait L1: Send + Sync + 'static {
     fn insert(&self, key: Key, held: Arc<Held>) -> Result<(), NotTaken>;
     /// Removes the entry of `key`.
     fn remove(&self, key: KeyRef<'_>);
-    /// Shows every entry that is there all the while; of others some.
-    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>));
+    /// Shows every entry that is there all the while, and of others some, until `visit` breaks off.
+    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>) -> ControlFlow<()>);
     /// What is held.
     fn usage(&self) -> L1Usage;
 }
@@ -511,6 +512,13 @@ pub struct L2Report {
     pub in_flight: u64,
     pub max_in_flight: u64,
     pub server: ServerReport,
+}
+
+impl L2Report {
+    /// Whether the shared tier can be asked now. If not, what it said of itself last says nothing of now.
+    pub fn can_be_asked(&self) -> bool {
+        matches!(self.state, L2State::Healthy | L2State::Degraded)
+    }
 }
 
 /// What the server of the shared tier says of itself.

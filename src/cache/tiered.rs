@@ -404,7 +404,13 @@ impl Shared {
         }
         let judgement = self.coherence.judge(get.key, &held, proof, bound, now);
         let unproven = match judgement {
-            Judgement::Dead => return Memory::Nothing,
+            Judgement::Dead => {
+                // Where memory is all there is what it remembers of the entry has to be kept.
+                if !self.l2.shares_l1() {
+                    self.coherence.remove_dead(get.key, &held);
+                }
+                return Memory::Nothing;
+            }
             Judgement::Fresh => None,
             // Nothing is promised, so nothing needs proof.
             Judgement::Suspect(_) if !switches.l2 => None,
@@ -451,6 +457,14 @@ impl Shared {
         }
         let Some(entry) = read.entry else {
             if !self.l2.shares_l1() {
+                if read.position > heard_of {
+                    // What removed it may be lost, too.
+                    let change = Change::of_keys(Effect::Removed, std::slice::from_ref(key));
+                    self.coherence.remember(partition, read.position, &change);
+                }
+                if self.coherence.has_ended(partition, read.position.epoch) {
+                    return Err(L2Error::unavailable("another primary took over before redis answered"));
+                }
                 self.coherence.show(partition, shown, read.position);
                 self.coherence.found(key, read.position, None);
             }

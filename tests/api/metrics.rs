@@ -148,6 +148,9 @@ async fn a_redis_that_goes_away_is_seen() {
     let url = redis.url();
     let replica = Replica::told(&[("redis.url", &url), ("redis.unresponsive_after", "200ms")], &[]).await;
     replica.whole().await;
+    let said = ["twintier_redis_memory_usage_bytes", "twintier_redis_keys", "twintier_redis_round_trip_seconds"];
+    let said = || said.map(|name| replica.scrape().find(name, &[]).is_some());
+    eventually("it says how it is", async || said() == [true; 3]).await;
     drop(redis);
     eventually("it is gone", async || {
         replica.strong("k").await.ok();
@@ -159,6 +162,11 @@ async fn a_redis_that_goes_away_is_seen() {
             && scrape.find("rpc_server_call_duration_seconds_count", &failed) > Some(0.0)
     })
     .await;
+    assert_eq!(said(), [false; 3], "nothing is known of it now");
+    let errors = || replica.scrape().get("twintier_redis_errors_total", &[]);
+    let before = errors();
+    replica.strong("k").await.unwrap_err();
+    assert!(errors() > before, "what cannot be sent has failed");
 }
 
 // === OTLP ===
@@ -209,7 +217,16 @@ async fn is_received(collector: Collector, variables: &[(&str, &str)]) {
     assert!(names.contains_key("service.instance.id"), "{names:?}");
 
     // Without Redis these have nothing to tell.
-    let quiet = ["twintier.bus.lag", "twintier.staleness", "twintier.redis.round_trip", "db.client.operation.duration"];
+    let quiet = [
+        "twintier.bus.lag",
+        "twintier.staleness",
+        "twintier.redis.round_trip",
+        "twintier.redis.memory.usage",
+        "twintier.redis.memory.peak",
+        "twintier.redis.memory.limit",
+        "twintier.redis.keys",
+        "db.client.operation.duration",
+    ];
     let known: BTreeSet<_> = reference().into_iter().filter_map(|metric| metric.otel_name.map(str::to_owned)).collect();
     let missing = known.difference(&collector.names()).cloned().collect::<Vec<_>>();
     assert!(

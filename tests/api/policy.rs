@@ -19,6 +19,7 @@ in_both_modes! {
     an_immutable_entry_is_never_overwritten,
     requests_beyond_the_rate_are_refused,
     a_quota_of_memory_is_kept,
+    what_was_invalidated_leaves_its_room_to_what_comes_after,
 }
 
 fn named(namespace: &str, key: &str, value: &str) -> pb::SetRequest {
@@ -125,6 +126,35 @@ async fn a_quota_of_memory_is_kept(mode: Mode) {
     // And others have room of their own.
     replica.set("k", &value).await;
     assert!(replica.get("k").await.is(&value));
+}
+
+async fn what_was_invalidated_leaves_its_room_to_what_comes_after(mode: Mode) {
+    let replica = mode.replica(&[("namespaces.n.max_bytes", "300KiB"), ("namespaces.n.default_ttl", "1h")]).await;
+    let value = "x".repeat(2000);
+    let tagged = |n: usize| pb::SetRequest { tags: vec!["t".into()], ..named("n", &format!("a/{n}"), &value) };
+    for (round, selector) in [
+        pb::invalidate_request::Selector::WholeNamespace(pb::WholeNamespace {}),
+        pb::invalidate_request::Selector::Tags(pb::Tags { tags: vec!["t".into()] }),
+        pb::invalidate_request::Selector::Prefix("a".into()),
+        pb::invalidate_request::Selector::Pattern("a/*".into()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for n in 0..100 {
+            assert_eq!(replica.store(tagged(n)).await.unwrap().outcome(), SetOutcome::Stored, "round {round}");
+        }
+        let selector = Some(selector);
+        replica.remove(pb::InvalidateRequest { namespace: "n".into(), selector, ..Default::default() }).await.unwrap();
+        // At once: nothing is refused because of what is dead.
+        for n in 0..100 {
+            let fresh = named("n", &format!("b{round}/{n}"), &value);
+            assert_eq!(replica.store(fresh).await.unwrap().outcome(), SetOutcome::Stored, "round {round}");
+        }
+        assert_eq!(replica.counts("n").await.over_quota, 0, "round {round}");
+        replica.remove(whole_namespace("n")).await.unwrap();
+        eventually("nothing dead is left in memory", async || replica.counts("n").await.entries == 0).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

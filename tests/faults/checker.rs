@@ -1,7 +1,8 @@
-//! Decides from a history alone whether P1 to P4 held. Sound: it counts only what no correct service could answer.
+//! Decides from a history alone whether P1 to P5 and P10 held. Sound: it counts only what no correct service could answer.
 //!
 //! A write's version is its place in the order of writes; the checker first makes sure that versions are such an order (unique, and in
-//! agreement with real time), and then holds every answer against them. A miss is never too old.
+//! agreement with real time), and then holds every answer against them. A miss is never too old; but one that Redis answered shows that
+//! every change up to its position has been seen.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -77,6 +78,7 @@ fn check_key(key: u32, operations: &[&Operation], bound: Duration, verdict: &mut
         .into_iter()
         .map(|replica| (replica, Frontier::new(&effects, |effect| effect.replica == replica)))
         .collect();
+    let shown = shown(&effects, operations);
     for operation in operations {
         let Action::Read { seen, strong, answer: Answer::Value { value, version, stale } } = &operation.action else {
             continue;
@@ -101,6 +103,10 @@ fn check_key(key: u32, operations: &[&Operation], bound: Duration, verdict: &mut
         if *version < local {
             verdict.violations.push(describe("P1 fresh here", local));
         }
+        let before = shown.get(&operation.replica).map_or(Version::ZERO, |shown| shown.before(operation.invoked));
+        if *version < before {
+            verdict.violations.push(describe("P10 backwards", before));
+        }
         let bound = if *strong { Duration::ZERO } else { bound };
         let global = operation.invoked.checked_sub(bound).map_or(Version::ZERO, |at| everywhere.before(at));
         if *version < global {
@@ -108,6 +114,28 @@ fn check_key(key: u32, operations: &[&Operation], bound: Duration, verdict: &mut
         }
     }
     verdict.delays.extend(delays(&effects, operations));
+}
+
+/// By replica, the highest version that its unflagged answers have shown: that of a value, or for a miss that of the last acknowledged
+/// change up to its position.
+fn shown(effects: &[Effect], operations: &[&Operation]) -> HashMap<u8, Frontier> {
+    let mut acknowledged: Vec<Version> = Vec::new();
+    acknowledged.extend(effects.iter().filter(|effect| effect.acknowledged.is_some()).map(|effect| effect.version));
+    acknowledged.sort_unstable();
+    let mut steps: HashMap<u8, Vec<(At, Version)>> = HashMap::new();
+    for operation in operations {
+        let version = match &operation.action {
+            Action::Read { answer: Answer::Value { version, stale: false, .. }, .. } => Some(*version),
+            Action::Read { answer: Answer::Miss(position), .. } => {
+                let up_to = acknowledged.partition_point(|version| version <= position);
+                up_to.checked_sub(1).map(|last| acknowledged[last])
+            }
+            _ => None,
+        };
+        let step = version.map(|version| (operation.returned, version));
+        steps.entry(operation.replica).or_default().extend(step);
+    }
+    steps.into_iter().map(|(replica, steps)| (replica, Frontier::of(steps))).collect()
 }
 
 /// How long each acknowledged write, of those that a Get followed, took to be visible everywhere.
@@ -221,13 +249,16 @@ fn check_leases(key: u32, effects: &[Effect], verdict: &mut Verdict) {
     }
 }
 
-/// The highest version acknowledged, by time.
+/// The highest version acknowledged, or shown, by time.
 struct Frontier(Vec<(At, Version)>);
 
 impl Frontier {
     fn new(effects: &[Effect], which: impl Fn(&Effect) -> bool) -> Frontier {
         let acknowledged = |effect: &Effect| effect.acknowledged.map(|at| (at, effect.version));
-        let mut steps: Vec<_> = effects.iter().filter(|effect| which(effect)).filter_map(acknowledged).collect();
+        Frontier::of(effects.iter().filter(|effect| which(effect)).filter_map(acknowledged).collect())
+    }
+
+    fn of(mut steps: Vec<(At, Version)>) -> Frontier {
         steps.sort_unstable();
         let mut highest = Version::ZERO;
         steps.retain(|(_, version)| {
@@ -238,7 +269,7 @@ impl Frontier {
         Frontier(steps)
     }
 
-    /// The highest version acknowledged before `at`.
+    /// The highest version acknowledged, or shown, before `at`.
     fn before(&self, at: At) -> Version {
         let index = self.0.partition_point(|(acknowledged, _)| *acknowledged < at);
         index.checked_sub(1).map_or(Version::ZERO, |index| self.0[index].1)
@@ -373,9 +404,37 @@ mod tests {
         good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 2, 0, true, false)]);
     }
 
+    fn miss(replica: u8, invoked: u64, position: u64) -> Operation {
+        let answer = Answer::Miss(if position == 0 { Version::ZERO } else { version(position) });
+        operation(replica, invoked, invoked + 1, Action::Read { seen: Version::ZERO, strong: false, answer })
+    }
+
+    #[test]
+    fn an_older_value_after_a_newer_one_at_the_same_replica_is_never_allowed() {
+        let writes = [set(0, 0, 1, 1), set(0, 10, 11, 2)];
+        let and = |reads: &[Operation]| [&writes[..], reads].concat();
+        bad(&and(&[get(1, 12, 2), get(1, 14, 1)]), "P10");
+        // Begun before the newer one was there, at another replica, or flagged.
+        good(&and(&[get(1, 12, 2), get(1, 13, 1)]));
+        good(&and(&[get(1, 12, 2), get(2, 14, 1)]));
+        good(&and(&[get(1, 12, 2), read(1, 14, 1, 0, false, true)]));
+        good(&and(&[read(1, 12, 2, 0, false, true), get(1, 14, 1)]));
+    }
+
+    #[test]
+    fn a_removed_value_after_a_miss_at_the_same_replica_is_never_allowed() {
+        let writes = [set(0, 0, 1, 1), invalidate(0, 10, 11, 2)];
+        let and = |reads: &[Operation]| [&writes[..], reads].concat();
+        bad(&and(&[miss(1, 12, 2), get(1, 14, 1)]), "P10");
+        // The miss is from before the removal, or says nothing.
+        good(&and(&[miss(1, 12, 1), get(1, 14, 1)]));
+        good(&and(&[miss(1, 12, 0), get(1, 14, 1)]));
+        good(&and(&[miss(1, 12, 2), get(2, 14, 1)]));
+    }
+
     #[test]
     fn a_write_of_unknown_outcome_may_be_seen_or_not() {
-        good(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 500, 1)]);
+        good(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 18, 1), get(0, 500, 1)]);
         good(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 500, 2)]);
     }
 

@@ -79,6 +79,22 @@ drill!(d06_subscriptions_are_cut_again_and_again, Load::default(), World::new(&[
     }
 });
 
+/// Cuts a subscription, and lets no other begin for longer than the last proof lasts.
+pub async fn subscriptions_stay_cut(world: &mut World) {
+    while world.goes_on() {
+        let unlucky = &world.proxies[rand::rng().random_range(0..3)];
+        unlucky.stall(Class::Subscription, Direction::ToServer);
+        unlucky.reset(Class::Subscription);
+        sleep(millis(1200)).await;
+        unlucky.resume(Class::Subscription, Direction::ToServer);
+        sleep(millis(rand::rng().random_range(300..600))).await;
+    }
+}
+
+drill!(d06_subscriptions_stay_cut_for_longer_than_the_bound, Load::default(), World::new(&[]), |world| {
+    subscriptions_stay_cut(world).await;
+});
+
 drill!(d06_commands_are_cut_again_and_again, Load::default(), World::new(&[]), |world| {
     while world.goes_on() {
         let unlucky = rand::rng().random_range(0..3);

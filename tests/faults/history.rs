@@ -55,8 +55,8 @@ pub enum Outcome {
 pub enum Answer {
     /// A value.
     Value { value: u64, version: Version, stale: bool },
-    /// No value.
-    Miss,
+    /// The shared tier had no value where the partition stood at this position; zero where that is not known.
+    Miss(Version),
     /// An error.
     Failed,
 }

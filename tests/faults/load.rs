@@ -316,7 +316,11 @@ impl Client {
     fn read(&mut self, key: u32, response: pb::GetResponse) -> Answer {
         match response.result {
             Some(pb::get_response::Result::Hit(hit)) => self.hit(key, hit, response.token),
-            _ => Answer::Miss,
+            Some(pb::get_response::Result::Miss(miss)) if miss.reason() == pb::MissReason::Absent => {
+                let known = !response.token.is_empty();
+                Answer::Miss(if known { position(key, &response.token) } else { Version::ZERO })
+            }
+            _ => Answer::Miss(Version::ZERO),
         }
     }
 

@@ -8,6 +8,7 @@ use twintier::cache::coherence::protection::{Protection, Protections};
 
 use super::checker::Verdict;
 use super::drill::World;
+use super::drills::subscriptions_stay_cut;
 use super::harness::{Class, Direction, Redis};
 use super::load::Load;
 use super::sentinel;
@@ -202,4 +203,11 @@ async fn a_takeover_without_repair_is_caught_by_acknowledged_writes_that_are_los
         world.judge(name, sentinel::many_keys(), async |world| sentinel::primaries_die(world, true).await).await.1
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_entry_that_stays_after_a_newer_answer_is_caught_by_cut_subscriptions() {
+    // Answers for tokens and STRONG Gets come from Redis while memory holds what was true when the subscription was cut.
+    let load = Load { keys: 24, features: 0, ..load() };
+    caught_with(Protection::Monotonic, &[], load, async |world| subscriptions_stay_cut(world).await).await;
 }

@@ -39,11 +39,17 @@ fn misses(policy: Policy, protection: Protection, bounds: Bounds) {
     println!("{broken:?} broke: {:?}", path.into_actions());
 }
 
-const CALM: Bounds =
-    Bounds { writes: 2, watched: 1, faults: Faults { losses: 0, breaks: 0, failovers: 0, flushes: 0, deaths: 0 } };
+const CALM: Bounds = Bounds {
+    writes: 2,
+    watched: 1,
+    faults: Faults { losses: 0, breaks: 0, failovers: 0, flushes: 0, deaths: 0, reads: 0 },
+};
 const LOSS: Bounds = Bounds { faults: Faults { losses: 1, ..CALM.faults }, ..CALM };
 const BREAK: Bounds = Bounds { faults: Faults { breaks: 1, ..CALM.faults }, ..CALM };
 const FAILOVER: Bounds = Bounds { faults: Faults { failovers: 1, ..CALM.faults }, ..CALM };
+const READ: Bounds = Bounds { faults: Faults { reads: 1, ..CALM.faults }, ..CALM };
+const READ_IN_A_BREAK: Bounds = Bounds { writes: 1, faults: Faults { reads: 1, ..BREAK.faults }, ..BREAK };
+const READ_AND_FAILOVER: Bounds = Bounds { writes: 1, faults: Faults { reads: 1, ..FAILOVER.faults }, ..FAILOVER };
 const FLUSH: Bounds = Bounds { faults: Faults { flushes: 1, ..CALM.faults }, ..CALM };
 
 // === with every protection ===
@@ -69,18 +75,33 @@ fn a_break() {
 }
 
 #[test]
+fn a_read() {
+    holds(Policy::Cold, READ);
+}
+
+#[test]
+fn a_read_and_a_loss() {
+    holds(Policy::Cold, Bounds { writes: 1, faults: Faults { reads: 1, ..LOSS.faults }, ..LOSS });
+}
+
+#[test]
+fn a_read_in_a_break() {
+    holds(Policy::Cold, READ_IN_A_BREAK);
+}
+
+#[test]
 fn a_failover_and_cold() {
     holds(Policy::Cold, FAILOVER);
 }
 
 #[test]
 fn a_failover_and_repair() {
-    holds(Policy::Repair, Bounds { writes: 1, ..FAILOVER });
+    holds(Policy::Repair, READ_AND_FAILOVER);
 }
 
 #[test]
 fn a_failover_and_repair_and_a_death() {
-    holds(Policy::Repair, Bounds { writes: 1, faults: Faults { deaths: 1, ..FAILOVER.faults }, ..FAILOVER });
+    holds(Policy::Repair, Bounds { faults: Faults { deaths: 1, ..READ_AND_FAILOVER.faults }, ..READ_AND_FAILOVER });
 }
 
 #[test]
@@ -119,5 +140,7 @@ missed! {
     flights_stay_open: Cold without FlightCloses under CALM;
     repair_not_awaited: Repair without RepairAwaited under FAILOVER;
     late_replies_count: Repair without LateReplies under FAILOVER;
+    an_older_entry_stays: Cold without Monotonic under READ_IN_A_BREAK;
+    an_older_fetch_counts: Cold without Monotonic under READ;
     reads_are_not_remembered: Repair without RememberReads under FAILOVER;
 }

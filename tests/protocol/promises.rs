@@ -18,6 +18,9 @@ impl World {
                 if self.owed_everywhere().is_some_and(|owed| value < owed) {
                     return Some(Promise::FreshEverywhere);
                 }
+                if value < replica.shown {
+                    return Some(Promise::NeverBackwards);
+                }
             }
             // A token binds a flagged answer too.
             if !rules.epochs_go_back
@@ -35,7 +38,12 @@ impl World {
         let value = fetch.entry.value;
         if let Some(owed) = fetch.owed.filter(|owed| value < *owed) {
             let own = self.log[owed].by == Some(me);
-            Some(if own { Promise::FreshHere } else { Promise::FreshEverywhere })
+            let everywhere = self.owed_everywhere().is_some_and(|owed| value < owed);
+            Some(match () {
+                () if own => Promise::FreshHere,
+                () if everywhere => Promise::FreshEverywhere,
+                () => Promise::NeverBackwards,
+            })
         } else if !rules.epochs_go_back && self.denies_token(rules, value, fetch.position) {
             Some(Promise::Tokens)
         } else {
@@ -49,14 +57,33 @@ impl World {
         value < heard && self.may_be_seen(rules, &self.log[heard])
     }
 
-    /// Every fetch that may be joined is joined at the last moment: that is when most is owed.
-    pub fn join(&mut self) {
+    /// What memory may answer is answered. Every fetch that may be joined is joined at the last moment: that is when most is owed.
+    pub fn join(&mut self, rules: Rules) {
         for me in 0..REPLICAS {
+            if let Some(held) = self.replicas[me].fresh(rules) {
+                self.show(me, held.entry.value);
+            }
             if let Some(fetch) = self.replicas[me].fetch.filter(|fetch| fetch.age <= BOUND) {
-                let owed = self.owed_here(me).max(self.owed_everywhere());
+                let owed = self.owed(me);
                 self.replicas[me].fetch = Some(Fetch { owed, ..fetch });
             }
         }
+    }
+
+    /// What a Get that begins now at replica `me` must not be older than.
+    pub fn owed(&self, me: usize) -> Option<Change> {
+        self.owed_here(me).max(self.owed_everywhere()).max(Some(self.replicas[me].shown))
+    }
+
+    /// Replica `me` has answered a Get with what the change `change` left.
+    pub fn show(&mut self, me: usize, change: Change) {
+        let shown = &mut self.replicas[me].shown;
+        *shown = change.max(*shown);
+    }
+
+    /// The last change that Redis has: what an absence shows.
+    pub fn kept_by_redis(&self) -> Option<Change> {
+        self.last(|record| !record.lost)
     }
 
     /// The last change that replica `me` has acknowledged.

@@ -135,6 +135,23 @@ impl Replica {
         admitted
     }
 
+    /// A read was answered that shows everything below `least` to be of the past; `entered` when its answer is in memory.
+    pub fn follow_read(&mut self, rules: Rules, least: Version, entered: bool) {
+        if !rules.on(Protection::Monotonic) {
+            return;
+        }
+        if !entered {
+            self.drop_older(least);
+        }
+        if let Some(fetch) = &mut self.fetch {
+            fetch.note.overtaken |= fetch.entry.version < least;
+            fetch.age = OLD;
+        }
+        if let Some(sent) = &mut self.sent {
+            sent.note.overtaken |= sent.version < least;
+        }
+    }
+
     /// An own write was taken at `version`; `new` is what it set. Returns whether that entered memory.
     pub fn wrote(&mut self, rules: Rules, version: Version, new: Option<(Change, Note)>) -> bool {
         self.check_epoch(version);

@@ -44,6 +44,10 @@ pub enum Step {
     Answer {
         by: usize,
     },
+    /// A Get for itself asks Redis and is answered.
+    Read {
+        by: usize,
+    },
     Deliver {
         to: usize,
     },
@@ -156,6 +160,7 @@ impl Model for Protocol {
             }
             Step::Fetch { by } => self.fetch(&mut world, by)?,
             Step::Answer { by } => self.answer(&mut world, by)?,
+            Step::Read { by } => self.read(&mut world, by)?,
             Step::Deliver { to } => self.deliver(&mut world.replicas[to], to),
             Step::Lose { to } => {
                 world.left.losses -= 1;
@@ -192,7 +197,7 @@ impl Model for Protocol {
                 world.replicas[who] = Replica { gone: true, link: Link::Down, ..Replica::default() };
             }
         }
-        world.join();
+        world.join(self.rules);
         Some(world)
     }
 
@@ -232,6 +237,9 @@ impl Protocol {
         match replica.fetch {
             None => steps.push(Step::Fetch { by: me }),
             Some(_) => steps.push(Step::Answer { by: me }),
+        }
+        if world.left.reads > 0 {
+            steps.push(Step::Read { by: me });
         }
         if !replica.queue.is_empty() {
             steps.push(Step::Deliver { to: me });
@@ -289,19 +297,21 @@ impl Protocol {
         let replica = &mut world.replicas[by];
         let Some(sent) = replica.sent.take() else { return };
         let operation = world.log[sent.change].operation;
-        if operation != Operation::Other {
-            let new = (operation == Operation::Set).then_some((sent.change, sent.note));
-            let entered = replica.wrote(self.rules, sent.version, new) && sent.note.stands;
-            replica.remember(self.rules, sent.version);
-            if entered && world.is_overwritten(self.rules, by, sent.change) {
-                world.broken = Some(Promise::NoResurrection);
-            }
-            let heard = &mut world.replicas[by].heard;
-            *heard = sent.change.max(*heard);
+        if operation == Operation::Other {
+            return;
         }
-        if operation != Operation::Other && !late(sent.version) {
-            world.log[sent.change].acknowledged = Some(0);
+        replica.remember(self.rules, sent.version);
+        if late(sent.version) {
+            return;
         }
+        let new = (operation == Operation::Set).then_some((sent.change, sent.note));
+        let entered = replica.wrote(self.rules, sent.version, new) && sent.note.stands;
+        if entered && world.is_overwritten(self.rules, by, sent.change) {
+            world.broken = Some(Promise::NoResurrection);
+        }
+        let heard = &mut world.replicas[by].heard;
+        *heard = sent.change.max(*heard);
+        world.log[sent.change].acknowledged = Some(0);
     }
 
     /// Whether a reply of a version is from before a failover that `me` has repaired.
@@ -312,31 +322,61 @@ impl Protocol {
     }
 
     fn fetch(&self, world: &mut World, by: usize) -> Option<()> {
-        let (position, entry) = (world.redis.position, world.redis.entry?);
+        let (position, entry) = self.asked(world, by)?;
+        world.replicas[by].fetch = Some(Fetch { position, entry: entry?, note: Note::NEW, age: 0, owed: None });
+        Some(())
+    }
+
+    /// What Redis answers to replica `by`, if that counts.
+    fn asked(&self, world: &World, by: usize) -> Option<(Version, Option<Entry>)> {
+        let (position, entry) = (world.redis.position, world.redis.entry);
         let all_repaired = (0..REPLICAS).all(|me| world.redis.repaired[me] || world.replicas[me].gone);
         let carried = match self.rules.policy {
             Policy::Cold => false,
             Policy::Repair => all_repaired || !self.rules.on(Protection::RepairAwaited),
         };
-        let replica = &mut world.replicas[by];
+        let replica = &world.replicas[by];
         let behind = replica.synced && position < replica.watermark;
-        if behind || (entry.version.epoch != position.epoch && !carried) {
-            return None;
-        }
-        replica.fetch = Some(Fetch { position, entry, note: Note::NEW, age: 0, owed: None });
-        Some(())
+        let counts = |entry: &Entry| entry.version.epoch == position.epoch || carried;
+        (!behind && entry.as_ref().is_none_or(counts)).then_some((position, entry))
     }
 
     fn answer(&self, world: &mut World, by: usize) -> Option<()> {
         let late = self.is_late(world, by);
         let fetch = world.replicas[by].fetch.take()?;
-        if late(fetch.position) {
-            return Some(());
+        if !late(fetch.position) {
+            self.take_in(world, by, fetch);
         }
+        Some(())
+    }
+
+    fn read(&self, world: &mut World, by: usize) -> Option<()> {
+        let (position, entry) = self.asked(world, by)?;
+        world.left.reads -= 1;
+        match entry {
+            Some(entry) => {
+                let owed = world.owed(by);
+                self.take_in(world, by, Fetch { position, entry, note: Note::NEW, age: 0, owed });
+            }
+            None => {
+                world.replicas[by].follow_read(self.rules, position.next(), false);
+                if self.rules.on(Protection::RememberReads) {
+                    world.replicas[by].remember(self.rules, position);
+                }
+                if let Some(shown) = world.kept_by_redis() {
+                    world.show(by, shown);
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn take_in(&self, world: &mut World, by: usize, fetch: Fetch) {
         world.broken = world.broken.or(world.answer_breaks(self.rules, by, fetch));
         let replica = &mut world.replicas[by];
-        let entered = replica.admit(self.rules, fetch) && fetch.note.stands;
-        if entered && world.is_overwritten(self.rules, by, fetch.entry.value) {
+        let entered = replica.admit(self.rules, fetch);
+        replica.follow_read(self.rules, fetch.entry.version, entered);
+        if entered && fetch.note.stands && world.is_overwritten(self.rules, by, fetch.entry.value) {
             world.broken = Some(Promise::NoResurrection);
         }
         if self.rules.policy == Policy::Repair {
@@ -345,7 +385,7 @@ impl Protocol {
             }
             world.log[fetch.entry.value].read[by] = true;
         }
-        Some(())
+        world.show(by, fetch.entry.value);
     }
 
     fn deliver(&self, replica: &mut Replica, me: usize) {

@@ -25,6 +25,12 @@ pub struct Version {
     pub sequence: u8,
 }
 
+impl Version {
+    pub fn next(self) -> Version {
+        Version { sequence: self.sequence + 1, ..self }
+    }
+}
+
 /// A write or invalidation, by its place in the order in which Redis carried them out first.
 pub type Change = usize;
 
@@ -159,6 +165,8 @@ pub struct Replica {
     pub remembered: Version,
     /// The latest change of the key that was brought to this replica, whatever it made of it.
     pub heard: Change,
+    /// The latest change of the key that an unflagged answer of this replica has shown.
+    pub shown: Change,
 }
 
 /// What may still go wrong.
@@ -171,6 +179,8 @@ pub struct Faults {
     pub failovers: u8,
     pub flushes: u8,
     pub deaths: u8,
+    /// Gets that ask Redis, each for itself, beside the one that others may join.
+    pub reads: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -189,6 +199,7 @@ pub enum Promise {
     FreshEverywhere,
     NoResurrection,
     Tokens,
+    NeverBackwards,
 }
 
 /// What the model can do without, to show that it would be missed.
@@ -222,6 +233,8 @@ pub enum Protection {
     LateReplies,
     /// What a replica read counts as a change it knows of.
     RememberReads,
+    /// After a read has shown something, nothing older is answered.
+    Monotonic,
 }
 
 /// What becomes of entries from before a failover.

@@ -93,6 +93,50 @@ pub async fn an_older_version_of_the_source_does_not_come_back(bench: &Bench) {
     assert_eq!(why(write(7).await), Refusal::SourceVersionOlder);
 }
 
+pub async fn an_older_version_of_the_source_does_not_come_back_after_a_selector(bench: &Bench) {
+    for (number, selector) in [
+        Selector::Namespace,
+        Selector::Tag(Bytes::from_static(b"t")),
+        Selector::Prefix(Bytes::from_static(b"sourced")),
+        Selector::Pattern(Bytes::from_static(b"sourced:*")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (touched, lifetime) in
+            [(false, Lifetime::of(SECOND / 5)), (true, Lifetime::of(SECOND / 5)), (false, Lifetime::default())]
+        {
+            let key = bench.key("sourced", &format!("sourced:{number}:{touched}:{}", lifetime.ttl.is_some()));
+            let tags = Tags::new(vec![Bytes::from_static(b"t")]);
+            let write = async |source| {
+                let entry = NewEntry { tags: tags.clone(), source_version: Some(source), ..entry("x", lifetime) };
+                bench.write_entry(&key, entry, Condition::None).await
+            };
+            version(write(9).await);
+            if touched {
+                bench.touch(&key, Some(SECOND / 4), TouchMode::Overwrite).await;
+            }
+            bench.invalidate(bench.partition(&key), key.namespace(), std::slice::from_ref(&selector)).await;
+            let is_gone = async || match &bench.redis {
+                Some(redis) => {
+                    // The service is in another database than a command of the test.
+                    let script = "redis.call('SELECT', 3) return #redis.call('KEYS', ARGV[1])";
+                    let names = format!("*:v:sourced:sourced:{number}:*");
+                    redis.cli(&["EVAL", script, "0", &names]).await.number() == 0
+                }
+                None => true,
+            };
+            let reclaimed = matches!(selector, Selector::Pattern(_));
+            if lifetime.ttl.is_some() || reclaimed {
+                eventually("its own life is over, or it was reclaimed", is_gone).await;
+            }
+            assert_eq!(why(write(8).await), Refusal::SourceVersionOlder, "{selector:?}, {lifetime:?}");
+            version(write(9).await);
+            bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await;
+        }
+    }
+}
+
 pub async fn a_removal_may_know_a_newer_source(bench: &Bench) {
     let key = bench.key("one", "source of a removal");
     let removal = Removal { key: key.clone(), source_version: Some(20) };

@@ -1,27 +1,39 @@
-//! Sweeps what patterns have selected out of memory, and leases from before, in the background, so that they need not be remembered.
+//! Sweeps what selectors have invalidated out of memory in the background, so that it takes no room, and leases that patterns have selected, so
+//! that the patterns need not be remembered.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::Lines;
-use crate::cache::coherence::Coherence;
+use super::{Line, Lines};
+use crate::cache::clock::Clock;
+use crate::cache::coherence::{Coherence, LOOKED_AT};
 use crate::cache::entry::{Held, Tags};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::L1;
+
+/// Shortest pause between two sweeps, so that the steps of one invalidation are swept together.
+const PAUSE: Duration = Duration::from_millis(20);
+/// After a sweep there is a pause this many times as long as the sweep took.
+const REST: u32 = 4;
 
 /// Sweeps one namespace after another.
 pub struct Sweep {
     l1: Arc<dyn L1>,
     coherence: Arc<Coherence>,
     lines: Arc<Lines>,
+    clock: Arc<dyn Clock>,
     wanted: Mutex<Wanted>,
 }
 
 #[derive(Default)]
 struct Wanted {
     namespaces: Vec<Arc<Namespace>>,
+    /// The number of the namespace that is being swept.
+    swept: Option<u32>,
     /// Somebody is at work, and will see to those.
     at_work: bool,
 }
@@ -29,11 +41,11 @@ struct Wanted {
 // === impl Sweep ===
 
 impl Sweep {
-    pub fn new(l1: Arc<dyn L1>, coherence: Arc<Coherence>, lines: Arc<Lines>) -> Sweep {
-        Sweep { l1, coherence, lines, wanted: Mutex::default() }
+    pub fn new(l1: Arc<dyn L1>, coherence: Arc<Coherence>, lines: Arc<Lines>, clock: Arc<dyn Clock>) -> Sweep {
+        Sweep { l1, coherence, lines, clock, wanted: Mutex::default() }
     }
 
-    /// A pattern was invalidated in `namespace`.
+    /// Something was invalidated in `namespace` by what selects it.
     pub fn want(self: &Arc<Self>, namespace: &Arc<Namespace>) {
         let begins = {
             let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,33 +56,77 @@ impl Sweep {
         };
         let sweep = self.clone();
         match Handle::try_current() {
-            Ok(runtime) if begins => _ = runtime.spawn_blocking(move || sweep.run()),
-            Err(_) if begins => sweep.run(),
+            Ok(runtime) if begins => {
+                let handle = runtime.clone();
+                _ = runtime.spawn(async move {
+                    loop {
+                        tokio::time::sleep(PAUSE).await;
+                        let (sweep, begun) = (sweep.clone(), Instant::now());
+                        match handle.spawn_blocking(move || sweep.run_next()).await {
+                            Ok(true) => tokio::time::sleep(begun.elapsed() * REST).await,
+                            _ => return,
+                        }
+                    }
+                });
+            }
+            Err(_) if begins => while sweep.run_next() {},
             _ => {}
         }
     }
 
-    fn run(&self) {
-        loop {
-            let next = {
-                let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-                wanted.at_work = !wanted.namespaces.is_empty();
-                wanted.namespaces.pop()
-            };
-            match next {
-                Some(namespace) => self.sweep(&namespace),
-                None => return,
+    /// Sweeps the next namespace; false: there is none.
+    fn run_next(&self) -> bool {
+        let next = {
+            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            wanted.at_work = !wanted.namespaces.is_empty();
+            let next = wanted.namespaces.pop();
+            wanted.swept = next.as_ref().map(|namespace| namespace.id);
+            next
+        };
+        let Some(namespace) = next else { return false };
+        self.sweep(&namespace);
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).swept = None;
+        true
+    }
+
+    /// Removes dead entries of the namespace of `key`, whose partition's `line` is held, as far as they are among the first that are looked at.
+    pub fn make_room(&self, key: &Key, line: &mut Line) -> usize {
+        let (id, partition) = (key.namespace().id, self.coherence.partition_of(key.as_ref()));
+        {
+            let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            if wanted.swept != Some(id) && !wanted.namespaces.iter().any(|namespace| namespace.id == id) {
+                return 0;
             }
         }
+        let (mut looked_at, mut removed) = (0, 0);
+        self.l1.each(&mut |other, held| {
+            looked_at += 1;
+            if other.namespace().id == id && self.coherence.covers(other.as_ref(), held) {
+                let place = self.coherence.partition_of(other.as_ref());
+                let is_removed = if place == partition {
+                    self.remove_under(line, other, held)
+                } else {
+                    // Its owner may wait for the line that is held.
+                    self.lines.try_lock(place).is_some_and(|mut line| self.remove_under(&mut line, other, held))
+                };
+                removed += usize::from(is_removed);
+            }
+            if looked_at < LOOKED_AT { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        removed
     }
 
     fn sweep(&self, namespace: &Namespace) {
         let patterns = namespace.tombstones().patterns();
-        // What is only marked says so itself once it was asked.
         self.l1.each(&mut |key, held| {
-            if key.namespace().id == namespace.id && self.coherence.covers(key.as_ref(), held) {
-                self.remove(key, held);
+            if key.namespace().id == namespace.id {
+                if self.coherence.covers(key.as_ref(), held) {
+                    self.remove(key, held);
+                } else if held.marked_at().is_some() && held.entry.marked_at.is_none() {
+                    self.keep_marked(key, held);
+                }
             }
+            ControlFlow::Continue(())
         });
         // Under the line, so that whoever asks for a lease finds it gone, or the pattern at work.
         for partition in 0..self.coherence.partitions() {
@@ -81,11 +137,29 @@ impl Sweep {
         patterns.iter().for_each(|(pattern, positions)| namespace.tombstones().reclaimed(pattern, positions));
     }
 
-    /// Removes an entry, unless another has taken its place.
-    fn remove(&self, key: &Key, held: &Arc<Held>) {
+    /// Removes a dead entry, unless another has taken its place.
+    pub fn remove(&self, key: &Key, held: &Arc<Held>) {
+        let mut line = self.lines.lock(self.coherence.partition_of(key.as_ref()));
+        self.remove_under(&mut line, key, held);
+    }
+
+    /// What was marked stale is kept no longer than its stale window.
+    fn keep_marked(&self, key: &Key, held: &Arc<Held>) {
         let _line = self.lines.lock(self.coherence.partition_of(key.as_ref()));
         if self.l1.get(key.as_ref()).is_some_and(|now| Arc::ptr_eq(&now, held)) {
+            self.coherence.put(key, held, held.entry.clone().marked_since(held.marked_at()));
+        }
+    }
+
+    /// The same with the line of the key's partition held. The version of its source is remembered.
+    fn remove_under(&self, line: &mut Line, key: &Key, held: &Arc<Held>) -> bool {
+        let is_there = self.l1.get(key.as_ref()).is_some_and(|now| Arc::ptr_eq(&now, held));
+        if is_there {
+            if let Some(source) = held.entry.source_version {
+                line.remember_source(key, source, self.clock.now());
+            }
             self.l1.remove(key.as_ref());
         }
+        is_there
     }
 }

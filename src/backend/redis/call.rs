@@ -105,7 +105,10 @@ impl Calls {
         }
         let routes = self.routes.load();
         let shard = routes.by_partition.get(usize::from(partition)).cloned().flatten();
-        shard.ok_or(L2Error::unavailable("no primary is known for the key"))
+        shard.ok_or_else(|| {
+            self.shared.errors.one();
+            L2Error::unavailable("no primary is known for the key")
+        })
     }
 
     /// Sends one call. A call whose caller leaves keeps its place among those in flight until it is answered, or its connection ends.
@@ -117,6 +120,7 @@ impl Calls {
     {
         let connection = if command.only_reads() { shard.connection_for_reads() } else { shard.connection() };
         let Some(connection) = connection else {
+            self.shared.errors.one();
             let obstacle = shard.primary.obstacle.load();
             let reason = obstacle.as_ref().map_or(NOT_CONNECTED, |why| obstacle_in_words(why));
             return Err(Failure::NotSent(L2Error::unavailable(reason)));

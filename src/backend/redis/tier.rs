@@ -462,7 +462,7 @@ impl L2 for RedisTier {
             state,
             reason,
             state_age,
-            round_trip: links().find_map(|link| link.round_trip()),
+            round_trip: links().filter(|link| link.connection().is_some()).find_map(|link| link.round_trip()),
             reconnects: self.shared.reconnects.get(),
             keys_gone: [0, 1].map(|kind| self.shared.keys_gone[kind].get()),
             commands: self.shared.commands.get(),

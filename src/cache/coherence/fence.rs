@@ -2,7 +2,7 @@
 //! Every insert into and removal from L1 happens under the key's stripe; readers never take it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::version::Version;
 use crate::cache::key::{Key, KeyRef};
@@ -66,8 +66,20 @@ impl Fence {
     }
 
     pub fn lock(&self, partition: u16, key: KeyRef<'_>) -> MutexGuard<'_, Stripe> {
-        let index = usize::from(partition) * self.per_partition + key.stripe() % self.per_partition;
-        self.stripes[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.stripe(partition, key).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stripe of `key`, unless it is in use.
+    pub fn try_lock(&self, partition: u16, key: KeyRef<'_>) -> Option<MutexGuard<'_, Stripe>> {
+        match self.stripe(partition, key).try_lock() {
+            Ok(stripe) => Some(stripe),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn stripe(&self, partition: u16, key: KeyRef<'_>) -> &Mutex<Stripe> {
+        &self.stripes[usize::from(partition) * self.per_partition + key.stripe() % self.per_partition]
     }
 }
 

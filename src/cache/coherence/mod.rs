@@ -5,6 +5,7 @@
 //! while an audit, echoed through the subscription itself, proves that nothing was missed (`echo`, `judge`).
 
 mod audit;
+mod dead;
 mod fence;
 mod follow;
 pub mod interest;
@@ -18,13 +19,14 @@ pub mod version;
 pub mod watch;
 mod watcher;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 pub use audit::AUDITS_PER_BOUND;
+pub use dead::LOOKED_AT;
 pub use fence::Note;
 use fence::Stripe;
 pub use partition::Shown;
@@ -71,6 +73,9 @@ pub struct Coherence {
     clock: Arc<dyn Clock>,
     /// Told when a partition has an epoch of which the takeover is not settled.
     unsettled: Notify,
+    unswept: Mutex<dead::Unswept>,
+    /// Notified when memory is to be swept.
+    sweeps: Notify,
     /// Watches.
     pub watches: Watches,
     /// Counts.
@@ -142,6 +147,8 @@ impl Coherence {
             namespaces,
             clock,
             unsettled: Notify::new(),
+            unswept: Mutex::default(),
+            sweeps: Notify::new(),
             watches: Watches::default(),
             counters: CoherenceCounters::default(),
         }
@@ -296,10 +303,9 @@ impl Coherence {
         let partition = self.partition_of(key.as_ref());
         let mut stripe = self.fence.lock(partition, key.as_ref());
         let is_guest = key.namespace().is_guest();
-        let admitted =
-            !is_guest && self.passes(&stripe, key.as_ref(), note, held.position, held.entry.version);
+        let admitted = !is_guest && self.passes(&stripe, key.as_ref(), note, held.position, held.entry.version);
         if admitted {
-            _ = self.l1.insert(key.clone(), held.clone());
+            _ = self.insert(key, held);
         } else if !is_guest {
             self.counters.fills_fenced.one();
         }
@@ -390,7 +396,7 @@ impl Coherence {
         let admitted = self.passes(&stripe, key.as_ref(), note, version, version);
         stripe.apply(key.as_ref(), version);
         match admitted {
-            true => _ = self.l1.insert(key.clone(), held.clone()),
+            true => _ = self.insert(key, held),
             false => self.drop_older(key.as_ref(), version, Effect::Set),
         }
         drop(stripe);
@@ -444,7 +450,7 @@ impl Coherence {
         match make(before.as_deref(), position) {
             Some(entry) => {
                 let held = held(entry, Held::ALONE, note, self.clock.now(), key.namespace());
-                self.l1.insert(key.clone(), held)
+                self.insert(key, &held)
             }
             None => Ok(()),
         }
@@ -470,6 +476,7 @@ impl Coherence {
         let marked_at = (effect == Effect::Marked).then(|| self.not_before(partition));
         selectors.iter().for_each(|selector| namespace.tombstones().add(partition, selector, version, marked_at));
         self.partition(partition).rounds.end_all(Some(namespace.id));
+        self.want_sweep(namespace);
     }
 
     /// The rounds of those who want a lease in `partition`. Every change that is applied ends those it may be about.
@@ -531,8 +538,8 @@ impl Coherence {
         self.partition(partition).proved_at().min(self.clock.now())
     }
 
-    /// Puts `entry` in the place of `held`, of which it is a variant. To be called under the key's stripe.
-    fn put(&self, key: &Key, held: &Held, entry: Entry) {
+    /// Puts `entry` in the place of `held`, of which it is a variant. To be called under the key's stripe, or what stands for it.
+    pub fn put(&self, key: &Key, held: &Held, entry: Entry) {
         let Held { position, generation, known_at, ref namespace, .. } = *held;
         let (namespace, covered) = (namespace.clone(), Covered::default());
         let held = Held { entry, position, generation, known_at, namespace, covered };

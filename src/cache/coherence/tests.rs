@@ -880,3 +880,60 @@ fn a_fetch_that_ends_closes_only_itself() {
     bench.coherence.close(&bench.key("k"), first.id);
     assert!(joins(&bench, BOUND), "the second fetch is still under way");
 }
+
+// === dead entries ===
+
+impl Bench {
+    /// A message that what `selector` selects was removed, or marked.
+    fn selects(&self, sequence: u64, selector: Selector, effect: Effect) {
+        let change = Change::of_selected(effect, &self.namespace, &[selector]);
+        self.coherence.apply(Message { partition: 0, version: Version::new(EPOCH, sequence), change, own: false });
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.l1.get(self.key(key).as_ref()).is_some()
+    }
+}
+
+#[test]
+fn what_a_selector_covers_is_swept_out_of_memory_and_nothing_else() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("a/1", 3);
+    bench.fill("b/1", 4);
+    assert_eq!(bench.coherence.sweep(), 0);
+    bench.selects(6, Selector::Prefix(Bytes::from_static(b"a")), Effect::Removed);
+    bench.fill("a/2", 6);
+    assert!(bench.has("a/1"), "it is dead and takes room");
+    assert_eq!(bench.coherence.sweep(), 1);
+    assert_eq!((bench.has("a/1"), bench.has("a/2"), bench.has("b/1")), (false, true, true));
+    bench.selects(7, Selector::Namespace, Effect::Marked);
+    assert_eq!(bench.coherence.sweep(), 2, "none is kept to be answered stale");
+}
+
+#[test]
+fn a_sweep_keeps_what_was_marked_no_longer_than_its_stale_window() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    let mut read = Arc::into_inner(bench.read(3, 5, note)).expect("one owner");
+    read.entry.stale_window = BOUND;
+    assert!(bench.coherence.admit(&key, &Arc::new(read), note));
+    bench.selects(6, Selector::Namespace, Effect::Marked);
+    assert_eq!(bench.coherence.sweep(), 0);
+    let held = bench.l1.get(key.as_ref()).expect("kept");
+    assert_eq!(held.entry.kept_until, held.marked_at().expect("marked").plus(BOUND));
+}
+
+#[test]
+fn a_dead_entry_is_removed_only_while_it_is_there() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    bench.fill("k", 3);
+    let dead = bench.l1.get(key.as_ref()).expect("it is there");
+    bench.fill("k", 4);
+    assert!(!bench.coherence.remove_dead(key.as_ref(), &dead));
+    assert!(bench.has("k"), "another has taken its place");
+    let other = bench.l1.get(key.as_ref()).expect("it is there");
+    assert!(bench.coherence.remove_dead(key.as_ref(), &other));
+    assert!(!bench.has("k"));
+}

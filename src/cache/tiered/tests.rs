@@ -438,11 +438,9 @@ impl World {
 async fn no_get_answers_something_older_than_one_before_it_that_asked_the_shared_tier() {
     let narrow = Consistency::Bounded(Some(Duration::ZERO));
     let token = || Token::at(0, Version::new(EPOCH, 6));
-    for (consistency, token) in [
-        (Consistency::Strong, Token::default()),
-        (Consistency::Bounded(None), token()),
-        (narrow, Token::default()),
-    ] {
+    for (consistency, token) in
+        [(Consistency::Strong, Token::default()), (Consistency::Bounded(None), token()), (narrow, Token::default())]
+    {
         let mut world = World::cut_off().await;
         world.bench.clock.advance(Duration::from_millis(1));
         let get = world.get(consistency, token);
@@ -463,7 +461,8 @@ async fn what_the_shared_tier_lacked_is_not_answered_from_memory_afterwards() {
 async fn what_the_shared_tier_had_marked_is_not_answered_as_fresh_afterwards() {
     let mut world = World::cut_off().await;
     let marked_at = Some(world.bench.now());
-    let read = world.found(3, 6).map(|read| Read { entry: read.entry.map(|entry| Entry { marked_at, ..entry }), ..read });
+    let read =
+        world.found(3, 6).map(|read| Read { entry: read.entry.map(|entry| Entry { marked_at, ..entry }), ..read });
     assert_eq!(world.strong(read).await, Err(Miss::Absent));
     assert_eq!(world.asked(away()).await, Err(Miss::Unavailable));
 }
@@ -508,7 +507,20 @@ async fn a_refused_set_that_shows_a_newer_entry_removes_the_older_one() {
     let set = world.set("new");
     let Some(Call::Write(answer)) = world.calls.recv().await else { panic!("a write was expected") };
     let (current, position) = (Some(Version::new(EPOCH, 6)), Version::new(EPOCH, 6));
-    answer.send(Ok(vec![Written::Refused { why: crate::cache::tier::Refusal::AlreadyPresent, current, position }])).ok();
+    answer
+        .send(Ok(vec![Written::Refused { why: crate::cache::tier::Refusal::AlreadyPresent, current, position }]))
+        .ok();
     set.await.expect("no panic").expect("refused");
     assert_eq!(world.asked(world.found(6, 6)).await, Ok((6, Tier::L2, false)));
+}
+
+#[tokio::test]
+async fn a_dead_entry_is_removed_when_it_is_seen() {
+    let mut world = World::new(Duration::ZERO);
+    world.warm(3).await;
+    let change = Change::of_selected(Effect::Removed, &world.bench.namespace, &[Selector::Namespace]);
+    let message = coherence::message::Message { partition: 0, version: Version::new(EPOCH, 6), change, own: false };
+    world.bench.coherence.apply(message);
+    assert_eq!(world.asked(away()).await, Err(Miss::Unavailable));
+    assert!(world.bench.l1.get(world.bench.key("k").as_ref()).is_none());
 }

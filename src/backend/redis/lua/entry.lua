@@ -111,6 +111,19 @@ local function newest_source(head, remembered)
   return own or before or nil
 end
 
+-- Remembers the version of the source of an entry, unless a newer one is, for five minutes after `left` ms at least. Its name is that of the
+-- entry with another letter after the hash tag, which no prefix and no partition can contain.
+local function remember_source(name, source, left)
+  local remembered = string.gsub(name, '}:v:', '}:x:', 1)
+  local before = redis.pcall('GET', remembered)
+  local known = type(before) == 'string' and #before == 8
+  if known and is_older(source, before) then
+    source = before
+  end
+  local lasts = known and redis.call('PTTL', remembered) or 0
+  redis.call('SET', remembered, source, 'PX', math.max(left + 300000, lasts))
+end
+
 -- Who holds the lease of a key that nobody may have.
 local NOBODY = NOWHERE
 

@@ -11,6 +11,9 @@ for index = 2, #KEYS do
     local window = marked and head.window - math.max(math.ceil((now - marked) / 1000), 0)
     if is_gone or (window and window <= 0) then
       gone[#gone + 1] = KEYS[index]
+      if head.source then
+        remember_source(KEYS[index], head.source, 0)
+      end
     elseif window and head.marked == 0 then
       redis.call('SETRANGE', KEYS[index], MARKED_AT, struct.pack('>I8', marked))
       redis.call('PEXPIRE', KEYS[index], window, 'LT')

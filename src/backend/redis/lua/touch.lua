@@ -30,6 +30,9 @@ if ttl == 0 then
   redis.call('PERSIST', KEYS[2])
 else
   redis.call('PEXPIRE', KEYS[2], ttl + head.window)
+  if head.source then
+    remember_source(KEYS[2], head.source, ttl + head.window)
+  end
 end
 if shorter then
   advance()

@@ -124,6 +124,10 @@ for _, item in ipairs(stored) do
     redis.call('SET', item.name, bytes)
   else
     redis.call('SET', item.name, bytes, 'PX', item.keep)
+    if item.source then
+      -- However it ends before its time, the version of its source is known for as long afterwards.
+      redis.call('SET', item.remembered, item.source, 'PX', item.keep + REMEMBERED)
+    end
   end
   if leased_until > 0 then
     redis.call('UNLINK', item.lease)

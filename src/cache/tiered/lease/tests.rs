@@ -587,10 +587,9 @@ async fn the_lease_to_refresh_an_entry_is_asked_for_within_the_same_budget() {
     let get = world.wants(Wish { wait: false, ..WISH });
     let read = world.read_call().await;
     world.bench.clock.advance(Duration::from_millis(150));
-    let due = world.found(3, 5).map(|read| Read {
-        entry: read.entry.map(|entry| Entry { due_at: Moment::NEVER, ..entry }),
-        ..read
-    });
+    let due = world
+        .found(3, 5)
+        .map(|read| Read { entry: read.entry.map(|entry| Entry { due_at: Moment::NEVER, ..entry }), ..read });
     read.send(due).ok();
     let (_, _unanswered) = world.acquire_call().await;
     let begun = tokio::time::Instant::now();

@@ -4,6 +4,14 @@ use super::{each, of};
 use crate::cache::tier::L2State;
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::Source::{Count, Counter, Measure};
+use crate::telemetry::metrics::reading::{Reading, Tell};
+
+/// Tells what the server said of itself, while it can be asked.
+fn said(at: &Reading, tell: &mut Tell<'_, u64>, value: u64) {
+    if at.l2.can_be_asked() {
+        tell(&[], value);
+    }
+}
 
 pub static INSTRUMENTS: &[Instrument] = &[
     of(
@@ -63,7 +71,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "twintier.redis.round_trip",
         "s",
         &[],
-        "Round trip of the last probe; absent without one",
+        "Round trip of the last probe; absent without a connection",
         Measure(|at, tell| at.l2.round_trip.iter().for_each(|trip| tell(&[], trip.as_secs_f64()))),
     ),
     of(
@@ -78,7 +86,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "twintier.redis.errors",
         "",
         &[],
-        "Commands that failed or were not answered in time",
+        "Commands that failed, could not be sent, or were not answered in time",
         Counter(|at, tell| tell(&[], at.l2.errors)),
     ),
     of(
@@ -92,29 +100,29 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "twintier.redis.memory.usage",
         "By",
         &[],
-        "used_memory of Redis, of all primaries together, as are the next",
-        Count(|at, tell| tell(&[], at.l2.server.used_memory)),
+        "used_memory of Redis, of all primaries together; absent, as the next are, while Redis cannot be asked",
+        Count(|at, tell| said(at, tell, at.l2.server.used_memory)),
     ),
     of(
         "twintier.redis.memory.peak",
         "By",
         &[],
         "used_memory_peak of Redis",
-        Count(|at, tell| tell(&[], at.l2.server.used_memory_peak)),
+        Count(|at, tell| said(at, tell, at.l2.server.used_memory_peak)),
     ),
     of(
         "twintier.redis.memory.limit",
         "By",
         &[],
         "maxmemory of Redis; 0: no limit",
-        Count(|at, tell| tell(&[], at.l2.server.maxmemory)),
+        Count(|at, tell| said(at, tell, at.l2.server.maxmemory)),
     ),
     of(
         "twintier.redis.keys",
         "{key}",
         &[],
         "Keys in the database used",
-        Count(|at, tell| tell(&[], at.l2.server.keys)),
+        Count(|at, tell| said(at, tell, at.l2.server.keys)),
     ),
     of(
         "twintier.redis.keys.evicted",
