@@ -203,3 +203,12 @@ async fn a_takeover_without_repair_is_caught_by_acknowledged_writes_that_are_los
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_life_that_comes_back_and_is_taken_for_the_same_is_caught_by_a_failover_there_and_back() {
+    until_caught(Protection::Return, async |name, protections| {
+        let mut world = sentinel::two_with(protections).await;
+        world.judge(name, sentinel::rarely_written(), async |world| sentinel::primaries_come_back(world).await).await.1
+    })
+    .await;
+}

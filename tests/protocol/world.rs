@@ -46,6 +46,8 @@ pub struct Record {
     pub acknowledged: Option<Age>,
     /// Some replica answered a Get with it: looked at when a failover may lose it.
     pub read: [bool; REPLICAS],
+    /// The first position at which it was answered.
+    pub read_at: Option<Version>,
     /// Redis lost it in a failover.
     pub lost: bool,
 }
@@ -85,6 +87,18 @@ pub struct Redis {
     pub took_over: bool,
     /// Replicas that have repaired what the failover lost, or are gone.
     pub repaired: [bool; REPLICAS],
+    /// Nobody waits any more for those that have not.
+    pub given_up: bool,
+    /// It was the primary before another one, and nobody has greeted it since.
+    pub returned: bool,
+}
+
+/// A primary that was replaced, and has not heard of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Replaced {
+    pub redis: Redis,
+    /// Changes until then.
+    pub changes: usize,
 }
 
 /// A replica's subscription.
@@ -159,6 +173,10 @@ pub struct Replica {
     pub remembered: Version,
     /// The latest change of the key that was brought to this replica, whatever it made of it.
     pub heard: Change,
+    /// The highest epoch that it has seen, where only one primary after the other is looked at.
+    pub known: u8,
+    /// The last epoch whose beginning it has repaired.
+    pub repaired: u8,
 }
 
 /// What may still go wrong.
@@ -171,6 +189,10 @@ pub struct Faults {
     pub failovers: u8,
     pub flushes: u8,
     pub deaths: u8,
+    /// Primaries that come back in the life they had before a failover.
+    pub returns: u8,
+    /// Settlements in which a replica that has not repaired is not waited for any longer.
+    pub impatience: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -179,6 +201,12 @@ pub struct World {
     pub redis: Redis,
     pub replicas: [Replica; REPLICAS],
     pub left: Faults,
+    /// The primary before this one, if it may come back.
+    pub replaced: Option<Replaced>,
+    /// The highest epoch that has begun: the clock.
+    pub last_epoch: u8,
+    /// Replicas that a settlement did not wait for. What only they know of may be lost elsewhere.
+    pub abandoned: [bool; REPLICAS],
     /// The promise that an answer brought by a fetch has broken.
     pub broken: Option<Promise>,
 }
@@ -222,6 +250,12 @@ pub enum Protection {
     LateReplies,
     /// What a replica read counts as a change it knows of.
     RememberReads,
+    /// What counts from before a failover counts only at a replica that has repaired itself.
+    SettledHere,
+    /// A primary that stands before what a replica has seen begins a new epoch.
+    Return,
+    /// A primary that was replaced, and is named again, begins a new epoch.
+    Term,
 }
 
 /// What becomes of entries from before a failover.

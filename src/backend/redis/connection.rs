@@ -84,6 +84,8 @@ pub struct Connection {
     pub ended: CancellationToken,
     /// The partitions it was greeted for when it was opened.
     pub partitions: Arc<[u16]>,
+    /// `Primary::term` when it was greeted then.
+    pub term: u64,
     shas: Vec<String>,
     shared: Arc<Shared>,
 }
@@ -136,6 +138,7 @@ impl Connection {
             condemned: CancellationToken::new(),
             ended: CancellationToken::new(),
             partitions: primary.partitions(),
+            term: primary.term(),
             shas: Vec::new(),
             shared: primary.shared.clone(),
         };
@@ -192,6 +195,11 @@ impl Connection {
             },
             live_for(shared.config.max_staleness).as_micros().to_string().into(),
             shared.longest_pause().as_micros().to_string().into(),
+            match shared.config.protections.on(Protection::Return) {
+                true => primary.term().to_string().into(),
+                // A test build may forget it.
+                false => "0".into(),
+            },
         ];
         let reply = self.run(Script::Hello, shared.layout.counters(group), args).await?;
         let unknown = || ConnectError::Failed("the greeting was answered with something unknown".to_owned());
@@ -314,7 +322,8 @@ pub fn is_misplaced(error: &Error) -> bool {
 
 /// The life of a primary.
 struct Life {
-    /// What tells it from every other: a server that becomes a primary has a new second replication id.
+    /// Tells it from others: a server that becomes a primary after it was a replica has a new second replication id. One that was replaced
+    /// and comes back before it became a replica has the same identity: see `Shared::floor` and `Primary::term`.
     identity: String,
     server_version: String,
 }

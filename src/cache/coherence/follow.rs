@@ -190,6 +190,7 @@ impl Coherence {
         partition.unsync(line);
         line.heard_epoch = position.epoch;
         self.fence.forget(index);
+        partition.recent().orphan(position.epoch);
         self.namespaces.all().iter().for_each(|namespace| namespace.tombstones().forget(index));
     }
 

@@ -28,6 +28,8 @@ pub enum Protection {
     OneStep = 1024,
     /// After a takeover nothing from before counts until what was lost is invalidated again.
     Repair = 2048,
+    /// A server that stands before what a replica has seen is taken over, though its life is the same.
+    Return = 4096,
 }
 
 /// Which protections are on: all of them, outside of a test build.
