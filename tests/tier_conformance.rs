@@ -13,6 +13,8 @@ mod lives;
 mod looks;
 #[path = "tier_conformance/many.rs"]
 mod many;
+#[path = "tier_conformance/returns.rs"]
+mod returns;
 #[path = "tier_conformance/selectors.rs"]
 mod selectors;
 
@@ -307,21 +309,29 @@ async fn redis_conforms() {
 }
 
 macro_rules! on_redis {
-    ($($name:ident),+ $(,)?) => {
+    ($module:ident: $($name:ident),+ $(,)?) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
             let bench = Bench::redis().await;
-            damage::$name(&bench).await;
+            $module::$name(&bench).await;
             bench.l2.close().await;
         })+
     };
 }
 
 on_redis! {
+    damage:
     a_damaged_counter_begins_a_new_epoch,
     a_damaged_counter_leaves_memory_proven,
     a_forged_echo_does_not_lead_to_an_epoch,
     a_forged_message_is_forgotten,
     something_else_beside_an_entry_costs_itself_only,
     something_else_on_the_board_costs_itself_only,
+}
+
+on_redis! {
+    returns:
+    a_life_that_comes_back_begins_a_new_epoch,
+    a_line_that_goes_back_within_its_epoch_begins_a_new_one,
+    an_audit_finds_a_life_that_comes_back,
 }

@@ -86,7 +86,7 @@ impl Repair {
         while self.coherence.is_unsettled(takeover) {
             let turn = self.at_once.acquire().await;
             match self.try_to_settle(takeover, &mut repaired).await {
-                Ok(true) => return self.coherence.settled(takeover),
+                Ok(true) => return self.coherence.settled(takeover, repaired == Some(Settlement::Forgotten)),
                 Ok(false) => {}
                 Err(error) => tracing::debug!(partition = takeover.partition, ?error, "a takeover is not settled yet"),
             }
@@ -105,15 +105,15 @@ impl Repair {
             None if !self.coherence.repairs() => Settlement::Cold,
             None => match self.l2.takeover(partition, epoch, until()).await? {
                 Takeover::Anew => return Ok(true),
-                Takeover::From(prior) => self.repair(takeover, prior).await?,
+                Takeover::From { prior, trusted_from } => self.repair(takeover, prior, trusted_from).await?,
             },
         };
         *repaired = Some(settlement);
         self.l2.settle(partition, epoch, settlement, until()).await
     }
 
-    async fn repair(&self, takeover: Unsettled, prior: Version) -> Result<Settlement, L2Error> {
-        match self.coherence.lost(takeover, prior) {
+    async fn repair(&self, takeover: Unsettled, prior: Version, trusted_from: u64) -> Result<Settlement, L2Error> {
+        match self.coherence.lost(takeover, prior, trusted_from) {
             Lost::Changes(changes) => {
                 self.invalidate_again(takeover.partition, &changes).await?;
                 Ok(Settlement::Repaired)

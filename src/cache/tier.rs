@@ -439,8 +439,13 @@ pub trait L2: Send + Sync + 'static {
 pub enum Takeover {
     /// Nothing is left of what was before.
     Anew,
-    /// On a server that stood at this position of an earlier epoch, and may lack what came after it.
-    From(Version),
+    /// On a server that may lack what came after its position then.
+    From {
+        /// That position, of an earlier epoch.
+        prior: Version,
+        /// The epoch from which on its entries are to count.
+        trusted_from: u64,
+    },
 }
 
 /// What a replica says at the end of a takeover.

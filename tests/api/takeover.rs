@@ -6,7 +6,7 @@ use twintier::pb;
 
 use crate::harness::{
     Answer as _, Class, Direction, Fleet, Proxy, Redis, Replica, Reply, Sentinels, eventually, eventually_within,
-    free_port, set_request,
+    free_port, invalidate_key, set_request,
 };
 use crate::selectors::{pattern, prefix, tags};
 
@@ -48,6 +48,11 @@ impl Pair {
         };
         eventually("the replica has everything", async || written().await).await;
         self.new.cli(&["REPLICAOF", "NO", "ONE"]).await;
+    }
+
+    /// The ways lead to the new one, or to the old one, which lives.
+    fn leads(&self, ways: &[usize], to: &Redis) {
+        ways.iter().for_each(|way| self.ways[*way].leads_to(to.port()));
     }
 
     /// The old one is gone, and the ways lead to the new one.
@@ -100,6 +105,81 @@ async fn what_was_lost_is_invalidated_again_and_the_rest_is_answered() {
             assert!(replica.strong(key).await.is_ok_and(|answer| answer.miss().is_some()), "{key}");
         }
     }
+}
+
+impl Pair {
+    /// The old one comes back in the life that it had, before it ever became a replica. `ways` have been at the new one.
+    async fn comes_back(&self, ways: &[usize], kept: Option<&str>) {
+        let [one, other] = &self.replicas;
+        for (key, value) in [("k", "new"), ("gone", "")] {
+            eventually("the new one takes writes", async || match value {
+                "" => one.remove(invalidate_key(key)).await.is_ok(),
+                value => one.store(set_request(key, value)).await.is_ok(),
+            })
+            .await;
+        }
+        one.whole().await;
+        one.shows("k", "new").await;
+        self.leads(ways, &self.old);
+        eventually("nothing of the new one is followed any more", async || {
+            one.whole().await;
+            one.strong("k").await.is_ok_and(|answer| !answer.is("new"))
+        })
+        .await;
+        // The other one may have been with the old one all along: it hears of it at its next audit.
+        eventually("the other one has heard of it", async || !other.get("k").await.is("old")).await;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(2) {
+            for replica in &self.replicas {
+                for key in ["k", "gone"] {
+                    let answer = replica.get(key).await;
+                    assert!(!answer.is("old") || answer.stale().is_some(), "{key}: {answer:?}");
+                }
+            }
+        }
+        for replica in &self.replicas {
+            replica.whole().await;
+            for key in ["k", "gone"] {
+                assert!(replica.strong(key).await.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent)));
+            }
+            match kept {
+                Some(kept) => replica.shows("kept", kept).await,
+                None => assert!(replica.strong("kept").await.is_ok_and(|answer| answer.miss().is_some())),
+            }
+        }
+        one.set("k", "newest").await;
+        other.shows("k", "newest").await;
+    }
+
+    async fn with_old_values(settings: &[(&str, &str)]) -> Pair {
+        let pair = Pair::start(settings).await;
+        for key in ["k", "gone", "kept"] {
+            pair.replicas[0].set(key, "old").await;
+        }
+        pair.parts().await;
+        pair
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_life_that_comes_back_is_repaired() {
+    let pair = Pair::with_old_values(&[]).await;
+    pair.leads(&[0, 1], &pair.new);
+    pair.comes_back(&[0, 1], Some("old")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_life_that_comes_back_is_cold_with_that_policy() {
+    let pair = Pair::with_old_values(&[("redis.failover", "cold")]).await;
+    pair.leads(&[0, 1], &pair.new);
+    pair.comes_back(&[0, 1], None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_never_left_a_life_that_comes_back_hears_of_what_it_missed() {
+    let pair = Pair::with_old_values(&[]).await;
+    pair.leads(&[0], &pair.new);
+    pair.comes_back(&[0], Some("old")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -276,4 +356,38 @@ async fn the_promoted_primary_is_used_while_another_replica_is_slow_to_follow_it
     let former = redis.nodes[old].port().to_string();
     assert!(about.contains(&format!("{:?}", former.as_bytes())), "the failover was over too soon to show anything");
     redis.nodes[slow].thaw();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_named_again_is_taken_over_by_who_saw_nothing_of_the_time_in_between() {
+    let redis = Sentinels::of(&[], &[&[]]).await;
+    let mut ways = Vec::new();
+    for sentinel in &redis.sentinels {
+        ways.push(Proxy::to(sentinel.port()).await);
+    }
+    let ports: Vec<_> = ways.iter().map(Proxy::port).collect();
+    let replica = Replica::at(&Sentinels::url_by(&ports), &[]).await;
+    let epoch = async |node: usize| {
+        redis.nodes[node].cli(&["HGET", "twintier:{0}:c", "e"]).await.text().parse::<u64>().unwrap()
+    };
+    for _ in 0..6 {
+        replica.whole().await;
+        redis.settles().await;
+        let first = redis.primary().await.unwrap();
+        let (life, before) = (redis.life(first).await, epoch(first).await);
+        ways.iter().for_each(Proxy::refuse);
+        redis.fail_over().await;
+        let named = redis.fail_over().await;
+        let came_back = named == first && redis.life(first).await == life;
+        assert!(named != first || epoch(first).await == before || !came_back, "nobody was there to begin an epoch");
+        ways.iter().for_each(Proxy::welcome);
+        replica.whole().await;
+        if came_back {
+            eventually("a new epoch has begun", async || epoch(first).await > before).await;
+            replica.whole().await;
+            replica.set("k", "v").await;
+            return;
+        }
+    }
+    panic!("no primary came back before it became a replica");
 }

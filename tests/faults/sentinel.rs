@@ -25,6 +25,22 @@ async fn world(settings: &[(&str, &str)]) -> World<Sentinels> {
     World::at(redis, &url, settings).await
 }
 
+/// Two servers, with the given protections.
+#[cfg(feature = "drills")]
+pub async fn two_with(protections: Protections) -> World<Sentinels> {
+    let redis = Sentinels::of(&[], TWO).await;
+    let url = redis.url();
+    let mut world = World::at_with(redis, &url, REPAIR, protections).await;
+    world.bound += millis(1000);
+    world
+}
+
+/// A primary comes back in the life that it had.
+#[cfg(feature = "drills")]
+pub async fn primaries_come_back(world: &mut World<Sentinels>) {
+    there_and_back(world, Return::Asked).await;
+}
+
 /// With the given protections.
 pub async fn world_with(protections: Protections) -> World<Sentinels> {
     let redis = Sentinels::start(&[]).await;
@@ -124,6 +140,103 @@ async fn operator_fails_over(world: &mut World<Sentinels>) {
         world.recovers().await;
     }
 }
+
+/// How a primary is replaced and comes back.
+#[derive(Clone, Copy)]
+enum Return {
+    /// An operator asks the sentinels, twice.
+    Asked,
+    /// It freezes, and thaws when another one has been promoted, which then dies.
+    Frozen,
+}
+
+/// Rounds that are tried until a primary has come back in the life it had.
+const ROUNDS: usize = 6;
+
+/// Has the primary replaced, and named again before the sentinels have made a replica of it: in the life that it had, without the writes
+/// of the time in between.
+async fn there_and_back(world: &mut World<Sentinels>, how: Return) {
+    let (mut rounds, mut returned) = (0, 0);
+    while world.goes_on() || (returned == 0 && rounds < ROUNDS) {
+        rounds += 1;
+        world.redis.settles().await;
+        let first = world.redis.primary().await.unwrap();
+        let life = world.redis.life(first).await;
+        let second = match how {
+            Return::Asked => world.redis.fail_over().await,
+            Return::Frozen => {
+                world.redis.nodes[first].freeze();
+                let second = world.redis.follows(first).await;
+                world.redis.nodes[first].thaw();
+                second
+            }
+        };
+        // Writes are acknowledged there.
+        sleep(millis(800)).await;
+        let named = match how {
+            Return::Asked => world.redis.fail_over().await,
+            Return::Frozen => {
+                world.redis.nodes[second].kill9();
+                let named = world.redis.follows(second).await;
+                world.redis.returns(second).await;
+                named
+            }
+        };
+        returned += usize::from(named == first && life.is_some() && world.redis.life(first).await == life);
+        world.recovers().await;
+        // What is wrong then shows while nobody writes it anew.
+        sleep(world.bound + millis(1000)).await;
+    }
+    println!("  {returned} of {rounds} came back in the life that they had");
+    assert!(returned > 0, "no primary came back before it became a replica: nothing was shown");
+}
+
+/// Two servers, or three of which one is never promoted.
+async fn returning_world(guard: &[&str], replicas: &[&[&str]], settings: &[(&str, &str)]) -> World<Sentinels> {
+    let redis = Sentinels::of(guard, replicas).await;
+    let url = redis.url();
+    let mut world = World::at(redis, &url, settings).await;
+    world.bound += millis(1000);
+    world
+}
+
+const TWO: &[&[&str]] = &[&[]];
+const THREE: &[&[&str]] = &[&[], &["--replica-priority", "0"]];
+
+/// What is written once is not written again before the bound has passed.
+pub fn rarely_written() -> Load {
+    Load { keys: 2000, writes: 2, features: 0, strong: false, ..Load::default() }
+}
+
+drill!(d12_an_operator_fails_over_and_back, rarely_written(), returning_world(&[], TWO, REPAIR), |world| {
+    there_and_back(world, Return::Asked).await;
+});
+
+drill!(d12_an_operator_fails_over_and_back_cold, rarely_written(), returning_world(&[], TWO, COLD), |world| {
+    there_and_back(world, Return::Asked).await;
+});
+
+drill!(
+    d12_an_operator_fails_over_and_back_guarded,
+    rarely_written(),
+    returning_world(GUARDED, THREE, REPAIR),
+    |world| {
+        there_and_back(world, Return::Asked).await;
+    }
+);
+
+drill!(d12_a_primary_thaws_and_its_successor_dies, rarely_written(), returning_world(&[], TWO, REPAIR), |world| {
+    there_and_back(world, Return::Frozen).await;
+});
+
+drill!(
+    d12_a_primary_thaws_and_its_successor_dies_guarded,
+    rarely_written(),
+    returning_world(GUARDED, THREE, REPAIR),
+    |world| {
+        there_and_back(world, Return::Frozen).await;
+    }
+);
 
 // It is not down for the sentinels, or just.
 drill!(d12_the_primary_freezes_for_moments, not_strong(), guarded_world(REPAIR), |world| {

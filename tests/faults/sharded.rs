@@ -6,7 +6,7 @@ use rand::Rng as _;
 use tokio::time::sleep;
 
 use super::drill::{MARK, World, dies_ahead, drill, length, millis};
-use super::harness::{Cluster, Reply};
+use super::harness::{Cluster, Reply, eventually};
 use super::load::Load;
 
 const REPAIR: &[(&str, &str)] = &[("redis.failover", "repair")];
@@ -69,6 +69,25 @@ drill!(d15_an_operator_fails_over, Load::default(), world(REPAIR), |world| {
         let slot = some_slot(&world.redis).await;
         world.redis.fail_over(slot).await;
         world.recovers().await;
+    }
+});
+
+// The primary is named again as soon as it can be.
+drill!(d15_an_operator_fails_over_and_back, many_keys(), world(REPAIR), |world| {
+    while world.goes_on() {
+        world.redis.settles().await;
+        let slot = some_slot(&world.redis).await;
+        let first = world.redis.primary(slot).await.unwrap();
+        let second = world.redis.fail_over(slot).await;
+        sleep(millis(rand::rng().random_range(0..800))).await;
+        eventually("it is the primary again", async || {
+            // Refused while it is no replica yet, and when it is none any more.
+            let _ = world.redis.nodes[first].asked(&["CLUSTER", "FAILOVER"]).await;
+            world.redis.primary(slot).await.is_some_and(|primary| primary != second)
+        })
+        .await;
+        world.recovers().await;
+        sleep(world.bound).await;
     }
 });
 

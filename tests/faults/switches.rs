@@ -211,3 +211,12 @@ async fn an_older_entry_that_stays_after_a_newer_answer_is_caught_by_cut_subscri
     let load = Load { keys: 24, features: 0, ..load() };
     caught_with(Protection::Monotonic, &[], load, async |world| subscriptions_stay_cut(world).await).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_life_that_comes_back_and_is_taken_for_the_same_is_caught_by_a_failover_there_and_back() {
+    until_caught(Protection::Return, async |name, protections| {
+        let mut world = sentinel::two_with(protections).await;
+        world.judge(name, sentinel::rarely_written(), async |world| sentinel::primaries_come_back(world).await).await.1
+    })
+    .await;
+}

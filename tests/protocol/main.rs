@@ -25,28 +25,31 @@ fn explore(rules: Rules, bounds: Bounds) -> impl Checker<Protocol> {
     checker
 }
 
+fn rules(policy: Policy, off: Option<Protection>) -> Rules {
+    Rules { policy, off, named: off != Some(Protection::Return), epochs_go_back: false }
+}
+
 fn holds(policy: Policy, bounds: Bounds) {
-    let checker = explore(Rules { policy, off: None, epochs_go_back: false }, bounds);
+    let checker = explore(rules(policy, None), bounds);
     checker.assert_properties();
     assert!(checker.is_done() && checker.unique_state_count() > 1000, "there was nothing to see");
 }
 
 /// Prints how a promise breaks without `protection`.
 fn misses(policy: Policy, protection: Protection, bounds: Bounds) {
-    let checker = explore(Rules { policy, off: Some(protection), epochs_go_back: false }, bounds);
+    let checker = explore(rules(policy, Some(protection)), bounds);
     let path = checker.discoveries().into_values().next().expect("nothing broke");
     let broken = path.last_state().breaks(checker.model().rules).unwrap();
     println!("{broken:?} broke: {:?}", path.into_actions());
 }
 
-const CALM: Bounds = Bounds {
-    writes: 2,
-    watched: 1,
-    faults: Faults { losses: 0, breaks: 0, failovers: 0, flushes: 0, deaths: 0, reads: 0 },
-};
+const NONE: Faults = Faults { losses: 0, breaks: 0, failovers: 0, flushes: 0, deaths: 0, returns: 0, impatience: 0, reads: 0 };
+const CALM: Bounds = Bounds { writes: 2, watched: 1, faults: NONE };
 const LOSS: Bounds = Bounds { faults: Faults { losses: 1, ..CALM.faults }, ..CALM };
 const BREAK: Bounds = Bounds { faults: Faults { breaks: 1, ..CALM.faults }, ..CALM };
 const FAILOVER: Bounds = Bounds { faults: Faults { failovers: 1, ..CALM.faults }, ..CALM };
+const RETURN: Bounds = Bounds { writes: 1, faults: Faults { returns: 1, ..FAILOVER.faults }, ..FAILOVER };
+const IMPATIENCE: Bounds = Bounds { writes: 1, faults: Faults { impatience: 1, ..FAILOVER.faults }, ..FAILOVER };
 const READ: Bounds = Bounds { faults: Faults { reads: 1, ..CALM.faults }, ..CALM };
 const READ_IN_A_BREAK: Bounds = Bounds { writes: 1, faults: Faults { reads: 1, ..BREAK.faults }, ..BREAK };
 const READ_AND_FAILOVER: Bounds = Bounds { writes: 1, faults: Faults { reads: 1, ..FAILOVER.faults }, ..FAILOVER };
@@ -105,13 +108,34 @@ fn a_failover_and_repair_and_a_death() {
 }
 
 #[test]
+fn a_failover_and_a_replica_that_is_not_waited_for() {
+    holds(Policy::Repair, IMPATIENCE);
+}
+
+#[test]
+fn a_life_that_comes_back_and_repair() {
+    holds(Policy::Repair, RETURN);
+}
+
+#[test]
+fn a_life_that_comes_back_and_cold() {
+    holds(Policy::Cold, RETURN);
+}
+
+#[test]
+fn a_life_that_comes_back_where_nobody_names_it() {
+    let rules = Rules { named: false, ..rules(Policy::Repair, None) };
+    explore(rules, RETURN).assert_properties();
+}
+
+#[test]
 fn a_flush() {
     holds(Policy::Cold, FLUSH);
 }
 
 #[test]
 fn a_flush_and_the_clock_goes_back() {
-    let rules = Rules { policy: Policy::Cold, off: None, epochs_go_back: true };
+    let rules = Rules { epochs_go_back: true, ..rules(Policy::Cold, None) };
     explore(rules, Bounds { writes: 1, faults: Faults { breaks: 1, ..FLUSH.faults }, ..FLUSH }).assert_properties();
 }
 
@@ -142,5 +166,9 @@ missed! {
     late_replies_count: Repair without LateReplies under FAILOVER;
     an_older_entry_stays: Cold without Monotonic under READ_IN_A_BREAK;
     an_older_fetch_counts: Cold without Monotonic under READ;
+    settled_elsewhere_only: Repair without SettledHere under IMPATIENCE;
+    a_life_that_comes_back_is_taken_for_the_same: Repair without Return under RETURN;
+    the_same_with_cold: Cold without Return under RETURN;
+    a_primary_that_is_named_again_is_taken_for_the_same: Repair without Term under RETURN;
     reads_are_not_remembered: Repair without RememberReads under FAILOVER;
 }

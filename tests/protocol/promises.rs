@@ -91,23 +91,28 @@ impl World {
         self.last(|record| record.by == Some(me) && record.acknowledged.is_some())
     }
 
-    /// The last change that was acknowledged longer ago than the bound. A failover may lose what only a replica that
-    /// is gone has acknowledged.
+    /// The last change that was acknowledged longer ago than the bound. A failover may lose what only a replica that is gone, or that cannot
+    /// be waited for any longer, has acknowledged.
     fn owed_everywhere(&self) -> Option<Change> {
-        self.last(|record| record.acknowledged == Some(OLD) && (!record.lost || !self.gone(record.by)))
+        self.last(|record| record.acknowledged == Some(OLD) && (!record.lost || !self.is_out_of_reach(record.by)))
     }
 
     /// Whether `value` is older than a change that a caller may have seen whose token `position` reaches.
     fn denies_token(&self, rules: Rules, value: Change, position: Version) -> bool {
-        let reached = |record: &Record| record.version <= position && self.may_be_seen(rules, record);
+        // One that came back with its primary was seen when it was answered.
+        let seen_at = |record: &Record| match record.lost && record.acknowledged.is_none() {
+            true => record.read_at.unwrap_or(record.version),
+            false => record.version,
+        };
+        let reached = |record: &Record| seen_at(record) <= position && self.may_be_seen(rules, record);
         self.last(reached).is_some_and(|seen| value < seen)
     }
 
     /// Anyone may have seen a change by a strong Get elsewhere. One that a failover lost is covered under `Repair` only if a replica that
     /// lives has acknowledged or answered it.
     fn may_be_seen(&self, rules: Rules, record: &Record) -> bool {
-        let covered = (record.acknowledged.is_some() && !self.gone(record.by))
-            || (0..REPLICAS).any(|me| record.read[me] && !self.replicas[me].gone);
+        let covered = (record.acknowledged.is_some() && !self.is_out_of_reach(record.by))
+            || (0..REPLICAS).any(|me| record.read[me] && !self.is_out_of_reach(Some(me)));
         !record.lost || rules.policy == Policy::Cold || covered
     }
 
@@ -115,7 +120,8 @@ impl World {
         self.log.iter().rposition(|record| record.operation != Operation::Other && counts(record))
     }
 
-    fn gone(&self, replica: Option<usize>) -> bool {
-        replica.is_some_and(|me| self.replicas[me].gone)
+    /// Whether a replica is gone, or was not waited for in a settlement.
+    fn is_out_of_reach(&self, replica: Option<usize>) -> bool {
+        replica.is_some_and(|me| self.replicas[me].gone || self.abandoned[me])
     }
 }

@@ -7,6 +7,8 @@ use crate::world::*;
 pub struct Rules {
     pub policy: Policy,
     pub off: Option<Protection>,
+    /// Somebody says who the primary is, and how often that has changed. Otherwise replicas go from one primary to the next together.
+    pub named: bool,
     /// Redis's clock goes back with the loss of its data. Tokens cannot be told old from new then, and are not looked at.
     pub epochs_go_back: bool,
 }

@@ -75,9 +75,13 @@ pub enum Step {
         kept: usize,
     },
     Flush,
+    /// The primary that was replaced comes back: with its data, in the life that it had.
+    Return,
     Repair {
         by: usize,
     },
+    /// A replica that has not repaired is not waited for any longer.
+    GiveUp,
     Die {
         who: usize,
     },
@@ -99,9 +103,10 @@ impl Model for Protocol {
                 synced: true,
                 watermark: position,
                 memory: Some(Held { entry, position, suspect: false }),
+                known: FIRST_EPOCH,
                 ..Replica::default()
             },
-            false => Replica { link: Link::Down, ..Replica::default() },
+            false => Replica { link: Link::Down, known: FIRST_EPOCH, ..Replica::default() },
         };
         let first = Record {
             version: position,
@@ -109,6 +114,7 @@ impl Model for Protocol {
             by: None,
             acknowledged: None,
             read: [false; REPLICAS],
+            read_at: None,
             lost: false,
         };
         vec![World {
@@ -116,6 +122,9 @@ impl Model for Protocol {
             redis: Redis { position, entry: Some(entry), ..Redis::default() },
             replicas: std::array::from_fn(replica),
             left: self.bounds.faults,
+            replaced: None,
+            last_epoch: FIRST_EPOCH,
+            abandoned: [false; REPLICAS],
             broken: None,
         }]
     }
@@ -135,6 +144,15 @@ impl Model for Protocol {
         }
         if world.left.flushes > 0 {
             steps.push(Step::Flush);
+        }
+        let epoch = world.redis.position.epoch;
+        let all_have_left = world.replicas.iter().all(|replica| replica.gone || replica.known == epoch);
+        if world.replaced.is_some() && (self.rules.named || all_have_left) {
+            steps.push(Step::Return);
+        }
+        let redis = &world.redis;
+        if world.left.impatience > 0 && redis.took_over && !redis.given_up && redis.repaired != [true; REPLICAS] {
+            steps.push(Step::GiveUp);
         }
     }
 
@@ -172,6 +190,7 @@ impl Model for Protocol {
                 world.replicas[to].lose_place();
             }
             Step::Audit { by } => {
+                self.greet(&mut world, by);
                 let echo = Message::Echo { age: 0, position: world.redis.position };
                 world.replicas[by].queue.push(echo);
             }
@@ -181,6 +200,7 @@ impl Model for Protocol {
             }
             Step::Notice { by } => world.replicas[by].disconnected(),
             Step::Subscribe { by } => {
+                self.greet(&mut world, by);
                 let position = world.redis.position;
                 let replica = &mut world.replicas[by];
                 replica.link = Link::Up;
@@ -191,7 +211,13 @@ impl Model for Protocol {
             }
             Step::Failover { kept } => self.fail_over(&mut world, kept),
             Step::Flush => self.flush(&mut world),
+            Step::Return => self.come_back(&mut world)?,
             Step::Repair { by } => self.repair(&mut world, by),
+            Step::GiveUp => {
+                world.left.impatience -= 1;
+                world.redis.given_up = true;
+                (0..REPLICAS).for_each(|me| world.abandoned[me] |= !world.redis.repaired[me]);
+            }
             Step::Die { who } => {
                 world.left.deaths -= 1;
                 world.replicas[who] = Replica { gone: true, link: Link::Down, ..Replica::default() };
@@ -283,11 +309,36 @@ impl Protocol {
         version
     }
 
+    /// What comes before anything that `by` asks of the primary: whether that is the one it knows, with all that it had.
+    fn greet(&self, world: &mut World, by: usize) {
+        // Where epochs go back no clock can have led to what was known: it binds nobody.
+        let binds = self.rules.on(Protection::Return) && !self.rules.epochs_go_back;
+        let is_behind = binds && world.redis.position.epoch < world.replicas[by].known;
+        let was_replaced = self.rules.on(Protection::Term) && self.rules.named && world.redis.returned;
+        if is_behind || was_replaced {
+            world.redis.prior = world.redis.position;
+            world.last_epoch += 1;
+            world.redis.position.epoch = world.last_epoch;
+            (world.redis.took_over, world.redis.repaired, world.redis.given_up) = (true, [false; REPLICAS], false);
+        }
+        world.redis.returned = false;
+        let known = &mut world.replicas[by].known;
+        *known = world.redis.position.epoch.max(*known);
+    }
+
     fn send(&self, world: &mut World, by: usize, operation: Operation) {
+        self.greet(world, by);
         let change = world.log.len();
         let version = self.carry_out(world, by, operation, Some(change));
-        let record =
-            Record { version, operation, by: Some(by), acknowledged: None, read: [false; REPLICAS], lost: false };
+        let record = Record {
+            version,
+            operation,
+            by: Some(by),
+            acknowledged: None,
+            read: [false; REPLICAS],
+            read_at: None,
+            lost: false,
+        };
         world.log.push(record);
         world.replicas[by].sent = Some(Sent { change, version, note: Note::NEW, again: false });
     }
@@ -316,12 +367,13 @@ impl Protocol {
 
     /// Whether a reply of a version is from before a failover that `me` has repaired.
     fn is_late(&self, world: &World, me: usize) -> impl Fn(Version) -> bool + use<> {
-        let (repaired, epoch) = (world.redis.repaired[me], world.redis.position.epoch);
+        let repaired = world.replicas[me].repaired;
         let on = self.rules.on(Protection::LateReplies);
-        move |version| on && repaired && version.epoch < epoch
+        move |version| on && version.epoch < repaired
     }
 
     fn fetch(&self, world: &mut World, by: usize) -> Option<()> {
+        self.greet(world, by);
         let (position, entry) = self.asked(world, by)?;
         world.replicas[by].fetch = Some(Fetch { position, entry: entry?, note: Note::NEW, age: 0, owed: None });
         Some(())
@@ -333,7 +385,10 @@ impl Protocol {
         let all_repaired = (0..REPLICAS).all(|me| world.redis.repaired[me] || world.replicas[me].gone);
         let carried = match self.rules.policy {
             Policy::Cold => false,
-            Policy::Repair => all_repaired || !self.rules.on(Protection::RepairAwaited),
+            Policy::Repair => {
+                let settled_here = world.redis.repaired[by] || !self.rules.on(Protection::SettledHere);
+                all_repaired || (world.redis.given_up && settled_here) || !self.rules.on(Protection::RepairAwaited)
+            }
         };
         let replica = &world.replicas[by];
         let behind = replica.synced && position < replica.watermark;
@@ -351,6 +406,7 @@ impl Protocol {
     }
 
     fn read(&self, world: &mut World, by: usize) -> Option<()> {
+        self.greet(world, by);
         let (position, entry) = self.asked(world, by)?;
         world.left.reads -= 1;
         match entry {
@@ -383,7 +439,9 @@ impl Protocol {
             if self.rules.on(Protection::RememberReads) {
                 world.replicas[by].remember(self.rules, fetch.entry.version);
             }
-            world.log[fetch.entry.value].read[by] = true;
+            let record = &mut world.log[fetch.entry.value];
+            record.read[by] = true;
+            record.read_at.get_or_insert(fetch.position);
         }
         world.show(by, fetch.entry.value);
     }
@@ -397,6 +455,9 @@ impl Protocol {
 
     fn fail_over(&self, world: &mut World, kept: usize) {
         world.left.failovers -= 1;
+        if world.left.returns > 0 {
+            world.replaced = Some(Replaced { redis: world.redis.clone(), changes: world.log.len() });
+        }
         world.log[kept..].iter_mut().for_each(|record| record.lost = true);
         let redis = &mut world.redis;
         redis.prior = world.log[..kept].last().map_or(Version::default(), |record| record.version);
@@ -406,10 +467,24 @@ impl Protocol {
             Entry { version, value }
         });
         redis.position = Version { epoch: self.next_epoch(redis.position), sequence: redis.prior.sequence };
-        redis.took_over = true;
+        world.last_epoch = world.last_epoch.max(redis.position.epoch);
+        (redis.took_over, redis.repaired, redis.given_up, redis.returned) = (true, [false; REPLICAS], false, false);
         for replica in world.replicas.iter_mut().filter(|replica| replica.link == Link::Up) {
             replica.link = Link::Dead;
         }
+    }
+
+    /// The primary before this one is the primary again, before it ever became a replica.
+    fn come_back(&self, world: &mut World) -> Option<()> {
+        let Replaced { redis, changes } = world.replaced.take()?;
+        world.left.returns -= 1;
+        world.redis = Redis { returned: true, ..redis };
+        // What the one in between lacked is here again, and still nobody has to know of it who did not.
+        world.log[changes..].iter_mut().for_each(|record| record.lost = true);
+        for replica in world.replicas.iter_mut().filter(|replica| replica.link == Link::Up) {
+            replica.link = Link::Dead;
+        }
+        Some(())
     }
 
     /// All data is gone, the counter too; connections stay.
@@ -418,6 +493,7 @@ impl Protocol {
         world.log.iter_mut().for_each(|record| record.lost = true);
         world.redis.entry = None;
         world.redis.position = Version { epoch: self.next_epoch(world.redis.position), sequence: 0 };
+        world.last_epoch = world.last_epoch.max(world.redis.position.epoch);
     }
 
     fn next_epoch(&self, position: Version) -> u8 {
@@ -432,6 +508,7 @@ impl Protocol {
     fn repair(&self, world: &mut World, by: usize) {
         let (epoch, prior) = (world.redis.position.epoch, world.redis.prior);
         world.redis.repaired[by] = true;
+        world.replicas[by].repaired = epoch;
         let known = world.replicas[by].remembered;
         if known.epoch < epoch && known > prior {
             let version = self.carry_out(world, by, Operation::Invalidate, None);

@@ -52,6 +52,8 @@ pub struct Record {
     pub acknowledged: Option<Age>,
     /// Some replica answered a Get with it: looked at when a failover may lose it.
     pub read: [bool; REPLICAS],
+    /// The first position at which it was answered.
+    pub read_at: Option<Version>,
     /// Redis lost it in a failover.
     pub lost: bool,
 }
@@ -91,6 +93,18 @@ pub struct Redis {
     pub took_over: bool,
     /// Replicas that have repaired what the failover lost, or are gone.
     pub repaired: [bool; REPLICAS],
+    /// Nobody waits any more for those that have not.
+    pub given_up: bool,
+    /// It was the primary before another one, and nobody has greeted it since.
+    pub returned: bool,
+}
+
+/// A primary that was replaced, and has not heard of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Replaced {
+    pub redis: Redis,
+    /// Changes until then.
+    pub changes: usize,
 }
 
 /// A replica's subscription.
@@ -167,6 +181,10 @@ pub struct Replica {
     pub heard: Change,
     /// The latest change of the key that an unflagged answer of this replica has shown.
     pub shown: Change,
+    /// The highest epoch that it has seen, where only one primary after the other is looked at.
+    pub known: u8,
+    /// The last epoch whose beginning it has repaired.
+    pub repaired: u8,
 }
 
 /// What may still go wrong.
@@ -181,6 +199,10 @@ pub struct Faults {
     pub deaths: u8,
     /// Gets that ask Redis, each for itself, beside the one that others may join.
     pub reads: u8,
+    /// Primaries that come back in the life they had before a failover.
+    pub returns: u8,
+    /// Settlements in which a replica that has not repaired is not waited for any longer.
+    pub impatience: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -189,6 +211,12 @@ pub struct World {
     pub redis: Redis,
     pub replicas: [Replica; REPLICAS],
     pub left: Faults,
+    /// The primary before this one, if it may come back.
+    pub replaced: Option<Replaced>,
+    /// The highest epoch that has begun: the clock.
+    pub last_epoch: u8,
+    /// Replicas that a settlement did not wait for. What only they know of may be lost elsewhere.
+    pub abandoned: [bool; REPLICAS],
     /// The promise that an answer brought by a fetch has broken.
     pub broken: Option<Promise>,
 }
@@ -235,6 +263,12 @@ pub enum Protection {
     RememberReads,
     /// After a read has shown something, nothing older is answered.
     Monotonic,
+    /// What counts from before a failover counts only at a replica that has repaired itself.
+    SettledHere,
+    /// A primary that stands before what a replica has seen begins a new epoch.
+    Return,
+    /// A primary that was replaced, and is named again, begins a new epoch.
+    Term,
 }
 
 /// What becomes of entries from before a failover.

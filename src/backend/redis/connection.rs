@@ -83,6 +83,8 @@ pub struct Connection {
     pub ended: CancellationToken,
     /// The partitions it was greeted for when it was opened.
     pub partitions: Arc<[u16]>,
+    /// `Primary::term` when it was greeted then.
+    pub term: u64,
     shas: Vec<String>,
     shared: Arc<Shared>,
 }
@@ -194,6 +196,7 @@ impl Connection {
             condemned: CancellationToken::new(),
             ended: CancellationToken::new(),
             partitions: primary.partitions(),
+            term: primary.term(),
             shas: Vec::new(),
             shared: primary.shared.clone(),
         };
@@ -249,6 +252,11 @@ impl Connection {
             },
             live_for(shared.config.max_staleness).as_micros().to_string().into(),
             shared.longest_pause().as_micros().to_string().into(),
+            match shared.config.protections.on(Protection::Return) {
+                true => primary.term().to_string().into(),
+                // A test build may forget it.
+                false => "0".into(),
+            },
         ];
         let reply = self.run(Script::Hello, shared.layout.counters(group), args).await?;
         let unknown = || ConnectError::Failed("the greeting was answered with something unknown".to_owned());
@@ -377,7 +385,8 @@ pub fn is_misplaced(error: &Error) -> bool {
 
 /// The life of a primary.
 pub struct Life {
-    /// Identifies it among all lives of all servers: a server that becomes a primary has a new second replication id.
+    /// Identifies it among the lives of all servers: a server that becomes a primary after it was a replica has a new second replication id. One
+    /// that was replaced and comes back before it became a replica has the same identity: see `Shared::floor` and `Primary::term`.
     pub identity: String,
     /// Version of the server; with its name, unless it is Redis itself.
     pub server_version: String,

@@ -142,8 +142,8 @@ impl Link {
 /// Greets the number lines again when there are others, or one is of another life. Returns why the connection is of no use any more.
 async fn keep_greeted(primary: &Primary, connection: &Connection) -> String {
     let mut partitions = primary.watch_partitions();
-    let mut greeted = *partitions.borrow_and_update() == connection.partitions;
     let mut other_life = primary.other_life.subscribe();
+    let mut greeted = *partitions.borrow_and_update() == connection.partitions && primary.term() == connection.term;
     loop {
         if greeted {
             tokio::select! {

@@ -26,7 +26,7 @@ pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &Cancellati
     let followed = async {
         match &shared.config.servers {
             Servers::Standalone(address) => {
-                place(tier, sink, stop, &Placement::from([(address.clone(), all())]));
+                place(tier, sink, stop, &Placement::from([(address.clone(), all())]), 0);
                 std::future::pending().await
             }
             Servers::Sentinel { sentinels, service, credentials } => {
@@ -38,7 +38,9 @@ pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &Cancellati
                         Ok(heard) => {
                             believed = believe(believed, &heard);
                             if let Some(claim) = &believed {
-                                place(tier, sink, stop, &Placement::from([(claim.address.clone(), all())]));
+                                let placement = Placement::from([(claim.address.clone(), all())]);
+                                // The first configuration epoch is 0.
+                                place(tier, sink, stop, &placement, claim.epoch.saturating_add(1));
                             }
                         }
                         Err(why) => tier.health().not_placed(&why),
@@ -50,7 +52,9 @@ pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &Cancellati
                 loop {
                     match panel.look().await {
                         Ok(heard) => {
-                            place(tier, sink, stop, &owners(&heard.claims, &shared.layout));
+                            // A member's epoch grows for other reasons, too; one that is replaced becomes a replica, which
+                            // changes its identity.
+                            place(tier, sink, stop, &owners(&heard.claims, &shared.layout), 0);
                             panel.ask_members(seeds, &heard.claims);
                         }
                         Err(why) => tier.health().not_placed(&why),
@@ -62,8 +66,9 @@ pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &Cancellati
     let _: Option<()> = stop.run_until_cancelled(followed).await;
 }
 
-/// Starts shards that are new, leaves those that are no more, and routes calls accordingly.
-fn place(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken, placement: &Placement) {
+/// Starts shards that are new, leaves those that are no more, and routes calls accordingly. `term` is one more than the configuration epoch of
+/// sentinels, and 0 where there are none.
+fn place(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken, placement: &Placement, term: u64) {
     let layout = &tier.shared().layout;
     let routes_before = tier.calls().routes();
     let mut shards: BTreeMap<Address, Arc<Shard>> =
@@ -91,9 +96,11 @@ fn place(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken, pl
             let before = routes_before.by_partition.get(usize::from(partitions[0])).and_then(Option::as_ref);
             let clock = before.map_or_else(RedisClock::default, |shard| RedisClock::after(&shard.primary.clock));
             let primary = Primary::new(address.clone(), served.clone(), clock, tier.shared(), tier.health());
+            primary.is_named(term);
             Shard::start(primary, sink, tier.tasks(), stop)
         });
         shard.primary.serve(served);
+        shard.primary.is_named(term);
         partitions.iter().for_each(|partition| routes.by_partition[usize::from(*partition)] = Some(shard.clone()));
         routes.shards.push(shard);
     }

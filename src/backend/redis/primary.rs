@@ -1,6 +1,7 @@
 //! One primary of Redis, as this replica knows it: where it is, which partitions it serves, its clock.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,12 +29,14 @@ pub struct Primary {
     pub clock: RedisClock,
     /// What is known of it.
     pub health: PrimaryHealth,
-    /// Told when a number line here belongs to another life than a connection was greeted in.
+    /// Told when a number line here belongs to another life than a connection was greeted in, or may.
     pub other_life: watch::Sender<()>,
     /// The life that this replica has greeted last, by its identity.
     pub greeted: ArcSwapOption<String>,
     /// The reason for which commands do not work, as it was given last.
     pub obstacle: ArcSwapOption<String>,
+    /// One more than the configuration epoch under which sentinels name it; 0 where there are none.
+    term: AtomicU64,
     partitions: watch::Sender<Arc<[u16]>>,
     /// By the first partition of the group whose counter says so.
     foreign: Mutex<HashMap<u16, Foreign>>,
@@ -68,6 +71,7 @@ impl Primary {
             other_life: watch::Sender::new(()),
             greeted: ArcSwapOption::empty(),
             obstacle: ArcSwapOption::empty(),
+            term: AtomicU64::new(0),
             partitions: watch::Sender::new(partitions),
             foreign: Mutex::default(),
         }
@@ -90,6 +94,20 @@ impl Primary {
             foreign.seen.since(foreign.since) >= gone_after && now.since(foreign.seen) < SEEN_EVERY
         };
         foreign.get(&partition).filter(gone).map(|foreign| foreign.audited.clone())
+    }
+
+    /// One more than the configuration epoch under which sentinels name it; 0 where there are none.
+    pub fn term(&self) -> u64 {
+        self.term.load(Ordering::Acquire)
+    }
+
+    /// Sentinels name it under a configuration epoch. If that grows, another server may have been the primary in between: its number lines are
+    /// greeted again.
+    pub fn is_named(&self, term: u64) {
+        let before = self.term.fetch_max(term, Ordering::AcqRel);
+        if before != 0 && before < term {
+            self.other_life.send_replace(());
+        }
     }
 
     /// The partitions it serves.

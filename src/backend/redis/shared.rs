@@ -15,6 +15,7 @@ use super::operation::Operations;
 use super::scripts::Script;
 use super::wanted::Wanted;
 use crate::cache::clock::Clock;
+use crate::cache::coherence::protection::Protection;
 use crate::cache::coherence::version::Version;
 use crate::cache::stats::{Counter, Histogram};
 
@@ -81,7 +82,10 @@ impl Shared {
     /// The farthest position seen on the number line of `partition`. A new epoch begins above it, even when Redis's clock went back, and a
     /// server that stands before it has older data: another one had taken over in between.
     pub fn floor(&self, partition: u16) -> Version {
-        self.lock_floor(partition).map_or(Version::ZERO, |floor| *floor)
+        // A test build may forget what it has seen.
+        let on = |protection| self.config.protections.on(protection);
+        let counts = on(Protection::Return) && on(Protection::NewEpoch);
+        self.lock_floor(partition).filter(|_| counts).map_or(Version::ZERO, |floor| *floor)
     }
 
     /// The floor as scripts take it.

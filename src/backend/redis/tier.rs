@@ -413,8 +413,17 @@ impl L2 for RedisTier {
     fn takeover(&self, partition: u16, epoch: u64, until: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
         Box::pin(async move {
             let reply = self.settlement(partition, epoch, "look", until).await?;
-            let prior = reply.get(2).and_then(Value::as_bytes).and_then(|text| std::str::from_utf8(text).ok());
-            Ok(prior.and_then(|prior| prior.parse().ok()).map_or(Takeover::Anew, Takeover::From))
+            let text =
+                |index| reply.get(index).and_then(Value::as_bytes).and_then(|text| std::str::from_utf8(text).ok());
+            let unknown = || L2Error::unavailable("redis answered with something unknown");
+            match (text(2), text(3)) {
+                (Some(""), _) => Ok(Takeover::Anew),
+                (Some(prior), Some(trusted_from)) => {
+                    let read = prior.parse().ok().zip(trusted_from.parse().ok());
+                    read.map(|(prior, trusted_from)| Takeover::From { prior, trusted_from }).ok_or_else(unknown)
+                }
+                _ => Err(unknown()),
+            }
         })
     }
 

@@ -191,6 +191,7 @@ impl Coherence {
         line.heard_epoch = position.epoch;
         partition.forget_shown();
         self.fence.forget(index);
+        partition.recent().orphan(position.epoch);
         self.namespaces.all().iter().for_each(|namespace| namespace.tombstones().forget(index));
     }
 

@@ -30,6 +30,8 @@ pub enum Protection {
     Repair = 2048,
     /// After a read has shown something, nothing older is answered.
     Monotonic = 4096,
+    /// A server that stands before what a replica has seen is taken over, though its life is the same.
+    Return = 8192,
 }
 
 /// Which protections are on: all of them, outside of a test build.

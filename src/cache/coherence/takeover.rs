@@ -66,15 +66,15 @@ impl Coherence {
         self.config.repair
     }
 
-    /// What the server that stood at `prior` may lack.
-    pub fn lost(&self, takeover: Unsettled, prior: Version) -> Lost {
-        let partition = self.partition(takeover.partition);
-        let settled = partition.settled_epoch();
-        partition.recent().lost(prior, takeover.epoch, settled)
+    /// What the server may lack that stood at `prior` when it took over, and whose entries count since the epoch `trusted_from`.
+    pub fn lost(&self, takeover: Unsettled, prior: Version, trusted_from: u64) -> Lost {
+        self.partition(takeover.partition).recent().lost(prior, takeover.epoch, trusted_from)
     }
 
-    /// Nothing of what this replica remembers is lost.
-    pub fn settled(&self, takeover: Unsettled) {
-        self.partition(takeover.partition).settle(takeover.epoch);
+    /// Nothing of what this replica remembers is lost; `dropped`: for everything from before was dropped.
+    pub fn settled(&self, takeover: Unsettled, dropped: bool) {
+        let partition = self.partition(takeover.partition);
+        partition.recent().settle(takeover.epoch, dropped);
+        partition.settle(takeover.epoch);
     }
 }

@@ -808,7 +808,7 @@ fn what_a_takeover_carried_over_does_not_count_before_it_is_settled_here() {
         let bench = Bench::subscribed(protections, 5);
         let (before, position) = (Version::new(EPOCH, 3), Version::new(EPOCH + 1, 9));
         let counted_early = bench.coherence.counts(0, before, position);
-        bench.coherence.settled(Unsettled { partition: 0, epoch: EPOCH + 1 });
+        bench.coherence.settled(Unsettled { partition: 0, epoch: EPOCH + 1 }, false);
         assert!(bench.coherence.counts(0, before, position) && bench.coherence.counts(0, position, position));
         !counted_early
     });

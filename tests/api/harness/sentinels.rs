@@ -27,12 +27,17 @@ pub struct Sentinels {
 impl Sentinels {
     /// Starts it with further arguments for each Redis, and waits until the sentinels know everything.
     pub async fn start(args: &[&str]) -> Sentinels {
+        Sentinels::of(args, &[&[], &[]]).await
+    }
+
+    /// The same with a replica for each of `replicas`, which are further arguments.
+    pub async fn of(args: &[&str], replicas: &[&[&str]]) -> Sentinels {
         let room = room().await;
         let args = [&["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"], args].concat();
         let mut nodes = vec![Redis::with(&args).await];
         let primary = nodes[0].port().to_string();
-        for _ in 0..2 {
-            nodes.push(Redis::with(&[&args[..], &["--replicaof", "127.0.0.1", &primary]].concat()).await);
+        for own in replicas {
+            nodes.push(Redis::with(&[&args[..], own, &["--replicaof", "127.0.0.1", &primary]].concat()).await);
         }
         let configuration = format!(
             "sentinel monitor {SERVICE} 127.0.0.1 {primary} 2\n\
@@ -84,11 +89,12 @@ impl Sentinels {
         new
     }
 
-    /// Waits until the sentinels know each other and a primary with two replicas, which have its data.
+    /// Waits until the sentinels know each other and a primary with all its replicas, which have its data.
     pub async fn settles(&self) {
         eventually_within(DEMOTION, "the sentinels know everything", async || {
             let Some(primary) = self.primary().await else { return false };
-            let known = format!("status=ok,address=127.0.0.1:{},slaves=2,sentinels=3", self.nodes[primary].port());
+            let (port, others) = (self.nodes[primary].port(), self.nodes.len() - 1);
+            let known = format!("status=ok,address=127.0.0.1:{port},slaves={others},sentinels=3");
             for sentinel in &self.sentinels {
                 let Some(info) = sentinel.asked(&["INFO", "sentinel"]).await else { return false };
                 if !info.text().contains(&known) {
@@ -96,7 +102,7 @@ impl Sentinels {
                 }
             }
             let Some(Reply::List(role)) = self.nodes[primary].asked(&["ROLE"]).await else { return false };
-            role[0].text() == "master" && matches!(&role[2], Reply::List(replicas) if replicas.len() == 2)
+            role[0].text() == "master" && matches!(&role[2], Reply::List(replicas) if replicas.len() == others)
         })
         .await;
     }
@@ -124,6 +130,17 @@ impl Sentinels {
         })
         .await;
         self.follows(old).await
+    }
+
+    /// What tells the life of a node from another one: a node that was a replica in between has another.
+    pub async fn life(&self, node: usize) -> Option<String> {
+        let mut life = String::new();
+        for section in ["server", "replication"] {
+            let info = self.nodes[node].asked(&["INFO", section]).await?.text();
+            let told = |line: &&str| ["run_id:", "master_replid2:"].iter().any(|field| line.starts_with(field));
+            info.lines().filter(told).for_each(|line| life.push_str(line.trim()));
+        }
+        Some(life)
     }
 
     /// What a node says it is.

@@ -7,11 +7,11 @@ if deployed[1] and deployed[1] ~= ARGV[3] then
 end
 local echo = {ARGV[5]}
 for index, counter in ipairs(KEYS) do
-  local floor = ARGV[1]:sub(16 * index - 15, 16 * index)
+  local floor = 16 * index - 15
   local epoch, sequence = line_of(counter)
   if not epoch then
-    epoch = begin_epoch(counter, floor_of(floor), ARGV[2])
-  elseif is_behind(epoch, sequence, floor) then
+    epoch = begin_epoch(counter, floor_of(ARGV[1], floor), ARGV[2])
+  elseif is_behind(epoch, sequence, ARGV[1], floor) then
     return {'BEHIND', now}
   end
   echo[index + 1] = ARGV[6]:sub(2 * index - 1, 2 * index) .. struct.pack('>I8I8', epoch, sequence)

@@ -2,10 +2,12 @@
 -- each), 2 identity of this primary, 3 number of
 -- partitions of the deployment, 4 the last audit of a deployment of another number, if that was seen to be gone, 5 'repair', 'cold', or in
 -- test builds 'trust', 6 time (microseconds) without an audit after which a replica was not live, 7 longest pause between audits
--- (microseconds).
+-- (microseconds), 8 one more than the configuration epoch under which sentinels name this primary, 0 without sentinels.
 -- A counter last seen on another primary, or in another life of this one, begins a new epoch: what was acknowledged last may be missing
--- here. So does one that stands before what this replica has seen: the same life came back after another server had taken over, whose changes
--- are missing here. To repair, entries from before do not count until the replicas that were live have seen to it.
+-- here. So does one that stands before what this replica has seen: the same life came back after another server had taken over, whose
+-- changes are missing here. So does one under a configuration epoch that is two or more above the one under which this server took over:
+-- each failover adds at least one. (One more is no reason: during a failover the address may be known before the epoch.) To repair,
+-- entries from before do not count until the replicas that were live have seen to it.
 local deployed = registry_of(KEYS[1])
 if deployed[1] and deployed[1] ~= ARGV[3] and (deployed[2] or '') ~= ARGV[4] then
   return {'PARTITIONS', tonumber(deployed[1]), deployed[2] or ''}
@@ -41,18 +43,27 @@ local function same_life(before)
   return before == ARGV[2] or (run and before and before:sub(1, #run + 1) == run .. ':')
 end
 
+-- Whether sentinels named another primary since the counter began its epoch.
+local term = whole(ARGV[8]) or 0
+local function was_replaced(before)
+  local begun = whole(before)
+  return term > 0 and begun ~= nil and term >= begun + 2
+end
+
 local positions, taken_over = {}, false
 for index, counter in ipairs(KEYS) do
-  local floor = ARGV[1]:sub(16 * index - 15, 16 * index)
-  local epoch, sequence, line = line_of(counter, 'i')
+  local floor = 16 * index - 15
+  local epoch, sequence, line = line_of(counter, 'i', 'g')
+  local is_same = epoch and same_life(line[5]) and not is_behind(epoch, sequence, ARGV[1], floor)
+    and not was_replaced(line[6])
   if not epoch then
-    epoch = begin_epoch(counter, floor_of(floor), ARGV[2])
-  elseif same_life(line[5]) and not is_behind(epoch, sequence, floor) then
+    epoch = begin_epoch(counter, floor_of(ARGV[1], floor), ARGV[2])
+  elseif is_same then
     redis.call('HSET', counter, 'i', ARGV[2])
   else
     taken_over = true
     local prior = digits(epoch) .. '-' .. digits(sequence)
-    epoch = begin_epoch(counter, math.max(floor_of(floor), epoch), ARGV[2])
+    epoch = begin_epoch(counter, math.max(floor_of(ARGV[1], floor), epoch), ARGV[2])
     redis.call('HSET', counter, 'l', prior)
     local live = ARGV[5] == 'repair' and who_was_live()
     if live then
@@ -62,6 +73,9 @@ for index, counter in ipairs(KEYS) do
     else
       redis.call('HDEL', counter, 'u', 'w', 'm')
     end
+  end
+  if term > 0 and not (is_same and whole(line[6])) then
+    redis.call('HSET', counter, 'g', digits(term))
   end
   positions[index] = struct.pack('>I8I8', epoch, sequence)
 end

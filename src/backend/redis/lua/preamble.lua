@@ -1,8 +1,9 @@
 -- Shared by all scripts. A counter is a hash: e epoch, s sequence, i identity of the primary, t the epoch from which on entries count,
 -- n:<namespace> what was invalidated in it other than by key, r:<replica> time of its last audit, p number of partitions, a time of the last audit of
 -- any replica, b the time since when replicas register here, and
--- k the time of the last takeover or jump of the clock, before which the registry says nothing. After a takeover that is not settled yet also u what t becomes then, w replicas that are waited for, m since when; and l the
--- position at which the server took over. Epochs are microseconds of Redis's clock and stay below 2^53, so that Lua's doubles hold them.
+-- k the time of the last takeover or jump of the clock, before which the registry says nothing, and g one more than the configuration epoch under which
+-- sentinels named the primary when it took over. After a takeover that is not settled yet also u what t becomes then, w replicas that are
+-- waited for, m since when; and l the position at which the server took over. Epochs are microseconds of Redis's clock and stay below 2^53, so that Lua's doubles hold them.
 local LIMIT, NOWHERE = 9007199254740992, string.rep('\0', 16)
 -- Farthest that an epoch may lie ahead of the clock (microseconds, a hundred years). No clock was ever that wrong: such an epoch is damaged.
 local HORIZON = 3155760000000000
@@ -15,7 +16,7 @@ end
 
 -- The number that a text spells: whole, below 2^53, in plain decimal. Nil for anything else.
 local function whole(text)
-  if type(text) ~= 'string' or #text > 16 or not string.match(text, '^%d+$') then
+  if not text or text == '' or #text > 16 or string.find(text, '%D') then
     return nil
   end
   local number = tonumber(text)
@@ -59,9 +60,9 @@ end
 -- damaged is deleted: with its numbers went the order of everything before.
 local function line_of(counter, ...)
   local line = own('HMGET', counter, 'e', 's', 't', 'u', ...)
-  local epoch, sequence = whole(line[1]), whole(line[2] or '0')
+  local epoch, sequence = whole(line[1]), line[2] and whole(line[2]) or not line[2] and 0
   if epoch and epoch > 0 and epoch <= now + HORIZON and sequence and sequence < LIMIT - 1
-      and is_number(line[3], epoch) and is_number(line[4], epoch) then
+      and (line[3] == line[1] or is_number(line[3], epoch)) and (not line[4] or is_number(line[4], epoch)) then
     return epoch, sequence, line
   end
   if line[1] or line[2] or line[3] or line[4] then
@@ -82,19 +83,16 @@ local function registry_of(counter)
   return registry
 end
 
--- The position that a replica has seen (16 bytes). One that no clock can have led to binds nobody.
-local function floor_of(bytes)
-  local e, s = struct.unpack('>I8I8', bytes)
-  if e > now + HORIZON then
-    return 0, 0
-  end
-  return e, s
+-- The epoch of a position that a replica has seen (16 bytes of `floors`, from `at` on). One that no clock can have led to binds nobody.
+local function floor_of(floors, at)
+  local e = struct.unpack('>I8', floors, at)
+  return e <= now + HORIZON and e or 0
 end
 
--- Whether a counter stands before a position that a replica has seen: it is older data than this replica has seen.
-local function is_behind(epoch, sequence, floor)
-  local e, s = floor_of(floor)
-  return epoch < e or (epoch == e and sequence < s)
+-- Whether a counter stands before that position: it is older data than this replica has seen.
+local function is_behind(epoch, sequence, floors, at)
+  local e, s = struct.unpack('>I8I8', floors, at)
+  return (epoch < e or (epoch == e and sequence < s)) and e <= now + HORIZON
 end
 
 -- Begins a new epoch above `floor`: with a counter that is gone went the order of everything before.

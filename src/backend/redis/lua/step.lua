@@ -38,10 +38,10 @@ if epoch and not (is_number(line[6], LIMIT) and is_sound(line[8] or '')) then
   epoch, sequence, line = nil, 0, {}
 end
 if not epoch then
-  epoch = begin_epoch(KEYS[1], floor_of(ARGV[2]), ARGV[3])
+  epoch = begin_epoch(KEYS[1], floor_of(ARGV[2], 1), ARGV[3])
 elseif line[5] ~= ARGV[3] then
   return {'LIFE', now}
-elseif is_behind(epoch, sequence, ARGV[2]) then
+elseif is_behind(epoch, sequence, ARGV[2], 1) then
   return {'BEHIND', now}
 end
 local trusted_from = tonumber(line[3] or epoch)
