@@ -280,8 +280,8 @@ mod tests {
     use super::super::methods::Served;
     use super::*;
     use crate::cache::load::{Load, LoadLimits};
-    use crate::cache::policy::Limits;
     use crate::cache::place::Streams;
+    use crate::cache::policy::Limits;
 
     #[test]
     fn a_timeout_is_eight_digits_and_a_unit() {

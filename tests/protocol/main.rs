@@ -43,7 +43,8 @@ fn misses(policy: Policy, protection: Protection, bounds: Bounds) {
     println!("{broken:?} broke: {:?}", path.into_actions());
 }
 
-const NONE: Faults = Faults { losses: 0, breaks: 0, failovers: 0, flushes: 0, deaths: 0, returns: 0, impatience: 0, reads: 0 };
+const NONE: Faults =
+    Faults { losses: 0, breaks: 0, failovers: 0, flushes: 0, deaths: 0, returns: 0, impatience: 0, reads: 0 };
 const CALM: Bounds = Bounds { writes: 2, watched: 1, faults: NONE };
 const LOSS: Bounds = Bounds { faults: Faults { losses: 1, ..CALM.faults }, ..CALM };
 const BREAK: Bounds = Bounds { faults: Faults { breaks: 1, ..CALM.faults }, ..CALM };

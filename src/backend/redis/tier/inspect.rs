@@ -58,7 +58,9 @@ impl RedisTier {
         let (line, kept, value, lease_left, lease) = trip.await.map_err(Failure::of_a_read)?;
         let line = Line::read(line);
         let stored = match value.map(bytes) {
-            Ok(Some(value)) if kept != GONE && !value.is_empty() => Some(self.look_at(&shard, key, &line, value, kept, begun, until).await?),
+            Ok(Some(value)) if kept != GONE && !value.is_empty() => {
+                Some(self.look_at(&shard, key, &line, value, kept, begun, until).await?)
+            }
             Ok(_) => None,
             Err(_) => Some(Stored { entry: None, size: 0, stored_size: 0, not_served: Some(NotServed::Unreadable) }),
         };
