@@ -95,6 +95,11 @@ impl Place {
         Ok(())
     }
 
+    /// Whether the request has waited: then its response has room of its own, see `room`, and is never refused.
+    pub fn has_waited(&self) -> bool {
+        matches!(*self.state(), State::Waiting { .. })
+    }
+
     /// Waits until there is room for a response of `bytes` among the responses of requests that have waited: those that are woken together
     /// are answered as fast as their callers read. Returns whether there was room at once. A request that has not waited needs none.
     pub async fn room(&self, bytes: usize) -> bool {

@@ -153,10 +153,11 @@ where
     if is_watch {
         place.release();
     }
+    let refusable = method.refusable && !place.has_waited();
     let counted = Counted { flow: flow.clone(), resource: bytes, place: (!is_watch).then_some(place) };
     let mut response = response.map(|body| Guarded::counted(body, counted));
     if method.shape == Shape::Answered {
-        response.body_mut().encode_first(method.refusable)?;
+        response.body_mut().encode_first(refusable)?;
     }
     Ok(response)
 }
