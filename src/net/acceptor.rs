@@ -1,10 +1,11 @@
 //! The accept loop of a TCP server: listens, admits connections within limits, and turns the others away.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -19,8 +20,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Pause between two warnings about the same cause.
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
 
-/// Binds an address and listens on it.
+/// Binds an address and listens on it. `[::]` takes IPv4, too, and is `0.0.0.0` on a system without IPv6.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bind_or_fall_back(address, bind)
+}
+
+fn bind_or_fall_back<T>(address: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    match bind(address) {
+        Err(error) if is_without_ipv6(&error) && address.ip() == Ipv6Addr::UNSPECIFIED => {
+            bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        }
+        bound => bound,
+    }
+}
+
+/// Whether a socket failed because IPv6 is not built into the system, or switched off.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|without| errno == Some(without.raw_os_error()))
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart does not wait for connections of the process before, which may be in TIME_WAIT.
     socket.set_reuseaddr(true)?;
@@ -148,6 +168,20 @@ impl Warnings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_unspecified_address_is_that_of_ipv4_where_there_is_no_ipv6() {
+        let without = |address: SocketAddr| match address.is_ipv4() {
+            true => Ok(address),
+            false => Err(io::Error::from(Errno::AFNOSUPPORT)),
+        };
+        let listened = |text: &str| bind_or_fall_back(text.parse().expect("an address"), without).ok();
+        assert_eq!(listened("[::]:50051"), "0.0.0.0:50051".parse().ok());
+        assert_eq!(listened("[::1]:50051"), None, "no other address stands for it");
+        let taken = |_| Err::<(), _>(io::Error::from(Errno::ADDRINUSE));
+        let error = bind_or_fall_back("[::]:1".parse().expect("an address"), taken).expect_err("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn warnings_have_a_pause_and_a_count() {
