@@ -30,8 +30,8 @@ COPY benches benches
 
 # The same sources give the same program: nothing of the builder is in it. Names stay in backtraces, line numbers go.
 ARG SOURCE_DATE_EPOCH=0
-# The revision that the program reports, as there is no repository here to ask.
-ARG TWINTIER_REVISION=""
+# The revision that the program reports, as there is no repository here to ask: build.rs reads it as TWINTIER_REVISION.
+ARG IMAGE_REVISION=""
 ENV CARGO_INCREMENTAL=0 \
     CARGO_PROFILE_RELEASE_STRIP=debuginfo \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
@@ -46,18 +46,18 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=target-$TARGETARCH \
     set -eu; \
     triple=$(cat /triple); \
-    cargo build --release --locked --bin twintier --target "$triple"; \
+    TWINTIER_REVISION="$IMAGE_REVISION" cargo build --release --locked --bin twintier --target "$triple"; \
     install -D --mode 755 "target/$triple/release/twintier" /out/usr/local/bin/twintier; \
     touch --no-create --date "@$SOURCE_DATE_EPOCH" /out/usr/local/bin/twintier
 
 # glibc, libgcc and certificates: what the program is linked to, and no more.
 FROM gcr.io/distroless/cc-debian12:nonroot
-ARG TWINTIER_VERSION="0.1.0"
-ARG TWINTIER_REVISION=""
-ARG TWINTIER_CREATED=""
-LABEL org.opencontainers.image.version="$TWINTIER_VERSION" \
-      org.opencontainers.image.revision="$TWINTIER_REVISION" \
-      org.opencontainers.image.created="$TWINTIER_CREATED" \
+ARG IMAGE_VERSION="0.1.0"
+ARG IMAGE_REVISION=""
+ARG IMAGE_CREATED=""
+LABEL org.opencontainers.image.version="$IMAGE_VERSION" \
+      org.opencontainers.image.revision="$IMAGE_REVISION" \
+      org.opencontainers.image.created="$IMAGE_CREATED" \
       org.opencontainers.image.title="twintier" \
       org.opencontainers.image.description="A gRPC cache in two tiers, the memory of each replica over a shared Redis" \
       org.opencontainers.image.source="https://github.com/twintier/twintier" \

@@ -82,7 +82,7 @@ class Image(unittest.TestCase):
         for name in ["version", "revision", "created", "title", "source", "licenses"]:
             self.assertIn(f"org.opencontainers.image.{name}=", labels)
         version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
-        self.assertIn(f'TWINTIER_VERSION="{version}"', [value for name, value in self.final if name == "ARG"])
+        self.assertIn(f'IMAGE_VERSION="{version}"', [value for name, value in self.final if name == "ARG"])
 
     def test_the_health_check_has_no_option_that_builders_lack(self):
         self.assertNotIn("--start-interval", argument(self.final, "HEALTHCHECK"))
@@ -335,7 +335,7 @@ class Release(unittest.TestCase):
         given = set(re.findall(r"(?m)^ +([A-Z_]+)=", self.FILE.read_text()))
         taken = {value.split("=")[0] for stage in instructions() for name, value in stage if name == "ARG"}
         self.assertLessEqual(given, taken)
-        self.assertLessEqual({"SOURCE_DATE_EPOCH", "TWINTIER_VERSION", "TWINTIER_REVISION", "TWINTIER_CREATED"}, given)
+        self.assertLessEqual({"SOURCE_DATE_EPOCH", "IMAGE_VERSION", "IMAGE_REVISION", "IMAGE_CREATED"}, given)
 
     def test_its_scripts_end_at_their_first_error(self):
         for job in load(self.FILE)["jobs"].values():

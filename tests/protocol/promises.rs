@@ -18,7 +18,7 @@ impl World {
                 if self.owed_everywhere().is_some_and(|owed| value < owed) {
                     return Some(Promise::FreshEverywhere);
                 }
-                if value < replica.shown {
+                if value < replica.shown && !rules.epochs_go_back {
                     return Some(Promise::NeverBackwards);
                 }
             }
@@ -39,11 +39,11 @@ impl World {
         if let Some(owed) = fetch.owed.filter(|owed| value < *owed) {
             let own = self.log[owed].by == Some(me);
             let everywhere = self.owed_everywhere().is_some_and(|owed| value < owed);
-            Some(match () {
-                () if own => Promise::FreshHere,
-                () if everywhere => Promise::FreshEverywhere,
-                () => Promise::NeverBackwards,
-            })
+            match () {
+                () if own => Some(Promise::FreshHere),
+                () if everywhere => Some(Promise::FreshEverywhere),
+                () => (!rules.epochs_go_back).then_some(Promise::NeverBackwards),
+            }
         } else if !rules.epochs_go_back && self.denies_token(rules, value, fetch.position) {
             Some(Promise::Tokens)
         } else {

@@ -9,7 +9,8 @@ pub struct Rules {
     pub off: Option<Protection>,
     /// Somebody says who the primary is, and how often that has changed. Otherwise replicas go from one primary to the next together.
     pub named: bool,
-    /// Redis's clock goes back with the loss of its data. Tokens cannot be told old from new then, and are not looked at.
+    /// A counter that was set to an epoch no clock can have led to is lost, so that epochs go back. Tokens and earlier answers of that epoch
+    /// cannot be told old from new then, and are not looked at.
     pub epochs_go_back: bool,
 }
 
