@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::error::CacheError;
 use super::stats::Counter;
@@ -32,9 +32,11 @@ pub enum Resource {
     Probes,
     /// Bytes of these calls in memory.
     ProbeBytes,
+    /// Requests that wait for another caller.
+    Waiting,
 }
 
-const RESOURCES: usize = 4;
+const RESOURCES: usize = 5;
 
 /// Amounts by resource.
 type Amounts = [AtomicUsize; RESOURCES];
@@ -65,8 +67,6 @@ pub struct Load {
     peers: Mutex<HashMap<IpAddr, Weak<Amounts>>>,
     connections_limit: usize,
     connections: AtomicUsize,
-    waiting: Arc<Semaphore>,
-    waiting_limit: usize,
     waiting_answers: Arc<Semaphore>,
     shed: Counter,
 }
@@ -94,14 +94,12 @@ impl Load {
     pub fn new(limits: LoadLimits) -> Load {
         let share = limits.peer_share;
         Load {
-            limits: [limits.requests, limits.bytes, limits.probes, PROBE_BYTES],
+            limits: [limits.requests, limits.bytes, limits.probes, PROBE_BYTES, limits.waiting],
             used: Amounts::default(),
             peer_ratio: (share < 1.0).then(|| share / (1.0 - share)),
             peers: Mutex::default(),
             connections_limit: limits.connections,
             connections: AtomicUsize::new(0),
-            waiting: Arc::new(Semaphore::new(limits.waiting)),
-            waiting_limit: limits.waiting,
             waiting_answers: Arc::new(Semaphore::new(limits.bytes / 2)),
             shed: Counter::default(),
         }
@@ -109,18 +107,12 @@ impl Load {
 
     /// Requests that wait for another caller, or have waited and are being answered.
     pub fn waiting(&self) -> usize {
-        self.waiting_limit - self.waiting.available_permits()
+        self.used(Resource::Waiting)
     }
 
     /// Most requests that wait.
     pub fn waiting_limit(&self) -> usize {
-        self.waiting_limit
-    }
-
-    /// A place among the requests that wait.
-    pub(super) fn waiting_place(&self) -> Result<OwnedSemaphorePermit, CacheError> {
-        let refusal = Refusal { what: "server.max_waiting", limit: self.waiting_limit };
-        self.waiting.clone().try_acquire_owned().map_err(|_| self.refuse(refusal))
+        self.limits[Resource::Waiting as usize]
     }
 
     /// Bytes of responses to requests that have waited, and how many there may be: half of the bytes in flight, the rest is for others.
@@ -173,6 +165,10 @@ impl Load {
     pub fn account(self: &Arc<Self>, address: IpAddr) -> Arc<Account> {
         let address = address.to_canonical();
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Accounts of one peer that end at the same time may leave it behind.
+        if peers.len() > 2 * self.connections_limit {
+            peers.retain(|_, peer| peer.strong_count() > 0);
+        }
         let peer = peers.get(&address).and_then(Weak::upgrade).unwrap_or_default();
         peers.insert(address, Arc::downgrade(&peer));
         Arc::new(Account { load: self.clone(), address, peer, used: Amounts::default() })
@@ -239,15 +235,18 @@ impl Account {
         let left_to_peer = match self.load.peer_ratio {
             Some(ratio) => {
                 let most = (free as f64 * ratio) as usize;
-                if of_peer > most || most == 0 {
+                // A peer that has none may have one, however small its share of a small limit is.
+                let is_first = !resource.is_bytes() && of_peer == 0;
+                if !is_first && (of_peer > most || most == 0) {
                     return Err(Refusal { what: share_of_peer, limit: most });
                 }
-                free.min(most - of_peer)
+                free.min(most.saturating_sub(of_peer).max(usize::from(is_first)))
             }
             None => free,
         };
         let most = left_to_peer.div_ceil(2);
-        let is_small = resource.is_bytes() && held <= SMALL;
+        // Only while there is plenty: small calls alone can be many.
+        let is_small = resource.is_bytes() && held <= SMALL && left_to_peer >= limit / 16;
         if own > most && !is_small {
             return Err(Refusal { what: share_of_connection, limit: most });
         }
@@ -305,6 +304,11 @@ impl Resource {
                 "bytes of health and reflection calls",
                 "share of this address in the bytes of health and reflection calls",
                 "share of this connection in the bytes of health and reflection calls",
+            ],
+            Resource::Waiting => [
+                "server.max_waiting",
+                "share of this address in server.max_waiting",
+                "share of this connection in server.max_waiting",
             ],
         }
     }

@@ -1,12 +1,13 @@
 //! The place of one request among the requests in work. A request that waits for another caller gives it back and takes a waiting place, so
 //! that callers of one slow key do not hold the places of all others.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::CacheError;
-use super::load::{Account, Load, Refusal};
+use super::load::{Account, Load, Refusal, RequestPermit, Resource, Taken};
 
 /// The streams of one connection: how many may be in work at once, and how many more may wait.
 pub struct Streams {
@@ -23,16 +24,22 @@ struct Inner {
     account: Arc<Account>,
     streams: Arc<Streams>,
     state: Mutex<State>,
+    /// Whether the answer must not be refused, however little room there is.
+    is_owed: AtomicBool,
 }
 
 enum State {
     /// Among the requests in work.
-    Working { _permits: Box<dyn Send> },
+    Working {
+        _permits: Box<dyn Send>,
+        /// Memory of the request.
+        request: Option<Taken>,
+    },
     /// Given back: the response is a stream that lasts.
     Released,
     /// Among the requests that wait, until the response is sent: a request that goes on after its wait is never refused.
     Waiting {
-        _permits: [OwnedSemaphorePermit; 2],
+        _permits: (OwnedSemaphorePermit, RequestPermit),
         /// Room for the response.
         answer: Option<OwnedSemaphorePermit>,
     },
@@ -64,8 +71,33 @@ impl Streams {
 impl Place {
     /// A place that gives `permits` back when it is dropped, or when its request begins to wait.
     pub fn new(account: Arc<Account>, streams: Arc<Streams>, permits: impl Send + 'static) -> Place {
-        let state = Mutex::new(State::Working { _permits: Box::new(permits) });
-        Place(Arc::new(Inner { account, streams, state }))
+        let state = Mutex::new(State::Working { _permits: Box::new(permits), request: None });
+        Place(Arc::new(Inner { account, streams, state, is_owed: AtomicBool::new(false) }))
+    }
+
+    /// The same with the memory of the request, which is given back when the request has been answered or begins to wait.
+    pub fn with_request(self, taken: Taken) -> Place {
+        if let State::Working { request, .. } = &mut *self.state() {
+            *request = Some(taken);
+        }
+        self
+    }
+
+    /// Gives the memory of the request back: it has been answered.
+    pub fn end_request(&self) {
+        if let State::Working { request, .. } = &mut *self.state() {
+            *request = None;
+        }
+    }
+
+    /// Keeps the answer from being refused: what it brings, such as a lease, would be lost.
+    pub fn owe_answer(&self) {
+        self.0.is_owed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the answer must not be refused.
+    pub fn is_owed(&self) -> bool {
+        self.0.is_owed.load(Ordering::Relaxed)
     }
 
     /// The account of the request's connection.
@@ -90,7 +122,7 @@ impl Place {
             let what = "waiting Gets of one connection (half of server.max_waiting)";
             load.refuse(Refusal { what, limit: streams.waiting_limit })
         })?;
-        let permits = [own, load.waiting_place()?];
+        let permits = (own, self.0.account.admit(Resource::Waiting)?);
         *state = State::Waiting { _permits: permits, answer: None };
         Ok(())
     }
@@ -138,7 +170,7 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::{LoadLimits, Resource};
+    use super::super::load::LoadLimits;
     use super::*;
 
     /// A connection with two streams in work, of a service with room for three waiting requests and 100 bytes of their responses.

@@ -43,6 +43,8 @@ pub struct BatchGet {
     partitions: u16,
     parts: BatchGetParts,
     keys: Vec<String>,
+    /// Memory of the keys, while the caller reads.
+    _keys_taken: Option<Taken>,
     metadata_only: bool,
     deadline: Moment,
     token: Token,
@@ -89,6 +91,8 @@ impl BatchGet {
         parts.namespace.admit_many(request.keys.len())?;
         let first = (load.bytes_limit() / 2 / value_size.max(1)).clamp(1, FIRST_SLICE);
         let token = parts.token.clone();
+        let size = request.keys.iter().map(|key| key.capacity() + size_of::<String>()).sum();
+        let keys_taken = account.as_ref().map(|account| account.charge(Resource::Bytes, size));
         let mut batch = BatchGet {
             partitions: cache.coherence().partitions(),
             cache,
@@ -97,6 +101,7 @@ impl BatchGet {
             namespaces,
             parts,
             keys: request.keys,
+            _keys_taken: keys_taken,
             metadata_only: request.metadata_only,
             deadline,
             token,

@@ -158,7 +158,7 @@ impl Message {
 
     /// True if the caller says that it is compressed.
     pub fn is_compressed(&self) -> bool {
-        self.prefix.first().is_some_and(|flag| *flag != 0)
+        self.prefix.first() == Some(&1)
     }
 
     /// The encoded message.

@@ -42,7 +42,10 @@ fn read(mut packed: impl Read, max_message: usize, taken: &mut Taken) -> Result<
     let mut unpacked = Vec::new();
     loop {
         match packed.by_ref().take(PIECE).read_to_end(&mut unpacked).map_err(unreadable)? {
-            0 => return Ok(unpacked),
+            0 => {
+                unpacked.shrink_to_fit();
+                return Ok(unpacked);
+            }
             more => taken.grow(more)?,
         }
         if unpacked.len() > max_message {

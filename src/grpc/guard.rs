@@ -112,14 +112,20 @@ where
         false => (flow.account(), Resource::Requests, Resource::Bytes, gate.max_request_size),
     };
     let mut taken = account.take(bytes, overhead(request.headers()))?;
-    // A connection may have more streams than may be in work: the others wait here, as they would at the client.
-    let entered = timeout_at(deadline.into(), flow.streams().enter()).await;
-    let stream = entered.map_err(|_| CacheError::DeadlineExceeded { outcome_unknown_for: None })?;
+    // A connection may have more streams than may be in work: the others wait, as they would at the client. They are read before, as they
+    // share the window of their connection with those in work. Health and reflection have places of their own.
+    let enter = async || {
+        if method.is_probe() {
+            return Ok(None);
+        }
+        let entered = timeout_at(deadline.into(), flow.streams().enter()).await;
+        entered.map_err(|_| CacheError::DeadlineExceeded { outcome_unknown_for: None })
+    };
     let (mut parts, body) = request.into_parts();
-    let (permit, body, _taken) = if method.shape == Shape::Conversation {
-        let permit = account.admit(places)?;
+    let (permits, body, taken) = if method.shape == Shape::Conversation {
+        let permits = (enter().await?, account.admit(places)?);
         taken.grow(MAX_UNREAD)?;
-        (permit, RequestBody::Stream { body, _taken: taken }, None)
+        (permits, RequestBody::Stream { body, _taken: taken }, None)
     } else {
         let reading = Reading { max_message, patience: gate.body_timeout, deadline: deadline.into() };
         let message = body::read(body, reading, &mut taken).await.map_err(|unread| match unread {
@@ -127,14 +133,18 @@ where
             Unread::Late => CacheError::Incomplete { limit: gate.body_timeout },
         })?;
         let message = compressed::unpack(message, &mut parts.headers, max_message, &mut taken)?;
-        let permit = account.admit(places)?;
+        let permits = (enter().await?, account.admit(places)?);
         // What is still compressed cannot be read: it is refused without being decoded.
         if !message.is_compressed() {
             taken.grow(gate.schema.measure(method.input, message.bytes())?)?;
         }
-        (permit, RequestBody::Whole(message), Some(taken))
+        (permits, RequestBody::Whole(message), Some(taken))
     };
-    let place = Place::new(account.clone(), flow.streams().clone(), (stream, permit));
+    let place = Place::new(account.clone(), flow.streams().clone(), permits);
+    let place = match taken {
+        Some(taken) => place.with_request(taken),
+        None => place,
+    };
     let mut request = Request::from_parts(parts, body);
     let end = match method.shape {
         Shape::Lasting => asked.map(|asked| begun + asked),
@@ -145,6 +155,7 @@ where
     request.extensions_mut().insert(place.clone());
     let left = Deadline(deadline).left();
     let response = timeout(left + NET, caught(call(request))).await;
+    place.end_request();
     let response = response.map_err(|_| CacheError::DeadlineExceeded { outcome_unknown_for: None })?;
     if let Some(error) = unread(&response, max_message) {
         return Err(error);
@@ -153,7 +164,7 @@ where
     if is_watch {
         place.release();
     }
-    let refusable = method.refusable && !place.has_waited();
+    let refusable = method.refusable && !place.has_waited() && !place.is_owed();
     let counted = Counted { flow: flow.clone(), resource: bytes, place: (!is_watch).then_some(place) };
     let mut response = response.map(|body| Guarded::counted(body, counted));
     if method.shape == Shape::Answered {

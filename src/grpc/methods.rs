@@ -137,7 +137,7 @@ pub fn table(messages: &FileDescriptorSet, admin: bool, reflection: bool) -> Has
 
 fn described(messages: &FileDescriptorSet, service: Served, method: &MethodDescriptorProto) -> Method {
     let lasts = method.name() == "Watch";
-    let refusable = matches!(method.name(), "Get" | "ReleaseLease") && service == Served::Cache;
+    let refusable = method.name() == "Get" && service == Served::Cache;
     let input = message_id(messages, method.input_type()).unwrap_or(MessageId::MAX);
     Method { service, shape: if lasts { Shape::Lasting } else { Shape::Answered }, input, refusable }
 }

@@ -39,7 +39,7 @@ use crate::cache::place::Streams;
 use crate::cache::stats::Family;
 use crate::net::acceptor::{Acceptor, Connection};
 use crate::net::close;
-use crate::net::connections::{Activity, Limits, Slot};
+use crate::net::connections::{Activity, Limits, Slot, peer_address};
 use crate::pb;
 use crate::pb::admin_service_server::{self, AdminServiceServer};
 use crate::pb::cache_service_server::{self, CacheServiceServer};
@@ -307,7 +307,7 @@ async fn speak_http2(
     let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
     let config = &shared.config;
     let streams = Streams::new(config.max_streams_per_connection as usize, &shared.load);
-    let flow = Arc::new(Flow::new(shared.load.account(peer.ip()), streams));
+    let flow = Arc::new(Flow::new(shared.load.account(peer_address(peer.ip())), streams));
     let going = CancellationToken::new();
     let service = {
         let (shared, flow, going) = (shared.clone(), flow.clone(), going.clone());

@@ -90,6 +90,10 @@ impl CacheApi {
         }
         note_answer(&spans::here(), parts.namespace.name(), &answer);
         tracing::debug!(namespace = %parts.namespace.name(), key = %self.shown(key), hit, degraded = answer.degraded, "get");
+        // Its caller alone knows the lease; without a value the answer is small.
+        if let Some(place) = place.filter(|_| answer.lease.is_some() && !hit) {
+            place.owe_answer();
+        }
         Ok(convert::get_response(answer, parts.token, self.rules.partitions, request.metadata_only))
     }
 

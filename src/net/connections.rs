@@ -225,6 +225,11 @@ impl Drop for Slot {
 
 // === impl Peer ===
 
+/// The address by which a peer is told from others: that of IPv4, or the /64 of IPv6.
+pub fn peer_address(address: IpAddr) -> IpAddr {
+    Peer::of(address).0
+}
+
 impl Peer {
     fn of(address: IpAddr) -> Peer {
         match address.to_canonical() {
