@@ -462,7 +462,8 @@ impl Shared {
                     let change = Change::of_keys(Effect::Removed, std::slice::from_ref(key));
                     self.coherence.remember(partition, read.position, &change);
                 }
-                if self.coherence.has_ended(partition, read.position.epoch) {
+                // Without a counter nothing is there any more: a miss.
+                if read.position > Version::ZERO && self.coherence.has_ended(partition, read.position.epoch) {
                     return Err(L2Error::unavailable("another primary took over before redis answered"));
                 }
                 self.coherence.show(partition, shown, read.position);

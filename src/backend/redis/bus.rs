@@ -310,15 +310,20 @@ impl Bus {
             }
             Some(Private::Echo(nonce, mut echo)) => {
                 let first = echo.positions.first().map(|(partition, _)| *partition);
-                // A position from before what was seen meanwhile is of a life that ended: the next audit finds that out.
-                echo.positions.retain(|(partition, at)| at.epoch >= self.shared.floor(*partition).epoch);
-                echo.positions.iter().for_each(|(partition, position)| self.shared.saw(*partition, *position));
+                // A position from before what was seen meanwhile is of a life that ended: the next audit finds that out. One that no clock can
+                // have led to is somebody else's.
+                let now = self.shared.clock.now();
+                echo.positions.retain(|(partition, at)| {
+                    at.epoch >= self.shared.floor(*partition).epoch && self.primary.clock.may_begin(at.epoch, now)
+                });
                 let positions = echo.positions.clone();
                 match (first, self.sink.echo(nonce, echo)) {
+                    // Only an echo that counts says anything: one that is published again raises no floor.
                     (Some(first), true) => {
-                        positions
-                            .iter()
-                            .for_each(|(partition, position)| self.primary.clock.echoed(*partition, *position));
+                        for (partition, position) in positions {
+                            self.shared.saw(partition, position);
+                            self.primary.clock.echoed(partition, position);
+                        }
                         Dispatched::Echo(first)
                     }
                     _ => Dispatched::Message,

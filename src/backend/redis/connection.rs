@@ -182,7 +182,7 @@ impl Connection {
         let life = life(&client).await?;
         let connection = Connection::load(client, life, primary).await?;
         connection.hello(primary, &connection.partitions).await?;
-        primary.greeted.store(Some(Arc::new(connection.identity.clone())));
+        primary.greeted.store(Some(Arc::new((connection.identity.clone(), connection.term))));
         Ok(connection)
     }
 
@@ -211,7 +211,10 @@ impl Connection {
         if life(&self.client).await?.identity != self.identity {
             return Err(ConnectError::Failed("redis began another life".to_owned()));
         }
-        self.hello(primary, &primary.partitions()).await
+        let term = primary.term();
+        self.hello(primary, &primary.partitions()).await?;
+        primary.greeted.store(Some(Arc::new((self.identity.clone(), term))));
+        Ok(())
     }
 
     /// Says hello to number lines. A partition that is on its way to another primary is passed over.

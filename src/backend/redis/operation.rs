@@ -54,7 +54,7 @@ impl Command {
 }
 
 /// Names of operations, in their order.
-const NAMES: [&str; 5] = ["EVALSHA", "PIPELINE", "HGET", "SET", "SCAN"];
+const NAMES: [&str; 6] = ["EVALSHA", "PIPELINE", "HGET", "SET", "SCAN", "UNLINK"];
 /// Kinds of errors: none, two of our own, and the words with which Redis refuses; the last stands for every other.
 const ERRORS: &[&str] = &[
     "",

@@ -31,8 +31,8 @@ pub struct Primary {
     pub health: PrimaryHealth,
     /// Told when a number line here belongs to another life than a connection was greeted in, or may.
     pub other_life: watch::Sender<()>,
-    /// The life that this replica has greeted last, by its identity.
-    pub greeted: ArcSwapOption<String>,
+    /// The life that this replica has greeted last, by its identity, and the term under which it did.
+    pub greeted: ArcSwapOption<(String, u64)>,
     /// The reason for which commands do not work, as it was given last.
     pub obstacle: ArcSwapOption<String>,
     /// One more than the configuration epoch under which sentinels name it; 0 where there are none.

@@ -72,7 +72,8 @@ impl ReadLink {
         let primary = &*self.primary;
         let asked = timeout(primary.shared.config.unresponsive_after, life(&connection.client)).await;
         let Ok(Ok(life)) = asked else { return false };
-        let is_greeted = primary.greeted.load().as_deref() == Some(&life.identity);
+        // Under a later term another server may have been the primary in between, and have acknowledged what this one lacks.
+        let is_greeted = primary.greeted.load().as_deref() == Some(&(life.identity, primary.term()));
         let lacks_replicas = primary.obstacle.load().as_ref().is_some_and(|why| why.starts_with("NOREPLICAS"));
         is_greeted && !lacks_replicas && life.good_replicas != Some(0)
     }

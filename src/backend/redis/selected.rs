@@ -82,7 +82,6 @@ impl Selected {
             Value::Bytes(codec::tag_list(tags).into()),
         ];
         let shard = calls.shard(partition)?;
-        self.shared.commands.one();
         let look = |connection: Arc<Connection>| async move { connection.run(Script::Look, names, args).await };
         let reply = calls.call(&shard, until, Command::Script(Script::Look), look).await.map_err(Failure::of_a_read)?;
         match (status(&reply), number(&reply, 1)) {

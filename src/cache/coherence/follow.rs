@@ -153,7 +153,7 @@ impl Coherence {
         line.void_up_to = nonce;
         if position.epoch < line.watermark.epoch {
             self.start_over(index, partition, &mut line, position);
-        } else if position.epoch < line.heard_epoch {
+        } else if position.epoch < line.heard_epoch.max(partition.shown().position.epoch) {
             // Messages of no life that is followed: somebody else's.
             self.forget_applied(index, partition, &mut line, position);
         }

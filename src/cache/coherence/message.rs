@@ -98,6 +98,9 @@ impl Change {
     /// Whether everything that `other` covers is covered here.
     pub fn includes(&self, other: &Change) -> bool {
         let covers = match (&self.covers, &other.covers) {
+            (Covers::Keys(mine), Covers::Keys(theirs)) if theirs.len() == 1 => {
+                mine.iter().any(|changed| changed.key == theirs[0].key)
+            }
             (Covers::Keys(mine), Covers::Keys(theirs)) => {
                 let mine: HashSet<&Bytes> = mine.iter().map(|changed| &changed.key).collect();
                 theirs.iter().all(|changed| mine.contains(&changed.key))

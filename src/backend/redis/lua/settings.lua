@@ -25,6 +25,10 @@ local function revision_of(text)
   return number and number <= now + HORIZON and number or 0
 end
 
+-- A hash with more fields than there can be is not this service's.
+if own('HLEN', KEYS[1]) > tonumber(ARGV[4]) + 1 then
+  discard(KEYS[1])
+end
 local known, revision = revision_of(ARGV[2]), revision_of(own('HGET', KEYS[1], 'revision'))
 local fields, removed = {}, {}
 for arg = 5, #ARGV, 2 do

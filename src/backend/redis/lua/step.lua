@@ -32,13 +32,15 @@ local function is_sound(record)
 end
 
 local epoch, sequence, line = line_of(KEYS[1], 'i', 'y', 'z', ARGV[7])
+local lost = 0
 if epoch and not (is_number(line[6], LIMIT) and is_sound(line[8] or '')) then
   -- What was invalidated is not known any more.
+  lost = epoch
   discard(KEYS[1])
   epoch, sequence, line = nil, 0, {}
 end
 if not epoch then
-  epoch = begin_epoch(KEYS[1], floor_of(ARGV[2], 1), ARGV[3])
+  epoch = begin_epoch(KEYS[1], math.max(floor_of(ARGV[2], 1), lost), ARGV[3])
 elseif line[5] ~= ARGV[3] then
   return {'LIFE', now}
 elseif is_behind(epoch, sequence, ARGV[2], 1) then

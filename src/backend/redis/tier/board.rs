@@ -74,9 +74,8 @@ impl Board for RedisTier {
             if revision == known.revision {
                 return Ok(None);
             }
-            // What is older than what is known was lost. Otherwise nothing is restored, and this reads what is set.
-            let fields = if revision < known.revision { known_fields(known) } else { Vec::new() };
-            Ok(Some(self.change(known, "restore", &fields, until).await?))
+            // The script decides whether what is there is older than what is known, and restores that only then.
+            Ok(Some(self.change(known, "restore", &known_fields(known), until).await?))
         })
     }
 
