@@ -72,7 +72,7 @@ class Image(unittest.TestCase):
             cargo.write_text("#!/bin/sh\nexit 101\n")
             cargo.chmod(0o755)
             (pathlib.Path(folder) / "triple").write_text("x")
-            given = {"PATH": f"{cargo.parent}:{os.environ['PATH']}", "SOURCE_DATE_EPOCH": "0"}
+            given = {"PATH": f"{cargo.parent}:{os.environ['PATH']}", "SOURCE_DATE_EPOCH": "0", "IMAGE_REVISION": ""}
             done = subprocess.run(["sh", "-c", command], cwd=folder, env=given, capture_output=True, text=True)
             self.assertEqual(done.returncode, 101)
             self.assertFalse((pathlib.Path(folder) / "out").exists())
