@@ -351,12 +351,19 @@ fn live_for(max_staleness: Duration) -> Duration {
     (2 * max_staleness).max(Duration::from_secs(10))
 }
 
+/// Most characters of an error of Redis that are repeated: that of protected mode is a page long.
+const LONGEST_ERROR: usize = 200;
+
 /// An error in words for people: fred shows the system's errors in Rust's debugging form.
 pub fn words(error: &Error) -> String {
     let details = error.details();
     let said = |field| details.split_once(field).and_then(|(_, rest): (_, &str)| rest.split_once('"'));
     let message = said("message: \"").or_else(|| said("error: \""));
-    message.map_or(details, |(message, _)| message).to_owned()
+    let message = message.map_or(details, |(message, _)| message);
+    match message.char_indices().nth(LONGEST_ERROR) {
+        Some((end, _)) => format!("{}...", &message[..end]),
+        None => message.to_owned(),
+    }
 }
 
 /// A field of INFO.
@@ -460,6 +467,14 @@ fn connection(patience: Duration) -> ConnectionConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_error_of_redis_is_cut() {
+        let page = format!("DENIED {}", "protected mode ".repeat(60));
+        let cut = words(&Error::new(ErrorKind::Auth, page));
+        assert!(cut.starts_with("DENIED protected mode") && cut.ends_with("..."), "{cut}");
+        assert_eq!(cut.chars().count(), LONGEST_ERROR + 3);
+    }
 
     #[test]
     fn an_error_of_the_system_is_said_in_its_own_words() {
