@@ -119,7 +119,7 @@ fn leases(before: &Sample, now: &Sample, seconds: f64) -> Value {
 
 fn redis(before: &Sample, now: &Sample, seconds: f64) -> Value {
     let (l2, server) = (&now.l2, &now.l2.server);
-    // What it said last says nothing of now.
+    // Its last answer says nothing about now.
     let said = |number: u64| l2.can_be_asked().then_some(number);
     let rate = |now: u64, before: u64| rounded(now.saturating_sub(before) as f64 / seconds);
     json!({

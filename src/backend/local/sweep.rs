@@ -143,7 +143,7 @@ impl Sweep {
         self.remove_under(&mut line, key, held);
     }
 
-    /// What was marked stale is kept no longer than its stale window.
+    /// An entry that was marked stale is kept no longer than its stale window.
     fn keep_marked(&self, key: &Key, held: &Arc<Held>) {
         let _line = self.lines.lock(self.coherence.partition_of(key.as_ref()));
         if self.l1.get(key.as_ref()).is_some_and(|now| Arc::ptr_eq(&now, held)) {

@@ -39,7 +39,7 @@ struct Sample {
 #[derive(Clone)]
 struct Step {
     back: Duration,
-    /// By partition: echoes since, and the last position that may be from before the step.
+    /// Echoes since the step, and the last position that may be from before it, by partition.
     last: HashMap<u16, (u8, Version)>,
 }
 

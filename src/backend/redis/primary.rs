@@ -55,7 +55,7 @@ struct Foreign {
 // === impl Primary ===
 
 impl Primary {
-    /// Nothing is known of it yet, save what its predecessor's clock showed.
+    /// A primary of which nothing is known yet but its predecessor's clock.
     pub fn new(
         address: Address,
         partitions: Arc<[u16]>,

@@ -50,7 +50,7 @@ pub struct Shared {
     /// Names in Redis that held something else, repaired by scripts.
     pub damages: Damages,
     scripts: Vec<String>,
-    /// By partition, the farthest position that this replica has seen.
+    /// The farthest position that this replica has seen, by partition.
     floors: Box<[Mutex<Version>]>,
 }
 

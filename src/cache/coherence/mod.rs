@@ -365,7 +365,7 @@ impl Coherence {
         stripe.show(key, least);
     }
 
-    /// What memory holds of `key` is marked, and ends no later, as `entry` does; false: it is of another version, or not kept. To be called
+    /// Marks the entry of `key` in memory, and ends it no later, as `entry` does; false: it is of another version, or not kept. To be called
     /// under the key's stripe.
     fn limit_life(&self, key: KeyRef<'_>, entry: &Entry, now: Moment) -> bool {
         let is_kept = entry.lives(now) || !entry.stale_window.is_zero();

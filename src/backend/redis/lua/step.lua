@@ -34,7 +34,7 @@ end
 local epoch, sequence, line = line_of(KEYS[1], 'i', 'y', 'z', ARGV[7])
 local lost = 0
 if epoch and not (is_number(line[6], LIMIT) and is_sound(line[8] or '')) then
-  -- What was invalidated is not known any more.
+  -- The record of invalidations is lost.
   lost = epoch
   discard(KEYS[1])
   epoch, sequence, line = nil, 0, {}
