@@ -116,8 +116,8 @@ impl Recent {
         (heard.len() as u64 == reached.sequence - told.sequence).then_some(heard)
     }
 
-    /// Returns the changes that a server may lack that stood at `prior` when it began `epoch`, and has entries that count since the epoch `trusted_from`: everything
-    /// after `prior`; and everything from before the epoch of `prior`, unless this replica has settled that one. A life that comes back
+    /// Returns the changes that a server may lack that stood at `prior` when it began `epoch`, and has entries that count since the epoch
+    /// `trusted_from`: everything after `prior`; and everything from before the epoch of `prior`, unless this replica has settled that one. A life that comes back
     /// stands before epochs that this replica has settled since.
     pub fn lost(&mut self, prior: Version, epoch: u64, trusted_from: u64) -> Lost {
         let missed = !self.settled.contains(&prior.epoch);
