@@ -71,7 +71,7 @@ pub struct Load {
     shed: Counter,
 }
 
-/// What one connection holds.
+/// The resources that one connection holds.
 pub struct Account {
     load: Arc<Load>,
     address: IpAddr,

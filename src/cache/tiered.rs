@@ -114,7 +114,7 @@ struct Asked {
     note: Note,
     /// Position up to which everything had been heard of.
     heard_of: Version,
-    /// What answers had shown.
+    /// The position that answers had shown.
     shown: Shown,
     at: Moment,
 }
@@ -458,7 +458,7 @@ impl Shared {
         let Some(entry) = read.entry else {
             if !self.l2.shares_l1() {
                 if read.position > heard_of {
-                    // What removed it may be lost, too.
+                    // The change that removed it may be lost, too.
                     let change = Change::of_keys(Effect::Removed, std::slice::from_ref(key));
                     self.coherence.remember(partition, read.position, &change);
                 }

@@ -66,12 +66,12 @@ impl Coherence {
         self.config.repair
     }
 
-    /// What the server may lack that stood at `prior` when it took over, and whose entries count since the epoch `trusted_from`.
+    /// Returns the changes that a server may lack that stood at `prior` when it took over; its entries count since the epoch `trusted_from`.
     pub fn lost(&self, takeover: Unsettled, prior: Version, trusted_from: u64) -> Lost {
         self.partition(takeover.partition).recent().lost(prior, takeover.epoch, trusted_from)
     }
 
-    /// Nothing of what this replica remembers is lost; `dropped`: for everything from before was dropped.
+    /// No change that this replica remembers is lost; with `dropped`, because everything from before was dropped.
     pub fn settled(&self, takeover: Unsettled, dropped: bool) {
         let partition = self.partition(takeover.partition);
         partition.recent().settle(takeover.epoch, dropped);

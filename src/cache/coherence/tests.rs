@@ -248,7 +248,7 @@ fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
         bench.now().since(held.marked_at().expect("marked"))
     };
     windowed(5);
-    // Nothing was heard since the proof: it may have been marked right after that.
+    // The replica heard no message since the proof: the entry may have been marked right after that.
     bench.advance(900);
     assert_eq!(marks(6, &[]), Duration::from_millis(900));
     // Read after the last proof: it was not marked then.

@@ -192,7 +192,7 @@ mod tests {
                 done.send(pattern.matches(key.as_bytes())).expect("awaited");
             }
         });
-        // What tries every way to spread the stars does not end in the life of a machine.
+        // A matcher that tries every way to spread the stars would not end.
         for _ in 0..3 {
             assert_eq!(end.recv_timeout(Duration::from_secs(60)), Ok(false));
         }

@@ -39,7 +39,7 @@ enum Room {
     AtOnce,
     /// There is now. Time has passed: the answer has to be looked up again.
     Later,
-    /// Not in time.
+    /// There was none in time.
     Never,
 }
 
