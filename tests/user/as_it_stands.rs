@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::process::{Ran, Serving, needed, run};
-use crate::readme::{COMMANDS, FIRST_SCREEN, ROOT, TWO_REPLICAS, block, paste, says};
+use crate::readme::{COMMANDS, FIRST_SCREEN, ROOT, TWO_REPLICAS, block, paste, says, without_cargo};
 
 /// A server that a pasted line started, and all processes of that line.
 struct Pasted {
@@ -18,10 +18,7 @@ impl Pasted {
     fn start(line: &str) -> Pasted {
         let mut bash = Command::new("bash");
         bash.args(["-c", line]).current_dir(ROOT).process_group(0);
-        // What cargo gives to tests is not in the environment of who pastes a line.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_") && name != "CARGO_HOME") {
-            bash.env_remove(name);
-        }
+        without_cargo(&mut bash);
         let service = Serving::spawn(bash);
         Pasted { group: service.id(), service }
     }

@@ -32,12 +32,26 @@ pub fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
     std::env::vars().filter(|(name, _)| name.starts_with("TWINTIER_")).for_each(|(name, _)| {
         bash.env_remove(name);
     });
+    without_cargo(&mut bash);
     // What is installed already may be asked for again, and nothing else.
     bash.envs([("PIP_NO_INDEX", "1"), ("PIP_REQUIRE_VIRTUALENV", "1"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1")]);
     for (setting, value) in UNHURRIED {
         bash.env(format!("TWINTIER_{}", setting.replace('.', "_").to_uppercase()), value);
     }
     run(bash.env("TWINTIER_SERVER", server), b"")
+}
+
+/// Removes what cargo adds to the environment of a test. A nested cargo would take it for a change: the build script of `ring` names `OUT_DIR`,
+/// for example, and all crates above it would be built again.
+pub fn without_cargo(command: &mut Command) {
+    let added = |name: &str| {
+        let of_the_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_TARGET_TMPDIR"];
+        let of_the_run = ["CARGO", "OUT_DIR", "LD_LIBRARY_PATH", "RUST_RECURSION_COUNT"];
+        of_the_package.iter().any(|prefix| name.starts_with(prefix)) || of_the_run.contains(&name)
+    };
+    std::env::vars().filter(|(name, _)| added(name)).for_each(|(name, _)| {
+        command.env_remove(name);
+    });
 }
 
 /// Asserts that all of `parts` occur, in this order.
