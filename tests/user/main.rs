@@ -18,6 +18,7 @@ mod pages;
 mod paper;
 mod papers;
 mod process;
+mod prose;
 mod python;
 mod readme;
 mod scripts;

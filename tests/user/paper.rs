@@ -51,7 +51,7 @@ impl Paper {
         Paper::of(path, text)
     }
 
-    fn of(path: &Path, text: String) -> Paper {
+    pub fn of(path: &Path, text: String) -> Paper {
         let (mut blocks, mut prose, mut headings) = (Vec::new(), String::new(), Vec::new());
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
