@@ -67,3 +67,14 @@ fn the_glossary_is_in_order_and_explains_each_word_once() {
     }
     assert_eq!(words.iter().collect::<BTreeSet<_>>().len(), words.len());
 }
+
+#[test]
+fn every_path_in_the_picture_is_there() {
+    let page = page();
+    let (_, picture) = page.blocks.iter().find(|(language, _)| language == "mermaid").unwrap();
+    let words = picture.iter().flat_map(|line| line.split(|c: char| !(c.is_alphanumeric() || "._/-".contains(c))));
+    let paths: Vec<_> = words.filter(|word| word.starts_with("src/")).collect();
+    assert!(paths.len() >= 6, "{paths:?}");
+    let missing: Vec<_> = paths.into_iter().filter(|path| !Path::new(ROOT).join(path).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
