@@ -1,4 +1,4 @@
-//! The README as it stands: its commands on its own ports, with `cargo run --release` and `make run`. `make test-readme` builds what they need
+//! The README and docs/callers.md as they stand: their commands on their own ports, with `cargo run --release` and `make run`. `make test-readme` builds what they need
 //! first, which takes minutes, and runs these tests one after the other.
 
 use std::os::unix::process::CommandExt as _;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::process::{Ran, Serving, needed, run};
-use crate::readme::{COMMANDS, FIRST_SCREEN, ROOT, TWO_REPLICAS, block, paste, says, without_cargo};
+use crate::readme::{CALLERS, COMMANDS, FIRST_SCREEN, ROOT, TWO_REPLICAS, block, paste, says, without_cargo};
 
 /// A server that a pasted line started, and all processes of that line.
 struct Pasted {
@@ -52,15 +52,15 @@ fn pasted(script: &str) -> Ran {
 #[test]
 #[ignore = "needs a build for release: `make test-readme` runs it"]
 fn every_block_of_the_readme_works() {
-    let served = Pasted::start(&block("bash", "cargo run"));
+    let served = Pasted::start(&block("README.md", "bash", "cargo run"));
     served.service.logged("no Redis is configured");
     assert_eq!(served.service.address, "127.0.0.1:50051");
-    says(&pasted(&block("sh", "grpcurl")).ended(0), &FIRST_SCREEN);
-    let python = format!("python - <<'END'\n{}END\n", block("python", "grpc"));
+    says(&pasted(&block("README.md", "sh", "grpcurl")).ended(0), &FIRST_SCREEN);
+    let python = format!("python - <<'END'\n{}END\n", block(CALLERS, "python", "grpc"));
     assert_eq!(pasted(&python).ended(0).text(), "b'hello'\n");
-    says(&pasted(&block("sh", "pip install")).ended(0), &["alone: all as expected"]);
-    says(&pasted(&block("sh", "twintier set user:1")).ended(0), &COMMANDS);
-    says(&pasted(&block("sh", "redis-server")).ended(0), &TWO_REPLICAS);
+    says(&pasted(&block(CALLERS, "sh", "pip install")).ended(0), &["alone: all as expected"]);
+    says(&pasted(&block(CALLERS, "sh", "twintier set user:1")).ended(0), &COMMANDS);
+    says(&pasted(&block("README.md", "sh", "redis-server")).ended(0), &TWO_REPLICAS);
     assert_eq!(served.interrupt(), Some(0));
 }
 

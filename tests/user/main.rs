@@ -1,7 +1,8 @@
-//! The program as its users meet it: the built binary, its command line, its papers, and a client in another language.
+//! The program as its users meet it: the built binary, its command line, its documentation, and a client in another language.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod architecture;
 mod as_it_stands;
 #[path = "../api/harness/authority.rs"]
 mod authority;
@@ -9,6 +10,7 @@ mod client;
 mod collector;
 mod configuration_page;
 mod contract;
+mod limits;
 mod log_limit;
 mod metrics_page;
 mod otlp;
@@ -16,6 +18,7 @@ mod pages;
 mod paper;
 mod papers;
 mod process;
+mod prose;
 mod python;
 mod readme;
 mod scripts;

@@ -4,11 +4,12 @@
 
 use std::path::Path;
 
+use crate::paper::Paper;
 use crate::process::{Redis, Serving, needed};
 use crate::readme::{ROOT, paste};
 
-/// Pages whose blocks are not for this: the first is run by the tests of the configuration page, the others show servers of their own.
-const APART: [&str; 3] = ["configuration.md", "consistency.md", "redis.md"];
+/// Pages whose blocks other tests run: blocks of callers.md and tokens.md need this directory or start servers of their own.
+const APART: [&str; 5] = ["callers.md", "configuration.md", "consistency.md", "redis.md", "tokens.md"];
 
 /// A page cut into its blocks.
 #[derive(Default)]
@@ -93,5 +94,17 @@ fn the_pages_work_with_redis() {
         let (directory, redis) = (tempfile::tempdir().unwrap(), Redis::start());
         let file = configured(&page, directory.path());
         page.run(&Serving::with_redis(&redis, &["--config", &file]));
+    }
+}
+
+#[test]
+fn each_recipe_of_the_cookbook_is_run_and_its_output_checked() {
+    let page = Paper::read(Path::new("docs/cookbook.md"));
+    let recipes: Vec<_> = page.headings.iter().skip(1).collect();
+    assert!(recipes.len() >= 6, "{recipes:?}");
+    for recipe in recipes {
+        let section = page.section(recipe);
+        let (scripts, outputs) = (section.matches("```sh\n").count(), section.matches("```text\n").count());
+        assert!(scripts > 0 && scripts == outputs, "{recipe}: {scripts} scripts, {outputs} outputs");
     }
 }

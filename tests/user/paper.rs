@@ -1,4 +1,4 @@
-//! The README and the pages of docs/ as what they are made of: code spans, blocks and links.
+//! The README, CONTRIBUTING.md and the pages of docs/, taken apart: code spans, blocks and links.
 
 use std::path::{Path, PathBuf};
 
@@ -18,13 +18,13 @@ pub struct Paper {
     pub headings: Vec<String>,
 }
 
-/// The README and every page of docs/.
+/// The README, CONTRIBUTING.md and every page of docs/.
 pub fn papers() -> Vec<Paper> {
     let pages = std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap();
     let pages = pages.map(|entry| Path::new("docs").join(entry.unwrap().file_name()));
     let mut paths: Vec<_> = pages.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
     paths.sort();
-    paths.insert(0, "README.md".into());
+    paths.splice(0..0, ["README.md".into(), "CONTRIBUTING.md".into()]);
     paths.iter().map(|path| Paper::read(path)).collect()
 }
 
@@ -51,7 +51,7 @@ impl Paper {
         Paper::of(path, text)
     }
 
-    fn of(path: &Path, text: String) -> Paper {
+    pub fn of(path: &Path, text: String) -> Paper {
         let (mut blocks, mut prose, mut headings) = (Vec::new(), String::new(), Vec::new());
         let mut lines = text.lines();
         while let Some(line) = lines.next() {

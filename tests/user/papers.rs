@@ -224,7 +224,12 @@ fn every_link_leads_somewhere() {
     }
     none(&dead);
     let page = Paper::read(Path::new("docs/redis.md"));
-    assert!(exists(&page, "../README.md#errors") && !exists(&page, "README.md") && !exists(&page, "#no-such"));
+    assert!(
+        exists(&page, "../README.md#what-it-promises")
+            && exists(&page, "errors.md#what-to-do")
+            && !exists(&page, "README.md")
+            && !exists(&page, "#no-such")
+    );
 }
 
 // === what is on the wire ===

@@ -1,4 +1,4 @@
-//! Runs what the README says as it says it: every ```sh and ```python block, with ports that are free here in place of its own.
+//! Runs every ```sh and ```python block of the README, of docs/callers.md and of docs/tokens.md, with free ports in place of its own.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -9,11 +9,15 @@ use crate::process::{Ran, Serving, UNHURRIED, free_port, needed, run, twintier};
 
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const README: &str = include_str!("../../README.md");
+/// The page whose blocks call a replica from this directory.
+pub const CALLERS: &str = "docs/callers.md";
+const TOKENS: &str = "docs/tokens.md";
 
-/// The fenced block of a language in which `text` occurs.
-pub fn block(language: &str, text: &str) -> String {
+/// The fenced block of a language in which `text` occurs, in a page.
+pub fn block(page: &str, language: &str, text: &str) -> String {
+    let page = std::fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
     let fence = format!("```{language}\n");
-    let mut blocks = README.split(&fence).skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block);
+    let mut blocks = page.split(&fence).skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block);
     blocks.find(|block| block.contains(text)).unwrap_or_else(|| panic!("no {language} block has {text}")).to_owned()
 }
 
@@ -90,7 +94,7 @@ fn as_cargo_runs_it() -> Command {
 
 #[test]
 fn the_first_screen_works_as_pasted() {
-    assert_eq!(block("bash", "cargo run"), "cargo run --release\n");
+    assert_eq!(block("README.md", "bash", "cargo run"), "cargo run --release\n");
     let service = Serving::spawn({
         let mut default = as_cargo_runs_it();
         for name in ["CARGO_MANIFEST_DIR", "BUILD_REVISION", "BUILD_RUSTC"] {
@@ -103,7 +107,7 @@ fn the_first_screen_works_as_pasted() {
     service.logged("L1 only");
     let grpcurl = needed("grpcurl", "TEST_GRPCURL");
     let tools = [grpcurl.parent().unwrap()];
-    let lines = block("sh", "grpcurl").replace("localhost:50051", &service.address);
+    let lines = block("README.md", "sh", "grpcurl").replace("localhost:50051", &service.address);
     let ran = paste(&format!("set -e\n{lines}"), &tools, &service.address).ended(0);
     says(&ran, &FIRST_SCREEN);
     let (_, describe) = README.split_once("`grpcurl -plaintext localhost:50051 describe").unwrap();
@@ -127,8 +131,22 @@ pub const PORTS: [&str; 3] = ["16379", "15061", "15062"];
 
 /// The paste with this program, and with other ports.
 fn two_replicas(ports: [u16; 3]) -> String {
-    let script = with_this_program(&block("sh", "redis-server"));
-    PORTS.iter().zip(ports).fold(script, |script, (port, other)| script.replace(port, &other.to_string()))
+    with_ports("README.md", PORTS, ports)
+}
+
+/// The paste of a page that starts Redis, with this program, and with `others` in place of `ports`.
+fn with_ports(page: &str, ports: [&str; 3], others: [u16; 3]) -> String {
+    let script = with_this_program(&block(page, "sh", "redis-server"));
+    assert!(ports.iter().all(|port| script.contains(port)), "{page}: {ports:?}");
+    ports.iter().zip(others).fold(script, |script, (port, other)| script.replace(port, &other.to_string()))
+}
+
+#[test]
+fn a_token_reads_its_own_writes_in_one_paste() {
+    let ports = ["16380", "15063", "15064"];
+    let ran = paste(&with_ports(TOKENS, ports, ports.map(|_| free_port())), &[], "").ended(0);
+    says(&ran, &["SERVING", "SERVING", "outcome  stored", "one item", "two items"]);
+    assert_eq!(ran.err, "miss: absent\n");
 }
 
 #[test]
@@ -149,21 +167,38 @@ fn two_replicas_in_one_paste_end_with_the_error_of_what_cannot_start() {
 fn the_python_lines_work() {
     let service = Serving::start(&[]);
     let python = needed("Python with grpcio", "TEST_PYTHON");
-    let lines = block("python", "grpc").replace("localhost:50051", &service.address);
+    let lines = block(CALLERS, "python", "grpc").replace("localhost:50051", &service.address);
     assert!(lines.lines().count() <= 10);
     let ran = run(Command::new(&python).args(["-c", &lines]).current_dir(ROOT), b"").ended(0);
     assert_eq!(ran.text(), "b'hello'\n");
-    let lines = block("sh", "pip install").replace("localhost:50051", &service.address);
+    let lines = block(CALLERS, "sh", "pip install").replace("localhost:50051", &service.address);
     let ran = paste(&format!("set -e\n{lines}"), &[python.parent().unwrap()], "").ended(0);
     says(&ran, &["alone: all as expected"]);
 }
 
 #[test]
 fn no_block_is_left_out() {
-    let readme = Paper::read(Path::new("README.md"));
-    let scripts = readme.blocks.iter().filter(|(language, _)| ["bash", "sh", "python"].contains(&language.as_str()));
-    let first_lines: Vec<_> = scripts.map(|(_, lines)| lines[0].split(' ').next().unwrap()).collect();
-    assert_eq!(first_lines, ["cargo", "grpcurl", "(", "import", "pip", "twintier"], "each is run by a test here");
+    for (page, run) in [
+        ("README.md", &["cargo", "grpcurl", "("][..]),
+        (CALLERS, &["import", "pip", "twintier"]),
+        // The second is run with those of runbooks.
+        (TOKENS, &["(", "grpcurl"]),
+    ] {
+        let page = Paper::read(Path::new(page));
+        let scripts = page.blocks.iter().filter(|(language, _)| ["bash", "sh", "python"].contains(&language.as_str()));
+        let first_lines: Vec<_> = scripts.map(|(_, lines)| lines[0].split(' ').next().unwrap()).collect();
+        assert_eq!(first_lines, run, "{:?}: each is run by a test here", page.path);
+    }
+}
+
+#[test]
+fn the_first_screen_has_both_commands_and_the_readme_is_short() {
+    let first_screen: Vec<_> = README.lines().take(40).collect();
+    for command in ["cargo run --release", "`make test`"] {
+        assert!(first_screen.iter().any(|line| line.contains(command)), "not on the first screen: {command}");
+    }
+    assert!(README.lines().count() <= 130, "{} lines", README.lines().count());
+    assert!(README.contains("(docs/architecture.md)") && README.contains("(CONTRIBUTING.md)"));
 }
 
 #[test]
@@ -181,7 +216,7 @@ fn what_a_build_takes_is_said_wherever_building_is() {
 fn the_command_lines_work() {
     let service = Serving::start(&[]);
     let program = Path::new(env!("CARGO_BIN_EXE_twintier")).parent().unwrap();
-    let script = format!("set -e\n{}", block("sh", "twintier set user:1"));
+    let script = format!("set -e\n{}", block(CALLERS, "sh", "twintier set user:1"));
     let ran = paste(&script, &[program], &service.address).ended(0);
     says(&ran, &COMMANDS);
 }

@@ -57,6 +57,29 @@ fn a_redis_that_stands_still_is_seen() {
 }
 
 #[test]
+fn the_breaker_opens_and_closes_as_the_page_says() {
+    let redis = Redis::start();
+    let service = Serving::with_redis(&redis, &set("redis.unresponsive_after=2s"));
+    let page = Symptom::of("Redis timeouts");
+    redis.signal("STOP");
+    // The warning comes when the breaker of the last connection opens.
+    let line = service.logged("redis: commands do not work");
+    page.shown(
+        &line,
+        &["redis does not answer", "redis: commands do not work; answering from memory, refusing writes"],
+    );
+    let refused = service.client(&["set", "key", "value", "-o", "json"]).ended(3);
+    page.shown(&format!("{}{}", refused.text(), refused.err), &["redis does not answer"]);
+    assert!(!refused.err.contains("outcome_unknown_for"), "it was not sent: {}", refused.err);
+    redis.signal("CONT");
+    page.shown(&service.logged("redis: commands work"), &["redis: commands work"]);
+    service.until_health("redis");
+    service.client(&["set", "key", "value"]).ended(0);
+    let stats = service.client(&["stats", "-o", "json"]).ended(0).json();
+    assert_eq!(stats["redis"]["reconnects"].as_u64(), Some(0), "the same connections are used: {stats}");
+}
+
+#[test]
 fn a_redis_that_is_not_there_is_seen() {
     let page = Symptom::of("Redis timeouts");
     let refusing = format!("redis://127.0.0.1:{}", free_port());

@@ -1,0 +1,80 @@
+//! Holds the language of README.md, CONTRIBUTING.md and docs/: plain terms, and a first paragraph that says what the page is for.
+
+use crate::paper::{Paper, papers};
+
+/// Idioms that a reader has to translate, and terms that stand for another.
+const IDIOMS: [&str; 22] = [
+    "sees to",
+    "told of",
+    "is told",
+    "are told",
+    "for good",
+    "for ever",
+    "nobody",
+    "somebody",
+    "everybody",
+    "whoever",
+    "who waits",
+    "who asks",
+    "at work",
+    "in work",
+    "heard of",
+    "hears of",
+    "asked of",
+    "made anew",
+    "make anew",
+    "taken up",
+    "as grpc has it",
+    "page for people",
+];
+
+/// Running text without what is fenced or between backquotes, in lower case, with single spaces.
+fn prose(paper: &Paper) -> String {
+    let mut fenced = false;
+    let lines = paper.text.lines().filter(|line| {
+        let fence = line.starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    });
+    // A code span stays within its paragraph or row.
+    let text = lines.map(|line| if line.starts_with('|') { format!("\n\n{line}") } else { line.to_owned() });
+    let text = text.collect::<Vec<_>>().join("\n");
+    let paragraphs = text.split("\n\n").map(|part| part.split('`').step_by(2).collect::<Vec<_>>().join(" "));
+    let text = paragraphs.collect::<Vec<_>>().join(" ").to_lowercase();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn idioms(paper: &Paper) -> Vec<String> {
+    let text = prose(paper);
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let text = format!(" {} ", words.collect::<Vec<_>>().join(" "));
+    let found = IDIOMS.iter().filter(|idiom| text.contains(&format!(" {idiom} ")));
+    found.map(|idiom| format!("{}: {idiom}", paper.path.display())).collect()
+}
+
+#[test]
+fn no_page_uses_an_idiom_that_has_to_be_translated() {
+    // CONTRIBUTING.md quotes some of them. The other two are generated: their sentences are in src.
+    let apart = ["CONTRIBUTING.md", "configuration.md", "metrics.md"];
+    let pages = papers().into_iter().filter(|paper| !apart.iter().any(|name| paper.path.ends_with(name)));
+    let found: Vec<_> = pages.flat_map(|paper| idioms(&paper)).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn idioms_are_found_in_running_text_only() {
+    let text = "# A\n\nWhoever is\ntold.\n\n```text\nnobody\n```\n\n| `somebody` | for good |\n";
+    let path = std::path::Path::new("a.md");
+    let found = idioms(&Paper::of(path, text.to_owned()));
+    assert_eq!(found, ["a.md: is told", "a.md: for good", "a.md: whoever"]);
+}
+
+#[test]
+fn each_page_begins_with_a_paragraph_on_what_it_is_for() {
+    for paper in papers() {
+        let mut lines = paper.text.lines();
+        assert!(lines.next().is_some_and(|line| line.starts_with("# ")), "{:?} has no title", paper.path);
+        let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
+        assert!(first.starts_with(|c: char| c.is_alphabetic()), "{:?} begins with {first:?}", paper.path);
+    }
+}
