@@ -491,6 +491,7 @@ fn redis_config(redis: &config::Redis, config: &Config, protections: Protections
         max_reply_size: redis::reply_scanner::max_reply_size(&config.limits),
         max_staleness: config.coherence.max_staleness,
         tombstones: config.limits.tombstones,
+        namespace_sampling: redis.namespace_sampling,
         protections,
         failover: match redis.failover {
             config::Failover::Repair => Failover::Repair,

@@ -91,6 +91,7 @@ impl Bench {
             max_staleness: Duration::from_secs(2),
             tombstones: TOMBSTONES,
             failover: Failover::Cold,
+            namespace_sampling: Duration::ZERO,
             protections: Protections::default(),
         };
         let l2 = redis::start(config.clone(), PARTITIONS, 7, Arc::new(BootClock), coherence.clone());

@@ -43,6 +43,10 @@ pub struct NamespaceSample {
     pub over_quota: u64,
     pub entries: u64,
     pub bytes: u64,
+    /// Keys in Redis, an estimate by sampling; `None` while it is not known.
+    pub redis_keys: Option<u64>,
+    /// Bytes of these keys in Redis, an estimate by sampling; `None` while it is not known.
+    pub redis_bytes: Option<u64>,
 }
 
 /// One of which nothing was counted.
@@ -59,6 +63,8 @@ static UNUSED: NamespaceSample = NamespaceSample {
     over_quota: 0,
     entries: 0,
     bytes: 0,
+    redis_keys: None,
+    redis_bytes: None,
 };
 
 /// Gets by what they were answered with.
@@ -133,14 +139,13 @@ impl Sample {
     /// As it is now.
     pub fn of(observed: &Observed) -> Sample {
         let (coherence, audit) = (observed.cache.coherence(), observed.cache.self_audit());
-        let all = observed.namespaces.all();
-        let namespaces = all.iter().map(|namespace| NamespaceSample::of(namespace));
+        let l2 = observed.l2.report();
         Sample {
             at: observed.clock.now(),
             wall: SystemTime::now(),
-            namespaces: namespaces.filter(NamespaceSample::was_used).collect(),
+            namespaces: NamespaceSample::all(observed, &l2),
             l1: observed.cache.l1().usage(),
-            l2: observed.l2.report(),
+            l2,
             health: *observed.health.borrow(),
             latencies: LatencySample::of(observed),
             coherence: CoherenceSample {
@@ -189,6 +194,23 @@ impl Sample {
 // === impl parts ===
 
 impl NamespaceSample {
+    /// Those that were used here, and those that only Redis has keys of, by name.
+    fn all(observed: &Observed, l2: &L2Report) -> Vec<NamespaceSample> {
+        let known = observed.namespaces.all();
+        let mut all: Vec<_> = known.iter().map(|namespace| NamespaceSample::of(namespace)).collect();
+        if let Some(sample) = l2.sampled() {
+            let unknown = sample.namespaces.keys().filter(|name| observed.namespaces.find(name).is_none());
+            all.extend(unknown.map(|name| NamespaceSample { name: name.clone(), ..NamespaceSample::default() }));
+            for namespace in &mut all {
+                let usage = sample.usage(&namespace.name);
+                (namespace.redis_keys, namespace.redis_bytes) = (Some(usage.keys), usage.bytes);
+            }
+        }
+        all.retain(NamespaceSample::was_used);
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
     fn of(namespace: &Namespace) -> NamespaceSample {
         let counters = &namespace.counters;
         NamespaceSample {
@@ -209,11 +231,15 @@ impl NamespaceSample {
             over_quota: counters.over_quota.get(),
             entries: counters.entries.get(),
             bytes: counters.bytes.get(),
+            redis_keys: None,
+            redis_bytes: None,
         }
     }
 
     fn was_used(&self) -> bool {
-        *self != NamespaceSample { name: self.name.clone(), ..NamespaceSample::default() }
+        let (redis_keys, redis_bytes) = (self.redis_keys, self.redis_bytes);
+        let unused = NamespaceSample { name: self.name.clone(), redis_keys, redis_bytes, ..NamespaceSample::default() };
+        *self != unused || redis_keys.is_some_and(|keys| keys > 0)
     }
 
     /// What was counted since `before`. What is there now is not a count.
@@ -231,6 +257,8 @@ impl NamespaceSample {
             over_quota: self.over_quota.saturating_sub(before.over_quota),
             entries: self.entries,
             bytes: self.bytes,
+            redis_keys: self.redis_keys,
+            redis_bytes: self.redis_bytes,
         }
     }
 

@@ -121,6 +121,7 @@ fn redis(before: &Sample, now: &Sample, seconds: f64) -> Value {
     let (l2, server) = (&now.l2, &now.l2.server);
     // Its last answer says nothing about now.
     let said = |number: u64| l2.can_be_asked().then_some(number);
+    let sample = l2.sampled();
     let rate = |now: u64, before: u64| rounded(now.saturating_sub(before) as f64 / seconds);
     json!({
         "state": state_name(l2.state), "reason": l2.reason, "state_age": l2.state_age.as_secs(),
@@ -130,6 +131,8 @@ fn redis(before: &Sample, now: &Sample, seconds: f64) -> Value {
         "commands": rate(l2.commands, before.l2.commands), "undecodable": l2.undecodable,
         "version": server.version, "memory": said(server.used_memory), "peak": said(server.used_memory_peak), "limit": said(server.maxmemory),
         "policy": server.maxmemory_policy, "keys": said(server.keys), "evicted": server.evicted_keys, "warnings": server.warnings,
+        "foreign": l2.foreign_messages, "sample_age": sample.map(|sample| self::seconds(now.at.since(sample.taken))),
+        "sample_keys": sample.map(|sample| sample.sampled),
     })
 }
 
@@ -158,7 +161,13 @@ fn sum(one: NamespaceSample, other: NamespaceSample) -> NamespaceSample {
         over_quota: one.over_quota + other.over_quota,
         entries: one.entries + other.entries,
         bytes: one.bytes + other.bytes,
+        redis_keys: sum_of_known(one.redis_keys, other.redis_keys),
+        redis_bytes: sum_of_known(one.redis_bytes, other.redis_bytes),
     }
+}
+
+fn sum_of_known(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).reduce(u64::saturating_add)
 }
 
 fn namespace(row: &NamespaceSample, seconds: f64) -> Value {
@@ -168,6 +177,7 @@ fn namespace(row: &NamespaceSample, seconds: f64) -> Value {
         "invalidations": rate(row.invalidations), "coalesced": rate(row.coalesced), "degraded": rate(row.degraded),
         "evicted": rate(row.evicted), "errors": rate(row.write_errors), "throttled": rate(row.throttled), "over_quota": rate(row.over_quota),
         "entries": row.entries, "bytes": row.bytes,
+        "redis_keys": row.redis_keys, "redis_bytes": row.redis_bytes,
     })
 }
 
@@ -190,4 +200,40 @@ fn seconds(duration: Duration) -> f64 {
 
 fn rounded(rate: f64) -> f64 {
     (rate * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cache::keyspace::{KeyspaceSample, NamespaceUsage};
+
+    fn holding(redis_keys: Option<u64>, redis_bytes: Option<u64>) -> NamespaceSample {
+        NamespaceSample { redis_keys, redis_bytes, ..NamespaceSample::default() }
+    }
+
+    #[test]
+    fn what_namespaces_hold_in_redis_is_summed_as_far_as_it_is_known() {
+        let row = |sample: &NamespaceSample| {
+            let row = namespace(sample, 1.0);
+            (row["redis_keys"].clone(), row["redis_bytes"].clone())
+        };
+        assert_eq!(row(&sum(holding(Some(3), Some(300)), holding(Some(4), None))), (json!(7), json!(300)));
+        assert_eq!(row(&sum(holding(None, None), holding(None, None))), (Value::Null, Value::Null));
+    }
+
+    #[test]
+    fn the_age_of_a_sample_is_absent_while_redis_cannot_be_asked() {
+        let mut now = Sample::quiet(100);
+        let namespaces = [("n".to_owned(), NamespaceUsage { keys: 1, bytes: Some(9) })].into();
+        let sample = KeyspaceSample { taken: now.at.minus(Duration::from_secs(7)), sampled: 5, namespaces };
+        now.l2.keyspace = Some(Arc::new(sample));
+        let before = Sample::quiet(99);
+        let part = redis(&before, &now, 1.0);
+        assert_eq!((&part["sample_age"], &part["sample_keys"], &part["foreign"]), (&json!(7.0), &json!(5), &json!(0)));
+        now.l2.state = L2State::Unavailable;
+        let part = redis(&before, &now, 1.0);
+        assert_eq!((&part["sample_age"], &part["sample_keys"]), (&Value::Null, &Value::Null));
+    }
 }

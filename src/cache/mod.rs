@@ -9,6 +9,7 @@ pub mod health;
 pub mod hot_keys;
 pub mod inspect;
 pub mod key;
+pub mod keyspace;
 pub mod lease;
 pub mod load;
 pub mod namespace;

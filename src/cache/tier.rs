@@ -19,6 +19,7 @@ use super::entry::{Entry, Held, NewEntry};
 use super::error::CacheError;
 use super::inspect::Inspected;
 use super::key::{Key, KeyRef};
+use super::keyspace::KeyspaceSample;
 use super::namespace::Namespace;
 use crate::cache::selector::Selector;
 use crate::cache::stats::{Family, Snapshot};
@@ -507,6 +508,8 @@ pub struct L2Report {
     pub commands: u64,
     pub errors: u64,
     pub undecodable: u64,
+    /// Messages of another deployment on the channels of this one.
+    pub foreign_messages: u64,
     pub bus_lag: Snapshot,
     /// Keys evicted and keys expired while this replica has watched, which never goes back as the server's own counts do.
     pub keys_gone: [u64; 2],
@@ -517,9 +520,16 @@ pub struct L2Report {
     pub in_flight: u64,
     pub max_in_flight: u64,
     pub server: ServerReport,
+    /// The latest estimate of what namespaces hold; `sampled` returns it if it counts.
+    pub keyspace: Option<Arc<KeyspaceSample>>,
 }
 
 impl L2Report {
+    /// Returns the latest estimate of what namespaces hold, while the shared tier can be asked.
+    pub fn sampled(&self) -> Option<&KeyspaceSample> {
+        self.keyspace.as_deref().filter(|_| self.can_be_asked())
+    }
+
     /// Whether the shared tier can be asked now. If not, what it said of itself last says nothing of now.
     pub fn can_be_asked(&self) -> bool {
         matches!(self.state, L2State::Healthy | L2State::Degraded)

@@ -75,6 +75,8 @@ pub struct Redis {
     pub max_in_flight: usize,
     /// Time without an answer after which Redis counts as unavailable and commands fail at once.
     pub unresponsive_after: Duration,
+    /// Time between two estimates of what namespaces hold in Redis; zero: none is made.
+    pub namespace_sampling: Duration,
     /// Certificates that vouch for the server, PEM; none for the system's.
     pub tls_ca_file: Option<PathBuf>,
     /// Certificate of this client, PEM; none where the server asks for none.
@@ -126,8 +128,9 @@ impl Redis {
             "twintier",
             "1 to 64 characters of [A-Za-z0-9._:-]",
             is_prefix,
-            "first part of every key and channel; deployments that share a Redis have different ones",
+            "first part of every key and channel; deployments that share a Redis have different ones, or different databases",
         );
+        let namespace_sampling = read_namespace_sampling(reader);
         let [connect_timeout, read_timeout, write_timeout, unresponsive_after] = read_patience(reader);
         check(reader, url.as_ref());
         let mut url = url?;
@@ -145,6 +148,7 @@ impl Redis {
             write_timeout,
             max_in_flight,
             unresponsive_after,
+            namespace_sampling,
             tls_ca_file,
             tls_cert_file,
             tls_key_file,
@@ -220,6 +224,17 @@ fn read_patience(reader: &mut Reader) -> [Duration; 4] {
             "time without an answer after which Redis counts as unavailable and commands fail at once",
         ),
     ]
+}
+
+fn read_namespace_sampling(reader: &mut Reader) -> Duration {
+    let path = "redis.namespace_sampling";
+    let doc = "time between two estimates of the keys and the memory of each namespace in Redis, made for all replicas \
+               by one of them; 0s: none is made, else at least 1s";
+    let interval = reader.duration(path, Duration::from_secs(60), Duration::ZERO..=Duration::from_secs(3600), doc);
+    if interval > Duration::ZERO && interval < Duration::from_secs(1) {
+        reader.refuse(path, "must be 0s, or from 1s to 1h");
+    }
+    interval
 }
 
 fn is_prefix(text: &str) -> bool {

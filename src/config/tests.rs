@@ -353,6 +353,22 @@ fn the_url_takes_user_and_password_from_other_settings() {
 }
 
 #[test]
+fn sampling_of_namespaces_is_off_or_at_least_a_second_apart() {
+    let with =
+        |interval: &'static str| flags(&[("redis.url", "redis://redis"), ("redis.namespace_sampling", interval)]);
+    for (interval, seconds) in [("0s", 0), ("1s", 1), ("1h", 3600)] {
+        let redis = config(&with(interval)).redis.unwrap();
+        assert_eq!(redis.namespace_sampling, Duration::from_secs(seconds));
+    }
+    assert_eq!(config(&flags(&[("redis.url", "redis://redis")])).redis.unwrap().namespace_sampling.as_secs(), 60);
+    for interval in ["1ms", "999ms", "61m"] {
+        let problems = problems(&with(interval));
+        let named = |problem: &String| problem.contains("redis.namespace_sampling") && problem.contains("1h");
+        assert!(problems.len() == 1 && problems.iter().all(named), "{problems:?}");
+    }
+}
+
+#[test]
 fn sentinels_and_clusters_are_taken() {
     for url in ["redis-sentinel://a,b/2?service=main", "rediss-cluster://a:1,b:2"] {
         let config = Config::load(&flags(&[("redis.url", url)])).expect("valid").config;

@@ -89,10 +89,10 @@ impl Counted {
             fleet: Vec::new(),
             reset_time: None,
             replica: Some(replica(observed, &l2)),
-            namespaces: observed.namespaces.all().iter().map(|namespace| namespace_stats(namespace)).collect(),
+            namespaces: namespaces(observed, &l2),
             l1: Some(l1(observed)),
             coherence: Some(coherence(observed)),
-            redis: Some(redis(l2)),
+            redis: Some(redis(l2, observed.clock.now())),
             latencies: Vec::new(),
             self_audit: Some(self_audit(observed)),
         };
@@ -159,6 +159,25 @@ fn warm_start(warmed: Warmed) -> pb::WarmStartStats {
     }
 }
 
+/// The namespaces that this replica knows, and those that only Redis has keys of.
+fn namespaces(observed: &Observed, l2: &L2Report) -> Vec<pb::NamespaceStats> {
+    let all = observed.namespaces.all();
+    let mut stats: Vec<_> = all.iter().map(|namespace| namespace_stats(namespace)).collect();
+    let Some(sample) = l2.sampled() else { return stats };
+    for namespace in &mut stats {
+        let usage = sample.usage(&namespace.namespace);
+        (namespace.redis_keys, namespace.redis_bytes) = (Some(usage.keys), usage.bytes);
+    }
+    let unknown = sample.namespaces.iter().filter(|(name, _)| observed.namespaces.find(name).is_none());
+    stats.extend(unknown.map(|(name, usage)| pb::NamespaceStats {
+        namespace: name.clone(),
+        redis_keys: Some(usage.keys),
+        redis_bytes: usage.bytes,
+        ..Default::default()
+    }));
+    stats
+}
+
 fn namespace_stats(namespace: &Namespace) -> pb::NamespaceStats {
     let counters = &namespace.counters;
     pb::NamespaceStats {
@@ -180,11 +199,16 @@ fn namespace_stats(namespace: &Namespace) -> pb::NamespaceStats {
         invalidations: counters.invalidations.get(),
         entries: counters.entries.get(),
         bytes: counters.bytes.get(),
+        redis_keys: None,
+        redis_bytes: None,
     }
 }
 
 fn was_used(stats: &pb::NamespaceStats) -> bool {
-    *stats != pb::NamespaceStats { namespace: stats.namespace.clone(), ..Default::default() }
+    let (redis_keys, redis_bytes) = (stats.redis_keys, stats.redis_bytes);
+    let unused =
+        pb::NamespaceStats { namespace: stats.namespace.clone(), redis_keys, redis_bytes, ..Default::default() };
+    *stats != unused || redis_keys.is_some_and(|keys| keys > 0)
 }
 
 fn l1(observed: &Observed) -> pb::L1Stats {
@@ -263,7 +287,8 @@ fn leases(observed: &Observed) -> pb::LeaseStats {
     }
 }
 
-fn redis(l2: L2Report) -> pb::RedisStats {
+fn redis(l2: L2Report, now: Moment) -> pb::RedisStats {
+    let sample = l2.sampled().map(|sample| (to_wire(now.since(sample.taken)), sample.sampled)).unzip();
     let state = match l2.state {
         L2State::Disabled => pb::RedisState::Disabled,
         L2State::Healthy => pb::RedisState::Healthy,
@@ -289,6 +314,9 @@ fn redis(l2: L2Report) -> pb::RedisStats {
         commands_processed: l2.server.commands_processed,
         maxmemory_policy: l2.server.maxmemory_policy,
         warnings: l2.server.warnings.into_iter().collect(),
+        foreign_messages: l2.foreign_messages,
+        namespace_sample_age: sample.0,
+        namespace_sample_keys: sample.1,
     }
 }
 

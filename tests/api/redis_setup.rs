@@ -131,10 +131,13 @@ async fn use_everything(one: &Replica, other: &Replica, redis: &Redis) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_the_documented_user_may_not_do_is_ever_asked() {
     let (redis, _file) = with_users(&[ADMIN, &documented_user()]).await;
-    let settings = [USER, &[("cache.stale_window", "1h"), ("cache.allow_no_expiry", "true")]].concat();
+    let further =
+        &[("cache.stale_window", "1h"), ("cache.allow_no_expiry", "true"), ("redis.namespace_sampling", "1s")];
+    let settings = [USER, further].concat();
     let one = Replica::on(&redis, &settings).await;
     let other = Replica::on(&redis, &settings).await;
     use_everything(&one, &other, &redis).await;
+    eventually("namespaces are measured", async || one.counts("default").await.redis_bytes.is_some()).await;
     // A takeover: the same server in another life.
     redis.cli(&["CLIENT", "KILL", "USER", "twintier"]).await;
     one.whole().await;
@@ -148,6 +151,32 @@ async fn nothing_that_the_documented_user_may_not_do_is_ever_asked() {
     redis.cli(&["ACL", "SETUSER", "twintier", "-client|id"]).await;
     redis.cli(&["CLIENT", "KILL", "USER", "twintier"]).await;
     eventually("it is logged", async || refusals(&redis).await.iter().any(|entry| entry.contains("client|id"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough_in_another_database() {
+    let (redis, _file) = with_users(&[ADMIN, &documented_user()]).await;
+    let url = format!("{}/1", redis.url());
+    let (one, other) = (Replica::at(&url, USER).await, Replica::at(&url, USER).await);
+    one.whole().await;
+    other.whole().await;
+    one.store(pb::SetRequest { barrier: pb::Barrier::Fleet.into(), ..set_request("k", "v") }).await.unwrap();
+    other.holds("k", "v").await;
+    assert_eq!(refusals(&redis).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_right_to_measure_a_namespace_has_keys_and_no_memory() {
+    let user = documented_user().replace(" +memory|usage", "");
+    assert_ne!(user, documented_user());
+    let (redis, _file) = with_users(&[ADMIN, &user]).await;
+    let replica = Replica::on(&redis, &[USER, &[("redis.namespace_sampling", "1s")]].concat()).await;
+    for n in 0..7 {
+        replica.set(&format!("k{n}"), "v").await;
+    }
+    eventually("keys are counted", async || replica.counts("default").await.redis_keys == Some(7)).await;
+    assert_eq!(replica.counts("default").await.redis_bytes, None);
+    assert_eq!(replica.redis().await.state(), pb::RedisState::Healthy);
 }
 
 #[test]

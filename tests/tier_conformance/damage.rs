@@ -169,7 +169,8 @@ pub async fn a_forged_message_is_forgotten(bench: &Bench) {
         message.extend(u64::to_be_bytes(number));
     }
     message.extend(b"\x02\x03one\0\0\0");
-    bench.publish(&format!("conformance:{{{partition}}}:b"), &message).await;
+    // The bench is in database 3.
+    bench.publish(&format!("conformance:{{{partition}}}:b:3"), &message).await;
     eventually("it is heard", async || bench.coherence.counters.gaps.get() > gaps).await;
     let followed = async || bench.coherence.watermark(partition).epoch == before.epoch;
     eventually("the line is followed as before", followed).await;

@@ -43,3 +43,46 @@ fn the_end_of_redis_is_one_warning() {
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert_eq!(warnings[0]["message"], "redis: commands do not work; answering from memory, refusing writes");
 }
+
+/// Lines of the log that begin so, at this level.
+fn warnings(service: &Serving, beginning: &str) -> Vec<Value> {
+    let begins = |line: &Value| line["message"].as_str().is_some_and(|text| text.starts_with(beginning));
+    lines(service).into_iter().filter(|line| line["level"] == "WARN" && begins(line)).collect()
+}
+
+#[test]
+fn another_deployment_on_the_channels_is_one_warning_that_names_the_channel_and_the_settings() {
+    let redis = Redis::start();
+    let service = Serving::with_redis(&redis, &[]);
+    // A change of a key, of an epoch that ended long ago.
+    let script =
+        "local change = struct.pack('>BBI2I8I8I8I8I8', 1, 1, 3, 4711, 0, 1000, 1, 0) .. '\\1\\7default\\0\\1x\\0\\0'
+        for n = 1, tonumber(ARGV[1]) do redis.call('PUBLISH', KEYS[1], change) end";
+    redis.cli(&["EVAL", script, "1", "twintier:{3}:b", "500"]);
+    until("every message is counted", || {
+        service.client(&["stats", "-o", "json"]).ended(0).json()["redis"]["foreign_messages"] == 500
+    });
+    let warnings = warnings(&service, "bus: another deployment");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0]["channel"], "twintier:{3}:b");
+    let text = warnings[0]["message"].as_str().unwrap();
+    assert!(text.contains("redis.prefix") && text.contains("redis.url"), "{text}");
+}
+
+#[test]
+fn a_right_to_measure_that_is_missing_is_one_warning() {
+    let redis = Redis::start();
+    redis.cli(&["ACL", "SETUSER", "default", "-memory|usage"]);
+    let service = Serving::with_redis(&redis, &["--set", "redis.namespace_sampling=1s"]);
+    service.client(&["set", "k", "v"]).ended(0);
+    let scans = || {
+        let stats = redis.cli(&["INFO", "commandstats"]);
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_scan:calls=")).map(str::to_owned);
+        line.map_or(0, |line| line.split(',').next().unwrap().parse::<u64>().unwrap())
+    };
+    until("it was sampled again", || scans() >= 3);
+    let warnings = warnings(&service, "redis: MEMORY USAGE is refused");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let why = warnings[0]["why"].as_str().unwrap();
+    assert!(why.contains("NOPERM") && why.contains("docs/redis.md"), "{why}");
+}

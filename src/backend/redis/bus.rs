@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::codec::{self, Private, Published};
 use super::connection::{ConnectError, Connection, Purpose, is_misplaced, number, status};
+use super::foreign::Epochs;
 use super::link::Backoff;
 use super::primary::Primary;
 use super::scripts::Script;
@@ -25,7 +26,7 @@ use super::shared::Shared;
 use super::spans;
 use super::transport::CLOSED;
 use crate::cache::coherence::AUDITS_PER_BOUND;
-use crate::cache::coherence::message::{BusSink, Message};
+use crate::cache::coherence::message::{BusSink, Echo, Message};
 use crate::cache::selector::Selector;
 use crate::cache::tier::BoxFuture;
 
@@ -142,9 +143,10 @@ impl Bus {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut audit: Option<Audit> = None;
         let mut confirmations = FuturesUnordered::new();
+        let mut epochs = Epochs::default();
         loop {
             tokio::select! {
-                received = messages.recv() => match self.dispatch(received, &mut messages, partitions) {
+                received = messages.recv() => match self.dispatch(received, &mut messages, partitions, &mut epochs) {
                     Dispatched::Echo(first) => {
                         if let Some(group) = groups.iter_mut().find(|group| !group.deaf && group.partitions.first() == Some(&first)) {
                             (group.silent_since, group.echoed) = (Instant::now(), true);
@@ -279,9 +281,10 @@ impl Bus {
         received: Result<Received, RecvError>,
         messages: &mut Receiver<Received>,
         partitions: &[u16],
+        epochs: &mut Epochs,
     ) -> Dispatched {
-        let message = match received {
-            Ok(message) => message,
+        let received = match received {
+            Ok(received) => received,
             Err(RecvError::Lagged(lost)) => {
                 tracing::warn!(lost, waiting = messages.len(), "bus: overran; memory is suspect until the next echo");
                 self.sink.overran(partitions);
@@ -289,17 +292,20 @@ impl Bus {
             }
             Err(RecvError::Closed) => return Dispatched::Closed,
         };
-        let bytes = message.value.into_bytes().unwrap_or_default();
-        if !self.shared.layout.is_replica_channel(&message.channel, self.shared.replica) {
+        let bytes = received.value.into_bytes().unwrap_or_default();
+        if !self.shared.layout.is_replica_channel(&received.channel, self.shared.replica) {
             return match codec::decode_message(&bytes, self.shared.replica) {
                 Some(Published::Change { message, micros, origin, ticket }) => {
+                    if epochs.heard(message.partition, message.version.epoch) {
+                        self.shared.foreign.heard(1, &received.channel, self.shared.clock.now());
+                    }
                     self.apply(message, micros, origin, ticket)
                 }
                 Some(Published::Released { namespace, key, failed }) => {
                     self.sink.released(&namespace, &key, failed);
                     Dispatched::Message
                 }
-                None => self.undecodable(&message.channel, partitions),
+                None => self.undecodable(&received.channel, partitions),
             };
         }
         match codec::decode_private(&bytes) {
@@ -308,33 +314,35 @@ impl Bus {
                 tracing::debug!(nonce, "bus: an echo of no audit was ignored");
                 Dispatched::Message
             }
-            Some(Private::Echo(nonce, mut echo)) => {
-                let first = echo.positions.first().map(|(partition, _)| *partition);
-                // A position from before what was seen meanwhile is of a life that ended: the next audit finds that out. One that no clock can
-                // have led to is somebody else's.
-                let now = self.shared.clock.now();
-                echo.positions.retain(|(partition, at)| {
-                    at.epoch >= self.shared.floor(*partition).epoch && self.primary.clock.may_begin(at.epoch, now)
-                });
-                let positions = echo.positions.clone();
-                match (first, self.sink.echo(nonce, echo)) {
-                    // Only an echo that counts says anything: one that is published again raises no floor.
-                    (Some(first), true) => {
-                        for (partition, position) in positions {
-                            self.shared.saw(partition, position);
-                            self.primary.clock.echoed(partition, position);
-                        }
-                        Dispatched::Echo(first)
-                    }
-                    _ => Dispatched::Message,
-                }
-            }
+            Some(Private::Echo(nonce, echo)) => self.echo(nonce, echo, epochs),
             Some(Private::Confirmation { ticket, partition, replica }) => {
                 self.shared.barriers.confirmed(ticket, replica, partition);
                 Dispatched::Message
             }
-            None => self.undecodable(&message.channel, partitions),
+            None => self.undecodable(&received.channel, partitions),
         }
+    }
+
+    fn echo(&self, nonce: u64, mut echo: Echo, epochs: &mut Epochs) -> Dispatched {
+        let first = echo.positions.first().map(|(partition, _)| *partition);
+        // A position from before what was seen meanwhile is of a life that ended: the next audit finds that out. One
+        // that no clock can have led to is somebody else's.
+        let now = self.shared.clock.now();
+        echo.positions.retain(|(partition, at)| {
+            at.epoch >= self.shared.floor(*partition).epoch && self.primary.clock.may_begin(at.epoch, now)
+        });
+        let positions = echo.positions.clone();
+        // Only an echo that counts says anything: one that is published again raises no floor.
+        let (Some(first), true) = (first, self.sink.echo(nonce, echo)) else { return Dispatched::Message };
+        for (partition, position) in positions {
+            self.shared.saw(partition, position);
+            self.primary.clock.echoed(partition, position);
+            let foreign = epochs.proven(partition, position.epoch);
+            if foreign > 0 {
+                self.shared.foreign.heard(foreign, &self.shared.layout.channel(partition), now);
+            }
+        }
+        Dispatched::Echo(first)
     }
 
     fn apply(&self, message: Message, micros: u64, origin: u64, ticket: Option<u64>) -> Dispatched {

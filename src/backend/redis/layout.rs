@@ -4,6 +4,7 @@ use bytes::Bytes;
 use fred::util::redis_keyslot;
 
 use crate::cache::key::KeyRef;
+use crate::cache::policy::limits;
 use crate::cache::tier::RequestId;
 
 /// The names of one deployment.
@@ -12,12 +13,18 @@ pub struct Layout {
     prefix: String,
     partitions: u16,
     sharded: bool,
+    database: u8,
 }
 
 impl Layout {
     /// The names under `prefix`, which holds no braces. Sharded: partitions live in different slots of a Cluster.
     pub fn new(prefix: &str, partitions: u16, sharded: bool) -> Layout {
-        Layout { prefix: prefix.to_owned(), partitions, sharded }
+        Layout { prefix: prefix.to_owned(), partitions, sharded, database: 0 }
+    }
+
+    /// The same names in a database of that number.
+    pub fn in_database(self, database: u8) -> Layout {
+        Layout { database, ..self }
     }
 
     /// Number of partitions.
@@ -55,12 +62,17 @@ impl Layout {
         partitions.iter().map(|partition| self.counter(*partition)).collect()
     }
 
-    /// The channel of a partition.
+    /// Returns the channel of a partition. Pub/sub knows no databases: the name has the number of the database,
+    /// except for database 0, where it is the name that every build has used.
     pub fn channel(&self, partition: u16) -> String {
-        format!("{}:{{{partition}}}:b", self.prefix)
+        match self.database {
+            0 => format!("{}:{{{partition}}}:b", self.prefix),
+            database => format!("{}:{{{partition}}}:b:{database}", self.prefix),
+        }
     }
 
-    /// The channel of what is meant for one replica, in the slot of `partition`.
+    /// The channel of what is meant for one replica, in the slot of `partition`. Identities of replicas are random:
+    /// no other deployment has the name.
     pub fn replica_channel(&self, partition: u16, replica: u64) -> String {
         format!("{}:{{{}}}:e:{replica:016x}", self.prefix, self.registrar(partition))
     }
@@ -141,6 +153,31 @@ impl Layout {
         format!("{}:{{{partition}}}:p", self.prefix)
     }
 
+    /// The latest estimate of what namespaces hold, in the slot of `partition`.
+    pub fn keyspace(&self, partition: u16) -> String {
+        format!("{}:{{{partition}}}:s", self.prefix)
+    }
+
+    /// The claim to the work at the next estimate, in the slot of `partition`.
+    pub fn keyspace_claim(&self, partition: u16) -> String {
+        format!("{}:{{{partition}}}:s:c", self.prefix)
+    }
+
+    /// Returns the namespace in a name that belongs to one: an entry, a lease, what is remembered of a source or a
+    /// request, or invalidated prefixes and tags.
+    pub fn namespace_in<'a>(&self, name: &'a [u8]) -> Option<&'a str> {
+        let tag = name.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b":{")?;
+        let (digits, rest) = tag.split_at(tag.iter().position(|byte| *byte == b'}')?);
+        std::str::from_utf8(digits).ok()?.parse().ok().filter(|partition: &u16| *partition < self.partitions)?;
+        let [b'}', b':', kind, b':', rest @ ..] = rest else { return None };
+        let namespace = match kind {
+            b'v' | b'l' | b'x' | b'q' => &rest[..rest.iter().position(|byte| *byte == b':')?],
+            b't' | b'o' => rest,
+            _ => return None,
+        };
+        std::str::from_utf8(namespace).ok().filter(|namespace| limits::namespace("namespace", namespace).is_ok())
+    }
+
     /// The field of a counter that holds what was invalidated in a namespace other than by key.
     pub fn invalidation_field(&self, namespace: &str) -> String {
         format!("n:{namespace}")
@@ -167,6 +204,42 @@ mod tests {
         }
         assert_eq!(layout.key_in(layout.counter(3).as_bytes(), "n"), None);
         assert_eq!(layout.partition_in(b"a:b:{9}:v:n:k"), None);
+    }
+
+    #[test]
+    fn a_channel_has_the_number_of_a_database_other_than_the_first() {
+        let layout = Layout::new("p", 4, false);
+        assert_eq!(layout.clone().in_database(0).channel(3), "p:{3}:b");
+        assert_eq!(layout.clone().in_database(1).channel(3), "p:{3}:b:1");
+        assert_eq!(layout.clone().in_database(15).channel(3), "p:{3}:b:15");
+        for database in [0, 1] {
+            let layout = layout.clone().in_database(database);
+            assert!(!layout.is_replica_channel(&layout.channel(3), 1));
+            assert!(layout.is_replica_channel(&layout.replica_channel(3, 1), 1));
+        }
+    }
+
+    #[test]
+    fn every_name_of_a_namespace_says_which() {
+        let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
+        let namespace = Namespaces::new(rules, 4).get("namespace", "n").expect("room");
+        let layout = Layout::new("a:b", 4, false);
+        let key = KeyRef::new(&namespace, b"k:{7}:v:m:k");
+        let request = RequestId(Bytes::from_static(b"r"));
+        let [young, old] = layout.tombstones(3, "n");
+        for name in
+            [layout.entry(key), layout.lease(key), layout.source(key), layout.request(key, &request), young, old]
+        {
+            assert_eq!(layout.namespace_in(&name), Some("n"), "{name:?}");
+        }
+        let of_none = [layout.counter(3), layout.settings(0), layout.hot_keys(0), layout.note(0, 1)];
+        for name in of_none.into_iter().chain([layout.keyspace(0), layout.keyspace_claim(0)]) {
+            assert_eq!(layout.namespace_in(name.as_bytes()), None, "{name}");
+        }
+        for foreign in ["", "a:b", "a:b:{9}:v:n:k", "c:{1}:v:n:k", "a:b:{1}:v:n", "a:b:{1}:v::k", "a:b:{1}:v:\u{e9}:k"]
+        {
+            assert_eq!(layout.namespace_in(foreign.as_bytes()), None, "{foreign}");
+        }
     }
 
     #[test]

@@ -9,8 +9,10 @@ mod codec;
 mod connection;
 mod damages;
 mod fleet;
+mod foreign;
 mod health;
 mod info;
+mod keyspace;
 mod layout;
 mod line;
 mod link;
@@ -164,6 +166,8 @@ pub struct RedisConfig {
     pub tombstones: usize,
     /// What becomes of entries when Redis begins another life.
     pub failover: Failover,
+    /// Time between two estimates of what namespaces hold; zero: none is made.
+    pub namespace_sampling: Duration,
     /// Protections that are on.
     pub protections: Protections,
 }
@@ -188,6 +192,10 @@ pub fn start(
     tasks.spawn({
         let (tier, stop) = (tier.clone(), stop.clone());
         async move { reclaim::run(&tier, &stop).await }
+    });
+    tasks.spawn({
+        let (tier, stop) = (tier.clone(), stop.clone());
+        async move { keyspace::run(&tier, &stop).await }
     });
     tasks.spawn({
         let tier = tier.clone();

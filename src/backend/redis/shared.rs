@@ -10,6 +10,7 @@ use super::RedisConfig;
 use super::barrier::Barriers;
 use super::codec;
 use super::damages::Damages;
+use super::foreign::ForeignMessages;
 use super::layout::Layout;
 use super::operation::Operations;
 use super::scripts::Script;
@@ -49,6 +50,8 @@ pub struct Shared {
     pub barriers: Barriers,
     /// Names in Redis that held something else, repaired by scripts.
     pub damages: Damages,
+    /// Messages of other deployments on this deployment's channels.
+    pub foreign: ForeignMessages,
     scripts: Vec<String>,
     /// The farthest position that this replica has seen, by partition.
     floors: Box<[Mutex<Version>]>,
@@ -60,7 +63,7 @@ impl Shared {
         let scripts =
             Script::ALL.iter().map(|script| script.text(config.servers.sharded(), config.protections)).collect();
         Shared {
-            layout: Layout::new(&config.prefix, partitions, config.servers.sharded()),
+            layout: Layout::new(&config.prefix, partitions, config.servers.sharded()).in_database(config.database),
             config,
             replica,
             clock,
@@ -75,6 +78,7 @@ impl Shared {
             reconnects: Counter::default(),
             keys_gone: Default::default(),
             damages: Damages::default(),
+            foreign: ForeignMessages::default(),
             floors: (0..partitions).map(|_| Mutex::default()).collect(),
         }
     }

@@ -1,6 +1,6 @@
 //! The shared tier: reads in one pipelined trip, writes and invalidations in one script each.
 
-mod board;
+pub(super) mod board;
 mod inspect;
 mod read;
 mod write;
@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fred::types::Value;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,7 @@ use crate::cache::clock::Moment;
 use crate::cache::coherence::version::Version;
 use crate::cache::inspect::Inspected;
 use crate::cache::key::Key;
+use crate::cache::keyspace::KeyspaceSample;
 use crate::cache::namespace::Namespace;
 use crate::cache::selector::Selector;
 use crate::cache::stats::{Counter, Family};
@@ -52,6 +54,7 @@ pub struct RedisTier {
     health: Arc<Health>,
     calls: Calls,
     server: Mutex<ServerReport>,
+    keyspace: ArcSwapOption<KeyspaceSample>,
     undecodable: Counter,
     /// The log has named a value that is too large.
     said_too_large: AtomicBool,
@@ -71,8 +74,8 @@ impl RedisTier {
         stop: CancellationToken,
     ) -> RedisTier {
         let (server, undecodable, selected) = (Mutex::default(), Counter::default(), Selected::new(shared.clone()));
-        let said_too_large = AtomicBool::new(false);
-        RedisTier { shared, health, calls, server, undecodable, said_too_large, selected, tasks, stop }
+        let (said_too_large, keyspace) = (AtomicBool::new(false), ArcSwapOption::empty());
+        RedisTier { shared, health, calls, server, keyspace, undecodable, said_too_large, selected, tasks, stop }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -93,6 +96,14 @@ impl RedisTier {
 
     pub(super) fn set_server(&self, report: ServerReport) {
         *self.server.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
+    pub(super) fn set_keyspace(&self, sample: Option<KeyspaceSample>) {
+        self.keyspace.store(sample.map(Arc::new));
+    }
+
+    pub(super) fn keyspace(&self) -> Option<Arc<KeyspaceSample>> {
+        self.keyspace.load_full()
     }
 
     /// Sends one step of a number line. `args` follow the step's own.
@@ -247,7 +258,7 @@ impl RedisTier {
         }
     }
 
-    fn undecodable<T>(&self) -> Option<T> {
+    pub(super) fn undecodable<T>(&self) -> Option<T> {
         self.undecodable.one();
         None
     }
@@ -465,6 +476,7 @@ impl L2 for RedisTier {
         let HealthReport { state, reason, state_age, server_version } = self.health.report();
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
         server.version = server_version;
+        server.warnings.extend(self.shared.foreign.warning(self.shared.clock.now()));
         let routes = self.calls.routes();
         let links = || routes.shards.iter().flat_map(|shard| &shard.links);
         L2Report {
@@ -477,12 +489,14 @@ impl L2 for RedisTier {
             commands: self.shared.commands.get(),
             errors: self.shared.errors.get(),
             undecodable: self.undecodable.get(),
+            foreign_messages: self.shared.foreign.count.get(),
             bus_lag: self.shared.lag.snapshot(),
             connections_up: links().filter(|link| link.connection().is_some()).count() as u64,
             connections_down: links().filter(|link| link.connection().is_none()).count() as u64,
             in_flight: self.calls.in_flight() as u64,
             max_in_flight: self.shared.config.max_in_flight as u64,
             server,
+            keyspace: self.keyspace.load_full(),
         }
     }
 

@@ -56,6 +56,8 @@ fn namespace(namespace: &pb::NamespaceStats) -> Value {
         "touches": namespace.touches,
         "throttled": namespace.throttled,
         "over_quota": namespace.over_quota,
+        "redis_keys": namespace.redis_keys,
+        "redis_bytes": namespace.redis_bytes,
     })
 }
 
@@ -168,6 +170,9 @@ fn redis(redis: &pb::RedisStats) -> Value {
         "commands_processed": redis.commands_processed,
         "maxmemory_policy": redis.maxmemory_policy,
         "warnings": redis.warnings,
+        "foreign_messages": redis.foreign_messages,
+        "namespace_sample_age_seconds": wire_seconds(redis.namespace_sample_age),
+        "namespace_sample_keys": redis.namespace_sample_keys,
     })
 }
 

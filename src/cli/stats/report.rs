@@ -97,6 +97,13 @@ fn redis_rows(redis: &pb::RedisStats, since: Option<&Since<'_>>) -> Rows {
     if !redis.server_version.is_empty() {
         rows.push(("", redis_server(redis)));
     }
+    if redis.foreign_messages > 0 {
+        rows.push(("", format!("{} messages of another deployment", count(redis.foreign_messages))));
+    }
+    if let Some(keys) = redis.namespace_sample_keys {
+        let age = wire_duration(redis.namespace_sample_age);
+        rows.push(("", format!("namespaces: estimates from a sample of {} keys, {age} ago", count(keys))));
+    }
     rows.extend(redis.warnings.iter().map(|warning| ("", format!("warning: {warning}"))));
     rows
 }
@@ -299,6 +306,26 @@ get        L1  1,234    2 µs  4 µs    6 µs   8 µs   10 µs
 set         -  1,234  500 µs  1 ms  1.5 ms   2 ms  2.5 ms
 ";
         assert_eq!(page(None), expected);
+    }
+
+    #[test]
+    fn what_redis_holds_is_shown_where_it_is_known() {
+        let mut stats = stats();
+        stats.namespaces[0].redis_keys = Some(1_200);
+        stats.namespaces[0].redis_bytes = Some(3 << 20);
+        let redis = stats.redis.as_mut().expect("given");
+        (redis.namespace_sample_keys, redis.namespace_sample_age) = (Some(20_000), wire(5_000_000));
+        redis.foreign_messages = 7;
+        let page = report(&stats, None, UNIX_EPOCH + NOW);
+        for expected in [
+            "           7 messages of another deployment\n",
+            "           namespaces: estimates from a sample of 20,000 keys, 5 s ago\n",
+            "ENTRIES     SIZE  REDIS KEYS  REDIS SIZE\n",
+            "        0  2.0 KiB       1,200     3.0 MiB\n",
+            "        0  2.0 KiB           -           -\n",
+        ] {
+            assert!(page.contains(expected), "{expected}\n{page}");
+        }
     }
 
     #[test]

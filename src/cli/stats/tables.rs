@@ -19,14 +19,19 @@ pub(super) fn namespaces(namespaces: &[pb::NamespaceStats], since: Option<&Since
     }
     let mut header = vec!["NAMESPACE", "GETS", "HITS", "L1", "L2", "STALE", "NEG", "MISS", "DEGR", "COAL"];
     header.extend(["SETS", "COND", "INVAL", "ERR", "ENTRIES", "SIZE"]);
+    // Only where it is known: an estimate, which the page dates above.
+    let in_redis = namespaces.iter().any(|namespace| namespace.redis_keys.is_some());
+    if in_redis {
+        header.extend(["REDIS KEYS", "REDIS SIZE"]);
+    }
     if since.is_some() {
         header.splice(1..1, ["GET/S", "HITS NOW", "SET/S", "INVAL/S"]);
     }
-    let rows: Vec<_> = namespaces.iter().map(|namespace| namespace_row(namespace, since)).collect();
+    let rows: Vec<_> = namespaces.iter().map(|namespace| namespace_row(namespace, since, in_redis)).collect();
     table::aligned(&header, &rows)
 }
 
-fn namespace_row(namespace: &pb::NamespaceStats, since: Option<&Since<'_>>) -> Vec<String> {
+fn namespace_row(namespace: &pb::NamespaceStats, since: Option<&Since<'_>>, in_redis: bool) -> Vec<String> {
     let mut row = vec![namespace.namespace.clone()];
     row.extend(since.into_iter().flat_map(|since| rates(namespace, since)));
     row.extend([count(gets(namespace)), ratio(hits(namespace), gets(namespace))]);
@@ -46,6 +51,11 @@ fn namespace_row(namespace: &pb::NamespaceStats, since: Option<&Since<'_>>) -> V
     ];
     row.extend(counts.map(count));
     row.push(size(namespace.bytes));
+    if in_redis {
+        let unknown = || "-".to_owned();
+        row.push(namespace.redis_keys.map_or_else(unknown, count));
+        row.push(namespace.redis_bytes.map_or_else(unknown, size));
+    }
     row
 }
 

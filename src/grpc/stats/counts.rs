@@ -1,4 +1,5 @@
 //! Which numbers of Stats are counts, that a reset takes back, and which say what is there now. Both are summed over a fleet.
+//! Numbers that every replica reports of the same Redis are not.
 
 use crate::pb;
 
@@ -11,11 +12,12 @@ pub trait Counts {
 }
 
 macro_rules! counts {
-    ($($message:ident: counts [$($count:ident)*] now [$($gauge:ident)*];)*) => {
+    ($($message:ident: counts [$($count:ident)*] now [$($gauge:ident)*] $(same [$($same:ident)*])?;)*) => {
         $(impl Counts for pb::$message {
             fn add(&mut self, other: &Self) {
                 $(self.$count = self.$count.saturating_add(other.$count);)*
                 $(self.$gauge = self.$gauge.saturating_add(other.$gauge);)*
+                $($(self.$same = self.$same.or(other.$same);)*)?
             }
 
             fn take_off(&mut self, before: &Self) {
@@ -26,7 +28,7 @@ macro_rules! counts {
         /// By message, every number dealt with.
         #[cfg(test)]
         const KNOWN: &[(&str, &[&str])] =
-            &[$((stringify!($message), &[$(stringify!($count),)* $(stringify!($gauge),)*])),*];
+            &[$((stringify!($message), &[$(stringify!($count),)* $(stringify!($gauge),)* $($(stringify!($same),)*)?])),*];
     };
 }
 
@@ -36,7 +38,8 @@ counts! {
             l1_hits l2_hits stale_hits negative_hits misses degraded coalesced sets_stored sets_condition_failed write_errors
             invalidations sets_void touches throttled over_quota
         ]
-        now [entries bytes];
+        now [entries bytes]
+        same [redis_keys redis_bytes];
     L1Stats: counts [evicted_size evicted_expired removed replaced rejected] now [entries bytes max_bytes];
     CoherenceStats:
         counts [
@@ -49,8 +52,9 @@ counts! {
     ReplicaStats: counts [shed] now [in_flight connections];
     // What Redis says of itself is not counted here.
     RedisStats:
-        counts [reconnects commands errors undecodable]
-        now [used_memory used_memory_peak maxmemory keys evicted_keys expired_keys commands_processed];
+        counts [reconnects commands errors undecodable foreign_messages]
+        now [used_memory used_memory_peak maxmemory keys evicted_keys expired_keys commands_processed]
+        same [namespace_sample_keys];
     SelfAuditStats: counts [sampled dropped checked gone failed violations] now [];
 }
 
@@ -124,5 +128,15 @@ mod tests {
         assert_eq!(sum, [namespace("a", 2, 20), namespace("b", 4, 40)]);
         sum.take_off(&vec![namespace("b", 3, 30)]);
         assert_eq!(sum, [namespace("a", 2, 20), namespace("b", 1, 40)]);
+    }
+
+    #[test]
+    fn what_every_replica_reports_of_the_same_redis_is_not_added() {
+        let of = |redis_keys, redis_bytes| pb::NamespaceStats { redis_keys, redis_bytes, ..Default::default() };
+        let mut sum = of(Some(7), None);
+        sum.add(&of(Some(6), Some(600)));
+        assert_eq!(sum, of(Some(7), Some(600)));
+        sum.take_off(&of(Some(7), Some(600)));
+        assert_eq!(sum, of(Some(7), Some(600)));
     }
 }

@@ -1,8 +1,11 @@
 //! What a replica is at one instant: what takes a lock or a walk is looked up once for all instruments of a collection.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cache::coherence::Proofs;
+use crate::cache::keyspace::NamespaceUsage;
 use crate::cache::lease::LeaseCounters;
 use crate::cache::namespace::Namespace;
 use crate::cache::observed::Observed;
@@ -71,6 +74,25 @@ impl Reading {
             let all = self.others.iter().map(|namespace| counts(&namespace.counters));
             tell_of(OTHERS, all.fold([0; N], |sums, counts| std::array::from_fn(|place| sums[place] + counts[place])));
         }
+    }
+
+    /// Reports the usage of each namespace in Redis, if it was sampled. Namespaces that this replica does not know
+    /// count among the others.
+    pub fn in_redis(&self, tell: &mut Tell<'_, u64>, value: fn(NamespaceUsage) -> Option<u64>) {
+        let Some(sample) = self.l2.sampled() else { return };
+        for namespace in &self.namespaces {
+            value(sample.usage(namespace.name())).into_iter().for_each(|value| tell(&[namespace.name()], value));
+        }
+        let told: HashSet<_> = self.namespaces.iter().map(|namespace| namespace.name()).collect();
+        let others = sample.namespaces.iter().filter(|(name, _)| !told.contains(name.as_str()));
+        if let Some(sum) = others.filter_map(|(_, usage)| value(*usage)).reduce(u64::saturating_add) {
+            tell(&[OTHERS], sum);
+        }
+    }
+
+    /// Age of the sample behind that.
+    pub fn sample_age(&self) -> Option<Duration> {
+        self.l2.sampled().map(|sample| self.observed.clock.now().since(sample.taken))
     }
 
     /// Counts of the coherence protocol.

@@ -44,6 +44,8 @@ struct Rules {
     /// Where new connections lead.
     port: u16,
     refusing: bool,
+    /// Database that is selected in place of number 0.
+    database: Option<u8>,
     /// Counts resets of each class: a connection ends when the count of its class moves.
     resets: [u64; 2],
     ways: [[Way; 2]; 2],
@@ -104,6 +106,11 @@ impl Proxy {
     /// Lets so many bytes a second go on each connection.
     pub fn slow(&self, class: Class, direction: Direction, rate: u32) {
         self.way(class, direction, |way| way.rate = rate);
+    }
+
+    /// On new connections a client that selects database 0 gets this one, and does not notice.
+    pub fn selects(&self, database: u8) {
+        self.rules.send_modify(|rules| rules.database = Some(database));
     }
 
     /// Ends every connection; new ones lead to another port.
@@ -216,13 +223,18 @@ async fn take(
     let mut sniffer = Sniffer::default();
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        let bytes = &buffer[..length];
-        if direction == Direction::ToServer && sniffer.hears_subscribe(bytes) {
+        let mut bytes = buffer[..length].to_vec();
+        if direction == Direction::ToServer
+            && let Some(database) = rules.borrow().database
+        {
+            select(&mut bytes, database);
+        }
+        if direction == Direction::ToServer && sniffer.hears_subscribe(&bytes) {
             class.send_replace(Class::Subscription);
         }
         let way = rules.borrow().ways[*class.borrow() as usize][direction as usize];
         let latency = way.latency + way.jitter.mul_f64(rand::random());
-        if chunks.send((Instant::now() + latency, bytes.to_vec())).await.is_err() {
+        if chunks.send((Instant::now() + latency, bytes)).await.is_err() {
             return;
         }
     }
@@ -250,6 +262,14 @@ async fn give(
                 sleep(Duration::from_secs_f64(piece.len() as f64 / f64::from(way.rate))).await;
             }
         }
+    }
+}
+
+/// Replaces the number in SELECT 0. It comes alone, in one piece: its client waits for the answer.
+fn select(bytes: &mut [u8], database: u8) {
+    const COMMAND: &[u8] = b"SELECT\r\n$1\r\n0\r\n";
+    if let Some(at) = bytes.windows(COMMAND.len()).position(|window| window == COMMAND) {
+        bytes[at + COMMAND.len() - 3] = b'0' + database;
     }
 }
 

@@ -19,7 +19,7 @@ use crate::cache::coherence::version::Version;
 use crate::cache::tier::{BoxFuture, L2Error};
 
 /// The partition that the board is with.
-const HOME: u16 = 0;
+pub const HOME: u16 = 0;
 /// Most replicas whose notes are read.
 const MOST_NOTES: usize = 256;
 /// Largest note or list that is read, bytes. Replicas write smaller ones.
@@ -104,7 +104,13 @@ fn is_of_another_type(failure: &Failure) -> bool {
 }
 
 impl RedisTier {
-    async fn save(&self, name: String, text: Bytes, lifetime: Duration, until: Moment) -> Result<(), L2Error> {
+    pub(in crate::backend::redis) async fn save(
+        &self,
+        name: String,
+        text: Bytes,
+        lifetime: Duration,
+        until: Moment,
+    ) -> Result<(), L2Error> {
         let shard = self.calls.shard(HOME)?;
         self.shared.commands.one();
         let lifetime = Some(Expiration::PX(lifetime.as_millis() as i64));
@@ -114,7 +120,12 @@ impl RedisTier {
         saved.await.map(|_| ()).map_err(Failure::of_a_read)
     }
 
-    async fn load(&self, name: String, lifetime: Duration, until: Moment) -> Result<Option<Note>, L2Error> {
+    pub(in crate::backend::redis) async fn load(
+        &self,
+        name: String,
+        lifetime: Duration,
+        until: Moment,
+    ) -> Result<Option<Note>, L2Error> {
         let shard = self.calls.shard(HOME)?;
         self.shared.commands.one();
         let asked = name.clone();

@@ -9,7 +9,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "twintier.bus.messages",
         "",
         &["outcome"],
-        "Messages heard: `applied`, `own`, out of sequence (`gap`), damaged (`undecodable`)",
+        "Messages heard: `applied`, `own`, out of sequence (`gap`), damaged (`undecodable`), of another deployment (`foreign`, counted in `gap` too)",
         Counter(|at, tell| {
             let counts = at.coherence();
             each(
@@ -19,6 +19,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
                     ("own", counts.messages_own.get()),
                     ("gap", counts.gaps.get()),
                     ("undecodable", counts.undecodable.get()),
+                    ("foreign", at.l2.foreign_messages),
                 ],
             );
         }),
