@@ -11,6 +11,7 @@ mod damages;
 mod fleet;
 mod health;
 mod info;
+mod large;
 mod layout;
 mod line;
 mod link;
