@@ -120,7 +120,7 @@ impl Bench {
 
     async fn request(&self, write: Write) -> Written {
         let partition = self.partition(&write.key);
-        self.l2.write(partition, &[write], 0, self.until()).await.unwrap().remove(0)
+        self.l2.write(partition, &[write], 0, self.until().into()).await.unwrap().remove(0)
     }
 
     async fn remove(&self, partition: u16, keys: &[Key]) -> Removed {
@@ -137,7 +137,7 @@ impl Bench {
     }
 
     async fn read(&self, key: &Key) -> Option<Entry> {
-        self.l2.read(key, self.until()).await.unwrap().entry
+        self.l2.read(key, self.until().into()).await.unwrap().entry
     }
 
     fn partition(&self, key: &Key) -> u16 {
@@ -188,7 +188,7 @@ async fn every_step_takes_the_next_position_of_its_partition(bench: &Bench) {
         if let Some(before) = before {
             assert_eq!(version, Version::new(before.epoch, before.sequence + 1));
         }
-        let read = bench.l2.read(&key, bench.until()).await.unwrap();
+        let read = bench.l2.read(&key, bench.until().into()).await.unwrap();
         assert_eq!(read.position, version, "an absence has a position too");
     }
 }

@@ -22,7 +22,7 @@ use crate::cache::remembered::Remembered;
 use crate::cache::selector::Selector;
 use crate::cache::tier::{
     Acquired, BoxFuture, Claim, Condition, L1, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, NotTaken, Read,
-    Refusal, Removal, Removed, RequestId, Return, Touch, Touched, TouchedEntry, Write, Written,
+    Refusal, Removal, Removed, RequestId, Return, Timeout, Touch, Touched, TouchedEntry, Write, Written,
 };
 use crate::cache::tombstones::{Cover, Judged, PATTERNS};
 use sweep::Sweep;
@@ -351,7 +351,7 @@ impl Local {
 }
 
 impl L2 for Local {
-    fn read<'a>(&'a self, key: &'a Key, _: Moment) -> BoxFuture<'a, Result<Read, L2Error>> {
+    fn read<'a>(&'a self, key: &'a Key, _: Timeout) -> BoxFuture<'a, Result<Read, L2Error>> {
         Box::pin(async move {
             let partition = self.coherence.partition_of(key.as_ref());
             let position = self.position(&self.line(partition));
@@ -369,7 +369,7 @@ impl L2 for Local {
         partition: u16,
         writes: &'a [Write],
         _: u64,
-        _: Moment,
+        _: Timeout,
     ) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
         Box::pin(async move { Ok(self.write_now(partition, writes)) })
     }

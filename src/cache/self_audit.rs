@@ -140,8 +140,8 @@ mod tests {
     use crate::cache::selector::Selector;
     use crate::cache::testing::{BOUND, Bench, EPOCH, not_asked};
     use crate::cache::tier::{
-        Acquired, BoxFuture, Claim, Current, L2Error, L2Report, Mode, Read, Removal, Removed, Return, Touch, Touched,
-        Write, Written,
+        Acquired, BoxFuture, Claim, Current, L2Error, L2Report, Mode, Read, Removal, Removed, Return, Timeout, Touch,
+        Touched, Write, Written,
     };
 
     const UNCERTAINTY: Duration = Duration::from_millis(2);
@@ -154,12 +154,12 @@ mod tests {
             Box::pin(std::future::ready(self.0.lock().expect("no panic").clone()))
         }
 
-        fn read<'a>(&'a self, _: &'a Key, _: Moment) -> BoxFuture<'a, Result<Read, L2Error>> {
+        fn read<'a>(&'a self, _: &'a Key, _: Timeout) -> BoxFuture<'a, Result<Read, L2Error>> {
             unreachable!("a value is not fetched")
         }
 
         not_asked! {
-            write(u16, &'a [Write], u64, Moment) -> Vec<Written>;
+            write(u16, &'a [Write], u64, Timeout) -> Vec<Written>;
             remove(u16, &'a [Removal], Mode, u64, Moment) -> Removed;
             invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
             touch(&'a Key, Touch, Moment) -> Touched;

@@ -344,16 +344,39 @@ pub struct Removed {
     pub removed: Vec<bool>,
 }
 
+/// The time for which a call may move values. What is large takes longer than what is small, and is not given up while it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeout {
+    /// When the call ends if nothing of it moves.
+    pub until: Moment,
+    /// When it ends even if something does. Not before `until`.
+    pub latest: Moment,
+}
+
+impl From<Moment> for Timeout {
+    /// Ends at `until` in any case.
+    fn from(until: Moment) -> Timeout {
+        Timeout { until, latest: until }
+    }
+}
+
+impl Timeout {
+    /// The same time for the next part of a call that began at `begun`, from `now` on.
+    pub fn renewed(self, begun: Moment, now: Moment) -> Timeout {
+        Timeout { until: now.plus(self.until.since(begun)).min(self.latest), ..self }
+    }
+}
+
 /// The shared tier: the number line of each partition, and the entries on it.
 ///
 /// Each write and invalidation is one atomic step that takes the next sequence of its partition, takes effect, and is announced on the bus.
-/// Every call ends by `until`, about; an `Err` of a write says for how long it may still take effect.
+/// Every call ends by `until`, or as its `timeout` says, about; an `Err` of a write says for how long it may still take effect.
 pub trait L2: Send + Sync + 'static {
     /// Reads the live entry of `key`.
-    fn read<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Read, L2Error>>;
+    fn read<'a>(&'a self, key: &'a Key, timeout: Timeout) -> BoxFuture<'a, Result<Read, L2Error>>;
     /// Reads many different keys of one namespace at once. Answers in their order, each for itself.
-    fn read_many<'a>(&'a self, keys: &'a [Key], until: Moment) -> BoxFuture<'a, Vec<Result<Read, L2Error>>> {
-        Box::pin(join_all(keys.iter().map(move |key| self.read(key, until))))
+    fn read_many<'a>(&'a self, keys: &'a [Key], timeout: Timeout) -> BoxFuture<'a, Vec<Result<Read, L2Error>>> {
+        Box::pin(join_all(keys.iter().map(move |key| self.read(key, timeout))))
     }
     /// Makes `writes`, of different keys, all of one namespace and of `partition`, in one step: each succeeds or is refused for itself. The
     /// ticket of a barrier, if not 0, has every replica confirm.
@@ -362,7 +385,7 @@ pub trait L2: Send + Sync + 'static {
         partition: u16,
         writes: &'a [Write],
         ticket: u64,
-        until: Moment,
+        timeout: Timeout,
     ) -> BoxFuture<'a, Result<Vec<Written>, L2Error>>;
     /// Removes different keys, all of one namespace and of `partition`, or marks them stale.
     fn remove<'a>(

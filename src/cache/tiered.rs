@@ -34,7 +34,7 @@ use super::self_audit::{self, Sampler};
 use super::single_flight::{FetchResult, Fetched};
 use super::spans;
 use super::stats::{Latencies, SelfAuditCounters};
-use super::tier::{L1, L2, L2Error, Read};
+use super::tier::{L1, L2, L2Error, Read, Timeout};
 pub use answer::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};
 pub use batch::{GetMany, InvalidateMany, Many, SetMany};
 pub use inspect::{Inspection, Remembered, Verdict};
@@ -273,19 +273,16 @@ impl Tiered {
     /// Asks the shared tier.
     async fn ask_l2(&self, get: &Get<'_>, partition: u16, begun: Moment) -> FetchResult {
         let shared = &*self.0;
-        let until = match get.consistency {
-            Consistency::Strong => begun.plus(shared.config.read_budget).min(get.deadline),
-            Consistency::Bounded(_) => shared.until(shared.config.read_budget, get.deadline, begun),
-        };
+        let timeout = shared.read_timeout(get.consistency, get.deadline, begun);
         let token = get.token.position(partition);
         match get.consistency {
-            Consistency::Strong => shared.fetch(&get.key.to_key(), until).await,
+            Consistency::Strong => shared.fetch(&get.key.to_key(), timeout).await,
             Consistency::Bounded(bound) => {
                 let bound = bound.unwrap_or(shared.coherence.max_staleness());
-                match self.fetch_together(get.key.to_key(), bound, until).await {
+                match self.fetch_together(get.key.to_key(), bound, timeout).await {
                     // The fetch joined began before the write this caller has seen: ask once more, for this caller alone.
                     Ok(fetched) if fetched.may_precede(token, get.key.namespace) => {
-                        shared.fetch(&get.key.to_key(), until).await
+                        shared.fetch(&get.key.to_key(), timeout).await
                     }
                     other => other,
                 }
@@ -293,11 +290,11 @@ impl Tiered {
         }
     }
 
-    /// Fetches, or waits for the fetch that another Get has begun.
-    async fn fetch_together(&self, key: Key, bound: Duration, until: Moment) -> FetchResult {
+    /// Fetches, or waits for the fetch that another Get has begun. A fetch ends by itself when nothing arrives any more.
+    async fn fetch_together(&self, key: Key, bound: Duration, limit: Timeout) -> FetchResult {
         let shared = &*self.0;
         if shared.l2.shares_l1() {
-            return shared.fetch(&key, until).await;
+            return shared.fetch(&key, limit).await;
         }
         let (waiting, span) = match shared.coherence.join(&key, bound) {
             Passage::Join(mut waiting) => {
@@ -308,8 +305,9 @@ impl Tiered {
             Passage::Begin(Begun { id, note, landing, mut waiting }) => {
                 let cache = self.clone();
                 let fetch = async move {
-                    let budget = cache.0.clock.now().plus(cache.0.config.read_budget);
-                    let result = cache.0.fetch_under(&key, note, budget).await;
+                    let until = cache.0.clock.now().plus(cache.0.config.read_budget);
+                    let own = Timeout { until, latest: limit.latest.max(until) };
+                    let result = cache.0.fetch_under(&key, note, own).await;
                     cache.0.coherence.close(&key, id);
                     spans::note(spans::OUTCOME, outcome_of(&result));
                     landing.land(result);
@@ -318,7 +316,7 @@ impl Tiered {
                 (waiting, tracing::Span::none())
             }
         };
-        let patience = until.since(shared.clock.now());
+        let patience = limit.latest.since(shared.clock.now());
         let result = timeout(patience, waiting.result().instrument(span)).await;
         result.unwrap_or(Err(L2Error::unavailable("no answer within the budget")))
     }
@@ -424,15 +422,15 @@ impl Shared {
     }
 
     /// Reads the shared tier for one caller.
-    async fn fetch(&self, key: &Key, until: Moment) -> FetchResult {
+    async fn fetch(&self, key: &Key, timeout: Timeout) -> FetchResult {
         let note = self.coherence.note(key.as_ref());
-        self.fetch_under(key, note, until).await
+        self.fetch_under(key, note, timeout).await
     }
 
     /// Reads the shared tier, and lets the answer enter memory if nothing newer was applied since `note`.
-    async fn fetch_under(&self, key: &Key, note: Note, until: Moment) -> FetchResult {
+    async fn fetch_under(&self, key: &Key, note: Note, timeout: Timeout) -> FetchResult {
         let asked = self.asked(key, note);
-        let read = self.l2.read(key, until).await;
+        let read = self.l2.read(key, timeout).await;
         if !self.l2.shares_l1() && read.is_ok() {
             self.latencies.l2_read.observe(self.clock.now().since(asked.at));
         }
@@ -500,6 +498,22 @@ impl Shared {
     fn until(&self, budget: Duration, deadline: Moment, now: Moment) -> Moment {
         let left = deadline.since(now);
         now.plus(budget.min(left - (left / 10).min(ANSWERING)))
+    }
+
+    /// The time for which a Get reads the shared tier. What goes on arriving is waited for while the caller does.
+    fn read_timeout(&self, consistency: Consistency, deadline: Moment, now: Moment) -> Timeout {
+        let budget = self.config.read_budget;
+        match consistency {
+            Consistency::Strong => Timeout { until: now.plus(budget).min(deadline), latest: deadline },
+            Consistency::Bounded(_) => {
+                Timeout { until: self.until(budget, deadline, now), latest: self.until(Duration::MAX, deadline, now) }
+            }
+        }
+    }
+
+    /// The time for which a write may take.
+    fn write_timeout(&self, deadline: Moment) -> Timeout {
+        Timeout { until: self.clock.now().plus(self.config.write_budget).min(deadline), latest: deadline }
     }
 
     /// An error of the shared tier as its caller has to know it: when there was no time left, that is why.

@@ -26,6 +26,7 @@ mod header_size;
 mod health;
 mod hostile_redis;
 mod invalidation;
+mod large_values;
 mod leases;
 mod metrics;
 mod namespace_usage;

@@ -94,7 +94,7 @@ pub async fn a_damaged_counter_begins_a_new_epoch(bench: &Bench) {
     for damage in ["'9223372036854775807'", "'-5'", "'9007199254740991'", "'9007199254740990'"] {
         let before = bench.store(&key, "before").await;
         bench.lua(&bench.counter(&key), &format!("redis.call('HSET', KEYS[1], 'e', {damage})")).await;
-        let _ = bench.l2.read(&key, bench.until()).await;
+        let _ = bench.l2.read(&key, bench.until().into()).await;
         bench.redis.as_ref().unwrap().cli(&["FLUSHALL"]).await;
         bench.works(&key, before, damage).await;
         bench.proven().await;

@@ -52,7 +52,7 @@ impl Bench {
     }
 
     async fn position(&self, key: &Key) -> Version {
-        self.l2.read(key, self.until()).await.unwrap().position
+        self.l2.read(key, self.until().into()).await.unwrap().position
     }
 
     async fn left(&self, key: &Key) -> Duration {

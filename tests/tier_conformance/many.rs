@@ -20,10 +20,10 @@ async fn many_keys_are_read_at_once_in_their_order(bench: &Bench) {
         stored.push(bench.store(key, "x").await);
     }
     bench.invalidate(1, keys[0].namespace(), &[Selector::Prefix("many 3".into())]).await;
-    let reads = bench.l2.read_many(&keys, bench.until()).await;
+    let reads = bench.l2.read_many(&keys, bench.until().into()).await;
     assert_eq!(reads.len(), keys.len());
     for (index, (key, read)) in keys.iter().zip(reads).enumerate() {
-        let (alone, read) = (bench.l2.read(key, bench.until()).await.unwrap(), read.unwrap());
+        let (alone, read) = (bench.l2.read(key, bench.until().into()).await.unwrap(), read.unwrap());
         assert_eq!(read.position, alone.position);
         let versions = [alone.entry, read.entry].map(|entry| entry.map(|entry| entry.version));
         assert_eq!(versions[0], versions[1], "{key:?}");
@@ -31,7 +31,7 @@ async fn many_keys_are_read_at_once_in_their_order(bench: &Bench) {
             assert_eq!(versions[1], Some(stored[index / 3]));
         }
     }
-    assert!(bench.l2.read_many(&[], bench.until()).await.is_empty());
+    assert!(bench.l2.read_many(&[], bench.until().into()).await.is_empty());
 }
 
 async fn writes_of_one_step_share_a_position_and_succeed_or_fail_each_for_itself(bench: &Bench) {
@@ -47,7 +47,7 @@ async fn writes_of_one_step_share_a_position_and_succeed_or_fail_each_for_itself
             request: None,
         })
         .collect();
-    let written = bench.l2.write(3, &writes, 0, bench.until()).await.unwrap();
+    let written = bench.l2.write(3, &writes, 0, bench.until().into()).await.unwrap();
     assert!(
         matches!(&written[0], Written::Refused { why: Refusal::AlreadyPresent, current, .. } if *current == Some(before))
     );

@@ -48,7 +48,7 @@ impl Bench {
         redis.cli(&words).await;
         redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
         redis.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
-        let begun = async || self.l2.read(key, self.until()).await.is_ok_and(|read| read.position > before);
+        let begun = async || self.l2.read(key, self.until().into()).await.is_ok_and(|read| read.position > before);
         eventually("a new epoch has begun", begun).await;
     }
 
@@ -65,7 +65,7 @@ impl Bench {
     async fn is_never_answered_again(&self, key: &Key, seen: Version) {
         let mut answered = false;
         eventually("reads are answered in a new epoch", async || {
-            if let Ok(read) = self.l2.read(key, self.until()).await {
+            if let Ok(read) = self.l2.read(key, self.until().into()).await {
                 assert_eq!(read.entry, None, "of a life that ended, at {}, after {seen}", read.position);
                 answered = read.position.epoch > seen.epoch;
             }

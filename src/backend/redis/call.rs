@@ -9,11 +9,11 @@ use arc_swap::ArcSwap;
 use fred::prelude::Error;
 use fred::types::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, is_misplaced, names_a_missing_right, not_a_primary};
 use super::health::Health;
+use super::large::{self, Load, Reach};
 use super::link::UNRESPONSIVE;
 use super::operation::Command;
 use super::scripts::Script;
@@ -21,10 +21,22 @@ use super::shard::Shard;
 use super::shared::Shared;
 use super::spans;
 use crate::cache::clock::Moment;
-use crate::cache::tier::{BoxFuture, L2Error};
+use crate::cache::tier::{BoxFuture, L2Error, Timeout};
 
 /// Why a call was given up that went unanswered.
 pub const LATE: &str = "no answer from redis within the budget";
+
+/// The same when its connection ended.
+const LOST: &str = "the connection to redis was lost";
+
+/// The connection of one call, and the time for it.
+pub struct Way {
+    connection: Arc<Connection>,
+    /// Room on the connection for large values, until it is answered.
+    room: Option<OwnedSemaphorePermit>,
+    /// The time for it, from now on.
+    pub timeout: Timeout,
+}
 
 /// The way to Redis for commands.
 pub struct Calls {
@@ -119,28 +131,96 @@ impl Calls {
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let connection = if command.only_reads() { shard.connection_for_reads() } else { shard.connection() };
-        let Some(connection) = connection else {
-            self.shared.errors.one();
-            let obstacle = shard.primary.obstacle.load();
-            let reason = obstacle.as_ref().map_or(NOT_CONNECTED, |why| obstacle_in_words(why));
-            return Err(Failure::NotSent(L2Error::unavailable(reason)));
+        let connection = connection.ok_or_else(|| self.not_connected(shard))?;
+        self.call_on(shard, Way { connection, room: None, timeout: until.into() }, command, work).await
+    }
+
+    /// The same of what moves many bytes: over the connection for large values, when it is its
+    /// turn. It is waited for while that connection moves anything.
+    pub async fn call_large<T, F, Work>(
+        &self,
+        shard: &Shard,
+        load: Load,
+        command: Command,
+        work: F,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Connection>) -> Work,
+        Work: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let way = self.turn(shard, load, command).await?;
+        self.call_on(shard, way, command, work).await
+    }
+
+    /// Waits for the turn of a call that moves many bytes. Nothing is sent yet.
+    pub async fn turn(&self, shard: &Shard, load: Load, command: Command) -> Result<Way, Failure> {
+        let connection = shard.connection_for_large(command.only_reads());
+        let connection = connection.ok_or_else(|| self.not_connected(shard))?;
+        let (clock, begun) = (&*self.shared.clock, self.shared.clock.now());
+        let turn = connection.ended.run_until_cancelled(shard.room.take(load.bytes));
+        let room = match large::wait(clock, load.timeout, || connection.moved.progress(), turn).await {
+            Some(Some(room)) => room,
+            ended => {
+                self.shared.errors.one();
+                return Err(Failure::NotSent(L2Error::unavailable(if ended.is_some() { LOST } else { LATE })));
+            }
         };
+        let timeout = load.timeout.renewed(begun, clock.now());
+        Ok(Way { connection, room, timeout })
+    }
+
+    /// Sends a read as far as it reaches.
+    pub async fn read<T, F, Work>(
+        &self,
+        shard: &Shard,
+        (reach, timeout): (Reach, Timeout),
+        command: Command,
+        work: F,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Connection>) -> Work,
+        Work: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        match reach.large {
+            None => self.call(shard, timeout.until, command, work).await,
+            Some(bytes) => self.call_large(shard, Load { bytes, timeout }, command, work).await,
+        }
+    }
+
+    fn not_connected(&self, shard: &Shard) -> Failure {
+        self.shared.errors.one();
+        let obstacle = shard.primary.obstacle.load();
+        let reason = obstacle.as_ref().map_or(NOT_CONNECTED, |why| obstacle_in_words(why));
+        Failure::NotSent(L2Error::unavailable(reason))
+    }
+
+    /// Sends a call on its way.
+    pub async fn call_on<T, F, Work>(&self, shard: &Shard, way: Way, command: Command, work: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Connection>) -> Work,
+        Work: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let Way { connection, room, timeout } = way;
         let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
             return Err(Failure::NotSent(L2Error::Busy { limit: self.shared.config.max_in_flight }));
         };
         let span = spans::call(command, &shard.primary);
         let ended = connection.ended.clone();
         let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
-        let mut call = InFlight { call: Some(call), place: Some(place), tasks: &self.tasks };
+        let mut call = InFlight { call: Some(call), place: Some((place, room)), tasks: &self.tasks };
         let sent = self.shared.clock.now();
-        let answer = match timeout(until.since(sent), &mut call).await {
-            Ok(Some(Ok(answer))) => Ok(answer),
-            Ok(Some(Err(error))) => Err(self.failure(&connection, error)),
-            Ok(None) => {
+        let progress = || connection.moved.progress();
+        let answer = match large::wait(&*self.shared.clock, timeout, progress, &mut call).await {
+            Some(Some(Ok(answer))) => Ok(answer),
+            Some(Some(Err(error))) => Err(self.failure(&connection, error)),
+            Some(None) => {
                 self.shared.errors.one();
-                Err(Failure::Lost("the connection to redis was lost"))
+                Err(Failure::Lost(LOST))
             }
-            Err(_) => {
+            None => {
                 self.shared.errors.one();
                 Err(Failure::Lost(LATE))
             }
@@ -193,7 +273,7 @@ impl Calls {
         let word = first_word(&error);
         match word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
             true => Failure::Refused(error),
-            false => Failure::Lost("the connection to redis was lost"),
+            false => Failure::Lost(LOST),
         }
     }
 }
@@ -201,7 +281,7 @@ impl Calls {
 /// A call that was sent. Dropped before its answer is there, it goes on in a task, for it goes on in Redis.
 struct InFlight<'a, T: Send + 'static> {
     call: Option<BoxFuture<'static, T>>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
     tasks: &'a TaskTracker,
 }
 

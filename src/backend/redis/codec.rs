@@ -134,6 +134,14 @@ pub fn stored_size(bytes: &[u8]) -> Option<usize> {
     bytes.len().checked_sub(head).filter(|_| bytes.starts_with(&ENTRY_MAGIC))
 }
 
+/// Returns the most bytes that an entry has which begins with `bytes`: packed, it has fewer.
+pub fn size_in_head(bytes: &[u8]) -> Option<usize> {
+    let plain = u32::from_be_bytes(bytes.get(80..84)?.try_into().ok()?) as usize;
+    let (tags, content_type) = (bytes.get(84..86)?.try_into().ok()?, usize::from(*bytes.get(86)?));
+    let head = HEADER + usize::from(u16::from_be_bytes(tags)) + content_type;
+    bytes.starts_with(&ENTRY_MAGIC).then_some(head + plain)
+}
+
 /// Bytes of a lease.
 pub const LEASE_SIZE: usize = 40;
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::codec;
+use super::large::Moved;
 use super::primary::Primary;
 use super::scripts::Script;
 use super::shared::Shared;
@@ -85,6 +86,8 @@ pub struct Connection {
     pub partitions: Arc<[u16]>,
     /// `Primary::term` when it was greeted then.
     pub term: u64,
+    /// Bytes that it has moved.
+    pub moved: Arc<Moved>,
     shas: Vec<String>,
     shared: Arc<Shared>,
 }
@@ -137,6 +140,10 @@ impl ClientTask {
         self.relay.cause.get().cloned()
     }
 
+    fn moved(&self) -> Arc<Moved> {
+        self.relay.moved.clone()
+    }
+
     /// The same error, with the cause for which the server's side ended.
     fn explain(&self, error: ConnectError) -> ConnectError {
         match (error, self.cause()) {
@@ -154,7 +161,7 @@ impl Connection {
         let config = &primary.shared.config;
         let (client, task) =
             open_client(config, &primary.address, &config.credentials, Some(config.database), purpose).await?;
-        match timeout(config.connect_timeout, Connection::greet(client, primary)).await {
+        match timeout(config.connect_timeout, Connection::greet(client, primary, task.moved())).await {
             Ok(Ok(greeted)) => Ok((greeted, task)),
             Ok(Err(error)) => Err(task.explain(error)),
             Err(_) => Err(task.explain(no_answer(config.connect_timeout))),
@@ -169,7 +176,7 @@ impl Connection {
                 .await?;
         let opening = async {
             let life = life(&client).await?;
-            Connection::load(client, life, primary).await
+            Connection::load(client, life, primary, task.moved()).await
         };
         match timeout(config.connect_timeout, opening).await {
             Ok(Ok(connection)) => Ok((connection, task)),
@@ -178,16 +185,21 @@ impl Connection {
         }
     }
 
-    async fn greet(client: Client, primary: &Primary) -> Result<Connection, ConnectError> {
+    async fn greet(client: Client, primary: &Primary, moved: Arc<Moved>) -> Result<Connection, ConnectError> {
         let life = life(&client).await?;
-        let connection = Connection::load(client, life, primary).await?;
+        let connection = Connection::load(client, life, primary, moved).await?;
         connection.hello(primary, &connection.partitions).await?;
         primary.greeted.store(Some(Arc::new((connection.identity.clone(), connection.term))));
         Ok(connection)
     }
 
     /// Loads the scripts.
-    async fn load(client: Client, life: Life, primary: &Primary) -> Result<Connection, ConnectError> {
+    async fn load(
+        client: Client,
+        life: Life,
+        primary: &Primary,
+        moved: Arc<Moved>,
+    ) -> Result<Connection, ConnectError> {
         let Life { identity, server_version, .. } = life;
         let mut connection = Connection {
             identity,
@@ -197,6 +209,7 @@ impl Connection {
             ended: CancellationToken::new(),
             partitions: primary.partitions(),
             term: primary.term(),
+            moved,
             shas: Vec::new(),
             shared: primary.shared.clone(),
         };

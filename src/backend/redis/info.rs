@@ -103,18 +103,32 @@ async fn ask(client: &Client, database: u8) -> Option<(String, ServerReport)> {
 /// What of a server's settings weakens the promise, or costs more than it has to.
 fn warnings(memory: &str, replication: &str) -> BTreeSet<String> {
     let mut warnings = BTreeSet::new();
-    let policy = field(memory, "maxmemory_policy");
-    if policy.starts_with("allkeys-") {
-        warnings.insert(format!(
-            "maxmemory-policy {policy} may evict the counter of a partition, which makes all its entries misses; volatile-lru spares it"
-        ));
-    }
+    warnings.extend(eviction_warning(field(memory, "maxmemory_policy")));
     let bounded = !field(replication, "min_slaves_good_slaves").is_empty();
     if field(replication, "connected_slaves") != "0" && !bounded {
         let words = "min-replicas-to-write is 0: should Redis's own replication split, staleness has no bound on the side cut off";
         warnings.insert(words.to_owned());
     }
     warnings
+}
+
+/// The effect of an eviction policy that evicts what should stay, and the setting to change. Leases, request ids and versions of sources are not
+/// read between their writing and their use, and end sooner than most entries.
+fn eviction_warning(policy: &str) -> Option<String> {
+    let kept = "leases, request ids and versions of sources";
+    let evicted = match policy {
+        "" | "noeviction" | "volatile-lru" => return None,
+        "volatile-ttl" => format!("evicts {kept} before any entry that ends later"),
+        "volatile-lfu" => format!("evicts {kept} before entries that are read often"),
+        "volatile-random" => format!("evicts {kept} as soon as any entry"),
+        _ => format!(
+            "may evict the counter of a partition, which makes all its entries misses, and policies set at run time, and {kept}"
+        ),
+    };
+    Some(format!(
+        "maxmemory-policy {policy} {evicted}: then Sets with a lease are refused, repeated requests are carried out twice, and \
+         older versions of a source are stored; set maxmemory-policy volatile-lru"
+    ))
 }
 
 #[cfg(test)]
@@ -138,6 +152,24 @@ mod tests {
         assert_eq!(quiet, BTreeSet::new());
         let bounded = "role:master\r\nconnected_slaves:1\r\nmin_slaves_good_slaves:1\r\n";
         assert_eq!(warnings("maxmemory_policy:noeviction\r\n", bounded), BTreeSet::new());
+        let effects = ["Sets with a lease are refused", "carried out twice", "older versions of a source are stored"];
+        for (policy, evicted) in [
+            ("volatile-ttl", "before any entry that ends later"),
+            ("volatile-lfu", "before entries that are read often"),
+            ("volatile-random", "as soon as any entry"),
+            ("allkeys-lru", "the counter of a partition"),
+            ("allkeys-lfu", "the counter of a partition"),
+            ("allkeys-random", "the counter of a partition"),
+        ] {
+            let warning = eviction_warning(policy).unwrap_or_default();
+            let begins = warning.starts_with(&format!("maxmemory-policy {policy} "));
+            assert!(begins && warning.contains(evicted), "{policy}: {warning}");
+            assert!(effects.iter().all(|effect| warning.contains(effect)), "{policy}: {warning}");
+            assert!(warning.ends_with("set maxmemory-policy volatile-lru"), "{policy}: {warning}");
+        }
+        for spares in ["noeviction", "volatile-lru"] {
+            assert_eq!(eviction_warning(spares), None);
+        }
         let loud = warnings("maxmemory_policy:allkeys-lru\r\n", "role:master\r\nconnected_slaves:1\r\n");
         assert_eq!(loud.len(), 2, "{loud:?}");
     }

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{ConnectError, Connection, Purpose, words};
+use super::large;
 use super::primary::Primary;
 use crate::cache::clock::Moment;
+use crate::cache::tier::Timeout;
 
 /// Watches in the time after which Redis counts as unresponsive.
 pub const WATCHES: u32 = 3;
@@ -23,7 +25,8 @@ pub const UNRESPONSIVE: &str = "redis does not answer";
 
 /// One supervised connection.
 pub struct Link {
-    number: usize,
+    /// Its number among those that carry commands; none: it carries large values.
+    number: Option<usize>,
     primary: Arc<Primary>,
     current: ArcSwapOption<Connection>,
     suspended: AtomicBool,
@@ -32,7 +35,7 @@ pub struct Link {
 
 impl Link {
     /// Not connected yet: `supervise` has to run.
-    pub fn new(number: usize, primary: Arc<Primary>) -> Link {
+    pub fn new(number: Option<usize>, primary: Arc<Primary>) -> Link {
         Link {
             number,
             primary,
@@ -72,9 +75,8 @@ impl Link {
                     let connection = Arc::new(connection);
                     self.current.store(Some(connection.clone()));
                     self.suspended.store(false, Ordering::Release);
-                    primary.obstacle.store(None);
                     primary.health.agreed();
-                    primary.health.commands_work(self.number, &connection.server_version);
+                    self.works(&connection);
                     let why = tokio::select! {
                         why = task.ended() => why,
                         why = self.watch(&connection) => why,
@@ -82,19 +84,17 @@ impl Link {
                         () = connection.condemned.cancelled() => "redis is not the primary (any more)".to_owned(),
                         () = stop.cancelled() => "shutting down".to_owned(),
                     };
-                    primary.obstacle.store(Some(Arc::new(why.clone())));
+                    self.is_obstructed(&why);
                     self.current.store(None);
                     connection.close().await;
                     if !stop.is_cancelled() {
-                        primary.health.commands_fail(self.number, &why);
-                        primary.shared.misplaced.notify_one();
+                        self.fails(&why);
                     }
                 }
                 Err(error @ ConnectError::Partitions { .. }) => primary.health.halt(&error.to_string()),
                 Err(ConnectError::Failed(why) | ConnectError::Misplaced(why)) => {
-                    primary.obstacle.store(Some(Arc::new(why.clone())));
-                    primary.health.commands_fail(self.number, &why);
-                    primary.shared.misplaced.notify_one();
+                    self.is_obstructed(&why);
+                    self.fails(&why);
                 }
             }
             tokio::select! {
@@ -111,20 +111,55 @@ impl Link {
         loop {
             let sent = primary.shared.clock.now();
             let mut answer = std::pin::pin!(connection.pulse());
-            let mut reply = timeout(limit, &mut answer).await;
-            if reply.is_err() {
-                primary.obstacle.store(Some(Arc::new(UNRESPONSIVE.to_owned())));
+            let mut reply = None;
+            if self.number.is_some() {
+                reply = self.wait(connection, limit, &mut answer).await;
+            }
+            if reply.is_none() && self.number.is_some() {
+                self.is_obstructed(UNRESPONSIVE);
                 self.suspended.store(true, Ordering::Release);
-                primary.health.commands_fail(self.number, UNRESPONSIVE);
-                primary.shared.misplaced.notify_one();
-                reply = timeout(limit * PATIENCE, &mut answer).await;
+                self.fails(UNRESPONSIVE);
+            }
+            if reply.is_none() {
+                reply = self.wait(connection, limit * PATIENCE, &mut answer).await;
             }
             match reply {
-                Ok(Ok(micros)) => self.answered(connection, micros, sent),
-                Ok(Err(error)) => return words(&error),
-                Err(_) => return format!("redis did not answer within {:?}", limit * (PATIENCE + 1)),
+                Some(Ok(micros)) => self.answered(connection, micros, sent),
+                Some(Err(error)) => return words(&error),
+                None => return format!("redis did not answer within {:?}", limit * (PATIENCE + 1)),
             }
-            sleep(limit / WATCHES).await;
+            // Another link is the breaker of the one for large values.
+            sleep(if self.number.is_some() { limit / WATCHES } else { limit * PATIENCE }).await;
+        }
+    }
+
+    /// Waits for an answer while replies arrive before it. A large value takes its time in either direction.
+    async fn wait<F: Future>(&self, connection: &Connection, limit: Duration, answer: F) -> Option<F::Output> {
+        let clock = &*self.primary.shared.clock;
+        let limit = Timeout { until: clock.now().plus(limit), latest: Moment::FOREVER };
+        let moved = &connection.moved;
+        let progress = || if self.number.is_some() { moved.received() } else { moved.progress() };
+        large::wait(clock, limit, progress, answer).await
+    }
+
+    /// Commands work. The connection for large values is not all there is: its state is not that of the primary.
+    fn works(&self, connection: &Connection) {
+        if let Some(number) = self.number {
+            self.primary.obstacle.store(None);
+            self.primary.health.commands_work(number, &connection.server_version);
+        }
+    }
+
+    fn is_obstructed(&self, why: &str) {
+        if self.number.is_some() {
+            self.primary.obstacle.store(Some(Arc::new(why.to_owned())));
+        }
+    }
+
+    fn fails(&self, why: &str) {
+        if let Some(number) = self.number {
+            self.primary.health.commands_fail(number, why);
+            self.primary.shared.misplaced.notify_one();
         }
     }
 
@@ -134,7 +169,7 @@ impl Link {
         self.round_trip.store(now.since(sent).as_nanos() as u64, Ordering::Relaxed);
         primary.sample_clock(micros, sent, now);
         if self.suspended.swap(false, Ordering::AcqRel) {
-            primary.health.commands_work(self.number, &connection.server_version);
+            self.works(connection);
         }
     }
 }

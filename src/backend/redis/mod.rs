@@ -13,6 +13,7 @@ mod foreign;
 mod health;
 mod info;
 mod keyspace;
+mod large;
 mod layout;
 mod line;
 mod link;

@@ -11,24 +11,26 @@ use futures_util::future::join_all;
 
 use super::call::Failure;
 use super::connection::Connection;
+use super::large::{self, Reach};
 use super::line::Line;
 use super::operation::Command;
 use super::shard::Shard;
 use super::tier::{Asked, RedisTier};
 use crate::cache::clock::Moment;
-use crate::cache::coherence::version::Version;
-use crate::cache::key::Key;
-use crate::cache::tier::{L2Error, Read};
+use crate::cache::key::{Key, KeyRef};
+use crate::cache::tier::{L2Error, Read, Timeout};
 
-/// The keys that one primary is asked for.
+/// The keys that one primary is asked for in one trip.
 struct Trip {
     shard: Arc<Shard>,
-    /// Each partition among them, its counter, and the position that this replica has seen of it.
-    counters: Vec<(u16, String, Version)>,
+    /// Each partition among them, and its counter.
+    counters: Vec<(u16, String)>,
     /// Name of each key, and which of the counters is its.
     names: Vec<(Bytes, usize)>,
     /// Where each key comes in the request.
     places: Vec<usize>,
+    /// Bytes of the answer, about.
+    bytes: usize,
 }
 
 /// What came back: each counter, and remaining time and value of each key.
@@ -37,100 +39,193 @@ struct Answers {
     values: Vec<(FredResult<Value>, FredResult<Value>)>,
 }
 
+/// What was found of one key.
+enum Part {
+    Read(Box<Result<Read, L2Error>>),
+    /// It has so many bytes, of which not all were asked for.
+    Larger(usize),
+}
+
 impl RedisTier {
-    /// Reads keys of one namespace, in their order.
-    pub(super) async fn read_entries(&self, keys: &[Key], until: Moment) -> Vec<Result<Read, L2Error>> {
+    /// Reads keys of one namespace, in their order. Those whose values are large are read once more as a whole, over the connection for them.
+    pub(super) async fn read_entries(&self, keys: &[Key], timeout: Timeout) -> Vec<Result<Read, L2Error>> {
         let mut reads: Vec<Result<Read, L2Error>> =
             keys.iter().map(|_| Err(L2Error::unavailable("no answer"))).collect();
-        let Some(first) = keys.first() else { return reads };
-        let fields = Line::fields(self.shared().layout.invalidation_field(first.namespace().name()));
         let begun = self.shared().clock.now();
-        let last = self.last_byte();
-        let trips = self.trips(keys, &mut reads);
-        let asked = trips.iter().map(|trip| async {
-            self.shared().commands.one();
-            let counters = trip.counters.iter().map(|(_, counter, _)| counter.clone()).collect();
-            let (names, fields) = (trip.names.clone(), fields.clone());
-            let sent =
-                |connection: Arc<Connection>| async move { send(&connection, counters, names, fields, last).await };
-            let command = Command::Pipeline(trip.counters.len() + 2 * trip.names.len());
-            self.calls().call(&trip.shard, until, command, sent).await.map_err(Failure::of_a_read)
-        });
-        for (trip, answers) in trips.iter().zip(join_all(asked).await) {
-            let read = match answers {
-                Ok(answers) => self.read_answers(trip, keys, answers, begun, until).await,
-                Err(error) => trip.places.iter().map(|_| Err(error.clone())).collect(),
-            };
-            trip.places.iter().zip(read).for_each(|(place, read)| reads[*place] = read);
-        }
+        let small = large::small_among(keys.len()).min(self.last_byte());
+        let all: Vec<_> = (0..keys.len()).map(|place| (place, small)).collect();
+        let larger = self.read_parts(keys, &all, (small, false), timeout, &mut reads).await;
+        let timeout = timeout.renewed(begun, self.shared().clock.now());
+        self.read_parts(keys, &larger, (self.last_byte(), true), timeout, &mut reads).await;
         reads
     }
 
-    /// What each primary is to be asked. Keys of which none is known are answered at once.
-    fn trips(&self, keys: &[Key], reads: &mut [Result<Read, L2Error>]) -> Vec<Trip> {
-        let layout = &self.shared().layout;
-        let mut by_partition: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
-        for (place, key) in keys.iter().enumerate() {
-            by_partition.entry(key.as_ref().partition(layout.partitions())).or_default().push(place);
+    /// Reads the keys at these places, each of which may bring so many bytes. Returns those that are larger, with their sizes.
+    async fn read_parts(
+        &self,
+        keys: &[Key],
+        wanted: &[(usize, usize)],
+        (last, is_large): (usize, bool),
+        timeout: Timeout,
+        reads: &mut [Result<Read, L2Error>],
+    ) -> Vec<(usize, usize)> {
+        let by_primary = self.trips(keys, wanted, reads);
+        let asked = by_primary.iter().map(|trips| self.read_in_turn(trips, keys, (last, is_large), timeout));
+        let mut larger = Vec::new();
+        for (place, part) in join_all(asked).await.into_iter().flatten() {
+            match part {
+                Part::Read(read) => reads[place] = *read,
+                Part::Larger(bytes) => larger.push((place, bytes)),
+            }
         }
-        let mut trips: Vec<Trip> = Vec::new();
-        for (partition, places) in by_partition {
+        larger
+    }
+
+    /// Makes the trips to one primary, some at a time: what others ask for comes between them. When one fails, the rest is not tried.
+    async fn read_in_turn(
+        &self,
+        trips: &[Trip],
+        keys: &[Key],
+        (last, is_large): (usize, bool),
+        timeout: Timeout,
+    ) -> Vec<(usize, Part)> {
+        let begun = self.shared().clock.now();
+        let mut parts = Vec::new();
+        let mut failed = None;
+        for wave in trips.chunks(large::PARTS_AT_ONCE) {
+            let timeout = timeout.renewed(begun, self.shared().clock.now());
+            let asked = wave.iter().map(|trip| {
+                let reach = Reach { last, large: is_large.then_some(trip.bytes) };
+                self.read_trip(trip, keys, reach, timeout)
+            });
+            let answers = match &failed {
+                None => join_all(asked).await,
+                Some(error) => wave.iter().map(|_| Err(L2Error::clone(error))).collect(),
+            };
+            for (trip, answer) in wave.iter().zip(answers) {
+                failed = failed.or_else(|| answer.as_ref().err().cloned());
+                let answer = answer.unwrap_or_else(|error| {
+                    trip.places.iter().map(|_| Part::Read(Box::new(Err(error.clone())))).collect()
+                });
+                parts.extend(trip.places.iter().copied().zip(answer));
+            }
+        }
+        parts
+    }
+
+    /// What each primary is to be asked, in trips of a bounded size. Keys of which none is known are answered at once.
+    fn trips(&self, keys: &[Key], wanted: &[(usize, usize)], reads: &mut [Result<Read, L2Error>]) -> Vec<Vec<Trip>> {
+        let layout = &self.shared().layout;
+        let mut by_partition: BTreeMap<u16, Vec<(usize, usize)>> = BTreeMap::new();
+        for (place, bytes) in wanted {
+            by_partition
+                .entry(keys[*place].as_ref().partition(layout.partitions()))
+                .or_default()
+                .push((*place, *bytes));
+        }
+        let mut by_primary: Vec<Vec<Trip>> = Vec::new();
+        for (partition, wanted) in by_partition {
             let shard = match self.calls().shard(partition) {
                 Ok(shard) => shard,
                 Err(error) => {
-                    places.into_iter().for_each(|place| reads[place] = Err(error.clone()));
+                    wanted.into_iter().for_each(|(place, _)| reads[place] = Err(error.clone()));
                     continue;
                 }
             };
-            let known = trips.iter().position(|trip| Arc::ptr_eq(&trip.shard, &shard));
-            let index = known.unwrap_or_else(|| {
-                trips.push(Trip { shard, counters: Vec::new(), names: Vec::new(), places: Vec::new() });
-                trips.len() - 1
+            let is_same = |trips: &Vec<Trip>| trips.first().is_some_and(|trip| Arc::ptr_eq(&trip.shard, &shard));
+            let index = by_primary.iter().position(is_same).unwrap_or_else(|| {
+                by_primary.push(Vec::new());
+                by_primary.len() - 1
             });
-            let trip = &mut trips[index];
-            let counter = trip.counters.len();
-            trip.counters.push((partition, layout.counter(partition), self.shared().floor(partition)));
-            trip.names.extend(places.iter().map(|place| (layout.entry(keys[*place].as_ref()), counter)));
-            trip.places.extend(places);
+            for (place, bytes) in wanted {
+                let name = layout.entry(keys[place].as_ref());
+                add(&mut by_primary[index], &shard, (partition, || layout.counter(partition)), (place, name, bytes));
+            }
         }
-        trips
+        by_primary
     }
 
-    async fn read_answers(
-        &self,
-        trip: &Trip,
-        keys: &[Key],
-        answers: Answers,
-        begun: Moment,
-        until: Moment,
-    ) -> Vec<Result<Read, L2Error>> {
+    async fn read_trip(&self, trip: &Trip, keys: &[Key], reach: Reach, timeout: Timeout) -> Result<Vec<Part>, L2Error> {
+        let namespace = keys.first().map_or("", |key| key.namespace().name());
+        let fields = Line::fields(self.shared().layout.invalidation_field(namespace));
+        let begun = self.shared().clock.now();
+        let asked: Vec<Asked> = trip
+            .counters
+            .iter()
+            .map(|(partition, _)| Asked { floor: self.shared().floor(*partition), begun })
+            .collect();
+        self.shared().commands.one();
+        let counters = trip.counters.iter().map(|(_, counter)| counter.clone()).collect();
+        let names = trip.names.clone();
+        let sent = move |connection: Arc<Connection>| async move {
+            send(&connection, counters, names, fields, reach.last).await
+        };
+        let command = Command::Pipeline(trip.counters.len() + 2 * trip.names.len());
+        let answers = self.calls().read(&trip.shard, (reach, timeout), command, sent).await;
+        let answers = answers.map_err(Failure::of_a_read)?;
+        let until = match reach.large {
+            Some(_) => timeout.renewed(begun, self.shared().clock.now()).until,
+            None => timeout.until,
+        };
         let lines: Vec<Result<Line, L2Error>> = answers
             .lines
             .into_iter()
             .map(|line| self.part(trip, line.map(|line| Line::read(line.into_array()))))
             .collect();
         let found = trip.names.iter().zip(&trip.places).zip(answers.values);
-        let reads = join_all(found.map(|(((_, counter), place), (ttl, value))| {
-            let line = lines[*counter].as_ref().map_err(Clone::clone);
-            let key = keys[*place].as_ref();
-            let asked = Asked { floor: trip.counters[*counter].2, begun };
+        let parts = join_all(found.map(|(((_, counter), place), (ttl, value))| {
+            let (line, asked, key) = (lines[*counter].as_ref(), asked[*counter], keys[*place].as_ref());
             async move {
-                let ttl = self.part(trip, ttl.and_then(|ttl| ttl.convert()))?;
-                self.found(&trip.shard, key, line?, ttl, value, asked, until).await
+                if let Some(bytes) = self.larger(&value, reach) {
+                    return Part::Larger(bytes);
+                }
+                Part::Read(Box::new(self.judge(trip, key, line, (ttl, value), (asked, until)).await))
             }
         }));
-        let reads = reads.await;
-        let namespace = keys.first().map_or("", |key| key.namespace().name());
-        for ((partition, ..), line) in trip.counters.iter().zip(lines) {
+        let parts = parts.await;
+        for ((partition, _), line) in trip.counters.iter().zip(lines) {
             line.into_iter().for_each(|line| self.saw_patterns(*partition, namespace, line));
         }
-        reads
+        Ok(parts)
+    }
+
+    async fn judge(
+        &self,
+        trip: &Trip,
+        key: KeyRef<'_>,
+        line: Result<&Line, &L2Error>,
+        (ttl, value): (FredResult<Value>, FredResult<Value>),
+        (asked, until): (Asked, Moment),
+    ) -> Result<Read, L2Error> {
+        let line = line.map_err(Clone::clone)?;
+        let ttl = self.part(trip, ttl.and_then(|ttl| ttl.convert()))?;
+        self.found(&trip.shard, key, line, ttl, value, asked, until).await
     }
 
     /// One of the answers of a trip.
     fn part<T>(&self, trip: &Trip, answer: FredResult<T>) -> Result<T, L2Error> {
         answer.map_err(|error| self.calls().refused_in_part(&trip.shard, &error))
     }
+}
+
+/// Adds a key to the last of the trips, or to a new one if that would bring too many bytes.
+fn add(
+    trips: &mut Vec<Trip>,
+    shard: &Arc<Shard>,
+    (partition, counter): (u16, impl FnOnce() -> String),
+    (place, name, bytes): (usize, Bytes, usize),
+) {
+    if trips.last().is_none_or(|trip| trip.bytes + bytes > large::PART) {
+        let (counters, names, places) = (Vec::new(), Vec::new(), Vec::new());
+        trips.push(Trip { shard: shard.clone(), counters, names, places, bytes: 0 });
+    }
+    let Some(trip) = trips.last_mut() else { return };
+    if trip.counters.last().is_none_or(|(last, _)| *last != partition) {
+        trip.counters.push((partition, counter()));
+    }
+    trip.names.push((name, trip.counters.len() - 1));
+    trip.places.push(place);
+    trip.bytes += bytes;
 }
 
 /// The counters before the entries, so that an absence is never taken for newer than it is; each time to live before its value.

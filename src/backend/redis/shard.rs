@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::bus::Bus;
 use super::connection::Connection;
+use super::large::Room;
 use super::link::Link;
 use super::primary::Primary;
 use super::read_link::ReadLink;
@@ -19,6 +20,10 @@ pub struct Shard {
     pub primary: Arc<Primary>,
     /// Connections for commands.
     pub links: Vec<Arc<Link>>,
+    /// Room on the connection for large values.
+    pub room: Room,
+    /// The connection for large values.
+    large: Arc<Link>,
     reads: Arc<ReadLink>,
     next_link: AtomicUsize,
     stop: CancellationToken,
@@ -36,8 +41,9 @@ impl Shard {
     ) -> Arc<Shard> {
         let (primary, closing, stop) = (Arc::new(primary), stop.clone(), stop.child_token());
         let links: Vec<_> =
-            (0..primary.shared.config.connections).map(|n| Arc::new(Link::new(n, primary.clone()))).collect();
-        for link in &links {
+            (0..primary.shared.config.connections).map(|n| Arc::new(Link::new(Some(n), primary.clone()))).collect();
+        let large = Arc::new(Link::new(None, primary.clone()));
+        for link in links.iter().chain([&large]) {
             let (link, stop) = (link.clone(), stop.clone());
             tasks.spawn(async move { link.supervise(stop).await });
         }
@@ -51,7 +57,7 @@ impl Shard {
             let stop = stop.clone();
             async move { bus.run(stop).await }
         });
-        Arc::new(Shard { primary, links, reads, next_link: AtomicUsize::new(0), stop })
+        Arc::new(Shard { primary, links, room: Room::default(), large, reads, next_link: AtomicUsize::new(0), stop })
     }
 
     /// A connection that may be used now.
@@ -65,9 +71,18 @@ impl Shard {
         self.connection().or_else(|| self.reads.connection())
     }
 
+    /// The connection for large values while commands work, or another one while it is not there.
+    pub fn connection_for_large(&self, only_reads: bool) -> Option<Arc<Connection>> {
+        match self.connection() {
+            Some(other) => self.large.connection().or(Some(other)),
+            None => self.reads.connection().filter(|_| only_reads),
+        }
+    }
+
     /// Has every connection for commands thrown away.
     pub fn condemn(&self) {
-        let connections = self.links.iter().filter_map(|link| link.connection()).chain(self.reads.connection());
+        let links = self.links.iter().chain([&self.large]);
+        let connections = links.filter_map(|link| link.connection()).chain(self.reads.connection());
         connections.for_each(|connection| connection.condemned.cancel());
     }
 

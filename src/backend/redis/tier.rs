@@ -17,11 +17,12 @@ use fred::types::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::call::{Calls, Failure, refused, refused_at_once};
+use super::call::{Calls, Failure, Way, refused, refused_at_once};
 use super::codec;
-use super::connection::{bytes, number, status};
+use super::connection::{Connection, bytes, number, status};
 use super::fleet::Fleet;
 use super::health::{Health, HealthReport};
+use super::large::{self, Load, SMALL};
 use super::operation::Command;
 use super::record::Listed;
 use super::scripts::Script;
@@ -38,7 +39,8 @@ use crate::cache::selector::Selector;
 use crate::cache::stats::{Counter, Family};
 use crate::cache::tier::{
     Acquired, BoxFuture, Claim, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read, Removal,
-    Removed, Return, ServerReport, Settlement, Takeover, Touch, TouchMode, Touched, TouchedEntry, Write, Written,
+    Removed, Return, ServerReport, Settlement, Takeover, Timeout, Touch, TouchMode, Touched, TouchedEntry, Write,
+    Written,
 };
 
 /// Longest that replicas are waited for in a takeover, at least.
@@ -116,9 +118,9 @@ impl RedisTier {
         keys: Vec<Bytes>,
         message_head: Vec<u8>,
         args: Vec<Value>,
-        until: Moment,
+        timeout: impl Into<Timeout>,
     ) -> Result<Step, L2Error> {
-        self.step_in(script, partition, namespace.name(), keys, message_head, args, until).await
+        self.step_in(script, partition, namespace.name(), keys, message_head, args, timeout).await
     }
 
     /// The same in a namespace of that name.
@@ -131,11 +133,12 @@ impl RedisTier {
         keys: Vec<Bytes>,
         message_head: Vec<u8>,
         args: Vec<Value>,
-        until: Moment,
+        timeout: impl Into<Timeout>,
     ) -> Result<Step, L2Error> {
+        let timeout = timeout.into();
         for _ in 0..LISTS_TRIED {
             let (keys, head, args) = (&keys, message_head.clone(), args.clone());
-            match self.try_step(script, partition, namespace, keys, head, args, until).await? {
+            match self.try_step(script, partition, namespace, keys, head, args, timeout).await? {
                 Ok(step) => return Ok(step),
                 Err(list) => self.saw_list(partition, namespace, list),
             }
@@ -158,10 +161,12 @@ impl RedisTier {
         keys: &[Bytes],
         message_head: Vec<u8>,
         args: Vec<Value>,
-        until: Moment,
+        timeout: Timeout,
     ) -> Result<Result<Step, Listed>, L2Error> {
         let shard = self.calls.shard(partition)?;
-        let Some((not_after, uncertainty)) = shard.primary.clock.at(until) else {
+        let way = self.way(&shard, script, &args, timeout).await?;
+        let latest = way.as_ref().map_or(timeout.until, |way| way.timeout.latest);
+        let Some((not_after, uncertainty)) = shard.primary.clock.at(latest) else {
             return Err(L2Error::unavailable("not connected to redis"));
         };
         let layout = &self.shared.layout;
@@ -170,7 +175,7 @@ impl RedisTier {
         let (floor, channel) = (self.shared.floor_argument(&[partition]), layout.channel(partition));
         let (mut named, invalidation) = (codec::named(namespace), layout.invalidation_field(namespace));
         named.extend(self.selected.knowledge(partition, namespace, keys));
-        let sent = self.calls.call(&shard, until, Command::Script(script), |connection| async move {
+        let run = |connection: Arc<Connection>| async move {
             let mut all_args: Vec<Value> = vec![
                 not_after.to_string().into(),
                 floor,
@@ -182,12 +187,17 @@ impl RedisTier {
             ];
             all_args.extend(args);
             connection.run(script, all_keys, all_args).await
-        });
-        match sent.await {
+        };
+        let command = Command::Script(script);
+        let sent = match way {
+            Some(way) => self.calls.call_on(&shard, way, command, run).await,
+            None => self.calls.call(&shard, latest, command, run).await,
+        };
+        match sent {
             Ok(reply) => self.read_step(&shard, partition, reply),
             Err(Failure::NotSent(error)) => Err(error),
             Err(Failure::Lost(reason)) => {
-                let left = until.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
+                let left = latest.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
                 Err(L2Error::Unavailable { reason, outcome_unknown_for: Some(left) })
             }
             Err(Failure::Refused(error)) => Err(match refused(&error) {
@@ -198,6 +208,25 @@ impl RedisTier {
                 error => error,
             }),
         }
+    }
+
+    /// The way for a step that writes much, when it is its turn. A step may go over any connection:
+    /// it is atomic, and does nothing after its time, which begins with its turn.
+    async fn way(
+        &self,
+        shard: &Shard,
+        script: Script,
+        args: &[Value],
+        timeout: Timeout,
+    ) -> Result<Option<Way>, L2Error> {
+        let bytes: usize = args.iter().filter_map(Value::as_bytes).map(<[u8]>::len).sum();
+        if bytes <= SMALL {
+            return Ok(None);
+        }
+        let turn = self.calls.turn(shard, Load { bytes, timeout }, Command::Script(script)).await;
+        let mut way = turn.map_err(Failure::of_a_read)?;
+        way.timeout = large::write_timeout(way.timeout, bytes, self.shared.clock.now());
+        Ok(Some(way))
     }
 
     fn read_step(&self, shard: &Shard, partition: u16, reply: Vec<Value>) -> Result<Result<Step, Listed>, L2Error> {
@@ -275,12 +304,12 @@ pub(super) struct Step {
 // === impl L2 ===
 
 impl L2 for RedisTier {
-    fn read<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Read, L2Error>> {
-        Box::pin(self.read_entry(key, until))
+    fn read<'a>(&'a self, key: &'a Key, timeout: Timeout) -> BoxFuture<'a, Result<Read, L2Error>> {
+        Box::pin(self.read_entry(key, timeout))
     }
 
-    fn read_many<'a>(&'a self, keys: &'a [Key], until: Moment) -> BoxFuture<'a, Vec<Result<Read, L2Error>>> {
-        Box::pin(self.read_entries(keys, until))
+    fn read_many<'a>(&'a self, keys: &'a [Key], timeout: Timeout) -> BoxFuture<'a, Vec<Result<Read, L2Error>>> {
+        Box::pin(self.read_entries(keys, timeout))
     }
 
     fn write<'a>(
@@ -288,9 +317,9 @@ impl L2 for RedisTier {
         partition: u16,
         writes: &'a [Write],
         ticket: u64,
-        until: Moment,
+        timeout: Timeout,
     ) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
-        Box::pin(self.write_entries(partition, writes, ticket, until))
+        Box::pin(self.write_entries(partition, writes, ticket, timeout))
     }
 
     fn remove<'a>(

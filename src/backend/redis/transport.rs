@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::large::Moved;
 use super::reply_scanner::ReplyScanner;
 use super::{Address, RedisConfig};
 
@@ -32,6 +33,8 @@ pub struct Relay {
     pub socket: PathBuf,
     /// The reason for which the server's side ended. It is set before fred's side ends.
     pub cause: EndCause,
+    /// Bytes that it has moved.
+    pub moved: Arc<Moved>,
     /// Runs until either side ends.
     _task: AbortOnDropHandle<()>,
 }
@@ -71,20 +74,21 @@ where
     let socket = socket_name();
     let listener =
         UnixListener::bind(&socket).map_err(|error| format!("no socket of its own: {}", io_words(&error)))?;
-    let cause = EndCause::default();
+    let (cause, moved) = (EndCause::default(), Arc::<Moved>::default());
     let task = AbortOnDropHandle::new(tokio::spawn({
-        let (cause, socket) = (cause.clone(), socket.clone());
+        let (cause, moved, socket) = (cause.clone(), moved.clone(), socket.clone());
         async move {
             let client = own_connection(&listener).await;
             drop(listener);
             // Where the name is that of a file.
             let _ = std::fs::remove_file(socket);
             if let Ok(client) = client {
-                carry(client, server, scanner, tls, &cause).await;
+                let why = carry(client, server, scanner, tls, &moved).await;
+                why.into_iter().for_each(|why| _ = cause.set(why));
             }
         }
     }));
-    Ok(Relay { socket, cause, _task: task })
+    Ok(Relay { socket, cause, moved, _task: task })
 }
 
 /// The name of a socket that nobody else has: without a file where the system can do so.
@@ -108,13 +112,14 @@ async fn own_connection(listener: &UnixListener) -> io::Result<UnixStream> {
     }
 }
 
+/// Relays until either side ends. Returns the cause if the server's side did.
 async fn carry<S: AsyncRead + AsyncWrite>(
     mut client: UnixStream,
     server: S,
     mut scanner: ReplyScanner,
     tls: bool,
-    cause: &EndCause,
-) {
+    moved: &Moved,
+) -> Option<String> {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = split(server);
     let requests = async {
@@ -130,6 +135,7 @@ async fn carry<S: AsyncRead + AsyncWrite>(
                 // The other direction knows why.
                 return std::future::pending().await;
             }
+            moved.send(size);
         }
     };
     let replies = async {
@@ -142,6 +148,7 @@ async fn carry<S: AsyncRead + AsyncWrite>(
                 Err(error) => return ended(tls_failure(&error).unwrap_or_else(|| io_words(&error)), answered, tls),
             };
             answered = true;
+            moved.receive(size);
             if let Err(violation) = scanner.scan(&buffer[..size]) {
                 return violation.to_string();
             }
@@ -152,10 +159,8 @@ async fn carry<S: AsyncRead + AsyncWrite>(
         }
     };
     tokio::select! {
-        () = requests => {}
-        why = replies => {
-            let _ = cause.set(why);
-        }
+        () = requests => None,
+        why = replies => Some(why),
     }
 }
 

@@ -10,8 +10,8 @@ use crate::cache::namespace::NamespaceRules;
 use crate::cache::selector::Selector;
 use crate::cache::testing::{Bench, not_asked};
 use crate::cache::tier::{
-    Acquired, BoxFuture, Claim, L2, L2Error, L2Report, Mode, Read, Removal, Removed, Return, Touch, Touched, Write,
-    Written,
+    Acquired, BoxFuture, Claim, L2, L2Error, L2Report, Mode, Read, Removal, Removed, Return, Timeout, Touch, Touched,
+    Write, Written,
 };
 use crate::cache::tiered::TieredConfig;
 
@@ -58,8 +58,8 @@ struct Unasked;
 
 impl L2 for Unasked {
     not_asked! {
-        read(&'a Key, Moment) -> Read;
-        write(u16, &'a [Write], u64, Moment) -> Vec<Written>;
+        read(&'a Key, Timeout) -> Read;
+        write(u16, &'a [Write], u64, Timeout) -> Vec<Written>;
         remove(u16, &'a [Removal], Mode, u64, Moment) -> Removed;
         invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
         touch(&'a Key, Touch, Moment) -> Touched;

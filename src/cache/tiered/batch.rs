@@ -15,7 +15,7 @@ use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::Switches;
 use crate::cache::single_flight::{FetchResult, Fetched};
-use crate::cache::tier::{Condition, L2Error, Mode, Removal, Write};
+use crate::cache::tier::{Condition, L2Error, Mode, Removal, Timeout, Write};
 
 /// A read of many entries of one namespace.
 #[derive(Clone, Copy)]
@@ -94,7 +94,8 @@ impl Tiered {
                 keys.len() - 1
             });
         }
-        let fetched = shared.fetch_many(&keys, many.until(shared, begun)).await;
+        let timeout = shared.read_timeout(many.consistency, many.deadline, begun);
+        let fetched = shared.fetch_many(&keys, timeout).await;
         let mut results = Vec::with_capacity(gets.len());
         for (index, (get, partition)) in gets.iter().enumerate() {
             let result = match answers[index].take() {
@@ -123,7 +124,8 @@ impl Tiered {
             by_namespace.entry(key.namespace().id).or_default().push(key.clone());
         }
         let until = shared.clock.now().plus(shared.config.read_budget);
-        let fetched = join_all(by_namespace.values().map(|keys| shared.fetch_many(keys, until))).await;
+        let timeout = Timeout { until, latest: Moment::FOREVER };
+        let fetched = join_all(by_namespace.values().map(|keys| shared.fetch_many(keys, timeout))).await;
         let now = shared.clock.now();
         let is_live = |found: &&Fetched| found.held.as_ref().is_some_and(|held| held.entry.lives(now));
         fetched.iter().flatten().flatten().filter(is_live).count()
@@ -184,11 +186,11 @@ impl Tiered {
             let results = writes.iter().map(|write| Ok(shared.write_alone(write)?)).collect();
             return Ok(Many { results, token: Token::EMPTY });
         }
-        let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
+        let timeout = shared.write_timeout(deadline);
         let barrier = self.barrier(barrier);
         let ticket = ticket(&barrier);
         let shares = shared.shares(writes, |write| write.key.as_ref());
-        let steps = shares.iter().map(|share| shared.write_step(share.partition, &share.items, ticket, until));
+        let steps = shares.iter().map(|share| shared.write_step(share.partition, &share.items, ticket, timeout));
         let done = join_all(steps).await;
         let mut token = Token::EMPTY;
         let mut stored = Vec::new();
@@ -234,14 +236,6 @@ impl<'a> GetMany<'a> {
         let GetMany { keys, consistency, token, deadline } = self;
         keys.iter().map(move |key| Get { key: *key, consistency, token, deadline, lease: None, place: None })
     }
-
-    /// When the shared tier is not waited for any more.
-    fn until(self, shared: &Shared, now: Moment) -> Moment {
-        match self.consistency {
-            Consistency::Strong => now.plus(shared.config.read_budget).min(self.deadline),
-            Consistency::Bounded(_) => shared.until(shared.config.read_budget, self.deadline, now),
-        }
-    }
 }
 
 // === impl Shared ===
@@ -258,14 +252,14 @@ impl Shared {
     }
 
     /// Reads the shared tier for one caller.
-    async fn fetch_many(&self, keys: &[Key], until: Moment) -> Vec<FetchResult> {
+    async fn fetch_many(&self, keys: &[Key], timeout: Timeout) -> Vec<FetchResult> {
         if keys.is_empty() {
             return Vec::new();
         }
         let begun = self.clock.now();
         // Before anything is asked.
         let asked: Vec<_> = keys.iter().map(|key| self.asked(key, self.coherence.note(key.as_ref()))).collect();
-        let reads = self.l2.read_many(keys, until).await;
+        let reads = self.l2.read_many(keys, timeout).await;
         if !self.l2.shares_l1() {
             self.latencies.l2_read.observe(self.clock.now().since(begun));
         }

@@ -13,7 +13,7 @@ use crate::cache::key::Key;
 use crate::cache::lease::round::{End, Round, Running};
 use crate::cache::lease::{Lease, Obstacle, Said};
 use crate::cache::spans;
-use crate::cache::tier::{Acquired, Claim, L2Error, LeaseId, Return};
+use crate::cache::tier::{Acquired, Claim, L2Error, LeaseId, Return, Timeout};
 
 /// Of the bound on staleness: how long a round lasts while messages are not heard.
 const UNHEARD: u32 = 8;
@@ -84,8 +84,10 @@ impl Tiered {
             self.take_back(&key, lease).await;
         }
         if round.is_awaited() {
+            // Those who wait have deadlines of their own.
             let until = shared.clock.now().plus(shared.config.read_budget);
-            running.over.found = Some(self.fetch_together(key.clone(), Duration::ZERO, until).await);
+            let limit = Timeout { until, latest: Moment::FOREVER };
+            running.over.found = Some(self.fetch_together(key.clone(), Duration::ZERO, limit).await);
         }
     }
 

@@ -18,8 +18,8 @@ use crate::cache::policy::{NamespacePolicy, PolicyPatch};
 use crate::cache::selector::Selector;
 use crate::cache::testing::{ALL, BOUND, Bench, EPOCH, not_asked};
 use crate::cache::tier::{
-    Acquired, BoxFuture, Claim, Condition, L2Report, Mode, Read, Removal, Removed, Return, Touch, Touched, Write,
-    Written,
+    Acquired, BoxFuture, Claim, Condition, L2Report, Mode, Read, Removal, Removed, Return, Timeout, Touch, Touched,
+    Write, Written,
 };
 
 const BUDGET: Duration = Duration::from_millis(200);
@@ -43,11 +43,15 @@ impl Scripted {
 }
 
 impl L2 for Scripted {
-    fn read<'a>(&'a self, _: &'a Key, _: Moment) -> BoxFuture<'a, Result<Read, L2Error>> {
-        self.ask(Call::Read)
+    fn read<'a>(&'a self, _: &'a Key, _: Timeout) -> BoxFuture<'a, Result<Read, L2Error>> {
+        let answered = self.ask(Call::Read);
+        Box::pin(async move {
+            let answer = tokio::time::timeout(BUDGET, answered).await;
+            answer.unwrap_or(Err(L2Error::unavailable("no answer within the budget")))
+        })
     }
 
-    fn write<'a>(&'a self, _: u16, _: &'a [Write], _: u64, _: Moment) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
+    fn write<'a>(&'a self, _: u16, _: &'a [Write], _: u64, _: Timeout) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
         self.ask(Call::Write)
     }
 

@@ -19,7 +19,7 @@ use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::selector::Selector;
 use crate::cache::stats::NamespaceCounters;
-use crate::cache::tier::{Condition, FleetBarrier, L2Error, Mode, Refusal, Removal, Removed, Write, Written};
+use crate::cache::tier::{Condition, FleetBarrier, L2Error, Mode, Refusal, Removal, Removed, Timeout, Write, Written};
 
 /// A write of one entry.
 #[derive(Clone)]
@@ -208,9 +208,9 @@ impl Tiered {
         if !switches.l2 {
             return Ok(shared.write_alone(&write)?);
         }
-        let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
+        let timeout = shared.write_timeout(deadline);
         let barrier = self.barrier(barrier);
-        let step = shared.write_step(partition, std::slice::from_ref(&write), ticket(&barrier), until).await;
+        let step = shared.write_step(partition, std::slice::from_ref(&write), ticket(&barrier), timeout).await;
         let answer =
             step.and_then(|answers| answers.into_iter().next().unwrap_or(Err(L2Error::unavailable("no answer"))));
         let answer = answer.map_err(|error| shared.error(error, deadline))?;
@@ -303,11 +303,11 @@ impl Shared {
         partition: u16,
         writes: &[Write],
         ticket: u64,
-        until: Moment,
+        timeout: Timeout,
     ) -> Result<Vec<Result<SetAnswer, L2Error>>, L2Error> {
         let (begun, shown) = (self.clock.now(), self.coherence.shown(partition));
         let notes: Vec<Note> = writes.iter().map(|write| self.coherence.note(write.key.as_ref())).collect();
-        let written = self.l2.write(partition, writes, ticket, until).await?;
+        let written = self.l2.write(partition, writes, ticket, timeout).await?;
         if !self.l2.shares_l1() {
             self.latencies.l2_write.observe(self.clock.now().since(begun));
             for (write, written) in writes.iter().zip(&written) {

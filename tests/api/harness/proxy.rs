@@ -7,12 +7,16 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// Bytes that go at once where there is a rate.
 const PIECE: usize = 512;
+/// The same on a link that all connections share.
+const SHARED_PIECE: usize = 16 * 1024;
+/// Time for which a shared link may catch up after timers that were late.
+const CATCH_UP: Duration = Duration::from_millis(10);
 
 /// What a connection is used for. Each begins among `Commands` and turns to `Subscription` when its client says SUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +53,12 @@ struct Rules {
     /// Counts resets of each class: a connection ends when the count of its class moves.
     resets: [u64; 2],
     ways: [[Way; 2]; 2],
+    /// Bytes a second that all connections together carry in each direction; zero for as many as come.
+    shared: [u32; 2],
 }
+
+/// For each direction, when the link that all connections share is free again. They take turns.
+type Link = Arc<[Mutex<Instant>; 2]>;
 
 /// The proxy. Dropped, it ends with every connection through it.
 pub struct Proxy {
@@ -113,6 +122,11 @@ impl Proxy {
         self.rules.send_modify(|rules| rules.database = Some(database));
     }
 
+    /// Lets so many bytes a second go in one direction of all connections together. Each gets its share.
+    pub fn share(&self, direction: Direction, rate: u32) {
+        self.rules.send_modify(|rules| rules.shared[direction as usize] = rate);
+    }
+
     /// Ends every connection; new ones lead to another port.
     pub fn leads_to(&self, port: u16) {
         self.rules.send_modify(|rules| rules.port = port);
@@ -151,6 +165,7 @@ impl Drop for Proxy {
 async fn accept(listener: TcpListener, rules: Arc<watch::Sender<Rules>>) {
     // Owned here, so that the connections end with the proxy.
     let mut connections = JoinSet::new();
+    let link: Link = Arc::new([Mutex::new(Instant::now()), Mutex::new(Instant::now())]);
     loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -159,14 +174,14 @@ async fn accept(listener: TcpListener, rules: Arc<watch::Sender<Rules>>) {
                     let _ = client.set_zero_linger();
                     continue;
                 }
-                connections.spawn(serve(client, rules.clone()));
+                connections.spawn(serve(client, rules.clone(), link.clone()));
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn serve(client: TcpStream, rules: Arc<watch::Sender<Rules>>) {
+async fn serve(client: TcpStream, rules: Arc<watch::Sender<Rules>>, link: Link) {
     let Rules { port, resets: seen, .. } = *rules.borrow();
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
         let _ = client.set_zero_linger();
@@ -178,8 +193,8 @@ async fn serve(client: TcpStream, rules: Arc<watch::Sender<Rules>>) {
     let _ = (client.set_zero_linger(), server.set_zero_linger());
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     tokio::select! {
-        () = pump(from_client, to_server, Direction::ToServer, class.clone(), rules.subscribe()) => {}
-        () = pump(from_server, to_client, Direction::ToClient, class.clone(), rules.subscribe()) => {}
+        () = pump(from_client, to_server, Direction::ToServer, class.clone(), rules.subscribe(), &link) => {}
+        () = pump(from_server, to_client, Direction::ToClient, class.clone(), rules.subscribe(), &link) => {}
         () = reset(seen, class.clone(), rules.subscribe()) => {}
     }
 }
@@ -205,11 +220,12 @@ async fn pump(
     direction: Direction,
     class: SharedClass,
     rules: watch::Receiver<Rules>,
+    link: &Link,
 ) {
     let (chunks, waiting) = mpsc::channel(64);
     tokio::join!(
         take(from, direction, class.clone(), rules.clone(), chunks),
-        give(to, direction, class, rules, waiting)
+        give(to, direction, class, rules, waiting, link)
     );
 }
 
@@ -246,15 +262,24 @@ async fn give(
     class: SharedClass,
     mut rules: watch::Receiver<Rules>,
     mut chunks: mpsc::Receiver<(Instant, Vec<u8>)>,
+    link: &Link,
 ) {
     while let Some((due, bytes)) = chunks.recv().await {
         sleep_until(due).await;
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let way = |rules: &Rules| rules.ways[*class.borrow() as usize][direction as usize];
-            let Ok(way) = rules.wait_for(|rules| !way(rules).stalled).await.map(|rules| way(&rules)) else { return };
-            let (piece, further) = rest.split_at(if way.rate == 0 { rest.len() } else { rest.len().min(PIECE) });
+            let both = |rules: &Rules| (way(rules), rules.shared[direction as usize]);
+            let Ok((way, shared)) = rules.wait_for(|rules| !way(rules).stalled).await.map(|rules| both(&rules)) else {
+                return;
+            };
+            let most = if shared == 0 { rest.len() } else { SHARED_PIECE };
+            let most = if way.rate == 0 { most } else { PIECE };
+            let (piece, further) = rest.split_at(rest.len().min(most));
             rest = further;
+            if shared != 0 {
+                take_turn(&link[direction as usize], piece.len(), shared).await;
+            }
             if !way.lossy && to.write_all(piece).await.is_err() {
                 return;
             }
@@ -271,6 +296,15 @@ fn select(bytes: &mut [u8], database: u8) {
     if let Some(at) = bytes.windows(COMMAND.len()).position(|window| window == COMMAND) {
         bytes[at + COMMAND.len() - 3] = b'0' + database;
     }
+}
+
+/// Waits until the link has carried so many bytes.
+async fn take_turn(link: &Mutex<Instant>, bytes: usize, rate: u32) {
+    let mut free = link.lock().await;
+    let now = Instant::now();
+    let begins = (*free).max(now.checked_sub(CATCH_UP).unwrap_or(now));
+    *free = begins + Duration::from_secs_f64(bytes as f64 / f64::from(rate));
+    sleep_until(*free).await;
 }
 
 /// Finds the word SUBSCRIBE, also when it comes in pieces.

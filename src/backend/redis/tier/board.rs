@@ -11,6 +11,7 @@ use super::{CLOCK_SLACK, RedisTier};
 use crate::backend::redis::call::{Failure, refused};
 use crate::backend::redis::codec;
 use crate::backend::redis::connection::{Connection, bytes, number, status};
+use crate::backend::redis::large::{Load, PART};
 use crate::backend::redis::operation::Command;
 use crate::backend::redis::scripts::Script;
 use crate::cache::board::{Board, MOST_SETTINGS, Note, Settings};
@@ -114,7 +115,8 @@ impl RedisTier {
         let shard = self.calls.shard(HOME)?;
         self.shared.commands.one();
         let lifetime = Some(Expiration::PX(lifetime.as_millis() as i64));
-        let saved = self.calls.call(&shard, until, Command::One("SET"), |connection| async move {
+        let load = Load { bytes: text.len(), timeout: until.into() };
+        let saved = self.calls.call_large(&shard, load, Command::One("SET"), |connection| async move {
             connection.client.set::<Value, _, _>(name, text, lifetime, None, false).await
         });
         saved.await.map(|_| ()).map_err(Failure::of_a_read)
@@ -129,7 +131,8 @@ impl RedisTier {
         let shard = self.calls.shard(HOME)?;
         self.shared.commands.one();
         let asked = name.clone();
-        let loaded = self.calls.call(&shard, until, Command::Pipeline(2), |connection| async move {
+        let load = Load { bytes: PART, timeout: until.into() };
+        let loaded = self.calls.call_large(&shard, load, Command::Pipeline(2), |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.pttl(asked.as_str()).await?;
             let _: Value = trip.getrange(asked, 0, MAX_NOTE).await?;

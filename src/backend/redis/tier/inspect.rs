@@ -12,6 +12,7 @@ use super::read::{GONE, entry_at};
 use crate::backend::redis::call::Failure;
 use crate::backend::redis::codec::{self, StoredEntry};
 use crate::backend::redis::connection::bytes;
+use crate::backend::redis::large::{Load, PART};
 use crate::backend::redis::line::Line;
 use crate::backend::redis::operation::Command;
 use crate::backend::redis::record::earlier;
@@ -37,8 +38,10 @@ impl RedisTier {
         let shard = self.calls.shard(partition)?;
         let begun = self.shared.clock.now();
         let last = self.last_byte();
+        // The value may be of any size.
+        let load = Load { bytes: PART, timeout: until.into() };
         self.shared.commands.one();
-        let trip = self.calls.call(&shard, until, Command::Pipeline(5), move |connection| async move {
+        let trip = self.calls.call_large(&shard, load, Command::Pipeline(5), move |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.pttl(name.clone()).await?;

@@ -12,6 +12,7 @@ use crate::backend::redis::call::Failure;
 use crate::backend::redis::clock::RedisClock;
 use crate::backend::redis::codec::{self, StoredEntry};
 use crate::backend::redis::connection::bytes;
+use crate::backend::redis::large::{Reach, SMALL};
 use crate::backend::redis::line::Line;
 use crate::backend::redis::operation::Command;
 use crate::backend::redis::packing;
@@ -22,7 +23,7 @@ use crate::cache::clock::Moment;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Entry, Sliding};
 use crate::cache::key::{Key, KeyRef};
-use crate::cache::tier::{Current, L2Error, Read};
+use crate::cache::tier::{Current, L2Error, Read, Timeout};
 
 /// The answer to PTTL for a key that is not there.
 pub(super) const GONE: i64 = -2;
@@ -36,17 +37,44 @@ pub(in crate::backend::redis) struct Asked {
     pub begun: Moment,
 }
 
+/// What one trip brought.
+struct Trip {
+    asked: Asked,
+    line: Line,
+    ttl: i64,
+    value: FredResult<Value>,
+}
+
 impl RedisTier {
-    pub(super) async fn read_entry(&self, key: &Key, until: Moment) -> Result<Read, L2Error> {
+    /// Reads an entry: first as much of it as is small, over a connection that all share. Of a larger one nothing of that is used: it is read
+    /// once more as a whole over the connection for large values, with a position and a time to live of its own before it.
+    pub(super) async fn read_entry(&self, key: &Key, mut timeout: Timeout) -> Result<Read, L2Error> {
+        let partition = key.as_ref().partition(self.shared.layout.partitions());
+        let shard = self.calls.shard(partition)?;
+        let begun = self.shared.clock.now();
+        let small = Reach { last: SMALL.min(self.last_byte()), large: None };
+        let mut trip = self.read_as_far(&shard, key, small, timeout).await?;
+        if let Some(bytes) = self.larger(&trip.value, small) {
+            let whole = Reach { last: self.last_byte(), large: Some(bytes) };
+            timeout = timeout.renewed(begun, self.shared.clock.now());
+            trip = self.read_as_far(&shard, key, whole, timeout).await?;
+            timeout = timeout.renewed(begun, self.shared.clock.now());
+        }
+        let Trip { asked, line, ttl, value } = trip;
+        let read = self.found(&shard, key.as_ref(), &line, ttl, value, asked, timeout.until).await;
+        self.saw_patterns(partition, key.namespace().name(), line);
+        read
+    }
+
+    async fn read_as_far(&self, shard: &Shard, key: &Key, reach: Reach, timeout: Timeout) -> Result<Trip, L2Error> {
         let layout = &self.shared.layout;
         let partition = key.as_ref().partition(layout.partitions());
         let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
         let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
-        let shard = self.calls.shard(partition)?;
         let asked = Asked { floor: self.shared.floor(partition), begun: self.shared.clock.now() };
-        let last = self.last_byte();
+        let last = reach.last;
         self.shared.commands.one();
-        let trip = self.calls.call(&shard, until, Command::Pipeline(3), move |connection| async move {
+        let trip = self.calls.read(shard, (reach, timeout), Command::Pipeline(3), move |connection| async move {
             // The position before the entry, so that an absence is never taken for newer than it is; the time to live before the value.
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
@@ -60,9 +88,15 @@ impl RedisTier {
             }
         });
         let (line, ttl, value) = trip.await.map_err(Failure::of_a_read)?;
-        let read = self.found(&shard, key.as_ref(), &line, ttl, value, asked, until).await;
-        self.saw_patterns(partition, key.namespace().name(), line);
-        read
+        Ok(Trip { asked, line, ttl, value })
+    }
+
+    /// The bytes that an entry has of which `reach` did not bring all, as its header says.
+    pub(in crate::backend::redis) fn larger(&self, value: &FredResult<Value>, reach: Reach) -> Option<usize> {
+        let value = value.as_ref().ok()?.as_bytes()?;
+        let is_cut = value.len() > reach.last && reach.last < self.last_byte();
+        let size = codec::size_in_head(value).filter(|_| is_cut)?;
+        Some(size.clamp(value.len(), self.last_byte()))
     }
 
     /// What a trip found of a key.

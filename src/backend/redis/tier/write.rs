@@ -10,11 +10,10 @@ use crate::backend::redis::codec::{self, Packed};
 use crate::backend::redis::connection::{bytes, number};
 use crate::backend::redis::packing;
 use crate::backend::redis::scripts::Script;
-use crate::cache::clock::Moment;
 use crate::cache::coherence::protection::Protection;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::Entry;
-use crate::cache::tier::{Condition, L2Error, Refusal, Write, Written};
+use crate::cache::tier::{Condition, L2Error, Refusal, Timeout, Write, Written};
 
 impl RedisTier {
     pub(super) async fn write_entries(
@@ -22,7 +21,7 @@ impl RedisTier {
         partition: u16,
         writes: &[Write],
         ticket: u64,
-        until: Moment,
+        timeout: Timeout,
     ) -> Result<Vec<Written>, L2Error> {
         let Some(first) = writes.first() else { return Ok(Vec::new()) };
         let namespace = first.key.namespace();
@@ -30,14 +29,14 @@ impl RedisTier {
         for write in writes {
             values.push(packing::pack(write).await);
         }
-        let send = |part: String, until| {
+        let send = |part: String, timeout: Timeout| {
             let mut args = vec![part.into()];
             let mut names = Vec::with_capacity(2 * writes.len());
             for (write, value) in writes.iter().zip(&values) {
                 self.add_write(write, value, &mut names, &mut args);
             }
             let head = codec::message_head(false, partition, self.shared.replica, ticket);
-            self.step(Script::Write, partition, namespace, names, head, args, until)
+            self.step(Script::Write, partition, namespace, names, head, args, timeout)
         };
         let sent = self.shared.clock.now();
         let mut part = match (namespace.policy().immutable, ticket) {
@@ -48,13 +47,13 @@ impl RedisTier {
         }
         .to_owned();
         if part.is_empty() && !self.shared.config.protections.on(Protection::OneStep) {
-            part = send("announce".to_owned(), until).await?.position.sequence.to_string();
+            part = send("announce".to_owned(), timeout).await?.position.sequence.to_string();
         }
-        let step = match send(part, until).await {
+        let step = match send(part, timeout).await {
             Err(L2Error::Unavailable { outcome_unknown_for: Some(_), .. })
                 if !self.shared.config.protections.on(Protection::NoRetry) =>
             {
-                send(String::new(), until.plus(Duration::from_secs(1))).await?
+                send(String::new(), timeout.until.plus(Duration::from_secs(1)).into()).await?
             }
             step => step?,
         };
