@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod key;
 pub mod lease;
 pub mod load;
+pub mod log_fields;
 pub mod namespace;
 pub mod observed;
 pub mod place;

@@ -10,6 +10,7 @@ mod collector;
 mod configuration_page;
 mod contract;
 mod log_limit;
+mod log_lines;
 mod metrics_page;
 mod otlp;
 mod pages;
