@@ -81,7 +81,8 @@ impl Service {
         let config = Config::load(&Sources { overrides, ..Sources::default() }).unwrap().config;
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let replica = Replica::new();
-        let observers = Observers { tracing: None, metrics: Wanted::asked_for(owned, prometheus, &replica.id) };
+        let metrics = Wanted::asked_for(owned, prometheus, &replica.id);
+        let observers = Observers { metrics, ..Observers::default() };
         let app = runtime.block_on(App::start_as(replica, config, Protections::default(), observers)).unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", app.address())).unwrap();
         let clients = caller.block_on(async {

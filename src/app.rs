@@ -22,6 +22,7 @@ use crate::cache::coherence::protection::Protections;
 use crate::cache::coherence::{Coherence, CoherenceConfig};
 use crate::cache::health::{Health, NotReady};
 use crate::cache::load::{Load, LoadLimits};
+use crate::cache::log_fields::millis;
 use crate::cache::namespace::{NamespaceRules, Namespaces};
 use crate::cache::observed::{Observed, Replica};
 use crate::cache::policies::Policies;
@@ -31,7 +32,7 @@ use crate::cache::tiered::{Tiered, TieredConfig};
 use crate::cache::warm_start::{WarmStart, WarmStartConfig};
 use crate::config::{self, Address, Config, Topology};
 use crate::grpc::health::HealthApi;
-use crate::grpc::{AdminApi, CacheApi, KeyLogging, Reports, ServerConfig, Serving, Tracing, timing};
+use crate::grpc::{AdminApi, CacheApi, KeyLogging, LogLevel, Reports, ServerConfig, Serving, Tracing, timing};
 use crate::net::acceptor;
 use crate::shutdown::Stop;
 use crate::telemetry::metrics::{Metrics, Wanted};
@@ -69,6 +70,8 @@ pub struct Observers {
     pub tracing: Option<Tracing>,
     /// Who wants metrics.
     pub metrics: Wanted,
+    /// The level of the log; none: it cannot be changed.
+    pub log_level: Option<Arc<LogLevel>>,
 }
 
 /// Why a service could not be started.
@@ -178,7 +181,7 @@ impl App {
             config::LogKeys::Clear => KeyLogging::Clear,
         };
         announce(&config, address, admin_address, &replica);
-        let Observers { tracing, metrics: wanted } = observers;
+        let Observers { tracing, metrics: wanted, log_level } = observers;
         let can_be_scraped = wanted.prometheus;
         let rpcs = (!wanted.is_nobody()).then(|| Arc::new(timing::table()));
         let observed = Arc::new(Observed {
@@ -221,10 +224,10 @@ impl App {
             (address, Admin::start(listener, admin_config(&config.admin), sources))
         });
         let api = CacheApi::new(reports, config.limits.clone(), config.events.clone(), clock, keys);
-        let admin = config.server.admin.then(|| AdminApi::new(&api, policies, drain));
+        let admin = config.server.admin.then(|| AdminApi::new(&api, policies, drain, log_level));
         let health = HealthApi::new(health, config.server.admin);
         let page = admin_address.filter(|address| config.admin.page && !address.ip().is_unspecified());
-        let server = server_config(&config.server, page, tracing);
+        let server = server_config(&config, page, tracing);
         let serving = Serving::start(listener, server, api, admin, health, load, rpcs);
         Ok(App {
             address,
@@ -251,7 +254,7 @@ impl App {
         self.metrics.as_ref()
     }
 
-    /// The address of metrics, probes and the page.
+    /// The address of metrics, probes and the dashboard.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|(address, _)| *address)
     }
@@ -261,7 +264,7 @@ impl App {
     pub async fn stop(self, stop: Stop) -> bool {
         let delay = if stop == Stop::Drain { self.drain.delay } else { Duration::ZERO };
         let limit = Instant::now() + delay + self.drain.timeout;
-        tracing::info!(?delay, timeout = ?self.drain.timeout, "draining");
+        tracing::info!(delay_ms = millis(delay), timeout_ms = millis(self.drain.timeout), "draining");
         self.draining.cancel();
         sleep(delay).await;
         self.cache.leave();
@@ -376,13 +379,13 @@ fn listen_for_admin(admin: &config::Admin) -> Result<(TcpListener, SocketAddr), 
 fn announce(config: &Config, address: SocketAddr, admin: Option<SocketAddr>, replica: &Replica) {
     let version = env!("CARGO_PKG_VERSION");
     if let Some(admin) = admin {
-        let page = if config.admin.page { format!("http://{admin}/") } else { "off".to_owned() };
-        tracing::info!(%page, metrics = %format_args!("http://{admin}/metrics"), "metrics and the page for people are served");
+        let dashboard = if config.admin.page { format!("http://{admin}/") } else { "off".to_owned() };
+        tracing::info!(%dashboard, metrics = %format_args!("http://{admin}/metrics"), "metrics and the dashboard are served");
     }
     match &config.redis {
         Some(redis) => {
-            let (url, max_staleness) = (&redis.url, config.coherence.max_staleness);
-            tracing::info!(%address, version, replica = %replica.id, redis = %url, ?max_staleness, "twintier serves");
+            let (url, max_staleness_ms) = (&redis.url, millis(config.coherence.max_staleness));
+            tracing::info!(%address, version, replica = %replica.id, redis = %url, max_staleness_ms, "twintier serves");
         }
         None => {
             tracing::info!(%address, version, replica = %replica.id, "twintier serves");
@@ -440,8 +443,10 @@ fn admin_config(admin: &config::Admin) -> AdminConfig {
     AdminConfig { page: admin.page, keys }
 }
 
-fn server_config(server: &config::Server, page: Option<SocketAddr>, tracing: Option<Tracing>) -> ServerConfig {
+fn server_config(config: &Config, page: Option<SocketAddr>, tracing: Option<Tracing>) -> ServerConfig {
+    let (server, slow_request) = (&config.server, config.log.slow_request);
     ServerConfig {
+        slow_request: (!slow_request.is_zero()).then_some(slow_request),
         page,
         max_connections: server.max_connections,
         max_connections_per_peer: server.max_connections_per_peer,

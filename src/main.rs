@@ -1,6 +1,7 @@
 //! The `twintier` program: a server, and the client commands to talk to one.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
@@ -9,6 +10,7 @@ use twintier::cache::coherence::protection::Protections;
 use twintier::cache::observed::Replica;
 use twintier::cli::{self, Cli, Command, ConfigCommand, ServeArgs};
 use twintier::config::{self, Config, Loaded, Sources};
+use twintier::grpc::{LogLevel, ReadFilter};
 use twintier::shutdown::Signals;
 use twintier::telemetry::{self, logs};
 
@@ -52,7 +54,8 @@ async fn serve(args: ServeArgs) -> ExitCode {
             Ok(telemetry) => telemetry,
             Err(error) => return fail(&error, 1),
         };
-    let observers = Observers { tracing: telemetry.rpcs(), metrics: telemetry.metrics() };
+    let log_level = Some(LogLevel::new(config.log.level.clone(), read_filter(telemetry.change_level())));
+    let observers = Observers { tracing: telemetry.rpcs(), metrics: telemetry.metrics(), log_level };
     let limit = config.drain.delay + config.drain.timeout;
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -77,6 +80,20 @@ async fn serve(args: ServeArgs) -> ExitCode {
             std::process::exit(1)
         }
     }
+}
+
+fn read_filter(change: logs::ChangeLevel) -> ReadFilter {
+    Arc::new(move |level| {
+        if !config::is_filter(level) {
+            return Err(format!("must be {}; was {level:?}", config::FILTERS));
+        }
+        let (change, level) = (change.clone(), level.to_owned());
+        Ok(Box::new(move || {
+            if let Err(error) = change(&level) {
+                tracing::error!(level, error, "the log level is not changed");
+            }
+        }))
+    })
 }
 
 fn config_command(command: ConfigCommand) -> ExitCode {

@@ -352,3 +352,83 @@ fn an_assertion_on_time_is_found_however_it_is_written() {
         assert!(upper_bounds(right).is_empty(), "{right}");
     }
 }
+
+// === log lines ===
+
+/// The calls of log macros, each from its parenthesis to the end of it.
+fn log_calls(code: &str) -> Vec<&str> {
+    let macros = ["error!(", "warn!(", "info!(", "debug!(", "trace!("];
+    let begins = macros.iter().flat_map(|name| {
+        let qualified = format!("tracing::{name}");
+        code.match_indices(&qualified).map(|(at, text)| at + text.len()).collect::<Vec<_>>()
+    });
+    let end = |rest: &str| {
+        let (mut depth, mut quoted, mut escaped) = (1, false, false);
+        let found = rest.find(|c| {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' => escaped = true,
+                '"' => quoted = !quoted,
+                '(' if !quoted => depth += 1,
+                ')' if !quoted => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        });
+        found.unwrap_or(rest.len())
+    };
+    begins.map(|at| &code[at..at + end(&code[at..])]).collect()
+}
+
+/// Whether a call of a log macro has a field in Rust's debug form: `?field`, `field = ?value` or `{value:?}`.
+fn has_debug_form(call: &str) -> bool {
+    let unquoted: String = call.replace("\\\"", "").split('"').step_by(2).collect();
+    let field = unquoted.match_indices('?').any(|(at, _)| {
+        let before = unquoted[..at].trim_end().chars().next_back();
+        before.is_none_or(|before| "(,=".contains(before))
+    });
+    field || call.contains(":?}") || call.contains("field::debug(")
+}
+
+#[test]
+fn a_debug_form_is_found_in_a_log_line() {
+    let lines = [
+        "tracing::info!(?delay, \"a\");",
+        "tracing::info!(took = ?begun.elapsed(), \"a\");",
+        "tracing::warn!(\n    n,\n    ?outcome, \"a\");",
+        "tracing::warn!(\"was {it:?}\");",
+    ];
+    for line in lines {
+        assert!(log_calls(line).iter().all(|call| has_debug_form(call)) && !log_calls(line).is_empty(), "{line}");
+    }
+    for line in ["tracing::info!(%error, \"why?\"); a = ?b", "tracing::info!(n = count()?, \"(?\");"] {
+        assert!(log_calls(line).iter().all(|call| !has_debug_form(call)), "{line}");
+    }
+}
+
+#[test]
+fn no_log_line_has_a_value_in_the_debug_form_of_rust() {
+    let mut calls = 0;
+    for module in modules() {
+        for call in log_calls(&module.code) {
+            calls += 1;
+            assert!(!has_debug_form(call), "{}: use words, and `millis` for durations: {call}", module.path);
+        }
+    }
+    assert!(calls > 50, "the log lines were not found: {calls}");
+}
+
+/// A duration that is measured has one name, and one unit.
+#[test]
+fn a_duration_in_a_log_line_is_in_milliseconds() {
+    for module in modules() {
+        for call in log_calls(&module.code) {
+            let fields = call.split(',').filter_map(|part| part.split_once('='));
+            for (name, value) in fields {
+                let is_time = value.contains("millis(") || value.contains("elapsed(");
+                assert!(!is_time || name.trim().ends_with("_ms"), "{}: {name} is no `…_ms`: {call}", module.path);
+                assert!(!value.contains("as_secs") && !value.contains("as_milli"), "{}: {call}", module.path);
+            }
+        }
+    }
+}

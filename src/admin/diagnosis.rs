@@ -5,9 +5,12 @@
 
 mod memory;
 mod redis;
+mod steady;
 mod traffic;
 
 use std::time::Duration;
+
+pub use steady::Steady;
 
 use super::sample::Sample;
 use crate::cache::health::NotReady;
@@ -17,7 +20,7 @@ use crate::cache::observed::FleetReplica;
 pub struct Signs<'a> {
     pub before: &'a Sample,
     pub now: &'a Sample,
-    /// What the slowest hundredth of Redis' answers took, usually; none: not enough is known.
+    /// Usual p99 of Redis' answers; none: not enough is known.
     pub usual: Option<Duration>,
     /// The replicas of the fleet.
     pub fleet: &'a [FleetReplica],
@@ -50,6 +53,16 @@ pub struct Finding {
     pub action: &'static str,
     /// The section of docs/runbooks.md.
     pub runbook: &'static str,
+}
+
+/// The runbooks of the release, where the chart's alerts point, too.
+const RUNBOOKS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/runbooks.md#");
+
+impl Finding {
+    /// Returns the address of its runbook.
+    pub fn runbook_url(&self) -> String {
+        format!("{RUNBOOKS}{}", self.runbook)
+    }
 }
 
 /// How bad it is.

@@ -1,4 +1,4 @@
-//! `/events`: what the page lives by, as server-sent events: one `hello` with the last minutes, then a `tick` every second.
+//! `/events`: what the dashboard is made of, as server-sent events: one `hello` with the last minutes, then a `tick` every second.
 
 use std::convert::Infallible;
 use std::future::ready;

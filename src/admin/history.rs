@@ -82,7 +82,7 @@ impl History {
         &self.busiest
     }
 
-    /// What the slowest hundredth of Redis' answers took, in the median of all but the latest points.
+    /// Usual p99 of Redis' answers: the median of all but the latest points.
     pub fn usual_redis(&self) -> Option<Duration> {
         let earlier = self.points.len().saturating_sub(15);
         let mut known: Vec<f64> = self.points.iter().take(earlier).filter_map(|point| point[REDIS_P99]).collect();

@@ -1,8 +1,9 @@
-//! HTTP for probes, metrics and people: `/livez`, `/readyz`, `/metrics`, and a page with the events it lives by. It reads and changes
+//! HTTP for probes, metrics and people: `/livez`, `/readyz`, `/metrics`, and the dashboard with its events. It reads and changes
 //! nothing: GET and HEAD only, no cookies, no word to other origins.
 
 mod diagnosis;
 mod events;
+mod fleet;
 mod health;
 mod history;
 mod page;
@@ -41,13 +42,13 @@ pub type Fleet = Arc<dyn Fn() -> BoxFuture<'static, Vec<FleetReplica>> + Send + 
 /// What is served.
 #[derive(Clone, Copy, Debug)]
 pub struct AdminConfig {
-    /// Whether the page is.
+    /// Whether the dashboard is.
     pub page: bool,
     /// How it names keys.
     pub keys: KeyNames,
 }
 
-/// How the page names keys.
+/// How the dashboard names keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyNames {
     /// By the hash that the log has, too.
@@ -73,7 +74,7 @@ pub struct Admin {
     tasks: TaskTracker,
 }
 
-/// Nothing is taken from elsewhere, nothing is inline, and nobody puts the page into a frame.
+/// Nothing is taken from elsewhere, nothing is inline, and nobody puts the dashboard into a frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";

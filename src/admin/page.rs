@@ -1,4 +1,4 @@
-//! The page: three files and an icon that are part of the program. A browser asks each time whether it still has the right ones.
+//! The dashboard: its files are part of the program. A browser asks each time whether it still has the right ones.
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
@@ -7,12 +7,17 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use xxhash_rust::xxh3::xxh3_64;
 
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
 /// Path, type and text.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 8] = [
     ("/", "text/html; charset=utf-8", include_str!("page/index.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("page/page.css")),
-    ("/page.js", "text/javascript; charset=utf-8", include_str!("page/page.js")),
-    ("/charts.js", "text/javascript; charset=utf-8", include_str!("page/charts.js")),
+    ("/page.js", SCRIPT, include_str!("page/page.js")),
+    ("/charts.js", SCRIPT, include_str!("page/charts.js")),
+    ("/dom.js", SCRIPT, include_str!("page/dom.js")),
+    ("/fleet.js", SCRIPT, include_str!("page/fleet.js")),
+    ("/numbers.js", SCRIPT, include_str!("page/numbers.js")),
     ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
 ];
 

@@ -9,11 +9,13 @@ use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::diagnosis::{Finding, Steady};
+use super::fleet::FleetView;
 use super::history::{FIELDS, History};
 use super::sample::Sample;
 use super::{Fleet, KeyNames, diagnosis, snapshot};
 use crate::cache::hot_keys::HotKey;
-use crate::cache::observed::{FleetReplica, Observed};
+use crate::cache::observed::Observed;
 
 /// Pause between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -24,7 +26,7 @@ const FLEET_EVERY: Duration = Duration::from_secs(2);
 /// Keys that are shown.
 const HOT_KEYS: usize = 10;
 
-/// The memory of the page.
+/// The memory of the dashboard.
 pub struct Recorder {
     observed: Arc<Observed>,
     fleet: Fleet,
@@ -41,7 +43,10 @@ struct Recorded {
     anchor: Sample,
     next_anchor: Sample,
     looks: usize,
-    fleet: Vec<FleetReplica>,
+    fleet: FleetView,
+    steady: Steady,
+    /// Findings as they were told after the latest look.
+    findings: Vec<Finding>,
 }
 
 // === impl Recorder ===
@@ -51,8 +56,16 @@ impl Recorder {
     pub fn new(observed: Arc<Observed>, fleet: Fleet, keys: KeyNames) -> Recorder {
         let latest = Sample::of(&observed);
         let (anchor, next_anchor) = (latest.clone(), latest.clone());
-        let recorded =
-            Recorded { history: History::default(), latest, anchor, next_anchor, looks: 0, fleet: Vec::new() };
+        let recorded = Recorded {
+            history: History::default(),
+            latest,
+            anchor,
+            next_anchor,
+            looks: 0,
+            fleet: FleetView::default(),
+            steady: Steady::default(),
+            findings: Vec::new(),
+        };
         let (ticks, _) = watch::channel(Bytes::new());
         Recorder { observed, fleet, keys, recorded: Mutex::new(recorded), ticks, begun: Notify::new() }
     }
@@ -99,6 +112,7 @@ impl Recorder {
         let now = Sample::of(&self.observed);
         let mut recorded = self.lock();
         recorded.take(now);
+        self.diagnose(&mut recorded);
         if self.ticks.receiver_count() > 0 {
             self.ticks.send_replace(event("tick", &self.render(&recorded)));
         }
@@ -108,7 +122,7 @@ impl Recorder {
         loop {
             if self.ticks.receiver_count() > 0 {
                 let fleet = (self.fleet)().await;
-                self.lock().fleet = fleet;
+                self.lock().fleet.take(fleet, self.observed.clock.now());
             }
             tokio::select! {
                 () = sleep(FLEET_EVERY) => {}
@@ -119,25 +133,34 @@ impl Recorder {
 
     fn render(&self, recorded: &Recorded) -> Value {
         let hot: Vec<_> = self.observed.cache.hot_keys(HOT_KEYS, None).iter().map(|hot| self.shown(hot)).collect();
-        let hottest =
-            hot.first().map(|hot| diagnosis::Hottest { shown: &hot.shown, namespace: &hot.namespace, rate: hot.rate });
-        let findings = diagnosis::findings(&diagnosis::Signs {
-            before: &recorded.anchor,
-            now: &recorded.latest,
-            usual: recorded.history.usual_redis(),
-            fleet: &recorded.fleet,
-            own: &self.observed.replica.id,
-            hottest,
-        });
+        let own_proof = recorded.latest.coherence.proof_age;
         snapshot::tick(&snapshot::Told {
             before: &recorded.anchor,
             now: &recorded.latest,
             history: &recorded.history,
-            fleet: &recorded.fleet,
-            own: &self.observed.replica.id,
-            findings: &findings,
+            fleet: recorded.fleet.rows(&self.observed.replica.id, own_proof, self.observed.clock.now()),
+            findings: &recorded.findings,
             hot: &hot,
         })
+    }
+
+    /// Says what is wrong now. What the others said last is old while nobody watches.
+    fn diagnose(&self, recorded: &mut Recorded) {
+        let hottest = self.observed.cache.hot_keys(1, None).first().map(|hot| self.shown(hot));
+        let watched = self.ticks.receiver_count() > 0;
+        let found = diagnosis::findings(&diagnosis::Signs {
+            before: &recorded.anchor,
+            now: &recorded.latest,
+            usual: recorded.history.usual_redis(),
+            fleet: if watched { recorded.fleet.heard() } else { &[] },
+            own: &self.observed.replica.id,
+            hottest: hottest.as_ref().map(|hot| diagnosis::Hottest {
+                shown: &hot.shown,
+                namespace: &hot.namespace,
+                rate: hot.rate,
+            }),
+        });
+        recorded.findings = recorded.steady.after(found);
     }
 
     fn shown(&self, hot: &HotKey) -> snapshot::Hot {

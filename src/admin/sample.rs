@@ -1,4 +1,4 @@
-//! What the page is made of: the counts of this replica at one instant.
+//! What the dashboard is made of: the counts of this replica at one instant.
 
 use std::time::{Duration, SystemTime};
 
@@ -100,7 +100,7 @@ pub struct CoherenceSample {
     pub bumps: u64,
     pub disconnects: u64,
     pub fenced: u64,
-    pub takeovers: u64,
+    pub failovers: u64,
     pub repaired: u64,
 }
 
@@ -337,7 +337,7 @@ impl CoherenceSample {
             bumps: counters.bumps.get(),
             disconnects: counters.disconnects.get(),
             fenced: counters.fills_fenced.get(),
-            takeovers: counters.takeovers.get(),
+            failovers: counters.failovers.get(),
             repaired: counters.repaired.get(),
             ..CoherenceSample::default()
         }

@@ -36,7 +36,7 @@ const REFUSAL: &[u8] =
 const HEAD: usize = 16 * 1024;
 /// Longest time for a request's head, and longest silence between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Age at which a connection, and a stream of events, ends. The page connects anew.
+/// Age at which a connection, and a stream of events, ends. The dashboard connects anew.
 pub const AGE: Duration = Duration::from_secs(15 * 60);
 /// Longest time from then to the end of an answer under way.
 const AGE_GRACE: Duration = Duration::from_secs(60);

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::diagnosis::{Finding, Level};
 use super::history::{History, micros};
 use super::sample::{Gets, NamespaceSample, Sample};
-use crate::cache::observed::FleetReplica;
 use crate::cache::tier::L2State;
 
 /// What is told.
@@ -15,8 +14,7 @@ pub struct Told<'a> {
     pub before: &'a Sample,
     pub now: &'a Sample,
     pub history: &'a History,
-    pub fleet: &'a [FleetReplica],
-    pub own: &'a str,
+    pub fleet: Value,
     pub findings: &'a [Finding],
     pub hot: &'a [Hot],
 }
@@ -56,7 +54,7 @@ pub fn tick(told: &Told<'_>) -> Value {
         "redis": redis(before, now, seconds),
         "namespaces": namespaces(told, seconds),
         "namespaces_known": now.namespaces.len(),
-        "fleet": told.fleet.iter().map(|replica| fleet_replica(replica, told)).collect::<Vec<_>>(),
+        "fleet": told.fleet,
         "hot": told.hot.iter().map(hot_key).collect::<Vec<_>>(),
     })
 }
@@ -85,6 +83,7 @@ fn finding(finding: &Finding) -> Value {
     json!({
         "level": level, "kind": finding.kind, "title": finding.title, "meaning": finding.meaning,
         "evidence": finding.evidence, "action": finding.action, "runbook": finding.runbook,
+        "runbook_url": finding.runbook_url(),
     })
 }
 
@@ -101,7 +100,7 @@ fn coherence(before: &Sample, now: &Sample) -> Value {
         "partitions": coherence.partitions, "proven": coherence.proven,
         "applied": coherence.applied, "own": coherence.own, "gaps": coherence.gaps, "undecodable": coherence.undecodable,
         "overruns": coherence.overruns, "bumps": coherence.bumps, "disconnects": coherence.disconnects,
-        "fenced": coherence.fenced, "takeovers": coherence.takeovers, "repaired": coherence.repaired,
+        "fenced": coherence.fenced, "failovers": coherence.failovers, "repaired": coherence.repaired,
         "lag_p99": micros(&lag, 0.99),
     })
 }
@@ -181,24 +180,17 @@ fn namespace(row: &NamespaceSample, seconds: f64) -> Value {
     })
 }
 
-fn fleet_replica(replica: &FleetReplica, told: &Told<'_>) -> Value {
-    let own = replica.id == told.own;
-    json!({
-        "id": replica.id, "version": replica.version, "own": own,
-        "age": seconds(if own { Duration::ZERO } else { replica.age }),
-        "proof_age": if own { told.now.coherence.proof_age } else { replica.audit_age }.map(seconds),
-    })
-}
-
 fn hot_key(hot: &Hot) -> Value {
     json!({ "key": hot.shown, "namespace": hot.namespace, "rate": rounded(hot.rate) })
 }
 
-fn seconds(duration: Duration) -> f64 {
+/// Seconds, to the millisecond.
+pub fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-fn rounded(rate: f64) -> f64 {
+/// A rate, to the hundredth.
+pub fn rounded(rate: f64) -> f64 {
     (rate * 100.0).round() / 100.0
 }
 

@@ -39,9 +39,26 @@ impl Health {
         self.not_ready.is_none()
     }
 
+    /// Returns its one word.
+    pub fn word(self) -> &'static str {
+        self.not_ready.map_or("serving", NotReady::word)
+    }
+
     /// This replica ends.
     pub fn is_ending(self) -> bool {
         self.not_ready == Some(NotReady::Ending)
+    }
+}
+
+impl NotReady {
+    /// Returns its one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            NotReady::Starting => "starting",
+            NotReady::Drained => "drained",
+            NotReady::Halted => "halted",
+            NotReady::Ending => "ending",
+        }
     }
 }
 

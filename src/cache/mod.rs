@@ -12,6 +12,7 @@ pub mod key;
 pub mod keyspace;
 pub mod lease;
 pub mod load;
+pub mod log_fields;
 pub mod namespace;
 pub mod observed;
 pub mod place;

@@ -1,4 +1,4 @@
-//! What can be told of a replica: by Stats, by metrics, by the page. Who tells it reads the counts where they are kept.
+//! What can be told of a replica: by Stats, by metrics, by the dashboard. Who tells it reads the counts where they are kept.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -38,7 +38,7 @@ impl Default for Replica {
 }
 
 /// A replica of the fleet, as it last said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FleetReplica {
     /// Identity of the process.
     pub id: String,
@@ -48,6 +48,18 @@ pub struct FleetReplica {
     pub age: Duration,
     /// Age of its oldest valid proof then; none: it had none.
     pub audit_age: Option<Duration>,
+    /// Start of its process.
+    pub started: Option<SystemTime>,
+    /// Readiness in one word; empty: a release that does not say.
+    pub state: String,
+    /// Gets that were answered from memory, from the shared tier, with something stale, and with nothing.
+    pub gets: [u64; 4],
+    /// Sets and invalidations.
+    pub writes: u64,
+    /// Entries in its memory, their bytes, and the most bytes there may be.
+    pub l1: [u64; 3],
+    /// Lag of the changes that it applied lately, 99th percentile; none: there were none.
+    pub lag_p99: Option<Duration>,
 }
 
 /// What is told of.

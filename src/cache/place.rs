@@ -2,7 +2,8 @@
 //! that callers of one slow key do not hold the places of all others.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -20,8 +21,26 @@ pub struct Streams {
 #[derive(Clone)]
 pub struct Place(Arc<Inner>);
 
+/// Facts of a request that takes long, for the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its key, as the log may have it; none: it has none, or several.
+    pub key: Option<String>,
+    /// Outcome, in one word.
+    pub outcome: Option<&'static str>,
+    /// The tier that answered.
+    pub tier: Option<&'static str>,
+    /// True if the shared tier was needed and could not be asked.
+    pub degraded: Option<bool>,
+}
+
 struct Inner {
     account: Arc<Account>,
+    /// Time from which on it takes long; none: no time is.
+    slow_from: Option<Instant>,
+    facts: OnceLock<Facts>,
     streams: Arc<Streams>,
     state: Mutex<State>,
     /// Whether the answer must not be refused, however little room there is.
@@ -71,8 +90,34 @@ impl Streams {
 impl Place {
     /// A place that gives `permits` back when it is dropped, or when its request begins to wait.
     pub fn new(account: Arc<Account>, streams: Arc<Streams>, permits: impl Send + 'static) -> Place {
+        Place::slow_from(account, streams, permits, None)
+    }
+
+    /// The same of a request that takes long from `slow_from` on.
+    pub fn slow_from(
+        account: Arc<Account>,
+        streams: Arc<Streams>,
+        permits: impl Send + 'static,
+        slow_from: Option<Instant>,
+    ) -> Place {
         let state = Mutex::new(State::Working { _permits: Box::new(permits), request: None });
-        Place(Arc::new(Inner { account, streams, state, is_owed: AtomicBool::new(false) }))
+        let (is_owed, facts) = (AtomicBool::new(false), OnceLock::new());
+        Place(Arc::new(Inner { account, slow_from, facts, streams, state, is_owed }))
+    }
+
+    /// Returns true if it takes long by now.
+    pub fn is_slow(&self) -> bool {
+        self.0.slow_from.is_some_and(|from| Instant::now() >= from)
+    }
+
+    /// Notes what is known of it. The first note counts.
+    pub fn note(&self, facts: Facts) {
+        let _ = self.0.facts.set(facts);
+    }
+
+    /// Returns what was noted.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.0.facts.get()
     }
 
     /// The same with the memory of the request, which is given back when the request has been answered or begins to wait.

@@ -158,7 +158,7 @@ impl Policies {
         for name in names {
             let patch = changed.get(&name).cloned().unwrap_or_default();
             if known.changed.get(&name).cloned().unwrap_or_default() != patch {
-                tracing::info!(namespace = %name, changed = ?patch.fields(), "a policy is changed at run time");
+                tracing::info!(namespace = %name, changed = %patch.in_words(), "a policy is changed at run time");
             }
             match name.as_str() {
                 SERVICE => {

@@ -80,7 +80,9 @@ impl Repair {
 
     /// Settles one, unless another overtakes it.
     async fn settle(&self, takeover: Unsettled) {
-        self.coherence.counters.takeovers.one();
+        if self.coherence.is_failover(takeover) {
+            self.coherence.counters.failovers.one();
+        }
         let mut repaired = None;
         let (mut pause, longest) = PAUSES;
         while self.coherence.is_unsettled(takeover) {
@@ -88,7 +90,7 @@ impl Repair {
             match self.try_to_settle(takeover, &mut repaired).await {
                 Ok(true) => return self.coherence.settled(takeover, repaired == Some(Settlement::Forgotten)),
                 Ok(false) => {}
-                Err(error) => tracing::debug!(partition = takeover.partition, ?error, "a takeover is not settled yet"),
+                Err(error) => tracing::debug!(partition = takeover.partition, %error, "a takeover is not settled yet"),
             }
             drop(turn);
             sleep(pause).await;

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use super::clock::{Clock, Moment};
 use super::coherence::version::Version;
 use super::key::{Key, KeyRef};
+use super::log_fields::millis;
 use super::stats::SelfAuditCounters;
 use super::tier::L2;
 
@@ -120,9 +121,9 @@ impl Auditor {
         if self.counters.violations.get().is_multiple_of(LOGGED_ONE_IN) {
             let key = format_args!("#{:016x}", sample.key.as_ref().digest());
             let namespace = sample.key.namespace().name();
-            let (answered, bound) = (sample.version, self.limits.bound);
+            let (staleness_ms, bound_ms) = (millis(staleness), millis(self.limits.bound));
             tracing::error!(
-                namespace, %key, %answered, %current, ?staleness, ?bound,
+                namespace, %key, answered = %sample.version, %current, staleness_ms, bound_ms,
                 "memory answered as fresh what was older than the bound"
             );
         }

@@ -130,7 +130,7 @@ pub struct CoherenceCounters {
     pub audits_failed: Counter,
     pub disconnects: Counter,
     pub fills_fenced: Counter,
-    pub takeovers: Counter,
+    pub failovers: Counter,
     pub repaired: Counter,
 }
 

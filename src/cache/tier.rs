@@ -612,6 +612,20 @@ impl L2Error {
     }
 }
 
+/// Writes the words of the log.
+impl fmt::Display for L2Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            L2Error::Unavailable { reason, .. } => write!(f, "unavailable: {reason}"),
+            L2Error::Full => f.write_str("full"),
+            L2Error::OverQuota(bytes) => write!(f, "over_quota: {bytes} bytes"),
+            L2Error::Busy { limit } => write!(f, "busy: {limit} requests in flight"),
+            L2Error::TooMany { what, limit } => write!(f, "too_many: {limit} {what}"),
+            L2Error::Halted(why) => write!(f, "halted: {why}"),
+        }
+    }
+}
+
 /// Where memory is the shared tier.
 impl From<NotTaken> for L2Error {
     fn from(why: NotTaken) -> Self {

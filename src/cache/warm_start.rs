@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::board::Board;
 use super::clock::Clock;
 use super::key::{Key, KeyRef};
+use super::log_fields::millis;
 use super::namespace::Namespaces;
 use super::tiered::Tiered;
 use list::Listed;
@@ -88,7 +89,7 @@ impl WarmStart {
         let in_time = timeout(self.config.timeout, self.load_listed(begun, &listed, &loaded)).await;
         let (listed, loaded) = (listed.into_inner(), loaded.into_inner());
         let warmed = Warmed { listed, loaded, took: begun.elapsed(), timed_out: in_time.is_err() };
-        tracing::info!(listed, loaded, took = ?warmed.took, timed_out = warmed.timed_out, "started warm");
+        tracing::info!(listed, loaded, took_ms = millis(warmed.took), timed_out = warmed.timed_out, "started warm");
         let _ = self.outcome.set(warmed);
     }
 

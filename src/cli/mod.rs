@@ -15,6 +15,7 @@ mod health;
 mod hot_keys;
 mod inspect;
 mod invalidate;
+mod log_level;
 mod policy;
 mod release;
 mod set;
@@ -37,6 +38,7 @@ pub use health::HealthArgs;
 pub use hot_keys::HotKeysArgs;
 pub use inspect::InspectArgs;
 pub use invalidate::InvalidateArgs;
+pub use log_level::LogLevelArgs;
 pub use policy::PolicyCommand;
 pub use release::ReleaseArgs;
 pub use set::SetArgs;
@@ -109,6 +111,8 @@ pub enum ClientCommand {
     Drain(DrainArgs),
     /// Let stats of a replica count from now on
     ResetStats(ResetStatsArgs),
+    /// Change what a replica logs, for a while
+    LogLevel(LogLevelArgs),
 }
 
 // === impl Cli ===
@@ -140,6 +144,7 @@ impl ClientCommand {
             ClientCommand::Policy(command) => command.server(),
             ClientCommand::Drain(args) => &args.server,
             ClientCommand::ResetStats(args) => &args.server,
+            ClientCommand::LogLevel(args) => &args.server,
         };
         server.output
     }
@@ -166,6 +171,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Policy(command) => command.run().await,
         ClientCommand::Drain(args) => args.run().await,
         ClientCommand::ResetStats(args) => args.run().await,
+        ClientCommand::LogLevel(args) => args.run().await,
     };
     match answered.and_then(|answer| answer.print()) {
         Ok(exit) => exit,

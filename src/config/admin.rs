@@ -1,4 +1,4 @@
-//! The HTTP server beside the gRPC service: metrics, probes and the page.
+//! The HTTP server beside the gRPC service: metrics, probes and the dashboard.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -13,13 +13,13 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Whether the address was given: then no other will do.
     pub listen_is_given: bool,
-    /// Whether it serves the page for people.
+    /// Whether it serves the dashboard.
     pub page: bool,
-    /// How the page names keys of entries.
+    /// How the dashboard names keys of entries.
     pub keys: PageKeys,
 }
 
-/// How the page names keys of entries.
+/// How the dashboard names keys of entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageKeys {
     /// By the hash that the log has, too.
@@ -37,15 +37,15 @@ impl Admin {
     pub(super) fn read(reader: &mut Reader) -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 9090));
         Admin {
-            enabled: reader.boolean("admin.enabled", true, "serve metrics, probes and the page by HTTP"),
+            enabled: reader.boolean("admin.enabled", true, "serve metrics, probes and the dashboard by HTTP"),
             listen: reader.address(
                 LISTEN,
                 listen,
-                "address and port of the HTTP server for metrics, probes and the page, to whoever reaches it; when not set and taken, any free port of loopback",
+                "address and port of the HTTP server for metrics, probes and the dashboard, to whoever reaches it; when not set and taken, any free port of loopback",
             ),
             listen_is_given: reader.is_given(LISTEN),
-            page: reader.boolean("admin.page", true, "serve the page for people, and the events it lives by"),
-            keys: reader.choice("admin.keys", PageKeys::Hashed, &KEYS, "how the page names the keys read most"),
+            page: reader.boolean("admin.page", true, "serve the dashboard, and the events it is made of"),
+            keys: reader.choice("admin.keys", PageKeys::Hashed, &KEYS, "how the dashboard names the keys read most"),
         }
     }
 }

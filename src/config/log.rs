@@ -1,5 +1,7 @@
 //! What is logged, and how.
 
+use std::time::Duration;
+
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
@@ -14,6 +16,8 @@ pub struct Log {
     pub format: LogFormat,
     /// How keys of entries appear.
     pub keys: LogKeys,
+    /// Duration from which on a request is logged; zero: none is.
+    pub slow_request: Duration,
 }
 
 /// Form of a log line.
@@ -48,7 +52,7 @@ impl Log {
             level: reader.text(
                 "log.level",
                 "info",
-                "a level (off, error, warn, info, debug, trace), or target=level directives separated by commas",
+                FILTERS,
                 is_filter,
                 "what is logged: a level, or directives such as info,twintier=debug",
             ),
@@ -59,12 +63,22 @@ impl Log {
                 "form of a line; auto: human on a terminal, else json",
             ),
             keys: reader.choice("log.keys", LogKeys::Hashed, &KEYS, "how keys of entries appear"),
+            slow_request: reader.duration(
+                "log.slow_request",
+                Duration::from_millis(500),
+                Duration::ZERO..=Duration::from_secs(3600),
+                "requests that take as long or longer are logged, at most one line a second; 0s: none is",
+            ),
         }
     }
 }
 
+/// Words for what `is_filter` takes.
+pub const FILTERS: &str =
+    "a level (off, error, warn, info, debug, trace), or target=level directives separated by commas";
+
 /// A bare word has to be a level: the filter would take a misspelt level for a target, and log nothing else.
-fn is_filter(text: &str) -> bool {
+pub fn is_filter(text: &str) -> bool {
     let level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     let plain = |directive: &str| !directive.contains(' ') && (directive.contains('=') || level(directive));
     let spans = text.contains('[');

@@ -26,7 +26,7 @@ mod warm_start;
 pub use admin::{Admin, PageKeys};
 pub use coherence::Coherence;
 pub use l1::{Eviction, L1};
-pub use log::{Log, LogFormat, LogKeys};
+pub use log::{FILTERS, Log, LogFormat, LogKeys, is_filter};
 pub use namespaces::CacheSettings;
 pub use problem::{Problem, Problems};
 pub use redis::{Failover, Password, Redis, Sentinel};
@@ -59,7 +59,7 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// How a replica starts warm.
     pub warm_start: WarmStart,
-    /// The HTTP server for metrics, probes and the page.
+    /// The HTTP server for metrics, probes and the dashboard.
     pub admin: Admin,
     /// What is logged, and how.
     pub log: Log,

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::{self, Rules};
 use super::guard::Deadline;
+use super::log_level::LogLevel;
 use super::service::CacheApi;
 use super::stats::Reports;
 use super::status::status;
@@ -21,13 +22,20 @@ pub struct AdminApi {
     rules: Arc<Rules>,
     policies: Arc<Policies>,
     draining: watch::Sender<bool>,
+    /// The level of the log; none: this process has no log of its own.
+    log_level: Option<Arc<LogLevel>>,
 }
 
 impl AdminApi {
     /// The service beside that of a cache. It tells `draining` whether this replica is to report that it does not serve.
-    pub fn new(cache: &CacheApi, policies: Arc<Policies>, draining: watch::Sender<bool>) -> AdminApi {
+    pub fn new(
+        cache: &CacheApi,
+        policies: Arc<Policies>,
+        draining: watch::Sender<bool>,
+        log_level: Option<Arc<LogLevel>>,
+    ) -> AdminApi {
         let (reports, rules) = cache.parts();
-        AdminApi { reports, rules, policies, draining }
+        AdminApi { reports, rules, policies, draining, log_level }
     }
 
     async fn do_inspect(
@@ -159,5 +167,20 @@ impl pb::admin_service_server::AdminService for AdminApi {
         self.reports.reset();
         tracing::info!("stats count from now on");
         Ok(Response::new(pb::ResetStatsResponse {}))
+    }
+
+    async fn set_log_level(
+        &self,
+        request: Request<pb::SetLogLevelRequest>,
+    ) -> Result<Response<pb::SetLogLevelResponse>, Status> {
+        let Some(log) = &self.log_level else {
+            return Err(Status::failed_precondition("the log of this process is not that of the service"));
+        };
+        let asked = convert::log_level(request.get_ref()).map_err(|error| status(&error))?;
+        match asked {
+            Some((level, lasts)) => log.change(level, lasts).map_err(|error| status(&error))?,
+            None => log.reset(),
+        }
+        Ok(Response::new(log.told()))
     }
 }

@@ -13,7 +13,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use admin::{hot_keys, hot_keys_response, inspect, inspect_response, stats};
+pub use admin::{hot_keys, hot_keys_response, inspect, inspect_response, log_level, stats};
 pub use batch::{
     BatchGetParts, batch_get, batch_get_item, batch_invalidate, batch_invalidate_response, batch_set,
     batch_set_response,

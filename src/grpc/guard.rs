@@ -16,6 +16,7 @@ use super::body::{self, Counted, Flow, Guarded, Reading, RequestBody, Unread};
 use super::compressed;
 use super::decoded::Schema;
 use super::methods::{Method, Shape};
+use super::slow::Course;
 use super::status::status;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::load::Resource;
@@ -62,6 +63,8 @@ pub struct Gate {
     pub max_deadline: Duration,
     /// Longest time for the body of a request.
     pub body_timeout: Duration,
+    /// Duration from which on a request is logged; none: no request is.
+    pub slow_request: Option<Duration>,
     /// Largest request that is read.
     pub max_request_size: usize,
     /// The messages of requests.
@@ -140,7 +143,10 @@ where
         }
         (permits, RequestBody::Whole(message), Some(taken))
     };
-    let place = Place::new(account.clone(), flow.streams().clone(), permits);
+    // What lasts, and what waits for its caller, is not slow.
+    let slow_from = gate.slow_request.filter(|_| method.shape == Shape::Answered).map(|slow| begun + slow);
+    let course = slow_from.map(|_| Course { path: parts.uri.clone(), begun, queued: begun.elapsed() });
+    let place = Place::slow_from(account.clone(), flow.streams().clone(), permits, slow_from);
     let place = match taken {
         Some(taken) => place.with_request(taken),
         None => place,
@@ -156,6 +162,9 @@ where
     let left = Deadline(deadline).left();
     let response = timeout(left + NET, caught(call(request))).await;
     place.end_request();
+    if let Some(course) = course {
+        course.end(&place, response.as_ref().ok());
+    }
     let response = response.map_err(|_| CacheError::DeadlineExceeded { outcome_unknown_for: None })?;
     if let Some(error) = unread(&response, max_message) {
         return Err(error);
@@ -316,7 +325,7 @@ mod tests {
     fn gate() -> Gate {
         let schema = Schema::new(&Default::default(), &Limits::default());
         let second = Duration::from_secs(1);
-        Gate { max_deadline: second, body_timeout: second, max_request_size: 1024, schema }
+        Gate { max_deadline: second, body_timeout: second, slow_request: None, max_request_size: 1024, schema }
     }
 
     /// A connection of a service with one place.

@@ -103,11 +103,13 @@ pub struct ServerConfig {
     pub compression: bool,
     /// Longest time for the body of a request.
     pub body_timeout: Duration,
+    /// Duration from which on a request is logged; none: no request is.
+    pub slow_request: Option<Duration>,
     /// Whether reflection is served.
     pub reflection: bool,
     /// How RPCs are traced; none: they are not.
     pub tracing: Option<Tracing>,
-    /// Where there is a page for people, to tell who comes here with a browser.
+    /// Where there is a dashboard, to tell who comes here with a browser.
     pub page: Option<SocketAddr>,
 }
 
@@ -177,6 +179,7 @@ impl Serving {
         let gate = Gate {
             max_deadline: config.max_deadline,
             body_timeout: config.body_timeout,
+            slow_request: config.slow_request,
             max_request_size,
             schema: Schema::new(&messages, api.limits()),
         };

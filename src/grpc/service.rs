@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::batch_get::{self, BatchGet};
 use super::convert::{self, Plan, Rules};
 use super::guard::{Deadline, Leave};
-use super::spans::note_answer;
+use super::spans::{note_answer, words};
 use super::stats::Reports;
 use super::status::status;
 use super::watch::{self, Responses};
@@ -16,7 +16,7 @@ use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
 use crate::cache::load::Account;
-use crate::cache::place::Place;
+use crate::cache::place::{Facts, Place};
 use crate::cache::policy::{Events, Limits, limits};
 use crate::cache::spans::{self, ITEMS, NAMESPACE, OUTCOME};
 use crate::cache::tiered::{Get, Many, Outcome};
@@ -83,7 +83,16 @@ impl CacheApi {
         let key = KeyRef::new(&parts.namespace, request.key.as_bytes());
         let (consistency, token, lease) = (parts.consistency, &parts.token, parts.lease);
         let get = Get { key, consistency, token, deadline, lease, place };
-        let answer = self.reports.observed.cache.get(get).await?;
+        let answer = self.reports.observed.cache.get(get).await;
+        note_if_slow(place, || {
+            let (outcome, tier) = answer.as_ref().map_or((None, None), |answer| {
+                let (outcome, tier) = words(answer);
+                (Some(outcome), tier)
+            });
+            let degraded = answer.as_ref().ok().map(|answer| answer.degraded);
+            Facts { outcome, tier, degraded, ..self.facts(key) }
+        });
+        let answer = answer?;
         let hit = matches!(answer.outcome, Outcome::Hit { .. });
         if hit && parts.namespace.is_guest() {
             self.rules.namespaces.adopt(&parts.namespace);
@@ -97,13 +106,23 @@ impl CacheApi {
         Ok(convert::get_response(answer, parts.token, self.rules.partitions, request.metadata_only))
     }
 
-    async fn do_set(&self, request: pb::SetRequest, deadline: Moment) -> Result<pb::SetResponse, CacheError> {
+    async fn do_set(
+        &self,
+        request: pb::SetRequest,
+        deadline: Moment,
+        place: Option<&Place>,
+    ) -> Result<pb::SetResponse, CacheError> {
         let (set, token) = convert::set(&self.rules, request, deadline)?;
         let key = set.write.key.clone();
         spans::note(NAMESPACE, key.namespace().name());
-        let answer = self.reports.observed.cache.set(set).await?;
+        let answer = self.reports.observed.cache.set(set).await;
+        note_if_slow(place, || Facts {
+            outcome: answer.as_ref().ok().map(|answer| answer.outcome.word()),
+            ..self.facts(key.as_ref())
+        });
+        let answer = answer?;
         spans::note(OUTCOME, answer.outcome.word());
-        tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), outcome = ?answer.outcome, "set");
+        tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), outcome = answer.outcome.word(), "set");
         Ok(convert::set_response(answer, token, self.rules.partitions))
     }
 
@@ -111,10 +130,12 @@ impl CacheApi {
         &self,
         request: pb::InvalidateRequest,
         deadline: Moment,
+        place: Option<&Place>,
     ) -> Result<pb::InvalidateResponse, CacheError> {
         let Plan { invalidates, applied, token } = convert::invalidate(&self.rules, request, deadline)?;
-        if let Some(first) = invalidates.first() {
-            spans::note(NAMESPACE, first.namespace.name());
+        let namespace = invalidates.first().map(|first| first.namespace.clone());
+        if let Some(namespace) = &namespace {
+            spans::note(NAMESPACE, namespace.name());
         }
         // All at once. Those that succeed take effect even when another fails.
         let parts = invalidates.into_iter().map(|invalidate| async {
@@ -124,14 +145,25 @@ impl CacheApi {
             Ok(answer)
         });
         let answers: Result<Vec<_>, CacheError> = join_all(parts).await.into_iter().collect();
+        note_if_slow(place, || of_namespace(namespace.as_ref().map_or("", |namespace| namespace.name())));
         Ok(convert::invalidate_response(answers?, applied, token, self.rules.partitions))
     }
 
-    async fn do_touch(&self, request: &pb::TouchRequest, deadline: Moment) -> Result<pb::TouchResponse, CacheError> {
+    async fn do_touch(
+        &self,
+        request: &pb::TouchRequest,
+        deadline: Moment,
+        place: Option<&Place>,
+    ) -> Result<pb::TouchResponse, CacheError> {
         let (key, touch, token) = convert::touch(&self.rules, request)?;
         spans::note(NAMESPACE, key.namespace().name());
-        let answer = self.reports.observed.cache.touch(key.clone(), touch, deadline).await?;
-        tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), outcome = ?answer.outcome, "touch");
+        let answer = self.reports.observed.cache.touch(key.clone(), touch, deadline).await;
+        note_if_slow(place, || Facts {
+            outcome: answer.as_ref().ok().map(|answer| answer.outcome.word()),
+            ..self.facts(key.as_ref())
+        });
+        let answer = answer?;
+        tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), outcome = answer.outcome.word(), "touch");
         Ok(convert::touch_response(answer, token, self.rules.partitions))
     }
 
@@ -155,11 +187,14 @@ impl CacheApi {
         &self,
         request: pb::BatchSetRequest,
         deadline: Moment,
+        place: Option<&Place>,
     ) -> Result<pb::BatchSetResponse, CacheError> {
         let (many, token) = convert::batch_set(&self.rules, request, deadline)?;
         let (namespace, items) = (many.namespace.clone(), many.writes.len());
         note_batch(namespace.name(), items);
-        let done = self.reports.observed.cache.set_many(many).await?;
+        let done = self.reports.observed.cache.set_many(many).await;
+        note_if_slow(place, || of_namespace(namespace.name()));
+        let done = done?;
         tracing::debug!(namespace = %namespace.name(), items, failed = failed(&done), "batch set");
         Ok(convert::batch_set_response(done, token, self.rules.partitions))
     }
@@ -168,11 +203,14 @@ impl CacheApi {
         &self,
         request: &pb::BatchInvalidateRequest,
         deadline: Moment,
+        place: Option<&Place>,
     ) -> Result<pb::BatchInvalidateResponse, CacheError> {
         let (many, token) = convert::batch_invalidate(&self.rules, request, deadline)?;
         let (namespace, items) = (many.namespace.clone(), many.removals.len());
         note_batch(namespace.name(), items);
-        let done = self.reports.observed.cache.invalidate_many(many).await?;
+        let done = self.reports.observed.cache.invalidate_many(many).await;
+        note_if_slow(place, || of_namespace(namespace.name()));
+        let done = done?;
         tracing::debug!(namespace = %namespace.name(), items, failed = failed(&done), "batch invalidate");
         Ok(convert::batch_invalidate_response(done, token, self.rules.partitions))
     }
@@ -181,11 +219,14 @@ impl CacheApi {
         &self,
         request: &pb::ReleaseLeaseRequest,
         deadline: Moment,
+        place: Option<&Place>,
     ) -> Result<pb::ReleaseLeaseResponse, CacheError> {
         let release = convert::release(&self.rules, request, deadline)?;
         let key = release.key.clone();
         spans::note(NAMESPACE, key.namespace().name());
-        let answer = self.reports.observed.cache.release(release).await?;
+        let answer = self.reports.observed.cache.release(release).await;
+        note_if_slow(place, || self.facts(key.as_ref()));
+        let answer = answer?;
         tracing::debug!(namespace = %key.namespace().name(), key = %self.shown(key.as_ref()), released = answer.released, "release");
         Ok(convert::release_response(answer))
     }
@@ -195,12 +236,31 @@ impl CacheApi {
         request.extensions().get::<Deadline>().map_or(Moment::FOREVER, |deadline| now.plus(deadline.left()))
     }
 
+    fn facts(&self, key: KeyRef<'_>) -> Facts {
+        Facts { key: Some(self.shown(key)), ..of_namespace(key.namespace.name()) }
+    }
+
     fn shown(&self, key: KeyRef<'_>) -> String {
         match self.key_logging {
             KeyLogging::Hashed => format!("#{:016x}", key.digest()),
             KeyLogging::Clear => key.bytes.escape_ascii().to_string(),
         }
     }
+}
+
+/// Notes what is known of a request that took long so far.
+fn note_if_slow(place: Option<&Place>, facts: impl FnOnce() -> Facts) {
+    if let Some(place) = place.filter(|place| place.is_slow()) {
+        place.note(facts());
+    }
+}
+
+fn of_namespace(name: &str) -> Facts {
+    Facts { namespace: name.to_owned(), ..Facts::default() }
+}
+
+fn place_of<T>(request: &Request<T>) -> Option<Place> {
+    request.extensions().get::<Place>().cloned()
 }
 
 fn note_batch(namespace: &str, items: usize) {
@@ -221,7 +281,8 @@ impl pb::cache_service_server::CacheService for CacheApi {
 
     async fn set(&self, request: Request<pb::SetRequest>) -> Result<Response<pb::SetResponse>, Status> {
         let deadline = self.deadline(&request);
-        let answer = self.do_set(request.into_inner(), deadline).await;
+        let place = place_of(&request);
+        let answer = self.do_set(request.into_inner(), deadline, place.as_ref()).await;
         answer.map(Response::new).map_err(|error| status(&error))
     }
 
@@ -230,13 +291,15 @@ impl pb::cache_service_server::CacheService for CacheApi {
         request: Request<pb::InvalidateRequest>,
     ) -> Result<Response<pb::InvalidateResponse>, Status> {
         let deadline = self.deadline(&request);
-        let answer = self.do_invalidate(request.into_inner(), deadline).await;
+        let place = place_of(&request);
+        let answer = self.do_invalidate(request.into_inner(), deadline, place.as_ref()).await;
         answer.map(Response::new).map_err(|error| status(&error))
     }
 
     async fn touch(&self, request: Request<pb::TouchRequest>) -> Result<Response<pb::TouchResponse>, Status> {
         let deadline = self.deadline(&request);
-        self.do_touch(request.get_ref(), deadline).await.map(Response::new).map_err(|error| status(&error))
+        let place = request.extensions().get::<Place>();
+        self.do_touch(request.get_ref(), deadline, place).await.map(Response::new).map_err(|error| status(&error))
     }
 
     async fn release_lease(
@@ -244,7 +307,8 @@ impl pb::cache_service_server::CacheService for CacheApi {
         request: Request<pb::ReleaseLeaseRequest>,
     ) -> Result<Response<pb::ReleaseLeaseResponse>, Status> {
         let deadline = self.deadline(&request);
-        let answer = self.do_release(request.get_ref(), deadline).await;
+        let place = request.extensions().get::<Place>();
+        let answer = self.do_release(request.get_ref(), deadline, place).await;
         answer.map(Response::new).map_err(|error| status(&error))
     }
 
@@ -259,7 +323,8 @@ impl pb::cache_service_server::CacheService for CacheApi {
 
     async fn batch_set(&self, request: Request<pb::BatchSetRequest>) -> Result<Response<pb::BatchSetResponse>, Status> {
         let deadline = self.deadline(&request);
-        let answer = self.do_batch_set(request.into_inner(), deadline).await;
+        let place = place_of(&request);
+        let answer = self.do_batch_set(request.into_inner(), deadline, place.as_ref()).await;
         answer.map(Response::new).map_err(|error| status(&error))
     }
 
@@ -268,7 +333,8 @@ impl pb::cache_service_server::CacheService for CacheApi {
         request: Request<pb::BatchInvalidateRequest>,
     ) -> Result<Response<pb::BatchInvalidateResponse>, Status> {
         let deadline = self.deadline(&request);
-        let answer = self.do_batch_invalidate(request.get_ref(), deadline).await;
+        let place = request.extensions().get::<Place>();
+        let answer = self.do_batch_invalidate(request.get_ref(), deadline, place).await;
         answer.map(Response::new).map_err(|error| status(&error))
     }
 

@@ -98,8 +98,8 @@ fn record(span: &Span, code: Code) {
     }
 }
 
-/// What was answered to a Get.
-pub fn note_answer(span: &Span, namespace: &str, answer: &Answer) {
+/// Returns the words for what a Get found, and where.
+pub fn words(answer: &Answer) -> (&'static str, Option<&'static str>) {
     let (outcome, tier) = match &answer.outcome {
         Outcome::Hit { stale: Some(_), tier, .. } => ("stale", Some(tier)),
         Outcome::Hit { stale: None, tier, .. } => ("hit", Some(tier)),
@@ -109,6 +109,12 @@ pub fn note_answer(span: &Span, namespace: &str, answer: &Answer) {
         Tier::L1 => "l1",
         Tier::L2 => "l2",
     });
+    (outcome, tier)
+}
+
+/// What was answered to a Get.
+pub fn note_answer(span: &Span, namespace: &str, answer: &Answer) {
+    let (outcome, tier) = words(answer);
     span.record(NAMESPACE, namespace).record(OUTCOME, outcome).record(TIER, tier).record(DEGRADED, answer.degraded);
 }
 

@@ -147,6 +147,7 @@ fn replica(observed: &Observed, l2: &L2Report) -> pb::ReplicaStats {
         in_flight: observed.load.in_flight() as u64,
         connections: observed.load.connections() as u64,
         shed: observed.load.shed(),
+        state: observed.health.borrow().word().to_owned(),
     }
 }
 
@@ -245,7 +246,7 @@ fn coherence(observed: &Observed) -> pb::CoherenceStats {
         disconnects: counters.disconnects.get(),
         fills_fenced: counters.fills_fenced.get(),
         lag_p99: None,
-        takeovers: counters.takeovers.get(),
+        takeovers: counters.failovers.get(),
         repaired: counters.repaired.get(),
     }
 }

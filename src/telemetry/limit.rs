@@ -20,12 +20,16 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
+use crate::cache::log_fields::SLOW_REQUESTS;
+
 /// Shortest time between two lines of one cause, and between two counts of what was left out.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Causes of one place that are told apart at a time.
 const CAUSES: usize = 16;
 /// Fields that tell causes of one place apart. The last two come with lines of the `log` crate, which all have the same place.
 const TELLING: [&str; 8] = ["server", "warning", "variable", "what", "namespace", "field", "log.target", "log.line"];
+/// The key of lines that are one cause, whatever they tell of.
+const ONE: u64 = 1;
 /// Longest text that is repeated of a line.
 const TEXT: usize = 200;
 /// The target of counts, which are not limited.
@@ -107,7 +111,8 @@ impl Limit {
     fn passes(&self, event: &Event<'_>, now: u64) -> bool {
         let metadata = event.metadata();
         let place = self.place(metadata);
-        let Some(cause) = place.causes.of(key_of(event), now) else {
+        let key = if metadata.target() == SLOW_REQUESTS { ONE } else { key_of(event) };
+        let Some(cause) = place.causes.of(key, now) else {
             self.left_out(&place.others);
             return false;
         };
@@ -335,6 +340,19 @@ mod tests {
             let counts = lines.take();
             assert_eq!(counts.len(), 3, "{counts:?}");
             assert!(counts[2].contains("many different causes"), "{counts:?}");
+        });
+    }
+
+    #[test]
+    fn slow_requests_are_one_cause_whatever_their_namespaces() {
+        limited(|limit, lines| {
+            for namespace in ["users", "prices", "users"] {
+                tracing::info!(target: SLOW_REQUESTS, namespace, "slow request");
+            }
+            assert_eq!(lines.take().len(), 1);
+            limit.log_counts();
+            let counts = lines.take();
+            assert!(counts.len() == 1 && counts[0].contains("left_out=2"), "{counts:?}");
         });
     }
 

@@ -2,6 +2,7 @@
 //! a span that is recorded says which.
 
 use std::io::{IsTerminal as _, stderr};
+use std::sync::Arc;
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanId, TraceContextExt as _, TraceId};
@@ -14,7 +15,7 @@ use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::fmt::format::{Format as Line, JsonFields, Writer};
 use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, reload};
 
 use super::export::{Queue, Unusable, Watched, grpc_tls, http_client};
 use super::limit::Limit;
@@ -42,20 +43,29 @@ fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseErr
     EnvFilter::try_new(format!("{level}{fred},{TARGET}=off"))
 }
 
+/// Changes what the log lets through. A filter that is none is refused.
+pub type ChangeLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
 /// What `level`, a tracing filter, lets through: written on standard error, and sent to a collector if there is a provider. Both within `limit`.
+/// And what changes it.
 pub fn layer<S>(
     level: &str,
     format: Format,
     provider: Option<&SdkLoggerProvider>,
     limit: Limit,
-) -> Result<Box<dyn Layer<S> + Send + Sync>, Unusable>
+) -> Result<(Box<dyn Layer<S> + Send + Sync>, ChangeLevel), Unusable>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
     let mut layers = vec![on_standard_error(format)];
     layers.extend(provider.map(to_collector).transpose()?);
+    let (filtered, handle) = reload::Layer::new(filter(level)?);
+    let change: ChangeLevel = Arc::new(move |level| {
+        let filter = filter(level).map_err(|error| error.to_string())?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    });
     // What the level does not let through does not count.
-    Ok(layers.with_filter(filter(level)?.and(limit)).boxed())
+    Ok((layers.with_filter(filtered.and(limit)).boxed(), change))
 }
 
 /// Writes on standard error.

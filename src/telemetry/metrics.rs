@@ -19,6 +19,7 @@ use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::otel::{Environment, Otlp, Signal};
+use crate::cache::log_fields::millis;
 use crate::cache::observed::Observed;
 use handover::Handover;
 use instrument::{Instrument, Source};
@@ -152,7 +153,7 @@ impl Metrics {
         if let Some((otlp, interval)) = &wanted.otlp {
             match Sender::new(otlp) {
                 Ok(sender) => {
-                    tracing::info!(what = "metrics", address = %otlp.address, ?interval, "telemetry is sent");
+                    tracing::info!(what = "metrics", address = %otlp.address, interval_ms = millis(*interval), "telemetry is sent");
                     provider = provider.with_reader(PeriodicReader::builder(sender).with_interval(*interval).build());
                 }
                 Err(error) => tracing::warn!(what = "metrics", %error, "telemetry is not sent"),

@@ -25,7 +25,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use export::Unusable;
 use limit::Limit;
-use logs::Format;
+use logs::{ChangeLevel, Format};
 use metrics::Wanted;
 use otel::{Environment, Exporters, Sampling, Signal, Warning};
 use traces::{Decision, RpcTracing};
@@ -37,6 +37,7 @@ pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
     logs: Option<SdkLoggerProvider>,
     limit: Limit,
+    change_level: ChangeLevel,
     /// Logs the counts of lines that were left out.
     _counting: AbortOnDropHandle<()>,
 }
@@ -59,7 +60,8 @@ pub fn start(
     let metrics = Wanted::by(&mut environment, prometheus, replica);
     // Not an optional layer each: one that is none would have every callsite looked at every time, and filters remember what they saw.
     let limit = Limit::new();
-    let mut layers = vec![logs::layer(level, format, logs.as_ref(), limit.clone())?];
+    let (log, change_level) = logs::layer(level, format, logs.as_ref(), limit.clone())?;
+    let mut layers = vec![log];
     layers.extend(traces.as_ref().map(|(provider, decision)| traces::layer(provider, *decision).boxed()));
     tracing_subscriber::registry().with(layers).try_init()?;
     for Warning { variable, value, problem, taken } in environment.into_warnings() {
@@ -68,7 +70,8 @@ pub fn start(
     said.iter().for_each(Said::say);
     let rpcs = traces.as_ref().map(|(_, decision)| decision.of_rpcs());
     let counting = AbortOnDropHandle::new(tokio::spawn(limit.clone().count()));
-    Ok(Telemetry { metrics, rpcs, traces: traces.map(|(provider, _)| provider), logs, limit, _counting: counting })
+    let traces = traces.map(|(provider, _)| provider);
+    Ok(Telemetry { metrics, rpcs, traces, logs, limit, change_level, _counting: counting })
 }
 
 fn begin_traces(
@@ -165,6 +168,11 @@ impl Telemetry {
     /// How RPCs are traced; none: they are not.
     pub fn rpcs(&self) -> Option<RpcTracing> {
         self.rpcs.clone()
+    }
+
+    /// Changes what is logged.
+    pub fn change_level(&self) -> ChangeLevel {
+        self.change_level.clone()
     }
 
     /// Sends what waits, for at most `patience`, and nothing after it.

@@ -43,6 +43,7 @@ in_both_modes! {
     administration_can_be_switched_off,
     a_drain_changes_readiness_and_nothing_else,
     after_a_reset_stats_count_from_then_on,
+    the_level_of_a_log_that_is_not_the_services_stays,
     a_look_counts_and_changes_nothing,
     what_an_entry_was_invalidated_with_is_named,
 }
@@ -125,18 +126,27 @@ async fn a_drain_changes_readiness_and_nothing_else(mode: Mode) {
         eventually("health follows", async || replica.status_of(service).await == status).await;
     };
     is("readiness", ServingStatus::Serving).await;
-    for (draining, status) in [(true, ServingStatus::NotServing), (false, ServingStatus::Serving)] {
+    let states = [(true, ServingStatus::NotServing, "drained"), (false, ServingStatus::Serving, "serving")];
+    for (draining, status, state) in states {
         let answer = replica.admin().drain(pb::DrainRequest { draining }).await.unwrap().into_inner();
         assert_eq!(answer.draining, draining);
         for service in ["", "readiness", "twintier.v1.CacheService"] {
             is(service, status).await;
         }
+        assert_eq!(replica.stats().await.replica.unwrap().state, state);
         for service in ["liveness", "twintier.v1.AdminService"] {
             assert_eq!(replica.status_of(service).await, ServingStatus::Serving);
         }
         replica.set("k", "v").await;
         assert!(replica.get("k").await.is("v"));
     }
+}
+
+async fn the_level_of_a_log_that_is_not_the_services_stays(mode: Mode) {
+    let replica = mode.replica(&[]).await;
+    let request = pb::SetLogLevelRequest { level: "debug".into(), lasts: None };
+    let refused = replica.admin().set_log_level(request).await.expect_err("refused");
+    assert_eq!(refused.code(), Code::FailedPrecondition);
 }
 
 async fn after_a_reset_stats_count_from_then_on(mode: Mode) {

@@ -1,4 +1,4 @@
-//! The admin server: probes, metrics, the page and its events, as HTTP tells them.
+//! The admin server: probes, metrics, the dashboard and its events, as HTTP tells them.
 
 use std::net::SocketAddr;
 
@@ -129,7 +129,7 @@ async fn losing_redis_is_told_and_makes_no_replica_unready() {
     let mut events = Events::open(address).await;
     let (_, hello) = events.next().await.unwrap();
     assert_eq!(hello["now"]["redis"]["state"], "unavailable");
-    eventually("the page says so", async || {
+    eventually("the dashboard says so", async || {
         let (_, tick) = events.next().await.unwrap();
         tick["findings"].as_array().unwrap().iter().any(|finding| finding["kind"] == "redis_gone")
     })
@@ -178,7 +178,7 @@ async fn the_page_is_whole_is_known_again_and_takes_nothing_from_elsewhere() {
     {
         assert_eq!(ask(address, &format!("/{reference}")).await.status(), 200, "{reference}");
     }
-    for path in ["/", "/page.js", "/page.css", "/charts.js", "/icon.svg"] {
+    for path in ["/", "/page.js", "/page.css", "/charts.js", "/dom.js", "/fleet.js", "/numbers.js", "/icon.svg"] {
         let file = ask(address, path).await;
         assert!(!file.body.contains("https://"), "{path}");
         let tag = file.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();

@@ -85,7 +85,14 @@ async fn what_was_lost_is_invalidated_again_and_the_rest_is_answered() {
         other.remove(request).await.unwrap();
     }
     let before = [one.coherence().await.repaired, other.coherence().await.repaired];
+    // What they found at their start is no failover.
+    for replica in &pair.replicas {
+        assert_eq!(replica.coherence().await.takeovers, 0);
+    }
     pair.takes_over(&[0, 1]).await;
+    for replica in &pair.replicas {
+        eventually("a failover is counted", async || replica.coherence().await.takeovers > 0).await;
+    }
     let [one, other] = &pair.replicas;
     eventually("both have repaired", async || {
         one.coherence().await.repaired > before[0] && other.coherence().await.repaired > before[1]

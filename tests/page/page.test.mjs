@@ -1,10 +1,10 @@
-// The page in a browser, over replicas of the built program: what it shows must follow what is done to them. `make test-page` runs it and
+// The dashboard in a browser, over replicas of the built program: what it shows must follow what is done to them. `make test-page` runs it and
 // leaves pictures in target/page/.
 
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 
 import { Client } from "./grpc.mjs";
 import { Load, PATIENCE, Redis, Replica, Way, until } from "./world.mjs";
@@ -44,6 +44,12 @@ before(async () => {
   });
 });
 
+// What a test that failed has left does not spoil the next.
+afterEach(() => {
+  loads.splice(1).forEach((running) => running.end());
+  Object.assign(way, { delay: 0, deaf: false });
+});
+
 after(async () => {
   loads.forEach((running) => running.end());
   await browser?.close();
@@ -53,8 +59,10 @@ after(async () => {
 });
 
 /// A browser's view of a replica's page. What goes wrong in it is collected.
-const view = async (replica, options = DESK) => {
+const view = async (replica, options = DESK, hello = null) => {
   const context = await browser.newContext(options);
+  const body = `event: hello\ndata: ${JSON.stringify(hello)}\n\n`;
+  if (hello) await context.route("**/events", (route) => route.fulfill({ contentType: "text/event-stream", body }));
   const page = await context.newPage();
   const wrong = [];
   const away = new URL(replica.page).origin;
@@ -68,6 +76,31 @@ const view = async (replica, options = DESK) => {
   await page.goto(replica.page);
   await page.waitForFunction(() => document.body.dataset.state === "live", null, { timeout: PATIENCE });
   return { page, wrong, close: () => context.close() };
+};
+
+/// What a replica tells a page first.
+const helloOf = async (replica) => {
+  const away = new AbortController();
+  const response = await fetch(`${replica.page}events`, { signal: away.signal });
+  let said = "";
+  for await (const part of response.body.pipeThrough(new TextDecoderStream())) {
+    said += part;
+    if (said.includes("\n\n")) break;
+  }
+  away.abort();
+  return JSON.parse(said.slice(said.indexOf("data: ") + 6, said.indexOf("\n\n")));
+};
+
+/// A namespace as a page is told of it.
+const namespace = (name, gets = 0, more = {}) => ({
+  name, gets: { l1: gets, l2: 0, stale: 0, miss: 0 }, sets: 0, invalidations: 0, coalesced: 0, degraded: 0, evicted: 0, errors: 0, throttled: 0,
+  over_quota: 0, entries: 10, bytes: 1024, ...more,
+});
+
+/// A hello of `replica` with these parts of it.
+const told = async (replica, parts) => {
+  const hello = await helloOf(replica);
+  return { ...hello, namespaces: {}, now: { ...hello.now, ...parts } };
 };
 
 const shows = (page, selector, text) =>
@@ -88,6 +121,10 @@ test("it loads whole, from its own origin only, and its numbers live", async () 
     assert.match(await page.textContent(`#${id}`), /\d/, id);
   }
   assert.match(await page.textContent("#hot tbody"), /#[0-9a-f]{16}/);
+  // What a replica finds at its start is no failover.
+  assert.match(await page.textContent("#coherence"), /failovers0/);
+  assert.match(await page.textContent("#p50"), /^p99 · p50 /);
+  assert.doesNotMatch(await page.textContent("main"), /half within|slowest hundredth|takeover/i);
   await picture(page, "light");
   assert.deepEqual(wrong, []);
   await close();
@@ -119,11 +156,215 @@ test("its colours follow the system until somebody chooses", async () => {
   await close();
 });
 
+test("no line ends inside of a number", async () => {
+  const { l1, load } = (await helloOf(one)).now;
+  const parts = { l1: { ...l1, entries: 1354, bytes: 5_600_000 }, load: { ...load, limit: 1024, connections: 12_345, watchers: 1234 } };
+  for (const width of [320, 360, 800, 1360]) {
+    const { page, close } = await view(one, { viewport: { width, height: 900 } }, await told(one, parts));
+    await shows(page, "#memory-fine", "1\u202f354\u00a0entries");
+    const broken = await page.evaluate(() => {
+      const found = [];
+      const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+      for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+        for (const match of node.data.matchAll(/\d[\d., \u2009\u00a0\u202f]*\d( ?[kMG%]| ?[KMGT]iB)?/g)) {
+          const range = document.createRange();
+          range.setStart(node, match.index);
+          range.setEnd(node, match.index + match[0].length);
+          if (new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1) found.push(node.data);
+        }
+      }
+      return found;
+    });
+    assert.deepEqual(broken, [], `at ${width}`);
+    await close();
+  }
+});
+
+test("labels of axes do not overlap", async () => {
+  for (const width of [320, 360, 760, 1180, 1360]) {
+    const { page, close } = await view(one, { viewport: { width, height: 900 } });
+    await page.waitForFunction(() => document.querySelectorAll("#chart-latency .grid text").length > 3, null, { timeout: PATIENCE });
+    const overlaps = await page.evaluate(() => {
+      const meet = (one, other) => one.left < other.right && other.left < one.right && one.top + 2 < other.bottom && other.top + 2 < one.bottom;
+      return [...document.querySelectorAll("figure svg")].flatMap((chart) => {
+        const labels = [...chart.querySelectorAll(".grid text")].map((label) => ({ text: label.textContent, box: label.getBoundingClientRect() }));
+        const frame = chart.getBoundingClientRect();
+        const outside = labels.filter(({ box }) => box.left < frame.left - 1 || box.right > frame.right + 1).map(({ text }) => text);
+        return labels.flatMap((one, i) => labels.slice(i + 1).filter((other) => meet(one.box, other.box)).map((other) => `${one.text} / ${other.text}`)).concat(outside);
+      });
+    });
+    assert.deepEqual(overlaps, [], `at ${width}`);
+    await close();
+  }
+});
+
+test("idle namespaces are one line until somebody wants to see them", async () => {
+  const idle = Array.from({ length: 11 }, (_, i) => namespace(`idle-${i}`));
+  const namespaces = [namespace("busy", 50), namespace("writes", 0, { sets: 3 }), ...idle, namespace("")];
+  const { page, wrong, close } = await view(one, DESK, await told(one, { namespaces, namespaces_known: 14 }));
+  const button = page.getByRole("button", { name: "12 idle namespaces" });
+  await button.waitFor({ timeout: PATIENCE });
+  const rows = () => page.locator("#namespaces tbody tr").count();
+  assert.equal(await rows(), 3);
+  assert.equal(await button.getAttribute("aria-expanded"), "false");
+  assert.match(await page.textContent("#namespaces tr.fold"), /120/, "their entries");
+  await picture(page, "idle");
+  await button.focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "idle-10", exact: true }).waitFor({ timeout: PATIENCE });
+  assert.equal(await rows(), 15);
+  assert.equal(await button.getAttribute("aria-expanded"), "true");
+  await button.click();
+  await until("folded", async () => (await rows()) === 3);
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
+test("keys and memory in Redis are shown as the estimates they are, where they are known", async () => {
+  const known = [namespace("users", 50, { redis_keys: 123_456, redis_bytes: 5 << 20 }), namespace("zones", 20, { redis_keys: null })];
+  const { page, close } = await view(one, DESK, await told(one, { namespaces: known, namespaces_known: 2 }));
+  await shows(page, "#namespaces tbody", "~\u202f123\u202f456");
+  await shows(page, "#namespaces tbody", "~\u202f5.00\u00a0MiB");
+  assert.ok(await page.getByText("Redis keys", { exact: true }).isVisible());
+  await picture(page, "redis-keys");
+  await close();
+  const unknown = await view(one, DESK, await told(one, { namespaces: [namespace("users", 50)], namespaces_known: 1 }));
+  await shows(unknown.page, "#namespaces tbody", "users");
+  assert.equal(await unknown.page.getByText("Redis keys", { exact: true }).isVisible(), false);
+  await unknown.close();
+});
+
+test("every verdict leads to its runbook", async () => {
+  const runbooks = readFileSync(new URL("../../docs/runbooks.md", import.meta.url), "utf8");
+  const base = "https://github.com/twintier/twintier/blob/main/docs/runbooks.md";
+  const alerts = readFileSync(new URL("../../helm/twintier/rules/twintier.yaml", import.meta.url), "utf8");
+  assert.ok(alerts.includes(`runbook_url: ${base}#`), "as the alerts do");
+  const finding = (kind, level, runbook) => ({
+    kind, level, title: `A ${kind}`, meaning: "It means something.", evidence: "seen", action: "Do `this`.", runbook, runbook_url: `${base}#${runbook}`,
+  });
+  const findings = [finding("stampede", "warning", "twintierstampede"), finding("hot_key", "notice", "twintierhotkey")];
+  const { page, wrong, close } = await view(one, DESK, await told(one, { findings }));
+  await shows(page, "#findings", "A hot_key");
+  const links = await page.locator("#findings a").evaluateAll((all) => all.map(({ href, target, rel }) => ({ href, target, rel })));
+  assert.deepEqual(links, findings.map(({ runbook_url: href }) => ({ href, target: "_blank", rel: "noopener noreferrer" })));
+  for (const { runbook } of findings) assert.match(runbooks.toLowerCase(), new RegExp(`^#+ ${runbook}$`, "m"));
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
+test("the fleet has a row for each replica, and sums", async () => {
+  const { page, wrong, close } = await view(one);
+  await page.waitForFunction(() => document.querySelectorAll("#fleet tbody tr").length === 2, null, { timeout: PATIENCE });
+  const cells = (selector) => page.locator(selector).evaluateAll((rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent)));
+  // Rates are known when a replica has told of itself twice.
+  await page.waitForFunction(() => Number(document.querySelector("#fleet tr.chosen").children[5].textContent) > 1, null, { timeout: PATIENCE });
+  await shows(page, "#fleet tfoot", "2 of 2 serving");
+  const [own] = (await cells("#fleet tbody tr")).filter(([id]) => id.includes("this one"));
+  assert.equal(own[1], "serving");
+  assert.match(own[2], /^\d+\.\d+\.\d+$/);
+  assert.match(own[6], /%$/);
+  const [sum] = await cells("#fleet tfoot tr");
+  assert.deepEqual([sum[0], sum[1], sum[2]], ["fleet", "2 of 2 serving", own[2]]);
+  assert.ok(Number(sum[5]) >= 1, sum.join("|"));
+  await picture(page, "fleet");
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
+test("a replica that is not heard of is shown so, and not counted in", async () => {
+  const replica = (id, more = {}) => ({
+    id, version: "1.2.3", own: false, heard: true, age: 1.2, state: "serving", started: Date.now() - 90_000, proof_age: 0.4,
+    gets: { l1: 90, l2: 10, stale: 0, miss: 0 }, writes: 5, l1: { entries: 1000, bytes: 1 << 20, limit: 8 << 20 }, lag_p99: 800, ...more,
+  });
+  const fleet = [
+    replica("r1", { own: true }), replica("r2", { state: "drained", version: "1.2.4", proof_age: 1.9, lag_p99: 4000 }), replica("r3", { heard: false, age: 75, gets: null, writes: null }),
+  ];
+  const { page, wrong, close } = await view(one, DESK, await told(one, { fleet }));
+  await shows(page, "#fleet-note", "3 replicas, 1 not heard of");
+  const row = (id) => page.locator(`#fleet tr[data-key="${id}"] > *`).allTextContents();
+  assert.deepEqual((await row("r3")).slice(1, 7), ["not heard", "1.2.3", "–", "1\u00a0min 15\u00a0s ago", "–", "–"]);
+  assert.equal((await row("r2"))[1], "drained");
+  assert.deepEqual((await row("fleet")).slice(1, 8), ["1 of 3 serving", "2 versions", "", "", "210", "100\u202f%", "2\u202f000"]);
+  assert.deepEqual((await row("fleet")).slice(9), ["4.0\u00a0ms", "1.9\u00a0s"]);
+  await picture(page, "fleet-silent");
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
+test("a table that goes on says so, and is reached by keyboard", async () => {
+  const { page, close } = await view(one, PHONE);
+  await page.waitForFunction(() => document.querySelectorAll("#namespaces tbody tr").length > 0, null, { timeout: PATIENCE });
+  const area = page.getByRole("region", { name: "Namespaces" });
+  const more = () => area.evaluate((area) => area.parentElement.dataset.more);
+  await until("it says so", async () => (await more()) === "right");
+  const shade = () => area.evaluate((area) => getComputedStyle(area.parentElement, "::after").opacity);
+  await until("it is shaded", async () => (await shade()) === "1");
+  assert.equal(await area.evaluate((area) => getComputedStyle(area.parentElement.querySelector(".hint")).visibility), "visible");
+  await area.focus();
+  assert.ok(await area.evaluate((area) => area === document.activeElement));
+  await page.keyboard.press("ArrowRight");
+  await until("it scrolls", async () => (await more()).includes("left"));
+  // The names stay.
+  const name = page.locator("#namespaces tbody th").first();
+  assert.ok((await name.boundingBox()).x >= 0);
+  await area.evaluate((area) => { area.scrollLeft = area.scrollWidth; });
+  await until("its end is reached", async () => (await more()) === "left");
+  await close();
+  const wide = await view(one);
+  await wide.page.waitForFunction(() => document.querySelectorAll("#namespaces tbody tr").length > 0, null, { timeout: PATIENCE });
+  assert.equal(await wide.page.getByRole("region", { name: "Namespaces" }).getAttribute("tabindex"), null);
+  await wide.close();
+});
+
+test("nothing moves while values change", async () => {
+  const hello = await told(one, { findings: [] });
+  const scene = (n) => {
+    const gets = { l1: 9 * n, l2: n, stale: 0, miss: n / 3 };
+    const { now } = hello;
+    return {
+      ...now, gets, sets: n, invalidations: n / 7, latency: { p50: n * 3, p99: n * 11 },
+      load: { ...now.load, in_flight: n, connections: n * 2 }, l1: { ...now.l1, entries: n * 100, bytes: n * 5000 },
+      redis: { ...now.redis, p99: n * 17, round_trip: n * 5 }, audit: { checked: n * 10, violations: 0 },
+      namespaces: [namespace("users", n, { sets: n, entries: n * 7, bytes: n * 900 }), namespace("zones", n / 2)], namespaces_known: 2,
+      fleet: [{ ...now.fleet[0], id: "r1", own: true, heard: true, state: "serving", gets, writes: n, lag_p99: n * 3, proof_age: n / 1e6 }],
+      point: hello.fields.map((field) => (field === "t" ? Date.now() : n)),
+    };
+  };
+  for (const width of [360, 800, 1360]) {
+    const context = await browser.newContext({ viewport: { width, height: 900 } });
+    const page = await context.newPage();
+    await page.addInitScript(() => {
+      const heard = {};
+      window.EventSource = class { readyState = 1; addEventListener(name, take) { heard[name] = take; } close() {} };
+      window.EventSource.OPEN = 1;
+      window.say = (name, data) => heard[name]({ data: JSON.stringify(data) });
+    });
+    await page.goto(one.page);
+    await page.evaluate((hello) => window.say("hello", hello), { ...hello, now: scene(1) });
+    const boxes = () => page.evaluate(async () => {
+      await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+      const parts = document.querySelectorAll("main > *, article, figure, figure svg, thead th, .bar, .split");
+      return [...parts].map((part, i) => {
+        const { x, y, width, height } = part.getBoundingClientRect();
+        return `${i} ${part.nodeName} ${part.parentElement.id || part.id} ${[x, y, width, height].map(Math.round)}`;
+      });
+    });
+    const before = await boxes();
+    for (const n of [12, 345, 6789, 98_765]) {
+      await page.evaluate((now) => window.say("tick", now), scene(n));
+      assert.deepEqual(await boxes(), before, `at ${width} with ${n}`);
+    }
+    await context.close();
+  }
+});
+
 test("it fits a phone", async () => {
   const { page, wrong, close } = await view(one, PHONE);
   await page.waitForFunction(() => document.querySelectorAll("#namespaces tbody tr").length > 0, null, { timeout: PATIENCE });
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
   await picture(page, "phone");
+  await page.emulateMedia({ colorScheme: "dark" });
+  await picture(page, "phone-dark");
   assert.deepEqual(wrong, []);
   await close();
 });
@@ -196,6 +437,8 @@ test("a slow Redis is told", async () => {
   const { page, close } = await view(one);
   way.delay = 150;
   await shows(page, "#findings", "Redis is slow");
+  await shows(page, "#findings", "p99 of its answers");
+  assert.equal(await page.getAttribute("#findings a", "href"), "https://github.com/twintier/twintier/blob/main/docs/runbooks.md#twintierredisslow");
   await picture(page, "redis-slow");
   way.delay = 0;
   await close();
@@ -232,10 +475,15 @@ test("it survives the loss of Redis and tells its return", async () => {
 test("it says since when the service is away, and is back with it", async () => {
   const { page, close } = await view(other);
   const before = await page.textContent("#replica");
+  const beside = await view(one);
+  await beside.page.locator(`#fleet tr[data-key="${before}"]`).waitFor({ timeout: PATIENCE });
   await other.end();
   await shows(page, "#live", "disconnected since");
   await shows(page, "#headline", "No word from the service");
   await picture(page, "disconnected");
+  await shows(beside.page, `#fleet tr[data-key="${before}"]`, "not heard");
+  await picture(beside.page, "not-heard");
+  await beside.close();
   await other.returns();
   await page.waitForFunction(() => document.body.dataset.state === "live", null, { timeout: PATIENCE });
   assert.notEqual(await page.textContent("#replica"), before);

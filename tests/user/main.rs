@@ -12,6 +12,7 @@ mod configuration_page;
 mod contract;
 mod limits;
 mod log_limit;
+mod log_lines;
 mod metrics_page;
 mod otlp;
 mod pages;

@@ -94,8 +94,9 @@ fn a_port_in_use_is_named() {
 #[test]
 fn the_page_is_named_at_the_start_and_is_there() {
     let service = Serving::start(&[]);
-    let line: serde_json::Value = serde_json::from_str(&service.logged("the page for people")).unwrap();
-    let address = line["page"].as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let line: serde_json::Value =
+        serde_json::from_str(&service.logged("metrics and the dashboard are served")).unwrap();
+    let address = line["dashboard"].as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
     let mut stream = std::net::TcpStream::connect(&address).unwrap();
     write!(stream, "GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
     let mut page = String::new();

@@ -18,7 +18,7 @@
 {{- include "twintier.port" (include "twintier.setting" (list . "server.listen" "127.0.0.1:50051")) -}}
 {{- end }}
 
-{{/* Port of the admin server: metrics, HTTP probes and the page. Empty where `config` turns it off, or leaves it on loopback. */}}
+{{/* Port of the admin server: metrics, HTTP probes and the dashboard. Empty where `config` turns it off, or leaves it on loopback. */}}
 {{- define "twintier.adminPort" -}}
 {{- if eq "true" (include "twintier.setting" (list . "admin.enabled" "true")) -}}
 {{- include "twintier.port" (include "twintier.setting" (list . "admin.listen" "")) -}}

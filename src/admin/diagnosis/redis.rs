@@ -11,7 +11,7 @@ const SLOW: Duration = Duration::from_millis(100);
 /// And from here on when it is usually much faster.
 const SLOWER: Duration = Duration::from_millis(10);
 const MUCH: u32 = 5;
-/// Fewer answers than this say nothing of the slowest hundredth.
+/// Fewer answers than this have no p99.
 const ENOUGH: u64 = 20;
 /// Share of commands that may fail.
 const FAILING: f64 = 0.01;
@@ -53,7 +53,7 @@ pub fn slow(signs: &Signs<'_>) -> Option<Finding> {
     let usually = signs.usual.map_or(String::new(), |usual| format!(", usually {}", spoken(usual)));
     let mut seen = vec![];
     if answers.count > 0 {
-        seen.push(format!("slowest hundredth of its answers: {}{usually}", spoken(p99)));
+        seen.push(format!("p99 of its answers {}{usually}", spoken(p99)));
     }
     seen.extend(now.l2.round_trip.map(|trip| format!("round trip {}", spoken(trip))));
     if errors > 0 {
@@ -130,7 +130,7 @@ pub fn deaf_elsewhere(signs: &Signs<'_>) -> Option<Finding> {
             "It cannot prove that it heard every write, so it asks Redis instead of its memory: correct, but slower."
                 .to_owned(),
         evidence: format!("{}; {fine} of {} replicas are fine", ages.collect::<Vec<_>>().join(", "), signs.fleet.len()),
-        action: "Look at that replica's page and log, and at the way from its machine to Redis.",
+        action: "Look at that replica's dashboard and log, and at the way from its machine to Redis.",
         runbook: "twintierauditold",
     })
 }

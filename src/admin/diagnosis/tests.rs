@@ -42,6 +42,8 @@ impl Scene {
         assert_eq!((found.kind, found.title.as_str()), (kind, title));
         let texts = [&found.meaning, &found.evidence, &found.action.to_owned(), &found.runbook.to_owned()];
         assert!(texts.iter().all(|text| !text.is_empty()), "{found:#?}");
+        let heading = format!("# {}\n", found.runbook);
+        assert!(include_str!("../../../docs/runbooks.md").to_lowercase().contains(&heading), "{found:#?}");
     }
 
     #[track_caller]
@@ -65,7 +67,20 @@ fn answers(count: usize, each: Duration) -> crate::cache::stats::Snapshot {
 }
 
 fn replica(id: &str, audit_age: Option<Duration>) -> FleetReplica {
-    FleetReplica { id: id.to_owned(), version: "1".to_owned(), age: Duration::from_secs(1), audit_age }
+    let age = Duration::from_secs(1);
+    FleetReplica { id: id.to_owned(), version: "1".to_owned(), age, audit_age, ..FleetReplica::default() }
+}
+
+#[test]
+fn a_verdict_leads_where_the_alerts_of_the_chart_do() {
+    let mut scene = Scene::healthy();
+    scene.hottest_rate = 1500.0;
+    let url = scene.findings()[0].runbook_url();
+    let base = url.strip_suffix("twintierhotkey").expect("its section");
+    assert!(
+        include_str!("../../../helm/twintier/rules/twintier.yaml").contains(&format!("runbook_url: {base}")),
+        "{url}"
+    );
 }
 
 #[test]

@@ -3,6 +3,11 @@
 const SVG = "http://www.w3.org/2000/svg";
 const MINUTE = 60_000;
 const HEIGHT = 132;
+/// Room for the labels of the vertical axis, and from there to the edge the charts are drawn.
+const LEFT = 46;
+/// Least distance of two labels, and about the width of a character of them.
+const GAP = 18;
+const CHARACTER = 6.6;
 const TOP = 8;
 const BOTTOM = 18;
 
@@ -54,7 +59,7 @@ export class Chart {
     const width = this.canvas.clientWidth || 320;
     const last = rows.length ? rows[rows.length - 1].t : Date.now();
     this.span = Math.min(5, Math.max(1, Math.ceil((last - (rows[0]?.t ?? last)) / MINUTE))) * MINUTE;
-    const x = (t) => width - ((last - t) / this.span) * width;
+    const x = (t) => width - ((last - t) / this.span) * (width - LEFT);
     const table = this.options.series.map((series) => rows.map((row) => series.value(row)));
     const stacked = this.options.kind === "stack";
     const heights = stacked ? rows.map((_, i) => table.reduce((sum, values) => sum + (values[i] ?? 0), 0)) : table.flat();
@@ -63,7 +68,7 @@ export class Chart {
     const parts = [this.grid(width, y, x, last)];
     if (stacked) parts.push(...this.stack(rows, table, x, y));
     else parts.push(...this.lines(rows, table, x, y));
-    parts.push(svg("line", { class: "base", x1: 0, x2: width, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }));
+    parts.push(svg("line", { class: "base", x1: LEFT, x2: width, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }));
     if (at !== null && rows[at]) parts.push(svg("line", { class: "cursor", x1: x(rows[at].t), x2: x(rows[at].t), y1: TOP, y2: HEIGHT - BOTTOM }));
     this.canvas.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     this.canvas.replaceChildren(...parts);
@@ -81,7 +86,7 @@ export class Chart {
     if (!this.rows?.length) return null;
     const box = this.canvas.getBoundingClientRect();
     const last = this.rows[this.rows.length - 1].t;
-    const t = last - (1 - (clientX - box.left) / box.width) * this.span;
+    const t = last - ((box.right - clientX) / (box.width - LEFT)) * this.span;
     const distance = (row) => Math.abs(row.t - t);
     let nearest = 0;
     this.rows.forEach((row, i) => { if (distance(row) < distance(this.rows[nearest])) nearest = i; });
@@ -107,22 +112,45 @@ export class Chart {
 
   grid(width, y, x, last) {
     const group = svg("g", { class: "grid" });
-    const marks = [];
-    if (this.options.log) for (let mark = this.options.floor * 10; mark <= this.ceiling; mark *= 10) marks.push(mark);
-    else marks.push(this.ceiling / 2, this.ceiling);
-    for (const mark of marks.slice(-4)) {
-      group.append(svg("line", { x1: 0, x2: width, y1: y(mark), y2: y(mark) }));
-      const label = svg("text", { x: 0, y: y(mark) + 10 });
+    let above = Infinity;
+    // From below: the end of the scale is the least that may lack a label.
+    for (const mark of this.marks()) {
+      const height = y(mark);
+      group.append(svg("line", { x1: LEFT, x2: width, y1: height, y2: height }));
+      if (above - height < GAP) continue;
+      above = height;
+      const label = svg("text", { x: LEFT - 7, y: height + 3.5, "text-anchor": "end" });
       label.textContent = this.options.format(mark);
       group.append(label);
     }
-    const steps = this.span / MINUTE > 1 ? [4, 3, 2, 1, 0].map((minutes) => [minutes * MINUTE, `−${minutes} min`]) : [40, 20, 0].map((seconds) => [seconds * 1000, `−${seconds} s`]);
-    for (const [ago, text] of steps.filter(([ago]) => ago < this.span)) {
-      const label = svg("text", { x: ago ? x(last - ago) : width, y: HEIGHT - 4, "text-anchor": ago ? "middle" : "end" });
-      label.textContent = ago ? text : "now";
+    let right = Infinity;
+    for (const [ago, text] of this.steps()) {
+      // The latest ends where the chart does, the others stand in the middle of their moment.
+      const long = text.length * CHARACTER;
+      const at = ago === 0 ? width : Math.max(LEFT + long / 2, x(last - ago));
+      const end = ago === 0 ? at : at + long / 2;
+      if (end > right - 8) continue;
+      right = end - long;
+      const label = svg("text", { x: at, y: HEIGHT - 4, "text-anchor": ago === 0 ? "end" : "middle" });
+      label.textContent = text;
       group.append(label);
     }
     return group;
+  }
+
+  /// Where the vertical axis is labelled, the least first.
+  marks() {
+    if (!this.options.log) return [0, this.ceiling / 2, this.ceiling];
+    const marks = [];
+    for (let mark = this.options.floor; mark <= this.ceiling * 1.001; mark *= 10) marks.push(mark);
+    return marks;
+  }
+
+  /// Where the horizontal axis is labelled, the latest first.
+  steps() {
+    const minutes = [[0, "now"], ...[1, 2, 3, 4].map((minutes) => [minutes * MINUTE, `−${minutes} min`])];
+    const seconds = [[0, "now"], [20_000, "−20 s"], [40_000, "−40 s"]];
+    return (this.span > MINUTE ? minutes : seconds).filter(([ago]) => ago < this.span);
   }
 
   stack(rows, table, x, y) {

@@ -1,48 +1,13 @@
-// The page: listens to /events and shows what they say. What comes from callers (namespaces, keys) is only ever set as text.
+// The dashboard: listens to /events and shows what they say. What comes from callers (namespaces, keys) is only ever set as text.
 
 import { Chart, spark, svg } from "./charts.js";
+import { byId, fillCells, fillMeter, keyed, meterRow, put, row, say } from "./dom.js";
+import { drawFleet } from "./fleet.js";
+import { all, clock, count, hitRate, hitShare, lasting, percent, rate, seconds, share, size, sized, time, took } from "./numbers.js";
 
 const POINTS = 300;
-const LINGER = 3000;
-const byId = (id) => document.getElementById(id);
-const say = (id, text) => {
-  const element = byId(id);
-  if (element.textContent !== text) element.textContent = text;
-};
-
-// === words and numbers ===
-
-const grouped = (number) => Math.round(number).toString().replace(/\B(?=(\d{3})+$)/g, "\u2009");
-const count = (number) => (number < 1e6 ? grouped(number) : number < 1e9 ? `${(number / 1e6).toFixed(1)}\u2009M` : `${(number / 1e9).toFixed(1)}\u2009G`);
-const rate = (number) => (number === 0 ? "0" : number < 10 ? number.toFixed(1) : number < 1e5 ? grouped(number) : `${grouped(number / 1000)}\u2009k`);
-const quantity = (number, units, base) => {
-  let unit = 0;
-  let rest = number;
-  while (rest >= base && unit < units.length - 1) { rest /= base; unit += 1; }
-  return [unit === 0 || rest >= 100 ? rest.toFixed(0) : rest >= 10 ? rest.toFixed(1) : rest.toFixed(2), units[unit]];
-};
-const sized = (bytes) => quantity(bytes, ["B", "KiB", "MiB", "GiB", "TiB"], 1024);
-const size = (bytes) => sized(bytes).join("\u00a0");
-const took = (micros) => {
-  if (micros < 1000) return [micros < 10 ? micros.toFixed(1) : micros.toFixed(0), "µs"];
-  const [value, unit] = micros < 1e6 ? [micros / 1000, "ms"] : [micros / 1e6, "s"];
-  return [value < 10 ? value.toFixed(1) : value.toFixed(0), unit];
-};
-const time = (micros) => (micros === null || micros === undefined ? "–" : took(micros).join("\u00a0"));
-const seconds = (value) => (value === null ? "none" : value < 1 ? `${Math.round(value * 1000)}\u00a0ms` : `${value.toFixed(1)}\u00a0s`);
-const lasting = (value) => {
-  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-  const first = Math.max(0, parts.findIndex(([length]) => value >= length));
-  if (value < 1) return "0\u00a0s";
-  const [[length, unit], next] = [parts[first], parts[first + 1]];
-  const rest = next && Math.floor((value % length) / next[0]);
-  return `${Math.floor(value / length)}\u00a0${unit}${rest ? ` ${rest}\u00a0${next[1]}` : ""}`;
-};
-const all = (gets) => gets.l1 + gets.l2 + gets.stale + gets.miss;
-const share = (part, whole) => (whole > 0 ? part / whole : 0);
-const hitShare = (gets) => share(gets.l1 + gets.l2 + gets.stale, all(gets));
-const percent = (part) => (part > 0.9995 || part < 0.0005 ? (part * 100).toFixed(0) : (part * 100).toFixed(1));
-const clock = (moment) => moment.toLocaleTimeString([], { hour12: false });
+/// A namespace that nobody called for so long is idle.
+const IDLE = 60_000;
 
 // === what is known ===
 
@@ -56,7 +21,9 @@ let heard = 0;
 let lostAt = null;
 let scope = null;
 let cursor = null;
-let shownFindings = new Map();
+let idleShown = false;
+/// When a namespace was called last, by its name.
+const called = new Map();
 
 const pointOf = (values) => Object.fromEntries(fields.map((field, i) => [field, values[i]]));
 
@@ -68,7 +35,7 @@ const hello = (said) => {
   say("replica", replica.id);
   say("version", replica.version);
   say("hot-note", said.keys === "clear" ? "about the last half minute" : "hashed as in the log; twintier hot-keys names them");
-  shownFindings.clear();
+  called.clear();
   render();
 };
 
@@ -93,7 +60,7 @@ const tick = (said) => {
 
 const at = (field) => (row) => row[field];
 const scoped = (index, field) => (row) => (scope === null ? row[field] : row.scoped?.[index] ?? 0);
-const OUTCOMES = [["L1 hit", "l1"], ["L2 hit", "l2"], ["stale", "stale"], ["miss", "miss"]];
+const OUTCOMES = [["L1", "l1"], ["L2", "l2"], ["stale", "stale"], ["miss", "miss"]];
 const parts = (of) => OUTCOMES.map(([name, look], i) => ({ name, look, value: of(i, look) }));
 const outcomeOf = (row, index) => scoped(index, OUTCOMES[index][1])(row);
 const whole = (row) => OUTCOMES.reduce((sum, _, i) => sum + outcomeOf(row, i), 0);
@@ -101,7 +68,7 @@ const whole = (row) => OUTCOMES.reduce((sum, _, i) => sum + outcomeOf(row, i), 0
 const charts = [
   ["chart-traffic", { title: "Gets a second, by answer", kind: "stack", least: 10, format: rate, series: parts((i, field) => scoped(i, field)) }],
   ["chart-hits", {
-    title: "Share of Gets, by answer", kind: "stack", top: 1, format: (value) => `${percent(value)}\u2009%`,
+    title: "Share of Gets, by answer", kind: "stack", top: 1, format: (value) => `${percent(value)}\u202f%`,
     series: parts((i) => (row) => (whole(row) > 0 ? outcomeOf(row, i) / whole(row) : null)),
   }],
   ["chart-latency", {
@@ -173,11 +140,7 @@ const select = (name) => {
 const MARKS = { well: "✓", notice: "i", warning: "!", critical: "×", lost: "?" };
 
 const drawVerdict = () => {
-  const moment = Date.now();
-  now.findings.forEach((finding) => shownFindings.set(finding.kind, { ...finding, seen: moment }));
-  for (const [key, finding] of shownFindings) if (moment - finding.seen > LINGER) shownFindings.delete(key);
-  const order = ["critical", "warning", "notice"];
-  const found = [...shownFindings.values()].sort((a, b) => order.indexOf(a.level) - order.indexOf(b.level));
+  const found = now.findings;
   const level = found[0]?.level ?? "well";
   const others = found.length - 1;
   verdict(level, found.length ? found[0].title + (others > 0 ? `, and ${others} more` : "") : "All is well", summary(found));
@@ -196,7 +159,7 @@ const verdict = (level, headline, text) => {
 const summary = (found) => {
   const { coherence, redis, gets } = now;
   if (found.length) return "";
-  const traffic = all(gets) > 0 ? `${percent(share(gets.l1, all(gets)))}\u2009% of ${rate(all(gets))} Gets a second are answered from memory. ` : "No Gets lately. ";
+  const traffic = all(gets) > 0 ? `${percent(share(gets.l1, all(gets)))}\u202f% of ${rate(all(gets))} Gets a second are answered from memory. ` : "No Gets lately. ";
   if (redis.state === "disabled") return `${traffic}This replica runs alone on its memory: no Redis is configured.`;
   return `${traffic}Redis answers, and every partition was proven current at most ${seconds(coherence.proof_age)} ago; ${seconds(coherence.bound)} are allowed.`;
 };
@@ -220,12 +183,15 @@ const fillFinding = (item, finding) => {
   put(line.lastChild, finding.evidence);
   put(meaning, finding.meaning);
   put(evidence, finding.evidence);
-  const text = `${finding.action} More: docs/runbooks.md#${finding.runbook}`;
-  if (action.dataset.text === text) return;
-  action.dataset.text = text;
+  const text = `${finding.action} `;
+  if (action.dataset.text === text + finding.runbook_url) return;
+  action.dataset.text = text + finding.runbook_url;
   // What stands between backticks is to be typed.
-  action.replaceChildren(...text.split("`").map((part, odd) => (odd % 2 ? code(part) : part)));
+  action.replaceChildren(...text.split("`").map((part, odd) => (odd % 2 ? code(part) : part)), link("Runbook ↗", finding.runbook_url));
 };
+
+/// A link to another site, which learns nothing of this one.
+const link = (text, href) => Object.assign(document.createElement("a"), { textContent: text, href, target: "_blank", rel: "noopener noreferrer", className: "runbook" });
 
 const code = (text) => {
   const element = document.createElement("code");
@@ -250,19 +216,19 @@ const drawTiles = () => {
   const { gets, load, l1, redis, coherence, audit, latency } = now;
   const total = all(gets);
   say("requests", rate(total + now.sets + now.invalidations));
-  say("requests-fine", `${rate(total)} Gets · ${rate(now.sets)} Sets · ${rate(now.invalidations)} Inv.`);
+  say("requests-fine", `${rate(total)}\u00a0Gets · ${rate(now.sets)}\u00a0Sets · ${rate(now.invalidations)}\u00a0Inv.`);
   say("hits", total > 0 ? percent(hitShare(gets)) : "–");
   split(byId("split"), gets);
   if (latency.p99 === null) pair("p99", ["–", ""]); else pair("p99", took(latency.p99));
-  say("p50", latency.p99 === null ? "no Gets lately" : `p99 · half within ${time(latency.p50)}`);
+  say("p50", latency.p99 === null ? "no Gets lately" : `p99 · p50 ${time(latency.p50)}`);
   pair("memory", sized(l1.bytes));
   const full = share(l1.bytes, l1.limit);
   meter("memory-bar", full, full > 0.9 ? "notice" : "well");
-  say("memory-fine", `${percent(full)}\u2009% of ${size(l1.limit)} · ${count(l1.entries)} entries`);
+  say("memory-fine", `${percent(full)}\u202f% of ${size(l1.limit)} · ${count(l1.entries)}\u00a0entries`);
   drawRedisTile(redis);
   drawProofTile(redis, coherence);
   say("in-flight", count(load.in_flight));
-  say("connections", `of ${count(load.limit)} · ${count(load.connections)} conn.${load.watchers ? ` · ${load.watchers} watches` : ""}`);
+  say("connections", `of ${count(load.limit)} · ${count(load.connections)}\u00a0conn.${load.watchers ? ` · ${count(load.watchers)}\u00a0watches` : ""}`);
   say("violations", count(audit.violations));
   byId("violations").dataset.level = audit.violations ? "critical" : "well";
   say("audit", audit.checked ? `${count(audit.checked)} hits were checked` : "none checked yet");
@@ -296,46 +262,57 @@ const split = (bar, gets) => {
   const total = all(gets);
   if (bar.children.length === 0) OUTCOMES.forEach(([, look]) => { bar.append(document.createElement("i")); bar.lastChild.className = look; });
   OUTCOMES.forEach(([, look], i) => { bar.children[i].style.width = `${share(gets[look], total) * 100}%`; });
-  const words = OUTCOMES.map(([name, look]) => `${name} ${percent(share(gets[look], total))}\u2009%`).join(", ");
+  const words = OUTCOMES.map(([name, look]) => `${name} ${percent(share(gets[look], total))}\u202f%`).join(", ");
   bar.setAttribute("aria-label", total > 0 ? words : "no Gets lately");
   bar.title = total > 0 ? words : "";
 };
 
 // === tables ===
 
-const put = (element, text) => {
-  if (element.textContent !== text) element.textContent = text;
+const NAMESPACE_CELLS = ["name", "trend", "number", "number", "mix", "number", "number", "number", "number", "number redis", "number redis", "number", "number"];
+
+/// An estimate says that it is one; what is not known says nothing.
+const about = (value, show) => (value === null || value === undefined ? "–" : `~\u202f${show(value)}`);
+
+const isCalled = (it) => {
+  const lately = series[it.name]?.slice(-IDLE / 1000).some((point) => point.some((part) => part > 0));
+  if (all(it.gets) + it.sets + it.invalidations > 0 || (lately && !called.has(it.name))) called.set(it.name, Date.now());
+  return Date.now() - (called.get(it.name) ?? 0) < IDLE || it.name === scope;
 };
 
-/// Keeps one child for each item, in their order, and fills it: what stays, stays, and with it focus and selection.
-const keyed = (parent, items, keyOf, make, fill) => {
-  const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
-  items.forEach((item, index) => {
-    const key = keyOf(item);
-    const child = old.get(key) ?? make(item);
-    old.delete(key);
-    child.dataset.key = key;
-    if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index] ?? null);
-    fill(child, item);
-  });
-  old.forEach((child) => child.remove());
+/// The rows of the table: those that are called, then one for all others.
+const namespaceRows = () => {
+  const { namespaces, namespaces_known: known } = now;
+  const [busy, idle] = [[], []];
+  for (const it of namespaces) (isCalled(it) ? busy : idle).push(it);
+  if (!idle.length) return busy;
+  const unnamed = known - namespaces.filter(({ name }) => name !== "").length;
+  const number = idle.reduce((sum, { name }) => sum + (name === "" ? unnamed : 1), 0);
+  const sum = (field) => (idle.some((it) => it[field] == null) ? null : idle.reduce((sum, it) => sum + it[field], 0));
+  const fold = { folds: number, entries: sum("entries"), bytes: sum("bytes"), redis_keys: sum("redis_keys"), redis_bytes: sum("redis_bytes") };
+  return [...busy, fold, ...(idleShown ? idle : [])];
 };
 
-const row = (cells) => {
-  const element = document.createElement("tr");
-  cells.forEach((kind, i) => {
-    const cell = document.createElement(i === 0 ? "th" : "td");
-    if (i === 0) cell.scope = "row";
-    cell.className = kind;
-    element.append(cell);
-  });
+const foldRow = () => {
+  const element = row(NAMESPACE_CELLS);
+  element.className = "fold";
+  const button = document.createElement("button");
+  button.type = "button";
+  button.addEventListener("click", () => { idleShown = !idleShown; render(); });
+  element.children[0].append(button);
   return element;
 };
 
-const fillCells = (element, from, texts) => texts.forEach((text, i) => put(element.children[from + i], text));
+const fillFold = (element, it) => {
+  const button = element.children[0].firstChild;
+  button.setAttribute("aria-expanded", String(idleShown));
+  put(button, `${idleShown ? "▾" : "▸"}\u00a0${count(it.folds)} idle namespace${it.folds === 1 ? "" : "s"}`);
+  fillCells(element, 7, [count(it.entries), size(it.bytes), about(it.redis_keys, count), about(it.redis_bytes, size)]);
+};
 
-const namespaceRow = ({ name }) => {
-  const element = row(["name", "trend", "number", "number", "mix", "number", "number", "number", "number", "number", "number"]);
+const namespaceRow = ({ name, folds }) => {
+  if (folds) return foldRow();
+  const element = row(NAMESPACE_CELLS);
   if (name !== "") {
     const button = document.createElement("button");
     button.type = "button";
@@ -355,41 +332,19 @@ const namespaceRow = ({ name }) => {
 };
 
 const fillNamespace = (element, it) => {
+  if (it.folds) return fillFold(element, it);
   const total = all(it.gets);
   element.classList.toggle("chosen", scope !== null && scope === it.name);
   element.querySelector("button")?.setAttribute("aria-pressed", String(scope === it.name));
   if (it.name !== "") spark(element.children[1].firstChild, (series[it.name] ?? []).map((point) => point[0] + point[1] + point[2] + point[3]));
-  fillCells(element, 2, [rate(total), total > 0 ? `${percent(hitShare(it.gets))}\u2009%` : "–"]);
+  fillCells(element, 2, [rate(total), total > 0 ? hitRate(it.gets) : "–"]);
   split(element.children[4].firstChild, it.gets);
   const refused = it.throttled + it.over_quota + it.errors;
-  fillCells(element, 5, [rate(it.sets), rate(it.invalidations), count(it.entries), size(it.bytes), rate(it.evicted), rate(refused)]);
-  element.children[10].title = `throttled ${rate(it.throttled)}, over quota ${rate(it.over_quota)}, failed writes ${rate(it.errors)} a second`;
-  element.children[10].classList.toggle("raised", refused > 0);
-};
-
-const meterRow = (kinds) => () => {
-  const element = row(kinds);
-  const cell = element.lastChild;
-  const bar = document.createElement("div");
-  bar.className = "bar";
-  bar.append(document.createElement("i"));
-  cell.append(bar, document.createElement("span"));
-  return element;
-};
-
-const fillMeter = (cell, part, text, level) => {
-  cell.firstChild.dataset.level = level;
-  cell.firstChild.firstChild.style.width = `${Math.min(100, part * 100)}%`;
-  put(cell.lastChild, text);
-};
-
-const fillReplica = (element, it) => {
-  fillCells(element, 0, [it.id + (it.own ? " (this one)" : ""), it.version, it.own ? "now" : `${seconds(it.age)} ago`]);
-  element.classList.toggle("chosen", it.own);
-  const alone = now.redis.state === "disabled";
-  const part = it.proof_age === null ? 1 : it.proof_age / now.coherence.bound;
-  const level = alone ? "well" : part >= 1 ? "critical" : part > 0.75 ? "notice" : "well";
-  fillMeter(element.lastChild, alone ? 0 : part, alone ? "alone" : seconds(it.proof_age) + (part >= 1 ? ", over" : ""), level);
+  fillCells(element, 5, [
+    rate(it.sets), rate(it.invalidations), count(it.entries), size(it.bytes), about(it.redis_keys, count), about(it.redis_bytes, size), rate(it.evicted), rate(refused),
+  ]);
+  element.children[12].title = `throttled ${rate(it.throttled)}, over quota ${rate(it.over_quota)}, failed writes ${rate(it.errors)} a second`;
+  element.children[12].classList.toggle("raised", refused > 0);
 };
 
 const fillHot = (element, it) => {
@@ -399,21 +354,34 @@ const fillHot = (element, it) => {
   const part = share(it.rate, Math.max(gets, it.rate));
   fillCells(element, 0, [it.key, it.namespace, rate(it.rate)]);
   element.firstChild.title = it.key;
-  fillMeter(element.lastChild, part, `${percent(part)}\u2009%`, part >= 0.25 && it.rate >= 100 ? "notice" : "well");
+  fillMeter(element.lastChild, part, `${percent(part)}\u202f%`, part >= 0.25 && it.rate >= 100 ? "notice" : "well");
 };
 
 const drawTables = () => {
-  const { namespaces, fleet, hot } = now;
+  const { namespaces, hot } = now;
   if (scope !== null && !namespaces.some(({ name }) => name === scope)) scope = null;
-  keyed(byId("namespaces").tBodies[0], namespaces, ({ name }) => `n${name}`, namespaceRow, fillNamespace);
+  keyed(byId("namespaces").tBodies[0], namespaceRows(), ({ name, folds }) => (folds ? "fold" : `n${name}`), namespaceRow, fillNamespace);
+  byId("namespaces").classList.toggle("without-redis", !namespaces.some((it) => it.redis_keys != null || it.redis_bytes != null));
   byId("namespaces-empty").hidden = namespaces.length > 0;
   say("namespaces-note", namespaces.length ? `${count(now.namespaces_known)} in use, the busiest first` : "");
-  const kinds = ["name mono", "number", "number", "meter"];
-  keyed(byId("fleet").tBodies[0], fleet, ({ id }) => id, meterRow(kinds), fillReplica);
-  say("fleet-note", fleet.length === 0 ? "asking …" : fleet.length === 1 ? "one replica is heard of" : `${fleet.length} replicas`);
+  drawFleet(now);
   keyed(byId("hot").tBodies[0], hot, (it) => `${it.namespace}\n${it.key}`, meterRow(["name mono", "", "number", "meter"]), fillHot);
   byId("hot-empty").hidden = hot.length > 0;
 };
+
+/// Says where a table goes on: at its edges, and to the keyboard.
+for (const area of document.querySelectorAll(".scroll")) {
+  const look = () => {
+    const rest = area.scrollWidth - area.clientWidth;
+    const more = [area.scrollLeft > 1 && "left", rest - area.scrollLeft > 1 && "right"].filter(Boolean).join(" ");
+    if (area.parentElement.dataset.more !== more) area.parentElement.dataset.more = more;
+    if (rest > 1) area.tabIndex = 0; else area.removeAttribute("tabindex");
+  };
+  area.addEventListener("scroll", look, { passive: true });
+  const observer = new ResizeObserver(look);
+  observer.observe(area);
+  observer.observe(area.firstElementChild);
+}
 
 // === facts ===
 
@@ -447,13 +415,13 @@ const drawFacts = () => {
   ]);
   facts("coherence", [
     ["messages applied", `${count(coherence.applied)} · own ${count(coherence.own)}`],
-    ["lag, slowest hundredth", time(coherence.lag_p99)],
+    ["lag p99", time(coherence.lag_p99)],
     ["gaps", count(coherence.gaps), raised(coherence.gaps)],
     ["partitions set back", count(coherence.bumps)],
     ["disconnects", count(coherence.disconnects), raised(coherence.disconnects)],
     ["overruns, unreadable", `${count(coherence.overruns)} · ${count(coherence.undecodable)}`, raised(coherence.overruns + coherence.undecodable)],
     ["fills fenced off", count(coherence.fenced)],
-    ["takeovers, repaired", `${count(coherence.takeovers)} · ${count(coherence.repaired)}`],
+    ["failovers", coherence.failovers ? `${count(coherence.failovers)} partition${coherence.failovers === 1 ? "" : "s"} · ${count(coherence.repaired)} repaired` : "0", raised(coherence.failovers)],
   ]);
   facts("leases", [
     ["joined another's fetch", `${rate(leases.coalesced)}/s`],

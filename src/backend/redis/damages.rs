@@ -30,7 +30,8 @@ impl Damages {
     pub fn repaired(&self, names: &Value, now: Moment) {
         let Value::Array(names) = names else { return };
         if let Some((count, names)) = self.add(names, now) {
-            tracing::warn!(count, ?names, "redis: names held something else than this service stores there; deleted");
+            let names = names.join(", ");
+            tracing::warn!(count, names, "redis: names held something else than this service stores there; deleted");
         }
     }
 

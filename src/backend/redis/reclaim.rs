@@ -21,6 +21,7 @@ use super::record::Listed;
 use super::scripts::Script;
 use super::shard::Shard;
 use super::tier::{RedisTier, Step};
+use crate::cache::log_fields::millis;
 use crate::cache::tier::L2Error;
 
 /// For how long a claim holds.
@@ -66,7 +67,7 @@ pub async fn run(tier: &RedisTier, stop: &CancellationToken) {
                     Ok(Progress::Held(pause)) => tier.shared().wanted.add(&namespace, pause),
                     Ok(Progress::Left) => tier.shared().wanted.add(&namespace, PAUSE),
                     Err(error) => {
-                        tracing::debug!(%namespace, ?error, "what patterns selected is not reclaimed yet");
+                        tracing::debug!(%namespace, %error, "what patterns selected is not reclaimed yet");
                         tier.shared().wanted.add(&namespace, PAUSE);
                     }
                 }
@@ -112,7 +113,8 @@ async fn reclaim(tier: &RedisTier, shard: &Arc<Shard>, namespace: &str) -> Resul
         let step = step(tier, Script::Reclaimed, *partition, namespace, Vec::new(), args).await?;
         left += number(&step.reply, 3).unwrap_or(1);
     }
-    tracing::debug!(%namespace, patterns, entries, took = ?begun.elapsed(), left, "what patterns selected is reclaimed");
+    let took_ms = millis(begun.elapsed());
+    tracing::debug!(%namespace, patterns, entries, took_ms, left, "what patterns selected is reclaimed");
     Ok(if left == 0 { Progress::Done } else { Progress::Left })
 }
 

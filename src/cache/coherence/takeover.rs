@@ -61,6 +61,12 @@ impl Coherence {
         partition.live_epoch() == takeover.epoch && partition.settled_epoch() != takeover.epoch
     }
 
+    /// Returns true if an epoch before this one was settled here: then another server, or another life of it, has taken over. The first epoch that a
+    /// replica knows of is no failover.
+    pub fn is_failover(&self, takeover: Unsettled) -> bool {
+        self.partition(takeover.partition).settled_epoch() != 0
+    }
+
     /// Whether recent changes are remembered, to be invalidated again.
     pub fn repairs(&self) -> bool {
         self.config.repair

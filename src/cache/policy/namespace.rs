@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::cache::error::{Violation, Violations};
+use crate::cache::log_fields::millis;
 use crate::cache::quoted::short_number;
 use text::Text;
 
@@ -91,6 +92,15 @@ macro_rules! policy {
             pub fn fields(&self) -> Vec<(&'static str, String)> {
                 let fields = [$((stringify!($field), self.$field.as_ref().map(Text::write)),)+];
                 fields.into_iter().filter_map(|(field, value)| Some((field, value?))).collect()
+            }
+
+            /// The fields that are changed, for the log: `enabled=false, max_ttl_ms=3600000`.
+            pub fn in_words(&self) -> String {
+                let word = |(field, value): &(&str, String)| match <Duration as Text>::read(value) {
+                    Some(duration) => format!("{field}_ms={}", millis(duration)),
+                    None => format!("{field}={value}"),
+                };
+                self.fields().iter().map(word).collect::<Vec<_>>().join(", ")
             }
 
             /// A change of one field, of which the text was made; none: there is no such field, or no such value.

@@ -139,7 +139,7 @@ impl Tiered {
     async fn give_back(&self, key: &Key, back: Return) {
         let until = self.0.clock.now().plus(self.0.config.write_budget);
         if let Err(error) = self.0.l2.release(key, back, until).await {
-            tracing::debug!(?error, "a lease could not be given back; it ends by time");
+            tracing::debug!(%error, "a lease could not be given back; it ends by time");
         }
     }
 }

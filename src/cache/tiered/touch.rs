@@ -42,6 +42,18 @@ pub enum TouchOutcome {
     Disabled,
 }
 
+impl TouchOutcome {
+    /// Returns its one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            TouchOutcome::Touched => "touched",
+            TouchOutcome::Unchanged => "unchanged",
+            TouchOutcome::NotPresent => "not_present",
+            TouchOutcome::Disabled => "disabled",
+        }
+    }
+}
+
 impl Tiered {
     /// Changes how long the entry of `key` lives. A caller who leaves does not end it half way.
     pub async fn touch(&self, key: Key, touch: Touch, deadline: Moment) -> Result<TouchAnswer, CacheError> {

@@ -33,6 +33,7 @@ fn replica(replica: &pb::ReplicaStats) -> Value {
         "in_flight": replica.in_flight,
         "connections": replica.connections,
         "shed": replica.shed,
+        "state": replica.state,
     })
 }
 

@@ -1,9 +1,10 @@
 //! What administrators ask, and what they are told in words.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Checks, Rules, to_wire};
+use super::{Checks, Rules, duration, to_wire};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Content, Entry};
@@ -21,6 +22,11 @@ use crate::pb;
 const MOST_HOT_KEYS: u32 = 100;
 /// How many there are when none says how many.
 const HOT_KEYS: u32 = 20;
+/// Longest filter of the log, bytes.
+const LONGEST_LEVEL: usize = 1024;
+/// For how long a level of the log may be changed, and for how long when none says so.
+const LASTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+const USUAL: Duration = Duration::from_secs(600);
 
 /// The key to look at.
 pub fn inspect(rules: &Rules, request: &pb::InspectRequest) -> Result<Key, CacheError> {
@@ -136,6 +142,25 @@ fn words(error: &L2Error) -> String {
 /// To the millisecond: nobody reads more.
 fn rounded(duration: Duration) -> String {
     format!("{:?}", Duration::from_millis(duration.as_millis() as u64))
+}
+
+/// Reads what to log and for how long; none: what is configured.
+pub fn log_level(request: &pb::SetLogLevelRequest) -> Result<Option<(&str, Duration)>, CacheError> {
+    let mut checks = Checks::default();
+    let level = request.level.as_str();
+    if level.len() > LONGEST_LEVEL {
+        let limit = format!("must be at most {LONGEST_LEVEL} bytes; was {} bytes", level.len());
+        checks.take::<()>(Err(Violation::new("level", limit)));
+    }
+    let asked = request.lasts.as_ref().and_then(|lasts| checks.take(duration("lasts", lasts)));
+    if request.lasts.is_some() && level.is_empty() {
+        checks.take::<()>(Err(Violation::new("lasts", "must be absent without level")));
+    }
+    if let Some(asked) = asked.filter(|asked| !LASTS.contains(asked)) {
+        let limits = format!("must be from {:?} to {:?}; was {asked:?}", LASTS.start(), LASTS.end());
+        checks.take::<()>(Err(Violation::new("lasts", limits)));
+    }
+    checks.done(Some((!level.is_empty()).then_some((level, asked.unwrap_or(USUAL)))))
 }
 
 /// Which hot keys to list, and how many.

@@ -1,6 +1,7 @@
 //! Stats of the fleet: every replica leaves a summary on the board every two seconds; whoever is asked adds up those that are there.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -11,6 +12,7 @@ use super::{Counted, Reports, was_used};
 use crate::cache::board::Note;
 use crate::cache::clock::Moment;
 use crate::cache::observed::{FleetReplica, Observed};
+use crate::cache::stats::Snapshot;
 use crate::grpc::convert::to_wire;
 use crate::pb;
 
@@ -20,6 +22,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const LIFETIME: Duration = Duration::from_secs(10);
 /// Longest wait for the board.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Summaries that a lag spans.
+const SUMMARIES: usize = 6;
 /// Longest summary, bytes: beyond it the namespaces used least are left out.
 const MOST_BYTES: usize = 256 << 10;
 
@@ -27,11 +31,29 @@ const MOST_BYTES: usize = 256 << 10;
 pub async fn leave_summaries(reports: &Reports) {
     let observed = &reports.observed;
     let Some(board) = &observed.board else { return };
+    let mut lags = Lags::default();
     loop {
         let until = observed.clock.now().plus(PATIENCE);
+        let mut counted = reports.counted();
+        counted.lag = lags.lately(&observed.l2.report().bus_lag);
         // The next one is soon enough.
-        let _ = board.post(summary(reports.counted()), LIFETIME, until).await;
+        let _ = board.post(summary(counted), LIFETIME, until).await;
         sleep(EVERY).await;
+    }
+}
+
+/// Lags of messages as they were at the last summaries: what is told is that of lately, and not since the start.
+#[derive(Default)]
+struct Lags(VecDeque<Snapshot>);
+
+impl Lags {
+    /// Returns what was observed since the oldest of the last summaries.
+    fn lately(&mut self, now: &Snapshot) -> Snapshot {
+        if self.0.len() == SUMMARIES {
+            self.0.pop_front();
+        }
+        self.0.push_back(now.clone());
+        now.since(&self.0[0])
     }
 }
 
@@ -52,19 +74,28 @@ pub async fn report(reports: &Reports, namespace: &str, deadline: Moment) -> pb:
 pub async fn replicas(reports: &Reports) -> Vec<FleetReplica> {
     let own = (reports.counted().render(""), Duration::ZERO);
     let others = others(&reports.observed, Moment::FOREVER).await;
-    let said = |(stats, age): &(pb::StatsResponse, Duration)| {
-        let replica = stats.replica.as_ref()?;
-        let audit_age = stats.coherence.as_ref().and_then(|coherence| coherence.audit_age);
-        Some(FleetReplica {
-            id: replica.id.clone(),
-            version: replica.version.clone(),
-            age: *age,
-            audit_age: audit_age.and_then(|age| age.try_into().ok()),
-        })
-    };
-    let mut fleet: Vec<_> = others.iter().chain([&own]).filter_map(said).collect();
+    let mut fleet: Vec<_> = others.iter().chain([&own]).filter_map(|(stats, age)| said(stats, *age)).collect();
     fleet.sort_by(|one, other| one.id.cmp(&other.id));
     fleet
+}
+
+/// Returns what a replica says of itself.
+fn said(stats: &pb::StatsResponse, age: Duration) -> Option<FleetReplica> {
+    let (replica, coherence) = (stats.replica.as_ref()?, stats.coherence.unwrap_or_default());
+    let sum = |count: fn(&pb::NamespaceStats) -> u64| stats.namespaces.iter().map(count).sum::<u64>();
+    let l1 = stats.l1.unwrap_or_default();
+    Some(FleetReplica {
+        id: replica.id.clone(),
+        version: replica.version.clone(),
+        age,
+        audit_age: coherence.audit_age.and_then(|age| age.try_into().ok()),
+        started: replica.start_time.and_then(|time| SystemTime::try_from(time).ok()),
+        state: replica.state.clone(),
+        gets: [sum(|n| n.l1_hits), sum(|n| n.l2_hits), sum(|n| n.stale_hits), sum(|n| n.misses)],
+        writes: sum(|n| n.sets_stored) + sum(|n| n.invalidations),
+        l1: [l1.entries, l1.bytes, l1.max_bytes],
+        lag_p99: coherence.lag_p99.and_then(|lag| lag.try_into().ok()),
+    })
 }
 
 /// What the other replicas have left on the board, and how long ago.
@@ -134,7 +165,7 @@ fn add(whole: &mut Counted, other: &pb::StatsResponse) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::stats::Snapshot;
+    use crate::cache::stats::Histogram;
 
     fn counted(misses: u64, namespaces: usize) -> Counted {
         let namespace = |n: usize| pb::NamespaceStats {
@@ -162,6 +193,30 @@ mod tests {
         assert_eq!(misses, [11, 13, 12]);
         assert_eq!(whole.stats.l1.map(|l1| l1.bytes), Some(10));
         assert_eq!(whole.stats.redis.map(|redis| redis.commands), Some(9));
+    }
+
+    #[test]
+    fn a_replica_says_its_state_and_what_a_fleet_is_made_of() {
+        let mut counted = counted(10, 2);
+        counted.stats.namespaces[0].l1_hits = 70;
+        counted.stats.namespaces[1].sets_stored = 3;
+        counted.stats.replica =
+            counted.stats.replica.map(|replica| pb::ReplicaStats { state: "drained".into(), ..replica });
+        let read = pb::StatsResponse::decode(summary(counted)).expect("read");
+        let said = said(&read, Duration::from_secs(1)).expect("a replica");
+        assert_eq!((said.id.as_str(), said.state.as_str(), said.writes), ("r", "drained", 3));
+        assert_eq!((said.gets, said.l1), ([70, 0, 0, 21], [0, 5, 0]));
+    }
+
+    #[test]
+    fn a_lag_is_that_of_the_last_summaries() {
+        let (histogram, mut lags) = (Histogram::default(), Lags::default());
+        histogram.observe(Duration::from_secs(1));
+        assert_eq!(lags.lately(&histogram.snapshot()).count, 0, "what was before the first");
+        histogram.observe(Duration::from_millis(1));
+        assert_eq!(lags.lately(&histogram.snapshot()).count, 1);
+        (0..SUMMARIES).for_each(|_| _ = lags.lately(&histogram.snapshot()));
+        assert_eq!(lags.lately(&histogram.snapshot()).count, 0, "it has gone by");
     }
 
     #[test]

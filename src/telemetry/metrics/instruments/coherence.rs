@@ -74,8 +74,8 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "twintier.takeovers",
         "",
         &[],
-        "Times a partition began another epoch: Redis failed over, restarted or lost data; also once at the start",
-        Counter(|at, tell| tell(&[], at.coherence().takeovers.get())),
+        "Failovers: times a partition began another epoch because Redis failed over, restarted or lost data",
+        Counter(|at, tell| tell(&[], at.coherence().failovers.get())),
     ),
     of(
         "twintier.repairs",

@@ -1,0 +1,23 @@
+//! Values of log fields, in one form everywhere: durations are numbers of milliseconds, in fields whose names end with `_ms`.
+
+use std::time::Duration;
+
+/// The target of the lines of slow requests: all of them are one cause to the limit on log lines.
+pub const SLOW_REQUESTS: &str = "twintier::slow_request";
+
+/// Milliseconds, to the microsecond.
+pub fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_milliseconds_with_three_digits_at_most() {
+        assert_eq!(millis(Duration::from_nanos(336_306)).to_string(), "0.336");
+        assert_eq!(millis(Duration::from_millis(2000)).to_string(), "2000");
+        assert_eq!(millis(Duration::ZERO).to_string(), "0");
+    }
+}

@@ -1,0 +1,71 @@
+//! `twintier log-level`: what one replica logs, for a while.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::answer::{Answer, json_text};
+use crate::cli::args::{OutputFormat, ServerArgs, parse_timeout};
+use crate::cli::connection::{Connection, admin};
+use crate::cli::failure::Failure;
+use crate::cli::units::wire_duration;
+use crate::pb;
+
+/// Arguments of `log-level`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Only the replica that is asked changes. The configured level (log.level) returns by itself, and when it starts anew."
+)]
+pub struct LogLevelArgs {
+    /// A level (off, error, warn, info, debug, trace) or directives such as info,twintier=debug; `reset` returns to the configured level
+    level: String,
+    /// For how long, from 1s to 24h; default 10m
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_timeout)]
+    lasts: Option<Duration>,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+impl LogLevelArgs {
+    pub(super) async fn run(self) -> Result<Answer, Failure> {
+        let level = if self.level == "reset" { String::new() } else { self.level };
+        let lasts = self.lasts.and_then(|lasts| lasts.try_into().ok());
+        let response = Connection::new(&self.server)
+            .call(pb::SetLogLevelRequest { level, lasts }, async |channel, request| {
+                admin(channel).set_log_level(request).await
+            })
+            .await?;
+        Ok(Answer { out: page(&response, self.server.output), ..Answer::default() })
+    }
+}
+
+fn page(response: &pb::SetLogLevelResponse, output: OutputFormat) -> Vec<u8> {
+    let pb::SetLogLevelResponse { level, configured_level, left } = response;
+    let seconds = left.map(|left| left.seconds as f64 + f64::from(left.nanos) / 1e9);
+    match (output, left) {
+        (OutputFormat::Json, _) => {
+            json_text(&json!({ "level": level, "configured_level": configured_level, "left_seconds": seconds }))
+        }
+        (OutputFormat::Text, Some(_)) => {
+            format!("{level} for {}, then {configured_level}\n", wire_duration(*left)).into()
+        }
+        (OutputFormat::Text, None) => format!("{level}, as configured\n").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_is_told_with_what_follows_it() {
+        let left = Some(prost_types::Duration { seconds: 600, nanos: 0 });
+        let changed = pb::SetLogLevelResponse { level: "debug".to_owned(), configured_level: "info".to_owned(), left };
+        assert_eq!(page(&changed, OutputFormat::Text), b"debug for 10m, then info\n");
+        let configured = pb::SetLogLevelResponse { level: "info".to_owned(), left: None, ..changed };
+        assert_eq!(page(&configured, OutputFormat::Text), b"info, as configured\n");
+        let json: serde_json::Value = serde_json::from_slice(&page(&configured, OutputFormat::Json)).expect("JSON");
+        assert_eq!(json["left_seconds"], serde_json::Value::Null);
+    }
+}

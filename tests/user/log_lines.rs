@@ -1,0 +1,113 @@
+//! What the log says of slow requests, and its level, which can be changed while the service runs.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::process::{Redis, Serving, until};
+
+/// The setting `log.slow_request` of these tests.
+const SLOW: Duration = Duration::from_millis(100);
+
+impl Serving {
+    fn lines_with(&self, message: &str) -> Vec<Value> {
+        let lines = self.log().into_iter().map(|line| serde_json::from_str(&line).expect("JSON"));
+        lines.filter(|line: &Value| line["message"] == message).collect()
+    }
+
+    fn line_with(&self, message: &str) -> Value {
+        serde_json::from_str(&self.logged(message)).expect("JSON")
+    }
+}
+
+/// Runs client commands that end with this code, while Redis answers nobody for longer than a request may take unnoticed.
+fn slowly(redis: &Redis, service: &Serving, commands: &[&[&str]], code: i32) {
+    let in_flight = || service.client(&["stats", "-o", "json"]).json()["replica"]["in_flight"].as_u64();
+    redis.freeze();
+    thread::scope(|scope| {
+        commands.iter().for_each(|command| _ = scope.spawn(|| service.client(command).ended(code)));
+        // With the one that asks.
+        until("they are in flight", || in_flight() > Some(commands.len() as u64));
+        thread::sleep(2 * SLOW);
+        redis.thaw();
+    });
+}
+
+#[test]
+fn a_slow_request_is_a_line_with_what_is_known_of_it() {
+    let redis = Redis::start();
+    let service = Serving::with_redis(&redis, &["--set", "log.slow_request=100ms"]);
+    slowly(&redis, &service, &[&["get", "-n", "users", "absent"]], 1);
+    let line = service.line_with("slow request");
+    assert_eq!(line["level"], "INFO");
+    assert_eq!(line["rpc"], "twintier.v1.CacheService/Get");
+    assert_eq!((&line["namespace"], &line["code"], &line["outcome"]), (&"users".into(), &"OK".into(), &"miss".into()));
+    assert_eq!((&line["lease_wait"], &line["degraded"]), (&false.into(), &false.into()));
+    assert!(line["took_ms"].as_f64() >= Some(100.0), "{line}");
+    assert!(line["queued_ms"].is_number(), "{line}");
+    let key = line["key"].as_str().expect("a key");
+    assert!(key.len() == 17 && key.starts_with('#'), "{line}");
+}
+
+#[test]
+fn each_slow_request_is_a_line_or_counted() {
+    let redis = Redis::start();
+    let service = Serving::with_redis(&redis, &["--set", "log.slow_request=100ms", "--set", "log.keys=clear"]);
+    let commands = ["users", "prices", "zones"].map(|name| ["get", "-n", name, "absent"]);
+    let commands: Vec<&[&str]> = commands.iter().map(|command| &command[..]).collect();
+    slowly(&redis, &service, &commands, 1);
+    let slow = || service.lines_with("slow request").len() as u64;
+    let left_out = || {
+        let counts =
+            service.lines_with("log lines were left out").into_iter().filter(|it| it["line"] == "slow request");
+        counts.map(|line| line["left_out"].as_u64().expect("a number")).sum::<u64>()
+    };
+    until("each is a line, or counted", || slow() + left_out() >= 3);
+    assert_eq!(service.line_with("slow request")["key"], "absent");
+}
+
+#[test]
+fn a_slow_write_says_its_outcome_and_none_is_logged_when_that_is_off() {
+    let redis = Redis::start();
+    let service = Serving::with_redis(&redis, &["--set", "log.slow_request=100ms"]);
+    slowly(&redis, &service, &[&["set", "k", "v"]], 0);
+    let line = service.line_with("slow request");
+    assert_eq!((&line["rpc"], &line["outcome"]), (&"twintier.v1.CacheService/Set".into(), &"stored".into()));
+    let quiet = Serving::with_redis(&redis, &["--set", "log.slow_request=0s"]);
+    slowly(&redis, &quiet, &[&["set", "k", "v"]], 0);
+    assert_eq!(quiet.lines_with("slow request"), Vec::<Value>::new());
+}
+
+#[test]
+fn the_level_changes_for_a_while_and_returns() {
+    let service = Serving::start(&[]);
+    let sets = || service.lines_with("set").len();
+    service.client(&["set", "k", "v"]).ended(0);
+    assert_eq!(sets(), 0);
+    let answer = service.client(&["log-level", "info,twintier=debug", "--for", "1h", "-o", "json"]).ended(0).json();
+    assert_eq!((&answer["level"], &answer["configured_level"]), (&"info,twintier=debug".into(), &"info".into()));
+    let line = service.line_with("the log level is changed for a while");
+    assert_eq!((&line["lasts_ms"], &line["configured"]), (&3_600_000.0.into(), &"info".into()));
+    service.client(&["set", "k", "v"]).ended(0);
+    assert_eq!(service.line_with("\"set\"")["outcome"], "stored");
+    // By itself, or by hand.
+    service.client(&["log-level", "info,twintier=debug", "--for", "1s"]).ended(0);
+    service.logged("the log level is the configured one again");
+    let before = sets();
+    service.client(&["set", "k", "v"]).ended(0);
+    assert_eq!(sets(), before);
+    let told = service.client(&["log-level", "reset"]).ended(0);
+    assert_eq!(told.text(), "info, as configured\n");
+}
+
+#[test]
+fn a_level_that_is_none_is_refused_with_what_it_must_be() {
+    let service = Serving::start(&[]);
+    let refused = |args: &[&str]| service.client(&[&["log-level"], args].concat()).ended(4).err;
+    assert!(refused(&["loud"]).contains("level must be a level (off, error, warn, info, debug, trace)"));
+    assert!(refused(&["debug", "--for", "25h"]).contains("lasts must be from 1s to 86400s; was 90000s"));
+    assert!(refused(&["reset", "--for", "1h"]).contains("lasts must be absent without level"));
+    service.client(&["log-level", "debug"]).ended(0);
+    service.client(&["log-level", "reset"]).ended(0);
+}
