@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::units::format_duration;
+
 /// One field of a request that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -139,7 +141,7 @@ pub enum CacheError {
         outcome_unknown_for: Option<Duration>,
     },
     /// The body of a request did not arrive in time.
-    #[error("the request was not complete within {limit:?} (server.body_timeout)")]
+    #[error("the request was not complete within {} (server.body_timeout)", format_duration(*limit))]
     Incomplete {
         /// The limit.
         limit: Duration,

@@ -20,7 +20,6 @@ mod server;
 mod setting;
 mod show;
 mod sources;
-mod suggest;
 mod warm_start;
 
 pub use admin::{Admin, PageKeys};

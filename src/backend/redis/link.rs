@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{ConnectError, Connection, Purpose, words};
 use super::primary::Primary;
 use crate::cache::clock::Moment;
+use crate::units::format_duration;
 
 /// Watches in the time after which Redis counts as unresponsive.
 pub const WATCHES: u32 = 3;
@@ -122,7 +123,7 @@ impl Link {
             match reply {
                 Ok(Ok(micros)) => self.answered(connection, micros, sent),
                 Ok(Err(error)) => return words(&error),
-                Err(_) => return format!("redis did not answer within {:?}", limit * (PATIENCE + 1)),
+                Err(_) => return format!("redis did not answer within {}", format_duration(limit * (PATIENCE + 1))),
             }
             sleep(limit / WATCHES).await;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Checks, Rules, to_wire};
+use super::{Checks, Rules, to_wire, whole_millis};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Content, Entry};
@@ -16,6 +16,7 @@ use crate::cache::policy::limits;
 use crate::cache::tier::L2Error;
 use crate::cache::tiered::{Inspection, Verdict};
 use crate::pb;
+use crate::units::format_duration;
 
 /// Most hot keys in one answer.
 const MOST_HOT_KEYS: u32 = 100;
@@ -135,7 +136,7 @@ fn words(error: &L2Error) -> String {
 
 /// To the millisecond: nobody reads more.
 fn rounded(duration: Duration) -> String {
-    format!("{:?}", Duration::from_millis(duration.as_millis() as u64))
+    format_duration(whole_millis(duration))
 }
 
 /// Which hot keys to list, and how many.
