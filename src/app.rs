@@ -431,8 +431,9 @@ fn tiered_config(config: &Config) -> TieredConfig {
 }
 
 fn warm_start_config(config: &config::WarmStart) -> WarmStartConfig {
-    let config::WarmStart { keys, timeout, keys_per_second, .. } = *config;
-    WarmStartConfig { keys, timeout, keys_per_second }
+    let config::WarmStart { keys, timeout, keys_per_second, load_keys, load_prefixes, .. } = config.clone();
+    let load_keys = load_keys.into_iter().map(|(namespace, key)| (namespace, key.into())).collect();
+    WarmStartConfig { keys, load_keys, load_prefixes, timeout, keys_per_second }
 }
 
 fn admin_config(admin: &config::Admin) -> AdminConfig {

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! `net/`, on the ground floor, accepts and closes TCP connections for the servers of `grpc/` and `admin/`; it knows no other module.
-//! `pb` holds the generated types of the contract, for `grpc/` and `cli/`; `units` durations and sizes as text. `tests/layering.rs` holds this picture.
+//! `pb` holds the generated types of the contract, for `grpc/` and `cli/`; `units` durations and sizes as text, `suggest` finds what a misspelt name
+//! means. `tests/layering.rs` holds this picture.
 //!
 //! To find how a Get is answered read, in this order: `main.rs`, [`app`], `grpc/service.rs`, [`cache::tiered`], then
 //! [`cache::coherence`] for what may be answered from memory and what may enter it; its `follow.rs` applies messages.
@@ -27,5 +28,6 @@ pub mod grpc;
 pub mod net;
 pub mod pb;
 pub mod shutdown;
+pub mod suggest;
 pub mod telemetry;
 pub mod units;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::units::format_duration;
+
 /// One field of a request that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -139,7 +141,7 @@ pub enum CacheError {
         outcome_unknown_for: Option<Duration>,
     },
     /// The body of a request did not arrive in time.
-    #[error("the request was not complete within {limit:?} (server.body_timeout)")]
+    #[error("the request was not complete within {} (server.body_timeout)", format_duration(*limit))]
     Incomplete {
         /// The limit.
         limit: Duration,
@@ -150,13 +152,74 @@ pub enum CacheError {
     /// This connection, or this replica, is about to go: what lasts ends here, and goes on elsewhere.
     #[error("this connection is to be renewed: watch again, from the last token")]
     Leaving,
+    /// A request for several namespaces failed in some of them. In the others it took effect.
+    #[error("{cause}; failed in {} of {of} namespaces: {}", failed.len(), listed(failed))]
+    InSome {
+        /// Names of the namespaces in which it failed, sorted.
+        failed: Vec<String>,
+        /// The number of namespaces.
+        of: usize,
+        /// The error of one of them: that whose outcome is unknown for longest.
+        cause: Box<CacheError>,
+    },
     /// A bug. The cause is in the log.
     #[error("internal error")]
     Internal,
 }
 
+/// Longest list of names in an error, bytes. An answer's headers have room for it.
+const LISTED_SIZE: usize = 512;
+
+/// Returns names as one text, the first of them and the number of the others when they are many.
+pub fn listed(names: &[String]) -> String {
+    let mut text = String::new();
+    for (index, name) in names.iter().enumerate() {
+        let separator = if index == 0 { "" } else { "," };
+        if text.len() + separator.len() + name.len() > LISTED_SIZE {
+            return format!("{text}, … and {} more", names.len() - index);
+        }
+        text.extend([separator, name]);
+    }
+    text
+}
+
+impl CacheError {
+    /// For how long from now a write that failed may still take effect. `None` if it has not and will not.
+    pub fn outcome_unknown_for(&self) -> Option<Duration> {
+        match self {
+            CacheError::Unavailable { outcome_unknown_for, .. }
+            | CacheError::DeadlineExceeded { outcome_unknown_for } => *outcome_unknown_for,
+            CacheError::InSome { cause, .. } => cause.outcome_unknown_for(),
+            _ => None,
+        }
+    }
+}
+
 impl From<Violation> for CacheError {
     fn from(violation: Violation) -> Self {
         CacheError::Invalid(violation.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_names_is_cut_and_says_how_many_are_left_out() {
+        assert_eq!(listed(&["a".to_owned(), "b".to_owned()]), "a,b");
+        let names: Vec<String> = (0..100).map(|n| format!("{n:010}")).collect();
+        let text = listed(&names);
+        assert!(text.len() < 550 && text.starts_with("0000000000,0000000001,"), "{text}");
+        assert!(text.ends_with(", … and 54 more"), "{text}");
+    }
+
+    #[test]
+    fn a_failure_in_some_namespaces_names_them_and_keeps_its_cause() {
+        let unknown = Some(Duration::from_millis(80));
+        let cause = Box::new(CacheError::DeadlineExceeded { outcome_unknown_for: unknown });
+        let error = CacheError::InSome { failed: vec!["a".to_owned(), "c".to_owned()], of: 3, cause };
+        assert_eq!(error.to_string(), "deadline exceeded; failed in 2 of 3 namespaces: a,c");
+        assert_eq!(error.outcome_unknown_for(), unknown);
     }
 }

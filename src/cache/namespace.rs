@@ -192,8 +192,16 @@ impl Namespaces {
             return Ok(namespace);
         }
         self.check_name(field, name)?;
-        let id = FIRST_GUEST | self.guests.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(Namespace::new(name, id, self.rules.default_policy.clone(), self.partitions)))
+        Ok(self.guest(name))
+    }
+
+    /// The namespace `name` of which other replicas may hold entries, to invalidate in it. One that may not exist here
+    /// (`strict`) is not kept account of: no request reaches what it holds.
+    pub fn get_to_invalidate(&self, name: &str) -> Result<Arc<Namespace>, CacheError> {
+        match self.get("namespaces", name) {
+            Err(CacheError::UnknownNamespace(_)) => Ok(self.guest(name)),
+            found => found,
+        }
     }
 
     /// Keeps account of a guest in which something was found, if there is room.
@@ -226,6 +234,11 @@ impl Namespaces {
         let mut all: Vec<_> = self.known.load().values().cloned().collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    fn guest(&self, name: &str) -> Arc<Namespace> {
+        let id = FIRST_GUEST | self.guests.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Namespace::new(name, id, self.rules.default_policy.clone(), self.partitions))
     }
 
     fn check_name(&self, field: &str, name: &str) -> Result<(), CacheError> {
@@ -300,6 +313,8 @@ mod tests {
         assert!(namespaces.get("namespace", "known").is_ok());
         assert!(matches!(namespaces.get("namespace", "other"), Err(CacheError::UnknownNamespace(_))));
         assert!(matches!(namespaces.get("namespace", "No!"), Err(CacheError::Invalid(_))));
+        assert!(namespaces.get_to_invalidate("other").expect("a guest").is_guest());
+        assert!(!namespaces.get_to_invalidate("known").expect("known").is_guest());
     }
 
     #[test]

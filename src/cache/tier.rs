@@ -406,6 +406,11 @@ pub trait L2: Send + Sync + 'static {
         ticket: u64,
         until: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>>;
+    /// Lists the namespaces of which anything was stored or leased, by any replica. It may list more. Empty for a tier that only this replica
+    /// writes to.
+    fn namespaces(&self, _until: Moment) -> BoxFuture<'_, Result<BTreeSet<String>, L2Error>> {
+        Box::pin(ready(Ok(BTreeSet::new())))
+    }
     /// Changes the time to live of the live entry of `key`.
     fn touch<'a>(&'a self, key: &'a Key, touch: Touch, until: Moment) -> BoxFuture<'a, Result<Touched, L2Error>>;
     /// Asks for the lease of `key`.

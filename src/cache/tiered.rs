@@ -5,6 +5,7 @@ mod answer;
 mod batch;
 mod inspect;
 mod lease;
+mod parts;
 mod round;
 mod touch;
 mod write;

@@ -21,10 +21,16 @@ pub struct InvalidateArgs {
     #[arg(long)]
     mark_stale: bool,
     /// Version of the source that made this necessary: a Set of an older one is refused for a while (one KEY only)
-    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["all", "prefix", "pattern", "tags", "event"])]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        conflicts_with_all = ["all", "prefix", "pattern", "tags", "event", "namespaces", "all_namespaces"]
+    )]
     source_version: Option<u64>,
     #[command(flatten)]
     namespace: NamespaceArg,
+    #[command(flatten)]
+    several: SeveralArgs,
     #[command(flatten)]
     barrier: BarrierArg,
     #[command(flatten)]
@@ -33,6 +39,18 @@ pub struct InvalidateArgs {
     show_token: ShowTokenArg,
     #[command(flatten)]
     pub(super) server: ServerArgs,
+}
+
+/// Several namespaces.
+#[derive(Args, Debug)]
+#[group(multiple = false, conflicts_with = "event")]
+struct SeveralArgs {
+    /// Several namespaces, in each of which the same is removed, instead of --namespace
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    namespaces: Vec<String>,
+    /// Every namespace there is: configured, or used by any replica
+    #[arg(long)]
+    all_namespaces: bool,
 }
 
 /// What to remove.
@@ -74,12 +92,29 @@ impl InvalidateArgs {
         pb::InvalidateRequest {
             mode: mode.into(),
             source_version: self.source_version,
-            // An event knows its namespaces.
-            namespace: if self.selector.event.is_empty() { self.namespace.namespace.clone() } else { String::new() },
+            namespace: self.one_namespace(),
+            namespaces: self.several.namespaces.clone(),
+            all_namespaces: self.several.all_namespaces,
             selector: Some(self.selector.to_wire()),
             tokens: self.tokens.tokens.clone(),
             barrier: self.barrier.to_wire().into(),
         }
+    }
+}
+
+impl InvalidateArgs {
+    /// The namespace of the request. Empty with an event, which knows its namespaces, and with several.
+    fn one_namespace(&self) -> String {
+        let given = &self.namespace.namespace;
+        if !self.selector.event.is_empty() {
+            return String::new();
+        }
+        if self.several.namespaces.is_empty() && !self.several.all_namespaces {
+            return given.clone();
+        }
+        // One that the command line names is a contradiction, which the service refuses. The environment's is what there is by default.
+        let by_default = std::env::var("TWINTIER_NAMESPACE").unwrap_or_else(|_| "default".to_owned());
+        if *given == by_default { String::new() } else { given.clone() }
     }
 }
 
@@ -110,7 +145,14 @@ fn read_event(words: &[String]) -> pb::Event {
 fn answer(response: &pb::InvalidateResponse, all: bool, token: ShowTokenArg, output: OutputFormat) -> Answer {
     let out = match output {
         OutputFormat::Json => {
-            json_text(&json!({ "removed": response.removed, "token": response.token, "applied": response.applied }))
+            let one =
+                |done: &pb::NamespaceInvalidation| json!({ "namespace": done.namespace, "removed": done.removed });
+            json_text(&json!({
+                "removed": response.removed,
+                "token": response.token,
+                "applied": response.applied,
+                "namespaces": response.namespaces.iter().map(one).collect::<Vec<_>>(),
+            }))
         }
         OutputFormat::Text => {
             let uncounted = if all { "everything" } else { "all that was selected" };
@@ -118,10 +160,18 @@ fn answer(response: &pb::InvalidateResponse, all: bool, token: ShowTokenArg, out
             let mut facts = vec![("removed", removed)];
             facts.extend(token.show_token.then(|| ("token", response.token.clone())));
             facts.extend(response.applied.iter().map(|applied| ("applied", applied.clone())));
+            facts.extend(response.namespaces.iter().map(|done| ("namespace", in_words(done))));
             table::facts(&facts).into_bytes()
         }
     };
     Answer { out, ..Answer::default() }
+}
+
+fn in_words(done: &pb::NamespaceInvalidation) -> String {
+    match done.removed {
+        Some(removed) => format!("{}: {removed}", done.namespace),
+        None => done.namespace.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +219,25 @@ mod tests {
     }
 
     #[test]
+    fn several_namespaces_take_the_place_of_one() {
+        let request = |args: &[&str]| Line::try_parse_from(args).map(|line| line.invalidate.request());
+        let several = request(&["invalidate", "--tag", "user:7", "--namespaces", "a,b"]).expect("valid");
+        assert_eq!((several.namespace.as_str(), several.all_namespaces), ("", false));
+        assert_eq!(several.namespaces, ["a", "b"]);
+        let all = request(&["invalidate", "--prefix", "user:7", "--all-namespaces"]).expect("valid");
+        assert_eq!((all.namespace.as_str(), all.all_namespaces, all.namespaces.len()), ("", true, 0));
+        let both = request(&["invalidate", "--all", "--namespace", "c", "--namespaces", "a"]).expect("valid");
+        assert_eq!(both.namespace, "c", "the service refuses it");
+        for wrong in [
+            &["k", "--namespaces", "a", "--all-namespaces"][..],
+            &["--event", "e", "--namespaces", "a"],
+            &["k", "--source-version", "7", "--all-namespaces"],
+        ] {
+            assert!(request(&[&["invalidate"], wrong].concat()).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn what_becomes_of_the_entries_may_be_said() {
         let request = |args: &[&str]| Line::try_parse_from(args).map(|line| line.invalidate.request());
         let marked = request(&["invalidate", "--all", "--mark-stale"]).expect("valid");
@@ -187,7 +256,8 @@ mod tests {
 
     #[test]
     fn a_count_is_shown_where_it_is_known() {
-        let mut response = pb::InvalidateResponse { removed: Some(2), token: "t".to_owned(), applied: Vec::new() };
+        let token = "t".to_owned();
+        let mut response = pb::InvalidateResponse { removed: Some(2), token, ..Default::default() };
         let [shown, hidden] = [true, false].map(|show_token| ShowTokenArg { show_token });
         assert_eq!(answer(&response, true, shown, OutputFormat::Text).out, b"removed  2\ntoken    t\n");
         response.removed = None;
@@ -200,5 +270,14 @@ mod tests {
         response.applied = vec!["goals: tag user:42".to_owned()];
         let text = answer(&response, true, hidden, OutputFormat::Text).out;
         assert!(text.ends_with(b"applied  goals: tag user:42\n"));
+        response.applied.clear();
+        response.namespaces = [("a", Some(2)), ("b", None)]
+            .map(|(name, removed)| pb::NamespaceInvalidation { namespace: name.to_owned(), removed })
+            .into();
+        let text = answer(&response, false, hidden, OutputFormat::Text).out;
+        assert_eq!(text, b"removed    all that was selected\nnamespace  a: 2\nnamespace  b\n");
+        let json = String::from_utf8(answer(&response, true, hidden, OutputFormat::Json).out).expect("text");
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(json["namespaces"][0], json!({ "namespace": "a", "removed": 2 }));
     }
 }

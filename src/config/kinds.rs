@@ -154,6 +154,14 @@ impl Reader {
         self.read(declare(path, Kind::List, "a list", doc), Vec::new().into(), parse, show)
     }
 
+    /// A list of texts, which may be absent.
+    pub fn texts(&mut self, path: &str, expects: &str, doc: &'static str) -> Vec<String> {
+        let parse =
+            |text: &str| serde_json::from_str(text).map_err(|_| "must be a list of texts; as text, in JSON".to_owned());
+        let show = |list: &Vec<String>| (!list.is_empty()).then(|| serde_json::json!(list).to_string());
+        self.read(declare(path, Kind::List, expects, doc), Vec::new().into(), parse, show)
+    }
+
     /// Path of a file, which may be absent.
     pub fn path(&mut self, path: &str, doc: &'static str) -> Option<PathBuf> {
         let parse = |text: &str| filled(text).map(|text| Some(PathBuf::from(text)));

@@ -20,7 +20,6 @@ mod server;
 mod setting;
 mod show;
 mod sources;
-mod suggest;
 mod warm_start;
 
 pub use admin::{Admin, PageKeys};
@@ -89,17 +88,18 @@ impl Config {
     fn read(reader: &mut Reader) -> Self {
         let limits = limits::read(reader);
         let events = events::read(reader, &limits);
+        let cache = CacheSettings::read(reader);
         Config {
             server: Server::read(reader, &limits),
             drain: Drain::read(reader),
-            cache: CacheSettings::read(reader),
             l1: L1::read(reader, &limits),
-            limits,
             coherence: Coherence::read(reader),
             redis: Redis::read(reader),
-            warm_start: WarmStart::read(reader),
+            warm_start: WarmStart::read(reader, &limits, &cache),
             admin: Admin::read(reader),
             log: Log::read(reader),
+            limits,
+            cache,
             events,
         }
     }

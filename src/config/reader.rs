@@ -6,7 +6,7 @@ use super::given::{Given, Shape};
 use super::problem::{Problem, Problems};
 use super::setting::{Kind, Origin, Setting};
 use super::sources::{Layers, Sources};
-use super::suggest;
+use crate::suggest::did_you_mean;
 
 /// The settings read so far, and what is wrong with them.
 pub struct Reader {
@@ -200,8 +200,4 @@ impl<T> Fallback<T> {
             Fallback::Inherited(value, path) => (value, Origin::Inherited(path)),
         }
     }
-}
-
-fn did_you_mean<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
-    suggest::nearest(unknown, known).map_or(String::new(), |known| format!("; did you mean {known}?"))
 }

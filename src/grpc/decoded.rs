@@ -202,6 +202,7 @@ fn limit(message: &str, field: &str, limits: &Limits) -> Option<(usize, &'static
         }
         (".twintier.v1.BatchGetRequest" | ".twintier.v1.Keys", "keys") => Some((limits.keys, "keys")),
         (".twintier.v1.SetRequest" | ".twintier.v1.Tags", "tags") => Some((limits.tags, "tags")),
+        (".twintier.v1.InvalidateRequest", "namespaces") => Some((limits.namespaces, "namespaces")),
         (_, "tokens") => Some((limits.tokens, "tokens")),
         _ => None,
     }
@@ -453,6 +454,7 @@ mod tests {
             ("BatchInvalidateRequest", 2, "items", "items"),
             ("BatchGetRequest", 2, "keys", "keys"),
             ("GetRequest", 5, "tokens", "tokens"),
+            ("InvalidateRequest", 13, "namespaces", "namespaces"),
             ("SetRequest", 19, "tags", "tags"),
         ] {
             let bytes = if field < 16 { bomb(field, 2_000_000) } else { [0x9a, 0x01, 0].repeat(2_000_000) };

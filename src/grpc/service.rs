@@ -1,8 +1,8 @@
 //! The RPCs: each is parse, call, translate.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use tonic::{Request, Response, Status};
 
 use super::batch_get::{self, BatchGet};
@@ -132,21 +132,24 @@ impl CacheApi {
         deadline: Moment,
         place: Option<&Place>,
     ) -> Result<pb::InvalidateResponse, CacheError> {
-        let Plan { invalidates, applied, token } = convert::invalidate(&self.rules, request, deadline)?;
-        let namespace = invalidates.first().map(|first| first.namespace.clone());
-        if let Some(namespace) = &namespace {
-            spans::note(NAMESPACE, namespace.name());
+        let cache = &self.reports.observed.cache;
+        let mut plan = convert::invalidate(&self.rules, &request, &BTreeSet::new(), deadline)?;
+        if request.all_namespaces {
+            let elsewhere = cache.namespaces_in_l2(deadline).await?;
+            plan = convert::invalidate(&self.rules, &request, &elsewhere, deadline)?;
         }
-        // All at once. Those that succeed take effect even when another fails.
-        let parts = invalidates.into_iter().map(|invalidate| async {
-            let namespace = invalidate.namespace.clone();
-            let answer = self.reports.observed.cache.invalidate(invalidate).await?;
+        let Plan { invalidates, about } = plan;
+        let first = invalidates.first().map(|first| first.namespace.clone());
+        if let Some(first) = &first {
+            spans::note(NAMESPACE, first.name());
+        }
+        let answers = cache.invalidate_all(invalidates).await;
+        note_if_slow(place, || of_namespace(first.as_ref().map_or("", |first| first.name())));
+        let answers = answers?;
+        for (namespace, answer) in &answers {
             tracing::debug!(namespace = %namespace.name(), removed = answer.removed, "invalidate");
-            Ok(answer)
-        });
-        let answers: Result<Vec<_>, CacheError> = join_all(parts).await.into_iter().collect();
-        note_if_slow(place, || of_namespace(namespace.as_ref().map_or("", |namespace| namespace.name())));
-        Ok(convert::invalidate_response(answers?, applied, token, self.rules.partitions))
+        }
+        Ok(convert::invalidate_response(answers, about, self.rules.partitions))
     }
 
     async fn do_touch(

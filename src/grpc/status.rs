@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::header_size;
-use crate::cache::error::CacheError;
+use crate::cache::error::{self, CacheError};
 use crate::pb;
 
 /// The domain of every ErrorInfo.
@@ -20,7 +20,11 @@ pub fn status(error: &CacheError) -> Status {
         CacheError::Invalid(violations) => header_size::summary(violations),
         other => header_size::message(&other.to_string()),
     };
-    let (code, reason) = match error {
+    let cause = match error {
+        CacheError::InSome { cause, .. } => cause,
+        other => other,
+    };
+    let (code, reason) = match cause {
         CacheError::Invalid(violations) => {
             let fitting = header_size::fitting(violations, &message).into_iter();
             let fields = fitting.map(|violation| FieldViolation::new(violation.field, violation.description));
@@ -47,7 +51,8 @@ pub fn status(error: &CacheError) -> Status {
             details.set_retry_info(Some(Duration::ZERO));
             (Code::Unavailable, "LEAVING")
         }
-        CacheError::Internal => (Code::Internal, "INTERNAL"),
+        // One of these has no other as its cause.
+        CacheError::InSome { .. } | CacheError::Internal => (Code::Internal, "INTERNAL"),
     };
     details.set_error_info(reason, DOMAIN, metadata(error));
     Status::with_error_details(code, message, details)
@@ -57,12 +62,7 @@ pub fn status(error: &CacheError) -> Status {
 pub fn item_error(error: &CacheError) -> pb::ItemError {
     let status = status(error);
     let retry = status.get_error_details().retry_info().and_then(|retry| retry.retry_delay);
-    let unknown = match error {
-        CacheError::Unavailable { outcome_unknown_for, .. } | CacheError::DeadlineExceeded { outcome_unknown_for } => {
-            *outcome_unknown_for
-        }
-        _ => None,
-    };
+    let unknown = error.outcome_unknown_for();
     let to_wire = |duration: Duration| prost_types::Duration {
         seconds: duration.as_secs() as i64,
         nanos: duration.subsec_nanos() as i32,
@@ -77,17 +77,23 @@ pub fn item_error(error: &CacheError) -> pb::ItemError {
 
 /// What a program may want to know beyond the reason.
 fn metadata(error: &CacheError) -> HashMap<String, String> {
-    let millis = |duration: &Duration| duration.as_millis().to_string();
-    match error {
-        CacheError::Unavailable { outcome_unknown_for: Some(unknown), .. }
-        | CacheError::DeadlineExceeded { outcome_unknown_for: Some(unknown) } => {
-            HashMap::from([("outcome_unknown_for_ms".to_owned(), millis(unknown))])
-        }
-        CacheError::Exhausted { what, limit, .. } => {
-            HashMap::from([("limit".to_owned(), (*what).to_owned()), ("value".to_owned(), limit.to_string())])
-        }
-        _ => HashMap::new(),
+    let mut known = HashMap::new();
+    let mut add = |name: &str, value: String| _ = known.insert(name.to_owned(), value);
+    if let Some(unknown) = error.outcome_unknown_for() {
+        add("outcome_unknown_for_ms", unknown.as_millis().to_string());
     }
+    match error {
+        CacheError::Exhausted { what, limit, .. } => {
+            add("limit", (*what).to_owned());
+            add("value", limit.to_string());
+        }
+        CacheError::InSome { failed, cause, .. } => {
+            known.extend(metadata(cause));
+            known.insert("failed_namespaces".to_owned(), error::listed(failed));
+        }
+        _ => {}
+    }
+    known
 }
 
 #[cfg(test)]
@@ -120,6 +126,28 @@ mod tests {
         assert_eq!((millis(item.retry_delay), millis(item.outcome_unknown_for)), (Some(500), Some(80)));
         let item = item_error(&CacheError::DeadlineExceeded { outcome_unknown_for: unknown });
         assert_eq!((item.code, millis(item.retry_delay), millis(item.outcome_unknown_for)), (4, None, Some(80)));
+    }
+
+    #[test]
+    fn a_failure_in_some_namespaces_is_of_its_cause_and_names_them() {
+        let cause = CacheError::Unavailable {
+            reason: "lost",
+            retry_after: Duration::from_millis(500),
+            outcome_unknown_for: Some(Duration::from_millis(80)),
+        };
+        let failed: Vec<String> = (0..65_536).map(|n| format!("{n:064}")).collect();
+        for (failed, named) in [(vec!["a".to_owned(), "b".to_owned()], "a,b"), (failed, "000")] {
+            let error = CacheError::InSome { failed, of: 65_536, cause: Box::new(cause.clone()) };
+            let status = status(&error);
+            assert_eq!(status.code(), Code::Unavailable);
+            assert!(status.message().contains("the shared tier is unavailable: lost; failed in "), "{status}");
+            let details = status.get_error_details();
+            assert_eq!(details.retry_info().expect("RetryInfo").retry_delay, Some(Duration::from_millis(500)));
+            let info = details.error_info().expect("ErrorInfo");
+            assert_eq!((info.reason.as_str(), &*info.metadata["outcome_unknown_for_ms"]), ("L2_UNAVAILABLE", "80"));
+            assert!(info.metadata["failed_namespaces"].starts_with(named), "{info:?}");
+            assert!(status.details().len() < 2900 / 4 * 3, "{} bytes", status.details().len());
+        }
     }
 
     #[test]

@@ -64,7 +64,7 @@ async fn every_broken_rule_of_a_set_is_reported(mode: Mode) {
         ("content_type", "printable ASCII"),
         ("content", "value or known_absent"),
         ("if_version", "was \"x\""),
-        ("ttl", "at least 1 ms"),
+        ("ttl", "at least 1ms"),
         ("tokens[0]", "token"),
         ("barrier", "was 9"),
     ]);

@@ -119,12 +119,12 @@ async fn a_set_that_names_no_expiry_takes_the_namespaces_default(mode: Mode) {
 async fn an_expiry_outside_of_the_limits_is_refused(mode: Mode) {
     let replica = mode.replica(&[("cache.default_ttl", "30s"), ("cache.max_ttl", "60s")]).await;
     let refused = async |request| replica.store(request).await.unwrap_err();
-    refused(lasting("k", Duration::from_millis(60_001))).await.names(&[("ttl", "at most 60s")]);
-    refused(lasting("k", Duration::ZERO)).await.names(&[("ttl", "at least 1 ms")]);
-    refused(lasting("k", Duration::from_micros(999))).await.names(&[("ttl", "at least 1 ms")]);
+    refused(lasting("k", Duration::from_millis(60_001))).await.names(&[("ttl", "at most 1m (max_ttl); was 1m1ms")]);
+    refused(lasting("k", Duration::ZERO)).await.names(&[("ttl", "at least 1ms")]);
+    refused(lasting("k", Duration::from_micros(999))).await.names(&[("ttl", "at least 1ms")]);
     let now = SystemTime::now();
-    refused(ending("k", now + Duration::from_secs(90))).await.names(&[("expire_time", "at most 60s")]);
-    refused(ending("k", now - Duration::from_secs(1))).await.names(&[("expire_time", "in the future")]);
+    refused(ending("k", now + Duration::from_secs(90))).await.names(&[("expire_time", "at most 1m (max_ttl); was 1m")]);
+    refused(ending("k", now - Duration::from_secs(1))).await.names(&[("expire_time", "in the future; was 1s")]);
     let odd = |seconds, nanos| pb::SetRequest {
         expiry: Some(Expiry::Ttl(prost_types::Duration { seconds, nanos })),
         ..set_request("k", "v")
@@ -217,9 +217,11 @@ async fn a_life_that_contradicts_itself_is_refused(mode: Mode) {
         pb::SetRequest { expiry: Some(Expiry::Sliding(sliding)), ..set_request("k", "v") }
     };
     refused(sliding(None, None)).await.names(&[("sliding.idle", "must be given")]);
-    refused(sliding(Some(second / 2), None)).await.names(&[("sliding.idle", "from 1s to 3600s")]);
-    refused(sliding(Some(2 * second), Some(second))).await.names(&[("sliding.max_ttl", "from idle to 3600s")]);
-    refused(sliding(Some(2 * second), Some(3601 * second))).await.names(&[("sliding.max_ttl", "from idle to 3600s")]);
+    refused(sliding(Some(second / 2), None)).await.names(&[("sliding.idle", "from 1s to 1h (max_ttl)")]);
+    refused(sliding(Some(2 * second), Some(second))).await.names(&[("sliding.max_ttl", "from idle to 1h (max_ttl)")]);
+    refused(sliding(Some(2 * second), Some(3601 * second)))
+        .await
+        .names(&[("sliding.max_ttl", "from idle to 1h (max_ttl)")]);
     // Everything at once.
     let all = pb::SetRequest { soft_ttl: Some(wire(second)), jitter: Some(-1.0), ..lasting("", second) };
     refused(all).await.names(&[("key", ""), ("ttl", "min_ttl"), ("jitter", ""), ("soft_ttl", "less than")]);

@@ -2,6 +2,7 @@
 
 mod events;
 mod faults;
+mod namespaces;
 
 use std::time::Duration;
 

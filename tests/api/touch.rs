@@ -115,7 +115,7 @@ async fn a_touch_that_is_wrong_is_refused(mode: Mode) {
     };
     let ttl = |ttl| Some(Touched::Ttl(wire(ttl)));
     refused(None, 9).await.names(&[("key", "empty"), ("expiry", "must be given"), ("mode", "a TouchMode")]);
-    refused(ttl(HOUR), 0).await.names(&[("key", "empty"), ("ttl", "at most 600s (max_ttl)")]);
+    refused(ttl(HOUR), 0).await.names(&[("key", "empty"), ("ttl", "at most 10m (max_ttl)")]);
     refused(ttl(SECOND / 2), 0).await.names(&[("key", "empty"), ("ttl", "at least 1s (min_ttl)")]);
     let past = Some(Touched::ExpireTime((SystemTime::now() - HOUR).into()));
     refused(past, 0).await.names(&[("key", "empty"), ("expire_time", "in the future")]);

@@ -178,3 +178,112 @@ async fn a_damaged_list_is_a_cold_start() {
     assert_eq!(replica.warm_start().await.loaded, 0);
     replica.set("k", "v").await;
 }
+
+/// Entries in Redis that no list of hot keys names.
+async fn stored(redis: &Redis, namespace: &str, keys: &[&str]) {
+    let one = Replica::on(redis, &[("warm_start.enabled", "false")]).await;
+    for key in keys {
+        one.set_in(namespace, key, "v").await;
+    }
+    one.stop().await;
+}
+
+async fn tier(replica: &Replica, namespace: &str, key: &str) -> pb::Tier {
+    let answer = replica.get_from(namespace, key).await;
+    assert!(answer.is("v"), "{namespace}/{key}: {answer:?}");
+    answer.tier()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn configured_keys_are_in_memory_before_the_first_get() {
+    let redis = Redis::start().await;
+    stored(&redis, "sessions", &["user:7", "path/with/slashes", "not-named"]).await;
+    let list =
+        r#"["sessions/user:7", "sessions/path/with/slashes", "sessions/missing", "sessions/user:7", "unused/k"]"#;
+    let two = Replica::on(&redis, &[("warm_start.load_keys", list)]).await;
+    let warmed = two.warm_start().await;
+    assert_eq!((warmed.listed, warmed.loaded, warmed.timed_out), (4, 2, false));
+    for key in ["user:7", "path/with/slashes"] {
+        assert_eq!(tier(&two, "sessions", key).await, pb::Tier::L1, "{key}");
+    }
+    assert_eq!(two.get_from("sessions", "missing").await.miss(), Some(pb::MissReason::Absent));
+    let counts = two.counts("sessions").await;
+    assert_eq!((counts.l1_hits, counts.l2_hits, counts.misses), (2, 0, 1));
+    assert_eq!(tier(&two, "sessions", "not-named").await, pb::Tier::L2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_below_configured_prefixes_are_in_memory_before_the_first_get() {
+    let redis = Redis::start().await;
+    stored(&redis, "goals", &["user:1", "user:1:list", "user:2/a", "user:12", "user*:1", "other"]).await;
+    stored(&redis, "pages", &["a", "b/c"]).await;
+    stored(&redis, "cold", &["user:1"]).await;
+    let list = r#"["goals/user:1", "goals/user:2/", "pages/"]"#;
+    let two = Replica::on(&redis, &[("warm_start.load_prefixes", list)]).await;
+    let warmed = two.warm_start().await;
+    assert_eq!((warmed.listed, warmed.loaded, warmed.timed_out), (5, 5, false));
+    for (namespace, key) in
+        [("goals", "user:1"), ("goals", "user:1:list"), ("goals", "user:2/a"), ("pages", "a"), ("pages", "b/c")]
+    {
+        assert_eq!(tier(&two, namespace, key).await, pb::Tier::L1, "{namespace}/{key}");
+    }
+    for (namespace, key) in [("goals", "user:12"), ("goals", "user*:1"), ("goals", "other"), ("cold", "user:1")] {
+        assert_eq!(tier(&two, namespace, key).await, pb::Tier::L2, "{namespace}/{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn configured_keys_and_prefixes_are_loaded_from_every_primary_of_a_cluster() {
+    let cluster = Cluster::start(&[]).await;
+    let one = Replica::at(&cluster.url(), &[("warm_start.enabled", "false")]).await;
+    one.whole().await;
+    for n in 0..40 {
+        one.set_in("goals", &format!("user:{n}"), "v").await;
+        one.set_in("pages", &n.to_string(), "v").await;
+    }
+    one.stop().await;
+    let keys: Vec<String> = (0..40).map(|n| format!("pages/{n}")).collect();
+    let keys = serde_json::json!(keys).to_string();
+    let settings = [("warm_start.load_keys", keys.as_str()), ("warm_start.load_prefixes", r#"["goals/user"]"#)];
+    let two = Replica::at(&cluster.url(), &settings).await;
+    two.whole().await;
+    let warmed = two.warm_start().await;
+    assert_eq!((warmed.listed, warmed.loaded), (80, 80), "{warmed:?}");
+    for n in 0..40 {
+        assert_eq!(tier(&two, "goals", &format!("user:{n}")).await, pb::Tier::L1);
+        assert_eq!(tier(&two, "pages", &n.to_string()).await, pb::Tier::L1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_loaded_by_prefix_is_bounded_in_keys_and_time() {
+    let redis = Redis::start().await;
+    let names: Vec<String> = (0..60).map(|n| format!("user:{n}")).collect();
+    stored(&redis, "goals", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let prefix = ("warm_start.load_prefixes", r#"["goals/user"]"#);
+    let few = Replica::on(&redis, &[prefix, ("warm_start.keys", "5")]).await;
+    let warmed = few.warm_start().await;
+    assert_eq!((warmed.listed, warmed.loaded, warmed.timed_out), (5, 5, false));
+    let slow = [prefix, ("warm_start.keys_per_second", "10"), ("warm_start.timeout", "1s")];
+    let slow = Replica::on(&redis, &slow).await;
+    let warmed = slow.warm_start().await;
+    assert!(warmed.timed_out && (1..=15).contains(&warmed.loaded), "{warmed:?}");
+    eventually("it is ready all the same", async || slow.is_ready().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn configured_keys_come_before_those_read_most_and_are_loaded_once() {
+    let redis = Redis::start().await;
+    let one = Replica::on(&redis, &[]).await;
+    read(&one, 20).await;
+    one.set("rare", "v").await;
+    one.stop().await;
+    let settings = [
+        ("warm_start.load_keys", r#"["default/rare", "default/3"]"#),
+        ("warm_start.load_prefixes", r#"["default/3", "default/4"]"#),
+    ];
+    let two = Replica::on(&redis, &settings).await;
+    assert_eq!(two.warm_start().await.loaded, 21);
+    assert_eq!(tier(&two, "default", "rare").await, pb::Tier::L1);
+    is_warm(&two, 20).await;
+}

@@ -221,7 +221,7 @@ async fn what_is_wrong_with_a_watch_is_said_at_once(mode: Mode) {
         ("namespace", "[a-z0-9._-]"),
         ("prefix", "16 segments"),
         ("tokens[0]", "token"),
-        ("heartbeat_interval", "from 100ms to 60s"),
+        ("heartbeat_interval", "from 100ms to 1m"),
     ]);
     let request = pb::WatchRequest { selector: Some(Selector::Tag(String::new())), ..Default::default() };
     Watcher::open(&replica, request).await.err().unwrap().names(&[("tag", "empty")]);

@@ -52,6 +52,34 @@ fn every_command_speaks_json() {
 }
 
 #[test]
+fn an_invalidation_in_several_namespaces_lists_them() {
+    let service = Serving::start(&[]);
+    let store = || {
+        for namespace in ["a", "b"] {
+            service.client(&["set", "user:7", "v", "--tag", "user:7", "--namespace", namespace]).ended(0);
+        }
+    };
+    let gone = |namespace: &str| _ = service.client(&["get", "user:7", "--namespace", namespace]).ended(1);
+    store();
+    let text = service.client(&["invalidate", "--namespaces", "a,b", "--tag", "user:7"]).ended(0);
+    assert_eq!(text.text(), "removed    all that was selected\nnamespace  a\nnamespace  b\n");
+    gone("a");
+    gone("b");
+    store();
+    let all = service.client(&["invalidate", "--all-namespaces", "--prefix", "user:7", "-o", "json"]).ended(0).json();
+    let names: Vec<_> = all["namespaces"].as_array().unwrap().iter().map(|done| done["namespace"].clone()).collect();
+    assert_eq!(names, ["a", "b", "default"]);
+    gone("a");
+    gone("b");
+    store();
+    let counted = service.client(&["invalidate", "user:7", "--namespaces", "b,a"]).ended(0);
+    assert_eq!(counted.text(), "removed    2\nnamespace  a: 1\nnamespace  b: 1\n");
+    service.client(&["invalidate", "user:7", "--namespaces", "a", "--all-namespaces"]).ended(2);
+    let both = service.client(&["invalidate", "--all", "--namespaces", "a", "--namespace", "b"]).ended(4);
+    assert!(both.err.contains("namespace must be empty with namespaces; was \"b\""), "{}", both.err);
+}
+
+#[test]
 fn health_waits_for_a_service_that_comes_later_and_not_for_longer_than_it_was_told() {
     let address = format!("127.0.0.1:{}", free_port());
     let mut early = twintier(&["health", "readiness", "--wait", "60s", "--server", &address]);

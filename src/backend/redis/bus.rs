@@ -29,6 +29,7 @@ use crate::cache::coherence::AUDITS_PER_BOUND;
 use crate::cache::coherence::message::{BusSink, Echo, Message};
 use crate::cache::selector::Selector;
 use crate::cache::tier::BoxFuture;
+use crate::units::format_duration;
 
 /// Shortest time without an echo after which a subscription is thrown away.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(500);
@@ -373,7 +374,7 @@ impl Bus {
 fn silent_for(silence: Duration, echoed: bool) -> ConnectError {
     let hint =
         if echoed { "" } else { " (may this user subscribe? docs/redis.md lists the rights this service needs)" };
-    ConnectError::Failed(format!("no echo came back through the subscription for {silence:?}{hint}"))
+    ConnectError::Failed(format!("no echo came back through the subscription for {}{hint}", format_duration(silence)))
 }
 
 /// How a subscription ended without anything being wrong.

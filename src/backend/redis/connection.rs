@@ -24,6 +24,7 @@ use super::transport::{self, Relay};
 use super::{Address, Credentials, Failover, RedisConfig};
 use crate::cache::coherence::protection::Protection;
 use crate::cache::coherence::version::Version;
+use crate::units::format_duration;
 
 /// Messages that may wait between the connection and the dispatch; more is an overrun, which makes memory suspect.
 const WAITING_MESSAGES: usize = 8 * 1024;
@@ -120,7 +121,7 @@ pub async fn open_client(
 }
 
 fn no_answer(patience: Duration) -> ConnectError {
-    ConnectError::Failed(format!("no answer within {patience:?}"))
+    ConnectError::Failed(format!("no answer within {}", format_duration(patience)))
 }
 
 // === impl ClientTask ===

@@ -93,6 +93,19 @@ impl Layout {
         format!("{}:{{*}}:[vl]:{namespace}:*", self.prefix)
     }
 
+    /// A glob of Redis for the entries of a namespace, in all partitions, whose keys begin with `begin`.
+    pub fn entries_from(&self, namespace: &str, begin: &str) -> String {
+        let mut glob = format!("{}:{{*}}:v:{namespace}:", self.prefix);
+        for character in begin.chars() {
+            if matches!(character, '*' | '?' | '[' | ']' | '\\') {
+                glob.push('\\');
+            }
+            glob.push(character);
+        }
+        glob.push('*');
+        glob
+    }
+
     /// The partition that is in the name of an entry or a lease.
     pub fn partition_in(&self, name: &[u8]) -> Option<u16> {
         let tag = name.get(self.prefix.len() + 2..)?;
@@ -240,6 +253,13 @@ mod tests {
         {
             assert_eq!(layout.namespace_in(foreign.as_bytes()), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn what_keys_begin_with_is_no_wildcard() {
+        let layout = Layout::new("p", 4, false);
+        assert_eq!(layout.entries_from("n", "user:"), "p:{*}:v:n:user:*");
+        assert_eq!(layout.entries_from("n", "a*[é]?\\"), "p:{*}:v:n:a\\*\\[é\\]\\?\\\\*");
     }
 
     #[test]

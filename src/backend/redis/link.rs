@@ -14,6 +14,7 @@ use super::large;
 use super::primary::Primary;
 use crate::cache::clock::Moment;
 use crate::cache::tier::Timeout;
+use crate::units::format_duration;
 
 /// Watches in the time after which Redis counts as unresponsive.
 pub const WATCHES: u32 = 3;
@@ -126,7 +127,7 @@ impl Link {
             match reply {
                 Some(Ok(micros)) => self.answered(connection, micros, sent),
                 Some(Err(error)) => return words(&error),
-                None => return format!("redis did not answer within {:?}", limit * (PATIENCE + 1)),
+                None => return format!("redis did not answer within {}", format_duration(limit * (PATIENCE + 1))),
             }
             // Another link is the breaker of the one for large values.
             sleep(if self.number.is_some() { limit / WATCHES } else { limit * PATIENCE }).await;

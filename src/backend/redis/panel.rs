@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::connection::{ClientTask, Purpose, open_client, words};
 use super::shared::Shared;
 use super::{Address, Credentials};
+use crate::units::format_duration;
 
 /// Pause between questions while nothing is amiss.
 const EVERY: Duration = Duration::from_secs(1);
@@ -203,7 +204,7 @@ impl Witness {
         loop {
             let answer = match timeout(2 * patience, self.ask(&mut connection)).await {
                 Ok(answer) => answer,
-                Err(_) => Err(format!("no answer within {:?}", 2 * patience)),
+                Err(_) => Err(format!("no answer within {}", format_duration(2 * patience))),
             };
             if answer.is_err() {
                 connection = None;

@@ -39,6 +39,8 @@ pub enum Script {
     Leave,
     /// Sets what holds for all replicas.
     Settings,
+    /// Lists the namespaces that have anything in a partition.
+    Namespaces,
 }
 
 macro_rules! script {
@@ -49,7 +51,7 @@ macro_rules! script {
 
 impl Script {
     /// Every script, in the order of their numbers.
-    pub const ALL: [Script; 17] = [
+    pub const ALL: [Script; 18] = [
         Script::Hello,
         Script::Audit,
         Script::Pulse,
@@ -67,6 +69,7 @@ impl Script {
         Script::Members,
         Script::Leave,
         Script::Settings,
+        Script::Namespaces,
     ];
 
     /// Its name, as its file has it.
@@ -89,6 +92,7 @@ impl Script {
             Script::Members => "members",
             Script::Leave => "leave",
             Script::Settings => "settings",
+            Script::Namespaces => "namespaces",
         }
     }
 
@@ -115,6 +119,7 @@ impl Script {
             Script::Members => script!(" flags=allow-oom", "registry", "members"),
             Script::Leave => script!(" flags=allow-oom", "leave"),
             Script::Settings => script!(" flags=allow-oom", "settings"),
+            Script::Namespaces => script!(" flags=allow-oom", "step", "namespaces"),
         };
         let (before, after) = (include_str!("lua/preamble.lua"), include_str!("lua/repaired.lua"));
         let constants = format!("local PUBLISH, RESTARTS = '{publish}', {restarts}");

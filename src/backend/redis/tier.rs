@@ -7,6 +7,7 @@ mod write;
 
 pub(super) use read::Asked;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fred::types::Value;
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,7 +36,8 @@ use crate::cache::coherence::version::Version;
 use crate::cache::inspect::Inspected;
 use crate::cache::key::Key;
 use crate::cache::keyspace::KeyspaceSample;
-use crate::cache::namespace::Namespace;
+use crate::cache::namespace::{self, Namespace};
+use crate::cache::policy::limits;
 use crate::cache::selector::Selector;
 use crate::cache::stats::{Counter, Family};
 use crate::cache::tier::{
@@ -45,6 +48,8 @@ use crate::cache::tier::{
 
 /// Longest that replicas are waited for in a takeover, at least.
 const SETTLEMENT: Duration = Duration::from_secs(5);
+/// Most namespaces that are listed: as many as a replica may be configured to know.
+const MOST_NAMESPACES: usize = 65_536;
 /// How often a step is tried that found other patterns at work than were known.
 const LISTS_TRIED: usize = 4;
 /// Added to the time for which a write's outcome is unknown: for clocks that do not run at quite the same rate.
@@ -287,6 +292,25 @@ impl RedisTier {
         }
     }
 
+    /// Lists the namespaces of every partition. Foreign bytes among their names are left out.
+    async fn list_namespaces(&self, until: Moment) -> Result<BTreeSet<String>, L2Error> {
+        let asked = (0..self.shared.layout.partitions()).map(|partition| {
+            let head = codec::message_head(false, partition, self.shared.replica, 0);
+            let most = vec![(MOST_NAMESPACES + 1).to_string().into()];
+            self.step_in(Script::Namespaces, partition, namespace::DEFAULT, Vec::new(), head, most, until)
+        });
+        let mut names = BTreeSet::new();
+        for step in join_all(asked).await {
+            let listed = step?.reply.into_iter().nth(3).map(Value::into_array).unwrap_or_default();
+            let listed = listed.into_iter().filter_map(bytes).filter_map(|name| String::from_utf8(name.into()).ok());
+            names.extend(listed.filter(|name| limits::namespace("", name).is_ok()));
+            if names.len() > MOST_NAMESPACES {
+                return Err(L2Error::TooMany { what: "namespaces in redis", limit: MOST_NAMESPACES });
+            }
+        }
+        Ok(names)
+    }
+
     pub(super) fn undecodable<T>(&self) -> Option<T> {
         self.undecodable.one();
         None
@@ -373,6 +397,10 @@ impl L2 for RedisTier {
             let step = self.step(Script::Invalidate, partition, namespace, names, head, args, until).await?;
             Ok(step.position)
         })
+    }
+
+    fn namespaces(&self, until: Moment) -> BoxFuture<'_, Result<BTreeSet<String>, L2Error>> {
+        Box::pin(self.list_namespaces(until))
     }
 
     fn touch<'a>(&'a self, key: &'a Key, touch: Touch, until: Moment) -> BoxFuture<'a, Result<Touched, L2Error>> {

@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::large::Moved;
 use super::reply_scanner::ReplyScanner;
 use super::{Address, RedisConfig};
+use crate::units::format_duration;
 
 /// Bytes of requests that are relayed at once.
 const REQUESTS_BUFFER: usize = 16 * 1024;
@@ -55,14 +56,17 @@ pub async fn connect(config: &RedisConfig, address: &Address) -> Result<Relay, S
     let handshake = TlsConnector::from(Arc::new(tls.clone())).connect(name, stream);
     match timeout(config.connect_timeout, handshake).await {
         Ok(stream) => relay(stream.map_err(|error| handshake_failure(&error))?, scanner, true),
-        Err(_) => Err(format!("tls: no answer to the handshake within {:?}{PERHAPS_PLAIN}", config.connect_timeout)),
+        Err(_) => {
+            let limit = format_duration(config.connect_timeout);
+            Err(format!("tls: no answer to the handshake within {limit}{PERHAPS_PLAIN}"))
+        }
     }
 }
 
 async fn within<T>(config: &RedisConfig, connecting: impl Future<Output = io::Result<T>>) -> Result<T, String> {
     match timeout(config.connect_timeout, connecting).await {
         Ok(connected) => connected.map_err(|error| io_words(&error)),
-        Err(_) => Err(format!("no connection within {:?}", config.connect_timeout)),
+        Err(_) => Err(format!("no connection within {}", format_duration(config.connect_timeout))),
     }
 }
 

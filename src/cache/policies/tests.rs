@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::cache::board::Note;
+use crate::cache::board::{KeyScan, Note, ScannedKeys};
 use crate::cache::coherence::version::Version;
 use crate::cache::key::Key;
 use crate::cache::namespace::NamespaceRules;
@@ -49,6 +49,10 @@ impl Board for Shared {
     }
 
     fn hot_keys(&self, _: Duration, _: Moment) -> BoxFuture<'_, Result<Option<Note>, L2Error>> {
+        unreachable!("not called in these tests")
+    }
+
+    fn scan_keys<'a>(&'a self, _: KeyScan<'a>, _: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>> {
         unreachable!("not called in these tests")
     }
 }

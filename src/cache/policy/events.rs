@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::cache::error::{Violation, Violations};
-use crate::cache::quoted::quoted;
+use crate::cache::quoted::{QUOTED_SIZE, quoted};
+use crate::suggest::did_you_mean;
 
 /// Most keys, tags, prefixes and patterns of an event, over all of its rules.
 pub const TARGETS: usize = 64;
@@ -50,15 +51,19 @@ impl Events {
     /// The rules of an event that has happened with `parameters`, which have to be all that it names, and no others.
     pub fn rules<'a>(&self, name: &str, parameters: impl Iterator<Item = &'a str>) -> Result<&[EventRule], Violations> {
         let Some(rules) = self.0.get(name) else {
-            let rule = format!("must be a configured event; was {}", quoted(name));
+            let meant = did_you_mean(name, short(self.0.keys().map(String::as_str)));
+            let rule = format!("must be a configured event; was {}{meant}", quoted(name));
             return Err(Violation::new("event.name", rule).into());
         };
         let given: BTreeSet<&str> = parameters.collect();
         let named: BTreeSet<&str> =
             rules.iter().flat_map(|rule| &rule.targets).flat_map(|(_, template)| template.parameters()).collect();
-        let violation = |name: &&str, rule| Violation::new(format!("event.parameters[{}]", quoted(name)), rule);
-        let missing = named.difference(&given).map(|name| violation(name, "must be given"));
-        let unknown = given.difference(&named).map(|name| violation(name, "is not a parameter of this event"));
+        let violation = |name: &str, rule: String| Violation::new(format!("event.parameters[{}]", quoted(name)), rule);
+        let missing = named.difference(&given).map(|name| violation(name, "must be given".to_owned()));
+        let unknown = given.difference(&named).map(|name| {
+            let meant = did_you_mean(name, short(named.iter().copied()));
+            violation(name, format!("is not a parameter of this event{meant}"))
+        });
         let violations: Violations = missing.chain(unknown).collect();
         if violations.is_empty() { Ok(rules) } else { Err(violations) }
     }
@@ -119,6 +124,11 @@ impl Template {
     }
 }
 
+/// Those of `names` that an error may repeat in full.
+fn short<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+    names.filter(|name| name.len() <= QUOTED_SIZE)
+}
+
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
@@ -170,5 +180,13 @@ mod tests {
         assert_eq!(fields("happened", &["a", "b"]), [""; 0]);
         assert_eq!(fields("happened", &["b", "c"]), ["event.parameters[\"a\"]", "event.parameters[\"c\"]"]);
         assert_eq!(fields("other", &[]), ["event.name"]);
+        let rules = |name, given: &[&str]| {
+            let violations = events.rules(name, given.iter().copied()).expect_err("refused");
+            violations.named().iter().map(|violation| violation.description.clone()).collect::<Vec<_>>()
+        };
+        let misspelt = r#"must be a configured event; was "hapened"; did you mean happened?"#;
+        assert_eq!(rules("hapened", &[]), [misspelt]);
+        assert_eq!(rules("logut", &[]), [r#"must be a configured event; was "logut""#], "nothing is near");
+        assert_eq!(rules("happened", &["a", "b", "bb"]), ["is not a parameter of this event; did you mean b?"]);
     }
 }

@@ -6,6 +6,7 @@ use super::namespace::{JITTER, NamespacePolicy, TTL};
 use crate::cache::entry::Lifetime;
 use crate::cache::error::{Violation, Violations};
 use crate::cache::quoted::short_number;
+use crate::units::format_duration;
 
 /// Shortest time without a read after which a sliding entry may end.
 const MIN_IDLE: Duration = Duration::from_secs(1);
@@ -66,9 +67,10 @@ impl NamespacePolicy {
         if let Some(soft) = asked.soft_ttl
             && (soft.is_zero() || longest.is_some_and(|longest| soft >= longest))
         {
-            let below =
-                longest.map_or(String::new(), |longest| format!(" and less than the time to live, {longest:?}"));
-            let rule = format!("must be more than 0{below}; was {soft:?}");
+            let below = longest.map_or(String::new(), |longest| {
+                format!(" and less than the time to live, {}", format_duration(longest))
+            });
+            let rule = format!("must be more than 0s{below}; was {}", format_duration(soft));
             take(Err(Violation::new(format!("{prefix}soft_ttl"), rule)));
         }
         match violations.is_empty() {
@@ -80,15 +82,16 @@ impl NamespacePolicy {
     /// A time to live that is asked for is within the bounds.
     pub fn check_ttl(&self, prefix: &str, field: &str, ttl: Duration) -> Result<(), Violation> {
         let bound = if ttl < *TTL.start() {
-            "least 1 ms".to_owned()
+            format!("least {}", format_duration(*TTL.start()))
         } else if ttl < self.min_ttl {
-            format!("least {:?} (min_ttl)", self.min_ttl)
+            format!("least {} (min_ttl)", format_duration(self.min_ttl))
         } else if ttl > self.max_ttl {
-            format!("most {:?} (max_ttl)", self.max_ttl)
+            format!("most {} (max_ttl)", format_duration(self.max_ttl))
         } else {
             return Ok(());
         };
-        Err(Violation::new(format!("{prefix}{field}"), format!("must be at {bound}; was {ttl:?}")))
+        let rule = format!("must be at {bound}; was {}", format_duration(ttl));
+        Err(Violation::new(format!("{prefix}{field}"), rule))
     }
 
     /// An entry may be asked to live until it is removed or evicted.
@@ -103,17 +106,19 @@ impl NamespacePolicy {
     }
 
     fn check_expiry(&self, expiry: Expiry, prefix: &str) -> Result<(), Violation> {
+        let max_ttl = || format!("{} (max_ttl)", format_duration(self.max_ttl));
         match expiry {
             Expiry::Default { .. } => Ok(()),
             Expiry::Ttl(ttl) => self.check_ttl(prefix, "ttl", ttl),
             Expiry::Until(left) => self.check_ttl(prefix, "expire_time", left),
             Expiry::Never => self.check_no_expiry(prefix),
             Expiry::Sliding { idle, .. } if idle < MIN_IDLE || idle > self.max_ttl => {
-                let rule = format!("must be from {MIN_IDLE:?} to {:?} (max_ttl); was {idle:?}", self.max_ttl);
+                let [least, idle] = [MIN_IDLE, idle].map(format_duration);
+                let rule = format!("must be from {least} to {}; was {idle}", max_ttl());
                 Err(Violation::new(format!("{prefix}sliding.idle"), rule))
             }
             Expiry::Sliding { idle, longest: Some(longest) } if longest < idle || longest > self.max_ttl => {
-                let rule = format!("must be from idle to {:?} (max_ttl); was {longest:?}", self.max_ttl);
+                let rule = format!("must be from idle to {}; was {}", max_ttl(), format_duration(longest));
                 Err(Violation::new(format!("{prefix}sliding.max_ttl"), rule))
             }
             Expiry::Sliding { .. } => Ok(()),
@@ -183,6 +188,24 @@ mod tests {
         let brief = NamespacePolicy { default_ttl: SECOND, max_ttl: SECOND, ..NamespacePolicy::default() };
         let negative = asked(Expiry::Default { negative: true });
         assert_eq!(brief.lifetime(&negative, "", 0.0).expect("allowed").ttl, Some(SECOND));
+    }
+
+    #[test]
+    fn an_error_writes_durations_as_settings_accept_them() {
+        let policy = NamespacePolicy { max_ttl: 30 * 86_400 * SECOND, ..policy() };
+        let says = |asked: Asked| {
+            let violations = policy.lifetime(&asked, "", 0.0).expect_err("refused");
+            violations.named()[0].description.clone()
+        };
+        let (idle, long) = (5400 * SECOND, 31 * 86_400 * SECOND + SECOND / 4);
+        assert_eq!(says(asked(Expiry::Ttl(long))), "must be at most 30d (max_ttl); was 31d250ms");
+        assert_eq!(says(asked(Expiry::Ttl(SECOND))), "must be at least 2s (min_ttl); was 1s");
+        assert_eq!(says(asked(Expiry::Until(Duration::ZERO))), "must be at least 1ms; was 0s");
+        let sliding = |idle, longest| asked(Expiry::Sliding { idle, longest });
+        assert_eq!(says(sliding(SECOND / 2, None)), "must be from 1s to 30d (max_ttl); was 500ms");
+        assert_eq!(says(sliding(idle, Some(SECOND))), "must be from idle to 30d (max_ttl); was 1s");
+        let soft = Asked { soft_ttl: Some(2 * idle), ..asked(Expiry::Ttl(idle)) };
+        assert_eq!(says(soft), "must be more than 0s and less than the time to live, 1h30m; was 3h");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cache::error::{Violation, Violations};
 use crate::cache::log_fields::millis;
 use crate::cache::quoted::short_number;
+use crate::units::format_duration;
 use text::Text;
 
 /// How values are compressed in the shared tier.
@@ -211,7 +212,7 @@ impl NamespacePolicy {
             ("lease_duration", self.lease_duration, LEASE),
         ];
         for (field, value, bounds) in ttls {
-            found.extend(outside(field, &value, &bounds, |value| format!("{value:?}")));
+            found.extend(outside(field, &value, &bounds, |value| format_duration(*value)));
         }
         let numbers = [
             ("jitter", self.jitter, JITTER),
@@ -230,12 +231,12 @@ impl NamespacePolicy {
             found.extend(outside(field, &value, &bounds, |value| format!("{value} bytes")));
         }
         if self.min_ttl > self.default_ttl {
-            let (min, default) = (self.min_ttl, self.default_ttl);
-            found.push(Violation::new("min_ttl", format!("must be at most default_ttl, {default:?}; was {min:?}")));
+            let [min, default] = [self.min_ttl, self.default_ttl].map(format_duration);
+            found.push(Violation::new("min_ttl", format!("must be at most default_ttl, {default}; was {min}")));
         }
         if self.default_ttl > self.max_ttl {
-            let (default, max) = (self.default_ttl, self.max_ttl);
-            found.push(Violation::new("default_ttl", format!("must be at most max_ttl, {max:?}; was {default:?}")));
+            let [default, max] = [self.default_ttl, self.max_ttl].map(format_duration);
+            found.push(Violation::new("default_ttl", format!("must be at most max_ttl, {max}; was {default}")));
         }
         found
     }
@@ -312,6 +313,6 @@ mod tests {
         let violations = patch.apply(&NamespacePolicy::default()).expect_err("wrong");
         let fields: Vec<&str> = violations.named().iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(fields, ["jitter", "max_bytes", "default_ttl"]);
-        assert_eq!(violations.named()[2].description, "must be at most max_ttl, 1s; was 300s");
+        assert_eq!(violations.named()[2].description, "must be at most max_ttl, 1s; was 5m");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use super::{Shared, Tiered};
@@ -158,10 +159,19 @@ impl Tiered {
 
     /// Removes entries. A caller who leaves does not end it half way.
     pub async fn invalidate(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
+        self.invalidate_in_turn(invalidate, None).await
+    }
+
+    /// The same, with one of `turns` for its steps.
+    pub(super) async fn invalidate_in_turn(
+        &self,
+        invalidate: Invalidate,
+        turns: Option<Arc<Semaphore>>,
+    ) -> Result<Invalidated, CacheError> {
         let namespace = invalidate.namespace.clone();
         let begun = self.0.clock.now();
         let cache = self.clone();
-        let answer = self.owned(async move { cache.remove(invalidate).await }).await;
+        let answer = self.owned(async move { cache.remove(invalidate, turns).await }).await;
         match &answer {
             Ok(_) => namespace.counters.invalidations.one(),
             Err(_) => namespace.counters.invalidate_errors.one(),
@@ -220,9 +230,13 @@ impl Tiered {
         Ok(answer)
     }
 
-    async fn remove(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
+    async fn remove(&self, invalidate: Invalidate, turns: Option<Arc<Semaphore>>) -> Result<Invalidated, CacheError> {
         let shared = &*self.0;
         invalidate.namespace.admit()?;
+        let turn = match turns {
+            Some(turns) => turns.acquire_owned().await.ok(),
+            None => None,
+        };
         let until = shared.clock.now().plus(shared.config.write_budget).min(invalidate.deadline);
         let barrier = self.barrier(invalidate.barrier);
         let (mode, ticket) = (invalidate.mode, ticket(&barrier));
@@ -232,6 +246,7 @@ impl Tiered {
                 self.remove_selected(&invalidate.namespace, &selectors, mode, ticket, until).await
             }
         };
+        drop(turn);
         let removed = removed.map_err(|error| shared.error(error, invalidate.deadline))?;
         let partitions: Vec<u16> = removed.token.partitions().collect();
         shared.pass(barrier, &partitions, invalidate.deadline).await?;

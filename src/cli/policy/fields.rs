@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::cache::quoted::quoted;
 use crate::cli::args::parse_duration;
 use crate::cli::units::{self, to_wire, wire_duration, wire_seconds};
 use crate::pb;
+use crate::suggest::did_you_mean;
 
 /// A change of one field.
 #[derive(Clone, Debug)]
@@ -20,7 +22,11 @@ macro_rules! fields {
             let mut policy = pb::Policy::default();
             match field {
                 $(stringify!($field) => policy.$field = $kind::parse(value).map_err(|rule| format!("{field} {rule}"))?,)*
-                _ => return Err(format!("there is no field {field:?}; fields are {}", [$(stringify!($field)),*].join(", "))),
+                _ => {
+                    let fields = [$(stringify!($field)),*];
+                    let meant = did_you_mean(field, fields.into_iter());
+                    return Err(format!("there is no field {}; fields are {}{meant}", quoted(field), fields.join(", ")));
+                }
             }
             Ok(Change(policy))
         }
@@ -199,6 +205,12 @@ mod tests {
         for bad in ["enabled", "enabled=maybe", "ttl=1s", "max_ttl=5", "compression=gzip", "max_bytes=many"] {
             assert!(set(&[bad]).is_err(), "{bad}");
         }
+        let misspelt = set(&["max_tll=1h"]).expect_err("refused");
+        assert!(
+            misspelt.starts_with("there is no field \"max_tll\"; fields are ")
+                && misspelt.ends_with("; did you mean max_ttl?"),
+            "{misspelt}"
+        );
     }
 
     #[test]

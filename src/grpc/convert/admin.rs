@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Checks, Rules, duration, to_wire};
+use super::{Checks, Rules, duration, to_wire, whole_millis};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Content, Entry};
@@ -17,6 +17,7 @@ use crate::cache::policy::limits;
 use crate::cache::tier::L2Error;
 use crate::cache::tiered::{Inspection, Verdict};
 use crate::pb;
+use crate::units::format_duration;
 
 /// Most hot keys in one answer.
 const MOST_HOT_KEYS: u32 = 100;
@@ -141,7 +142,7 @@ fn words(error: &L2Error) -> String {
 
 /// To the millisecond: nobody reads more.
 fn rounded(duration: Duration) -> String {
-    format!("{:?}", Duration::from_millis(duration.as_millis() as u64))
+    format_duration(whole_millis(duration))
 }
 
 /// Reads what to log and for how long; none: what is configured.
@@ -157,7 +158,12 @@ pub fn log_level(request: &pb::SetLogLevelRequest) -> Result<Option<(&str, Durat
         checks.take::<()>(Err(Violation::new("lasts", "must be absent without level")));
     }
     if let Some(asked) = asked.filter(|asked| !LASTS.contains(asked)) {
-        let limits = format!("must be from {:?} to {:?}; was {asked:?}", LASTS.start(), LASTS.end());
+        let limits = format!(
+            "must be from {} to {}; was {}",
+            format_duration(*LASTS.start()),
+            format_duration(*LASTS.end()),
+            format_duration(asked)
+        );
         checks.take::<()>(Err(Violation::new("lasts", limits)));
     }
     checks.done(Some((!level.is_empty()).then_some((level, asked.unwrap_or(USUAL)))))

@@ -14,6 +14,7 @@ use crate::cache::policy::DefaultConsistency;
 use crate::cache::policy::namespace::LEASE;
 use crate::cache::tiered::{Answer, Consistency, Miss, Outcome, Stale, StaleReason, Tier};
 use crate::pb;
+use crate::units::format_duration;
 
 /// A Get as the core needs it, but for the key, which stays in the request.
 pub struct GetParts {
@@ -92,7 +93,8 @@ fn wish(
     }
     let asked = options.duration.as_ref().and_then(|asked| checks.take(duration("lease.duration", asked)));
     if let Some(asked) = asked.filter(|asked| !LEASE.contains(asked)) {
-        let limits = format!("must be {:?} to {:?}; was {asked:?}", LEASE.start(), LEASE.end());
+        let [least, most, asked] = [*LEASE.start(), *LEASE.end(), asked].map(format_duration);
+        let limits = format!("must be from {least} to {most}; was {asked}");
         checks.take::<()>(Err(Violation::new("lease.duration", limits)));
     }
     let wait = match pb::LeaseWait::try_from(options.wait) {

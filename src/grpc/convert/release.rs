@@ -10,6 +10,7 @@ use crate::cache::key::KeyRef;
 use crate::cache::tier::Return;
 use crate::cache::tiered::{Release, Released};
 use crate::pb;
+use crate::units::format_duration;
 
 /// Longest time for which nobody shall get a lease.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -25,7 +26,8 @@ pub fn release(rules: &Rules, request: &pb::ReleaseLeaseRequest, deadline: Momen
         checks.take::<()>(Err(Violation::new("retry_after", "must be absent without failed")));
     }
     if let Some(pause) = pause.filter(|pause| *pause > LONGEST_PAUSE) {
-        let limit = format!("must be at most {LONGEST_PAUSE:?}; was {pause:?}");
+        let [most, pause] = [LONGEST_PAUSE, pause].map(format_duration);
+        let limit = format!("must be at most {most}; was {pause}");
         checks.take::<()>(Err(Violation::new("retry_after", limit)));
     }
     let release = namespace.zip(lease).map(|(namespace, lease)| Release {

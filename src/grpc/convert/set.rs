@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use super::{Checks, Rules, barrier, duration, lease, token_text};
+use super::{Checks, Rules, barrier, duration, lease, token_text, whole_millis};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::token::Token;
 use crate::cache::entry::{Content, NewEntry, Tags};
@@ -19,6 +19,7 @@ use crate::cache::quoted::quoted;
 use crate::cache::tier::{Condition, RequestId, Write};
 use crate::cache::tiered::{Set, SetAnswer, SetOutcome};
 use crate::pb;
+use crate::units::format_duration;
 
 /// Checks a Set.
 pub fn set(rules: &Rules, mut request: pb::SetRequest, deadline: Moment) -> Result<(Set, Token), CacheError> {
@@ -151,9 +152,10 @@ pub(super) fn left(rules: &Rules, field: &str, wire: prost_types::Timestamp) -> 
     let valid = (0..1_000_000_000).contains(&wire.nanos);
     let time = SystemTime::try_from(wire).ok().filter(|_| valid);
     let time = time.ok_or_else(|| Violation::new(field, "must be a valid timestamp"))?;
-    time.duration_since(rules.clock.wall()).map_err(|past| {
-        let ago = past.duration();
-        Violation::new(field, format!("must lie in the future; was {ago:?} ago"))
+    // To the millisecond, which is what the tiers count in.
+    time.duration_since(rules.clock.wall()).map(whole_millis).map_err(|past| {
+        let ago = format_duration(whole_millis(past.duration()));
+        Violation::new(field, format!("must lie in the future; was {ago} ago"))
     })
 }
 

@@ -12,6 +12,7 @@ use crate::cache::coherence::watch::{Covered, Discontinuity, Event, Told, Watchi
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::selector::Selector;
 use crate::pb;
+use crate::units::format_duration;
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
@@ -49,7 +50,8 @@ fn heartbeat(wire: Option<&prost_types::Duration>) -> Result<Duration, Violation
     match duration(FIELD, wire)? {
         heartbeat if (SHORTEST_HEARTBEAT..=LONGEST_HEARTBEAT).contains(&heartbeat) => Ok(heartbeat),
         other => {
-            let limits = format!("must be from {SHORTEST_HEARTBEAT:?} to {LONGEST_HEARTBEAT:?}; was {other:?}");
+            let [least, most, other] = [SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT, other].map(format_duration);
+            let limits = format!("must be from {least} to {most}; was {other}");
             Err(Violation::new(FIELD, limits))
         }
     }

@@ -8,6 +8,7 @@ local holder = lease_of(KEYS[3], tags_of(KEYS[2], head))
 if holder then
   return {'OK', epoch, sequence, holder == NOBODY and 'PAUSED' or 'HELD', math.max(redis.call('PTTL', KEYS[3]), 1)}
 end
+list_namespace()
 redis.call('SET', KEYS[3], ARGV[8] .. struct.pack('>I8I8I8', epoch, sequence, now), 'PX', ARGV[9])
 if now + ARGV[9] * 1000 > leased_until then
   redis.call('HSET', KEYS[1], 'y', digits(now + ARGV[9] * 1000))

@@ -1,5 +1,6 @@
 -- Shared by all scripts. A counter is a hash: e epoch, s sequence, i identity of the primary, t the epoch from which on entries count,
--- n:<namespace> what was invalidated in it other than by key, r:<replica> time of its last audit, p number of partitions, a time of the last audit of
+-- n:<namespace> what was invalidated in it other than by key, '' when nothing was: there is one for each namespace of which anything was stored
+-- or leased, r:<replica> time of its last audit, p number of partitions, a time of the last audit of
 -- any replica, b the time since when replicas register here, and
 -- k the time of the last takeover or jump of the clock, before which the registry says nothing, and g one more than the configuration epoch under which
 -- sentinels named the primary when it took over. After a takeover that is not settled yet also u what t becomes then, w replicas that are

@@ -51,6 +51,17 @@ local leased_until, tagged, record = tonumber(line[6] or 0), line[7], line[8] or
 local named = ARGV[6]:sub(1, 1 + ARGV[6]:byte())
 local namespace = named:sub(2)
 
+-- Whether the counter has a field of the namespace.
+local listed_here = line[8]
+
+-- Adds the namespace to those that the counter lists, so that an invalidation in all namespaces covers what is about to be stored or leased.
+local function list_namespace()
+  if not listed_here then
+    redis.call('HSET', KEYS[1], ARGV[7], '')
+    listed_here = true
+  end
+end
+
 local function advance()
   sequence = redis.call('HINCRBY', KEYS[1], 's', 1)
 end

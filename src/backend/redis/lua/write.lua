@@ -108,6 +108,9 @@ if ARGV[8] == 'announce' then
   announce(1, table.concat(changed))
   return {'OK', epoch, sequence, results}
 end
+if #stored > 0 then
+  list_namespace()
+end
 if has_tags and not tagged then
   redis.call('HSET', KEYS[1], 'z', '1')
 end

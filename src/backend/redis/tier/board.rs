@@ -1,5 +1,6 @@
 //! The board in Redis: in the slot of the first partition, so that all of it is with one primary.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use crate::backend::redis::connection::{Connection, bytes, number, status};
 use crate::backend::redis::large::{Load, PART};
 use crate::backend::redis::operation::Command;
 use crate::backend::redis::scripts::Script;
-use crate::cache::board::{Board, MOST_SETTINGS, Note, Settings};
+use crate::cache::board::{Board, KeyScan, MOST_SETTINGS, Note, ScanPosition, ScannedKeys, Settings};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::version::Version;
 use crate::cache::tier::{BoxFuture, L2Error};
@@ -25,6 +26,8 @@ pub const HOME: u16 = 0;
 const MOST_NOTES: usize = 256;
 /// Largest note or list that is read, bytes. Replicas write smaller ones.
 const MAX_NOTE: usize = 1 << 20;
+/// Names that one step of a search looks at, about.
+const SCANNED: u32 = 500;
 /// The field that every change makes greater.
 const REVISION: &str = "revision";
 
@@ -53,6 +56,31 @@ impl Board for RedisTier {
 
     fn hot_keys(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Option<Note>, L2Error>> {
         Box::pin(self.load(self.shared.layout.hot_keys(HOME), lifetime, until))
+    }
+
+    fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, until: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>> {
+        Box::pin(async move {
+            let shards = self.calls.routes().shards.clone();
+            let Some(shard) = shards.get(scan.at.primary) else { return Ok(ScannedKeys::default()) };
+            let layout = &self.shared.layout;
+            let cursor = if scan.at.cursor.is_empty() { "0".to_owned() } else { scan.at.cursor.clone() };
+            let glob = layout.entries_from(scan.namespace, scan.begin);
+            self.shared.commands.one();
+            let page = |connection: Arc<Connection>| async move {
+                connection.client.scan_page::<(String, Vec<Value>), _, _>(cursor, glob, Some(SCANNED), None).await
+            };
+            let page = self.calls.call(shard, until, Command::One("SCAN"), page).await.map_err(Failure::of_a_read)?;
+            let key = |name: Bytes| {
+                layout.partition_in(&name)?;
+                layout.key_in(&name, scan.namespace).map(|key| name.slice_ref(key))
+            };
+            let keys = page.1.into_iter().filter_map(bytes).filter_map(key).collect();
+            let next = match page.0.as_str() {
+                "0" => ScanPosition { primary: scan.at.primary + 1, cursor: String::new() },
+                _ => ScanPosition { primary: scan.at.primary, cursor: page.0 },
+            };
+            Ok(ScannedKeys { keys, next: Some(next).filter(|next| next.primary < shards.len()) })
+        })
     }
 
     fn settings<'a>(&'a self, known: &'a Settings, until: Moment) -> BoxFuture<'a, Result<Option<Settings>, L2Error>> {
@@ -178,9 +206,8 @@ impl RedisTier {
             args.extend([field.as_str().into(), value.as_deref().unwrap_or_default().into()]);
         }
         let name = self.shared.layout.settings(HOME);
-        let work = |connection: std::sync::Arc<Connection>| async move {
-            connection.run(Script::Settings, vec![name], args).await
-        };
+        let work =
+            |connection: Arc<Connection>| async move { connection.run(Script::Settings, vec![name], args).await };
         let reply = match self.calls.call(&shard, until, Command::Script(Script::Settings), work).await {
             Ok(reply) => reply,
             Err(Failure::NotSent(error)) => return Err(error),

@@ -1,13 +1,26 @@
-//! The known name nearest to one that is unknown.
+//! The known name nearest to one that is unknown, as errors suggest it.
+
+/// Longest name that is compared, characters. A longer one is no misspelling of a name that the service knows.
+const LONGEST: usize = 256;
 
 /// The nearest of `known`, if it is near enough to be what was meant.
 pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if unknown.len() > LONGEST {
+        return None;
+    }
+    let (unknown, length) = (unknown.to_lowercase(), unknown.chars().count());
     let most = unknown.len().div_ceil(4).max(2);
     known
-        .map(|name| (distance(&unknown.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|name| name.len() <= LONGEST && name.chars().count().abs_diff(length) <= most)
+        .map(|name| (distance(&unknown, &name.to_lowercase()), name))
         .filter(|(distance, _)| *distance <= most)
         .min()
         .map(|(_, name)| name)
+}
+
+/// The end of an error about a name that is unknown: the nearest of `known`, or nothing.
+pub fn did_you_mean<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
+    nearest(unknown, known).map_or(String::new(), |known| format!("; did you mean {known}?"))
 }
 
 /// Levenshtein distance: how many characters to insert, delete or replace.
@@ -42,5 +55,13 @@ mod tests {
         assert_eq!(nearest("L1.sise", known.into_iter()), Some("l1.size"));
         assert_eq!(nearest("redis.uri", known.into_iter()), Some("redis.url"));
         assert_eq!(nearest("entirely.else", known.into_iter()), None);
+        assert_eq!(did_you_mean("redis.uri", known.into_iter()), "; did you mean redis.url?");
+        assert_eq!(did_you_mean("entirely.else", known.into_iter()), "");
+    }
+
+    #[test]
+    fn a_name_far_too_long_is_not_compared() {
+        let long = "x".repeat(1_000_000);
+        assert_eq!(nearest(&long, [long.as_str()].into_iter()), None);
     }
 }
