@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use twintier::backend::boot_clock::BootClock;
 use twintier::cache::clock::Clock;
-use twintier::cache::hot_keys::HotKeys;
 use twintier::cache::key::{Key, KeyRef};
 use twintier::cache::namespace::{NamespaceRules, Namespaces};
+use twintier::cache::stats::hot_keys::HotKeys;
 
 const GETS: usize = 20_000_000;
 const ROUNDS: usize = 5;

@@ -14,25 +14,25 @@ use crate::admin::{self, Admin, AdminConfig};
 use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
 use crate::backend::memory::{Eviction, Memory};
-use crate::backend::redis::tls::TlsError;
+use crate::backend::redis::connection::tls::TlsError;
 use crate::backend::redis::{self, Credentials, Failover, ReadPassword, RedisConfig, Servers};
-use crate::cache::board::Board;
+use crate::cache::admission::limits::{Load, LoadLimits};
 use crate::cache::clock::Clock;
-use crate::cache::coherence::protection::Protections;
+use crate::cache::coherence::failover_repair::Repair;
+use crate::cache::coherence::safeguards::Protections;
 use crate::cache::coherence::{Coherence, CoherenceConfig};
-use crate::cache::health::{Health, NotReady};
-use crate::cache::load::{Load, LoadLimits};
+use crate::cache::fleet::health::{Health, NotReady};
+use crate::cache::fleet::policy_sync::Policies;
+use crate::cache::fleet::replica::{Observed, Replica};
+use crate::cache::fleet::shared_store::Board;
+use crate::cache::fleet::warm_start::{WarmStart, WarmStartConfig};
 use crate::cache::log_fields::millis;
 use crate::cache::namespace::{NamespaceRules, Namespaces};
-use crate::cache::observed::{Observed, Replica};
-use crate::cache::policies::Policies;
-use crate::cache::repair::Repair;
 use crate::cache::tier::{L1, L2, L2State};
 use crate::cache::tiered::{Tiered, TieredConfig};
-use crate::cache::warm_start::{WarmStart, WarmStartConfig};
 use crate::config::{self, Address, Config, Topology};
 use crate::grpc::health::HealthApi;
-use crate::grpc::{AdminApi, CacheApi, KeyLogging, LogLevel, Reports, ServerConfig, Serving, Tracing, timing};
+use crate::grpc::{AdminApi, CacheApi, KeyLogging, LogLevel, Reports, ServerConfig, Serving, Tracing, rpc_metrics};
 use crate::net::acceptor;
 use crate::shutdown::Stop;
 use crate::telemetry::metrics::{Metrics, Wanted};
@@ -183,7 +183,7 @@ impl App {
         announce(&config, address, admin_address, &replica);
         let Observers { tracing, metrics: wanted, log_level } = observers;
         let can_be_scraped = wanted.prometheus;
-        let rpcs = (!wanted.is_nobody()).then(|| Arc::new(timing::table()));
+        let rpcs = (!wanted.is_nobody()).then(|| Arc::new(rpc_metrics::table()));
         let observed = Arc::new(Observed {
             replica,
             cache: cache.clone(),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use twintier::app::{App, Observers};
-use twintier::cache::coherence::protection::Protections;
-use twintier::cache::observed::Replica;
+use twintier::cache::coherence::safeguards::Protections;
+use twintier::cache::fleet::replica::Replica;
 use twintier::cli::{self, Cli, Command, ConfigCommand, ServeArgs};
 use twintier::config::{self, Config, Loaded, Sources};
 use twintier::grpc::{LogLevel, ReadFilter};

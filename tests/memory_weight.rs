@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use twintier::backend::memory::{Eviction, Memory};
 use twintier::cache::clock::Moment;
-use twintier::cache::coherence::version::Version;
 use twintier::cache::coherence::{Note, held};
 use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry};
+use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::KeyRef;
 use twintier::cache::namespace::{NamespaceRules, Namespaces};
-use twintier::cache::selector::Selector;
 use twintier::cache::tier::L1;
+use twintier::cache::version::Version;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

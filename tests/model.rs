@@ -10,19 +10,19 @@ use proptest::prelude::*;
 use twintier::backend::local::Local;
 use twintier::backend::memory::{Eviction, Memory};
 use twintier::cache::clock::{Clock, ManualClock, Moment};
-use twintier::cache::coherence::protection::Protections;
-use twintier::cache::coherence::token::Token;
-use twintier::cache::coherence::version::Version;
+use twintier::cache::coherence::safeguards::Protections;
 use twintier::cache::coherence::{Coherence, CoherenceConfig};
 use twintier::cache::entry::{Content, Lifetime, NewEntry};
+use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::{Key, KeyRef};
 use twintier::cache::namespace::{Namespace, NamespaceRules, Namespaces};
 use twintier::cache::policy::Switches;
-use twintier::cache::selector::Selector;
 use twintier::cache::tier::{Condition, Mode, Removal, Write};
 use twintier::cache::tiered::{
     Barrier, Consistency, Get, Invalidate, Miss, Outcome, Set, SetOutcome, Target, Tiered, TieredConfig,
 };
+use twintier::cache::token::Token;
+use twintier::cache::version::Version;
 
 #[derive(Clone, Debug)]
 enum Operation {

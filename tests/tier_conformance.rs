@@ -28,14 +28,14 @@ use twintier::backend::local::Local;
 use twintier::backend::memory::{Eviction, Memory};
 use twintier::backend::redis::{self, Address, Credentials, Failover, RedisConfig, Servers};
 use twintier::cache::clock::{Clock, Moment};
-use twintier::cache::coherence::protection::Protections;
-use twintier::cache::coherence::version::Version;
+use twintier::cache::coherence::safeguards::Protections;
 use twintier::cache::coherence::{Coherence, CoherenceConfig};
 use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry};
+use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::{Key, KeyRef};
 use twintier::cache::namespace::{Namespace, NamespaceRules, Namespaces};
-use twintier::cache::selector::Selector;
 use twintier::cache::tier::{Condition, L2, L2State, Mode, Removal, Removed, Write, Written};
+use twintier::cache::version::Version;
 
 const PARTITIONS: u16 = 4;
 const TOMBSTONES: usize = 100;

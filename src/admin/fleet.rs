@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::snapshot::{millis, rounded, seconds};
 use crate::cache::clock::Moment;
-use crate::cache::observed::FleetReplica;
+use crate::cache::fleet::replica::FleetReplica;
 
 /// Summaries of a replica that its rates span, at most.
 const SPAN: usize = 4;

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::snapshot::state_name;
-use crate::cache::health::Health;
+use crate::cache::fleet::health::Health;
 use crate::cache::tier::L2;
 
 pub fn routes(health: watch::Receiver<Health>, l2: Arc<dyn L2>) -> Router {

@@ -12,10 +12,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::diagnosis::{Finding, Steady};
 use super::fleet::FleetView;
 use super::history::{FIELDS, History};
+use super::http::{Fleet, KeyNames};
 use super::sample::Sample;
-use super::{Fleet, KeyNames, diagnosis, snapshot};
-use crate::cache::hot_keys::HotKey;
-use crate::cache::observed::Observed;
+use super::{diagnosis, snapshot};
+use crate::cache::fleet::replica::Observed;
+use crate::cache::stats::hot_keys::HotKey;
 
 /// Pause between two looks.
 const EVERY: Duration = Duration::from_secs(1);

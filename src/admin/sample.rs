@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use crate::cache::clock::Moment;
-use crate::cache::health::Health;
+use crate::cache::fleet::health::Health;
+use crate::cache::fleet::replica::Observed;
 use crate::cache::lease::LeaseCounters;
 use crate::cache::namespace::Namespace;
-use crate::cache::observed::Observed;
 use crate::cache::stats::{CoherenceCounters, Snapshot};
 use crate::cache::tier::{L1Usage, L2Report};
 

@@ -199,7 +199,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cache::keyspace::{KeyspaceSample, NamespaceUsage};
+    use crate::cache::stats::keyspace::{KeyspaceSample, NamespaceUsage};
 
     fn holding(redis_keys: Option<u64>, redis_bytes: Option<u64>) -> NamespaceSample {
         NamespaceSample { redis_keys, redis_bytes, ..NamespaceSample::default() }

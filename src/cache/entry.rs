@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::clock::Moment;
-use super::coherence::version::Version;
 use super::namespace::Namespace;
+use super::version::Version;
 
 /// What an entry says.
 #[derive(Clone, Debug, PartialEq, Eq)]

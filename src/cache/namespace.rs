@@ -9,10 +9,10 @@ use arc_swap::{ArcSwap, Guard};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::{CacheError, Violations};
+use super::invalidation::log::{Budget, Tombstones};
+use super::policy::rate_limit::Throttle;
 use super::policy::{Limits, NamespacePolicy, PolicyPatch, limits};
 use super::stats::NamespaceCounters;
-use super::throttle::Throttle;
-use super::tombstones::{Budget, Tombstones};
 
 /// The namespace of a request that names none.
 pub const DEFAULT: &str = "default";

@@ -7,11 +7,11 @@ use tokio::sync::watch;
 use tracing::Span;
 
 use super::clock::Moment;
-use super::coherence::version::Version;
 use super::entry::Held;
 use super::namespace::Namespace;
 use super::spans;
 use super::tier::L2Error;
+use super::version::Version;
 
 /// What a fetch found.
 #[derive(Clone)]

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::clock::{Clock, ManualClock, Moment};
-use super::coherence::protection::Protections;
-use super::coherence::version::Version;
+use super::coherence::safeguards::Protections;
 use super::coherence::{Coherence, CoherenceConfig, Note, held};
 use super::entry::{Content, Entry, Held, Lifetime, NewEntry};
 use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, NamespaceRules, Namespaces};
 use super::tier::{L1, L1Usage, NotTaken};
+use super::version::Version;
 
 /// What a shared tier of a test is not asked to do.
 macro_rules! not_asked {

@@ -5,8 +5,8 @@ use std::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::error::Failure;
 use crate::cli::args::ServerArgs;
-use crate::cli::failure::Failure;
 use crate::pb::admin_service_client::AdminServiceClient;
 use crate::pb::cache_service_client::CacheServiceClient;
 

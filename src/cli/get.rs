@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::cli::answer::{Answer, json_text};
+use super::error::Failure;
+use super::output::{Answer, json_text};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, TokenArgs, parse_duration};
 use crate::cli::connection::{Connection, cache};
-use crate::cli::failure::Failure;
 use crate::cli::{table, units, value};
 use crate::pb;
 use crate::pb::get_response::Result as Found;

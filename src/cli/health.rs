@@ -8,10 +8,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::cli::answer::{Answer, json_text};
+use super::error::Failure;
+use super::output::{Answer, json_text};
 use crate::cli::args::{OutputFormat, ServerArgs, parse_timeout};
 use crate::cli::connection::Connection;
-use crate::cli::failure::Failure;
 
 /// Between two questions of one `--wait`.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::answer::{Answer, json_text};
+use super::error::Failure;
+use super::output::{Answer, json_text};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs};
 use crate::cli::connection::{Connection, admin};
-use crate::cli::failure::Failure;
 use crate::cli::table;
 use crate::cli::units::{self, wire_duration, wire_seconds};
 use crate::pb;

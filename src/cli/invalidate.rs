@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::answer::{Answer, json_text};
+use super::error::Failure;
+use super::output::{Answer, json_text};
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
 use crate::cli::connection::{Connection, cache};
-use crate::cli::failure::Failure;
 use crate::cli::table;
 use crate::pb;
 use crate::pb::invalidate_request::Selector;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::answer::{Answer, json_text};
+use super::error::Failure;
+use super::output::{Answer, json_text};
 use crate::cli::args::{OutputFormat, ServerArgs, parse_timeout};
 use crate::cli::connection::{Connection, admin};
-use crate::cli::failure::Failure;
 use crate::cli::units::wire_duration;
 use crate::pb;
 

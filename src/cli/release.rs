@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use crate::cli::answer::{Answer, json_text};
+use super::error::Failure;
+use super::output::{Answer, json_text};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, parse_duration};
 use crate::cli::connection::{Connection, cache};
-use crate::cli::failure::Failure;
 use crate::cli::{units, value};
 use crate::pb;
 

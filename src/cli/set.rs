@@ -8,11 +8,11 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::answer::{Answer, json_text};
+use super::error::Failure;
+use super::output::{Answer, json_text};
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, TokenArgs, parse_duration};
 use crate::cli::connection::{Connection, cache};
 use crate::cli::expiry::ExpiryArgs;
-use crate::cli::failure::Failure;
 use crate::cli::{table, units};
 use crate::pb;
 use crate::pb::set_request::{Condition, Content, Expiry};

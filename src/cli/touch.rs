@@ -3,11 +3,11 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::answer::{Answer, json_text};
+use super::error::Failure;
+use super::output::{Answer, json_text};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, TokenArgs};
 use crate::cli::connection::{Connection, cache};
 use crate::cli::expiry::ExpiryArgs;
-use crate::cli::failure::Failure;
 use crate::cli::{table, units};
 use crate::pb;
 

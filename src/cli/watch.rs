@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::answer::{Answer, emit};
+use super::error::Failure;
+use super::output::{Answer, emit};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, parse_duration};
 use crate::cli::connection::{Connection, cache};
-use crate::cli::failure::Failure;
 use crate::cli::units;
 use crate::pb;
 use crate::pb::watch_change::Covers;

@@ -23,7 +23,8 @@ pub fn show(settings: &[Setting], json: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, Sources};
+    use crate::config::config::Config;
+    use crate::config::sources::Sources;
 
     #[test]
     fn every_setting_is_shown_with_its_origin_and_no_secret() {

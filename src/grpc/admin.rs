@@ -6,14 +6,14 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, Rules};
-use super::guard::Deadline;
 use super::log_level::LogLevel;
+use super::middleware::Deadline;
 use super::service::CacheApi;
 use super::stats::Reports;
 use super::status::status;
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
-use crate::cache::policies::Policies;
+use crate::cache::fleet::policy_sync::Policies;
 use crate::pb;
 
 /// The service `twintier.v1.AdminService`.

@@ -12,13 +12,13 @@ use tonic::Status;
 
 use super::convert::{BatchGetParts, batch_get_item, token_text};
 use super::status::status;
+use crate::cache::admission::limits::{Account, Load, Resource, Taken};
 use crate::cache::clock::{Clock, Moment};
-use crate::cache::coherence::token::Token;
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
-use crate::cache::load::{Account, Load, Resource, Taken};
 use crate::cache::namespace::Namespaces;
 use crate::cache::tiered::{Answer, GetMany, Outcome, Tiered};
+use crate::cache::token::Token;
 use crate::pb;
 
 /// The answers to a BatchGet.

@@ -11,8 +11,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::guard::{self, Leave};
-use crate::cache::health;
+use super::middleware;
+use super::middleware::Leave;
+use crate::cache::fleet::health;
 use crate::cache::quoted::quoted;
 use crate::cache::tier::L2State;
 use crate::pb::{admin_service_server, cache_service_server};
@@ -91,7 +92,7 @@ impl Health for HealthApi {
                 }
                 tokio::select! {
                     biased;
-                    end = guard::end(&leave) => return Some((Err(end?), None)),
+                    end = middleware::end(&leave) => return Some((Err(end?), None)),
                     changed = health.state.changed() => changed.ok()?,
                 }
             }

@@ -11,7 +11,8 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_reflection::pb::{v1, v1alpha};
 
-use super::guard::{self, Leave};
+use super::middleware;
+use super::middleware::Leave;
 
 /// Descriptors by file and by symbol.
 pub struct Descriptors {
@@ -146,8 +147,8 @@ fn file(found: Option<&Bytes>, kind: &str, name: &str) -> Answer {
 async fn next<T>(requests: &mut Streaming<T>, leave: &Leave) -> Option<Result<T, Status>> {
     tokio::select! {
         biased;
-        end = guard::end(leave) => end.map(Err),
-        request = requests.message() => request.map_err(|status| guard::restated(&status).unwrap_or(status)).transpose(),
+        end = middleware::end(leave) => end.map(Err),
+        request = requests.message() => request.map_err(|status| middleware::restated(&status).unwrap_or(status)).transpose(),
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::sleep_until;
 use tonic::Status;
 
 use super::convert::watch_response;
-use super::guard::Leave;
+use super::middleware::Leave;
 use super::status::status;
 use crate::cache::coherence::watch::Watch;
 use crate::cache::error::CacheError;

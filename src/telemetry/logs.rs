@@ -17,9 +17,9 @@ use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
-use super::export::{Queue, Unusable, Watched, grpc_tls, http_client};
-use super::limit::Limit;
-use super::otel::{Otlp, Protocol};
+use super::env::{Otlp, Protocol};
+use super::exporter::{Queue, Unusable, Watched, grpc_tls, http_client};
+use super::log_rate_limit::Limit;
 use crate::cache::spans::TARGET;
 
 /// What carries logs to a collector may not make any there.

@@ -21,8 +21,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context as LayerContext, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::export::{Console, Queue, Unusable, Watched, grpc_tls, http_client};
-use super::otel::{Exporters, Otlp, Protocol, Sampling};
+use super::env::{Exporters, Otlp, Protocol, Sampling};
+use super::exporter::{Console, Queue, Unusable, Watched, grpc_tls, http_client};
 use crate::cache::spans::{APPLY, RPC, TARGET};
 
 /// Where a caller says in whose trace it calls.

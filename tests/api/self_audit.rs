@@ -56,7 +56,7 @@ async fn nothing_is_checked_when_it_is_switched_off() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_older_than_the_bound_are_found() {
     use crate::harness::{Class, Direction, Proxy};
-    use twintier::cache::coherence::protection::{Protection, Protections};
+    use twintier::cache::coherence::safeguards::{Protection, Protections};
 
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;

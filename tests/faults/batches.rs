@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tonic::{Code, Status};
-use twintier::cache::coherence::version::Version;
+use twintier::cache::version::Version;
 use twintier::pb;
 use twintier::pb::batch_get_item::Result as Found;
 

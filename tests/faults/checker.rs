@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use twintier::cache::coherence::version::Version;
+use twintier::cache::version::Version;
 
 use super::history::{Action, Answer, At, Operation, Outcome};
 

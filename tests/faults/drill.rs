@@ -10,7 +10,7 @@ use super::checker::{self, Verdict};
 use super::harness::{Proxy, Redis, Replica, eventually, within};
 use super::load::{Load, Report, Running};
 use super::report::{Footprint, Row, count, tally};
-use twintier::cache::coherence::protection::Protections;
+use twintier::cache::coherence::safeguards::Protections;
 
 /// Three replicas on a deployment of Redis.
 pub struct World<R = Redis> {

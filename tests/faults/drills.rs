@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::drill::{SETTINGS, World, drill, length, millis};
 use super::harness::{Authority, Class, Direction, Redis, Replica, free_port};
 use super::load::{Load, flood};
-use twintier::cache::coherence::protection::Protections;
+use twintier::cache::coherence::safeguards::Protections;
 use twintier::pb;
 
 drill!(d00_no_fault_at_all, Load::default(), World::new(&[]), |world| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use twintier::cache::coherence::version::Version;
+use twintier::cache::version::Version;
 
 /// A moment of the test's own clock, since its beginning.
 pub type At = Duration;

@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
-use twintier::cache::coherence::token::Token;
-use twintier::cache::coherence::version::Version;
 use twintier::cache::key::KeyRef;
 use twintier::cache::namespace::{NamespaceRules, Namespaces};
+use twintier::cache::token::Token;
+use twintier::cache::version::Version;
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
 

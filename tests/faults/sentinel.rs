@@ -6,7 +6,7 @@
 
 use rand::Rng as _;
 use tokio::time::sleep;
-use twintier::cache::coherence::protection::Protections;
+use twintier::cache::coherence::safeguards::Protections;
 
 use super::drill::{MARK, SETTINGS, World, dies_ahead, drill, length, millis};
 use super::harness::{Proxy, Redis, Replica, Reply, Sentinels, command_as};

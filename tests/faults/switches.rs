@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use tokio::time::sleep;
-use twintier::cache::coherence::protection::{Protection, Protections};
+use twintier::cache::coherence::safeguards::{Protection, Protections};
 
 use super::checker::Verdict;
 use super::drill::World;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use twintier::backend::redis;
-use twintier::cache::board::{Board as _, Settings};
-use twintier::cache::coherence::version::Version;
 use twintier::cache::entry::{Content, Lifetime, NewEntry};
+use twintier::cache::fleet::shared_store::{Board as _, Settings};
+use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::Key;
-use twintier::cache::selector::Selector;
 use twintier::cache::tier::{Acquired, Claim, Condition, L2 as _, LeaseId, RequestId, Write, Written};
+use twintier::cache::version::Version;
 
 use super::harness::eventually;
 use super::{Bench, HOUR, PARTITIONS};

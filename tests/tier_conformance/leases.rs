@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use twintier::cache::clock::Clock as _;
+use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::Key;
-use twintier::cache::lease::round::{End, Occasion};
-use twintier::cache::selector::Selector;
+use twintier::cache::lease::waiters::{End, Occasion};
 use twintier::cache::tier::{Acquired, Claim, Condition, LeaseId, Mode, Refusal, Removal, Return, Written};
 
 use super::harness::eventually;

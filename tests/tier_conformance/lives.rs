@@ -5,15 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use twintier::backend::boot_clock::BootClock;
 use twintier::cache::clock::{Clock, Moment};
-use twintier::cache::coherence::version::Version;
 use twintier::cache::entry::{Content, Lifetime, NewEntry, Tags};
+use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::Key;
 use twintier::cache::policy::{Compression, PolicyPatch};
-use twintier::cache::selector::Selector;
 use twintier::cache::tier::{
     Acquired, Claim, Condition, LeaseId, LifeChange, Mode, Refusal, Removal, RequestId, Touch, TouchMode, Touched,
     Write, Written,
 };
+use twintier::cache::version::Version;
 
 use super::harness::eventually;
 use super::{Bench, HOUR, refused, version};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use twintier::cache::entry::{Content, Lifetime, NewEntry, Tags};
-use twintier::cache::inspect::{Cause, NotServed};
-use twintier::cache::selector::Selector;
+use twintier::cache::invalidation::selector::Selector;
+use twintier::cache::tier::inspect::{Cause, NotServed};
 use twintier::cache::tier::{Acquired, Claim, Condition, LeaseId, Return};
 
 use super::Bench;

@@ -1,6 +1,6 @@
 //! Many keys at once, and what messages say of their tags.
 
-use twintier::cache::coherence::interest::{Interest, Scope};
+use twintier::cache::coherence::watch::filter::{Interest, Scope};
 use twintier::cache::coherence::watch::{Event, Watch, Watching};
 use twintier::cache::entry::Tags;
 use twintier::cache::tier::Refusal;

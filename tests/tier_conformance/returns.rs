@@ -1,8 +1,8 @@
 //! A server that comes back with older data in the same life: another one had taken over in between.
 
-use twintier::cache::coherence::version::Version;
 use twintier::cache::key::Key;
 use twintier::cache::tier::{L2State, Mode, Removal};
+use twintier::cache::version::Version;
 
 use super::harness::eventually;
 use super::{Bench, PARTITIONS};

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use twintier::cache::clock::Clock as _;
-use twintier::cache::coherence::version::Version;
 use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry, Tags};
+use twintier::cache::invalidation::selector::{Pattern, Selector, prefixes};
 use twintier::cache::key::Key;
-use twintier::cache::selector::{Pattern, Selector, prefixes};
 use twintier::cache::tier::{Acquired, Claim, Condition, L2Error, LeaseId, Mode, Refusal, Touch, TouchMode, Written};
+use twintier::cache::version::Version;
 
 use super::{Bench, BootClock, HOUR, PARTITIONS, TOMBSTONES, eventually, version};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Finding;
+use super::findings::Finding;
 
 /// Kinds that follow from a Redis that is gone, and say nothing beside it.
 const FOLLOWS: [&str; 2] = ["redis_slow", "subscription_broken"];
@@ -78,8 +78,8 @@ fn goes(kind: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
     use super::*;
+    use crate::admin::diagnosis::findings::Level;
 
     fn finding(kind: &'static str, level: Level) -> Finding {
         let text = String::new();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::{Line, Lines};
+use super::sequencer::{Line, Lines};
 use crate::cache::clock::Clock;
 use crate::cache::coherence::{Coherence, LOOKED_AT};
 use crate::cache::entry::{Held, Tags};

@@ -1,41 +1,13 @@
 //! The shared tier in Redis 7 or newer, through fred: standalone, behind Sentinel, or a Cluster. fred only carries commands over single
 //! connections; who is primary of what, and when a connection is of no use any more, is decided here.
 
-mod barrier;
 mod bus;
-mod call;
-mod clock;
-mod codec;
-mod connection;
-mod damages;
-mod fleet;
-mod foreign;
-mod health;
-mod info;
+mod command;
+pub(crate) mod connection;
 mod keyspace;
-mod large;
-mod layout;
-mod line;
-mod link;
-mod operation;
-mod packing;
-mod panel;
-mod placement;
-mod primary;
-mod read_link;
-mod read_many;
-mod reclaim;
-mod record;
-pub mod reply_scanner;
-mod scripts;
-mod selected;
-mod shard;
-mod shared;
-mod spans;
-mod tier;
-pub mod tls;
-mod transport;
-mod wanted;
+mod schema;
+mod store;
+mod topology;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -46,14 +18,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use tier::RedisTier;
+pub use connection::{reply_scanner, tls};
+pub use store::redis_l2::RedisTier;
 
 use crate::cache::clock::Clock;
-use crate::cache::coherence::message::BusSink;
-use crate::cache::coherence::protection::Protections;
-use call::Calls;
-use health::Health;
-use shared::Shared;
+use crate::cache::coherence::safeguards::Protections;
+use crate::cache::tier::bus::BusSink;
+use command::executor::Calls;
+use connection::context::Shared;
+use connection::health::Health;
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,11 +161,11 @@ pub fn start(
     let tier = Arc::new(RedisTier::new(shared, health, calls, tasks.clone(), stop.clone()));
     tasks.spawn({
         let (tier, stop) = (tier.clone(), stop.clone());
-        async move { placement::follow(&tier, &sink, &stop).await }
+        async move { crate::backend::redis::topology::placement::follow(&tier, &sink, &stop).await }
     });
     tasks.spawn({
         let (tier, stop) = (tier.clone(), stop.clone());
-        async move { reclaim::run(&tier, &stop).await }
+        async move { crate::backend::redis::store::pattern_reclaim::run(&tier, &stop).await }
     });
     tasks.spawn({
         let (tier, stop) = (tier.clone(), stop.clone());
@@ -200,7 +173,7 @@ pub fn start(
     });
     tasks.spawn({
         let tier = tier.clone();
-        async move { info::poll(&tier, stop).await }
+        async move { crate::backend::redis::topology::server_info::poll(&tier, stop).await }
     });
     tier
 }

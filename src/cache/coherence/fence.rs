@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::version::Version;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::single_flight::Flight;
+use crate::cache::version::Version;
 
 /// Stripes over all partitions, about.
 const STRIPES: usize = 4096;
@@ -132,7 +132,7 @@ impl Stripe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::coherence::protection::Protections;
+    use crate::cache::coherence::safeguards::Protections;
     use crate::cache::testing::Bench;
 
     #[test]

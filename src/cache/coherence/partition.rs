@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::recent::Recent;
-use super::version::Version;
-use super::watcher::Watchers;
+use super::change_log::Recent;
+use super::watch::queue::Watchers;
 use crate::cache::clock::Moment;
-use crate::cache::lease::round::Rounds;
+use crate::cache::lease::waiters::Rounds;
+use crate::cache::version::Version;
 
 /// Ended generations whose last proof is remembered.
 const REMEMBERED: usize = 16;
@@ -16,7 +16,7 @@ const REMEMBERED: usize = 16;
 /// The state of one partition. What a Get on the hot path reads is atomic; the rest is behind a short lock.
 #[derive(Default)]
 #[repr(align(64))]
-pub(super) struct Partition {
+pub(crate) struct Partition {
     generation: AtomicU64,
     proved_at: AtomicU64,
     live_epoch: AtomicU64,
@@ -40,7 +40,7 @@ pub struct Shown {
 
 /// The number line as heard through the subscription.
 #[derive(Default)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// Last position applied in sequence, or set by an echo.
     pub watermark: Version,
     /// Highest epoch of a message that took effect.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::namespace::{JITTER, NamespacePolicy, TTL};
+use super::namespace_policy::{JITTER, NamespacePolicy, TTL};
 use crate::cache::entry::Lifetime;
 use crate::cache::error::{Violation, Violations};
 use crate::cache::quoted::short_number;

@@ -1,9 +1,10 @@
 //! Limits of a request. Whatever exceeds one is refused with the field, the size sent and the limit.
 
-use super::NamespacePolicy;
+use super::namespace_policy::NamespacePolicy;
 use crate::cache::error::Violation;
+use crate::cache::invalidation::selector;
+use crate::cache::invalidation::selector::{Pattern, SEGMENTS};
 use crate::cache::quoted::{quoted, quoted_bytes};
-use crate::cache::selector::{self, Pattern, SEGMENTS};
 
 /// Longest namespace name, bytes.
 pub const NAMESPACE_SIZE: usize = 64;

@@ -2,9 +2,11 @@
 
 pub mod events;
 pub mod expiry;
+pub mod field_text;
 pub mod limits;
-pub mod namespace;
+pub mod namespace_policy;
+pub mod rate_limit;
 
 pub use events::{EventRule, Events, TargetKind};
 pub use limits::Limits;
-pub use namespace::{Compression, DefaultConsistency, NamespacePolicy, PolicyPatch, Switches};
+pub use namespace_policy::{Compression, DefaultConsistency, NamespacePolicy, PolicyPatch, Switches};

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::write::ticket;
-use super::{Answer, Barrier, Consistency, Get, Miss, SetAnswer, SetOutcome, Shared, Tiered};
+use super::cache::{Shared, Tiered};
+use super::set::ticket;
+use super::set::{Barrier, SetAnswer, SetOutcome};
+use super::types::{Answer, Consistency, Get, Miss};
 use crate::cache::clock::Moment;
-use crate::cache::coherence::token::Token;
-use crate::cache::coherence::version::Version;
 use crate::cache::error::CacheError;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::Switches;
 use crate::cache::single_flight::{FetchResult, Fetched};
 use crate::cache::tier::{Condition, L2Error, Mode, Removal, Timeout, Write};
+use crate::cache::token::Token;
+use crate::cache::version::Version;
 
 /// A read of many entries of one namespace.
 #[derive(Clone, Copy)]

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Consistency, Get, Memory, Shared, Stale, StaleReason, Tiered, outlived};
+use super::cache::{Memory, Shared, Tiered, outlived};
+use super::types::{Consistency, Get, Stale, StaleReason};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::Judgement;
-use crate::cache::coherence::token::Token;
-use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Entry, Held};
-use crate::cache::inspect::{Cause, Inspected, NotServed, Off};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::{DefaultConsistency, Switches};
 use crate::cache::tier::L2Error;
+use crate::cache::tier::inspect::{Cause, Inspected, NotServed, Off};
+use crate::cache::token::Token;
+use crate::cache::version::Version;
 
 /// What is known of a key.
 pub struct Inspection {

@@ -1,321 +1,223 @@
-//! Gets with a lease: one caller makes the entry, the others wait for it, take a stale value, or leave in time.
+//! What becomes of a lease: asked for once for all who want it in this replica, handed to one of them, used, given back, or lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tracing::{Instrument as _, Span};
 
-use super::{Answer, Consistency, Get, Memory, Miss, Outcome, Shared, Tier, Tiered, outlived};
+use super::cache::Tiered;
+use super::set::{SetAnswer, SetOutcome};
+use super::types::{Answer, Consistency, Get};
 use crate::cache::clock::Moment;
-use crate::cache::coherence::Judgement;
-use crate::cache::entry::Entry;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
-use crate::cache::lease::round::{End, Occasion, Over, Seat, Turn};
-use crate::cache::lease::{Said, Wish};
-use crate::cache::namespace::Namespace;
-use crate::cache::policy::Switches;
-use crate::cache::single_flight::{FetchResult, Fetched};
+use crate::cache::lease::waiters::{End, Round, Running};
+use crate::cache::lease::{Lease, Obstacle, Said};
 use crate::cache::spans;
+use crate::cache::tier::{Acquired, Claim, L2Error, LeaseId, Return, Timeout};
+use crate::cache::token::Token;
 
-/// How often in a row the shared tier may say that there is an entry of which a read shows nothing. Then the read is believed.
-const CONTRADICTIONS: u32 = 3;
+/// Of the bound on staleness: how long a round lasts while messages are not heard.
+const UNHEARD: u32 = 8;
 
-/// How one Get takes part in a round.
-#[derive(Clone, Copy)]
-struct Part {
-    /// The round was begun for it: so far it waits for the shared tier only.
-    first: bool,
-    /// Whether it waits for another caller.
-    wait: bool,
-    /// Whether it has an answer that will do when nobody may have the lease.
-    kept: bool,
-    /// Until when it waits.
-    until: Moment,
+/// The return of a lease.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// The key.
+    pub key: Key,
+    /// The lease, and how it is given back.
+    pub back: Return,
+    /// When the caller leaves.
+    pub deadline: Moment,
 }
 
-/// Whether there is room for an answer.
-enum Room {
-    AtOnce,
-    /// There is now. Time has passed: the answer has to be looked up again.
-    Later,
-    /// There was none in time.
-    Never,
+/// The answer to a Release.
+pub struct Released {
+    /// False: the lease did not hold any more.
+    pub released: bool,
+    /// When the entry could not be made: what is kept of it.
+    pub kept: Option<Answer>,
 }
 
-// === impl Tiered ===
+/// How the shared tier answered to a round, or this replica in its place.
+enum Asked {
+    Granted(Lease),
+    Obstructed(Obstacle),
+    Present,
+}
+
+// === impl Tiered: rounds ===
 
 impl Tiered {
-    /// Reads one entry for a caller who would make it.
-    pub(super) async fn get_with_lease(
-        &self,
-        get: &Get<'_>,
-        wish: Wish,
-        switches: Switches,
-        partition: u16,
-        begun: Moment,
-    ) -> Result<Answer, CacheError> {
+    /// Runs a round to its end. Nothing that is heard is relied on for longer than the bound on staleness, should messages get lost.
+    pub(super) async fn run_round(self, key: Key, partition: u16, round: Arc<Round>) {
         let shared = &*self.0;
-        let until = shared.until(Duration::MAX, get.deadline, begun);
-        let key = get.key.to_key();
-        let (mut heard, mut contradictions, mut waited) = (None, 0, false);
-        // All that the shared tier is asked for has one budget, from here on; waiting for another caller to make the entry does not count.
-        let mut asking_since = begun;
-        let answer = loop {
-            let now = shared.clock.now();
-            if let Some(answer) = shared.answer_from_memory(get, switches, partition, now) {
-                let room_begun = shared.clock.now();
-                match self.room(get, &answer, until).await {
-                    Room::AtOnce => break self.with_lease_to_refresh(get, &key, wish, asking_since, answer).await,
-                    Room::Later => {
-                        asking_since = asking_since.plus(shared.clock.now().since(room_begun));
-                        heard = None;
-                        continue;
-                    }
-                    Room::Never => break shared.leased(answer),
-                }
+        let mut running = Running::new(shared.coherence.rounds(partition), &key, &round);
+        let mut unclaimed = None;
+        let stands_until = match self.ask_for_lease(&key, &round).await {
+            Asked::Granted(lease) => {
+                unclaimed = round.hand(lease).err();
+                spans::note(spans::OUTCOME, "granted");
+                // One that nobody gets is nobody's: who does not wait looks again, and finds it given back.
+                unclaimed.is_none().then(|| {
+                    round.say(Said::Taken);
+                    lease.until
+                })
             }
-            let (fetched, seat) = self.fetched_or_known(get, &key, partition, asking_since, heard.take()).await;
-            let found = fetched.as_ref().ok().cloned();
-            let answer = shared.conclude(get, switches, partition, fetched)?;
-            match answer.outcome {
-                Outcome::Hit { .. } => {
-                    let room_begun = shared.clock.now();
-                    match self.room(get, &answer, until).await {
-                        Room::AtOnce => break self.with_lease_to_refresh(get, &key, wish, asking_since, answer).await,
-                        Room::Later => {
-                            asking_since = asking_since.plus(shared.clock.now().since(room_begun));
-                            continue;
-                        }
-                        Room::Never => break shared.leased(answer),
-                    }
-                }
-                Outcome::Miss(Miss::Absent | Miss::Unavailable) => {}
-                Outcome::Miss(_) => break answer,
+            Asked::Obstructed(Obstacle { until, said }) => {
+                round.say(said);
+                spans::note(spans::OUTCOME, "obstructed");
+                Some(until)
             }
-            let (seat, first) = seat.map_or_else(
-                || {
-                    let patience = asking_since.plus(shared.config.read_budget);
-                    let occasion = Occasion { duration: wish.duration, seen: None, found: found.clone(), patience };
-                    self.take_seat(&key, partition, occasion)
-                },
-                |seat| (seat, false),
-            );
-            let kept = |found: Option<&Fetched>| match wish.stale_if_error {
-                true => shared.kept(get, partition, found).map(|stale| Answer { degraded: answer.degraded, ..stale }),
-                false => None,
-            };
-            let span = if first { Span::none() } else { spans::wait(&seat.round().span) };
-            let turn_begun = shared.clock.now();
-            let until = if wish.wait { until } else { until.min(asking_since.plus(shared.config.read_budget)) };
-            let part = Part { first, wait: wish.wait, kept: kept(found.as_ref()).is_some(), until };
-            let (turn, refused) = self.take_part(get, part, &seat).instrument(span).await;
-            if wish.wait {
-                asking_since = asking_since.plus(shared.clock.now().since(turn_begun));
-            }
-            waited |= wish.wait && refused.is_none() && !(first && matches!(turn, Some(Turn::Lease(_))));
-            match turn {
-                Some(Turn::Lease(lease)) => {
-                    let degraded = answer.degraded || lease.alone;
-                    break Answer { lease: Some(lease), degraded, at: shared.clock.now(), ..answer };
-                }
-                Some(Turn::Over(Over { end, found: last })) => {
-                    contradictions = if end == End::Present { contradictions + 1 } else { 0 };
-                    if contradictions == CONTRADICTIONS {
-                        break answer;
-                    }
-                    let last_found = last.as_ref().and_then(|last| last.as_ref().ok());
-                    let last_found = last_found.or(found.as_ref());
-                    if end == End::Failed
-                        && let Some(stale) = self.with_room(get, until, || kept(last_found)).await
-                    {
-                        break stale;
-                    }
-                    heard = last;
-                }
-                Some(Turn::Said(_)) | None => {
-                    match (self.with_room(get, until, || kept(found.as_ref())).await, refused) {
-                        (Some(stale), _) => break stale,
-                        (None, Some(refused)) => return Err(refused),
-                        (None, None) => break shared.leased(answer),
-                    }
-                }
+            Asked::Present => {
+                running.over.end = End::Present;
+                spans::note(spans::OUTCOME, "present");
+                None
             }
         };
-        if waited {
-            let counters = &shared.leases.counters;
-            match answer.outcome {
-                Outcome::Hit { .. } => counters.served.one(),
-                Outcome::Miss(_) => counters.left.one(),
-            }
+        if let Some(until) = stands_until {
+            let bound = shared.coherence.max_staleness();
+            let bound = if shared.coherence.is_followed(partition) { bound } else { bound / UNHEARD };
+            _ = timeout(until.since(shared.clock.now()).min(bound), round.ended()).await;
         }
-        Ok(Answer { waited, ..answer })
+        running.over.end = round.has_ended().unwrap_or(running.over.end);
+        running.close();
+        if let Some(lease) = unclaimed.or_else(|| round.take()) {
+            self.take_back(&key, lease).await;
+        }
+        if round.is_awaited() {
+            // Those who wait have deadlines of their own.
+            let until = shared.clock.now().plus(shared.config.read_budget);
+            let limit = Timeout { until, latest: Moment::FOREVER };
+            running.over.found = Some(self.fetch_together(key.clone(), Duration::ZERO, limit).await);
+        }
     }
 
-    /// What the shared tier holds: as was heard at the end of a round, as the round under way was begun with, or as it says now.
-    async fn fetched_or_known(
-        &self,
-        get: &Get<'_>,
-        key: &Key,
-        partition: u16,
-        asking_since: Moment,
-        heard: Option<FetchResult>,
-    ) -> (FetchResult, Option<Seat>) {
-        let token = get.token.position(partition);
-        if let Some(heard) = heard
-            && heard.as_ref().map_or(true, |fetched| !fetched.may_precede(token, get.key.namespace))
-        {
-            return (heard, None);
-        }
-        // What an absence was known by still stands, or the round would be over.
-        let suits = |occasion: &Occasion| {
-            let known = |found: &Fetched| !found.may_precede(token, get.key.namespace);
-            occasion.seen.is_none() && occasion.found.as_ref().is_some_and(known)
-        };
-        if let Some(seat) = self.0.coherence.rounds(partition).join(key, suits)
-            && let Some(found) = seat.round().occasion.found.clone()
-        {
-            return (Ok(found), Some(seat));
-        }
-        (self.ask_l2(get, partition, asking_since).await, None)
-    }
-
-    /// A value that can be used, with the lease to make it anew if that is due and nobody else has it.
-    async fn with_lease_to_refresh(
-        &self,
-        get: &Get<'_>,
-        key: &Key,
-        wish: Wish,
-        asking_since: Moment,
-        answer: Answer,
-    ) -> Answer {
+    /// Asks the shared tier for the lease; when it cannot be asked, grants it here, to one caller at a time.
+    async fn ask_for_lease(&self, key: &Key, round: &Round) -> Asked {
         let shared = &*self.0;
-        let Outcome::Hit { held, stale, .. } = &answer.outcome else { return answer };
-        let now = shared.clock.now();
-        if stale.is_none() && !is_due(&held.entry, get.key.namespace, now) {
-            return answer;
+        let sent = shared.clock.now();
+        if let Some(obstacle) = shared.leases.alone(key, sent) {
+            return Asked::Obstructed(obstacle);
         }
-        let seen = stale.is_none().then_some(held.entry.version);
-        let found = (!answer.degraded).then(|| Fetched { position: answer.position, held: Some(held.clone()) });
-        let patience = asking_since.plus(shared.config.read_budget);
-        let occasion = Occasion { duration: wish.duration, seen, found, patience };
-        let (seat, true) = self.take_seat(key, answer.partition, occasion) else { return answer };
-        let until = shared.until(shared.config.read_budget, get.deadline, asking_since);
-        match timeout(until.since(now), seat.turn(|_| true)).await {
-            Ok(Turn::Lease(lease)) => Answer { lease: Some(lease), at: shared.clock.now(), ..answer },
-            _ => answer,
-        }
-    }
-
-    /// Takes part in the round of `key`. Returns also whether it was begun for this.
-    fn take_seat(&self, key: &Key, partition: u16, occasion: Occasion) -> (Seat, bool) {
-        let (seat, begun) = self.0.coherence.rounds(partition).join_or_begin(key, occasion);
-        if begun {
-            let round = self.clone().run_round(key.clone(), partition, seat.round().clone());
-            let round = round.instrument(seat.round().span.clone());
-            self.0.tasks.spawn(self.0.stop.clone().run_until_cancelled_owned(round));
-        }
-        (seat, begun)
-    }
-
-    /// Takes part in a round for one Get. What only asks for the lease keeps its place; what waits for another caller gives it back. Returns
-    /// also why the Get may not wait, if it would.
-    async fn take_part(&self, get: &Get<'_>, part: Part, seat: &Seat) -> (Option<Turn>, Option<CacheError>) {
-        let waiting = part.wait.then(|| self.0.leases.counters.waiting.up());
-        if part.first || !part.wait {
-            let turn = self.turn(false, part.kept, part.until, seat).await;
-            if !(part.wait && matches!(turn, Some(Turn::Said(_)))) {
-                return (turn, None);
+        let occasion = &round.occasion;
+        let id = LeaseId(rand::random());
+        let claim = Claim { lease: id, duration: occasion.duration, seen: occasion.seen };
+        let acquired = match sent < occasion.patience {
+            true => shared.l2.acquire(key, claim, occasion.patience).await,
+            false => Err(L2Error::unavailable("no time was left to ask for a lease")),
+        };
+        let (now, until) = (shared.clock.now(), sent.plus(occasion.duration));
+        let lease = Lease { id, until, alone: false };
+        let obstructed = |left, said| Asked::Obstructed(Obstacle { until: now.plus(left), said });
+        match acquired {
+            Ok(Acquired::Granted) => {
+                shared.leases.granted(key, lease, now);
+                Asked::Granted(lease)
             }
-        }
-        let refused = get.place.and_then(|place| place.wait().err());
-        let _waiting = waiting.filter(|_| refused.is_none());
-        (self.turn(refused.is_none(), part.kept, part.until, seat).await, refused)
-    }
-
-    /// Waits until there is room for an answer. It may be given as it is only if there was room at once.
-    async fn room(&self, get: &Get<'_>, answer: &Answer, until: Moment) -> Room {
-        let (Some(place), Outcome::Hit { held, .. }) = (get.place, &answer.outcome) else { return Room::AtOnce };
-        let patience = until.since(self.0.clock.now());
-        match timeout(patience, place.room(held.entry.content.len())).await {
-            Ok(true) => Room::AtOnce,
-            Ok(false) => Room::Later,
-            Err(_) => Room::Never,
-        }
-    }
-
-    /// The answer that `look` finds when there is room for it; `None` if it finds none, or there is no room in time.
-    async fn with_room(&self, get: &Get<'_>, until: Moment, look: impl Fn() -> Option<Answer>) -> Option<Answer> {
-        loop {
-            let answer = look()?;
-            match self.room(get, &answer, until).await {
-                Room::AtOnce => return Some(answer),
-                Room::Later => {}
-                Room::Never => return None,
+            Ok(Acquired::Held(left)) => obstructed(left, Said::Taken),
+            Ok(Acquired::Paused(left)) => obstructed(left, Said::Paused),
+            Ok(Acquired::Present) => Asked::Present,
+            // Under the same name: should the answer have been lost, the lease holds there, too.
+            Err(_) => {
+                let lease = Lease { until: now.plus(occasion.duration), alone: true, ..lease };
+                match shared.leases.grant_alone(key, lease, now) {
+                    Ok(()) => Asked::Granted(lease),
+                    Err(obstacle) => Asked::Obstructed(obstacle),
+                }
             }
         }
     }
 
-    /// Waits for what a round comes to for one Get, as long as its caller would. None: in vain.
-    async fn turn(&self, wait: bool, kept: bool, until: Moment, seat: &Seat) -> Option<Turn> {
+    /// Nobody was there any more to take the lease.
+    async fn take_back(&self, key: &Key, lease: Lease) {
         let shared = &*self.0;
-        let patience = until.since(shared.clock.now());
-        let leaving = async {
-            shared.leaving.cancelled().await;
-            seat.turn(|_| true).await
-        };
-        let turn = async {
-            tokio::select! {
-                biased;
-                turn = seat.turn(|said| !wait || (kept && said == Said::Paused)) => turn,
-                turn = leaving => turn,
-            }
-        };
-        timeout(patience, turn).await.ok()
+        shared.leases.forget(key, lease.id, shared.clock.now());
+        if !lease.alone {
+            self.give_back(key, Return { lease: lease.id, failed: false, pause: Duration::ZERO }).await;
+        }
+    }
+
+    async fn give_back(&self, key: &Key, back: Return) {
+        let until = self.0.clock.now().plus(self.0.config.write_budget);
+        if let Err(error) = self.0.l2.release(key, back, until).await {
+            tracing::debug!(%error, "a lease could not be given back; it ends by time");
+        }
     }
 }
 
-// === impl Shared ===
+// === impl Tiered: what is done with a lease ===
 
-impl Shared {
-    /// The answer to a Get that has waited in vain.
-    fn leased(&self, answer: Answer) -> Answer {
-        Answer { outcome: Outcome::Miss(Miss::Leased), at: self.clock.now(), ..answer }
+impl Tiered {
+    /// A Set with a lease has been answered: the lease stands in nobody's way any more, unless it still holds in the shared tier.
+    pub(super) async fn settle_lease(&self, key: &Key, id: LeaseId, answer: Result<&SetAnswer, &CacheError>) {
+        let shared = &*self.0;
+        let counters = &shared.leases.counters;
+        match answer {
+            Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => counters.filled.one(),
+            Ok(SetAnswer { outcome: SetOutcome::LeaseVoid, .. }) => counters.voided.one(),
+            // It may be used with another value yet.
+            Ok(_) => return,
+            Err(_) => {}
+        }
+        let granted_here = shared.leases.forget(key, id, shared.clock.now()).is_some();
+        let is_void = matches!(answer, Ok(SetAnswer { outcome: SetOutcome::LeaseVoid, .. }));
+        if is_void || matches!(answer, Err(CacheError::Full)) {
+            // It may hold for an entry with other tags yet, but who had it knows it as void; or it will not be used soon. What gives it back
+            // works also when there is no room.
+            self.give_back(key, Return { lease: id, failed: false, pause: Duration::ZERO }).await;
+        }
+        if granted_here {
+            shared.coherence.end_round(key.as_ref(), End::LookAgain);
+        }
     }
 
-    /// What is kept of an entry that cannot be made, as far as its namespace allows it.
-    pub(super) fn kept(&self, get: &Get<'_>, partition: u16, found: Option<&Fetched>) -> Option<Answer> {
-        let (now, consistency) = (self.clock.now(), Consistency::Bounded(None));
-        let switches = self.switches(get.key.namespace);
-        match self.look_up(&Get { consistency, ..*get }, switches, partition, now) {
-            Memory::Fresh(held) => return Some(self.hit_in_l1(partition, held, None, now)),
-            Memory::Stale(held, stale) => return Some(self.hit_in_l1(partition, held, Some(stale), now)),
-            Memory::Nothing => {}
+    /// Gives a lease back. A caller who leaves does not end it half way.
+    pub async fn release(&self, release: Release) -> Result<Released, CacheError> {
+        let cache = self.clone();
+        self.owned(async move { cache.release_now(release).await }).await
+    }
+
+    async fn release_now(&self, release: Release) -> Result<Released, CacheError> {
+        let shared = &*self.0;
+        let Release { key, back, deadline } = release;
+        let begun = shared.clock.now();
+        let end = if back.failed { End::Failed } else { End::LookAgain };
+        let granted_here = shared.leases.forget(&key, back.lease, begun);
+        if granted_here == Some(true) && !back.pause.is_zero() {
+            shared.leases.pause(&key, begun.plus(back.pause), begun);
         }
-        let Fetched { position, held: Some(held) } = found? else { return None };
-        let judgement = self.coherence.judge(get.key, held, Moment::NEVER, Duration::ZERO, now);
-        let stale = outlived(&held.entry, held.marked_at(), now)
-            .filter(|stale| stale.staleness <= get.key.namespace.policy().stale_window)?;
-        if judgement == Judgement::Dead || now >= held.entry.kept_until || *position < get.token.position(partition) {
-            return None;
+        let released = match granted_here {
+            Some(true) => {
+                // Should the shared tier have granted it after all, and its answer been lost.
+                let (cache, key) = (self.clone(), key.clone());
+                shared.tasks.spawn(async move { cache.give_back(&key, back).await });
+                Ok(true)
+            }
+            _ => shared.l2.release(&key, back, begun.plus(shared.config.write_budget).min(deadline)).await,
+        };
+        if granted_here == Some(true) || (granted_here.is_some() && released.is_err()) {
+            shared.coherence.end_round(key.as_ref(), end);
         }
-        let outcome = Outcome::Hit { held: held.clone(), tier: Tier::L2, stale: Some(stale) };
-        Some(Answer::new(outcome, partition, *position, now))
+        let released = released.map_err(|error| shared.error(error, deadline))?;
+        if released {
+            shared.leases.counters.released.one();
+        }
+        let kept = if back.failed { self.kept_after_all(&key, deadline).await } else { None };
+        Ok(Released { released, kept })
+    }
+
+    /// What is kept of an entry that could not be made.
+    async fn kept_after_all(&self, key: &Key, deadline: Moment) -> Option<Answer> {
+        let shared = &*self.0;
+        let token = Token::default();
+        let consistency = Consistency::Bounded(None);
+        let get = Get { key: key.as_ref(), consistency, token: &token, deadline, lease: None, place: None };
+        let partition = shared.coherence.partition_of(key.as_ref());
+        if let Some(kept) = shared.kept(&get, partition, None) {
+            return Some(kept);
+        }
+        let fetched = self.ask_l2(&get, partition, shared.clock.now()).await.ok()?;
+        shared.kept(&get, partition, Some(&fetched))
     }
 }
-
-/// Whether an entry that lives is to be made anew: from its soft time to live on, or drawn before it ends, the sooner the more making it
-/// costs (XFetch: of many who look, about one draws in time, and hardly any too early).
-fn is_due(entry: &Entry, namespace: &Namespace, now: Moment) -> bool {
-    let (eagerness, immutable) = (namespace.policy().early_refresh, namespace.policy().immutable);
-    let drawn = || {
-        let ahead = entry.cost.mul_f64(eagerness * -(1.0 - rand::random::<f64>()).ln());
-        // Reading prolongs the life of some entries.
-        entry.sliding.is_none() && entry.expires_at != Moment::FOREVER && now.plus(ahead) >= entry.expires_at
-    };
-    // What is written once is never made anew.
-    !immutable && (now >= entry.due_at || (eagerness > 0.0 && !entry.cost.is_zero() && drawn()))
-}
-
-#[cfg(test)]
-mod tests;

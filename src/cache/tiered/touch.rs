@@ -4,14 +4,15 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Answer, Get, Outcome, Tiered};
+use super::cache::Tiered;
+use super::types::{Answer, Get, Outcome};
 use crate::cache::clock::Moment;
-use crate::cache::coherence::message::{Change, Effect};
-use crate::cache::coherence::token::Token;
-use crate::cache::coherence::version::Version;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
+use crate::cache::tier::bus::{Change, Effect};
 use crate::cache::tier::{LifeChange, Touch, TouchMode, Touched};
+use crate::cache::token::Token;
+use crate::cache::version::Version;
 
 /// Most entries whose life is prolonged at once because they are read. Those left out are, when they are read again.
 const SLIDING_AT_ONCE: usize = 64;

@@ -6,14 +6,14 @@ use clap::Args;
 use serde_json::Value;
 use tonic::Response;
 
-use crate::cli::answer::{Answer, emit};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs, parse_duration};
 use crate::cli::batch::keys::KeyArgs;
 use crate::cli::batch::progress::Progress;
 use crate::cli::batch::{exit, put_error, words};
 use crate::cli::connection::{Connection, cache};
-use crate::cli::failure::Failure;
+use crate::cli::error::Failure;
 use crate::cli::get::{document, verdict};
+use crate::cli::output::{Answer, emit};
 use crate::cli::{table, units};
 use crate::pb;
 use crate::pb::batch_get_item::Result as Found;

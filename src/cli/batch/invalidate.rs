@@ -3,13 +3,13 @@
 use clap::Args;
 use serde_json::{Map, Value};
 
-use crate::cli::answer::{Answer, emit};
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
 use crate::cli::batch::keys::KeyArgs;
 use crate::cli::batch::progress::Progress;
 use crate::cli::batch::{exit, put_error, words};
 use crate::cli::connection::{Connection, cache};
-use crate::cli::failure::Failure;
+use crate::cli::error::Failure;
+use crate::cli::output::{Answer, emit};
 use crate::cli::table;
 use crate::pb;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::failure::Failure;
+use crate::cli::error::Failure;
 
 /// Longest line that is read: the longest key, with every byte escaped, many times over.
 const LONGEST_LINE: u64 = 1 << 20;

@@ -11,9 +11,10 @@ use clap::Subcommand;
 use serde_json::{Map, Value};
 use tonic::Code;
 
-use crate::cli::answer::Answer;
+use super::error;
+use super::error::Failure;
+use super::output::Answer;
 use crate::cli::args::ServerArgs;
-use crate::cli::failure::{self, Failure};
 use crate::cli::units;
 use crate::pb;
 
@@ -51,12 +52,12 @@ fn words(error: &pb::ItemError) -> String {
     let retry = error.retry_delay.map(|delay| format!("; retry after {}", units::duration(units::from_wire(delay))));
     let unknown = |unknown| format!("; may still take effect for {}", units::duration(units::from_wire(unknown)));
     let unknown = error.outcome_unknown_for.map(unknown).unwrap_or_default();
-    format!("{}: {}{unknown}{}", failure::code_name(Code::from(error.code)), error.message, retry.unwrap_or_default())
+    format!("{}: {}{unknown}{}", error::code_name(Code::from(error.code)), error.message, retry.unwrap_or_default())
 }
 
 /// Why an item failed, for programs.
 fn put_error(document: &mut Map<String, Value>, error: &pb::ItemError) {
-    document.insert("code".to_owned(), failure::code_name(Code::from(error.code)).into());
+    document.insert("code".to_owned(), error::code_name(Code::from(error.code)).into());
     document.insert("error".to_owned(), error.message.as_str().into());
     document.insert("retry_delay_seconds".to_owned(), units::wire_seconds(error.retry_delay));
     document.insert("outcome_unknown_for_seconds".to_owned(), units::wire_seconds(error.outcome_unknown_for));

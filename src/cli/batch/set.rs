@@ -9,12 +9,12 @@ use clap::Args;
 use prost::Message as _;
 use serde_json::{Map, Value};
 
-use crate::cli::answer::{Answer, emit};
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
 use crate::cli::batch::progress::Progress;
 use crate::cli::batch::{exit, item, put_error, words};
 use crate::cli::connection::{Connection, cache};
-use crate::cli::failure::Failure;
+use crate::cli::error::Failure;
+use crate::cli::output::{Answer, emit};
 use crate::cli::units;
 use crate::pb;
 

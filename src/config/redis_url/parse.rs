@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::{Address, RedisUrl, Topology};
+use super::url::{Address, RedisUrl, Topology};
 
 /// Why a text is no Redis URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

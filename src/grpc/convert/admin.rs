@@ -4,18 +4,18 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Checks, Rules, duration, to_wire, whole_millis};
+use super::validator::{Checks, Rules, duration, to_wire, whole_millis};
 use crate::cache::clock::Moment;
-use crate::cache::coherence::version::Version;
 use crate::cache::entry::{Content, Entry};
 use crate::cache::error::{CacheError, Violation};
-use crate::cache::hot_keys::HotKey;
-use crate::cache::inspect::{Cause, Inspected, NotServed, Off, Stored};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::limits;
+use crate::cache::stats::hot_keys::HotKey;
 use crate::cache::tier::L2Error;
+use crate::cache::tier::inspect::{Cause, Inspected, NotServed, Off, Stored};
 use crate::cache::tiered::{Inspection, Verdict};
+use crate::cache::version::Version;
 use crate::pb;
 use crate::units::format_duration;
 

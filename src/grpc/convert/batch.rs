@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::get::{Found, consistency, found};
 use super::invalidate::mode;
 use super::set::{outcome, write};
-use super::{Checks, Rules, barrier, token_text};
+use super::validator::{Checks, Rules, barrier, token_text};
 use crate::cache::clock::Moment;
-use crate::cache::coherence::token::Token;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::KeyRef;
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::Removal;
 use crate::cache::tiered::{Answer, Consistency, InvalidateMany, Many, SetAnswer, SetMany};
+use crate::cache::token::Token;
 use crate::grpc::status::item_error;
 use crate::pb;
 

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Checks, Rules, duration, to_wire, token_text};
+use super::validator::{Checks, Rules, duration, to_wire, token_text};
 use crate::cache::clock::Moment;
-use crate::cache::coherence::token::Token;
 use crate::cache::entry::{Content, Held};
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::lease::Wish;
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::DefaultConsistency;
-use crate::cache::policy::namespace::LEASE;
+use crate::cache::policy::namespace_policy::LEASE;
 use crate::cache::tiered::{Answer, Consistency, Miss, Outcome, Stale, StaleReason, Tier};
+use crate::cache::token::Token;
 use crate::pb;
 use crate::units::format_duration;
 

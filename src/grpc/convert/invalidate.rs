@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Checks, Rules, barrier, token_text};
+use super::validator::{Checks, Rules, barrier, token_text};
 use crate::cache::clock::Moment;
-use crate::cache::coherence::token::Token;
 use crate::cache::error::{CacheError, Violation};
+use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::KeyRef;
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::{EventRule, TargetKind, events, limits};
 use crate::cache::quoted::quoted;
-use crate::cache::selector::Selector;
 use crate::cache::tier::{Mode, Removal};
 use crate::cache::tiered::{Barrier, Invalidate, Invalidated, Target};
+use crate::cache::token::Token;
 use crate::pb;
 use crate::pb::invalidate_request::Selector as Wire;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Checks, Rules, duration, to_wire};
+use super::validator::{Checks, Rules, duration, to_wire};
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::{Compression, DefaultConsistency, PolicyPatch, Switches};

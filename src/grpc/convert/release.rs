@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::get::hit;
-use super::{Checks, Rules, duration, lease};
+use super::validator::{Checks, Rules, duration, lease};
 use crate::cache::clock::Moment;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::KeyRef;

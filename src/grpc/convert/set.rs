@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use super::{Checks, Rules, barrier, duration, lease, token_text, whole_millis};
+use super::validator::{Checks, Rules, barrier, duration, lease, token_text, whole_millis};
 use crate::cache::clock::Moment;
-use crate::cache::coherence::token::Token;
 use crate::cache::entry::{Content, NewEntry, Tags};
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::KeyRef;
@@ -18,6 +17,7 @@ use crate::cache::policy::limits;
 use crate::cache::quoted::quoted;
 use crate::cache::tier::{Condition, RequestId, Write};
 use crate::cache::tiered::{Set, SetAnswer, SetOutcome};
+use crate::cache::token::Token;
 use crate::pb;
 use crate::units::format_duration;
 

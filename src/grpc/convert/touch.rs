@@ -1,12 +1,12 @@
 //! Touch.
 
 use super::set::left;
-use super::{Checks, Rules, duration, to_wire, token_text};
-use crate::cache::coherence::token::Token;
+use super::validator::{Checks, Rules, duration, to_wire, token_text};
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::tier::{Touch, TouchMode};
 use crate::cache::tiered::{TouchAnswer, TouchOutcome};
+use crate::cache::token::Token;
 use crate::pb;
 
 /// Checks a Touch.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Checks, Rules, duration, to_wire, token_text};
-use crate::cache::coherence::interest::{Interest, Scope};
-use crate::cache::coherence::message::Effect;
-use crate::cache::coherence::token::Token;
+use super::validator::{Checks, Rules, duration, to_wire, token_text};
+use crate::cache::coherence::watch::filter::{Interest, Scope};
 use crate::cache::coherence::watch::{Covered, Discontinuity, Event, Told, Watching};
 use crate::cache::error::{CacheError, Violation};
-use crate::cache::selector::Selector;
+use crate::cache::invalidation::selector::Selector;
+use crate::cache::tier::bus::Effect;
+use crate::cache::token::Token;
 use crate::pb;
 use crate::units::format_duration;
 

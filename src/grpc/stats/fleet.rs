@@ -8,10 +8,10 @@ use prost::Message as _;
 use tokio::time::sleep;
 
 use super::counts::Counts;
-use super::{Counted, Reports, was_used};
-use crate::cache::board::Note;
+use super::reporter::{Counted, Reports, was_used};
 use crate::cache::clock::Moment;
-use crate::cache::observed::{FleetReplica, Observed};
+use crate::cache::fleet::replica::{FleetReplica, Observed};
+use crate::cache::fleet::shared_store::Note;
 use crate::cache::stats::Snapshot;
 use crate::grpc::convert::to_wire;
 use crate::pb;

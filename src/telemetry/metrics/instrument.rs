@@ -2,8 +2,8 @@
 
 use opentelemetry::KeyValue;
 
-use super::reading::{Reading, Tell};
-use crate::cache::observed::Observed;
+use super::scrape::{Reading, Tell};
+use crate::cache::fleet::replica::Observed;
 use crate::cache::stats::Snapshot;
 
 /// One instrument.

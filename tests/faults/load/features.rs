@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng as _;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Request, Response, Status};
-use twintier::cache::coherence::version::Version;
+use twintier::cache::version::Version;
 use twintier::pb;
 
 use super::{Client, group, is_of_the_connection, name, position, tag};

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::tally::NAMESPACES;
 use crate::cache::clock::Moment;
-use crate::cache::keyspace::{KeyspaceSample, NamespaceUsage};
 use crate::cache::policy::limits;
+use crate::cache::stats::keyspace::{KeyspaceSample, NamespaceUsage};
 
 /// Writes a sample.
 pub fn encode(sample: &KeyspaceSample) -> Bytes {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::backend::redis::layout::Layout;
+use crate::backend::redis::schema::keys::Layout;
 use crate::cache::clock::Moment;
-use crate::cache::keyspace::{KeyspaceSample, NamespaceUsage};
+use crate::cache::stats::keyspace::{KeyspaceSample, NamespaceUsage};
 
 /// Most names of one primary that are measured in one sample.
 pub const MEASURED: usize = 2048;

@@ -1,11 +1,11 @@
 //! Durations: handed on from what the core counts in buckets of its own.
 
 use super::of;
-use crate::cache::observed::Observed;
+use crate::cache::fleet::replica::Observed;
 use crate::cache::stats::Snapshot;
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::Source::Histogram;
-use crate::telemetry::metrics::reading::Tell;
+use crate::telemetry::metrics::scrape::Tell;
 
 /// Bounds for what takes from a microsecond in memory to a deadline, in seconds.
 const OPERATION: &[f64] = &[

@@ -4,7 +4,7 @@ use super::{each, of};
 use crate::cache::tier::L2State;
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::Source::{Count, Counter, Measure};
-use crate::telemetry::metrics::reading::{Reading, Tell};
+use crate::telemetry::metrics::scrape::{Reading, Tell};
 
 /// Tells what the server said of itself, while it can be asked.
 fn said(at: &Reading, tell: &mut Tell<'_, u64>, value: u64) {

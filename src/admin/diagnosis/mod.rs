@@ -1,0 +1,13 @@
+//! What is wrong with this replica, told from two samples: a pure function, so that every sign can be tested, and its absence too.
+//!
+//! Each check knows one condition, and says what it saw and what to do. The thresholds are for telling people, not for acting: they err on
+//! the side of silence.
+
+mod findings;
+mod memory;
+mod redis;
+mod steady;
+mod traffic;
+
+pub use findings::{Finding, Hottest, Level, Signs, findings};
+pub use steady::Steady;

@@ -1,0 +1,176 @@
+//! HTTP for probes, metrics and people: `/livez`, `/readyz`, `/metrics`, and the dashboard with its events. It reads and changes
+//! nothing: GET and HEAD only, no cookies, no word to other origins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::recorder::Recorder;
+use crate::cache::fleet::replica::{FleetReplica, Observed};
+use crate::cache::tier::BoxFuture;
+
+/// The metrics, in Prometheus' text form.
+pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+/// Asks for the replicas of the fleet.
+pub type Fleet = Arc<dyn Fn() -> BoxFuture<'static, Vec<FleetReplica>> + Send + Sync>;
+
+/// What is served.
+#[derive(Clone, Copy, Debug)]
+pub struct AdminConfig {
+    /// Whether the dashboard is.
+    pub page: bool,
+    /// How it names keys.
+    pub keys: KeyNames,
+}
+
+/// How the dashboard names keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyNames {
+    /// By the hash that the log has, too.
+    Hashed,
+    /// As they are.
+    Clear,
+}
+
+/// Where what is served comes from.
+pub struct Sources {
+    /// This replica.
+    pub observed: Arc<Observed>,
+    /// Its fleet.
+    pub fleet: Fleet,
+    /// Its metrics; none: they are not served.
+    pub metrics: Option<Metrics>,
+}
+
+/// A server at work.
+pub struct Admin {
+    closing: CancellationToken,
+    kill: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Nothing is taken from elsewhere, nothing is inline, and nobody puts the dashboard into a frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+// === impl Admin ===
+
+impl Admin {
+    /// Serves on a bound listener.
+    pub fn start(listener: TcpListener, config: AdminConfig, sources: Sources) -> Admin {
+        let (closing, kill, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let Sources { observed, fleet, metrics } = sources;
+        let mut router = super::health::routes(observed.health.clone(), observed.l2.clone());
+        if let Some(metrics) = metrics {
+            router = router.merge(scrape(metrics));
+        }
+        if config.page {
+            let recorder = Arc::new(Recorder::new(observed, fleet, config.keys));
+            tasks.spawn(closing.clone().run_until_cancelled_owned(recorder.clone().run()));
+            router = router.merge(super::page::routes()).merge(super::events::routes(recorder, closing.clone()));
+        }
+        let router = router.layer(middleware::from_fn_with_state(local, guard));
+        tasks.spawn(super::serve::accept(listener, router, closing.clone(), kill.clone(), tasks.clone()));
+        Admin { closing, kill, tasks }
+    }
+
+    /// Stops accepting, ends the streams of events, waits at most `patience` for answers under way and closes what is left.
+    pub async fn close(self, patience: Duration) {
+        self.closing.cancel();
+        self.tasks.close();
+        let _ = timeout(patience, self.tasks.wait()).await;
+        self.kill.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+fn scrape(metrics: Metrics) -> Router {
+    let written = move || async move {
+        // Work for milliseconds, and more where there are many namespaces: not for a worker of the runtime.
+        let text = tokio::task::spawn_blocking(move || metrics()).await;
+        text.map(|text| ([(CONTENT_TYPE, PROMETHEUS)], text)).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+    };
+    Router::new().route("/metrics", get(written))
+}
+
+/// What every answer says. On loopback a name that somebody else's DNS leads here is not answered: the page of another site could read what
+/// only this machine may.
+async fn guard(State(local): State<bool>, request: Request, next: Next) -> Response {
+    let mut response = match local && is_foreign(&request) {
+        true => (StatusCode::MISDIRECTED_REQUEST, "ask for localhost or an address\n").into_response(),
+        false => next.run(request).await,
+    };
+    let said = [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    let headers = response.headers_mut();
+    said.into_iter().for_each(|(name, value)| _ = headers.insert(name, HeaderValue::from_static(value)));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Whether it asks for a host that is neither this machine's name for itself nor an address.
+fn is_foreign(request: &Request) -> bool {
+    let Some(host) = request.headers().get(header::HOST) else { return false };
+    let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    authority.is_none_or(|authority| {
+        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+        !name.eq_ignore_ascii_case("localhost") && name.parse::<std::net::IpAddr>().is_err()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http_body_util::BodyExt as _;
+    use tower_service::Service as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn metrics_are_those_of_the_moment_in_the_form_of_prometheus() {
+        let mut router = scrape(Arc::new({
+            let count = std::sync::atomic::AtomicUsize::new(0);
+            move || format!("calls_total {}\n", count.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        }));
+        for calls in 0..2 {
+            let request = Request::get("/metrics").body(Body::empty()).expect("a request");
+            let response = router.call(request).await.expect("infallible");
+            assert_eq!(response.headers()[CONTENT_TYPE], PROMETHEUS);
+            let body = response.into_body().collect().await.expect("a body").to_bytes();
+            assert_eq!(body, format!("calls_total {calls}\n"));
+        }
+    }
+
+    #[test]
+    fn a_name_is_foreign_unless_it_is_an_address_or_localhost() {
+        let foreign = |host: &str| {
+            is_foreign(&Request::get("/").header(header::HOST, host).body(Body::empty()).expect("a request"))
+        };
+        for own in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]", "10.1.2.3:80"] {
+            assert!(!foreign(own), "{own}");
+        }
+        for other in ["example.org", "localhost.example.org", "127.0.0.1.example.org:9090", "", "a b"] {
+            assert!(foreign(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The subscription to each primary: messages between replicas, and their audit.
+
+pub mod foreign;
+pub mod subscription;

@@ -1,0 +1,404 @@
+//! The subscription to one primary: delivers every partition's messages and audits itself. An audit's script is sent on the subscription's
+//! own connection, and its echo comes back as a message, behind every message that was published before it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::interfaces::{EventInterface as _, PubsubInterface as _};
+use fred::prelude::Error;
+use fred::types::{Message as Received, Value};
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::foreign::Epochs;
+use crate::backend::redis::command::spans;
+use crate::backend::redis::connection::connection::{ConnectError, Connection, Purpose, is_misplaced, number, status};
+use crate::backend::redis::connection::context::Shared;
+use crate::backend::redis::connection::primary::Primary;
+use crate::backend::redis::connection::supervisor::Backoff;
+use crate::backend::redis::connection::transport::CLOSED;
+use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::codec::{Private, Published};
+use crate::backend::redis::schema::scripts::Script;
+use crate::cache::coherence::AUDITS_PER_BOUND;
+use crate::cache::invalidation::selector::Selector;
+use crate::cache::tier::BoxFuture;
+use crate::cache::tier::bus::{BusSink, Echo, Message};
+use crate::units::format_duration;
+
+/// Shortest time without an echo after which a subscription is thrown away.
+const SHORTEST_SILENCE: Duration = Duration::from_millis(500);
+/// Confirmations on their way at once. Those beyond are not sent; who waits for them waits until this replica's proof has run out.
+const CONFIRMATIONS: usize = 1024;
+
+/// The subscription of one replica to one primary.
+pub struct Bus {
+    primary: Arc<Primary>,
+    shared: Arc<Shared>,
+    sink: Arc<dyn BusSink>,
+    /// The service ends: this replica answers no more.
+    closing: CancellationToken,
+}
+
+/// The answers of an audit's scripts, by group; the echoes come apart from them.
+type Audit = BoxFuture<'static, Vec<Result<Vec<Value>, Error>>>;
+
+/// Partitions that are audited by one script.
+struct Group {
+    partitions: Arc<[u16]>,
+    echo_channel: String,
+    /// Since when an echo is awaited.
+    silent_since: Instant,
+    echoed: bool,
+    /// One of its channels was refused: its echoes say nothing.
+    deaf: bool,
+}
+
+// === impl Bus ===
+
+impl Bus {
+    /// Not subscribed yet: `run` has to run.
+    pub fn new(primary: Arc<Primary>, sink: Arc<dyn BusSink>, closing: CancellationToken) -> Bus {
+        Bus { shared: primary.shared.clone(), primary, sink, closing }
+    }
+
+    /// Keeps the subscription until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut backoff = Backoff::default();
+        let mut partitions = self.primary.watch_partitions();
+        while !stop.is_cancelled() {
+            match self.subscribe_once(&mut partitions, &stop, &mut backoff).await {
+                Ok(Ended::Stopped) => return,
+                Ok(Ended::OtherPartitions) => continue,
+                Err(ConnectError::Failed(why) | ConnectError::Misplaced(why)) => {
+                    self.primary.health.subscription_fails(&why);
+                    self.shared.misplaced.notify_one();
+                }
+                Err(error @ ConnectError::Partitions { .. }) => self.primary.health.halt(&error.to_string()),
+            }
+            tokio::select! {
+                () = sleep(backoff.next()) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// One subscription, from connecting to its end.
+    async fn subscribe_once(
+        &self,
+        changes: &mut watch::Receiver<Arc<[u16]>>,
+        stop: &CancellationToken,
+        backoff: &mut Backoff,
+    ) -> Result<Ended, ConnectError> {
+        let partitions = &*changes.borrow_and_update().clone();
+        let (connection, mut task) = tokio::select! {
+            opened = Connection::open(&self.primary, Purpose::Subscription) => opened?,
+            () = stop.cancelled() => return Ok(Ended::Stopped),
+        };
+        self.primary.health.agreed();
+        let connection = Arc::new(connection);
+        let ended = tokio::select! {
+            // In this order: once the primary is left, or serves others, nothing is delivered of an audit that was not on its way before.
+            biased;
+            () = stop.cancelled() => Ok(Ended::Stopped),
+            _ = changes.changed() => Ok(Ended::OtherPartitions),
+            why = task.ended() => Err(ConnectError::Failed(with_likely_cause(why))),
+            error = self.deliver(&connection, partitions, backoff) => Err(error),
+        };
+        self.sink.disconnected(partitions);
+        // Not when another primary has taken over: then memory goes on answering while its proof lasts.
+        if self.closing.is_cancelled() {
+            self.deregister(&connection, partitions).await;
+        }
+        connection.close().await;
+        ended
+    }
+
+    /// Delivers messages and sends audits until something is wrong.
+    async fn deliver(&self, connection: &Arc<Connection>, partitions: &[u16], backoff: &mut Backoff) -> ConnectError {
+        let mut messages = connection.client.message_rx();
+        let layout = &self.shared.layout;
+        let mut groups: Vec<Group> = layout
+            .groups(partitions)
+            .map(|group| Group {
+                partitions: group.into(),
+                echo_channel: layout.replica_channel(group[0], self.shared.replica),
+                silent_since: Instant::now(),
+                echoed: false,
+                deaf: false,
+            })
+            .collect();
+        // That this returns says nothing; the echo of the first audit says that the subscription stands.
+        if let Err(error) = self.subscribe(connection, partitions, &mut groups).await {
+            return error.into();
+        }
+        groups.iter_mut().for_each(|group| group.silent_since = Instant::now());
+        let max_staleness = self.shared.config.max_staleness;
+        let silence = (max_staleness / 2).max(SHORTEST_SILENCE);
+        let mut ticks = interval(max_staleness / AUDITS_PER_BOUND);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut audit: Option<Audit> = None;
+        let mut confirmations = FuturesUnordered::new();
+        let mut epochs = Epochs::default();
+        loop {
+            tokio::select! {
+                received = messages.recv() => match self.dispatch(received, &mut messages, partitions, &mut epochs) {
+                    Dispatched::Echo(first) => {
+                        if let Some(group) = groups.iter_mut().find(|group| !group.deaf && group.partitions.first() == Some(&first)) {
+                            (group.silent_since, group.echoed) = (Instant::now(), true);
+                        }
+                        if groups.iter().all(|group| group.echoed) {
+                            *backoff = Backoff::default();
+                            self.primary.health.subscription_works();
+                        }
+                    }
+                    Dispatched::Confirm(channel, confirmation) if confirmations.len() < CONFIRMATIONS => {
+                        confirmations.push(self.publish(connection, channel, confirmation));
+                    }
+                    Dispatched::Confirm(..) | Dispatched::Message => {}
+                    Dispatched::Closed => return ConnectError::Failed("the subscription was closed".to_owned()),
+                },
+                Some(()) = confirmations.next() => {}
+                replies = async { audit.as_mut().expect("guarded").await }, if audit.is_some() => {
+                    audit = None;
+                    for (group, reply) in groups.iter_mut().zip(replies) {
+                        match self.check_reply(reply) {
+                            Ok(()) => {}
+                            Err(ConnectError::Misplaced(why)) if layout.sharded() => {
+                                // On its way to another primary. Should it stay, the next placement brings it back.
+                                (group.silent_since, group.echoed) = (Instant::now(), false);
+                                self.shared.misplaced.notify_one();
+                                self.primary.health.subscription_fails(&why);
+                            }
+                            Err(error) => return error,
+                        }
+                    }
+                }
+                _ = ticks.tick() => {
+                    if let Some(silent) = groups.iter().find(|group| group.silent_since.elapsed() > silence) {
+                        return silent_for(silence, silent.echoed);
+                    }
+                    if audit.is_none() {
+                        audit = Some(self.audit(connection, partitions, &groups));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn subscribe(&self, connection: &Connection, partitions: &[u16], groups: &mut [Group]) -> Result<(), Error> {
+        let layout = &self.shared.layout;
+        if !layout.sharded() {
+            let channels = partitions.iter().map(|partition| layout.channel(*partition));
+            let channels = channels.chain(groups.iter().map(|group| group.echo_channel.clone()));
+            return connection.client.subscribe(channels.collect::<Vec<_>>()).await;
+        }
+        // One channel a command: fred takes the second confirmation of one for the reply to the next.
+        let subscribed = join_all(groups.iter().map(|group| async {
+            let channel = layout.channel(group.partitions[0]);
+            connection.client.ssubscribe(channel).await?;
+            connection.client.ssubscribe(group.echo_channel.as_str()).await
+        }));
+        let subscribed = subscribed.await;
+        for (group, subscribed) in groups.iter_mut().zip(subscribed) {
+            match subscribed {
+                Err(error) if is_misplaced(&error) => {
+                    group.deaf = true;
+                    self.shared.misplaced.notify_one();
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn audit(&self, connection: &Arc<Connection>, partitions: &[u16], groups: &[Group]) -> Audit {
+        let shared = self.shared.clone();
+        let nonce = self.sink.audit_begins(partitions);
+        let scripts: Vec<_> = groups
+            .iter()
+            .map(|group| {
+                let (connection, counters) = (connection.clone(), shared.layout.counters(&group.partitions));
+                let args = vec![
+                    shared.floor_argument(&group.partitions),
+                    connection.identity.as_str().into(),
+                    shared.layout.partitions().to_string().into(),
+                    group.echo_channel.as_str().into(),
+                    Value::Bytes(codec::echo_head(nonce).into()),
+                    Value::Bytes(codec::partition_numbers(&group.partitions).into()),
+                    codec::replica_field(shared.replica).into(),
+                    shared.longest_pause().as_micros().to_string().into(),
+                ];
+                async move { connection.run(Script::Audit, counters, args).await }
+            })
+            .collect();
+        Box::pin(join_all(scripts))
+    }
+
+    fn check_reply(&self, reply: Result<Vec<Value>, Error>) -> Result<(), ConnectError> {
+        let reply = reply?;
+        match (status(&reply), number(&reply, 1)) {
+            (Some("OK"), _) => {
+                self.primary.health.agreed();
+                Ok(())
+            }
+            (Some("PARTITIONS"), Some(theirs)) => {
+                Err(ConnectError::Partitions { theirs, ours: self.shared.layout.partitions() })
+            }
+            (Some("BEHIND"), _) => {
+                Err(ConnectError::Failed("redis has older data than it had before; connecting anew".to_owned()))
+            }
+            _ => Err(ConnectError::Failed("an audit was answered with something unknown".to_owned())),
+        }
+    }
+
+    /// This replica answers no more: nobody has to wait for it.
+    async fn deregister(&self, connection: &Connection, partitions: &[u16]) {
+        let leave = self.shared.layout.groups(partitions).map(|group| {
+            let counter = self.shared.layout.counter(group[0]);
+            connection.run(Script::Leave, vec![counter], vec![codec::replica_field(self.shared.replica).into()])
+        });
+        let _ = tokio::time::timeout(SHORTEST_SILENCE, join_all(leave)).await;
+    }
+
+    async fn publish(&self, connection: &Arc<Connection>, channel: String, message: Bytes) {
+        let client = &connection.client;
+        let sent: Result<Value, Error> = match self.shared.layout.sharded() {
+            true => client.spublish(channel, Value::Bytes(message)).await,
+            false => client.publish(channel, Value::Bytes(message)).await,
+        };
+        if let Err(error) = sent {
+            tracing::debug!(%error, "bus: a confirmation was not sent");
+        }
+    }
+
+    fn dispatch(
+        &self,
+        received: Result<Received, RecvError>,
+        messages: &mut Receiver<Received>,
+        partitions: &[u16],
+        epochs: &mut Epochs,
+    ) -> Dispatched {
+        let received = match received {
+            Ok(received) => received,
+            Err(RecvError::Lagged(lost)) => {
+                tracing::warn!(lost, waiting = messages.len(), "bus: overran; memory is suspect until the next echo");
+                self.sink.overran(partitions);
+                return Dispatched::Message;
+            }
+            Err(RecvError::Closed) => return Dispatched::Closed,
+        };
+        let bytes = received.value.into_bytes().unwrap_or_default();
+        if !self.shared.layout.is_replica_channel(&received.channel, self.shared.replica) {
+            return match codec::decode_message(&bytes, self.shared.replica) {
+                Some(Published::Change { message, micros, origin, ticket }) => {
+                    if epochs.heard(message.partition, message.version.epoch) {
+                        self.shared.foreign.heard(1, &received.channel, self.shared.clock.now());
+                    }
+                    self.apply(message, micros, origin, ticket)
+                }
+                Some(Published::Released { namespace, key, failed }) => {
+                    self.sink.released(&namespace, &key, failed);
+                    Dispatched::Message
+                }
+                None => self.undecodable(&received.channel, partitions),
+            };
+        }
+        match codec::decode_private(&bytes) {
+            // Anybody may publish here: only what answers an audit of this replica says anything.
+            Some(Private::Echo(nonce, _)) if !self.sink.awaits(nonce) => {
+                tracing::debug!(nonce, "bus: an echo of no audit was ignored");
+                Dispatched::Message
+            }
+            Some(Private::Echo(nonce, echo)) => self.echo(nonce, echo, epochs),
+            Some(Private::Confirmation { ticket, partition, replica }) => {
+                self.shared.barriers.confirmed(ticket, replica, partition);
+                Dispatched::Message
+            }
+            None => self.undecodable(&received.channel, partitions),
+        }
+    }
+
+    fn echo(&self, nonce: u64, mut echo: Echo, epochs: &mut Epochs) -> Dispatched {
+        let first = echo.positions.first().map(|(partition, _)| *partition);
+        // A position from before what was seen meanwhile is of a life that ended: the next audit finds that out. One
+        // that no clock can have led to is somebody else's.
+        let now = self.shared.clock.now();
+        echo.positions.retain(|(partition, at)| {
+            at.epoch >= self.shared.floor(*partition).epoch && self.primary.clock.may_begin(at.epoch, now)
+        });
+        let positions = echo.positions.clone();
+        // Only an echo that counts says anything: one that is published again raises no floor.
+        let (Some(first), true) = (first, self.sink.echo(nonce, echo)) else { return Dispatched::Message };
+        for (partition, position) in positions {
+            self.shared.saw(partition, position);
+            self.primary.clock.echoed(partition, position);
+            let foreign = epochs.proven(partition, position.epoch);
+            if foreign > 0 {
+                self.shared.foreign.heard(foreign, &self.shared.layout.channel(partition), now);
+            }
+        }
+        Dispatched::Echo(first)
+    }
+
+    fn apply(&self, message: Message, micros: u64, origin: u64, ticket: Option<u64>) -> Dispatched {
+        self.shared.lag.observe(self.primary.clock.age(micros, self.shared.clock.now()));
+        if message.change.selectors().iter().any(|selector| matches!(selector, Selector::Pattern(_))) {
+            let namespace = std::str::from_utf8(&message.change.namespace);
+            namespace.into_iter().for_each(|namespace| self.shared.wanted.seen(namespace));
+        }
+        let (own, partition) = (message.own, message.partition);
+        spans::apply(&message).in_scope(|| self.sink.apply(message));
+        match ticket {
+            Some(ticket) if !own => Dispatched::Confirm(
+                self.shared.layout.replica_channel(partition, origin),
+                codec::confirmation(ticket, partition, self.shared.replica).into(),
+            ),
+            _ => Dispatched::Message,
+        }
+    }
+
+    fn undecodable(&self, channel: &str, partitions: &[u16]) -> Dispatched {
+        tracing::warn!(channel, "bus: a message could not be read; memory is suspect until the next echo");
+        self.sink.undecodable(partitions);
+        Dispatched::Message
+    }
+}
+
+/// fred does not tell that SUBSCRIBE was refused.
+fn silent_for(silence: Duration, echoed: bool) -> ConnectError {
+    let hint =
+        if echoed { "" } else { " (may this user subscribe? docs/redis.md lists the rights this service needs)" };
+    ConnectError::Failed(format!("no echo came back through the subscription for {}{hint}", format_duration(silence)))
+}
+
+/// How a subscription ended without anything being wrong.
+enum Ended {
+    Stopped,
+    /// The primary serves others: a new subscription, at once.
+    OtherPartitions,
+}
+
+enum Dispatched {
+    Message,
+    /// An echo of the group that begins with this partition.
+    Echo(u16),
+    /// A replica wants to know that its message was applied.
+    Confirm(String, Bytes),
+    Closed,
+}
+
+/// The end of a subscription, with what makes a server end one that it has no complaint about.
+fn with_likely_cause(why: String) -> String {
+    if why == CLOSED {
+        why + "; if it does so again and again, client-output-buffer-limit pubsub is too small for it"
+    } else {
+        why
+    }
+}

@@ -1,0 +1,371 @@
+//! Calls to Redis: each has a deadline and a place among those in flight, and fails at once while Redis does not answer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use arc_swap::ArcSwap;
+use fred::prelude::Error;
+use fred::types::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+
+use super::large_values;
+use super::large_values::{Load, Reach};
+use super::spans;
+use crate::backend::redis::connection::command_metrics::Command;
+use crate::backend::redis::connection::connection::{Connection, is_misplaced, names_a_missing_right, not_a_primary};
+use crate::backend::redis::connection::context::Shared;
+use crate::backend::redis::connection::health::Health;
+use crate::backend::redis::connection::shard::Shard;
+use crate::backend::redis::connection::supervisor::UNRESPONSIVE;
+use crate::backend::redis::schema::scripts::Script;
+use crate::cache::clock::Moment;
+use crate::cache::tier::{BoxFuture, L2Error, Timeout};
+
+/// Why a call was given up that went unanswered.
+pub const LATE: &str = "no answer from redis within the budget";
+
+/// The same when its connection ended.
+const LOST: &str = "the connection to redis was lost";
+
+/// The connection of one call, and the time for it.
+pub struct Way {
+    connection: Arc<Connection>,
+    /// Room on the connection for large values, until it is answered.
+    room: Option<OwnedSemaphorePermit>,
+    /// The time for it, from now on.
+    pub timeout: Timeout,
+}
+
+/// The way to Redis for commands.
+pub struct Calls {
+    shared: Arc<Shared>,
+    health: Arc<Health>,
+    routes: ArcSwap<Routes>,
+    in_flight: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+/// Which shard serves which partition.
+#[derive(Default)]
+pub struct Routes {
+    /// All shards.
+    pub shards: Vec<Arc<Shard>>,
+    /// By partition; none where no primary is known.
+    pub by_partition: Vec<Option<Arc<Shard>>>,
+}
+
+/// Why a call to Redis has no result.
+pub enum Failure {
+    /// It was not sent.
+    NotSent(L2Error),
+    /// It was sent; whether it took effect is not known.
+    Lost(&'static str),
+    /// Redis refused it.
+    Refused(Error),
+}
+
+impl Failure {
+    /// The same, of what changes nothing.
+    pub fn of_a_read(self) -> L2Error {
+        match self {
+            Failure::NotSent(error) => error,
+            Failure::Lost(reason) => L2Error::unavailable(reason),
+            Failure::Refused(error) => refused(&error),
+        }
+    }
+
+    /// In one word: Redis's own where it refused.
+    fn word(&self) -> &str {
+        match self {
+            Failure::NotSent(_) => "not_sent",
+            Failure::Lost(LATE) => "timeout",
+            Failure::Lost(_) => "connection_lost",
+            Failure::Refused(error) => first_word(error),
+        }
+    }
+}
+
+fn first_word(error: &Error) -> &str {
+    error.details().split(' ').next().unwrap_or_default()
+}
+
+// === impl Calls ===
+
+impl Calls {
+    /// Calls that go nowhere until there are routes. Those whose callers leave go on in `tasks`.
+    pub fn new(shared: Arc<Shared>, health: Arc<Health>, tasks: TaskTracker) -> Calls {
+        let in_flight = Arc::new(Semaphore::new(shared.config.max_in_flight));
+        Calls { shared, health, routes: ArcSwap::default(), in_flight, tasks }
+    }
+
+    /// Where calls go now.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.routes.load_full()
+    }
+
+    /// Where they go from now on.
+    pub fn reroute(&self, routes: Routes) {
+        self.routes.store(Arc::new(routes));
+    }
+
+    /// The shard of a partition.
+    pub fn shard(&self, partition: u16) -> Result<Arc<Shard>, L2Error> {
+        if let Some(why) = self.health.halted() {
+            return Err(L2Error::Halted(why));
+        }
+        let routes = self.routes.load();
+        let shard = routes.by_partition.get(usize::from(partition)).cloned().flatten();
+        shard.ok_or_else(|| {
+            self.shared.errors.one();
+            L2Error::unavailable("no primary is known for the key")
+        })
+    }
+
+    /// Sends one call. A call whose caller leaves keeps its place among those in flight until it is answered, or its connection ends.
+    pub async fn call<T, F, Work>(&self, shard: &Shard, until: Moment, command: Command, work: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Connection>) -> Work,
+        Work: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let connection = if command.only_reads() { shard.connection_for_reads() } else { shard.connection() };
+        let connection = connection.ok_or_else(|| self.not_connected(shard))?;
+        self.call_on(shard, Way { connection, room: None, timeout: until.into() }, command, work).await
+    }
+
+    /// The same of what moves many bytes: over the connection for large values, when it is its
+    /// turn. It is waited for while that connection moves anything.
+    pub async fn call_large<T, F, Work>(
+        &self,
+        shard: &Shard,
+        load: Load,
+        command: Command,
+        work: F,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Connection>) -> Work,
+        Work: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let way = self.turn(shard, load, command).await?;
+        self.call_on(shard, way, command, work).await
+    }
+
+    /// Waits for the turn of a call that moves many bytes. Nothing is sent yet.
+    pub async fn turn(&self, shard: &Shard, load: Load, command: Command) -> Result<Way, Failure> {
+        let connection = shard.connection_for_large(command.only_reads());
+        let connection = connection.ok_or_else(|| self.not_connected(shard))?;
+        let (clock, begun) = (&*self.shared.clock, self.shared.clock.now());
+        let turn = connection.ended.run_until_cancelled(shard.room.take(load.bytes));
+        let room = match large_values::wait(clock, load.timeout, || connection.moved.progress(), turn).await {
+            Some(Some(room)) => room,
+            ended => {
+                self.shared.errors.one();
+                return Err(Failure::NotSent(L2Error::unavailable(if ended.is_some() { LOST } else { LATE })));
+            }
+        };
+        let timeout = load.timeout.renewed(begun, clock.now());
+        Ok(Way { connection, room, timeout })
+    }
+
+    /// Sends a read as far as it reaches.
+    pub async fn read<T, F, Work>(
+        &self,
+        shard: &Shard,
+        (reach, timeout): (Reach, Timeout),
+        command: Command,
+        work: F,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Connection>) -> Work,
+        Work: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        match reach.large {
+            None => self.call(shard, timeout.until, command, work).await,
+            Some(bytes) => self.call_large(shard, Load { bytes, timeout }, command, work).await,
+        }
+    }
+
+    fn not_connected(&self, shard: &Shard) -> Failure {
+        self.shared.errors.one();
+        let obstacle = shard.primary.obstacle.load();
+        let reason = obstacle.as_ref().map_or(NOT_CONNECTED, |why| obstacle_in_words(why));
+        Failure::NotSent(L2Error::unavailable(reason))
+    }
+
+    /// Sends a call on its way.
+    pub async fn call_on<T, F, Work>(&self, shard: &Shard, way: Way, command: Command, work: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Connection>) -> Work,
+        Work: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let Way { connection, room, timeout } = way;
+        let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
+            return Err(Failure::NotSent(L2Error::Busy { limit: self.shared.config.max_in_flight }));
+        };
+        let span = spans::call(command, &shard.primary);
+        let ended = connection.ended.clone();
+        let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
+        let mut call = InFlight { call: Some(call), place: Some((place, room)), tasks: &self.tasks };
+        let sent = self.shared.clock.now();
+        let progress = || connection.moved.progress();
+        let answer = match large_values::wait(&*self.shared.clock, timeout, progress, &mut call).await {
+            Some(Some(Ok(answer))) => Ok(answer),
+            Some(Some(Err(error))) => Err(self.failure(&connection, error)),
+            Some(None) => {
+                self.shared.errors.one();
+                Err(Failure::Lost(LOST))
+            }
+            None => {
+                self.shared.errors.one();
+                Err(Failure::Lost(LATE))
+            }
+        };
+        let took = self.shared.clock.now().since(sent);
+        self.shared.operations.observe(command, answer.as_ref().err().map(Failure::word), took);
+        answer.inspect_err(|failure| spans::failed(&span, failure.word(), matches!(failure, Failure::Refused(_))))
+    }
+
+    /// Calls in flight.
+    pub fn in_flight(&self) -> usize {
+        self.shared.config.max_in_flight - self.in_flight.available_permits()
+    }
+
+    /// Runs a script on one counter that takes no step on its number line.
+    pub async fn ask(
+        &self,
+        script: Script,
+        partition: u16,
+        args: Vec<Value>,
+        until: Moment,
+    ) -> Result<Vec<Value>, L2Error> {
+        let shard = self.shard(partition)?;
+        let counter = self.shared.layout.counter(partition);
+        let work = |connection: Arc<Connection>| async move { connection.run(script, vec![counter], args).await };
+        self.call(&shard, until, Command::Script(script), work).await.map_err(Failure::of_a_read)
+    }
+
+    /// A part of what was asked was refused, and nothing was to be changed.
+    pub fn refused_in_part(&self, shard: &Shard, error: &Error) -> L2Error {
+        self.shared.errors.one();
+        if not_a_primary(error) {
+            shard.condemn();
+        }
+        if is_misplaced(error) {
+            self.shared.misplaced.notify_one();
+        }
+        refused(error)
+    }
+
+    fn failure(&self, connection: &Connection, error: Error) -> Failure {
+        self.shared.errors.one();
+        if not_a_primary(&error) {
+            connection.condemned.cancel();
+        }
+        if is_misplaced(&error) {
+            self.shared.misplaced.notify_one();
+        }
+        // Replies of Redis begin with an upper-case word; anything else is the connection's failure.
+        let word = first_word(&error);
+        match word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
+            true => Failure::Refused(error),
+            false => Failure::Lost(LOST),
+        }
+    }
+}
+
+/// A call that was sent. Dropped before its answer is there, it goes on in a task, for it goes on in Redis.
+struct InFlight<'a, T: Send + 'static> {
+    call: Option<BoxFuture<'static, T>>,
+    place: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
+    tasks: &'a TaskTracker,
+}
+
+impl<T: Send + 'static> Future for InFlight<'_, T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let answer = match self.call.as_mut() {
+            Some(call) => ready!(call.as_mut().poll(context)),
+            None => return Poll::Pending,
+        };
+        (self.call, self.place) = (None, None);
+        Poll::Ready(answer)
+    }
+}
+
+impl<T: Send + 'static> Drop for InFlight<'_, T> {
+    fn drop(&mut self) {
+        if let (Some(call), Some(place)) = (self.call.take(), self.place.take()) {
+            self.tasks.spawn(async move {
+                let _ = call.await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Whether a refusal came before a script began.
+pub fn refused_at_once(error: &Error) -> bool {
+    // Not READONLY, LOADING and CLUSTERDOWN: fred ends everything in flight on the connection with the same words.
+    const WORDS: [&str; 9] =
+        ["OOM", "NOREPLICAS", "MISCONF", "BUSY", "NOAUTH", "WRONGPASS", "MOVED", "ASK", "TRYAGAIN"];
+    WORDS.iter().any(|word| error.details().starts_with(word))
+}
+
+/// The reason while nothing is known of one.
+const NOT_CONNECTED: &str = "not connected to redis";
+
+/// A refusal in neutral words.
+pub fn refused(error: &Error) -> L2Error {
+    let details = error.details();
+    match refusal_in_words(details) {
+        _ if details.starts_with("OOM") => L2Error::Full,
+        Some(reason) => L2Error::unavailable(reason),
+        None => {
+            tracing::debug!(error = details, "redis refused a command");
+            L2Error::unavailable("redis refused the command")
+        }
+    }
+}
+
+/// Redis's own words for a refusal, in neutral ones.
+fn refusal_in_words(details: &str) -> Option<&'static str> {
+    const WORDS: [(&str, &str); 13] = [
+        ("READONLY", "redis is not the primary"),
+        ("LOADING", "redis is loading its data"),
+        ("MASTERDOWN", "redis is a replica without its primary"),
+        ("NOPERM", LACKS_A_RIGHT),
+        ("WRONGPASS", "redis refuses this service's user or password"),
+        ("NOAUTH", "redis asks for a user and a password"),
+        ("NOREPLICAS", "redis has too few replicas to write (min-replicas-to-write)"),
+        ("MISCONF", "redis cannot persist and refuses writes (stop-writes-on-bgsave-error)"),
+        ("BUSY", "redis is busy with a script"),
+        ("MOVED", IS_MOVING),
+        ("ASK", IS_MOVING),
+        ("TRYAGAIN", IS_MOVING),
+        ("CLUSTERDOWN", IS_MOVING),
+    ];
+    let known = WORDS.iter().find(|(word, _)| details.starts_with(word)).map(|(_, words)| *words);
+    known.or_else(|| names_a_missing_right(details).then_some(LACKS_A_RIGHT))
+}
+
+const LACKS_A_RIGHT: &str = "redis refuses this service's user";
+const IS_MOVING: &str = "redis is moving the key to another shard";
+
+/// The reason for which commands do not work, in neutral words: what it holds of names and addresses is not the caller's business.
+fn obstacle_in_words(why: &str) -> &'static str {
+    let refused = refusal_in_words(why);
+    let other = || match why {
+        UNRESPONSIVE => UNRESPONSIVE,
+        why if why.starts_with("tls") => "no TLS connection to redis can be made",
+        why if why.contains("a replica, not the primary") => "redis is not the primary",
+        _ => NOT_CONNECTED,
+    };
+    refused.unwrap_or_else(other)
+}

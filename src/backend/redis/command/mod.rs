@@ -1,0 +1,5 @@
+//! Commands: deadlines, limits in flight, spans.
+
+pub mod executor;
+pub mod large_values;
+pub mod spans;

@@ -1,0 +1,181 @@
+//! Redis's clock as this replica knows it, from samples. Used to refuse writes that arrive too late, to show ages, and to see that the clock
+//! was set back: then Redis keeps what it held for longer than it should. Never used for freshness.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::cache::clock::Moment;
+use crate::cache::version::Version;
+
+/// Farthest that an epoch may lie ahead of Redis's clock: a hundred years.
+const HORIZON_MICROS: u64 = 3_155_760_000_000_000;
+
+/// Steps back that are smaller are not told from clocks that run at different rates.
+const SMALLEST_STEP: Duration = Duration::from_millis(100);
+/// Most steps that are remembered one by one. Two of more count as one.
+const MAX_STEPS: usize = 8;
+/// Echoes of a partition after a step until one was certainly published after it.
+const ECHOES: u8 = 2;
+
+/// The clock of one primary. A primary that takes over begins with what was known of the one before it.
+#[derive(Default)]
+pub struct RedisClock(Mutex<Known>);
+
+#[derive(Clone, Default)]
+struct Known {
+    sample: Option<Sample>,
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Copy)]
+struct Sample {
+    micros: u64,
+    sent: Moment,
+    received: Moment,
+}
+
+/// The clock was set back.
+#[derive(Clone)]
+struct Step {
+    back: Duration,
+    /// Echoes since the step, and the last position that may be from before it, by partition.
+    last: HashMap<u16, (u8, Version)>,
+}
+
+impl RedisClock {
+    /// A clock that goes on from what is known of another.
+    pub fn after(other: &RedisClock) -> RedisClock {
+        RedisClock(Mutex::new(other.lock().clone()))
+    }
+
+    /// Redis's clock stood at `micros` at some moment between `sent` and `received`. Returns how far it was set back since the last sample.
+    pub fn sample(&self, micros: u64, sent: Moment, received: Moment) -> Option<Duration> {
+        let mut known = self.lock();
+        let before = known.sample.replace(Sample { micros, sent, received });
+        // Only what was asked after the last answer is certainly later.
+        let before = before.filter(|before| sent >= before.received)?;
+        let earliest = before.micros.saturating_add(sent.since(before.received).as_micros() as u64);
+        let back = Duration::from_micros(earliest.saturating_sub(micros));
+        if back < SMALLEST_STEP {
+            return None;
+        }
+        known.steps.push(Step { back, last: HashMap::new() });
+        if known.steps.len() > MAX_STEPS {
+            // The older of the two: what it covers, the other covers too.
+            let oldest = known.steps.remove(0);
+            known.steps[0].back += oldest.back;
+        }
+        Some(back)
+    }
+
+    /// An echo of a partition came back.
+    pub fn echoed(&self, partition: u16, position: Version) {
+        let mut known = self.lock();
+        for step in &mut known.steps {
+            let (echoes, last) = step.last.entry(partition).or_default();
+            if *echoes < ECHOES {
+                (*echoes, *last) = (*echoes + 1, position);
+            }
+        }
+    }
+
+    /// How much longer than it should Redis keeps what was written at `version`, because its clock was set back since.
+    pub fn kept_too_long(&self, partition: u16, version: Version) -> Duration {
+        let known = self.lock();
+        let covers = |step: &&Step| match step.last.get(&partition) {
+            Some((ECHOES, last)) => version <= *last,
+            _ => true,
+        };
+        known.steps.iter().filter(covers).map(|step| step.back).sum()
+    }
+
+    /// The latest that Redis's clock may show at `moment`, and for how long after `moment` it may take to show it.
+    pub fn at(&self, moment: Moment) -> Option<(u64, Duration)> {
+        let sample = self.lock().sample?;
+        let micros = sample.micros.saturating_add(moment.since(sample.sent).as_micros() as u64);
+        Some((micros, sample.received.since(sample.sent)))
+    }
+
+    /// Whether an epoch may have begun by this clock, or by one that was wrong by a hundred years: as scripts judge it.
+    pub fn may_begin(&self, epoch: u64, now: Moment) -> bool {
+        self.at(now).is_none_or(|(micros, _)| epoch <= micros.saturating_add(HORIZON_MICROS))
+    }
+
+    /// How long before `now` Redis's clock stood at `micros`, about; zero when that lies ahead or the clock is unknown.
+    pub fn age(&self, micros: u64, now: Moment) -> Duration {
+        let present =
+            self.at(now).map_or(0, |(present, uncertainty)| present.saturating_sub(uncertainty.as_micros() as u64 / 2));
+        Duration::from_micros(present.saturating_sub(micros))
+    }
+
+    /// How long before `now` Redis's clock stood at `micros`, at most, as long as nobody sets it.
+    pub fn age_at_most(&self, micros: u64, now: Moment) -> Duration {
+        let latest = self.at(now).map_or(0, |(latest, _)| latest);
+        Duration::from_micros(latest.saturating_sub(micros))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn not_after_is_never_too_early_and_the_uncertainty_is_the_round_trip() {
+        let clock = RedisClock::default();
+        assert_eq!(clock.at(Moment(1)), None);
+        clock.sample(5_000_000, Moment(1_000_000), Moment(3_000_000));
+        assert_eq!(clock.at(Moment(11_000_000)), Some((5_010_000, Duration::from_millis(2))));
+        assert!(clock.may_begin(5_010_000 + HORIZON_MICROS, Moment(11_000_000)));
+        assert!(!clock.may_begin(5_010_001 + HORIZON_MICROS, Moment(11_000_000)));
+        assert_eq!(clock.age(5_000_000, Moment(11_000_000)), Duration::from_millis(9));
+        assert_eq!(clock.age_at_most(5_000_000, Moment(11_000_000)), Duration::from_millis(10));
+    }
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn seconds(seconds: u64) -> Moment {
+        Moment(seconds * SECOND)
+    }
+
+    #[test]
+    fn what_was_written_before_a_step_back_is_kept_too_long_by_as_much() {
+        let clock = RedisClock::default();
+        assert_eq!(clock.sample(100_000_000, seconds(10), seconds(11)), None);
+        // It lost 3 s of the second between the answer and the next question, and 2 s more.
+        assert_eq!(clock.sample(98_000_000, seconds(12), seconds(13)), Some(Duration::from_secs(3)));
+        let (before, after) = (Version::new(7, 40), Version::new(7, 41));
+        assert_eq!(clock.kept_too_long(1, after), Duration::from_secs(3), "nothing tells yet which is later");
+        clock.echoed(1, Version::new(7, 39));
+        clock.echoed(1, before);
+        clock.echoed(1, Version::new(7, 90));
+        assert_eq!(clock.kept_too_long(1, before), Duration::from_secs(3));
+        assert_eq!(clock.kept_too_long(1, after), Duration::ZERO);
+        assert_eq!(clock.kept_too_long(2, after), Duration::from_secs(3), "of another partition nothing was heard");
+        assert_eq!(RedisClock::after(&clock).kept_too_long(1, before), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn only_a_step_back_is_one() {
+        let clock = RedisClock::default();
+        clock.sample(100_000_000, seconds(10), seconds(11));
+        assert_eq!(clock.sample(101_950_000, seconds(13), seconds(14)), None, "too small");
+        assert_eq!(clock.sample(500_000_000, seconds(15), seconds(16)), None, "forward");
+        assert_eq!(clock.sample(499_000_000, seconds(15), seconds(17)), None, "asked before the last answer");
+        assert_eq!(clock.kept_too_long(1, Version::new(1, 1)), Duration::ZERO);
+    }
+
+    #[test]
+    fn steps_add_up_and_their_number_is_bounded() {
+        let clock = RedisClock::default();
+        for n in 1..=20 {
+            clock.sample(1_000_000_000 - n * 1_000_000, seconds(n), seconds(n));
+        }
+        assert_eq!(clock.lock().steps.len(), MAX_STEPS);
+        assert_eq!(clock.kept_too_long(1, Version::new(1, 1)), Duration::from_secs(2 * 19));
+    }
+}

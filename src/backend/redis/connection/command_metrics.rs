@@ -1,0 +1,133 @@
+//! What is asked of Redis, and how long it takes: from sending a command until its caller has the answer, by its name and by what became of
+//! it. Measured are those of requests and of the work behind them; what keeps connections and the bus alive is not.
+
+use std::time::Duration;
+
+use crate::backend::redis::schema::scripts::Script;
+use crate::cache::stats::Family;
+
+/// What one call asks of Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// One command.
+    One(&'static str),
+    /// A script.
+    Script(Script),
+    /// So many commands of different kinds in one trip.
+    Pipeline(usize),
+}
+
+impl Command {
+    /// The command's name; of a trip of several, that it is one.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Command::One(name) => name,
+            Command::Script(_) => "EVALSHA",
+            Command::Pipeline(_) => "PIPELINE",
+        }
+    }
+
+    /// Whether it writes nothing. Trips of several commands are reads.
+    pub fn only_reads(self) -> bool {
+        match self {
+            Command::One(name) => name == "HGET",
+            Command::Script(script) => script == Script::Look,
+            Command::Pipeline(_) => true,
+        }
+    }
+
+    /// The name of the script.
+    pub fn script(self) -> Option<&'static str> {
+        match self {
+            Command::Script(script) => Some(script.name()),
+            Command::One(_) | Command::Pipeline(_) => None,
+        }
+    }
+
+    /// How many commands a trip of several has.
+    pub fn batch_size(self) -> Option<u64> {
+        match self {
+            Command::Pipeline(size) => u64::try_from(size).ok(),
+            Command::One(_) | Command::Script(_) => None,
+        }
+    }
+}
+
+/// Names of operations, in their order.
+const NAMES: [&str; 6] = ["EVALSHA", "PIPELINE", "HGET", "SET", "SCAN", "UNLINK"];
+/// Kinds of errors: none, two of our own, and the words with which Redis refuses; the last stands for every other.
+const ERRORS: &[&str] = &[
+    "",
+    "timeout",
+    "connection_lost",
+    "OOM",
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "NOPERM",
+    "NOAUTH",
+    "WRONGPASS",
+    "NOREPLICAS",
+    "MISCONF",
+    "BUSY",
+    "MOVED",
+    "ASK",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+    "NOSCRIPT",
+    "_OTHER",
+];
+/// The durations.
+pub struct Operations(pub Family);
+
+impl Default for Operations {
+    fn default() -> Self {
+        let family = Family::new(NAMES, ERRORS);
+        ["EVALSHA", "PIPELINE"].iter().filter_map(|name| family.row(name)).for_each(|row| family.expect(row, 0));
+        Operations(family)
+    }
+}
+
+// === impl Operations ===
+
+impl Operations {
+    /// One command, and the word for its failure.
+    pub fn observe(&self, command: Command, failure: Option<&str>, took: Duration) {
+        let column =
+            failure.map_or(0, |word| ERRORS.iter().position(|known| *known == word).unwrap_or(ERRORS.len() - 1));
+        if let Some(row) = self.0.row(command.operation()) {
+            self.0.observe(row, column, took);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_named_by_its_word_if_that_is_a_known_one() {
+        let operations = Operations::default();
+        let took = Duration::from_millis(1);
+        for word in ["READONLY", "ERR", "user_script:1:"] {
+            operations.observe(Command::Script(Script::Write), Some(word), took);
+        }
+        operations.observe(Command::One("SCAN"), Some("timeout"), took);
+        operations.observe(Command::Pipeline(2), None, took);
+        let used: Vec<_> = operations.0.snapshots().filter(|(_, _, snapshot)| snapshot.count > 0).collect();
+        let used: Vec<_> = used.iter().map(|(name, error, snapshot)| (*name, *error, snapshot.count)).collect();
+        let expected =
+            [("EVALSHA", "READONLY", 1), ("EVALSHA", "_OTHER", 2), ("PIPELINE", "", 1), ("SCAN", "timeout", 1)];
+        assert_eq!(used, expected);
+    }
+
+    #[test]
+    fn a_trip_of_several_commands_says_how_many() {
+        assert_eq!((Command::Pipeline(3).operation(), Command::Pipeline(3).batch_size()), ("PIPELINE", Some(3)));
+        assert_eq!((Command::One("HGET").operation(), Command::One("HGET").batch_size()), ("HGET", None));
+        assert_eq!(
+            (Command::Script(Script::Write).operation(), Command::Script(Script::Write).script()),
+            ("EVALSHA", Some("write"))
+        );
+    }
+}

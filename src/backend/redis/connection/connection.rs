@@ -1,0 +1,533 @@
+//! One connection to the Redis primary, made whole: authenticated, greeted, scripts loaded. It is used until it breaks, and then thrown away:
+//! fred's own reconnection would replay commands. Every command goes through here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::clients::Client;
+use fred::interfaces::{ClientLike as _, LuaInterface as _};
+use fred::prelude::{Error, ErrorKind};
+use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, ReconnectError, ServerConfig};
+use fred::types::{InfoKind, RespVersion, Value};
+use futures_util::future::join_all;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::context::Shared;
+use super::primary::Primary;
+use super::transport;
+use super::transport::Relay;
+use crate::backend::redis::command::large_values::Moved;
+use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::scripts::Script;
+use crate::backend::redis::{Address, Credentials, Failover, RedisConfig};
+use crate::cache::coherence::safeguards::Protection;
+use crate::cache::version::Version;
+use crate::units::format_duration;
+
+/// Messages that may wait between the connection and the dispatch; more is an overrun, which makes memory suspect.
+const WAITING_MESSAGES: usize = 8 * 1024;
+/// The same for a connection that subscribes to nothing. fred takes room for as many at the start.
+const WAITING_EVENTS: usize = 8;
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// It may work later.
+    #[error("{0}")]
+    Failed(String),
+    /// The server is not, or not yet, the one for this partition.
+    #[error("{0}")]
+    Misplaced(String),
+    /// The deployment has another number of partitions: this replica must not serve.
+    #[error("redis holds a deployment of {theirs} partitions under this prefix, this replica is configured for {ours}")]
+    Partitions {
+        /// Partitions of the deployment.
+        theirs: i64,
+        /// Partitions configured here.
+        ours: u16,
+    },
+}
+
+impl From<Error> for ConnectError {
+    fn from(error: Error) -> Self {
+        match is_misplaced(&error) {
+            true => ConnectError::Misplaced(words(&error)),
+            false if lacks_a_right(&error) => {
+                ConnectError::Failed(format!("{} (docs/redis.md lists the rights this service needs)", words(&error)))
+            }
+            false => ConnectError::Failed(words(&error)),
+        }
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Reads and writes.
+    Commands,
+    /// The bus and its audits.
+    Subscription,
+}
+
+/// A connection in use.
+pub struct Connection {
+    /// fred's client, of one connection.
+    pub client: Client,
+    /// Run and replication id of the primary, short.
+    pub identity: String,
+    /// Server version.
+    pub server_version: String,
+    /// Set when it must not be used any more: Redis said that it is no primary, or its answers show it.
+    pub condemned: CancellationToken,
+    /// Set when it has ended: what waits for an answer on it waits in vain.
+    pub ended: CancellationToken,
+    /// The partitions it was greeted for when it was opened.
+    pub partitions: Arc<[u16]>,
+    /// `Primary::term` when it was greeted then.
+    pub term: u64,
+    /// Bytes that it has moved.
+    pub moved: Arc<Moved>,
+    shas: Vec<String>,
+    shared: Arc<Shared>,
+}
+
+/// The tasks that a client needs. Dropped, they end, and the client with them.
+pub struct ClientTask {
+    /// fred's own. Detached, it would keep its connection.
+    fred: AbortOnDropHandle<Result<(), Error>>,
+    relay: Relay,
+}
+
+/// Opens a client of one connection, and nothing more.
+pub async fn open_client(
+    config: &RedisConfig,
+    address: &Address,
+    credentials: &Credentials,
+    database: Option<u8>,
+    purpose: Purpose,
+) -> Result<(Client, ClientTask), ConnectError> {
+    let patience = config.connect_timeout;
+    let relay = transport::connect(config, address).await.map_err(ConnectError::Failed)?;
+    let fred_config = fred_config(&relay, credentials, database).map_err(ConnectError::Failed)?;
+    let client = Client::new(fred_config, Some(performance(config, purpose)), Some(connection(patience)), None);
+    let task = ClientTask { fred: AbortOnDropHandle::new(client.connect()), relay };
+    match timeout(patience, client.wait_for_connect()).await {
+        Ok(Ok(())) => Ok((client, task)),
+        Ok(Err(error)) => Err(task.explain(error.into())),
+        Err(_) => Err(task.explain(no_answer(patience))),
+    }
+}
+
+fn no_answer(patience: Duration) -> ConnectError {
+    ConnectError::Failed(format!("no answer within {}", format_duration(patience)))
+}
+
+// === impl ClientTask ===
+
+impl ClientTask {
+    /// Waits for the end of the connection. Returns its cause.
+    pub async fn ended(&mut self) -> String {
+        let words = match (&mut self.fred).await {
+            Ok(Err(error)) => words(&error),
+            _ => "the connection ended".to_owned(),
+        };
+        self.cause().unwrap_or(words)
+    }
+
+    /// The cause for which the server's side ended, if it did.
+    pub fn cause(&self) -> Option<String> {
+        self.relay.cause.get().cloned()
+    }
+
+    fn moved(&self) -> Arc<Moved> {
+        self.relay.moved.clone()
+    }
+
+    /// The same error, with the cause for which the server's side ended.
+    fn explain(&self, error: ConnectError) -> ConnectError {
+        match (error, self.cause()) {
+            (ConnectError::Failed(_), Some(cause)) => ConnectError::Failed(cause),
+            (error, _) => error,
+        }
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Connects to a primary and greets it.
+    pub async fn open(primary: &Primary, purpose: Purpose) -> Result<(Connection, ClientTask), ConnectError> {
+        let config = &primary.shared.config;
+        let (client, task) =
+            open_client(config, &primary.address, &config.credentials, Some(config.database), purpose).await?;
+        match timeout(config.connect_timeout, Connection::greet(client, primary, task.moved())).await {
+            Ok(Ok(greeted)) => Ok((greeted, task)),
+            Ok(Err(error)) => Err(task.explain(error)),
+            Err(_) => Err(task.explain(no_answer(config.connect_timeout))),
+        }
+    }
+
+    /// Connects to a primary whose life this replica has greeted before, for reads alone: nothing that writes is sent.
+    pub async fn open_for_reads(primary: &Primary) -> Result<(Connection, ClientTask), ConnectError> {
+        let config = &primary.shared.config;
+        let (client, task) =
+            open_client(config, &primary.address, &config.credentials, Some(config.database), Purpose::Commands)
+                .await?;
+        let opening = async {
+            let life = life(&client).await?;
+            Connection::load(client, life, primary, task.moved()).await
+        };
+        match timeout(config.connect_timeout, opening).await {
+            Ok(Ok(connection)) => Ok((connection, task)),
+            Ok(Err(error)) => Err(task.explain(error)),
+            Err(_) => Err(task.explain(no_answer(config.connect_timeout))),
+        }
+    }
+
+    async fn greet(client: Client, primary: &Primary, moved: Arc<Moved>) -> Result<Connection, ConnectError> {
+        let life = life(&client).await?;
+        let connection = Connection::load(client, life, primary, moved).await?;
+        connection.hello(primary, &connection.partitions).await?;
+        primary.greeted.store(Some(Arc::new((connection.identity.clone(), connection.term))));
+        Ok(connection)
+    }
+
+    /// Loads the scripts.
+    async fn load(
+        client: Client,
+        life: Life,
+        primary: &Primary,
+        moved: Arc<Moved>,
+    ) -> Result<Connection, ConnectError> {
+        let Life { identity, server_version, .. } = life;
+        let mut connection = Connection {
+            identity,
+            client,
+            server_version,
+            condemned: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            partitions: primary.partitions(),
+            term: primary.term(),
+            moved,
+            shas: Vec::new(),
+            shared: primary.shared.clone(),
+        };
+        // All at once: one trip.
+        let loads = Script::ALL.map(|script| connection.client.script_load(connection.shared.script(script)));
+        connection.shas = join_all(loads).await.into_iter().collect::<Result<_, Error>>()?;
+        Ok(connection)
+    }
+
+    /// Greets number lines again, of which one is new here or of another life, if the server is still in its own.
+    pub async fn greet_again(&self, primary: &Primary) -> Result<(), ConnectError> {
+        if life(&self.client).await?.identity != self.identity {
+            return Err(ConnectError::Failed("redis began another life".to_owned()));
+        }
+        let term = primary.term();
+        self.hello(primary, &primary.partitions()).await?;
+        primary.greeted.store(Some(Arc::new((self.identity.clone(), term))));
+        Ok(())
+    }
+
+    /// Says hello to number lines. A partition that is on its way to another primary is passed over.
+    async fn hello(&self, primary: &Primary, partitions: &[u16]) -> Result<(), ConnectError> {
+        let greetings = self.shared.layout.groups(partitions).map(|group| self.hello_group(primary, group));
+        let mut moved = None;
+        let mut greeted = false;
+        for greeting in join_all(greetings).await {
+            match greeting {
+                Ok(()) => greeted = true,
+                Err(ConnectError::Misplaced(why)) => moved = Some(why),
+                Err(error) => return Err(error),
+            }
+        }
+        match moved {
+            None => Ok(()),
+            Some(why) => {
+                self.shared.misplaced.notify_one();
+                if greeted { Ok(()) } else { Err(ConnectError::Failed(why)) }
+            }
+        }
+    }
+
+    async fn hello_group(&self, primary: &Primary, group: &[u16]) -> Result<(), ConnectError> {
+        let shared = &self.shared;
+        let sent = shared.clock.now();
+        let floors: Vec<Version> = group.iter().map(|partition| shared.floor(*partition)).collect();
+        let args = vec![
+            Value::Bytes(floors.iter().copied().flat_map(codec::version_bytes).collect::<Vec<u8>>().into()),
+            self.identity.as_str().into(),
+            shared.layout.partitions().to_string().into(),
+            primary.gone(group[0], sent).unwrap_or_else(|| "none".to_owned()).into(),
+            match shared.config.failover {
+                // A test build may trust what was before a takeover at once.
+                _ if !shared.config.protections.on(Protection::Repair) => "trust".into(),
+                Failover::Repair => "repair".into(),
+                Failover::Cold => "cold".into(),
+            },
+            live_for(shared.config.max_staleness).as_micros().to_string().into(),
+            shared.longest_pause().as_micros().to_string().into(),
+            match shared.config.protections.on(Protection::Return) {
+                true => primary.term().to_string().into(),
+                // A test build may forget it.
+                false => "0".into(),
+            },
+        ];
+        let reply = self.run(Script::Hello, shared.layout.counters(group), args).await?;
+        let unknown = || ConnectError::Failed("the greeting was answered with something unknown".to_owned());
+        match (status(&reply), number(&reply, 1)) {
+            (Some("OK"), Some(micros)) => {
+                let positions = reply.get(2).and_then(Value::as_bytes).and_then(codec::decode_versions);
+                let positions = positions.filter(|positions| positions.len() == group.len());
+                let (micros, positions) = u64::try_from(micros).ok().zip(positions).ok_or_else(unknown)?;
+                for ((partition, floor), position) in group.iter().zip(floors).zip(positions) {
+                    shared.let_go(*partition, floor, position);
+                    shared.saw(*partition, position);
+                }
+                primary.sample_clock(micros, sent, shared.clock.now());
+                Ok(())
+            }
+            (Some("PARTITIONS"), Some(theirs)) => {
+                let audited = reply.get(2).and_then(Value::as_bytes).unwrap_or_default();
+                primary.saw_foreign(group[0], String::from_utf8_lossy(audited).into_owned(), sent);
+                Err(ConnectError::Partitions { theirs, ours: shared.layout.partitions() })
+            }
+            _ => Err(unknown()),
+        }
+    }
+
+    /// Runs a script; sends its text when Redis has forgotten it.
+    pub async fn run<K: Into<fred::types::Key>>(
+        &self,
+        script: Script,
+        keys: Vec<K>,
+        args: Vec<Value>,
+    ) -> Result<Vec<Value>, Error> {
+        self.shared.commands.one();
+        let keys: Vec<fred::types::Key> = keys.into_iter().map(Into::into).collect();
+        let first = self.client.evalsha(self.shas[script as usize].as_str(), keys.clone(), args.clone()).await;
+        let reply: Result<Value, Error> = match first {
+            // Not a replay: a script that is not there has not run.
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                self.client.eval(self.shared.script(script), keys, args).await
+            }
+            other => other,
+        };
+        match reply {
+            Ok(Value::Array(values)) => Ok(self.without_repairs(values)),
+            Ok(_) => Err(Error::new(ErrorKind::Protocol, "a script answered with something unknown")),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The reply without the names that the script repaired, which are logged.
+    fn without_repairs(&self, mut reply: Vec<Value>) -> Vec<Value> {
+        if status(&reply) == Some("REPAIRED") && reply.len() >= 2 {
+            self.shared.damages.repaired(&reply[1], self.shared.clock.now());
+            reply.drain(..2);
+        }
+        reply
+    }
+
+    /// Redis's clock, microseconds. An error when it is not the primary any more.
+    pub async fn pulse(&self) -> Result<u64, Error> {
+        let reply = self.run(Script::Pulse, Vec::<String>::new(), Vec::new()).await?;
+        let unknown = || Error::new(ErrorKind::Protocol, "a pulse was answered with something unknown");
+        number(&reply, 1).and_then(|micros| u64::try_from(micros).ok()).ok_or_else(unknown)
+    }
+
+    /// Ends the connection. Whoever waits for an answer is told by `ended`: fred forgets those whose command came after its own end.
+    pub async fn close(&self) {
+        self.ended.cancel();
+        let _ = timeout(Duration::from_millis(200), self.client.quit()).await;
+    }
+}
+
+/// The status word of a script's reply.
+pub fn status(reply: &[Value]) -> Option<&str> {
+    reply.first().and_then(Value::as_bytes).and_then(|bytes| std::str::from_utf8(bytes).ok())
+}
+
+/// A number of a script's reply.
+pub fn number(reply: &[Value], index: usize) -> Option<i64> {
+    reply.get(index).and_then(Value::as_i64)
+}
+
+/// The bytes of a reply, without copying them.
+pub fn bytes(value: Value) -> Option<Bytes> {
+    value.into_bytes()
+}
+
+/// The time without an audit after which a replica is not waited for in a takeover.
+fn live_for(max_staleness: Duration) -> Duration {
+    (2 * max_staleness).max(Duration::from_secs(10))
+}
+
+/// Most characters of an error of Redis that are repeated: that of protected mode is a page long.
+const LONGEST_ERROR: usize = 200;
+
+/// An error in words for people: fred shows the system's errors in Rust's debugging form.
+pub fn words(error: &Error) -> String {
+    let details = error.details();
+    let said = |field| details.split_once(field).and_then(|(_, rest): (_, &str)| rest.split_once('"'));
+    let message = said("message: \"").or_else(|| said("error: \""));
+    let message = message.map_or(details, |(message, _)| message);
+    match message.char_indices().nth(LONGEST_ERROR) {
+        Some((end, _)) => format!("{}...", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
+/// A field of INFO.
+pub fn field<'a>(info: &'a str, name: &str) -> &'a str {
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_default().trim()
+}
+
+/// Redis said that it is not, or not yet, the primary: the connection is of no use.
+pub fn not_a_primary(error: &Error) -> bool {
+    ["READONLY", "LOADING", "MASTERDOWN"].iter().any(|prefix| error.details().starts_with(prefix))
+}
+
+/// This service's user may not do what was asked, or what a script does.
+fn lacks_a_right(error: &Error) -> bool {
+    names_a_missing_right(error.details())
+}
+
+/// The same of the words of an error: those of Redis 7.0 and those of later servers.
+pub fn names_a_missing_right(details: &str) -> bool {
+    let in_script = ["The user executing the script can't", "ACL failure in script"];
+    details.starts_with("NOPERM") || in_script.iter().any(|words| details.contains(words))
+}
+
+/// The server is in a Cluster, and this is not its partition (yet, or any more).
+pub fn is_misplaced(error: &Error) -> bool {
+    ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"].iter().any(|word| error.details().starts_with(word))
+}
+
+/// The life of a primary.
+pub struct Life {
+    /// Identifies it among the lives of all servers: a server that becomes a primary after it was a replica has a new second replication id. One
+    /// that was replaced and comes back before it became a replica has the same identity: see `Shared::floor` and `Primary::term`.
+    pub identity: String,
+    /// Version of the server; with its name, unless it is Redis itself.
+    pub server_version: String,
+    /// Replicas that follow closely, if a number of them is needed to write.
+    pub good_replicas: Option<u64>,
+}
+
+/// Asks a server for its life. Fails when it is no primary, or too old.
+pub async fn life(client: &Client) -> Result<Life, ConnectError> {
+    let section = |section| client.info::<String>(Some(section));
+    let (server, replication) = tokio::join!(section(InfoKind::Server), section(InfoKind::Replication));
+    let (server, replication) = (server?, replication?);
+    read_life(&server, &replication)
+}
+
+fn read_life(server: &str, replication: &str) -> Result<Life, ConnectError> {
+    let compatible = field(server, "redis_version");
+    if compatible.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0u32) < 7 {
+        return Err(ConnectError::Failed(format!("redis 7 or newer is needed, this is {compatible:?}")));
+    }
+    if field(replication, "role") != "master" {
+        return Err(ConnectError::Misplaced("this redis is a replica, not the primary".to_owned()));
+    }
+    let past = ["master_replid2", "second_repl_offset"].map(|name| field(replication, name));
+    let identity = format!("{}:{}:{}", field(server, "run_id"), past[0], past[1]);
+    // Valkey's `redis_version` is the one that it is compatible with.
+    let server_version = match field(server, "valkey_version") {
+        "" => compatible.to_owned(),
+        version => format!("Valkey {version}"),
+    };
+    Ok(Life { identity, server_version, good_replicas: field(replication, "min_slaves_good_slaves").parse().ok() })
+}
+
+fn fred_config(relay: &Relay, credentials: &Credentials, database: Option<u8>) -> Result<Config, String> {
+    Ok(Config {
+        fail_fast: true,
+        username: credentials.username.clone(),
+        password: credentials.password()?,
+        server: ServerConfig::Unix { path: relay.socket.clone() },
+        version: RespVersion::RESP3,
+        database,
+        ..Config::default()
+    })
+}
+
+fn performance(config: &RedisConfig, purpose: Purpose) -> PerformanceConfig {
+    let broadcast_channel_capacity = match purpose {
+        Purpose::Commands => WAITING_EVENTS,
+        Purpose::Subscription if config.protections.on(Protection::Lag) => WAITING_MESSAGES,
+        // So that a test build overruns.
+        Purpose::Subscription => WAITING_EVENTS,
+    };
+    PerformanceConfig { broadcast_channel_capacity, ..PerformanceConfig::default() }
+}
+
+fn connection(patience: Duration) -> ConnectionConfig {
+    ConnectionConfig {
+        connection_timeout: patience,
+        internal_command_timeout: patience,
+        max_command_attempts: 1,
+        // Bounding this queue would end fred's routing task; requests in flight are bounded above it.
+        max_command_buffer_len: 0,
+        reconnect_errors: vec![ReconnectError::Loading, ReconnectError::MasterDown, ReconnectError::ReadOnly],
+        ..ConnectionConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_of_redis_is_cut() {
+        let page = format!("DENIED {}", "protected mode ".repeat(60));
+        let cut = words(&Error::new(ErrorKind::Auth, page));
+        assert!(cut.starts_with("DENIED protected mode") && cut.ends_with("..."), "{cut}");
+        assert_eq!(cut.chars().count(), LONGEST_ERROR + 3);
+    }
+
+    #[test]
+    fn an_error_of_the_system_is_said_in_its_own_words() {
+        let refused = "Os { code: 111, kind: ConnectionRefused, message: \"Connection refused\" }";
+        assert_eq!(words(&Error::new(ErrorKind::IO, refused)), "Connection refused");
+        let unknown = "Custom { kind: Uncategorized, error: \"failed to lookup address information: Name or service not known\" }";
+        let said = words(&Error::new(ErrorKind::IO, unknown));
+        assert_eq!(said, "failed to lookup address information: Name or service not known");
+        assert_eq!(words(&Error::new(ErrorKind::Auth, "WRONGPASS invalid password")), "WRONGPASS invalid password");
+    }
+
+    #[test]
+    fn a_missing_right_is_told_from_other_errors_by_any_server() {
+        for missing in [
+            "NOPERM this user has no permissions to run the 'get' command",
+            "ERR The user executing the script can't run this command or subcommand script: 36fa, on @user_script:1.",
+            "ERR ACL failure in script: User u has no permissions to run the 'hset' command script: 36fa, on @user_script:1.",
+            "ERR ACL failure in script: No permissions to access a channel script: on @user_script:1.",
+        ] {
+            assert!(names_a_missing_right(missing), "{missing}");
+        }
+        assert!(!names_a_missing_right("WRONGTYPE Operation against a key holding the wrong kind of value"));
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_own_version() {
+        let replication = "role:master\r\nmaster_replid2:00\r\nsecond_repl_offset:-1\r\n";
+        let redis = read_life("redis_version:8.2.3\r\nrun_id:a\r\n", replication).expect("new enough");
+        assert_eq!((redis.identity.as_str(), redis.server_version.as_str()), ("a:00:-1", "8.2.3"));
+        let valkey = "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\nrun_id:b\r\n";
+        assert_eq!(read_life(valkey, replication).expect("new enough").server_version, "Valkey 9.1.2");
+        let old = read_life("redis_version:6.2.1\r\n", replication).err();
+        assert_eq!(old, Some(ConnectError::Failed("redis 7 or newer is needed, this is \"6.2.1\"".to_owned())));
+    }
+
+    #[test]
+    fn a_field_of_info_is_found_by_its_whole_name() {
+        let info = "# Server\r\nredis_version:7.0.15\r\nredis_version_x:1\r\n";
+        assert_eq!((field(info, "redis_version"), field(info, "redis")), ("7.0.15", ""));
+    }
+}

@@ -1,0 +1,390 @@
+//! What this replica knows of Redis, and when it last changed. Says so in the log, once a change.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::backend::redis::Address;
+use crate::cache::clock::{Clock, Moment};
+use crate::cache::tier::L2State;
+
+/// State, and why it is not healthy.
+pub struct Health {
+    clock: Arc<dyn Clock>,
+    inner: Mutex<Inner>,
+}
+
+/// What is known of one primary.
+pub struct PrimaryHealth {
+    health: Arc<Health>,
+    address: Address,
+    number: u64,
+}
+
+struct Inner {
+    /// Whether the primary of every partition is known.
+    placement: Part,
+    primaries: BTreeMap<u64, Known>,
+    next_number: u64,
+    state: L2State,
+    changed: Moment,
+}
+
+struct Known {
+    address: Address,
+    /// One for each connection that carries commands.
+    links: Vec<Part>,
+    subscription: Part,
+    /// Attempts in a row after which the subscription was not proven.
+    unproven: u32,
+    /// Whether the log says that the subscription is not proven.
+    unproven_is_logged: bool,
+    /// Reads work, while commands do not.
+    only_reads: bool,
+    server_version: String,
+    /// Why this replica must not serve, if its configuration contradicts what is found there.
+    halted: Option<String>,
+}
+
+#[derive(Default)]
+struct Part {
+    works: bool,
+    why_not: Option<String>,
+}
+
+/// What is known now.
+pub struct HealthReport {
+    /// State.
+    pub state: L2State,
+    /// Why it is not healthy; empty when it is.
+    pub reason: String,
+    /// Time since the state changed.
+    pub state_age: Duration,
+    /// Version of a server; empty when none is known.
+    pub server_version: String,
+}
+
+impl Part {
+    fn set(&mut self, why_not: Option<&str>) -> bool {
+        let changed = (self.works, self.why_not.as_deref()) != (why_not.is_none(), why_not);
+        self.works = why_not.is_none();
+        self.why_not = why_not.map(str::to_owned);
+        changed
+    }
+
+    fn reason(&self) -> Option<&str> {
+        if self.works { None } else { Some(self.why_not.as_deref().unwrap_or("not connected yet")) }
+    }
+}
+
+impl Known {
+    fn commands_work(&self) -> bool {
+        self.links.iter().any(|link| link.works)
+    }
+
+    fn reason(&self) -> Option<&str> {
+        match self.commands_work() {
+            true => self.subscription.reason(),
+            false => self.links.first().and_then(Part::reason),
+        }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> L2State {
+        let healthy = self.placement.works && self.primaries.values().all(|primary| primary.reason().is_none());
+        match self.primaries.values().any(Known::commands_work) {
+            true if healthy => L2State::Healthy,
+            true => L2State::Degraded,
+            false if self.primaries.values().any(|primary| primary.only_reads) => L2State::Degraded,
+            false => L2State::Unavailable,
+        }
+    }
+
+    fn halted(&self) -> Option<String> {
+        self.primaries.values().find_map(|primary| primary.halted.clone())
+    }
+
+    fn reason(&self) -> String {
+        let of_one = |primary: &Known| match (primary.reason(), self.primaries.len()) {
+            (Some(why), 1) => Some(why.to_owned()),
+            (why, _) => why.map(|why| format!("{}: {why}", primary.address)),
+        };
+        let placed = || self.placement.reason().map(str::to_owned);
+        let first = self.halted().or_else(placed).or_else(|| self.primaries.values().find_map(of_one));
+        first.unwrap_or_default()
+    }
+}
+
+// === impl Health ===
+
+impl Health {
+    /// Nothing works yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Health> {
+        let inner = Inner {
+            placement: Part::default(),
+            primaries: BTreeMap::new(),
+            next_number: 0,
+            state: L2State::Unavailable,
+            changed: clock.now(),
+        };
+        Arc::new(Health { clock, inner: Mutex::new(inner) })
+    }
+
+    /// One more primary, of which nothing works yet.
+    pub fn primary(self: &Arc<Self>, address: &Address, links: usize) -> PrimaryHealth {
+        let number = self.update(|inner| {
+            let links = (0..links).map(|_| Part::default()).collect();
+            let known = Known {
+                address: address.clone(),
+                links,
+                subscription: Part::default(),
+                unproven: 0,
+                unproven_is_logged: false,
+                only_reads: false,
+                server_version: String::new(),
+                halted: None,
+            };
+            inner.next_number += 1;
+            inner.primaries.insert(inner.next_number, known);
+            inner.next_number
+        });
+        PrimaryHealth { health: self.clone(), address: address.clone(), number }
+    }
+
+    /// The primary of every partition is known.
+    pub fn placed(&self) {
+        self.update(|inner| inner.placement.set(None));
+    }
+
+    /// It is not.
+    pub fn not_placed(&self, why: &str) {
+        let news = self.update(|inner| {
+            let news = inner.placement.works || inner.placement.why_not.is_none();
+            inner.placement.set(Some(why));
+            news
+        });
+        if news {
+            tracing::warn!(why, "redis: not every primary is known");
+        }
+    }
+
+    /// Why this replica must not serve.
+    pub fn halted(&self) -> Option<String> {
+        self.lock().halted()
+    }
+
+    /// What is known now.
+    pub fn report(&self) -> HealthReport {
+        let inner = self.lock();
+        HealthReport {
+            state: inner.state,
+            reason: inner.reason(),
+            state_age: self.clock.now().since(inner.changed),
+            server_version: inner
+                .primaries
+                .values()
+                .map(|primary| primary.server_version.clone())
+                .max()
+                .unwrap_or_default(),
+        }
+    }
+
+    fn update<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let mut inner = self.lock();
+        let result = change(&mut inner);
+        let state = inner.state();
+        if state != inner.state {
+            inner.state = state;
+            inner.changed = self.clock.now();
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl PrimaryHealth ===
+
+impl PrimaryHealth {
+    /// It is not a primary of ours any more, and counts no longer.
+    pub fn retire(&self) {
+        self.health.update(|inner| inner.primaries.remove(&self.number));
+    }
+
+    /// What is found there contradicts this replica's configuration: it must not serve.
+    pub fn halt(&self, why: &str) {
+        if self.update(|primary| primary.halted.replace(why.to_owned()).as_deref() != Some(why)) {
+            tracing::error!(server = %self.address, why, "this replica does not serve");
+        }
+    }
+
+    /// What is found there was compared with this replica's configuration, and agrees.
+    pub fn agreed(&self) {
+        if self.update(|primary| primary.halted.take().is_some()) {
+            tracing::info!(server = %self.address, "nothing there contradicts this replica's configuration any more");
+        }
+    }
+
+    /// Commands work on one of the connections.
+    pub fn commands_work(&self, link: usize, server_version: &str) {
+        let changed = self.update(|primary| {
+            primary.server_version = server_version.to_owned();
+            let worked = primary.commands_work();
+            primary.links[link].set(None);
+            !worked
+        });
+        if changed {
+            tracing::info!(server = %self.address, server_version, "redis: commands work");
+        }
+    }
+
+    /// Commands do not work on one of the connections. While another works, that is no outage. An outage is one warning, whatever its
+    /// reason turns into.
+    pub fn commands_fail(&self, link: usize, why: &str) {
+        let (mut begins, server) = (false, &self.address);
+        let changed = self.update(|primary| {
+            let worked = primary.commands_work();
+            begins = worked || primary.links.iter().all(|part| part.why_not.is_none());
+            let news = primary.links.iter().all(|part| part.why_not.as_deref() != Some(why));
+            primary.links[link].set(Some(why));
+            (worked || news) && !primary.commands_work()
+        });
+        if changed && begins {
+            tracing::warn!(%server, why, "redis: commands do not work; answering from memory, refusing writes");
+        } else if changed {
+            tracing::info!(%server, why, "redis: commands still do not work");
+        }
+    }
+
+    /// Reads work although commands do not, or no longer.
+    pub fn reads_work(&self, works: bool) {
+        let changed = self.update(|primary| std::mem::replace(&mut primary.only_reads, works) != works);
+        if changed && works {
+            tracing::warn!(server = %self.address, "redis: only writes are refused; reads go on");
+        }
+    }
+
+    /// The subscription delivers: an echo came back through it.
+    pub fn subscription_works(&self) {
+        let changed = self.update(|primary| {
+            (primary.unproven, primary.unproven_is_logged) = (0, false);
+            primary.subscription.set(None)
+        });
+        if changed {
+            tracing::info!(server = %self.address, "redis: subscription proven; memory answers as fresh");
+        }
+    }
+
+    /// The subscription is not proven. A warning only when it cannot be renewed at once, and once: where commands fail too, their warning says it.
+    pub fn subscription_fails(&self, why: &str) {
+        let server = &self.address;
+        let warns = self.update(|primary| {
+            primary.subscription.set(Some(why));
+            primary.unproven = primary.unproven.saturating_add(1);
+            let warns = !primary.unproven_is_logged && primary.unproven > 1 && primary.commands_work();
+            primary.unproven_is_logged |= warns;
+            warns
+        });
+        if warns {
+            tracing::warn!(
+                %server,
+                why,
+                "redis: subscription not proven; memory answers as fresh no longer than its last proof lasts"
+            );
+        } else {
+            tracing::debug!(%server, why, "redis: subscription not proven; trying again");
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Known) -> bool) -> bool {
+        self.health.update(|inner| inner.primaries.get_mut(&self.number).is_some_and(change))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::clock::ManualClock;
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that `work` logs at this level and above.
+    fn logged(level: tracing::Level, work: impl FnOnce(&PrimaryHealth)) -> Vec<String> {
+        let written = Written::default();
+        let writer = {
+            let written = written.clone();
+            move || written.clone()
+        };
+        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(writer);
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            let health = Health::new(Arc::new(ManualClock::default()));
+            work(&health.primary(&Address::Tcp { host: "redis".into(), port: 1 }, 2));
+        });
+        let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8(bytes).expect("text").lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn an_outage_is_one_warning() {
+        let work = |primary: &PrimaryHealth| {
+            primary.commands_work(0, "7");
+            primary.commands_work(1, "7");
+            primary.subscription_works();
+            primary.subscription_fails("reset");
+            primary.commands_fail(0, "reset");
+            primary.commands_fail(1, "reset");
+            primary.commands_fail(0, "refused");
+            primary.subscription_fails("refused");
+            primary.commands_fail(1, "refused");
+            primary.subscription_fails("refused");
+        };
+        let warnings = logged(tracing::Level::WARN, work);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("commands do not work") && warnings[0].contains("reset"), "{warnings:?}");
+        let all = logged(tracing::Level::INFO, work);
+        assert!(all.iter().any(|line| line.contains("still do not work") && line.contains("refused")), "{all:?}");
+    }
+
+    #[test]
+    fn a_subscription_that_cannot_be_renewed_is_one_warning() {
+        let warnings = logged(tracing::Level::WARN, |primary| {
+            primary.commands_work(0, "7");
+            primary.subscription_fails("reset");
+            primary.subscription_works();
+            // Only from the second attempt on: it was renewed at once the last time.
+            for why in ["reset", "no echo", "refused", "no echo"] {
+                primary.subscription_fails(why);
+            }
+        });
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("subscription not proven") && warnings[0].contains("no echo"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_redis_that_was_never_there_is_one_warning() {
+        let warnings = logged(tracing::Level::WARN, |primary| {
+            for why in ["refused", "refused", "no such host"] {
+                primary.subscription_fails(why);
+                primary.commands_fail(0, why);
+                primary.commands_fail(1, why);
+            }
+        });
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+    }
+}

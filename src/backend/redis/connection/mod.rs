@@ -1,0 +1,14 @@
+//! Connections to the primaries: opened, supervised, and thrown away when they break.
+
+pub mod clock;
+pub mod command_metrics;
+pub mod connection;
+pub mod context;
+pub mod health;
+pub mod primary;
+pub mod read_only;
+pub mod reply_scanner;
+pub mod shard;
+pub mod supervisor;
+pub mod tls;
+pub mod transport;

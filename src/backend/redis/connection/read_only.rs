@@ -1,0 +1,89 @@
+//! A connection for reads alone, used while commands work on none of the others: a server that refuses only writes, or pauses them, still
+//! answers reads. Nothing is sent on it that writes, so that a pause of writes does not hold it up.
+//!
+//! A server that refuses writes may have been replaced. So it is asked over and over whether it is a primary, in the life that was greeted. One
+//! that lacks the replicas that it needs to write may be cut off from a new primary, and is not read from.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{ClientTask, Connection, life};
+use super::primary::Primary;
+use super::supervisor::{Link, WATCHES};
+
+/// The connection for reads to one primary.
+pub struct ReadLink {
+    primary: Arc<Primary>,
+    links: Vec<Arc<Link>>,
+    current: ArcSwapOption<Connection>,
+}
+
+// === impl ReadLink ===
+
+impl ReadLink {
+    /// Stands in for `links`. `supervise` has to run.
+    pub fn new(primary: Arc<Primary>, links: Vec<Arc<Link>>) -> ReadLink {
+        ReadLink { primary, links, current: ArcSwapOption::empty() }
+    }
+
+    /// The connection, when it may be used.
+    pub fn connection(&self) -> Option<Arc<Connection>> {
+        self.current.load_full()
+    }
+
+    /// Keeps the connection, while it is needed, until `stop`.
+    pub async fn supervise(&self, stop: CancellationToken) {
+        let pause = self.primary.shared.config.unresponsive_after / WATCHES;
+        let mut open: Option<(Arc<Connection>, ClientTask)> = None;
+        while stop.run_until_cancelled(sleep(pause)).await.is_some() {
+            let checked = stop.run_until_cancelled(self.check(&mut open)).await.unwrap_or(false);
+            if !checked {
+                self.close(&mut open).await;
+            }
+        }
+        self.close(&mut open).await;
+    }
+
+    /// Opens the connection where it is needed, and checks it. Returns whether it may be used.
+    async fn check(&self, open: &mut Option<(Arc<Connection>, ClientTask)>) -> bool {
+        let primary = &*self.primary;
+        if self.links.iter().any(|link| link.connection().is_some()) || primary.greeted.load().is_none() {
+            return false;
+        }
+        if open.is_none()
+            && let Ok((connection, task)) = Connection::open_for_reads(primary).await
+        {
+            *open = Some((Arc::new(connection), task));
+        }
+        let Some((connection, _)) = open else { return false };
+        if connection.condemned.is_cancelled() || !self.may_be_read(connection).await {
+            return false;
+        }
+        if self.current.swap(Some(connection.clone())).is_none() {
+            primary.health.reads_work(true);
+        }
+        true
+    }
+
+    async fn may_be_read(&self, connection: &Connection) -> bool {
+        let primary = &*self.primary;
+        let asked = timeout(primary.shared.config.unresponsive_after, life(&connection.client)).await;
+        let Ok(Ok(life)) = asked else { return false };
+        // Under a later term another server may have been the primary in between, and have acknowledged what this one lacks.
+        let is_greeted = primary.greeted.load().as_deref() == Some(&(life.identity, primary.term()));
+        let lacks_replicas = primary.obstacle.load().as_ref().is_some_and(|why| why.starts_with("NOREPLICAS"));
+        is_greeted && !lacks_replicas && life.good_replicas != Some(0)
+    }
+
+    async fn close(&self, open: &mut Option<(Arc<Connection>, ClientTask)>) {
+        if self.current.swap(None).is_some() {
+            self.primary.health.reads_work(false);
+        }
+        if let Some((connection, _task)) = open.take() {
+            connection.close().await;
+        }
+    }
+}

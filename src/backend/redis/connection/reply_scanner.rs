@@ -1,0 +1,332 @@
+//! Limits on what a server may send, checked before fred's parser sees it: that parser recurses with each level of nesting and keeps a reply
+//! of any size until it is complete. The scanner follows RESP3 byte by byte in constant space. It does not interpret replies.
+
+use crate::cache::policy::Limits;
+
+/// Deepest nesting. Replies of this service's commands have at most four levels.
+const MAX_DEPTH: usize = 32;
+/// Longest line, bytes: a status, an error, a number.
+const MAX_LINE: usize = 64 * 1024;
+/// Most elements of one reply, at all levels. A batch of the most keys has less than half of them.
+const MAX_ELEMENTS: u64 = 128 * 1024;
+/// The size that is allowed for one reply in any case, bytes: what servers say of themselves grows with their number.
+const MIN_REPLY_LIMIT: usize = 16 << 20;
+/// Digits of the largest length that is read.
+const MAX_DIGITS: u8 = 10;
+
+/// A reply that is refused, and with it the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// It is nested too deep.
+    #[error("the server sent a reply of more than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// A line does not end.
+    #[error("the server sent a line of more than {MAX_LINE} bytes")]
+    LineTooLong,
+    /// It has too many elements.
+    #[error("the server sent a reply of more than {MAX_ELEMENTS} elements")]
+    TooManyElements,
+    /// It is too large.
+    #[error(
+        "the server sent a reply of more than {0} bytes, the most that limits.value_size and limits.keys allow for"
+    )]
+    TooLarge(u64),
+    /// The bytes are another protocol.
+    #[error("the server does not speak the protocol of Redis")]
+    OtherProtocol,
+    /// The bytes are a TLS record.
+    #[error("the server speaks TLS: redis.url has to begin with rediss")]
+    Tls,
+}
+
+/// Returns the size of the largest reply that is read, bytes: a message that names the keys of a batch with their tags, or an entry.
+pub fn max_reply_size(limits: &Limits) -> usize {
+    // Old and new tags of each key, and the sizes of them.
+    let tags = 2 * limits.tags.saturating_mul(1 + limits.tag_size);
+    let message = limits.keys.saturating_mul(limits.key_size.saturating_add(tags + 4));
+    let entry = crate::backend::redis::schema::codec::max_entry_size(limits.value_size);
+    message.max(entry).saturating_add(1024).max(MIN_REPLY_LIMIT)
+}
+
+/// The position in the stream of one connection's replies.
+pub struct ReplyScanner {
+    max_reply: u64,
+    state: State,
+    /// Elements that are still to come, of each aggregate around the current element.
+    open: Vec<u64>,
+    /// Bytes of the current reply so far.
+    size: u64,
+    /// Elements of the current reply so far.
+    elements: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Before the first byte of an element.
+    Kind,
+    /// In a line, which ends with CR LF.
+    Line { length: usize, after_cr: bool },
+    /// In the length of a blob or an aggregate.
+    Length { kind: Kind, length: u64, digits: u8 },
+    /// Before the LF that ends the length.
+    LengthEnd { kind: Kind, length: u64 },
+    /// In a blob, before this many bytes, the CR LF at its end included.
+    Blob { left: u64 },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Blob,
+    List,
+    Map,
+    Attributes,
+}
+
+// === impl ReplyScanner ===
+
+impl ReplyScanner {
+    /// Creates a scanner at the start of a stream.
+    pub fn new(max_reply: usize) -> ReplyScanner {
+        ReplyScanner { max_reply: max_reply as u64, state: State::Kind, open: Vec::new(), size: 0, elements: 0 }
+    }
+
+    /// Follows the next bytes of the stream. After a violation the stream is of no use.
+    pub fn scan(&mut self, mut bytes: &[u8]) -> Result<(), Violation> {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            bytes = match self.state {
+                State::Line { length, after_cr } => self.line(bytes, length, after_cr)?,
+                State::Blob { left } => {
+                    let here = left.min(bytes.len() as u64);
+                    self.state = State::Blob { left: left - here };
+                    if here == left {
+                        self.element_ended();
+                    }
+                    &bytes[here as usize..]
+                }
+                State::Kind => {
+                    self.begin(byte)?;
+                    rest
+                }
+                State::Length { kind, length, digits } => {
+                    self.length(byte, kind, length, digits)?;
+                    rest
+                }
+                State::LengthEnd { kind, length } if byte == b'\n' => {
+                    self.content(kind, length)?;
+                    rest
+                }
+                State::LengthEnd { .. } => return Err(Violation::OtherProtocol),
+            };
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, byte: u8) -> Result<(), Violation> {
+        self.grow(1)?;
+        self.elements += 1;
+        if self.elements > MAX_ELEMENTS {
+            return Err(Violation::TooManyElements);
+        }
+        let kind = match byte {
+            b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => {
+                self.state = State::Line { length: 0, after_cr: false };
+                return Ok(());
+            }
+            b'$' | b'!' | b'=' => Kind::Blob,
+            b'*' | b'~' | b'>' => Kind::List,
+            b'%' => Kind::Map,
+            b'|' => Kind::Attributes,
+            // An alert, or a handshake.
+            0x15 | 0x16 => return Err(Violation::Tls),
+            _ => return Err(Violation::OtherProtocol),
+        };
+        self.state = State::Length { kind, length: 0, digits: 0 };
+        Ok(())
+    }
+
+    /// Follows a line. Returns what comes after it.
+    fn line<'a>(&mut self, bytes: &'a [u8], length: usize, mut after_cr: bool) -> Result<&'a [u8], Violation> {
+        for (index, &byte) in bytes.iter().enumerate().take(MAX_LINE + 1 - length) {
+            if after_cr && byte == b'\n' {
+                self.grow((length + index + 1) as u64)?;
+                self.element_ended();
+                return Ok(&bytes[index + 1..]);
+            }
+            after_cr = byte == b'\r';
+        }
+        let length = length + bytes.len();
+        if length > MAX_LINE {
+            return Err(Violation::LineTooLong);
+        }
+        self.state = State::Line { length, after_cr };
+        Ok(&[])
+    }
+
+    fn length(&mut self, byte: u8, kind: Kind, length: u64, digits: u8) -> Result<(), Violation> {
+        self.grow(1)?;
+        self.state = match byte {
+            b'0'..=b'9' if digits < MAX_DIGITS => {
+                State::Length { kind, length: 10 * length + u64::from(byte - b'0'), digits: digits + 1 }
+            }
+            b'0'..=b'9' => return Err(Violation::TooLarge(self.max_reply)),
+            b'\r' if digits > 0 => State::LengthEnd { kind, length },
+            // Neither negative lengths nor streamed replies: a server that speaks RESP3 to this service sends none.
+            _ => return Err(Violation::OtherProtocol),
+        };
+        Ok(())
+    }
+
+    fn content(&mut self, kind: Kind, length: u64) -> Result<(), Violation> {
+        self.grow(1)?;
+        let elements = match kind {
+            Kind::Blob => {
+                self.grow(length + 2)?;
+                self.state = State::Blob { left: length + 2 };
+                return Ok(());
+            }
+            Kind::List => length,
+            Kind::Map => 2 * length,
+            // The element that the attributes belong to follows them.
+            Kind::Attributes => 2 * length + 1,
+        };
+        if elements > MAX_ELEMENTS {
+            return Err(Violation::TooManyElements);
+        }
+        if elements == 0 {
+            self.element_ended();
+            return Ok(());
+        }
+        if self.open.len() == MAX_DEPTH {
+            return Err(Violation::TooDeep);
+        }
+        self.open.push(elements);
+        self.state = State::Kind;
+        Ok(())
+    }
+
+    fn element_ended(&mut self) {
+        self.state = State::Kind;
+        while let Some(left) = self.open.last_mut() {
+            *left -= 1;
+            if *left > 0 {
+                return;
+            }
+            self.open.pop();
+        }
+        (self.size, self.elements) = (0, 0);
+    }
+
+    fn grow(&mut self, bytes: u64) -> Result<(), Violation> {
+        self.size += bytes;
+        if self.size > self.max_reply { Err(Violation::TooLarge(self.max_reply)) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMIT: usize = 1 << 20;
+
+    fn scan(bytes: &[u8]) -> Result<(), Violation> {
+        ReplyScanner::new(LIMIT).scan(bytes)
+    }
+
+    /// The same, one byte at a time.
+    fn scan_slowly(bytes: &[u8]) -> Result<(), Violation> {
+        let mut scanner = ReplyScanner::new(LIMIT);
+        bytes.iter().try_for_each(|byte| scanner.scan(&[*byte]))
+    }
+
+    #[test]
+    fn replies_of_every_kind_pass_at_any_cut() {
+        let replies = "+OK\r\n-ERR no\r\n:-12\r\n_\r\n#t\r\n,1.5\r\n(123456789012345678901234567890\r\n$0\r\n\r\n$5\r\na\r\nb!\r\n\
+                       !3\r\nERR\r\n=7\r\ntxt:abc\r\n*0\r\n*2\r\n*1\r\n:1\r\n%1\r\n+a\r\n~1\r\n+b\r\n>2\r\n+message\r\n$1\r\nx\r\n\
+                       |1\r\n+ttl\r\n:3\r\n+OK\r\n+a\r\r\n"
+            .as_bytes();
+        for cut in 0..replies.len() {
+            let mut scanner = ReplyScanner::new(LIMIT);
+            let (one, other) = replies.split_at(cut);
+            assert_eq!(scanner.scan(one).and_then(|()| scanner.scan(other)), Ok(()), "cut at {cut}");
+            assert!(scanner.open.is_empty() && matches!(scanner.state, State::Kind), "cut at {cut}");
+        }
+        assert_eq!(scan_slowly(replies), Ok(()));
+    }
+
+    #[test]
+    fn nesting_ends_the_stream_at_its_limit() {
+        for (level, deepest) in [("*1\r\n", MAX_DEPTH), ("%1\r\n+a\r\n", MAX_DEPTH), ("|1\r\n+a\r\n", MAX_DEPTH)] {
+            assert_eq!(scan(level.repeat(deepest).as_bytes()), Ok(()), "{level:?}");
+            assert_eq!(scan(level.repeat(deepest + 1).as_bytes()), Err(Violation::TooDeep), "{level:?}");
+            assert_eq!(scan_slowly(level.repeat(100_000).as_bytes()), Err(Violation::TooDeep), "{level:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_ends_the_stream_at_its_limit() {
+        for kind in ["+", "-", ":", "_", "#", ",", "("] {
+            let line = |length| format!("{kind}{}\r\n", "7".repeat(length));
+            assert_eq!(scan(line(MAX_LINE - 2).as_bytes()), Ok(()));
+            let endless = line(MAX_LINE + 1);
+            assert_eq!(scan(endless.as_bytes()), Err(Violation::LineTooLong), "{kind}");
+            assert_eq!(scan_slowly(endless.as_bytes()), Err(Violation::LineTooLong), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_reply_ends_the_stream_at_its_size() {
+        let too_large = Err(Violation::TooLarge(LIMIT as u64));
+        for kind in ["$", "!", "="] {
+            assert_eq!(scan(format!("{kind}{}\r\n", LIMIT - 16).as_bytes()), Ok(()));
+            assert_eq!(scan(format!("{kind}{LIMIT}\r\n").as_bytes()), too_large);
+            assert_eq!(scan(format!("{kind}99999999999\r\n").as_bytes()), too_large);
+        }
+        let half = format!("${}\r\n{}\r\n", LIMIT / 2, "x".repeat(LIMIT / 2));
+        assert_eq!(scan(half.repeat(3).as_bytes()), Ok(()), "each is a reply of its own");
+        assert_eq!(scan(format!("*3\r\n{}", half.repeat(2)).as_bytes()), too_large, "together they are one");
+    }
+
+    #[test]
+    fn elements_end_the_stream_at_their_number() {
+        let too_many = Err(Violation::TooManyElements);
+        assert_eq!(scan(b"*131072\r\n"), Ok(()));
+        assert_eq!(scan(b"*131073\r\n"), too_many);
+        assert_eq!(scan(b"%65537\r\n"), too_many);
+        let nested = format!("*{}\r\n", MAX_ELEMENTS / 2) + &":1\r\n".repeat(MAX_ELEMENTS as usize / 2 - 1);
+        assert_eq!(scan(format!("*3\r\n{nested}").as_bytes()), Ok(()));
+        let mut scanner = ReplyScanner::new(LIMIT);
+        let all = format!("*3\r\n{nested}:1\r\n{nested}");
+        assert_eq!(scanner.scan(all.as_bytes()), too_many);
+    }
+
+    #[test]
+    fn other_protocols_are_named() {
+        let other = Err(Violation::OtherProtocol);
+        for bytes in
+            ["HTTP/1.1 400", "$-1\r\n", "*?\r\n", "$?\r\n", ";0\r\n", ".\r\n", "$\r\n", "*1\r+", "$ 1\r\n", "H"]
+        {
+            assert_eq!(scan(bytes.as_bytes()), other, "{bytes:?}");
+        }
+        assert_eq!(scan(&[0x15, 3, 3, 0, 2]), Err(Violation::Tls));
+    }
+
+    #[test]
+    fn every_legal_answer_fits() {
+        let limits = Limits { value_size: 64 << 20, keys: 10_000, key_size: 8192, ..Limits::default() };
+        assert!(max_reply_size(&limits) > limits.value_size + 64 * 256);
+        assert!(max_reply_size(&limits) > limits.keys * limits.key_size);
+        assert_eq!(max_reply_size(&Limits::default()), MIN_REPLY_LIMIT);
+        // A batch of the most keys: each has an outcome, a version and two numbers in a list of their own.
+        let outcomes = format!("*10000\r\n{}", "*4\r\n:0\r\n:0\r\n:0\r\n:0\r\n".repeat(10_000));
+        assert_eq!(scan(format!("*2\r\n+OK\r\n{outcomes}").as_bytes()), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_scanned_alike_at_any_pace(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert_eq!(scan(&bytes), scan_slowly(&bytes));
+        }
+    }
+}

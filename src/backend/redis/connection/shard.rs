@@ -1,0 +1,94 @@
+//! The way to one primary: connections for commands, and a subscription.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::Connection;
+use super::primary::Primary;
+use super::read_only::ReadLink;
+use super::supervisor::Link;
+use crate::backend::redis::bus::subscription::Bus;
+use crate::backend::redis::command::large_values::Room;
+use crate::cache::tier::bus::BusSink;
+
+/// A primary with the connections to it.
+pub struct Shard {
+    /// The primary.
+    pub primary: Arc<Primary>,
+    /// Connections for commands.
+    pub links: Vec<Arc<Link>>,
+    /// Room on the connection for large values.
+    pub room: Room,
+    /// The connection for large values.
+    large: Arc<Link>,
+    reads: Arc<ReadLink>,
+    next_link: AtomicUsize,
+    stop: CancellationToken,
+}
+
+// === impl Shard ===
+
+impl Shard {
+    /// Connects, now and whenever the connection is lost, until it is left. Runs in `tasks`.
+    pub fn start(
+        primary: Primary,
+        sink: &Arc<dyn BusSink>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Arc<Shard> {
+        let (primary, closing, stop) = (Arc::new(primary), stop.clone(), stop.child_token());
+        let links: Vec<_> =
+            (0..primary.shared.config.connections).map(|n| Arc::new(Link::new(Some(n), primary.clone()))).collect();
+        let large = Arc::new(Link::new(None, primary.clone()));
+        for link in links.iter().chain([&large]) {
+            let (link, stop) = (link.clone(), stop.clone());
+            tasks.spawn(async move { link.supervise(stop).await });
+        }
+        let reads = Arc::new(ReadLink::new(primary.clone(), links.clone()));
+        tasks.spawn({
+            let (reads, stop) = (reads.clone(), stop.clone());
+            async move { reads.supervise(stop).await }
+        });
+        let bus = Bus::new(primary.clone(), sink.clone(), closing);
+        tasks.spawn({
+            let stop = stop.clone();
+            async move { bus.run(stop).await }
+        });
+        Arc::new(Shard { primary, links, room: Room::default(), large, reads, next_link: AtomicUsize::new(0), stop })
+    }
+
+    /// A connection that may be used now.
+    pub fn connection(&self) -> Option<Arc<Connection>> {
+        let first = self.next_link.fetch_add(1, Ordering::Relaxed);
+        (0..self.links.len()).find_map(|n| self.links[(first + n) % self.links.len()].connection())
+    }
+
+    /// A connection that may be used now for what only reads.
+    pub fn connection_for_reads(&self) -> Option<Arc<Connection>> {
+        self.connection().or_else(|| self.reads.connection())
+    }
+
+    /// The connection for large values while commands work, or another one while it is not there.
+    pub fn connection_for_large(&self, only_reads: bool) -> Option<Arc<Connection>> {
+        match self.connection() {
+            Some(other) => self.large.connection().or(Some(other)),
+            None => self.reads.connection().filter(|_| only_reads),
+        }
+    }
+
+    /// Has every connection for commands thrown away.
+    pub fn condemn(&self) {
+        let links = self.links.iter().chain([&self.large]);
+        let connections = links.filter_map(|link| link.connection()).chain(self.reads.connection());
+        connections.for_each(|connection| connection.condemned.cancel());
+    }
+
+    /// It is not a primary of ours any more.
+    pub fn leave(&self) {
+        self.primary.health.retire();
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,219 @@
+//! The bytes between fred and a server: connects, terminates TLS, and relays. fred connects to addresses only, so it is given the name of a
+//! socket of this process, and what the server sends passes [`ReplyScanner`] on its way there.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::reply_scanner::ReplyScanner;
+use crate::backend::redis::command::large_values::Moved;
+use crate::backend::redis::{Address, RedisConfig};
+use crate::units::format_duration;
+
+/// Bytes of requests that are relayed at once.
+const REQUESTS_BUFFER: usize = 16 * 1024;
+/// Bytes of replies that are relayed at once.
+const REPLIES_BUFFER: usize = 64 * 1024;
+
+/// The reason when a server ends a connection.
+pub const CLOSED: &str = "the server closed the connection";
+
+/// The reason for which a connection ended, once it is known.
+pub type EndCause = Arc<OnceLock<String>>;
+
+/// A connection to a server. Dropped, it ends.
+pub struct Relay {
+    /// The socket that fred has to connect to.
+    pub socket: PathBuf,
+    /// The reason for which the server's side ended. It is set before fred's side ends.
+    pub cause: EndCause,
+    /// Bytes that it has moved.
+    pub moved: Arc<Moved>,
+    /// Runs until either side ends.
+    _task: AbortOnDropHandle<()>,
+}
+
+/// Connects to a server. The error is for people.
+pub async fn connect(config: &RedisConfig, address: &Address) -> Result<Relay, String> {
+    let scanner = ReplyScanner::new(config.max_reply_size);
+    let (host, stream) = match address {
+        Address::Unix { path } => {
+            let stream = within(config, UnixStream::connect(path)).await?;
+            return relay(stream, scanner, false);
+        }
+        Address::Tcp { host, port } => (host, within(config, TcpStream::connect((host.as_str(), *port))).await?),
+    };
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = &config.tls else { return relay(stream, scanner, false) };
+    let name = ServerName::try_from(host.clone()).map_err(|_| format!("no certificate can name {host:?}"))?;
+    let handshake = TlsConnector::from(Arc::new(tls.clone())).connect(name, stream);
+    match timeout(config.connect_timeout, handshake).await {
+        Ok(stream) => relay(stream.map_err(|error| handshake_failure(&error))?, scanner, true),
+        Err(_) => {
+            let limit = format_duration(config.connect_timeout);
+            Err(format!("tls: no answer to the handshake within {limit}{PERHAPS_PLAIN}"))
+        }
+    }
+}
+
+async fn within<T>(config: &RedisConfig, connecting: impl Future<Output = io::Result<T>>) -> Result<T, String> {
+    match timeout(config.connect_timeout, connecting).await {
+        Ok(connected) => connected.map_err(|error| io_words(&error)),
+        Err(_) => Err(format!("no connection within {}", format_duration(config.connect_timeout))),
+    }
+}
+
+/// Offers a socket to fred and relays between the first connection of this process and the server.
+fn relay<S>(server: S, scanner: ReplyScanner, tls: bool) -> Result<Relay, String>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let socket = socket_name();
+    let listener =
+        UnixListener::bind(&socket).map_err(|error| format!("no socket of its own: {}", io_words(&error)))?;
+    let (cause, moved) = (EndCause::default(), Arc::<Moved>::default());
+    let task = AbortOnDropHandle::new(tokio::spawn({
+        let (cause, moved, socket) = (cause.clone(), moved.clone(), socket.clone());
+        async move {
+            let client = own_connection(&listener).await;
+            drop(listener);
+            // Where the name is that of a file.
+            let _ = std::fs::remove_file(socket);
+            if let Ok(client) = client {
+                let why = carry(client, server, scanner, tls, &moved).await;
+                why.into_iter().for_each(|why| _ = cause.set(why));
+            }
+        }
+    }));
+    Ok(Relay { socket, cause, moved, _task: task })
+}
+
+/// The name of a socket that nobody else has: without a file where the system can do so.
+fn socket_name() -> PathBuf {
+    let name = format!("twintier-{}-{:032x}", std::process::id(), rand::random::<u128>());
+    if cfg!(any(target_os = "linux", target_os = "android")) {
+        PathBuf::from(format!("\0{name}"))
+    } else {
+        std::env::temp_dir().join(name)
+    }
+}
+
+/// Waits for a connection of this process. Others may see the name, and are turned away.
+async fn own_connection(listener: &UnixListener) -> io::Result<UnixStream> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let peer = stream.peer_cred()?;
+        if peer.pid().and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id()) {
+            return Ok(stream);
+        }
+    }
+}
+
+/// Relays until either side ends. Returns the cause if the server's side did.
+async fn carry<S: AsyncRead + AsyncWrite>(
+    mut client: UnixStream,
+    server: S,
+    mut scanner: ReplyScanner,
+    tls: bool,
+    moved: &Moved,
+) -> Option<String> {
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = split(server);
+    let requests = async {
+        let mut buffer = vec![0; REQUESTS_BUFFER];
+        while let Ok(size) = from_client.read(&mut buffer).await
+            && size > 0
+        {
+            let sent = async {
+                to_server.write_all(&buffer[..size]).await?;
+                to_server.flush().await
+            };
+            if sent.await.is_err() {
+                // The other direction knows why.
+                return std::future::pending().await;
+            }
+            moved.send(size);
+        }
+    };
+    let replies = async {
+        let mut buffer = vec![0; REPLIES_BUFFER];
+        let mut answered = false;
+        loop {
+            let size = match from_server.read(&mut buffer).await {
+                Ok(0) => return ended(CLOSED.to_owned(), answered, tls),
+                Ok(size) => size,
+                Err(error) => return ended(tls_failure(&error).unwrap_or_else(|| io_words(&error)), answered, tls),
+            };
+            answered = true;
+            moved.receive(size);
+            if let Err(violation) = scanner.scan(&buffer[..size]) {
+                return violation.to_string();
+            }
+            if to_client.write_all(&buffer[..size]).await.is_err() {
+                // The other direction ends.
+                return std::future::pending().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = requests => None,
+        why = replies => Some(why),
+    }
+}
+
+/// The likely cause when a server does not take part in a handshake.
+const PERHAPS_PLAIN: &str = "; if the server does not speak TLS, redis.url has to begin with redis instead of rediss";
+/// The likely cause when a server ends a connection without a word.
+const PERHAPS_TLS: &str = " before its first answer; if it speaks TLS, redis.url has to begin with rediss";
+/// The same after a handshake.
+const PERHAPS_CERTIFICATE: &str = " before its first answer; if it asks for a certificate of this client, set redis.tls_cert_file and redis.tls_key_file";
+
+/// The end of a connection, with the likely cause if the server has said nothing at all.
+fn ended(why: String, answered: bool, tls: bool) -> String {
+    match (answered || why.contains("; "), tls) {
+        (true, _) => why,
+        (false, true) => why + PERHAPS_CERTIFICATE,
+        (false, false) => why + PERHAPS_TLS,
+    }
+}
+
+fn handshake_failure(error: &io::Error) -> String {
+    tls_failure(error).unwrap_or_else(|| format!("tls: {}{PERHAPS_PLAIN}", io_words(error)))
+}
+
+/// An error of TLS, with the setting to change. `None` for an error of the connection below.
+fn tls_failure(error: &io::Error) -> Option<String> {
+    use rustls::{AlertDescription, Error};
+    let cause = error.get_ref()?.downcast_ref::<Error>()?;
+    let setting = match cause {
+        Error::InvalidMessage(_) => PERHAPS_PLAIN,
+        Error::InvalidCertificate(_) => "; redis.tls_ca_file names the authorities that are trusted",
+        Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateExpired,
+        ) => "; redis.tls_cert_file and redis.tls_key_file name the certificate of this client",
+        _ => "",
+    };
+    Some(format!("tls: {cause}{setting}"))
+}
+
+/// An error of the system in its own words, without its number.
+fn io_words(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return CLOSED.to_owned();
+    }
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}

@@ -1,0 +1,264 @@
+//! What a counter keeps of the invalidations of a namespace other than by key. `lua/selector_invalidations.lua` says how it is laid out, and writes it.
+
+use bytes::Bytes;
+
+use super::codec::Reader;
+use crate::cache::invalidation::selector::Pattern;
+use crate::cache::tier::inspect::Cause;
+use crate::cache::version::Version;
+
+/// The record of one namespace in one partition.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    whole: Stone,
+    /// The latest stone of a prefix or a tag.
+    latest: Version,
+    floor: Version,
+    /// Patterns at work.
+    pub listed: Listed,
+}
+
+/// The last invalidations of what one selector selects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stone {
+    /// Position of the last removal.
+    pub removed: Version,
+    /// Position of the last marking.
+    pub marked: Version,
+    /// Time of that, by Redis's clock, microseconds.
+    pub since: u64,
+    /// Position of the marking before that.
+    pub before: Version,
+}
+
+/// The patterns at work.
+#[derive(Clone, Debug, Default)]
+pub struct Listed {
+    /// Tells this list from any other.
+    pub number: Version,
+    /// Each of them.
+    pub patterns: Vec<ListedPattern>,
+}
+
+/// A pattern at work.
+#[derive(Clone, Debug)]
+pub struct ListedPattern {
+    /// As it was given.
+    pub text: Box<[u8]>,
+    /// Ready to match.
+    pub pattern: Pattern,
+    /// Its last invalidations.
+    pub stone: Stone,
+}
+
+/// How an entry is covered, as far as its record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    /// It is gone.
+    pub gone: bool,
+    /// Since when it is marked stale, by Redis's clock, microseconds; 0: it is not.
+    pub marked_micros: u64,
+    /// Whether prefixes and tags have to be asked for, too.
+    pub asks_further: bool,
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Reads what a counter has. `None` if it is damaged: then it is not known what was invalidated.
+    pub fn read(bytes: Option<&Bytes>) -> Option<Record> {
+        bytes.filter(|bytes| !bytes.is_empty()).map_or(Some(Record::default()), Record::decode)
+    }
+
+    fn decode(bytes: &Bytes) -> Option<Record> {
+        let mut reader = Reader(bytes);
+        let whole = Stone::decode(&mut reader)?;
+        let (latest, floor) = (reader.version()?, reader.version()?);
+        // Births are compared by the scripts only.
+        reader.take(32)?;
+        let number = reader.version()?;
+        reader.take(16)?;
+        Some(Record { whole, latest, floor, listed: Listed { number, patterns: Listed::decode(reader)? } })
+    }
+
+    /// How an entry of `key` is covered that was written at `version`, at `written_micros` of Redis's clock.
+    pub fn covers(&self, key: &[u8], version: Version, written_micros: u64) -> Coverage {
+        let matching = self.listed.matching(key);
+        let stones = [self.whole].into_iter().chain(matching);
+        let covers = stones.map(|stone| stone.covers(version, written_micros));
+        let (gone, marked_micros) = covers.fold((version < self.floor, 0), |(gone, marked), (removed, since)| {
+            (gone || removed, earlier(marked, since))
+        });
+        Coverage { gone, marked_micros, asks_further: !gone && version < self.latest }
+    }
+}
+
+impl Record {
+    /// With what an entry that is covered was invalidated; none: with a prefix or a tag.
+    pub fn cause(&self, key: &[u8], version: Version, written_micros: u64) -> Option<Cause> {
+        let covers = |stone: Stone| stone.covers(version, written_micros) != (false, 0);
+        let matching = || self.listed.patterns.iter().filter(|listed| listed.pattern.matches(key));
+        match matching().find(|listed| covers(listed.stone)) {
+            _ if covers(self.whole) => Some(Cause::Namespace),
+            Some(listed) => Some(Cause::Pattern(Bytes::copy_from_slice(&listed.text))),
+            None => (version < self.floor).then_some(Cause::Unknown),
+        }
+    }
+}
+
+/// The earlier of two times, of which 0 is none.
+pub fn earlier(one: u64, other: u64) -> u64 {
+    [one, other].into_iter().filter(|time| *time > 0).min().unwrap_or(0)
+}
+
+// === impl Listed ===
+
+impl Listed {
+    /// Reads the number of a list, and the list.
+    pub fn read(bytes: &Bytes) -> Option<Listed> {
+        let mut reader = Reader(bytes);
+        let number = reader.version()?;
+        Some(Listed { number, patterns: Listed::decode(reader)? })
+    }
+
+    fn decode(mut reader: Reader<'_>) -> Option<Vec<ListedPattern>> {
+        let mut patterns = Vec::new();
+        while !reader.0.is_empty() {
+            let stone = Stone::decode(&mut reader)?;
+            let length = usize::from(reader.u16()?);
+            let text = reader.take(length)?;
+            // One that is no pattern is damaged: rather more than less is dead.
+            let pattern = Pattern::new(text).or_else(|_| Pattern::new(b"*")).ok()?;
+            patterns.push(ListedPattern { text: text.into(), pattern, stone });
+        }
+        Some(patterns)
+    }
+
+    /// Whether one of them matches.
+    pub fn matches(&self, key: &[u8]) -> bool {
+        self.matching(key).next().is_some()
+    }
+
+    fn matching<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = Stone> + 'a {
+        self.patterns.iter().filter(|listed| listed.pattern.matches(key)).map(|listed| listed.stone)
+    }
+
+    /// What the scripts have to know of the names of `keys`, some of which are no user's.
+    pub fn knowledge<'a>(&self, keys: impl Iterator<Item = Option<&'a [u8]>>) -> Vec<u8> {
+        let mut known = self.number.epoch.to_be_bytes().to_vec();
+        known.extend(self.number.sequence.to_be_bytes());
+        for key in keys {
+            match key.and_then(|key| self.matching(key).reduce(Stone::both)) {
+                Some(stone) => {
+                    known.push(1);
+                    stone.encode(&mut known);
+                }
+                None => known.push(0),
+            }
+        }
+        known
+    }
+}
+
+// === impl Stone ===
+
+impl Stone {
+    fn decode(reader: &mut Reader<'_>) -> Option<Stone> {
+        Some(Stone {
+            removed: reader.version()?,
+            marked: reader.version()?,
+            since: reader.u64()?,
+            before: reader.version()?,
+        })
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        for version in [self.removed, self.marked] {
+            bytes.extend(version.epoch.to_be_bytes());
+            bytes.extend(version.sequence.to_be_bytes());
+        }
+        bytes.extend(self.since.to_be_bytes());
+        bytes.extend(self.before.epoch.to_be_bytes());
+        bytes.extend(self.before.sequence.to_be_bytes());
+    }
+
+    fn covers(self, version: Version, written_micros: u64) -> (bool, u64) {
+        let marked = match () {
+            // The first marking is not known any more: not before it was written.
+            () if version < self.before => self.since.min(written_micros),
+            () if version < self.marked => self.since,
+            () => 0,
+        };
+        (version < self.removed, marked)
+    }
+
+    /// What two stones say together, of any entry, if not more precisely.
+    fn both(self, other: Stone) -> Stone {
+        let (last, first) = if self.marked > other.marked { (self, other) } else { (other, self) };
+        let before = last.before.max(first.marked);
+        Stone { removed: self.removed.max(other.removed), marked: last.marked, since: last.since, before }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: fn(u64) -> Version = |sequence| Version::new(7, sequence);
+
+    fn listed(patterns: &[(&str, Stone)]) -> Listed {
+        let pattern = |(text, stone): &(&str, Stone)| ListedPattern {
+            text: text.as_bytes().into(),
+            pattern: Pattern::new(text.as_bytes()).expect("a pattern"),
+            stone: *stone,
+        };
+        Listed { number: AT(1), patterns: patterns.iter().map(pattern).collect() }
+    }
+
+    #[test]
+    fn a_record_that_is_missing_says_nothing_and_a_damaged_one_is_none() {
+        let covers = Record::read(None).expect("no record is one").covers(b"k", AT(1), 5);
+        assert_eq!(covers, Coverage { gone: false, marked_micros: 0, asks_further: false });
+        for bytes in [Bytes::from_static(b"7-3"), Bytes::from(vec![0xff; 200])] {
+            assert!(Record::read(Some(&bytes)).is_none());
+        }
+    }
+
+    #[test]
+    fn what_was_written_at_a_position_is_not_before_it() {
+        let removed = Stone { removed: AT(5), ..Stone::default() };
+        let record = Record { whole: removed, latest: AT(9), floor: AT(3), ..Record::default() };
+        let gone = |sequence| record.covers(b"k", AT(sequence), 5).gone;
+        assert_eq!([2, 4, 5].map(gone), [true, true, false]);
+        let asks = |sequence| record.covers(b"k", AT(sequence), 5).asks_further;
+        assert_eq!([4, 5, 8, 9].map(asks), [false, true, true, false]);
+    }
+
+    #[test]
+    fn an_entry_is_marked_since_the_first_time_or_since_it_was_written() {
+        let marked = Stone { marked: AT(9), since: 900, before: AT(5), ..Stone::default() };
+        let since = |sequence: u64| marked.covers(AT(sequence), sequence * 100).1;
+        assert_eq!([3, 5, 8, 9].map(since), [300, 900, 900, 0]);
+    }
+
+    #[test]
+    fn stones_together_are_never_milder_than_apart() {
+        let one = Stone { removed: AT(2), marked: AT(9), since: 900, before: AT(5) };
+        let other = Stone { removed: AT(3), marked: AT(7), since: 700, before: AT(1) };
+        for sequence in 0..10 {
+            let apart = [one, other].map(|stone| stone.covers(AT(sequence), sequence * 100));
+            let (gone, since) = one.both(other).covers(AT(sequence), sequence * 100);
+            assert_eq!(gone, apart[0].0 || apart[1].0, "{sequence}");
+            let earliest = earlier(apart[0].1, apart[1].1);
+            assert!((earliest == 0) == (since == 0) && since <= earliest, "{sequence}: {since} {earliest}");
+        }
+    }
+
+    #[test]
+    fn the_knowledge_of_a_list_names_what_matches_each_key() {
+        let stone = Stone { removed: AT(5), ..Stone::default() };
+        let known = listed(&[("a*", stone)]).knowledge([Some(&b"ab"[..]), None, Some(b"b")].into_iter());
+        assert_eq!(known.len(), 16 + 57 + 1 + 1);
+        assert_eq!((known[16], known[73], known[74]), (1, 0, 0));
+    }
+}

@@ -1,0 +1,12 @@
+//! Everything that has a form in Redis: names, bytes of entries and messages, Lua scripts and their replies.
+
+pub mod barrier;
+pub mod codec;
+pub mod compression;
+pub mod compression_pool;
+pub mod damaged_keys;
+pub mod invalidation_record;
+pub mod keys;
+pub mod partition_counter;
+pub mod reclaim_queue;
+pub mod scripts;

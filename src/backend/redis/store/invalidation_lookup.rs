@@ -1,0 +1,120 @@
+//! What was invalidated other than by key: a read's second trip, and what the scripts have to be told of the patterns at work.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::types::Value;
+
+use crate::backend::redis::command::executor::{Calls, Failure};
+use crate::backend::redis::connection::command_metrics::Command;
+use crate::backend::redis::connection::connection::{Connection, bytes, number, status};
+use crate::backend::redis::connection::context::Shared;
+use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::invalidation_record::{Coverage, Listed, earlier};
+use crate::backend::redis::schema::partition_counter::Line;
+use crate::backend::redis::schema::scripts::Script;
+use crate::cache::clock::Moment;
+use crate::cache::entry::Tags;
+use crate::cache::expiring_map::Remembered;
+use crate::cache::key::KeyRef;
+use crate::cache::tier::L2Error;
+use crate::cache::version::Version;
+
+/// Lists of patterns that are remembered, and for how long.
+const LISTS: (usize, Duration) = (4096, Duration::from_secs(60));
+
+/// An entry whose coverage is asked for.
+pub struct Found<'a> {
+    /// Its version.
+    pub version: Version,
+    /// When it was written, by Redis's clock, microseconds.
+    pub written_micros: u64,
+    /// Its tags.
+    pub tags: &'a Tags,
+}
+
+type Lists = Remembered<(u16, Box<str>), Arc<Listed>>;
+
+/// What this replica knows of what was invalidated other than by key.
+pub struct Selected {
+    shared: Arc<Shared>,
+    /// The lists of patterns at work that were seen last, by partition and namespace.
+    lists: Mutex<Lists>,
+}
+
+// === impl Selected ===
+
+impl Selected {
+    /// Nothing is known yet.
+    pub fn new(shared: Arc<Shared>) -> Selected {
+        Selected { shared, lists: Mutex::new(Lists::new(LISTS.0)) }
+    }
+
+    /// How an entry that was found is covered: by what the line says, and, only if something was invalidated since it was written, by what a
+    /// second trip finds of its prefixes and tags. None: it is gone. Otherwise since when it is marked stale (microseconds), 0 for not.
+    pub async fn coverage(
+        &self,
+        calls: &Calls,
+        key: KeyRef<'_>,
+        line: &Line,
+        found: Found<'_>,
+        until: Moment,
+    ) -> Result<Option<u64>, L2Error> {
+        let Found { version, written_micros, tags } = found;
+        let Coverage { gone, marked_micros, asks_further } = line.record.covers(key.bytes, version, written_micros);
+        let epoch = match line.position {
+            Some(position) if !gone && line.counts(version) => position.epoch,
+            _ => return Ok(None),
+        };
+        if !asks_further {
+            return Ok(Some(marked_micros));
+        }
+        let layout = &self.shared.layout;
+        let partition = key.partition(layout.partitions());
+        let namespace = key.namespace.name();
+        let names: Vec<Bytes> = vec![layout.counter(partition).into(), layout.entry(key)];
+        let args: Vec<Value> = vec![
+            namespace.into(),
+            layout.invalidation_field(namespace).into(),
+            epoch.to_string().into(),
+            Value::Bytes(codec::version_and_time(version, written_micros).into()),
+            Value::Bytes(codec::tag_list(tags).into()),
+        ];
+        let shard = calls.shard(partition)?;
+        let look = |connection: Arc<Connection>| async move { connection.run(Script::Look, names, args).await };
+        let reply = calls.call(&shard, until, Command::Script(Script::Look), look).await.map_err(Failure::of_a_read)?;
+        match (status(&reply), number(&reply, 1)) {
+            (Some("OK"), Some(0)) => {
+                let since = reply.into_iter().nth(2).and_then(bytes);
+                let since = since.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
+                Ok(Some(earlier(marked_micros, since.unwrap_or(0))))
+            }
+            // Gone; or the number line has another epoch by now, and what it was read from is gone.
+            (Some("OK" | "EPOCH"), _) => Ok(None),
+            _ => Err(L2Error::unavailable("redis answered with something unknown")),
+        }
+    }
+
+    /// What a step has to know of the patterns at work: with which of its names they match.
+    pub fn knowledge(&self, partition: u16, namespace: &str, names: &[Bytes]) -> Vec<u8> {
+        let list = self.list(partition, namespace);
+        let keys = names.iter().map(|name| self.shared.layout.key_in(name, namespace));
+        list.map_or_else(Vec::new, |list| list.knowledge(keys))
+    }
+
+    /// A list of patterns at work was seen.
+    pub fn saw(&self, partition: u16, namespace: &str, list: Listed) {
+        self.shared.wanted.seen(namespace);
+        let now = self.shared.clock.now();
+        if self.list(partition, namespace).is_none_or(|known| known.number != list.number) {
+            let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+            lists.insert((partition, namespace.into()), Arc::new(list), now.plus(LISTS.1), now);
+        }
+    }
+
+    fn list(&self, partition: u16, namespace: &str) -> Option<Arc<Listed>> {
+        let lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.get(&(partition, namespace.into()), self.shared.clock.now()).map(|(list, _)| list.clone())
+    }
+}

@@ -1,0 +1,245 @@
+//! Reading one key, and what a read makes of what is stored.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fred::interfaces::{HashesInterface as _, KeysInterface as _};
+use fred::prelude::{Error, FredResult};
+use fred::types::Value;
+
+use super::invalidation_lookup::Found;
+use super::redis_l2::RedisTier;
+use crate::backend::redis::command::executor::Failure;
+use crate::backend::redis::command::large_values::{Reach, SMALL};
+use crate::backend::redis::connection::clock::RedisClock;
+use crate::backend::redis::connection::command_metrics::Command;
+use crate::backend::redis::connection::connection::bytes;
+use crate::backend::redis::connection::shard::Shard;
+use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::codec::StoredEntry;
+use crate::backend::redis::schema::compression_pool;
+use crate::backend::redis::schema::invalidation_record::earlier;
+use crate::backend::redis::schema::partition_counter::Line;
+use crate::cache::clock::Moment;
+use crate::cache::entry::{Entry, Sliding};
+use crate::cache::key::{Key, KeyRef};
+use crate::cache::tier::{Current, L2Error, Read, Timeout};
+use crate::cache::version::Version;
+
+/// The answer to PTTL for a key that is not there.
+pub(crate) const GONE: i64 = -2;
+
+/// A read that was sent.
+#[derive(Clone, Copy)]
+pub(in crate::backend::redis) struct Asked {
+    /// The position that this replica had seen of the number line.
+    pub floor: Version,
+    /// When it was sent.
+    pub begun: Moment,
+}
+
+/// What one trip brought.
+struct Trip {
+    asked: Asked,
+    line: Line,
+    ttl: i64,
+    value: FredResult<Value>,
+}
+
+impl RedisTier {
+    /// Reads an entry: first as much of it as is small, over a connection that all share. Of a larger one nothing of that is used: it is read
+    /// once more as a whole over the connection for large values, with a position and a time to live of its own before it.
+    pub(crate) async fn read_entry(&self, key: &Key, mut timeout: Timeout) -> Result<Read, L2Error> {
+        let partition = key.as_ref().partition(self.shared.layout.partitions());
+        let shard = self.calls.shard(partition)?;
+        let begun = self.shared.clock.now();
+        let small = Reach { last: SMALL.min(self.last_byte()), large: None };
+        let mut trip = self.read_as_far(&shard, key, small, timeout).await?;
+        if let Some(bytes) = self.larger(&trip.value, small) {
+            let whole = Reach { last: self.last_byte(), large: Some(bytes) };
+            timeout = timeout.renewed(begun, self.shared.clock.now());
+            trip = self.read_as_far(&shard, key, whole, timeout).await?;
+            timeout = timeout.renewed(begun, self.shared.clock.now());
+        }
+        let Trip { asked, line, ttl, value } = trip;
+        let read = self.found(&shard, key.as_ref(), &line, ttl, value, asked, timeout.until).await;
+        self.saw_patterns(partition, key.namespace().name(), line);
+        read
+    }
+
+    async fn read_as_far(&self, shard: &Shard, key: &Key, reach: Reach, timeout: Timeout) -> Result<Trip, L2Error> {
+        let layout = &self.shared.layout;
+        let partition = key.as_ref().partition(layout.partitions());
+        let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
+        let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
+        let asked = Asked { floor: self.shared.floor(partition), begun: self.shared.clock.now() };
+        let last = reach.last;
+        self.shared.commands.one();
+        let trip = self.calls.read(shard, (reach, timeout), Command::Pipeline(3), move |connection| async move {
+            // The position before the entry, so that an absence is never taken for newer than it is; the time to live before the value.
+            let trip = connection.client.pipeline();
+            let _: Value = trip.hmget(counter, fields).await?;
+            let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
+            let _: Value = trip.getrange(fred::types::Key::from(name), 0, last).await?;
+            let answers: Vec<FredResult<Value>> = trip.try_all().await;
+            match <[_; 3]>::try_from(answers) {
+                Ok([line, ttl, value]) => Ok((Line::read(line?.into_array()), ttl?.convert()?, value)),
+                // A trip that failed as a whole has one answer.
+                Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
+            }
+        });
+        let (line, ttl, value) = trip.await.map_err(Failure::of_a_read)?;
+        Ok(Trip { asked, line, ttl, value })
+    }
+
+    /// The bytes that an entry has of which `reach` did not bring all, as its header says.
+    pub(in crate::backend::redis) fn larger(&self, value: &FredResult<Value>, reach: Reach) -> Option<usize> {
+        let value = value.as_ref().ok()?.as_bytes()?;
+        let is_cut = value.len() > reach.last && reach.last < self.last_byte();
+        let size = codec::size_in_head(value).filter(|_| is_cut)?;
+        Some(size.clamp(value.len(), self.last_byte()))
+    }
+
+    /// What a trip found of a key.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of what the trip brought")]
+    pub(in crate::backend::redis) async fn found(
+        &self,
+        shard: &Shard,
+        key: KeyRef<'_>,
+        line: &Line,
+        ttl: i64,
+        value: FredResult<Value>,
+        asked: Asked,
+        until: Moment,
+    ) -> Result<Read, L2Error> {
+        let Asked { floor, begun } = asked;
+        let plausible = |position: &Version| shard.primary.clock.may_begin(position.epoch, self.shared.clock.now());
+        let Some(position) = line.position.filter(plausible) else {
+            // No counter: with it went the order of whatever is there.
+            return Ok(Read { position: Version::ZERO, entry: None });
+        };
+        if position < floor {
+            return Err(self.lacks_what_it_had(shard));
+        }
+        self.shared.saw(key.partition(self.shared.layout.partitions()), position);
+        let mut read = Read { position, entry: None };
+        if let Some(mut stored) = self.read_stored(key, value).filter(|_| ttl != GONE) {
+            let StoredEntry { version, written_micros, tags, .. } = &stored;
+            let found = Found { version: *version, written_micros: *written_micros, tags };
+            if let Some(since) = self.selected.coverage(&self.calls, key, line, found, until).await? {
+                stored.marked_micros = earlier(stored.marked_micros, since);
+                // What is marked and not kept to be answered stale is gone.
+                if since == 0 || stored.window_millis > 0 {
+                    let unpacked = compression_pool::unpack(stored, self.shared.config.value_size).await;
+                    let unpacked = unpacked.or_else(|| self.undecodable());
+                    read.entry = unpacked.map(|stored| {
+                        let partition = key.partition(self.shared.layout.partitions());
+                        entry_at(&shard.primary.clock, partition, stored, ttl, begun)
+                    });
+                }
+            }
+        }
+        Ok(read)
+    }
+
+    /// Remembers the patterns at work that a trip found.
+    pub(in crate::backend::redis) fn saw_patterns(&self, partition: u16, namespace: &str, line: Line) {
+        if !line.record.listed.patterns.is_empty() {
+            self.selected.saw(partition, namespace, line.record.listed);
+        }
+    }
+
+    /// The last byte that is read of an entry: the first one that an entry does not have. Of a larger value the rest is not sent.
+    pub(in crate::backend::redis) fn last_byte(&self) -> usize {
+        codec::max_entry_size(self.shared.config.value_size)
+    }
+
+    fn read_stored(&self, key: KeyRef<'_>, value: FredResult<Value>) -> Option<StoredEntry> {
+        match value.map(bytes) {
+            // Redis answers so where there is nothing, too.
+            Ok(Some(bytes)) if bytes.is_empty() => None,
+            Ok(Some(bytes)) if bytes.len() > self.last_byte() => self.too_large(key.namespace.name()),
+            Ok(Some(bytes)) => codec::decode_entry(bytes).or_else(|| self.undecodable()),
+            Ok(None) | Err(_) => self.undecodable(),
+        }
+    }
+
+    /// Counts a value that no entry of this configuration has, and says so in the log, once.
+    fn too_large<T>(&self, namespace: &str) -> Option<T> {
+        if !self.said_too_large.swap(true, Ordering::Relaxed) {
+            let limit = self.last_byte();
+            tracing::warn!(namespace, limit, "redis: a value is larger than an entry can be and counts as missing");
+        }
+        self.undecodable()
+    }
+
+    pub(crate) async fn read_current(&self, key: &Key, until: Moment) -> Result<Option<Current>, L2Error> {
+        let layout = &self.shared.layout;
+        let partition = key.as_ref().partition(layout.partitions());
+        let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
+        let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
+        let shard = self.calls.shard(partition)?;
+        self.shared.commands.one();
+        let trip = self.calls.call(&shard, until, Command::Pipeline(2), |connection| async move {
+            let trip = connection.client.pipeline();
+            let _: Value = trip.hmget(counter, fields).await?;
+            let _: Value = trip.getrange(fred::types::Key::from(name), 0, codec::HEAD - 1).await?;
+            trip.all::<(Vec<Value>, Value)>().await
+        });
+        let (line, head) = trip.await.map_err(Failure::of_a_read)?;
+        let Some((version, written_micros, tags)) = bytes(head).and_then(|head| codec::decode_head(&head)) else {
+            return Ok(None);
+        };
+        let found = Found { version, written_micros, tags: &tags };
+        if self.selected.coverage(&self.calls, key.as_ref(), &Line::read(line), found, until).await?.is_none() {
+            return Ok(None);
+        }
+        let now = self.shared.clock.now();
+        let Some((_, uncertainty)) = shard.primary.clock.at(now) else { return Ok(None) };
+        let written_at = now.minus(shard.primary.clock.age(written_micros, now));
+        Ok(Some(Current { version, written_at, uncertainty }))
+    }
+}
+
+/// An entry as it was stored, of which Redis said after `begun` that it is kept for another `kept` milliseconds; not positive: for ever. What
+/// a clock that was set back has added to that does not count.
+pub(crate) fn entry_at(clock: &RedisClock, partition: u16, stored: StoredEntry, kept: i64, begun: Moment) -> Entry {
+    let too_long = clock.kept_too_long(partition, stored.version);
+    let at = |micros: u64| begun.minus(clock.age(micros, begun)).minus(too_long);
+    let millis = Duration::from_millis;
+    let written_at = at(stored.written_micros);
+    let (expires_at, kept_until) = match u64::try_from(kept) {
+        Ok(kept) if stored.ttl_millis > 0 => {
+            let kept_until = begun.plus(millis(kept)).minus(too_long);
+            let ends = kept_until.minus(millis(stored.window_millis));
+            // Of a sliding entry the header keeps how far reading prolongs its life, not how far a Touch did.
+            let longest = if stored.slide_micros > 0 { ends } else { begun.plus(millis(stored.ttl_millis)) };
+            (ends.min(longest), kept_until)
+        }
+        // Without a time to live in Redis there must be none in the entry.
+        _ if stored.ttl_millis > 0 => (written_at.plus(millis(stored.ttl_millis)), Moment::FOREVER),
+        _ => (Moment::FOREVER, Moment::FOREVER),
+    };
+    let slides = (stored.slide_micros > 0).then(|| Sliding {
+        idle: millis(stored.ttl_millis),
+        until: written_at.plus(Duration::from_micros(stored.slide_micros.saturating_sub(stored.written_micros))),
+    });
+    let entry = Entry {
+        version: stored.version,
+        content: stored.content,
+        content_type: stored.content_type,
+        tags: stored.tags,
+        source_version: stored.source_version,
+        cost: millis(u64::from(stored.cost_millis)),
+        written_at,
+        due_at: if stored.soft_millis > 0 { written_at.plus(millis(stored.soft_millis)) } else { Moment::FOREVER },
+        expires_at,
+        kept_until,
+        stale_window: millis(stored.window_millis),
+        sliding: slides,
+        marked_at: None,
+    };
+    // How long it has been marked is said to callers, who rely on that it is no longer.
+    let marked_at = || begun.minus(clock.age_at_most(stored.marked_micros, begun));
+    entry.marked_since((stored.marked_micros > 0).then(marked_at))
+}

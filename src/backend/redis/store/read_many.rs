@@ -1,0 +1,262 @@
+//! Reading many keys: one pipelined trip to each primary.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fred::interfaces::{HashesInterface as _, KeysInterface as _};
+use fred::prelude::{Error, FredResult};
+use fred::types::Value;
+use futures_util::future::join_all;
+
+use super::read::Asked;
+use super::redis_l2::RedisTier;
+use crate::backend::redis::command::executor::Failure;
+use crate::backend::redis::command::large_values;
+use crate::backend::redis::command::large_values::Reach;
+use crate::backend::redis::connection::command_metrics::Command;
+use crate::backend::redis::connection::connection::Connection;
+use crate::backend::redis::connection::shard::Shard;
+use crate::backend::redis::schema::partition_counter::Line;
+use crate::cache::clock::Moment;
+use crate::cache::key::{Key, KeyRef};
+use crate::cache::tier::{L2Error, Read, Timeout};
+
+/// The keys that one primary is asked for in one trip.
+struct Trip {
+    shard: Arc<Shard>,
+    /// Each partition among them, and its counter.
+    counters: Vec<(u16, String)>,
+    /// Name of each key, and which of the counters is its.
+    names: Vec<(Bytes, usize)>,
+    /// Where each key comes in the request.
+    places: Vec<usize>,
+    /// Bytes of the answer, about.
+    bytes: usize,
+}
+
+/// What came back: each counter, and remaining time and value of each key.
+struct Answers {
+    lines: Vec<FredResult<Value>>,
+    values: Vec<(FredResult<Value>, FredResult<Value>)>,
+}
+
+/// What was found of one key.
+enum Part {
+    Read(Box<Result<Read, L2Error>>),
+    /// It has so many bytes, of which not all were asked for.
+    Larger(usize),
+}
+
+impl RedisTier {
+    /// Reads keys of one namespace, in their order. Those whose values are large are read once more as a whole, over the connection for them.
+    pub(crate) async fn read_entries(&self, keys: &[Key], timeout: Timeout) -> Vec<Result<Read, L2Error>> {
+        let mut reads: Vec<Result<Read, L2Error>> =
+            keys.iter().map(|_| Err(L2Error::unavailable("no answer"))).collect();
+        let begun = self.shared().clock.now();
+        let small = large_values::small_among(keys.len()).min(self.last_byte());
+        let all: Vec<_> = (0..keys.len()).map(|place| (place, small)).collect();
+        let larger = self.read_parts(keys, &all, (small, false), timeout, &mut reads).await;
+        let timeout = timeout.renewed(begun, self.shared().clock.now());
+        self.read_parts(keys, &larger, (self.last_byte(), true), timeout, &mut reads).await;
+        reads
+    }
+
+    /// Reads the keys at these places, each of which may bring so many bytes. Returns those that are larger, with their sizes.
+    async fn read_parts(
+        &self,
+        keys: &[Key],
+        wanted: &[(usize, usize)],
+        (last, is_large): (usize, bool),
+        timeout: Timeout,
+        reads: &mut [Result<Read, L2Error>],
+    ) -> Vec<(usize, usize)> {
+        let by_primary = self.trips(keys, wanted, reads);
+        let asked = by_primary.iter().map(|trips| self.read_in_turn(trips, keys, (last, is_large), timeout));
+        let mut larger = Vec::new();
+        for (place, part) in join_all(asked).await.into_iter().flatten() {
+            match part {
+                Part::Read(read) => reads[place] = *read,
+                Part::Larger(bytes) => larger.push((place, bytes)),
+            }
+        }
+        larger
+    }
+
+    /// Makes the trips to one primary, some at a time: what others ask for comes between them. When one fails, the rest is not tried.
+    async fn read_in_turn(
+        &self,
+        trips: &[Trip],
+        keys: &[Key],
+        (last, is_large): (usize, bool),
+        timeout: Timeout,
+    ) -> Vec<(usize, Part)> {
+        let begun = self.shared().clock.now();
+        let mut parts = Vec::new();
+        let mut failed = None;
+        for wave in trips.chunks(large_values::PARTS_AT_ONCE) {
+            let timeout = timeout.renewed(begun, self.shared().clock.now());
+            let asked = wave.iter().map(|trip| {
+                let reach = Reach { last, large: is_large.then_some(trip.bytes) };
+                self.read_trip(trip, keys, reach, timeout)
+            });
+            let answers = match &failed {
+                None => join_all(asked).await,
+                Some(error) => wave.iter().map(|_| Err(L2Error::clone(error))).collect(),
+            };
+            for (trip, answer) in wave.iter().zip(answers) {
+                failed = failed.or_else(|| answer.as_ref().err().cloned());
+                let answer = answer.unwrap_or_else(|error| {
+                    trip.places.iter().map(|_| Part::Read(Box::new(Err(error.clone())))).collect()
+                });
+                parts.extend(trip.places.iter().copied().zip(answer));
+            }
+        }
+        parts
+    }
+
+    /// What each primary is to be asked, in trips of a bounded size. Keys of which none is known are answered at once.
+    fn trips(&self, keys: &[Key], wanted: &[(usize, usize)], reads: &mut [Result<Read, L2Error>]) -> Vec<Vec<Trip>> {
+        let layout = &self.shared().layout;
+        let mut by_partition: BTreeMap<u16, Vec<(usize, usize)>> = BTreeMap::new();
+        for (place, bytes) in wanted {
+            by_partition
+                .entry(keys[*place].as_ref().partition(layout.partitions()))
+                .or_default()
+                .push((*place, *bytes));
+        }
+        let mut by_primary: Vec<Vec<Trip>> = Vec::new();
+        for (partition, wanted) in by_partition {
+            let shard = match self.calls().shard(partition) {
+                Ok(shard) => shard,
+                Err(error) => {
+                    wanted.into_iter().for_each(|(place, _)| reads[place] = Err(error.clone()));
+                    continue;
+                }
+            };
+            let is_same = |trips: &Vec<Trip>| trips.first().is_some_and(|trip| Arc::ptr_eq(&trip.shard, &shard));
+            let index = by_primary.iter().position(is_same).unwrap_or_else(|| {
+                by_primary.push(Vec::new());
+                by_primary.len() - 1
+            });
+            for (place, bytes) in wanted {
+                let name = layout.entry(keys[place].as_ref());
+                add(&mut by_primary[index], &shard, (partition, || layout.counter(partition)), (place, name, bytes));
+            }
+        }
+        by_primary
+    }
+
+    async fn read_trip(&self, trip: &Trip, keys: &[Key], reach: Reach, timeout: Timeout) -> Result<Vec<Part>, L2Error> {
+        let namespace = keys.first().map_or("", |key| key.namespace().name());
+        let fields = Line::fields(self.shared().layout.invalidation_field(namespace));
+        let begun = self.shared().clock.now();
+        let asked: Vec<Asked> = trip
+            .counters
+            .iter()
+            .map(|(partition, _)| Asked { floor: self.shared().floor(*partition), begun })
+            .collect();
+        self.shared().commands.one();
+        let counters = trip.counters.iter().map(|(_, counter)| counter.clone()).collect();
+        let names = trip.names.clone();
+        let sent = move |connection: Arc<Connection>| async move {
+            send(&connection, counters, names, fields, reach.last).await
+        };
+        let command = Command::Pipeline(trip.counters.len() + 2 * trip.names.len());
+        let answers = self.calls().read(&trip.shard, (reach, timeout), command, sent).await;
+        let answers = answers.map_err(Failure::of_a_read)?;
+        let until = match reach.large {
+            Some(_) => timeout.renewed(begun, self.shared().clock.now()).until,
+            None => timeout.until,
+        };
+        let lines: Vec<Result<Line, L2Error>> = answers
+            .lines
+            .into_iter()
+            .map(|line| self.part(trip, line.map(|line| Line::read(line.into_array()))))
+            .collect();
+        let found = trip.names.iter().zip(&trip.places).zip(answers.values);
+        let parts = join_all(found.map(|(((_, counter), place), (ttl, value))| {
+            let (line, asked, key) = (lines[*counter].as_ref(), asked[*counter], keys[*place].as_ref());
+            async move {
+                if let Some(bytes) = self.larger(&value, reach) {
+                    return Part::Larger(bytes);
+                }
+                Part::Read(Box::new(self.judge(trip, key, line, (ttl, value), (asked, until)).await))
+            }
+        }));
+        let parts = parts.await;
+        for ((partition, _), line) in trip.counters.iter().zip(lines) {
+            line.into_iter().for_each(|line| self.saw_patterns(*partition, namespace, line));
+        }
+        Ok(parts)
+    }
+
+    async fn judge(
+        &self,
+        trip: &Trip,
+        key: KeyRef<'_>,
+        line: Result<&Line, &L2Error>,
+        (ttl, value): (FredResult<Value>, FredResult<Value>),
+        (asked, until): (Asked, Moment),
+    ) -> Result<Read, L2Error> {
+        let line = line.map_err(Clone::clone)?;
+        let ttl = self.part(trip, ttl.and_then(|ttl| ttl.convert()))?;
+        self.found(&trip.shard, key, line, ttl, value, asked, until).await
+    }
+
+    /// One of the answers of a trip.
+    fn part<T>(&self, trip: &Trip, answer: FredResult<T>) -> Result<T, L2Error> {
+        answer.map_err(|error| self.calls().refused_in_part(&trip.shard, &error))
+    }
+}
+
+/// Adds a key to the last of the trips, or to a new one if that would bring too many bytes.
+fn add(
+    trips: &mut Vec<Trip>,
+    shard: &Arc<Shard>,
+    (partition, counter): (u16, impl FnOnce() -> String),
+    (place, name, bytes): (usize, Bytes, usize),
+) {
+    if trips.last().is_none_or(|trip| trip.bytes + bytes > large_values::PART) {
+        let (counters, names, places) = (Vec::new(), Vec::new(), Vec::new());
+        trips.push(Trip { shard: shard.clone(), counters, names, places, bytes: 0 });
+    }
+    let Some(trip) = trips.last_mut() else { return };
+    if trip.counters.last().is_none_or(|(last, _)| *last != partition) {
+        trip.counters.push((partition, counter()));
+    }
+    trip.names.push((name, trip.counters.len() - 1));
+    trip.places.push(place);
+    trip.bytes += bytes;
+}
+
+/// The counters before the entries, so that an absence is never taken for newer than it is; each time to live before its value.
+async fn send(
+    connection: &Connection,
+    counters: Vec<String>,
+    names: Vec<(Bytes, usize)>,
+    fields: Vec<String>,
+    last: usize,
+) -> Result<Answers, Error> {
+    let trip = connection.client.pipeline();
+    let expected = counters.len() + 2 * names.len();
+    let partitions = counters.len();
+    for counter in counters {
+        let _: Value = trip.hmget(counter, fields.clone()).await?;
+    }
+    for (name, _) in names {
+        let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
+        let _: Value = trip.getrange(fred::types::Key::from(name), 0, last).await?;
+    }
+    let mut answers: Vec<FredResult<Value>> = trip.try_all().await;
+    if answers.len() != expected {
+        // A trip that failed as a whole has one answer.
+        return Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled));
+    }
+    let mut rest = answers.split_off(partitions).into_iter();
+    let mut values = Vec::with_capacity(rest.len() / 2);
+    while let (Some(ttl), Some(value)) = (rest.next(), rest.next()) {
+        values.push((ttl, value));
+    }
+    Ok(Answers { lines: answers, values })
+}

@@ -1,0 +1,581 @@
+//! The shared tier: reads in one pipelined trip, writes and invalidations in one script each.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use fred::types::Value;
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::fleet_barrier::Fleet;
+use super::invalidation_lookup::Selected;
+use crate::backend::redis::command::executor::{Calls, Failure, Way, refused, refused_at_once};
+use crate::backend::redis::command::large_values;
+use crate::backend::redis::command::large_values::{Load, SMALL};
+use crate::backend::redis::connection::command_metrics::Command;
+use crate::backend::redis::connection::connection::{Connection, bytes, number, status};
+use crate::backend::redis::connection::context::Shared;
+use crate::backend::redis::connection::health::{Health, HealthReport};
+use crate::backend::redis::connection::shard::Shard;
+use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::invalidation_record::Listed;
+use crate::backend::redis::schema::scripts::Script;
+use crate::cache::clock::Moment;
+use crate::cache::invalidation::selector::Selector;
+use crate::cache::key::Key;
+use crate::cache::namespace;
+use crate::cache::namespace::Namespace;
+use crate::cache::policy::limits;
+use crate::cache::stats::keyspace::KeyspaceSample;
+use crate::cache::stats::{Counter, Family};
+use crate::cache::tier::inspect::Inspected;
+use crate::cache::tier::{
+    Acquired, BoxFuture, Claim, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read, Removal,
+    Removed, Return, ServerReport, Settlement, Takeover, Timeout, Touch, TouchMode, Touched, TouchedEntry, Write,
+    Written,
+};
+use crate::cache::version::Version;
+
+/// Longest that replicas are waited for in a takeover, at least.
+const SETTLEMENT: Duration = Duration::from_secs(5);
+/// Most namespaces that are listed: as many as a replica may be configured to know.
+const MOST_NAMESPACES: usize = 65_536;
+/// How often a step is tried that found other patterns at work than were known.
+const LISTS_TRIED: usize = 4;
+/// Added to the time for which a write's outcome is unknown: for clocks that do not run at quite the same rate.
+pub(super) const CLOCK_SLACK: Duration = Duration::from_millis(50);
+
+/// The shared tier in Redis.
+pub struct RedisTier {
+    pub(super) shared: Arc<Shared>,
+    health: Arc<Health>,
+    pub(super) calls: Calls,
+    server: Mutex<ServerReport>,
+    keyspace: ArcSwapOption<KeyspaceSample>,
+    undecodable: Counter,
+    /// The log has named a value that is too large.
+    pub(super) said_too_large: AtomicBool,
+    pub(super) selected: Selected,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+// === impl RedisTier ===
+
+impl RedisTier {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        health: Arc<Health>,
+        calls: Calls,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> RedisTier {
+        let (server, undecodable, selected) = (Mutex::default(), Counter::default(), Selected::new(shared.clone()));
+        let (said_too_large, keyspace) = (AtomicBool::new(false), ArcSwapOption::empty());
+        RedisTier { shared, health, calls, server, keyspace, undecodable, said_too_large, selected, tasks, stop }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn health(&self) -> &Arc<Health> {
+        &self.health
+    }
+
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    pub(crate) fn set_server(&self, report: ServerReport) {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
+    pub(crate) fn set_keyspace(&self, sample: Option<KeyspaceSample>) {
+        self.keyspace.store(sample.map(Arc::new));
+    }
+
+    pub(crate) fn keyspace(&self) -> Option<Arc<KeyspaceSample>> {
+        self.keyspace.load_full()
+    }
+
+    /// Sends one step of a number line. `args` follow the step's own.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one script call")]
+    pub(super) async fn step(
+        &self,
+        script: Script,
+        partition: u16,
+        namespace: &Namespace,
+        keys: Vec<Bytes>,
+        message_head: Vec<u8>,
+        args: Vec<Value>,
+        timeout: impl Into<Timeout>,
+    ) -> Result<Step, L2Error> {
+        self.step_in(script, partition, namespace.name(), keys, message_head, args, timeout).await
+    }
+
+    /// The same in a namespace of that name.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one script call")]
+    pub(crate) async fn step_in(
+        &self,
+        script: Script,
+        partition: u16,
+        namespace: &str,
+        keys: Vec<Bytes>,
+        message_head: Vec<u8>,
+        args: Vec<Value>,
+        timeout: impl Into<Timeout>,
+    ) -> Result<Step, L2Error> {
+        let timeout = timeout.into();
+        for _ in 0..LISTS_TRIED {
+            let (keys, head, args) = (&keys, message_head.clone(), args.clone());
+            match self.try_step(script, partition, namespace, keys, head, args, timeout).await? {
+                Ok(step) => return Ok(step),
+                Err(list) => self.saw_list(partition, namespace, list),
+            }
+        }
+        Err(L2Error::unavailable("the patterns at work change all the time"))
+    }
+
+    /// A list of patterns at work was seen.
+    pub(crate) fn saw_list(&self, partition: u16, namespace: &str, list: Listed) {
+        self.selected.saw(partition, namespace, list);
+    }
+
+    /// The same, unless other patterns are at work than those known: then nothing was done.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one script call")]
+    async fn try_step(
+        &self,
+        script: Script,
+        partition: u16,
+        namespace: &str,
+        keys: &[Bytes],
+        message_head: Vec<u8>,
+        args: Vec<Value>,
+        timeout: Timeout,
+    ) -> Result<Result<Step, Listed>, L2Error> {
+        let shard = self.calls.shard(partition)?;
+        let way = self.way(&shard, script, &args, timeout).await?;
+        let latest = way.as_ref().map_or(timeout.until, |way| way.timeout.latest);
+        let Some((not_after, uncertainty)) = shard.primary.clock.at(latest) else {
+            return Err(L2Error::unavailable("not connected to redis"));
+        };
+        let layout = &self.shared.layout;
+        let mut all_keys: Vec<fred::types::Key> = vec![layout.counter(partition).into()];
+        all_keys.extend(keys.iter().cloned().map(fred::types::Key::from));
+        let (floor, channel) = (self.shared.floor_argument(&[partition]), layout.channel(partition));
+        let (mut named, invalidation) = (codec::named(namespace), layout.invalidation_field(namespace));
+        named.extend(self.selected.knowledge(partition, namespace, keys));
+        let run = |connection: Arc<Connection>| async move {
+            let mut all_args: Vec<Value> = vec![
+                not_after.to_string().into(),
+                floor,
+                connection.identity.as_str().into(),
+                channel.into(),
+                Value::Bytes(message_head.into()),
+                Value::Bytes(named.into()),
+                invalidation.into(),
+            ];
+            all_args.extend(args);
+            connection.run(script, all_keys, all_args).await
+        };
+        let command = Command::Script(script);
+        let sent = match way {
+            Some(way) => self.calls.call_on(&shard, way, command, run).await,
+            None => self.calls.call(&shard, latest, command, run).await,
+        };
+        match sent {
+            Ok(reply) => self.read_step(&shard, partition, reply),
+            Err(Failure::NotSent(error)) => Err(error),
+            Err(Failure::Lost(reason)) => {
+                let left = latest.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
+                Err(L2Error::Unavailable { reason, outcome_unknown_for: Some(left) })
+            }
+            Err(Failure::Refused(error)) => Err(match refused(&error) {
+                // A script that failed on its way may have written before it did.
+                L2Error::Unavailable { reason, .. } if !refused_at_once(&error) => {
+                    L2Error::Unavailable { reason, outcome_unknown_for: Some(CLOCK_SLACK) }
+                }
+                error => error,
+            }),
+        }
+    }
+
+    /// The way for a step that writes much, when it is its turn. A step may go over any connection:
+    /// it is atomic, and does nothing after its time, which begins with its turn.
+    async fn way(
+        &self,
+        shard: &Shard,
+        script: Script,
+        args: &[Value],
+        timeout: Timeout,
+    ) -> Result<Option<Way>, L2Error> {
+        let bytes: usize = args.iter().filter_map(Value::as_bytes).map(<[u8]>::len).sum();
+        if bytes <= SMALL {
+            return Ok(None);
+        }
+        let turn = self.calls.turn(shard, Load { bytes, timeout }, Command::Script(script)).await;
+        let mut way = turn.map_err(Failure::of_a_read)?;
+        way.timeout = large_values::write_timeout(way.timeout, bytes, self.shared.clock.now());
+        Ok(Some(way))
+    }
+
+    fn read_step(&self, shard: &Shard, partition: u16, reply: Vec<Value>) -> Result<Result<Step, Listed>, L2Error> {
+        let position = number(&reply, 1).zip(number(&reply, 2));
+        let position = position.and_then(|(epoch, sequence)| Version::checked(epoch, sequence));
+        match status(&reply) {
+            Some("OK") => {
+                let unknown = || L2Error::unavailable("redis answered with something unknown");
+                let position = position.filter(|position| position.epoch > 0).ok_or_else(unknown)?;
+                self.shared.saw(partition, position);
+                Ok(Ok(Step { position, reply }))
+            }
+            Some("PATTERNS") => {
+                let list = reply.into_iter().nth(3).and_then(bytes).and_then(|bytes| Listed::read(&bytes));
+                list.map(Err).ok_or(L2Error::unavailable("redis answered with something unknown"))
+            }
+            Some("FULL") => {
+                let limit = number(&reply, 3).unwrap_or(0).max(0) as usize;
+                Err(L2Error::TooMany { what: "patterns at work", limit })
+            }
+            Some("LIFE") => {
+                shard.primary.other_life.send_replace(());
+                Err(L2Error::unavailable("redis began another life"))
+            }
+            Some("BEHIND") => Err(self.lacks_what_it_had(shard)),
+            Some("LATE") => Err(L2Error::unavailable("the request reached redis too late and was not carried out")),
+            _ => Err(L2Error::unavailable("redis answered with something unknown")),
+        }
+    }
+
+    /// A server has older data than this replica has seen of it: another one had taken over in between. It is greeted anew, which begins an
+    /// epoch there.
+    pub(crate) fn lacks_what_it_had(&self, shard: &Shard) -> L2Error {
+        shard.condemn();
+        self.shared.misplaced.notify_one();
+        L2Error::unavailable("redis has older data than it had before")
+    }
+
+    /// Looks at, or goes on with, the settlement of the takeover that began `epoch`.
+    async fn settlement(
+        &self,
+        partition: u16,
+        epoch: u64,
+        action: &'static str,
+        until: Moment,
+    ) -> Result<Vec<Value>, L2Error> {
+        let patience = SETTLEMENT.max(2 * self.shared.config.max_staleness);
+        let args = vec![
+            epoch.to_string().into(),
+            codec::replica_field(self.shared.replica).into(),
+            action.into(),
+            patience.as_micros().to_string().into(),
+        ];
+        let reply = self.calls.ask(Script::Settle, partition, args, until).await?;
+        match status(&reply) {
+            Some("OK") => Ok(reply),
+            _ => Err(L2Error::unavailable("redis began another epoch")),
+        }
+    }
+
+    /// Lists the namespaces of every partition. Foreign bytes among their names are left out.
+    async fn list_namespaces(&self, until: Moment) -> Result<BTreeSet<String>, L2Error> {
+        let asked = (0..self.shared.layout.partitions()).map(|partition| {
+            let head = codec::message_head(false, partition, self.shared.replica, 0);
+            let most = vec![(MOST_NAMESPACES + 1).to_string().into()];
+            self.step_in(Script::Namespaces, partition, namespace::DEFAULT, Vec::new(), head, most, until)
+        });
+        let mut names = BTreeSet::new();
+        for step in join_all(asked).await {
+            let listed = step?.reply.into_iter().nth(3).map(Value::into_array).unwrap_or_default();
+            let listed = listed.into_iter().filter_map(bytes).filter_map(|name| String::from_utf8(name.into()).ok());
+            names.extend(listed.filter(|name| limits::namespace("", name).is_ok()));
+            if names.len() > MOST_NAMESPACES {
+                return Err(L2Error::TooMany { what: "namespaces in redis", limit: MOST_NAMESPACES });
+            }
+        }
+        Ok(names)
+    }
+
+    pub(crate) fn undecodable<T>(&self) -> Option<T> {
+        self.undecodable.one();
+        None
+    }
+}
+
+/// A step that Redis carried out.
+pub(crate) struct Step {
+    /// Where the number line stands after it.
+    pub position: Version,
+    /// All of the script's reply.
+    pub reply: Vec<Value>,
+}
+
+// === impl L2 ===
+
+impl L2 for RedisTier {
+    fn read<'a>(&'a self, key: &'a Key, timeout: Timeout) -> BoxFuture<'a, Result<Read, L2Error>> {
+        Box::pin(self.read_entry(key, timeout))
+    }
+
+    fn read_many<'a>(&'a self, keys: &'a [Key], timeout: Timeout) -> BoxFuture<'a, Vec<Result<Read, L2Error>>> {
+        Box::pin(self.read_entries(keys, timeout))
+    }
+
+    fn write<'a>(
+        &'a self,
+        partition: u16,
+        writes: &'a [Write],
+        ticket: u64,
+        timeout: Timeout,
+    ) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
+        Box::pin(self.write_entries(partition, writes, ticket, timeout))
+    }
+
+    fn remove<'a>(
+        &'a self,
+        partition: u16,
+        removals: &'a [Removal],
+        mode: Mode,
+        ticket: u64,
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Removed, L2Error>> {
+        Box::pin(async move {
+            let Some(first) = removals.first() else { return Err(L2Error::unavailable("no keys were named")) };
+            let layout = &self.shared.layout;
+            let mut args = vec![mode_argument(mode).into()];
+            let mut names = Vec::with_capacity(2 * removals.len());
+            for Removal { key, source_version } in removals {
+                names.extend([layout.entry(key.as_ref()), layout.lease(key.as_ref()), layout.source(key.as_ref())]);
+                args.push(Value::Bytes(codec::key_name(key.bytes()).into()));
+                let source = source_version.map(u64::to_be_bytes);
+                args.push(Value::Bytes(source.map_or(Bytes::new(), |source| Bytes::copy_from_slice(&source))));
+            }
+            let head = codec::message_head(false, partition, self.shared.replica, ticket);
+            let step = self.step(Script::Remove, partition, first.key.namespace(), names, head, args, until).await?;
+            let removed = step.reply.into_iter().nth(3).map(|removed| removed.into_array()).unwrap_or_default();
+            let removed = removed.iter().map(|removed| removed.as_i64() == Some(1)).collect();
+            Ok(Removed { version: step.position, removed })
+        })
+    }
+
+    fn invalidate<'a>(
+        &'a self,
+        partition: u16,
+        namespace: &'a Arc<Namespace>,
+        selectors: &'a [Selector],
+        mode: Mode,
+        ticket: u64,
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Version, L2Error>> {
+        Box::pin(async move {
+            let head = codec::message_head(true, partition, self.shared.replica, ticket);
+            let args = vec![
+                mode_argument(mode).into(),
+                Value::Bytes(codec::selector_list(selectors).into()),
+                self.shared.config.tombstones.to_string().into(),
+            ];
+            let names = self.shared.layout.tombstones(partition, namespace.name()).into();
+            if selectors.iter().any(|selector| matches!(selector, Selector::Pattern(_))) {
+                // Also if there is no room for it: so that there will be.
+                self.shared.wanted.add(namespace.name(), Duration::ZERO);
+            }
+            let step = self.step(Script::Invalidate, partition, namespace, names, head, args, until).await?;
+            Ok(step.position)
+        })
+    }
+
+    fn namespaces(&self, until: Moment) -> BoxFuture<'_, Result<BTreeSet<String>, L2Error>> {
+        Box::pin(self.list_namespaces(until))
+    }
+
+    fn touch<'a>(&'a self, key: &'a Key, touch: Touch, until: Moment) -> BoxFuture<'a, Result<Touched, L2Error>> {
+        Box::pin(async move {
+            let layout = &self.shared.layout;
+            let partition = key.as_ref().partition(layout.partitions());
+            let mode = match touch.mode {
+                TouchMode::Overwrite => "overwrite",
+                TouchMode::Extend => "extend",
+                TouchMode::Shorten => "shorten",
+            };
+            let args = vec![
+                touch.ttl.map_or(0, |ttl| ttl.as_millis().max(1)).to_string().into(),
+                mode.into(),
+                Value::Bytes(codec::key_name(key.bytes()).into()),
+            ];
+            let names = vec![layout.entry(key.as_ref())];
+            let head = codec::message_head(false, partition, self.shared.replica, 0);
+            let sent = self.shared.clock.now();
+            let step = self.step(Script::Touch, partition, key.namespace(), names, head, args, until).await?;
+            let change = match number(&step.reply, 4) {
+                Some(1) => LifeChange::Set,
+                Some(2) => LifeChange::Shortened,
+                Some(3) => LifeChange::Capped,
+                _ => LifeChange::Unchanged,
+            };
+            let left = number(&step.reply, 5).unwrap_or(0);
+            let ends = u64::try_from(left).map_or(Moment::FOREVER, |left| sent.plus(Duration::from_millis(left)));
+            let version = step.reply.into_iter().nth(3).and_then(bytes).and_then(|bytes| codec::decode_version(&bytes));
+            let entry = version.map(|version| TouchedEntry { version, change, expires_at: ends });
+            Ok(Touched { position: step.position, entry })
+        })
+    }
+
+    fn acquire<'a>(&'a self, key: &'a Key, claim: Claim, until: Moment) -> BoxFuture<'a, Result<Acquired, L2Error>> {
+        Box::pin(async move {
+            let layout = &self.shared.layout;
+            let partition = key.as_ref().partition(layout.partitions());
+            let args = vec![
+                lease_argument(claim.lease),
+                claim.duration.as_millis().max(1).to_string().into(),
+                Value::Bytes(claim.seen.map(codec::version_bytes).unwrap_or_default().into()),
+            ];
+            let names = vec![layout.entry(key.as_ref()), layout.lease(key.as_ref())];
+            let step = self.step(Script::Acquire, partition, key.namespace(), names, Vec::new(), args, until).await?;
+            let left = Duration::from_millis(number(&step.reply, 4).unwrap_or(0).max(1) as u64);
+            match step.reply.get(3).and_then(Value::as_bytes) {
+                Some(b"GRANTED") => Ok(Acquired::Granted),
+                Some(b"HELD") => Ok(Acquired::Held(left)),
+                Some(b"PAUSED") => Ok(Acquired::Paused(left)),
+                Some(b"PRESENT") => Ok(Acquired::Present),
+                _ => Err(L2Error::unavailable("redis answered with something unknown")),
+            }
+        })
+    }
+
+    fn release<'a>(&'a self, key: &'a Key, back: Return, until: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
+        Box::pin(async move {
+            let layout = &self.shared.layout;
+            let partition = key.as_ref().partition(layout.partitions());
+            let args = vec![
+                lease_argument(back.lease),
+                back.pause.as_millis().to_string().into(),
+                Value::Bytes(codec::key_name(key.bytes()).into()),
+                if back.failed { "failed" } else { "" }.into(),
+            ];
+            let head = codec::message_head(false, partition, self.shared.replica, 0);
+            let names = vec![layout.lease(key.as_ref())];
+            let step = self.step(Script::Release, partition, key.namespace(), names, head, args, until).await?;
+            Ok(number(&step.reply, 3) == Some(1))
+        })
+    }
+
+    fn barrier(&self) -> Box<dyn FleetBarrier + '_> {
+        Box::new(Fleet::new(&self.shared, &self.calls))
+    }
+
+    fn takeover(&self, partition: u16, epoch: u64, until: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
+        Box::pin(async move {
+            let reply = self.settlement(partition, epoch, "look", until).await?;
+            let text =
+                |index| reply.get(index).and_then(Value::as_bytes).and_then(|text| std::str::from_utf8(text).ok());
+            let unknown = || L2Error::unavailable("redis answered with something unknown");
+            match (text(2), text(3)) {
+                (Some(""), _) => Ok(Takeover::Anew),
+                (Some(prior), Some(trusted_from)) => {
+                    let read = prior.parse().ok().zip(trusted_from.parse().ok());
+                    read.map(|(prior, trusted_from)| Takeover::From { prior, trusted_from }).ok_or_else(unknown)
+                }
+                _ => Err(unknown()),
+            }
+        })
+    }
+
+    fn settle(
+        &self,
+        partition: u16,
+        epoch: u64,
+        settlement: Settlement,
+        until: Moment,
+    ) -> BoxFuture<'_, Result<bool, L2Error>> {
+        Box::pin(async move {
+            let action = match settlement {
+                Settlement::Repaired => "done",
+                Settlement::Forgotten => "drop",
+                Settlement::Cold => "cold",
+            };
+            let reply = self.settlement(partition, epoch, action, until).await?;
+            Ok(number(&reply, 1) == Some(1))
+        })
+    }
+
+    fn current<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Option<Current>, L2Error>> {
+        Box::pin(self.read_current(key, until))
+    }
+
+    fn inspect<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Inspected, L2Error>> {
+        Box::pin(self.inspect_key(key, until))
+    }
+
+    fn is_behind(&self, partition: u16) {
+        tracing::warn!(partition, "redis answered with less than it had announced; connecting anew");
+        if let Ok(shard) = self.calls.shard(partition) {
+            shard.condemn();
+        }
+        self.shared.misplaced.notify_one();
+    }
+
+    fn report(&self) -> L2Report {
+        let HealthReport { state, reason, state_age, server_version } = self.health.report();
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        server.version = server_version;
+        server.warnings.extend(self.shared.foreign.warning(self.shared.clock.now()));
+        let routes = self.calls.routes();
+        let links = || routes.shards.iter().flat_map(|shard| &shard.links);
+        L2Report {
+            state,
+            reason,
+            state_age,
+            round_trip: links().filter(|link| link.connection().is_some()).find_map(|link| link.round_trip()),
+            reconnects: self.shared.reconnects.get(),
+            keys_gone: [0, 1].map(|kind| self.shared.keys_gone[kind].get()),
+            commands: self.shared.commands.get(),
+            errors: self.shared.errors.get(),
+            undecodable: self.undecodable.get(),
+            foreign_messages: self.shared.foreign.count.get(),
+            bus_lag: self.shared.lag.snapshot(),
+            connections_up: links().filter(|link| link.connection().is_some()).count() as u64,
+            connections_down: links().filter(|link| link.connection().is_none()).count() as u64,
+            in_flight: self.calls.in_flight() as u64,
+            max_in_flight: self.shared.config.max_in_flight as u64,
+            server,
+            keyspace: self.keyspace.load_full(),
+        }
+    }
+
+    fn operations(&self) -> Option<&Family> {
+        Some(&self.shared.operations.0)
+    }
+
+    fn halted(&self) -> Option<String> {
+        self.health.halted()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.stop.cancel();
+            self.tasks.close();
+            self.tasks.wait().await;
+        })
+    }
+}
+
+fn lease_argument(lease: LeaseId) -> Value {
+    Value::Bytes(Bytes::copy_from_slice(&lease.0.to_be_bytes()))
+}
+
+fn mode_argument(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Remove => "remove",
+        Mode::MarkStale => "mark",
+    }
+}

@@ -1,0 +1,237 @@
+//! The board in Redis: in the slot of the first partition, so that all of it is with one primary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::interfaces::{HashesInterface as _, KeysInterface as _};
+use fred::types::{Expiration, Value};
+use futures_util::future::join_all;
+
+use super::redis_l2::{CLOCK_SLACK, RedisTier};
+use crate::backend::redis::command::executor::{Failure, refused};
+use crate::backend::redis::command::large_values::{Load, PART};
+use crate::backend::redis::connection::command_metrics::Command;
+use crate::backend::redis::connection::connection::{Connection, bytes, number, status};
+use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::scripts::Script;
+use crate::cache::clock::Moment;
+use crate::cache::fleet::shared_store::{Board, KeyScan, MOST_SETTINGS, Note, ScanPosition, ScannedKeys, Settings};
+use crate::cache::tier::{BoxFuture, L2Error};
+use crate::cache::version::Version;
+
+/// The partition that the board is with.
+pub const HOME: u16 = 0;
+/// Most replicas whose notes are read.
+const MOST_NOTES: usize = 256;
+/// Largest note or list that is read, bytes. Replicas write smaller ones.
+const MAX_NOTE: usize = 1 << 20;
+/// Names that one step of a search looks at, about.
+const SCANNED: u32 = 500;
+/// The field that every change makes greater.
+const REVISION: &str = "revision";
+
+impl Board for RedisTier {
+    fn post(&self, note: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
+        Box::pin(self.save(self.shared.layout.note(HOME, self.shared.replica), note, lifetime, until))
+    }
+
+    fn notes(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Vec<Note>, L2Error>> {
+        Box::pin(async move {
+            let pause = self.shared.longest_pause().as_micros().to_string().into();
+            let reply = self.calls.ask(Script::Members, HOME, vec![pause], until).await?;
+            let field = |member: &[Value]| Some(std::str::from_utf8(member.first()?.as_bytes()?).ok()?.to_owned());
+            let members = reply.get(2..).unwrap_or_default().chunks_exact(2);
+            let replicas = members.filter_map(field).filter_map(|field| codec::registered_replica(&field));
+            let others = replicas.filter(|replica| *replica != self.shared.replica).take(MOST_NOTES);
+            let read = others.map(|replica| self.load(self.shared.layout.note(HOME, replica), lifetime, until));
+            let notes: Result<Vec<_>, _> = join_all(read).await.into_iter().collect();
+            Ok(notes?.into_iter().flatten().collect())
+        })
+    }
+
+    fn save_hot_keys(&self, list: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
+        Box::pin(self.save(self.shared.layout.hot_keys(HOME), list, lifetime, until))
+    }
+
+    fn hot_keys(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Option<Note>, L2Error>> {
+        Box::pin(self.load(self.shared.layout.hot_keys(HOME), lifetime, until))
+    }
+
+    fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, until: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>> {
+        Box::pin(async move {
+            let shards = self.calls.routes().shards.clone();
+            let Some(shard) = shards.get(scan.at.primary) else { return Ok(ScannedKeys::default()) };
+            let layout = &self.shared.layout;
+            let cursor = if scan.at.cursor.is_empty() { "0".to_owned() } else { scan.at.cursor.clone() };
+            let glob = layout.entries_from(scan.namespace, scan.begin);
+            self.shared.commands.one();
+            let page = |connection: Arc<Connection>| async move {
+                connection.client.scan_page::<(String, Vec<Value>), _, _>(cursor, glob, Some(SCANNED), None).await
+            };
+            let page = self.calls.call(shard, until, Command::One("SCAN"), page).await.map_err(Failure::of_a_read)?;
+            let key = |name: Bytes| {
+                layout.partition_in(&name)?;
+                layout.key_in(&name, scan.namespace).map(|key| name.slice_ref(key))
+            };
+            let keys = page.1.into_iter().filter_map(bytes).filter_map(key).collect();
+            let next = match page.0.as_str() {
+                "0" => ScanPosition { primary: scan.at.primary + 1, cursor: String::new() },
+                _ => ScanPosition { primary: scan.at.primary, cursor: page.0 },
+            };
+            Ok(ScannedKeys { keys, next: Some(next).filter(|next| next.primary < shards.len()) })
+        })
+    }
+
+    fn settings<'a>(&'a self, known: &'a Settings, until: Moment) -> BoxFuture<'a, Result<Option<Settings>, L2Error>> {
+        Box::pin(async move {
+            let shard = self.calls.shard(HOME)?;
+            let name = self.shared.layout.settings(HOME);
+            self.shared.commands.one();
+            let asked = self.calls.call(&shard, until, Command::One("HGET"), |connection| async move {
+                connection.client.hget::<Option<String>, _, _>(name, REVISION).await
+            });
+            let revision = match asked.await {
+                Ok(text) => text.and_then(|text| revision_of(text.parse::<u64>().ok()?)).unwrap_or(0),
+                // The script deletes what is there, and restores what is known.
+                Err(failure) if is_of_another_type(&failure) => {
+                    let fields: Vec<_> = known_fields(known);
+                    return Ok(Some(self.change(known, "restore", &fields, until).await?));
+                }
+                Err(failure) => return Err(failure.of_a_read()),
+            };
+            if revision == known.revision {
+                return Ok(None);
+            }
+            // The script decides whether what is there is older than what is known, and restores that only then.
+            Ok(Some(self.change(known, "restore", &known_fields(known), until).await?))
+        })
+    }
+
+    fn set<'a>(
+        &'a self,
+        known: &'a Settings,
+        fields: &'a [(String, Option<String>)],
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Settings, L2Error>> {
+        Box::pin(self.change(known, "set", fields, until))
+    }
+}
+
+/// A revision that a script may have made.
+fn revision_of(revision: u64) -> Option<u64> {
+    Version::checked(revision, 0u64).map(|_| revision)
+}
+
+fn known_fields(known: &Settings) -> Vec<(String, Option<String>)> {
+    known.fields.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect()
+}
+
+/// The name holds something of another type than this service stores there.
+fn is_of_another_type(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(error) if error.details().starts_with("WRONGTYPE"))
+}
+
+impl RedisTier {
+    pub(in crate::backend::redis) async fn save(
+        &self,
+        name: String,
+        text: Bytes,
+        lifetime: Duration,
+        until: Moment,
+    ) -> Result<(), L2Error> {
+        let shard = self.calls.shard(HOME)?;
+        self.shared.commands.one();
+        let lifetime = Some(Expiration::PX(lifetime.as_millis() as i64));
+        let load = Load { bytes: text.len(), timeout: until.into() };
+        let saved = self.calls.call_large(&shard, load, Command::One("SET"), |connection| async move {
+            connection.client.set::<Value, _, _>(name, text, lifetime, None, false).await
+        });
+        saved.await.map(|_| ()).map_err(Failure::of_a_read)
+    }
+
+    pub(in crate::backend::redis) async fn load(
+        &self,
+        name: String,
+        lifetime: Duration,
+        until: Moment,
+    ) -> Result<Option<Note>, L2Error> {
+        let shard = self.calls.shard(HOME)?;
+        self.shared.commands.one();
+        let asked = name.clone();
+        let load = Load { bytes: PART, timeout: until.into() };
+        let loaded = self.calls.call_large(&shard, load, Command::Pipeline(2), |connection| async move {
+            let trip = connection.client.pipeline();
+            let _: Value = trip.pttl(asked.as_str()).await?;
+            let _: Value = trip.getrange(asked, 0, MAX_NOTE).await?;
+            trip.all::<(i64, Value)>().await
+        });
+        let (left, text) = match loaded.await {
+            Ok(loaded) => loaded,
+            Err(failure) if is_of_another_type(&failure) => {
+                let foreign = name.clone();
+                let deleted = self.calls.call(&shard, until, Command::One("UNLINK"), |connection| async move {
+                    connection.client.unlink::<Value, _>(foreign).await
+                });
+                deleted.await.map_err(Failure::of_a_read)?;
+                self.shared.damages.repaired(&Value::Array(vec![name.into()]), self.shared.clock.now());
+                return Ok(None);
+            }
+            Err(failure) => return Err(failure.of_a_read()),
+        };
+        let left = u64::try_from(left).map(Duration::from_millis);
+        let text = bytes(text).filter(|text| !text.is_empty());
+        let text = text.and_then(|text| if text.len() > MAX_NOTE { self.undecodable() } else { Some(text) });
+        Ok(text.zip(left.ok()).map(|(text, left)| Note { text, age: lifetime.saturating_sub(left) }))
+    }
+
+    async fn change(
+        &self,
+        known: &Settings,
+        action: &'static str,
+        fields: &[(String, Option<String>)],
+        until: Moment,
+    ) -> Result<Settings, L2Error> {
+        let shard = self.calls.shard(HOME)?;
+        let Some((not_after, uncertainty)) = shard.primary.clock.at(until) else {
+            return Err(L2Error::unavailable("not connected to redis"));
+        };
+        let mut args: Vec<Value> = vec![
+            not_after.to_string().into(),
+            known.revision.to_string().into(),
+            action.into(),
+            MOST_SETTINGS.to_string().into(),
+        ];
+        for (field, value) in fields {
+            args.extend([field.as_str().into(), value.as_deref().unwrap_or_default().into()]);
+        }
+        let name = self.shared.layout.settings(HOME);
+        let work =
+            |connection: Arc<Connection>| async move { connection.run(Script::Settings, vec![name], args).await };
+        let reply = match self.calls.call(&shard, until, Command::Script(Script::Settings), work).await {
+            Ok(reply) => reply,
+            Err(Failure::NotSent(error)) => return Err(error),
+            Err(Failure::Refused(error)) => return Err(refused(&error)),
+            Err(Failure::Lost(reason)) => {
+                let left = until.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
+                return Err(L2Error::Unavailable { reason, outcome_unknown_for: Some(left) });
+            }
+        };
+        match (status(&reply), number(&reply, 1)) {
+            (Some("OK"), Some(revision)) => {
+                let unknown = || L2Error::unavailable("redis answered with something unknown");
+                let revision = u64::try_from(revision).ok().and_then(revision_of).ok_or_else(unknown)?;
+                let fields = reply.into_iter().nth(2).and_then(|fields| fields.convert().ok());
+                let mut settings = Settings { revision, fields: fields.unwrap_or_default() };
+                settings.fields.remove(REVISION);
+                Ok(settings)
+            }
+            (Some("LOST"), _) => Err(L2Error::unavailable("redis has lost what was set, which is being restored")),
+            (Some("FULL"), _) => Err(L2Error::Full),
+            (Some("LATE"), _) => {
+                Err(L2Error::unavailable("the request reached redis too late and was not carried out"))
+            }
+            _ => Err(L2Error::unavailable("redis answered with something unknown")),
+        }
+    }
+}

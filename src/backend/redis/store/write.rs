@@ -1,0 +1,123 @@
+//! Writing entries: one step for all of a partition.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::types::Value;
+
+use super::redis_l2::RedisTier;
+use crate::backend::redis::connection::connection::{bytes, number};
+use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::codec::Packed;
+use crate::backend::redis::schema::compression_pool;
+use crate::backend::redis::schema::scripts::Script;
+use crate::cache::coherence::safeguards::Protection;
+use crate::cache::entry::Entry;
+use crate::cache::tier::{Condition, L2Error, Refusal, Timeout, Write, Written};
+use crate::cache::version::Version;
+
+impl RedisTier {
+    pub(crate) async fn write_entries(
+        &self,
+        partition: u16,
+        writes: &[Write],
+        ticket: u64,
+        timeout: Timeout,
+    ) -> Result<Vec<Written>, L2Error> {
+        let Some(first) = writes.first() else { return Ok(Vec::new()) };
+        let namespace = first.key.namespace();
+        let mut values = Vec::with_capacity(writes.len());
+        for write in writes {
+            values.push(compression_pool::pack(write).await);
+        }
+        let send = |part: String, timeout: Timeout| {
+            let mut args = vec![part.into()];
+            let mut names = Vec::with_capacity(2 * writes.len());
+            for (write, value) in writes.iter().zip(&values) {
+                self.add_write(write, value, &mut names, &mut args);
+            }
+            let head = codec::message_head(false, partition, self.shared.replica, ticket);
+            self.step(Script::Write, partition, namespace, names, head, args, timeout)
+        };
+        let sent = self.shared.clock.now();
+        let mut part = match (namespace.policy().immutable, ticket) {
+            (false, _) => "",
+            (true, 0) => "quiet",
+            // The fleet confirms what it was told.
+            (true, _) => "once",
+        }
+        .to_owned();
+        if part.is_empty() && !self.shared.config.protections.on(Protection::OneStep) {
+            part = send("announce".to_owned(), timeout).await?.position.sequence.to_string();
+        }
+        let step = match send(part, timeout).await {
+            Err(L2Error::Unavailable { outcome_unknown_for: Some(_), .. })
+                if !self.shared.config.protections.on(Protection::NoRetry) =>
+            {
+                send(String::new(), timeout.until.plus(Duration::from_secs(1)).into()).await?
+            }
+            step => step?,
+        };
+        let position = step.position;
+        let results = step.reply.into_iter().nth(3).map(|results| results.into_array()).unwrap_or_default();
+        let written = writes.iter().zip(results).map(|(write, result)| {
+            let result = result.into_array();
+            let (outcome, repeated) = (number(&result, 0).unwrap_or(-1), number(&result, 2) == Some(1));
+            let cost = Duration::from_micros(number(&result, 3).unwrap_or(0).max(0) as u64);
+            let version = result.into_iter().nth(1).and_then(bytes).and_then(|bytes| codec::decode_version(&bytes));
+            let version = version.filter(|version| *version > Version::ZERO);
+            match (refusal(outcome), version) {
+                (Some(why), current) => Ok(Written::Refused { why, current, position }),
+                (None, Some(version)) if outcome == 0 && repeated => Ok(Written::Repeated { version, position }),
+                (None, Some(version)) if outcome == 0 => {
+                    Ok(Written::Stored(Entry::written(&write.entry, version, cost, sent)))
+                }
+                _ => Err(L2Error::unavailable("redis answered with something unknown")),
+            }
+        });
+        written.collect()
+    }
+
+    fn add_write(&self, write: &Write, value: &Packed, names: &mut Vec<Bytes>, args: &mut Vec<Value>) {
+        let layout = &self.shared.layout;
+        let Write { key, entry, condition, request } = write;
+        names.extend([layout.entry(key.as_ref()), layout.lease(key.as_ref())]);
+        names.extend(entry.source_version.map(|_| layout.source(key.as_ref())));
+        names.extend(request.iter().map(|request| layout.request(key.as_ref(), request)));
+        let lifetime = &entry.lifetime;
+        let kept = lifetime.ttl.map_or(0, |ttl| (ttl + lifetime.stale_window).as_millis().max(1));
+        args.extend([
+            condition_argument(*condition),
+            kept.to_string().into(),
+            lifetime.sliding.map_or(0, |longest| longest.as_micros()).to_string().into(),
+            Value::Bytes(codec::entry_header(entry, value.encoding).into()),
+            Value::Bytes(value.bytes.clone()),
+            Value::Bytes(codec::key_name(key.bytes()).into()),
+            Value::Bytes(codec::tag_list(&entry.tags).into()),
+            if request.is_some() { "request" } else { "" }.into(),
+        ]);
+    }
+}
+
+fn condition_argument(condition: Condition) -> Value {
+    let with = |kind: u8, bytes: &[u8]| Value::Bytes([&[kind], bytes].concat().into());
+    match condition {
+        Condition::None => "".into(),
+        Condition::Absent => "absent".into(),
+        Condition::Present => "present".into(),
+        Condition::Version(version) => with(b'v', &codec::version_bytes(version)),
+        Condition::Lease(lease) => with(b'l', &lease.0.to_be_bytes()),
+    }
+}
+
+/// The outcomes as the script numbers them.
+fn refusal(outcome: i64) -> Option<Refusal> {
+    match outcome {
+        1 => Some(Refusal::AlreadyPresent),
+        2 => Some(Refusal::NotPresent),
+        3 => Some(Refusal::VersionMismatch),
+        4 => Some(Refusal::LeaseVoid),
+        5 => Some(Refusal::SourceVersionOlder),
+        _ => None,
+    }
+}

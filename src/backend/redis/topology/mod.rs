@@ -1,0 +1,5 @@
+//! The servers: discovery of primaries, placement of partitions, and facts about each server.
+
+pub mod discovery;
+pub mod placement;
+pub mod server_info;

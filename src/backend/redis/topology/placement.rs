@@ -1,0 +1,177 @@
+//! Which server is the primary of which partition: as configured, as the sentinels say, or as the members of a Cluster say. Of what was
+//! answered lately, the highest configuration epoch is believed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::discovery::{Claim, Heard, Panel, Question};
+use crate::backend::redis::command::executor::Routes;
+use crate::backend::redis::connection::clock::RedisClock;
+use crate::backend::redis::connection::primary::Primary;
+use crate::backend::redis::connection::shard::Shard;
+use crate::backend::redis::schema::keys::Layout;
+use crate::backend::redis::store::redis_l2::RedisTier;
+use crate::backend::redis::{Address, Servers};
+use crate::cache::tier::bus::BusSink;
+
+/// The partitions of each primary, in order.
+type Placement = BTreeMap<Address, Vec<u16>>;
+
+/// Keeps the routes of `tier` up to date until `stop`.
+pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken) {
+    let shared = tier.shared();
+    let all = || (0..shared.layout.partitions()).collect();
+    let followed = async {
+        match &shared.config.servers {
+            Servers::Standalone(address) => {
+                place(tier, sink, stop, &Placement::from([(address.clone(), all())]), 0);
+                std::future::pending().await
+            }
+            Servers::Sentinel { sentinels, service, credentials } => {
+                let question = Question::Primary { service: service.clone() };
+                let mut panel = Panel::new(shared, question, credentials, sentinels);
+                let mut believed: Option<Claim> = None;
+                loop {
+                    match panel.look().await {
+                        Ok(heard) => {
+                            believed = believe(believed, &heard);
+                            if let Some(claim) = &believed {
+                                let placement = Placement::from([(claim.address.clone(), all())]);
+                                // The first configuration epoch is 0.
+                                place(tier, sink, stop, &placement, claim.epoch.saturating_add(1));
+                            }
+                        }
+                        Err(why) => tier.health().not_placed(&why),
+                    }
+                }
+            }
+            Servers::Cluster { seeds } => {
+                let mut panel = Panel::new(shared, Question::Members, &shared.config.credentials, seeds);
+                loop {
+                    match panel.look().await {
+                        Ok(heard) => {
+                            // A member's epoch grows for other reasons, too; one that is replaced becomes a replica, which
+                            // changes its identity.
+                            place(tier, sink, stop, &owners(&heard.claims, &shared.layout), 0);
+                            panel.ask_members(seeds, &heard.claims);
+                        }
+                        Err(why) => tier.health().not_placed(&why),
+                    }
+                }
+            }
+        }
+    };
+    let _: Option<()> = stop.run_until_cancelled(followed).await;
+}
+
+/// Starts shards that are new, leaves those that are no more, and routes calls accordingly. `term` is one more than the configuration epoch of
+/// sentinels, and 0 where there are none.
+fn place(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken, placement: &Placement, term: u64) {
+    let layout = &tier.shared().layout;
+    let routes_before = tier.calls().routes();
+    let mut shards: BTreeMap<Address, Arc<Shard>> =
+        routes_before.shards.iter().map(|shard| (shard.primary.address.clone(), shard.clone())).collect();
+    // What the old primary of a partition may still say of it does not count any more; only then may the new one speak.
+    for shard in shards.values() {
+        let (before, now) = (shard.primary.partitions(), placement.get(&shard.primary.address));
+        let stays = |partition: &u16| now.is_some_and(|now| now.contains(partition));
+        let gone: Vec<u16> = before.iter().filter(|partition| !stays(partition)).copied().collect();
+        match now {
+            None => {
+                tracing::info!(server = %shard.primary.address, "redis: not a primary of ours any more");
+                shard.leave();
+            }
+            Some(_) if !gone.is_empty() => shard.primary.serve(before.iter().copied().filter(stays).collect()),
+            Some(_) => continue,
+        }
+        sink.disconnected(&gone);
+    }
+    let mut routes = Routes { shards: Vec::new(), by_partition: vec![None; usize::from(layout.partitions())] };
+    for (address, partitions) in placement {
+        let served: Arc<[u16]> = partitions.as_slice().into();
+        let shard = shards.remove(address).unwrap_or_else(|| {
+            tracing::info!(server = %address, partitions = partitions.len(), "redis: a primary");
+            let before = routes_before.by_partition.get(usize::from(partitions[0])).and_then(Option::as_ref);
+            let clock = before.map_or_else(RedisClock::default, |shard| RedisClock::after(&shard.primary.clock));
+            let primary = Primary::new(address.clone(), served.clone(), clock, tier.shared(), tier.health());
+            primary.is_named(term);
+            Shard::start(primary, sink, tier.tasks(), stop)
+        });
+        shard.primary.serve(served);
+        shard.primary.is_named(term);
+        partitions.iter().for_each(|partition| routes.by_partition[usize::from(*partition)] = Some(shard.clone()));
+        routes.shards.push(shard);
+    }
+    let unplaced = routes.by_partition.iter().filter(|shard| shard.is_none()).count();
+    tier.calls().reroute(routes);
+    match unplaced {
+        0 => tier.health().placed(),
+        _ => tier.health().not_placed(&format!("no primary is known for {unplaced} partitions")),
+    }
+}
+
+/// Whom to believe among sentinels: the highest epoch. One that is lower than what was believed counts only when everybody has been heard and
+/// nobody says that any more.
+fn believe(believed: Option<Claim>, heard: &Heard) -> Option<Claim> {
+    let newest = heard.claims.iter().map(|(_, claim)| claim).max_by_key(|claim| claim.epoch)?;
+    let still = |before: &Claim| !heard.complete || heard.claims.iter().any(|(_, claim)| claim == before);
+    match believed {
+        Some(before) if before.epoch >= newest.epoch && still(&before) => Some(before),
+        _ => Some(newest.clone()),
+    }
+}
+
+/// The owner of each partition: of those that claim its slot, the one with the highest configuration epoch.
+fn owners(claims: &[(Address, Claim)], layout: &Layout) -> Placement {
+    let mut placement = Placement::new();
+    for partition in 0..layout.partitions() {
+        let slot = layout.slot(partition);
+        let claims_it =
+            |claim: &&Claim| claim.primary && claim.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot));
+        if let Some(owner) = claims.iter().map(|(_, claim)| claim).filter(claims_it).max_by_key(|claim| claim.epoch) {
+            placement.entry(owner.address.clone()).or_default().push(partition);
+        }
+    }
+    placement
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: u16) -> Address {
+        Address::Tcp { host: host.into(), port }
+    }
+
+    fn claim(port: u16, epoch: u64) -> Claim {
+        Claim { address: tcp("h", port), primary: true, failed: false, epoch, slots: vec![(0, 16383)] }
+    }
+
+    fn said(claims: &[Claim]) -> Vec<(Address, Claim)> {
+        claims.iter().map(|claim| (tcp("sentinel", 1), claim.clone())).collect()
+    }
+
+    #[test]
+    fn the_claim_of_the_highest_epoch_counts() {
+        let layout = Layout::new("p", 4, true);
+        let placement = owners(&said(&[claim(1, 5), claim(2, 7), claim(3, 6)]), &layout);
+        assert_eq!(placement, BTreeMap::from([(tcp("h", 2), vec![0, 1, 2, 3])]));
+        assert_eq!(owners(&[], &layout), Placement::new());
+    }
+
+    #[test]
+    fn a_sentinel_that_is_behind_is_not_believed_before_everybody_was_heard() {
+        let (old, new) = (claim(1, 5), claim(2, 6));
+        let heard = |claims: &[Claim], complete| Heard { claims: said(claims), complete };
+        assert_eq!(believe(None, &heard(&[old.clone(), new.clone()], false)), Some(new.clone()));
+        assert_eq!(believe(Some(new.clone()), &heard(&[old.clone(), new.clone()], true)), Some(new.clone()));
+        // A tie is no reason to leave.
+        let tied = Claim { epoch: 6, ..claim(3, 0) };
+        assert_eq!(believe(Some(new.clone()), &heard(&[tied, new.clone()], true)), Some(new.clone()));
+        assert_eq!(believe(Some(new.clone()), &heard(std::slice::from_ref(&old), false)), Some(new.clone()));
+        // Nobody says so any more.
+        assert_eq!(believe(Some(new), &heard(std::slice::from_ref(&old), true)), Some(old));
+    }
+}

@@ -1,0 +1,458 @@
+//! Admission: the limits of what requests hold while they are served, and how connections and peers share them.
+//!
+//! A connection may take more of a resource while it holds no more than half of what is left, and a peer (an IP address) while it holds no more
+//! than a multiple of what is left. So one connection can have a third of it, several together most of it, and each leaves room for one more, of
+//! its own peer as of others. Shares bind only near the limit: a busy proxy in front of all callers is not slowed down.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::Semaphore;
+
+use crate::cache::error::CacheError;
+use crate::cache::stats::Counter;
+use crate::cache::tier::RETRY_AFTER;
+
+/// Most bytes of requests and responses of probes in memory: they are small.
+const PROBE_BYTES: usize = 32 << 20;
+
+/// Bytes that a request or an answer may take whatever its connection holds: a large answer that waits does not keep small calls out.
+const SMALL: usize = 32 << 10;
+
+/// Something of which there is a limited amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Requests in flight.
+    Requests,
+    /// Bytes of requests and responses in memory.
+    Bytes,
+    /// Calls of the health and reflection services.
+    Probes,
+    /// Bytes of these calls in memory.
+    ProbeBytes,
+    /// Requests that wait for another caller.
+    Waiting,
+}
+
+const RESOURCES: usize = 5;
+
+/// Amounts by resource.
+type Amounts = [AtomicUsize; RESOURCES];
+
+/// The limits of a replica.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadLimits {
+    /// Most requests in flight.
+    pub requests: usize,
+    /// Most bytes in flight.
+    pub bytes: usize,
+    /// Most calls of the health and reflection services.
+    pub probes: usize,
+    /// Most open connections.
+    pub connections: usize,
+    /// Most requests that wait for another caller.
+    pub waiting: usize,
+    /// Largest share of each limit that one peer can have, from 0 to 1. With 1 peers are not told apart.
+    pub peer_share: f64,
+}
+
+/// The load of this replica, and its limits.
+pub struct Load {
+    limits: [usize; RESOURCES],
+    used: Amounts,
+    /// How much a peer may hold in multiples of what is left. `None`: any amount.
+    peer_ratio: Option<f64>,
+    peers: Mutex<HashMap<IpAddr, Weak<Amounts>>>,
+    connections_limit: usize,
+    connections: AtomicUsize,
+    waiting_answers: Arc<Semaphore>,
+    shed: Counter,
+}
+
+/// The resources that one connection holds.
+pub struct Account {
+    load: Arc<Load>,
+    address: IpAddr,
+    peer: Arc<Amounts>,
+    used: Amounts,
+}
+
+/// A limit that was reached.
+pub(crate) struct Refusal {
+    /// Name of the limit.
+    pub what: &'static str,
+    /// The limit.
+    pub limit: usize,
+}
+
+// === impl Load ===
+
+impl Load {
+    /// No load, under these limits.
+    pub fn new(limits: LoadLimits) -> Load {
+        let share = limits.peer_share;
+        Load {
+            limits: [limits.requests, limits.bytes, limits.probes, PROBE_BYTES, limits.waiting],
+            used: Amounts::default(),
+            peer_ratio: (share < 1.0).then(|| share / (1.0 - share)),
+            peers: Mutex::default(),
+            connections_limit: limits.connections,
+            connections: AtomicUsize::new(0),
+            waiting_answers: Arc::new(Semaphore::new(limits.bytes / 2)),
+            shed: Counter::default(),
+        }
+    }
+
+    /// Requests that wait for another caller, or have waited and are being answered.
+    pub fn waiting(&self) -> usize {
+        self.used(Resource::Waiting)
+    }
+
+    /// Most requests that wait.
+    pub fn waiting_limit(&self) -> usize {
+        self.limits[Resource::Waiting as usize]
+    }
+
+    /// Bytes of responses to requests that have waited, and how many there may be: half of the bytes in flight, the rest is for others.
+    pub(crate) fn waiting_answers(&self) -> (&Arc<Semaphore>, usize) {
+        (&self.waiting_answers, self.bytes_limit() / 2)
+    }
+
+    /// Requests in flight: until the last byte of the response is written to the connection.
+    pub fn in_flight(&self) -> usize {
+        self.used(Resource::Requests)
+    }
+
+    /// Most requests in flight.
+    pub fn limit(&self) -> usize {
+        self.limits[Resource::Requests as usize]
+    }
+
+    /// Bytes in flight.
+    pub fn bytes(&self) -> usize {
+        self.used(Resource::Bytes)
+    }
+
+    /// Most bytes in flight.
+    pub fn bytes_limit(&self) -> usize {
+        self.limits[Resource::Bytes as usize]
+    }
+
+    /// Requests refused because a limit was reached.
+    pub fn shed(&self) -> u64 {
+        self.shed.get()
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Most open connections. The accept loop keeps it.
+    pub fn connections_limit(&self) -> usize {
+        self.connections_limit
+    }
+
+    /// One connection more, for as long as the guard lives.
+    pub fn connected(self: &Arc<Self>) -> Connected {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Connected(self.clone())
+    }
+
+    /// The account of a new connection from `address`.
+    pub fn account(self: &Arc<Self>, address: IpAddr) -> Arc<Account> {
+        let address = address.to_canonical();
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Accounts of one peer that end at the same time may leave it behind.
+        if peers.len() > 2 * self.connections_limit {
+            peers.retain(|_, peer| peer.strong_count() > 0);
+        }
+        let peer = peers.get(&address).and_then(Weak::upgrade).unwrap_or_default();
+        peers.insert(address, Arc::downgrade(&peer));
+        Arc::new(Account { load: self.clone(), address, peer, used: Amounts::default() })
+    }
+
+    fn used(&self, resource: Resource) -> usize {
+        self.used[resource as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn refuse(&self, refusal: Refusal) -> CacheError {
+        self.shed.one();
+        let Refusal { what, limit } = refusal;
+        CacheError::Exhausted { what, limit, retry_after: Some(RETRY_AFTER) }
+    }
+}
+
+// === impl Account ===
+
+impl Account {
+    /// The load of the replica.
+    pub fn load(&self) -> &Arc<Load> {
+        &self.load
+    }
+
+    /// The place of a request among those in flight.
+    pub fn admit(self: &Arc<Self>, resource: Resource) -> Result<RequestPermit, CacheError> {
+        self.check(resource, 1, 1).map_err(|refusal| self.load.refuse(refusal))?;
+        self.add(resource, 1);
+        Ok(RequestPermit { account: self.clone(), resource })
+    }
+
+    /// Takes an amount, if there is room for it. A refusal is counted.
+    pub fn take(self: &Arc<Self>, resource: Resource, amount: usize) -> Result<Taken, CacheError> {
+        self.check(resource, amount, amount).map_err(|refusal| self.load.refuse(refusal))?;
+        Ok(self.charge(resource, amount))
+    }
+
+    /// The same for a caller that does without.
+    pub fn try_take(self: &Arc<Self>, resource: Resource, amount: usize) -> Option<Taken> {
+        self.check(resource, amount, amount).ok()?;
+        Some(self.charge(resource, amount))
+    }
+
+    /// Takes an amount, also beyond every limit: for what is in memory anyway.
+    pub fn charge(self: &Arc<Self>, resource: Resource, amount: usize) -> Taken {
+        self.add(resource, amount);
+        Taken { account: self.clone(), resource, amount }
+    }
+
+    /// Checks that there is room for `amount` more of which a request would then hold `held`.
+    fn check(&self, resource: Resource, amount: usize, held: usize) -> Result<(), Refusal> {
+        let index = resource as usize;
+        let [limit, total] = [self.load.limits[index], self.load.used(resource)];
+        let [of_peer, own] = [&self.peer[index], &self.used[index]].map(|amount| amount.load(Ordering::Relaxed));
+        let [whole, share_of_peer, share_of_connection] = resource.names();
+        let room = limit.saturating_sub(total);
+        if room == 0 || amount > room {
+            return Err(Refusal { what: whole, limit });
+        }
+        // Shares are compared as they are after bytes, of which there can be many at a time, and before a request, so that the last place of a
+        // small limit can be used.
+        let amount = if resource.is_bytes() { amount } else { 0 };
+        let (free, of_peer, own) = (room - amount, of_peer + amount, own + amount);
+        let left_to_peer = match self.load.peer_ratio {
+            Some(ratio) => {
+                let most = (free as f64 * ratio) as usize;
+                // A peer that has none may have one, however small its share of a small limit is.
+                let is_first = !resource.is_bytes() && of_peer == 0;
+                if !is_first && (of_peer > most || most == 0) {
+                    return Err(Refusal { what: share_of_peer, limit: most });
+                }
+                free.min(most.saturating_sub(of_peer).max(usize::from(is_first)))
+            }
+            None => free,
+        };
+        let most = left_to_peer.div_ceil(2);
+        // Only while there is plenty: small calls alone can be many.
+        let is_small = resource.is_bytes() && held <= SMALL && left_to_peer >= limit / 16;
+        if own > most && !is_small {
+            return Err(Refusal { what: share_of_connection, limit: most });
+        }
+        Ok(())
+    }
+
+    fn add(&self, resource: Resource, amount: usize) {
+        for used in [&self.load.used, &*self.peer, &self.used] {
+            used[resource as usize].fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
+    fn give_back(&self, resource: Resource, amount: usize) {
+        for used in [&self.load.used, &*self.peer, &self.used] {
+            used[resource as usize].fetch_sub(amount, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let mut peers = self.load.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::strong_count(&self.peer) == 1 {
+            peers.remove(&self.address);
+        }
+    }
+}
+
+// === impl Resource ===
+
+impl Resource {
+    fn is_bytes(self) -> bool {
+        matches!(self, Resource::Bytes | Resource::ProbeBytes)
+    }
+
+    /// Names of the limit, of a peer's share and of a connection's share, for errors.
+    fn names(self) -> [&'static str; 3] {
+        match self {
+            Resource::Requests => [
+                "server.max_in_flight",
+                "share of this address in server.max_in_flight",
+                "share of this connection in server.max_in_flight",
+            ],
+            Resource::Bytes => [
+                "server.max_bytes_in_flight",
+                "share of this address in server.max_bytes_in_flight",
+                "share of this connection in server.max_bytes_in_flight",
+            ],
+            Resource::Probes => [
+                "server.max_uncounted",
+                "share of this address in server.max_uncounted",
+                "share of this connection in server.max_uncounted",
+            ],
+            Resource::ProbeBytes => [
+                "bytes of health and reflection calls",
+                "share of this address in the bytes of health and reflection calls",
+                "share of this connection in the bytes of health and reflection calls",
+            ],
+            Resource::Waiting => [
+                "server.max_waiting",
+                "share of this address in server.max_waiting",
+                "share of this connection in server.max_waiting",
+            ],
+        }
+    }
+}
+
+/// A request among those in flight, given back when dropped.
+pub struct RequestPermit {
+    account: Arc<Account>,
+    resource: Resource,
+}
+
+impl Drop for RequestPermit {
+    fn drop(&mut self) {
+        self.account.give_back(self.resource, 1);
+    }
+}
+
+/// An amount of a resource, given back when dropped.
+pub struct Taken {
+    account: Arc<Account>,
+    resource: Resource,
+    amount: usize,
+}
+
+impl Taken {
+    /// Gives back all but `amount`.
+    pub fn shrink(&mut self, amount: usize) {
+        let back = self.amount.saturating_sub(amount);
+        self.account.give_back(self.resource, back);
+        self.amount -= back;
+    }
+
+    /// Takes more, if there is room for it.
+    pub fn grow(&mut self, amount: usize) -> Result<(), CacheError> {
+        let checked = self.account.check(self.resource, amount, self.amount + amount);
+        checked.map_err(|refusal| self.account.load.refuse(refusal))?;
+        self.account.add(self.resource, amount);
+        self.amount += amount;
+        Ok(())
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.account.give_back(self.resource, self.amount);
+    }
+}
+
+/// A connection that is open.
+pub struct Connected(Arc<Load>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn load(requests: usize, peer_share: f64) -> Arc<Load> {
+        let limits = LoadLimits { requests, bytes: 1 << 20, probes: 8, connections: 8, waiting: 8, peer_share };
+        Arc::new(Load::new(limits))
+    }
+
+    fn peer(last: u8) -> IpAddr {
+        IpAddr::from(Ipv4Addr::new(10, 0, 0, last))
+    }
+
+    /// Admits requests of `account` until one is refused.
+    fn fill(account: &Arc<Account>) -> Vec<RequestPermit> {
+        std::iter::from_fn(|| account.admit(Resource::Requests).ok()).collect()
+    }
+
+    #[test]
+    fn small_limits_can_be_used_up_by_one_connection() {
+        for limit in [1, 2] {
+            assert_eq!(fill(&load(limit, 0.8).account(peer(1))).len(), limit);
+        }
+    }
+
+    #[test]
+    fn greedy_connections_leave_room_for_one_more() {
+        let load = load(1024, 0.8);
+        let accounts: Vec<_> = (0..4).map(|_| load.account(peer(1))).collect();
+        let mut held = Vec::new();
+        // In turns, so that each gets what it can.
+        for _ in 0..1024 {
+            held.extend(accounts.iter().filter_map(|account| account.admit(Resource::Requests).ok()));
+        }
+        assert!(held.len() > 600, "most can be used: {}", held.len());
+        assert!(fill(&load.account(peer(1))).len() > 20, "another connection of the same peer");
+        assert!(fill(&load.account(peer(2))).len() > 50, "a connection of another peer");
+    }
+
+    #[test]
+    fn a_peer_with_many_connections_leaves_room_for_other_peers() {
+        let load = load(1000, 0.8);
+        let accounts: Vec<_> = (0..2000).map(|_| load.account(peer(1))).collect();
+        let held: Vec<_> = accounts.iter().flat_map(fill).collect();
+        assert!((750..=801).contains(&held.len()), "{}", held.len());
+        let error = load.account(peer(1)).admit(Resource::Requests).err().expect("refused");
+        assert!(error.to_string().contains("share of this address in server.max_in_flight"), "{error}");
+        assert!(fill(&load.account(peer(2))).len() > 50);
+        assert!(load.shed() > 0);
+    }
+
+    #[test]
+    fn peers_are_not_told_apart_where_one_may_have_all() {
+        let load = load(100, 1.0);
+        let accounts: Vec<_> = (0..200).map(|_| load.account(peer(1))).collect();
+        let held: Vec<_> = accounts.iter().filter_map(|account| account.admit(Resource::Requests).ok()).collect();
+        assert_eq!(held.len(), 100);
+    }
+
+    #[test]
+    fn a_connection_that_has_its_share_of_bytes_may_still_make_small_calls() {
+        let load = load(8, 0.8);
+        let account = load.account(peer(1));
+        let held: Vec<_> = std::iter::from_fn(|| account.try_take(Resource::Bytes, 40 << 10)).collect();
+        assert!((5..10).contains(&held.len()), "{}", held.len());
+        assert_eq!(load.shed(), 0);
+        let mut small = account.take(Resource::Bytes, 1 << 10).expect("small");
+        small.grow(30 << 10).expect("still small");
+        let error = small.grow(2 << 10).expect_err("large");
+        assert!(error.to_string().contains("share of this connection in server.max_bytes_in_flight"), "{error}");
+        assert_eq!(load.shed(), 1);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_and_peers_are_forgotten() {
+        let load = load(4, 0.8);
+        let account = load.account(peer(1));
+        let permit = account.admit(Resource::Requests).expect("room");
+        assert_eq!(load.in_flight(), 1);
+        let mut taken = account.take(Resource::Bytes, 100).expect("room");
+        taken.grow(50).expect("room");
+        assert!(taken.grow(1 << 21).is_err());
+        assert_eq!(load.bytes(), 150);
+        drop((permit, taken, account));
+        assert_eq!((load.in_flight(), load.bytes()), (0, 0));
+        assert!(load.peers.lock().expect("no panic").is_empty());
+    }
+}

@@ -1,0 +1,4 @@
+//! Admission: limits on requests in flight, on their bytes, and on each connection and peer.
+
+pub mod limits;
+pub mod slot;

@@ -1,0 +1,215 @@
+//! Following the bus: messages in sequence take effect, anything else makes memory suspect, and echoes prove it whole.
+
+use std::sync::Arc;
+
+use super::coherence::Coherence;
+use super::partition::{Line, Partition};
+use super::safeguards::Protection;
+use crate::cache::clock::Moment;
+use crate::cache::key::KeyRef;
+use crate::cache::lease::waiters::End;
+use crate::cache::namespace::Namespace;
+use crate::cache::spans;
+use crate::cache::tier::bus::{BusSink, Echo, Message};
+use crate::cache::version::Version;
+
+// === impl BusSink ===
+
+impl BusSink for Coherence {
+    fn apply(&self, message: Message) {
+        let Some(partition) = self.partitions.get(usize::from(message.partition)) else {
+            return self.counters.undecodable.one();
+        };
+        if message.own {
+            self.counters.messages_own.one();
+        }
+        self.heard(&message);
+        let mut line = partition.line();
+        line.heard_epoch = line.heard_epoch.max(message.version.epoch);
+        if line.synced {
+            self.follow(partition, &mut line, message.version);
+        }
+        if !message.own || self.config.protections.on(Protection::OwnMessages) {
+            self.take_effect(&message);
+        }
+        line.watchers.tell(&message);
+        if line.synced {
+            line.watermark = message.version;
+            self.counters.messages_applied.one();
+        }
+    }
+
+    fn undecodable(&self, partitions: &[u16]) {
+        self.counters.undecodable.one();
+        self.counters.gaps.one();
+        self.lose_place(partitions);
+    }
+
+    fn overran(&self, partitions: &[u16]) {
+        self.counters.lagged.one();
+        match self.config.protections.on(Protection::Lag) {
+            true => self.lose_place(partitions),
+            // As if the next message were the next in line.
+            false => self.each(partitions, |_, line| line.resumes = true),
+        }
+    }
+
+    fn audit_begins(&self, partitions: &[u16]) -> u64 {
+        self.counters.audits_sent.one();
+        let now = self.clock.now();
+        if !self.config.protections.on(Protection::Echo) {
+            // As if a subscription that was never lost were whole.
+            partitions.iter().for_each(|index| self.partition(*index).prove(now));
+        }
+        self.audits.begin(now)
+    }
+
+    fn awaits(&self, nonce: u64) -> bool {
+        self.audits.begun(nonce).is_some()
+    }
+
+    fn echo(&self, nonce: u64, echo: Echo) -> bool {
+        let Some(begun) = self.audits.begun(nonce) else { return false };
+        let mut counts = false;
+        for (index, position) in echo.positions {
+            match self.partitions.get(usize::from(index)) {
+                Some(partition) => counts |= self.settle(index, partition, nonce, position, begun),
+                None => self.counters.undecodable.one(),
+            }
+        }
+        if counts {
+            self.counters.audits_echoed.one();
+        }
+        counts
+    }
+
+    fn disconnected(&self, partitions: &[u16]) {
+        self.counters.disconnects.one();
+        self.each(partitions, |partition, line| partition.unsync(line));
+    }
+
+    fn released(&self, namespace: &[u8], key: &[u8], failed: bool) {
+        if let Some(namespace) = self.known(namespace) {
+            let end = if failed { End::Failed } else { End::LookAgain };
+            self.end_round(KeyRef::new(&namespace, key), end);
+        }
+    }
+}
+
+impl Coherence {
+    /// Checks that `version` is next in line. If not, the partition's entries become suspect; after a plain gap the line goes on from
+    /// here, after anything stranger only from the next echo.
+    fn follow(&self, partition: &Partition, line: &mut Line, version: Version) {
+        let at = line.watermark;
+        if std::mem::take(&mut line.resumes) {
+            return;
+        }
+        if version.epoch == at.epoch && version.sequence == at.sequence + 1 {
+            return;
+        }
+        if !self.config.protections.on(Protection::Gap) {
+            return;
+        }
+        self.counters.gaps.one();
+        spans::note(spans::OUTCOME, "gap");
+        self.bump(partition, line);
+        if version.epoch != at.epoch || version.sequence <= at.sequence {
+            partition.unsync(line);
+        }
+    }
+
+    /// Removes from memory what the message says is outdated.
+    fn take_effect(&self, message: &Message) {
+        let Some(namespace) = self.known(&message.change.namespace) else { return };
+        let Message { partition, version, change, .. } = message;
+        self.bury(&namespace, *partition, change.selectors(), *version, change.effect);
+        for key in message.change.keys() {
+            let key = KeyRef::new(&namespace, key);
+            if self.partition_of(key) == message.partition {
+                let mut stripe = self.fence.lock(message.partition, key);
+                stripe.apply(key, message.version);
+                self.drop_older(key, message.version, message.change.effect);
+                drop(stripe);
+                self.end_round(key, End::LookAgain);
+            }
+        }
+        if !message.change.selectors().is_empty() {
+            self.partition(message.partition).rounds.end_all(Some(namespace.id));
+        }
+    }
+
+    /// The namespace `name`. One that this replica has no account of has no entries, no fills and nobody who waits here.
+    fn known(&self, name: &[u8]) -> Option<Arc<Namespace>> {
+        std::str::from_utf8(name).ok().and_then(|name| self.namespaces.find(name))
+    }
+
+    /// Settles one partition by the echo of `nonce`: its counter stood at `position` after `begun`. False: the echo does not count here.
+    fn settle(&self, index: u16, partition: &Partition, nonce: u64, position: Version, begun: Moment) -> bool {
+        let mut line = partition.line();
+        if nonce <= line.void_up_to {
+            return false;
+        }
+        // Once: whoever has heard an echo could say something else under its nonce.
+        line.void_up_to = nonce;
+        if position.epoch < line.watermark.epoch {
+            self.start_over(index, partition, &mut line, position);
+        } else if position.epoch < line.heard_epoch.max(partition.shown().position.epoch) {
+            // Messages of no life that is followed: somebody else's.
+            self.forget_applied(index, partition, &mut line, position);
+        }
+        let first = !line.synced;
+        let behind = !first && line.watermark != position && self.config.protections.on(Protection::EchoCounters);
+        if behind {
+            self.counters.audits_failed.one();
+        }
+        if behind || (first && self.config.protections.on(Protection::FirstEcho)) {
+            self.bump(partition, &mut line);
+        }
+        if first || behind {
+            partition.sync(&mut line, position);
+        }
+        partition.prove(begun);
+        if partition.settled_epoch() != position.epoch {
+            self.unsettled.notify_one();
+        }
+        true
+    }
+
+    /// The number line goes on in an epoch below the one that was followed, which no clock can have led to. What is known of that is forgotten.
+    fn start_over(&self, index: u16, partition: &Partition, line: &mut Line, position: Version) {
+        tracing::warn!(partition = index, %position, watermark = %line.watermark, "an epoch went back");
+        self.forget_applied(index, partition, line, position);
+        partition.forget_epochs();
+        *partition.recent() = Default::default();
+    }
+
+    /// Positions from here on may be lower than what was applied, and would pass the fence unseen. What was applied is forgotten; nothing
+    /// from before is fresh any more, and no fill begun before enters.
+    fn forget_applied(&self, index: u16, partition: &Partition, line: &mut Line, position: Version) {
+        self.bump(partition, line);
+        partition.unsync(line);
+        line.heard_epoch = position.epoch;
+        partition.forget_shown();
+        self.fence.forget(index);
+        partition.recent().orphan(position.epoch);
+        self.namespaces.all().iter().for_each(|namespace| namespace.tombstones().forget(index));
+    }
+
+    /// Messages of some of `partitions` were lost: everything there is suspect, and no position is known until the next echo.
+    fn lose_place(&self, partitions: &[u16]) {
+        self.each(partitions, |partition, line| {
+            self.bump(partition, line);
+            partition.unsync(line);
+        });
+    }
+
+    /// Does something to each of `partitions` after which echoes of audits sent so far do not count.
+    fn each(&self, partitions: &[u16], mut change: impl FnMut(&Partition, &mut Line)) {
+        let void_up_to = self.audits.latest();
+        for partition in partitions.iter().filter_map(|index| self.partitions.get(usize::from(*index))) {
+            let mut line = partition.line();
+            line.void_up_to = void_up_to;
+            change(partition, &mut line);
+        }
+    }
+}

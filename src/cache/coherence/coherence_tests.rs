@@ -1,0 +1,940 @@
+//! Each rule of the protocol with the interleaving it guards against. A scenario says whether the promise held; with the protection that
+//! carries it switched off (feature `drills`) the same scenario must say that it did not.
+
+use super::*;
+use crate::cache::clock::ManualClock;
+use crate::cache::coherence::safeguards::{Protection, Protections};
+use crate::cache::coherence::*;
+use crate::cache::entry::Tags;
+use crate::cache::invalidation::selector::Selector;
+use crate::cache::testing::{ALL, BOUND, Bench, EPOCH};
+use crate::cache::tier::bus::{BusSink as _, Change, Echo, Effect, Message};
+use crate::cache::version::Version;
+
+impl Bench {
+    fn message(&self, sequence: u64, key: &str) {
+        self.deliver(Version::new(EPOCH, sequence), key, false);
+    }
+
+    fn deliver(&self, version: Version, key: &str, own: bool) {
+        let change = Change::of_keys(Effect::Set, &[self.key(key)]);
+        self.coherence.apply(Message { partition: 0, version, change, own });
+    }
+
+    fn echo_at(&self, nonce: u64, position: Version) {
+        self.coherence.echo(nonce, Echo { positions: vec![(0, position)] });
+    }
+
+    /// An audit that finds the counter at `sequence`, sent and echoed now.
+    fn audit(&self, sequence: u64) {
+        let nonce = self.coherence.audit_begins(&ALL);
+        self.echo_at(nonce, Version::new(EPOCH, sequence));
+    }
+
+    /// A subscription that stands at `sequence`.
+    fn subscribed(protections: Protections, sequence: u64) -> Bench {
+        let bench = Bench::new(protections);
+        bench.audit(sequence);
+        bench
+    }
+
+    /// A fill of `key` that finds `sequence`, with nothing in between.
+    fn fill(&self, key: &str, sequence: u64) -> bool {
+        let key = self.key(key);
+        let note = self.coherence.note(key.as_ref());
+        self.coherence.admit(&key, &self.read(sequence, sequence, note), note)
+    }
+
+    /// The sequence that memory would answer as fresh, if any.
+    fn fresh(&self, key: &str) -> Option<u64> {
+        let key = self.key(key);
+        let proof = self.coherence.proof(0);
+        let held = self.l1.get(key.as_ref())?;
+        match self.coherence.judge(key.as_ref(), &held, proof, BOUND, self.now()) {
+            Judgement::Fresh => Some(held.entry.version.sequence),
+            Judgement::Suspect(_) | Judgement::Dead => None,
+        }
+    }
+
+    fn advance(&self, millis: u64) {
+        ManualClock::advance(&self.clock, Duration::from_millis(millis));
+    }
+}
+
+/// Holds with all protections; without `protection` it must not.
+fn guarded(protection: Protection, scenario: impl Fn(Protections) -> bool) {
+    assert!(scenario(Protections::default()), "the promise is broken with every protection on");
+    #[cfg(feature = "drills")]
+    assert!(!scenario(Protections::without(protection)), "{protection:?} is off and the scenario did not notice");
+    let _ = protection;
+}
+
+// === the fence ===
+
+#[test]
+fn a_fill_enters_memory_when_nothing_happened_meanwhile() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    assert!(bench.fill("k", 3));
+    assert_eq!(bench.fresh("k"), Some(3));
+}
+
+#[test]
+fn an_invalidate_beats_the_fill_in_flight() {
+    guarded(Protection::Fence, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        let read = bench.read(3, 5, note);
+        bench.message(6, "k");
+        bench.coherence.admit(&key, &read, note);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn an_own_write_beats_the_fill_in_flight() {
+    guarded(Protection::Fence, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        let read = bench.read(3, 5, note);
+        bench.coherence.outdated(&key, Version::new(EPOCH, 6), Effect::Removed);
+        bench.coherence.admit(&key, &read, note);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn a_fill_begun_after_an_invalidation_enters_though_its_version_is_older() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.message(6, "k");
+    // Another key of the same stripe, or this one set before: what counts is what was applied since the fill began.
+    assert!(bench.fill("k", 3));
+}
+
+#[test]
+fn the_late_reply_of_an_own_set_does_not_bury_a_newer_write() {
+    guarded(Protection::Fence, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        bench.deliver(Version::new(EPOCH, 6), "k", true);
+        bench.message(7, "k");
+        bench.coherence.wrote(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn an_own_write_removes_the_older_entry_even_when_the_new_one_does_not_enter() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let key = bench.key("k");
+    bench.coherence.outdated(&key, Version::new(EPOCH, 6), Effect::Removed);
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn an_own_set_is_answered_at_once_and_its_message_does_not_remove_it() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    bench.coherence.wrote(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
+    assert_eq!(bench.fresh("k"), Some(6));
+    bench.deliver(Version::new(EPOCH, 6), "k", true);
+    assert_eq!(bench.fresh("k"), Some(6));
+}
+
+#[test]
+fn an_own_set_whose_reply_was_lost_is_heard_of_by_its_message() {
+    guarded(Protection::OwnMessages, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        bench.deliver(Version::new(EPOCH, 6), "k", true);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn a_reply_of_another_epoch_does_not_enter() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    let mut read = Arc::into_inner(bench.read(3, 5, note)).expect("one owner");
+    read.position = Version::new(EPOCH + 1, 5);
+    assert!(!bench.coherence.admit(&key, &Arc::new(read), note));
+}
+
+// === what a read has shown ===
+
+impl Bench {
+    /// A read of `key` that was asked for and answered now.
+    fn reads(&self, key: &str, sequence: u64) -> bool {
+        let key = self.key(key);
+        let note = self.coherence.note(key.as_ref());
+        self.coherence.admit(&key, &self.read(sequence, sequence, note), note)
+    }
+}
+
+#[test]
+fn a_read_without_a_subscription_removes_the_older_entry_though_it_does_not_enter() {
+    guarded(Protection::Monotonic, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        bench.coherence.disconnected(&ALL);
+        assert_eq!(bench.fresh("k"), Some(3), "its proof still stands");
+        assert!(!bench.reads("k", 7));
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn an_absence_removes_the_entry_that_was_there_before_and_no_later_one() {
+    guarded(Protection::Monotonic, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        let key = bench.key("k");
+        bench.fill("k", 3);
+        bench.coherence.found(&key, Version::new(EPOCH, 2), None);
+        assert_eq!(bench.fresh("k"), Some(3), "it may have been written after the absence");
+        bench.coherence.found(&key, Version::new(EPOCH, 6), None);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn an_absence_without_a_number_line_removes_what_was_on_the_last_one() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.coherence.found(&bench.key("k"), Version::ZERO, None);
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn a_read_that_finds_the_same_entry_marked_or_shortened_limits_the_one_in_memory() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.coherence.disconnected(&ALL);
+    let key = bench.key("k");
+    let held = || bench.l1.get(key.as_ref()).expect("it is there");
+    let ends = bench.now().plus(BOUND);
+    let shorter = Entry { expires_at: ends, kept_until: ends, ..held().entry.clone() };
+    bench.coherence.found(&key, Version::new(EPOCH, 6), Some(&shorter));
+    assert_eq!((held().entry.expires_at, held().entry.lives(bench.now())), (ends, true));
+    let marked = Entry { marked_at: Some(bench.now()), stale_window: BOUND, ..held().entry.clone() };
+    bench.coherence.found(&key, Version::new(EPOCH, 7), Some(&marked));
+    assert!(!held().entry.lives(bench.now()), "it is kept, to be answered flagged");
+    bench.coherence.found(&key, Version::new(EPOCH, 7), Some(&Entry { stale_window: Duration::ZERO, ..marked }));
+    assert!(bench.l1.get(key.as_ref()).is_none());
+}
+
+#[test]
+fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    let windowed = |sequence: u64| {
+        let note = bench.coherence.note(key.as_ref());
+        let mut read = Arc::into_inner(bench.read(sequence, sequence, note)).expect("one owner");
+        read.entry.stale_window = 10 * BOUND;
+        assert!(bench.coherence.admit(&key, &Arc::new(read), note));
+    };
+    let marks = |sequence: u64, covers: &[Selector]| {
+        let keys = std::slice::from_ref(&key);
+        let change = match covers {
+            [] => Change::of_keys(Effect::Marked, keys),
+            covers => Change::of_selected(Effect::Marked, &bench.namespace, covers),
+        };
+        bench.coherence.apply(Message { partition: 0, version: Version::new(EPOCH, sequence), change, own: false });
+        let held = bench.l1.get(key.as_ref()).expect("kept");
+        assert!(!bench.coherence.covers(key.as_ref(), &held));
+        bench.now().since(held.marked_at().expect("marked"))
+    };
+    windowed(5);
+    // The replica heard no message since the proof: the entry may have been marked right after that.
+    bench.advance(900);
+    assert_eq!(marks(6, &[]), Duration::from_millis(900));
+    // Read after the last proof: it was not marked then.
+    windowed(6);
+    bench.advance(100);
+    assert_eq!(marks(7, &[]), Duration::from_millis(100));
+    windowed(7);
+    bench.advance(200);
+    assert_eq!(marks(8, &[Selector::Namespace]), Duration::from_millis(200));
+    bench.advance(1);
+    // Marked twice, and the first time is not known any more.
+    windowed(8);
+    bench.advance(300);
+    bench.audit(8);
+    let invisible = bench.l1.get(key.as_ref()).expect("kept");
+    bench.namespace.tombstones().add(0, &Selector::Namespace, Version::new(EPOCH, 9), Some(bench.now()));
+    bench.namespace.tombstones().add(0, &Selector::Namespace, Version::new(EPOCH, 10), Some(bench.now()));
+    bench.coherence.covers(key.as_ref(), &invisible);
+    assert_eq!(invisible.marked_at().map(|at| bench.now().since(at)), Some(Duration::from_millis(300)));
+}
+
+#[test]
+fn a_fill_in_flight_does_not_bury_what_another_read_has_shown() {
+    guarded(Protection::Monotonic, |protections| {
+        let bench = Bench::subscribed(protections, 7);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        let older = bench.read(3, 5, note);
+        // Its message is still on its way.
+        assert!(bench.reads("k", 7));
+        bench.coherence.admit(&key, &older, note);
+        bench.fresh("k") == Some(7)
+    });
+}
+
+#[test]
+fn a_fill_in_flight_does_not_enter_after_an_absence() {
+    guarded(Protection::Monotonic, |protections| {
+        let bench = Bench::subscribed(protections, 7);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        let older = bench.read(3, 5, note);
+        bench.coherence.found(&key, Version::new(EPOCH, 7), None);
+        bench.coherence.admit(&key, &older, note);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn the_late_reply_of_an_own_set_does_not_bury_what_a_read_has_shown() {
+    guarded(Protection::Monotonic, |protections| {
+        let bench = Bench::subscribed(protections, 7);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        assert!(bench.reads("k", 7));
+        bench.coherence.wrote(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
+        bench.fresh("k") == Some(7)
+    });
+}
+
+#[test]
+fn an_own_write_after_an_absence_enters() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    bench.coherence.found(&key, Version::new(EPOCH, 5), None);
+    bench.coherence.wrote(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
+    assert_eq!(bench.fresh("k"), Some(6));
+}
+
+#[test]
+fn a_get_does_not_join_a_fetch_that_was_begun_before_another_read_was_answered() {
+    guarded(Protection::Monotonic, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        let key = bench.key("k");
+        let _begun = bench.coherence.join(&key, BOUND);
+        assert!(matches!(bench.coherence.join(&key, BOUND), Passage::Join(_)));
+        bench.reads("k", 7);
+        matches!(bench.coherence.join(&key, BOUND), Passage::Begin(_))
+    });
+}
+
+#[test]
+fn what_answers_have_shown_is_forgotten_when_the_number_line_starts_over() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let before = bench.coherence.shown(0);
+    bench.coherence.show(0, before, Version::new(EPOCH, 9));
+    bench.coherence.show(0, before, Version::new(EPOCH, 7));
+    assert_eq!(bench.coherence.shown(0).position, Version::new(EPOCH, 9));
+    let nonce = bench.coherence.audit_begins(&ALL);
+    bench.echo_at(nonce, Version::new(EPOCH - 1, 1));
+    assert_eq!(bench.coherence.shown(0).position, Version::ZERO);
+    // An answer of the life that has ended.
+    bench.coherence.show(0, before, Version::new(EPOCH, 9));
+    assert_eq!(bench.coherence.shown(0).position, Version::ZERO);
+}
+
+// === the sequence ===
+
+#[test]
+fn the_next_message_in_line_removes_what_it_names_and_nothing_else() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("a", 3);
+    bench.fill("b", 4);
+    bench.message(6, "a");
+    assert_eq!((bench.fresh("a"), bench.fresh("b")), (None, Some(4)));
+    assert_eq!(bench.coherence.watermark(0), Version::new(EPOCH, 6));
+}
+
+#[test]
+fn a_lost_message_makes_everything_of_its_partition_suspect() {
+    guarded(Protection::Gap, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        // 6 invalidated k and was lost.
+        bench.message(7, "other");
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn after_a_gap_new_fills_are_answered_again() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.message(7, "other");
+    assert!(bench.fill("k", 3));
+    assert_eq!(bench.fresh("k"), Some(3));
+}
+
+#[test]
+fn a_message_that_repeats_or_comes_late_is_not_trusted_until_the_next_echo() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.message(5, "other");
+    assert_eq!(bench.fresh("k"), None);
+    assert!(!bench.fill("k", 3), "no fill enters while the position is unknown");
+    bench.audit(5);
+    assert!(bench.fill("k", 3));
+}
+
+#[test]
+fn a_message_of_another_epoch_makes_the_partition_suspect() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.deliver(Version::new(EPOCH + 1, 6), "other", false);
+    assert_eq!(bench.fresh("k"), None);
+    assert!(!bench.fill("k", 3));
+}
+
+#[test]
+fn an_own_write_of_another_epoch_makes_the_partition_suspect() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("a", 3);
+    bench.coherence.outdated(&bench.key("b"), Version::new(EPOCH + 1, 1), Effect::Removed);
+    assert_eq!(bench.fresh("a"), None);
+}
+
+#[test]
+fn an_overrun_of_the_queue_makes_everything_suspect() {
+    guarded(Protection::Lag, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        // 6 invalidated k and was dropped by the full queue; nothing follows it.
+        bench.coherence.overran(&ALL);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn a_message_that_cannot_be_read_makes_everything_suspect() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.coherence.undecodable(&ALL);
+    assert_eq!(bench.fresh("k"), None);
+}
+
+// === the audit ===
+
+#[test]
+fn memory_answers_as_fresh_only_while_the_last_proof_lasts() {
+    guarded(Protection::Audit, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        bench.advance(1800);
+        let before = bench.fresh("k") == Some(3);
+        bench.advance(200);
+        before && bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn a_proof_counts_from_before_the_audit_was_sent() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let nonce = bench.coherence.audit_begins(&ALL);
+    bench.advance(1901);
+    bench.echo_at(nonce, Version::new(EPOCH, 5));
+    assert_eq!(bench.fresh("k"), None, "the bound less its margin had passed when the echo came");
+}
+
+#[test]
+fn an_echo_ahead_of_the_watermark_finds_the_loss() {
+    guarded(Protection::EchoCounters, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        // 6 invalidated k, was lost, and nothing was published after it.
+        bench.audit(6);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn an_echo_behind_the_watermark_is_not_trusted_either() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.audit(4);
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn what_was_in_memory_before_a_subscription_is_suspect_after_its_first_echo() {
+    guarded(Protection::FirstEcho, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        bench.fill("k", 3);
+        bench.coherence.disconnected(&ALL);
+        // 6 invalidated k while nobody listened.
+        bench.audit(6);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn no_fill_begun_before_the_first_echo_enters() {
+    guarded(Protection::FirstEcho, |protections| {
+        let bench = Bench::new(protections);
+        let key = bench.key("k");
+        let note = bench.coherence.note(key.as_ref());
+        let read = bench.read(3, 5, note);
+        // 6 invalidates k before the subscription stands.
+        bench.audit(6);
+        bench.coherence.admit(&key, &read, note);
+        bench.fresh("k").is_none()
+    });
+}
+
+#[test]
+fn while_the_subscription_is_lost_the_last_proof_still_counts_and_no_fill_enters() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.coherence.disconnected(&ALL);
+    assert_eq!(bench.fresh("k"), Some(3));
+    assert!(!bench.fill("other", 4));
+    bench.advance(2000);
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn an_echo_of_a_lost_subscription_proves_nothing() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let nonce = bench.coherence.audit_begins(&ALL);
+    bench.coherence.disconnected(&ALL);
+    bench.echo_at(nonce, Version::new(EPOCH, 5));
+    assert!(!bench.fill("other", 4), "an echo from before does not make the new subscription stand");
+}
+
+#[test]
+fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let key = bench.key("k");
+    let proof = bench.coherence.proof(0);
+    let held = bench.l1.get(key.as_ref()).expect("filled");
+    // The reader is paused; the write is heard of and proven; the reader goes on with the entry in its hand.
+    bench.advance(5000);
+    bench.message(6, "k");
+    bench.audit(6);
+    let judgement = bench.coherence.judge(key.as_ref(), &held, proof, BOUND, bench.now());
+    assert!(matches!(judgement, Judgement::Suspect(_)));
+}
+
+#[test]
+fn a_place_that_is_reached_after_the_lookup_says_nothing_of_what_was_looked_up() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let place = bench.coherence.place(0);
+    let held = bench.l1.get(bench.key("k").as_ref()).expect("filled");
+    // The message of the token's write is applied while the reader has the entry in its hand.
+    bench.message(6, "k");
+    assert_eq!(place.of(&held), Version::new(EPOCH, 5), "not up to a token of 6");
+    bench.fill("other", 4);
+    bench.message(7, "k");
+    let place = bench.coherence.place(0);
+    let other = bench.l1.get(bench.key("other").as_ref()).expect("filled");
+    assert_eq!(place.of(&other), Version::new(EPOCH, 7), "it has lived through 7");
+}
+
+#[test]
+fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.message(6, "k");
+    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 7), Effect::Removed);
+    let nonce = bench.coherence.audit_begins(&ALL);
+    bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
+    assert_eq!(bench.fresh("k"), None);
+    let back = |sequence, note| {
+        let mut read = Arc::into_inner(bench.read(sequence, sequence, note)).expect("one owner");
+        (read.position.epoch, read.entry.version.epoch) = (EPOCH - 1, EPOCH - 1);
+        Arc::new(read)
+    };
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    assert!(bench.coherence.admit(&key, &back(9, note), note));
+    assert_eq!(bench.fresh("k"), Some(9));
+    // The fence holds in the lower epoch too.
+    let note = bench.coherence.note(key.as_ref());
+    let read = back(9, note);
+    bench.deliver(Version::new(EPOCH - 1, 10), "k", false);
+    assert!(!bench.coherence.admit(&key, &read, note));
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn messages_of_an_epoch_that_never_was_blind_the_fence_to_nothing() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let forged = Version::new((1 << 53) - 1, 1);
+    bench.deliver(forged, "k", false);
+    let change = Change::of_selected(Effect::Removed, &bench.namespace, &[Selector::Namespace]);
+    bench.coherence.apply(Message { partition: 0, version: forged, change, own: false });
+    bench.audit(5);
+    let key = bench.key("k");
+    assert!(bench.fill("k", 3));
+    assert_eq!(bench.fresh("k"), Some(3), "what was forged hides nothing any more");
+    let note = bench.coherence.note(key.as_ref());
+    let read = bench.read(3, 5, note);
+    bench.message(6, "k");
+    assert!(!bench.coherence.admit(&key, &read, note), "the fence holds");
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn an_echo_counts_once_and_only_under_a_nonce_that_is_awaited() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let nonce = bench.coherence.audit_begins(&ALL);
+    assert!(bench.coherence.awaits(nonce) && !bench.coherence.awaits(nonce + 1));
+    let echo = |nonce, epoch, sequence| {
+        bench.coherence.echo(nonce, Echo { positions: vec![(0, Version::new(epoch, sequence))] })
+    };
+    assert!(!echo(nonce + 1, EPOCH + 1, 1), "nobody asked for it");
+    assert!(echo(nonce, EPOCH, 5));
+    assert!(!echo(nonce, EPOCH + 1, 1), "whoever has heard it may say something else under its nonce");
+    assert_eq!(bench.fresh("k"), Some(3));
+}
+
+#[test]
+fn a_late_reply_of_the_old_epoch_hides_nothing_of_the_new_one() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.coherence.invalidated(
+        &bench.namespace,
+        0,
+        &[Selector::Namespace],
+        Version::new(EPOCH - 1, 1000),
+        Effect::Removed,
+    );
+    bench.audit(5);
+    bench.fill("k", 3);
+    assert_eq!(bench.fresh("k"), Some(3));
+}
+
+#[test]
+fn a_narrower_bound_of_the_caller_is_kept() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    let key = bench.key("k");
+    let held = bench.l1.get(key.as_ref()).expect("filled");
+    bench.advance(500);
+    let judge = |bound| bench.coherence.judge(key.as_ref(), &held, bench.coherence.proof(0), bound, bench.now());
+    assert_eq!(judge(BOUND), Judgement::Fresh);
+    assert!(matches!(judge(Duration::from_millis(400)), Judgement::Suspect(_)));
+}
+
+#[test]
+fn a_suspect_entry_says_for_how_long_it_may_have_been_out_of_date() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.advance(300);
+    bench.audit(5);
+    bench.advance(100);
+    bench.message(7, "other");
+    bench.advance(600);
+    let held = bench.l1.get(bench.key("k").as_ref()).expect("kept");
+    let judgement = bench.coherence.judge(bench.key("k").as_ref(), &held, bench.coherence.proof(0), BOUND, bench.now());
+    assert_eq!(judgement, Judgement::Suspect(Duration::from_millis(700)), "since the audit at 300 ms");
+}
+
+// === selectors ===
+
+/// Each selects the key "k:1", and of tags "t".
+fn selectors() -> [Selector; 4] {
+    [Selector::Namespace, Selector::Prefix("k".into()), Selector::Tag("t".into()), Selector::Pattern("k*".into())]
+}
+
+impl Bench {
+    fn key_selected(&self) -> Key {
+        self.key("k:1")
+    }
+
+    fn read_tagged(&self, sequence: u64, position: u64, note: Note) -> Arc<Held> {
+        let mut held = Arc::into_inner(self.read(sequence, position, note)).expect("one owner");
+        held.entry.tags = Tags::new(vec!["t".into()]);
+        held.entry.stale_window = Duration::from_secs(60);
+        Arc::new(held)
+    }
+
+    fn fill_tagged(&self, sequence: u64, position: u64) -> bool {
+        let key = self.key_selected();
+        let note = self.coherence.note(key.as_ref());
+        self.coherence.admit(&key, &self.read_tagged(sequence, position, note), note)
+    }
+
+    /// This replica's own invalidation, or one that it hears of.
+    fn invalidate(&self, selector: &Selector, sequence: u64, effect: Effect, own: bool) {
+        let (version, selectors) = (Version::new(EPOCH, sequence), std::slice::from_ref(selector));
+        if own {
+            self.coherence.invalidated(&self.namespace, 0, selectors, version, effect);
+        } else {
+            let change = Change::of_selected(effect, &self.namespace, selectors);
+            self.coherence.apply(Message { partition: 0, version, change, own: false });
+        }
+    }
+}
+
+#[test]
+fn an_invalidation_hides_what_is_older_and_nothing_newer() {
+    for (selector, own) in selectors().iter().flat_map(|selector| [(selector, false), (selector, true)]) {
+        let bench = Bench::subscribed(Protections::default(), 5);
+        bench.fill("other", 4);
+        assert!(bench.fill_tagged(4, 5));
+        assert_eq!(bench.fresh("k:1"), Some(4));
+        bench.invalidate(selector, 6, Effect::Removed, own);
+        assert_eq!(bench.fresh("k:1"), None, "{selector:?}");
+        assert_eq!(bench.fresh("other").is_some(), *selector != Selector::Namespace, "{selector:?}");
+        assert!(
+            bench.fill_tagged(4, 6),
+            "Redis says that it is there: it was written before, and does not have the tag"
+        );
+        bench.message(if own { 6 } else { 7 }, "new");
+        bench.fill_tagged(7, 7);
+        assert_eq!(bench.fresh("k:1"), Some(7), "{selector:?}");
+    }
+}
+
+#[test]
+fn a_fill_in_flight_does_not_escape_an_invalidation_of_what_selects_it() {
+    for (selector, own) in selectors().iter().flat_map(|selector| [(selector, false), (selector, true)]) {
+        for effect in [Effect::Removed, Effect::Marked] {
+            let bench = Bench::subscribed(Protections::default(), 5);
+            let key = bench.key_selected();
+            let note = bench.coherence.note(key.as_ref());
+            let read = bench.read_tagged(3, 5, note);
+            bench.invalidate(selector, 6, effect, own);
+            bench.coherence.admit(&key, &read, note);
+            let held = bench.l1.get(key.as_ref()).expect("it enters, and is judged when it is asked for");
+            let judged = bench.coherence.judge(key.as_ref(), &held, bench.coherence.proof(0), BOUND, bench.now());
+            match effect {
+                Effect::Marked => assert_eq!((judged, held.marked_at()), (Judgement::Fresh, Some(bench.now()))),
+                _ => assert_eq!(judged, Judgement::Dead, "{selector:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_marked_is_gone_where_no_stale_entries_are_kept() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k:1", 4);
+    bench.invalidate(&Selector::Prefix("k".into()), 6, Effect::Marked, false);
+    assert_eq!(bench.fresh("k:1"), None);
+}
+
+#[test]
+fn what_was_looked_for_once_is_not_looked_for_again_until_something_is_invalidated() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.invalidate(&Selector::Tag("other".into()), 6, Effect::Removed, false);
+    bench.fill_tagged(4, 5);
+    let held = bench.l1.get(bench.key_selected().as_ref()).expect("filled");
+    let changes = bench.namespace.tombstones().changes(0);
+    assert!(!held.covered.is_known(changes));
+    assert_eq!(bench.fresh("k:1"), Some(4));
+    assert!(held.covered.is_known(changes));
+    bench.invalidate(&Selector::Tag("another".into()), 7, Effect::Removed, false);
+    assert!(!held.covered.is_known(bench.namespace.tombstones().changes(0)));
+}
+
+#[test]
+fn an_invalidation_that_was_missed_leaves_memory_suspect() {
+    for selector in selectors() {
+        let bench = Bench::subscribed(Protections::default(), 5);
+        bench.fill_tagged(4, 5);
+        // 6 invalidates the entry, and is lost.
+        bench.invalidate(&Selector::Tag("other".into()), 7, Effect::Removed, false);
+        assert_eq!(bench.fresh("k:1"), None);
+        bench.invalidate(&selector, 6, Effect::Removed, true);
+        bench.audit(7);
+        assert_eq!(bench.fresh("k:1"), None, "{selector:?}");
+    }
+}
+
+#[test]
+fn after_an_epoch_went_back_nothing_of_the_old_one_is_known() {
+    for selector in selectors() {
+        let bench = Bench::subscribed(Protections::default(), 5);
+        bench.invalidate(&selector, 6, Effect::Removed, false);
+        let nonce = bench.coherence.audit_begins(&ALL);
+        bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
+        assert_eq!(bench.namespace.tombstones().latest(0), Version::ZERO);
+        let nonce = bench.coherence.audit_begins(&ALL);
+        bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
+        let key = bench.key_selected();
+        let note = bench.coherence.note(key.as_ref());
+        let mut read = Arc::into_inner(bench.read_tagged(9, 9, note)).expect("one owner");
+        (read.position.epoch, read.entry.version.epoch) = (EPOCH - 1, EPOCH - 1);
+        assert!(bench.coherence.admit(&key, &Arc::new(read), note));
+        assert_eq!(bench.fresh("k:1"), Some(9), "{selector:?}");
+    }
+}
+
+#[test]
+fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 500), Effect::Removed);
+    bench.coherence.disconnected(&ALL);
+    let nonce = bench.coherence.audit_begins(&ALL);
+    bench.echo_at(nonce, Version::new(EPOCH + 1, 2));
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    let mut read = Arc::into_inner(bench.read(2, 2, note)).expect("one owner");
+    (read.position.epoch, read.entry.version.epoch) = (EPOCH + 1, EPOCH + 1);
+    assert!(bench.coherence.admit(&key, &Arc::new(read), note));
+    assert_eq!(bench.fresh("k"), Some(2));
+}
+
+#[test]
+fn an_own_write_in_an_epoch_that_went_back_is_not_hidden_while_nothing_is_subscribed() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("k", 3);
+    bench.coherence.disconnected(&ALL);
+    assert_eq!(bench.fresh("k"), Some(3), "the last proof stands for its time");
+    bench.coherence.outdated(&bench.key("k"), Version::new(EPOCH - 1, 1), Effect::Removed);
+    assert_eq!(bench.fresh("k"), None);
+}
+
+#[test]
+fn what_a_takeover_carried_over_does_not_count_before_it_is_settled_here() {
+    guarded(Protection::Repair, |protections| {
+        let bench = Bench::subscribed(protections, 5);
+        let (before, position) = (Version::new(EPOCH, 3), Version::new(EPOCH + 1, 9));
+        let counted_early = bench.coherence.counts(0, before, position);
+        bench.coherence.settled(Unsettled { partition: 0, epoch: EPOCH + 1 }, false);
+        assert!(bench.coherence.counts(0, before, position) && bench.coherence.counts(0, position, position));
+        !counted_early
+    });
+}
+
+#[test]
+fn an_epoch_that_has_ended_has_ended_also_while_nothing_is_subscribed() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    assert!(bench.coherence.has_ended(0, EPOCH - 1) && !bench.coherence.has_ended(0, EPOCH));
+    bench.coherence.disconnected(&ALL);
+    assert!(
+        bench.coherence.has_ended(0, EPOCH - 1),
+        "what is acknowledged late may be lost, and is not repaired any more"
+    );
+    assert!(!bench.coherence.has_ended(0, EPOCH + 1));
+}
+
+// === fetches under way ===
+
+fn joins(bench: &Bench, bound: Duration) -> bool {
+    matches!(bench.coherence.join(&bench.key("k"), bound), Passage::Join(_))
+}
+
+#[test]
+fn a_get_joins_the_fetch_under_way() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    assert!(!joins(&bench, BOUND));
+    assert!(joins(&bench, BOUND));
+}
+
+#[test]
+fn a_message_or_an_own_write_closes_a_fetch_to_later_gets() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    joins(&bench, BOUND);
+    bench.message(6, "k");
+    assert!(!joins(&bench, BOUND), "a Get after the message must not get what was read before it");
+    bench.coherence.outdated(&bench.key("k"), Version::new(EPOCH, 7), Effect::Removed);
+    assert!(!joins(&bench, BOUND), "a Get after an own write must not get what was read before it");
+}
+
+#[test]
+fn an_invalidation_by_a_selector_closes_fetches_to_later_gets() {
+    for selector in selectors() {
+        let bench = Bench::subscribed(Protections::default(), 5);
+        joins(&bench, BOUND);
+        bench.invalidate(&selector, 6, Effect::Removed, true);
+        assert!(!joins(&bench, BOUND), "{selector:?}");
+        bench.invalidate(&selector, 6, Effect::Removed, false);
+        assert!(joins(&bench, BOUND), "its message says nothing new");
+    }
+}
+
+#[test]
+fn a_fetch_older_than_the_bound_is_not_joined() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    joins(&bench, BOUND);
+    bench.advance(100);
+    assert!(!joins(&bench, Duration::from_millis(50)));
+    bench.advance(2100);
+    assert!(!joins(&bench, Duration::from_secs(60)));
+}
+
+#[test]
+fn a_fetch_that_ends_closes_only_itself() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let Passage::Begin(first) = bench.coherence.join(&bench.key("k"), BOUND) else { panic!("begins") };
+    bench.message(6, "k");
+    let Passage::Begin(_second) = bench.coherence.join(&bench.key("k"), BOUND) else { panic!("begins") };
+    bench.coherence.close(&bench.key("k"), first.id);
+    assert!(joins(&bench, BOUND), "the second fetch is still under way");
+}
+
+// === dead entries ===
+
+impl Bench {
+    /// A message that what `selector` selects was removed, or marked.
+    fn selects(&self, sequence: u64, selector: Selector, effect: Effect) {
+        let change = Change::of_selected(effect, &self.namespace, &[selector]);
+        self.coherence.apply(Message { partition: 0, version: Version::new(EPOCH, sequence), change, own: false });
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.l1.get(self.key(key).as_ref()).is_some()
+    }
+}
+
+#[test]
+fn what_a_selector_covers_is_swept_out_of_memory_and_nothing_else() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    bench.fill("a/1", 3);
+    bench.fill("b/1", 4);
+    assert_eq!(bench.coherence.sweep(), 0);
+    bench.selects(6, Selector::Prefix(Bytes::from_static(b"a")), Effect::Removed);
+    bench.fill("a/2", 6);
+    assert!(bench.has("a/1"), "it is dead and takes room");
+    assert_eq!(bench.coherence.sweep(), 1);
+    assert_eq!((bench.has("a/1"), bench.has("a/2"), bench.has("b/1")), (false, true, true));
+    bench.selects(7, Selector::Namespace, Effect::Marked);
+    assert_eq!(bench.coherence.sweep(), 2, "none is kept to be answered stale");
+}
+
+#[test]
+fn a_sweep_keeps_what_was_marked_no_longer_than_its_stale_window() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    let note = bench.coherence.note(key.as_ref());
+    let mut read = Arc::into_inner(bench.read(3, 5, note)).expect("one owner");
+    read.entry.stale_window = BOUND;
+    assert!(bench.coherence.admit(&key, &Arc::new(read), note));
+    bench.selects(6, Selector::Namespace, Effect::Marked);
+    assert_eq!(bench.coherence.sweep(), 0);
+    let held = bench.l1.get(key.as_ref()).expect("kept");
+    assert_eq!(held.entry.kept_until, held.marked_at().expect("marked").plus(BOUND));
+}
+
+#[test]
+fn a_dead_entry_is_removed_only_while_it_is_there() {
+    let bench = Bench::subscribed(Protections::default(), 5);
+    let key = bench.key("k");
+    bench.fill("k", 3);
+    let dead = bench.l1.get(key.as_ref()).expect("it is there");
+    bench.fill("k", 4);
+    assert!(!bench.coherence.remove_dead(key.as_ref(), &dead));
+    assert!(bench.has("k"), "another has taken its place");
+    let other = bench.l1.get(key.as_ref()).expect("it is there");
+    assert!(bench.coherence.remove_dead(key.as_ref(), &other));
+    assert!(!bench.has("k"));
+}

@@ -1,0 +1,87 @@
+//! Takeovers: a number line that begins another epoch on a server that may lack the last changes of the one before.
+
+use super::change_log::Lost;
+use super::coherence::Coherence;
+use super::safeguards::Protection;
+use crate::cache::tier::bus::{Change, Message};
+use crate::cache::version::Version;
+
+/// A takeover that this replica has not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsettled {
+    /// The partition.
+    pub partition: u16,
+    /// The epoch that began.
+    pub epoch: u64,
+}
+
+impl Coherence {
+    /// A change took effect in the shared tier: this replica's own, or one that it heard or saw something of.
+    pub fn remember(&self, partition: u16, version: Version, change: &Change) {
+        if self.config.repair {
+            self.partition(partition).recent().remember(version, change, self.clock.now());
+        }
+    }
+
+    /// A message was heard: it says all of its change.
+    pub(super) fn heard(&self, message: &Message) {
+        let now = self.clock.now();
+        if self.config.repair || self.watches.need_memory(now) {
+            self.partition(message.partition).recent().hear(message.version, &message.change, now);
+        }
+    }
+
+    /// Whether the number line of `partition` is known to have left `epoch` behind.
+    pub fn has_ended(&self, partition: u16, epoch: u64) -> bool {
+        self.partition(partition).known_epoch() > epoch
+    }
+
+    /// Whether an entry of `version` counts where the number line stands at `position`: not if it is from before a takeover that this replica
+    /// has not settled. The others may have given up waiting for it, and what it has acknowledged itself may be missing there.
+    pub fn counts(&self, partition: u16, version: Version, position: Version) -> bool {
+        let settled = || self.config.repair && self.partition(partition).settled_epoch() == position.epoch;
+        version.epoch == position.epoch || !self.config.protections.on(Protection::Repair) || settled()
+    }
+
+    /// Waits until there may be a takeover to settle.
+    pub async fn until_unsettled(&self) {
+        self.unsettled.notified().await;
+    }
+
+    /// The takeovers to settle.
+    pub fn unsettled(&self) -> Vec<Unsettled> {
+        let all =
+            self.partitions.iter().enumerate().map(|(index, partition)| (index, partition, partition.live_epoch()));
+        let unsettled = all.filter(|(_, partition, epoch)| *epoch != 0 && *epoch != partition.settled_epoch());
+        unsettled.map(|(index, _, epoch)| Unsettled { partition: index as u16, epoch }).collect()
+    }
+
+    /// Whether the takeover is still to be settled, and not overtaken by another.
+    pub fn is_unsettled(&self, takeover: Unsettled) -> bool {
+        let partition = self.partition(takeover.partition);
+        partition.live_epoch() == takeover.epoch && partition.settled_epoch() != takeover.epoch
+    }
+
+    /// Returns true if an epoch before this one was settled here: then another server, or another life of it, has taken over. The first epoch that a
+    /// replica knows of is no failover.
+    pub fn is_failover(&self, takeover: Unsettled) -> bool {
+        self.partition(takeover.partition).settled_epoch() != 0
+    }
+
+    /// Whether recent changes are remembered, to be invalidated again.
+    pub fn repairs(&self) -> bool {
+        self.config.repair
+    }
+
+    /// Returns the changes that a server may lack that stood at `prior` when it took over; its entries count since the epoch `trusted_from`.
+    pub fn lost(&self, takeover: Unsettled, prior: Version, trusted_from: u64) -> Lost {
+        self.partition(takeover.partition).recent().lost(prior, takeover.epoch, trusted_from)
+    }
+
+    /// No change that this replica remembers is lost; with `dropped`, because everything from before was dropped.
+    pub fn settled(&self, takeover: Unsettled, dropped: bool) {
+        let partition = self.partition(takeover.partition);
+        partition.recent().settle(takeover.epoch, dropped);
+        partition.settle(takeover.epoch);
+    }
+}

@@ -1,0 +1,179 @@
+//! Settles takeovers: what a new primary of the shared tier lacks of the last changes is invalidated again. Until every replica has done
+//! that, or is not waited for any more, the shared tier answers with nothing from before the takeover.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::change_log::Lost;
+use super::coherence::Coherence;
+use super::failover::Unsettled;
+use crate::cache::clock::Clock;
+use crate::cache::invalidation::selector::Selector;
+use crate::cache::key::{Key, KeyRef};
+use crate::cache::namespace::{Namespace, Namespaces};
+use crate::cache::tier::bus::{Change, Effect};
+use crate::cache::tier::{L2, L2Error, Mode, Removal, Settlement, Takeover};
+use crate::cache::version::Version;
+
+/// Partitions that are seen to at once: a new primary has other things to do, too.
+const AT_ONCE: usize = 32;
+/// First and longest pause before what failed is tried again, or the others are looked for.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// Longest that one step may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Most keys of one step.
+const KEYS: usize = 500;
+
+/// Settles takeovers as they come.
+pub struct Repair {
+    coherence: Arc<Coherence>,
+    l2: Arc<dyn L2>,
+    namespaces: Arc<Namespaces>,
+    clock: Arc<dyn Clock>,
+    at_once: Semaphore,
+}
+
+// === impl Repair ===
+
+impl Repair {
+    /// Nothing is done until `run`.
+    pub fn new(
+        coherence: Arc<Coherence>,
+        l2: Arc<dyn L2>,
+        namespaces: Arc<Namespaces>,
+        clock: Arc<dyn Clock>,
+    ) -> Repair {
+        Repair { coherence, l2, namespaces, clock, at_once: Semaphore::new(AT_ONCE) }
+    }
+
+    /// Settles takeovers until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        let _: Option<()> = stop.run_until_cancelled(self.settle_all()).await;
+    }
+
+    /// Each for itself: one that waits for other replicas holds no other up.
+    async fn settle_all(&self) {
+        let mut under_way = FuturesUnordered::new();
+        let mut partitions = BTreeSet::new();
+        loop {
+            tokio::select! {
+                () = self.coherence.until_unsettled() => {}
+                Some(partition) = under_way.next() => {
+                    partitions.remove(&partition);
+                }
+            }
+            for takeover in self.coherence.unsettled() {
+                if partitions.insert(takeover.partition) {
+                    under_way.push(async move {
+                        self.settle(takeover).await;
+                        takeover.partition
+                    });
+                }
+            }
+        }
+    }
+
+    /// Settles one, unless another overtakes it.
+    async fn settle(&self, takeover: Unsettled) {
+        if self.coherence.is_failover(takeover) {
+            self.coherence.counters.failovers.one();
+        }
+        let mut repaired = None;
+        let (mut pause, longest) = PAUSES;
+        while self.coherence.is_unsettled(takeover) {
+            let turn = self.at_once.acquire().await;
+            match self.try_to_settle(takeover, &mut repaired).await {
+                Ok(true) => return self.coherence.settled(takeover, repaired == Some(Settlement::Forgotten)),
+                Ok(false) => {}
+                Err(error) => tracing::debug!(partition = takeover.partition, %error, "a takeover is not settled yet"),
+            }
+            drop(turn);
+            sleep(pause).await;
+            pause = (2 * pause).min(longest);
+        }
+    }
+
+    /// Returns whether every replica has settled it. What this one had to do is done once.
+    async fn try_to_settle(&self, takeover: Unsettled, repaired: &mut Option<Settlement>) -> Result<bool, L2Error> {
+        let Unsettled { partition, epoch } = takeover;
+        let until = || self.clock.now().plus(PATIENCE);
+        let settlement = match *repaired {
+            Some(settlement) => settlement,
+            None if !self.coherence.repairs() => Settlement::Cold,
+            None => match self.l2.takeover(partition, epoch, until()).await? {
+                Takeover::Anew => return Ok(true),
+                Takeover::From { prior, trusted_from } => self.repair(takeover, prior, trusted_from).await?,
+            },
+        };
+        *repaired = Some(settlement);
+        self.l2.settle(partition, epoch, settlement, until()).await
+    }
+
+    async fn repair(&self, takeover: Unsettled, prior: Version, trusted_from: u64) -> Result<Settlement, L2Error> {
+        match self.coherence.lost(takeover, prior, trusted_from) {
+            Lost::Changes(changes) => {
+                self.invalidate_again(takeover.partition, &changes).await?;
+                Ok(Settlement::Repaired)
+            }
+            Lost::Unknown => {
+                let partition = takeover.partition;
+                tracing::warn!(partition, %prior, "more may be lost than is remembered: what was before is dropped");
+                Ok(Settlement::Forgotten)
+            }
+        }
+    }
+
+    async fn invalidate_again(&self, partition: u16, changes: &[Change]) -> Result<(), L2Error> {
+        let mut keys: BTreeMap<&Bytes, Vec<&Bytes>> = BTreeMap::new();
+        for change in changes {
+            keys.entry(&change.namespace).or_default().extend(change.keys());
+            if let Some(namespace) = self.namespace(&change.namespace).filter(|_| !change.selectors().is_empty()) {
+                match self.select_again(partition, &namespace, change).await {
+                    // There is no room for another pattern: rather more than less.
+                    Err(L2Error::TooMany { .. }) => {
+                        let all = Change::of_selected(Effect::Removed, &namespace, &[Selector::Namespace]);
+                        self.select_again(partition, &namespace, &all).await?;
+                    }
+                    done => done?,
+                }
+            }
+        }
+        for (name, mut names) in keys {
+            let Some(namespace) = self.namespace(name) else { continue };
+            names.sort_unstable();
+            names.dedup();
+            let keys: Vec<Key> = names.iter().map(|name| KeyRef::new(&namespace, name).to_key()).collect();
+            for keys in keys.chunks(KEYS) {
+                let removals: Vec<Removal> =
+                    keys.iter().map(|key| Removal { key: key.clone(), source_version: None }).collect();
+                let until = self.clock.now().plus(PATIENCE);
+                let removed = self.l2.remove(partition, &removals, Mode::Remove, 0, until).await?;
+                keys.iter().for_each(|key| self.coherence.outdated(key, removed.version, Effect::Removed));
+                self.coherence.remember(partition, removed.version, &Change::of_keys(Effect::Removed, keys));
+                self.coherence.counters.repaired.add(keys.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    async fn select_again(&self, partition: u16, namespace: &Arc<Namespace>, change: &Change) -> Result<(), L2Error> {
+        let mode = if change.effect == Effect::Marked { Mode::MarkStale } else { Mode::Remove };
+        let until = self.clock.now().plus(PATIENCE);
+        let version = self.l2.invalidate(partition, namespace, change.selectors(), mode, 0, until).await?;
+        self.coherence.invalidated(namespace, partition, change.selectors(), version, change.effect);
+        self.coherence.remember(partition, version, change);
+        self.coherence.counters.repaired.one();
+        Ok(())
+    }
+
+    fn namespace(&self, name: &Bytes) -> Option<Arc<Namespace>> {
+        std::str::from_utf8(name).ok().and_then(|name| self.namespaces.get_to_read("namespace", name).ok())
+    }
+}

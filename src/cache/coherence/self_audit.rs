@@ -1,0 +1,276 @@
+//! A check in production of what is promised: a sampled share of the hits that memory answered as fresh is compared with the shared tier,
+//! off the hot path. It changes no answer; what it finds is counted, and a broken bound is logged.
+//!
+//! The staleness it measures is a lower bound: the write that made the answer old may itself have been replaced since. An entry that is
+//! gone says nothing: it may have expired or been evicted as well as invalidated.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::time::sleep;
+
+use crate::cache::clock::{Clock, Moment};
+use crate::cache::key::{Key, KeyRef};
+use crate::cache::log_fields::millis;
+use crate::cache::stats::SelfAuditCounters;
+use crate::cache::tier::L2;
+use crate::cache::version::Version;
+
+/// Samples that may wait for their check. Those that wait long measure little.
+const WAITING: usize = 16;
+/// Pause after a check, so that the shared tier is asked 20 times a second at most, however many hits there are.
+const PACE: Duration = Duration::from_millis(50);
+/// Violations of which one is logged.
+const LOGGED_ONE_IN: u64 = 100;
+
+/// Takes the samples.
+pub struct Sampler {
+    every: u64,
+    hits: AtomicU64,
+    samples: Sender<Sample>,
+    counters: Arc<SelfAuditCounters>,
+}
+
+/// Checks the samples.
+pub struct Auditor {
+    samples: Receiver<Sample>,
+    counters: Arc<SelfAuditCounters>,
+    l2: Arc<dyn L2>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+}
+
+/// What the check keeps to, and what it checks.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest wait for the shared tier.
+    pub budget: Duration,
+    /// The staleness bound.
+    pub bound: Duration,
+}
+
+/// A hit: what was answered to a Get that began then.
+struct Sample {
+    key: Key,
+    version: Version,
+    begun: Moment,
+}
+
+/// A sampler that takes one in `every` hits, none when 0, and the auditor of what it takes.
+pub fn new(every: u64, l2: Arc<dyn L2>, clock: Arc<dyn Clock>, limits: Limits) -> (Sampler, Auditor) {
+    let (sender, samples) = mpsc::channel(WAITING);
+    let counters = Arc::new(SelfAuditCounters::default());
+    let sampler = Sampler { every, hits: AtomicU64::new(0), samples: sender, counters: counters.clone() };
+    (sampler, Auditor { samples, counters, l2, clock, limits })
+}
+
+// === impl Sampler ===
+
+impl Sampler {
+    /// Memory answered a Get that began at `begun` with `version`, as fresh. On the hot path: an atomic add, unless this hit is sampled.
+    pub fn hit(&self, key: KeyRef<'_>, version: Version, begun: Moment) {
+        if self.every == 0 || !self.hits.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.every) {
+            return;
+        }
+        match self.samples.try_reserve() {
+            Ok(place) => {
+                self.counters.sampled.one();
+                place.send(Sample { key: key.to_key(), version, begun });
+            }
+            Err(_) => self.counters.dropped.one(),
+        }
+    }
+
+    /// Counts.
+    pub fn counters(&self) -> &SelfAuditCounters {
+        &self.counters
+    }
+}
+
+// === impl Auditor ===
+
+impl Auditor {
+    /// Checks until the sampler is gone.
+    pub async fn run(mut self) {
+        while let Some(sample) = self.samples.recv().await {
+            self.check(sample).await;
+            sleep(PACE).await;
+        }
+    }
+
+    async fn check(&self, sample: Sample) {
+        let until = self.clock.now().plus(self.limits.budget);
+        let current = match self.l2.current(&sample.key, until).await {
+            Ok(Some(current)) if current.version.epoch == sample.version.epoch => current,
+            // Gone, or written in another epoch, perhaps by another clock: that says nothing.
+            Ok(_) => return self.counters.gone.one(),
+            Err(_) => return self.counters.failed.one(),
+        };
+        self.counters.checked.one();
+        let newer = current.version > sample.version;
+        let staleness = if newer { sample.begun.since(current.written_at) } else { Duration::ZERO };
+        self.counters.staleness.observe(staleness);
+        if staleness > self.limits.bound + current.uncertainty {
+            self.violated(&sample, current.version, staleness);
+        }
+    }
+
+    fn violated(&self, sample: &Sample, current: Version, staleness: Duration) {
+        if self.counters.violations.get().is_multiple_of(LOGGED_ONE_IN) {
+            let key = format_args!("#{:016x}", sample.key.as_ref().digest());
+            let namespace = sample.key.namespace().name();
+            let (staleness_ms, bound_ms) = (millis(staleness), millis(self.limits.bound));
+            tracing::error!(
+                namespace, %key, answered = %sample.version, %current, staleness_ms, bound_ms,
+                "memory answered as fresh what was older than the bound"
+            );
+        }
+        self.counters.violations.one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::cache::coherence::safeguards::Protections;
+    use crate::cache::invalidation::selector::Selector;
+    use crate::cache::namespace::Namespace;
+    use crate::cache::testing::{BOUND, Bench, EPOCH, not_asked};
+    use crate::cache::tier::{
+        Acquired, BoxFuture, Claim, Current, L2Error, L2Report, Mode, Read, Removal, Removed, Return, Timeout, Touch,
+        Touched, Write, Written,
+    };
+
+    const UNCERTAINTY: Duration = Duration::from_millis(2);
+
+    /// A shared tier that knows one current version, or none, or cannot be asked.
+    struct Known(Mutex<Result<Option<Current>, L2Error>>);
+
+    impl L2 for Known {
+        fn current<'a>(&'a self, _: &'a Key, _: Moment) -> BoxFuture<'a, Result<Option<Current>, L2Error>> {
+            Box::pin(std::future::ready(self.0.lock().expect("no panic").clone()))
+        }
+
+        fn read<'a>(&'a self, _: &'a Key, _: Timeout) -> BoxFuture<'a, Result<Read, L2Error>> {
+            unreachable!("a value is not fetched")
+        }
+
+        not_asked! {
+            write(u16, &'a [Write], u64, Timeout) -> Vec<Written>;
+            remove(u16, &'a [Removal], Mode, u64, Moment) -> Removed;
+            invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
+            touch(&'a Key, Touch, Moment) -> Touched;
+            acquire(&'a Key, Claim, Moment) -> Acquired;
+            release(&'a Key, Return, Moment) -> bool;
+        }
+    }
+
+    struct World {
+        bench: Bench,
+        l2: Arc<Known>,
+        sampler: Sampler,
+        auditor: Auditor,
+    }
+
+    impl World {
+        fn new(every: u64) -> World {
+            let bench = Bench::new(Protections::default());
+            let l2 = Arc::new(Known(Mutex::new(Ok(None))));
+            let limits = Limits { budget: Duration::from_millis(200), bound: BOUND };
+            let (sampler, auditor) = new(every, l2.clone(), bench.clock.clone(), limits);
+            World { bench, l2, sampler, auditor }
+        }
+
+        fn hit(&self, sequence: u64) {
+            let key = self.bench.key("k");
+            self.sampler.hit(key.as_ref(), Version::new(EPOCH, sequence), self.bench.now());
+        }
+
+        /// The shared tier has `sequence`, written `ago`.
+        fn has(&self, sequence: u64, ago: Duration) {
+            let written_at = self.bench.now().minus(ago);
+            let current = Current { version: Version::new(EPOCH, sequence), written_at, uncertainty: UNCERTAINTY };
+            *self.l2.0.lock().expect("no panic") = Ok(Some(current));
+        }
+
+        /// Checks one hit of `sequence`; returns the staleness measured and the violations so far.
+        async fn check(&mut self, sequence: u64) -> (Duration, u64) {
+            self.hit(sequence);
+            let sample = self.auditor.samples.try_recv().expect("sampled");
+            self.auditor.check(sample).await;
+            let counters = self.sampler.counters();
+            (counters.staleness.snapshot().max, counters.violations.get())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_current_or_newer_is_not_stale() {
+        let mut world = World::new(1);
+        world.has(3, 100 * BOUND);
+        assert_eq!(world.check(3).await, (Duration::ZERO, 0));
+        assert_eq!(world.check(4).await, (Duration::ZERO, 0));
+        assert_eq!(world.sampler.counters().checked.get(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_written_after_the_get_began_is_not_stale() {
+        let mut world = World::new(1);
+        world.bench.clock.advance(BOUND);
+        world.has(4, Duration::ZERO);
+        assert_eq!(world.check(3).await, (Duration::ZERO, 0));
+    }
+
+    #[tokio::test]
+    async fn a_violation_is_beyond_the_bound_and_the_uncertainty_of_the_clocks() {
+        let mut world = World::new(1);
+        let limit = BOUND + UNCERTAINTY;
+        world.has(4, limit);
+        assert_eq!(world.check(3).await, (limit, 0));
+        let beyond = limit + Duration::from_nanos(1);
+        world.has(4, beyond);
+        assert_eq!(world.check(3).await, (beyond, 1));
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_or_cannot_be_asked_for_says_nothing() {
+        let mut world = World::new(1);
+        world.check(3).await;
+        *world.l2.0.lock().expect("no panic") = Err(L2Error::unavailable("away"));
+        world.check(3).await;
+        let counters = world.sampler.counters();
+        assert_eq!((counters.checked.get(), counters.gone.get(), counters.failed.get()), (0, 1, 1));
+        assert_eq!(counters.staleness.snapshot().count, 0);
+    }
+
+    #[tokio::test]
+    async fn one_in_so_many_hits_is_sampled_and_none_when_switched_off() {
+        let world = World::new(10);
+        (0..100).for_each(|_| world.hit(3));
+        assert_eq!(world.sampler.counters().sampled.get(), 10);
+        let off = World::new(0);
+        (0..100).for_each(|_| off.hit(3));
+        assert_eq!(off.sampler.counters().sampled.get() + off.sampler.counters().dropped.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_hits_asks_the_shared_tier_twenty_times_a_second() {
+        let world = World::new(1);
+        world.has(3, Duration::ZERO);
+        let World { bench, sampler, auditor, .. } = world;
+        let task = tokio::spawn(auditor.run());
+        for _ in 0..1000 {
+            sampler.hit(bench.key("k").as_ref(), Version::new(EPOCH, 3), bench.now());
+            sleep(Duration::from_millis(1)).await;
+        }
+        let counters = sampler.counters();
+        let (checked, dropped) = (counters.checked.get(), counters.dropped.get());
+        assert!((18..=21).contains(&checked), "{checked}");
+        assert_eq!(counters.sampled.get() + dropped, 1000);
+        drop(sampler);
+        task.await.expect("ends with the sampler");
+    }
+}

@@ -1,0 +1,127 @@
+//! Removes from memory what was invalidated by selectors. Such entries are dead at once, for they are judged when they are asked for; until
+//! they are removed they only take room.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::coherence::Coherence;
+use crate::cache::entry::{Entry, Held};
+use crate::cache::key::{Key, KeyRef};
+use crate::cache::namespace::Namespace;
+use crate::cache::tier::NotTaken;
+
+/// Shortest time between an invalidation and a sweep, so that the steps of one invalidation are swept together.
+const PAUSE: Duration = Duration::from_millis(20);
+/// After a sweep there is a pause this many times as long as the sweep took.
+const REST: u32 = 4;
+/// Entries that are looked at before an entry is refused for its namespace's quota.
+pub const LOOKED_AT: usize = 4096;
+
+/// Namespaces that may have dead entries in memory, by number, with how often something was invalidated there.
+pub(super) type Unswept = BTreeMap<u32, u64>;
+
+impl Coherence {
+    /// Something was invalidated in `namespace` by what selects it.
+    pub(super) fn want_sweep(&self, namespace: &Namespace) {
+        if !namespace.is_guest() {
+            *self.unswept().entry(namespace.id).or_default() += 1;
+            self.sweeps.notify_one();
+        }
+    }
+
+    /// Sweeps memory in the background whenever something was invalidated by a selector, for as long as it is polled.
+    pub async fn sweep_memory(self: Arc<Self>) {
+        loop {
+            self.sweeps.notified().await;
+            sleep(PAUSE).await;
+            let (coherence, begun) = (self.clone(), Instant::now());
+            if let Err(error) = tokio::task::spawn_blocking(move || coherence.sweep()).await {
+                tracing::error!(%error, "the sweep of memory failed; dead entries stay until they expire");
+            }
+            sleep(begun.elapsed() * REST).await;
+        }
+    }
+
+    /// Removes what was invalidated by selectors until now; returns how many entries that were.
+    pub fn sweep(&self) -> usize {
+        let wanted = self.unswept().clone();
+        let mut removed = 0;
+        if wanted.is_empty() {
+            return removed;
+        }
+        self.l1.each(&mut |key, held| {
+            if wanted.contains_key(&key.namespace().id) {
+                removed += usize::from(self.bury_held(key, held));
+            }
+            ControlFlow::Continue(())
+        });
+        self.unswept().retain(|id, count| wanted.get(id) != Some(count));
+        removed
+    }
+
+    /// Puts an entry into memory. When its namespace has no room left, dead entries of it are looked for first. To be called under the
+    /// key's stripe.
+    pub(super) fn insert(&self, key: &Key, held: &Arc<Held>) -> Result<(), NotTaken> {
+        let mut inserted = self.l1.insert(key.clone(), held.clone());
+        if matches!(inserted, Err(NotTaken::OverQuota(_))) && self.make_room(&held.namespace) > 0 {
+            inserted = self.l1.insert(key.clone(), held.clone());
+        }
+        if matches!(inserted, Err(NotTaken::OverQuota(_))) {
+            held.namespace.counters.over_quota.one();
+        }
+        inserted
+    }
+
+    /// Removes dead entries of `namespace`, as far as they are among the first that are looked at.
+    fn make_room(&self, namespace: &Namespace) -> usize {
+        if !self.unswept().contains_key(&namespace.id) {
+            return 0;
+        }
+        let (mut looked_at, mut removed) = (0, 0);
+        self.l1.each(&mut |key, held| {
+            looked_at += 1;
+            if key.namespace().id == namespace.id {
+                removed += usize::from(self.bury_held(key, held));
+            }
+            if looked_at < LOOKED_AT { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        removed
+    }
+
+    /// Removes `held` when it is dead; when it is only marked stale it is kept no longer than its stale window. Returns whether it was removed.
+    fn bury_held(&self, key: &Key, held: &Arc<Held>) -> bool {
+        if self.covers(key.as_ref(), held) {
+            return self.remove_dead(key.as_ref(), held);
+        }
+        if let Some(marked_at) = held.marked_at().filter(|_| held.entry.marked_at.is_none()) {
+            self.replace(key.as_ref(), held, || {
+                let entry: Entry = held.entry.clone().marked_since(Some(marked_at));
+                self.put(key, held, entry);
+            });
+        }
+        false
+    }
+
+    /// Removes `held`, which was found to be dead, unless another entry has taken its place or its stripe is in use.
+    pub fn remove_dead(&self, key: KeyRef<'_>, held: &Arc<Held>) -> bool {
+        self.replace(key, held, || self.l1.remove(key))
+    }
+
+    fn replace(&self, key: KeyRef<'_>, held: &Arc<Held>, replace: impl FnOnce()) -> bool {
+        // The stripe may be this thread's own, or its owner may wait for one that this thread has.
+        let Some(_stripe) = self.fence.try_lock(self.partition_of(key), key) else { return false };
+        let is_there = self.l1.get(key).is_some_and(|now| Arc::ptr_eq(&now, held));
+        if is_there {
+            replace();
+        }
+        is_there
+    }
+
+    fn unswept(&self) -> MutexGuard<'_, Unswept> {
+        self.unswept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,125 @@
+//! What a watcher wants to hear of. In doubt it hears of too much: whoever keeps entries by what it is told may not miss what covers one.
+
+use bytes::Bytes;
+
+use crate::cache::invalidation::selector;
+use crate::cache::invalidation::selector::Selector;
+use crate::cache::tier::bus::{Change, ChangedKey};
+
+/// What a watcher wants to hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// The namespace.
+    pub namespace: Bytes,
+    /// Which of its entries.
+    pub scope: Scope,
+}
+
+/// Which entries of a namespace a watcher is interested in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    Namespace,
+    /// Those of keys below these segments, without a separator at the end.
+    Prefix(Bytes),
+    /// Those with this tag.
+    Tag(Bytes),
+}
+
+// === impl Interest ===
+
+impl Interest {
+    /// Whether any of what changed may be of interest.
+    pub fn in_change(&self, change: &Change) -> bool {
+        self.namespace == change.namespace
+            && (change.changed_keys().iter().any(|key| self.in_key(key))
+                || change.selectors().iter().any(|selector| self.in_selector(selector)))
+    }
+
+    /// Whether the entry of a key that changed is, or was, of interest.
+    pub fn in_key(&self, changed: &ChangedKey) -> bool {
+        match &self.scope {
+            Scope::Namespace => true,
+            Scope::Prefix(prefix) => selector::prefixes(&changed.key).any(|of_key| of_key == prefix),
+            Scope::Tag(tag) => changed.may_have(tag),
+        }
+    }
+
+    /// Whether what is selected may be of interest: an entry below a prefix may have any tag, one with a tag any key and other tags.
+    pub fn in_selector(&self, selector: &Selector) -> bool {
+        match (&self.scope, selector) {
+            (Scope::Prefix(mine), Selector::Prefix(theirs)) => {
+                let below = |one: &Bytes, other: &Bytes| selector::prefixes(one).any(|prefix| prefix == other);
+                below(mine, theirs) || below(theirs, mine)
+            }
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::entry::Tags;
+    use crate::cache::tier::bus::{Covers, Effect};
+
+    fn interest(scope: Scope) -> Interest {
+        Interest { namespace: "ns".into(), scope }
+    }
+
+    fn key(key: &'static str, tags: &[&'static str]) -> ChangedKey {
+        ChangedKey {
+            key: key.into(),
+            tags: Tags::new(tags.iter().map(|tag| Bytes::from_static(tag.as_bytes())).collect()),
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_of_segments() {
+        let interest = interest(Scope::Prefix("user:42".into()));
+        for (name, wanted) in
+            [("user:42", true), ("user:42:name", true), ("user:42/name", true), ("user:421", false), ("user", false)]
+        {
+            assert_eq!(interest.in_key(&key(name, &[])), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_heard_of_when_the_entry_has_it_or_may_have_had_it() {
+        let interest = interest(Scope::Tag("red".into()));
+        assert!(interest.in_key(&key("k", &["blue", "red"])));
+        assert!(!interest.in_key(&key("k", &["blue"])) && !interest.in_key(&key("k", &[])));
+        let unknown = ChangedKey { key: "k".into(), tags: Tags::unknown() };
+        assert!(interest.in_key(&unknown));
+    }
+
+    #[test]
+    fn every_selector_that_may_cover_what_is_watched_is_heard_of() {
+        let (prefix, tag) = (interest(Scope::Prefix("a:b".into())), interest(Scope::Tag("red".into())));
+        let selectors = [
+            (Selector::Namespace, true),
+            (Selector::Prefix("a".into()), true),
+            (Selector::Prefix("a:b".into()), true),
+            (Selector::Prefix("a:b:c".into()), true),
+            (Selector::Prefix("a:bc".into()), false),
+            (Selector::Prefix("x".into()), false),
+            (Selector::Pattern("x*".into()), true),
+            (Selector::Tag("blue".into()), true),
+        ];
+        for (selector, wanted) in selectors {
+            assert_eq!(prefix.in_selector(&selector), wanted, "{selector:?}");
+            assert!(tag.in_selector(&selector), "{selector:?}");
+        }
+    }
+
+    #[test]
+    fn another_namespace_is_not_heard_of() {
+        let interest = interest(Scope::Namespace);
+        let change = |namespace: &'static str| Change {
+            namespace: namespace.into(),
+            effect: Effect::Set,
+            covers: Covers::Keys(vec![key("k", &[])]),
+        };
+        assert!(interest.in_change(&change("ns")) && !interest.in_change(&change("other")));
+    }
+}

@@ -1,0 +1,9 @@
+//! Watches: whoever follows one is told of every change, in the order of its partition, or that changes may have been missed. Changes that
+//! wait for a watcher are bounded; the way of messages never waits for one.
+
+pub mod filter;
+pub mod queue;
+mod stream;
+
+pub use queue::{Covered, Discontinuity, Told};
+pub use stream::{Event, Watch, Watches, Watching};

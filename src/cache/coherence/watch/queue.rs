@@ -1,0 +1,255 @@
+//! The way from the messages to one watcher: what waits for it is bounded, and nothing waits for it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::filter::Interest;
+use crate::cache::clock::Moment;
+use crate::cache::invalidation::selector::Selector;
+use crate::cache::tier::bus::{Change, Covers, Effect, Message};
+use crate::cache::token::Token;
+use crate::cache::version::Version;
+
+/// Most changes, and bytes of them, that wait for one watcher.
+const WAITING: usize = 8192;
+const WAITING_BYTES: usize = 1 << 20;
+/// Most bytes of keys told at once.
+const TOLD_AT_ONCE: usize = 512 << 10;
+
+/// A change, or a part of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The partition.
+    pub partition: u16,
+    /// The position.
+    pub version: Version,
+    /// What happened to what is covered.
+    pub effect: Effect,
+    /// What is covered.
+    pub covers: Covered,
+    /// Nothing more is told of this position.
+    pub last: bool,
+}
+
+/// What a change that is told covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Covered {
+    /// These keys.
+    Keys(Vec<Bytes>),
+    /// What this selects.
+    Selected(Selector),
+}
+
+/// Why changes may have been missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discontinuity {
+    /// The watcher was too slow.
+    SlowWatcher,
+    /// This replica may have missed messages.
+    Gap,
+    /// What was told before is of too long ago.
+    TooOld,
+}
+
+/// The watchers of a partition.
+#[derive(Default)]
+pub(crate) struct Watchers(Vec<Arc<Watcher>>);
+
+/// The end of a watch that messages come to.
+pub(crate) struct Watcher {
+    interest: Interest,
+    queue: Mutex<Queue>,
+    more: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+/// What waits to be told.
+pub(crate) enum Waiting {
+    Change(Arc<Message>),
+    Discontinuity(Discontinuity),
+    Heartbeat { token: Token, proof: Moment },
+}
+
+// === impl Watchers ===
+
+impl Watchers {
+    pub fn join(&mut self, watcher: Arc<Watcher>) {
+        self.0.push(watcher);
+    }
+
+    pub fn leave(&mut self, watcher: &Arc<Watcher>) {
+        self.0.retain(|other| !Arc::ptr_eq(other, watcher));
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Tells them of a message. To be called in the order of the messages, before the watermark moves.
+    pub fn tell(&self, message: &Message) {
+        let mut shared = None;
+        for watcher in self.0.iter().filter(|watcher| watcher.interest.in_change(&message.change)) {
+            let message = shared.get_or_insert_with(|| {
+                let change = message.change.compact();
+                Arc::new(Message { change, ..*message })
+            });
+            watcher.offer(message.clone(), Discontinuity::SlowWatcher);
+        }
+    }
+
+    /// Tells them that messages may have been missed.
+    pub fn break_off(&self) {
+        self.0.iter().for_each(|watcher| watcher.break_off(Discontinuity::Gap));
+    }
+}
+
+// === impl Watcher ===
+
+impl Watcher {
+    pub fn new(interest: Interest) -> Arc<Watcher> {
+        Arc::new(Watcher { interest, queue: Mutex::default(), more: Notify::new() })
+    }
+
+    /// What it is interested in.
+    pub fn interest(&self) -> &Interest {
+        &self.interest
+    }
+
+    /// Waits until there may be something to tell.
+    pub async fn more(&self) {
+        self.more.notified().await;
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a change behind what waits. When that is too much, nothing of it waits any more: it is said that it was dropped, and why.
+    pub fn offer(&self, message: Arc<Message>, overflow: Discontinuity) {
+        let mut queue = self.queue();
+        queue.bytes += message.change.size();
+        queue.waiting.push_back(Waiting::Change(message));
+        if queue.waiting.len() > WAITING || queue.bytes > WAITING_BYTES {
+            *queue = Queue::default();
+            queue.waiting.push_back(Waiting::Discontinuity(overflow));
+        }
+        drop(queue);
+        self.more.notify_one();
+    }
+
+    /// Says that changes may have been missed.
+    pub fn break_off(&self, why: Discontinuity) {
+        let mut queue = self.queue();
+        if !matches!(queue.waiting.back(), Some(Waiting::Discontinuity(_))) {
+            queue.waiting.push_back(Waiting::Discontinuity(why));
+        }
+        drop(queue);
+        self.more.notify_one();
+    }
+
+    /// What is to be told next.
+    pub fn next(&self) -> Option<Waiting> {
+        let mut queue = self.queue();
+        let next = queue.waiting.pop_front();
+        if let Some(Waiting::Change(message)) = &next {
+            queue.bytes -= message.change.size();
+        }
+        next
+    }
+
+    /// Puts a heartbeat behind what waits.
+    pub fn beat(&self, token: Token, proof: Moment) {
+        self.queue().waiting.push_back(Waiting::Heartbeat { token, proof });
+    }
+
+    /// The parts of a change that are of interest, each of a bounded size.
+    pub fn parts(&self, message: &Message) -> VecDeque<Told> {
+        let mut covered = VecDeque::new();
+        match &message.change.covers {
+            Covers::Selected(selectors) => covered
+                .extend(selectors.iter().filter(|one| self.interest.in_selector(one)).cloned().map(Covered::Selected)),
+            Covers::Keys(keys) => {
+                let (mut part, mut bytes) = (Vec::new(), 0);
+                for changed in keys.iter().filter(|changed| self.interest.in_key(changed)) {
+                    if bytes > TOLD_AT_ONCE {
+                        covered.push_back(Covered::Keys(std::mem::take(&mut part)));
+                        bytes = 0;
+                    }
+                    bytes += changed.key.len();
+                    part.push(changed.key.clone());
+                }
+                covered.push_back(Covered::Keys(part));
+            }
+        }
+        let Message { partition, version, change: Change { effect, .. }, .. } = *message;
+        let told = |covers| Told { partition, version, effect, covers, last: false };
+        let mut parts: VecDeque<Told> = covered.into_iter().map(told).collect();
+        parts.back_mut().into_iter().for_each(|part| part.last = true);
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::coherence::watch::filter::Scope;
+    use crate::cache::entry::Tags;
+    use crate::cache::tier::bus::ChangedKey;
+
+    fn watcher() -> Arc<Watcher> {
+        Watcher::new(Interest { namespace: "ns".into(), scope: Scope::Namespace })
+    }
+
+    fn message(sequence: u64, keys: usize, size: usize) -> Arc<Message> {
+        let key = || ChangedKey { key: vec![b'k'; size].into(), tags: Tags::default() };
+        let covers = Covers::Keys((0..keys).map(|_| key()).collect());
+        let change = Change { namespace: "ns".into(), effect: Effect::Set, covers };
+        Arc::new(Message { partition: 0, version: Version::new(1, sequence), change, own: false })
+    }
+
+    fn offer(watcher: &Watcher, messages: u64, size: usize, overflow: Discontinuity) {
+        for sequence in 1..=messages {
+            watcher.offer(message(sequence, 1, size), overflow);
+            let queue = watcher.queue();
+            assert!(queue.bytes <= WAITING_BYTES && queue.waiting.len() <= WAITING);
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_what_is_dropped_is_said_once() {
+        for (messages, size) in [(1_000, 8_000), (WAITING as u64 + 1, 1)] {
+            let watcher = watcher();
+            offer(&watcher, messages, size, Discontinuity::TooOld);
+            assert!(matches!(watcher.next(), Some(Waiting::Discontinuity(Discontinuity::TooOld))));
+            while let Some(next) = watcher.next() {
+                assert!(matches!(next, Waiting::Change(_)));
+            }
+            assert_eq!(watcher.queue().bytes, 0);
+        }
+    }
+
+    #[test]
+    fn discontinuities_with_nothing_between_are_one() {
+        let watcher = watcher();
+        (0..64).for_each(|_| watcher.break_off(Discontinuity::Gap));
+        assert!(watcher.next().is_some() && watcher.next().is_none());
+    }
+
+    #[test]
+    fn very_many_keys_are_told_in_parts() {
+        let parts = watcher().parts(&message(1, 6, TOLD_AT_ONCE / 2 - 1));
+        let parts: Vec<_> = parts.into_iter().map(|part| (part.last, part.covers)).collect();
+        assert!(
+            matches!(&parts[..], [(false, Covered::Keys(one)), (true, Covered::Keys(two))] if one.len() + two.len() == 6)
+        );
+    }
+}

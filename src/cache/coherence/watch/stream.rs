@@ -1,0 +1,213 @@
+//! Watches: whoever follows one is told of every change, in the order of its partition, or that changes may have been missed. Changes that
+//! wait for a watcher are bounded; the way of messages never waits for one.
+
+use super::queue::{Discontinuity, Told};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::filter::Interest;
+use crate::cache::coherence::coherence::Coherence;
+use crate::cache::coherence::partition::Line;
+use crate::cache::tier::bus::Message;
+use crate::cache::token::Token;
+use crate::cache::version::Version;
+
+use super::queue::{Waiting, Watcher};
+use crate::cache::clock::Moment;
+use crate::cache::error::CacheError;
+use crate::cache::stats::Counter;
+
+/// How long after the last watch changes are remembered for one that resumes, where nothing else needs them.
+const USEFUL: Duration = Duration::from_secs(60);
+
+/// A watch to be begun.
+#[derive(Clone, Debug)]
+pub struct Watching {
+    /// What is watched.
+    pub interest: Interest,
+    /// What was told before; none: begin from now.
+    pub from: Option<Token>,
+    /// Time between heartbeats.
+    pub heartbeat: Duration,
+    /// Most watches of this replica.
+    pub limit: usize,
+}
+
+/// What a watcher is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Something changed.
+    Change(Told),
+    /// Changes may have been missed.
+    Discontinuity(Discontinuity),
+    /// All is well.
+    Heartbeat {
+        /// The positions up to which everything was told.
+        token: Token,
+        /// Every change acknowledged longer ago than this was told. None while that is not proven.
+        proof_age: Option<Duration>,
+        /// Time since the watch began.
+        elapsed: Duration,
+    },
+}
+
+/// The watches of a replica.
+#[derive(Default)]
+pub struct Watches {
+    open: AtomicUsize,
+    /// Until when changes are remembered for a watch that resumes.
+    useful_until: AtomicU64,
+    /// Changes told.
+    pub changes: Counter,
+    /// Discontinuities told.
+    pub discontinuities: Counter,
+}
+
+/// A watch. Dropped, it ends.
+pub struct Watch {
+    coherence: Arc<Coherence>,
+    watcher: Arc<Watcher>,
+    parts: VecDeque<Told>,
+    heartbeat: Duration,
+    begun: Moment,
+    beats_at: Instant,
+}
+
+// === impl Watches ===
+
+impl Watches {
+    /// Watches now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether a watch may resume from what is remembered now.
+    pub(crate) fn need_memory(&self, now: Moment) -> bool {
+        self.open() > 0 || now < Moment(self.useful_until.load(Ordering::Relaxed))
+    }
+
+    fn begin(&self, limit: usize) -> Result<(), CacheError> {
+        let more = |open: usize| (open < limit).then_some(open + 1);
+        match self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(CacheError::Exhausted { what: "limits.watches", limit, retry_after: None }),
+        }
+    }
+
+    fn end(&self, now: Moment) {
+        self.useful_until.fetch_max(now.plus(USEFUL).0, Ordering::Relaxed);
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl Coherence ===
+
+impl Coherence {
+    /// Begins a watch. What is told has been told of everything that this replica hears from now on, or since what was told before.
+    pub fn watch(self: &Arc<Self>, watching: Watching) -> Result<Watch, CacheError> {
+        let Watching { interest, from, heartbeat, limit } = watching;
+        self.watches.begin(limit)?;
+        let begun = self.clock.now();
+        let watcher = Watcher::new(interest);
+        for (index, partition) in self.partitions.iter().enumerate() {
+            let mut line = partition.line();
+            if let Some(from) = &from {
+                self.resume(&watcher, index as u16, &line, from.position(index as u16));
+            }
+            line.watchers.join(watcher.clone());
+        }
+        let (coherence, parts) = (self.clone(), VecDeque::new());
+        Ok(Watch { coherence, watcher, parts, heartbeat, begun, beats_at: Instant::now() })
+    }
+
+    /// Tells what the line has brought after `told`, if that is all remembered. To be called under the line's lock.
+    fn resume(&self, watcher: &Watcher, index: u16, line: &Line, told: Version) {
+        let reached = line.watermark;
+        if !line.synced {
+            return watcher.break_off(Discontinuity::Gap);
+        }
+        let heard = match told.epoch == reached.epoch {
+            true => self.partition(index).recent().heard(told, reached),
+            false => None,
+        };
+        let Some(heard) = heard else { return watcher.break_off(Discontinuity::TooOld) };
+        for (version, change) in heard.into_iter().filter(|(_, change)| watcher.interest().in_change(change)) {
+            let message = Message { partition: index, version, change, own: false };
+            watcher.offer(Arc::new(message), Discontinuity::TooOld);
+        }
+    }
+
+    /// The last position applied in each partition.
+    fn positions(&self) -> Token {
+        let mut token = Token::default();
+        for (index, partition) in self.partitions.iter().enumerate() {
+            let reached = partition.line().watermark;
+            if reached > Version::ZERO {
+                token.add(index as u16, reached);
+            }
+        }
+        token
+    }
+
+    fn oldest_proof(&self) -> Moment {
+        self.partitions.iter().map(|partition| partition.proved_at()).min().unwrap_or(Moment::NEVER)
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// What is to be told next. Comes in the end, at the next heartbeat at the latest.
+    pub async fn next(&mut self) -> Event {
+        loop {
+            if let Some(part) = self.parts.pop_front() {
+                self.coherence.watches.changes.one();
+                return Event::Change(part);
+            }
+            if Instant::now() >= self.beats_at {
+                self.beat();
+            }
+            match self.watcher.next() {
+                Some(Waiting::Change(message)) => self.parts = self.watcher.parts(&message),
+                Some(Waiting::Discontinuity(why)) => {
+                    self.coherence.watches.discontinuities.one();
+                    return Event::Discontinuity(why);
+                }
+                Some(Waiting::Heartbeat { token, proof }) => {
+                    let now = self.coherence.clock.now();
+                    let proof_age = (proof > Moment::NEVER).then(|| now.since(proof));
+                    return Event::Heartbeat { token, proof_age, elapsed: now.since(self.begun) };
+                }
+                None => tokio::select! {
+                    () = self.watcher.more() => {}
+                    () = sleep_until(self.beats_at) => {}
+                },
+            }
+        }
+    }
+
+    /// Puts a heartbeat behind what waits. It says what was known before: every change up to these positions, and every change that the
+    /// proof covers, waits before it or was told.
+    fn beat(&mut self) {
+        let (proof, token) = (self.coherence.oldest_proof(), self.coherence.positions());
+        self.watcher.beat(token, proof);
+        self.beats_at = Instant::now() + self.heartbeat;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        for partition in &self.coherence.partitions {
+            partition.line().watchers.leave(&self.watcher);
+        }
+        self.coherence.watches.end(self.coherence.clock.now());
+    }
+}
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -1,0 +1,9 @@
+//! The replicas of a deployment: the values they share, run-time policies, warm start and health.
+
+pub mod health;
+pub mod hot_key_list;
+pub mod policy_sync;
+pub mod replica;
+pub mod shared_store;
+pub mod warm_start;
+pub mod warm_start_load;

@@ -1,0 +1,129 @@
+//! Changes that meet, and changes that do not hold.
+
+use std::time::Duration;
+
+use super::*;
+use crate::cache::fleet::shared_store::{KeyScan, Note, ScannedKeys};
+use crate::cache::invalidation::selector::Selector;
+use crate::cache::key::Key;
+use crate::cache::namespace::NamespaceRules;
+use crate::cache::testing::{Bench, not_asked};
+use crate::cache::tier::{
+    Acquired, BoxFuture, Claim, L2, L2Error, L2Report, Mode, Read, Removal, Removed, Return, Timeout, Touch, Touched,
+    Write, Written,
+};
+use crate::cache::tiered::TieredConfig;
+use crate::cache::version::Version;
+
+/// A board with settings and nothing else.
+#[derive(Default)]
+struct Shared(std::sync::Mutex<Settings>);
+
+impl Board for Shared {
+    fn settings<'a>(&'a self, known: &'a Settings, _: Moment) -> BoxFuture<'a, Result<Option<Settings>, L2Error>> {
+        let settings = self.0.lock().expect("no panic").clone();
+        Box::pin(std::future::ready(Ok((settings.revision != known.revision).then_some(settings))))
+    }
+
+    fn set<'a>(
+        &'a self,
+        _: &'a Settings,
+        fields: &'a [(String, Option<String>)],
+        _: Moment,
+    ) -> BoxFuture<'a, Result<Settings, L2Error>> {
+        let mut settings = self.0.lock().expect("no panic");
+        *settings = alone(&settings, fields.to_vec());
+        Box::pin(std::future::ready(Ok(settings.clone())))
+    }
+
+    fn post(&self, _: bytes::Bytes, _: Duration, _: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
+        unreachable!("not called in these tests")
+    }
+
+    fn notes(&self, _: Duration, _: Moment) -> BoxFuture<'_, Result<Vec<Note>, L2Error>> {
+        unreachable!("not called in these tests")
+    }
+
+    fn save_hot_keys(&self, _: bytes::Bytes, _: Duration, _: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
+        unreachable!("not called in these tests")
+    }
+
+    fn hot_keys(&self, _: Duration, _: Moment) -> BoxFuture<'_, Result<Option<Note>, L2Error>> {
+        unreachable!("not called in these tests")
+    }
+
+    fn scan_keys<'a>(&'a self, _: KeyScan<'a>, _: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>> {
+        unreachable!("not called in these tests")
+    }
+}
+
+/// A shared tier that is not asked for anything.
+struct Unasked;
+
+impl L2 for Unasked {
+    not_asked! {
+        read(&'a Key, Timeout) -> Read;
+        write(u16, &'a [Write], u64, Timeout) -> Vec<Written>;
+        remove(u16, &'a [Removal], Mode, u64, Moment) -> Removed;
+        invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
+        touch(&'a Key, Touch, Moment) -> Touched;
+        acquire(&'a Key, Claim, Moment) -> Acquired;
+        release(&'a Key, Return, Moment) -> bool;
+    }
+}
+
+fn replica(board: &Arc<Shared>) -> (Policies, Arc<Namespaces>) {
+    let bench = Bench::new(Default::default());
+    let rules = NamespaceRules { limit: 8, ..NamespaceRules::default() };
+    let namespaces = Arc::new(Namespaces::new(rules, 1));
+    let config = TieredConfig {
+        switches: Switches::default(),
+        read_budget: Duration::ZERO,
+        write_budget: Duration::ZERO,
+        self_audit_every: 0,
+        hot_key_places: 1,
+    };
+    let cache = Tiered::new(config, bench.l1.clone(), Arc::new(Unasked), bench.coherence.clone(), bench.clock.clone());
+    (Policies::new(Some(board.clone()), namespaces.clone(), cache, bench.clock.clone()), namespaces)
+}
+
+fn minutes(minutes: u64) -> Option<Duration> {
+    Some(Duration::from_secs(60 * minutes))
+}
+
+#[tokio::test]
+async fn of_changes_that_meet_each_field_holds_and_what_is_wrong_together_is_left_out_alike() {
+    let board = Arc::new(Shared::default());
+    let (one, ones) = replica(&board);
+    let (other, others) = replica(&board);
+    let until = Moment::FOREVER;
+    let [first, second] = [&ones, &others].map(|namespaces| namespaces.get("namespace", "n").expect("room"));
+    // Each is right where it is made: the default is five minutes.
+    let longer = PolicyPatch { min_ttl: minutes(4), ..PolicyPatch::default() };
+    one.change(&first, longer, until).await.expect("changed");
+    let shorter = PolicyPatch { default_ttl: minutes(1), jitter: Some(0.1), ..PolicyPatch::default() };
+    other.change(&second, shorter, until).await.expect("changed");
+    one.look().await;
+    assert_eq!(first.policy().jitter, 0.1);
+    assert_eq!(**first.policy(), **second.policy(), "both leave out the same");
+    assert!(first.policy().violations().is_empty());
+    // A change that makes it right again brings in what was left out.
+    let right = PolicyPatch { min_ttl: Some(Duration::from_secs(30)), ..PolicyPatch::default() };
+    one.change(&first, right, until).await.expect("changed");
+    other.look().await;
+    let ttls = [&first, &second].map(|namespace| Some(namespace.policy().default_ttl));
+    assert_eq!(ttls, [minutes(1); 2]);
+}
+
+#[tokio::test]
+async fn what_is_of_another_release_is_left_out_and_stays_on_the_board() {
+    let board = Arc::new(Shared::default());
+    let (policies, namespaces) = replica(&board);
+    let namespace = namespaces.get("namespace", "n").expect("room");
+    let fields = [("n/novel".to_owned(), Some("1".to_owned())), ("n/l1".to_owned(), Some("false".to_owned()))];
+    board.set(&Settings::default(), &fields, Moment::FOREVER).await.expect("set");
+    policies.look().await;
+    assert!(!namespace.policy().l1);
+    policies.reset(&namespace, Moment::FOREVER).await.expect("taken back");
+    assert!(namespace.policy().l1 && board.0.lock().expect("no panic").fields.contains_key("n/novel"));
+}

@@ -1,0 +1,116 @@
+//! The warm start: replicas leave a list of the keys read most on the board, and one that begins loads what they name before it says that it is
+//! ready, beside the keys and prefixes that are configured. Entries enter memory as any other fill does; a list that is lost or old costs nothing
+//! but a cold start.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::hot_key_list::Listed;
+use super::shared_store::Board;
+use super::warm_start_load::{Loader, Progress};
+use crate::cache::clock::Clock;
+use crate::cache::log_fields::millis;
+use crate::cache::namespace::Namespaces;
+use crate::cache::tiered::Tiered;
+
+/// How often this replica leaves its list.
+const LEAVE_EVERY: Duration = Duration::from_secs(5);
+/// For how long a list is kept.
+pub(super) const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Time in which a key that nobody reads any more loses half of its weight.
+const HALF_LIFE: Duration = Duration::from_secs(600);
+/// Longest wait for the board.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How a replica starts warm.
+#[derive(Clone, Debug)]
+pub struct WarmStartConfig {
+    /// Most keys that are listed and loaded, and most that are found by prefix.
+    pub keys: usize,
+    /// Keys that are loaded in any case, each with its namespace.
+    pub load_keys: Vec<(String, Bytes)>,
+    /// Prefixes whose keys are loaded, each with its namespace. An empty prefix is for the whole namespace.
+    pub load_prefixes: Vec<(String, String)>,
+    /// Longest time that loading them may take.
+    pub timeout: Duration,
+    /// Most keys that are loaded in a second.
+    pub keys_per_second: u32,
+}
+
+/// The warm start of one replica.
+pub struct WarmStart {
+    pub(super) config: WarmStartConfig,
+    pub(super) cache: Tiered,
+    pub(super) namespaces: Arc<Namespaces>,
+    pub(super) board: Arc<dyn Board>,
+    pub(super) clock: Arc<dyn Clock>,
+    outcome: OnceLock<Warmed>,
+}
+
+/// What a warm start came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Warmed {
+    /// Keys found: configured, listed, or below a prefix.
+    pub listed: u64,
+    /// Entries loaded.
+    pub loaded: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// Whether it ended because its time was up.
+    pub timed_out: bool,
+}
+
+// === impl WarmStart ===
+
+impl WarmStart {
+    /// Nothing is loaded yet.
+    pub fn new(
+        config: WarmStartConfig,
+        cache: Tiered,
+        namespaces: Arc<Namespaces>,
+        board: Arc<dyn Board>,
+        clock: Arc<dyn Clock>,
+    ) -> WarmStart {
+        WarmStart { config, cache, namespaces, board, clock, outcome: OnceLock::new() }
+    }
+
+    /// What it came to; none: it was not made, or not yet.
+    pub fn outcome(&self) -> Option<Warmed> {
+        self.outcome.get().copied()
+    }
+
+    /// Loads the keys that are configured and those that are listed. To be called once memory may be filled.
+    pub async fn load(&self) {
+        let (begun, progress) = (Instant::now(), Progress::default());
+        let in_time = timeout(self.config.timeout, Loader::new(self, &progress, begun).load_all()).await;
+        let (listed, loaded) = progress.counts();
+        let warmed = Warmed { listed, loaded, took: begun.elapsed(), timed_out: in_time.is_err() };
+        tracing::info!(listed, loaded, took_ms = millis(warmed.took), timed_out = warmed.timed_out, "started warm");
+        let _ = self.outcome.set(warmed);
+    }
+
+    /// Leaves this replica's list, for ever.
+    pub async fn leave_lists(&self) {
+        loop {
+            sleep(LEAVE_EVERY).await;
+            self.leave_list().await;
+        }
+    }
+
+    /// Leaves this replica's list, put together with the one that is there. Of two that do so at once one may be lost, until the next time.
+    pub async fn leave_list(&self) {
+        let own: Vec<Listed> = self.cache.hot_keys(self.config.keys, None).into_iter().map(Listed::from).collect();
+        if own.is_empty() {
+            return;
+        }
+        let until = self.clock.now().plus(PATIENCE);
+        let Ok(there) = self.board.hot_keys(KEPT, until).await else { return };
+        let there =
+            there.map(|note| super::hot_key_list::read(&note.text, note.age.as_secs_f64() / HALF_LIFE.as_secs_f64()));
+        let merged = super::hot_key_list::merge(own, there.unwrap_or_default(), self.config.keys);
+        let _ = self.board.save_hot_keys(super::hot_key_list::write(&merged), KEPT, until).await;
+    }
+}

@@ -1,0 +1,300 @@
+//! A round is what all Gets of a replica share that want the lease of one key and do not have it. It asks the shared tier once for all of
+//! them, hands the lease to one, and ends when anything is heard of the key, or nothing for a while; then the shared tier is read once for
+//! all who are left. It has a task of its own, so that applying a change wakes one task, however many Gets wait: as many as there are RPCs
+//! in flight, which are limited before they come here.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tracing::Span;
+
+use super::grants::{Lease, Said};
+use crate::cache::clock::Moment;
+use crate::cache::key::{Key, KeyRef};
+use crate::cache::single_flight::{FetchResult, Fetched};
+use crate::cache::spans;
+use crate::cache::version::Version;
+
+/// Rounds of a partition under way at once. Where there are more, one ends early: who waits looks again.
+const ROUNDS: usize = 4096;
+
+/// What a round was begun with.
+#[derive(Clone)]
+pub struct Occasion {
+    /// For how long the lease is wanted.
+    pub duration: Duration,
+    /// The live entry that is to be made anew; none: there is none.
+    pub seen: Option<Version>,
+    /// What the shared tier was found to hold just before; none: it could not be asked.
+    pub found: Option<Fetched>,
+    /// Until when the shared tier is waited for.
+    pub patience: Moment,
+}
+
+/// Why a round ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Something was heard of the key, or nothing for a while.
+    LookAgain,
+    /// There is an entry.
+    Present,
+    /// Who had the lease could not make the entry.
+    Failed,
+}
+
+/// What a round ended with.
+#[derive(Clone)]
+pub struct Over {
+    /// Why.
+    pub end: End,
+    /// What the shared tier holds after it; none: it was not asked.
+    pub found: Option<FetchResult>,
+}
+
+/// Gets of one key that want its lease.
+pub struct Round {
+    /// What it was begun with.
+    pub occasion: Occasion,
+    /// In which it is run.
+    pub span: Span,
+    seats: Mutex<Seats>,
+    handed: Notify,
+    said: watch::Sender<Option<Said>>,
+    ended: watch::Sender<Option<End>>,
+    over: watch::Sender<Option<Over>>,
+}
+
+#[derive(Default)]
+struct Seats {
+    taken: usize,
+    /// A lease that nobody has taken yet.
+    lease: Option<Lease>,
+}
+
+/// A Get's part in a round. The last to leave a lease behind ends the round.
+pub struct Seat(Arc<Round>);
+
+/// What a Get that takes part in a round comes to.
+pub enum Turn {
+    /// It has the lease.
+    Lease(Lease),
+    /// The round is over.
+    Over(Over),
+    /// Another has the lease, or nobody may have it.
+    Said(Said),
+}
+
+// === impl Round ===
+
+impl Round {
+    fn new(occasion: Occasion) -> Arc<Round> {
+        let (said, ended, over) = (watch::Sender::new(None), watch::Sender::new(None), watch::Sender::new(None));
+        let (span, seats, handed) = (spans::round(), Mutex::default(), Notify::new());
+        Arc::new(Round { occasion, span, seats, handed, said, ended, over })
+    }
+
+    fn sit(self: &Arc<Self>) -> Seat {
+        self.seats().taken += 1;
+        Seat(self.clone())
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the lease to one of those who take part. Back, when nobody does any more or the round has ended meanwhile.
+    pub fn hand(&self, lease: Lease) -> Result<(), Lease> {
+        let mut seats = self.seats();
+        if seats.taken == 0 || self.has_ended().is_some() {
+            return Err(lease);
+        }
+        seats.lease = Some(lease);
+        drop(seats);
+        // Who is told and leaves all the same passes it on.
+        self.handed.notify_one();
+        Ok(())
+    }
+
+    /// The lease, if nobody has taken it.
+    pub fn take(&self) -> Option<Lease> {
+        self.seats().lease.take()
+    }
+
+    /// Says how the shared tier answered.
+    pub fn say(&self, said: Said) {
+        self.said.send_replace(Some(said));
+    }
+
+    /// Why it has ended; none: it has not.
+    pub fn has_ended(&self) -> Option<End> {
+        *self.ended.borrow()
+    }
+
+    /// Waits until something ends it.
+    pub async fn ended(&self) {
+        // An error cannot be: the sender lives in `self`.
+        _ = self.ended.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Whether anybody takes part yet.
+    pub fn is_awaited(&self) -> bool {
+        self.seats().taken > 0
+    }
+
+    fn end(&self, end: End) {
+        self.ended.send_if_modified(|ended| ended.replace(ended.unwrap_or(end)).is_none());
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    /// The round.
+    pub fn round(&self) -> &Arc<Round> {
+        &self.0
+    }
+
+    /// Waits for the lease or the end of the round, or only until `heeded` was said.
+    pub async fn turn(&self, heeded: impl Fn(Said) -> bool) -> Turn {
+        let (mut said, mut over) = (self.0.said.subscribe(), self.0.over.subscribe());
+        loop {
+            tokio::select! {
+                biased;
+                () = self.0.handed.notified() => {
+                    if let Some(lease) = self.0.take() {
+                        return Turn::Lease(lease);
+                    }
+                }
+                Ok(over) = over.wait_for(Option::is_some) => {
+                    let none = Over { end: End::LookAgain, found: None };
+                    return Turn::Over(over.clone().unwrap_or(none));
+                }
+                Ok(said) = said.wait_for(|said| said.is_some_and(&heeded)) => {
+                    return Turn::Said(said.unwrap_or(Said::Taken));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.0.seats();
+        seats.taken -= 1;
+        if seats.taken == 0 && seats.lease.is_some() {
+            drop(seats);
+            self.0.end(End::LookAgain);
+        }
+    }
+}
+
+/// The rounds under way of one partition.
+#[derive(Default)]
+pub struct Rounds {
+    /// How many there are: what applies a change looks no further when there are none.
+    number: AtomicUsize,
+    under_way: Mutex<HashMap<Key, Arc<Round>>>,
+}
+
+// === impl Rounds ===
+
+impl Rounds {
+    /// Takes part in the round of `key` under way, if there is one that `suits`.
+    pub fn join(&self, key: &Key, suits: impl Fn(&Occasion) -> bool) -> Option<Seat> {
+        if self.number.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        self.under_way().get(key).filter(|round| suits(&round.occasion)).map(Round::sit)
+    }
+
+    /// Takes part in the round of `key` under way, or begins one. Returns whether it was begun: then it has to be run.
+    pub fn join_or_begin(&self, key: &Key, occasion: Occasion) -> (Seat, bool) {
+        let mut under_way = self.under_way();
+        if let Some(round) = under_way.get(key) {
+            return (round.sit(), false);
+        }
+        if under_way.len() >= ROUNDS
+            && let Some(other) = under_way.keys().next().cloned()
+            && let Some(round) = under_way.remove(&other)
+        {
+            round.end(End::LookAgain);
+        }
+        let round = Round::new(occasion);
+        under_way.insert(key.clone(), round.clone());
+        self.number.store(under_way.len(), Ordering::SeqCst);
+        (round.sit(), true)
+    }
+
+    /// Something was heard of `key`.
+    pub fn end(&self, key: KeyRef<'_>, end: End) {
+        if self.number.load(Ordering::SeqCst) > 0 {
+            self.end_those(end, |under_way| under_way.remove(&key.to_key()).into_iter().collect());
+        }
+    }
+
+    /// Something was heard that may be about any key of the namespace numbered `namespace`; none: of any.
+    pub fn end_all(&self, namespace: Option<u32>) {
+        if self.number.load(Ordering::SeqCst) > 0 {
+            let meant = |key: &Key| namespace.is_none_or(|id| key.namespace().id == id);
+            self.end_those(End::LookAgain, |under_way| {
+                under_way.extract_if(|key, _| meant(key)).map(|(_, round)| round).collect()
+            });
+        }
+    }
+
+    /// The round has run to its end, with this.
+    pub fn finish(&self, key: &Key, round: &Arc<Round>) {
+        let mut under_way = self.under_way();
+        if under_way.get(key).is_some_and(|other| Arc::ptr_eq(other, round)) {
+            under_way.remove(key);
+            self.number.store(under_way.len(), Ordering::SeqCst);
+        }
+    }
+
+    /// How many are under way.
+    pub fn number(&self) -> usize {
+        self.number.load(Ordering::SeqCst)
+    }
+
+    fn end_those(&self, end: End, take: impl FnOnce(&mut HashMap<Key, Arc<Round>>) -> Vec<Arc<Round>>) {
+        let mut under_way = self.under_way();
+        let ended = take(&mut under_way);
+        self.number.store(under_way.len(), Ordering::SeqCst);
+        ended.iter().for_each(|round| round.end(end));
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Key, Arc<Round>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A round being run: however its task ends, nobody goes on waiting for it.
+pub struct Running<'a> {
+    rounds: &'a Rounds,
+    key: &'a Key,
+    round: &'a Arc<Round>,
+    /// What those who are left are told.
+    pub over: Over,
+}
+
+impl<'a> Running<'a> {
+    /// Begins to run.
+    pub fn new(rounds: &'a Rounds, key: &'a Key, round: &'a Arc<Round>) -> Running<'a> {
+        Running { rounds, key, round, over: Over { end: End::LookAgain, found: None } }
+    }
+
+    /// No Get may join it any more.
+    pub fn close(&self) {
+        self.rounds.finish(self.key, self.round);
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.close();
+        self.round.over.send_replace(Some(self.over.clone()));
+    }
+}

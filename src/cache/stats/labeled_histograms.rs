@@ -1,0 +1,79 @@
+//! Histograms by two labels of fixed values. Each is made when it is first used, so that what never happens costs a word.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::counters::{Histogram, Snapshot};
+
+/// Histograms by row and column. Observing takes no lock.
+pub struct Family {
+    rows: Vec<Box<str>>,
+    by_name: HashMap<Box<str>, usize>,
+    columns: &'static [&'static str],
+    cells: Box<[OnceLock<Histogram>]>,
+}
+
+// === impl Family ===
+
+impl Family {
+    /// Nothing was observed yet.
+    pub fn new<Name: Into<Box<str>>>(rows: impl IntoIterator<Item = Name>, columns: &'static [&'static str]) -> Family {
+        let rows: Vec<Box<str>> = rows.into_iter().map(Into::into).collect();
+        let by_name = rows.iter().cloned().zip(0..).collect();
+        let cells = (0..rows.len() * columns.len()).map(|_| OnceLock::new()).collect();
+        Family { rows, by_name, columns, cells }
+    }
+
+    /// The row of that name.
+    pub fn row(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// One observation. A row or a column that does not exist is not counted.
+    pub fn observe(&self, row: usize, column: usize, duration: Duration) {
+        if let Some(histogram) = self.cell(row, column) {
+            histogram.observe(duration);
+        }
+    }
+
+    /// Lists the histogram also while nothing was observed.
+    pub fn expect(&self, row: usize, column: usize) {
+        _ = self.cell(row, column);
+    }
+
+    /// Those in use, each with the names of its row and its column.
+    pub fn snapshots(&self) -> impl Iterator<Item = (&str, &'static str, Snapshot)> {
+        let used = |(place, cell): (usize, &OnceLock<Histogram>)| Some((place, cell.get()?.snapshot()));
+        self.cells.iter().enumerate().filter_map(used).map(|(place, snapshot)| {
+            let (row, column) = (place / self.columns.len(), place % self.columns.len());
+            (&*self.rows[row], self.columns[column], snapshot)
+        })
+    }
+
+    fn cell(&self, row: usize, column: usize) -> Option<&Histogram> {
+        if column >= self.columns.len() {
+            return None;
+        }
+        Some(self.cells.get(row * self.columns.len() + column)?.get_or_init(Histogram::default))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_observed_is_listed_by_its_names_and_nothing_else() {
+        let family = Family::new(["get", "set"], &["OK", "UNKNOWN"]);
+        assert_eq!((family.row("set"), family.row("other")), (Some(1), None));
+        family.observe(1, 0, Duration::from_millis(1));
+        family.observe(1, 0, Duration::from_millis(1));
+        family.expect(0, 1);
+        for nowhere in [(1, 2), (2, 0)] {
+            family.observe(nowhere.0, nowhere.1, Duration::ZERO);
+        }
+        let all: Vec<_> = family.snapshots().map(|(row, column, snapshot)| (row, column, snapshot.count)).collect();
+        assert_eq!(all, [("get", "UNKNOWN", 0), ("set", "OK", 2)]);
+    }
+}

@@ -1,0 +1,12 @@
+//! Counts that Stats and metrics report: an atomic add each, no lock anywhere.
+
+mod counters;
+pub mod hot_keys;
+pub mod keyspace;
+mod labeled_histograms;
+pub mod sketch;
+
+pub use counters::{
+    CoherenceCounters, Counter, Histogram, Latencies, NamespaceCounters, SelfAuditCounters, Snapshot, Up,
+};
+pub use labeled_histograms::Family;

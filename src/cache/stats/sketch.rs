@@ -1,0 +1,194 @@
+//! Counts of the heaviest keys of a stream in bounded room: SpaceSaving (Metwally, Agrawal, El Abbadi, 2005) with counts that fade
+//! exponentially (forward decay: Cormode et al., 2009). A key that finds no room takes the place, and the count, of the lightest; what it took
+//! over is remembered as its error, and what is reported leaves that out.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::hot_keys::HotKey;
+use crate::cache::clock::Moment;
+use crate::cache::key::Key;
+
+/// Time in which counts fade to 1/e of what they were.
+pub const FADE: Duration = Duration::from_secs(30);
+/// Times that may pass before counts are scaled back: far within what a double holds.
+const RESCALE: f64 = 64.0;
+/// Counts that have faded below this are not reported.
+const FAINT: f64 = 0.05;
+
+/// Counts of the heaviest keys.
+pub struct Sketch {
+    /// A heap, the lightest first.
+    slots: Vec<Slot>,
+    /// Where in the heap a key is.
+    places: HashMap<Key, usize>,
+    capacity: usize,
+    begun: Moment,
+    /// The moment by which weights are scaled.
+    landmark: Moment,
+}
+
+struct Slot {
+    key: Key,
+    weight: f64,
+    error: f64,
+}
+
+// === impl Sketch ===
+
+impl Sketch {
+    /// Room for `capacity` keys.
+    pub fn new(capacity: usize, now: Moment) -> Sketch {
+        let capacity = capacity.max(1);
+        Sketch { slots: Vec::new(), places: HashMap::new(), capacity, begun: now, landmark: now }
+    }
+
+    /// Adds `weight` to the count of `key`.
+    pub fn add(&mut self, key: Key, weight: f64, now: Moment) {
+        let weight = weight * self.scale(now);
+        let place = match self.places.get(&key) {
+            Some(place) => *place,
+            None if self.slots.len() < self.capacity => {
+                self.slots.push(Slot { key: key.clone(), weight: 0.0, error: 0.0 });
+                self.places.insert(key, self.slots.len() - 1);
+                self.rise(self.slots.len() - 1)
+            }
+            None => {
+                let lightest = &mut self.slots[0];
+                lightest.error = lightest.weight;
+                let gone = std::mem::replace(&mut lightest.key, key.clone());
+                self.places.remove(&gone);
+                self.places.insert(key, 0);
+                0
+            }
+        };
+        self.slots[place].weight += weight;
+        self.sink(place);
+    }
+
+    /// Every key with its count a second, in no order.
+    pub fn rates(&mut self, now: Moment) -> Vec<HotKey> {
+        let scale = self.scale(now);
+        let age = now.since(self.begun).as_secs_f64().max(1.0);
+        // What a steady stream of one a second would have come to.
+        let one_a_second = FADE.as_secs_f64() * -(-age / FADE.as_secs_f64()).exp_m1();
+        let count = |slot: &Slot| (slot.weight - slot.error) / scale;
+        let seen = self.slots.iter().filter(|slot| count(slot) >= FAINT);
+        seen.map(|slot| HotKey { key: slot.key.clone(), rate: count(slot) / one_a_second }).collect()
+    }
+
+    /// What a count of one weighs now.
+    fn scale(&mut self, now: Moment) -> f64 {
+        let times = now.since(self.landmark).as_secs_f64() / FADE.as_secs_f64();
+        if times < RESCALE {
+            return times.exp();
+        }
+        let faded = (-times).exp();
+        for slot in &mut self.slots {
+            slot.weight *= faded;
+            slot.error *= faded;
+        }
+        self.landmark = now;
+        1.0
+    }
+
+    /// Moves a slot that is lighter than those before it to its place; returns that.
+    fn rise(&mut self, mut place: usize) -> usize {
+        while place > 0 && self.slots[place].weight < self.slots[(place - 1) / 2].weight {
+            self.swap(place, (place - 1) / 2);
+            place = (place - 1) / 2;
+        }
+        place
+    }
+
+    /// Moves a slot that is heavier than those after it to its place.
+    fn sink(&mut self, mut place: usize) {
+        loop {
+            let children = (2 * place + 1)..(2 * place + 3).min(self.slots.len()).max(2 * place + 1);
+            let weight = |index: &usize| self.slots[*index].weight;
+            let lightest = children.min_by(|one, other| weight(one).total_cmp(&weight(other)));
+            match lightest.filter(|child| weight(child) < self.slots[place].weight) {
+                Some(child) => {
+                    self.swap(place, child);
+                    place = child;
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn swap(&mut self, one: usize, other: usize) {
+        self.slots.swap(one, other);
+        for place in [one, other] {
+            if let Some(known) = self.places.get_mut(&self.slots[place].key) {
+                *known = place;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cache::key::KeyRef;
+    use crate::cache::namespace::Namespace;
+    use crate::cache::policy::NamespacePolicy;
+
+    const START: Moment = Moment(1_000_000_000);
+
+    fn namespace() -> Arc<Namespace> {
+        Arc::new(Namespace::new("n", 0, NamespacePolicy::default(), 4))
+    }
+
+    fn rates(sketch: &mut Sketch, now: Moment) -> Vec<(String, f64)> {
+        let mut rates: Vec<_> = sketch.rates(now).into_iter().map(|hot| (format!("{:?}", hot.key), hot.rate)).collect();
+        rates.sort_by(|one, other| other.1.total_cmp(&one.1));
+        rates
+    }
+
+    #[test]
+    fn the_heavy_keys_are_found_among_many_light_ones_in_bounded_room() {
+        let (namespace, mut sketch) = (namespace(), Sketch::new(50, START));
+        let mut now = START;
+        for n in 0..200_000u32 {
+            // Five keys take half of the stream, 50,000 others the rest.
+            let name = if n.is_multiple_of(2) { format!("hot{}", n / 2 % 5) } else { format!("cold{}", n % 50_000) };
+            sketch.add(KeyRef::new(&namespace, name.as_bytes()).to_key(), 1.0, now);
+            now = now.plus(Duration::from_micros(100));
+        }
+        assert!(sketch.slots.len() == 50 && sketch.places.len() == 50);
+        let rates = rates(&mut sketch, now);
+        assert!(
+            rates[..5].iter().all(|(key, rate)| key.starts_with("n/hot") && (900.0..=1001.0).contains(rate)),
+            "{rates:?}"
+        );
+        assert!(rates[5..].iter().all(|(_, rate)| *rate < 50.0), "{rates:?}");
+        let in_order = |place: usize| place == 0 || sketch.slots[(place - 1) / 2].weight <= sketch.slots[place].weight;
+        assert!(
+            (0..50).all(in_order) && sketch.slots.iter().enumerate().all(|(at, slot)| sketch.places[&slot.key] == at)
+        );
+    }
+
+    #[test]
+    fn counts_fade_and_are_forgotten() {
+        let (namespace, mut sketch) = (namespace(), Sketch::new(10, START));
+        let key = KeyRef::new(&namespace, b"k").to_key();
+        let mut now = START;
+        for _ in 0..10_000 {
+            sketch.add(key.clone(), 1.0, now);
+            now = now.plus(Duration::from_millis(10));
+        }
+        let steady = rates(&mut sketch, now)[0].1;
+        assert!((95.0..=105.0).contains(&steady), "{steady}");
+        let later = rates(&mut sketch, now.plus(FADE))[0].1;
+        assert!((later / steady - (-1.0f64).exp()).abs() < 0.05, "{later}");
+        assert_eq!(rates(&mut sketch, now.plus(20 * FADE)), []);
+        // Far beyond what is scaled at once.
+        now = now.plus(1000 * FADE);
+        sketch.add(key, 3.0, now);
+        let anew = rates(&mut sketch, now)[0].1;
+        assert!((anew - 3.0 / FADE.as_secs_f64()).abs() < 0.01, "{anew}");
+    }
+}

@@ -1,0 +1,71 @@
+//! What is done while the shared tier is switched off: entries live in this replica's memory, under no promise. Invalidations still reach
+//! them, and what was stored so is never taken for what the shared tier knows, also not when that is switched on again.
+
+use std::time::Duration;
+
+use super::cache::Shared;
+use super::set::{SetAnswer, SetOutcome};
+use crate::cache::clock::Moment;
+use crate::cache::entry::{Entry, Held};
+use crate::cache::key::Key;
+use crate::cache::tier::{Condition, L2Error, LifeChange, Touch, Touched, TouchedEntry, Write};
+use crate::cache::token::Token;
+use crate::cache::version::Version;
+
+impl Shared {
+    /// Stores an entry in memory only. Conditions are held against what memory has; requests are not remembered.
+    pub(super) fn write_alone(&self, write: &Write) -> Result<SetAnswer, L2Error> {
+        let now = self.clock.now();
+        let (mut outcome, mut current) = (SetOutcome::Stored, None);
+        self.coherence.put_alone(&write.key, |before, version| {
+            let live = before.filter(|held| self.is_live(held, &write.key, now));
+            current = live.map(|held| held.entry.version);
+            outcome = verdict(write, before, current);
+            (outcome == SetOutcome::Stored).then(|| {
+                current = Some(version);
+                Entry::written(&write.entry, version, Duration::ZERO, now)
+            })
+        })?;
+        Ok(SetAnswer { outcome, version: current, token: Token::default() })
+    }
+
+    /// Changes the life of what memory holds.
+    pub(super) fn touch_alone(&self, key: &Key, touch: Touch) -> Touched {
+        let now = self.clock.now();
+        let mut touched = Touched { position: Version::ZERO, entry: None };
+        let put = self.coherence.put_alone(key, |before, _| {
+            let held = before.filter(|held| self.is_live(held, key, now))?;
+            let (change, expires_at) = touch.of(&held.entry, now);
+            touched.entry = Some(TouchedEntry { version: held.entry.version, change, expires_at });
+            let kept_until = expires_at.plus(held.entry.stale_window);
+            let entry = Entry { expires_at, kept_until, ..held.entry.clone() };
+            (change != LifeChange::Unchanged).then_some(entry)
+        });
+        match put {
+            Ok(()) => touched,
+            Err(_) => Touched { entry: None, ..touched },
+        }
+    }
+
+    fn is_live(&self, held: &Held, key: &Key, now: Moment) -> bool {
+        held.entry.lives(now) && !self.coherence.covers(key.as_ref(), held) && held.marked_at().is_none()
+    }
+}
+
+fn verdict(write: &Write, before: Option<&Held>, current: Option<Version>) -> SetOutcome {
+    let source = before.and_then(|held| held.entry.source_version);
+    if write.entry.source_version.is_some() && write.entry.source_version < source {
+        return SetOutcome::SourceVersionOlder;
+    }
+    if write.key.namespace().policy().immutable && current.is_some() {
+        return SetOutcome::AlreadyPresent;
+    }
+    match write.condition {
+        Condition::None => SetOutcome::Stored,
+        Condition::Absent if current.is_some() => SetOutcome::AlreadyPresent,
+        Condition::Present if current.is_none() => SetOutcome::NotPresent,
+        Condition::Version(version) if current != Some(version) => SetOutcome::VersionMismatch,
+        Condition::Lease(_) => SetOutcome::LeaseVoid,
+        Condition::Absent | Condition::Present | Condition::Version(_) => SetOutcome::Stored,
+    }
+}

@@ -1,0 +1,20 @@
+//! The two-tier cache: where a Get is answered. Memory when it is proven fresh, else the shared tier, else what may be said without it.
+
+mod batch;
+mod cache;
+mod get_with_lease;
+mod inspect;
+mod invalidate;
+mod l1_only;
+mod lease;
+mod set;
+mod touch;
+mod types;
+
+pub use batch::{GetMany, InvalidateMany, Many, SetMany};
+pub use cache::{Tiered, TieredConfig};
+pub use inspect::{Inspection, Remembered, Verdict};
+pub use lease::{Release, Released};
+pub use set::{Barrier, Invalidate, Invalidated, Set, SetAnswer, SetOutcome, Target};
+pub use touch::{TouchAnswer, TouchOutcome};
+pub use types::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};

@@ -1,0 +1,480 @@
+//! Set and Invalidate: the shared tier takes them, this replica's memory follows, then they are acknowledged.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+use tracing::Instrument as _;
+
+use super::cache::{Shared, Tiered};
+use crate::cache::clock::Moment;
+use crate::cache::coherence;
+use crate::cache::coherence::{Note, Shown};
+use crate::cache::error::CacheError;
+use crate::cache::invalidation::selector::Selector;
+use crate::cache::key::Key;
+use crate::cache::namespace::Namespace;
+use crate::cache::stats::NamespaceCounters;
+use crate::cache::tier::bus::{Change, Effect};
+use crate::cache::tier::{Condition, FleetBarrier, L2Error, Mode, Refusal, Removal, Removed, Timeout, Write, Written};
+use crate::cache::token::Token;
+use crate::cache::version::Version;
+
+/// A write of one entry.
+#[derive(Clone)]
+pub struct Set {
+    /// What to write, and when.
+    pub write: Write,
+    /// Who has to have applied it before it is acknowledged.
+    pub barrier: Barrier,
+    /// When the caller leaves.
+    pub deadline: Moment,
+}
+
+/// The answer to a Set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAnswer {
+    /// What was done.
+    pub outcome: SetOutcome,
+    /// Version of the entry stored, or of the one that made the condition fail.
+    pub version: Option<Version>,
+    /// What the caller has now seen.
+    pub token: Token,
+}
+
+/// What a Set did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum SetOutcome {
+    Stored,
+    AlreadyPresent,
+    NotPresent,
+    VersionMismatch,
+    LeaseVoid,
+    SourceVersionOlder,
+    Disabled,
+}
+
+impl SetOutcome {
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            SetOutcome::Stored => "stored",
+            SetOutcome::AlreadyPresent => "already_present",
+            SetOutcome::NotPresent => "not_present",
+            SetOutcome::VersionMismatch => "version_mismatch",
+            SetOutcome::LeaseVoid => "lease_void",
+            SetOutcome::SourceVersionOlder => "source_version_older",
+            SetOutcome::Disabled => "disabled",
+        }
+    }
+}
+
+/// An invalidation.
+#[derive(Clone)]
+pub struct Invalidate {
+    /// The namespace.
+    pub namespace: Arc<Namespace>,
+    /// What to remove.
+    pub target: Target,
+    /// What becomes of it.
+    pub mode: Mode,
+    /// Who has to have applied it before it is acknowledged.
+    pub barrier: Barrier,
+    /// When the caller leaves.
+    pub deadline: Moment,
+}
+
+/// Who has to have applied a change before it is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Barrier {
+    /// This replica.
+    #[default]
+    None,
+    /// Every live replica, or it has lost its right to answer with what was before.
+    Fleet,
+}
+
+/// What an Invalidate covers.
+#[derive(Clone)]
+pub enum Target {
+    /// These keys, each named once.
+    Keys(Vec<Removal>),
+    /// What these select.
+    Selected(Vec<Selector>),
+}
+
+impl Target {
+    /// True: it covers nothing.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Target::Keys(keys) => keys.is_empty(),
+            Target::Selected(selectors) => selectors.is_empty(),
+        }
+    }
+}
+
+/// The answer to an Invalidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalidated {
+    /// How many of the keys had an entry; none where it cannot be known.
+    pub removed: Option<u64>,
+    /// What the caller has now seen.
+    pub token: Token,
+}
+
+impl SetAnswer {
+    /// The cache is switched off.
+    pub(super) const DISABLED: SetAnswer =
+        SetAnswer { outcome: SetOutcome::Disabled, version: None, token: Token::EMPTY };
+}
+
+impl NamespaceCounters {
+    pub(super) fn count_set(&self, answer: &Result<SetAnswer, CacheError>) {
+        match answer {
+            Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => self.sets_stored.one(),
+            Ok(SetAnswer { outcome: SetOutcome::Disabled, .. }) => {}
+            Ok(SetAnswer { outcome: SetOutcome::LeaseVoid | SetOutcome::SourceVersionOlder, .. }) => {
+                self.sets_void.one();
+            }
+            Ok(_) => self.sets_condition_failed.one(),
+            Err(_) => self.set_errors.one(),
+        }
+    }
+}
+
+impl Tiered {
+    /// Writes one entry. A caller who leaves does not end it half way.
+    pub async fn set(&self, set: Set) -> Result<SetAnswer, CacheError> {
+        let namespace = set.write.key.namespace().clone();
+        let begun = self.0.clock.now();
+        let cache = self.clone();
+        let answer = self.owned(async move { cache.write_and_settle(set).await }).await;
+        namespace.counters.count_set(&answer);
+        self.0.latencies.set.observe(self.0.clock.now().since(begun));
+        answer
+    }
+
+    /// Removes entries. A caller who leaves does not end it half way.
+    pub async fn invalidate(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
+        self.invalidate_in_turn(invalidate, None).await
+    }
+
+    /// The same, with one of `turns` for its steps.
+    pub(super) async fn invalidate_in_turn(
+        &self,
+        invalidate: Invalidate,
+        turns: Option<Arc<Semaphore>>,
+    ) -> Result<Invalidated, CacheError> {
+        let namespace = invalidate.namespace.clone();
+        let begun = self.0.clock.now();
+        let cache = self.clone();
+        let answer = self.owned(async move { cache.remove(invalidate, turns).await }).await;
+        match &answer {
+            Ok(_) => namespace.counters.invalidations.one(),
+            Err(_) => namespace.counters.invalidate_errors.one(),
+        }
+        self.0.latencies.invalidate.observe(self.0.clock.now().since(begun));
+        answer
+    }
+
+    /// Runs `work` in a task of its own, unless it cannot be interrupted anyway.
+    pub(super) async fn owned<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, CacheError>> + Send + 'static,
+    ) -> Result<T, CacheError> {
+        if self.0.l2.shares_l1() {
+            return work.await;
+        }
+        match self.0.tasks.spawn(work.in_current_span()).await {
+            Ok(answer) => answer,
+            Err(panicked) => {
+                tracing::error!(error = %panicked, "a write ended in a panic");
+                Err(CacheError::Internal)
+            }
+        }
+    }
+
+    async fn write_and_settle(&self, set: Set) -> Result<SetAnswer, CacheError> {
+        let Condition::Lease(lease) = set.write.condition else { return self.write(set).await };
+        let key = set.write.key.clone();
+        let answer = self.write(set).await;
+        self.settle_lease(&key, lease, answer.as_ref()).await;
+        answer
+    }
+
+    async fn write(&self, set: Set) -> Result<SetAnswer, CacheError> {
+        let shared = &*self.0;
+        let Set { write, barrier, deadline } = set;
+        let partition = shared.coherence.partition_of(write.key.as_ref());
+        let namespace = write.key.namespace();
+        let switches = shared.switches(namespace);
+        if !switches.enabled {
+            return Ok(SetAnswer::DISABLED);
+        }
+        namespace.admit()?;
+        if !switches.l2 {
+            return Ok(shared.write_alone(&write)?);
+        }
+        let timeout = shared.write_timeout(deadline);
+        let barrier = self.barrier(barrier);
+        let step = shared.write_step(partition, std::slice::from_ref(&write), ticket(&barrier), timeout).await;
+        let answer =
+            step.and_then(|answers| answers.into_iter().next().unwrap_or(Err(L2Error::unavailable("no answer"))));
+        let answer = answer.map_err(|error| shared.error(error, deadline))?;
+        if answer.outcome == SetOutcome::Stored {
+            shared.pass(barrier, &[partition], deadline).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn remove(&self, invalidate: Invalidate, turns: Option<Arc<Semaphore>>) -> Result<Invalidated, CacheError> {
+        let shared = &*self.0;
+        invalidate.namespace.admit()?;
+        let turn = match turns {
+            Some(turns) => turns.acquire_owned().await.ok(),
+            None => None,
+        };
+        let until = shared.clock.now().plus(shared.config.write_budget).min(invalidate.deadline);
+        let barrier = self.barrier(invalidate.barrier);
+        let (mode, ticket) = (invalidate.mode, ticket(&barrier));
+        let removed = match invalidate.target {
+            Target::Keys(removals) => self.remove_keys(removals, mode, ticket, until).await,
+            Target::Selected(selectors) => {
+                self.remove_selected(&invalidate.namespace, &selectors, mode, ticket, until).await
+            }
+        };
+        drop(turn);
+        let removed = removed.map_err(|error| shared.error(error, invalidate.deadline))?;
+        let partitions: Vec<u16> = removed.token.partitions().collect();
+        shared.pass(barrier, &partitions, invalidate.deadline).await?;
+        Ok(removed)
+    }
+
+    /// Opens a barrier, if one is asked for.
+    pub(super) fn barrier(&self, barrier: Barrier) -> Option<Box<dyn FleetBarrier + '_>> {
+        (barrier == Barrier::Fleet).then(|| self.0.l2.barrier())
+    }
+
+    /// One step per partition, all at once. Those that succeed take effect even when another fails.
+    async fn remove_keys(
+        &self,
+        removals: Vec<Removal>,
+        mode: Mode,
+        ticket: u64,
+        until: Moment,
+    ) -> Result<Invalidated, L2Error> {
+        let shared = &*self.0;
+        let mut by_partition: BTreeMap<u16, Vec<Removal>> = BTreeMap::new();
+        for removal in removals {
+            by_partition.entry(shared.coherence.partition_of(removal.key.as_ref())).or_default().push(removal);
+        }
+        let steps = by_partition.iter().map(|(partition, removals)| async {
+            Ok((*partition, shared.remove_step(*partition, removals, mode, ticket, until).await?))
+        });
+        let mut answer = Invalidated { removed: Some(0), token: Token::default() };
+        for (partition, done) in all(join_all(steps).await)? {
+            let removed = done.removed.iter().filter(|removed| **removed).count() as u64;
+            answer.removed = answer.removed.map(|before| before + removed);
+            answer.token.add(partition, done.version);
+        }
+        Ok(answer)
+    }
+
+    async fn remove_selected(
+        &self,
+        namespace: &Arc<Namespace>,
+        selectors: &[Selector],
+        mode: Mode,
+        ticket: u64,
+        until: Moment,
+    ) -> Result<Invalidated, L2Error> {
+        let shared = &*self.0;
+        let change = &Change::of_selected(mode.effect(), namespace, selectors);
+        let steps = (0..shared.coherence.partitions()).map(|partition| async move {
+            let shown = shared.coherence.shown(partition);
+            let version = shared.l2.invalidate(partition, namespace, selectors, mode, ticket, until).await?;
+            if !shared.l2.shares_l1() {
+                shared.coherence.show(partition, shown, version);
+                shared.taken(partition, version, change)?;
+            }
+            shared.coherence.invalidated(namespace, partition, selectors, version, mode.effect());
+            Ok((partition, version))
+        });
+        let mut token = Token::default();
+        for (partition, version) in all(join_all(steps).await)? {
+            token.add(partition, version);
+        }
+        Ok(Invalidated { removed: None, token })
+    }
+}
+
+impl Shared {
+    /// One step of a number line, and what follows from it here. Each write is done, or not, for itself.
+    pub(super) async fn write_step(
+        &self,
+        partition: u16,
+        writes: &[Write],
+        ticket: u64,
+        timeout: Timeout,
+    ) -> Result<Vec<Result<SetAnswer, L2Error>>, L2Error> {
+        let (begun, shown) = (self.clock.now(), self.coherence.shown(partition));
+        let notes: Vec<Note> = writes.iter().map(|write| self.coherence.note(write.key.as_ref())).collect();
+        let written = self.l2.write(partition, writes, ticket, timeout).await?;
+        if !self.l2.shares_l1() {
+            self.latencies.l2_write.observe(self.clock.now().since(begun));
+            for (write, written) in writes.iter().zip(&written) {
+                self.follow_answer(partition, shown, write, written);
+            }
+            let stored = |(write, written): (&Write, &Written)| match written {
+                Written::Stored(entry) => Some((write.key.clone(), entry.version)),
+                _ => None,
+            };
+            let (keys, versions): (Vec<Key>, Vec<Version>) = writes.iter().zip(&written).filter_map(stored).unzip();
+            if let Some(version) = versions.first() {
+                self.taken(partition, *version, &Change::of_keys(Effect::Set, &keys))?;
+            }
+        }
+        let done = writes.iter().zip(notes).zip(written);
+        Ok(done.map(|((write, note), written)| self.written(partition, write, note, begun, written)).collect())
+    }
+
+    /// What the answer to a write shows is not followed by anything older.
+    fn follow_answer(&self, partition: u16, shown: Shown, write: &Write, written: &Written) {
+        match written {
+            Written::Stored(entry) => self.coherence.show(partition, shown, entry.version),
+            Written::Repeated { position, .. } => self.coherence.show(partition, shown, *position),
+            Written::Refused { current, position, .. } => {
+                self.coherence.show(partition, shown, *position);
+                if let Some(current) = current {
+                    self.coherence.found_newer(&write.key, *current);
+                }
+            }
+            Written::Failed(_) => {}
+        }
+    }
+
+    /// This replica's memory follows what became of a write.
+    fn written(
+        &self,
+        partition: u16,
+        write: &Write,
+        note: Note,
+        begun: Moment,
+        written: Written,
+    ) -> Result<SetAnswer, L2Error> {
+        match written {
+            Written::Stored(entry) => {
+                let version = entry.version;
+                let namespace = write.key.namespace();
+                match self.switches(namespace).l1 {
+                    _ if self.l2.shares_l1() => {}
+                    true => {
+                        let held = coherence::held(entry, version, note, begun, namespace);
+                        self.coherence.wrote(&write.key, version, &held, note);
+                    }
+                    false => self.coherence.outdated(&write.key, version, Effect::Set),
+                }
+                let token = Token::at(partition, version);
+                Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
+            }
+            Written::Repeated { version, position } => {
+                if !self.l2.shares_l1() {
+                    let change = Change::of_keys(Effect::Set, std::slice::from_ref(&write.key));
+                    self.coherence.remember(partition, version, &change);
+                    // Of now: the version may be of a life that ended since.
+                    self.taken(partition, position, &change)?;
+                    self.coherence.outdated(&write.key, position, Effect::Set);
+                }
+                let token = Token::at(partition, position);
+                Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
+            }
+            Written::Refused { why, current, position } => {
+                let outcome = match why {
+                    Refusal::AlreadyPresent => SetOutcome::AlreadyPresent,
+                    Refusal::NotPresent => SetOutcome::NotPresent,
+                    Refusal::VersionMismatch => SetOutcome::VersionMismatch,
+                    Refusal::LeaseVoid => SetOutcome::LeaseVoid,
+                    Refusal::SourceVersionOlder => SetOutcome::SourceVersionOlder,
+                };
+                Ok(SetAnswer { outcome, version: current, token: Token::at(partition, position) })
+            }
+            Written::Failed(error) => Err(error),
+        }
+    }
+
+    /// One step that removes keys, and what follows from it here.
+    pub(super) async fn remove_step(
+        &self,
+        partition: u16,
+        removals: &[Removal],
+        mode: Mode,
+        ticket: u64,
+        until: Moment,
+    ) -> Result<Removed, L2Error> {
+        let shown = self.coherence.shown(partition);
+        let done = self.l2.remove(partition, removals, mode, ticket, until).await?;
+        if !self.l2.shares_l1() {
+            self.coherence.show(partition, shown, done.version);
+            let keys: Vec<Key> = removals.iter().map(|removal| removal.key.clone()).collect();
+            self.taken(partition, done.version, &Change::of_keys(mode.effect(), &keys))?;
+            keys.iter().for_each(|key| self.coherence.outdated(key, done.version, mode.effect()));
+        }
+        Ok(done)
+    }
+
+    /// The shared tier has taken a change. An error: it was one of a life that has ended meanwhile, and may be lost.
+    pub(super) fn taken(&self, partition: u16, version: Version, change: &Change) -> Result<(), L2Error> {
+        // In this order: a takeover that does not find the change remembered is seen here.
+        self.coherence.remember(partition, version, change);
+        match self.coherence.has_ended(partition, version.epoch) {
+            false => Ok(()),
+            true => Err(L2Error::Unavailable {
+                reason: "another primary took over before the write was acknowledged",
+                outcome_unknown_for: Some(Duration::ZERO),
+            }),
+        }
+    }
+
+    /// Waits at the barrier, if there is one. The change has taken effect, whatever becomes of this.
+    pub(super) async fn pass(
+        &self,
+        barrier: Option<Box<dyn FleetBarrier + '_>>,
+        partitions: &[u16],
+        deadline: Moment,
+    ) -> Result<(), CacheError> {
+        let Some(barrier) = barrier else { return Ok(()) };
+        let begun = self.clock.now();
+        let passed = barrier.passed(partitions, deadline).await;
+        self.latencies.barrier.observe(self.clock.now().since(begun));
+        passed.map_err(|error| self.error(error, deadline))
+    }
+}
+
+pub(super) fn ticket(barrier: &Option<Box<dyn FleetBarrier + '_>>) -> u64 {
+    barrier.as_ref().map_or(0, |barrier| barrier.ticket())
+}
+
+/// Every result, or the error that leaves the outcome unknown for longest.
+fn all<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, L2Error> {
+    let unknown_for = |error: &L2Error| match error {
+        L2Error::Unavailable { outcome_unknown_for, .. } => *outcome_unknown_for,
+        L2Error::Full | L2Error::OverQuota(_) | L2Error::Busy { .. } | L2Error::TooMany { .. } | L2Error::Halted(_) => {
+            None
+        }
+    };
+    let (mut done, mut failed) = (Vec::with_capacity(results.len()), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => done.push(value),
+            Err(error) => failed.push(error),
+        }
+    }
+    match failed.into_iter().max_by_key(unknown_for) {
+        None => Ok(done),
+        Some(error) => Err(error),
+    }
+}

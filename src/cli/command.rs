@@ -1,0 +1,202 @@
+//! The command line: its definition for the whole program, and the client commands.
+//!
+//! `serve` and `config` are only described here; `main.rs` runs them. Every client command is a call of the generated client,
+//! an answer made of the response by a pure function, and an exit code.
+
+use super::args::{ConfigCommand, OutputFormat, ServeArgs};
+use super::batch::BatchCommand;
+use super::drain::{DrainArgs, ResetStatsArgs};
+use super::get::GetArgs;
+use super::health::HealthArgs;
+use super::hot_keys::HotKeysArgs;
+use super::inspect::InspectArgs;
+use super::invalidate::InvalidateArgs;
+use super::log_level::LogLevelArgs;
+use super::policy::PolicyCommand;
+use super::release::ReleaseArgs;
+use super::set::SetArgs;
+use super::stats::StatsArgs;
+use super::touch::TouchArgs;
+use super::watch::WatchArgs;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Environment variables of the client commands; not settings of the service.
+pub const VARIABLES: [&str; 2] = ["TWINTIER_SERVER", "TWINTIER_NAMESPACE"];
+
+/// The version of the program and the revision it was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (revision ", env!("BUILD_REVISION"), ")");
+
+/// The program's command line. With no subcommand it serves.
+#[derive(Debug, Parser)]
+#[command(name = "twintier", version = VERSION, about, args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "Without a command, twintier serves: `twintier --listen ADDR` is `twintier serve --listen ADDR`."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// What the program is asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service (the default)
+    Serve(ServeArgs),
+    /// Check or show the configuration, without serving
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// A command that calls a running service.
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// A command that calls a running service.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Read one entry
+    Get(GetArgs),
+    /// Write one entry
+    Set(Box<SetArgs>),
+    /// Remove one entry, several, or a whole namespace
+    Invalidate(InvalidateArgs),
+    /// Change how long an entry lives
+    Touch(TouchArgs),
+    /// Read, write or remove many entries in one call
+    #[command(subcommand)]
+    Batch(BatchCommand),
+    /// Tell of changes, one line each
+    Watch(WatchArgs),
+    /// Give back the lease to make an entry
+    Release(ReleaseArgs),
+    /// Show what a replica counted and the state of its tiers
+    Stats(StatsArgs),
+    /// Ask a replica for its health
+    Health(HealthArgs),
+    /// Look at one key: what memory and Redis hold, and why it is or is not served
+    Inspect(InspectArgs),
+    /// List the keys read most at a replica lately
+    HotKeys(HotKeysArgs),
+    /// List the policies of namespaces, or change them at run time
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Make a replica report that it does not serve, or serves again
+    Drain(DrainArgs),
+    /// Let stats of a replica count from now on
+    ResetStats(ResetStatsArgs),
+    /// Change what a replica logs, for a while
+    LogLevel(LogLevelArgs),
+}
+
+// === impl Cli ===
+
+impl Cli {
+    /// The command asked for; `serve` when none is named.
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
+    }
+}
+
+// === impl ClientCommand ===
+
+impl ClientCommand {
+    /// The form of the output, also that of errors.
+    fn output(&self) -> OutputFormat {
+        let server = match self {
+            ClientCommand::Get(args) => &args.server,
+            ClientCommand::Set(args) => &args.server,
+            ClientCommand::Invalidate(args) => &args.server,
+            ClientCommand::Touch(args) => &args.server,
+            ClientCommand::Batch(command) => command.server(),
+            ClientCommand::Watch(args) => &args.server,
+            ClientCommand::Release(args) => &args.server,
+            ClientCommand::Stats(args) => &args.server,
+            ClientCommand::Health(args) => &args.server,
+            ClientCommand::Inspect(args) => &args.server,
+            ClientCommand::HotKeys(args) => &args.server,
+            ClientCommand::Policy(command) => command.server(),
+            ClientCommand::Drain(args) => &args.server,
+            ClientCommand::ResetStats(args) => &args.server,
+            ClientCommand::LogLevel(args) => &args.server,
+        };
+        server.output
+    }
+}
+
+/// Runs a client command to its end. Values and reports go to standard output, everything said about them to standard error.
+///
+/// Exit codes: 0 done; 1 the answer is no (a miss, a failed condition, not serving); 2 usage; 3 the service could not be reached
+/// in time; 4 any other error.
+pub async fn run(command: ClientCommand) -> ExitCode {
+    let output = command.output();
+    let answered = match command {
+        ClientCommand::Get(args) => args.run().await,
+        ClientCommand::Set(args) => args.run().await,
+        ClientCommand::Invalidate(args) => args.run().await,
+        ClientCommand::Touch(args) => args.run().await,
+        ClientCommand::Batch(command) => command.run().await,
+        ClientCommand::Watch(args) => args.run().await,
+        ClientCommand::Release(args) => args.run().await,
+        ClientCommand::Stats(args) => args.run().await,
+        ClientCommand::Health(args) => args.run().await,
+        ClientCommand::Inspect(args) => args.run().await,
+        ClientCommand::HotKeys(args) => args.run().await,
+        ClientCommand::Policy(command) => command.run().await,
+        ClientCommand::Drain(args) => args.run().await,
+        ClientCommand::ResetStats(args) => args.run().await,
+        ClientCommand::LogLevel(args) => args.run().await,
+    };
+    match answered.and_then(|answer| answer.print()) {
+        Ok(exit) => exit,
+        Err(failure) => failure.report(output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn command(args: &[&str]) -> Command {
+        Cli::try_parse_from([&["twintier"], args].concat()).expect("valid arguments").into_command()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_serves_with_the_same_arguments() {
+        let Command::Serve(args) = command(&["--listen", "0.0.0.0:50051", "--set", "l1.size=1GiB"]) else {
+            panic!("not serve")
+        };
+        assert_eq!(args.listen.as_deref(), Some("0.0.0.0:50051"));
+        assert_eq!(args.set, [("l1.size".to_owned(), "1GiB".to_owned())]);
+        assert!(matches!(command(&[]), Command::Serve(_)));
+    }
+
+    #[test]
+    fn serving_arguments_before_another_command_are_refused() {
+        assert!(Cli::try_parse_from(["twintier", "--listen", "0.0.0.0:1", "get", "key"]).is_err());
+    }
+
+    #[test]
+    fn config_takes_the_arguments_of_serve() {
+        let Command::Config(ConfigCommand::Show(args)) =
+            command(&["config", "show", "-o", "json", "--redis-url", "redis://r"])
+        else {
+            panic!("not config show")
+        };
+        assert_eq!(args.output, OutputFormat::Json);
+        assert_eq!(args.serve.redis_url.as_deref(), Some("redis://r"));
+        assert!(matches!(
+            command(&["config", "check", "--config", "a.toml"]),
+            Command::Config(ConfigCommand::Check(_))
+        ));
+    }
+}

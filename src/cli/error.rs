@@ -1,0 +1,239 @@
+//! Why a client command did not come to an answer, in words and as an exit code.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use super::args::OutputFormat;
+use super::units;
+
+/// Why a client command did not come to an answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The call ended in an error.
+    Call { server: String, status: Box<Status> },
+    /// A file, the standard input or the standard output failed.
+    Io { what: String, error: io::Error },
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Failure {
+        let what = what.into();
+        move |error| Failure::Io { what, error }
+    }
+
+    /// Writes the error to standard error. Writes nothing when the reader of standard output went away.
+    pub fn report(&self, output: OutputFormat) -> ExitCode {
+        if !matches!(self, Failure::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe) {
+            let text = match output {
+                OutputFormat::Text => self.text(),
+                OutputFormat::Json => format!("{}\n", self.document()),
+            };
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+        ExitCode::from(self.exit())
+    }
+
+    /// The error as a JSON document: `{"error": {"code", "message", …}}`.
+    fn document(&self) -> Value {
+        let error = match self {
+            Failure::Call { server, status } => {
+                let details = status.get_error_details();
+                let info = details.error_info();
+                let violations = details.bad_request().into_iter().flat_map(|request| &request.field_violations);
+                let violation = |violation: &tonic_types::FieldViolation| json!({ "field": violation.field, "description": violation.description });
+                json!({
+                    "code": code_name(code(status)),
+                    "message": message(status),
+                    "reason": info.map(|info| info.reason.as_str()),
+                    "metadata": info.map(|info| info.metadata.iter().collect::<BTreeMap<_, _>>()),
+                    "violations": violations.map(violation).collect::<Vec<_>>(),
+                    "retry_delay_seconds":
+                        details.retry_info().and_then(|retry| retry.retry_delay).map(|delay| delay.as_secs_f64()),
+                    "server": server,
+                })
+            }
+            Failure::Io { what, error } => json!({ "code": null, "message": format!("{what}: {error}") }),
+        };
+        json!({ "error": error })
+    }
+
+    /// True when the same call may succeed later.
+    pub fn may_pass(&self) -> bool {
+        self.exit() == 3
+    }
+
+    /// Whether the service gave this reason.
+    pub fn is(&self, reason: &str) -> bool {
+        match self {
+            Failure::Call { status, .. } => {
+                status.get_error_details().error_info().is_some_and(|info| info.reason == reason)
+            }
+            Failure::Io { .. } => false,
+        }
+    }
+
+    pub fn exit(&self) -> u8 {
+        match self {
+            Failure::Call { status, .. } if matches!(code(status), Code::Unavailable | Code::DeadlineExceeded) => 3,
+            Failure::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Failure::Call { .. } | Failure::Io { .. } => 4,
+        }
+    }
+
+    pub fn text(&self) -> String {
+        match self {
+            Failure::Call { server, status } => call_text(server, status),
+            Failure::Io { what, error } => format!("error: {what}: {error}\n"),
+        }
+    }
+}
+
+fn call_text(server: &str, status: &Status) -> String {
+    let mut text = format!("error: {}: {}", code_name(code(status)), message(status));
+    let details = status.get_error_details();
+    if let Some(info) = details.error_info() {
+        text += &format!("\n  reason: {}", info.reason);
+        let facts: BTreeMap<_, _> = info.metadata.iter().collect();
+        facts.iter().for_each(|(name, value)| text += &format!("\n  {name}: {value}"));
+    } else {
+        // The status comes from a proxy, or from the transport.
+        text += &format!("\n  server: {server}");
+    }
+    let violations = details.bad_request().into_iter().flat_map(|request| &request.field_violations);
+    for violation in violations.filter(|violation| !status.message().contains(&violation.description)) {
+        text += &format!("\n  {}: {}", violation.field, violation.description);
+    }
+    if let Some(delay) = details.retry_info().and_then(|retry| retry.retry_delay) {
+        text += &format!("\n  retry after {}", units::duration(delay));
+    }
+    text + "\n"
+}
+
+/// The code of a status. An error of the transport is UNAVAILABLE, whatever tonic makes of it.
+fn code(status: &Status) -> Code {
+    let is_of_transport = std::error::Error::source(status).is_some() && status.details().is_empty();
+    if is_of_transport && status.code() != Code::DeadlineExceeded { Code::Unavailable } else { status.code() }
+}
+
+/// The message of a status, with the root cause of a transport error.
+fn message(status: &Status) -> String {
+    // HTTP/2 frames that cannot be: the other side speaks another protocol, such as that of Redis.
+    const NOT_HTTP2: [&str; 3] = ["frame with invalid size", "http2 error", "h2 protocol error"];
+    let text = match cause(status) {
+        Some(cause) => format!("{}: {cause}", status.message()),
+        None => status.message().to_owned(),
+    };
+    if NOT_HTTP2.iter().any(|error| text.contains(error)) {
+        format!("the server does not speak gRPC without TLS (HTTP/2): {text}")
+    } else if text.ends_with("connection closed") {
+        format!("the server closed the connection; does it speak gRPC without TLS (HTTP/2)? {text}")
+    } else {
+        text
+    }
+}
+
+/// The root cause of a transport error, unless the message has it.
+fn cause(status: &Status) -> Option<String> {
+    let first = std::error::Error::source(status);
+    let last = std::iter::successors(first, |&error| error.source()).last()?.to_string();
+    (!status.message().contains(&last)).then_some(last)
+}
+
+/// The code as the gRPC specification spells it.
+pub fn code_name(code: Code) -> String {
+    let mut name = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn call(status: Status) -> Failure {
+        Failure::Call { server: "http://cache:50051/".to_owned(), status: Box::new(status) }
+    }
+
+    #[test]
+    fn an_error_shows_its_reason_and_fields() {
+        let mut details = ErrorDetails::with_bad_request_violation("ttl", "must be at least 1 ms; was 0");
+        details.set_error_info("INVALID_TTL", "twintier.dev", std::collections::HashMap::<String, String>::new());
+        let failure = call(Status::with_error_details(Code::InvalidArgument, "the request is invalid", details));
+        assert_eq!(
+            failure.text(),
+            "error: INVALID_ARGUMENT: the request is invalid\n  reason: INVALID_TTL\n  ttl: must be at least 1 ms; was 0\n"
+        );
+        assert_eq!(failure.exit(), 4);
+    }
+
+    #[test]
+    fn a_field_that_the_message_names_is_not_shown_again() {
+        let details = ErrorDetails::with_bad_request_violation("key", "must not be empty");
+        let status =
+            Status::with_error_details(Code::InvalidArgument, "invalid request: key must not be empty", details);
+        assert_eq!(call(status).text().matches("must not be empty").count(), 1);
+    }
+
+    #[test]
+    fn an_unavailable_service_says_when_to_retry_and_what_is_unknown() {
+        let mut details = ErrorDetails::with_retry_info(Some(Duration::from_millis(200)));
+        details.set_error_info(
+            "L2_UNAVAILABLE",
+            "twintier.dev",
+            [("outcome_unknown_for_ms".to_owned(), "80".to_owned())],
+        );
+        let failure = call(Status::with_error_details(Code::Unavailable, "Redis did not take the write", details));
+        assert!(
+            failure.text().ends_with("\n  outcome_unknown_for_ms: 80\n  retry after 200 ms\n"),
+            "{}",
+            failure.text()
+        );
+        assert_eq!(failure.exit(), 3);
+    }
+
+    #[test]
+    fn an_unreachable_service_is_named() {
+        let failure = call(Status::unavailable("tcp connect error"));
+        assert_eq!(failure.text(), "error: UNAVAILABLE: tcp connect error\n  server: http://cache:50051/\n");
+    }
+
+    #[test]
+    fn an_error_is_json_where_answers_are() {
+        let mut details = ErrorDetails::with_bad_request_violation("ttl", "must be at least 1 ms; was 0");
+        details.set_error_info("INVALID_REQUEST", "twintier.dev", std::collections::HashMap::<String, String>::new());
+        let document = call(Status::with_error_details(Code::InvalidArgument, "bad", details)).document();
+        let error = &document["error"];
+        assert_eq!((&error["code"], &error["message"]), (&json!("INVALID_ARGUMENT"), &json!("bad")));
+        assert_eq!((&error["reason"], &error["violations"][0]["field"]), (&json!("INVALID_REQUEST"), &json!("ttl")));
+        let document = Failure::io("value.bin")(io::ErrorKind::NotFound.into()).document();
+        assert!(document["error"]["message"].as_str().is_some_and(|text| text.starts_with("value.bin: ")));
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        assert_eq!(Failure::io("standard output")(io::ErrorKind::BrokenPipe.into()).exit(), 0);
+        assert_eq!(Failure::io("value.bin")(io::ErrorKind::NotFound.into()).exit(), 4);
+    }
+
+    #[test]
+    fn codes_are_spelled_as_in_the_specification() {
+        assert_eq!(code_name(Code::DeadlineExceeded), "DEADLINE_EXCEEDED");
+        assert_eq!(code_name(Code::Ok), "OK");
+    }
+}

@@ -1,0 +1,6 @@
+//! `twintier policy`: lists the policies of namespaces, and changes them at run time in the whole fleet.
+
+mod command;
+mod fields;
+
+pub use command::PolicyCommand;

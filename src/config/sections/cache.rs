@@ -1,0 +1,239 @@
+//! The policy of every namespace: that of `cache`, and what `namespaces.<name>` changes of it.
+
+use std::collections::BTreeMap;
+
+use crate::cache::policy::namespace_policy::{BYTES, EAGERNESS, JITTER, LEASE, RATE, TTL, VALUE_SIZE, WINDOW};
+use crate::cache::policy::{Compression, DefaultConsistency, NamespacePolicy, Switches, limits};
+use crate::config::reader::{Fallback, Reader};
+use crate::config::setting::Origin;
+
+const SECTION: &str = "namespaces";
+const FIELDS: [&str; 21] = [
+    "enabled",
+    "l1",
+    "l2",
+    "default_ttl",
+    "min_ttl",
+    "max_ttl",
+    "jitter",
+    "soft_ttl",
+    "l1_ttl",
+    "stale_window",
+    "negative_ttl",
+    "compression",
+    "compression_threshold",
+    "max_value_size",
+    "max_bytes",
+    "max_requests_per_second",
+    "immutable",
+    "consistency",
+    "allow_no_expiry",
+    "early_refresh",
+    "lease_duration",
+];
+
+/// What is cached, and for how long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CacheSettings {
+    /// What is switched on for the whole service.
+    pub switches: Switches,
+    /// Policy of a namespace that is not configured.
+    pub default_policy: NamespacePolicy,
+    /// Policies of the configured namespaces.
+    pub namespaces: BTreeMap<String, NamespacePolicy>,
+    /// Whether a namespace that is not configured is refused.
+    pub strict: bool,
+}
+
+// === impl CacheSettings ===
+
+impl CacheSettings {
+    pub(crate) fn read(reader: &mut Reader) -> Self {
+        let switches = Switches {
+            enabled: reader.boolean("cache.enabled", true, "false: nothing is cached; Invalidates still work"),
+            l1: reader.boolean("cache.l1", true, "false: memory is neither asked nor filled"),
+            l2: reader.boolean(
+                "cache.l2",
+                true,
+                "false: Redis is neither read nor written; entries live in each replica's memory, under no promise",
+            ),
+        };
+        let default_policy = read_policy(reader, &Section { namespace: None, base: &NamespacePolicy::default() });
+        let strict = reader.boolean(
+            "cache.strict_namespaces",
+            false,
+            "refuse a namespace that is not configured under namespaces",
+        );
+        let namespaces = read_namespaces(reader, &default_policy);
+        CacheSettings { switches, default_policy, namespaces, strict }
+    }
+}
+
+fn read_namespaces(reader: &mut Reader, default: &NamespacePolicy) -> BTreeMap<String, NamespacePolicy> {
+    let mut namespaces = BTreeMap::new();
+    for (rest, empty, origin) in reader.section(SECTION) {
+        let Some(name) = name(&rest, empty) else { continue };
+        if !namespaces.contains_key(name) {
+            check_name(reader, name, origin);
+            namespaces.insert(name.to_owned(), read_namespace(reader, name, default));
+        }
+    }
+    namespaces
+}
+
+/// The namespace that a path below the section configures: `user.profiles` of `user.profiles.max_ttl`.
+fn name(rest: &str, empty: bool) -> Option<&str> {
+    match rest.rsplit_once('.') {
+        Some((name, field)) if FIELDS.contains(&field) || !empty => Some(name),
+        _ => empty.then_some(rest),
+    }
+}
+
+fn check_name(reader: &mut Reader, name: &str, origin: Origin) {
+    let path = format!("{SECTION}.{name}");
+    if let Err(violation) = limits::namespace(&path, name) {
+        reader.problem(path, format!("a namespace {}", violation.description), origin);
+    }
+}
+
+/// Reads one namespace; what it leaves open is as in `cache`.
+pub(crate) fn read_namespace(reader: &mut Reader, name: &str, default: &NamespacePolicy) -> NamespacePolicy {
+    let path = |field: &str| format!("{SECTION}.{name}.{field}");
+    reader.section(&format!("{SECTION}.{name}"));
+    let policy = read_policy(reader, &Section { namespace: Some(name), base: default });
+    // Not the switches of the service: a namespace may not switch on what is off there.
+    NamespacePolicy {
+        enabled: reader.boolean(
+            &path("enabled"),
+            true,
+            "false: Gets of the namespace miss and Sets store nothing; Invalidates still work",
+        ),
+        l1: reader.boolean(&path("l1"), true, "false: memory is neither asked nor filled"),
+        l2: reader.boolean(
+            &path("l2"),
+            true,
+            "false: Redis is neither read nor written; entries live in each replica's memory, under no promise",
+        ),
+        ..policy
+    }
+}
+
+/// Where a policy is read: `cache`, or a namespace that inherits from there.
+struct Section<'a> {
+    namespace: Option<&'a str>,
+    base: &'a NamespacePolicy,
+}
+
+impl Section<'_> {
+    /// The path of a setting, given as that of `cache`.
+    fn path(&self, of_cache: &str) -> String {
+        match self.namespace {
+            None => of_cache.to_owned(),
+            Some(name) => format!("{SECTION}.{name}{}", of_cache.trim_start_matches("cache")),
+        }
+    }
+
+    fn fallback<T>(&self, value: T, of_cache: &'static str) -> Fallback<T> {
+        match self.namespace {
+            None => Fallback::Value(value),
+            Some(_) => Fallback::Inherited(value, of_cache),
+        }
+    }
+}
+
+fn read_policy(reader: &mut Reader, section: &Section<'_>) -> NamespacePolicy {
+    let base = section.base;
+    macro_rules! setting {
+        ($kind:ident, $field:ident, $($rule:expr),+) => {{
+            let path = concat!("cache.", stringify!($field));
+            reader.$kind(&section.path(path), section.fallback(base.$field, path), $($rule),+)
+        }};
+    }
+    let compressions = [("none", Compression::None), ("zstd", Compression::Zstd), ("lz4", Compression::Lz4)];
+    let consistencies = [("bounded", DefaultConsistency::Bounded), ("strong", DefaultConsistency::Strong)];
+    let policy = NamespacePolicy {
+        default_ttl: setting!(duration, default_ttl, TTL, "time to live of a Set that names none"),
+        min_ttl: setting!(duration, min_ttl, TTL, "shortest time to live a Set may ask for"),
+        max_ttl: setting!(duration, max_ttl, TTL, "longest time to live a Set may ask for"),
+        jitter: setting!(number, jitter, JITTER, "share by which times to live are shortened at random, at most"),
+        soft_ttl: setting!(duration, soft_ttl, WINDOW, "soft time to live of a Set that names none; 0s: none"),
+        l1_ttl: setting!(duration, l1_ttl, TTL, "longest time that memory keeps an entry"),
+        stale_window: setting!(
+            duration,
+            stale_window,
+            WINDOW,
+            "how long past its time to live an entry is kept, to be answered flagged stale"
+        ),
+        negative_ttl: setting!(
+            duration,
+            negative_ttl,
+            TTL,
+            "time to live of a negative entry whose Set names none, as far as max_ttl allows it"
+        ),
+        compression: setting!(choice, compression, &compressions, "how values are compressed in Redis"),
+        compression_threshold: setting!(size, compression_threshold, VALUE_SIZE, "smallest value that is compressed"),
+        max_value_size: setting!(
+            size,
+            max_value_size,
+            VALUE_SIZE,
+            "largest value, as far as limits.value_size allows it"
+        ),
+        max_bytes: setting!(size, max_bytes, BYTES, "most bytes in the memory of a replica; 0: no limit of its own"),
+        max_requests_per_second: setting!(
+            number,
+            max_requests_per_second,
+            RATE,
+            "most requests a second at a replica; 0: no limit"
+        ),
+        immutable: setting!(boolean, immutable, "true: an entry is written once and never overwritten"),
+        consistency: setting!(choice, consistency, &consistencies, "what a Get that names no consistency gets"),
+        allow_no_expiry: setting!(
+            boolean,
+            allow_no_expiry,
+            "true: a Set may ask for an entry that lives until it is removed or evicted"
+        ),
+        early_refresh: setting!(
+            number,
+            early_refresh,
+            EAGERNESS,
+            "how eagerly entries are drawn for refresh before they expire, in multiples of what making them costs; 0: not at all"
+        ),
+        lease_duration: setting!(duration, lease_duration, LEASE, "duration of a lease whose Get names none"),
+        ..NamespacePolicy::default()
+    };
+    for (smaller, larger, holds) in [
+        ("cache.min_ttl", "cache.default_ttl", policy.min_ttl <= policy.default_ttl),
+        ("cache.default_ttl", "cache.max_ttl", policy.default_ttl <= policy.max_ttl),
+    ] {
+        let (smaller, larger) = (section.path(smaller), section.path(larger));
+        // What is inherited as a whole is reported where it is inherited from.
+        if !holds && (section.namespace.is_none() || reader.is_given(&smaller) || reader.is_given(&larger)) {
+            reader.contradict(&smaller, &larger, &format!("must be at most {larger}"));
+        }
+    }
+    policy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_are_those_that_are_read() {
+        let settings = crate::config::config::reference();
+        let read = settings.iter().filter_map(|setting| setting.path.strip_prefix("namespaces.<name>."));
+        let (mut read, mut fields) = (read.collect::<Vec<_>>(), FIELDS.to_vec());
+        read.sort_unstable();
+        fields.sort_unstable();
+        assert_eq!(read, fields);
+    }
+
+    #[test]
+    fn a_name_may_have_dots() {
+        assert_eq!(name("user.profiles.max_ttl", false), Some("user.profiles"));
+        assert_eq!(name("profiles.unknown", false), Some("profiles"));
+        assert_eq!(name("user.profiles", true), Some("user.profiles"));
+        assert_eq!(name("profiles.max_ttl", true), Some("profiles"));
+        assert_eq!(name("profiles", false), None);
+    }
+}

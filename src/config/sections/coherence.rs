@@ -1,0 +1,43 @@
+//! How far replicas may lag behind one another.
+
+use std::time::Duration;
+
+use crate::config::reader::Reader;
+use crate::units::Share;
+
+/// The bound of coherence, and its grain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coherence {
+    /// For how long after a write or Invalidate another replica may still answer what was before it.
+    pub max_staleness: Duration,
+    /// Partitions of the key space, each with its own position. Every replica of a deployment must have the same.
+    pub partitions: u16,
+    /// Share of the fresh hits of memory that are checked against Redis.
+    pub self_audit: Share,
+}
+
+// === impl Coherence ===
+
+impl Coherence {
+    pub(crate) fn read(reader: &mut Reader) -> Self {
+        Coherence {
+            max_staleness: reader.duration(
+                "coherence.max_staleness",
+                Duration::from_secs(2),
+                Duration::from_millis(250)..=Duration::from_secs(60),
+                "how long after a write another replica may still answer what was before it",
+            ),
+            partitions: reader.count(
+                "coherence.partitions",
+                64,
+                1..=1024,
+                "partitions of the key space; the same in every replica of a deployment",
+            ),
+            self_audit: reader.share(
+                "coherence.self_audit",
+                Share::one_of(1000),
+                "share of the fresh hits of memory that are checked against Redis, at most 20 a second; 0 for none",
+            ),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What is logged, and how.
+
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::reader::Reader;
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or `target=level` directives separated by commas.
+    pub level: String,
+    /// Form of a line.
+    pub format: LogFormat,
+    /// How keys of entries appear.
+    pub keys: LogKeys,
+    /// Duration from which on a request is logged; zero: none is.
+    pub slow_request: Duration,
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON elsewhere.
+    Auto,
+    /// For reading.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How keys of entries appear in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogKeys {
+    /// As a hash, which tells keys apart and does not reveal them.
+    Hashed,
+    /// As they are.
+    Clear,
+}
+
+const FORMAT: [(&str, LogFormat); 3] =
+    [("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
+const KEYS: [(&str, LogKeys); 2] = [("hashed", LogKeys::Hashed), ("clear", LogKeys::Clear)];
+
+// === impl Log ===
+
+impl Log {
+    pub(crate) fn read(reader: &mut Reader) -> Self {
+        Log {
+            level: reader.text(
+                "log.level",
+                "info",
+                FILTERS,
+                is_filter,
+                "what is logged: a level, or directives such as info,twintier=debug",
+            ),
+            format: reader.choice(
+                "log.format",
+                LogFormat::Auto,
+                &FORMAT,
+                "form of a line; auto: human on a terminal, else json",
+            ),
+            keys: reader.choice("log.keys", LogKeys::Hashed, &KEYS, "how keys of entries appear"),
+            slow_request: reader.duration(
+                "log.slow_request",
+                Duration::from_millis(500),
+                Duration::ZERO..=Duration::from_secs(3600),
+                "requests that take as long or longer are logged, at most one line a second; 0s: none is",
+            ),
+        }
+    }
+}
+
+/// Words for what `is_filter` takes.
+pub const FILTERS: &str =
+    "a level (off, error, warn, info, debug, trace), or target=level directives separated by commas";
+
+/// A bare word has to be a level: the filter would take a misspelt level for a target, and log nothing else.
+pub fn is_filter(text: &str) -> bool {
+    let level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let plain = |directive: &str| !directive.contains(' ') && (directive.contains('=') || level(directive));
+    let spans = text.contains('[');
+    (spans || text.split(',').map(str::trim).all(plain)) && EnvFilter::try_new(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_level_is_no_filter() {
+        for good in ["info", "WARN", "off", "info,twintier=debug", "twintier::grpc=trace", "warn,[get{key}]=debug"] {
+            assert!(is_filter(good), "{good}");
+        }
+        for bad in ["", "warning", "inf", "info,", "twintier=loud", "info twintier=debug"] {
+            assert!(!is_filter(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The gRPC server: where it listens, how much it takes on at once, and how it stops.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::cache::policy::Limits;
+use crate::config::reader::Reader;
+use crate::units::MIB;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const KIB: u64 = 1 << 10;
+
+/// How the server listens and what it bears.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Address and port of the gRPC service.
+    pub listen: SocketAddr,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// Most connections of one peer at once.
+    pub max_connections_per_peer: usize,
+    /// Most requests in work at once, over all connections.
+    pub max_in_flight: usize,
+    /// Most bytes of requests and responses in memory at once, over all connections.
+    pub max_bytes_in_flight: u64,
+    /// Most Gets that wait for another caller at once, beside the requests in work.
+    pub max_waiting: usize,
+    /// Largest share of the requests and bytes in flight that one address can have.
+    pub max_share_per_peer: f64,
+    /// Most calls of health and reflection at once.
+    pub max_uncounted: usize,
+    /// Most requests in work at once on one connection.
+    pub max_streams_per_connection: u32,
+    /// Largest metadata of one request.
+    pub max_metadata_size: u32,
+    /// How long a new connection may take to send its first byte.
+    pub first_byte_timeout: Duration,
+    /// How long the body of a request may take to arrive.
+    pub body_timeout: Duration,
+    /// Silence on a connection after which it is pinged.
+    pub keepalive_interval: Duration,
+    /// How long the answer to such a ping may take.
+    pub keepalive_timeout: Duration,
+    /// Age at which a connection is asked to go, so that clients spread over new replicas.
+    pub max_connection_age: Duration,
+    /// How long its requests then have to finish.
+    pub max_connection_age_grace: Duration,
+    /// Longest deadline a request is given, also when its caller names none.
+    pub max_deadline: Duration,
+    /// Whether responses are compressed for callers that accept it.
+    pub compression: bool,
+    /// Whether the server describes its services to tools such as grpcurl.
+    pub reflection: bool,
+    /// Whether the service for administration is served.
+    pub admin: bool,
+}
+
+/// How the server stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// How long it goes on serving after it has said that it is not ready, for balancers to notice.
+    pub delay: Duration,
+    /// How long requests then have to finish.
+    pub timeout: Duration,
+}
+
+// === impl Server ===
+
+impl Server {
+    pub(crate) fn read(reader: &mut Reader, limits: &Limits) -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 50051));
+        let millis = Duration::from_millis;
+        let max_connections = reader.count("server.max_connections", 4096, 1..=1_000_000, "most connections at once");
+        Server {
+            listen: reader.address("server.listen", listen, "address and port of the gRPC service"),
+            max_connections,
+            max_connections_per_peer: reader.count(
+                "server.max_connections_per_peer",
+                // Leaves room for others, and is enough for a proxy that all callers share.
+                max_connections - max_connections / 4,
+                1..=1_000_000,
+                "most connections of one address (IPv6: of one /64) at once; when not set, three quarters of server.max_connections",
+            ),
+            max_in_flight: reader.count(
+                "server.max_in_flight",
+                1024,
+                1..=1_000_000,
+                "most requests in work at once, over all connections",
+            ),
+            max_bytes_in_flight: bytes_in_flight(reader, limits),
+            max_waiting: reader.count(
+                "server.max_waiting",
+                4096,
+                1..=1_000_000,
+                "most Gets that wait at once for another caller to fill an entry, beside the requests in work; one connection may have half of them",
+            ),
+            max_share_per_peer: reader.number(
+                "server.max_share_per_peer",
+                0.8,
+                0.05..=1.0,
+                "largest share of max_in_flight, max_bytes_in_flight and max_uncounted that one address can have; 1: addresses are not told apart",
+            ),
+            max_uncounted: reader.count(
+                "server.max_uncounted",
+                8192,
+                16..=1_000_000,
+                "most calls of the health and reflection services at once, which max_in_flight does not count; a client that watches health holds one",
+            ),
+            max_streams_per_connection: reader.count(
+                "server.max_streams_per_connection",
+                256,
+                1..=65_536,
+                "most requests in work at once on one connection, beside those that wait",
+            ),
+            max_metadata_size: reader.size(
+                "server.max_metadata_size",
+                16 * KIB,
+                4 * KIB..=256 * KIB,
+                "largest metadata of one request: names, values, and 32 bytes for each",
+            ) as u32,
+            first_byte_timeout: reader.duration(
+                "server.first_byte_timeout",
+                10 * SECOND,
+                millis(100)..=5 * MINUTE,
+                "how long a new connection may take to send its first byte",
+            ),
+            body_timeout: reader.duration(
+                "server.body_timeout",
+                5 * SECOND,
+                millis(100)..=5 * MINUTE,
+                "how long the body of a request may take to arrive, and as long again for every 64 KiB of it",
+            ),
+            keepalive_interval: reader.duration(
+                "server.keepalive_interval",
+                30 * SECOND,
+                SECOND..=HOUR,
+                "silence on a connection after which it is pinged",
+            ),
+            keepalive_timeout: reader.duration(
+                "server.keepalive_timeout",
+                20 * SECOND,
+                SECOND..=5 * MINUTE,
+                "how long the answer to such a ping may take",
+            ),
+            max_connection_age: reader.duration(
+                "server.max_connection_age",
+                5 * MINUTE,
+                SECOND..=24 * HOUR,
+                "age at which a connection is asked to go, so that clients spread over new replicas",
+            ),
+            max_connection_age_grace: reader.duration(
+                "server.max_connection_age_grace",
+                30 * SECOND,
+                Duration::ZERO..=HOUR,
+                "how long the requests of such a connection then have to finish",
+            ),
+            max_deadline: reader.duration(
+                "server.max_deadline",
+                30 * SECOND,
+                millis(10)..=10 * MINUTE,
+                "longest deadline a request is given, also when its caller names none",
+            ),
+            compression: reader.boolean(
+                "server.compression",
+                false,
+                "compress responses for callers that accept gzip or zstd; compressed requests are accepted in any case",
+            ),
+            reflection: reader.boolean("server.reflection", true, "describe the services to tools such as grpcurl"),
+            admin: reader.boolean("server.admin", true, "serve AdminService on the same port, to whoever reaches it"),
+        }
+    }
+}
+
+fn bytes_in_flight(reader: &mut Reader, limits: &Limits) -> u64 {
+    let path = "server.max_bytes_in_flight";
+    let doc = "most bytes of requests and responses in memory at once, over all connections";
+    let bytes = reader.size(path, 256 * MIB, MIB..=MIB * MIB, doc);
+    if limits.value_size as u64 > bytes / 4 {
+        reader.contradict("limits.value_size", path, "must be at most a quarter of server.max_bytes_in_flight");
+    }
+    bytes
+}
+
+// === impl Drain ===
+
+impl Drain {
+    pub(crate) fn read(reader: &mut Reader) -> Self {
+        Drain {
+            delay: reader.duration(
+                "drain.delay",
+                5 * SECOND,
+                Duration::ZERO..=5 * MINUTE,
+                "how long to go on serving after saying not ready, for balancers to notice",
+            ),
+            timeout: reader.duration(
+                "drain.timeout",
+                20 * SECOND,
+                Duration::ZERO..=HOUR,
+                "how long requests then have to finish",
+            ),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Compressed requests. They are unpacked before they are measured and decoded, so that every limit holds for what they unpack to.
+
+use std::io::Read;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::tracked_body::Message;
+use crate::cache::admission::limits::Taken;
+use crate::cache::error::{CacheError, Violation};
+
+const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+/// Largest window of zstd, as a power of two: what its level 19 uses.
+const ZSTD_WINDOW: u32 = 23;
+/// Bytes that are unpacked at a time.
+const PIECE: u64 = 64 << 10;
+
+/// Unpacks a message, if it is compressed with gzip or zstd; its bytes are added to `taken` as they appear. Any other is returned as it is: the
+/// generated service refuses it, and names the encodings.
+pub fn unpack(
+    message: Message,
+    headers: &mut HeaderMap,
+    max_message: usize,
+    taken: &mut Taken,
+) -> Result<Message, CacheError> {
+    if !message.is_compressed() {
+        return Ok(message);
+    }
+    let unpacked = match headers.get(&ENCODING).map(HeaderValue::as_bytes) {
+        Some(b"gzip") => read(flate2::read::GzDecoder::new(message.bytes()), max_message, taken)?,
+        Some(b"zstd") => {
+            let mut decoder = zstd::stream::read::Decoder::new(message.bytes()).map_err(unreadable)?;
+            decoder.window_log_max(ZSTD_WINDOW).map_err(unreadable)?;
+            read(decoder, max_message, taken)?
+        }
+        _ => return Ok(message),
+    };
+    headers.remove(&ENCODING);
+    Ok(Message::new(unpacked))
+}
+
+fn read(mut packed: impl Read, max_message: usize, taken: &mut Taken) -> Result<Vec<u8>, CacheError> {
+    let mut unpacked = Vec::new();
+    loop {
+        match packed.by_ref().take(PIECE).read_to_end(&mut unpacked).map_err(unreadable)? {
+            0 => {
+                unpacked.shrink_to_fit();
+                return Ok(unpacked);
+            }
+            more => taken.grow(more)?,
+        }
+        if unpacked.len() > max_message {
+            return Err(CacheError::Exhausted { what: "message size", limit: max_message, retry_after: None });
+        }
+    }
+}
+
+fn unreadable(error: std::io::Error) -> CacheError {
+    Violation::new("request", format!("cannot be unpacked: {error}")).into()
+}

@@ -1,0 +1,152 @@
+//! The span of an RPC, by OpenTelemetry's conventions for RPC servers. It lasts until the response has been sent, or was given up.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+
+use http::{HeaderMap, Request};
+use tonic::{Code, Status};
+use tracing::Span;
+use tracing::field::Empty;
+
+use super::method_names::{OTHER, served, status_name};
+use crate::cache::spans::{DEGRADED, ITEMS, NAMESPACE, OUTCOME, RPC, TARGET, TIER};
+use crate::cache::tiered::{Answer, Outcome, Tier};
+
+const SYSTEM: &str = "rpc.system.name";
+const METHOD: &str = "rpc.method";
+const STATUS: &str = "rpc.response.status_code";
+const ERROR_TYPE: &str = "error.type";
+const PEER: &str = "network.peer.address";
+const PEER_PORT: &str = "network.peer.port";
+
+/// Decides whether an RPC with these headers is traced; then makes its span and joins it to its caller's trace. Else the span is none.
+pub type Tracing = Arc<dyn Fn(&HeaderMap, &dyn Fn() -> Span) -> Span + Send + Sync>;
+
+/// The span of one RPC. Dropped before the response has ended, the RPC counts as cancelled.
+pub struct RpcSpan(Span);
+
+// === impl RpcSpan ===
+
+impl RpcSpan {
+    /// Begins it, if the RPC is to be traced.
+    pub fn begin<B>(tracing: &Tracing, request: &Request<B>, peer: SocketAddr) -> Option<RpcSpan> {
+        let span = tracing(request.headers(), &|| {
+            let method = method(request.uri().path());
+            tracing::info_span!(
+                target: TARGET,
+                parent: None,
+                RPC,
+                otel.kind = "server",
+                otel.name = method,
+                otel.status_code = Empty,
+                { SYSTEM } = "grpc",
+                { METHOD } = method,
+                { STATUS } = Empty,
+                { ERROR_TYPE } = Empty,
+                { PEER } = peer.ip().to_string().as_str(),
+                { PEER_PORT } = peer.port(),
+                { NAMESPACE } = Empty,
+                { OUTCOME } = Empty,
+                { TIER } = Empty,
+                { DEGRADED } = Empty,
+                { ITEMS } = Empty,
+            )
+        });
+        (!span.is_disabled()).then_some(RpcSpan(span))
+    }
+
+    /// For what is done within it.
+    pub fn span(&self) -> Span {
+        self.0.clone()
+    }
+
+    /// The response has begun with these headers. Where they say how it ends the span ends, else it is for the body to keep.
+    pub fn answered(self, headers: &HeaderMap) -> Option<RpcSpan> {
+        match Status::from_header_map(headers) {
+            Some(status) => {
+                self.ended(status.code());
+                None
+            }
+            None => Some(self),
+        }
+    }
+
+    /// The response has ended with these trailers.
+    pub fn trailed(self, trailers: &HeaderMap) {
+        self.ended(Status::from_header_map(trailers).map_or(Code::Unknown, |status| status.code()));
+    }
+
+    fn ended(mut self, code: Code) {
+        record(&std::mem::replace(&mut self.0, Span::none()), code);
+    }
+}
+
+impl Drop for RpcSpan {
+    fn drop(&mut self) {
+        if !self.0.is_disabled() {
+            record(&self.0, Code::Cancelled);
+        }
+    }
+}
+
+fn record(span: &Span, code: Code) {
+    let name = status_name(code);
+    span.record(STATUS, name);
+    if is_the_servers_fault(code) {
+        span.record(ERROR_TYPE, name).record("otel.status_code", "error");
+    }
+}
+
+/// Returns the words for what a Get found, and where.
+pub fn words(answer: &Answer) -> (&'static str, Option<&'static str>) {
+    let (outcome, tier) = match &answer.outcome {
+        Outcome::Hit { stale: Some(_), tier, .. } => ("stale", Some(tier)),
+        Outcome::Hit { stale: None, tier, .. } => ("hit", Some(tier)),
+        Outcome::Miss(_) => ("miss", None),
+    };
+    let tier = tier.map(|tier| match tier {
+        Tier::L1 => "l1",
+        Tier::L2 => "l2",
+    });
+    (outcome, tier)
+}
+
+/// What was answered to a Get.
+pub fn note_answer(span: &Span, namespace: &str, answer: &Answer) {
+    let (outcome, tier) = words(answer);
+    span.record(NAMESPACE, namespace).record(OUTCOME, outcome).record(TIER, tier).record(DEGRADED, answer.degraded);
+}
+
+/// The codes that the conventions count as errors of a server.
+fn is_the_servers_fault(code: Code) -> bool {
+    let faults =
+        [Code::Unknown, Code::DeadlineExceeded, Code::Unimplemented, Code::Internal, Code::Unavailable, Code::DataLoss];
+    faults.contains(&code)
+}
+
+/// The method of a path: one of those there are, so that nobody can make up names.
+fn method(path: &str) -> &'static str {
+    static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| served().collect());
+    path.strip_prefix('/').and_then(|method| METHODS.get(method)).map_or(OTHER, String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_is_one_that_is_served() {
+        assert_eq!(method("/twintier.v1.CacheService/Get"), "twintier.v1.CacheService/Get");
+        for made_up in ["/twintier.v1.CacheService/Secret", "/a/b", "", "*"] {
+            assert_eq!(method(made_up), OTHER);
+        }
+    }
+
+    #[test]
+    fn a_callers_mistake_is_not_an_error_of_the_server() {
+        let faults = (0..17).map(Code::from_i32).filter(|code| is_the_servers_fault(*code)).map(status_name);
+        let expected = ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
+        assert_eq!(faults.collect::<Vec<_>>(), expected);
+    }
+}

@@ -1,0 +1,7 @@
+//! Stats: what was counted, in the contract's words.
+
+mod counts;
+mod fleet;
+mod reporter;
+
+pub use reporter::Reports;

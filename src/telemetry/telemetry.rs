@@ -1,0 +1,185 @@
+//! What people see of a running service from outside its RPCs: logs, traces and metrics. OpenTelemetry's variables say where they go; nothing leaves the
+//! process unless one of them asks for it.
+
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::env::{Environment, Exporters, Sampling, Signal, Warning};
+use super::exporter::Unusable;
+use super::log_rate_limit::Limit;
+use super::logs::{ChangeLevel, Format};
+use super::metrics::Wanted;
+use super::traces::{Decision, RpcTracing};
+
+/// What is sent as long as the service runs.
+pub struct Telemetry {
+    metrics: Wanted,
+    rpcs: Option<RpcTracing>,
+    traces: Option<SdkTracerProvider>,
+    logs: Option<SdkLoggerProvider>,
+    limit: Limit,
+    change_level: ChangeLevel,
+    /// Logs the counts of lines that were left out.
+    _counting: AbortOnDropHandle<()>,
+}
+
+/// Begins to log what `level`, a tracing filter, lets through, and to send what `variables` ask for. Metrics can be scraped when `prometheus` says so. Once per process, inside of a runtime.
+pub fn start(
+    level: &str,
+    format: Format,
+    replica: &str,
+    prometheus: bool,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Telemetry, Unusable> {
+    let (mut environment, mut said) = (Environment::new(variables), Vec::new());
+    let (mut traces, mut logs) = (None, None);
+    if !environment.is_disabled() {
+        let resource = resource(&environment, replica);
+        traces = begin_traces(&mut environment, &resource, &mut said);
+        logs = begin_logs(&mut environment, &resource, &mut said);
+    }
+    let metrics = Wanted::by(&mut environment, prometheus, replica);
+    // Not an optional layer each: one that is none would have every callsite looked at every time, and filters remember what they saw.
+    let limit = Limit::new();
+    let (log, change_level) = super::logs::layer(level, format, logs.as_ref(), limit.clone())?;
+    let mut layers = vec![log];
+    layers.extend(traces.as_ref().map(|(provider, decision)| super::traces::layer(provider, *decision).boxed()));
+    tracing_subscriber::registry().with(layers).try_init()?;
+    for Warning { variable, value, problem, taken } in environment.into_warnings() {
+        tracing::warn!(%variable, %value, problem, %taken, "a variable of OpenTelemetry cannot be used");
+    }
+    said.iter().for_each(Said::say);
+    let rpcs = traces.as_ref().map(|(_, decision)| decision.of_rpcs());
+    let counting = AbortOnDropHandle::new(tokio::spawn(limit.clone().count()));
+    let traces = traces.map(|(provider, _)| provider);
+    Ok(Telemetry { metrics, rpcs, traces, logs, limit, change_level, _counting: counting })
+}
+
+fn begin_traces(
+    environment: &mut Environment,
+    resource: &Resource,
+    said: &mut Vec<Said>,
+) -> Option<(SdkTracerProvider, Decision)> {
+    let exporters = environment.exporters(Signal::Traces);
+    if exporters == Exporters::default() {
+        return None;
+    }
+    environment.check_what_the_sdk_reads(Signal::Traces);
+    let decision = Decision { sampling: environment.sampling(), joins: environment.joins_traces() };
+    let provider = super::traces::provider(&exporters, room(environment, "OTEL_BSP_MAX_QUEUE_SIZE"), resource);
+    let address = exporters.otlp.map_or_else(|| "standard output".to_owned(), |otlp| otlp.address);
+    let sends = Said::Sends { what: "traces", address, sampler: Some(decision.sampling) };
+    Some((usable(provider, sends, said)?, decision))
+}
+
+fn begin_logs(environment: &mut Environment, resource: &Resource, said: &mut Vec<Said>) -> Option<SdkLoggerProvider> {
+    let otlp = environment.exporters(Signal::Logs).otlp?;
+    environment.check_what_the_sdk_reads(Signal::Logs);
+    let provider = super::logs::provider(&otlp, room(environment, "OTEL_BLRP_MAX_QUEUE_SIZE"), resource);
+    usable(provider, Said::Sends { what: "logs", address: otlp.address, sampler: None }, said)
+}
+
+/// Something to be said once there is a log.
+enum Said {
+    Sends { what: &'static str, address: String, sampler: Option<Sampling> },
+    Cannot { what: &'static str, error: Unusable },
+}
+
+impl Said {
+    fn what(&self) -> &'static str {
+        match self {
+            Said::Sends { what, .. } | Said::Cannot { what, .. } => what,
+        }
+    }
+
+    fn say(&self) {
+        match self {
+            Said::Sends { what, address, sampler } => {
+                let sampler = sampler.map(tracing::field::display);
+                tracing::info!(what, %address, sampler, "telemetry is sent");
+            }
+            Said::Cannot { what, error } => tracing::warn!(what, %error, "telemetry is not sent"),
+        }
+    }
+}
+
+/// What can be used of it. A service goes on without the rest.
+fn usable<T>(made: Result<T, Unusable>, sends: Said, said: &mut Vec<Said>) -> Option<T> {
+    match made {
+        Ok(made) => {
+            said.push(sends);
+            Some(made)
+        }
+        Err(error) => {
+            said.push(Said::Cannot { what: sends.what(), error });
+            None
+        }
+    }
+}
+
+/// How many the SDK lets wait.
+fn room(environment: &Environment, name: &str) -> usize {
+    environment.get(name).and_then(|size| size.parse().ok()).unwrap_or(2048)
+}
+
+/// Who sends: what the variables say goes before what is known here.
+pub(crate) fn resource(environment: &Environment, replica: &str) -> Resource {
+    let known = [
+        KeyValue::new("service.name", env!("CARGO_PKG_NAME")),
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.instance.id", replica.to_owned()),
+    ];
+    let builder = Resource::builder_empty().with_attributes(known);
+    let builder =
+        builder.with_detector(Box::new(TelemetryResourceDetector)).with_detector(Box::new(EnvResourceDetector::new()));
+    match environment.get("OTEL_SERVICE_NAME") {
+        Some(name) => builder.with_service_name(name.to_owned()).build(),
+        None => builder.build(),
+    }
+}
+
+// === impl Telemetry ===
+
+impl Telemetry {
+    /// Who wants metrics.
+    pub fn metrics(&self) -> Wanted {
+        self.metrics.clone()
+    }
+
+    /// How RPCs are traced; none: they are not.
+    pub fn rpcs(&self) -> Option<RpcTracing> {
+        self.rpcs.clone()
+    }
+
+    /// Changes what is logged.
+    pub fn change_level(&self) -> ChangeLevel {
+        self.change_level.clone()
+    }
+
+    /// Sends what waits, for at most `patience`, and nothing after it.
+    pub async fn stop(self, patience: Duration) {
+        let Telemetry { traces, logs, limit, .. } = self;
+        limit.log_counts();
+        let traces = ended(traces.map(|traces| move || traces.shutdown_with_timeout(patience)));
+        let logs = ended(logs.map(|logs| move || logs.shutdown_with_timeout(patience)));
+        let _ = timeout(patience, async { tokio::join!(traces, logs) }).await;
+    }
+}
+
+async fn ended(shutdown: Option<impl FnOnce() -> OTelSdkResult + Send + 'static>) {
+    if let Some(shutdown) = shutdown {
+        let _ = spawn_blocking(shutdown).await;
+    }
+}
