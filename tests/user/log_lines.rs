@@ -106,7 +106,7 @@ fn a_level_that_is_none_is_refused_with_what_it_must_be() {
     let service = Serving::start(&[]);
     let refused = |args: &[&str]| service.client(&[&["log-level"], args].concat()).ended(4).err;
     assert!(refused(&["loud"]).contains("level must be a level (off, error, warn, info, debug, trace)"));
-    assert!(refused(&["debug", "--for", "25h"]).contains("lasts must be from 1s to 86400s; was 90000s"));
+    assert!(refused(&["debug", "--for", "25h"]).contains("lasts must be from 1s to 1d; was 1d1h"));
     assert!(refused(&["reset", "--for", "1h"]).contains("lasts must be absent without level"));
     service.client(&["log-level", "debug"]).ended(0);
     service.client(&["log-level", "reset"]).ended(0);

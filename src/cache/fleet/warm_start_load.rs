@@ -112,7 +112,7 @@ impl<'a> Loader<'a> {
             let page = match board.scan_keys(scan, clock.now().plus(PATIENCE)).await {
                 Ok(page) => page,
                 Err(error) => {
-                    tracing::warn!(namespace = namespace.name(), ?error, "a search for keys to load was given up");
+                    tracing::warn!(namespace = namespace.name(), %error, "a search for keys to load was given up");
                     return;
                 }
             };
