@@ -14,7 +14,7 @@ use crate::admin::{self, Admin, AdminConfig};
 use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
 use crate::backend::memory::{Eviction, Memory};
-use crate::backend::redis::connection::tls::TlsError;
+use crate::backend::redis::tls::TlsError;
 use crate::backend::redis::{self, Credentials, Failover, ReadPassword, RedisConfig, Servers};
 use crate::cache::admission::limits::{Load, LoadLimits};
 use crate::cache::clock::Clock;

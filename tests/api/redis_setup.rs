@@ -182,7 +182,7 @@ async fn without_the_right_to_measure_a_namespace_has_keys_and_no_memory() {
 #[test]
 fn every_command_of_a_script_is_a_documented_right() {
     let user = documented_user();
-    let scripts = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/redis/lua")).unwrap();
+    let scripts = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/redis/schema/lua")).unwrap();
     for path in scripts.map(|entry| entry.unwrap().path()) {
         let text = std::fs::read_to_string(&path).unwrap();
         for call in ["redis.call('", "redis.pcall('"] {

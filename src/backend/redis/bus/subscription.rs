@@ -18,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::foreign::Epochs;
 use crate::backend::redis::command::spans;
-use crate::backend::redis::connection::connection::{ConnectError, Connection, Purpose, is_misplaced, number, status};
 use crate::backend::redis::connection::context::Shared;
 use crate::backend::redis::connection::primary::Primary;
+use crate::backend::redis::connection::redis_connection::{
+    ConnectError, Connection, Purpose, is_misplaced, number, status,
+};
 use crate::backend::redis::connection::supervisor::Backoff;
 use crate::backend::redis::connection::transport::CLOSED;
 use crate::backend::redis::schema::codec;

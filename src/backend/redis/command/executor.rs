@@ -15,9 +15,11 @@ use super::large_values;
 use super::large_values::{Load, Reach};
 use super::spans;
 use crate::backend::redis::connection::command_metrics::Command;
-use crate::backend::redis::connection::connection::{Connection, is_misplaced, names_a_missing_right, not_a_primary};
 use crate::backend::redis::connection::context::Shared;
 use crate::backend::redis::connection::health::Health;
+use crate::backend::redis::connection::redis_connection::{
+    Connection, is_misplaced, names_a_missing_right, not_a_primary,
+};
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::connection::supervisor::UNRESPONSIVE;
 use crate::backend::redis::schema::scripts::Script;

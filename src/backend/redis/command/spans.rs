@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use tracing::Span;
 use tracing::field::Empty;
 
+use crate::backend::redis::config::{Address, Servers};
 use crate::backend::redis::connection::command_metrics::Command;
 use crate::backend::redis::connection::primary::Primary;
-use crate::backend::redis::{Address, Servers};
 use crate::cache::spans::{APPLY, NAMESPACE, OUTCOME, TARGET};
 use crate::cache::tier::bus::Message;
 

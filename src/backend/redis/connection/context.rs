@@ -7,8 +7,8 @@ use fred::types::Value;
 use tokio::sync::Notify;
 
 use super::command_metrics::Operations;
-use crate::backend::redis::RedisConfig;
 use crate::backend::redis::bus::foreign::ForeignMessages;
+use crate::backend::redis::config::RedisConfig;
 use crate::backend::redis::schema::barrier::Barriers;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::damaged_keys::Damages;

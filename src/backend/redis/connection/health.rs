@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::backend::redis::Address;
+use crate::backend::redis::config::Address;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::tier::L2State;
 

@@ -2,11 +2,11 @@
 
 pub mod clock;
 pub mod command_metrics;
-pub mod connection;
 pub mod context;
 pub mod health;
 pub mod primary;
 pub mod read_only;
+pub mod redis_connection;
 pub mod reply_scanner;
 pub mod shard;
 pub mod supervisor;

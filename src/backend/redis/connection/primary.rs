@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::clock::RedisClock;
 use super::context::Shared;
 use super::health::{Health, PrimaryHealth};
-use crate::backend::redis::Address;
+use crate::backend::redis::config::Address;
 use crate::cache::clock::Moment;
 
 /// Shortest time without an audit after which a deployment counts as gone, so that another number of partitions may follow it.

@@ -10,8 +10,8 @@ use arc_swap::ArcSwapOption;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{ClientTask, Connection, life};
 use super::primary::Primary;
+use super::redis_connection::{ClientTask, Connection, life};
 use super::supervisor::{Link, WATCHES};
 
 /// The connection for reads to one primary.

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::Connection;
 use super::primary::Primary;
 use super::read_only::ReadLink;
+use super::redis_connection::Connection;
 use super::supervisor::Link;
 use crate::backend::redis::bus::subscription::Bus;
 use crate::backend::redis::command::large_values::Room;

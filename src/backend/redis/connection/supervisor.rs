@@ -9,8 +9,8 @@ use arc_swap::ArcSwapOption;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{ConnectError, Connection, Purpose, words};
 use super::primary::Primary;
+use super::redis_connection::{ConnectError, Connection, Purpose, words};
 use crate::backend::redis::command::large_values;
 use crate::cache::clock::Moment;
 use crate::cache::tier::Timeout;

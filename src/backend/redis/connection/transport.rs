@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::reply_scanner::ReplyScanner;
 use crate::backend::redis::command::large_values::Moved;
-use crate::backend::redis::{Address, RedisConfig};
+use crate::backend::redis::config::{Address, RedisConfig};
 use crate::units::format_duration;
 
 /// Bytes of requests that are relayed at once.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::tally::{Chosen, ShardTally, Tally};
 use crate::backend::redis::command::executor::Failure;
 use crate::backend::redis::connection::command_metrics::Command;
-use crate::backend::redis::connection::connection::{Connection, bytes, field, names_a_missing_right};
+use crate::backend::redis::connection::redis_connection::{Connection, bytes, field, names_a_missing_right};
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::store::redis_l2::RedisTier;
 use crate::backend::redis::store::shared_store::HOME;
@@ -116,7 +116,7 @@ impl Sampler<'_> {
                 self.interval
             }
             Err(Trouble::Failed(error)) => {
-                tracing::debug!(?error, "redis: namespaces were not sampled");
+                tracing::debug!(%error, "redis: namespaces were not sampled");
                 SOON.min(self.interval)
             }
         }

@@ -13,7 +13,7 @@ use super::redis_l2::RedisTier;
 use crate::backend::redis::command::executor::Failure;
 use crate::backend::redis::command::large_values::{Load, PART};
 use crate::backend::redis::connection::command_metrics::Command;
-use crate::backend::redis::connection::connection::bytes;
+use crate::backend::redis::connection::redis_connection::bytes;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::codec::StoredEntry;

@@ -8,8 +8,8 @@ use fred::types::Value;
 
 use crate::backend::redis::command::executor::{Calls, Failure};
 use crate::backend::redis::connection::command_metrics::Command;
-use crate::backend::redis::connection::connection::{Connection, bytes, number, status};
 use crate::backend::redis::connection::context::Shared;
+use crate::backend::redis::connection::redis_connection::{Connection, bytes, number, status};
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::invalidation_record::{Coverage, Listed, earlier};
 use crate::backend::redis::schema::partition_counter::Line;

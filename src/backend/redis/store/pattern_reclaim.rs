@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::redis_l2::{RedisTier, Step};
 use crate::backend::redis::command::executor::Failure;
 use crate::backend::redis::connection::command_metrics::Command;
-use crate::backend::redis::connection::connection::{Connection, bytes, number};
+use crate::backend::redis::connection::redis_connection::{Connection, bytes, number};
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::invalidation_record::Listed;

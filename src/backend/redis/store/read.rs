@@ -13,7 +13,7 @@ use crate::backend::redis::command::executor::Failure;
 use crate::backend::redis::command::large_values::{Reach, SMALL};
 use crate::backend::redis::connection::clock::RedisClock;
 use crate::backend::redis::connection::command_metrics::Command;
-use crate::backend::redis::connection::connection::bytes;
+use crate::backend::redis::connection::redis_connection::bytes;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::codec::StoredEntry;

@@ -15,7 +15,7 @@ use crate::backend::redis::command::executor::Failure;
 use crate::backend::redis::command::large_values;
 use crate::backend::redis::command::large_values::Reach;
 use crate::backend::redis::connection::command_metrics::Command;
-use crate::backend::redis::connection::connection::Connection;
+use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::partition_counter::Line;
 use crate::cache::clock::Moment;

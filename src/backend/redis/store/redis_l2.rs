@@ -18,9 +18,9 @@ use crate::backend::redis::command::executor::{Calls, Failure, Way, refused, ref
 use crate::backend::redis::command::large_values;
 use crate::backend::redis::command::large_values::{Load, SMALL};
 use crate::backend::redis::connection::command_metrics::Command;
-use crate::backend::redis::connection::connection::{Connection, bytes, number, status};
 use crate::backend::redis::connection::context::Shared;
 use crate::backend::redis::connection::health::{Health, HealthReport};
+use crate::backend::redis::connection::redis_connection::{Connection, bytes, number, status};
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::invalidation_record::Listed;

@@ -12,7 +12,7 @@ use super::redis_l2::{CLOCK_SLACK, RedisTier};
 use crate::backend::redis::command::executor::{Failure, refused};
 use crate::backend::redis::command::large_values::{Load, PART};
 use crate::backend::redis::connection::command_metrics::Command;
-use crate::backend::redis::connection::connection::{Connection, bytes, number, status};
+use crate::backend::redis::connection::redis_connection::{Connection, bytes, number, status};
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;

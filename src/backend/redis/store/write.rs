@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fred::types::Value;
 
 use super::redis_l2::RedisTier;
-use crate::backend::redis::connection::connection::{bytes, number};
+use crate::backend::redis::connection::redis_connection::{bytes, number};
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::codec::Packed;
 use crate::backend::redis::schema::compression_pool;

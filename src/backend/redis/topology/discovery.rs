@@ -15,9 +15,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backend::redis::connection::connection::{ClientTask, Purpose, open_client, words};
+use crate::backend::redis::config::{Address, Credentials};
 use crate::backend::redis::connection::context::Shared;
-use crate::backend::redis::{Address, Credentials};
+use crate::backend::redis::connection::redis_connection::{ClientTask, Purpose, open_client, words};
 use crate::units::format_duration;
 
 /// Pause between questions while nothing is amiss.

@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::discovery::{Claim, Heard, Panel, Question};
 use crate::backend::redis::command::executor::Routes;
+use crate::backend::redis::config::{Address, Servers};
 use crate::backend::redis::connection::clock::RedisClock;
 use crate::backend::redis::connection::primary::Primary;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::keys::Layout;
 use crate::backend::redis::store::redis_l2::RedisTier;
-use crate::backend::redis::{Address, Servers};
 use crate::cache::tier::bus::BusSink;
 
 /// The partitions of each primary, in order.
