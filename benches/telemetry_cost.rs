@@ -12,13 +12,13 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::{Channel, Endpoint};
 use twintier::app::{App, Observers};
-use twintier::cache::coherence::safeguards::Protections;
+use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::cache::fleet::replica::Replica;
 use twintier::config::{Config, Sources};
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
 use twintier::shutdown::Stop;
-use twintier::telemetry::metrics::Wanted;
+use twintier::telemetry::metrics::MetricsConfig;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -81,9 +81,9 @@ impl Service {
         let config = Config::load(&Sources { overrides, ..Sources::default() }).unwrap().config;
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let replica = Replica::new();
-        let metrics = Wanted::asked_for(owned, prometheus, &replica.id);
+        let metrics = MetricsConfig::asked_for(owned, prometheus, &replica.id);
         let observers = Observers { metrics, ..Observers::default() };
-        let app = runtime.block_on(App::start_as(replica, config, Protections::default(), observers)).unwrap();
+        let app = runtime.block_on(App::start_as(replica, config, Safeguards::default(), observers)).unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", app.address())).unwrap();
         let clients = caller.block_on(async {
             let channels = join_all((0..SHAPE.0).map(|_| endpoint.connect())).await;

@@ -13,18 +13,18 @@ use tokio_util::task::TaskTracker;
 use crate::admin::{self, Admin, AdminConfig};
 use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
-use crate::backend::memory::{Eviction, Memory};
+use crate::backend::memory::{Eviction, MokaL1};
 use crate::backend::redis::tls::TlsError;
 use crate::backend::redis::{self, Credentials, Failover, ReadPassword, RedisConfig, Servers};
-use crate::cache::admission::limits::{Load, LoadLimits};
+use crate::cache::admission::limits::{Admission, AdmissionLimits};
 use crate::cache::clock::Clock;
-use crate::cache::coherence::failover_repair::Repair;
-use crate::cache::coherence::safeguards::Protections;
+use crate::cache::coherence::failover_repair::FailoverRepair;
+use crate::cache::coherence::safeguards::Safeguards;
 use crate::cache::coherence::{Coherence, CoherenceConfig};
 use crate::cache::fleet::health::{Health, NotReady};
-use crate::cache::fleet::policy_sync::Policies;
-use crate::cache::fleet::replica::{Observed, Replica};
-use crate::cache::fleet::shared_store::Board;
+use crate::cache::fleet::policy_sync::PolicySync;
+use crate::cache::fleet::replica::{Replica, ReplicaHandles};
+use crate::cache::fleet::shared_store::SharedStore;
 use crate::cache::fleet::warm_start::{WarmStart, WarmStartConfig};
 use crate::cache::log_fields::millis;
 use crate::cache::namespace::{NamespaceRules, Namespaces};
@@ -32,10 +32,12 @@ use crate::cache::tier::{L1, L2, L2State};
 use crate::cache::tiered::{Tiered, TieredConfig};
 use crate::config::{self, Address, Config, Topology};
 use crate::grpc::health::HealthApi;
-use crate::grpc::{AdminApi, CacheApi, KeyLogging, LogLevel, Reports, ServerConfig, Serving, Tracing, rpc_metrics};
+use crate::grpc::{
+    AdminApi, CacheApi, KeyLogging, LogLevel, ServerConfig, ServerHandle, StatsReporter, Tracing, rpc_metrics,
+};
 use crate::net::acceptor;
 use crate::shutdown::Stop;
-use crate::telemetry::metrics::{Metrics, Wanted};
+use crate::telemetry::metrics::{Metrics, MetricsConfig};
 
 /// Kept back from the drain limit for what follows the last RPC.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -52,7 +54,7 @@ const HOT_KEY_PLACES: usize = 2048;
 pub struct App {
     address: SocketAddr,
     drain: config::Drain,
-    serving: Serving,
+    serving: ServerHandle,
     admin: Option<(SocketAddr, Admin)>,
     cache: Tiered,
     l2: Arc<dyn L2>,
@@ -69,7 +71,7 @@ pub struct Observers {
     /// How RPCs are traced; none: they are not.
     pub tracing: Option<Tracing>,
     /// Who wants metrics.
-    pub metrics: Wanted,
+    pub metrics: MetricsConfig,
     /// The level of the log; none: it cannot be changed.
     pub log_level: Option<Arc<LogLevel>>,
 }
@@ -95,11 +97,11 @@ pub enum StartError {
 impl App {
     /// Starts serving. Does not wait for Redis. Nobody is told of it: for tests, as what is told is the program's choice.
     pub async fn start(config: Config) -> Result<App, StartError> {
-        App::start_with(config, Protections::default()).await
+        App::start_with(config, Safeguards::default()).await
     }
 
     /// The same with the given protections: for tests that take one away.
-    pub async fn start_with(config: Config, protections: Protections) -> Result<App, StartError> {
+    pub async fn start_with(config: Config, protections: Safeguards) -> Result<App, StartError> {
         App::start_as(Replica::new(), config, protections, Observers::default()).await
     }
 
@@ -107,7 +109,7 @@ impl App {
     pub async fn start_as(
         replica: Replica,
         config: Config,
-        protections: Protections,
+        protections: Safeguards,
         observers: Observers,
     ) -> Result<App, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(BootClock);
@@ -118,7 +120,7 @@ impl App {
 
         let partitions = config.coherence.partitions;
         let namespaces = Arc::new(Namespaces::new(namespace_rules(&config), partitions));
-        let l1: Arc<dyn L1> = Arc::new(Memory::new(config.l1.size, eviction(config.l1.eviction, redis.is_some())));
+        let l1: Arc<dyn L1> = Arc::new(MokaL1::new(config.l1.size, eviction(config.l1.eviction, redis.is_some())));
         let coherence = CoherenceConfig {
             partitions,
             max_staleness: config.coherence.max_staleness,
@@ -126,7 +128,7 @@ impl App {
             protections,
         };
         let coherence = Arc::new(Coherence::new(coherence, l1.clone(), namespaces.clone(), clock.clone()));
-        let (l2, board): (Arc<dyn L2>, Option<Arc<dyn Board>>) = match redis {
+        let (l2, board): (Arc<dyn L2>, Option<Arc<dyn SharedStore>>) = match redis {
             Some(redis) => {
                 let tier = redis::start(redis, partitions, rand::random(), clock.clone(), coherence.clone());
                 (tier.clone(), Some(tier))
@@ -134,16 +136,16 @@ impl App {
             None => (Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone())), None),
         };
         let swept = coherence.clone();
-        let repair = Repair::new(coherence.clone(), l2.clone(), namespaces.clone(), clock.clone());
+        let repair = FailoverRepair::new(coherence.clone(), l2.clone(), namespaces.clone(), clock.clone());
         let cache = Tiered::new(tiered_config(&config), l1, l2.clone(), coherence, clock.clone());
-        let policies = Arc::new(Policies::new(board.clone(), namespaces.clone(), cache.clone(), clock.clone()));
+        let policies = Arc::new(PolicySync::new(board.clone(), namespaces.clone(), cache.clone(), clock.clone()));
         let warm_start = board.clone().filter(|_| config.warm_start.enabled).map(|board| {
             let config = warm_start_config(&config.warm_start);
             Arc::new(WarmStart::new(config, cache.clone(), namespaces.clone(), board, clock.clone()))
         });
 
         let server = &config.server;
-        let load = Arc::new(Load::new(LoadLimits {
+        let load = Arc::new(Admission::new(AdmissionLimits {
             requests: server.max_in_flight,
             bytes: server.max_bytes_in_flight as usize,
             probes: server.max_uncounted,
@@ -184,7 +186,7 @@ impl App {
         let Observers { tracing, metrics: wanted, log_level } = observers;
         let can_be_scraped = wanted.prometheus;
         let rpcs = (!wanted.is_nobody()).then(|| Arc::new(rpc_metrics::table()));
-        let observed = Arc::new(Observed {
+        let observed = Arc::new(ReplicaHandles {
             replica,
             cache: cache.clone(),
             l2: l2.clone(),
@@ -205,13 +207,13 @@ impl App {
                 }
             }
         });
-        let reports = Arc::new(Reports::new(observed.clone()));
+        let reports = Arc::new(StatsReporter::new(observed.clone()));
         tasks.spawn({
             let (reports, ending) = (reports.clone(), ending.clone());
             async move { ending.run_until_cancelled(reports.tell_fleet()).await }
         });
         let admin_http = admin.map(|(listener, address)| {
-            let fleet: admin::Fleet = Arc::new({
+            let fleet: admin::FleetQuery = Arc::new({
                 let reports = reports.clone();
                 move || {
                     let reports = reports.clone();
@@ -219,8 +221,8 @@ impl App {
                 }
             });
             let metrics = metrics.clone().filter(|_| can_be_scraped);
-            let metrics = metrics.map(|metrics| -> admin::Metrics { Arc::new(move || metrics.prometheus_text()) });
-            let sources = admin::Sources { observed, fleet, metrics };
+            let metrics = metrics.map(|metrics| -> admin::MetricsText { Arc::new(move || metrics.prometheus_text()) });
+            let sources = admin::AdminSources { observed, fleet, metrics };
             (address, Admin::start(listener, admin_config(&config.admin), sources))
         });
         let api = CacheApi::new(reports, config.limits.clone(), config.events.clone(), clock, keys);
@@ -228,7 +230,7 @@ impl App {
         let health = HealthApi::new(health, config.server.admin);
         let page = admin_address.filter(|address| config.admin.page && !address.ip().is_unspecified());
         let server = server_config(&config, page, tracing);
-        let serving = Serving::start(listener, server, api, admin, health, load, rpcs);
+        let serving = ServerHandle::start(listener, server, api, admin, health, load, rpcs);
         Ok(App {
             address,
             drain: config.drain,
@@ -339,7 +341,7 @@ async fn follow_health(
 /// goes on with both, for ever.
 async fn prepare(
     cache: Tiered,
-    policies: Arc<Policies>,
+    policies: Arc<PolicySync>,
     warm_start: Option<Arc<WarmStart>>,
     grace: Duration,
     prepared: CancellationToken,
@@ -466,7 +468,7 @@ fn server_config(config: &Config, page: Option<SocketAddr>, tracing: Option<Trac
     }
 }
 
-fn redis_config(redis: &config::Redis, config: &Config, protections: Protections) -> Result<RedisConfig, StartError> {
+fn redis_config(redis: &config::Redis, config: &Config, protections: Safeguards) -> Result<RedisConfig, StartError> {
     let identity = redis.tls_cert_file.as_deref().zip(redis.tls_key_file.as_deref());
     let identity = identity.map(|(certificate, key)| redis::tls::Identity { certificate, key });
     let tls = redis.url.tls.then(|| redis::tls::client(redis.tls_ca_file.as_deref(), identity)).transpose()?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use twintier::app::{App, Observers};
-use twintier::cache::coherence::safeguards::Protections;
+use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::cache::fleet::replica::Replica;
 use twintier::cli::{self, Cli, Command, ConfigCommand, ServeArgs};
 use twintier::config::{self, Config, Loaded, Sources};
@@ -61,7 +61,7 @@ async fn serve(args: ServeArgs) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&error, 1),
     };
-    let app = match App::start_as(replica, config, Protections::default(), observers).await {
+    let app = match App::start_as(replica, config, Safeguards::default(), observers).await {
         Ok(app) => app,
         Err(error) => return fail(&error, 1),
     };

@@ -8,32 +8,32 @@ pub const MIB: u64 = 1 << 20;
 
 /// A share of a whole, in millionths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share(u32);
+pub struct Ratio(u32);
 
-impl Share {
+impl Ratio {
     const WHOLE: u32 = 1_000_000;
 
     /// One of so many.
-    pub const fn one_of(many: u32) -> Share {
-        Share(Share::WHOLE / many)
+    pub const fn one_of(many: u32) -> Ratio {
+        Ratio(Ratio::WHOLE / many)
     }
 
     /// One in how many, about; 0 when the share is nothing.
     pub fn one_in(self) -> u64 {
-        u64::from(Share::WHOLE.checked_div(self.0).unwrap_or(0))
+        u64::from(Ratio::WHOLE.checked_div(self.0).unwrap_or(0))
     }
 }
 
-impl fmt::Display for Share {
+impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", f64::from(self.0) / f64::from(Share::WHOLE))
+        write!(f, "{}", f64::from(self.0) / f64::from(Ratio::WHOLE))
     }
 }
 
 /// Reads a share: `0.001`. Millionths are exact, smaller ones are nothing.
-pub fn parse_share(text: &str) -> Result<Share, UnitError> {
+pub fn parse_share(text: &str) -> Result<Ratio, UnitError> {
     match text.trim().parse::<f64>() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(Share((share * f64::from(Share::WHOLE)).round() as u32)),
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(Ratio((share * f64::from(Ratio::WHOLE)).round() as u32)),
         _ => Err(UnitError::NotAShare),
     }
 }

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use twintier::backend::memory::{Eviction, Memory};
+use twintier::backend::memory::{Eviction, MokaL1};
 use twintier::cache::clock::Moment;
-use twintier::cache::coherence::{Note, held};
+use twintier::cache::coherence::{FillGuard, held};
 use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry};
 use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::KeyRef;
@@ -33,7 +33,7 @@ fn an_entry_costs_what_it_is_weighed() {
     // All kept to the end: memory that one gave back would hide what the next takes.
     let mut kept = Vec::new();
     for (eviction, value_size) in [(Eviction::Lru, 100), (Eviction::TinyLfu, 100), (Eviction::TinyLfu, 4096)] {
-        let memory = Memory::new(1 << 40, eviction);
+        let memory = MokaL1::new(1 << 40, eviction);
         let before = resident();
         for n in 0..ENTRIES {
             let key = KeyRef::new(&namespace, format!("a key of thirty bytes {n:08}").as_bytes()).to_key();
@@ -42,7 +42,7 @@ fn an_entry_costs_what_it_is_weighed() {
                 Lifetime::of(Duration::from_secs(3600)),
             );
             let entry = Entry::written(&new, Version::new(1, n), Duration::ZERO, Moment(1));
-            let note = Note { generation: 1, applied: Version::ZERO, shown: 0 };
+            let note = FillGuard { generation: 1, applied: Version::ZERO, shown: 0 };
             memory.insert(key, held(entry, Version::ZERO, note, Moment(1), &namespace)).unwrap();
         }
         let (grown, usage) = (resident() - before, memory.usage());

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use twintier::backend::local::Local;
-use twintier::backend::memory::{Eviction, Memory};
+use twintier::backend::memory::{Eviction, MokaL1};
 use twintier::cache::clock::{Clock, ManualClock, Moment};
-use twintier::cache::coherence::safeguards::Protections;
+use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::cache::coherence::{Coherence, CoherenceConfig};
 use twintier::cache::entry::{Content, Lifetime, NewEntry};
 use twintier::cache::invalidation::selector::Selector;
@@ -19,7 +19,7 @@ use twintier::cache::namespace::{Namespace, NamespaceRules, Namespaces};
 use twintier::cache::policy::Switches;
 use twintier::cache::tier::{Condition, Mode, Removal, Write};
 use twintier::cache::tiered::{
-    Barrier, Consistency, Get, Invalidate, Miss, Outcome, Set, SetOutcome, Target, Tiered, TieredConfig,
+    Barrier, Consistency, Get, GetOutcome, Invalidate, Miss, Set, SetOutcome, Target, Tiered, TieredConfig,
 };
 use twintier::cache::token::Token;
 use twintier::cache::version::Version;
@@ -82,12 +82,12 @@ impl World {
     fn new() -> World {
         let clock = Arc::new(ManualClock::default());
         let namespaces = Arc::new(Namespaces::new(NamespaceRules { limit: 2, ..NamespaceRules::default() }, 4));
-        let l1 = Arc::new(Memory::new(1 << 30, Eviction::Lru));
+        let l1 = Arc::new(MokaL1::new(1 << 30, Eviction::Lru));
         let config = CoherenceConfig {
             partitions: 4,
             max_staleness: Duration::from_secs(2),
             repair: false,
-            protections: Protections::default(),
+            protections: Safeguards::default(),
         };
         let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), clock.clone()));
         let l2 = Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone()));
@@ -155,11 +155,11 @@ impl World {
         };
         let answer = self.cache.get(get).await.unwrap();
         let found = match answer.outcome {
-            Outcome::Miss(why) => {
+            GetOutcome::Miss(why) => {
                 assert_eq!(why, Miss::Absent);
                 None
             }
-            Outcome::Hit { held, stale, .. } => {
+            GetOutcome::Hit { held, stale, .. } => {
                 assert_eq!(stale, None);
                 Some((held.entry.content.clone(), held.entry.version, held.entry.expires_at))
             }

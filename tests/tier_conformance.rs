@@ -25,16 +25,16 @@ use bytes::Bytes;
 use harness::{Redis, eventually};
 use twintier::backend::boot_clock::BootClock;
 use twintier::backend::local::Local;
-use twintier::backend::memory::{Eviction, Memory};
+use twintier::backend::memory::{Eviction, MokaL1};
 use twintier::backend::redis::{self, Address, Credentials, Failover, RedisConfig, Servers};
 use twintier::cache::clock::{Clock, Moment};
-use twintier::cache::coherence::safeguards::Protections;
+use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::cache::coherence::{Coherence, CoherenceConfig};
 use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry};
 use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::{Key, KeyRef};
 use twintier::cache::namespace::{Namespace, NamespaceRules, Namespaces};
-use twintier::cache::tier::{Condition, L2, L2State, Mode, Removal, Removed, Write, Written};
+use twintier::cache::tier::{Condition, L2, L2State, Mode, Removal, RemoveResult, Write, WriteResult};
 use twintier::cache::version::Version;
 
 const PARTITIONS: u16 = 4;
@@ -51,17 +51,17 @@ struct Bench {
 }
 
 impl Bench {
-    fn parts() -> (Arc<Memory>, Arc<Coherence>, Arc<Namespaces>) {
+    fn parts() -> (Arc<MokaL1>, Arc<Coherence>, Arc<Namespaces>) {
         let namespaces = Arc::new(Namespaces::new(
             NamespaceRules { limit: 8, tombstones: TOMBSTONES, ..Default::default() },
             PARTITIONS,
         ));
-        let l1 = Arc::new(Memory::new(1 << 26, Eviction::Lru));
+        let l1 = Arc::new(MokaL1::new(1 << 26, Eviction::Lru));
         let config = CoherenceConfig {
             partitions: PARTITIONS,
             max_staleness: Duration::from_secs(2),
             repair: false,
-            protections: Protections::default(),
+            protections: Safeguards::default(),
         };
         let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), Arc::new(BootClock)));
         (l1, coherence, namespaces)
@@ -92,7 +92,7 @@ impl Bench {
             tombstones: TOMBSTONES,
             failover: Failover::Cold,
             namespace_sampling: Duration::ZERO,
-            protections: Protections::default(),
+            protections: Safeguards::default(),
         };
         let l2 = redis::start(config.clone(), PARTITIONS, 7, Arc::new(BootClock), coherence.clone());
         let bench = Bench { l2, coherence, namespaces, redis: Some(redis), config: Some(config) };
@@ -108,22 +108,22 @@ impl Bench {
         BootClock.now().plus(Duration::from_secs(10))
     }
 
-    async fn write(&self, key: &Key, value: &str, condition: Condition) -> Written {
+    async fn write(&self, key: &Key, value: &str, condition: Condition) -> WriteResult {
         let content = Content::Value(Bytes::copy_from_slice(value.as_bytes()));
         let entry = NewEntry { content_type: "text/plain".into(), ..NewEntry::new(content, Lifetime::of(HOUR)) };
         self.write_entry(key, entry, condition).await
     }
 
-    async fn write_entry(&self, key: &Key, entry: NewEntry, condition: Condition) -> Written {
+    async fn write_entry(&self, key: &Key, entry: NewEntry, condition: Condition) -> WriteResult {
         self.request(Write { key: key.clone(), entry, condition, request: None }).await
     }
 
-    async fn request(&self, write: Write) -> Written {
+    async fn request(&self, write: Write) -> WriteResult {
         let partition = self.partition(&write.key);
         self.l2.write(partition, &[write], 0, self.until().into()).await.unwrap().remove(0)
     }
 
-    async fn remove(&self, partition: u16, keys: &[Key]) -> Removed {
+    async fn remove(&self, partition: u16, keys: &[Key]) -> RemoveResult {
         let removals: Vec<_> = keys.iter().map(|key| Removal { key: key.clone(), source_version: None }).collect();
         self.l2.remove(partition, &removals, Mode::Remove, 0, self.until()).await.unwrap()
     }
@@ -145,16 +145,16 @@ impl Bench {
     }
 }
 
-fn version(written: Written) -> Version {
+fn version(written: WriteResult) -> Version {
     match written {
-        Written::Stored(entry) => entry.version,
+        WriteResult::Stored(entry) => entry.version,
         refused => panic!("not stored: {refused:?}"),
     }
 }
 
-fn refused(written: Written) -> Option<Version> {
+fn refused(written: WriteResult) -> Option<Version> {
     match written {
-        Written::Refused { current, .. } => current,
+        WriteResult::Refused { current, .. } => current,
         stored => panic!("stored: {stored:?}"),
     }
 }
@@ -262,7 +262,7 @@ async fn concurrent_conditional_writes_store_once(bench: &Bench) {
     let key = bench.key("one", "contended");
     let writes = (0..32).map(|n| {
         let (key, value) = (key.clone(), n.to_string());
-        async move { matches!(bench.write(&key, &value, Condition::Absent).await, Written::Stored(_)) }
+        async move { matches!(bench.write(&key, &value, Condition::Absent).await, WriteResult::Stored(_)) }
     });
     let stored = futures_util::future::join_all(writes).await;
     assert_eq!(stored.into_iter().filter(|stored| *stored).count(), 1);

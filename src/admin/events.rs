@@ -19,28 +19,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::recorder::Recorder;
 use super::serve::{AGE, Caller};
-use crate::net::connections::{Activity, Connections, Limit, Limits};
+use crate::net::connections::{Activity, ConnectionLimit, ConnectionLimits, Connections};
 
 /// Most streams at once. A forwarded port makes all people at it one peer.
-const STREAMS: Limits = Limits { connections: 16, per_peer: 8 };
+const STREAMS: ConnectionLimits = ConnectionLimits { connections: 16, per_peer: 8 };
 
 #[derive(Clone)]
-struct Shared {
+struct EventStreams {
     recorder: Arc<Recorder>,
     streams: Arc<Connections>,
     closing: CancellationToken,
 }
 
 pub fn routes(recorder: Arc<Recorder>, closing: CancellationToken) -> Router {
-    let shared = Shared { recorder, streams: Connections::new(STREAMS), closing };
+    let shared = EventStreams { recorder, streams: Connections::new(STREAMS), closing };
     Router::new().route("/events", get(events)).with_state(shared)
 }
 
-async fn events(State(shared): State<Shared>, Extension(caller): Extension<Caller>) -> Response {
+async fn events(State(shared): State<EventStreams>, Extension(caller): Extension<Caller>) -> Response {
     let admission = shared.streams.admit(caller.address, Activity::Protected);
     let Some(place) = admission.slot else {
         let why = match admission.reached {
-            Some(Limit::Peer) => format!("{} pages of this address watch already\n", STREAMS.per_peer),
+            Some(ConnectionLimit::Peer) => format!("{} pages of this address watch already\n", STREAMS.per_peer),
             _ => format!("{} pages watch already\n", STREAMS.connections),
         };
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "5")], why).into_response();

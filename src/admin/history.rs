@@ -51,12 +51,12 @@ pub struct History {
     /// Names of those with the most traffic, the busiest first.
     busiest: Vec<String>,
     /// The points of those, and of no others.
-    series: BTreeMap<String, Series>,
+    series: BTreeMap<String, GetSeries>,
 }
 
 /// The Gets of one namespace, a point a second, by what they were answered with.
 #[derive(Default)]
-struct Series(VecDeque<[f32; 4]>);
+struct GetSeries(VecDeque<[f32; 4]>);
 
 // === impl History ===
 
@@ -131,7 +131,7 @@ impl History {
 
 // === impl Series ===
 
-impl Series {
+impl GetSeries {
     fn add(&mut self, gets: Gets, seconds: f64) {
         if self.0.len() == LENGTH {
             self.0.pop_front();

@@ -20,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::recorder::Recorder;
-use crate::cache::fleet::replica::{FleetReplica, Observed};
+use crate::cache::fleet::replica::{FleetReplica, ReplicaHandles};
 use crate::cache::tier::BoxFuture;
 
 /// The metrics, in Prometheus' text form.
-pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 /// Asks for the replicas of the fleet.
-pub type Fleet = Arc<dyn Fn() -> BoxFuture<'static, Vec<FleetReplica>> + Send + Sync>;
+pub type FleetQuery = Arc<dyn Fn() -> BoxFuture<'static, Vec<FleetReplica>> + Send + Sync>;
 
 /// What is served.
 #[derive(Clone, Copy, Debug)]
@@ -47,13 +47,13 @@ pub enum KeyNames {
 }
 
 /// Where what is served comes from.
-pub struct Sources {
+pub struct AdminSources {
     /// This replica.
-    pub observed: Arc<Observed>,
+    pub observed: Arc<ReplicaHandles>,
     /// Its fleet.
-    pub fleet: Fleet,
+    pub fleet: FleetQuery,
     /// Its metrics; none: they are not served.
-    pub metrics: Option<Metrics>,
+    pub metrics: Option<MetricsText>,
 }
 
 /// A server at work.
@@ -72,10 +72,10 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 impl Admin {
     /// Serves on a bound listener.
-    pub fn start(listener: TcpListener, config: AdminConfig, sources: Sources) -> Admin {
+    pub fn start(listener: TcpListener, config: AdminConfig, sources: AdminSources) -> Admin {
         let (closing, kill, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        let Sources { observed, fleet, metrics } = sources;
+        let AdminSources { observed, fleet, metrics } = sources;
         let mut router = super::health::routes(observed.health.clone(), observed.l2.clone());
         if let Some(metrics) = metrics {
             router = router.merge(scrape(metrics));
@@ -100,7 +100,7 @@ impl Admin {
     }
 }
 
-fn scrape(metrics: Metrics) -> Router {
+fn scrape(metrics: MetricsText) -> Router {
     let written = move || async move {
         // Work for milliseconds, and more where there are many namespaces: not for a worker of the runtime.
         let text = tokio::task::spawn_blocking(move || metrics()).await;

@@ -13,4 +13,4 @@ mod sample;
 mod serve;
 mod snapshot;
 
-pub use http::{Admin, AdminConfig, Fleet, KeyNames, Metrics, Sources};
+pub use http::{Admin, AdminConfig, AdminSources, FleetQuery, KeyNames, MetricsText};

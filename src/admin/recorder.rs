@@ -12,10 +12,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::diagnosis::{Finding, Steady};
 use super::fleet::FleetView;
 use super::history::{FIELDS, History};
-use super::http::{Fleet, KeyNames};
+use super::http::{FleetQuery, KeyNames};
 use super::sample::Sample;
 use super::{diagnosis, snapshot};
-use crate::cache::fleet::replica::Observed;
+use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::stats::hot_keys::HotKey;
 
 /// Pause between two looks.
@@ -29,8 +29,8 @@ const HOT_KEYS: usize = 10;
 
 /// The memory of the dashboard.
 pub struct Recorder {
-    observed: Arc<Observed>,
-    fleet: Fleet,
+    observed: Arc<ReplicaHandles>,
+    fleet: FleetQuery,
     keys: KeyNames,
     recorded: Mutex<Recorded>,
     ticks: watch::Sender<Bytes>,
@@ -54,7 +54,7 @@ struct Recorded {
 
 impl Recorder {
     /// Nothing is known yet but how things are now.
-    pub fn new(observed: Arc<Observed>, fleet: Fleet, keys: KeyNames) -> Recorder {
+    pub fn new(observed: Arc<ReplicaHandles>, fleet: FleetQuery, keys: KeyNames) -> Recorder {
         let latest = Sample::of(&observed);
         let (anchor, next_anchor) = (latest.clone(), latest.clone());
         let recorded = Recorded {
@@ -135,7 +135,7 @@ impl Recorder {
     fn render(&self, recorded: &Recorded) -> Value {
         let hot: Vec<_> = self.observed.cache.hot_keys(HOT_KEYS, None).iter().map(|hot| self.shown(hot)).collect();
         let own_proof = recorded.latest.coherence.proof_age;
-        snapshot::tick(&snapshot::Told {
+        snapshot::tick(&snapshot::SnapshotInput {
             before: &recorded.anchor,
             now: &recorded.latest,
             history: &recorded.history,

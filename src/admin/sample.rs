@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::cache::clock::Moment;
 use crate::cache::fleet::health::Health;
-use crate::cache::fleet::replica::Observed;
+use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::lease::LeaseCounters;
 use crate::cache::namespace::Namespace;
 use crate::cache::stats::{CoherenceCounters, Snapshot};
@@ -24,7 +24,7 @@ pub struct Sample {
     pub coherence: CoherenceSample,
     pub leases: LeaseSample,
     pub load: LoadSample,
-    pub audit: AuditSample,
+    pub audit: SelfAuditSample,
     pub watchers: usize,
 }
 
@@ -128,7 +128,7 @@ pub struct LoadSample {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AuditSample {
+pub struct SelfAuditSample {
     pub checked: u64,
     pub violations: u64,
 }
@@ -137,7 +137,7 @@ pub struct AuditSample {
 
 impl Sample {
     /// As it is now.
-    pub fn of(observed: &Observed) -> Sample {
+    pub fn of(observed: &ReplicaHandles) -> Sample {
         let (coherence, audit) = (observed.cache.coherence(), observed.cache.self_audit());
         let l2 = observed.l2.report();
         Sample {
@@ -164,7 +164,7 @@ impl Sample {
                 connections: observed.load.connections(),
                 shed: observed.load.shed(),
             },
-            audit: AuditSample { checked: audit.checked.get(), violations: audit.violations.get() },
+            audit: SelfAuditSample { checked: audit.checked.get(), violations: audit.violations.get() },
             watchers: coherence.watches.open(),
         }
     }
@@ -195,7 +195,7 @@ impl Sample {
 
 impl NamespaceSample {
     /// Those that were used here, and those that only Redis has keys of, by name.
-    fn all(observed: &Observed, l2: &L2Report) -> Vec<NamespaceSample> {
+    fn all(observed: &ReplicaHandles, l2: &L2Report) -> Vec<NamespaceSample> {
         let known = observed.namespaces.all();
         let mut all: Vec<_> = known.iter().map(|namespace| NamespaceSample::of(namespace)).collect();
         if let Some(sample) = l2.sampled() {
@@ -300,7 +300,7 @@ impl Gets {
 }
 
 impl LatencySample {
-    fn of(observed: &Observed) -> LatencySample {
+    fn of(observed: &ReplicaHandles) -> LatencySample {
         let all = observed.cache.latencies();
         LatencySample {
             l1: all.get_l1.snapshot(),
@@ -385,7 +385,7 @@ impl Sample {
             },
             leases: LeaseSample::default(),
             load: LoadSample { limit: 1024, ..LoadSample::default() },
-            audit: AuditSample::default(),
+            audit: SelfAuditSample::default(),
             watchers: 0,
         }
     }

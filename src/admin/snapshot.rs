@@ -10,7 +10,7 @@ use super::sample::{Gets, NamespaceSample, Sample};
 use crate::cache::tier::L2State;
 
 /// What is told.
-pub struct Told<'a> {
+pub struct SnapshotInput<'a> {
     pub before: &'a Sample,
     pub now: &'a Sample,
     pub history: &'a History,
@@ -27,8 +27,8 @@ pub struct Hot {
 }
 
 /// The state of this replica, and the latest point of its history.
-pub fn tick(told: &Told<'_>) -> Value {
-    let Told { before, now, .. } = *told;
+pub fn tick(told: &SnapshotInput<'_>) -> Value {
+    let SnapshotInput { before, now, .. } = *told;
     let seconds = now.seconds_since(before).max(0.001);
     let rate = |now: u64, before: u64| rounded(now.saturating_sub(before) as f64 / seconds);
     let gets = now.latencies.since(&before.latencies).gets();
@@ -136,7 +136,7 @@ fn redis(before: &Sample, now: &Sample, seconds: f64) -> Value {
 }
 
 /// The busiest, and what all the others have together.
-fn namespaces(told: &Told<'_>, seconds: f64) -> Value {
+fn namespaces(told: &SnapshotInput<'_>, seconds: f64) -> Value {
     let since = |now: &NamespaceSample| now.since(told.before.namespace(&now.name));
     let busiest = told.history.busiest();
     let mut rows: Vec<_> = busiest.iter().map(|name| since(told.now.namespace(name))).collect();

@@ -10,7 +10,7 @@ use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::cache::entry::Held;
+use crate::cache::entry::CachedEntry;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::stats::Counter;
 use crate::cache::tier::{L1, L1Usage, NotTaken};
@@ -34,14 +34,14 @@ pub enum Eviction {
 }
 
 /// The memory tier of one replica.
-pub struct Memory {
-    entries: Cache<Key, Arc<Held>>,
+pub struct MokaL1 {
+    entries: Cache<Key, Arc<CachedEntry>>,
     max_bytes: u64,
-    counts: Arc<Counts>,
+    counts: Arc<UsageCounts>,
 }
 
 #[derive(Default)]
-struct Counts {
+struct UsageCounts {
     evicted_size: Counter,
     evicted_expired: Counter,
     removed: Counter,
@@ -51,21 +51,21 @@ struct Counts {
 
 // === impl Memory ===
 
-impl Memory {
+impl MokaL1 {
     /// An empty memory tier of `max_bytes`.
-    pub fn new(max_bytes: u64, eviction: Eviction) -> Memory {
-        let counts = Arc::new(Counts::default());
+    pub fn new(max_bytes: u64, eviction: Eviction) -> MokaL1 {
+        let counts = Arc::new(UsageCounts::default());
         let listener = counts.clone();
         let entries = Cache::builder()
             .max_capacity(max_bytes)
-            .weigher(|key, held: &Arc<Held>| u32::try_from(weight(key, held)).unwrap_or(u32::MAX))
+            .weigher(|key, held: &Arc<CachedEntry>| u32::try_from(weight(key, held)).unwrap_or(u32::MAX))
             .eviction_policy(match eviction {
                 Eviction::Lru => EvictionPolicy::lru(),
                 Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
             })
             .expire_after(KeepFor)
             // Counts only: a listener that panics is switched off for good.
-            .eviction_listener(move |key: Arc<Key>, held: Arc<Held>, cause| {
+            .eviction_listener(move |key: Arc<Key>, held: Arc<CachedEntry>, cause| {
                 let namespace = &held.namespace.counters;
                 namespace.entries.sub(1);
                 namespace.bytes.sub(weight(&key, &held));
@@ -75,22 +75,22 @@ impl Memory {
                     RemovalCause::Explicit => (&listener.removed, &namespace.removed),
                     RemovalCause::Replaced => (&listener.replaced, &namespace.replaced),
                 };
-                all.one();
-                own.one();
+                all.inc();
+                own.inc();
             })
             .build();
-        Memory { entries, max_bytes, counts }
+        MokaL1 { entries, max_bytes, counts }
     }
 }
 
-impl L1 for Memory {
-    fn get(&self, key: KeyRef<'_>) -> Option<Arc<Held>> {
+impl L1 for MokaL1 {
+    fn get(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
         self.entries.get(&key)
     }
 
-    fn insert(&self, key: Key, held: Arc<Held>) -> Result<(), NotTaken> {
+    fn insert(&self, key: Key, held: Arc<CachedEntry>) -> Result<(), NotTaken> {
         if held.entry.content.len() as u64 > self.max_bytes / LARGEST_SHARE {
-            self.counts.rejected.one();
+            self.counts.rejected.inc();
             self.remove(key.as_ref());
             return Err(NotTaken::TooLarge);
         }
@@ -103,7 +103,7 @@ impl L1 for Memory {
                 return Err(NotTaken::OverQuota(quota));
             }
         }
-        counters.entries.one();
+        counters.entries.inc();
         self.entries.insert(key, held);
         Ok(())
     }
@@ -112,7 +112,7 @@ impl L1 for Memory {
         self.entries.invalidate(&key);
     }
 
-    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>) -> ControlFlow<()>) {
+    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<CachedEntry>) -> ControlFlow<()>) {
         let _ = self.entries.iter().try_for_each(|(key, held)| visit(&key, &held));
     }
 
@@ -132,7 +132,7 @@ impl L1 for Memory {
     }
 }
 
-fn weight(key: &Key, held: &Held) -> u64 {
+fn weight(key: &Key, held: &CachedEntry) -> u64 {
     let tags: usize = held.entry.tags.iter().map(|tag| TAG_OVERHEAD + tag.len()).sum();
     (OVERHEAD + key.bytes().len() + held.entry.content_type.len() + held.entry.content.len() + tags) as u64
 }
@@ -148,17 +148,23 @@ impl Equivalent<Key> for KeyRef<'_> {
 struct KeepFor;
 
 impl KeepFor {
-    fn of(held: &Held) -> Option<Duration> {
+    fn of(held: &CachedEntry) -> Option<Duration> {
         Some(held.entry.kept_until.since(held.known_at).min(held.namespace.policy().l1_ttl))
     }
 }
 
-impl Expiry<Key, Arc<Held>> for KeepFor {
-    fn expire_after_create(&self, _: &Key, held: &Arc<Held>, _: Instant) -> Option<Duration> {
+impl Expiry<Key, Arc<CachedEntry>> for KeepFor {
+    fn expire_after_create(&self, _: &Key, held: &Arc<CachedEntry>, _: Instant) -> Option<Duration> {
         KeepFor::of(held)
     }
 
-    fn expire_after_update(&self, _: &Key, held: &Arc<Held>, _: Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(
+        &self,
+        _: &Key,
+        held: &Arc<CachedEntry>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
         KeepFor::of(held)
     }
 }

@@ -194,7 +194,7 @@ impl Entry {
 }
 
 /// An entry with what its freshness is judged by.
-pub struct Held {
+pub struct CachedEntry {
     /// The entry.
     pub entry: Entry,
     /// Position of the partition when the entry was known to be current.
@@ -206,10 +206,10 @@ pub struct Held {
     /// The namespace.
     pub namespace: Arc<Namespace>,
     /// What was found when it was looked for among what was invalidated.
-    pub covered: Covered,
+    pub covered: CoverageMemo,
 }
 
-impl Held {
+impl CachedEntry {
     /// When it was marked stale, itself or with what selects it.
     pub fn marked_at(&self) -> Option<Moment> {
         self.entry.marked_at.into_iter().chain(self.covered.marked_at()).min()
@@ -218,13 +218,13 @@ impl Held {
 
 /// What is remembered of looking for an entry among what was invalidated, so that the next reader need not.
 #[derive(Debug, Default)]
-pub struct Covered {
+pub struct CoverageMemo {
     changes: AtomicU64,
     marked_at: AtomicU64,
     gone: AtomicBool,
 }
 
-impl Covered {
+impl CoverageMemo {
     /// Whether the first `changes` changes of what was invalidated have been looked through.
     pub fn is_known(&self, changes: u64) -> bool {
         self.changes.load(Ordering::Acquire) == changes
@@ -254,12 +254,12 @@ impl Covered {
     }
 }
 
-impl Held {
+impl CachedEntry {
     /// The position of an entry that only this replica knows.
-    pub const ALONE: Version = Version::ZERO;
+    pub const LOCAL_ONLY: Version = Version::ZERO;
 
     /// Only this replica knows it: no promise holds for it.
     pub fn is_alone(&self) -> bool {
-        self.position == Held::ALONE
+        self.position == CachedEntry::LOCAL_ONLY
     }
 }

@@ -7,15 +7,15 @@ use std::hash::Hash;
 use super::clock::Moment;
 
 /// Values that are remembered for a while.
-pub struct Remembered<K, V> {
+pub struct ExpiringMap<K, V> {
     values: HashMap<K, (V, Moment)>,
     limit: usize,
 }
 
-impl<K: Hash + Eq, V> Remembered<K, V> {
+impl<K: Hash + Eq, V> ExpiringMap<K, V> {
     /// Room for `limit` values.
     pub fn new(limit: usize) -> Self {
-        Remembered { values: HashMap::new(), limit }
+        ExpiringMap { values: HashMap::new(), limit }
     }
 
     /// Remembers `value` until `until`.
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_value_is_forgotten_after_its_time() {
-        let (mut remembered, now) = (Remembered::new(8), Moment(1_000));
+        let (mut remembered, now) = (ExpiringMap::new(8), Moment(1_000));
         remembered.insert("a", 1, now.plus(Duration::from_secs(1)), now);
         assert_eq!(remembered.get("a", now).map(|(value, _)| *value), Some(1));
         assert!(remembered.get("a", now.plus(Duration::from_secs(1))).is_none());
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let (mut remembered, now) = (Remembered::new(8), Moment(1_000));
+        let (mut remembered, now) = (ExpiringMap::new(8), Moment(1_000));
         for n in 0..1_000u64 {
             remembered.insert(n, n, now.plus(Duration::from_secs(n + 1)), now);
         }

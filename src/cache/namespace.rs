@@ -9,8 +9,8 @@ use arc_swap::{ArcSwap, Guard};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::{CacheError, Violations};
-use super::invalidation::log::{Budget, Tombstones};
-use super::policy::rate_limit::Throttle;
+use super::invalidation::log::{Budget, InvalidationLog};
+use super::policy::rate_limit::RateLimit;
 use super::policy::{Limits, NamespacePolicy, PolicyPatch, limits};
 use super::stats::NamespaceCounters;
 
@@ -30,8 +30,8 @@ pub struct Namespace {
     policy: ArcSwap<NamespacePolicy>,
     configured: NamespacePolicy,
     changed: Mutex<PolicyPatch>,
-    throttle: Throttle,
-    tombstones: Arc<Tombstones>,
+    throttle: RateLimit,
+    tombstones: Arc<InvalidationLog>,
 }
 
 impl Namespace {
@@ -48,14 +48,14 @@ impl Namespace {
         tombstones: usize,
         budget: &Arc<Budget>,
     ) -> Self {
-        let tombstones = Arc::new(Tombstones::new(partitions, tombstones, budget.clone()));
+        let tombstones = Arc::new(InvalidationLog::new(partitions, tombstones, budget.clone()));
         budget.join(&tombstones);
         Namespace {
             id,
             counters: NamespaceCounters::default(),
             seed: xxh3_64(name.as_bytes()),
             name: name.into(),
-            throttle: Throttle::new(policy.max_requests_per_second),
+            throttle: RateLimit::new(policy.max_requests_per_second),
             policy: ArcSwap::from_pointee(policy.clone()),
             configured: policy,
             changed: Mutex::default(),
@@ -84,7 +84,7 @@ impl Namespace {
     }
 
     fn throttled(&self, wait: Duration) -> CacheError {
-        self.counters.throttled.one();
+        self.counters.throttled.inc();
         let limit = self.policy().max_requests_per_second.ceil() as usize;
         CacheError::Exhausted { what: "max_requests_per_second", limit, retry_after: Some(wait) }
     }
@@ -117,7 +117,7 @@ impl Namespace {
     }
 
     /// What was invalidated in it by selectors.
-    pub fn tombstones(&self) -> &Tombstones {
+    pub fn tombstones(&self) -> &InvalidationLog {
         &self.tombstones
     }
 }
@@ -299,7 +299,7 @@ mod tests {
             assert!(guest.is_guest() && guest.id != namespaces.get_to_read("namespace", "other").expect("answered").id);
         }
         let guest = namespaces.get_to_read("namespace", "found").expect("answered");
-        guest.counters.l2_hits.one();
+        guest.counters.l2_hits.inc();
         namespaces.adopt(&guest);
         let found = namespaces.get_to_read("namespace", "found").expect("known");
         assert_eq!((found.is_guest(), found.counters.l2_hits.get()), (false, 1));

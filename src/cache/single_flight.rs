@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::Span;
 
 use super::clock::Moment;
-use super::entry::Held;
+use super::entry::CachedEntry;
 use super::namespace::Namespace;
 use super::spans;
 use super::tier::L2Error;
@@ -19,7 +19,7 @@ pub struct Fetched {
     /// Position of the partition when the shared tier was read.
     pub position: Version,
     /// The entry; none when there is none.
-    pub held: Option<Arc<Held>>,
+    pub held: Option<Arc<CachedEntry>>,
 }
 
 impl Fetched {
@@ -47,37 +47,37 @@ pub struct Flight {
 }
 
 /// The end of a flight that its fetch holds.
-pub struct Landing(watch::Sender<Option<FetchResult>>);
+pub struct FetchCompletion(watch::Sender<Option<FetchResult>>);
 
 /// The end of a flight that a waiting Get holds.
-pub struct Waiting {
+pub struct FetchWaiter {
     result: watch::Receiver<Option<FetchResult>>,
     fetch: Span,
 }
 
 impl Flight {
     /// Begins a flight.
-    pub fn begin(begun_at: Moment, generation: u64, changes: u64) -> (Flight, Landing) {
+    pub fn begin(begun_at: Moment, generation: u64, changes: u64) -> (Flight, FetchCompletion) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let (sender, result) = watch::channel(None);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        (Flight { id, begun_at, generation, changes, result, span: spans::fetch() }, Landing(sender))
+        (Flight { id, begun_at, generation, changes, result, span: spans::fetch() }, FetchCompletion(sender))
     }
 
     /// Joins it.
-    pub fn join(&self) -> Waiting {
-        Waiting { result: self.result.clone(), fetch: self.span.clone() }
+    pub fn join(&self) -> FetchWaiter {
+        FetchWaiter { result: self.result.clone(), fetch: self.span.clone() }
     }
 }
 
-impl Landing {
+impl FetchCompletion {
     /// Gives every waiter the result.
-    pub fn land(self, result: FetchResult) {
+    pub fn complete(self, result: FetchResult) {
         self.0.send_replace(Some(result));
     }
 }
 
-impl Waiting {
+impl FetchWaiter {
     /// The span of the fetch. Who keeps it keeps it from ending.
     pub fn take_span(&mut self) -> Span {
         std::mem::replace(&mut self.fetch, Span::none())

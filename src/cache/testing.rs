@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::clock::{Clock, ManualClock, Moment};
-use super::coherence::safeguards::Protections;
-use super::coherence::{Coherence, CoherenceConfig, Note, held};
-use super::entry::{Content, Entry, Held, Lifetime, NewEntry};
+use super::coherence::safeguards::Safeguards;
+use super::coherence::{Coherence, CoherenceConfig, FillGuard, held};
+use super::entry::{CachedEntry, Content, Entry, Lifetime, NewEntry};
 use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, NamespaceRules, Namespaces};
 use super::tier::{L1, L1Usage, NotTaken};
@@ -39,14 +39,14 @@ pub const ALL: [u16; 1] = [0];
 
 /// A memory tier without limit or eviction.
 #[derive(Default)]
-pub struct MapL1(Mutex<HashMap<Key, Arc<Held>>>);
+pub struct MapL1(Mutex<HashMap<Key, Arc<CachedEntry>>>);
 
 impl L1 for MapL1 {
-    fn get(&self, key: KeyRef<'_>) -> Option<Arc<Held>> {
+    fn get(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
         self.0.lock().expect("no panic").get(&key.to_key()).cloned()
     }
 
-    fn insert(&self, key: Key, held: Arc<Held>) -> Result<(), NotTaken> {
+    fn insert(&self, key: Key, held: Arc<CachedEntry>) -> Result<(), NotTaken> {
         self.0.lock().expect("no panic").insert(key, held);
         Ok(())
     }
@@ -55,8 +55,8 @@ impl L1 for MapL1 {
         self.0.lock().expect("no panic").remove(&key.to_key());
     }
 
-    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>) -> ControlFlow<()>) {
-        let copy = |(key, held): (&Key, &Arc<Held>)| (key.clone(), held.clone());
+    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<CachedEntry>) -> ControlFlow<()>) {
+        let copy = |(key, held): (&Key, &Arc<CachedEntry>)| (key.clone(), held.clone());
         let all: Vec<_> = self.0.lock().expect("no panic").iter().map(copy).collect();
         let _ = all.iter().try_for_each(|(key, held)| visit(key, held));
     }
@@ -76,12 +76,12 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new(protections: Protections) -> Bench {
+    pub fn new(protections: Safeguards) -> Bench {
         let rules = NamespaceRules { limit: 8, ..NamespaceRules::default() };
         Bench::with(rules, protections)
     }
 
-    pub fn with(rules: NamespaceRules, protections: Protections) -> Bench {
+    pub fn with(rules: NamespaceRules, protections: Safeguards) -> Bench {
         let (l1, clock) = (Arc::new(MapL1::default()), Arc::new(ManualClock::default()));
         let namespaces = Arc::new(Namespaces::new(rules, 1));
         let namespace = namespaces.get("namespace", "default").expect("room");
@@ -95,7 +95,7 @@ impl Bench {
     }
 
     /// What a fill would bring: an entry of `sequence`, read when the counter stood at `position`.
-    pub fn read(&self, sequence: u64, position: u64, note: Note) -> Arc<Held> {
+    pub fn read(&self, sequence: u64, position: u64, note: FillGuard) -> Arc<CachedEntry> {
         let content = Content::Value(bytes::Bytes::from(sequence.to_string()));
         let new = NewEntry::new(content, Lifetime::of(Duration::from_secs(3600)));
         let entry = Entry::written(&new, Version::new(EPOCH, sequence), Duration::ZERO, self.clock.now());

@@ -5,23 +5,23 @@ use std::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::error::Failure;
+use super::error::CliError;
 use crate::cli::args::ServerArgs;
 use crate::pb::admin_service_client::AdminServiceClient;
 use crate::pb::cache_service_client::CacheServiceClient;
 
 /// A service to call. It is dialled by the first call, and again by a later one when the connection broke.
-pub(super) struct Connection<'a> {
+pub(super) struct ServiceConnection<'a> {
     args: &'a ServerArgs,
     channel: Channel,
 }
 
 // === impl Connection ===
 
-impl<'a> Connection<'a> {
+impl<'a> ServiceConnection<'a> {
     pub fn new(args: &'a ServerArgs) -> Self {
         let channel = args.server.endpoint.connect_lazy();
-        Connection { args, channel }
+        ServiceConnection { args, channel }
     }
 
     /// Calls `rpc` with `message` under the deadline.
@@ -29,7 +29,7 @@ impl<'a> Connection<'a> {
         &self,
         message: Q,
         rpc: impl AsyncFnOnce(Channel, Request<Q>) -> Result<Response<A>, Status>,
-    ) -> Result<A, Failure> {
+    ) -> Result<A, CliError> {
         let started = Instant::now();
         let timeout = self.args.timeout;
         let mut request = self.request(message);
@@ -48,7 +48,7 @@ impl<'a> Connection<'a> {
         &self,
         message: Q,
         rpc: impl AsyncFnOnce(Channel, Request<Q>) -> Result<Response<Streaming<A>>, Status>,
-    ) -> Result<Streaming<A>, Failure> {
+    ) -> Result<Streaming<A>, CliError> {
         match tokio::time::timeout(self.args.timeout, rpc(self.channel.clone(), self.request(message))).await {
             Ok(opened) => opened.map(Response::into_inner).map_err(|status| self.failure(status)),
             Err(_) => Err(self.too_late()),
@@ -56,11 +56,11 @@ impl<'a> Connection<'a> {
     }
 
     /// A status of this service as a failure.
-    pub fn failure(&self, status: Status) -> Failure {
-        Failure::Call { server: self.args.server.name.clone(), status: Box::new(status) }
+    pub fn failure(&self, status: Status) -> CliError {
+        CliError::Call { server: self.args.server.name.clone(), status: Box::new(status) }
     }
 
-    fn too_late(&self) -> Failure {
+    fn too_late(&self) -> CliError {
         let timeout = humantime::format_duration(self.args.timeout);
         self.failure(Status::deadline_exceeded(format!("no answer within {timeout}")))
     }

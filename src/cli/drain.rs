@@ -3,10 +3,10 @@
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::error::Failure;
-use super::output::{Answer, json_text};
+use super::error::CliError;
+use super::output::{Output, json_text};
 use crate::cli::args::{OutputFormat, ServerArgs};
-use crate::cli::connection::{Connection, admin};
+use crate::cli::connection::{ServiceConnection, admin};
 use crate::pb;
 
 /// Arguments of `drain`.
@@ -35,9 +35,9 @@ pub struct ResetStatsArgs {
 }
 
 impl DrainArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
+    pub(super) async fn run(self) -> Result<Output, CliError> {
         let request = pb::DrainRequest { draining: self.switch == Switch::On };
-        let response = Connection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)
             .call(request, async |channel, request| admin(channel).drain(request).await)
             .await?;
         let out = match (self.server.output, response.draining) {
@@ -45,19 +45,19 @@ impl DrainArgs {
             (OutputFormat::Text, true) => b"draining\n".into(),
             (OutputFormat::Text, false) => b"not draining\n".into(),
         };
-        Ok(Answer { out, ..Answer::default() })
+        Ok(Output { out, ..Output::default() })
     }
 }
 
 impl ResetStatsArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
-        Connection::new(&self.server)
+    pub(super) async fn run(self) -> Result<Output, CliError> {
+        ServiceConnection::new(&self.server)
             .call(pb::ResetStatsRequest {}, async |channel, request| admin(channel).reset_stats(request).await)
             .await?;
         let out = match self.server.output {
             OutputFormat::Json => json_text(&json!({})),
             OutputFormat::Text => b"reset\n".into(),
         };
-        Ok(Answer { out, ..Answer::default() })
+        Ok(Output { out, ..Output::default() })
     }
 }

@@ -13,7 +13,7 @@ use super::units;
 
 /// Why a client command did not come to an answer.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CliError {
     /// The call ended in an error.
     Call { server: String, status: Box<Status> },
     /// A file, the standard input or the standard output failed.
@@ -22,15 +22,15 @@ pub(crate) enum Failure {
 
 // === impl Failure ===
 
-impl Failure {
-    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Failure {
+impl CliError {
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> CliError {
         let what = what.into();
-        move |error| Failure::Io { what, error }
+        move |error| CliError::Io { what, error }
     }
 
     /// Writes the error to standard error. Writes nothing when the reader of standard output went away.
     pub fn report(&self, output: OutputFormat) -> ExitCode {
-        if !matches!(self, Failure::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe) {
+        if !matches!(self, CliError::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe) {
             let text = match output {
                 OutputFormat::Text => self.text(),
                 OutputFormat::Json => format!("{}\n", self.document()),
@@ -43,7 +43,7 @@ impl Failure {
     /// The error as a JSON document: `{"error": {"code", "message", …}}`.
     fn document(&self) -> Value {
         let error = match self {
-            Failure::Call { server, status } => {
+            CliError::Call { server, status } => {
                 let details = status.get_error_details();
                 let info = details.error_info();
                 let violations = details.bad_request().into_iter().flat_map(|request| &request.field_violations);
@@ -59,7 +59,7 @@ impl Failure {
                     "server": server,
                 })
             }
-            Failure::Io { what, error } => json!({ "code": null, "message": format!("{what}: {error}") }),
+            CliError::Io { what, error } => json!({ "code": null, "message": format!("{what}: {error}") }),
         };
         json!({ "error": error })
     }
@@ -72,25 +72,25 @@ impl Failure {
     /// Whether the service gave this reason.
     pub fn is(&self, reason: &str) -> bool {
         match self {
-            Failure::Call { status, .. } => {
+            CliError::Call { status, .. } => {
                 status.get_error_details().error_info().is_some_and(|info| info.reason == reason)
             }
-            Failure::Io { .. } => false,
+            CliError::Io { .. } => false,
         }
     }
 
     pub fn exit(&self) -> u8 {
         match self {
-            Failure::Call { status, .. } if matches!(code(status), Code::Unavailable | Code::DeadlineExceeded) => 3,
-            Failure::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Failure::Call { .. } | Failure::Io { .. } => 4,
+            CliError::Call { status, .. } if matches!(code(status), Code::Unavailable | Code::DeadlineExceeded) => 3,
+            CliError::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            CliError::Call { .. } | CliError::Io { .. } => 4,
         }
     }
 
     pub fn text(&self) -> String {
         match self {
-            Failure::Call { server, status } => call_text(server, status),
-            Failure::Io { what, error } => format!("error: {what}: {error}\n"),
+            CliError::Call { server, status } => call_text(server, status),
+            CliError::Io { what, error } => format!("error: {what}: {error}\n"),
         }
     }
 }
@@ -166,8 +166,8 @@ mod tests {
 
     use super::*;
 
-    fn call(status: Status) -> Failure {
-        Failure::Call { server: "http://cache:50051/".to_owned(), status: Box::new(status) }
+    fn call(status: Status) -> CliError {
+        CliError::Call { server: "http://cache:50051/".to_owned(), status: Box::new(status) }
     }
 
     #[test]
@@ -221,14 +221,14 @@ mod tests {
         let error = &document["error"];
         assert_eq!((&error["code"], &error["message"]), (&json!("INVALID_ARGUMENT"), &json!("bad")));
         assert_eq!((&error["reason"], &error["violations"][0]["field"]), (&json!("INVALID_REQUEST"), &json!("ttl")));
-        let document = Failure::io("value.bin")(io::ErrorKind::NotFound.into()).document();
+        let document = CliError::io("value.bin")(io::ErrorKind::NotFound.into()).document();
         assert!(document["error"]["message"].as_str().is_some_and(|text| text.starts_with("value.bin: ")));
     }
 
     #[test]
     fn a_reader_that_went_away_is_no_failure() {
-        assert_eq!(Failure::io("standard output")(io::ErrorKind::BrokenPipe.into()).exit(), 0);
-        assert_eq!(Failure::io("value.bin")(io::ErrorKind::NotFound.into()).exit(), 4);
+        assert_eq!(CliError::io("standard output")(io::ErrorKind::BrokenPipe.into()).exit(), 0);
+        assert_eq!(CliError::io("value.bin")(io::ErrorKind::NotFound.into()).exit(), 4);
     }
 
     #[test]

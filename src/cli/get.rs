@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::error::Failure;
-use super::output::{Answer, json_text};
+use super::error::CliError;
+use super::output::{Output, json_text};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, TokenArgs, parse_duration};
-use crate::cli::connection::{Connection, cache};
+use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::{table, units, value};
 use crate::pb;
 use crate::pb::get_response::Result as Found;
@@ -66,7 +66,7 @@ struct LeaseArgs {
 
 /// How a response is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
+enum OutputShape {
     /// The exact bytes of the value.
     Bytes,
     /// The value as far as a terminal can show it, and notes about it.
@@ -80,8 +80,8 @@ enum Shape {
 // === impl GetArgs ===
 
 impl GetArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
-        let connection = Connection::new(&self.server);
+    pub(super) async fn run(self) -> Result<Output, CliError> {
+        let connection = ServiceConnection::new(&self.server);
         let response =
             connection.call(self.request(), async |channel, request| cache(channel).get(request).await).await?;
         Ok(self.answer(&response, io::stdout().is_terminal()))
@@ -101,40 +101,40 @@ impl GetArgs {
         }
     }
 
-    fn shape(&self, terminal: bool) -> Shape {
+    fn shape(&self, terminal: bool) -> OutputShape {
         match self.server.output {
-            OutputFormat::Json => Shape::Json,
-            OutputFormat::Text if self.metadata => Shape::Metadata,
-            OutputFormat::Text if terminal && !self.raw => Shape::Terminal,
-            OutputFormat::Text => Shape::Bytes,
+            OutputFormat::Json => OutputShape::Json,
+            OutputFormat::Text if self.metadata => OutputShape::Metadata,
+            OutputFormat::Text if terminal && !self.raw => OutputShape::Terminal,
+            OutputFormat::Text => OutputShape::Bytes,
         }
     }
 
-    fn answer(&self, response: &pb::GetResponse, terminal: bool) -> Answer {
+    fn answer(&self, response: &pb::GetResponse, terminal: bool) -> Output {
         let hit = match &response.result {
             Some(Found::Hit(hit)) => Some(hit),
             Some(Found::NegativeHit(_) | Found::Miss(_)) | None => None,
         };
         let (out, notes) = match self.shape(terminal) {
-            Shape::Json => (json_text(&Value::Object(document(response, self.metadata))), String::new()),
-            Shape::Metadata => (facts(response).into_bytes(), String::new()),
-            Shape::Terminal => {
+            OutputShape::Json => (json_text(&Value::Object(document(response, self.metadata))), String::new()),
+            OutputShape::Metadata => (facts(response).into_bytes(), String::new()),
+            OutputShape::Terminal => {
                 let shown = hit.map(|hit| value::for_terminal(&hit.value, &hit.content_type));
                 (shown.unwrap_or_default().into_bytes(), facts(response))
             }
-            Shape::Bytes => match hit {
+            OutputShape::Bytes => match hit {
                 Some(hit) => (hit.value.to_vec(), String::new()),
                 None => (Vec::new(), format!("{}\n", verdict(response))),
             },
         };
         let notes = match (&response.lease, self.shape(terminal)) {
-            (Some(lease), Shape::Bytes) => {
+            (Some(lease), OutputShape::Bytes) => {
                 format!("{notes}lease {} for {}\n", lease.id, units::wire_duration(lease.duration))
             }
             _ => notes,
         };
         let notes = if self.quiet { String::new() } else { notes };
-        Answer { out, notes, exit: u8::from(hit.is_none()) }
+        Output { out, notes, exit: u8::from(hit.is_none()) }
     }
 }
 
@@ -301,7 +301,7 @@ mod tests {
     fn a_program_gets_the_exact_bytes() {
         assert_eq!(
             args(&["k"]).answer(&hit(b"\x00\xff"), false),
-            Answer { out: b"\x00\xff".into(), ..Answer::default() }
+            Output { out: b"\x00\xff".into(), ..Output::default() }
         );
         assert_eq!(args(&["k", "--raw"]).answer(&hit(b"\x00"), true).out, b"\x00");
     }
@@ -321,7 +321,7 @@ mod tests {
     fn a_miss_is_told_apart_from_an_empty_value_by_the_exit_code() {
         assert_eq!((args(&["k"]).answer(&hit(b""), false).exit, args(&["k"]).answer(&miss(), false).exit), (0, 1));
         assert_eq!(args(&["k"]).answer(&miss(), false).notes, "miss: token_not_reached\n");
-        assert_eq!(args(&["k", "-q"]).answer(&miss(), false), Answer { exit: 1, ..Answer::default() });
+        assert_eq!(args(&["k", "-q"]).answer(&miss(), false), Output { exit: 1, ..Output::default() });
     }
 
     #[test]

@@ -8,10 +8,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::error::Failure;
-use super::output::{Answer, json_text};
+use super::error::CliError;
+use super::output::{Output, json_text};
 use crate::cli::args::{OutputFormat, ServerArgs, parse_timeout};
-use crate::cli::connection::Connection;
+use crate::cli::connection::ServiceConnection;
 
 /// Between two questions of one `--wait`.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -33,7 +33,7 @@ pub struct HealthArgs {
 // === impl HealthArgs ===
 
 impl HealthArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
+    pub(super) async fn run(self) -> Result<Output, CliError> {
         let Some(wait) = self.wait else { return Ok(answer(&self.ask(&self.server).await?, self.server.output)) };
         let begun = Instant::now();
         loop {
@@ -49,20 +49,20 @@ impl HealthArgs {
     }
 
     /// The answer to one question.
-    async fn ask(&self, server: &ServerArgs) -> Result<HealthCheckResponse, Failure> {
+    async fn ask(&self, server: &ServerArgs) -> Result<HealthCheckResponse, CliError> {
         let request = HealthCheckRequest { service: self.service.clone() };
         let check = async |channel, request| HealthClient::new(channel).check(request).await;
-        Connection::new(server).call(request, check).await
+        ServiceConnection::new(server).call(request, check).await
     }
 }
 
-fn answer(response: &HealthCheckResponse, output: OutputFormat) -> Answer {
+fn answer(response: &HealthCheckResponse, output: OutputFormat) -> Output {
     let status = response.status().as_str_name();
     let out = match output {
         OutputFormat::Json => json_text(&json!({ "status": status })),
         OutputFormat::Text => format!("{status}\n").into_bytes(),
     };
-    Answer { out, exit: u8::from(response.status() != ServingStatus::Serving), ..Answer::default() }
+    Output { out, exit: u8::from(response.status() != ServingStatus::Serving), ..Output::default() }
 }
 
 #[cfg(test)]
@@ -72,10 +72,10 @@ mod tests {
     #[test]
     fn only_serving_is_success() {
         let shown = |status: ServingStatus| answer(&HealthCheckResponse { status: status.into() }, OutputFormat::Text);
-        assert_eq!(shown(ServingStatus::Serving), Answer { out: b"SERVING\n".into(), ..Answer::default() });
+        assert_eq!(shown(ServingStatus::Serving), Output { out: b"SERVING\n".into(), ..Output::default() });
         assert_eq!(
             shown(ServingStatus::NotServing),
-            Answer { out: b"NOT_SERVING\n".into(), exit: 1, ..Answer::default() }
+            Output { out: b"NOT_SERVING\n".into(), exit: 1, ..Output::default() }
         );
         assert_eq!(shown(ServingStatus::Unknown).exit, 1);
     }

@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use super::error::Failure;
-use super::output::{Answer, json_text};
+use super::error::CliError;
+use super::output::{Output, json_text};
 use crate::cli::args::{OutputFormat, ServerArgs};
-use crate::cli::connection::{Connection, admin};
+use crate::cli::connection::{ServiceConnection, admin};
 use crate::cli::table;
 use crate::pb;
 
@@ -27,16 +27,16 @@ pub struct HotKeysArgs {
 // === impl HotKeysArgs ===
 
 impl HotKeysArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
+    pub(super) async fn run(self) -> Result<Output, CliError> {
         let request = pb::HotKeysRequest { namespace: self.namespace.clone().unwrap_or_default(), limit: self.limit };
-        let response = Connection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)
             .call(request, async |channel, request| admin(channel).hot_keys(request).await)
             .await?;
         Ok(answer(&response, self.server.output))
     }
 }
 
-fn answer(response: &pb::HotKeysResponse, output: OutputFormat) -> Answer {
+fn answer(response: &pb::HotKeysResponse, output: OutputFormat) -> Output {
     let document = |hot: &pb::HotKey| json!({ "namespace": hot.namespace, "key": hot.key, "gets_per_second": hot.gets_per_second });
     let row = |hot: &pb::HotKey| {
         // Keys are callers' bytes: nothing of them may disturb a terminal.
@@ -50,7 +50,7 @@ fn answer(response: &pb::HotKeysResponse, output: OutputFormat) -> Answer {
             table::aligned(&["KEY", "NAMESPACE", "GETS/S"], &rows).into_bytes()
         }
     };
-    Answer { out, ..Answer::default() }
+    Output { out, ..Output::default() }
 }
 
 #[cfg(test)]

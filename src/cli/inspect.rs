@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::error::Failure;
-use super::output::{Answer, json_text};
+use super::error::CliError;
+use super::output::{Output, json_text};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs};
-use crate::cli::connection::{Connection, admin};
+use crate::cli::connection::{ServiceConnection, admin};
 use crate::cli::table;
 use crate::cli::units::{self, wire_duration, wire_seconds};
 use crate::pb;
@@ -28,16 +28,16 @@ pub struct InspectArgs {
 // === impl InspectArgs ===
 
 impl InspectArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
+    pub(super) async fn run(self) -> Result<Output, CliError> {
         let request = pb::InspectRequest { namespace: self.namespace.namespace.clone(), key: self.key.clone() };
-        let response = Connection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)
             .call(request, async |channel, request| admin(channel).inspect(request).await)
             .await?;
         let out = match self.server.output {
             OutputFormat::Json => json_text(&document(&response)),
             OutputFormat::Text => table::facts(&rows(&response)).into_bytes(),
         };
-        Ok(Answer { out, ..Answer::default() })
+        Ok(Output { out, ..Output::default() })
     }
 }
 

@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use super::error::Failure;
-use super::output::{Answer, json_text};
+use super::error::CliError;
+use super::output::{Output, json_text};
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
-use crate::cli::connection::{Connection, cache};
+use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::table;
 use crate::pb;
 use crate::pb::invalidate_request::Selector;
@@ -80,8 +80,8 @@ struct SelectorArgs {
 // === impl InvalidateArgs ===
 
 impl InvalidateArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
-        let connection = Connection::new(&self.server);
+    pub(super) async fn run(self) -> Result<Output, CliError> {
+        let connection = ServiceConnection::new(&self.server);
         let response =
             connection.call(self.request(), async |channel, request| cache(channel).invalidate(request).await).await?;
         Ok(answer(&response, self.selector.all, self.show_token, self.server.output))
@@ -142,7 +142,7 @@ fn read_event(words: &[String]) -> pb::Event {
     pb::Event { name, parameters }
 }
 
-fn answer(response: &pb::InvalidateResponse, all: bool, token: ShowTokenArg, output: OutputFormat) -> Answer {
+fn answer(response: &pb::InvalidateResponse, all: bool, token: ShowTokenArg, output: OutputFormat) -> Output {
     let out = match output {
         OutputFormat::Json => {
             let one =
@@ -164,7 +164,7 @@ fn answer(response: &pb::InvalidateResponse, all: bool, token: ShowTokenArg, out
             table::facts(&facts).into_bytes()
         }
     };
-    Answer { out, ..Answer::default() }
+    Output { out, ..Output::default() }
 }
 
 fn in_words(done: &pb::NamespaceInvalidation) -> String {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::error::Failure;
-use super::output::{Answer, json_text};
+use super::error::CliError;
+use super::output::{Output, json_text};
 use crate::cli::args::{OutputFormat, ServerArgs, parse_timeout};
-use crate::cli::connection::{Connection, admin};
+use crate::cli::connection::{ServiceConnection, admin};
 use crate::cli::units::wire_duration;
 use crate::pb;
 
@@ -28,15 +28,15 @@ pub struct LogLevelArgs {
 }
 
 impl LogLevelArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
+    pub(super) async fn run(self) -> Result<Output, CliError> {
         let level = if self.level == "reset" { String::new() } else { self.level };
         let lasts = self.lasts.and_then(|lasts| lasts.try_into().ok());
-        let response = Connection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)
             .call(pb::SetLogLevelRequest { level, lasts }, async |channel, request| {
                 admin(channel).set_log_level(request).await
             })
             .await?;
-        Ok(Answer { out: page(&response, self.server.output), ..Answer::default() })
+        Ok(Output { out: page(&response, self.server.output), ..Output::default() })
     }
 }
 

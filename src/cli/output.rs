@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::error::Failure;
+use super::error::CliError;
 
 /// What a command prints and how it exits.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct Output {
     /// For standard output.
     pub out: Vec<u8>,
     /// For standard error.
@@ -20,9 +20,9 @@ pub(crate) struct Answer {
 
 // === impl Answer ===
 
-impl Answer {
+impl Output {
     /// Prints the answer; the exit code of the program.
-    pub fn print(&self) -> Result<ExitCode, Failure> {
+    pub fn print(&self) -> Result<ExitCode, CliError> {
         emit(&self.out)?;
         // Nobody can be told when standard error is gone.
         let _ = io::stderr().write_all(self.notes.as_bytes());
@@ -36,7 +36,7 @@ pub(super) fn json_text(document: &Value) -> Vec<u8> {
 }
 
 /// Writes to standard output, at once.
-pub(super) fn emit(bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn emit(bytes: &[u8]) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Failure::io("standard output"))
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(CliError::io("standard output"))
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::error::Failure;
-use super::output::{Answer, json_text};
+use super::error::CliError;
+use super::output::{Output, json_text};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, parse_duration};
-use crate::cli::connection::{Connection, cache};
+use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::{units, value};
 use crate::pb;
 
@@ -37,8 +37,8 @@ pub struct ReleaseArgs {
 // === impl ReleaseArgs ===
 
 impl ReleaseArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
-        let connection = Connection::new(&self.server);
+    pub(super) async fn run(self) -> Result<Output, CliError> {
+        let connection = ServiceConnection::new(&self.server);
         let response = connection
             .call(self.request(), async |channel, request| cache(channel).release_lease(request).await)
             .await?;
@@ -56,7 +56,7 @@ impl ReleaseArgs {
     }
 }
 
-fn answer(response: &pb::ReleaseLeaseResponse, output: OutputFormat) -> Answer {
+fn answer(response: &pb::ReleaseLeaseResponse, output: OutputFormat) -> Output {
     let exit = u8::from(!response.released);
     if output == OutputFormat::Json {
         let mut document = Map::from_iter([("released".to_owned(), Value::from(response.released))]);
@@ -64,11 +64,11 @@ fn answer(response: &pb::ReleaseLeaseResponse, output: OutputFormat) -> Answer {
             document.insert("content_type".to_owned(), hit.content_type.as_str().into());
             value::into_json(&hit.value, &mut document);
         }
-        return Answer { out: json_text(&Value::Object(document)), exit, ..Answer::default() };
+        return Output { out: json_text(&Value::Object(document)), exit, ..Output::default() };
     }
     let out = response.stale.as_ref().map(|hit| hit.value.to_vec()).unwrap_or_default();
     let notes = if response.released { "released\n" } else { "the lease did not hold any more\n" };
-    Answer { out, notes: notes.to_owned(), exit }
+    Output { out, notes: notes.to_owned(), exit }
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::error::Failure;
-use super::output::{Answer, json_text};
+use super::error::CliError;
+use super::output::{Output, json_text};
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, TokenArgs, parse_duration};
-use crate::cli::connection::{Connection, cache};
+use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::expiry::ExpiryArgs;
 use crate::cli::{table, units};
 use crate::pb;
@@ -106,9 +106,9 @@ struct ConditionArgs {
 // === impl SetArgs ===
 
 impl SetArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
+    pub(super) async fn run(self) -> Result<Output, CliError> {
         let request = self.request(self.content.read()?);
-        let connection = Connection::new(&self.server);
+        let connection = ServiceConnection::new(&self.server);
         let response = connection.call(request, async |channel, request| cache(channel).set(request).await).await?;
         Ok(answer(&response, self.server.output))
     }
@@ -139,15 +139,15 @@ impl SetArgs {
 // === impl ContentArgs ===
 
 impl ContentArgs {
-    fn read(&self) -> Result<Content, Failure> {
+    fn read(&self) -> Result<Content, CliError> {
         let value = match (&self.value, &self.file) {
             _ if self.absent => return Ok(Content::KnownAbsent(pb::KnownAbsent {})),
             (Some(value), _) if value != "-" => value.clone().into_bytes(),
             (_, Some(path)) => {
                 let name = path.display().to_string();
-                File::open(path).and_then(read_value).map_err(Failure::io(name))?
+                File::open(path).and_then(read_value).map_err(CliError::io(name))?
             }
-            _ => read_value(io::stdin()).map_err(Failure::io("standard input"))?,
+            _ => read_value(io::stdin()).map_err(CliError::io("standard input"))?,
         };
         Ok(Content::Value(value.into()))
     }
@@ -176,7 +176,7 @@ impl ConditionArgs {
     }
 }
 
-fn answer(response: &pb::SetResponse, output: OutputFormat) -> Answer {
+fn answer(response: &pb::SetResponse, output: OutputFormat) -> Output {
     let outcome = units::name(response.outcome().as_str_name(), "SET_OUTCOME_");
     let out = match output {
         OutputFormat::Json => {
@@ -189,7 +189,7 @@ fn answer(response: &pb::SetResponse, output: OutputFormat) -> Answer {
         ])
         .into_bytes(),
     };
-    Answer { out, exit: u8::from(response.outcome() != pb::SetOutcome::Stored), ..Answer::default() }
+    Output { out, exit: u8::from(response.outcome() != pb::SetOutcome::Stored), ..Output::default() }
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use super::error::Failure;
-use super::output::{Answer, json_text};
+use super::error::CliError;
+use super::output::{Output, json_text};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, TokenArgs};
-use crate::cli::connection::{Connection, cache};
+use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::expiry::ExpiryArgs;
 use crate::cli::{table, units};
 use crate::pb;
@@ -40,8 +40,8 @@ pub struct TouchArgs {
 // === impl TouchArgs ===
 
 impl TouchArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
-        let connection = Connection::new(&self.server);
+    pub(super) async fn run(self) -> Result<Output, CliError> {
+        let connection = ServiceConnection::new(&self.server);
         let response =
             connection.call(self.request(), async |channel, request| cache(channel).touch(request).await).await?;
         Ok(answer(&response, self.server.output))
@@ -63,7 +63,7 @@ impl TouchArgs {
     }
 }
 
-fn answer(response: &pb::TouchResponse, output: OutputFormat) -> Answer {
+fn answer(response: &pb::TouchResponse, output: OutputFormat) -> Output {
     let outcome = units::name(response.outcome().as_str_name(), "TOUCH_OUTCOME_");
     let present = !response.version.is_empty();
     let out = match output {
@@ -87,7 +87,7 @@ fn answer(response: &pb::TouchResponse, output: OutputFormat) -> Answer {
             .into_bytes()
         }
     };
-    Answer { out, exit: u8::from(response.outcome() != pb::TouchOutcome::Touched), ..Answer::default() }
+    Output { out, exit: u8::from(response.outcome() != pb::TouchOutcome::Touched), ..Output::default() }
 }
 
 #[cfg(test)]

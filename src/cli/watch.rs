@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::error::Failure;
-use super::output::{Answer, emit};
+use super::error::CliError;
+use super::output::{Output, emit};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, parse_duration};
-use crate::cli::connection::{Connection, cache};
+use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::units;
 use crate::pb;
 use crate::pb::watch_change::Covers;
@@ -61,7 +61,7 @@ struct ScopeArgs {
 
 /// How far a watch has come.
 #[derive(Debug, Default)]
-struct Progress {
+struct WatchProgress {
     /// To resume from.
     tokens: Vec<String>,
     /// It has stood.
@@ -73,12 +73,12 @@ struct Progress {
 // === impl WatchArgs ===
 
 impl WatchArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
-        let connection = Connection::new(&self.server);
-        let mut progress = Progress { tokens: self.resume.clone(), ..Progress::default() };
+    pub(super) async fn run(self) -> Result<Output, CliError> {
+        let connection = ServiceConnection::new(&self.server);
+        let mut progress = WatchProgress { tokens: self.resume.clone(), ..WatchProgress::default() };
         loop {
             let failure = match self.follow(&connection, &mut progress).await {
-                Ok(()) if self.is_done(&progress) => return Ok(Answer::default()),
+                Ok(()) if self.is_done(&progress) => return Ok(Output::default()),
                 Ok(()) => None,
                 Err(failure) if progress.stood && failure.may_pass() => Some(failure),
                 Err(failure) => return Err(failure),
@@ -102,7 +102,7 @@ impl WatchArgs {
     }
 
     /// One watch, to its end.
-    async fn follow(&self, connection: &Connection<'_>, progress: &mut Progress) -> Result<(), Failure> {
+    async fn follow(&self, connection: &ServiceConnection<'_>, progress: &mut WatchProgress) -> Result<(), CliError> {
         let request = self.request(&progress.tokens);
         let mut events = connection.open(request, async |channel, request| cache(channel).watch(request).await).await?;
         loop {
@@ -120,14 +120,14 @@ impl WatchArgs {
         }
     }
 
-    fn is_done(&self, progress: &Progress) -> bool {
+    fn is_done(&self, progress: &WatchProgress) -> bool {
         self.count == Some(progress.lines)
     }
 }
 
 // === impl Progress ===
 
-impl Progress {
+impl WatchProgress {
     fn note(&mut self, event: &Event) {
         self.stood = true;
         match event {
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_watch_resumes_from_the_last_heartbeat_and_what_came_after() {
-        let mut progress = Progress::default();
+        let mut progress = WatchProgress::default();
         let heartbeat =
             |token: &str| Event::Heartbeat(pb::WatchHeartbeat { token: token.to_owned(), ..Default::default() });
         progress.note(&heartbeat("h1"));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use config::{ConfigError, FileFormat, Format, Value, ValueKind};
 
-use super::given::Shape;
+use super::given::ValueShape;
 
 /// A value at a path, not yet understood.
 pub struct Leaf {
@@ -13,7 +13,7 @@ pub struct Leaf {
     /// The value as text.
     pub text: String,
     /// How it was written.
-    pub shape: Shape,
+    pub shape: ValueShape,
 }
 
 /// The leaves of a file, or why it cannot be read. The reason repeats nothing of the content, which may hold secrets.
@@ -39,11 +39,11 @@ fn flatten(prefix: &str, table: config::Map<String, Value>, leaves: &mut Vec<Lea
                 flatten(&path, table, leaves);
                 continue;
             }
-            ValueKind::Table(_) => (String::new(), Shape::Section),
-            ValueKind::Array(_) => (json(value).to_string(), Shape::List),
-            ValueKind::Nil => (String::new(), Shape::Nothing),
-            ValueKind::String(text) => (text, Shape::Text),
-            number => (number.to_string(), Shape::Bare),
+            ValueKind::Table(_) => (String::new(), ValueShape::Section),
+            ValueKind::Array(_) => (json(value).to_string(), ValueShape::List),
+            ValueKind::Nil => (String::new(), ValueShape::Nothing),
+            ValueKind::String(text) => (text, ValueShape::Text),
+            number => (number.to_string(), ValueShape::Bare),
         };
         leaves.push(Leaf { path, text, shape });
     }
@@ -99,11 +99,11 @@ mod tests {
         assert_eq!(
             seen,
             [
-                ("a.b", "text", Shape::Text),
-                ("a.c.d", "true", Shape::Bare),
-                ("a.list", "[1]", Shape::List),
-                ("empty", "", Shape::Section),
-                ("top", "1000", Shape::Bare),
+                ("a.b", "text", ValueShape::Text),
+                ("a.c.d", "true", ValueShape::Bare),
+                ("a.list", "[1]", ValueShape::List),
+                ("empty", "", ValueShape::Section),
+                ("top", "1000", ValueShape::Bare),
             ]
         );
     }

@@ -1,20 +1,20 @@
 //! A value as some source gives it, before a setting understands it.
 
-use super::setting::{Kind, Origin, REDACTED};
+use super::setting::{Origin, REDACTED, SettingKind};
 
 /// A value as given.
-pub struct Given {
+pub struct RawValue {
     /// The value as text.
     pub text: String,
     /// How it was written.
-    pub shape: Shape,
+    pub shape: ValueShape,
     /// Where it came from.
     pub origin: Origin,
 }
 
 /// How a value was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum ValueShape {
     /// Text, also of a flag or variable.
     Text,
     /// A number or boolean of a file.
@@ -29,29 +29,29 @@ pub enum Shape {
 
 // === impl Given ===
 
-impl Given {
+impl RawValue {
     /// Has `parse` understand the value, if it was written as its kind has to be.
-    pub fn parse<T>(&self, kind: Kind, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+    pub fn parse<T>(&self, kind: SettingKind, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
         match self.shape {
-            Shape::List if kind == Kind::List => parse(&self.text),
-            Shape::Section | Shape::Bare if kind == Kind::List => Err("must be a list".into()),
-            Shape::List | Shape::Section => Err(format!("must be a single {kind}")),
-            Shape::Bare if kind.is_text() => Err("must be text: put it in quotes".into()),
-            _ if kind == Kind::Secret => parse(&self.text),
+            ValueShape::List if kind == SettingKind::List => parse(&self.text),
+            ValueShape::Section | ValueShape::Bare if kind == SettingKind::List => Err("must be a list".into()),
+            ValueShape::List | ValueShape::Section => Err(format!("must be a single {kind}")),
+            ValueShape::Bare if kind.is_text() => Err("must be text: put it in quotes".into()),
+            _ if kind == SettingKind::Secret => parse(&self.text),
             _ => parse(self.text.trim()),
         }
     }
 
     /// The value as a problem may show it.
-    pub fn shown(&self, kind: Kind) -> Option<String> {
+    pub fn shown(&self, kind: SettingKind) -> Option<String> {
         const LONGEST: usize = 80;
         Some(match self.shape {
-            Shape::Text if kind == Kind::Url => format!("{:?}", url_without_secrets(self.text.trim())),
+            ValueShape::Text if kind == SettingKind::Url => format!("{:?}", url_without_secrets(self.text.trim())),
             _ if kind.is_secret() => REDACTED.into(),
-            Shape::List => "a list".into(),
-            Shape::Section => "a section".into(),
-            Shape::Bare => self.text.clone(),
-            Shape::Text | Shape::Nothing => match self.text.char_indices().nth(LONGEST) {
+            ValueShape::List => "a list".into(),
+            ValueShape::Section => "a section".into(),
+            ValueShape::Bare => self.text.clone(),
+            ValueShape::Text | ValueShape::Nothing => match self.text.char_indices().nth(LONGEST) {
                 Some((end, _)) => format!("{:?}...", &self.text[..end]),
                 None => format!("{:?}", self.text),
             },

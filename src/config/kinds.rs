@@ -10,8 +10,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::reader::{Declaration, Fallback, Reader};
-use super::setting::{Kind, REDACTED};
-use crate::units::{Share, format_duration, format_size, parse_duration, parse_share, parse_size};
+use super::setting::{REDACTED, SettingKind};
+use crate::units::{Ratio, format_duration, format_size, parse_duration, parse_share, parse_size};
 
 impl Reader {
     /// A duration within limits.
@@ -24,7 +24,7 @@ impl Reader {
     ) -> Duration {
         let expects = range(&limits, |limit| format_duration(*limit));
         let parse = |text: &str| within(parse_duration(text).map_err(rule)?, &limits, &expects);
-        self.read(declare(path, Kind::Duration, &expects, doc), default.into(), parse, |value| {
+        self.read(declare(path, SettingKind::Duration, &expects, doc), default.into(), parse, |value| {
             Some(format_duration(*value))
         })
     }
@@ -39,13 +39,15 @@ impl Reader {
     ) -> u64 {
         let expects = range(&limits, |limit| format_size(*limit));
         let parse = |text: &str| within(parse_size(text).map_err(rule)?, &limits, &expects);
-        self.read(declare(path, Kind::Size, &expects, doc), default.into(), parse, |value| Some(format_size(*value)))
+        self.read(declare(path, SettingKind::Size, &expects, doc), default.into(), parse, |value| {
+            Some(format_size(*value))
+        })
     }
 
     /// A share of a whole.
-    pub fn share(&mut self, path: &str, default: Share, doc: &'static str) -> Share {
+    pub fn share(&mut self, path: &str, default: Ratio, doc: &'static str) -> Ratio {
         let parse = |text: &str| parse_share(text).map_err(rule);
-        self.read(declare(path, Kind::Share, "from 0 to 1", doc), default.into(), parse, |value| {
+        self.read(declare(path, SettingKind::Share, "from 0 to 1", doc), default.into(), parse, |value| {
             Some(value.to_string())
         })
     }
@@ -57,7 +59,9 @@ impl Reader {
     {
         let expects = format!("a whole number {}", range(&limits, T::to_string));
         let parse = |text: &str| within(text.parse().map_err(|_| format!("must be {expects}"))?, &limits, &expects);
-        self.read(declare(path, Kind::Count, &expects, doc), default.into(), parse, |value| Some(value.to_string()))
+        self.read(declare(path, SettingKind::Count, &expects, doc), default.into(), parse, |value| {
+            Some(value.to_string())
+        })
     }
 
     /// A number within limits, not necessarily whole.
@@ -70,13 +74,15 @@ impl Reader {
     ) -> f64 {
         let expects = format!("a number {}", range(&limits, f64::to_string));
         let parse = |text: &str| within(text.parse().map_err(|_| format!("must be {expects}"))?, &limits, &expects);
-        self.read(declare(path, Kind::Number, &expects, doc), default.into(), parse, |value| Some(value.to_string()))
+        self.read(declare(path, SettingKind::Number, &expects, doc), default.into(), parse, |value| {
+            Some(value.to_string())
+        })
     }
 
     /// True or false.
     pub fn boolean(&mut self, path: &str, default: impl Into<Fallback<bool>>, doc: &'static str) -> bool {
         let parse = |text: &str| text.parse().map_err(|_| "must be true or false".to_owned());
-        self.read(declare(path, Kind::Boolean, "true or false", doc), default.into(), parse, |value| {
+        self.read(declare(path, SettingKind::Boolean, "true or false", doc), default.into(), parse, |value| {
             Some(value.to_string())
         })
     }
@@ -96,7 +102,7 @@ impl Reader {
         let find = |text: &str| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         let parse = |text: &str| find(text).ok_or_else(|| format!("must be {expects}"));
         let show = |value: &T| words.iter().find(|(_, known)| known == value).map(|(word, _)| (*word).to_owned());
-        self.read(declare(path, Kind::Choice, &expects, doc), default.into(), parse, show)
+        self.read(declare(path, SettingKind::Choice, &expects, doc), default.into(), parse, show)
     }
 
     /// Text that has a form.
@@ -109,7 +115,7 @@ impl Reader {
         doc: &'static str,
     ) -> String {
         let parse = |text: &str| valid(text).then(|| text.to_owned()).ok_or_else(|| format!("must be {expects}"));
-        self.read(declare(path, Kind::Text, expects, doc), default.to_owned().into(), parse, |value| {
+        self.read(declare(path, SettingKind::Text, expects, doc), default.to_owned().into(), parse, |value| {
             Some(value.clone())
         })
     }
@@ -117,13 +123,13 @@ impl Reader {
     /// Text that may be absent.
     pub fn optional_text(&mut self, path: &str, doc: &'static str) -> Option<String> {
         let parse = |text: &str| filled(text).map(|text| Some(text.to_owned()));
-        self.read(declare(path, Kind::Text, "text", doc), None.into(), parse, Clone::clone)
+        self.read(declare(path, SettingKind::Text, "text", doc), None.into(), parse, Clone::clone)
     }
 
     /// A secret, which may be absent.
     pub fn secret(&mut self, path: &str, doc: &'static str) -> Option<SecretString> {
         let parse = |text: &str| filled(text).map(|text| Some(text.into()));
-        self.read(declare(path, Kind::Secret, "text", doc), None.into(), parse, |value| {
+        self.read(declare(path, SettingKind::Secret, "text", doc), None.into(), parse, |value| {
             value.as_ref().map(|_| REDACTED.into())
         })
     }
@@ -137,21 +143,23 @@ impl Reader {
         doc: &'static str,
     ) -> Option<T> {
         let show = |value: &Option<T>| value.as_ref().map(T::to_string);
-        self.read(declare(path, Kind::Url, expects, doc), None.into(), |text| parse(text).map(Some), show)
+        self.read(declare(path, SettingKind::Url, expects, doc), None.into(), |text| parse(text).map(Some), show)
     }
 
     /// An address and port to listen on.
     pub fn address(&mut self, path: &str, default: SocketAddr, doc: &'static str) -> SocketAddr {
         let expects = "an IP address and port, such as 127.0.0.1:50051 or [::]:50051";
         let parse = |text: &str| text.parse().map_err(|_| format!("must be {expects}"));
-        self.read(declare(path, Kind::Address, expects, doc), default.into(), parse, |value| Some(value.to_string()))
+        self.read(declare(path, SettingKind::Address, expects, doc), default.into(), parse, |value| {
+            Some(value.to_string())
+        })
     }
 
     /// A list, which may be absent.
     pub fn list(&mut self, path: &str, doc: &'static str) -> Vec<serde_json::Value> {
         let parse = |text: &str| serde_json::from_str(text).map_err(|_| "must be a list; as text, in JSON".to_owned());
         let show = |list: &Vec<serde_json::Value>| (!list.is_empty()).then(|| serde_json::json!(list).to_string());
-        self.read(declare(path, Kind::List, "a list", doc), Vec::new().into(), parse, show)
+        self.read(declare(path, SettingKind::List, "a list", doc), Vec::new().into(), parse, show)
     }
 
     /// A list of texts, which may be absent.
@@ -159,18 +167,18 @@ impl Reader {
         let parse =
             |text: &str| serde_json::from_str(text).map_err(|_| "must be a list of texts; as text, in JSON".to_owned());
         let show = |list: &Vec<String>| (!list.is_empty()).then(|| serde_json::json!(list).to_string());
-        self.read(declare(path, Kind::List, expects, doc), Vec::new().into(), parse, show)
+        self.read(declare(path, SettingKind::List, expects, doc), Vec::new().into(), parse, show)
     }
 
     /// Path of a file, which may be absent.
     pub fn path(&mut self, path: &str, doc: &'static str) -> Option<PathBuf> {
         let parse = |text: &str| filled(text).map(|text| Some(PathBuf::from(text)));
         let show = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
-        self.read(declare(path, Kind::Path, "path of a file", doc), None.into(), parse, show)
+        self.read(declare(path, SettingKind::Path, "path of a file", doc), None.into(), parse, show)
     }
 }
 
-fn declare<'a>(path: &'a str, kind: Kind, expects: &str, doc: &'static str) -> Declaration<'a> {
+fn declare<'a>(path: &'a str, kind: SettingKind, expects: &str, doc: &'static str) -> Declaration<'a> {
     Declaration { path, kind, expects: expects.to_owned(), doc }
 }
 

@@ -25,6 +25,6 @@ pub use sections::log::{FILTERS, Log, LogFormat, LogKeys, is_filter};
 pub use sections::redis::{Failover, Password, Redis, Sentinel};
 pub use sections::server::{Drain, Server};
 pub use sections::warm_start::WarmStart;
-pub use setting::{Kind, Origin, REDACTED, Setting};
+pub use setting::{Origin, REDACTED, Setting, SettingKind};
 pub use show::show;
 pub use sources::Sources;

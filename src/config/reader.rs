@@ -2,9 +2,9 @@
 //! problem and describes every setting. The methods that declare are in `kinds`.
 
 use super::environment;
-use super::given::{Given, Shape};
+use super::given::{RawValue, ValueShape};
 use super::problem::{Problem, Problems};
-use super::setting::{Kind, Origin, Setting};
+use super::setting::{Origin, Setting, SettingKind};
 use super::sources::{Layers, Sources};
 use crate::suggest::did_you_mean;
 
@@ -28,7 +28,7 @@ pub struct Declaration<'a> {
     /// Path.
     pub path: &'a str,
     /// Kind of value.
-    pub kind: Kind,
+    pub kind: SettingKind,
     /// What a value has to be, in words.
     pub expects: String,
     /// What it means.
@@ -126,7 +126,7 @@ impl Reader {
     /// origin.
     pub fn section(&mut self, path: &str) -> Vec<(String, bool, Origin)> {
         self.layers.take_section(path);
-        let empty = |given: &Given| matches!(given.shape, Shape::Section | Shape::Nothing);
+        let empty = |given: &RawValue| matches!(given.shape, ValueShape::Section | ValueShape::Nothing);
         self.layers.below(path).map(|(rest, given)| (rest.to_owned(), empty(given), given.origin.clone())).collect()
     }
 
@@ -161,11 +161,11 @@ impl Reader {
     }
 
     /// The value is not shown: it may be a secret under a wrong name.
-    fn unknown_path(&self, path: &str, given: &Given) -> Option<Problem> {
+    fn unknown_path(&self, path: &str, given: &RawValue) -> Option<Problem> {
         let known = || self.settings.iter().map(|setting| setting.path.as_str());
         let inside = known().find(|known| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')));
         let rule = match (inside, given.shape) {
-            (Some(_), Shape::Section | Shape::Nothing) => return None,
+            (Some(_), ValueShape::Section | ValueShape::Nothing) => return None,
             (Some(inside), _) => format!("must be a section, with settings such as {inside}"),
             (None, _) => format!("unknown key{}", did_you_mean(path, known())),
         };

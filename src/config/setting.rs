@@ -9,7 +9,7 @@ pub struct Setting {
     /// Path, such as `l1.size`.
     pub path: String,
     /// What kind of value it takes.
-    pub kind: Kind,
+    pub kind: SettingKind,
     /// What a value has to be, in words: `from 1MiB to 1TiB`.
     pub expects: String,
     /// The value in force; none when there is none. Secrets read `<redacted>`.
@@ -26,7 +26,7 @@ pub struct Setting {
 
 /// What kind of value a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SettingKind {
     /// A time with its unit: `250ms`.
     Duration,
     /// Bytes: `64MiB`.
@@ -75,34 +75,42 @@ pub const REDACTED: &str = "<redacted>";
 
 // === impl Kind ===
 
-impl Kind {
+impl SettingKind {
     /// Whether a value as given may hold a secret.
     pub fn is_secret(self) -> bool {
-        matches!(self, Kind::Secret | Kind::Url)
+        matches!(self, SettingKind::Secret | SettingKind::Url)
     }
 
     /// Whether a file has to give the value as text, because a number or boolean would lose characters (`007`).
     pub fn is_text(self) -> bool {
-        matches!(self, Kind::Choice | Kind::Text | Kind::Secret | Kind::Url | Kind::Address | Kind::Path)
+        matches!(
+            self,
+            SettingKind::Choice
+                | SettingKind::Text
+                | SettingKind::Secret
+                | SettingKind::Url
+                | SettingKind::Address
+                | SettingKind::Path
+        )
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for SettingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::Duration => "duration",
-            Kind::Size => "size",
-            Kind::Count => "count",
-            Kind::Number => "number",
-            Kind::Share => "share",
-            Kind::Boolean => "boolean",
-            Kind::Choice => "choice",
-            Kind::Text => "text",
-            Kind::Secret => "secret",
-            Kind::Url => "url",
-            Kind::Address => "address",
-            Kind::Path => "path",
-            Kind::List => "list",
+            SettingKind::Duration => "duration",
+            SettingKind::Size => "size",
+            SettingKind::Count => "count",
+            SettingKind::Number => "number",
+            SettingKind::Share => "share",
+            SettingKind::Boolean => "boolean",
+            SettingKind::Choice => "choice",
+            SettingKind::Text => "text",
+            SettingKind::Secret => "secret",
+            SettingKind::Url => "url",
+            SettingKind::Address => "address",
+            SettingKind::Path => "path",
+            SettingKind::List => "list",
         })
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::environment;
 use super::file;
-use super::given::{Given, Shape};
+use super::given::{RawValue, ValueShape};
 use super::problem::Problem;
 use super::setting::Origin;
 
@@ -22,9 +22,9 @@ pub struct Sources {
 
 /// Values as given, until a setting takes them.
 pub(super) struct Layers {
-    flags: BTreeMap<String, Given>,
+    flags: BTreeMap<String, RawValue>,
     environment: BTreeMap<String, Variable>,
-    file: BTreeMap<String, Given>,
+    file: BTreeMap<String, RawValue>,
     /// What was wrong before any setting was looked at.
     pub problems: Vec<Problem>,
     /// False when the file could not be read: what is absent may be in it.
@@ -42,7 +42,7 @@ impl Layers {
     pub fn new(sources: &Sources) -> Self {
         let flag = |(path, text): &(String, String)| {
             let origin = Origin::Flag(format!("--set {path}"));
-            (path.clone(), Given { text: text.clone(), shape: Shape::Text, origin })
+            (path.clone(), RawValue { text: text.clone(), shape: ValueShape::Text, origin })
         };
         let variable =
             |(name, value): (&String, &String)| (name.clone(), Variable { value: value.clone(), taken_by: None });
@@ -72,7 +72,7 @@ impl Layers {
         });
         for leaf in leaves {
             let origin = Origin::File(path.clone());
-            let given = Given { text: leaf.text, shape: leaf.shape, origin: origin.clone() };
+            let given = RawValue { text: leaf.text, shape: leaf.shape, origin: origin.clone() };
             if self.file.insert(leaf.path.clone(), given).is_some() {
                 let rule = "must be given once: a dotted key and a table name the same setting".into();
                 self.problems.push(Problem { path: leaf.path, rule, value: None, origin });
@@ -81,15 +81,15 @@ impl Layers {
     }
 
     /// The value of a path that wins. All of its values count as known from now on.
-    pub fn take(&mut self, path: &str) -> Option<Given> {
+    pub fn take(&mut self, path: &str) -> Option<RawValue> {
         let flag = self.flags.remove(path);
         let variables = environment::variables(path);
-        let variables: Vec<Given> = variables.iter().filter_map(|name| self.take_variable(name, path)).collect();
+        let variables: Vec<RawValue> = variables.iter().filter_map(|name| self.take_variable(name, path)).collect();
         let file = self.file.remove(path);
-        flag.into_iter().chain(variables).chain(file).find(|given| given.shape != Shape::Nothing)
+        flag.into_iter().chain(variables).chain(file).find(|given| given.shape != ValueShape::Nothing)
     }
 
-    fn take_variable(&mut self, name: &str, path: &str) -> Option<Given> {
+    fn take_variable(&mut self, name: &str, path: &str) -> Option<RawValue> {
         let variable = self.environment.get_mut(name)?;
         let origin = Origin::Environment(name.to_owned());
         if let Some(other) = variable.taken_by.replace(path.to_owned()) {
@@ -97,12 +97,12 @@ impl Layers {
             self.problems.push(Problem { path: name.to_owned(), rule, value: None, origin });
             return None;
         }
-        let shape = if variable.value.is_empty() { Shape::Nothing } else { Shape::Text };
-        Some(Given { text: variable.value.clone(), shape, origin })
+        let shape = if variable.value.is_empty() { ValueShape::Nothing } else { ValueShape::Text };
+        Some(RawValue { text: variable.value.clone(), shape, origin })
     }
 
     /// What flags and file give below `section`, as the rest of the path and its value.
-    pub fn below<'a>(&'a self, section: &'a str) -> impl Iterator<Item = (&'a str, &'a Given)> {
+    pub fn below<'a>(&'a self, section: &'a str) -> impl Iterator<Item = (&'a str, &'a RawValue)> {
         let rest = move |path: &'a String| path.strip_prefix(section)?.strip_prefix('.');
         self.flags.iter().chain(&self.file).filter_map(move |(path, given)| Some((rest(path)?, given)))
     }
@@ -110,14 +110,14 @@ impl Layers {
     /// Takes a section that has no entries of its own.
     pub fn take_section(&mut self, path: &str) {
         for layer in [&mut self.flags, &mut self.file] {
-            if layer.get(path).is_some_and(|given| matches!(given.shape, Shape::Section | Shape::Nothing)) {
+            if layer.get(path).is_some_and(|given| matches!(given.shape, ValueShape::Section | ValueShape::Nothing)) {
                 layer.remove(path);
             }
         }
     }
 
     /// Paths that no setting took.
-    pub fn unknown_paths(&self) -> impl Iterator<Item = (&String, &Given)> {
+    pub fn unknown_paths(&self) -> impl Iterator<Item = (&String, &RawValue)> {
         self.flags.iter().chain(&self.file)
     }
 

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use super::convert::{self, Rules};
+use super::convert::{self, RequestContext};
 use super::log_level::LogLevel;
 use super::middleware::Deadline;
 use super::service::CacheApi;
-use super::stats::Reports;
+use super::stats::StatsReporter;
 use super::status::status;
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
-use crate::cache::fleet::policy_sync::Policies;
+use crate::cache::fleet::policy_sync::PolicySync;
 use crate::pb;
 
 /// The service `twintier.v1.AdminService`.
 pub struct AdminApi {
-    reports: Arc<Reports>,
-    rules: Arc<Rules>,
-    policies: Arc<Policies>,
+    reports: Arc<StatsReporter>,
+    rules: Arc<RequestContext>,
+    policies: Arc<PolicySync>,
     draining: watch::Sender<bool>,
     /// The level of the log; none: this process has no log of its own.
     log_level: Option<Arc<LogLevel>>,
@@ -30,7 +30,7 @@ impl AdminApi {
     /// The service beside that of a cache. It tells `draining` whether this replica is to report that it does not serve.
     pub fn new(
         cache: &CacheApi,
-        policies: Arc<Policies>,
+        policies: Arc<PolicySync>,
         draining: watch::Sender<bool>,
         log_level: Option<Arc<LogLevel>>,
     ) -> AdminApi {

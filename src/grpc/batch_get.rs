@@ -10,19 +10,19 @@ use futures_util::stream::{self, Stream};
 use prost::Message as _;
 use tonic::Status;
 
-use super::convert::{BatchGetParts, batch_get_item, token_text};
+use super::convert::{ParsedBatchGet, batch_get_item, token_text};
 use super::status::status;
-use crate::cache::admission::limits::{Account, Load, Resource, Taken};
+use crate::cache::admission::limits::{Account, Admission, Resource, TakenAmounts};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
 use crate::cache::namespace::Namespaces;
-use crate::cache::tiered::{Answer, GetMany, Outcome, Tiered};
+use crate::cache::tiered::{GetAnswer, GetMany, GetOutcome, Tiered};
 use crate::cache::token::Token;
 use crate::pb;
 
 /// The answers to a BatchGet.
-pub type Responses = Pin<Box<dyn Stream<Item = Result<pb::BatchGetResponse, Status>> + Send>>;
+pub type BatchGetResponses = Pin<Box<dyn Stream<Item = Result<pb::BatchGetResponse, Status>> + Send>>;
 
 /// Most bytes of a message, unless one value alone is larger: clients take 4 MiB unless told otherwise.
 const MESSAGE: usize = 1 << 20;
@@ -41,10 +41,10 @@ pub struct BatchGet {
     clock: Arc<dyn Clock>,
     namespaces: Arc<Namespaces>,
     partitions: u16,
-    parts: BatchGetParts,
+    parts: ParsedBatchGet,
     keys: Vec<String>,
     /// Memory of the keys, while the caller reads.
-    _keys_taken: Option<Taken>,
+    _keys_taken: Option<TakenAmounts>,
     metadata_only: bool,
     deadline: Moment,
     token: Token,
@@ -55,7 +55,7 @@ pub struct BatchGet {
     value_size: usize,
     items: VecDeque<pb::BatchGetItem>,
     /// Counts the bytes of the items that wait.
-    kept: Option<Taken>,
+    kept: Option<TakenAmounts>,
     /// Time spent on reading.
     took: Duration,
     ended: bool,
@@ -66,7 +66,7 @@ pub struct Service {
     /// The cache.
     pub cache: Tiered,
     /// The load.
-    pub load: Arc<Load>,
+    pub load: Arc<Admission>,
     /// The account of the caller's connection.
     pub account: Option<Arc<Account>>,
     /// The clock.
@@ -83,7 +83,7 @@ impl BatchGet {
     /// Reads the first slice.
     pub async fn begin(
         service: Service,
-        parts: BatchGetParts,
+        parts: ParsedBatchGet,
         request: pb::BatchGetRequest,
         deadline: Moment,
     ) -> Result<BatchGet, CacheError> {
@@ -118,7 +118,7 @@ impl BatchGet {
     }
 
     /// The messages.
-    pub fn responses(self) -> Responses {
+    pub fn responses(self) -> BatchGetResponses {
         Box::pin(stream::unfold(self, |mut batch| async move {
             let message = batch.next().await?;
             Some((message, batch))
@@ -170,7 +170,7 @@ impl BatchGet {
         let bytes = self.keep(&mut answers)?;
         let last = self.read + answers.len();
         self.value_size = bytes / answers.len().max(1);
-        let hit = answers.iter().flatten().any(|answer| matches!(answer.outcome, Outcome::Hit { .. }));
+        let hit = answers.iter().flatten().any(|answer| matches!(answer.outcome, GetOutcome::Hit { .. }));
         for (index, answer) in answers.into_iter().enumerate() {
             let item = batch_get_item(self.read + index, answer, &mut self.token, self.metadata_only);
             self.items.push_back(item);
@@ -194,7 +194,7 @@ impl BatchGet {
 
 impl BatchGet {
     /// Waits for room for the next slice, while the caller reads what it was sent. The first slice does not wait: its values are not known.
-    async fn wait_for_room(&mut self) -> Result<Option<Taken>, CacheError> {
+    async fn wait_for_room(&mut self) -> Result<Option<TakenAmounts>, CacheError> {
         self.kept = None;
         let Some(account) = self.account.clone().filter(|_| self.value_size > 0 && !self.metadata_only) else {
             return Ok(None);
@@ -217,7 +217,7 @@ impl BatchGet {
 
     /// Takes room for the values of a slice. Of the first, those for which there is no room are read again later. Returns the bytes of those
     /// that are kept.
-    fn keep(&mut self, answers: &mut Vec<Result<Answer, CacheError>>) -> Result<usize, CacheError> {
+    fn keep(&mut self, answers: &mut Vec<Result<GetAnswer, CacheError>>) -> Result<usize, CacheError> {
         let sizes: Vec<usize> = answers.iter().map(|answer| answer.as_ref().map_or(0, |a| size(&a.outcome))).collect();
         let Some(account) = self.account.as_ref().filter(|_| !self.metadata_only) else {
             return Ok(sizes.iter().sum());
@@ -249,9 +249,9 @@ fn with_a_message(bytes: usize) -> usize {
     bytes + bytes.min(MESSAGE) * 9 / 8
 }
 
-fn size(outcome: &Outcome) -> usize {
+fn size(outcome: &GetOutcome) -> usize {
     match outcome {
-        Outcome::Hit { held, .. } => held.entry.content.len(),
-        Outcome::Miss(_) => 0,
+        GetOutcome::Hit { held, .. } => held.entry.content.len(),
+        GetOutcome::Miss(_) => 0,
     }
 }

@@ -51,13 +51,13 @@ struct Field {
     /// Index among the repeated fields of the message. `None`: it is not repeated.
     repeated: Option<usize>,
     is_map: bool,
-    kind: Kind,
+    kind: FieldKind,
     /// The number of elements that the service accepts, and what they are called.
     limit: Option<(usize, &'static str)>,
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum FieldKind {
     /// Of a fixed size.
     Scalar,
     Text,
@@ -66,8 +66,8 @@ enum Kind {
 }
 
 /// Where a message is inside the request.
-struct Place<'a> {
-    outer: Option<&'a Place<'a>>,
+struct MessagePlace<'a> {
+    outer: Option<&'a MessagePlace<'a>>,
     field: &'a str,
     index: Option<usize>,
 }
@@ -137,19 +137,19 @@ impl Sizes<'_> {
         let (mut fields, mut repeated) = (Vec::new(), Vec::new());
         for field in &message.field {
             let kind = match field.r#type() {
-                Type::String => Kind::Text,
-                Type::Bytes => Kind::Bytes,
+                Type::String => FieldKind::Text,
+                Type::Bytes => FieldKind::Bytes,
                 Type::Message | Type::Group => {
-                    self.ids.get(field.type_name()).map_or(Kind::Scalar, |id| Kind::Message(*id))
+                    self.ids.get(field.type_name()).map_or(FieldKind::Scalar, |id| FieldKind::Message(*id))
                 }
-                _ => Kind::Scalar,
+                _ => FieldKind::Scalar,
             };
             let number = usize::try_from(field.number()).unwrap_or_default();
             let index = (field.label() == Label::Repeated).then(|| {
                 repeated.push(number);
                 repeated.len() - 1
             });
-            let is_map = matches!(kind, Kind::Message(id) if self.is_map_entry(id));
+            let is_map = matches!(kind, FieldKind::Message(id) if self.is_map_entry(id));
             let limit = limit(name, field.name(), limits);
             if fields.len() <= number {
                 fields.resize_with(number + 1, || None);
@@ -230,7 +230,7 @@ impl Measure<'_> {
         &mut self,
         message: &MessageType,
         bytes: &[u8],
-        place: Option<&Place<'_>>,
+        place: Option<&MessagePlace<'_>>,
         depth: usize,
     ) -> Result<(), CacheError> {
         let mut counts = vec![0; message.repeated.len()];
@@ -240,13 +240,13 @@ impl Measure<'_> {
             if let Some(index) = field.repeated {
                 counts[index] += match (field.kind, wire) {
                     // Packed: a byte or more for each.
-                    (Kind::Scalar, WireType::LengthDelimited) => payload.len(),
+                    (FieldKind::Scalar, WireType::LengthDelimited) => payload.len(),
                     _ => 1,
                 };
             }
             match field.kind {
-                Kind::Text if !payload.is_empty() => self.size += payload.len() + ROUNDING,
-                Kind::Message(_) if !payload.is_empty() => nested = true,
+                FieldKind::Text if !payload.is_empty() => self.size += payload.len() + ROUNDING,
+                FieldKind::Message(_) if !payload.is_empty() => nested = true,
                 _ => {}
             }
         }
@@ -261,13 +261,13 @@ impl Measure<'_> {
         counts.fill(0);
         for (number, _, payload) in Records(bytes).filter(|(_, _, payload)| !payload.is_empty()) {
             let Some(field) = message.field(number) else { continue };
-            let Kind::Message(id) = field.kind else { continue };
+            let FieldKind::Message(id) = field.kind else { continue };
             let Some(inner) = self.schema.messages.get(id) else { continue };
             let index = field.repeated.map(|index| {
                 counts[index] += 1;
                 counts[index] - 1
             });
-            let place = Place { outer: place, field: &field.name, index };
+            let place = MessagePlace { outer: place, field: &field.name, index };
             self.message(inner, payload, Some(&place), depth + 1)?;
         }
         Ok(())
@@ -275,14 +275,19 @@ impl Measure<'_> {
 
     fn element(&self, field: &Field) -> usize {
         match field.kind {
-            Kind::Scalar => 8,
-            Kind::Text => VEC,
-            Kind::Bytes => BYTES,
-            Kind::Message(id) => self.schema.messages.get(id).map_or(0, |message| message.size),
+            FieldKind::Scalar => 8,
+            FieldKind::Text => VEC,
+            FieldKind::Bytes => BYTES,
+            FieldKind::Message(id) => self.schema.messages.get(id).map_or(0, |message| message.size),
         }
     }
 
-    fn check(&self, message: &MessageType, counts: &[usize], place: Option<&Place<'_>>) -> Result<(), CacheError> {
+    fn check(
+        &self,
+        message: &MessageType,
+        counts: &[usize],
+        place: Option<&MessagePlace<'_>>,
+    ) -> Result<(), CacheError> {
         let limit = self.schema.limit;
         if self.size <= limit {
             return Ok(());
@@ -304,7 +309,7 @@ impl Measure<'_> {
     }
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for MessagePlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(outer) = self.outer {
             write!(f, "{outer}.")?;

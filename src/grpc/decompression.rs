@@ -4,8 +4,8 @@ use std::io::Read;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::tracked_body::Message;
-use crate::cache::admission::limits::Taken;
+use super::tracked_body::ReceivedMessage;
+use crate::cache::admission::limits::TakenAmounts;
 use crate::cache::error::{CacheError, Violation};
 
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -17,11 +17,11 @@ const PIECE: u64 = 64 << 10;
 /// Unpacks a message, if it is compressed with gzip or zstd; its bytes are added to `taken` as they appear. Any other is returned as it is: the
 /// generated service refuses it, and names the encodings.
 pub fn unpack(
-    message: Message,
+    message: ReceivedMessage,
     headers: &mut HeaderMap,
     max_message: usize,
-    taken: &mut Taken,
-) -> Result<Message, CacheError> {
+    taken: &mut TakenAmounts,
+) -> Result<ReceivedMessage, CacheError> {
     if !message.is_compressed() {
         return Ok(message);
     }
@@ -35,10 +35,10 @@ pub fn unpack(
         _ => return Ok(message),
     };
     headers.remove(&ENCODING);
-    Ok(Message::new(unpacked))
+    Ok(ReceivedMessage::new(unpacked))
 }
 
-fn read(mut packed: impl Read, max_message: usize, taken: &mut Taken) -> Result<Vec<u8>, CacheError> {
+fn read(mut packed: impl Read, max_message: usize, taken: &mut TakenAmounts) -> Result<Vec<u8>, CacheError> {
     let mut unpacked = Vec::new();
     loop {
         match packed.by_ref().take(PIECE).read_to_end(&mut unpacked).map_err(unreadable)? {

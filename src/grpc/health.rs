@@ -12,7 +12,7 @@ use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::middleware;
-use super::middleware::Leave;
+use super::middleware::StreamLifetime;
 use crate::cache::fleet::health;
 use crate::cache::quoted::quoted;
 use crate::cache::tier::L2State;
@@ -78,7 +78,7 @@ impl Health for HealthApi {
     }
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let leave = request.extensions().get::<Leave>().cloned().unwrap_or_default();
+        let leave = request.extensions().get::<StreamLifetime>().cloned().unwrap_or_default();
         let service = request.into_inner().service;
         // The last status sent; `None` before the first.
         let begin = Some((self.clone(), service, leave, None));

@@ -71,7 +71,7 @@ pub enum Served {
 
 /// The course of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum CallShape {
     /// One request, and an answer within the deadline.
     Answered,
     /// One request, and answers until the caller ends the call.
@@ -86,7 +86,7 @@ pub struct Method {
     /// The service.
     pub service: Served,
     /// The course of its calls.
-    pub shape: Shape,
+    pub shape: CallShape,
     /// The type of its request.
     pub input: MessageId,
     /// True if a large answer may be refused for want of room: the call has changed nothing, or can be repeated. A BatchGet has taken room for
@@ -126,7 +126,7 @@ pub fn table(messages: &FileDescriptorSet, admin: bool, reflection: bool) -> Has
         }
     }
     if reflection {
-        let (shape, input, refusable) = (Shape::Conversation, MessageId::MAX, false);
+        let (shape, input, refusable) = (CallShape::Conversation, MessageId::MAX, false);
         for (version, service) in [("v1", Served::ReflectionV1), ("v1alpha", Served::ReflectionV1Alpha)] {
             let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
             table.insert(path, Method { service, shape, input, refusable });
@@ -139,7 +139,7 @@ fn described(messages: &FileDescriptorSet, service: Served, method: &MethodDescr
     let lasts = method.name() == "Watch";
     let refusable = method.name() == "Get" && service == Served::Cache;
     let input = message_id(messages, method.input_type()).unwrap_or(MessageId::MAX);
-    Method { service, shape: if lasts { Shape::Lasting } else { Shape::Answered }, input, refusable }
+    Method { service, shape: if lasts { CallShape::Lasting } else { CallShape::Answered }, input, refusable }
 }
 
 #[cfg(test)]

@@ -14,13 +14,13 @@ use tonic::{Code, Status};
 
 use super::decoded_size::Schema;
 use super::decompression;
-use super::method_names::{Method, Shape};
+use super::method_names::{CallShape, Method};
 use super::slow_requests::Course;
 use super::status::status;
 use super::tracked_body;
-use super::tracked_body::{Counted, Flow, Guarded, Reading, RequestBody, Unread};
+use super::tracked_body::{CountedResponse, ReadOptions, RequestBody, TrackedResponseBody, Unread, WriteProgress};
 use crate::cache::admission::limits::Resource;
-use crate::cache::admission::slot::Place;
+use crate::cache::admission::slot::RequestSlot;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::quoted::quoted_bytes;
 
@@ -51,7 +51,7 @@ impl Deadline {
 
 /// When an RPC that may last has to end. In the request's extensions.
 #[derive(Clone, Debug, Default)]
-pub struct Leave {
+pub struct StreamLifetime {
     /// Its connection is asked to go.
     pub going: CancellationToken,
     /// When its caller leaves, if that was said.
@@ -59,7 +59,7 @@ pub struct Leave {
 }
 
 /// What every RPC has to pass.
-pub struct Gate {
+pub struct AdmissionGate {
     /// Longest an RPC may take, whatever its caller says.
     pub max_deadline: Duration,
     /// Longest time for the body of a request.
@@ -74,13 +74,13 @@ pub struct Gate {
 
 /// Serves one RPC, no longer than its caller waits. It takes a place when its request is complete.
 pub async fn serve<B, Call, Work>(
-    gate: &Gate,
-    flow: &Arc<Flow>,
+    gate: &AdmissionGate,
+    flow: &Arc<WriteProgress>,
     going: &CancellationToken,
     method: &Method,
     request: Request<B>,
     call: Call,
-) -> Response<Guarded>
+) -> Response<TrackedResponseBody>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     Call: FnOnce(Request<RequestBody<B>>) -> Work,
@@ -96,13 +96,13 @@ where
 }
 
 async fn admit<B, Call, Work>(
-    gate: &Gate,
-    flow: &Arc<Flow>,
+    gate: &AdmissionGate,
+    flow: &Arc<WriteProgress>,
     going: &CancellationToken,
     method: &Method,
     request: Request<B>,
     call: Call,
-) -> Result<Response<Guarded>, CacheError>
+) -> Result<Response<TrackedResponseBody>, CacheError>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     Call: FnOnce(Request<RequestBody<B>>) -> Work,
@@ -126,12 +126,12 @@ where
         entered.map_err(|_| CacheError::DeadlineExceeded { outcome_unknown_for: None })
     };
     let (mut parts, body) = request.into_parts();
-    let (permits, body, taken) = if method.shape == Shape::Conversation {
+    let (permits, body, taken) = if method.shape == CallShape::Conversation {
         let permits = (enter().await?, account.admit(places)?);
         taken.grow(MAX_UNREAD)?;
         (permits, RequestBody::Stream { body, _taken: taken }, None)
     } else {
-        let reading = Reading { max_message, patience: gate.body_timeout, deadline: deadline.into() };
+        let reading = ReadOptions { max_message, patience: gate.body_timeout, deadline: deadline.into() };
         let message = tracked_body::read(body, reading, &mut taken).await.map_err(|unread| match unread {
             Unread::Refused(error) => error,
             Unread::Late => CacheError::Incomplete { limit: gate.body_timeout },
@@ -145,20 +145,20 @@ where
         (permits, RequestBody::Whole(message), Some(taken))
     };
     // What lasts, and what waits for its caller, is not slow.
-    let slow_from = gate.slow_request.filter(|_| method.shape == Shape::Answered).map(|slow| begun + slow);
+    let slow_from = gate.slow_request.filter(|_| method.shape == CallShape::Answered).map(|slow| begun + slow);
     let course = slow_from.map(|_| Course { path: parts.uri.clone(), begun, queued: begun.elapsed() });
-    let place = Place::slow_from(account.clone(), flow.streams().clone(), permits, slow_from);
+    let place = RequestSlot::slow_from(account.clone(), flow.streams().clone(), permits, slow_from);
     let place = match taken {
         Some(taken) => place.with_request(taken),
         None => place,
     };
     let mut request = Request::from_parts(parts, body);
     let end = match method.shape {
-        Shape::Lasting => asked.map(|asked| begun + asked),
-        Shape::Answered | Shape::Conversation => Some(deadline),
+        CallShape::Lasting => asked.map(|asked| begun + asked),
+        CallShape::Answered | CallShape::Conversation => Some(deadline),
     };
     request.extensions_mut().insert(Deadline(deadline));
-    request.extensions_mut().insert(Leave { going: going.clone(), deadline: end });
+    request.extensions_mut().insert(StreamLifetime { going: going.clone(), deadline: end });
     request.extensions_mut().insert(place.clone());
     let left = Deadline(deadline).left();
     let response = timeout(left + NET, caught(call(request))).await;
@@ -170,22 +170,22 @@ where
     if let Some(error) = unread(&response, max_message) {
         return Err(error);
     }
-    let is_watch = method.shape == Shape::Lasting && !method.is_probe();
+    let is_watch = method.shape == CallShape::Lasting && !method.is_probe();
     if is_watch {
         place.release();
     }
     let refusable = method.refusable && !place.has_waited() && !place.is_owed();
-    let counted = Counted { flow: flow.clone(), resource: bytes, place: (!is_watch).then_some(place) };
-    let mut response = response.map(|body| Guarded::counted(body, counted));
-    if method.shape == Shape::Answered {
+    let counted = CountedResponse { flow: flow.clone(), resource: bytes, place: (!is_watch).then_some(place) };
+    let mut response = response.map(|body| TrackedResponseBody::counted(body, counted));
+    if method.shape == CallShape::Answered {
         response.body_mut().encode_first(refusable)?;
     }
     Ok(response)
 }
 
 /// Refuses a method that is not served.
-pub fn unimplemented<B>(request: &Request<B>) -> Response<Guarded> {
-    let mut response = Status::unimplemented("").into_http::<Body>().map(Guarded::uncounted);
+pub fn unimplemented<B>(request: &Request<B>) -> Response<TrackedResponseBody> {
+    let mut response = Status::unimplemented("").into_http::<Body>().map(TrackedResponseBody::uncounted);
     if let Some(id) = request.headers().get(REQUEST_ID).filter(|id| is_echoed(id)) {
         response.headers_mut().insert(REQUEST_ID, id.clone());
     }
@@ -199,7 +199,7 @@ fn overhead(headers: &HeaderMap) -> usize {
 }
 
 /// Returns when an RPC that lasts has to end: with a status at its deadline, without one when its connection is asked to go.
-pub async fn end(leave: &Leave) -> Option<Status> {
+pub async fn end(leave: &StreamLifetime) -> Option<Status> {
     let deadline = async {
         match leave.deadline {
             Some(deadline) => sleep_until(deadline.into()).await,
@@ -250,8 +250,8 @@ fn cause(said: &Status, max_message: usize) -> Option<CacheError> {
     }
 }
 
-fn refuse(error: &CacheError) -> Response<Guarded> {
-    status(error).into_http::<Body>().map(Guarded::uncounted)
+fn refuse(error: &CacheError) -> Response<TrackedResponseBody> {
+    status(error).into_http::<Body>().map(TrackedResponseBody::uncounted)
 }
 
 /// Returns whether a request id comes back with the response: one of visible ASCII and of a sensible length.
@@ -300,7 +300,7 @@ mod tests {
     use http_body_util::{BodyExt as _, Full};
 
     use super::*;
-    use crate::cache::admission::limits::{Load, LoadLimits};
+    use crate::cache::admission::limits::{Admission, AdmissionLimits};
     use crate::cache::admission::slot::Streams;
     use crate::cache::policy::Limits;
     use crate::grpc::method_names::Served;
@@ -323,33 +323,34 @@ mod tests {
         }
     }
 
-    fn gate() -> Gate {
+    fn gate() -> AdmissionGate {
         let schema = Schema::new(&Default::default(), &Limits::default());
         let second = Duration::from_secs(1);
-        Gate { max_deadline: second, body_timeout: second, slow_request: None, max_request_size: 1024, schema }
+        AdmissionGate { max_deadline: second, body_timeout: second, slow_request: None, max_request_size: 1024, schema }
     }
 
     /// A connection of a service with one place.
-    fn flow() -> Arc<Flow> {
+    fn flow() -> Arc<WriteProgress> {
         flow_of(2, 0)
     }
 
     /// A connection with so many streams in work, of a service with one place and so many waiting places.
-    fn flow_of(streams: usize, waiting: usize) -> Arc<Flow> {
-        let limits = LoadLimits { requests: 1, bytes: 64 << 10, probes: 1, connections: 1, waiting, peer_share: 0.8 };
-        let load = Arc::new(Load::new(limits));
-        Arc::new(Flow::new(load.account([127, 0, 0, 1].into()), Streams::new(streams, &load)))
+    fn flow_of(streams: usize, waiting: usize) -> Arc<WriteProgress> {
+        let limits =
+            AdmissionLimits { requests: 1, bytes: 64 << 10, probes: 1, connections: 1, waiting, peer_share: 0.8 };
+        let load = Arc::new(Admission::new(limits));
+        Arc::new(WriteProgress::new(load.account([127, 0, 0, 1].into()), Streams::new(streams, &load)))
     }
 
     const METHOD: Method =
-        Method { service: Served::Cache, shape: Shape::Answered, input: usize::MAX, refusable: true };
+        Method { service: Served::Cache, shape: CallShape::Answered, input: usize::MAX, refusable: true };
 
     /// Serves a request with the message "hi".
     async fn serve_one<Work>(
-        flow: &Arc<Flow>,
+        flow: &Arc<WriteProgress>,
         timeout: &'static str,
         call: impl FnOnce(Request<RequestBody<Full<Bytes>>>) -> Work,
-    ) -> Response<Guarded>
+    ) -> Response<TrackedResponseBody>
     where
         Work: Future<Output = Result<Response<Body>, Infallible>>,
     {
@@ -393,7 +394,7 @@ mod tests {
         let flow = flow_of(1, 1);
         let load = flow.account().load().clone();
         let waits = |request: Request<RequestBody<Full<Bytes>>>| async move {
-            let place = request.extensions().get::<Place>().expect("a place");
+            let place = request.extensions().get::<RequestSlot>().expect("a place");
             Ok(match place.wait() {
                 Ok(()) => Response::new(Body::empty()),
                 Err(error) => status(&error).into_http(),

@@ -25,6 +25,6 @@ mod watch;
 pub use admin::AdminApi;
 pub use log_level::{LogLevel, PutInForce, ReadFilter};
 pub use rpc_span::Tracing;
-pub use server::{ServerConfig, Serving};
+pub use server::{ServerConfig, ServerHandle};
 pub use service::{CacheApi, KeyLogging};
-pub use stats::Reports;
+pub use stats::StatsReporter;

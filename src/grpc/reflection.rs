@@ -12,7 +12,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_reflection::pb::{v1, v1alpha};
 
 use super::middleware;
-use super::middleware::Leave;
+use super::middleware::StreamLifetime;
 
 /// Descriptors by file and by symbol.
 pub struct Descriptors {
@@ -35,7 +35,7 @@ struct EncodedSet {
 }
 
 /// A question, in either version of the protocol.
-enum Question {
+enum ReflectionQuery {
     File(String),
     Symbol(String),
     Extension,
@@ -45,7 +45,7 @@ enum Question {
 }
 
 /// An answer, in either version of the protocol.
-enum Answer {
+enum ReflectionReply {
     File(Bytes),
     ExtensionNumbers(String),
     Services(Vec<String>),
@@ -117,15 +117,21 @@ impl Descriptors {
         name
     }
 
-    fn answer(&self, question: Question) -> Answer {
+    fn answer(&self, question: ReflectionQuery) -> ReflectionReply {
         match question {
-            Question::File(name) => file(self.files.get(&name), "file", &name),
-            Question::Symbol(name) => file(self.symbols.get(&name), "symbol", &name),
-            Question::Extension => Answer::Error(Code::NotFound, "no extensions are declared".to_owned()),
-            Question::ExtensionNumbers(name) if self.messages.contains(&name) => Answer::ExtensionNumbers(name),
-            Question::ExtensionNumbers(name) => file(None, "message type", &name),
-            Question::Services => Answer::Services(self.services.clone()),
-            Question::Unknown => Answer::Error(Code::InvalidArgument, "message_request is required".to_owned()),
+            ReflectionQuery::File(name) => file(self.files.get(&name), "file", &name),
+            ReflectionQuery::Symbol(name) => file(self.symbols.get(&name), "symbol", &name),
+            ReflectionQuery::Extension => {
+                ReflectionReply::Error(Code::NotFound, "no extensions are declared".to_owned())
+            }
+            ReflectionQuery::ExtensionNumbers(name) if self.messages.contains(&name) => {
+                ReflectionReply::ExtensionNumbers(name)
+            }
+            ReflectionQuery::ExtensionNumbers(name) => file(None, "message type", &name),
+            ReflectionQuery::Services => ReflectionReply::Services(self.services.clone()),
+            ReflectionQuery::Unknown => {
+                ReflectionReply::Error(Code::InvalidArgument, "message_request is required".to_owned())
+            }
         }
     }
 }
@@ -133,18 +139,18 @@ impl Descriptors {
 /// Bytes of a name that an error repeats.
 const SHOWN: usize = 64;
 
-fn file(found: Option<&Bytes>, kind: &str, name: &str) -> Answer {
+fn file(found: Option<&Bytes>, kind: &str, name: &str) -> ReflectionReply {
     match found {
-        Some(encoded) => Answer::File(encoded.clone()),
+        Some(encoded) => ReflectionReply::File(encoded.clone()),
         None => {
             let shown: String = name.chars().take(SHOWN).collect();
-            Answer::Error(Code::NotFound, format!("{kind} {shown:?} not found"))
+            ReflectionReply::Error(Code::NotFound, format!("{kind} {shown:?} not found"))
         }
     }
 }
 
 /// The next request of a stream, or `None` at its end.
-async fn next<T>(requests: &mut Streaming<T>, leave: &Leave) -> Option<Result<T, Status>> {
+async fn next<T>(requests: &mut Streaming<T>, leave: &StreamLifetime) -> Option<Result<T, Status>> {
     tokio::select! {
         biased;
         end = middleware::end(leave) => end.map(Err),
@@ -166,7 +172,7 @@ macro_rules! serve_reflection {
             ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
                 use $version::server_reflection_request::MessageRequest as Wire;
                 use $version::server_reflection_response::MessageResponse;
-                let leave = request.extensions().get::<Leave>().cloned().unwrap_or_default();
+                let leave = request.extensions().get::<StreamLifetime>().cloned().unwrap_or_default();
                 let begin = Some((self.0.clone(), request.into_inner(), leave));
                 let answers = stream::unfold(begin, |state| async move {
                     let (descriptors, mut requests, leave) = state?;
@@ -175,34 +181,36 @@ macro_rules! serve_reflection {
                         Err(status) => return Some((Err(status), None)),
                     };
                     let question = match request.message_request.clone() {
-                        Some(Wire::FileByFilename(name)) => Question::File(name),
-                        Some(Wire::FileContainingSymbol(name)) => Question::Symbol(name),
-                        Some(Wire::FileContainingExtension(_)) => Question::Extension,
-                        Some(Wire::AllExtensionNumbersOfType(name)) => Question::ExtensionNumbers(name),
-                        Some(Wire::ListServices(_)) => Question::Services,
-                        None => Question::Unknown,
+                        Some(Wire::FileByFilename(name)) => ReflectionQuery::File(name),
+                        Some(Wire::FileContainingSymbol(name)) => ReflectionQuery::Symbol(name),
+                        Some(Wire::FileContainingExtension(_)) => ReflectionQuery::Extension,
+                        Some(Wire::AllExtensionNumbersOfType(name)) => ReflectionQuery::ExtensionNumbers(name),
+                        Some(Wire::ListServices(_)) => ReflectionQuery::Services,
+                        None => ReflectionQuery::Unknown,
                     };
                     let answer = match descriptors.answer(question) {
-                        Answer::File(encoded) => {
+                        ReflectionReply::File(encoded) => {
                             MessageResponse::FileDescriptorResponse($version::FileDescriptorResponse {
                                 file_descriptor_proto: vec![encoded.into()],
                             })
                         }
-                        Answer::ExtensionNumbers(base_type_name) => {
+                        ReflectionReply::ExtensionNumbers(base_type_name) => {
                             MessageResponse::AllExtensionNumbersResponse($version::ExtensionNumberResponse {
                                 base_type_name,
                                 extension_number: Vec::new(),
                             })
                         }
-                        Answer::Services(names) => {
+                        ReflectionReply::Services(names) => {
                             MessageResponse::ListServicesResponse($version::ListServiceResponse {
                                 service: names.into_iter().map(|name| $version::ServiceResponse { name }).collect(),
                             })
                         }
-                        Answer::Error(code, error_message) => MessageResponse::ErrorResponse($version::ErrorResponse {
-                            error_code: code.into(),
-                            error_message,
-                        }),
+                        ReflectionReply::Error(code, error_message) => {
+                            MessageResponse::ErrorResponse($version::ErrorResponse {
+                                error_code: code.into(),
+                                error_message,
+                            })
+                        }
                     };
                     let response = $version::ServerReflectionResponse {
                         valid_host: request.host.clone(),

@@ -7,21 +7,21 @@ use http::Response;
 use tonic::{Code, Status};
 
 use super::method_names::{OTHER, STATUSES, served};
-use crate::cache::stats::Family;
+use crate::cache::stats::LabeledHistograms;
 use crate::pb::cache_service_server::SERVICE_NAME;
 
 /// An empty table, of every method that may be served.
-pub fn table() -> Family {
+pub fn table() -> LabeledHistograms {
     let methods: Vec<String> = served().chain([OTHER.to_owned()]).collect();
-    let table = Family::new(methods.iter().map(String::as_str), STATUSES);
+    let table = LabeledHistograms::new(methods.iter().map(String::as_str), STATUSES);
     let of_the_cache = |name: &&String| name.starts_with(SERVICE_NAME);
     methods.iter().filter(of_the_cache).filter_map(|name| table.row(name)).for_each(|row| table.expect(row, 0));
     table
 }
 
 /// An RPC under way. Dropped before its end, its caller has left.
-pub struct Timing<'a> {
-    table: &'a Family,
+pub struct RpcMetrics<'a> {
+    table: &'a LabeledHistograms,
     row: usize,
     begun: Instant,
     ended: bool,
@@ -29,11 +29,11 @@ pub struct Timing<'a> {
 
 // === impl Timing ===
 
-impl Timing<'_> {
+impl RpcMetrics<'_> {
     /// The RPC of this path begins.
-    pub fn begin<'a>(table: &'a Family, path: &str) -> Timing<'a> {
+    pub fn begin<'a>(table: &'a LabeledHistograms, path: &str) -> RpcMetrics<'a> {
         let row = table.row(path.strip_prefix('/').unwrap_or(path)).or_else(|| table.row(OTHER));
-        Timing { table, row: row.unwrap_or_default(), begun: Instant::now(), ended: false }
+        RpcMetrics { table, row: row.unwrap_or_default(), begun: Instant::now(), ended: false }
     }
 
     /// It is answered. A response whose head has no status goes well as far as can be told.
@@ -47,7 +47,7 @@ impl Timing<'_> {
     }
 }
 
-impl Drop for Timing<'_> {
+impl Drop for RpcMetrics<'_> {
     fn drop(&mut self) {
         if !self.ended {
             self.observe(Code::Cancelled);
@@ -64,13 +64,13 @@ mod tests {
         let table = table();
         let ok = Response::new(());
         let refused: Response<()> = Status::unavailable("no").into_http();
-        Timing::begin(&table, "/twintier.v1.CacheService/Get").end(&ok);
-        Timing::begin(&table, "/twintier.v1.CacheService/Get").end(&refused);
-        Timing::begin(&table, "/grpc.health.v1.Health/Check").end(&ok);
+        RpcMetrics::begin(&table, "/twintier.v1.CacheService/Get").end(&ok);
+        RpcMetrics::begin(&table, "/twintier.v1.CacheService/Get").end(&refused);
+        RpcMetrics::begin(&table, "/grpc.health.v1.Health/Check").end(&ok);
         for path in ["/twintier.v1.CacheService/Gets", "/", "", "/x/y"] {
-            Timing::begin(&table, path).end(&refused);
+            RpcMetrics::begin(&table, path).end(&refused);
         }
-        drop(Timing::begin(&table, "/twintier.v1.CacheService/Set"));
+        drop(RpcMetrics::begin(&table, "/twintier.v1.CacheService/Set"));
         let counted: Vec<_> = table.snapshots().filter(|(_, _, snapshot)| snapshot.count > 0).collect();
         let counted: Vec<_> = counted.iter().map(|(row, column, snapshot)| (*row, *column, snapshot.count)).collect();
         assert_eq!(

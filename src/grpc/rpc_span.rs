@@ -11,7 +11,7 @@ use tracing::field::Empty;
 
 use super::method_names::{OTHER, served, status_name};
 use crate::cache::spans::{DEGRADED, ITEMS, NAMESPACE, OUTCOME, RPC, TARGET, TIER};
-use crate::cache::tiered::{Answer, Outcome, Tier};
+use crate::cache::tiered::{GetAnswer, GetOutcome, Tier};
 
 const SYSTEM: &str = "rpc.system.name";
 const METHOD: &str = "rpc.method";
@@ -99,11 +99,11 @@ fn record(span: &Span, code: Code) {
 }
 
 /// Returns the words for what a Get found, and where.
-pub fn words(answer: &Answer) -> (&'static str, Option<&'static str>) {
+pub fn words(answer: &GetAnswer) -> (&'static str, Option<&'static str>) {
     let (outcome, tier) = match &answer.outcome {
-        Outcome::Hit { stale: Some(_), tier, .. } => ("stale", Some(tier)),
-        Outcome::Hit { stale: None, tier, .. } => ("hit", Some(tier)),
-        Outcome::Miss(_) => ("miss", None),
+        GetOutcome::Hit { stale: Some(_), tier, .. } => ("stale", Some(tier)),
+        GetOutcome::Hit { stale: None, tier, .. } => ("hit", Some(tier)),
+        GetOutcome::Miss(_) => ("miss", None),
     };
     let tier = tier.map(|tier| match tier {
         Tier::L1 => "l1",
@@ -113,7 +113,7 @@ pub fn words(answer: &Answer) -> (&'static str, Option<&'static str>) {
 }
 
 /// What was answered to a Get.
-pub fn note_answer(span: &Span, namespace: &str, answer: &Answer) {
+pub fn note_answer(span: &Span, namespace: &str, answer: &GetAnswer) {
     let (outcome, tier) = words(answer);
     span.record(NAMESPACE, namespace).record(OUTCOME, outcome).record(TIER, tier).record(DEGRADED, answer.degraded);
 }

@@ -29,20 +29,20 @@ use super::health::HealthApi;
 use super::method_names;
 use super::method_names::{Method, Served};
 use super::middleware;
-use super::middleware::{Gate, MAX_PROBE_MESSAGE};
+use super::middleware::{AdmissionGate, MAX_PROBE_MESSAGE};
 use super::not_grpc;
 use super::not_grpc::Proxied;
 use super::reflection::{Descriptors, ReflectionApi};
-use super::rpc_metrics::Timing;
+use super::rpc_metrics::RpcMetrics;
 use super::rpc_span::{RpcSpan, Tracing};
 use super::service::CacheApi;
-use super::tracked_body::{Flow, Guarded};
-use crate::cache::admission::limits::Load;
+use super::tracked_body::{TrackedResponseBody, WriteProgress};
+use crate::cache::admission::limits::Admission;
 use crate::cache::admission::slot::Streams;
-use crate::cache::stats::Family;
-use crate::net::acceptor::{Acceptor, Connection};
+use crate::cache::stats::LabeledHistograms;
+use crate::net::acceptor::{AcceptedConnection, Acceptor};
 use crate::net::close;
-use crate::net::connections::{Activity, Limits, Slot, peer_address};
+use crate::net::connections::{Activity, ConnectionLimits, ConnectionSlot, peer_address};
 use crate::pb;
 use crate::pb::admin_service_server;
 use crate::pb::admin_service_server::AdminServiceServer;
@@ -119,17 +119,17 @@ pub struct ServerConfig {
 }
 
 /// A server at work.
-pub struct Serving {
+pub struct ServerHandle {
     stop_accepting: CancellationToken,
     close: CancellationToken,
     tasks: TaskTracker,
 }
 
 /// What every connection shares.
-struct Shared {
+struct ServerContext {
     pub(crate) config: ServerConfig,
-    gate: Gate,
-    load: Arc<Load>,
+    gate: AdmissionGate,
+    load: Arc<Admission>,
     /// The methods that are served, by path.
     methods: HashMap<String, Method>,
     cache: CacheServiceServer<CacheApi>,
@@ -139,7 +139,7 @@ struct Shared {
     health: HealthServer<HealthApi>,
     reflection: Option<ReflectionApi>,
     /// Where the durations of RPCs are counted; none: they are not.
-    timings: Option<Arc<Family>>,
+    timings: Option<Arc<LabeledHistograms>>,
     stop_accepting: CancellationToken,
 }
 
@@ -157,7 +157,7 @@ enum Opening {
 
 // === impl Serving ===
 
-impl Serving {
+impl ServerHandle {
     /// Serves on a bound listener. How long RPCs take is counted in `timings`.
     pub fn start(
         listener: TcpListener,
@@ -165,14 +165,14 @@ impl Serving {
         api: CacheApi,
         admin: Option<AdminApi>,
         health: HealthApi,
-        load: Arc<Load>,
-        timings: Option<Arc<Family>>,
-    ) -> Serving {
+        load: Arc<Admission>,
+        timings: Option<Arc<LabeledHistograms>>,
+    ) -> ServerHandle {
         let (stop_accepting, close, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let max_request_size = api.max_request_size();
         let acceptor = Acceptor {
             server: "grpc",
-            limits: Limits { connections: config.max_connections, per_peer: config.max_connections_per_peer },
+            limits: ConnectionLimits { connections: config.max_connections, per_peer: config.max_connections_per_peer },
             // No GOAWAY: a gRPC client that has seen SETTINGS takes the connection for a good one, and connects again without backoff. One that
             // is closed before is a failed attempt: the client backs off, and tries its other addresses.
             refusal: b"",
@@ -181,7 +181,7 @@ impl Serving {
             tasks: tasks.clone(),
         };
         let messages = method_names::messages();
-        let gate = Gate {
+        let gate = AdmissionGate {
             max_deadline: config.max_deadline,
             body_timeout: config.body_timeout,
             slow_request: config.slow_request,
@@ -189,7 +189,7 @@ impl Serving {
             schema: Schema::new(&messages, api.limits()),
         };
         let reflection = config.reflection.then(|| reflection(admin.is_some())).flatten();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ServerContext {
             methods: method_names::table(&messages, admin.is_some(), reflection.is_some()),
             readiness: health.clone(),
             proxied: Proxied::default(),
@@ -218,7 +218,7 @@ impl Serving {
                 serve_connection(connection, &shared).await;
             }
         }));
-        Serving { stop_accepting, close, tasks }
+        ServerHandle { stop_accepting, close, tasks }
     }
 
     /// Stops accepting, asks every connection to go, waits at most `patience` for their last RPCs, then closes what is left. Returns
@@ -261,8 +261,8 @@ fn reflection(admin: bool) -> Option<ReflectionApi> {
 }
 
 /// Serves a connection to its end, and closes it so that the peer receives all that was written.
-async fn serve_connection(connection: Connection, shared: &Arc<Shared>) {
-    let Connection { mut stream, peer, slot } = connection;
+async fn serve_connection(connection: AcceptedConnection, shared: &Arc<ServerContext>) {
+    let AcceptedConnection { mut stream, peer, slot } = connection;
     let _ = stream.set_nodelay(true);
     let mut preface = [0; PREFACE.len()];
     let limit = match open(&mut stream, &mut preface, peer, &slot, shared).await {
@@ -285,8 +285,8 @@ async fn open(
     stream: &mut TcpStream,
     preface: &mut [u8; PREFACE.len()],
     peer: SocketAddr,
-    slot: &Slot,
-    shared: &Shared,
+    slot: &ConnectionSlot,
+    shared: &ServerContext,
 ) -> Opening {
     let first = tokio::select! {
         first = timeout(shared.config.first_byte_timeout, stream.read_exact(preface)) => first,
@@ -309,13 +309,13 @@ async fn speak_http2(
     stream: &mut TcpStream,
     preface: [u8; PREFACE.len()],
     peer: SocketAddr,
-    shared: &Arc<Shared>,
+    shared: &Arc<ServerContext>,
 ) -> Duration {
     let (read, write) = stream.split();
     let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
     let config = &shared.config;
     let streams = Streams::new(config.max_streams_per_connection as usize, &shared.load);
-    let flow = Arc::new(Flow::new(shared.load.account(peer_address(peer.ip())), streams));
+    let flow = Arc::new(WriteProgress::new(shared.load.account(peer_address(peer.ip())), streams));
     let going = CancellationToken::new();
     let service = {
         let (shared, flow, going) = (shared.clone(), flow.clone(), going.clone());
@@ -378,16 +378,16 @@ async fn say_that_this_is_grpc(stream: &mut TcpStream, answer: &[u8]) {
 
 // === impl Shared ===
 
-impl Shared {
+impl ServerContext {
     async fn answer(
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
-        flow: &Arc<Flow>,
+        flow: &Arc<WriteProgress>,
         going: &CancellationToken,
-    ) -> http::Response<Guarded> {
+    ) -> http::Response<TrackedResponseBody> {
         if let Some(refusal) = not_grpc::refusal(&request, self.readiness.is_ready(), self.config.page) {
-            return refusal.map(Guarded::uncounted);
+            return refusal.map(TrackedResponseBody::uncounted);
         }
         let tracing = self.config.tracing.as_ref();
         let uri = request.uri().clone();
@@ -405,11 +405,11 @@ impl Shared {
     async fn respond(
         &self,
         request: Request<Incoming>,
-        flow: &Arc<Flow>,
+        flow: &Arc<WriteProgress>,
         going: &CancellationToken,
-    ) -> http::Response<Guarded> {
+    ) -> http::Response<TrackedResponseBody> {
         let Some(timings) = &self.timings else { return self.route(request, flow, going).await };
-        let timing = Timing::begin(timings, request.uri().path());
+        let timing = RpcMetrics::begin(timings, request.uri().path());
         let response = self.route(request, flow, going).await;
         timing.end(&response);
         response
@@ -418,9 +418,9 @@ impl Shared {
     async fn route(
         &self,
         request: Request<Incoming>,
-        flow: &Arc<Flow>,
+        flow: &Arc<WriteProgress>,
         going: &CancellationToken,
-    ) -> http::Response<Guarded> {
+    ) -> http::Response<TrackedResponseBody> {
         let Some(method) = self.methods.get(request.uri().path()) else { return middleware::unimplemented(&request) };
         let gate = &self.gate;
         match (method.service, &self.admin, &self.reflection) {

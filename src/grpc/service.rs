@@ -6,20 +6,20 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::batch_get::{self, BatchGet};
-use super::convert::{self, Plan, Rules};
-use super::middleware::{Deadline, Leave};
+use super::convert::{self, InvalidationPlan, RequestContext};
+use super::middleware::{Deadline, StreamLifetime};
 use super::rpc_span::{note_answer, words};
-use super::stats::Reports;
+use super::stats::StatsReporter;
 use super::status::status;
-use super::watch::{self, Responses};
+use super::watch::{self, WatchResponses};
 use crate::cache::admission::limits::Account;
-use crate::cache::admission::slot::{Facts, Place};
+use crate::cache::admission::slot::{Facts, RequestSlot};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
 use crate::cache::policy::{Events, Limits, limits};
 use crate::cache::spans::{self, ITEMS, NAMESPACE, OUTCOME};
-use crate::cache::tiered::{Get, Many, Outcome};
+use crate::cache::tiered::{Get, GetOutcome, Many};
 use crate::pb;
 
 /// What a request may be in any case: what gRPC takes where nothing is set.
@@ -36,15 +36,15 @@ pub enum KeyLogging {
 
 /// The service `twintier.v1.CacheService`.
 pub struct CacheApi {
-    reports: Arc<Reports>,
-    rules: Arc<Rules>,
+    reports: Arc<StatsReporter>,
+    rules: Arc<RequestContext>,
     key_logging: KeyLogging,
 }
 
 impl CacheApi {
     /// The service over a cache.
     pub fn new(
-        reports: Arc<Reports>,
+        reports: Arc<StatsReporter>,
         limits: Limits,
         events: Events,
         clock: Arc<dyn Clock>,
@@ -52,11 +52,15 @@ impl CacheApi {
     ) -> CacheApi {
         let observed = &reports.observed;
         let (partitions, namespaces) = (observed.cache.coherence().partitions(), observed.namespaces.clone());
-        CacheApi { rules: Arc::new(Rules { limits, namespaces, partitions, clock, events }), reports, key_logging }
+        CacheApi {
+            rules: Arc::new(RequestContext { limits, namespaces, partitions, clock, events }),
+            reports,
+            key_logging,
+        }
     }
 
     /// What is reported on, and what requests are checked against.
-    pub(super) fn parts(&self) -> (Arc<Reports>, Arc<Rules>) {
+    pub(super) fn parts(&self) -> (Arc<StatsReporter>, Arc<RequestContext>) {
         (self.reports.clone(), self.rules.clone())
     }
 
@@ -77,7 +81,7 @@ impl CacheApi {
         &self,
         request: &pb::GetRequest,
         deadline: Moment,
-        place: Option<&Place>,
+        place: Option<&RequestSlot>,
     ) -> Result<pb::GetResponse, CacheError> {
         let parts = convert::get(&self.rules, request)?;
         let key = KeyRef::new(&parts.namespace, request.key.as_bytes());
@@ -93,7 +97,7 @@ impl CacheApi {
             Facts { outcome, tier, degraded, ..self.facts(key) }
         });
         let answer = answer?;
-        let hit = matches!(answer.outcome, Outcome::Hit { .. });
+        let hit = matches!(answer.outcome, GetOutcome::Hit { .. });
         if hit && parts.namespace.is_guest() {
             self.rules.namespaces.adopt(&parts.namespace);
         }
@@ -110,7 +114,7 @@ impl CacheApi {
         &self,
         request: pb::SetRequest,
         deadline: Moment,
-        place: Option<&Place>,
+        place: Option<&RequestSlot>,
     ) -> Result<pb::SetResponse, CacheError> {
         let (set, token) = convert::set(&self.rules, request, deadline)?;
         let key = set.write.key.clone();
@@ -130,7 +134,7 @@ impl CacheApi {
         &self,
         request: pb::InvalidateRequest,
         deadline: Moment,
-        place: Option<&Place>,
+        place: Option<&RequestSlot>,
     ) -> Result<pb::InvalidateResponse, CacheError> {
         let cache = &self.reports.observed.cache;
         let mut plan = convert::invalidate(&self.rules, &request, &BTreeSet::new(), deadline)?;
@@ -138,7 +142,7 @@ impl CacheApi {
             let elsewhere = cache.namespaces_in_l2(deadline).await?;
             plan = convert::invalidate(&self.rules, &request, &elsewhere, deadline)?;
         }
-        let Plan { invalidates, about } = plan;
+        let InvalidationPlan { invalidates, about } = plan;
         let first = invalidates.first().map(|first| first.namespace.clone());
         if let Some(first) = &first {
             spans::note(NAMESPACE, first.name());
@@ -156,7 +160,7 @@ impl CacheApi {
         &self,
         request: &pb::TouchRequest,
         deadline: Moment,
-        place: Option<&Place>,
+        place: Option<&RequestSlot>,
     ) -> Result<pb::TouchResponse, CacheError> {
         let (key, touch, token) = convert::touch(&self.rules, request)?;
         spans::note(NAMESPACE, key.namespace().name());
@@ -190,7 +194,7 @@ impl CacheApi {
         &self,
         request: pb::BatchSetRequest,
         deadline: Moment,
-        place: Option<&Place>,
+        place: Option<&RequestSlot>,
     ) -> Result<pb::BatchSetResponse, CacheError> {
         let (many, token) = convert::batch_set(&self.rules, request, deadline)?;
         let (namespace, items) = (many.namespace.clone(), many.writes.len());
@@ -206,7 +210,7 @@ impl CacheApi {
         &self,
         request: &pb::BatchInvalidateRequest,
         deadline: Moment,
-        place: Option<&Place>,
+        place: Option<&RequestSlot>,
     ) -> Result<pb::BatchInvalidateResponse, CacheError> {
         let (many, token) = convert::batch_invalidate(&self.rules, request, deadline)?;
         let (namespace, items) = (many.namespace.clone(), many.removals.len());
@@ -222,7 +226,7 @@ impl CacheApi {
         &self,
         request: &pb::ReleaseLeaseRequest,
         deadline: Moment,
-        place: Option<&Place>,
+        place: Option<&RequestSlot>,
     ) -> Result<pb::ReleaseLeaseResponse, CacheError> {
         let release = convert::release(&self.rules, request, deadline)?;
         let key = release.key.clone();
@@ -252,7 +256,7 @@ impl CacheApi {
 }
 
 /// Notes what is known of a request that took long so far.
-fn note_if_slow(place: Option<&Place>, facts: impl FnOnce() -> Facts) {
+fn note_if_slow(place: Option<&RequestSlot>, facts: impl FnOnce() -> Facts) {
     if let Some(place) = place.filter(|place| place.is_slow()) {
         place.note(facts());
     }
@@ -262,8 +266,8 @@ fn of_namespace(name: &str) -> Facts {
     Facts { namespace: name.to_owned(), ..Facts::default() }
 }
 
-fn place_of<T>(request: &Request<T>) -> Option<Place> {
-    request.extensions().get::<Place>().cloned()
+fn place_of<T>(request: &Request<T>) -> Option<RequestSlot> {
+    request.extensions().get::<RequestSlot>().cloned()
 }
 
 fn note_batch(namespace: &str, items: usize) {
@@ -278,7 +282,7 @@ fn failed<T>(many: &Many<T>) -> usize {
 impl pb::cache_service_server::CacheService for CacheApi {
     async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::GetResponse>, Status> {
         let deadline = self.deadline(&request);
-        let place = request.extensions().get::<Place>();
+        let place = request.extensions().get::<RequestSlot>();
         self.do_get(request.get_ref(), deadline, place).await.map(Response::new).map_err(|error| status(&error))
     }
 
@@ -301,7 +305,7 @@ impl pb::cache_service_server::CacheService for CacheApi {
 
     async fn touch(&self, request: Request<pb::TouchRequest>) -> Result<Response<pb::TouchResponse>, Status> {
         let deadline = self.deadline(&request);
-        let place = request.extensions().get::<Place>();
+        let place = request.extensions().get::<RequestSlot>();
         self.do_touch(request.get_ref(), deadline, place).await.map(Response::new).map_err(|error| status(&error))
     }
 
@@ -310,16 +314,19 @@ impl pb::cache_service_server::CacheService for CacheApi {
         request: Request<pb::ReleaseLeaseRequest>,
     ) -> Result<Response<pb::ReleaseLeaseResponse>, Status> {
         let deadline = self.deadline(&request);
-        let place = request.extensions().get::<Place>();
+        let place = request.extensions().get::<RequestSlot>();
         let answer = self.do_release(request.get_ref(), deadline, place).await;
         answer.map(Response::new).map_err(|error| status(&error))
     }
 
-    type BatchGetStream = batch_get::Responses;
+    type BatchGetStream = batch_get::BatchGetResponses;
 
-    async fn batch_get(&self, request: Request<pb::BatchGetRequest>) -> Result<Response<batch_get::Responses>, Status> {
+    async fn batch_get(
+        &self,
+        request: Request<pb::BatchGetRequest>,
+    ) -> Result<Response<batch_get::BatchGetResponses>, Status> {
         let deadline = self.deadline(&request);
-        let account = request.extensions().get::<Place>().map(|place| place.account().clone());
+        let account = request.extensions().get::<RequestSlot>().map(|place| place.account().clone());
         let begun = self.begin_batch_get(request.into_inner(), deadline, account).await;
         begun.map(|batch| Response::new(batch.responses())).map_err(|error| status(&error))
     }
@@ -336,15 +343,15 @@ impl pb::cache_service_server::CacheService for CacheApi {
         request: Request<pb::BatchInvalidateRequest>,
     ) -> Result<Response<pb::BatchInvalidateResponse>, Status> {
         let deadline = self.deadline(&request);
-        let place = request.extensions().get::<Place>();
+        let place = request.extensions().get::<RequestSlot>();
         let answer = self.do_batch_invalidate(request.get_ref(), deadline, place).await;
         answer.map(Response::new).map_err(|error| status(&error))
     }
 
-    type WatchStream = Responses;
+    type WatchStream = WatchResponses;
 
-    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Responses>, Status> {
-        let leave = request.extensions().get::<Leave>().cloned();
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<WatchResponses>, Status> {
+        let leave = request.extensions().get::<StreamLifetime>().cloned();
         let watching = convert::watching(&self.rules, request.get_ref());
         let watch = watching.and_then(|watching| self.reports.observed.cache.watch(watching));
         let partitions = self.rules.partitions;

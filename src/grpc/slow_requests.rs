@@ -6,7 +6,7 @@ use http::Response;
 use tonic::{Code, Status};
 
 use super::method_names::status_name;
-use crate::cache::admission::slot::{Facts, Place};
+use crate::cache::admission::slot::{Facts, RequestSlot};
 use crate::cache::log_fields::{SLOW_REQUESTS, millis};
 
 /// The course of one request.
@@ -21,7 +21,7 @@ pub struct Course {
 
 impl Course {
     /// Logs the request, if it took long. A response that did not come in time is none.
-    pub fn end<B>(&self, place: &Place, response: Option<&Response<B>>) {
+    pub fn end<B>(&self, place: &RequestSlot, response: Option<&Response<B>>) {
         if !place.is_slow() {
             return;
         }

@@ -16,8 +16,8 @@ use tracing::Span;
 
 use super::header_size;
 use super::rpc_span::RpcSpan;
-use crate::cache::admission::limits::{Account, Resource, Taken};
-use crate::cache::admission::slot::{Place, Streams};
+use crate::cache::admission::limits::{Account, Resource, TakenAmounts};
+use crate::cache::admission::slot::{RequestSlot, Streams};
 use crate::cache::error::{CacheError, Violation};
 
 /// Bytes before a message: a flag, and its length.
@@ -27,7 +27,7 @@ const PROGRESS: usize = 64 << 10;
 
 /// How a request's body is read.
 #[derive(Clone, Copy)]
-pub struct Reading {
+pub struct ReadOptions {
     /// Longest message.
     pub max_message: usize,
     /// Longest time until the next 64 KiB have arrived, or the end.
@@ -51,7 +51,7 @@ impl From<CacheError> for Unread {
 }
 
 /// Reads the one message of a request. Its bytes are added to `taken` as they arrive.
-pub async fn read<B>(mut body: B, reading: Reading, taken: &mut Taken) -> Result<Message, Unread>
+pub async fn read<B>(mut body: B, reading: ReadOptions, taken: &mut TakenAmounts) -> Result<ReceivedMessage, Unread>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -133,27 +133,27 @@ impl Received {
         }
     }
 
-    fn message(self) -> Result<Message, CacheError> {
+    fn message(self) -> Result<ReceivedMessage, CacheError> {
         if self.declared().is_none_or(|length| self.len() < PREFIX + length) {
             return Err(incomplete());
         }
         let mut prefix = if self.joined.is_empty() { self.first } else { Bytes::from(self.joined) };
         let message = prefix.split_off(PREFIX);
-        Ok(Message { prefix, message })
+        Ok(ReceivedMessage { prefix, message })
     }
 }
 
 /// A request that has arrived: one message and its prefix.
-pub struct Message {
+pub struct ReceivedMessage {
     prefix: Bytes,
     message: Bytes,
 }
 
-impl Message {
+impl ReceivedMessage {
     /// A message that is not compressed.
-    pub fn new(message: Vec<u8>) -> Message {
+    pub fn new(message: Vec<u8>) -> ReceivedMessage {
         let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
-        Message { prefix: Bytes::from([&[0], &length[..]].concat()), message: message.into() }
+        ReceivedMessage { prefix: Bytes::from([&[0], &length[..]].concat()), message: message.into() }
     }
 
     /// True if the caller says that it is compressed.
@@ -170,13 +170,13 @@ impl Message {
 /// A request's body, as it is handed to the service.
 pub enum RequestBody<B> {
     /// A message that has arrived. The prefix is a frame of its own, so that the decoder reserves exactly what the message needs.
-    Whole(Message),
+    Whole(ReceivedMessage),
     /// A stream of messages.
     Stream {
         /// The body.
         body: B,
         /// What it holds.
-        _taken: Taken,
+        _taken: TakenAmounts,
     },
 }
 
@@ -190,7 +190,7 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match &mut *self {
-            RequestBody::Whole(Message { prefix, message }) => {
+            RequestBody::Whole(ReceivedMessage { prefix, message }) => {
                 let next = if prefix.is_empty() { message } else { prefix };
                 let next = std::mem::take(next);
                 Poll::Ready((!next.is_empty()).then(|| Ok(Frame::data(next))))
@@ -204,7 +204,7 @@ where
 
     fn is_end_stream(&self) -> bool {
         match self {
-            RequestBody::Whole(Message { prefix, message }) => prefix.is_empty() && message.is_empty(),
+            RequestBody::Whole(ReceivedMessage { prefix, message }) => prefix.is_empty() && message.is_empty(),
             RequestBody::Stream { body, .. } => body.is_end_stream(),
         }
     }
@@ -212,52 +212,52 @@ where
 
 /// A response's body. A request keeps its place until the last byte is written: a caller that does not read holds a place, and memory that
 /// counts.
-pub struct Guarded {
+pub struct TrackedResponseBody {
     body: tonic::body::Body,
     /// What was polled of the body in advance.
     first: Option<First>,
-    counted: Option<Counted>,
+    counted: Option<CountedResponse>,
     span: Option<RpcSpan>,
 }
 
 /// The first frame of a body, or its end, with what it holds.
-struct First(Option<Result<Frame<Bytes>, Status>>, Option<Taken>);
+struct First(Option<Result<Frame<Bytes>, Status>>, Option<TakenAmounts>);
 
 /// How the bytes of a response are counted.
 #[derive(Clone)]
-pub struct Counted {
+pub struct CountedResponse {
     /// The flow of the connection.
-    pub flow: Arc<Flow>,
+    pub flow: Arc<WriteProgress>,
     /// What they count as.
     pub resource: Resource,
     /// The place of the request. `None`: it needs none any more.
-    pub place: Option<Place>,
+    pub place: Option<RequestSlot>,
 }
 
 /// A piece of a response, until it is written.
-pub struct Chunk {
+pub struct ResponseChunk {
     bytes: Bytes,
     written: Option<Unwritten>,
 }
 
 /// What a piece of a response holds until it is written.
 struct Unwritten {
-    flow: Arc<Flow>,
-    _taken: Taken,
-    _place: Option<Place>,
+    flow: Arc<WriteProgress>,
+    _taken: TakenAmounts,
+    _place: Option<RequestSlot>,
 }
 
 // === impl Guarded ===
 
-impl Guarded {
+impl TrackedResponseBody {
     /// The body of a refusal, which has no bytes.
-    pub(super) fn uncounted(body: tonic::body::Body) -> Guarded {
-        Guarded { body, first: None, counted: None, span: None }
+    pub(super) fn uncounted(body: tonic::body::Body) -> TrackedResponseBody {
+        TrackedResponseBody { body, first: None, counted: None, span: None }
     }
 
     /// A body that counts from now on.
-    pub(super) fn counted(body: tonic::body::Body, counted: Counted) -> Guarded {
-        Guarded { body, first: None, counted: Some(counted), span: None }
+    pub(super) fn counted(body: tonic::body::Body, counted: CountedResponse) -> TrackedResponseBody {
+        TrackedResponseBody { body, first: None, counted: Some(counted), span: None }
     }
 
     /// Takes the first message if it is there: encoded, its size is known. If `refusable` it needs room.
@@ -280,19 +280,19 @@ impl Guarded {
     }
 
     /// Ends the span when it ends.
-    pub(super) fn traced(mut self, span: RpcSpan) -> Guarded {
+    pub(super) fn traced(mut self, span: RpcSpan) -> TrackedResponseBody {
         self.span = Some(span);
         self
     }
 
-    fn chunk(&self, bytes: Bytes, taken: Option<Taken>) -> Chunk {
+    fn chunk(&self, bytes: Bytes, taken: Option<TakenAmounts>) -> ResponseChunk {
         let Some(counted) = self.counted.as_ref().filter(|_| !bytes.is_empty()) else {
-            return Chunk { bytes, written: None };
+            return ResponseChunk { bytes, written: None };
         };
         let flow = counted.flow.clone();
         let taken = taken.unwrap_or_else(|| flow.account().charge(counted.resource, resident(&bytes)));
         flow.waiting.fetch_add(1, Ordering::Relaxed);
-        Chunk { bytes, written: Some(Unwritten { flow, _taken: taken, _place: counted.place.clone() }) }
+        ResponseChunk { bytes, written: Some(Unwritten { flow, _taken: taken, _place: counted.place.clone() }) }
     }
 }
 
@@ -301,11 +301,14 @@ fn resident(bytes: &Bytes) -> usize {
     bytes.len() + bytes.len() / 8
 }
 
-impl Body for Guarded {
-    type Data = Chunk;
+impl Body for TrackedResponseBody {
+    type Data = ResponseChunk;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunk>, Status>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<ResponseChunk>, Status>>> {
         let First(mut frame, taken) = match self.first.take() {
             Some(first) => first,
             None => {
@@ -336,7 +339,7 @@ impl Body for Guarded {
 
 // === impl Chunk ===
 
-impl Buf for Chunk {
+impl Buf for ResponseChunk {
     fn remaining(&self) -> usize {
         self.bytes.len()
     }
@@ -366,7 +369,7 @@ impl Drop for Unwritten {
 }
 
 /// How the responses of one connection move, what the connection holds, and its streams.
-pub struct Flow {
+pub struct WriteProgress {
     account: Arc<Account>,
     streams: Arc<Streams>,
     /// Pieces of responses that are not written.
@@ -375,11 +378,11 @@ pub struct Flow {
     moved: AtomicU64,
 }
 
-impl Flow {
+impl WriteProgress {
     /// The flow of a new connection.
-    pub fn new(account: Arc<Account>, streams: Streams) -> Flow {
+    pub fn new(account: Arc<Account>, streams: Streams) -> WriteProgress {
         let (waiting, moved) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Flow { account, streams: Arc::new(streams), waiting, moved }
+        WriteProgress { account, streams: Arc::new(streams), waiting, moved }
     }
 
     /// What the connection holds.

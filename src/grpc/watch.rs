@@ -7,17 +7,17 @@ use tokio::time::sleep_until;
 use tonic::Status;
 
 use super::convert::watch_response;
-use super::middleware::Leave;
+use super::middleware::StreamLifetime;
 use super::status::status;
 use crate::cache::coherence::watch::Watch;
 use crate::cache::error::CacheError;
 use crate::pb;
 
 /// What a watcher is sent.
-pub type Responses = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
+pub type WatchResponses = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
 
 /// Everything a watch tells, and why it ended.
-pub fn responses(watch: Watch, partitions: u16, leave: Option<Leave>) -> Responses {
+pub fn responses(watch: Watch, partitions: u16, leave: Option<StreamLifetime>) -> WatchResponses {
     Box::pin(stream::unfold(Some((watch, leave)), move |state| async move {
         let (mut watch, leave) = state?;
         tokio::select! {
@@ -28,8 +28,8 @@ pub fn responses(watch: Watch, partitions: u16, leave: Option<Leave>) -> Respons
     }))
 }
 
-async fn end(leave: Option<&Leave>) -> CacheError {
-    let Some(Leave { going, deadline }) = leave else { return std::future::pending().await };
+async fn end(leave: Option<&StreamLifetime>) -> CacheError {
+    let Some(StreamLifetime { going, deadline }) = leave else { return std::future::pending().await };
     let deadline = async {
         match deadline {
             Some(deadline) => sleep_until((*deadline).into()).await,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connections::{Activity, Admission, Connections, Limit, Limits, Slot};
+use super::connections::{Activity, Admission, ConnectionLimit, ConnectionLimits, ConnectionSlot, Connections};
 
 /// Most connections that the kernel completes before they are accepted. The kernel caps it at net.core.somaxconn.
 const BACKLOG: u32 = 1024;
@@ -53,7 +53,7 @@ pub struct Acceptor {
     /// The name of the server in the log.
     pub server: &'static str,
     /// The limits of its connections.
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
     /// The bytes that a connection receives that is turned away.
     pub refusal: &'static [u8],
     /// Stops accepting when it is cancelled.
@@ -65,13 +65,13 @@ pub struct Acceptor {
 }
 
 /// A connection that was admitted.
-pub struct Connection {
+pub struct AcceptedConnection {
     /// The stream.
     pub stream: TcpStream,
     /// The address of the peer.
     pub peer: SocketAddr,
     /// The place of the connection. The task that serves it keeps it.
-    pub slot: Arc<Slot>,
+    pub slot: Arc<ConnectionSlot>,
 }
 
 /// Warnings about one cause, at most one each [`WARNING_PAUSE`].
@@ -88,7 +88,7 @@ impl Acceptor {
     /// too: to their peers they are connected, and may have sent a request.
     pub async fn run<Serve, Work>(self, listener: TcpListener, serve: Serve)
     where
-        Serve: Fn(Connection) -> Work,
+        Serve: Fn(AcceptedConnection) -> Work,
         Work: Future<Output = ()> + Send + 'static,
     {
         let connections = Connections::new(self.limits);
@@ -100,7 +100,7 @@ impl Acceptor {
                 self.warn(&mut reached[limit as usize], limit, peer.ip());
             }
             match slot {
-                Some(slot) => self.spawn(serve(Connection { stream, peer, slot: Arc::new(slot) })),
+                Some(slot) => self.spawn(serve(AcceptedConnection { stream, peer, slot: Arc::new(slot) })),
                 None => self.turn_away(stream, connections.clone()),
             }
         };
@@ -137,14 +137,14 @@ impl Acceptor {
         self.spawn(async move { connections.turn_away(&mut stream, message).await });
     }
 
-    fn warn(&self, warnings: &mut Warnings, limit: Limit, peer: IpAddr) {
+    fn warn(&self, warnings: &mut Warnings, limit: ConnectionLimit, peer: IpAddr) {
         let Some(count) = warnings.due() else { return };
-        let (server, Limits { connections, per_peer }) = (self.server, self.limits);
+        let (server, ConnectionLimits { connections, per_peer }) = (self.server, self.limits);
         match limit {
-            Limit::All => {
+            ConnectionLimit::All => {
                 tracing::warn!(server, limit = connections, count, "connection limit reached; closing connections")
             }
-            Limit::Peer => {
+            ConnectionLimit::Peer => {
                 tracing::warn!(server, %peer, limit = per_peer, count, "connection limit of a peer reached; closing its connections");
             }
         }

@@ -20,7 +20,7 @@ const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Most connections at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// Of all peers together.
     pub connections: usize,
     /// Of one peer.
@@ -29,7 +29,7 @@ pub struct Limits {
 
 /// A limit of [`Limits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
+pub enum ConnectionLimit {
     /// The limit of all connections.
     All,
     /// The limit of the connections of one peer.
@@ -49,13 +49,13 @@ pub enum Activity {
 
 /// The open connections of a server.
 pub struct Connections {
-    limits: Limits,
-    state: Mutex<State>,
+    limits: ConnectionLimits,
+    state: Mutex<ConnectionsState>,
     turned_away: Semaphore,
 }
 
 /// The place of one connection, until it is dropped.
-pub struct Slot {
+pub struct ConnectionSlot {
     connections: Arc<Connections>,
     peer: Peer,
     id: u64,
@@ -65,9 +65,9 @@ pub struct Slot {
 /// Result of [`Connections::admit`].
 pub struct Admission {
     /// The place of the connection, or `None` if there is no room.
-    pub slot: Option<Slot>,
+    pub slot: Option<ConnectionSlot>,
     /// The limit that is reached, if any. With a slot, another connection was evicted.
-    pub reached: Option<Limit>,
+    pub reached: Option<ConnectionLimit>,
 }
 
 /// A peer as it is counted: an IPv4 address, or the first 64 bits of an IPv6 address, which are assigned to one host.
@@ -75,14 +75,14 @@ pub struct Admission {
 struct Peer(IpAddr);
 
 #[derive(Default)]
-struct State {
+struct ConnectionsState {
     /// Numbers ids and changes of activity, in the order of time.
     clock: u64,
     total: usize,
-    peers: HashMap<Peer, HashMap<u64, Entry>>,
+    peers: HashMap<Peer, HashMap<u64, ConnectionEntry>>,
 }
 
-struct Entry {
+struct ConnectionEntry {
     activity: Activity,
     since: u64,
     evicted: CancellationToken,
@@ -92,7 +92,7 @@ struct Entry {
 
 impl Connections {
     /// Creates an empty table.
-    pub fn new(limits: Limits) -> Arc<Connections> {
+    pub fn new(limits: ConnectionLimits) -> Arc<Connections> {
         Arc::new(Connections { limits, state: Mutex::default(), turned_away: Semaphore::new(MAX_TURNED_AWAY) })
     }
 
@@ -106,14 +106,14 @@ impl Connections {
         let mut state = self.lock();
         let own = state.count(peer);
         let reached = if own >= self.limits.per_peer {
-            Some(Limit::Peer)
+            Some(ConnectionLimit::Peer)
         } else {
-            (state.total >= self.limits.connections).then_some(Limit::All)
+            (state.total >= self.limits.connections).then_some(ConnectionLimit::All)
         };
         let victim = match reached {
             None => None,
-            Some(Limit::Peer) => state.first_to_go(peer).map(|(_, id)| (peer, id)),
-            Some(Limit::All) => state.first_to_go_for(peer),
+            Some(ConnectionLimit::Peer) => state.first_to_go(peer).map(|(_, id)| (peer, id)),
+            Some(ConnectionLimit::All) => state.first_to_go_for(peer),
         };
         match victim {
             Some((peer, id)) => state.remove(peer, id),
@@ -121,10 +121,10 @@ impl Connections {
             None => {}
         }
         let (id, evicted) = (state.tick(), CancellationToken::new());
-        let entry = Entry { activity, since: id, evicted: evicted.clone() };
+        let entry = ConnectionEntry { activity, since: id, evicted: evicted.clone() };
         state.peers.entry(peer).or_default().insert(id, entry);
         state.total += 1;
-        Admission { slot: Some(Slot { connections: self.clone(), peer, id, evicted }), reached }
+        Admission { slot: Some(ConnectionSlot { connections: self.clone(), peer, id, evicted }), reached }
     }
 
     /// Writes `message` and closes a connection that has no place.
@@ -135,14 +135,14 @@ impl Connections {
         close::orderly(stream, TURN_AWAY_TIMEOUT).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ConnectionsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // === impl State ===
 
-impl State {
+impl ConnectionsState {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
@@ -153,7 +153,7 @@ impl State {
     }
 
     /// The connections of a peer that may be evicted.
-    fn evictable(&self, peer: Peer) -> impl Iterator<Item = (&u64, &Entry)> {
+    fn evictable(&self, peer: Peer) -> impl Iterator<Item = (&u64, &ConnectionEntry)> {
         let entries = self.peers.get(&peer).into_iter().flatten();
         entries.filter(|(_, entry)| entry.activity != Activity::Protected)
     }
@@ -188,7 +188,7 @@ impl State {
 
 // === impl Slot ===
 
-impl Slot {
+impl ConnectionSlot {
     /// Changes what the connection does, from now on.
     pub fn set(&self, activity: Activity) {
         let mut state = self.connections.lock();
@@ -217,7 +217,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.connections.lock().remove(self.peer, self.id);
     }
@@ -246,7 +246,7 @@ impl Peer {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { connections: 8, per_peer: 3 };
+    const LIMITS: ConnectionLimits = ConnectionLimits { connections: 8, per_peer: 3 };
 
     fn peer(n: u8) -> IpAddr {
         [10, 0, 0, n].into()
@@ -256,11 +256,11 @@ mod tests {
         Connections::new(LIMITS)
     }
 
-    fn admit(table: &Arc<Connections>, peer: IpAddr, activity: Activity) -> Slot {
+    fn admit(table: &Arc<Connections>, peer: IpAddr, activity: Activity) -> ConnectionSlot {
         table.admit(peer, activity).slot.expect("a slot")
     }
 
-    fn is_evicted(slot: &Slot) -> bool {
+    fn is_evicted(slot: &ConnectionSlot) -> bool {
         assert_eq!(slot.activity().is_none(), slot.evicted.is_cancelled());
         slot.evicted.is_cancelled()
     }
@@ -270,14 +270,14 @@ mod tests {
         let table = table();
         let mut slots: Vec<_> = (0..3).map(|_| admit(&table, peer(1), Activity::Protected)).collect();
         let refused = table.admit(peer(1), Activity::Waiting);
-        assert!(refused.slot.is_none() && refused.reached == Some(Limit::Peer));
+        assert!(refused.slot.is_none() && refused.reached == Some(ConnectionLimit::Peer));
         for n in [2, 2, 2, 3, 3] {
             let admission = table.admit(peer(n), Activity::Protected);
             assert_eq!(admission.reached, None);
             slots.extend(admission.slot);
         }
         let refused = table.admit(peer(3), Activity::Waiting);
-        assert!(refused.slot.is_none() && refused.reached == Some(Limit::All));
+        assert!(refused.slot.is_none() && refused.reached == Some(ConnectionLimit::All));
         slots.remove(0);
         assert!(table.admit(peer(3), Activity::Waiting).slot.is_some());
         drop(slots);
@@ -290,7 +290,7 @@ mod tests {
         let slots: Vec<_> = (0..3).map(|_| admit(&table, peer(1), Activity::Waiting)).collect();
         slots[0].set(Activity::Answering);
         let admission = table.admit(peer(1), Activity::Waiting);
-        assert_eq!(admission.reached, Some(Limit::Peer));
+        assert_eq!(admission.reached, Some(ConnectionLimit::Peer));
         assert_eq!(slots.iter().map(is_evicted).collect::<Vec<_>>(), [false, true, false]);
         slots[0].set(Activity::Waiting);
         let _second = admit(&table, peer(1), Activity::Answering);

@@ -18,7 +18,7 @@ use super::env::Otlp;
 
 /// What waits to be sent, and how sending goes.
 #[derive(Debug)]
-pub struct Queue {
+pub struct ExportQueue {
     what: &'static str,
     limit: usize,
     waiting: AtomicUsize,
@@ -29,11 +29,11 @@ pub struct Queue {
 
 // === impl Queue ===
 
-impl Queue {
+impl ExportQueue {
     /// Room for `limit` of `what`, which is as many as the SDK has.
-    pub fn new(what: &'static str, limit: usize) -> Arc<Queue> {
+    pub fn new(what: &'static str, limit: usize) -> Arc<ExportQueue> {
         let (waiting, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Arc::new(Queue {
+        Arc::new(ExportQueue {
             what,
             limit,
             waiting,
@@ -85,12 +85,12 @@ impl Queue {
 #[derive(Debug)]
 pub struct Watched<T> {
     inner: T,
-    queue: Arc<Queue>,
+    queue: Arc<ExportQueue>,
 }
 
 impl<T> Watched<T> {
     /// Watched on behalf of `queue`.
-    pub fn new(inner: T, queue: &Arc<Queue>) -> Watched<T> {
+    pub fn new(inner: T, queue: &Arc<ExportQueue>) -> Watched<T> {
         Watched { inner, queue: queue.clone() }
     }
 }
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_there_is_no_room_for_is_dropped_and_counted() {
-        let queue = Queue::new("spans", 2);
+        let queue = ExportQueue::new("spans", 2);
         assert_eq!([queue.enter(), queue.enter(), queue.enter()], [true, true, false]);
         assert_eq!((queue.waiting.load(Ordering::Relaxed), queue.dropped.load(Ordering::Relaxed)), (2, 1));
         queue.leave(2);

@@ -37,17 +37,17 @@ const COUNTS: &str = "twintier::telemetry::limit";
 
 /// The limit on log lines.
 #[derive(Clone)]
-pub struct Limit(Arc<Shared>);
+pub struct LogRateLimit(Arc<LimitState>);
 
-struct Shared {
+struct LimitState {
     started: Instant,
-    places: ArcSwap<HashMap<Identifier, Arc<Place>>>,
+    places: ArcSwap<HashMap<Identifier, Arc<CallSite>>>,
     adding: Mutex<()>,
     news: Notify,
 }
 
 /// A place in the code that logs.
-struct Place {
+struct CallSite {
     metadata: &'static Metadata<'static>,
     causes: Causes,
     /// Lines left out because there were more causes.
@@ -55,11 +55,11 @@ struct Place {
 }
 
 #[derive(Default)]
-struct Causes([Cause; CAUSES]);
+struct Causes([LineCause; CAUSES]);
 
 /// Lines that are one to a reader.
 #[derive(Default)]
-struct Cause {
+struct LineCause {
     /// Hash of the telling fields; 0: free.
     key: AtomicU64,
     /// When a line passed, in milliseconds since the start; 0: never.
@@ -71,10 +71,10 @@ struct Cause {
 
 // === impl Limit ===
 
-impl Limit {
+impl LogRateLimit {
     /// No line was seen yet.
-    pub fn new() -> Limit {
-        Limit(Arc::new(Shared {
+    pub fn new() -> LogRateLimit {
+        LogRateLimit(Arc::new(LimitState {
             started: Instant::now(),
             places: ArcSwap::default(),
             adding: Mutex::default(),
@@ -131,7 +131,7 @@ impl Limit {
         }
     }
 
-    fn place(&self, metadata: &'static Metadata<'static>) -> Arc<Place> {
+    fn place(&self, metadata: &'static Metadata<'static>) -> Arc<CallSite> {
         let callsite = metadata.callsite();
         if let Some(place) = self.0.places.load().get(&callsite) {
             return place.clone();
@@ -139,7 +139,7 @@ impl Limit {
         // Once for each place, of which there are as many as there are in the code.
         let _one_at_a_time = self.0.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let mut places = HashMap::clone(&self.0.places.load());
-        let new = Place { metadata, causes: Causes::default(), others: AtomicU64::new(0) };
+        let new = CallSite { metadata, causes: Causes::default(), others: AtomicU64::new(0) };
         let place = places.entry(callsite).or_insert_with(|| Arc::new(new)).clone();
         self.0.places.store(Arc::new(places));
         place
@@ -150,7 +150,7 @@ impl Limit {
     }
 }
 
-impl<S> Filter<S> for Limit {
+impl<S> Filter<S> for LogRateLimit {
     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         true
     }
@@ -188,9 +188,9 @@ fn log_count(metadata: &Metadata<'_>, text: &str, left_out: u64) {
 
 impl Causes {
     /// The cause with this key; `None` if there are too many others.
-    fn of(&self, key: u64, now: u64) -> Option<&Cause> {
+    fn of(&self, key: u64, now: u64) -> Option<&LineCause> {
         self.0.iter().find(|cause| cause.claim(key, 0)).or_else(|| {
-            let is_idle = |cause: &&Cause| {
+            let is_idle = |cause: &&LineCause| {
                 cause.left_out.load(Ordering::Relaxed) == 0 && is_over(cause.passed.load(Ordering::Relaxed), now)
             };
             self.0.iter().filter(is_idle).find(|cause| cause.claim(key, cause.key.load(Ordering::Acquire)))
@@ -200,7 +200,7 @@ impl Causes {
 
 // === impl Cause ===
 
-impl Cause {
+impl LineCause {
     /// Makes it that of `key`, if it is so already or was that of `before`.
     fn claim(&self, key: u64, before: u64) -> bool {
         let was = self.key.load(Ordering::Acquire);
@@ -243,8 +243,8 @@ fn key_of(event: &Event<'_>) -> u64 {
 
 /// The message, not longer than `TEXT`.
 fn text_of(event: &Event<'_>) -> String {
-    struct Text(String);
-    impl fmt::Write for Text {
+    struct MessageText(String);
+    impl fmt::Write for MessageText {
         fn write_str(&mut self, text: &str) -> fmt::Result {
             let mut end = text.len().min(TEXT - self.0.len());
             while !text.is_char_boundary(end) {
@@ -254,14 +254,14 @@ fn text_of(event: &Event<'_>) -> String {
             if end < text.len() { Err(fmt::Error) } else { Ok(()) }
         }
     }
-    impl Visit for Text {
+    impl Visit for MessageText {
         fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
             if field.name() == "message" {
                 _ = write!(self, "{value:?}");
             }
         }
     }
-    let mut text = Text(String::new());
+    let mut text = MessageText(String::new());
     event.record(&mut text);
     text.0
 }
@@ -276,15 +276,15 @@ mod tests {
 
     /// The lines that pass, as field=value.
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<String>>>);
+    struct SuppressedLines(Arc<Mutex<Vec<String>>>);
 
-    impl Lines {
+    impl SuppressedLines {
         fn take(&self) -> Vec<String> {
             std::mem::take(&mut self.0.lock().expect("no panic"))
         }
     }
 
-    impl<S: tracing::Subscriber> Layer<S> for Lines {
+    impl<S: tracing::Subscriber> Layer<S> for SuppressedLines {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             struct All(String);
             impl Visit for All {
@@ -298,8 +298,8 @@ mod tests {
         }
     }
 
-    fn limited(work: impl FnOnce(&Limit, &Lines)) {
-        let (limit, lines) = (Limit::new(), Lines::default());
+    fn limited(work: impl FnOnce(&LogRateLimit, &SuppressedLines)) {
+        let (limit, lines) = (LogRateLimit::new(), SuppressedLines::default());
         let filter = LevelFilter::DEBUG.and(limit.clone());
         let subscriber = tracing_subscriber::registry().with(lines.clone().with_filter(filter));
         tracing::subscriber::with_default(subscriber, || work(&limit, &lines));

@@ -18,8 +18,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
 use super::env::{Otlp, Protocol};
-use super::exporter::{Queue, Unusable, Watched, grpc_tls, http_client};
-use super::log_rate_limit::Limit;
+use super::exporter::{ExportQueue, Unusable, Watched, grpc_tls, http_client};
+use super::log_rate_limit::LogRateLimit;
 use crate::cache::spans::TARGET;
 
 /// What carries logs to a collector may not make any there.
@@ -52,7 +52,7 @@ pub fn layer<S>(
     level: &str,
     format: Format,
     provider: Option<&SdkLoggerProvider>,
-    limit: Limit,
+    limit: LogRateLimit,
 ) -> Result<(Box<dyn Layer<S> + Send + Sync>, ChangeLevel), Unusable>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
@@ -97,7 +97,7 @@ where
 
 /// The provider of loggers, which has to be shut down.
 pub fn provider(otlp: &Otlp, queue_size: usize, resource: &Resource) -> Result<SdkLoggerProvider, Unusable> {
-    let queue = Queue::new("logs", queue_size);
+    let queue = ExportQueue::new("logs", queue_size);
     let exporter = Watched::new(exporter(otlp)?, &queue);
     let batches = BatchLogProcessor::builder(exporter).build();
     let builder = SdkLoggerProvider::builder().with_resource(resource.clone());

@@ -18,18 +18,18 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::env::{Environment, Exporters, Sampling, Signal, Warning};
 use super::exporter::Unusable;
-use super::log_rate_limit::Limit;
+use super::log_rate_limit::LogRateLimit;
 use super::logs::{ChangeLevel, Format};
-use super::metrics::Wanted;
+use super::metrics::MetricsConfig;
 use super::traces::{Decision, RpcTracing};
 
 /// What is sent as long as the service runs.
 pub struct Telemetry {
-    metrics: Wanted,
+    metrics: MetricsConfig,
     rpcs: Option<RpcTracing>,
     traces: Option<SdkTracerProvider>,
     logs: Option<SdkLoggerProvider>,
-    limit: Limit,
+    limit: LogRateLimit,
     change_level: ChangeLevel,
     /// Logs the counts of lines that were left out.
     _counting: AbortOnDropHandle<()>,
@@ -50,9 +50,9 @@ pub fn start(
         traces = begin_traces(&mut environment, &resource, &mut said);
         logs = begin_logs(&mut environment, &resource, &mut said);
     }
-    let metrics = Wanted::by(&mut environment, prometheus, replica);
+    let metrics = MetricsConfig::by(&mut environment, prometheus, replica);
     // Not an optional layer each: one that is none would have every callsite looked at every time, and filters remember what they saw.
-    let limit = Limit::new();
+    let limit = LogRateLimit::new();
     let (log, change_level) = super::logs::layer(level, format, logs.as_ref(), limit.clone())?;
     let mut layers = vec![log];
     layers.extend(traces.as_ref().map(|(provider, decision)| super::traces::layer(provider, *decision).boxed()));
@@ -60,7 +60,7 @@ pub fn start(
     for Warning { variable, value, problem, taken } in environment.into_warnings() {
         tracing::warn!(%variable, %value, problem, %taken, "a variable of OpenTelemetry cannot be used");
     }
-    said.iter().for_each(Said::say);
+    said.iter().for_each(StartupNotice::say);
     let rpcs = traces.as_ref().map(|(_, decision)| decision.of_rpcs());
     let counting = AbortOnDropHandle::new(tokio::spawn(limit.clone().count()));
     let traces = traces.map(|(provider, _)| provider);
@@ -70,7 +70,7 @@ pub fn start(
 fn begin_traces(
     environment: &mut Environment,
     resource: &Resource,
-    said: &mut Vec<Said>,
+    said: &mut Vec<StartupNotice>,
 ) -> Option<(SdkTracerProvider, Decision)> {
     let exporters = environment.exporters(Signal::Traces);
     if exporters == Exporters::default() {
@@ -80,50 +80,54 @@ fn begin_traces(
     let decision = Decision { sampling: environment.sampling(), joins: environment.joins_traces() };
     let provider = super::traces::provider(&exporters, room(environment, "OTEL_BSP_MAX_QUEUE_SIZE"), resource);
     let address = exporters.otlp.map_or_else(|| "standard output".to_owned(), |otlp| otlp.address);
-    let sends = Said::Sends { what: "traces", address, sampler: Some(decision.sampling) };
+    let sends = StartupNotice::Sends { what: "traces", address, sampler: Some(decision.sampling) };
     Some((usable(provider, sends, said)?, decision))
 }
 
-fn begin_logs(environment: &mut Environment, resource: &Resource, said: &mut Vec<Said>) -> Option<SdkLoggerProvider> {
+fn begin_logs(
+    environment: &mut Environment,
+    resource: &Resource,
+    said: &mut Vec<StartupNotice>,
+) -> Option<SdkLoggerProvider> {
     let otlp = environment.exporters(Signal::Logs).otlp?;
     environment.check_what_the_sdk_reads(Signal::Logs);
     let provider = super::logs::provider(&otlp, room(environment, "OTEL_BLRP_MAX_QUEUE_SIZE"), resource);
-    usable(provider, Said::Sends { what: "logs", address: otlp.address, sampler: None }, said)
+    usable(provider, StartupNotice::Sends { what: "logs", address: otlp.address, sampler: None }, said)
 }
 
 /// Something to be said once there is a log.
-enum Said {
+enum StartupNotice {
     Sends { what: &'static str, address: String, sampler: Option<Sampling> },
     Cannot { what: &'static str, error: Unusable },
 }
 
-impl Said {
+impl StartupNotice {
     fn what(&self) -> &'static str {
         match self {
-            Said::Sends { what, .. } | Said::Cannot { what, .. } => what,
+            StartupNotice::Sends { what, .. } | StartupNotice::Cannot { what, .. } => what,
         }
     }
 
     fn say(&self) {
         match self {
-            Said::Sends { what, address, sampler } => {
+            StartupNotice::Sends { what, address, sampler } => {
                 let sampler = sampler.map(tracing::field::display);
                 tracing::info!(what, %address, sampler, "telemetry is sent");
             }
-            Said::Cannot { what, error } => tracing::warn!(what, %error, "telemetry is not sent"),
+            StartupNotice::Cannot { what, error } => tracing::warn!(what, %error, "telemetry is not sent"),
         }
     }
 }
 
 /// What can be used of it. A service goes on without the rest.
-fn usable<T>(made: Result<T, Unusable>, sends: Said, said: &mut Vec<Said>) -> Option<T> {
+fn usable<T>(made: Result<T, Unusable>, sends: StartupNotice, said: &mut Vec<StartupNotice>) -> Option<T> {
     match made {
         Ok(made) => {
             said.push(sends);
             Some(made)
         }
         Err(error) => {
-            said.push(Said::Cannot { what: sends.what(), error });
+            said.push(StartupNotice::Cannot { what: sends.what(), error });
             None
         }
     }
@@ -154,7 +158,7 @@ pub(crate) fn resource(environment: &Environment, replica: &str) -> Resource {
 
 impl Telemetry {
     /// Who wants metrics.
-    pub fn metrics(&self) -> Wanted {
+    pub fn metrics(&self) -> MetricsConfig {
         self.metrics.clone()
     }
 

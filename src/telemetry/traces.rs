@@ -22,7 +22,7 @@ use tracing_subscriber::layer::{Context as LayerContext, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::env::{Exporters, Otlp, Protocol, Sampling};
-use super::exporter::{Console, Queue, Unusable, Watched, grpc_tls, http_client};
+use super::exporter::{Console, ExportQueue, Unusable, Watched, grpc_tls, http_client};
 use crate::cache::spans::{APPLY, RPC, TARGET};
 
 /// Where a caller says in whose trace it calls.
@@ -33,7 +33,7 @@ pub fn provider(exporters: &Exporters, queue_size: usize, resource: &Resource) -
     // Every span that is made was decided on.
     let mut builder = SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOn).with_resource(resource.clone());
     if let Some(otlp) = &exporters.otlp {
-        let queue = Queue::new("spans", queue_size);
+        let queue = ExportQueue::new("spans", queue_size);
         let exporter = Watched::new(exporter(otlp)?, &queue);
         let batches = BatchSpanProcessor::builder(exporter).build();
         builder = builder.with_span_processor(Watched::new(batches, &queue));
@@ -72,7 +72,7 @@ where
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false);
-    layer.with_filter(Wanted(decision))
+    layer.with_filter(SpanFilter(decision))
 }
 
 /// Makes the span of an RPC with these headers, if that is to be traced.
@@ -143,9 +143,9 @@ impl Extractor for Headers<'_> {
 }
 
 /// Lets spans through, and those only: of RPCs that were decided on, of messages by lot, and all others inside of one that was let through.
-struct Wanted(Decision);
+struct SpanFilter(Decision);
 
-impl<S> Filter<S> for Wanted
+impl<S> Filter<S> for SpanFilter
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {

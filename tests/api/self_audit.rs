@@ -56,12 +56,12 @@ async fn nothing_is_checked_when_it_is_switched_off() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_older_than_the_bound_are_found() {
     use crate::harness::{Class, Direction, Proxy};
-    use twintier::cache::coherence::safeguards::{Protection, Protections};
+    use twintier::cache::coherence::safeguards::{Safeguard, Safeguards};
 
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let writer = Replica::on(&redis, QUICK).await;
-    let reader = Replica::at_with(&proxy.url(), &audited(), Protections::without(Protection::Audit)).await;
+    let reader = Replica::at_with(&proxy.url(), &audited(), Safeguards::without(Safeguard::Audit)).await;
     reader.whole().await;
     writer.set("k", "old").await;
     reader.holds("k", "old").await;

@@ -222,7 +222,10 @@ async fn answers_of_redis_and_without_it_are_counted() {
     assert_eq!(after.write_errors, before.write_errors + 2);
     assert_eq!(after.sets_stored, before.sets_stored);
     assert!(fleet[1].coherence().await.disconnects > 0);
-    assert_eq!(fleet[1].redis().await.state(), pb::RedisState::Unavailable);
+    let redis = fleet[1].redis().await;
+    assert_eq!(redis.state(), pb::RedisState::Unavailable);
+    let last_known = (redis.used_memory, redis.keys, redis.commands_processed, redis.round_trip);
+    assert_eq!(last_known, (0, 0, 0, None), "values of a server that does not answer");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use super::checker::{self, Verdict};
 use super::harness::{Proxy, Redis, Replica, eventually, within};
 use super::load::{Load, Report, Running};
 use super::report::{Footprint, Row, count, tally};
-use twintier::cache::coherence::safeguards::Protections;
+use twintier::cache::coherence::safeguards::Safeguards;
 
 /// Three replicas on a deployment of Redis.
 pub struct World<R = Redis> {
@@ -90,18 +90,18 @@ impl World {
     }
 
     pub async fn on(redis: Redis, settings: &[(&str, &str)]) -> World {
-        World::with(redis, settings, Protections::default()).await
+        World::with(redis, settings, Safeguards::default()).await
     }
 
     /// The same with the given protections.
-    pub async fn with(redis: Redis, settings: &[(&str, &str)], protections: Protections) -> World {
+    pub async fn with(redis: Redis, settings: &[(&str, &str)], protections: Safeguards) -> World {
         let world = World::waiting(redis, settings, protections).await;
         world.whole().await;
         world
     }
 
     /// The same without waiting for Redis.
-    pub async fn waiting(redis: Redis, settings: &[(&str, &str)], protections: Protections) -> World {
+    pub async fn waiting(redis: Redis, settings: &[(&str, &str)], protections: Safeguards) -> World {
         let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             let proxy = Proxy::to(redis.port()).await;
@@ -122,11 +122,11 @@ impl<R> World<R> {
 
     /// Three replicas that reach Redis by `url` and not through proxies.
     pub async fn at(redis: R, url: &str, settings: &[(&str, &str)]) -> World<R> {
-        World::at_with(redis, url, settings, Protections::default()).await
+        World::at_with(redis, url, settings, Safeguards::default()).await
     }
 
     /// The same with the given protections.
-    pub async fn at_with(redis: R, url: &str, settings: &[(&str, &str)], protections: Protections) -> World<R> {
+    pub async fn at_with(redis: R, url: &str, settings: &[(&str, &str)], protections: Safeguards) -> World<R> {
         let mut replicas = Vec::new();
         for _ in 0..3 {
             replicas.push(Replica::at_with(url, &[SETTINGS, settings].concat(), protections).await);

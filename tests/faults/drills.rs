@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::drill::{SETTINGS, World, drill, length, millis};
 use super::harness::{Authority, Class, Direction, Redis, Replica, free_port};
 use super::load::{Load, flood};
-use twintier::cache::coherence::safeguards::Protections;
+use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::pb;
 
 drill!(d00_no_fault_at_all, Load::default(), World::new(&[]), |world| {
@@ -351,7 +351,7 @@ drill!(d33_anything_goes_wrong_at_any_time, Load { keys: 100, ..Load::default() 
 drill!(
     d30_replicas_start_before_redis,
     Load::default(),
-    World::waiting(Redis::absent(&[]), &[], Protections::default()),
+    World::waiting(Redis::absent(&[]), &[], Safeguards::default()),
     |world| {
         world.lasts(length() / 2).await;
         world.redis.restart().await;
@@ -366,7 +366,7 @@ drill!(
     async {
         let redis = Redis::start().await;
         redis.cli(&["ACL", "SETUSER", "service", "on", "~*", "&*", "+@all", ">right"]).await;
-        World::waiting(redis, &[("redis.username", "service"), ("redis.password", "other")], Protections::default())
+        World::waiting(redis, &[("redis.username", "service"), ("redis.password", "other")], Safeguards::default())
             .await
     },
     |world| {

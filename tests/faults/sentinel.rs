@@ -6,7 +6,7 @@
 
 use rand::Rng as _;
 use tokio::time::sleep;
-use twintier::cache::coherence::safeguards::Protections;
+use twintier::cache::coherence::safeguards::Safeguards;
 
 use super::drill::{MARK, SETTINGS, World, dies_ahead, drill, length, millis};
 use super::harness::{Proxy, Redis, Replica, Reply, Sentinels, command_as};
@@ -27,7 +27,7 @@ async fn world(settings: &[(&str, &str)]) -> World<Sentinels> {
 
 /// Two servers, with the given protections.
 #[cfg(feature = "drills")]
-pub async fn two_with(protections: Protections) -> World<Sentinels> {
+pub async fn two_with(protections: Safeguards) -> World<Sentinels> {
     let redis = Sentinels::of(&[], TWO).await;
     let url = redis.url();
     let mut world = World::at_with(redis, &url, REPAIR, protections).await;
@@ -42,7 +42,7 @@ pub async fn primaries_come_back(world: &mut World<Sentinels>) {
 }
 
 /// With the given protections.
-pub async fn world_with(protections: Protections) -> World<Sentinels> {
+pub async fn world_with(protections: Safeguards) -> World<Sentinels> {
     let redis = Sentinels::start(&[]).await;
     let url = redis.url();
     World::at_with(redis, &url, REPAIR, protections).await

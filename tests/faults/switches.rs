@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use tokio::time::sleep;
-use twintier::cache::coherence::safeguards::{Protection, Protections};
+use twintier::cache::coherence::safeguards::{Safeguard, Safeguards};
 
 use super::checker::Verdict;
 use super::drill::World;
@@ -31,11 +31,11 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// Runs the drill until the checker finds something, a few times at most.
-async fn caught(protection: Protection, load: Load, fault: impl AsyncFn(&mut World)) {
+async fn caught(protection: Safeguard, load: Load, fault: impl AsyncFn(&mut World)) {
     caught_with(protection, DENSE, load, fault).await;
 }
 
-async fn caught_with(protection: Protection, settings: &[(&str, &str)], load: Load, fault: impl AsyncFn(&mut World)) {
+async fn caught_with(protection: Safeguard, settings: &[(&str, &str)], load: Load, fault: impl AsyncFn(&mut World)) {
     until_caught(protection, async |name, protections| {
         let mut world = World::with(Redis::start().await, settings, protections).await;
         world.judge(name, load, async |world| fault(world).await).await.1
@@ -43,9 +43,9 @@ async fn caught_with(protection: Protection, settings: &[(&str, &str)], load: Lo
     .await;
 }
 
-async fn until_caught(protection: Protection, drill: impl AsyncFn(&str, Protections) -> Verdict) {
+async fn until_caught(protection: Safeguard, drill: impl AsyncFn(&str, Safeguards) -> Verdict) {
     for round in 1..=10 {
-        let verdict = drill(&format!("without {protection:?}, round {round}"), Protections::without(protection)).await;
+        let verdict = drill(&format!("without {protection:?}, round {round}"), Safeguards::without(protection)).await;
         if let Some(violation) = verdict.violations.first() {
             println!("  caught: {violation}");
             return;
@@ -95,12 +95,12 @@ async fn commands_are_late(world: &mut World, direction: Direction, delay: Durat
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gap_that_is_overlooked_is_caught_by_lost_messages() {
-    caught(Protection::Gap, sparse(), lossy).await;
+    caught(Safeguard::Gap, sparse(), lossy).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_audit_whose_proof_does_not_end_is_caught_by_a_deaf_subscription() {
-    caught(Protection::Audit, sparse(), async |world| {
+    caught(Safeguard::Audit, sparse(), async |world| {
         world.proxies[1].stall(Class::Subscription, Direction::ToClient);
         while world.goes_on() {
             sleep(millis(50)).await;
@@ -112,7 +112,7 @@ async fn an_audit_whose_proof_does_not_end_is_caught_by_a_deaf_subscription() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_echo_without_suspicion_is_caught_by_cut_subscriptions() {
-    caught(Protection::FirstEcho, sparse(), async |world| {
+    caught(Safeguard::FirstEcho, sparse(), async |world| {
         // What was published while it was held back goes with the connection.
         while world.goes_on() {
             world.proxies[1].stall(Class::Subscription, Direction::ToClient);
@@ -127,7 +127,7 @@ async fn a_first_echo_without_suspicion_is_caught_by_cut_subscriptions() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_fence_is_caught_by_slow_answers_of_redis() {
-    caught(Protection::Fence, load(), async |world| {
+    caught(Safeguard::Fence, load(), async |world| {
         // What Redis answered is on its way for longer than the message that makes it old.
         commands_are_late(world, Direction::ToClient, millis(20)).await;
     })
@@ -138,17 +138,17 @@ async fn a_missing_fence_is_caught_by_slow_answers_of_redis() {
 async fn an_echo_without_counters_is_caught_by_a_lost_message_that_nothing_follows() {
     // So many partitions that a loss is rarely shown by the next message of its own; what selects keys sends one to each of them.
     let load = Load { keys: 300, pause: millis(4), features: 0, ..load() };
-    caught_with(Protection::EchoCounters, &[("coherence.partitions", "1024")], load, lossy).await;
+    caught_with(Safeguard::EchoCounters, &[("coherence.partitions", "1024")], load, lossy).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn own_messages_that_are_ignored_are_caught_by_lost_replies() {
-    caught(Protection::OwnMessages, load(), replies_are_lost).await;
+    caught(Safeguard::OwnMessages, load(), replies_are_lost).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_that_is_trusted_without_its_echo_is_caught_when_it_goes_deaf() {
-    caught(Protection::Echo, sparse(), async |world| {
+    caught(Safeguard::Echo, sparse(), async |world| {
         while world.goes_on() {
             world.proxies[1].lose(Class::Subscription, Direction::ToClient);
             sleep(millis(1600)).await;
@@ -161,7 +161,7 @@ async fn a_subscription_that_is_trusted_without_its_echo_is_caught_when_it_goes_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_overrun_that_is_ignored_is_caught_by_bursts() {
-    caught(Protection::Lag, sparse(), async |world| {
+    caught(Safeguard::Lag, sparse(), async |world| {
         while world.goes_on() {
             world.proxies[1].stall(Class::Subscription, Direction::ToClient);
             sleep(millis(200)).await;
@@ -174,7 +174,7 @@ async fn an_overrun_that_is_ignored_is_caught_by_bursts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_counter_that_restarts_is_caught_by_a_flush() {
-    caught(Protection::NewEpoch, load(), async |world| {
+    caught(Safeguard::NewEpoch, load(), async |world| {
         while world.goes_on() {
             world.redis.cli(&["FLUSHALL"]).await;
             sleep(millis(300)).await;
@@ -185,12 +185,12 @@ async fn a_lost_counter_that_restarts_is_caught_by_a_flush() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_is_sent_again_is_caught_by_lost_replies() {
-    caught(Protection::NoRetry, load(), replies_are_lost).await;
+    caught(Safeguard::NoRetry, load(), replies_are_lost).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_is_announced_first_is_caught_by_slow_requests() {
-    caught(Protection::OneStep, load(), async |world| {
+    caught(Safeguard::OneStep, load(), async |world| {
         commands_are_late(world, Direction::ToServer, millis(5)).await;
     })
     .await;
@@ -198,7 +198,7 @@ async fn a_write_that_is_announced_first_is_caught_by_slow_requests() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_takeover_without_repair_is_caught_by_acknowledged_writes_that_are_lost() {
-    until_caught(Protection::Repair, async |name, protections| {
+    until_caught(Safeguard::Repair, async |name, protections| {
         let mut world = sentinel::world_with(protections).await;
         world.judge(name, sentinel::many_keys(), async |world| sentinel::primaries_die(world, true).await).await.1
     })
@@ -209,12 +209,12 @@ async fn a_takeover_without_repair_is_caught_by_acknowledged_writes_that_are_los
 async fn an_older_entry_that_stays_after_a_newer_answer_is_caught_by_cut_subscriptions() {
     // Answers for tokens and STRONG Gets come from Redis while memory holds what was true when the subscription was cut.
     let load = Load { keys: 24, features: 0, ..load() };
-    caught_with(Protection::Monotonic, &[], load, async |world| subscriptions_stay_cut(world).await).await;
+    caught_with(Safeguard::Monotonic, &[], load, async |world| subscriptions_stay_cut(world).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_life_that_comes_back_and_is_taken_for_the_same_is_caught_by_a_failover_there_and_back() {
-    until_caught(Protection::Return, async |name, protections| {
+    until_caught(Safeguard::Return, async |name, protections| {
         let mut world = sentinel::two_with(protections).await;
         world.judge(name, sentinel::rarely_written(), async |world| sentinel::primaries_come_back(world).await).await.1
     })

@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use twintier::backend::redis;
 use twintier::cache::entry::{Content, Lifetime, NewEntry};
-use twintier::cache::fleet::shared_store::{Board as _, Settings};
+use twintier::cache::fleet::shared_store::{Settings, SharedStore as _};
 use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::Key;
-use twintier::cache::tier::{Acquired, Claim, Condition, L2 as _, LeaseId, RequestId, Write, Written};
+use twintier::cache::tier::{Acquired, Condition, L2 as _, LeaseClaim, LeaseId, RequestId, Write, WriteResult};
 use twintier::cache::version::Version;
 
 use super::harness::eventually;
@@ -151,7 +151,7 @@ pub async fn a_forged_echo_does_not_lead_to_an_epoch(bench: &Bench) {
         let stored = bench.store(&key, "after").await;
         assert!(stored.epoch > last.epoch && stored.epoch < before.epoch + 1_000_000_000, "{stored} after {last}");
         let refused = bench.write(&key, "another", Condition::Version(last)).await;
-        assert!(matches!(refused, Written::Refused { .. }), "a version of another life");
+        assert!(matches!(refused, WriteResult::Refused { .. }), "a version of another life");
         last = stored;
     }
     eventually("memory follows", async || bench.coherence.watermark(partition).epoch == last.epoch).await;
@@ -181,7 +181,7 @@ pub async fn a_forged_message_is_forgotten(bench: &Bench) {
 pub async fn something_else_beside_an_entry_costs_itself_only(bench: &Bench) {
     let key = bench.key("one", "beside");
     let list = "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'x')";
-    let claim = |lease| Claim { lease: LeaseId(lease), duration: HOUR, seen: None };
+    let claim = |lease| LeaseClaim { lease: LeaseId(lease), duration: HOUR, seen: None };
     // A lease, for each script that looks at it. Leases are looked at while one may be out.
     assert_eq!(bench.l2.acquire(&key, claim(1), bench.until()).await, Ok(Acquired::Granted));
     for (lease, is_set) in [(2, false), (3, true)] {
@@ -191,7 +191,7 @@ pub async fn something_else_beside_an_entry_costs_itself_only(bench: &Bench) {
         bench.lua(&bench.name('l', &key), list).await;
         if is_set {
             let refused = bench.write(&key, "x", Condition::Lease(LeaseId(lease))).await;
-            assert!(matches!(refused, Written::Refused { .. }), "the lease was lost: {refused:?}");
+            assert!(matches!(refused, WriteResult::Refused { .. }), "the lease was lost: {refused:?}");
             bench.lua(&bench.name('l', &key), list).await;
             bench.store(&key, "x").await;
         } else {
@@ -221,7 +221,7 @@ pub async fn something_else_beside_an_entry_costs_itself_only(bench: &Bench) {
     for other in [list, "redis.call('SET', KEYS[1], string.rep('\\255', 17))", "redis.call('SET', KEYS[1], 'x')"] {
         bench.lua(&name, other).await;
         super::version(bench.request(request.clone()).await);
-        assert!(matches!(bench.request(request.clone()).await, Written::Repeated { .. }), "it is remembered again");
+        assert!(matches!(bench.request(request.clone()).await, WriteResult::Repeated { .. }), "it is remembered again");
     }
     // An entry.
     bench.lua(&bench.name('v', &key), list).await;

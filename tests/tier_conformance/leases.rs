@@ -5,8 +5,10 @@ use std::time::Duration;
 use twintier::cache::clock::Clock as _;
 use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::Key;
-use twintier::cache::lease::waiters::{End, Occasion};
-use twintier::cache::tier::{Acquired, Claim, Condition, LeaseId, Mode, Refusal, Removal, Return, Written};
+use twintier::cache::lease::waiters::{End, LeaseRequest};
+use twintier::cache::tier::{
+    Acquired, Condition, ConditionFailure, LeaseClaim, LeaseId, LeaseRelease, Mode, Removal, WriteResult,
+};
 
 use super::harness::eventually;
 use super::{Bench, BootClock};
@@ -15,7 +17,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 impl Bench {
     async fn acquire(&self, key: &Key, lease: u128, duration: Duration) -> Acquired {
-        let claim = Claim { lease: LeaseId(lease), duration, seen: None };
+        let claim = LeaseClaim { lease: LeaseId(lease), duration, seen: None };
         self.l2.acquire(key, claim, self.until()).await.unwrap()
     }
 
@@ -24,14 +26,14 @@ impl Bench {
     }
 
     async fn release(&self, key: &Key, lease: u128, pause: Duration) -> bool {
-        let back = Return { lease: LeaseId(lease), failed: !pause.is_zero(), pause };
+        let back = LeaseRelease { lease: LeaseId(lease), failed: !pause.is_zero(), pause };
         self.l2.release(key, back, self.until()).await.unwrap()
     }
 
-    async fn fill(&self, key: &Key, lease: u128) -> Result<(), Refusal> {
+    async fn fill(&self, key: &Key, lease: u128) -> Result<(), ConditionFailure> {
         match self.write(key, "filled", Condition::Lease(LeaseId(lease))).await {
-            Written::Stored(_) => Ok(()),
-            Written::Refused { why, .. } => Err(why),
+            WriteResult::Stored(_) => Ok(()),
+            WriteResult::Refused { why, .. } => Err(why),
             other => panic!("{other:?}"),
         }
     }
@@ -42,9 +44,9 @@ async fn one_gets_the_lease_and_fills_it_once(bench: &Bench) {
     bench.grants(&key, 1).await;
     let Acquired::Held(left) = bench.acquire(&key, 2, MINUTE).await else { panic!("granted twice") };
     assert!(left > MINUTE / 2 && left <= MINUTE, "{left:?}");
-    assert_eq!(bench.fill(&key, 2).await, Err(Refusal::LeaseVoid));
+    assert_eq!(bench.fill(&key, 2).await, Err(ConditionFailure::LeaseVoid));
     assert_eq!(bench.fill(&key, 1).await, Ok(()));
-    assert_eq!(bench.fill(&key, 1).await, Err(Refusal::LeaseVoid), "a lease is for one Set");
+    assert_eq!(bench.fill(&key, 1).await, Err(ConditionFailure::LeaseVoid), "a lease is for one Set");
     assert_eq!(bench.acquire(&key, 3, MINUTE).await, Acquired::Present);
     assert!(bench.read(&key).await.is_some());
 }
@@ -52,7 +54,7 @@ async fn one_gets_the_lease_and_fills_it_once(bench: &Bench) {
 async fn an_entry_is_made_anew_by_who_has_seen_it(bench: &Bench) {
     let key = bench.key("one", "anew");
     let first = bench.store(&key, "1").await;
-    let claim = |lease, seen| Claim { lease: LeaseId(lease), duration: MINUTE, seen: Some(seen) };
+    let claim = |lease, seen| LeaseClaim { lease: LeaseId(lease), duration: MINUTE, seen: Some(seen) };
     assert_eq!(bench.l2.acquire(&key, claim(1, first), bench.until()).await, Ok(Acquired::Granted));
     assert!(matches!(bench.l2.acquire(&key, claim(2, first), bench.until()).await, Ok(Acquired::Held(_))));
     assert_eq!(bench.fill(&key, 1).await, Ok(()));
@@ -73,7 +75,7 @@ async fn whatever_changes_the_key_voids_its_lease(bench: &Bench) {
             "a mark" => _ = bench.l2.remove(partition, &removals, Mode::MarkStale, 0, bench.until()).await.unwrap(),
             _ => _ = bench.invalidate(partition, key.namespace(), &[Selector::Namespace]).await,
         }
-        assert_eq!(bench.fill(&key, lease).await, Err(Refusal::LeaseVoid), "{what}");
+        assert_eq!(bench.fill(&key, lease).await, Err(ConditionFailure::LeaseVoid), "{what}");
         if what != "a set" {
             bench.grants(&key, lease + 10).await;
             assert_eq!(bench.fill(&key, lease + 10).await, Ok(()), "{what}");
@@ -98,7 +100,7 @@ async fn what_a_pattern_voided_stays_void_when_the_pattern_is_forgotten(bench: &
             redis.cli(&["EVAL", script, "1", &counter]).await.number() <= 152
         })
         .await;
-        assert_eq!(bench.fill(&key, 1).await, Err(Refusal::LeaseVoid), "{mode:?}");
+        assert_eq!(bench.fill(&key, 1).await, Err(ConditionFailure::LeaseVoid), "{mode:?}");
         assert_eq!(bench.fill(&spared, 2).await, Ok(()), "{mode:?}");
         bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await;
         bench.remove(bench.partition(&spared), std::slice::from_ref(&spared)).await;
@@ -114,14 +116,14 @@ async fn what_has_nothing_to_do_with_the_key_voids_no_lease(bench: &Bench) {
     }
     bench.store(&bench.key("one", "another"), "x").await;
     assert_eq!(bench.fill(&key, 1).await, Ok(()));
-    assert_eq!(bench.fill(&other, 2).await, Err(Refusal::LeaseVoid));
+    assert_eq!(bench.fill(&other, 2).await, Err(ConditionFailure::LeaseVoid));
 }
 
 async fn a_lease_ends_by_time(bench: &Bench) {
     let key = bench.key("one", "lapses");
     assert_eq!(bench.acquire(&key, 1, Duration::from_millis(30)).await, Acquired::Granted);
     eventually("it ends", async || bench.acquire(&key, 2, MINUTE).await == Acquired::Granted).await;
-    assert_eq!(bench.fill(&key, 1).await, Err(Refusal::LeaseVoid));
+    assert_eq!(bench.fill(&key, 1).await, Err(ConditionFailure::LeaseVoid));
     assert!(!bench.release(&key, 1, Duration::ZERO).await);
     assert_eq!(bench.fill(&key, 2).await, Ok(()));
 }
@@ -132,12 +134,12 @@ async fn a_lease_given_back_is_free_at_once_or_after_a_pause(bench: &Bench) {
     assert!(!bench.release(&key, 2, Duration::ZERO).await, "that of another");
     assert!(bench.release(&key, 1, Duration::ZERO).await);
     assert!(!bench.release(&key, 1, Duration::ZERO).await, "once");
-    assert_eq!(bench.fill(&key, 1).await, Err(Refusal::LeaseVoid));
+    assert_eq!(bench.fill(&key, 1).await, Err(ConditionFailure::LeaseVoid));
     bench.grants(&key, 2).await;
     assert!(bench.release(&key, 2, Duration::from_millis(40)).await);
     let Acquired::Paused(left) = bench.acquire(&key, 3, MINUTE).await else { panic!("not paused") };
     assert!(left <= Duration::from_millis(40), "{left:?}");
-    assert_eq!(bench.fill(&key, 2).await, Err(Refusal::LeaseVoid));
+    assert_eq!(bench.fill(&key, 2).await, Err(ConditionFailure::LeaseVoid));
     eventually("the pause ends", async || bench.acquire(&key, 4, MINUTE).await == Acquired::Granted).await;
     // A pause keeps nobody from writing.
     assert!(bench.release(&key, 4, MINUTE).await);
@@ -149,7 +151,7 @@ async fn who_gives_back_tells_those_who_wait(bench: &Bench) {
     for (pause, end) in [(Duration::ZERO, End::LookAgain), (Duration::from_millis(1), End::Failed)] {
         eventually("it is free", async || bench.acquire(&key, 1, MINUTE).await == Acquired::Granted).await;
         let rounds = bench.coherence.rounds(bench.partition(&key));
-        let occasion = Occasion { duration: MINUTE, seen: None, found: None, patience: BootClock.now() };
+        let occasion = LeaseRequest { duration: MINUTE, seen: None, found: None, patience: BootClock.now() };
         let (seat, begun) = rounds.join_or_begin(&key, occasion);
         assert!(begun);
         assert!(bench.release(&key, 1, pause).await);

@@ -10,8 +10,8 @@ use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::Key;
 use twintier::cache::policy::{Compression, PolicyPatch};
 use twintier::cache::tier::{
-    Acquired, Claim, Condition, LeaseId, LifeChange, Mode, Refusal, Removal, RequestId, Touch, TouchMode, Touched,
-    Write, Written,
+    Acquired, Condition, ConditionFailure, LeaseClaim, LeaseId, Mode, Removal, RequestId, Touch, TouchMode, Touched,
+    TtlChange, Write, WriteResult,
 };
 use twintier::cache::version::Version;
 
@@ -32,16 +32,16 @@ fn of_source(text: &str, source: u64) -> NewEntry {
     NewEntry { source_version: Some(source), ..entry(text, Lifetime::of(HOUR)) }
 }
 
-fn why(written: Written) -> Refusal {
+fn why(written: WriteResult) -> ConditionFailure {
     match written {
-        Written::Refused { why, .. } => why,
+        WriteResult::Refused { why, .. } => why,
         stored => panic!("stored: {stored:?}"),
     }
 }
 
-fn repeated(written: Written) -> Version {
+fn repeated(written: WriteResult) -> Version {
     match written {
-        Written::Repeated { version, .. } => version,
+        WriteResult::Repeated { version, .. } => version,
         other => panic!("not repeated: {other:?}"),
     }
 }
@@ -76,21 +76,21 @@ pub async fn an_older_version_of_the_source_does_not_come_back(bench: &Bench) {
     // Beyond what Lua's numbers hold.
     let newest = u64::MAX - 1;
     version(write(newest).await);
-    assert_eq!(why(write(newest - 1).await), Refusal::SourceVersionOlder);
+    assert_eq!(why(write(newest - 1).await), ConditionFailure::SourceVersionOlder);
     version(write(newest).await);
     assert_eq!(bench.read(&key).await.unwrap().source_version, Some(newest));
     // Also not after it was removed, with every other entry or by itself.
     bench.invalidate(bench.partition(&key), key.namespace(), &[Selector::Namespace]).await;
     assert_eq!(bench.read(&key).await, None);
-    assert_eq!(why(write(7).await), Refusal::SourceVersionOlder);
+    assert_eq!(why(write(7).await), ConditionFailure::SourceVersionOlder);
     bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await;
-    assert_eq!(why(write(newest - 1).await), Refusal::SourceVersionOlder);
+    assert_eq!(why(write(newest - 1).await), ConditionFailure::SourceVersionOlder);
     assert_eq!(refused(bench.write(&key, "x", Condition::Present).await), None, "what is remembered is no entry");
     assert_eq!(bench.read(&key).await, None);
     version(write(newest).await);
     // A Set that names no version is not held back, and changes nothing of that.
     bench.store(&key, "y").await;
-    assert_eq!(why(write(7).await), Refusal::SourceVersionOlder);
+    assert_eq!(why(write(7).await), ConditionFailure::SourceVersionOlder);
 }
 
 pub async fn an_older_version_of_the_source_does_not_come_back_after_a_selector(bench: &Bench) {
@@ -130,7 +130,7 @@ pub async fn an_older_version_of_the_source_does_not_come_back_after_a_selector(
             if lifetime.ttl.is_some() || reclaimed {
                 eventually("its own life is over, or it was reclaimed", is_gone).await;
             }
-            assert_eq!(why(write(8).await), Refusal::SourceVersionOlder, "{selector:?}, {lifetime:?}");
+            assert_eq!(why(write(8).await), ConditionFailure::SourceVersionOlder, "{selector:?}, {lifetime:?}");
             version(write(9).await);
             bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await;
         }
@@ -141,7 +141,10 @@ pub async fn a_removal_may_know_a_newer_source(bench: &Bench) {
     let key = bench.key("one", "source of a removal");
     let removal = Removal { key: key.clone(), source_version: Some(20) };
     bench.l2.remove(bench.partition(&key), &[removal], Mode::Remove, 0, bench.until()).await.unwrap();
-    assert_eq!(why(bench.write_entry(&key, of_source("x", 19), Condition::None).await), Refusal::SourceVersionOlder);
+    assert_eq!(
+        why(bench.write_entry(&key, of_source("x", 19), Condition::None).await),
+        ConditionFailure::SourceVersionOlder
+    );
     version(bench.write_entry(&key, of_source("x", 20), Condition::None).await);
 }
 
@@ -156,7 +159,7 @@ pub async fn a_repeated_request_takes_effect_once(bench: &Bench) {
     let first = version(bench.request(request("a", Condition::Absent)).await);
     assert_eq!(repeated(bench.request(request("a", Condition::Absent)).await), first);
     let refused = why(bench.request(request("b", Condition::Absent)).await);
-    assert_eq!(refused, Refusal::AlreadyPresent);
+    assert_eq!(refused, ConditionFailure::AlreadyPresent);
     let second = bench.store(&key, "another").await;
     let position = bench.position(&key).await;
     // It does not bring back what was replaced, nor succeed where it failed.
@@ -164,7 +167,7 @@ pub async fn a_repeated_request_takes_effect_once(bench: &Bench) {
     assert_eq!(bench.read(&key).await.unwrap().version, second);
     bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await;
     assert_eq!(repeated(bench.request(request("a", Condition::Absent)).await), first);
-    assert_eq!(why(bench.request(request("b", Condition::Absent)).await), Refusal::AlreadyPresent);
+    assert_eq!(why(bench.request(request("b", Condition::Absent)).await), ConditionFailure::AlreadyPresent);
     assert_eq!(bench.read(&key).await, None);
     assert_eq!(bench.position(&key).await.sequence, position.sequence + 1, "only the removal took a position");
     // Another namespace has requests of its own.
@@ -186,18 +189,18 @@ pub async fn a_touch_changes_when_an_entry_ends(bench: &Bench) {
         (entry.change, touched.position.sequence - position.sequence, entry.expires_at)
     };
     let (set, sequence, ends) = change(Some(3 * HOUR), TouchMode::Overwrite).await;
-    assert_eq!((set, sequence), (LifeChange::Set, 0), "nobody has to hear of a longer life");
+    assert_eq!((set, sequence), (TtlChange::Set, 0), "nobody has to hear of a longer life");
     assert!(bench.left(&key).await > 2 * HOUR && ends > BootClock.now().plus(2 * HOUR));
-    assert_eq!(change(Some(2 * HOUR), TouchMode::Extend).await.0, LifeChange::Unchanged);
-    assert_eq!(change(Some(4 * HOUR), TouchMode::Shorten).await.0, LifeChange::Unchanged);
+    assert_eq!(change(Some(2 * HOUR), TouchMode::Extend).await.0, TtlChange::Unchanged);
+    assert_eq!(change(Some(4 * HOUR), TouchMode::Shorten).await.0, TtlChange::Unchanged);
     let (shortened, sequence, _) = change(Some(2 * HOUR), TouchMode::Shorten).await;
-    assert_eq!((shortened, sequence), (LifeChange::Shortened, 1), "of a shorter one everybody does");
+    assert_eq!((shortened, sequence), (TtlChange::Shortened, 1), "of a shorter one everybody does");
     assert!(bench.left(&key).await <= 2 * HOUR);
-    assert_eq!(change(None, TouchMode::Extend).await, (LifeChange::Set, 1, Moment::FOREVER));
+    assert_eq!(change(None, TouchMode::Extend).await, (TtlChange::Set, 1, Moment::FOREVER));
     assert_eq!(bench.read(&key).await.unwrap().expires_at, Moment::FOREVER);
-    assert_eq!(change(Some(9 * HOUR), TouchMode::Extend).await.0, LifeChange::Unchanged);
+    assert_eq!(change(Some(9 * HOUR), TouchMode::Extend).await.0, TtlChange::Unchanged);
     let (shortened, sequence, _) = change(Some(30 * SECOND / 1000), TouchMode::Overwrite).await;
-    assert_eq!((shortened, sequence), (LifeChange::Shortened, 2));
+    assert_eq!((shortened, sequence), (TtlChange::Shortened, 2));
     // Not when it must not be answered any more: that is a little earlier than the tier lets it go.
     eventually("it ends", async || bench.read(&key).await.is_none()).await;
     assert_eq!(bench.touch(&key, None, TouchMode::Overwrite).await.entry, None, "what has ended does not come back");
@@ -223,17 +226,17 @@ pub async fn a_sliding_entry_has_a_hard_end(bench: &Bench) {
     assert!(end <= 10 * SECOND + SECOND / 10 && end > 8 * SECOND, "{end:?}");
     assert!(bench.left(&key).await <= 4 * SECOND);
     let touched = bench.touch(&key, Some(5 * SECOND), TouchMode::Extend).await.entry.unwrap();
-    assert_eq!(touched.change, LifeChange::Set);
+    assert_eq!(touched.change, TtlChange::Set);
     assert!(bench.left(&key).await > 4 * SECOND);
     let read = bench.read(&key).await.unwrap();
     assert_eq!(read.sliding.unwrap().idle, 4 * SECOND, "how far reading prolongs its life stays");
     for ttl in [Some(HOUR), None] {
         let touched = bench.touch(&key, ttl, TouchMode::Overwrite).await.entry.unwrap();
-        assert_eq!(touched.change, LifeChange::Capped);
+        assert_eq!(touched.change, TtlChange::Capped);
         assert!(bench.left(&key).await <= 10 * SECOND);
     }
     let shorter = bench.touch(&key, Some(3 * SECOND), TouchMode::Shorten).await.entry.unwrap();
-    assert_eq!(shorter.change, LifeChange::Shortened);
+    assert_eq!(shorter.change, TtlChange::Shortened);
     assert!(bench.left(&key).await <= 3 * SECOND);
     assert_eq!(bench.read(&key).await.unwrap().sliding.unwrap().idle, 4 * SECOND);
     let later = bench.touch(&key, Some(HOUR), TouchMode::Extend).await.entry.unwrap();
@@ -282,7 +285,7 @@ pub async fn an_immutable_entry_is_written_once_and_quietly(bench: &Bench) {
     for condition in [Condition::None, Condition::Absent, Condition::Present, Condition::Version(first)] {
         let again = bench.write(&key, "2", condition).await;
         assert!(
-            matches!(again, Written::Refused { why: Refusal::AlreadyPresent, current, .. } if current == Some(first))
+            matches!(again, WriteResult::Refused { why: ConditionFailure::AlreadyPresent, current, .. } if current == Some(first))
         );
     }
     assert_eq!(bench.read(&key).await.unwrap().content, value("1"));
@@ -303,7 +306,7 @@ pub async fn who_waits_for_an_immutable_entry_is_told(bench: &Bench) {
     let key = bench.key("fixed", "awaited");
     let before = bench.position(&key).await;
     let lease = LeaseId(1);
-    let claim = Claim { lease, duration: 10 * SECOND, seen: None };
+    let claim = LeaseClaim { lease, duration: 10 * SECOND, seen: None };
     assert_eq!(bench.l2.acquire(&key, claim, bench.until()).await, Ok(Acquired::Granted));
     let stored = version(bench.write(&key, "1", Condition::Lease(lease)).await);
     assert_eq!(stored.sequence, before.sequence + 1);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use twintier::cache::entry::{Content, Lifetime, NewEntry, Tags};
 use twintier::cache::invalidation::selector::Selector;
-use twintier::cache::tier::inspect::{Cause, NotServed};
-use twintier::cache::tier::{Acquired, Claim, Condition, LeaseId, Return};
+use twintier::cache::tier::inspect::{InvalidationCause, NotServed};
+use twintier::cache::tier::{Acquired, Condition, LeaseClaim, LeaseId, LeaseRelease};
 
 use super::Bench;
 
@@ -15,11 +15,11 @@ pub async fn a_lease_is_seen_while_somebody_has_it(bench: &Bench) {
     let key = bench.key("looks", "leased");
     let lease = async || bench.l2.inspect(&key, bench.until()).await.unwrap().lease;
     assert_eq!(lease().await, None);
-    let claim = Claim { lease: LeaseId(7), duration: 10 * SECOND, seen: None };
+    let claim = LeaseClaim { lease: LeaseId(7), duration: 10 * SECOND, seen: None };
     assert_eq!(bench.l2.acquire(&key, claim, bench.until()).await.unwrap(), Acquired::Granted);
     let left = lease().await.unwrap();
     assert!(left <= 10 * SECOND && left > 5 * SECOND, "{left:?}");
-    let back = Return { lease: claim.lease, failed: true, pause: 10 * SECOND };
+    let back = LeaseRelease { lease: claim.lease, failed: true, pause: 10 * SECOND };
     bench.l2.release(&key, back, bench.until()).await.unwrap();
     assert_eq!(lease().await, None, "nobody has it, though nobody may have it either");
     let other = bench.key("looks", "filled");
@@ -42,7 +42,7 @@ pub async fn what_is_stored_is_seen_dead_or_alive(bench: &Bench) {
     assert_eq!(stored.entry.unwrap().version, version);
     bench.invalidate(bench.partition(&key), key.namespace(), &[Selector::Namespace]).await;
     assert_eq!(bench.read(&key).await, None);
-    assert_eq!(look().await.unwrap().not_served, Some(NotServed::Invalidated(Cause::Namespace)));
+    assert_eq!(look().await.unwrap().not_served, Some(NotServed::Invalidated(InvalidationCause::Namespace)));
 }
 
 pub async fn what_an_entry_was_invalidated_with_is_told(bench: &Bench) {
@@ -52,9 +52,9 @@ pub async fn what_an_entry_was_invalidated_with_is_told(bench: &Bench) {
     let key = bench.key("looks", "user:42/posts");
     let pattern = Selector::Pattern("*posts".into());
     let cases = [
-        (Selector::Prefix("user:42".into()), Cause::Prefix(None)),
-        (Selector::Tag("two".into()), Cause::Tag("two".into())),
-        (pattern, Cause::Pattern("*posts".into())),
+        (Selector::Prefix("user:42".into()), InvalidationCause::Prefix(None)),
+        (Selector::Tag("two".into()), InvalidationCause::Tag("two".into())),
+        (pattern, InvalidationCause::Pattern("*posts".into())),
     ];
     for (selector, cause) in cases {
         let content = Content::Value("value".into());
@@ -65,7 +65,7 @@ pub async fn what_an_entry_was_invalidated_with_is_told(bench: &Bench) {
         bench.invalidate(bench.partition(&key), key.namespace(), &[selector]).await;
         // A pattern may have been reclaimed already.
         let stored = bench.l2.inspect(&key, bench.until()).await.unwrap().stored;
-        if let Some(stored) = stored.filter(|_| !matches!(cause, Cause::Pattern(_))) {
+        if let Some(stored) = stored.filter(|_| !matches!(cause, InvalidationCause::Pattern(_))) {
             assert_eq!(stored.not_served, Some(NotServed::Invalidated(cause)));
         }
     }

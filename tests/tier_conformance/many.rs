@@ -1,9 +1,9 @@
 //! Many keys at once, and what messages say of their tags.
 
-use twintier::cache::coherence::watch::filter::{Interest, Scope};
+use twintier::cache::coherence::watch::filter::{Scope, WatchFilter};
 use twintier::cache::coherence::watch::{Event, Watch, Watching};
 use twintier::cache::entry::Tags;
-use twintier::cache::tier::Refusal;
+use twintier::cache::tier::ConditionFailure;
 
 use super::*;
 
@@ -49,7 +49,7 @@ async fn writes_of_one_step_share_a_position_and_succeed_or_fail_each_for_itself
         .collect();
     let written = bench.l2.write(3, &writes, 0, bench.until().into()).await.unwrap();
     assert!(
-        matches!(&written[0], Written::Refused { why: Refusal::AlreadyPresent, current, .. } if *current == Some(before))
+        matches!(&written[0], WriteResult::Refused { why: ConditionFailure::AlreadyPresent, current, .. } if *current == Some(before))
     );
     let next = Version::new(before.epoch, before.sequence + 1);
     for (key, written) in keys.iter().zip(written).skip(1) {
@@ -59,7 +59,7 @@ async fn writes_of_one_step_share_a_position_and_succeed_or_fail_each_for_itself
 
 async fn messages_say_which_tags_their_entries_had_and_have(bench: &Bench) {
     let key = bench.key("one", "tagged");
-    let interest = |tag: &str| Interest { namespace: "one".into(), scope: Scope::Tag(tag.to_owned().into()) };
+    let interest = |tag: &str| WatchFilter { namespace: "one".into(), scope: Scope::Tag(tag.to_owned().into()) };
     let watching = |tag| Watching { interest: interest(tag), from: None, heartbeat: 60 * HOUR, limit: 8 };
     let tagged = |tags: &[&str]| {
         let tags = Tags::new(tags.iter().map(|tag| (*tag).to_owned().into()).collect());

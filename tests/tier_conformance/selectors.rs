@@ -8,7 +8,9 @@ use twintier::cache::clock::Clock as _;
 use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry, Tags};
 use twintier::cache::invalidation::selector::{Pattern, Selector, prefixes};
 use twintier::cache::key::Key;
-use twintier::cache::tier::{Acquired, Claim, Condition, L2Error, LeaseId, Mode, Refusal, Touch, TouchMode, Written};
+use twintier::cache::tier::{
+    Acquired, Condition, ConditionFailure, L2Error, LeaseClaim, LeaseId, Mode, Touch, TouchMode, WriteResult,
+};
 use twintier::cache::version::Version;
 
 use super::{Bench, BootClock, HOUR, PARTITIONS, TOMBSTONES, eventually, version};
@@ -74,7 +76,7 @@ impl Bench {
 
     async fn lease(&self, key: &Key, anew: bool) -> (LeaseId, Acquired) {
         let seen = if anew { self.read(key).await.map(|entry| entry.version) } else { None };
-        let claim = Claim { lease: LeaseId(rand::random()), duration: Duration::from_secs(60), seen };
+        let claim = LeaseClaim { lease: LeaseId(rand::random()), duration: Duration::from_secs(60), seen };
         (claim.lease, self.l2.acquire(key, claim, self.until()).await.unwrap())
     }
 
@@ -88,8 +90,8 @@ impl Bench {
     /// Whether a Set with the lease, of an entry with these tags, is stored.
     async fn fills(&self, key: &Key, lease: LeaseId, tags: &[&str]) -> bool {
         match self.write_entry(key, tagged(tags, Duration::ZERO), Condition::Lease(lease)).await {
-            Written::Stored(_) => true,
-            Written::Refused { why: Refusal::LeaseVoid, .. } => false,
+            WriteResult::Stored(_) => true,
+            WriteResult::Refused { why: ConditionFailure::LeaseVoid, .. } => false,
             other => panic!("{other:?}"),
         }
     }
@@ -99,7 +101,7 @@ impl Bench {
         let alive = self.read(key).await.is_some_and(|entry| entry.marked_at.is_none());
         let touch = Touch { ttl: Some(HOUR), mode: TouchMode::Overwrite };
         let touched = self.l2.touch(key, touch, self.until()).await.unwrap().entry.is_some();
-        let present = matches!(self.write(key, "y", Condition::Present).await, Written::Stored(_));
+        let present = matches!(self.write(key, "y", Condition::Present).await, WriteResult::Stored(_));
         let removed = self.remove(self.partition(key), std::slice::from_ref(key)).await.removed == [true];
         assert_eq!([touched, present, removed], [alive; 3], "{key:?}");
         !alive

@@ -1,5 +1,5 @@
 use super::*;
-use crate::admin::sample::{AuditSample, Gets, NamespaceSample, Sample};
+use crate::admin::sample::{Gets, NamespaceSample, Sample, SelfAuditSample};
 use crate::cache::stats::Histogram;
 use crate::cache::tier::{L2Report, L2State};
 
@@ -238,7 +238,7 @@ fn the_worst_is_told_first() {
     let mut scene = Scene::healthy();
     scene.hottest_rate = 1500.0;
     scene.now.load.shed = 100;
-    scene.now.audit = AuditSample { checked: 10, violations: 1 };
+    scene.now.audit = SelfAuditSample { checked: 10, violations: 1 };
     let kinds: Vec<_> = scene.findings().iter().map(|finding| finding.kind).collect();
     assert_eq!(kinds, ["violation", "overload", "hot_key"]);
     // What was wrong before is not wrong now.

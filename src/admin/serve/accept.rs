@@ -18,15 +18,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
-use super::response::Answer;
-use crate::net::acceptor::{Acceptor, Connection};
+use super::response::TrackedResponse;
+use crate::net::acceptor::{AcceptedConnection, Acceptor};
 use crate::net::close;
-use crate::net::connections::{Activity, Limits, Slot};
+use crate::net::connections::{Activity, ConnectionLimits, ConnectionSlot};
 
 use super::write_timeout::Stalling;
 
 /// Most connections at once. More than event streams, which do not give way to others: probes find a place.
-const LIMITS: Limits = Limits { connections: 64, per_peer: 16 };
+const LIMITS: ConnectionLimits = ConnectionLimits { connections: 64, per_peer: 16 };
 /// Sent to a connection for which there is no place.
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -62,8 +62,8 @@ pub async fn accept(
 }
 
 /// Serves a connection to its end, and closes it so that the peer receives all that was written.
-async fn serve_connection(connection: Connection, router: Router, closing: &CancellationToken) {
-    let Connection { mut stream, peer, slot } = connection;
+async fn serve_connection(connection: AcceptedConnection, router: Router, closing: &CancellationToken) {
+    let AcceptedConnection { mut stream, peer, slot } = connection;
     let _ = stream.set_nodelay(true);
     let caller = Caller { address: peer.ip(), slot: slot.clone() };
     tokio::select! {
@@ -100,17 +100,17 @@ async fn answer(
     caller: Caller,
     router: &mut Router,
     request: hyper::Request<Incoming>,
-) -> axum::response::Response<Answer> {
+) -> axum::response::Response<TrackedResponse> {
     let under_way = caller.begin();
     let mut request: Request = request.map(axum::body::Body::new);
     request.extensions_mut().insert(caller);
     let Ok(response) = router.call(request).await;
-    response.map(|body| Answer::new(body, under_way))
+    response.map(|body| TrackedResponse::new(body, under_way))
 }
 
 /// Ends when a request's head is awaited for `limit`, and everything was written before. hyper's own timeout counts the time, too, in which
 /// the peer reads the answer before.
-async fn head_overdue(slot: &Slot, unsent: &AtomicBool, limit: Duration) {
+async fn head_overdue(slot: &ConnectionSlot, unsent: &AtomicBool, limit: Duration) {
     let (mut looks, mut seen) = (0, None);
     while looks < LOOKS {
         sleep(limit / LOOKS).await;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 
-use crate::net::connections::{Activity, Slot};
+use crate::net::connections::{Activity, ConnectionSlot};
 
 /// The caller of a request. In the request's extensions.
 #[derive(Clone)]
@@ -16,14 +16,14 @@ pub struct Caller {
     /// The address of the caller.
     pub address: IpAddr,
     /// The place of its connection.
-    pub slot: Arc<Slot>,
+    pub slot: Arc<ConnectionSlot>,
 }
 
 /// A request that is answered. Dropped, its connection waits for the next one.
-pub struct UnderWay(Arc<Slot>);
+pub struct UnderWay(Arc<ConnectionSlot>);
 
 /// The body of an answer.
-pub struct Answer {
+pub struct TrackedResponse {
     body: Body,
     _under_way: UnderWay,
 }
@@ -47,13 +47,13 @@ impl Drop for UnderWay {
 
 // === impl Answer ===
 
-impl Answer {
-    pub(super) fn new(body: Body, under_way: UnderWay) -> Answer {
-        Answer { body, _under_way: under_way }
+impl TrackedResponse {
+    pub(super) fn new(body: Body, under_way: UnderWay) -> TrackedResponse {
+        TrackedResponse { body, _under_way: under_way }
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for TrackedResponse {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -12,17 +12,18 @@ use super::sweep::Sweep;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::coherence;
 use crate::cache::coherence::Coherence;
-use crate::cache::entry::{Entry, Held, Tags};
-use crate::cache::expiring_map::Remembered;
-use crate::cache::invalidation::log::{Cover, Judged, PATTERNS};
+use crate::cache::entry::{CachedEntry, Entry, Tags};
+use crate::cache::expiring_map::ExpiringMap;
+use crate::cache::invalidation::log::{Coverage, EntryFacts, PATTERNS};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::bus::{BusSink, Change, ChangedKey, Effect, Message};
 use crate::cache::tier::inspect::Inspected;
 use crate::cache::tier::{
-    Acquired, BoxFuture, Claim, Condition, L1, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, NotTaken, Read,
-    Refusal, Removal, Removed, RequestId, Return, Timeout, Touch, Touched, TouchedEntry, Write, Written,
+    Acquired, BoxFuture, Condition, ConditionFailure, L1, L2, L2Error, L2Report, LeaseClaim, LeaseId, LeaseRelease,
+    Mode, NotTaken, ReadResult, Removal, RemoveResult, RequestId, Timeout, Touch, Touched, TouchedEntry, TtlChange,
+    Write, WriteResult,
 };
 use crate::cache::version::Version;
 
@@ -34,7 +35,7 @@ const PLACES: usize = 512;
 /// The shared tier of one replica alone.
 pub struct Local {
     epoch: u64,
-    lines: Arc<Lines>,
+    lines: Arc<LocalPartitions>,
     sweep: Arc<Sweep>,
     l1: Arc<dyn L1>,
     coherence: Arc<Coherence>,
@@ -42,15 +43,15 @@ pub struct Local {
 }
 
 /// The number lines of all partitions.
-pub(super) struct Lines(Box<[Mutex<Line>]>);
+pub(super) struct LocalPartitions(Box<[Mutex<LocalPartition>]>);
 
-impl Lines {
-    pub(super) fn lock(&self, partition: u16) -> MutexGuard<'_, Line> {
+impl LocalPartitions {
+    pub(super) fn lock(&self, partition: u16) -> MutexGuard<'_, LocalPartition> {
         self.0[usize::from(partition)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The line of `partition`, unless it is in use.
-    pub(super) fn try_lock(&self, partition: u16) -> Option<MutexGuard<'_, Line>> {
+    pub(super) fn try_lock(&self, partition: u16) -> Option<MutexGuard<'_, LocalPartition>> {
         match self.0[usize::from(partition)].try_lock() {
             Ok(line) => Some(line),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -60,16 +61,16 @@ impl Lines {
 }
 
 /// The number line of one partition, and what is remembered beside its entries.
-pub(super) struct Line {
+pub(super) struct LocalPartition {
     sequence: u64,
     /// Whether an entry ever had tags.
     tagged: bool,
-    pub(super) leases: Remembered<Key, Lease>,
-    requests: Remembered<(Key, RequestId), Outcome>,
-    sources: Remembered<Key, u64>,
+    pub(super) leases: ExpiringMap<Key, LocalLease>,
+    requests: ExpiringMap<(Key, RequestId), WriteOutcome>,
+    sources: ExpiringMap<Key, u64>,
 }
 
-impl Line {
+impl LocalPartition {
     pub(super) fn remember_source(&mut self, key: &Key, source: u64, now: Moment) {
         let newest = self.sources.get(key, now).map_or(source, |(before, _)| source.max(*before));
         self.sources.insert(key.clone(), newest, now.plus(REMEMBERED), now);
@@ -77,22 +78,22 @@ impl Line {
 }
 
 /// What became of a request: the version stored, or why none was, with that of the live entry.
-type Outcome = Result<Version, (Refusal, Option<Version>)>;
+type WriteOutcome = Result<Version, (ConditionFailure, Option<Version>)>;
 
 /// A lease; none: nobody may have one.
 #[derive(Clone, Copy)]
-pub(super) struct Lease {
+pub(super) struct LocalLease {
     id: Option<LeaseId>,
     granted_at: Moment,
     position: Version,
 }
 
-impl Lease {
+impl LocalLease {
     /// Whether neither what selects `key` nor one of `tags` was invalidated since it was granted.
     pub(super) fn holds(&self, partition: u16, key: &Key, tags: &Tags) -> bool {
         let (version, position, known_at) = (self.position, self.position, self.granted_at);
-        let judged = Judged { partition, key: key.bytes(), tags: tags.as_slice(), version, position, known_at };
-        key.namespace().tombstones().judge(&judged).0 == Cover::Clear
+        let judged = EntryFacts { partition, key: key.bytes(), tags: tags.as_slice(), version, position, known_at };
+        key.namespace().tombstones().judge(&judged).0 == Coverage::Clear
     }
 }
 
@@ -104,39 +105,39 @@ impl Local {
         let micros = clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let epoch = u64::try_from(micros).unwrap_or(1).max(1);
         coherence.prove_forever(Version::new(epoch, 0));
-        let line = || Line {
+        let line = || LocalPartition {
             sequence: 0,
             tagged: false,
-            leases: Remembered::new(PLACES),
-            requests: Remembered::new(PLACES),
-            sources: Remembered::new(PLACES),
+            leases: ExpiringMap::new(PLACES),
+            requests: ExpiringMap::new(PLACES),
+            sources: ExpiringMap::new(PLACES),
         };
-        let lines = Arc::new(Lines((0..coherence.partitions()).map(|_| Mutex::new(line())).collect()));
+        let lines = Arc::new(LocalPartitions((0..coherence.partitions()).map(|_| Mutex::new(line())).collect()));
         let sweep = Arc::new(Sweep::new(l1.clone(), coherence.clone(), lines.clone(), clock.clone()));
         Local { epoch, lines, sweep, l1, coherence, clock }
     }
 
-    fn line(&self, partition: u16) -> MutexGuard<'_, Line> {
+    fn line(&self, partition: u16) -> MutexGuard<'_, LocalPartition> {
         self.lines.lock(partition)
     }
 
     /// What is kept of `key`, alive or not.
-    fn kept(&self, key: KeyRef<'_>) -> Option<Arc<Held>> {
+    fn kept(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
         let held = self.l1.get(key).filter(|held| !self.coherence.covers(key, held))?;
         // Here memory is where entries live: how long it may keep one is how long that lives.
         (self.clock.now().since(held.known_at) <= held.namespace.policy().l1_ttl).then_some(held)
     }
 
-    fn live(&self, key: KeyRef<'_>) -> Option<Arc<Held>> {
+    fn live(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
         self.kept(key).filter(|held| held.entry.lives(self.clock.now()) && held.marked_at().is_none())
     }
 
-    fn position(&self, line: &Line) -> Version {
+    fn position(&self, line: &LocalPartition) -> Version {
         Version::new(self.epoch, line.sequence)
     }
 
     /// Takes the next sequence and announces what changes.
-    fn advance(&self, line: &mut Line, partition: u16, change: Change) -> Version {
+    fn advance(&self, line: &mut LocalPartition, partition: u16, change: Change) -> Version {
         line.sequence += 1;
         let version = self.position(line);
         self.coherence.apply(Message { partition, version, change, own: true });
@@ -144,7 +145,7 @@ impl Local {
     }
 
     /// A key, with the tags that its entry had until now.
-    fn changed(&self, line: &Line, key: &Key) -> ChangedKey {
+    fn changed(&self, line: &LocalPartition, key: &Key) -> ChangedKey {
         let tags = match self.l1.get(key.as_ref()).filter(|_| line.tagged) {
             Some(held) => held.entry.tags.clone(),
             None if line.tagged => Tags::unknown(),
@@ -154,14 +155,14 @@ impl Local {
     }
 
     /// The lease of `key`, unless what selects it, or one of `tags`, was invalidated since it was granted.
-    fn lease<'a>(&self, line: &'a Line, key: &Key, tags: [&Tags; 2]) -> Option<(&'a Lease, Moment)> {
+    fn lease<'a>(&self, line: &'a LocalPartition, key: &Key, tags: [&Tags; 2]) -> Option<(&'a LocalLease, Moment)> {
         let partition = self.coherence.partition_of(key.as_ref());
         let lease = line.leases.get(key, self.clock.now());
         lease.filter(|(lease, _)| tags.iter().all(|tags| lease.holds(partition, key, tags)))
     }
 
     /// One step: all that are stored have one position, and are announced together.
-    fn write_now(&self, partition: u16, writes: &[Write]) -> Vec<Written> {
+    fn write_now(&self, partition: u16, writes: &[Write]) -> Vec<WriteResult> {
         let mut line = self.line(partition);
         let now = self.clock.now();
         let judged: Vec<_> = writes.iter().map(|write| self.judge(&mut line, write, now)).collect();
@@ -190,31 +191,38 @@ impl Local {
     }
 
     /// What making the entry has cost, when it is to be stored.
-    fn judge(&self, line: &mut Line, write: &Write, now: Moment) -> Result<Duration, Box<Written>> {
+    fn judge(&self, line: &mut LocalPartition, write: &Write, now: Moment) -> Result<Duration, Box<WriteResult>> {
         let position = self.position(line);
         let request = write.request.clone().map(|request| (write.key.clone(), request));
         if let Some((before, _)) = request.as_ref().and_then(|request| line.requests.get(request, now)) {
             return Err(Box::new(match *before {
-                Ok(version) => Written::Repeated { version, position },
-                Err((why, current)) => Written::Refused { why, current, position },
+                Ok(version) => WriteResult::Repeated { version, position },
+                Err((why, current)) => WriteResult::Refused { why, current, position },
             }));
         }
         self.verdict(line, write).map_err(|(why, current)| {
             if let Some(request) = request {
                 line.requests.insert(request, Err((why, current)), now.plus(REMEMBERED), now);
             }
-            Box::new(Written::Refused { why, current, position })
+            Box::new(WriteResult::Refused { why, current, position })
         })
     }
 
-    fn put(&self, line: &mut Line, write: &Write, version: Version, cost: Duration, now: Moment) -> Written {
+    fn put(
+        &self,
+        line: &mut LocalPartition,
+        write: &Write,
+        version: Version,
+        cost: Duration,
+        now: Moment,
+    ) -> WriteResult {
         let key = &write.key;
         line.leases.remove(key);
         if write.entry.source_version.is_none() {
             self.remember_source(line, key, now);
         }
         let entry = Entry::written(&write.entry, version, cost, now);
-        let note = self.coherence.note(key.as_ref());
+        let note = self.coherence.begin_fill(key.as_ref());
         let held = coherence::held(entry.clone(), version, note, now, key.namespace());
         let mut inserted = self.l1.insert(key.clone(), held.clone());
         if matches!(inserted, Err(NotTaken::OverQuota(_))) && self.sweep.make_room(key, line) > 0 {
@@ -222,51 +230,51 @@ impl Local {
         }
         if let Err(why) = inserted {
             if matches!(why, NotTaken::OverQuota(_)) {
-                key.namespace().counters.over_quota.one();
+                key.namespace().counters.over_quota.inc();
             }
-            return Written::Failed(why.into());
+            return WriteResult::Failed(why.into());
         }
         if let Some(request) = write.request.clone() {
             line.requests.insert((key.clone(), request), Ok(version), now.plus(REMEMBERED), now);
         }
-        Written::Stored(entry)
+        WriteResult::Stored(entry)
     }
 
     /// An entry is about to go: the version of its source is remembered for a while.
-    fn remember_source(&self, line: &mut Line, key: &Key, now: Moment) {
+    fn remember_source(&self, line: &mut LocalPartition, key: &Key, now: Moment) {
         if let Some(source) = self.l1.get(key.as_ref()).and_then(|held| held.entry.source_version) {
             line.remember_source(key, source, now);
         }
     }
 
     /// Whether `write` is to be stored, and what making its entry has cost.
-    fn verdict(&self, line: &Line, write: &Write) -> Result<Duration, (Refusal, Option<Version>)> {
+    fn verdict(&self, line: &LocalPartition, write: &Write) -> Result<Duration, (ConditionFailure, Option<Version>)> {
         let now = self.clock.now();
         let stored = self.l1.get(write.key.as_ref());
         let remembered = line.sources.get(&write.key, now).map(|(source, _)| *source);
         let source = stored.as_ref().and_then(|held| held.entry.source_version).max(remembered);
         let old_tags = stored.as_ref().map(|held| held.entry.tags.clone()).unwrap_or_default();
         if write.entry.source_version.is_some() && write.entry.source_version < source {
-            return Err((Refusal::SourceVersionOlder, stored.map(|held| held.entry.version)));
+            return Err((ConditionFailure::SourceVersionOlder, stored.map(|held| held.entry.version)));
         }
         let current = self.live(write.key.as_ref()).map(|held| held.entry.version);
         if write.key.namespace().policy().immutable && current.is_some() {
-            return Err((Refusal::AlreadyPresent, current));
+            return Err((ConditionFailure::AlreadyPresent, current));
         }
         let holds = |condition, why| if condition { Ok(Duration::ZERO) } else { Err((why, current)) };
         match write.condition {
             Condition::None => Ok(Duration::ZERO),
-            Condition::Absent => holds(current.is_none(), Refusal::AlreadyPresent),
-            Condition::Present => holds(current.is_some(), Refusal::NotPresent),
-            Condition::Version(version) => holds(current == Some(version), Refusal::VersionMismatch),
+            Condition::Absent => holds(current.is_none(), ConditionFailure::AlreadyPresent),
+            Condition::Present => holds(current.is_some(), ConditionFailure::NotPresent),
+            Condition::Version(version) => holds(current == Some(version), ConditionFailure::VersionMismatch),
             Condition::Lease(id) => match self.lease(line, &write.key, [&write.entry.tags, &old_tags]) {
                 Some((lease, _)) if lease.id == Some(id) => Ok(now.since(lease.granted_at)),
-                _ => Err((Refusal::LeaseVoid, None)),
+                _ => Err((ConditionFailure::LeaseVoid, None)),
             },
         }
     }
 
-    fn remove_now(&self, partition: u16, removals: &[Removal], mode: Mode) -> Removed {
+    fn remove_now(&self, partition: u16, removals: &[Removal], mode: Mode) -> RemoveResult {
         let mut line = self.line(partition);
         let now = self.clock.now();
         let mut removed = Vec::with_capacity(removals.len());
@@ -281,10 +289,10 @@ impl Local {
         }
         let changed: Vec<_> = removals.iter().map(|removal| self.changed(&line, &removal.key)).collect();
         let Some(namespace) = removals.first().map(|removal| removal.key.namespace()) else {
-            return Removed { version: self.position(&line), removed };
+            return RemoveResult { version: self.position(&line), removed };
         };
         let version = self.advance(&mut line, partition, Change::of(mode.effect(), namespace, changed));
-        Removed { version, removed }
+        RemoveResult { version, removed }
     }
 
     fn touch_now(&self, key: &Key, touch: Touch) -> Touched {
@@ -296,14 +304,14 @@ impl Local {
         };
         let before = &held.entry;
         let (change, expires_at) = touch.of(before, now);
-        if change != LifeChange::Unchanged {
-            if change == LifeChange::Shortened {
+        if change != TtlChange::Unchanged {
+            if change == TtlChange::Shortened {
                 let changed = vec![self.changed(&line, key)];
                 self.advance(&mut line, partition, Change::of(Effect::Shortened, key.namespace(), changed));
             }
             let entry = Entry { expires_at, kept_until: expires_at.plus(before.stale_window), ..before.clone() };
             let position = self.position(&line);
-            let note = self.coherence.note(key.as_ref());
+            let note = self.coherence.begin_fill(key.as_ref());
             // If it is not taken, it is gone, which any entry may be at any time.
             let _ = self.l1.insert(key.clone(), coherence::held(entry, position, note, now, key.namespace()));
         }
@@ -311,7 +319,7 @@ impl Local {
         Touched { position: self.position(&line), entry }
     }
 
-    fn acquire_now(&self, key: &Key, claim: Claim) -> Acquired {
+    fn acquire_now(&self, key: &Key, claim: LeaseClaim) -> Acquired {
         let partition = self.coherence.partition_of(key.as_ref());
         let mut line = self.line(partition);
         let now = self.clock.now();
@@ -319,16 +327,16 @@ impl Local {
             return Acquired::Present;
         }
         match self.lease(&line, key, [&Tags::default(); 2]) {
-            Some((Lease { id: Some(_), .. }, until)) => return Acquired::Held(until.since(now)),
-            Some((Lease { id: None, .. }, until)) => return Acquired::Paused(until.since(now)),
+            Some((LocalLease { id: Some(_), .. }, until)) => return Acquired::Held(until.since(now)),
+            Some((LocalLease { id: None, .. }, until)) => return Acquired::Paused(until.since(now)),
             None => {}
         }
-        let lease = Lease { id: Some(claim.lease), granted_at: now, position: self.position(&line) };
+        let lease = LocalLease { id: Some(claim.lease), granted_at: now, position: self.position(&line) };
         line.leases.insert(key.clone(), lease, now.plus(claim.duration), now);
         Acquired::Granted
     }
 
-    fn release_now(&self, key: &Key, back: Return) -> bool {
+    fn release_now(&self, key: &Key, back: LeaseRelease) -> bool {
         let partition = self.coherence.partition_of(key.as_ref());
         let mut line = self.line(partition);
         let now = self.clock.now();
@@ -337,7 +345,7 @@ impl Local {
         if held {
             line.leases.remove(key);
             if !back.pause.is_zero() {
-                let nobody = Lease { id: None, granted_at: now, position: self.position(&line) };
+                let nobody = LocalLease { id: None, granted_at: now, position: self.position(&line) };
                 line.leases.insert(key.clone(), nobody, now.plus(back.pause), now);
             }
         }
@@ -350,16 +358,16 @@ impl Local {
 }
 
 impl L2 for Local {
-    fn read<'a>(&'a self, key: &'a Key, _: Timeout) -> BoxFuture<'a, Result<Read, L2Error>> {
+    fn read<'a>(&'a self, key: &'a Key, _: Timeout) -> BoxFuture<'a, Result<ReadResult, L2Error>> {
         Box::pin(async move {
             let partition = self.coherence.partition_of(key.as_ref());
             let position = self.position(&self.line(partition));
-            let marked = |held: Arc<Held>| held.entry.clone().marked_since(held.marked_at());
+            let marked = |held: Arc<CachedEntry>| held.entry.clone().marked_since(held.marked_at());
             if let Some(dead) = self.l1.get(key.as_ref()).filter(|held| self.coherence.covers(key.as_ref(), held)) {
                 self.sweep.remove(key, &dead);
             }
             let entry = self.kept(key.as_ref()).map(marked);
-            Ok(Read { position, entry })
+            Ok(ReadResult { position, entry })
         })
     }
 
@@ -369,7 +377,7 @@ impl L2 for Local {
         writes: &'a [Write],
         _: u64,
         _: Timeout,
-    ) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
+    ) -> BoxFuture<'a, Result<Vec<WriteResult>, L2Error>> {
         Box::pin(async move { Ok(self.write_now(partition, writes)) })
     }
 
@@ -380,7 +388,7 @@ impl L2 for Local {
         mode: Mode,
         _: u64,
         _: Moment,
-    ) -> BoxFuture<'a, Result<Removed, L2Error>> {
+    ) -> BoxFuture<'a, Result<RemoveResult, L2Error>> {
         Box::pin(async move { Ok(self.remove_now(partition, removals, mode)) })
     }
 
@@ -409,11 +417,11 @@ impl L2 for Local {
         Box::pin(async move { Ok(self.touch_now(key, touch)) })
     }
 
-    fn acquire<'a>(&'a self, key: &'a Key, claim: Claim, _: Moment) -> BoxFuture<'a, Result<Acquired, L2Error>> {
+    fn acquire<'a>(&'a self, key: &'a Key, claim: LeaseClaim, _: Moment) -> BoxFuture<'a, Result<Acquired, L2Error>> {
         Box::pin(async move { Ok(self.acquire_now(key, claim)) })
     }
 
-    fn release<'a>(&'a self, key: &'a Key, back: Return, _: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
+    fn release<'a>(&'a self, key: &'a Key, back: LeaseRelease, _: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
         Box::pin(async move { Ok(self.release_now(key, back)) })
     }
 

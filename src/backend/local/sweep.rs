@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::sequencer::{Line, Lines};
+use super::sequencer::{LocalPartition, LocalPartitions};
 use crate::cache::clock::Clock;
 use crate::cache::coherence::{Coherence, LOOKED_AT};
-use crate::cache::entry::{Held, Tags};
+use crate::cache::entry::{CachedEntry, Tags};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::L1;
@@ -24,13 +24,13 @@ const REST: u32 = 4;
 pub struct Sweep {
     l1: Arc<dyn L1>,
     coherence: Arc<Coherence>,
-    lines: Arc<Lines>,
+    lines: Arc<LocalPartitions>,
     clock: Arc<dyn Clock>,
-    wanted: Mutex<Wanted>,
+    wanted: Mutex<SweepRequest>,
 }
 
 #[derive(Default)]
-struct Wanted {
+struct SweepRequest {
     namespaces: Vec<Arc<Namespace>>,
     /// The number of the namespace that is being swept.
     swept: Option<u32>,
@@ -41,7 +41,12 @@ struct Wanted {
 // === impl Sweep ===
 
 impl Sweep {
-    pub fn new(l1: Arc<dyn L1>, coherence: Arc<Coherence>, lines: Arc<Lines>, clock: Arc<dyn Clock>) -> Sweep {
+    pub fn new(
+        l1: Arc<dyn L1>,
+        coherence: Arc<Coherence>,
+        lines: Arc<LocalPartitions>,
+        clock: Arc<dyn Clock>,
+    ) -> Sweep {
         Sweep { l1, coherence, lines, clock, wanted: Mutex::default() }
     }
 
@@ -90,7 +95,7 @@ impl Sweep {
     }
 
     /// Removes dead entries of the namespace of `key`, whose partition's `line` is held, as far as they are among the first that are looked at.
-    pub fn make_room(&self, key: &Key, line: &mut Line) -> usize {
+    pub fn make_room(&self, key: &Key, line: &mut LocalPartition) -> usize {
         let (id, partition) = (key.namespace().id, self.coherence.partition_of(key.as_ref()));
         {
             let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,13 +143,13 @@ impl Sweep {
     }
 
     /// Removes a dead entry, unless another has taken its place.
-    pub fn remove(&self, key: &Key, held: &Arc<Held>) {
+    pub fn remove(&self, key: &Key, held: &Arc<CachedEntry>) {
         let mut line = self.lines.lock(self.coherence.partition_of(key.as_ref()));
         self.remove_under(&mut line, key, held);
     }
 
     /// An entry that was marked stale is kept no longer than its stale window.
-    fn keep_marked(&self, key: &Key, held: &Arc<Held>) {
+    fn keep_marked(&self, key: &Key, held: &Arc<CachedEntry>) {
         let _line = self.lines.lock(self.coherence.partition_of(key.as_ref()));
         if self.l1.get(key.as_ref()).is_some_and(|now| Arc::ptr_eq(&now, held)) {
             self.coherence.put(key, held, held.entry.clone().marked_since(held.marked_at()));
@@ -152,7 +157,7 @@ impl Sweep {
     }
 
     /// The same with the line of the key's partition held. The version of its source is remembered.
-    fn remove_under(&self, line: &mut Line, key: &Key, held: &Arc<Held>) -> bool {
+    fn remove_under(&self, line: &mut LocalPartition, key: &Key, held: &Arc<CachedEntry>) -> bool {
         let is_there = self.l1.get(key.as_ref()).is_some_and(|now| Arc::ptr_eq(&now, held));
         if is_there {
             if let Some(source) = held.entry.source_version {

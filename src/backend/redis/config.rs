@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::cache::coherence::safeguards::Protections;
+use crate::cache::coherence::safeguards::Safeguards;
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,5 +124,5 @@ pub struct RedisConfig {
     /// Time between two estimates of what namespaces hold; zero: none is made.
     pub namespace_sampling: Duration,
     /// Protections that are on.
-    pub protections: Protections,
+    pub protections: Safeguards,
 }

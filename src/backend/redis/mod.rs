@@ -17,13 +17,13 @@ use tokio_util::task::TaskTracker;
 
 pub use config::{Address, Credentials, Failover, ReadPassword, RedisConfig, Servers};
 pub use connection::{reply_scanner, tls};
-pub use store::redis_l2::RedisTier;
+pub use store::redis_l2::RedisL2;
 
 use crate::cache::clock::Clock;
 use crate::cache::tier::bus::BusSink;
-use command::executor::Calls;
-use connection::context::Shared;
-use connection::health::Health;
+use command::executor::CommandExecutor;
+use connection::context::RedisContext;
+use connection::health::RedisHealth;
 
 /// Connects to Redis, now and whenever it is lost, and delivers the bus to `sink`. Does not wait for the first connection.
 pub fn start(
@@ -32,12 +32,12 @@ pub fn start(
     replica: u64,
     clock: Arc<dyn Clock>,
     sink: Arc<dyn BusSink>,
-) -> Arc<RedisTier> {
+) -> Arc<RedisL2> {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let health = Health::new(clock.clone());
-    let shared = Arc::new(Shared::new(config, partitions, replica, clock));
-    let calls = Calls::new(shared.clone(), health.clone(), tasks.clone());
-    let tier = Arc::new(RedisTier::new(shared, health, calls, tasks.clone(), stop.clone()));
+    let health = RedisHealth::new(clock.clone());
+    let shared = Arc::new(RedisContext::new(config, partitions, replica, clock));
+    let calls = CommandExecutor::new(shared.clone(), health.clone(), tasks.clone());
+    let tier = Arc::new(RedisL2::new(shared, health, calls, tasks.clone(), stop.clone()));
     tasks.spawn({
         let (tier, stop) = (tier.clone(), stop.clone());
         async move { topology::placement::follow(&tier, &sink, &stop).await }

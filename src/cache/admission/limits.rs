@@ -43,7 +43,7 @@ type Amounts = [AtomicUsize; RESOURCES];
 
 /// The limits of a replica.
 #[derive(Clone, Copy, Debug)]
-pub struct LoadLimits {
+pub struct AdmissionLimits {
     /// Most requests in flight.
     pub requests: usize,
     /// Most bytes in flight.
@@ -59,7 +59,7 @@ pub struct LoadLimits {
 }
 
 /// The load of this replica, and its limits.
-pub struct Load {
+pub struct Admission {
     limits: [usize; RESOURCES],
     used: Amounts,
     /// How much a peer may hold in multiples of what is left. `None`: any amount.
@@ -73,14 +73,14 @@ pub struct Load {
 
 /// The resources that one connection holds.
 pub struct Account {
-    load: Arc<Load>,
+    load: Arc<Admission>,
     address: IpAddr,
     peer: Arc<Amounts>,
     used: Amounts,
 }
 
 /// A limit that was reached.
-pub(crate) struct Refusal {
+pub(crate) struct LimitReached {
     /// Name of the limit.
     pub what: &'static str,
     /// The limit.
@@ -89,11 +89,11 @@ pub(crate) struct Refusal {
 
 // === impl Load ===
 
-impl Load {
+impl Admission {
     /// No load, under these limits.
-    pub fn new(limits: LoadLimits) -> Load {
+    pub fn new(limits: AdmissionLimits) -> Admission {
         let share = limits.peer_share;
-        Load {
+        Admission {
             limits: [limits.requests, limits.bytes, limits.probes, PROBE_BYTES, limits.waiting],
             used: Amounts::default(),
             peer_ratio: (share < 1.0).then(|| share / (1.0 - share)),
@@ -156,9 +156,9 @@ impl Load {
     }
 
     /// One connection more, for as long as the guard lives.
-    pub fn connected(self: &Arc<Self>) -> Connected {
+    pub fn connected(self: &Arc<Self>) -> ConnectionGuard {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Connected(self.clone())
+        ConnectionGuard(self.clone())
     }
 
     /// The account of a new connection from `address`.
@@ -178,9 +178,9 @@ impl Load {
         self.used[resource as usize].load(Ordering::Relaxed)
     }
 
-    pub(crate) fn refuse(&self, refusal: Refusal) -> CacheError {
-        self.shed.one();
-        let Refusal { what, limit } = refusal;
+    pub(crate) fn refuse(&self, refusal: LimitReached) -> CacheError {
+        self.shed.inc();
+        let LimitReached { what, limit } = refusal;
         CacheError::Exhausted { what, limit, retry_after: Some(RETRY_AFTER) }
     }
 }
@@ -189,7 +189,7 @@ impl Load {
 
 impl Account {
     /// The load of the replica.
-    pub fn load(&self) -> &Arc<Load> {
+    pub fn load(&self) -> &Arc<Admission> {
         &self.load
     }
 
@@ -201,32 +201,32 @@ impl Account {
     }
 
     /// Takes an amount, if there is room for it. A refusal is counted.
-    pub fn take(self: &Arc<Self>, resource: Resource, amount: usize) -> Result<Taken, CacheError> {
+    pub fn take(self: &Arc<Self>, resource: Resource, amount: usize) -> Result<TakenAmounts, CacheError> {
         self.check(resource, amount, amount).map_err(|refusal| self.load.refuse(refusal))?;
         Ok(self.charge(resource, amount))
     }
 
     /// The same for a caller that does without.
-    pub fn try_take(self: &Arc<Self>, resource: Resource, amount: usize) -> Option<Taken> {
+    pub fn try_take(self: &Arc<Self>, resource: Resource, amount: usize) -> Option<TakenAmounts> {
         self.check(resource, amount, amount).ok()?;
         Some(self.charge(resource, amount))
     }
 
     /// Takes an amount, also beyond every limit: for what is in memory anyway.
-    pub fn charge(self: &Arc<Self>, resource: Resource, amount: usize) -> Taken {
+    pub fn charge(self: &Arc<Self>, resource: Resource, amount: usize) -> TakenAmounts {
         self.add(resource, amount);
-        Taken { account: self.clone(), resource, amount }
+        TakenAmounts { account: self.clone(), resource, amount }
     }
 
     /// Checks that there is room for `amount` more of which a request would then hold `held`.
-    fn check(&self, resource: Resource, amount: usize, held: usize) -> Result<(), Refusal> {
+    fn check(&self, resource: Resource, amount: usize, held: usize) -> Result<(), LimitReached> {
         let index = resource as usize;
         let [limit, total] = [self.load.limits[index], self.load.used(resource)];
         let [of_peer, own] = [&self.peer[index], &self.used[index]].map(|amount| amount.load(Ordering::Relaxed));
         let [whole, share_of_peer, share_of_connection] = resource.names();
         let room = limit.saturating_sub(total);
         if room == 0 || amount > room {
-            return Err(Refusal { what: whole, limit });
+            return Err(LimitReached { what: whole, limit });
         }
         // Shares are compared as they are after bytes, of which there can be many at a time, and before a request, so that the last place of a
         // small limit can be used.
@@ -238,7 +238,7 @@ impl Account {
                 // A peer that has none may have one, however small its share of a small limit is.
                 let is_first = !resource.is_bytes() && of_peer == 0;
                 if !is_first && (of_peer > most || most == 0) {
-                    return Err(Refusal { what: share_of_peer, limit: most });
+                    return Err(LimitReached { what: share_of_peer, limit: most });
                 }
                 free.min(most.saturating_sub(of_peer).max(usize::from(is_first)))
             }
@@ -248,7 +248,7 @@ impl Account {
         // Only while there is plenty: small calls alone can be many.
         let is_small = resource.is_bytes() && held <= SMALL && left_to_peer >= limit / 16;
         if own > most && !is_small {
-            return Err(Refusal { what: share_of_connection, limit: most });
+            return Err(LimitReached { what: share_of_connection, limit: most });
         }
         Ok(())
     }
@@ -327,13 +327,13 @@ impl Drop for RequestPermit {
 }
 
 /// An amount of a resource, given back when dropped.
-pub struct Taken {
+pub struct TakenAmounts {
     account: Arc<Account>,
     resource: Resource,
     amount: usize,
 }
 
-impl Taken {
+impl TakenAmounts {
     /// Gives back all but `amount`.
     pub fn shrink(&mut self, amount: usize) {
         let back = self.amount.saturating_sub(amount);
@@ -351,16 +351,16 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for TakenAmounts {
     fn drop(&mut self) {
         self.account.give_back(self.resource, self.amount);
     }
 }
 
 /// A connection that is open.
-pub struct Connected(Arc<Load>);
+pub struct ConnectionGuard(Arc<Admission>);
 
-impl Drop for Connected {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
@@ -372,9 +372,9 @@ mod tests {
 
     use super::*;
 
-    fn load(requests: usize, peer_share: f64) -> Arc<Load> {
-        let limits = LoadLimits { requests, bytes: 1 << 20, probes: 8, connections: 8, waiting: 8, peer_share };
-        Arc::new(Load::new(limits))
+    fn load(requests: usize, peer_share: f64) -> Arc<Admission> {
+        let limits = AdmissionLimits { requests, bytes: 1 << 20, probes: 8, connections: 8, waiting: 8, peer_share };
+        Arc::new(Admission::new(limits))
     }
 
     fn peer(last: u8) -> IpAddr {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::limits::{Account, Load, Refusal, RequestPermit, Resource, Taken};
+use super::limits::{Account, Admission, LimitReached, RequestPermit, Resource, TakenAmounts};
 use crate::cache::error::CacheError;
 
 /// The streams of one connection: how many may be in work at once, and how many more may wait.
@@ -19,7 +19,7 @@ pub struct Streams {
 
 /// The place of one request. Every clone is the same place; it is given back with the last of them.
 #[derive(Clone)]
-pub struct Place(Arc<Inner>);
+pub struct RequestSlot(Arc<SlotInner>);
 
 /// Facts of a request that takes long, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,23 +36,23 @@ pub struct Facts {
     pub degraded: Option<bool>,
 }
 
-struct Inner {
+struct SlotInner {
     account: Arc<Account>,
     /// Time from which on it takes long; none: no time is.
     slow_from: Option<Instant>,
     facts: OnceLock<Facts>,
     streams: Arc<Streams>,
-    state: Mutex<State>,
+    state: Mutex<SlotState>,
     /// Whether the answer must not be refused, however little room there is.
     is_owed: AtomicBool,
 }
 
-enum State {
+enum SlotState {
     /// Among the requests in work.
     Working {
         _permits: Box<dyn Send>,
         /// Memory of the request.
-        request: Option<Taken>,
+        request: Option<TakenAmounts>,
     },
     /// Given back: the response is a stream that lasts.
     Released,
@@ -68,14 +68,14 @@ enum State {
 
 impl Streams {
     /// Streams of a connection of which at most `work` are in work at once, beside its share of the waiting places of `load`.
-    pub fn new(work: usize, load: &Load) -> Streams {
+    pub fn new(work: usize, load: &Admission) -> Streams {
         let waiting_limit = Streams::waiting_limit(load);
         let (work, waiting) = (Arc::new(Semaphore::new(work)), Arc::new(Semaphore::new(waiting_limit)));
         Streams { work, waiting, waiting_limit }
     }
 
     /// Most requests of one connection that wait at once: half of all, so that no connection takes the waiting places of all others.
-    pub fn waiting_limit(load: &Load) -> usize {
+    pub fn waiting_limit(load: &Admission) -> usize {
         load.waiting_limit().div_ceil(2)
     }
 
@@ -87,10 +87,10 @@ impl Streams {
 
 // === impl Place ===
 
-impl Place {
+impl RequestSlot {
     /// A place that gives `permits` back when it is dropped, or when its request begins to wait.
-    pub fn new(account: Arc<Account>, streams: Arc<Streams>, permits: impl Send + 'static) -> Place {
-        Place::slow_from(account, streams, permits, None)
+    pub fn new(account: Arc<Account>, streams: Arc<Streams>, permits: impl Send + 'static) -> RequestSlot {
+        RequestSlot::slow_from(account, streams, permits, None)
     }
 
     /// The same of a request that takes long from `slow_from` on.
@@ -99,10 +99,10 @@ impl Place {
         streams: Arc<Streams>,
         permits: impl Send + 'static,
         slow_from: Option<Instant>,
-    ) -> Place {
-        let state = Mutex::new(State::Working { _permits: Box::new(permits), request: None });
+    ) -> RequestSlot {
+        let state = Mutex::new(SlotState::Working { _permits: Box::new(permits), request: None });
         let (is_owed, facts) = (AtomicBool::new(false), OnceLock::new());
-        Place(Arc::new(Inner { account, slow_from, facts, streams, state, is_owed }))
+        RequestSlot(Arc::new(SlotInner { account, slow_from, facts, streams, state, is_owed }))
     }
 
     /// Returns true if it takes long by now.
@@ -121,8 +121,8 @@ impl Place {
     }
 
     /// The same with the memory of the request, which is given back when the request has been answered or begins to wait.
-    pub fn with_request(self, taken: Taken) -> Place {
-        if let State::Working { request, .. } = &mut *self.state() {
+    pub fn with_request(self, taken: TakenAmounts) -> RequestSlot {
+        if let SlotState::Working { request, .. } = &mut *self.state() {
             *request = Some(taken);
         }
         self
@@ -130,7 +130,7 @@ impl Place {
 
     /// Gives the memory of the request back: it has been answered.
     pub fn end_request(&self) {
-        if let State::Working { request, .. } = &mut *self.state() {
+        if let SlotState::Working { request, .. } = &mut *self.state() {
             *request = None;
         }
     }
@@ -152,29 +152,29 @@ impl Place {
 
     /// Gives the place back before the request has ended: its response lasts.
     pub fn release(&self) {
-        *self.state() = State::Released;
+        *self.state() = SlotState::Released;
     }
 
     /// Exchanges the place in work for a waiting place. Fails, and keeps the place, when there is none.
     pub fn wait(&self) -> Result<(), CacheError> {
         let mut state = self.state();
-        if matches!(*state, State::Waiting { .. }) {
+        if matches!(*state, SlotState::Waiting { .. }) {
             return Ok(());
         }
         let streams = &self.0.streams;
         let load = self.0.account.load();
         let own = streams.waiting.clone().try_acquire_owned().map_err(|_| {
             let what = "waiting Gets of one connection (half of server.max_waiting)";
-            load.refuse(Refusal { what, limit: streams.waiting_limit })
+            load.refuse(LimitReached { what, limit: streams.waiting_limit })
         })?;
         let permits = (own, self.0.account.admit(Resource::Waiting)?);
-        *state = State::Waiting { _permits: permits, answer: None };
+        *state = SlotState::Waiting { _permits: permits, answer: None };
         Ok(())
     }
 
     /// Whether the request has waited: then its response has room of its own, see `room`, and is never refused.
     pub fn has_waited(&self) -> bool {
-        matches!(*self.state(), State::Waiting { .. })
+        matches!(*self.state(), SlotState::Waiting { .. })
     }
 
     /// Waits until there is room for a response of `bytes` among the responses of requests that have waited: those that are woken together
@@ -183,14 +183,14 @@ impl Place {
         let (all, most) = self.0.account.load().waiting_answers();
         let bytes = u32::try_from(bytes.min(most)).unwrap_or(u32::MAX);
         match &mut *self.state() {
-            State::Waiting { answer, .. } => {
+            SlotState::Waiting { answer, .. } => {
                 if answer.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) >= bytes as usize {
                     return true;
                 }
                 // Less than is needed would keep others out while it waits for more.
                 *answer = None;
             }
-            State::Working { .. } | State::Released => return true,
+            SlotState::Working { .. } | SlotState::Released => return true,
         }
         if let Ok(room) = all.clone().try_acquire_many_owned(bytes) {
             self.keep(room);
@@ -203,12 +203,12 @@ impl Place {
     }
 
     fn keep(&self, room: OwnedSemaphorePermit) {
-        if let State::Waiting { answer, .. } = &mut *self.state() {
+        if let SlotState::Waiting { answer, .. } = &mut *self.state() {
             *answer = Some(room);
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SlotState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -216,20 +216,21 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::admission::limits::LoadLimits;
+    use crate::cache::admission::limits::AdmissionLimits;
 
     /// A connection with two streams in work, of a service with room for three waiting requests and 100 bytes of their responses.
-    fn world() -> (Arc<Load>, Arc<Streams>) {
-        let limits = LoadLimits { requests: 2, bytes: 200, probes: 1, connections: 1, waiting: 3, peer_share: 1.0 };
-        let load = Arc::new(Load::new(limits));
+    fn world() -> (Arc<Admission>, Arc<Streams>) {
+        let limits =
+            AdmissionLimits { requests: 2, bytes: 200, probes: 1, connections: 1, waiting: 3, peer_share: 1.0 };
+        let load = Arc::new(Admission::new(limits));
         let streams = Arc::new(Streams::new(2, &load));
         (load, streams)
     }
 
-    async fn place(load: &Arc<Load>, streams: &Arc<Streams>) -> Place {
+    async fn place(load: &Arc<Admission>, streams: &Arc<Streams>) -> RequestSlot {
         let account = load.account([127, 0, 0, 1].into());
         let permits = (streams.enter().await, account.admit(Resource::Requests).expect("a place"));
-        Place::new(account, streams.clone(), permits)
+        RequestSlot::new(account, streams.clone(), permits)
     }
 
     #[tokio::test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::coherence::Coherence;
-use super::partition::{Line, Partition};
-use super::safeguards::Protection;
+use super::partition::{Partition, PartitionState};
+use super::safeguards::Safeguard;
 use crate::cache::clock::Moment;
 use crate::cache::key::KeyRef;
 use crate::cache::lease::waiters::End;
@@ -18,10 +18,10 @@ use crate::cache::version::Version;
 impl BusSink for Coherence {
     fn apply(&self, message: Message) {
         let Some(partition) = self.partitions.get(usize::from(message.partition)) else {
-            return self.counters.undecodable.one();
+            return self.counters.undecodable.inc();
         };
         if message.own {
-            self.counters.messages_own.one();
+            self.counters.messages_own.inc();
         }
         self.heard(&message);
         let mut line = partition.line();
@@ -29,25 +29,25 @@ impl BusSink for Coherence {
         if line.synced {
             self.follow(partition, &mut line, message.version);
         }
-        if !message.own || self.config.protections.on(Protection::OwnMessages) {
+        if !message.own || self.config.protections.on(Safeguard::OwnMessages) {
             self.take_effect(&message);
         }
         line.watchers.tell(&message);
         if line.synced {
             line.watermark = message.version;
-            self.counters.messages_applied.one();
+            self.counters.messages_applied.inc();
         }
     }
 
     fn undecodable(&self, partitions: &[u16]) {
-        self.counters.undecodable.one();
-        self.counters.gaps.one();
+        self.counters.undecodable.inc();
+        self.counters.gaps.inc();
         self.lose_place(partitions);
     }
 
     fn overran(&self, partitions: &[u16]) {
-        self.counters.lagged.one();
-        match self.config.protections.on(Protection::Lag) {
+        self.counters.lagged.inc();
+        match self.config.protections.on(Safeguard::Lag) {
             true => self.lose_place(partitions),
             // As if the next message were the next in line.
             false => self.each(partitions, |_, line| line.resumes = true),
@@ -55,9 +55,9 @@ impl BusSink for Coherence {
     }
 
     fn audit_begins(&self, partitions: &[u16]) -> u64 {
-        self.counters.audits_sent.one();
+        self.counters.audits_sent.inc();
         let now = self.clock.now();
-        if !self.config.protections.on(Protection::Echo) {
+        if !self.config.protections.on(Safeguard::Echo) {
             // As if a subscription that was never lost were whole.
             partitions.iter().for_each(|index| self.partition(*index).prove(now));
         }
@@ -74,17 +74,17 @@ impl BusSink for Coherence {
         for (index, position) in echo.positions {
             match self.partitions.get(usize::from(index)) {
                 Some(partition) => counts |= self.settle(index, partition, nonce, position, begun),
-                None => self.counters.undecodable.one(),
+                None => self.counters.undecodable.inc(),
             }
         }
         if counts {
-            self.counters.audits_echoed.one();
+            self.counters.audits_echoed.inc();
         }
         counts
     }
 
     fn disconnected(&self, partitions: &[u16]) {
-        self.counters.disconnects.one();
+        self.counters.disconnects.inc();
         self.each(partitions, |partition, line| partition.unsync(line));
     }
 
@@ -99,7 +99,7 @@ impl BusSink for Coherence {
 impl Coherence {
     /// Checks that `version` is next in line. If not, the partition's entries become suspect; after a plain gap the line goes on from
     /// here, after anything stranger only from the next echo.
-    fn follow(&self, partition: &Partition, line: &mut Line, version: Version) {
+    fn follow(&self, partition: &Partition, line: &mut PartitionState, version: Version) {
         let at = line.watermark;
         if std::mem::take(&mut line.resumes) {
             return;
@@ -107,10 +107,10 @@ impl Coherence {
         if version.epoch == at.epoch && version.sequence == at.sequence + 1 {
             return;
         }
-        if !self.config.protections.on(Protection::Gap) {
+        if !self.config.protections.on(Safeguard::Gap) {
             return;
         }
-        self.counters.gaps.one();
+        self.counters.gaps.inc();
         spans::note(spans::OUTCOME, "gap");
         self.bump(partition, line);
         if version.epoch != at.epoch || version.sequence <= at.sequence {
@@ -158,11 +158,11 @@ impl Coherence {
             self.forget_applied(index, partition, &mut line, position);
         }
         let first = !line.synced;
-        let behind = !first && line.watermark != position && self.config.protections.on(Protection::EchoCounters);
+        let behind = !first && line.watermark != position && self.config.protections.on(Safeguard::EchoCounters);
         if behind {
-            self.counters.audits_failed.one();
+            self.counters.audits_failed.inc();
         }
-        if behind || (first && self.config.protections.on(Protection::FirstEcho)) {
+        if behind || (first && self.config.protections.on(Safeguard::FirstEcho)) {
             self.bump(partition, &mut line);
         }
         if first || behind {
@@ -176,7 +176,7 @@ impl Coherence {
     }
 
     /// The number line goes on in an epoch below the one that was followed, which no clock can have led to. What is known of that is forgotten.
-    fn start_over(&self, index: u16, partition: &Partition, line: &mut Line, position: Version) {
+    fn start_over(&self, index: u16, partition: &Partition, line: &mut PartitionState, position: Version) {
         tracing::warn!(partition = index, %position, watermark = %line.watermark, "an epoch went back");
         self.forget_applied(index, partition, line, position);
         partition.forget_epochs();
@@ -185,7 +185,7 @@ impl Coherence {
 
     /// Positions from here on may be lower than what was applied, and would pass the fence unseen. What was applied is forgotten; nothing
     /// from before is fresh any more, and no fill begun before enters.
-    fn forget_applied(&self, index: u16, partition: &Partition, line: &mut Line, position: Version) {
+    fn forget_applied(&self, index: u16, partition: &Partition, line: &mut PartitionState, position: Version) {
         self.bump(partition, line);
         partition.unsync(line);
         line.heard_epoch = position.epoch;
@@ -204,7 +204,7 @@ impl Coherence {
     }
 
     /// Does something to each of `partitions` after which echoes of audits sent so far do not count.
-    fn each(&self, partitions: &[u16], mut change: impl FnMut(&Partition, &mut Line)) {
+    fn each(&self, partitions: &[u16], mut change: impl FnMut(&Partition, &mut PartitionState)) {
         let void_up_to = self.audits.latest();
         for partition in partitions.iter().filter_map(|index| self.partitions.get(usize::from(*index))) {
             let mut line = partition.line();

@@ -21,10 +21,10 @@ pub fn dispatch_margin(max_staleness: Duration) -> Duration {
 }
 
 #[derive(Default)]
-pub(super) struct Audits(Mutex<State>);
+pub(super) struct Audits(Mutex<AuditsInFlight>);
 
 #[derive(Default)]
-struct State {
+struct AuditsInFlight {
     last_nonce: u64,
     sent: VecDeque<(u64, Moment)>,
 }
@@ -55,7 +55,7 @@ impl Audits {
         self.lock().last_nonce
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AuditsInFlight> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,8 +18,8 @@ const BYTES: usize = 64 * 1024;
 
 /// What a partition remembers.
 #[derive(Default)]
-pub(crate) struct Recent {
-    changes: BTreeMap<Version, Remembered>,
+pub(crate) struct ChangeLog {
+    changes: BTreeMap<Version, ChangeRecord>,
     bytes: usize,
     /// The latest change of each of the last epochs that is not remembered any more.
     forgotten: BTreeMap<u64, u64>,
@@ -36,7 +36,7 @@ pub(crate) struct Recent {
 }
 
 /// What is remembered of one version.
-struct Remembered {
+struct ChangeRecord {
     /// All of it, as its message said it.
     heard: Option<Change>,
     /// What answers said of it: a step of many keys may be seen in parts, and what is written once has the version of another step.
@@ -55,7 +55,7 @@ pub enum Lost {
 
 // === impl Recent ===
 
-impl Recent {
+impl ChangeLog {
     /// A change was acknowledged, or something of it was seen: there may be more of it.
     pub fn remember(&mut self, version: Version, change: &Change, now: Moment) {
         let change = change.bare();
@@ -76,11 +76,11 @@ impl Recent {
         });
     }
 
-    fn update(&mut self, version: Version, now: Moment, update: impl FnOnce(&mut Remembered)) {
+    fn update(&mut self, version: Version, now: Moment, update: impl FnOnce(&mut ChangeRecord)) {
         if self.forgotten.get(&version.epoch).is_some_and(|forgotten| version.sequence <= *forgotten) {
             return;
         }
-        let new = || Remembered { heard: None, seen: Vec::new(), at: now };
+        let new = || ChangeRecord { heard: None, seen: Vec::new(), at: now };
         let remembered = self.changes.entry(version).or_insert_with(new);
         let before = remembered.size();
         update(remembered);
@@ -136,9 +136,9 @@ impl Recent {
     /// The number line stands in `epoch`, and what came with greater ones was not on it.
     pub fn orphan(&mut self, epoch: u64) {
         let beyond = self.changes.split_off(&Version::new(epoch + 1, 0));
-        self.bytes -= beyond.values().map(Remembered::size).sum::<usize>();
+        self.bytes -= beyond.values().map(ChangeRecord::size).sum::<usize>();
         self.lost_orphans |= !self.forgotten.split_off(&(epoch + 1)).is_empty();
-        for change in beyond.values().flat_map(Remembered::all).take_while(|_| !self.lost_orphans) {
+        for change in beyond.values().flat_map(ChangeRecord::all).take_while(|_| !self.lost_orphans) {
             if !self.orphans.iter().any(|orphan| orphan == change) {
                 self.orphans.push(change.clone());
             }
@@ -164,7 +164,7 @@ impl Recent {
     }
 }
 
-impl Remembered {
+impl ChangeRecord {
     fn all(&self) -> impl Iterator<Item = &Change> {
         self.heard.iter().chain(&self.seen)
     }
@@ -186,8 +186,8 @@ mod tests {
     }
 
     /// Epoch 1 is settled.
-    fn recent(versions: &[(u64, u64)]) -> Recent {
-        let mut recent = Recent::default();
+    fn recent(versions: &[(u64, u64)]) -> ChangeLog {
+        let mut recent = ChangeLog::default();
         recent.settle(1, false);
         for (epoch, sequence) in versions {
             recent.remember(Version::new(*epoch, *sequence), &change(&format!("{epoch}-{sequence}")), Moment(1));
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_what_is_forgotten_counts_as_lost() {
-        let mut recent = Recent::default();
+        let mut recent = ChangeLog::default();
         for sequence in 1..=10_000 {
             recent.remember(Version::new(1, sequence), &change("some key"), Moment(1));
         }
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_of_a_version_beside_its_message_is_lost_with_it() {
-        let mut recent = Recent::default();
+        let mut recent = ChangeLog::default();
         let (version, other) = (Version::new(1, 5), Change { namespace: "other".into(), ..change("once") });
         recent.remember(version, &change("b"), Moment(1));
         recent.remember(version, &other, Moment(1));

@@ -4,8 +4,8 @@
 //! (`apply`). What was read before a change was heard of does not enter memory after it (`admit`). Memory answers as fresh only
 //! while an audit, echoed through the subscription itself, proves that nothing was missed (`echo`, `judge`).
 
-use super::fence::Note;
-use super::partition::Shown;
+use super::fence::FillGuard;
+use super::partition::ShownPosition;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use tokio::sync::Notify;
 
 use super::fence::Stripe;
 
-use super::partition::{Line, Partition};
-use super::safeguards::{Protection, Protections};
+use super::partition::{Partition, PartitionState};
+use super::safeguards::{Safeguard, Safeguards};
 use super::watch::Watches;
 use crate::cache::clock::{Clock, Moment};
-use crate::cache::entry::{Content, Covered, Entry, Held};
-use crate::cache::invalidation::log::{Cover, Judged};
+use crate::cache::entry::{CachedEntry, Content, CoverageMemo, Entry};
+use crate::cache::invalidation::log::{Coverage, EntryFacts};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::lease::waiters::{End, Rounds};
 use crate::cache::namespace::{Namespace, Namespaces};
-use crate::cache::single_flight::{Flight, Landing, Waiting};
+use crate::cache::single_flight::{FetchCompletion, FetchWaiter, Flight};
 use crate::cache::stats::CoherenceCounters;
 use crate::cache::tier::bus::Effect;
 use crate::cache::tier::{L1, NotTaken};
@@ -40,7 +40,7 @@ pub struct CoherenceConfig {
     /// Whether recent changes are remembered, to invalidate again those that a failover lost.
     pub repair: bool,
     /// Protections that are on.
-    pub protections: Protections,
+    pub protections: Safeguards,
 }
 
 /// The coherence of one replica's memory.
@@ -65,48 +65,48 @@ pub struct Coherence {
 
 /// How an entry in memory may be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum Freshness {
     /// As fresh.
     Fresh,
     /// Only flagged; it may have been out of date for as long as this.
-    Suspect(Duration),
+    Unproven(Duration),
     /// Not at all: it was invalidated.
-    Dead,
+    Invalidated,
 }
 
 /// Where the subscription stood in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SubscriptionPosition {
     generation: u64,
     watermark: Version,
 }
 
-impl Place {
+impl SubscriptionPosition {
     /// The position up to which `held`, looked up after this place was read, is known to be current: at least where it was read; where the
     /// subscription stood, when that was whole since.
-    pub fn of(self, held: &Held) -> Version {
+    pub fn of(self, held: &CachedEntry) -> Version {
         if self.generation == held.generation { held.position.max(self.watermark) } else { held.position }
     }
 }
 
 /// A Get's way to the shared tier.
-pub enum Passage {
+pub enum FetchSlot {
     /// A fetch under way that may be waited for.
-    Join(Waiting),
+    Joined(FetchWaiter),
     /// A fetch that this Get has to begin.
-    Begin(Begun),
+    Started(StartedFetch),
 }
 
 /// A fetch to be made, and what was known before.
-pub struct Begun {
+pub struct StartedFetch {
     /// Number of the flight.
     pub id: u64,
     /// What was known before.
-    pub note: Note,
+    pub note: FillGuard,
     /// Where the result goes.
-    pub landing: Landing,
+    pub landing: FetchCompletion,
     /// Where it comes from.
-    pub waiting: Waiting,
+    pub waiting: FetchWaiter,
 }
 
 // === impl Coherence: answering from memory ===
@@ -157,30 +157,37 @@ impl Coherence {
     }
 
     /// How `held`, looked up after `proof` was read, may be answered to a caller who accepts `bound`.
-    pub fn judge(&self, key: KeyRef<'_>, held: &Held, proof: Moment, bound: Duration, now: Moment) -> Judgement {
+    pub fn freshness(
+        &self,
+        key: KeyRef<'_>,
+        held: &CachedEntry,
+        proof: Moment,
+        bound: Duration,
+        now: Moment,
+    ) -> Freshness {
         let partition = self.partition_of(key);
         if self.covers(key, held) {
-            return Judgement::Dead;
+            return Freshness::Invalidated;
         }
         let bound = bound
             .min(self.config.max_staleness)
             .saturating_sub(super::audit::dispatch_margin(self.config.max_staleness));
         let current = self.partition(partition).generation() == held.generation;
-        if current && (now <= proof.plus(bound) || !self.config.protections.on(Protection::Audit)) {
-            return Judgement::Fresh;
+        if current && (now <= proof.plus(bound) || !self.config.protections.on(Safeguard::Audit)) {
+            return Freshness::Fresh;
         }
         let known_at = self.partition(partition).last_proof(held.generation).max(held.known_at);
-        Judgement::Suspect(now.since(known_at))
+        Freshness::Unproven(now.since(known_at))
     }
 
     /// With what `held` was invalidated, as far as that is remembered.
-    pub fn cause(&self, key: KeyRef<'_>, held: &Held) -> Option<Selector> {
+    pub fn cause(&self, key: KeyRef<'_>, held: &CachedEntry) -> Option<Selector> {
         held.namespace.tombstones().cause(&self.judged(key, held))
     }
 
     /// Whether `held` was invalidated with what selects it. One atomic read, unless something was since this was asked the last time. What
     /// was only marked stale is not covered, if stale entries are kept; it says so itself from now on.
-    pub fn covers(&self, key: KeyRef<'_>, held: &Held) -> bool {
+    pub fn covers(&self, key: KeyRef<'_>, held: &CachedEntry) -> bool {
         let partition = self.partition_of(key);
         let tombstones = held.namespace.tombstones();
         if held.covered.is_known(tombstones.changes(partition)) {
@@ -189,31 +196,31 @@ impl Coherence {
         let (cover, changes) = tombstones.judge(&self.judged(key, held));
         match cover {
             // When it was read it was not marked, or says so itself.
-            Cover::Marked(at) if !held.entry.stale_window.is_zero() => {
+            Coverage::Marked(at) if !held.entry.stale_window.is_zero() => {
                 held.covered.know(changes, Some(at.max(held.known_at)));
             }
-            Cover::Gone | Cover::Marked(_) => held.covered.end(),
+            Coverage::Gone | Coverage::Marked(_) => held.covered.end(),
             // Between the lookup and this it may have been swept out of memory, and what it was covered by forgotten.
-            Cover::Clear if held.covered.has_ended() => {}
-            Cover::Clear => held.covered.know(changes, None),
+            Coverage::Clear if held.covered.has_ended() => {}
+            Coverage::Clear => held.covered.know(changes, None),
         }
         held.covered.has_ended()
     }
 
-    fn judged<'a>(&self, key: KeyRef<'a>, held: &'a Held) -> Judged<'a> {
+    fn judged<'a>(&self, key: KeyRef<'a>, held: &'a CachedEntry) -> EntryFacts<'a> {
         let Entry { tags, version, .. } = &held.entry;
         let (version, position, known_at) = (*version, held.position, held.known_at);
         let partition = self.partition_of(key);
-        Judged { partition, key: key.bytes, tags: tags.as_slice(), version, position, known_at }
+        EntryFacts { partition, key: key.bytes, tags: tags.as_slice(), version, position, known_at }
     }
 
     /// Where the subscription stands. To be read *before* memory is looked up, as the proof is: an entry found afterwards has lived
     /// through every change up to there.
-    pub fn place(&self, partition: u16) -> Place {
+    pub fn place(&self, partition: u16) -> SubscriptionPosition {
         let partition = self.partition(partition);
         let line = partition.line();
         let watermark = if line.synced { line.watermark } else { Version::ZERO };
-        Place { generation: partition.generation(), watermark }
+        SubscriptionPosition { generation: partition.generation(), watermark }
     }
 
     /// The position up to which this replica has applied everything, zero when that is not known.
@@ -231,14 +238,14 @@ impl Coherence {
 
 impl Coherence {
     /// What is known before the shared tier is asked to write `key`.
-    pub fn note(&self, key: KeyRef<'_>) -> Note {
+    pub fn begin_fill(&self, key: KeyRef<'_>) -> FillGuard {
         let partition = self.partition_of(key);
         let stripe = self.fence.lock(partition, key);
-        Note { generation: self.partition(partition).generation(), applied: stripe.applied, shown: stripe.reads }
+        FillGuard { generation: self.partition(partition).generation(), applied: stripe.applied, shown: stripe.reads }
     }
 
     /// Joins the fetch of `key` under way, when its answer will be fresh enough for a caller who accepts `bound`, or begins one.
-    pub fn join(&self, key: &Key, bound: Duration) -> Passage {
+    pub fn join(&self, key: &Key, bound: Duration) -> FetchSlot {
         let index = self.partition_of(key.as_ref());
         let now = self.clock.now();
         let changes = key.namespace().tombstones().changes(index);
@@ -249,13 +256,13 @@ impl Coherence {
             && flight.changes == changes
             && now.since(flight.begun_at) <= bound.min(self.config.max_staleness)
         {
-            return Passage::Join(flight.join());
+            return FetchSlot::Joined(flight.join());
         }
-        let note = Note { generation, applied: stripe.applied, shown: stripe.reads };
+        let note = FillGuard { generation, applied: stripe.applied, shown: stripe.reads };
         let (flight, landing) = Flight::begin(now, generation, changes);
-        let begun = Begun { id: flight.id, note, landing, waiting: flight.join() };
+        let begun = StartedFetch { id: flight.id, note, landing, waiting: flight.join() };
         stripe.flights.insert(key.clone(), flight);
-        Passage::Begin(begun)
+        FetchSlot::Started(begun)
     }
 
     /// No Get may join the flight `id` of `key` any more.
@@ -267,21 +274,21 @@ impl Coherence {
     }
 
     /// How far answers of the shared tier have shown the number line of `partition`. To be read before it is asked.
-    pub fn shown(&self, partition: u16) -> Shown {
+    pub fn shown(&self, partition: u16) -> ShownPosition {
         self.partition(partition).shown()
     }
 
     /// An answer to a question that was asked after `before` was read shows that `partition` has reached `position`: no answer to a later
     /// question may be from before that.
-    pub fn show(&self, partition: u16, before: Shown, position: Version) {
-        if self.config.protections.on(Protection::Monotonic) {
+    pub fn show(&self, partition: u16, before: ShownPosition, position: Version) {
+        if self.config.protections.on(Safeguard::Monotonic) {
             self.partition(partition).show(before, position);
         }
     }
 
     /// Lets what was read from the shared tier after `note` enter memory, unless something newer was applied or read meanwhile, the
     /// partition moved on, or the answer is of another epoch. What it shows to be outdated leaves memory all the same.
-    pub fn admit(&self, key: &Key, held: &Arc<Held>, note: Note) -> bool {
+    pub fn admit(&self, key: &Key, held: &Arc<CachedEntry>, note: FillGuard) -> bool {
         let partition = self.partition_of(key.as_ref());
         let mut stripe = self.fence.lock(partition, key.as_ref());
         let is_guest = key.namespace().is_guest();
@@ -289,7 +296,7 @@ impl Coherence {
         if admitted {
             _ = self.insert(key, held);
         } else if !is_guest {
-            self.counters.fills_fenced.one();
+            self.counters.fills_fenced.inc();
         }
         self.follow_read(&mut stripe, key.as_ref(), held.position, Some(&held.entry), !admitted);
         admitted
@@ -314,7 +321,7 @@ impl Coherence {
 
     /// The shared tier has said that `key` was written at `version`. What is older leaves memory.
     pub fn found_newer(&self, key: &Key, version: Version) {
-        if self.config.protections.on(Protection::Monotonic) {
+        if self.config.protections.on(Safeguard::Monotonic) {
             let mut stripe = self.fence.lock(self.partition_of(key.as_ref()), key.as_ref());
             self.drop_below(key.as_ref(), version, |_| true);
             stripe.show(key.as_ref(), version);
@@ -331,7 +338,7 @@ impl Coherence {
         entry: Option<&Entry>,
         memory_differs: bool,
     ) {
-        if !self.config.protections.on(Protection::Monotonic) {
+        if !self.config.protections.on(Safeguard::Monotonic) {
             return;
         }
         let now = self.clock.now();
@@ -341,7 +348,8 @@ impl Coherence {
         };
         if memory_differs && !entry.is_some_and(|entry| self.limit_life(key, entry, now)) {
             // One that has outlived its time is absent elsewhere for that; it is kept to be answered flagged.
-            let is_outdated = |held: &Held| entry.is_some() || (held.entry.lives(now) && held.marked_at().is_none());
+            let is_outdated =
+                |held: &CachedEntry| entry.is_some() || (held.entry.lives(now) && held.marked_at().is_none());
             self.drop_below(key, least, is_outdated);
         }
         stripe.show(key, least);
@@ -351,7 +359,7 @@ impl Coherence {
     /// under the key's stripe.
     fn limit_life(&self, key: KeyRef<'_>, entry: &Entry, now: Moment) -> bool {
         let is_kept = entry.lives(now) || !entry.stale_window.is_zero();
-        let is_same = |held: &Arc<Held>| held.entry.version == entry.version && !held.is_alone() && is_kept;
+        let is_same = |held: &Arc<CachedEntry>| held.entry.version == entry.version && !held.is_alone() && is_kept;
         let Some(held) = self.l1.get(key).filter(is_same) else { return false };
         let marked_at = held.entry.marked_at.into_iter().chain(entry.marked_at).min();
         let expires_at = held.entry.expires_at.min(entry.expires_at);
@@ -363,7 +371,7 @@ impl Coherence {
     }
 
     /// Removes what memory holds of `key` from before `least`, if `is_outdated`. To be called under the key's stripe.
-    fn drop_below(&self, key: KeyRef<'_>, least: Version, is_outdated: impl Fn(&Held) -> bool) {
+    fn drop_below(&self, key: KeyRef<'_>, least: Version, is_outdated: impl Fn(&CachedEntry) -> bool) {
         if self.l1.get(key).is_some_and(|held| held.entry.version < least && is_outdated(&held)) {
             self.l1.remove(key);
         }
@@ -371,7 +379,7 @@ impl Coherence {
 
     /// This replica's own write of `key` was taken by the shared tier: whatever memory holds from before goes, at once and even if the
     /// new entry does not enter. To be called before the write is acknowledged.
-    pub fn wrote(&self, key: &Key, version: Version, held: &Arc<Held>, note: Note) {
+    pub fn apply_own_set(&self, key: &Key, version: Version, held: &Arc<CachedEntry>, note: FillGuard) {
         let partition = self.partition_of(key.as_ref());
         self.check_epoch(partition, version);
         let mut stripe = self.fence.lock(partition, key.as_ref());
@@ -387,7 +395,7 @@ impl Coherence {
 
     /// This replica's own change of `key` was taken by the shared tier: whatever memory holds from before goes, or is marked. To be called
     /// before the change is acknowledged.
-    pub fn outdated(&self, key: &Key, version: Version, effect: Effect) {
+    pub fn apply_own_change(&self, key: &Key, version: Version, effect: Effect) {
         let partition = self.partition_of(key.as_ref());
         self.check_epoch(partition, version);
         let mut stripe = self.fence.lock(partition, key.as_ref());
@@ -398,7 +406,7 @@ impl Coherence {
     }
 
     /// The entry of `key` was found after `note` to live longer than memory knows: so does what memory holds, if it is the same.
-    pub fn prolonged(&self, key: &Key, version: Version, expires_at: Moment, note: Note) {
+    pub fn extend_ttl(&self, key: &Key, version: Version, expires_at: Moment, note: FillGuard) {
         let partition = self.partition_of(key.as_ref());
         let stripe = self.fence.lock(partition, key.as_ref());
         // A change that came later may have shortened it again.
@@ -421,17 +429,17 @@ impl Coherence {
     pub fn put_alone(
         &self,
         key: &Key,
-        make: impl FnOnce(Option<&Held>, Version) -> Option<Entry>,
+        make: impl FnOnce(Option<&CachedEntry>, Version) -> Option<Entry>,
     ) -> Result<(), NotTaken> {
         let partition = self.partition_of(key.as_ref());
         // Not under the stripe: messages take effect with the line locked.
         let position = self.watermark(partition).max(key.namespace().tombstones().latest(partition));
-        let note = self.note(key.as_ref());
+        let note = self.begin_fill(key.as_ref());
         let _stripe = self.fence.lock(partition, key.as_ref());
         let before = self.l1.get(key.as_ref());
         match make(before.as_deref(), position) {
             Some(entry) => {
-                let held = held(entry, Held::ALONE, note, self.clock.now(), key.namespace());
+                let held = held(entry, CachedEntry::LOCAL_ONLY, note, self.clock.now(), key.namespace());
                 self.insert(key, &held)
             }
             None => Ok(()),
@@ -439,7 +447,7 @@ impl Coherence {
     }
 
     /// This replica's own invalidation of what `selectors` select was taken.
-    pub fn invalidated(
+    pub fn apply_own_invalidation(
         &self,
         namespace: &Namespace,
         partition: u16,
@@ -484,12 +492,12 @@ impl Coherence {
     }
 
     /// Whether an entry of `key` of `version`, known at `position` and asked for after `note`, may enter memory.
-    fn passes(&self, stripe: &Stripe, key: KeyRef<'_>, note: Note, position: Version, version: Version) -> bool {
+    fn passes(&self, stripe: &Stripe, key: KeyRef<'_>, note: FillGuard, position: Version, version: Version) -> bool {
         let partition = self.partition(self.partition_of(key));
         let stands = partition.generation() == note.generation && partition.live_epoch() == position.epoch;
         let fenced = !stands || !stripe.admits(note, version);
         let on = |protection| self.config.protections.on(protection);
-        !(fenced && on(Protection::Fence) || stripe.is_outdated(key, note, version) && on(Protection::Monotonic))
+        !(fenced && on(Safeguard::Fence) || stripe.is_outdated(key, note, version) && on(Safeguard::Monotonic))
     }
 
     /// An answer to an own write shows another epoch than the subscription's: the number line has another life. Between subscriptions
@@ -528,18 +536,18 @@ impl Coherence {
     }
 
     /// Puts `entry` in the place of `held`, of which it is a variant. To be called under the key's stripe, or what stands for it.
-    pub fn put(&self, key: &Key, held: &Held, entry: Entry) {
-        let Held { position, generation, known_at, ref namespace, .. } = *held;
-        let (namespace, covered) = (namespace.clone(), Covered::default());
-        let held = Held { entry, position, generation, known_at, namespace, covered };
+    pub fn put(&self, key: &Key, held: &CachedEntry, entry: Entry) {
+        let CachedEntry { position, generation, known_at, ref namespace, .. } = *held;
+        let (namespace, covered) = (namespace.clone(), CoverageMemo::default());
+        let held = CachedEntry { entry, position, generation, known_at, namespace, covered };
         // If it is not taken, it is gone, which any entry may be at any time.
         let _ = self.l1.insert(key.clone(), Arc::new(held));
     }
 
-    pub(super) fn bump(&self, partition: &Partition, line: &mut Line) {
+    pub(super) fn bump(&self, partition: &Partition, line: &mut PartitionState) {
         partition.bump(line);
         line.watchers.break_off();
-        self.counters.bumps.one();
+        self.counters.bumps.inc();
     }
 }
 
@@ -581,15 +589,15 @@ impl Coherence {
 pub fn held(
     mut entry: Entry,
     position: Version,
-    note: Note,
+    note: FillGuard,
     known_at: Moment,
     namespace: &Arc<Namespace>,
-) -> Arc<Held> {
+) -> Arc<CachedEntry> {
     if let Content::Value(value) = &mut entry.content {
         *value = Bytes::copy_from_slice(value);
     }
-    let (generation, namespace, covered) = (note.generation, namespace.clone(), Covered::default());
-    Arc::new(Held { entry, position, generation, known_at, namespace, covered })
+    let (generation, namespace, covered) = (note.generation, namespace.clone(), CoverageMemo::default());
+    Arc::new(CachedEntry { entry, position, generation, known_at, namespace, covered })
 }
 
 #[cfg(test)]

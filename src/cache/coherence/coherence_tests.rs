@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::cache::clock::ManualClock;
-use crate::cache::coherence::safeguards::{Protection, Protections};
+use crate::cache::coherence::safeguards::{Safeguard, Safeguards};
 use crate::cache::coherence::*;
 use crate::cache::entry::Tags;
 use crate::cache::invalidation::selector::Selector;
@@ -32,7 +32,7 @@ impl Bench {
     }
 
     /// A subscription that stands at `sequence`.
-    fn subscribed(protections: Protections, sequence: u64) -> Bench {
+    fn subscribed(protections: Safeguards, sequence: u64) -> Bench {
         let bench = Bench::new(protections);
         bench.audit(sequence);
         bench
@@ -41,7 +41,7 @@ impl Bench {
     /// A fill of `key` that finds `sequence`, with nothing in between.
     fn fill(&self, key: &str, sequence: u64) -> bool {
         let key = self.key(key);
-        let note = self.coherence.note(key.as_ref());
+        let note = self.coherence.begin_fill(key.as_ref());
         self.coherence.admit(&key, &self.read(sequence, sequence, note), note)
     }
 
@@ -50,9 +50,9 @@ impl Bench {
         let key = self.key(key);
         let proof = self.coherence.proof(0);
         let held = self.l1.get(key.as_ref())?;
-        match self.coherence.judge(key.as_ref(), &held, proof, BOUND, self.now()) {
-            Judgement::Fresh => Some(held.entry.version.sequence),
-            Judgement::Suspect(_) | Judgement::Dead => None,
+        match self.coherence.freshness(key.as_ref(), &held, proof, BOUND, self.now()) {
+            Freshness::Fresh => Some(held.entry.version.sequence),
+            Freshness::Unproven(_) | Freshness::Invalidated => None,
         }
     }
 
@@ -62,10 +62,10 @@ impl Bench {
 }
 
 /// Holds with all protections; without `protection` it must not.
-fn guarded(protection: Protection, scenario: impl Fn(Protections) -> bool) {
-    assert!(scenario(Protections::default()), "the promise is broken with every protection on");
+fn guarded(protection: Safeguard, scenario: impl Fn(Safeguards) -> bool) {
+    assert!(scenario(Safeguards::default()), "the promise is broken with every protection on");
     #[cfg(feature = "drills")]
-    assert!(!scenario(Protections::without(protection)), "{protection:?} is off and the scenario did not notice");
+    assert!(!scenario(Safeguards::without(protection)), "{protection:?} is off and the scenario did not notice");
     let _ = protection;
 }
 
@@ -73,17 +73,17 @@ fn guarded(protection: Protection, scenario: impl Fn(Protections) -> bool) {
 
 #[test]
 fn a_fill_enters_memory_when_nothing_happened_meanwhile() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     assert!(bench.fill("k", 3));
     assert_eq!(bench.fresh("k"), Some(3));
 }
 
 #[test]
 fn an_invalidate_beats_the_fill_in_flight() {
-    guarded(Protection::Fence, |protections| {
+    guarded(Safeguard::Fence, |protections| {
         let bench = Bench::subscribed(protections, 5);
         let key = bench.key("k");
-        let note = bench.coherence.note(key.as_ref());
+        let note = bench.coherence.begin_fill(key.as_ref());
         let read = bench.read(3, 5, note);
         bench.message(6, "k");
         bench.coherence.admit(&key, &read, note);
@@ -93,12 +93,12 @@ fn an_invalidate_beats_the_fill_in_flight() {
 
 #[test]
 fn an_own_write_beats_the_fill_in_flight() {
-    guarded(Protection::Fence, |protections| {
+    guarded(Safeguard::Fence, |protections| {
         let bench = Bench::subscribed(protections, 5);
         let key = bench.key("k");
-        let note = bench.coherence.note(key.as_ref());
+        let note = bench.coherence.begin_fill(key.as_ref());
         let read = bench.read(3, 5, note);
-        bench.coherence.outdated(&key, Version::new(EPOCH, 6), Effect::Removed);
+        bench.coherence.apply_own_change(&key, Version::new(EPOCH, 6), Effect::Removed);
         bench.coherence.admit(&key, &read, note);
         bench.fresh("k").is_none()
     });
@@ -106,7 +106,7 @@ fn an_own_write_beats_the_fill_in_flight() {
 
 #[test]
 fn a_fill_begun_after_an_invalidation_enters_though_its_version_is_older() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.message(6, "k");
     // Another key of the same stripe, or this one set before: what counts is what was applied since the fill began.
     assert!(bench.fill("k", 3));
@@ -114,32 +114,32 @@ fn a_fill_begun_after_an_invalidation_enters_though_its_version_is_older() {
 
 #[test]
 fn the_late_reply_of_an_own_set_does_not_bury_a_newer_write() {
-    guarded(Protection::Fence, |protections| {
+    guarded(Safeguard::Fence, |protections| {
         let bench = Bench::subscribed(protections, 5);
         let key = bench.key("k");
-        let note = bench.coherence.note(key.as_ref());
+        let note = bench.coherence.begin_fill(key.as_ref());
         bench.deliver(Version::new(EPOCH, 6), "k", true);
         bench.message(7, "k");
-        bench.coherence.wrote(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
+        bench.coherence.apply_own_set(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
         bench.fresh("k").is_none()
     });
 }
 
 #[test]
 fn an_own_write_removes_the_older_entry_even_when_the_new_one_does_not_enter() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     let key = bench.key("k");
-    bench.coherence.outdated(&key, Version::new(EPOCH, 6), Effect::Removed);
+    bench.coherence.apply_own_change(&key, Version::new(EPOCH, 6), Effect::Removed);
     assert_eq!(bench.fresh("k"), None);
 }
 
 #[test]
 fn an_own_set_is_answered_at_once_and_its_message_does_not_remove_it() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     let key = bench.key("k");
-    let note = bench.coherence.note(key.as_ref());
-    bench.coherence.wrote(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
+    let note = bench.coherence.begin_fill(key.as_ref());
+    bench.coherence.apply_own_set(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
     assert_eq!(bench.fresh("k"), Some(6));
     bench.deliver(Version::new(EPOCH, 6), "k", true);
     assert_eq!(bench.fresh("k"), Some(6));
@@ -147,7 +147,7 @@ fn an_own_set_is_answered_at_once_and_its_message_does_not_remove_it() {
 
 #[test]
 fn an_own_set_whose_reply_was_lost_is_heard_of_by_its_message() {
-    guarded(Protection::OwnMessages, |protections| {
+    guarded(Safeguard::OwnMessages, |protections| {
         let bench = Bench::subscribed(protections, 5);
         bench.fill("k", 3);
         bench.deliver(Version::new(EPOCH, 6), "k", true);
@@ -157,9 +157,9 @@ fn an_own_set_whose_reply_was_lost_is_heard_of_by_its_message() {
 
 #[test]
 fn a_reply_of_another_epoch_does_not_enter() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     let key = bench.key("k");
-    let note = bench.coherence.note(key.as_ref());
+    let note = bench.coherence.begin_fill(key.as_ref());
     let mut read = Arc::into_inner(bench.read(3, 5, note)).expect("one owner");
     read.position = Version::new(EPOCH + 1, 5);
     assert!(!bench.coherence.admit(&key, &Arc::new(read), note));
@@ -171,14 +171,14 @@ impl Bench {
     /// A read of `key` that was asked for and answered now.
     fn reads(&self, key: &str, sequence: u64) -> bool {
         let key = self.key(key);
-        let note = self.coherence.note(key.as_ref());
+        let note = self.coherence.begin_fill(key.as_ref());
         self.coherence.admit(&key, &self.read(sequence, sequence, note), note)
     }
 }
 
 #[test]
 fn a_read_without_a_subscription_removes_the_older_entry_though_it_does_not_enter() {
-    guarded(Protection::Monotonic, |protections| {
+    guarded(Safeguard::Monotonic, |protections| {
         let bench = Bench::subscribed(protections, 5);
         bench.fill("k", 3);
         bench.coherence.disconnected(&ALL);
@@ -190,7 +190,7 @@ fn a_read_without_a_subscription_removes_the_older_entry_though_it_does_not_ente
 
 #[test]
 fn an_absence_removes_the_entry_that_was_there_before_and_no_later_one() {
-    guarded(Protection::Monotonic, |protections| {
+    guarded(Safeguard::Monotonic, |protections| {
         let bench = Bench::subscribed(protections, 5);
         let key = bench.key("k");
         bench.fill("k", 3);
@@ -203,7 +203,7 @@ fn an_absence_removes_the_entry_that_was_there_before_and_no_later_one() {
 
 #[test]
 fn an_absence_without_a_number_line_removes_what_was_on_the_last_one() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.found(&bench.key("k"), Version::ZERO, None);
     assert_eq!(bench.fresh("k"), None);
@@ -211,7 +211,7 @@ fn an_absence_without_a_number_line_removes_what_was_on_the_last_one() {
 
 #[test]
 fn a_read_that_finds_the_same_entry_marked_or_shortened_limits_the_one_in_memory() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.disconnected(&ALL);
     let key = bench.key("k");
@@ -229,10 +229,10 @@ fn a_read_that_finds_the_same_entry_marked_or_shortened_limits_the_one_in_memory
 
 #[test]
 fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     let key = bench.key("k");
     let windowed = |sequence: u64| {
-        let note = bench.coherence.note(key.as_ref());
+        let note = bench.coherence.begin_fill(key.as_ref());
         let mut read = Arc::into_inner(bench.read(sequence, sequence, note)).expect("one owner");
         read.entry.stale_window = 10 * BOUND;
         assert!(bench.coherence.admit(&key, &Arc::new(read), note));
@@ -273,10 +273,10 @@ fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
 
 #[test]
 fn a_fill_in_flight_does_not_bury_what_another_read_has_shown() {
-    guarded(Protection::Monotonic, |protections| {
+    guarded(Safeguard::Monotonic, |protections| {
         let bench = Bench::subscribed(protections, 7);
         let key = bench.key("k");
-        let note = bench.coherence.note(key.as_ref());
+        let note = bench.coherence.begin_fill(key.as_ref());
         let older = bench.read(3, 5, note);
         // Its message is still on its way.
         assert!(bench.reads("k", 7));
@@ -287,10 +287,10 @@ fn a_fill_in_flight_does_not_bury_what_another_read_has_shown() {
 
 #[test]
 fn a_fill_in_flight_does_not_enter_after_an_absence() {
-    guarded(Protection::Monotonic, |protections| {
+    guarded(Safeguard::Monotonic, |protections| {
         let bench = Bench::subscribed(protections, 7);
         let key = bench.key("k");
-        let note = bench.coherence.note(key.as_ref());
+        let note = bench.coherence.begin_fill(key.as_ref());
         let older = bench.read(3, 5, note);
         bench.coherence.found(&key, Version::new(EPOCH, 7), None);
         bench.coherence.admit(&key, &older, note);
@@ -300,41 +300,41 @@ fn a_fill_in_flight_does_not_enter_after_an_absence() {
 
 #[test]
 fn the_late_reply_of_an_own_set_does_not_bury_what_a_read_has_shown() {
-    guarded(Protection::Monotonic, |protections| {
+    guarded(Safeguard::Monotonic, |protections| {
         let bench = Bench::subscribed(protections, 7);
         let key = bench.key("k");
-        let note = bench.coherence.note(key.as_ref());
+        let note = bench.coherence.begin_fill(key.as_ref());
         assert!(bench.reads("k", 7));
-        bench.coherence.wrote(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
+        bench.coherence.apply_own_set(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
         bench.fresh("k") == Some(7)
     });
 }
 
 #[test]
 fn an_own_write_after_an_absence_enters() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     let key = bench.key("k");
-    let note = bench.coherence.note(key.as_ref());
+    let note = bench.coherence.begin_fill(key.as_ref());
     bench.coherence.found(&key, Version::new(EPOCH, 5), None);
-    bench.coherence.wrote(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
+    bench.coherence.apply_own_set(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
     assert_eq!(bench.fresh("k"), Some(6));
 }
 
 #[test]
 fn a_get_does_not_join_a_fetch_that_was_begun_before_another_read_was_answered() {
-    guarded(Protection::Monotonic, |protections| {
+    guarded(Safeguard::Monotonic, |protections| {
         let bench = Bench::subscribed(protections, 5);
         let key = bench.key("k");
         let _begun = bench.coherence.join(&key, BOUND);
-        assert!(matches!(bench.coherence.join(&key, BOUND), Passage::Join(_)));
+        assert!(matches!(bench.coherence.join(&key, BOUND), FetchSlot::Joined(_)));
         bench.reads("k", 7);
-        matches!(bench.coherence.join(&key, BOUND), Passage::Begin(_))
+        matches!(bench.coherence.join(&key, BOUND), FetchSlot::Started(_))
     });
 }
 
 #[test]
 fn what_answers_have_shown_is_forgotten_when_the_number_line_starts_over() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     let before = bench.coherence.shown(0);
     bench.coherence.show(0, before, Version::new(EPOCH, 9));
     bench.coherence.show(0, before, Version::new(EPOCH, 7));
@@ -351,7 +351,7 @@ fn what_answers_have_shown_is_forgotten_when_the_number_line_starts_over() {
 
 #[test]
 fn the_next_message_in_line_removes_what_it_names_and_nothing_else() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("a", 3);
     bench.fill("b", 4);
     bench.message(6, "a");
@@ -361,7 +361,7 @@ fn the_next_message_in_line_removes_what_it_names_and_nothing_else() {
 
 #[test]
 fn a_lost_message_makes_everything_of_its_partition_suspect() {
-    guarded(Protection::Gap, |protections| {
+    guarded(Safeguard::Gap, |protections| {
         let bench = Bench::subscribed(protections, 5);
         bench.fill("k", 3);
         // 6 invalidated k and was lost.
@@ -372,7 +372,7 @@ fn a_lost_message_makes_everything_of_its_partition_suspect() {
 
 #[test]
 fn after_a_gap_new_fills_are_answered_again() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.message(7, "other");
     assert!(bench.fill("k", 3));
     assert_eq!(bench.fresh("k"), Some(3));
@@ -380,7 +380,7 @@ fn after_a_gap_new_fills_are_answered_again() {
 
 #[test]
 fn a_message_that_repeats_or_comes_late_is_not_trusted_until_the_next_echo() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.message(5, "other");
     assert_eq!(bench.fresh("k"), None);
@@ -391,7 +391,7 @@ fn a_message_that_repeats_or_comes_late_is_not_trusted_until_the_next_echo() {
 
 #[test]
 fn a_message_of_another_epoch_makes_the_partition_suspect() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.deliver(Version::new(EPOCH + 1, 6), "other", false);
     assert_eq!(bench.fresh("k"), None);
@@ -400,15 +400,15 @@ fn a_message_of_another_epoch_makes_the_partition_suspect() {
 
 #[test]
 fn an_own_write_of_another_epoch_makes_the_partition_suspect() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("a", 3);
-    bench.coherence.outdated(&bench.key("b"), Version::new(EPOCH + 1, 1), Effect::Removed);
+    bench.coherence.apply_own_change(&bench.key("b"), Version::new(EPOCH + 1, 1), Effect::Removed);
     assert_eq!(bench.fresh("a"), None);
 }
 
 #[test]
 fn an_overrun_of_the_queue_makes_everything_suspect() {
-    guarded(Protection::Lag, |protections| {
+    guarded(Safeguard::Lag, |protections| {
         let bench = Bench::subscribed(protections, 5);
         bench.fill("k", 3);
         // 6 invalidated k and was dropped by the full queue; nothing follows it.
@@ -419,7 +419,7 @@ fn an_overrun_of_the_queue_makes_everything_suspect() {
 
 #[test]
 fn a_message_that_cannot_be_read_makes_everything_suspect() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.undecodable(&ALL);
     assert_eq!(bench.fresh("k"), None);
@@ -429,7 +429,7 @@ fn a_message_that_cannot_be_read_makes_everything_suspect() {
 
 #[test]
 fn memory_answers_as_fresh_only_while_the_last_proof_lasts() {
-    guarded(Protection::Audit, |protections| {
+    guarded(Safeguard::Audit, |protections| {
         let bench = Bench::subscribed(protections, 5);
         bench.fill("k", 3);
         bench.advance(1800);
@@ -441,7 +441,7 @@ fn memory_answers_as_fresh_only_while_the_last_proof_lasts() {
 
 #[test]
 fn a_proof_counts_from_before_the_audit_was_sent() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     let nonce = bench.coherence.audit_begins(&ALL);
     bench.advance(1901);
@@ -451,7 +451,7 @@ fn a_proof_counts_from_before_the_audit_was_sent() {
 
 #[test]
 fn an_echo_ahead_of_the_watermark_finds_the_loss() {
-    guarded(Protection::EchoCounters, |protections| {
+    guarded(Safeguard::EchoCounters, |protections| {
         let bench = Bench::subscribed(protections, 5);
         bench.fill("k", 3);
         // 6 invalidated k, was lost, and nothing was published after it.
@@ -462,7 +462,7 @@ fn an_echo_ahead_of_the_watermark_finds_the_loss() {
 
 #[test]
 fn an_echo_behind_the_watermark_is_not_trusted_either() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.audit(4);
     assert_eq!(bench.fresh("k"), None);
@@ -470,7 +470,7 @@ fn an_echo_behind_the_watermark_is_not_trusted_either() {
 
 #[test]
 fn what_was_in_memory_before_a_subscription_is_suspect_after_its_first_echo() {
-    guarded(Protection::FirstEcho, |protections| {
+    guarded(Safeguard::FirstEcho, |protections| {
         let bench = Bench::subscribed(protections, 5);
         bench.fill("k", 3);
         bench.coherence.disconnected(&ALL);
@@ -482,10 +482,10 @@ fn what_was_in_memory_before_a_subscription_is_suspect_after_its_first_echo() {
 
 #[test]
 fn no_fill_begun_before_the_first_echo_enters() {
-    guarded(Protection::FirstEcho, |protections| {
+    guarded(Safeguard::FirstEcho, |protections| {
         let bench = Bench::new(protections);
         let key = bench.key("k");
-        let note = bench.coherence.note(key.as_ref());
+        let note = bench.coherence.begin_fill(key.as_ref());
         let read = bench.read(3, 5, note);
         // 6 invalidates k before the subscription stands.
         bench.audit(6);
@@ -496,7 +496,7 @@ fn no_fill_begun_before_the_first_echo_enters() {
 
 #[test]
 fn while_the_subscription_is_lost_the_last_proof_still_counts_and_no_fill_enters() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.disconnected(&ALL);
     assert_eq!(bench.fresh("k"), Some(3));
@@ -507,7 +507,7 @@ fn while_the_subscription_is_lost_the_last_proof_still_counts_and_no_fill_enters
 
 #[test]
 fn an_echo_of_a_lost_subscription_proves_nothing() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     let nonce = bench.coherence.audit_begins(&ALL);
     bench.coherence.disconnected(&ALL);
@@ -517,7 +517,7 @@ fn an_echo_of_a_lost_subscription_proves_nothing() {
 
 #[test]
 fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     let key = bench.key("k");
     let proof = bench.coherence.proof(0);
@@ -526,13 +526,13 @@ fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
     bench.advance(5000);
     bench.message(6, "k");
     bench.audit(6);
-    let judgement = bench.coherence.judge(key.as_ref(), &held, proof, BOUND, bench.now());
-    assert!(matches!(judgement, Judgement::Suspect(_)));
+    let judgement = bench.coherence.freshness(key.as_ref(), &held, proof, BOUND, bench.now());
+    assert!(matches!(judgement, Freshness::Unproven(_)));
 }
 
 #[test]
 fn a_place_that_is_reached_after_the_lookup_says_nothing_of_what_was_looked_up() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     let place = bench.coherence.place(0);
     let held = bench.l1.get(bench.key("k").as_ref()).expect("filled");
@@ -548,10 +548,16 @@ fn a_place_that_is_reached_after_the_lookup_says_nothing_of_what_was_looked_up()
 
 #[test]
 fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.message(6, "k");
-    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 7), Effect::Removed);
+    bench.coherence.apply_own_invalidation(
+        &bench.namespace,
+        0,
+        &[Selector::Namespace],
+        Version::new(EPOCH, 7),
+        Effect::Removed,
+    );
     let nonce = bench.coherence.audit_begins(&ALL);
     bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
     assert_eq!(bench.fresh("k"), None);
@@ -561,11 +567,11 @@ fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
         Arc::new(read)
     };
     let key = bench.key("k");
-    let note = bench.coherence.note(key.as_ref());
+    let note = bench.coherence.begin_fill(key.as_ref());
     assert!(bench.coherence.admit(&key, &back(9, note), note));
     assert_eq!(bench.fresh("k"), Some(9));
     // The fence holds in the lower epoch too.
-    let note = bench.coherence.note(key.as_ref());
+    let note = bench.coherence.begin_fill(key.as_ref());
     let read = back(9, note);
     bench.deliver(Version::new(EPOCH - 1, 10), "k", false);
     assert!(!bench.coherence.admit(&key, &read, note));
@@ -574,7 +580,7 @@ fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
 
 #[test]
 fn messages_of_an_epoch_that_never_was_blind_the_fence_to_nothing() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     let forged = Version::new((1 << 53) - 1, 1);
     bench.deliver(forged, "k", false);
     let change = Change::of_selected(Effect::Removed, &bench.namespace, &[Selector::Namespace]);
@@ -583,7 +589,7 @@ fn messages_of_an_epoch_that_never_was_blind_the_fence_to_nothing() {
     let key = bench.key("k");
     assert!(bench.fill("k", 3));
     assert_eq!(bench.fresh("k"), Some(3), "what was forged hides nothing any more");
-    let note = bench.coherence.note(key.as_ref());
+    let note = bench.coherence.begin_fill(key.as_ref());
     let read = bench.read(3, 5, note);
     bench.message(6, "k");
     assert!(!bench.coherence.admit(&key, &read, note), "the fence holds");
@@ -592,7 +598,7 @@ fn messages_of_an_epoch_that_never_was_blind_the_fence_to_nothing() {
 
 #[test]
 fn an_echo_counts_once_and_only_under_a_nonce_that_is_awaited() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     let nonce = bench.coherence.audit_begins(&ALL);
     assert!(bench.coherence.awaits(nonce) && !bench.coherence.awaits(nonce + 1));
@@ -607,8 +613,8 @@ fn an_echo_counts_once_and_only_under_a_nonce_that_is_awaited() {
 
 #[test]
 fn a_late_reply_of_the_old_epoch_hides_nothing_of_the_new_one() {
-    let bench = Bench::subscribed(Protections::default(), 5);
-    bench.coherence.invalidated(
+    let bench = Bench::subscribed(Safeguards::default(), 5);
+    bench.coherence.apply_own_invalidation(
         &bench.namespace,
         0,
         &[Selector::Namespace],
@@ -622,19 +628,19 @@ fn a_late_reply_of_the_old_epoch_hides_nothing_of_the_new_one() {
 
 #[test]
 fn a_narrower_bound_of_the_caller_is_kept() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     let key = bench.key("k");
     let held = bench.l1.get(key.as_ref()).expect("filled");
     bench.advance(500);
-    let judge = |bound| bench.coherence.judge(key.as_ref(), &held, bench.coherence.proof(0), bound, bench.now());
-    assert_eq!(judge(BOUND), Judgement::Fresh);
-    assert!(matches!(judge(Duration::from_millis(400)), Judgement::Suspect(_)));
+    let judge = |bound| bench.coherence.freshness(key.as_ref(), &held, bench.coherence.proof(0), bound, bench.now());
+    assert_eq!(judge(BOUND), Freshness::Fresh);
+    assert!(matches!(judge(Duration::from_millis(400)), Freshness::Unproven(_)));
 }
 
 #[test]
 fn a_suspect_entry_says_for_how_long_it_may_have_been_out_of_date() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.advance(300);
     bench.audit(5);
@@ -642,8 +648,9 @@ fn a_suspect_entry_says_for_how_long_it_may_have_been_out_of_date() {
     bench.message(7, "other");
     bench.advance(600);
     let held = bench.l1.get(bench.key("k").as_ref()).expect("kept");
-    let judgement = bench.coherence.judge(bench.key("k").as_ref(), &held, bench.coherence.proof(0), BOUND, bench.now());
-    assert_eq!(judgement, Judgement::Suspect(Duration::from_millis(700)), "since the audit at 300 ms");
+    let judgement =
+        bench.coherence.freshness(bench.key("k").as_ref(), &held, bench.coherence.proof(0), BOUND, bench.now());
+    assert_eq!(judgement, Freshness::Unproven(Duration::from_millis(700)), "since the audit at 300 ms");
 }
 
 // === selectors ===
@@ -658,7 +665,7 @@ impl Bench {
         self.key("k:1")
     }
 
-    fn read_tagged(&self, sequence: u64, position: u64, note: Note) -> Arc<Held> {
+    fn read_tagged(&self, sequence: u64, position: u64, note: FillGuard) -> Arc<CachedEntry> {
         let mut held = Arc::into_inner(self.read(sequence, position, note)).expect("one owner");
         held.entry.tags = Tags::new(vec!["t".into()]);
         held.entry.stale_window = Duration::from_secs(60);
@@ -667,7 +674,7 @@ impl Bench {
 
     fn fill_tagged(&self, sequence: u64, position: u64) -> bool {
         let key = self.key_selected();
-        let note = self.coherence.note(key.as_ref());
+        let note = self.coherence.begin_fill(key.as_ref());
         self.coherence.admit(&key, &self.read_tagged(sequence, position, note), note)
     }
 
@@ -675,7 +682,7 @@ impl Bench {
     fn invalidate(&self, selector: &Selector, sequence: u64, effect: Effect, own: bool) {
         let (version, selectors) = (Version::new(EPOCH, sequence), std::slice::from_ref(selector));
         if own {
-            self.coherence.invalidated(&self.namespace, 0, selectors, version, effect);
+            self.coherence.apply_own_invalidation(&self.namespace, 0, selectors, version, effect);
         } else {
             let change = Change::of_selected(effect, &self.namespace, selectors);
             self.coherence.apply(Message { partition: 0, version, change, own: false });
@@ -686,7 +693,7 @@ impl Bench {
 #[test]
 fn an_invalidation_hides_what_is_older_and_nothing_newer() {
     for (selector, own) in selectors().iter().flat_map(|selector| [(selector, false), (selector, true)]) {
-        let bench = Bench::subscribed(Protections::default(), 5);
+        let bench = Bench::subscribed(Safeguards::default(), 5);
         bench.fill("other", 4);
         assert!(bench.fill_tagged(4, 5));
         assert_eq!(bench.fresh("k:1"), Some(4));
@@ -707,17 +714,17 @@ fn an_invalidation_hides_what_is_older_and_nothing_newer() {
 fn a_fill_in_flight_does_not_escape_an_invalidation_of_what_selects_it() {
     for (selector, own) in selectors().iter().flat_map(|selector| [(selector, false), (selector, true)]) {
         for effect in [Effect::Removed, Effect::Marked] {
-            let bench = Bench::subscribed(Protections::default(), 5);
+            let bench = Bench::subscribed(Safeguards::default(), 5);
             let key = bench.key_selected();
-            let note = bench.coherence.note(key.as_ref());
+            let note = bench.coherence.begin_fill(key.as_ref());
             let read = bench.read_tagged(3, 5, note);
             bench.invalidate(selector, 6, effect, own);
             bench.coherence.admit(&key, &read, note);
             let held = bench.l1.get(key.as_ref()).expect("it enters, and is judged when it is asked for");
-            let judged = bench.coherence.judge(key.as_ref(), &held, bench.coherence.proof(0), BOUND, bench.now());
+            let judged = bench.coherence.freshness(key.as_ref(), &held, bench.coherence.proof(0), BOUND, bench.now());
             match effect {
-                Effect::Marked => assert_eq!((judged, held.marked_at()), (Judgement::Fresh, Some(bench.now()))),
-                _ => assert_eq!(judged, Judgement::Dead, "{selector:?}"),
+                Effect::Marked => assert_eq!((judged, held.marked_at()), (Freshness::Fresh, Some(bench.now()))),
+                _ => assert_eq!(judged, Freshness::Invalidated, "{selector:?}"),
             }
         }
     }
@@ -725,7 +732,7 @@ fn a_fill_in_flight_does_not_escape_an_invalidation_of_what_selects_it() {
 
 #[test]
 fn what_is_marked_is_gone_where_no_stale_entries_are_kept() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k:1", 4);
     bench.invalidate(&Selector::Prefix("k".into()), 6, Effect::Marked, false);
     assert_eq!(bench.fresh("k:1"), None);
@@ -733,7 +740,7 @@ fn what_is_marked_is_gone_where_no_stale_entries_are_kept() {
 
 #[test]
 fn what_was_looked_for_once_is_not_looked_for_again_until_something_is_invalidated() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.invalidate(&Selector::Tag("other".into()), 6, Effect::Removed, false);
     bench.fill_tagged(4, 5);
     let held = bench.l1.get(bench.key_selected().as_ref()).expect("filled");
@@ -748,7 +755,7 @@ fn what_was_looked_for_once_is_not_looked_for_again_until_something_is_invalidat
 #[test]
 fn an_invalidation_that_was_missed_leaves_memory_suspect() {
     for selector in selectors() {
-        let bench = Bench::subscribed(Protections::default(), 5);
+        let bench = Bench::subscribed(Safeguards::default(), 5);
         bench.fill_tagged(4, 5);
         // 6 invalidates the entry, and is lost.
         bench.invalidate(&Selector::Tag("other".into()), 7, Effect::Removed, false);
@@ -762,7 +769,7 @@ fn an_invalidation_that_was_missed_leaves_memory_suspect() {
 #[test]
 fn after_an_epoch_went_back_nothing_of_the_old_one_is_known() {
     for selector in selectors() {
-        let bench = Bench::subscribed(Protections::default(), 5);
+        let bench = Bench::subscribed(Safeguards::default(), 5);
         bench.invalidate(&selector, 6, Effect::Removed, false);
         let nonce = bench.coherence.audit_begins(&ALL);
         bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
@@ -770,7 +777,7 @@ fn after_an_epoch_went_back_nothing_of_the_old_one_is_known() {
         let nonce = bench.coherence.audit_begins(&ALL);
         bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
         let key = bench.key_selected();
-        let note = bench.coherence.note(key.as_ref());
+        let note = bench.coherence.begin_fill(key.as_ref());
         let mut read = Arc::into_inner(bench.read_tagged(9, 9, note)).expect("one owner");
         (read.position.epoch, read.entry.version.epoch) = (EPOCH - 1, EPOCH - 1);
         assert!(bench.coherence.admit(&key, &Arc::new(read), note));
@@ -780,13 +787,19 @@ fn after_an_epoch_went_back_nothing_of_the_old_one_is_known() {
 
 #[test]
 fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
-    let bench = Bench::subscribed(Protections::default(), 5);
-    bench.coherence.invalidated(&bench.namespace, 0, &[Selector::Namespace], Version::new(EPOCH, 500), Effect::Removed);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
+    bench.coherence.apply_own_invalidation(
+        &bench.namespace,
+        0,
+        &[Selector::Namespace],
+        Version::new(EPOCH, 500),
+        Effect::Removed,
+    );
     bench.coherence.disconnected(&ALL);
     let nonce = bench.coherence.audit_begins(&ALL);
     bench.echo_at(nonce, Version::new(EPOCH + 1, 2));
     let key = bench.key("k");
-    let note = bench.coherence.note(key.as_ref());
+    let note = bench.coherence.begin_fill(key.as_ref());
     let mut read = Arc::into_inner(bench.read(2, 2, note)).expect("one owner");
     (read.position.epoch, read.entry.version.epoch) = (EPOCH + 1, EPOCH + 1);
     assert!(bench.coherence.admit(&key, &Arc::new(read), note));
@@ -795,21 +808,21 @@ fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
 
 #[test]
 fn an_own_write_in_an_epoch_that_went_back_is_not_hidden_while_nothing_is_subscribed() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.disconnected(&ALL);
     assert_eq!(bench.fresh("k"), Some(3), "the last proof stands for its time");
-    bench.coherence.outdated(&bench.key("k"), Version::new(EPOCH - 1, 1), Effect::Removed);
+    bench.coherence.apply_own_change(&bench.key("k"), Version::new(EPOCH - 1, 1), Effect::Removed);
     assert_eq!(bench.fresh("k"), None);
 }
 
 #[test]
 fn what_a_takeover_carried_over_does_not_count_before_it_is_settled_here() {
-    guarded(Protection::Repair, |protections| {
+    guarded(Safeguard::Repair, |protections| {
         let bench = Bench::subscribed(protections, 5);
         let (before, position) = (Version::new(EPOCH, 3), Version::new(EPOCH + 1, 9));
         let counted_early = bench.coherence.counts(0, before, position);
-        bench.coherence.settled(Unsettled { partition: 0, epoch: EPOCH + 1 }, false);
+        bench.coherence.settled(PendingFailover { partition: 0, epoch: EPOCH + 1 }, false);
         assert!(bench.coherence.counts(0, before, position) && bench.coherence.counts(0, position, position));
         !counted_early
     });
@@ -817,7 +830,7 @@ fn what_a_takeover_carried_over_does_not_count_before_it_is_settled_here() {
 
 #[test]
 fn an_epoch_that_has_ended_has_ended_also_while_nothing_is_subscribed() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     assert!(bench.coherence.has_ended(0, EPOCH - 1) && !bench.coherence.has_ended(0, EPOCH));
     bench.coherence.disconnected(&ALL);
     assert!(
@@ -830,30 +843,30 @@ fn an_epoch_that_has_ended_has_ended_also_while_nothing_is_subscribed() {
 // === fetches under way ===
 
 fn joins(bench: &Bench, bound: Duration) -> bool {
-    matches!(bench.coherence.join(&bench.key("k"), bound), Passage::Join(_))
+    matches!(bench.coherence.join(&bench.key("k"), bound), FetchSlot::Joined(_))
 }
 
 #[test]
 fn a_get_joins_the_fetch_under_way() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     assert!(!joins(&bench, BOUND));
     assert!(joins(&bench, BOUND));
 }
 
 #[test]
 fn a_message_or_an_own_write_closes_a_fetch_to_later_gets() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     joins(&bench, BOUND);
     bench.message(6, "k");
     assert!(!joins(&bench, BOUND), "a Get after the message must not get what was read before it");
-    bench.coherence.outdated(&bench.key("k"), Version::new(EPOCH, 7), Effect::Removed);
+    bench.coherence.apply_own_change(&bench.key("k"), Version::new(EPOCH, 7), Effect::Removed);
     assert!(!joins(&bench, BOUND), "a Get after an own write must not get what was read before it");
 }
 
 #[test]
 fn an_invalidation_by_a_selector_closes_fetches_to_later_gets() {
     for selector in selectors() {
-        let bench = Bench::subscribed(Protections::default(), 5);
+        let bench = Bench::subscribed(Safeguards::default(), 5);
         joins(&bench, BOUND);
         bench.invalidate(&selector, 6, Effect::Removed, true);
         assert!(!joins(&bench, BOUND), "{selector:?}");
@@ -864,7 +877,7 @@ fn an_invalidation_by_a_selector_closes_fetches_to_later_gets() {
 
 #[test]
 fn a_fetch_older_than_the_bound_is_not_joined() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     joins(&bench, BOUND);
     bench.advance(100);
     assert!(!joins(&bench, Duration::from_millis(50)));
@@ -874,10 +887,10 @@ fn a_fetch_older_than_the_bound_is_not_joined() {
 
 #[test]
 fn a_fetch_that_ends_closes_only_itself() {
-    let bench = Bench::subscribed(Protections::default(), 5);
-    let Passage::Begin(first) = bench.coherence.join(&bench.key("k"), BOUND) else { panic!("begins") };
+    let bench = Bench::subscribed(Safeguards::default(), 5);
+    let FetchSlot::Started(first) = bench.coherence.join(&bench.key("k"), BOUND) else { panic!("begins") };
     bench.message(6, "k");
-    let Passage::Begin(_second) = bench.coherence.join(&bench.key("k"), BOUND) else { panic!("begins") };
+    let FetchSlot::Started(_second) = bench.coherence.join(&bench.key("k"), BOUND) else { panic!("begins") };
     bench.coherence.close(&bench.key("k"), first.id);
     assert!(joins(&bench, BOUND), "the second fetch is still under way");
 }
@@ -898,7 +911,7 @@ impl Bench {
 
 #[test]
 fn what_a_selector_covers_is_swept_out_of_memory_and_nothing_else() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("a/1", 3);
     bench.fill("b/1", 4);
     assert_eq!(bench.coherence.sweep(), 0);
@@ -913,9 +926,9 @@ fn what_a_selector_covers_is_swept_out_of_memory_and_nothing_else() {
 
 #[test]
 fn a_sweep_keeps_what_was_marked_no_longer_than_its_stale_window() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     let key = bench.key("k");
-    let note = bench.coherence.note(key.as_ref());
+    let note = bench.coherence.begin_fill(key.as_ref());
     let mut read = Arc::into_inner(bench.read(3, 5, note)).expect("one owner");
     read.entry.stale_window = BOUND;
     assert!(bench.coherence.admit(&key, &Arc::new(read), note));
@@ -927,7 +940,7 @@ fn a_sweep_keeps_what_was_marked_no_longer_than_its_stale_window() {
 
 #[test]
 fn a_dead_entry_is_removed_only_while_it_is_there() {
-    let bench = Bench::subscribed(Protections::default(), 5);
+    let bench = Bench::subscribed(Safeguards::default(), 5);
     let key = bench.key("k");
     bench.fill("k", 3);
     let dead = bench.l1.get(key.as_ref()).expect("it is there");

@@ -2,13 +2,13 @@
 
 use super::change_log::Lost;
 use super::coherence::Coherence;
-use super::safeguards::Protection;
+use super::safeguards::Safeguard;
 use crate::cache::tier::bus::{Change, Message};
 use crate::cache::version::Version;
 
 /// A takeover that this replica has not settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsettled {
+pub struct PendingFailover {
     /// The partition.
     pub partition: u16,
     /// The epoch that began.
@@ -40,7 +40,7 @@ impl Coherence {
     /// has not settled. The others may have given up waiting for it, and what it has acknowledged itself may be missing there.
     pub fn counts(&self, partition: u16, version: Version, position: Version) -> bool {
         let settled = || self.config.repair && self.partition(partition).settled_epoch() == position.epoch;
-        version.epoch == position.epoch || !self.config.protections.on(Protection::Repair) || settled()
+        version.epoch == position.epoch || !self.config.protections.on(Safeguard::Repair) || settled()
     }
 
     /// Waits until there may be a takeover to settle.
@@ -49,22 +49,22 @@ impl Coherence {
     }
 
     /// The takeovers to settle.
-    pub fn unsettled(&self) -> Vec<Unsettled> {
+    pub fn unsettled(&self) -> Vec<PendingFailover> {
         let all =
             self.partitions.iter().enumerate().map(|(index, partition)| (index, partition, partition.live_epoch()));
         let unsettled = all.filter(|(_, partition, epoch)| *epoch != 0 && *epoch != partition.settled_epoch());
-        unsettled.map(|(index, _, epoch)| Unsettled { partition: index as u16, epoch }).collect()
+        unsettled.map(|(index, _, epoch)| PendingFailover { partition: index as u16, epoch }).collect()
     }
 
     /// Whether the takeover is still to be settled, and not overtaken by another.
-    pub fn is_unsettled(&self, takeover: Unsettled) -> bool {
+    pub fn is_unsettled(&self, takeover: PendingFailover) -> bool {
         let partition = self.partition(takeover.partition);
         partition.live_epoch() == takeover.epoch && partition.settled_epoch() != takeover.epoch
     }
 
     /// Returns true if an epoch before this one was settled here: then another server, or another life of it, has taken over. The first epoch that a
     /// replica knows of is no failover.
-    pub fn is_failover(&self, takeover: Unsettled) -> bool {
+    pub fn is_failover(&self, takeover: PendingFailover) -> bool {
         self.partition(takeover.partition).settled_epoch() != 0
     }
 
@@ -74,12 +74,12 @@ impl Coherence {
     }
 
     /// Returns the changes that a server may lack that stood at `prior` when it took over; its entries count since the epoch `trusted_from`.
-    pub fn lost(&self, takeover: Unsettled, prior: Version, trusted_from: u64) -> Lost {
+    pub fn lost(&self, takeover: PendingFailover, prior: Version, trusted_from: u64) -> Lost {
         self.partition(takeover.partition).recent().lost(prior, takeover.epoch, trusted_from)
     }
 
     /// No change that this replica remembers is lost; with `dropped`, because everything from before was dropped.
-    pub fn settled(&self, takeover: Unsettled, dropped: bool) {
+    pub fn settled(&self, takeover: PendingFailover, dropped: bool) {
         let partition = self.partition(takeover.partition);
         partition.recent().settle(takeover.epoch, dropped);
         partition.settle(takeover.epoch);

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::change_log::Lost;
 use super::coherence::Coherence;
-use super::failover::Unsettled;
+use super::failover::PendingFailover;
 use crate::cache::clock::Clock;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::{Key, KeyRef};
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const KEYS: usize = 500;
 
 /// Settles takeovers as they come.
-pub struct Repair {
+pub struct FailoverRepair {
     coherence: Arc<Coherence>,
     l2: Arc<dyn L2>,
     namespaces: Arc<Namespaces>,
@@ -42,15 +42,15 @@ pub struct Repair {
 
 // === impl Repair ===
 
-impl Repair {
+impl FailoverRepair {
     /// Nothing is done until `run`.
     pub fn new(
         coherence: Arc<Coherence>,
         l2: Arc<dyn L2>,
         namespaces: Arc<Namespaces>,
         clock: Arc<dyn Clock>,
-    ) -> Repair {
-        Repair { coherence, l2, namespaces, clock, at_once: Semaphore::new(AT_ONCE) }
+    ) -> FailoverRepair {
+        FailoverRepair { coherence, l2, namespaces, clock, at_once: Semaphore::new(AT_ONCE) }
     }
 
     /// Settles takeovers until `stop`.
@@ -81,9 +81,9 @@ impl Repair {
     }
 
     /// Settles one, unless another overtakes it.
-    async fn settle(&self, takeover: Unsettled) {
+    async fn settle(&self, takeover: PendingFailover) {
         if self.coherence.is_failover(takeover) {
-            self.coherence.counters.failovers.one();
+            self.coherence.counters.failovers.inc();
         }
         let mut repaired = None;
         let (mut pause, longest) = PAUSES;
@@ -101,8 +101,12 @@ impl Repair {
     }
 
     /// Returns whether every replica has settled it. What this one had to do is done once.
-    async fn try_to_settle(&self, takeover: Unsettled, repaired: &mut Option<Settlement>) -> Result<bool, L2Error> {
-        let Unsettled { partition, epoch } = takeover;
+    async fn try_to_settle(
+        &self,
+        takeover: PendingFailover,
+        repaired: &mut Option<Settlement>,
+    ) -> Result<bool, L2Error> {
+        let PendingFailover { partition, epoch } = takeover;
         let until = || self.clock.now().plus(PATIENCE);
         let settlement = match *repaired {
             Some(settlement) => settlement,
@@ -116,7 +120,12 @@ impl Repair {
         self.l2.settle(partition, epoch, settlement, until()).await
     }
 
-    async fn repair(&self, takeover: Unsettled, prior: Version, trusted_from: u64) -> Result<Settlement, L2Error> {
+    async fn repair(
+        &self,
+        takeover: PendingFailover,
+        prior: Version,
+        trusted_from: u64,
+    ) -> Result<Settlement, L2Error> {
         match self.coherence.lost(takeover, prior, trusted_from) {
             Lost::Changes(changes) => {
                 self.invalidate_again(takeover.partition, &changes).await?;
@@ -155,7 +164,7 @@ impl Repair {
                     keys.iter().map(|key| Removal { key: key.clone(), source_version: None }).collect();
                 let until = self.clock.now().plus(PATIENCE);
                 let removed = self.l2.remove(partition, &removals, Mode::Remove, 0, until).await?;
-                keys.iter().for_each(|key| self.coherence.outdated(key, removed.version, Effect::Removed));
+                keys.iter().for_each(|key| self.coherence.apply_own_change(key, removed.version, Effect::Removed));
                 self.coherence.remember(partition, removed.version, &Change::of_keys(Effect::Removed, keys));
                 self.coherence.counters.repaired.add(keys.len() as u64);
             }
@@ -167,9 +176,9 @@ impl Repair {
         let mode = if change.effect == Effect::Marked { Mode::MarkStale } else { Mode::Remove };
         let until = self.clock.now().plus(PATIENCE);
         let version = self.l2.invalidate(partition, namespace, change.selectors(), mode, 0, until).await?;
-        self.coherence.invalidated(namespace, partition, change.selectors(), version, change.effect);
+        self.coherence.apply_own_invalidation(namespace, partition, change.selectors(), version, change.effect);
         self.coherence.remember(partition, version, change);
-        self.coherence.counters.repaired.one();
+        self.coherence.counters.repaired.inc();
         Ok(())
     }
 

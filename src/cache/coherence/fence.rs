@@ -15,7 +15,7 @@ const SHOWN: usize = 16;
 
 /// What was known before the shared tier was asked. An answer enters memory only if this still stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct FillGuard {
     /// Generation of the partition.
     pub generation: u64,
     /// Highest position applied to the stripe.
@@ -32,13 +32,13 @@ pub(super) struct Stripe {
     pub flights: HashMap<Key, Flight>,
     /// Number of the last read that was answered.
     pub reads: u64,
-    shown: Vec<Shown>,
+    shown: Vec<LastRead>,
     /// Number of the last read that is not remembered any more.
     forgotten: u64,
 }
 
 /// The last read of a key.
-struct Shown {
+struct LastRead {
     digest: u64,
     number: u64,
     /// The shared tier has nothing below this version.
@@ -85,12 +85,12 @@ impl Fence {
 
 impl Stripe {
     /// Nothing newer than `version` was applied since `note` was taken.
-    pub fn admits(&self, note: Note, version: Version) -> bool {
+    pub fn admits(&self, note: FillGuard, version: Version) -> bool {
         self.applied <= note.applied.max(version)
     }
 
     /// A read that was answered since `note` was taken showed that `version` of `key` is of the past, or may have.
-    pub fn is_outdated(&self, key: KeyRef<'_>, note: Note, version: Version) -> bool {
+    pub fn is_outdated(&self, key: KeyRef<'_>, note: FillGuard, version: Version) -> bool {
         let digest = key.digest();
         let shown = self.shown.iter().find(|shown| shown.digest == digest && shown.number > note.shown);
         self.forgotten > note.shown || shown.is_some_and(|shown| version < shown.least)
@@ -109,7 +109,7 @@ impl Stripe {
                 {
                     self.forgotten = self.shown.swap_remove(oldest).number;
                 }
-                self.shown.push(Shown { digest, number, least });
+                self.shown.push(LastRead { digest, number, least });
             }
         }
         self.close(key);
@@ -132,14 +132,14 @@ impl Stripe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::coherence::safeguards::Protections;
+    use crate::cache::coherence::safeguards::Safeguards;
     use crate::cache::testing::Bench;
 
     #[test]
     fn more_reads_than_a_stripe_remembers_outdate_every_key() {
-        let bench = Bench::new(Protections::default());
+        let bench = Bench::new(Safeguards::default());
         let (mut stripe, version) = (Stripe::default(), |sequence| Version::new(1, sequence));
-        let note = Note { generation: 0, applied: Version::ZERO, shown: stripe.reads };
+        let note = FillGuard { generation: 0, applied: Version::ZERO, shown: stripe.reads };
         let keys: Vec<Key> = (0..=SHOWN).map(|number| bench.key(&number.to_string())).collect();
         keys[..SHOWN].iter().for_each(|key| stripe.show(key.as_ref(), version(1)));
         let other = bench.key("other");
@@ -148,7 +148,7 @@ mod tests {
         assert!(!stripe.is_outdated(other.as_ref(), note, version(1)), "that key had a place");
         stripe.show(keys[SHOWN].as_ref(), version(1));
         assert!(stripe.is_outdated(other.as_ref(), note, version(1)), "it cannot be told any more");
-        let later = Note { shown: stripe.reads, ..note };
+        let later = FillGuard { shown: stripe.reads, ..note };
         assert!(!stripe.is_outdated(keys[1].as_ref(), later, version(1)), "what was asked later is not older");
     }
 }

@@ -19,8 +19,10 @@ pub mod watch;
 
 pub use audit::AUDITS_PER_BOUND;
 pub use change_log::Lost;
-pub use coherence::{Begun, Coherence, CoherenceConfig, Judgement, Passage, Place, Proofs, held};
-pub use failover::Unsettled;
-pub use fence::Note;
-pub use partition::Shown;
+pub use coherence::{
+    Coherence, CoherenceConfig, FetchSlot, Freshness, Proofs, StartedFetch, SubscriptionPosition, held,
+};
+pub use failover::PendingFailover;
+pub use fence::FillGuard;
+pub use partition::ShownPosition;
 pub use sweep::LOOKED_AT;

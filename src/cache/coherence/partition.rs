@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::change_log::Recent;
+use super::change_log::ChangeLog;
 use super::watch::queue::Watchers;
 use crate::cache::clock::Moment;
 use crate::cache::lease::waiters::Rounds;
@@ -22,16 +22,16 @@ pub(crate) struct Partition {
     live_epoch: AtomicU64,
     known_epoch: AtomicU64,
     settled_epoch: AtomicU64,
-    line: Mutex<Line>,
+    line: Mutex<PartitionState>,
     /// Gets that wait for somebody to make an entry.
     pub rounds: Rounds,
-    recent: Mutex<Recent>,
-    shown: Mutex<Shown>,
+    recent: Mutex<ChangeLog>,
+    shown: Mutex<ShownPosition>,
 }
 
 /// How far answers of the shared tier have shown the number line.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Shown {
+pub struct ShownPosition {
     /// The highest position.
     pub position: Version,
     /// How often the number line had started over before.
@@ -40,7 +40,7 @@ pub struct Shown {
 
 /// The number line as heard through the subscription.
 #[derive(Default)]
-pub(crate) struct Line {
+pub(crate) struct PartitionState {
     /// Last position applied in sequence, or set by an echo.
     pub watermark: Version,
     /// Highest epoch of a message that took effect.
@@ -57,7 +57,7 @@ pub(crate) struct Line {
 }
 
 impl Partition {
-    pub fn line(&self) -> MutexGuard<'_, Line> {
+    pub fn line(&self) -> MutexGuard<'_, PartitionState> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,17 +92,17 @@ impl Partition {
     }
 
     /// What was acknowledged and heard of lately.
-    pub fn recent(&self) -> MutexGuard<'_, Recent> {
+    pub fn recent(&self) -> MutexGuard<'_, ChangeLog> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How far answers have shown the number line. To be read before the shared tier is asked.
-    pub fn shown(&self) -> Shown {
+    pub fn shown(&self) -> ShownPosition {
         *self.lock_shown()
     }
 
     /// An answer to a question that was asked after `before` was read shows that the number line has reached `position`.
-    pub fn show(&self, before: Shown, position: Version) {
+    pub fn show(&self, before: ShownPosition, position: Version) {
         let mut shown = self.lock_shown();
         if shown.life == before.life {
             shown.position = shown.position.max(position);
@@ -112,15 +112,15 @@ impl Partition {
     /// The number line starts over below what was shown. Answers that are under way show nothing of it.
     pub fn forget_shown(&self) {
         let mut shown = self.lock_shown();
-        *shown = Shown { position: Version::ZERO, life: shown.life.wrapping_add(1) };
+        *shown = ShownPosition { position: Version::ZERO, life: shown.life.wrapping_add(1) };
     }
 
-    fn lock_shown(&self) -> MutexGuard<'_, Shown> {
+    fn lock_shown(&self) -> MutexGuard<'_, ShownPosition> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes every entry of this partition suspect. O(1).
-    pub fn bump(&self, line: &mut Line) {
+    pub fn bump(&self, line: &mut PartitionState) {
         let ended = self.generation.fetch_add(1, Ordering::AcqRel);
         if line.ended.len() == REMEMBERED {
             line.ended.pop_front();
@@ -130,7 +130,7 @@ impl Partition {
     }
 
     /// The position is known again: everything up to `position` has been applied or is suspect.
-    pub fn sync(&self, line: &mut Line, position: Version) {
+    pub fn sync(&self, line: &mut PartitionState, position: Version) {
         line.watermark = position;
         line.synced = true;
         self.known_epoch.fetch_max(position.epoch, Ordering::AcqRel);
@@ -143,7 +143,7 @@ impl Partition {
     }
 
     /// The position is unknown until the next echo. What was proven stays so for its time.
-    pub fn unsync(&self, line: &mut Line) {
+    pub fn unsync(&self, line: &mut PartitionState) {
         line.synced = false;
         self.live_epoch.store(0, Ordering::Release);
         self.rounds.end_all(None);

@@ -3,7 +3,7 @@
 /// One rule whose absence breaks a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Protection {
+pub enum Safeguard {
     /// A fill or an own write enters memory only if nothing newer was applied meanwhile.
     Fence = 1,
     /// A message that is not next in line makes the partition suspect.
@@ -36,28 +36,28 @@ pub enum Protection {
 
 /// Which protections are on: all of them, outside of a test build.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Protections {
+pub struct Safeguards {
     #[cfg(feature = "drills")]
     off: u32,
 }
 
-impl Protections {
+impl Safeguards {
     /// Whether `protection` is on.
     #[cfg(feature = "drills")]
-    pub fn on(self, protection: Protection) -> bool {
+    pub fn on(self, protection: Safeguard) -> bool {
         self.off & protection as u32 == 0
     }
 
     /// Whether `protection` is on: always.
     #[cfg(not(feature = "drills"))]
     #[inline(always)]
-    pub fn on(self, _: Protection) -> bool {
+    pub fn on(self, _: Safeguard) -> bool {
         true
     }
 
     /// All protections but one.
     #[cfg(feature = "drills")]
-    pub fn without(protection: Protection) -> Self {
-        Protections { off: protection as u32 }
+    pub fn without(protection: Safeguard) -> Self {
+        Safeguards { off: protection as u32 }
     }
 }

@@ -29,22 +29,22 @@ const LOGGED_ONE_IN: u64 = 100;
 pub struct Sampler {
     every: u64,
     hits: AtomicU64,
-    samples: Sender<Sample>,
+    samples: Sender<AuditSample>,
     counters: Arc<SelfAuditCounters>,
 }
 
 /// Checks the samples.
 pub struct Auditor {
-    samples: Receiver<Sample>,
+    samples: Receiver<AuditSample>,
     counters: Arc<SelfAuditCounters>,
     l2: Arc<dyn L2>,
     clock: Arc<dyn Clock>,
-    limits: Limits,
+    limits: SelfAuditLimits,
 }
 
 /// What the check keeps to, and what it checks.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct SelfAuditLimits {
     /// Longest wait for the shared tier.
     pub budget: Duration,
     /// The staleness bound.
@@ -52,14 +52,14 @@ pub struct Limits {
 }
 
 /// A hit: what was answered to a Get that began then.
-struct Sample {
+struct AuditSample {
     key: Key,
     version: Version,
     begun: Moment,
 }
 
 /// A sampler that takes one in `every` hits, none when 0, and the auditor of what it takes.
-pub fn new(every: u64, l2: Arc<dyn L2>, clock: Arc<dyn Clock>, limits: Limits) -> (Sampler, Auditor) {
+pub fn new(every: u64, l2: Arc<dyn L2>, clock: Arc<dyn Clock>, limits: SelfAuditLimits) -> (Sampler, Auditor) {
     let (sender, samples) = mpsc::channel(WAITING);
     let counters = Arc::new(SelfAuditCounters::default());
     let sampler = Sampler { every, hits: AtomicU64::new(0), samples: sender, counters: counters.clone() };
@@ -76,10 +76,10 @@ impl Sampler {
         }
         match self.samples.try_reserve() {
             Ok(place) => {
-                self.counters.sampled.one();
-                place.send(Sample { key: key.to_key(), version, begun });
+                self.counters.sampled.inc();
+                place.send(AuditSample { key: key.to_key(), version, begun });
             }
-            Err(_) => self.counters.dropped.one(),
+            Err(_) => self.counters.dropped.inc(),
         }
     }
 
@@ -100,15 +100,15 @@ impl Auditor {
         }
     }
 
-    async fn check(&self, sample: Sample) {
+    async fn check(&self, sample: AuditSample) {
         let until = self.clock.now().plus(self.limits.budget);
         let current = match self.l2.current(&sample.key, until).await {
             Ok(Some(current)) if current.version.epoch == sample.version.epoch => current,
             // Gone, or written in another epoch, perhaps by another clock: that says nothing.
-            Ok(_) => return self.counters.gone.one(),
-            Err(_) => return self.counters.failed.one(),
+            Ok(_) => return self.counters.gone.inc(),
+            Err(_) => return self.counters.failed.inc(),
         };
-        self.counters.checked.one();
+        self.counters.checked.inc();
         let newer = current.version > sample.version;
         let staleness = if newer { sample.begun.since(current.written_at) } else { Duration::ZERO };
         self.counters.staleness.observe(staleness);
@@ -117,7 +117,7 @@ impl Auditor {
         }
     }
 
-    fn violated(&self, sample: &Sample, current: Version, staleness: Duration) {
+    fn violated(&self, sample: &AuditSample, current: Version, staleness: Duration) {
         if self.counters.violations.get().is_multiple_of(LOGGED_ONE_IN) {
             let key = format_args!("#{:016x}", sample.key.as_ref().digest());
             let namespace = sample.key.namespace().name();
@@ -127,7 +127,7 @@ impl Auditor {
                 "memory answered as fresh what was older than the bound"
             );
         }
-        self.counters.violations.one();
+        self.counters.violations.inc();
     }
 }
 
@@ -136,51 +136,51 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::cache::coherence::safeguards::Protections;
+    use crate::cache::coherence::safeguards::Safeguards;
     use crate::cache::invalidation::selector::Selector;
     use crate::cache::namespace::Namespace;
     use crate::cache::testing::{BOUND, Bench, EPOCH, not_asked};
     use crate::cache::tier::{
-        Acquired, BoxFuture, Claim, Current, L2Error, L2Report, Mode, Read, Removal, Removed, Return, Timeout, Touch,
-        Touched, Write, Written,
+        Acquired, BoxFuture, Current, L2Error, L2Report, LeaseClaim, LeaseRelease, Mode, ReadResult, Removal,
+        RemoveResult, Timeout, Touch, Touched, Write, WriteResult,
     };
 
     const UNCERTAINTY: Duration = Duration::from_millis(2);
 
     /// A shared tier that knows one current version, or none, or cannot be asked.
-    struct Known(Mutex<Result<Option<Current>, L2Error>>);
+    struct KnownTier(Mutex<Result<Option<Current>, L2Error>>);
 
-    impl L2 for Known {
+    impl L2 for KnownTier {
         fn current<'a>(&'a self, _: &'a Key, _: Moment) -> BoxFuture<'a, Result<Option<Current>, L2Error>> {
             Box::pin(std::future::ready(self.0.lock().expect("no panic").clone()))
         }
 
-        fn read<'a>(&'a self, _: &'a Key, _: Timeout) -> BoxFuture<'a, Result<Read, L2Error>> {
+        fn read<'a>(&'a self, _: &'a Key, _: Timeout) -> BoxFuture<'a, Result<ReadResult, L2Error>> {
             unreachable!("a value is not fetched")
         }
 
         not_asked! {
-            write(u16, &'a [Write], u64, Timeout) -> Vec<Written>;
-            remove(u16, &'a [Removal], Mode, u64, Moment) -> Removed;
+            write(u16, &'a [Write], u64, Timeout) -> Vec<WriteResult>;
+            remove(u16, &'a [Removal], Mode, u64, Moment) -> RemoveResult;
             invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
             touch(&'a Key, Touch, Moment) -> Touched;
-            acquire(&'a Key, Claim, Moment) -> Acquired;
-            release(&'a Key, Return, Moment) -> bool;
+            acquire(&'a Key, LeaseClaim, Moment) -> Acquired;
+            release(&'a Key, LeaseRelease, Moment) -> bool;
         }
     }
 
     struct World {
         bench: Bench,
-        l2: Arc<Known>,
+        l2: Arc<KnownTier>,
         sampler: Sampler,
         auditor: Auditor,
     }
 
     impl World {
         fn new(every: u64) -> World {
-            let bench = Bench::new(Protections::default());
-            let l2 = Arc::new(Known(Mutex::new(Ok(None))));
-            let limits = Limits { budget: Duration::from_millis(200), bound: BOUND };
+            let bench = Bench::new(Safeguards::default());
+            let l2 = Arc::new(KnownTier(Mutex::new(Ok(None))));
+            let limits = SelfAuditLimits { budget: Duration::from_millis(200), bound: BOUND };
             let (sampler, auditor) = new(every, l2.clone(), bench.clock.clone(), limits);
             World { bench, l2, sampler, auditor }
         }

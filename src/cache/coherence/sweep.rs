@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::coherence::Coherence;
-use crate::cache::entry::{Entry, Held};
+use crate::cache::entry::{CachedEntry, Entry};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::NotTaken;
@@ -65,13 +65,13 @@ impl Coherence {
 
     /// Puts an entry into memory. When its namespace has no room left, dead entries of it are looked for first. To be called under the
     /// key's stripe.
-    pub(super) fn insert(&self, key: &Key, held: &Arc<Held>) -> Result<(), NotTaken> {
+    pub(super) fn insert(&self, key: &Key, held: &Arc<CachedEntry>) -> Result<(), NotTaken> {
         let mut inserted = self.l1.insert(key.clone(), held.clone());
         if matches!(inserted, Err(NotTaken::OverQuota(_))) && self.make_room(&held.namespace) > 0 {
             inserted = self.l1.insert(key.clone(), held.clone());
         }
         if matches!(inserted, Err(NotTaken::OverQuota(_))) {
-            held.namespace.counters.over_quota.one();
+            held.namespace.counters.over_quota.inc();
         }
         inserted
     }
@@ -93,7 +93,7 @@ impl Coherence {
     }
 
     /// Removes `held` when it is dead; when it is only marked stale it is kept no longer than its stale window. Returns whether it was removed.
-    fn bury_held(&self, key: &Key, held: &Arc<Held>) -> bool {
+    fn bury_held(&self, key: &Key, held: &Arc<CachedEntry>) -> bool {
         if self.covers(key.as_ref(), held) {
             return self.remove_dead(key.as_ref(), held);
         }
@@ -107,11 +107,11 @@ impl Coherence {
     }
 
     /// Removes `held`, which was found to be dead, unless another entry has taken its place or its stripe is in use.
-    pub fn remove_dead(&self, key: KeyRef<'_>, held: &Arc<Held>) -> bool {
+    pub fn remove_dead(&self, key: KeyRef<'_>, held: &Arc<CachedEntry>) -> bool {
         self.replace(key, held, || self.l1.remove(key))
     }
 
-    fn replace(&self, key: KeyRef<'_>, held: &Arc<Held>, replace: impl FnOnce()) -> bool {
+    fn replace(&self, key: KeyRef<'_>, held: &Arc<CachedEntry>, replace: impl FnOnce()) -> bool {
         // The stripe may be this thread's own, or its owner may wait for one that this thread has.
         let Some(_stripe) = self.fence.try_lock(self.partition_of(key), key) else { return false };
         let is_there = self.l1.get(key).is_some_and(|now| Arc::ptr_eq(&now, held));

@@ -13,7 +13,7 @@ const MOST_BYTES: usize = 1 << 20;
 
 /// A key that is listed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listed {
+pub struct ListedKey {
     /// Its namespace.
     pub namespace: Box<str>,
     /// The caller's bytes.
@@ -22,17 +22,17 @@ pub struct Listed {
     pub rate: f32,
 }
 
-impl From<HotKey> for Listed {
-    fn from(hot: HotKey) -> Listed {
+impl From<HotKey> for ListedKey {
+    fn from(hot: HotKey) -> ListedKey {
         let key = Bytes::copy_from_slice(hot.key.bytes());
-        Listed { namespace: hot.key.namespace().name().into(), key, rate: hot.rate as f32 }
+        ListedKey { namespace: hot.key.namespace().name().into(), key, rate: hot.rate as f32 }
     }
 }
 
 /// Writes a list down, as far as there is room.
-pub fn write(list: &[Listed]) -> Bytes {
+pub fn write(list: &[ListedKey]) -> Bytes {
     let mut bytes = vec![FORMAT];
-    for Listed { namespace, key, rate } in list {
+    for ListedKey { namespace, key, rate } in list {
         let size = 4 + 1 + namespace.len() + 2 + key.len();
         if bytes.len() + size > MOST_BYTES || key.len() > usize::from(u16::MAX) {
             continue;
@@ -47,36 +47,36 @@ pub fn write(list: &[Listed]) -> Bytes {
 }
 
 /// Reads a list that is so many half-lives old.
-pub fn read(bytes: &Bytes, half_lives: f64) -> Vec<Listed> {
+pub fn read(bytes: &Bytes, half_lives: f64) -> Vec<ListedKey> {
     let mut list = Vec::new();
     let Some(mut rest) = bytes.strip_prefix(&[FORMAT]) else { return list };
     let faded = (-half_lives).exp2() as f32;
     while let Some((listed, after)) = read_one(bytes, rest) {
         rest = after;
-        list.push(Listed { rate: listed.rate * faded, ..listed });
+        list.push(ListedKey { rate: listed.rate * faded, ..listed });
     }
     list
 }
 
-fn read_one<'a>(whole: &Bytes, rest: &'a [u8]) -> Option<(Listed, &'a [u8])> {
+fn read_one<'a>(whole: &Bytes, rest: &'a [u8]) -> Option<(ListedKey, &'a [u8])> {
     let (rate, rest) = rest.split_first_chunk::<4>()?;
     let (length, rest) = rest.split_first()?;
     let (namespace, rest) = rest.split_at_checked(usize::from(*length))?;
     let (length, rest) = rest.split_first_chunk::<2>()?;
     let (key, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     let namespace = std::str::from_utf8(namespace).ok()?.into();
-    Some((Listed { namespace, key: whole.slice_ref(key), rate: f32::from_be_bytes(*rate) }, rest))
+    Some((ListedKey { namespace, key: whole.slice_ref(key), rate: f32::from_be_bytes(*rate) }, rest))
 }
 
 /// The hottest keys of both, at most `limit`.
-pub fn merge(own: Vec<Listed>, others: Vec<Listed>, limit: usize) -> Vec<Listed> {
+pub fn merge(own: Vec<ListedKey>, others: Vec<ListedKey>, limit: usize) -> Vec<ListedKey> {
     let mut merged: HashMap<(Box<str>, Bytes), f32> = HashMap::new();
-    for Listed { namespace, key, rate } in own.into_iter().chain(others) {
+    for ListedKey { namespace, key, rate } in own.into_iter().chain(others) {
         let known = merged.entry((namespace, key)).or_insert(0.0);
         *known = known.max(rate);
     }
-    let mut merged: Vec<Listed> =
-        merged.into_iter().map(|((namespace, key), rate)| Listed { namespace, key, rate }).collect();
+    let mut merged: Vec<ListedKey> =
+        merged.into_iter().map(|((namespace, key), rate)| ListedKey { namespace, key, rate }).collect();
     merged.sort_by(|one, other| other.rate.total_cmp(&one.rate));
     merged.truncate(limit);
     merged
@@ -86,8 +86,8 @@ pub fn merge(own: Vec<Listed>, others: Vec<Listed>, limit: usize) -> Vec<Listed>
 mod tests {
     use super::*;
 
-    fn listed(namespace: &str, key: &str, rate: f32) -> Listed {
-        Listed { namespace: namespace.into(), key: Bytes::copy_from_slice(key.as_bytes()), rate }
+    fn listed(namespace: &str, key: &str, rate: f32) -> ListedKey {
+        ListedKey { namespace: namespace.into(), key: Bytes::copy_from_slice(key.as_bytes()), rate }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
-use super::shared_store::{Board, MOST_SETTINGS, Settings};
+use super::shared_store::{MOST_SETTINGS, Settings, SharedStore};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::{CacheError, Violation, Violations};
 use crate::cache::namespace::{Namespace, Namespaces};
@@ -25,8 +25,8 @@ const SERVICE: &str = "";
 const SWITCHES: [&str; 3] = ["enabled", "l1", "l2"];
 
 /// The policies of a deployment.
-pub struct Policies {
-    board: Option<Arc<dyn Board>>,
+pub struct PolicySync {
+    board: Option<Arc<dyn SharedStore>>,
     namespaces: Arc<Namespaces>,
     cache: Tiered,
     clock: Arc<dyn Clock>,
@@ -34,12 +34,12 @@ pub struct Policies {
     configured: Switches,
     /// What is changed for the whole service. Known without waiting for the board.
     service: std::sync::Mutex<PolicyPatch>,
-    known: Mutex<Known>,
+    known: Mutex<AppliedPolicies>,
 }
 
 /// What this replica has taken up.
 #[derive(Default)]
-struct Known {
+struct AppliedPolicies {
     settings: Settings,
     /// What is changed, by namespace.
     changed: BTreeMap<String, PolicyPatch>,
@@ -47,17 +47,17 @@ struct Known {
 
 // === impl Policies ===
 
-impl Policies {
+impl PolicySync {
     /// Nothing is changed yet.
     pub fn new(
-        board: Option<Arc<dyn Board>>,
+        board: Option<Arc<dyn SharedStore>>,
         namespaces: Arc<Namespaces>,
         cache: Tiered,
         clock: Arc<dyn Clock>,
-    ) -> Policies {
+    ) -> PolicySync {
         let configured = cache.switches();
         let (service, known) = Default::default();
-        Policies { board, namespaces, cache, clock, configured, service, known }
+        PolicySync { board, namespaces, cache, clock, configured, service, known }
     }
 
     /// What is changed for the whole service.
@@ -138,7 +138,7 @@ impl Policies {
     }
 
     /// From now on `settings` hold.
-    fn take_up(&self, known: &mut MutexGuard<'_, Known>, settings: Settings) {
+    fn take_up(&self, known: &mut MutexGuard<'_, AppliedPolicies>, settings: Settings) {
         if settings.revision <= known.settings.revision {
             return;
         }

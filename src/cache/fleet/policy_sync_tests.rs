@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::*;
-use crate::cache::fleet::shared_store::{KeyScan, Note, ScannedKeys};
+use crate::cache::fleet::shared_store::{KeyScan, ReplicaNote, ScannedKeys};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::Key;
 use crate::cache::namespace::NamespaceRules;
 use crate::cache::testing::{Bench, not_asked};
 use crate::cache::tier::{
-    Acquired, BoxFuture, Claim, L2, L2Error, L2Report, Mode, Read, Removal, Removed, Return, Timeout, Touch, Touched,
-    Write, Written,
+    Acquired, BoxFuture, L2, L2Error, L2Report, LeaseClaim, LeaseRelease, Mode, ReadResult, Removal, RemoveResult,
+    Timeout, Touch, Touched, Write, WriteResult,
 };
 use crate::cache::tiered::TieredConfig;
 use crate::cache::version::Version;
@@ -19,7 +19,7 @@ use crate::cache::version::Version;
 #[derive(Default)]
 struct Shared(std::sync::Mutex<Settings>);
 
-impl Board for Shared {
+impl SharedStore for Shared {
     fn settings<'a>(&'a self, known: &'a Settings, _: Moment) -> BoxFuture<'a, Result<Option<Settings>, L2Error>> {
         let settings = self.0.lock().expect("no panic").clone();
         Box::pin(std::future::ready(Ok((settings.revision != known.revision).then_some(settings))))
@@ -40,7 +40,7 @@ impl Board for Shared {
         unreachable!("not called in these tests")
     }
 
-    fn notes(&self, _: Duration, _: Moment) -> BoxFuture<'_, Result<Vec<Note>, L2Error>> {
+    fn notes(&self, _: Duration, _: Moment) -> BoxFuture<'_, Result<Vec<ReplicaNote>, L2Error>> {
         unreachable!("not called in these tests")
     }
 
@@ -48,7 +48,7 @@ impl Board for Shared {
         unreachable!("not called in these tests")
     }
 
-    fn hot_keys(&self, _: Duration, _: Moment) -> BoxFuture<'_, Result<Option<Note>, L2Error>> {
+    fn hot_keys(&self, _: Duration, _: Moment) -> BoxFuture<'_, Result<Option<ReplicaNote>, L2Error>> {
         unreachable!("not called in these tests")
     }
 
@@ -62,17 +62,17 @@ struct Unasked;
 
 impl L2 for Unasked {
     not_asked! {
-        read(&'a Key, Timeout) -> Read;
-        write(u16, &'a [Write], u64, Timeout) -> Vec<Written>;
-        remove(u16, &'a [Removal], Mode, u64, Moment) -> Removed;
+        read(&'a Key, Timeout) -> ReadResult;
+        write(u16, &'a [Write], u64, Timeout) -> Vec<WriteResult>;
+        remove(u16, &'a [Removal], Mode, u64, Moment) -> RemoveResult;
         invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
         touch(&'a Key, Touch, Moment) -> Touched;
-        acquire(&'a Key, Claim, Moment) -> Acquired;
-        release(&'a Key, Return, Moment) -> bool;
+        acquire(&'a Key, LeaseClaim, Moment) -> Acquired;
+        release(&'a Key, LeaseRelease, Moment) -> bool;
     }
 }
 
-fn replica(board: &Arc<Shared>) -> (Policies, Arc<Namespaces>) {
+fn replica(board: &Arc<Shared>) -> (PolicySync, Arc<Namespaces>) {
     let bench = Bench::new(Default::default());
     let rules = NamespaceRules { limit: 8, ..NamespaceRules::default() };
     let namespaces = Arc::new(Namespaces::new(rules, 1));
@@ -84,7 +84,7 @@ fn replica(board: &Arc<Shared>) -> (Policies, Arc<Namespaces>) {
         hot_key_places: 1,
     };
     let cache = Tiered::new(config, bench.l1.clone(), Arc::new(Unasked), bench.coherence.clone(), bench.clock.clone());
-    (Policies::new(Some(board.clone()), namespaces.clone(), cache, bench.clock.clone()), namespaces)
+    (PolicySync::new(Some(board.clone()), namespaces.clone(), cache, bench.clock.clone()), namespaces)
 }
 
 fn minutes(minutes: u64) -> Option<Duration> {

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 use super::health::Health;
-use super::shared_store::Board;
+use super::shared_store::SharedStore;
 use super::warm_start::WarmStart;
-use crate::cache::admission::limits::Load;
+use crate::cache::admission::limits::Admission;
 use crate::cache::clock::Clock;
 use crate::cache::namespace::Namespaces;
-use crate::cache::stats::Family;
+use crate::cache::stats::LabeledHistograms;
 use crate::cache::tier::L2;
 use crate::cache::tiered::Tiered;
 
@@ -63,7 +63,7 @@ pub struct FleetReplica {
 }
 
 /// What is told of.
-pub struct Observed {
+pub struct ReplicaHandles {
     /// The replica.
     pub replica: Replica,
     /// The cache.
@@ -73,13 +73,13 @@ pub struct Observed {
     /// The namespaces.
     pub namespaces: Arc<Namespaces>,
     /// The load.
-    pub load: Arc<Load>,
+    pub load: Arc<Admission>,
     /// How long RPCs take, by method and status; none: it is not measured.
-    pub rpcs: Option<Arc<Family>>,
+    pub rpcs: Option<Arc<LabeledHistograms>>,
     /// Whether callers should come here.
     pub health: watch::Receiver<Health>,
     /// Where the fleet is heard of; none: this replica is all there is.
-    pub board: Option<Arc<dyn Board>>,
+    pub board: Option<Arc<dyn SharedStore>>,
     /// The warm start, if one is made.
     pub warm_start: Option<Arc<WarmStart>>,
     /// The clock.

@@ -9,15 +9,15 @@ use crate::cache::clock::Moment;
 use crate::cache::tier::{BoxFuture, L2Error};
 
 /// The board that every replica reads and writes.
-pub trait Board: Send + Sync + 'static {
+pub trait SharedStore: Send + Sync + 'static {
     /// Leaves what this replica says of itself, for `lifetime`. It replaces what it left before.
     fn post(&self, note: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>>;
     /// What the other replicas have left, each for `lifetime`: of at most 256 of them.
-    fn notes(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Vec<Note>, L2Error>>;
+    fn notes(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Vec<ReplicaNote>, L2Error>>;
     /// Saves the list of the keys read most, for `lifetime`. It replaces that of any replica.
     fn save_hot_keys(&self, list: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>>;
     /// The list of the keys read most, which was saved for `lifetime`.
-    fn hot_keys(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Option<Note>, L2Error>>;
+    fn hot_keys(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Option<ReplicaNote>, L2Error>>;
     /// Searches a small part of the shared tier for keys, whose entries may have expired or been invalidated.
     fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, until: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>>;
     /// What is set, when that is of another revision than `known`. When what is set is older than `known`, it was lost: `known` is set again.
@@ -62,7 +62,7 @@ pub struct ScannedKeys {
 
 /// What was left on the board.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct ReplicaNote {
     /// What it says.
     pub text: Bytes,
     /// How long ago it was left.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::hot_key_list::Listed;
-use super::shared_store::Board;
+use super::hot_key_list::ListedKey;
+use super::shared_store::SharedStore;
 use super::warm_start_load::{Loader, Progress};
 use crate::cache::clock::Clock;
 use crate::cache::log_fields::millis;
@@ -45,7 +45,7 @@ pub struct WarmStart {
     pub(super) config: WarmStartConfig,
     pub(super) cache: Tiered,
     pub(super) namespaces: Arc<Namespaces>,
-    pub(super) board: Arc<dyn Board>,
+    pub(super) board: Arc<dyn SharedStore>,
     pub(super) clock: Arc<dyn Clock>,
     outcome: OnceLock<Warmed>,
 }
@@ -71,7 +71,7 @@ impl WarmStart {
         config: WarmStartConfig,
         cache: Tiered,
         namespaces: Arc<Namespaces>,
-        board: Arc<dyn Board>,
+        board: Arc<dyn SharedStore>,
         clock: Arc<dyn Clock>,
     ) -> WarmStart {
         WarmStart { config, cache, namespaces, board, clock, outcome: OnceLock::new() }
@@ -102,7 +102,8 @@ impl WarmStart {
 
     /// Leaves this replica's list, put together with the one that is there. Of two that do so at once one may be lost, until the next time.
     pub async fn leave_list(&self) {
-        let own: Vec<Listed> = self.cache.hot_keys(self.config.keys, None).into_iter().map(Listed::from).collect();
+        let own: Vec<ListedKey> =
+            self.cache.hot_keys(self.config.keys, None).into_iter().map(ListedKey::from).collect();
         if own.is_empty() {
             return;
         }

@@ -22,7 +22,7 @@ pub use super::log_budget::Budget;
 pub const PATTERNS: usize = 16;
 
 /// What was invalidated in one namespace.
-pub struct Tombstones {
+pub struct InvalidationLog {
     /// For each partition, how often what is known of it changed. All that is read when nothing has.
     changes: Box<[AtomicU64]>,
     table: RwLock<Table>,
@@ -34,7 +34,7 @@ pub struct Tombstones {
 }
 
 /// What is to be judged: what was written at `version` was known to be current at `position`.
-pub struct Judged<'a> {
+pub struct EntryFacts<'a> {
     /// The partition of the key.
     pub partition: u16,
     /// The key.
@@ -51,7 +51,7 @@ pub struct Judged<'a> {
 
 /// How something is covered by what was invalidated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cover {
+pub enum Coverage {
     /// Not at all.
     Clear,
     /// It is marked stale, since then at the latest.
@@ -62,7 +62,7 @@ pub enum Cover {
 
 /// One selector in one partition.
 #[derive(Clone, Default)]
-struct Stone {
+struct LastInvalidation {
     removed: Version,
     marked: Option<Box<Mark>>,
 }
@@ -77,7 +77,7 @@ struct Mark {
 }
 
 /// One selector, by partition.
-type Row = Box<[Stone]>;
+type Row = Box<[LastInvalidation]>;
 
 /// Bytes of a prefix or tag beside its name and its row: its place in a table, of which as many may be free, and what the allocator adds.
 const OVERHEAD: usize = 2 * (size_of::<(Bytes, Row)>() + 1) + 48;
@@ -86,8 +86,8 @@ const MARK: usize = size_of::<Mark>() + 16;
 
 struct Table {
     whole: Row,
-    young: Generation,
-    old: Generation,
+    young: TableHalf,
+    old: TableHalf,
     patterns: Vec<(Bytes, Pattern, Row)>,
     /// Whatever was known before it has to be asked for again, by partition.
     floor: Box<[Version]>,
@@ -96,7 +96,7 @@ struct Table {
 }
 
 #[derive(Default)]
-struct Generation {
+struct TableHalf {
     prefixes: HashMap<Bytes, Row>,
     tags: HashMap<Bytes, Row>,
     latest: Box<[Version]>,
@@ -106,12 +106,12 @@ struct Generation {
 
 // === impl Tombstones ===
 
-impl Tombstones {
+impl InvalidationLog {
     /// Nothing was invalidated. `limit` prefixes and tags are remembered at least, twice as many at most.
     /// Their bytes count in `budget`.
-    pub fn new(partitions: u16, limit: usize, budget: Arc<Budget>) -> Tombstones {
+    pub fn new(partitions: u16, limit: usize, budget: Arc<Budget>) -> InvalidationLog {
         let changes = (0..partitions).map(|_| AtomicU64::new(0)).collect();
-        Tombstones { changes, table: RwLock::default(), limit: limit.max(1), bytes: AtomicUsize::new(0), budget }
+        InvalidationLog { changes, table: RwLock::default(), limit: limit.max(1), bytes: AtomicUsize::new(0), budget }
     }
 
     /// How often what is known of `partition` changed.
@@ -180,7 +180,7 @@ impl Tombstones {
     /// The patterns that are remembered, with the positions of their last invalidations by partition.
     pub fn patterns(&self) -> Vec<(Bytes, Vec<Version>)> {
         let table = self.read();
-        let positions = |row: &Row| row.iter().map(Stone::latest).collect();
+        let positions = |row: &Row| row.iter().map(LastInvalidation::latest).collect();
         table.patterns.iter().map(|(bytes, _, row)| (bytes.clone(), positions(row))).collect()
     }
 
@@ -193,14 +193,14 @@ impl Tombstones {
     }
 
     /// How `judged` is covered, and the number of changes that this takes into account.
-    pub fn judge(&self, judged: &Judged<'_>) -> (Cover, u64) {
+    pub fn judge(&self, judged: &EntryFacts<'_>) -> (Coverage, u64) {
         let table = self.read();
         // Under the lock, so that it counts exactly what the table has.
         (table.judge(judged), self.changes(judged.partition))
     }
 
     /// What selects `judged` of what was invalidated since it was written, as far as that is remembered.
-    pub fn cause(&self, judged: &Judged<'_>) -> Option<Selector> {
+    pub fn cause(&self, judged: &EntryFacts<'_>) -> Option<Selector> {
         self.read().cause(judged)
     }
 
@@ -222,7 +222,7 @@ impl Tombstones {
 impl Default for Table {
     fn default() -> Self {
         let (whole, floor, latest) = Default::default();
-        Table { whole, young: Generation::default(), old: Generation::default(), patterns: Vec::new(), floor, latest }
+        Table { whole, young: TableHalf::default(), old: TableHalf::default(), patterns: Vec::new(), floor, latest }
     }
 }
 
@@ -236,7 +236,7 @@ impl Table {
 
     /// The row of `selector`, with room made for it.
     fn row(&mut self, selector: &Selector, partitions: usize, limit: usize) -> Option<&mut Row> {
-        let empty = || vec![Stone::default(); partitions].into_boxed_slice();
+        let empty = || vec![LastInvalidation::default(); partitions].into_boxed_slice();
         let row = match selector {
             Selector::Namespace => &mut self.whole,
             Selector::Pattern(bytes) => self.pattern(bytes)?,
@@ -284,7 +284,7 @@ impl Table {
                 let pattern = Pattern::new(bytes).ok()?;
                 if self.patterns.len() >= PATTERNS {
                     let (_, _, row) = self.patterns.remove(0);
-                    raise(&mut self.floor, row.iter().map(Stone::latest));
+                    raise(&mut self.floor, row.iter().map(LastInvalidation::latest));
                 }
                 self.patterns.push((bytes.clone(), pattern, Row::default()));
                 self.patterns.len() - 1
@@ -303,21 +303,21 @@ impl Table {
         let generations = [&mut self.young, &mut self.old].into_iter();
         let rows = generations.flat_map(|rows| rows.prefixes.values_mut().chain(rows.tags.values_mut()));
         let rows = rows.chain(self.patterns.iter_mut().map(|(_, _, row)| row)).chain([&mut self.whole]);
-        rows.filter_map(|row| row.get_mut(partition)).for_each(|stone| *stone = Stone::default());
+        rows.filter_map(|row| row.get_mut(partition)).for_each(|stone| *stone = LastInvalidation::default());
         let partitions = self.latest.len();
         [&mut self.young, &mut self.old].into_iter().for_each(|rows| rows.weigh(partitions));
         let positions = [&mut self.floor, &mut self.latest, &mut self.young.latest, &mut self.old.latest];
         positions.into_iter().filter_map(|by| by.get_mut(partition)).for_each(|position| *position = Version::ZERO);
     }
 
-    fn judge(&self, judged: &Judged<'_>) -> Cover {
+    fn judge(&self, judged: &EntryFacts<'_>) -> Coverage {
         let at = usize::from(judged.partition);
         match self.latest.get(at) {
             Some(latest) if judged.position < *latest => {}
-            _ => return Cover::Clear,
+            _ => return Coverage::Clear,
         }
         if judged.position < self.floor[at] {
-            return Cover::Gone;
+            return Coverage::Gone;
         }
         let generations = [&self.young, &self.old];
         let below = prefixes(judged.key).flat_map(|prefix| generations.map(|rows| rows.prefixes.get(prefix)));
@@ -327,16 +327,16 @@ impl Table {
         });
         let rows = below.chain(tagged).flatten().chain(matched.map(|(_, _, row)| row)).chain([&self.whole]);
         let covers = rows.filter_map(|row| row.get(at)).map(|stone| stone.covers(judged));
-        covers.fold(Cover::Clear, Cover::and)
+        covers.fold(Coverage::Clear, Coverage::and)
     }
 }
 
 impl Table {
-    fn cause(&self, judged: &Judged<'_>) -> Option<Selector> {
+    fn cause(&self, judged: &EntryFacts<'_>) -> Option<Selector> {
         let at = usize::from(judged.partition);
-        let covers = |row: &Row| row.get(at).is_some_and(|stone| stone.covers(judged) != Cover::Clear);
+        let covers = |row: &Row| row.get(at).is_some_and(|stone| stone.covers(judged) != Coverage::Clear);
         let generations = [&self.young, &self.old];
-        let in_any = |rows: fn(&Generation) -> &HashMap<Bytes, Row>, name: &[u8]| {
+        let in_any = |rows: fn(&TableHalf) -> &HashMap<Bytes, Row>, name: &[u8]| {
             generations.iter().any(|generation| rows(generation).get(name).is_some_and(covers))
         };
         if covers(&self.whole) {
@@ -358,15 +358,15 @@ fn raise(positions: &mut [Version], others: impl Iterator<Item = Version>) {
 
 /// The last invalidation of a row, in any partition.
 fn newest(row: &Row) -> Version {
-    row.iter().map(Stone::latest).max().unwrap_or(Version::ZERO)
+    row.iter().map(LastInvalidation::latest).max().unwrap_or(Version::ZERO)
 }
 
 /// Bytes of a prefix or tag without marks.
 fn weight(name: &Bytes, partitions: usize) -> usize {
-    name.len() + partitions * size_of::<Stone>() + OVERHEAD
+    name.len() + partitions * size_of::<LastInvalidation>() + OVERHEAD
 }
 
-impl Generation {
+impl TableHalf {
     fn reach(&mut self, partition: usize, version: Version, partitions: usize) {
         if self.latest.is_empty() {
             self.latest = vec![Version::ZERO; partitions].into();
@@ -415,14 +415,14 @@ impl Generation {
     /// The last invalidation that the rows have, by partition.
     fn reached(&self, partitions: usize) -> Vec<Version> {
         let mut reached = vec![Version::ZERO; partitions];
-        self.rows().for_each(|(_, row)| raise(&mut reached, row.iter().map(Stone::latest)));
+        self.rows().for_each(|(_, row)| raise(&mut reached, row.iter().map(LastInvalidation::latest)));
         reached
     }
 }
 
 // === impl Stone ===
 
-impl Stone {
+impl LastInvalidation {
     fn latest(&self) -> Version {
         self.marked.as_ref().map_or(self.removed, |mark| mark.version.max(self.removed))
     }
@@ -448,25 +448,25 @@ impl Stone {
         }
     }
 
-    fn covers(&self, judged: &Judged<'_>) -> Cover {
+    fn covers(&self, judged: &EntryFacts<'_>) -> Coverage {
         match &self.marked {
-            _ if judged.version < self.removed => Cover::Gone,
+            _ if judged.version < self.removed => Coverage::Gone,
             // Since when it was marked the first time is not known: not before it was known to be current.
-            Some(mark) if judged.version < mark.before => Cover::Marked(judged.known_at.min(mark.at)),
-            Some(mark) if judged.version < mark.version => Cover::Marked(mark.at),
-            _ => Cover::Clear,
+            Some(mark) if judged.version < mark.before => Coverage::Marked(judged.known_at.min(mark.at)),
+            Some(mark) if judged.version < mark.version => Coverage::Marked(mark.at),
+            _ => Coverage::Clear,
         }
     }
 }
 
-impl Cover {
+impl Coverage {
     /// Both.
-    fn and(self, other: Cover) -> Cover {
+    fn and(self, other: Coverage) -> Coverage {
         match (self, other) {
-            (Cover::Gone, _) | (_, Cover::Gone) => Cover::Gone,
-            (Cover::Marked(one), Cover::Marked(other)) => Cover::Marked(one.min(other)),
-            (Cover::Clear, other) => other,
-            (marked, Cover::Clear) => marked,
+            (Coverage::Gone, _) | (_, Coverage::Gone) => Coverage::Gone,
+            (Coverage::Marked(one), Coverage::Marked(other)) => Coverage::Marked(one.min(other)),
+            (Coverage::Clear, other) => other,
+            (marked, Coverage::Clear) => marked,
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::log::Tombstones;
+use super::log::InvalidationLog;
 
 /// A limit on bytes that namespaces share. Beyond it the namespace that has most forgets its older half: none can push out the others.
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
-    members: Mutex<Vec<Weak<Tombstones>>>,
+    members: Mutex<Vec<Weak<InvalidationLog>>>,
 }
 
 impl Budget {
@@ -19,7 +19,7 @@ impl Budget {
     }
 
     /// From now on these may be taken from. They have to count here.
-    pub fn join(&self, tombstones: &Arc<Tombstones>) {
+    pub fn join(&self, tombstones: &Arc<InvalidationLog>) {
         self.members.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(tombstones));
     }
 

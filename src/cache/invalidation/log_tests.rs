@@ -22,7 +22,7 @@ fn tags(tags: &[&str]) -> Vec<Bytes> {
     tags.iter().map(|tag| bytes(tag)).collect()
 }
 
-impl Tombstones {
+impl InvalidationLog {
     fn removed(&self, selector: &Selector, sequence: u64) {
         self.add(0, selector, at(sequence), None);
     }
@@ -32,33 +32,33 @@ impl Tombstones {
     }
 
     /// How an entry of `key` is covered that was written and known at `sequence`.
-    fn cover(&self, key: &str, with: &[&str], sequence: u64) -> Cover {
+    fn cover(&self, key: &str, with: &[&str], sequence: u64) -> Coverage {
         self.known(key, with, sequence, sequence)
     }
 
-    fn known(&self, key: &str, with: &[&str], sequence: u64, position: u64) -> Cover {
+    fn known(&self, key: &str, with: &[&str], sequence: u64, position: u64) -> Coverage {
         let (version, position, known_at, tags) = (at(sequence), at(position), moment(sequence), tags(with));
-        let judged = Judged { partition: 0, key: key.as_bytes(), tags: &tags, version, position, known_at };
+        let judged = EntryFacts { partition: 0, key: key.as_bytes(), tags: &tags, version, position, known_at };
         self.judge(&judged).0
     }
 }
 
-fn small(limit: usize, bytes: usize) -> Arc<Tombstones> {
+fn small(limit: usize, bytes: usize) -> Arc<InvalidationLog> {
     member(&Budget::new(bytes), limit)
 }
 
-fn large(limit: usize) -> Arc<Tombstones> {
+fn large(limit: usize) -> Arc<InvalidationLog> {
     small(limit, usize::MAX)
 }
 
-fn member(budget: &Arc<Budget>, limit: usize) -> Arc<Tombstones> {
-    let tombstones = Arc::new(Tombstones::new(PARTITIONS, limit, budget.clone()));
+fn member(budget: &Arc<Budget>, limit: usize) -> Arc<InvalidationLog> {
+    let tombstones = Arc::new(InvalidationLog::new(PARTITIONS, limit, budget.clone()));
     budget.join(&tombstones);
     tombstones
 }
 
 /// Bytes that the prefixes and tags take, by what is there.
-fn taken(tombstones: &Tombstones) -> usize {
+fn taken(tombstones: &InvalidationLog) -> usize {
     let table = tombstones.read();
     let of_map = |map: &HashMap<Bytes, Row>| {
         // One eighth of the places stays free.
@@ -89,7 +89,7 @@ fn an_invalidation_only_moves_forward_and_stays_in_its_partition() {
     tombstones.add(0, &Selector::Namespace, Version::new(6, 100), None);
     assert_eq!((tombstones.changes(0), tombstones.changes(1)), (changes, 0), "nothing new");
     assert_eq!((tombstones.latest(0), tombstones.latest(1)), (at(7), Version::ZERO));
-    assert_eq!([6, 7].map(|sequence| tombstones.cover("k", &[], sequence)), [Cover::Gone, Cover::Clear]);
+    assert_eq!([6, 7].map(|sequence| tombstones.cover("k", &[], sequence)), [Coverage::Gone, Coverage::Clear]);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn each_selector_covers_what_it_selects() {
     let covers = |selector: &Selector, key, with: &[&str]| {
         let tombstones = large(10);
         tombstones.removed(selector, 5);
-        tombstones.cover(key, with, 4) == Cover::Gone
+        tombstones.cover(key, with, 4) == Coverage::Gone
     };
     assert!(covers(&prefix("user"), "user:42", &[]) && !covers(&prefix("user"), "users", &[]));
     assert!(covers(&tag("a"), "k", &["b", "a"]) && !covers(&tag("a"), "a", &["b"]));
@@ -110,22 +110,25 @@ fn each_selector_covers_what_it_selects() {
 fn what_was_known_to_be_current_later_is_not_covered() {
     let tombstones = large(10);
     tombstones.removed(&tag("a"), 5);
-    assert_eq!(tombstones.known("k", &["a"], 3, 4), Cover::Gone);
-    assert_eq!(tombstones.known("k", &["a"], 3, 5), Cover::Clear, "who knew it then knew of the invalidation");
+    assert_eq!(tombstones.known("k", &["a"], 3, 4), Coverage::Gone);
+    assert_eq!(tombstones.known("k", &["a"], 3, 5), Coverage::Clear, "who knew it then knew of the invalidation");
 }
 
 #[test]
 fn what_is_marked_more_than_once_is_marked_since_the_first_time_or_longer() {
     let tombstones = large(10);
     tombstones.marked(&tag("a"), 5);
-    assert_eq!(tombstones.cover("k", &["a"], 4), Cover::Marked(moment(5)));
+    assert_eq!(tombstones.cover("k", &["a"], 4), Coverage::Marked(moment(5)));
     tombstones.marked(&tag("a"), 9);
-    assert_eq!(tombstones.cover("k", &["a"], 4), Cover::Marked(moment(4)), "not before it was written");
-    assert_eq!(tombstones.cover("k", &["a"], 6), Cover::Marked(moment(9)));
+    assert_eq!(tombstones.cover("k", &["a"], 4), Coverage::Marked(moment(4)), "not before it was written");
+    assert_eq!(tombstones.cover("k", &["a"], 6), Coverage::Marked(moment(9)));
     tombstones.marked(&tag("a"), 7);
-    assert_eq!(tombstones.cover("k", &["a"], 6), Cover::Marked(moment(6)), "heard of late");
+    assert_eq!(tombstones.cover("k", &["a"], 6), Coverage::Marked(moment(6)), "heard of late");
     tombstones.removed(&prefix("k"), 8);
-    assert_eq!([7, 8].map(|sequence| tombstones.cover("k", &["a"], sequence)), [Cover::Gone, Cover::Marked(moment(9))]);
+    assert_eq!(
+        [7, 8].map(|sequence| tombstones.cover("k", &["a"], sequence)),
+        [Coverage::Gone, Coverage::Marked(moment(9))]
+    );
 }
 
 #[test]
@@ -134,14 +137,14 @@ fn what_is_forgotten_is_asked_for_again() {
     for sequence in 1..=21 {
         tombstones.removed(&tag(&sequence.to_string()), sequence);
     }
-    assert_eq!(tombstones.cover("k", &[], 9), Cover::Gone, "ten of them are forgotten");
-    assert_eq!(tombstones.known("k", &[], 9, 10), Cover::Clear, "it was known after the last of those");
-    assert_eq!(tombstones.cover("k", &["11"], 10), Cover::Gone);
-    assert_eq!(tombstones.cover("k", &["11"], 11), Cover::Clear);
+    assert_eq!(tombstones.cover("k", &[], 9), Coverage::Gone, "ten of them are forgotten");
+    assert_eq!(tombstones.known("k", &[], 9, 10), Coverage::Clear, "it was known after the last of those");
+    assert_eq!(tombstones.cover("k", &["11"], 10), Coverage::Gone);
+    assert_eq!(tombstones.cover("k", &["11"], 11), Coverage::Clear);
     for sequence in 22..=21 + PATTERNS as u64 + 1 {
         tombstones.removed(&Selector::Pattern(bytes(&format!("{sequence}*"))), sequence);
     }
-    assert_eq!([21, 22].map(|sequence| tombstones.cover("k", &[], sequence)), [Cover::Gone, Cover::Clear]);
+    assert_eq!([21, 22].map(|sequence| tombstones.cover("k", &[], sequence)), [Coverage::Gone, Coverage::Clear]);
     assert!(!tombstones.has_room_for(b"new") && tombstones.has_room_for(b"23*"));
     tombstones.reclaimed(b"23*", &[at(22), Version::ZERO]);
     assert!(!tombstones.has_room_for(b"new"), "it was invalidated again since");
@@ -159,7 +162,7 @@ fn a_number_line_that_starts_over_knows_nothing() {
     let changes = tombstones.changes(0);
     tombstones.forget(0);
     assert!(tombstones.changes(0) > changes, "who has looked looks again");
-    assert_eq!(tombstones.cover("k", &["a", "b"], 1), Cover::Clear);
+    assert_eq!(tombstones.cover("k", &["a", "b"], 1), Coverage::Clear);
     assert_eq!(tombstones.latest(1), at(9), "the others go on");
 }
 
@@ -197,19 +200,19 @@ fn beyond_the_budget_the_older_half_of_the_largest_is_forgotten() {
     let (large, small) = (member(&budget, 1000), member(&budget, 1000));
     (1..=10).for_each(|sequence| small.removed(&tag(&format!("tag {sequence:03}")), sequence));
     (1..=90).for_each(|sequence| large.removed(&tag(&format!("tag {sequence:03}")), sequence));
-    assert_eq!([&small, &large].map(|tombstones| tombstones.cover("k", &[], 0)), [Cover::Clear; 2]);
+    assert_eq!([&small, &large].map(|tombstones| tombstones.cover("k", &[], 0)), [Coverage::Clear; 2]);
     large.removed(&tag("tag 091"), 91);
     // 46 of 91 are forgotten: what was known before the last of them has to be asked for again.
-    assert_eq!([45, 46].map(|sequence| large.cover("k", &[], sequence)), [Cover::Gone, Cover::Clear]);
-    assert_eq!([59, 60].map(|sequence| large.cover("k", &["tag 060"], sequence)), [Cover::Gone, Cover::Clear]);
-    assert_eq!(small.cover("k", &[], 0), Cover::Clear, "the other namespace forgets nothing");
+    assert_eq!([45, 46].map(|sequence| large.cover("k", &[], sequence)), [Coverage::Gone, Coverage::Clear]);
+    assert_eq!([59, 60].map(|sequence| large.cover("k", &["tag 060"], sequence)), [Coverage::Gone, Coverage::Clear]);
+    assert_eq!(small.cover("k", &[], 0), Coverage::Clear, "the other namespace forgets nothing");
     for sequence in 92..1000 {
         large.removed(&tag(&format!("tag {sequence:03}")), sequence);
         assert!(budget.used() <= 100 * weight(&bytes("tag 000"), PARTITIONS.into()));
-        assert_eq!(large.cover("k", &[&format!("tag {sequence:03}")], sequence - 1), Cover::Gone);
+        assert_eq!(large.cover("k", &[&format!("tag {sequence:03}")], sequence - 1), Coverage::Gone);
     }
-    assert!(large.cover("k", &[], 980) == Cover::Clear && small.cover("k", &[], 0) == Cover::Clear);
-    assert_eq!(small.cover("k", &["tag 005"], 4), Cover::Gone);
+    assert!(large.cover("k", &[], 980) == Coverage::Clear && small.cover("k", &[], 0) == Coverage::Clear);
+    assert_eq!(small.cover("k", &["tag 005"], 4), Coverage::Gone);
 }
 
 #[derive(Clone, Debug)]
@@ -255,9 +258,9 @@ proptest! {
                     let marked = later.iter().filter(|(_, marks)| *marks).map(|(at, _)| moment(*at)).min();
                     let gone = later.iter().any(|(_, marks)| !marks);
                     match tombstones.cover(entries[entry].0, entries[entry].1, written) {
-                        Cover::Gone => prop_assert!(gone || limit < 6 || rows < 7),
-                        Cover::Marked(since) => prop_assert!(!gone && marked.is_some_and(|first| since <= first)),
-                        Cover::Clear => prop_assert!(!gone && marked.is_none()),
+                        Coverage::Gone => prop_assert!(gone || limit < 6 || rows < 7),
+                        Coverage::Marked(since) => prop_assert!(!gone && marked.is_some_and(|first| since <= first)),
+                        Coverage::Clear => prop_assert!(!gone && marked.is_none()),
                     }
                 }
             }

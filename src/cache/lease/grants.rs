@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::cache::clock::Moment;
-use crate::cache::expiring_map::Remembered;
+use crate::cache::expiring_map::ExpiringMap;
 use crate::cache::key::Key;
 use crate::cache::stats::Counter;
 use crate::cache::tier::LeaseId;
@@ -14,7 +14,7 @@ const GRANTED: usize = 65_536;
 
 /// How a Get asks for a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct LeaseOptions {
     /// For how long it is wanted.
     pub duration: Duration,
     /// Whether to wait for the entry while another has it.
@@ -36,7 +36,7 @@ pub struct Lease {
 
 /// What the shared tier said to who wants the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum LeaseStatus {
     /// Somebody has it now, or there is an entry.
     Taken,
     /// Nobody may have it for a while: the entry could not be made.
@@ -60,7 +60,7 @@ pub struct LeaseCounters {
 
 /// The leases granted through this replica that were neither used nor given back: what it goes by while the shared tier cannot be asked.
 pub struct Leases {
-    granted: Mutex<Remembered<Key, Holder>>,
+    granted: Mutex<ExpiringMap<Key, Holder>>,
     /// Counts.
     pub counters: LeaseCounters,
 }
@@ -74,16 +74,16 @@ struct Holder {
 
 /// Who stands in the way of a lease that this replica might grant alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Obstacle {
+pub struct LeaseHolder {
     /// Until when.
     pub until: Moment,
     /// What is said of it.
-    pub said: Said,
+    pub said: LeaseStatus,
 }
 
 impl Default for Leases {
     fn default() -> Self {
-        Leases { granted: Mutex::new(Remembered::new(GRANTED)), counters: LeaseCounters::default() }
+        Leases { granted: Mutex::new(ExpiringMap::new(GRANTED)), counters: LeaseCounters::default() }
     }
 }
 
@@ -92,23 +92,23 @@ impl Default for Leases {
 impl Leases {
     /// The shared tier has granted a lease.
     pub fn granted(&self, key: &Key, lease: Lease, now: Moment) {
-        self.counters.granted.one();
+        self.counters.granted.inc();
         self.table().insert(key.clone(), Holder { id: Some(lease.id), alone: false }, lease.until, now);
     }
 
     /// Grants `lease` without the shared tier, unless it was granted through this replica already.
-    pub fn grant_alone(&self, key: &Key, lease: Lease, now: Moment) -> Result<(), Obstacle> {
+    pub fn grant_alone(&self, key: &Key, lease: Lease, now: Moment) -> Result<(), LeaseHolder> {
         let mut table = self.table();
         if let Some(obstacle) = obstacle(&table, key, now, |_| true) {
             return Err(obstacle);
         }
         table.insert(key.clone(), Holder { id: Some(lease.id), alone: true }, lease.until, now);
-        self.counters.granted_alone.one();
+        self.counters.granted_alone.inc();
         Ok(())
     }
 
     /// Why the shared tier need not be asked: this replica has granted the lease alone.
-    pub fn alone(&self, key: &Key, now: Moment) -> Option<Obstacle> {
+    pub fn alone(&self, key: &Key, now: Moment) -> Option<LeaseHolder> {
         obstacle(&self.table(), key, now, |holder| holder.alone)
     }
 
@@ -126,17 +126,17 @@ impl Leases {
         self.table().insert(key.clone(), Holder { id: None, alone: true }, until, now);
     }
 
-    fn table(&self) -> MutexGuard<'_, Remembered<Key, Holder>> {
+    fn table(&self) -> MutexGuard<'_, ExpiringMap<Key, Holder>> {
         self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn obstacle(
-    table: &Remembered<Key, Holder>,
+    table: &ExpiringMap<Key, Holder>,
     key: &Key,
     now: Moment,
     counts: impl Fn(&Holder) -> bool,
-) -> Option<Obstacle> {
+) -> Option<LeaseHolder> {
     let (holder, until) = table.get(key, now).filter(|(holder, _)| counts(holder))?;
-    Some(Obstacle { until, said: if holder.id.is_some() { Said::Taken } else { Said::Paused } })
+    Some(LeaseHolder { until, said: if holder.id.is_some() { LeaseStatus::Taken } else { LeaseStatus::Paused } })
 }

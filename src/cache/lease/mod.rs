@@ -3,4 +3,4 @@
 mod grants;
 pub mod waiters;
 
-pub use grants::{Lease, LeaseCounters, Leases, Obstacle, Said, Wish};
+pub use grants::{Lease, LeaseCounters, LeaseHolder, LeaseOptions, LeaseStatus, Leases};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tracing::Span;
 
-use super::grants::{Lease, Said};
+use super::grants::{Lease, LeaseStatus};
 use crate::cache::clock::Moment;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::single_flight::{FetchResult, Fetched};
@@ -23,7 +23,7 @@ const ROUNDS: usize = 4096;
 
 /// What a round was begun with.
 #[derive(Clone)]
-pub struct Occasion {
+pub struct LeaseRequest {
     /// For how long the lease is wanted.
     pub duration: Duration,
     /// The live entry that is to be made anew; none: there is none.
@@ -47,7 +47,7 @@ pub enum End {
 
 /// What a round ended with.
 #[derive(Clone)]
-pub struct Over {
+pub struct RoundOutcome {
     /// Why.
     pub end: End,
     /// What the shared tier holds after it; none: it was not asked.
@@ -57,51 +57,51 @@ pub struct Over {
 /// Gets of one key that want its lease.
 pub struct Round {
     /// What it was begun with.
-    pub occasion: Occasion,
+    pub occasion: LeaseRequest,
     /// In which it is run.
     pub span: Span,
-    seats: Mutex<Seats>,
+    seats: Mutex<Waiters>,
     handed: Notify,
-    said: watch::Sender<Option<Said>>,
+    said: watch::Sender<Option<LeaseStatus>>,
     ended: watch::Sender<Option<End>>,
-    over: watch::Sender<Option<Over>>,
+    over: watch::Sender<Option<RoundOutcome>>,
 }
 
 #[derive(Default)]
-struct Seats {
+struct Waiters {
     taken: usize,
     /// A lease that nobody has taken yet.
     lease: Option<Lease>,
 }
 
 /// A Get's part in a round. The last to leave a lease behind ends the round.
-pub struct Seat(Arc<Round>);
+pub struct Waiter(Arc<Round>);
 
 /// What a Get that takes part in a round comes to.
-pub enum Turn {
+pub enum WaitResult {
     /// It has the lease.
     Lease(Lease),
     /// The round is over.
-    Over(Over),
+    Over(RoundOutcome),
     /// Another has the lease, or nobody may have it.
-    Said(Said),
+    Said(LeaseStatus),
 }
 
 // === impl Round ===
 
 impl Round {
-    fn new(occasion: Occasion) -> Arc<Round> {
+    fn new(occasion: LeaseRequest) -> Arc<Round> {
         let (said, ended, over) = (watch::Sender::new(None), watch::Sender::new(None), watch::Sender::new(None));
         let (span, seats, handed) = (spans::round(), Mutex::default(), Notify::new());
         Arc::new(Round { occasion, span, seats, handed, said, ended, over })
     }
 
-    fn sit(self: &Arc<Self>) -> Seat {
+    fn sit(self: &Arc<Self>) -> Waiter {
         self.seats().taken += 1;
-        Seat(self.clone())
+        Waiter(self.clone())
     }
 
-    fn seats(&self) -> MutexGuard<'_, Seats> {
+    fn seats(&self) -> MutexGuard<'_, Waiters> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -124,7 +124,7 @@ impl Round {
     }
 
     /// Says how the shared tier answered.
-    pub fn say(&self, said: Said) {
+    pub fn say(&self, said: LeaseStatus) {
         self.said.send_replace(Some(said));
     }
 
@@ -151,36 +151,36 @@ impl Round {
 
 // === impl Seat ===
 
-impl Seat {
+impl Waiter {
     /// The round.
     pub fn round(&self) -> &Arc<Round> {
         &self.0
     }
 
     /// Waits for the lease or the end of the round, or only until `heeded` was said.
-    pub async fn turn(&self, heeded: impl Fn(Said) -> bool) -> Turn {
+    pub async fn turn(&self, heeded: impl Fn(LeaseStatus) -> bool) -> WaitResult {
         let (mut said, mut over) = (self.0.said.subscribe(), self.0.over.subscribe());
         loop {
             tokio::select! {
                 biased;
                 () = self.0.handed.notified() => {
                     if let Some(lease) = self.0.take() {
-                        return Turn::Lease(lease);
+                        return WaitResult::Lease(lease);
                     }
                 }
                 Ok(over) = over.wait_for(Option::is_some) => {
-                    let none = Over { end: End::LookAgain, found: None };
-                    return Turn::Over(over.clone().unwrap_or(none));
+                    let none = RoundOutcome { end: End::LookAgain, found: None };
+                    return WaitResult::Over(over.clone().unwrap_or(none));
                 }
                 Ok(said) = said.wait_for(|said| said.is_some_and(&heeded)) => {
-                    return Turn::Said(said.unwrap_or(Said::Taken));
+                    return WaitResult::Said(said.unwrap_or(LeaseStatus::Taken));
                 }
             }
         }
     }
 }
 
-impl Drop for Seat {
+impl Drop for Waiter {
     fn drop(&mut self) {
         let mut seats = self.0.seats();
         seats.taken -= 1;
@@ -203,7 +203,7 @@ pub struct Rounds {
 
 impl Rounds {
     /// Takes part in the round of `key` under way, if there is one that `suits`.
-    pub fn join(&self, key: &Key, suits: impl Fn(&Occasion) -> bool) -> Option<Seat> {
+    pub fn join(&self, key: &Key, suits: impl Fn(&LeaseRequest) -> bool) -> Option<Waiter> {
         if self.number.load(Ordering::SeqCst) == 0 {
             return None;
         }
@@ -211,7 +211,7 @@ impl Rounds {
     }
 
     /// Takes part in the round of `key` under way, or begins one. Returns whether it was begun: then it has to be run.
-    pub fn join_or_begin(&self, key: &Key, occasion: Occasion) -> (Seat, bool) {
+    pub fn join_or_begin(&self, key: &Key, occasion: LeaseRequest) -> (Waiter, bool) {
         let mut under_way = self.under_way();
         if let Some(round) = under_way.get(key) {
             return (round.sit(), false);
@@ -272,18 +272,18 @@ impl Rounds {
 }
 
 /// A round being run: however its task ends, nobody goes on waiting for it.
-pub struct Running<'a> {
+pub struct RoundGuard<'a> {
     rounds: &'a Rounds,
     key: &'a Key,
     round: &'a Arc<Round>,
     /// What those who are left are told.
-    pub over: Over,
+    pub over: RoundOutcome,
 }
 
-impl<'a> Running<'a> {
+impl<'a> RoundGuard<'a> {
     /// Begins to run.
-    pub fn new(rounds: &'a Rounds, key: &'a Key, round: &'a Arc<Round>) -> Running<'a> {
-        Running { rounds, key, round, over: Over { end: End::LookAgain, found: None } }
+    pub fn new(rounds: &'a Rounds, key: &'a Key, round: &'a Arc<Round>) -> RoundGuard<'a> {
+        RoundGuard { rounds, key, round, over: RoundOutcome { end: End::LookAgain, found: None } }
     }
 
     /// No Get may join it any more.
@@ -292,7 +292,7 @@ impl<'a> Running<'a> {
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for RoundGuard<'_> {
     fn drop(&mut self) {
         self.close();
         self.round.over.send_replace(Some(self.over.clone()));

@@ -37,10 +37,10 @@ pub enum TargetKind {
 
 /// Text with places for parameters: `goal:{id}`. A brace of its own is written twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Part>);
+pub struct Template(Vec<TemplatePart>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     Text(String),
     Parameter(String),
 }
@@ -87,19 +87,19 @@ impl Template {
             let Some((name, after)) = inside.filter(|(name, _)| is_name(name)) else {
                 return Err("must have parameters such as {id}, and any other brace twice".into());
             };
-            parts.extend([Part::Text(std::mem::take(&mut plain)), Part::Parameter(name.to_owned())]);
+            parts.extend([TemplatePart::Text(std::mem::take(&mut plain)), TemplatePart::Parameter(name.to_owned())]);
             rest = after;
         }
-        parts.push(Part::Text(plain + rest));
-        parts.retain(|part| *part != Part::Text(String::new()));
+        parts.push(TemplatePart::Text(plain + rest));
+        parts.retain(|part| *part != TemplatePart::Text(String::new()));
         if parts.is_empty() { Err("must not be empty".into()) } else { Ok(Template(parts)) }
     }
 
     /// The names of its parameters.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
-            Part::Parameter(name) => Some(name.as_str()),
-            Part::Text(_) => None,
+            TemplatePart::Parameter(name) => Some(name.as_str()),
+            TemplatePart::Text(_) => None,
         })
     }
 
@@ -108,8 +108,8 @@ impl Template {
         let mut filled = String::new();
         for part in &self.0 {
             match part {
-                Part::Text(text) => filled += text,
-                Part::Parameter(name) if kind == TargetKind::Pattern => {
+                TemplatePart::Text(text) => filled += text,
+                TemplatePart::Parameter(name) if kind == TargetKind::Pattern => {
                     for character in parameter(name).chars() {
                         if matches!(character, '*' | '?' | '\\') {
                             filled.push('\\');
@@ -117,7 +117,7 @@ impl Template {
                         filled.push(character);
                     }
                 }
-                Part::Parameter(name) => filled += parameter(name),
+                TemplatePart::Parameter(name) => filled += parameter(name),
             }
         }
         filled

@@ -38,7 +38,7 @@ pub enum Expiry {
 
 /// What a Set asks of the life of its entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Asked {
+pub struct RequestedExpiry {
     /// How long it lives.
     pub expiry: Expiry,
     /// When it is due for refresh.
@@ -51,7 +51,7 @@ pub struct Asked {
 
 impl NamespacePolicy {
     /// The life of an entry of which `asked` is asked. `chance`, from 0 to 1, decides on jitter. `prefix` goes before the names of fields.
-    pub fn lifetime(&self, asked: &Asked, prefix: &str, chance: f64) -> Result<Lifetime, Violations> {
+    pub fn lifetime(&self, asked: &RequestedExpiry, prefix: &str, chance: f64) -> Result<Lifetime, Violations> {
         let mut violations = Violations::default();
         let mut take = |result: Result<(), Violation>| violations.extend(result.err());
         take(self.check_expiry(asked.expiry, prefix));
@@ -136,7 +136,7 @@ impl NamespacePolicy {
         }
     }
 
-    fn resolve(&self, asked: &Asked, chance: f64) -> Lifetime {
+    fn resolve(&self, asked: &RequestedExpiry, chance: f64) -> Lifetime {
         let jitter = match asked.expiry {
             Expiry::Until(_) | Expiry::Never => 0.0,
             _ => asked.jitter.unwrap_or(self.jitter),
@@ -166,11 +166,11 @@ mod tests {
         NamespacePolicy { min_ttl: 2 * SECOND, max_ttl: 400 * SECOND, ..NamespacePolicy::default() }
     }
 
-    fn asked(expiry: Expiry) -> Asked {
-        Asked { expiry, soft_ttl: None, jitter: None }
+    fn asked(expiry: Expiry) -> RequestedExpiry {
+        RequestedExpiry { expiry, soft_ttl: None, jitter: None }
     }
 
-    fn fields(policy: &NamespacePolicy, asked: Asked) -> Vec<String> {
+    fn fields(policy: &NamespacePolicy, asked: RequestedExpiry) -> Vec<String> {
         let violations = policy.lifetime(&asked, "items[3].", 1.0).expect_err("refused");
         violations.named().iter().map(|violation| violation.field.clone()).collect()
     }
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn an_error_writes_durations_as_settings_accept_them() {
         let policy = NamespacePolicy { max_ttl: 30 * 86_400 * SECOND, ..policy() };
-        let says = |asked: Asked| {
+        let says = |asked: RequestedExpiry| {
             let violations = policy.lifetime(&asked, "", 0.0).expect_err("refused");
             violations.named()[0].description.clone()
         };
@@ -204,7 +204,7 @@ mod tests {
         let sliding = |idle, longest| asked(Expiry::Sliding { idle, longest });
         assert_eq!(says(sliding(SECOND / 2, None)), "must be from 1s to 30d (max_ttl); was 500ms");
         assert_eq!(says(sliding(idle, Some(SECOND))), "must be from idle to 30d (max_ttl); was 1s");
-        let soft = Asked { soft_ttl: Some(2 * idle), ..asked(Expiry::Ttl(idle)) };
+        let soft = RequestedExpiry { soft_ttl: Some(2 * idle), ..asked(Expiry::Ttl(idle)) };
         assert_eq!(says(soft), "must be more than 0s and less than the time to live, 1h30m; was 3h");
     }
 
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(fields(&policy(), asked(Expiry::Never)), ["items[3].no_expiry"]);
         let policy = NamespacePolicy { allow_no_expiry: true, jitter: 0.5, ..policy() };
         assert_eq!(policy.lifetime(&asked(Expiry::Never), "", 1.0).expect("allowed").ttl, None);
-        assert_eq!(fields(&policy, Asked { jitter: Some(0.1), ..asked(Expiry::Never) }), ["items[3].jitter"]);
+        assert_eq!(fields(&policy, RequestedExpiry { jitter: Some(0.1), ..asked(Expiry::Never) }), ["items[3].jitter"]);
     }
 
     #[test]
@@ -224,10 +224,10 @@ mod tests {
         assert_eq!((at(1.0).ttl, at(1.0).soft_ttl), (Some(80 * SECOND), Some(48 * SECOND)));
         let end = policy.lifetime(&asked(Expiry::Until(100 * SECOND)), "", 1.0).expect("allowed");
         assert_eq!(end.ttl, Some(100 * SECOND), "an absolute end is kept");
-        let own = Asked { jitter: Some(0.5), ..asked(Expiry::Ttl(100 * SECOND)) };
+        let own = RequestedExpiry { jitter: Some(0.5), ..asked(Expiry::Ttl(100 * SECOND)) };
         assert_eq!(policy.lifetime(&own, "", 1.0).expect("allowed").ttl, Some(50 * SECOND));
         for wrong in [-0.1, 0.51, f64::NAN] {
-            assert_eq!(fields(&policy, Asked { jitter: Some(wrong), ..own }), ["items[3].jitter"]);
+            assert_eq!(fields(&policy, RequestedExpiry { jitter: Some(wrong), ..own }), ["items[3].jitter"]);
         }
     }
 
@@ -236,7 +236,7 @@ mod tests {
         let policy = NamespacePolicy { soft_ttl: 60 * SECOND, ..policy() };
         let soft = |ttl| policy.lifetime(&asked(Expiry::Ttl(ttl)), "", 0.0).expect("allowed").soft_ttl;
         assert_eq!((soft(61 * SECOND), soft(60 * SECOND)), (Some(60 * SECOND), None));
-        let own = |soft| Asked { soft_ttl: Some(soft), ..asked(Expiry::Ttl(10 * SECOND)) };
+        let own = |soft| RequestedExpiry { soft_ttl: Some(soft), ..asked(Expiry::Ttl(10 * SECOND)) };
         assert_eq!(policy.lifetime(&own(9 * SECOND), "", 0.0).expect("allowed").soft_ttl, Some(9 * SECOND));
         for wrong in [10 * SECOND, Duration::ZERO] {
             assert_eq!(fields(&policy, own(wrong)), ["items[3].soft_ttl"]);
@@ -248,7 +248,7 @@ mod tests {
         let sliding = |idle, longest| asked(Expiry::Sliding { idle, longest });
         let life = policy().lifetime(&sliding(3 * SECOND, None), "", 0.0).expect("allowed");
         assert_eq!((life.ttl, life.sliding), (Some(3 * SECOND), Some(400 * SECOND)));
-        let jittered = Asked { jitter: Some(0.5), ..sliding(3 * SECOND, Some(4 * SECOND)) };
+        let jittered = RequestedExpiry { jitter: Some(0.5), ..sliding(3 * SECOND, Some(4 * SECOND)) };
         let life = policy().lifetime(&jittered, "", 1.0).expect("allowed");
         assert_eq!((life.ttl, life.sliding), (Some(3 * SECOND), Some(3 * SECOND)));
         assert_eq!(fields(&policy(), sliding(SECOND / 2, None)), ["items[3].sliding.idle"]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::namespace_policy::{Compression, DefaultConsistency};
 
 /// A value that can be written down.
-pub trait Text: Sized {
+pub trait FieldText: Sized {
     /// Writes it down.
     fn write(&self) -> String;
     /// Reads it; none: it is no such value, or one of another release.
@@ -14,7 +14,7 @@ pub trait Text: Sized {
 
 macro_rules! plain {
     ($($kind:ty),*) => {
-        $(impl Text for $kind {
+        $(impl FieldText for $kind {
             fn write(&self) -> String {
                 self.to_string()
             }
@@ -28,7 +28,7 @@ macro_rules! plain {
 
 plain!(bool, u64, f64);
 
-impl Text for Duration {
+impl FieldText for Duration {
     fn write(&self) -> String {
         format!("{}ns", self.as_nanos())
     }
@@ -40,7 +40,7 @@ impl Text for Duration {
 
 macro_rules! words {
     ($($kind:ident: $($word:literal = $value:ident),*;)*) => {
-        $(impl Text for $kind {
+        $(impl FieldText for $kind {
             fn write(&self) -> String {
                 match self {
                     $($kind::$value => $word,)*

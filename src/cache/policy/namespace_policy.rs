@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::field_text::Text;
+use super::field_text::FieldText;
 use crate::cache::error::{Violation, Violations};
 use crate::cache::log_fields::millis;
 use crate::cache::quoted::short_number;
@@ -89,13 +89,13 @@ macro_rules! policy {
 
             /// The fields that are changed, each as text.
             pub fn fields(&self) -> Vec<(&'static str, String)> {
-                let fields = [$((stringify!($field), self.$field.as_ref().map(Text::write)),)+];
+                let fields = [$((stringify!($field), self.$field.as_ref().map(FieldText::write)),)+];
                 fields.into_iter().filter_map(|(field, value)| Some((field, value?))).collect()
             }
 
             /// The fields that are changed, for the log: `enabled=false, max_ttl_ms=3600000`.
             pub fn in_words(&self) -> String {
-                let word = |(field, value): &(&str, String)| match <Duration as Text>::read(value) {
+                let word = |(field, value): &(&str, String)| match <Duration as FieldText>::read(value) {
                     Some(duration) => format!("{field}_ms={}", millis(duration)),
                     None => format!("{field}={value}"),
                 };
@@ -106,7 +106,7 @@ macro_rules! policy {
             pub fn of_field(field: &str, value: &str) -> Option<PolicyPatch> {
                 match field {
                     $(stringify!($field) => {
-                        Some(PolicyPatch { $field: Some(Text::read(value)?), ..PolicyPatch::default() })
+                        Some(PolicyPatch { $field: Some(FieldText::read(value)?), ..PolicyPatch::default() })
                     })+
                     _ => None,
                 }

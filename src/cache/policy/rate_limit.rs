@@ -12,17 +12,17 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A limit of requests a second, or none. A burst of what a second allows is let through.
 #[derive(Default)]
-pub struct Throttle(ArcSwapOption<Limit>);
+pub struct RateLimit(ArcSwapOption<RateQuota>);
 
-struct Limit {
+struct RateQuota {
     limiter: DefaultDirectRateLimiter,
     burst: NonZeroU32,
 }
 
-impl Throttle {
+impl RateLimit {
     /// So many a second; 0: no limit.
-    pub fn new(rate: f64) -> Throttle {
-        let throttle = Throttle::default();
+    pub fn new(rate: f64) -> RateLimit {
+        let throttle = RateLimit::default();
         throttle.set(rate);
         throttle
     }
@@ -35,7 +35,7 @@ impl Throttle {
             let burst = NonZeroU32::new(rate.ceil() as u32).unwrap_or(NonZeroU32::MIN);
             let quota = Quota::with_period(period).map(|quota| quota.allow_burst(burst));
             let limiter = DefaultDirectRateLimiter::direct(quota.unwrap_or(Quota::per_second(burst)));
-            Limit { limiter, burst }.into()
+            RateQuota { limiter, burst }.into()
         });
         self.0.store(limiter);
     }
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_a_second_allows_passes_and_the_next_waits() {
-        let throttle = Throttle::new(2.0);
+        let throttle = RateLimit::new(2.0);
         assert_eq!((throttle.admit(), throttle.admit()), (Ok(()), Ok(())));
         let wait = throttle.admit().expect_err("one too many");
         assert!(wait > Duration::ZERO && wait <= Duration::from_millis(500), "{wait:?}");

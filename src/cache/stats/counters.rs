@@ -10,7 +10,7 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// One more.
     #[inline]
-    pub fn one(&self) {
+    pub fn inc(&self) {
         self.add(1);
     }
 
@@ -33,9 +33,9 @@ impl Counter {
     }
 
     /// One more for as long as what is returned lives.
-    pub fn up(&self) -> Up<'_> {
-        self.one();
-        Up(self)
+    pub fn inc_guard(&self) -> IncGuard<'_> {
+        self.inc();
+        IncGuard(self)
     }
 
     /// The count.
@@ -45,9 +45,9 @@ impl Counter {
 }
 
 /// One of what is there now.
-pub struct Up<'a>(&'a Counter);
+pub struct IncGuard<'a>(&'a Counter);
 
-impl Drop for Up<'_> {
+impl Drop for IncGuard<'_> {
     fn drop(&mut self) {
         self.0.sub(1);
     }

@@ -31,10 +31,10 @@ pub struct HotKeys {
     every: AtomicU64,
     /// When that is to be fitted to the load again.
     fit_at: AtomicU64,
-    counted: Mutex<Counted>,
+    counted: Mutex<SampledKey>,
 }
 
-struct Counted {
+struct SampledKey {
     sketch: Sketch,
     /// Samples since the share was fitted.
     samples: u64,
@@ -55,7 +55,7 @@ pub struct HotKey {
 impl HotKeys {
     /// Nothing was read yet. Of at most `places` keys it is kept account.
     pub fn new(places: usize, now: Moment) -> HotKeys {
-        let counted = Counted { sketch: Sketch::new(places, now), samples: 0, fitted_at: now };
+        let counted = SampledKey { sketch: Sketch::new(places, now), samples: 0, fitted_at: now };
         HotKeys {
             every: AtomicU64::new(1),
             fit_at: AtomicU64::new(now.plus(FIT_EVERY).0),
@@ -107,17 +107,17 @@ impl HotKeys {
         self.sample_one_in(((a_second / AIM as f64) as u64).clamp(1, SPARSEST), &mut counted, now);
     }
 
-    fn sample_one_in(&self, every: u64, counted: &mut Counted, now: Moment) {
+    fn sample_one_in(&self, every: u64, counted: &mut SampledKey, now: Moment) {
         (counted.samples, counted.fitted_at) = (0, now);
         self.every.store(every, Ordering::Relaxed);
         self.fit_at.store(now.plus(FIT_EVERY).0, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Counted> {
+    fn lock(&self) -> MutexGuard<'_, SampledKey> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, Counted>> {
+    fn try_lock(&self) -> Option<MutexGuard<'_, SampledKey>> {
         match self.counted.try_lock() {
             Ok(counted) => Some(counted),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::counters::{Histogram, Snapshot};
 
 /// Histograms by row and column. Observing takes no lock.
-pub struct Family {
+pub struct LabeledHistograms {
     rows: Vec<Box<str>>,
     by_name: HashMap<Box<str>, usize>,
     columns: &'static [&'static str],
@@ -16,13 +16,16 @@ pub struct Family {
 
 // === impl Family ===
 
-impl Family {
+impl LabeledHistograms {
     /// Nothing was observed yet.
-    pub fn new<Name: Into<Box<str>>>(rows: impl IntoIterator<Item = Name>, columns: &'static [&'static str]) -> Family {
+    pub fn new<Name: Into<Box<str>>>(
+        rows: impl IntoIterator<Item = Name>,
+        columns: &'static [&'static str],
+    ) -> LabeledHistograms {
         let rows: Vec<Box<str>> = rows.into_iter().map(Into::into).collect();
         let by_name = rows.iter().cloned().zip(0..).collect();
         let cells = (0..rows.len() * columns.len()).map(|_| OnceLock::new()).collect();
-        Family { rows, by_name, columns, cells }
+        LabeledHistograms { rows, by_name, columns, cells }
     }
 
     /// The row of that name.
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_is_observed_is_listed_by_its_names_and_nothing_else() {
-        let family = Family::new(["get", "set"], &["OK", "UNKNOWN"]);
+        let family = LabeledHistograms::new(["get", "set"], &["OK", "UNKNOWN"]);
         assert_eq!((family.row("set"), family.row("other")), (Some(1), None));
         family.observe(1, 0, Duration::from_millis(1));
         family.observe(1, 0, Duration::from_millis(1));

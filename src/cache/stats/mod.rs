@@ -7,6 +7,6 @@ mod labeled_histograms;
 pub mod sketch;
 
 pub use counters::{
-    CoherenceCounters, Counter, Histogram, Latencies, NamespaceCounters, SelfAuditCounters, Snapshot, Up,
+    CoherenceCounters, Counter, Histogram, IncGuard, Latencies, NamespaceCounters, SelfAuditCounters, Snapshot,
 };
-pub use labeled_histograms::Family;
+pub use labeled_histograms::LabeledHistograms;

@@ -19,7 +19,7 @@ const FAINT: f64 = 0.05;
 /// Counts of the heaviest keys.
 pub struct Sketch {
     /// A heap, the lightest first.
-    slots: Vec<Slot>,
+    slots: Vec<SketchSlot>,
     /// Where in the heap a key is.
     places: HashMap<Key, usize>,
     capacity: usize,
@@ -28,7 +28,7 @@ pub struct Sketch {
     landmark: Moment,
 }
 
-struct Slot {
+struct SketchSlot {
     key: Key,
     weight: f64,
     error: f64,
@@ -49,7 +49,7 @@ impl Sketch {
         let place = match self.places.get(&key) {
             Some(place) => *place,
             None if self.slots.len() < self.capacity => {
-                self.slots.push(Slot { key: key.clone(), weight: 0.0, error: 0.0 });
+                self.slots.push(SketchSlot { key: key.clone(), weight: 0.0, error: 0.0 });
                 self.places.insert(key, self.slots.len() - 1);
                 self.rise(self.slots.len() - 1)
             }
@@ -72,7 +72,7 @@ impl Sketch {
         let age = now.since(self.begun).as_secs_f64().max(1.0);
         // What a steady stream of one a second would have come to.
         let one_a_second = FADE.as_secs_f64() * -(-age / FADE.as_secs_f64()).exp_m1();
-        let count = |slot: &Slot| (slot.weight - slot.error) / scale;
+        let count = |slot: &SketchSlot| (slot.weight - slot.error) / scale;
         let seen = self.slots.iter().filter(|slot| count(slot) >= FAINT);
         seen.map(|slot| HotKey { key: slot.key.clone(), rate: count(slot) / one_a_second }).collect()
     }

@@ -42,7 +42,7 @@ pub enum NotServed {
     /// It was marked stale so long ago.
     Marked(Duration),
     /// It was invalidated with what covers it.
-    Invalidated(Cause),
+    Invalidated(InvalidationCause),
     /// Memory keeps entries no longer than this.
     TooLong(Duration),
     /// It was stored while the shared tier was switched off.
@@ -57,7 +57,7 @@ pub enum NotServed {
 
 /// What an entry was invalidated with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum InvalidationCause {
     /// Its whole namespace.
     Namespace,
     /// A prefix of its key; none: it is not known which.
@@ -83,13 +83,13 @@ pub enum Off {
     L2,
 }
 
-impl From<Selector> for Cause {
-    fn from(selector: Selector) -> Cause {
+impl From<Selector> for InvalidationCause {
+    fn from(selector: Selector) -> InvalidationCause {
         match selector {
-            Selector::Namespace => Cause::Namespace,
-            Selector::Prefix(prefix) => Cause::Prefix(Some(prefix)),
-            Selector::Tag(tag) => Cause::Tag(tag),
-            Selector::Pattern(pattern) => Cause::Pattern(pattern),
+            Selector::Namespace => InvalidationCause::Namespace,
+            Selector::Prefix(prefix) => InvalidationCause::Prefix(Some(prefix)),
+            Selector::Tag(tag) => InvalidationCause::Tag(tag),
+            Selector::Pattern(pattern) => InvalidationCause::Pattern(pattern),
         }
     }
 }

@@ -15,13 +15,13 @@ use futures_util::future::join_all;
 use super::bus::Effect;
 use super::inspect::Inspected;
 use crate::cache::clock::Moment;
-use crate::cache::entry::{Entry, Held, NewEntry};
+use crate::cache::entry::{CachedEntry, Entry, NewEntry};
 use crate::cache::error::CacheError;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::stats::keyspace::KeyspaceSample;
-use crate::cache::stats::{Family, Snapshot};
+use crate::cache::stats::{LabeledHistograms, Snapshot};
 use crate::cache::version::Version;
 
 /// A future of a tier.
@@ -33,14 +33,14 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// inserts and removals of one key; `get` runs beside them and takes no lock that all keys share.
 pub trait L1: Send + Sync + 'static {
     /// The entry of `key`, whatever its freshness.
-    fn get(&self, key: KeyRef<'_>) -> Option<Arc<Held>>;
+    fn get(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>>;
     /// Puts an entry, until it has expired and its namespace's stale window has passed, or memory is short. When it is not taken any earlier
     /// entry is gone all the same.
-    fn insert(&self, key: Key, held: Arc<Held>) -> Result<(), NotTaken>;
+    fn insert(&self, key: Key, held: Arc<CachedEntry>) -> Result<(), NotTaken>;
     /// Removes the entry of `key`.
     fn remove(&self, key: KeyRef<'_>);
     /// Shows every entry that is there all the while, and of others some, until `visit` breaks off.
-    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<Held>) -> ControlFlow<()>);
+    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<CachedEntry>) -> ControlFlow<()>);
     /// What is held.
     fn usage(&self) -> L1Usage;
 }
@@ -181,16 +181,16 @@ pub struct Touch {
 
 impl Touch {
     /// What it makes of the life of `entry`, and when that ends then.
-    pub fn of(self, entry: &Entry, now: Moment) -> (LifeChange, Moment) {
+    pub fn of(self, entry: &Entry, now: Moment) -> (TtlChange, Moment) {
         let asked = self.ttl.map_or(Moment::FOREVER, |ttl| now.plus(ttl));
         let ends = entry.sliding.map_or(asked, |sliding| asked.min(sliding.until));
         let before = entry.expires_at;
         match self.mode {
-            TouchMode::Extend if ends <= before => (LifeChange::Unchanged, before),
-            TouchMode::Shorten if ends >= before => (LifeChange::Unchanged, before),
-            _ if ends < before => (LifeChange::Shortened, ends),
-            _ if ends < asked => (LifeChange::Capped, ends),
-            _ => (LifeChange::Set, ends),
+            TouchMode::Extend if ends <= before => (TtlChange::Unchanged, before),
+            TouchMode::Shorten if ends >= before => (TtlChange::Unchanged, before),
+            _ if ends < before => (TtlChange::Shortened, ends),
+            _ if ends < asked => (TtlChange::Capped, ends),
+            _ => (TtlChange::Set, ends),
         }
     }
 }
@@ -222,14 +222,14 @@ pub struct TouchedEntry {
     /// The write that made it.
     pub version: Version,
     /// What became of its time to live.
-    pub change: LifeChange,
+    pub change: TtlChange,
     /// When it ends now.
     pub expires_at: Moment,
 }
 
 /// What became of a time to live that was to be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LifeChange {
+pub enum TtlChange {
     /// Nothing: it was longer or shorter already.
     Unchanged,
     /// It is as asked for, and not shorter than before.
@@ -242,7 +242,7 @@ pub enum LifeChange {
 
 /// What is asked of the shared tier by who wants a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct LeaseClaim {
     /// What the lease is to be called. Chosen before, so that it is known also when the answer is lost.
     pub lease: LeaseId,
     /// For how long it is wanted.
@@ -266,7 +266,7 @@ pub enum Acquired {
 
 /// The return of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Return {
+pub struct LeaseRelease {
     /// The lease.
     pub lease: LeaseId,
     /// The entry could not be made.
@@ -277,7 +277,7 @@ pub struct Return {
 
 /// What the shared tier answered to a read.
 #[derive(Clone, Debug)]
-pub struct Read {
+pub struct ReadResult {
     /// Position of the partition, read before the entry: never newer than it.
     pub position: Version,
     /// The entry: one that lives, or one that is kept beyond that.
@@ -297,7 +297,7 @@ pub struct Current {
 
 /// What the shared tier answered to a Set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteResult {
     /// Stored, with this version.
     Stored(Entry),
     /// Nothing was done: the same request was stored before, with this version.
@@ -310,7 +310,7 @@ pub enum Written {
     /// A condition failed.
     Refused {
         /// Which.
-        why: Refusal,
+        why: ConditionFailure,
         /// Version of the live entry.
         current: Option<Version>,
         /// Position of the partition.
@@ -322,7 +322,7 @@ pub enum Written {
 
 /// Why an entry was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ConditionFailure {
     /// There is a live entry.
     AlreadyPresent,
     /// There is none.
@@ -337,7 +337,7 @@ pub enum Refusal {
 
 /// What the shared tier answered to an invalidation of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Removed {
+pub struct RemoveResult {
     /// Position of the invalidation.
     pub version: Version,
     /// For each key, whether it had an entry.
@@ -373,9 +373,9 @@ impl Timeout {
 /// Every call ends by `until`, or as its `timeout` says, about; an `Err` of a write says for how long it may still take effect.
 pub trait L2: Send + Sync + 'static {
     /// Reads the live entry of `key`.
-    fn read<'a>(&'a self, key: &'a Key, timeout: Timeout) -> BoxFuture<'a, Result<Read, L2Error>>;
+    fn read<'a>(&'a self, key: &'a Key, timeout: Timeout) -> BoxFuture<'a, Result<ReadResult, L2Error>>;
     /// Reads many different keys of one namespace at once. Answers in their order, each for itself.
-    fn read_many<'a>(&'a self, keys: &'a [Key], timeout: Timeout) -> BoxFuture<'a, Vec<Result<Read, L2Error>>> {
+    fn read_many<'a>(&'a self, keys: &'a [Key], timeout: Timeout) -> BoxFuture<'a, Vec<Result<ReadResult, L2Error>>> {
         Box::pin(join_all(keys.iter().map(move |key| self.read(key, timeout))))
     }
     /// Makes `writes`, of different keys, all of one namespace and of `partition`, in one step: each succeeds or is refused for itself. The
@@ -386,7 +386,7 @@ pub trait L2: Send + Sync + 'static {
         writes: &'a [Write],
         ticket: u64,
         timeout: Timeout,
-    ) -> BoxFuture<'a, Result<Vec<Written>, L2Error>>;
+    ) -> BoxFuture<'a, Result<Vec<WriteResult>, L2Error>>;
     /// Removes different keys, all of one namespace and of `partition`, or marks them stale.
     fn remove<'a>(
         &'a self,
@@ -395,7 +395,7 @@ pub trait L2: Send + Sync + 'static {
         mode: Mode,
         ticket: u64,
         until: Moment,
-    ) -> BoxFuture<'a, Result<Removed, L2Error>>;
+    ) -> BoxFuture<'a, Result<RemoveResult, L2Error>>;
     /// Removes what `selectors` select of what `namespace` has in `partition`, or marks it stale.
     fn invalidate<'a>(
         &'a self,
@@ -414,12 +414,17 @@ pub trait L2: Send + Sync + 'static {
     /// Changes the time to live of the live entry of `key`.
     fn touch<'a>(&'a self, key: &'a Key, touch: Touch, until: Moment) -> BoxFuture<'a, Result<Touched, L2Error>>;
     /// Asks for the lease of `key`.
-    fn acquire<'a>(&'a self, key: &'a Key, claim: Claim, until: Moment) -> BoxFuture<'a, Result<Acquired, L2Error>>;
+    fn acquire<'a>(
+        &'a self,
+        key: &'a Key,
+        claim: LeaseClaim,
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Acquired, L2Error>>;
     /// Gives a lease back. False: it did not hold any more.
-    fn release<'a>(&'a self, key: &'a Key, back: Return, until: Moment) -> BoxFuture<'a, Result<bool, L2Error>>;
+    fn release<'a>(&'a self, key: &'a Key, back: LeaseRelease, until: Moment) -> BoxFuture<'a, Result<bool, L2Error>>;
     /// Opens a barrier, before the change that is to pass it is made.
     fn barrier(&self) -> Box<dyn FleetBarrier + '_> {
-        Box::new(Alone)
+        Box::new(NoFleet)
     }
     /// How the number line of `partition` came to its `epoch`.
     fn takeover(&self, _partition: u16, _epoch: u64, _until: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
@@ -452,7 +457,7 @@ pub trait L2: Send + Sync + 'static {
     /// What is known of it.
     fn report(&self) -> L2Report;
     /// How long its commands take, by name and by what became of them.
-    fn operations(&self) -> Option<&Family> {
+    fn operations(&self) -> Option<&LabeledHistograms> {
         None
     }
     /// Why this replica must not serve, if so: its configuration contradicts that of the deployment.
@@ -498,9 +503,9 @@ pub trait FleetBarrier: Send + Sync {
 }
 
 /// The barrier of a replica that is the whole fleet.
-struct Alone;
+struct NoFleet;
 
-impl FleetBarrier for Alone {
+impl FleetBarrier for NoFleet {
     fn ticket(&self) -> u64 {
         0
     }

@@ -5,7 +5,8 @@ pub mod inspect;
 mod l2;
 
 pub use l2::{
-    Acquired, BoxFuture, Claim, Condition, Current, FleetBarrier, L1, L1Usage, L2, L2Error, L2Report, L2State, LeaseId,
-    LifeChange, Mode, NotALease, NotTaken, RETRY_AFTER, Read, Refusal, Removal, Removed, RequestId, Return,
-    ServerReport, Settlement, Takeover, Timeout, Touch, TouchMode, Touched, TouchedEntry, Write, Written,
+    Acquired, BoxFuture, Condition, ConditionFailure, Current, FleetBarrier, L1, L1Usage, L2, L2Error, L2Report,
+    L2State, LeaseClaim, LeaseId, LeaseRelease, Mode, NotALease, NotTaken, RETRY_AFTER, ReadResult, Removal,
+    RemoveResult, RequestId, ServerReport, Settlement, Takeover, Timeout, Touch, TouchMode, Touched, TouchedEntry,
+    TtlChange, Write, WriteResult,
 };

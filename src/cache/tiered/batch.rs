@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::cache::{Shared, Tiered};
+use super::cache::{Tiered, TieredInner};
 use super::set::ticket;
 use super::set::{Barrier, SetAnswer, SetOutcome};
-use super::types::{Answer, Consistency, Get, Miss};
+use super::types::{Consistency, Get, GetAnswer, Miss};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::key::{Key, KeyRef};
@@ -68,7 +68,7 @@ pub struct Many<T> {
 }
 
 /// Items of one partition, and where each of them comes in the batch.
-struct Share<T> {
+struct PartitionItems<T> {
     partition: u16,
     places: Vec<usize>,
     items: Vec<T>,
@@ -78,13 +78,13 @@ struct Share<T> {
 
 impl Tiered {
     /// Reads many entries. An item fails only when `Strong` and the shared tier cannot be asked; all do when this replica must not serve.
-    pub async fn get_many(&self, many: GetMany<'_>) -> Result<Vec<Result<Answer, CacheError>>, CacheError> {
+    pub async fn get_many(&self, many: GetMany<'_>) -> Result<Vec<Result<GetAnswer, CacheError>>, CacheError> {
         let shared = &*self.0;
         let begun = shared.clock.now();
         let switches = many.keys.first().map_or_else(|| shared.config.switches, |key| shared.switches(key.namespace));
         many.keys.iter().for_each(|key| shared.hot_keys.read(*key, begun));
         let gets: Vec<(Get<'_>, u16)> = many.gets().map(|get| (get, shared.coherence.partition_of(get.key))).collect();
-        let mut answers: Vec<Option<Answer>> =
+        let mut answers: Vec<Option<GetAnswer>> =
             gets.iter().map(|(get, partition)| shared.without_asking(get, switches, *partition, begun)).collect();
         let unanswered: Vec<usize> = (0..gets.len()).filter(|index| answers[*index].is_none()).collect();
         let mut keys: Vec<Key> = Vec::new();
@@ -140,7 +140,7 @@ impl Tiered {
         let done = self.owned(async move { cache.write_many_and_settle(many).await }).await;
         match &done {
             Ok(done) => done.results.iter().for_each(|result| namespace.counters.count_set(result)),
-            Err(_) => namespace.counters.set_errors.one(),
+            Err(_) => namespace.counters.set_errors.inc(),
         }
         self.0.latencies.batch_set.observe(self.0.clock.now().since(begun));
         done
@@ -153,8 +153,8 @@ impl Tiered {
         let cache = self.clone();
         let done = self.owned(async move { cache.remove_many(many).await }).await;
         match &done {
-            Ok(done) if done.results.iter().any(Result::is_ok) => namespace.counters.invalidations.one(),
-            _ => namespace.counters.invalidate_errors.one(),
+            Ok(done) if done.results.iter().any(Result::is_ok) => namespace.counters.invalidations.inc(),
+            _ => namespace.counters.invalidate_errors.inc(),
         }
         self.0.latencies.batch_invalidate.observe(self.0.clock.now().since(begun));
         done
@@ -242,9 +242,9 @@ impl<'a> GetMany<'a> {
 
 // === impl Shared ===
 
-impl Shared {
+impl TieredInner {
     /// The answer for which the shared tier need not be asked, if any.
-    fn without_asking(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> Option<Answer> {
+    fn without_asking(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> Option<GetAnswer> {
         // What only the primary can answer is not answered without it.
         if !switches.enabled || (!switches.l2 && get.consistency == Consistency::Strong) {
             return Some(self.miss(partition, Miss::Disabled, Version::ZERO, false));
@@ -260,7 +260,7 @@ impl Shared {
         }
         let begun = self.clock.now();
         // Before anything is asked.
-        let asked: Vec<_> = keys.iter().map(|key| self.asked(key, self.coherence.note(key.as_ref()))).collect();
+        let asked: Vec<_> = keys.iter().map(|key| self.asked(key, self.coherence.begin_fill(key.as_ref()))).collect();
         let reads = self.l2.read_many(keys, timeout).await;
         if !self.l2.shares_l1() {
             self.latencies.l2_read.observe(self.clock.now().since(begun));
@@ -269,12 +269,12 @@ impl Shared {
     }
 
     /// The items of each partition.
-    fn shares<T>(&self, items: Vec<T>, key: impl Fn(&T) -> KeyRef<'_>) -> Vec<Share<T>> {
-        let mut shares: BTreeMap<u16, Share<T>> = BTreeMap::new();
+    fn shares<T>(&self, items: Vec<T>, key: impl Fn(&T) -> KeyRef<'_>) -> Vec<PartitionItems<T>> {
+        let mut shares: BTreeMap<u16, PartitionItems<T>> = BTreeMap::new();
         for (place, item) in items.into_iter().enumerate() {
             let partition = self.coherence.partition_of(key(&item));
             let share = shares.entry(partition);
-            let share = share.or_insert_with(|| Share { partition, places: Vec::new(), items: Vec::new() });
+            let share = share.or_insert_with(|| PartitionItems { partition, places: Vec::new(), items: Vec::new() });
             share.places.push(place);
             share.items.push(item);
         }
@@ -285,7 +285,7 @@ impl Shared {
     fn in_order<T, U>(
         &self,
         count: usize,
-        shares: Vec<Share<T>>,
+        shares: Vec<PartitionItems<T>>,
         done: Vec<Result<Vec<Result<U, L2Error>>, L2Error>>,
         deadline: Moment,
     ) -> Vec<Result<U, CacheError>> {

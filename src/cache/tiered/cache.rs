@@ -1,6 +1,6 @@
 //! The two-tier cache: where a Get is answered. Memory when it is proven fresh, else the shared tier, else what may be said without it.
 
-use super::types::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};
+use super::types::{Consistency, Get, GetAnswer, GetOutcome, Miss, Stale, StaleReason, Tier};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::cache::coherence;
 use crate::cache::coherence::self_audit;
 use crate::cache::coherence::self_audit::Sampler;
 use crate::cache::coherence::watch::{Watch, Watching};
-use crate::cache::coherence::{Begun, Coherence, Judgement, Note, Passage, Shown};
-use crate::cache::entry::{Content, Entry, Held};
+use crate::cache::coherence::{Coherence, FetchSlot, FillGuard, Freshness, ShownPosition, StartedFetch};
+use crate::cache::entry::{CachedEntry, Content, Entry};
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
 use crate::cache::lease::{LeaseCounters, Leases};
@@ -27,7 +27,7 @@ use crate::cache::spans;
 use crate::cache::stats::hot_keys::{HotKey, HotKeys};
 use crate::cache::stats::{Latencies, SelfAuditCounters};
 use crate::cache::tier::bus::{Change, Effect};
-use crate::cache::tier::{L1, L2, L2Error, Read, Timeout};
+use crate::cache::tier::{L1, L2, L2Error, ReadResult, Timeout};
 use crate::cache::version::Version;
 
 /// The most that is kept back of a caller's deadline for the answer's way.
@@ -52,9 +52,9 @@ pub struct TieredConfig {
 
 /// The cache of one replica. Cheap to share; every clone is the same cache.
 #[derive(Clone)]
-pub struct Tiered(pub(super) Arc<Shared>);
+pub struct Tiered(pub(super) Arc<TieredInner>);
 
-pub(super) struct Shared {
+pub(super) struct TieredInner {
     pub(super) config: TieredConfig,
     pub(super) switches: ArcSwap<Switches>,
     pub(super) l1: Arc<dyn L1>,
@@ -98,20 +98,20 @@ fn outcome_of(fetched: &FetchResult) -> &'static str {
 
 /// What was known before the shared tier was asked.
 #[derive(Clone, Copy)]
-pub(super) struct Asked {
-    note: Note,
+pub(super) struct FetchContext {
+    note: FillGuard,
     /// Position up to which everything had been heard of.
     heard_of: Version,
     /// The position that answers had shown.
-    shown: Shown,
+    shown: ShownPosition,
     at: Moment,
 }
 
 /// What memory has to say.
-pub(super) enum Memory {
+pub(super) enum L1Lookup {
     Nothing,
-    Fresh(Arc<Held>),
-    Stale(Arc<Held>, Stale),
+    Fresh(Arc<CachedEntry>),
+    Stale(Arc<CachedEntry>, Stale),
 }
 
 // === impl Tiered ===
@@ -127,14 +127,14 @@ impl Tiered {
     ) -> Tiered {
         let (latencies, tasks, stop) = (Latencies::default(), TaskTracker::new(), CancellationToken::new());
         let every = if l2.shares_l1() { 0 } else { config.self_audit_every };
-        let limits = self_audit::Limits { budget: config.read_budget, bound: coherence.max_staleness() };
+        let limits = self_audit::SelfAuditLimits { budget: config.read_budget, bound: coherence.max_staleness() };
         let (sampler, auditor) = self_audit::new(every, l2.clone(), clock.clone(), limits);
         if every > 0 {
             tasks.spawn(stop.clone().run_until_cancelled_owned(auditor.run()));
         }
         let switches = ArcSwap::from_pointee(config.switches);
         let hot_keys = HotKeys::new(config.hot_key_places, clock.now());
-        Tiered(Arc::new(Shared {
+        Tiered(Arc::new(TieredInner {
             config,
             switches,
             l1,
@@ -153,7 +153,7 @@ impl Tiered {
     }
 
     /// Reads one entry. Fails only when `Strong` and the shared tier cannot be asked, or when this replica must not serve.
-    pub async fn get(&self, get: Get<'_>) -> Result<Answer, CacheError> {
+    pub async fn get(&self, get: Get<'_>) -> Result<GetAnswer, CacheError> {
         let shared = &*self.0;
         let begun = shared.clock.now();
         let counters = &get.key.namespace.counters;
@@ -163,7 +163,7 @@ impl Tiered {
         // What only the primary can answer is not answered without it.
         let is_off = !switches.enabled || (!switches.l2 && get.consistency == Consistency::Strong);
         if is_off {
-            counters.misses.one();
+            counters.misses.inc();
             return Ok(shared.miss(partition, Miss::Disabled, Version::ZERO, false));
         }
         get.key.namespace.admit()?;
@@ -285,12 +285,12 @@ impl Tiered {
             return shared.fetch(&key, limit).await;
         }
         let (waiting, span) = match shared.coherence.join(&key, bound) {
-            Passage::Join(mut waiting) => {
-                key.namespace().counters.coalesced.one();
+            FetchSlot::Joined(mut waiting) => {
+                key.namespace().counters.coalesced.inc();
                 let span = spans::wait(&waiting.take_span());
                 (waiting, span)
             }
-            Passage::Begin(Begun { id, note, landing, mut waiting }) => {
+            FetchSlot::Started(StartedFetch { id, note, landing, mut waiting }) => {
                 let cache = self.clone();
                 let fetch = async move {
                     let until = cache.0.clock.now().plus(cache.0.config.read_budget);
@@ -298,7 +298,7 @@ impl Tiered {
                     let result = cache.0.fetch_under(&key, note, own).await;
                     cache.0.coherence.close(&key, id);
                     spans::note(spans::OUTCOME, outcome_of(&result));
-                    landing.land(result);
+                    landing.complete(result);
                 };
                 self.0.tasks.spawn(fetch.instrument(waiting.take_span()));
                 (waiting, tracing::Span::none())
@@ -312,7 +312,7 @@ impl Tiered {
 
 // === impl Shared ===
 
-impl Shared {
+impl TieredInner {
     /// What is switched on for `namespace`. Nothing is, when no tier is left.
     pub(super) fn switches(&self, namespace: &Namespace) -> Switches {
         let Switches { enabled, l1, l2 } = self.switches.load().and(namespace.policy().switches());
@@ -329,17 +329,19 @@ impl Shared {
         switches: Switches,
         partition: u16,
         now: Moment,
-    ) -> Option<Answer> {
+    ) -> Option<GetAnswer> {
         let Consistency::Bounded(bound) = get.consistency else { return None };
         let welcome = bound.filter(|bound| *bound > self.coherence.max_staleness());
         match self.look_up(get, switches, partition, now) {
-            Memory::Fresh(held) => {
+            L1Lookup::Fresh(held) => {
                 if switches.l2 {
                     self.sampler.hit(get.key, held.entry.version, now);
                 }
                 Some(self.hit_in_l1(partition, held, None, now))
             }
-            Memory::Stale(held, stale) if welcome.is_some() => Some(self.hit_in_l1(partition, held, Some(stale), now)),
+            L1Lookup::Stale(held, stale) if welcome.is_some() => {
+                Some(self.hit_in_l1(partition, held, Some(stale), now))
+            }
             _ => None,
         }
     }
@@ -351,7 +353,7 @@ impl Shared {
         switches: Switches,
         partition: u16,
         fetched: FetchResult,
-    ) -> Result<Answer, CacheError> {
+    ) -> Result<GetAnswer, CacheError> {
         match fetched {
             Ok(fetched) if fetched.position < get.token.position(partition) => {
                 Ok(self.miss(partition, Miss::TokenNotReached, fetched.position, true))
@@ -364,65 +366,65 @@ impl Shared {
     }
 
     /// The answer when the shared tier could not be asked: a flagged stale hit where the namespace allows it, else a flagged miss.
-    fn without_l2(&self, get: &Get<'_>, switches: Switches, partition: u16) -> Answer {
+    fn without_l2(&self, get: &Get<'_>, switches: Switches, partition: u16) -> GetAnswer {
         let now = self.clock.now();
         let mut answer = match self.look_up(get, switches, partition, now) {
-            Memory::Fresh(held) => self.hit_in_l1(partition, held, None, now),
-            Memory::Stale(held, stale) => self.hit_in_l1(partition, held, Some(stale), now),
-            Memory::Nothing => self.miss(partition, Miss::Unavailable, Version::ZERO, true),
+            L1Lookup::Fresh(held) => self.hit_in_l1(partition, held, None, now),
+            L1Lookup::Stale(held, stale) => self.hit_in_l1(partition, held, Some(stale), now),
+            L1Lookup::Nothing => self.miss(partition, Miss::Unavailable, Version::ZERO, true),
         };
         answer.degraded = true;
         answer
     }
 
     /// What memory holds for this Get that is not older than its token, nor staler than namespace and caller allow.
-    pub(super) fn look_up(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> Memory {
-        let Consistency::Bounded(accepted) = get.consistency else { return Memory::Nothing };
+    pub(super) fn look_up(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> L1Lookup {
+        let Consistency::Bounded(accepted) = get.consistency else { return L1Lookup::Nothing };
         let bound = accepted.unwrap_or(self.coherence.max_staleness());
         // Before the lookup: see Coherence::proof and Coherence::place.
         let proof = self.coherence.proof(partition);
         let token = get.token.position(partition);
         let place = (token > Version::ZERO).then(|| self.coherence.place(partition));
-        let Some(held) = self.l1.get(get.key).filter(|_| switches.l1) else { return Memory::Nothing };
+        let Some(held) = self.l1.get(get.key).filter(|_| switches.l1) else { return L1Lookup::Nothing };
         let (window, l1_ttl) = {
             let policy = get.key.namespace.policy();
             (policy.stale_window, policy.l1_ttl)
         };
         if now.since(held.known_at) > l1_ttl || (switches.l2 && held.is_alone()) {
-            return Memory::Nothing;
+            return L1Lookup::Nothing;
         }
         if held.position < token && place.is_none_or(|place| place.of(&held) < token) {
-            return Memory::Nothing;
+            return L1Lookup::Nothing;
         }
-        let judgement = self.coherence.judge(get.key, &held, proof, bound, now);
+        let judgement = self.coherence.freshness(get.key, &held, proof, bound, now);
         let unproven = match judgement {
-            Judgement::Dead => {
+            Freshness::Invalidated => {
                 // Where memory is all there is what it remembers of the entry has to be kept.
                 if !self.l2.shares_l1() {
                     self.coherence.remove_dead(get.key, &held);
                 }
-                return Memory::Nothing;
+                return L1Lookup::Nothing;
             }
-            Judgement::Fresh => None,
+            Freshness::Fresh => None,
             // Nothing is promised, so nothing needs proof.
-            Judgement::Suspect(_) if !switches.l2 => None,
-            Judgement::Suspect(staleness) => Some(Stale { reason: StaleReason::Unproven, staleness }),
+            Freshness::Unproven(_) if !switches.l2 => None,
+            Freshness::Unproven(staleness) => Some(Stale { reason: StaleReason::Unproven, staleness }),
         };
         let Some(stale) = worst(outlived(&held.entry, held.marked_at(), now), unproven) else {
-            return Memory::Fresh(held);
+            return L1Lookup::Fresh(held);
         };
         let window = accepted.map_or(window, |accepted| accepted.min(window));
-        if stale.staleness <= window { Memory::Stale(held, stale) } else { Memory::Nothing }
+        if stale.staleness <= window { L1Lookup::Stale(held, stale) } else { L1Lookup::Nothing }
     }
 
     /// Reads the shared tier for one caller.
     async fn fetch(&self, key: &Key, timeout: Timeout) -> FetchResult {
-        let note = self.coherence.note(key.as_ref());
+        let note = self.coherence.begin_fill(key.as_ref());
         self.fetch_under(key, note, timeout).await
     }
 
     /// Reads the shared tier, and lets the answer enter memory if nothing newer was applied since `note`.
-    async fn fetch_under(&self, key: &Key, note: Note, timeout: Timeout) -> FetchResult {
+    async fn fetch_under(&self, key: &Key, note: FillGuard, timeout: Timeout) -> FetchResult {
         let asked = self.asked(key, note);
         let read = self.l2.read(key, timeout).await;
         if !self.l2.shares_l1() && read.is_ok() {
@@ -432,15 +434,15 @@ impl Shared {
     }
 
     /// What is known before the shared tier is asked for `key`.
-    pub(super) fn asked(&self, key: &Key, note: Note) -> Asked {
+    pub(super) fn asked(&self, key: &Key, note: FillGuard) -> FetchContext {
         let partition = self.coherence.partition_of(key.as_ref());
         let (heard_of, shown) = (self.coherence.watermark(partition), self.coherence.shown(partition));
-        Asked { note, heard_of, shown, at: self.clock.now() }
+        FetchContext { note, heard_of, shown, at: self.clock.now() }
     }
 
     /// Judges what the shared tier answered, and lets it enter memory if nothing newer was applied since it was asked.
-    pub(super) fn take_in(&self, key: &Key, asked: Asked, read: Read) -> FetchResult {
-        let Asked { note, heard_of, shown, at: begun } = asked;
+    pub(super) fn take_in(&self, key: &Key, asked: FetchContext, read: ReadResult) -> FetchResult {
+        let FetchContext { note, heard_of, shown, at: begun } = asked;
         let partition = self.coherence.partition_of(key.as_ref());
         if read.position > Version::ZERO && read.position < heard_of.max(shown.position) {
             // An old primary: what it does not know yet was heard of, or shown by an answer, before it was asked.
@@ -520,12 +522,18 @@ impl Shared {
         }
     }
 
-    pub(super) fn hit_in_l1(&self, partition: u16, held: Arc<Held>, stale: Option<Stale>, at: Moment) -> Answer {
+    pub(super) fn hit_in_l1(
+        &self,
+        partition: u16,
+        held: Arc<CachedEntry>,
+        stale: Option<Stale>,
+        at: Moment,
+    ) -> GetAnswer {
         let position = held.position;
-        Answer::new(Outcome::Hit { held, tier: Tier::L1, stale }, partition, position, at)
+        GetAnswer::new(GetOutcome::Hit { held, tier: Tier::L1, stale }, partition, position, at)
     }
 
-    fn found_in_l2(&self, get: &Get<'_>, partition: u16, fetched: Fetched) -> Answer {
+    fn found_in_l2(&self, get: &Get<'_>, partition: u16, fetched: Fetched) -> GetAnswer {
         let at = self.clock.now();
         let tier = if self.l2.shares_l1() { Tier::L1 } else { Tier::L2 };
         let welcome = match get.consistency {
@@ -536,49 +544,49 @@ impl Shared {
         };
         let found = fetched.held.filter(|held| at < held.entry.kept_until);
         let outcome = match found.map(|held| (outlived(&held.entry, held.marked_at(), at), held)) {
-            Some((None, held)) => Outcome::Hit { held, tier, stale: None },
+            Some((None, held)) => GetOutcome::Hit { held, tier, stale: None },
             Some((stale @ Some(Stale { staleness, .. }), held)) if welcome.is_some_and(|most| staleness <= most) => {
-                Outcome::Hit { held, tier, stale }
+                GetOutcome::Hit { held, tier, stale }
             }
-            _ => Outcome::Miss(Miss::Absent),
+            _ => GetOutcome::Miss(Miss::Absent),
         };
-        Answer::new(outcome, partition, fetched.position, at)
+        GetAnswer::new(outcome, partition, fetched.position, at)
     }
 
-    pub(super) fn miss(&self, partition: u16, why: Miss, position: Version, degraded: bool) -> Answer {
-        Answer { degraded, ..Answer::new(Outcome::Miss(why), partition, position, self.clock.now()) }
+    pub(super) fn miss(&self, partition: u16, why: Miss, position: Version, degraded: bool) -> GetAnswer {
+        GetAnswer { degraded, ..GetAnswer::new(GetOutcome::Miss(why), partition, position, self.clock.now()) }
     }
 
-    fn count(&self, get: &Get<'_>, answer: &Answer, begun: Moment) {
+    fn count(&self, get: &Get<'_>, answer: &GetAnswer, begun: Moment) {
         self.tally(get, answer);
         if answer.waited {
             // What others needed to make the entry says nothing of this service.
             return;
         }
         let latency = match &answer.outcome {
-            Outcome::Miss(_) => &self.latencies.get_miss,
-            Outcome::Hit { tier: Tier::L1, .. } => &self.latencies.get_l1,
-            Outcome::Hit { tier: Tier::L2, .. } => &self.latencies.get_l2,
+            GetOutcome::Miss(_) => &self.latencies.get_miss,
+            GetOutcome::Hit { tier: Tier::L1, .. } => &self.latencies.get_l1,
+            GetOutcome::Hit { tier: Tier::L2, .. } => &self.latencies.get_l2,
         };
         latency.observe(self.clock.now().since(begun));
     }
 
-    pub(super) fn tally(&self, get: &Get<'_>, answer: &Answer) {
+    pub(super) fn tally(&self, get: &Get<'_>, answer: &GetAnswer) {
         let counters = &get.key.namespace.counters;
         if answer.degraded {
-            counters.degraded.one();
+            counters.degraded.inc();
         }
         match &answer.outcome {
-            Outcome::Miss(_) => counters.misses.one(),
-            Outcome::Hit { held, tier, stale } => {
+            GetOutcome::Miss(_) => counters.misses.inc(),
+            GetOutcome::Hit { held, tier, stale } => {
                 match (stale, tier) {
-                    (Some(_), Tier::L1) => counters.stale_l1_hits.one(),
-                    (Some(_), Tier::L2) => counters.stale_l2_hits.one(),
-                    (None, Tier::L1) => counters.l1_hits.one(),
-                    (None, Tier::L2) => counters.l2_hits.one(),
+                    (Some(_), Tier::L1) => counters.stale_l1_hits.inc(),
+                    (Some(_), Tier::L2) => counters.stale_l2_hits.inc(),
+                    (None, Tier::L1) => counters.l1_hits.inc(),
+                    (None, Tier::L2) => counters.l2_hits.inc(),
                 }
                 if held.entry.content == Content::KnownAbsent {
-                    counters.negative_hits.one();
+                    counters.negative_hits.inc();
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cache::key::KeyRef;
-use crate::cache::tier::Refusal;
+use crate::cache::tier::ConditionFailure;
 use crate::cache::tier::bus::Message;
 
 /// What was found of a key.
@@ -28,7 +28,7 @@ async fn of_many_keys_only_those_that_memory_lacks_are_asked_for_and_each_once()
     world.warm(3).await;
     let many = world.get_many(&["k", "a", "k", "b", "a"], Token::default());
     world.read_call().await.send(world.found(4, 5)).ok();
-    world.read_call().await.send(Ok(Read { position: Version::new(EPOCH, 5), entry: None })).ok();
+    world.read_call().await.send(Ok(ReadResult { position: Version::new(EPOCH, 5), entry: None })).ok();
     let (warm, a, b) = (Ok((3, Tier::L1, false)), Ok((4, Tier::L2, false)), Err(Miss::Absent));
     assert_eq!(many.await.expect("no panic"), [warm, a, warm, b, a]);
     let many = world.get_many(&["a", "k"], Token::default());
@@ -78,8 +78,8 @@ async fn of_many_writes_each_is_taken_or_not_for_itself() {
     let caller = tokio::spawn(async move { cache.set_many(many).await });
     let Some(Call::Write(answer)) = world.calls.recv().await else { panic!("one step") };
     let position = Version::new(EPOCH, 6);
-    let refused = Written::Refused { why: Refusal::AlreadyPresent, current: None, position };
-    answer.send(Ok(vec![Written::Stored(world.entry(6)), refused, Written::Failed(L2Error::Full)])).ok();
+    let refused = WriteResult::Refused { why: ConditionFailure::AlreadyPresent, current: None, position };
+    answer.send(Ok(vec![WriteResult::Stored(world.entry(6)), refused, WriteResult::Failed(L2Error::Full)])).ok();
     let done = caller.await.expect("no panic").expect("each for itself");
     let outcomes: Vec<_> = done.results.into_iter().map(|result| result.map(|answer| answer.outcome)).collect();
     assert_eq!(outcomes, [Ok(SetOutcome::Stored), Ok(SetOutcome::AlreadyPresent), Err(CacheError::Full)]);

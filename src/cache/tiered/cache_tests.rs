@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
-use crate::cache::coherence::safeguards::Protections;
+use crate::cache::coherence::safeguards::Safeguards;
 use crate::cache::entry::{Entry, Lifetime, NewEntry};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::namespace::{Namespace, NamespaceRules};
@@ -18,8 +18,8 @@ use crate::cache::policy::{NamespacePolicy, PolicyPatch};
 use crate::cache::testing::{ALL, BOUND, Bench, EPOCH, not_asked};
 use crate::cache::tier::bus::{BusSink as _, Echo};
 use crate::cache::tier::{
-    Acquired, BoxFuture, Claim, Condition, L2Report, Mode, Read, Removal, Removed, Return, Timeout, Touch, Touched,
-    Write, Written,
+    Acquired, BoxFuture, Condition, L2Report, LeaseClaim, LeaseRelease, Mode, ReadResult, Removal, RemoveResult,
+    Timeout, Touch, Touched, Write, WriteResult,
 };
 use crate::cache::tiered::*;
 use crate::cache::token::Token;
@@ -28,10 +28,10 @@ const BUDGET: Duration = Duration::from_millis(200);
 
 /// A call to the shared tier, waiting for the test to answer it.
 pub(crate) enum Call {
-    Read(oneshot::Sender<Result<Read, L2Error>>),
-    Write(oneshot::Sender<Result<Vec<Written>, L2Error>>),
-    Acquire(Claim, oneshot::Sender<Result<Acquired, L2Error>>),
-    Release(Return, oneshot::Sender<Result<bool, L2Error>>),
+    Read(oneshot::Sender<Result<ReadResult, L2Error>>),
+    Write(oneshot::Sender<Result<Vec<WriteResult>, L2Error>>),
+    Acquire(LeaseClaim, oneshot::Sender<Result<Acquired, L2Error>>),
+    Release(LeaseRelease, oneshot::Sender<Result<bool, L2Error>>),
 }
 
 struct Scripted(mpsc::UnboundedSender<Call>);
@@ -45,7 +45,7 @@ impl Scripted {
 }
 
 impl L2 for Scripted {
-    fn read<'a>(&'a self, _: &'a Key, _: Timeout) -> BoxFuture<'a, Result<Read, L2Error>> {
+    fn read<'a>(&'a self, _: &'a Key, _: Timeout) -> BoxFuture<'a, Result<ReadResult, L2Error>> {
         let answered = self.ask(Call::Read);
         Box::pin(async move {
             let answer = tokio::time::timeout(BUDGET, answered).await;
@@ -53,21 +53,27 @@ impl L2 for Scripted {
         })
     }
 
-    fn write<'a>(&'a self, _: u16, _: &'a [Write], _: u64, _: Timeout) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
+    fn write<'a>(
+        &'a self,
+        _: u16,
+        _: &'a [Write],
+        _: u64,
+        _: Timeout,
+    ) -> BoxFuture<'a, Result<Vec<WriteResult>, L2Error>> {
         self.ask(Call::Write)
     }
 
     not_asked! {
-        remove(u16, &'a [Removal], Mode, u64, Moment) -> Removed;
+        remove(u16, &'a [Removal], Mode, u64, Moment) -> RemoveResult;
         invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
         touch(&'a Key, Touch, Moment) -> Touched;
     }
 
-    fn acquire<'a>(&'a self, _: &'a Key, claim: Claim, _: Moment) -> BoxFuture<'a, Result<Acquired, L2Error>> {
+    fn acquire<'a>(&'a self, _: &'a Key, claim: LeaseClaim, _: Moment) -> BoxFuture<'a, Result<Acquired, L2Error>> {
         self.ask(|answer| Call::Acquire(claim, answer))
     }
 
-    fn release<'a>(&'a self, _: &'a Key, back: Return, _: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
+    fn release<'a>(&'a self, _: &'a Key, back: LeaseRelease, _: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
         self.ask(|answer| Call::Release(back, answer))
     }
 }
@@ -85,7 +91,7 @@ impl World {
 
     pub fn with(default_policy: NamespacePolicy) -> World {
         let rules = NamespaceRules { default_policy, limit: 8, ..NamespaceRules::default() };
-        let bench = Bench::with(rules, Protections::default());
+        let bench = Bench::with(rules, Safeguards::default());
         let nonce = bench.coherence.audit_begins(&ALL);
         bench.coherence.echo(nonce, Echo { positions: vec![(0, Version::new(EPOCH, 5))] });
         let (sender, calls) = mpsc::unbounded_channel();
@@ -102,7 +108,7 @@ impl World {
     }
 
     /// Begins a Get in a task of its own.
-    fn get(&self, consistency: Consistency, token: Token) -> tokio::task::JoinHandle<Result<Answer, CacheError>> {
+    fn get(&self, consistency: Consistency, token: Token) -> tokio::task::JoinHandle<Result<GetAnswer, CacheError>> {
         let (cache, key) = (self.cache.clone(), self.bench.key("k"));
         tokio::spawn(async move {
             cache
@@ -118,11 +124,11 @@ impl World {
         })
     }
 
-    fn bounded(&self) -> tokio::task::JoinHandle<Result<Answer, CacheError>> {
+    fn bounded(&self) -> tokio::task::JoinHandle<Result<GetAnswer, CacheError>> {
         self.get(Consistency::Bounded(None), Token::default())
     }
 
-    pub async fn read_call(&mut self) -> oneshot::Sender<Result<Read, L2Error>> {
+    pub async fn read_call(&mut self) -> oneshot::Sender<Result<ReadResult, L2Error>> {
         match self.calls.recv().await {
             Some(Call::Read(answer)) => answer,
             _ => panic!("a read was expected"),
@@ -137,8 +143,8 @@ impl World {
         Entry::written(&NewEntry::new(content, lifetime), version, Duration::ZERO, self.bench.now())
     }
 
-    pub fn found(&self, sequence: u64, position: u64) -> Result<Read, L2Error> {
-        Ok(Read { position: Version::new(EPOCH, position), entry: Some(self.entry(sequence)) })
+    pub fn found(&self, sequence: u64, position: u64) -> Result<ReadResult, L2Error> {
+        Ok(ReadResult { position: Version::new(EPOCH, position), entry: Some(self.entry(sequence)) })
     }
 
     /// An entry in memory, as a Get put it there.
@@ -151,14 +157,14 @@ impl World {
 }
 
 /// What was answered: sequence, tier, stale; or why not.
-pub(crate) fn gist(answer: &Answer) -> Result<(u64, Tier, bool), Miss> {
+pub(crate) fn gist(answer: &GetAnswer) -> Result<(u64, Tier, bool), Miss> {
     match &answer.outcome {
-        Outcome::Hit { held, tier, stale } => Ok((held.entry.version.sequence, *tier, stale.is_some())),
-        Outcome::Miss(why) => Err(*why),
+        GetOutcome::Hit { held, tier, stale } => Ok((held.entry.version.sequence, *tier, stale.is_some())),
+        GetOutcome::Miss(why) => Err(*why),
     }
 }
 
-pub(crate) fn away() -> Result<Read, L2Error> {
+pub(crate) fn away() -> Result<ReadResult, L2Error> {
     Err(L2Error::unavailable("away"))
 }
 
@@ -235,7 +241,7 @@ async fn an_answer_newer_than_the_position_read_before_it_gives_a_token_that_cov
     let get = world.bounded();
     let call = world.read_call().await;
     // The write of 9 came between the position and the entry.
-    let _ = call.send(Ok(Read { position: Version::new(EPOCH, 6), entry: Some(world.entry(9)) }));
+    let _ = call.send(Ok(ReadResult { position: Version::new(EPOCH, 6), entry: Some(world.entry(9)) }));
     let answer = get.await.expect("no panic").expect("answered");
     assert_eq!(answer.position, Version::new(EPOCH, 9));
 }
@@ -278,7 +284,7 @@ async fn an_expired_entry_is_answered_only_flagged() {
     let get = world.bounded();
     world.read_call().await.send(away()).ok();
     let answer = get.await.expect("no panic").expect("answered");
-    let Outcome::Hit { stale: Some(stale), .. } = answer.outcome else { panic!("flagged") };
+    let GetOutcome::Hit { stale: Some(stale), .. } = answer.outcome else { panic!("flagged") };
     assert_eq!(stale.reason, StaleReason::Expired);
     assert!(stale.staleness >= Duration::from_secs(60), "{stale:?}");
 }
@@ -305,7 +311,7 @@ async fn a_set_goes_on_when_its_caller_leaves_and_is_answered_from_memory() {
     let Some(Call::Write(answer)) = world.calls.recv().await else { panic!("a write was expected") };
     caller.abort();
     assert!(caller.await.expect_err("aborted").is_cancelled());
-    answer.send(Ok(vec![Written::Stored(world.entry(6))])).ok();
+    answer.send(Ok(vec![WriteResult::Stored(world.entry(6))])).ok();
     world.cache.close().await;
     let answer = world.bounded().await.expect("no panic").expect("answered");
     assert_eq!(gist(&answer), Ok((6, Tier::L1, false)));
@@ -373,7 +379,7 @@ async fn without_memory_nothing_is_kept_but_changes_reach_what_was_there() {
     assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Ok((3, Tier::L2, false)));
     let set = world.set("new");
     let Some(Call::Write(answer)) = world.calls.recv().await else { panic!("a write was expected") };
-    answer.send(Ok(vec![Written::Stored(world.entry(6))])).ok();
+    answer.send(Ok(vec![WriteResult::Stored(world.entry(6))])).ok();
     set.await.expect("no panic").expect("stored");
     world.cache.switch(Switches::default());
     let get = world.bounded();
@@ -402,13 +408,13 @@ async fn a_longer_life_does_not_overtake_a_shorter_one() {
     let (key, coherence) = (world.bench.key("k"), world.bench.coherence.clone());
     let l1 = world.bench.l1.clone();
     let held = || l1.get(key.as_ref());
-    let (before, hour) = (coherence.note(key.as_ref()), world.bench.now().plus(Duration::from_secs(3600)));
-    coherence.prolonged(&key, Version::new(EPOCH, 3), hour, before);
+    let (before, hour) = (coherence.begin_fill(key.as_ref()), world.bench.now().plus(Duration::from_secs(3600)));
+    coherence.extend_ttl(&key, Version::new(EPOCH, 3), hour, before);
     assert_eq!(held().expect("there").entry.expires_at, hour);
     // A Touch that made it shorter was applied meanwhile, and what Redis holds then was read.
-    coherence.outdated(&key, Version::new(EPOCH, 6), Effect::Shortened);
+    coherence.apply_own_change(&key, Version::new(EPOCH, 6), Effect::Shortened);
     world.warm(3).await;
-    coherence.prolonged(&key, Version::new(EPOCH, 3), hour, before);
+    coherence.extend_ttl(&key, Version::new(EPOCH, 3), hour, before);
     assert_ne!(held().expect("there").entry.expires_at, hour);
 }
 
@@ -423,20 +429,20 @@ impl World {
     }
 
     /// A Get that memory does not answer: what the shared tier answers to it.
-    async fn asked(&mut self, read: Result<Read, L2Error>) -> Result<(u64, Tier, bool), Miss> {
+    async fn asked(&mut self, read: Result<ReadResult, L2Error>) -> Result<(u64, Tier, bool), Miss> {
         let get = self.bounded();
         self.read_call().await.send(read).ok();
         gist(&get.await.expect("no panic").expect("answered"))
     }
 
-    async fn strong(&mut self, read: Result<Read, L2Error>) -> Result<(u64, Tier, bool), Miss> {
+    async fn strong(&mut self, read: Result<ReadResult, L2Error>) -> Result<(u64, Tier, bool), Miss> {
         let get = self.get(Consistency::Strong, Token::default());
         self.read_call().await.send(read).ok();
         gist(&get.await.expect("no panic").expect("answered"))
     }
 
-    fn lacks(&self, position: u64) -> Result<Read, L2Error> {
-        Ok(Read { position: Version::new(EPOCH, position), entry: None })
+    fn lacks(&self, position: u64) -> Result<ReadResult, L2Error> {
+        Ok(ReadResult { position: Version::new(EPOCH, position), entry: None })
     }
 }
 
@@ -467,8 +473,9 @@ async fn what_the_shared_tier_lacked_is_not_answered_from_memory_afterwards() {
 async fn what_the_shared_tier_had_marked_is_not_answered_as_fresh_afterwards() {
     let mut world = World::cut_off().await;
     let marked_at = Some(world.bench.now());
-    let read =
-        world.found(3, 6).map(|read| Read { entry: read.entry.map(|entry| Entry { marked_at, ..entry }), ..read });
+    let read = world
+        .found(3, 6)
+        .map(|read| ReadResult { entry: read.entry.map(|entry| Entry { marked_at, ..entry }), ..read });
     assert_eq!(world.strong(read).await, Err(Miss::Absent));
     assert_eq!(world.asked(away()).await, Err(Miss::Unavailable));
 }
@@ -487,7 +494,7 @@ async fn a_server_that_has_less_than_it_acknowledged_is_not_believed() {
     let mut world = World::cut_off().await;
     let set = world.set("new");
     let Some(Call::Write(answer)) = world.calls.recv().await else { panic!("a write was expected") };
-    answer.send(Ok(vec![Written::Stored(world.entry(6))])).ok();
+    answer.send(Ok(vec![WriteResult::Stored(world.entry(6))])).ok();
     set.await.expect("no panic").expect("stored");
     assert_eq!(world.asked(world.found(3, 5)).await, Err(Miss::Unavailable));
 }
@@ -514,7 +521,11 @@ async fn a_refused_set_that_shows_a_newer_entry_removes_the_older_one() {
     let Some(Call::Write(answer)) = world.calls.recv().await else { panic!("a write was expected") };
     let (current, position) = (Some(Version::new(EPOCH, 6)), Version::new(EPOCH, 6));
     answer
-        .send(Ok(vec![Written::Refused { why: crate::cache::tier::Refusal::AlreadyPresent, current, position }]))
+        .send(Ok(vec![WriteResult::Refused {
+            why: crate::cache::tier::ConditionFailure::AlreadyPresent,
+            current,
+            position,
+        }]))
         .ok();
     set.await.expect("no panic").expect("refused");
     assert_eq!(world.asked(world.found(6, 6)).await, Ok((6, Tier::L2, false)));

@@ -5,15 +5,15 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span};
 
-use super::cache::{Memory, Shared, Tiered, outlived};
-use super::types::{Answer, Consistency, Get, Miss, Outcome, Tier};
+use super::cache::{L1Lookup, Tiered, TieredInner, outlived};
+use super::types::{Consistency, Get, GetAnswer, GetOutcome, Miss, Tier};
 use crate::cache::clock::Moment;
-use crate::cache::coherence::Judgement;
+use crate::cache::coherence::Freshness;
 use crate::cache::entry::Entry;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
-use crate::cache::lease::waiters::{End, Occasion, Over, Seat, Turn};
-use crate::cache::lease::{Said, Wish};
+use crate::cache::lease::waiters::{End, LeaseRequest, RoundOutcome, WaitResult, Waiter};
+use crate::cache::lease::{LeaseOptions, LeaseStatus};
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::Switches;
 use crate::cache::single_flight::{FetchResult, Fetched};
@@ -24,7 +24,7 @@ const CONTRADICTIONS: u32 = 3;
 
 /// How one Get takes part in a round.
 #[derive(Clone, Copy)]
-struct Part {
+struct RoundPart {
     /// The round was begun for it: so far it waits for the shared tier only.
     first: bool,
     /// Whether it waits for another caller.
@@ -51,11 +51,11 @@ impl Tiered {
     pub(super) async fn get_with_lease(
         &self,
         get: &Get<'_>,
-        wish: Wish,
+        wish: LeaseOptions,
         switches: Switches,
         partition: u16,
         begun: Moment,
-    ) -> Result<Answer, CacheError> {
+    ) -> Result<GetAnswer, CacheError> {
         let shared = &*self.0;
         let until = shared.until(Duration::MAX, get.deadline, begun);
         let key = get.key.to_key();
@@ -80,7 +80,7 @@ impl Tiered {
             let found = fetched.as_ref().ok().cloned();
             let answer = shared.conclude(get, switches, partition, fetched)?;
             match answer.outcome {
-                Outcome::Hit { .. } => {
+                GetOutcome::Hit { .. } => {
                     let room_begun = shared.clock.now();
                     match self.room(get, &answer, until).await {
                         Room::AtOnce => break self.with_lease_to_refresh(get, &key, wish, asking_since, answer).await,
@@ -91,36 +91,38 @@ impl Tiered {
                         Room::Never => break shared.leased(answer),
                     }
                 }
-                Outcome::Miss(Miss::Absent | Miss::Unavailable) => {}
-                Outcome::Miss(_) => break answer,
+                GetOutcome::Miss(Miss::Absent | Miss::Unavailable) => {}
+                GetOutcome::Miss(_) => break answer,
             }
             let (seat, first) = seat.map_or_else(
                 || {
                     let patience = asking_since.plus(shared.config.read_budget);
-                    let occasion = Occasion { duration: wish.duration, seen: None, found: found.clone(), patience };
+                    let occasion = LeaseRequest { duration: wish.duration, seen: None, found: found.clone(), patience };
                     self.take_seat(&key, partition, occasion)
                 },
                 |seat| (seat, false),
             );
             let kept = |found: Option<&Fetched>| match wish.stale_if_error {
-                true => shared.kept(get, partition, found).map(|stale| Answer { degraded: answer.degraded, ..stale }),
+                true => {
+                    shared.kept(get, partition, found).map(|stale| GetAnswer { degraded: answer.degraded, ..stale })
+                }
                 false => None,
             };
             let span = if first { Span::none() } else { spans::wait(&seat.round().span) };
             let turn_begun = shared.clock.now();
             let until = if wish.wait { until } else { until.min(asking_since.plus(shared.config.read_budget)) };
-            let part = Part { first, wait: wish.wait, kept: kept(found.as_ref()).is_some(), until };
+            let part = RoundPart { first, wait: wish.wait, kept: kept(found.as_ref()).is_some(), until };
             let (turn, refused) = self.take_part(get, part, &seat).instrument(span).await;
             if wish.wait {
                 asking_since = asking_since.plus(shared.clock.now().since(turn_begun));
             }
-            waited |= wish.wait && refused.is_none() && !(first && matches!(turn, Some(Turn::Lease(_))));
+            waited |= wish.wait && refused.is_none() && !(first && matches!(turn, Some(WaitResult::Lease(_))));
             match turn {
-                Some(Turn::Lease(lease)) => {
+                Some(WaitResult::Lease(lease)) => {
                     let degraded = answer.degraded || lease.alone;
-                    break Answer { lease: Some(lease), degraded, at: shared.clock.now(), ..answer };
+                    break GetAnswer { lease: Some(lease), degraded, at: shared.clock.now(), ..answer };
                 }
-                Some(Turn::Over(Over { end, found: last })) => {
+                Some(WaitResult::Over(RoundOutcome { end, found: last })) => {
                     contradictions = if end == End::Present { contradictions + 1 } else { 0 };
                     if contradictions == CONTRADICTIONS {
                         break answer;
@@ -134,7 +136,7 @@ impl Tiered {
                     }
                     heard = last;
                 }
-                Some(Turn::Said(_)) | None => {
+                Some(WaitResult::Said(_)) | None => {
                     match (self.with_room(get, until, || kept(found.as_ref())).await, refused) {
                         (Some(stale), _) => break stale,
                         (None, Some(refused)) => return Err(refused),
@@ -146,11 +148,11 @@ impl Tiered {
         if waited {
             let counters = &shared.leases.counters;
             match answer.outcome {
-                Outcome::Hit { .. } => counters.served.one(),
-                Outcome::Miss(_) => counters.left.one(),
+                GetOutcome::Hit { .. } => counters.served.inc(),
+                GetOutcome::Miss(_) => counters.left.inc(),
             }
         }
-        Ok(Answer { waited, ..answer })
+        Ok(GetAnswer { waited, ..answer })
     }
 
     /// What the shared tier holds: as was heard at the end of a round, as the round under way was begun with, or as it says now.
@@ -161,7 +163,7 @@ impl Tiered {
         partition: u16,
         asking_since: Moment,
         heard: Option<FetchResult>,
-    ) -> (FetchResult, Option<Seat>) {
+    ) -> (FetchResult, Option<Waiter>) {
         let token = get.token.position(partition);
         if let Some(heard) = heard
             && heard.as_ref().map_or(true, |fetched| !fetched.may_precede(token, get.key.namespace))
@@ -169,7 +171,7 @@ impl Tiered {
             return (heard, None);
         }
         // What an absence was known by still stands, or the round would be over.
-        let suits = |occasion: &Occasion| {
+        let suits = |occasion: &LeaseRequest| {
             let known = |found: &Fetched| !found.may_precede(token, get.key.namespace);
             occasion.seen.is_none() && occasion.found.as_ref().is_some_and(known)
         };
@@ -186,12 +188,12 @@ impl Tiered {
         &self,
         get: &Get<'_>,
         key: &Key,
-        wish: Wish,
+        wish: LeaseOptions,
         asking_since: Moment,
-        answer: Answer,
-    ) -> Answer {
+        answer: GetAnswer,
+    ) -> GetAnswer {
         let shared = &*self.0;
-        let Outcome::Hit { held, stale, .. } = &answer.outcome else { return answer };
+        let GetOutcome::Hit { held, stale, .. } = &answer.outcome else { return answer };
         let now = shared.clock.now();
         if stale.is_none() && !is_due(&held.entry, get.key.namespace, now) {
             return answer;
@@ -199,17 +201,17 @@ impl Tiered {
         let seen = stale.is_none().then_some(held.entry.version);
         let found = (!answer.degraded).then(|| Fetched { position: answer.position, held: Some(held.clone()) });
         let patience = asking_since.plus(shared.config.read_budget);
-        let occasion = Occasion { duration: wish.duration, seen, found, patience };
+        let occasion = LeaseRequest { duration: wish.duration, seen, found, patience };
         let (seat, true) = self.take_seat(key, answer.partition, occasion) else { return answer };
         let until = shared.until(shared.config.read_budget, get.deadline, asking_since);
         match timeout(until.since(now), seat.turn(|_| true)).await {
-            Ok(Turn::Lease(lease)) => Answer { lease: Some(lease), at: shared.clock.now(), ..answer },
+            Ok(WaitResult::Lease(lease)) => GetAnswer { lease: Some(lease), at: shared.clock.now(), ..answer },
             _ => answer,
         }
     }
 
     /// Takes part in the round of `key`. Returns also whether it was begun for this.
-    fn take_seat(&self, key: &Key, partition: u16, occasion: Occasion) -> (Seat, bool) {
+    fn take_seat(&self, key: &Key, partition: u16, occasion: LeaseRequest) -> (Waiter, bool) {
         let (seat, begun) = self.0.coherence.rounds(partition).join_or_begin(key, occasion);
         if begun {
             let round = self.clone().run_round(key.clone(), partition, seat.round().clone());
@@ -221,11 +223,16 @@ impl Tiered {
 
     /// Takes part in a round for one Get. What only asks for the lease keeps its place; what waits for another caller gives it back. Returns
     /// also why the Get may not wait, if it would.
-    async fn take_part(&self, get: &Get<'_>, part: Part, seat: &Seat) -> (Option<Turn>, Option<CacheError>) {
-        let waiting = part.wait.then(|| self.0.leases.counters.waiting.up());
+    async fn take_part(
+        &self,
+        get: &Get<'_>,
+        part: RoundPart,
+        seat: &Waiter,
+    ) -> (Option<WaitResult>, Option<CacheError>) {
+        let waiting = part.wait.then(|| self.0.leases.counters.waiting.inc_guard());
         if part.first || !part.wait {
             let turn = self.turn(false, part.kept, part.until, seat).await;
-            if !(part.wait && matches!(turn, Some(Turn::Said(_)))) {
+            if !(part.wait && matches!(turn, Some(WaitResult::Said(_)))) {
                 return (turn, None);
             }
         }
@@ -235,8 +242,8 @@ impl Tiered {
     }
 
     /// Waits until there is room for an answer. It may be given as it is only if there was room at once.
-    async fn room(&self, get: &Get<'_>, answer: &Answer, until: Moment) -> Room {
-        let (Some(place), Outcome::Hit { held, .. }) = (get.place, &answer.outcome) else { return Room::AtOnce };
+    async fn room(&self, get: &Get<'_>, answer: &GetAnswer, until: Moment) -> Room {
+        let (Some(place), GetOutcome::Hit { held, .. }) = (get.place, &answer.outcome) else { return Room::AtOnce };
         let patience = until.since(self.0.clock.now());
         match timeout(patience, place.room(held.entry.content.len())).await {
             Ok(true) => Room::AtOnce,
@@ -246,7 +253,7 @@ impl Tiered {
     }
 
     /// The answer that `look` finds when there is room for it; `None` if it finds none, or there is no room in time.
-    async fn with_room(&self, get: &Get<'_>, until: Moment, look: impl Fn() -> Option<Answer>) -> Option<Answer> {
+    async fn with_room(&self, get: &Get<'_>, until: Moment, look: impl Fn() -> Option<GetAnswer>) -> Option<GetAnswer> {
         loop {
             let answer = look()?;
             match self.room(get, &answer, until).await {
@@ -258,7 +265,7 @@ impl Tiered {
     }
 
     /// Waits for what a round comes to for one Get, as long as its caller would. None: in vain.
-    async fn turn(&self, wait: bool, kept: bool, until: Moment, seat: &Seat) -> Option<Turn> {
+    async fn turn(&self, wait: bool, kept: bool, until: Moment, seat: &Waiter) -> Option<WaitResult> {
         let shared = &*self.0;
         let patience = until.since(shared.clock.now());
         let leaving = async {
@@ -268,7 +275,7 @@ impl Tiered {
         let turn = async {
             tokio::select! {
                 biased;
-                turn = seat.turn(|said| !wait || (kept && said == Said::Paused)) => turn,
+                turn = seat.turn(|said| !wait || (kept && said == LeaseStatus::Paused)) => turn,
                 turn = leaving => turn,
             }
         };
@@ -278,30 +285,33 @@ impl Tiered {
 
 // === impl Shared ===
 
-impl Shared {
+impl TieredInner {
     /// The answer to a Get that has waited in vain.
-    fn leased(&self, answer: Answer) -> Answer {
-        Answer { outcome: Outcome::Miss(Miss::Leased), at: self.clock.now(), ..answer }
+    fn leased(&self, answer: GetAnswer) -> GetAnswer {
+        GetAnswer { outcome: GetOutcome::Miss(Miss::Leased), at: self.clock.now(), ..answer }
     }
 
     /// What is kept of an entry that cannot be made, as far as its namespace allows it.
-    pub(super) fn kept(&self, get: &Get<'_>, partition: u16, found: Option<&Fetched>) -> Option<Answer> {
+    pub(super) fn kept(&self, get: &Get<'_>, partition: u16, found: Option<&Fetched>) -> Option<GetAnswer> {
         let (now, consistency) = (self.clock.now(), Consistency::Bounded(None));
         let switches = self.switches(get.key.namespace);
         match self.look_up(&Get { consistency, ..*get }, switches, partition, now) {
-            Memory::Fresh(held) => return Some(self.hit_in_l1(partition, held, None, now)),
-            Memory::Stale(held, stale) => return Some(self.hit_in_l1(partition, held, Some(stale), now)),
-            Memory::Nothing => {}
+            L1Lookup::Fresh(held) => return Some(self.hit_in_l1(partition, held, None, now)),
+            L1Lookup::Stale(held, stale) => return Some(self.hit_in_l1(partition, held, Some(stale), now)),
+            L1Lookup::Nothing => {}
         }
         let Fetched { position, held: Some(held) } = found? else { return None };
-        let judgement = self.coherence.judge(get.key, held, Moment::NEVER, Duration::ZERO, now);
+        let judgement = self.coherence.freshness(get.key, held, Moment::NEVER, Duration::ZERO, now);
         let stale = outlived(&held.entry, held.marked_at(), now)
             .filter(|stale| stale.staleness <= get.key.namespace.policy().stale_window)?;
-        if judgement == Judgement::Dead || now >= held.entry.kept_until || *position < get.token.position(partition) {
+        if judgement == Freshness::Invalidated
+            || now >= held.entry.kept_until
+            || *position < get.token.position(partition)
+        {
             return None;
         }
-        let outcome = Outcome::Hit { held: held.clone(), tier: Tier::L2, stale: Some(stale) };
-        Some(Answer::new(outcome, partition, *position, now))
+        let outcome = GetOutcome::Hit { held: held.clone(), tier: Tier::L2, stale: Some(stale) };
+        Some(GetAnswer::new(outcome, partition, *position, now))
     }
 }
 

@@ -12,25 +12,27 @@ use crate::cache::lease::Lease;
 use crate::cache::policy::NamespacePolicy;
 use crate::cache::testing::{BOUND, EPOCH};
 use crate::cache::tier::bus::{BusSink as _, Change, Effect, Message};
-use crate::cache::tier::{Acquired, Claim, Condition, L2Error, LeaseId, Read, Refusal, Return, Write, Written};
+use crate::cache::tier::{
+    Acquired, Condition, ConditionFailure, L2Error, LeaseClaim, LeaseId, LeaseRelease, ReadResult, Write, WriteResult,
+};
 use crate::cache::tiered::cache::tests::{Call, World, away, gist};
 use crate::cache::tiered::lease::{Release, Released};
 use crate::cache::tiered::set::{Barrier, Set, SetAnswer, SetOutcome};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
-type Getting = JoinHandle<Result<Answer, CacheError>>;
+type Getting = JoinHandle<Result<GetAnswer, CacheError>>;
 
 const SECOND: Duration = Duration::from_secs(1);
-const WISH: Wish = Wish { duration: Duration::from_secs(10), wait: true, stale_if_error: false };
+const WISH: LeaseOptions = LeaseOptions { duration: Duration::from_secs(10), wait: true, stale_if_error: false };
 const WINDOW: Duration = Duration::from_secs(100);
 
 impl World {
-    fn wants(&self, wish: Wish) -> Getting {
+    fn wants(&self, wish: LeaseOptions) -> Getting {
         self.wants_within(wish, Consistency::Bounded(None), Moment::FOREVER)
     }
 
-    fn wants_within(&self, wish: Wish, consistency: Consistency, deadline: Moment) -> Getting {
+    fn wants_within(&self, wish: LeaseOptions, consistency: Consistency, deadline: Moment) -> Getting {
         let (cache, key, token) = (self.cache.clone(), self.bench.key("k"), Token::default());
         tokio::spawn(async move {
             cache
@@ -39,18 +41,18 @@ impl World {
         })
     }
 
-    fn absent(&self) -> Result<Read, L2Error> {
-        Ok(Read { position: Version::new(EPOCH, 5), entry: None })
+    fn absent(&self) -> Result<ReadResult, L2Error> {
+        Ok(ReadResult { position: Version::new(EPOCH, 5), entry: None })
     }
 
-    async fn acquire_call(&mut self) -> (Claim, oneshot::Sender<Result<Acquired, L2Error>>) {
+    async fn acquire_call(&mut self) -> (LeaseClaim, oneshot::Sender<Result<Acquired, L2Error>>) {
         match self.calls.recv().await {
             Some(Call::Acquire(claim, answer)) => (claim, answer),
             other => panic!("to be asked for a lease was expected, not {}", name(other)),
         }
     }
 
-    async fn release_call(&mut self) -> (Return, oneshot::Sender<Result<bool, L2Error>>) {
+    async fn release_call(&mut self) -> (LeaseRelease, oneshot::Sender<Result<bool, L2Error>>) {
         match self.calls.recv().await {
             Some(Call::Release(back, answer)) => (back, answer),
             other => panic!("to be given a lease back was expected, not {}", name(other)),
@@ -58,7 +60,7 @@ impl World {
     }
 
     /// The shared tier has nothing, and grants the lease.
-    async fn grants(&mut self) -> Claim {
+    async fn grants(&mut self) -> LeaseClaim {
         self.read_call().await.send(self.absent()).ok();
         let (claim, answer) = self.acquire_call().await;
         answer.send(Ok(Acquired::Granted)).ok();
@@ -91,7 +93,7 @@ impl World {
         tokio::spawn(async move { cache.set(Set { write, barrier: Barrier::None, deadline: Moment::FOREVER }).await })
     }
 
-    async fn write_call(&mut self) -> oneshot::Sender<Result<Vec<Written>, L2Error>> {
+    async fn write_call(&mut self) -> oneshot::Sender<Result<Vec<WriteResult>, L2Error>> {
         match self.calls.recv().await {
             Some(Call::Write(answer)) => answer,
             other => panic!("a write was expected, not {}", name(other)),
@@ -100,7 +102,7 @@ impl World {
 
     fn release(&self, lease: LeaseId, failed: bool) -> JoinHandle<Result<Released, CacheError>> {
         let (cache, key) = (self.cache.clone(), self.bench.key("k"));
-        let back = Return { lease, failed, pause: Duration::ZERO };
+        let back = LeaseRelease { lease, failed, pause: Duration::ZERO };
         tokio::spawn(async move { cache.release(Release { key, back, deadline: Moment::FOREVER }).await })
     }
 
@@ -134,11 +136,11 @@ fn name(call: Option<Call>) -> &'static str {
     }
 }
 
-async fn answered(get: Getting) -> Answer {
+async fn answered(get: Getting) -> GetAnswer {
     get.await.expect("no panic").expect("answered")
 }
 
-fn lease(answer: &Answer) -> Lease {
+fn lease(answer: &GetAnswer) -> Lease {
     answer.lease.expect("the lease")
 }
 
@@ -179,7 +181,7 @@ async fn a_fill_of_this_replica_is_answered_from_memory() {
     let second = world.wants(WISH);
     world.waiting(1).await;
     let set = world.fill(claim.lease);
-    world.write_call().await.send(Ok(vec![Written::Stored(world.entry(6))])).ok();
+    world.write_call().await.send(Ok(vec![WriteResult::Stored(world.entry(6))])).ok();
     assert_eq!(set.await.expect("no panic").expect("stored").outcome, SetOutcome::Stored);
     // Woken by the write; the one read for all who wait is begun beside it.
     if let Some(Call::Read(read)) = world.calls.recv().await {
@@ -215,7 +217,7 @@ async fn a_lease_that_nobody_takes_is_given_back() {
     world.waiting(0).await;
     granted.send(Ok(Acquired::Granted)).ok();
     let (back, released) = world.release_call().await;
-    assert_eq!(back, Return { lease: claim.lease, failed: false, pause: Duration::ZERO });
+    assert_eq!(back, LeaseRelease { lease: claim.lease, failed: false, pause: Duration::ZERO });
     released.send(Ok(true)).ok();
     while world.rounds() > 0 {
         yield_now().await;
@@ -243,7 +245,7 @@ async fn who_waits_in_vain_is_answered_before_the_deadline() {
 #[tokio::test]
 async fn who_does_not_want_to_wait_does_not_and_asks_nothing_again() {
     let mut world = World::new(Duration::ZERO);
-    let wish = Wish { wait: false, ..WISH };
+    let wish = LeaseOptions { wait: false, ..WISH };
     let get = world.wants(wish);
     world.is_held().await;
     assert_eq!(gist(&answered(get).await), Err(Miss::Leased));
@@ -314,7 +316,7 @@ async fn a_value_that_is_due_comes_with_the_lease_for_one_and_alone_for_the_othe
     let mut world = World::new(Duration::ZERO);
     let get = world.wants(WISH);
     let due = world.bench.now().plus(SECOND);
-    let read = Read { position: Version::new(EPOCH, 5), entry: Some(Entry { due_at: due, ..world.entry(3) }) };
+    let read = ReadResult { position: Version::new(EPOCH, 5), entry: Some(Entry { due_at: due, ..world.entry(3) }) };
     world.read_call().await.send(Ok(read)).ok();
     assert_eq!(answered(get).await.lease, None, "not due yet");
     world.bench.clock.advance(SECOND);
@@ -370,18 +372,18 @@ async fn after_a_failure_a_stale_value_goes_to_those_who_take_one_and_the_lease_
     let kept = |world: &World| {
         let clock = world.bench.now();
         let entry = Entry { expires_at: clock.minus(SECOND), kept_until: clock.plus(WINDOW), ..expired.clone() };
-        Ok(Read { position: Version::new(EPOCH, 5), entry: Some(entry) })
+        Ok(ReadResult { position: Version::new(EPOCH, 5), entry: Some(entry) })
     };
     world.read_call().await.send(kept(&world)).ok();
     let (claim, answer) = world.acquire_call().await;
     answer.send(Ok(Acquired::Granted)).ok();
     assert_eq!(gist(&answered(first).await), Err(Miss::Absent), "it did not welcome a stale value");
-    let modest = world.wants(Wish { stale_if_error: true, ..WISH });
+    let modest = world.wants(LeaseOptions { stale_if_error: true, ..WISH });
     let strict = world.wants(WISH);
     world.waiting(2).await;
     let release = world.release(claim.lease, true);
     let (back, released) = world.release_call().await;
-    assert_eq!(back, Return { lease: claim.lease, failed: true, pause: Duration::ZERO });
+    assert_eq!(back, LeaseRelease { lease: claim.lease, failed: true, pause: Duration::ZERO });
     world.bench.coherence.released(b"default", b"k", true);
     released.send(Ok(true)).ok();
     world.read_call().await.send(kept(&world)).ok();
@@ -399,7 +401,7 @@ async fn after_a_failure_a_stale_value_goes_to_those_who_take_one_and_the_lease_
 async fn while_nobody_may_have_the_lease_only_a_stale_value_helps() {
     let mut world = World::new(WINDOW);
     world.expired(SECOND).await;
-    let modest = world.wants(Wish { stale_if_error: true, ..WISH });
+    let modest = world.wants(LeaseOptions { stale_if_error: true, ..WISH });
     let strict = world.wants_within(WISH, Consistency::Bounded(None), world.bench.now().plus(SECOND / 10));
     world.read_call().await.send(world.absent()).ok();
     world.acquire_call().await.1.send(Ok(Acquired::Paused(WISH.duration))).ok();
@@ -461,7 +463,8 @@ async fn a_lease_granted_alone_that_is_void_or_given_back_lets_the_next_go_on() 
     world.read_call().await.send(away()).ok();
     world.waiting(1).await;
     let set = world.fill(lease);
-    let void = Written::Refused { why: Refusal::LeaseVoid, current: None, position: Version::new(EPOCH, 5) };
+    let void =
+        WriteResult::Refused { why: ConditionFailure::LeaseVoid, current: None, position: Version::new(EPOCH, 5) };
     world.write_call().await.send(Ok(vec![void])).ok();
     let (back, released) = world.release_call().await;
     assert_eq!(back.lease, lease, "void for these tags, it may hold for others");
@@ -538,7 +541,7 @@ async fn what_is_heard_while_the_lease_is_asked_for_is_not_missed() {
 #[tokio::test]
 async fn who_does_not_wait_gets_the_lease_also_when_old_news_comes_with_it() {
     let mut world = World::new(Duration::ZERO);
-    let get = world.wants(Wish { wait: false, ..WISH });
+    let get = world.wants(LeaseOptions { wait: false, ..WISH });
     world.read_call().await.send(world.absent()).ok();
     let (_, granted) = world.acquire_call().await;
     world.hears(6);
@@ -570,7 +573,7 @@ async fn a_token_beyond_what_a_round_knows_is_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn a_get_with_a_lease_has_one_budget_for_all_that_it_asks() {
     let mut world = World::new(Duration::ZERO);
-    let get = world.wants(Wish { wait: false, ..WISH });
+    let get = world.wants(LeaseOptions { wait: false, ..WISH });
     let read = world.read_call().await;
     world.bench.clock.advance(Duration::from_millis(150));
     read.send(world.absent()).ok();
@@ -585,12 +588,12 @@ async fn a_get_with_a_lease_has_one_budget_for_all_that_it_asks() {
 #[tokio::test(start_paused = true)]
 async fn the_lease_to_refresh_an_entry_is_asked_for_within_the_same_budget() {
     let mut world = World::new(Duration::ZERO);
-    let get = world.wants(Wish { wait: false, ..WISH });
+    let get = world.wants(LeaseOptions { wait: false, ..WISH });
     let read = world.read_call().await;
     world.bench.clock.advance(Duration::from_millis(150));
     let due = world
         .found(3, 5)
-        .map(|read| Read { entry: read.entry.map(|entry| Entry { due_at: Moment::NEVER, ..entry }), ..read });
+        .map(|read| ReadResult { entry: read.entry.map(|entry| Entry { due_at: Moment::NEVER, ..entry }), ..read });
     read.send(due).ok();
     let (_, _unanswered) = world.acquire_call().await;
     let begun = tokio::time::Instant::now();

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cache::{Memory, Shared, Tiered, outlived};
+use super::cache::{L1Lookup, Tiered, TieredInner, outlived};
 use super::types::{Consistency, Get, Stale, StaleReason};
 use crate::cache::clock::Moment;
-use crate::cache::coherence::Judgement;
-use crate::cache::entry::{Entry, Held};
+use crate::cache::coherence::Freshness;
+use crate::cache::entry::{CachedEntry, Entry};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::{DefaultConsistency, Switches};
 use crate::cache::tier::L2Error;
-use crate::cache::tier::inspect::{Cause, Inspected, NotServed, Off};
+use crate::cache::tier::inspect::{Inspected, InvalidationCause, NotServed, Off};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
@@ -27,7 +27,7 @@ pub struct Inspection {
     /// Age of the partition's last proof; none: it was never proven.
     pub proof_age: Option<Duration>,
     /// What memory holds.
-    pub l1: Option<Remembered>,
+    pub l1: Option<L1Entry>,
     /// What the shared tier holds, or why it could not be asked.
     pub l2: Result<Inspected, L2Error>,
     /// How a Get without conditions would be answered.
@@ -35,9 +35,9 @@ pub struct Inspection {
 }
 
 /// An entry in memory.
-pub struct Remembered {
+pub struct L1Entry {
     /// The entry.
-    pub held: Arc<Held>,
+    pub held: Arc<CachedEntry>,
     /// Why it is not served.
     pub not_served: Option<NotServed>,
 }
@@ -82,7 +82,7 @@ impl Tiered {
         let l1 = shared.l1.get(key.as_ref()).map(|held| {
             let off = off.or((!switches.l1).then_some(Off::L1)).map(NotServed::Off);
             let not_served = off.or_else(|| shared.why_not_from_memory(key, &held, switches, proof, at));
-            Remembered { held, not_served }
+            L1Entry { held, not_served }
         });
         let verdict = match off {
             Some(off) => Verdict::Off(off),
@@ -100,7 +100,7 @@ impl Tiered {
     }
 }
 
-impl Shared {
+impl TieredInner {
     /// What has the namespace miss, whatever is held.
     fn off(&self, namespace: &Namespace) -> Option<Off> {
         match (self.switches.load().enabled, namespace.policy().enabled) {
@@ -124,7 +124,7 @@ impl Shared {
         let (token, deadline) = (&Token::default(), Moment::FOREVER);
         let get = Get { key: key.as_ref(), consistency, token, deadline, lease: None, place: None };
         match (self.look_up(&get, switches, partition, now), l2) {
-            (Memory::Fresh(_), _) => Verdict::Memory,
+            (L1Lookup::Fresh(_), _) => Verdict::Memory,
             _ if !switches.l2 => Verdict::Miss,
             (_, Err(L2Error::Halted(why))) => Verdict::Halted(why.clone()),
             (_, Err(_)) if strong => Verdict::Unavailable,
@@ -132,8 +132,8 @@ impl Shared {
                 Some(stored) if stored.not_served.is_none() => Verdict::Shared,
                 _ => Verdict::Miss,
             },
-            (Memory::Stale(..), Err(_)) => Verdict::Stale,
-            (Memory::Nothing, Err(_)) => Verdict::Degraded,
+            (L1Lookup::Stale(..), Err(_)) => Verdict::Stale,
+            (L1Lookup::Nothing, Err(_)) => Verdict::Degraded,
         }
     }
 
@@ -148,21 +148,21 @@ impl Shared {
     fn why_not_from_memory(
         &self,
         key: &Key,
-        held: &Held,
+        held: &CachedEntry,
         switches: Switches,
         proof: Moment,
         now: Moment,
     ) -> Option<NotServed> {
         let l1_ttl = held.namespace.policy().l1_ttl;
-        match self.coherence.judge(key.as_ref(), held, proof, self.coherence.max_staleness(), now) {
+        match self.coherence.freshness(key.as_ref(), held, proof, self.coherence.max_staleness(), now) {
             _ if switches.l2 && held.is_alone() => Some(NotServed::Alone),
             _ if now.since(held.known_at) > l1_ttl => Some(NotServed::TooLong(l1_ttl)),
-            Judgement::Dead => {
+            Freshness::Invalidated => {
                 let cause = self.coherence.cause(key.as_ref(), held);
-                Some(NotServed::Invalidated(cause.map_or(Cause::Unknown, Cause::from)))
+                Some(NotServed::Invalidated(cause.map_or(InvalidationCause::Unknown, InvalidationCause::from)))
             }
-            Judgement::Suspect(unproven) if switches.l2 => Some(NotServed::Suspect(unproven)),
-            Judgement::Suspect(_) | Judgement::Fresh => outlived(&held.entry, held.marked_at(), now).map(not_served),
+            Freshness::Unproven(unproven) if switches.l2 => Some(NotServed::Suspect(unproven)),
+            Freshness::Unproven(_) | Freshness::Fresh => outlived(&held.entry, held.marked_at(), now).map(not_served),
         }
     }
 }

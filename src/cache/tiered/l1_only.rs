@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use super::cache::Shared;
+use super::cache::TieredInner;
 use super::set::{SetAnswer, SetOutcome};
 use crate::cache::clock::Moment;
-use crate::cache::entry::{Entry, Held};
+use crate::cache::entry::{CachedEntry, Entry};
 use crate::cache::key::Key;
-use crate::cache::tier::{Condition, L2Error, LifeChange, Touch, Touched, TouchedEntry, Write};
+use crate::cache::tier::{Condition, L2Error, Touch, Touched, TouchedEntry, TtlChange, Write};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
-impl Shared {
+impl TieredInner {
     /// Stores an entry in memory only. Conditions are held against what memory has; requests are not remembered.
     pub(super) fn write_alone(&self, write: &Write) -> Result<SetAnswer, L2Error> {
         let now = self.clock.now();
@@ -39,7 +39,7 @@ impl Shared {
             touched.entry = Some(TouchedEntry { version: held.entry.version, change, expires_at });
             let kept_until = expires_at.plus(held.entry.stale_window);
             let entry = Entry { expires_at, kept_until, ..held.entry.clone() };
-            (change != LifeChange::Unchanged).then_some(entry)
+            (change != TtlChange::Unchanged).then_some(entry)
         });
         match put {
             Ok(()) => touched,
@@ -47,12 +47,12 @@ impl Shared {
         }
     }
 
-    fn is_live(&self, held: &Held, key: &Key, now: Moment) -> bool {
+    fn is_live(&self, held: &CachedEntry, key: &Key, now: Moment) -> bool {
         held.entry.lives(now) && !self.coherence.covers(key.as_ref(), held) && held.marked_at().is_none()
     }
 }
 
-fn verdict(write: &Write, before: Option<&Held>, current: Option<Version>) -> SetOutcome {
+fn verdict(write: &Write, before: Option<&CachedEntry>, current: Option<Version>) -> SetOutcome {
     let source = before.and_then(|held| held.entry.source_version);
     if write.entry.source_version.is_some() && write.entry.source_version < source {
         return SetOutcome::SourceVersionOlder;

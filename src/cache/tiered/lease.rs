@@ -7,14 +7,14 @@ use tokio::time::timeout;
 
 use super::cache::Tiered;
 use super::set::{SetAnswer, SetOutcome};
-use super::types::{Answer, Consistency, Get};
+use super::types::{Consistency, Get, GetAnswer};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
-use crate::cache::lease::waiters::{End, Round, Running};
-use crate::cache::lease::{Lease, Obstacle, Said};
+use crate::cache::lease::waiters::{End, Round, RoundGuard};
+use crate::cache::lease::{Lease, LeaseHolder, LeaseStatus};
 use crate::cache::spans;
-use crate::cache::tier::{Acquired, Claim, L2Error, LeaseId, Return, Timeout};
+use crate::cache::tier::{Acquired, L2Error, LeaseClaim, LeaseId, LeaseRelease, Timeout};
 use crate::cache::token::Token;
 
 /// Of the bound on staleness: how long a round lasts while messages are not heard.
@@ -26,7 +26,7 @@ pub struct Release {
     /// The key.
     pub key: Key,
     /// The lease, and how it is given back.
-    pub back: Return,
+    pub back: LeaseRelease,
     /// When the caller leaves.
     pub deadline: Moment,
 }
@@ -36,13 +36,13 @@ pub struct Released {
     /// False: the lease did not hold any more.
     pub released: bool,
     /// When the entry could not be made: what is kept of it.
-    pub kept: Option<Answer>,
+    pub kept: Option<GetAnswer>,
 }
 
 /// How the shared tier answered to a round, or this replica in its place.
-enum Asked {
+enum LeaseReply {
     Granted(Lease),
-    Obstructed(Obstacle),
+    Obstructed(LeaseHolder),
     Present,
 }
 
@@ -52,24 +52,24 @@ impl Tiered {
     /// Runs a round to its end. Nothing that is heard is relied on for longer than the bound on staleness, should messages get lost.
     pub(super) async fn run_round(self, key: Key, partition: u16, round: Arc<Round>) {
         let shared = &*self.0;
-        let mut running = Running::new(shared.coherence.rounds(partition), &key, &round);
+        let mut running = RoundGuard::new(shared.coherence.rounds(partition), &key, &round);
         let mut unclaimed = None;
         let stands_until = match self.ask_for_lease(&key, &round).await {
-            Asked::Granted(lease) => {
+            LeaseReply::Granted(lease) => {
                 unclaimed = round.hand(lease).err();
                 spans::note(spans::OUTCOME, "granted");
                 // One that nobody gets is nobody's: who does not wait looks again, and finds it given back.
                 unclaimed.is_none().then(|| {
-                    round.say(Said::Taken);
+                    round.say(LeaseStatus::Taken);
                     lease.until
                 })
             }
-            Asked::Obstructed(Obstacle { until, said }) => {
+            LeaseReply::Obstructed(LeaseHolder { until, said }) => {
                 round.say(said);
                 spans::note(spans::OUTCOME, "obstructed");
                 Some(until)
             }
-            Asked::Present => {
+            LeaseReply::Present => {
                 running.over.end = End::Present;
                 spans::note(spans::OUTCOME, "present");
                 None
@@ -94,36 +94,36 @@ impl Tiered {
     }
 
     /// Asks the shared tier for the lease; when it cannot be asked, grants it here, to one caller at a time.
-    async fn ask_for_lease(&self, key: &Key, round: &Round) -> Asked {
+    async fn ask_for_lease(&self, key: &Key, round: &Round) -> LeaseReply {
         let shared = &*self.0;
         let sent = shared.clock.now();
         if let Some(obstacle) = shared.leases.alone(key, sent) {
-            return Asked::Obstructed(obstacle);
+            return LeaseReply::Obstructed(obstacle);
         }
         let occasion = &round.occasion;
         let id = LeaseId(rand::random());
-        let claim = Claim { lease: id, duration: occasion.duration, seen: occasion.seen };
+        let claim = LeaseClaim { lease: id, duration: occasion.duration, seen: occasion.seen };
         let acquired = match sent < occasion.patience {
             true => shared.l2.acquire(key, claim, occasion.patience).await,
             false => Err(L2Error::unavailable("no time was left to ask for a lease")),
         };
         let (now, until) = (shared.clock.now(), sent.plus(occasion.duration));
         let lease = Lease { id, until, alone: false };
-        let obstructed = |left, said| Asked::Obstructed(Obstacle { until: now.plus(left), said });
+        let obstructed = |left, said| LeaseReply::Obstructed(LeaseHolder { until: now.plus(left), said });
         match acquired {
             Ok(Acquired::Granted) => {
                 shared.leases.granted(key, lease, now);
-                Asked::Granted(lease)
+                LeaseReply::Granted(lease)
             }
-            Ok(Acquired::Held(left)) => obstructed(left, Said::Taken),
-            Ok(Acquired::Paused(left)) => obstructed(left, Said::Paused),
-            Ok(Acquired::Present) => Asked::Present,
+            Ok(Acquired::Held(left)) => obstructed(left, LeaseStatus::Taken),
+            Ok(Acquired::Paused(left)) => obstructed(left, LeaseStatus::Paused),
+            Ok(Acquired::Present) => LeaseReply::Present,
             // Under the same name: should the answer have been lost, the lease holds there, too.
             Err(_) => {
                 let lease = Lease { until: now.plus(occasion.duration), alone: true, ..lease };
                 match shared.leases.grant_alone(key, lease, now) {
-                    Ok(()) => Asked::Granted(lease),
-                    Err(obstacle) => Asked::Obstructed(obstacle),
+                    Ok(()) => LeaseReply::Granted(lease),
+                    Err(obstacle) => LeaseReply::Obstructed(obstacle),
                 }
             }
         }
@@ -134,11 +134,11 @@ impl Tiered {
         let shared = &*self.0;
         shared.leases.forget(key, lease.id, shared.clock.now());
         if !lease.alone {
-            self.give_back(key, Return { lease: lease.id, failed: false, pause: Duration::ZERO }).await;
+            self.give_back(key, LeaseRelease { lease: lease.id, failed: false, pause: Duration::ZERO }).await;
         }
     }
 
-    async fn give_back(&self, key: &Key, back: Return) {
+    async fn give_back(&self, key: &Key, back: LeaseRelease) {
         let until = self.0.clock.now().plus(self.0.config.write_budget);
         if let Err(error) = self.0.l2.release(key, back, until).await {
             tracing::debug!(%error, "a lease could not be given back; it ends by time");
@@ -154,8 +154,8 @@ impl Tiered {
         let shared = &*self.0;
         let counters = &shared.leases.counters;
         match answer {
-            Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => counters.filled.one(),
-            Ok(SetAnswer { outcome: SetOutcome::LeaseVoid, .. }) => counters.voided.one(),
+            Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => counters.filled.inc(),
+            Ok(SetAnswer { outcome: SetOutcome::LeaseVoid, .. }) => counters.voided.inc(),
             // It may be used with another value yet.
             Ok(_) => return,
             Err(_) => {}
@@ -165,7 +165,7 @@ impl Tiered {
         if is_void || matches!(answer, Err(CacheError::Full)) {
             // It may hold for an entry with other tags yet, but who had it knows it as void; or it will not be used soon. What gives it back
             // works also when there is no room.
-            self.give_back(key, Return { lease: id, failed: false, pause: Duration::ZERO }).await;
+            self.give_back(key, LeaseRelease { lease: id, failed: false, pause: Duration::ZERO }).await;
         }
         if granted_here {
             shared.coherence.end_round(key.as_ref(), End::LookAgain);
@@ -201,14 +201,14 @@ impl Tiered {
         }
         let released = released.map_err(|error| shared.error(error, deadline))?;
         if released {
-            shared.leases.counters.released.one();
+            shared.leases.counters.released.inc();
         }
         let kept = if back.failed { self.kept_after_all(&key, deadline).await } else { None };
         Ok(Released { released, kept })
     }
 
     /// What is kept of an entry that could not be made.
-    async fn kept_after_all(&self, key: &Key, deadline: Moment) -> Option<Answer> {
+    async fn kept_after_all(&self, key: &Key, deadline: Moment) -> Option<GetAnswer> {
         let shared = &*self.0;
         let token = Token::default();
         let consistency = Consistency::Bounded(None);

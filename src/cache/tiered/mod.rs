@@ -13,8 +13,8 @@ mod types;
 
 pub use batch::{GetMany, InvalidateMany, Many, SetMany};
 pub use cache::{Tiered, TieredConfig};
-pub use inspect::{Inspection, Remembered, Verdict};
+pub use inspect::{Inspection, L1Entry, Verdict};
 pub use lease::{Release, Released};
 pub use set::{Barrier, Invalidate, Invalidated, Set, SetAnswer, SetOutcome, Target};
 pub use touch::{TouchAnswer, TouchOutcome};
-pub use types::{Answer, Consistency, Get, Miss, Outcome, Stale, StaleReason, Tier};
+pub use types::{Consistency, Get, GetAnswer, GetOutcome, Miss, Stale, StaleReason, Tier};

@@ -9,17 +9,19 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
-use super::cache::{Shared, Tiered};
+use super::cache::{Tiered, TieredInner};
 use crate::cache::clock::Moment;
 use crate::cache::coherence;
-use crate::cache::coherence::{Note, Shown};
+use crate::cache::coherence::{FillGuard, ShownPosition};
 use crate::cache::error::CacheError;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::stats::NamespaceCounters;
 use crate::cache::tier::bus::{Change, Effect};
-use crate::cache::tier::{Condition, FleetBarrier, L2Error, Mode, Refusal, Removal, Removed, Timeout, Write, Written};
+use crate::cache::tier::{
+    Condition, ConditionFailure, FleetBarrier, L2Error, Mode, Removal, RemoveResult, Timeout, Write, WriteResult,
+};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
@@ -135,13 +137,13 @@ impl SetAnswer {
 impl NamespaceCounters {
     pub(super) fn count_set(&self, answer: &Result<SetAnswer, CacheError>) {
         match answer {
-            Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => self.sets_stored.one(),
+            Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => self.sets_stored.inc(),
             Ok(SetAnswer { outcome: SetOutcome::Disabled, .. }) => {}
             Ok(SetAnswer { outcome: SetOutcome::LeaseVoid | SetOutcome::SourceVersionOlder, .. }) => {
-                self.sets_void.one();
+                self.sets_void.inc();
             }
-            Ok(_) => self.sets_condition_failed.one(),
-            Err(_) => self.set_errors.one(),
+            Ok(_) => self.sets_condition_failed.inc(),
+            Err(_) => self.set_errors.inc(),
         }
     }
 }
@@ -174,8 +176,8 @@ impl Tiered {
         let cache = self.clone();
         let answer = self.owned(async move { cache.remove(invalidate, turns).await }).await;
         match &answer {
-            Ok(_) => namespace.counters.invalidations.one(),
-            Err(_) => namespace.counters.invalidate_errors.one(),
+            Ok(_) => namespace.counters.invalidations.inc(),
+            Err(_) => namespace.counters.invalidate_errors.inc(),
         }
         self.0.latencies.invalidate.observe(self.0.clock.now().since(begun));
         answer
@@ -301,7 +303,7 @@ impl Tiered {
                 shared.coherence.show(partition, shown, version);
                 shared.taken(partition, version, change)?;
             }
-            shared.coherence.invalidated(namespace, partition, selectors, version, mode.effect());
+            shared.coherence.apply_own_invalidation(namespace, partition, selectors, version, mode.effect());
             Ok((partition, version))
         });
         let mut token = Token::default();
@@ -312,7 +314,7 @@ impl Tiered {
     }
 }
 
-impl Shared {
+impl TieredInner {
     /// One step of a number line, and what follows from it here. Each write is done, or not, for itself.
     pub(super) async fn write_step(
         &self,
@@ -322,15 +324,15 @@ impl Shared {
         timeout: Timeout,
     ) -> Result<Vec<Result<SetAnswer, L2Error>>, L2Error> {
         let (begun, shown) = (self.clock.now(), self.coherence.shown(partition));
-        let notes: Vec<Note> = writes.iter().map(|write| self.coherence.note(write.key.as_ref())).collect();
+        let notes: Vec<FillGuard> = writes.iter().map(|write| self.coherence.begin_fill(write.key.as_ref())).collect();
         let written = self.l2.write(partition, writes, ticket, timeout).await?;
         if !self.l2.shares_l1() {
             self.latencies.l2_write.observe(self.clock.now().since(begun));
             for (write, written) in writes.iter().zip(&written) {
                 self.follow_answer(partition, shown, write, written);
             }
-            let stored = |(write, written): (&Write, &Written)| match written {
-                Written::Stored(entry) => Some((write.key.clone(), entry.version)),
+            let stored = |(write, written): (&Write, &WriteResult)| match written {
+                WriteResult::Stored(entry) => Some((write.key.clone(), entry.version)),
                 _ => None,
             };
             let (keys, versions): (Vec<Key>, Vec<Version>) = writes.iter().zip(&written).filter_map(stored).unzip();
@@ -343,17 +345,17 @@ impl Shared {
     }
 
     /// What the answer to a write shows is not followed by anything older.
-    fn follow_answer(&self, partition: u16, shown: Shown, write: &Write, written: &Written) {
+    fn follow_answer(&self, partition: u16, shown: ShownPosition, write: &Write, written: &WriteResult) {
         match written {
-            Written::Stored(entry) => self.coherence.show(partition, shown, entry.version),
-            Written::Repeated { position, .. } => self.coherence.show(partition, shown, *position),
-            Written::Refused { current, position, .. } => {
+            WriteResult::Stored(entry) => self.coherence.show(partition, shown, entry.version),
+            WriteResult::Repeated { position, .. } => self.coherence.show(partition, shown, *position),
+            WriteResult::Refused { current, position, .. } => {
                 self.coherence.show(partition, shown, *position);
                 if let Some(current) = current {
                     self.coherence.found_newer(&write.key, *current);
                 }
             }
-            Written::Failed(_) => {}
+            WriteResult::Failed(_) => {}
         }
     }
 
@@ -362,47 +364,47 @@ impl Shared {
         &self,
         partition: u16,
         write: &Write,
-        note: Note,
+        note: FillGuard,
         begun: Moment,
-        written: Written,
+        written: WriteResult,
     ) -> Result<SetAnswer, L2Error> {
         match written {
-            Written::Stored(entry) => {
+            WriteResult::Stored(entry) => {
                 let version = entry.version;
                 let namespace = write.key.namespace();
                 match self.switches(namespace).l1 {
                     _ if self.l2.shares_l1() => {}
                     true => {
                         let held = coherence::held(entry, version, note, begun, namespace);
-                        self.coherence.wrote(&write.key, version, &held, note);
+                        self.coherence.apply_own_set(&write.key, version, &held, note);
                     }
-                    false => self.coherence.outdated(&write.key, version, Effect::Set),
+                    false => self.coherence.apply_own_change(&write.key, version, Effect::Set),
                 }
                 let token = Token::at(partition, version);
                 Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
             }
-            Written::Repeated { version, position } => {
+            WriteResult::Repeated { version, position } => {
                 if !self.l2.shares_l1() {
                     let change = Change::of_keys(Effect::Set, std::slice::from_ref(&write.key));
                     self.coherence.remember(partition, version, &change);
                     // Of now: the version may be of a life that ended since.
                     self.taken(partition, position, &change)?;
-                    self.coherence.outdated(&write.key, position, Effect::Set);
+                    self.coherence.apply_own_change(&write.key, position, Effect::Set);
                 }
                 let token = Token::at(partition, position);
                 Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
             }
-            Written::Refused { why, current, position } => {
+            WriteResult::Refused { why, current, position } => {
                 let outcome = match why {
-                    Refusal::AlreadyPresent => SetOutcome::AlreadyPresent,
-                    Refusal::NotPresent => SetOutcome::NotPresent,
-                    Refusal::VersionMismatch => SetOutcome::VersionMismatch,
-                    Refusal::LeaseVoid => SetOutcome::LeaseVoid,
-                    Refusal::SourceVersionOlder => SetOutcome::SourceVersionOlder,
+                    ConditionFailure::AlreadyPresent => SetOutcome::AlreadyPresent,
+                    ConditionFailure::NotPresent => SetOutcome::NotPresent,
+                    ConditionFailure::VersionMismatch => SetOutcome::VersionMismatch,
+                    ConditionFailure::LeaseVoid => SetOutcome::LeaseVoid,
+                    ConditionFailure::SourceVersionOlder => SetOutcome::SourceVersionOlder,
                 };
                 Ok(SetAnswer { outcome, version: current, token: Token::at(partition, position) })
             }
-            Written::Failed(error) => Err(error),
+            WriteResult::Failed(error) => Err(error),
         }
     }
 
@@ -414,14 +416,14 @@ impl Shared {
         mode: Mode,
         ticket: u64,
         until: Moment,
-    ) -> Result<Removed, L2Error> {
+    ) -> Result<RemoveResult, L2Error> {
         let shown = self.coherence.shown(partition);
         let done = self.l2.remove(partition, removals, mode, ticket, until).await?;
         if !self.l2.shares_l1() {
             self.coherence.show(partition, shown, done.version);
             let keys: Vec<Key> = removals.iter().map(|removal| removal.key.clone()).collect();
             self.taken(partition, done.version, &Change::of_keys(mode.effect(), &keys))?;
-            keys.iter().for_each(|key| self.coherence.outdated(key, done.version, mode.effect()));
+            keys.iter().for_each(|key| self.coherence.apply_own_change(key, done.version, mode.effect()));
         }
         Ok(done)
     }

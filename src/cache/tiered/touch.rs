@@ -5,12 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::cache::Tiered;
-use super::types::{Answer, Get, Outcome};
+use super::types::{Get, GetAnswer, GetOutcome};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
 use crate::cache::tier::bus::{Change, Effect};
-use crate::cache::tier::{LifeChange, Touch, TouchMode, Touched};
+use crate::cache::tier::{Touch, TouchMode, Touched, TtlChange};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
@@ -68,14 +68,14 @@ impl Tiered {
         let partition = shared.coherence.partition_of(key.as_ref());
         let cache = self.clone();
         let touched = self.owned(async move { cache.touch_now(&key, touch, deadline).await }).await;
-        let touched = touched.inspect_err(|_| namespace.counters.touch_errors.one())?;
+        let touched = touched.inspect_err(|_| namespace.counters.touch_errors.inc())?;
         let outcome = match touched.entry.map(|entry| entry.change) {
-            Some(LifeChange::Set | LifeChange::Shortened) => TouchOutcome::Touched,
-            Some(LifeChange::Unchanged | LifeChange::Capped) => TouchOutcome::Unchanged,
+            Some(TtlChange::Set | TtlChange::Shortened) => TouchOutcome::Touched,
+            Some(TtlChange::Unchanged | TtlChange::Capped) => TouchOutcome::Unchanged,
             None => TouchOutcome::NotPresent,
         };
-        if touched.entry.is_some_and(|entry| entry.change != LifeChange::Unchanged) {
-            namespace.counters.touches.one();
+        if touched.entry.is_some_and(|entry| entry.change != TtlChange::Unchanged) {
+            namespace.counters.touches.inc();
         }
         let ends = touched.entry.map(|entry| entry.expires_at).filter(|ends| *ends != Moment::FOREVER);
         let token = match touched.position {
@@ -91,8 +91,8 @@ impl Tiered {
     }
 
     /// Prolongs the life of an entry that was read, if reading it does that and half of the time to the next read has passed.
-    pub(super) fn slide(&self, get: &Get<'_>, answer: &Answer) {
-        let Outcome::Hit { held, stale: None, .. } = &answer.outcome else { return };
+    pub(super) fn slide(&self, get: &Get<'_>, answer: &GetAnswer) {
+        let GetOutcome::Hit { held, stale: None, .. } = &answer.outcome else { return };
         let Some(sliding) = held.entry.sliding else { return };
         let entry = &held.entry;
         // When no more than what clocks differ by is to be gained, nothing is.
@@ -121,7 +121,7 @@ impl Tiered {
         }
         let partition = shared.coherence.partition_of(key.as_ref());
         let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
-        let (note, shown) = (shared.coherence.note(key.as_ref()), shared.coherence.shown(partition));
+        let (note, shown) = (shared.coherence.begin_fill(key.as_ref()), shared.coherence.shown(partition));
         let touched = shared.l2.touch(key, touch, until).await.map_err(|error| shared.error(error, deadline))?;
         if !shared.l2.shares_l1() {
             shared.coherence.show(partition, shown, touched.position);
@@ -132,13 +132,13 @@ impl Tiered {
         if let Some(entry) = touched.entry
             && !shared.l2.shares_l1()
         {
-            if entry.change == LifeChange::Shortened {
+            if entry.change == TtlChange::Shortened {
                 let change = Change::of_keys(Effect::Shortened, std::slice::from_ref(key));
                 let taken = shared.taken(partition, touched.position, &change);
                 taken.map_err(|error| shared.error(error, deadline))?;
-                shared.coherence.outdated(key, touched.position, Effect::Shortened);
+                shared.coherence.apply_own_change(key, touched.position, Effect::Shortened);
             } else {
-                shared.coherence.prolonged(key, entry.version, entry.expires_at, note);
+                shared.coherence.extend_ttl(key, entry.version, entry.expires_at, note);
             }
         }
         Ok(touched)

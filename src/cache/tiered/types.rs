@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::admission::slot::Place;
+use crate::cache::admission::slot::RequestSlot;
 use crate::cache::clock::Moment;
-use crate::cache::entry::Held;
+use crate::cache::entry::CachedEntry;
 use crate::cache::key::KeyRef;
-use crate::cache::lease::{Lease, Wish};
+use crate::cache::lease::{Lease, LeaseOptions};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
@@ -23,9 +23,9 @@ pub struct Get<'a> {
     /// When the caller leaves.
     pub deadline: Moment,
     /// How the lease is asked for; none: it is not.
-    pub lease: Option<Wish>,
+    pub lease: Option<LeaseOptions>,
     /// The place it has among the requests in work, which it gives back while it waits for another caller; `None` if its caller counts none.
-    pub place: Option<&'a Place>,
+    pub place: Option<&'a RequestSlot>,
 }
 
 /// Which answers a Get allows.
@@ -39,9 +39,9 @@ pub enum Consistency {
 
 /// The answer to a Get.
 #[derive(Clone)]
-pub struct Answer {
+pub struct GetAnswer {
     /// What was found.
-    pub outcome: Outcome,
+    pub outcome: GetOutcome,
     /// The partition of the key.
     pub partition: u16,
     /// The position this answer is known to reflect.
@@ -56,20 +56,20 @@ pub struct Answer {
     pub waited: bool,
 }
 
-impl Answer {
+impl GetAnswer {
     /// The whole answer, with no lease and nothing to be said of how it came about.
-    pub fn new(outcome: Outcome, partition: u16, position: Version, at: Moment) -> Answer {
-        Answer { outcome, partition, position, degraded: false, at, lease: None, waited: false }
+    pub fn new(outcome: GetOutcome, partition: u16, position: Version, at: Moment) -> GetAnswer {
+        GetAnswer { outcome, partition, position, degraded: false, at, lease: None, waited: false }
     }
 }
 
 /// What a Get found.
 #[derive(Clone)]
-pub enum Outcome {
+pub enum GetOutcome {
     /// An entry, positive or negative.
     Hit {
         /// The entry.
-        held: Arc<Held>,
+        held: Arc<CachedEntry>,
         /// The tier that answered.
         tier: Tier,
         /// Present when no promise of freshness holds.

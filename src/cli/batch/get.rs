@@ -8,12 +8,12 @@ use tonic::Response;
 
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs, parse_duration};
 use crate::cli::batch::keys::KeyArgs;
-use crate::cli::batch::progress::Progress;
+use crate::cli::batch::progress::ProgressLine;
 use crate::cli::batch::{exit, put_error, words};
-use crate::cli::connection::{Connection, cache};
-use crate::cli::error::Failure;
+use crate::cli::connection::{ServiceConnection, cache};
+use crate::cli::error::CliError;
 use crate::cli::get::{document, verdict};
-use crate::cli::output::{Answer, emit};
+use crate::cli::output::{Output, emit};
 use crate::cli::{table, units};
 use crate::pb;
 use crate::pb::batch_get_item::Result as Found;
@@ -54,10 +54,10 @@ pub struct BatchGetArgs {
 // === impl BatchGetArgs ===
 
 impl BatchGetArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
-        let connection = Connection::new(&self.server);
-        let (mut keys, mut progress) = (self.keys.open(self.size)?, Progress::new());
-        let mut whole = Answer::default();
+    pub(super) async fn run(self) -> Result<Output, CliError> {
+        let connection = ServiceConnection::new(&self.server);
+        let (mut keys, mut progress) = (self.keys.open(self.size)?, ProgressLine::new());
+        let mut whole = Output::default();
         let mut last_token = String::new();
         let mut is_first = true;
         while let Some(keys) = keys.next()? {
@@ -78,10 +78,10 @@ impl BatchGetArgs {
 
     async fn read(
         &self,
-        connection: &Connection<'_>,
+        connection: &ServiceConnection<'_>,
         keys: &[String],
         last_token: &str,
-    ) -> Result<(Vec<pb::BatchGetItem>, String), Failure> {
+    ) -> Result<(Vec<pb::BatchGetItem>, String), CliError> {
         let read = async |channel, request| {
             let mut messages = cache(channel).batch_get(request).await?.into_inner();
             let (mut items, mut token) = (Vec::new(), String::new());
@@ -109,7 +109,7 @@ impl BatchGetArgs {
     }
 
     /// The answer to one call; the first has the heads of the columns.
-    fn answer(&self, keys: &[String], items: Vec<pb::BatchGetItem>, is_first: bool) -> Answer {
+    fn answer(&self, keys: &[String], items: Vec<pb::BatchGetItem>, is_first: bool) -> Output {
         let exit = items.iter().map(exit_of).max().unwrap_or(0);
         let keyed = items.into_iter().map(|item| (keys.get(item.index as usize).map_or("", String::as_str), item));
         let out = match self.server.output {
@@ -120,7 +120,7 @@ impl BatchGetArgs {
                 if is_first { table } else { table.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned()) }
             }
         };
-        Answer { out: out.into_bytes(), exit, ..Answer::default() }
+        Output { out: out.into_bytes(), exit, ..Output::default() }
     }
 
     fn line(&self, key: &str, item: pb::BatchGetItem) -> Value {

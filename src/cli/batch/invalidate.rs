@@ -5,11 +5,11 @@ use serde_json::{Map, Value};
 
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
 use crate::cli::batch::keys::KeyArgs;
-use crate::cli::batch::progress::Progress;
+use crate::cli::batch::progress::ProgressLine;
 use crate::cli::batch::{exit, put_error, words};
-use crate::cli::connection::{Connection, cache};
-use crate::cli::error::Failure;
-use crate::cli::output::{Answer, emit};
+use crate::cli::connection::{ServiceConnection, cache};
+use crate::cli::error::CliError;
+use crate::cli::output::{Output, emit};
 use crate::cli::table;
 use crate::pb;
 
@@ -42,10 +42,10 @@ pub struct BatchInvalidateArgs {
 // === impl BatchInvalidateArgs ===
 
 impl BatchInvalidateArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
-        let connection = Connection::new(&self.server);
-        let (mut keys, mut progress) = (self.keys.open(self.size)?, Progress::new());
-        let mut whole = Answer::default();
+    pub(super) async fn run(self) -> Result<Output, CliError> {
+        let connection = ServiceConnection::new(&self.server);
+        let (mut keys, mut progress) = (self.keys.open(self.size)?, ProgressLine::new());
+        let mut whole = Output::default();
         let mut last_token = String::new();
         let mut is_first = true;
         while let Some(keys) = keys.next()? {
@@ -80,7 +80,7 @@ impl BatchInvalidateArgs {
     }
 
     /// The answer to one call; the first has the heads of the columns.
-    fn answer(&self, keys: &[String], response: &pb::BatchInvalidateResponse, is_first: bool) -> Answer {
+    fn answer(&self, keys: &[String], response: &pb::BatchInvalidateResponse, is_first: bool) -> Output {
         let results = || keys.iter().zip(&response.results);
         let exit = response.results.iter().filter_map(|result| result.error.as_ref()).map(exit).max().unwrap_or(0);
         let out: String = match self.server.output {
@@ -91,7 +91,7 @@ impl BatchInvalidateArgs {
                 if is_first { table } else { table.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned()) }
             }
         };
-        Answer { out: out.into_bytes(), exit, ..Answer::default() }
+        Output { out: out.into_bytes(), exit, ..Output::default() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::error::Failure;
+use crate::cli::error::CliError;
 
 /// Longest line that is read: the longest key, with every byte escaped, many times over.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -26,12 +26,12 @@ pub(super) struct KeyArgs {
 /// The keys, call by call.
 pub(super) struct Keys {
     name: String,
-    source: Source,
+    source: KeySource,
     size: usize,
     line: u64,
 }
 
-enum Source {
+enum KeySource {
     Given(std::vec::IntoIter<String>),
     Lines(Box<dyn BufRead + Send>),
 }
@@ -40,12 +40,12 @@ enum Source {
 
 impl KeyArgs {
     /// Opens the file, if one is named. A call has at most `size` keys.
-    pub fn open(&self, size: u32) -> Result<Keys, Failure> {
+    pub fn open(&self, size: u32) -> Result<Keys, CliError> {
         let name = self.file.as_ref().map_or_else(String::new, |file| file.display().to_string());
         let source = match &self.file {
-            None => Source::Given(self.keys.clone().into_iter()),
-            Some(_) if name == "-" => Source::Lines(Box::new(BufReader::new(io::stdin()))),
-            Some(file) => Source::Lines(Box::new(BufReader::new(File::open(file).map_err(Failure::io(&name))?))),
+            None => KeySource::Given(self.keys.clone().into_iter()),
+            Some(_) if name == "-" => KeySource::Lines(Box::new(BufReader::new(io::stdin()))),
+            Some(file) => KeySource::Lines(Box::new(BufReader::new(File::open(file).map_err(CliError::io(&name))?))),
         };
         Ok(Keys { name, source, size: size as usize, line: 0 })
     }
@@ -55,7 +55,7 @@ impl KeyArgs {
 
 impl Keys {
     /// The keys of the next call; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Vec<String>>, Failure> {
+    pub fn next(&mut self) -> Result<Option<Vec<String>>, CliError> {
         let mut keys = Vec::new();
         while keys.len() < self.size
             && let Some(key) = self.next_key()?
@@ -65,14 +65,14 @@ impl Keys {
         Ok((!keys.is_empty()).then_some(keys))
     }
 
-    fn next_key(&mut self) -> Result<Option<String>, Failure> {
+    fn next_key(&mut self) -> Result<Option<String>, CliError> {
         let lines = match &mut self.source {
-            Source::Given(keys) => return Ok(keys.next()),
-            Source::Lines(lines) => lines,
+            KeySource::Given(keys) => return Ok(keys.next()),
+            KeySource::Lines(lines) => lines,
         };
         loop {
             let mut line = String::new();
-            if lines.by_ref().take(LONGEST_LINE).read_line(&mut line).map_err(Failure::io(&self.name))? == 0 {
+            if lines.by_ref().take(LONGEST_LINE).read_line(&mut line).map_err(CliError::io(&self.name))? == 0 {
                 return Ok(None);
             }
             self.line += 1;
@@ -81,7 +81,7 @@ impl Keys {
                 Ok(key) => return Ok(key),
                 Err(why) => {
                     let error = io::Error::new(io::ErrorKind::InvalidData, format!("line {} {why}", self.line));
-                    return Err(Failure::io(&self.name)(error));
+                    return Err(CliError::io(&self.name)(error));
                 }
             }
         }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn keys(text: &'static str, size: usize) -> Keys {
-        Keys { name: "keys".to_owned(), source: Source::Lines(Box::new(text.as_bytes())), size, line: 0 }
+        Keys { name: "keys".to_owned(), source: KeySource::Lines(Box::new(text.as_bytes())), size, line: 0 }
     }
 
     #[test]

@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 use tonic::Code;
 
 use super::error;
-use super::error::Failure;
-use super::output::Answer;
+use super::error::CliError;
+use super::output::Output;
 use crate::cli::args::ServerArgs;
 use crate::cli::units;
 use crate::pb;
@@ -38,7 +38,7 @@ impl BatchCommand {
         }
     }
 
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
+    pub(super) async fn run(self) -> Result<Output, CliError> {
         match self {
             BatchCommand::Get(args) => args.run().await,
             BatchCommand::Set(args) => args.run().await,

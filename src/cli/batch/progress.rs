@@ -8,17 +8,17 @@ use crate::cli::units;
 const CLEAR: &str = "\r\x1b[K";
 
 /// The progress line.
-pub(super) struct Progress {
+pub(super) struct ProgressLine {
     is_shown: bool,
     entries: u64,
 }
 
 // === impl Progress ===
 
-impl Progress {
+impl ProgressLine {
     /// A line that is empty until the first call is done.
-    pub fn new() -> Progress {
-        Progress { is_shown: io::stderr().is_terminal(), entries: 0 }
+    pub fn new() -> ProgressLine {
+        ProgressLine { is_shown: io::stderr().is_terminal(), entries: 0 }
     }
 
     /// Counts the entries of a call.

@@ -10,11 +10,11 @@ use prost::Message as _;
 use serde_json::{Map, Value};
 
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
-use crate::cli::batch::progress::Progress;
+use crate::cli::batch::progress::ProgressLine;
 use crate::cli::batch::{exit, item, put_error, words};
-use crate::cli::connection::{Connection, cache};
-use crate::cli::error::Failure;
-use crate::cli::output::{Answer, emit};
+use crate::cli::connection::{ServiceConnection, cache};
+use crate::cli::error::CliError;
+use crate::cli::output::{Output, emit};
 use crate::cli::units;
 use crate::pb;
 
@@ -65,7 +65,7 @@ struct Tally {
 
 /// The entries of one call, and the lines that are none.
 #[derive(Default)]
-struct Chunk {
+struct BatchChunk {
     items: Vec<pb::SetRequest>,
     rejected: Vec<String>,
     bytes: usize,
@@ -74,14 +74,15 @@ struct Chunk {
 // === impl BatchSetArgs ===
 
 impl BatchSetArgs {
-    pub(super) async fn run(self) -> Result<Answer, Failure> {
+    pub(super) async fn run(self) -> Result<Output, CliError> {
         let name = self.file.display().to_string();
         let source: Box<dyn Read + Send> = match name.as_str() {
             "-" => Box::new(io::stdin()),
-            _ => Box::new(File::open(&self.file).map_err(Failure::io(&name))?),
+            _ => Box::new(File::open(&self.file).map_err(CliError::io(&name))?),
         };
         let mut lines = BufReader::new(source);
-        let (connection, mut tally, mut progress) = (Connection::new(&self.server), Tally::default(), Progress::new());
+        let (connection, mut tally, mut progress) =
+            (ServiceConnection::new(&self.server), Tally::default(), ProgressLine::new());
         let mut number = 0;
         let ended = self.store(&connection, &mut lines, &mut number, &mut tally, &mut progress).await;
         progress.clear();
@@ -99,12 +100,12 @@ impl BatchSetArgs {
     /// Stores the entries of every line, call by call.
     async fn store(
         &self,
-        connection: &Connection<'_>,
+        connection: &ServiceConnection<'_>,
         lines: &mut impl BufRead,
         number: &mut u64,
         tally: &mut Tally,
-        progress: &mut Progress,
-    ) -> Result<(), Failure> {
+        progress: &mut ProgressLine,
+    ) -> Result<(), CliError> {
         let name = self.file.display().to_string();
         loop {
             let (chunk, broken) = self.next(lines, number);
@@ -129,15 +130,15 @@ impl BatchSetArgs {
             }
             if let Some(error) = broken {
                 tally.done = number.saturating_sub(1);
-                return Err(Failure::io(&name)(error));
+                return Err(CliError::io(&name)(error));
             }
             tally.done = *number;
         }
     }
 
     /// The entries of the next call, and why no line after them can be read.
-    fn next(&self, lines: &mut impl BufRead, number: &mut u64) -> (Chunk, Option<io::Error>) {
-        let mut chunk = Chunk::default();
+    fn next(&self, lines: &mut impl BufRead, number: &mut u64) -> (BatchChunk, Option<io::Error>) {
+        let mut chunk = BatchChunk::default();
         while chunk.items.len() < self.size as usize && chunk.bytes < FULL && chunk.rejected.len() < self.size as usize
         {
             let mut line = Vec::new();
@@ -211,7 +212,7 @@ impl Tally {
     }
 
     /// Counts the items of a call that failed; returns the text about them.
-    fn fail(&mut self, keys: &[String], failure: &Failure, output: OutputFormat) -> String {
+    fn fail(&mut self, keys: &[String], failure: &CliError, output: OutputFormat) -> String {
         self.exit = self.exit.max(failure.exit());
         *self.outcomes.entry("failed".to_owned()).or_default() += keys.len() as u64;
         let why = failure.text();
@@ -226,7 +227,7 @@ impl Tally {
             .collect()
     }
 
-    fn answer(&self, token: ShowTokenArg, output: OutputFormat) -> Answer {
+    fn answer(&self, token: ShowTokenArg, output: OutputFormat) -> Output {
         let counts: Vec<_> =
             self.outcomes.iter().map(|(outcome, n)| format!("{} {outcome}", units::count(*n))).collect();
         let counts = if counts.is_empty() { "nothing to set".to_owned() } else { counts.join(", ") };
@@ -235,7 +236,7 @@ impl Tally {
             OutputFormat::Text => format!("{counts}\n"),
             OutputFormat::Json => String::new(),
         };
-        Answer { notes, exit: self.exit, ..Answer::default() }
+        Output { notes, exit: self.exit, ..Output::default() }
     }
 }
 
@@ -271,7 +272,7 @@ mod tests {
         let (mut lines, mut number) = (text.as_bytes(), 0);
         let args = args(&["--size", "2"]);
         let mut next = || args.next(&mut lines, &mut number);
-        let keys = |chunk: Chunk| chunk.items.into_iter().map(|item| item.key).collect::<String>();
+        let keys = |chunk: BatchChunk| chunk.items.into_iter().map(|item| item.key).collect::<String>();
         let (first, broken) = next();
         assert_eq!((keys(first).as_str(), broken.is_none()), ("ab", true));
         let (second, broken) = next();

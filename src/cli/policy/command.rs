@@ -4,11 +4,11 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::fields::{Change, given, merged, parse_change};
+use super::fields::{FieldChange, given, merged, parse_change};
 use crate::cli::args::{OutputFormat, ServerArgs};
-use crate::cli::connection::{Connection, admin};
-use crate::cli::error::Failure;
-use crate::cli::output::{Answer, json_text};
+use crate::cli::connection::{ServiceConnection, admin};
+use crate::cli::error::CliError;
+use crate::cli::output::{Output, json_text};
 use crate::cli::table;
 use crate::pb;
 
@@ -39,7 +39,7 @@ pub struct ListArgs {
 pub struct SetArgs {
     /// What to change, for example enabled=false, default_ttl=5m or compression=zstd
     #[arg(required = true, value_name = "FIELD=VALUE", value_parser = parse_change)]
-    changes: Vec<Change>,
+    changes: Vec<FieldChange>,
     #[command(flatten)]
     subject: SubjectArgs,
     #[command(flatten)]
@@ -78,7 +78,7 @@ impl PolicyCommand {
         }
     }
 
-    pub(crate) async fn run(self) -> Result<Answer, Failure> {
+    pub(crate) async fn run(self) -> Result<Output, CliError> {
         match self {
             PolicyCommand::List(args) => args.run().await,
             PolicyCommand::Set(args) => args.run().await,
@@ -88,9 +88,9 @@ impl PolicyCommand {
 }
 
 impl ListArgs {
-    async fn run(self) -> Result<Answer, Failure> {
+    async fn run(self) -> Result<Output, CliError> {
         let request = pb::ListPoliciesRequest { namespace: self.namespace.clone().unwrap_or_default() };
-        let listed = Connection::new(&self.server)
+        let listed = ServiceConnection::new(&self.server)
             .call(request, async |channel, request| admin(channel).list_policies(request).await)
             .await?;
         let out = match (self.server.output, self.namespace) {
@@ -101,17 +101,17 @@ impl ListArgs {
             (OutputFormat::Text, Some(_)) => listed.namespaces.iter().map(in_full).collect::<String>().into_bytes(),
             (OutputFormat::Text, None) => overview(&listed).into_bytes(),
         };
-        Ok(Answer { out, ..Answer::default() })
+        Ok(Output { out, ..Output::default() })
     }
 }
 
 impl SetArgs {
-    async fn run(self) -> Result<Answer, Failure> {
+    async fn run(self) -> Result<Output, CliError> {
         let namespace = self.subject.namespace.unwrap_or_default();
         let policy =
-            Some(self.changes.into_iter().fold(pb::Policy::default(), |whole, Change(one)| merged(whole, one)));
+            Some(self.changes.into_iter().fold(pb::Policy::default(), |whole, FieldChange(one)| merged(whole, one)));
         let request = pb::SetPolicyRequest { namespace, policy };
-        let response = Connection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)
             .call(request, async |channel, request| admin(channel).set_policy(request).await)
             .await?;
         Ok(changed(&response.policy.unwrap_or_default(), self.server.output))
@@ -119,9 +119,9 @@ impl SetArgs {
 }
 
 impl ResetArgs {
-    async fn run(self) -> Result<Answer, Failure> {
+    async fn run(self) -> Result<Output, CliError> {
         let request = pb::ResetPolicyRequest { namespace: self.subject.namespace.unwrap_or_default() };
-        let response = Connection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)
             .call(request, async |channel, request| admin(channel).reset_policy(request).await)
             .await?;
         Ok(changed(&response.policy.unwrap_or_default(), self.server.output))
@@ -130,12 +130,12 @@ impl ResetArgs {
 
 // === what is shown ===
 
-fn changed(policy: &pb::NamespacePolicy, output: OutputFormat) -> Answer {
+fn changed(policy: &pb::NamespacePolicy, output: OutputFormat) -> Output {
     let out = match output {
         OutputFormat::Json => json_text(&document(policy)),
         OutputFormat::Text => format!("{}: {}\n", subject(policy), assignments(policy.changed.as_ref())).into_bytes(),
     };
-    Answer { out, ..Answer::default() }
+    Output { out, ..Output::default() }
 }
 
 fn subject(policy: &pb::NamespacePolicy) -> &str {

@@ -12,12 +12,12 @@ use crate::suggest::did_you_mean;
 
 /// A change of one field.
 #[derive(Clone, Debug)]
-pub struct Change(pub pb::Policy);
+pub struct FieldChange(pub pb::Policy);
 
 macro_rules! fields {
     ($($field:ident: $kind:ident,)*) => {
         /// Reads `FIELD=VALUE`.
-        pub fn parse_change(text: &str) -> Result<Change, String> {
+        pub fn parse_change(text: &str) -> Result<FieldChange, String> {
             let Some((field, value)) = text.split_once('=') else { return Err("expected FIELD=VALUE".to_owned()) };
             let mut policy = pb::Policy::default();
             match field {
@@ -28,7 +28,7 @@ macro_rules! fields {
                     return Err(format!("there is no field {}; fields are {}{meant}", quoted(field), fields.join(", ")));
                 }
             }
-            Ok(Change(policy))
+            Ok(FieldChange(policy))
         }
 
         /// Both changes; of one field the later.

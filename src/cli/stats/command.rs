@@ -7,9 +7,9 @@ use clap::Args;
 use tokio::time::MissedTickBehavior;
 
 use crate::cli::args::{OutputFormat, ServerArgs, parse_duration};
-use crate::cli::connection::{Connection, cache};
-use crate::cli::error::Failure;
-use crate::cli::output::{Answer, emit, json_text};
+use crate::cli::connection::{ServiceConnection, cache};
+use crate::cli::error::CliError;
+use crate::cli::output::{Output, emit, json_text};
 use crate::pb;
 
 /// Puts the cursor home and clears what is below it.
@@ -43,8 +43,8 @@ struct Earlier {
 // === impl StatsArgs ===
 
 impl StatsArgs {
-    pub(crate) async fn run(self) -> Result<Answer, Failure> {
-        let connection = Connection::new(&self.server);
+    pub(crate) async fn run(self) -> Result<Output, CliError> {
+        let connection = ServiceConnection::new(&self.server);
         if let Some(interval) = self.watch {
             return self.watch(&connection, interval).await;
         }
@@ -53,10 +53,10 @@ impl StatsArgs {
             OutputFormat::Json => json_text(&super::document::document(&stats)),
             OutputFormat::Text => super::report::report(&stats, None, SystemTime::now()).into_bytes(),
         };
-        Ok(Answer { out, ..Answer::default() })
+        Ok(Output { out, ..Output::default() })
     }
 
-    async fn ask(&self, connection: &Connection<'_>) -> Result<pb::StatsResponse, Failure> {
+    async fn ask(&self, connection: &ServiceConnection<'_>) -> Result<pb::StatsResponse, CliError> {
         let scope = if self.fleet { pb::StatsScope::Fleet } else { pb::StatsScope::Replica };
         let namespace = self.namespace.clone().unwrap_or_default();
         let request = pb::StatsRequest { namespace, scope: scope.into() };
@@ -64,7 +64,7 @@ impl StatsArgs {
     }
 
     /// Reports until it is interrupted. A replica that answered once may go away for a while.
-    async fn watch(&self, connection: &Connection<'_>, interval: Duration) -> Result<Answer, Failure> {
+    async fn watch(&self, connection: &ServiceConnection<'_>, interval: Duration) -> Result<Output, CliError> {
         let terminal = io::stdout().is_terminal();
         let mut earlier: Option<Earlier> = None;
         let mut ticks = tokio::time::interval(interval);

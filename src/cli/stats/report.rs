@@ -115,6 +115,9 @@ fn watches_row(watches: &pb::WatchStats) -> (&'static str, String) {
 
 /// What Redis says about itself.
 fn redis_server(redis: &pb::RedisStats) -> String {
+    if redis.used_memory == 0 {
+        return format!("version {}; memory and keys are not known", redis.server_version);
+    }
     let limit = if redis.maxmemory == 0 { "no limit".to_owned() } else { size(redis.maxmemory) };
     format!(
         "version {}, {} used of {limit}, peak {}, {} keys, {} evicted, {} expired",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::reader::Reader;
-use crate::units::Share;
+use crate::units::Ratio;
 
 /// The bound of coherence, and its grain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Coherence {
     /// Partitions of the key space, each with its own position. Every replica of a deployment must have the same.
     pub partitions: u16,
     /// Share of the fresh hits of memory that are checked against Redis.
-    pub self_audit: Share,
+    pub self_audit: Ratio,
 }
 
 // === impl Coherence ===
@@ -35,7 +35,7 @@ impl Coherence {
             ),
             self_audit: reader.share(
                 "coherence.self_audit",
-                Share::one_of(1000),
+                Ratio::one_of(1000),
                 "share of the fresh hits of memory that are checked against Redis, at most 20 a second; 0 for none",
             ),
         }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::validator::{Checks, Rules, duration, to_wire, whole_millis};
+use super::validator::{RequestContext, Validator, duration, to_wire, whole_millis};
 use crate::cache::clock::Moment;
 use crate::cache::entry::{Content, Entry};
 use crate::cache::error::{CacheError, Violation};
@@ -13,7 +13,7 @@ use crate::cache::namespace::Namespace;
 use crate::cache::policy::limits;
 use crate::cache::stats::hot_keys::HotKey;
 use crate::cache::tier::L2Error;
-use crate::cache::tier::inspect::{Cause, Inspected, NotServed, Off, Stored};
+use crate::cache::tier::inspect::{Inspected, InvalidationCause, NotServed, Off, Stored};
 use crate::cache::tiered::{Inspection, Verdict};
 use crate::cache::version::Version;
 use crate::pb;
@@ -30,8 +30,8 @@ const LASTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_
 const USUAL: Duration = Duration::from_secs(600);
 
 /// The key to look at.
-pub fn inspect(rules: &Rules, request: &pb::InspectRequest) -> Result<Key, CacheError> {
-    let mut checks = Checks::default();
+pub fn inspect(rules: &RequestContext, request: &pb::InspectRequest) -> Result<Key, CacheError> {
+    let mut checks = Validator::default();
     let namespace = checks.namespace(rules.namespaces.get_to_read("namespace", &request.namespace))?;
     checks.take(rules.limits.key("key", request.key.as_bytes()));
     checks.done(namespace.map(|namespace| KeyRef::new(&namespace, request.key.as_bytes()).to_key()))
@@ -120,12 +120,16 @@ fn why_not(why: Option<&NotServed>) -> String {
         NotServed::Off(Off::L2) => "Redis is switched off".to_owned(),
         NotServed::Expired(ago) => format!("expired {} ago", rounded(*ago)),
         NotServed::Marked(ago) => format!("marked stale {} ago", rounded(*ago)),
-        NotServed::Invalidated(Cause::Unknown) => "invalidated with what covers it".to_owned(),
-        NotServed::Invalidated(Cause::Namespace) => "invalidated with its whole namespace".to_owned(),
-        NotServed::Invalidated(Cause::Prefix(None)) => "invalidated with a prefix of its key".to_owned(),
-        NotServed::Invalidated(Cause::Prefix(Some(prefix))) => format!("invalidated with prefix {:?}", named(prefix)),
-        NotServed::Invalidated(Cause::Tag(tag)) => format!("invalidated with tag {:?}", named(tag)),
-        NotServed::Invalidated(Cause::Pattern(pattern)) => format!("invalidated with pattern {:?}", named(pattern)),
+        NotServed::Invalidated(InvalidationCause::Unknown) => "invalidated with what covers it".to_owned(),
+        NotServed::Invalidated(InvalidationCause::Namespace) => "invalidated with its whole namespace".to_owned(),
+        NotServed::Invalidated(InvalidationCause::Prefix(None)) => "invalidated with a prefix of its key".to_owned(),
+        NotServed::Invalidated(InvalidationCause::Prefix(Some(prefix))) => {
+            format!("invalidated with prefix {:?}", named(prefix))
+        }
+        NotServed::Invalidated(InvalidationCause::Tag(tag)) => format!("invalidated with tag {:?}", named(tag)),
+        NotServed::Invalidated(InvalidationCause::Pattern(pattern)) => {
+            format!("invalidated with pattern {:?}", named(pattern))
+        }
         NotServed::TooLong(longest) => format!("in memory for longer than {} (l1_ttl)", rounded(*longest)),
         NotServed::Alone => "stored while Redis was switched off, and in no other replica".to_owned(),
         NotServed::Suspect(ago) => format!("suspect: last proven current {} ago", rounded(*ago)),
@@ -147,7 +151,7 @@ fn rounded(duration: Duration) -> String {
 
 /// Reads what to log and for how long; none: what is configured.
 pub fn log_level(request: &pb::SetLogLevelRequest) -> Result<Option<(&str, Duration)>, CacheError> {
-    let mut checks = Checks::default();
+    let mut checks = Validator::default();
     let level = request.level.as_str();
     if level.len() > LONGEST_LEVEL {
         let limit = format!("must be at most {LONGEST_LEVEL} bytes; was {} bytes", level.len());
@@ -170,8 +174,11 @@ pub fn log_level(request: &pb::SetLogLevelRequest) -> Result<Option<(&str, Durat
 }
 
 /// Which hot keys to list, and how many.
-pub fn hot_keys(rules: &Rules, request: &pb::HotKeysRequest) -> Result<(Option<Arc<Namespace>>, usize), CacheError> {
-    let mut checks = Checks::default();
+pub fn hot_keys(
+    rules: &RequestContext,
+    request: &pb::HotKeysRequest,
+) -> Result<(Option<Arc<Namespace>>, usize), CacheError> {
+    let mut checks = Validator::default();
     let namespace = match request.namespace.as_str() {
         "" => None,
         name => checks.namespace(rules.namespaces.get_to_read("namespace", name))?,
@@ -196,7 +203,7 @@ pub fn hot_keys_response(hottest: Vec<HotKey>) -> pb::HotKeysResponse {
 
 /// Whether to report on the fleet, and on which namespace; empty: on all.
 pub fn stats(request: &pb::StatsRequest) -> Result<(bool, &str), CacheError> {
-    let mut checks = Checks::default();
+    let mut checks = Validator::default();
     if !request.namespace.is_empty() {
         checks.take(limits::namespace("namespace", &request.namespace));
     }

@@ -3,22 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::get::{Found, consistency, found};
+use super::get::{FoundEntry, consistency, found};
 use super::invalidate::mode;
 use super::set::{outcome, write};
-use super::validator::{Checks, Rules, barrier, token_text};
+use super::validator::{RequestContext, Validator, barrier, token_text};
 use crate::cache::clock::Moment;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::KeyRef;
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::Removal;
-use crate::cache::tiered::{Answer, Consistency, InvalidateMany, Many, SetAnswer, SetMany};
+use crate::cache::tiered::{Consistency, GetAnswer, InvalidateMany, Many, SetAnswer, SetMany};
 use crate::cache::token::Token;
 use crate::grpc::status::item_error;
 use crate::pb;
 
 /// A BatchGet as the core needs it, but for the keys, which stay in the request.
-pub struct BatchGetParts {
+pub struct ParsedBatchGet {
     /// The namespace.
     pub namespace: Arc<Namespace>,
     /// Which answers are allowed.
@@ -28,8 +28,8 @@ pub struct BatchGetParts {
 }
 
 /// Checks a BatchGet.
-pub fn batch_get(rules: &Rules, request: &pb::BatchGetRequest) -> Result<BatchGetParts, CacheError> {
-    let mut checks = Checks::default();
+pub fn batch_get(rules: &RequestContext, request: &pb::BatchGetRequest) -> Result<ParsedBatchGet, CacheError> {
+    let mut checks = Validator::default();
     let namespace = checks.namespace(rules.namespaces.get_to_read("namespace", &request.namespace))?;
     number(rules, &mut checks, "keys", request.keys.len(), "keys");
     for (index, key) in request.keys.iter().take(rules.limits.keys).enumerate() {
@@ -38,13 +38,13 @@ pub fn batch_get(rules: &Rules, request: &pb::BatchGetRequest) -> Result<BatchGe
     let consistency = consistency(&mut checks, namespace.as_ref(), request.consistency, request.max_staleness.as_ref());
     let token = checks.token(rules, &request.tokens);
     let parts = namespace.zip(consistency);
-    checks.done(parts.map(|(namespace, consistency)| BatchGetParts { namespace, consistency, token }))
+    checks.done(parts.map(|(namespace, consistency)| ParsedBatchGet { namespace, consistency, token }))
 }
 
 /// One item of a BatchGet's answer; what it saw is added to `token`.
 pub fn batch_get_item(
     index: usize,
-    result: Result<Answer, CacheError>,
+    result: Result<GetAnswer, CacheError>,
     token: &mut Token,
     metadata_only: bool,
 ) -> pb::BatchGetItem {
@@ -57,9 +57,9 @@ pub fn batch_get_item(
             }
             let degraded = answer.degraded;
             let result = match found(answer, metadata_only) {
-                Found::Hit(hit) => Wire::Hit(hit),
-                Found::NegativeHit(hit) => Wire::NegativeHit(hit),
-                Found::Miss(miss) => Wire::Miss(miss),
+                FoundEntry::Hit(hit) => Wire::Hit(hit),
+                FoundEntry::NegativeHit(hit) => Wire::NegativeHit(hit),
+                FoundEntry::Miss(miss) => Wire::Miss(miss),
             };
             (result, degraded)
         }
@@ -69,11 +69,11 @@ pub fn batch_get_item(
 
 /// Checks a BatchSet.
 pub fn batch_set(
-    rules: &Rules,
+    rules: &RequestContext,
     request: pb::BatchSetRequest,
     deadline: Moment,
 ) -> Result<(SetMany, Token), CacheError> {
-    let mut checks = Checks::default();
+    let mut checks = Validator::default();
     let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
     number(rules, &mut checks, "items", request.items.len(), "items");
     different(&mut checks, "key", request.items.iter().map(|item| item.key.as_str()));
@@ -113,11 +113,11 @@ pub fn batch_set_response(done: Many<SetAnswer>, mut token: Token, partitions: u
 
 /// Checks a BatchInvalidate.
 pub fn batch_invalidate(
-    rules: &Rules,
+    rules: &RequestContext,
     request: &pb::BatchInvalidateRequest,
     deadline: Moment,
 ) -> Result<(InvalidateMany, Token), CacheError> {
-    let mut checks = Checks::default();
+    let mut checks = Validator::default();
     let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
     number(rules, &mut checks, "items", request.items.len(), "items");
     different(&mut checks, "key", request.items.iter().map(|item| item.key.as_str()));
@@ -147,7 +147,7 @@ pub fn batch_invalidate_response(done: Many<bool>, mut token: Token, partitions:
     pb::BatchInvalidateResponse { results, token: token_text(&token, partitions) }
 }
 
-fn number(rules: &Rules, checks: &mut Checks, field: &str, items: usize, unit: &str) {
+fn number(rules: &RequestContext, checks: &mut Validator, field: &str, items: usize, unit: &str) {
     match items {
         0 => checks.0.push(Violation::new(field, format!("must name at least one of the {unit}"))),
         items if items > rules.limits.keys => {
@@ -158,7 +158,7 @@ fn number(rules: &Rules, checks: &mut Checks, field: &str, items: usize, unit: &
 }
 
 /// No two items may say the same.
-fn different<'a>(checks: &mut Checks, name: &str, said: impl Iterator<Item = &'a str>) {
+fn different<'a>(checks: &mut Validator, name: &str, said: impl Iterator<Item = &'a str>) {
     let mut first = HashMap::new();
     for (index, said) in said.enumerate().filter(|(_, said)| !said.is_empty()) {
         if let Some(first) = first.get(said) {

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::validator::{Checks, Rules, duration, to_wire, token_text};
+use super::validator::{RequestContext, Validator, duration, to_wire, token_text};
 use crate::cache::clock::Moment;
-use crate::cache::entry::{Content, Held};
+use crate::cache::entry::{CachedEntry, Content};
 use crate::cache::error::{CacheError, Violation};
-use crate::cache::lease::Wish;
+use crate::cache::lease::LeaseOptions;
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::DefaultConsistency;
 use crate::cache::policy::namespace_policy::LEASE;
-use crate::cache::tiered::{Answer, Consistency, Miss, Outcome, Stale, StaleReason, Tier};
+use crate::cache::tiered::{Consistency, GetAnswer, GetOutcome, Miss, Stale, StaleReason, Tier};
 use crate::cache::token::Token;
 use crate::pb;
 use crate::units::format_duration;
 
 /// A Get as the core needs it, but for the key, which stays in the request.
-pub struct GetParts {
+pub struct ParsedGet {
     /// The namespace.
     pub namespace: Arc<Namespace>,
     /// Which answers are allowed.
@@ -25,12 +25,12 @@ pub struct GetParts {
     /// What the caller has seen.
     pub token: Token,
     /// How the lease is asked for.
-    pub lease: Option<Wish>,
+    pub lease: Option<LeaseOptions>,
 }
 
 /// Checks a Get.
-pub fn get(rules: &Rules, request: &pb::GetRequest) -> Result<GetParts, CacheError> {
-    let mut checks = Checks::default();
+pub fn get(rules: &RequestContext, request: &pb::GetRequest) -> Result<ParsedGet, CacheError> {
+    let mut checks = Validator::default();
     // Who would make the entry is about to write: the namespace is one to be kept account of.
     let namespace = checks.namespace(match request.lease {
         Some(_) => rules.namespaces.get("namespace", &request.namespace),
@@ -44,16 +44,16 @@ pub fn get(rules: &Rules, request: &pb::GetRequest) -> Result<GetParts, CacheErr
         let default = namespace.policy().lease_duration;
         let lease = lease.map(|(asked, wait)| {
             let duration = asked.unwrap_or(default);
-            Wish { duration, wait, stale_if_error: request.stale_if_error }
+            LeaseOptions { duration, wait, stale_if_error: request.stale_if_error }
         });
-        GetParts { namespace, consistency, token, lease }
+        ParsedGet { namespace, consistency, token, lease }
     });
     checks.done(parts)
 }
 
 /// Which answers are allowed.
 pub(super) fn consistency(
-    checks: &mut Checks,
+    checks: &mut Validator,
     namespace: Option<&Arc<Namespace>>,
     wire: i32,
     max_staleness: Option<&prost_types::Duration>,
@@ -76,7 +76,7 @@ pub(super) fn consistency(
 
 /// For how long a lease is wanted, if it is said, and whether to wait while another has it.
 fn wish(
-    checks: &mut Checks,
+    checks: &mut Validator,
     request: &pb::GetRequest,
     consistency: Option<Consistency>,
     options: &pb::LeaseOptions,
@@ -110,7 +110,7 @@ fn wish(
 }
 
 /// The response to a Get.
-pub fn get_response(answer: Answer, mut token: Token, partitions: u16, metadata_only: bool) -> pb::GetResponse {
+pub fn get_response(answer: GetAnswer, mut token: Token, partitions: u16, metadata_only: bool) -> pb::GetResponse {
     use pb::get_response::Result as Wire;
     if answer.position.epoch > 0 {
         token.add(answer.partition, answer.position);
@@ -120,28 +120,28 @@ pub fn get_response(answer: Answer, mut token: Token, partitions: u16, metadata_
         .lease
         .map(|lease| pb::Lease { id: lease.id.to_string(), duration: Some(to_wire(lease.until.since(answer.at))) });
     let result = match found(answer, metadata_only) {
-        Found::Hit(hit) => Wire::Hit(hit),
-        Found::NegativeHit(hit) => Wire::NegativeHit(hit),
-        Found::Miss(miss) => Wire::Miss(miss),
+        FoundEntry::Hit(hit) => Wire::Hit(hit),
+        FoundEntry::NegativeHit(hit) => Wire::NegativeHit(hit),
+        FoundEntry::Miss(miss) => Wire::Miss(miss),
     };
     pb::GetResponse { result: Some(result), token: token_text(&token, partitions), degraded, lease }
 }
 
 /// What a Get found, as the results of both Gets have it.
-pub(super) enum Found {
+pub(super) enum FoundEntry {
     Hit(pb::Hit),
     NegativeHit(pb::NegativeHit),
     Miss(pb::Miss),
 }
 
-pub(super) fn found(answer: Answer, metadata_only: bool) -> Found {
+pub(super) fn found(answer: GetAnswer, metadata_only: bool) -> FoundEntry {
     match answer.outcome {
-        Outcome::Miss(why) => Found::Miss(pb::Miss { reason: miss_reason(why).into() }),
-        Outcome::Hit { held, tier, stale } => {
+        GetOutcome::Miss(why) => FoundEntry::Miss(pb::Miss { reason: miss_reason(why).into() }),
+        GetOutcome::Hit { held, tier, stale } => {
             let entry = Some(entry_info(&held, tier, stale, answer.at, metadata_only));
             match &held.entry.content {
-                Content::KnownAbsent => Found::NegativeHit(pb::NegativeHit { entry }),
-                Content::Value(value) => Found::Hit(pb::Hit {
+                Content::KnownAbsent => FoundEntry::NegativeHit(pb::NegativeHit { entry }),
+                Content::Value(value) => FoundEntry::Hit(pb::Hit {
                     value: if metadata_only { bytes::Bytes::new() } else { value.clone() },
                     content_type: held.entry.content_type.to_string(),
                     entry,
@@ -152,14 +152,14 @@ pub(super) fn found(answer: Answer, metadata_only: bool) -> Found {
 }
 
 /// The value that was found, if one was.
-pub(super) fn hit(answer: Answer) -> Option<pb::Hit> {
+pub(super) fn hit(answer: GetAnswer) -> Option<pb::Hit> {
     match found(answer, false) {
-        Found::Hit(hit) => Some(hit),
-        Found::NegativeHit(_) | Found::Miss(_) => None,
+        FoundEntry::Hit(hit) => Some(hit),
+        FoundEntry::NegativeHit(_) | FoundEntry::Miss(_) => None,
     }
 }
 
-fn entry_info(held: &Held, tier: Tier, stale: Option<Stale>, at: Moment, with_tags: bool) -> pb::EntryInfo {
+fn entry_info(held: &CachedEntry, tier: Tier, stale: Option<Stale>, at: Moment, with_tags: bool) -> pb::EntryInfo {
     let ends = held.entry.expires_at;
     let tags = held.entry.tags.iter().filter(|_| with_tags);
     pb::EntryInfo {

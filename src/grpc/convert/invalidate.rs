@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::validator::{Checks, Rules, barrier, token_text};
+use super::validator::{RequestContext, Validator, barrier, token_text};
 use crate::cache::clock::Moment;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::invalidation::selector::Selector;
@@ -20,7 +20,7 @@ use crate::pb;
 use crate::pb::invalidate_request::Selector as Wire;
 
 /// What an Invalidate asks for.
-pub struct Plan {
+pub struct InvalidationPlan {
     /// All of it: one invalidation, one for each namespace, or those that an event is mapped to.
     pub invalidates: Vec<Invalidate>,
     /// The rest of its answer, beside the number of entries removed.
@@ -39,12 +39,12 @@ pub struct About {
 
 /// Checks an Invalidate. With `all_namespaces` it covers those known here and those `elsewhere`.
 pub fn invalidate(
-    rules: &Rules,
+    rules: &RequestContext,
     request: &pb::InvalidateRequest,
     elsewhere: &BTreeSet<String>,
     deadline: Moment,
-) -> Result<Plan, CacheError> {
-    let mut checks = Checks::default();
+) -> Result<InvalidationPlan, CacheError> {
+    let mut checks = Validator::default();
     let token = checks.token(rules, &request.tokens);
     let common = Common {
         mode: checks.take(mode(request.mode)).flatten(),
@@ -72,7 +72,7 @@ pub fn invalidate(
         namespaces.iter().map(one).collect()
     });
     let about = About { applied: Vec::new(), token, lists_namespaces: names_several(request) };
-    checks.done(invalidates.map(|invalidates| Plan { invalidates, about }))
+    checks.done(invalidates.map(|invalidates| InvalidationPlan { invalidates, about }))
 }
 
 /// The response to an Invalidate of which all parts succeeded.
@@ -136,7 +136,7 @@ impl Common {
     }
 }
 
-impl Checks {
+impl Validator {
     /// The namespaces are named in one way only, and a version of the source goes with one entry only.
     fn scope(&mut self, request: &pb::InvalidateRequest) {
         let mut refuse = |field: &str, rule: String| self.0.push(Violation::new(field, rule));
@@ -167,7 +167,7 @@ impl Checks {
     /// The names of several namespaces, each once.
     fn names(
         &mut self,
-        rules: &Rules,
+        rules: &RequestContext,
         request: &pb::InvalidateRequest,
         elsewhere: &BTreeSet<String>,
     ) -> BTreeSet<String> {
@@ -188,7 +188,12 @@ impl Checks {
     }
 
     /// Several namespaces by name. Once a rule was broken it is none: what is refused makes no namespace known.
-    fn several(&self, rules: &Rules, all: bool, names: &BTreeSet<String>) -> Result<Vec<Arc<Namespace>>, CacheError> {
+    fn several(
+        &self,
+        rules: &RequestContext,
+        all: bool,
+        names: &BTreeSet<String>,
+    ) -> Result<Vec<Arc<Namespace>>, CacheError> {
         if !self.0.is_empty() {
             return Ok(Vec::new());
         }
@@ -200,7 +205,12 @@ impl Checks {
     }
 
     /// The entries to invalidate in each of so many namespaces.
-    fn covered(&mut self, rules: &Rules, request: &pb::InvalidateRequest, namespaces: usize) -> Option<Covered> {
+    fn covered(
+        &mut self,
+        rules: &RequestContext,
+        request: &pb::InvalidateRequest,
+        namespaces: usize,
+    ) -> Option<Covered> {
         let selected = |selector| Some(Covered::Selected(vec![selector]));
         match &request.selector {
             Some(Wire::Key(name)) => {
@@ -223,7 +233,7 @@ impl Checks {
         }
     }
 
-    fn keys(&mut self, rules: &Rules, keys: &[String], namespaces: usize) -> Option<Covered> {
+    fn keys(&mut self, rules: &RequestContext, keys: &[String], namespaces: usize) -> Option<Covered> {
         let most = rules.limits.keys;
         if self.take(number("keys.keys", keys.len(), most, "keys")).is_some() {
             self.take(keys_over_all("keys.keys", keys.len(), namespaces, most));
@@ -235,7 +245,7 @@ impl Checks {
         Some(Covered::Keys(keys.iter().take(most).filter(|name| seen.insert(*name)).cloned().collect()))
     }
 
-    fn tags(&mut self, rules: &Rules, tags: &[String]) -> Option<Covered> {
+    fn tags(&mut self, rules: &RequestContext, tags: &[String]) -> Option<Covered> {
         self.take(number("tags.tags", tags.len(), rules.limits.tags, "tags"));
         let mut selectors = Vec::new();
         for (index, tag) in tags.iter().take(rules.limits.tags).enumerate() {
@@ -245,7 +255,7 @@ impl Checks {
         Some(Covered::Selected(selectors))
     }
 
-    fn selector(&mut self, rules: &Rules, field: &str, kind: TargetKind, text: &str) -> Option<Selector> {
+    fn selector(&mut self, rules: &RequestContext, field: &str, kind: TargetKind, text: &str) -> Option<Selector> {
         let bytes = text.as_bytes();
         let limits = &rules.limits;
         self.take(match kind {
@@ -262,7 +272,13 @@ impl Checks {
     }
 
     /// What an event is mapped to, in parts and in words.
-    fn event(&mut self, rules: &Rules, event: &pb::Event, common: Common, token: Token) -> Result<Plan, CacheError> {
+    fn event(
+        &mut self,
+        rules: &RequestContext,
+        event: &pb::Event,
+        common: Common,
+        token: Token,
+    ) -> Result<InvalidationPlan, CacheError> {
         let (mut invalidates, mut applied) = (Vec::new(), Vec::new());
         let parameters = &event.parameters;
         if parameters.len() > events::TARGETS {
@@ -299,7 +315,7 @@ impl Checks {
                 [Target::Keys(keys), Target::Selected(selectors)].into_iter().filter(|target| !target.is_empty());
             invalidates.extend(parts.map(|target| common.invalidate(namespace.clone(), target, mode)));
         }
-        Ok(Plan { invalidates, about: About { applied, token, lists_namespaces: false } })
+        Ok(InvalidationPlan { invalidates, about: About { applied, token, lists_namespaces: false } })
     }
 }
 

@@ -13,14 +13,14 @@ mod watch;
 
 pub use admin::{hot_keys, hot_keys_response, inspect, inspect_response, log_level, stats};
 pub use batch::{
-    BatchGetParts, batch_get, batch_get_item, batch_invalidate, batch_invalidate_response, batch_set,
+    ParsedBatchGet, batch_get, batch_get_item, batch_invalidate, batch_invalidate_response, batch_set,
     batch_set_response,
 };
 pub use get::{get, get_response};
-pub use invalidate::{Plan, invalidate, invalidate_response};
+pub use invalidate::{InvalidationPlan, invalidate, invalidate_response};
 pub use policy::{in_policy, listed, namespace_policy, service_policy, set_policy};
 pub use release::{release, release_response};
 pub use set::{set, set_response};
 pub use touch::{touch, touch_response};
-pub use validator::{Rules, timestamp, to_wire, token_text};
+pub use validator::{RequestContext, timestamp, to_wire, token_text};
 pub use watch::{watch_response, watching};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::validator::{Checks, Rules, duration, to_wire};
+use super::validator::{RequestContext, Validator, duration, to_wire};
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::{Compression, DefaultConsistency, PolicyPatch, Switches};
@@ -14,10 +14,10 @@ const FIELD: &str = "policy";
 
 /// What is to be changed, and where; none: for the whole service.
 pub fn set_policy(
-    rules: &Rules,
+    rules: &RequestContext,
     request: &pb::SetPolicyRequest,
 ) -> Result<(Option<Arc<Namespace>>, PolicyPatch), CacheError> {
-    let mut checks = Checks::default();
+    let mut checks = Validator::default();
     let namespace = match request.namespace.as_str() {
         "" => None,
         name => checks.namespace(rules.namespaces.get("namespace", name))?,
@@ -26,7 +26,7 @@ pub fn set_policy(
     checks.done(Some((namespace, patch)))
 }
 
-fn policy_patch(checks: &mut Checks, policy: &pb::Policy) -> PolicyPatch {
+fn policy_patch(checks: &mut Validator, policy: &pb::Policy) -> PolicyPatch {
     let mut time = |field: &str, wire: &Option<prost_types::Duration>| -> Option<Duration> {
         wire.as_ref().and_then(|wire| checks.take(duration(&format!("{FIELD}.{field}"), wire)))
     };
@@ -90,7 +90,7 @@ pub fn in_policy(error: CacheError) -> CacheError {
 }
 
 /// The policies to list: of one namespace, or of all that are known.
-pub fn listed(rules: &Rules, request: &pb::ListPoliciesRequest) -> Result<Vec<Arc<Namespace>>, CacheError> {
+pub fn listed(rules: &RequestContext, request: &pb::ListPoliciesRequest) -> Result<Vec<Arc<Namespace>>, CacheError> {
     match request.namespace.as_str() {
         "" => Ok(rules.namespaces.all()),
         name => Ok(vec![rules.namespaces.get_to_read("namespace", name)?]),
@@ -154,7 +154,7 @@ mod tests {
     use crate::cache::policy::NamespacePolicy;
 
     fn read(policy: &pb::Policy) -> Result<PolicyPatch, CacheError> {
-        let mut checks = Checks::default();
+        let mut checks = Validator::default();
         let patch = policy_patch(&mut checks, policy);
         checks.done(Some(patch))
     }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::get::hit;
-use super::validator::{Checks, Rules, duration, lease};
+use super::validator::{RequestContext, Validator, duration, lease};
 use crate::cache::clock::Moment;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::KeyRef;
-use crate::cache::tier::Return;
+use crate::cache::tier::LeaseRelease;
 use crate::cache::tiered::{Release, Released};
 use crate::pb;
 use crate::units::format_duration;
@@ -16,8 +16,12 @@ use crate::units::format_duration;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Checks a ReleaseLease.
-pub fn release(rules: &Rules, request: &pb::ReleaseLeaseRequest, deadline: Moment) -> Result<Release, CacheError> {
-    let mut checks = Checks::default();
+pub fn release(
+    rules: &RequestContext,
+    request: &pb::ReleaseLeaseRequest,
+    deadline: Moment,
+) -> Result<Release, CacheError> {
+    let mut checks = Validator::default();
     let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
     checks.take(rules.limits.key("key", request.key.as_bytes()));
     let lease = checks.take(lease("lease", &request.lease));
@@ -32,7 +36,7 @@ pub fn release(rules: &Rules, request: &pb::ReleaseLeaseRequest, deadline: Momen
     }
     let release = namespace.zip(lease).map(|(namespace, lease)| Release {
         key: KeyRef::new(&namespace, request.key.as_bytes()).to_key(),
-        back: Return { lease, failed: request.failed, pause: pause.unwrap_or_default() },
+        back: LeaseRelease { lease, failed: request.failed, pause: pause.unwrap_or_default() },
         deadline,
     });
     checks.done(release)

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use super::validator::{Checks, Rules, barrier, duration, lease, token_text, whole_millis};
+use super::validator::{RequestContext, Validator, barrier, duration, lease, token_text, whole_millis};
 use crate::cache::clock::Moment;
 use crate::cache::entry::{Content, NewEntry, Tags};
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::KeyRef;
 use crate::cache::namespace::Namespace;
-use crate::cache::policy::expiry::{Asked, Expiry};
+use crate::cache::policy::expiry::{Expiry, RequestedExpiry};
 use crate::cache::policy::limits;
 use crate::cache::quoted::quoted;
 use crate::cache::tier::{Condition, RequestId, Write};
@@ -22,8 +22,8 @@ use crate::pb;
 use crate::units::format_duration;
 
 /// Checks a Set.
-pub fn set(rules: &Rules, mut request: pb::SetRequest, deadline: Moment) -> Result<(Set, Token), CacheError> {
-    let mut checks = Checks::default();
+pub fn set(rules: &RequestContext, mut request: pb::SetRequest, deadline: Moment) -> Result<(Set, Token), CacheError> {
+    let mut checks = Validator::default();
     let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
     let (tokens, wanted) = (std::mem::take(&mut request.tokens), request.barrier);
     let write = write(rules, &mut checks, namespace.as_ref(), request, "");
@@ -35,8 +35,8 @@ pub fn set(rules: &Rules, mut request: pb::SetRequest, deadline: Moment) -> Resu
 /// Checks what a Set, or an item of a batch, says of its entry. `prefix` goes before the names of fields: `items[3].`. Also without a
 /// namespace, so that everything that is wrong is said at once; then there is nothing to write.
 pub(super) fn write(
-    rules: &Rules,
-    checks: &mut Checks,
+    rules: &RequestContext,
+    checks: &mut Validator,
     namespace: Option<&Arc<Namespace>>,
     request: pb::SetRequest,
     prefix: &str,
@@ -63,7 +63,8 @@ pub(super) fn write(
     let soft_ttl = request.soft_ttl.and_then(|soft| checks.take(duration(&field("soft_ttl"), &soft)));
     // What else is wrong is said also when the expiry cannot be read.
     let soft_ttl = soft_ttl.filter(|_| expiry.is_some());
-    let asked = Asked { expiry: expiry.unwrap_or(Expiry::Default { negative }), soft_ttl, jitter: request.jitter };
+    let asked =
+        RequestedExpiry { expiry: expiry.unwrap_or(Expiry::Default { negative }), soft_ttl, jitter: request.jitter };
     let lifetime = match policy.lifetime(&asked, prefix, rand::random()) {
         Ok(lifetime) => Some(lifetime),
         Err(violations) => {
@@ -127,7 +128,7 @@ fn condition(wire: Option<pb::set_request::Condition>, prefix: &str) -> Result<C
 }
 
 fn expiry(
-    rules: &Rules,
+    rules: &RequestContext,
     wire: Option<pb::set_request::Expiry>,
     negative: bool,
     prefix: &str,
@@ -148,7 +149,7 @@ fn expiry(
 }
 
 /// How far away a point in time is.
-pub(super) fn left(rules: &Rules, field: &str, wire: prost_types::Timestamp) -> Result<Duration, Violation> {
+pub(super) fn left(rules: &RequestContext, field: &str, wire: prost_types::Timestamp) -> Result<Duration, Violation> {
     let valid = (0..1_000_000_000).contains(&wire.nanos);
     let time = SystemTime::try_from(wire).ok().filter(|_| valid);
     let time = time.ok_or_else(|| Violation::new(field, "must be a valid timestamp"))?;
@@ -159,7 +160,7 @@ pub(super) fn left(rules: &Rules, field: &str, wire: prost_types::Timestamp) -> 
     })
 }
 
-fn tags(rules: &Rules, checks: &mut Checks, wire: Vec<String>, prefix: &str) -> Tags {
+fn tags(rules: &RequestContext, checks: &mut Validator, wire: Vec<String>, prefix: &str) -> Tags {
     if wire.len() > rules.limits.tags {
         let violation = Violation::too_large(field(prefix, "tags"), wire.len(), rules.limits.tags, "tags");
         checks.0.push(violation);

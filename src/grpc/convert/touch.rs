@@ -1,7 +1,7 @@
 //! Touch.
 
 use super::set::left;
-use super::validator::{Checks, Rules, duration, to_wire, token_text};
+use super::validator::{RequestContext, Validator, duration, to_wire, token_text};
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::tier::{Touch, TouchMode};
@@ -10,9 +10,9 @@ use crate::cache::token::Token;
 use crate::pb;
 
 /// Checks a Touch.
-pub fn touch(rules: &Rules, request: &pb::TouchRequest) -> Result<(Key, Touch, Token), CacheError> {
+pub fn touch(rules: &RequestContext, request: &pb::TouchRequest) -> Result<(Key, Touch, Token), CacheError> {
     use pb::touch_request::Expiry as Wire;
-    let mut checks = Checks::default();
+    let mut checks = Validator::default();
     let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
     let policy = namespace.as_ref().map_or_else(Default::default, |namespace| namespace.policy().clone());
     checks.take(rules.limits.key("key", request.key.as_bytes()));

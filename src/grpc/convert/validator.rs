@@ -13,7 +13,7 @@ use crate::cache::token::Token;
 use crate::pb;
 
 /// What requests are checked against.
-pub struct Rules {
+pub struct RequestContext {
     /// Limits.
     pub limits: Limits,
     /// Namespaces.
@@ -28,9 +28,9 @@ pub struct Rules {
 
 /// Collects broken rules.
 #[derive(Default)]
-pub(super) struct Checks(pub(super) Violations);
+pub(super) struct Validator(pub(super) Violations);
 
-impl Checks {
+impl Validator {
     pub(super) fn take<T>(&mut self, result: Result<T, Violation>) -> Option<T> {
         result.map_err(|violation| self.0.push(violation)).ok()
     }
@@ -49,7 +49,7 @@ impl Checks {
         }
     }
 
-    pub(super) fn token(&mut self, rules: &Rules, tokens: &[String]) -> Token {
+    pub(super) fn token(&mut self, rules: &RequestContext, tokens: &[String]) -> Token {
         let mut merged = Token::default();
         if tokens.len() > rules.limits.tokens {
             self.0.push(Violation::too_large("tokens", tokens.len(), rules.limits.tokens, "tokens"));

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::validator::{Checks, Rules, duration, to_wire, token_text};
-use crate::cache::coherence::watch::filter::{Interest, Scope};
-use crate::cache::coherence::watch::{Covered, Discontinuity, Event, Told, Watching};
+use super::validator::{RequestContext, Validator, duration, to_wire, token_text};
+use crate::cache::coherence::watch::filter::{Scope, WatchFilter};
+use crate::cache::coherence::watch::{ChangeScope, Discontinuity, Event, WatchedChange, Watching};
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::tier::bus::Effect;
@@ -19,9 +19,9 @@ const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// Checks a Watch.
-pub fn watching(rules: &Rules, request: &pb::WatchRequest) -> Result<Watching, CacheError> {
+pub fn watching(rules: &RequestContext, request: &pb::WatchRequest) -> Result<Watching, CacheError> {
     use pb::watch_request::Selector as Wire;
-    let mut checks = Checks::default();
+    let mut checks = Validator::default();
     let namespace = checks.namespace(rules.namespaces.get_to_read("namespace", &request.namespace))?;
     let scope = match &request.selector {
         None => Some(Scope::Namespace),
@@ -40,7 +40,7 @@ pub fn watching(rules: &Rules, request: &pb::WatchRequest) -> Result<Watching, C
     let parts = namespace.zip(scope).zip(heartbeat);
     checks.done(parts.map(|((namespace, scope), heartbeat)| {
         let namespace = Bytes::copy_from_slice(namespace.name().as_bytes());
-        Watching { interest: Interest { namespace, scope }, from, heartbeat, limit: rules.limits.watches }
+        Watching { interest: WatchFilter { namespace, scope }, from, heartbeat, limit: rules.limits.watches }
     }))
 }
 
@@ -79,7 +79,7 @@ pub fn watch_response(event: Event, partitions: u16) -> pb::WatchResponse {
     pb::WatchResponse { event: Some(event) }
 }
 
-fn change(told: Told, partitions: u16) -> pb::WatchChange {
+fn change(told: WatchedChange, partitions: u16) -> pb::WatchChange {
     use pb::watch_change::Covers as Wire;
     let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
     let kind = match told.effect {
@@ -89,11 +89,11 @@ fn change(told: Told, partitions: u16) -> pb::WatchChange {
         Effect::Shortened => pb::ChangeKind::Shortened,
     };
     let covers = match told.covers {
-        Covered::Keys(keys) => Wire::Keys(pb::WatchKeys { keys: keys.into_iter().map(text).collect() }),
-        Covered::Selected(Selector::Namespace) => Wire::WholeNamespace(true),
-        Covered::Selected(Selector::Prefix(prefix)) => Wire::Prefix(text(prefix)),
-        Covered::Selected(Selector::Tag(tag)) => Wire::Tag(text(tag)),
-        Covered::Selected(Selector::Pattern(pattern)) => Wire::Pattern(text(pattern)),
+        ChangeScope::Keys(keys) => Wire::Keys(pb::WatchKeys { keys: keys.into_iter().map(text).collect() }),
+        ChangeScope::Selected(Selector::Namespace) => Wire::WholeNamespace(true),
+        ChangeScope::Selected(Selector::Prefix(prefix)) => Wire::Prefix(text(prefix)),
+        ChangeScope::Selected(Selector::Tag(tag)) => Wire::Tag(text(tag)),
+        ChangeScope::Selected(Selector::Pattern(pattern)) => Wire::Pattern(text(pattern)),
     };
     let token =
         if told.last { token_text(&Token::at(told.partition, told.version), partitions) } else { String::new() };

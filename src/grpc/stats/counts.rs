@@ -4,23 +4,23 @@
 use crate::pb;
 
 /// Numbers that can be added, and counted from a later moment on.
-pub trait Counts {
+pub trait Additive {
     /// Adds what another replica has.
     fn add(&mut self, other: &Self);
     /// Takes off what was counted before.
-    fn take_off(&mut self, before: &Self);
+    fn subtract(&mut self, before: &Self);
 }
 
 macro_rules! counts {
     ($($message:ident: counts [$($count:ident)*] now [$($gauge:ident)*] $(same [$($same:ident)*])?;)*) => {
-        $(impl Counts for pb::$message {
+        $(impl Additive for pb::$message {
             fn add(&mut self, other: &Self) {
                 $(self.$count = self.$count.saturating_add(other.$count);)*
                 $(self.$gauge = self.$gauge.saturating_add(other.$gauge);)*
                 $($(self.$same = self.$same.or(other.$same);)*)?
             }
 
-            fn take_off(&mut self, before: &Self) {
+            fn subtract(&mut self, before: &Self) {
                 $(self.$count = self.$count.saturating_sub(before.$count);)*
             }
         })*
@@ -58,7 +58,7 @@ counts! {
     SelfAuditStats: counts [sampled dropped checked gone failed violations] now [];
 }
 
-impl<T: Counts + Clone> Counts for Option<T> {
+impl<T: Additive + Clone> Additive for Option<T> {
     fn add(&mut self, other: &Self) {
         match (&mut *self, other) {
             (Some(mine), Some(other)) => mine.add(other),
@@ -67,15 +67,15 @@ impl<T: Counts + Clone> Counts for Option<T> {
         }
     }
 
-    fn take_off(&mut self, before: &Self) {
+    fn subtract(&mut self, before: &Self) {
         if let (Some(now), Some(before)) = (self, before) {
-            now.take_off(before);
+            now.subtract(before);
         }
     }
 }
 
 /// By name. One that is not there yet is added.
-impl Counts for Vec<pb::NamespaceStats> {
+impl Additive for Vec<pb::NamespaceStats> {
     fn add(&mut self, other: &Self) {
         for namespace in other {
             match self.binary_search_by(|mine| mine.namespace.cmp(&namespace.namespace)) {
@@ -85,10 +85,10 @@ impl Counts for Vec<pb::NamespaceStats> {
         }
     }
 
-    fn take_off(&mut self, before: &Self) {
+    fn subtract(&mut self, before: &Self) {
         for namespace in self {
             if let Ok(index) = before.binary_search_by(|before| before.namespace.cmp(&namespace.namespace)) {
-                namespace.take_off(&before[index]);
+                namespace.subtract(&before[index]);
             }
         }
     }
@@ -126,7 +126,7 @@ mod tests {
         let mut sum = vec![namespace("b", 1, 10)];
         sum.add(&vec![namespace("a", 2, 20), namespace("b", 3, 30)]);
         assert_eq!(sum, [namespace("a", 2, 20), namespace("b", 4, 40)]);
-        sum.take_off(&vec![namespace("b", 3, 30)]);
+        sum.subtract(&vec![namespace("b", 3, 30)]);
         assert_eq!(sum, [namespace("a", 2, 20), namespace("b", 1, 40)]);
     }
 
@@ -136,7 +136,7 @@ mod tests {
         let mut sum = of(Some(7), None);
         sum.add(&of(Some(6), Some(600)));
         assert_eq!(sum, of(Some(7), Some(600)));
-        sum.take_off(&of(Some(7), Some(600)));
+        sum.subtract(&of(Some(7), Some(600)));
         assert_eq!(sum, of(Some(7), Some(600)));
     }
 }

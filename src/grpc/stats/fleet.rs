@@ -7,11 +7,11 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::time::sleep;
 
-use super::counts::Counts;
-use super::reporter::{Counted, Reports, was_used};
+use super::counts::Additive;
+use super::reporter::{StatsReporter, StatsSnapshot, was_used};
 use crate::cache::clock::Moment;
-use crate::cache::fleet::replica::{FleetReplica, Observed};
-use crate::cache::fleet::shared_store::Note;
+use crate::cache::fleet::replica::{FleetReplica, ReplicaHandles};
+use crate::cache::fleet::shared_store::ReplicaNote;
 use crate::cache::stats::Snapshot;
 use crate::grpc::convert::to_wire;
 use crate::pb;
@@ -28,7 +28,7 @@ const SUMMARIES: usize = 6;
 const MOST_BYTES: usize = 256 << 10;
 
 /// Leaves summaries, for ever.
-pub async fn leave_summaries(reports: &Reports) {
+pub async fn leave_summaries(reports: &StatsReporter) {
     let observed = &reports.observed;
     let Some(board) = &observed.board else { return };
     let mut lags = Lags::default();
@@ -58,7 +58,7 @@ impl Lags {
 }
 
 /// The report of the fleet, of one namespace or of all. When the board cannot be asked, that of this replica alone.
-pub async fn report(reports: &Reports, namespace: &str, deadline: Moment) -> pb::StatsResponse {
+pub async fn report(reports: &StatsReporter, namespace: &str, deadline: Moment) -> pb::StatsResponse {
     let mut whole = reports.counted();
     let own = replica(&whole.stats, Duration::ZERO);
     let mut fleet: Vec<_> = own.into_iter().collect();
@@ -71,7 +71,7 @@ pub async fn report(reports: &Reports, namespace: &str, deadline: Moment) -> pb:
 }
 
 /// The replicas of the fleet, sorted by identity. When the board cannot be asked, this one.
-pub async fn replicas(reports: &Reports) -> Vec<FleetReplica> {
+pub async fn replicas(reports: &StatsReporter) -> Vec<FleetReplica> {
     let own = (reports.counted().render(""), Duration::ZERO);
     let others = others(&reports.observed, Moment::FOREVER).await;
     let mut fleet: Vec<_> = others.iter().chain([&own]).filter_map(|(stats, age)| said(stats, *age)).collect();
@@ -99,18 +99,18 @@ fn said(stats: &pb::StatsResponse, age: Duration) -> Option<FleetReplica> {
 }
 
 /// What the other replicas have left on the board, and how long ago.
-async fn others(observed: &Observed, deadline: Moment) -> Vec<(pb::StatsResponse, Duration)> {
+async fn others(observed: &ReplicaHandles, deadline: Moment) -> Vec<(pb::StatsResponse, Duration)> {
     let until = observed.clock.now().plus(observed.cache.config().read_budget.min(PATIENCE)).min(deadline);
     let notes = match &observed.board {
         Some(board) => board.notes(LIFETIME, until).await.unwrap_or_default(),
         None => Vec::new(),
     };
-    let read = |note: Note| Some((pb::StatsResponse::decode(note.text).ok()?, note.age));
+    let read = |note: ReplicaNote| Some((pb::StatsResponse::decode(note.text).ok()?, note.age));
     notes.into_iter().filter_map(read).collect()
 }
 
 /// What other replicas are told.
-fn summary(counted: Counted) -> Bytes {
+fn summary(counted: StatsSnapshot) -> Bytes {
     let whole = counted.render("");
     let mut summary = pb::StatsResponse {
         replica: whole.replica,
@@ -144,7 +144,7 @@ fn replica(stats: &pb::StatsResponse, age: Duration) -> Option<pb::FleetReplica>
 }
 
 /// Sums; of proofs the worst of all replicas.
-fn add(whole: &mut Counted, other: &pb::StatsResponse) {
+fn add(whole: &mut StatsSnapshot, other: &pb::StatsResponse) {
     let stats = &mut whole.stats;
     stats.namespaces.add(&other.namespaces.iter().filter(|stats| was_used(stats)).cloned().collect());
     stats.l1.add(&other.l1);
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use crate::cache::stats::Histogram;
 
-    fn counted(misses: u64, namespaces: usize) -> Counted {
+    fn counted(misses: u64, namespaces: usize) -> StatsSnapshot {
         let namespace = |n: usize| pb::NamespaceStats {
             namespace: format!("n{n:06}"),
             misses: misses + n as u64,
@@ -181,7 +181,7 @@ mod tests {
             ..Default::default()
         };
         let at = std::time::SystemTime::UNIX_EPOCH;
-        Counted { at, stats, latencies: Vec::new(), staleness: Snapshot::default(), lag: Snapshot::default() }
+        StatsSnapshot { at, stats, latencies: Vec::new(), staleness: Snapshot::default(), lag: Snapshot::default() }
     }
 
     #[test]

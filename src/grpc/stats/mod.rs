@@ -4,4 +4,4 @@ mod counts;
 mod fleet;
 mod reporter;
 
-pub use reporter::Reports;
+pub use reporter::StatsReporter;

@@ -5,32 +5,32 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
 
-use super::counts::Counts;
+use super::counts::Additive;
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
-use crate::cache::fleet::replica::{FleetReplica, Observed};
+use crate::cache::fleet::replica::{FleetReplica, ReplicaHandles};
 use crate::cache::fleet::warm_start::Warmed;
 use crate::cache::namespace::Namespace;
 use crate::cache::stats::Snapshot;
-use crate::cache::tier::{L2Report, L2State};
+use crate::cache::tier::{L2Report, L2State, ServerReport};
 use crate::grpc::convert;
 use crate::grpc::convert::{timestamp, to_wire};
 use crate::pb;
 
 /// Reports on a replica and its fleet.
-pub struct Reports {
+pub struct StatsReporter {
     /// What is reported on.
-    pub observed: Arc<Observed>,
+    pub observed: Arc<ReplicaHandles>,
     /// What reports leave out: what was counted before the last reset.
-    baseline: ArcSwapOption<Counted>,
+    baseline: ArcSwapOption<StatsSnapshot>,
 }
 
 // === impl Reports ===
 
-impl Reports {
+impl StatsReporter {
     /// Reports on what is counted from the start on.
-    pub fn new(observed: Arc<Observed>) -> Reports {
-        Reports { observed, baseline: ArcSwapOption::empty() }
+    pub fn new(observed: Arc<ReplicaHandles>) -> StatsReporter {
+        StatsReporter { observed, baseline: ArcSwapOption::empty() }
     }
 
     /// The report of this replica or of the fleet, of one namespace or of all.
@@ -54,21 +54,21 @@ impl Reports {
 
     /// Reports count from now on.
     pub fn reset(&self) {
-        self.baseline.store(Some(Arc::new(Counted::now(&self.observed))));
+        self.baseline.store(Some(Arc::new(StatsSnapshot::now(&self.observed))));
     }
 
     /// What was counted since the start, or since the last reset.
-    pub(super) fn counted(&self) -> Counted {
-        let mut counted = Counted::now(&self.observed);
+    pub(super) fn counted(&self) -> StatsSnapshot {
+        let mut counted = StatsSnapshot::now(&self.observed);
         if let Some(baseline) = &*self.baseline.load() {
-            counted.take_off(baseline);
+            counted.subtract(baseline);
         }
         counted
     }
 }
 
 /// All that was counted, and the state of the tiers, at one instant.
-pub struct Counted {
+pub struct StatsSnapshot {
     pub(super) at: SystemTime,
     pub(super) stats: pb::StatsResponse,
     pub(super) latencies: Vec<(&'static str, pb::Tier, Snapshot)>,
@@ -76,8 +76,8 @@ pub struct Counted {
     pub(super) lag: Snapshot,
 }
 
-impl Counted {
-    fn now(observed: &Observed) -> Counted {
+impl StatsSnapshot {
+    fn now(observed: &ReplicaHandles) -> StatsSnapshot {
         let l2 = observed.l2.report();
         let lag = l2.bus_lag.clone();
         let mut stats = pb::StatsResponse {
@@ -96,20 +96,20 @@ impl Counted {
         };
         stats.namespaces.sort_by(|one, other| one.namespace.cmp(&other.namespace));
         let staleness = observed.cache.self_audit().staleness.snapshot();
-        Counted { at: SystemTime::now(), stats, latencies: latencies(observed), staleness, lag }
+        StatsSnapshot { at: SystemTime::now(), stats, latencies: latencies(observed), staleness, lag }
     }
 
     /// Counts from `baseline` on.
-    fn take_off(&mut self, baseline: &Counted) {
+    fn subtract(&mut self, baseline: &StatsSnapshot) {
         let (now, before) = (&mut self.stats, &baseline.stats);
-        now.namespaces.take_off(&before.namespaces);
-        now.l1.take_off(&before.l1);
-        now.coherence.take_off(&before.coherence);
-        now.self_audit.take_off(&before.self_audit);
-        now.leases.take_off(&before.leases);
-        now.watches.take_off(&before.watches);
-        now.replica.take_off(&before.replica);
-        now.redis.take_off(&before.redis);
+        now.namespaces.subtract(&before.namespaces);
+        now.l1.subtract(&before.l1);
+        now.coherence.subtract(&before.coherence);
+        now.self_audit.subtract(&before.self_audit);
+        now.leases.subtract(&before.leases);
+        now.watches.subtract(&before.watches);
+        now.replica.subtract(&before.replica);
+        now.redis.subtract(&before.redis);
         now.reset_time = Some(timestamp(baseline.at));
         for ((_, _, now), (_, _, before)) in self.latencies.iter_mut().zip(&baseline.latencies) {
             *now = now.since(before);
@@ -120,7 +120,7 @@ impl Counted {
 
     /// The report, of one namespace or of all.
     pub(super) fn render(self, namespace: &str) -> pb::StatsResponse {
-        let Counted { mut stats, latencies, staleness, lag, .. } = self;
+        let StatsSnapshot { mut stats, latencies, staleness, lag, .. } = self;
         stats.namespaces.retain(|stats| was_used(stats) && (namespace.is_empty() || stats.namespace == namespace));
         if let Some(coherence) = &mut stats.coherence {
             coherence.lag_p99 = (lag.count > 0).then(|| to_wire(lag.quantile(0.99)));
@@ -135,7 +135,7 @@ impl Counted {
     }
 }
 
-fn replica(observed: &Observed, l2: &L2Report) -> pb::ReplicaStats {
+fn replica(observed: &ReplicaHandles, l2: &L2Report) -> pb::ReplicaStats {
     pb::ReplicaStats {
         id: observed.replica.id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -159,7 +159,7 @@ fn warm_start(warmed: Warmed) -> pb::WarmStartStats {
 }
 
 /// The namespaces that this replica knows, and those that only Redis has keys of.
-fn namespaces(observed: &Observed, l2: &L2Report) -> Vec<pb::NamespaceStats> {
+fn namespaces(observed: &ReplicaHandles, l2: &L2Report) -> Vec<pb::NamespaceStats> {
     let all = observed.namespaces.all();
     let mut stats: Vec<_> = all.iter().map(|namespace| namespace_stats(namespace)).collect();
     let Some(sample) = l2.sampled() else { return stats };
@@ -210,7 +210,7 @@ pub(super) fn was_used(stats: &pb::NamespaceStats) -> bool {
     *stats != unused || redis_keys.is_some_and(|keys| keys > 0)
 }
 
-fn l1(observed: &Observed) -> pb::L1Stats {
+fn l1(observed: &ReplicaHandles) -> pb::L1Stats {
     let usage = observed.cache.l1().usage();
     pb::L1Stats {
         entries: usage.entries,
@@ -224,7 +224,7 @@ fn l1(observed: &Observed) -> pb::L1Stats {
     }
 }
 
-fn coherence(observed: &Observed) -> pb::CoherenceStats {
+fn coherence(observed: &ReplicaHandles) -> pb::CoherenceStats {
     let coherence = observed.cache.coherence();
     let (proofs, counters) = (coherence.proofs(), &coherence.counters);
     pb::CoherenceStats {
@@ -249,7 +249,7 @@ fn coherence(observed: &Observed) -> pb::CoherenceStats {
     }
 }
 
-fn watches(observed: &Observed) -> pb::WatchStats {
+fn watches(observed: &ReplicaHandles) -> pb::WatchStats {
     let watches = &observed.cache.coherence().watches;
     pb::WatchStats {
         watchers: watches.open() as u64,
@@ -258,7 +258,7 @@ fn watches(observed: &Observed) -> pb::WatchStats {
     }
 }
 
-fn self_audit(observed: &Observed) -> pb::SelfAuditStats {
+fn self_audit(observed: &ReplicaHandles) -> pb::SelfAuditStats {
     let counters = observed.cache.self_audit();
     pb::SelfAuditStats {
         sampled: counters.sampled.get(),
@@ -272,7 +272,7 @@ fn self_audit(observed: &Observed) -> pb::SelfAuditStats {
     }
 }
 
-fn leases(observed: &Observed) -> pb::LeaseStats {
+fn leases(observed: &ReplicaHandles) -> pb::LeaseStats {
     let counters = observed.cache.leases();
     pb::LeaseStats {
         granted: counters.granted.get() + counters.granted_alone.get(),
@@ -286,7 +286,13 @@ fn leases(observed: &Observed) -> pb::LeaseStats {
     }
 }
 
-fn redis(l2: L2Report, now: Moment) -> pb::RedisStats {
+fn redis(mut l2: L2Report, now: Moment) -> pb::RedisStats {
+    if !l2.can_be_asked() {
+        // The last values of a server that does not answer are not those of now.
+        let ServerReport { version, maxmemory_policy, warnings, .. } = l2.server;
+        l2.server = ServerReport { version, maxmemory_policy, warnings, ..ServerReport::default() };
+        l2.round_trip = None;
+    }
     let sample = l2.sampled().map(|sample| (to_wire(now.since(sample.taken)), sample.sampled)).unzip();
     let state = match l2.state {
         L2State::Disabled => pb::RedisState::Disabled,
@@ -319,7 +325,7 @@ fn redis(l2: L2Report, now: Moment) -> pb::RedisStats {
     }
 }
 
-fn latencies(observed: &Observed) -> Vec<(&'static str, pb::Tier, Snapshot)> {
+fn latencies(observed: &ReplicaHandles) -> Vec<(&'static str, pb::Tier, Snapshot)> {
     let all = observed.cache.latencies();
     let rows = [
         ("get", pb::Tier::L1, &all.get_l1),

@@ -7,22 +7,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry::metrics::{BoundHistogram, Histogram, Meter};
 
-use super::instrument::{Instrument, Source};
+use super::instrument::{Instrument, InstrumentSource};
 use super::scrape::Tell;
-use crate::cache::fleet::replica::Observed;
+use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::stats::Snapshot;
 
-type Read = fn(&Observed, &mut Tell<'_, Snapshot>);
+type ReadHistogram = fn(&ReplicaHandles, &mut Tell<'_, Snapshot>);
 
 /// What was handed on already, and where to.
-pub struct Handover {
-    observed: Arc<Observed>,
-    histograms: Vec<(&'static Instrument, Read, Histogram<f64>)>,
+pub struct HistogramBridge {
+    observed: Arc<ReplicaHandles>,
+    histograms: Vec<(&'static Instrument, ReadHistogram, Histogram<f64>)>,
     /// By histogram and the values of its labels.
-    series: Mutex<HashMap<(usize, Vec<String>), Series>>,
+    series: Mutex<HashMap<(usize, Vec<String>), BridgedSeries>>,
 }
 
-struct Series {
+struct BridgedSeries {
     into: BoundHistogram<f64>,
     /// Of each bucket.
     handed_on: Vec<u64>,
@@ -30,20 +30,20 @@ struct Series {
 
 // === impl Handover ===
 
-impl Handover {
+impl HistogramBridge {
     /// Makes a histogram of each instrument that is one. Nothing was handed on yet.
     pub fn new(
-        observed: Arc<Observed>,
+        observed: Arc<ReplicaHandles>,
         meter: &Meter,
         instruments: impl Iterator<Item = &'static Instrument>,
-    ) -> Handover {
+    ) -> HistogramBridge {
         let made = instruments.filter_map(|instrument| {
-            let Source::Histogram(bounds, read) = instrument.source else { return None };
+            let InstrumentSource::Histogram(bounds, read) = instrument.source else { return None };
             let histogram = meter.f64_histogram(instrument.name).with_unit(instrument.unit);
             let histogram = histogram.with_description(instrument.description).with_boundaries(bounds.to_vec());
             Some((instrument, read, histogram.build()))
         });
-        Handover { observed, histograms: made.collect(), series: Mutex::default() }
+        HistogramBridge { observed, histograms: made.collect(), series: Mutex::default() }
     }
 
     /// Hands on at most `most` observations; whether there are more. What is left is handed on the next time.
@@ -53,7 +53,7 @@ impl Handover {
         for (place, (instrument, read, histogram)) in self.histograms.iter().enumerate() {
             read(&self.observed, &mut |labels, snapshot| {
                 let name = (place, labels.iter().map(|label| (*label).to_owned()).collect());
-                let series = series.entry(name).or_insert_with(|| Series::new(histogram, instrument, labels));
+                let series = series.entry(name).or_insert_with(|| BridgedSeries::new(histogram, instrument, labels));
                 left -= series.hand_on(&snapshot, left);
             });
         }
@@ -63,9 +63,9 @@ impl Handover {
 
 // === impl Series ===
 
-impl Series {
-    fn new(histogram: &Histogram<f64>, instrument: &Instrument, labels: &[&str]) -> Series {
-        Series { into: histogram.bind(&instrument.attributes(labels)), handed_on: Vec::new() }
+impl BridgedSeries {
+    fn new(histogram: &Histogram<f64>, instrument: &Instrument, labels: &[&str]) -> BridgedSeries {
+        BridgedSeries { into: histogram.bind(&instrument.attributes(labels)), handed_on: Vec::new() }
     }
 
     /// Hands on at most `most` of what is new in `snapshot`; how many.
@@ -100,11 +100,11 @@ mod tests {
         unit: "s",
         description: "",
         labels: &["label"],
-        source: Source::Histogram(&[], |_, _| {}),
+        source: InstrumentSource::Histogram(&[], |_, _| {}),
     };
 
     /// A series, and what has arrived where it leads to: how many, and their sum.
-    fn series() -> (Series, impl Fn() -> (u64, f64)) {
+    fn series() -> (BridgedSeries, impl Fn() -> (u64, f64)) {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build().expect("built");
         let provider = SdkMeterProvider::builder().with_reader(reader).build();
@@ -116,7 +116,7 @@ mod tests {
             let histogram = family.get_metric()[0].get_histogram();
             (histogram.get_sample_count(), histogram.get_sample_sum())
         };
-        (Series::new(&histogram, &PLAIN, &["x"]), arrived)
+        (BridgedSeries::new(&histogram, &PLAIN, &["x"]), arrived)
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use opentelemetry::KeyValue;
 
-use super::scrape::{Reading, Tell};
-use crate::cache::fleet::replica::Observed;
+use super::scrape::{Scrape, Tell};
+use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::stats::Snapshot;
 
 /// One instrument.
@@ -17,20 +17,20 @@ pub struct Instrument {
     /// Labels, in the order of their names.
     pub labels: &'static [&'static str],
     /// How it is read.
-    pub source: Source,
+    pub source: InstrumentSource,
 }
 
 /// How an instrument is read.
 #[derive(Clone, Copy)]
-pub enum Source {
+pub enum InstrumentSource {
     /// What only grows.
-    Counter(fn(&Reading, &mut Tell<'_, u64>)),
+    Counter(fn(&Scrape, &mut Tell<'_, u64>)),
     /// What is there now, as a whole number.
-    Count(fn(&Reading, &mut Tell<'_, u64>)),
+    Count(fn(&Scrape, &mut Tell<'_, u64>)),
     /// What is there now.
-    Measure(fn(&Reading, &mut Tell<'_, f64>)),
+    Measure(fn(&Scrape, &mut Tell<'_, f64>)),
     /// Durations that the core counts in buckets of its own, handed on into buckets with these bounds, in seconds.
-    Histogram(&'static [f64], fn(&Observed, &mut Tell<'_, Snapshot>)),
+    Histogram(&'static [f64], fn(&ReplicaHandles, &mut Tell<'_, Snapshot>)),
 }
 
 // === impl Instrument ===
@@ -43,7 +43,7 @@ impl Instrument {
             "By" => "_bytes",
             _ => "",
         };
-        let total = if matches!(self.source, Source::Counter(_)) { "_total" } else { "" };
+        let total = if matches!(self.source, InstrumentSource::Counter(_)) { "_total" } else { "" };
         format!("{}{unit}{total}", self.name.replace('.', "_"))
     }
 
@@ -56,13 +56,13 @@ impl Instrument {
 
 // === impl Source ===
 
-impl Source {
+impl InstrumentSource {
     /// What Prometheus calls this kind.
     pub fn kind(self) -> &'static str {
         match self {
-            Source::Counter(_) => "counter",
-            Source::Count(_) | Source::Measure(_) => "gauge",
-            Source::Histogram(..) => "histogram",
+            InstrumentSource::Counter(_) => "counter",
+            InstrumentSource::Count(_) | InstrumentSource::Measure(_) => "gauge",
+            InstrumentSource::Histogram(..) => "histogram",
         }
     }
 }

@@ -12,12 +12,12 @@ use prometheus::{Registry, TextEncoder};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{sleep, timeout};
 
-use super::histogram_bridge::Handover;
-use super::instrument::{Instrument, Source};
+use super::histogram_bridge::HistogramBridge;
+use super::instrument::{Instrument, InstrumentSource};
 use super::instruments::TOPICS;
-use super::otlp_exporter::Sender;
-use super::scrape::{MOST_NAMESPACES, Reading, Tell};
-use crate::cache::fleet::replica::Observed;
+use super::otlp_exporter::LoggingExporter;
+use super::scrape::{MOST_NAMESPACES, Scrape, Tell};
+use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::log_fields::millis;
 use crate::telemetry::env::{Environment, Otlp, Signal};
 
@@ -32,7 +32,7 @@ const SERIES: usize = 5;
 
 /// Who wants metrics.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct MetricsConfig {
     /// They can be scraped.
     pub prometheus: bool,
     /// They are sent, this often.
@@ -45,7 +45,7 @@ pub struct Wanted {
 pub struct Metrics {
     registry: Registry,
     provider: SdkMeterProvider,
-    handover: Arc<Handover>,
+    handover: Arc<HistogramBridge>,
 }
 
 /// What Prometheus is told of the process, by its own library.
@@ -97,23 +97,27 @@ pub fn reference() -> Vec<Described> {
 
 // === impl Wanted ===
 
-impl Wanted {
+impl MetricsConfig {
     /// As these variables say, which cannot switch scraping off.
-    pub fn asked_for(variables: impl IntoIterator<Item = (String, String)>, prometheus: bool, replica: &str) -> Wanted {
-        Wanted::by(&mut Environment::new(variables), prometheus, replica)
+    pub fn asked_for(
+        variables: impl IntoIterator<Item = (String, String)>,
+        prometheus: bool,
+        replica: &str,
+    ) -> MetricsConfig {
+        MetricsConfig::by(&mut Environment::new(variables), prometheus, replica)
     }
 
     /// As the environment says.
-    pub(crate) fn by(environment: &mut Environment, prometheus: bool, replica: &str) -> Wanted {
+    pub(crate) fn by(environment: &mut Environment, prometheus: bool, replica: &str) -> MetricsConfig {
         let resource = Some(crate::telemetry::telemetry::resource(environment, replica));
         if environment.is_disabled() {
-            return Wanted { prometheus, otlp: None, resource };
+            return MetricsConfig { prometheus, otlp: None, resource };
         }
         let otlp = environment.exporters(Signal::Metrics).otlp.map(|otlp| {
             environment.check_what_the_sdk_reads(Signal::Metrics);
             (otlp, environment.metric_interval())
         });
-        Wanted { prometheus, otlp, resource }
+        MetricsConfig { prometheus, otlp, resource }
     }
 
     /// By nobody: nothing has to be measured that costs anything.
@@ -126,7 +130,7 @@ impl Wanted {
 
 impl Metrics {
     /// Metrics of what is observed. To be called inside of a runtime. What cannot be set up is said in the log, and missing.
-    pub fn start(observed: Arc<Observed>, wanted: &Wanted) -> Metrics {
+    pub fn start(observed: Arc<ReplicaHandles>, wanted: &MetricsConfig) -> Metrics {
         let registry = Registry::new();
         let mut provider = SdkMeterProvider::builder().with_view(with_room);
         if let Some(resource) = &wanted.resource {
@@ -145,7 +149,7 @@ impl Metrics {
             }
         }
         if let Some((otlp, interval)) = &wanted.otlp {
-            match Sender::new(otlp) {
+            match LoggingExporter::new(otlp) {
                 Ok(sender) => {
                     tracing::info!(what = "metrics", address = %otlp.address, interval_ms = millis(*interval), "telemetry is sent");
                     provider = provider.with_reader(PeriodicReader::builder(sender).with_interval(*interval).build());
@@ -155,7 +159,7 @@ impl Metrics {
         }
         let provider = provider.build();
         let meter = provider.meter("twintier");
-        let handover = Arc::new(Handover::new(observed.clone(), &meter, super::instruments::all()));
+        let handover = Arc::new(HistogramBridge::new(observed.clone(), &meter, super::instruments::all()));
         observe(&meter, observed, &handover);
         Metrics { registry, provider, handover }
     }
@@ -204,38 +208,38 @@ fn with_room(made: &Made) -> Option<Stream> {
 }
 
 /// Has every instrument but histograms read when it is collected.
-fn observe(meter: &Meter, observed: Arc<Observed>, handover: &Arc<Handover>) {
-    let latest: Arc<ArcSwapOption<Reading>> = Arc::default();
+fn observe(meter: &Meter, observed: Arc<ReplicaHandles>, handover: &Arc<HistogramBridge>) {
+    let latest: Arc<ArcSwapOption<Scrape>> = Arc::default();
     let (reading, handover) = (latest.clone(), handover.clone());
     // Of a collection the SDK asks the instruments in the order in which they were made, and only then looks at histograms.
     let mut first = Some(move || {
         while handover.turn(AT_ONCE) {}
-        reading.store(Some(Arc::new(Reading::take(&observed))));
+        reading.store(Some(Arc::new(Scrape::take(&observed))));
     });
     for instrument in super::instruments::all() {
         let (name, unit, description) = (instrument.name, instrument.unit, instrument.description);
         match instrument.source {
-            Source::Counter(read) => {
+            InstrumentSource::Counter(read) => {
                 let counter = meter.u64_observable_counter(name).with_unit(unit).with_description(description);
                 _ = counter.with_callback(callback(instrument, read, latest.clone(), first.take())).build();
             }
-            Source::Count(read) => {
+            InstrumentSource::Count(read) => {
                 let gauge = meter.u64_observable_gauge(name).with_unit(unit).with_description(description);
                 _ = gauge.with_callback(callback(instrument, read, latest.clone(), first.take())).build();
             }
-            Source::Measure(read) => {
+            InstrumentSource::Measure(read) => {
                 let gauge = meter.f64_observable_gauge(name).with_unit(unit).with_description(description);
                 _ = gauge.with_callback(callback(instrument, read, latest.clone(), first.take())).build();
             }
-            Source::Histogram(..) => {}
+            InstrumentSource::Histogram(..) => {}
         }
     }
 }
 
 fn callback<T>(
     instrument: &'static Instrument,
-    read: fn(&Reading, &mut Tell<'_, T>),
-    latest: Arc<ArcSwapOption<Reading>>,
+    read: fn(&Scrape, &mut Tell<'_, T>),
+    latest: Arc<ArcSwapOption<Scrape>>,
     before: Option<impl Fn()>,
 ) -> impl Fn(&dyn AsyncInstrument<T>) {
     move |observer| {

@@ -8,4 +8,4 @@ mod metrics;
 mod otlp_exporter;
 mod scrape;
 
-pub use metrics::{Described, Metrics, Wanted, reference};
+pub use metrics::{Described, Metrics, MetricsConfig, reference};

@@ -13,16 +13,16 @@ use crate::telemetry::env::{Otlp, Protocol};
 use crate::telemetry::exporter::{Unusable, grpc_tls, http_client};
 
 /// An exporter that is listened to.
-pub struct Sender {
+pub struct LoggingExporter {
     exporter: MetricExporter,
     fails: AtomicBool,
 }
 
 // === impl Sender ===
 
-impl Sender {
+impl LoggingExporter {
     /// To be made inside of a runtime, which sends what goes by gRPC.
-    pub fn new(otlp: &Otlp) -> Result<Sender, Unusable> {
+    pub fn new(otlp: &Otlp) -> Result<LoggingExporter, Unusable> {
         let exporter = match otlp.protocol {
             Protocol::Grpc => {
                 let builder = MetricExporter::builder().with_tonic().with_tls_config(grpc_tls(otlp)?);
@@ -36,7 +36,7 @@ impl Sender {
                 builder.build()?
             }
         };
-        Ok(Sender { exporter, fails: AtomicBool::new(false) })
+        Ok(LoggingExporter { exporter, fails: AtomicBool::new(false) })
     }
 
     fn heard(&self, result: &OTelSdkResult) {
@@ -49,7 +49,7 @@ impl Sender {
     }
 }
 
-impl PushMetricExporter for Sender {
+impl PushMetricExporter for LoggingExporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let result = self.exporter.export(metrics).await;
         self.heard(&result);

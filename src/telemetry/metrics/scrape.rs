@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::coherence::Proofs;
-use crate::cache::fleet::replica::Observed;
+use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::lease::LeaseCounters;
 use crate::cache::namespace::Namespace;
 use crate::cache::stats::keyspace::NamespaceUsage;
@@ -21,9 +21,9 @@ pub const MOST_NAMESPACES: usize = 1000;
 pub const OTHERS: &str = "_other";
 
 /// A replica at one instant.
-pub struct Reading {
+pub struct Scrape {
     /// The replica.
-    pub observed: Arc<Observed>,
+    pub observed: Arc<ReplicaHandles>,
     /// Its memory.
     pub l1: L1Usage,
     /// Its Redis.
@@ -38,11 +38,11 @@ pub struct Reading {
 
 // === impl Reading ===
 
-impl Reading {
+impl Scrape {
     /// Now. Memory does the housekeeping it has put off, so that what it has let go is counted.
-    pub fn take(observed: &Arc<Observed>) -> Reading {
+    pub fn take(observed: &Arc<ReplicaHandles>) -> Scrape {
         let (namespaces, others) = told_apart(observed.namespaces.all(), MOST_NAMESPACES);
-        Reading {
+        Scrape {
             l1: observed.cache.l1().usage(),
             l2: observed.l2.report(),
             proofs: observed.cache.coherence().proofs(),

@@ -6,13 +6,13 @@ use std::path::Path;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use twintier::app::{App, Observers};
-use twintier::cache::coherence::safeguards::Protections;
+use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::cache::fleet::replica::Replica as Identity;
 use twintier::config::{Config, Sources};
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
 use twintier::shutdown::Stop;
-use twintier::telemetry::metrics::Wanted;
+use twintier::telemetry::metrics::MetricsConfig;
 
 use super::answers::set_request;
 use super::process::Process;
@@ -45,11 +45,11 @@ fn config(settings: &[(&str, &str)]) -> Config {
 impl Replica {
     /// A replica without Redis unless `settings` name one. Does not wait for anything.
     pub async fn start(settings: &[(&str, &str)]) -> Replica {
-        Replica::start_with(settings, Protections::default()).await
+        Replica::start_with(settings, Safeguards::default()).await
     }
 
     /// The same with the given protections, of which a test build may have one switched off.
-    pub async fn start_with(settings: &[(&str, &str)], protections: Protections) -> Replica {
+    pub async fn start_with(settings: &[(&str, &str)], protections: Safeguards) -> Replica {
         let app = App::start_with(config(settings), protections).await.expect("starts");
         Replica::here(app).await
     }
@@ -58,9 +58,9 @@ impl Replica {
     pub async fn told(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Replica {
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let replica = Identity::new();
-        let metrics = Wanted::asked_for(owned, true, &replica.id);
+        let metrics = MetricsConfig::asked_for(owned, true, &replica.id);
         let observers = Observers { tracing: None, metrics, log_level: None };
-        let app = App::start_as(replica, config(settings), Protections::default(), observers).await;
+        let app = App::start_as(replica, config(settings), Safeguards::default(), observers).await;
         Replica::here(app.expect("starts")).await
     }
 
@@ -74,11 +74,11 @@ impl Replica {
 
     /// A replica on the Redis at `url`, perhaps through a proxy. Does not wait for it.
     pub async fn at(url: &str, settings: &[(&str, &str)]) -> Replica {
-        Replica::at_with(url, settings, Protections::default()).await
+        Replica::at_with(url, settings, Safeguards::default()).await
     }
 
     /// The same with the given protections.
-    pub async fn at_with(url: &str, settings: &[(&str, &str)], protections: Protections) -> Replica {
+    pub async fn at_with(url: &str, settings: &[(&str, &str)], protections: Safeguards) -> Replica {
         let mut all = vec![("redis.url", url)];
         all.extend_from_slice(PATIENT);
         all.extend_from_slice(settings);

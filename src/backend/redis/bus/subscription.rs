@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::foreign::Epochs;
 use crate::backend::redis::command::spans;
-use crate::backend::redis::connection::context::Shared;
+use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::primary::Primary;
 use crate::backend::redis::connection::redis_connection::{
     ConnectError, Connection, Purpose, is_misplaced, number, status,
@@ -42,7 +42,7 @@ const CONFIRMATIONS: usize = 1024;
 /// The subscription of one replica to one primary.
 pub struct Bus {
     primary: Arc<Primary>,
-    shared: Arc<Shared>,
+    shared: Arc<RedisContext>,
     sink: Arc<dyn BusSink>,
     /// The service ends: this replica answers no more.
     closing: CancellationToken,

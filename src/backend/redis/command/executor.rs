@@ -14,9 +14,9 @@ use tokio_util::task::TaskTracker;
 use super::large_values;
 use super::large_values::{Load, Reach};
 use super::spans;
-use crate::backend::redis::connection::command_metrics::Command;
-use crate::backend::redis::connection::context::Shared;
-use crate::backend::redis::connection::health::Health;
+use crate::backend::redis::connection::command_metrics::CommandKind;
+use crate::backend::redis::connection::context::RedisContext;
+use crate::backend::redis::connection::health::RedisHealth;
 use crate::backend::redis::connection::redis_connection::{
     Connection, is_misplaced, names_a_missing_right, not_a_primary,
 };
@@ -42,9 +42,9 @@ pub struct Way {
 }
 
 /// The way to Redis for commands.
-pub struct Calls {
-    shared: Arc<Shared>,
-    health: Arc<Health>,
+pub struct CommandExecutor {
+    shared: Arc<RedisContext>,
+    health: Arc<RedisHealth>,
     routes: ArcSwap<Routes>,
     in_flight: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -60,7 +60,7 @@ pub struct Routes {
 }
 
 /// Why a call to Redis has no result.
-pub enum Failure {
+pub enum CommandError {
     /// It was not sent.
     NotSent(L2Error),
     /// It was sent; whether it took effect is not known.
@@ -69,23 +69,23 @@ pub enum Failure {
     Refused(Error),
 }
 
-impl Failure {
+impl CommandError {
     /// The same, of what changes nothing.
     pub fn of_a_read(self) -> L2Error {
         match self {
-            Failure::NotSent(error) => error,
-            Failure::Lost(reason) => L2Error::unavailable(reason),
-            Failure::Refused(error) => refused(&error),
+            CommandError::NotSent(error) => error,
+            CommandError::Lost(reason) => L2Error::unavailable(reason),
+            CommandError::Refused(error) => refused(&error),
         }
     }
 
     /// In one word: Redis's own where it refused.
     fn word(&self) -> &str {
         match self {
-            Failure::NotSent(_) => "not_sent",
-            Failure::Lost(LATE) => "timeout",
-            Failure::Lost(_) => "connection_lost",
-            Failure::Refused(error) => first_word(error),
+            CommandError::NotSent(_) => "not_sent",
+            CommandError::Lost(LATE) => "timeout",
+            CommandError::Lost(_) => "connection_lost",
+            CommandError::Refused(error) => first_word(error),
         }
     }
 }
@@ -96,11 +96,11 @@ fn first_word(error: &Error) -> &str {
 
 // === impl Calls ===
 
-impl Calls {
+impl CommandExecutor {
     /// Calls that go nowhere until there are routes. Those whose callers leave go on in `tasks`.
-    pub fn new(shared: Arc<Shared>, health: Arc<Health>, tasks: TaskTracker) -> Calls {
+    pub fn new(shared: Arc<RedisContext>, health: Arc<RedisHealth>, tasks: TaskTracker) -> CommandExecutor {
         let in_flight = Arc::new(Semaphore::new(shared.config.max_in_flight));
-        Calls { shared, health, routes: ArcSwap::default(), in_flight, tasks }
+        CommandExecutor { shared, health, routes: ArcSwap::default(), in_flight, tasks }
     }
 
     /// Where calls go now.
@@ -121,13 +121,19 @@ impl Calls {
         let routes = self.routes.load();
         let shard = routes.by_partition.get(usize::from(partition)).cloned().flatten();
         shard.ok_or_else(|| {
-            self.shared.errors.one();
+            self.shared.errors.inc();
             L2Error::unavailable("no primary is known for the key")
         })
     }
 
     /// Sends one call. A call whose caller leaves keeps its place among those in flight until it is answered, or its connection ends.
-    pub async fn call<T, F, Work>(&self, shard: &Shard, until: Moment, command: Command, work: F) -> Result<T, Failure>
+    pub async fn call<T, F, Work>(
+        &self,
+        shard: &Shard,
+        until: Moment,
+        command: CommandKind,
+        work: F,
+    ) -> Result<T, CommandError>
     where
         T: Send + 'static,
         F: FnOnce(Arc<Connection>) -> Work,
@@ -144,9 +150,9 @@ impl Calls {
         &self,
         shard: &Shard,
         load: Load,
-        command: Command,
+        command: CommandKind,
         work: F,
-    ) -> Result<T, Failure>
+    ) -> Result<T, CommandError>
     where
         T: Send + 'static,
         F: FnOnce(Arc<Connection>) -> Work,
@@ -157,7 +163,7 @@ impl Calls {
     }
 
     /// Waits for the turn of a call that moves many bytes. Nothing is sent yet.
-    pub async fn turn(&self, shard: &Shard, load: Load, command: Command) -> Result<Way, Failure> {
+    pub async fn turn(&self, shard: &Shard, load: Load, command: CommandKind) -> Result<Way, CommandError> {
         let connection = shard.connection_for_large(command.only_reads());
         let connection = connection.ok_or_else(|| self.not_connected(shard))?;
         let (clock, begun) = (&*self.shared.clock, self.shared.clock.now());
@@ -165,8 +171,8 @@ impl Calls {
         let room = match large_values::wait(clock, load.timeout, || connection.moved.progress(), turn).await {
             Some(Some(room)) => room,
             ended => {
-                self.shared.errors.one();
-                return Err(Failure::NotSent(L2Error::unavailable(if ended.is_some() { LOST } else { LATE })));
+                self.shared.errors.inc();
+                return Err(CommandError::NotSent(L2Error::unavailable(if ended.is_some() { LOST } else { LATE })));
             }
         };
         let timeout = load.timeout.renewed(begun, clock.now());
@@ -178,9 +184,9 @@ impl Calls {
         &self,
         shard: &Shard,
         (reach, timeout): (Reach, Timeout),
-        command: Command,
+        command: CommandKind,
         work: F,
-    ) -> Result<T, Failure>
+    ) -> Result<T, CommandError>
     where
         T: Send + 'static,
         F: FnOnce(Arc<Connection>) -> Work,
@@ -192,15 +198,21 @@ impl Calls {
         }
     }
 
-    fn not_connected(&self, shard: &Shard) -> Failure {
-        self.shared.errors.one();
+    fn not_connected(&self, shard: &Shard) -> CommandError {
+        self.shared.errors.inc();
         let obstacle = shard.primary.obstacle.load();
         let reason = obstacle.as_ref().map_or(NOT_CONNECTED, |why| obstacle_in_words(why));
-        Failure::NotSent(L2Error::unavailable(reason))
+        CommandError::NotSent(L2Error::unavailable(reason))
     }
 
     /// Sends a call on its way.
-    pub async fn call_on<T, F, Work>(&self, shard: &Shard, way: Way, command: Command, work: F) -> Result<T, Failure>
+    pub async fn call_on<T, F, Work>(
+        &self,
+        shard: &Shard,
+        way: Way,
+        command: CommandKind,
+        work: F,
+    ) -> Result<T, CommandError>
     where
         T: Send + 'static,
         F: FnOnce(Arc<Connection>) -> Work,
@@ -208,7 +220,7 @@ impl Calls {
     {
         let Way { connection, room, timeout } = way;
         let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
-            return Err(Failure::NotSent(L2Error::Busy { limit: self.shared.config.max_in_flight }));
+            return Err(CommandError::NotSent(L2Error::Busy { limit: self.shared.config.max_in_flight }));
         };
         let span = spans::call(command, &shard.primary);
         let ended = connection.ended.clone();
@@ -220,17 +232,17 @@ impl Calls {
             Some(Some(Ok(answer))) => Ok(answer),
             Some(Some(Err(error))) => Err(self.failure(&connection, error)),
             Some(None) => {
-                self.shared.errors.one();
-                Err(Failure::Lost(LOST))
+                self.shared.errors.inc();
+                Err(CommandError::Lost(LOST))
             }
             None => {
-                self.shared.errors.one();
-                Err(Failure::Lost(LATE))
+                self.shared.errors.inc();
+                Err(CommandError::Lost(LATE))
             }
         };
         let took = self.shared.clock.now().since(sent);
-        self.shared.operations.observe(command, answer.as_ref().err().map(Failure::word), took);
-        answer.inspect_err(|failure| spans::failed(&span, failure.word(), matches!(failure, Failure::Refused(_))))
+        self.shared.operations.observe(command, answer.as_ref().err().map(CommandError::word), took);
+        answer.inspect_err(|failure| spans::failed(&span, failure.word(), matches!(failure, CommandError::Refused(_))))
     }
 
     /// Calls in flight.
@@ -249,12 +261,12 @@ impl Calls {
         let shard = self.shard(partition)?;
         let counter = self.shared.layout.counter(partition);
         let work = |connection: Arc<Connection>| async move { connection.run(script, vec![counter], args).await };
-        self.call(&shard, until, Command::Script(script), work).await.map_err(Failure::of_a_read)
+        self.call(&shard, until, CommandKind::Script(script), work).await.map_err(CommandError::of_a_read)
     }
 
     /// A part of what was asked was refused, and nothing was to be changed.
     pub fn refused_in_part(&self, shard: &Shard, error: &Error) -> L2Error {
-        self.shared.errors.one();
+        self.shared.errors.inc();
         if not_a_primary(error) {
             shard.condemn();
         }
@@ -264,8 +276,8 @@ impl Calls {
         refused(error)
     }
 
-    fn failure(&self, connection: &Connection, error: Error) -> Failure {
-        self.shared.errors.one();
+    fn failure(&self, connection: &Connection, error: Error) -> CommandError {
+        self.shared.errors.inc();
         if not_a_primary(&error) {
             connection.condemned.cancel();
         }
@@ -275,8 +287,8 @@ impl Calls {
         // Replies of Redis begin with an upper-case word; anything else is the connection's failure.
         let word = first_word(&error);
         match word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
-            true => Failure::Refused(error),
-            false => Failure::Lost(LOST),
+            true => CommandError::Refused(error),
+            false => CommandError::Lost(LOST),
         }
     }
 }

@@ -7,7 +7,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use crate::backend::redis::config::{Address, Servers};
-use crate::backend::redis::connection::command_metrics::Command;
+use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::primary::Primary;
 use crate::cache::spans::{APPLY, NAMESPACE, OUTCOME, TARGET};
 use crate::cache::tier::bus::Message;
@@ -29,7 +29,7 @@ const MESSAGING_TYPE: &str = "messaging.operation.type";
 const PARTITION: &str = "messaging.destination.partition.id";
 
 /// A call to a primary, in the trace of what it is made for.
-pub fn call(command: Command, primary: &Primary) -> Span {
+pub fn call(command: CommandKind, primary: &Primary) -> Span {
     let span = tracing::info_span!(
         target: TARGET,
         "twintier.l2",
@@ -54,7 +54,7 @@ pub fn call(command: Command, primary: &Primary) -> Span {
     span
 }
 
-fn say_where(span: &Span, command: Command, primary: &Primary) {
+fn say_where(span: &Span, command: CommandKind, primary: &Primary) {
     let config = &primary.shared.config;
     span.record(DATABASE, config.database.to_string().as_str());
     let (server, port) = configured(&config.servers);

@@ -20,16 +20,16 @@ const ECHOES: u8 = 2;
 
 /// The clock of one primary. A primary that takes over begins with what was known of the one before it.
 #[derive(Default)]
-pub struct RedisClock(Mutex<Known>);
+pub struct RedisClock(Mutex<ClockState>);
 
 #[derive(Clone, Default)]
-struct Known {
-    sample: Option<Sample>,
-    steps: Vec<Step>,
+struct ClockState {
+    sample: Option<ClockSample>,
+    steps: Vec<ClockStep>,
 }
 
 #[derive(Clone, Copy)]
-struct Sample {
+struct ClockSample {
     micros: u64,
     sent: Moment,
     received: Moment,
@@ -37,7 +37,7 @@ struct Sample {
 
 /// The clock was set back.
 #[derive(Clone)]
-struct Step {
+struct ClockStep {
     back: Duration,
     /// Echoes since the step, and the last position that may be from before it, by partition.
     last: HashMap<u16, (u8, Version)>,
@@ -52,7 +52,7 @@ impl RedisClock {
     /// Redis's clock stood at `micros` at some moment between `sent` and `received`. Returns how far it was set back since the last sample.
     pub fn sample(&self, micros: u64, sent: Moment, received: Moment) -> Option<Duration> {
         let mut known = self.lock();
-        let before = known.sample.replace(Sample { micros, sent, received });
+        let before = known.sample.replace(ClockSample { micros, sent, received });
         // Only what was asked after the last answer is certainly later.
         let before = before.filter(|before| sent >= before.received)?;
         let earliest = before.micros.saturating_add(sent.since(before.received).as_micros() as u64);
@@ -60,7 +60,7 @@ impl RedisClock {
         if back < SMALLEST_STEP {
             return None;
         }
-        known.steps.push(Step { back, last: HashMap::new() });
+        known.steps.push(ClockStep { back, last: HashMap::new() });
         if known.steps.len() > MAX_STEPS {
             // The older of the two: what it covers, the other covers too.
             let oldest = known.steps.remove(0);
@@ -83,7 +83,7 @@ impl RedisClock {
     /// How much longer than it should Redis keeps what was written at `version`, because its clock was set back since.
     pub fn kept_too_long(&self, partition: u16, version: Version) -> Duration {
         let known = self.lock();
-        let covers = |step: &&Step| match step.last.get(&partition) {
+        let covers = |step: &&ClockStep| match step.last.get(&partition) {
             Some((ECHOES, last)) => version <= *last,
             _ => true,
         };
@@ -115,7 +115,7 @@ impl RedisClock {
         Duration::from_micros(latest.saturating_sub(micros))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, ClockState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

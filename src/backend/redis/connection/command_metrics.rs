@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use crate::backend::redis::schema::scripts::Script;
-use crate::cache::stats::Family;
+use crate::cache::stats::LabeledHistograms;
 
 /// What one call asks of Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum CommandKind {
     /// One command.
     One(&'static str),
     /// A script.
@@ -17,38 +17,38 @@ pub enum Command {
     Pipeline(usize),
 }
 
-impl Command {
+impl CommandKind {
     /// The command's name; of a trip of several, that it is one.
     pub fn operation(self) -> &'static str {
         match self {
-            Command::One(name) => name,
-            Command::Script(_) => "EVALSHA",
-            Command::Pipeline(_) => "PIPELINE",
+            CommandKind::One(name) => name,
+            CommandKind::Script(_) => "EVALSHA",
+            CommandKind::Pipeline(_) => "PIPELINE",
         }
     }
 
     /// Whether it writes nothing. Trips of several commands are reads.
     pub fn only_reads(self) -> bool {
         match self {
-            Command::One(name) => name == "HGET",
-            Command::Script(script) => script == Script::Look,
-            Command::Pipeline(_) => true,
+            CommandKind::One(name) => name == "HGET",
+            CommandKind::Script(script) => script == Script::Look,
+            CommandKind::Pipeline(_) => true,
         }
     }
 
     /// The name of the script.
     pub fn script(self) -> Option<&'static str> {
         match self {
-            Command::Script(script) => Some(script.name()),
-            Command::One(_) | Command::Pipeline(_) => None,
+            CommandKind::Script(script) => Some(script.name()),
+            CommandKind::One(_) | CommandKind::Pipeline(_) => None,
         }
     }
 
     /// How many commands a trip of several has.
     pub fn batch_size(self) -> Option<u64> {
         match self {
-            Command::Pipeline(size) => u64::try_from(size).ok(),
-            Command::One(_) | Command::Script(_) => None,
+            CommandKind::Pipeline(size) => u64::try_from(size).ok(),
+            CommandKind::One(_) | CommandKind::Script(_) => None,
         }
     }
 }
@@ -78,11 +78,11 @@ const ERRORS: &[&str] = &[
     "_OTHER",
 ];
 /// The durations.
-pub struct Operations(pub Family);
+pub struct Operations(pub LabeledHistograms);
 
 impl Default for Operations {
     fn default() -> Self {
-        let family = Family::new(NAMES, ERRORS);
+        let family = LabeledHistograms::new(NAMES, ERRORS);
         ["EVALSHA", "PIPELINE"].iter().filter_map(|name| family.row(name)).for_each(|row| family.expect(row, 0));
         Operations(family)
     }
@@ -92,7 +92,7 @@ impl Default for Operations {
 
 impl Operations {
     /// One command, and the word for its failure.
-    pub fn observe(&self, command: Command, failure: Option<&str>, took: Duration) {
+    pub fn observe(&self, command: CommandKind, failure: Option<&str>, took: Duration) {
         let column =
             failure.map_or(0, |word| ERRORS.iter().position(|known| *known == word).unwrap_or(ERRORS.len() - 1));
         if let Some(row) = self.0.row(command.operation()) {
@@ -110,10 +110,10 @@ mod tests {
         let operations = Operations::default();
         let took = Duration::from_millis(1);
         for word in ["READONLY", "ERR", "user_script:1:"] {
-            operations.observe(Command::Script(Script::Write), Some(word), took);
+            operations.observe(CommandKind::Script(Script::Write), Some(word), took);
         }
-        operations.observe(Command::One("SCAN"), Some("timeout"), took);
-        operations.observe(Command::Pipeline(2), None, took);
+        operations.observe(CommandKind::One("SCAN"), Some("timeout"), took);
+        operations.observe(CommandKind::Pipeline(2), None, took);
         let used: Vec<_> = operations.0.snapshots().filter(|(_, _, snapshot)| snapshot.count > 0).collect();
         let used: Vec<_> = used.iter().map(|(name, error, snapshot)| (*name, *error, snapshot.count)).collect();
         let expected =
@@ -123,10 +123,13 @@ mod tests {
 
     #[test]
     fn a_trip_of_several_commands_says_how_many() {
-        assert_eq!((Command::Pipeline(3).operation(), Command::Pipeline(3).batch_size()), ("PIPELINE", Some(3)));
-        assert_eq!((Command::One("HGET").operation(), Command::One("HGET").batch_size()), ("HGET", None));
         assert_eq!(
-            (Command::Script(Script::Write).operation(), Command::Script(Script::Write).script()),
+            (CommandKind::Pipeline(3).operation(), CommandKind::Pipeline(3).batch_size()),
+            ("PIPELINE", Some(3))
+        );
+        assert_eq!((CommandKind::One("HGET").operation(), CommandKind::One("HGET").batch_size()), ("HGET", None));
+        assert_eq!(
+            (CommandKind::Script(Script::Write).operation(), CommandKind::Script(Script::Write).script()),
             ("EVALSHA", Some("write"))
         );
     }

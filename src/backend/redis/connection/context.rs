@@ -12,20 +12,20 @@ use crate::backend::redis::config::RedisConfig;
 use crate::backend::redis::schema::barrier::Barriers;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::damaged_keys::Damages;
-use crate::backend::redis::schema::keys::Layout;
-use crate::backend::redis::schema::reclaim_queue::Wanted;
+use crate::backend::redis::schema::keys::KeySchema;
+use crate::backend::redis::schema::reclaim_queue::ReclaimQueue;
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Clock;
-use crate::cache::coherence::safeguards::Protection;
+use crate::cache::coherence::safeguards::Safeguard;
 use crate::cache::stats::{Counter, Histogram};
 use crate::cache::version::Version;
 
 /// What all connections of a replica share.
-pub struct Shared {
+pub struct RedisContext {
     /// Configuration.
     pub config: RedisConfig,
     /// Names.
-    pub layout: Layout,
+    pub layout: KeySchema,
     /// This replica, as origin of messages.
     pub replica: u64,
     /// The clock of this machine.
@@ -45,7 +45,7 @@ pub struct Shared {
     /// Time from publishing to dispatch.
     pub lag: Histogram,
     /// Namespaces in which patterns are at work.
-    pub wanted: Wanted,
+    pub wanted: ReclaimQueue,
     /// Changes that wait for the fleet.
     pub barriers: Barriers,
     /// Names in Redis that held something else, repaired by scripts.
@@ -57,13 +57,13 @@ pub struct Shared {
     floors: Box<[Mutex<Version>]>,
 }
 
-impl Shared {
+impl RedisContext {
     /// Nothing is known yet.
-    pub fn new(config: RedisConfig, partitions: u16, replica: u64, clock: Arc<dyn Clock>) -> Shared {
+    pub fn new(config: RedisConfig, partitions: u16, replica: u64, clock: Arc<dyn Clock>) -> RedisContext {
         let scripts =
             Script::ALL.iter().map(|script| script.text(config.servers.sharded(), config.protections)).collect();
-        Shared {
-            layout: Layout::new(&config.prefix, partitions, config.servers.sharded()).in_database(config.database),
+        RedisContext {
+            layout: KeySchema::new(&config.prefix, partitions, config.servers.sharded()).in_database(config.database),
             config,
             replica,
             clock,
@@ -72,7 +72,7 @@ impl Shared {
             operations: Operations::default(),
             lag: Histogram::default(),
             barriers: Barriers::default(),
-            wanted: Wanted::default(),
+            wanted: ReclaimQueue::default(),
             commands: Counter::default(),
             errors: Counter::default(),
             reconnects: Counter::default(),
@@ -88,7 +88,7 @@ impl Shared {
     pub fn floor(&self, partition: u16) -> Version {
         // A test build may forget what it has seen.
         let on = |protection| self.config.protections.on(protection);
-        let counts = on(Protection::Return) && on(Protection::NewEpoch);
+        let counts = on(Safeguard::Return) && on(Safeguard::NewEpoch);
         self.lock_floor(partition).filter(|_| counts).map_or(Version::ZERO, |floor| *floor)
     }
 

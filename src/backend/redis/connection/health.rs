@@ -9,32 +9,32 @@ use crate::cache::clock::{Clock, Moment};
 use crate::cache::tier::L2State;
 
 /// State, and why it is not healthy.
-pub struct Health {
+pub struct RedisHealth {
     clock: Arc<dyn Clock>,
-    inner: Mutex<Inner>,
+    inner: Mutex<HealthInner>,
 }
 
 /// What is known of one primary.
 pub struct PrimaryHealth {
-    health: Arc<Health>,
+    health: Arc<RedisHealth>,
     address: Address,
     number: u64,
 }
 
-struct Inner {
+struct HealthInner {
     /// Whether the primary of every partition is known.
-    placement: Part,
-    primaries: BTreeMap<u64, Known>,
+    placement: PrimaryState,
+    primaries: BTreeMap<u64, KnownHealth>,
     next_number: u64,
     state: L2State,
     changed: Moment,
 }
 
-struct Known {
+struct KnownHealth {
     address: Address,
     /// One for each connection that carries commands.
-    links: Vec<Part>,
-    subscription: Part,
+    links: Vec<PrimaryState>,
+    subscription: PrimaryState,
     /// Attempts in a row after which the subscription was not proven.
     unproven: u32,
     /// Whether the log says that the subscription is not proven.
@@ -47,7 +47,7 @@ struct Known {
 }
 
 #[derive(Default)]
-struct Part {
+struct PrimaryState {
     works: bool,
     why_not: Option<String>,
 }
@@ -64,7 +64,7 @@ pub struct HealthReport {
     pub server_version: String,
 }
 
-impl Part {
+impl PrimaryState {
     fn set(&mut self, why_not: Option<&str>) -> bool {
         let changed = (self.works, self.why_not.as_deref()) != (why_not.is_none(), why_not);
         self.works = why_not.is_none();
@@ -77,7 +77,7 @@ impl Part {
     }
 }
 
-impl Known {
+impl KnownHealth {
     fn commands_work(&self) -> bool {
         self.links.iter().any(|link| link.works)
     }
@@ -85,15 +85,15 @@ impl Known {
     fn reason(&self) -> Option<&str> {
         match self.commands_work() {
             true => self.subscription.reason(),
-            false => self.links.first().and_then(Part::reason),
+            false => self.links.first().and_then(PrimaryState::reason),
         }
     }
 }
 
-impl Inner {
+impl HealthInner {
     fn state(&self) -> L2State {
         let healthy = self.placement.works && self.primaries.values().all(|primary| primary.reason().is_none());
-        match self.primaries.values().any(Known::commands_work) {
+        match self.primaries.values().any(KnownHealth::commands_work) {
             true if healthy => L2State::Healthy,
             true => L2State::Degraded,
             false if self.primaries.values().any(|primary| primary.only_reads) => L2State::Degraded,
@@ -106,7 +106,7 @@ impl Inner {
     }
 
     fn reason(&self) -> String {
-        let of_one = |primary: &Known| match (primary.reason(), self.primaries.len()) {
+        let of_one = |primary: &KnownHealth| match (primary.reason(), self.primaries.len()) {
             (Some(why), 1) => Some(why.to_owned()),
             (why, _) => why.map(|why| format!("{}: {why}", primary.address)),
         };
@@ -118,27 +118,27 @@ impl Inner {
 
 // === impl Health ===
 
-impl Health {
+impl RedisHealth {
     /// Nothing works yet.
-    pub fn new(clock: Arc<dyn Clock>) -> Arc<Health> {
-        let inner = Inner {
-            placement: Part::default(),
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<RedisHealth> {
+        let inner = HealthInner {
+            placement: PrimaryState::default(),
             primaries: BTreeMap::new(),
             next_number: 0,
             state: L2State::Unavailable,
             changed: clock.now(),
         };
-        Arc::new(Health { clock, inner: Mutex::new(inner) })
+        Arc::new(RedisHealth { clock, inner: Mutex::new(inner) })
     }
 
     /// One more primary, of which nothing works yet.
     pub fn primary(self: &Arc<Self>, address: &Address, links: usize) -> PrimaryHealth {
         let number = self.update(|inner| {
-            let links = (0..links).map(|_| Part::default()).collect();
-            let known = Known {
+            let links = (0..links).map(|_| PrimaryState::default()).collect();
+            let known = KnownHealth {
                 address: address.clone(),
                 links,
-                subscription: Part::default(),
+                subscription: PrimaryState::default(),
                 unproven: 0,
                 unproven_is_logged: false,
                 only_reads: false,
@@ -190,7 +190,7 @@ impl Health {
         }
     }
 
-    fn update<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+    fn update<T>(&self, change: impl FnOnce(&mut HealthInner) -> T) -> T {
         let mut inner = self.lock();
         let result = change(&mut inner);
         let state = inner.state();
@@ -201,7 +201,7 @@ impl Health {
         result
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, HealthInner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -299,7 +299,7 @@ impl PrimaryHealth {
         }
     }
 
-    fn update(&self, change: impl FnOnce(&mut Known) -> bool) -> bool {
+    fn update(&self, change: impl FnOnce(&mut KnownHealth) -> bool) -> bool {
         self.health.update(|inner| inner.primaries.get_mut(&self.number).is_some_and(change))
     }
 }
@@ -311,9 +311,9 @@ mod tests {
 
     /// Keeps what is written.
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-    impl std::io::Write for Written {
+    impl std::io::Write for CapturedLog {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
             Ok(bytes.len())
@@ -326,14 +326,14 @@ mod tests {
 
     /// The lines that `work` logs at this level and above.
     fn logged(level: tracing::Level, work: impl FnOnce(&PrimaryHealth)) -> Vec<String> {
-        let written = Written::default();
+        let written = CapturedLog::default();
         let writer = {
             let written = written.clone();
             move || written.clone()
         };
         let subscriber = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(writer);
         tracing::subscriber::with_default(subscriber.finish(), || {
-            let health = Health::new(Arc::new(ManualClock::default()));
+            let health = RedisHealth::new(Arc::new(ManualClock::default()));
             work(&health.primary(&Address::Tcp { host: "redis".into(), port: 1 }, 2));
         });
         let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -9,8 +9,8 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
 use super::clock::RedisClock;
-use super::context::Shared;
-use super::health::{Health, PrimaryHealth};
+use super::context::RedisContext;
+use super::health::{PrimaryHealth, RedisHealth};
 use crate::backend::redis::config::Address;
 use crate::cache::clock::Moment;
 
@@ -24,7 +24,7 @@ pub struct Primary {
     /// Where it is.
     pub address: Address,
     /// What all share.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<RedisContext>,
     /// Its clock.
     pub clock: RedisClock,
     /// What is known of it.
@@ -60,8 +60,8 @@ impl Primary {
         address: Address,
         partitions: Arc<[u16]>,
         clock: RedisClock,
-        shared: &Arc<Shared>,
-        health: &Arc<Health>,
+        shared: &Arc<RedisContext>,
+        health: &Arc<RedisHealth>,
     ) -> Primary {
         Primary {
             health: health.primary(&address, shared.config.connections),

@@ -12,21 +12,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::primary::Primary;
 use super::redis_connection::{ClientTask, Connection, life};
-use super::supervisor::{Link, WATCHES};
+use super::supervisor::{ConnectionSupervisor, WATCHES};
 
 /// The connection for reads to one primary.
-pub struct ReadLink {
+pub struct ReadOnlySupervisor {
     primary: Arc<Primary>,
-    links: Vec<Arc<Link>>,
+    links: Vec<Arc<ConnectionSupervisor>>,
     current: ArcSwapOption<Connection>,
 }
 
 // === impl ReadLink ===
 
-impl ReadLink {
+impl ReadOnlySupervisor {
     /// Stands in for `links`. `supervise` has to run.
-    pub fn new(primary: Arc<Primary>, links: Vec<Arc<Link>>) -> ReadLink {
-        ReadLink { primary, links, current: ArcSwapOption::empty() }
+    pub fn new(primary: Arc<Primary>, links: Vec<Arc<ConnectionSupervisor>>) -> ReadOnlySupervisor {
+        ReadOnlySupervisor { primary, links, current: ArcSwapOption::empty() }
     }
 
     /// The connection, when it may be used.

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::context::Shared;
+use super::context::RedisContext;
 use super::primary::Primary;
 use super::transport;
 use super::transport::Relay;
@@ -23,7 +23,7 @@ use crate::backend::redis::command::large_values::Moved;
 use crate::backend::redis::config::{Address, Credentials, Failover, RedisConfig};
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::scripts::Script;
-use crate::cache::coherence::safeguards::Protection;
+use crate::cache::coherence::safeguards::Safeguard;
 use crate::cache::version::Version;
 use crate::units::format_duration;
 
@@ -91,7 +91,7 @@ pub struct Connection {
     /// Bytes that it has moved.
     pub moved: Arc<Moved>,
     shas: Vec<String>,
-    shared: Arc<Shared>,
+    shared: Arc<RedisContext>,
 }
 
 /// The tasks that a client needs. Dropped, they end, and the client with them.
@@ -264,13 +264,13 @@ impl Connection {
             primary.gone(group[0], sent).unwrap_or_else(|| "none".to_owned()).into(),
             match shared.config.failover {
                 // A test build may trust what was before a takeover at once.
-                _ if !shared.config.protections.on(Protection::Repair) => "trust".into(),
+                _ if !shared.config.protections.on(Safeguard::Repair) => "trust".into(),
                 Failover::Repair => "repair".into(),
                 Failover::Cold => "cold".into(),
             },
             live_for(shared.config.max_staleness).as_micros().to_string().into(),
             shared.longest_pause().as_micros().to_string().into(),
-            match shared.config.protections.on(Protection::Return) {
+            match shared.config.protections.on(Safeguard::Return) {
                 true => primary.term().to_string().into(),
                 // A test build may forget it.
                 false => "0".into(),
@@ -306,7 +306,7 @@ impl Connection {
         keys: Vec<K>,
         args: Vec<Value>,
     ) -> Result<Vec<Value>, Error> {
-        self.shared.commands.one();
+        self.shared.commands.inc();
         let keys: Vec<fred::types::Key> = keys.into_iter().map(Into::into).collect();
         let first = self.client.evalsha(self.shas[script as usize].as_str(), keys.clone(), args.clone()).await;
         let reply: Result<Value, Error> = match first {
@@ -460,7 +460,7 @@ fn fred_config(relay: &Relay, credentials: &Credentials, database: Option<u8>) -
 fn performance(config: &RedisConfig, purpose: Purpose) -> PerformanceConfig {
     let broadcast_channel_capacity = match purpose {
         Purpose::Commands => WAITING_EVENTS,
-        Purpose::Subscription if config.protections.on(Protection::Lag) => WAITING_MESSAGES,
+        Purpose::Subscription if config.protections.on(Safeguard::Lag) => WAITING_MESSAGES,
         // So that a test build overruns.
         Purpose::Subscription => WAITING_EVENTS,
     };

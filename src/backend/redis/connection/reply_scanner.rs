@@ -16,7 +16,7 @@ const MAX_DIGITS: u8 = 10;
 
 /// A reply that is refused, and with it the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
+pub enum ReplyViolation {
     /// It is nested too deep.
     #[error("the server sent a reply of more than {MAX_DEPTH} levels")]
     TooDeep,
@@ -51,7 +51,7 @@ pub fn max_reply_size(limits: &Limits) -> usize {
 /// The position in the stream of one connection's replies.
 pub struct ReplyScanner {
     max_reply: u64,
-    state: State,
+    state: ScanState,
     /// Elements that are still to come, of each aggregate around the current element.
     open: Vec<u64>,
     /// Bytes of the current reply so far.
@@ -61,21 +61,21 @@ pub struct ReplyScanner {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum ScanState {
     /// Before the first byte of an element.
     Kind,
     /// In a line, which ends with CR LF.
     Line { length: usize, after_cr: bool },
     /// In the length of a blob or an aggregate.
-    Length { kind: Kind, length: u64, digits: u8 },
+    Length { kind: ReplyKind, length: u64, digits: u8 },
     /// Before the LF that ends the length.
-    LengthEnd { kind: Kind, length: u64 },
+    LengthEnd { kind: ReplyKind, length: u64 },
     /// In a blob, before this many bytes, the CR LF at its end included.
     Blob { left: u64 },
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum ReplyKind {
     Blob,
     List,
     Map,
@@ -87,65 +87,65 @@ enum Kind {
 impl ReplyScanner {
     /// Creates a scanner at the start of a stream.
     pub fn new(max_reply: usize) -> ReplyScanner {
-        ReplyScanner { max_reply: max_reply as u64, state: State::Kind, open: Vec::new(), size: 0, elements: 0 }
+        ReplyScanner { max_reply: max_reply as u64, state: ScanState::Kind, open: Vec::new(), size: 0, elements: 0 }
     }
 
     /// Follows the next bytes of the stream. After a violation the stream is of no use.
-    pub fn scan(&mut self, mut bytes: &[u8]) -> Result<(), Violation> {
+    pub fn scan(&mut self, mut bytes: &[u8]) -> Result<(), ReplyViolation> {
         while let Some((&byte, rest)) = bytes.split_first() {
             bytes = match self.state {
-                State::Line { length, after_cr } => self.line(bytes, length, after_cr)?,
-                State::Blob { left } => {
+                ScanState::Line { length, after_cr } => self.line(bytes, length, after_cr)?,
+                ScanState::Blob { left } => {
                     let here = left.min(bytes.len() as u64);
-                    self.state = State::Blob { left: left - here };
+                    self.state = ScanState::Blob { left: left - here };
                     if here == left {
                         self.element_ended();
                     }
                     &bytes[here as usize..]
                 }
-                State::Kind => {
+                ScanState::Kind => {
                     self.begin(byte)?;
                     rest
                 }
-                State::Length { kind, length, digits } => {
+                ScanState::Length { kind, length, digits } => {
                     self.length(byte, kind, length, digits)?;
                     rest
                 }
-                State::LengthEnd { kind, length } if byte == b'\n' => {
+                ScanState::LengthEnd { kind, length } if byte == b'\n' => {
                     self.content(kind, length)?;
                     rest
                 }
-                State::LengthEnd { .. } => return Err(Violation::OtherProtocol),
+                ScanState::LengthEnd { .. } => return Err(ReplyViolation::OtherProtocol),
             };
         }
         Ok(())
     }
 
-    fn begin(&mut self, byte: u8) -> Result<(), Violation> {
+    fn begin(&mut self, byte: u8) -> Result<(), ReplyViolation> {
         self.grow(1)?;
         self.elements += 1;
         if self.elements > MAX_ELEMENTS {
-            return Err(Violation::TooManyElements);
+            return Err(ReplyViolation::TooManyElements);
         }
         let kind = match byte {
             b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => {
-                self.state = State::Line { length: 0, after_cr: false };
+                self.state = ScanState::Line { length: 0, after_cr: false };
                 return Ok(());
             }
-            b'$' | b'!' | b'=' => Kind::Blob,
-            b'*' | b'~' | b'>' => Kind::List,
-            b'%' => Kind::Map,
-            b'|' => Kind::Attributes,
+            b'$' | b'!' | b'=' => ReplyKind::Blob,
+            b'*' | b'~' | b'>' => ReplyKind::List,
+            b'%' => ReplyKind::Map,
+            b'|' => ReplyKind::Attributes,
             // An alert, or a handshake.
-            0x15 | 0x16 => return Err(Violation::Tls),
-            _ => return Err(Violation::OtherProtocol),
+            0x15 | 0x16 => return Err(ReplyViolation::Tls),
+            _ => return Err(ReplyViolation::OtherProtocol),
         };
-        self.state = State::Length { kind, length: 0, digits: 0 };
+        self.state = ScanState::Length { kind, length: 0, digits: 0 };
         Ok(())
     }
 
     /// Follows a line. Returns what comes after it.
-    fn line<'a>(&mut self, bytes: &'a [u8], length: usize, mut after_cr: bool) -> Result<&'a [u8], Violation> {
+    fn line<'a>(&mut self, bytes: &'a [u8], length: usize, mut after_cr: bool) -> Result<&'a [u8], ReplyViolation> {
         for (index, &byte) in bytes.iter().enumerate().take(MAX_LINE + 1 - length) {
             if after_cr && byte == b'\n' {
                 self.grow((length + index + 1) as u64)?;
@@ -156,56 +156,56 @@ impl ReplyScanner {
         }
         let length = length + bytes.len();
         if length > MAX_LINE {
-            return Err(Violation::LineTooLong);
+            return Err(ReplyViolation::LineTooLong);
         }
-        self.state = State::Line { length, after_cr };
+        self.state = ScanState::Line { length, after_cr };
         Ok(&[])
     }
 
-    fn length(&mut self, byte: u8, kind: Kind, length: u64, digits: u8) -> Result<(), Violation> {
+    fn length(&mut self, byte: u8, kind: ReplyKind, length: u64, digits: u8) -> Result<(), ReplyViolation> {
         self.grow(1)?;
         self.state = match byte {
             b'0'..=b'9' if digits < MAX_DIGITS => {
-                State::Length { kind, length: 10 * length + u64::from(byte - b'0'), digits: digits + 1 }
+                ScanState::Length { kind, length: 10 * length + u64::from(byte - b'0'), digits: digits + 1 }
             }
-            b'0'..=b'9' => return Err(Violation::TooLarge(self.max_reply)),
-            b'\r' if digits > 0 => State::LengthEnd { kind, length },
+            b'0'..=b'9' => return Err(ReplyViolation::TooLarge(self.max_reply)),
+            b'\r' if digits > 0 => ScanState::LengthEnd { kind, length },
             // Neither negative lengths nor streamed replies: a server that speaks RESP3 to this service sends none.
-            _ => return Err(Violation::OtherProtocol),
+            _ => return Err(ReplyViolation::OtherProtocol),
         };
         Ok(())
     }
 
-    fn content(&mut self, kind: Kind, length: u64) -> Result<(), Violation> {
+    fn content(&mut self, kind: ReplyKind, length: u64) -> Result<(), ReplyViolation> {
         self.grow(1)?;
         let elements = match kind {
-            Kind::Blob => {
+            ReplyKind::Blob => {
                 self.grow(length + 2)?;
-                self.state = State::Blob { left: length + 2 };
+                self.state = ScanState::Blob { left: length + 2 };
                 return Ok(());
             }
-            Kind::List => length,
-            Kind::Map => 2 * length,
+            ReplyKind::List => length,
+            ReplyKind::Map => 2 * length,
             // The element that the attributes belong to follows them.
-            Kind::Attributes => 2 * length + 1,
+            ReplyKind::Attributes => 2 * length + 1,
         };
         if elements > MAX_ELEMENTS {
-            return Err(Violation::TooManyElements);
+            return Err(ReplyViolation::TooManyElements);
         }
         if elements == 0 {
             self.element_ended();
             return Ok(());
         }
         if self.open.len() == MAX_DEPTH {
-            return Err(Violation::TooDeep);
+            return Err(ReplyViolation::TooDeep);
         }
         self.open.push(elements);
-        self.state = State::Kind;
+        self.state = ScanState::Kind;
         Ok(())
     }
 
     fn element_ended(&mut self) {
-        self.state = State::Kind;
+        self.state = ScanState::Kind;
         while let Some(left) = self.open.last_mut() {
             *left -= 1;
             if *left > 0 {
@@ -216,9 +216,9 @@ impl ReplyScanner {
         (self.size, self.elements) = (0, 0);
     }
 
-    fn grow(&mut self, bytes: u64) -> Result<(), Violation> {
+    fn grow(&mut self, bytes: u64) -> Result<(), ReplyViolation> {
         self.size += bytes;
-        if self.size > self.max_reply { Err(Violation::TooLarge(self.max_reply)) } else { Ok(()) }
+        if self.size > self.max_reply { Err(ReplyViolation::TooLarge(self.max_reply)) } else { Ok(()) }
     }
 }
 
@@ -230,12 +230,12 @@ mod tests {
 
     const LIMIT: usize = 1 << 20;
 
-    fn scan(bytes: &[u8]) -> Result<(), Violation> {
+    fn scan(bytes: &[u8]) -> Result<(), ReplyViolation> {
         ReplyScanner::new(LIMIT).scan(bytes)
     }
 
     /// The same, one byte at a time.
-    fn scan_slowly(bytes: &[u8]) -> Result<(), Violation> {
+    fn scan_slowly(bytes: &[u8]) -> Result<(), ReplyViolation> {
         let mut scanner = ReplyScanner::new(LIMIT);
         bytes.iter().try_for_each(|byte| scanner.scan(&[*byte]))
     }
@@ -250,7 +250,7 @@ mod tests {
             let mut scanner = ReplyScanner::new(LIMIT);
             let (one, other) = replies.split_at(cut);
             assert_eq!(scanner.scan(one).and_then(|()| scanner.scan(other)), Ok(()), "cut at {cut}");
-            assert!(scanner.open.is_empty() && matches!(scanner.state, State::Kind), "cut at {cut}");
+            assert!(scanner.open.is_empty() && matches!(scanner.state, ScanState::Kind), "cut at {cut}");
         }
         assert_eq!(scan_slowly(replies), Ok(()));
     }
@@ -259,8 +259,8 @@ mod tests {
     fn nesting_ends_the_stream_at_its_limit() {
         for (level, deepest) in [("*1\r\n", MAX_DEPTH), ("%1\r\n+a\r\n", MAX_DEPTH), ("|1\r\n+a\r\n", MAX_DEPTH)] {
             assert_eq!(scan(level.repeat(deepest).as_bytes()), Ok(()), "{level:?}");
-            assert_eq!(scan(level.repeat(deepest + 1).as_bytes()), Err(Violation::TooDeep), "{level:?}");
-            assert_eq!(scan_slowly(level.repeat(100_000).as_bytes()), Err(Violation::TooDeep), "{level:?}");
+            assert_eq!(scan(level.repeat(deepest + 1).as_bytes()), Err(ReplyViolation::TooDeep), "{level:?}");
+            assert_eq!(scan_slowly(level.repeat(100_000).as_bytes()), Err(ReplyViolation::TooDeep), "{level:?}");
         }
     }
 
@@ -270,14 +270,14 @@ mod tests {
             let line = |length| format!("{kind}{}\r\n", "7".repeat(length));
             assert_eq!(scan(line(MAX_LINE - 2).as_bytes()), Ok(()));
             let endless = line(MAX_LINE + 1);
-            assert_eq!(scan(endless.as_bytes()), Err(Violation::LineTooLong), "{kind}");
-            assert_eq!(scan_slowly(endless.as_bytes()), Err(Violation::LineTooLong), "{kind}");
+            assert_eq!(scan(endless.as_bytes()), Err(ReplyViolation::LineTooLong), "{kind}");
+            assert_eq!(scan_slowly(endless.as_bytes()), Err(ReplyViolation::LineTooLong), "{kind}");
         }
     }
 
     #[test]
     fn a_reply_ends_the_stream_at_its_size() {
-        let too_large = Err(Violation::TooLarge(LIMIT as u64));
+        let too_large = Err(ReplyViolation::TooLarge(LIMIT as u64));
         for kind in ["$", "!", "="] {
             assert_eq!(scan(format!("{kind}{}\r\n", LIMIT - 16).as_bytes()), Ok(()));
             assert_eq!(scan(format!("{kind}{LIMIT}\r\n").as_bytes()), too_large);
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn elements_end_the_stream_at_their_number() {
-        let too_many = Err(Violation::TooManyElements);
+        let too_many = Err(ReplyViolation::TooManyElements);
         assert_eq!(scan(b"*131072\r\n"), Ok(()));
         assert_eq!(scan(b"*131073\r\n"), too_many);
         assert_eq!(scan(b"%65537\r\n"), too_many);
@@ -303,13 +303,13 @@ mod tests {
 
     #[test]
     fn other_protocols_are_named() {
-        let other = Err(Violation::OtherProtocol);
+        let other = Err(ReplyViolation::OtherProtocol);
         for bytes in
             ["HTTP/1.1 400", "$-1\r\n", "*?\r\n", "$?\r\n", ";0\r\n", ".\r\n", "$\r\n", "*1\r+", "$ 1\r\n", "H"]
         {
             assert_eq!(scan(bytes.as_bytes()), other, "{bytes:?}");
         }
-        assert_eq!(scan(&[0x15, 3, 3, 0, 2]), Err(Violation::Tls));
+        assert_eq!(scan(&[0x15, 3, 3, 0, 2]), Err(ReplyViolation::Tls));
     }
 
     #[test]

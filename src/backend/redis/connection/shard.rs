@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::primary::Primary;
-use super::read_only::ReadLink;
+use super::read_only::ReadOnlySupervisor;
 use super::redis_connection::Connection;
-use super::supervisor::Link;
+use super::supervisor::ConnectionSupervisor;
 use crate::backend::redis::bus::subscription::Bus;
 use crate::backend::redis::command::large_values::Room;
 use crate::cache::tier::bus::BusSink;
@@ -19,12 +19,12 @@ pub struct Shard {
     /// The primary.
     pub primary: Arc<Primary>,
     /// Connections for commands.
-    pub links: Vec<Arc<Link>>,
+    pub links: Vec<Arc<ConnectionSupervisor>>,
     /// Room on the connection for large values.
     pub room: Room,
     /// The connection for large values.
-    large: Arc<Link>,
-    reads: Arc<ReadLink>,
+    large: Arc<ConnectionSupervisor>,
+    reads: Arc<ReadOnlySupervisor>,
     next_link: AtomicUsize,
     stop: CancellationToken,
 }
@@ -40,14 +40,15 @@ impl Shard {
         stop: &CancellationToken,
     ) -> Arc<Shard> {
         let (primary, closing, stop) = (Arc::new(primary), stop.clone(), stop.child_token());
-        let links: Vec<_> =
-            (0..primary.shared.config.connections).map(|n| Arc::new(Link::new(Some(n), primary.clone()))).collect();
-        let large = Arc::new(Link::new(None, primary.clone()));
+        let links: Vec<_> = (0..primary.shared.config.connections)
+            .map(|n| Arc::new(ConnectionSupervisor::new(Some(n), primary.clone())))
+            .collect();
+        let large = Arc::new(ConnectionSupervisor::new(None, primary.clone()));
         for link in links.iter().chain([&large]) {
             let (link, stop) = (link.clone(), stop.clone());
             tasks.spawn(async move { link.supervise(stop).await });
         }
-        let reads = Arc::new(ReadLink::new(primary.clone(), links.clone()));
+        let reads = Arc::new(ReadOnlySupervisor::new(primary.clone(), links.clone()));
         tasks.spawn({
             let (reads, stop) = (reads.clone(), stop.clone());
             async move { reads.supervise(stop).await }

@@ -25,7 +25,7 @@ const PATIENCE: u32 = 6;
 pub const UNRESPONSIVE: &str = "redis does not answer";
 
 /// One supervised connection.
-pub struct Link {
+pub struct ConnectionSupervisor {
     /// Its number among those that carry commands; none: it carries large values.
     number: Option<usize>,
     primary: Arc<Primary>,
@@ -34,10 +34,10 @@ pub struct Link {
     round_trip: AtomicU64,
 }
 
-impl Link {
+impl ConnectionSupervisor {
     /// Not connected yet: `supervise` has to run.
-    pub fn new(number: Option<usize>, primary: Arc<Primary>) -> Link {
-        Link {
+    pub fn new(number: Option<usize>, primary: Arc<Primary>) -> ConnectionSupervisor {
+        ConnectionSupervisor {
             number,
             primary,
             current: ArcSwapOption::empty(),
@@ -71,7 +71,7 @@ impl Link {
                 Ok((connection, mut task)) => {
                     backoff = Backoff::default();
                     if !std::mem::take(&mut first) {
-                        primary.shared.reconnects.one();
+                        primary.shared.reconnects.inc();
                     }
                     let connection = Arc::new(connection);
                     self.current.store(Some(connection.clone()));

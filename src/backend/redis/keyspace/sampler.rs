@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::tally::{Chosen, ShardTally, Tally};
-use crate::backend::redis::command::executor::Failure;
-use crate::backend::redis::connection::command_metrics::Command;
+use crate::backend::redis::command::executor::CommandError;
+use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::redis_connection::{Connection, bytes, field, names_a_missing_right};
 use crate::backend::redis::connection::shard::Shard;
-use crate::backend::redis::store::redis_l2::RedisTier;
+use crate::backend::redis::store::redis_l2::RedisL2;
 use crate::backend::redis::store::shared_store::HOME;
 use crate::cache::stats::keyspace::KeyspaceSample;
 use crate::cache::tier::L2Error;
@@ -45,7 +45,7 @@ const SOON: Duration = Duration::from_secs(5);
 const REFUSED: Duration = Duration::from_secs(600);
 
 /// Samples, or reads what another replica has sampled, until `stop`.
-pub async fn run(tier: &RedisTier, stop: &CancellationToken) {
+pub async fn run(tier: &RedisL2, stop: &CancellationToken) {
     let interval = tier.shared().config.namespace_sampling;
     if interval.is_zero() {
         return;
@@ -64,7 +64,7 @@ pub async fn run(tier: &RedisTier, stop: &CancellationToken) {
 }
 
 struct Sampler<'a> {
-    tier: &'a RedisTier,
+    tier: &'a RedisL2,
     interval: Duration,
     /// Time of the last refusal of MEMORY USAGE.
     memory_refused_at: Option<Instant>,
@@ -79,10 +79,10 @@ enum Trouble {
     Failed(L2Error),
 }
 
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
+impl From<CommandError> for Trouble {
+    fn from(failure: CommandError) -> Self {
         match failure {
-            Failure::Refused(error) if is_not_allowed(&error) => {
+            CommandError::Refused(error) if is_not_allowed(&error) => {
                 let why = error.details();
                 Trouble::Refused(format!("{why} (docs/redis.md lists the rights this service needs)"))
             }
@@ -283,8 +283,8 @@ impl Sampler<'_> {
         F: FnOnce(Arc<Connection>) -> Work,
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        self.tier.shared().commands.one();
+        self.tier.shared().commands.inc();
         let until = self.tier.shared().clock.now().plus(PATIENCE);
-        Ok(self.tier.calls().call(shard, until, Command::One(name), work).await?)
+        Ok(self.tier.calls().call(shard, until, CommandKind::One(name), work).await?)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::backend::redis::schema::keys::Layout;
+use crate::backend::redis::schema::keys::KeySchema;
 use crate::cache::clock::Moment;
 use crate::cache::stats::keyspace::{KeyspaceSample, NamespaceUsage};
 
@@ -62,7 +62,7 @@ struct Estimate {
 
 impl ShardTally {
     /// Counts names. Returns those that are to be measured.
-    pub fn add(&mut self, names: impl Iterator<Item = Bytes>, layout: &Layout) -> Vec<Chosen> {
+    pub fn add(&mut self, names: impl Iterator<Item = Bytes>, layout: &KeySchema) -> Vec<Chosen> {
         let mut all = Vec::new();
         for name in names {
             self.found += 1;
@@ -138,8 +138,8 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn layout() -> Layout {
-        Layout::new("p", 4, false)
+    fn layout() -> KeySchema {
+        KeySchema::new("p", 4, false)
     }
 
     fn name(namespace: &str, n: usize) -> Bytes {

@@ -11,18 +11,18 @@ use tokio::sync::Notify;
 #[derive(Default)]
 pub struct Barriers {
     next_ticket: AtomicU64,
-    waiting: Mutex<HashMap<u64, Waiting>>,
+    waiting: Mutex<HashMap<u64, PendingBarrier>>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct PendingBarrier {
     /// Replica and partition.
     confirmed: Vec<(u64, u16)>,
     news: Arc<Notify>,
 }
 
 /// One change that waits. Dropped, it waits no more.
-pub struct Barrier<'a> {
+pub struct BarrierState<'a> {
     /// What confirmations carry.
     pub ticket: u64,
     barriers: &'a Barriers,
@@ -33,12 +33,12 @@ pub struct Barrier<'a> {
 
 impl Barriers {
     /// Opens a barrier: before the change is sent, so that no confirmation is missed.
-    pub fn open(&self) -> Barrier<'_> {
+    pub fn open(&self) -> BarrierState<'_> {
         let ticket = 1 + self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting::default();
+        let waiting = PendingBarrier::default();
         let news = waiting.news.clone();
         self.lock().insert(ticket, waiting);
-        Barrier { ticket, barriers: self, news }
+        BarrierState { ticket, barriers: self, news }
     }
 
     /// `replica` has applied the change of `ticket` in `partition`.
@@ -49,14 +49,14 @@ impl Barriers {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, PendingBarrier>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // === impl Barrier ===
 
-impl Barrier<'_> {
+impl BarrierState<'_> {
     /// Strikes those that have confirmed from `awaited`, by replica and partition.
     pub fn strike<T>(&self, awaited: &mut HashMap<(u64, u16), T>) {
         if let Some(waiting) = self.barriers.lock().get_mut(&self.ticket) {
@@ -70,7 +70,7 @@ impl Barrier<'_> {
     }
 }
 
-impl Drop for Barrier<'_> {
+impl Drop for BarrierState<'_> {
     fn drop(&mut self) {
         self.barriers.lock().remove(&self.ticket);
     }

@@ -88,7 +88,7 @@ pub fn entry_header(entry: &NewEntry, encoding: u8) -> Vec<u8> {
 
 /// Reads an entry.
 pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
-    let mut reader = Reader(&bytes);
+    let mut reader = ByteReader(&bytes);
     if reader.take(2)? != ENTRY_MAGIC {
         return None;
     }
@@ -145,7 +145,7 @@ pub const LEASE_SIZE: usize = 40;
 
 /// When a lease was granted, by position and time (microseconds); none when nobody has it.
 pub fn decode_lease(bytes: &[u8]) -> Option<(Version, u64)> {
-    let mut reader = Reader(bytes);
+    let mut reader = ByteReader(bytes);
     let id = reader.take(16)?;
     let granted = (reader.version()?, reader.u64()?);
     (reader.0.is_empty() && id != [0; 16]).then_some(granted)
@@ -162,7 +162,7 @@ pub fn tag_list(tags: &Tags) -> Vec<u8> {
 }
 
 fn read_tags(bytes: &Bytes, list: &[u8]) -> Option<Tags> {
-    let (mut reader, mut tags) = (Reader(list), Vec::new());
+    let (mut reader, mut tags) = (ByteReader(list), Vec::new());
     while !reader.0.is_empty() {
         let length = usize::from(reader.u8()?);
         let tag = bytes.slice_ref(reader.take(length)?);
@@ -185,7 +185,7 @@ pub const fn max_entry_size(value_size: usize) -> usize {
 
 /// Reads version, time of writing (microseconds) and tags from the start of an entry.
 pub fn decode_head(bytes: &Bytes) -> Option<(Version, u64, Tags)> {
-    let mut reader = Reader(bytes);
+    let mut reader = ByteReader(bytes);
     if reader.take(2)? != ENTRY_MAGIC {
         return None;
     }
@@ -212,7 +212,7 @@ pub fn version_bytes(version: Version) -> Vec<u8> {
 
 /// Reads a version as a script returned it.
 pub fn decode_version(bytes: &[u8]) -> Option<Version> {
-    Reader(bytes).version()
+    ByteReader(bytes).version()
 }
 
 /// Reads positions that follow one another.
@@ -320,7 +320,7 @@ pub enum Published {
 
 /// Reads a message.
 pub fn decode_message(bytes: &Bytes, own: u64) -> Option<Published> {
-    let mut reader = Reader(bytes);
+    let mut reader = ByteReader(bytes);
     if reader.u8()? != WIRE_FORMAT {
         return None;
     }
@@ -378,7 +378,7 @@ pub enum Private {
 
 /// Reads what is meant for one replica only.
 pub fn decode_private(bytes: &[u8]) -> Option<Private> {
-    let mut reader = Reader(bytes);
+    let mut reader = ByteReader(bytes);
     match (reader.u8()?, reader.u8()?) {
         (WIRE_FORMAT, ECHO) => {
             let nonce = reader.u64()?;
@@ -397,9 +397,9 @@ pub fn decode_private(bytes: &[u8]) -> Option<Private> {
 }
 
 /// Reads bytes from the front.
-pub struct Reader<'a>(pub &'a [u8]);
+pub struct ByteReader<'a>(pub &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> ByteReader<'a> {
     /// As many bytes.
     pub fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;

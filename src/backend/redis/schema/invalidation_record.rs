@@ -2,25 +2,25 @@
 
 use bytes::Bytes;
 
-use super::codec::Reader;
+use super::codec::ByteReader;
 use crate::cache::invalidation::selector::Pattern;
-use crate::cache::tier::inspect::Cause;
+use crate::cache::tier::inspect::InvalidationCause;
 use crate::cache::version::Version;
 
 /// The record of one namespace in one partition.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    whole: Stone,
+    whole: SelectorRecord,
     /// The latest stone of a prefix or a tag.
     latest: Version,
     floor: Version,
     /// Patterns at work.
-    pub listed: Listed,
+    pub listed: ActivePatterns,
 }
 
 /// The last invalidations of what one selector selects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stone {
+pub struct SelectorRecord {
     /// Position of the last removal.
     pub removed: Version,
     /// Position of the last marking.
@@ -33,7 +33,7 @@ pub struct Stone {
 
 /// The patterns at work.
 #[derive(Clone, Debug, Default)]
-pub struct Listed {
+pub struct ActivePatterns {
     /// Tells this list from any other.
     pub number: Version,
     /// Each of them.
@@ -48,7 +48,7 @@ pub struct ListedPattern {
     /// Ready to match.
     pub pattern: Pattern,
     /// Its last invalidations.
-    pub stone: Stone,
+    pub stone: SelectorRecord,
 }
 
 /// How an entry is covered, as far as its record says.
@@ -71,14 +71,19 @@ impl Record {
     }
 
     fn decode(bytes: &Bytes) -> Option<Record> {
-        let mut reader = Reader(bytes);
-        let whole = Stone::decode(&mut reader)?;
+        let mut reader = ByteReader(bytes);
+        let whole = SelectorRecord::decode(&mut reader)?;
         let (latest, floor) = (reader.version()?, reader.version()?);
         // Births are compared by the scripts only.
         reader.take(32)?;
         let number = reader.version()?;
         reader.take(16)?;
-        Some(Record { whole, latest, floor, listed: Listed { number, patterns: Listed::decode(reader)? } })
+        Some(Record {
+            whole,
+            latest,
+            floor,
+            listed: ActivePatterns { number, patterns: ActivePatterns::decode(reader)? },
+        })
     }
 
     /// How an entry of `key` is covered that was written at `version`, at `written_micros` of Redis's clock.
@@ -95,13 +100,13 @@ impl Record {
 
 impl Record {
     /// With what an entry that is covered was invalidated; none: with a prefix or a tag.
-    pub fn cause(&self, key: &[u8], version: Version, written_micros: u64) -> Option<Cause> {
-        let covers = |stone: Stone| stone.covers(version, written_micros) != (false, 0);
+    pub fn cause(&self, key: &[u8], version: Version, written_micros: u64) -> Option<InvalidationCause> {
+        let covers = |stone: SelectorRecord| stone.covers(version, written_micros) != (false, 0);
         let matching = || self.listed.patterns.iter().filter(|listed| listed.pattern.matches(key));
         match matching().find(|listed| covers(listed.stone)) {
-            _ if covers(self.whole) => Some(Cause::Namespace),
-            Some(listed) => Some(Cause::Pattern(Bytes::copy_from_slice(&listed.text))),
-            None => (version < self.floor).then_some(Cause::Unknown),
+            _ if covers(self.whole) => Some(InvalidationCause::Namespace),
+            Some(listed) => Some(InvalidationCause::Pattern(Bytes::copy_from_slice(&listed.text))),
+            None => (version < self.floor).then_some(InvalidationCause::Unknown),
         }
     }
 }
@@ -113,18 +118,18 @@ pub fn earlier(one: u64, other: u64) -> u64 {
 
 // === impl Listed ===
 
-impl Listed {
+impl ActivePatterns {
     /// Reads the number of a list, and the list.
-    pub fn read(bytes: &Bytes) -> Option<Listed> {
-        let mut reader = Reader(bytes);
+    pub fn read(bytes: &Bytes) -> Option<ActivePatterns> {
+        let mut reader = ByteReader(bytes);
         let number = reader.version()?;
-        Some(Listed { number, patterns: Listed::decode(reader)? })
+        Some(ActivePatterns { number, patterns: ActivePatterns::decode(reader)? })
     }
 
-    fn decode(mut reader: Reader<'_>) -> Option<Vec<ListedPattern>> {
+    fn decode(mut reader: ByteReader<'_>) -> Option<Vec<ListedPattern>> {
         let mut patterns = Vec::new();
         while !reader.0.is_empty() {
-            let stone = Stone::decode(&mut reader)?;
+            let stone = SelectorRecord::decode(&mut reader)?;
             let length = usize::from(reader.u16()?);
             let text = reader.take(length)?;
             // One that is no pattern is damaged: rather more than less is dead.
@@ -139,7 +144,7 @@ impl Listed {
         self.matching(key).next().is_some()
     }
 
-    fn matching<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = Stone> + 'a {
+    fn matching<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = SelectorRecord> + 'a {
         self.patterns.iter().filter(|listed| listed.pattern.matches(key)).map(|listed| listed.stone)
     }
 
@@ -148,7 +153,7 @@ impl Listed {
         let mut known = self.number.epoch.to_be_bytes().to_vec();
         known.extend(self.number.sequence.to_be_bytes());
         for key in keys {
-            match key.and_then(|key| self.matching(key).reduce(Stone::both)) {
+            match key.and_then(|key| self.matching(key).reduce(SelectorRecord::both)) {
                 Some(stone) => {
                     known.push(1);
                     stone.encode(&mut known);
@@ -162,9 +167,9 @@ impl Listed {
 
 // === impl Stone ===
 
-impl Stone {
-    fn decode(reader: &mut Reader<'_>) -> Option<Stone> {
-        Some(Stone {
+impl SelectorRecord {
+    fn decode(reader: &mut ByteReader<'_>) -> Option<SelectorRecord> {
+        Some(SelectorRecord {
             removed: reader.version()?,
             marked: reader.version()?,
             since: reader.u64()?,
@@ -193,10 +198,10 @@ impl Stone {
     }
 
     /// What two stones say together, of any entry, if not more precisely.
-    fn both(self, other: Stone) -> Stone {
+    fn both(self, other: SelectorRecord) -> SelectorRecord {
         let (last, first) = if self.marked > other.marked { (self, other) } else { (other, self) };
         let before = last.before.max(first.marked);
-        Stone { removed: self.removed.max(other.removed), marked: last.marked, since: last.since, before }
+        SelectorRecord { removed: self.removed.max(other.removed), marked: last.marked, since: last.since, before }
     }
 }
 
@@ -206,13 +211,13 @@ mod tests {
 
     const AT: fn(u64) -> Version = |sequence| Version::new(7, sequence);
 
-    fn listed(patterns: &[(&str, Stone)]) -> Listed {
-        let pattern = |(text, stone): &(&str, Stone)| ListedPattern {
+    fn listed(patterns: &[(&str, SelectorRecord)]) -> ActivePatterns {
+        let pattern = |(text, stone): &(&str, SelectorRecord)| ListedPattern {
             text: text.as_bytes().into(),
             pattern: Pattern::new(text.as_bytes()).expect("a pattern"),
             stone: *stone,
         };
-        Listed { number: AT(1), patterns: patterns.iter().map(pattern).collect() }
+        ActivePatterns { number: AT(1), patterns: patterns.iter().map(pattern).collect() }
     }
 
     #[test]
@@ -226,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_was_written_at_a_position_is_not_before_it() {
-        let removed = Stone { removed: AT(5), ..Stone::default() };
+        let removed = SelectorRecord { removed: AT(5), ..SelectorRecord::default() };
         let record = Record { whole: removed, latest: AT(9), floor: AT(3), ..Record::default() };
         let gone = |sequence| record.covers(b"k", AT(sequence), 5).gone;
         assert_eq!([2, 4, 5].map(gone), [true, true, false]);
@@ -236,15 +241,15 @@ mod tests {
 
     #[test]
     fn an_entry_is_marked_since_the_first_time_or_since_it_was_written() {
-        let marked = Stone { marked: AT(9), since: 900, before: AT(5), ..Stone::default() };
+        let marked = SelectorRecord { marked: AT(9), since: 900, before: AT(5), ..SelectorRecord::default() };
         let since = |sequence: u64| marked.covers(AT(sequence), sequence * 100).1;
         assert_eq!([3, 5, 8, 9].map(since), [300, 900, 900, 0]);
     }
 
     #[test]
     fn stones_together_are_never_milder_than_apart() {
-        let one = Stone { removed: AT(2), marked: AT(9), since: 900, before: AT(5) };
-        let other = Stone { removed: AT(3), marked: AT(7), since: 700, before: AT(1) };
+        let one = SelectorRecord { removed: AT(2), marked: AT(9), since: 900, before: AT(5) };
+        let other = SelectorRecord { removed: AT(3), marked: AT(7), since: 700, before: AT(1) };
         for sequence in 0..10 {
             let apart = [one, other].map(|stone| stone.covers(AT(sequence), sequence * 100));
             let (gone, since) = one.both(other).covers(AT(sequence), sequence * 100);
@@ -256,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_knowledge_of_a_list_names_what_matches_each_key() {
-        let stone = Stone { removed: AT(5), ..Stone::default() };
+        let stone = SelectorRecord { removed: AT(5), ..SelectorRecord::default() };
         let known = listed(&[("a*", stone)]).knowledge([Some(&b"ab"[..]), None, Some(b"b")].into_iter());
         assert_eq!(known.len(), 16 + 57 + 1 + 1);
         assert_eq!((known[16], known[73], known[74]), (1, 0, 0));

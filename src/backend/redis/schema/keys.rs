@@ -9,22 +9,22 @@ use crate::cache::tier::RequestId;
 
 /// The names of one deployment.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct KeySchema {
     prefix: String,
     partitions: u16,
     sharded: bool,
     database: u8,
 }
 
-impl Layout {
+impl KeySchema {
     /// The names under `prefix`, which holds no braces. Sharded: partitions live in different slots of a Cluster.
-    pub fn new(prefix: &str, partitions: u16, sharded: bool) -> Layout {
-        Layout { prefix: prefix.to_owned(), partitions, sharded, database: 0 }
+    pub fn new(prefix: &str, partitions: u16, sharded: bool) -> KeySchema {
+        KeySchema { prefix: prefix.to_owned(), partitions, sharded, database: 0 }
     }
 
     /// The same names in a database of that number.
-    pub fn in_database(self, database: u8) -> Layout {
-        Layout { database, ..self }
+    pub fn in_database(self, database: u8) -> KeySchema {
+        KeySchema { database, ..self }
     }
 
     /// Number of partitions.
@@ -206,7 +206,7 @@ mod tests {
     fn a_name_says_its_partition_and_its_key() {
         let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
         let namespace = Namespaces::new(rules, 4).get("namespace", "n").expect("room");
-        let layout = Layout::new("a:b", 4, false);
+        let layout = KeySchema::new("a:b", 4, false);
         for key in ["k", "a:{7}:v:n:k", "", "é}"] {
             let key = KeyRef::new(&namespace, key.as_bytes());
             for name in [layout.entry(key), layout.lease(key)] {
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_channel_has_the_number_of_a_database_other_than_the_first() {
-        let layout = Layout::new("p", 4, false);
+        let layout = KeySchema::new("p", 4, false);
         assert_eq!(layout.clone().in_database(0).channel(3), "p:{3}:b");
         assert_eq!(layout.clone().in_database(1).channel(3), "p:{3}:b:1");
         assert_eq!(layout.clone().in_database(15).channel(3), "p:{3}:b:15");
@@ -236,7 +236,7 @@ mod tests {
     fn every_name_of_a_namespace_says_which() {
         let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
         let namespace = Namespaces::new(rules, 4).get("namespace", "n").expect("room");
-        let layout = Layout::new("a:b", 4, false);
+        let layout = KeySchema::new("a:b", 4, false);
         let key = KeyRef::new(&namespace, b"k:{7}:v:m:k");
         let request = RequestId(Bytes::from_static(b"r"));
         let [young, old] = layout.tombstones(3, "n");
@@ -257,14 +257,14 @@ mod tests {
 
     #[test]
     fn what_keys_begin_with_is_no_wildcard() {
-        let layout = Layout::new("p", 4, false);
+        let layout = KeySchema::new("p", 4, false);
         assert_eq!(layout.entries_from("n", "user:"), "p:{*}:v:n:user:*");
         assert_eq!(layout.entries_from("n", "a*[é]?\\"), "p:{*}:v:n:a\\*\\[é\\]\\?\\\\*");
     }
 
     #[test]
     fn groups_share_a_slot() {
-        let groups = |sharded| Layout::new("p", 4, sharded).groups(&[1, 3]).map(<[u16]>::to_vec).collect::<Vec<_>>();
+        let groups = |sharded| KeySchema::new("p", 4, sharded).groups(&[1, 3]).map(<[u16]>::to_vec).collect::<Vec<_>>();
         assert_eq!(groups(false), [vec![1, 3]]);
         assert_eq!(groups(true), [vec![1], vec![3]]);
     }

@@ -8,7 +8,7 @@ use crate::backend::redis::connection::redis_connection::bytes;
 use crate::cache::version::Version;
 
 /// A number line as a read found it.
-pub struct Line {
+pub struct PartitionCounter {
     /// Where it stands; none when there is no counter.
     pub position: Option<Version>,
     /// The epoch from which on entries count.
@@ -19,14 +19,14 @@ pub struct Line {
 
 // === impl Line ===
 
-impl Line {
+impl PartitionCounter {
     /// The fields of a counter to be read, with the one of the namespace.
     pub fn fields(invalidation: String) -> Vec<String> {
         vec!["e".to_owned(), "s".to_owned(), "t".to_owned(), invalidation]
     }
 
     /// Reads them.
-    pub fn read(fields: Vec<Value>) -> Line {
+    pub fn read(fields: Vec<Value>) -> PartitionCounter {
         let fields: Vec<Option<Bytes>> = fields.into_iter().map(bytes).collect();
         let field = |index: usize| fields.get(index).and_then(Option::as_ref);
         let text = |index| field(index).and_then(|bytes| std::str::from_utf8(bytes).ok());
@@ -37,7 +37,7 @@ impl Line {
         let trusted_from = number_or(2, number(0)).filter(|trusted| Version::checked(*trusted, 0u64).is_some());
         let record = Record::read(field(3));
         let is_sound = trusted_from.is_some() && record.is_some();
-        Line {
+        PartitionCounter {
             position: position.filter(|position| is_sound && position.epoch > 0),
             trusted_from: trusted_from.unwrap_or(0),
             record: record.unwrap_or_default(),
@@ -55,8 +55,8 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn line(fields: [Option<&str>; 3]) -> Line {
-        Line::read(fields.map(|field| field.map_or(Value::Null, Value::from)).into())
+    fn line(fields: [Option<&str>; 3]) -> PartitionCounter {
+        PartitionCounter::read(fields.map(|field| field.map_or(Value::Null, Value::from)).into())
     }
 
     #[test]
@@ -83,7 +83,7 @@ mod tests {
         ] {
             assert_eq!(line([Some(e), Some(s), Some(t)]).position, None, "{e} {s} {t}");
         }
-        let record = Line::read(vec!["30".into(), "7".into(), "20".into(), "not a record".into()]);
+        let record = PartitionCounter::read(vec!["30".into(), "7".into(), "20".into(), "not a record".into()]);
         assert_eq!(record.position, None, "what was invalidated is not known");
     }
 

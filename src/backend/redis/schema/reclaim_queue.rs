@@ -16,14 +16,14 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 /// Namespaces to be seen to, and when.
 #[derive(Default)]
-pub struct Wanted {
+pub struct ReclaimQueue {
     names: Mutex<BTreeMap<Box<str>, Instant>>,
     changed: Notify,
 }
 
 // === impl Wanted ===
 
-impl Wanted {
+impl ReclaimQueue {
     /// A pattern was seen at work in `namespace`.
     pub fn seen(&self, namespace: &str) {
         self.add(namespace, SOON);
@@ -67,7 +67,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_namespace_is_seen_to_once_and_at_the_earliest_time_it_was_wanted() {
-        let (wanted, begun) = (Wanted::default(), Instant::now());
+        let (wanted, begun) = (ReclaimQueue::default(), Instant::now());
         wanted.seen("later");
         wanted.seen("now");
         wanted.add("now", Duration::ZERO);

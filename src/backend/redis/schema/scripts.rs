@@ -1,6 +1,6 @@
 //! The scripts that make each write, invalidation and audit one atomic step. Redis 7: `allow-oom` lets what frees memory work when it is full.
 
-use crate::cache::coherence::safeguards::{Protection, Protections};
+use crate::cache::coherence::safeguards::{Safeguard, Safeguards};
 
 /// One script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,10 +97,10 @@ impl Script {
     }
 
     /// Lua. In a Cluster, messages are published to the shard only.
-    pub fn text(self, sharded: bool, protections: Protections) -> String {
+    pub fn text(self, sharded: bool, protections: Safeguards) -> String {
         let publish = if sharded { "SPUBLISH" } else { "PUBLISH" };
         // A test build may take the protection away.
-        let restarts = if protections.on(Protection::NewEpoch) { "nil" } else { "1" };
+        let restarts = if protections.on(Safeguard::NewEpoch) { "nil" } else { "1" };
         let (flags, body) = match self {
             Script::Hello => script!(" flags=allow-oom", "registry", "handshake"),
             Script::Audit => script!(" flags=allow-oom", "audit"),

@@ -7,9 +7,9 @@ use fred::types::Value;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::backend::redis::command::executor::Calls;
-use crate::backend::redis::connection::context::Shared;
-use crate::backend::redis::schema::barrier::Barrier;
+use crate::backend::redis::command::executor::CommandExecutor;
+use crate::backend::redis::connection::context::RedisContext;
+use crate::backend::redis::schema::barrier::BarrierState;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
@@ -19,18 +19,18 @@ use crate::cache::tier::{BoxFuture, FleetBarrier, L2Error};
 const UNKNOWN: u64 = 0;
 
 /// A change that waits for the fleet.
-pub struct Fleet<'a> {
-    shared: &'a Shared,
-    calls: &'a Calls,
-    barrier: Barrier<'a>,
+pub struct FleetChange<'a> {
+    shared: &'a RedisContext,
+    calls: &'a CommandExecutor,
+    barrier: BarrierState<'a>,
 }
 
 // === impl Fleet ===
 
-impl<'a> Fleet<'a> {
+impl<'a> FleetChange<'a> {
     /// Before the change is made.
-    pub fn new(shared: &'a Shared, calls: &'a Calls) -> Fleet<'a> {
-        Fleet { shared, calls, barrier: shared.barriers.open() }
+    pub fn new(shared: &'a RedisContext, calls: &'a CommandExecutor) -> FleetChange<'a> {
+        FleetChange { shared, calls, barrier: shared.barriers.open() }
     }
 
     /// Who is to confirm each of `partitions`, each with the moment at which its right to answer with what was before runs out.
@@ -75,7 +75,7 @@ impl<'a> Fleet<'a> {
     }
 }
 
-impl FleetBarrier for Fleet<'_> {
+impl FleetBarrier for FleetChange<'_> {
     fn ticket(&self) -> u64 {
         self.barrier.ticket
     }

@@ -7,42 +7,42 @@ use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use fred::prelude::{Error, FredResult};
 use fred::types::Value;
 
-use super::invalidation_lookup::Found;
+use super::invalidation_lookup::LookupEntry;
 use super::read::{GONE, entry_at};
-use super::redis_l2::RedisTier;
-use crate::backend::redis::command::executor::Failure;
+use super::redis_l2::RedisL2;
+use crate::backend::redis::command::executor::CommandError;
 use crate::backend::redis::command::large_values::{Load, PART};
-use crate::backend::redis::connection::command_metrics::Command;
+use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::redis_connection::bytes;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::codec::StoredEntry;
 use crate::backend::redis::schema::invalidation_record::earlier;
-use crate::backend::redis::schema::partition_counter::Line;
+use crate::backend::redis::schema::partition_counter::PartitionCounter;
 use crate::cache::clock::Moment;
 use crate::cache::entry::Tags;
 use crate::cache::key::Key;
 use crate::cache::tier::L2Error;
-use crate::cache::tier::inspect::{Cause, Inspected, NotServed, Stored};
+use crate::cache::tier::inspect::{Inspected, InvalidationCause, NotServed, Stored};
 use crate::cache::version::Version;
 
 /// What was found in one trip.
-type Answers = (Vec<Value>, i64, FredResult<Value>, i64, FredResult<Value>);
+type InspectReplies = (Vec<Value>, i64, FredResult<Value>, i64, FredResult<Value>);
 
-impl RedisTier {
+impl RedisL2 {
     pub(crate) async fn inspect_key(&self, key: &Key, until: Moment) -> Result<Inspected, L2Error> {
         let layout = &self.shared.layout;
         let partition = key.as_ref().partition(layout.partitions());
         let counter = layout.counter(partition);
         let [name, lease] = [layout.entry(key.as_ref()), layout.lease(key.as_ref())].map(fred::types::Key::from);
-        let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
+        let fields = PartitionCounter::fields(layout.invalidation_field(key.namespace().name()));
         let shard = self.calls.shard(partition)?;
         let begun = self.shared.clock.now();
         let last = self.last_byte();
         // The value may be of any size.
         let load = Load { bytes: PART, timeout: until.into() };
-        self.shared.commands.one();
-        let trip = self.calls.call_large(&shard, load, Command::Pipeline(5), move |connection| async move {
+        self.shared.commands.inc();
+        let trip = self.calls.call_large(&shard, load, CommandKind::Pipeline(5), move |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.pttl(name.clone()).await?;
@@ -53,14 +53,15 @@ impl RedisTier {
             match <[_; 5]>::try_from(answers) {
                 // Something of another type is not an entry, or not a lease.
                 Ok([line, kept, value, left, lease]) => {
-                    let answers: Answers = (line?.into_array(), kept?.convert()?, value, left?.convert()?, lease);
+                    let answers: InspectReplies =
+                        (line?.into_array(), kept?.convert()?, value, left?.convert()?, lease);
                     Ok(answers)
                 }
                 Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
             }
         });
-        let (line, kept, value, lease_left, lease) = trip.await.map_err(Failure::of_a_read)?;
-        let line = Line::read(line);
+        let (line, kept, value, lease_left, lease) = trip.await.map_err(CommandError::of_a_read)?;
+        let line = PartitionCounter::read(line);
         let stored = match value.map(bytes) {
             Ok(Some(value)) if kept != GONE && !value.is_empty() => {
                 Some(self.look_at(&shard, key, &line, value, kept, begun, until).await?)
@@ -71,7 +72,7 @@ impl RedisTier {
         let granted = lease.ok().and_then(bytes).and_then(|lease| codec::decode_lease(&lease));
         let mut left = granted.and(u64::try_from(lease_left).ok()).map(Duration::from_millis);
         if let Some((version, granted_micros)) = granted {
-            let found = Found { version, written_micros: granted_micros, tags: &Tags::default() };
+            let found = LookupEntry { version, written_micros: granted_micros, tags: &Tags::default() };
             let covered = self.selected.coverage(&self.calls, key.as_ref(), &line, found, until).await?;
             let is_of_this_epoch = line.position.is_some_and(|position| position.epoch == version.epoch);
             left = left.filter(|_| is_of_this_epoch && covered == Some(0));
@@ -84,7 +85,7 @@ impl RedisTier {
         &self,
         shard: &Shard,
         key: &Key,
-        line: &Line,
+        line: &PartitionCounter,
         value: Bytes,
         kept: i64,
         begun: Moment,
@@ -96,7 +97,7 @@ impl RedisTier {
             return Ok(Stored { entry: None, size: 0, stored_size, not_served: Some(NotServed::Unreadable) });
         };
         let StoredEntry { version, written_micros, ref tags, .. } = stored;
-        let found = Found { version, written_micros, tags };
+        let found = LookupEntry { version, written_micros, tags };
         let covered = self.selected.coverage(&self.calls, key.as_ref(), line, found, until).await?;
         let not_served = match covered {
             _ if !line.counts(version) => Some(NotServed::Epoch),
@@ -113,19 +114,25 @@ impl RedisTier {
     }
 
     /// With what an entry that is covered was invalidated.
-    async fn cause(&self, key: &Key, line: &Line, stored: &StoredEntry, until: Moment) -> Result<Cause, L2Error> {
+    async fn cause(
+        &self,
+        key: &Key,
+        line: &PartitionCounter,
+        stored: &StoredEntry,
+        until: Moment,
+    ) -> Result<InvalidationCause, L2Error> {
         let &StoredEntry { version, written_micros, ref tags, .. } = stored;
         if let Some(cause) = line.record.cause(key.bytes(), version, written_micros) {
             return Ok(cause);
         }
-        let untagged = [(Cause::Prefix(None), Tags::default())].into_iter();
-        let tagged = tags.iter().map(|tag| (Cause::Tag(tag.clone()), Tags::new(vec![tag.clone()])));
+        let untagged = [(InvalidationCause::Prefix(None), Tags::default())].into_iter();
+        let tagged = tags.iter().map(|tag| (InvalidationCause::Tag(tag.clone()), Tags::new(vec![tag.clone()])));
         for (cause, tags) in untagged.chain(tagged) {
-            let found = Found { version, written_micros, tags: &tags };
+            let found = LookupEntry { version, written_micros, tags: &tags };
             if self.selected.coverage(&self.calls, key.as_ref(), line, found, until).await? != Some(0) {
                 return Ok(cause);
             }
         }
-        Ok(Cause::Unknown)
+        Ok(InvalidationCause::Unknown)
     }
 }

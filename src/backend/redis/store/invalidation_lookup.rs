@@ -6,17 +6,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::types::Value;
 
-use crate::backend::redis::command::executor::{Calls, Failure};
-use crate::backend::redis::connection::command_metrics::Command;
-use crate::backend::redis::connection::context::Shared;
+use crate::backend::redis::command::executor::{CommandError, CommandExecutor};
+use crate::backend::redis::connection::command_metrics::CommandKind;
+use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::redis_connection::{Connection, bytes, number, status};
 use crate::backend::redis::schema::codec;
-use crate::backend::redis::schema::invalidation_record::{Coverage, Listed, earlier};
-use crate::backend::redis::schema::partition_counter::Line;
+use crate::backend::redis::schema::invalidation_record::{ActivePatterns, Coverage, earlier};
+use crate::backend::redis::schema::partition_counter::PartitionCounter;
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
 use crate::cache::entry::Tags;
-use crate::cache::expiring_map::Remembered;
+use crate::cache::expiring_map::ExpiringMap;
 use crate::cache::key::KeyRef;
 use crate::cache::tier::L2Error;
 use crate::cache::version::Version;
@@ -25,7 +25,7 @@ use crate::cache::version::Version;
 const LISTS: (usize, Duration) = (4096, Duration::from_secs(60));
 
 /// An entry whose coverage is asked for.
-pub struct Found<'a> {
+pub struct LookupEntry<'a> {
     /// Its version.
     pub version: Version,
     /// When it was written, by Redis's clock, microseconds.
@@ -34,11 +34,11 @@ pub struct Found<'a> {
     pub tags: &'a Tags,
 }
 
-type Lists = Remembered<(u16, Box<str>), Arc<Listed>>;
+type Lists = ExpiringMap<(u16, Box<str>), Arc<ActivePatterns>>;
 
 /// What this replica knows of what was invalidated other than by key.
 pub struct Selected {
-    shared: Arc<Shared>,
+    shared: Arc<RedisContext>,
     /// The lists of patterns at work that were seen last, by partition and namespace.
     lists: Mutex<Lists>,
 }
@@ -47,7 +47,7 @@ pub struct Selected {
 
 impl Selected {
     /// Nothing is known yet.
-    pub fn new(shared: Arc<Shared>) -> Selected {
+    pub fn new(shared: Arc<RedisContext>) -> Selected {
         Selected { shared, lists: Mutex::new(Lists::new(LISTS.0)) }
     }
 
@@ -55,13 +55,13 @@ impl Selected {
     /// second trip finds of its prefixes and tags. None: it is gone. Otherwise since when it is marked stale (microseconds), 0 for not.
     pub async fn coverage(
         &self,
-        calls: &Calls,
+        calls: &CommandExecutor,
         key: KeyRef<'_>,
-        line: &Line,
-        found: Found<'_>,
+        line: &PartitionCounter,
+        found: LookupEntry<'_>,
         until: Moment,
     ) -> Result<Option<u64>, L2Error> {
-        let Found { version, written_micros, tags } = found;
+        let LookupEntry { version, written_micros, tags } = found;
         let Coverage { gone, marked_micros, asks_further } = line.record.covers(key.bytes, version, written_micros);
         let epoch = match line.position {
             Some(position) if !gone && line.counts(version) => position.epoch,
@@ -83,7 +83,10 @@ impl Selected {
         ];
         let shard = calls.shard(partition)?;
         let look = |connection: Arc<Connection>| async move { connection.run(Script::Look, names, args).await };
-        let reply = calls.call(&shard, until, Command::Script(Script::Look), look).await.map_err(Failure::of_a_read)?;
+        let reply = calls
+            .call(&shard, until, CommandKind::Script(Script::Look), look)
+            .await
+            .map_err(CommandError::of_a_read)?;
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), Some(0)) => {
                 let since = reply.into_iter().nth(2).and_then(bytes);
@@ -104,7 +107,7 @@ impl Selected {
     }
 
     /// A list of patterns at work was seen.
-    pub fn saw(&self, partition: u16, namespace: &str, list: Listed) {
+    pub fn saw(&self, partition: u16, namespace: &str, list: ActivePatterns) {
         self.shared.wanted.seen(namespace);
         let now = self.shared.clock.now();
         if self.list(partition, namespace).is_none_or(|known| known.number != list.number) {
@@ -113,7 +116,7 @@ impl Selected {
         }
     }
 
-    fn list(&self, partition: u16, namespace: &str) -> Option<Arc<Listed>> {
+    fn list(&self, partition: u16, namespace: &str) -> Option<Arc<ActivePatterns>> {
         let lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         lists.get(&(partition, namespace.into()), self.shared.clock.now()).map(|(list, _)| list.clone())
     }

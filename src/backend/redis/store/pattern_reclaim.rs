@@ -13,13 +13,13 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::redis_l2::{RedisTier, Step};
-use crate::backend::redis::command::executor::Failure;
-use crate::backend::redis::connection::command_metrics::Command;
+use super::redis_l2::{CompletedStep, RedisL2};
+use crate::backend::redis::command::executor::CommandError;
+use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::redis_connection::{Connection, bytes, number};
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
-use crate::backend::redis::schema::invalidation_record::Listed;
+use crate::backend::redis::schema::invalidation_record::ActivePatterns;
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::log_fields::millis;
 use crate::cache::tier::L2Error;
@@ -38,15 +38,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The work at one partition.
-struct Claim {
+struct PartitionClaim {
     epoch: u64,
     /// The list as it was claimed.
     bytes: Bytes,
-    list: Listed,
+    list: ActivePatterns,
 }
 
 /// How far one server has come.
-enum Progress {
+enum ReclaimProgress {
     /// No pattern is at work there any more.
     Done,
     /// Another replica is at work, for so long at most.
@@ -56,16 +56,16 @@ enum Progress {
 }
 
 /// Sees to what is wanted until `stop`.
-pub async fn run(tier: &RedisTier, stop: &CancellationToken) {
+pub async fn run(tier: &RedisL2, stop: &CancellationToken) {
     let work = async {
         loop {
             let namespace = tier.shared().wanted.next().await;
             let shards = tier.calls().routes().shards.clone();
             for shard in shards {
                 match reclaim(tier, &shard, &namespace).await {
-                    Ok(Progress::Done) => {}
-                    Ok(Progress::Held(pause)) => tier.shared().wanted.add(&namespace, pause),
-                    Ok(Progress::Left) => tier.shared().wanted.add(&namespace, PAUSE),
+                    Ok(ReclaimProgress::Done) => {}
+                    Ok(ReclaimProgress::Held(pause)) => tier.shared().wanted.add(&namespace, pause),
+                    Ok(ReclaimProgress::Left) => tier.shared().wanted.add(&namespace, PAUSE),
                     Err(error) => {
                         tracing::debug!(%namespace, %error, "what patterns selected is not reclaimed yet");
                         tier.shared().wanted.add(&namespace, PAUSE);
@@ -77,7 +77,7 @@ pub async fn run(tier: &RedisTier, stop: &CancellationToken) {
     let _: Option<()> = stop.run_until_cancelled(work).await;
 }
 
-async fn reclaim(tier: &RedisTier, shard: &Arc<Shard>, namespace: &str) -> Result<Progress, L2Error> {
+async fn reclaim(tier: &RedisL2, shard: &Arc<Shard>, namespace: &str) -> Result<ReclaimProgress, L2Error> {
     let routes = tier.calls().routes();
     let serves = |partition: &u16| {
         routes
@@ -87,10 +87,10 @@ async fn reclaim(tier: &RedisTier, shard: &Arc<Shard>, namespace: &str) -> Resul
             .is_some_and(|by| Arc::ptr_eq(by, shard))
     };
     let partitions: Vec<u16> = (0..tier.shared().layout.partitions()).filter(serves).collect();
-    let Some(first) = partitions.first() else { return Ok(Progress::Done) };
+    let Some(first) = partitions.first() else { return Ok(ReclaimProgress::Done) };
     // Who has the first has all of them.
     if let Err(held) = claim(tier, *first, namespace).await? {
-        return Ok(Progress::Held(held));
+        return Ok(ReclaimProgress::Held(held));
     }
     let mut claims = BTreeMap::new();
     for some in partitions.chunks(AT_ONCE) {
@@ -98,28 +98,32 @@ async fn reclaim(tier: &RedisTier, shard: &Arc<Shard>, namespace: &str) -> Resul
         for (partition, claimed) in some.iter().zip(claimed) {
             match claimed? {
                 Ok(claim) => claims.extend(claim.map(|claim| (*partition, claim))),
-                Err(held) => return Ok(Progress::Held(held)),
+                Err(held) => return Ok(ReclaimProgress::Held(held)),
             }
         }
     }
     if claims.is_empty() {
-        return Ok(Progress::Done);
+        return Ok(ReclaimProgress::Done);
     }
     let (patterns, begun) = (claims.values().map(|claim| claim.list.patterns.len()).max(), Instant::now());
     let entries = search(tier, shard, namespace, *first, &claims).await?;
     let mut left = 0;
-    for (partition, Claim { epoch, bytes, .. }) in &claims {
+    for (partition, PartitionClaim { epoch, bytes, .. }) in &claims {
         let args = vec![epoch.to_string().into(), Value::Bytes(bytes.clone())];
         let step = step(tier, Script::Reclaimed, *partition, namespace, Vec::new(), args).await?;
         left += number(&step.reply, 3).unwrap_or(1);
     }
     let took_ms = millis(begun.elapsed());
     tracing::debug!(%namespace, patterns, entries, took_ms, left, "what patterns selected is reclaimed");
-    Ok(if left == 0 { Progress::Done } else { Progress::Left })
+    Ok(if left == 0 { ReclaimProgress::Done } else { ReclaimProgress::Left })
 }
 
 /// Claims one partition: what there is to do, if anything; or how long another replica is at work.
-async fn claim(tier: &RedisTier, partition: u16, namespace: &str) -> Result<Result<Option<Claim>, Duration>, L2Error> {
+async fn claim(
+    tier: &RedisL2,
+    partition: u16,
+    namespace: &str,
+) -> Result<Result<Option<PartitionClaim>, Duration>, L2Error> {
     let args = vec![
         Value::Bytes(Bytes::copy_from_slice(&tier.shared().replica.to_be_bytes())),
         CLAIM.as_micros().to_string().into(),
@@ -134,10 +138,10 @@ async fn claim(tier: &RedisTier, partition: u16, namespace: &str) -> Result<Resu
             Ok(Err(Duration::from_micros(micros)))
         }
         Some(b"CLAIMED") => {
-            let list = reply.next().and_then(bytes).and_then(|bytes| Some((Listed::read(&bytes)?, bytes)));
+            let list = reply.next().and_then(bytes).and_then(|bytes| Some((ActivePatterns::read(&bytes)?, bytes)));
             let (list, bytes) = list.ok_or(L2Error::unavailable("redis answered with something unknown"))?;
             tier.saw_list(partition, namespace, list.clone());
-            Ok(Ok(Some(Claim { epoch, bytes, list })))
+            Ok(Ok(Some(PartitionClaim { epoch, bytes, list })))
         }
         _ => Err(L2Error::unavailable("redis answered with something unknown")),
     }
@@ -145,11 +149,11 @@ async fn claim(tier: &RedisTier, partition: u16, namespace: &str) -> Result<Resu
 
 /// Searches one server through; returns how many entries and leases were removed.
 async fn search(
-    tier: &RedisTier,
+    tier: &RedisL2,
     shard: &Shard,
     namespace: &str,
     first: u16,
-    claims: &BTreeMap<u16, Claim>,
+    claims: &BTreeMap<u16, PartitionClaim>,
 ) -> Result<u64, L2Error> {
     let layout = &tier.shared().layout;
     let (mut cursor, mut entries) = ("0".to_owned(), 0);
@@ -160,7 +164,8 @@ async fn search(
         let page = |connection: Arc<Connection>| async move {
             connection.client.scan_page::<(String, Vec<Value>), _, _>(at, pattern, Some(PAGE.0), None).await
         };
-        let page = tier.calls().call(shard, until, Command::One("SCAN"), page).await.map_err(Failure::of_a_read)?;
+        let page =
+            tier.calls().call(shard, until, CommandKind::One("SCAN"), page).await.map_err(CommandError::of_a_read)?;
         let mut found: BTreeMap<u16, Vec<Bytes>> = BTreeMap::new();
         for name in page.1.into_iter().filter_map(bytes) {
             let place = layout.partition_in(&name).zip(layout.key_in(&name, namespace));
@@ -190,13 +195,13 @@ async fn search(
 }
 
 async fn step(
-    tier: &RedisTier,
+    tier: &RedisL2,
     script: Script,
     partition: u16,
     namespace: &str,
     names: Vec<Bytes>,
     args: Vec<Value>,
-) -> Result<Step, L2Error> {
+) -> Result<CompletedStep, L2Error> {
     let until = tier.shared().clock.now().plus(PATIENCE);
     let head = codec::message_head(true, partition, tier.shared().replica, 0);
     tier.step_in(script, partition, namespace, names, head, args, until).await

@@ -7,23 +7,23 @@ use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use fred::prelude::{Error, FredResult};
 use fred::types::Value;
 
-use super::invalidation_lookup::Found;
-use super::redis_l2::RedisTier;
-use crate::backend::redis::command::executor::Failure;
+use super::invalidation_lookup::LookupEntry;
+use super::redis_l2::RedisL2;
+use crate::backend::redis::command::executor::CommandError;
 use crate::backend::redis::command::large_values::{Reach, SMALL};
 use crate::backend::redis::connection::clock::RedisClock;
-use crate::backend::redis::connection::command_metrics::Command;
+use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::redis_connection::bytes;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::codec::StoredEntry;
 use crate::backend::redis::schema::compression_pool;
 use crate::backend::redis::schema::invalidation_record::earlier;
-use crate::backend::redis::schema::partition_counter::Line;
+use crate::backend::redis::schema::partition_counter::PartitionCounter;
 use crate::cache::clock::Moment;
 use crate::cache::entry::{Entry, Sliding};
 use crate::cache::key::{Key, KeyRef};
-use crate::cache::tier::{Current, L2Error, Read, Timeout};
+use crate::cache::tier::{Current, L2Error, ReadResult, Timeout};
 use crate::cache::version::Version;
 
 /// The answer to PTTL for a key that is not there.
@@ -31,7 +31,7 @@ pub(crate) const GONE: i64 = -2;
 
 /// A read that was sent.
 #[derive(Clone, Copy)]
-pub(in crate::backend::redis) struct Asked {
+pub(in crate::backend::redis) struct SentRead {
     /// The position that this replica had seen of the number line.
     pub floor: Version,
     /// When it was sent.
@@ -40,16 +40,16 @@ pub(in crate::backend::redis) struct Asked {
 
 /// What one trip brought.
 struct Trip {
-    asked: Asked,
-    line: Line,
+    asked: SentRead,
+    line: PartitionCounter,
     ttl: i64,
     value: FredResult<Value>,
 }
 
-impl RedisTier {
+impl RedisL2 {
     /// Reads an entry: first as much of it as is small, over a connection that all share. Of a larger one nothing of that is used: it is read
     /// once more as a whole over the connection for large values, with a position and a time to live of its own before it.
-    pub(crate) async fn read_entry(&self, key: &Key, mut timeout: Timeout) -> Result<Read, L2Error> {
+    pub(crate) async fn read_entry(&self, key: &Key, mut timeout: Timeout) -> Result<ReadResult, L2Error> {
         let partition = key.as_ref().partition(self.shared.layout.partitions());
         let shard = self.calls.shard(partition)?;
         let begun = self.shared.clock.now();
@@ -71,11 +71,11 @@ impl RedisTier {
         let layout = &self.shared.layout;
         let partition = key.as_ref().partition(layout.partitions());
         let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
-        let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
-        let asked = Asked { floor: self.shared.floor(partition), begun: self.shared.clock.now() };
+        let fields = PartitionCounter::fields(layout.invalidation_field(key.namespace().name()));
+        let asked = SentRead { floor: self.shared.floor(partition), begun: self.shared.clock.now() };
         let last = reach.last;
-        self.shared.commands.one();
-        let trip = self.calls.read(shard, (reach, timeout), Command::Pipeline(3), move |connection| async move {
+        self.shared.commands.inc();
+        let trip = self.calls.read(shard, (reach, timeout), CommandKind::Pipeline(3), move |connection| async move {
             // The position before the entry, so that an absence is never taken for newer than it is; the time to live before the value.
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
@@ -83,12 +83,12 @@ impl RedisTier {
             let _: Value = trip.getrange(fred::types::Key::from(name), 0, last).await?;
             let answers: Vec<FredResult<Value>> = trip.try_all().await;
             match <[_; 3]>::try_from(answers) {
-                Ok([line, ttl, value]) => Ok((Line::read(line?.into_array()), ttl?.convert()?, value)),
+                Ok([line, ttl, value]) => Ok((PartitionCounter::read(line?.into_array()), ttl?.convert()?, value)),
                 // A trip that failed as a whole has one answer.
                 Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
             }
         });
-        let (line, ttl, value) = trip.await.map_err(Failure::of_a_read)?;
+        let (line, ttl, value) = trip.await.map_err(CommandError::of_a_read)?;
         Ok(Trip { asked, line, ttl, value })
     }
 
@@ -106,26 +106,26 @@ impl RedisTier {
         &self,
         shard: &Shard,
         key: KeyRef<'_>,
-        line: &Line,
+        line: &PartitionCounter,
         ttl: i64,
         value: FredResult<Value>,
-        asked: Asked,
+        asked: SentRead,
         until: Moment,
-    ) -> Result<Read, L2Error> {
-        let Asked { floor, begun } = asked;
+    ) -> Result<ReadResult, L2Error> {
+        let SentRead { floor, begun } = asked;
         let plausible = |position: &Version| shard.primary.clock.may_begin(position.epoch, self.shared.clock.now());
         let Some(position) = line.position.filter(plausible) else {
             // No counter: with it went the order of whatever is there.
-            return Ok(Read { position: Version::ZERO, entry: None });
+            return Ok(ReadResult { position: Version::ZERO, entry: None });
         };
         if position < floor {
             return Err(self.lacks_what_it_had(shard));
         }
         self.shared.saw(key.partition(self.shared.layout.partitions()), position);
-        let mut read = Read { position, entry: None };
+        let mut read = ReadResult { position, entry: None };
         if let Some(mut stored) = self.read_stored(key, value).filter(|_| ttl != GONE) {
             let StoredEntry { version, written_micros, tags, .. } = &stored;
-            let found = Found { version: *version, written_micros: *written_micros, tags };
+            let found = LookupEntry { version: *version, written_micros: *written_micros, tags };
             if let Some(since) = self.selected.coverage(&self.calls, key, line, found, until).await? {
                 stored.marked_micros = earlier(stored.marked_micros, since);
                 // What is marked and not kept to be answered stale is gone.
@@ -143,7 +143,7 @@ impl RedisTier {
     }
 
     /// Remembers the patterns at work that a trip found.
-    pub(in crate::backend::redis) fn saw_patterns(&self, partition: u16, namespace: &str, line: Line) {
+    pub(in crate::backend::redis) fn saw_patterns(&self, partition: u16, namespace: &str, line: PartitionCounter) {
         if !line.record.listed.patterns.is_empty() {
             self.selected.saw(partition, namespace, line.record.listed);
         }
@@ -177,21 +177,26 @@ impl RedisTier {
         let layout = &self.shared.layout;
         let partition = key.as_ref().partition(layout.partitions());
         let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
-        let fields = Line::fields(layout.invalidation_field(key.namespace().name()));
+        let fields = PartitionCounter::fields(layout.invalidation_field(key.namespace().name()));
         let shard = self.calls.shard(partition)?;
-        self.shared.commands.one();
-        let trip = self.calls.call(&shard, until, Command::Pipeline(2), |connection| async move {
+        self.shared.commands.inc();
+        let trip = self.calls.call(&shard, until, CommandKind::Pipeline(2), |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.getrange(fred::types::Key::from(name), 0, codec::HEAD - 1).await?;
             trip.all::<(Vec<Value>, Value)>().await
         });
-        let (line, head) = trip.await.map_err(Failure::of_a_read)?;
+        let (line, head) = trip.await.map_err(CommandError::of_a_read)?;
         let Some((version, written_micros, tags)) = bytes(head).and_then(|head| codec::decode_head(&head)) else {
             return Ok(None);
         };
-        let found = Found { version, written_micros, tags: &tags };
-        if self.selected.coverage(&self.calls, key.as_ref(), &Line::read(line), found, until).await?.is_none() {
+        let found = LookupEntry { version, written_micros, tags: &tags };
+        if self
+            .selected
+            .coverage(&self.calls, key.as_ref(), &PartitionCounter::read(line), found, until)
+            .await?
+            .is_none()
+        {
             return Ok(None);
         }
         let now = self.shared.clock.now();

@@ -9,18 +9,18 @@ use fred::prelude::{Error, FredResult};
 use fred::types::Value;
 use futures_util::future::join_all;
 
-use super::read::Asked;
-use super::redis_l2::RedisTier;
-use crate::backend::redis::command::executor::Failure;
+use super::read::SentRead;
+use super::redis_l2::RedisL2;
+use crate::backend::redis::command::executor::CommandError;
 use crate::backend::redis::command::large_values;
 use crate::backend::redis::command::large_values::Reach;
-use crate::backend::redis::connection::command_metrics::Command;
+use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
-use crate::backend::redis::schema::partition_counter::Line;
+use crate::backend::redis::schema::partition_counter::PartitionCounter;
 use crate::cache::clock::Moment;
 use crate::cache::key::{Key, KeyRef};
-use crate::cache::tier::{L2Error, Read, Timeout};
+use crate::cache::tier::{L2Error, ReadResult, Timeout};
 
 /// The keys that one primary is asked for in one trip.
 struct Trip {
@@ -36,22 +36,22 @@ struct Trip {
 }
 
 /// What came back: each counter, and remaining time and value of each key.
-struct Answers {
+struct ManyReplies {
     lines: Vec<FredResult<Value>>,
     values: Vec<(FredResult<Value>, FredResult<Value>)>,
 }
 
 /// What was found of one key.
 enum Part {
-    Read(Box<Result<Read, L2Error>>),
+    Read(Box<Result<ReadResult, L2Error>>),
     /// It has so many bytes, of which not all were asked for.
     Larger(usize),
 }
 
-impl RedisTier {
+impl RedisL2 {
     /// Reads keys of one namespace, in their order. Those whose values are large are read once more as a whole, over the connection for them.
-    pub(crate) async fn read_entries(&self, keys: &[Key], timeout: Timeout) -> Vec<Result<Read, L2Error>> {
-        let mut reads: Vec<Result<Read, L2Error>> =
+    pub(crate) async fn read_entries(&self, keys: &[Key], timeout: Timeout) -> Vec<Result<ReadResult, L2Error>> {
+        let mut reads: Vec<Result<ReadResult, L2Error>> =
             keys.iter().map(|_| Err(L2Error::unavailable("no answer"))).collect();
         let begun = self.shared().clock.now();
         let small = large_values::small_among(keys.len()).min(self.last_byte());
@@ -69,7 +69,7 @@ impl RedisTier {
         wanted: &[(usize, usize)],
         (last, is_large): (usize, bool),
         timeout: Timeout,
-        reads: &mut [Result<Read, L2Error>],
+        reads: &mut [Result<ReadResult, L2Error>],
     ) -> Vec<(usize, usize)> {
         let by_primary = self.trips(keys, wanted, reads);
         let asked = by_primary.iter().map(|trips| self.read_in_turn(trips, keys, (last, is_large), timeout));
@@ -116,7 +116,12 @@ impl RedisTier {
     }
 
     /// What each primary is to be asked, in trips of a bounded size. Keys of which none is known are answered at once.
-    fn trips(&self, keys: &[Key], wanted: &[(usize, usize)], reads: &mut [Result<Read, L2Error>]) -> Vec<Vec<Trip>> {
+    fn trips(
+        &self,
+        keys: &[Key],
+        wanted: &[(usize, usize)],
+        reads: &mut [Result<ReadResult, L2Error>],
+    ) -> Vec<Vec<Trip>> {
         let layout = &self.shared().layout;
         let mut by_partition: BTreeMap<u16, Vec<(usize, usize)>> = BTreeMap::new();
         for (place, bytes) in wanted {
@@ -149,30 +154,30 @@ impl RedisTier {
 
     async fn read_trip(&self, trip: &Trip, keys: &[Key], reach: Reach, timeout: Timeout) -> Result<Vec<Part>, L2Error> {
         let namespace = keys.first().map_or("", |key| key.namespace().name());
-        let fields = Line::fields(self.shared().layout.invalidation_field(namespace));
+        let fields = PartitionCounter::fields(self.shared().layout.invalidation_field(namespace));
         let begun = self.shared().clock.now();
-        let asked: Vec<Asked> = trip
+        let asked: Vec<SentRead> = trip
             .counters
             .iter()
-            .map(|(partition, _)| Asked { floor: self.shared().floor(*partition), begun })
+            .map(|(partition, _)| SentRead { floor: self.shared().floor(*partition), begun })
             .collect();
-        self.shared().commands.one();
+        self.shared().commands.inc();
         let counters = trip.counters.iter().map(|(_, counter)| counter.clone()).collect();
         let names = trip.names.clone();
         let sent = move |connection: Arc<Connection>| async move {
             send(&connection, counters, names, fields, reach.last).await
         };
-        let command = Command::Pipeline(trip.counters.len() + 2 * trip.names.len());
+        let command = CommandKind::Pipeline(trip.counters.len() + 2 * trip.names.len());
         let answers = self.calls().read(&trip.shard, (reach, timeout), command, sent).await;
-        let answers = answers.map_err(Failure::of_a_read)?;
+        let answers = answers.map_err(CommandError::of_a_read)?;
         let until = match reach.large {
             Some(_) => timeout.renewed(begun, self.shared().clock.now()).until,
             None => timeout.until,
         };
-        let lines: Vec<Result<Line, L2Error>> = answers
+        let lines: Vec<Result<PartitionCounter, L2Error>> = answers
             .lines
             .into_iter()
-            .map(|line| self.part(trip, line.map(|line| Line::read(line.into_array()))))
+            .map(|line| self.part(trip, line.map(|line| PartitionCounter::read(line.into_array()))))
             .collect();
         let found = trip.names.iter().zip(&trip.places).zip(answers.values);
         let parts = join_all(found.map(|(((_, counter), place), (ttl, value))| {
@@ -195,10 +200,10 @@ impl RedisTier {
         &self,
         trip: &Trip,
         key: KeyRef<'_>,
-        line: Result<&Line, &L2Error>,
+        line: Result<&PartitionCounter, &L2Error>,
         (ttl, value): (FredResult<Value>, FredResult<Value>),
-        (asked, until): (Asked, Moment),
-    ) -> Result<Read, L2Error> {
+        (asked, until): (SentRead, Moment),
+    ) -> Result<ReadResult, L2Error> {
         let line = line.map_err(Clone::clone)?;
         let ttl = self.part(trip, ttl.and_then(|ttl| ttl.convert()))?;
         self.found(&trip.shard, key, line, ttl, value, asked, until).await
@@ -237,7 +242,7 @@ async fn send(
     names: Vec<(Bytes, usize)>,
     fields: Vec<String>,
     last: usize,
-) -> Result<Answers, Error> {
+) -> Result<ManyReplies, Error> {
     let trip = connection.client.pipeline();
     let expected = counters.len() + 2 * names.len();
     let partitions = counters.len();
@@ -258,5 +263,5 @@ async fn send(
     while let (Some(ttl), Some(value)) = (rest.next(), rest.next()) {
         values.push((ttl, value));
     }
-    Ok(Answers { lines: answers, values })
+    Ok(ManyReplies { lines: answers, values })
 }

@@ -12,18 +12,18 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::fleet_barrier::Fleet;
+use super::fleet_barrier::FleetChange;
 use super::invalidation_lookup::Selected;
-use crate::backend::redis::command::executor::{Calls, Failure, Way, refused, refused_at_once};
+use crate::backend::redis::command::executor::{CommandError, CommandExecutor, Way, refused, refused_at_once};
 use crate::backend::redis::command::large_values;
 use crate::backend::redis::command::large_values::{Load, SMALL};
-use crate::backend::redis::connection::command_metrics::Command;
-use crate::backend::redis::connection::context::Shared;
-use crate::backend::redis::connection::health::{Health, HealthReport};
+use crate::backend::redis::connection::command_metrics::CommandKind;
+use crate::backend::redis::connection::context::RedisContext;
+use crate::backend::redis::connection::health::{HealthReport, RedisHealth};
 use crate::backend::redis::connection::redis_connection::{Connection, bytes, number, status};
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
-use crate::backend::redis::schema::invalidation_record::Listed;
+use crate::backend::redis::schema::invalidation_record::ActivePatterns;
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
 use crate::cache::invalidation::selector::Selector;
@@ -32,12 +32,12 @@ use crate::cache::namespace;
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::limits;
 use crate::cache::stats::keyspace::KeyspaceSample;
-use crate::cache::stats::{Counter, Family};
+use crate::cache::stats::{Counter, LabeledHistograms};
 use crate::cache::tier::inspect::Inspected;
 use crate::cache::tier::{
-    Acquired, BoxFuture, Claim, Current, FleetBarrier, L2, L2Error, L2Report, LeaseId, LifeChange, Mode, Read, Removal,
-    Removed, Return, ServerReport, Settlement, Takeover, Timeout, Touch, TouchMode, Touched, TouchedEntry, Write,
-    Written,
+    Acquired, BoxFuture, Current, FleetBarrier, L2, L2Error, L2Report, LeaseClaim, LeaseId, LeaseRelease, Mode,
+    ReadResult, Removal, RemoveResult, ServerReport, Settlement, Takeover, Timeout, Touch, TouchMode, Touched,
+    TouchedEntry, TtlChange, Write, WriteResult,
 };
 use crate::cache::version::Version;
 
@@ -51,10 +51,10 @@ const LISTS_TRIED: usize = 4;
 pub(super) const CLOCK_SLACK: Duration = Duration::from_millis(50);
 
 /// The shared tier in Redis.
-pub struct RedisTier {
-    pub(super) shared: Arc<Shared>,
-    health: Arc<Health>,
-    pub(super) calls: Calls,
+pub struct RedisL2 {
+    pub(super) shared: Arc<RedisContext>,
+    health: Arc<RedisHealth>,
+    pub(super) calls: CommandExecutor,
     server: Mutex<ServerReport>,
     keyspace: ArcSwapOption<KeyspaceSample>,
     undecodable: Counter,
@@ -67,28 +67,28 @@ pub struct RedisTier {
 
 // === impl RedisTier ===
 
-impl RedisTier {
+impl RedisL2 {
     pub(crate) fn new(
-        shared: Arc<Shared>,
-        health: Arc<Health>,
-        calls: Calls,
+        shared: Arc<RedisContext>,
+        health: Arc<RedisHealth>,
+        calls: CommandExecutor,
         tasks: TaskTracker,
         stop: CancellationToken,
-    ) -> RedisTier {
+    ) -> RedisL2 {
         let (server, undecodable, selected) = (Mutex::default(), Counter::default(), Selected::new(shared.clone()));
         let (said_too_large, keyspace) = (AtomicBool::new(false), ArcSwapOption::empty());
-        RedisTier { shared, health, calls, server, keyspace, undecodable, said_too_large, selected, tasks, stop }
+        RedisL2 { shared, health, calls, server, keyspace, undecodable, said_too_large, selected, tasks, stop }
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<RedisContext> {
         &self.shared
     }
 
-    pub(crate) fn health(&self) -> &Arc<Health> {
+    pub(crate) fn health(&self) -> &Arc<RedisHealth> {
         &self.health
     }
 
-    pub(crate) fn calls(&self) -> &Calls {
+    pub(crate) fn calls(&self) -> &CommandExecutor {
         &self.calls
     }
 
@@ -119,7 +119,7 @@ impl RedisTier {
         message_head: Vec<u8>,
         args: Vec<Value>,
         timeout: impl Into<Timeout>,
-    ) -> Result<Step, L2Error> {
+    ) -> Result<CompletedStep, L2Error> {
         self.step_in(script, partition, namespace.name(), keys, message_head, args, timeout).await
     }
 
@@ -134,7 +134,7 @@ impl RedisTier {
         message_head: Vec<u8>,
         args: Vec<Value>,
         timeout: impl Into<Timeout>,
-    ) -> Result<Step, L2Error> {
+    ) -> Result<CompletedStep, L2Error> {
         let timeout = timeout.into();
         for _ in 0..LISTS_TRIED {
             let (keys, head, args) = (&keys, message_head.clone(), args.clone());
@@ -147,7 +147,7 @@ impl RedisTier {
     }
 
     /// A list of patterns at work was seen.
-    pub(crate) fn saw_list(&self, partition: u16, namespace: &str, list: Listed) {
+    pub(crate) fn saw_list(&self, partition: u16, namespace: &str, list: ActivePatterns) {
         self.selected.saw(partition, namespace, list);
     }
 
@@ -162,7 +162,7 @@ impl RedisTier {
         message_head: Vec<u8>,
         args: Vec<Value>,
         timeout: Timeout,
-    ) -> Result<Result<Step, Listed>, L2Error> {
+    ) -> Result<Result<CompletedStep, ActivePatterns>, L2Error> {
         let shard = self.calls.shard(partition)?;
         let way = self.way(&shard, script, &args, timeout).await?;
         let latest = way.as_ref().map_or(timeout.until, |way| way.timeout.latest);
@@ -188,19 +188,19 @@ impl RedisTier {
             all_args.extend(args);
             connection.run(script, all_keys, all_args).await
         };
-        let command = Command::Script(script);
+        let command = CommandKind::Script(script);
         let sent = match way {
             Some(way) => self.calls.call_on(&shard, way, command, run).await,
             None => self.calls.call(&shard, latest, command, run).await,
         };
         match sent {
             Ok(reply) => self.read_step(&shard, partition, reply),
-            Err(Failure::NotSent(error)) => Err(error),
-            Err(Failure::Lost(reason)) => {
+            Err(CommandError::NotSent(error)) => Err(error),
+            Err(CommandError::Lost(reason)) => {
                 let left = latest.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
                 Err(L2Error::Unavailable { reason, outcome_unknown_for: Some(left) })
             }
-            Err(Failure::Refused(error)) => Err(match refused(&error) {
+            Err(CommandError::Refused(error)) => Err(match refused(&error) {
                 // A script that failed on its way may have written before it did.
                 L2Error::Unavailable { reason, .. } if !refused_at_once(&error) => {
                     L2Error::Unavailable { reason, outcome_unknown_for: Some(CLOCK_SLACK) }
@@ -223,13 +223,18 @@ impl RedisTier {
         if bytes <= SMALL {
             return Ok(None);
         }
-        let turn = self.calls.turn(shard, Load { bytes, timeout }, Command::Script(script)).await;
-        let mut way = turn.map_err(Failure::of_a_read)?;
+        let turn = self.calls.turn(shard, Load { bytes, timeout }, CommandKind::Script(script)).await;
+        let mut way = turn.map_err(CommandError::of_a_read)?;
         way.timeout = large_values::write_timeout(way.timeout, bytes, self.shared.clock.now());
         Ok(Some(way))
     }
 
-    fn read_step(&self, shard: &Shard, partition: u16, reply: Vec<Value>) -> Result<Result<Step, Listed>, L2Error> {
+    fn read_step(
+        &self,
+        shard: &Shard,
+        partition: u16,
+        reply: Vec<Value>,
+    ) -> Result<Result<CompletedStep, ActivePatterns>, L2Error> {
         let position = number(&reply, 1).zip(number(&reply, 2));
         let position = position.and_then(|(epoch, sequence)| Version::checked(epoch, sequence));
         match status(&reply) {
@@ -237,10 +242,10 @@ impl RedisTier {
                 let unknown = || L2Error::unavailable("redis answered with something unknown");
                 let position = position.filter(|position| position.epoch > 0).ok_or_else(unknown)?;
                 self.shared.saw(partition, position);
-                Ok(Ok(Step { position, reply }))
+                Ok(Ok(CompletedStep { position, reply }))
             }
             Some("PATTERNS") => {
-                let list = reply.into_iter().nth(3).and_then(bytes).and_then(|bytes| Listed::read(&bytes));
+                let list = reply.into_iter().nth(3).and_then(bytes).and_then(|bytes| ActivePatterns::read(&bytes));
                 list.map(Err).ok_or(L2Error::unavailable("redis answered with something unknown"))
             }
             Some("FULL") => {
@@ -307,13 +312,13 @@ impl RedisTier {
     }
 
     pub(crate) fn undecodable<T>(&self) -> Option<T> {
-        self.undecodable.one();
+        self.undecodable.inc();
         None
     }
 }
 
 /// A step that Redis carried out.
-pub(crate) struct Step {
+pub(crate) struct CompletedStep {
     /// Where the number line stands after it.
     pub position: Version,
     /// All of the script's reply.
@@ -322,12 +327,12 @@ pub(crate) struct Step {
 
 // === impl L2 ===
 
-impl L2 for RedisTier {
-    fn read<'a>(&'a self, key: &'a Key, timeout: Timeout) -> BoxFuture<'a, Result<Read, L2Error>> {
+impl L2 for RedisL2 {
+    fn read<'a>(&'a self, key: &'a Key, timeout: Timeout) -> BoxFuture<'a, Result<ReadResult, L2Error>> {
         Box::pin(self.read_entry(key, timeout))
     }
 
-    fn read_many<'a>(&'a self, keys: &'a [Key], timeout: Timeout) -> BoxFuture<'a, Vec<Result<Read, L2Error>>> {
+    fn read_many<'a>(&'a self, keys: &'a [Key], timeout: Timeout) -> BoxFuture<'a, Vec<Result<ReadResult, L2Error>>> {
         Box::pin(self.read_entries(keys, timeout))
     }
 
@@ -337,7 +342,7 @@ impl L2 for RedisTier {
         writes: &'a [Write],
         ticket: u64,
         timeout: Timeout,
-    ) -> BoxFuture<'a, Result<Vec<Written>, L2Error>> {
+    ) -> BoxFuture<'a, Result<Vec<WriteResult>, L2Error>> {
         Box::pin(self.write_entries(partition, writes, ticket, timeout))
     }
 
@@ -348,7 +353,7 @@ impl L2 for RedisTier {
         mode: Mode,
         ticket: u64,
         until: Moment,
-    ) -> BoxFuture<'a, Result<Removed, L2Error>> {
+    ) -> BoxFuture<'a, Result<RemoveResult, L2Error>> {
         Box::pin(async move {
             let Some(first) = removals.first() else { return Err(L2Error::unavailable("no keys were named")) };
             let layout = &self.shared.layout;
@@ -364,7 +369,7 @@ impl L2 for RedisTier {
             let step = self.step(Script::Remove, partition, first.key.namespace(), names, head, args, until).await?;
             let removed = step.reply.into_iter().nth(3).map(|removed| removed.into_array()).unwrap_or_default();
             let removed = removed.iter().map(|removed| removed.as_i64() == Some(1)).collect();
-            Ok(Removed { version: step.position, removed })
+            Ok(RemoveResult { version: step.position, removed })
         })
     }
 
@@ -417,10 +422,10 @@ impl L2 for RedisTier {
             let sent = self.shared.clock.now();
             let step = self.step(Script::Touch, partition, key.namespace(), names, head, args, until).await?;
             let change = match number(&step.reply, 4) {
-                Some(1) => LifeChange::Set,
-                Some(2) => LifeChange::Shortened,
-                Some(3) => LifeChange::Capped,
-                _ => LifeChange::Unchanged,
+                Some(1) => TtlChange::Set,
+                Some(2) => TtlChange::Shortened,
+                Some(3) => TtlChange::Capped,
+                _ => TtlChange::Unchanged,
             };
             let left = number(&step.reply, 5).unwrap_or(0);
             let ends = u64::try_from(left).map_or(Moment::FOREVER, |left| sent.plus(Duration::from_millis(left)));
@@ -430,7 +435,12 @@ impl L2 for RedisTier {
         })
     }
 
-    fn acquire<'a>(&'a self, key: &'a Key, claim: Claim, until: Moment) -> BoxFuture<'a, Result<Acquired, L2Error>> {
+    fn acquire<'a>(
+        &'a self,
+        key: &'a Key,
+        claim: LeaseClaim,
+        until: Moment,
+    ) -> BoxFuture<'a, Result<Acquired, L2Error>> {
         Box::pin(async move {
             let layout = &self.shared.layout;
             let partition = key.as_ref().partition(layout.partitions());
@@ -452,7 +462,7 @@ impl L2 for RedisTier {
         })
     }
 
-    fn release<'a>(&'a self, key: &'a Key, back: Return, until: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
+    fn release<'a>(&'a self, key: &'a Key, back: LeaseRelease, until: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
         Box::pin(async move {
             let layout = &self.shared.layout;
             let partition = key.as_ref().partition(layout.partitions());
@@ -470,7 +480,7 @@ impl L2 for RedisTier {
     }
 
     fn barrier(&self) -> Box<dyn FleetBarrier + '_> {
-        Box::new(Fleet::new(&self.shared, &self.calls))
+        Box::new(FleetChange::new(&self.shared, &self.calls))
     }
 
     fn takeover(&self, partition: u16, epoch: u64, until: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
@@ -552,7 +562,7 @@ impl L2 for RedisTier {
         }
     }
 
-    fn operations(&self) -> Option<&Family> {
+    fn operations(&self) -> Option<&LabeledHistograms> {
         Some(&self.shared.operations.0)
     }
 

@@ -8,15 +8,17 @@ use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use fred::types::{Expiration, Value};
 use futures_util::future::join_all;
 
-use super::redis_l2::{CLOCK_SLACK, RedisTier};
-use crate::backend::redis::command::executor::{Failure, refused};
+use super::redis_l2::{CLOCK_SLACK, RedisL2};
+use crate::backend::redis::command::executor::{CommandError, refused};
 use crate::backend::redis::command::large_values::{Load, PART};
-use crate::backend::redis::connection::command_metrics::Command;
+use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::redis_connection::{Connection, bytes, number, status};
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
-use crate::cache::fleet::shared_store::{Board, KeyScan, MOST_SETTINGS, Note, ScanPosition, ScannedKeys, Settings};
+use crate::cache::fleet::shared_store::{
+    KeyScan, MOST_SETTINGS, ReplicaNote, ScanPosition, ScannedKeys, Settings, SharedStore,
+};
 use crate::cache::tier::{BoxFuture, L2Error};
 use crate::cache::version::Version;
 
@@ -31,12 +33,12 @@ const SCANNED: u32 = 500;
 /// The field that every change makes greater.
 const REVISION: &str = "revision";
 
-impl Board for RedisTier {
+impl SharedStore for RedisL2 {
     fn post(&self, note: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
         Box::pin(self.save(self.shared.layout.note(HOME, self.shared.replica), note, lifetime, until))
     }
 
-    fn notes(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Vec<Note>, L2Error>> {
+    fn notes(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Vec<ReplicaNote>, L2Error>> {
         Box::pin(async move {
             let pause = self.shared.longest_pause().as_micros().to_string().into();
             let reply = self.calls.ask(Script::Members, HOME, vec![pause], until).await?;
@@ -54,7 +56,7 @@ impl Board for RedisTier {
         Box::pin(self.save(self.shared.layout.hot_keys(HOME), list, lifetime, until))
     }
 
-    fn hot_keys(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Option<Note>, L2Error>> {
+    fn hot_keys(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Option<ReplicaNote>, L2Error>> {
         Box::pin(self.load(self.shared.layout.hot_keys(HOME), lifetime, until))
     }
 
@@ -65,11 +67,12 @@ impl Board for RedisTier {
             let layout = &self.shared.layout;
             let cursor = if scan.at.cursor.is_empty() { "0".to_owned() } else { scan.at.cursor.clone() };
             let glob = layout.entries_from(scan.namespace, scan.begin);
-            self.shared.commands.one();
+            self.shared.commands.inc();
             let page = |connection: Arc<Connection>| async move {
                 connection.client.scan_page::<(String, Vec<Value>), _, _>(cursor, glob, Some(SCANNED), None).await
             };
-            let page = self.calls.call(shard, until, Command::One("SCAN"), page).await.map_err(Failure::of_a_read)?;
+            let page =
+                self.calls.call(shard, until, CommandKind::One("SCAN"), page).await.map_err(CommandError::of_a_read)?;
             let key = |name: Bytes| {
                 layout.partition_in(&name)?;
                 layout.key_in(&name, scan.namespace).map(|key| name.slice_ref(key))
@@ -87,8 +90,8 @@ impl Board for RedisTier {
         Box::pin(async move {
             let shard = self.calls.shard(HOME)?;
             let name = self.shared.layout.settings(HOME);
-            self.shared.commands.one();
-            let asked = self.calls.call(&shard, until, Command::One("HGET"), |connection| async move {
+            self.shared.commands.inc();
+            let asked = self.calls.call(&shard, until, CommandKind::One("HGET"), |connection| async move {
                 connection.client.hget::<Option<String>, _, _>(name, REVISION).await
             });
             let revision = match asked.await {
@@ -128,11 +131,11 @@ fn known_fields(known: &Settings) -> Vec<(String, Option<String>)> {
 }
 
 /// The name holds something of another type than this service stores there.
-fn is_of_another_type(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused(error) if error.details().starts_with("WRONGTYPE"))
+fn is_of_another_type(failure: &CommandError) -> bool {
+    matches!(failure, CommandError::Refused(error) if error.details().starts_with("WRONGTYPE"))
 }
 
-impl RedisTier {
+impl RedisL2 {
     pub(in crate::backend::redis) async fn save(
         &self,
         name: String,
@@ -141,13 +144,13 @@ impl RedisTier {
         until: Moment,
     ) -> Result<(), L2Error> {
         let shard = self.calls.shard(HOME)?;
-        self.shared.commands.one();
+        self.shared.commands.inc();
         let lifetime = Some(Expiration::PX(lifetime.as_millis() as i64));
         let load = Load { bytes: text.len(), timeout: until.into() };
-        let saved = self.calls.call_large(&shard, load, Command::One("SET"), |connection| async move {
+        let saved = self.calls.call_large(&shard, load, CommandKind::One("SET"), |connection| async move {
             connection.client.set::<Value, _, _>(name, text, lifetime, None, false).await
         });
-        saved.await.map(|_| ()).map_err(Failure::of_a_read)
+        saved.await.map(|_| ()).map_err(CommandError::of_a_read)
     }
 
     pub(in crate::backend::redis) async fn load(
@@ -155,12 +158,12 @@ impl RedisTier {
         name: String,
         lifetime: Duration,
         until: Moment,
-    ) -> Result<Option<Note>, L2Error> {
+    ) -> Result<Option<ReplicaNote>, L2Error> {
         let shard = self.calls.shard(HOME)?;
-        self.shared.commands.one();
+        self.shared.commands.inc();
         let asked = name.clone();
         let load = Load { bytes: PART, timeout: until.into() };
-        let loaded = self.calls.call_large(&shard, load, Command::Pipeline(2), |connection| async move {
+        let loaded = self.calls.call_large(&shard, load, CommandKind::Pipeline(2), |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.pttl(asked.as_str()).await?;
             let _: Value = trip.getrange(asked, 0, MAX_NOTE).await?;
@@ -170,10 +173,10 @@ impl RedisTier {
             Ok(loaded) => loaded,
             Err(failure) if is_of_another_type(&failure) => {
                 let foreign = name.clone();
-                let deleted = self.calls.call(&shard, until, Command::One("UNLINK"), |connection| async move {
+                let deleted = self.calls.call(&shard, until, CommandKind::One("UNLINK"), |connection| async move {
                     connection.client.unlink::<Value, _>(foreign).await
                 });
-                deleted.await.map_err(Failure::of_a_read)?;
+                deleted.await.map_err(CommandError::of_a_read)?;
                 self.shared.damages.repaired(&Value::Array(vec![name.into()]), self.shared.clock.now());
                 return Ok(None);
             }
@@ -182,7 +185,7 @@ impl RedisTier {
         let left = u64::try_from(left).map(Duration::from_millis);
         let text = bytes(text).filter(|text| !text.is_empty());
         let text = text.and_then(|text| if text.len() > MAX_NOTE { self.undecodable() } else { Some(text) });
-        Ok(text.zip(left.ok()).map(|(text, left)| Note { text, age: lifetime.saturating_sub(left) }))
+        Ok(text.zip(left.ok()).map(|(text, left)| ReplicaNote { text, age: lifetime.saturating_sub(left) }))
     }
 
     async fn change(
@@ -208,11 +211,11 @@ impl RedisTier {
         let name = self.shared.layout.settings(HOME);
         let work =
             |connection: Arc<Connection>| async move { connection.run(Script::Settings, vec![name], args).await };
-        let reply = match self.calls.call(&shard, until, Command::Script(Script::Settings), work).await {
+        let reply = match self.calls.call(&shard, until, CommandKind::Script(Script::Settings), work).await {
             Ok(reply) => reply,
-            Err(Failure::NotSent(error)) => return Err(error),
-            Err(Failure::Refused(error)) => return Err(refused(&error)),
-            Err(Failure::Lost(reason)) => {
+            Err(CommandError::NotSent(error)) => return Err(error),
+            Err(CommandError::Refused(error)) => return Err(refused(&error)),
+            Err(CommandError::Lost(reason)) => {
                 let left = until.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
                 return Err(L2Error::Unavailable { reason, outcome_unknown_for: Some(left) });
             }

@@ -5,25 +5,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::types::Value;
 
-use super::redis_l2::RedisTier;
+use super::redis_l2::RedisL2;
 use crate::backend::redis::connection::redis_connection::{bytes, number};
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::codec::Packed;
 use crate::backend::redis::schema::compression_pool;
 use crate::backend::redis::schema::scripts::Script;
-use crate::cache::coherence::safeguards::Protection;
+use crate::cache::coherence::safeguards::Safeguard;
 use crate::cache::entry::Entry;
-use crate::cache::tier::{Condition, L2Error, Refusal, Timeout, Write, Written};
+use crate::cache::tier::{Condition, ConditionFailure, L2Error, Timeout, Write, WriteResult};
 use crate::cache::version::Version;
 
-impl RedisTier {
+impl RedisL2 {
     pub(crate) async fn write_entries(
         &self,
         partition: u16,
         writes: &[Write],
         ticket: u64,
         timeout: Timeout,
-    ) -> Result<Vec<Written>, L2Error> {
+    ) -> Result<Vec<WriteResult>, L2Error> {
         let Some(first) = writes.first() else { return Ok(Vec::new()) };
         let namespace = first.key.namespace();
         let mut values = Vec::with_capacity(writes.len());
@@ -47,12 +47,12 @@ impl RedisTier {
             (true, _) => "once",
         }
         .to_owned();
-        if part.is_empty() && !self.shared.config.protections.on(Protection::OneStep) {
+        if part.is_empty() && !self.shared.config.protections.on(Safeguard::OneStep) {
             part = send("announce".to_owned(), timeout).await?.position.sequence.to_string();
         }
         let step = match send(part, timeout).await {
             Err(L2Error::Unavailable { outcome_unknown_for: Some(_), .. })
-                if !self.shared.config.protections.on(Protection::NoRetry) =>
+                if !self.shared.config.protections.on(Safeguard::NoRetry) =>
             {
                 send(String::new(), timeout.until.plus(Duration::from_secs(1)).into()).await?
             }
@@ -67,10 +67,10 @@ impl RedisTier {
             let version = result.into_iter().nth(1).and_then(bytes).and_then(|bytes| codec::decode_version(&bytes));
             let version = version.filter(|version| *version > Version::ZERO);
             match (refusal(outcome), version) {
-                (Some(why), current) => Ok(Written::Refused { why, current, position }),
-                (None, Some(version)) if outcome == 0 && repeated => Ok(Written::Repeated { version, position }),
+                (Some(why), current) => Ok(WriteResult::Refused { why, current, position }),
+                (None, Some(version)) if outcome == 0 && repeated => Ok(WriteResult::Repeated { version, position }),
                 (None, Some(version)) if outcome == 0 => {
-                    Ok(Written::Stored(Entry::written(&write.entry, version, cost, sent)))
+                    Ok(WriteResult::Stored(Entry::written(&write.entry, version, cost, sent)))
                 }
                 _ => Err(L2Error::unavailable("redis answered with something unknown")),
             }
@@ -111,13 +111,13 @@ fn condition_argument(condition: Condition) -> Value {
 }
 
 /// The outcomes as the script numbers them.
-fn refusal(outcome: i64) -> Option<Refusal> {
+fn refusal(outcome: i64) -> Option<ConditionFailure> {
     match outcome {
-        1 => Some(Refusal::AlreadyPresent),
-        2 => Some(Refusal::NotPresent),
-        3 => Some(Refusal::VersionMismatch),
-        4 => Some(Refusal::LeaseVoid),
-        5 => Some(Refusal::SourceVersionOlder),
+        1 => Some(ConditionFailure::AlreadyPresent),
+        2 => Some(ConditionFailure::NotPresent),
+        3 => Some(ConditionFailure::VersionMismatch),
+        4 => Some(ConditionFailure::LeaseVoid),
+        5 => Some(ConditionFailure::SourceVersionOlder),
         _ => None,
     }
 }

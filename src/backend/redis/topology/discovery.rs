@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::backend::redis::config::{Address, Credentials};
-use crate::backend::redis::connection::context::Shared;
+use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::redis_connection::{ClientTask, Purpose, open_client, words};
 use crate::units::format_duration;
 
@@ -33,7 +33,7 @@ const ASKED: usize = 6;
 
 /// What servers are asked.
 #[derive(Clone, Debug)]
-pub enum Question {
+pub enum Query {
     /// A sentinel: who the primary is.
     Primary {
         /// The name they watch it under.
@@ -45,7 +45,7 @@ pub enum Question {
 
 /// What one server says of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct NodeReport {
     /// Configuration epoch.
     pub epoch: u64,
     /// Where it is.
@@ -60,46 +60,51 @@ pub struct Claim {
 
 /// What was said lately, by whom.
 #[derive(Clone, Debug, Default)]
-pub struct Heard {
+pub struct Reports {
     /// What was said, by whom.
-    pub claims: Vec<(Address, Claim)>,
+    pub claims: Vec<(Address, NodeReport)>,
     /// Everybody who is asked has said something, or could not.
     pub complete: bool,
 }
 
 /// Servers that are asked the same question, each over a connection of its own and at its own pace.
-pub struct Panel {
-    shared: Arc<Shared>,
-    question: Question,
+pub struct TopologyDiscovery {
+    shared: Arc<RedisContext>,
+    question: Query,
     credentials: Credentials,
-    answers: Arc<Answers>,
+    answers: Arc<LastReports>,
     ask_now: watch::Sender<()>,
     asked: HashMap<Address, AbortOnDropHandle<()>>,
     first: bool,
 }
 
 /// An answer, or why there was none; and when.
-type Answer = (Instant, Result<Vec<Claim>, String>);
+type NodeReply = (Instant, Result<Vec<NodeReport>, String>);
 
 /// What was answered last, by whom.
 #[derive(Default)]
-struct Answers {
-    by_server: Mutex<HashMap<Address, Answer>>,
+struct LastReports {
+    by_server: Mutex<HashMap<Address, NodeReply>>,
     news: Notify,
 }
 
-impl Answers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Address, Answer>> {
+impl LastReports {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Address, NodeReply>> {
         self.by_server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // === impl Panel ===
 
-impl Panel {
+impl TopologyDiscovery {
     /// Asks `servers` from now on.
-    pub fn new(shared: &Arc<Shared>, question: Question, credentials: &Credentials, servers: &[Address]) -> Panel {
-        let mut panel = Panel {
+    pub fn new(
+        shared: &Arc<RedisContext>,
+        question: Query,
+        credentials: &Credentials,
+        servers: &[Address],
+    ) -> TopologyDiscovery {
+        let mut panel = TopologyDiscovery {
             shared: shared.clone(),
             question,
             credentials: credentials.clone(),
@@ -114,20 +119,20 @@ impl Panel {
 
     fn add(&mut self, server: &Address) {
         if !self.asked.contains_key(server) {
-            let witness = Witness {
+            let witness = NodePoller {
                 address: server.clone(),
                 question: self.question.clone(),
                 credentials: self.credentials.clone(),
                 shared: self.shared.clone(),
                 answers: self.answers.clone(),
             };
-            let asking = tokio::spawn(witness.testify(self.ask_now.subscribe()));
+            let asking = tokio::spawn(witness.run(self.ask_now.subscribe()));
             self.asked.insert(server.clone(), AbortOnDropHandle::new(asking));
         }
     }
 
     /// Has some of the members asked, too: those who know best are not always those configured.
-    pub fn ask_members(&mut self, seeds: &[Address], claims: &[(Address, Claim)]) {
+    pub fn ask_members(&mut self, seeds: &[Address], claims: &[(Address, NodeReport)]) {
         // Only who is named by another is one: who was removed goes on naming itself.
         let named = claims.iter().filter(|(by, claim)| *by != claim.address).map(|(_, claim)| claim);
         let members: BTreeMap<&Address, bool> = named.map(|claim| (&claim.address, claim.failed)).collect();
@@ -141,7 +146,7 @@ impl Panel {
     }
 
     /// Waits for news, or a second; then tells all that was claimed lately. The first time it hears out everybody who answers soon.
-    pub async fn look(&mut self) -> Result<Heard, String> {
+    pub async fn look(&mut self) -> Result<Reports, String> {
         if std::mem::take(&mut self.first) {
             let everybody = async {
                 while self.answers.lock().values().filter(|(at, _)| at.elapsed() < COUNTS).count() < self.asked.len() {
@@ -161,18 +166,18 @@ impl Panel {
         }
         let answers = self.answers.lock();
         let lately = || answers.iter().filter(|(_, (at, _))| at.elapsed() < COUNTS);
-        let said = |(server, (_, answer)): (&Address, &Answer)| {
+        let said = |(server, (_, answer)): (&Address, &NodeReply)| {
             let claims = answer.clone().unwrap_or_default();
             claims.into_iter().map(|claim| (server.clone(), claim)).collect::<Vec<_>>()
         };
-        let claims: Vec<(Address, Claim)> = lately().flat_map(said).collect();
+        let claims: Vec<(Address, NodeReport)> = lately().flat_map(said).collect();
         let complete = lately().count() >= self.asked.len();
         let why = lately().find_map(|(server, (_, answer))| Some(format!("{server}: {}", answer.as_ref().err()?)));
         // After a silence everybody is heard out again.
         self.first = claims.is_empty() && !complete;
         match claims.is_empty() {
             true => Err(why.unwrap_or_else(|| "nobody says who the primary is".to_owned())),
-            false => Ok(Heard { claims, complete }),
+            false => Ok(Reports { claims, complete }),
         }
     }
 }
@@ -187,18 +192,18 @@ struct Open {
 }
 
 /// One server that is asked over and over.
-struct Witness {
+struct NodePoller {
     address: Address,
-    question: Question,
+    question: Query,
     credentials: Credentials,
-    shared: Arc<Shared>,
-    answers: Arc<Answers>,
+    shared: Arc<RedisContext>,
+    answers: Arc<LastReports>,
 }
 
 // === impl Witness ===
 
-impl Witness {
-    async fn testify(self, mut ask_now: watch::Receiver<()>) {
+impl NodePoller {
+    async fn run(self, mut ask_now: watch::Receiver<()>) {
         let patience = self.shared.config.connect_timeout;
         let mut connection = None;
         loop {
@@ -236,7 +241,7 @@ impl Witness {
         }
     }
 
-    async fn ask(&self, connection: &mut Option<Open>) -> Result<Vec<Claim>, String> {
+    async fn ask(&self, connection: &mut Option<Open>) -> Result<Vec<NodeReport>, String> {
         let open = match connection.take() {
             Some(open) => open,
             None => self.open().await?,
@@ -250,7 +255,7 @@ impl Witness {
         let client = || open_client(&self.shared.config, &self.address, &self.credentials, None, Purpose::Commands);
         let (client_to_ask, task) = client().await.map_err(|error| error.to_string())?;
         let mut open = Open { client: client_to_ask, news: None, tasks: vec![task] };
-        if let Question::Primary { .. } = &self.question
+        if let Query::Primary { .. } = &self.question
             && let Ok((listener, task)) = client().await
         {
             // Over a connection of its own: were SUBSCRIBE refused, fred would take the refusal for the next answer.
@@ -261,15 +266,15 @@ impl Witness {
         Ok(open)
     }
 
-    async fn put(&self, client: &Client) -> Result<Vec<Claim>, Error> {
+    async fn put(&self, client: &Client) -> Result<Vec<NodeReport>, Error> {
         match &self.question {
-            Question::Primary { service } => {
+            Query::Primary { service } => {
                 // The epoch first: during a failover it is the address that may be ahead. SENTINEL MASTER shows the old one until the end.
                 let about: HashMap<String, String> = command(client, &["SENTINEL", "MASTER", service]).await?;
                 let place: Vec<String> = command(client, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", service]).await?;
                 Ok(read_primary(&about, &place).into_iter().collect())
             }
-            Question::Members => {
+            Query::Members => {
                 let nodes: String = command(client, &["CLUSTER", "NODES"]).await?;
                 Ok(read_members(&nodes, &self.address, self.shared.config.tls.is_some()))
             }
@@ -283,10 +288,10 @@ async fn command<T: FromValue>(client: &Client, words: &[&str]) -> Result<T, Err
 }
 
 /// The primary a sentinel names, with its configuration epoch.
-fn read_primary(about: &HashMap<String, String>, place: &[String]) -> Option<Claim> {
+fn read_primary(about: &HashMap<String, String>, place: &[String]) -> Option<NodeReport> {
     let [host, port] = place else { return None };
     let address = Address::Tcp { host: host.clone(), port: port.parse().ok()? };
-    Some(Claim {
+    Some(NodeReport {
         epoch: about.get("config-epoch")?.parse().ok()?,
         address,
         primary: true,
@@ -296,11 +301,11 @@ fn read_primary(about: &HashMap<String, String>, place: &[String]) -> Option<Cla
 }
 
 /// Reads the answer to CLUSTER NODES: id, address, flags, primary, ping, pong, configuration epoch, link, slots.
-fn read_members(nodes: &str, asked: &Address, by_name: bool) -> Vec<Claim> {
+fn read_members(nodes: &str, asked: &Address, by_name: bool) -> Vec<NodeReport> {
     nodes.lines().filter_map(|line| read_member(line, asked, by_name)).collect()
 }
 
-fn read_member(line: &str, asked: &Address, by_name: bool) -> Option<Claim> {
+fn read_member(line: &str, asked: &Address, by_name: bool) -> Option<NodeReport> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [_, place, flags, _, _, _, epoch, _, slots @ ..] = words.as_slice() else { return None };
     let is = |flag| flags.split(',').any(|word| word == flag);
@@ -322,7 +327,7 @@ fn read_member(line: &str, asked: &Address, by_name: bool) -> Option<Claim> {
     };
     // Slots on their way are in brackets.
     let slots = slots.iter().filter_map(range).collect();
-    Some(Claim { address, primary: is("master"), failed: is("fail"), epoch: epoch.parse().ok()?, slots })
+    Some(NodeReport { address, primary: is("master"), failed: is("fail"), epoch: epoch.parse().ok()?, slots })
 }
 
 #[cfg(test)]

@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::discovery::{Claim, Heard, Panel, Question};
+use super::discovery::{NodeReport, Query, Reports, TopologyDiscovery};
 use crate::backend::redis::command::executor::Routes;
 use crate::backend::redis::config::{Address, Servers};
 use crate::backend::redis::connection::clock::RedisClock;
 use crate::backend::redis::connection::primary::Primary;
 use crate::backend::redis::connection::shard::Shard;
-use crate::backend::redis::schema::keys::Layout;
-use crate::backend::redis::store::redis_l2::RedisTier;
+use crate::backend::redis::schema::keys::KeySchema;
+use crate::backend::redis::store::redis_l2::RedisL2;
 use crate::cache::tier::bus::BusSink;
 
 /// The partitions of each primary, in order.
 type Placement = BTreeMap<Address, Vec<u16>>;
 
 /// Keeps the routes of `tier` up to date until `stop`.
-pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken) {
+pub async fn follow(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken) {
     let shared = tier.shared();
     let all = || (0..shared.layout.partitions()).collect();
     let followed = async {
@@ -30,9 +30,9 @@ pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &Cancellati
                 std::future::pending().await
             }
             Servers::Sentinel { sentinels, service, credentials } => {
-                let question = Question::Primary { service: service.clone() };
-                let mut panel = Panel::new(shared, question, credentials, sentinels);
-                let mut believed: Option<Claim> = None;
+                let question = Query::Primary { service: service.clone() };
+                let mut panel = TopologyDiscovery::new(shared, question, credentials, sentinels);
+                let mut believed: Option<NodeReport> = None;
                 loop {
                     match panel.look().await {
                         Ok(heard) => {
@@ -48,7 +48,7 @@ pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &Cancellati
                 }
             }
             Servers::Cluster { seeds } => {
-                let mut panel = Panel::new(shared, Question::Members, &shared.config.credentials, seeds);
+                let mut panel = TopologyDiscovery::new(shared, Query::Members, &shared.config.credentials, seeds);
                 loop {
                     match panel.look().await {
                         Ok(heard) => {
@@ -68,7 +68,7 @@ pub async fn follow(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &Cancellati
 
 /// Starts shards that are new, leaves those that are no more, and routes calls accordingly. `term` is one more than the configuration epoch of
 /// sentinels, and 0 where there are none.
-fn place(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken, placement: &Placement, term: u64) {
+fn place(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken, placement: &Placement, term: u64) {
     let layout = &tier.shared().layout;
     let routes_before = tier.calls().routes();
     let mut shards: BTreeMap<Address, Arc<Shard>> =
@@ -114,9 +114,9 @@ fn place(tier: &RedisTier, sink: &Arc<dyn BusSink>, stop: &CancellationToken, pl
 
 /// Whom to believe among sentinels: the highest epoch. One that is lower than what was believed counts only when everybody has been heard and
 /// nobody says that any more.
-fn believe(believed: Option<Claim>, heard: &Heard) -> Option<Claim> {
+fn believe(believed: Option<NodeReport>, heard: &Reports) -> Option<NodeReport> {
     let newest = heard.claims.iter().map(|(_, claim)| claim).max_by_key(|claim| claim.epoch)?;
-    let still = |before: &Claim| !heard.complete || heard.claims.iter().any(|(_, claim)| claim == before);
+    let still = |before: &NodeReport| !heard.complete || heard.claims.iter().any(|(_, claim)| claim == before);
     match believed {
         Some(before) if before.epoch >= newest.epoch && still(&before) => Some(before),
         _ => Some(newest.clone()),
@@ -124,12 +124,13 @@ fn believe(believed: Option<Claim>, heard: &Heard) -> Option<Claim> {
 }
 
 /// The owner of each partition: of those that claim its slot, the one with the highest configuration epoch.
-fn owners(claims: &[(Address, Claim)], layout: &Layout) -> Placement {
+fn owners(claims: &[(Address, NodeReport)], layout: &KeySchema) -> Placement {
     let mut placement = Placement::new();
     for partition in 0..layout.partitions() {
         let slot = layout.slot(partition);
-        let claims_it =
-            |claim: &&Claim| claim.primary && claim.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot));
+        let claims_it = |claim: &&NodeReport| {
+            claim.primary && claim.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot))
+        };
         if let Some(owner) = claims.iter().map(|(_, claim)| claim).filter(claims_it).max_by_key(|claim| claim.epoch) {
             placement.entry(owner.address.clone()).or_default().push(partition);
         }
@@ -145,17 +146,17 @@ mod tests {
         Address::Tcp { host: host.into(), port }
     }
 
-    fn claim(port: u16, epoch: u64) -> Claim {
-        Claim { address: tcp("h", port), primary: true, failed: false, epoch, slots: vec![(0, 16383)] }
+    fn claim(port: u16, epoch: u64) -> NodeReport {
+        NodeReport { address: tcp("h", port), primary: true, failed: false, epoch, slots: vec![(0, 16383)] }
     }
 
-    fn said(claims: &[Claim]) -> Vec<(Address, Claim)> {
+    fn said(claims: &[NodeReport]) -> Vec<(Address, NodeReport)> {
         claims.iter().map(|claim| (tcp("sentinel", 1), claim.clone())).collect()
     }
 
     #[test]
     fn the_claim_of_the_highest_epoch_counts() {
-        let layout = Layout::new("p", 4, true);
+        let layout = KeySchema::new("p", 4, true);
         let placement = owners(&said(&[claim(1, 5), claim(2, 7), claim(3, 6)]), &layout);
         assert_eq!(placement, BTreeMap::from([(tcp("h", 2), vec![0, 1, 2, 3])]));
         assert_eq!(owners(&[], &layout), Placement::new());
@@ -164,11 +165,11 @@ mod tests {
     #[test]
     fn a_sentinel_that_is_behind_is_not_believed_before_everybody_was_heard() {
         let (old, new) = (claim(1, 5), claim(2, 6));
-        let heard = |claims: &[Claim], complete| Heard { claims: said(claims), complete };
+        let heard = |claims: &[NodeReport], complete| Reports { claims: said(claims), complete };
         assert_eq!(believe(None, &heard(&[old.clone(), new.clone()], false)), Some(new.clone()));
         assert_eq!(believe(Some(new.clone()), &heard(&[old.clone(), new.clone()], true)), Some(new.clone()));
         // A tie is no reason to leave.
-        let tied = Claim { epoch: 6, ..claim(3, 0) };
+        let tied = NodeReport { epoch: 6, ..claim(3, 0) };
         assert_eq!(believe(Some(new.clone()), &heard(&[tied, new.clone()], true)), Some(new.clone()));
         assert_eq!(believe(Some(new.clone()), &heard(std::slice::from_ref(&old), false)), Some(new.clone()));
         // Nobody says so any more.

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::redis::connection::redis_connection::field;
-use crate::backend::redis::store::redis_l2::RedisTier;
+use crate::backend::redis::store::redis_l2::RedisL2;
 use crate::cache::tier::ServerReport;
 
 const EVERY: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Asks every primary until `stop`, and adds up. While Redis is away the last answer stands.
-pub async fn poll(tier: &RedisTier, stop: CancellationToken) {
+pub async fn poll(tier: &RedisL2, stop: CancellationToken) {
     let database = tier.shared().config.database;
     let (mut warned, mut counted) = (BTreeSet::new(), HashMap::new());
     loop {

@@ -8,7 +8,7 @@ use crate::cache::tier::bus::{Change, ChangedKey};
 
 /// What a watcher wants to hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interest {
+pub struct WatchFilter {
     /// The namespace.
     pub namespace: Bytes,
     /// Which of its entries.
@@ -28,7 +28,7 @@ pub enum Scope {
 
 // === impl Interest ===
 
-impl Interest {
+impl WatchFilter {
     /// Whether any of what changed may be of interest.
     pub fn in_change(&self, change: &Change) -> bool {
         self.namespace == change.namespace
@@ -63,8 +63,8 @@ mod tests {
     use crate::cache::entry::Tags;
     use crate::cache::tier::bus::{Covers, Effect};
 
-    fn interest(scope: Scope) -> Interest {
-        Interest { namespace: "ns".into(), scope }
+    fn interest(scope: Scope) -> WatchFilter {
+        WatchFilter { namespace: "ns".into(), scope }
     }
 
     fn key(key: &'static str, tags: &[&'static str]) -> ChangedKey {

@@ -5,5 +5,5 @@ pub mod filter;
 pub mod queue;
 mod stream;
 
-pub use queue::{Covered, Discontinuity, Told};
+pub use queue::{ChangeScope, Discontinuity, WatchedChange};
 pub use stream::{Event, Watch, Watches, Watching};

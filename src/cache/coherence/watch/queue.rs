@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::filter::Interest;
+use super::filter::WatchFilter;
 use crate::cache::clock::Moment;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::tier::bus::{Change, Covers, Effect, Message};
@@ -21,7 +21,7 @@ const TOLD_AT_ONCE: usize = 512 << 10;
 
 /// A change, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct WatchedChange {
     /// The partition.
     pub partition: u16,
     /// The position.
@@ -29,14 +29,14 @@ pub struct Told {
     /// What happened to what is covered.
     pub effect: Effect,
     /// What is covered.
-    pub covers: Covered,
+    pub covers: ChangeScope,
     /// Nothing more is told of this position.
     pub last: bool,
 }
 
 /// What a change that is told covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Covered {
+pub enum ChangeScope {
     /// These keys.
     Keys(Vec<Bytes>),
     /// What this selects.
@@ -60,19 +60,19 @@ pub(crate) struct Watchers(Vec<Arc<Watcher>>);
 
 /// The end of a watch that messages come to.
 pub(crate) struct Watcher {
-    interest: Interest,
-    queue: Mutex<Queue>,
+    interest: WatchFilter,
+    queue: Mutex<WatchQueue>,
     more: Notify,
 }
 
 #[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Waiting>,
+struct WatchQueue {
+    waiting: VecDeque<QueuedItem>,
     bytes: usize,
 }
 
 /// What waits to be told.
-pub(crate) enum Waiting {
+pub(crate) enum QueuedItem {
     Change(Arc<Message>),
     Discontinuity(Discontinuity),
     Heartbeat { token: Token, proof: Moment },
@@ -115,12 +115,12 @@ impl Watchers {
 // === impl Watcher ===
 
 impl Watcher {
-    pub fn new(interest: Interest) -> Arc<Watcher> {
+    pub fn new(interest: WatchFilter) -> Arc<Watcher> {
         Arc::new(Watcher { interest, queue: Mutex::default(), more: Notify::new() })
     }
 
     /// What it is interested in.
-    pub fn interest(&self) -> &Interest {
+    pub fn interest(&self) -> &WatchFilter {
         &self.interest
     }
 
@@ -129,7 +129,7 @@ impl Watcher {
         self.more.notified().await;
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, WatchQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -137,10 +137,10 @@ impl Watcher {
     pub fn offer(&self, message: Arc<Message>, overflow: Discontinuity) {
         let mut queue = self.queue();
         queue.bytes += message.change.size();
-        queue.waiting.push_back(Waiting::Change(message));
+        queue.waiting.push_back(QueuedItem::Change(message));
         if queue.waiting.len() > WAITING || queue.bytes > WAITING_BYTES {
-            *queue = Queue::default();
-            queue.waiting.push_back(Waiting::Discontinuity(overflow));
+            *queue = WatchQueue::default();
+            queue.waiting.push_back(QueuedItem::Discontinuity(overflow));
         }
         drop(queue);
         self.more.notify_one();
@@ -149,18 +149,18 @@ impl Watcher {
     /// Says that changes may have been missed.
     pub fn break_off(&self, why: Discontinuity) {
         let mut queue = self.queue();
-        if !matches!(queue.waiting.back(), Some(Waiting::Discontinuity(_))) {
-            queue.waiting.push_back(Waiting::Discontinuity(why));
+        if !matches!(queue.waiting.back(), Some(QueuedItem::Discontinuity(_))) {
+            queue.waiting.push_back(QueuedItem::Discontinuity(why));
         }
         drop(queue);
         self.more.notify_one();
     }
 
     /// What is to be told next.
-    pub fn next(&self) -> Option<Waiting> {
+    pub fn next(&self) -> Option<QueuedItem> {
         let mut queue = self.queue();
         let next = queue.waiting.pop_front();
-        if let Some(Waiting::Change(message)) = &next {
+        if let Some(QueuedItem::Change(message)) = &next {
             queue.bytes -= message.change.size();
         }
         next
@@ -168,31 +168,32 @@ impl Watcher {
 
     /// Puts a heartbeat behind what waits.
     pub fn beat(&self, token: Token, proof: Moment) {
-        self.queue().waiting.push_back(Waiting::Heartbeat { token, proof });
+        self.queue().waiting.push_back(QueuedItem::Heartbeat { token, proof });
     }
 
     /// The parts of a change that are of interest, each of a bounded size.
-    pub fn parts(&self, message: &Message) -> VecDeque<Told> {
+    pub fn parts(&self, message: &Message) -> VecDeque<WatchedChange> {
         let mut covered = VecDeque::new();
         match &message.change.covers {
-            Covers::Selected(selectors) => covered
-                .extend(selectors.iter().filter(|one| self.interest.in_selector(one)).cloned().map(Covered::Selected)),
+            Covers::Selected(selectors) => covered.extend(
+                selectors.iter().filter(|one| self.interest.in_selector(one)).cloned().map(ChangeScope::Selected),
+            ),
             Covers::Keys(keys) => {
                 let (mut part, mut bytes) = (Vec::new(), 0);
                 for changed in keys.iter().filter(|changed| self.interest.in_key(changed)) {
                     if bytes > TOLD_AT_ONCE {
-                        covered.push_back(Covered::Keys(std::mem::take(&mut part)));
+                        covered.push_back(ChangeScope::Keys(std::mem::take(&mut part)));
                         bytes = 0;
                     }
                     bytes += changed.key.len();
                     part.push(changed.key.clone());
                 }
-                covered.push_back(Covered::Keys(part));
+                covered.push_back(ChangeScope::Keys(part));
             }
         }
         let Message { partition, version, change: Change { effect, .. }, .. } = *message;
-        let told = |covers| Told { partition, version, effect, covers, last: false };
-        let mut parts: VecDeque<Told> = covered.into_iter().map(told).collect();
+        let told = |covers| WatchedChange { partition, version, effect, covers, last: false };
+        let mut parts: VecDeque<WatchedChange> = covered.into_iter().map(told).collect();
         parts.back_mut().into_iter().for_each(|part| part.last = true);
         parts
     }
@@ -206,7 +207,7 @@ mod tests {
     use crate::cache::tier::bus::ChangedKey;
 
     fn watcher() -> Arc<Watcher> {
-        Watcher::new(Interest { namespace: "ns".into(), scope: Scope::Namespace })
+        Watcher::new(WatchFilter { namespace: "ns".into(), scope: Scope::Namespace })
     }
 
     fn message(sequence: u64, keys: usize, size: usize) -> Arc<Message> {
@@ -229,9 +230,9 @@ mod tests {
         for (messages, size) in [(1_000, 8_000), (WAITING as u64 + 1, 1)] {
             let watcher = watcher();
             offer(&watcher, messages, size, Discontinuity::TooOld);
-            assert!(matches!(watcher.next(), Some(Waiting::Discontinuity(Discontinuity::TooOld))));
+            assert!(matches!(watcher.next(), Some(QueuedItem::Discontinuity(Discontinuity::TooOld))));
             while let Some(next) = watcher.next() {
-                assert!(matches!(next, Waiting::Change(_)));
+                assert!(matches!(next, QueuedItem::Change(_)));
             }
             assert_eq!(watcher.queue().bytes, 0);
         }
@@ -249,7 +250,7 @@ mod tests {
         let parts = watcher().parts(&message(1, 6, TOLD_AT_ONCE / 2 - 1));
         let parts: Vec<_> = parts.into_iter().map(|part| (part.last, part.covers)).collect();
         assert!(
-            matches!(&parts[..], [(false, Covered::Keys(one)), (true, Covered::Keys(two))] if one.len() + two.len() == 6)
+            matches!(&parts[..], [(false, ChangeScope::Keys(one)), (true, ChangeScope::Keys(two))] if one.len() + two.len() == 6)
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Watches: whoever follows one is told of every change, in the order of its partition, or that changes may have been missed. Changes that
 //! wait for a watcher are bounded; the way of messages never waits for one.
 
-use super::queue::{Discontinuity, Told};
+use super::queue::{Discontinuity, WatchedChange};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::filter::Interest;
+use super::filter::WatchFilter;
 use crate::cache::coherence::coherence::Coherence;
-use crate::cache::coherence::partition::Line;
+use crate::cache::coherence::partition::PartitionState;
 use crate::cache::tier::bus::Message;
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
-use super::queue::{Waiting, Watcher};
+use super::queue::{QueuedItem, Watcher};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::stats::Counter;
@@ -28,7 +28,7 @@ const USEFUL: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Watching {
     /// What is watched.
-    pub interest: Interest,
+    pub interest: WatchFilter,
     /// What was told before; none: begin from now.
     pub from: Option<Token>,
     /// Time between heartbeats.
@@ -41,7 +41,7 @@ pub struct Watching {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Something changed.
-    Change(Told),
+    Change(WatchedChange),
     /// Changes may have been missed.
     Discontinuity(Discontinuity),
     /// All is well.
@@ -71,7 +71,7 @@ pub struct Watches {
 pub struct Watch {
     coherence: Arc<Coherence>,
     watcher: Arc<Watcher>,
-    parts: VecDeque<Told>,
+    parts: VecDeque<WatchedChange>,
     heartbeat: Duration,
     begun: Moment,
     beats_at: Instant,
@@ -125,7 +125,7 @@ impl Coherence {
     }
 
     /// Tells what the line has brought after `told`, if that is all remembered. To be called under the line's lock.
-    fn resume(&self, watcher: &Watcher, index: u16, line: &Line, told: Version) {
+    fn resume(&self, watcher: &Watcher, index: u16, line: &PartitionState, told: Version) {
         let reached = line.watermark;
         if !line.synced {
             return watcher.break_off(Discontinuity::Gap);
@@ -165,19 +165,19 @@ impl Watch {
     pub async fn next(&mut self) -> Event {
         loop {
             if let Some(part) = self.parts.pop_front() {
-                self.coherence.watches.changes.one();
+                self.coherence.watches.changes.inc();
                 return Event::Change(part);
             }
             if Instant::now() >= self.beats_at {
                 self.beat();
             }
             match self.watcher.next() {
-                Some(Waiting::Change(message)) => self.parts = self.watcher.parts(&message),
-                Some(Waiting::Discontinuity(why)) => {
-                    self.coherence.watches.discontinuities.one();
+                Some(QueuedItem::Change(message)) => self.parts = self.watcher.parts(&message),
+                Some(QueuedItem::Discontinuity(why)) => {
+                    self.coherence.watches.discontinuities.inc();
                     return Event::Discontinuity(why);
                 }
-                Some(Waiting::Heartbeat { token, proof }) => {
+                Some(QueuedItem::Heartbeat { token, proof }) => {
                     let now = self.coherence.clock.now();
                     let proof_age = (proof > Moment::NEVER).then(|| now.since(proof));
                     return Event::Heartbeat { token, proof_age, elapsed: now.since(self.begun) };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::cache::coherence::safeguards::Protections;
+use crate::cache::coherence::safeguards::Safeguards;
 use crate::cache::coherence::watch::filter::Scope;
 use crate::cache::coherence::watch::*;
 use crate::cache::entry::Tags;
@@ -24,7 +24,7 @@ fn audit(bench: &Bench, sequence: u64) {
 
 /// A subscription that stands at `sequence`.
 fn subscribed(sequence: u64) -> Bench {
-    let bench = Bench::new(Protections::default());
+    let bench = Bench::new(Safeguards::default());
     audit(&bench, sequence);
     bench
 }
@@ -48,7 +48,7 @@ fn invalidation(bench: &Bench, sequence: u64, selectors: &[Selector]) {
 }
 
 fn watching(scope: Scope, from: Option<Token>) -> Watching {
-    Watching { interest: Interest { namespace: "default".into(), scope }, from, heartbeat: HEARTBEAT, limit: 8 }
+    Watching { interest: WatchFilter { namespace: "default".into(), scope }, from, heartbeat: HEARTBEAT, limit: 8 }
 }
 
 fn watch(bench: &Bench, scope: Scope) -> Watch {
@@ -61,8 +61,8 @@ fn resumed(bench: &Bench, told: Version) -> Watch {
 
 fn keys(names: &[&str], sequence: u64) -> Event {
     let names = names.iter().map(|name| Bytes::copy_from_slice(name.as_bytes()));
-    let covers = Covered::Keys(names.collect());
-    Event::Change(Told { partition: 0, version: at(sequence), effect: Effect::Set, covers, last: true })
+    let covers = ChangeScope::Keys(names.collect());
+    Event::Change(WatchedChange { partition: 0, version: at(sequence), effect: Effect::Set, covers, last: true })
 }
 
 fn broken(why: Discontinuity) -> Event {
@@ -126,8 +126,8 @@ async fn a_change_of_several_selectors_is_told_in_parts_of_one_position() {
     let selectors = [Selector::Tag("red".into()), Selector::Prefix("b".into()), Selector::Prefix("a:b".into())];
     invalidation(&bench, 6, &selectors);
     for (selector, last) in [(&selectors[0], false), (&selectors[2], true)] {
-        let covers = Covered::Selected(selector.clone());
-        let told = Told { partition: 0, version: at(6), effect: Effect::Removed, covers, last };
+        let covers = ChangeScope::Selected(selector.clone());
+        let told = WatchedChange { partition: 0, version: at(6), effect: Effect::Removed, covers, last };
         assert_eq!(watch.next().await, Event::Change(told));
     }
 }
@@ -167,7 +167,7 @@ async fn while_the_subscription_is_lost_the_proof_grows_old() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_proven_before_the_first_echo() {
-    let bench = Bench::new(Protections::default());
+    let bench = Bench::new(Safeguards::default());
     let mut watch = watch(&bench, Scope::Namespace);
     assert_eq!(heartbeat(&mut watch).await, (Version::ZERO, None));
     audit(&bench, 5);

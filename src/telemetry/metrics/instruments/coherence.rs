@@ -2,7 +2,7 @@
 
 use super::{AGE, each, of};
 use crate::telemetry::metrics::instrument::Instrument;
-use crate::telemetry::metrics::instrument::Source::{Count, Counter, Histogram, Measure};
+use crate::telemetry::metrics::instrument::InstrumentSource::{Count, Counter, Histogram, Measure};
 
 pub static INSTRUMENTS: &[Instrument] = &[
     of(

@@ -1,10 +1,10 @@
 //! Durations: handed on from what the core counts in buckets of its own.
 
 use super::of;
-use crate::cache::fleet::replica::Observed;
+use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::stats::Snapshot;
 use crate::telemetry::metrics::instrument::Instrument;
-use crate::telemetry::metrics::instrument::Source::Histogram;
+use crate::telemetry::metrics::instrument::InstrumentSource::Histogram;
 use crate::telemetry::metrics::scrape::Tell;
 
 /// Bounds for what takes from a microsecond in memory to a deadline, in seconds.
@@ -52,7 +52,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
     ),
 ];
 
-fn operations(observed: &Observed, tell: &mut Tell<'_, Snapshot>) {
+fn operations(observed: &ReplicaHandles, tell: &mut Tell<'_, Snapshot>) {
     let all = observed.cache.latencies();
     for (operation, tier, histogram) in [
         ("get", "l1", &all.get_l1),
@@ -69,20 +69,20 @@ fn operations(observed: &Observed, tell: &mut Tell<'_, Snapshot>) {
     }
 }
 
-fn l2(observed: &Observed, tell: &mut Tell<'_, Snapshot>) {
+fn l2(observed: &ReplicaHandles, tell: &mut Tell<'_, Snapshot>) {
     let all = observed.cache.latencies();
     tell(&["read"], all.l2_read.snapshot());
     tell(&["write"], all.l2_write.snapshot());
 }
 
-fn rpcs(observed: &Observed, tell: &mut Tell<'_, Snapshot>) {
+fn rpcs(observed: &ReplicaHandles, tell: &mut Tell<'_, Snapshot>) {
     for (method, status, snapshot) in observed.rpcs.iter().flat_map(|rpcs| rpcs.snapshots()) {
         let error = if SERVER_ERRORS.contains(&status) { status } else { "" };
         tell(&[error, method, status, "grpc"], snapshot);
     }
 }
 
-fn commands(observed: &Observed, tell: &mut Tell<'_, Snapshot>) {
+fn commands(observed: &ReplicaHandles, tell: &mut Tell<'_, Snapshot>) {
     for (name, error, snapshot) in observed.l2.operations().iter().flat_map(|operations| operations.snapshots()) {
         tell(&[name, "redis", error], snapshot);
     }

@@ -2,7 +2,7 @@
 
 use super::of;
 use crate::telemetry::metrics::instrument::Instrument;
-use crate::telemetry::metrics::instrument::Source::{Count, Counter};
+use crate::telemetry::metrics::instrument::InstrumentSource::{Count, Counter};
 
 pub static INSTRUMENTS: &[Instrument] = &[
     of(

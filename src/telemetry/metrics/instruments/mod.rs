@@ -1,6 +1,6 @@
 //! Every instrument: the one place where names, units, labels and words of metrics are. docs/metrics.md is made of it.
 
-use super::instrument::{Instrument, Source};
+use super::instrument::{Instrument, InstrumentSource};
 use super::scrape::Tell;
 
 /// Counts of every namespace, by the labels that follow the namespace.
@@ -43,7 +43,7 @@ const fn of(
     unit: &'static str,
     labels: &'static [&'static str],
     description: &'static str,
-    source: Source,
+    source: InstrumentSource,
 ) -> Instrument {
     Instrument { name, unit, description, labels, source }
 }

@@ -3,11 +3,11 @@
 use super::{each, of};
 use crate::cache::tier::L2State;
 use crate::telemetry::metrics::instrument::Instrument;
-use crate::telemetry::metrics::instrument::Source::{Count, Counter, Measure};
-use crate::telemetry::metrics::scrape::{Reading, Tell};
+use crate::telemetry::metrics::instrument::InstrumentSource::{Count, Counter, Measure};
+use crate::telemetry::metrics::scrape::{Scrape, Tell};
 
 /// Tells what the server said of itself, while it can be asked.
-fn said(at: &Reading, tell: &mut Tell<'_, u64>, value: u64) {
+fn said(at: &Scrape, tell: &mut Tell<'_, u64>, value: u64) {
     if at.l2.can_be_asked() {
         tell(&[], value);
     }

@@ -2,7 +2,7 @@
 
 use super::{each, of};
 use crate::telemetry::metrics::instrument::Instrument;
-use crate::telemetry::metrics::instrument::Source::{Count, Counter, Measure};
+use crate::telemetry::metrics::instrument::InstrumentSource::{Count, Counter, Measure};
 
 pub static INSTRUMENTS: &[Instrument] = &[
     of(

@@ -2,7 +2,7 @@
 
 use super::of;
 use crate::telemetry::metrics::instrument::Instrument;
-use crate::telemetry::metrics::instrument::Source::{Counter, Measure};
+use crate::telemetry::metrics::instrument::InstrumentSource::{Counter, Measure};
 
 pub static INSTRUMENTS: &[Instrument] = &[
     of(
