@@ -9,7 +9,8 @@ use arc_swap::{ArcSwap, Guard};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::{CacheError, Violations};
-use super::invalidation::log::{Budget, InvalidationLog};
+use super::invalidation::log::InvalidationLog;
+use super::invalidation::log_budget::Budget;
 use super::policy::rate_limit::RateLimit;
 use super::policy::{Limits, NamespacePolicy, PolicyPatch, limits};
 use super::stats::NamespaceCounters;

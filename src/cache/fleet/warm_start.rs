@@ -5,48 +5,27 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::hot_key_list::ListedKey;
 use super::shared_store::SharedStore;
+use super::warm_start_context::{HOT_KEYS_LIFETIME, SHARED_STORE_TIMEOUT, WarmStartContext};
 use super::warm_start_load::{Loader, Progress};
 use crate::cache::clock::Clock;
 use crate::cache::log_fields::millis;
 use crate::cache::namespace::Namespaces;
 use crate::cache::tiered::Tiered;
 
+pub use super::warm_start_context::WarmStartConfig;
+
 /// How often this replica leaves its list.
 const LEAVE_EVERY: Duration = Duration::from_secs(5);
-/// For how long a list is kept.
-pub(super) const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Time in which a key that nobody reads any more loses half of its weight.
 const HALF_LIFE: Duration = Duration::from_secs(600);
-/// Longest wait for the board.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How a replica starts warm.
-#[derive(Clone, Debug)]
-pub struct WarmStartConfig {
-    /// Most keys that are listed and loaded, and most that are found by prefix.
-    pub keys: usize,
-    /// Keys that are loaded in any case, each with its namespace.
-    pub load_keys: Vec<(String, Bytes)>,
-    /// Prefixes whose keys are loaded, each with its namespace. An empty prefix is for the whole namespace.
-    pub load_prefixes: Vec<(String, String)>,
-    /// Longest time that loading them may take.
-    pub timeout: Duration,
-    /// Most keys that are loaded in a second.
-    pub keys_per_second: u32,
-}
 
 /// The warm start of one replica.
 pub struct WarmStart {
-    pub(super) config: WarmStartConfig,
-    pub(super) cache: Tiered,
-    pub(super) namespaces: Arc<Namespaces>,
-    pub(super) board: Arc<dyn SharedStore>,
-    pub(super) clock: Arc<dyn Clock>,
+    context: WarmStartContext,
     outcome: OnceLock<Warmed>,
 }
 
@@ -74,7 +53,8 @@ impl WarmStart {
         board: Arc<dyn SharedStore>,
         clock: Arc<dyn Clock>,
     ) -> WarmStart {
-        WarmStart { config, cache, namespaces, board, clock, outcome: OnceLock::new() }
+        let context = WarmStartContext { config, cache, namespaces, shared_store: board, clock };
+        WarmStart { context, outcome: OnceLock::new() }
     }
 
     /// What it came to; none: it was not made, or not yet.
@@ -85,7 +65,8 @@ impl WarmStart {
     /// Loads the keys that are configured and those that are listed. To be called once memory may be filled.
     pub async fn load(&self) {
         let (begun, progress) = (Instant::now(), Progress::default());
-        let in_time = timeout(self.config.timeout, Loader::new(self, &progress, begun).load_all()).await;
+        let in_time =
+            timeout(self.context.config.timeout, Loader::new(&self.context, &progress, begun).load_all()).await;
         let (listed, loaded) = progress.counts();
         let warmed = Warmed { listed, loaded, took: begun.elapsed(), timed_out: in_time.is_err() };
         tracing::info!(listed, loaded, took_ms = millis(warmed.took), timed_out = warmed.timed_out, "started warm");
@@ -102,16 +83,16 @@ impl WarmStart {
 
     /// Leaves this replica's list, put together with the one that is there. Of two that do so at once one may be lost, until the next time.
     pub async fn leave_list(&self) {
-        let own: Vec<ListedKey> =
-            self.cache.hot_keys(self.config.keys, None).into_iter().map(ListedKey::from).collect();
+        let WarmStartContext { config, cache, shared_store, clock, .. } = &self.context;
+        let own: Vec<ListedKey> = cache.hot_keys(config.keys, None).into_iter().map(ListedKey::from).collect();
         if own.is_empty() {
             return;
         }
-        let until = self.clock.now().plus(PATIENCE);
-        let Ok(there) = self.board.hot_keys(KEPT, until).await else { return };
+        let until = clock.now().plus(SHARED_STORE_TIMEOUT);
+        let Ok(there) = shared_store.hot_keys(HOT_KEYS_LIFETIME, until).await else { return };
         let there =
             there.map(|note| super::hot_key_list::read(&note.text, note.age.as_secs_f64() / HALF_LIFE.as_secs_f64()));
-        let merged = super::hot_key_list::merge(own, there.unwrap_or_default(), self.config.keys);
-        let _ = self.board.save_hot_keys(super::hot_key_list::write(&merged), KEPT, until).await;
+        let merged = super::hot_key_list::merge(own, there.unwrap_or_default(), config.keys);
+        let _ = shared_store.save_hot_keys(super::hot_key_list::write(&merged), HOT_KEYS_LIFETIME, until).await;
     }
 }

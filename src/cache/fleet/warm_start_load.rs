@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::hot_key_list;
 use super::shared_store::{KeyScan, ScanPosition};
-use super::warm_start::{KEPT, PATIENCE, WarmStart};
+use super::warm_start_context::{HOT_KEYS_LIFETIME, SHARED_STORE_TIMEOUT, WarmStartContext};
 use crate::cache::invalidation::selector;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
@@ -28,7 +28,7 @@ pub struct Progress {
 
 /// Loads keys, each once.
 pub struct Loader<'a> {
-    warm_start: &'a WarmStart,
+    context: &'a WarmStartContext,
     progress: &'a Progress,
     begun: Instant,
     seen: HashSet<Key>,
@@ -51,8 +51,8 @@ impl Progress {
 
 impl<'a> Loader<'a> {
     /// A loader that has loaded nothing.
-    pub fn new(warm_start: &'a WarmStart, progress: &'a Progress, begun: Instant) -> Loader<'a> {
-        Loader { warm_start, progress, begun, seen: HashSet::new() }
+    pub fn new(context: &'a WarmStartContext, progress: &'a Progress, begun: Instant) -> Loader<'a> {
+        Loader { context, progress, begun, seen: HashSet::new() }
     }
 
     /// Loads the configured keys, then those that the fleet reads most, then those below the configured prefixes: the search for them may
@@ -65,23 +65,23 @@ impl<'a> Loader<'a> {
 
     async fn load_configured(&mut self) {
         let mut keys = Vec::new();
-        for (name, key) in &self.warm_start.config.load_keys {
+        for (name, key) in &self.context.config.load_keys {
             keys.extend(self.configured(name).map(|namespace| KeyRef::new(&namespace, key).to_key()));
         }
         self.load(keys).await;
     }
 
     async fn load_listed(&mut self) {
-        let warm_start = self.warm_start;
+        let context = self.context;
         // Longer than the time there is: that its end is noticed.
-        let until = warm_start.clock.now().plus(warm_start.config.timeout + PATIENCE);
-        let Ok(Some(note)) = warm_start.board.hot_keys(KEPT, until).await else { return };
+        let until = context.clock.now().plus(context.config.timeout + SHARED_STORE_TIMEOUT);
+        let Ok(Some(note)) = context.shared_store.hot_keys(HOT_KEYS_LIFETIME, until).await else { return };
         let mut listed = hot_key_list::read(&note.text, 0.0);
-        listed.truncate(warm_start.config.keys);
+        listed.truncate(context.config.keys);
         let mut keys = Vec::with_capacity(listed.len());
         for listed in &listed {
             // A namespace that this replica has no account of is left out.
-            let namespace = warm_start.namespaces.find(&listed.namespace);
+            let namespace = context.namespaces.find(&listed.namespace);
             keys.extend(namespace.map(|namespace| KeyRef::new(&namespace, &listed.key).to_key()));
         }
         self.progress.found(listed.len() - keys.len());
@@ -89,9 +89,9 @@ impl<'a> Loader<'a> {
     }
 
     async fn load_prefixes(&mut self) {
-        let mut left = self.warm_start.config.keys;
+        let mut left = self.context.config.keys;
         let mut by_namespace: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (name, prefix) in &self.warm_start.config.load_prefixes {
+        for (name, prefix) in &self.context.config.load_prefixes {
             by_namespace.entry(name).or_default().push(prefix);
         }
         for (name, prefixes) in by_namespace {
@@ -105,11 +105,11 @@ impl<'a> Loader<'a> {
     /// be loaded.
     async fn search(&mut self, namespace: &Arc<Namespace>, prefixes: &[&str], left: &mut usize) {
         let begin = common_begin(prefixes);
-        let (board, clock) = (&self.warm_start.board, &self.warm_start.clock);
+        let (shared_store, clock) = (&self.context.shared_store, &self.context.clock);
         let mut position = Some(ScanPosition::default());
         while let Some(at) = position.filter(|_| *left > 0) {
             let scan = KeyScan { namespace: namespace.name(), begin, at: &at };
-            let page = match board.scan_keys(scan, clock.now().plus(PATIENCE)).await {
+            let page = match shared_store.scan_keys(scan, clock.now().plus(SHARED_STORE_TIMEOUT)).await {
                 Ok(page) => page,
                 Err(error) => {
                     tracing::warn!(namespace = namespace.name(), %error, "a search for keys to load was given up");
@@ -132,19 +132,19 @@ impl<'a> Loader<'a> {
         let mut before = self.seen.len();
         let new: Vec<Key> = keys.into_iter().filter(|key| self.seen.insert(key.clone())).collect();
         self.progress.found(new.len());
-        let a_second = self.warm_start.config.keys_per_second;
+        let a_second = self.context.config.keys_per_second;
         let trip = (a_second as usize / TRIP.1).clamp(1, TRIP.0);
         for keys in new.chunks(trip) {
             sleep_until(self.begun + Duration::from_secs(1) * before as u32 / a_second).await;
             before += keys.len();
-            let loaded = self.warm_start.cache.warm(keys).await;
+            let loaded = self.context.cache.warm(keys).await;
             self.progress.loaded.fetch_add(loaded as u64, Ordering::Relaxed);
         }
     }
 
     /// The namespace that the configuration names. `None` if there is no room for another.
     fn configured(&self, name: &str) -> Option<Arc<Namespace>> {
-        let found = self.warm_start.namespaces.get("warm_start", name);
+        let found = self.context.namespaces.get("warm_start", name);
         found.map_err(|error| tracing::warn!(namespace = name, %error, "keys to load are left out")).ok()
     }
 }

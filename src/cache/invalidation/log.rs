@@ -11,12 +11,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
+use super::log_budget::{Budget, BudgetMember};
 use super::pattern::Pattern;
 use super::selector::{Selector, prefixes};
 use crate::cache::clock::Moment;
 use crate::cache::version::Version;
-
-pub use super::log_budget::Budget;
 
 /// Patterns of a namespace that are remembered.
 pub const PATTERNS: usize = 16;
@@ -145,18 +144,6 @@ impl InvalidationLog {
         self.budget.keep();
     }
 
-    /// Bytes of the prefixes and tags.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Forgets the older half of the prefixes and tags: what was known before the last of them has to be asked for again.
-    pub(super) fn halve(&self) {
-        let mut table = self.write();
-        table.halve(self.changes.len());
-        self.weigh(&table);
-    }
-
     fn weigh(&self, table: &Table) {
         let bytes = table.young.bytes + table.old.bytes;
         let before = self.bytes.swap(bytes, Ordering::Relaxed);
@@ -214,6 +201,19 @@ impl InvalidationLog {
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BudgetMember for InvalidationLog {
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Forgets the older half of the prefixes and tags: what was known before the last of them has to be asked for again.
+    fn halve(&self) {
+        let mut table = self.write();
+        table.halve(self.changes.len());
+        self.weigh(&table);
     }
 }
 

@@ -3,13 +3,19 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::log::InvalidationLog;
+/// A log whose bytes count in a budget.
+pub trait BudgetMember: Send + Sync {
+    /// Returns the bytes that count now.
+    fn bytes(&self) -> usize;
+    /// Drops the older half.
+    fn halve(&self);
+}
 
 /// A limit on bytes that namespaces share. Beyond it the namespace that has most forgets its older half: none can push out the others.
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
-    members: Mutex<Vec<Weak<InvalidationLog>>>,
+    members: Mutex<Vec<Weak<dyn BudgetMember>>>,
 }
 
 impl Budget {
@@ -19,8 +25,9 @@ impl Budget {
     }
 
     /// From now on these may be taken from. They have to count here.
-    pub fn join(&self, tombstones: &Arc<InvalidationLog>) {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(tombstones));
+    pub fn join<Member: BudgetMember + 'static>(&self, member: &Arc<Member>) {
+        let member: Weak<dyn BudgetMember> = Arc::downgrade(member) as _;
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).push(member);
     }
 
     /// Bytes that count now.
@@ -41,7 +48,7 @@ impl Budget {
         // One at a time: what another takes may be enough.
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         while self.used() > self.limit {
-            let largest = members.iter().filter_map(Weak::upgrade).max_by_key(|tombstones| tombstones.bytes());
+            let largest = members.iter().filter_map(Weak::upgrade).max_by_key(|member| member.bytes());
             match largest {
                 Some(largest) if largest.bytes() > 0 => largest.halve(),
                 _ => return,

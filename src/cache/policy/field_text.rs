@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::namespace_policy::{Compression, DefaultConsistency};
+use super::values::{Compression, DefaultConsistency};
 
 /// A value that can be written down.
 pub trait FieldText: Sized {

@@ -4,32 +4,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::field_text::FieldText;
+use super::values::{Compression, DefaultConsistency};
 use crate::cache::error::{Violation, Violations};
 use crate::cache::log_fields::millis;
 use crate::cache::quoted::short_number;
 use crate::units::format_duration;
-
-/// How values are compressed in the shared tier.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    #[default]
-    None,
-    /// Zstandard: smaller.
-    Zstd,
-    /// LZ4: faster.
-    Lz4,
-}
-
-/// What a Get that names no consistency gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DefaultConsistency {
-    /// Answers within the bound on staleness.
-    #[default]
-    Bounded,
-    /// Answers of the shared tier's primary.
-    Strong,
-}
 
 /// What is switched on: for the whole service, or for a namespace. What one of them has switched off is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,8 @@ use super::sketch::Sketch;
 use crate::cache::clock::Moment;
 use crate::cache::key::{Key, KeyRef};
 
+pub use super::sketch::HotKey;
+
 /// Samples a second that are aimed at.
 const AIM: u64 = 1000;
 /// Gets of which at least one is sampled.
@@ -39,15 +41,6 @@ struct SampledKey {
     /// Samples since the share was fitted.
     samples: u64,
     fitted_at: Moment,
-}
-
-/// A key that is read much.
-#[derive(Clone, Debug)]
-pub struct HotKey {
-    /// The key.
-    pub key: Key,
-    /// Gets a second lately, estimated: rather too few than too many.
-    pub rate: f64,
 }
 
 // === impl HotKeys ===

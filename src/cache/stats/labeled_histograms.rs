@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::counters::{Histogram, Snapshot};
+use super::histogram::{Histogram, Snapshot};
 
 /// Histograms by row and column. Observing takes no lock.
 pub struct LabeledHistograms {

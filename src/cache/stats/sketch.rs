@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::hot_keys::HotKey;
 use crate::cache::clock::Moment;
 use crate::cache::key::Key;
 
@@ -32,6 +31,15 @@ struct SketchSlot {
     key: Key,
     weight: f64,
     error: f64,
+}
+
+/// A key that is read much.
+#[derive(Clone, Debug)]
+pub struct HotKey {
+    /// The key.
+    pub key: Key,
+    /// Gets a second lately, estimated: rather too few than too many.
+    pub rate: f64,
 }
 
 // === impl Sketch ===

@@ -1,5 +1,6 @@
 //! The two-tier cache: where a Get is answered. Memory when it is proven fresh, else the shared tier, else what may be said without it.
 
+use super::sliding::Slides;
 use super::types::{Consistency, Get, GetAnswer, GetOutcome, Miss, Stale, StaleReason, Tier};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +66,7 @@ pub(super) struct TieredInner {
     sampler: Sampler,
     pub(super) hot_keys: HotKeys,
     pub(super) leases: Leases,
-    pub(super) sliding: super::touch::Slides,
+    pub(super) sliding: Slides,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     /// Cancelled when nobody shall wait any more for what others make.
@@ -145,7 +146,7 @@ impl Tiered {
             sampler,
             hot_keys,
             leases: Leases::default(),
-            sliding: super::touch::Slides::default(),
+            sliding: Slides::default(),
             tasks,
             leaving: stop.child_token(),
             stop,

@@ -8,6 +8,7 @@ mod invalidate;
 mod l1_only;
 mod lease;
 mod set;
+mod sliding;
 mod touch;
 mod types;
 

@@ -1,7 +1,5 @@
 //! Touch: changes how long an entry lives. And sliding expiry, which is a Touch in the background for an entry that is read.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::cache::Tiered;
@@ -13,9 +11,6 @@ use crate::cache::tier::bus::{Change, Effect};
 use crate::cache::tier::{Touch, TouchMode, Touched, TtlChange};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
-
-/// Most entries whose life is prolonged at once because they are read. Those left out are, when they are read again.
-const SLIDING_AT_ONCE: usize = 64;
 
 /// By how much the end of a life may seem to differ from what it is.
 const CLOCKS_DIFFER: Duration = Duration::from_millis(10);
@@ -142,21 +137,5 @@ impl Tiered {
             }
         }
         Ok(touched)
-    }
-}
-
-/// The entries whose life is being prolonged because they are read.
-#[derive(Default)]
-pub(super) struct Slides(Mutex<HashSet<Key>>);
-
-impl Slides {
-    /// False: that of `key` is being prolonged already, or those of too many are.
-    fn begin(&self, key: &Key) -> bool {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.len() < SLIDING_AT_ONCE && keys.insert(key.clone())
-    }
-
-    fn end(&self, key: &Key) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
