@@ -259,7 +259,7 @@ impl CachedEntry {
     pub const LOCAL_ONLY: Version = Version::ZERO;
 
     /// Only this replica knows it: no promise holds for it.
-    pub fn is_alone(&self) -> bool {
+    pub fn is_local_only(&self) -> bool {
         self.position == CachedEntry::LOCAL_ONLY
     }
 }

@@ -27,7 +27,7 @@ impl Violation {
 }
 
 /// Most violations that are named; of more only the number is kept. A request of a thousand items may break tens of thousands of rules.
-const MOST_NAMED: usize = 32;
+const MAX_NAMED: usize = 32;
 
 /// Broken rules of one request, in the order in which they were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Violations {
 impl Violations {
     /// Adds one.
     pub fn push(&mut self, violation: Violation) {
-        if self.named.len() < MOST_NAMED {
+        if self.named.len() < MAX_NAMED {
             self.named.push(violation);
         } else {
             self.unnamed += 1;
@@ -168,14 +168,14 @@ pub enum CacheError {
 }
 
 /// Longest list of names in an error, bytes. An answer's headers have room for it.
-const LISTED_SIZE: usize = 512;
+const MAX_LISTED_BYTES: usize = 512;
 
 /// Returns names as one text, the first of them and the number of the others when they are many.
 pub fn listed(names: &[String]) -> String {
     let mut text = String::new();
     for (index, name) in names.iter().enumerate() {
         let separator = if index == 0 { "" } else { "," };
-        if text.len() + separator.len() + name.len() > LISTED_SIZE {
+        if text.len() + separator.len() + name.len() > MAX_LISTED_BYTES {
             return format!("{text}, … and {} more", names.len() - index);
         }
         text.extend([separator, name]);

@@ -18,7 +18,7 @@ use super::stats::NamespaceCounters;
 /// The namespace of a request that names none.
 pub const DEFAULT: &str = "default";
 /// Numbers from here on are of guests.
-const FIRST_GUEST: u32 = 1 << 31;
+const FIRST_UNREGISTERED_ID: u32 = 1 << 31;
 
 /// One namespace of this replica.
 pub struct Namespace {
@@ -31,17 +31,17 @@ pub struct Namespace {
     policy: ArcSwap<NamespacePolicy>,
     configured: NamespacePolicy,
     changed: Mutex<PolicyPatch>,
-    throttle: RateLimit,
+    rate_limit: RateLimit,
     tombstones: Arc<InvalidationLog>,
 }
 
 impl Namespace {
     pub(super) fn new(name: &str, id: u32, policy: NamespacePolicy, partitions: u16) -> Self {
         let limits = Limits::default();
-        Namespace::remembering(name, id, policy, partitions, limits.tombstones, &Budget::new(limits.tombstone_bytes))
+        Namespace::with_log(name, id, policy, partitions, limits.tombstones, &Budget::new(limits.tombstone_bytes))
     }
 
-    fn remembering(
+    fn with_log(
         name: &str,
         id: u32,
         policy: NamespacePolicy,
@@ -56,7 +56,7 @@ impl Namespace {
             counters: NamespaceCounters::default(),
             seed: xxh3_64(name.as_bytes()),
             name: name.into(),
-            throttle: RateLimit::new(policy.max_requests_per_second),
+            rate_limit: RateLimit::new(policy.max_requests_per_second),
             policy: ArcSwap::from_pointee(policy.clone()),
             configured: policy,
             changed: Mutex::default(),
@@ -76,12 +76,12 @@ impl Namespace {
 
     /// Lets a request through, unless the namespace has had too many lately.
     pub fn admit(&self) -> Result<(), CacheError> {
-        self.throttle.admit().map_err(|wait| self.throttled(wait))
+        self.rate_limit.admit().map_err(|wait| self.throttled(wait))
     }
 
     /// Lets the items of a batch through, all or none: each counts as a request.
     pub fn admit_many(&self, requests: usize) -> Result<(), CacheError> {
-        self.throttle.admit_many(requests).map_err(|wait| self.throttled(wait))
+        self.rate_limit.admit_many(requests).map_err(|wait| self.throttled(wait))
     }
 
     fn throttled(&self, wait: Duration) -> CacheError {
@@ -105,7 +105,7 @@ impl Namespace {
         let policy = patch.apply(&self.configured).map_err(CacheError::Invalid)?;
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         if self.policy().max_requests_per_second != policy.max_requests_per_second {
-            self.throttle.set(policy.max_requests_per_second);
+            self.rate_limit.set(policy.max_requests_per_second);
         }
         self.policy.store(Arc::new(policy));
         *changed = patch;
@@ -113,12 +113,12 @@ impl Namespace {
     }
 
     /// Not one that this replica keeps account of: only to read through.
-    pub fn is_guest(&self) -> bool {
-        self.id >= FIRST_GUEST
+    pub fn is_unregistered(&self) -> bool {
+        self.id >= FIRST_UNREGISTERED_ID
     }
 
     /// What was invalidated in it by selectors.
-    pub fn tombstones(&self) -> &InvalidationLog {
+    pub fn invalidation_log(&self) -> &InvalidationLog {
         &self.tombstones
     }
 }
@@ -170,7 +170,7 @@ impl Namespaces {
         let default = Some(default).filter(|_| !rules.strict && !rules.configured.contains_key(DEFAULT));
         let budget = Budget::new(rules.tombstone_bytes);
         let first = rules.configured.clone().into_iter().chain(default).enumerate().map(|(id, (name, policy))| {
-            let namespace = Namespace::remembering(&name, id as u32, policy, partitions, rules.tombstones, &budget);
+            let namespace = Namespace::with_log(&name, id as u32, policy, partitions, rules.tombstones, &budget);
             (name.into_boxed_str(), Arc::new(namespace))
         });
         let known = ArcSwap::from_pointee(first.collect());
@@ -193,20 +193,20 @@ impl Namespaces {
             return Ok(namespace);
         }
         self.check_name(field, name)?;
-        Ok(self.guest(name))
+        Ok(self.unregistered(name))
     }
 
     /// The namespace `name` of which other replicas may hold entries, to invalidate in it. One that may not exist here
     /// (`strict`) is not kept account of: no request reaches what it holds.
     pub fn get_to_invalidate(&self, name: &str) -> Result<Arc<Namespace>, CacheError> {
         match self.get("namespaces", name) {
-            Err(CacheError::UnknownNamespace(_)) => Ok(self.guest(name)),
+            Err(CacheError::UnknownNamespace(_)) => Ok(self.unregistered(name)),
             found => found,
         }
     }
 
     /// Keeps account of a guest in which something was found, if there is room.
-    pub fn adopt(&self, guest: &Namespace) {
+    pub fn register(&self, guest: &Namespace) {
         if let Ok(namespace) = self.get("namespace", guest.name()) {
             namespace.counters.absorb(&guest.counters);
         }
@@ -226,7 +226,7 @@ impl Namespaces {
     }
 
     /// Bytes of the invalidated prefixes and tags that are remembered, over all namespaces.
-    pub fn tombstone_bytes(&self) -> usize {
+    pub fn invalidation_log_bytes(&self) -> usize {
         self.budget.used()
     }
 
@@ -237,8 +237,8 @@ impl Namespaces {
         all
     }
 
-    fn guest(&self, name: &str) -> Arc<Namespace> {
-        let id = FIRST_GUEST | self.guests.fetch_add(1, Ordering::Relaxed);
+    fn unregistered(&self, name: &str) -> Arc<Namespace> {
+        let id = FIRST_UNREGISTERED_ID | self.guests.fetch_add(1, Ordering::Relaxed);
         Arc::new(Namespace::new(name, id, self.rules.default_policy.clone(), self.partitions))
     }
 
@@ -264,7 +264,7 @@ impl Namespaces {
         }
         let policy = self.rules.default_policy.clone();
         let (id, tombstones) = (known.len() as u32, self.rules.tombstones);
-        let namespace = Arc::new(Namespace::remembering(name, id, policy, self.partitions, tombstones, &self.budget));
+        let namespace = Arc::new(Namespace::with_log(name, id, policy, self.partitions, tombstones, &self.budget));
         let mut grown = HashMap::clone(&known);
         grown.insert(name.into(), namespace.clone());
         self.known.store(Arc::new(grown));
@@ -297,13 +297,16 @@ mod tests {
         let namespaces = Namespaces::new(rules(), 4);
         for n in 0..100 {
             let guest = namespaces.get_to_read("namespace", &format!("guest{n}")).expect("answered");
-            assert!(guest.is_guest() && guest.id != namespaces.get_to_read("namespace", "other").expect("answered").id);
+            assert!(
+                guest.is_unregistered()
+                    && guest.id != namespaces.get_to_read("namespace", "other").expect("answered").id
+            );
         }
         let guest = namespaces.get_to_read("namespace", "found").expect("answered");
         guest.counters.l2_hits.inc();
-        namespaces.adopt(&guest);
+        namespaces.register(&guest);
         let found = namespaces.get_to_read("namespace", "found").expect("known");
-        assert_eq!((found.is_guest(), found.counters.l2_hits.get()), (false, 1));
+        assert_eq!((found.is_unregistered(), found.counters.l2_hits.get()), (false, 1));
     }
 
     #[test]
@@ -314,8 +317,8 @@ mod tests {
         assert!(namespaces.get("namespace", "known").is_ok());
         assert!(matches!(namespaces.get("namespace", "other"), Err(CacheError::UnknownNamespace(_))));
         assert!(matches!(namespaces.get("namespace", "No!"), Err(CacheError::Invalid(_))));
-        assert!(namespaces.get_to_invalidate("other").expect("a guest").is_guest());
-        assert!(!namespaces.get_to_invalidate("known").expect("known").is_guest());
+        assert!(namespaces.get_to_invalidate("other").expect("a guest").is_unregistered());
+        assert!(!namespaces.get_to_invalidate("known").expect("known").is_unregistered());
     }
 
     #[test]

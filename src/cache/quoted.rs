@@ -1,7 +1,7 @@
 //! Caller input as errors and log lines show it: short, on one line, and marked where it was cut.
 
 /// Longest quotation, in bytes without its quotes. Longer input is cut.
-pub const QUOTED_SIZE: usize = 64;
+pub const MAX_QUOTED_BYTES: usize = 64;
 
 /// Returns `text` in double quotes. Quotes and characters that do not print are escaped. Longer text is cut at a character, which an
 /// ellipsis and the length of the whole text say.
@@ -12,7 +12,7 @@ pub fn quoted(text: &str) -> String {
 /// Returns the same of bytes; those that are not UTF-8 appear as replacement characters.
 pub fn quoted_bytes(bytes: &[u8]) -> String {
     // More than a quotation holds, whatever is escaped: escapes only make it longer.
-    let part = &bytes[..bytes.len().min(2 * QUOTED_SIZE)];
+    let part = &bytes[..bytes.len().min(2 * MAX_QUOTED_BYTES)];
     quoted_part(&String::from_utf8_lossy(part), bytes.len())
 }
 
@@ -23,7 +23,7 @@ pub fn short_number(value: f64) -> String {
 }
 
 fn quoted_part(text: &str, whole_size: usize) -> String {
-    let mut shown = String::with_capacity(QUOTED_SIZE + 2);
+    let mut shown = String::with_capacity(MAX_QUOTED_BYTES + 2);
     shown.push('"');
     for character in text.chars() {
         let before = shown.len();
@@ -32,7 +32,7 @@ fn quoted_part(text: &str, whole_size: usize) -> String {
             '\'' => shown.push('\''),
             other => shown.extend(other.escape_debug()),
         }
-        if shown.len() > QUOTED_SIZE + 1 {
+        if shown.len() > MAX_QUOTED_BYTES + 1 {
             shown.truncate(before);
             return format!("{shown}…\" ({whole_size} bytes)");
         }

@@ -16,10 +16,10 @@ use crate::cache::stats::Counter;
 use crate::cache::tier::RETRY_AFTER;
 
 /// Most bytes of requests and responses of probes in memory: they are small.
-const PROBE_BYTES: usize = 32 << 20;
+const MAX_PROBE_BYTES: usize = 32 << 20;
 
 /// Bytes that a request or an answer may take whatever its connection holds: a large answer that waits does not keep small calls out.
-const SMALL: usize = 32 << 10;
+const SMALL_AMOUNT_BYTES: usize = 32 << 10;
 
 /// Something of which there is a limited amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Admission {
     pub fn new(limits: AdmissionLimits) -> Admission {
         let share = limits.peer_share;
         Admission {
-            limits: [limits.requests, limits.bytes, limits.probes, PROBE_BYTES, limits.waiting],
+            limits: [limits.requests, limits.bytes, limits.probes, MAX_PROBE_BYTES, limits.waiting],
             used: Amounts::default(),
             peer_ratio: (share < 1.0).then(|| share / (1.0 - share)),
             peers: Mutex::default(),
@@ -156,7 +156,7 @@ impl Admission {
     }
 
     /// One connection more, for as long as the guard lives.
-    pub fn connected(self: &Arc<Self>) -> ConnectionGuard {
+    pub fn track_connection(self: &Arc<Self>) -> ConnectionGuard {
         self.connections.fetch_add(1, Ordering::Relaxed);
         ConnectionGuard(self.clone())
     }
@@ -246,7 +246,7 @@ impl Account {
         };
         let most = left_to_peer.div_ceil(2);
         // Only while there is plenty: small calls alone can be many.
-        let is_small = resource.is_bytes() && held <= SMALL && left_to_peer >= limit / 16;
+        let is_small = resource.is_bytes() && held <= SMALL_AMOUNT_BYTES && left_to_peer >= limit / 16;
         if own > most && !is_small {
             return Err(LimitReached { what: share_of_connection, limit: most });
         }

@@ -111,7 +111,7 @@ impl RequestSlot {
     }
 
     /// Notes what is known of it. The first note counts.
-    pub fn note(&self, facts: Facts) {
+    pub fn set_facts(&self, facts: Facts) {
         let _ = self.0.facts.set(facts);
     }
 
@@ -179,7 +179,7 @@ impl RequestSlot {
 
     /// Waits until there is room for a response of `bytes` among the responses of requests that have waited: those that are woken together
     /// are answered as fast as their callers read. Returns whether there was room at once. A request that has not waited needs none.
-    pub async fn room(&self, bytes: usize) -> bool {
+    pub async fn wait_for_answer_room(&self, bytes: usize) -> bool {
         let (all, most) = self.0.account.load().waiting_answers();
         let bytes = u32::try_from(bytes.min(most)).unwrap_or(u32::MAX);
         match &mut *self.state() {
@@ -276,14 +276,17 @@ mod tests {
         let (load, streams) = world();
         let (first, second, third) =
             (place(&load, &streams).await, place(&load, &streams).await, Arc::new(Streams::new(2, &load)));
-        assert!(second.room(80).await, "nothing is needed before a wait");
+        assert!(second.wait_for_answer_room(80).await, "nothing is needed before a wait");
         first.wait().expect("a waiting place");
         second.wait().expect("a waiting place");
-        assert!(first.room(80).await && first.room(50).await);
-        assert!(second.room(20).await);
+        assert!(first.wait_for_answer_room(80).await && first.wait_for_answer_room(50).await);
+        assert!(second.wait_for_answer_room(20).await);
         let third = place(&load, &third).await;
         third.wait().expect("a waiting place");
-        let waits = tokio::spawn(async move { (third.room(1000).await, third.room(1000).await) });
+        let waits =
+            tokio::spawn(
+                async move { (third.wait_for_answer_room(1000).await, third.wait_for_answer_room(1000).await) },
+            );
         tokio::task::yield_now().await;
         drop(first);
         tokio::task::yield_now().await;

@@ -7,9 +7,9 @@ use bytes::{BufMut as _, Bytes};
 
 use crate::cache::stats::hot_keys::HotKey;
 
-const FORMAT: u8 = 1;
+const FORMAT_VERSION: u8 = 1;
 /// Longest list, bytes.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_LIST_BYTES: usize = 1 << 20;
 
 /// A key that is listed.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,10 +31,10 @@ impl From<HotKey> for ListedKey {
 
 /// Writes a list down, as far as there is room.
 pub fn write(list: &[ListedKey]) -> Bytes {
-    let mut bytes = vec![FORMAT];
+    let mut bytes = vec![FORMAT_VERSION];
     for ListedKey { namespace, key, rate } in list {
         let size = 4 + 1 + namespace.len() + 2 + key.len();
-        if bytes.len() + size > MOST_BYTES || key.len() > usize::from(u16::MAX) {
+        if bytes.len() + size > MAX_LIST_BYTES || key.len() > usize::from(u16::MAX) {
             continue;
         }
         bytes.put_f32(*rate);
@@ -49,7 +49,7 @@ pub fn write(list: &[ListedKey]) -> Bytes {
 /// Reads a list that is so many half-lives old.
 pub fn read(bytes: &Bytes, half_lives: f64) -> Vec<ListedKey> {
     let mut list = Vec::new();
-    let Some(mut rest) = bytes.strip_prefix(&[FORMAT]) else { return list };
+    let Some(mut rest) = bytes.strip_prefix(&[FORMAT_VERSION]) else { return list };
     let faded = (-half_lives).exp2() as f32;
     while let Some((listed, after)) = read_one(bytes, rest) {
         rest = after;
@@ -115,6 +115,6 @@ mod tests {
         assert_eq!(merged, [listed("n", "b", 5.0), listed("o", "a", 4.0), listed("n", "a", 3.0)]);
         let long = "k".repeat(60_000);
         let many: Vec<_> = (0..100).map(|n| listed("n", &long, n as f32)).collect();
-        assert!(write(&many).len() <= MOST_BYTES);
+        assert!(write(&many).len() <= MAX_LIST_BYTES);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
-use super::shared_store::{MOST_SETTINGS, Settings, SharedStore};
+use super::shared_store::{MAX_SETTINGS, Settings, SharedStore};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::{CacheError, Violation, Violations};
 use crate::cache::namespace::{Namespace, Namespaces};
@@ -16,9 +16,9 @@ use crate::cache::policy::{PolicyPatch, Switches};
 use crate::cache::tiered::Tiered;
 
 /// How often the board is looked at.
-const EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest wait for the board.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SHARED_STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The name under which the whole service is on the board.
 const SERVICE: &str = "";
 /// The fields that can be changed for the whole service.
@@ -26,7 +26,7 @@ const SWITCHES: [&str; 3] = ["enabled", "l1", "l2"];
 
 /// The policies of a deployment.
 pub struct PolicySync {
-    board: Option<Arc<dyn SharedStore>>,
+    shared_store: Option<Arc<dyn SharedStore>>,
     namespaces: Arc<Namespaces>,
     cache: Tiered,
     clock: Arc<dyn Clock>,
@@ -57,7 +57,7 @@ impl PolicySync {
     ) -> PolicySync {
         let configured = cache.switches();
         let (service, known) = Default::default();
-        PolicySync { board, namespaces, cache, clock, configured, service, known }
+        PolicySync { shared_store: board, namespaces, cache, clock, configured, service, known }
     }
 
     /// What is changed for the whole service.
@@ -86,59 +86,59 @@ impl PolicySync {
 
     /// Takes back what was changed of the policy of a namespace.
     pub async fn reset(&self, namespace: &Namespace, until: Moment) -> Result<(), CacheError> {
-        self.take_back(namespace.name(), until).await
+        self.remove_changes(namespace.name(), until).await
     }
 
     /// Takes back what was changed for the whole service.
     pub async fn reset_service(&self, until: Moment) -> Result<(), CacheError> {
-        self.take_back(SERVICE, until).await
+        self.remove_changes(SERVICE, until).await
     }
 
     /// Takes up what is changed by now. While the board cannot be asked, what is known holds.
-    pub async fn look(&self) {
-        let Some(board) = &self.board else { return };
+    pub async fn poll(&self) {
+        let Some(board) = &self.shared_store else { return };
         let mut known = self.known.lock().await;
-        let until = self.clock.now().plus(PATIENCE);
+        let until = self.clock.now().plus(SHARED_STORE_TIMEOUT);
         if let Ok(Some(settings)) = board.settings(&known.settings, until).await {
-            self.take_up(&mut known, settings);
+            self.apply_settings(&mut known, settings);
         }
     }
 
     /// Takes up, for ever, what other replicas change.
     pub async fn follow(&self) {
-        while self.board.is_some() {
-            self.look().await;
-            sleep(EVERY).await;
+        while self.shared_store.is_some() {
+            self.poll().await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
     async fn write(&self, name: &str, patch: &PolicyPatch, until: Moment) -> Result<(), CacheError> {
-        let fields = patch.fields().into_iter().map(|(field, value)| (on_board(name, field), Some(value)));
+        let fields = patch.fields().into_iter().map(|(field, value)| (setting_name(name, field), Some(value)));
         self.set(fields.collect(), until).await
     }
 
-    async fn take_back(&self, name: &str, until: Moment) -> Result<(), CacheError> {
-        let fields = PolicyPatch::FIELDS.iter().map(|field| (on_board(name, field), None));
+    async fn remove_changes(&self, name: &str, until: Moment) -> Result<(), CacheError> {
+        let fields = PolicyPatch::FIELDS.iter().map(|field| (setting_name(name, field), None));
         self.set(fields.collect(), until).await
     }
 
     async fn set(&self, fields: Vec<(String, Option<String>)>, until: Moment) -> Result<(), CacheError> {
         let mut known = self.known.lock().await;
         let new = fields.iter().filter(|(field, value)| value.is_some() && !known.settings.fields.contains_key(field));
-        if known.settings.fields.len() + new.count() > MOST_SETTINGS {
+        if known.settings.fields.len() + new.count() > MAX_SETTINGS {
             let what = "policy changes at run time";
-            return Err(CacheError::Exhausted { what, limit: MOST_SETTINGS, retry_after: None });
+            return Err(CacheError::Exhausted { what, limit: MAX_SETTINGS, retry_after: None });
         }
-        let settings = match &self.board {
+        let settings = match &self.shared_store {
             Some(board) => board.set(&known.settings, &fields, until).await?,
-            None => alone(&known.settings, fields),
+            None => changed_locally(&known.settings, fields),
         };
-        self.take_up(&mut known, settings);
+        self.apply_settings(&mut known, settings);
         Ok(())
     }
 
     /// From now on `settings` hold.
-    fn take_up(&self, known: &mut MutexGuard<'_, AppliedPolicies>, settings: Settings) {
+    fn apply_settings(&self, known: &mut MutexGuard<'_, AppliedPolicies>, settings: Settings) {
         if settings.revision <= known.settings.revision {
             return;
         }
@@ -162,7 +162,7 @@ impl PolicySync {
             }
             match name.as_str() {
                 SERVICE => {
-                    self.cache.switch(switched(self.configured, &patch));
+                    self.cache.switch(effective_switches(self.configured, &patch));
                     *self.service.lock().unwrap_or_else(PoisonError::into_inner) = patch;
                 }
                 name => self.apply(name, patch),
@@ -191,12 +191,12 @@ impl PolicySync {
 }
 
 /// The field of a policy on the board. Namespaces have no slash, so this is unambiguous.
-fn on_board(namespace: &str, field: &str) -> String {
+fn setting_name(namespace: &str, field: &str) -> String {
     format!("{namespace}/{field}")
 }
 
 /// What is set after a change, on the board of a replica that is alone.
-fn alone(settings: &Settings, fields: Vec<(String, Option<String>)>) -> Settings {
+fn changed_locally(settings: &Settings, fields: Vec<(String, Option<String>)>) -> Settings {
     let mut settings = Settings { revision: settings.revision + 1, fields: settings.fields.clone() };
     for (field, value) in fields {
         match value {
@@ -208,7 +208,7 @@ fn alone(settings: &Settings, fields: Vec<(String, Option<String>)>) -> Settings
 }
 
 /// The switches that hold.
-fn switched(configured: Switches, patch: &PolicyPatch) -> Switches {
+fn effective_switches(configured: Switches, patch: &PolicyPatch) -> Switches {
     Switches {
         enabled: patch.enabled.unwrap_or(configured.enabled),
         l1: patch.l1.unwrap_or(configured.l1),

@@ -73,13 +73,13 @@ pub struct ReplicaHandles {
     /// The namespaces.
     pub namespaces: Arc<Namespaces>,
     /// The load.
-    pub load: Arc<Admission>,
+    pub admission: Arc<Admission>,
     /// How long RPCs take, by method and status; none: it is not measured.
     pub rpcs: Option<Arc<LabeledHistograms>>,
     /// Whether callers should come here.
     pub health: watch::Receiver<Health>,
     /// Where the fleet is heard of; none: this replica is all there is.
-    pub board: Option<Arc<dyn SharedStore>>,
+    pub shared_store: Option<Arc<dyn SharedStore>>,
     /// The warm start, if one is made.
     pub warm_start: Option<Arc<WarmStart>>,
     /// The clock.

@@ -11,7 +11,7 @@ use crate::cache::tier::{BoxFuture, L2Error};
 /// The board that every replica reads and writes.
 pub trait SharedStore: Send + Sync + 'static {
     /// Leaves what this replica says of itself, for `lifetime`. It replaces what it left before.
-    fn post(&self, note: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>>;
+    fn publish_note(&self, note: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>>;
     /// What the other replicas have left, each for `lifetime`: of at most 256 of them.
     fn notes(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Vec<ReplicaNote>, L2Error>>;
     /// Saves the list of the keys read most, for `lifetime`. It replaces that of any replica.
@@ -79,4 +79,4 @@ pub struct Settings {
 }
 
 /// Most fields that may be set.
-pub const MOST_SETTINGS: usize = 10_000;
+pub const MAX_SETTINGS: usize = 10_000;

@@ -19,7 +19,7 @@ use crate::cache::tiered::Tiered;
 pub use super::warm_start_context::WarmStartConfig;
 
 /// How often this replica leaves its list.
-const LEAVE_EVERY: Duration = Duration::from_secs(5);
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(5);
 /// Time in which a key that nobody reads any more loses half of its weight.
 const HALF_LIFE: Duration = Duration::from_secs(600);
 
@@ -74,15 +74,15 @@ impl WarmStart {
     }
 
     /// Leaves this replica's list, for ever.
-    pub async fn leave_lists(&self) {
+    pub async fn publish_hot_keys_regularly(&self) {
         loop {
-            sleep(LEAVE_EVERY).await;
-            self.leave_list().await;
+            sleep(PUBLISH_INTERVAL).await;
+            self.publish_hot_keys().await;
         }
     }
 
     /// Leaves this replica's list, put together with the one that is there. Of two that do so at once one may be lost, until the next time.
-    pub async fn leave_list(&self) {
+    pub async fn publish_hot_keys(&self) {
         let WarmStartContext { config, cache, shared_store, clock, .. } = &self.context;
         let own: Vec<ListedKey> = cache.hot_keys(config.keys, None).into_iter().map(ListedKey::from).collect();
         if own.is_empty() {

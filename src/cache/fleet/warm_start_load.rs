@@ -137,7 +137,7 @@ impl<'a> Loader<'a> {
         for keys in new.chunks(trip) {
             sleep_until(self.begun + Duration::from_secs(1) * before as u32 / a_second).await;
             before += keys.len();
-            let loaded = self.context.cache.warm(keys).await;
+            let loaded = self.context.cache.load_into_l1(keys).await;
             self.progress.loaded.fetch_add(loaded as u64, Ordering::Relaxed);
         }
     }

@@ -18,7 +18,7 @@ use crate::cache::clock::Moment;
 use crate::cache::version::Version;
 
 /// Patterns of a namespace that are remembered.
-pub const PATTERNS: usize = 16;
+pub const MAX_PATTERNS: usize = 16;
 
 /// What was invalidated in one namespace.
 pub struct InvalidationLog {
@@ -79,9 +79,9 @@ struct Mark {
 type Row = Box<[LastInvalidation]>;
 
 /// Bytes of a prefix or tag beside its name and its row: its place in a table, of which as many may be free, and what the allocator adds.
-const OVERHEAD: usize = 2 * (size_of::<(Bytes, Row)>() + 1) + 48;
+const ROW_OVERHEAD_BYTES: usize = 2 * (size_of::<(Bytes, Row)>() + 1) + 48;
 /// Bytes of a mark: on the heap, with what the allocator adds.
-const MARK: usize = size_of::<Mark>() + 16;
+const MARK_BYTES: usize = size_of::<Mark>() + 16;
 
 struct Table {
     whole: Row,
@@ -124,7 +124,7 @@ impl InvalidationLog {
     }
 
     /// What `selector` selects in `partition` was removed at `version`; or, at that moment, marked stale.
-    pub fn add(&self, partition: u16, selector: &Selector, version: Version, marked_at: Option<Moment>) {
+    pub fn record(&self, partition: u16, selector: &Selector, version: Version, marked_at: Option<Moment>) {
         let mut table = self.write();
         table.allocate(self.changes.len());
         let at = usize::from(partition);
@@ -134,20 +134,20 @@ impl InvalidationLog {
             let marks = usize::from(row[at].marked.is_some()) - marks;
             table.latest[at] = table.latest[at].max(version);
             if matches!(selector, Selector::Prefix(_) | Selector::Tag(_)) {
-                table.young.bytes += marks * MARK;
+                table.young.bytes += marks * MARK_BYTES;
                 table.young.reach(at, version, self.changes.len());
             }
             self.changed(partition);
         }
         self.weigh(&table);
         drop(table);
-        self.budget.keep();
+        self.budget.enforce();
     }
 
     fn weigh(&self, table: &Table) {
         let bytes = table.young.bytes + table.old.bytes;
         let before = self.bytes.swap(bytes, Ordering::Relaxed);
-        self.budget.weigh(before, bytes);
+        self.budget.update_used(before, bytes);
     }
 
     /// Forgets what is known of `partition`: for a number line that starts over below it.
@@ -161,7 +161,7 @@ impl InvalidationLog {
     /// Whether another pattern can be remembered beside those at work.
     pub fn has_room_for(&self, pattern: &[u8]) -> bool {
         let table = self.read();
-        table.patterns.len() < PATTERNS || table.patterns.iter().any(|(bytes, ..)| bytes == pattern)
+        table.patterns.len() < MAX_PATTERNS || table.patterns.iter().any(|(bytes, ..)| bytes == pattern)
     }
 
     /// The patterns that are remembered, with the positions of their last invalidations by partition.
@@ -172,7 +172,7 @@ impl InvalidationLog {
     }
 
     /// Nothing that `pattern` selected up to `versions`, by partition, is left.
-    pub fn reclaimed(&self, pattern: &[u8], versions: &[Version]) {
+    pub fn drop_reclaimed(&self, pattern: &[u8], versions: &[Version]) {
         let mut table = self.write();
         table.patterns.retain(|(bytes, _, row)| {
             bytes != pattern || row.iter().zip(versions).any(|(stone, version)| stone.latest() > *version)
@@ -243,7 +243,7 @@ impl Table {
             Selector::Prefix(bytes) | Selector::Tag(bytes) => {
                 let known = self.young.of(selector).is_some_and(|rows| rows.contains_key(bytes));
                 if !known && self.young.len() >= limit {
-                    self.fold();
+                    self.rotate_halves();
                 }
                 self.young.row(selector, partitions)?
             }
@@ -257,7 +257,7 @@ impl Table {
     /// Forgets the older half of the prefixes and tags: the old generation, if it is that, else the older half of the young one, too.
     fn halve(&mut self, partitions: usize) {
         let is_half = self.old.bytes >= self.young.bytes;
-        self.fold();
+        self.rotate_halves();
         if is_half {
             return;
         }
@@ -282,7 +282,7 @@ impl Table {
             None => {
                 // One that cannot be read was not made by a replica.
                 let pattern = Pattern::new(bytes).ok()?;
-                if self.patterns.len() >= PATTERNS {
+                if self.patterns.len() >= MAX_PATTERNS {
                     let (_, _, row) = self.patterns.remove(0);
                     raise(&mut self.floor, row.iter().map(LastInvalidation::latest));
                 }
@@ -294,7 +294,7 @@ impl Table {
     }
 
     /// The young generation becomes the old one, which is forgotten.
-    fn fold(&mut self) {
+    fn rotate_halves(&mut self) {
         let forgotten = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
         raise(&mut self.floor, forgotten.latest.iter().copied());
     }
@@ -363,7 +363,7 @@ fn newest(row: &Row) -> Version {
 
 /// Bytes of a prefix or tag without marks.
 fn weight(name: &Bytes, partitions: usize) -> usize {
-    name.len() + partitions * size_of::<LastInvalidation>() + OVERHEAD
+    name.len() + partitions * size_of::<LastInvalidation>() + ROW_OVERHEAD_BYTES
 }
 
 impl TableHalf {
@@ -408,7 +408,7 @@ impl TableHalf {
     /// Counts all of it anew, positions and bytes.
     fn weigh(&mut self, partitions: usize) {
         let marks = |row: &Row| row.iter().filter(|stone| stone.marked.is_some()).count();
-        self.bytes = self.rows().map(|(name, row)| weight(name, partitions) + marks(row) * MARK).sum();
+        self.bytes = self.rows().map(|(name, row)| weight(name, partitions) + marks(row) * MARK_BYTES).sum();
         self.latest = self.reached(partitions).into();
     }
 

@@ -35,13 +35,13 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn weigh(&self, before: usize, now: usize) {
+    pub(crate) fn update_used(&self, before: usize, now: usize) {
         self.used.fetch_add(now, Ordering::Relaxed);
         self.used.fetch_sub(before, Ordering::Relaxed);
     }
 
     /// Takes from the largest until the limit is kept. Not to be called under the lock of a table.
-    pub(crate) fn keep(&self) {
+    pub(crate) fn enforce(&self) {
         if self.used() <= self.limit {
             return;
         }

@@ -24,11 +24,11 @@ fn tags(tags: &[&str]) -> Vec<Bytes> {
 
 impl InvalidationLog {
     fn removed(&self, selector: &Selector, sequence: u64) {
-        self.add(0, selector, at(sequence), None);
+        self.record(0, selector, at(sequence), None);
     }
 
     fn marked(&self, selector: &Selector, sequence: u64) {
-        self.add(0, selector, at(sequence), Some(moment(sequence)));
+        self.record(0, selector, at(sequence), Some(moment(sequence)));
     }
 
     /// How an entry of `key` is covered that was written and known at `sequence`.
@@ -86,7 +86,7 @@ fn an_invalidation_only_moves_forward_and_stays_in_its_partition() {
     tombstones.removed(&Selector::Namespace, 7);
     let changes = tombstones.changes(0);
     tombstones.removed(&Selector::Namespace, 5);
-    tombstones.add(0, &Selector::Namespace, Version::new(6, 100), None);
+    tombstones.record(0, &Selector::Namespace, Version::new(6, 100), None);
     assert_eq!((tombstones.changes(0), tombstones.changes(1)), (changes, 0), "nothing new");
     assert_eq!((tombstones.latest(0), tombstones.latest(1)), (at(7), Version::ZERO));
     assert_eq!([6, 7].map(|sequence| tombstones.cover("k", &[], sequence)), [Coverage::Gone, Coverage::Clear]);
@@ -141,14 +141,14 @@ fn what_is_forgotten_is_asked_for_again() {
     assert_eq!(tombstones.known("k", &[], 9, 10), Coverage::Clear, "it was known after the last of those");
     assert_eq!(tombstones.cover("k", &["11"], 10), Coverage::Gone);
     assert_eq!(tombstones.cover("k", &["11"], 11), Coverage::Clear);
-    for sequence in 22..=21 + PATTERNS as u64 + 1 {
+    for sequence in 22..=21 + MAX_PATTERNS as u64 + 1 {
         tombstones.removed(&Selector::Pattern(bytes(&format!("{sequence}*"))), sequence);
     }
     assert_eq!([21, 22].map(|sequence| tombstones.cover("k", &[], sequence)), [Coverage::Gone, Coverage::Clear]);
     assert!(!tombstones.has_room_for(b"new") && tombstones.has_room_for(b"23*"));
-    tombstones.reclaimed(b"23*", &[at(22), Version::ZERO]);
+    tombstones.drop_reclaimed(b"23*", &[at(22), Version::ZERO]);
     assert!(!tombstones.has_room_for(b"new"), "it was invalidated again since");
-    tombstones.reclaimed(b"23*", &[at(23), Version::ZERO]);
+    tombstones.drop_reclaimed(b"23*", &[at(23), Version::ZERO]);
     assert!(tombstones.has_room_for(b"new"));
 }
 
@@ -157,7 +157,7 @@ fn a_number_line_that_starts_over_knows_nothing() {
     let tombstones = large(1);
     for selector in [Selector::Namespace, prefix("k"), tag("a"), tag("b"), Selector::Pattern(bytes("*"))] {
         tombstones.removed(&selector, 9);
-        tombstones.add(1, &selector, at(9), None);
+        tombstones.record(1, &selector, at(9), None);
     }
     let changes = tombstones.changes(0);
     tombstones.forget(0);

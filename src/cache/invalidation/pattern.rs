@@ -35,7 +35,7 @@ pub enum NotAPattern {
 
 /// Rows of bytes that the pattern does not name: those that begin a character, and those that go on with one.
 const BEGINS: u16 = 0;
-const GOES_ON: u16 = 1;
+const CONTINUES: u16 = 1;
 
 // === impl Pattern ===
 
@@ -79,9 +79,9 @@ impl Pattern {
         for byte in 0..=255u8 {
             if parts.contains(&Some(byte)) {
                 rows[usize::from(byte)] = table.len() as u16;
-                table.push(accepting(Some(byte), !goes_on(byte)));
-            } else if goes_on(byte) {
-                rows[usize::from(byte)] = GOES_ON;
+                table.push(accepting(Some(byte), !continues_character(byte)));
+            } else if continues_character(byte) {
+                rows[usize::from(byte)] = CONTINUES;
             }
         }
         let staying = bits(&mut stars.iter().enumerate().filter(|(_, star)| **star).map(|(number, _)| number));
@@ -104,7 +104,7 @@ impl Pattern {
             let mut carried = 0;
             for (word, state) in states.iter_mut().enumerate() {
                 let moving = *state & accepting[word];
-                let stays = self.staying[word] | if goes_on(*byte) { self.finishing[word] } else { 0 };
+                let stays = self.staying[word] | if continues_character(*byte) { self.finishing[word] } else { 0 };
                 *state = (moving << 1) | carried | (*state & stays);
                 carried = moving >> 63;
             }
@@ -114,7 +114,7 @@ impl Pattern {
 }
 
 /// Whether `byte` goes on with a character of UTF-8.
-fn goes_on(byte: u8) -> bool {
+fn continues_character(byte: u8) -> bool {
     byte & 0b1100_0000 == 0b1000_0000
 }
 

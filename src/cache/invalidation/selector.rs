@@ -5,7 +5,7 @@ use bytes::Bytes;
 pub use super::pattern::Pattern;
 
 /// Most segments of a prefix.
-pub const SEGMENTS: usize = 16;
+pub const MAX_SEGMENTS: usize = 16;
 
 /// Selects entries of a namespace without naming their keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,13 +52,13 @@ pub fn normalized(prefix: &[u8]) -> Option<&[u8]> {
         _ => prefix,
     };
     let segments = 1 + prefix.iter().filter(|byte| separates(byte)).count();
-    (!prefix.is_empty() && segments <= SEGMENTS).then_some(prefix)
+    (!prefix.is_empty() && segments <= MAX_SEGMENTS).then_some(prefix)
 }
 
 /// The prefixes that select `key`: it is one of them, or goes on after it with a separator. The scripts have the same rule.
 pub fn prefixes(key: &[u8]) -> impl Iterator<Item = &[u8]> {
     let ends = key.iter().enumerate().filter(|(_, byte)| separates(byte)).map(|(end, _)| end).chain([key.len()]);
-    ends.take(SEGMENTS).filter(|end| *end > 0).map(|end| &key[..end])
+    ends.take(MAX_SEGMENTS).filter(|end| *end > 0).map(|end| &key[..end])
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_prefix_has_at_most_sixteen_segments() {
         let deep = vec!["s"; 20].join("/");
-        assert_eq!(of(&deep).len(), SEGMENTS);
+        assert_eq!(of(&deep).len(), MAX_SEGMENTS);
         assert_eq!(of(&deep).last(), Some(&&*vec!["s"; 16].join("/")));
         assert!(normalized(vec!["s"; 16].join("/").as_bytes()).is_some());
         assert!(normalized(vec!["s"; 17].join("/").as_bytes()).is_none());

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::cache::error::{Violation, Violations};
-use crate::cache::quoted::{QUOTED_SIZE, quoted};
+use crate::cache::quoted::{MAX_QUOTED_BYTES, quoted};
 use crate::suggest::did_you_mean;
 
 /// Most keys, tags, prefixes and patterns of an event, over all of its rules.
-pub const TARGETS: usize = 64;
+pub const MAX_TARGETS: usize = 64;
 
 /// The configured events, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Template {
 
 /// Those of `names` that an error may repeat in full.
 fn short<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
-    names.filter(|name| name.len() <= QUOTED_SIZE)
+    names.filter(|name| name.len() <= MAX_QUOTED_BYTES)
 }
 
 fn is_name(name: &str) -> bool {

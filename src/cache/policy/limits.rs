@@ -3,17 +3,17 @@
 use super::namespace_policy::NamespacePolicy;
 use crate::cache::error::Violation;
 use crate::cache::invalidation::selector;
-use crate::cache::invalidation::selector::{Pattern, SEGMENTS};
+use crate::cache::invalidation::selector::{MAX_SEGMENTS, Pattern};
 use crate::cache::quoted::{quoted, quoted_bytes};
 
 /// Longest namespace name, bytes.
-pub const NAMESPACE_SIZE: usize = 64;
+pub const MAX_NAMESPACE_BYTES: usize = 64;
 /// Longest content type, bytes.
-pub const CONTENT_TYPE_SIZE: usize = 255;
+pub const MAX_CONTENT_TYPE_BYTES: usize = 255;
 /// Longest identity of a request, bytes.
-pub const REQUEST_ID_SIZE: usize = 64;
+pub const MAX_REQUEST_ID_BYTES: usize = 64;
 /// Longest token, bytes: room for a position in each of the most partitions a deployment may have.
-pub const TOKEN_SIZE: usize = 64 * 1024;
+pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// Configurable limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Limits {
             return Err(Violation::too_large(field, prefix.len(), self.key_size, "bytes"));
         }
         let segments =
-            || format!("must have 1 to {SEGMENTS} segments, separated by ':' or '/'; was {}", quoted_bytes(prefix));
+            || format!("must have 1 to {MAX_SEGMENTS} segments, separated by ':' or '/'; was {}", quoted_bytes(prefix));
         selector::normalized(prefix).ok_or_else(|| Violation::new(field, segments()))
     }
 
@@ -121,8 +121,8 @@ impl Limits {
 
 /// A namespace is 1 to 64 characters of `[a-z0-9._-]`, beginning and ending with a letter or digit.
 pub fn namespace(field: &str, name: &str) -> Result<(), Violation> {
-    if name.len() > NAMESPACE_SIZE {
-        return Err(Violation::too_large(field, name.len(), NAMESPACE_SIZE, "bytes"));
+    if name.len() > MAX_NAMESPACE_BYTES {
+        return Err(Violation::too_large(field, name.len(), MAX_NAMESPACE_BYTES, "bytes"));
     }
     let alphanumeric = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let allowed = |c: &u8| alphanumeric(c) || matches!(c, b'.' | b'_' | b'-');
@@ -139,8 +139,8 @@ pub fn namespace(field: &str, name: &str) -> Result<(), Violation> {
 
 /// A content type is at most 255 bytes of printable ASCII.
 pub fn content_type(field: &str, value: &str) -> Result<(), Violation> {
-    if value.len() > CONTENT_TYPE_SIZE {
-        return Err(Violation::too_large(field, value.len(), CONTENT_TYPE_SIZE, "bytes"));
+    if value.len() > MAX_CONTENT_TYPE_BYTES {
+        return Err(Violation::too_large(field, value.len(), MAX_CONTENT_TYPE_BYTES, "bytes"));
     }
     match value.bytes().all(|c| (b' '..=b'~').contains(&c)) {
         true => Ok(()),

@@ -8,7 +8,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, NotUntil, Quota};
 
 /// The longest a request is told to wait.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// A limit of requests a second, or none. A burst of what a second allows is let through.
 #[derive(Default)]
@@ -30,8 +30,8 @@ impl RateLimit {
     /// From now on so many a second; 0: no limit.
     pub fn set(&self, rate: f64) {
         let limiter = (rate > 0.0).then(|| {
-            let period = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(LONGEST);
-            let period = period.clamp(Duration::from_nanos(1), LONGEST);
+            let period = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(MAX_WAIT);
+            let period = period.clamp(Duration::from_nanos(1), MAX_WAIT);
             let burst = NonZeroU32::new(rate.ceil() as u32).unwrap_or(NonZeroU32::MIN);
             let quota = Quota::with_period(period).map(|quota| quota.allow_burst(burst));
             let limiter = DefaultDirectRateLimiter::direct(quota.unwrap_or(Quota::per_second(burst)));

@@ -15,11 +15,11 @@ use crate::cache::key::{Key, KeyRef};
 pub use super::sketch::HotKey;
 
 /// Samples a second that are aimed at.
-const AIM: u64 = 1000;
+const SAMPLES_PER_SECOND: u64 = 1000;
 /// Gets of which at least one is sampled.
-const SPARSEST: u64 = 1 << 16;
+const MAX_SAMPLING_INTERVAL: u64 = 1 << 16;
 /// How often the share is fitted to the load.
-const FIT_EVERY: Duration = Duration::from_secs(1);
+const FIT_INTERVAL: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// Gets of this thread up to and with the next that is sampled.
@@ -51,7 +51,7 @@ impl HotKeys {
         let counted = SampledKey { sketch: Sketch::new(places, now), samples: 0, fitted_at: now };
         HotKeys {
             every: AtomicU64::new(1),
-            fit_at: AtomicU64::new(now.plus(FIT_EVERY).0),
+            fit_at: AtomicU64::new(now.plus(FIT_INTERVAL).0),
             counted: Mutex::new(counted),
         }
     }
@@ -63,7 +63,7 @@ impl HotKeys {
             self.fit(now);
         }
         let every = self.every.load(Ordering::Relaxed);
-        if is_next(every) && !key.namespace.is_guest() {
+        if is_next(every) && !key.namespace.is_unregistered() {
             self.sample(key.to_key(), every, now);
         }
     }
@@ -83,8 +83,8 @@ impl HotKeys {
         let Some(mut counted) = self.try_lock() else { return };
         counted.sketch.add(key, every as f64, now);
         counted.samples += 1;
-        if counted.samples >= 2 * AIM {
-            self.sample_one_in((2 * every).min(SPARSEST), &mut counted, now);
+        if counted.samples >= 2 * SAMPLES_PER_SECOND {
+            self.sample_one_in((2 * every).min(MAX_SAMPLING_INTERVAL), &mut counted, now);
         }
     }
 
@@ -93,17 +93,21 @@ impl HotKeys {
     fn fit(&self, now: Moment) {
         let Some(mut counted) = self.try_lock() else { return };
         let took = now.since(counted.fitted_at);
-        if took < FIT_EVERY {
+        if took < FIT_INTERVAL {
             return;
         }
         let a_second = (counted.samples * self.every.load(Ordering::Relaxed)) as f64 / took.as_secs_f64();
-        self.sample_one_in(((a_second / AIM as f64) as u64).clamp(1, SPARSEST), &mut counted, now);
+        self.sample_one_in(
+            ((a_second / SAMPLES_PER_SECOND as f64) as u64).clamp(1, MAX_SAMPLING_INTERVAL),
+            &mut counted,
+            now,
+        );
     }
 
     fn sample_one_in(&self, every: u64, counted: &mut SampledKey, now: Moment) {
         (counted.samples, counted.fitted_at) = (0, now);
         self.every.store(every, Ordering::Relaxed);
-        self.fit_at.store(now.plus(FIT_EVERY).0, Ordering::Relaxed);
+        self.fit_at.store(now.plus(FIT_INTERVAL).0, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, SampledKey> {

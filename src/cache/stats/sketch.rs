@@ -9,11 +9,11 @@ use crate::cache::clock::Moment;
 use crate::cache::key::Key;
 
 /// Time in which counts fade to 1/e of what they were.
-pub const FADE: Duration = Duration::from_secs(30);
+pub const FADE_TIME: Duration = Duration::from_secs(30);
 /// Times that may pass before counts are scaled back: far within what a double holds.
-const RESCALE: f64 = 64.0;
+const RESCALE_AFTER: f64 = 64.0;
 /// Counts that have faded below this are not reported.
-const FAINT: f64 = 0.05;
+const MIN_REPORTED_COUNT: f64 = 0.05;
 
 /// Counts of the heaviest keys.
 pub struct Sketch {
@@ -22,7 +22,7 @@ pub struct Sketch {
     /// Where in the heap a key is.
     places: HashMap<Key, usize>,
     capacity: usize,
-    begun: Moment,
+    started_at: Moment,
     /// The moment by which weights are scaled.
     landmark: Moment,
 }
@@ -48,7 +48,7 @@ impl Sketch {
     /// Room for `capacity` keys.
     pub fn new(capacity: usize, now: Moment) -> Sketch {
         let capacity = capacity.max(1);
-        Sketch { slots: Vec::new(), places: HashMap::new(), capacity, begun: now, landmark: now }
+        Sketch { slots: Vec::new(), places: HashMap::new(), capacity, started_at: now, landmark: now }
     }
 
     /// Adds `weight` to the count of `key`.
@@ -59,7 +59,7 @@ impl Sketch {
             None if self.slots.len() < self.capacity => {
                 self.slots.push(SketchSlot { key: key.clone(), weight: 0.0, error: 0.0 });
                 self.places.insert(key, self.slots.len() - 1);
-                self.rise(self.slots.len() - 1)
+                self.sift_up(self.slots.len() - 1)
             }
             None => {
                 let lightest = &mut self.slots[0];
@@ -71,24 +71,24 @@ impl Sketch {
             }
         };
         self.slots[place].weight += weight;
-        self.sink(place);
+        self.sift_down(place);
     }
 
     /// Every key with its count a second, in no order.
     pub fn rates(&mut self, now: Moment) -> Vec<HotKey> {
         let scale = self.scale(now);
-        let age = now.since(self.begun).as_secs_f64().max(1.0);
+        let age = now.since(self.started_at).as_secs_f64().max(1.0);
         // What a steady stream of one a second would have come to.
-        let one_a_second = FADE.as_secs_f64() * -(-age / FADE.as_secs_f64()).exp_m1();
+        let one_a_second = FADE_TIME.as_secs_f64() * -(-age / FADE_TIME.as_secs_f64()).exp_m1();
         let count = |slot: &SketchSlot| (slot.weight - slot.error) / scale;
-        let seen = self.slots.iter().filter(|slot| count(slot) >= FAINT);
+        let seen = self.slots.iter().filter(|slot| count(slot) >= MIN_REPORTED_COUNT);
         seen.map(|slot| HotKey { key: slot.key.clone(), rate: count(slot) / one_a_second }).collect()
     }
 
     /// What a count of one weighs now.
     fn scale(&mut self, now: Moment) -> f64 {
-        let times = now.since(self.landmark).as_secs_f64() / FADE.as_secs_f64();
-        if times < RESCALE {
+        let times = now.since(self.landmark).as_secs_f64() / FADE_TIME.as_secs_f64();
+        if times < RESCALE_AFTER {
             return times.exp();
         }
         let faded = (-times).exp();
@@ -101,7 +101,7 @@ impl Sketch {
     }
 
     /// Moves a slot that is lighter than those before it to its place; returns that.
-    fn rise(&mut self, mut place: usize) -> usize {
+    fn sift_up(&mut self, mut place: usize) -> usize {
         while place > 0 && self.slots[place].weight < self.slots[(place - 1) / 2].weight {
             self.swap(place, (place - 1) / 2);
             place = (place - 1) / 2;
@@ -110,7 +110,7 @@ impl Sketch {
     }
 
     /// Moves a slot that is heavier than those after it to its place.
-    fn sink(&mut self, mut place: usize) {
+    fn sift_down(&mut self, mut place: usize) {
         loop {
             let children = (2 * place + 1)..(2 * place + 3).min(self.slots.len()).max(2 * place + 1);
             let weight = |index: &usize| self.slots[*index].weight;
@@ -190,13 +190,13 @@ mod tests {
         }
         let steady = rates(&mut sketch, now)[0].1;
         assert!((95.0..=105.0).contains(&steady), "{steady}");
-        let later = rates(&mut sketch, now.plus(FADE))[0].1;
+        let later = rates(&mut sketch, now.plus(FADE_TIME))[0].1;
         assert!((later / steady - (-1.0f64).exp()).abs() < 0.05, "{later}");
-        assert_eq!(rates(&mut sketch, now.plus(20 * FADE)), []);
+        assert_eq!(rates(&mut sketch, now.plus(20 * FADE_TIME)), []);
         // Far beyond what is scaled at once.
-        now = now.plus(1000 * FADE);
+        now = now.plus(1000 * FADE_TIME);
         sketch.add(key, 3.0, now);
         let anew = rates(&mut sketch, now)[0].1;
-        assert!((anew - 3.0 / FADE.as_secs_f64()).abs() < 0.01, "{anew}");
+        assert!((anew - 3.0 / FADE_TIME.as_secs_f64()).abs() < 0.01, "{anew}");
     }
 }

@@ -85,7 +85,7 @@ impl Tiered {
         many.keys.iter().for_each(|key| shared.hot_keys.read(*key, begun));
         let gets: Vec<(Get<'_>, u16)> = many.gets().map(|get| (get, shared.coherence.partition_of(get.key))).collect();
         let mut answers: Vec<Option<GetAnswer>> =
-            gets.iter().map(|(get, partition)| shared.without_asking(get, switches, *partition, begun)).collect();
+            gets.iter().map(|(get, partition)| shared.answer_without_l2(get, switches, *partition, begun)).collect();
         let unanswered: Vec<usize> = (0..gets.len()).filter(|index| answers[*index].is_none()).collect();
         let mut keys: Vec<Key> = Vec::new();
         let mut places: HashMap<&[u8], usize> = HashMap::new();
@@ -102,12 +102,12 @@ impl Tiered {
         for (index, (get, partition)) in gets.iter().enumerate() {
             let result = match answers[index].take() {
                 Some(answer) => Ok(answer),
-                None => shared.conclude(get, switches, *partition, fetched[places[get.key.bytes]].clone()),
+                None => shared.answer_from_fetch(get, switches, *partition, fetched[places[get.key.bytes]].clone()),
             };
             match &result {
                 Ok(answer) => {
                     shared.tally(get, answer);
-                    self.slide(get, answer);
+                    self.extend_if_sliding(get, answer);
                 }
                 Err(CacheError::Halted(why)) => return Err(CacheError::Halted(why.clone())),
                 Err(_) => {}
@@ -118,14 +118,14 @@ impl Tiered {
     }
 
     /// Has memory hold those of `keys` that the shared tier has and for which nothing is switched off; how many. Counted as no Gets.
-    pub async fn warm(&self, keys: &[Key]) -> usize {
+    pub async fn load_into_l1(&self, keys: &[Key]) -> usize {
         let shared = &*self.0;
         let is_on = |key: &&Key| shared.switches(key.namespace()) == Switches::default();
         let mut by_namespace: BTreeMap<u32, Vec<Key>> = BTreeMap::new();
         for key in keys.iter().filter(is_on) {
             by_namespace.entry(key.namespace().id).or_default().push(key.clone());
         }
-        let until = shared.clock.now().plus(shared.config.read_budget);
+        let until = shared.clock.now().plus(shared.config.read_timeout);
         let timeout = Timeout { until, latest: Moment::FOREVER };
         let fetched = join_all(by_namespace.values().map(|keys| shared.fetch_many(keys, timeout))).await;
         let now = shared.clock.now();
@@ -185,13 +185,13 @@ impl Tiered {
         }
         namespace.admit_many(count)?;
         if !switches.l2 {
-            let results = writes.iter().map(|write| Ok(shared.write_alone(write)?)).collect();
+            let results = writes.iter().map(|write| Ok(shared.write_l1_only(write)?)).collect();
             return Ok(Many { results, token: Token::EMPTY });
         }
         let timeout = shared.write_timeout(deadline);
         let barrier = self.barrier(barrier);
         let ticket = ticket(&barrier);
-        let shares = shared.shares(writes, |write| write.key.as_ref());
+        let shares = shared.by_partition(writes, |write| write.key.as_ref());
         let steps = shares.iter().map(|share| shared.write_step(share.partition, &share.items, ticket, timeout));
         let done = join_all(steps).await;
         let mut token = Token::EMPTY;
@@ -202,7 +202,7 @@ impl Tiered {
             stored.extend(answers().any(|answer| answer.outcome == SetOutcome::Stored).then_some(share.partition));
         }
         if !stored.is_empty() {
-            shared.pass(barrier, &stored, deadline).await?;
+            shared.await_barrier(barrier, &stored, deadline).await?;
         }
         Ok(Many { results: shared.in_order(count, shares, done, deadline), token })
     }
@@ -212,10 +212,10 @@ impl Tiered {
         let InvalidateMany { namespace, removals, mode, barrier, deadline } = many;
         let count = removals.len();
         namespace.admit_many(count)?;
-        let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
+        let until = shared.clock.now().plus(shared.config.write_timeout).min(deadline);
         let barrier = self.barrier(barrier);
         let ticket = ticket(&barrier);
-        let shares = shared.shares(removals, |removal| removal.key.as_ref());
+        let shares = shared.by_partition(removals, |removal| removal.key.as_ref());
         let steps = shares.iter().map(|share| shared.remove_step(share.partition, &share.items, mode, ticket, until));
         let done = join_all(steps).await;
         let mut token = Token::EMPTY;
@@ -224,7 +224,7 @@ impl Tiered {
         }
         if !token.is_empty() {
             let partitions: Vec<u16> = token.partitions().collect();
-            shared.pass(barrier, &partitions, deadline).await?;
+            shared.await_barrier(barrier, &partitions, deadline).await?;
         }
         let done = done.into_iter().map(|done| Ok(done?.removed.into_iter().map(Ok).collect())).collect();
         Ok(Many { results: shared.in_order(count, shares, done, deadline), token })
@@ -236,7 +236,7 @@ impl Tiered {
 impl<'a> GetMany<'a> {
     fn gets(self) -> impl Iterator<Item = Get<'a>> {
         let GetMany { keys, consistency, token, deadline } = self;
-        keys.iter().map(move |key| Get { key: *key, consistency, token, deadline, lease: None, place: None })
+        keys.iter().map(move |key| Get { key: *key, consistency, token, deadline, lease: None, slot: None })
     }
 }
 
@@ -244,13 +244,13 @@ impl<'a> GetMany<'a> {
 
 impl TieredInner {
     /// The answer for which the shared tier need not be asked, if any.
-    fn without_asking(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> Option<GetAnswer> {
+    fn answer_without_l2(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> Option<GetAnswer> {
         // What only the primary can answer is not answered without it.
         if !switches.enabled || (!switches.l2 && get.consistency == Consistency::Strong) {
             return Some(self.miss(partition, Miss::Disabled, Version::ZERO, false));
         }
         let absent = || (!switches.l2).then(|| self.miss(partition, Miss::Absent, Version::ZERO, false));
-        self.answer_from_memory(get, switches, partition, now).or_else(absent)
+        self.answer_from_l1(get, switches, partition, now).or_else(absent)
     }
 
     /// Reads the shared tier for one caller.
@@ -260,16 +260,17 @@ impl TieredInner {
         }
         let begun = self.clock.now();
         // Before anything is asked.
-        let asked: Vec<_> = keys.iter().map(|key| self.asked(key, self.coherence.begin_fill(key.as_ref()))).collect();
+        let asked: Vec<_> =
+            keys.iter().map(|key| self.begin_fetch(key, self.coherence.begin_fill(key.as_ref()))).collect();
         let reads = self.l2.read_many(keys, timeout).await;
         if !self.l2.shares_l1() {
             self.latencies.l2_read.observe(self.clock.now().since(begun));
         }
-        keys.iter().zip(asked).zip(reads).map(|((key, asked), read)| self.take_in(key, asked, read?)).collect()
+        keys.iter().zip(asked).zip(reads).map(|((key, asked), read)| self.admit_read(key, asked, read?)).collect()
     }
 
     /// The items of each partition.
-    fn shares<T>(&self, items: Vec<T>, key: impl Fn(&T) -> KeyRef<'_>) -> Vec<PartitionItems<T>> {
+    fn by_partition<T>(&self, items: Vec<T>, key: impl Fn(&T) -> KeyRef<'_>) -> Vec<PartitionItems<T>> {
         let mut shares: BTreeMap<u16, PartitionItems<T>> = BTreeMap::new();
         for (place, item) in items.into_iter().enumerate() {
             let partition = self.coherence.partition_of(key(&item));

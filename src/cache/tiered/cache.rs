@@ -1,6 +1,6 @@
 //! The two-tier cache: where a Get is answered. Memory when it is proven fresh, else the shared tier, else what may be said without it.
 
-use super::sliding::Slides;
+use super::sliding::SlidingExtensions;
 use super::types::{Consistency, Get, GetAnswer, GetOutcome, Miss, Stale, StaleReason, Tier};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +32,9 @@ use crate::cache::tier::{L1, L2, L2Error, ReadResult, Timeout};
 use crate::cache::version::Version;
 
 /// The most that is kept back of a caller's deadline for the answer's way.
-const ANSWERING: Duration = Duration::from_millis(20);
+const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
 /// Pause between looks at whether memory is proven.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const PROOF_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What the cache is configured by.
 #[derive(Clone, Copy, Debug)]
@@ -42,13 +42,13 @@ pub struct TieredConfig {
     /// What is switched on for the whole service, at first.
     pub switches: Switches,
     /// Longest a Get waits for the shared tier.
-    pub read_budget: Duration,
+    pub read_timeout: Duration,
     /// Longest a write waits for the shared tier.
-    pub write_budget: Duration,
+    pub write_timeout: Duration,
     /// One in so many fresh hits of memory is checked against the shared tier; 0: none.
     pub self_audit_every: u64,
     /// Keys of which it is kept account to tell those read most.
-    pub hot_key_places: usize,
+    pub hot_key_capacity: usize,
 }
 
 /// The cache of one replica. Cheap to share; every clone is the same cache.
@@ -66,11 +66,11 @@ pub(super) struct TieredInner {
     sampler: Sampler,
     pub(super) hot_keys: HotKeys,
     pub(super) leases: Leases,
-    pub(super) sliding: Slides,
+    pub(super) sliding: SlidingExtensions,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     /// Cancelled when nobody shall wait any more for what others make.
-    pub(super) leaving: CancellationToken,
+    pub(super) draining: CancellationToken,
 }
 
 /// How an entry has outlived its time, or was marked; none when it has not.
@@ -100,9 +100,9 @@ fn outcome_of(fetched: &FetchResult) -> &'static str {
 /// What was known before the shared tier was asked.
 #[derive(Clone, Copy)]
 pub(super) struct FetchContext {
-    note: FillGuard,
+    guard: FillGuard,
     /// Position up to which everything had been heard of.
-    heard_of: Version,
+    watermark: Version,
     /// The position that answers had shown.
     shown: ShownPosition,
     at: Moment,
@@ -128,13 +128,13 @@ impl Tiered {
     ) -> Tiered {
         let (latencies, tasks, stop) = (Latencies::default(), TaskTracker::new(), CancellationToken::new());
         let every = if l2.shares_l1() { 0 } else { config.self_audit_every };
-        let limits = self_audit::SelfAuditLimits { budget: config.read_budget, bound: coherence.max_staleness() };
+        let limits = self_audit::SelfAuditLimits { budget: config.read_timeout, bound: coherence.max_staleness() };
         let (sampler, auditor) = self_audit::new(every, l2.clone(), clock.clone(), limits);
         if every > 0 {
             tasks.spawn(stop.clone().run_until_cancelled_owned(auditor.run()));
         }
         let switches = ArcSwap::from_pointee(config.switches);
-        let hot_keys = HotKeys::new(config.hot_key_places, clock.now());
+        let hot_keys = HotKeys::new(config.hot_key_capacity, clock.now());
         Tiered(Arc::new(TieredInner {
             config,
             switches,
@@ -146,9 +146,9 @@ impl Tiered {
             sampler,
             hot_keys,
             leases: Leases::default(),
-            sliding: Slides::default(),
+            sliding: SlidingExtensions::default(),
             tasks,
-            leaving: stop.child_token(),
+            draining: stop.child_token(),
             stop,
         }))
     }
@@ -170,18 +170,18 @@ impl Tiered {
         get.key.namespace.admit()?;
         let answer = match get.lease.filter(|_| switches.l2) {
             Some(wish) => self.get_with_lease(&get, wish, switches, partition, begun).await?,
-            None => match shared.answer_from_memory(&get, switches, partition, begun) {
+            None => match shared.answer_from_l1(&get, switches, partition, begun) {
                 Some(answer) => answer,
                 None if switches.l2 => {
-                    let fetched = self.ask_l2(&get, partition, begun).await;
-                    shared.conclude(&get, switches, partition, fetched)?
+                    let fetched = self.fetch(&get, partition, begun).await;
+                    shared.answer_from_fetch(&get, switches, partition, fetched)?
                 }
                 // Memory is all there is.
                 None => shared.miss(partition, Miss::Absent, Version::ZERO, false),
             },
         };
         shared.count(&get, &answer, begun);
-        self.slide(&get, &answer);
+        self.extend_if_sliding(&get, &answer);
         Ok(answer)
     }
 
@@ -240,16 +240,16 @@ impl Tiered {
     }
 
     /// Waits until every partition is proven: from then on what is read enters memory.
-    pub async fn until_proven(&self) {
+    pub async fn wait_until_proven(&self) {
         let coherence = &self.0.coherence;
         while coherence.proofs().proven < coherence.partitions() {
-            sleep(LOOK_EVERY).await;
+            sleep(PROOF_CHECK_INTERVAL).await;
         }
     }
 
     /// From now on no Get waits for what others make: this replica is about to go.
-    pub fn leave(&self) {
-        self.0.leaving.cancel();
+    pub fn stop_waiting(&self) {
+        self.0.draining.cancel();
     }
 
     /// Waits for the fetches and writes under way. No new ones may be begun.
@@ -260,7 +260,7 @@ impl Tiered {
     }
 
     /// Asks the shared tier.
-    pub(super) async fn ask_l2(&self, get: &Get<'_>, partition: u16, begun: Moment) -> FetchResult {
+    pub(super) async fn fetch(&self, get: &Get<'_>, partition: u16, begun: Moment) -> FetchResult {
         let shared = &*self.0;
         let timeout = shared.read_timeout(get.consistency, get.deadline, begun);
         let token = get.token.position(partition);
@@ -268,7 +268,7 @@ impl Tiered {
             Consistency::Strong => shared.fetch(&get.key.to_key(), timeout).await,
             Consistency::Bounded(bound) => {
                 let bound = bound.unwrap_or(shared.coherence.max_staleness());
-                match self.fetch_together(get.key.to_key(), bound, timeout).await {
+                match self.fetch_coalesced(get.key.to_key(), bound, timeout).await {
                     // The fetch joined began before the write this caller has seen: ask once more, for this caller alone.
                     Ok(fetched) if fetched.may_precede(token, get.key.namespace) => {
                         shared.fetch(&get.key.to_key(), timeout).await
@@ -280,7 +280,7 @@ impl Tiered {
     }
 
     /// Fetches, or waits for the fetch that another Get has begun. A fetch ends by itself when nothing arrives any more.
-    pub(super) async fn fetch_together(&self, key: Key, bound: Duration, limit: Timeout) -> FetchResult {
+    pub(super) async fn fetch_coalesced(&self, key: Key, bound: Duration, limit: Timeout) -> FetchResult {
         let shared = &*self.0;
         if shared.l2.shares_l1() {
             return shared.fetch(&key, limit).await;
@@ -294,9 +294,9 @@ impl Tiered {
             FetchSlot::Started(StartedFetch { id, note, landing, mut waiting }) => {
                 let cache = self.clone();
                 let fetch = async move {
-                    let until = cache.0.clock.now().plus(cache.0.config.read_budget);
+                    let until = cache.0.clock.now().plus(cache.0.config.read_timeout);
                     let own = Timeout { until, latest: limit.latest.max(until) };
-                    let result = cache.0.fetch_under(&key, note, own).await;
+                    let result = cache.0.fetch_guarded(&key, note, own).await;
                     cache.0.coherence.close(&key, id);
                     spans::note(spans::OUTCOME, outcome_of(&result));
                     landing.complete(result);
@@ -324,7 +324,7 @@ impl TieredInner {
     }
 
     /// The answer that memory may give, if any. On the hot path: no lock that all keys share, no wait.
-    pub(super) fn answer_from_memory(
+    pub(super) fn answer_from_l1(
         &self,
         get: &Get<'_>,
         switches: Switches,
@@ -333,7 +333,7 @@ impl TieredInner {
     ) -> Option<GetAnswer> {
         let Consistency::Bounded(bound) = get.consistency else { return None };
         let welcome = bound.filter(|bound| *bound > self.coherence.max_staleness());
-        match self.look_up(get, switches, partition, now) {
+        match self.lookup_l1(get, switches, partition, now) {
             L1Lookup::Fresh(held) => {
                 if switches.l2 {
                     self.sampler.hit(get.key, held.entry.version, now);
@@ -348,7 +348,7 @@ impl TieredInner {
     }
 
     /// The answer after the shared tier was asked; when it could not be asked, what may be said without it.
-    pub(super) fn conclude(
+    pub(super) fn answer_from_fetch(
         &self,
         get: &Get<'_>,
         switches: Switches,
@@ -362,14 +362,14 @@ impl TieredInner {
             Ok(fetched) => Ok(self.found_in_l2(get, partition, fetched)),
             Err(error @ L2Error::Halted(_)) => Err(error.into()),
             Err(error) if get.consistency == Consistency::Strong => Err(self.error(error, get.deadline)),
-            Err(_) => Ok(self.without_l2(get, switches, partition)),
+            Err(_) => Ok(self.degraded_answer(get, switches, partition)),
         }
     }
 
     /// The answer when the shared tier could not be asked: a flagged stale hit where the namespace allows it, else a flagged miss.
-    fn without_l2(&self, get: &Get<'_>, switches: Switches, partition: u16) -> GetAnswer {
+    fn degraded_answer(&self, get: &Get<'_>, switches: Switches, partition: u16) -> GetAnswer {
         let now = self.clock.now();
-        let mut answer = match self.look_up(get, switches, partition, now) {
+        let mut answer = match self.lookup_l1(get, switches, partition, now) {
             L1Lookup::Fresh(held) => self.hit_in_l1(partition, held, None, now),
             L1Lookup::Stale(held, stale) => self.hit_in_l1(partition, held, Some(stale), now),
             L1Lookup::Nothing => self.miss(partition, Miss::Unavailable, Version::ZERO, true),
@@ -379,7 +379,7 @@ impl TieredInner {
     }
 
     /// What memory holds for this Get that is not older than its token, nor staler than namespace and caller allow.
-    pub(super) fn look_up(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> L1Lookup {
+    pub(super) fn lookup_l1(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> L1Lookup {
         let Consistency::Bounded(accepted) = get.consistency else { return L1Lookup::Nothing };
         let bound = accepted.unwrap_or(self.coherence.max_staleness());
         // Before the lookup: see Coherence::proof and Coherence::place.
@@ -391,7 +391,7 @@ impl TieredInner {
             let policy = get.key.namespace.policy();
             (policy.stale_window, policy.l1_ttl)
         };
-        if now.since(held.known_at) > l1_ttl || (switches.l2 && held.is_alone()) {
+        if now.since(held.known_at) > l1_ttl || (switches.l2 && held.is_local_only()) {
             return L1Lookup::Nothing;
         }
         if held.position < token && place.is_none_or(|place| place.of(&held) < token) {
@@ -421,29 +421,29 @@ impl TieredInner {
     /// Reads the shared tier for one caller.
     async fn fetch(&self, key: &Key, timeout: Timeout) -> FetchResult {
         let note = self.coherence.begin_fill(key.as_ref());
-        self.fetch_under(key, note, timeout).await
+        self.fetch_guarded(key, note, timeout).await
     }
 
     /// Reads the shared tier, and lets the answer enter memory if nothing newer was applied since `note`.
-    async fn fetch_under(&self, key: &Key, note: FillGuard, timeout: Timeout) -> FetchResult {
-        let asked = self.asked(key, note);
+    async fn fetch_guarded(&self, key: &Key, note: FillGuard, timeout: Timeout) -> FetchResult {
+        let asked = self.begin_fetch(key, note);
         let read = self.l2.read(key, timeout).await;
         if !self.l2.shares_l1() && read.is_ok() {
             self.latencies.l2_read.observe(self.clock.now().since(asked.at));
         }
-        self.take_in(key, asked, read?)
+        self.admit_read(key, asked, read?)
     }
 
     /// What is known before the shared tier is asked for `key`.
-    pub(super) fn asked(&self, key: &Key, note: FillGuard) -> FetchContext {
+    pub(super) fn begin_fetch(&self, key: &Key, note: FillGuard) -> FetchContext {
         let partition = self.coherence.partition_of(key.as_ref());
         let (heard_of, shown) = (self.coherence.watermark(partition), self.coherence.shown(partition));
-        FetchContext { note, heard_of, shown, at: self.clock.now() }
+        FetchContext { guard: note, watermark: heard_of, shown, at: self.clock.now() }
     }
 
     /// Judges what the shared tier answered, and lets it enter memory if nothing newer was applied since it was asked.
-    pub(super) fn take_in(&self, key: &Key, asked: FetchContext, read: ReadResult) -> FetchResult {
-        let FetchContext { note, heard_of, shown, at: begun } = asked;
+    pub(super) fn admit_read(&self, key: &Key, asked: FetchContext, read: ReadResult) -> FetchResult {
+        let FetchContext { guard: note, watermark: heard_of, shown, at: begun } = asked;
         let partition = self.coherence.partition_of(key.as_ref());
         if read.position > Version::ZERO && read.position < heard_of.max(shown.position) {
             // An old primary: what it does not know yet was heard of, or shown by an answer, before it was asked.
@@ -492,31 +492,32 @@ impl TieredInner {
     }
 
     /// When a Get that has another answer stops waiting for the shared tier: after `budget`, and early enough to answer before the caller leaves.
-    pub(super) fn until(&self, budget: Duration, deadline: Moment, now: Moment) -> Moment {
+    pub(super) fn answer_deadline(&self, budget: Duration, deadline: Moment, now: Moment) -> Moment {
         let left = deadline.since(now);
-        now.plus(budget.min(left - (left / 10).min(ANSWERING)))
+        now.plus(budget.min(left - (left / 10).min(DEADLINE_MARGIN)))
     }
 
     /// The time for which a Get reads the shared tier. What goes on arriving is waited for while the caller does.
     pub(super) fn read_timeout(&self, consistency: Consistency, deadline: Moment, now: Moment) -> Timeout {
-        let budget = self.config.read_budget;
+        let budget = self.config.read_timeout;
         match consistency {
             Consistency::Strong => Timeout { until: now.plus(budget).min(deadline), latest: deadline },
-            Consistency::Bounded(_) => {
-                Timeout { until: self.until(budget, deadline, now), latest: self.until(Duration::MAX, deadline, now) }
-            }
+            Consistency::Bounded(_) => Timeout {
+                until: self.answer_deadline(budget, deadline, now),
+                latest: self.answer_deadline(Duration::MAX, deadline, now),
+            },
         }
     }
 
     /// The time for which a write may take.
     pub(super) fn write_timeout(&self, deadline: Moment) -> Timeout {
-        Timeout { until: self.clock.now().plus(self.config.write_budget).min(deadline), latest: deadline }
+        Timeout { until: self.clock.now().plus(self.config.write_timeout).min(deadline), latest: deadline }
     }
 
     /// An error of the shared tier as its caller has to know it: when there was no time left, that is why.
     pub(super) fn error(&self, error: L2Error, deadline: Moment) -> CacheError {
         match error {
-            L2Error::Unavailable { outcome_unknown_for, .. } if self.clock.now() >= deadline.minus(ANSWERING) => {
+            L2Error::Unavailable { outcome_unknown_for, .. } if self.clock.now() >= deadline.minus(DEADLINE_MARGIN) => {
                 CacheError::DeadlineExceeded { outcome_unknown_for }
             }
             error => error.into(),

@@ -97,10 +97,10 @@ impl World {
         let (sender, calls) = mpsc::unbounded_channel();
         let config = TieredConfig {
             switches: Switches::default(),
-            read_budget: BUDGET,
-            write_budget: BUDGET,
+            read_timeout: BUDGET,
+            write_timeout: BUDGET,
             self_audit_every: 0,
-            hot_key_places: 4,
+            hot_key_capacity: 4,
         };
         let l2 = Arc::new(Scripted(sender));
         let cache = Tiered::new(config, bench.l1.clone(), l2, bench.coherence.clone(), bench.clock.clone());
@@ -118,7 +118,7 @@ impl World {
                     token: &token,
                     deadline: Moment::FOREVER,
                     lease: None,
-                    place: None,
+                    slot: None,
                 })
                 .await
         })

@@ -20,19 +20,19 @@ use crate::cache::single_flight::{FetchResult, Fetched};
 use crate::cache::spans;
 
 /// How often in a row the shared tier may say that there is an entry of which a read shows nothing. Then the read is believed.
-const CONTRADICTIONS: u32 = 3;
+const MAX_CONTRADICTIONS: u32 = 3;
 
 /// How one Get takes part in a round.
 #[derive(Clone, Copy)]
 struct RoundPart {
     /// The round was begun for it: so far it waits for the shared tier only.
-    first: bool,
+    started_round: bool,
     /// Whether it waits for another caller.
     wait: bool,
     /// Whether it has an answer that will do when nobody may have the lease.
-    kept: bool,
+    has_fallback: bool,
     /// Until when it waits.
-    until: Moment,
+    deadline: Moment,
 }
 
 /// Whether there is room for an answer.
@@ -57,14 +57,14 @@ impl Tiered {
         begun: Moment,
     ) -> Result<GetAnswer, CacheError> {
         let shared = &*self.0;
-        let until = shared.until(Duration::MAX, get.deadline, begun);
+        let until = shared.answer_deadline(Duration::MAX, get.deadline, begun);
         let key = get.key.to_key();
         let (mut heard, mut contradictions, mut waited) = (None, 0, false);
         // All that the shared tier is asked for has one budget, from here on; waiting for another caller to make the entry does not count.
         let mut asking_since = begun;
         let answer = loop {
             let now = shared.clock.now();
-            if let Some(answer) = shared.answer_from_memory(get, switches, partition, now) {
+            if let Some(answer) = shared.answer_from_l1(get, switches, partition, now) {
                 let room_begun = shared.clock.now();
                 match self.room(get, &answer, until).await {
                     Room::AtOnce => break self.with_lease_to_refresh(get, &key, wish, asking_since, answer).await,
@@ -73,12 +73,12 @@ impl Tiered {
                         heard = None;
                         continue;
                     }
-                    Room::Never => break shared.leased(answer),
+                    Room::Never => break shared.leased_miss(answer),
                 }
             }
             let (fetched, seat) = self.fetched_or_known(get, &key, partition, asking_since, heard.take()).await;
             let found = fetched.as_ref().ok().cloned();
-            let answer = shared.conclude(get, switches, partition, fetched)?;
+            let answer = shared.answer_from_fetch(get, switches, partition, fetched)?;
             match answer.outcome {
                 GetOutcome::Hit { .. } => {
                     let room_begun = shared.clock.now();
@@ -88,7 +88,7 @@ impl Tiered {
                             asking_since = asking_since.plus(shared.clock.now().since(room_begun));
                             continue;
                         }
-                        Room::Never => break shared.leased(answer),
+                        Room::Never => break shared.leased_miss(answer),
                     }
                 }
                 GetOutcome::Miss(Miss::Absent | Miss::Unavailable) => {}
@@ -96,23 +96,28 @@ impl Tiered {
             }
             let (seat, first) = seat.map_or_else(
                 || {
-                    let patience = asking_since.plus(shared.config.read_budget);
+                    let patience = asking_since.plus(shared.config.read_timeout);
                     let occasion = LeaseRequest { duration: wish.duration, seen: None, found: found.clone(), patience };
-                    self.take_seat(&key, partition, occasion)
+                    self.join_round(&key, partition, occasion)
                 },
                 |seat| (seat, false),
             );
             let kept = |found: Option<&Fetched>| match wish.stale_if_error {
-                true => {
-                    shared.kept(get, partition, found).map(|stale| GetAnswer { degraded: answer.degraded, ..stale })
-                }
+                true => shared
+                    .stale_fallback(get, partition, found)
+                    .map(|stale| GetAnswer { degraded: answer.degraded, ..stale }),
                 false => None,
             };
             let span = if first { Span::none() } else { spans::wait(&seat.round().span) };
             let turn_begun = shared.clock.now();
-            let until = if wish.wait { until } else { until.min(asking_since.plus(shared.config.read_budget)) };
-            let part = RoundPart { first, wait: wish.wait, kept: kept(found.as_ref()).is_some(), until };
-            let (turn, refused) = self.take_part(get, part, &seat).instrument(span).await;
+            let until = if wish.wait { until } else { until.min(asking_since.plus(shared.config.read_timeout)) };
+            let part = RoundPart {
+                started_round: first,
+                wait: wish.wait,
+                has_fallback: kept(found.as_ref()).is_some(),
+                deadline: until,
+            };
+            let (turn, refused) = self.wait_in_round(get, part, &seat).instrument(span).await;
             if wish.wait {
                 asking_since = asking_since.plus(shared.clock.now().since(turn_begun));
             }
@@ -124,7 +129,7 @@ impl Tiered {
                 }
                 Some(WaitResult::Over(RoundOutcome { end, found: last })) => {
                     contradictions = if end == End::Present { contradictions + 1 } else { 0 };
-                    if contradictions == CONTRADICTIONS {
+                    if contradictions == MAX_CONTRADICTIONS {
                         break answer;
                     }
                     let last_found = last.as_ref().and_then(|last| last.as_ref().ok());
@@ -140,7 +145,7 @@ impl Tiered {
                     match (self.with_room(get, until, || kept(found.as_ref())).await, refused) {
                         (Some(stale), _) => break stale,
                         (None, Some(refused)) => return Err(refused),
-                        (None, None) => break shared.leased(answer),
+                        (None, None) => break shared.leased_miss(answer),
                     }
                 }
             }
@@ -180,7 +185,7 @@ impl Tiered {
         {
             return (Ok(found), Some(seat));
         }
-        (self.ask_l2(get, partition, asking_since).await, None)
+        (self.fetch(get, partition, asking_since).await, None)
     }
 
     /// A value that can be used, with the lease to make it anew if that is due and nobody else has it.
@@ -200,10 +205,10 @@ impl Tiered {
         }
         let seen = stale.is_none().then_some(held.entry.version);
         let found = (!answer.degraded).then(|| Fetched { position: answer.position, held: Some(held.clone()) });
-        let patience = asking_since.plus(shared.config.read_budget);
+        let patience = asking_since.plus(shared.config.read_timeout);
         let occasion = LeaseRequest { duration: wish.duration, seen, found, patience };
-        let (seat, true) = self.take_seat(key, answer.partition, occasion) else { return answer };
-        let until = shared.until(shared.config.read_budget, get.deadline, asking_since);
+        let (seat, true) = self.join_round(key, answer.partition, occasion) else { return answer };
+        let until = shared.answer_deadline(shared.config.read_timeout, get.deadline, asking_since);
         match timeout(until.since(now), seat.turn(|_| true)).await {
             Ok(WaitResult::Lease(lease)) => GetAnswer { lease: Some(lease), at: shared.clock.now(), ..answer },
             _ => answer,
@@ -211,7 +216,7 @@ impl Tiered {
     }
 
     /// Takes part in the round of `key`. Returns also whether it was begun for this.
-    fn take_seat(&self, key: &Key, partition: u16, occasion: LeaseRequest) -> (Waiter, bool) {
+    fn join_round(&self, key: &Key, partition: u16, occasion: LeaseRequest) -> (Waiter, bool) {
         let (seat, begun) = self.0.coherence.rounds(partition).join_or_begin(key, occasion);
         if begun {
             let round = self.clone().run_round(key.clone(), partition, seat.round().clone());
@@ -223,29 +228,29 @@ impl Tiered {
 
     /// Takes part in a round for one Get. What only asks for the lease keeps its place; what waits for another caller gives it back. Returns
     /// also why the Get may not wait, if it would.
-    async fn take_part(
+    async fn wait_in_round(
         &self,
         get: &Get<'_>,
         part: RoundPart,
         seat: &Waiter,
     ) -> (Option<WaitResult>, Option<CacheError>) {
         let waiting = part.wait.then(|| self.0.leases.counters.waiting.inc_guard());
-        if part.first || !part.wait {
-            let turn = self.turn(false, part.kept, part.until, seat).await;
+        if part.started_round || !part.wait {
+            let turn = self.wait_for_offer(false, part.has_fallback, part.deadline, seat).await;
             if !(part.wait && matches!(turn, Some(WaitResult::Said(_)))) {
                 return (turn, None);
             }
         }
-        let refused = get.place.and_then(|place| place.wait().err());
+        let refused = get.slot.and_then(|place| place.wait().err());
         let _waiting = waiting.filter(|_| refused.is_none());
-        (self.turn(refused.is_none(), part.kept, part.until, seat).await, refused)
+        (self.wait_for_offer(refused.is_none(), part.has_fallback, part.deadline, seat).await, refused)
     }
 
     /// Waits until there is room for an answer. It may be given as it is only if there was room at once.
     async fn room(&self, get: &Get<'_>, answer: &GetAnswer, until: Moment) -> Room {
-        let (Some(place), GetOutcome::Hit { held, .. }) = (get.place, &answer.outcome) else { return Room::AtOnce };
+        let (Some(place), GetOutcome::Hit { held, .. }) = (get.slot, &answer.outcome) else { return Room::AtOnce };
         let patience = until.since(self.0.clock.now());
-        match timeout(patience, place.room(held.entry.content.len())).await {
+        match timeout(patience, place.wait_for_answer_room(held.entry.content.len())).await {
             Ok(true) => Room::AtOnce,
             Ok(false) => Room::Later,
             Err(_) => Room::Never,
@@ -265,11 +270,11 @@ impl Tiered {
     }
 
     /// Waits for what a round comes to for one Get, as long as its caller would. None: in vain.
-    async fn turn(&self, wait: bool, kept: bool, until: Moment, seat: &Waiter) -> Option<WaitResult> {
+    async fn wait_for_offer(&self, wait: bool, kept: bool, until: Moment, seat: &Waiter) -> Option<WaitResult> {
         let shared = &*self.0;
         let patience = until.since(shared.clock.now());
         let leaving = async {
-            shared.leaving.cancelled().await;
+            shared.draining.cancelled().await;
             seat.turn(|_| true).await
         };
         let turn = async {
@@ -287,15 +292,15 @@ impl Tiered {
 
 impl TieredInner {
     /// The answer to a Get that has waited in vain.
-    fn leased(&self, answer: GetAnswer) -> GetAnswer {
+    fn leased_miss(&self, answer: GetAnswer) -> GetAnswer {
         GetAnswer { outcome: GetOutcome::Miss(Miss::Leased), at: self.clock.now(), ..answer }
     }
 
     /// What is kept of an entry that cannot be made, as far as its namespace allows it.
-    pub(super) fn kept(&self, get: &Get<'_>, partition: u16, found: Option<&Fetched>) -> Option<GetAnswer> {
+    pub(super) fn stale_fallback(&self, get: &Get<'_>, partition: u16, found: Option<&Fetched>) -> Option<GetAnswer> {
         let (now, consistency) = (self.clock.now(), Consistency::Bounded(None));
         let switches = self.switches(get.key.namespace);
-        match self.look_up(&Get { consistency, ..*get }, switches, partition, now) {
+        match self.lookup_l1(&Get { consistency, ..*get }, switches, partition, now) {
             L1Lookup::Fresh(held) => return Some(self.hit_in_l1(partition, held, None, now)),
             L1Lookup::Stale(held, stale) => return Some(self.hit_in_l1(partition, held, Some(stale), now)),
             L1Lookup::Nothing => {}

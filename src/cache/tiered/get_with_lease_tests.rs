@@ -36,7 +36,7 @@ impl World {
         let (cache, key, token) = (self.cache.clone(), self.bench.key("k"), Token::default());
         tokio::spawn(async move {
             cache
-                .get(Get { key: key.as_ref(), consistency, token: &token, deadline, lease: Some(wish), place: None })
+                .get(Get { key: key.as_ref(), consistency, token: &token, deadline, lease: Some(wish), slot: None })
                 .await
         })
     }
@@ -270,7 +270,7 @@ async fn a_shared_tier_that_contradicts_itself_is_not_asked_for_ever() {
     let mut world = World::new(Duration::ZERO);
     let get = world.wants(WISH);
     world.read_call().await.send(world.absent()).ok();
-    for _ in 0..CONTRADICTIONS {
+    for _ in 0..MAX_CONTRADICTIONS {
         world.acquire_call().await.1.send(Ok(Acquired::Present)).ok();
         world.read_call().await.send(world.absent()).ok();
     }
@@ -517,7 +517,7 @@ async fn a_replica_that_is_about_to_go_lets_nobody_wait() {
     let get = world.wants(WISH);
     world.is_held().await;
     world.waiting(1).await;
-    world.cache.leave();
+    world.cache.stop_waiting();
     assert_eq!(gist(&answered(get).await), Err(Miss::Leased));
     world.cache.close().await;
     assert_eq!(world.rounds(), 0);
@@ -560,7 +560,7 @@ async fn a_token_beyond_what_a_round_knows_is_asked_for() {
     let (cache, key, token) = (world.cache.clone(), world.bench.key("k"), Token::at(0, Version::new(EPOCH, 6)));
     let later = tokio::spawn(async move {
         let (consistency, deadline) = (Consistency::Bounded(None), Moment::FOREVER);
-        cache.get(Get { key: key.as_ref(), consistency, token: &token, deadline, lease: Some(WISH), place: None }).await
+        cache.get(Get { key: key.as_ref(), consistency, token: &token, deadline, lease: Some(WISH), slot: None }).await
     });
     world.read_call().await.send(world.found(6, 6)).ok();
     assert_eq!(gist(&answered(later).await), Ok((6, Tier::L2, false)));

@@ -68,7 +68,7 @@ impl Tiered {
     pub async fn inspect(&self, key: &Key, deadline: Moment) -> Inspection {
         let shared = &*self.0;
         let partition = shared.coherence.partition_of(key.as_ref());
-        let until = shared.clock.now().plus(shared.config.read_budget).min(deadline);
+        let until = shared.clock.now().plus(shared.config.read_timeout).min(deadline);
         let switches = shared.switches(key.namespace());
         let off = shared.off(key.namespace());
         let mut l2 = shared.l2.inspect(key, until).await;
@@ -122,8 +122,8 @@ impl TieredInner {
         let strong = key.namespace().policy().consistency == DefaultConsistency::Strong;
         let consistency = if strong { Consistency::Strong } else { Consistency::Bounded(None) };
         let (token, deadline) = (&Token::default(), Moment::FOREVER);
-        let get = Get { key: key.as_ref(), consistency, token, deadline, lease: None, place: None };
-        match (self.look_up(&get, switches, partition, now), l2) {
+        let get = Get { key: key.as_ref(), consistency, token, deadline, lease: None, slot: None };
+        match (self.lookup_l1(&get, switches, partition, now), l2) {
             (L1Lookup::Fresh(_), _) => Verdict::Memory,
             _ if !switches.l2 => Verdict::Miss,
             (_, Err(L2Error::Halted(why))) => Verdict::Halted(why.clone()),
@@ -155,7 +155,7 @@ impl TieredInner {
     ) -> Option<NotServed> {
         let l1_ttl = held.namespace.policy().l1_ttl;
         match self.coherence.freshness(key.as_ref(), held, proof, self.coherence.max_staleness(), now) {
-            _ if switches.l2 && held.is_alone() => Some(NotServed::Alone),
+            _ if switches.l2 && held.is_local_only() => Some(NotServed::Alone),
             _ if now.since(held.known_at) > l1_ttl => Some(NotServed::TooLong(l1_ttl)),
             Freshness::Invalidated => {
                 let cause = self.coherence.cause(key.as_ref(), held);

@@ -14,7 +14,7 @@ use crate::cache::namespace::Namespace;
 use crate::cache::tier::L2Error;
 
 /// Most steps in the shared tier that one invalidation has under way, if one part has fewer.
-const STEPS_AT_ONCE: usize = 512;
+const MAX_CONCURRENT_STEPS: usize = 512;
 
 // === impl Tiered ===
 
@@ -22,7 +22,7 @@ impl Tiered {
     /// Lists the namespaces of which the shared tier may hold anything, whatever replica stored it.
     pub async fn namespaces_in_l2(&self, deadline: Moment) -> Result<BTreeSet<String>, CacheError> {
         let shared = &*self.0;
-        let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
+        let until = shared.clock.now().plus(shared.config.write_timeout).min(deadline);
         shared.l2.namespaces(until).await.map_err(|error| match error {
             // Nothing was to take effect.
             L2Error::Unavailable { reason, .. } => shared.error(L2Error::unavailable(reason), deadline),
@@ -35,7 +35,7 @@ impl Tiered {
         &self,
         parts: Vec<Invalidate>,
     ) -> Result<Vec<(Arc<Namespace>, Invalidated)>, CacheError> {
-        let turns = STEPS_AT_ONCE / usize::from(self.0.coherence.partitions()).max(1);
+        let turns = MAX_CONCURRENT_STEPS / usize::from(self.0.coherence.partitions()).max(1);
         let turns = Arc::new(Semaphore::new(turns.max(1)));
         let work = parts.into_iter().map(|part| async {
             let namespace = part.namespace.clone();

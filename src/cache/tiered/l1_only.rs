@@ -14,7 +14,7 @@ use crate::cache::version::Version;
 
 impl TieredInner {
     /// Stores an entry in memory only. Conditions are held against what memory has; requests are not remembered.
-    pub(super) fn write_alone(&self, write: &Write) -> Result<SetAnswer, L2Error> {
+    pub(super) fn write_l1_only(&self, write: &Write) -> Result<SetAnswer, L2Error> {
         let now = self.clock.now();
         let (mut outcome, mut current) = (SetOutcome::Stored, None);
         self.coherence.put_alone(&write.key, |before, version| {
@@ -30,7 +30,7 @@ impl TieredInner {
     }
 
     /// Changes the life of what memory holds.
-    pub(super) fn touch_alone(&self, key: &Key, touch: Touch) -> Touched {
+    pub(super) fn touch_l1_only(&self, key: &Key, touch: Touch) -> Touched {
         let now = self.clock.now();
         let mut touched = Touched { position: Version::ZERO, entry: None };
         let put = self.coherence.put_alone(key, |before, _| {

@@ -18,7 +18,7 @@ use crate::cache::tier::{Acquired, L2Error, LeaseClaim, LeaseId, LeaseRelease, T
 use crate::cache::token::Token;
 
 /// Of the bound on staleness: how long a round lasts while messages are not heard.
-const UNHEARD: u32 = 8;
+const UNFOLLOWED_DIVISOR: u32 = 8;
 
 /// The return of a lease.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ impl Tiered {
         let shared = &*self.0;
         let mut running = RoundGuard::new(shared.coherence.rounds(partition), &key, &round);
         let mut unclaimed = None;
-        let stands_until = match self.ask_for_lease(&key, &round).await {
+        let stands_until = match self.request_lease(&key, &round).await {
             LeaseReply::Granted(lease) => {
                 unclaimed = round.hand(lease).err();
                 spans::note(spans::OUTCOME, "granted");
@@ -77,24 +77,24 @@ impl Tiered {
         };
         if let Some(until) = stands_until {
             let bound = shared.coherence.max_staleness();
-            let bound = if shared.coherence.is_followed(partition) { bound } else { bound / UNHEARD };
+            let bound = if shared.coherence.is_followed(partition) { bound } else { bound / UNFOLLOWED_DIVISOR };
             _ = timeout(until.since(shared.clock.now()).min(bound), round.ended()).await;
         }
         running.over.end = round.has_ended().unwrap_or(running.over.end);
         running.close();
         if let Some(lease) = unclaimed.or_else(|| round.take()) {
-            self.take_back(&key, lease).await;
+            self.return_unclaimed(&key, lease).await;
         }
         if round.is_awaited() {
             // Those who wait have deadlines of their own.
-            let until = shared.clock.now().plus(shared.config.read_budget);
+            let until = shared.clock.now().plus(shared.config.read_timeout);
             let limit = Timeout { until, latest: Moment::FOREVER };
-            running.over.found = Some(self.fetch_together(key.clone(), Duration::ZERO, limit).await);
+            running.over.found = Some(self.fetch_coalesced(key.clone(), Duration::ZERO, limit).await);
         }
     }
 
     /// Asks the shared tier for the lease; when it cannot be asked, grants it here, to one caller at a time.
-    async fn ask_for_lease(&self, key: &Key, round: &Round) -> LeaseReply {
+    async fn request_lease(&self, key: &Key, round: &Round) -> LeaseReply {
         let shared = &*self.0;
         let sent = shared.clock.now();
         if let Some(obstacle) = shared.leases.alone(key, sent) {
@@ -130,16 +130,16 @@ impl Tiered {
     }
 
     /// Nobody was there any more to take the lease.
-    async fn take_back(&self, key: &Key, lease: Lease) {
+    async fn return_unclaimed(&self, key: &Key, lease: Lease) {
         let shared = &*self.0;
         shared.leases.forget(key, lease.id, shared.clock.now());
         if !lease.alone {
-            self.give_back(key, LeaseRelease { lease: lease.id, failed: false, pause: Duration::ZERO }).await;
+            self.release_in_l2(key, LeaseRelease { lease: lease.id, failed: false, pause: Duration::ZERO }).await;
         }
     }
 
-    async fn give_back(&self, key: &Key, back: LeaseRelease) {
-        let until = self.0.clock.now().plus(self.0.config.write_budget);
+    async fn release_in_l2(&self, key: &Key, back: LeaseRelease) {
+        let until = self.0.clock.now().plus(self.0.config.write_timeout);
         if let Err(error) = self.0.l2.release(key, back, until).await {
             tracing::debug!(%error, "a lease could not be given back; it ends by time");
         }
@@ -165,7 +165,7 @@ impl Tiered {
         if is_void || matches!(answer, Err(CacheError::Full)) {
             // It may hold for an entry with other tags yet, but who had it knows it as void; or it will not be used soon. What gives it back
             // works also when there is no room.
-            self.give_back(key, LeaseRelease { lease: id, failed: false, pause: Duration::ZERO }).await;
+            self.release_in_l2(key, LeaseRelease { lease: id, failed: false, pause: Duration::ZERO }).await;
         }
         if granted_here {
             shared.coherence.end_round(key.as_ref(), End::LookAgain);
@@ -191,10 +191,10 @@ impl Tiered {
             Some(true) => {
                 // Should the shared tier have granted it after all, and its answer been lost.
                 let (cache, key) = (self.clone(), key.clone());
-                shared.tasks.spawn(async move { cache.give_back(&key, back).await });
+                shared.tasks.spawn(async move { cache.release_in_l2(&key, back).await });
                 Ok(true)
             }
-            _ => shared.l2.release(&key, back, begun.plus(shared.config.write_budget).min(deadline)).await,
+            _ => shared.l2.release(&key, back, begun.plus(shared.config.write_timeout).min(deadline)).await,
         };
         if granted_here == Some(true) || (granted_here.is_some() && released.is_err()) {
             shared.coherence.end_round(key.as_ref(), end);
@@ -203,21 +203,21 @@ impl Tiered {
         if released {
             shared.leases.counters.released.inc();
         }
-        let kept = if back.failed { self.kept_after_all(&key, deadline).await } else { None };
+        let kept = if back.failed { self.fallback_after_failure(&key, deadline).await } else { None };
         Ok(Released { released, kept })
     }
 
     /// What is kept of an entry that could not be made.
-    async fn kept_after_all(&self, key: &Key, deadline: Moment) -> Option<GetAnswer> {
+    async fn fallback_after_failure(&self, key: &Key, deadline: Moment) -> Option<GetAnswer> {
         let shared = &*self.0;
         let token = Token::default();
         let consistency = Consistency::Bounded(None);
-        let get = Get { key: key.as_ref(), consistency, token: &token, deadline, lease: None, place: None };
+        let get = Get { key: key.as_ref(), consistency, token: &token, deadline, lease: None, slot: None };
         let partition = shared.coherence.partition_of(key.as_ref());
-        if let Some(kept) = shared.kept(&get, partition, None) {
+        if let Some(kept) = shared.stale_fallback(&get, partition, None) {
             return Some(kept);
         }
-        let fetched = self.ask_l2(&get, partition, shared.clock.now()).await.ok()?;
-        shared.kept(&get, partition, Some(&fetched))
+        let fetched = self.fetch(&get, partition, shared.clock.now()).await.ok()?;
+        shared.stale_fallback(&get, partition, Some(&fetched))
     }
 }

@@ -219,7 +219,7 @@ impl Tiered {
         }
         namespace.admit()?;
         if !switches.l2 {
-            return Ok(shared.write_alone(&write)?);
+            return Ok(shared.write_l1_only(&write)?);
         }
         let timeout = shared.write_timeout(deadline);
         let barrier = self.barrier(barrier);
@@ -228,7 +228,7 @@ impl Tiered {
             step.and_then(|answers| answers.into_iter().next().unwrap_or(Err(L2Error::unavailable("no answer"))));
         let answer = answer.map_err(|error| shared.error(error, deadline))?;
         if answer.outcome == SetOutcome::Stored {
-            shared.pass(barrier, &[partition], deadline).await?;
+            shared.await_barrier(barrier, &[partition], deadline).await?;
         }
         Ok(answer)
     }
@@ -240,7 +240,7 @@ impl Tiered {
             Some(turns) => turns.acquire_owned().await.ok(),
             None => None,
         };
-        let until = shared.clock.now().plus(shared.config.write_budget).min(invalidate.deadline);
+        let until = shared.clock.now().plus(shared.config.write_timeout).min(invalidate.deadline);
         let barrier = self.barrier(invalidate.barrier);
         let (mode, ticket) = (invalidate.mode, ticket(&barrier));
         let removed = match invalidate.target {
@@ -252,7 +252,7 @@ impl Tiered {
         drop(turn);
         let removed = removed.map_err(|error| shared.error(error, invalidate.deadline))?;
         let partitions: Vec<u16> = removed.token.partitions().collect();
-        shared.pass(barrier, &partitions, invalidate.deadline).await?;
+        shared.await_barrier(barrier, &partitions, invalidate.deadline).await?;
         Ok(removed)
     }
 
@@ -278,7 +278,7 @@ impl Tiered {
             Ok((*partition, shared.remove_step(*partition, removals, mode, ticket, until).await?))
         });
         let mut answer = Invalidated { removed: Some(0), token: Token::default() };
-        for (partition, done) in all(join_all(steps).await)? {
+        for (partition, done) in all_or_longest_unknown(join_all(steps).await)? {
             let removed = done.removed.iter().filter(|removed| **removed).count() as u64;
             answer.removed = answer.removed.map(|before| before + removed);
             answer.token.add(partition, done.version);
@@ -301,13 +301,13 @@ impl Tiered {
             let version = shared.l2.invalidate(partition, namespace, selectors, mode, ticket, until).await?;
             if !shared.l2.shares_l1() {
                 shared.coherence.show(partition, shown, version);
-                shared.taken(partition, version, change)?;
+                shared.record_acknowledged(partition, version, change)?;
             }
             shared.coherence.apply_own_invalidation(namespace, partition, selectors, version, mode.effect());
             Ok((partition, version))
         });
         let mut token = Token::default();
-        for (partition, version) in all(join_all(steps).await)? {
+        for (partition, version) in all_or_longest_unknown(join_all(steps).await)? {
             token.add(partition, version);
         }
         Ok(Invalidated { removed: None, token })
@@ -337,11 +337,13 @@ impl TieredInner {
             };
             let (keys, versions): (Vec<Key>, Vec<Version>) = writes.iter().zip(&written).filter_map(stored).unzip();
             if let Some(version) = versions.first() {
-                self.taken(partition, *version, &Change::of_keys(Effect::Set, &keys))?;
+                self.record_acknowledged(partition, *version, &Change::of_keys(Effect::Set, &keys))?;
             }
         }
         let done = writes.iter().zip(notes).zip(written);
-        Ok(done.map(|((write, note), written)| self.written(partition, write, note, begun, written)).collect())
+        Ok(done
+            .map(|((write, note), written)| self.apply_write_result(partition, write, note, begun, written))
+            .collect())
     }
 
     /// What the answer to a write shows is not followed by anything older.
@@ -360,7 +362,7 @@ impl TieredInner {
     }
 
     /// This replica's memory follows what became of a write.
-    fn written(
+    fn apply_write_result(
         &self,
         partition: u16,
         write: &Write,
@@ -388,7 +390,7 @@ impl TieredInner {
                     let change = Change::of_keys(Effect::Set, std::slice::from_ref(&write.key));
                     self.coherence.remember(partition, version, &change);
                     // Of now: the version may be of a life that ended since.
-                    self.taken(partition, position, &change)?;
+                    self.record_acknowledged(partition, position, &change)?;
                     self.coherence.apply_own_change(&write.key, position, Effect::Set);
                 }
                 let token = Token::at(partition, position);
@@ -422,14 +424,14 @@ impl TieredInner {
         if !self.l2.shares_l1() {
             self.coherence.show(partition, shown, done.version);
             let keys: Vec<Key> = removals.iter().map(|removal| removal.key.clone()).collect();
-            self.taken(partition, done.version, &Change::of_keys(mode.effect(), &keys))?;
+            self.record_acknowledged(partition, done.version, &Change::of_keys(mode.effect(), &keys))?;
             keys.iter().for_each(|key| self.coherence.apply_own_change(key, done.version, mode.effect()));
         }
         Ok(done)
     }
 
     /// The shared tier has taken a change. An error: it was one of a life that has ended meanwhile, and may be lost.
-    pub(super) fn taken(&self, partition: u16, version: Version, change: &Change) -> Result<(), L2Error> {
+    pub(super) fn record_acknowledged(&self, partition: u16, version: Version, change: &Change) -> Result<(), L2Error> {
         // In this order: a takeover that does not find the change remembered is seen here.
         self.coherence.remember(partition, version, change);
         match self.coherence.has_ended(partition, version.epoch) {
@@ -442,7 +444,7 @@ impl TieredInner {
     }
 
     /// Waits at the barrier, if there is one. The change has taken effect, whatever becomes of this.
-    pub(super) async fn pass(
+    pub(super) async fn await_barrier(
         &self,
         barrier: Option<Box<dyn FleetBarrier + '_>>,
         partitions: &[u16],
@@ -461,7 +463,7 @@ pub(super) fn ticket(barrier: &Option<Box<dyn FleetBarrier + '_>>) -> u64 {
 }
 
 /// Every result, or the error that leaves the outcome unknown for longest.
-fn all<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, L2Error> {
+fn all_or_longest_unknown<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, L2Error> {
     let unknown_for = |error: &L2Error| match error {
         L2Error::Unavailable { outcome_unknown_for, .. } => *outcome_unknown_for,
         L2Error::Full | L2Error::OverQuota(_) | L2Error::Busy { .. } | L2Error::TooMany { .. } | L2Error::Halted(_) => {

@@ -6,17 +6,17 @@ use std::sync::{Mutex, PoisonError};
 use crate::cache::key::Key;
 
 /// Most entries whose life is prolonged at once because they are read. Those left out are, when they are read again.
-const SLIDING_AT_ONCE: usize = 64;
+const MAX_CONCURRENT_EXTENSIONS: usize = 64;
 
 /// The entries whose life is being prolonged because they are read.
 #[derive(Default)]
-pub(super) struct Slides(Mutex<HashSet<Key>>);
+pub(super) struct SlidingExtensions(Mutex<HashSet<Key>>);
 
-impl Slides {
+impl SlidingExtensions {
     /// False: that of `key` is being prolonged already, or those of too many are.
     pub(super) fn begin(&self, key: &Key) -> bool {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.len() < SLIDING_AT_ONCE && keys.insert(key.clone())
+        keys.len() < MAX_CONCURRENT_EXTENSIONS && keys.insert(key.clone())
     }
 
     /// Ends the extension of `key`.

@@ -13,7 +13,7 @@ use crate::cache::token::Token;
 use crate::cache::version::Version;
 
 /// By how much the end of a life may seem to differ from what it is.
-const CLOCKS_DIFFER: Duration = Duration::from_millis(10);
+const CLOCK_TOLERANCE: Duration = Duration::from_millis(10);
 
 /// The answer to a Touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,14 +86,14 @@ impl Tiered {
     }
 
     /// Prolongs the life of an entry that was read, if reading it does that and half of the time to the next read has passed.
-    pub(super) fn slide(&self, get: &Get<'_>, answer: &GetAnswer) {
+    pub(super) fn extend_if_sliding(&self, get: &Get<'_>, answer: &GetAnswer) {
         let GetOutcome::Hit { held, stale: None, .. } = &answer.outcome else { return };
         let Some(sliding) = held.entry.sliding else { return };
         let entry = &held.entry;
         // When no more than what clocks differ by is to be gained, nothing is.
         let gain = sliding.until.since(entry.expires_at);
         let is_due = entry.expires_at.since(answer.at) < sliding.idle / 2;
-        if !is_due || gain < sliding.idle / 100 + CLOCKS_DIFFER {
+        if !is_due || gain < sliding.idle / 100 + CLOCK_TOLERANCE {
             return;
         }
         let (cache, key) = (self.clone(), get.key.to_key());
@@ -102,7 +102,7 @@ impl Tiered {
         }
         self.0.tasks.spawn(async move {
             let touch = Touch { ttl: Some(sliding.idle), mode: TouchMode::Extend };
-            let until = cache.0.clock.now().plus(cache.0.config.write_budget);
+            let until = cache.0.clock.now().plus(cache.0.config.write_timeout);
             // If it fails, the next read tries again.
             let _ = cache.touch_now(&key, touch, until).await;
             cache.0.sliding.end(&key);
@@ -112,10 +112,10 @@ impl Tiered {
     async fn touch_now(&self, key: &Key, touch: Touch, deadline: Moment) -> Result<Touched, CacheError> {
         let shared = &*self.0;
         if !shared.switches(key.namespace()).l2 {
-            return Ok(shared.touch_alone(key, touch));
+            return Ok(shared.touch_l1_only(key, touch));
         }
         let partition = shared.coherence.partition_of(key.as_ref());
-        let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
+        let until = shared.clock.now().plus(shared.config.write_timeout).min(deadline);
         let (note, shown) = (shared.coherence.begin_fill(key.as_ref()), shared.coherence.shown(partition));
         let touched = shared.l2.touch(key, touch, until).await.map_err(|error| shared.error(error, deadline))?;
         if !shared.l2.shares_l1() {
@@ -129,7 +129,7 @@ impl Tiered {
         {
             if entry.change == TtlChange::Shortened {
                 let change = Change::of_keys(Effect::Shortened, std::slice::from_ref(key));
-                let taken = shared.taken(partition, touched.position, &change);
+                let taken = shared.record_acknowledged(partition, touched.position, &change);
                 taken.map_err(|error| shared.error(error, deadline))?;
                 shared.coherence.apply_own_change(key, touched.position, Effect::Shortened);
             } else {

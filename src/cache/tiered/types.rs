@@ -25,7 +25,7 @@ pub struct Get<'a> {
     /// How the lease is asked for; none: it is not.
     pub lease: Option<LeaseOptions>,
     /// The place it has among the requests in work, which it gives back while it waits for another caller; `None` if its caller counts none.
-    pub place: Option<&'a RequestSlot>,
+    pub slot: Option<&'a RequestSlot>,
 }
 
 /// Which answers a Get allows.
