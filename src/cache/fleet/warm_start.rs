@@ -1,6 +1,8 @@
-//! The warm start: replicas leave a list of the keys read most on the board, and one that begins loads what they name before it says that it is
-//! ready, beside the keys and prefixes that are configured. Entries enter memory as any other fill does; a list that is lost or old costs nothing
-//! but a cold start.
+//! Warm start: a new replica loads the hot keys of the fleet before it reports ready.
+//!
+//! Replicas publish a list of their hot keys in the shared store. A new replica loads these keys,
+//! and the configured keys and prefixes. Entries enter L1 as any other fill does; a list that is
+//! lost or old costs only a cold start.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,9 +20,9 @@ use crate::cache::tiered::Tiered;
 
 pub use super::warm_start_context::WarmStartConfig;
 
-/// How often this replica leaves its list.
+/// Interval at which this replica publishes its list.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(5);
-/// Time in which a key that nobody reads any more loses half of its weight.
+/// Time in which a key without reads loses half of its weight.
 const HALF_LIFE: Duration = Duration::from_secs(600);
 
 /// The warm start of one replica.
@@ -29,51 +31,57 @@ pub struct WarmStart {
     outcome: OnceLock<Warmed>,
 }
 
-/// What a warm start came to.
+/// Result of a warm start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Warmed {
     /// Keys found: configured, listed, or below a prefix.
     pub listed: u64,
     /// Entries loaded.
     pub loaded: u64,
-    /// How long it took.
+    /// Duration.
     pub took: Duration,
-    /// Whether it ended because its time was up.
+    /// True if it ended by its timeout.
     pub timed_out: bool,
 }
 
 // === impl WarmStart ===
 
 impl WarmStart {
-    /// Nothing is loaded yet.
+    /// Creates a warm start that has loaded nothing.
     pub fn new(
         config: WarmStartConfig,
         cache: Tiered,
         namespaces: Arc<Namespaces>,
-        board: Arc<dyn SharedStore>,
+        shared_store: Arc<dyn SharedStore>,
         clock: Arc<dyn Clock>,
     ) -> WarmStart {
-        let context = WarmStartContext { config, cache, namespaces, shared_store: board, clock };
+        let context = WarmStartContext { config, cache, namespaces, shared_store, clock };
         WarmStart { context, outcome: OnceLock::new() }
     }
 
-    /// What it came to; none: it was not made, or not yet.
+    /// Returns the result. `None` if the warm start is off or has not ended.
     pub fn outcome(&self) -> Option<Warmed> {
         self.outcome.get().copied()
     }
 
-    /// Loads the keys that are configured and those that are listed. To be called once memory may be filled.
+    /// Loads the configured keys and the hot keys. L1 has to accept fills by now.
     pub async fn load(&self) {
-        let (begun, progress) = (Instant::now(), Progress::default());
+        let (started_at, progress) = (Instant::now(), Progress::default());
         let in_time =
-            timeout(self.context.config.timeout, Loader::new(&self.context, &progress, begun).load_all()).await;
+            timeout(self.context.config.timeout, Loader::new(&self.context, &progress, started_at).load_all()).await;
         let (listed, loaded) = progress.counts();
-        let warmed = Warmed { listed, loaded, took: begun.elapsed(), timed_out: in_time.is_err() };
-        tracing::info!(listed, loaded, took_ms = millis(warmed.took), timed_out = warmed.timed_out, "started warm");
+        let warmed = Warmed { listed, loaded, took: started_at.elapsed(), timed_out: in_time.is_err() };
+        tracing::info!(
+            listed,
+            loaded,
+            took_ms = millis(warmed.took),
+            timed_out = warmed.timed_out,
+            "warm start finished"
+        );
         let _ = self.outcome.set(warmed);
     }
 
-    /// Leaves this replica's list, for ever.
+    /// Publishes this replica's list at intervals until cancelled.
     pub async fn publish_hot_keys_regularly(&self) {
         loop {
             sleep(PUBLISH_INTERVAL).await;
@@ -81,18 +89,19 @@ impl WarmStart {
         }
     }
 
-    /// Leaves this replica's list, put together with the one that is there. Of two that do so at once one may be lost, until the next time.
+    /// Publishes this replica's list, merged with the stored one. Of two concurrent updates one may
+    /// be lost, until the next interval.
     pub async fn publish_hot_keys(&self) {
         let WarmStartContext { config, cache, shared_store, clock, .. } = &self.context;
         let own: Vec<ListedKey> = cache.hot_keys(config.keys, None).into_iter().map(ListedKey::from).collect();
         if own.is_empty() {
             return;
         }
-        let until = clock.now().plus(SHARED_STORE_TIMEOUT);
-        let Ok(there) = shared_store.hot_keys(HOT_KEYS_LIFETIME, until).await else { return };
+        let deadline = clock.now().plus(SHARED_STORE_TIMEOUT);
+        let Ok(there) = shared_store.hot_keys(HOT_KEYS_LIFETIME, deadline).await else { return };
         let there =
             there.map(|note| super::hot_key_list::read(&note.text, note.age.as_secs_f64() / HALF_LIFE.as_secs_f64()));
         let merged = super::hot_key_list::merge(own, there.unwrap_or_default(), config.keys);
-        let _ = shared_store.save_hot_keys(super::hot_key_list::write(&merged), HOT_KEYS_LIFETIME, until).await;
+        let _ = shared_store.save_hot_keys(super::hot_key_list::write(&merged), HOT_KEYS_LIFETIME, deadline).await;
     }
 }

@@ -15,18 +15,19 @@ pub(super) const HOT_KEYS_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Timeout of a call to the shared store.
 pub(super) const SHARED_STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a replica starts warm.
+/// Configuration of a warm start.
 #[derive(Clone, Debug)]
 pub struct WarmStartConfig {
-    /// Most keys that are listed and loaded, and most that are found by prefix.
+    /// Most hot keys that are listed and loaded, and most keys that are loaded by prefix.
     pub keys: usize,
-    /// Keys that are loaded in any case, each with its namespace.
+    /// Keys to load in any case, each with its namespace.
     pub load_keys: Vec<(String, Bytes)>,
-    /// Prefixes whose keys are loaded, each with its namespace. An empty prefix is for the whole namespace.
+    /// Prefixes whose keys to load, each with its namespace. An empty prefix selects the whole
+    /// namespace.
     pub load_prefixes: Vec<(String, String)>,
-    /// Longest time that loading them may take.
+    /// Timeout of the warm start.
     pub timeout: Duration,
-    /// Most keys that are loaded in a second.
+    /// Most keys to load per second.
     pub keys_per_second: u32,
 }
 

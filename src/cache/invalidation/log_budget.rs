@@ -1,9 +1,9 @@
-//! The bytes that the invalidated prefixes and tags of all namespaces may take together.
+//! Budget for the bytes that the invalidation logs of all namespaces take together.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// A log whose bytes count in a budget.
+/// An invalidation log whose bytes count in a budget.
 pub trait BudgetMember: Send + Sync {
     /// Returns the bytes that count now.
     fn bytes(&self) -> usize;
@@ -11,7 +11,8 @@ pub trait BudgetMember: Send + Sync {
     fn halve(&self);
 }
 
-/// A limit on bytes that namespaces share. Beyond it the namespace that has most forgets its older half: none can push out the others.
+/// A limit on bytes that namespaces share. Beyond it the largest log forgets its older half, so
+/// that no namespace pushes out the others.
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
@@ -19,18 +20,18 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Nothing counts yet.
+    /// Creates a budget of which nothing is used.
     pub fn new(limit: usize) -> Arc<Budget> {
         Arc::new(Budget { limit, used: AtomicUsize::new(0), members: Mutex::default() })
     }
 
-    /// From now on these may be taken from. They have to count here.
+    /// Adds a log that may be halved. Its bytes have to count in this budget.
     pub fn join<Member: BudgetMember + 'static>(&self, member: &Arc<Member>) {
         let member: Weak<dyn BudgetMember> = Arc::downgrade(member) as _;
         self.members.lock().unwrap_or_else(PoisonError::into_inner).push(member);
     }
 
-    /// Bytes that count now.
+    /// Returns the bytes that count now.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -40,12 +41,12 @@ impl Budget {
         self.used.fetch_sub(before, Ordering::Relaxed);
     }
 
-    /// Takes from the largest until the limit is kept. Not to be called under the lock of a table.
+    /// Halves the largest log until the limit is kept. Must not be called under the lock of a log.
     pub(crate) fn enforce(&self) {
         if self.used() <= self.limit {
             return;
         }
-        // One at a time: what another takes may be enough.
+        // One at a time: the work of another thread may be enough.
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         while self.used() > self.limit {
             let largest = members.iter().filter_map(Weak::upgrade).max_by_key(|member| member.bytes());

@@ -31,7 +31,7 @@ impl InvalidationLog {
         self.record(0, selector, at(sequence), Some(moment(sequence)));
     }
 
-    /// How an entry of `key` is covered that was written and known at `sequence`.
+    /// Returns how an entry of `key` is covered that was written and known at `sequence`.
     fn cover(&self, key: &str, with: &[&str], sequence: u64) -> Coverage {
         self.known(key, with, sequence, sequence)
     }
@@ -57,11 +57,11 @@ fn member(budget: &Arc<Budget>, limit: usize) -> Arc<InvalidationLog> {
     tombstones
 }
 
-/// Bytes that the prefixes and tags take, by what is there.
+/// Returns the bytes of the prefixes and tags, counted from the table.
 fn taken(tombstones: &InvalidationLog) -> usize {
     let table = tombstones.read();
     let of_map = |map: &HashMap<Bytes, Row>| {
-        // One eighth of the places stays free.
+        // One eighth of a hash table stays free.
         let places = map.capacity() * 8 / 7 * (size_of::<(Bytes, Row)>() + 1);
         let rows = map.iter().map(|(name, row)| {
             let marks = row.iter().filter(|stone| stone.marked.is_some()).count();
@@ -177,7 +177,7 @@ fn bytes_are_counted_as_they_are() {
             0 => tombstones.marked(&selector, number + 1),
             _ => tombstones.removed(&selector, number + 1),
         }
-        // What is known already adds nothing.
+        // A known invalidation adds nothing.
         tombstones.removed(&selector, number + 1);
     }
     let (counted, taken_now) = (tombstones.bytes(), taken(&tombstones));
@@ -202,7 +202,7 @@ fn beyond_the_budget_the_older_half_of_the_largest_is_forgotten() {
     (1..=90).for_each(|sequence| large.removed(&tag(&format!("tag {sequence:03}")), sequence));
     assert_eq!([&small, &large].map(|tombstones| tombstones.cover("k", &[], 0)), [Coverage::Clear; 2]);
     large.removed(&tag("tag 091"), 91);
-    // 46 of 91 are forgotten: what was known before the last of them has to be asked for again.
+    // 46 of 91 are forgotten: entries known before the last of them have to be fetched again.
     assert_eq!([45, 46].map(|sequence| large.cover("k", &[], sequence)), [Coverage::Gone, Coverage::Clear]);
     assert_eq!([59, 60].map(|sequence| large.cover("k", &["tag 060"], sequence)), [Coverage::Gone, Coverage::Clear]);
     assert_eq!(small.cover("k", &[], 0), Coverage::Clear, "the other namespace forgets nothing");
@@ -230,7 +230,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Against a list of everything that was ever invalidated: never milder, and when nothing is forgotten no harsher.
+    /// Compares with a list of all invalidations: never milder, and no harsher when nothing is
+    /// forgotten.
     #[test]
     fn it_agrees_with_a_full_memory(steps in steps(), limit in 1usize..8, rows in 1usize..8) {
         let selectors = [

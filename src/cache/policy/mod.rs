@@ -1,4 +1,4 @@
-//! What is allowed and how long it lives: data and pure functions, no state.
+//! Policies of namespaces: limits and lifetimes. Data and pure functions, no state.
 
 pub mod events;
 pub mod expiry;

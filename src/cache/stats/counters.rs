@@ -1,51 +1,51 @@
-//! Counts that Stats and metrics report: an atomic add each, no lock anywhere.
+//! Counters for Stats and metrics: an atomic add each, without locks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::Histogram;
 
-/// A count since the start.
+/// A counter.
 #[derive(Default, Debug)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     #[inline]
     pub fn inc(&self) {
         self.add(1);
     }
 
-    /// `n` more.
+    /// Adds `n`.
     #[inline]
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// `n` more, unless it would then be over `limit`; 0 is no limit.
+    /// Adds `n` and returns true, unless the sum would exceed `limit`. 0: no limit.
     pub fn add_within(&self, n: u64, limit: u64) -> bool {
         let add = |count: u64| Some(count + n).filter(|sum| limit == 0 || *sum <= limit);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    /// `n` fewer: for a count of what is there now.
+    /// Subtracts `n`: for a count of what exists now.
     #[inline]
     pub fn sub(&self, n: u64) {
         self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
-    /// One more for as long as what is returned lives.
+    /// Adds one for as long as the guard lives.
     pub fn inc_guard(&self) -> IncGuard<'_> {
         self.inc();
         IncGuard(self)
     }
 
-    /// The count.
+    /// Returns the count.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// One of what is there now.
+/// A counted thing. Dropping it subtracts one.
 pub struct IncGuard<'a>(&'a Counter);
 
 impl Drop for IncGuard<'_> {
@@ -54,8 +54,8 @@ impl Drop for IncGuard<'_> {
     }
 }
 
-/// Counts of one namespace; the contract's NamespaceStats says what each means. Its `stale_hits` and
-/// `write_errors` are sums of those here, its `sets_condition_failed` has `sets_void` as well.
+/// Counters of one namespace, which the contract's NamespaceStats explains. Its `stale_hits` and
+/// `write_errors` are sums of fields here; its `sets_condition_failed` includes `sets_void`.
 #[derive(Default, Debug)]
 #[allow(missing_docs)]
 pub struct NamespaceCounters {
@@ -86,7 +86,7 @@ pub struct NamespaceCounters {
 }
 
 impl NamespaceCounters {
-    /// Adds what was counted elsewhere of Gets.
+    /// Adds the Gets counted in `other`.
     pub fn absorb(&self, other: &NamespaceCounters) {
         let pairs = [
             (&self.l1_hits, &other.l1_hits),
@@ -101,18 +101,18 @@ impl NamespaceCounters {
         pairs.iter().for_each(|(mine, others)| mine.add(others.get()));
     }
 
-    /// Gets answered flagged stale.
+    /// Returns the Gets answered flagged stale.
     pub fn stale_hits(&self) -> u64 {
         self.stale_l1_hits.get() + self.stale_l2_hits.get()
     }
 
-    /// Writes of any kind that failed.
+    /// Returns the failed writes of all kinds.
     pub fn write_errors(&self) -> u64 {
         self.set_errors.get() + self.touch_errors.get() + self.invalidate_errors.get()
     }
 }
 
-/// Counts of the coherence protocol; the contract's CoherenceStats says what each means.
+/// Counters of the coherence protocol, which the contract's CoherenceStats explains.
 #[derive(Default, Debug)]
 #[allow(missing_docs)]
 pub struct CoherenceCounters {
@@ -131,7 +131,7 @@ pub struct CoherenceCounters {
     pub repaired: Counter,
 }
 
-/// Counts of the self-audit; the contract's SelfAuditStats says what each means.
+/// Counters of the self-audit, which the contract's SelfAuditStats explains.
 #[derive(Default)]
 #[allow(missing_docs)]
 pub struct SelfAuditCounters {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Buckets in a doubling: quantiles are exact to 1/16 and better.
+/// Buckets per doubling: quantiles are exact to 1/16 and better.
 const PER_OCTAVE: u64 = 8;
 const BUCKETS: usize = 40 * PER_OCTAVE as usize;
 
@@ -20,7 +20,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// One observation.
+    /// Records a duration.
     pub fn observe(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
@@ -29,7 +29,7 @@ impl Histogram {
         }
     }
 
-    /// The counts as they are now.
+    /// Returns the current counts.
     pub fn snapshot(&self) -> Snapshot {
         let buckets: Vec<u64> = self.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
         let max = Duration::from_nanos(self.max.load(Ordering::Relaxed));
@@ -40,20 +40,21 @@ impl Histogram {
 /// A histogram at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Observations.
+    /// Number of durations.
     pub count: u64,
-    /// Largest observation.
+    /// Largest duration.
     pub max: Duration,
     buckets: Vec<u64>,
 }
 
 impl Snapshot {
-    /// Every bucket in the order of durations, also those that are empty: its middle, off by a sixteenth at most, and the observations in it.
+    /// Returns every bucket in the order of durations, also empty ones: its middle, which is at
+    /// most a sixteenth off, and its count.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
         self.buckets.iter().enumerate().map(|(bucket, count)| (Duration::from_nanos(middle(bucket as u64)), *count))
     }
 
-    /// What was observed since `before`. Its largest is known to a bucket only.
+    /// Returns what was recorded since `before`. The largest is exact to a bucket only.
     pub fn since(&self, before: &Snapshot) -> Snapshot {
         let earlier = before.buckets.iter().copied().chain(std::iter::repeat(0));
         let buckets: Vec<u64> = self.buckets.iter().zip(earlier).map(|(now, before)| now - before.min(*now)).collect();
@@ -63,7 +64,7 @@ impl Snapshot {
         Snapshot { count: buckets.iter().sum(), buckets, max }
     }
 
-    /// What either observed.
+    /// Returns the sum of both.
     pub fn plus(&self, other: &Snapshot) -> Snapshot {
         let (long, short) = if self.buckets.len() < other.buckets.len() { (other, self) } else { (self, other) };
         let more = short.buckets.iter().copied().chain(std::iter::repeat(0));
@@ -71,7 +72,7 @@ impl Snapshot {
         Snapshot { count: self.count + other.count, max: self.max.max(other.max), buckets }
     }
 
-    /// The duration that the share `q` (0 to 1) of observations do not exceed.
+    /// Returns the duration that the share `q` (0 to 1) of recorded durations do not exceed.
     pub fn quantile(&self, q: f64) -> Duration {
         let rank = ((self.count as f64 * q).ceil() as u64).max(1);
         let mut seen = 0;

@@ -1,4 +1,4 @@
-//! Counts that Stats and metrics report: an atomic add each, no lock anywhere.
+//! Counters, histograms and hot keys for Stats and metrics. Counting takes no lock.
 
 mod counters;
 mod histogram;

@@ -1,4 +1,4 @@
-//! The two-tier cache: where a Get is answered. Memory when it is proven fresh, else the shared tier, else what may be said without it.
+//! The two-tier cache: all operations on entries, over L1, L2 and the coherence protocol.
 
 mod batch;
 mod cache;

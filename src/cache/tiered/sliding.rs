@@ -5,15 +5,15 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cache::key::Key;
 
-/// Most entries whose life is prolonged at once because they are read. Those left out are, when they are read again.
+/// Most concurrent extensions by sliding expiry. Entries beyond it are extended at their next read.
 const MAX_CONCURRENT_EXTENSIONS: usize = 64;
 
-/// The entries whose life is being prolonged because they are read.
+/// Keys whose time to live is being extended by sliding expiry.
 #[derive(Default)]
 pub(super) struct SlidingExtensions(Mutex<HashSet<Key>>);
 
 impl SlidingExtensions {
-    /// False: that of `key` is being prolonged already, or those of too many are.
+    /// Begins the extension of `key`. Returns false if one is in progress, or too many are.
     pub(super) fn begin(&self, key: &Key) -> bool {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         keys.len() < MAX_CONCURRENT_EXTENSIONS && keys.insert(key.clone())
