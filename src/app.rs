@@ -191,10 +191,10 @@ impl App {
             cache: cache.clone(),
             l2: l2.clone(),
             namespaces,
-            load: load.clone(),
+            admission: load.clone(),
             rpcs: rpcs.clone(),
             health: health.clone(),
-            board,
+            shared_store: board,
             warm_start: warm_start.clone(),
             clock: clock.clone(),
         });
@@ -269,7 +269,7 @@ impl App {
         tracing::info!(delay_ms = millis(delay), timeout_ms = millis(self.drain.timeout), "draining");
         self.draining.cancel();
         sleep(delay).await;
-        self.cache.leave();
+        self.cache.stop_waiting();
         let finished = self.serving.drain(self.drain.timeout.saturating_sub(CLOSING)).await;
         if !finished {
             tracing::warn!("connections were closed before their peers let go");
@@ -278,7 +278,7 @@ impl App {
             self.cache.close().await;
             self.ending.cancel();
             if let Some(warm_start) = &self.warm_start {
-                let _ = timeout(LAST_WORDS, warm_start.leave_list()).await;
+                let _ = timeout(LAST_WORDS, warm_start.publish_hot_keys()).await;
             }
             self.l2.close().await;
             self.tasks.close();
@@ -346,8 +346,8 @@ async fn prepare(
     grace: Duration,
     prepared: CancellationToken,
 ) {
-    if timeout(grace, cache.until_proven()).await.is_ok() {
-        policies.look().await;
+    if timeout(grace, cache.wait_until_proven()).await.is_ok() {
+        policies.poll().await;
         if let Some(warm_start) = &warm_start {
             warm_start.load().await;
         }
@@ -355,7 +355,7 @@ async fn prepare(
     prepared.cancel();
     let lists = async {
         if let Some(warm_start) = &warm_start {
-            warm_start.leave_lists().await;
+            warm_start.publish_hot_keys_regularly().await;
         }
     };
     tokio::join!(policies.follow(), lists);
@@ -429,7 +429,13 @@ fn tiered_config(config: &Config) -> TieredConfig {
     let (read_budget, write_budget) = budgets.unwrap_or((Duration::MAX, Duration::MAX));
     let self_audit_every = config.coherence.self_audit.one_in();
     let hot_key_places = HOT_KEY_PLACES.max(2 * config.warm_start.keys);
-    TieredConfig { switches: config.cache.switches, read_budget, write_budget, self_audit_every, hot_key_places }
+    TieredConfig {
+        switches: config.cache.switches,
+        read_timeout: read_budget,
+        write_timeout: write_budget,
+        self_audit_every,
+        hot_key_capacity: hot_key_places,
+    }
 }
 
 fn warm_start_config(config: &config::WarmStart) -> WarmStartConfig {

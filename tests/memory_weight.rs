@@ -70,9 +70,10 @@ fn invalidated_tags() {
     let before = resident();
     for n in 0..TAGS {
         let tag = Selector::Tag(format!("tag {n:08}").into());
-        (0..64).for_each(|partition| namespace.tombstones().add(partition, &tag, Version::new(1, n + 1), None));
+        (0..64)
+            .for_each(|partition| namespace.invalidation_log().record(partition, &tag, Version::new(1, n + 1), None));
     }
-    let (grown, counted) = (resident() - before, namespaces.tombstone_bytes() as u64);
+    let (grown, counted) = (resident() - before, namespaces.invalidation_log_bytes() as u64);
     let ratio = counted as f64 / grown as f64;
     println!("a tag: counted {}, measured {} bytes", counted / TAGS, grown / TAGS);
     assert!((0.85..1.3).contains(&ratio), "counted {counted} bytes, the process grew by {grown}");

@@ -93,10 +93,10 @@ impl World {
         let l2 = Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone()));
         let config = TieredConfig {
             switches: Switches::default(),
-            read_budget: Duration::MAX,
-            write_budget: Duration::MAX,
+            read_timeout: Duration::MAX,
+            write_timeout: Duration::MAX,
             self_audit_every: 1,
-            hot_key_places: 4,
+            hot_key_capacity: 4,
         };
         let cache = Tiered::new(config, l1, l2, coherence, clock.clone());
         let namespaces = ["one", "two"].map(|name| namespaces.get("namespace", name).unwrap()).into();
@@ -151,7 +151,7 @@ impl World {
             token: &self.token,
             deadline: Moment::FOREVER,
             lease: None,
-            place: None,
+            slot: None,
         };
         let answer = self.cache.get(get).await.unwrap();
         let found = match answer.outcome {

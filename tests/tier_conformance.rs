@@ -255,7 +255,7 @@ async fn every_step_is_announced_in_order(bench: &Bench) {
     assert_eq!(bench.coherence.counters.gaps.get(), 0);
     let last = bench.invalidate(partition, key.namespace(), &[Selector::Namespace]).await;
     eventually("the invalidation is heard of", async || bench.coherence.watermark(partition) == last).await;
-    assert_eq!(key.namespace().tombstones().latest(partition), last);
+    assert_eq!(key.namespace().invalidation_log().latest(partition), last);
 }
 
 async fn concurrent_conditional_writes_store_once(bench: &Bench) {

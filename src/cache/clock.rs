@@ -1,4 +1,4 @@
-//! Time as the core sees it: one monotonic clock of this machine. Wall clocks never decide about freshness.
+//! Time in the core: one monotonic clock of this machine. Wall clocks never decide about freshness.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -13,34 +13,36 @@ impl Moment {
     /// After everything.
     pub const FOREVER: Moment = Moment(u64::MAX);
 
-    /// This moment and `duration` later.
+    /// Returns the moment `duration` later.
     pub fn plus(self, duration: Duration) -> Moment {
         Moment(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// This moment and `duration` earlier.
+    /// Returns the moment `duration` earlier.
     pub fn minus(self, duration: Duration) -> Moment {
         Moment(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// Time since `earlier`; zero when that lies ahead.
+    /// Returns the time since `earlier`, or zero if `earlier` is in the future.
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A monotonic clock that goes on while the machine sleeps, so that a paused replica knows that it was.
+/// A monotonic clock that continues while the machine sleeps, so that a paused replica notices the
+/// pause.
 pub trait Clock: Send + Sync + 'static {
-    /// Now. Never goes back.
+    /// Returns the current moment. It never decreases.
     fn now(&self) -> Moment;
 
-    /// The wall clock: only to read a caller's absolute time and to show times to people.
+    /// Returns the wall-clock time. Only for reading a caller's absolute time and for showing times
+    /// to people.
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
 }
 
-/// A clock that stands still until a test moves it.
+/// A clock for tests that moves only by `advance`.
 #[derive(Debug)]
 pub struct ManualClock(AtomicU64);
 

@@ -1,4 +1,4 @@
-//! Entries: what was set, and what memory keeps of it.
+//! Entries: the content of a Set, and the form in which L1 keeps it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use super::clock::Moment;
 use super::namespace::Namespace;
 use super::version::Version;
 
-/// What an entry says.
+/// Content of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A value.
@@ -20,7 +20,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Bytes of the value; none for a negative entry.
+    /// Returns the size of the value in bytes, or 0 for a negative entry.
     pub fn len(&self) -> usize {
         match self {
             Content::Value(value) => value.len(),
@@ -28,139 +28,141 @@ impl Content {
         }
     }
 
-    /// True without bytes.
+    /// Returns true if there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The tags of an entry. Most have none, and that costs nothing.
+/// Tags of an entry. Most entries have none, which costs no memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags(Option<Arc<[Bytes]>>);
 
 impl Tags {
-    /// These tags, each named once.
+    /// Creates tags. Each has to be listed once.
     pub fn new(tags: Vec<Bytes>) -> Tags {
         Tags((!tags.is_empty()).then(|| tags.into()))
     }
 
-    /// Not known: there may have been any.
+    /// Stands for tags that are not known: there may have been any.
     pub fn unknown() -> Tags {
         Tags::new(vec![Bytes::new()])
     }
 
-    /// These and those of `other`, each named once.
+    /// Returns the union with `other`.
     pub fn and(&self, other: &Tags) -> Tags {
         let mut all: Vec<Bytes> = self.iter().cloned().collect();
         all.extend(other.iter().filter(|tag| !self.iter().any(|own| own == *tag)).cloned());
         Tags::new(all)
     }
 
-    /// Each of them.
+    /// Iterates over the tags.
     pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
         self.as_slice().iter()
     }
 
-    /// All of them.
+    /// Returns the tags as a slice.
     pub fn as_slice(&self) -> &[Bytes] {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// True without any.
+    /// Returns true if there are no tags.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The same in memory of their own: as they came they are slices of a larger buffer, which they would keep alive.
+    /// Copies the tags into memory of their own. As slices of a larger buffer they would keep it
+    /// alive.
     pub fn compact(&self) -> Tags {
         Tags::new(self.iter().map(|tag| Bytes::copy_from_slice(tag)).collect())
     }
 }
 
-/// How long an entry lives.
+/// Lifetime of an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lifetime {
-    /// Time to live; none: until it is removed or evicted.
+    /// Time to live. `None` if the entry lives until it is removed or evicted.
     pub ttl: Option<Duration>,
-    /// When it is due for refresh; none: never.
+    /// Age at which it is due for refresh. `None` if never.
     pub soft_ttl: Option<Duration>,
-    /// How long past its time to live it is kept, to be answered flagged stale.
+    /// Time past its time to live for which it is kept, to be answered flagged stale.
     pub stale_window: Duration,
-    /// It lives for another `ttl` whenever it is read, but no longer than this; none: reading prolongs nothing.
+    /// Longest life of an entry whose reads extend it by another `ttl`. `None` if reads do not
+    /// extend it.
     pub sliding: Option<Duration>,
 }
 
 impl Lifetime {
-    /// A time to live and nothing else.
+    /// Creates a lifetime that has only a time to live.
     pub fn of(ttl: Duration) -> Lifetime {
         Lifetime { ttl: Some(ttl), ..Lifetime::default() }
     }
 }
 
-/// What a Set asks to be stored.
+/// Entry as a Set stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEntry {
-    /// What it says.
+    /// Content.
     pub content: Content,
-    /// Content type; empty when none was given.
+    /// Content type. Empty if the Set gave none.
     pub content_type: Box<str>,
     /// Tags.
     pub tags: Tags,
     /// Version of its source.
     pub source_version: Option<u64>,
-    /// How long it lives.
+    /// Lifetime.
     pub lifetime: Lifetime,
 }
 
 impl NewEntry {
-    /// An entry with nothing but what it says and how long it lives.
+    /// Creates an entry that has only content and a lifetime.
     pub fn new(content: Content, lifetime: Lifetime) -> NewEntry {
         NewEntry { content, content_type: "".into(), tags: Tags::default(), source_version: None, lifetime }
     }
 }
 
-/// An entry as a tier answered it: one that lives, or one that is kept beyond that.
+/// Entry as a tier returns it: live, or kept beyond its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The write that made it.
+    /// Version of the write that stored it.
     pub version: Version,
-    /// What it says.
+    /// Content.
     pub content: Content,
-    /// Content type; empty when none was given.
+    /// Content type. Empty if the Set gave none.
     pub content_type: Box<str>,
     /// Tags.
     pub tags: Tags,
     /// Version of its source.
     pub source_version: Option<u64>,
-    /// What it cost to make, as far as that is known: from the grant of a lease to the Set that filled it.
+    /// Cost of filling it, if known: the time from the grant of a lease to the Set that used it.
     pub cost: Duration,
-    /// When it was written, as far as this machine's clock can say. Only to be shown.
+    /// Estimate of when it was written, by this machine's clock. For display only.
     pub written_at: Moment,
-    /// From when on it is due for refresh.
+    /// Time from which it is due for refresh.
     pub due_at: Moment,
-    /// When it ends. Never later than in the shared tier.
+    /// Time at which it expires. Never later than in the shared tier.
     pub expires_at: Moment,
-    /// Until when it is kept, to be answered flagged stale.
+    /// Time until which it is kept, to be answered flagged stale.
     pub kept_until: Moment,
-    /// How long past its end, or past a mark, it is kept.
+    /// Time past its expiry, or past a stale mark, for which it is kept.
     pub stale_window: Duration,
-    /// Reading it prolongs its life.
+    /// Sliding expiry. `None` if reads do not extend it.
     pub sliding: Option<Sliding>,
-    /// When it was marked stale.
+    /// Time at which it was marked stale.
     pub marked_at: Option<Moment>,
 }
 
-/// How reading prolongs the life of an entry.
+/// Sliding expiry: how a read extends the time to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sliding {
-    /// By how much, from the read on.
+    /// Time to live from the read on.
     pub idle: Duration,
-    /// Not beyond this.
+    /// Latest expiry.
     pub until: Moment,
 }
 
 impl Entry {
-    /// An entry as it was just written.
+    /// Creates an entry as it is just after a write.
     pub fn written(new: &NewEntry, version: Version, cost: Duration, at: Moment) -> Entry {
         let Lifetime { ttl, soft_ttl, stale_window, sliding } = new.lifetime;
         let expires_at = ttl.map_or(Moment::FOREVER, |ttl| at.plus(ttl));
@@ -181,42 +183,43 @@ impl Entry {
         }
     }
 
-    /// The same, marked stale since then, if at all: kept no longer than stale entries are.
+    /// Sets the time of the stale mark, and keeps the entry no longer than stale entries are kept.
     pub fn marked_since(self, marked_at: Option<Moment>) -> Entry {
         let kept_until = marked_at.map_or(Moment::FOREVER, |at| at.plus(self.stale_window)).min(self.kept_until);
         Entry { marked_at, kept_until, ..self }
     }
 
-    /// Whether it may be answered without a flag, as far as time and marks go.
+    /// Returns true if it may be answered without a stale flag, as far as expiry and marks decide.
     pub fn lives(&self, now: Moment) -> bool {
         now < self.expires_at && self.marked_at.is_none()
     }
 }
 
-/// An entry with what its freshness is judged by.
+/// Entry in L1, with the facts that decide about its freshness.
 pub struct CachedEntry {
     /// The entry.
     pub entry: Entry,
     /// Position of the partition when the entry was known to be current.
     pub position: Version,
-    /// The partition's generation when the making of this began; once it has moved on, the entry is suspect.
+    /// Generation of the partition when its fetch began. A later generation makes the entry
+    /// unproven.
     pub generation: u64,
-    /// When the entry was known to be current.
+    /// Time at which the entry was known to be current.
     pub known_at: Moment,
     /// The namespace.
     pub namespace: Arc<Namespace>,
-    /// What was found when it was looked for among what was invalidated.
+    /// Result of the last lookup in the invalidation log.
     pub covered: CoverageMemo,
 }
 
 impl CachedEntry {
-    /// When it was marked stale, itself or with what selects it.
+    /// Returns when it was marked stale, by its key or by a selector.
     pub fn marked_at(&self) -> Option<Moment> {
         self.entry.marked_at.into_iter().chain(self.covered.marked_at()).min()
     }
 }
 
-/// What is remembered of looking for an entry among what was invalidated, so that the next reader need not.
+/// Cached result of a lookup in the invalidation log, which saves the next reader the lookup.
 #[derive(Debug, Default)]
 pub struct CoverageMemo {
     changes: AtomicU64,
@@ -225,26 +228,27 @@ pub struct CoverageMemo {
 }
 
 impl CoverageMemo {
-    /// Whether the first `changes` changes of what was invalidated have been looked through.
+    /// Returns true if the first `changes` changes of the log are already taken into account.
     pub fn is_known(&self, changes: u64) -> bool {
         self.changes.load(Ordering::Acquire) == changes
     }
 
-    /// The first `changes` changes have been looked through; the entry was marked stale then, if at all.
+    /// Records that the first `changes` changes are taken into account, and the stale mark that
+    /// they contain.
     pub fn know(&self, changes: u64, marked_at: Option<Moment>) {
         if let Some(Moment(at)) = marked_at {
-            // The first one stays: it is the earlier one.
+            // The first mark stays, because it is the earlier one.
             let _ = self.marked_at.compare_exchange(0, at.max(1), Ordering::AcqRel, Ordering::Acquire);
         }
         self.changes.fetch_max(changes, Ordering::AcqRel);
     }
 
-    /// It was found to be gone. What it was found by may be forgotten.
+    /// Records that the entry was invalidated. The log may forget the cause.
     pub fn end(&self) {
         self.gone.store(true, Ordering::Release);
     }
 
-    /// Whether it was found to be gone.
+    /// Returns true if the entry was found to be invalidated.
     pub fn has_ended(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
@@ -255,11 +259,11 @@ impl CoverageMemo {
 }
 
 impl CachedEntry {
-    /// The position of an entry that only this replica knows.
+    /// Position of an entry that only this replica knows.
     pub const LOCAL_ONLY: Version = Version::ZERO;
 
-    /// Only this replica knows it: no promise holds for it.
-    pub fn is_alone(&self) -> bool {
+    /// Returns true if only this replica knows it: no freshness promise applies.
+    pub fn is_local_only(&self) -> bool {
         self.position == CachedEntry::LOCAL_ONLY
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong in the core. A miss and a failed condition are not errors.
+//! Errors of the core. A miss and a failed condition are not errors.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,26 +8,27 @@ use crate::units::format_duration;
 /// One field of a request that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Path of the field, in the words of the contract.
+    /// Path of the field, as the contract names it.
     pub field: String,
-    /// The rule, and what was sent.
+    /// The rule, and the value sent.
     pub description: String,
 }
 
 impl Violation {
-    /// A broken rule in words.
+    /// Creates a violation.
     pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
         Violation { field: field.into(), description: description.into() }
     }
 
-    /// Something larger than its limit.
+    /// Creates the violation of a size limit.
     pub fn too_large(field: impl Into<String>, was: usize, limit: usize, unit: &str) -> Self {
         Violation::new(field, format!("must be at most {limit} {unit}; was {was} {unit}"))
     }
 }
 
-/// Most violations that are named; of more only the number is kept. A request of a thousand items may break tens of thousands of rules.
-const MOST_NAMED: usize = 32;
+/// Most violations that are kept; further ones are only counted. A request of a thousand items may
+/// break tens of thousands of rules.
+const MAX_NAMED: usize = 32;
 
 /// Broken rules of one request, in the order in which they were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,31 +38,31 @@ pub struct Violations {
 }
 
 impl Violations {
-    /// Adds one.
+    /// Adds a violation.
     pub fn push(&mut self, violation: Violation) {
-        if self.named.len() < MOST_NAMED {
+        if self.named.len() < MAX_NAMED {
             self.named.push(violation);
         } else {
             self.unnamed += 1;
         }
     }
 
-    /// Returns those that are named: the first.
+    /// Returns the violations that are kept: the first ones.
     pub fn named(&self) -> &[Violation] {
         &self.named
     }
 
-    /// Returns the number of those that are not named.
+    /// Returns the number of violations that are not kept.
     pub fn unnamed(&self) -> usize {
         self.unnamed
     }
 
-    /// Returns whether there are none.
+    /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
         self.named.is_empty()
     }
 
-    /// Changes each that is named.
+    /// Changes each kept violation.
     pub fn map(self, change: impl FnMut(Violation) -> Violation) -> Violations {
         Violations { named: self.named.into_iter().map(change).collect(), unnamed: self.unnamed }
     }
@@ -102,23 +103,24 @@ impl fmt::Display for Violations {
     }
 }
 
-/// An error of the core, as a caller of the service has to know it.
+/// An error of the core, as a caller of the service sees it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CacheError {
     /// Fields of the request break rules.
     #[error("invalid request: {0}")]
     Invalid(Violations),
-    /// Only configured namespaces exist, and this is none.
+    /// Only configured namespaces exist, and this one is not configured.
     #[error("unknown namespace {0:?}")]
     UnknownNamespace(String),
-    /// The shared tier could not be asked, or did not answer in time, or its answer was lost.
+    /// The shared tier could not be reached, did not answer in time, or its answer was lost.
     #[error("the shared tier is unavailable: {reason}")]
     Unavailable {
-        /// Why, in neutral words.
+        /// Reason, in neutral words.
         reason: &'static str,
-        /// When to try again.
+        /// Time after which a retry makes sense.
         retry_after: Duration,
-        /// A write: for how long from now it may still take effect. None: it has not and will not.
+        /// For a write: time from now during which it may still take effect. `None` if it has not
+        /// and will not.
         outcome_unknown_for: Option<Duration>,
     },
     /// The shared tier has no room for another value.
@@ -127,21 +129,22 @@ pub enum CacheError {
     /// A limit of this replica was reached.
     #[error("{what} limit of {limit} reached")]
     Exhausted {
-        /// The limited thing.
+        /// Name of the limited resource.
         what: &'static str,
         /// The limit.
         limit: usize,
-        /// When to try again; none when waiting does not help.
+        /// Time after which a retry makes sense. `None` if waiting does not help.
         retry_after: Option<Duration>,
     },
     /// The caller's deadline has passed.
     #[error("deadline exceeded")]
     DeadlineExceeded {
-        /// A write: for how long from now it may still take effect. None: it has not and will not, or nothing was to be written.
+        /// For a write: time from now during which it may still take effect. `None` if it has not
+        /// and will not, or nothing was to be written.
         outcome_unknown_for: Option<Duration>,
     },
     /// The body of a request did not arrive in time.
-    #[error("the request was not complete within {} (server.body_timeout)", format_duration(*limit))]
+    #[error("the request body was not complete within {}", format_duration(*limit))]
     Incomplete {
         /// The limit.
         limit: Duration,
@@ -149,8 +152,9 @@ pub enum CacheError {
     /// This replica must not serve: its configuration contradicts that of the deployment.
     #[error("this replica does not serve: {0}")]
     Halted(String),
-    /// This connection, or this replica, is about to go: what lasts ends here, and goes on elsewhere.
-    #[error("this connection is to be renewed: watch again, from the last token")]
+    /// This connection is closing, or this replica is shutting down: long-lived streams end, and
+    /// continue elsewhere.
+    #[error("connection closing: watch again from the last token")]
     Leaving,
     /// A request for several namespaces failed in some of them. In the others it took effect.
     #[error("{cause}; failed in {} of {of} namespaces: {}", failed.len(), listed(failed))]
@@ -159,23 +163,23 @@ pub enum CacheError {
         failed: Vec<String>,
         /// The number of namespaces.
         of: usize,
-        /// The error of one of them: that whose outcome is unknown for longest.
+        /// The error of the part whose outcome is unknown for longest.
         cause: Box<CacheError>,
     },
-    /// A bug. The cause is in the log.
+    /// A bug. The log has the cause.
     #[error("internal error")]
     Internal,
 }
 
-/// Longest list of names in an error, bytes. An answer's headers have room for it.
-const LISTED_SIZE: usize = 512;
+/// Most bytes of a list of names in an error. The headers of a response have room for it.
+const MAX_LISTED_BYTES: usize = 512;
 
-/// Returns names as one text, the first of them and the number of the others when they are many.
+/// Joins names, and replaces those beyond the limit by their number.
 pub fn listed(names: &[String]) -> String {
     let mut text = String::new();
     for (index, name) in names.iter().enumerate() {
         let separator = if index == 0 { "" } else { "," };
-        if text.len() + separator.len() + name.len() > LISTED_SIZE {
+        if text.len() + separator.len() + name.len() > MAX_LISTED_BYTES {
             return format!("{text}, … and {} more", names.len() - index);
         }
         text.extend([separator, name]);
@@ -184,7 +188,8 @@ pub fn listed(names: &[String]) -> String {
 }
 
 impl CacheError {
-    /// For how long from now a write that failed may still take effect. `None` if it has not and will not.
+    /// Returns the time from now during which a failed write may still take effect. `None` if it
+    /// has not and will not.
     pub fn outcome_unknown_for(&self) -> Option<Duration> {
         match self {
             CacheError::Unavailable { outcome_unknown_for, .. }

@@ -1,4 +1,4 @@
-//! A map that forgets: each value after its time, and, when there are too many, whatever ends first.
+//! A bounded map whose values expire. A full map drops the values that expire first.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -6,19 +6,19 @@ use std::hash::Hash;
 
 use super::clock::Moment;
 
-/// Values that are remembered for a while.
+/// A bounded map whose values expire.
 pub struct ExpiringMap<K, V> {
     values: HashMap<K, (V, Moment)>,
     limit: usize,
 }
 
 impl<K: Hash + Eq, V> ExpiringMap<K, V> {
-    /// Room for `limit` values.
+    /// Creates a map for at most `limit` values.
     pub fn new(limit: usize) -> Self {
         ExpiringMap { values: HashMap::new(), limit }
     }
 
-    /// Remembers `value` until `until`.
+    /// Inserts a value that expires at `until`.
     pub fn insert(&mut self, key: K, value: V, until: Moment, now: Moment) {
         if self.values.len() >= self.limit && !self.values.contains_key(&key) {
             self.make_room(now);
@@ -26,7 +26,7 @@ impl<K: Hash + Eq, V> ExpiringMap<K, V> {
         self.values.insert(key, (value, until));
     }
 
-    /// The value of `key`, and until when it is remembered.
+    /// Returns the value of `key`, and when it expires.
     pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q, now: Moment) -> Option<(&V, Moment)>
     where
         K: Borrow<Q>,
@@ -34,7 +34,7 @@ impl<K: Hash + Eq, V> ExpiringMap<K, V> {
         self.values.get(key).filter(|(_, until)| now < *until).map(|(value, until)| (value, *until))
     }
 
-    /// Forgets `key`.
+    /// Removes `key`.
     pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
@@ -42,12 +42,12 @@ impl<K: Hash + Eq, V> ExpiringMap<K, V> {
         self.values.remove(key);
     }
 
-    /// Forgets all but those that `keeps`.
+    /// Removes all values except those for which `keeps` returns true.
     pub fn retain(&mut self, mut keeps: impl FnMut(&K, &V) -> bool) {
         self.values.retain(|key, (value, _)| keeps(key, value));
     }
 
-    /// Forgets what has ended; when nothing has, the half that ends first.
+    /// Removes expired values. If none has expired, removes the half that expires first.
     fn make_room(&mut self, now: Moment) {
         self.values.retain(|_, (_, until)| now < *until);
         if self.values.len() >= self.limit {

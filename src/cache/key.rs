@@ -1,4 +1,4 @@
-//! Keys: a namespace and the caller's bytes. The hash of both decides the partition and the stripe.
+//! Keys: a namespace and the caller's bytes. Their hash decides the partition and the stripe.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::namespace::Namespace;
 
-/// A key as a request names it.
+/// A borrowed key, as a request names it.
 #[derive(Clone, Copy)]
 pub struct KeyRef<'a> {
     /// The namespace.
@@ -17,7 +17,7 @@ pub struct KeyRef<'a> {
     hash: u64,
 }
 
-/// A key as the tiers hold it.
+/// An owned key, as the tiers hold it.
 #[derive(Clone)]
 pub struct Key {
     namespace: Arc<Namespace>,
@@ -26,34 +26,35 @@ pub struct Key {
 }
 
 impl<'a> KeyRef<'a> {
-    /// The key `bytes` of `namespace`.
+    /// Creates the key `bytes` of `namespace`.
     pub fn new(namespace: &'a Arc<Namespace>, bytes: &'a [u8]) -> Self {
         KeyRef { namespace, bytes, hash: xxh3_64_with_seed(bytes, namespace.seed) }
     }
 
-    /// A copy that can be kept.
+    /// Copies the key into an owned one.
     pub fn to_key(self) -> Key {
         Key { namespace: self.namespace.clone(), bytes: self.bytes.into(), hash: self.hash }
     }
 
-    /// The partition, of `partitions`. The same in every replica and release: it is part of the protocol.
+    /// Returns the partition, of `partitions`. It is part of the protocol: the same in every
+    /// replica and release.
     pub fn partition(self, partitions: u16) -> u16 {
         (self.hash % u64::from(partitions)) as u16
     }
 
-    /// The hash, to tell keys apart where they must not be shown.
+    /// Returns the hash, which replaces the key where it must not be shown.
     pub fn digest(self) -> u64 {
         self.hash
     }
 
-    /// A number that is independent of the partition, for striping inside of it.
+    /// Returns a number independent of the partition, for stripes inside of it.
     pub fn stripe(self) -> usize {
         (self.hash >> 40) as usize
     }
 }
 
 impl Key {
-    /// The key as a request would name it.
+    /// Borrows the key.
     pub fn as_ref(&self) -> KeyRef<'_> {
         KeyRef { namespace: &self.namespace, bytes: &self.bytes, hash: self.hash }
     }
@@ -69,8 +70,9 @@ impl Key {
     }
 }
 
-// Equality and hash agree between Key and KeyRef, so that a table of Keys is asked with a KeyRef. The hash given to the table is of the
-// bytes, under the table's own random seed: `hash` can be computed by anybody and must not decide where a table puts a key.
+// Equality and hash agree between Key and KeyRef, so that a KeyRef looks up a table of Keys. The
+// table hashes the bytes under its own random seed: anybody can compute `hash`, so it must not
+// decide where a table puts a key.
 impl Hash for KeyRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u32(self.namespace.id);

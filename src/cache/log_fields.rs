@@ -1,11 +1,11 @@
-//! Values of log fields, in one form everywhere: durations are numbers of milliseconds, in fields whose names end with `_ms`.
+//! Values of log fields in one form: durations are milliseconds, in fields that end with `_ms`.
 
 use std::time::Duration;
 
-/// The target of the lines of slow requests: all of them are one cause to the limit on log lines.
+/// Target of the log lines of slow requests. The limit on log lines treats them as one cause.
 pub const SLOW_REQUESTS: &str = "twintier::slow_request";
 
-/// Milliseconds, to the microsecond.
+/// Returns milliseconds, to the microsecond.
 pub fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

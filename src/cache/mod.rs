@@ -1,4 +1,4 @@
-//! The core: what a Get, a Set and an Invalidate mean. Knows no transport, no Redis, no memory library.
+//! The core: Get, Set and Invalidate. It imports no transport, no Redis and no memory library.
 
 pub mod admission;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! Namespaces: policy, counts, and what was invalidated in them.
+//! Namespaces: policy, counters, rate limit and invalidation log of each.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,38 +9,39 @@ use arc_swap::{ArcSwap, Guard};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::{CacheError, Violations};
-use super::invalidation::log::{Budget, InvalidationLog};
+use super::invalidation::log::InvalidationLog;
+use super::invalidation::log_budget::Budget;
 use super::policy::rate_limit::RateLimit;
 use super::policy::{Limits, NamespacePolicy, PolicyPatch, limits};
 use super::stats::NamespaceCounters;
 
 /// The namespace of a request that names none.
 pub const DEFAULT: &str = "default";
-/// Numbers from here on are of guests.
-const FIRST_GUEST: u32 = 1 << 31;
+/// First id of unregistered namespaces.
+const FIRST_UNREGISTERED_ID: u32 = 1 << 31;
 
 /// One namespace of this replica.
 pub struct Namespace {
-    /// Number of this namespace inside this process.
+    /// Id of this namespace inside this process.
     pub id: u32,
-    /// Counts.
+    /// Counters.
     pub counters: NamespaceCounters,
     pub(super) seed: u64,
     name: Box<str>,
     policy: ArcSwap<NamespacePolicy>,
     configured: NamespacePolicy,
     changed: Mutex<PolicyPatch>,
-    throttle: RateLimit,
+    rate_limit: RateLimit,
     tombstones: Arc<InvalidationLog>,
 }
 
 impl Namespace {
     pub(super) fn new(name: &str, id: u32, policy: NamespacePolicy, partitions: u16) -> Self {
         let limits = Limits::default();
-        Namespace::remembering(name, id, policy, partitions, limits.tombstones, &Budget::new(limits.tombstone_bytes))
+        Namespace::with_log(name, id, policy, partitions, limits.tombstones, &Budget::new(limits.tombstone_bytes))
     }
 
-    fn remembering(
+    fn with_log(
         name: &str,
         id: u32,
         policy: NamespacePolicy,
@@ -55,7 +56,7 @@ impl Namespace {
             counters: NamespaceCounters::default(),
             seed: xxh3_64(name.as_bytes()),
             name: name.into(),
-            throttle: RateLimit::new(policy.max_requests_per_second),
+            rate_limit: RateLimit::new(policy.max_requests_per_second),
             policy: ArcSwap::from_pointee(policy.clone()),
             configured: policy,
             changed: Mutex::default(),
@@ -63,24 +64,24 @@ impl Namespace {
         }
     }
 
-    /// Name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The policy in force. Not to be held for long.
+    /// Returns the policy in force. The guard must not be held for long.
     pub fn policy(&self) -> Guard<Arc<NamespacePolicy>> {
         self.policy.load()
     }
 
-    /// Lets a request through, unless the namespace has had too many lately.
+    /// Admits a request, unless the rate limit of the namespace is reached.
     pub fn admit(&self) -> Result<(), CacheError> {
-        self.throttle.admit().map_err(|wait| self.throttled(wait))
+        self.rate_limit.admit().map_err(|wait| self.throttled(wait))
     }
 
-    /// Lets the items of a batch through, all or none: each counts as a request.
+    /// Admits the items of a batch, all or none. Each counts as a request.
     pub fn admit_many(&self, requests: usize) -> Result<(), CacheError> {
-        self.throttle.admit_many(requests).map_err(|wait| self.throttled(wait))
+        self.rate_limit.admit_many(requests).map_err(|wait| self.throttled(wait))
     }
 
     fn throttled(&self, wait: Duration) -> CacheError {
@@ -89,40 +90,42 @@ impl Namespace {
         CacheError::Exhausted { what: "max_requests_per_second", limit, retry_after: Some(wait) }
     }
 
-    /// What of the policy was changed at run time.
+    /// Returns the changes of the policy at run time.
     pub fn changed(&self) -> PolicyPatch {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The policy that is configured, changed by `patch`, or everything that is wrong with it.
+    /// Returns the configured policy as changed by `patch`, or all its violations.
     pub fn policy_changed_by(&self, patch: &PolicyPatch) -> Result<NamespacePolicy, Violations> {
         patch.apply(&self.configured)
     }
 
-    /// Changes the policy from what is configured; what was changed before is taken back. Nothing, when anything is wrong.
+    /// Replaces all earlier changes of the configured policy by `patch`. Changes nothing if the
+    /// result is invalid.
     fn change(&self, patch: PolicyPatch) -> Result<(), CacheError> {
         let policy = patch.apply(&self.configured).map_err(CacheError::Invalid)?;
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         if self.policy().max_requests_per_second != policy.max_requests_per_second {
-            self.throttle.set(policy.max_requests_per_second);
+            self.rate_limit.set(policy.max_requests_per_second);
         }
         self.policy.store(Arc::new(policy));
         *changed = patch;
         Ok(())
     }
 
-    /// Not one that this replica keeps account of: only to read through.
-    pub fn is_guest(&self) -> bool {
-        self.id >= FIRST_GUEST
+    /// Returns true if this replica has not registered it: it serves reads only.
+    pub fn is_unregistered(&self) -> bool {
+        self.id >= FIRST_UNREGISTERED_ID
     }
 
-    /// What was invalidated in it by selectors.
-    pub fn tombstones(&self) -> &InvalidationLog {
+    /// Returns the log of invalidations by selector.
+    pub fn invalidation_log(&self) -> &InvalidationLog {
         &self.tombstones
     }
 }
 
-/// The namespaces a replica knows: those configured, and those in which something was written, invalidated or found since.
+/// The namespaces that a replica knows: the configured ones, and those in which something was
+/// written, invalidated or found.
 pub struct Namespaces {
     known: ArcSwap<HashMap<Box<str>, Arc<Namespace>>>,
     growing: Mutex<()>,
@@ -132,7 +135,7 @@ pub struct Namespaces {
     budget: Arc<Budget>,
 }
 
-/// Which namespaces there may be.
+/// Rules for the namespaces that may exist.
 #[derive(Clone, Debug)]
 pub struct NamespaceRules {
     /// Policy of a namespace that is not configured.
@@ -141,11 +144,11 @@ pub struct NamespaceRules {
     pub configured: std::collections::BTreeMap<String, NamespacePolicy>,
     /// True: only configured namespaces exist.
     pub strict: bool,
-    /// Most namespaces a replica keeps account of.
+    /// Most namespaces that a replica registers.
     pub limit: usize,
-    /// Prefixes and tags of a namespace whose invalidations are remembered at least.
+    /// Prefixes and tags that the invalidation log of a namespace keeps at least.
     pub tombstones: usize,
-    /// Bytes of the prefixes and tags of all namespaces whose invalidations are remembered.
+    /// Most bytes of prefixes and tags in the invalidation logs of all namespaces.
     pub tombstone_bytes: usize,
 }
 
@@ -163,20 +166,20 @@ impl Default for NamespaceRules {
 }
 
 impl Namespaces {
-    /// The configured namespaces, and "default" unless namespaces have to be configured.
+    /// Registers the configured namespaces, and "default" unless namespaces have to be configured.
     pub fn new(rules: NamespaceRules, partitions: u16) -> Self {
         let default = (DEFAULT.to_owned(), rules.default_policy.clone());
         let default = Some(default).filter(|_| !rules.strict && !rules.configured.contains_key(DEFAULT));
         let budget = Budget::new(rules.tombstone_bytes);
         let first = rules.configured.clone().into_iter().chain(default).enumerate().map(|(id, (name, policy))| {
-            let namespace = Namespace::remembering(&name, id as u32, policy, partitions, rules.tombstones, &budget);
+            let namespace = Namespace::with_log(&name, id as u32, policy, partitions, rules.tombstones, &budget);
             (name.into_boxed_str(), Arc::new(namespace))
         });
         let known = ArcSwap::from_pointee(first.collect());
         Namespaces { known, growing: Mutex::new(()), guests: AtomicU32::new(0), rules, partitions, budget }
     }
 
-    /// The namespace `name`; empty means "default".
+    /// Returns the namespace `name`, and registers it if it is new. An empty name means "default".
     pub fn get(&self, field: &str, name: &str) -> Result<Arc<Namespace>, CacheError> {
         let name = if name.is_empty() { DEFAULT } else { name };
         match self.known.load().get(name) {
@@ -185,59 +188,60 @@ impl Namespaces {
         }
     }
 
-    /// The namespace `name` for a read: one that is not known is not kept account of, so that reading at random uses nothing up.
+    /// Returns the namespace `name` for a read. It does not register a new one, so that reads of
+    /// random names use no room.
     pub fn get_to_read(&self, field: &str, name: &str) -> Result<Arc<Namespace>, CacheError> {
         let name = if name.is_empty() { DEFAULT } else { name };
         if let Some(namespace) = self.find(name) {
             return Ok(namespace);
         }
         self.check_name(field, name)?;
-        Ok(self.guest(name))
+        Ok(self.unregistered(name))
     }
 
-    /// The namespace `name` of which other replicas may hold entries, to invalidate in it. One that may not exist here
-    /// (`strict`) is not kept account of: no request reaches what it holds.
+    /// Returns the namespace `name`, of which other replicas may hold entries, for an invalidation.
+    /// One that may not exist here (`strict`) is not registered: no request reaches its entries.
     pub fn get_to_invalidate(&self, name: &str) -> Result<Arc<Namespace>, CacheError> {
         match self.get("namespaces", name) {
-            Err(CacheError::UnknownNamespace(_)) => Ok(self.guest(name)),
+            Err(CacheError::UnknownNamespace(_)) => Ok(self.unregistered(name)),
             found => found,
         }
     }
 
-    /// Keeps account of a guest in which something was found, if there is room.
-    pub fn adopt(&self, guest: &Namespace) {
+    /// Registers a namespace in which something was found, if there is room.
+    pub fn register(&self, guest: &Namespace) {
         if let Ok(namespace) = self.get("namespace", guest.name()) {
             namespace.counters.absorb(&guest.counters);
         }
     }
 
-    /// The namespace `name`, when this replica has account of it.
+    /// Returns the namespace `name`. `None` if this replica has not registered it.
     pub fn find(&self, name: &str) -> Option<Arc<Namespace>> {
         self.known.load().get(name).cloned()
     }
 
-    /// From now on the policy of `name` is what is configured for it, changed by `patch`: whatever was changed before is taken back. An empty
-    /// patch takes everything back. The namespace becomes known.
+    /// Replaces all earlier changes of the configured policy of `name` by `patch`. An empty patch
+    /// resets the policy. Registers the namespace.
     pub fn change_policy(&self, name: &str, patch: PolicyPatch) -> Result<Arc<Namespace>, CacheError> {
         let namespace = self.get("namespace", name)?;
         namespace.change(patch)?;
         Ok(namespace)
     }
 
-    /// Bytes of the invalidated prefixes and tags that are remembered, over all namespaces.
-    pub fn tombstone_bytes(&self) -> usize {
+    /// Returns the bytes of the prefixes and tags in the invalidation logs of all namespaces.
+    pub fn invalidation_log_bytes(&self) -> usize {
         self.budget.used()
     }
 
-    /// Every namespace known, sorted by name.
+    /// Returns all registered namespaces, sorted by name.
     pub fn all(&self) -> Vec<Arc<Namespace>> {
         let mut all: Vec<_> = self.known.load().values().cloned().collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
 
-    fn guest(&self, name: &str) -> Arc<Namespace> {
-        let id = FIRST_GUEST | self.guests.fetch_add(1, Ordering::Relaxed);
+    fn unregistered(&self, name: &str) -> Arc<Namespace> {
+        let id = FIRST_UNREGISTERED_ID | self.guests.fetch_add(1, Ordering::Relaxed);
         Arc::new(Namespace::new(name, id, self.rules.default_policy.clone(), self.partitions))
     }
 
@@ -253,17 +257,13 @@ impl Namespaces {
         if let Some(namespace) = known.get(name) {
             return Ok(namespace.clone());
         }
-        // "default" is always there and does not count.
+        // "default" always exists and does not count.
         if known.len() > self.rules.limit.max(self.rules.configured.len()) {
-            return Err(CacheError::Exhausted {
-                what: "limits.namespaces",
-                limit: self.rules.limit,
-                retry_after: None,
-            });
+            return Err(CacheError::Exhausted { what: "namespaces", limit: self.rules.limit, retry_after: None });
         }
         let policy = self.rules.default_policy.clone();
         let (id, tombstones) = (known.len() as u32, self.rules.tombstones);
-        let namespace = Arc::new(Namespace::remembering(name, id, policy, self.partitions, tombstones, &self.budget));
+        let namespace = Arc::new(Namespace::with_log(name, id, policy, self.partitions, tombstones, &self.budget));
         let mut grown = HashMap::clone(&known);
         grown.insert(name.into(), namespace.clone());
         self.known.store(Arc::new(grown));
@@ -296,13 +296,16 @@ mod tests {
         let namespaces = Namespaces::new(rules(), 4);
         for n in 0..100 {
             let guest = namespaces.get_to_read("namespace", &format!("guest{n}")).expect("answered");
-            assert!(guest.is_guest() && guest.id != namespaces.get_to_read("namespace", "other").expect("answered").id);
+            assert!(
+                guest.is_unregistered()
+                    && guest.id != namespaces.get_to_read("namespace", "other").expect("answered").id
+            );
         }
         let guest = namespaces.get_to_read("namespace", "found").expect("answered");
         guest.counters.l2_hits.inc();
-        namespaces.adopt(&guest);
+        namespaces.register(&guest);
         let found = namespaces.get_to_read("namespace", "found").expect("known");
-        assert_eq!((found.is_guest(), found.counters.l2_hits.get()), (false, 1));
+        assert_eq!((found.is_unregistered(), found.counters.l2_hits.get()), (false, 1));
     }
 
     #[test]
@@ -313,8 +316,8 @@ mod tests {
         assert!(namespaces.get("namespace", "known").is_ok());
         assert!(matches!(namespaces.get("namespace", "other"), Err(CacheError::UnknownNamespace(_))));
         assert!(matches!(namespaces.get("namespace", "No!"), Err(CacheError::Invalid(_))));
-        assert!(namespaces.get_to_invalidate("other").expect("a guest").is_guest());
-        assert!(!namespaces.get_to_invalidate("known").expect("known").is_guest());
+        assert!(namespaces.get_to_invalidate("other").expect("a guest").is_unregistered());
+        assert!(!namespaces.get_to_invalidate("known").expect("known").is_unregistered());
     }
 
     #[test]

@@ -1,29 +1,30 @@
-//! Caller input as errors and log lines show it: short, on one line, and marked where it was cut.
+//! Caller input as errors and log lines show it: short, on one line, and marked if cut.
 
-/// Longest quotation, in bytes without its quotes. Longer input is cut.
-pub const QUOTED_SIZE: usize = 64;
+/// Most bytes of a quotation, without its quotes. Longer input is cut.
+pub const MAX_QUOTED_BYTES: usize = 64;
 
-/// Returns `text` in double quotes. Quotes and characters that do not print are escaped. Longer text is cut at a character, which an
-/// ellipsis and the length of the whole text say.
+/// Returns `text` in double quotes. Quotes and characters that do not print are escaped. Longer
+/// text is cut at a character, and followed by an ellipsis and its whole length.
 pub fn quoted(text: &str) -> String {
     quoted_part(text, text.len())
 }
 
-/// Returns the same of bytes; those that are not UTF-8 appear as replacement characters.
+/// Returns bytes in double quotes, like `quoted`. Those that are not UTF-8 become replacement
+/// characters.
 pub fn quoted_bytes(bytes: &[u8]) -> String {
-    // More than a quotation holds, whatever is escaped: escapes only make it longer.
-    let part = &bytes[..bytes.len().min(2 * QUOTED_SIZE)];
+    // More than a quotation holds: escapes only make it longer.
+    let part = &bytes[..bytes.len().min(2 * MAX_QUOTED_BYTES)];
     quoted_part(&String::from_utf8_lossy(part), bytes.len())
 }
 
-/// Returns a number in at most 24 characters, which a plain `f64` would not keep to: `1e308` has 309 digits.
+/// Returns a number in at most 24 characters. A plain `f64` can be longer: `1e308` has 309 digits.
 pub fn short_number(value: f64) -> String {
     let plain = value == 0.0 || (1e-4..1e16).contains(&value.abs()) || !value.is_finite();
     if plain { value.to_string() } else { format!("{value:e}") }
 }
 
 fn quoted_part(text: &str, whole_size: usize) -> String {
-    let mut shown = String::with_capacity(QUOTED_SIZE + 2);
+    let mut shown = String::with_capacity(MAX_QUOTED_BYTES + 2);
     shown.push('"');
     for character in text.chars() {
         let before = shown.len();
@@ -32,7 +33,7 @@ fn quoted_part(text: &str, whole_size: usize) -> String {
             '\'' => shown.push('\''),
             other => shown.extend(other.escape_debug()),
         }
-        if shown.len() > QUOTED_SIZE + 1 {
+        if shown.len() > MAX_QUOTED_BYTES + 1 {
             shown.truncate(before);
             return format!("{shown}…\" ({whole_size} bytes)");
         }

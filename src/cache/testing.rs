@@ -1,4 +1,4 @@
-//! Parts for the core's own tests: a memory tier that is a plain map.
+//! Fixtures for the core's own tests: an L1 that is a plain map, and a replica's coherence over it.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use super::namespace::{Namespace, NamespaceRules, Namespaces};
 use super::tier::{L1, L1Usage, NotTaken};
 use super::version::Version;
 
-/// What a shared tier of a test is not asked to do.
+/// Methods of the shared tier that a test does not call.
 macro_rules! not_asked {
     ($($name:ident($($argument:ty),*) -> $answer:ty;)*) => {
         $(fn $name<'a>(&'a self, $(_: $argument),*) -> BoxFuture<'a, Result<$answer, L2Error>> {
@@ -37,7 +37,7 @@ pub const EPOCH: u64 = 1000;
 /// The one partition.
 pub const ALL: [u16; 1] = [0];
 
-/// A memory tier without limit or eviction.
+/// An L1 without limit or eviction.
 #[derive(Default)]
 pub struct MapL1(Mutex<HashMap<Key, Arc<CachedEntry>>>);
 
@@ -66,7 +66,8 @@ impl L1 for MapL1 {
     }
 }
 
-/// One replica's coherence over a map, with a clock that stands still. One partition, so that every key shares its number line.
+/// One replica's coherence over a map, with a manual clock. One partition, so that every key shares
+/// its number line.
 pub struct Bench {
     pub coherence: Arc<Coherence>,
     pub l1: Arc<MapL1>,
@@ -94,7 +95,8 @@ impl Bench {
         KeyRef::new(&self.namespace, name.as_bytes()).to_key()
     }
 
-    /// What a fill would bring: an entry of `sequence`, read when the counter stood at `position`.
+    /// Returns what a fill would bring: an entry of `sequence`, read when the counter was at
+    /// `position`.
     pub fn read(&self, sequence: u64, position: u64, note: FillGuard) -> Arc<CachedEntry> {
         let content = Content::Value(bytes::Bytes::from(sequence.to_string()));
         let new = NewEntry::new(content, Lifetime::of(Duration::from_secs(3600)));

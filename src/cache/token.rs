@@ -1,28 +1,28 @@
-//! Tokens: the positions a caller has seen, at most one a partition. Opaque to callers, text on the wire.
+//! Tokens: the positions a caller has seen, one per partition. Opaque text to callers.
 
 use std::fmt::Write as _;
 
 use super::version::{NotAVersion, Version, number};
 
-/// Positions by partition, sorted. Empty: nothing was seen.
+/// Positions by partition, sorted. Empty if the caller has seen nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Token(Vec<(u16, Version)>);
 
 impl Token {
-    /// Nothing was seen.
+    /// The empty token.
     pub const EMPTY: Token = Token(Vec::new());
 
-    /// One position.
+    /// Creates a token of one position.
     pub fn at(partition: u16, version: Version) -> Token {
         Token(vec![(partition, version)])
     }
 
-    /// True when nothing was seen.
+    /// Returns true if it has no position.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The position seen in `partition`; zero when none was.
+    /// Returns the position of `partition`, or zero if there is none.
     pub fn position(&self, partition: u16) -> Version {
         match self.0.binary_search_by_key(&partition, |(p, _)| *p) {
             Ok(index) => self.0[index].1,
@@ -30,12 +30,12 @@ impl Token {
         }
     }
 
-    /// The partitions in which something was seen.
+    /// Returns the partitions that have a position.
     pub fn partitions(&self) -> impl Iterator<Item = u16> + '_ {
         self.0.iter().map(|(partition, _)| *partition)
     }
 
-    /// Adds a position; the later one of a partition stays.
+    /// Adds a position, and keeps the later one of a partition.
     pub fn add(&mut self, partition: u16, version: Version) {
         match self.0.binary_search_by_key(&partition, |(p, _)| *p) {
             Ok(index) => self.0[index].1 = self.0[index].1.max(version),
@@ -43,14 +43,14 @@ impl Token {
         }
     }
 
-    /// Adds everything that `other` has seen.
+    /// Adds all positions of `other`.
     pub fn merge(&mut self, other: &Token) {
         for (partition, version) in &other.0 {
             self.add(*partition, *version);
         }
     }
 
-    /// The text for the wire: `1.<partitions>` and `.<partition>-<epoch>-<sequence>` for each position.
+    /// Encodes it: `1.<partitions>` and `.<partition>-<epoch>-<sequence>` for each position.
     pub fn encode(&self, partitions: u16) -> String {
         let mut text = String::with_capacity(8 + 28 * self.0.len());
         let _ = write!(text, "1.{partitions}");
@@ -60,7 +60,7 @@ impl Token {
         text
     }
 
-    /// Reads what [`encode`](Token::encode) wrote in a deployment of as many partitions.
+    /// Decodes the text of [`encode`](Token::encode) in a deployment of as many partitions.
     pub fn decode(text: &str, partitions: u16) -> Result<Token, BadToken> {
         let mut parts = text.split('.');
         if parts.next() != Some("1") {
@@ -83,18 +83,18 @@ impl Token {
     }
 }
 
-/// A token that cannot be read.
+/// Error of a text that is no valid token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadToken {
-    /// Not what a response gave.
+    /// The text is not from a response.
     #[error("must be a token as a response gave it")]
     Malformed,
-    /// From a deployment with another number of partitions.
+    /// The token is from a deployment with another number of partitions.
     #[error("is from a deployment of {theirs} partitions; this one has {ours}")]
     Partitions {
-        /// Partitions it was made for.
+        /// Partitions of the deployment that created it.
         theirs: u64,
-        /// Partitions here.
+        /// Partitions of this deployment.
         ours: u16,
     },
 }

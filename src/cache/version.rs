@@ -1,17 +1,19 @@
-//! Positions on the number line of a partition.
+//! Versions: positions on the number line of a partition.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Every number of a position is below it: 2^53, up to which Lua's doubles are exact.
+/// Upper bound of both numbers: 2^53, up to which Lua's doubles are exact.
 const LIMIT: u64 = 1 << 53;
 
-/// A position on the number line of a partition: of an entry, an invalidation, a token. Always compared whole.
+/// A position on the number line of a partition: of an entry, an invalidation, a token. Always
+/// compared whole.
 ///
-/// A new epoch begins when the counter was lost or Redis has another life; it is greater than the one before.
+/// A new epoch begins when the counter was lost or another server took over; it is greater than the
+/// one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
-    /// Life of the number line: microseconds of Redis's clock when it began. Never 0 for a real position.
+    /// Start of the epoch, microseconds of Redis's clock. Never 0 for a real position.
     pub epoch: u64,
     /// Number in the epoch.
     pub sequence: u64,
@@ -24,19 +26,19 @@ impl Version {
     /// The last sequence that an epoch can have.
     pub const LAST_SEQUENCE: u64 = LIMIT - 1;
 
-    /// The position `sequence` in `epoch`.
+    /// Creates the position `sequence` in `epoch`.
     pub fn new(epoch: u64, sequence: u64) -> Self {
         Version { epoch, sequence }
     }
 
-    /// The position as somebody else gave it. `None` if one of its numbers is negative or at least 2^53: Lua's doubles do not hold
-    /// those exactly, so no script made it.
+    /// Creates a position from numbers of another origin. `None` if one of them is negative or at
+    /// least 2^53: Lua's doubles do not hold those exactly, so no script created it.
     pub fn checked(epoch: impl TryInto<u64>, sequence: impl TryInto<u64>) -> Option<Version> {
         let number = |number: Option<u64>| number.filter(|number| *number < LIMIT);
         Some(Version { epoch: number(epoch.try_into().ok())?, sequence: number(sequence.try_into().ok())? })
     }
 
-    /// The position after this one.
+    /// Returns the position after this one.
     pub fn next(self) -> Self {
         Version { sequence: self.sequence + 1, ..self }
     }
@@ -48,7 +50,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// Not a version.
+/// Error of a text that is no version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a version as a response gave it")]
 pub struct NotAVersion;
@@ -62,7 +64,7 @@ impl FromStr for Version {
     }
 }
 
-/// A decimal number in its one canonical spelling, within what Lua's doubles hold exactly.
+/// Parses a decimal number in its one canonical spelling, within the exact range of Lua's doubles.
 pub(crate) fn number(text: &str) -> Result<u64, NotAVersion> {
     let digits = text.bytes().all(|c| c.is_ascii_digit());
     let canonical = text == "0" || !text.starts_with('0');

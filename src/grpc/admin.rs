@@ -103,7 +103,7 @@ impl AdminApi {
 
     /// Longest wait for a change to be kept.
     fn until(&self, deadline: Moment) -> Moment {
-        self.rules.clock.now().plus(self.reports.observed.cache.config().write_budget).min(deadline)
+        self.rules.clock.now().plus(self.reports.observed.cache.config().write_timeout).min(deadline)
     }
 
     fn deadline<T>(&self, request: &Request<T>) -> Moment {

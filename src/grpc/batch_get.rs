@@ -176,8 +176,8 @@ impl BatchGet {
             self.items.push_back(item);
         }
         (self.read, self.took) = (last, self.took + self.clock.now().since(begun));
-        if hit && self.parts.namespace.is_guest() {
-            self.namespaces.adopt(&self.parts.namespace);
+        if hit && self.parts.namespace.is_unregistered() {
+            self.namespaces.register(&self.parts.namespace);
             let adopted = self.namespaces.find(self.parts.namespace.name());
             adopted.into_iter().for_each(|adopted| self.parts.namespace = adopted);
         }

@@ -214,7 +214,7 @@ impl ServerHandle {
         tasks.spawn(acceptor.run(listener, move |connection| {
             let shared = shared.clone();
             async move {
-                let _counted = shared.load.connected();
+                let _counted = shared.load.track_connection();
                 serve_connection(connection, &shared).await;
             }
         }));

@@ -73,7 +73,7 @@ impl CacheApi {
     /// clear answer of our own.
     pub fn max_request_size(&self) -> usize {
         let limits = &self.rules.limits;
-        let tokens = limits.tokens * limits::TOKEN_SIZE.min(64 * usize::from(self.rules.partitions));
+        let tokens = limits.tokens * limits::MAX_TOKEN_BYTES.min(64 * usize::from(self.rules.partitions));
         (2 * limits.value_size).max(SMALLEST_LIMIT).max(limits.keys * (limits.key_size + 8)) + tokens + 64 * 1024
     }
 
@@ -86,7 +86,7 @@ impl CacheApi {
         let parts = convert::get(&self.rules, request)?;
         let key = KeyRef::new(&parts.namespace, request.key.as_bytes());
         let (consistency, token, lease) = (parts.consistency, &parts.token, parts.lease);
-        let get = Get { key, consistency, token, deadline, lease, place };
+        let get = Get { key, consistency, token, deadline, lease, slot: place };
         let answer = self.reports.observed.cache.get(get).await;
         note_if_slow(place, || {
             let (outcome, tier) = answer.as_ref().map_or((None, None), |answer| {
@@ -98,8 +98,8 @@ impl CacheApi {
         });
         let answer = answer?;
         let hit = matches!(answer.outcome, GetOutcome::Hit { .. });
-        if hit && parts.namespace.is_guest() {
-            self.rules.namespaces.adopt(&parts.namespace);
+        if hit && parts.namespace.is_unregistered() {
+            self.rules.namespaces.register(&parts.namespace);
         }
         note_answer(&spans::here(), parts.namespace.name(), &answer);
         tracing::debug!(namespace = %parts.namespace.name(), key = %self.shown(key), hit, degraded = answer.degraded, "get");
@@ -183,7 +183,7 @@ impl CacheApi {
         let parts = convert::batch_get(&self.rules, &request)?;
         note_batch(parts.namespace.name(), request.keys.len());
         tracing::debug!(namespace = %parts.namespace.name(), keys = request.keys.len(), "batch get");
-        let (cache, load) = (self.reports.observed.cache.clone(), self.reports.observed.load.clone());
+        let (cache, load) = (self.reports.observed.cache.clone(), self.reports.observed.admission.clone());
         let (clock, namespaces) = (self.rules.clock.clone(), self.rules.namespaces.clone());
         let value_size = self.rules.limits.value_size;
         let service = batch_get::Service { cache, load, account, clock, namespaces, value_size };
@@ -258,7 +258,7 @@ impl CacheApi {
 /// Notes what is known of a request that took long so far.
 fn note_if_slow(place: Option<&RequestSlot>, facts: impl FnOnce() -> Facts) {
     if let Some(place) = place.filter(|place| place.is_slow()) {
-        place.note(facts());
+        place.set_facts(facts());
     }
 }
 

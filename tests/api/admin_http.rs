@@ -143,10 +143,10 @@ async fn a_replica_that_drains_says_why_it_is_not_ready_until_it_ends() {
     let draining = tokio::spawn(replica.drain());
     eventually("it is not ready any more", async || ask(address, "/readyz").await.status() == 503).await;
     let ending = ask(address, "/readyz").await;
-    assert_eq!(ending.body, "ending: asked to stop\nredis disabled\n");
+    assert_eq!(ending.body, "ending: shutting down\nredis disabled\n");
     assert_eq!(ask(address, "/livez").await.status(), 200);
     let told = ask_with(address, "GET", "/readyz", "accept: application/json\r\n").await;
-    assert_eq!((told.status(), told.json()["reasons"][0].as_str()), (503, Some("ending: asked to stop")));
+    assert_eq!((told.status(), told.json()["reasons"][0].as_str()), (503, Some("ending: shutting down")));
     assert!(within(PATIENCE, draining).await.unwrap());
     while events.next().await.is_some() {}
     TcpStream::connect(address).await.unwrap_err();

@@ -202,7 +202,7 @@ async fn the_number_of_namespaces_ends_at_its_limit(mode: Mode) {
     let refusal = replica.store(pb::SetRequest { namespace: "d".into(), ..set_request("k", "v") }).await.unwrap_err();
     assert_eq!(refusal.code(), Code::ResourceExhausted);
     assert_eq!(refusal.reason(), "LIMIT_REACHED");
-    assert_eq!(refusal.get_error_details().error_info().unwrap().metadata["limit"], "limits.namespaces");
+    assert_eq!(refusal.get_error_details().error_info().unwrap().metadata["limit"], "namespaces");
     // Waiting does not help.
     assert_eq!(refusal.retry_delay(), None);
     assert!(replica.get_from("c", "k").await.is("v"));

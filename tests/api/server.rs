@@ -128,7 +128,7 @@ async fn load_beyond_the_limit_is_shed_with_a_time_to_come_back() {
     let refusal = refused.unwrap();
     assert_eq!(refusal.code(), Code::ResourceExhausted);
     assert_eq!(refusal.reason(), "LIMIT_REACHED");
-    assert!(refusal.message().contains("server.max_in_flight"), "{}", refusal.message());
+    assert!(refusal.message().contains("requests in flight"), "{}", refusal.message());
     assert!(refusal.retry_delay().is_some());
     proxy.resume(Class::Commands, Direction::ToClient);
     within(Duration::from_secs(10), slow).await.unwrap().unwrap();

@@ -174,7 +174,7 @@ pub async fn a_forged_message_is_forgotten(bench: &Bench) {
     eventually("it is heard", async || bench.coherence.counters.gaps.get() > gaps).await;
     let followed = async || bench.coherence.watermark(partition).epoch == before.epoch;
     eventually("the line is followed as before", followed).await;
-    assert!(key.namespace().tombstones().latest(partition) <= bench.coherence.watermark(partition));
+    assert!(key.namespace().invalidation_log().latest(partition) <= bench.coherence.watermark(partition));
     assert_eq!(bench.store(&key, "after").await.epoch, before.epoch);
 }
 
@@ -258,7 +258,7 @@ pub async fn something_else_on_the_board_costs_itself_only(bench: &Bench) {
         assert_eq!(restored.fields, set.fields, "{damage}");
     }
     let lifetime = Duration::from_secs(60);
-    tier.post("note".into(), lifetime, bench.until()).await.unwrap();
+    tier.publish_note("note".into(), lifetime, bench.until()).await.unwrap();
     for name in ["conformance:{0}:h", "conformance:{0}:f:0000000000000007"] {
         bench.lua(name, list).await;
     }

@@ -94,7 +94,7 @@ async fn what_a_pattern_voided_stays_void_when_the_pattern_is_forgotten(bench: &
             done.unwrap();
         }
         eventually("no pattern is at work", async || {
-            let Some(redis) = &bench.redis else { return key.namespace().tombstones().patterns().is_empty() };
+            let Some(redis) = &bench.redis else { return key.namespace().invalidation_log().patterns().is_empty() };
             let counter = format!("conformance:{{{}}}:c", bench.partition(&key));
             let script = "redis.call('SELECT', 3) return redis.call('HSTRLEN', KEYS[1], 'n:patterns')";
             redis.cli(&["EVAL", script, "1", &counter]).await.number() <= 152

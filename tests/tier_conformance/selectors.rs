@@ -66,7 +66,7 @@ impl Bench {
     /// Whether a pattern is at work in the partition.
     async fn is_at_work(&self, namespace: &str, partition: u16) -> bool {
         let Some(redis) = &self.redis else {
-            return !self.namespaces.get("namespace", namespace).unwrap().tombstones().patterns().is_empty();
+            return !self.namespaces.get("namespace", namespace).unwrap().invalidation_log().patterns().is_empty();
         };
         // The service is in another database than a command of the test.
         let script = "redis.call('SELECT', 3) return redis.call('HSTRLEN', KEYS[1], ARGV[1])";

@@ -188,7 +188,7 @@ fn limits_are_seen() {
     page.shown(&stats.to_string(), &["throttled"]);
     assert!(stats["namespaces"][0]["throttled"].as_u64() > Some(0), "{stats}");
     service.client(&["set", "key", "value"]).ended(0);
-    page.shown(&said(&service, &["set", "-n", "third", "key", "value"], 4), &["limits.namespaces limit of"]);
+    page.shown(&said(&service, &["set", "-n", "third", "key", "value"], 4), &["namespaces limit of"]);
     let large = service.client_with(&["set", "key", "--stdin"], &vec![7; 5 << 20]).ended(4);
     page.shown(&large.err, &["message size limit of"]);
 }

@@ -14,7 +14,7 @@ use crate::cache::coherence;
 use crate::cache::coherence::Coherence;
 use crate::cache::entry::{CachedEntry, Entry, Tags};
 use crate::cache::expiring_map::ExpiringMap;
-use crate::cache::invalidation::log::{Coverage, EntryFacts, PATTERNS};
+use crate::cache::invalidation::log::{Coverage, EntryFacts, MAX_PATTERNS};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
@@ -93,7 +93,7 @@ impl LocalLease {
     pub(super) fn holds(&self, partition: u16, key: &Key, tags: &Tags) -> bool {
         let (version, position, known_at) = (self.position, self.position, self.granted_at);
         let judged = EntryFacts { partition, key: key.bytes(), tags: tags.as_slice(), version, position, known_at };
-        key.namespace().tombstones().judge(&judged).0 == Coverage::Clear
+        key.namespace().invalidation_log().judge(&judged).0 == Coverage::Clear
     }
 }
 
@@ -403,8 +403,8 @@ impl L2 for Local {
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
         Box::pin(async move {
             let patterns = || selectors.iter().filter(|selector| matches!(selector, Selector::Pattern(_)));
-            if !patterns().all(|pattern| namespace.tombstones().has_room_for(pattern.bytes())) {
-                return Err(L2Error::TooMany { what: "patterns at work", limit: PATTERNS });
+            if !patterns().all(|pattern| namespace.invalidation_log().has_room_for(pattern.bytes())) {
+                return Err(L2Error::TooMany { what: "patterns at work", limit: MAX_PATTERNS });
             }
             let change = Change::of_selected(mode.effect(), namespace, selectors);
             let version = self.advance(&mut self.line(partition), partition, change);

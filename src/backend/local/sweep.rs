@@ -122,7 +122,7 @@ impl Sweep {
     }
 
     fn sweep(&self, namespace: &Namespace) {
-        let patterns = namespace.tombstones().patterns();
+        let patterns = namespace.invalidation_log().patterns();
         self.l1.each(&mut |key, held| {
             if key.namespace().id == namespace.id {
                 if self.coherence.covers(key.as_ref(), held) {
@@ -139,7 +139,9 @@ impl Sweep {
                 key.namespace().id != namespace.id || lease.holds(partition, key, &Tags::default())
             });
         }
-        patterns.iter().for_each(|(pattern, positions)| namespace.tombstones().reclaimed(pattern, positions));
+        patterns
+            .iter()
+            .for_each(|(pattern, positions)| namespace.invalidation_log().drop_reclaimed(pattern, positions));
     }
 
     /// Removes a dead entry, unless another has taken its place.

@@ -1,8 +1,10 @@
-//! Admission: the limits of what requests hold while they are served, and how connections and peers share them.
+//! Admission: limits on requests and bytes in flight, shared among connections and peers.
 //!
-//! A connection may take more of a resource while it holds no more than half of what is left, and a peer (an IP address) while it holds no more
-//! than a multiple of what is left. So one connection can have a third of it, several together most of it, and each leaves room for one more, of
-//! its own peer as of others. Shares bind only near the limit: a busy proxy in front of all callers is not slowed down.
+//! A connection may take more of a resource while it holds no more than half of what is left, and a
+//! peer (an IP address) while it holds no more than a multiple of what is left. So one connection
+//! can have a third of it, several together most of it, and each leaves room for one more, of its
+//! own peer as of others. Shares bind only near the limit: a busy proxy in front of all callers is
+//! not slowed down.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,13 +17,14 @@ use crate::cache::error::CacheError;
 use crate::cache::stats::Counter;
 use crate::cache::tier::RETRY_AFTER;
 
-/// Most bytes of requests and responses of probes in memory: they are small.
-const PROBE_BYTES: usize = 32 << 20;
+/// Most bytes of health and reflection calls in memory: these calls are small.
+const MAX_PROBE_BYTES: usize = 32 << 20;
 
-/// Bytes that a request or an answer may take whatever its connection holds: a large answer that waits does not keep small calls out.
-const SMALL: usize = 32 << 10;
+/// Bytes that a request or a response may take whatever its connection holds, so that a large
+/// response that waits does not keep small calls out.
+const SMALL_AMOUNT_BYTES: usize = 32 << 10;
 
-/// Something of which there is a limited amount.
+/// A resource of which there is a limited amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// Requests in flight.
@@ -54,15 +57,16 @@ pub struct AdmissionLimits {
     pub connections: usize,
     /// Most requests that wait for another caller.
     pub waiting: usize,
-    /// Largest share of each limit that one peer can have, from 0 to 1. With 1 peers are not told apart.
+    /// Largest share of each limit that one peer can have, from 0 to 1. With 1 the limits of peers
+    /// are off.
     pub peer_share: f64,
 }
 
-/// The load of this replica, and its limits.
+/// Admission control of this replica: its limits, and what is taken of them.
 pub struct Admission {
     limits: [usize; RESOURCES],
     used: Amounts,
-    /// How much a peer may hold in multiples of what is left. `None`: any amount.
+    /// How much a peer may hold, in multiples of what is left. `None` if any amount.
     peer_ratio: Option<f64>,
     peers: Mutex<HashMap<IpAddr, Weak<Amounts>>>,
     connections_limit: usize,
@@ -87,14 +91,14 @@ pub(crate) struct LimitReached {
     pub limit: usize,
 }
 
-// === impl Load ===
+// === impl Admission ===
 
 impl Admission {
-    /// No load, under these limits.
+    /// Creates the admission control, with nothing taken.
     pub fn new(limits: AdmissionLimits) -> Admission {
         let share = limits.peer_share;
         Admission {
-            limits: [limits.requests, limits.bytes, limits.probes, PROBE_BYTES, limits.waiting],
+            limits: [limits.requests, limits.bytes, limits.probes, MAX_PROBE_BYTES, limits.waiting],
             used: Amounts::default(),
             peer_ratio: (share < 1.0).then(|| share / (1.0 - share)),
             peers: Mutex::default(),
@@ -105,67 +109,70 @@ impl Admission {
         }
     }
 
-    /// Requests that wait for another caller, or have waited and are being answered.
+    /// Returns the number of requests that wait for another caller, or have waited and are being
+    /// answered.
     pub fn waiting(&self) -> usize {
         self.used(Resource::Waiting)
     }
 
-    /// Most requests that wait.
+    /// Returns the limit of waiting requests.
     pub fn waiting_limit(&self) -> usize {
         self.limits[Resource::Waiting as usize]
     }
 
-    /// Bytes of responses to requests that have waited, and how many there may be: half of the bytes in flight, the rest is for others.
+    /// Returns the bytes of responses to requests that have waited, and their limit: half of the
+    /// bytes in flight; the rest is for others.
     pub(crate) fn waiting_answers(&self) -> (&Arc<Semaphore>, usize) {
         (&self.waiting_answers, self.bytes_limit() / 2)
     }
 
-    /// Requests in flight: until the last byte of the response is written to the connection.
+    /// Returns the requests in flight. A request counts until the last byte of its response is
+    /// written to the connection.
     pub fn in_flight(&self) -> usize {
         self.used(Resource::Requests)
     }
 
-    /// Most requests in flight.
+    /// Returns the limit of requests in flight.
     pub fn limit(&self) -> usize {
         self.limits[Resource::Requests as usize]
     }
 
-    /// Bytes in flight.
+    /// Returns the bytes in flight.
     pub fn bytes(&self) -> usize {
         self.used(Resource::Bytes)
     }
 
-    /// Most bytes in flight.
+    /// Returns the limit of bytes in flight.
     pub fn bytes_limit(&self) -> usize {
         self.limits[Resource::Bytes as usize]
     }
 
-    /// Requests refused because a limit was reached.
+    /// Returns the number of requests refused because a limit was reached.
     pub fn shed(&self) -> u64 {
         self.shed.get()
     }
 
-    /// Open connections.
+    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Most open connections. The accept loop keeps it.
+    /// Returns the limit of open connections, which the accept loop enforces.
     pub fn connections_limit(&self) -> usize {
         self.connections_limit
     }
 
-    /// One connection more, for as long as the guard lives.
-    pub fn connected(self: &Arc<Self>) -> ConnectionGuard {
+    /// Counts a connection for as long as the guard lives.
+    pub fn track_connection(self: &Arc<Self>) -> ConnectionGuard {
         self.connections.fetch_add(1, Ordering::Relaxed);
         ConnectionGuard(self.clone())
     }
 
-    /// The account of a new connection from `address`.
+    /// Opens the account of a new connection from `address`.
     pub fn account(self: &Arc<Self>, address: IpAddr) -> Arc<Account> {
         let address = address.to_canonical();
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        // Accounts of one peer that end at the same time may leave it behind.
+        // Accounts of one peer that are dropped at the same time may leave the peer behind.
         if peers.len() > 2 * self.connections_limit {
             peers.retain(|_, peer| peer.strong_count() > 0);
         }
@@ -188,12 +195,12 @@ impl Admission {
 // === impl Account ===
 
 impl Account {
-    /// The load of the replica.
+    /// Returns the admission control of the replica.
     pub fn load(&self) -> &Arc<Admission> {
         &self.load
     }
 
-    /// The place of a request among those in flight.
+    /// Admits a request. A refusal is counted.
     pub fn admit(self: &Arc<Self>, resource: Resource) -> Result<RequestPermit, CacheError> {
         self.check(resource, 1, 1).map_err(|refusal| self.load.refuse(refusal))?;
         self.add(resource, 1);
@@ -206,13 +213,13 @@ impl Account {
         Ok(self.charge(resource, amount))
     }
 
-    /// The same for a caller that does without.
+    /// Takes an amount like `take`, but does not count a refusal.
     pub fn try_take(self: &Arc<Self>, resource: Resource, amount: usize) -> Option<TakenAmounts> {
         self.check(resource, amount, amount).ok()?;
         Some(self.charge(resource, amount))
     }
 
-    /// Takes an amount, also beyond every limit: for what is in memory anyway.
+    /// Takes an amount even beyond the limits: for what is in memory anyway.
     pub fn charge(self: &Arc<Self>, resource: Resource, amount: usize) -> TakenAmounts {
         self.add(resource, amount);
         TakenAmounts { account: self.clone(), resource, amount }
@@ -228,8 +235,9 @@ impl Account {
         if room == 0 || amount > room {
             return Err(LimitReached { what: whole, limit });
         }
-        // Shares are compared as they are after bytes, of which there can be many at a time, and before a request, so that the last place of a
-        // small limit can be used.
+        // Byte shares are compared as they would be afterwards, because an amount can be large.
+        // Request shares are compared as they are before, so that the last slot of a small limit
+        // can be used.
         let amount = if resource.is_bytes() { amount } else { 0 };
         let (free, of_peer, own) = (room - amount, of_peer + amount, own + amount);
         let left_to_peer = match self.load.peer_ratio {
@@ -245,8 +253,8 @@ impl Account {
             None => free,
         };
         let most = left_to_peer.div_ceil(2);
-        // Only while there is plenty: small calls alone can be many.
-        let is_small = resource.is_bytes() && held <= SMALL && left_to_peer >= limit / 16;
+        // Only while there is plenty: many small calls add up.
+        let is_small = resource.is_bytes() && held <= SMALL_AMOUNT_BYTES && left_to_peer >= limit / 16;
         if own > most && !is_small {
             return Err(LimitReached { what: share_of_connection, limit: most });
         }
@@ -286,19 +294,19 @@ impl Resource {
     fn names(self) -> [&'static str; 3] {
         match self {
             Resource::Requests => [
-                "server.max_in_flight",
-                "share of this address in server.max_in_flight",
-                "share of this connection in server.max_in_flight",
+                "requests in flight",
+                "share of this address in the requests in flight",
+                "share of this connection in the requests in flight",
             ],
             Resource::Bytes => [
-                "server.max_bytes_in_flight",
-                "share of this address in server.max_bytes_in_flight",
-                "share of this connection in server.max_bytes_in_flight",
+                "bytes in flight",
+                "share of this address in the bytes in flight",
+                "share of this connection in the bytes in flight",
             ],
             Resource::Probes => [
-                "server.max_uncounted",
-                "share of this address in server.max_uncounted",
-                "share of this connection in server.max_uncounted",
+                "health and reflection calls",
+                "share of this address in the health and reflection calls",
+                "share of this connection in the health and reflection calls",
             ],
             Resource::ProbeBytes => [
                 "bytes of health and reflection calls",
@@ -306,15 +314,15 @@ impl Resource {
                 "share of this connection in the bytes of health and reflection calls",
             ],
             Resource::Waiting => [
-                "server.max_waiting",
-                "share of this address in server.max_waiting",
-                "share of this connection in server.max_waiting",
+                "waiting Gets",
+                "share of this address in the waiting Gets",
+                "share of this connection in the waiting Gets",
             ],
         }
     }
 }
 
-/// A request among those in flight, given back when dropped.
+/// A request in flight. Dropping it releases its slot.
 pub struct RequestPermit {
     account: Arc<Account>,
     resource: Resource,
@@ -326,7 +334,7 @@ impl Drop for RequestPermit {
     }
 }
 
-/// An amount of a resource, given back when dropped.
+/// An amount of a resource. Dropping it gives the amount back.
 pub struct TakenAmounts {
     account: Arc<Account>,
     resource: Resource,
@@ -357,7 +365,7 @@ impl Drop for TakenAmounts {
     }
 }
 
-/// A connection that is open.
+/// An open connection. Dropping it stops counting it.
 pub struct ConnectionGuard(Arc<Admission>);
 
 impl Drop for ConnectionGuard {
@@ -398,7 +406,7 @@ mod tests {
         let load = load(1024, 0.8);
         let accounts: Vec<_> = (0..4).map(|_| load.account(peer(1))).collect();
         let mut held = Vec::new();
-        // In turns, so that each gets what it can.
+        // In turns, so that each gets as much as it can.
         for _ in 0..1024 {
             held.extend(accounts.iter().filter_map(|account| account.admit(Resource::Requests).ok()));
         }
@@ -414,7 +422,7 @@ mod tests {
         let held: Vec<_> = accounts.iter().flat_map(fill).collect();
         assert!((750..=801).contains(&held.len()), "{}", held.len());
         let error = load.account(peer(1)).admit(Resource::Requests).err().expect("refused");
-        assert!(error.to_string().contains("share of this address in server.max_in_flight"), "{error}");
+        assert!(error.to_string().contains("share of this address in the requests in flight"), "{error}");
         assert!(fill(&load.account(peer(2))).len() > 50);
         assert!(load.shed() > 0);
     }
@@ -437,7 +445,7 @@ mod tests {
         let mut small = account.take(Resource::Bytes, 1 << 10).expect("small");
         small.grow(30 << 10).expect("still small");
         let error = small.grow(2 << 10).expect_err("large");
-        assert!(error.to_string().contains("share of this connection in server.max_bytes_in_flight"), "{error}");
+        assert!(error.to_string().contains("share of this connection in the bytes in flight"), "{error}");
         assert_eq!(load.shed(), 1);
     }
 

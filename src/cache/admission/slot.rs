@@ -1,5 +1,7 @@
-//! The place of one request among the requests in work. A request that waits for another caller gives it back and takes a waiting place, so
-//! that callers of one slow key do not hold the places of all others.
+//! The slot of one request among the requests in flight.
+//!
+//! A request that waits for another caller exchanges its slot for a waiting slot, so that callers
+//! of one slow key do not hold the slots of all others.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -10,53 +12,54 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::limits::{Account, Admission, LimitReached, RequestPermit, Resource, TakenAmounts};
 use crate::cache::error::CacheError;
 
-/// The streams of one connection: how many may be in work at once, and how many more may wait.
+/// Stream limits of one connection: active streams, and waiting streams beside them.
 pub struct Streams {
     work: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     waiting_limit: usize,
 }
 
-/// The place of one request. Every clone is the same place; it is given back with the last of them.
+/// The slot of one request. Every clone is the same slot; dropping the last one releases it.
 #[derive(Clone)]
 pub struct RequestSlot(Arc<SlotInner>);
 
-/// Facts of a request that takes long, for the log.
+/// Facts of a slow request, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Its namespace.
     pub namespace: String,
-    /// Its key, as the log may have it; none: it has none, or several.
+    /// Its key, in the form the log allows. `None` if the request has no key or several.
     pub key: Option<String>,
     /// Outcome, in one word.
     pub outcome: Option<&'static str>,
     /// The tier that answered.
     pub tier: Option<&'static str>,
-    /// True if the shared tier was needed and could not be asked.
+    /// True if the shared tier was needed and could not be reached.
     pub degraded: Option<bool>,
 }
 
 struct SlotInner {
     account: Arc<Account>,
-    /// Time from which on it takes long; none: no time is.
+    /// Time from which the request is slow. `None` if it is never reported as slow.
     slow_from: Option<Instant>,
     facts: OnceLock<Facts>,
     streams: Arc<Streams>,
     state: Mutex<SlotState>,
-    /// Whether the answer must not be refused, however little room there is.
+    /// True if the answer must not be refused, however little room there is.
     is_owed: AtomicBool,
 }
 
 enum SlotState {
-    /// Among the requests in work.
+    /// In flight.
     Working {
         _permits: Box<dyn Send>,
         /// Memory of the request.
         request: Option<TakenAmounts>,
     },
-    /// Given back: the response is a stream that lasts.
+    /// Released: the response is a long-lived stream.
     Released,
-    /// Among the requests that wait, until the response is sent: a request that goes on after its wait is never refused.
+    /// Waiting, until the response is sent. A request that continues after its wait is never
+    /// refused.
     Waiting {
         _permits: (OwnedSemaphorePermit, RequestPermit),
         /// Room for the response.
@@ -67,33 +70,35 @@ enum SlotState {
 // === impl Streams ===
 
 impl Streams {
-    /// Streams of a connection of which at most `work` are in work at once, beside its share of the waiting places of `load`.
+    /// Creates the limits of a connection: at most `work` active streams, beside its share of the
+    /// waiting slots of `load`.
     pub fn new(work: usize, load: &Admission) -> Streams {
         let waiting_limit = Streams::waiting_limit(load);
         let (work, waiting) = (Arc::new(Semaphore::new(work)), Arc::new(Semaphore::new(waiting_limit)));
         Streams { work, waiting, waiting_limit }
     }
 
-    /// Most requests of one connection that wait at once: half of all, so that no connection takes the waiting places of all others.
+    /// Returns the most requests of one connection that wait at once: half of all, so that no
+    /// connection takes all waiting slots.
     pub fn waiting_limit(load: &Admission) -> usize {
         load.waiting_limit().div_ceil(2)
     }
 
-    /// Waits until one more stream of the connection may be in work.
+    /// Waits until one more stream of the connection may be active.
     pub async fn enter(&self) -> Option<OwnedSemaphorePermit> {
         self.work.clone().acquire_owned().await.ok()
     }
 }
 
-// === impl Place ===
+// === impl RequestSlot ===
 
 impl RequestSlot {
-    /// A place that gives `permits` back when it is dropped, or when its request begins to wait.
+    /// Creates a slot that drops `permits` when it is dropped, or when its request begins to wait.
     pub fn new(account: Arc<Account>, streams: Arc<Streams>, permits: impl Send + 'static) -> RequestSlot {
         RequestSlot::slow_from(account, streams, permits, None)
     }
 
-    /// The same of a request that takes long from `slow_from` on.
+    /// Creates a slot of a request that is slow from `slow_from` on.
     pub fn slow_from(
         account: Arc<Account>,
         streams: Arc<Streams>,
@@ -105,22 +110,23 @@ impl RequestSlot {
         RequestSlot(Arc::new(SlotInner { account, slow_from, facts, streams, state, is_owed }))
     }
 
-    /// Returns true if it takes long by now.
+    /// Returns true if the request is slow by now.
     pub fn is_slow(&self) -> bool {
         self.0.slow_from.is_some_and(|from| Instant::now() >= from)
     }
 
-    /// Notes what is known of it. The first note counts.
-    pub fn note(&self, facts: Facts) {
+    /// Sets the facts for the log. Only the first call has an effect.
+    pub fn set_facts(&self, facts: Facts) {
         let _ = self.0.facts.set(facts);
     }
 
-    /// Returns what was noted.
+    /// Returns the facts for the log.
     pub fn facts(&self) -> Option<&Facts> {
         self.0.facts.get()
     }
 
-    /// The same with the memory of the request, which is given back when the request has been answered or begins to wait.
+    /// Adds the memory of the request, which is released when the request has been answered or
+    /// begins to wait.
     pub fn with_request(self, taken: TakenAmounts) -> RequestSlot {
         if let SlotState::Working { request, .. } = &mut *self.state() {
             *request = Some(taken);
@@ -128,34 +134,34 @@ impl RequestSlot {
         self
     }
 
-    /// Gives the memory of the request back: it has been answered.
+    /// Releases the memory of the request, which has been answered.
     pub fn end_request(&self) {
         if let SlotState::Working { request, .. } = &mut *self.state() {
             *request = None;
         }
     }
 
-    /// Keeps the answer from being refused: what it brings, such as a lease, would be lost.
+    /// Keeps the answer from being refused: its content, such as a lease, would be lost.
     pub fn owe_answer(&self) {
         self.0.is_owed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the answer must not be refused.
+    /// Returns true if the answer must not be refused.
     pub fn is_owed(&self) -> bool {
         self.0.is_owed.load(Ordering::Relaxed)
     }
 
-    /// The account of the request's connection.
+    /// Returns the account of the request's connection.
     pub fn account(&self) -> &Arc<Account> {
         &self.0.account
     }
 
-    /// Gives the place back before the request has ended: its response lasts.
+    /// Releases the slot before the request has ended, because its response is a long-lived stream.
     pub fn release(&self) {
         *self.state() = SlotState::Released;
     }
 
-    /// Exchanges the place in work for a waiting place. Fails, and keeps the place, when there is none.
+    /// Exchanges the slot for a waiting slot. Fails, and keeps the slot, if there is none.
     pub fn wait(&self) -> Result<(), CacheError> {
         let mut state = self.state();
         if matches!(*state, SlotState::Waiting { .. }) {
@@ -164,7 +170,7 @@ impl RequestSlot {
         let streams = &self.0.streams;
         let load = self.0.account.load();
         let own = streams.waiting.clone().try_acquire_owned().map_err(|_| {
-            let what = "waiting Gets of one connection (half of server.max_waiting)";
+            let what = "waiting Gets of one connection";
             load.refuse(LimitReached { what, limit: streams.waiting_limit })
         })?;
         let permits = (own, self.0.account.admit(Resource::Waiting)?);
@@ -172,14 +178,17 @@ impl RequestSlot {
         Ok(())
     }
 
-    /// Whether the request has waited: then its response has room of its own, see `room`, and is never refused.
+    /// Returns true if the request has waited. Its response then has room of its own (see
+    /// [`Self::wait_for_answer_room`]) and is never refused.
     pub fn has_waited(&self) -> bool {
         matches!(*self.state(), SlotState::Waiting { .. })
     }
 
-    /// Waits until there is room for a response of `bytes` among the responses of requests that have waited: those that are woken together
-    /// are answered as fast as their callers read. Returns whether there was room at once. A request that has not waited needs none.
-    pub async fn room(&self, bytes: usize) -> bool {
+    /// Waits for room for a response of `bytes` among the responses of requests that have waited.
+    ///
+    /// Requests that wake together are answered as fast as their callers read. Returns true if
+    /// there was room at once. A request that has not waited needs none.
+    pub async fn wait_for_answer_room(&self, bytes: usize) -> bool {
         let (all, most) = self.0.account.load().waiting_answers();
         let bytes = u32::try_from(bytes.min(most)).unwrap_or(u32::MAX);
         match &mut *self.state() {
@@ -187,7 +196,7 @@ impl RequestSlot {
                 if answer.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) >= bytes as usize {
                     return true;
                 }
-                // Less than is needed would keep others out while it waits for more.
+                // A part of what is needed would keep others out while this request waits for more.
                 *answer = None;
             }
             SlotState::Working { .. } | SlotState::Released => return true,
@@ -218,7 +227,8 @@ mod tests {
     use super::*;
     use crate::cache::admission::limits::AdmissionLimits;
 
-    /// A connection with two streams in work, of a service with room for three waiting requests and 100 bytes of their responses.
+    /// A connection with two active streams, of a service with room for three waiting requests and
+    /// 100 bytes of their responses.
     fn world() -> (Arc<Admission>, Arc<Streams>) {
         let limits =
             AdmissionLimits { requests: 2, bytes: 200, probes: 1, connections: 1, waiting: 3, peer_share: 1.0 };
@@ -227,23 +237,23 @@ mod tests {
         (load, streams)
     }
 
-    async fn place(load: &Arc<Admission>, streams: &Arc<Streams>) -> RequestSlot {
+    async fn slot(load: &Arc<Admission>, streams: &Arc<Streams>) -> RequestSlot {
         let account = load.account([127, 0, 0, 1].into());
-        let permits = (streams.enter().await, account.admit(Resource::Requests).expect("a place"));
+        let permits = (streams.enter().await, account.admit(Resource::Requests).expect("a slot"));
         RequestSlot::new(account, streams.clone(), permits)
     }
 
     #[tokio::test]
-    async fn a_request_that_waits_gives_its_place_and_its_stream_to_others() {
+    async fn a_request_that_waits_gives_its_slot_and_its_stream_to_others() {
         let (load, streams) = world();
-        let first = place(&load, &streams).await;
-        let second = place(&load, &streams).await;
+        let first = slot(&load, &streams).await;
+        let second = slot(&load, &streams).await;
         assert_eq!((load.in_flight(), load.waiting()), (2, 0));
         assert!(load.account([127, 0, 0, 1].into()).admit(Resource::Requests).is_err());
-        first.wait().expect("a waiting place");
+        first.wait().expect("a waiting slot");
         first.wait().expect("the same");
         assert_eq!((load.in_flight(), load.waiting()), (1, 1));
-        let third = place(&load, &streams).await;
+        let third = slot(&load, &streams).await;
         drop((second, third));
         assert_eq!((load.in_flight(), load.waiting()), (0, 1));
         drop(first);
@@ -251,45 +261,48 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_beyond_a_limit_is_refused_and_keeps_its_place() {
+    async fn a_request_beyond_a_limit_is_refused_and_keeps_its_slot() {
         let (load, streams) = world();
         let other = Arc::new(Streams::new(2, &load));
         let mut waiting = Vec::new();
         for streams in [&streams, &streams, &other] {
-            let place = place(&load, streams).await;
-            place.wait().expect("a waiting place");
-            waiting.push(place);
+            let slot = slot(&load, streams).await;
+            slot.wait().expect("a waiting slot");
+            waiting.push(slot);
         }
         for (streams, limit) in [(&streams, 2), (&other, 3)] {
-            let refused = place(&load, streams).await;
-            let error = refused.wait().expect_err("no waiting place");
+            let refused = slot(&load, streams).await;
+            let error = refused.wait().expect_err("no waiting slot");
             assert!(matches!(error, CacheError::Exhausted { limit: was, retry_after: Some(_), .. } if was == limit));
             assert_eq!(load.in_flight(), 1);
         }
         assert_eq!(load.shed(), 2);
         drop(waiting.pop());
-        place(&load, &other).await.wait().expect("a waiting place again");
+        slot(&load, &other).await.wait().expect("a waiting slot again");
     }
 
     #[tokio::test]
     async fn requests_that_have_waited_are_answered_one_after_the_other() {
         let (load, streams) = world();
         let (first, second, third) =
-            (place(&load, &streams).await, place(&load, &streams).await, Arc::new(Streams::new(2, &load)));
-        assert!(second.room(80).await, "nothing is needed before a wait");
-        first.wait().expect("a waiting place");
-        second.wait().expect("a waiting place");
-        assert!(first.room(80).await && first.room(50).await);
-        assert!(second.room(20).await);
-        let third = place(&load, &third).await;
-        third.wait().expect("a waiting place");
-        let waits = tokio::spawn(async move { (third.room(1000).await, third.room(1000).await) });
+            (slot(&load, &streams).await, slot(&load, &streams).await, Arc::new(Streams::new(2, &load)));
+        assert!(second.wait_for_answer_room(80).await, "nothing is needed before a wait");
+        first.wait().expect("a waiting slot");
+        second.wait().expect("a waiting slot");
+        assert!(first.wait_for_answer_room(80).await && first.wait_for_answer_room(50).await);
+        assert!(second.wait_for_answer_room(20).await);
+        let third = slot(&load, &third).await;
+        third.wait().expect("a waiting slot");
+        let waits =
+            tokio::spawn(
+                async move { (third.wait_for_answer_room(1000).await, third.wait_for_answer_room(1000).await) },
+            );
         tokio::task::yield_now().await;
         drop(first);
         tokio::task::yield_now().await;
         assert!(!waits.is_finished());
         drop(second);
-        // More than there ever is counts as all there is.
+        // A size above the limit counts as the limit.
         assert_eq!(waits.await.expect("no panic"), (false, true));
     }
 }

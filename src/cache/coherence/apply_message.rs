@@ -192,7 +192,7 @@ impl Coherence {
         partition.forget_shown();
         self.fence.forget(index);
         partition.recent().orphan(position.epoch);
-        self.namespaces.all().iter().for_each(|namespace| namespace.tombstones().forget(index));
+        self.namespaces.all().iter().for_each(|namespace| namespace.invalidation_log().forget(index));
     }
 
     /// Messages of some of `partitions` were lost: everything there is suspect, and no position is known until the next echo.

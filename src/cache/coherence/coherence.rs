@@ -182,14 +182,14 @@ impl Coherence {
 
     /// With what `held` was invalidated, as far as that is remembered.
     pub fn cause(&self, key: KeyRef<'_>, held: &CachedEntry) -> Option<Selector> {
-        held.namespace.tombstones().cause(&self.judged(key, held))
+        held.namespace.invalidation_log().cause(&self.judged(key, held))
     }
 
     /// Whether `held` was invalidated with what selects it. One atomic read, unless something was since this was asked the last time. What
     /// was only marked stale is not covered, if stale entries are kept; it says so itself from now on.
     pub fn covers(&self, key: KeyRef<'_>, held: &CachedEntry) -> bool {
         let partition = self.partition_of(key);
-        let tombstones = held.namespace.tombstones();
+        let tombstones = held.namespace.invalidation_log();
         if held.covered.is_known(tombstones.changes(partition)) {
             return false;
         }
@@ -248,7 +248,7 @@ impl Coherence {
     pub fn join(&self, key: &Key, bound: Duration) -> FetchSlot {
         let index = self.partition_of(key.as_ref());
         let now = self.clock.now();
-        let changes = key.namespace().tombstones().changes(index);
+        let changes = key.namespace().invalidation_log().changes(index);
         let mut stripe = self.fence.lock(index, key.as_ref());
         let generation = self.partition(index).generation();
         if let Some(flight) = stripe.flights.get(key)
@@ -291,7 +291,7 @@ impl Coherence {
     pub fn admit(&self, key: &Key, held: &Arc<CachedEntry>, note: FillGuard) -> bool {
         let partition = self.partition_of(key.as_ref());
         let mut stripe = self.fence.lock(partition, key.as_ref());
-        let is_guest = key.namespace().is_guest();
+        let is_guest = key.namespace().is_unregistered();
         let admitted = !is_guest && self.passes(&stripe, key.as_ref(), note, held.position, held.entry.version);
         if admitted {
             _ = self.insert(key, held);
@@ -359,7 +359,7 @@ impl Coherence {
     /// under the key's stripe.
     fn limit_life(&self, key: KeyRef<'_>, entry: &Entry, now: Moment) -> bool {
         let is_kept = entry.lives(now) || !entry.stale_window.is_zero();
-        let is_same = |held: &Arc<CachedEntry>| held.entry.version == entry.version && !held.is_alone() && is_kept;
+        let is_same = |held: &Arc<CachedEntry>| held.entry.version == entry.version && !held.is_local_only() && is_kept;
         let Some(held) = self.l1.get(key).filter(is_same) else { return false };
         let marked_at = held.entry.marked_at.into_iter().chain(entry.marked_at).min();
         let expires_at = held.entry.expires_at.min(entry.expires_at);
@@ -433,7 +433,7 @@ impl Coherence {
     ) -> Result<(), NotTaken> {
         let partition = self.partition_of(key.as_ref());
         // Not under the stripe: messages take effect with the line locked.
-        let position = self.watermark(partition).max(key.namespace().tombstones().latest(partition));
+        let position = self.watermark(partition).max(key.namespace().invalidation_log().latest(partition));
         let note = self.begin_fill(key.as_ref());
         let _stripe = self.fence.lock(partition, key.as_ref());
         let before = self.l1.get(key.as_ref());
@@ -471,7 +471,9 @@ impl Coherence {
             return;
         }
         let marked_at = (effect == Effect::Marked).then(|| self.not_before(partition));
-        selectors.iter().for_each(|selector| namespace.tombstones().add(partition, selector, version, marked_at));
+        selectors
+            .iter()
+            .for_each(|selector| namespace.invalidation_log().record(partition, selector, version, marked_at));
         self.partition(partition).rounds.end_all(Some(namespace.id));
         self.want_sweep(namespace);
     }

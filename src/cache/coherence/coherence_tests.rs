@@ -265,8 +265,8 @@ fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
     bench.advance(300);
     bench.audit(8);
     let invisible = bench.l1.get(key.as_ref()).expect("kept");
-    bench.namespace.tombstones().add(0, &Selector::Namespace, Version::new(EPOCH, 9), Some(bench.now()));
-    bench.namespace.tombstones().add(0, &Selector::Namespace, Version::new(EPOCH, 10), Some(bench.now()));
+    bench.namespace.invalidation_log().record(0, &Selector::Namespace, Version::new(EPOCH, 9), Some(bench.now()));
+    bench.namespace.invalidation_log().record(0, &Selector::Namespace, Version::new(EPOCH, 10), Some(bench.now()));
     bench.coherence.covers(key.as_ref(), &invisible);
     assert_eq!(invisible.marked_at().map(|at| bench.now().since(at)), Some(Duration::from_millis(300)));
 }
@@ -744,12 +744,12 @@ fn what_was_looked_for_once_is_not_looked_for_again_until_something_is_invalidat
     bench.invalidate(&Selector::Tag("other".into()), 6, Effect::Removed, false);
     bench.fill_tagged(4, 5);
     let held = bench.l1.get(bench.key_selected().as_ref()).expect("filled");
-    let changes = bench.namespace.tombstones().changes(0);
+    let changes = bench.namespace.invalidation_log().changes(0);
     assert!(!held.covered.is_known(changes));
     assert_eq!(bench.fresh("k:1"), Some(4));
     assert!(held.covered.is_known(changes));
     bench.invalidate(&Selector::Tag("another".into()), 7, Effect::Removed, false);
-    assert!(!held.covered.is_known(bench.namespace.tombstones().changes(0)));
+    assert!(!held.covered.is_known(bench.namespace.invalidation_log().changes(0)));
 }
 
 #[test]
@@ -773,7 +773,7 @@ fn after_an_epoch_went_back_nothing_of_the_old_one_is_known() {
         bench.invalidate(&selector, 6, Effect::Removed, false);
         let nonce = bench.coherence.audit_begins(&ALL);
         bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
-        assert_eq!(bench.namespace.tombstones().latest(0), Version::ZERO);
+        assert_eq!(bench.namespace.invalidation_log().latest(0), Version::ZERO);
         let nonce = bench.coherence.audit_begins(&ALL);
         bench.echo_at(nonce, Version::new(EPOCH - 1, 9));
         let key = bench.key_selected();

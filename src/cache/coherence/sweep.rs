@@ -27,7 +27,7 @@ pub(super) type Unswept = BTreeMap<u32, u64>;
 impl Coherence {
     /// Something was invalidated in `namespace` by what selects it.
     pub(super) fn want_sweep(&self, namespace: &Namespace) {
-        if !namespace.is_guest() {
+        if !namespace.is_unregistered() {
             *self.unswept().entry(namespace.id).or_default() += 1;
             self.sweeps.notify_one();
         }

@@ -1,5 +1,7 @@
-//! The list of the keys read most, as replicas leave it: format 1, then for each key its Gets a second (f32), its namespace with its size (u8) and
-//! the key with its size (u16). Numbers are big-endian. What is damaged is left out.
+//! Binary format of the hot-key list in the shared store.
+//!
+//! Format 1, then for each key its Gets per second (f32), its namespace with its size (u8) and the
+//! key with its size (u16). Numbers are big-endian. Damaged parts are left out.
 
 use std::collections::HashMap;
 
@@ -7,18 +9,18 @@ use bytes::{BufMut as _, Bytes};
 
 use crate::cache::stats::hot_keys::HotKey;
 
-const FORMAT: u8 = 1;
-/// Longest list, bytes.
-const MOST_BYTES: usize = 1 << 20;
+const FORMAT_VERSION: u8 = 1;
+/// Most bytes of a list.
+const MAX_LIST_BYTES: usize = 1 << 20;
 
-/// A key that is listed.
+/// A key of the list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListedKey {
     /// Its namespace.
     pub namespace: Box<str>,
     /// The caller's bytes.
     pub key: Bytes,
-    /// Gets a second.
+    /// Gets per second.
     pub rate: f32,
 }
 
@@ -29,12 +31,12 @@ impl From<HotKey> for ListedKey {
     }
 }
 
-/// Writes a list down, as far as there is room.
+/// Encodes a list, as far as there is room.
 pub fn write(list: &[ListedKey]) -> Bytes {
-    let mut bytes = vec![FORMAT];
+    let mut bytes = vec![FORMAT_VERSION];
     for ListedKey { namespace, key, rate } in list {
         let size = 4 + 1 + namespace.len() + 2 + key.len();
-        if bytes.len() + size > MOST_BYTES || key.len() > usize::from(u16::MAX) {
+        if bytes.len() + size > MAX_LIST_BYTES || key.len() > usize::from(u16::MAX) {
             continue;
         }
         bytes.put_f32(*rate);
@@ -46,10 +48,10 @@ pub fn write(list: &[ListedKey]) -> Bytes {
     bytes.into()
 }
 
-/// Reads a list that is so many half-lives old.
+/// Decodes a list that is `half_lives` old.
 pub fn read(bytes: &Bytes, half_lives: f64) -> Vec<ListedKey> {
     let mut list = Vec::new();
-    let Some(mut rest) = bytes.strip_prefix(&[FORMAT]) else { return list };
+    let Some(mut rest) = bytes.strip_prefix(&[FORMAT_VERSION]) else { return list };
     let faded = (-half_lives).exp2() as f32;
     while let Some((listed, after)) = read_one(bytes, rest) {
         rest = after;
@@ -68,7 +70,7 @@ fn read_one<'a>(whole: &Bytes, rest: &'a [u8]) -> Option<(ListedKey, &'a [u8])> 
     Some((ListedKey { namespace, key: whole.slice_ref(key), rate: f32::from_be_bytes(*rate) }, rest))
 }
 
-/// The hottest keys of both, at most `limit`.
+/// Returns the hottest keys of both lists, at most `limit`.
 pub fn merge(own: Vec<ListedKey>, others: Vec<ListedKey>, limit: usize) -> Vec<ListedKey> {
     let mut merged: HashMap<(Box<str>, Bytes), f32> = HashMap::new();
     for ListedKey { namespace, key, rate } in own.into_iter().chain(others) {
@@ -115,6 +117,6 @@ mod tests {
         assert_eq!(merged, [listed("n", "b", 5.0), listed("o", "a", 4.0), listed("n", "a", 3.0)]);
         let long = "k".repeat(60_000);
         let many: Vec<_> = (0..100).map(|n| listed("n", &long, n as f32)).collect();
-        assert!(write(&many).len() <= MOST_BYTES);
+        assert!(write(&many).len() <= MAX_LIST_BYTES);
     }
 }

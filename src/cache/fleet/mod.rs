@@ -6,4 +6,5 @@ pub mod policy_sync;
 pub mod replica;
 pub mod shared_store;
 pub mod warm_start;
+mod warm_start_context;
 pub mod warm_start_load;

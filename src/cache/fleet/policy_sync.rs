@@ -1,5 +1,7 @@
-//! Policies as they are changed at run time: on the board, for every replica and beyond its end; without one in this replica's memory. Of
-//! changes that meet, the last one of each field holds.
+//! Policies changed at run time, synchronised over the fleet.
+//!
+//! Changes are kept in the shared store, for every replica and beyond its end; without a shared
+//! store in this replica's memory. Of concurrent changes the last one of each field wins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
@@ -8,72 +10,73 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
-use super::shared_store::{MOST_SETTINGS, Settings, SharedStore};
+use super::shared_store::{MAX_SETTINGS, Settings, SharedStore};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::{CacheError, Violation, Violations};
 use crate::cache::namespace::{Namespace, Namespaces};
 use crate::cache::policy::{PolicyPatch, Switches};
 use crate::cache::tiered::Tiered;
 
-/// How often the board is looked at.
-const EVERY: Duration = Duration::from_millis(500);
-/// Longest wait for the board.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// The name under which the whole service is on the board.
+/// Interval between two reads of the shared store.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Timeout of a call to the shared store.
+const SHARED_STORE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Name of the whole service in the shared store.
 const SERVICE: &str = "";
-/// The fields that can be changed for the whole service.
+/// Fields that can be changed for the whole service.
 const SWITCHES: [&str; 3] = ["enabled", "l1", "l2"];
 
 /// The policies of a deployment.
 pub struct PolicySync {
-    board: Option<Arc<dyn SharedStore>>,
+    shared_store: Option<Arc<dyn SharedStore>>,
     namespaces: Arc<Namespaces>,
     cache: Tiered,
     clock: Arc<dyn Clock>,
-    /// The switches of the whole service as configured.
+    /// Configured switches of the whole service.
     configured: Switches,
-    /// What is changed for the whole service. Known without waiting for the board.
+    /// Change for the whole service. Readable without waiting for the shared store.
     service: std::sync::Mutex<PolicyPatch>,
     known: Mutex<AppliedPolicies>,
 }
 
-/// What this replica has taken up.
+/// Settings that this replica has applied.
 #[derive(Default)]
 struct AppliedPolicies {
     settings: Settings,
-    /// What is changed, by namespace.
+    /// Changes by namespace.
     changed: BTreeMap<String, PolicyPatch>,
 }
 
-// === impl Policies ===
+// === impl PolicySync ===
 
 impl PolicySync {
-    /// Nothing is changed yet.
+    /// Creates the synchronisation, with nothing changed.
     pub fn new(
-        board: Option<Arc<dyn SharedStore>>,
+        shared_store: Option<Arc<dyn SharedStore>>,
         namespaces: Arc<Namespaces>,
         cache: Tiered,
         clock: Arc<dyn Clock>,
     ) -> PolicySync {
         let configured = cache.switches();
         let (service, known) = Default::default();
-        PolicySync { board, namespaces, cache, clock, configured, service, known }
+        PolicySync { shared_store: shared_store, namespaces, cache, clock, configured, service, known }
     }
 
-    /// What is changed for the whole service.
+    /// Returns the change for the whole service.
     pub fn service(&self) -> PolicyPatch {
         self.service.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes the policy of a namespace. Nothing, when anything is wrong.
-    pub async fn change(&self, namespace: &Namespace, patch: PolicyPatch, until: Moment) -> Result<(), CacheError> {
+    /// Changes the policy of a namespace, or changes nothing and fails.
+    pub async fn change(&self, namespace: &Namespace, patch: PolicyPatch, deadline: Moment) -> Result<(), CacheError> {
         let whole = namespace.changed().and_then(patch.clone());
         namespace.policy_changed_by(&whole).map_err(CacheError::Invalid)?;
-        self.write(namespace.name(), &patch, until).await
+        self.write(namespace.name(), &patch, deadline).await
     }
 
-    /// Changes the switches of the whole service. Nothing, when anything else is to be changed.
-    pub async fn change_service(&self, patch: PolicyPatch, until: Moment) -> Result<(), CacheError> {
+    /// Changes the switches of the whole service. Fails, and changes nothing, if the change has
+    /// other fields.
+    pub async fn change_service(&self, patch: PolicyPatch, deadline: Moment) -> Result<(), CacheError> {
         let fields = patch.fields().into_iter().map(|(field, _)| field);
         let other = fields.filter(|field| !SWITCHES.contains(field));
         let why = "cannot be changed for the whole service, only enabled, l1 and l2 can";
@@ -81,64 +84,65 @@ impl PolicySync {
         if !violations.is_empty() {
             return Err(CacheError::Invalid(violations));
         }
-        self.write(SERVICE, &patch, until).await
+        self.write(SERVICE, &patch, deadline).await
     }
 
-    /// Takes back what was changed of the policy of a namespace.
-    pub async fn reset(&self, namespace: &Namespace, until: Moment) -> Result<(), CacheError> {
-        self.take_back(namespace.name(), until).await
+    /// Resets the policy of a namespace to the configured one.
+    pub async fn reset(&self, namespace: &Namespace, deadline: Moment) -> Result<(), CacheError> {
+        self.remove_changes(namespace.name(), deadline).await
     }
 
-    /// Takes back what was changed for the whole service.
-    pub async fn reset_service(&self, until: Moment) -> Result<(), CacheError> {
-        self.take_back(SERVICE, until).await
+    /// Resets the switches of the whole service to the configured ones.
+    pub async fn reset_service(&self, deadline: Moment) -> Result<(), CacheError> {
+        self.remove_changes(SERVICE, deadline).await
     }
 
-    /// Takes up what is changed by now. While the board cannot be asked, what is known holds.
-    pub async fn look(&self) {
-        let Some(board) = &self.board else { return };
+    /// Reads the shared store and applies its settings. While it cannot be reached, the last known
+    /// settings hold.
+    pub async fn poll(&self) {
+        let Some(shared_store) = &self.shared_store else { return };
         let mut known = self.known.lock().await;
-        let until = self.clock.now().plus(PATIENCE);
-        if let Ok(Some(settings)) = board.settings(&known.settings, until).await {
-            self.take_up(&mut known, settings);
+        let deadline = self.clock.now().plus(SHARED_STORE_TIMEOUT);
+        if let Ok(Some(settings)) = shared_store.settings(&known.settings, deadline).await {
+            self.apply_settings(&mut known, settings);
         }
     }
 
-    /// Takes up, for ever, what other replicas change.
+    /// Applies the changes of other replicas until cancelled.
     pub async fn follow(&self) {
-        while self.board.is_some() {
-            self.look().await;
-            sleep(EVERY).await;
+        while self.shared_store.is_some() {
+            self.poll().await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    async fn write(&self, name: &str, patch: &PolicyPatch, until: Moment) -> Result<(), CacheError> {
-        let fields = patch.fields().into_iter().map(|(field, value)| (on_board(name, field), Some(value)));
-        self.set(fields.collect(), until).await
+    async fn write(&self, name: &str, patch: &PolicyPatch, deadline: Moment) -> Result<(), CacheError> {
+        let fields = patch.fields().into_iter().map(|(field, value)| (setting_name(name, field), Some(value)));
+        self.set(fields.collect(), deadline).await
     }
 
-    async fn take_back(&self, name: &str, until: Moment) -> Result<(), CacheError> {
-        let fields = PolicyPatch::FIELDS.iter().map(|field| (on_board(name, field), None));
-        self.set(fields.collect(), until).await
+    async fn remove_changes(&self, name: &str, deadline: Moment) -> Result<(), CacheError> {
+        let fields = PolicyPatch::FIELDS.iter().map(|field| (setting_name(name, field), None));
+        self.set(fields.collect(), deadline).await
     }
 
-    async fn set(&self, fields: Vec<(String, Option<String>)>, until: Moment) -> Result<(), CacheError> {
+    async fn set(&self, fields: Vec<(String, Option<String>)>, deadline: Moment) -> Result<(), CacheError> {
         let mut known = self.known.lock().await;
         let new = fields.iter().filter(|(field, value)| value.is_some() && !known.settings.fields.contains_key(field));
-        if known.settings.fields.len() + new.count() > MOST_SETTINGS {
+        if known.settings.fields.len() + new.count() > MAX_SETTINGS {
             let what = "policy changes at run time";
-            return Err(CacheError::Exhausted { what, limit: MOST_SETTINGS, retry_after: None });
+            return Err(CacheError::Exhausted { what, limit: MAX_SETTINGS, retry_after: None });
         }
-        let settings = match &self.board {
-            Some(board) => board.set(&known.settings, &fields, until).await?,
-            None => alone(&known.settings, fields),
+        let settings = match &self.shared_store {
+            Some(shared_store) => shared_store.set(&known.settings, &fields, deadline).await?,
+            None => changed_locally(&known.settings, fields),
         };
-        self.take_up(&mut known, settings);
+        self.apply_settings(&mut known, settings);
         Ok(())
     }
 
-    /// From now on `settings` hold.
-    fn take_up(&self, known: &mut MutexGuard<'_, AppliedPolicies>, settings: Settings) {
+    /// Applies `settings`, unless they are older than the applied ones.
+    fn apply_settings(&self, known: &mut MutexGuard<'_, AppliedPolicies>, settings: Settings) {
         if settings.revision <= known.settings.revision {
             return;
         }
@@ -151,18 +155,18 @@ impl PolicySync {
                     let whole = changed.entry(name.to_owned()).or_default();
                     *whole = std::mem::take(whole).and_then(patch);
                 }
-                None => tracing::warn!(field = %place, "a change of policy is of another release and left out"),
+                None => tracing::warn!(field = %place, "skipped a policy change of another release"),
             }
         }
         let names: BTreeSet<String> = known.changed.keys().chain(changed.keys()).cloned().collect();
         for name in names {
             let patch = changed.get(&name).cloned().unwrap_or_default();
             if known.changed.get(&name).cloned().unwrap_or_default() != patch {
-                tracing::info!(namespace = %name, changed = %patch.in_words(), "a policy is changed at run time");
+                tracing::info!(namespace = %name, changed = %patch.in_words(), "policy changed at run time");
             }
             match name.as_str() {
                 SERVICE => {
-                    self.cache.switch(switched(self.configured, &patch));
+                    self.cache.switch(effective_switches(self.configured, &patch));
                     *self.service.lock().unwrap_or_else(PoisonError::into_inner) = patch;
                 }
                 name => self.apply(name, patch),
@@ -171,7 +175,8 @@ impl PolicySync {
         (known.changed, known.settings) = (changed, settings);
     }
 
-    /// What is wrong together, because changes met or this replica is configured otherwise, is put in field by field, as far as it goes.
+    /// Applies a patch. If it is invalid as a whole, because changes met or this replica is
+    /// configured differently, applies it field by field, as far as possible.
     fn apply(&self, name: &str, patch: PolicyPatch) {
         if self.namespaces.change_policy(name, patch.clone()).is_ok() {
             return;
@@ -183,20 +188,20 @@ impl PolicySync {
             match self.namespaces.change_policy(name, next.clone()) {
                 Ok(_) => whole = next,
                 Err(error) => {
-                    tracing::warn!(namespace = name, field, value, %error, "a change of policy does not hold here");
+                    tracing::warn!(namespace = name, field, value, %error, "policy change is invalid here");
                 }
             }
         }
     }
 }
 
-/// The field of a policy on the board. Namespaces have no slash, so this is unambiguous.
-fn on_board(namespace: &str, field: &str) -> String {
+/// Returns the setting name of a field. Namespaces have no slash, so the name is unambiguous.
+fn setting_name(namespace: &str, field: &str) -> String {
     format!("{namespace}/{field}")
 }
 
-/// What is set after a change, on the board of a replica that is alone.
-fn alone(settings: &Settings, fields: Vec<(String, Option<String>)>) -> Settings {
+/// Returns the settings after a change, for a replica without a shared store.
+fn changed_locally(settings: &Settings, fields: Vec<(String, Option<String>)>) -> Settings {
     let mut settings = Settings { revision: settings.revision + 1, fields: settings.fields.clone() };
     for (field, value) in fields {
         match value {
@@ -207,8 +212,8 @@ fn alone(settings: &Settings, fields: Vec<(String, Option<String>)>) -> Settings
     settings
 }
 
-/// The switches that hold.
-fn switched(configured: Switches, patch: &PolicyPatch) -> Switches {
+/// Returns the configured switches as changed by `patch`.
+fn effective_switches(configured: Switches, patch: &PolicyPatch) -> Switches {
     Switches {
         enabled: patch.enabled.unwrap_or(configured.enabled),
         l1: patch.l1.unwrap_or(configured.l1),

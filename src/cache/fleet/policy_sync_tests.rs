@@ -1,4 +1,4 @@
-//! Changes that meet, and changes that do not hold.
+//! Concurrent policy changes, and changes that are invalid at a replica.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::cache::tier::{
 use crate::cache::tiered::TieredConfig;
 use crate::cache::version::Version;
 
-/// A board with settings and nothing else.
+/// A shared store that has only settings.
 #[derive(Default)]
 struct Shared(std::sync::Mutex<Settings>);
 
@@ -32,11 +32,11 @@ impl SharedStore for Shared {
         _: Moment,
     ) -> BoxFuture<'a, Result<Settings, L2Error>> {
         let mut settings = self.0.lock().expect("no panic");
-        *settings = alone(&settings, fields.to_vec());
+        *settings = changed_locally(&settings, fields.to_vec());
         Box::pin(std::future::ready(Ok(settings.clone())))
     }
 
-    fn post(&self, _: bytes::Bytes, _: Duration, _: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
+    fn publish_note(&self, _: bytes::Bytes, _: Duration, _: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
         unreachable!("not called in these tests")
     }
 
@@ -57,7 +57,7 @@ impl SharedStore for Shared {
     }
 }
 
-/// A shared tier that is not asked for anything.
+/// A shared tier that no test calls.
 struct Unasked;
 
 impl L2 for Unasked {
@@ -72,19 +72,19 @@ impl L2 for Unasked {
     }
 }
 
-fn replica(board: &Arc<Shared>) -> (PolicySync, Arc<Namespaces>) {
+fn replica(shared_store: &Arc<Shared>) -> (PolicySync, Arc<Namespaces>) {
     let bench = Bench::new(Default::default());
     let rules = NamespaceRules { limit: 8, ..NamespaceRules::default() };
     let namespaces = Arc::new(Namespaces::new(rules, 1));
     let config = TieredConfig {
         switches: Switches::default(),
-        read_budget: Duration::ZERO,
-        write_budget: Duration::ZERO,
+        read_timeout: Duration::ZERO,
+        write_timeout: Duration::ZERO,
         self_audit_every: 0,
-        hot_key_places: 1,
+        hot_key_capacity: 1,
     };
     let cache = Tiered::new(config, bench.l1.clone(), Arc::new(Unasked), bench.coherence.clone(), bench.clock.clone());
-    (PolicySync::new(Some(board.clone()), namespaces.clone(), cache, bench.clock.clone()), namespaces)
+    (PolicySync::new(Some(shared_store.clone()), namespaces.clone(), cache, bench.clock.clone()), namespaces)
 }
 
 fn minutes(minutes: u64) -> Option<Duration> {
@@ -93,37 +93,37 @@ fn minutes(minutes: u64) -> Option<Duration> {
 
 #[tokio::test]
 async fn of_changes_that_meet_each_field_holds_and_what_is_wrong_together_is_left_out_alike() {
-    let board = Arc::new(Shared::default());
-    let (one, ones) = replica(&board);
-    let (other, others) = replica(&board);
+    let shared_store = Arc::new(Shared::default());
+    let (one, ones) = replica(&shared_store);
+    let (other, others) = replica(&shared_store);
     let until = Moment::FOREVER;
     let [first, second] = [&ones, &others].map(|namespaces| namespaces.get("namespace", "n").expect("room"));
-    // Each is right where it is made: the default is five minutes.
+    // Each is valid where it is made: the default is five minutes.
     let longer = PolicyPatch { min_ttl: minutes(4), ..PolicyPatch::default() };
     one.change(&first, longer, until).await.expect("changed");
     let shorter = PolicyPatch { default_ttl: minutes(1), jitter: Some(0.1), ..PolicyPatch::default() };
     other.change(&second, shorter, until).await.expect("changed");
-    one.look().await;
+    one.poll().await;
     assert_eq!(first.policy().jitter, 0.1);
     assert_eq!(**first.policy(), **second.policy(), "both leave out the same");
     assert!(first.policy().violations().is_empty());
-    // A change that makes it right again brings in what was left out.
+    // A change that makes the sum valid again applies the part that was left out.
     let right = PolicyPatch { min_ttl: Some(Duration::from_secs(30)), ..PolicyPatch::default() };
     one.change(&first, right, until).await.expect("changed");
-    other.look().await;
+    other.poll().await;
     let ttls = [&first, &second].map(|namespace| Some(namespace.policy().default_ttl));
     assert_eq!(ttls, [minutes(1); 2]);
 }
 
 #[tokio::test]
-async fn what_is_of_another_release_is_left_out_and_stays_on_the_board() {
-    let board = Arc::new(Shared::default());
-    let (policies, namespaces) = replica(&board);
+async fn what_is_of_another_release_is_left_out_and_stays_in_the_shared_store() {
+    let shared_store = Arc::new(Shared::default());
+    let (policies, namespaces) = replica(&shared_store);
     let namespace = namespaces.get("namespace", "n").expect("room");
     let fields = [("n/novel".to_owned(), Some("1".to_owned())), ("n/l1".to_owned(), Some("false".to_owned()))];
-    board.set(&Settings::default(), &fields, Moment::FOREVER).await.expect("set");
-    policies.look().await;
+    shared_store.set(&Settings::default(), &fields, Moment::FOREVER).await.expect("set");
+    policies.poll().await;
     assert!(!namespace.policy().l1);
     policies.reset(&namespace, Moment::FOREVER).await.expect("taken back");
-    assert!(namespace.policy().l1 && board.0.lock().expect("no panic").fields.contains_key("n/novel"));
+    assert!(namespace.policy().l1 && shared_store.0.lock().expect("no panic").fields.contains_key("n/novel"));
 }

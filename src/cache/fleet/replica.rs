@@ -1,4 +1,4 @@
-//! What can be told of a replica: by Stats, by metrics, by the dashboard. Who tells it reads the counts where they are kept.
+//! Handles that Stats, metrics and the dashboard read from, and facts of the other replicas.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,17 +15,17 @@ use crate::cache::stats::LabeledHistograms;
 use crate::cache::tier::L2;
 use crate::cache::tiered::Tiered;
 
-/// What this replica says of itself.
+/// Identity of this replica.
 #[derive(Clone, Debug)]
 pub struct Replica {
     /// Identity of this process.
     pub id: String,
-    /// When it was started.
+    /// Start of this process.
     pub started: SystemTime,
 }
 
 impl Replica {
-    /// A process that starts now.
+    /// Creates the identity of a process that starts now.
     pub fn new() -> Replica {
         Replica { id: format!("{:016x}", rand::random::<u64>()), started: SystemTime::now() }
     }
@@ -37,32 +37,32 @@ impl Default for Replica {
     }
 }
 
-/// A replica of the fleet, as it last said.
+/// Last known state of a replica of the fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FleetReplica {
     /// Identity of the process.
     pub id: String,
     /// Version of the service.
     pub version: String,
-    /// How long ago it said so.
+    /// Age of this report.
     pub age: Duration,
-    /// Age of its oldest valid proof then; none: it had none.
+    /// Age of its oldest valid proof at that time. `None` if it had none.
     pub audit_age: Option<Duration>,
     /// Start of its process.
     pub started: Option<SystemTime>,
-    /// Readiness in one word; empty: a release that does not say.
+    /// Readiness as one word. Empty if its release does not report it.
     pub state: String,
-    /// Gets that were answered from memory, from the shared tier, with something stale, and with nothing.
+    /// Gets answered from L1, from L2, with a stale value, and with a miss.
     pub gets: [u64; 4],
     /// Sets and invalidations.
     pub writes: u64,
-    /// Entries in its memory, their bytes, and the most bytes there may be.
+    /// Entries in its L1, their bytes, and the limit of bytes.
     pub l1: [u64; 3],
-    /// Lag of the changes that it applied lately, 99th percentile; none: there were none.
+    /// Lag of the changes applied recently, 99th percentile. `None` if there were none.
     pub lag_p99: Option<Duration>,
 }
 
-/// What is told of.
+/// Handles to all parts of a replica that report something.
 pub struct ReplicaHandles {
     /// The replica.
     pub replica: Replica,
@@ -72,15 +72,15 @@ pub struct ReplicaHandles {
     pub l2: Arc<dyn L2>,
     /// The namespaces.
     pub namespaces: Arc<Namespaces>,
-    /// The load.
-    pub load: Arc<Admission>,
-    /// How long RPCs take, by method and status; none: it is not measured.
+    /// Admission control.
+    pub admission: Arc<Admission>,
+    /// Latency of RPCs by method and status. `None` if it is not measured.
     pub rpcs: Option<Arc<LabeledHistograms>>,
-    /// Whether callers should come here.
+    /// Health of this replica.
     pub health: watch::Receiver<Health>,
-    /// Where the fleet is heard of; none: this replica is all there is.
-    pub board: Option<Arc<dyn SharedStore>>,
-    /// The warm start, if one is made.
+    /// The store shared with the fleet. `None` if this replica is alone.
+    pub shared_store: Option<Arc<dyn SharedStore>>,
+    /// The warm start. `None` if it is off.
     pub warm_start: Option<Arc<WarmStart>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,

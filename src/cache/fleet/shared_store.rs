@@ -1,4 +1,6 @@
-//! What the replicas of a deployment tell each other beside entries, kept in the shared tier. Small, and under no promise of freshness.
+//! Small key-value store that the replicas share, for everything that is not an entry.
+//!
+//! It is kept in the shared tier, and has no freshness promise.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,26 +10,32 @@ use bytes::Bytes;
 use crate::cache::clock::Moment;
 use crate::cache::tier::{BoxFuture, L2Error};
 
-/// The board that every replica reads and writes.
+/// The store that every replica reads and writes.
 pub trait SharedStore: Send + Sync + 'static {
-    /// Leaves what this replica says of itself, for `lifetime`. It replaces what it left before.
-    fn post(&self, note: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>>;
-    /// What the other replicas have left, each for `lifetime`: of at most 256 of them.
-    fn notes(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Vec<ReplicaNote>, L2Error>>;
-    /// Saves the list of the keys read most, for `lifetime`. It replaces that of any replica.
-    fn save_hot_keys(&self, list: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>>;
-    /// The list of the keys read most, which was saved for `lifetime`.
-    fn hot_keys(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Option<ReplicaNote>, L2Error>>;
-    /// Searches a small part of the shared tier for keys, whose entries may have expired or been invalidated.
-    fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, until: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>>;
-    /// What is set, when that is of another revision than `known`. When what is set is older than `known`, it was lost: `known` is set again.
-    fn settings<'a>(&'a self, known: &'a Settings, until: Moment) -> BoxFuture<'a, Result<Option<Settings>, L2Error>>;
-    /// Sets fields, or takes them back where there is no value, all in one step; what is set then.
+    /// Publishes the note of this replica for `lifetime`. It replaces the earlier note.
+    fn publish_note(&self, note: Bytes, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<(), L2Error>>;
+    /// Returns the notes of the other replicas, each published for `lifetime`, at most 256.
+    fn notes(&self, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<Vec<ReplicaNote>, L2Error>>;
+    /// Saves the hot-key list for `lifetime`. It replaces the list of any replica.
+    fn save_hot_keys(&self, list: Bytes, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<(), L2Error>>;
+    /// Returns the hot-key list that was saved for `lifetime`.
+    fn hot_keys(&self, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<Option<ReplicaNote>, L2Error>>;
+    /// Searches a small part of the shared tier for keys. Their entries may have expired or been
+    /// invalidated.
+    fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, deadline: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>>;
+    /// Returns the settings if their revision differs from `known`. If they are older than `known`,
+    /// they were lost: `known` is written again.
+    fn settings<'a>(
+        &'a self,
+        known: &'a Settings,
+        deadline: Moment,
+    ) -> BoxFuture<'a, Result<Option<Settings>, L2Error>>;
+    /// Sets fields, or removes those without a value, in one step. Returns the settings afterwards.
     fn set<'a>(
         &'a self,
         known: &'a Settings,
         fields: &'a [(String, Option<String>)],
-        until: Moment,
+        deadline: Moment,
     ) -> BoxFuture<'a, Result<Settings, L2Error>>;
 }
 
@@ -36,47 +44,47 @@ pub trait SharedStore: Send + Sync + 'static {
 pub struct KeyScan<'a> {
     /// The namespace.
     pub namespace: &'a str,
-    /// The beginning that the keys share.
+    /// Common beginning of the keys.
     pub begin: &'a str,
-    /// Where to go on.
+    /// Position from which to continue.
     pub at: &'a ScanPosition,
 }
 
-/// How far a search has come: through so many primaries, and up to a cursor of the next.
+/// Progress of a search: primaries searched, and a cursor of the next one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanPosition {
     /// Number of primaries searched to the end.
     pub primary: usize,
-    /// The cursor; empty at the beginning.
+    /// The cursor. Empty at the beginning.
     pub cursor: String,
 }
 
-/// One step of a search.
+/// Result of one step of a search.
 #[derive(Debug, Default)]
 pub struct ScannedKeys {
-    /// Keys that were found. One may be found twice.
+    /// Keys found. One may be found twice.
     pub keys: Vec<Bytes>,
-    /// Where to go on. `None` at the end.
+    /// Position from which to continue. `None` at the end.
     pub next: Option<ScanPosition>,
 }
 
-/// What was left on the board.
+/// A note in the shared store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaNote {
-    /// What it says.
+    /// Content of the note.
     pub text: Bytes,
-    /// How long ago it was left.
+    /// Age of the note.
     pub age: Duration,
 }
 
-/// What is set on the board.
+/// Settings of the fleet in the shared store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Grows with every change; 0 before the first.
+    /// Revision, which grows with every change. 0 before the first.
     pub revision: u64,
     /// Values by field.
     pub fields: BTreeMap<String, String>,
 }
 
 /// Most fields that may be set.
-pub const MOST_SETTINGS: usize = 10_000;
+pub const MAX_SETTINGS: usize = 10_000;

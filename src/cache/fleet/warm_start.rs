@@ -1,117 +1,107 @@
-//! The warm start: replicas leave a list of the keys read most on the board, and one that begins loads what they name before it says that it is
-//! ready, beside the keys and prefixes that are configured. Entries enter memory as any other fill does; a list that is lost or old costs nothing
-//! but a cold start.
+//! Warm start: a new replica loads the hot keys of the fleet before it reports ready.
+//!
+//! Replicas publish a list of their hot keys in the shared store. A new replica loads these keys,
+//! and the configured keys and prefixes. Entries enter L1 as any other fill does; a list that is
+//! lost or old costs only a cold start.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::hot_key_list::ListedKey;
 use super::shared_store::SharedStore;
+use super::warm_start_context::{HOT_KEYS_LIFETIME, SHARED_STORE_TIMEOUT, WarmStartContext};
 use super::warm_start_load::{Loader, Progress};
 use crate::cache::clock::Clock;
 use crate::cache::log_fields::millis;
 use crate::cache::namespace::Namespaces;
 use crate::cache::tiered::Tiered;
 
-/// How often this replica leaves its list.
-const LEAVE_EVERY: Duration = Duration::from_secs(5);
-/// For how long a list is kept.
-pub(super) const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// Time in which a key that nobody reads any more loses half of its weight.
-const HALF_LIFE: Duration = Duration::from_secs(600);
-/// Longest wait for the board.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+pub use super::warm_start_context::WarmStartConfig;
 
-/// How a replica starts warm.
-#[derive(Clone, Debug)]
-pub struct WarmStartConfig {
-    /// Most keys that are listed and loaded, and most that are found by prefix.
-    pub keys: usize,
-    /// Keys that are loaded in any case, each with its namespace.
-    pub load_keys: Vec<(String, Bytes)>,
-    /// Prefixes whose keys are loaded, each with its namespace. An empty prefix is for the whole namespace.
-    pub load_prefixes: Vec<(String, String)>,
-    /// Longest time that loading them may take.
-    pub timeout: Duration,
-    /// Most keys that are loaded in a second.
-    pub keys_per_second: u32,
-}
+/// Interval at which this replica publishes its list.
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(5);
+/// Time in which a key without reads loses half of its weight.
+const HALF_LIFE: Duration = Duration::from_secs(600);
 
 /// The warm start of one replica.
 pub struct WarmStart {
-    pub(super) config: WarmStartConfig,
-    pub(super) cache: Tiered,
-    pub(super) namespaces: Arc<Namespaces>,
-    pub(super) board: Arc<dyn SharedStore>,
-    pub(super) clock: Arc<dyn Clock>,
+    context: WarmStartContext,
     outcome: OnceLock<Warmed>,
 }
 
-/// What a warm start came to.
+/// Result of a warm start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Warmed {
     /// Keys found: configured, listed, or below a prefix.
     pub listed: u64,
     /// Entries loaded.
     pub loaded: u64,
-    /// How long it took.
+    /// Duration.
     pub took: Duration,
-    /// Whether it ended because its time was up.
+    /// True if it ended by its timeout.
     pub timed_out: bool,
 }
 
 // === impl WarmStart ===
 
 impl WarmStart {
-    /// Nothing is loaded yet.
+    /// Creates a warm start that has loaded nothing.
     pub fn new(
         config: WarmStartConfig,
         cache: Tiered,
         namespaces: Arc<Namespaces>,
-        board: Arc<dyn SharedStore>,
+        shared_store: Arc<dyn SharedStore>,
         clock: Arc<dyn Clock>,
     ) -> WarmStart {
-        WarmStart { config, cache, namespaces, board, clock, outcome: OnceLock::new() }
+        let context = WarmStartContext { config, cache, namespaces, shared_store, clock };
+        WarmStart { context, outcome: OnceLock::new() }
     }
 
-    /// What it came to; none: it was not made, or not yet.
+    /// Returns the result. `None` if the warm start is off or has not ended.
     pub fn outcome(&self) -> Option<Warmed> {
         self.outcome.get().copied()
     }
 
-    /// Loads the keys that are configured and those that are listed. To be called once memory may be filled.
+    /// Loads the configured keys and the hot keys. L1 has to accept fills by now.
     pub async fn load(&self) {
-        let (begun, progress) = (Instant::now(), Progress::default());
-        let in_time = timeout(self.config.timeout, Loader::new(self, &progress, begun).load_all()).await;
+        let (started_at, progress) = (Instant::now(), Progress::default());
+        let in_time =
+            timeout(self.context.config.timeout, Loader::new(&self.context, &progress, started_at).load_all()).await;
         let (listed, loaded) = progress.counts();
-        let warmed = Warmed { listed, loaded, took: begun.elapsed(), timed_out: in_time.is_err() };
-        tracing::info!(listed, loaded, took_ms = millis(warmed.took), timed_out = warmed.timed_out, "started warm");
+        let warmed = Warmed { listed, loaded, took: started_at.elapsed(), timed_out: in_time.is_err() };
+        tracing::info!(
+            listed,
+            loaded,
+            took_ms = millis(warmed.took),
+            timed_out = warmed.timed_out,
+            "warm start finished"
+        );
         let _ = self.outcome.set(warmed);
     }
 
-    /// Leaves this replica's list, for ever.
-    pub async fn leave_lists(&self) {
+    /// Publishes this replica's list at intervals until cancelled.
+    pub async fn publish_hot_keys_regularly(&self) {
         loop {
-            sleep(LEAVE_EVERY).await;
-            self.leave_list().await;
+            sleep(PUBLISH_INTERVAL).await;
+            self.publish_hot_keys().await;
         }
     }
 
-    /// Leaves this replica's list, put together with the one that is there. Of two that do so at once one may be lost, until the next time.
-    pub async fn leave_list(&self) {
-        let own: Vec<ListedKey> =
-            self.cache.hot_keys(self.config.keys, None).into_iter().map(ListedKey::from).collect();
+    /// Publishes this replica's list, merged with the stored one. Of two concurrent updates one may
+    /// be lost, until the next interval.
+    pub async fn publish_hot_keys(&self) {
+        let WarmStartContext { config, cache, shared_store, clock, .. } = &self.context;
+        let own: Vec<ListedKey> = cache.hot_keys(config.keys, None).into_iter().map(ListedKey::from).collect();
         if own.is_empty() {
             return;
         }
-        let until = self.clock.now().plus(PATIENCE);
-        let Ok(there) = self.board.hot_keys(KEPT, until).await else { return };
+        let deadline = clock.now().plus(SHARED_STORE_TIMEOUT);
+        let Ok(there) = shared_store.hot_keys(HOT_KEYS_LIFETIME, deadline).await else { return };
         let there =
             there.map(|note| super::hot_key_list::read(&note.text, note.age.as_secs_f64() / HALF_LIFE.as_secs_f64()));
-        let merged = super::hot_key_list::merge(own, there.unwrap_or_default(), self.config.keys);
-        let _ = self.board.save_hot_keys(super::hot_key_list::write(&merged), KEPT, until).await;
+        let merged = super::hot_key_list::merge(own, there.unwrap_or_default(), config.keys);
+        let _ = shared_store.save_hot_keys(super::hot_key_list::write(&merged), HOT_KEYS_LIFETIME, deadline).await;
     }
 }

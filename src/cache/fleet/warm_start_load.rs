@@ -1,4 +1,4 @@
-//! One warm start under way: which keys it loads, in which order, and how fast.
+//! Loader of a warm start: order, pace and progress of the keys that it loads.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::hot_key_list;
 use super::shared_store::{KeyScan, ScanPosition};
-use super::warm_start::{KEPT, PATIENCE, WarmStart};
+use super::warm_start_context::{HOT_KEYS_LIFETIME, SHARED_STORE_TIMEOUT, WarmStartContext};
 use crate::cache::invalidation::selector;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 
-/// Most keys that are loaded in one trip, and most often that there is one in a second.
+/// Most keys of one batch, and most batches per second.
 const TRIP: (usize, usize) = (64, 50);
-/// Pause after a step of the search for keys below a prefix.
+/// Pause after a step of the search for keys by prefix.
 const SCAN_PAUSE: Duration = Duration::from_millis(2);
 
-/// How far a warm start has come.
+/// Progress of a warm start.
 #[derive(Default)]
 pub struct Progress {
     listed: AtomicU64,
@@ -28,16 +28,16 @@ pub struct Progress {
 
 /// Loads keys, each once.
 pub struct Loader<'a> {
-    warm_start: &'a WarmStart,
+    context: &'a WarmStartContext,
     progress: &'a Progress,
-    begun: Instant,
+    started_at: Instant,
     seen: HashSet<Key>,
 }
 
 // === impl Progress ===
 
 impl Progress {
-    /// Returns the number of keys found, and of entries loaded.
+    /// Returns the numbers of keys found and of entries loaded.
     pub fn counts(&self) -> (u64, u64) {
         (self.listed.load(Ordering::Relaxed), self.loaded.load(Ordering::Relaxed))
     }
@@ -50,13 +50,13 @@ impl Progress {
 // === impl Loader ===
 
 impl<'a> Loader<'a> {
-    /// A loader that has loaded nothing.
-    pub fn new(warm_start: &'a WarmStart, progress: &'a Progress, begun: Instant) -> Loader<'a> {
-        Loader { warm_start, progress, begun, seen: HashSet::new() }
+    /// Creates a loader that has loaded nothing.
+    pub fn new(context: &'a WarmStartContext, progress: &'a Progress, started_at: Instant) -> Loader<'a> {
+        Loader { context, progress, started_at, seen: HashSet::new() }
     }
 
-    /// Loads the configured keys, then those that the fleet reads most, then those below the configured prefixes: the search for them may
-    /// take longer than there is time.
+    /// Loads the configured keys, the hot keys of the fleet, then the keys of the configured
+    /// prefixes, because the search for these may take longer than the timeout.
     pub async fn load_all(mut self) {
         self.load_configured().await;
         self.load_listed().await;
@@ -65,23 +65,23 @@ impl<'a> Loader<'a> {
 
     async fn load_configured(&mut self) {
         let mut keys = Vec::new();
-        for (name, key) in &self.warm_start.config.load_keys {
+        for (name, key) in &self.context.config.load_keys {
             keys.extend(self.configured(name).map(|namespace| KeyRef::new(&namespace, key).to_key()));
         }
         self.load(keys).await;
     }
 
     async fn load_listed(&mut self) {
-        let warm_start = self.warm_start;
-        // Longer than the time there is: that its end is noticed.
-        let until = warm_start.clock.now().plus(warm_start.config.timeout + PATIENCE);
-        let Ok(Some(note)) = warm_start.board.hot_keys(KEPT, until).await else { return };
+        let context = self.context;
+        // Longer than the timeout of the warm start, which then ends it and is recorded.
+        let deadline = context.clock.now().plus(context.config.timeout + SHARED_STORE_TIMEOUT);
+        let Ok(Some(note)) = context.shared_store.hot_keys(HOT_KEYS_LIFETIME, deadline).await else { return };
         let mut listed = hot_key_list::read(&note.text, 0.0);
-        listed.truncate(warm_start.config.keys);
+        listed.truncate(context.config.keys);
         let mut keys = Vec::with_capacity(listed.len());
         for listed in &listed {
-            // A namespace that this replica has no account of is left out.
-            let namespace = warm_start.namespaces.find(&listed.namespace);
+            // An unregistered namespace is left out.
+            let namespace = context.namespaces.find(&listed.namespace);
             keys.extend(namespace.map(|namespace| KeyRef::new(&namespace, &listed.key).to_key()));
         }
         self.progress.found(listed.len() - keys.len());
@@ -89,9 +89,9 @@ impl<'a> Loader<'a> {
     }
 
     async fn load_prefixes(&mut self) {
-        let mut left = self.warm_start.config.keys;
+        let mut left = self.context.config.keys;
         let mut by_namespace: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (name, prefix) in &self.warm_start.config.load_prefixes {
+        for (name, prefix) in &self.context.config.load_prefixes {
             by_namespace.entry(name).or_default().push(prefix);
         }
         for (name, prefixes) in by_namespace {
@@ -101,18 +101,18 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Searches the shared tier for keys below `prefixes` of one namespace, and loads them as they are found, until there are none `left` to
-    /// be loaded.
+    /// Searches the shared tier for keys by `prefixes` of one namespace, and loads them as they are
+    /// found, at most `left` keys.
     async fn search(&mut self, namespace: &Arc<Namespace>, prefixes: &[&str], left: &mut usize) {
         let begin = common_begin(prefixes);
-        let (board, clock) = (&self.warm_start.board, &self.warm_start.clock);
+        let (shared_store, clock) = (&self.context.shared_store, &self.context.clock);
         let mut position = Some(ScanPosition::default());
         while let Some(at) = position.filter(|_| *left > 0) {
             let scan = KeyScan { namespace: namespace.name(), begin, at: &at };
-            let page = match board.scan_keys(scan, clock.now().plus(PATIENCE)).await {
+            let page = match shared_store.scan_keys(scan, clock.now().plus(SHARED_STORE_TIMEOUT)).await {
                 Ok(page) => page,
                 Err(error) => {
-                    tracing::warn!(namespace = namespace.name(), %error, "a search for keys to load was given up");
+                    tracing::warn!(namespace = namespace.name(), %error, "warm start: key search failed");
                     return;
                 }
             };
@@ -127,35 +127,35 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Loads those of `keys` that were not loaded before, at the pace that is configured.
+    /// Loads those of `keys` that were not loaded before, at the configured pace.
     async fn load(&mut self, keys: Vec<Key>) {
         let mut before = self.seen.len();
         let new: Vec<Key> = keys.into_iter().filter(|key| self.seen.insert(key.clone())).collect();
         self.progress.found(new.len());
-        let a_second = self.warm_start.config.keys_per_second;
+        let a_second = self.context.config.keys_per_second;
         let trip = (a_second as usize / TRIP.1).clamp(1, TRIP.0);
         for keys in new.chunks(trip) {
-            sleep_until(self.begun + Duration::from_secs(1) * before as u32 / a_second).await;
+            sleep_until(self.started_at + Duration::from_secs(1) * before as u32 / a_second).await;
             before += keys.len();
-            let loaded = self.warm_start.cache.warm(keys).await;
+            let loaded = self.context.cache.load_into_l1(keys).await;
             self.progress.loaded.fetch_add(loaded as u64, Ordering::Relaxed);
         }
     }
 
-    /// The namespace that the configuration names. `None` if there is no room for another.
+    /// Returns a configured namespace. `None` if there is no room for another.
     fn configured(&self, name: &str) -> Option<Arc<Namespace>> {
-        let found = self.warm_start.namespaces.get("warm_start", name);
-        found.map_err(|error| tracing::warn!(namespace = name, %error, "keys to load are left out")).ok()
+        let found = self.context.namespaces.get("warm_start", name);
+        found.map_err(|error| tracing::warn!(namespace = name, %error, "warm start: skipped keys of a namespace")).ok()
     }
 }
 
-/// Returns true if `key` is below one of `prefixes`, of which an empty one is for every key.
+/// Returns true if `key` is below one of `prefixes`. An empty prefix selects every key.
 fn is_below(key: &[u8], prefixes: &[&str]) -> bool {
     let is_one = |candidate: &[u8]| prefixes.iter().any(|prefix| prefix.as_bytes() == candidate);
     prefixes.contains(&"") || selector::prefixes(key).any(is_one)
 }
 
-/// The beginning that all of `prefixes` share.
+/// Returns the longest common beginning of `prefixes`.
 fn common_begin<'a>(prefixes: &[&'a str]) -> &'a str {
     let Some((first, others)) = prefixes.split_first() else { return "" };
     others.iter().fold(first, |common, other| {

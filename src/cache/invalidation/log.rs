@@ -1,8 +1,11 @@
-//! What was invalidated in a namespace, as memory remembers it: by selector and partition the positions of its last invalidations. Nothing is
-//! done to entries; they are judged by it when they are asked for.
+//! Log of the invalidations by selector in one namespace.
 //!
-//! Memory is bounded, in number for a namespace and in bytes for all of them. What is forgotten leaves a floor: what was known before it has
-//! to be asked for again.
+//! The log keeps the positions of the last invalidations by selector and partition. Invalidations
+//! do not touch entries; a Get judges its entry by the log.
+//!
+//! Memory is bounded, in number for a namespace and in bytes for all of them. Forgotten
+//! invalidations leave a floor: entries known before it count as invalidated and have to be fetched
+//! again.
 
 use std::collections::HashMap;
 use std::mem::size_of;
@@ -11,29 +14,28 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
+use super::log_budget::{Budget, BudgetMember};
 use super::pattern::Pattern;
 use super::selector::{Selector, prefixes};
 use crate::cache::clock::Moment;
 use crate::cache::version::Version;
 
-pub use super::log_budget::Budget;
+/// Most patterns that the log of a namespace keeps.
+pub const MAX_PATTERNS: usize = 16;
 
-/// Patterns of a namespace that are remembered.
-pub const PATTERNS: usize = 16;
-
-/// What was invalidated in one namespace.
+/// Log of the invalidations by selector in one namespace.
 pub struct InvalidationLog {
-    /// For each partition, how often what is known of it changed. All that is read when nothing has.
+    /// Number of changes of each partition. A reader reads only this if nothing has changed.
     changes: Box<[AtomicU64]>,
     table: RwLock<Table>,
-    /// Most prefixes and tags of a generation.
+    /// Most prefixes and tags of one half of the table.
     limit: usize,
     /// Bytes of the prefixes and tags.
     bytes: AtomicUsize,
     budget: Arc<Budget>,
 }
 
-/// What is to be judged: what was written at `version` was known to be current at `position`.
+/// Facts of an entry to be judged: written at `version`, and known to be current at `position`.
 pub struct EntryFacts<'a> {
     /// The partition of the key.
     pub partition: u16,
@@ -41,55 +43,56 @@ pub struct EntryFacts<'a> {
     pub key: &'a [u8],
     /// Its tags.
     pub tags: &'a [Bytes],
-    /// When it was written.
+    /// Version of its write.
     pub version: Version,
-    /// Up to where it was known not to be invalidated.
+    /// Position up to which it is known not to be invalidated.
     pub position: Version,
-    /// When it was known to be current at that position.
+    /// Time at which it was known to be current at `position`.
     pub known_at: Moment,
 }
 
-/// How something is covered by what was invalidated.
+/// How the log covers an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coverage {
-    /// Not at all.
+    /// No invalidation covers it.
     Clear,
-    /// It is marked stale, since then at the latest.
+    /// Marked stale, at this time or earlier.
     Marked(Moment),
-    /// It is gone; or it may be, and has to be asked for again.
+    /// Invalidated; or possibly so, and to be fetched again.
     Gone,
 }
 
-/// One selector in one partition.
+/// Last invalidations of one selector in one partition.
 #[derive(Clone, Default)]
 struct LastInvalidation {
     removed: Version,
     marked: Option<Box<Mark>>,
 }
 
-/// The last time that what is selected was marked stale.
+/// The last time that a selector marked entries stale.
 #[derive(Clone)]
 struct Mark {
     version: Version,
     at: Moment,
-    /// The time before that.
+    /// Version of the mark before that.
     before: Version,
 }
 
-/// One selector, by partition.
+/// Last invalidations of one selector, by partition.
 type Row = Box<[LastInvalidation]>;
 
-/// Bytes of a prefix or tag beside its name and its row: its place in a table, of which as many may be free, and what the allocator adds.
-const OVERHEAD: usize = 2 * (size_of::<(Bytes, Row)>() + 1) + 48;
-/// Bytes of a mark: on the heap, with what the allocator adds.
-const MARK: usize = size_of::<Mark>() + 16;
+/// Bytes of a prefix or tag beside its name and row: its place in a hash table, which may be half
+/// empty, and the overhead of the allocator.
+const ROW_OVERHEAD_BYTES: usize = 2 * (size_of::<(Bytes, Row)>() + 1) + 48;
+/// Bytes of a mark: on the heap, with the overhead of the allocator.
+const MARK_BYTES: usize = size_of::<Mark>() + 16;
 
 struct Table {
     whole: Row,
     young: TableHalf,
     old: TableHalf,
     patterns: Vec<(Bytes, Pattern, Row)>,
-    /// Whatever was known before it has to be asked for again, by partition.
+    /// Positions by partition; entries known before them have to be fetched again.
     floor: Box<[Version]>,
     /// The last invalidation of any kind, by partition.
     latest: Box<[Version]>,
@@ -104,28 +107,29 @@ struct TableHalf {
     bytes: usize,
 }
 
-// === impl Tombstones ===
+// === impl InvalidationLog ===
 
 impl InvalidationLog {
-    /// Nothing was invalidated. `limit` prefixes and tags are remembered at least, twice as many at most.
-    /// Their bytes count in `budget`.
+    /// Creates an empty log. It keeps at least `limit` prefixes and tags, and at most twice as
+    /// many. Their bytes count in `budget`.
     pub fn new(partitions: u16, limit: usize, budget: Arc<Budget>) -> InvalidationLog {
         let changes = (0..partitions).map(|_| AtomicU64::new(0)).collect();
         InvalidationLog { changes, table: RwLock::default(), limit: limit.max(1), bytes: AtomicUsize::new(0), budget }
     }
 
-    /// How often what is known of `partition` changed.
+    /// Returns the number of changes of `partition`.
     pub fn changes(&self, partition: u16) -> u64 {
         self.changes[usize::from(partition)].load(Ordering::Acquire)
     }
 
-    /// The last invalidation of any kind in `partition`.
+    /// Returns the last invalidation of any kind in `partition`.
     pub fn latest(&self, partition: u16) -> Version {
         self.read().latest.get(usize::from(partition)).copied().unwrap_or(Version::ZERO)
     }
 
-    /// What `selector` selects in `partition` was removed at `version`; or, at that moment, marked stale.
-    pub fn add(&self, partition: u16, selector: &Selector, version: Version, marked_at: Option<Moment>) {
+    /// Records that `selector` removed entries of `partition` at `version`; or, if `marked_at` is
+    /// given, marked them stale at that time.
+    pub fn record(&self, partition: u16, selector: &Selector, version: Version, marked_at: Option<Moment>) {
         let mut table = self.write();
         table.allocate(self.changes.len());
         let at = usize::from(partition);
@@ -135,35 +139,23 @@ impl InvalidationLog {
             let marks = usize::from(row[at].marked.is_some()) - marks;
             table.latest[at] = table.latest[at].max(version);
             if matches!(selector, Selector::Prefix(_) | Selector::Tag(_)) {
-                table.young.bytes += marks * MARK;
+                table.young.bytes += marks * MARK_BYTES;
                 table.young.reach(at, version, self.changes.len());
             }
             self.changed(partition);
         }
         self.weigh(&table);
         drop(table);
-        self.budget.keep();
-    }
-
-    /// Bytes of the prefixes and tags.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Forgets the older half of the prefixes and tags: what was known before the last of them has to be asked for again.
-    pub(super) fn halve(&self) {
-        let mut table = self.write();
-        table.halve(self.changes.len());
-        self.weigh(&table);
+        self.budget.enforce();
     }
 
     fn weigh(&self, table: &Table) {
         let bytes = table.young.bytes + table.old.bytes;
         let before = self.bytes.swap(bytes, Ordering::Relaxed);
-        self.budget.weigh(before, bytes);
+        self.budget.update_used(before, bytes);
     }
 
-    /// Forgets what is known of `partition`: for a number line that starts over below it.
+    /// Forgets the invalidations of `partition`, whose number line starts over below them.
     pub fn forget(&self, partition: u16) {
         let mut table = self.write();
         table.forget(usize::from(partition));
@@ -171,35 +163,37 @@ impl InvalidationLog {
         self.changed(partition);
     }
 
-    /// Whether another pattern can be remembered beside those at work.
+    /// Returns true if the log can keep another pattern.
     pub fn has_room_for(&self, pattern: &[u8]) -> bool {
         let table = self.read();
-        table.patterns.len() < PATTERNS || table.patterns.iter().any(|(bytes, ..)| bytes == pattern)
+        table.patterns.len() < MAX_PATTERNS || table.patterns.iter().any(|(bytes, ..)| bytes == pattern)
     }
 
-    /// The patterns that are remembered, with the positions of their last invalidations by partition.
+    /// Returns the patterns, with the positions of their last invalidations by partition.
     pub fn patterns(&self) -> Vec<(Bytes, Vec<Version>)> {
         let table = self.read();
         let positions = |row: &Row| row.iter().map(LastInvalidation::latest).collect();
         table.patterns.iter().map(|(bytes, _, row)| (bytes.clone(), positions(row))).collect()
     }
 
-    /// Nothing that `pattern` selected up to `versions`, by partition, is left.
-    pub fn reclaimed(&self, pattern: &[u8], versions: &[Version]) {
+    /// Drops `pattern` if everything that it selected is reclaimed: its invalidations are not newer
+    /// than `versions`, by partition.
+    pub fn drop_reclaimed(&self, pattern: &[u8], versions: &[Version]) {
         let mut table = self.write();
         table.patterns.retain(|(bytes, _, row)| {
-            bytes != pattern || row.iter().zip(versions).any(|(stone, version)| stone.latest() > *version)
+            bytes != pattern || row.iter().zip(versions).any(|(last, version)| last.latest() > *version)
         });
     }
 
-    /// How `judged` is covered, and the number of changes that this takes into account.
+    /// Returns how the log covers `judged`, and the number of changes that the result takes into
+    /// account.
     pub fn judge(&self, judged: &EntryFacts<'_>) -> (Coverage, u64) {
         let table = self.read();
-        // Under the lock, so that it counts exactly what the table has.
+        // Under the lock, so that the number counts exactly the content of the table.
         (table.judge(judged), self.changes(judged.partition))
     }
 
-    /// What selects `judged` of what was invalidated since it was written, as far as that is remembered.
+    /// Returns a selector that covers `judged`, as far as the log remembers it.
     pub fn cause(&self, judged: &EntryFacts<'_>) -> Option<Selector> {
         self.read().cause(judged)
     }
@@ -214,6 +208,20 @@ impl InvalidationLog {
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BudgetMember for InvalidationLog {
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Forgets the older half of the prefixes and tags. Entries known before the last of these have
+    /// to be fetched again.
+    fn halve(&self) {
+        let mut table = self.write();
+        table.halve(self.changes.len());
+        self.weigh(&table);
     }
 }
 
@@ -234,7 +242,7 @@ impl Table {
         }
     }
 
-    /// The row of `selector`, with room made for it.
+    /// Returns the row of `selector`, with room made for it.
     fn row(&mut self, selector: &Selector, partitions: usize, limit: usize) -> Option<&mut Row> {
         let empty = || vec![LastInvalidation::default(); partitions].into_boxed_slice();
         let row = match selector {
@@ -243,7 +251,7 @@ impl Table {
             Selector::Prefix(bytes) | Selector::Tag(bytes) => {
                 let known = self.young.of(selector).is_some_and(|rows| rows.contains_key(bytes));
                 if !known && self.young.len() >= limit {
-                    self.fold();
+                    self.rotate_halves();
                 }
                 self.young.row(selector, partitions)?
             }
@@ -254,10 +262,11 @@ impl Table {
         Some(row)
     }
 
-    /// Forgets the older half of the prefixes and tags: the old generation, if it is that, else the older half of the young one, too.
+    /// Forgets the older half of the prefixes and tags: the old half of the table, and the older
+    /// half of the young one if the old one is smaller.
     fn halve(&mut self, partitions: usize) {
         let is_half = self.old.bytes >= self.young.bytes;
-        self.fold();
+        self.rotate_halves();
         if is_half {
             return;
         }
@@ -280,9 +289,9 @@ impl Table {
         let index = match found {
             Some(index) => index,
             None => {
-                // One that cannot be read was not made by a replica.
+                // A pattern that cannot be parsed is not from a replica.
                 let pattern = Pattern::new(bytes).ok()?;
-                if self.patterns.len() >= PATTERNS {
+                if self.patterns.len() >= MAX_PATTERNS {
                     let (_, _, row) = self.patterns.remove(0);
                     raise(&mut self.floor, row.iter().map(LastInvalidation::latest));
                 }
@@ -293,17 +302,17 @@ impl Table {
         Some(&mut self.patterns[index].2)
     }
 
-    /// The young generation becomes the old one, which is forgotten.
-    fn fold(&mut self) {
+    /// Makes the young half the old one, and forgets the old one.
+    fn rotate_halves(&mut self) {
         let forgotten = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
         raise(&mut self.floor, forgotten.latest.iter().copied());
     }
 
     fn forget(&mut self, partition: usize) {
-        let generations = [&mut self.young, &mut self.old].into_iter();
-        let rows = generations.flat_map(|rows| rows.prefixes.values_mut().chain(rows.tags.values_mut()));
+        let halves = [&mut self.young, &mut self.old].into_iter();
+        let rows = halves.flat_map(|rows| rows.prefixes.values_mut().chain(rows.tags.values_mut()));
         let rows = rows.chain(self.patterns.iter_mut().map(|(_, _, row)| row)).chain([&mut self.whole]);
-        rows.filter_map(|row| row.get_mut(partition)).for_each(|stone| *stone = LastInvalidation::default());
+        rows.filter_map(|row| row.get_mut(partition)).for_each(|last| *last = LastInvalidation::default());
         let partitions = self.latest.len();
         [&mut self.young, &mut self.old].into_iter().for_each(|rows| rows.weigh(partitions));
         let positions = [&mut self.floor, &mut self.latest, &mut self.young.latest, &mut self.old.latest];
@@ -319,14 +328,14 @@ impl Table {
         if judged.position < self.floor[at] {
             return Coverage::Gone;
         }
-        let generations = [&self.young, &self.old];
-        let below = prefixes(judged.key).flat_map(|prefix| generations.map(|rows| rows.prefixes.get(prefix)));
-        let tagged = judged.tags.iter().flat_map(|tag| generations.map(|rows| rows.tags.get(tag)));
+        let halves = [&self.young, &self.old];
+        let below = prefixes(judged.key).flat_map(|prefix| halves.map(|rows| rows.prefixes.get(prefix)));
+        let tagged = judged.tags.iter().flat_map(|tag| halves.map(|rows| rows.tags.get(tag)));
         let matched = self.patterns.iter().filter(|(_, pattern, row)| {
-            row.get(at).is_some_and(|stone| stone.latest() > judged.version) && pattern.matches(judged.key)
+            row.get(at).is_some_and(|last| last.latest() > judged.version) && pattern.matches(judged.key)
         });
         let rows = below.chain(tagged).flatten().chain(matched.map(|(_, _, row)| row)).chain([&self.whole]);
-        let covers = rows.filter_map(|row| row.get(at)).map(|stone| stone.covers(judged));
+        let covers = rows.filter_map(|row| row.get(at)).map(|last| last.covers(judged));
         covers.fold(Coverage::Clear, Coverage::and)
     }
 }
@@ -334,10 +343,10 @@ impl Table {
 impl Table {
     fn cause(&self, judged: &EntryFacts<'_>) -> Option<Selector> {
         let at = usize::from(judged.partition);
-        let covers = |row: &Row| row.get(at).is_some_and(|stone| stone.covers(judged) != Coverage::Clear);
-        let generations = [&self.young, &self.old];
+        let covers = |row: &Row| row.get(at).is_some_and(|last| last.covers(judged) != Coverage::Clear);
+        let halves = [&self.young, &self.old];
         let in_any = |rows: fn(&TableHalf) -> &HashMap<Bytes, Row>, name: &[u8]| {
-            generations.iter().any(|generation| rows(generation).get(name).is_some_and(covers))
+            halves.iter().any(|half| rows(half).get(name).is_some_and(covers))
         };
         if covers(&self.whole) {
             return Some(Selector::Namespace);
@@ -356,14 +365,14 @@ fn raise(positions: &mut [Version], others: impl Iterator<Item = Version>) {
     positions.iter_mut().zip(others).for_each(|(position, other)| *position = other.max(*position));
 }
 
-/// The last invalidation of a row, in any partition.
+/// Returns the last invalidation of a row, in any partition.
 fn newest(row: &Row) -> Version {
     row.iter().map(LastInvalidation::latest).max().unwrap_or(Version::ZERO)
 }
 
-/// Bytes of a prefix or tag without marks.
+/// Returns the bytes of a prefix or tag without marks.
 fn weight(name: &Bytes, partitions: usize) -> usize {
-    name.len() + partitions * size_of::<LastInvalidation>() + OVERHEAD
+    name.len() + partitions * size_of::<LastInvalidation>() + ROW_OVERHEAD_BYTES
 }
 
 impl TableHalf {
@@ -386,7 +395,7 @@ impl TableHalf {
         }
     }
 
-    /// The row of a prefix or tag, which is counted when it is new.
+    /// Returns the row of a prefix or tag. A new one is counted.
     fn row(&mut self, selector: &Selector, partitions: usize) -> Option<&mut Row> {
         let (rows, bytes) = match selector {
             Selector::Prefix(bytes) => (&mut self.prefixes, bytes),
@@ -395,7 +404,7 @@ impl TableHalf {
         };
         if !rows.contains_key(bytes) {
             self.bytes += weight(bytes, partitions);
-            // Not the message that it came with.
+            // A copy, which does not keep the message alive.
             rows.insert(Bytes::copy_from_slice(bytes), Row::default());
         }
         rows.get_mut(bytes)
@@ -405,14 +414,14 @@ impl TableHalf {
         self.prefixes.iter().chain(&self.tags)
     }
 
-    /// Counts all of it anew, positions and bytes.
+    /// Counts positions and bytes anew.
     fn weigh(&mut self, partitions: usize) {
-        let marks = |row: &Row| row.iter().filter(|stone| stone.marked.is_some()).count();
-        self.bytes = self.rows().map(|(name, row)| weight(name, partitions) + marks(row) * MARK).sum();
+        let marks = |row: &Row| row.iter().filter(|last| last.marked.is_some()).count();
+        self.bytes = self.rows().map(|(name, row)| weight(name, partitions) + marks(row) * MARK_BYTES).sum();
         self.latest = self.reached(partitions).into();
     }
 
-    /// The last invalidation that the rows have, by partition.
+    /// Returns the last invalidation of all rows, by partition.
     fn reached(&self, partitions: usize) -> Vec<Version> {
         let mut reached = vec![Version::ZERO; partitions];
         self.rows().for_each(|(_, row)| raise(&mut reached, row.iter().map(LastInvalidation::latest)));
@@ -420,14 +429,14 @@ impl TableHalf {
     }
 }
 
-// === impl Stone ===
+// === impl LastInvalidation ===
 
 impl LastInvalidation {
     fn latest(&self) -> Version {
         self.marked.as_ref().map_or(self.removed, |mark| mark.version.max(self.removed))
     }
 
-    /// False: that was known.
+    /// Records an invalidation. Returns false if it was known.
     fn add(&mut self, version: Version, marked_at: Option<Moment>) -> bool {
         let Some(at) = marked_at else {
             let newer = version > self.removed;
@@ -451,7 +460,8 @@ impl LastInvalidation {
     fn covers(&self, judged: &EntryFacts<'_>) -> Coverage {
         match &self.marked {
             _ if judged.version < self.removed => Coverage::Gone,
-            // Since when it was marked the first time is not known: not before it was known to be current.
+            // The time of the first mark is not known: it is not before the entry was known to be
+            // current.
             Some(mark) if judged.version < mark.before => Coverage::Marked(judged.known_at.min(mark.at)),
             Some(mark) if judged.version < mark.version => Coverage::Marked(mark.at),
             _ => Coverage::Clear,
@@ -460,7 +470,7 @@ impl LastInvalidation {
 }
 
 impl Coverage {
-    /// Both.
+    /// Returns the stronger of both.
     fn and(self, other: Coverage) -> Coverage {
         match (self, other) {
             (Coverage::Gone, _) | (_, Coverage::Gone) => Coverage::Gone,

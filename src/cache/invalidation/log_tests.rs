@@ -24,14 +24,14 @@ fn tags(tags: &[&str]) -> Vec<Bytes> {
 
 impl InvalidationLog {
     fn removed(&self, selector: &Selector, sequence: u64) {
-        self.add(0, selector, at(sequence), None);
+        self.record(0, selector, at(sequence), None);
     }
 
     fn marked(&self, selector: &Selector, sequence: u64) {
-        self.add(0, selector, at(sequence), Some(moment(sequence)));
+        self.record(0, selector, at(sequence), Some(moment(sequence)));
     }
 
-    /// How an entry of `key` is covered that was written and known at `sequence`.
+    /// Returns how an entry of `key` is covered that was written and known at `sequence`.
     fn cover(&self, key: &str, with: &[&str], sequence: u64) -> Coverage {
         self.known(key, with, sequence, sequence)
     }
@@ -57,11 +57,11 @@ fn member(budget: &Arc<Budget>, limit: usize) -> Arc<InvalidationLog> {
     tombstones
 }
 
-/// Bytes that the prefixes and tags take, by what is there.
+/// Returns the bytes of the prefixes and tags, counted from the table.
 fn taken(tombstones: &InvalidationLog) -> usize {
     let table = tombstones.read();
     let of_map = |map: &HashMap<Bytes, Row>| {
-        // One eighth of the places stays free.
+        // One eighth of a hash table stays free.
         let places = map.capacity() * 8 / 7 * (size_of::<(Bytes, Row)>() + 1);
         let rows = map.iter().map(|(name, row)| {
             let marks = row.iter().filter(|stone| stone.marked.is_some()).count();
@@ -86,7 +86,7 @@ fn an_invalidation_only_moves_forward_and_stays_in_its_partition() {
     tombstones.removed(&Selector::Namespace, 7);
     let changes = tombstones.changes(0);
     tombstones.removed(&Selector::Namespace, 5);
-    tombstones.add(0, &Selector::Namespace, Version::new(6, 100), None);
+    tombstones.record(0, &Selector::Namespace, Version::new(6, 100), None);
     assert_eq!((tombstones.changes(0), tombstones.changes(1)), (changes, 0), "nothing new");
     assert_eq!((tombstones.latest(0), tombstones.latest(1)), (at(7), Version::ZERO));
     assert_eq!([6, 7].map(|sequence| tombstones.cover("k", &[], sequence)), [Coverage::Gone, Coverage::Clear]);
@@ -141,14 +141,14 @@ fn what_is_forgotten_is_asked_for_again() {
     assert_eq!(tombstones.known("k", &[], 9, 10), Coverage::Clear, "it was known after the last of those");
     assert_eq!(tombstones.cover("k", &["11"], 10), Coverage::Gone);
     assert_eq!(tombstones.cover("k", &["11"], 11), Coverage::Clear);
-    for sequence in 22..=21 + PATTERNS as u64 + 1 {
+    for sequence in 22..=21 + MAX_PATTERNS as u64 + 1 {
         tombstones.removed(&Selector::Pattern(bytes(&format!("{sequence}*"))), sequence);
     }
     assert_eq!([21, 22].map(|sequence| tombstones.cover("k", &[], sequence)), [Coverage::Gone, Coverage::Clear]);
     assert!(!tombstones.has_room_for(b"new") && tombstones.has_room_for(b"23*"));
-    tombstones.reclaimed(b"23*", &[at(22), Version::ZERO]);
+    tombstones.drop_reclaimed(b"23*", &[at(22), Version::ZERO]);
     assert!(!tombstones.has_room_for(b"new"), "it was invalidated again since");
-    tombstones.reclaimed(b"23*", &[at(23), Version::ZERO]);
+    tombstones.drop_reclaimed(b"23*", &[at(23), Version::ZERO]);
     assert!(tombstones.has_room_for(b"new"));
 }
 
@@ -157,7 +157,7 @@ fn a_number_line_that_starts_over_knows_nothing() {
     let tombstones = large(1);
     for selector in [Selector::Namespace, prefix("k"), tag("a"), tag("b"), Selector::Pattern(bytes("*"))] {
         tombstones.removed(&selector, 9);
-        tombstones.add(1, &selector, at(9), None);
+        tombstones.record(1, &selector, at(9), None);
     }
     let changes = tombstones.changes(0);
     tombstones.forget(0);
@@ -177,7 +177,7 @@ fn bytes_are_counted_as_they_are() {
             0 => tombstones.marked(&selector, number + 1),
             _ => tombstones.removed(&selector, number + 1),
         }
-        // What is known already adds nothing.
+        // A known invalidation adds nothing.
         tombstones.removed(&selector, number + 1);
     }
     let (counted, taken_now) = (tombstones.bytes(), taken(&tombstones));
@@ -202,7 +202,7 @@ fn beyond_the_budget_the_older_half_of_the_largest_is_forgotten() {
     (1..=90).for_each(|sequence| large.removed(&tag(&format!("tag {sequence:03}")), sequence));
     assert_eq!([&small, &large].map(|tombstones| tombstones.cover("k", &[], 0)), [Coverage::Clear; 2]);
     large.removed(&tag("tag 091"), 91);
-    // 46 of 91 are forgotten: what was known before the last of them has to be asked for again.
+    // 46 of 91 are forgotten: entries known before the last of them have to be fetched again.
     assert_eq!([45, 46].map(|sequence| large.cover("k", &[], sequence)), [Coverage::Gone, Coverage::Clear]);
     assert_eq!([59, 60].map(|sequence| large.cover("k", &["tag 060"], sequence)), [Coverage::Gone, Coverage::Clear]);
     assert_eq!(small.cover("k", &[], 0), Coverage::Clear, "the other namespace forgets nothing");
@@ -230,7 +230,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Against a list of everything that was ever invalidated: never milder, and when nothing is forgotten no harsher.
+    /// Compares with a list of all invalidations: never milder, and no harsher when nothing is
+    /// forgotten.
     #[test]
     fn it_agrees_with_a_full_memory(steps in steps(), limit in 1usize..8, rows in 1usize..8) {
         let selectors = [

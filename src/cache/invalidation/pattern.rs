@@ -1,46 +1,48 @@
-//! Patterns of keys: '*' stands for any characters, also none, '?' for one, '\\' takes the next as it is.
+//! Patterns of keys: `*` matches any characters or none, `?` one, `\` takes the next as it is.
 //!
-//! A pattern is an automaton whose states are bits: state n has matched the first n parts. A byte of the key moves all of them at once, a
-//! word of 64 at a time, so that no key and no pattern makes matching slow: bytes of the key times one word per 64 parts.
+//! A pattern is an automaton whose states are bits: state n has matched the first n parts. A byte
+//! of the key moves all of them at once, a word of 64 at a time, so that no key and no pattern
+//! makes matching slow: bytes of the key times one word per 64 parts.
 
 use std::fmt;
 
-/// A pattern, ready to match.
+/// A parsed pattern.
 #[derive(Clone)]
 pub struct Pattern {
     /// For each byte, the number of its row in `accepting`.
     rows: Box<[u16; 256]>,
-    /// For each row, the states that go on with such a byte.
+    /// For each row, the states that advance with such a byte.
     accepting: Vec<Bits>,
-    /// The states that stay, whatever comes: after a '*'.
+    /// The states that stay with any byte: after a '*'.
     staying: Bits,
-    /// The states that stay while a character goes on: after a '?'.
+    /// The states that stay within a character: after a '?'.
     finishing: Bits,
-    /// Number of parts: the state that has matched all.
+    /// Number of parts, which is the state that has matched all.
     parts: usize,
 }
 
 type Bits = Box<[u64]>;
 
-/// Why a text is no pattern.
+/// Error of a text that is no pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAPattern {
     /// It is empty.
     #[error("must not be empty")]
     Empty,
-    /// Nothing follows its last '\\'.
+    /// A '\\' is its last character.
     #[error("must not end with a '\\' that takes nothing as it is")]
     Unfinished,
 }
 
-/// Rows of bytes that the pattern does not name: those that begin a character, and those that go on with one.
+/// Rows of bytes that the pattern does not name: first bytes of a character, and continuation
+/// bytes.
 const BEGINS: u16 = 0;
-const GOES_ON: u16 = 1;
+const CONTINUES: u16 = 1;
 
 // === impl Pattern ===
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     pub fn new(text: &[u8]) -> Result<Pattern, NotAPattern> {
         let mut parts = Vec::new();
         let mut stars = vec![false];
@@ -79,9 +81,9 @@ impl Pattern {
         for byte in 0..=255u8 {
             if parts.contains(&Some(byte)) {
                 rows[usize::from(byte)] = table.len() as u16;
-                table.push(accepting(Some(byte), !goes_on(byte)));
-            } else if goes_on(byte) {
-                rows[usize::from(byte)] = GOES_ON;
+                table.push(accepting(Some(byte), !continues_character(byte)));
+            } else if continues_character(byte) {
+                rows[usize::from(byte)] = CONTINUES;
             }
         }
         let staying = bits(&mut stars.iter().enumerate().filter(|(_, star)| **star).map(|(number, _)| number));
@@ -90,12 +92,12 @@ impl Pattern {
         Pattern { rows, accepting: table, staying, finishing, parts: parts.len() }
     }
 
-    /// Whether it selects every key.
+    /// Returns true if it matches every key.
     pub fn is_everything(&self) -> bool {
         self.parts == 0
     }
 
-    /// Whether it matches all of `key`.
+    /// Returns true if it matches all of `key`.
     pub fn matches(&self, key: &[u8]) -> bool {
         let mut states = vec![0u64; self.staying.len()];
         states[0] = 1;
@@ -104,7 +106,7 @@ impl Pattern {
             let mut carried = 0;
             for (word, state) in states.iter_mut().enumerate() {
                 let moving = *state & accepting[word];
-                let stays = self.staying[word] | if goes_on(*byte) { self.finishing[word] } else { 0 };
+                let stays = self.staying[word] | if continues_character(*byte) { self.finishing[word] } else { 0 };
                 *state = (moving << 1) | carried | (*state & stays);
                 carried = moving >> 63;
             }
@@ -113,8 +115,8 @@ impl Pattern {
     }
 }
 
-/// Whether `byte` goes on with a character of UTF-8.
-fn goes_on(byte: u8) -> bool {
+/// Returns true if `byte` continues a character of UTF-8.
+fn continues_character(byte: u8) -> bool {
     byte & 0b1100_0000 == 0b1000_0000
 }
 
@@ -137,7 +139,7 @@ mod tests {
         Pattern::new(pattern.as_bytes()).expect("a pattern").matches(key.as_bytes())
     }
 
-    /// The definition, word for word.
+    /// The definition as a reference implementation.
     fn naive(pattern: &[char], key: &[char]) -> bool {
         match (pattern, key) {
             (['*', rest @ ..], _) => naive(rest, key) || (!key.is_empty() && naive(pattern, &key[1..])),
@@ -192,7 +194,7 @@ mod tests {
                 done.send(pattern.matches(key.as_bytes())).expect("awaited");
             }
         });
-        // A matcher that tries every way to spread the stars would not end.
+        // A backtracking matcher would not end.
         for _ in 0..3 {
             assert_eq!(end.recv_timeout(Duration::from_secs(60)), Ok(false));
         }

@@ -1,27 +1,27 @@
-//! Selectors: what an invalidation covers, other than by key.
+//! Selectors: prefix, tag, pattern or the whole namespace as the target of an invalidation.
 
 use bytes::Bytes;
 
 pub use super::pattern::Pattern;
 
 /// Most segments of a prefix.
-pub const SEGMENTS: usize = 16;
+pub const MAX_SEGMENTS: usize = 16;
 
-/// Selects entries of a namespace without naming their keys.
+/// A selector of entries in a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Selector {
-    /// All of them.
+    /// All entries.
     Namespace,
-    /// Those below these segments, without a separator at the end.
+    /// Entries below these segments, without a separator at the end.
     Prefix(Bytes),
-    /// Those with this tag.
+    /// Entries with this tag.
     Tag(Bytes),
-    /// Those whose key matches.
+    /// Entries whose key matches.
     Pattern(Bytes),
 }
 
 impl Selector {
-    /// The bytes it is made of.
+    /// Returns its bytes, as it was given.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Selector::Namespace => &[],
@@ -29,7 +29,7 @@ impl Selector {
         }
     }
 
-    /// The same in memory of its own.
+    /// Copies it into memory of its own.
     pub fn compact(&self) -> Selector {
         match self {
             Selector::Namespace => Selector::Namespace,
@@ -40,25 +40,27 @@ impl Selector {
     }
 }
 
-/// Whether `byte` ends a segment of a key.
+/// Returns true if `byte` ends a segment of a key.
 fn separates(byte: &u8) -> bool {
     matches!(byte, b':' | b'/')
 }
 
-/// A prefix as it is compared: without the separator at its end. None: it has no segment, or more than [`SEGMENTS`].
+/// Returns a prefix without the separator at its end. `None` if it has no segment, or more than
+/// [`MAX_SEGMENTS`].
 pub fn normalized(prefix: &[u8]) -> Option<&[u8]> {
     let prefix = match prefix.split_last() {
         Some((last, rest)) if separates(last) => rest,
         _ => prefix,
     };
     let segments = 1 + prefix.iter().filter(|byte| separates(byte)).count();
-    (!prefix.is_empty() && segments <= SEGMENTS).then_some(prefix)
+    (!prefix.is_empty() && segments <= MAX_SEGMENTS).then_some(prefix)
 }
 
-/// The prefixes that select `key`: it is one of them, or goes on after it with a separator. The scripts have the same rule.
+/// Returns the prefixes that select `key`: the key itself, and each part before a separator. The
+/// scripts have the same rule.
 pub fn prefixes(key: &[u8]) -> impl Iterator<Item = &[u8]> {
     let ends = key.iter().enumerate().filter(|(_, byte)| separates(byte)).map(|(end, _)| end).chain([key.len()]);
-    ends.take(SEGMENTS).filter(|end| *end > 0).map(|end| &key[..end])
+    ends.take(MAX_SEGMENTS).filter(|end| *end > 0).map(|end| &key[..end])
 }
 
 #[cfg(test)]
@@ -82,7 +84,7 @@ mod tests {
     #[test]
     fn a_prefix_has_at_most_sixteen_segments() {
         let deep = vec!["s"; 20].join("/");
-        assert_eq!(of(&deep).len(), SEGMENTS);
+        assert_eq!(of(&deep).len(), MAX_SEGMENTS);
         assert_eq!(of(&deep).last(), Some(&&*vec!["s"; 16].join("/")));
         assert!(normalized(vec!["s"; 16].join("/").as_bytes()).is_some());
         assert!(normalized(vec!["s"; 17].join("/").as_bytes()).is_none());

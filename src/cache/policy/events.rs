@@ -1,31 +1,31 @@
-//! Events: names for what happens in the callers' world, mapped by configuration to what it invalidates.
+//! Events: names for changes in the callers' world, mapped by configuration to invalidations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::cache::error::{Violation, Violations};
-use crate::cache::quoted::{QUOTED_SIZE, quoted};
+use crate::cache::quoted::{MAX_QUOTED_BYTES, quoted};
 use crate::suggest::did_you_mean;
 
-/// Most keys, tags, prefixes and patterns of an event, over all of its rules.
-pub const TARGETS: usize = 64;
+/// Most keys, tags, prefixes and patterns of an event, over all its rules.
+pub const MAX_TARGETS: usize = 64;
 
 /// The configured events, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Events(pub BTreeMap<String, Vec<EventRule>>);
 
-/// Part of what an event invalidates.
+/// One part of the invalidation that an event causes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRule {
     /// The namespace.
     pub namespace: String,
     /// True: entries are marked stale. False: they are removed.
     pub mark_stale: bool,
-    /// What is invalidated there.
+    /// Targets of the invalidation.
     pub targets: Vec<(TargetKind, Template)>,
 }
 
-/// What a target of an event is.
+/// Kind of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum TargetKind {
@@ -35,7 +35,7 @@ pub enum TargetKind {
     Pattern,
 }
 
-/// Text with places for parameters: `goal:{id}`. A brace of its own is written twice.
+/// Text with parameters: `goal:{id}`. A literal brace is written twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<TemplatePart>);
 
@@ -48,7 +48,7 @@ enum TemplatePart {
 // === impl Events ===
 
 impl Events {
-    /// The rules of an event that has happened with `parameters`, which have to be all that it names, and no others.
+    /// Returns the rules of an event. `parameters` have to be exactly those that the event names.
     pub fn rules<'a>(&self, name: &str, parameters: impl Iterator<Item = &'a str>) -> Result<&[EventRule], Violations> {
         let Some(rules) = self.0.get(name) else {
             let meant = did_you_mean(name, short(self.0.keys().map(String::as_str)));
@@ -72,7 +72,7 @@ impl Events {
 // === impl Template ===
 
 impl Template {
-    /// Reads a template, or says what is wrong with it.
+    /// Parses a template.
     pub fn new(text: &str) -> Result<Template, String> {
         let (mut parts, mut plain, mut rest) = (Vec::new(), String::new(), text);
         while let Some(at) = rest.find(['{', '}']) {
@@ -95,7 +95,7 @@ impl Template {
         if parts.is_empty() { Err("must not be empty".into()) } else { Ok(Template(parts)) }
     }
 
-    /// The names of its parameters.
+    /// Returns the names of its parameters.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
             TemplatePart::Parameter(name) => Some(name.as_str()),
@@ -103,7 +103,7 @@ impl Template {
         })
     }
 
-    /// The text with `parameter`s in their places. In a pattern they stand for themselves.
+    /// Returns the text with each parameter replaced. In a pattern the value matches literally.
     pub fn fill<'a>(&self, kind: TargetKind, parameter: impl Fn(&str) -> &'a str) -> String {
         let mut filled = String::new();
         for part in &self.0 {
@@ -124,9 +124,9 @@ impl Template {
     }
 }
 
-/// Those of `names` that an error may repeat in full.
+/// Returns the names that an error may repeat in full.
 fn short<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
-    names.filter(|name| name.len() <= QUOTED_SIZE)
+    names.filter(|name| name.len() <= MAX_QUOTED_BYTES)
 }
 
 fn is_name(name: &str) -> bool {

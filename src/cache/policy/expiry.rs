@@ -1,4 +1,4 @@
-//! How long an entry lives: what was asked for, as far as the policy of its namespace allows it.
+//! Lifetime of an entry: the requested expiry, within the policy of its namespace.
 
 use std::time::Duration;
 
@@ -8,63 +8,64 @@ use crate::cache::error::{Violation, Violations};
 use crate::cache::quoted::short_number;
 use crate::units::format_duration;
 
-/// Shortest time without a read after which a sliding entry may end.
+/// Shortest idle time of sliding expiry.
 const MIN_IDLE: Duration = Duration::from_secs(1);
-/// What the shared tier counts in.
+/// Resolution of times in the shared tier.
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// How long an entry is asked to live.
+/// Requested expiry of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// As long as its namespace says.
+    /// The default of its namespace.
     Default {
-        /// The entry is negative.
+        /// True for a negative entry.
         negative: bool,
     },
-    /// For this long.
+    /// A time to live.
     Ttl(Duration),
-    /// To a point in time that is so far away.
+    /// A point in time, as the duration from now.
     Until(Duration),
-    /// Until it is removed or evicted.
+    /// No expiry: until it is removed or evicted.
     Never,
-    /// As long as it is read now and then.
+    /// Sliding expiry: each read extends it.
     Sliding {
-        /// It ends when it is not read for this long.
+        /// Time without a read after which it expires.
         idle: Duration,
-        /// It ends then in any case; none: after the longest time to live.
+        /// Longest life. `None` for the longest time to live of the namespace.
         longest: Option<Duration>,
     },
 }
 
-/// What a Set asks of the life of its entry.
+/// Lifetime that a Set requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RequestedExpiry {
-    /// How long it lives.
+    /// Expiry.
     pub expiry: Expiry,
-    /// When it is due for refresh.
+    /// Age at which it is due for refresh.
     pub soft_ttl: Option<Duration>,
-    /// The share by which its life is shortened at random, at most.
+    /// Largest share by which its life is shortened at random.
     pub jitter: Option<f64>,
 }
 
 // === impl NamespacePolicy ===
 
 impl NamespacePolicy {
-    /// The life of an entry of which `asked` is asked. `chance`, from 0 to 1, decides on jitter. `prefix` goes before the names of fields.
-    pub fn lifetime(&self, asked: &RequestedExpiry, prefix: &str, chance: f64) -> Result<Lifetime, Violations> {
+    /// Returns the lifetime of an entry that `requested` describes. `chance`, from 0 to 1,
+    /// decides on jitter. `prefix` precedes the names of fields in violations.
+    pub fn lifetime(&self, requested: &RequestedExpiry, prefix: &str, chance: f64) -> Result<Lifetime, Violations> {
         let mut violations = Violations::default();
         let mut take = |result: Result<(), Violation>| violations.extend(result.err());
-        take(self.check_expiry(asked.expiry, prefix));
-        if let Some(jitter) = asked.jitter {
+        take(self.check_expiry(requested.expiry, prefix));
+        if let Some(jitter) = requested.jitter {
             let field = format!("{prefix}jitter");
             if !JITTER.contains(&jitter) {
                 take(Err(Violation::new(field, format!("must be from 0 to 0.5; was {}", short_number(jitter)))));
-            } else if matches!(asked.expiry, Expiry::Until(_) | Expiry::Never) {
+            } else if matches!(requested.expiry, Expiry::Until(_) | Expiry::Never) {
                 take(Err(Violation::new(field, "must be absent with expire_time and no_expiry")));
             }
         }
-        let longest = self.longest(asked.expiry);
-        if let Some(soft) = asked.soft_ttl
+        let longest = self.longest(requested.expiry);
+        if let Some(soft) = requested.soft_ttl
             && (soft.is_zero() || longest.is_some_and(|longest| soft >= longest))
         {
             let below = longest.map_or(String::new(), |longest| {
@@ -73,13 +74,10 @@ impl NamespacePolicy {
             let rule = format!("must be more than 0s{below}; was {}", format_duration(soft));
             take(Err(Violation::new(format!("{prefix}soft_ttl"), rule)));
         }
-        match violations.is_empty() {
-            true => Ok(self.resolve(asked, chance)),
-            false => Err(violations),
-        }
+        if violations.is_empty() { Ok(self.resolve(requested, chance)) } else { Err(violations) }
     }
 
-    /// A time to live that is asked for is within the bounds.
+    /// Checks that a requested time to live is within its bounds.
     pub fn check_ttl(&self, prefix: &str, field: &str, ttl: Duration) -> Result<(), Violation> {
         let bound = if ttl < *TTL.start() {
             format!("least {}", format_duration(*TTL.start()))
@@ -94,15 +92,13 @@ impl NamespacePolicy {
         Err(Violation::new(format!("{prefix}{field}"), rule))
     }
 
-    /// An entry may be asked to live until it is removed or evicted.
+    /// Checks that the namespace allows entries without expiry.
     pub fn check_no_expiry(&self, prefix: &str) -> Result<(), Violation> {
-        match self.allow_no_expiry {
-            true => Ok(()),
-            false => Err(Violation::new(
-                format!("{prefix}no_expiry"),
-                "must be absent: the namespace does not allow it (allow_no_expiry)",
-            )),
+        if self.allow_no_expiry {
+            return Ok(());
         }
+        let rule = "must be absent: the namespace does not allow it (allow_no_expiry)";
+        Err(Violation::new(format!("{prefix}no_expiry"), rule))
     }
 
     fn check_expiry(&self, expiry: Expiry, prefix: &str) -> Result<(), Violation> {
@@ -125,7 +121,7 @@ impl NamespacePolicy {
         }
     }
 
-    /// The longest an entry may live; none: until it is removed or evicted.
+    /// Returns the longest life of an entry. `None` if it lives until it is removed or evicted.
     fn longest(&self, expiry: Expiry) -> Option<Duration> {
         match expiry {
             Expiry::Default { negative: true } => Some(self.negative_ttl.clamp(self.min_ttl, self.max_ttl)),
@@ -136,19 +132,19 @@ impl NamespacePolicy {
         }
     }
 
-    fn resolve(&self, asked: &RequestedExpiry, chance: f64) -> Lifetime {
-        let jitter = match asked.expiry {
+    fn resolve(&self, requested: &RequestedExpiry, chance: f64) -> Lifetime {
+        let jitter = match requested.expiry {
             Expiry::Until(_) | Expiry::Never => 0.0,
-            _ => asked.jitter.unwrap_or(self.jitter),
+            _ => requested.jitter.unwrap_or(self.jitter),
         };
         let kept = 1.0 - (jitter * chance).clamp(0.0, *JITTER.end());
-        let longest = self.longest(asked.expiry);
+        let longest = self.longest(requested.expiry);
         let default_soft = Some(self.soft_ttl).filter(|soft| !soft.is_zero());
-        let soft = asked.soft_ttl.or(default_soft.filter(|soft| longest.is_none_or(|longest| *soft < longest)));
-        // What is due for refresh stays so before it ends.
+        let soft = requested.soft_ttl.or(default_soft.filter(|soft| longest.is_none_or(|longest| *soft < longest)));
+        // An entry that is due for refresh stays so for a while before it expires.
         let soft_ttl = soft.map(|soft| soft.mul_f64(kept).max(MILLISECOND));
         let life = longest.map(|longest| longest.mul_f64(kept).max(MILLISECOND));
-        let (ttl, sliding) = match asked.expiry {
+        let (ttl, sliding) = match requested.expiry {
             Expiry::Sliding { idle, .. } => (Some(idle), life.map(|life| life.max(idle))),
             _ => (life, None),
         };

@@ -1,14 +1,14 @@
-//! Fields of a policy as text, as replicas leave them for one another.
+//! Text form of policy fields, in which replicas share them.
 
 use std::time::Duration;
 
-use super::namespace_policy::{Compression, DefaultConsistency};
+use super::values::{Compression, DefaultConsistency};
 
-/// A value that can be written down.
+/// A value with a text form.
 pub trait FieldText: Sized {
-    /// Writes it down.
+    /// Returns the text form.
     fn write(&self) -> String;
-    /// Reads it; none: it is no such value, or one of another release.
+    /// Parses the text form. `None` if it is no such value, or one of another release.
     fn read(text: &str) -> Option<Self>;
 }
 

@@ -1,19 +1,19 @@
-//! Limits of a request. Whatever exceeds one is refused with the field, the size sent and the limit.
+//! Limits of a request. A violation names the field, the size sent and the limit.
 
 use super::namespace_policy::NamespacePolicy;
 use crate::cache::error::Violation;
 use crate::cache::invalidation::selector;
-use crate::cache::invalidation::selector::{Pattern, SEGMENTS};
+use crate::cache::invalidation::selector::{MAX_SEGMENTS, Pattern};
 use crate::cache::quoted::{quoted, quoted_bytes};
 
-/// Longest namespace name, bytes.
-pub const NAMESPACE_SIZE: usize = 64;
-/// Longest content type, bytes.
-pub const CONTENT_TYPE_SIZE: usize = 255;
-/// Longest identity of a request, bytes.
-pub const REQUEST_ID_SIZE: usize = 64;
-/// Longest token, bytes: room for a position in each of the most partitions a deployment may have.
-pub const TOKEN_SIZE: usize = 64 * 1024;
+/// Most bytes of a namespace name.
+pub const MAX_NAMESPACE_BYTES: usize = 64;
+/// Most bytes of a content type.
+pub const MAX_CONTENT_TYPE_BYTES: usize = 255;
+/// Most bytes of a request id.
+pub const MAX_REQUEST_ID_BYTES: usize = 64;
+/// Most bytes of a token: room for a position in each of the most partitions a deployment may have.
+pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// Configurable limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Limits {
     pub keys: usize,
     /// Most tokens in one request.
     pub tokens: usize,
-    /// Most namespaces a replica keeps account of.
+    /// Most namespaces that a replica registers.
     pub namespaces: usize,
     /// Most tags of an entry, and in one Invalidate.
     pub tags: usize,
@@ -34,11 +34,11 @@ pub struct Limits {
     pub tag_size: usize,
     /// Longest pattern, bytes.
     pub pattern_size: usize,
-    /// Prefixes and tags of a namespace whose invalidations are remembered one by one at least.
+    /// Prefixes and tags whose invalidations a namespace keeps one by one, at least.
     pub tombstones: usize,
-    /// Bytes of the prefixes and tags of all namespaces whose invalidations are remembered one by one.
+    /// Most bytes of prefixes and tags in the invalidation logs of all namespaces.
     pub tombstone_bytes: usize,
-    /// Most memory that the structure of a request takes once it is decoded, bytes.
+    /// Most memory of the structure of a decoded request, bytes.
     pub decoded_size: usize,
     /// Most watches of a replica at once.
     pub watches: usize,
@@ -64,7 +64,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// A key must be 1 to `key_size` bytes.
+    /// Checks a key: 1 to `key_size` bytes.
     pub fn key(&self, field: &str, key: &[u8]) -> Result<(), Violation> {
         match key.len() {
             0 => Err(Violation::new(field, "must not be empty")),
@@ -73,26 +73,23 @@ impl Limits {
         }
     }
 
-    /// There may be at most `tags` tags.
+    /// Checks the number of tags: at most `tags`.
     pub fn tags(&self, field: &str, tags: usize) -> Result<(), Violation> {
-        match tags > self.tags {
-            true => Err(Violation::too_large(field, tags, self.tags, "tags")),
-            false => Ok(()),
-        }
+        if tags > self.tags { Err(Violation::too_large(field, tags, self.tags, "tags")) } else { Ok(()) }
     }
 
-    /// A prefix must have 1 to 16 segments, and be at most as long as a key.
+    /// Checks a prefix: 1 to 16 segments, and at most as long as a key.
     pub fn prefix<'a>(&self, field: &str, prefix: &'a [u8]) -> Result<&'a [u8], Violation> {
         // One separator at the end does not count.
         if prefix.len() > self.key_size + 1 {
             return Err(Violation::too_large(field, prefix.len(), self.key_size, "bytes"));
         }
         let segments =
-            || format!("must have 1 to {SEGMENTS} segments, separated by ':' or '/'; was {}", quoted_bytes(prefix));
+            || format!("must have 1 to {MAX_SEGMENTS} segments, separated by ':' or '/'; was {}", quoted_bytes(prefix));
         selector::normalized(prefix).ok_or_else(|| Violation::new(field, segments()))
     }
 
-    /// A pattern must be 1 to `pattern_size` bytes, and end no '\\' with nothing.
+    /// Checks a pattern: 1 to `pattern_size` bytes, and no '\\' at the end.
     pub fn pattern(&self, field: &str, pattern: &[u8]) -> Result<Pattern, Violation> {
         if pattern.len() > self.pattern_size {
             return Err(Violation::too_large(field, pattern.len(), self.pattern_size, "bytes"));
@@ -100,16 +97,14 @@ impl Limits {
         Pattern::new(pattern).map_err(|rule| Violation::new(field, format!("{rule}; was {}", quoted_bytes(pattern))))
     }
 
-    /// A value may be empty, and at most `value_size` bytes, or as many as its namespace allows.
+    /// Checks a value: at most `value_size` bytes, and at most what its namespace allows. It may be
+    /// empty.
     pub fn value(&self, field: &str, value: &[u8], policy: &NamespacePolicy) -> Result<(), Violation> {
         let limit = policy.max_value_size.min(self.value_size as u64) as usize;
-        match value.len() > limit {
-            true => Err(Violation::too_large(field, value.len(), limit, "bytes")),
-            false => Ok(()),
-        }
+        if value.len() > limit { Err(Violation::too_large(field, value.len(), limit, "bytes")) } else { Ok(()) }
     }
 
-    /// A tag must be 1 to `tag_size` bytes.
+    /// Checks a tag: 1 to `tag_size` bytes.
     pub fn tag(&self, field: &str, tag: &[u8]) -> Result<(), Violation> {
         match tag.len() {
             0 => Err(Violation::new(field, "must not be empty")),
@@ -119,33 +114,34 @@ impl Limits {
     }
 }
 
-/// A namespace is 1 to 64 characters of `[a-z0-9._-]`, beginning and ending with a letter or digit.
+/// Checks a namespace name: 1 to 64 characters of `[a-z0-9._-]`, beginning and ending with a letter
+/// or digit.
 pub fn namespace(field: &str, name: &str) -> Result<(), Violation> {
-    if name.len() > NAMESPACE_SIZE {
-        return Err(Violation::too_large(field, name.len(), NAMESPACE_SIZE, "bytes"));
+    if name.len() > MAX_NAMESPACE_BYTES {
+        return Err(Violation::too_large(field, name.len(), MAX_NAMESPACE_BYTES, "bytes"));
     }
     let alphanumeric = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let allowed = |c: &u8| alphanumeric(c) || matches!(c, b'.' | b'_' | b'-');
     let bytes = name.as_bytes();
     let ends = bytes.first().is_some_and(alphanumeric) && bytes.last().is_some_and(alphanumeric);
-    match ends && bytes.iter().all(allowed) {
-        true => Ok(()),
-        false => Err(Violation::new(
-            field,
-            format!("must be of [a-z0-9._-], beginning and ending with a letter or digit; was {}", quoted(name)),
-        )),
+    if ends && bytes.iter().all(allowed) {
+        return Ok(());
     }
+    Err(Violation::new(
+        field,
+        format!("must be of [a-z0-9._-], beginning and ending with a letter or digit; was {}", quoted(name)),
+    ))
 }
 
-/// A content type is at most 255 bytes of printable ASCII.
+/// Checks a content type: at most 255 bytes of printable ASCII.
 pub fn content_type(field: &str, value: &str) -> Result<(), Violation> {
-    if value.len() > CONTENT_TYPE_SIZE {
-        return Err(Violation::too_large(field, value.len(), CONTENT_TYPE_SIZE, "bytes"));
+    if value.len() > MAX_CONTENT_TYPE_BYTES {
+        return Err(Violation::too_large(field, value.len(), MAX_CONTENT_TYPE_BYTES, "bytes"));
     }
-    match value.bytes().all(|c| (b' '..=b'~').contains(&c)) {
-        true => Ok(()),
-        false => Err(Violation::new(field, format!("must be printable ASCII; was {}", quoted(value)))),
+    if value.bytes().all(|c| (b' '..=b'~').contains(&c)) {
+        return Ok(());
     }
+    Err(Violation::new(field, format!("must be printable ASCII; was {}", quoted(value))))
 }
 
 #[cfg(test)]

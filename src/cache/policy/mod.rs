@@ -1,4 +1,4 @@
-//! What is allowed and how long it lives: data and pure functions, no state.
+//! Policies of namespaces: limits and lifetimes. Data and pure functions, no state.
 
 pub mod events;
 pub mod expiry;
@@ -6,7 +6,9 @@ pub mod field_text;
 pub mod limits;
 pub mod namespace_policy;
 pub mod rate_limit;
+pub mod values;
 
 pub use events::{EventRule, Events, TargetKind};
 pub use limits::Limits;
-pub use namespace_policy::{Compression, DefaultConsistency, NamespacePolicy, PolicyPatch, Switches};
+pub use namespace_policy::{NamespacePolicy, PolicyPatch, Switches};
+pub use values::{Compression, DefaultConsistency};

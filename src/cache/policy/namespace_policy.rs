@@ -1,44 +1,24 @@
-//! What holds for the entries of a namespace, and how that is changed at run time.
+//! Policy of a namespace, its bounds, and changes of it at run time.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::field_text::FieldText;
+use super::values::{Compression, DefaultConsistency};
 use crate::cache::error::{Violation, Violations};
 use crate::cache::log_fields::millis;
 use crate::cache::quoted::short_number;
 use crate::units::format_duration;
 
-/// How values are compressed in the shared tier.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    #[default]
-    None,
-    /// Zstandard: smaller.
-    Zstd,
-    /// LZ4: faster.
-    Lz4,
-}
-
-/// What a Get that names no consistency gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DefaultConsistency {
-    /// Answers within the bound on staleness.
-    #[default]
-    Bounded,
-    /// Answers of the shared tier's primary.
-    Strong,
-}
-
-/// What is switched on: for the whole service, or for a namespace. What one of them has switched off is off.
+/// Switches of the whole service or of a namespace. Either can switch something off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Switches {
     /// False: Gets miss and Sets store nothing; Invalidates still work.
     pub enabled: bool,
-    /// False: memory is neither asked nor filled.
+    /// False: L1 is neither read nor filled.
     pub l1: bool,
-    /// False: the shared tier is neither read nor written; entries live in this replica's memory under no promise.
+    /// False: L2 is neither read nor written; entries live in this replica's memory only and
+    /// replicas are not kept coherent.
     pub l2: bool,
 }
 
@@ -49,7 +29,7 @@ impl Default for Switches {
 }
 
 impl Switches {
-    /// What both have on.
+    /// Returns the switches that are on in both.
     pub fn and(self, other: Switches) -> Switches {
         Switches { enabled: self.enabled && other.enabled, l1: self.l1 && other.l1, l2: self.l2 && other.l2 }
     }
@@ -69,7 +49,7 @@ macro_rules! policy {
             }
         }
 
-        /// What is changed of a policy; none: nothing.
+        /// Change of a policy. `None` in a field leaves it as it is.
         #[derive(Clone, Debug, Default, PartialEq)]
         #[allow(missing_docs)]
         pub struct PolicyPatch {
@@ -77,23 +57,23 @@ macro_rules! policy {
         }
 
         impl PolicyPatch {
-            /// This change, and what `later` changes beyond it or otherwise.
+            /// Returns this change, overridden by `later`.
             pub fn and_then(self, later: PolicyPatch) -> PolicyPatch {
                 PolicyPatch { $($field: later.$field.or(self.$field),)+ }
             }
 
-            /// A change of every field to what it is in `policy`.
+            /// Creates a change of every field to its value in `policy`.
             pub fn of(policy: &NamespacePolicy) -> PolicyPatch {
                 PolicyPatch { $($field: Some(policy.$field),)+ }
             }
 
-            /// The fields that are changed, each as text.
+            /// Returns the changed fields, each as text.
             pub fn fields(&self) -> Vec<(&'static str, String)> {
                 let fields = [$((stringify!($field), self.$field.as_ref().map(FieldText::write)),)+];
                 fields.into_iter().filter_map(|(field, value)| Some((field, value?))).collect()
             }
 
-            /// The fields that are changed, for the log: `enabled=false, max_ttl_ms=3600000`.
+            /// Returns the changed fields for the log: `enabled=false, max_ttl_ms=3600000`.
             pub fn in_words(&self) -> String {
                 let word = |(field, value): &(&str, String)| match <Duration as FieldText>::read(value) {
                     Some(duration) => format!("{field}_ms={}", millis(duration)),
@@ -102,7 +82,8 @@ macro_rules! policy {
                 self.fields().iter().map(word).collect::<Vec<_>>().join(", ")
             }
 
-            /// A change of one field, of which the text was made; none: there is no such field, or no such value.
+            /// Creates a change of one field from its text. `None` if there is no such field or
+            /// value.
             pub fn of_field(field: &str, value: &str) -> Option<PolicyPatch> {
                 match field {
                     $(stringify!($field) => {
@@ -112,7 +93,7 @@ macro_rules! policy {
                 }
             }
 
-            /// Every field.
+            /// Names of all fields.
             pub const FIELDS: &[&str] = &[$(stringify!($field),)+];
 
             fn over(&self, policy: &NamespacePolicy) -> NamespacePolicy {
@@ -128,50 +109,52 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 policy! {
     /// False: Gets miss and Sets store nothing; Invalidates still work.
     enabled: bool = true,
-    /// False: memory is neither asked nor filled.
+    /// False: L1 is neither read nor filled.
     l1: bool = true,
-    /// False: the shared tier is neither read nor written; entries live in this replica's memory under no promise.
+    /// False: L2 is neither read nor written; entries live in this replica's memory only and
+    /// replicas are not kept coherent.
     l2: bool = true,
-    /// Time to live of a Set that names none.
+    /// Default time to live of a Set.
     default_ttl: Duration = 5 * MINUTE,
-    /// Shortest time to live a Set may ask for.
+    /// Shortest time to live that a Set may request.
     min_ttl: Duration = *TTL.start(),
-    /// Longest time to live a Set may ask for.
+    /// Longest time to live that a Set may request.
     max_ttl: Duration = 30 * DAY,
-    /// Share by which times to live are shortened at random, at most.
+    /// Largest share by which times to live are shortened at random.
     jitter: f64 = 0.0,
-    /// Soft time to live of a Set that names none. Zero: none.
+    /// Default soft time to live of a Set. Zero: none.
     soft_ttl: Duration = Duration::ZERO,
-    /// Longest time that memory keeps an entry.
+    /// Longest time that L1 keeps an entry.
     l1_ttl: Duration = *TTL.end(),
-    /// For how long past its time to live an entry is kept, to be answered flagged stale while the shared tier is away or to a caller who
-    /// accepts it. Zero: not at all.
+    /// Time past its time to live for which an entry is kept, to be answered flagged stale while
+    /// the shared tier is unavailable, or to a caller that accepts it. Zero: the entry is not kept.
     stale_window: Duration = Duration::ZERO,
-    /// Time to live of a negative entry whose Set names none, as far as the longest allows it.
+    /// Default time to live of a negative entry, at most the longest time to live.
     negative_ttl: Duration = MINUTE / 2,
-    /// How values are compressed in the shared tier.
+    /// Compression of values in the shared tier.
     compression: Compression = Compression::None,
     /// Smallest value that is compressed, bytes.
     compression_threshold: u64 = 1024,
-    /// Largest value, bytes, as far as the service's limit allows it.
+    /// Largest value, bytes. The service's limit applies, too.
     max_value_size: u64 = *VALUE_SIZE.end(),
-    /// Most bytes in the memory of a replica. 0: no limit of its own.
+    /// Most bytes in the L1 of a replica. 0: no limit of its own.
     max_bytes: u64 = 0,
-    /// Most requests a second at a replica. 0: no limit.
+    /// Most requests per second at a replica. 0: no limit.
     max_requests_per_second: f64 = 0.0,
     /// True: an entry is written once and never overwritten.
     immutable: bool = false,
-    /// What a Get that names no consistency gets.
+    /// Default consistency of a Get.
     consistency: DefaultConsistency = DefaultConsistency::Bounded,
-    /// True: a Set may ask for an entry that lives until it is removed or evicted.
+    /// True: a Set may request an entry that lives until it is removed or evicted.
     allow_no_expiry: bool = false,
-    /// How eagerly entries are drawn for refresh before they expire, in multiples of what making them costs. 0: not at all.
+    /// How early entries are chosen at random for refresh before they expire, in multiples of the
+    /// cost of a fill. 0: never.
     early_refresh: f64 = 1.0,
-    /// Duration of a lease whose Get names none.
+    /// Default duration of a lease.
     lease_duration: Duration = Duration::from_secs(10),
 }
 
-/// Bounds of a time to live: from what Redis can express.
+/// Bounds of a time to live. The shared tier counts in milliseconds.
 pub const TTL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 3600);
 /// Bounds of `soft_ttl` and `stale_window`.
 pub const WINDOW: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(365 * 24 * 3600);
@@ -191,12 +174,13 @@ pub const LEASE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration
 // === impl NamespacePolicy ===
 
 impl NamespacePolicy {
-    /// What of it is switched on.
+    /// Returns the switches of the policy.
     pub fn switches(&self) -> Switches {
         Switches { enabled: self.enabled, l1: self.l1, l2: self.l2 }
     }
 
-    /// Everything that is out of bounds, or contradicts something else. Fields are named as in the contract's `Policy`.
+    /// Returns all values that are out of bounds or contradict another. Fields are named as in the
+    /// contract's `Policy`.
     pub fn violations(&self) -> Violations {
         let mut found = Violations::default();
         let ttls = [
@@ -253,12 +237,12 @@ fn outside<T: PartialOrd>(
 // === impl PolicyPatch ===
 
 impl PolicyPatch {
-    /// True when nothing is changed.
+    /// Returns true if nothing is changed.
     pub fn is_empty(&self) -> bool {
         *self == PolicyPatch::default()
     }
 
-    /// The policy as changed, or everything that is wrong with it.
+    /// Returns the changed policy, or all its violations.
     pub fn apply(&self, policy: &NamespacePolicy) -> Result<NamespacePolicy, Violations> {
         let changed = self.over(policy);
         match changed.violations() {

@@ -1,4 +1,4 @@
-//! A limit of requests a second that can be changed at run time.
+//! Rate limit in requests per second, which can be changed at run time.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use arc_swap::ArcSwapOption;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, NotUntil, Quota};
 
-/// The longest a request is told to wait.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// Longest wait that a refusal names.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// A limit of requests a second, or none. A burst of what a second allows is let through.
+/// A rate limit, which may be off. A burst of as much as a second allows passes.
 #[derive(Default)]
 pub struct RateLimit(ArcSwapOption<RateQuota>);
 
@@ -20,18 +20,18 @@ struct RateQuota {
 }
 
 impl RateLimit {
-    /// So many a second; 0: no limit.
+    /// Creates a limit of `rate` requests per second. 0: no limit.
     pub fn new(rate: f64) -> RateLimit {
         let throttle = RateLimit::default();
         throttle.set(rate);
         throttle
     }
 
-    /// From now on so many a second; 0: no limit.
+    /// Sets the limit to `rate` requests per second. 0: no limit.
     pub fn set(&self, rate: f64) {
         let limiter = (rate > 0.0).then(|| {
-            let period = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(LONGEST);
-            let period = period.clamp(Duration::from_nanos(1), LONGEST);
+            let period = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(MAX_WAIT);
+            let period = period.clamp(Duration::from_nanos(1), MAX_WAIT);
             let burst = NonZeroU32::new(rate.ceil() as u32).unwrap_or(NonZeroU32::MIN);
             let quota = Quota::with_period(period).map(|quota| quota.allow_burst(burst));
             let limiter = DefaultDirectRateLimiter::direct(quota.unwrap_or(Quota::per_second(burst)));
@@ -40,7 +40,7 @@ impl RateLimit {
         self.0.store(limiter);
     }
 
-    /// Lets one request through, or says for how long to wait.
+    /// Admits one request, or returns how long to wait.
     pub fn admit(&self) -> Result<(), Duration> {
         match &*self.0.load() {
             None => Ok(()),
@@ -48,7 +48,8 @@ impl RateLimit {
         }
     }
 
-    /// Lets as many requests through at once, all or none. More than a burst count as one burst: they would never pass otherwise.
+    /// Admits as many requests at once, all or none. More than a burst count as one burst, because
+    /// they would never pass otherwise.
     pub fn admit_many(&self, requests: usize) -> Result<(), Duration> {
         let limit = self.0.load();
         let Some((limit, requests)) = limit.as_ref().zip(NonZeroU32::new(requests.try_into().unwrap_or(u32::MAX)))
@@ -57,7 +58,7 @@ impl RateLimit {
         };
         match limit.limiter.check_n(requests.min(limit.burst)) {
             Ok(admitted) => admitted.map_err(wait),
-            // Not so: no more than a burst was asked for.
+            // Cannot happen: at most a burst was requested.
             Err(_) => Ok(()),
         }
     }

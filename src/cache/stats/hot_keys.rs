@@ -1,6 +1,7 @@
-//! The keys read most lately: a sample of the Gets, counted in a sketch of bounded size whose counts fade.
+//! Hot keys: a sample of the Gets, counted in a sketch of bounded size whose counts fade.
 //!
-//! The share that is sampled follows the load, so that however many Gets there are, about a thousand a second are looked at.
+//! The sampling rate follows the load, so that about a thousand Gets per second are sampled,
+//! however many there are.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
@@ -12,70 +13,64 @@ use super::sketch::Sketch;
 use crate::cache::clock::Moment;
 use crate::cache::key::{Key, KeyRef};
 
-/// Samples a second that are aimed at.
-const AIM: u64 = 1000;
-/// Gets of which at least one is sampled.
-const SPARSEST: u64 = 1 << 16;
-/// How often the share is fitted to the load.
-const FIT_EVERY: Duration = Duration::from_secs(1);
+pub use super::sketch::HotKey;
+
+/// Target number of samples per second.
+const SAMPLES_PER_SECOND: u64 = 1000;
+/// Largest number of Gets per sample.
+const MAX_SAMPLING_INTERVAL: u64 = 1 << 16;
+/// Interval at which the sampling rate is fitted to the load.
+const FIT_INTERVAL: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// Gets of this thread up to and with the next that is sampled.
+    /// Gets of this thread up to and including the next sample.
     static LEFT: Cell<u64> = const { Cell::new(0) };
     static RANDOM: Cell<u64> = Cell::new(RandomState::new().hash_one(0u8) | 1);
 }
 
-/// The keys read most.
+/// The hot keys of a replica.
 pub struct HotKeys {
-    /// One in so many Gets is sampled.
+    /// Number of Gets per sample.
     every: AtomicU64,
-    /// When that is to be fitted to the load again.
+    /// Time of the next fit to the load.
     fit_at: AtomicU64,
     counted: Mutex<SampledKey>,
 }
 
 struct SampledKey {
     sketch: Sketch,
-    /// Samples since the share was fitted.
+    /// Samples since the last fit.
     samples: u64,
     fitted_at: Moment,
-}
-
-/// A key that is read much.
-#[derive(Clone, Debug)]
-pub struct HotKey {
-    /// The key.
-    pub key: Key,
-    /// Gets a second lately, estimated: rather too few than too many.
-    pub rate: f64,
 }
 
 // === impl HotKeys ===
 
 impl HotKeys {
-    /// Nothing was read yet. Of at most `places` keys it is kept account.
-    pub fn new(places: usize, now: Moment) -> HotKeys {
-        let counted = SampledKey { sketch: Sketch::new(places, now), samples: 0, fitted_at: now };
+    /// Creates an empty sketch for at most `capacity` keys.
+    pub fn new(capacity: usize, now: Moment) -> HotKeys {
+        let counted = SampledKey { sketch: Sketch::new(capacity, now), samples: 0, fitted_at: now };
         HotKeys {
             every: AtomicU64::new(1),
-            fit_at: AtomicU64::new(now.plus(FIT_EVERY).0),
+            fit_at: AtomicU64::new(now.plus(FIT_INTERVAL).0),
             counted: Mutex::new(counted),
         }
     }
 
-    /// `key` is read. On the hot path: two loads of what is rarely written and a countdown of this thread, unless this Get is sampled.
+    /// Counts a read of `key`. On the hot path: two loads of values that rarely change and a
+    /// countdown of this thread, unless this Get is sampled.
     #[inline]
     pub fn read(&self, key: KeyRef<'_>, now: Moment) {
         if now.0 >= self.fit_at.load(Ordering::Relaxed) {
             self.fit(now);
         }
         let every = self.every.load(Ordering::Relaxed);
-        if is_next(every) && !key.namespace.is_guest() {
+        if is_next(every) && !key.namespace.is_unregistered() {
             self.sample(key.to_key(), every, now);
         }
     }
 
-    /// At most `limit` keys, the hottest first, of those that `of` takes.
+    /// Returns at most `limit` keys that `of` accepts, the hottest first.
     pub fn top(&self, limit: usize, now: Moment, of: impl Fn(&Key) -> bool) -> Vec<HotKey> {
         let mut hottest = self.lock().sketch.rates(now);
         hottest.retain(|hot| of(&hot.key));
@@ -84,33 +79,38 @@ impl HotKeys {
         hottest
     }
 
-    /// Counts a Get that stands for `every`. One that meets another is let go: nobody waits here.
+    /// Counts a Get that stands for `every`. It is dropped if another thread holds the lock: no
+    /// caller waits here.
     #[cold]
     fn sample(&self, key: Key, every: u64, now: Moment) {
         let Some(mut counted) = self.try_lock() else { return };
         counted.sketch.add(key, every as f64, now);
         counted.samples += 1;
-        if counted.samples >= 2 * AIM {
-            self.sample_one_in((2 * every).min(SPARSEST), &mut counted, now);
+        if counted.samples >= 2 * SAMPLES_PER_SECOND {
+            self.sample_one_in((2 * every).min(MAX_SAMPLING_INTERVAL), &mut counted, now);
         }
     }
 
-    /// Fits the share to the load of the time since it was fitted last.
+    /// Fits the sampling rate to the load since the last fit.
     #[cold]
     fn fit(&self, now: Moment) {
         let Some(mut counted) = self.try_lock() else { return };
         let took = now.since(counted.fitted_at);
-        if took < FIT_EVERY {
+        if took < FIT_INTERVAL {
             return;
         }
         let a_second = (counted.samples * self.every.load(Ordering::Relaxed)) as f64 / took.as_secs_f64();
-        self.sample_one_in(((a_second / AIM as f64) as u64).clamp(1, SPARSEST), &mut counted, now);
+        self.sample_one_in(
+            ((a_second / SAMPLES_PER_SECOND as f64) as u64).clamp(1, MAX_SAMPLING_INTERVAL),
+            &mut counted,
+            now,
+        );
     }
 
     fn sample_one_in(&self, every: u64, counted: &mut SampledKey, now: Moment) {
         (counted.samples, counted.fitted_at) = (0, now);
         self.every.store(every, Ordering::Relaxed);
-        self.fit_at.store(now.plus(FIT_EVERY).0, Ordering::Relaxed);
+        self.fit_at.store(now.plus(FIT_INTERVAL).0, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, SampledKey> {
@@ -126,8 +126,9 @@ impl HotKeys {
     }
 }
 
-/// Counts a Get of this thread; whether it is to be sampled, as one in `every` is on average. The gaps are drawn at random: Gets that come in
-/// turns would otherwise be sampled in the same turn always.
+/// Counts a Get of this thread. Returns true if it is to be sampled: one in `every` on average. The
+/// gaps are random, because Gets in a fixed order would otherwise always be sampled at the same
+/// key.
 #[inline]
 fn is_next(every: u64) -> bool {
     LEFT.with(|left| match left.get().min(2 * every) {
@@ -142,7 +143,7 @@ fn is_next(every: u64) -> bool {
     })
 }
 
-/// From 1 to twice `every` less 1.
+/// Returns a random gap, from 1 to twice `every` less 1.
 fn gap(every: u64) -> u64 {
     RANDOM.with(|random| {
         // Marsaglia's xorshift.

@@ -1,12 +1,12 @@
-//! Histograms by two labels of fixed values. Each is made when it is first used, so that what never happens costs a word.
+//! Histograms by two labels of fixed values. Each is created at its first use, to save memory.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::counters::{Histogram, Snapshot};
+use super::histogram::{Histogram, Snapshot};
 
-/// Histograms by row and column. Observing takes no lock.
+/// Histograms by row and column. Recording takes no lock.
 pub struct LabeledHistograms {
     rows: Vec<Box<str>>,
     by_name: HashMap<Box<str>, usize>,
@@ -14,10 +14,10 @@ pub struct LabeledHistograms {
     cells: Box<[OnceLock<Histogram>]>,
 }
 
-// === impl Family ===
+// === impl LabeledHistograms ===
 
 impl LabeledHistograms {
-    /// Nothing was observed yet.
+    /// Creates the table, with no histogram in use.
     pub fn new<Name: Into<Box<str>>>(
         rows: impl IntoIterator<Item = Name>,
         columns: &'static [&'static str],
@@ -28,28 +28,28 @@ impl LabeledHistograms {
         LabeledHistograms { rows, by_name, columns, cells }
     }
 
-    /// The row of that name.
+    /// Returns the row of that name.
     pub fn row(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
 
-    /// One observation. A row or a column that does not exist is not counted.
+    /// Records a duration. An unknown row or column is ignored.
     pub fn observe(&self, row: usize, column: usize, duration: Duration) {
         if let Some(histogram) = self.cell(row, column) {
             histogram.observe(duration);
         }
     }
 
-    /// Lists the histogram also while nothing was observed.
+    /// Lists the histogram even if nothing is recorded.
     pub fn expect(&self, row: usize, column: usize) {
         _ = self.cell(row, column);
     }
 
-    /// Those in use, each with the names of its row and its column.
+    /// Returns the histograms in use, each with the names of its row and column.
     pub fn snapshots(&self) -> impl Iterator<Item = (&str, &'static str, Snapshot)> {
-        let used = |(place, cell): (usize, &OnceLock<Histogram>)| Some((place, cell.get()?.snapshot()));
-        self.cells.iter().enumerate().filter_map(used).map(|(place, snapshot)| {
-            let (row, column) = (place / self.columns.len(), place % self.columns.len());
+        let used = |(index, cell): (usize, &OnceLock<Histogram>)| Some((index, cell.get()?.snapshot()));
+        self.cells.iter().enumerate().filter_map(used).map(|(index, snapshot)| {
+            let (row, column) = (index / self.columns.len(), index % self.columns.len());
             (&*self.rows[row], self.columns[column], snapshot)
         })
     }

@@ -1,30 +1,32 @@
-//! Counts of the heaviest keys of a stream in bounded room: SpaceSaving (Metwally, Agrawal, El Abbadi, 2005) with counts that fade
-//! exponentially (forward decay: Cormode et al., 2009). A key that finds no room takes the place, and the count, of the lightest; what it took
-//! over is remembered as its error, and what is reported leaves that out.
+//! Counts of the heaviest keys of a stream in bounded memory, with counts that fade.
+//!
+//! SpaceSaving (Metwally, Agrawal, El Abbadi, 2005) with forward decay (Cormode et al., 2009). A
+//! new key in a full sketch replaces the lightest one and inherits its count. The inherited count
+//! is kept as its error and subtracted from reported counts.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::hot_keys::HotKey;
 use crate::cache::clock::Moment;
 use crate::cache::key::Key;
 
 /// Time in which counts fade to 1/e of what they were.
-pub const FADE: Duration = Duration::from_secs(30);
-/// Times that may pass before counts are scaled back: far within what a double holds.
-const RESCALE: f64 = 64.0;
-/// Counts that have faded below this are not reported.
-const FAINT: f64 = 0.05;
+pub const FADE_TIME: Duration = Duration::from_secs(30);
+/// Multiple of the fade time after which weights are scaled back: well within the range of a
+/// double.
+const RESCALE_AFTER: f64 = 64.0;
+/// Faded counts below this are not reported.
+const MIN_REPORTED_COUNT: f64 = 0.05;
 
 /// Counts of the heaviest keys.
 pub struct Sketch {
-    /// A heap, the lightest first.
+    /// A heap, the lightest key first.
     slots: Vec<SketchSlot>,
-    /// Where in the heap a key is.
-    places: HashMap<Key, usize>,
+    /// Index of each key in the heap.
+    indexes: HashMap<Key, usize>,
     capacity: usize,
-    begun: Moment,
-    /// The moment by which weights are scaled.
+    started_at: Moment,
+    /// The moment relative to which weights are scaled.
     landmark: Moment,
 }
 
@@ -34,53 +36,62 @@ struct SketchSlot {
     error: f64,
 }
 
+/// A hot key.
+#[derive(Clone, Debug)]
+pub struct HotKey {
+    /// The key.
+    pub key: Key,
+    /// Estimate of recent Gets per second, rather too low than too high.
+    pub rate: f64,
+}
+
 // === impl Sketch ===
 
 impl Sketch {
-    /// Room for `capacity` keys.
+    /// Creates a sketch for `capacity` keys.
     pub fn new(capacity: usize, now: Moment) -> Sketch {
         let capacity = capacity.max(1);
-        Sketch { slots: Vec::new(), places: HashMap::new(), capacity, begun: now, landmark: now }
+        Sketch { slots: Vec::new(), indexes: HashMap::new(), capacity, started_at: now, landmark: now }
     }
 
     /// Adds `weight` to the count of `key`.
     pub fn add(&mut self, key: Key, weight: f64, now: Moment) {
         let weight = weight * self.scale(now);
-        let place = match self.places.get(&key) {
-            Some(place) => *place,
+        let index = match self.indexes.get(&key) {
+            Some(index) => *index,
             None if self.slots.len() < self.capacity => {
                 self.slots.push(SketchSlot { key: key.clone(), weight: 0.0, error: 0.0 });
-                self.places.insert(key, self.slots.len() - 1);
-                self.rise(self.slots.len() - 1)
+                self.indexes.insert(key, self.slots.len() - 1);
+                self.sift_up(self.slots.len() - 1)
             }
             None => {
                 let lightest = &mut self.slots[0];
                 lightest.error = lightest.weight;
                 let gone = std::mem::replace(&mut lightest.key, key.clone());
-                self.places.remove(&gone);
-                self.places.insert(key, 0);
+                self.indexes.remove(&gone);
+                self.indexes.insert(key, 0);
                 0
             }
         };
-        self.slots[place].weight += weight;
-        self.sink(place);
+        self.slots[index].weight += weight;
+        self.sift_down(index);
     }
 
-    /// Every key with its count a second, in no order.
+    /// Returns every key with its rate per second, unordered.
     pub fn rates(&mut self, now: Moment) -> Vec<HotKey> {
         let scale = self.scale(now);
-        let age = now.since(self.begun).as_secs_f64().max(1.0);
-        // What a steady stream of one a second would have come to.
-        let one_a_second = FADE.as_secs_f64() * -(-age / FADE.as_secs_f64()).exp_m1();
+        let age = now.since(self.started_at).as_secs_f64().max(1.0);
+        // The count that a steady stream of one per second would reach.
+        let one_a_second = FADE_TIME.as_secs_f64() * -(-age / FADE_TIME.as_secs_f64()).exp_m1();
         let count = |slot: &SketchSlot| (slot.weight - slot.error) / scale;
-        let seen = self.slots.iter().filter(|slot| count(slot) >= FAINT);
+        let seen = self.slots.iter().filter(|slot| count(slot) >= MIN_REPORTED_COUNT);
         seen.map(|slot| HotKey { key: slot.key.clone(), rate: count(slot) / one_a_second }).collect()
     }
 
-    /// What a count of one weighs now.
+    /// Returns the current weight of a count of one.
     fn scale(&mut self, now: Moment) -> f64 {
-        let times = now.since(self.landmark).as_secs_f64() / FADE.as_secs_f64();
-        if times < RESCALE {
+        let times = now.since(self.landmark).as_secs_f64() / FADE_TIME.as_secs_f64();
+        if times < RESCALE_AFTER {
             return times.exp();
         }
         let faded = (-times).exp();
@@ -92,25 +103,25 @@ impl Sketch {
         1.0
     }
 
-    /// Moves a slot that is lighter than those before it to its place; returns that.
-    fn rise(&mut self, mut place: usize) -> usize {
-        while place > 0 && self.slots[place].weight < self.slots[(place - 1) / 2].weight {
-            self.swap(place, (place - 1) / 2);
-            place = (place - 1) / 2;
+    /// Moves a slot towards the root while it is lighter than its parent. Returns its new index.
+    fn sift_up(&mut self, mut index: usize) -> usize {
+        while index > 0 && self.slots[index].weight < self.slots[(index - 1) / 2].weight {
+            self.swap(index, (index - 1) / 2);
+            index = (index - 1) / 2;
         }
-        place
+        index
     }
 
-    /// Moves a slot that is heavier than those after it to its place.
-    fn sink(&mut self, mut place: usize) {
+    /// Moves a slot away from the root while it is heavier than a child.
+    fn sift_down(&mut self, mut index: usize) {
         loop {
-            let children = (2 * place + 1)..(2 * place + 3).min(self.slots.len()).max(2 * place + 1);
+            let children = (2 * index + 1)..(2 * index + 3).min(self.slots.len()).max(2 * index + 1);
             let weight = |index: &usize| self.slots[*index].weight;
             let lightest = children.min_by(|one, other| weight(one).total_cmp(&weight(other)));
-            match lightest.filter(|child| weight(child) < self.slots[place].weight) {
+            match lightest.filter(|child| weight(child) < self.slots[index].weight) {
                 Some(child) => {
-                    self.swap(place, child);
-                    place = child;
+                    self.swap(index, child);
+                    index = child;
                 }
                 None => return,
             }
@@ -119,9 +130,9 @@ impl Sketch {
 
     fn swap(&mut self, one: usize, other: usize) {
         self.slots.swap(one, other);
-        for place in [one, other] {
-            if let Some(known) = self.places.get_mut(&self.slots[place].key) {
-                *known = place;
+        for index in [one, other] {
+            if let Some(known) = self.indexes.get_mut(&self.slots[index].key) {
+                *known = index;
             }
         }
     }
@@ -158,16 +169,16 @@ mod tests {
             sketch.add(KeyRef::new(&namespace, name.as_bytes()).to_key(), 1.0, now);
             now = now.plus(Duration::from_micros(100));
         }
-        assert!(sketch.slots.len() == 50 && sketch.places.len() == 50);
+        assert!(sketch.slots.len() == 50 && sketch.indexes.len() == 50);
         let rates = rates(&mut sketch, now);
         assert!(
             rates[..5].iter().all(|(key, rate)| key.starts_with("n/hot") && (900.0..=1001.0).contains(rate)),
             "{rates:?}"
         );
         assert!(rates[5..].iter().all(|(_, rate)| *rate < 50.0), "{rates:?}");
-        let in_order = |place: usize| place == 0 || sketch.slots[(place - 1) / 2].weight <= sketch.slots[place].weight;
+        let in_order = |index: usize| index == 0 || sketch.slots[(index - 1) / 2].weight <= sketch.slots[index].weight;
         assert!(
-            (0..50).all(in_order) && sketch.slots.iter().enumerate().all(|(at, slot)| sketch.places[&slot.key] == at)
+            (0..50).all(in_order) && sketch.slots.iter().enumerate().all(|(at, slot)| sketch.indexes[&slot.key] == at)
         );
     }
 
@@ -182,13 +193,13 @@ mod tests {
         }
         let steady = rates(&mut sketch, now)[0].1;
         assert!((95.0..=105.0).contains(&steady), "{steady}");
-        let later = rates(&mut sketch, now.plus(FADE))[0].1;
+        let later = rates(&mut sketch, now.plus(FADE_TIME))[0].1;
         assert!((later / steady - (-1.0f64).exp()).abs() < 0.05, "{later}");
-        assert_eq!(rates(&mut sketch, now.plus(20 * FADE)), []);
-        // Far beyond what is scaled at once.
-        now = now.plus(1000 * FADE);
+        assert_eq!(rates(&mut sketch, now.plus(20 * FADE_TIME)), []);
+        // Far beyond the point of rescaling.
+        now = now.plus(1000 * FADE_TIME);
         sketch.add(key, 3.0, now);
         let anew = rates(&mut sketch, now)[0].1;
-        assert!((anew - 3.0 / FADE.as_secs_f64()).abs() < 0.01, "{anew}");
+        assert!((anew - 3.0 / FADE_TIME.as_secs_f64()).abs() < 0.01, "{anew}");
     }
 }

@@ -1,4 +1,6 @@
-//! Many at once: each item is answered for itself, by the rules of one. What the shared tier is asked for goes there together.
+//! Batches: Get, Set and Invalidate of many keys. Each item has a result of its own.
+//!
+//! Each item follows the rules of a single call. Calls to the shared tier are combined.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,13 +24,13 @@ use crate::cache::version::Version;
 /// A read of many entries of one namespace.
 #[derive(Clone, Copy)]
 pub struct GetMany<'a> {
-    /// The keys. One may be named twice.
+    /// The keys. One may be listed twice.
     pub keys: &'a [KeyRef<'a>],
-    /// Which answers are allowed.
+    /// Answers that are allowed.
     pub consistency: Consistency,
-    /// What the caller has seen: nothing older is answered.
+    /// Positions that the caller has seen: nothing older is answered.
     pub token: &'a Token,
-    /// When the caller leaves.
+    /// The caller's deadline.
     pub deadline: Moment,
 }
 
@@ -38,9 +40,9 @@ pub struct SetMany {
     pub namespace: Arc<Namespace>,
     /// The writes.
     pub writes: Vec<Write>,
-    /// Who has to have applied them before they are acknowledged.
+    /// Replicas that have to apply the writes before they are acknowledged.
     pub barrier: Barrier,
-    /// When the caller leaves.
+    /// The caller's deadline.
     pub deadline: Moment,
 }
 
@@ -48,66 +50,71 @@ pub struct SetMany {
 pub struct InvalidateMany {
     /// The namespace.
     pub namespace: Arc<Namespace>,
-    /// What to remove.
+    /// Keys to remove.
     pub removals: Vec<Removal>,
-    /// What becomes of it.
+    /// Effect on the entries.
     pub mode: Mode,
-    /// Who has to have applied it before it is acknowledged.
+    /// Replicas that have to apply the removal before it is acknowledged.
     pub barrier: Barrier,
-    /// When the caller leaves.
+    /// The caller's deadline.
     pub deadline: Moment,
 }
 
-/// What became of each of many.
+/// Results of a batch.
 #[derive(Debug)]
 pub struct Many<T> {
-    /// In their order.
+    /// Results in the order of the items.
     pub results: Vec<Result<T, CacheError>>,
-    /// What the caller has now seen.
+    /// Positions that the caller has now seen.
     pub token: Token,
 }
 
-/// Items of one partition, and where each of them comes in the batch.
+/// Items of one partition, with the index of each in the batch.
 struct PartitionItems<T> {
     partition: u16,
-    places: Vec<usize>,
+    indexes: Vec<usize>,
     items: Vec<T>,
 }
 
 // === impl Tiered ===
 
 impl Tiered {
-    /// Reads many entries. An item fails only when `Strong` and the shared tier cannot be asked; all do when this replica must not serve.
+    /// Reads many entries.
+    ///
+    /// An item fails only if it is `Strong` and the shared tier is unavailable. The whole batch
+    /// fails if this replica must not serve.
     pub async fn get_many(&self, many: GetMany<'_>) -> Result<Vec<Result<GetAnswer, CacheError>>, CacheError> {
         let shared = &*self.0;
-        let begun = shared.clock.now();
+        let started_at = shared.clock.now();
         let switches = many.keys.first().map_or_else(|| shared.config.switches, |key| shared.switches(key.namespace));
-        many.keys.iter().for_each(|key| shared.hot_keys.read(*key, begun));
+        many.keys.iter().for_each(|key| shared.hot_keys.read(*key, started_at));
         let gets: Vec<(Get<'_>, u16)> = many.gets().map(|get| (get, shared.coherence.partition_of(get.key))).collect();
-        let mut answers: Vec<Option<GetAnswer>> =
-            gets.iter().map(|(get, partition)| shared.without_asking(get, switches, *partition, begun)).collect();
+        let mut answers: Vec<Option<GetAnswer>> = gets
+            .iter()
+            .map(|(get, partition)| shared.answer_without_l2(get, switches, *partition, started_at))
+            .collect();
         let unanswered: Vec<usize> = (0..gets.len()).filter(|index| answers[*index].is_none()).collect();
         let mut keys: Vec<Key> = Vec::new();
-        let mut places: HashMap<&[u8], usize> = HashMap::new();
+        let mut indexes: HashMap<&[u8], usize> = HashMap::new();
         for index in &unanswered {
             let key = gets[*index].0.key;
-            places.entry(key.bytes).or_insert_with(|| {
+            indexes.entry(key.bytes).or_insert_with(|| {
                 keys.push(key.to_key());
                 keys.len() - 1
             });
         }
-        let timeout = shared.read_timeout(many.consistency, many.deadline, begun);
+        let timeout = shared.read_timeout(many.consistency, many.deadline, started_at);
         let fetched = shared.fetch_many(&keys, timeout).await;
         let mut results = Vec::with_capacity(gets.len());
         for (index, (get, partition)) in gets.iter().enumerate() {
             let result = match answers[index].take() {
                 Some(answer) => Ok(answer),
-                None => shared.conclude(get, switches, *partition, fetched[places[get.key.bytes]].clone()),
+                None => shared.answer_from_fetch(get, switches, *partition, fetched[indexes[get.key.bytes]].clone()),
             };
             match &result {
                 Ok(answer) => {
                     shared.tally(get, answer);
-                    self.slide(get, answer);
+                    self.extend_if_sliding(get, answer);
                 }
                 Err(CacheError::Halted(why)) => return Err(CacheError::Halted(why.clone())),
                 Err(_) => {}
@@ -117,15 +124,16 @@ impl Tiered {
         Ok(results)
     }
 
-    /// Has memory hold those of `keys` that the shared tier has and for which nothing is switched off; how many. Counted as no Gets.
-    pub async fn warm(&self, keys: &[Key]) -> usize {
+    /// Loads those of `keys` into L1 that the shared tier has and for which nothing is switched
+    /// off. Returns their number. They do not count as Gets.
+    pub async fn load_into_l1(&self, keys: &[Key]) -> usize {
         let shared = &*self.0;
         let is_on = |key: &&Key| shared.switches(key.namespace()) == Switches::default();
         let mut by_namespace: BTreeMap<u32, Vec<Key>> = BTreeMap::new();
         for key in keys.iter().filter(is_on) {
             by_namespace.entry(key.namespace().id).or_default().push(key.clone());
         }
-        let until = shared.clock.now().plus(shared.config.read_budget);
+        let until = shared.clock.now().plus(shared.config.read_timeout);
         let timeout = Timeout { until, latest: Moment::FOREVER };
         let fetched = join_all(by_namespace.values().map(|keys| shared.fetch_many(keys, timeout))).await;
         let now = shared.clock.now();
@@ -133,42 +141,43 @@ impl Tiered {
         fetched.iter().flatten().flatten().filter(is_live).count()
     }
 
-    /// Writes many entries: one step for each partition, all at once. A caller who leaves does not end it half way.
+    /// Writes many entries: one step for each partition, all concurrently. A caller that
+    /// disconnects does not interrupt it.
     pub async fn set_many(&self, many: SetMany) -> Result<Many<SetAnswer>, CacheError> {
-        let (namespace, begun) = (many.namespace.clone(), self.0.clock.now());
+        let (namespace, started_at) = (many.namespace.clone(), self.0.clock.now());
         let cache = self.clone();
         let done = self.owned(async move { cache.write_many_and_settle(many).await }).await;
         match &done {
             Ok(done) => done.results.iter().for_each(|result| namespace.counters.count_set(result)),
             Err(_) => namespace.counters.set_errors.inc(),
         }
-        self.0.latencies.batch_set.observe(self.0.clock.now().since(begun));
+        self.0.latencies.batch_set.observe(self.0.clock.now().since(started_at));
         done
     }
 
-    /// Removes many entries: one step for each partition, all at once. Each result says whether there was an entry. A caller who leaves does
-    /// not end it half way.
+    /// Removes many entries: one step for each partition, all concurrently. Each result is true if
+    /// there was an entry. A caller that disconnects does not interrupt it.
     pub async fn invalidate_many(&self, many: InvalidateMany) -> Result<Many<bool>, CacheError> {
-        let (namespace, begun) = (many.namespace.clone(), self.0.clock.now());
+        let (namespace, started_at) = (many.namespace.clone(), self.0.clock.now());
         let cache = self.clone();
         let done = self.owned(async move { cache.remove_many(many).await }).await;
         match &done {
             Ok(done) if done.results.iter().any(Result::is_ok) => namespace.counters.invalidations.inc(),
             _ => namespace.counters.invalidate_errors.inc(),
         }
-        self.0.latencies.batch_invalidate.observe(self.0.clock.now().since(begun));
+        self.0.latencies.batch_invalidate.observe(self.0.clock.now().since(started_at));
         done
     }
 
     async fn write_many_and_settle(&self, many: SetMany) -> Result<Many<SetAnswer>, CacheError> {
-        let leased = |(place, write): (usize, &Write)| match write.condition {
-            Condition::Lease(lease) => Some((place, write.key.clone(), lease)),
+        let leased = |(index, write): (usize, &Write)| match write.condition {
+            Condition::Lease(lease) => Some((index, write.key.clone(), lease)),
             _ => None,
         };
         let leases: Vec<_> = many.writes.iter().enumerate().filter_map(leased).collect();
         let done = self.write_many(many).await;
-        let settled = leases.iter().map(|(place, key, lease)| {
-            let answer = done.as_ref().map_or_else(Err, |done| done.results[*place].as_ref());
+        let settled = leases.iter().map(|(index, key, lease)| {
+            let answer = done.as_ref().map_or_else(Err, |done| done.results[*index].as_ref());
             self.settle_lease(key, *lease, answer)
         });
         join_all(settled).await;
@@ -185,13 +194,13 @@ impl Tiered {
         }
         namespace.admit_many(count)?;
         if !switches.l2 {
-            let results = writes.iter().map(|write| Ok(shared.write_alone(write)?)).collect();
+            let results = writes.iter().map(|write| Ok(shared.write_l1_only(write)?)).collect();
             return Ok(Many { results, token: Token::EMPTY });
         }
         let timeout = shared.write_timeout(deadline);
         let barrier = self.barrier(barrier);
         let ticket = ticket(&barrier);
-        let shares = shared.shares(writes, |write| write.key.as_ref());
+        let shares = shared.by_partition(writes, |write| write.key.as_ref());
         let steps = shares.iter().map(|share| shared.write_step(share.partition, &share.items, ticket, timeout));
         let done = join_all(steps).await;
         let mut token = Token::EMPTY;
@@ -202,7 +211,7 @@ impl Tiered {
             stored.extend(answers().any(|answer| answer.outcome == SetOutcome::Stored).then_some(share.partition));
         }
         if !stored.is_empty() {
-            shared.pass(barrier, &stored, deadline).await?;
+            shared.await_barrier(barrier, &stored, deadline).await?;
         }
         Ok(Many { results: shared.in_order(count, shares, done, deadline), token })
     }
@@ -212,10 +221,10 @@ impl Tiered {
         let InvalidateMany { namespace, removals, mode, barrier, deadline } = many;
         let count = removals.len();
         namespace.admit_many(count)?;
-        let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
+        let until = shared.clock.now().plus(shared.config.write_timeout).min(deadline);
         let barrier = self.barrier(barrier);
         let ticket = ticket(&barrier);
-        let shares = shared.shares(removals, |removal| removal.key.as_ref());
+        let shares = shared.by_partition(removals, |removal| removal.key.as_ref());
         let steps = shares.iter().map(|share| shared.remove_step(share.partition, &share.items, mode, ticket, until));
         let done = join_all(steps).await;
         let mut token = Token::EMPTY;
@@ -224,7 +233,7 @@ impl Tiered {
         }
         if !token.is_empty() {
             let partitions: Vec<u16> = token.partitions().collect();
-            shared.pass(barrier, &partitions, deadline).await?;
+            shared.await_barrier(barrier, &partitions, deadline).await?;
         }
         let done = done.into_iter().map(|done| Ok(done?.removed.into_iter().map(Ok).collect())).collect();
         Ok(Many { results: shared.in_order(count, shares, done, deadline), token })
@@ -236,52 +245,54 @@ impl Tiered {
 impl<'a> GetMany<'a> {
     fn gets(self) -> impl Iterator<Item = Get<'a>> {
         let GetMany { keys, consistency, token, deadline } = self;
-        keys.iter().map(move |key| Get { key: *key, consistency, token, deadline, lease: None, place: None })
+        keys.iter().map(move |key| Get { key: *key, consistency, token, deadline, lease: None, slot: None })
     }
 }
 
-// === impl Shared ===
+// === impl TieredInner ===
 
 impl TieredInner {
-    /// The answer for which the shared tier need not be asked, if any.
-    fn without_asking(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> Option<GetAnswer> {
-        // What only the primary can answer is not answered without it.
+    /// Returns the answer that does not need L2, if there is one.
+    fn answer_without_l2(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> Option<GetAnswer> {
+        // Only the primary can answer a strong Get.
         if !switches.enabled || (!switches.l2 && get.consistency == Consistency::Strong) {
             return Some(self.miss(partition, Miss::Disabled, Version::ZERO, false));
         }
         let absent = || (!switches.l2).then(|| self.miss(partition, Miss::Absent, Version::ZERO, false));
-        self.answer_from_memory(get, switches, partition, now).or_else(absent)
+        self.answer_from_l1(get, switches, partition, now).or_else(absent)
     }
 
-    /// Reads the shared tier for one caller.
+    /// Reads many keys from the shared tier for one caller.
     async fn fetch_many(&self, keys: &[Key], timeout: Timeout) -> Vec<FetchResult> {
         if keys.is_empty() {
             return Vec::new();
         }
-        let begun = self.clock.now();
-        // Before anything is asked.
-        let asked: Vec<_> = keys.iter().map(|key| self.asked(key, self.coherence.begin_fill(key.as_ref()))).collect();
+        let started_at = self.clock.now();
+        // Before the request is sent.
+        let asked: Vec<_> =
+            keys.iter().map(|key| self.begin_fetch(key, self.coherence.begin_fill(key.as_ref()))).collect();
         let reads = self.l2.read_many(keys, timeout).await;
         if !self.l2.shares_l1() {
-            self.latencies.l2_read.observe(self.clock.now().since(begun));
+            self.latencies.l2_read.observe(self.clock.now().since(started_at));
         }
-        keys.iter().zip(asked).zip(reads).map(|((key, asked), read)| self.take_in(key, asked, read?)).collect()
+        keys.iter().zip(asked).zip(reads).map(|((key, asked), read)| self.admit_read(key, asked, read?)).collect()
     }
 
-    /// The items of each partition.
-    fn shares<T>(&self, items: Vec<T>, key: impl Fn(&T) -> KeyRef<'_>) -> Vec<PartitionItems<T>> {
+    /// Groups items by partition.
+    fn by_partition<T>(&self, items: Vec<T>, key: impl Fn(&T) -> KeyRef<'_>) -> Vec<PartitionItems<T>> {
         let mut shares: BTreeMap<u16, PartitionItems<T>> = BTreeMap::new();
-        for (place, item) in items.into_iter().enumerate() {
+        for (index, item) in items.into_iter().enumerate() {
             let partition = self.coherence.partition_of(key(&item));
             let share = shares.entry(partition);
-            let share = share.or_insert_with(|| PartitionItems { partition, places: Vec::new(), items: Vec::new() });
-            share.places.push(place);
+            let share = share.or_insert_with(|| PartitionItems { partition, indexes: Vec::new(), items: Vec::new() });
+            share.indexes.push(index);
             share.items.push(item);
         }
         shares.into_values().collect()
     }
 
-    /// What became of each item, in the order of the batch. Where a step failed as a whole each of its items did.
+    /// Returns the results in the order of the batch. A failed step is the result of each of its
+    /// items.
     fn in_order<T, U>(
         &self,
         count: usize,
@@ -292,9 +303,9 @@ impl TieredInner {
         let mut results: Vec<Option<Result<U, L2Error>>> = (0..count).map(|_| None).collect();
         for (share, done) in shares.into_iter().zip(done) {
             match done {
-                Ok(done) => share.places.into_iter().zip(done).for_each(|(place, one)| results[place] = Some(one)),
+                Ok(done) => share.indexes.into_iter().zip(done).for_each(|(index, one)| results[index] = Some(one)),
                 Err(error) => {
-                    share.places.into_iter().for_each(|place| results[place] = Some(Err(error.clone())));
+                    share.indexes.into_iter().for_each(|index| results[index] = Some(Err(error.clone())));
                 }
             }
         }

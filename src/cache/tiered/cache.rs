@@ -1,5 +1,8 @@
-//! The two-tier cache: where a Get is answered. Memory when it is proven fresh, else the shared tier, else what may be said without it.
+//! The two-tier cache: answers a Get from L1 if it is proven fresh, else from L2.
+//!
+//! If L2 is unavailable, the answer is a flagged stale value or a flagged miss.
 
+use super::sliding::SlidingExtensions;
 use super::types::{Consistency, Get, GetAnswer, GetOutcome, Miss, Stale, StaleReason, Tier};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,27 +33,27 @@ use crate::cache::tier::bus::{Change, Effect};
 use crate::cache::tier::{L1, L2, L2Error, ReadResult, Timeout};
 use crate::cache::version::Version;
 
-/// The most that is kept back of a caller's deadline for the answer's way.
-const ANSWERING: Duration = Duration::from_millis(20);
-/// Pause between looks at whether memory is proven.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Most time that is reserved of a caller's deadline for sending the answer.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
+/// Interval between two checks for the proof of L1.
+const PROOF_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What the cache is configured by.
+/// Configuration of the cache.
 #[derive(Clone, Copy, Debug)]
 pub struct TieredConfig {
-    /// What is switched on for the whole service, at first.
+    /// Initial switches of the whole service.
     pub switches: Switches,
-    /// Longest a Get waits for the shared tier.
-    pub read_budget: Duration,
-    /// Longest a write waits for the shared tier.
-    pub write_budget: Duration,
-    /// One in so many fresh hits of memory is checked against the shared tier; 0: none.
+    /// Timeout of a read of the shared tier.
+    pub read_timeout: Duration,
+    /// Timeout of a write to the shared tier.
+    pub write_timeout: Duration,
+    /// Number of fresh L1 hits per self-audit. 0: no self-audit.
     pub self_audit_every: u64,
-    /// Keys of which it is kept account to tell those read most.
-    pub hot_key_places: usize,
+    /// Number of keys tracked for the hot-key list.
+    pub hot_key_capacity: usize,
 }
 
-/// The cache of one replica. Cheap to share; every clone is the same cache.
+/// The cache of one replica. Clones share it.
 #[derive(Clone)]
 pub struct Tiered(pub(super) Arc<TieredInner>);
 
@@ -65,21 +68,21 @@ pub(super) struct TieredInner {
     sampler: Sampler,
     pub(super) hot_keys: HotKeys,
     pub(super) leases: Leases,
-    pub(super) sliding: super::touch::Slides,
+    pub(super) sliding: SlidingExtensions,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
-    /// Cancelled when nobody shall wait any more for what others make.
-    pub(super) leaving: CancellationToken,
+    /// Cancelled at drain: Gets stop waiting for leases held by others.
+    pub(super) draining: CancellationToken,
 }
 
-/// How an entry has outlived its time, or was marked; none when it has not.
+/// Returns how an entry is stale by its expiry or a mark. `None` if it is not.
 pub(super) fn outlived(entry: &Entry, marked_at: Option<Moment>, now: Moment) -> Option<Stale> {
     let since = |reason, at| Stale { reason, staleness: now.since(at) };
     let expired = (now >= entry.expires_at).then(|| since(StaleReason::Expired, entry.expires_at));
     worst(marked_at.map(|at| since(StaleReason::Marked, at)), expired)
 }
 
-/// Both: of the reasons the first, and for as long as either.
+/// Combines both: the first reason, and the longer staleness.
 fn worst(one: Option<Stale>, other: Option<Stale>) -> Option<Stale> {
     match (one, other) {
         (Some(one), Some(other)) => Some(Stale { staleness: one.staleness.max(other.staleness), ..one }),
@@ -87,7 +90,7 @@ fn worst(one: Option<Stale>, other: Option<Stale>) -> Option<Stale> {
     }
 }
 
-/// What a fetch came to, in one word.
+/// Returns the outcome of a fetch as one word.
 fn outcome_of(fetched: &FetchResult) -> &'static str {
     match fetched {
         Ok(Fetched { held: Some(_), .. }) => "found",
@@ -96,18 +99,18 @@ fn outcome_of(fetched: &FetchResult) -> &'static str {
     }
 }
 
-/// What was known before the shared tier was asked.
+/// State before a read of the shared tier.
 #[derive(Clone, Copy)]
 pub(super) struct FetchContext {
-    note: FillGuard,
-    /// Position up to which everything had been heard of.
-    heard_of: Version,
-    /// The position that answers had shown.
+    guard: FillGuard,
+    /// Position up to which all messages were applied.
+    watermark: Version,
+    /// Position that answers had shown.
     shown: ShownPosition,
     at: Moment,
 }
 
-/// What memory has to say.
+/// Result of a lookup in L1.
 pub(super) enum L1Lookup {
     Nothing,
     Fresh(Arc<CachedEntry>),
@@ -117,7 +120,7 @@ pub(super) enum L1Lookup {
 // === impl Tiered ===
 
 impl Tiered {
-    /// A cache over two tiers. With a self-audit it has to be made inside of a runtime.
+    /// Creates a cache over two tiers. With a self-audit it has to be called inside a runtime.
     pub fn new(
         config: TieredConfig,
         l1: Arc<dyn L1>,
@@ -127,13 +130,13 @@ impl Tiered {
     ) -> Tiered {
         let (latencies, tasks, stop) = (Latencies::default(), TaskTracker::new(), CancellationToken::new());
         let every = if l2.shares_l1() { 0 } else { config.self_audit_every };
-        let limits = self_audit::SelfAuditLimits { budget: config.read_budget, bound: coherence.max_staleness() };
+        let limits = self_audit::SelfAuditLimits { budget: config.read_timeout, bound: coherence.max_staleness() };
         let (sampler, auditor) = self_audit::new(every, l2.clone(), clock.clone(), limits);
         if every > 0 {
             tasks.spawn(stop.clone().run_until_cancelled_owned(auditor.run()));
         }
         let switches = ArcSwap::from_pointee(config.switches);
-        let hot_keys = HotKeys::new(config.hot_key_places, clock.now());
+        let hot_keys = HotKeys::new(config.hot_key_capacity, clock.now());
         Tiered(Arc::new(TieredInner {
             config,
             switches,
@@ -145,22 +148,23 @@ impl Tiered {
             sampler,
             hot_keys,
             leases: Leases::default(),
-            sliding: super::touch::Slides::default(),
+            sliding: SlidingExtensions::default(),
             tasks,
-            leaving: stop.child_token(),
+            draining: stop.child_token(),
             stop,
         }))
     }
 
-    /// Reads one entry. Fails only when `Strong` and the shared tier cannot be asked, or when this replica must not serve.
+    /// Reads one entry. Fails only if it is `Strong` and the shared tier is unavailable, or if this
+    /// replica must not serve.
     pub async fn get(&self, get: Get<'_>) -> Result<GetAnswer, CacheError> {
         let shared = &*self.0;
-        let begun = shared.clock.now();
+        let started_at = shared.clock.now();
         let counters = &get.key.namespace.counters;
         let partition = shared.coherence.partition_of(get.key);
-        shared.hot_keys.read(get.key, begun);
+        shared.hot_keys.read(get.key, started_at);
         let switches = shared.switches(get.key.namespace);
-        // What only the primary can answer is not answered without it.
+        // Only the primary can answer a strong Get.
         let is_off = !switches.enabled || (!switches.l2 && get.consistency == Consistency::Strong);
         if is_off {
             counters.misses.inc();
@@ -168,23 +172,23 @@ impl Tiered {
         }
         get.key.namespace.admit()?;
         let answer = match get.lease.filter(|_| switches.l2) {
-            Some(wish) => self.get_with_lease(&get, wish, switches, partition, begun).await?,
-            None => match shared.answer_from_memory(&get, switches, partition, begun) {
+            Some(options) => self.get_with_lease(&get, options, switches, partition, started_at).await?,
+            None => match shared.answer_from_l1(&get, switches, partition, started_at) {
                 Some(answer) => answer,
                 None if switches.l2 => {
-                    let fetched = self.ask_l2(&get, partition, begun).await;
-                    shared.conclude(&get, switches, partition, fetched)?
+                    let fetched = self.fetch(&get, partition, started_at).await;
+                    shared.answer_from_fetch(&get, switches, partition, fetched)?
                 }
-                // Memory is all there is.
+                // L1 is the only tier.
                 None => shared.miss(partition, Miss::Absent, Version::ZERO, false),
             },
         };
-        shared.count(&get, &answer, begun);
-        self.slide(&get, &answer);
+        shared.count(&get, &answer, started_at);
+        self.extend_if_sliding(&get, &answer);
         Ok(answer)
     }
 
-    /// Begins a watch on changes.
+    /// Starts a watch on changes.
     pub fn watch(&self, watching: Watching) -> Result<Watch, CacheError> {
         match self.0.l2.halted() {
             Some(why) => Err(CacheError::Halted(why)),
@@ -192,83 +196,85 @@ impl Tiered {
         }
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> TieredConfig {
         self.0.config
     }
 
-    /// What is switched on for the whole service.
+    /// Returns the switches of the whole service.
     pub fn switches(&self) -> Switches {
         **self.0.switches.load()
     }
 
-    /// Switches the whole service from now on.
+    /// Sets the switches of the whole service.
     pub fn switch(&self, switches: Switches) {
         self.0.switches.store(Arc::new(switches));
     }
 
-    /// The coherence protocol.
+    /// Returns the coherence protocol.
     pub fn coherence(&self) -> &Coherence {
         &self.0.coherence
     }
 
-    /// Latencies.
+    /// Returns the latencies.
     pub fn latencies(&self) -> &Latencies {
         &self.0.latencies
     }
 
-    /// Counts of the self-audit.
+    /// Returns the counters of the self-audit.
     pub fn self_audit(&self) -> &SelfAuditCounters {
         self.0.sampler.counters()
     }
 
-    /// At most `limit` keys read most lately, of one namespace or of all.
+    /// Returns at most `limit` hot keys, of one namespace or of all.
     pub fn hot_keys(&self, limit: usize, namespace: Option<&Namespace>) -> Vec<HotKey> {
         let of = |key: &Key| namespace.is_none_or(|namespace| namespace.id == key.namespace().id);
         self.0.hot_keys.top(limit, self.0.clock.now(), of)
     }
 
-    /// Counts of leases.
+    /// Returns the counters of leases.
     pub fn leases(&self) -> &LeaseCounters {
         &self.0.leases.counters
     }
 
-    /// The memory tier.
+    /// Returns the L1 tier.
     pub fn l1(&self) -> &dyn L1 {
         &*self.0.l1
     }
 
-    /// Waits until every partition is proven: from then on what is read enters memory.
-    pub async fn until_proven(&self) {
+    /// Waits until every partition is proven. From then on reads fill L1.
+    pub async fn wait_until_proven(&self) {
         let coherence = &self.0.coherence;
         while coherence.proofs().proven < coherence.partitions() {
-            sleep(LOOK_EVERY).await;
+            sleep(PROOF_CHECK_INTERVAL).await;
         }
     }
 
-    /// From now on no Get waits for what others make: this replica is about to go.
-    pub fn leave(&self) {
-        self.0.leaving.cancel();
+    /// Ends all waits for leases held by others, and prevents new ones: this replica is shutting
+    /// down.
+    pub fn stop_waiting(&self) {
+        self.0.draining.cancel();
     }
 
-    /// Waits for the fetches and writes under way. No new ones may be begun.
+    /// Waits for the fetches and writes in progress. No new ones may be started.
     pub async fn close(&self) {
         self.0.stop.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }
 
-    /// Asks the shared tier.
-    pub(super) async fn ask_l2(&self, get: &Get<'_>, partition: u16, begun: Moment) -> FetchResult {
+    /// Reads the shared tier.
+    pub(super) async fn fetch(&self, get: &Get<'_>, partition: u16, started_at: Moment) -> FetchResult {
         let shared = &*self.0;
-        let timeout = shared.read_timeout(get.consistency, get.deadline, begun);
+        let timeout = shared.read_timeout(get.consistency, get.deadline, started_at);
         let token = get.token.position(partition);
         match get.consistency {
             Consistency::Strong => shared.fetch(&get.key.to_key(), timeout).await,
             Consistency::Bounded(bound) => {
                 let bound = bound.unwrap_or(shared.coherence.max_staleness());
-                match self.fetch_together(get.key.to_key(), bound, timeout).await {
-                    // The fetch joined began before the write this caller has seen: ask once more, for this caller alone.
+                match self.fetch_coalesced(get.key.to_key(), bound, timeout).await {
+                    // The joined fetch began before the write that this caller has seen: read
+                    // again, for this caller alone.
                     Ok(fetched) if fetched.may_precede(token, get.key.namespace) => {
                         shared.fetch(&get.key.to_key(), timeout).await
                     }
@@ -278,8 +284,9 @@ impl Tiered {
         }
     }
 
-    /// Fetches, or waits for the fetch that another Get has begun. A fetch ends by itself when nothing arrives any more.
-    pub(super) async fn fetch_together(&self, key: Key, bound: Duration, limit: Timeout) -> FetchResult {
+    /// Fetches, or waits for the fetch of another Get. A fetch times out by itself when no more
+    /// data arrives.
+    pub(super) async fn fetch_coalesced(&self, key: Key, bound: Duration, limit: Timeout) -> FetchResult {
         let shared = &*self.0;
         if shared.l2.shares_l1() {
             return shared.fetch(&key, limit).await;
@@ -293,9 +300,9 @@ impl Tiered {
             FetchSlot::Started(StartedFetch { id, note, landing, mut waiting }) => {
                 let cache = self.clone();
                 let fetch = async move {
-                    let until = cache.0.clock.now().plus(cache.0.config.read_budget);
+                    let until = cache.0.clock.now().plus(cache.0.config.read_timeout);
                     let own = Timeout { until, latest: limit.latest.max(until) };
-                    let result = cache.0.fetch_under(&key, note, own).await;
+                    let result = cache.0.fetch_guarded(&key, note, own).await;
                     cache.0.coherence.close(&key, id);
                     spans::note(spans::OUTCOME, outcome_of(&result));
                     landing.complete(result);
@@ -304,26 +311,27 @@ impl Tiered {
                 (waiting, tracing::Span::none())
             }
         };
-        let patience = limit.latest.since(shared.clock.now());
-        let result = timeout(patience, waiting.result().instrument(span)).await;
-        result.unwrap_or(Err(L2Error::unavailable("no answer within the budget")))
+        let remaining = limit.latest.since(shared.clock.now());
+        let result = timeout(remaining, waiting.result().instrument(span)).await;
+        result.unwrap_or(Err(L2Error::unavailable("read timed out")))
     }
 }
 
-// === impl Shared ===
+// === impl TieredInner ===
 
 impl TieredInner {
-    /// What is switched on for `namespace`. Nothing is, when no tier is left.
+    /// Returns the switches of `namespace`. `enabled` is false if no tier is left.
     pub(super) fn switches(&self, namespace: &Namespace) -> Switches {
         let Switches { enabled, l1, l2 } = self.switches.load().and(namespace.policy().switches());
-        match self.l2.shares_l1() {
-            true => Switches { enabled: enabled && l1, l1, l2: true },
-            false => Switches { enabled: enabled && (l1 || l2), l1, l2 },
+        if self.l2.shares_l1() {
+            return Switches { enabled: enabled && l1, l1, l2: true };
         }
+        Switches { enabled: enabled && (l1 || l2), l1, l2 }
     }
 
-    /// The answer that memory may give, if any. On the hot path: no lock that all keys share, no wait.
-    pub(super) fn answer_from_memory(
+    /// Returns the answer that L1 allows, if any. On the hot path: no lock that all keys share, no
+    /// wait.
+    pub(super) fn answer_from_l1(
         &self,
         get: &Get<'_>,
         switches: Switches,
@@ -331,23 +339,24 @@ impl TieredInner {
         now: Moment,
     ) -> Option<GetAnswer> {
         let Consistency::Bounded(bound) = get.consistency else { return None };
-        let welcome = bound.filter(|bound| *bound > self.coherence.max_staleness());
-        match self.look_up(get, switches, partition, now) {
+        let accepts_stale = bound.filter(|bound| *bound > self.coherence.max_staleness());
+        match self.lookup_l1(get, switches, partition, now) {
             L1Lookup::Fresh(held) => {
                 if switches.l2 {
                     self.sampler.hit(get.key, held.entry.version, now);
                 }
                 Some(self.hit_in_l1(partition, held, None, now))
             }
-            L1Lookup::Stale(held, stale) if welcome.is_some() => {
+            L1Lookup::Stale(held, stale) if accepts_stale.is_some() => {
                 Some(self.hit_in_l1(partition, held, Some(stale), now))
             }
             _ => None,
         }
     }
 
-    /// The answer after the shared tier was asked; when it could not be asked, what may be said without it.
-    pub(super) fn conclude(
+    /// Returns the answer after a fetch. If the fetch failed, returns the degraded answer or the
+    /// error.
+    pub(super) fn answer_from_fetch(
         &self,
         get: &Get<'_>,
         switches: Switches,
@@ -361,14 +370,15 @@ impl TieredInner {
             Ok(fetched) => Ok(self.found_in_l2(get, partition, fetched)),
             Err(error @ L2Error::Halted(_)) => Err(error.into()),
             Err(error) if get.consistency == Consistency::Strong => Err(self.error(error, get.deadline)),
-            Err(_) => Ok(self.without_l2(get, switches, partition)),
+            Err(_) => Ok(self.degraded_answer(get, switches, partition)),
         }
     }
 
-    /// The answer when the shared tier could not be asked: a flagged stale hit where the namespace allows it, else a flagged miss.
-    fn without_l2(&self, get: &Get<'_>, switches: Switches, partition: u16) -> GetAnswer {
+    /// Returns the answer while the shared tier is unavailable: a flagged stale hit where the
+    /// namespace allows it, else a flagged miss.
+    fn degraded_answer(&self, get: &Get<'_>, switches: Switches, partition: u16) -> GetAnswer {
         let now = self.clock.now();
-        let mut answer = match self.look_up(get, switches, partition, now) {
+        let mut answer = match self.lookup_l1(get, switches, partition, now) {
             L1Lookup::Fresh(held) => self.hit_in_l1(partition, held, None, now),
             L1Lookup::Stale(held, stale) => self.hit_in_l1(partition, held, Some(stale), now),
             L1Lookup::Nothing => self.miss(partition, Miss::Unavailable, Version::ZERO, true),
@@ -377,11 +387,12 @@ impl TieredInner {
         answer
     }
 
-    /// What memory holds for this Get that is not older than its token, nor staler than namespace and caller allow.
-    pub(super) fn look_up(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> L1Lookup {
+    /// Looks up L1 for an entry that is not older than the token of `get`, and not staler than
+    /// namespace and caller allow.
+    pub(super) fn lookup_l1(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> L1Lookup {
         let Consistency::Bounded(accepted) = get.consistency else { return L1Lookup::Nothing };
         let bound = accepted.unwrap_or(self.coherence.max_staleness());
-        // Before the lookup: see Coherence::proof and Coherence::place.
+        // Before the lookup: see `Coherence::proof` and `Coherence::place`.
         let proof = self.coherence.proof(partition);
         let token = get.token.position(partition);
         let place = (token > Version::ZERO).then(|| self.coherence.place(partition));
@@ -390,7 +401,7 @@ impl TieredInner {
             let policy = get.key.namespace.policy();
             (policy.stale_window, policy.l1_ttl)
         };
-        if now.since(held.known_at) > l1_ttl || (switches.l2 && held.is_alone()) {
+        if now.since(held.known_at) > l1_ttl || (switches.l2 && held.is_local_only()) {
             return L1Lookup::Nothing;
         }
         if held.position < token && place.is_none_or(|place| place.of(&held) < token) {
@@ -399,14 +410,14 @@ impl TieredInner {
         let judgement = self.coherence.freshness(get.key, &held, proof, bound, now);
         let unproven = match judgement {
             Freshness::Invalidated => {
-                // Where memory is all there is what it remembers of the entry has to be kept.
+                // If L1 is the only tier, the facts that it holds of the entry have to be kept.
                 if !self.l2.shares_l1() {
                     self.coherence.remove_dead(get.key, &held);
                 }
                 return L1Lookup::Nothing;
             }
             Freshness::Fresh => None,
-            // Nothing is promised, so nothing needs proof.
+            // No freshness promise applies, so no proof is needed.
             Freshness::Unproven(_) if !switches.l2 => None,
             Freshness::Unproven(staleness) => Some(Stale { reason: StaleReason::Unproven, staleness }),
         };
@@ -420,45 +431,48 @@ impl TieredInner {
     /// Reads the shared tier for one caller.
     async fn fetch(&self, key: &Key, timeout: Timeout) -> FetchResult {
         let note = self.coherence.begin_fill(key.as_ref());
-        self.fetch_under(key, note, timeout).await
+        self.fetch_guarded(key, note, timeout).await
     }
 
-    /// Reads the shared tier, and lets the answer enter memory if nothing newer was applied since `note`.
-    async fn fetch_under(&self, key: &Key, note: FillGuard, timeout: Timeout) -> FetchResult {
-        let asked = self.asked(key, note);
+    /// Reads the shared tier, and stores the answer in L1 if nothing newer was applied since
+    /// `note`.
+    async fn fetch_guarded(&self, key: &Key, note: FillGuard, timeout: Timeout) -> FetchResult {
+        let context = self.begin_fetch(key, note);
         let read = self.l2.read(key, timeout).await;
         if !self.l2.shares_l1() && read.is_ok() {
-            self.latencies.l2_read.observe(self.clock.now().since(asked.at));
+            self.latencies.l2_read.observe(self.clock.now().since(context.at));
         }
-        self.take_in(key, asked, read?)
+        self.admit_read(key, context, read?)
     }
 
-    /// What is known before the shared tier is asked for `key`.
-    pub(super) fn asked(&self, key: &Key, note: FillGuard) -> FetchContext {
+    /// Records the state before a read of `key`.
+    pub(super) fn begin_fetch(&self, key: &Key, note: FillGuard) -> FetchContext {
         let partition = self.coherence.partition_of(key.as_ref());
-        let (heard_of, shown) = (self.coherence.watermark(partition), self.coherence.shown(partition));
-        FetchContext { note, heard_of, shown, at: self.clock.now() }
+        let (watermark, shown) = (self.coherence.watermark(partition), self.coherence.shown(partition));
+        FetchContext { guard: note, watermark, shown, at: self.clock.now() }
     }
 
-    /// Judges what the shared tier answered, and lets it enter memory if nothing newer was applied since it was asked.
-    pub(super) fn take_in(&self, key: &Key, asked: FetchContext, read: ReadResult) -> FetchResult {
-        let FetchContext { note, heard_of, shown, at: begun } = asked;
+    /// Judges the answer of the shared tier, and stores it in L1 if nothing newer was applied since
+    /// the request.
+    pub(super) fn admit_read(&self, key: &Key, context: FetchContext, read: ReadResult) -> FetchResult {
+        let FetchContext { guard: note, watermark, shown, at: started_at } = context;
         let partition = self.coherence.partition_of(key.as_ref());
-        if read.position > Version::ZERO && read.position < heard_of.max(shown.position) {
-            // An old primary: what it does not know yet was heard of, or shown by an answer, before it was asked.
+        if read.position > Version::ZERO && read.position < watermark.max(shown.position) {
+            // A stale primary: it lacks changes that were announced, or shown by an answer, before
+            // the request.
             self.l2.is_behind(partition);
-            return Err(L2Error::unavailable("redis is behind its own messages and answers"));
+            return Err(L2Error::unavailable("L2 returned data older than its own messages (stale primary)"));
         }
         let Some(entry) = read.entry else {
             if !self.l2.shares_l1() {
-                if read.position > heard_of {
+                if read.position > watermark {
                     // The change that removed it may be lost, too.
                     let change = Change::of_keys(Effect::Removed, std::slice::from_ref(key));
                     self.coherence.remember(partition, read.position, &change);
                 }
-                // Without a counter nothing is there any more: a miss.
+                // Without a counter the partition is empty: a miss.
                 if read.position > Version::ZERO && self.coherence.has_ended(partition, read.position.epoch) {
-                    return Err(L2Error::unavailable("another primary took over before redis answered"));
+                    return Err(L2Error::unavailable("failover before L2 answered"));
                 }
                 self.coherence.show(partition, shown, read.position);
                 self.coherence.found(key, read.position, None);
@@ -466,19 +480,21 @@ impl TieredInner {
             return Ok(Fetched { position: read.position, held: None });
         };
         if !self.coherence.counts(partition, entry.version, read.position) {
-            return Err(L2Error::unavailable("redis was taken over, and what it may have lost is not repaired yet"));
+            return Err(L2Error::unavailable("failover repair is not complete"));
         }
-        if entry.version > heard_of && !self.l2.shares_l1() {
-            // Whoever is answered with it may not be answered with something older later, even if Redis loses it.
+        if entry.version > watermark && !self.l2.shares_l1() {
+            // A caller that gets this answer must not get an older one later, even if Redis loses
+            // this entry.
             self.coherence.remember(partition, entry.version, &Change::of_keys(Effect::Set, std::slice::from_ref(key)));
         }
         if self.coherence.has_ended(partition, read.position.epoch) {
-            // From before a takeover that may have been repaired meanwhile, without what was read here.
-            return Err(L2Error::unavailable("another primary took over before redis answered"));
+            // From before a failover that may have been repaired meanwhile, without this entry.
+            return Err(L2Error::unavailable("failover before L2 answered"));
         }
-        // The entry may be newer than the position, which is read before it: who sees it has seen that far.
+        // The entry may be newer than the position, which is read before it: a caller that sees the
+        // entry has seen that far.
         let position = read.position.max(entry.version);
-        let held = coherence::held(entry, position, note, begun, key.namespace());
+        let held = coherence::held(entry, position, note, started_at, key.namespace());
         if !self.l2.shares_l1() {
             self.coherence.show(partition, shown, position);
             if self.switches(key.namespace()).l1 {
@@ -490,32 +506,36 @@ impl TieredInner {
         Ok(Fetched { position, held: Some(held) })
     }
 
-    /// When a Get that has another answer stops waiting for the shared tier: after `budget`, and early enough to answer before the caller leaves.
-    pub(super) fn until(&self, budget: Duration, deadline: Moment, now: Moment) -> Moment {
+    /// Returns when a Get that has another answer stops waiting for L2: after `budget`, and early
+    /// enough to answer within the caller's deadline.
+    pub(super) fn answer_deadline(&self, budget: Duration, deadline: Moment, now: Moment) -> Moment {
         let left = deadline.since(now);
-        now.plus(budget.min(left - (left / 10).min(ANSWERING)))
+        now.plus(budget.min(left - (left / 10).min(DEADLINE_MARGIN)))
     }
 
-    /// The time for which a Get reads the shared tier. What goes on arriving is waited for while the caller does.
+    /// Returns the timeout of a read of the shared tier. While data arrives, the read lasts until
+    /// the caller's deadline.
     pub(super) fn read_timeout(&self, consistency: Consistency, deadline: Moment, now: Moment) -> Timeout {
-        let budget = self.config.read_budget;
+        let budget = self.config.read_timeout;
         match consistency {
             Consistency::Strong => Timeout { until: now.plus(budget).min(deadline), latest: deadline },
-            Consistency::Bounded(_) => {
-                Timeout { until: self.until(budget, deadline, now), latest: self.until(Duration::MAX, deadline, now) }
-            }
+            Consistency::Bounded(_) => Timeout {
+                until: self.answer_deadline(budget, deadline, now),
+                latest: self.answer_deadline(Duration::MAX, deadline, now),
+            },
         }
     }
 
-    /// The time for which a write may take.
+    /// Returns the timeout of a write to the shared tier.
     pub(super) fn write_timeout(&self, deadline: Moment) -> Timeout {
-        Timeout { until: self.clock.now().plus(self.config.write_budget).min(deadline), latest: deadline }
+        Timeout { until: self.clock.now().plus(self.config.write_timeout).min(deadline), latest: deadline }
     }
 
-    /// An error of the shared tier as its caller has to know it: when there was no time left, that is why.
+    /// Converts an error of the shared tier. If the caller's deadline has passed, that is the
+    /// error.
     pub(super) fn error(&self, error: L2Error, deadline: Moment) -> CacheError {
         match error {
-            L2Error::Unavailable { outcome_unknown_for, .. } if self.clock.now() >= deadline.minus(ANSWERING) => {
+            L2Error::Unavailable { outcome_unknown_for, .. } if self.clock.now() >= deadline.minus(DEADLINE_MARGIN) => {
                 CacheError::DeadlineExceeded { outcome_unknown_for }
             }
             error => error.into(),
@@ -536,7 +556,7 @@ impl TieredInner {
     fn found_in_l2(&self, get: &Get<'_>, partition: u16, fetched: Fetched) -> GetAnswer {
         let at = self.clock.now();
         let tier = if self.l2.shares_l1() { Tier::L1 } else { Tier::L2 };
-        let welcome = match get.consistency {
+        let accepts_stale = match get.consistency {
             Consistency::Bounded(Some(accepted)) if accepted > self.coherence.max_staleness() => {
                 Some(accepted.min(get.key.namespace.policy().stale_window))
             }
@@ -545,7 +565,9 @@ impl TieredInner {
         let found = fetched.held.filter(|held| at < held.entry.kept_until);
         let outcome = match found.map(|held| (outlived(&held.entry, held.marked_at(), at), held)) {
             Some((None, held)) => GetOutcome::Hit { held, tier, stale: None },
-            Some((stale @ Some(Stale { staleness, .. }), held)) if welcome.is_some_and(|most| staleness <= most) => {
+            Some((stale @ Some(Stale { staleness, .. }), held))
+                if accepts_stale.is_some_and(|most| staleness <= most) =>
+            {
                 GetOutcome::Hit { held, tier, stale }
             }
             _ => GetOutcome::Miss(Miss::Absent),
@@ -557,10 +579,10 @@ impl TieredInner {
         GetAnswer { degraded, ..GetAnswer::new(GetOutcome::Miss(why), partition, position, self.clock.now()) }
     }
 
-    fn count(&self, get: &Get<'_>, answer: &GetAnswer, begun: Moment) {
+    fn count(&self, get: &Get<'_>, answer: &GetAnswer, started_at: Moment) {
         self.tally(get, answer);
         if answer.waited {
-            // What others needed to make the entry says nothing of this service.
+            // The time that another caller needs to fill the entry is no latency of this service.
             return;
         }
         let latency = match &answer.outcome {
@@ -568,7 +590,7 @@ impl TieredInner {
             GetOutcome::Hit { tier: Tier::L1, .. } => &self.latencies.get_l1,
             GetOutcome::Hit { tier: Tier::L2, .. } => &self.latencies.get_l2,
         };
-        latency.observe(self.clock.now().since(begun));
+        latency.observe(self.clock.now().since(started_at));
     }
 
     pub(super) fn tally(&self, get: &Get<'_>, answer: &GetAnswer) {

@@ -5,11 +5,11 @@ use crate::cache::key::KeyRef;
 use crate::cache::tier::ConditionFailure;
 use crate::cache::tier::bus::Message;
 
-/// What was found of a key.
+/// Result of a read of one key.
 type Gist = Result<(u64, Tier, bool), Miss>;
 
 impl World {
-    /// Begins a read of many keys in a task of its own: what was found of each.
+    /// Begins a read of many keys in a task of its own, which returns the result of each.
     fn get_many(&self, names: &[&'static str], token: Token) -> tokio::task::JoinHandle<Vec<Gist>> {
         let (cache, namespace, names) = (self.cache.clone(), self.bench.namespace.clone(), names.to_vec());
         tokio::spawn(async move {

@@ -49,7 +49,7 @@ impl L2 for Scripted {
         let answered = self.ask(Call::Read);
         Box::pin(async move {
             let answer = tokio::time::timeout(BUDGET, answered).await;
-            answer.unwrap_or(Err(L2Error::unavailable("no answer within the budget")))
+            answer.unwrap_or(Err(L2Error::unavailable("read timed out")))
         })
     }
 
@@ -97,10 +97,10 @@ impl World {
         let (sender, calls) = mpsc::unbounded_channel();
         let config = TieredConfig {
             switches: Switches::default(),
-            read_budget: BUDGET,
-            write_budget: BUDGET,
+            read_timeout: BUDGET,
+            write_timeout: BUDGET,
             self_audit_every: 0,
-            hot_key_places: 4,
+            hot_key_capacity: 4,
         };
         let l2 = Arc::new(Scripted(sender));
         let cache = Tiered::new(config, bench.l1.clone(), l2, bench.coherence.clone(), bench.clock.clone());
@@ -118,7 +118,7 @@ impl World {
                     token: &token,
                     deadline: Moment::FOREVER,
                     lease: None,
-                    place: None,
+                    slot: None,
                 })
                 .await
         })
@@ -147,7 +147,7 @@ impl World {
         Ok(ReadResult { position: Version::new(EPOCH, position), entry: Some(self.entry(sequence)) })
     }
 
-    /// An entry in memory, as a Get put it there.
+    /// An entry in L1, stored by a Get.
     async fn warm(&mut self, sequence: u64) {
         let get = self.bounded();
         let answer = self.read_call().await;
@@ -156,7 +156,7 @@ impl World {
     }
 }
 
-/// What was answered: sequence, tier, stale; or why not.
+/// An answer: sequence, tier, stale; or the reason of the miss.
 pub(crate) fn gist(answer: &GetAnswer) -> Result<(u64, Tier, bool), Miss> {
     match &answer.outcome {
         GetOutcome::Hit { held, tier, stale } => Ok((held.entry.version.sequence, *tier, stale.is_some())),
@@ -215,7 +215,7 @@ async fn a_token_beyond_what_memory_knows_is_asked_of_the_shared_tier() {
     let get = world.get(Consistency::Bounded(None), token());
     world.read_call().await.send(world.found(6, 6)).ok();
     assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Ok((6, Tier::L2, false)));
-    // Now memory knows it.
+    // Now L1 holds it.
     let get = world.get(Consistency::Bounded(None), token());
     assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Ok((6, Tier::L1, false)));
 }
@@ -229,7 +229,7 @@ async fn a_fetch_older_than_the_token_is_repeated_and_an_older_answer_is_never_g
     world.read_call().await.send(world.found(3, 6)).ok();
     let answer = get.await.expect("no panic").expect("answered");
     assert_eq!(gist(&answer), Err(Miss::TokenNotReached));
-    // Not flagged stale either.
+    // It is not answered flagged stale either.
     let get = world.get(Consistency::Bounded(None), Token::at(0, Version::new(EPOCH, 7)));
     world.read_call().await.send(away()).ok();
     assert_eq!(gist(&get.await.expect("no panic").expect("answered")), Err(Miss::Unavailable));
@@ -354,11 +354,11 @@ async fn what_is_stored_without_the_shared_tier_is_nothing_to_it() {
     let set = world.set("alone").await.expect("no panic").expect("stored");
     assert_eq!((set.outcome, set.version), (SetOutcome::Stored, Some(Version::new(EPOCH, 5))));
     assert_eq!(world.answered().await, Ok((5, Tier::L1, false)));
-    // Nothing is proven any more, and nothing is promised.
+    // No partition is proven, and no promise applies.
     world.bench.clock.advance(Duration::from_secs(30));
     assert_eq!(world.answered().await, Ok((5, Tier::L1, false)));
     assert!(world.calls.try_recv().is_err(), "the shared tier was not asked");
-    // Switched on again it is asked, and not even when it is away is that answered, flagged or not.
+    // Switched on again, L2 is read. Even while L2 is unavailable the local entry is not answered.
     world.cache.switch(Switches::default());
     for found in [away(), world.found(4, 6)] {
         let get = world.bounded();
@@ -411,7 +411,7 @@ async fn a_longer_life_does_not_overtake_a_shorter_one() {
     let (before, hour) = (coherence.begin_fill(key.as_ref()), world.bench.now().plus(Duration::from_secs(3600)));
     coherence.extend_ttl(&key, Version::new(EPOCH, 3), hour, before);
     assert_eq!(held().expect("there").entry.expires_at, hour);
-    // A Touch that made it shorter was applied meanwhile, and what Redis holds then was read.
+    // A Touch that made it shorter was applied meanwhile, and the state of L2 after it was read.
     coherence.apply_own_change(&key, Version::new(EPOCH, 6), Effect::Shortened);
     world.warm(3).await;
     coherence.extend_ttl(&key, Version::new(EPOCH, 3), hour, before);
@@ -419,7 +419,7 @@ async fn a_longer_life_does_not_overtake_a_shorter_one() {
 }
 
 impl World {
-    /// A replica whose subscription is lost and whose memory holds the write 3, proven for a while.
+    /// A replica whose subscription is lost and whose L1 holds the write 3, proven for a while.
     async fn cut_off() -> World {
         let mut world = World::new(Duration::ZERO);
         world.warm(3).await;
@@ -428,7 +428,7 @@ impl World {
         world
     }
 
-    /// A Get that memory does not answer: what the shared tier answers to it.
+    /// A Get that L1 does not answer, and the answer of the shared tier.
     async fn asked(&mut self, read: Result<ReadResult, L2Error>) -> Result<(u64, Tier, bool), Miss> {
         let get = self.bounded();
         self.read_call().await.send(read).ok();
@@ -506,7 +506,7 @@ async fn a_get_that_begins_after_a_newer_answer_does_not_share_an_older_fetch() 
     let old = world.read_call().await;
     assert_eq!(world.strong(world.found(6, 6)).await, Ok((6, Tier::L2, false)));
     let next = world.bounded();
-    // It has entered memory: nothing is asked.
+    // It is in L1: no request is sent.
     assert_eq!(gist(&next.await.expect("no panic").expect("answered")), Ok((6, Tier::L1, false)));
     world.bench.coherence.disconnected(&ALL);
     old.send(world.found(3, 5)).ok();

@@ -1,4 +1,4 @@
-//! Gets with a lease: one caller makes the entry, the others wait for it, take a stale value, or leave in time.
+//! Get with a lease: one caller fills the entry; others wait, take a stale value or time out.
 
 use std::time::Duration;
 
@@ -19,76 +19,79 @@ use crate::cache::policy::Switches;
 use crate::cache::single_flight::{FetchResult, Fetched};
 use crate::cache::spans;
 
-/// How often in a row the shared tier may say that there is an entry of which a read shows nothing. Then the read is believed.
-const CONTRADICTIONS: u32 = 3;
+/// How many times in a row L2 may report an entry that a read does not find, before the read wins.
+const MAX_CONTRADICTIONS: u32 = 3;
 
-/// How one Get takes part in a round.
+/// Part of one Get in a lease round.
 #[derive(Clone, Copy)]
 struct RoundPart {
-    /// The round was begun for it: so far it waits for the shared tier only.
-    first: bool,
-    /// Whether it waits for another caller.
+    /// True if this Get began the round: so far it waits for the shared tier only.
+    started_round: bool,
+    /// True if it waits for another caller.
     wait: bool,
-    /// Whether it has an answer that will do when nobody may have the lease.
-    kept: bool,
-    /// Until when it waits.
-    until: Moment,
+    /// True if it has an answer to fall back to while leases are paused.
+    has_fallback: bool,
+    /// End of its wait.
+    deadline: Moment,
 }
 
-/// Whether there is room for an answer.
+/// Result of waiting for room for an answer.
 enum Room {
     AtOnce,
-    /// There is now. Time has passed: the answer has to be looked up again.
+    /// There is room after a wait. Time has passed, so the answer has to be looked up again.
     Later,
-    /// There was none in time.
+    /// There was no room in time.
     Never,
 }
 
 // === impl Tiered ===
 
 impl Tiered {
-    /// Reads one entry for a caller who would make it.
+    /// Reads one entry for a caller that would fill it.
     pub(super) async fn get_with_lease(
         &self,
         get: &Get<'_>,
-        wish: LeaseOptions,
+        options: LeaseOptions,
         switches: Switches,
         partition: u16,
-        begun: Moment,
+        started_at: Moment,
     ) -> Result<GetAnswer, CacheError> {
         let shared = &*self.0;
-        let until = shared.until(Duration::MAX, get.deadline, begun);
+        let deadline = shared.answer_deadline(Duration::MAX, get.deadline, started_at);
         let key = get.key.to_key();
         let (mut heard, mut contradictions, mut waited) = (None, 0, false);
-        // All that the shared tier is asked for has one budget, from here on; waiting for another caller to make the entry does not count.
-        let mut asking_since = begun;
+        // All requests to L2 share one timeout from here on. The wait for another caller to fill
+        // the entry does not count.
+        let mut asking_since = started_at;
         let answer = loop {
             let now = shared.clock.now();
-            if let Some(answer) = shared.answer_from_memory(get, switches, partition, now) {
+            if let Some(answer) = shared.answer_from_l1(get, switches, partition, now) {
                 let room_begun = shared.clock.now();
-                match self.room(get, &answer, until).await {
-                    Room::AtOnce => break self.with_lease_to_refresh(get, &key, wish, asking_since, answer).await,
+                match self.room(get, &answer, deadline).await {
+                    Room::AtOnce => break self.with_lease_to_refresh(get, &key, options, asking_since, answer).await,
                     Room::Later => {
                         asking_since = asking_since.plus(shared.clock.now().since(room_begun));
                         heard = None;
                         continue;
                     }
-                    Room::Never => break shared.leased(answer),
+                    Room::Never => break shared.leased_miss(answer),
                 }
             }
             let (fetched, seat) = self.fetched_or_known(get, &key, partition, asking_since, heard.take()).await;
             let found = fetched.as_ref().ok().cloned();
-            let answer = shared.conclude(get, switches, partition, fetched)?;
+            let answer = shared.answer_from_fetch(get, switches, partition, fetched)?;
             match answer.outcome {
                 GetOutcome::Hit { .. } => {
                     let room_begun = shared.clock.now();
-                    match self.room(get, &answer, until).await {
-                        Room::AtOnce => break self.with_lease_to_refresh(get, &key, wish, asking_since, answer).await,
+                    match self.room(get, &answer, deadline).await {
+                        Room::AtOnce => {
+                            break self.with_lease_to_refresh(get, &key, options, asking_since, answer).await;
+                        }
                         Room::Later => {
                             asking_since = asking_since.plus(shared.clock.now().since(room_begun));
                             continue;
                         }
-                        Room::Never => break shared.leased(answer),
+                        Room::Never => break shared.leased_miss(answer),
                     }
                 }
                 GetOutcome::Miss(Miss::Absent | Miss::Unavailable) => {}
@@ -96,27 +99,32 @@ impl Tiered {
             }
             let (seat, first) = seat.map_or_else(
                 || {
-                    let patience = asking_since.plus(shared.config.read_budget);
-                    let occasion = LeaseRequest { duration: wish.duration, seen: None, found: found.clone(), patience };
-                    self.take_seat(&key, partition, occasion)
+                    let patience = asking_since.plus(shared.config.read_timeout);
+                    let occasion =
+                        LeaseRequest { duration: options.duration, seen: None, found: found.clone(), patience };
+                    self.join_round(&key, partition, occasion)
                 },
                 |seat| (seat, false),
             );
-            let kept = |found: Option<&Fetched>| match wish.stale_if_error {
-                true => {
-                    shared.kept(get, partition, found).map(|stale| GetAnswer { degraded: answer.degraded, ..stale })
-                }
-                false => None,
+            let kept = |found: Option<&Fetched>| {
+                let stale = options.stale_if_error.then(|| shared.stale_fallback(get, partition, found)).flatten();
+                stale.map(|stale| GetAnswer { degraded: answer.degraded, ..stale })
             };
             let span = if first { Span::none() } else { spans::wait(&seat.round().span) };
             let turn_begun = shared.clock.now();
-            let until = if wish.wait { until } else { until.min(asking_since.plus(shared.config.read_budget)) };
-            let part = RoundPart { first, wait: wish.wait, kept: kept(found.as_ref()).is_some(), until };
-            let (turn, refused) = self.take_part(get, part, &seat).instrument(span).await;
-            if wish.wait {
+            let deadline =
+                if options.wait { deadline } else { deadline.min(asking_since.plus(shared.config.read_timeout)) };
+            let part = RoundPart {
+                started_round: first,
+                wait: options.wait,
+                has_fallback: kept(found.as_ref()).is_some(),
+                deadline,
+            };
+            let (turn, refused) = self.wait_in_round(get, part, &seat).instrument(span).await;
+            if options.wait {
                 asking_since = asking_since.plus(shared.clock.now().since(turn_begun));
             }
-            waited |= wish.wait && refused.is_none() && !(first && matches!(turn, Some(WaitResult::Lease(_))));
+            waited |= options.wait && refused.is_none() && !(first && matches!(turn, Some(WaitResult::Lease(_))));
             match turn {
                 Some(WaitResult::Lease(lease)) => {
                     let degraded = answer.degraded || lease.alone;
@@ -124,23 +132,23 @@ impl Tiered {
                 }
                 Some(WaitResult::Over(RoundOutcome { end, found: last })) => {
                     contradictions = if end == End::Present { contradictions + 1 } else { 0 };
-                    if contradictions == CONTRADICTIONS {
+                    if contradictions == MAX_CONTRADICTIONS {
                         break answer;
                     }
                     let last_found = last.as_ref().and_then(|last| last.as_ref().ok());
                     let last_found = last_found.or(found.as_ref());
                     if end == End::Failed
-                        && let Some(stale) = self.with_room(get, until, || kept(last_found)).await
+                        && let Some(stale) = self.with_room(get, deadline, || kept(last_found)).await
                     {
                         break stale;
                     }
                     heard = last;
                 }
                 Some(WaitResult::Said(_)) | None => {
-                    match (self.with_room(get, until, || kept(found.as_ref())).await, refused) {
+                    match (self.with_room(get, deadline, || kept(found.as_ref())).await, refused) {
                         (Some(stale), _) => break stale,
                         (None, Some(refused)) => return Err(refused),
-                        (None, None) => break shared.leased(answer),
+                        (None, None) => break shared.leased_miss(answer),
                     }
                 }
             }
@@ -155,7 +163,8 @@ impl Tiered {
         Ok(GetAnswer { waited, ..answer })
     }
 
-    /// What the shared tier holds: as was heard at the end of a round, as the round under way was begun with, or as it says now.
+    /// Returns what L2 holds: as reported at the end of a round, as the current round was begun
+    /// with, or as read now.
     async fn fetched_or_known(
         &self,
         get: &Get<'_>,
@@ -170,7 +179,7 @@ impl Tiered {
         {
             return (heard, None);
         }
-        // What an absence was known by still stands, or the round would be over.
+        // The absence is still current, or the round would have ended.
         let suits = |occasion: &LeaseRequest| {
             let known = |found: &Fetched| !found.may_precede(token, get.key.namespace);
             occasion.seen.is_none() && occasion.found.as_ref().is_some_and(known)
@@ -180,15 +189,15 @@ impl Tiered {
         {
             return (Ok(found), Some(seat));
         }
-        (self.ask_l2(get, partition, asking_since).await, None)
+        (self.fetch(get, partition, asking_since).await, None)
     }
 
-    /// A value that can be used, with the lease to make it anew if that is due and nobody else has it.
+    /// Returns `answer`, with the refresh lease if the entry is due and no other caller has it.
     async fn with_lease_to_refresh(
         &self,
         get: &Get<'_>,
         key: &Key,
-        wish: LeaseOptions,
+        options: LeaseOptions,
         asking_since: Moment,
         answer: GetAnswer,
     ) -> GetAnswer {
@@ -200,63 +209,72 @@ impl Tiered {
         }
         let seen = stale.is_none().then_some(held.entry.version);
         let found = (!answer.degraded).then(|| Fetched { position: answer.position, held: Some(held.clone()) });
-        let patience = asking_since.plus(shared.config.read_budget);
-        let occasion = LeaseRequest { duration: wish.duration, seen, found, patience };
-        let (seat, true) = self.take_seat(key, answer.partition, occasion) else { return answer };
-        let until = shared.until(shared.config.read_budget, get.deadline, asking_since);
-        match timeout(until.since(now), seat.turn(|_| true)).await {
+        let patience = asking_since.plus(shared.config.read_timeout);
+        let occasion = LeaseRequest { duration: options.duration, seen, found, patience };
+        let (seat, true) = self.join_round(key, answer.partition, occasion) else { return answer };
+        let deadline = shared.answer_deadline(shared.config.read_timeout, get.deadline, asking_since);
+        match timeout(deadline.since(now), seat.turn(|_| true)).await {
             Ok(WaitResult::Lease(lease)) => GetAnswer { lease: Some(lease), at: shared.clock.now(), ..answer },
             _ => answer,
         }
     }
 
-    /// Takes part in the round of `key`. Returns also whether it was begun for this.
-    fn take_seat(&self, key: &Key, partition: u16, occasion: LeaseRequest) -> (Waiter, bool) {
-        let (seat, begun) = self.0.coherence.rounds(partition).join_or_begin(key, occasion);
-        if begun {
+    /// Joins the round of `key`. Returns true if this call began it.
+    fn join_round(&self, key: &Key, partition: u16, occasion: LeaseRequest) -> (Waiter, bool) {
+        let (seat, is_new) = self.0.coherence.rounds(partition).join_or_begin(key, occasion);
+        if is_new {
             let round = self.clone().run_round(key.clone(), partition, seat.round().clone());
             let round = round.instrument(seat.round().span.clone());
             self.0.tasks.spawn(self.0.stop.clone().run_until_cancelled_owned(round));
         }
-        (seat, begun)
+        (seat, is_new)
     }
 
-    /// Takes part in a round for one Get. What only asks for the lease keeps its place; what waits for another caller gives it back. Returns
-    /// also why the Get may not wait, if it would.
-    async fn take_part(
+    /// Waits in a round for one Get.
+    ///
+    /// A Get that only requests the lease keeps its slot; one that waits for another caller gives
+    /// it back. Also returns the error if the Get may not wait.
+    async fn wait_in_round(
         &self,
         get: &Get<'_>,
         part: RoundPart,
         seat: &Waiter,
     ) -> (Option<WaitResult>, Option<CacheError>) {
         let waiting = part.wait.then(|| self.0.leases.counters.waiting.inc_guard());
-        if part.first || !part.wait {
-            let turn = self.turn(false, part.kept, part.until, seat).await;
+        if part.started_round || !part.wait {
+            let turn = self.wait_for_offer(false, part.has_fallback, part.deadline, seat).await;
             if !(part.wait && matches!(turn, Some(WaitResult::Said(_)))) {
                 return (turn, None);
             }
         }
-        let refused = get.place.and_then(|place| place.wait().err());
+        let refused = get.slot.and_then(|place| place.wait().err());
         let _waiting = waiting.filter(|_| refused.is_none());
-        (self.turn(refused.is_none(), part.kept, part.until, seat).await, refused)
+        (self.wait_for_offer(refused.is_none(), part.has_fallback, part.deadline, seat).await, refused)
     }
 
-    /// Waits until there is room for an answer. It may be given as it is only if there was room at once.
-    async fn room(&self, get: &Get<'_>, answer: &GetAnswer, until: Moment) -> Room {
-        let (Some(place), GetOutcome::Hit { held, .. }) = (get.place, &answer.outcome) else { return Room::AtOnce };
-        let patience = until.since(self.0.clock.now());
-        match timeout(patience, place.room(held.entry.content.len())).await {
+    /// Waits until there is room for an answer. The answer may be sent as it is only if there was
+    /// room at once.
+    async fn room(&self, get: &Get<'_>, answer: &GetAnswer, deadline: Moment) -> Room {
+        let (Some(place), GetOutcome::Hit { held, .. }) = (get.slot, &answer.outcome) else { return Room::AtOnce };
+        let patience = deadline.since(self.0.clock.now());
+        match timeout(patience, place.wait_for_answer_room(held.entry.content.len())).await {
             Ok(true) => Room::AtOnce,
             Ok(false) => Room::Later,
             Err(_) => Room::Never,
         }
     }
 
-    /// The answer that `look` finds when there is room for it; `None` if it finds none, or there is no room in time.
-    async fn with_room(&self, get: &Get<'_>, until: Moment, look: impl Fn() -> Option<GetAnswer>) -> Option<GetAnswer> {
+    /// Returns the answer of `look` once there is room for it. `None` if there is no answer, or no
+    /// room in time.
+    async fn with_room(
+        &self,
+        get: &Get<'_>,
+        deadline: Moment,
+        look: impl Fn() -> Option<GetAnswer>,
+    ) -> Option<GetAnswer> {
         loop {
             let answer = look()?;
-            match self.room(get, &answer, until).await {
+            match self.room(get, &answer, deadline).await {
                 Room::AtOnce => return Some(answer),
                 Room::Later => {}
                 Room::Never => return None,
@@ -264,12 +282,12 @@ impl Tiered {
         }
     }
 
-    /// Waits for what a round comes to for one Get, as long as its caller would. None: in vain.
-    async fn turn(&self, wait: bool, kept: bool, until: Moment, seat: &Waiter) -> Option<WaitResult> {
+    /// Waits for the result of a round for one Get, until its deadline. `None` if it timed out.
+    async fn wait_for_offer(&self, wait: bool, kept: bool, deadline: Moment, seat: &Waiter) -> Option<WaitResult> {
         let shared = &*self.0;
-        let patience = until.since(shared.clock.now());
+        let patience = deadline.since(shared.clock.now());
         let leaving = async {
-            shared.leaving.cancelled().await;
+            shared.draining.cancelled().await;
             seat.turn(|_| true).await
         };
         let turn = async {
@@ -283,19 +301,19 @@ impl Tiered {
     }
 }
 
-// === impl Shared ===
+// === impl TieredInner ===
 
 impl TieredInner {
-    /// The answer to a Get that has waited in vain.
-    fn leased(&self, answer: GetAnswer) -> GetAnswer {
+    /// Returns the answer to a Get that has waited without success.
+    fn leased_miss(&self, answer: GetAnswer) -> GetAnswer {
         GetAnswer { outcome: GetOutcome::Miss(Miss::Leased), at: self.clock.now(), ..answer }
     }
 
-    /// What is kept of an entry that cannot be made, as far as its namespace allows it.
-    pub(super) fn kept(&self, get: &Get<'_>, partition: u16, found: Option<&Fetched>) -> Option<GetAnswer> {
+    /// Returns a stale value of an entry that cannot be filled, if its namespace allows that.
+    pub(super) fn stale_fallback(&self, get: &Get<'_>, partition: u16, found: Option<&Fetched>) -> Option<GetAnswer> {
         let (now, consistency) = (self.clock.now(), Consistency::Bounded(None));
         let switches = self.switches(get.key.namespace);
-        match self.look_up(&Get { consistency, ..*get }, switches, partition, now) {
+        match self.lookup_l1(&Get { consistency, ..*get }, switches, partition, now) {
             L1Lookup::Fresh(held) => return Some(self.hit_in_l1(partition, held, None, now)),
             L1Lookup::Stale(held, stale) => return Some(self.hit_in_l1(partition, held, Some(stale), now)),
             L1Lookup::Nothing => {}
@@ -315,16 +333,17 @@ impl TieredInner {
     }
 }
 
-/// Whether an entry that lives is to be made anew: from its soft time to live on, or drawn before it ends, the sooner the more making it
-/// costs (XFetch: of many who look, about one draws in time, and hardly any too early).
+/// Returns true if a live entry is to be refreshed: after its soft time to live, or chosen at
+/// random before it expires, the sooner the higher the cost of a fill (XFetch: of many readers
+/// about one is chosen in time, and hardly any too early).
 fn is_due(entry: &Entry, namespace: &Namespace, now: Moment) -> bool {
     let (eagerness, immutable) = (namespace.policy().early_refresh, namespace.policy().immutable);
     let drawn = || {
         let ahead = entry.cost.mul_f64(eagerness * -(1.0 - rand::random::<f64>()).ln());
-        // Reading prolongs the life of some entries.
+        // Reads extend the life of some entries.
         entry.sliding.is_none() && entry.expires_at != Moment::FOREVER && now.plus(ahead) >= entry.expires_at
     };
-    // What is written once is never made anew.
+    // An immutable entry is never refreshed.
     !immutable && (now >= entry.due_at || (eagerness > 0.0 && !entry.cost.is_zero() && drawn()))
 }
 

@@ -36,7 +36,7 @@ impl World {
         let (cache, key, token) = (self.cache.clone(), self.bench.key("k"), Token::default());
         tokio::spawn(async move {
             cache
-                .get(Get { key: key.as_ref(), consistency, token: &token, deadline, lease: Some(wish), place: None })
+                .get(Get { key: key.as_ref(), consistency, token: &token, deadline, lease: Some(wish), slot: None })
                 .await
         })
     }
@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// Another replica's write of the key is heard of.
+    /// Applies the message of another replica's write of the key.
     fn hears(&self, sequence: u64) {
         let change = Change::of_keys(Effect::Set, &[self.bench.key("k")]);
         let version = Version::new(EPOCH, sequence);
@@ -114,7 +114,7 @@ impl World {
         self.calls.try_recv().is_err()
     }
 
-    /// An entry that is kept `past` its time, in memory.
+    /// An entry in L1 that is kept, `past` its expiry.
     async fn expired(&mut self, past: Duration) {
         let get = self.wants(WISH);
         self.read_call().await.send(self.found(3, 5)).ok();
@@ -154,7 +154,7 @@ async fn of_many_who_miss_one_gets_the_lease_and_all_get_the_entry_for_three_cal
     let winner = gets.iter().position(|get| get.is_finished());
     let winner = answered(gets.remove(winner.expect("one has it")).expect("there")).await;
     assert_eq!((gist(&winner), lease(&winner).id, winner.waited), (Err(Miss::Absent), claim.lease, false));
-    // Who comes later knows what the others know.
+    // A later Get uses the result of the earlier ones.
     gets.push_back(world.wants(WISH));
     world.waiting(100).await;
     assert!(world.is_quiet());
@@ -183,7 +183,7 @@ async fn a_fill_of_this_replica_is_answered_from_memory() {
     let set = world.fill(claim.lease);
     world.write_call().await.send(Ok(vec![WriteResult::Stored(world.entry(6))])).ok();
     assert_eq!(set.await.expect("no panic").expect("stored").outcome, SetOutcome::Stored);
-    // Woken by the write; the one read for all who wait is begun beside it.
+    // Woken by the write; the one read for all waiters begins beside it.
     if let Some(Call::Read(read)) = world.calls.recv().await {
         read.send(world.found(6, 6)).ok();
     }
@@ -222,7 +222,7 @@ async fn a_lease_that_nobody_takes_is_given_back() {
     while world.rounds() > 0 {
         yield_now().await;
     }
-    // Also when it leaves after it was told.
+    // Also if it disconnects after the notification.
     let only = world.wants(WISH);
     world.grants().await;
     only.abort();
@@ -270,7 +270,7 @@ async fn a_shared_tier_that_contradicts_itself_is_not_asked_for_ever() {
     let mut world = World::new(Duration::ZERO);
     let get = world.wants(WISH);
     world.read_call().await.send(world.absent()).ok();
-    for _ in 0..CONTRADICTIONS {
+    for _ in 0..MAX_CONTRADICTIONS {
         world.acquire_call().await.1.send(Ok(Acquired::Present)).ok();
         world.read_call().await.send(world.absent()).ok();
     }
@@ -323,7 +323,7 @@ async fn a_value_that_is_due_comes_with_the_lease_for_one_and_alone_for_the_othe
     let first = world.wants(WISH);
     let (claim, answer) = world.acquire_call().await;
     assert_eq!(claim.seen, Some(Version::new(EPOCH, 3)));
-    // Nobody else waits for the answer.
+    // No other Get waits for the answer.
     let second = answered(world.wants(WISH)).await;
     assert_eq!((gist(&second), second.lease), (Ok((3, Tier::L1, false)), None));
     answer.send(Ok(Acquired::Granted)).ok();
@@ -479,7 +479,7 @@ async fn a_lease_granted_alone_that_is_void_or_given_back_lets_the_next_go_on() 
     let mut seen = Vec::new();
     while seen.len() < 2 {
         match world.calls.recv().await {
-            // Redis may know of it after all, if its answer was lost.
+            // L2 may have granted it, if only its reply was lost.
             Some(Call::Release(back, answer)) => {
                 assert_eq!(back.lease, lease);
                 answer.send(Ok(false)).ok();
@@ -517,7 +517,7 @@ async fn a_replica_that_is_about_to_go_lets_nobody_wait() {
     let get = world.wants(WISH);
     world.is_held().await;
     world.waiting(1).await;
-    world.cache.leave();
+    world.cache.stop_waiting();
     assert_eq!(gist(&answered(get).await), Err(Miss::Leased));
     world.cache.close().await;
     assert_eq!(world.rounds(), 0);
@@ -560,11 +560,11 @@ async fn a_token_beyond_what_a_round_knows_is_asked_for() {
     let (cache, key, token) = (world.cache.clone(), world.bench.key("k"), Token::at(0, Version::new(EPOCH, 6)));
     let later = tokio::spawn(async move {
         let (consistency, deadline) = (Consistency::Bounded(None), Moment::FOREVER);
-        cache.get(Get { key: key.as_ref(), consistency, token: &token, deadline, lease: Some(WISH), place: None }).await
+        cache.get(Get { key: key.as_ref(), consistency, token: &token, deadline, lease: Some(WISH), slot: None }).await
     });
     world.read_call().await.send(world.found(6, 6)).ok();
     assert_eq!(gist(&answered(later).await), Ok((6, Tier::L2, false)));
-    // The other one waits on until the message comes.
+    // The other one waits until the message arrives.
     world.hears(6);
     world.read_call().await.send(world.found(6, 6)).ok();
     assert_eq!(gist(&answered(get).await).map(|(sequence, ..)| sequence), Ok(6));

@@ -1,4 +1,4 @@
-//! A look at one key that changes nothing: what each tier holds, and how a Get would be answered.
+//! Inspection of one key without side effects: both tiers, and the answer a Get would get.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,62 +16,62 @@ use crate::cache::tier::inspect::{Inspected, InvalidationCause, NotServed, Off};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
-/// What is known of a key.
+/// Result of an inspection.
 pub struct Inspection {
-    /// When it was looked at.
+    /// Time of the inspection.
     pub at: Moment,
     /// The partition of the key.
     pub partition: u16,
-    /// The position up to which this replica has applied everything; zero: it does not know.
+    /// Position up to which this replica has applied all messages. Zero if not known.
     pub watermark: Version,
-    /// Age of the partition's last proof; none: it was never proven.
+    /// Age of the partition's last proof. `None` if it was never proven.
     pub proof_age: Option<Duration>,
-    /// What memory holds.
+    /// Entry in L1.
     pub l1: Option<L1Entry>,
-    /// What the shared tier holds, or why it could not be asked.
+    /// Entry in L2, or the reason why L2 is unavailable.
     pub l2: Result<Inspected, L2Error>,
-    /// How a Get without conditions would be answered.
+    /// Answer that a Get without conditions would get.
     pub verdict: Verdict,
 }
 
-/// An entry in memory.
+/// An entry in L1.
 pub struct L1Entry {
     /// The entry.
     pub held: Arc<CachedEntry>,
-    /// Why it is not served.
+    /// Reason why it is not served.
     pub not_served: Option<NotServed>,
 }
 
-/// How a Get without conditions would be answered.
+/// Answer that a Get without conditions would get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// From memory, as fresh.
+    /// A fresh hit in L1.
     Memory,
-    /// From the shared tier.
+    /// A hit in L2.
     Shared,
-    /// From memory, flagged stale, because the shared tier cannot be asked.
+    /// A hit in L1, flagged stale because L2 is unavailable.
     Stale,
-    /// Not at all: nothing is held, or nothing that is served.
+    /// A miss.
     Miss,
-    /// Not at all, as the shared tier cannot be asked.
+    /// A flagged miss, because L2 is unavailable.
     Degraded,
-    /// Not at all: something is switched off.
+    /// A miss, because something is switched off.
     Off(Off),
-    /// With an error: only the shared tier may answer, and it cannot be asked.
+    /// An error: only L2 may answer, and it is unavailable.
     Unavailable,
-    /// With an error: this replica must not serve.
+    /// An error: this replica must not serve.
     Halted(String),
 }
 
 impl Tiered {
-    /// Looks at `key` in both tiers.
+    /// Inspects `key` in both tiers.
     pub async fn inspect(&self, key: &Key, deadline: Moment) -> Inspection {
         let shared = &*self.0;
         let partition = shared.coherence.partition_of(key.as_ref());
-        let until = shared.clock.now().plus(shared.config.read_budget).min(deadline);
+        let deadline = shared.clock.now().plus(shared.config.read_timeout).min(deadline);
         let switches = shared.switches(key.namespace());
         let off = shared.off(key.namespace());
-        let mut l2 = shared.l2.inspect(key, until).await;
+        let mut l2 = shared.l2.inspect(key, deadline).await;
         let at = shared.clock.now();
         if let Ok(Inspected { stored: Some(stored), position, .. }) = &mut l2 {
             let off = off.or((!switches.l2).then_some(Off::L2)).map(NotServed::Off);
@@ -101,7 +101,7 @@ impl Tiered {
 }
 
 impl TieredInner {
-    /// What has the namespace miss, whatever is held.
+    /// Returns the switch that makes the namespace miss, whatever the tiers hold.
     fn off(&self, namespace: &Namespace) -> Option<Off> {
         match (self.switches.load().enabled, namespace.policy().enabled) {
             (false, _) => Some(Off::Service),
@@ -122,8 +122,8 @@ impl TieredInner {
         let strong = key.namespace().policy().consistency == DefaultConsistency::Strong;
         let consistency = if strong { Consistency::Strong } else { Consistency::Bounded(None) };
         let (token, deadline) = (&Token::default(), Moment::FOREVER);
-        let get = Get { key: key.as_ref(), consistency, token, deadline, lease: None, place: None };
-        match (self.look_up(&get, switches, partition, now), l2) {
+        let get = Get { key: key.as_ref(), consistency, token, deadline, lease: None, slot: None };
+        match (self.lookup_l1(&get, switches, partition, now), l2) {
             (L1Lookup::Fresh(_), _) => Verdict::Memory,
             _ if !switches.l2 => Verdict::Miss,
             (_, Err(L2Error::Halted(why))) => Verdict::Halted(why.clone()),
@@ -144,7 +144,7 @@ impl TieredInner {
         outlived(entry, entry.marked_at, now).map(not_served)
     }
 
-    /// Why what memory holds is not served as fresh.
+    /// Returns why the entry in L1 is not served as fresh.
     fn why_not_from_memory(
         &self,
         key: &Key,
@@ -155,7 +155,7 @@ impl TieredInner {
     ) -> Option<NotServed> {
         let l1_ttl = held.namespace.policy().l1_ttl;
         match self.coherence.freshness(key.as_ref(), held, proof, self.coherence.max_staleness(), now) {
-            _ if switches.l2 && held.is_alone() => Some(NotServed::Alone),
+            _ if switches.l2 && held.is_local_only() => Some(NotServed::Alone),
             _ if now.since(held.known_at) > l1_ttl => Some(NotServed::TooLong(l1_ttl)),
             Freshness::Invalidated => {
                 let cause = self.coherence.cause(key.as_ref(), held);

@@ -1,4 +1,4 @@
-//! An invalidation of several parts: in several namespaces, or all that an event is mapped to.
+//! Invalidation in several parts: in several namespaces, or by an event.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,29 +13,30 @@ use crate::cache::error::CacheError;
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::L2Error;
 
-/// Most steps in the shared tier that one invalidation has under way, if one part has fewer.
-const STEPS_AT_ONCE: usize = 512;
+/// Most concurrent steps of one invalidation in L2, unless a single part has more.
+const MAX_CONCURRENT_STEPS: usize = 512;
 
 // === impl Tiered ===
 
 impl Tiered {
-    /// Lists the namespaces of which the shared tier may hold anything, whatever replica stored it.
+    /// Lists the namespaces of which L2 may hold anything, whichever replica stored it.
     pub async fn namespaces_in_l2(&self, deadline: Moment) -> Result<BTreeSet<String>, CacheError> {
         let shared = &*self.0;
-        let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
+        let until = shared.clock.now().plus(shared.config.write_timeout).min(deadline);
         shared.l2.namespaces(until).await.map_err(|error| match error {
-            // Nothing was to take effect.
+            // This call has no effect that could be unknown.
             L2Error::Unavailable { reason, .. } => shared.error(L2Error::unavailable(reason), deadline),
             error => shared.error(error, deadline),
         })
     }
 
-    /// Invalidates all parts. Those that succeed take effect even if another fails, or the caller disconnects.
+    /// Invalidates all parts. Those that succeed take effect even if another fails, or the caller
+    /// disconnects.
     pub async fn invalidate_all(
         &self,
         parts: Vec<Invalidate>,
     ) -> Result<Vec<(Arc<Namespace>, Invalidated)>, CacheError> {
-        let turns = STEPS_AT_ONCE / usize::from(self.0.coherence.partitions()).max(1);
+        let turns = MAX_CONCURRENT_STEPS / usize::from(self.0.coherence.partitions()).max(1);
         let turns = Arc::new(Semaphore::new(turns.max(1)));
         let work = parts.into_iter().map(|part| async {
             let namespace = part.namespace.clone();
@@ -45,7 +46,7 @@ impl Tiered {
     }
 }
 
-/// Every answer, or the one error that stands for those of all parts.
+/// Returns every answer, or one error for all parts.
 fn all_or_error(
     answers: Vec<(Arc<Namespace>, Result<Invalidated, CacheError>)>,
 ) -> Result<Vec<(Arc<Namespace>, Invalidated)>, CacheError> {

@@ -1,5 +1,7 @@
-//! What is done while the shared tier is switched off: entries live in this replica's memory, under no promise. Invalidations still reach
-//! them, and what was stored so is never taken for what the shared tier knows, also not when that is switched on again.
+//! Operations while L2 is switched off: entries live in L1 only, and replicas are not coherent.
+//!
+//! Invalidations still reach these entries. They are never taken for entries of L2, also after L2
+//! is switched on again.
 
 use std::time::Duration;
 
@@ -13,8 +15,9 @@ use crate::cache::token::Token;
 use crate::cache::version::Version;
 
 impl TieredInner {
-    /// Stores an entry in memory only. Conditions are held against what memory has; requests are not remembered.
-    pub(super) fn write_alone(&self, write: &Write) -> Result<SetAnswer, L2Error> {
+    /// Stores an entry in L1 only. Conditions are checked against L1; request ids are not
+    /// remembered.
+    pub(super) fn write_l1_only(&self, write: &Write) -> Result<SetAnswer, L2Error> {
         let now = self.clock.now();
         let (mut outcome, mut current) = (SetOutcome::Stored, None);
         self.coherence.put_alone(&write.key, |before, version| {
@@ -29,8 +32,8 @@ impl TieredInner {
         Ok(SetAnswer { outcome, version: current, token: Token::default() })
     }
 
-    /// Changes the life of what memory holds.
-    pub(super) fn touch_alone(&self, key: &Key, touch: Touch) -> Touched {
+    /// Changes the time to live of an entry in L1.
+    pub(super) fn touch_l1_only(&self, key: &Key, touch: Touch) -> Touched {
         let now = self.clock.now();
         let mut touched = Touched { position: Version::ZERO, entry: None };
         let put = self.coherence.put_alone(key, |before, _| {

@@ -1,4 +1,4 @@
-//! What becomes of a lease: asked for once for all who want it in this replica, handed to one of them, used, given back, or lost.
+//! Life of a lease: one request for all Gets of a key, then the grant, its use and its return.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,29 +17,30 @@ use crate::cache::spans;
 use crate::cache::tier::{Acquired, L2Error, LeaseClaim, LeaseId, LeaseRelease, Timeout};
 use crate::cache::token::Token;
 
-/// Of the bound on staleness: how long a round lasts while messages are not heard.
-const UNHEARD: u32 = 8;
+/// Divisor of the staleness bound: the longest round while messages of the partition are not
+/// received.
+const UNFOLLOWED_DIVISOR: u32 = 8;
 
-/// The return of a lease.
+/// The return of a lease by its caller.
 #[derive(Clone, Debug)]
 pub struct Release {
     /// The key.
     pub key: Key,
-    /// The lease, and how it is given back.
+    /// The lease, and how it is returned.
     pub back: LeaseRelease,
-    /// When the caller leaves.
+    /// The caller's deadline.
     pub deadline: Moment,
 }
 
 /// The answer to a Release.
 pub struct Released {
-    /// False: the lease did not hold any more.
+    /// False if the lease was no longer held.
     pub released: bool,
-    /// When the entry could not be made: what is kept of it.
+    /// A stale value, if the entry could not be filled.
     pub kept: Option<GetAnswer>,
 }
 
-/// How the shared tier answered to a round, or this replica in its place.
+/// Reply to a lease request, by L2 or by this replica in its place.
 enum LeaseReply {
     Granted(Lease),
     Obstructed(LeaseHolder),
@@ -49,16 +50,17 @@ enum LeaseReply {
 // === impl Tiered: rounds ===
 
 impl Tiered {
-    /// Runs a round to its end. Nothing that is heard is relied on for longer than the bound on staleness, should messages get lost.
+    /// Runs a round to its end. A reply is trusted for no longer than the staleness bound, because
+    /// messages may get lost.
     pub(super) async fn run_round(self, key: Key, partition: u16, round: Arc<Round>) {
         let shared = &*self.0;
         let mut running = RoundGuard::new(shared.coherence.rounds(partition), &key, &round);
         let mut unclaimed = None;
-        let stands_until = match self.ask_for_lease(&key, &round).await {
+        let stands_until = match self.request_lease(&key, &round).await {
             LeaseReply::Granted(lease) => {
                 unclaimed = round.hand(lease).err();
                 spans::note(spans::OUTCOME, "granted");
-                // One that nobody gets is nobody's: who does not wait looks again, and finds it given back.
+                // An unclaimed lease is returned below: a Get that does not wait looks again.
                 unclaimed.is_none().then(|| {
                     round.say(LeaseStatus::Taken);
                     lease.until
@@ -77,24 +79,24 @@ impl Tiered {
         };
         if let Some(until) = stands_until {
             let bound = shared.coherence.max_staleness();
-            let bound = if shared.coherence.is_followed(partition) { bound } else { bound / UNHEARD };
+            let bound = if shared.coherence.is_followed(partition) { bound } else { bound / UNFOLLOWED_DIVISOR };
             _ = timeout(until.since(shared.clock.now()).min(bound), round.ended()).await;
         }
         running.over.end = round.has_ended().unwrap_or(running.over.end);
         running.close();
         if let Some(lease) = unclaimed.or_else(|| round.take()) {
-            self.take_back(&key, lease).await;
+            self.return_unclaimed(&key, lease).await;
         }
         if round.is_awaited() {
-            // Those who wait have deadlines of their own.
-            let until = shared.clock.now().plus(shared.config.read_budget);
+            // Waiters have deadlines of their own.
+            let until = shared.clock.now().plus(shared.config.read_timeout);
             let limit = Timeout { until, latest: Moment::FOREVER };
-            running.over.found = Some(self.fetch_together(key.clone(), Duration::ZERO, limit).await);
+            running.over.found = Some(self.fetch_coalesced(key.clone(), Duration::ZERO, limit).await);
         }
     }
 
-    /// Asks the shared tier for the lease; when it cannot be asked, grants it here, to one caller at a time.
-    async fn ask_for_lease(&self, key: &Key, round: &Round) -> LeaseReply {
+    /// Requests the lease from L2. If L2 is unavailable, grants it here, to one caller at a time.
+    async fn request_lease(&self, key: &Key, round: &Round) -> LeaseReply {
         let shared = &*self.0;
         let sent = shared.clock.now();
         if let Some(obstacle) = shared.leases.alone(key, sent) {
@@ -103,9 +105,10 @@ impl Tiered {
         let occasion = &round.occasion;
         let id = LeaseId(rand::random());
         let claim = LeaseClaim { lease: id, duration: occasion.duration, seen: occasion.seen };
-        let acquired = match sent < occasion.patience {
-            true => shared.l2.acquire(key, claim, occasion.patience).await,
-            false => Err(L2Error::unavailable("no time was left to ask for a lease")),
+        let acquired = if sent < occasion.patience {
+            shared.l2.acquire(key, claim, occasion.patience).await
+        } else {
+            Err(L2Error::unavailable("timed out before the lease request"))
         };
         let (now, until) = (shared.clock.now(), sent.plus(occasion.duration));
         let lease = Lease { id, until, alone: false };
@@ -118,7 +121,7 @@ impl Tiered {
             Ok(Acquired::Held(left)) => obstructed(left, LeaseStatus::Taken),
             Ok(Acquired::Paused(left)) => obstructed(left, LeaseStatus::Paused),
             Ok(Acquired::Present) => LeaseReply::Present,
-            // Under the same name: should the answer have been lost, the lease holds there, too.
+            // The same id: if only the reply was lost, L2 has granted it, too.
             Err(_) => {
                 let lease = Lease { until: now.plus(occasion.duration), alone: true, ..lease };
                 match shared.leases.grant_alone(key, lease, now) {
@@ -129,50 +132,50 @@ impl Tiered {
         }
     }
 
-    /// Nobody was there any more to take the lease.
-    async fn take_back(&self, key: &Key, lease: Lease) {
+    /// Returns a lease for which no waiter is left.
+    async fn return_unclaimed(&self, key: &Key, lease: Lease) {
         let shared = &*self.0;
         shared.leases.forget(key, lease.id, shared.clock.now());
         if !lease.alone {
-            self.give_back(key, LeaseRelease { lease: lease.id, failed: false, pause: Duration::ZERO }).await;
+            self.release_in_l2(key, LeaseRelease { lease: lease.id, failed: false, pause: Duration::ZERO }).await;
         }
     }
 
-    async fn give_back(&self, key: &Key, back: LeaseRelease) {
-        let until = self.0.clock.now().plus(self.0.config.write_budget);
-        if let Err(error) = self.0.l2.release(key, back, until).await {
-            tracing::debug!(%error, "a lease could not be given back; it ends by time");
+    async fn release_in_l2(&self, key: &Key, back: LeaseRelease) {
+        let deadline = self.0.clock.now().plus(self.0.config.write_timeout);
+        if let Err(error) = self.0.l2.release(key, back, deadline).await {
+            tracing::debug!(%error, "lease release failed; the lease will expire");
         }
     }
 }
 
-// === impl Tiered: what is done with a lease ===
+// === impl Tiered: use and return of leases ===
 
 impl Tiered {
-    /// A Set with a lease has been answered: the lease stands in nobody's way any more, unless it still holds in the shared tier.
+    /// Ends a lease after its Set was answered, unless it is still valid in L2.
     pub(super) async fn settle_lease(&self, key: &Key, id: LeaseId, answer: Result<&SetAnswer, &CacheError>) {
         let shared = &*self.0;
         let counters = &shared.leases.counters;
         match answer {
             Ok(SetAnswer { outcome: SetOutcome::Stored, .. }) => counters.filled.inc(),
             Ok(SetAnswer { outcome: SetOutcome::LeaseVoid, .. }) => counters.voided.inc(),
-            // It may be used with another value yet.
+            // The lease may still be used with another value.
             Ok(_) => return,
             Err(_) => {}
         }
         let granted_here = shared.leases.forget(key, id, shared.clock.now()).is_some();
         let is_void = matches!(answer, Ok(SetAnswer { outcome: SetOutcome::LeaseVoid, .. }));
         if is_void || matches!(answer, Err(CacheError::Full)) {
-            // It may hold for an entry with other tags yet, but who had it knows it as void; or it will not be used soon. What gives it back
-            // works also when there is no room.
-            self.give_back(key, LeaseRelease { lease: id, failed: false, pause: Duration::ZERO }).await;
+            // It may be valid for an entry with other tags, but its holder takes it as void; or it
+            // will not be used soon. A release works even if L2 is full.
+            self.release_in_l2(key, LeaseRelease { lease: id, failed: false, pause: Duration::ZERO }).await;
         }
         if granted_here {
             shared.coherence.end_round(key.as_ref(), End::LookAgain);
         }
     }
 
-    /// Gives a lease back. A caller who leaves does not end it half way.
+    /// Returns a lease. A caller that disconnects does not interrupt it.
     pub async fn release(&self, release: Release) -> Result<Released, CacheError> {
         let cache = self.clone();
         self.owned(async move { cache.release_now(release).await }).await
@@ -181,20 +184,20 @@ impl Tiered {
     async fn release_now(&self, release: Release) -> Result<Released, CacheError> {
         let shared = &*self.0;
         let Release { key, back, deadline } = release;
-        let begun = shared.clock.now();
+        let started_at = shared.clock.now();
         let end = if back.failed { End::Failed } else { End::LookAgain };
-        let granted_here = shared.leases.forget(&key, back.lease, begun);
+        let granted_here = shared.leases.forget(&key, back.lease, started_at);
         if granted_here == Some(true) && !back.pause.is_zero() {
-            shared.leases.pause(&key, begun.plus(back.pause), begun);
+            shared.leases.pause(&key, started_at.plus(back.pause), started_at);
         }
         let released = match granted_here {
             Some(true) => {
-                // Should the shared tier have granted it after all, and its answer been lost.
+                // L2 may have granted it after all, and only the reply was lost.
                 let (cache, key) = (self.clone(), key.clone());
-                shared.tasks.spawn(async move { cache.give_back(&key, back).await });
+                shared.tasks.spawn(async move { cache.release_in_l2(&key, back).await });
                 Ok(true)
             }
-            _ => shared.l2.release(&key, back, begun.plus(shared.config.write_budget).min(deadline)).await,
+            _ => shared.l2.release(&key, back, started_at.plus(shared.config.write_timeout).min(deadline)).await,
         };
         if granted_here == Some(true) || (granted_here.is_some() && released.is_err()) {
             shared.coherence.end_round(key.as_ref(), end);
@@ -203,21 +206,21 @@ impl Tiered {
         if released {
             shared.leases.counters.released.inc();
         }
-        let kept = if back.failed { self.kept_after_all(&key, deadline).await } else { None };
+        let kept = if back.failed { self.fallback_after_failure(&key, deadline).await } else { None };
         Ok(Released { released, kept })
     }
 
-    /// What is kept of an entry that could not be made.
-    async fn kept_after_all(&self, key: &Key, deadline: Moment) -> Option<GetAnswer> {
+    /// Returns a stale value of an entry that could not be filled.
+    async fn fallback_after_failure(&self, key: &Key, deadline: Moment) -> Option<GetAnswer> {
         let shared = &*self.0;
         let token = Token::default();
         let consistency = Consistency::Bounded(None);
-        let get = Get { key: key.as_ref(), consistency, token: &token, deadline, lease: None, place: None };
+        let get = Get { key: key.as_ref(), consistency, token: &token, deadline, lease: None, slot: None };
         let partition = shared.coherence.partition_of(key.as_ref());
-        if let Some(kept) = shared.kept(&get, partition, None) {
+        if let Some(kept) = shared.stale_fallback(&get, partition, None) {
             return Some(kept);
         }
-        let fetched = self.ask_l2(&get, partition, shared.clock.now()).await.ok()?;
-        shared.kept(&get, partition, Some(&fetched))
+        let fetched = self.fetch(&get, partition, shared.clock.now()).await.ok()?;
+        shared.stale_fallback(&get, partition, Some(&fetched))
     }
 }

@@ -1,4 +1,4 @@
-//! The two-tier cache: where a Get is answered. Memory when it is proven fresh, else the shared tier, else what may be said without it.
+//! The two-tier cache: all operations on entries, over L1, L2 and the coherence protocol.
 
 mod batch;
 mod cache;
@@ -8,6 +8,7 @@ mod invalidate;
 mod l1_only;
 mod lease;
 mod set;
+mod sliding;
 mod touch;
 mod types;
 

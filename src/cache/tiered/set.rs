@@ -1,4 +1,4 @@
-//! Set and Invalidate: the shared tier takes them, this replica's memory follows, then they are acknowledged.
+//! Set and Invalidate: L2 applies the change, then L1 of this replica, then it is acknowledged.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -28,26 +28,26 @@ use crate::cache::version::Version;
 /// A write of one entry.
 #[derive(Clone)]
 pub struct Set {
-    /// What to write, and when.
+    /// Content and condition of the write.
     pub write: Write,
-    /// Who has to have applied it before it is acknowledged.
+    /// Replicas that have to apply it before it is acknowledged.
     pub barrier: Barrier,
-    /// When the caller leaves.
+    /// The caller's deadline.
     pub deadline: Moment,
 }
 
 /// The answer to a Set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAnswer {
-    /// What was done.
+    /// Outcome.
     pub outcome: SetOutcome,
-    /// Version of the entry stored, or of the one that made the condition fail.
+    /// Version of the stored entry, or of the entry that made the condition fail.
     pub version: Option<Version>,
-    /// What the caller has now seen.
+    /// Positions that the caller has now seen.
     pub token: Token,
 }
 
-/// What a Set did.
+/// Outcome of a Set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum SetOutcome {
@@ -61,7 +61,7 @@ pub enum SetOutcome {
 }
 
 impl SetOutcome {
-    /// In one word.
+    /// Returns the outcome as one word.
     pub fn word(self) -> &'static str {
         match self {
             SetOutcome::Stored => "stored",
@@ -80,37 +80,37 @@ impl SetOutcome {
 pub struct Invalidate {
     /// The namespace.
     pub namespace: Arc<Namespace>,
-    /// What to remove.
+    /// Entries to invalidate.
     pub target: Target,
-    /// What becomes of it.
+    /// Effect on the entries.
     pub mode: Mode,
-    /// Who has to have applied it before it is acknowledged.
+    /// Replicas that have to apply it before it is acknowledged.
     pub barrier: Barrier,
-    /// When the caller leaves.
+    /// The caller's deadline.
     pub deadline: Moment,
 }
 
-/// Who has to have applied a change before it is acknowledged.
+/// Replicas that have to apply a change before it is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Barrier {
-    /// This replica.
+    /// Only this replica.
     #[default]
     None,
-    /// Every live replica, or it has lost its right to answer with what was before.
+    /// Every live replica, unless it has lost its right to answer with the previous value.
     Fleet,
 }
 
-/// What an Invalidate covers.
+/// Entries that an Invalidate covers.
 #[derive(Clone)]
 pub enum Target {
-    /// These keys, each named once.
+    /// These keys, each listed once.
     Keys(Vec<Removal>),
-    /// What these select.
+    /// Entries that these select.
     Selected(Vec<Selector>),
 }
 
 impl Target {
-    /// True: it covers nothing.
+    /// Returns true if it covers nothing.
     pub fn is_empty(&self) -> bool {
         match self {
             Target::Keys(keys) => keys.is_empty(),
@@ -122,14 +122,14 @@ impl Target {
 /// The answer to an Invalidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalidated {
-    /// How many of the keys had an entry; none where it cannot be known.
+    /// Number of keys that had an entry. `None` if it cannot be known.
     pub removed: Option<u64>,
-    /// What the caller has now seen.
+    /// Positions that the caller has now seen.
     pub token: Token,
 }
 
 impl SetAnswer {
-    /// The cache is switched off.
+    /// Answer while the cache is switched off.
     pub(super) const DISABLED: SetAnswer =
         SetAnswer { outcome: SetOutcome::Disabled, version: None, token: Token::EMPTY };
 }
@@ -149,41 +149,42 @@ impl NamespaceCounters {
 }
 
 impl Tiered {
-    /// Writes one entry. A caller who leaves does not end it half way.
+    /// Writes one entry. A caller that disconnects does not interrupt it.
     pub async fn set(&self, set: Set) -> Result<SetAnswer, CacheError> {
         let namespace = set.write.key.namespace().clone();
-        let begun = self.0.clock.now();
+        let started_at = self.0.clock.now();
         let cache = self.clone();
         let answer = self.owned(async move { cache.write_and_settle(set).await }).await;
         namespace.counters.count_set(&answer);
-        self.0.latencies.set.observe(self.0.clock.now().since(begun));
+        self.0.latencies.set.observe(self.0.clock.now().since(started_at));
         answer
     }
 
-    /// Removes entries. A caller who leaves does not end it half way.
+    /// Removes entries. A caller that disconnects does not interrupt it.
     pub async fn invalidate(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
         self.invalidate_in_turn(invalidate, None).await
     }
 
-    /// The same, with one of `turns` for its steps.
+    /// Invalidates like `invalidate`, with one permit of `turns` for its steps.
     pub(super) async fn invalidate_in_turn(
         &self,
         invalidate: Invalidate,
         turns: Option<Arc<Semaphore>>,
     ) -> Result<Invalidated, CacheError> {
         let namespace = invalidate.namespace.clone();
-        let begun = self.0.clock.now();
+        let started_at = self.0.clock.now();
         let cache = self.clone();
         let answer = self.owned(async move { cache.remove(invalidate, turns).await }).await;
         match &answer {
             Ok(_) => namespace.counters.invalidations.inc(),
             Err(_) => namespace.counters.invalidate_errors.inc(),
         }
-        self.0.latencies.invalidate.observe(self.0.clock.now().since(begun));
+        self.0.latencies.invalidate.observe(self.0.clock.now().since(started_at));
         answer
     }
 
-    /// Runs `work` in a task of its own, unless it cannot be interrupted anyway.
+    /// Runs `work` in a task of its own, so that a disconnect does not interrupt it. Without L2 it
+    /// cannot be interrupted anyway.
     pub(super) async fn owned<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, CacheError>> + Send + 'static,
@@ -194,7 +195,7 @@ impl Tiered {
         match self.0.tasks.spawn(work.in_current_span()).await {
             Ok(answer) => answer,
             Err(panicked) => {
-                tracing::error!(error = %panicked, "a write ended in a panic");
+                tracing::error!(error = %panicked, "write task panicked");
                 Err(CacheError::Internal)
             }
         }
@@ -219,7 +220,7 @@ impl Tiered {
         }
         namespace.admit()?;
         if !switches.l2 {
-            return Ok(shared.write_alone(&write)?);
+            return Ok(shared.write_l1_only(&write)?);
         }
         let timeout = shared.write_timeout(deadline);
         let barrier = self.barrier(barrier);
@@ -228,7 +229,7 @@ impl Tiered {
             step.and_then(|answers| answers.into_iter().next().unwrap_or(Err(L2Error::unavailable("no answer"))));
         let answer = answer.map_err(|error| shared.error(error, deadline))?;
         if answer.outcome == SetOutcome::Stored {
-            shared.pass(barrier, &[partition], deadline).await?;
+            shared.await_barrier(barrier, &[partition], deadline).await?;
         }
         Ok(answer)
     }
@@ -240,34 +241,35 @@ impl Tiered {
             Some(turns) => turns.acquire_owned().await.ok(),
             None => None,
         };
-        let until = shared.clock.now().plus(shared.config.write_budget).min(invalidate.deadline);
+        let deadline = shared.clock.now().plus(shared.config.write_timeout).min(invalidate.deadline);
         let barrier = self.barrier(invalidate.barrier);
         let (mode, ticket) = (invalidate.mode, ticket(&barrier));
         let removed = match invalidate.target {
-            Target::Keys(removals) => self.remove_keys(removals, mode, ticket, until).await,
+            Target::Keys(removals) => self.remove_keys(removals, mode, ticket, deadline).await,
             Target::Selected(selectors) => {
-                self.remove_selected(&invalidate.namespace, &selectors, mode, ticket, until).await
+                self.remove_selected(&invalidate.namespace, &selectors, mode, ticket, deadline).await
             }
         };
         drop(turn);
         let removed = removed.map_err(|error| shared.error(error, invalidate.deadline))?;
         let partitions: Vec<u16> = removed.token.partitions().collect();
-        shared.pass(barrier, &partitions, invalidate.deadline).await?;
+        shared.await_barrier(barrier, &partitions, invalidate.deadline).await?;
         Ok(removed)
     }
 
-    /// Opens a barrier, if one is asked for.
+    /// Opens a barrier, if one is requested.
     pub(super) fn barrier(&self, barrier: Barrier) -> Option<Box<dyn FleetBarrier + '_>> {
         (barrier == Barrier::Fleet).then(|| self.0.l2.barrier())
     }
 
-    /// One step per partition, all at once. Those that succeed take effect even when another fails.
+    /// Removes keys: one step for each partition, all concurrently. Steps that succeed take effect
+    /// even if another fails.
     async fn remove_keys(
         &self,
         removals: Vec<Removal>,
         mode: Mode,
         ticket: u64,
-        until: Moment,
+        deadline: Moment,
     ) -> Result<Invalidated, L2Error> {
         let shared = &*self.0;
         let mut by_partition: BTreeMap<u16, Vec<Removal>> = BTreeMap::new();
@@ -275,10 +277,10 @@ impl Tiered {
             by_partition.entry(shared.coherence.partition_of(removal.key.as_ref())).or_default().push(removal);
         }
         let steps = by_partition.iter().map(|(partition, removals)| async {
-            Ok((*partition, shared.remove_step(*partition, removals, mode, ticket, until).await?))
+            Ok((*partition, shared.remove_step(*partition, removals, mode, ticket, deadline).await?))
         });
         let mut answer = Invalidated { removed: Some(0), token: Token::default() };
-        for (partition, done) in all(join_all(steps).await)? {
+        for (partition, done) in all_or_longest_unknown(join_all(steps).await)? {
             let removed = done.removed.iter().filter(|removed| **removed).count() as u64;
             answer.removed = answer.removed.map(|before| before + removed);
             answer.token.add(partition, done.version);
@@ -292,22 +294,22 @@ impl Tiered {
         selectors: &[Selector],
         mode: Mode,
         ticket: u64,
-        until: Moment,
+        deadline: Moment,
     ) -> Result<Invalidated, L2Error> {
         let shared = &*self.0;
         let change = &Change::of_selected(mode.effect(), namespace, selectors);
         let steps = (0..shared.coherence.partitions()).map(|partition| async move {
             let shown = shared.coherence.shown(partition);
-            let version = shared.l2.invalidate(partition, namespace, selectors, mode, ticket, until).await?;
+            let version = shared.l2.invalidate(partition, namespace, selectors, mode, ticket, deadline).await?;
             if !shared.l2.shares_l1() {
                 shared.coherence.show(partition, shown, version);
-                shared.taken(partition, version, change)?;
+                shared.record_acknowledged(partition, version, change)?;
             }
             shared.coherence.apply_own_invalidation(namespace, partition, selectors, version, mode.effect());
             Ok((partition, version))
         });
         let mut token = Token::default();
-        for (partition, version) in all(join_all(steps).await)? {
+        for (partition, version) in all_or_longest_unknown(join_all(steps).await)? {
             token.add(partition, version);
         }
         Ok(Invalidated { removed: None, token })
@@ -315,7 +317,8 @@ impl Tiered {
 }
 
 impl TieredInner {
-    /// One step of a number line, and what follows from it here. Each write is done, or not, for itself.
+    /// Runs one step of a partition, and applies its results here. Each write succeeds or fails on
+    /// its own.
     pub(super) async fn write_step(
         &self,
         partition: u16,
@@ -323,11 +326,11 @@ impl TieredInner {
         ticket: u64,
         timeout: Timeout,
     ) -> Result<Vec<Result<SetAnswer, L2Error>>, L2Error> {
-        let (begun, shown) = (self.clock.now(), self.coherence.shown(partition));
+        let (started_at, shown) = (self.clock.now(), self.coherence.shown(partition));
         let notes: Vec<FillGuard> = writes.iter().map(|write| self.coherence.begin_fill(write.key.as_ref())).collect();
         let written = self.l2.write(partition, writes, ticket, timeout).await?;
         if !self.l2.shares_l1() {
-            self.latencies.l2_write.observe(self.clock.now().since(begun));
+            self.latencies.l2_write.observe(self.clock.now().since(started_at));
             for (write, written) in writes.iter().zip(&written) {
                 self.follow_answer(partition, shown, write, written);
             }
@@ -337,14 +340,16 @@ impl TieredInner {
             };
             let (keys, versions): (Vec<Key>, Vec<Version>) = writes.iter().zip(&written).filter_map(stored).unzip();
             if let Some(version) = versions.first() {
-                self.taken(partition, *version, &Change::of_keys(Effect::Set, &keys))?;
+                self.record_acknowledged(partition, *version, &Change::of_keys(Effect::Set, &keys))?;
             }
         }
         let done = writes.iter().zip(notes).zip(written);
-        Ok(done.map(|((write, note), written)| self.written(partition, write, note, begun, written)).collect())
+        Ok(done
+            .map(|((write, note), written)| self.apply_write_result(partition, write, note, started_at, written))
+            .collect())
     }
 
-    /// What the answer to a write shows is not followed by anything older.
+    /// Records the position that the answer to a write shows, so that no older answer follows it.
     fn follow_answer(&self, partition: u16, shown: ShownPosition, write: &Write, written: &WriteResult) {
         match written {
             WriteResult::Stored(entry) => self.coherence.show(partition, shown, entry.version),
@@ -359,26 +364,24 @@ impl TieredInner {
         }
     }
 
-    /// This replica's memory follows what became of a write.
-    fn written(
+    /// Applies the result of a write to L1 of this replica.
+    fn apply_write_result(
         &self,
         partition: u16,
         write: &Write,
         note: FillGuard,
-        begun: Moment,
+        started_at: Moment,
         written: WriteResult,
     ) -> Result<SetAnswer, L2Error> {
         match written {
             WriteResult::Stored(entry) => {
                 let version = entry.version;
                 let namespace = write.key.namespace();
-                match self.switches(namespace).l1 {
-                    _ if self.l2.shares_l1() => {}
-                    true => {
-                        let held = coherence::held(entry, version, note, begun, namespace);
-                        self.coherence.apply_own_set(&write.key, version, &held, note);
-                    }
-                    false => self.coherence.apply_own_change(&write.key, version, Effect::Set),
+                if !self.l2.shares_l1() && self.switches(namespace).l1 {
+                    let held = coherence::held(entry, version, note, started_at, namespace);
+                    self.coherence.apply_own_set(&write.key, version, &held, note);
+                } else if !self.l2.shares_l1() {
+                    self.coherence.apply_own_change(&write.key, version, Effect::Set);
                 }
                 let token = Token::at(partition, version);
                 Ok(SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token })
@@ -387,8 +390,8 @@ impl TieredInner {
                 if !self.l2.shares_l1() {
                     let change = Change::of_keys(Effect::Set, std::slice::from_ref(&write.key));
                     self.coherence.remember(partition, version, &change);
-                    // Of now: the version may be of a life that ended since.
-                    self.taken(partition, position, &change)?;
+                    // The current position: the version may be of an earlier epoch.
+                    self.record_acknowledged(partition, position, &change)?;
                     self.coherence.apply_own_change(&write.key, position, Effect::Set);
                 }
                 let token = Token::at(partition, position);
@@ -408,50 +411,51 @@ impl TieredInner {
         }
     }
 
-    /// One step that removes keys, and what follows from it here.
+    /// Runs one step that removes keys, and applies it here.
     pub(super) async fn remove_step(
         &self,
         partition: u16,
         removals: &[Removal],
         mode: Mode,
         ticket: u64,
-        until: Moment,
+        deadline: Moment,
     ) -> Result<RemoveResult, L2Error> {
         let shown = self.coherence.shown(partition);
-        let done = self.l2.remove(partition, removals, mode, ticket, until).await?;
+        let done = self.l2.remove(partition, removals, mode, ticket, deadline).await?;
         if !self.l2.shares_l1() {
             self.coherence.show(partition, shown, done.version);
             let keys: Vec<Key> = removals.iter().map(|removal| removal.key.clone()).collect();
-            self.taken(partition, done.version, &Change::of_keys(mode.effect(), &keys))?;
+            self.record_acknowledged(partition, done.version, &Change::of_keys(mode.effect(), &keys))?;
             keys.iter().for_each(|key| self.coherence.apply_own_change(key, done.version, mode.effect()));
         }
         Ok(done)
     }
 
-    /// The shared tier has taken a change. An error: it was one of a life that has ended meanwhile, and may be lost.
-    pub(super) fn taken(&self, partition: u16, version: Version, change: &Change) -> Result<(), L2Error> {
-        // In this order: a takeover that does not find the change remembered is seen here.
+    /// Records a change that L2 has acknowledged. Fails if its epoch has ended meanwhile: the
+    /// change may be lost.
+    pub(super) fn record_acknowledged(&self, partition: u16, version: Version, change: &Change) -> Result<(), L2Error> {
+        // In this order: a failover that does not find the change remembered is detected here.
         self.coherence.remember(partition, version, change);
-        match self.coherence.has_ended(partition, version.epoch) {
-            false => Ok(()),
-            true => Err(L2Error::Unavailable {
-                reason: "another primary took over before the write was acknowledged",
-                outcome_unknown_for: Some(Duration::ZERO),
-            }),
+        if !self.coherence.has_ended(partition, version.epoch) {
+            return Ok(());
         }
+        Err(L2Error::Unavailable {
+            reason: "failover before the write was acknowledged",
+            outcome_unknown_for: Some(Duration::ZERO),
+        })
     }
 
-    /// Waits at the barrier, if there is one. The change has taken effect, whatever becomes of this.
-    pub(super) async fn pass(
+    /// Waits at the barrier, if there is one. The change has taken effect even if this fails.
+    pub(super) async fn await_barrier(
         &self,
         barrier: Option<Box<dyn FleetBarrier + '_>>,
         partitions: &[u16],
         deadline: Moment,
     ) -> Result<(), CacheError> {
         let Some(barrier) = barrier else { return Ok(()) };
-        let begun = self.clock.now();
+        let started_at = self.clock.now();
         let passed = barrier.passed(partitions, deadline).await;
-        self.latencies.barrier.observe(self.clock.now().since(begun));
+        self.latencies.barrier.observe(self.clock.now().since(started_at));
         passed.map_err(|error| self.error(error, deadline))
     }
 }
@@ -460,8 +464,8 @@ pub(super) fn ticket(barrier: &Option<Box<dyn FleetBarrier + '_>>) -> u64 {
     barrier.as_ref().map_or(0, |barrier| barrier.ticket())
 }
 
-/// Every result, or the error that leaves the outcome unknown for longest.
-fn all<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, L2Error> {
+/// Returns every result, or the error whose outcome is unknown for longest.
+fn all_or_longest_unknown<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, L2Error> {
     let unknown_for = |error: &L2Error| match error {
         L2Error::Unavailable { outcome_unknown_for, .. } => *outcome_unknown_for,
         L2Error::Full | L2Error::OverQuota(_) | L2Error::Busy { .. } | L2Error::TooMany { .. } | L2Error::Halted(_) => {

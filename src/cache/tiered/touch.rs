@@ -1,7 +1,5 @@
-//! Touch: changes how long an entry lives. And sliding expiry, which is a Touch in the background for an entry that is read.
+//! Touch: changes the time to live of an entry; and sliding expiry, a Touch in the background.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::cache::Tiered;
@@ -14,26 +12,23 @@ use crate::cache::tier::{Touch, TouchMode, Touched, TtlChange};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
-/// Most entries whose life is prolonged at once because they are read. Those left out are, when they are read again.
-const SLIDING_AT_ONCE: usize = 64;
-
-/// By how much the end of a life may seem to differ from what it is.
-const CLOCKS_DIFFER: Duration = Duration::from_millis(10);
+/// Difference of two expiry times that clocks alone can cause.
+const CLOCK_TOLERANCE: Duration = Duration::from_millis(10);
 
 /// The answer to a Touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TouchAnswer {
-    /// What was done.
+    /// Outcome.
     pub outcome: TouchOutcome,
     /// Version of the entry.
     pub version: Option<Version>,
-    /// How long it lives now; none: there is none, or it lives until it is removed or evicted.
+    /// Time to live now. `None` if there is no entry, or it lives until it is removed or evicted.
     pub ttl: Option<Duration>,
-    /// What the caller has now seen.
+    /// Positions that the caller has now seen.
     pub token: Token,
 }
 
-/// What a Touch did.
+/// Outcome of a Touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum TouchOutcome {
@@ -44,7 +39,7 @@ pub enum TouchOutcome {
 }
 
 impl TouchOutcome {
-    /// Returns its one word.
+    /// Returns the outcome as one word.
     pub fn word(self) -> &'static str {
         match self {
             TouchOutcome::Touched => "touched",
@@ -56,7 +51,7 @@ impl TouchOutcome {
 }
 
 impl Tiered {
-    /// Changes how long the entry of `key` lives. A caller who leaves does not end it half way.
+    /// Changes the time to live of an entry. A caller that disconnects does not interrupt it.
     pub async fn touch(&self, key: Key, touch: Touch, deadline: Moment) -> Result<TouchAnswer, CacheError> {
         let shared = &*self.0;
         let namespace = key.namespace().clone();
@@ -90,15 +85,16 @@ impl Tiered {
         })
     }
 
-    /// Prolongs the life of an entry that was read, if reading it does that and half of the time to the next read has passed.
-    pub(super) fn slide(&self, get: &Get<'_>, answer: &GetAnswer) {
+    /// Extends the time to live of an entry that was read, if its expiry is sliding and half of the
+    /// idle time has passed.
+    pub(super) fn extend_if_sliding(&self, get: &Get<'_>, answer: &GetAnswer) {
         let GetOutcome::Hit { held, stale: None, .. } = &answer.outcome else { return };
         let Some(sliding) = held.entry.sliding else { return };
         let entry = &held.entry;
-        // When no more than what clocks differ by is to be gained, nothing is.
+        // A gain within the difference of the clocks is no gain.
         let gain = sliding.until.since(entry.expires_at);
         let is_due = entry.expires_at.since(answer.at) < sliding.idle / 2;
-        if !is_due || gain < sliding.idle / 100 + CLOCKS_DIFFER {
+        if !is_due || gain < sliding.idle / 100 + CLOCK_TOLERANCE {
             return;
         }
         let (cache, key) = (self.clone(), get.key.to_key());
@@ -107,22 +103,23 @@ impl Tiered {
         }
         self.0.tasks.spawn(async move {
             let touch = Touch { ttl: Some(sliding.idle), mode: TouchMode::Extend };
-            let until = cache.0.clock.now().plus(cache.0.config.write_budget);
+            let deadline = cache.0.clock.now().plus(cache.0.config.write_timeout);
             // If it fails, the next read tries again.
-            let _ = cache.touch_now(&key, touch, until).await;
+            let _ = cache.touch_now(&key, touch, deadline).await;
             cache.0.sliding.end(&key);
         });
     }
 
-    async fn touch_now(&self, key: &Key, touch: Touch, deadline: Moment) -> Result<Touched, CacheError> {
+    async fn touch_now(&self, key: &Key, touch: Touch, client_deadline: Moment) -> Result<Touched, CacheError> {
         let shared = &*self.0;
         if !shared.switches(key.namespace()).l2 {
-            return Ok(shared.touch_alone(key, touch));
+            return Ok(shared.touch_l1_only(key, touch));
         }
         let partition = shared.coherence.partition_of(key.as_ref());
-        let until = shared.clock.now().plus(shared.config.write_budget).min(deadline);
+        let deadline = shared.clock.now().plus(shared.config.write_timeout).min(client_deadline);
         let (note, shown) = (shared.coherence.begin_fill(key.as_ref()), shared.coherence.shown(partition));
-        let touched = shared.l2.touch(key, touch, until).await.map_err(|error| shared.error(error, deadline))?;
+        let touched =
+            shared.l2.touch(key, touch, deadline).await.map_err(|error| shared.error(error, client_deadline))?;
         if !shared.l2.shares_l1() {
             shared.coherence.show(partition, shown, touched.position);
             if let Some(entry) = touched.entry {
@@ -134,29 +131,13 @@ impl Tiered {
         {
             if entry.change == TtlChange::Shortened {
                 let change = Change::of_keys(Effect::Shortened, std::slice::from_ref(key));
-                let taken = shared.taken(partition, touched.position, &change);
-                taken.map_err(|error| shared.error(error, deadline))?;
+                let taken = shared.record_acknowledged(partition, touched.position, &change);
+                taken.map_err(|error| shared.error(error, client_deadline))?;
                 shared.coherence.apply_own_change(key, touched.position, Effect::Shortened);
             } else {
                 shared.coherence.extend_ttl(key, entry.version, entry.expires_at, note);
             }
         }
         Ok(touched)
-    }
-}
-
-/// The entries whose life is being prolonged because they are read.
-#[derive(Default)]
-pub(super) struct Slides(Mutex<HashSet<Key>>);
-
-impl Slides {
-    /// False: that of `key` is being prolonged already, or those of too many are.
-    fn begin(&self, key: &Key) -> bool {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.len() < SLIDING_AT_ONCE && keys.insert(key.clone())
-    }
-
-    fn end(&self, key: &Key) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }

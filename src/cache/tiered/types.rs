@@ -1,4 +1,4 @@
-//! What a Get asks, and what it is answered.
+//! Request and answer types of a Get.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,54 +16,55 @@ use crate::cache::version::Version;
 pub struct Get<'a> {
     /// The key.
     pub key: KeyRef<'a>,
-    /// Which answers are allowed.
+    /// Answers that are allowed.
     pub consistency: Consistency,
-    /// What the caller has seen: nothing older is answered.
+    /// Positions that the caller has seen: nothing older is answered.
     pub token: &'a Token,
-    /// When the caller leaves.
+    /// The caller's deadline.
     pub deadline: Moment,
-    /// How the lease is asked for; none: it is not.
+    /// Lease request. `None` if the caller requests no lease.
     pub lease: Option<LeaseOptions>,
-    /// The place it has among the requests in work, which it gives back while it waits for another caller; `None` if its caller counts none.
-    pub place: Option<&'a RequestSlot>,
+    /// Slot of the request, which is given back while the Get waits for another caller. `None` if
+    /// requests are not counted.
+    pub slot: Option<&'a RequestSlot>,
 }
 
-/// Which answers a Get allows.
+/// Answers that a Get allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
-    /// Those no staler than this; none: than the service's bound.
+    /// Answers no staler than this. `None` for the service's bound.
     Bounded(Option<Duration>),
-    /// Those of the shared tier's primary.
+    /// Answers of the primary of L2.
     Strong,
 }
 
 /// The answer to a Get.
 #[derive(Clone)]
 pub struct GetAnswer {
-    /// What was found.
+    /// Outcome.
     pub outcome: GetOutcome,
     /// The partition of the key.
     pub partition: u16,
-    /// The position this answer is known to reflect.
+    /// Position that this answer reflects at least.
     pub position: Version,
-    /// The shared tier was needed and could not be asked.
+    /// True if L2 was needed and unavailable.
     pub degraded: bool,
-    /// When it was given.
+    /// Time of the answer.
     pub at: Moment,
-    /// Present when the caller is to make the entry.
+    /// Lease. `None` if the caller is not to fill the entry.
     pub lease: Option<Lease>,
-    /// It was waited for another caller to make the entry.
+    /// True if this Get waited for another caller to fill the entry.
     pub waited: bool,
 }
 
 impl GetAnswer {
-    /// The whole answer, with no lease and nothing to be said of how it came about.
+    /// Creates an answer without lease and flags.
     pub fn new(outcome: GetOutcome, partition: u16, position: Version, at: Moment) -> GetAnswer {
         GetAnswer { outcome, partition, position, degraded: false, at, lease: None, waited: false }
     }
 }
 
-/// What a Get found.
+/// Outcome of a Get.
 #[derive(Clone)]
 pub enum GetOutcome {
     /// An entry, positive or negative.
@@ -72,10 +73,10 @@ pub enum GetOutcome {
         held: Arc<CachedEntry>,
         /// The tier that answered.
         tier: Tier,
-        /// Present when no promise of freshness holds.
+        /// Staleness. `None` if the answer is fresh.
         stale: Option<Stale>,
     },
-    /// Nothing that may be answered.
+    /// A miss.
     Miss(Miss),
 }
 
@@ -87,16 +88,16 @@ pub enum Tier {
     L2,
 }
 
-/// How and why an answer is stale.
+/// Staleness of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale {
-    /// Why.
+    /// Reason.
     pub reason: StaleReason,
-    /// For how long it may have been out of date, at most.
+    /// Longest time for which it may have been out of date.
     pub staleness: Duration,
 }
 
-/// Why an answer is stale.
+/// Reason why an answer is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleReason {
     /// Its time to live has passed.
@@ -107,17 +108,17 @@ pub enum StaleReason {
     Marked,
 }
 
-/// Why there is no value.
+/// Reason of a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Miss {
-    /// There is none.
+    /// There is no entry.
     Absent,
-    /// The shared tier could not be asked.
+    /// L2 is unavailable.
     Unavailable,
-    /// What could be read is older than the caller's token.
+    /// The entry that could be read is older than the caller's token.
     TokenNotReached,
     /// The cache is switched off.
     Disabled,
-    /// There is none, and another caller has the lease to make it.
+    /// There is no entry, and another caller has the lease to fill it.
     Leased,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::cache::policy::events::{TARGETS, Template};
+use crate::cache::policy::events::{MAX_TARGETS, Template};
 use crate::cache::policy::{EventRule, Events, Limits, TargetKind, limits};
 use crate::config::reader::Reader;
 
@@ -42,8 +42,8 @@ pub(crate) fn read_event(reader: &mut Reader, name: &str, limits: &Limits) -> Ve
     let rules: Vec<EventRule> =
         given.iter().enumerate().filter_map(|(index, rule)| parts.rule(&format!("{path}[{index}]"), rule)).collect();
     let targets: usize = rules.iter().map(|rule| rule.targets.len()).sum();
-    if targets > TARGETS {
-        parts.wrong(&path, format!("must have at most {TARGETS} keys, tags, prefixes and patterns; has {targets}"));
+    if targets > MAX_TARGETS {
+        parts.wrong(&path, format!("must have at most {MAX_TARGETS} keys, tags, prefixes and patterns; has {targets}"));
     }
     for (path, rule) in parts.problems {
         reader.problem_of(&format!("{SECTION}.{name}"), path, rule);

@@ -281,8 +281,9 @@ impl Validator {
     ) -> Result<InvalidationPlan, CacheError> {
         let (mut invalidates, mut applied) = (Vec::new(), Vec::new());
         let parameters = &event.parameters;
-        if parameters.len() > events::TARGETS {
-            let violation = Violation::too_large("event.parameters", parameters.len(), events::TARGETS, "parameters");
+        if parameters.len() > events::MAX_TARGETS {
+            let violation =
+                Violation::too_large("event.parameters", parameters.len(), events::MAX_TARGETS, "parameters");
             return Err(violation.into());
         }
         let mapped = match rules.events.rules(&event.name, parameters.keys().map(String::as_str)) {

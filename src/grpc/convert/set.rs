@@ -180,8 +180,8 @@ fn tags(rules: &RequestContext, checks: &mut Validator, wire: Vec<String>, prefi
 fn request_id(wire: String, prefix: &str) -> Result<Option<RequestId>, Violation> {
     match wire.len() {
         0 => Ok(None),
-        len if len > limits::REQUEST_ID_SIZE => {
-            Err(Violation::too_large(field(prefix, "request_id"), len, limits::REQUEST_ID_SIZE, "bytes"))
+        len if len > limits::MAX_REQUEST_ID_BYTES => {
+            Err(Violation::too_large(field(prefix, "request_id"), len, limits::MAX_REQUEST_ID_BYTES, "bytes"))
         }
         _ => Ok(Some(RequestId(wire.into()))),
     }

@@ -57,8 +57,8 @@ impl Validator {
         }
         for (index, text) in tokens.iter().enumerate() {
             let field = || format!("tokens[{index}]");
-            if text.len() > limits::TOKEN_SIZE {
-                self.0.push(Violation::too_large(field(), text.len(), limits::TOKEN_SIZE, "bytes"));
+            if text.len() > limits::MAX_TOKEN_BYTES {
+                self.0.push(Violation::too_large(field(), text.len(), limits::MAX_TOKEN_BYTES, "bytes"));
                 continue;
             }
             match Token::decode(text, rules.partitions) {

@@ -30,14 +30,14 @@ const MOST_BYTES: usize = 256 << 10;
 /// Leaves summaries, for ever.
 pub async fn leave_summaries(reports: &StatsReporter) {
     let observed = &reports.observed;
-    let Some(board) = &observed.board else { return };
+    let Some(board) = &observed.shared_store else { return };
     let mut lags = Lags::default();
     loop {
         let until = observed.clock.now().plus(PATIENCE);
         let mut counted = reports.counted();
         counted.lag = lags.lately(&observed.l2.report().bus_lag);
         // The next one is soon enough.
-        let _ = board.post(summary(counted), LIFETIME, until).await;
+        let _ = board.publish_note(summary(counted), LIFETIME, until).await;
         sleep(EVERY).await;
     }
 }
@@ -100,8 +100,8 @@ fn said(stats: &pb::StatsResponse, age: Duration) -> Option<FleetReplica> {
 
 /// What the other replicas have left on the board, and how long ago.
 async fn others(observed: &ReplicaHandles, deadline: Moment) -> Vec<(pb::StatsResponse, Duration)> {
-    let until = observed.clock.now().plus(observed.cache.config().read_budget.min(PATIENCE)).min(deadline);
-    let notes = match &observed.board {
+    let until = observed.clock.now().plus(observed.cache.config().read_timeout.min(PATIENCE)).min(deadline);
+    let notes = match &observed.shared_store {
         Some(board) => board.notes(LIFETIME, until).await.unwrap_or_default(),
         None => Vec::new(),
     };

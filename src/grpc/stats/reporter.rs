@@ -142,9 +142,9 @@ fn replica(observed: &ReplicaHandles, l2: &L2Report) -> pb::ReplicaStats {
         start_time: Some(timestamp(observed.replica.started)),
         l1_only: l2.state == L2State::Disabled,
         cache_enabled: observed.cache.switches().enabled,
-        in_flight: observed.load.in_flight() as u64,
-        connections: observed.load.connections() as u64,
-        shed: observed.load.shed(),
+        in_flight: observed.admission.in_flight() as u64,
+        connections: observed.admission.connections() as u64,
+        shed: observed.admission.shed(),
         state: observed.health.borrow().word().to_owned(),
     }
 }

@@ -15,7 +15,7 @@ pub use super::compression::Packed;
 
 use crate::cache::entry::{Content, NewEntry, Tags};
 use crate::cache::invalidation::selector::Selector;
-use crate::cache::policy::limits::CONTENT_TYPE_SIZE;
+use crate::cache::policy::limits::MAX_CONTENT_TYPE_BYTES;
 use crate::cache::tier::bus::{Change, ChangedKey, Covers, Echo, Effect, Message};
 use crate::cache::version::Version;
 
@@ -180,7 +180,7 @@ const HEADER: usize = 87;
 
 /// Returns the size of the largest entry whose value has at most `value_size` bytes.
 pub const fn max_entry_size(value_size: usize) -> usize {
-    HEAD + CONTENT_TYPE_SIZE + value_size
+    HEAD + MAX_CONTENT_TYPE_BYTES + value_size
 }
 
 /// Reads version, time of writing (microseconds) and tags from the start of an entry.

@@ -17,7 +17,7 @@ use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
 use crate::cache::fleet::shared_store::{
-    KeyScan, MOST_SETTINGS, ReplicaNote, ScanPosition, ScannedKeys, Settings, SharedStore,
+    KeyScan, MAX_SETTINGS, ReplicaNote, ScanPosition, ScannedKeys, Settings, SharedStore,
 };
 use crate::cache::tier::{BoxFuture, L2Error};
 use crate::cache::version::Version;
@@ -34,7 +34,7 @@ const SCANNED: u32 = 500;
 const REVISION: &str = "revision";
 
 impl SharedStore for RedisL2 {
-    fn post(&self, note: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
+    fn publish_note(&self, note: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
         Box::pin(self.save(self.shared.layout.note(HOME, self.shared.replica), note, lifetime, until))
     }
 
@@ -203,7 +203,7 @@ impl RedisL2 {
             not_after.to_string().into(),
             known.revision.to_string().into(),
             action.into(),
-            MOST_SETTINGS.to_string().into(),
+            MAX_SETTINGS.to_string().into(),
         ];
         for (field, value) in fields {
             args.extend([field.as_str().into(), value.as_deref().unwrap_or_default().into()]);
