@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::clock::{Clock, ManualClock, Moment};
 use super::coherence::safeguards::Safeguards;
-use super::coherence::{Coherence, CoherenceConfig, FillGuard, held};
+use super::coherence::{Coherence, CoherenceConfig, FillGuard, cached_entry};
 use super::entry::{CachedEntry, Content, Entry, Lifetime, NewEntry};
 use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, NamespaceRules, Namespaces};
@@ -47,7 +47,7 @@ impl L1 for MapL1 {
     }
 
     fn insert(&self, key: Key, held: Arc<CachedEntry>) -> Result<(), NotTaken> {
-        self.0.lock().expect("no panic").insert(key, held);
+        self.0.lock().expect("no panic").insert(key, cached_entry);
         Ok(())
     }
 
@@ -56,9 +56,9 @@ impl L1 for MapL1 {
     }
 
     fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<CachedEntry>) -> ControlFlow<()>) {
-        let copy = |(key, held): (&Key, &Arc<CachedEntry>)| (key.clone(), held.clone());
+        let copy = |(key, held): (&Key, &Arc<CachedEntry>)| (key.clone(), cached_entry.clone());
         let all: Vec<_> = self.0.lock().expect("no panic").iter().map(copy).collect();
-        let _ = all.iter().try_for_each(|(key, held)| visit(key, held));
+        let _ = all.iter().try_for_each(|(key, held)| visit(key, cached_entry));
     }
 
     fn usage(&self) -> L1Usage {
@@ -85,7 +85,7 @@ impl Bench {
         let (l1, clock) = (Arc::new(MapL1::default()), Arc::new(ManualClock::default()));
         let namespaces = Arc::new(Namespaces::new(rules, 1));
         let namespace = namespaces.get("namespace", "default").expect("room");
-        let config = CoherenceConfig { partitions: 1, max_staleness: BOUND, repair: true, protections };
+        let config = CoherenceConfig { partitions: 1, max_staleness: BOUND, repair: true, safeguards: protections };
         let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), clock.clone()));
         Bench { coherence, l1, clock, namespace, namespaces }
     }
@@ -99,7 +99,7 @@ impl Bench {
         let content = Content::Value(bytes::Bytes::from(sequence.to_string()));
         let new = NewEntry::new(content, Lifetime::of(Duration::from_secs(3600)));
         let entry = Entry::written(&new, Version::new(EPOCH, sequence), Duration::ZERO, self.clock.now());
-        held(entry, Version::new(EPOCH, position), note, self.clock.now(), &self.namespace)
+        cached_entry(entry, Version::new(EPOCH, position), note, self.clock.now(), &self.namespace)
     }
 
     pub fn now(&self) -> Moment {

@@ -23,16 +23,16 @@ impl BusSink for Coherence {
         if message.own {
             self.counters.messages_own.inc();
         }
-        self.heard(&message);
-        let mut line = partition.line();
+        self.record_message(&message);
+        let mut line = partition.state();
         line.heard_epoch = line.heard_epoch.max(message.version.epoch);
         if line.synced {
             self.follow(partition, &mut line, message.version);
         }
-        if !message.own || self.config.protections.on(Safeguard::OwnMessages) {
+        if !message.own || self.config.safeguards.on(Safeguard::OwnMessages) {
             self.take_effect(&message);
         }
-        line.watchers.tell(&message);
+        line.watchers.publish(&message);
         if line.synced {
             line.watermark = message.version;
             self.counters.messages_applied.inc();
@@ -42,13 +42,13 @@ impl BusSink for Coherence {
     fn undecodable(&self, partitions: &[u16]) {
         self.counters.undecodable.inc();
         self.counters.gaps.inc();
-        self.lose_place(partitions);
+        self.lose_position(partitions);
     }
 
     fn overran(&self, partitions: &[u16]) {
         self.counters.lagged.inc();
-        match self.config.protections.on(Safeguard::Lag) {
-            true => self.lose_place(partitions),
+        match self.config.safeguards.on(Safeguard::Lag) {
+            true => self.lose_position(partitions),
             // As if the next message were the next in line.
             false => self.each(partitions, |_, line| line.resumes = true),
         }
@@ -57,7 +57,7 @@ impl BusSink for Coherence {
     fn audit_begins(&self, partitions: &[u16]) -> u64 {
         self.counters.audits_sent.inc();
         let now = self.clock.now();
-        if !self.config.protections.on(Safeguard::Echo) {
+        if !self.config.safeguards.on(Safeguard::Echo) {
             // As if a subscription that was never lost were whole.
             partitions.iter().for_each(|index| self.partition(*index).prove(now));
         }
@@ -65,11 +65,11 @@ impl BusSink for Coherence {
     }
 
     fn awaits(&self, nonce: u64) -> bool {
-        self.audits.begun(nonce).is_some()
+        self.audits.started_at(nonce).is_some()
     }
 
     fn echo(&self, nonce: u64, echo: Echo) -> bool {
-        let Some(begun) = self.audits.begun(nonce) else { return false };
+        let Some(begun) = self.audits.started_at(nonce) else { return false };
         let mut counts = false;
         for (index, position) in echo.positions {
             match self.partitions.get(usize::from(index)) {
@@ -89,7 +89,7 @@ impl BusSink for Coherence {
     }
 
     fn released(&self, namespace: &[u8], key: &[u8], failed: bool) {
-        if let Some(namespace) = self.known(namespace) {
+        if let Some(namespace) = self.registered_namespace(namespace) {
             let end = if failed { End::Failed } else { End::LookAgain };
             self.end_round(KeyRef::new(&namespace, key), end);
         }
@@ -107,7 +107,7 @@ impl Coherence {
         if version.epoch == at.epoch && version.sequence == at.sequence + 1 {
             return;
         }
-        if !self.config.protections.on(Safeguard::Gap) {
+        if !self.config.safeguards.on(Safeguard::Gap) {
             return;
         }
         self.counters.gaps.inc();
@@ -120,9 +120,9 @@ impl Coherence {
 
     /// Removes from memory what the message says is outdated.
     fn take_effect(&self, message: &Message) {
-        let Some(namespace) = self.known(&message.change.namespace) else { return };
+        let Some(namespace) = self.registered_namespace(&message.change.namespace) else { return };
         let Message { partition, version, change, .. } = message;
-        self.bury(&namespace, *partition, change.selectors(), *version, change.effect);
+        self.record_invalidation(&namespace, *partition, change.selectors(), *version, change.effect);
         for key in message.change.keys() {
             let key = KeyRef::new(&namespace, key);
             if self.partition_of(key) == message.partition {
@@ -139,13 +139,13 @@ impl Coherence {
     }
 
     /// The namespace `name`. One that this replica has no account of has no entries, no fills and nobody who waits here.
-    fn known(&self, name: &[u8]) -> Option<Arc<Namespace>> {
+    fn registered_namespace(&self, name: &[u8]) -> Option<Arc<Namespace>> {
         std::str::from_utf8(name).ok().and_then(|name| self.namespaces.find(name))
     }
 
     /// Settles one partition by the echo of `nonce`: its counter stood at `position` after `begun`. False: the echo does not count here.
     fn settle(&self, index: u16, partition: &Partition, nonce: u64, position: Version, begun: Moment) -> bool {
-        let mut line = partition.line();
+        let mut line = partition.state();
         if nonce <= line.void_up_to {
             return false;
         }
@@ -158,11 +158,11 @@ impl Coherence {
             self.forget_applied(index, partition, &mut line, position);
         }
         let first = !line.synced;
-        let behind = !first && line.watermark != position && self.config.protections.on(Safeguard::EchoCounters);
+        let behind = !first && line.watermark != position && self.config.safeguards.on(Safeguard::EchoCounters);
         if behind {
             self.counters.audits_failed.inc();
         }
-        if behind || (first && self.config.protections.on(Safeguard::FirstEcho)) {
+        if behind || (first && self.config.safeguards.on(Safeguard::FirstEcho)) {
             self.bump(partition, &mut line);
         }
         if first || behind {
@@ -170,7 +170,7 @@ impl Coherence {
         }
         partition.prove(begun);
         if partition.settled_epoch() != position.epoch {
-            self.unsettled.notify_one();
+            self.failover_pending.notify_one();
         }
         true
     }
@@ -180,7 +180,7 @@ impl Coherence {
         tracing::warn!(partition = index, %position, watermark = %line.watermark, "an epoch went back");
         self.forget_applied(index, partition, line, position);
         partition.forget_epochs();
-        *partition.recent() = Default::default();
+        *partition.change_log() = Default::default();
     }
 
     /// Positions from here on may be lower than what was applied, and would pass the fence unseen. What was applied is forgotten; nothing
@@ -191,12 +191,12 @@ impl Coherence {
         line.heard_epoch = position.epoch;
         partition.forget_shown();
         self.fence.forget(index);
-        partition.recent().orphan(position.epoch);
+        partition.change_log().orphan(position.epoch);
         self.namespaces.all().iter().for_each(|namespace| namespace.tombstones().forget(index));
     }
 
     /// Messages of some of `partitions` were lost: everything there is suspect, and no position is known until the next echo.
-    fn lose_place(&self, partitions: &[u16]) {
+    fn lose_position(&self, partitions: &[u16]) {
         self.each(partitions, |partition, line| {
             self.bump(partition, line);
             partition.unsync(line);
@@ -207,7 +207,7 @@ impl Coherence {
     fn each(&self, partitions: &[u16], mut change: impl FnMut(&Partition, &mut PartitionState)) {
         let void_up_to = self.audits.latest();
         for partition in partitions.iter().filter_map(|index| self.partitions.get(usize::from(*index))) {
-            let mut line = partition.line();
+            let mut line = partition.state();
             line.void_up_to = void_up_to;
             change(partition, &mut line);
         }

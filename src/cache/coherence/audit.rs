@@ -44,7 +44,7 @@ impl Audits {
     }
 
     /// When the audit of `nonce` was begun, if it is remembered.
-    pub fn begun(&self, nonce: u64) -> Option<Moment> {
+    pub fn started_at(&self, nonce: u64) -> Option<Moment> {
         let state = self.lock();
         let index = state.sent.binary_search_by_key(&nonce, |(sent, _)| *sent).ok()?;
         Some(state.sent[index].1)
@@ -68,9 +68,9 @@ mod tests {
     fn the_beginning_of_an_audit_is_found_by_its_nonce_for_a_while() {
         let audits = Audits::default();
         let nonces: Vec<u64> = (0..REMEMBERED as u64 + 1).map(|at| audits.begin(Moment(at))).collect();
-        assert_eq!(audits.begun(nonces[0]), None);
-        assert_eq!(audits.begun(nonces[1]), Some(Moment(1)));
-        assert_eq!(audits.begun(audits.latest() + 1), None);
+        assert_eq!(audits.started_at(nonces[0]), None);
+        assert_eq!(audits.started_at(nonces[1]), Some(Moment(1)));
+        assert_eq!(audits.started_at(audits.latest() + 1), None);
         assert_ne!(nonces[1] - nonces[0], nonces[2] - nonces[1], "the next nonce cannot be told from those before");
     }
 }

@@ -38,10 +38,10 @@ pub(crate) struct ChangeLog {
 /// What is remembered of one version.
 struct ChangeRecord {
     /// All of it, as its message said it.
-    heard: Option<Change>,
+    message: Option<Change>,
     /// What answers said of it: a step of many keys may be seen in parts, and what is written once has the version of another step.
     seen: Vec<Change>,
-    at: Moment,
+    recorded_at: Moment,
 }
 
 /// What may have been lost in a takeover.
@@ -57,22 +57,22 @@ pub enum Lost {
 
 impl ChangeLog {
     /// A change was acknowledged, or something of it was seen: there may be more of it.
-    pub fn remember(&mut self, version: Version, change: &Change, now: Moment) {
+    pub fn record_acknowledged(&mut self, version: Version, change: &Change, now: Moment) {
         let change = change.bare();
         self.update(version, now, |remembered| {
             let known = |other: &Change| other.includes(&change);
-            if !remembered.heard.iter().chain(&remembered.seen).any(known) {
+            if !remembered.message.iter().chain(&remembered.seen).any(known) {
                 remembered.seen.push(change);
             }
         });
     }
 
     /// A message was heard.
-    pub fn hear(&mut self, version: Version, change: &Change, now: Moment) {
+    pub fn record_message(&mut self, version: Version, change: &Change, now: Moment) {
         let change = change.bare();
         self.update(version, now, |remembered| {
             remembered.seen.retain(|seen| !change.includes(seen));
-            remembered.heard.get_or_insert(change);
+            remembered.message.get_or_insert(change);
         });
     }
 
@@ -80,7 +80,7 @@ impl ChangeLog {
         if self.forgotten.get(&version.epoch).is_some_and(|forgotten| version.sequence <= *forgotten) {
             return;
         }
-        let new = || ChangeRecord { heard: None, seen: Vec::new(), at: now };
+        let new = || ChangeRecord { message: None, seen: Vec::new(), recorded_at: now };
         let remembered = self.changes.entry(version).or_insert_with(new);
         let before = remembered.size();
         update(remembered);
@@ -90,7 +90,7 @@ impl ChangeLog {
 
     fn forget(&mut self, now: Moment) {
         while let Some(oldest) = self.changes.first_entry() {
-            if self.bytes <= BYTES && now.since(oldest.get().at) <= REMEMBERED {
+            if self.bytes <= BYTES && now.since(oldest.get().recorded_at) <= REMEMBERED {
                 return;
             }
             let (version, remembered) = oldest.remove_entry();
@@ -104,13 +104,13 @@ impl ChangeLog {
     }
 
     /// What was heard after `told` up to `reached`, positions of one epoch; none when not all of it is remembered.
-    pub fn heard(&self, told: Version, reached: Version) -> Option<Vec<(Version, Change)>> {
+    pub fn messages_between(&self, told: Version, reached: Version) -> Option<Vec<(Version, Change)>> {
         if told >= reached {
             return Some(Vec::new());
         }
         let after = (Bound::Excluded(told), Bound::Included(reached));
         let heard = self.changes.range(after);
-        let heard = heard.filter_map(|(version, remembered)| Some((*version, remembered.heard.clone()?)));
+        let heard = heard.filter_map(|(version, remembered)| Some((*version, remembered.message.clone()?)));
         let heard: Vec<_> = heard.collect();
         // Positions have no holes: as many as there are, all are there.
         (heard.len() as u64 == reached.sequence - told.sequence).then_some(heard)
@@ -166,7 +166,7 @@ impl ChangeLog {
 
 impl ChangeRecord {
     fn all(&self) -> impl Iterator<Item = &Change> {
-        self.heard.iter().chain(&self.seen)
+        self.message.iter().chain(&self.seen)
     }
 
     fn size(&self) -> usize {
@@ -190,7 +190,11 @@ mod tests {
         let mut recent = ChangeLog::default();
         recent.settle(1, false);
         for (epoch, sequence) in versions {
-            recent.remember(Version::new(*epoch, *sequence), &change(&format!("{epoch}-{sequence}")), Moment(1));
+            recent.record_acknowledged(
+                Version::new(*epoch, *sequence),
+                &change(&format!("{epoch}-{sequence}")),
+                Moment(1),
+            );
         }
         recent
     }
@@ -209,8 +213,8 @@ mod tests {
     #[test]
     fn all_keys_of_a_step_are_remembered_though_one_was_seen_before_the_others() {
         let mut recent = recent(&[(1, 5)]);
-        recent.remember(Version::new(1, 5), &change("another"), Moment(1));
-        recent.remember(Version::new(1, 5), &change("another"), Moment(1));
+        recent.record_acknowledged(Version::new(1, 5), &change("another"), Moment(1));
+        recent.record_acknowledged(Version::new(1, 5), &change("another"), Moment(1));
         assert_eq!(recent.lost(Version::new(1, 4), 2, 1), lost(&["1-5", "another"]));
     }
 
@@ -253,19 +257,19 @@ mod tests {
         let beyond = (1 << 53) - 1;
         let mut recent = recent(&[(1, 5), (beyond, 1)]);
         recent.orphan(1);
-        recent.remember(Version::new(1, 6), &change("later"), Moment(1).plus(REMEMBERED * 2));
+        recent.record_acknowledged(Version::new(1, 6), &change("later"), Moment(1).plus(REMEMBERED * 2));
         assert_eq!(recent.forgotten, BTreeMap::from([(1, 5)]));
         assert_eq!(recent.lost(Version::new(1, 6), 2, 1), lost(&[&format!("{beyond}-1")]));
         // One that comes meanwhile is not settled by that.
-        recent.remember(Version::new(beyond, 2), &change("another"), Moment(1).plus(REMEMBERED * 2));
+        recent.record_acknowledged(Version::new(beyond, 2), &change("another"), Moment(1).plus(REMEMBERED * 2));
         recent.orphan(2);
         recent.settle(2, false);
         assert_eq!(recent.lost(Version::new(2, 0), 3, 1), lost(&["another"]));
         recent.settle(3, false);
         assert_eq!(recent.lost(Version::new(3, 0), 4, 1), lost(&[]));
-        (0..2000).for_each(|n| recent.remember(Version::new(beyond, n), &change(&n.to_string()), Moment(1)));
+        (0..2000).for_each(|n| recent.record_acknowledged(Version::new(beyond, n), &change(&n.to_string()), Moment(1)));
         recent.orphan(4);
-        (0..2000).for_each(|n| recent.remember(Version::new(beyond, n), &change("x"), Moment(1)));
+        (0..2000).for_each(|n| recent.record_acknowledged(Version::new(beyond, n), &change("x"), Moment(1)));
         recent.orphan(4);
         assert_eq!(recent.lost(Version::new(4, 0), 5, 1), Lost::Unknown);
         recent.settle(5, true);
@@ -276,7 +280,7 @@ mod tests {
     fn memory_is_bounded_and_what_is_forgotten_counts_as_lost() {
         let mut recent = ChangeLog::default();
         for sequence in 1..=10_000 {
-            recent.remember(Version::new(1, sequence), &change("some key"), Moment(1));
+            recent.record_acknowledged(Version::new(1, sequence), &change("some key"), Moment(1));
         }
         assert!(recent.bytes <= BYTES && recent.changes.len() < 1_000);
         assert_eq!(recent.lost(Version::new(1, 9_999), 2, 1), lost(&["some key"]));
@@ -287,24 +291,24 @@ mod tests {
     fn what_was_seen_of_a_version_beside_its_message_is_lost_with_it() {
         let mut recent = ChangeLog::default();
         let (version, other) = (Version::new(1, 5), Change { namespace: "other".into(), ..change("once") });
-        recent.remember(version, &change("b"), Moment(1));
-        recent.remember(version, &other, Moment(1));
-        recent.remember(version, &other, Moment(1));
+        recent.record_acknowledged(version, &change("b"), Moment(1));
+        recent.record_acknowledged(version, &other, Moment(1));
+        recent.record_acknowledged(version, &other, Moment(1));
         let (mut all, b) = (change("a"), change("b"));
         if let (Covers::Keys(all), Covers::Keys(b)) = (&mut all.covers, b.covers) {
             all.extend(b);
         }
-        recent.hear(version, &all, Moment(1));
-        recent.remember(version, &change("a"), Moment(1));
+        recent.record_message(version, &all, Moment(1));
+        recent.record_acknowledged(version, &change("a"), Moment(1));
         assert_eq!(recent.lost(Version::new(1, 4), 2, 1), Lost::Changes(vec![all.clone(), other.clone()]));
-        assert_eq!(recent.heard(Version::new(1, 4), version), Some(vec![(version, all.clone())]));
+        assert_eq!(recent.messages_between(Version::new(1, 4), version), Some(vec![(version, all.clone())]));
         assert_eq!(recent.bytes, all.size() + other.size());
     }
 
     #[test]
     fn an_old_change_is_forgotten() {
         let mut recent = recent(&[(1, 5)]);
-        recent.remember(Version::new(1, 6), &change("later"), Moment(1).plus(REMEMBERED * 2));
+        recent.record_acknowledged(Version::new(1, 6), &change("later"), Moment(1).plus(REMEMBERED * 2));
         assert_eq!(recent.lost(Version::new(1, 5), 2, 1), lost(&["later"]));
         assert_eq!(recent.lost(Version::new(1, 4), 2, 1), Lost::Unknown);
     }

@@ -40,7 +40,7 @@ pub struct CoherenceConfig {
     /// Whether recent changes are remembered, to invalidate again those that a failover lost.
     pub repair: bool,
     /// Protections that are on.
-    pub protections: Safeguards,
+    pub safeguards: Safeguards,
 }
 
 /// The coherence of one replica's memory.
@@ -53,10 +53,10 @@ pub struct Coherence {
     pub(super) namespaces: Arc<Namespaces>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Told when a partition has an epoch of which the takeover is not settled.
-    pub(super) unsettled: Notify,
+    pub(super) failover_pending: Notify,
     pub(super) unswept: Mutex<super::sweep::Unswept>,
     /// Notified when memory is to be swept.
-    pub(super) sweeps: Notify,
+    pub(super) sweep_wanted: Notify,
     /// Watches.
     pub watches: Watches,
     /// Counts.
@@ -85,7 +85,11 @@ impl SubscriptionPosition {
     /// The position up to which `held`, looked up after this place was read, is known to be current: at least where it was read; where the
     /// subscription stood, when that was whole since.
     pub fn of(self, held: &CachedEntry) -> Version {
-        if self.generation == held.generation { held.position.max(self.watermark) } else { held.position }
+        if self.generation == cached_entry.generation {
+            cached_entry.position.max(self.watermark)
+        } else {
+            cached_entry.position
+        }
     }
 }
 
@@ -102,11 +106,11 @@ pub struct StartedFetch {
     /// Number of the flight.
     pub id: u64,
     /// What was known before.
-    pub note: FillGuard,
+    pub guard: FillGuard,
     /// Where the result goes.
-    pub landing: FetchCompletion,
+    pub completion: FetchCompletion,
     /// Where it comes from.
-    pub waiting: FetchWaiter,
+    pub waiter: FetchWaiter,
 }
 
 // === impl Coherence: answering from memory ===
@@ -127,9 +131,9 @@ impl Coherence {
             l1,
             namespaces,
             clock,
-            unsettled: Notify::new(),
+            failover_pending: Notify::new(),
             unswept: Mutex::default(),
-            sweeps: Notify::new(),
+            sweep_wanted: Notify::new(),
             watches: Watches::default(),
             counters: CoherenceCounters::default(),
         }
@@ -166,66 +170,66 @@ impl Coherence {
         now: Moment,
     ) -> Freshness {
         let partition = self.partition_of(key);
-        if self.covers(key, held) {
+        if self.covers(key, cached_entry) {
             return Freshness::Invalidated;
         }
         let bound = bound
             .min(self.config.max_staleness)
             .saturating_sub(super::audit::dispatch_margin(self.config.max_staleness));
-        let current = self.partition(partition).generation() == held.generation;
-        if current && (now <= proof.plus(bound) || !self.config.protections.on(Safeguard::Audit)) {
+        let current = self.partition(partition).generation() == cached_entry.generation;
+        if current && (now <= proof.plus(bound) || !self.config.safeguards.on(Safeguard::Audit)) {
             return Freshness::Fresh;
         }
-        let known_at = self.partition(partition).last_proof(held.generation).max(held.known_at);
+        let known_at = self.partition(partition).last_proof(cached_entry.generation).max(cached_entry.known_at);
         Freshness::Unproven(now.since(known_at))
     }
 
     /// With what `held` was invalidated, as far as that is remembered.
     pub fn cause(&self, key: KeyRef<'_>, held: &CachedEntry) -> Option<Selector> {
-        held.namespace.tombstones().cause(&self.judged(key, held))
+        cached_entry.namespace.tombstones().cause(&self.entry_facts(key, cached_entry))
     }
 
     /// Whether `held` was invalidated with what selects it. One atomic read, unless something was since this was asked the last time. What
     /// was only marked stale is not covered, if stale entries are kept; it says so itself from now on.
     pub fn covers(&self, key: KeyRef<'_>, held: &CachedEntry) -> bool {
         let partition = self.partition_of(key);
-        let tombstones = held.namespace.tombstones();
-        if held.covered.is_known(tombstones.changes(partition)) {
+        let tombstones = cached_entry.namespace.tombstones();
+        if cached_entry.covered.is_known(tombstones.changes(partition)) {
             return false;
         }
-        let (cover, changes) = tombstones.judge(&self.judged(key, held));
+        let (cover, changes) = tombstones.judge(&self.entry_facts(key, cached_entry));
         match cover {
             // When it was read it was not marked, or says so itself.
-            Coverage::Marked(at) if !held.entry.stale_window.is_zero() => {
-                held.covered.know(changes, Some(at.max(held.known_at)));
+            Coverage::Marked(at) if !cached_entry.entry.stale_window.is_zero() => {
+                cached_entry.covered.know(changes, Some(at.max(cached_entry.known_at)));
             }
-            Coverage::Gone | Coverage::Marked(_) => held.covered.end(),
+            Coverage::Gone | Coverage::Marked(_) => cached_entry.covered.end(),
             // Between the lookup and this it may have been swept out of memory, and what it was covered by forgotten.
-            Coverage::Clear if held.covered.has_ended() => {}
-            Coverage::Clear => held.covered.know(changes, None),
+            Coverage::Clear if cached_entry.covered.has_ended() => {}
+            Coverage::Clear => cached_entry.covered.know(changes, None),
         }
-        held.covered.has_ended()
+        cached_entry.covered.has_ended()
     }
 
-    fn judged<'a>(&self, key: KeyRef<'a>, held: &'a CachedEntry) -> EntryFacts<'a> {
-        let Entry { tags, version, .. } = &held.entry;
-        let (version, position, known_at) = (*version, held.position, held.known_at);
+    fn entry_facts<'a>(&self, key: KeyRef<'a>, held: &'a CachedEntry) -> EntryFacts<'a> {
+        let Entry { tags, version, .. } = &cached_entry.entry;
+        let (version, position, known_at) = (*version, cached_entry.position, cached_entry.known_at);
         let partition = self.partition_of(key);
         EntryFacts { partition, key: key.bytes, tags: tags.as_slice(), version, position, known_at }
     }
 
     /// Where the subscription stands. To be read *before* memory is looked up, as the proof is: an entry found afterwards has lived
     /// through every change up to there.
-    pub fn place(&self, partition: u16) -> SubscriptionPosition {
+    pub fn subscription_position(&self, partition: u16) -> SubscriptionPosition {
         let partition = self.partition(partition);
-        let line = partition.line();
+        let line = partition.state();
         let watermark = if line.synced { line.watermark } else { Version::ZERO };
         SubscriptionPosition { generation: partition.generation(), watermark }
     }
 
     /// The position up to which this replica has applied everything, zero when that is not known.
     pub fn watermark(&self, partition: u16) -> Version {
-        let line = self.partition(partition).line();
+        let line = self.partition(partition).state();
         if line.synced { line.watermark } else { Version::ZERO }
     }
 
@@ -245,7 +249,7 @@ impl Coherence {
     }
 
     /// Joins the fetch of `key` under way, when its answer will be fresh enough for a caller who accepts `bound`, or begins one.
-    pub fn join(&self, key: &Key, bound: Duration) -> FetchSlot {
+    pub fn fetch_slot(&self, key: &Key, bound: Duration) -> FetchSlot {
         let index = self.partition_of(key.as_ref());
         let now = self.clock.now();
         let changes = key.namespace().tombstones().changes(index);
@@ -260,13 +264,13 @@ impl Coherence {
         }
         let note = FillGuard { generation, applied: stripe.applied, shown: stripe.reads };
         let (flight, landing) = Flight::begin(now, generation, changes);
-        let begun = StartedFetch { id: flight.id, note, landing, waiting: flight.join() };
+        let begun = StartedFetch { id: flight.id, guard: note, completion: landing, waiter: flight.join() };
         stripe.flights.insert(key.clone(), flight);
         FetchSlot::Started(begun)
     }
 
     /// No Get may join the flight `id` of `key` any more.
-    pub fn close(&self, key: &Key, id: u64) {
+    pub fn close_fetch(&self, key: &Key, id: u64) {
         let mut stripe = self.fence.lock(self.partition_of(key.as_ref()), key.as_ref());
         if stripe.flights.get(key).is_some_and(|flight| flight.id == id) {
             stripe.flights.remove(key);
@@ -281,7 +285,7 @@ impl Coherence {
     /// An answer to a question that was asked after `before` was read shows that `partition` has reached `position`: no answer to a later
     /// question may be from before that.
     pub fn show(&self, partition: u16, before: ShownPosition, position: Version) {
-        if self.config.protections.on(Safeguard::Monotonic) {
+        if self.config.safeguards.on(Safeguard::Monotonic) {
             self.partition(partition).show(before, position);
         }
     }
@@ -292,19 +296,20 @@ impl Coherence {
         let partition = self.partition_of(key.as_ref());
         let mut stripe = self.fence.lock(partition, key.as_ref());
         let is_guest = key.namespace().is_guest();
-        let admitted = !is_guest && self.passes(&stripe, key.as_ref(), note, held.position, held.entry.version);
+        let admitted =
+            !is_guest && self.passes(&stripe, key.as_ref(), note, cached_entry.position, cached_entry.entry.version);
         if admitted {
-            _ = self.insert(key, held);
+            _ = self.insert(key, cached_entry);
         } else if !is_guest {
             self.counters.fills_fenced.inc();
         }
-        self.follow_read(&mut stripe, key.as_ref(), held.position, Some(&held.entry), !admitted);
+        self.follow_read(&mut stripe, key.as_ref(), cached_entry.position, Some(&cached_entry.entry), !admitted);
         admitted
     }
 
     /// A read of the shared tier, of which nothing enters memory, has found `entry` or that there is none, where the partition stood at
     /// `position`. What that shows to be outdated leaves memory. To be called before anybody is answered with it.
-    pub fn found(&self, key: &Key, position: Version, entry: Option<&Entry>) {
+    pub fn observe_read(&self, key: &Key, position: Version, entry: Option<&Entry>) {
         let partition = self.partition_of(key.as_ref());
         let position = match position {
             // There is no number line: everything is gone that was on one so far.
@@ -320,8 +325,8 @@ impl Coherence {
     }
 
     /// The shared tier has said that `key` was written at `version`. What is older leaves memory.
-    pub fn found_newer(&self, key: &Key, version: Version) {
-        if self.config.protections.on(Safeguard::Monotonic) {
+    pub fn observe_newer(&self, key: &Key, version: Version) {
+        if self.config.safeguards.on(Safeguard::Monotonic) {
             let mut stripe = self.fence.lock(self.partition_of(key.as_ref()), key.as_ref());
             self.drop_below(key.as_ref(), version, |_| true);
             stripe.show(key.as_ref(), version);
@@ -338,7 +343,7 @@ impl Coherence {
         entry: Option<&Entry>,
         memory_differs: bool,
     ) {
-        if !self.config.protections.on(Safeguard::Monotonic) {
+        if !self.config.safeguards.on(Safeguard::Monotonic) {
             return;
         }
         let now = self.clock.now();
@@ -348,8 +353,9 @@ impl Coherence {
         };
         if memory_differs && !entry.is_some_and(|entry| self.limit_life(key, entry, now)) {
             // One that has outlived its time is absent elsewhere for that; it is kept to be answered flagged.
-            let is_outdated =
-                |held: &CachedEntry| entry.is_some() || (held.entry.lives(now) && held.marked_at().is_none());
+            let is_outdated = |held: &CachedEntry| {
+                entry.is_some() || (cached_entry.entry.lives(now) && cached_entry.marked_at().is_none())
+            };
             self.drop_below(key, least, is_outdated);
         }
         stripe.show(key, least);
@@ -359,20 +365,26 @@ impl Coherence {
     /// under the key's stripe.
     fn limit_life(&self, key: KeyRef<'_>, entry: &Entry, now: Moment) -> bool {
         let is_kept = entry.lives(now) || !entry.stale_window.is_zero();
-        let is_same = |held: &Arc<CachedEntry>| held.entry.version == entry.version && !held.is_alone() && is_kept;
+        let is_same = |held: &Arc<CachedEntry>| {
+            cached_entry.entry.version == entry.version && !cached_entry.is_alone() && is_kept
+        };
         let Some(held) = self.l1.get(key).filter(is_same) else { return false };
-        let marked_at = held.entry.marked_at.into_iter().chain(entry.marked_at).min();
-        let expires_at = held.entry.expires_at.min(entry.expires_at);
-        if (marked_at, expires_at) != (held.entry.marked_at, held.entry.expires_at) {
-            let kept_until = held.entry.kept_until.min(entry.kept_until);
-            self.put(&key.to_key(), &held, Entry { marked_at, expires_at, kept_until, ..held.entry.clone() });
+        let marked_at = cached_entry.entry.marked_at.into_iter().chain(entry.marked_at).min();
+        let expires_at = cached_entry.entry.expires_at.min(entry.expires_at);
+        if (marked_at, expires_at) != (cached_entry.entry.marked_at, cached_entry.entry.expires_at) {
+            let kept_until = cached_entry.entry.kept_until.min(entry.kept_until);
+            self.put(
+                &key.to_key(),
+                &cached_entry,
+                Entry { marked_at, expires_at, kept_until, ..cached_entry.entry.clone() },
+            );
         }
         true
     }
 
     /// Removes what memory holds of `key` from before `least`, if `is_outdated`. To be called under the key's stripe.
     fn drop_below(&self, key: KeyRef<'_>, least: Version, is_outdated: impl Fn(&CachedEntry) -> bool) {
-        if self.l1.get(key).is_some_and(|held| held.entry.version < least && is_outdated(&held)) {
+        if self.l1.get(key).is_some_and(|held| cached_entry.entry.version < least && is_outdated(&cached_entry)) {
             self.l1.remove(key);
         }
     }
@@ -386,7 +398,7 @@ impl Coherence {
         let admitted = self.passes(&stripe, key.as_ref(), note, version, version);
         stripe.apply(key.as_ref(), version);
         match admitted {
-            true => _ = self.insert(key, held),
+            true => _ = self.insert(key, cached_entry),
             false => self.drop_older(key.as_ref(), version, Effect::Set),
         }
         drop(stripe);
@@ -414,11 +426,11 @@ impl Coherence {
             return;
         }
         let Some(held) = self.l1.get(key.as_ref()) else { return };
-        let entry = &held.entry;
+        let entry = &cached_entry.entry;
         if entry.version == version && entry.expires_at < expires_at {
             self.put(
                 key,
-                &held,
+                &cached_entry,
                 Entry { expires_at, kept_until: expires_at.plus(entry.stale_window), ..entry.clone() },
             );
         }
@@ -426,7 +438,7 @@ impl Coherence {
 
     /// Puts what `make` makes of what memory holds of `key` and of the position, as an entry that the shared tier does not know. Without a
     /// shared tier to ask there is no promise; but what is invalidated afterwards is gone.
-    pub fn put_alone(
+    pub fn put_local_only(
         &self,
         key: &Key,
         make: impl FnOnce(Option<&CachedEntry>, Version) -> Option<Entry>,
@@ -439,8 +451,8 @@ impl Coherence {
         let before = self.l1.get(key.as_ref());
         match make(before.as_deref(), position) {
             Some(entry) => {
-                let held = held(entry, CachedEntry::LOCAL_ONLY, note, self.clock.now(), key.namespace());
-                self.insert(key, &held)
+                let held = cached_entry(entry, CachedEntry::LOCAL_ONLY, note, self.clock.now(), key.namespace());
+                self.insert(key, &cached_entry)
             }
             None => Ok(()),
         }
@@ -456,10 +468,10 @@ impl Coherence {
         effect: Effect,
     ) {
         self.check_epoch(partition, version);
-        self.bury(namespace, partition, selectors, version, effect);
+        self.record_invalidation(namespace, partition, selectors, version, effect);
     }
 
-    pub(super) fn bury(
+    pub(super) fn record_invalidation(
         &self,
         namespace: &Namespace,
         partition: u16,
@@ -496,7 +508,7 @@ impl Coherence {
         let partition = self.partition(self.partition_of(key));
         let stands = partition.generation() == note.generation && partition.live_epoch() == position.epoch;
         let fenced = !stands || !stripe.admits(note, version);
-        let on = |protection| self.config.protections.on(protection);
+        let on = |protection| self.config.safeguards.on(protection);
         !(fenced && on(Safeguard::Fence) || stripe.is_outdated(key, note, version) && on(Safeguard::Monotonic))
     }
 
@@ -508,7 +520,7 @@ impl Coherence {
         if live == version.epoch {
             return;
         }
-        let mut line = partition.line();
+        let mut line = partition.state();
         if live != 0 || version.epoch < line.watermark.epoch {
             self.bump(partition, &mut line);
             partition.unsync(&mut line);
@@ -517,14 +529,19 @@ impl Coherence {
 
     /// Removes what is older than a change at `version`, or marks it. To be called under the key's stripe.
     pub(super) fn drop_older(&self, key: KeyRef<'_>, version: Version, effect: Effect) {
-        let Some(held) = self.l1.get(key).filter(|held| held.entry.version < version) else { return };
+        let Some(held) = self.l1.get(key).filter(|held| cached_entry.entry.version < version) else { return };
         let now = self.clock.now();
-        let window = held.entry.stale_window;
-        let kept = now < held.entry.kept_until && !window.is_zero() && !self.covers(key, &held);
+        let window = cached_entry.entry.stale_window;
+        let kept = now < cached_entry.entry.kept_until && !window.is_zero() && !self.covers(key, &cached_entry);
         if effect == Effect::Marked && kept {
-            let marked_at = held.marked_at().unwrap_or(self.not_before(self.partition_of(key)).max(held.known_at));
-            let kept_until = held.entry.kept_until.min(marked_at.plus(window));
-            self.put(&key.to_key(), &held, Entry { marked_at: Some(marked_at), kept_until, ..held.entry.clone() });
+            let marked_at =
+                cached_entry.marked_at().unwrap_or(self.not_before(self.partition_of(key)).max(cached_entry.known_at));
+            let kept_until = cached_entry.entry.kept_until.min(marked_at.plus(window));
+            self.put(
+                &key.to_key(),
+                &cached_entry,
+                Entry { marked_at: Some(marked_at), kept_until, ..cached_entry.entry.clone() },
+            );
         } else {
             self.l1.remove(key);
         }
@@ -537,16 +554,16 @@ impl Coherence {
 
     /// Puts `entry` in the place of `held`, of which it is a variant. To be called under the key's stripe, or what stands for it.
     pub fn put(&self, key: &Key, held: &CachedEntry, entry: Entry) {
-        let CachedEntry { position, generation, known_at, ref namespace, .. } = *held;
+        let CachedEntry { position, generation, known_at, ref namespace, .. } = *cached_entry;
         let (namespace, covered) = (namespace.clone(), CoverageMemo::default());
         let held = CachedEntry { entry, position, generation, known_at, namespace, covered };
         // If it is not taken, it is gone, which any entry may be at any time.
-        let _ = self.l1.insert(key.clone(), Arc::new(held));
+        let _ = self.l1.insert(key.clone(), Arc::new(cached_entry));
     }
 
     pub(super) fn bump(&self, partition: &Partition, line: &mut PartitionState) {
         partition.bump(line);
-        line.watchers.break_off();
+        line.watchers.report_gap();
         self.counters.bumps.inc();
     }
 }
@@ -578,7 +595,7 @@ impl Coherence {
     /// Proves every partition for good, from position `at`: for a service without a shared tier, where memory is all there is.
     pub fn prove_forever(&self, at: Version) {
         for partition in &self.partitions {
-            partition.sync(&mut partition.line(), at);
+            partition.sync(&mut partition.state(), at);
             partition.prove(Moment::FOREVER);
         }
     }
@@ -586,7 +603,7 @@ impl Coherence {
 
 /// An entry with what its freshness is judged by, as read or written under `note`. Its value gets memory of its own: as it came it is a
 /// slice of a larger buffer of the connection, which it would keep alive.
-pub fn held(
+pub fn cached_entry(
     mut entry: Entry,
     position: Version,
     note: FillGuard,

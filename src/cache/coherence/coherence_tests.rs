@@ -50,8 +50,8 @@ impl Bench {
         let key = self.key(key);
         let proof = self.coherence.proof(0);
         let held = self.l1.get(key.as_ref())?;
-        match self.coherence.freshness(key.as_ref(), &held, proof, BOUND, self.now()) {
-            Freshness::Fresh => Some(held.entry.version.sequence),
+        match self.coherence.freshness(key.as_ref(), &cached_entry, proof, BOUND, self.now()) {
+            Freshness::Fresh => Some(cached_entry.entry.version.sequence),
             Freshness::Unproven(_) | Freshness::Invalidated => None,
         }
     }
@@ -194,9 +194,9 @@ fn an_absence_removes_the_entry_that_was_there_before_and_no_later_one() {
         let bench = Bench::subscribed(protections, 5);
         let key = bench.key("k");
         bench.fill("k", 3);
-        bench.coherence.found(&key, Version::new(EPOCH, 2), None);
+        bench.coherence.observe_read(&key, Version::new(EPOCH, 2), None);
         assert_eq!(bench.fresh("k"), Some(3), "it may have been written after the absence");
-        bench.coherence.found(&key, Version::new(EPOCH, 6), None);
+        bench.coherence.observe_read(&key, Version::new(EPOCH, 6), None);
         bench.fresh("k").is_none()
     });
 }
@@ -205,7 +205,7 @@ fn an_absence_removes_the_entry_that_was_there_before_and_no_later_one() {
 fn an_absence_without_a_number_line_removes_what_was_on_the_last_one() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
-    bench.coherence.found(&bench.key("k"), Version::ZERO, None);
+    bench.coherence.observe_read(&bench.key("k"), Version::ZERO, None);
     assert_eq!(bench.fresh("k"), None);
 }
 
@@ -217,13 +217,13 @@ fn a_read_that_finds_the_same_entry_marked_or_shortened_limits_the_one_in_memory
     let key = bench.key("k");
     let held = || bench.l1.get(key.as_ref()).expect("it is there");
     let ends = bench.now().plus(BOUND);
-    let shorter = Entry { expires_at: ends, kept_until: ends, ..held().entry.clone() };
-    bench.coherence.found(&key, Version::new(EPOCH, 6), Some(&shorter));
+    let shorter = Entry { expires_at: ends, kept_until: ends, ..cached_entry().entry.clone() };
+    bench.coherence.observe_read(&key, Version::new(EPOCH, 6), Some(&shorter));
     assert_eq!((held().entry.expires_at, held().entry.lives(bench.now())), (ends, true));
-    let marked = Entry { marked_at: Some(bench.now()), stale_window: BOUND, ..held().entry.clone() };
-    bench.coherence.found(&key, Version::new(EPOCH, 7), Some(&marked));
+    let marked = Entry { marked_at: Some(bench.now()), stale_window: BOUND, ..cached_entry().entry.clone() };
+    bench.coherence.observe_read(&key, Version::new(EPOCH, 7), Some(&marked));
     assert!(!held().entry.lives(bench.now()), "it is kept, to be answered flagged");
-    bench.coherence.found(&key, Version::new(EPOCH, 7), Some(&Entry { stale_window: Duration::ZERO, ..marked }));
+    bench.coherence.observe_read(&key, Version::new(EPOCH, 7), Some(&Entry { stale_window: Duration::ZERO, ..marked }));
     assert!(bench.l1.get(key.as_ref()).is_none());
 }
 
@@ -246,7 +246,7 @@ fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
         bench.coherence.apply(Message { partition: 0, version: Version::new(EPOCH, sequence), change, own: false });
         let held = bench.l1.get(key.as_ref()).expect("kept");
         assert!(!bench.coherence.covers(key.as_ref(), &held));
-        bench.now().since(held.marked_at().expect("marked"))
+        bench.now().since(cached_entry.marked_at().expect("marked"))
     };
     windowed(5);
     // The replica heard no message since the proof: the entry may have been marked right after that.
@@ -292,7 +292,7 @@ fn a_fill_in_flight_does_not_enter_after_an_absence() {
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let older = bench.read(3, 5, note);
-        bench.coherence.found(&key, Version::new(EPOCH, 7), None);
+        bench.coherence.observe_read(&key, Version::new(EPOCH, 7), None);
         bench.coherence.admit(&key, &older, note);
         bench.fresh("k").is_none()
     });
@@ -315,7 +315,7 @@ fn an_own_write_after_an_absence_enters() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     let key = bench.key("k");
     let note = bench.coherence.begin_fill(key.as_ref());
-    bench.coherence.found(&key, Version::new(EPOCH, 5), None);
+    bench.coherence.observe_read(&key, Version::new(EPOCH, 5), None);
     bench.coherence.apply_own_set(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
     assert_eq!(bench.fresh("k"), Some(6));
 }
@@ -325,10 +325,10 @@ fn a_get_does_not_join_a_fetch_that_was_begun_before_another_read_was_answered()
     guarded(Safeguard::Monotonic, |protections| {
         let bench = Bench::subscribed(protections, 5);
         let key = bench.key("k");
-        let _begun = bench.coherence.join(&key, BOUND);
-        assert!(matches!(bench.coherence.join(&key, BOUND), FetchSlot::Joined(_)));
+        let _begun = bench.coherence.fetch_slot(&key, BOUND);
+        assert!(matches!(bench.coherence.fetch_slot(&key, BOUND), FetchSlot::Joined(_)));
         bench.reads("k", 7);
-        matches!(bench.coherence.join(&key, BOUND), FetchSlot::Started(_))
+        matches!(bench.coherence.fetch_slot(&key, BOUND), FetchSlot::Started(_))
     });
 }
 
@@ -526,7 +526,7 @@ fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
     bench.advance(5000);
     bench.message(6, "k");
     bench.audit(6);
-    let judgement = bench.coherence.freshness(key.as_ref(), &held, proof, BOUND, bench.now());
+    let judgement = bench.coherence.freshness(key.as_ref(), &cached_entry, proof, BOUND, bench.now());
     assert!(matches!(judgement, Freshness::Unproven(_)));
 }
 
@@ -534,14 +534,14 @@ fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
 fn a_place_that_is_reached_after_the_lookup_says_nothing_of_what_was_looked_up() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
-    let place = bench.coherence.place(0);
+    let place = bench.coherence.subscription_position(0);
     let held = bench.l1.get(bench.key("k").as_ref()).expect("filled");
     // The message of the token's write is applied while the reader has the entry in its hand.
     bench.message(6, "k");
     assert_eq!(place.of(&held), Version::new(EPOCH, 5), "not up to a token of 6");
     bench.fill("other", 4);
     bench.message(7, "k");
-    let place = bench.coherence.place(0);
+    let place = bench.coherence.subscription_position(0);
     let other = bench.l1.get(bench.key("other").as_ref()).expect("filled");
     assert_eq!(place.of(&other), Version::new(EPOCH, 7), "it has lived through 7");
 }
@@ -633,7 +633,8 @@ fn a_narrower_bound_of_the_caller_is_kept() {
     let key = bench.key("k");
     let held = bench.l1.get(key.as_ref()).expect("filled");
     bench.advance(500);
-    let judge = |bound| bench.coherence.freshness(key.as_ref(), &held, bench.coherence.proof(0), bound, bench.now());
+    let judge =
+        |bound| bench.coherence.freshness(key.as_ref(), &cached_entry, bench.coherence.proof(0), bound, bench.now());
     assert_eq!(judge(BOUND), Freshness::Fresh);
     assert!(matches!(judge(Duration::from_millis(400)), Freshness::Unproven(_)));
 }
@@ -649,7 +650,7 @@ fn a_suspect_entry_says_for_how_long_it_may_have_been_out_of_date() {
     bench.advance(600);
     let held = bench.l1.get(bench.key("k").as_ref()).expect("kept");
     let judgement =
-        bench.coherence.freshness(bench.key("k").as_ref(), &held, bench.coherence.proof(0), BOUND, bench.now());
+        bench.coherence.freshness(bench.key("k").as_ref(), &cached_entry, bench.coherence.proof(0), BOUND, bench.now());
     assert_eq!(judgement, Freshness::Unproven(Duration::from_millis(700)), "since the audit at 300 ms");
 }
 
@@ -667,9 +668,9 @@ impl Bench {
 
     fn read_tagged(&self, sequence: u64, position: u64, note: FillGuard) -> Arc<CachedEntry> {
         let mut held = Arc::into_inner(self.read(sequence, position, note)).expect("one owner");
-        held.entry.tags = Tags::new(vec!["t".into()]);
-        held.entry.stale_window = Duration::from_secs(60);
-        Arc::new(held)
+        cached_entry.entry.tags = Tags::new(vec!["t".into()]);
+        cached_entry.entry.stale_window = Duration::from_secs(60);
+        Arc::new(cached_entry)
     }
 
     fn fill_tagged(&self, sequence: u64, position: u64) -> bool {
@@ -721,7 +722,8 @@ fn a_fill_in_flight_does_not_escape_an_invalidation_of_what_selects_it() {
             bench.invalidate(selector, 6, effect, own);
             bench.coherence.admit(&key, &read, note);
             let held = bench.l1.get(key.as_ref()).expect("it enters, and is judged when it is asked for");
-            let judged = bench.coherence.freshness(key.as_ref(), &held, bench.coherence.proof(0), BOUND, bench.now());
+            let judged =
+                bench.coherence.freshness(key.as_ref(), &cached_entry, bench.coherence.proof(0), BOUND, bench.now());
             match effect {
                 Effect::Marked => assert_eq!((judged, held.marked_at()), (Freshness::Fresh, Some(bench.now()))),
                 _ => assert_eq!(judged, Freshness::Invalidated, "{selector:?}"),
@@ -822,7 +824,7 @@ fn what_a_takeover_carried_over_does_not_count_before_it_is_settled_here() {
         let bench = Bench::subscribed(protections, 5);
         let (before, position) = (Version::new(EPOCH, 3), Version::new(EPOCH + 1, 9));
         let counted_early = bench.coherence.counts(0, before, position);
-        bench.coherence.settled(PendingFailover { partition: 0, epoch: EPOCH + 1 }, false);
+        bench.coherence.mark_settled(PendingFailover { partition: 0, epoch: EPOCH + 1 }, false);
         assert!(bench.coherence.counts(0, before, position) && bench.coherence.counts(0, position, position));
         !counted_early
     });
@@ -843,7 +845,7 @@ fn an_epoch_that_has_ended_has_ended_also_while_nothing_is_subscribed() {
 // === fetches under way ===
 
 fn joins(bench: &Bench, bound: Duration) -> bool {
-    matches!(bench.coherence.join(&bench.key("k"), bound), FetchSlot::Joined(_))
+    matches!(bench.coherence.fetch_slot(&bench.key("k"), bound), FetchSlot::Joined(_))
 }
 
 #[test]
@@ -888,10 +890,10 @@ fn a_fetch_older_than_the_bound_is_not_joined() {
 #[test]
 fn a_fetch_that_ends_closes_only_itself() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
-    let FetchSlot::Started(first) = bench.coherence.join(&bench.key("k"), BOUND) else { panic!("begins") };
+    let FetchSlot::Started(first) = bench.coherence.fetch_slot(&bench.key("k"), BOUND) else { panic!("begins") };
     bench.message(6, "k");
-    let FetchSlot::Started(_second) = bench.coherence.join(&bench.key("k"), BOUND) else { panic!("begins") };
-    bench.coherence.close(&bench.key("k"), first.id);
+    let FetchSlot::Started(_second) = bench.coherence.fetch_slot(&bench.key("k"), BOUND) else { panic!("begins") };
+    bench.coherence.close_fetch(&bench.key("k"), first.id);
     assert!(joins(&bench, BOUND), "the second fetch is still under way");
 }
 

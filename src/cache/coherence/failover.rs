@@ -17,17 +17,17 @@ pub struct PendingFailover {
 
 impl Coherence {
     /// A change took effect in the shared tier: this replica's own, or one that it heard or saw something of.
-    pub fn remember(&self, partition: u16, version: Version, change: &Change) {
+    pub fn record_acknowledged(&self, partition: u16, version: Version, change: &Change) {
         if self.config.repair {
-            self.partition(partition).recent().remember(version, change, self.clock.now());
+            self.partition(partition).change_log().record_acknowledged(version, change, self.clock.now());
         }
     }
 
     /// A message was heard: it says all of its change.
-    pub(super) fn heard(&self, message: &Message) {
+    pub(super) fn record_message(&self, message: &Message) {
         let now = self.clock.now();
-        if self.config.repair || self.watches.need_memory(now) {
-            self.partition(message.partition).recent().hear(message.version, &message.change, now);
+        if self.config.repair || self.watches.need_change_log(now) {
+            self.partition(message.partition).change_log().record_message(message.version, &message.change, now);
         }
     }
 
@@ -40,16 +40,16 @@ impl Coherence {
     /// has not settled. The others may have given up waiting for it, and what it has acknowledged itself may be missing there.
     pub fn counts(&self, partition: u16, version: Version, position: Version) -> bool {
         let settled = || self.config.repair && self.partition(partition).settled_epoch() == position.epoch;
-        version.epoch == position.epoch || !self.config.protections.on(Safeguard::Repair) || settled()
+        version.epoch == position.epoch || !self.config.safeguards.on(Safeguard::Repair) || settled()
     }
 
     /// Waits until there may be a takeover to settle.
-    pub async fn until_unsettled(&self) {
-        self.unsettled.notified().await;
+    pub async fn failover_began(&self) {
+        self.failover_pending.notified().await;
     }
 
     /// The takeovers to settle.
-    pub fn unsettled(&self) -> Vec<PendingFailover> {
+    pub fn pending_failovers(&self) -> Vec<PendingFailover> {
         let all =
             self.partitions.iter().enumerate().map(|(index, partition)| (index, partition, partition.live_epoch()));
         let unsettled = all.filter(|(_, partition, epoch)| *epoch != 0 && *epoch != partition.settled_epoch());
@@ -57,7 +57,7 @@ impl Coherence {
     }
 
     /// Whether the takeover is still to be settled, and not overtaken by another.
-    pub fn is_unsettled(&self, takeover: PendingFailover) -> bool {
+    pub fn is_pending(&self, takeover: PendingFailover) -> bool {
         let partition = self.partition(takeover.partition);
         partition.live_epoch() == takeover.epoch && partition.settled_epoch() != takeover.epoch
     }
@@ -75,13 +75,13 @@ impl Coherence {
 
     /// Returns the changes that a server may lack that stood at `prior` when it took over; its entries count since the epoch `trusted_from`.
     pub fn lost(&self, takeover: PendingFailover, prior: Version, trusted_from: u64) -> Lost {
-        self.partition(takeover.partition).recent().lost(prior, takeover.epoch, trusted_from)
+        self.partition(takeover.partition).change_log().lost(prior, takeover.epoch, trusted_from)
     }
 
     /// No change that this replica remembers is lost; with `dropped`, because everything from before was dropped.
-    pub fn settled(&self, takeover: PendingFailover, dropped: bool) {
+    pub fn mark_settled(&self, takeover: PendingFailover, dropped: bool) {
         let partition = self.partition(takeover.partition);
-        partition.recent().settle(takeover.epoch, dropped);
+        partition.change_log().settle(takeover.epoch, dropped);
         partition.settle(takeover.epoch);
     }
 }

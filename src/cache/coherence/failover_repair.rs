@@ -64,12 +64,12 @@ impl FailoverRepair {
         let mut partitions = BTreeSet::new();
         loop {
             tokio::select! {
-                () = self.coherence.until_unsettled() => {}
+                () = self.coherence.failover_began() => {}
                 Some(partition) = under_way.next() => {
                     partitions.remove(&partition);
                 }
             }
-            for takeover in self.coherence.unsettled() {
+            for takeover in self.coherence.pending_failovers() {
                 if partitions.insert(takeover.partition) {
                     under_way.push(async move {
                         self.settle(takeover).await;
@@ -87,10 +87,10 @@ impl FailoverRepair {
         }
         let mut repaired = None;
         let (mut pause, longest) = PAUSES;
-        while self.coherence.is_unsettled(takeover) {
+        while self.coherence.is_pending(takeover) {
             let turn = self.at_once.acquire().await;
             match self.try_to_settle(takeover, &mut repaired).await {
-                Ok(true) => return self.coherence.settled(takeover, repaired == Some(Settlement::Forgotten)),
+                Ok(true) => return self.coherence.mark_settled(takeover, repaired == Some(Settlement::Forgotten)),
                 Ok(false) => {}
                 Err(error) => tracing::debug!(partition = takeover.partition, %error, "a takeover is not settled yet"),
             }
@@ -165,7 +165,7 @@ impl FailoverRepair {
                 let until = self.clock.now().plus(PATIENCE);
                 let removed = self.l2.remove(partition, &removals, Mode::Remove, 0, until).await?;
                 keys.iter().for_each(|key| self.coherence.apply_own_change(key, removed.version, Effect::Removed));
-                self.coherence.remember(partition, removed.version, &Change::of_keys(Effect::Removed, keys));
+                self.coherence.record_acknowledged(partition, removed.version, &Change::of_keys(Effect::Removed, keys));
                 self.coherence.counters.repaired.add(keys.len() as u64);
             }
         }
@@ -177,7 +177,7 @@ impl FailoverRepair {
         let until = self.clock.now().plus(PATIENCE);
         let version = self.l2.invalidate(partition, namespace, change.selectors(), mode, 0, until).await?;
         self.coherence.apply_own_invalidation(namespace, partition, change.selectors(), version, change.effect);
-        self.coherence.remember(partition, version, change);
+        self.coherence.record_acknowledged(partition, version, change);
         self.coherence.counters.repaired.inc();
         Ok(())
     }

@@ -20,9 +20,9 @@ pub mod watch;
 pub use audit::AUDITS_PER_BOUND;
 pub use change_log::Lost;
 pub use coherence::{
-    Coherence, CoherenceConfig, FetchSlot, Freshness, Proofs, StartedFetch, SubscriptionPosition, held,
+    Coherence, CoherenceConfig, FetchSlot, Freshness, Proofs, StartedFetch, SubscriptionPosition, cached_entry,
 };
 pub use failover::PendingFailover;
 pub use fence::FillGuard;
 pub use partition::ShownPosition;
-pub use sweep::LOOKED_AT;
+pub use sweep::MAX_VISITED_FOR_ROOM;

@@ -22,10 +22,10 @@ pub(crate) struct Partition {
     live_epoch: AtomicU64,
     known_epoch: AtomicU64,
     settled_epoch: AtomicU64,
-    line: Mutex<PartitionState>,
+    state: Mutex<PartitionState>,
     /// Gets that wait for somebody to make an entry.
     pub rounds: Rounds,
-    recent: Mutex<ChangeLog>,
+    change_log: Mutex<ChangeLog>,
     shown: Mutex<ShownPosition>,
 }
 
@@ -57,8 +57,8 @@ pub(crate) struct PartitionState {
 }
 
 impl Partition {
-    pub fn line(&self) -> MutexGuard<'_, PartitionState> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn state(&self) -> MutexGuard<'_, PartitionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The generation that entries made now belong to.
@@ -92,8 +92,8 @@ impl Partition {
     }
 
     /// What was acknowledged and heard of lately.
-    pub fn recent(&self) -> MutexGuard<'_, ChangeLog> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn change_log(&self) -> MutexGuard<'_, ChangeLog> {
+        self.change_log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How far answers have shown the number line. To be read before the shared tier is asked.
@@ -156,7 +156,7 @@ impl Partition {
 
     /// The latest moment at which entries of `generation` were proven, as far as it is remembered.
     pub fn last_proof(&self, generation: u64) -> Moment {
-        let line = self.line();
+        let line = self.state();
         if generation == self.generation() {
             return self.proved_at();
         }

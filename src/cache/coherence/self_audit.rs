@@ -46,7 +46,7 @@ pub struct Auditor {
 #[derive(Clone, Copy, Debug)]
 pub struct SelfAuditLimits {
     /// Longest wait for the shared tier.
-    pub budget: Duration,
+    pub timeout: Duration,
     /// The staleness bound.
     pub bound: Duration,
 }
@@ -55,7 +55,7 @@ pub struct SelfAuditLimits {
 struct AuditSample {
     key: Key,
     version: Version,
-    begun: Moment,
+    started_at: Moment,
 }
 
 /// A sampler that takes one in `every` hits, none when 0, and the auditor of what it takes.
@@ -77,7 +77,7 @@ impl Sampler {
         match self.samples.try_reserve() {
             Ok(place) => {
                 self.counters.sampled.inc();
-                place.send(AuditSample { key: key.to_key(), version, begun });
+                place.send(AuditSample { key: key.to_key(), version, started_at: begun });
             }
             Err(_) => self.counters.dropped.inc(),
         }
@@ -101,7 +101,7 @@ impl Auditor {
     }
 
     async fn check(&self, sample: AuditSample) {
-        let until = self.clock.now().plus(self.limits.budget);
+        let until = self.clock.now().plus(self.limits.timeout);
         let current = match self.l2.current(&sample.key, until).await {
             Ok(Some(current)) if current.version.epoch == sample.version.epoch => current,
             // Gone, or written in another epoch, perhaps by another clock: that says nothing.
@@ -110,7 +110,7 @@ impl Auditor {
         };
         self.counters.checked.inc();
         let newer = current.version > sample.version;
-        let staleness = if newer { sample.begun.since(current.written_at) } else { Duration::ZERO };
+        let staleness = if newer { sample.started_at.since(current.written_at) } else { Duration::ZERO };
         self.counters.staleness.observe(staleness);
         if staleness > self.limits.bound + current.uncertainty {
             self.violated(&sample, current.version, staleness);
@@ -180,7 +180,7 @@ mod tests {
         fn new(every: u64) -> World {
             let bench = Bench::new(Safeguards::default());
             let l2 = Arc::new(KnownTier(Mutex::new(Ok(None))));
-            let limits = SelfAuditLimits { budget: Duration::from_millis(200), bound: BOUND };
+            let limits = SelfAuditLimits { timeout: Duration::from_millis(200), bound: BOUND };
             let (sampler, auditor) = new(every, l2.clone(), bench.clock.clone(), limits);
             World { bench, l2, sampler, auditor }
         }

@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// After a sweep there is a pause this many times as long as the sweep took.
 const REST: u32 = 4;
 /// Entries that are looked at before an entry is refused for its namespace's quota.
-pub const LOOKED_AT: usize = 4096;
+pub const MAX_VISITED_FOR_ROOM: usize = 4096;
 
 /// Namespaces that may have dead entries in memory, by number, with how often something was invalidated there.
 pub(super) type Unswept = BTreeMap<u32, u64>;
@@ -29,14 +29,14 @@ impl Coherence {
     pub(super) fn want_sweep(&self, namespace: &Namespace) {
         if !namespace.is_guest() {
             *self.unswept().entry(namespace.id).or_default() += 1;
-            self.sweeps.notify_one();
+            self.sweep_wanted.notify_one();
         }
     }
 
     /// Sweeps memory in the background whenever something was invalidated by a selector, for as long as it is polled.
     pub async fn sweep_memory(self: Arc<Self>) {
         loop {
-            self.sweeps.notified().await;
+            self.sweep_wanted.notified().await;
             sleep(PAUSE).await;
             let (coherence, begun) = (self.clone(), Instant::now());
             if let Err(error) = tokio::task::spawn_blocking(move || coherence.sweep()).await {
@@ -55,7 +55,7 @@ impl Coherence {
         }
         self.l1.each(&mut |key, held| {
             if wanted.contains_key(&key.namespace().id) {
-                removed += usize::from(self.bury_held(key, held));
+                removed += usize::from(self.remove_if_invalidated(key, held));
             }
             ControlFlow::Continue(())
         });
@@ -85,15 +85,15 @@ impl Coherence {
         self.l1.each(&mut |key, held| {
             looked_at += 1;
             if key.namespace().id == namespace.id {
-                removed += usize::from(self.bury_held(key, held));
+                removed += usize::from(self.remove_if_invalidated(key, held));
             }
-            if looked_at < LOOKED_AT { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if looked_at < MAX_VISITED_FOR_ROOM { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         removed
     }
 
     /// Removes `held` when it is dead; when it is only marked stale it is kept no longer than its stale window. Returns whether it was removed.
-    fn bury_held(&self, key: &Key, held: &Arc<CachedEntry>) -> bool {
+    fn remove_if_invalidated(&self, key: &Key, held: &Arc<CachedEntry>) -> bool {
         if self.covers(key.as_ref(), held) {
             return self.remove_dead(key.as_ref(), held);
         }

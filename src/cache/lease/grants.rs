@@ -78,7 +78,7 @@ pub struct LeaseHolder {
     /// Until when.
     pub until: Moment,
     /// What is said of it.
-    pub said: LeaseStatus,
+    pub status: LeaseStatus,
 }
 
 impl Default for Leases {
@@ -138,5 +138,5 @@ fn obstacle(
     counts: impl Fn(&Holder) -> bool,
 ) -> Option<LeaseHolder> {
     let (holder, until) = table.get(key, now).filter(|(holder, _)| counts(holder))?;
-    Some(LeaseHolder { until, said: if holder.id.is_some() { LeaseStatus::Taken } else { LeaseStatus::Paused } })
+    Some(LeaseHolder { until, status: if holder.id.is_some() { LeaseStatus::Taken } else { LeaseStatus::Paused } })
 }

@@ -31,7 +31,7 @@ pub struct LeaseRequest {
     /// What the shared tier was found to hold just before; none: it could not be asked.
     pub found: Option<Fetched>,
     /// Until when the shared tier is waited for.
-    pub patience: Moment,
+    pub deadline: Moment,
 }
 
 /// Why a round ends.
@@ -57,19 +57,19 @@ pub struct RoundOutcome {
 /// Gets of one key that want its lease.
 pub struct Round {
     /// What it was begun with.
-    pub occasion: LeaseRequest,
+    pub request: LeaseRequest,
     /// In which it is run.
     pub span: Span,
-    seats: Mutex<Waiters>,
-    handed: Notify,
-    said: watch::Sender<Option<LeaseStatus>>,
+    waiters: Mutex<Waiters>,
+    offered: Notify,
+    status: watch::Sender<Option<LeaseStatus>>,
     ended: watch::Sender<Option<End>>,
-    over: watch::Sender<Option<RoundOutcome>>,
+    outcome: watch::Sender<Option<RoundOutcome>>,
 }
 
 #[derive(Default)]
 struct Waiters {
-    taken: usize,
+    count: usize,
     /// A lease that nobody has taken yet.
     lease: Option<Lease>,
 }
@@ -82,9 +82,9 @@ pub enum WaitResult {
     /// It has the lease.
     Lease(Lease),
     /// The round is over.
-    Over(RoundOutcome),
+    Ended(RoundOutcome),
     /// Another has the lease, or nobody may have it.
-    Said(LeaseStatus),
+    Status(LeaseStatus),
 }
 
 // === impl Round ===
@@ -93,39 +93,39 @@ impl Round {
     fn new(occasion: LeaseRequest) -> Arc<Round> {
         let (said, ended, over) = (watch::Sender::new(None), watch::Sender::new(None), watch::Sender::new(None));
         let (span, seats, handed) = (spans::round(), Mutex::default(), Notify::new());
-        Arc::new(Round { occasion, span, seats, handed, said, ended, over })
+        Arc::new(Round { request: occasion, span, waiters: seats, offered: handed, status: said, ended, outcome: over })
     }
 
-    fn sit(self: &Arc<Self>) -> Waiter {
-        self.seats().taken += 1;
+    fn add_waiter(self: &Arc<Self>) -> Waiter {
+        self.waiters().count += 1;
         Waiter(self.clone())
     }
 
-    fn seats(&self) -> MutexGuard<'_, Waiters> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the lease to one of those who take part. Back, when nobody does any more or the round has ended meanwhile.
-    pub fn hand(&self, lease: Lease) -> Result<(), Lease> {
-        let mut seats = self.seats();
-        if seats.taken == 0 || self.has_ended().is_some() {
+    pub fn offer(&self, lease: Lease) -> Result<(), Lease> {
+        let mut seats = self.waiters();
+        if seats.count == 0 || self.has_ended().is_some() {
             return Err(lease);
         }
         seats.lease = Some(lease);
         drop(seats);
         // Who is told and leaves all the same passes it on.
-        self.handed.notify_one();
+        self.offered.notify_one();
         Ok(())
     }
 
     /// The lease, if nobody has taken it.
     pub fn take(&self) -> Option<Lease> {
-        self.seats().lease.take()
+        self.waiters().lease.take()
     }
 
     /// Says how the shared tier answered.
-    pub fn say(&self, said: LeaseStatus) {
-        self.said.send_replace(Some(said));
+    pub fn set_status(&self, said: LeaseStatus) {
+        self.status.send_replace(Some(said));
     }
 
     /// Why it has ended; none: it has not.
@@ -141,7 +141,7 @@ impl Round {
 
     /// Whether anybody takes part yet.
     pub fn is_awaited(&self) -> bool {
-        self.seats().taken > 0
+        self.waiters().count > 0
     }
 
     fn end(&self, end: End) {
@@ -158,22 +158,22 @@ impl Waiter {
     }
 
     /// Waits for the lease or the end of the round, or only until `heeded` was said.
-    pub async fn turn(&self, heeded: impl Fn(LeaseStatus) -> bool) -> WaitResult {
-        let (mut said, mut over) = (self.0.said.subscribe(), self.0.over.subscribe());
+    pub async fn wait(&self, heeded: impl Fn(LeaseStatus) -> bool) -> WaitResult {
+        let (mut said, mut over) = (self.0.status.subscribe(), self.0.outcome.subscribe());
         loop {
             tokio::select! {
                 biased;
-                () = self.0.handed.notified() => {
+                () = self.0.offered.notified() => {
                     if let Some(lease) = self.0.take() {
                         return WaitResult::Lease(lease);
                     }
                 }
                 Ok(over) = over.wait_for(Option::is_some) => {
                     let none = RoundOutcome { end: End::LookAgain, found: None };
-                    return WaitResult::Over(over.clone().unwrap_or(none));
+                    return WaitResult::Ended(over.clone().unwrap_or(none));
                 }
                 Ok(said) = said.wait_for(|said| said.is_some_and(&heeded)) => {
-                    return WaitResult::Said(said.unwrap_or(LeaseStatus::Taken));
+                    return WaitResult::Status(said.unwrap_or(LeaseStatus::Taken));
                 }
             }
         }
@@ -182,9 +182,9 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut seats = self.0.seats();
-        seats.taken -= 1;
-        if seats.taken == 0 && seats.lease.is_some() {
+        let mut seats = self.0.waiters();
+        seats.count -= 1;
+        if seats.count == 0 && seats.lease.is_some() {
             drop(seats);
             self.0.end(End::LookAgain);
         }
@@ -207,14 +207,14 @@ impl Rounds {
         if self.number.load(Ordering::SeqCst) == 0 {
             return None;
         }
-        self.under_way().get(key).filter(|round| suits(&round.occasion)).map(Round::sit)
+        self.under_way().get(key).filter(|round| suits(&round.request)).map(Round::add_waiter)
     }
 
     /// Takes part in the round of `key` under way, or begins one. Returns whether it was begun: then it has to be run.
-    pub fn join_or_begin(&self, key: &Key, occasion: LeaseRequest) -> (Waiter, bool) {
+    pub fn join_or_start(&self, key: &Key, occasion: LeaseRequest) -> (Waiter, bool) {
         let mut under_way = self.under_way();
         if let Some(round) = under_way.get(key) {
-            return (round.sit(), false);
+            return (round.add_waiter(), false);
         }
         if under_way.len() >= ROUNDS
             && let Some(other) = under_way.keys().next().cloned()
@@ -225,7 +225,7 @@ impl Rounds {
         let round = Round::new(occasion);
         under_way.insert(key.clone(), round.clone());
         self.number.store(under_way.len(), Ordering::SeqCst);
-        (round.sit(), true)
+        (round.add_waiter(), true)
     }
 
     /// Something was heard of `key`.
@@ -277,13 +277,13 @@ pub struct RoundGuard<'a> {
     key: &'a Key,
     round: &'a Arc<Round>,
     /// What those who are left are told.
-    pub over: RoundOutcome,
+    pub outcome: RoundOutcome,
 }
 
 impl<'a> RoundGuard<'a> {
     /// Begins to run.
     pub fn new(rounds: &'a Rounds, key: &'a Key, round: &'a Arc<Round>) -> RoundGuard<'a> {
-        RoundGuard { rounds, key, round, over: RoundOutcome { end: End::LookAgain, found: None } }
+        RoundGuard { rounds, key, round, outcome: RoundOutcome { end: End::LookAgain, found: None } }
     }
 
     /// No Get may join it any more.
@@ -295,6 +295,6 @@ impl<'a> RoundGuard<'a> {
 impl Drop for RoundGuard<'_> {
     fn drop(&mut self) {
         self.close();
-        self.round.over.send_replace(Some(self.over.clone()));
+        self.round.outcome.send_replace(Some(self.outcome.clone()));
     }
 }

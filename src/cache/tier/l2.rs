@@ -348,7 +348,7 @@ pub struct RemoveResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeout {
     /// When the call ends if nothing of it moves.
-    pub until: Moment,
+    pub deadline: Moment,
     /// When it ends even if something does. Not before `until`.
     pub latest: Moment,
 }
@@ -356,14 +356,14 @@ pub struct Timeout {
 impl From<Moment> for Timeout {
     /// Ends at `until` in any case.
     fn from(until: Moment) -> Timeout {
-        Timeout { until, latest: until }
+        Timeout { deadline: until, latest: until }
     }
 }
 
 impl Timeout {
     /// The same time for the next part of a call that began at `begun`, from `now` on.
     pub fn renewed(self, begun: Moment, now: Moment) -> Timeout {
-        Timeout { until: now.plus(self.until.since(begun)).min(self.latest), ..self }
+        Timeout { deadline: now.plus(self.deadline.since(begun)).min(self.latest), ..self }
     }
 }
 

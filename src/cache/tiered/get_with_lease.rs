@@ -97,7 +97,8 @@ impl Tiered {
             let (seat, first) = seat.map_or_else(
                 || {
                     let patience = asking_since.plus(shared.config.read_budget);
-                    let occasion = LeaseRequest { duration: wish.duration, seen: None, found: found.clone(), patience };
+                    let occasion =
+                        LeaseRequest { duration: wish.duration, seen: None, found: found.clone(), deadline: patience };
                     self.take_seat(&key, partition, occasion)
                 },
                 |seat| (seat, false),
@@ -122,7 +123,7 @@ impl Tiered {
                     let degraded = answer.degraded || lease.alone;
                     break GetAnswer { lease: Some(lease), degraded, at: shared.clock.now(), ..answer };
                 }
-                Some(WaitResult::Over(RoundOutcome { end, found: last })) => {
+                Some(WaitResult::Ended(RoundOutcome { end, found: last })) => {
                     contradictions = if end == End::Present { contradictions + 1 } else { 0 };
                     if contradictions == CONTRADICTIONS {
                         break answer;
@@ -136,7 +137,7 @@ impl Tiered {
                     }
                     heard = last;
                 }
-                Some(WaitResult::Said(_)) | None => {
+                Some(WaitResult::Status(_)) | None => {
                     match (self.with_room(get, until, || kept(found.as_ref())).await, refused) {
                         (Some(stale), _) => break stale,
                         (None, Some(refused)) => return Err(refused),
@@ -176,7 +177,7 @@ impl Tiered {
             occasion.seen.is_none() && occasion.found.as_ref().is_some_and(known)
         };
         if let Some(seat) = self.0.coherence.rounds(partition).join(key, suits)
-            && let Some(found) = seat.round().occasion.found.clone()
+            && let Some(found) = seat.round().request.found.clone()
         {
             return (Ok(found), Some(seat));
         }
@@ -201,10 +202,10 @@ impl Tiered {
         let seen = stale.is_none().then_some(held.entry.version);
         let found = (!answer.degraded).then(|| Fetched { position: answer.position, held: Some(held.clone()) });
         let patience = asking_since.plus(shared.config.read_budget);
-        let occasion = LeaseRequest { duration: wish.duration, seen, found, patience };
+        let occasion = LeaseRequest { duration: wish.duration, seen, found, deadline: patience };
         let (seat, true) = self.take_seat(key, answer.partition, occasion) else { return answer };
         let until = shared.until(shared.config.read_budget, get.deadline, asking_since);
-        match timeout(until.since(now), seat.turn(|_| true)).await {
+        match timeout(until.since(now), seat.wait(|_| true)).await {
             Ok(WaitResult::Lease(lease)) => GetAnswer { lease: Some(lease), at: shared.clock.now(), ..answer },
             _ => answer,
         }
@@ -212,7 +213,7 @@ impl Tiered {
 
     /// Takes part in the round of `key`. Returns also whether it was begun for this.
     fn take_seat(&self, key: &Key, partition: u16, occasion: LeaseRequest) -> (Waiter, bool) {
-        let (seat, begun) = self.0.coherence.rounds(partition).join_or_begin(key, occasion);
+        let (seat, begun) = self.0.coherence.rounds(partition).join_or_start(key, occasion);
         if begun {
             let round = self.clone().run_round(key.clone(), partition, seat.round().clone());
             let round = round.instrument(seat.round().span.clone());
@@ -232,7 +233,7 @@ impl Tiered {
         let waiting = part.wait.then(|| self.0.leases.counters.waiting.inc_guard());
         if part.first || !part.wait {
             let turn = self.turn(false, part.kept, part.until, seat).await;
-            if !(part.wait && matches!(turn, Some(WaitResult::Said(_)))) {
+            if !(part.wait && matches!(turn, Some(WaitResult::Status(_)))) {
                 return (turn, None);
             }
         }
@@ -270,12 +271,12 @@ impl Tiered {
         let patience = until.since(shared.clock.now());
         let leaving = async {
             shared.leaving.cancelled().await;
-            seat.turn(|_| true).await
+            seat.wait(|_| true).await
         };
         let turn = async {
             tokio::select! {
                 biased;
-                turn = seat.turn(|said| !wait || (kept && said == LeaseStatus::Paused)) => turn,
+                turn = seat.wait(|said| !wait || (kept && said == LeaseStatus::Paused)) => turn,
                 turn = leaving => turn,
             }
         };

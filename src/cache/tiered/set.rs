@@ -352,7 +352,7 @@ impl TieredInner {
             WriteResult::Refused { current, position, .. } => {
                 self.coherence.show(partition, shown, *position);
                 if let Some(current) = current {
-                    self.coherence.found_newer(&write.key, *current);
+                    self.coherence.observe_newer(&write.key, *current);
                 }
             }
             WriteResult::Failed(_) => {}
@@ -375,7 +375,7 @@ impl TieredInner {
                 match self.switches(namespace).l1 {
                     _ if self.l2.shares_l1() => {}
                     true => {
-                        let held = coherence::held(entry, version, note, begun, namespace);
+                        let held = coherence::cached_entry(entry, version, note, begun, namespace);
                         self.coherence.apply_own_set(&write.key, version, &held, note);
                     }
                     false => self.coherence.apply_own_change(&write.key, version, Effect::Set),
@@ -386,7 +386,7 @@ impl TieredInner {
             WriteResult::Repeated { version, position } => {
                 if !self.l2.shares_l1() {
                     let change = Change::of_keys(Effect::Set, std::slice::from_ref(&write.key));
-                    self.coherence.remember(partition, version, &change);
+                    self.coherence.record_acknowledged(partition, version, &change);
                     // Of now: the version may be of a life that ended since.
                     self.taken(partition, position, &change)?;
                     self.coherence.apply_own_change(&write.key, position, Effect::Set);
@@ -431,7 +431,7 @@ impl TieredInner {
     /// The shared tier has taken a change. An error: it was one of a life that has ended meanwhile, and may be lost.
     pub(super) fn taken(&self, partition: u16, version: Version, change: &Change) -> Result<(), L2Error> {
         // In this order: a takeover that does not find the change remembered is seen here.
-        self.coherence.remember(partition, version, change);
+        self.coherence.record_acknowledged(partition, version, change);
         match self.coherence.has_ended(partition, version.epoch) {
             false => Ok(()),
             true => Err(L2Error::Unavailable {

@@ -30,14 +30,14 @@ pub enum Scope {
 
 impl WatchFilter {
     /// Whether any of what changed may be of interest.
-    pub fn in_change(&self, change: &Change) -> bool {
+    pub fn matches_change(&self, change: &Change) -> bool {
         self.namespace == change.namespace
-            && (change.changed_keys().iter().any(|key| self.in_key(key))
-                || change.selectors().iter().any(|selector| self.in_selector(selector)))
+            && (change.changed_keys().iter().any(|key| self.matches_key(key))
+                || change.selectors().iter().any(|selector| self.matches_selector(selector)))
     }
 
     /// Whether the entry of a key that changed is, or was, of interest.
-    pub fn in_key(&self, changed: &ChangedKey) -> bool {
+    pub fn matches_key(&self, changed: &ChangedKey) -> bool {
         match &self.scope {
             Scope::Namespace => true,
             Scope::Prefix(prefix) => selector::prefixes(&changed.key).any(|of_key| of_key == prefix),
@@ -46,7 +46,7 @@ impl WatchFilter {
     }
 
     /// Whether what is selected may be of interest: an entry below a prefix may have any tag, one with a tag any key and other tags.
-    pub fn in_selector(&self, selector: &Selector) -> bool {
+    pub fn matches_selector(&self, selector: &Selector) -> bool {
         match (&self.scope, selector) {
             (Scope::Prefix(mine), Selector::Prefix(theirs)) => {
                 let below = |one: &Bytes, other: &Bytes| selector::prefixes(one).any(|prefix| prefix == other);
@@ -80,17 +80,17 @@ mod tests {
         for (name, wanted) in
             [("user:42", true), ("user:42:name", true), ("user:42/name", true), ("user:421", false), ("user", false)]
         {
-            assert_eq!(interest.in_key(&key(name, &[])), wanted, "{name}");
+            assert_eq!(interest.matches_key(&key(name, &[])), wanted, "{name}");
         }
     }
 
     #[test]
     fn a_tag_is_heard_of_when_the_entry_has_it_or_may_have_had_it() {
         let interest = interest(Scope::Tag("red".into()));
-        assert!(interest.in_key(&key("k", &["blue", "red"])));
-        assert!(!interest.in_key(&key("k", &["blue"])) && !interest.in_key(&key("k", &[])));
+        assert!(interest.matches_key(&key("k", &["blue", "red"])));
+        assert!(!interest.matches_key(&key("k", &["blue"])) && !interest.matches_key(&key("k", &[])));
         let unknown = ChangedKey { key: "k".into(), tags: Tags::unknown() };
-        assert!(interest.in_key(&unknown));
+        assert!(interest.matches_key(&unknown));
     }
 
     #[test]
@@ -107,8 +107,8 @@ mod tests {
             (Selector::Tag("blue".into()), true),
         ];
         for (selector, wanted) in selectors {
-            assert_eq!(prefix.in_selector(&selector), wanted, "{selector:?}");
-            assert!(tag.in_selector(&selector), "{selector:?}");
+            assert_eq!(prefix.matches_selector(&selector), wanted, "{selector:?}");
+            assert!(tag.matches_selector(&selector), "{selector:?}");
         }
     }
 
@@ -120,6 +120,6 @@ mod tests {
             effect: Effect::Set,
             covers: Covers::Keys(vec![key("k", &[])]),
         };
-        assert!(interest.in_change(&change("ns")) && !interest.in_change(&change("other")));
+        assert!(interest.matches_change(&change("ns")) && !interest.matches_change(&change("other")));
     }
 }

@@ -60,7 +60,7 @@ pub(crate) struct Watchers(Vec<Arc<Watcher>>);
 
 /// The end of a watch that messages come to.
 pub(crate) struct Watcher {
-    interest: WatchFilter,
+    filter: WatchFilter,
     queue: Mutex<WatchQueue>,
     more: Notify,
 }
@@ -81,11 +81,11 @@ pub(crate) enum QueuedItem {
 // === impl Watchers ===
 
 impl Watchers {
-    pub fn join(&mut self, watcher: Arc<Watcher>) {
+    pub fn add(&mut self, watcher: Arc<Watcher>) {
         self.0.push(watcher);
     }
 
-    pub fn leave(&mut self, watcher: &Arc<Watcher>) {
+    pub fn remove(&mut self, watcher: &Arc<Watcher>) {
         self.0.retain(|other| !Arc::ptr_eq(other, watcher));
     }
 
@@ -95,9 +95,9 @@ impl Watchers {
     }
 
     /// Tells them of a message. To be called in the order of the messages, before the watermark moves.
-    pub fn tell(&self, message: &Message) {
+    pub fn publish(&self, message: &Message) {
         let mut shared = None;
-        for watcher in self.0.iter().filter(|watcher| watcher.interest.in_change(&message.change)) {
+        for watcher in self.0.iter().filter(|watcher| watcher.filter.matches_change(&message.change)) {
             let message = shared.get_or_insert_with(|| {
                 let change = message.change.compact();
                 Arc::new(Message { change, ..*message })
@@ -107,8 +107,8 @@ impl Watchers {
     }
 
     /// Tells them that messages may have been missed.
-    pub fn break_off(&self) {
-        self.0.iter().for_each(|watcher| watcher.break_off(Discontinuity::Gap));
+    pub fn report_gap(&self) {
+        self.0.iter().for_each(|watcher| watcher.report_discontinuity(Discontinuity::Gap));
     }
 }
 
@@ -116,16 +116,16 @@ impl Watchers {
 
 impl Watcher {
     pub fn new(interest: WatchFilter) -> Arc<Watcher> {
-        Arc::new(Watcher { interest, queue: Mutex::default(), more: Notify::new() })
+        Arc::new(Watcher { filter: interest, queue: Mutex::default(), more: Notify::new() })
     }
 
     /// What it is interested in.
-    pub fn interest(&self) -> &WatchFilter {
-        &self.interest
+    pub fn filter(&self) -> &WatchFilter {
+        &self.filter
     }
 
     /// Waits until there may be something to tell.
-    pub async fn more(&self) {
+    pub async fn changed(&self) {
         self.more.notified().await;
     }
 
@@ -147,7 +147,7 @@ impl Watcher {
     }
 
     /// Says that changes may have been missed.
-    pub fn break_off(&self, why: Discontinuity) {
+    pub fn report_discontinuity(&self, why: Discontinuity) {
         let mut queue = self.queue();
         if !matches!(queue.waiting.back(), Some(QueuedItem::Discontinuity(_))) {
             queue.waiting.push_back(QueuedItem::Discontinuity(why));
@@ -167,7 +167,7 @@ impl Watcher {
     }
 
     /// Puts a heartbeat behind what waits.
-    pub fn beat(&self, token: Token, proof: Moment) {
+    pub fn queue_heartbeat(&self, token: Token, proof: Moment) {
         self.queue().waiting.push_back(QueuedItem::Heartbeat { token, proof });
     }
 
@@ -176,11 +176,11 @@ impl Watcher {
         let mut covered = VecDeque::new();
         match &message.change.covers {
             Covers::Selected(selectors) => covered.extend(
-                selectors.iter().filter(|one| self.interest.in_selector(one)).cloned().map(ChangeScope::Selected),
+                selectors.iter().filter(|one| self.filter.matches_selector(one)).cloned().map(ChangeScope::Selected),
             ),
             Covers::Keys(keys) => {
                 let (mut part, mut bytes) = (Vec::new(), 0);
-                for changed in keys.iter().filter(|changed| self.interest.in_key(changed)) {
+                for changed in keys.iter().filter(|changed| self.filter.matches_key(changed)) {
                     if bytes > TOLD_AT_ONCE {
                         covered.push_back(ChangeScope::Keys(std::mem::take(&mut part)));
                         bytes = 0;
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn discontinuities_with_nothing_between_are_one() {
         let watcher = watcher();
-        (0..64).for_each(|_| watcher.break_off(Discontinuity::Gap));
+        (0..64).for_each(|_| watcher.report_discontinuity(Discontinuity::Gap));
         assert!(watcher.next().is_some() && watcher.next().is_none());
     }
 

@@ -28,7 +28,7 @@ const USEFUL: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Watching {
     /// What is watched.
-    pub interest: WatchFilter,
+    pub filter: WatchFilter,
     /// What was told before; none: begin from now.
     pub from: Option<Token>,
     /// Time between heartbeats.
@@ -60,7 +60,7 @@ pub enum Event {
 pub struct Watches {
     open: AtomicUsize,
     /// Until when changes are remembered for a watch that resumes.
-    useful_until: AtomicU64,
+    resumable_until: AtomicU64,
     /// Changes told.
     pub changes: Counter,
     /// Discontinuities told.
@@ -73,8 +73,8 @@ pub struct Watch {
     watcher: Arc<Watcher>,
     parts: VecDeque<WatchedChange>,
     heartbeat: Duration,
-    begun: Moment,
-    beats_at: Instant,
+    started_at: Moment,
+    heartbeat_at: Instant,
 }
 
 // === impl Watches ===
@@ -86,8 +86,8 @@ impl Watches {
     }
 
     /// Whether a watch may resume from what is remembered now.
-    pub(crate) fn need_memory(&self, now: Moment) -> bool {
-        self.open() > 0 || now < Moment(self.useful_until.load(Ordering::Relaxed))
+    pub(crate) fn need_change_log(&self, now: Moment) -> bool {
+        self.open() > 0 || now < Moment(self.resumable_until.load(Ordering::Relaxed))
     }
 
     fn begin(&self, limit: usize) -> Result<(), CacheError> {
@@ -99,7 +99,7 @@ impl Watches {
     }
 
     fn end(&self, now: Moment) {
-        self.useful_until.fetch_max(now.plus(USEFUL).0, Ordering::Relaxed);
+        self.resumable_until.fetch_max(now.plus(USEFUL).0, Ordering::Relaxed);
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -109,33 +109,33 @@ impl Watches {
 impl Coherence {
     /// Begins a watch. What is told has been told of everything that this replica hears from now on, or since what was told before.
     pub fn watch(self: &Arc<Self>, watching: Watching) -> Result<Watch, CacheError> {
-        let Watching { interest, from, heartbeat, limit } = watching;
+        let Watching { filter: interest, from, heartbeat, limit } = watching;
         self.watches.begin(limit)?;
         let begun = self.clock.now();
         let watcher = Watcher::new(interest);
         for (index, partition) in self.partitions.iter().enumerate() {
-            let mut line = partition.line();
+            let mut line = partition.state();
             if let Some(from) = &from {
                 self.resume(&watcher, index as u16, &line, from.position(index as u16));
             }
-            line.watchers.join(watcher.clone());
+            line.watchers.add(watcher.clone());
         }
         let (coherence, parts) = (self.clone(), VecDeque::new());
-        Ok(Watch { coherence, watcher, parts, heartbeat, begun, beats_at: Instant::now() })
+        Ok(Watch { coherence, watcher, parts, heartbeat, started_at: begun, heartbeat_at: Instant::now() })
     }
 
     /// Tells what the line has brought after `told`, if that is all remembered. To be called under the line's lock.
     fn resume(&self, watcher: &Watcher, index: u16, line: &PartitionState, told: Version) {
         let reached = line.watermark;
         if !line.synced {
-            return watcher.break_off(Discontinuity::Gap);
+            return watcher.report_discontinuity(Discontinuity::Gap);
         }
         let heard = match told.epoch == reached.epoch {
-            true => self.partition(index).recent().heard(told, reached),
+            true => self.partition(index).change_log().messages_between(told, reached),
             false => None,
         };
-        let Some(heard) = heard else { return watcher.break_off(Discontinuity::TooOld) };
-        for (version, change) in heard.into_iter().filter(|(_, change)| watcher.interest().in_change(change)) {
+        let Some(heard) = heard else { return watcher.report_discontinuity(Discontinuity::TooOld) };
+        for (version, change) in heard.into_iter().filter(|(_, change)| watcher.filter().matches_change(change)) {
             let message = Message { partition: index, version, change, own: false };
             watcher.offer(Arc::new(message), Discontinuity::TooOld);
         }
@@ -145,7 +145,7 @@ impl Coherence {
     fn positions(&self) -> Token {
         let mut token = Token::default();
         for (index, partition) in self.partitions.iter().enumerate() {
-            let reached = partition.line().watermark;
+            let reached = partition.state().watermark;
             if reached > Version::ZERO {
                 token.add(index as u16, reached);
             }
@@ -168,8 +168,8 @@ impl Watch {
                 self.coherence.watches.changes.inc();
                 return Event::Change(part);
             }
-            if Instant::now() >= self.beats_at {
-                self.beat();
+            if Instant::now() >= self.heartbeat_at {
+                self.queue_heartbeat();
             }
             match self.watcher.next() {
                 Some(QueuedItem::Change(message)) => self.parts = self.watcher.parts(&message),
@@ -180,11 +180,11 @@ impl Watch {
                 Some(QueuedItem::Heartbeat { token, proof }) => {
                     let now = self.coherence.clock.now();
                     let proof_age = (proof > Moment::NEVER).then(|| now.since(proof));
-                    return Event::Heartbeat { token, proof_age, elapsed: now.since(self.begun) };
+                    return Event::Heartbeat { token, proof_age, elapsed: now.since(self.started_at) };
                 }
                 None => tokio::select! {
-                    () = self.watcher.more() => {}
-                    () = sleep_until(self.beats_at) => {}
+                    () = self.watcher.changed() => {}
+                    () = sleep_until(self.heartbeat_at) => {}
                 },
             }
         }
@@ -192,17 +192,17 @@ impl Watch {
 
     /// Puts a heartbeat behind what waits. It says what was known before: every change up to these positions, and every change that the
     /// proof covers, waits before it or was told.
-    fn beat(&mut self) {
+    fn queue_heartbeat(&mut self) {
         let (proof, token) = (self.coherence.oldest_proof(), self.coherence.positions());
-        self.watcher.beat(token, proof);
-        self.beats_at = Instant::now() + self.heartbeat;
+        self.watcher.queue_heartbeat(token, proof);
+        self.heartbeat_at = Instant::now() + self.heartbeat;
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         for partition in &self.coherence.partitions {
-            partition.line().watchers.leave(&self.watcher);
+            partition.state().watchers.remove(&self.watcher);
         }
         self.coherence.watches.end(self.coherence.clock.now());
     }

@@ -48,7 +48,7 @@ fn invalidation(bench: &Bench, sequence: u64, selectors: &[Selector]) {
 }
 
 fn watching(scope: Scope, from: Option<Token>) -> Watching {
-    Watching { interest: WatchFilter { namespace: "default".into(), scope }, from, heartbeat: HEARTBEAT, limit: 8 }
+    Watching { filter: WatchFilter { namespace: "default".into(), scope }, from, heartbeat: HEARTBEAT, limit: 8 }
 }
 
 fn watch(bench: &Bench, scope: Scope) -> Watch {
@@ -97,7 +97,7 @@ async fn a_heartbeat_does_not_promise_what_waits_behind_it() {
     let mut watch = watch(&bench, Scope::Namespace);
     heartbeat(&mut watch).await;
     tokio::time::advance(HEARTBEAT).await;
-    watch.beat();
+    watch.queue_heartbeat();
     bench.clock.advance(Duration::from_millis(300));
     message(&bench, 6, "a");
     audit(&bench, 6);
@@ -223,7 +223,7 @@ async fn a_watch_does_not_resume_over_a_message_that_was_lost() {
     let bench = subscribed(5);
     message(&bench, 6, "a");
     // The answer to a read says something of the one that was lost, which may not be all.
-    bench.coherence.remember(0, at(7), &Change::of_keys(Effect::Set, &[bench.key("b")]));
+    bench.coherence.record_acknowledged(0, at(7), &Change::of_keys(Effect::Set, &[bench.key("b")]));
     message(&bench, 8, "c");
     assert_eq!(resumed(&bench, at(6)).next().await, broken(Discontinuity::TooOld));
     assert_eq!(resumed(&bench, at(7)).next().await, keys(&["c"], 8));
@@ -232,7 +232,7 @@ async fn a_watch_does_not_resume_over_a_message_that_was_lost() {
 #[tokio::test(start_paused = true)]
 async fn what_was_seen_of_a_change_does_not_hide_the_rest_of_it() {
     let bench = subscribed(5);
-    bench.coherence.remember(0, at(6), &Change::of_keys(Effect::Set, &[bench.key("a")]));
+    bench.coherence.record_acknowledged(0, at(6), &Change::of_keys(Effect::Set, &[bench.key("a")]));
     deliver(&bench, at(6), &[("a", &["red"]), ("b", &[])]);
     assert_eq!(resumed(&bench, at(5)).next().await, keys(&["a", "b"], 6));
 }
@@ -246,7 +246,7 @@ async fn watches_are_limited_and_leave_nothing_behind() {
     assert_eq!(bench.coherence.watches.open(), 8);
     drop(watches);
     assert_eq!(bench.coherence.watches.open(), 0);
-    assert!(bench.coherence.partition(0).line().watchers.is_empty());
-    assert!(bench.coherence.watches.need_memory(bench.now()));
-    assert!(!bench.coherence.watches.need_memory(bench.now().plus(USEFUL)));
+    assert!(bench.coherence.partition(0).state().watchers.is_empty());
+    assert!(bench.coherence.watches.need_change_log(bench.now()));
+    assert!(!bench.coherence.watches.need_change_log(bench.now().plus(USEFUL)));
 }
