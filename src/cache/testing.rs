@@ -47,7 +47,7 @@ impl L1 for MapL1 {
     }
 
     fn insert(&self, key: Key, held: Arc<CachedEntry>) -> Result<(), NotTaken> {
-        self.0.lock().expect("no panic").insert(key, cached_entry);
+        self.0.lock().expect("no panic").insert(key, held);
         Ok(())
     }
 
@@ -56,9 +56,9 @@ impl L1 for MapL1 {
     }
 
     fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<CachedEntry>) -> ControlFlow<()>) {
-        let copy = |(key, held): (&Key, &Arc<CachedEntry>)| (key.clone(), cached_entry.clone());
+        let copy = |(key, held): (&Key, &Arc<CachedEntry>)| (key.clone(), held.clone());
         let all: Vec<_> = self.0.lock().expect("no panic").iter().map(copy).collect();
-        let _ = all.iter().try_for_each(|(key, held)| visit(key, cached_entry));
+        let _ = all.iter().try_for_each(|(key, held)| visit(key, held));
     }
 
     fn usage(&self) -> L1Usage {

@@ -47,10 +47,11 @@ impl BusSink for Coherence {
 
     fn overran(&self, partitions: &[u16]) {
         self.counters.lagged.inc();
-        match self.config.safeguards.on(Safeguard::Lag) {
-            true => self.lose_position(partitions),
+        if self.config.safeguards.on(Safeguard::Lag) {
+            self.lose_position(partitions);
+        } else {
             // As if the next message were the next in line.
-            false => self.each(partitions, |_, line| line.resumes = true),
+            self.each(partitions, |_, line| line.resumes = true);
         }
     }
 

@@ -1,6 +1,8 @@
 //! Each rule of the protocol with the interleaving it guards against. A scenario says whether the promise held; with the protection that
 //! carries it switched off (feature `drills`) the same scenario must say that it did not.
 
+use bytes::Bytes;
+
 use super::*;
 use crate::cache::clock::ManualClock;
 use crate::cache::coherence::safeguards::{Safeguard, Safeguards};
@@ -50,8 +52,8 @@ impl Bench {
         let key = self.key(key);
         let proof = self.coherence.proof(0);
         let held = self.l1.get(key.as_ref())?;
-        match self.coherence.freshness(key.as_ref(), &cached_entry, proof, BOUND, self.now()) {
-            Freshness::Fresh => Some(cached_entry.entry.version.sequence),
+        match self.coherence.freshness(key.as_ref(), &held, proof, BOUND, self.now()) {
+            Freshness::Fresh => Some(held.entry.version.sequence),
             Freshness::Unproven(_) | Freshness::Invalidated => None,
         }
     }
@@ -217,10 +219,10 @@ fn a_read_that_finds_the_same_entry_marked_or_shortened_limits_the_one_in_memory
     let key = bench.key("k");
     let held = || bench.l1.get(key.as_ref()).expect("it is there");
     let ends = bench.now().plus(BOUND);
-    let shorter = Entry { expires_at: ends, kept_until: ends, ..cached_entry().entry.clone() };
+    let shorter = Entry { expires_at: ends, kept_until: ends, ..held().entry.clone() };
     bench.coherence.observe_read(&key, Version::new(EPOCH, 6), Some(&shorter));
     assert_eq!((held().entry.expires_at, held().entry.lives(bench.now())), (ends, true));
-    let marked = Entry { marked_at: Some(bench.now()), stale_window: BOUND, ..cached_entry().entry.clone() };
+    let marked = Entry { marked_at: Some(bench.now()), stale_window: BOUND, ..held().entry.clone() };
     bench.coherence.observe_read(&key, Version::new(EPOCH, 7), Some(&marked));
     assert!(!held().entry.lives(bench.now()), "it is kept, to be answered flagged");
     bench.coherence.observe_read(&key, Version::new(EPOCH, 7), Some(&Entry { stale_window: Duration::ZERO, ..marked }));
@@ -246,7 +248,7 @@ fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
         bench.coherence.apply(Message { partition: 0, version: Version::new(EPOCH, sequence), change, own: false });
         let held = bench.l1.get(key.as_ref()).expect("kept");
         assert!(!bench.coherence.covers(key.as_ref(), &held));
-        bench.now().since(cached_entry.marked_at().expect("marked"))
+        bench.now().since(held.marked_at().expect("marked"))
     };
     windowed(5);
     // The replica heard no message since the proof: the entry may have been marked right after that.
@@ -526,7 +528,7 @@ fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
     bench.advance(5000);
     bench.message(6, "k");
     bench.audit(6);
-    let judgement = bench.coherence.freshness(key.as_ref(), &cached_entry, proof, BOUND, bench.now());
+    let judgement = bench.coherence.freshness(key.as_ref(), &held, proof, BOUND, bench.now());
     assert!(matches!(judgement, Freshness::Unproven(_)));
 }
 
@@ -633,8 +635,7 @@ fn a_narrower_bound_of_the_caller_is_kept() {
     let key = bench.key("k");
     let held = bench.l1.get(key.as_ref()).expect("filled");
     bench.advance(500);
-    let judge =
-        |bound| bench.coherence.freshness(key.as_ref(), &cached_entry, bench.coherence.proof(0), bound, bench.now());
+    let judge = |bound| bench.coherence.freshness(key.as_ref(), &held, bench.coherence.proof(0), bound, bench.now());
     assert_eq!(judge(BOUND), Freshness::Fresh);
     assert!(matches!(judge(Duration::from_millis(400)), Freshness::Unproven(_)));
 }
@@ -650,7 +651,7 @@ fn a_suspect_entry_says_for_how_long_it_may_have_been_out_of_date() {
     bench.advance(600);
     let held = bench.l1.get(bench.key("k").as_ref()).expect("kept");
     let judgement =
-        bench.coherence.freshness(bench.key("k").as_ref(), &cached_entry, bench.coherence.proof(0), BOUND, bench.now());
+        bench.coherence.freshness(bench.key("k").as_ref(), &held, bench.coherence.proof(0), BOUND, bench.now());
     assert_eq!(judgement, Freshness::Unproven(Duration::from_millis(700)), "since the audit at 300 ms");
 }
 
@@ -668,9 +669,9 @@ impl Bench {
 
     fn read_tagged(&self, sequence: u64, position: u64, note: FillGuard) -> Arc<CachedEntry> {
         let mut held = Arc::into_inner(self.read(sequence, position, note)).expect("one owner");
-        cached_entry.entry.tags = Tags::new(vec!["t".into()]);
-        cached_entry.entry.stale_window = Duration::from_secs(60);
-        Arc::new(cached_entry)
+        held.entry.tags = Tags::new(vec!["t".into()]);
+        held.entry.stale_window = Duration::from_secs(60);
+        Arc::new(held)
     }
 
     fn fill_tagged(&self, sequence: u64, position: u64) -> bool {
@@ -722,8 +723,7 @@ fn a_fill_in_flight_does_not_escape_an_invalidation_of_what_selects_it() {
             bench.invalidate(selector, 6, effect, own);
             bench.coherence.admit(&key, &read, note);
             let held = bench.l1.get(key.as_ref()).expect("it enters, and is judged when it is asked for");
-            let judged =
-                bench.coherence.freshness(key.as_ref(), &cached_entry, bench.coherence.proof(0), BOUND, bench.now());
+            let judged = bench.coherence.freshness(key.as_ref(), &held, bench.coherence.proof(0), BOUND, bench.now());
             match effect {
                 Effect::Marked => assert_eq!((judged, held.marked_at()), (Freshness::Fresh, Some(bench.now()))),
                 _ => assert_eq!(judged, Freshness::Invalidated, "{selector:?}"),

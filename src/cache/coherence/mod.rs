@@ -4,6 +4,7 @@
 //! (`apply`). What was read before a change was heard of does not enter memory after it (`admit`). Memory answers as fresh only
 //! while an audit, echoed through the subscription itself, proves that nothing was missed (`echo`, `judge`).
 
+mod apply_change;
 mod apply_message;
 mod audit;
 mod change_log;
@@ -11,18 +12,22 @@ mod coherence;
 mod failover;
 pub mod failover_repair;
 mod fence;
+mod fill;
+mod freshness;
+mod own_writes;
 mod partition;
 pub mod safeguards;
 pub mod self_audit;
 mod sweep;
+mod sweep_queue;
 pub mod watch;
 
 pub use audit::AUDITS_PER_BOUND;
 pub use change_log::Lost;
-pub use coherence::{
-    Coherence, CoherenceConfig, FetchSlot, Freshness, Proofs, StartedFetch, SubscriptionPosition, cached_entry,
-};
+pub use coherence::{Coherence, CoherenceConfig, Proofs};
 pub use failover::PendingFailover;
 pub use fence::FillGuard;
+pub use fill::{FetchSlot, StartedFetch, cached_entry};
+pub use freshness::{Freshness, SubscriptionPosition};
 pub use partition::ShownPosition;
 pub use sweep::MAX_VISITED_FOR_ROOM;

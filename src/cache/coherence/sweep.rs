@@ -1,7 +1,6 @@
 //! Removes from memory what was invalidated by selectors. Such entries are dead at once, for they are judged when they are asked for; until
 //! they are removed they only take room.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::coherence::Coherence;
+use super::sweep_queue::SweepQueue;
 use crate::cache::entry::{CachedEntry, Entry};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
@@ -20,9 +20,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const REST: u32 = 4;
 /// Entries that are looked at before an entry is refused for its namespace's quota.
 pub const MAX_VISITED_FOR_ROOM: usize = 4096;
-
-/// Namespaces that may have dead entries in memory, by number, with how often something was invalidated there.
-pub(super) type Unswept = BTreeMap<u32, u64>;
 
 impl Coherence {
     /// Something was invalidated in `namespace` by what selects it.
@@ -121,7 +118,7 @@ impl Coherence {
         is_there
     }
 
-    fn unswept(&self) -> MutexGuard<'_, Unswept> {
+    fn unswept(&self) -> MutexGuard<'_, SweepQueue> {
         self.unswept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

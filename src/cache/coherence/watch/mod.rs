@@ -3,7 +3,9 @@
 
 pub mod filter;
 pub mod queue;
+pub(super) mod registry;
 mod stream;
 
 pub use queue::{ChangeScope, Discontinuity, WatchedChange};
-pub use stream::{Event, Watch, Watches, Watching};
+pub use registry::Watches;
+pub use stream::{Event, Watch, Watching};

@@ -1,28 +1,21 @@
 //! Watches: whoever follows one is told of every change, in the order of its partition, or that changes may have been missed. Changes that
 //! wait for a watcher are bounded; the way of messages never waits for one.
 
-use super::queue::{Discontinuity, WatchedChange};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use super::filter::WatchFilter;
+use super::queue::{Discontinuity, QueuedItem, WatchedChange, Watcher};
+use crate::cache::clock::Moment;
 use crate::cache::coherence::coherence::Coherence;
 use crate::cache::coherence::partition::PartitionState;
+use crate::cache::error::CacheError;
 use crate::cache::tier::bus::Message;
 use crate::cache::token::Token;
 use crate::cache::version::Version;
-
-use super::queue::{QueuedItem, Watcher};
-use crate::cache::clock::Moment;
-use crate::cache::error::CacheError;
-use crate::cache::stats::Counter;
-
-/// How long after the last watch changes are remembered for one that resumes, where nothing else needs them.
-const USEFUL: Duration = Duration::from_secs(60);
 
 /// A watch to be begun.
 #[derive(Clone, Debug)]
@@ -55,18 +48,6 @@ pub enum Event {
     },
 }
 
-/// The watches of a replica.
-#[derive(Default)]
-pub struct Watches {
-    open: AtomicUsize,
-    /// Until when changes are remembered for a watch that resumes.
-    resumable_until: AtomicU64,
-    /// Changes told.
-    pub changes: Counter,
-    /// Discontinuities told.
-    pub discontinuities: Counter,
-}
-
 /// A watch. Dropped, it ends.
 pub struct Watch {
     coherence: Arc<Coherence>,
@@ -75,33 +56,6 @@ pub struct Watch {
     heartbeat: Duration,
     started_at: Moment,
     heartbeat_at: Instant,
-}
-
-// === impl Watches ===
-
-impl Watches {
-    /// Watches now.
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Whether a watch may resume from what is remembered now.
-    pub(crate) fn need_change_log(&self, now: Moment) -> bool {
-        self.open() > 0 || now < Moment(self.resumable_until.load(Ordering::Relaxed))
-    }
-
-    fn begin(&self, limit: usize) -> Result<(), CacheError> {
-        let more = |open: usize| (open < limit).then_some(open + 1);
-        match self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(CacheError::Exhausted { what: "limits.watches", limit, retry_after: None }),
-        }
-    }
-
-    fn end(&self, now: Moment) {
-        self.resumable_until.fetch_max(now.plus(USEFUL).0, Ordering::Relaxed);
-        self.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 // === impl Coherence ===
@@ -130,9 +84,10 @@ impl Coherence {
         if !line.synced {
             return watcher.report_discontinuity(Discontinuity::Gap);
         }
-        let heard = match told.epoch == reached.epoch {
-            true => self.partition(index).change_log().messages_between(told, reached),
-            false => None,
+        let heard = if told.epoch == reached.epoch {
+            self.partition(index).change_log().messages_between(told, reached)
+        } else {
+            None
         };
         let Some(heard) = heard else { return watcher.report_discontinuity(Discontinuity::TooOld) };
         for (version, change) in heard.into_iter().filter(|(_, change)| watcher.filter().matches_change(change)) {

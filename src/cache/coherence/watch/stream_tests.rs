@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::cache::coherence::safeguards::Safeguards;
 use crate::cache::coherence::watch::filter::Scope;
+use crate::cache::coherence::watch::registry::RESUME_WINDOW;
 use crate::cache::coherence::watch::*;
 use crate::cache::entry::Tags;
 use crate::cache::invalidation::selector::Selector;
@@ -248,5 +249,5 @@ async fn watches_are_limited_and_leave_nothing_behind() {
     assert_eq!(bench.coherence.watches.open(), 0);
     assert!(bench.coherence.partition(0).state().watchers.is_empty());
     assert!(bench.coherence.watches.need_change_log(bench.now()));
-    assert!(!bench.coherence.watches.need_change_log(bench.now().plus(USEFUL)));
+    assert!(!bench.coherence.watches.need_change_log(bench.now().plus(RESUME_WINDOW)));
 }

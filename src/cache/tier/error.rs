@@ -1,0 +1,92 @@
+//! Errors of L2, and the errors of the cache that they become.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::l1::NotTaken;
+use crate::cache::error::CacheError;
+
+/// Why the shared tier did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum L2Error {
+    /// It could not be asked, did not answer in time, or its answer was lost.
+    Unavailable {
+        /// Why.
+        reason: &'static str,
+        /// A write: for how long from now it may still take effect. None: it has not and will not.
+        outcome_unknown_for: Option<Duration>,
+    },
+    /// It has no room.
+    Full,
+    /// The namespace has no room left, of this many bytes.
+    OverQuota(u64),
+    /// This replica's limit of requests to it was reached.
+    Busy {
+        /// The limit.
+        limit: usize,
+    },
+    /// It has as many of something in a namespace as it takes.
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// This replica must not use it.
+    Halted(String),
+}
+
+impl L2Error {
+    /// It could not be asked: nothing has happened.
+    pub fn unavailable(reason: &'static str) -> Self {
+        L2Error::Unavailable { reason, outcome_unknown_for: None }
+    }
+}
+
+/// Writes the words of the log.
+impl fmt::Display for L2Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            L2Error::Unavailable { reason, .. } => write!(f, "unavailable: {reason}"),
+            L2Error::Full => f.write_str("full"),
+            L2Error::OverQuota(bytes) => write!(f, "over_quota: {bytes} bytes"),
+            L2Error::Busy { limit } => write!(f, "busy: {limit} requests in flight"),
+            L2Error::TooMany { what, limit } => write!(f, "too_many: {limit} {what}"),
+            L2Error::Halted(why) => write!(f, "halted: {why}"),
+        }
+    }
+}
+
+/// Where memory is the shared tier.
+impl From<NotTaken> for L2Error {
+    fn from(why: NotTaken) -> Self {
+        match why {
+            NotTaken::TooLarge => L2Error::Full,
+            NotTaken::OverQuota(bytes) => L2Error::OverQuota(bytes),
+        }
+    }
+}
+
+/// When to try again after the shared tier was unavailable.
+pub const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+impl From<L2Error> for CacheError {
+    fn from(error: L2Error) -> Self {
+        match error {
+            L2Error::Unavailable { reason, outcome_unknown_for } => {
+                // Not before the lost write can no longer take effect: it must not bury its own repetition.
+                let retry_after = RETRY_AFTER.max(outcome_unknown_for.unwrap_or_default());
+                CacheError::Unavailable { reason, retry_after, outcome_unknown_for }
+            }
+            L2Error::Full => CacheError::Full,
+            L2Error::OverQuota(bytes) => {
+                CacheError::Exhausted { what: "max_bytes", limit: bytes as usize, retry_after: None }
+            }
+            L2Error::Busy { limit } => {
+                CacheError::Exhausted { what: "redis.max_in_flight", limit, retry_after: Some(RETRY_AFTER) }
+            }
+            L2Error::TooMany { what, limit } => CacheError::Exhausted { what, limit, retry_after: Some(RETRY_AFTER) },
+            L2Error::Halted(why) => CacheError::Halted(why),
+        }
+    }
+}
