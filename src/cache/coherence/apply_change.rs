@@ -29,7 +29,8 @@ impl Coherence {
         self.want_sweep(namespace);
     }
 
-    /// Removes what is older than a change at `version`, or marks it. To be called under the key's stripe.
+    /// Removes an entry that is older than a change at `version`, or marks it. To be called under
+    /// the key's stripe.
     pub(super) fn drop_older(&self, key: KeyRef<'_>, version: Version, effect: Effect) {
         let Some(held) = self.l1.get(key).filter(|held| held.entry.version < version) else { return };
         let now = self.clock.now();
@@ -44,7 +45,8 @@ impl Coherence {
         }
     }
 
-    /// When a change that is heard of now was made in the shared tier, at the earliest: after the last audit that found all changes heard.
+    /// Returns the earliest time at which a change that is received now was made in L2: after the
+    /// last audit that found no message missing.
     fn not_before(&self, partition: u16) -> Moment {
         self.partition(partition).proved_at().min(self.clock.now())
     }

@@ -1,4 +1,6 @@
-//! Following the bus: messages in sequence take effect, anything else makes memory suspect, and echoes prove it whole.
+//! Applies bus messages to L1, and lets echoes of audits prove that none was missed.
+//!
+//! Messages in sequence take effect. Anything else makes the entries of the partition unproven.
 
 use std::sync::Arc;
 
@@ -50,7 +52,7 @@ impl BusSink for Coherence {
         if self.config.safeguards.on(Safeguard::Lag) {
             self.lose_position(partitions);
         } else {
-            // As if the next message were the next in line.
+            // Mutant: the next message counts as the next in sequence.
             self.each(partitions, |_, line| line.resumes = true);
         }
     }
@@ -59,7 +61,7 @@ impl BusSink for Coherence {
         self.counters.audits_sent.inc();
         let now = self.clock.now();
         if !self.config.safeguards.on(Safeguard::Echo) {
-            // As if a subscription that was never lost were whole.
+            // Mutant: a subscription that was never lost counts as complete.
             partitions.iter().for_each(|index| self.partition(*index).prove(now));
         }
         self.audits.begin(now)
@@ -70,11 +72,11 @@ impl BusSink for Coherence {
     }
 
     fn echo(&self, nonce: u64, echo: Echo) -> bool {
-        let Some(begun) = self.audits.started_at(nonce) else { return false };
+        let Some(started_at) = self.audits.started_at(nonce) else { return false };
         let mut counts = false;
         for (index, position) in echo.positions {
             match self.partitions.get(usize::from(index)) {
-                Some(partition) => counts |= self.settle(index, partition, nonce, position, begun),
+                Some(partition) => counts |= self.settle(index, partition, nonce, position, started_at),
                 None => self.counters.undecodable.inc(),
             }
         }
@@ -98,8 +100,10 @@ impl BusSink for Coherence {
 }
 
 impl Coherence {
-    /// Checks that `version` is next in line. If not, the partition's entries become suspect; after a plain gap the line goes on from
-    /// here, after anything stranger only from the next echo.
+    /// Checks that `version` is next in sequence.
+    ///
+    /// If not, the partition's entries become unproven. After a plain gap the sequence continues
+    /// from here; after anything stranger, only from the next echo.
     fn follow(&self, partition: &Partition, line: &mut PartitionState, version: Version) {
         let at = line.watermark;
         if std::mem::take(&mut line.resumes) {
@@ -119,7 +123,7 @@ impl Coherence {
         }
     }
 
-    /// Removes from memory what the message says is outdated.
+    /// Removes from L1 what the message makes outdated.
     fn take_effect(&self, message: &Message) {
         let Some(namespace) = self.registered_namespace(&message.change.namespace) else { return };
         let Message { partition, version, change, .. } = message;
@@ -139,23 +143,29 @@ impl Coherence {
         }
     }
 
-    /// The namespace `name`. One that this replica has no account of has no entries, no fills and nobody who waits here.
+    /// Finds the namespace `name`.
+    ///
+    /// A namespace that is not registered at this replica has no entries, no fills and no waiters
+    /// here.
     fn registered_namespace(&self, name: &[u8]) -> Option<Arc<Namespace>> {
         std::str::from_utf8(name).ok().and_then(|name| self.namespaces.find(name))
     }
 
-    /// Settles one partition by the echo of `nonce`: its counter stood at `position` after `begun`. False: the echo does not count here.
-    fn settle(&self, index: u16, partition: &Partition, nonce: u64, position: Version, begun: Moment) -> bool {
+    /// Settles one partition by the echo of `nonce`: its counter stood at `position` after
+    /// `started_at`.
+    ///
+    /// Returns false if the echo does not count for this partition.
+    fn settle(&self, index: u16, partition: &Partition, nonce: u64, position: Version, started_at: Moment) -> bool {
         let mut line = partition.state();
         if nonce <= line.void_up_to {
             return false;
         }
-        // Once: whoever has heard an echo could say something else under its nonce.
+        // Once per nonce: any receiver of an echo could publish something else under its nonce.
         line.void_up_to = nonce;
         if position.epoch < line.watermark.epoch {
             self.start_over(index, partition, &mut line, position);
         } else if position.epoch < line.heard_epoch.max(partition.shown().position.epoch) {
-            // Messages of no life that is followed: somebody else's.
+            // The messages were of no life that is followed: another publisher sent them.
             self.forget_applied(index, partition, &mut line, position);
         }
         let first = !line.synced;
@@ -169,23 +179,27 @@ impl Coherence {
         if first || behind {
             partition.sync(&mut line, position);
         }
-        partition.prove(begun);
+        partition.prove(started_at);
         if partition.settled_epoch() != position.epoch {
             self.failover_pending.notify_one();
         }
         true
     }
 
-    /// The number line goes on in an epoch below the one that was followed, which no clock can have led to. What is known of that is forgotten.
+    /// Follows the counter into an epoch below the one that was followed, which no clock can have
+    /// led to.
+    ///
+    /// Everything known of the higher epoch is forgotten.
     fn start_over(&self, index: u16, partition: &Partition, line: &mut PartitionState, position: Version) {
-        tracing::warn!(partition = index, %position, watermark = %line.watermark, "an epoch went back");
+        tracing::warn!(partition = index, %position, watermark = %line.watermark, "epoch went back: older entries are unproven");
         self.forget_applied(index, partition, line, position);
         partition.forget_epochs();
         *partition.change_log() = Default::default();
     }
 
-    /// Positions from here on may be lower than what was applied, and would pass the fence unseen. What was applied is forgotten; nothing
-    /// from before is fresh any more, and no fill begun before enters.
+    /// Forgets what was applied: positions from here on may be lower, and would pass the fence.
+    ///
+    /// Entries from before are not fresh any more, and no fill that began before enters L1.
     fn forget_applied(&self, index: u16, partition: &Partition, line: &mut PartitionState, position: Version) {
         self.bump(partition, line);
         partition.unsync(line);
@@ -196,7 +210,9 @@ impl Coherence {
         self.namespaces.all().iter().for_each(|namespace| namespace.tombstones().forget(index));
     }
 
-    /// Messages of some of `partitions` were lost: everything there is suspect, and no position is known until the next echo.
+    /// Makes all entries of `partitions` unproven after lost messages.
+    ///
+    /// Their position is unknown until the next echo.
     fn lose_position(&self, partitions: &[u16]) {
         self.each(partitions, |partition, line| {
             self.bump(partition, line);
@@ -204,7 +220,7 @@ impl Coherence {
         });
     }
 
-    /// Does something to each of `partitions` after which echoes of audits sent so far do not count.
+    /// Changes each of `partitions`, and voids the echoes of audits sent so far.
     fn each(&self, partitions: &[u16], mut change: impl FnMut(&Partition, &mut PartitionState)) {
         let void_up_to = self.audits.latest();
         for partition in partitions.iter().filter_map(|index| self.partitions.get(usize::from(*index))) {

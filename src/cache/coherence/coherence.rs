@@ -20,20 +20,20 @@ use crate::cache::stats::CoherenceCounters;
 use crate::cache::tier::L1;
 use crate::cache::version::Version;
 
-/// What coherence is configured by.
+/// Configuration of [`Coherence`].
 #[derive(Clone, Copy, Debug)]
 pub struct CoherenceConfig {
-    /// Partitions of the deployment.
+    /// Number of partitions of the deployment.
     pub partitions: u16,
     /// The staleness bound.
     pub max_staleness: Duration,
-    /// Whether recent changes are remembered, to invalidate again those that a failover lost.
+    /// True if recent changes are remembered, to invalidate again those that a failover lost.
     pub repair: bool,
-    /// Protections that are on.
+    /// Safeguards that are on.
     pub safeguards: Safeguards,
 }
 
-/// The coherence of one replica's memory.
+/// Coherence of the L1 of one replica.
 pub struct Coherence {
     pub(super) config: CoherenceConfig,
     pub(crate) partitions: Box<[Partition]>,
@@ -42,21 +42,21 @@ pub struct Coherence {
     pub(super) l1: Arc<dyn L1>,
     pub(super) namespaces: Arc<Namespaces>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Told when a partition has an epoch of which the takeover is not settled.
+    /// Notified when a partition is in an epoch whose failover is not settled.
     pub(super) failover_pending: Notify,
     pub(super) unswept: Mutex<SweepQueue>,
-    /// Notified when memory is to be swept.
+    /// Notified when L1 has to be swept.
     pub(super) sweep_wanted: Notify,
-    /// Watches.
+    /// The open watches.
     pub watches: Watches,
-    /// Counts.
+    /// Counters of messages, audits and fills.
     pub counters: CoherenceCounters,
 }
 
 // === impl Coherence ===
 
 impl Coherence {
-    /// Nothing is proven yet.
+    /// Builds the coherence of an empty L1. No partition is proven yet.
     pub fn new(
         config: CoherenceConfig,
         l1: Arc<dyn L1>,
@@ -84,12 +84,12 @@ impl Coherence {
         self.config.max_staleness
     }
 
-    /// Number of partitions.
+    /// Returns the number of partitions.
     pub fn partitions(&self) -> u16 {
         self.config.partitions
     }
 
-    /// The partition of `key`.
+    /// Returns the partition of `key`.
     pub fn partition_of(&self, key: KeyRef<'_>) -> u16 {
         key.partition(self.config.partitions)
     }
@@ -98,27 +98,29 @@ impl Coherence {
         &self.partitions[usize::from(partition)]
     }
 
-    /// The rounds of those who want a lease in `partition`. Every change that is applied ends those it may be about.
+    /// Returns the rounds of Gets that wait for a lease in `partition`. Every change that is
+    /// applied ends those that it may concern.
     pub fn rounds(&self, partition: u16) -> &Rounds {
         &self.partition(partition).rounds
     }
 
-    /// Something was heard of `key`: who waits for it looks again.
+    /// Ends the round of `key` after news of the key: its waiters look again.
     pub fn end_round(&self, key: KeyRef<'_>, end: End) {
         self.partition(self.partition_of(key)).rounds.end(key, end);
     }
 
-    /// Whether messages of `partition` are heard now.
+    /// Returns true if messages of `partition` are received now.
     pub fn is_followed(&self, partition: u16) -> bool {
         self.partition(partition).live_epoch() != 0
     }
 
-    /// Puts `entry` in the place of `held`, of which it is a variant. To be called under the key's stripe, or what stands for it.
+    /// Replaces `held` by `entry`, a variant of it. To be called under the key's stripe, or what
+    /// stands for it.
     pub fn put(&self, key: &Key, held: &CachedEntry, entry: Entry) {
         let CachedEntry { position, generation, known_at, ref namespace, .. } = *held;
         let (namespace, covered) = (namespace.clone(), CoverageMemo::default());
         let held = CachedEntry { entry, position, generation, known_at, namespace, covered };
-        // If it is not taken, it is gone, which any entry may be at any time.
+        // If L1 does not take it, it is gone, as any entry may be at any time.
         let _ = self.l1.insert(key.clone(), Arc::new(held));
     }
 
@@ -132,14 +134,14 @@ impl Coherence {
 /// The proofs of all partitions at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proofs {
-    /// Partitions whose entries may be answered as fresh.
+    /// Number of partitions whose entries may be answered as fresh.
     pub proven: u16,
-    /// Age of the oldest proof; none when a partition was never proven.
+    /// Age of the oldest proof. `None` if a partition was never proven.
     pub oldest: Option<Duration>,
 }
 
 impl Coherence {
-    /// How far memory is proven now.
+    /// Returns how much of L1 is proven now.
     pub fn proofs(&self) -> Proofs {
         let now = self.clock.now();
         let bound = self.config.max_staleness - dispatch_margin(self.config.max_staleness);
@@ -151,7 +153,7 @@ impl Coherence {
         }
     }
 
-    /// Proves every partition for good, from position `at`: for a service without a shared tier, where memory is all there is.
+    /// Proves every partition without end, from position `at`: for a service without L2.
     pub fn prove_forever(&self, at: Version) {
         for partition in &self.partitions {
             partition.sync(&mut partition.state(), at);

@@ -1,5 +1,7 @@
-//! Each rule of the protocol with the interleaving it guards against. A scenario says whether the promise held; with the protection that
-//! carries it switched off (feature `drills`) the same scenario must say that it did not.
+//! Each rule of the protocol with the interleaving that it guards against.
+//!
+//! A scenario returns whether the promise held. With the safeguard that carries it switched off
+//! (feature `drills`), the same scenario must return false.
 
 use bytes::Bytes;
 
@@ -27,27 +29,27 @@ impl Bench {
         self.coherence.echo(nonce, Echo { positions: vec![(0, position)] });
     }
 
-    /// An audit that finds the counter at `sequence`, sent and echoed now.
+    /// Sends and echoes an audit that finds the counter at `sequence`.
     fn audit(&self, sequence: u64) {
         let nonce = self.coherence.audit_begins(&ALL);
         self.echo_at(nonce, Version::new(EPOCH, sequence));
     }
 
-    /// A subscription that stands at `sequence`.
+    /// Builds a subscription at `sequence`.
     fn subscribed(protections: Safeguards, sequence: u64) -> Bench {
         let bench = Bench::new(protections);
         bench.audit(sequence);
         bench
     }
 
-    /// A fill of `key` that finds `sequence`, with nothing in between.
+    /// Fills `key` with `sequence`, with nothing in between.
     fn fill(&self, key: &str, sequence: u64) -> bool {
         let key = self.key(key);
         let note = self.coherence.begin_fill(key.as_ref());
         self.coherence.admit(&key, &self.read(sequence, sequence, note), note)
     }
 
-    /// The sequence that memory would answer as fresh, if any.
+    /// Returns the sequence that L1 would answer as fresh, if any.
     fn fresh(&self, key: &str) -> Option<u64> {
         let key = self.key(key);
         let proof = self.coherence.proof(0);
@@ -63,7 +65,7 @@ impl Bench {
     }
 }
 
-/// Holds with all protections; without `protection` it must not.
+/// Asserts that the promise holds with all safeguards, and breaks without `protection`.
 fn guarded(protection: Safeguard, scenario: impl Fn(Safeguards) -> bool) {
     assert!(scenario(Safeguards::default()), "the promise is broken with every protection on");
     #[cfg(feature = "drills")]
@@ -110,7 +112,8 @@ fn an_own_write_beats_the_fill_in_flight() {
 fn a_fill_begun_after_an_invalidation_enters_though_its_version_is_older() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.message(6, "k");
-    // Another key of the same stripe, or this one set before: what counts is what was applied since the fill began.
+    // Another key of the same stripe, or an earlier Set of this one: what was applied since the
+    // fill began counts.
     assert!(bench.fill("k", 3));
 }
 
@@ -170,7 +173,7 @@ fn a_reply_of_another_epoch_does_not_enter() {
 // === what a read has shown ===
 
 impl Bench {
-    /// A read of `key` that was asked for and answered now.
+    /// Reads `key` now.
     fn reads(&self, key: &str, sequence: u64) -> bool {
         let key = self.key(key);
         let note = self.coherence.begin_fill(key.as_ref());
@@ -251,7 +254,8 @@ fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
         bench.now().since(held.marked_at().expect("marked"))
     };
     windowed(5);
-    // The replica heard no message since the proof: the entry may have been marked right after that.
+    // The replica received no message since the proof: the entry may have been marked right after
+    // that.
     bench.advance(900);
     assert_eq!(marks(6, &[]), Duration::from_millis(900));
     // Read after the last proof: it was not marked then.
@@ -262,7 +266,7 @@ fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
     bench.advance(200);
     assert_eq!(marks(8, &[Selector::Namespace]), Duration::from_millis(200));
     bench.advance(1);
-    // Marked twice, and the first time is not known any more.
+    // Marked twice; the first time is forgotten.
     windowed(8);
     bench.advance(300);
     bench.audit(8);
@@ -280,7 +284,7 @@ fn a_fill_in_flight_does_not_bury_what_another_read_has_shown() {
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let older = bench.read(3, 5, note);
-        // Its message is still on its way.
+        // Its message has not arrived yet.
         assert!(bench.reads("k", 7));
         bench.coherence.admit(&key, &older, note);
         bench.fresh("k") == Some(7)
@@ -344,7 +348,7 @@ fn what_answers_have_shown_is_forgotten_when_the_number_line_starts_over() {
     let nonce = bench.coherence.audit_begins(&ALL);
     bench.echo_at(nonce, Version::new(EPOCH - 1, 1));
     assert_eq!(bench.coherence.shown(0).position, Version::ZERO);
-    // An answer of the life that has ended.
+    // A reply of the life that has ended.
     bench.coherence.show(0, before, Version::new(EPOCH, 9));
     assert_eq!(bench.coherence.shown(0).position, Version::ZERO);
 }
@@ -413,7 +417,7 @@ fn an_overrun_of_the_queue_makes_everything_suspect() {
     guarded(Safeguard::Lag, |protections| {
         let bench = Bench::subscribed(protections, 5);
         bench.fill("k", 3);
-        // 6 invalidated k and was dropped by the full queue; nothing follows it.
+        // 6 invalidated k and was dropped by the full queue; no message follows it.
         bench.coherence.overran(&ALL);
         bench.fresh("k").is_none()
     });
@@ -456,7 +460,7 @@ fn an_echo_ahead_of_the_watermark_finds_the_loss() {
     guarded(Safeguard::EchoCounters, |protections| {
         let bench = Bench::subscribed(protections, 5);
         bench.fill("k", 3);
-        // 6 invalidated k, was lost, and nothing was published after it.
+        // 6 invalidated k, was lost, and no message was published after it.
         bench.audit(6);
         bench.fresh("k").is_none()
     });
@@ -476,7 +480,7 @@ fn what_was_in_memory_before_a_subscription_is_suspect_after_its_first_echo() {
         let bench = Bench::subscribed(protections, 5);
         bench.fill("k", 3);
         bench.coherence.disconnected(&ALL);
-        // 6 invalidated k while nobody listened.
+        // 6 invalidated k while there was no subscription.
         bench.audit(6);
         bench.fresh("k").is_none()
     });
@@ -489,7 +493,7 @@ fn no_fill_begun_before_the_first_echo_enters() {
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let read = bench.read(3, 5, note);
-        // 6 invalidates k before the subscription stands.
+        // 6 invalidates k before the subscription is established.
         bench.audit(6);
         bench.coherence.admit(&key, &read, note);
         bench.fresh("k").is_none()
@@ -524,7 +528,8 @@ fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
     let key = bench.key("k");
     let proof = bench.coherence.proof(0);
     let held = bench.l1.get(key.as_ref()).expect("filled");
-    // The reader is paused; the write is heard of and proven; the reader goes on with the entry in its hand.
+    // The reader is paused; the write is received and proven; the reader continues with the entry
+    // that it has looked up.
     bench.advance(5000);
     bench.message(6, "k");
     bench.audit(6);
@@ -538,7 +543,7 @@ fn a_place_that_is_reached_after_the_lookup_says_nothing_of_what_was_looked_up()
     bench.fill("k", 3);
     let place = bench.coherence.subscription_position(0);
     let held = bench.l1.get(bench.key("k").as_ref()).expect("filled");
-    // The message of the token's write is applied while the reader has the entry in its hand.
+    // The message of the token's write is applied after the reader's lookup.
     bench.message(6, "k");
     assert_eq!(place.of(&held), Version::new(EPOCH, 5), "not up to a token of 6");
     bench.fill("other", 4);
@@ -572,7 +577,7 @@ fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
     let note = bench.coherence.begin_fill(key.as_ref());
     assert!(bench.coherence.admit(&key, &back(9, note), note));
     assert_eq!(bench.fresh("k"), Some(9));
-    // The fence holds in the lower epoch too.
+    // The fence also holds in the lower epoch.
     let note = bench.coherence.begin_fill(key.as_ref());
     let read = back(9, note);
     bench.deliver(Version::new(EPOCH - 1, 10), "k", false);
@@ -657,7 +662,7 @@ fn a_suspect_entry_says_for_how_long_it_may_have_been_out_of_date() {
 
 // === selectors ===
 
-/// Each selects the key "k:1", and of tags "t".
+/// Selectors that each select the key "k:1" with the tag "t".
 fn selectors() -> [Selector; 4] {
     [Selector::Namespace, Selector::Prefix("k".into()), Selector::Tag("t".into()), Selector::Pattern("k*".into())]
 }
@@ -680,7 +685,7 @@ impl Bench {
         self.coherence.admit(&key, &self.read_tagged(sequence, position, note), note)
     }
 
-    /// This replica's own invalidation, or one that it hears of.
+    /// Applies an invalidation of this replica, or one that it receives.
     fn invalidate(&self, selector: &Selector, sequence: u64, effect: Effect, own: bool) {
         let (version, selectors) = (Version::new(EPOCH, sequence), std::slice::from_ref(selector));
         if own {
@@ -759,7 +764,7 @@ fn an_invalidation_that_was_missed_leaves_memory_suspect() {
     for selector in selectors() {
         let bench = Bench::subscribed(Safeguards::default(), 5);
         bench.fill_tagged(4, 5);
-        // 6 invalidates the entry, and is lost.
+        // 6 invalidates the entry and is lost.
         bench.invalidate(&Selector::Tag("other".into()), 7, Effect::Removed, false);
         assert_eq!(bench.fresh("k:1"), None);
         bench.invalidate(&selector, 6, Effect::Removed, true);
@@ -900,7 +905,7 @@ fn a_fetch_that_ends_closes_only_itself() {
 // === dead entries ===
 
 impl Bench {
-    /// A message that what `selector` selects was removed, or marked.
+    /// Builds the message that what `selector` selects was removed, or marked.
     fn selects(&self, sequence: u64, selector: Selector, effect: Effect) {
         let change = Change::of_selected(effect, &self.namespace, &[selector]);
         self.coherence.apply(Message { partition: 0, version: Version::new(EPOCH, sequence), change, own: false });

@@ -16,37 +16,38 @@ use crate::cache::namespace::Namespace;
 use crate::cache::single_flight::{FetchCompletion, FetchWaiter, Flight};
 use crate::cache::version::Version;
 
-/// A Get's way to the shared tier.
+/// The access of a Get to L2: one fetch for all Gets of a key.
 pub enum FetchSlot {
-    /// A fetch under way that may be waited for.
+    /// A fetch that has begun, to wait for.
     Joined(FetchWaiter),
-    /// A fetch that this Get has to begin.
+    /// A fetch that this Get has to run.
     Started(StartedFetch),
 }
 
-/// A fetch to be made, and what was known before.
+/// A fetch to run.
 pub struct StartedFetch {
-    /// Number of the flight.
+    /// Number of the fetch.
     pub id: u64,
-    /// What was known before.
+    /// State of the fence before the fetch.
     pub guard: FillGuard,
-    /// Where the result goes.
+    /// Receives the result.
     pub completion: FetchCompletion,
-    /// Where it comes from.
+    /// Waits for the result.
     pub waiter: FetchWaiter,
 }
 
 // === impl Coherence ===
 
 impl Coherence {
-    /// What is known before the shared tier is asked to write `key`.
+    /// Returns the state of the fence before a read or write of `key` in L2.
     pub fn begin_fill(&self, key: KeyRef<'_>) -> FillGuard {
         let partition = self.partition_of(key);
         let stripe = self.fence.lock(partition, key);
         FillGuard { generation: self.partition(partition).generation(), applied: stripe.applied, shown: stripe.reads }
     }
 
-    /// Joins the fetch of `key` under way, when its answer will be fresh enough for a caller who accepts `bound`, or begins one.
+    /// Joins the fetch of `key` in flight, if its result will be fresh enough for a caller that
+    /// accepts `bound`, or starts one.
     pub fn fetch_slot(&self, key: &Key, bound: Duration) -> FetchSlot {
         let index = self.partition_of(key.as_ref());
         let now = self.clock.now();
@@ -67,7 +68,7 @@ impl Coherence {
         FetchSlot::Started(begun)
     }
 
-    /// No Get may join the flight `id` of `key` any more.
+    /// Lets no further Get join the fetch `id` of `key`.
     pub fn close_fetch(&self, key: &Key, id: u64) {
         let mut stripe = self.fence.lock(self.partition_of(key.as_ref()), key.as_ref());
         if stripe.flights.get(key).is_some_and(|flight| flight.id == id) {
@@ -75,21 +76,27 @@ impl Coherence {
         }
     }
 
-    /// How far answers of the shared tier have shown the number line of `partition`. To be read before it is asked.
+    /// Returns the position that replies of L2 have shown for `partition`. Call it before the
+    /// request to L2.
     pub fn shown(&self, partition: u16) -> ShownPosition {
         self.partition(partition).shown()
     }
 
-    /// An answer to a question that was asked after `before` was read shows that `partition` has reached `position`: no answer to a later
-    /// question may be from before that.
+    /// Records a reply that shows `partition` at `position`, to a request sent after `before` was
+    /// read.
+    ///
+    /// No reply to a later request may be from before that.
     pub fn show(&self, partition: u16, before: ShownPosition, position: Version) {
         if self.config.safeguards.on(Safeguard::Monotonic) {
             self.partition(partition).show(before, position);
         }
     }
 
-    /// Lets what was read from the shared tier after `note` enter memory, unless something newer was applied or read meanwhile, the
-    /// partition moved on, or the answer is of another epoch. What it shows to be outdated leaves memory all the same.
+    /// Admits into L1 an entry that was read from L2 after `note`.
+    ///
+    /// It does not enter if something newer was applied or read meanwhile, if the partition has
+    /// another generation, or if the reply is of another epoch. Whatever it shows to be outdated is
+    /// removed from L1 all the same.
     pub fn admit(&self, key: &Key, held: &Arc<CachedEntry>, note: FillGuard) -> bool {
         let partition = self.partition_of(key.as_ref());
         let mut stripe = self.fence.lock(partition, key.as_ref());
@@ -104,12 +111,15 @@ impl Coherence {
         admitted
     }
 
-    /// A read of the shared tier, of which nothing enters memory, has found `entry` or that there is none, where the partition stood at
-    /// `position`. What that shows to be outdated leaves memory. To be called before anybody is answered with it.
+    /// Applies to L1 a read of L2 that is not stored there: it found `entry`, or none, with the
+    /// partition at `position`.
+    ///
+    /// Whatever that shows to be outdated is removed from L1. Call it before the result is
+    /// answered.
     pub fn observe_read(&self, key: &Key, position: Version, entry: Option<&Entry>) {
         let partition = self.partition_of(key.as_ref());
         let position = match position {
-            // There is no number line: everything is gone that was on one so far.
+            // The counter does not exist: everything that was counted by it so far is gone.
             Version::ZERO => {
                 let partition = self.partition(partition);
                 let last = partition.known_epoch().max(partition.shown().position.epoch);
@@ -121,7 +131,7 @@ impl Coherence {
         self.follow_read(&mut stripe, key.as_ref(), position, entry, true);
     }
 
-    /// The shared tier has said that `key` was written at `version`. What is older leaves memory.
+    /// Removes from L1 what is older than `version`, at which L2 reported a write of `key`.
     pub fn observe_newer(&self, key: &Key, version: Version) {
         if self.config.safeguards.on(Safeguard::Monotonic) {
             let mut stripe = self.fence.lock(self.partition_of(key.as_ref()), key.as_ref());
@@ -130,8 +140,9 @@ impl Coherence {
         }
     }
 
-    /// Follows what a read showed of `key`; with what memory holds of it only if that is not what was read. To be called under the key's
-    /// stripe.
+    /// Applies what a read showed of `key` to the stripe, and to L1 if `memory_differs`.
+    ///
+    /// To be called under the key's stripe.
     fn follow_read(
         &self,
         stripe: &mut Stripe,
@@ -149,7 +160,7 @@ impl Coherence {
             other => other.map_or(position, |entry| position.max(entry.version)).next(),
         };
         if memory_differs && !entry.is_some_and(|entry| self.limit_life(key, entry, now)) {
-            // One that has outlived its time is absent elsewhere for that; it is kept to be answered flagged.
+            // An expired entry is absent in L2 for that reason; it is kept to be answered flagged.
             let is_outdated =
                 |held: &CachedEntry| entry.is_some() || (held.entry.lives(now) && held.marked_at().is_none());
             self.drop_below(key, least, is_outdated);
@@ -157,8 +168,11 @@ impl Coherence {
         stripe.show(key, least);
     }
 
-    /// Marks the entry of `key` in memory, and ends it no later, as `entry` does; false: it is of another version, or not kept. To be called
-    /// under the key's stripe.
+    /// Marks the entry of `key` in L1 as `entry` is marked, and lets it expire no later than
+    /// `entry`.
+    ///
+    /// Returns false if it is of another version, or is not kept. To be called under the key's
+    /// stripe.
     fn limit_life(&self, key: KeyRef<'_>, entry: &Entry, now: Moment) -> bool {
         let is_kept = entry.lives(now) || !entry.stale_window.is_zero();
         let is_same = |held: &Arc<CachedEntry>| held.entry.version == entry.version && !held.is_alone() && is_kept;
@@ -172,14 +186,16 @@ impl Coherence {
         true
     }
 
-    /// Removes what memory holds of `key` from before `least`, if `is_outdated`. To be called under the key's stripe.
+    /// Removes the entry of `key` from L1 if it is older than `least` and `is_outdated`. To be
+    /// called under the key's stripe.
     fn drop_below(&self, key: KeyRef<'_>, least: Version, is_outdated: impl Fn(&CachedEntry) -> bool) {
         if self.l1.get(key).is_some_and(|held| held.entry.version < least && is_outdated(&held)) {
             self.l1.remove(key);
         }
     }
 
-    /// Whether an entry of `key` of `version`, known at `position` and asked for after `note`, may enter memory.
+    /// Returns true if an entry of `key` at `version`, known at `position` and requested after
+    /// `note`, may enter L1.
     pub(super) fn passes(
         &self,
         stripe: &Stripe,
@@ -196,8 +212,11 @@ impl Coherence {
     }
 }
 
-/// An entry with what its freshness is judged by, as read or written under `note`. Its value gets memory of its own: as it came it is a
-/// slice of a larger buffer of the connection, which it would keep alive.
+/// Builds an entry for L1, with the facts that its freshness is judged by, as read or written under
+/// `note`.
+///
+/// Its value is copied: as received it is a slice of a larger buffer of the connection, which it
+/// would keep alive.
 pub fn cached_entry(
     mut entry: Entry,
     position: Version,

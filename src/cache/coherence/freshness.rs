@@ -12,18 +12,18 @@ use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::KeyRef;
 use crate::cache::version::Version;
 
-/// How an entry in memory may be answered.
+/// How an entry in L1 may be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// As fresh.
+    /// Fresh.
     Fresh,
-    /// Only flagged; it may have been out of date for as long as this.
+    /// Only flagged stale; it may have been out of date for this long.
     Unproven(Duration),
-    /// Not at all: it was invalidated.
+    /// Never: it was invalidated.
     Invalidated,
 }
 
-/// Where the subscription stood in a partition.
+/// Position of the subscription in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscriptionPosition {
     generation: u64,
@@ -31,8 +31,11 @@ pub struct SubscriptionPosition {
 }
 
 impl SubscriptionPosition {
-    /// The position up to which `held`, looked up after this place was read, is known to be current: at least where it was read; where the
-    /// subscription stood, when that was whole since.
+    /// Returns the position up to which `held`, looked up after this position was taken, is known
+    /// to be current.
+    ///
+    /// At least the position of its read; the position of the subscription, if no message was
+    /// missed since.
     pub fn of(self, held: &CachedEntry) -> Version {
         if self.generation == held.generation { held.position.max(self.watermark) } else { held.position }
     }
@@ -41,13 +44,16 @@ impl SubscriptionPosition {
 // === impl Coherence ===
 
 impl Coherence {
-    /// When the partition was last proven whole. To be read *before* memory is looked up: an entry found afterwards has lived through
-    /// every change that this proof covers.
+    /// Returns when the partition was last proven.
+    ///
+    /// Call it *before* the lookup in L1: an entry found afterwards has lived through every change
+    /// that this proof covers.
     pub fn proof(&self, partition: u16) -> Moment {
         self.partition(partition).proved_at()
     }
 
-    /// How `held`, looked up after `proof` was read, may be answered to a caller who accepts `bound`.
+    /// Decides how `held`, looked up after `proof` was read, may be answered to a caller that
+    /// accepts `bound`.
     pub fn freshness(
         &self,
         key: KeyRef<'_>,
@@ -69,13 +75,16 @@ impl Coherence {
         Freshness::Unproven(now.since(known_at))
     }
 
-    /// With what `held` was invalidated, as far as that is remembered.
+    /// Returns the selector that invalidated `held`, as far as it is remembered.
     pub fn cause(&self, key: KeyRef<'_>, held: &CachedEntry) -> Option<Selector> {
         held.namespace.tombstones().cause(&self.entry_facts(key, held))
     }
 
-    /// Whether `held` was invalidated with what selects it. One atomic read, unless something was since this was asked the last time. What
-    /// was only marked stale is not covered, if stale entries are kept; it says so itself from now on.
+    /// Returns true if `held` was invalidated by a selector.
+    ///
+    /// One atomic read, unless there was an invalidation since the last call. An entry that was
+    /// only marked stale is not covered if stale entries are kept; from now on it carries the mark
+    /// itself.
     pub fn covers(&self, key: KeyRef<'_>, held: &CachedEntry) -> bool {
         let partition = self.partition_of(key);
         let tombstones = held.namespace.tombstones();
@@ -84,12 +93,13 @@ impl Coherence {
         }
         let (cover, changes) = tombstones.judge(&self.entry_facts(key, held));
         match cover {
-            // When it was read it was not marked, or says so itself.
+            // It was not marked when it was read, or carries the mark itself.
             Coverage::Marked(at) if !held.entry.stale_window.is_zero() => {
                 held.covered.know(changes, Some(at.max(held.known_at)));
             }
             Coverage::Gone | Coverage::Marked(_) => held.covered.end(),
-            // Between the lookup and this it may have been swept out of memory, and what it was covered by forgotten.
+            // Between the lookup and this call it may have been swept from L1, and the invalidation
+            // forgotten.
             Coverage::Clear if held.covered.has_ended() => {}
             Coverage::Clear => held.covered.know(changes, None),
         }
@@ -103,8 +113,10 @@ impl Coherence {
         EntryFacts { partition, key: key.bytes, tags: tags.as_slice(), version, position, known_at }
     }
 
-    /// Where the subscription stands. To be read *before* memory is looked up, as the proof is: an entry found afterwards has lived
-    /// through every change up to there.
+    /// Returns the position of the subscription.
+    ///
+    /// Call it *before* the lookup in L1, like `proof`: an entry found afterwards has lived through
+    /// every change up to that position.
     pub fn subscription_position(&self, partition: u16) -> SubscriptionPosition {
         let partition = self.partition(partition);
         let line = partition.state();
@@ -112,7 +124,7 @@ impl Coherence {
         SubscriptionPosition { generation: partition.generation(), watermark }
     }
 
-    /// The position up to which this replica has applied everything, zero when that is not known.
+    /// Returns the position up to which this replica has applied everything; zero if it is unknown.
     pub fn watermark(&self, partition: u16) -> Version {
         let line = self.partition(partition).state();
         if line.synced { line.watermark } else { Version::ZERO }

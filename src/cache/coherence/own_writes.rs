@@ -1,4 +1,4 @@
-//! Own writes: applies to L1 the changes that this replica made in L2, before they are acknowledged.
+//! Own writes: applies this replica's changes of L2 to its L1, before they are acknowledged.
 
 use std::sync::Arc;
 
@@ -18,8 +18,10 @@ use crate::cache::version::Version;
 // === impl Coherence ===
 
 impl Coherence {
-    /// This replica's own write of `key` was taken by the shared tier: whatever memory holds from before goes, at once and even if the
-    /// new entry does not enter. To be called before the write is acknowledged.
+    /// Applies this replica's own Set of `key`, which L2 has accepted.
+    ///
+    /// Any older entry is removed from L1 at once, even if the new one does not enter. Call it
+    /// before the Set is acknowledged.
     pub fn apply_own_set(&self, key: &Key, version: Version, held: &Arc<CachedEntry>, note: FillGuard) {
         let partition = self.partition_of(key.as_ref());
         self.check_epoch(partition, version);
@@ -34,8 +36,9 @@ impl Coherence {
         self.end_round(key.as_ref(), End::LookAgain);
     }
 
-    /// This replica's own change of `key` was taken by the shared tier: whatever memory holds from before goes, or is marked. To be called
-    /// before the change is acknowledged.
+    /// Applies this replica's own change of `key`, which L2 has accepted.
+    ///
+    /// Any older entry is removed from L1, or marked. Call it before the change is acknowledged.
     pub fn apply_own_change(&self, key: &Key, version: Version, effect: Effect) {
         let partition = self.partition_of(key.as_ref());
         self.check_epoch(partition, version);
@@ -46,11 +49,12 @@ impl Coherence {
         self.end_round(key.as_ref(), End::LookAgain);
     }
 
-    /// The entry of `key` was found after `note` to live longer than memory knows: so does what memory holds, if it is the same.
+    /// Extends the time to live of the entry of `key` in L1, if L2 was found after `note` to keep
+    /// the same version longer.
     pub fn extend_ttl(&self, key: &Key, version: Version, expires_at: Moment, note: FillGuard) {
         let partition = self.partition_of(key.as_ref());
         let stripe = self.fence.lock(partition, key.as_ref());
-        // A change that came later may have shortened it again.
+        // A later change may have shortened it again.
         if !stripe.admits(note, Version::ZERO) {
             return;
         }
@@ -65,15 +69,17 @@ impl Coherence {
         }
     }
 
-    /// Puts what `make` makes of what memory holds of `key` and of the position, as an entry that the shared tier does not know. Without a
-    /// shared tier to ask there is no promise; but what is invalidated afterwards is gone.
+    /// Stores in L1 an entry that L2 does not know: the result of `make` for the current entry and
+    /// position.
+    ///
+    /// Without L2 there is no promise; but later invalidations remove the entry.
     pub fn put_local_only(
         &self,
         key: &Key,
         make: impl FnOnce(Option<&CachedEntry>, Version) -> Option<Entry>,
     ) -> Result<(), NotTaken> {
         let partition = self.partition_of(key.as_ref());
-        // Not under the stripe: messages take effect with the line locked.
+        // Not under the stripe: messages take effect with the partition's state locked.
         let position = self.watermark(partition).max(key.namespace().tombstones().latest(partition));
         let note = self.begin_fill(key.as_ref());
         let _stripe = self.fence.lock(partition, key.as_ref());
@@ -87,7 +93,7 @@ impl Coherence {
         }
     }
 
-    /// This replica's own invalidation of what `selectors` select was taken.
+    /// Applies this replica's own invalidation by `selectors`, which L2 has accepted.
     pub fn apply_own_invalidation(
         &self,
         namespace: &Namespace,
@@ -100,8 +106,11 @@ impl Coherence {
         self.record_invalidation(namespace, partition, selectors, version, effect);
     }
 
-    /// An answer to an own write shows another epoch than the subscription's: the number line has another life. Between subscriptions
-    /// that matters when the epoch went back: memory holds greater versions then, which the write would not remove.
+    /// Checks the epoch of a reply to an own write: another epoch than the subscription's means
+    /// another life of the counter.
+    ///
+    /// Between subscriptions that matters when the epoch went back: L1 then holds greater versions,
+    /// which the write would not remove.
     fn check_epoch(&self, index: u16, version: Version) {
         let partition = self.partition(index);
         let live = partition.live_epoch();

@@ -1,8 +1,10 @@
-//! A check in production of what is promised: a sampled share of the hits that memory answered as fresh is compared with the shared tier,
-//! off the hot path. It changes no answer; what it finds is counted, and a broken bound is logged.
+//! Self-audit: compares a sample of the hits that L1 answered as fresh with L2, off the hot path.
 //!
-//! The staleness it measures is a lower bound: the write that made the answer old may itself have been replaced since. An entry that is
-//! gone says nothing: it may have expired or been evicted as well as invalidated.
+//! It changes no answer. The results are counted, and a broken bound is logged.
+//!
+//! The measured staleness is a lower bound: the write that made the answer old may itself have been
+//! replaced since. An entry that is gone proves nothing: it may have expired or been evicted as
+//! well as invalidated.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,14 +20,14 @@ use crate::cache::stats::SelfAuditCounters;
 use crate::cache::tier::L2;
 use crate::cache::version::Version;
 
-/// Samples that may wait for their check. Those that wait long measure little.
-const WAITING: usize = 16;
-/// Pause after a check, so that the shared tier is asked 20 times a second at most, however many hits there are.
-const PACE: Duration = Duration::from_millis(50);
-/// Violations of which one is logged.
+/// Most samples that wait for their check. A sample that waits long measures little.
+const MAX_QUEUED_SAMPLES: usize = 16;
+/// Pause after a check: at most 20 requests to L2 per second, at any rate of hits.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// Number of violations of which one is logged.
 const LOGGED_ONE_IN: u64 = 100;
 
-/// Takes the samples.
+/// Takes samples of hits.
 pub struct Sampler {
     every: u64,
     hits: AtomicU64,
@@ -33,7 +35,7 @@ pub struct Sampler {
     counters: Arc<SelfAuditCounters>,
 }
 
-/// Checks the samples.
+/// Checks samples against L2.
 pub struct Auditor {
     samples: Receiver<AuditSample>,
     counters: Arc<SelfAuditCounters>,
@@ -42,25 +44,25 @@ pub struct Auditor {
     limits: SelfAuditLimits,
 }
 
-/// What the check keeps to, and what it checks.
+/// Limits of a check.
 #[derive(Clone, Copy, Debug)]
 pub struct SelfAuditLimits {
-    /// Longest wait for the shared tier.
+    /// Timeout of a request to L2.
     pub timeout: Duration,
     /// The staleness bound.
     pub bound: Duration,
 }
 
-/// A hit: what was answered to a Get that began then.
+/// A hit: the answer to a Get that began at `started_at`.
 struct AuditSample {
     key: Key,
     version: Version,
     started_at: Moment,
 }
 
-/// A sampler that takes one in `every` hits, none when 0, and the auditor of what it takes.
+/// Builds a sampler that takes one in `every` hits, none if 0, and the auditor of its samples.
 pub fn new(every: u64, l2: Arc<dyn L2>, clock: Arc<dyn Clock>, limits: SelfAuditLimits) -> (Sampler, Auditor) {
-    let (sender, samples) = mpsc::channel(WAITING);
+    let (sender, samples) = mpsc::channel(MAX_QUEUED_SAMPLES);
     let counters = Arc::new(SelfAuditCounters::default());
     let sampler = Sampler { every, hits: AtomicU64::new(0), samples: sender, counters: counters.clone() };
     (sampler, Auditor { samples, counters, l2, clock, limits })
@@ -69,21 +71,24 @@ pub fn new(every: u64, l2: Arc<dyn L2>, clock: Arc<dyn Clock>, limits: SelfAudit
 // === impl Sampler ===
 
 impl Sampler {
-    /// Memory answered a Get that began at `begun` with `version`, as fresh. On the hot path: an atomic add, unless this hit is sampled.
-    pub fn hit(&self, key: KeyRef<'_>, version: Version, begun: Moment) {
+    /// Counts a fresh hit of L1 at `version`, of a Get that began at `started_at`, and samples
+    /// some.
+    ///
+    /// On the hot path: one atomic add, unless this hit is sampled.
+    pub fn hit(&self, key: KeyRef<'_>, version: Version, started_at: Moment) {
         if self.every == 0 || !self.hits.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.every) {
             return;
         }
         match self.samples.try_reserve() {
             Ok(place) => {
                 self.counters.sampled.inc();
-                place.send(AuditSample { key: key.to_key(), version, started_at: begun });
+                place.send(AuditSample { key: key.to_key(), version, started_at });
             }
             Err(_) => self.counters.dropped.inc(),
         }
     }
 
-    /// Counts.
+    /// Counters of messages, audits and fills.
     pub fn counters(&self) -> &SelfAuditCounters {
         &self.counters
     }
@@ -92,19 +97,19 @@ impl Sampler {
 // === impl Auditor ===
 
 impl Auditor {
-    /// Checks until the sampler is gone.
+    /// Checks samples until the sampler is dropped.
     pub async fn run(mut self) {
         while let Some(sample) = self.samples.recv().await {
             self.check(sample).await;
-            sleep(PACE).await;
+            sleep(CHECK_INTERVAL).await;
         }
     }
 
     async fn check(&self, sample: AuditSample) {
-        let until = self.clock.now().plus(self.limits.timeout);
-        let current = match self.l2.current(&sample.key, until).await {
+        let deadline = self.clock.now().plus(self.limits.timeout);
+        let current = match self.l2.current(&sample.key, deadline).await {
             Ok(Some(current)) if current.version.epoch == sample.version.epoch => current,
-            // Gone, or written in another epoch, perhaps by another clock: that says nothing.
+            // Gone, or written in another epoch, perhaps by another clock: that proves nothing.
             Ok(_) => return self.counters.gone.inc(),
             Err(_) => return self.counters.failed.inc(),
         };
@@ -124,7 +129,7 @@ impl Auditor {
             let (staleness_ms, bound_ms) = (millis(staleness), millis(self.limits.bound));
             tracing::error!(
                 namespace, %key, answered = %sample.version, %current, staleness_ms, bound_ms,
-                "memory answered as fresh what was older than the bound"
+                "self-audit: L1 answered as fresh an entry older than the bound"
             );
         }
         self.counters.violations.inc();
@@ -147,7 +152,7 @@ mod tests {
 
     const UNCERTAINTY: Duration = Duration::from_millis(2);
 
-    /// A shared tier that knows one current version, or none, or cannot be asked.
+    /// An L2 with one current version, none, or an error.
     struct KnownTier(Mutex<Result<Option<Current>, L2Error>>);
 
     impl L2 for KnownTier {
@@ -190,14 +195,15 @@ mod tests {
             self.sampler.hit(key.as_ref(), Version::new(EPOCH, sequence), self.bench.now());
         }
 
-        /// The shared tier has `sequence`, written `ago`.
+        /// Sets `sequence`, written `ago`, as the current version.
         fn has(&self, sequence: u64, ago: Duration) {
             let written_at = self.bench.now().minus(ago);
             let current = Current { version: Version::new(EPOCH, sequence), written_at, uncertainty: UNCERTAINTY };
             *self.l2.0.lock().expect("no panic") = Ok(Some(current));
         }
 
-        /// Checks one hit of `sequence`; returns the staleness measured and the violations so far.
+        /// Checks one hit of `sequence`, and returns the measured staleness and the number of
+        /// violations.
         async fn check(&mut self, sequence: u64) -> (Duration, u64) {
             self.hit(sequence);
             let sample = self.auditor.samples.try_recv().expect("sampled");

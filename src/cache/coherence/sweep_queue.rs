@@ -2,5 +2,5 @@
 
 use std::collections::BTreeMap;
 
-/// Namespaces that may have dead entries in memory, by number, with how often something was invalidated there.
+/// Namespaces that may have dead entries in L1, by number, with their count of invalidations.
 pub(super) type SweepQueue = BTreeMap<u32, u64>;

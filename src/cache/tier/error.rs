@@ -6,28 +6,29 @@ use std::time::Duration;
 use super::l1::NotTaken;
 use crate::cache::error::CacheError;
 
-/// Why the shared tier did not do what it was asked.
+/// Reason why L2 did not do what was requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum L2Error {
-    /// It could not be asked, did not answer in time, or its answer was lost.
+    /// It was unreachable, timed out, or its reply was lost.
     Unavailable {
-        /// Why.
+        /// The reason.
         reason: &'static str,
-        /// A write: for how long from now it may still take effect. None: it has not and will not.
+        /// For a write, the time from now within which it may still take effect. `None` if it has
+        /// not and will not.
         outcome_unknown_for: Option<Duration>,
     },
-    /// It has no room.
+    /// It has no memory left.
     Full,
-    /// The namespace has no room left, of this many bytes.
+    /// The namespace is at its quota of this many bytes.
     OverQuota(u64),
-    /// This replica's limit of requests to it was reached.
+    /// This replica's limit of requests in flight was reached.
     Busy {
         /// The limit.
         limit: usize,
     },
-    /// It has as many of something in a namespace as it takes.
+    /// A limit on the number of something in a namespace was reached.
     TooMany {
-        /// Of what.
+        /// Name of what is limited.
         what: &'static str,
         /// The limit.
         limit: usize,
@@ -37,13 +38,13 @@ pub enum L2Error {
 }
 
 impl L2Error {
-    /// It could not be asked: nothing has happened.
+    /// Builds the error of a request that was not sent: nothing has happened.
     pub fn unavailable(reason: &'static str) -> Self {
         L2Error::Unavailable { reason, outcome_unknown_for: None }
     }
 }
 
-/// Writes the words of the log.
+/// Formats the error for the log.
 impl fmt::Display for L2Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,7 +58,7 @@ impl fmt::Display for L2Error {
     }
 }
 
-/// Where memory is the shared tier.
+/// Where L1 stands in for L2.
 impl From<NotTaken> for L2Error {
     fn from(why: NotTaken) -> Self {
         match why {
@@ -67,14 +68,15 @@ impl From<NotTaken> for L2Error {
     }
 }
 
-/// When to try again after the shared tier was unavailable.
+/// Time after which to retry when L2 was unavailable.
 pub const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 impl From<L2Error> for CacheError {
     fn from(error: L2Error) -> Self {
         match error {
             L2Error::Unavailable { reason, outcome_unknown_for } => {
-                // Not before the lost write can no longer take effect: it must not bury its own repetition.
+                // Not before the lost write can no longer take effect: it must not overwrite its
+                // own repetition.
                 let retry_after = RETRY_AFTER.max(outcome_unknown_for.unwrap_or_default());
                 CacheError::Unavailable { reason, retry_after, outcome_unknown_for }
             }

@@ -7,21 +7,21 @@ use std::time::Duration;
 use crate::cache::stats::Snapshot;
 use crate::cache::stats::keyspace::KeyspaceSample;
 
-/// State of the shared tier as this replica sees it.
+/// State of L2 as this replica sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum L2State {
-    /// There is none: memory is all there is.
+    /// There is no L2, only L1.
     #[default]
     Disabled,
     /// Commands and subscription work.
     Healthy,
-    /// Commands work, but the subscription is not proven; or only reads do.
+    /// Commands work, but the subscription is not proven; or only reads work.
     Degraded,
     /// Commands do not work.
     Unavailable,
 }
 
-/// What is known of the shared tier; the contract's RedisStats says what each means.
+/// State and counters of L2; the contract's RedisStats describes each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct L2Report {
@@ -36,32 +36,33 @@ pub struct L2Report {
     /// Messages of another deployment on the channels of this one.
     pub foreign_messages: u64,
     pub bus_lag: Snapshot,
-    /// Keys evicted and keys expired while this replica has watched, which never goes back as the server's own counts do.
+    /// Keys evicted and expired while this replica has watched. Never goes back, unlike the
+    /// server's own counters.
     pub keys_gone: [u64; 2],
-    /// Connections for commands that may be used now.
+    /// Command connections that are usable now.
     pub connections_up: u64,
-    /// Connections for commands that are lost, or left alone until their server answers again.
+    /// Command connections that are lost, or not used until their server answers again.
     pub connections_down: u64,
     pub in_flight: u64,
     pub max_in_flight: u64,
     pub server: ServerReport,
-    /// The latest estimate of what namespaces hold; `sampled` returns it if it counts.
+    /// The latest estimate of the contents of namespaces; `sampled` returns it if it counts.
     pub keyspace: Option<Arc<KeyspaceSample>>,
 }
 
 impl L2Report {
-    /// Returns the latest estimate of what namespaces hold, while the shared tier can be asked.
+    /// Returns the latest estimate of the contents of namespaces, while L2 is reachable.
     pub fn sampled(&self) -> Option<&KeyspaceSample> {
         self.keyspace.as_deref().filter(|_| self.can_be_asked())
     }
 
-    /// Whether the shared tier can be asked now. If not, what it said of itself last says nothing of now.
+    /// Returns true if L2 is reachable now. If not, its last report is out of date.
     pub fn can_be_asked(&self) -> bool {
         matches!(self.state, L2State::Healthy | L2State::Degraded)
     }
 }
 
-/// What the server of the shared tier says of itself.
+/// Report of the server of L2 about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct ServerReport {

@@ -13,23 +13,23 @@ use crate::cache::entry::{Entry, NewEntry};
 use crate::cache::key::Key;
 use crate::cache::version::Version;
 
-/// When a Set stores.
+/// Condition of a Set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
     /// Always.
     #[default]
     None,
-    /// When no live entry is present.
+    /// If no live entry is present.
     Absent,
-    /// When a live entry is present.
+    /// If a live entry is present.
     Present,
-    /// When the live entry has this version.
+    /// If the live entry has this version.
     Version(Version),
-    /// While this lease holds.
+    /// While this lease is valid.
     Lease(LeaseId),
 }
 
-/// Names a lease. Hard to guess: who knows it holds it.
+/// Lease id. A bearer secret: whoever presents it owns the lease.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseId(pub u128);
 
@@ -40,15 +40,15 @@ impl fmt::Display for LeaseId {
 }
 
 impl fmt::Debug for LeaseId {
-    /// Without what makes it hard to guess: this may be logged.
+    /// Writes only a part of the secret: this may be logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LeaseId({:08x}..)", self.0 >> 96)
     }
 }
 
-/// Not a lease.
+/// The text is no lease id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a lease as a response gave it")]
+#[error("must be a lease id from a response")]
 pub struct NotALease;
 
 impl FromStr for LeaseId {
@@ -57,12 +57,12 @@ impl FromStr for LeaseId {
     fn from_str(text: &str) -> Result<Self, NotALease> {
         let digits = text.len() == 32 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
         let number = u128::from_str_radix(text, 16).ok().filter(|_| digits);
-        // Zero stands for nobody.
+        // Zero stands for no lease.
         number.filter(|number| *number != 0).map(LeaseId).ok_or(NotALease)
     }
 }
 
-/// Tells a request from any other, so that it takes effect once, however often it is sent.
+/// Id of a request, so that it takes effect once, however often it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub Bytes);
 
@@ -71,11 +71,11 @@ pub struct RequestId(pub Bytes);
 pub struct Write {
     /// The key.
     pub key: Key,
-    /// What to store.
+    /// The entry to store.
     pub entry: NewEntry,
-    /// When to store it.
+    /// Condition of the write.
     pub condition: Condition,
-    /// Under which it is remembered for a while, not to be done twice.
+    /// Id under which it is remembered for a while, so that a repetition has no effect.
     pub request: Option<RequestId>,
 }
 
@@ -84,14 +84,14 @@ pub struct Write {
 pub struct Removal {
     /// The key.
     pub key: Key,
-    /// The version of the source that made it necessary: an older one does not come back for a while.
+    /// The source version that caused the removal. An older one is not stored for a while.
     pub source_version: Option<u64>,
 }
 
-/// What an invalidation does to the entries it covers.
+/// Effect of an invalidation on the entries that it covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// They are gone.
+    /// They are removed.
     #[default]
     Remove,
     /// They may be answered only flagged stale.
@@ -99,7 +99,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// What that is to the entries.
+    /// Returns the effect on the entries.
     pub fn effect(self) -> Effect {
         match self {
             Mode::Remove => Effect::Removed,
@@ -111,14 +111,14 @@ impl Mode {
 /// A change of an entry's time to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Touch {
-    /// The time to live from now on; none: until it is removed or evicted.
+    /// Time to live from now on. `None` if it has no end.
     pub ttl: Option<Duration>,
     /// When to change it.
     pub mode: TouchMode,
 }
 
 impl Touch {
-    /// What it makes of the life of `entry`, and when that ends then.
+    /// Returns the change for `entry`, and its expiry afterwards.
     pub fn of(self, entry: &Entry, now: Moment) -> (TtlChange, Moment) {
         let asked = self.ttl.map_or(Moment::FOREVER, |ttl| now.plus(ttl));
         let ends = entry.sliding.map_or(asked, |sliding| asked.min(sliding.until));
@@ -133,112 +133,113 @@ impl Touch {
     }
 }
 
-/// When a Touch changes the time to live.
+/// Condition of a Touch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TouchMode {
     /// Always.
     #[default]
     Overwrite,
-    /// Only to make it longer.
+    /// Only to a longer time to live.
     Extend,
-    /// Only to make it shorter.
+    /// Only to a shorter time to live.
     Shorten,
 }
 
-/// What the shared tier answered to a Touch.
+/// Result of a Touch in L2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Touched {
     /// Position of the partition after it.
     pub position: Version,
-    /// The live entry; none: there is none.
+    /// The live entry. `None` if there is none.
     pub entry: Option<TouchedEntry>,
 }
 
 /// A live entry after a Touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TouchedEntry {
-    /// The write that made it.
+    /// Version of the entry.
     pub version: Version,
-    /// What became of its time to live.
+    /// Change of its time to live.
     pub change: TtlChange,
-    /// When it ends now.
+    /// Its expiry now.
     pub expires_at: Moment,
 }
 
-/// What became of a time to live that was to be changed.
+/// Result of a change of the time to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TtlChange {
-    /// Nothing: it was longer or shorter already.
+    /// Unchanged: it was longer or shorter already.
     Unchanged,
-    /// It is as asked for, and not shorter than before.
+    /// As requested, and no shorter than before.
     Set,
-    /// It is as asked for, and shorter than before: who holds the entry was told.
+    /// As requested, and shorter than before: the replicas that hold the entry were notified.
     Shortened,
-    /// It is as long as a sliding entry may live, which is less than was asked for; but not shorter than before.
+    /// The maximum of a sliding entry, which is less than requested; but no shorter than before.
     Capped,
 }
 
-/// What is asked of the shared tier by who wants a lease.
+/// Request for a lease in L2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseClaim {
-    /// What the lease is to be called. Chosen before, so that it is known also when the answer is lost.
+    /// Id of the lease. Chosen by the caller, so that it is known even if the reply is lost.
     pub lease: LeaseId,
-    /// For how long it is wanted.
+    /// Duration of the lease.
     pub duration: Duration,
-    /// The live entry that is to be made anew; none: it is wanted only when there is no live entry.
+    /// Version of the live entry to refresh. `None` to get the lease only if there is no live
+    /// entry.
     pub seen: Option<Version>,
 }
 
-/// What the shared tier answered to who wants a lease.
+/// Result of a request for a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acquired {
-    /// It is granted, for as long as was asked.
+    /// The lease is granted, for the requested duration.
     Granted,
-    /// Another has it, for this long at most.
+    /// Another caller has it, for this long at most.
     Held(Duration),
-    /// It was given back because the entry could not be made, and nobody may have it for this long.
+    /// It was released because the fill failed, and is not granted for this long.
     Paused(Duration),
-    /// There is a live entry that is not to be made anew.
+    /// There is a live entry, and it is not to be refreshed.
     Present,
 }
 
-/// The return of a lease.
+/// Release of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseRelease {
     /// The lease.
     pub lease: LeaseId,
-    /// The entry could not be made.
+    /// True if the fill failed.
     pub failed: bool,
-    /// For how long nobody gets it.
+    /// Time for which the lease is not granted again.
     pub pause: Duration,
 }
 
-/// What the shared tier answered to a read.
+/// Result of a read of L2.
 #[derive(Clone, Debug)]
 pub struct ReadResult {
-    /// Position of the partition, read before the entry: never newer than it.
+    /// Position of the partition, read before the entry: never newer than the entry.
     pub position: Version,
-    /// The entry: one that lives, or one that is kept beyond that.
+    /// The entry: a live one, or one that is kept after its expiry.
     pub entry: Option<Entry>,
 }
 
-/// What the shared tier knows of a live entry beside its value.
+/// Facts about a live entry in L2, without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Current {
-    /// The write that made it.
+    /// Version of the entry.
     pub version: Version,
-    /// When, on this machine's clock.
+    /// Time of the write, on this machine's clock.
     pub written_at: Moment,
-    /// How far off that may be.
+    /// Uncertainty of that time.
     pub uncertainty: Duration,
 }
 
-/// What the shared tier answered to a Set.
+/// Result of a Set in L2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteResult {
     /// Stored, with this version.
     Stored(Entry),
-    /// Nothing was done: the same request was stored before, with this version.
+    /// Without effect: the same request was stored before, with this version.
     Repeated {
         /// Version of the entry stored then.
         version: Version,
@@ -247,33 +248,33 @@ pub enum WriteResult {
     },
     /// A condition failed.
     Refused {
-        /// Which.
+        /// The condition that failed.
         why: ConditionFailure,
         /// Version of the live entry.
         current: Option<Version>,
         /// Position of the partition.
         position: Version,
     },
-    /// It was not taken, and will not be.
+    /// The write failed, and will not take effect.
     Failed(L2Error),
 }
 
-/// Why an entry was not stored.
+/// Reason why an entry was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionFailure {
     /// There is a live entry.
     AlreadyPresent,
-    /// There is none.
+    /// There is no live entry.
     NotPresent,
     /// The live entry has another version.
     VersionMismatch,
-    /// The lease does not hold any more.
+    /// The lease is not valid any more.
     LeaseVoid,
-    /// An entry of a newer version of the source is or was there.
+    /// A newer source version is or was stored.
     SourceVersionOlder,
 }
 
-/// What the shared tier answered to an invalidation of keys.
+/// Result of the removal of keys in L2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoveResult {
     /// Position of the invalidation.
@@ -282,49 +283,53 @@ pub struct RemoveResult {
     pub removed: Vec<bool>,
 }
 
-/// How a number line came to its epoch.
+/// Origin of a counter's epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takeover {
-    /// Nothing is left of what was before.
+    /// Nothing from before is left.
     Anew,
-    /// On a server that may lack what came after its position then.
+    /// On a server that may lack everything after its position at the failover.
     From {
         /// That position, of an earlier epoch.
         prior: Version,
-        /// The epoch from which on its entries are to count.
+        /// The epoch from which on its entries count.
         trusted_from: u64,
     },
 }
 
-/// What a replica says at the end of a takeover.
+/// Result of a failover at a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// What may be lost of what it knows was invalidated again.
+    /// Every change known here that may be lost was invalidated again.
     Repaired,
-    /// More may be lost than it remembers: nothing from before may count.
+    /// More may be lost than is remembered: nothing from before may count.
     Forgotten,
-    /// It remembers nothing: nothing from before may count, unless that is decided already.
+    /// Nothing is remembered: nothing from before may count, unless another replica has decided
+    /// already.
     Cold,
 }
 
-/// The time for which a call may move values. What is large takes longer than what is small, and is not given up while it arrives.
+/// Deadlines of a call that may move values.
+///
+/// A large value takes longer than a small one, and is not given up while its bytes still arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeout {
-    /// When the call ends if nothing of it moves.
+    /// Deadline if no bytes of the call move.
     pub deadline: Moment,
-    /// When it ends even if something does. Not before `until`.
+    /// Deadline even if bytes move. Not before `deadline`.
     pub latest: Moment,
 }
 
 impl From<Moment> for Timeout {
-    /// Ends at `until` in any case.
+    /// Ends at `deadline` in any case.
     fn from(deadline: Moment) -> Timeout {
         Timeout { deadline, latest: deadline }
     }
 }
 
 impl Timeout {
-    /// The same time for the next part of a call that began at `begun`, from `now` on.
+    /// Returns the same timeout for the next part of a call that began at `started_at`, from `now`
+    /// on.
     pub fn renewed(self, started_at: Moment, now: Moment) -> Timeout {
         Timeout { deadline: now.plus(self.deadline.since(started_at)).min(self.latest), ..self }
     }

@@ -1,4 +1,4 @@
-//! What a watcher wants to hear of. In doubt it hears of too much: whoever keeps entries by what it is told may not miss what covers one.
+//! Filter of a watch. Over-approximates: it may deliver too much, never too little.
 
 use bytes::Bytes;
 
@@ -6,37 +6,37 @@ use crate::cache::invalidation::selector;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::tier::bus::{Change, ChangedKey};
 
-/// What a watcher wants to hear of.
+/// The changes that a watch receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchFilter {
     /// The namespace.
     pub namespace: Bytes,
-    /// Which of its entries.
+    /// The selected entries.
     pub scope: Scope,
 }
 
-/// Which entries of a namespace a watcher is interested in.
+/// The entries of a namespace that a watch selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All of them.
     Namespace,
-    /// Those of keys below these segments, without a separator at the end.
+    /// Entries of keys below these segments, without a separator at the end.
     Prefix(Bytes),
-    /// Those with this tag.
+    /// Entries with this tag.
     Tag(Bytes),
 }
 
 // === impl Interest ===
 
 impl WatchFilter {
-    /// Whether any of what changed may be of interest.
+    /// Returns true if the change may concern an entry of the filter.
     pub fn matches_change(&self, change: &Change) -> bool {
         self.namespace == change.namespace
             && (change.changed_keys().iter().any(|key| self.matches_key(key))
                 || change.selectors().iter().any(|selector| self.matches_selector(selector)))
     }
 
-    /// Whether the entry of a key that changed is, or was, of interest.
+    /// Returns true if the entry of a changed key is, or was, within the filter.
     pub fn matches_key(&self, changed: &ChangedKey) -> bool {
         match &self.scope {
             Scope::Namespace => true,
@@ -45,7 +45,9 @@ impl WatchFilter {
         }
     }
 
-    /// Whether what is selected may be of interest: an entry below a prefix may have any tag, one with a tag any key and other tags.
+    /// Returns true if the selector may select entries of the filter.
+    ///
+    /// An entry below a prefix may have any tag, one with a tag any key and other tags.
     pub fn matches_selector(&self, selector: &Selector) -> bool {
         match (&self.scope, selector) {
             (Scope::Prefix(mine), Selector::Prefix(theirs)) => {

@@ -1,4 +1,4 @@
-//! The way from the messages to one watcher: what waits for it is bounded, and nothing waits for it.
+//! Queue between the bus messages and one watch. It is bounded, and messages never wait for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use crate::cache::tier::bus::{Change, Covers, Effect, Message};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
-/// Most changes, and bytes of them, that wait for one watcher.
-const WAITING: usize = 8192;
-const WAITING_BYTES: usize = 1 << 20;
-/// Most bytes of keys told at once.
-const TOLD_AT_ONCE: usize = 512 << 10;
+/// Most changes, and most bytes of changes, in the queue of one watch.
+const MAX_QUEUED_CHANGES: usize = 8192;
+const MAX_QUEUED_BYTES: usize = 1 << 20;
+/// Most bytes of keys in one event.
+const MAX_PART_BYTES: usize = 512 << 10;
 
 /// A change, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,39 +26,39 @@ pub struct WatchedChange {
     pub partition: u16,
     /// The position.
     pub version: Version,
-    /// What happened to what is covered.
+    /// The effect on the covered entries.
     pub effect: Effect,
-    /// What is covered.
+    /// The covered entries.
     pub covers: ChangeScope,
-    /// Nothing more is told of this position.
+    /// True for the last part of the change at this position.
     pub last: bool,
 }
 
-/// What a change that is told covers.
+/// The entries that a reported change covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeScope {
     /// These keys.
     Keys(Vec<Bytes>),
-    /// What this selects.
+    /// Entries that this selects.
     Selected(Selector),
 }
 
-/// Why changes may have been missed.
+/// Reason why changes may have been missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discontinuity {
-    /// The watcher was too slow.
+    /// The client read too slowly.
     SlowWatcher,
     /// This replica may have missed messages.
     Gap,
-    /// What was told before is of too long ago.
+    /// The token to resume from is too old.
     TooOld,
 }
 
-/// The watchers of a partition.
+/// The watches of a partition.
 #[derive(Default)]
 pub(crate) struct Watchers(Vec<Arc<Watcher>>);
 
-/// The end of a watch that messages come to.
+/// The receiving end of a watch.
 pub(crate) struct Watcher {
     filter: WatchFilter,
     queue: Mutex<WatchQueue>,
@@ -71,7 +71,7 @@ struct WatchQueue {
     bytes: usize,
 }
 
-/// What waits to be told.
+/// An item in the queue of a watch.
 pub(crate) enum QueuedItem {
     Change(Arc<Message>),
     Discontinuity(Discontinuity),
@@ -94,7 +94,9 @@ impl Watchers {
         self.0.is_empty()
     }
 
-    /// Tells them of a message. To be called in the order of the messages, before the watermark moves.
+    /// Publishes a message to the watches.
+    ///
+    /// To be called in the order of the messages, before the watermark moves.
     pub fn publish(&self, message: &Message) {
         let mut shared = None;
         for watcher in self.0.iter().filter(|watcher| watcher.filter.matches_change(&message.change)) {
@@ -106,7 +108,7 @@ impl Watchers {
         }
     }
 
-    /// Tells them that messages may have been missed.
+    /// Reports to the watches that messages may have been missed.
     pub fn report_gap(&self) {
         self.0.iter().for_each(|watcher| watcher.report_discontinuity(Discontinuity::Gap));
     }
@@ -119,12 +121,12 @@ impl Watcher {
         Arc::new(Watcher { filter: interest, queue: Mutex::default(), more: Notify::new() })
     }
 
-    /// What it is interested in.
+    /// Returns the filter of the watch.
     pub fn filter(&self) -> &WatchFilter {
         &self.filter
     }
 
-    /// Waits until there may be something to tell.
+    /// Waits until there may be an item in the queue.
     pub async fn changed(&self) {
         self.more.notified().await;
     }
@@ -133,12 +135,13 @@ impl Watcher {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a change behind what waits. When that is too much, nothing of it waits any more: it is said that it was dropped, and why.
+    /// Appends a change. If the queue is over its limits it is dropped, and `overflow` is reported
+    /// instead.
     pub fn offer(&self, message: Arc<Message>, overflow: Discontinuity) {
         let mut queue = self.queue();
         queue.bytes += message.change.size();
         queue.waiting.push_back(QueuedItem::Change(message));
-        if queue.waiting.len() > WAITING || queue.bytes > WAITING_BYTES {
+        if queue.waiting.len() > MAX_QUEUED_CHANGES || queue.bytes > MAX_QUEUED_BYTES {
             *queue = WatchQueue::default();
             queue.waiting.push_back(QueuedItem::Discontinuity(overflow));
         }
@@ -146,7 +149,7 @@ impl Watcher {
         self.more.notify_one();
     }
 
-    /// Says that changes may have been missed.
+    /// Appends a discontinuity, unless the last item is one.
     pub fn report_discontinuity(&self, why: Discontinuity) {
         let mut queue = self.queue();
         if !matches!(queue.waiting.back(), Some(QueuedItem::Discontinuity(_))) {
@@ -156,7 +159,7 @@ impl Watcher {
         self.more.notify_one();
     }
 
-    /// What is to be told next.
+    /// Takes the next item of the queue.
     pub fn next(&self) -> Option<QueuedItem> {
         let mut queue = self.queue();
         let next = queue.waiting.pop_front();
@@ -166,12 +169,12 @@ impl Watcher {
         next
     }
 
-    /// Puts a heartbeat behind what waits.
+    /// Appends a heartbeat.
     pub fn queue_heartbeat(&self, token: Token, proof: Moment) {
         self.queue().waiting.push_back(QueuedItem::Heartbeat { token, proof });
     }
 
-    /// The parts of a change that are of interest, each of a bounded size.
+    /// Returns the parts of a change that pass the filter, each of a bounded size.
     pub fn parts(&self, message: &Message) -> VecDeque<WatchedChange> {
         let mut covered = VecDeque::new();
         match &message.change.covers {
@@ -181,7 +184,7 @@ impl Watcher {
             Covers::Keys(keys) => {
                 let (mut part, mut bytes) = (Vec::new(), 0);
                 for changed in keys.iter().filter(|changed| self.filter.matches_key(changed)) {
-                    if bytes > TOLD_AT_ONCE {
+                    if bytes > MAX_PART_BYTES {
                         covered.push_back(ChangeScope::Keys(std::mem::take(&mut part)));
                         bytes = 0;
                     }
@@ -221,13 +224,13 @@ mod tests {
         for sequence in 1..=messages {
             watcher.offer(message(sequence, 1, size), overflow);
             let queue = watcher.queue();
-            assert!(queue.bytes <= WAITING_BYTES && queue.waiting.len() <= WAITING);
+            assert!(queue.bytes <= MAX_QUEUED_BYTES && queue.waiting.len() <= MAX_QUEUED_CHANGES);
         }
     }
 
     #[test]
     fn what_waits_is_bounded_and_what_is_dropped_is_said_once() {
-        for (messages, size) in [(1_000, 8_000), (WAITING as u64 + 1, 1)] {
+        for (messages, size) in [(1_000, 8_000), (MAX_QUEUED_CHANGES as u64 + 1, 1)] {
             let watcher = watcher();
             offer(&watcher, messages, size, Discontinuity::TooOld);
             assert!(matches!(watcher.next(), Some(QueuedItem::Discontinuity(Discontinuity::TooOld))));
@@ -247,7 +250,7 @@ mod tests {
 
     #[test]
     fn very_many_keys_are_told_in_parts() {
-        let parts = watcher().parts(&message(1, 6, TOLD_AT_ONCE / 2 - 1));
+        let parts = watcher().parts(&message(1, 6, MAX_PART_BYTES / 2 - 1));
         let parts: Vec<_> = parts.into_iter().map(|part| (part.last, part.covers)).collect();
         assert!(
             matches!(&parts[..], [(false, ChangeScope::Keys(one)), (true, ChangeScope::Keys(two))] if one.len() + two.len() == 6)

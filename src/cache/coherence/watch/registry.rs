@@ -7,30 +7,30 @@ use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::stats::Counter;
 
-/// How long after the last watch changes are remembered for one that resumes, where nothing else needs them.
+/// Time for which changes are remembered after the last watch, for one that resumes.
 pub(super) const RESUME_WINDOW: Duration = Duration::from_secs(60);
 
 /// The watches of a replica.
 #[derive(Default)]
 pub struct Watches {
     open: AtomicUsize,
-    /// Until when changes are remembered for a watch that resumes.
+    /// Time until which changes are remembered for a watch that resumes.
     resumable_until: AtomicU64,
-    /// Changes told.
+    /// Number of changes delivered.
     pub changes: Counter,
-    /// Discontinuities told.
+    /// Number of discontinuities delivered.
     pub discontinuities: Counter,
 }
 
 // === impl Watches ===
 
 impl Watches {
-    /// Watches now.
+    /// Returns the number of open watches.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Whether a watch may resume from what is remembered now.
+    /// Returns true if a watch may resume from the changes remembered now.
     pub(crate) fn need_change_log(&self, now: Moment) -> bool {
         self.open() > 0 || now < Moment(self.resumable_until.load(Ordering::Relaxed))
     }

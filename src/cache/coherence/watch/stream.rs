@@ -1,5 +1,7 @@
-//! Watches: whoever follows one is told of every change, in the order of its partition, or that changes may have been missed. Changes that
-//! wait for a watcher are bounded; the way of messages never waits for one.
+//! Watches: streams of all changes, in the order of each partition.
+//!
+//! A watch receives every change, or a discontinuity if changes may have been missed. The queue of
+//! a watch is bounded; applying messages never waits for it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,12 +19,12 @@ use crate::cache::tier::bus::Message;
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
-/// A watch to be begun.
+/// Request for a watch.
 #[derive(Clone, Debug)]
 pub struct Watching {
-    /// What is watched.
+    /// The changes to receive.
     pub filter: WatchFilter,
-    /// What was told before; none: begin from now.
+    /// Token to resume from. `None` to start from now.
     pub from: Option<Token>,
     /// Time between heartbeats.
     pub heartbeat: Duration,
@@ -30,25 +32,26 @@ pub struct Watching {
     pub limit: usize,
 }
 
-/// What a watcher is told.
+/// An event of a watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Something changed.
     Change(WatchedChange),
     /// Changes may have been missed.
     Discontinuity(Discontinuity),
-    /// All is well.
+    /// Every change up to the token was delivered.
     Heartbeat {
-        /// The positions up to which everything was told.
+        /// Positions up to which everything was delivered.
         token: Token,
-        /// Every change acknowledged longer ago than this was told. None while that is not proven.
+        /// Every change acknowledged longer ago than this was delivered. `None` while that is not
+        /// proven.
         proof_age: Option<Duration>,
         /// Time since the watch began.
         elapsed: Duration,
     },
 }
 
-/// A watch. Dropped, it ends.
+/// An open watch. It closes when dropped.
 pub struct Watch {
     coherence: Arc<Coherence>,
     watcher: Arc<Watcher>,
@@ -61,12 +64,15 @@ pub struct Watch {
 // === impl Coherence ===
 
 impl Coherence {
-    /// Begins a watch. What is told has been told of everything that this replica hears from now on, or since what was told before.
+    /// Opens a watch.
+    ///
+    /// It receives every change that this replica receives from now on, or since the token to
+    /// resume from.
     pub fn watch(self: &Arc<Self>, watching: Watching) -> Result<Watch, CacheError> {
-        let Watching { filter: interest, from, heartbeat, limit } = watching;
+        let Watching { filter, from, heartbeat, limit } = watching;
         self.watches.begin(limit)?;
-        let begun = self.clock.now();
-        let watcher = Watcher::new(interest);
+        let started_at = self.clock.now();
+        let watcher = Watcher::new(filter);
         for (index, partition) in self.partitions.iter().enumerate() {
             let mut line = partition.state();
             if let Some(from) = &from {
@@ -75,10 +81,11 @@ impl Coherence {
             line.watchers.add(watcher.clone());
         }
         let (coherence, parts) = (self.clone(), VecDeque::new());
-        Ok(Watch { coherence, watcher, parts, heartbeat, started_at: begun, heartbeat_at: Instant::now() })
+        Ok(Watch { coherence, watcher, parts, heartbeat, started_at, heartbeat_at: Instant::now() })
     }
 
-    /// Tells what the line has brought after `told`, if that is all remembered. To be called under the line's lock.
+    /// Queues the changes of the partition after `told`, if all are remembered. To be called under
+    /// the lock of the partition's state.
     fn resume(&self, watcher: &Watcher, index: u16, line: &PartitionState, told: Version) {
         let reached = line.watermark;
         if !line.synced {
@@ -96,7 +103,7 @@ impl Coherence {
         }
     }
 
-    /// The last position applied in each partition.
+    /// Returns the last applied position of each partition.
     fn positions(&self) -> Token {
         let mut token = Token::default();
         for (index, partition) in self.partitions.iter().enumerate() {
@@ -116,7 +123,7 @@ impl Coherence {
 // === impl Watch ===
 
 impl Watch {
-    /// What is to be told next. Comes in the end, at the next heartbeat at the latest.
+    /// Returns the next event; at the latest the next heartbeat.
     pub async fn next(&mut self) -> Event {
         loop {
             if let Some(part) = self.parts.pop_front() {
@@ -145,8 +152,10 @@ impl Watch {
         }
     }
 
-    /// Puts a heartbeat behind what waits. It says what was known before: every change up to these positions, and every change that the
-    /// proof covers, waits before it or was told.
+    /// Appends a heartbeat to the queue.
+    ///
+    /// Every change up to its positions, and every change that its proof covers, is in the queue
+    /// before it or was delivered.
     fn queue_heartbeat(&mut self) {
         let (proof, token) = (self.coherence.oldest_proof(), self.coherence.positions());
         self.watcher.queue_heartbeat(token, proof);

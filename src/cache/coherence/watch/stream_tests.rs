@@ -1,4 +1,4 @@
-//! What a watcher is told, and when it is told that it may have missed something.
+//! Events of a watch, and the discontinuities when changes may have been missed.
 
 use bytes::Bytes;
 
@@ -23,7 +23,7 @@ fn audit(bench: &Bench, sequence: u64) {
     bench.coherence.echo(nonce, Echo { positions: vec![(0, at(sequence))] });
 }
 
-/// A subscription that stands at `sequence`.
+/// Builds a subscription at `sequence`.
 fn subscribed(sequence: u64) -> Bench {
     let bench = Bench::new(Safeguards::default());
     audit(&bench, sequence);
@@ -70,7 +70,7 @@ fn broken(why: Discontinuity) -> Event {
     Event::Discontinuity(why)
 }
 
-/// The token of the heartbeat that comes next, and its proof.
+/// Returns the token and the proof of the next heartbeat.
 async fn heartbeat(watch: &mut Watch) -> (Version, Option<Duration>) {
     match watch.next().await {
         Event::Heartbeat { token, proof_age, .. } => (token.position(0), proof_age),
@@ -223,7 +223,7 @@ async fn a_watch_that_cannot_be_resumed_begins_with_a_discontinuity() {
 async fn a_watch_does_not_resume_over_a_message_that_was_lost() {
     let bench = subscribed(5);
     message(&bench, 6, "a");
-    // The answer to a read says something of the one that was lost, which may not be all.
+    // The reply to a read describes the lost change, perhaps only in part.
     bench.coherence.record_acknowledged(0, at(7), &Change::of_keys(Effect::Set, &[bench.key("b")]));
     message(&bench, 8, "c");
     assert_eq!(resumed(&bench, at(6)).next().await, broken(Discontinuity::TooOld));
