@@ -12,6 +12,7 @@ use crate::cache::version::Version;
 // === impl Coherence ===
 
 impl Coherence {
+    /// Records an invalidation by `selectors`, ends rounds of the namespace, and requests a sweep.
     pub(super) fn record_invalidation(
         &self,
         namespace: &Namespace,

@@ -26,17 +26,17 @@ impl BusSink for Coherence {
             self.counters.messages_own.inc();
         }
         self.record_message(&message);
-        let mut line = partition.state();
-        line.heard_epoch = line.heard_epoch.max(message.version.epoch);
-        if line.synced {
-            self.follow(partition, &mut line, message.version);
+        let mut state = partition.state();
+        state.message_epoch = state.message_epoch.max(message.version.epoch);
+        if state.synced {
+            self.follow(partition, &mut state, message.version);
         }
         if !message.own || self.config.safeguards.on(Safeguard::OwnMessages) {
             self.take_effect(&message);
         }
-        line.watchers.publish(&message);
-        if line.synced {
-            line.watermark = message.version;
+        state.watchers.publish(&message);
+        if state.synced {
+            state.watermark = message.version;
             self.counters.messages_applied.inc();
         }
     }
@@ -53,7 +53,7 @@ impl BusSink for Coherence {
             self.lose_position(partitions);
         } else {
             // Mutant: the next message counts as the next in sequence.
-            self.each(partitions, |_, line| line.resumes = true);
+            self.each(partitions, |_, state| state.resumes = true);
         }
     }
 
@@ -88,7 +88,7 @@ impl BusSink for Coherence {
 
     fn disconnected(&self, partitions: &[u16]) {
         self.counters.disconnects.inc();
-        self.each(partitions, |partition, line| partition.unsync(line));
+        self.each(partitions, |partition, state| partition.unsync(state));
     }
 
     fn released(&self, namespace: &[u8], key: &[u8], failed: bool) {
@@ -104,9 +104,9 @@ impl Coherence {
     ///
     /// If not, the partition's entries become unproven. After a plain gap the sequence continues
     /// from here; after anything stranger, only from the next echo.
-    fn follow(&self, partition: &Partition, line: &mut PartitionState, version: Version) {
-        let at = line.watermark;
-        if std::mem::take(&mut line.resumes) {
+    fn follow(&self, partition: &Partition, state: &mut PartitionState, version: Version) {
+        let at = state.watermark;
+        if std::mem::take(&mut state.resumes) {
             return;
         }
         if version.epoch == at.epoch && version.sequence == at.sequence + 1 {
@@ -117,9 +117,9 @@ impl Coherence {
         }
         self.counters.gaps.inc();
         spans::note(spans::OUTCOME, "gap");
-        self.bump(partition, line);
+        self.bump(partition, state);
         if version.epoch != at.epoch || version.sequence <= at.sequence {
-            partition.unsync(line);
+            partition.unsync(state);
         }
     }
 
@@ -156,28 +156,28 @@ impl Coherence {
     ///
     /// Returns false if the echo does not count for this partition.
     fn settle(&self, index: u16, partition: &Partition, nonce: u64, position: Version, started_at: Moment) -> bool {
-        let mut line = partition.state();
-        if nonce <= line.void_up_to {
+        let mut state = partition.state();
+        if nonce <= state.void_up_to {
             return false;
         }
         // Once per nonce: any receiver of an echo could publish something else under its nonce.
-        line.void_up_to = nonce;
-        if position.epoch < line.watermark.epoch {
-            self.start_over(index, partition, &mut line, position);
-        } else if position.epoch < line.heard_epoch.max(partition.shown().position.epoch) {
+        state.void_up_to = nonce;
+        if position.epoch < state.watermark.epoch {
+            self.start_over(index, partition, &mut state, position);
+        } else if position.epoch < state.message_epoch.max(partition.shown().position.epoch) {
             // The messages were of no life that is followed: another publisher sent them.
-            self.forget_applied(index, partition, &mut line, position);
+            self.forget_applied(index, partition, &mut state, position);
         }
-        let first = !line.synced;
-        let behind = !first && line.watermark != position && self.config.safeguards.on(Safeguard::EchoCounters);
+        let first = !state.synced;
+        let behind = !first && state.watermark != position && self.config.safeguards.on(Safeguard::EchoCounters);
         if behind {
             self.counters.audits_failed.inc();
         }
         if behind || (first && self.config.safeguards.on(Safeguard::FirstEcho)) {
-            self.bump(partition, &mut line);
+            self.bump(partition, &mut state);
         }
         if first || behind {
-            partition.sync(&mut line, position);
+            partition.sync(&mut state, position);
         }
         partition.prove(started_at);
         if partition.settled_epoch() != position.epoch {
@@ -190,9 +190,9 @@ impl Coherence {
     /// led to.
     ///
     /// Everything known of the higher epoch is forgotten.
-    fn start_over(&self, index: u16, partition: &Partition, line: &mut PartitionState, position: Version) {
-        tracing::warn!(partition = index, %position, watermark = %line.watermark, "epoch went back: older entries are unproven");
-        self.forget_applied(index, partition, line, position);
+    fn start_over(&self, index: u16, partition: &Partition, state: &mut PartitionState, position: Version) {
+        tracing::warn!(partition = index, %position, watermark = %state.watermark, "epoch went back: older entries are unproven");
+        self.forget_applied(index, partition, state, position);
         partition.forget_epochs();
         *partition.change_log() = Default::default();
     }
@@ -200,10 +200,10 @@ impl Coherence {
     /// Forgets what was applied: positions from here on may be lower, and would pass the fence.
     ///
     /// Entries from before are not fresh any more, and no fill that began before enters L1.
-    fn forget_applied(&self, index: u16, partition: &Partition, line: &mut PartitionState, position: Version) {
-        self.bump(partition, line);
-        partition.unsync(line);
-        line.heard_epoch = position.epoch;
+    fn forget_applied(&self, index: u16, partition: &Partition, state: &mut PartitionState, position: Version) {
+        self.bump(partition, state);
+        partition.unsync(state);
+        state.message_epoch = position.epoch;
         partition.forget_shown();
         self.fence.forget(index);
         partition.change_log().orphan(position.epoch);
@@ -214,9 +214,9 @@ impl Coherence {
     ///
     /// Their position is unknown until the next echo.
     fn lose_position(&self, partitions: &[u16]) {
-        self.each(partitions, |partition, line| {
-            self.bump(partition, line);
-            partition.unsync(line);
+        self.each(partitions, |partition, state| {
+            self.bump(partition, state);
+            partition.unsync(state);
         });
     }
 
@@ -224,9 +224,9 @@ impl Coherence {
     fn each(&self, partitions: &[u16], mut change: impl FnMut(&Partition, &mut PartitionState)) {
         let void_up_to = self.audits.latest();
         for partition in partitions.iter().filter_map(|index| self.partitions.get(usize::from(*index))) {
-            let mut line = partition.state();
-            line.void_up_to = void_up_to;
-            change(partition, &mut line);
+            let mut state = partition.state();
+            state.void_up_to = void_up_to;
+            change(partition, &mut state);
         }
     }
 }

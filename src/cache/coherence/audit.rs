@@ -66,12 +66,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_beginning_of_an_audit_is_found_by_its_nonce_for_a_while() {
+    fn an_audit_start_is_found_by_its_nonce_for_a_while() {
         let audits = Audits::default();
         let nonces: Vec<u64> = (0..MAX_AUDITS as u64 + 1).map(|at| audits.begin(Moment(at))).collect();
         assert_eq!(audits.started_at(nonces[0]), None);
         assert_eq!(audits.started_at(nonces[1]), Some(Moment(1)));
         assert_eq!(audits.started_at(audits.latest() + 1), None);
-        assert_ne!(nonces[1] - nonces[0], nonces[2] - nonces[1], "the next nonce cannot be told from those before");
+        assert_ne!(nonces[1] - nonces[0], nonces[2] - nonces[1], "the next nonce is not predictable");
     }
 }

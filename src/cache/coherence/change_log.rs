@@ -57,16 +57,16 @@ pub enum Lost {
     Unknown,
 }
 
-// === impl Recent ===
+// === impl ChangeLog ===
 
 impl ChangeLog {
     /// Records a change that was acknowledged, or seen in part: there may be more of it.
     pub fn record_acknowledged(&mut self, version: Version, change: &Change, now: Moment) {
         let change = change.bare();
-        self.update(version, now, |remembered| {
+        self.update(version, now, |record| {
             let known = |other: &Change| other.includes(&change);
-            if !remembered.message.iter().chain(&remembered.seen).any(known) {
-                remembered.seen.push(change);
+            if !record.message.iter().chain(&record.seen).any(known) {
+                record.seen.push(change);
             }
         });
     }
@@ -74,9 +74,9 @@ impl ChangeLog {
     /// Records the change of a received message.
     pub fn record_message(&mut self, version: Version, change: &Change, now: Moment) {
         let change = change.bare();
-        self.update(version, now, |remembered| {
-            remembered.seen.retain(|seen| !change.includes(seen));
-            remembered.message.get_or_insert(change);
+        self.update(version, now, |record| {
+            record.seen.retain(|seen| !change.includes(seen));
+            record.message.get_or_insert(change);
         });
     }
 
@@ -85,10 +85,10 @@ impl ChangeLog {
             return;
         }
         let new = || ChangeRecord { message: None, seen: Vec::new(), recorded_at: now };
-        let remembered = self.changes.entry(version).or_insert_with(new);
-        let before = remembered.size();
-        update(remembered);
-        self.bytes = self.bytes + remembered.size() - before;
+        let record = self.changes.entry(version).or_insert_with(new);
+        let before = record.size();
+        update(record);
+        self.bytes = self.bytes + record.size() - before;
         self.forget(now);
     }
 
@@ -97,8 +97,8 @@ impl ChangeLog {
             if self.bytes <= MAX_BYTES && now.since(oldest.get().recorded_at) <= RETENTION {
                 return;
             }
-            let (version, remembered) = oldest.remove_entry();
-            self.bytes -= remembered.size();
+            let (version, record) = oldest.remove_entry();
+            self.bytes -= record.size();
             let forgotten = self.forgotten.entry(version.epoch).or_default();
             *forgotten = version.sequence.max(*forgotten);
             if self.forgotten.len() > MAX_EPOCHS {
@@ -107,19 +107,19 @@ impl ChangeLog {
         }
     }
 
-    /// Returns the changes received after `told` up to `reached`, positions of one epoch.
+    /// Returns the changes received after position `after` up to `up_to`, both of one epoch.
     ///
     /// `None` if not all of them are remembered.
-    pub fn messages_between(&self, told: Version, reached: Version) -> Option<Vec<(Version, Change)>> {
-        if told >= reached {
+    pub fn messages_between(&self, after: Version, up_to: Version) -> Option<Vec<(Version, Change)>> {
+        if after >= up_to {
             return Some(Vec::new());
         }
-        let after = (Bound::Excluded(told), Bound::Included(reached));
-        let heard = self.changes.range(after);
-        let heard = heard.filter_map(|(version, remembered)| Some((*version, remembered.message.clone()?)));
-        let heard: Vec<_> = heard.collect();
+        let range = (Bound::Excluded(after), Bound::Included(up_to));
+        let received = self.changes.range(range);
+        let received = received.filter_map(|(version, record)| Some((*version, record.message.clone()?)));
+        let received: Vec<_> = received.collect();
         // Sequences have no holes: if the number is right, all are there.
-        (heard.len() as u64 == reached.sequence - told.sequence).then_some(heard)
+        (received.len() as u64 == up_to.sequence - after.sequence).then_some(received)
     }
 
     /// Returns the changes that a server may lack.
@@ -138,7 +138,7 @@ impl ChangeLog {
             return Lost::Unknown;
         }
         let lost = self.changes.iter().filter(|(version, _)| version.epoch != epoch && lacks(**version));
-        let lost = lost.flat_map(|(_, remembered)| remembered.all());
+        let lost = lost.flat_map(|(_, record)| record.all());
         Lost::Changes(lost.chain(&self.orphans).cloned().collect())
     }
 
@@ -216,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn what_came_after_the_position_of_the_new_primary_is_lost() {
+    fn changes_after_the_position_of_the_new_primary_are_lost() {
         let mut recent = recent(&[(1, 5), (1, 7), (1, 6), (2, 8)]);
         assert_eq!(recent.lost(Version::new(1, 5), 2, 1), lost(&["1-6", "1-7"]));
         assert_eq!(recent.lost(Version::new(1, 9), 2, 1), lost(&[]));
     }
 
     #[test]
-    fn all_keys_of_a_step_are_remembered_though_one_was_seen_before_the_others() {
+    fn all_keys_of_a_step_are_remembered_when_seen_one_by_one() {
         let mut recent = recent(&[(1, 5)]);
         recent.record_acknowledged(Version::new(1, 5), &change("another"), Moment(1));
         recent.record_acknowledged(Version::new(1, 5), &change("another"), Moment(1));
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_takeover_may_lose_what_the_first_had_or_what_followed_it() {
+    fn a_second_failover_may_lose_changes_of_the_first_or_later_ones() {
         let mut recent = recent(&[(1, 5), (1, 6), (2, 7), (2, 8)]);
         recent.settle(2, false);
         assert_eq!(recent.lost(Version::new(2, 7), 3, 1), lost(&["2-8"]));
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_takeover_that_was_missed_leaves_everything_before_it_in_doubt() {
+    fn a_missed_failover_may_have_lost_everything_before_it() {
         let mut recent = recent(&[(1, 5), (1, 6), (2, 7), (2, 8)]);
         assert_eq!(recent.lost(Version::new(2, 7), 3, 1), lost(&["1-5", "1-6", "2-8"]));
     }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_know_that_everything_was_dropped_has_to_drop_it_again() {
+    fn a_server_that_lost_a_drop_has_to_drop_everything_again() {
         let mut recent = recent(&[(1, 5)]);
         recent.settle(2, true);
         assert_eq!(recent.lost(Version::new(2, 5), 3, 1), Lost::Unknown);
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_beyond_the_line_is_lost_in_the_next_takeover_and_bars_nothing() {
+    fn a_change_beyond_the_counter_is_lost_in_the_next_failover() {
         let beyond = (1 << 53) - 1;
         let mut recent = recent(&[(1, 5), (beyond, 1)]);
         recent.orphan(1);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_what_is_forgotten_counts_as_lost() {
+    fn the_log_is_bounded_and_forgotten_changes_count_as_lost() {
         let mut recent = ChangeLog::default();
         for sequence in 1..=10_000 {
             recent.record_acknowledged(Version::new(1, sequence), &change("some key"), Moment(1));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_of_a_version_beside_its_message_is_lost_with_it() {
+    fn changes_seen_beside_a_message_are_lost_with_it() {
         let mut recent = ChangeLog::default();
         let (version, other) = (Version::new(1, 5), Change { namespace: "other".into(), ..change("once") });
         recent.record_acknowledged(version, &change("b"), Moment(1));

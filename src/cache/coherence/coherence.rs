@@ -124,9 +124,9 @@ impl Coherence {
         let _ = self.l1.insert(key.clone(), Arc::new(held));
     }
 
-    pub(super) fn bump(&self, partition: &Partition, line: &mut PartitionState) {
-        partition.bump(line);
-        line.watchers.report_gap();
+    pub(super) fn bump(&self, partition: &Partition, state: &mut PartitionState) {
+        partition.bump(state);
+        state.watchers.report_gap();
         self.counters.bumps.inc();
     }
 }

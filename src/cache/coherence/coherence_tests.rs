@@ -36,8 +36,8 @@ impl Bench {
     }
 
     /// Builds a subscription at `sequence`.
-    fn subscribed(protections: Safeguards, sequence: u64) -> Bench {
-        let bench = Bench::new(protections);
+    fn subscribed(safeguards: Safeguards, sequence: u64) -> Bench {
+        let bench = Bench::new(safeguards);
         bench.audit(sequence);
         bench
     }
@@ -65,18 +65,18 @@ impl Bench {
     }
 }
 
-/// Asserts that the promise holds with all safeguards, and breaks without `protection`.
-fn guarded(protection: Safeguard, scenario: impl Fn(Safeguards) -> bool) {
-    assert!(scenario(Safeguards::default()), "the promise is broken with every protection on");
+/// Asserts that the promise holds with all safeguards, and breaks without `safeguard`.
+fn guarded(safeguard: Safeguard, scenario: impl Fn(Safeguards) -> bool) {
+    assert!(scenario(Safeguards::default()), "the promise is broken with every safeguard on");
     #[cfg(feature = "drills")]
-    assert!(!scenario(Safeguards::without(protection)), "{protection:?} is off and the scenario did not notice");
-    let _ = protection;
+    assert!(!scenario(Safeguards::without(safeguard)), "{safeguard:?} is off and the scenario did not notice");
+    let _ = safeguard;
 }
 
 // === the fence ===
 
 #[test]
-fn a_fill_enters_memory_when_nothing_happened_meanwhile() {
+fn a_fill_enters_l1_when_nothing_happened_meanwhile() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     assert!(bench.fill("k", 3));
     assert_eq!(bench.fresh("k"), Some(3));
@@ -84,8 +84,8 @@ fn a_fill_enters_memory_when_nothing_happened_meanwhile() {
 
 #[test]
 fn an_invalidate_beats_the_fill_in_flight() {
-    guarded(Safeguard::Fence, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+    guarded(Safeguard::Fence, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let read = bench.read(3, 5, note);
@@ -97,8 +97,8 @@ fn an_invalidate_beats_the_fill_in_flight() {
 
 #[test]
 fn an_own_write_beats_the_fill_in_flight() {
-    guarded(Safeguard::Fence, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+    guarded(Safeguard::Fence, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let read = bench.read(3, 5, note);
@@ -118,9 +118,9 @@ fn a_fill_begun_after_an_invalidation_enters_though_its_version_is_older() {
 }
 
 #[test]
-fn the_late_reply_of_an_own_set_does_not_bury_a_newer_write() {
-    guarded(Safeguard::Fence, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn a_late_reply_of_an_own_set_does_not_replace_a_newer_write() {
+    guarded(Safeguard::Fence, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         bench.deliver(Version::new(EPOCH, 6), "k", true);
@@ -131,7 +131,7 @@ fn the_late_reply_of_an_own_set_does_not_bury_a_newer_write() {
 }
 
 #[test]
-fn an_own_write_removes_the_older_entry_even_when_the_new_one_does_not_enter() {
+fn an_own_write_that_does_not_enter_still_removes_the_older_entry() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     let key = bench.key("k");
@@ -140,7 +140,7 @@ fn an_own_write_removes_the_older_entry_even_when_the_new_one_does_not_enter() {
 }
 
 #[test]
-fn an_own_set_is_answered_at_once_and_its_message_does_not_remove_it() {
+fn an_own_set_is_readable_at_once_and_survives_its_message() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     let key = bench.key("k");
     let note = bench.coherence.begin_fill(key.as_ref());
@@ -151,9 +151,9 @@ fn an_own_set_is_answered_at_once_and_its_message_does_not_remove_it() {
 }
 
 #[test]
-fn an_own_set_whose_reply_was_lost_is_heard_of_by_its_message() {
-    guarded(Safeguard::OwnMessages, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn an_own_set_takes_effect_by_its_message_when_its_reply_is_lost() {
+    guarded(Safeguard::OwnMessages, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
         bench.deliver(Version::new(EPOCH, 6), "k", true);
         bench.fresh("k").is_none()
@@ -182,9 +182,9 @@ impl Bench {
 }
 
 #[test]
-fn a_read_without_a_subscription_removes_the_older_entry_though_it_does_not_enter() {
-    guarded(Safeguard::Monotonic, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn a_read_removes_the_older_entry_without_a_subscription() {
+    guarded(Safeguard::Monotonic, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
         bench.coherence.disconnected(&ALL);
         assert_eq!(bench.fresh("k"), Some(3), "its proof still stands");
@@ -194,9 +194,9 @@ fn a_read_without_a_subscription_removes_the_older_entry_though_it_does_not_ente
 }
 
 #[test]
-fn an_absence_removes_the_entry_that_was_there_before_and_no_later_one() {
-    guarded(Safeguard::Monotonic, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn an_absence_removes_an_earlier_entry_and_no_later_one() {
+    guarded(Safeguard::Monotonic, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         let key = bench.key("k");
         bench.fill("k", 3);
         bench.coherence.observe_read(&key, Version::new(EPOCH, 2), None);
@@ -207,7 +207,7 @@ fn an_absence_removes_the_entry_that_was_there_before_and_no_later_one() {
 }
 
 #[test]
-fn an_absence_without_a_number_line_removes_what_was_on_the_last_one() {
+fn an_absence_without_a_counter_removes_entries_of_the_last_one() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.observe_read(&bench.key("k"), Version::ZERO, None);
@@ -215,7 +215,7 @@ fn an_absence_without_a_number_line_removes_what_was_on_the_last_one() {
 }
 
 #[test]
-fn a_read_that_finds_the_same_entry_marked_or_shortened_limits_the_one_in_memory() {
+fn a_read_of_a_marked_or_shortened_entry_limits_the_one_in_l1() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.disconnected(&ALL);
@@ -233,7 +233,7 @@ fn a_read_that_finds_the_same_entry_marked_or_shortened_limits_the_one_in_memory
 }
 
 #[test]
-fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
+fn a_mark_is_at_least_as_old_as_the_delay_of_its_message() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     let key = bench.key("k");
     let windowed = |sequence: u64| {
@@ -279,8 +279,8 @@ fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
 
 #[test]
 fn a_fill_in_flight_does_not_bury_what_another_read_has_shown() {
-    guarded(Safeguard::Monotonic, |protections| {
-        let bench = Bench::subscribed(protections, 7);
+    guarded(Safeguard::Monotonic, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 7);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let older = bench.read(3, 5, note);
@@ -293,8 +293,8 @@ fn a_fill_in_flight_does_not_bury_what_another_read_has_shown() {
 
 #[test]
 fn a_fill_in_flight_does_not_enter_after_an_absence() {
-    guarded(Safeguard::Monotonic, |protections| {
-        let bench = Bench::subscribed(protections, 7);
+    guarded(Safeguard::Monotonic, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 7);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let older = bench.read(3, 5, note);
@@ -305,9 +305,9 @@ fn a_fill_in_flight_does_not_enter_after_an_absence() {
 }
 
 #[test]
-fn the_late_reply_of_an_own_set_does_not_bury_what_a_read_has_shown() {
-    guarded(Safeguard::Monotonic, |protections| {
-        let bench = Bench::subscribed(protections, 7);
+fn a_late_reply_of_an_own_set_does_not_replace_a_newer_read() {
+    guarded(Safeguard::Monotonic, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 7);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         assert!(bench.reads("k", 7));
@@ -327,9 +327,9 @@ fn an_own_write_after_an_absence_enters() {
 }
 
 #[test]
-fn a_get_does_not_join_a_fetch_that_was_begun_before_another_read_was_answered() {
-    guarded(Safeguard::Monotonic, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn a_get_does_not_join_a_fetch_older_than_a_completed_read() {
+    guarded(Safeguard::Monotonic, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         let key = bench.key("k");
         let _begun = bench.coherence.fetch_slot(&key, BOUND);
         assert!(matches!(bench.coherence.fetch_slot(&key, BOUND), FetchSlot::Joined(_)));
@@ -339,7 +339,7 @@ fn a_get_does_not_join_a_fetch_that_was_begun_before_another_read_was_answered()
 }
 
 #[test]
-fn what_answers_have_shown_is_forgotten_when_the_number_line_starts_over() {
+fn shown_positions_are_forgotten_when_the_counter_starts_over() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     let before = bench.coherence.shown(0);
     bench.coherence.show(0, before, Version::new(EPOCH, 9));
@@ -366,9 +366,9 @@ fn the_next_message_in_line_removes_what_it_names_and_nothing_else() {
 }
 
 #[test]
-fn a_lost_message_makes_everything_of_its_partition_suspect() {
-    guarded(Safeguard::Gap, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn a_lost_message_unproves_its_partition() {
+    guarded(Safeguard::Gap, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
         // 6 invalidated k and was lost.
         bench.message(7, "other");
@@ -385,7 +385,7 @@ fn after_a_gap_new_fills_are_answered_again() {
 }
 
 #[test]
-fn a_message_that_repeats_or_comes_late_is_not_trusted_until_the_next_echo() {
+fn a_repeated_or_late_message_unproves_until_the_next_echo() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.message(5, "other");
@@ -396,7 +396,7 @@ fn a_message_that_repeats_or_comes_late_is_not_trusted_until_the_next_echo() {
 }
 
 #[test]
-fn a_message_of_another_epoch_makes_the_partition_suspect() {
+fn a_message_of_another_epoch_unproves_the_partition() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.deliver(Version::new(EPOCH + 1, 6), "other", false);
@@ -405,7 +405,7 @@ fn a_message_of_another_epoch_makes_the_partition_suspect() {
 }
 
 #[test]
-fn an_own_write_of_another_epoch_makes_the_partition_suspect() {
+fn an_own_write_of_another_epoch_unproves_the_partition() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("a", 3);
     bench.coherence.apply_own_change(&bench.key("b"), Version::new(EPOCH + 1, 1), Effect::Removed);
@@ -413,9 +413,9 @@ fn an_own_write_of_another_epoch_makes_the_partition_suspect() {
 }
 
 #[test]
-fn an_overrun_of_the_queue_makes_everything_suspect() {
-    guarded(Safeguard::Lag, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn a_queue_overrun_unproves_all_entries() {
+    guarded(Safeguard::Lag, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
         // 6 invalidated k and was dropped by the full queue; no message follows it.
         bench.coherence.overran(&ALL);
@@ -424,7 +424,7 @@ fn an_overrun_of_the_queue_makes_everything_suspect() {
 }
 
 #[test]
-fn a_message_that_cannot_be_read_makes_everything_suspect() {
+fn an_undecodable_message_unproves_all_entries() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.undecodable(&ALL);
@@ -434,9 +434,9 @@ fn a_message_that_cannot_be_read_makes_everything_suspect() {
 // === the audit ===
 
 #[test]
-fn memory_answers_as_fresh_only_while_the_last_proof_lasts() {
-    guarded(Safeguard::Audit, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn l1_answers_as_fresh_only_while_the_last_proof_lasts() {
+    guarded(Safeguard::Audit, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
         bench.advance(1800);
         let before = bench.fresh("k") == Some(3);
@@ -457,8 +457,8 @@ fn a_proof_counts_from_before_the_audit_was_sent() {
 
 #[test]
 fn an_echo_ahead_of_the_watermark_finds_the_loss() {
-    guarded(Safeguard::EchoCounters, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+    guarded(Safeguard::EchoCounters, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
         // 6 invalidated k, was lost, and no message was published after it.
         bench.audit(6);
@@ -475,9 +475,9 @@ fn an_echo_behind_the_watermark_is_not_trusted_either() {
 }
 
 #[test]
-fn what_was_in_memory_before_a_subscription_is_suspect_after_its_first_echo() {
-    guarded(Safeguard::FirstEcho, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn entries_from_before_a_subscription_are_unproven_after_its_first_echo() {
+    guarded(Safeguard::FirstEcho, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
         bench.coherence.disconnected(&ALL);
         // 6 invalidated k while there was no subscription.
@@ -488,8 +488,8 @@ fn what_was_in_memory_before_a_subscription_is_suspect_after_its_first_echo() {
 
 #[test]
 fn no_fill_begun_before_the_first_echo_enters() {
-    guarded(Safeguard::FirstEcho, |protections| {
-        let bench = Bench::new(protections);
+    guarded(Safeguard::FirstEcho, |safeguards| {
+        let bench = Bench::new(safeguards);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let read = bench.read(3, 5, note);
@@ -501,7 +501,7 @@ fn no_fill_begun_before_the_first_echo_enters() {
 }
 
 #[test]
-fn while_the_subscription_is_lost_the_last_proof_still_counts_and_no_fill_enters() {
+fn a_lost_subscription_keeps_its_last_proof_and_admits_no_fill() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.disconnected(&ALL);
@@ -522,7 +522,7 @@ fn an_echo_of_a_lost_subscription_proves_nothing() {
 }
 
 #[test]
-fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
+fn a_proof_after_the_lookup_does_not_cover_the_entry() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     let key = bench.key("k");
@@ -538,7 +538,7 @@ fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
 }
 
 #[test]
-fn a_place_that_is_reached_after_the_lookup_says_nothing_of_what_was_looked_up() {
+fn a_position_reached_after_the_lookup_proves_nothing_about_the_entry() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     let place = bench.coherence.subscription_position(0);
@@ -554,7 +554,7 @@ fn a_place_that_is_reached_after_the_lookup_says_nothing_of_what_was_looked_up()
 }
 
 #[test]
-fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
+fn an_epoch_that_goes_back_unproves_l1_and_is_then_followed() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.message(6, "k");
@@ -614,7 +614,7 @@ fn an_echo_counts_once_and_only_under_a_nonce_that_is_awaited() {
     };
     assert!(!echo(nonce + 1, EPOCH + 1, 1), "nobody asked for it");
     assert!(echo(nonce, EPOCH, 5));
-    assert!(!echo(nonce, EPOCH + 1, 1), "whoever has heard it may say something else under its nonce");
+    assert!(!echo(nonce, EPOCH + 1, 1), "a receiver may publish another echo under its nonce");
     assert_eq!(bench.fresh("k"), Some(3));
 }
 
@@ -646,7 +646,7 @@ fn a_narrower_bound_of_the_caller_is_kept() {
 }
 
 #[test]
-fn a_suspect_entry_says_for_how_long_it_may_have_been_out_of_date() {
+fn an_unproven_entry_has_its_possible_staleness() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.advance(300);
@@ -718,7 +718,7 @@ fn an_invalidation_hides_what_is_older_and_nothing_newer() {
 }
 
 #[test]
-fn a_fill_in_flight_does_not_escape_an_invalidation_of_what_selects_it() {
+fn a_fill_in_flight_does_not_escape_an_invalidation_by_selector() {
     for (selector, own) in selectors().iter().flat_map(|selector| [(selector, false), (selector, true)]) {
         for effect in [Effect::Removed, Effect::Marked] {
             let bench = Bench::subscribed(Safeguards::default(), 5);
@@ -738,7 +738,7 @@ fn a_fill_in_flight_does_not_escape_an_invalidation_of_what_selects_it() {
 }
 
 #[test]
-fn what_is_marked_is_gone_where_no_stale_entries_are_kept() {
+fn a_mark_removes_the_entry_where_no_stale_entries_are_kept() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k:1", 4);
     bench.invalidate(&Selector::Prefix("k".into()), 6, Effect::Marked, false);
@@ -746,7 +746,7 @@ fn what_is_marked_is_gone_where_no_stale_entries_are_kept() {
 }
 
 #[test]
-fn what_was_looked_for_once_is_not_looked_for_again_until_something_is_invalidated() {
+fn an_entry_is_judged_again_only_after_another_invalidation() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.invalidate(&Selector::Tag("other".into()), 6, Effect::Removed, false);
     bench.fill_tagged(4, 5);
@@ -760,7 +760,7 @@ fn what_was_looked_for_once_is_not_looked_for_again_until_something_is_invalidat
 }
 
 #[test]
-fn an_invalidation_that_was_missed_leaves_memory_suspect() {
+fn a_missed_invalidation_unproves_l1() {
     for selector in selectors() {
         let bench = Bench::subscribed(Safeguards::default(), 5);
         bench.fill_tagged(4, 5);
@@ -793,7 +793,7 @@ fn after_an_epoch_went_back_nothing_of_the_old_one_is_known() {
 }
 
 #[test]
-fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
+fn an_invalidation_of_the_old_epoch_hides_nothing_of_the_new_one() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.coherence.apply_own_invalidation(
         &bench.namespace,
@@ -814,7 +814,7 @@ fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
 }
 
 #[test]
-fn an_own_write_in_an_epoch_that_went_back_is_not_hidden_while_nothing_is_subscribed() {
+fn an_own_write_in_a_lower_epoch_counts_without_a_subscription() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.disconnected(&ALL);
@@ -824,9 +824,9 @@ fn an_own_write_in_an_epoch_that_went_back_is_not_hidden_while_nothing_is_subscr
 }
 
 #[test]
-fn what_a_takeover_carried_over_does_not_count_before_it_is_settled_here() {
-    guarded(Safeguard::Repair, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn entries_from_before_a_failover_do_not_count_until_it_is_settled() {
+    guarded(Safeguard::Repair, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         let (before, position) = (Version::new(EPOCH, 3), Version::new(EPOCH + 1, 9));
         let counted_early = bench.coherence.counts(0, before, position);
         bench.coherence.mark_settled(PendingFailover { partition: 0, epoch: EPOCH + 1 }, false);
@@ -847,7 +847,7 @@ fn an_epoch_that_has_ended_has_ended_also_while_nothing_is_subscribed() {
     assert!(!bench.coherence.has_ended(0, EPOCH + 1));
 }
 
-// === fetches under way ===
+// === fetches in flight ===
 
 fn joins(bench: &Bench, bound: Duration) -> bool {
     matches!(bench.coherence.fetch_slot(&bench.key("k"), bound), FetchSlot::Joined(_))
@@ -917,7 +917,7 @@ impl Bench {
 }
 
 #[test]
-fn what_a_selector_covers_is_swept_out_of_memory_and_nothing_else() {
+fn a_sweep_removes_from_l1_only_the_selected_entries() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("a/1", 3);
     bench.fill("b/1", 4);

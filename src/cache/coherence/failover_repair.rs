@@ -42,7 +42,7 @@ pub struct FailoverRepair {
     slots: Semaphore,
 }
 
-// === impl Repair ===
+// === impl FailoverRepair ===
 
 impl FailoverRepair {
     /// Builds the repair. It starts with `run`.
@@ -62,18 +62,18 @@ impl FailoverRepair {
 
     /// Settles failovers concurrently: one that waits for other replicas delays no other.
     async fn settle_all(&self) {
-        let mut under_way = FuturesUnordered::new();
+        let mut in_flight = FuturesUnordered::new();
         let mut partitions = BTreeSet::new();
         loop {
             tokio::select! {
                 () = self.coherence.failover_began() => {}
-                Some(partition) = under_way.next() => {
+                Some(partition) = in_flight.next() => {
                     partitions.remove(&partition);
                 }
             }
             for takeover in self.coherence.pending_failovers() {
                 if partitions.insert(takeover.partition) {
-                    under_way.push(async move {
+                    in_flight.push(async move {
                         self.settle(takeover).await;
                         takeover.partition
                     });

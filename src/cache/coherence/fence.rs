@@ -87,17 +87,17 @@ impl Fence {
 }
 
 impl Stripe {
-    /// Returns true if nothing newer than `version` was applied since `note` was taken.
-    pub fn admits(&self, note: FillGuard, version: Version) -> bool {
-        self.applied <= note.applied.max(version)
+    /// Returns true if nothing newer than `version` was applied since `guard` was taken.
+    pub fn admits(&self, guard: FillGuard, version: Version) -> bool {
+        self.applied <= guard.applied.max(version)
     }
 
-    /// Returns true if a read that completed since `note` was taken showed that `version` of `key`
+    /// Returns true if a read that completed since `guard` was taken showed that `version` of `key`
     /// is outdated, or may have.
-    pub fn is_outdated(&self, key: KeyRef<'_>, note: FillGuard, version: Version) -> bool {
+    pub fn is_outdated(&self, key: KeyRef<'_>, guard: FillGuard, version: Version) -> bool {
         let digest = key.digest();
-        let shown = self.shown.iter().find(|shown| shown.digest == digest && shown.number > note.shown);
-        self.forgotten > note.shown || shown.is_some_and(|shown| version < shown.least)
+        let shown = self.shown.iter().find(|shown| shown.digest == digest && shown.number > guard.shown);
+        self.forgotten > guard.shown || shown.is_some_and(|shown| version < shown.least)
     }
 
     /// Records a read of `key` that showed nothing in L2 below `least`.
@@ -146,16 +146,16 @@ mod tests {
     fn more_reads_than_a_stripe_remembers_outdate_every_key() {
         let bench = Bench::new(Safeguards::default());
         let (mut stripe, version) = (Stripe::default(), |sequence| Version::new(1, sequence));
-        let note = FillGuard { generation: 0, applied: Version::ZERO, shown: stripe.reads };
+        let guard = FillGuard { generation: 0, applied: Version::ZERO, shown: stripe.reads };
         let keys: Vec<Key> = (0..=MAX_READS_PER_STRIPE).map(|number| bench.key(&number.to_string())).collect();
         keys[..MAX_READS_PER_STRIPE].iter().for_each(|key| stripe.show(key.as_ref(), version(1)));
         let other = bench.key("other");
-        assert!(!stripe.is_outdated(other.as_ref(), note, version(1)));
+        assert!(!stripe.is_outdated(other.as_ref(), guard, version(1)));
         stripe.show(keys[1].as_ref(), version(2));
-        assert!(!stripe.is_outdated(other.as_ref(), note, version(1)), "that key had a place");
+        assert!(!stripe.is_outdated(other.as_ref(), guard, version(1)), "that key was remembered");
         stripe.show(keys[MAX_READS_PER_STRIPE].as_ref(), version(1));
-        assert!(stripe.is_outdated(other.as_ref(), note, version(1)), "it cannot be told any more");
-        let later = FillGuard { shown: stripe.reads, ..note };
-        assert!(!stripe.is_outdated(keys[1].as_ref(), later, version(1)), "what was asked later is not older");
+        assert!(stripe.is_outdated(other.as_ref(), guard, version(1)), "its reads are forgotten");
+        let later = FillGuard { shown: stripe.reads, ..guard };
+        assert!(!stripe.is_outdated(keys[1].as_ref(), later, version(1)), "a later request is not older");
     }
 }

@@ -61,11 +61,11 @@ impl Coherence {
         {
             return FetchSlot::Joined(flight.join());
         }
-        let note = FillGuard { generation, applied: stripe.applied, shown: stripe.reads };
-        let (flight, landing) = Flight::begin(now, generation, changes);
-        let begun = StartedFetch { id: flight.id, guard: note, completion: landing, waiter: flight.join() };
+        let guard = FillGuard { generation, applied: stripe.applied, shown: stripe.reads };
+        let (flight, completion) = Flight::begin(now, generation, changes);
+        let fetch = StartedFetch { id: flight.id, guard, completion, waiter: flight.join() };
         stripe.flights.insert(key.clone(), flight);
-        FetchSlot::Started(begun)
+        FetchSlot::Started(fetch)
     }
 
     /// Lets no further Get join the fetch `id` of `key`.
@@ -92,16 +92,16 @@ impl Coherence {
         }
     }
 
-    /// Admits into L1 an entry that was read from L2 after `note`.
+    /// Admits into L1 an entry that was read from L2 after `guard`.
     ///
     /// It does not enter if something newer was applied or read meanwhile, if the partition has
     /// another generation, or if the reply is of another epoch. Whatever it shows to be outdated is
     /// removed from L1 all the same.
-    pub fn admit(&self, key: &Key, held: &Arc<CachedEntry>, note: FillGuard) -> bool {
+    pub fn admit(&self, key: &Key, held: &Arc<CachedEntry>, guard: FillGuard) -> bool {
         let partition = self.partition_of(key.as_ref());
         let mut stripe = self.fence.lock(partition, key.as_ref());
         let is_guest = key.namespace().is_guest();
-        let admitted = !is_guest && self.passes(&stripe, key.as_ref(), note, held.position, held.entry.version);
+        let admitted = !is_guest && self.passes(&stripe, key.as_ref(), guard, held.position, held.entry.version);
         if admitted {
             _ = self.insert(key, held);
         } else if !is_guest {
@@ -140,7 +140,7 @@ impl Coherence {
         }
     }
 
-    /// Applies what a read showed of `key` to the stripe, and to L1 if `memory_differs`.
+    /// Applies what a read showed of `key` to the stripe, and to L1 if `l1_differs`.
     ///
     /// To be called under the key's stripe.
     fn follow_read(
@@ -149,7 +149,7 @@ impl Coherence {
         key: KeyRef<'_>,
         position: Version,
         entry: Option<&Entry>,
-        memory_differs: bool,
+        l1_differs: bool,
     ) {
         if !self.config.safeguards.on(Safeguard::Monotonic) {
             return;
@@ -159,7 +159,7 @@ impl Coherence {
             Some(entry) if entry.lives(now) => entry.version,
             other => other.map_or(position, |entry| position.max(entry.version)).next(),
         };
-        if memory_differs && !entry.is_some_and(|entry| self.limit_life(key, entry, now)) {
+        if l1_differs && !entry.is_some_and(|entry| self.limit_life(key, entry, now)) {
             // An expired entry is absent in L2 for that reason; it is kept to be answered flagged.
             let is_outdated =
                 |held: &CachedEntry| entry.is_some() || (held.entry.lives(now) && held.marked_at().is_none());
@@ -195,38 +195,38 @@ impl Coherence {
     }
 
     /// Returns true if an entry of `key` at `version`, known at `position` and requested after
-    /// `note`, may enter L1.
+    /// `guard`, may enter L1.
     pub(super) fn passes(
         &self,
         stripe: &Stripe,
         key: KeyRef<'_>,
-        note: FillGuard,
+        guard: FillGuard,
         position: Version,
         version: Version,
     ) -> bool {
         let partition = self.partition(self.partition_of(key));
-        let stands = partition.generation() == note.generation && partition.live_epoch() == position.epoch;
-        let fenced = !stands || !stripe.admits(note, version);
+        let stands = partition.generation() == guard.generation && partition.live_epoch() == position.epoch;
+        let fenced = !stands || !stripe.admits(guard, version);
         let on = |protection| self.config.safeguards.on(protection);
-        !(fenced && on(Safeguard::Fence) || stripe.is_outdated(key, note, version) && on(Safeguard::Monotonic))
+        !(fenced && on(Safeguard::Fence) || stripe.is_outdated(key, guard, version) && on(Safeguard::Monotonic))
     }
 }
 
 /// Builds an entry for L1, with the facts that its freshness is judged by, as read or written under
-/// `note`.
+/// `guard`.
 ///
 /// Its value is copied: as received it is a slice of a larger buffer of the connection, which it
 /// would keep alive.
 pub fn cached_entry(
     mut entry: Entry,
     position: Version,
-    note: FillGuard,
+    guard: FillGuard,
     known_at: Moment,
     namespace: &Arc<Namespace>,
 ) -> Arc<CachedEntry> {
     if let Content::Value(value) = &mut entry.content {
         *value = Bytes::copy_from_slice(value);
     }
-    let (generation, namespace, covered) = (note.generation, namespace.clone(), CoverageMemo::default());
+    let (generation, namespace, covered) = (guard.generation, namespace.clone(), CoverageMemo::default());
     Arc::new(CachedEntry { entry, position, generation, known_at, namespace, covered })
 }

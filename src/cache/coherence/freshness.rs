@@ -119,14 +119,14 @@ impl Coherence {
     /// every change up to that position.
     pub fn subscription_position(&self, partition: u16) -> SubscriptionPosition {
         let partition = self.partition(partition);
-        let line = partition.state();
-        let watermark = if line.synced { line.watermark } else { Version::ZERO };
+        let state = partition.state();
+        let watermark = if state.synced { state.watermark } else { Version::ZERO };
         SubscriptionPosition { generation: partition.generation(), watermark }
     }
 
     /// Returns the position up to which this replica has applied everything; zero if it is unknown.
     pub fn watermark(&self, partition: u16) -> Version {
-        let line = self.partition(partition).state();
-        if line.synced { line.watermark } else { Version::ZERO }
+        let state = self.partition(partition).state();
+        if state.synced { state.watermark } else { Version::ZERO }
     }
 }

@@ -3,12 +3,10 @@
 //! Follows the bus; knows no transport. Three rules carry the bound on staleness:
 //!
 //! 1. A message that is next in sequence removes what it names. Any other makes its partition
-//! unproven (`apply`).
-//!
+//!    unproven (`apply`).
 //! 2. A value that was read before a change was applied does not enter L1 after it (`admit`).
-//!
 //! 3. L1 answers as fresh only while an audit, echoed through the subscription itself, proves that
-//! no message was missed (`echo`, `freshness`).
+//!    no message was missed (`echo`, `freshness`).
 
 mod apply_change;
 mod apply_message;

@@ -22,15 +22,16 @@ impl Coherence {
     ///
     /// Any older entry is removed from L1 at once, even if the new one does not enter. Call it
     /// before the Set is acknowledged.
-    pub fn apply_own_set(&self, key: &Key, version: Version, held: &Arc<CachedEntry>, note: FillGuard) {
+    pub fn apply_own_set(&self, key: &Key, version: Version, held: &Arc<CachedEntry>, guard: FillGuard) {
         let partition = self.partition_of(key.as_ref());
         self.check_epoch(partition, version);
         let mut stripe = self.fence.lock(partition, key.as_ref());
-        let admitted = self.passes(&stripe, key.as_ref(), note, version, version);
+        let admitted = self.passes(&stripe, key.as_ref(), guard, version, version);
         stripe.apply(key.as_ref(), version);
-        match admitted {
-            true => _ = self.insert(key, held),
-            false => self.drop_older(key.as_ref(), version, Effect::Set),
+        if admitted {
+            _ = self.insert(key, held);
+        } else {
+            self.drop_older(key.as_ref(), version, Effect::Set);
         }
         drop(stripe);
         self.end_round(key.as_ref(), End::LookAgain);
@@ -49,13 +50,13 @@ impl Coherence {
         self.end_round(key.as_ref(), End::LookAgain);
     }
 
-    /// Extends the time to live of the entry of `key` in L1, if L2 was found after `note` to keep
+    /// Extends the time to live of the entry of `key` in L1, if L2 was found after `guard` to keep
     /// the same version longer.
-    pub fn extend_ttl(&self, key: &Key, version: Version, expires_at: Moment, note: FillGuard) {
+    pub fn extend_ttl(&self, key: &Key, version: Version, expires_at: Moment, guard: FillGuard) {
         let partition = self.partition_of(key.as_ref());
         let stripe = self.fence.lock(partition, key.as_ref());
         // A later change may have shortened it again.
-        if !stripe.admits(note, Version::ZERO) {
+        if !stripe.admits(guard, Version::ZERO) {
             return;
         }
         let Some(held) = self.l1.get(key.as_ref()) else { return };
@@ -81,12 +82,12 @@ impl Coherence {
         let partition = self.partition_of(key.as_ref());
         // Not under the stripe: messages take effect with the partition's state locked.
         let position = self.watermark(partition).max(key.namespace().tombstones().latest(partition));
-        let note = self.begin_fill(key.as_ref());
+        let guard = self.begin_fill(key.as_ref());
         let _stripe = self.fence.lock(partition, key.as_ref());
         let before = self.l1.get(key.as_ref());
         match make(before.as_deref(), position) {
             Some(entry) => {
-                let held = cached_entry(entry, CachedEntry::LOCAL_ONLY, note, self.clock.now(), key.namespace());
+                let held = cached_entry(entry, CachedEntry::LOCAL_ONLY, guard, self.clock.now(), key.namespace());
                 self.insert(key, &held)
             }
             None => Ok(()),
@@ -117,10 +118,10 @@ impl Coherence {
         if live == version.epoch {
             return;
         }
-        let mut line = partition.state();
-        if live != 0 || version.epoch < line.watermark.epoch {
-            self.bump(partition, &mut line);
-            partition.unsync(&mut line);
+        let mut state = partition.state();
+        if live != 0 || version.epoch < state.watermark.epoch {
+            self.bump(partition, &mut state);
+            partition.unsync(&mut state);
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct PartitionState {
     /// Last position applied in sequence, or taken from an echo.
     pub watermark: Version,
     /// Highest epoch of a message that took effect.
-    pub heard_epoch: u64,
+    pub message_epoch: u64,
     /// Echoes of audits up to this nonce do not count: they were counted, or are of a lost
     /// subscription.
     pub void_up_to: u64,
@@ -125,19 +125,19 @@ impl Partition {
     }
 
     /// Makes every entry of this partition unproven, in O(1).
-    pub fn bump(&self, line: &mut PartitionState) {
+    pub fn bump(&self, state: &mut PartitionState) {
         let ended = self.generation.fetch_add(1, Ordering::AcqRel);
-        if line.ended.len() == MAX_ENDED_GENERATIONS {
-            line.ended.pop_front();
+        if state.ended.len() == MAX_ENDED_GENERATIONS {
+            state.ended.pop_front();
         }
-        line.ended.push_back((ended, self.proved_at()));
+        state.ended.push_back((ended, self.proved_at()));
         self.rounds.end_all(None);
     }
 
     /// Sets a known position: everything up to `position` has been applied or is unproven.
-    pub fn sync(&self, line: &mut PartitionState, position: Version) {
-        line.watermark = position;
-        line.synced = true;
+    pub fn sync(&self, state: &mut PartitionState, position: Version) {
+        state.watermark = position;
+        state.synced = true;
         self.known_epoch.fetch_max(position.epoch, Ordering::AcqRel);
         self.live_epoch.store(position.epoch, Ordering::Release);
     }
@@ -148,8 +148,8 @@ impl Partition {
     }
 
     /// Makes the position unknown until the next echo. Existing proofs stay valid for their time.
-    pub fn unsync(&self, line: &mut PartitionState) {
-        line.synced = false;
+    pub fn unsync(&self, state: &mut PartitionState) {
+        state.synced = false;
         self.live_epoch.store(0, Ordering::Release);
         self.rounds.end_all(None);
     }
@@ -162,10 +162,10 @@ impl Partition {
     /// Returns the latest time at which entries of `generation` were proven, as far as it is
     /// remembered.
     pub fn last_proof(&self, generation: u64) -> Moment {
-        let line = self.state();
+        let state = self.state();
         if generation == self.generation() {
             return self.proved_at();
         }
-        line.ended.iter().find(|(ended, _)| *ended == generation).map_or(Moment::NEVER, |(_, proof)| *proof)
+        state.ended.iter().find(|(ended, _)| *ended == generation).map_or(Moment::NEVER, |(_, proof)| *proof)
     }
 }

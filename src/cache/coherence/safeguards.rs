@@ -45,10 +45,10 @@ pub struct Safeguards {
 }
 
 impl Safeguards {
-    /// Returns true if `protection` is on.
+    /// Returns true if `safeguard` is on.
     #[cfg(feature = "drills")]
-    pub fn on(self, protection: Safeguard) -> bool {
-        self.off & protection as u32 == 0
+    pub fn on(self, safeguard: Safeguard) -> bool {
+        self.off & safeguard as u32 == 0
     }
 
     /// Returns true: every safeguard is on.
@@ -60,7 +60,7 @@ impl Safeguards {
 
     /// Switches off one safeguard.
     #[cfg(feature = "drills")]
-    pub fn without(protection: Safeguard) -> Self {
-        Safeguards { off: protection as u32 }
+    pub fn without(safeguard: Safeguard) -> Self {
+        Safeguards { off: safeguard as u32 }
     }
 }

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_written_after_the_get_began_is_not_stale() {
+    async fn a_write_after_the_get_began_does_not_make_it_stale() {
         let mut world = World::new(1);
         world.bench.clock.advance(BOUND);
         world.has(4, Duration::ZERO);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_gone_or_cannot_be_asked_for_says_nothing() {
+    async fn an_absent_or_unreachable_entry_proves_nothing() {
         let mut world = World::new(1);
         world.check(3).await;
         *world.l2.0.lock().expect("no panic") = Err(L2Error::unavailable("away"));
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_hits_asks_the_shared_tier_twenty_times_a_second() {
+    async fn a_flood_of_hits_queries_l2_twenty_times_a_second() {
         let world = World::new(1);
         world.has(3, Duration::ZERO);
         let World { bench, sampler, auditor, .. } = world;

@@ -26,7 +26,7 @@ const MAX_ROUNDS: usize = 4096;
 /// The request that a round was started with.
 #[derive(Clone)]
 pub struct LeaseRequest {
-    /// For how long the lease is wanted.
+    /// Duration of the lease.
     pub duration: Duration,
     /// Version of the live entry to refresh. `None` if there is no live entry.
     pub seen: Option<Version>,
@@ -94,8 +94,8 @@ pub enum WaitResult {
 impl Round {
     fn new(request: LeaseRequest) -> Arc<Round> {
         let (status, ended, outcome) = (watch::Sender::new(None), watch::Sender::new(None), watch::Sender::new(None));
-        let (span, seats, offered) = (spans::round(), Mutex::default(), Notify::new());
-        Arc::new(Round { request, span, waiters: seats, offered, status, ended, outcome })
+        let (span, waiters, offered) = (spans::round(), Mutex::default(), Notify::new());
+        Arc::new(Round { request, span, waiters, offered, status, ended, outcome })
     }
 
     fn add_waiter(self: &Arc<Self>) -> Waiter {
@@ -111,12 +111,12 @@ impl Round {
     ///
     /// Returns it as an error if there is no waiter left or the round has ended.
     pub fn offer(&self, lease: Lease) -> Result<(), Lease> {
-        let mut seats = self.waiters();
-        if seats.count == 0 || self.has_ended().is_some() {
+        let mut waiters = self.waiters();
+        if waiters.count == 0 || self.has_ended().is_some() {
             return Err(lease);
         }
-        seats.lease = Some(lease);
-        drop(seats);
+        waiters.lease = Some(lease);
+        drop(waiters);
         // A waiter that is woken and then drops hands the wake-up to the next.
         self.offered.notify_one();
         Ok(())
@@ -153,7 +153,7 @@ impl Round {
     }
 }
 
-// === impl Seat ===
+// === impl Waiter ===
 
 impl Waiter {
     /// Returns the round.
@@ -186,10 +186,10 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut seats = self.0.waiters();
-        seats.count -= 1;
-        if seats.count == 0 && seats.lease.is_some() {
-            drop(seats);
+        let mut waiters = self.0.waiters();
+        waiters.count -= 1;
+        if waiters.count == 0 && waiters.lease.is_some() {
+            drop(waiters);
             self.0.end(End::LookAgain);
         }
     }
@@ -200,7 +200,7 @@ impl Drop for Waiter {
 pub struct Rounds {
     /// Number of rounds. If it is 0, applying a change looks no further.
     number: AtomicUsize,
-    under_way: Mutex<HashMap<Key, Arc<Round>>>,
+    in_flight: Mutex<HashMap<Key, Arc<Round>>>,
 }
 
 // === impl Rounds ===
@@ -211,33 +211,33 @@ impl Rounds {
         if self.number.load(Ordering::SeqCst) == 0 {
             return None;
         }
-        self.under_way().get(key).filter(|round| suits(&round.request)).map(Round::add_waiter)
+        self.in_flight().get(key).filter(|round| suits(&round.request)).map(Round::add_waiter)
     }
 
     /// Joins the round of `key` in flight, or starts one.
     ///
     /// Returns true if it was started: then the caller has to run it.
     pub fn join_or_start(&self, key: &Key, request: LeaseRequest) -> (Waiter, bool) {
-        let mut under_way = self.under_way();
-        if let Some(round) = under_way.get(key) {
+        let mut in_flight = self.in_flight();
+        if let Some(round) = in_flight.get(key) {
             return (round.add_waiter(), false);
         }
-        if under_way.len() >= MAX_ROUNDS
-            && let Some(other) = under_way.keys().next().cloned()
-            && let Some(round) = under_way.remove(&other)
+        if in_flight.len() >= MAX_ROUNDS
+            && let Some(other) = in_flight.keys().next().cloned()
+            && let Some(round) = in_flight.remove(&other)
         {
             round.end(End::LookAgain);
         }
         let round = Round::new(request);
-        under_way.insert(key.clone(), round.clone());
-        self.number.store(under_way.len(), Ordering::SeqCst);
+        in_flight.insert(key.clone(), round.clone());
+        self.number.store(in_flight.len(), Ordering::SeqCst);
         (round.add_waiter(), true)
     }
 
     /// Ends the round of `key`.
     pub fn end(&self, key: KeyRef<'_>, end: End) {
         if self.number.load(Ordering::SeqCst) > 0 {
-            self.end_those(end, |under_way| under_way.remove(&key.to_key()).into_iter().collect());
+            self.end_those(end, |in_flight| in_flight.remove(&key.to_key()).into_iter().collect());
         }
     }
 
@@ -245,18 +245,18 @@ impl Rounds {
     pub fn end_all(&self, namespace: Option<u32>) {
         if self.number.load(Ordering::SeqCst) > 0 {
             let meant = |key: &Key| namespace.is_none_or(|id| key.namespace().id == id);
-            self.end_those(End::LookAgain, |under_way| {
-                under_way.extract_if(|key, _| meant(key)).map(|(_, round)| round).collect()
+            self.end_those(End::LookAgain, |in_flight| {
+                in_flight.extract_if(|key, _| meant(key)).map(|(_, round)| round).collect()
             });
         }
     }
 
     /// Removes a round that has run to its end.
     pub fn finish(&self, key: &Key, round: &Arc<Round>) {
-        let mut under_way = self.under_way();
-        if under_way.get(key).is_some_and(|other| Arc::ptr_eq(other, round)) {
-            under_way.remove(key);
-            self.number.store(under_way.len(), Ordering::SeqCst);
+        let mut in_flight = self.in_flight();
+        if in_flight.get(key).is_some_and(|other| Arc::ptr_eq(other, round)) {
+            in_flight.remove(key);
+            self.number.store(in_flight.len(), Ordering::SeqCst);
         }
     }
 
@@ -266,14 +266,14 @@ impl Rounds {
     }
 
     fn end_those(&self, end: End, take: impl FnOnce(&mut HashMap<Key, Arc<Round>>) -> Vec<Arc<Round>>) {
-        let mut under_way = self.under_way();
-        let ended = take(&mut under_way);
-        self.number.store(under_way.len(), Ordering::SeqCst);
+        let mut in_flight = self.in_flight();
+        let ended = take(&mut in_flight);
+        self.number.store(in_flight.len(), Ordering::SeqCst);
         ended.iter().for_each(|round| round.end(end));
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<Key, Arc<Round>>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_flight(&self) -> MutexGuard<'_, HashMap<Key, Arc<Round>>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

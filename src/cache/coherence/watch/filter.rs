@@ -26,7 +26,7 @@ pub enum Scope {
     Tag(Bytes),
 }
 
-// === impl Interest ===
+// === impl WatchFilter ===
 
 impl WatchFilter {
     /// Returns true if the change may concern an entry of the filter.
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_heard_of_when_the_entry_has_it_or_may_have_had_it() {
+    fn a_tag_filter_matches_a_key_that_has_or_may_have_the_tag() {
         let interest = interest(Scope::Tag("red".into()));
         assert!(interest.matches_key(&key("k", &["blue", "red"])));
         assert!(!interest.matches_key(&key("k", &["blue"])) && !interest.matches_key(&key("k", &[])));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn every_selector_that_may_cover_what_is_watched_is_heard_of() {
+    fn a_filter_matches_every_selector_that_may_cover_its_entries() {
         let (prefix, tag) = (interest(Scope::Prefix("a:b".into())), interest(Scope::Tag("red".into())));
         let selectors = [
             (Selector::Namespace, true),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn another_namespace_is_not_heard_of() {
+    fn a_filter_does_not_match_another_namespace() {
         let interest = interest(Scope::Namespace);
         let change = |namespace: &'static str| Change {
             namespace: namespace.into(),

@@ -117,8 +117,8 @@ impl Watchers {
 // === impl Watcher ===
 
 impl Watcher {
-    pub fn new(interest: WatchFilter) -> Arc<Watcher> {
-        Arc::new(Watcher { filter: interest, queue: Mutex::default(), more: Notify::new() })
+    pub fn new(filter: WatchFilter) -> Arc<Watcher> {
+        Arc::new(Watcher { filter, queue: Mutex::default(), more: Notify::new() })
     }
 
     /// Returns the filter of the watch.
@@ -195,8 +195,8 @@ impl Watcher {
             }
         }
         let Message { partition, version, change: Change { effect, .. }, .. } = *message;
-        let told = |covers| WatchedChange { partition, version, effect, covers, last: false };
-        let mut parts: VecDeque<WatchedChange> = covered.into_iter().map(told).collect();
+        let part = |covers| WatchedChange { partition, version, effect, covers, last: false };
+        let mut parts: VecDeque<WatchedChange> = covered.into_iter().map(part).collect();
         parts.back_mut().into_iter().for_each(|part| part.last = true);
         parts
     }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_and_what_is_dropped_is_said_once() {
+    fn the_queue_is_bounded_and_a_drop_is_reported_once() {
         for (messages, size) in [(1_000, 8_000), (MAX_QUEUED_CHANGES as u64 + 1, 1)] {
             let watcher = watcher();
             offer(&watcher, messages, size, Discontinuity::TooOld);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn very_many_keys_are_told_in_parts() {
+    fn very_many_keys_are_delivered_in_parts() {
         let parts = watcher().parts(&message(1, 6, MAX_PART_BYTES / 2 - 1));
         let parts: Vec<_> = parts.into_iter().map(|part| (part.last, part.covers)).collect();
         assert!(

@@ -74,30 +74,30 @@ impl Coherence {
         let started_at = self.clock.now();
         let watcher = Watcher::new(filter);
         for (index, partition) in self.partitions.iter().enumerate() {
-            let mut line = partition.state();
+            let mut state = partition.state();
             if let Some(from) = &from {
-                self.resume(&watcher, index as u16, &line, from.position(index as u16));
+                self.resume(&watcher, index as u16, &state, from.position(index as u16));
             }
-            line.watchers.add(watcher.clone());
+            state.watchers.add(watcher.clone());
         }
         let (coherence, parts) = (self.clone(), VecDeque::new());
         Ok(Watch { coherence, watcher, parts, heartbeat, started_at, heartbeat_at: Instant::now() })
     }
 
-    /// Queues the changes of the partition after `told`, if all are remembered. To be called under
+    /// Queues the changes of the partition after `after`, if all are remembered. To be called under
     /// the lock of the partition's state.
-    fn resume(&self, watcher: &Watcher, index: u16, line: &PartitionState, told: Version) {
-        let reached = line.watermark;
-        if !line.synced {
+    fn resume(&self, watcher: &Watcher, index: u16, state: &PartitionState, after: Version) {
+        let reached = state.watermark;
+        if !state.synced {
             return watcher.report_discontinuity(Discontinuity::Gap);
         }
-        let heard = if told.epoch == reached.epoch {
-            self.partition(index).change_log().messages_between(told, reached)
+        let missed = if after.epoch == reached.epoch {
+            self.partition(index).change_log().messages_between(after, reached)
         } else {
             None
         };
-        let Some(heard) = heard else { return watcher.report_discontinuity(Discontinuity::TooOld) };
-        for (version, change) in heard.into_iter().filter(|(_, change)| watcher.filter().matches_change(change)) {
+        let Some(missed) = missed else { return watcher.report_discontinuity(Discontinuity::TooOld) };
+        for (version, change) in missed.into_iter().filter(|(_, change)| watcher.filter().matches_change(change)) {
             let message = Message { partition: index, version, change, own: false };
             watcher.offer(Arc::new(message), Discontinuity::TooOld);
         }

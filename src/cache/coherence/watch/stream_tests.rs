@@ -79,7 +79,7 @@ async fn heartbeat(watch: &mut Watch) -> (Version, Option<Duration>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_begins_with_a_heartbeat_and_tells_of_each_change_before_the_next() {
+async fn a_watch_delivers_a_heartbeat_then_each_change_before_the_next() {
     let bench = subscribed(5);
     let mut watch = watch(&bench, Scope::Namespace);
     assert_eq!(heartbeat(&mut watch).await, (at(5), Some(Duration::ZERO)));
@@ -107,7 +107,7 @@ async fn a_heartbeat_does_not_promise_what_waits_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_of_interest_is_not_told() {
+async fn a_change_outside_the_filter_is_not_delivered() {
     let bench = subscribed(5);
     let (mut prefix, mut tag) =
         (watch(&bench, Scope::Prefix("user:1".into())), watch(&bench, Scope::Tag("red".into())));
@@ -120,7 +120,7 @@ async fn what_is_not_of_interest_is_not_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_several_selectors_is_told_in_parts_of_one_position() {
+async fn a_change_of_several_selectors_is_delivered_in_parts() {
     let bench = subscribed(5);
     let mut watch = watch(&bench, Scope::Prefix("a".into()));
     heartbeat(&mut watch).await;
@@ -134,7 +134,7 @@ async fn a_change_of_several_selectors_is_told_in_parts_of_one_position() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_makes_memory_suspect_is_a_discontinuity() {
+async fn a_discontinuity_follows_whatever_unproves_l1() {
     type Fault = fn(&Bench);
     let faults: [(&str, Fault); 5] = [
         ("a lost message", |bench| message(bench, 7, "k")),
@@ -167,7 +167,7 @@ async fn while_the_subscription_is_lost_the_proof_grows_old() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_proven_before_the_first_echo() {
+async fn no_partition_is_proven_before_the_first_echo() {
     let bench = Bench::new(Safeguards::default());
     let mut watch = watch(&bench, Scope::Namespace);
     assert_eq!(heartbeat(&mut watch).await, (Version::ZERO, None));
@@ -177,7 +177,7 @@ async fn nothing_is_proven_before_the_first_echo() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_watcher_is_told_that_changes_were_dropped_and_then_of_those_after() {
+async fn a_slow_watch_receives_a_discontinuity_and_then_later_changes() {
     let bench = subscribed(0);
     let mut watch = watch(&bench, Scope::Namespace);
     (1..=10_000).for_each(|sequence| message(&bench, sequence, "k"));
@@ -188,7 +188,7 @@ async fn a_slow_watcher_is_told_that_changes_were_dropped_and_then_of_those_afte
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resumed_watch_is_told_of_what_it_missed() {
+async fn a_resumed_watch_receives_the_changes_it_missed() {
     let bench = subscribed(5);
     (6..=9).for_each(|sequence| message(&bench, sequence, &format!("k{sequence}")));
     let mut watch = resumed(&bench, at(7));
@@ -231,7 +231,7 @@ async fn a_watch_does_not_resume_over_a_message_that_was_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_seen_of_a_change_does_not_hide_the_rest_of_it() {
+async fn a_change_seen_in_part_does_not_hide_the_rest() {
     let bench = subscribed(5);
     bench.coherence.record_acknowledged(0, at(6), &Change::of_keys(Effect::Set, &[bench.key("a")]));
     deliver(&bench, at(6), &[("a", &["red"]), ("b", &[])]);
