@@ -125,7 +125,7 @@ impl App {
             partitions,
             max_staleness: config.coherence.max_staleness,
             repair: config.redis.as_ref().is_some_and(|redis| redis.failover == config::Failover::Repair),
-            protections,
+            safeguards: protections,
         };
         let coherence = Arc::new(Coherence::new(coherence, l1.clone(), namespaces.clone(), clock.clone()));
         let (l2, board): (Arc<dyn L2>, Option<Arc<dyn SharedStore>>) = match redis {

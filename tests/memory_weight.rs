@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use twintier::backend::memory::{Eviction, MokaL1};
 use twintier::cache::clock::Moment;
-use twintier::cache::coherence::{FillGuard, held};
+use twintier::cache::coherence::{FillGuard, cached_entry};
 use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry};
 use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::KeyRef;
@@ -43,7 +43,7 @@ fn an_entry_costs_what_it_is_weighed() {
             );
             let entry = Entry::written(&new, Version::new(1, n), Duration::ZERO, Moment(1));
             let note = FillGuard { generation: 1, applied: Version::ZERO, shown: 0 };
-            memory.insert(key, held(entry, Version::ZERO, note, Moment(1), &namespace)).unwrap();
+            memory.insert(key, cached_entry(entry, Version::ZERO, note, Moment(1), &namespace)).unwrap();
         }
         let (grown, usage) = (resident() - before, memory.usage());
         assert_eq!(usage.entries, ENTRIES);

@@ -87,7 +87,7 @@ impl World {
             partitions: 4,
             max_staleness: Duration::from_secs(2),
             repair: false,
-            protections: Safeguards::default(),
+            safeguards: Safeguards::default(),
         };
         let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), clock.clone()));
         let l2 = Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone()));

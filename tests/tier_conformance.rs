@@ -61,7 +61,7 @@ impl Bench {
             partitions: PARTITIONS,
             max_staleness: Duration::from_secs(2),
             repair: false,
-            protections: Safeguards::default(),
+            safeguards: Safeguards::default(),
         };
         let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), Arc::new(BootClock)));
         (l1, coherence, namespaces)

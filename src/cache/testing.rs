@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::clock::{Clock, ManualClock, Moment};
 use super::coherence::safeguards::Safeguards;
-use super::coherence::{Coherence, CoherenceConfig, FillGuard, held};
+use super::coherence::{Coherence, CoherenceConfig, FillGuard, cached_entry};
 use super::entry::{CachedEntry, Content, Entry, Lifetime, NewEntry};
 use super::key::{Key, KeyRef};
 use super::namespace::{Namespace, NamespaceRules, Namespaces};
@@ -86,7 +86,7 @@ impl Bench {
         let (l1, clock) = (Arc::new(MapL1::default()), Arc::new(ManualClock::default()));
         let namespaces = Arc::new(Namespaces::new(rules, 1));
         let namespace = namespaces.get("namespace", "default").expect("room");
-        let config = CoherenceConfig { partitions: 1, max_staleness: BOUND, repair: true, protections };
+        let config = CoherenceConfig { partitions: 1, max_staleness: BOUND, repair: true, safeguards: protections };
         let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), clock.clone()));
         Bench { coherence, l1, clock, namespace, namespaces }
     }
@@ -101,7 +101,7 @@ impl Bench {
         let content = Content::Value(bytes::Bytes::from(sequence.to_string()));
         let new = NewEntry::new(content, Lifetime::of(Duration::from_secs(3600)));
         let entry = Entry::written(&new, Version::new(EPOCH, sequence), Duration::ZERO, self.clock.now());
-        held(entry, Version::new(EPOCH, position), note, self.clock.now(), &self.namespace)
+        cached_entry(entry, Version::new(EPOCH, position), note, self.clock.now(), &self.namespace)
     }
 
     pub fn now(&self) -> Moment {

@@ -211,7 +211,7 @@ async fn a_lease_that_was_not_granted_is_void(mode: Mode) {
         |lease: &str| pb::SetRequest { condition: Some(Condition::Lease(lease.into())), ..set_request("k", "v") };
     let void = replica.store(with(&"0f".repeat(16))).await.unwrap();
     assert_eq!((void.outcome(), void.version.as_str()), (SetOutcome::LeaseVoid, ""));
-    replica.store(with("mine")).await.unwrap_err().names(&[("lease", "a lease as a response gave it")]);
+    replica.store(with("mine")).await.unwrap_err().names(&[("lease", "a lease id from a response")]);
     assert!(replica.get("k").await.miss().is_some());
 }
 

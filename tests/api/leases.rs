@@ -317,7 +317,7 @@ async fn every_broken_rule_of_a_lease_is_reported(mode: Mode) {
     for bad in ["", "x", "00000000000000000000000000000000", "+0000000000000000000000000000001"] {
         let bad = pb::Lease { id: bad.into(), duration: None };
         let refusal = replica.store(with_lease("k", "v", &bad)).await.unwrap_err();
-        refusal.names(&[("lease", "must be a lease as a response gave it")]);
+        refusal.names(&[("lease", "must be a lease id from a response")]);
     }
     let retry_after = wire(Duration::from_secs(61));
     let request = pb::ReleaseLeaseRequest { lease: "x".into(), retry_after, ..Default::default() };

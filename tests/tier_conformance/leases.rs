@@ -151,8 +151,8 @@ async fn who_gives_back_tells_those_who_wait(bench: &Bench) {
     for (pause, end) in [(Duration::ZERO, End::LookAgain), (Duration::from_millis(1), End::Failed)] {
         eventually("it is free", async || bench.acquire(&key, 1, MINUTE).await == Acquired::Granted).await;
         let rounds = bench.coherence.rounds(bench.partition(&key));
-        let occasion = LeaseRequest { duration: MINUTE, seen: None, found: None, patience: BootClock.now() };
-        let (seat, begun) = rounds.join_or_begin(&key, occasion);
+        let occasion = LeaseRequest { duration: MINUTE, seen: None, found: None, deadline: BootClock.now() };
+        let (seat, begun) = rounds.join_or_start(&key, occasion);
         assert!(begun);
         assert!(bench.release(&key, 1, pause).await);
         eventually("it is heard", async || seat.round().has_ended() == Some(end)).await;

@@ -60,7 +60,7 @@ async fn writes_of_one_step_share_a_position_and_succeed_or_fail_each_for_itself
 async fn messages_say_which_tags_their_entries_had_and_have(bench: &Bench) {
     let key = bench.key("one", "tagged");
     let interest = |tag: &str| WatchFilter { namespace: "one".into(), scope: Scope::Tag(tag.to_owned().into()) };
-    let watching = |tag| Watching { interest: interest(tag), from: None, heartbeat: 60 * HOUR, limit: 8 };
+    let watching = |tag| Watching { filter: interest(tag), from: None, heartbeat: 60 * HOUR, limit: 8 };
     let tagged = |tags: &[&str]| {
         let tags = Tags::new(tags.iter().map(|tag| (*tag).to_owned().into()).collect());
         NewEntry { tags, ..NewEntry::new(Content::Value("x".into()), Lifetime::of(HOUR)) }

@@ -223,7 +223,7 @@ impl Local {
         }
         let entry = Entry::written(&write.entry, version, cost, now);
         let note = self.coherence.begin_fill(key.as_ref());
-        let held = coherence::held(entry.clone(), version, note, now, key.namespace());
+        let held = coherence::cached_entry(entry.clone(), version, note, now, key.namespace());
         let mut inserted = self.l1.insert(key.clone(), held.clone());
         if matches!(inserted, Err(NotTaken::OverQuota(_))) && self.sweep.make_room(key, line) > 0 {
             inserted = self.l1.insert(key.clone(), held);
@@ -313,7 +313,7 @@ impl Local {
             let position = self.position(&line);
             let note = self.coherence.begin_fill(key.as_ref());
             // If it is not taken, it is gone, which any entry may be at any time.
-            let _ = self.l1.insert(key.clone(), coherence::held(entry, position, note, now, key.namespace()));
+            let _ = self.l1.insert(key.clone(), coherence::cached_entry(entry, position, note, now, key.namespace()));
         }
         let entry = Some(TouchedEntry { version: before.version, change, expires_at });
         Touched { position: self.position(&line), entry }

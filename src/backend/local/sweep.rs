@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::sequencer::{LocalPartition, LocalPartitions};
 use crate::cache::clock::Clock;
-use crate::cache::coherence::{Coherence, LOOKED_AT};
+use crate::cache::coherence::{Coherence, MAX_VISITED_FOR_ROOM};
 use crate::cache::entry::{CachedEntry, Tags};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
@@ -116,7 +116,7 @@ impl Sweep {
                 };
                 removed += usize::from(is_removed);
             }
-            if looked_at < LOOKED_AT { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if looked_at < MAX_VISITED_FOR_ROOM { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         removed
     }

@@ -1,4 +1,6 @@
-//! Following the bus: messages in sequence take effect, anything else makes memory suspect, and echoes prove it whole.
+//! Applies bus messages to L1, and lets echoes of audits prove that none was missed.
+//!
+//! Messages in sequence take effect. Anything else makes the entries of the partition unproven.
 
 use std::sync::Arc;
 
@@ -23,18 +25,18 @@ impl BusSink for Coherence {
         if message.own {
             self.counters.messages_own.inc();
         }
-        self.heard(&message);
-        let mut line = partition.line();
-        line.heard_epoch = line.heard_epoch.max(message.version.epoch);
-        if line.synced {
-            self.follow(partition, &mut line, message.version);
+        self.record_message(&message);
+        let mut state = partition.state();
+        state.message_epoch = state.message_epoch.max(message.version.epoch);
+        if state.synced {
+            self.follow(partition, &mut state, message.version);
         }
-        if !message.own || self.config.protections.on(Safeguard::OwnMessages) {
+        if !message.own || self.config.safeguards.on(Safeguard::OwnMessages) {
             self.take_effect(&message);
         }
-        line.watchers.tell(&message);
-        if line.synced {
-            line.watermark = message.version;
+        state.watchers.publish(&message);
+        if state.synced {
+            state.watermark = message.version;
             self.counters.messages_applied.inc();
         }
     }
@@ -42,38 +44,39 @@ impl BusSink for Coherence {
     fn undecodable(&self, partitions: &[u16]) {
         self.counters.undecodable.inc();
         self.counters.gaps.inc();
-        self.lose_place(partitions);
+        self.lose_position(partitions);
     }
 
     fn overran(&self, partitions: &[u16]) {
         self.counters.lagged.inc();
-        match self.config.protections.on(Safeguard::Lag) {
-            true => self.lose_place(partitions),
-            // As if the next message were the next in line.
-            false => self.each(partitions, |_, line| line.resumes = true),
+        if self.config.safeguards.on(Safeguard::Lag) {
+            self.lose_position(partitions);
+        } else {
+            // Mutant: the next message counts as the next in sequence.
+            self.each(partitions, |_, state| state.resumes = true);
         }
     }
 
     fn audit_begins(&self, partitions: &[u16]) -> u64 {
         self.counters.audits_sent.inc();
         let now = self.clock.now();
-        if !self.config.protections.on(Safeguard::Echo) {
-            // As if a subscription that was never lost were whole.
+        if !self.config.safeguards.on(Safeguard::Echo) {
+            // Mutant: a subscription that was never lost counts as complete.
             partitions.iter().for_each(|index| self.partition(*index).prove(now));
         }
         self.audits.begin(now)
     }
 
     fn awaits(&self, nonce: u64) -> bool {
-        self.audits.begun(nonce).is_some()
+        self.audits.started_at(nonce).is_some()
     }
 
     fn echo(&self, nonce: u64, echo: Echo) -> bool {
-        let Some(begun) = self.audits.begun(nonce) else { return false };
+        let Some(started_at) = self.audits.started_at(nonce) else { return false };
         let mut counts = false;
         for (index, position) in echo.positions {
             match self.partitions.get(usize::from(index)) {
-                Some(partition) => counts |= self.settle(index, partition, nonce, position, begun),
+                Some(partition) => counts |= self.settle(index, partition, nonce, position, started_at),
                 None => self.counters.undecodable.inc(),
             }
         }
@@ -85,11 +88,11 @@ impl BusSink for Coherence {
 
     fn disconnected(&self, partitions: &[u16]) {
         self.counters.disconnects.inc();
-        self.each(partitions, |partition, line| partition.unsync(line));
+        self.each(partitions, |partition, state| partition.unsync(state));
     }
 
     fn released(&self, namespace: &[u8], key: &[u8], failed: bool) {
-        if let Some(namespace) = self.known(namespace) {
+        if let Some(namespace) = self.registered_namespace(namespace) {
             let end = if failed { End::Failed } else { End::LookAgain };
             self.end_round(KeyRef::new(&namespace, key), end);
         }
@@ -97,32 +100,34 @@ impl BusSink for Coherence {
 }
 
 impl Coherence {
-    /// Checks that `version` is next in line. If not, the partition's entries become suspect; after a plain gap the line goes on from
-    /// here, after anything stranger only from the next echo.
-    fn follow(&self, partition: &Partition, line: &mut PartitionState, version: Version) {
-        let at = line.watermark;
-        if std::mem::take(&mut line.resumes) {
+    /// Checks that `version` is next in sequence.
+    ///
+    /// If not, the partition's entries become unproven. After a plain gap the sequence continues
+    /// from here; after anything stranger, only from the next echo.
+    fn follow(&self, partition: &Partition, state: &mut PartitionState, version: Version) {
+        let at = state.watermark;
+        if std::mem::take(&mut state.resumes) {
             return;
         }
         if version.epoch == at.epoch && version.sequence == at.sequence + 1 {
             return;
         }
-        if !self.config.protections.on(Safeguard::Gap) {
+        if !self.config.safeguards.on(Safeguard::Gap) {
             return;
         }
         self.counters.gaps.inc();
         spans::note(spans::OUTCOME, "gap");
-        self.bump(partition, line);
+        self.bump(partition, state);
         if version.epoch != at.epoch || version.sequence <= at.sequence {
-            partition.unsync(line);
+            partition.unsync(state);
         }
     }
 
-    /// Removes from memory what the message says is outdated.
+    /// Removes from L1 what the message makes outdated.
     fn take_effect(&self, message: &Message) {
-        let Some(namespace) = self.known(&message.change.namespace) else { return };
+        let Some(namespace) = self.registered_namespace(&message.change.namespace) else { return };
         let Message { partition, version, change, .. } = message;
-        self.bury(&namespace, *partition, change.selectors(), *version, change.effect);
+        self.record_invalidation(&namespace, *partition, change.selectors(), *version, change.effect);
         for key in message.change.keys() {
             let key = KeyRef::new(&namespace, key);
             if self.partition_of(key) == message.partition {
@@ -138,78 +143,90 @@ impl Coherence {
         }
     }
 
-    /// The namespace `name`. One that this replica has no account of has no entries, no fills and nobody who waits here.
-    fn known(&self, name: &[u8]) -> Option<Arc<Namespace>> {
+    /// Finds the namespace `name`.
+    ///
+    /// A namespace that is not registered at this replica has no entries, no fills and no waiters
+    /// here.
+    fn registered_namespace(&self, name: &[u8]) -> Option<Arc<Namespace>> {
         std::str::from_utf8(name).ok().and_then(|name| self.namespaces.find(name))
     }
 
-    /// Settles one partition by the echo of `nonce`: its counter stood at `position` after `begun`. False: the echo does not count here.
-    fn settle(&self, index: u16, partition: &Partition, nonce: u64, position: Version, begun: Moment) -> bool {
-        let mut line = partition.line();
-        if nonce <= line.void_up_to {
+    /// Settles one partition by the echo of `nonce`: its counter stood at `position` after
+    /// `started_at`.
+    ///
+    /// Returns false if the echo does not count for this partition.
+    fn settle(&self, index: u16, partition: &Partition, nonce: u64, position: Version, started_at: Moment) -> bool {
+        let mut state = partition.state();
+        if nonce <= state.void_up_to {
             return false;
         }
-        // Once: whoever has heard an echo could say something else under its nonce.
-        line.void_up_to = nonce;
-        if position.epoch < line.watermark.epoch {
-            self.start_over(index, partition, &mut line, position);
-        } else if position.epoch < line.heard_epoch.max(partition.shown().position.epoch) {
-            // Messages of no life that is followed: somebody else's.
-            self.forget_applied(index, partition, &mut line, position);
+        // Once per nonce: any receiver of an echo could publish something else under its nonce.
+        state.void_up_to = nonce;
+        if position.epoch < state.watermark.epoch {
+            self.start_over(index, partition, &mut state, position);
+        } else if position.epoch < state.message_epoch.max(partition.shown().position.epoch) {
+            // The messages were of no life that is followed: another publisher sent them.
+            self.forget_applied(index, partition, &mut state, position);
         }
-        let first = !line.synced;
-        let behind = !first && line.watermark != position && self.config.protections.on(Safeguard::EchoCounters);
+        let first = !state.synced;
+        let behind = !first && state.watermark != position && self.config.safeguards.on(Safeguard::EchoCounters);
         if behind {
             self.counters.audits_failed.inc();
         }
-        if behind || (first && self.config.protections.on(Safeguard::FirstEcho)) {
-            self.bump(partition, &mut line);
+        if behind || (first && self.config.safeguards.on(Safeguard::FirstEcho)) {
+            self.bump(partition, &mut state);
         }
         if first || behind {
-            partition.sync(&mut line, position);
+            partition.sync(&mut state, position);
         }
-        partition.prove(begun);
+        partition.prove(started_at);
         if partition.settled_epoch() != position.epoch {
-            self.unsettled.notify_one();
+            self.failover_pending.notify_one();
         }
         true
     }
 
-    /// The number line goes on in an epoch below the one that was followed, which no clock can have led to. What is known of that is forgotten.
-    fn start_over(&self, index: u16, partition: &Partition, line: &mut PartitionState, position: Version) {
-        tracing::warn!(partition = index, %position, watermark = %line.watermark, "an epoch went back");
-        self.forget_applied(index, partition, line, position);
+    /// Follows the counter into an epoch below the one that was followed, which no clock can have
+    /// led to.
+    ///
+    /// Everything known of the higher epoch is forgotten.
+    fn start_over(&self, index: u16, partition: &Partition, state: &mut PartitionState, position: Version) {
+        tracing::warn!(partition = index, %position, watermark = %state.watermark, "epoch went back: older entries are unproven");
+        self.forget_applied(index, partition, state, position);
         partition.forget_epochs();
-        *partition.recent() = Default::default();
+        *partition.change_log() = Default::default();
     }
 
-    /// Positions from here on may be lower than what was applied, and would pass the fence unseen. What was applied is forgotten; nothing
-    /// from before is fresh any more, and no fill begun before enters.
-    fn forget_applied(&self, index: u16, partition: &Partition, line: &mut PartitionState, position: Version) {
-        self.bump(partition, line);
-        partition.unsync(line);
-        line.heard_epoch = position.epoch;
+    /// Forgets what was applied: positions from here on may be lower, and would pass the fence.
+    ///
+    /// Entries from before are not fresh any more, and no fill that began before enters L1.
+    fn forget_applied(&self, index: u16, partition: &Partition, state: &mut PartitionState, position: Version) {
+        self.bump(partition, state);
+        partition.unsync(state);
+        state.message_epoch = position.epoch;
         partition.forget_shown();
         self.fence.forget(index);
-        partition.recent().orphan(position.epoch);
+        partition.change_log().orphan(position.epoch);
         self.namespaces.all().iter().for_each(|namespace| namespace.invalidation_log().forget(index));
     }
 
-    /// Messages of some of `partitions` were lost: everything there is suspect, and no position is known until the next echo.
-    fn lose_place(&self, partitions: &[u16]) {
-        self.each(partitions, |partition, line| {
-            self.bump(partition, line);
-            partition.unsync(line);
+    /// Makes all entries of `partitions` unproven after lost messages.
+    ///
+    /// Their position is unknown until the next echo.
+    fn lose_position(&self, partitions: &[u16]) {
+        self.each(partitions, |partition, state| {
+            self.bump(partition, state);
+            partition.unsync(state);
         });
     }
 
-    /// Does something to each of `partitions` after which echoes of audits sent so far do not count.
+    /// Changes each of `partitions`, and voids the echoes of audits sent so far.
     fn each(&self, partitions: &[u16], mut change: impl FnMut(&Partition, &mut PartitionState)) {
         let void_up_to = self.audits.latest();
         for partition in partitions.iter().filter_map(|index| self.partitions.get(usize::from(*index))) {
-            let mut line = partition.line();
-            line.void_up_to = void_up_to;
-            change(partition, &mut line);
+            let mut state = partition.state();
+            state.void_up_to = void_up_to;
+            change(partition, &mut state);
         }
     }
 }

@@ -1,5 +1,9 @@
-//! Each rule of the protocol with the interleaving it guards against. A scenario says whether the promise held; with the protection that
-//! carries it switched off (feature `drills`) the same scenario must say that it did not.
+//! Each rule of the protocol with the interleaving that it guards against.
+//!
+//! A scenario returns whether the promise held. With the safeguard that carries it switched off
+//! (feature `drills`), the same scenario must return false.
+
+use bytes::Bytes;
 
 use super::*;
 use crate::cache::clock::ManualClock;
@@ -25,27 +29,27 @@ impl Bench {
         self.coherence.echo(nonce, Echo { positions: vec![(0, position)] });
     }
 
-    /// An audit that finds the counter at `sequence`, sent and echoed now.
+    /// Sends and echoes an audit that finds the counter at `sequence`.
     fn audit(&self, sequence: u64) {
         let nonce = self.coherence.audit_begins(&ALL);
         self.echo_at(nonce, Version::new(EPOCH, sequence));
     }
 
-    /// A subscription that stands at `sequence`.
-    fn subscribed(protections: Safeguards, sequence: u64) -> Bench {
-        let bench = Bench::new(protections);
+    /// Builds a subscription at `sequence`.
+    fn subscribed(safeguards: Safeguards, sequence: u64) -> Bench {
+        let bench = Bench::new(safeguards);
         bench.audit(sequence);
         bench
     }
 
-    /// A fill of `key` that finds `sequence`, with nothing in between.
+    /// Fills `key` with `sequence`, with nothing in between.
     fn fill(&self, key: &str, sequence: u64) -> bool {
         let key = self.key(key);
         let note = self.coherence.begin_fill(key.as_ref());
         self.coherence.admit(&key, &self.read(sequence, sequence, note), note)
     }
 
-    /// The sequence that memory would answer as fresh, if any.
+    /// Returns the sequence that L1 would answer as fresh, if any.
     fn fresh(&self, key: &str) -> Option<u64> {
         let key = self.key(key);
         let proof = self.coherence.proof(0);
@@ -61,18 +65,18 @@ impl Bench {
     }
 }
 
-/// Holds with all protections; without `protection` it must not.
-fn guarded(protection: Safeguard, scenario: impl Fn(Safeguards) -> bool) {
-    assert!(scenario(Safeguards::default()), "the promise is broken with every protection on");
+/// Asserts that the promise holds with all safeguards, and breaks without `safeguard`.
+fn guarded(safeguard: Safeguard, scenario: impl Fn(Safeguards) -> bool) {
+    assert!(scenario(Safeguards::default()), "the promise is broken with every safeguard on");
     #[cfg(feature = "drills")]
-    assert!(!scenario(Safeguards::without(protection)), "{protection:?} is off and the scenario did not notice");
-    let _ = protection;
+    assert!(!scenario(Safeguards::without(safeguard)), "{safeguard:?} is off and the scenario did not notice");
+    let _ = safeguard;
 }
 
 // === the fence ===
 
 #[test]
-fn a_fill_enters_memory_when_nothing_happened_meanwhile() {
+fn a_fill_enters_l1_when_nothing_happened_meanwhile() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     assert!(bench.fill("k", 3));
     assert_eq!(bench.fresh("k"), Some(3));
@@ -80,8 +84,8 @@ fn a_fill_enters_memory_when_nothing_happened_meanwhile() {
 
 #[test]
 fn an_invalidate_beats_the_fill_in_flight() {
-    guarded(Safeguard::Fence, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+    guarded(Safeguard::Fence, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let read = bench.read(3, 5, note);
@@ -93,8 +97,8 @@ fn an_invalidate_beats_the_fill_in_flight() {
 
 #[test]
 fn an_own_write_beats_the_fill_in_flight() {
-    guarded(Safeguard::Fence, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+    guarded(Safeguard::Fence, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let read = bench.read(3, 5, note);
@@ -108,14 +112,15 @@ fn an_own_write_beats_the_fill_in_flight() {
 fn a_fill_begun_after_an_invalidation_enters_though_its_version_is_older() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.message(6, "k");
-    // Another key of the same stripe, or this one set before: what counts is what was applied since the fill began.
+    // Another key of the same stripe, or an earlier Set of this one: what was applied since the
+    // fill began counts.
     assert!(bench.fill("k", 3));
 }
 
 #[test]
-fn the_late_reply_of_an_own_set_does_not_bury_a_newer_write() {
-    guarded(Safeguard::Fence, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn a_late_reply_of_an_own_set_does_not_replace_a_newer_write() {
+    guarded(Safeguard::Fence, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         bench.deliver(Version::new(EPOCH, 6), "k", true);
@@ -126,7 +131,7 @@ fn the_late_reply_of_an_own_set_does_not_bury_a_newer_write() {
 }
 
 #[test]
-fn an_own_write_removes_the_older_entry_even_when_the_new_one_does_not_enter() {
+fn an_own_write_that_does_not_enter_still_removes_the_older_entry() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     let key = bench.key("k");
@@ -135,7 +140,7 @@ fn an_own_write_removes_the_older_entry_even_when_the_new_one_does_not_enter() {
 }
 
 #[test]
-fn an_own_set_is_answered_at_once_and_its_message_does_not_remove_it() {
+fn an_own_set_is_readable_at_once_and_survives_its_message() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     let key = bench.key("k");
     let note = bench.coherence.begin_fill(key.as_ref());
@@ -146,9 +151,9 @@ fn an_own_set_is_answered_at_once_and_its_message_does_not_remove_it() {
 }
 
 #[test]
-fn an_own_set_whose_reply_was_lost_is_heard_of_by_its_message() {
-    guarded(Safeguard::OwnMessages, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn an_own_set_takes_effect_by_its_message_when_its_reply_is_lost() {
+    guarded(Safeguard::OwnMessages, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
         bench.deliver(Version::new(EPOCH, 6), "k", true);
         bench.fresh("k").is_none()
@@ -168,7 +173,7 @@ fn a_reply_of_another_epoch_does_not_enter() {
 // === what a read has shown ===
 
 impl Bench {
-    /// A read of `key` that was asked for and answered now.
+    /// Reads `key` now.
     fn reads(&self, key: &str, sequence: u64) -> bool {
         let key = self.key(key);
         let note = self.coherence.begin_fill(key.as_ref());
@@ -177,9 +182,9 @@ impl Bench {
 }
 
 #[test]
-fn a_read_without_a_subscription_removes_the_older_entry_though_it_does_not_enter() {
-    guarded(Safeguard::Monotonic, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn a_read_removes_the_older_entry_without_a_subscription() {
+    guarded(Safeguard::Monotonic, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
         bench.coherence.disconnected(&ALL);
         assert_eq!(bench.fresh("k"), Some(3), "its proof still stands");
@@ -189,28 +194,28 @@ fn a_read_without_a_subscription_removes_the_older_entry_though_it_does_not_ente
 }
 
 #[test]
-fn an_absence_removes_the_entry_that_was_there_before_and_no_later_one() {
-    guarded(Safeguard::Monotonic, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn an_absence_removes_an_earlier_entry_and_no_later_one() {
+    guarded(Safeguard::Monotonic, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         let key = bench.key("k");
         bench.fill("k", 3);
-        bench.coherence.found(&key, Version::new(EPOCH, 2), None);
+        bench.coherence.observe_read(&key, Version::new(EPOCH, 2), None);
         assert_eq!(bench.fresh("k"), Some(3), "it may have been written after the absence");
-        bench.coherence.found(&key, Version::new(EPOCH, 6), None);
+        bench.coherence.observe_read(&key, Version::new(EPOCH, 6), None);
         bench.fresh("k").is_none()
     });
 }
 
 #[test]
-fn an_absence_without_a_number_line_removes_what_was_on_the_last_one() {
+fn an_absence_without_a_counter_removes_entries_of_the_last_one() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
-    bench.coherence.found(&bench.key("k"), Version::ZERO, None);
+    bench.coherence.observe_read(&bench.key("k"), Version::ZERO, None);
     assert_eq!(bench.fresh("k"), None);
 }
 
 #[test]
-fn a_read_that_finds_the_same_entry_marked_or_shortened_limits_the_one_in_memory() {
+fn a_read_of_a_marked_or_shortened_entry_limits_the_one_in_l1() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.disconnected(&ALL);
@@ -218,17 +223,17 @@ fn a_read_that_finds_the_same_entry_marked_or_shortened_limits_the_one_in_memory
     let held = || bench.l1.get(key.as_ref()).expect("it is there");
     let ends = bench.now().plus(BOUND);
     let shorter = Entry { expires_at: ends, kept_until: ends, ..held().entry.clone() };
-    bench.coherence.found(&key, Version::new(EPOCH, 6), Some(&shorter));
+    bench.coherence.observe_read(&key, Version::new(EPOCH, 6), Some(&shorter));
     assert_eq!((held().entry.expires_at, held().entry.lives(bench.now())), (ends, true));
     let marked = Entry { marked_at: Some(bench.now()), stale_window: BOUND, ..held().entry.clone() };
-    bench.coherence.found(&key, Version::new(EPOCH, 7), Some(&marked));
+    bench.coherence.observe_read(&key, Version::new(EPOCH, 7), Some(&marked));
     assert!(!held().entry.lives(bench.now()), "it is kept, to be answered flagged");
-    bench.coherence.found(&key, Version::new(EPOCH, 7), Some(&Entry { stale_window: Duration::ZERO, ..marked }));
+    bench.coherence.observe_read(&key, Version::new(EPOCH, 7), Some(&Entry { stale_window: Duration::ZERO, ..marked }));
     assert!(bench.l1.get(key.as_ref()).is_none());
 }
 
 #[test]
-fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
+fn a_mark_is_at_least_as_old_as_the_delay_of_its_message() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     let key = bench.key("k");
     let windowed = |sequence: u64| {
@@ -249,7 +254,8 @@ fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
         bench.now().since(held.marked_at().expect("marked"))
     };
     windowed(5);
-    // The replica heard no message since the proof: the entry may have been marked right after that.
+    // The replica received no message since the proof: the entry may have been marked right after
+    // that.
     bench.advance(900);
     assert_eq!(marks(6, &[]), Duration::from_millis(900));
     // Read after the last proof: it was not marked then.
@@ -260,7 +266,7 @@ fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
     bench.advance(200);
     assert_eq!(marks(8, &[Selector::Namespace]), Duration::from_millis(200));
     bench.advance(1);
-    // Marked twice, and the first time is not known any more.
+    // Marked twice; the first time is forgotten.
     windowed(8);
     bench.advance(300);
     bench.audit(8);
@@ -273,12 +279,12 @@ fn a_mark_is_at_least_as_old_as_its_message_was_long_under_way() {
 
 #[test]
 fn a_fill_in_flight_does_not_bury_what_another_read_has_shown() {
-    guarded(Safeguard::Monotonic, |protections| {
-        let bench = Bench::subscribed(protections, 7);
+    guarded(Safeguard::Monotonic, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 7);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let older = bench.read(3, 5, note);
-        // Its message is still on its way.
+        // Its message has not arrived yet.
         assert!(bench.reads("k", 7));
         bench.coherence.admit(&key, &older, note);
         bench.fresh("k") == Some(7)
@@ -287,21 +293,21 @@ fn a_fill_in_flight_does_not_bury_what_another_read_has_shown() {
 
 #[test]
 fn a_fill_in_flight_does_not_enter_after_an_absence() {
-    guarded(Safeguard::Monotonic, |protections| {
-        let bench = Bench::subscribed(protections, 7);
+    guarded(Safeguard::Monotonic, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 7);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let older = bench.read(3, 5, note);
-        bench.coherence.found(&key, Version::new(EPOCH, 7), None);
+        bench.coherence.observe_read(&key, Version::new(EPOCH, 7), None);
         bench.coherence.admit(&key, &older, note);
         bench.fresh("k").is_none()
     });
 }
 
 #[test]
-fn the_late_reply_of_an_own_set_does_not_bury_what_a_read_has_shown() {
-    guarded(Safeguard::Monotonic, |protections| {
-        let bench = Bench::subscribed(protections, 7);
+fn a_late_reply_of_an_own_set_does_not_replace_a_newer_read() {
+    guarded(Safeguard::Monotonic, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 7);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         assert!(bench.reads("k", 7));
@@ -315,25 +321,25 @@ fn an_own_write_after_an_absence_enters() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     let key = bench.key("k");
     let note = bench.coherence.begin_fill(key.as_ref());
-    bench.coherence.found(&key, Version::new(EPOCH, 5), None);
+    bench.coherence.observe_read(&key, Version::new(EPOCH, 5), None);
     bench.coherence.apply_own_set(&key, Version::new(EPOCH, 6), &bench.read(6, 6, note), note);
     assert_eq!(bench.fresh("k"), Some(6));
 }
 
 #[test]
-fn a_get_does_not_join_a_fetch_that_was_begun_before_another_read_was_answered() {
-    guarded(Safeguard::Monotonic, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn a_get_does_not_join_a_fetch_older_than_a_completed_read() {
+    guarded(Safeguard::Monotonic, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         let key = bench.key("k");
-        let _begun = bench.coherence.join(&key, BOUND);
-        assert!(matches!(bench.coherence.join(&key, BOUND), FetchSlot::Joined(_)));
+        let _begun = bench.coherence.fetch_slot(&key, BOUND);
+        assert!(matches!(bench.coherence.fetch_slot(&key, BOUND), FetchSlot::Joined(_)));
         bench.reads("k", 7);
-        matches!(bench.coherence.join(&key, BOUND), FetchSlot::Started(_))
+        matches!(bench.coherence.fetch_slot(&key, BOUND), FetchSlot::Started(_))
     });
 }
 
 #[test]
-fn what_answers_have_shown_is_forgotten_when_the_number_line_starts_over() {
+fn shown_positions_are_forgotten_when_the_counter_starts_over() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     let before = bench.coherence.shown(0);
     bench.coherence.show(0, before, Version::new(EPOCH, 9));
@@ -342,7 +348,7 @@ fn what_answers_have_shown_is_forgotten_when_the_number_line_starts_over() {
     let nonce = bench.coherence.audit_begins(&ALL);
     bench.echo_at(nonce, Version::new(EPOCH - 1, 1));
     assert_eq!(bench.coherence.shown(0).position, Version::ZERO);
-    // An answer of the life that has ended.
+    // A reply of the life that has ended.
     bench.coherence.show(0, before, Version::new(EPOCH, 9));
     assert_eq!(bench.coherence.shown(0).position, Version::ZERO);
 }
@@ -360,9 +366,9 @@ fn the_next_message_in_line_removes_what_it_names_and_nothing_else() {
 }
 
 #[test]
-fn a_lost_message_makes_everything_of_its_partition_suspect() {
-    guarded(Safeguard::Gap, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn a_lost_message_unproves_its_partition() {
+    guarded(Safeguard::Gap, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
         // 6 invalidated k and was lost.
         bench.message(7, "other");
@@ -379,7 +385,7 @@ fn after_a_gap_new_fills_are_answered_again() {
 }
 
 #[test]
-fn a_message_that_repeats_or_comes_late_is_not_trusted_until_the_next_echo() {
+fn a_repeated_or_late_message_unproves_until_the_next_echo() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.message(5, "other");
@@ -390,7 +396,7 @@ fn a_message_that_repeats_or_comes_late_is_not_trusted_until_the_next_echo() {
 }
 
 #[test]
-fn a_message_of_another_epoch_makes_the_partition_suspect() {
+fn a_message_of_another_epoch_unproves_the_partition() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.deliver(Version::new(EPOCH + 1, 6), "other", false);
@@ -399,7 +405,7 @@ fn a_message_of_another_epoch_makes_the_partition_suspect() {
 }
 
 #[test]
-fn an_own_write_of_another_epoch_makes_the_partition_suspect() {
+fn an_own_write_of_another_epoch_unproves_the_partition() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("a", 3);
     bench.coherence.apply_own_change(&bench.key("b"), Version::new(EPOCH + 1, 1), Effect::Removed);
@@ -407,18 +413,18 @@ fn an_own_write_of_another_epoch_makes_the_partition_suspect() {
 }
 
 #[test]
-fn an_overrun_of_the_queue_makes_everything_suspect() {
-    guarded(Safeguard::Lag, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn a_queue_overrun_unproves_all_entries() {
+    guarded(Safeguard::Lag, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
-        // 6 invalidated k and was dropped by the full queue; nothing follows it.
+        // 6 invalidated k and was dropped by the full queue; no message follows it.
         bench.coherence.overran(&ALL);
         bench.fresh("k").is_none()
     });
 }
 
 #[test]
-fn a_message_that_cannot_be_read_makes_everything_suspect() {
+fn an_undecodable_message_unproves_all_entries() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.undecodable(&ALL);
@@ -428,9 +434,9 @@ fn a_message_that_cannot_be_read_makes_everything_suspect() {
 // === the audit ===
 
 #[test]
-fn memory_answers_as_fresh_only_while_the_last_proof_lasts() {
-    guarded(Safeguard::Audit, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn l1_answers_as_fresh_only_while_the_last_proof_lasts() {
+    guarded(Safeguard::Audit, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
         bench.advance(1800);
         let before = bench.fresh("k") == Some(3);
@@ -451,10 +457,10 @@ fn a_proof_counts_from_before_the_audit_was_sent() {
 
 #[test]
 fn an_echo_ahead_of_the_watermark_finds_the_loss() {
-    guarded(Safeguard::EchoCounters, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+    guarded(Safeguard::EchoCounters, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
-        // 6 invalidated k, was lost, and nothing was published after it.
+        // 6 invalidated k, was lost, and no message was published after it.
         bench.audit(6);
         bench.fresh("k").is_none()
     });
@@ -469,12 +475,12 @@ fn an_echo_behind_the_watermark_is_not_trusted_either() {
 }
 
 #[test]
-fn what_was_in_memory_before_a_subscription_is_suspect_after_its_first_echo() {
-    guarded(Safeguard::FirstEcho, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn entries_from_before_a_subscription_are_unproven_after_its_first_echo() {
+    guarded(Safeguard::FirstEcho, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         bench.fill("k", 3);
         bench.coherence.disconnected(&ALL);
-        // 6 invalidated k while nobody listened.
+        // 6 invalidated k while there was no subscription.
         bench.audit(6);
         bench.fresh("k").is_none()
     });
@@ -482,12 +488,12 @@ fn what_was_in_memory_before_a_subscription_is_suspect_after_its_first_echo() {
 
 #[test]
 fn no_fill_begun_before_the_first_echo_enters() {
-    guarded(Safeguard::FirstEcho, |protections| {
-        let bench = Bench::new(protections);
+    guarded(Safeguard::FirstEcho, |safeguards| {
+        let bench = Bench::new(safeguards);
         let key = bench.key("k");
         let note = bench.coherence.begin_fill(key.as_ref());
         let read = bench.read(3, 5, note);
-        // 6 invalidates k before the subscription stands.
+        // 6 invalidates k before the subscription is established.
         bench.audit(6);
         bench.coherence.admit(&key, &read, note);
         bench.fresh("k").is_none()
@@ -495,7 +501,7 @@ fn no_fill_begun_before_the_first_echo_enters() {
 }
 
 #[test]
-fn while_the_subscription_is_lost_the_last_proof_still_counts_and_no_fill_enters() {
+fn a_lost_subscription_keeps_its_last_proof_and_admits_no_fill() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.disconnected(&ALL);
@@ -516,13 +522,14 @@ fn an_echo_of_a_lost_subscription_proves_nothing() {
 }
 
 #[test]
-fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
+fn a_proof_after_the_lookup_does_not_cover_the_entry() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     let key = bench.key("k");
     let proof = bench.coherence.proof(0);
     let held = bench.l1.get(key.as_ref()).expect("filled");
-    // The reader is paused; the write is heard of and proven; the reader goes on with the entry in its hand.
+    // The reader is paused; the write is received and proven; the reader continues with the entry
+    // that it has looked up.
     bench.advance(5000);
     bench.message(6, "k");
     bench.audit(6);
@@ -531,23 +538,23 @@ fn a_proof_that_comes_after_the_lookup_does_not_cover_what_was_looked_up() {
 }
 
 #[test]
-fn a_place_that_is_reached_after_the_lookup_says_nothing_of_what_was_looked_up() {
+fn a_position_reached_after_the_lookup_proves_nothing_about_the_entry() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
-    let place = bench.coherence.place(0);
+    let place = bench.coherence.subscription_position(0);
     let held = bench.l1.get(bench.key("k").as_ref()).expect("filled");
-    // The message of the token's write is applied while the reader has the entry in its hand.
+    // The message of the token's write is applied after the reader's lookup.
     bench.message(6, "k");
     assert_eq!(place.of(&held), Version::new(EPOCH, 5), "not up to a token of 6");
     bench.fill("other", 4);
     bench.message(7, "k");
-    let place = bench.coherence.place(0);
+    let place = bench.coherence.subscription_position(0);
     let other = bench.l1.get(bench.key("other").as_ref()).expect("filled");
     assert_eq!(place.of(&other), Version::new(EPOCH, 7), "it has lived through 7");
 }
 
 #[test]
-fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
+fn an_epoch_that_goes_back_unproves_l1_and_is_then_followed() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.message(6, "k");
@@ -570,7 +577,7 @@ fn an_epoch_that_goes_back_makes_memory_suspect_and_is_then_followed() {
     let note = bench.coherence.begin_fill(key.as_ref());
     assert!(bench.coherence.admit(&key, &back(9, note), note));
     assert_eq!(bench.fresh("k"), Some(9));
-    // The fence holds in the lower epoch too.
+    // The fence also holds in the lower epoch.
     let note = bench.coherence.begin_fill(key.as_ref());
     let read = back(9, note);
     bench.deliver(Version::new(EPOCH - 1, 10), "k", false);
@@ -607,7 +614,7 @@ fn an_echo_counts_once_and_only_under_a_nonce_that_is_awaited() {
     };
     assert!(!echo(nonce + 1, EPOCH + 1, 1), "nobody asked for it");
     assert!(echo(nonce, EPOCH, 5));
-    assert!(!echo(nonce, EPOCH + 1, 1), "whoever has heard it may say something else under its nonce");
+    assert!(!echo(nonce, EPOCH + 1, 1), "a receiver may publish another echo under its nonce");
     assert_eq!(bench.fresh("k"), Some(3));
 }
 
@@ -639,7 +646,7 @@ fn a_narrower_bound_of_the_caller_is_kept() {
 }
 
 #[test]
-fn a_suspect_entry_says_for_how_long_it_may_have_been_out_of_date() {
+fn an_unproven_entry_has_its_possible_staleness() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.advance(300);
@@ -655,7 +662,7 @@ fn a_suspect_entry_says_for_how_long_it_may_have_been_out_of_date() {
 
 // === selectors ===
 
-/// Each selects the key "k:1", and of tags "t".
+/// Selectors that each select the key "k:1" with the tag "t".
 fn selectors() -> [Selector; 4] {
     [Selector::Namespace, Selector::Prefix("k".into()), Selector::Tag("t".into()), Selector::Pattern("k*".into())]
 }
@@ -678,7 +685,7 @@ impl Bench {
         self.coherence.admit(&key, &self.read_tagged(sequence, position, note), note)
     }
 
-    /// This replica's own invalidation, or one that it hears of.
+    /// Applies an invalidation of this replica, or one that it receives.
     fn invalidate(&self, selector: &Selector, sequence: u64, effect: Effect, own: bool) {
         let (version, selectors) = (Version::new(EPOCH, sequence), std::slice::from_ref(selector));
         if own {
@@ -711,7 +718,7 @@ fn an_invalidation_hides_what_is_older_and_nothing_newer() {
 }
 
 #[test]
-fn a_fill_in_flight_does_not_escape_an_invalidation_of_what_selects_it() {
+fn a_fill_in_flight_does_not_escape_an_invalidation_by_selector() {
     for (selector, own) in selectors().iter().flat_map(|selector| [(selector, false), (selector, true)]) {
         for effect in [Effect::Removed, Effect::Marked] {
             let bench = Bench::subscribed(Safeguards::default(), 5);
@@ -731,7 +738,7 @@ fn a_fill_in_flight_does_not_escape_an_invalidation_of_what_selects_it() {
 }
 
 #[test]
-fn what_is_marked_is_gone_where_no_stale_entries_are_kept() {
+fn a_mark_removes_the_entry_where_no_stale_entries_are_kept() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k:1", 4);
     bench.invalidate(&Selector::Prefix("k".into()), 6, Effect::Marked, false);
@@ -739,7 +746,7 @@ fn what_is_marked_is_gone_where_no_stale_entries_are_kept() {
 }
 
 #[test]
-fn what_was_looked_for_once_is_not_looked_for_again_until_something_is_invalidated() {
+fn an_entry_is_judged_again_only_after_another_invalidation() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.invalidate(&Selector::Tag("other".into()), 6, Effect::Removed, false);
     bench.fill_tagged(4, 5);
@@ -753,11 +760,11 @@ fn what_was_looked_for_once_is_not_looked_for_again_until_something_is_invalidat
 }
 
 #[test]
-fn an_invalidation_that_was_missed_leaves_memory_suspect() {
+fn a_missed_invalidation_unproves_l1() {
     for selector in selectors() {
         let bench = Bench::subscribed(Safeguards::default(), 5);
         bench.fill_tagged(4, 5);
-        // 6 invalidates the entry, and is lost.
+        // 6 invalidates the entry and is lost.
         bench.invalidate(&Selector::Tag("other".into()), 7, Effect::Removed, false);
         assert_eq!(bench.fresh("k:1"), None);
         bench.invalidate(&selector, 6, Effect::Removed, true);
@@ -786,7 +793,7 @@ fn after_an_epoch_went_back_nothing_of_the_old_one_is_known() {
 }
 
 #[test]
-fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
+fn an_invalidation_of_the_old_epoch_hides_nothing_of_the_new_one() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.coherence.apply_own_invalidation(
         &bench.namespace,
@@ -807,7 +814,7 @@ fn sequences_of_a_new_epoch_are_not_hidden_by_an_invalidation_of_the_old_one() {
 }
 
 #[test]
-fn an_own_write_in_an_epoch_that_went_back_is_not_hidden_while_nothing_is_subscribed() {
+fn an_own_write_in_a_lower_epoch_counts_without_a_subscription() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("k", 3);
     bench.coherence.disconnected(&ALL);
@@ -817,12 +824,12 @@ fn an_own_write_in_an_epoch_that_went_back_is_not_hidden_while_nothing_is_subscr
 }
 
 #[test]
-fn what_a_takeover_carried_over_does_not_count_before_it_is_settled_here() {
-    guarded(Safeguard::Repair, |protections| {
-        let bench = Bench::subscribed(protections, 5);
+fn entries_from_before_a_failover_do_not_count_until_it_is_settled() {
+    guarded(Safeguard::Repair, |safeguards| {
+        let bench = Bench::subscribed(safeguards, 5);
         let (before, position) = (Version::new(EPOCH, 3), Version::new(EPOCH + 1, 9));
         let counted_early = bench.coherence.counts(0, before, position);
-        bench.coherence.settled(PendingFailover { partition: 0, epoch: EPOCH + 1 }, false);
+        bench.coherence.mark_settled(PendingFailover { partition: 0, epoch: EPOCH + 1 }, false);
         assert!(bench.coherence.counts(0, before, position) && bench.coherence.counts(0, position, position));
         !counted_early
     });
@@ -840,10 +847,10 @@ fn an_epoch_that_has_ended_has_ended_also_while_nothing_is_subscribed() {
     assert!(!bench.coherence.has_ended(0, EPOCH + 1));
 }
 
-// === fetches under way ===
+// === fetches in flight ===
 
 fn joins(bench: &Bench, bound: Duration) -> bool {
-    matches!(bench.coherence.join(&bench.key("k"), bound), FetchSlot::Joined(_))
+    matches!(bench.coherence.fetch_slot(&bench.key("k"), bound), FetchSlot::Joined(_))
 }
 
 #[test]
@@ -888,17 +895,17 @@ fn a_fetch_older_than_the_bound_is_not_joined() {
 #[test]
 fn a_fetch_that_ends_closes_only_itself() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
-    let FetchSlot::Started(first) = bench.coherence.join(&bench.key("k"), BOUND) else { panic!("begins") };
+    let FetchSlot::Started(first) = bench.coherence.fetch_slot(&bench.key("k"), BOUND) else { panic!("begins") };
     bench.message(6, "k");
-    let FetchSlot::Started(_second) = bench.coherence.join(&bench.key("k"), BOUND) else { panic!("begins") };
-    bench.coherence.close(&bench.key("k"), first.id);
+    let FetchSlot::Started(_second) = bench.coherence.fetch_slot(&bench.key("k"), BOUND) else { panic!("begins") };
+    bench.coherence.close_fetch(&bench.key("k"), first.id);
     assert!(joins(&bench, BOUND), "the second fetch is still under way");
 }
 
 // === dead entries ===
 
 impl Bench {
-    /// A message that what `selector` selects was removed, or marked.
+    /// Builds the message that what `selector` selects was removed, or marked.
     fn selects(&self, sequence: u64, selector: Selector, effect: Effect) {
         let change = Change::of_selected(effect, &self.namespace, &[selector]);
         self.coherence.apply(Message { partition: 0, version: Version::new(EPOCH, sequence), change, own: false });
@@ -910,7 +917,7 @@ impl Bench {
 }
 
 #[test]
-fn what_a_selector_covers_is_swept_out_of_memory_and_nothing_else() {
+fn a_sweep_removes_from_l1_only_the_selected_entries() {
     let bench = Bench::subscribed(Safeguards::default(), 5);
     bench.fill("a/1", 3);
     bench.fill("b/1", 4);

@@ -1,5 +1,7 @@
-//! Settles takeovers: what a new primary of the shared tier lacks of the last changes is invalidated again. Until every replica has done
-//! that, or is not waited for any more, the shared tier answers with nothing from before the takeover.
+//! Repair after failovers: invalidates again the last changes that a new primary may lack.
+//!
+//! Until every replica has done so, or is not waited for any more, L2 answers with nothing from
+//! before the failover.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,56 +24,56 @@ use crate::cache::tier::bus::{Change, Effect};
 use crate::cache::tier::{L2, L2Error, Mode, Removal, Settlement, Takeover};
 use crate::cache::version::Version;
 
-/// Partitions that are seen to at once: a new primary has other things to do, too.
-const AT_ONCE: usize = 32;
-/// First and longest pause before what failed is tried again, or the others are looked for.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
-/// Longest that one step may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Most partitions repaired at once, to leave the new primary capacity for requests.
+const MAX_CONCURRENT_PARTITIONS: usize = 32;
+/// First and longest pause before a retry, or before the other replicas are checked again.
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// Timeout of one step.
+const STEP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most keys of one step.
-const KEYS: usize = 500;
+const MAX_KEYS_PER_STEP: usize = 500;
 
-/// Settles takeovers as they come.
+/// Settles failovers as they occur.
 pub struct FailoverRepair {
     coherence: Arc<Coherence>,
     l2: Arc<dyn L2>,
     namespaces: Arc<Namespaces>,
     clock: Arc<dyn Clock>,
-    at_once: Semaphore,
+    slots: Semaphore,
 }
 
-// === impl Repair ===
+// === impl FailoverRepair ===
 
 impl FailoverRepair {
-    /// Nothing is done until `run`.
+    /// Builds the repair. It starts with `run`.
     pub fn new(
         coherence: Arc<Coherence>,
         l2: Arc<dyn L2>,
         namespaces: Arc<Namespaces>,
         clock: Arc<dyn Clock>,
     ) -> FailoverRepair {
-        FailoverRepair { coherence, l2, namespaces, clock, at_once: Semaphore::new(AT_ONCE) }
+        FailoverRepair { coherence, l2, namespaces, clock, slots: Semaphore::new(MAX_CONCURRENT_PARTITIONS) }
     }
 
-    /// Settles takeovers until `stop`.
+    /// Settles failovers until `stop` is cancelled.
     pub async fn run(&self, stop: CancellationToken) {
         let _: Option<()> = stop.run_until_cancelled(self.settle_all()).await;
     }
 
-    /// Each for itself: one that waits for other replicas holds no other up.
+    /// Settles failovers concurrently: one that waits for other replicas delays no other.
     async fn settle_all(&self) {
-        let mut under_way = FuturesUnordered::new();
+        let mut in_flight = FuturesUnordered::new();
         let mut partitions = BTreeSet::new();
         loop {
             tokio::select! {
-                () = self.coherence.until_unsettled() => {}
-                Some(partition) = under_way.next() => {
+                () = self.coherence.failover_began() => {}
+                Some(partition) = in_flight.next() => {
                     partitions.remove(&partition);
                 }
             }
-            for takeover in self.coherence.unsettled() {
+            for takeover in self.coherence.pending_failovers() {
                 if partitions.insert(takeover.partition) {
-                    under_way.push(async move {
+                    in_flight.push(async move {
                         self.settle(takeover).await;
                         takeover.partition
                     });
@@ -80,44 +82,46 @@ impl FailoverRepair {
         }
     }
 
-    /// Settles one, unless another overtakes it.
+    /// Settles one failover, unless another follows it.
     async fn settle(&self, takeover: PendingFailover) {
         if self.coherence.is_failover(takeover) {
             self.coherence.counters.failovers.inc();
         }
         let mut repaired = None;
-        let (mut pause, longest) = PAUSES;
-        while self.coherence.is_unsettled(takeover) {
-            let turn = self.at_once.acquire().await;
+        let (mut pause, longest) = RETRY_PAUSES;
+        while self.coherence.is_pending(takeover) {
+            let slot = self.slots.acquire().await;
             match self.try_to_settle(takeover, &mut repaired).await {
-                Ok(true) => return self.coherence.settled(takeover, repaired == Some(Settlement::Forgotten)),
+                Ok(true) => return self.coherence.mark_settled(takeover, repaired == Some(Settlement::Forgotten)),
                 Ok(false) => {}
-                Err(error) => tracing::debug!(partition = takeover.partition, %error, "a takeover is not settled yet"),
+                Err(error) => tracing::debug!(partition = takeover.partition, %error, "failover not settled yet"),
             }
-            drop(turn);
+            drop(slot);
             sleep(pause).await;
             pause = (2 * pause).min(longest);
         }
     }
 
-    /// Returns whether every replica has settled it. What this one had to do is done once.
+    /// Tries to settle a failover, and returns whether every replica has settled it.
+    ///
+    /// This replica's own repair is done once.
     async fn try_to_settle(
         &self,
         takeover: PendingFailover,
         repaired: &mut Option<Settlement>,
     ) -> Result<bool, L2Error> {
         let PendingFailover { partition, epoch } = takeover;
-        let until = || self.clock.now().plus(PATIENCE);
+        let deadline = || self.clock.now().plus(STEP_TIMEOUT);
         let settlement = match *repaired {
             Some(settlement) => settlement,
             None if !self.coherence.repairs() => Settlement::Cold,
-            None => match self.l2.takeover(partition, epoch, until()).await? {
+            None => match self.l2.takeover(partition, epoch, deadline()).await? {
                 Takeover::Anew => return Ok(true),
                 Takeover::From { prior, trusted_from } => self.repair(takeover, prior, trusted_from).await?,
             },
         };
         *repaired = Some(settlement);
-        self.l2.settle(partition, epoch, settlement, until()).await
+        self.l2.settle(partition, epoch, settlement, deadline()).await
     }
 
     async fn repair(
@@ -133,7 +137,7 @@ impl FailoverRepair {
             }
             Lost::Unknown => {
                 let partition = takeover.partition;
-                tracing::warn!(partition, %prior, "more may be lost than is remembered: what was before is dropped");
+                tracing::warn!(partition, %prior, "failover may have lost unremembered changes: older entries are dropped");
                 Ok(Settlement::Forgotten)
             }
         }
@@ -144,11 +148,11 @@ impl FailoverRepair {
         for change in changes {
             keys.entry(&change.namespace).or_default().extend(change.keys());
             if let Some(namespace) = self.namespace(&change.namespace).filter(|_| !change.selectors().is_empty()) {
-                match self.select_again(partition, &namespace, change).await {
-                    // There is no room for another pattern: rather more than less.
+                match self.invalidate_selected_again(partition, &namespace, change).await {
+                    // There is no room for another pattern: invalidate more rather than less.
                     Err(L2Error::TooMany { .. }) => {
                         let all = Change::of_selected(Effect::Removed, &namespace, &[Selector::Namespace]);
-                        self.select_again(partition, &namespace, &all).await?;
+                        self.invalidate_selected_again(partition, &namespace, &all).await?;
                     }
                     done => done?,
                 }
@@ -159,25 +163,30 @@ impl FailoverRepair {
             names.sort_unstable();
             names.dedup();
             let keys: Vec<Key> = names.iter().map(|name| KeyRef::new(&namespace, name).to_key()).collect();
-            for keys in keys.chunks(KEYS) {
+            for keys in keys.chunks(MAX_KEYS_PER_STEP) {
                 let removals: Vec<Removal> =
                     keys.iter().map(|key| Removal { key: key.clone(), source_version: None }).collect();
-                let until = self.clock.now().plus(PATIENCE);
-                let removed = self.l2.remove(partition, &removals, Mode::Remove, 0, until).await?;
+                let deadline = self.clock.now().plus(STEP_TIMEOUT);
+                let removed = self.l2.remove(partition, &removals, Mode::Remove, 0, deadline).await?;
                 keys.iter().for_each(|key| self.coherence.apply_own_change(key, removed.version, Effect::Removed));
-                self.coherence.remember(partition, removed.version, &Change::of_keys(Effect::Removed, keys));
+                self.coherence.record_acknowledged(partition, removed.version, &Change::of_keys(Effect::Removed, keys));
                 self.coherence.counters.repaired.add(keys.len() as u64);
             }
         }
         Ok(())
     }
 
-    async fn select_again(&self, partition: u16, namespace: &Arc<Namespace>, change: &Change) -> Result<(), L2Error> {
+    async fn invalidate_selected_again(
+        &self,
+        partition: u16,
+        namespace: &Arc<Namespace>,
+        change: &Change,
+    ) -> Result<(), L2Error> {
         let mode = if change.effect == Effect::Marked { Mode::MarkStale } else { Mode::Remove };
-        let until = self.clock.now().plus(PATIENCE);
-        let version = self.l2.invalidate(partition, namespace, change.selectors(), mode, 0, until).await?;
+        let deadline = self.clock.now().plus(STEP_TIMEOUT);
+        let version = self.l2.invalidate(partition, namespace, change.selectors(), mode, 0, deadline).await?;
         self.coherence.apply_own_invalidation(namespace, partition, change.selectors(), version, change.effect);
-        self.coherence.remember(partition, version, change);
+        self.coherence.record_acknowledged(partition, version, change);
         self.coherence.counters.repaired.inc();
         Ok(())
     }

@@ -1,8 +1,10 @@
-//! A check in production of what is promised: a sampled share of the hits that memory answered as fresh is compared with the shared tier,
-//! off the hot path. It changes no answer; what it finds is counted, and a broken bound is logged.
+//! Self-audit: compares a sample of the hits that L1 answered as fresh with L2, off the hot path.
 //!
-//! The staleness it measures is a lower bound: the write that made the answer old may itself have been replaced since. An entry that is
-//! gone says nothing: it may have expired or been evicted as well as invalidated.
+//! It changes no answer. The results are counted, and a broken bound is logged.
+//!
+//! The measured staleness is a lower bound: the write that made the answer old may itself have been
+//! replaced since. An entry that is gone proves nothing: it may have expired or been evicted as
+//! well as invalidated.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,14 +20,14 @@ use crate::cache::stats::SelfAuditCounters;
 use crate::cache::tier::L2;
 use crate::cache::version::Version;
 
-/// Samples that may wait for their check. Those that wait long measure little.
-const WAITING: usize = 16;
-/// Pause after a check, so that the shared tier is asked 20 times a second at most, however many hits there are.
-const PACE: Duration = Duration::from_millis(50);
-/// Violations of which one is logged.
+/// Most samples that wait for their check. A sample that waits long measures little.
+const MAX_QUEUED_SAMPLES: usize = 16;
+/// Pause after a check: at most 20 requests to L2 per second, at any rate of hits.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// Number of violations of which one is logged.
 const LOGGED_ONE_IN: u64 = 100;
 
-/// Takes the samples.
+/// Takes samples of hits.
 pub struct Sampler {
     every: u64,
     hits: AtomicU64,
@@ -33,7 +35,7 @@ pub struct Sampler {
     counters: Arc<SelfAuditCounters>,
 }
 
-/// Checks the samples.
+/// Checks samples against L2.
 pub struct Auditor {
     samples: Receiver<AuditSample>,
     counters: Arc<SelfAuditCounters>,
@@ -42,25 +44,25 @@ pub struct Auditor {
     limits: SelfAuditLimits,
 }
 
-/// What the check keeps to, and what it checks.
+/// Limits of a check.
 #[derive(Clone, Copy, Debug)]
 pub struct SelfAuditLimits {
-    /// Longest wait for the shared tier.
-    pub budget: Duration,
+    /// Timeout of a request to L2.
+    pub timeout: Duration,
     /// The staleness bound.
     pub bound: Duration,
 }
 
-/// A hit: what was answered to a Get that began then.
+/// A hit: the answer to a Get that began at `started_at`.
 struct AuditSample {
     key: Key,
     version: Version,
-    begun: Moment,
+    started_at: Moment,
 }
 
-/// A sampler that takes one in `every` hits, none when 0, and the auditor of what it takes.
+/// Builds a sampler that takes one in `every` hits, none if 0, and the auditor of its samples.
 pub fn new(every: u64, l2: Arc<dyn L2>, clock: Arc<dyn Clock>, limits: SelfAuditLimits) -> (Sampler, Auditor) {
-    let (sender, samples) = mpsc::channel(WAITING);
+    let (sender, samples) = mpsc::channel(MAX_QUEUED_SAMPLES);
     let counters = Arc::new(SelfAuditCounters::default());
     let sampler = Sampler { every, hits: AtomicU64::new(0), samples: sender, counters: counters.clone() };
     (sampler, Auditor { samples, counters, l2, clock, limits })
@@ -69,21 +71,24 @@ pub fn new(every: u64, l2: Arc<dyn L2>, clock: Arc<dyn Clock>, limits: SelfAudit
 // === impl Sampler ===
 
 impl Sampler {
-    /// Memory answered a Get that began at `begun` with `version`, as fresh. On the hot path: an atomic add, unless this hit is sampled.
-    pub fn hit(&self, key: KeyRef<'_>, version: Version, begun: Moment) {
+    /// Counts a fresh hit of L1 at `version`, of a Get that began at `started_at`, and samples
+    /// some.
+    ///
+    /// On the hot path: one atomic add, unless this hit is sampled.
+    pub fn hit(&self, key: KeyRef<'_>, version: Version, started_at: Moment) {
         if self.every == 0 || !self.hits.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.every) {
             return;
         }
         match self.samples.try_reserve() {
             Ok(place) => {
                 self.counters.sampled.inc();
-                place.send(AuditSample { key: key.to_key(), version, begun });
+                place.send(AuditSample { key: key.to_key(), version, started_at });
             }
             Err(_) => self.counters.dropped.inc(),
         }
     }
 
-    /// Counts.
+    /// Counters of messages, audits and fills.
     pub fn counters(&self) -> &SelfAuditCounters {
         &self.counters
     }
@@ -92,25 +97,25 @@ impl Sampler {
 // === impl Auditor ===
 
 impl Auditor {
-    /// Checks until the sampler is gone.
+    /// Checks samples until the sampler is dropped.
     pub async fn run(mut self) {
         while let Some(sample) = self.samples.recv().await {
             self.check(sample).await;
-            sleep(PACE).await;
+            sleep(CHECK_INTERVAL).await;
         }
     }
 
     async fn check(&self, sample: AuditSample) {
-        let until = self.clock.now().plus(self.limits.budget);
-        let current = match self.l2.current(&sample.key, until).await {
+        let deadline = self.clock.now().plus(self.limits.timeout);
+        let current = match self.l2.current(&sample.key, deadline).await {
             Ok(Some(current)) if current.version.epoch == sample.version.epoch => current,
-            // Gone, or written in another epoch, perhaps by another clock: that says nothing.
+            // Gone, or written in another epoch, perhaps by another clock: that proves nothing.
             Ok(_) => return self.counters.gone.inc(),
             Err(_) => return self.counters.failed.inc(),
         };
         self.counters.checked.inc();
         let newer = current.version > sample.version;
-        let staleness = if newer { sample.begun.since(current.written_at) } else { Duration::ZERO };
+        let staleness = if newer { sample.started_at.since(current.written_at) } else { Duration::ZERO };
         self.counters.staleness.observe(staleness);
         if staleness > self.limits.bound + current.uncertainty {
             self.violated(&sample, current.version, staleness);
@@ -124,7 +129,7 @@ impl Auditor {
             let (staleness_ms, bound_ms) = (millis(staleness), millis(self.limits.bound));
             tracing::error!(
                 namespace, %key, answered = %sample.version, %current, staleness_ms, bound_ms,
-                "memory answered as fresh what was older than the bound"
+                "self-audit: L1 answered as fresh an entry older than the bound"
             );
         }
         self.counters.violations.inc();
@@ -147,7 +152,7 @@ mod tests {
 
     const UNCERTAINTY: Duration = Duration::from_millis(2);
 
-    /// A shared tier that knows one current version, or none, or cannot be asked.
+    /// An L2 with one current version, none, or an error.
     struct KnownTier(Mutex<Result<Option<Current>, L2Error>>);
 
     impl L2 for KnownTier {
@@ -180,7 +185,7 @@ mod tests {
         fn new(every: u64) -> World {
             let bench = Bench::new(Safeguards::default());
             let l2 = Arc::new(KnownTier(Mutex::new(Ok(None))));
-            let limits = SelfAuditLimits { budget: Duration::from_millis(200), bound: BOUND };
+            let limits = SelfAuditLimits { timeout: Duration::from_millis(200), bound: BOUND };
             let (sampler, auditor) = new(every, l2.clone(), bench.clock.clone(), limits);
             World { bench, l2, sampler, auditor }
         }
@@ -190,14 +195,15 @@ mod tests {
             self.sampler.hit(key.as_ref(), Version::new(EPOCH, sequence), self.bench.now());
         }
 
-        /// The shared tier has `sequence`, written `ago`.
+        /// Sets `sequence`, written `ago`, as the current version.
         fn has(&self, sequence: u64, ago: Duration) {
             let written_at = self.bench.now().minus(ago);
             let current = Current { version: Version::new(EPOCH, sequence), written_at, uncertainty: UNCERTAINTY };
             *self.l2.0.lock().expect("no panic") = Ok(Some(current));
         }
 
-        /// Checks one hit of `sequence`; returns the staleness measured and the violations so far.
+        /// Checks one hit of `sequence`, and returns the measured staleness and the number of
+        /// violations.
         async fn check(&mut self, sequence: u64) -> (Duration, u64) {
             self.hit(sequence);
             let sample = self.auditor.samples.try_recv().expect("sampled");
@@ -217,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_written_after_the_get_began_is_not_stale() {
+    async fn a_write_after_the_get_began_does_not_make_it_stale() {
         let mut world = World::new(1);
         world.bench.clock.advance(BOUND);
         world.has(4, Duration::ZERO);
@@ -236,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_gone_or_cannot_be_asked_for_says_nothing() {
+    async fn an_absent_or_unreachable_entry_proves_nothing() {
         let mut world = World::new(1);
         world.check(3).await;
         *world.l2.0.lock().expect("no panic") = Err(L2Error::unavailable("away"));
@@ -257,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_hits_asks_the_shared_tier_twenty_times_a_second() {
+    async fn a_flood_of_hits_queries_l2_twenty_times_a_second() {
         let world = World::new(1);
         world.has(3, Duration::ZERO);
         let World { bench, sampler, auditor, .. } = world;

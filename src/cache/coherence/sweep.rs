@@ -1,7 +1,8 @@
-//! Removes from memory what was invalidated by selectors. Such entries are dead at once, for they are judged when they are asked for; until
-//! they are removed they only take room.
+//! Sweep of L1: removes entries that selectors invalidated.
+//!
+//! Such entries are dead at once, because every lookup judges them. Until they are removed they
+//! only use memory.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,44 +10,43 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::coherence::Coherence;
+use super::sweep_queue::SweepQueue;
 use crate::cache::entry::{CachedEntry, Entry};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::NotTaken;
 
-/// Shortest time between an invalidation and a sweep, so that the steps of one invalidation are swept together.
-const PAUSE: Duration = Duration::from_millis(20);
-/// After a sweep there is a pause this many times as long as the sweep took.
-const REST: u32 = 4;
-/// Entries that are looked at before an entry is refused for its namespace's quota.
-pub const LOOKED_AT: usize = 4096;
-
-/// Namespaces that may have dead entries in memory, by number, with how often something was invalidated there.
-pub(super) type Unswept = BTreeMap<u32, u64>;
+/// Pause between an invalidation and a sweep, so that the steps of one invalidation are swept
+/// together.
+const SWEEP_DELAY: Duration = Duration::from_millis(20);
+/// Pause after a sweep, as a multiple of its duration.
+const PAUSE_FACTOR: u32 = 4;
+/// Most entries visited for dead ones before an entry is refused by the quota of its namespace.
+pub const MAX_VISITED_FOR_ROOM: usize = 4096;
 
 impl Coherence {
-    /// Something was invalidated in `namespace` by what selects it.
+    /// Requests a sweep after an invalidation by selector in `namespace`.
     pub(super) fn want_sweep(&self, namespace: &Namespace) {
         if !namespace.is_unregistered() {
             *self.unswept().entry(namespace.id).or_default() += 1;
-            self.sweeps.notify_one();
+            self.sweep_wanted.notify_one();
         }
     }
 
-    /// Sweeps memory in the background whenever something was invalidated by a selector, for as long as it is polled.
+    /// Sweeps L1 after each invalidation by selector, for as long as it is polled.
     pub async fn sweep_memory(self: Arc<Self>) {
         loop {
-            self.sweeps.notified().await;
-            sleep(PAUSE).await;
-            let (coherence, begun) = (self.clone(), Instant::now());
+            self.sweep_wanted.notified().await;
+            sleep(SWEEP_DELAY).await;
+            let (coherence, started_at) = (self.clone(), Instant::now());
             if let Err(error) = tokio::task::spawn_blocking(move || coherence.sweep()).await {
-                tracing::error!(%error, "the sweep of memory failed; dead entries stay until they expire");
+                tracing::error!(%error, "sweep of L1 failed: dead entries stay until they expire");
             }
-            sleep(begun.elapsed() * REST).await;
+            sleep(started_at.elapsed() * PAUSE_FACTOR).await;
         }
     }
 
-    /// Removes what was invalidated by selectors until now; returns how many entries that were.
+    /// Removes the entries that selectors have invalidated, and returns their number.
     pub fn sweep(&self) -> usize {
         let wanted = self.unswept().clone();
         let mut removed = 0;
@@ -55,7 +55,7 @@ impl Coherence {
         }
         self.l1.each(&mut |key, held| {
             if wanted.contains_key(&key.namespace().id) {
-                removed += usize::from(self.bury_held(key, held));
+                removed += usize::from(self.remove_if_invalidated(key, held));
             }
             ControlFlow::Continue(())
         });
@@ -63,7 +63,9 @@ impl Coherence {
         removed
     }
 
-    /// Puts an entry into memory. When its namespace has no room left, dead entries of it are looked for first. To be called under the
+    /// Inserts an entry into L1.
+    ///
+    /// If its namespace is at its quota, dead entries are removed first. To be called under the
     /// key's stripe.
     pub(super) fn insert(&self, key: &Key, held: &Arc<CachedEntry>) -> Result<(), NotTaken> {
         let mut inserted = self.l1.insert(key.clone(), held.clone());
@@ -76,7 +78,8 @@ impl Coherence {
         inserted
     }
 
-    /// Removes dead entries of `namespace`, as far as they are among the first that are looked at.
+    /// Removes dead entries of `namespace` among the first entries visited, and returns their
+    /// number.
     fn make_room(&self, namespace: &Namespace) -> usize {
         if !self.unswept().contains_key(&namespace.id) {
             return 0;
@@ -85,15 +88,17 @@ impl Coherence {
         self.l1.each(&mut |key, held| {
             looked_at += 1;
             if key.namespace().id == namespace.id {
-                removed += usize::from(self.bury_held(key, held));
+                removed += usize::from(self.remove_if_invalidated(key, held));
             }
-            if looked_at < LOOKED_AT { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if looked_at < MAX_VISITED_FOR_ROOM { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         removed
     }
 
-    /// Removes `held` when it is dead; when it is only marked stale it is kept no longer than its stale window. Returns whether it was removed.
-    fn bury_held(&self, key: &Key, held: &Arc<CachedEntry>) -> bool {
+    /// Removes `held` if it is dead, and returns whether it was removed.
+    ///
+    /// An entry that is only marked stale is kept no longer than its stale window.
+    fn remove_if_invalidated(&self, key: &Key, held: &Arc<CachedEntry>) -> bool {
         if self.covers(key.as_ref(), held) {
             return self.remove_dead(key.as_ref(), held);
         }
@@ -106,13 +111,14 @@ impl Coherence {
         false
     }
 
-    /// Removes `held`, which was found to be dead, unless another entry has taken its place or its stripe is in use.
+    /// Removes the dead entry `held`, unless another has replaced it or its stripe is in use.
     pub fn remove_dead(&self, key: KeyRef<'_>, held: &Arc<CachedEntry>) -> bool {
         self.replace(key, held, || self.l1.remove(key))
     }
 
     fn replace(&self, key: KeyRef<'_>, held: &Arc<CachedEntry>, replace: impl FnOnce()) -> bool {
-        // The stripe may be this thread's own, or its owner may wait for one that this thread has.
+        // The stripe may be locked by this thread, or its owner may wait for one that this thread
+        // has.
         let Some(_stripe) = self.fence.try_lock(self.partition_of(key), key) else { return false };
         let is_there = self.l1.get(key).is_some_and(|now| Arc::ptr_eq(&now, held));
         if is_there {
@@ -121,7 +127,7 @@ impl Coherence {
         is_there
     }
 
-    fn unswept(&self) -> MutexGuard<'_, Unswept> {
+    fn unswept(&self) -> MutexGuard<'_, SweepQueue> {
         self.unswept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

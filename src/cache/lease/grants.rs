@@ -1,4 +1,5 @@
-//! Leases as one replica sees them: how they are asked for, what was granted through here, and the rounds of those who want one.
+//! Leases at one replica: options of a request, the table of leases granted here, and rounds of
+//! waiters.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,42 +10,43 @@ use crate::cache::key::Key;
 use crate::cache::stats::Counter;
 use crate::cache::tier::LeaseId;
 
-/// Leases granted through this replica that it remembers.
-const GRANTED: usize = 65_536;
+/// Most leases granted here that are remembered.
+const MAX_LEASES: usize = 65_536;
 
-/// How a Get asks for a lease.
+/// Options of a Get that requests a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseOptions {
-    /// For how long it is wanted.
+    /// Duration of the lease.
     pub duration: Duration,
-    /// Whether to wait for the entry while another has it.
+    /// True to wait for the entry while another caller has the lease.
     pub wait: bool,
-    /// Whether a stale value is welcome when the entry cannot be made.
+    /// True to accept a stale value when the fill failed.
     pub stale_if_error: bool,
 }
 
-/// A lease as it was granted.
+/// A granted lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// What it is called.
+    /// Its id.
     pub id: LeaseId,
-    /// Until when it holds, at least.
+    /// Time until which it is valid, at least.
     pub until: Moment,
-    /// Granted by this replica alone, because the shared tier could not be asked.
+    /// True if this replica granted it alone, because L2 was unavailable.
     pub alone: bool,
 }
 
-/// What the shared tier said to who wants the lease.
+/// Reply of L2 to a request for a lease that was not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseStatus {
-    /// Somebody has it now, or there is an entry.
+    /// Another caller has it, or there is an entry.
     Taken,
-    /// Nobody may have it for a while: the entry could not be made.
+    /// It is not granted for a while, because the fill failed.
     Paused,
 }
 
-/// Counts of leases; the contract's LeaseStats says what each means. Its `granted` has those granted alone as well, its `waited` is `served` and
-/// `left`.
+/// Counters of leases; the contract's LeaseStats describes each.
+///
+/// Its `granted` includes those granted alone, and its `waited` is `served` plus `left`.
 #[derive(Default, Debug)]
 #[allow(missing_docs)]
 pub struct LeaseCounters {
@@ -58,45 +60,46 @@ pub struct LeaseCounters {
     pub waiting: Counter,
 }
 
-/// The leases granted through this replica that were neither used nor given back: what it goes by while the shared tier cannot be asked.
+/// Leases granted here that were neither used nor released: the basis of decisions while L2 is
+/// unavailable.
 pub struct Leases {
     granted: Mutex<ExpiringMap<Key, Holder>>,
-    /// Counts.
+    /// Counters of messages, audits and fills.
     pub counters: LeaseCounters,
 }
 
-/// Who has a lease; none: nobody may.
+/// The holder of a lease. Without an id the lease is paused.
 #[derive(Clone, Copy)]
 struct Holder {
     id: Option<LeaseId>,
     alone: bool,
 }
 
-/// Who stands in the way of a lease that this replica might grant alone.
+/// The holder of a lease that this replica could otherwise grant alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseHolder {
-    /// Until when.
+    /// Time until which it blocks the lease.
     pub until: Moment,
-    /// What is said of it.
-    pub said: LeaseStatus,
+    /// Status to report to the caller.
+    pub status: LeaseStatus,
 }
 
 impl Default for Leases {
     fn default() -> Self {
-        Leases { granted: Mutex::new(ExpiringMap::new(GRANTED)), counters: LeaseCounters::default() }
+        Leases { granted: Mutex::new(ExpiringMap::new(MAX_LEASES)), counters: LeaseCounters::default() }
     }
 }
 
 // === impl Leases ===
 
 impl Leases {
-    /// The shared tier has granted a lease.
+    /// Records a lease that L2 has granted.
     pub fn granted(&self, key: &Key, lease: Lease, now: Moment) {
         self.counters.granted.inc();
         self.table().insert(key.clone(), Holder { id: Some(lease.id), alone: false }, lease.until, now);
     }
 
-    /// Grants `lease` without the shared tier, unless it was granted through this replica already.
+    /// Grants `lease` without L2, unless it was granted here already.
     pub fn grant_alone(&self, key: &Key, lease: Lease, now: Moment) -> Result<(), LeaseHolder> {
         let mut table = self.table();
         if let Some(obstacle) = obstacle(&table, key, now, |_| true) {
@@ -107,12 +110,15 @@ impl Leases {
         Ok(())
     }
 
-    /// Why the shared tier need not be asked: this replica has granted the lease alone.
+    /// Returns the holder of a lease that this replica has granted alone: then L2 need not be
+    /// queried.
     pub fn alone(&self, key: &Key, now: Moment) -> Option<LeaseHolder> {
         obstacle(&self.table(), key, now, |holder| holder.alone)
     }
 
-    /// The lease was used or given back. Returns whether this replica had granted it alone; none: it did not know it.
+    /// Forgets a lease that was used or released.
+    ///
+    /// Returns whether this replica had granted it alone. `None` if it is not known here.
     pub fn forget(&self, key: &Key, lease: LeaseId, now: Moment) -> Option<bool> {
         let mut table = self.table();
         let (holder, _) = table.get(key, now)?;
@@ -121,7 +127,7 @@ impl Leases {
         Some(alone)
     }
 
-    /// Nobody gets the lease of `key` from this replica alone before `until`.
+    /// Keeps this replica from granting the lease of `key` alone before `until`.
     pub fn pause(&self, key: &Key, until: Moment, now: Moment) {
         self.table().insert(key.clone(), Holder { id: None, alone: true }, until, now);
     }
@@ -138,5 +144,5 @@ fn obstacle(
     counts: impl Fn(&Holder) -> bool,
 ) -> Option<LeaseHolder> {
     let (holder, until) = table.get(key, now).filter(|(holder, _)| counts(holder))?;
-    Some(LeaseHolder { until, said: if holder.id.is_some() { LeaseStatus::Taken } else { LeaseStatus::Paused } })
+    Some(LeaseHolder { until, status: if holder.id.is_some() { LeaseStatus::Taken } else { LeaseStatus::Paused } })
 }

@@ -1,4 +1,5 @@
-//! Leases as one replica sees them: how they are asked for, what was granted through here, and the rounds of those who want one.
+//! Leases at one replica: options of a request, the table of leases granted here, and rounds of
+//! waiters.
 
 mod grants;
 pub mod waiters;

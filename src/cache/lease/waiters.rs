@@ -1,7 +1,9 @@
-//! A round is what all Gets of a replica share that want the lease of one key and do not have it. It asks the shared tier once for all of
-//! them, hands the lease to one, and ends when anything is heard of the key, or nothing for a while; then the shared tier is read once for
-//! all who are left. It has a task of its own, so that applying a change wakes one task, however many Gets wait: as many as there are RPCs
-//! in flight, which are limited before they come here.
+//! Rounds: the Gets of a replica that wait for the lease of one key.
+//!
+//! A round requests the lease from L2 once for all of them, hands it to one, and ends at the first
+//! news of the key, or after a while without any. Then it reads L2 once for all that are left. It
+//! has a task of its own, so that applying a change wakes one task, however many Gets wait: at most
+//! as many as there are RPCs in flight, which are limited by admission.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,130 +20,132 @@ use crate::cache::single_flight::{FetchResult, Fetched};
 use crate::cache::spans;
 use crate::cache::version::Version;
 
-/// Rounds of a partition under way at once. Where there are more, one ends early: who waits looks again.
-const ROUNDS: usize = 4096;
+/// Most rounds of a partition in flight. Beyond that one ends early, and its waiters look again.
+const MAX_ROUNDS: usize = 4096;
 
-/// What a round was begun with.
+/// The request that a round was started with.
 #[derive(Clone)]
 pub struct LeaseRequest {
-    /// For how long the lease is wanted.
+    /// Duration of the lease.
     pub duration: Duration,
-    /// The live entry that is to be made anew; none: there is none.
+    /// Version of the live entry to refresh. `None` if there is no live entry.
     pub seen: Option<Version>,
-    /// What the shared tier was found to hold just before; none: it could not be asked.
+    /// The contents of L2 just before. `None` if it was unavailable.
     pub found: Option<Fetched>,
-    /// Until when the shared tier is waited for.
-    pub patience: Moment,
+    /// Deadline of waiting for L2.
+    pub deadline: Moment,
 }
 
-/// Why a round ends.
+/// Reason for the end of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Something was heard of the key, or nothing for a while.
+    /// There was news of the key, or none for a while.
     LookAgain,
     /// There is an entry.
     Present,
-    /// Who had the lease could not make the entry.
+    /// The lease holder failed to fill the entry.
     Failed,
 }
 
-/// What a round ended with.
+/// Outcome of a round.
 #[derive(Clone)]
 pub struct RoundOutcome {
-    /// Why.
+    /// The reason.
     pub end: End,
-    /// What the shared tier holds after it; none: it was not asked.
+    /// The contents of L2 afterwards. `None` if it was not read.
     pub found: Option<FetchResult>,
 }
 
-/// Gets of one key that want its lease.
+/// Gets that wait for the lease of one key.
 pub struct Round {
-    /// What it was begun with.
-    pub occasion: LeaseRequest,
-    /// In which it is run.
+    /// The request that it was started with.
+    pub request: LeaseRequest,
+    /// Span of its task.
     pub span: Span,
-    seats: Mutex<Waiters>,
-    handed: Notify,
-    said: watch::Sender<Option<LeaseStatus>>,
+    waiters: Mutex<Waiters>,
+    offered: Notify,
+    status: watch::Sender<Option<LeaseStatus>>,
     ended: watch::Sender<Option<End>>,
-    over: watch::Sender<Option<RoundOutcome>>,
+    outcome: watch::Sender<Option<RoundOutcome>>,
 }
 
 #[derive(Default)]
 struct Waiters {
-    taken: usize,
-    /// A lease that nobody has taken yet.
+    count: usize,
+    /// A lease that no waiter has taken yet.
     lease: Option<Lease>,
 }
 
-/// A Get's part in a round. The last to leave a lease behind ends the round.
+/// A Get's part in a round. The last waiter to drop while a lease is on offer ends the round.
 pub struct Waiter(Arc<Round>);
 
-/// What a Get that takes part in a round comes to.
+/// Result of waiting in a round.
 pub enum WaitResult {
-    /// It has the lease.
+    /// The Get has the lease.
     Lease(Lease),
-    /// The round is over.
-    Over(RoundOutcome),
-    /// Another has the lease, or nobody may have it.
-    Said(LeaseStatus),
+    /// The round has ended.
+    Ended(RoundOutcome),
+    /// Another caller has the lease, or it is paused.
+    Status(LeaseStatus),
 }
 
 // === impl Round ===
 
 impl Round {
-    fn new(occasion: LeaseRequest) -> Arc<Round> {
-        let (said, ended, over) = (watch::Sender::new(None), watch::Sender::new(None), watch::Sender::new(None));
-        let (span, seats, handed) = (spans::round(), Mutex::default(), Notify::new());
-        Arc::new(Round { occasion, span, seats, handed, said, ended, over })
+    fn new(request: LeaseRequest) -> Arc<Round> {
+        let (status, ended, outcome) = (watch::Sender::new(None), watch::Sender::new(None), watch::Sender::new(None));
+        let (span, waiters, offered) = (spans::round(), Mutex::default(), Notify::new());
+        Arc::new(Round { request, span, waiters, offered, status, ended, outcome })
     }
 
-    fn sit(self: &Arc<Self>) -> Waiter {
-        self.seats().taken += 1;
+    fn add_waiter(self: &Arc<Self>) -> Waiter {
+        self.waiters().count += 1;
         Waiter(self.clone())
     }
 
-    fn seats(&self) -> MutexGuard<'_, Waiters> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the lease to one of those who take part. Back, when nobody does any more or the round has ended meanwhile.
-    pub fn hand(&self, lease: Lease) -> Result<(), Lease> {
-        let mut seats = self.seats();
-        if seats.taken == 0 || self.has_ended().is_some() {
+    /// Offers the lease to a waiter.
+    ///
+    /// Returns it as an error if there is no waiter left or the round has ended.
+    pub fn offer(&self, lease: Lease) -> Result<(), Lease> {
+        let mut waiters = self.waiters();
+        if waiters.count == 0 || self.has_ended().is_some() {
             return Err(lease);
         }
-        seats.lease = Some(lease);
-        drop(seats);
-        // Who is told and leaves all the same passes it on.
-        self.handed.notify_one();
+        waiters.lease = Some(lease);
+        drop(waiters);
+        // A waiter that is woken and then drops hands the wake-up to the next.
+        self.offered.notify_one();
         Ok(())
     }
 
-    /// The lease, if nobody has taken it.
+    /// Takes the offered lease, if no waiter has taken it.
     pub fn take(&self) -> Option<Lease> {
-        self.seats().lease.take()
+        self.waiters().lease.take()
     }
 
-    /// Says how the shared tier answered.
-    pub fn say(&self, said: LeaseStatus) {
-        self.said.send_replace(Some(said));
+    /// Publishes the reply of L2.
+    pub fn set_status(&self, status: LeaseStatus) {
+        self.status.send_replace(Some(status));
     }
 
-    /// Why it has ended; none: it has not.
+    /// Returns why it has ended. `None` if it has not.
     pub fn has_ended(&self) -> Option<End> {
         *self.ended.borrow()
     }
 
-    /// Waits until something ends it.
+    /// Waits for its end.
     pub async fn ended(&self) {
-        // An error cannot be: the sender lives in `self`.
+        // There is no error: the sender lives in `self`.
         _ = self.ended.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// Whether anybody takes part yet.
+    /// Returns true if there is a waiter.
     pub fn is_awaited(&self) -> bool {
-        self.seats().taken > 0
+        self.waiters().count > 0
     }
 
     fn end(&self, end: End) {
@@ -149,31 +153,31 @@ impl Round {
     }
 }
 
-// === impl Seat ===
+// === impl Waiter ===
 
 impl Waiter {
-    /// The round.
+    /// Returns the round.
     pub fn round(&self) -> &Arc<Round> {
         &self.0
     }
 
-    /// Waits for the lease or the end of the round, or only until `heeded` was said.
-    pub async fn turn(&self, heeded: impl Fn(LeaseStatus) -> bool) -> WaitResult {
-        let (mut said, mut over) = (self.0.said.subscribe(), self.0.over.subscribe());
+    /// Waits for the lease, for the end of the round, or for a status that is `heeded`.
+    pub async fn wait(&self, heeded: impl Fn(LeaseStatus) -> bool) -> WaitResult {
+        let (mut status, mut outcome) = (self.0.status.subscribe(), self.0.outcome.subscribe());
         loop {
             tokio::select! {
                 biased;
-                () = self.0.handed.notified() => {
+                () = self.0.offered.notified() => {
                     if let Some(lease) = self.0.take() {
                         return WaitResult::Lease(lease);
                     }
                 }
-                Ok(over) = over.wait_for(Option::is_some) => {
+                Ok(outcome) = outcome.wait_for(Option::is_some) => {
                     let none = RoundOutcome { end: End::LookAgain, found: None };
-                    return WaitResult::Over(over.clone().unwrap_or(none));
+                    return WaitResult::Ended(outcome.clone().unwrap_or(none));
                 }
-                Ok(said) = said.wait_for(|said| said.is_some_and(&heeded)) => {
-                    return WaitResult::Said(said.unwrap_or(LeaseStatus::Taken));
+                Ok(status) = status.wait_for(|status| status.is_some_and(&heeded)) => {
+                    return WaitResult::Status(status.unwrap_or(LeaseStatus::Taken));
                 }
             }
         }
@@ -182,111 +186,113 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut seats = self.0.seats();
-        seats.taken -= 1;
-        if seats.taken == 0 && seats.lease.is_some() {
-            drop(seats);
+        let mut waiters = self.0.waiters();
+        waiters.count -= 1;
+        if waiters.count == 0 && waiters.lease.is_some() {
+            drop(waiters);
             self.0.end(End::LookAgain);
         }
     }
 }
 
-/// The rounds under way of one partition.
+/// The rounds in flight of one partition.
 #[derive(Default)]
 pub struct Rounds {
-    /// How many there are: what applies a change looks no further when there are none.
+    /// Number of rounds. If it is 0, applying a change looks no further.
     number: AtomicUsize,
-    under_way: Mutex<HashMap<Key, Arc<Round>>>,
+    in_flight: Mutex<HashMap<Key, Arc<Round>>>,
 }
 
 // === impl Rounds ===
 
 impl Rounds {
-    /// Takes part in the round of `key` under way, if there is one that `suits`.
+    /// Joins the round of `key` in flight, if there is one that `suits`.
     pub fn join(&self, key: &Key, suits: impl Fn(&LeaseRequest) -> bool) -> Option<Waiter> {
         if self.number.load(Ordering::SeqCst) == 0 {
             return None;
         }
-        self.under_way().get(key).filter(|round| suits(&round.occasion)).map(Round::sit)
+        self.in_flight().get(key).filter(|round| suits(&round.request)).map(Round::add_waiter)
     }
 
-    /// Takes part in the round of `key` under way, or begins one. Returns whether it was begun: then it has to be run.
-    pub fn join_or_begin(&self, key: &Key, occasion: LeaseRequest) -> (Waiter, bool) {
-        let mut under_way = self.under_way();
-        if let Some(round) = under_way.get(key) {
-            return (round.sit(), false);
+    /// Joins the round of `key` in flight, or starts one.
+    ///
+    /// Returns true if it was started: then the caller has to run it.
+    pub fn join_or_start(&self, key: &Key, request: LeaseRequest) -> (Waiter, bool) {
+        let mut in_flight = self.in_flight();
+        if let Some(round) = in_flight.get(key) {
+            return (round.add_waiter(), false);
         }
-        if under_way.len() >= ROUNDS
-            && let Some(other) = under_way.keys().next().cloned()
-            && let Some(round) = under_way.remove(&other)
+        if in_flight.len() >= MAX_ROUNDS
+            && let Some(other) = in_flight.keys().next().cloned()
+            && let Some(round) = in_flight.remove(&other)
         {
             round.end(End::LookAgain);
         }
-        let round = Round::new(occasion);
-        under_way.insert(key.clone(), round.clone());
-        self.number.store(under_way.len(), Ordering::SeqCst);
-        (round.sit(), true)
+        let round = Round::new(request);
+        in_flight.insert(key.clone(), round.clone());
+        self.number.store(in_flight.len(), Ordering::SeqCst);
+        (round.add_waiter(), true)
     }
 
-    /// Something was heard of `key`.
+    /// Ends the round of `key`.
     pub fn end(&self, key: KeyRef<'_>, end: End) {
         if self.number.load(Ordering::SeqCst) > 0 {
-            self.end_those(end, |under_way| under_way.remove(&key.to_key()).into_iter().collect());
+            self.end_those(end, |in_flight| in_flight.remove(&key.to_key()).into_iter().collect());
         }
     }
 
-    /// Something was heard that may be about any key of the namespace numbered `namespace`; none: of any.
+    /// Ends the rounds of the namespace numbered `namespace`, or with `None`, all rounds.
     pub fn end_all(&self, namespace: Option<u32>) {
         if self.number.load(Ordering::SeqCst) > 0 {
             let meant = |key: &Key| namespace.is_none_or(|id| key.namespace().id == id);
-            self.end_those(End::LookAgain, |under_way| {
-                under_way.extract_if(|key, _| meant(key)).map(|(_, round)| round).collect()
+            self.end_those(End::LookAgain, |in_flight| {
+                in_flight.extract_if(|key, _| meant(key)).map(|(_, round)| round).collect()
             });
         }
     }
 
-    /// The round has run to its end, with this.
+    /// Removes a round that has run to its end.
     pub fn finish(&self, key: &Key, round: &Arc<Round>) {
-        let mut under_way = self.under_way();
-        if under_way.get(key).is_some_and(|other| Arc::ptr_eq(other, round)) {
-            under_way.remove(key);
-            self.number.store(under_way.len(), Ordering::SeqCst);
+        let mut in_flight = self.in_flight();
+        if in_flight.get(key).is_some_and(|other| Arc::ptr_eq(other, round)) {
+            in_flight.remove(key);
+            self.number.store(in_flight.len(), Ordering::SeqCst);
         }
     }
 
-    /// How many are under way.
+    /// Returns the number of rounds in flight.
     pub fn number(&self) -> usize {
         self.number.load(Ordering::SeqCst)
     }
 
     fn end_those(&self, end: End, take: impl FnOnce(&mut HashMap<Key, Arc<Round>>) -> Vec<Arc<Round>>) {
-        let mut under_way = self.under_way();
-        let ended = take(&mut under_way);
-        self.number.store(under_way.len(), Ordering::SeqCst);
+        let mut in_flight = self.in_flight();
+        let ended = take(&mut in_flight);
+        self.number.store(in_flight.len(), Ordering::SeqCst);
         ended.iter().for_each(|round| round.end(end));
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<Key, Arc<Round>>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_flight(&self) -> MutexGuard<'_, HashMap<Key, Arc<Round>>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A round being run: however its task ends, nobody goes on waiting for it.
+/// Guard of a running round: however its task ends, no Get waits for it any longer.
 pub struct RoundGuard<'a> {
     rounds: &'a Rounds,
     key: &'a Key,
     round: &'a Arc<Round>,
-    /// What those who are left are told.
-    pub over: RoundOutcome,
+    /// The outcome for the waiters that are left.
+    pub outcome: RoundOutcome,
 }
 
 impl<'a> RoundGuard<'a> {
-    /// Begins to run.
+    /// Takes charge of a round before it runs.
     pub fn new(rounds: &'a Rounds, key: &'a Key, round: &'a Arc<Round>) -> RoundGuard<'a> {
-        RoundGuard { rounds, key, round, over: RoundOutcome { end: End::LookAgain, found: None } }
+        RoundGuard { rounds, key, round, outcome: RoundOutcome { end: End::LookAgain, found: None } }
     }
 
-    /// No Get may join it any more.
+    /// Lets no further Get join it.
     pub fn close(&self) {
         self.rounds.finish(self.key, self.round);
     }
@@ -295,6 +301,6 @@ impl<'a> RoundGuard<'a> {
 impl Drop for RoundGuard<'_> {
     fn drop(&mut self) {
         self.close();
-        self.round.over.send_replace(Some(self.over.clone()));
+        self.round.outcome.send_replace(Some(self.outcome.clone()));
     }
 }

@@ -1,4 +1,4 @@
-//! What the bus carries: one change of one partition, and the echo of an audit.
+//! Contents of the bus: one change of one partition, and the echo of an audit.
 
 use std::collections::HashSet;
 
@@ -10,31 +10,31 @@ use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::version::Version;
 
-/// One write or invalidation, as published by the script that made it.
+/// One write or invalidation, as published by its script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The partition whose number line this is on.
+    /// The partition of the change.
     pub partition: u16,
-    /// Its position there.
+    /// Position in the partition.
     pub version: Version,
-    /// What changed.
+    /// The change.
     pub change: Change,
-    /// True when this replica made the change.
+    /// True if this replica made the change.
     pub own: bool,
 }
 
-/// What changed. Everything covered that is older than the message's version is outdated.
+/// A change of entries. Every covered entry older than the message's version is outdated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The namespace.
     pub namespace: Bytes,
-    /// What happened to what is covered.
+    /// The effect on the covered entries.
     pub effect: Effect,
-    /// What is covered.
+    /// The covered entries.
     pub covers: Covers,
 }
 
-/// What happened to entries.
+/// Effect of a change on the covered entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// They were written.
@@ -43,16 +43,16 @@ pub enum Effect {
     Removed,
     /// They were marked stale.
     Marked,
-    /// They live shorter than before.
+    /// Their time to live was shortened.
     Shortened,
 }
 
 /// The entries that a change covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Covers {
-    /// Those of these keys.
+    /// Entries of these keys.
     Keys(Vec<ChangedKey>),
-    /// Those that one of these selects.
+    /// Entries that one of these selects.
     Selected(Vec<Selector>),
 }
 
@@ -61,41 +61,42 @@ pub enum Covers {
 pub struct ChangedKey {
     /// The key.
     pub key: Bytes,
-    /// The tags that its entry had or has now. An empty one among them: there may have been any.
+    /// The tags that its entry had or has now. An empty tag among them means that there may have
+    /// been any.
     pub tags: Tags,
 }
 
 impl ChangedKey {
-    /// Whether its entry may have, or have had, `tag`.
+    /// Returns true if its entry may have, or have had, `tag`.
     pub fn may_have(&self, tag: &[u8]) -> bool {
         self.tags.iter().any(|other| other == tag || other.is_empty())
     }
 }
 
-/// Bytes that a change and each of its keys take beside their names, about.
+/// Approximate bytes that a change and each of its keys take beside their names.
 const OVERHEAD: usize = 96;
 
 impl Change {
-    /// Keys of one namespace, whose tags are not said.
+    /// Builds a change of keys of one namespace, with unknown tags.
     pub fn of_keys(effect: Effect, keys: &[Key]) -> Change {
         let namespace = keys.first().map_or_else(String::new, |key| key.namespace().name().to_owned());
         let changed = |key: &Key| ChangedKey { key: Bytes::copy_from_slice(key.bytes()), tags: Tags::default() };
         Change { namespace: namespace.into(), effect, covers: Covers::Keys(keys.iter().map(changed).collect()) }
     }
 
-    /// Keys of a namespace with the tags that their entries had or have.
+    /// Builds a change of keys of a namespace, with the tags that their entries had or have.
     pub fn of(effect: Effect, namespace: &Namespace, changed: Vec<ChangedKey>) -> Change {
         let namespace = Bytes::copy_from_slice(namespace.name().as_bytes());
         Change { namespace, effect, covers: Covers::Keys(changed) }
     }
 
-    /// What is selected of a namespace.
+    /// Builds a change of what is selected of a namespace.
     pub fn of_selected(effect: Effect, namespace: &Namespace, selectors: &[Selector]) -> Change {
         let namespace = Bytes::copy_from_slice(namespace.name().as_bytes());
         Change { namespace, effect, covers: Covers::Selected(selectors.to_vec()) }
     }
 
-    /// Whether everything that `other` covers is covered here.
+    /// Returns true if everything that `other` covers is covered here.
     pub fn includes(&self, other: &Change) -> bool {
         let covers = match (&self.covers, &other.covers) {
             (Covers::Keys(mine), Covers::Keys(theirs)) if theirs.len() == 1 => {
@@ -110,7 +111,8 @@ impl Change {
         covers && self.namespace == other.namespace
     }
 
-    /// The same in memory of its own: as it came it is a slice of a larger buffer, which it would keep alive.
+    /// Returns a copy in memory of its own: as received it is a slice of a larger buffer, which it
+    /// would keep alive.
     pub fn compact(&self) -> Change {
         let covers = match &self.covers {
             Covers::Selected(selectors) => Covers::Selected(selectors.iter().map(Selector::compact).collect()),
@@ -126,7 +128,8 @@ impl Change {
         Change { namespace: Bytes::copy_from_slice(&self.namespace), effect: self.effect, covers }
     }
 
-    /// The same in memory of its own, for telling of it again, without tags: they may be many. Where there were any they are unknown.
+    /// Returns a copy in memory of its own, without tags: they may be many. Keys that had tags have
+    /// unknown ones.
     pub fn bare(&self) -> Change {
         match &self.covers {
             Covers::Selected(_) => self.compact(),
@@ -141,7 +144,7 @@ impl Change {
         }
     }
 
-    /// Bytes it takes in memory, about.
+    /// Returns the approximate bytes that it takes in memory.
     pub fn size(&self) -> usize {
         let tags = |changed: &ChangedKey| changed.tags.iter().map(|tag| OVERHEAD / 3 + tag.len()).sum::<usize>();
         let keys = self.changed_keys().iter().map(|changed| OVERHEAD / 2 + changed.key.len() + tags(changed));
@@ -149,7 +152,7 @@ impl Change {
         OVERHEAD + self.namespace.len() + keys.chain(selectors).sum::<usize>()
     }
 
-    /// The keys it names, with their tags.
+    /// Returns its keys, with their tags.
     pub fn changed_keys(&self) -> &[ChangedKey] {
         match &self.covers {
             Covers::Keys(keys) => keys,
@@ -157,12 +160,12 @@ impl Change {
         }
     }
 
-    /// The keys it names.
+    /// Returns its keys.
     pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
         self.changed_keys().iter().map(|changed| &changed.key)
     }
 
-    /// The selectors it names.
+    /// Returns its selectors.
     pub fn selectors(&self) -> &[Selector] {
         match &self.covers {
             Covers::Keys(_) => &[],
@@ -171,29 +174,33 @@ impl Change {
     }
 }
 
-/// The counters of partitions at one instant in Redis, come back through the subscription.
+/// The counters of partitions at one instant in Redis, as received through the subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Echo {
     /// Position of each partition that was read.
     pub positions: Vec<(u16, Version)>,
 }
 
-/// Where buses deliver. Calls about one partition come one after another and in the order of its subscription.
+/// Receiver of bus events. Calls about one partition come one after another, in the order of its
+/// subscription.
 pub trait BusSink: Send + Sync + 'static {
-    /// A message arrived.
+    /// Applies a message.
     fn apply(&self, message: Message);
-    /// A message of one of `partitions` arrived that cannot be read.
+    /// Reports a message of one of `partitions` that cannot be decoded.
     fn undecodable(&self, partitions: &[u16]);
-    /// Messages of `partitions` were dropped on the way from the connection to here.
+    /// Reports messages of `partitions` that were dropped between the connection and here.
     fn overran(&self, partitions: &[u16]);
-    /// An audit of `partitions` is about to be sent; its echo will carry the nonce returned.
+    /// Registers an audit of `partitions` before it is sent. Its echo will carry the returned
+    /// nonce.
     fn audit_begins(&self, partitions: &[u16]) -> u64;
-    /// Whether an audit of `nonce` was sent whose echo may still come.
+    /// Returns true if an audit of `nonce` was sent whose echo may still come.
     fn awaits(&self, nonce: u64) -> bool;
-    /// An audit's echo came back. Returns whether it counts: not if the subscription was lost since.
+    /// Applies the echo of an audit. Returns false if it does not count because the subscription
+    /// was lost since.
     fn echo(&self, nonce: u64, echo: Echo) -> bool;
-    /// The subscription to `partitions` was lost.
+    /// Reports that the subscription to `partitions` was lost.
     fn disconnected(&self, partitions: &[u16]);
-    /// The lease of a key was given back unfilled, perhaps because the entry could not be made. Says nothing of entries.
+    /// Reports that the lease of a key was released unfilled, with `failed` because the fill
+    /// failed. Implies nothing about entries.
     fn released(&self, namespace: &[u8], key: &[u8], failed: bool);
 }

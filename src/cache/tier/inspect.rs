@@ -1,4 +1,4 @@
-//! What a look at one key finds in a tier, and why that is not served.
+//! Result of inspecting one key in a tier, and why its entry is not served.
 
 use std::time::Duration;
 
@@ -8,78 +8,78 @@ use crate::cache::entry::Entry;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::version::Version;
 
-/// What the shared tier holds under a key.
+/// Contents of L2 under a key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inspected {
     /// Position of the partition.
     pub position: Version,
-    /// What is stored.
+    /// The stored entry.
     pub stored: Option<Stored>,
-    /// For how long somebody's lease on the key holds yet.
+    /// Remaining time of the lease on the key.
     pub lease: Option<Duration>,
 }
 
-/// What is stored under a key, whether it may be answered or not.
+/// A stored entry, servable or not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
-    /// The entry; none: it cannot be read as one.
+    /// The entry. `None` if it cannot be decoded.
     pub entry: Option<Entry>,
     /// Bytes of the value.
     pub size: u64,
-    /// Bytes of the value as they are stored.
+    /// Bytes of the value as stored.
     pub stored_size: u64,
-    /// Why it is not served.
+    /// Reason why it is not served.
     pub not_served: Option<NotServed>,
 }
 
-/// Why an entry is not served.
+/// Reason why an entry is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotServed {
     /// Something is switched off.
     Off(Off),
-    /// Its time to live passed so long ago.
+    /// It expired this long ago.
     Expired(Duration),
-    /// It was marked stale so long ago.
+    /// It was marked stale this long ago.
     Marked(Duration),
-    /// It was invalidated with what covers it.
+    /// It was invalidated by a selector.
     Invalidated(InvalidationCause),
-    /// Memory keeps entries no longer than this.
+    /// L1 keeps entries no longer than this.
     TooLong(Duration),
-    /// It was stored while the shared tier was switched off.
+    /// It was stored while L2 was switched off.
     Alone,
-    /// What would have made it out of date may have been missed: it was last known to be current so long ago.
+    /// It is unproven: it was last known to be current this long ago.
     Suspect(Duration),
-    /// It is of an epoch that does not count, or not yet.
+    /// Its epoch does not count, or not yet.
     Epoch,
     /// It is damaged or foreign.
     Unreadable,
 }
 
-/// What an entry was invalidated with.
+/// Selector that invalidated an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvalidationCause {
     /// Its whole namespace.
     Namespace,
-    /// A prefix of its key; none: it is not known which.
+    /// A prefix of its key. `None` if it is unknown which.
     Prefix(Option<Bytes>),
     /// This tag.
     Tag(Bytes),
     /// This pattern.
     Pattern(Bytes),
-    /// That is not known here.
+    /// Unknown at this replica.
     Unknown,
 }
 
-/// What is switched off.
+/// A switch that is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Off {
     /// The cache, for the whole service.
     Service,
     /// The cache, for the namespace.
     Namespace,
-    /// Memory.
+    /// L1.
     L1,
-    /// The shared tier.
+    /// L2.
     L2,
 }
 

@@ -1,12 +1,19 @@
-//! The two tiers, as the core needs them.
+//! Ports of the core: L1, L2 and the bus, with their requests, reports and errors.
 
 pub mod bus;
+mod error;
 pub mod inspect;
+mod l1;
 mod l2;
+mod report;
+mod requests;
 
-pub use l2::{
-    Acquired, BoxFuture, Condition, ConditionFailure, Current, FleetBarrier, L1, L1Usage, L2, L2Error, L2Report,
-    L2State, LeaseClaim, LeaseId, LeaseRelease, Mode, NotALease, NotTaken, RETRY_AFTER, ReadResult, Removal,
-    RemoveResult, RequestId, ServerReport, Settlement, Takeover, Timeout, Touch, TouchMode, Touched, TouchedEntry,
+pub use error::{L2Error, RETRY_AFTER};
+pub use l1::{L1, L1Usage, NotTaken};
+pub use l2::{BoxFuture, FleetBarrier, L2};
+pub use report::{L2Report, L2State, ServerReport};
+pub use requests::{
+    Acquired, Condition, ConditionFailure, Current, LeaseClaim, LeaseId, LeaseRelease, Mode, NotALease, ReadResult,
+    Removal, RemoveResult, RequestId, Settlement, Takeover, Timeout, Touch, TouchMode, Touched, TouchedEntry,
     TtlChange, Write, WriteResult,
 };

@@ -134,7 +134,7 @@ impl Tiered {
             by_namespace.entry(key.namespace().id).or_default().push(key.clone());
         }
         let until = shared.clock.now().plus(shared.config.read_timeout);
-        let timeout = Timeout { until, latest: Moment::FOREVER };
+        let timeout = Timeout { deadline: until, latest: Moment::FOREVER };
         let fetched = join_all(by_namespace.values().map(|keys| shared.fetch_many(keys, timeout))).await;
         let now = shared.clock.now();
         let is_live = |found: &&Fetched| found.held.as_ref().is_some_and(|held| held.entry.lives(now));

@@ -130,7 +130,7 @@ impl Tiered {
     ) -> Tiered {
         let (latencies, tasks, stop) = (Latencies::default(), TaskTracker::new(), CancellationToken::new());
         let every = if l2.shares_l1() { 0 } else { config.self_audit_every };
-        let limits = self_audit::SelfAuditLimits { budget: config.read_timeout, bound: coherence.max_staleness() };
+        let limits = self_audit::SelfAuditLimits { timeout: config.read_timeout, bound: coherence.max_staleness() };
         let (sampler, auditor) = self_audit::new(every, l2.clone(), clock.clone(), limits);
         if every > 0 {
             tasks.spawn(stop.clone().run_until_cancelled_owned(auditor.run()));
@@ -291,19 +291,19 @@ impl Tiered {
         if shared.l2.shares_l1() {
             return shared.fetch(&key, limit).await;
         }
-        let (waiting, span) = match shared.coherence.join(&key, bound) {
+        let (waiting, span) = match shared.coherence.fetch_slot(&key, bound) {
             FetchSlot::Joined(mut waiting) => {
                 key.namespace().counters.coalesced.inc();
                 let span = spans::wait(&waiting.take_span());
                 (waiting, span)
             }
-            FetchSlot::Started(StartedFetch { id, note, landing, mut waiting }) => {
+            FetchSlot::Started(StartedFetch { id, guard: note, completion: landing, waiter: mut waiting }) => {
                 let cache = self.clone();
                 let fetch = async move {
                     let until = cache.0.clock.now().plus(cache.0.config.read_timeout);
-                    let own = Timeout { until, latest: limit.latest.max(until) };
+                    let own = Timeout { deadline: until, latest: limit.latest.max(until) };
                     let result = cache.0.fetch_guarded(&key, note, own).await;
-                    cache.0.coherence.close(&key, id);
+                    cache.0.coherence.close_fetch(&key, id);
                     spans::note(spans::OUTCOME, outcome_of(&result));
                     landing.complete(result);
                 };
@@ -395,7 +395,7 @@ impl TieredInner {
         // Before the lookup: see `Coherence::proof` and `Coherence::place`.
         let proof = self.coherence.proof(partition);
         let token = get.token.position(partition);
-        let place = (token > Version::ZERO).then(|| self.coherence.place(partition));
+        let place = (token > Version::ZERO).then(|| self.coherence.subscription_position(partition));
         let Some(held) = self.l1.get(get.key).filter(|_| switches.l1) else { return L1Lookup::Nothing };
         let (window, l1_ttl) = {
             let policy = get.key.namespace.policy();
@@ -468,14 +468,14 @@ impl TieredInner {
                 if read.position > watermark {
                     // The change that removed it may be lost, too.
                     let change = Change::of_keys(Effect::Removed, std::slice::from_ref(key));
-                    self.coherence.remember(partition, read.position, &change);
+                    self.coherence.record_acknowledged(partition, read.position, &change);
                 }
                 // Without a counter the partition is empty: a miss.
                 if read.position > Version::ZERO && self.coherence.has_ended(partition, read.position.epoch) {
                     return Err(L2Error::unavailable("failover before L2 answered"));
                 }
                 self.coherence.show(partition, shown, read.position);
-                self.coherence.found(key, read.position, None);
+                self.coherence.observe_read(key, read.position, None);
             }
             return Ok(Fetched { position: read.position, held: None });
         };
@@ -485,7 +485,11 @@ impl TieredInner {
         if entry.version > watermark && !self.l2.shares_l1() {
             // A caller that gets this answer must not get an older one later, even if Redis loses
             // this entry.
-            self.coherence.remember(partition, entry.version, &Change::of_keys(Effect::Set, std::slice::from_ref(key)));
+            self.coherence.record_acknowledged(
+                partition,
+                entry.version,
+                &Change::of_keys(Effect::Set, std::slice::from_ref(key)),
+            );
         }
         if self.coherence.has_ended(partition, read.position.epoch) {
             // From before a failover that may have been repaired meanwhile, without this entry.
@@ -494,13 +498,13 @@ impl TieredInner {
         // The entry may be newer than the position, which is read before it: a caller that sees the
         // entry has seen that far.
         let position = read.position.max(entry.version);
-        let held = coherence::held(entry, position, note, started_at, key.namespace());
+        let held = coherence::cached_entry(entry, position, note, started_at, key.namespace());
         if !self.l2.shares_l1() {
             self.coherence.show(partition, shown, position);
             if self.switches(key.namespace()).l1 {
                 self.coherence.admit(key, &held, note);
             } else {
-                self.coherence.found(key, position, Some(&held.entry));
+                self.coherence.observe_read(key, position, Some(&held.entry));
             }
         }
         Ok(Fetched { position, held: Some(held) })
@@ -518,7 +522,7 @@ impl TieredInner {
     pub(super) fn read_timeout(&self, consistency: Consistency, deadline: Moment, now: Moment) -> Timeout {
         let budget = self.config.read_timeout;
         match consistency {
-            Consistency::Strong => Timeout { until: now.plus(budget).min(deadline), latest: deadline },
+            Consistency::Strong => Timeout { deadline: now.plus(budget).min(deadline), latest: deadline },
             Consistency::Bounded(_) => Timeout {
                 until: self.answer_deadline(budget, deadline, now),
                 latest: self.answer_deadline(Duration::MAX, deadline, now),
@@ -528,7 +532,7 @@ impl TieredInner {
 
     /// Returns the timeout of a write to the shared tier.
     pub(super) fn write_timeout(&self, deadline: Moment) -> Timeout {
-        Timeout { until: self.clock.now().plus(self.config.write_timeout).min(deadline), latest: deadline }
+        Timeout { deadline: self.clock.now().plus(self.config.write_timeout).min(deadline), latest: deadline }
     }
 
     /// Converts an error of the shared tier. If the caller's deadline has passed, that is the

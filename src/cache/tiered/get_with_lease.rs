@@ -99,9 +99,13 @@ impl Tiered {
             }
             let (seat, first) = seat.map_or_else(
                 || {
-                    let patience = asking_since.plus(shared.config.read_timeout);
-                    let occasion =
-                        LeaseRequest { duration: options.duration, seen: None, found: found.clone(), patience };
+                    let deadline_of_l2 = asking_since.plus(shared.config.read_timeout);
+                    let occasion = LeaseRequest {
+                        duration: options.duration,
+                        seen: None,
+                        found: found.clone(),
+                        deadline: deadline_of_l2,
+                    };
                     self.join_round(&key, partition, occasion)
                 },
                 |seat| (seat, false),
@@ -130,7 +134,7 @@ impl Tiered {
                     let degraded = answer.degraded || lease.alone;
                     break GetAnswer { lease: Some(lease), degraded, at: shared.clock.now(), ..answer };
                 }
-                Some(WaitResult::Over(RoundOutcome { end, found: last })) => {
+                Some(WaitResult::Ended(RoundOutcome { end, found: last })) => {
                     contradictions = if end == End::Present { contradictions + 1 } else { 0 };
                     if contradictions == MAX_CONTRADICTIONS {
                         break answer;
@@ -144,7 +148,7 @@ impl Tiered {
                     }
                     heard = last;
                 }
-                Some(WaitResult::Said(_)) | None => {
+                Some(WaitResult::Status(_)) | None => {
                     match (self.with_room(get, deadline, || kept(found.as_ref())).await, refused) {
                         (Some(stale), _) => break stale,
                         (None, Some(refused)) => return Err(refused),
@@ -185,7 +189,7 @@ impl Tiered {
             occasion.seen.is_none() && occasion.found.as_ref().is_some_and(known)
         };
         if let Some(seat) = self.0.coherence.rounds(partition).join(key, suits)
-            && let Some(found) = seat.round().occasion.found.clone()
+            && let Some(found) = seat.round().request.found.clone()
         {
             return (Ok(found), Some(seat));
         }
@@ -209,11 +213,11 @@ impl Tiered {
         }
         let seen = stale.is_none().then_some(held.entry.version);
         let found = (!answer.degraded).then(|| Fetched { position: answer.position, held: Some(held.clone()) });
-        let patience = asking_since.plus(shared.config.read_timeout);
-        let occasion = LeaseRequest { duration: options.duration, seen, found, patience };
+        let deadline_of_l2 = asking_since.plus(shared.config.read_timeout);
+        let occasion = LeaseRequest { duration: options.duration, seen, found, deadline: deadline_of_l2 };
         let (seat, true) = self.join_round(key, answer.partition, occasion) else { return answer };
         let deadline = shared.answer_deadline(shared.config.read_timeout, get.deadline, asking_since);
-        match timeout(deadline.since(now), seat.turn(|_| true)).await {
+        match timeout(deadline.since(now), seat.wait(|_| true)).await {
             Ok(WaitResult::Lease(lease)) => GetAnswer { lease: Some(lease), at: shared.clock.now(), ..answer },
             _ => answer,
         }
@@ -221,7 +225,7 @@ impl Tiered {
 
     /// Joins the round of `key`. Returns true if this call began it.
     fn join_round(&self, key: &Key, partition: u16, occasion: LeaseRequest) -> (Waiter, bool) {
-        let (seat, is_new) = self.0.coherence.rounds(partition).join_or_begin(key, occasion);
+        let (seat, is_new) = self.0.coherence.rounds(partition).join_or_start(key, occasion);
         if is_new {
             let round = self.clone().run_round(key.clone(), partition, seat.round().clone());
             let round = round.instrument(seat.round().span.clone());
@@ -243,7 +247,7 @@ impl Tiered {
         let waiting = part.wait.then(|| self.0.leases.counters.waiting.inc_guard());
         if part.started_round || !part.wait {
             let turn = self.wait_for_offer(false, part.has_fallback, part.deadline, seat).await;
-            if !(part.wait && matches!(turn, Some(WaitResult::Said(_)))) {
+            if !(part.wait && matches!(turn, Some(WaitResult::Status(_)))) {
                 return (turn, None);
             }
         }
@@ -288,12 +292,12 @@ impl Tiered {
         let patience = deadline.since(shared.clock.now());
         let leaving = async {
             shared.draining.cancelled().await;
-            seat.turn(|_| true).await
+            seat.wait(|_| true).await
         };
         let turn = async {
             tokio::select! {
                 biased;
-                turn = seat.turn(|said| !wait || (kept && said == LeaseStatus::Paused)) => turn,
+                turn = seat.wait(|said| !wait || (kept && said == LeaseStatus::Paused)) => turn,
                 turn = leaving => turn,
             }
         };

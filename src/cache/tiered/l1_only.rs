@@ -20,7 +20,7 @@ impl TieredInner {
     pub(super) fn write_l1_only(&self, write: &Write) -> Result<SetAnswer, L2Error> {
         let now = self.clock.now();
         let (mut outcome, mut current) = (SetOutcome::Stored, None);
-        self.coherence.put_alone(&write.key, |before, version| {
+        self.coherence.put_local_only(&write.key, |before, version| {
             let live = before.filter(|held| self.is_live(held, &write.key, now));
             current = live.map(|held| held.entry.version);
             outcome = verdict(write, before, current);
@@ -36,7 +36,7 @@ impl TieredInner {
     pub(super) fn touch_l1_only(&self, key: &Key, touch: Touch) -> Touched {
         let now = self.clock.now();
         let mut touched = Touched { position: Version::ZERO, entry: None };
-        let put = self.coherence.put_alone(key, |before, _| {
+        let put = self.coherence.put_local_only(key, |before, _| {
             let held = before.filter(|held| self.is_live(held, key, now))?;
             let (change, expires_at) = touch.of(&held.entry, now);
             touched.entry = Some(TouchedEntry { version: held.entry.version, change, expires_at });

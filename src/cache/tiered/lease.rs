@@ -58,21 +58,21 @@ impl Tiered {
         let mut unclaimed = None;
         let stands_until = match self.request_lease(&key, &round).await {
             LeaseReply::Granted(lease) => {
-                unclaimed = round.hand(lease).err();
+                unclaimed = round.offer(lease).err();
                 spans::note(spans::OUTCOME, "granted");
                 // An unclaimed lease is returned below: a Get that does not wait looks again.
                 unclaimed.is_none().then(|| {
-                    round.say(LeaseStatus::Taken);
+                    round.set_status(LeaseStatus::Taken);
                     lease.until
                 })
             }
-            LeaseReply::Obstructed(LeaseHolder { until, said }) => {
-                round.say(said);
+            LeaseReply::Obstructed(LeaseHolder { until, status: said }) => {
+                round.set_status(said);
                 spans::note(spans::OUTCOME, "obstructed");
                 Some(until)
             }
             LeaseReply::Present => {
-                running.over.end = End::Present;
+                running.outcome.end = End::Present;
                 spans::note(spans::OUTCOME, "present");
                 None
             }
@@ -82,7 +82,7 @@ impl Tiered {
             let bound = if shared.coherence.is_followed(partition) { bound } else { bound / UNFOLLOWED_DIVISOR };
             _ = timeout(until.since(shared.clock.now()).min(bound), round.ended()).await;
         }
-        running.over.end = round.has_ended().unwrap_or(running.over.end);
+        running.outcome.end = round.has_ended().unwrap_or(running.outcome.end);
         running.close();
         if let Some(lease) = unclaimed.or_else(|| round.take()) {
             self.return_unclaimed(&key, lease).await;
@@ -90,8 +90,8 @@ impl Tiered {
         if round.is_awaited() {
             // Waiters have deadlines of their own.
             let until = shared.clock.now().plus(shared.config.read_timeout);
-            let limit = Timeout { until, latest: Moment::FOREVER };
-            running.over.found = Some(self.fetch_coalesced(key.clone(), Duration::ZERO, limit).await);
+            let limit = Timeout { deadline: until, latest: Moment::FOREVER };
+            running.outcome.found = Some(self.fetch_coalesced(key.clone(), Duration::ZERO, limit).await);
         }
     }
 
@@ -102,17 +102,17 @@ impl Tiered {
         if let Some(obstacle) = shared.leases.alone(key, sent) {
             return LeaseReply::Obstructed(obstacle);
         }
-        let occasion = &round.occasion;
+        let occasion = &round.request;
         let id = LeaseId(rand::random());
         let claim = LeaseClaim { lease: id, duration: occasion.duration, seen: occasion.seen };
-        let acquired = if sent < occasion.patience {
-            shared.l2.acquire(key, claim, occasion.patience).await
+        let acquired = if sent < occasion.deadline {
+            shared.l2.acquire(key, claim, occasion.deadline).await
         } else {
             Err(L2Error::unavailable("timed out before the lease request"))
         };
         let (now, until) = (shared.clock.now(), sent.plus(occasion.duration));
         let lease = Lease { id, until, alone: false };
-        let obstructed = |left, said| LeaseReply::Obstructed(LeaseHolder { until: now.plus(left), said });
+        let obstructed = |left, said| LeaseReply::Obstructed(LeaseHolder { until: now.plus(left), status: said });
         match acquired {
             Ok(Acquired::Granted) => {
                 shared.leases.granted(key, lease, now);

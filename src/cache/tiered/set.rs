@@ -357,7 +357,7 @@ impl TieredInner {
             WriteResult::Refused { current, position, .. } => {
                 self.coherence.show(partition, shown, *position);
                 if let Some(current) = current {
-                    self.coherence.found_newer(&write.key, *current);
+                    self.coherence.observe_newer(&write.key, *current);
                 }
             }
             WriteResult::Failed(_) => {}
@@ -378,7 +378,7 @@ impl TieredInner {
                 let version = entry.version;
                 let namespace = write.key.namespace();
                 if !self.l2.shares_l1() && self.switches(namespace).l1 {
-                    let held = coherence::held(entry, version, note, started_at, namespace);
+                    let held = coherence::cached_entry(entry, version, note, started_at, namespace);
                     self.coherence.apply_own_set(&write.key, version, &held, note);
                 } else if !self.l2.shares_l1() {
                     self.coherence.apply_own_change(&write.key, version, Effect::Set);
@@ -389,7 +389,7 @@ impl TieredInner {
             WriteResult::Repeated { version, position } => {
                 if !self.l2.shares_l1() {
                     let change = Change::of_keys(Effect::Set, std::slice::from_ref(&write.key));
-                    self.coherence.remember(partition, version, &change);
+                    self.coherence.record_acknowledged(partition, version, &change);
                     // The current position: the version may be of an earlier epoch.
                     self.record_acknowledged(partition, position, &change)?;
                     self.coherence.apply_own_change(&write.key, position, Effect::Set);
@@ -435,7 +435,7 @@ impl TieredInner {
     /// change may be lost.
     pub(super) fn record_acknowledged(&self, partition: u16, version: Version, change: &Change) -> Result<(), L2Error> {
         // In this order: a failover that does not find the change remembered is detected here.
-        self.coherence.remember(partition, version, change);
+        self.coherence.record_acknowledged(partition, version, change);
         if !self.coherence.has_ended(partition, version.epoch) {
             return Ok(());
         }

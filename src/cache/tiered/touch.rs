@@ -123,7 +123,7 @@ impl Tiered {
         if !shared.l2.shares_l1() {
             shared.coherence.show(partition, shown, touched.position);
             if let Some(entry) = touched.entry {
-                shared.coherence.found_newer(key, entry.version);
+                shared.coherence.observe_newer(key, entry.version);
             }
         }
         if let Some(entry) = touched.entry

@@ -40,7 +40,7 @@ pub fn watching(rules: &RequestContext, request: &pb::WatchRequest) -> Result<Wa
     let parts = namespace.zip(scope).zip(heartbeat);
     checks.done(parts.map(|((namespace, scope), heartbeat)| {
         let namespace = Bytes::copy_from_slice(namespace.name().as_bytes());
-        Watching { interest: WatchFilter { namespace, scope }, from, heartbeat, limit: rules.limits.watches }
+        Watching { filter: WatchFilter { namespace, scope }, from, heartbeat, limit: rules.limits.watches }
     }))
 }
 

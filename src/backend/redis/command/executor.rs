@@ -193,7 +193,7 @@ impl CommandExecutor {
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
         match reach.large {
-            None => self.call(shard, timeout.until, command, work).await,
+            None => self.call(shard, timeout.deadline, command, work).await,
             Some(bytes) => self.call_large(shard, Load { bytes, timeout }, command, work).await,
         }
     }

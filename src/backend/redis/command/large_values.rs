@@ -58,8 +58,8 @@ pub struct Load {
 /// for each whole MiB. Progress does not show: the last bytes wait in buffers of the system.
 pub fn write_timeout(timeout: Timeout, bytes: usize, now: Moment) -> Timeout {
     let times = u32::try_from(1 + bytes / STRIDE).unwrap_or(u32::MAX);
-    let latest = now.plus(timeout.until.since(now).saturating_mul(times));
-    latest.min(timeout.latest).max(timeout.until).into()
+    let latest = now.plus(timeout.deadline.since(now).saturating_mul(times));
+    latest.min(timeout.latest).max(timeout.deadline).into()
 }
 
 /// Room for large values on their way to or from one primary.
@@ -118,7 +118,7 @@ pub async fn wait<F: Future>(
 ) -> Option<F::Output> {
     let mut work = pin!(work);
     let mut now = clock.now();
-    let (pause, mut ends, mut before) = (limit.until.since(now), limit.until, progress());
+    let (pause, mut ends, mut before) = (limit.deadline.since(now), limit.deadline, progress());
     loop {
         if let Ok(done) = timeout(ends.since(now), &mut work).await {
             return Some(done);
@@ -153,7 +153,7 @@ mod tests {
 
     fn limit(clock: &Paused, until: u32, latest: u32) -> Timeout {
         let now = clock.now();
-        Timeout { until: now.plus(until * SECOND), latest: now.plus(latest * SECOND) }
+        Timeout { deadline: now.plus(until * SECOND), latest: now.plus(latest * SECOND) }
     }
 
     #[tokio::test(start_paused = true)]
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_write_has_its_timeout_once_more_for_each_whole_mebibyte() {
         let at = |seconds: u32| Moment(1).plus(seconds * SECOND);
-        let timeout = Timeout { until: at(1), latest: at(20) };
+        let timeout = Timeout { deadline: at(1), latest: at(20) };
         let latest = |bytes| write_timeout(timeout, bytes, Moment(1)).latest;
         assert_eq!([latest(1), latest(STRIDE), latest(8 * STRIDE), latest(64 * STRIDE)], [at(1), at(2), at(9), at(20)]);
         assert_eq!(write_timeout(at(1).into(), 64 * STRIDE, Moment(1)), at(1).into(), "its caller leaves");

@@ -137,7 +137,7 @@ impl ConnectionSupervisor {
     /// Waits for an answer while replies arrive before it. A large value takes its time in either direction.
     async fn wait<F: Future>(&self, connection: &Connection, limit: Duration, answer: F) -> Option<F::Output> {
         let clock = &*self.primary.shared.clock;
-        let limit = Timeout { until: clock.now().plus(limit), latest: Moment::FOREVER };
+        let limit = Timeout { deadline: clock.now().plus(limit), latest: Moment::FOREVER };
         let moved = &connection.moved;
         let progress = || if self.number.is_some() { moved.received() } else { moved.progress() };
         large_values::wait(clock, limit, progress, answer).await

@@ -62,7 +62,7 @@ impl RedisL2 {
             timeout = timeout.renewed(begun, self.shared.clock.now());
         }
         let Trip { asked, line, ttl, value } = trip;
-        let read = self.found(&shard, key.as_ref(), &line, ttl, value, asked, timeout.until).await;
+        let read = self.found(&shard, key.as_ref(), &line, ttl, value, asked, timeout.deadline).await;
         self.saw_patterns(partition, key.namespace().name(), line);
         read
     }

@@ -171,8 +171,8 @@ impl RedisL2 {
         let answers = self.calls().read(&trip.shard, (reach, timeout), command, sent).await;
         let answers = answers.map_err(CommandError::of_a_read)?;
         let until = match reach.large {
-            Some(_) => timeout.renewed(begun, self.shared().clock.now()).until,
-            None => timeout.until,
+            Some(_) => timeout.renewed(begun, self.shared().clock.now()).deadline,
+            None => timeout.deadline,
         };
         let lines: Vec<Result<PartitionCounter, L2Error>> = answers
             .lines

@@ -165,7 +165,7 @@ impl RedisL2 {
     ) -> Result<Result<CompletedStep, ActivePatterns>, L2Error> {
         let shard = self.calls.shard(partition)?;
         let way = self.way(&shard, script, &args, timeout).await?;
-        let latest = way.as_ref().map_or(timeout.until, |way| way.timeout.latest);
+        let latest = way.as_ref().map_or(timeout.deadline, |way| way.timeout.latest);
         let Some((not_after, uncertainty)) = shard.primary.clock.at(latest) else {
             return Err(L2Error::unavailable("not connected to redis"));
         };

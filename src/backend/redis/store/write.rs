@@ -54,7 +54,7 @@ impl RedisL2 {
             Err(L2Error::Unavailable { outcome_unknown_for: Some(_), .. })
                 if !self.shared.config.protections.on(Safeguard::NoRetry) =>
             {
-                send(String::new(), timeout.until.plus(Duration::from_secs(1)).into()).await?
+                send(String::new(), timeout.deadline.plus(Duration::from_secs(1)).into()).await?
             }
             step => step?,
         };

@@ -1,4 +1,4 @@
-//! What a watcher wants to hear of. In doubt it hears of too much: whoever keeps entries by what it is told may not miss what covers one.
+//! Filter of a watch. Over-approximates: it may deliver too much, never too little.
 
 use bytes::Bytes;
 
@@ -6,38 +6,38 @@ use crate::cache::invalidation::selector;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::tier::bus::{Change, ChangedKey};
 
-/// What a watcher wants to hear of.
+/// The changes that a watch receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchFilter {
     /// The namespace.
     pub namespace: Bytes,
-    /// Which of its entries.
+    /// The selected entries.
     pub scope: Scope,
 }
 
-/// Which entries of a namespace a watcher is interested in.
+/// The entries of a namespace that a watch selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All of them.
     Namespace,
-    /// Those of keys below these segments, without a separator at the end.
+    /// Entries of keys below these segments, without a separator at the end.
     Prefix(Bytes),
-    /// Those with this tag.
+    /// Entries with this tag.
     Tag(Bytes),
 }
 
-// === impl Interest ===
+// === impl WatchFilter ===
 
 impl WatchFilter {
-    /// Whether any of what changed may be of interest.
-    pub fn in_change(&self, change: &Change) -> bool {
+    /// Returns true if the change may concern an entry of the filter.
+    pub fn matches_change(&self, change: &Change) -> bool {
         self.namespace == change.namespace
-            && (change.changed_keys().iter().any(|key| self.in_key(key))
-                || change.selectors().iter().any(|selector| self.in_selector(selector)))
+            && (change.changed_keys().iter().any(|key| self.matches_key(key))
+                || change.selectors().iter().any(|selector| self.matches_selector(selector)))
     }
 
-    /// Whether the entry of a key that changed is, or was, of interest.
-    pub fn in_key(&self, changed: &ChangedKey) -> bool {
+    /// Returns true if the entry of a changed key is, or was, within the filter.
+    pub fn matches_key(&self, changed: &ChangedKey) -> bool {
         match &self.scope {
             Scope::Namespace => true,
             Scope::Prefix(prefix) => selector::prefixes(&changed.key).any(|of_key| of_key == prefix),
@@ -45,8 +45,10 @@ impl WatchFilter {
         }
     }
 
-    /// Whether what is selected may be of interest: an entry below a prefix may have any tag, one with a tag any key and other tags.
-    pub fn in_selector(&self, selector: &Selector) -> bool {
+    /// Returns true if the selector may select entries of the filter.
+    ///
+    /// An entry below a prefix may have any tag, one with a tag any key and other tags.
+    pub fn matches_selector(&self, selector: &Selector) -> bool {
         match (&self.scope, selector) {
             (Scope::Prefix(mine), Selector::Prefix(theirs)) => {
                 let below = |one: &Bytes, other: &Bytes| selector::prefixes(one).any(|prefix| prefix == other);
@@ -80,21 +82,21 @@ mod tests {
         for (name, wanted) in
             [("user:42", true), ("user:42:name", true), ("user:42/name", true), ("user:421", false), ("user", false)]
         {
-            assert_eq!(interest.in_key(&key(name, &[])), wanted, "{name}");
+            assert_eq!(interest.matches_key(&key(name, &[])), wanted, "{name}");
         }
     }
 
     #[test]
-    fn a_tag_is_heard_of_when_the_entry_has_it_or_may_have_had_it() {
+    fn a_tag_filter_matches_a_key_that_has_or_may_have_the_tag() {
         let interest = interest(Scope::Tag("red".into()));
-        assert!(interest.in_key(&key("k", &["blue", "red"])));
-        assert!(!interest.in_key(&key("k", &["blue"])) && !interest.in_key(&key("k", &[])));
+        assert!(interest.matches_key(&key("k", &["blue", "red"])));
+        assert!(!interest.matches_key(&key("k", &["blue"])) && !interest.matches_key(&key("k", &[])));
         let unknown = ChangedKey { key: "k".into(), tags: Tags::unknown() };
-        assert!(interest.in_key(&unknown));
+        assert!(interest.matches_key(&unknown));
     }
 
     #[test]
-    fn every_selector_that_may_cover_what_is_watched_is_heard_of() {
+    fn a_filter_matches_every_selector_that_may_cover_its_entries() {
         let (prefix, tag) = (interest(Scope::Prefix("a:b".into())), interest(Scope::Tag("red".into())));
         let selectors = [
             (Selector::Namespace, true),
@@ -107,19 +109,19 @@ mod tests {
             (Selector::Tag("blue".into()), true),
         ];
         for (selector, wanted) in selectors {
-            assert_eq!(prefix.in_selector(&selector), wanted, "{selector:?}");
-            assert!(tag.in_selector(&selector), "{selector:?}");
+            assert_eq!(prefix.matches_selector(&selector), wanted, "{selector:?}");
+            assert!(tag.matches_selector(&selector), "{selector:?}");
         }
     }
 
     #[test]
-    fn another_namespace_is_not_heard_of() {
+    fn a_filter_does_not_match_another_namespace() {
         let interest = interest(Scope::Namespace);
         let change = |namespace: &'static str| Change {
             namespace: namespace.into(),
             effect: Effect::Set,
             covers: Covers::Keys(vec![key("k", &[])]),
         };
-        assert!(interest.in_change(&change("ns")) && !interest.in_change(&change("other")));
+        assert!(interest.matches_change(&change("ns")) && !interest.matches_change(&change("other")));
     }
 }

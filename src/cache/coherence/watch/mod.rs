@@ -1,9 +1,13 @@
-//! Watches: whoever follows one is told of every change, in the order of its partition, or that changes may have been missed. Changes that
-//! wait for a watcher are bounded; the way of messages never waits for one.
+//! Watches: streams of all changes, in the order of each partition.
+//!
+//! A watch receives every change, or a discontinuity if changes may have been missed. The queue of
+//! a watch is bounded; applying messages never waits for it.
 
 pub mod filter;
 pub mod queue;
+pub(super) mod registry;
 mod stream;
 
 pub use queue::{ChangeScope, Discontinuity, WatchedChange};
-pub use stream::{Event, Watch, Watches, Watching};
+pub use registry::Watches;
+pub use stream::{Event, Watch, Watching};

@@ -1,4 +1,4 @@
-//! The way from the messages to one watcher: what waits for it is bounded, and nothing waits for it.
+//! Queue between the bus messages and one watch. It is bounded, and messages never wait for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use crate::cache::tier::bus::{Change, Covers, Effect, Message};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
-/// Most changes, and bytes of them, that wait for one watcher.
-const WAITING: usize = 8192;
-const WAITING_BYTES: usize = 1 << 20;
-/// Most bytes of keys told at once.
-const TOLD_AT_ONCE: usize = 512 << 10;
+/// Most changes, and most bytes of changes, in the queue of one watch.
+const MAX_QUEUED_CHANGES: usize = 8192;
+const MAX_QUEUED_BYTES: usize = 1 << 20;
+/// Most bytes of keys in one event.
+const MAX_PART_BYTES: usize = 512 << 10;
 
 /// A change, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,41 +26,41 @@ pub struct WatchedChange {
     pub partition: u16,
     /// The position.
     pub version: Version,
-    /// What happened to what is covered.
+    /// The effect on the covered entries.
     pub effect: Effect,
-    /// What is covered.
+    /// The covered entries.
     pub covers: ChangeScope,
-    /// Nothing more is told of this position.
+    /// True for the last part of the change at this position.
     pub last: bool,
 }
 
-/// What a change that is told covers.
+/// The entries that a reported change covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeScope {
     /// These keys.
     Keys(Vec<Bytes>),
-    /// What this selects.
+    /// Entries that this selects.
     Selected(Selector),
 }
 
-/// Why changes may have been missed.
+/// Reason why changes may have been missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discontinuity {
-    /// The watcher was too slow.
+    /// The client read too slowly.
     SlowWatcher,
     /// This replica may have missed messages.
     Gap,
-    /// What was told before is of too long ago.
+    /// The token to resume from is too old.
     TooOld,
 }
 
-/// The watchers of a partition.
+/// The watches of a partition.
 #[derive(Default)]
 pub(crate) struct Watchers(Vec<Arc<Watcher>>);
 
-/// The end of a watch that messages come to.
+/// The receiving end of a watch.
 pub(crate) struct Watcher {
-    interest: WatchFilter,
+    filter: WatchFilter,
     queue: Mutex<WatchQueue>,
     more: Notify,
 }
@@ -71,7 +71,7 @@ struct WatchQueue {
     bytes: usize,
 }
 
-/// What waits to be told.
+/// An item in the queue of a watch.
 pub(crate) enum QueuedItem {
     Change(Arc<Message>),
     Discontinuity(Discontinuity),
@@ -81,11 +81,11 @@ pub(crate) enum QueuedItem {
 // === impl Watchers ===
 
 impl Watchers {
-    pub fn join(&mut self, watcher: Arc<Watcher>) {
+    pub fn add(&mut self, watcher: Arc<Watcher>) {
         self.0.push(watcher);
     }
 
-    pub fn leave(&mut self, watcher: &Arc<Watcher>) {
+    pub fn remove(&mut self, watcher: &Arc<Watcher>) {
         self.0.retain(|other| !Arc::ptr_eq(other, watcher));
     }
 
@@ -94,10 +94,12 @@ impl Watchers {
         self.0.is_empty()
     }
 
-    /// Tells them of a message. To be called in the order of the messages, before the watermark moves.
-    pub fn tell(&self, message: &Message) {
+    /// Publishes a message to the watches.
+    ///
+    /// To be called in the order of the messages, before the watermark moves.
+    pub fn publish(&self, message: &Message) {
         let mut shared = None;
-        for watcher in self.0.iter().filter(|watcher| watcher.interest.in_change(&message.change)) {
+        for watcher in self.0.iter().filter(|watcher| watcher.filter.matches_change(&message.change)) {
             let message = shared.get_or_insert_with(|| {
                 let change = message.change.compact();
                 Arc::new(Message { change, ..*message })
@@ -106,26 +108,26 @@ impl Watchers {
         }
     }
 
-    /// Tells them that messages may have been missed.
-    pub fn break_off(&self) {
-        self.0.iter().for_each(|watcher| watcher.break_off(Discontinuity::Gap));
+    /// Reports to the watches that messages may have been missed.
+    pub fn report_gap(&self) {
+        self.0.iter().for_each(|watcher| watcher.report_discontinuity(Discontinuity::Gap));
     }
 }
 
 // === impl Watcher ===
 
 impl Watcher {
-    pub fn new(interest: WatchFilter) -> Arc<Watcher> {
-        Arc::new(Watcher { interest, queue: Mutex::default(), more: Notify::new() })
+    pub fn new(filter: WatchFilter) -> Arc<Watcher> {
+        Arc::new(Watcher { filter, queue: Mutex::default(), more: Notify::new() })
     }
 
-    /// What it is interested in.
-    pub fn interest(&self) -> &WatchFilter {
-        &self.interest
+    /// Returns the filter of the watch.
+    pub fn filter(&self) -> &WatchFilter {
+        &self.filter
     }
 
-    /// Waits until there may be something to tell.
-    pub async fn more(&self) {
+    /// Waits until there may be an item in the queue.
+    pub async fn changed(&self) {
         self.more.notified().await;
     }
 
@@ -133,12 +135,13 @@ impl Watcher {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a change behind what waits. When that is too much, nothing of it waits any more: it is said that it was dropped, and why.
+    /// Appends a change. If the queue is over its limits it is dropped, and `overflow` is reported
+    /// instead.
     pub fn offer(&self, message: Arc<Message>, overflow: Discontinuity) {
         let mut queue = self.queue();
         queue.bytes += message.change.size();
         queue.waiting.push_back(QueuedItem::Change(message));
-        if queue.waiting.len() > WAITING || queue.bytes > WAITING_BYTES {
+        if queue.waiting.len() > MAX_QUEUED_CHANGES || queue.bytes > MAX_QUEUED_BYTES {
             *queue = WatchQueue::default();
             queue.waiting.push_back(QueuedItem::Discontinuity(overflow));
         }
@@ -146,8 +149,8 @@ impl Watcher {
         self.more.notify_one();
     }
 
-    /// Says that changes may have been missed.
-    pub fn break_off(&self, why: Discontinuity) {
+    /// Appends a discontinuity, unless the last item is one.
+    pub fn report_discontinuity(&self, why: Discontinuity) {
         let mut queue = self.queue();
         if !matches!(queue.waiting.back(), Some(QueuedItem::Discontinuity(_))) {
             queue.waiting.push_back(QueuedItem::Discontinuity(why));
@@ -156,7 +159,7 @@ impl Watcher {
         self.more.notify_one();
     }
 
-    /// What is to be told next.
+    /// Takes the next item of the queue.
     pub fn next(&self) -> Option<QueuedItem> {
         let mut queue = self.queue();
         let next = queue.waiting.pop_front();
@@ -166,22 +169,22 @@ impl Watcher {
         next
     }
 
-    /// Puts a heartbeat behind what waits.
-    pub fn beat(&self, token: Token, proof: Moment) {
+    /// Appends a heartbeat.
+    pub fn queue_heartbeat(&self, token: Token, proof: Moment) {
         self.queue().waiting.push_back(QueuedItem::Heartbeat { token, proof });
     }
 
-    /// The parts of a change that are of interest, each of a bounded size.
+    /// Returns the parts of a change that pass the filter, each of a bounded size.
     pub fn parts(&self, message: &Message) -> VecDeque<WatchedChange> {
         let mut covered = VecDeque::new();
         match &message.change.covers {
             Covers::Selected(selectors) => covered.extend(
-                selectors.iter().filter(|one| self.interest.in_selector(one)).cloned().map(ChangeScope::Selected),
+                selectors.iter().filter(|one| self.filter.matches_selector(one)).cloned().map(ChangeScope::Selected),
             ),
             Covers::Keys(keys) => {
                 let (mut part, mut bytes) = (Vec::new(), 0);
-                for changed in keys.iter().filter(|changed| self.interest.in_key(changed)) {
-                    if bytes > TOLD_AT_ONCE {
+                for changed in keys.iter().filter(|changed| self.filter.matches_key(changed)) {
+                    if bytes > MAX_PART_BYTES {
                         covered.push_back(ChangeScope::Keys(std::mem::take(&mut part)));
                         bytes = 0;
                     }
@@ -192,8 +195,8 @@ impl Watcher {
             }
         }
         let Message { partition, version, change: Change { effect, .. }, .. } = *message;
-        let told = |covers| WatchedChange { partition, version, effect, covers, last: false };
-        let mut parts: VecDeque<WatchedChange> = covered.into_iter().map(told).collect();
+        let part = |covers| WatchedChange { partition, version, effect, covers, last: false };
+        let mut parts: VecDeque<WatchedChange> = covered.into_iter().map(part).collect();
         parts.back_mut().into_iter().for_each(|part| part.last = true);
         parts
     }
@@ -221,13 +224,13 @@ mod tests {
         for sequence in 1..=messages {
             watcher.offer(message(sequence, 1, size), overflow);
             let queue = watcher.queue();
-            assert!(queue.bytes <= WAITING_BYTES && queue.waiting.len() <= WAITING);
+            assert!(queue.bytes <= MAX_QUEUED_BYTES && queue.waiting.len() <= MAX_QUEUED_CHANGES);
         }
     }
 
     #[test]
-    fn what_waits_is_bounded_and_what_is_dropped_is_said_once() {
-        for (messages, size) in [(1_000, 8_000), (WAITING as u64 + 1, 1)] {
+    fn the_queue_is_bounded_and_a_drop_is_reported_once() {
+        for (messages, size) in [(1_000, 8_000), (MAX_QUEUED_CHANGES as u64 + 1, 1)] {
             let watcher = watcher();
             offer(&watcher, messages, size, Discontinuity::TooOld);
             assert!(matches!(watcher.next(), Some(QueuedItem::Discontinuity(Discontinuity::TooOld))));
@@ -241,13 +244,13 @@ mod tests {
     #[test]
     fn discontinuities_with_nothing_between_are_one() {
         let watcher = watcher();
-        (0..64).for_each(|_| watcher.break_off(Discontinuity::Gap));
+        (0..64).for_each(|_| watcher.report_discontinuity(Discontinuity::Gap));
         assert!(watcher.next().is_some() && watcher.next().is_none());
     }
 
     #[test]
-    fn very_many_keys_are_told_in_parts() {
-        let parts = watcher().parts(&message(1, 6, TOLD_AT_ONCE / 2 - 1));
+    fn very_many_keys_are_delivered_in_parts() {
+        let parts = watcher().parts(&message(1, 6, MAX_PART_BYTES / 2 - 1));
         let parts: Vec<_> = parts.into_iter().map(|part| (part.last, part.covers)).collect();
         assert!(
             matches!(&parts[..], [(false, ChangeScope::Keys(one)), (true, ChangeScope::Keys(two))] if one.len() + two.len() == 6)

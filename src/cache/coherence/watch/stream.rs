@@ -1,35 +1,30 @@
-//! Watches: whoever follows one is told of every change, in the order of its partition, or that changes may have been missed. Changes that
-//! wait for a watcher are bounded; the way of messages never waits for one.
+//! Watches: streams of all changes, in the order of each partition.
+//!
+//! A watch receives every change, or a discontinuity if changes may have been missed. The queue of
+//! a watch is bounded; applying messages never waits for it.
 
-use super::queue::{Discontinuity, WatchedChange};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use super::filter::WatchFilter;
+use super::queue::{Discontinuity, QueuedItem, WatchedChange, Watcher};
+use crate::cache::clock::Moment;
 use crate::cache::coherence::coherence::Coherence;
 use crate::cache::coherence::partition::PartitionState;
+use crate::cache::error::CacheError;
 use crate::cache::tier::bus::Message;
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
-use super::queue::{QueuedItem, Watcher};
-use crate::cache::clock::Moment;
-use crate::cache::error::CacheError;
-use crate::cache::stats::Counter;
-
-/// How long after the last watch changes are remembered for one that resumes, where nothing else needs them.
-const USEFUL: Duration = Duration::from_secs(60);
-
-/// A watch to be begun.
+/// Request for a watch.
 #[derive(Clone, Debug)]
 pub struct Watching {
-    /// What is watched.
-    pub interest: WatchFilter,
-    /// What was told before; none: begin from now.
+    /// The changes to receive.
+    pub filter: WatchFilter,
+    /// Token to resume from. `None` to start from now.
     pub from: Option<Token>,
     /// Time between heartbeats.
     pub heartbeat: Duration,
@@ -37,115 +32,82 @@ pub struct Watching {
     pub limit: usize,
 }
 
-/// What a watcher is told.
+/// An event of a watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Something changed.
     Change(WatchedChange),
     /// Changes may have been missed.
     Discontinuity(Discontinuity),
-    /// All is well.
+    /// Every change up to the token was delivered.
     Heartbeat {
-        /// The positions up to which everything was told.
+        /// Positions up to which everything was delivered.
         token: Token,
-        /// Every change acknowledged longer ago than this was told. None while that is not proven.
+        /// Every change acknowledged longer ago than this was delivered. `None` while that is not
+        /// proven.
         proof_age: Option<Duration>,
         /// Time since the watch began.
         elapsed: Duration,
     },
 }
 
-/// The watches of a replica.
-#[derive(Default)]
-pub struct Watches {
-    open: AtomicUsize,
-    /// Until when changes are remembered for a watch that resumes.
-    useful_until: AtomicU64,
-    /// Changes told.
-    pub changes: Counter,
-    /// Discontinuities told.
-    pub discontinuities: Counter,
-}
-
-/// A watch. Dropped, it ends.
+/// An open watch. It closes when dropped.
 pub struct Watch {
     coherence: Arc<Coherence>,
     watcher: Arc<Watcher>,
     parts: VecDeque<WatchedChange>,
     heartbeat: Duration,
-    begun: Moment,
-    beats_at: Instant,
-}
-
-// === impl Watches ===
-
-impl Watches {
-    /// Watches now.
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Whether a watch may resume from what is remembered now.
-    pub(crate) fn need_memory(&self, now: Moment) -> bool {
-        self.open() > 0 || now < Moment(self.useful_until.load(Ordering::Relaxed))
-    }
-
-    fn begin(&self, limit: usize) -> Result<(), CacheError> {
-        let more = |open: usize| (open < limit).then_some(open + 1);
-        match self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(CacheError::Exhausted { what: "limits.watches", limit, retry_after: None }),
-        }
-    }
-
-    fn end(&self, now: Moment) {
-        self.useful_until.fetch_max(now.plus(USEFUL).0, Ordering::Relaxed);
-        self.open.fetch_sub(1, Ordering::Relaxed);
-    }
+    started_at: Moment,
+    heartbeat_at: Instant,
 }
 
 // === impl Coherence ===
 
 impl Coherence {
-    /// Begins a watch. What is told has been told of everything that this replica hears from now on, or since what was told before.
+    /// Opens a watch.
+    ///
+    /// It receives every change that this replica receives from now on, or since the token to
+    /// resume from.
     pub fn watch(self: &Arc<Self>, watching: Watching) -> Result<Watch, CacheError> {
-        let Watching { interest, from, heartbeat, limit } = watching;
+        let Watching { filter, from, heartbeat, limit } = watching;
         self.watches.begin(limit)?;
-        let begun = self.clock.now();
-        let watcher = Watcher::new(interest);
+        let started_at = self.clock.now();
+        let watcher = Watcher::new(filter);
         for (index, partition) in self.partitions.iter().enumerate() {
-            let mut line = partition.line();
+            let mut state = partition.state();
             if let Some(from) = &from {
-                self.resume(&watcher, index as u16, &line, from.position(index as u16));
+                self.resume(&watcher, index as u16, &state, from.position(index as u16));
             }
-            line.watchers.join(watcher.clone());
+            state.watchers.add(watcher.clone());
         }
         let (coherence, parts) = (self.clone(), VecDeque::new());
-        Ok(Watch { coherence, watcher, parts, heartbeat, begun, beats_at: Instant::now() })
+        Ok(Watch { coherence, watcher, parts, heartbeat, started_at, heartbeat_at: Instant::now() })
     }
 
-    /// Tells what the line has brought after `told`, if that is all remembered. To be called under the line's lock.
-    fn resume(&self, watcher: &Watcher, index: u16, line: &PartitionState, told: Version) {
-        let reached = line.watermark;
-        if !line.synced {
-            return watcher.break_off(Discontinuity::Gap);
+    /// Queues the changes of the partition after `after`, if all are remembered. To be called under
+    /// the lock of the partition's state.
+    fn resume(&self, watcher: &Watcher, index: u16, state: &PartitionState, after: Version) {
+        let reached = state.watermark;
+        if !state.synced {
+            return watcher.report_discontinuity(Discontinuity::Gap);
         }
-        let heard = match told.epoch == reached.epoch {
-            true => self.partition(index).recent().heard(told, reached),
-            false => None,
+        let missed = if after.epoch == reached.epoch {
+            self.partition(index).change_log().messages_between(after, reached)
+        } else {
+            None
         };
-        let Some(heard) = heard else { return watcher.break_off(Discontinuity::TooOld) };
-        for (version, change) in heard.into_iter().filter(|(_, change)| watcher.interest().in_change(change)) {
+        let Some(missed) = missed else { return watcher.report_discontinuity(Discontinuity::TooOld) };
+        for (version, change) in missed.into_iter().filter(|(_, change)| watcher.filter().matches_change(change)) {
             let message = Message { partition: index, version, change, own: false };
             watcher.offer(Arc::new(message), Discontinuity::TooOld);
         }
     }
 
-    /// The last position applied in each partition.
+    /// Returns the last applied position of each partition.
     fn positions(&self) -> Token {
         let mut token = Token::default();
         for (index, partition) in self.partitions.iter().enumerate() {
-            let reached = partition.line().watermark;
+            let reached = partition.state().watermark;
             if reached > Version::ZERO {
                 token.add(index as u16, reached);
             }
@@ -161,15 +123,15 @@ impl Coherence {
 // === impl Watch ===
 
 impl Watch {
-    /// What is to be told next. Comes in the end, at the next heartbeat at the latest.
+    /// Returns the next event; at the latest the next heartbeat.
     pub async fn next(&mut self) -> Event {
         loop {
             if let Some(part) = self.parts.pop_front() {
                 self.coherence.watches.changes.inc();
                 return Event::Change(part);
             }
-            if Instant::now() >= self.beats_at {
-                self.beat();
+            if Instant::now() >= self.heartbeat_at {
+                self.queue_heartbeat();
             }
             match self.watcher.next() {
                 Some(QueuedItem::Change(message)) => self.parts = self.watcher.parts(&message),
@@ -180,29 +142,31 @@ impl Watch {
                 Some(QueuedItem::Heartbeat { token, proof }) => {
                     let now = self.coherence.clock.now();
                     let proof_age = (proof > Moment::NEVER).then(|| now.since(proof));
-                    return Event::Heartbeat { token, proof_age, elapsed: now.since(self.begun) };
+                    return Event::Heartbeat { token, proof_age, elapsed: now.since(self.started_at) };
                 }
                 None => tokio::select! {
-                    () = self.watcher.more() => {}
-                    () = sleep_until(self.beats_at) => {}
+                    () = self.watcher.changed() => {}
+                    () = sleep_until(self.heartbeat_at) => {}
                 },
             }
         }
     }
 
-    /// Puts a heartbeat behind what waits. It says what was known before: every change up to these positions, and every change that the
-    /// proof covers, waits before it or was told.
-    fn beat(&mut self) {
+    /// Appends a heartbeat to the queue.
+    ///
+    /// Every change up to its positions, and every change that its proof covers, is in the queue
+    /// before it or was delivered.
+    fn queue_heartbeat(&mut self) {
         let (proof, token) = (self.coherence.oldest_proof(), self.coherence.positions());
-        self.watcher.beat(token, proof);
-        self.beats_at = Instant::now() + self.heartbeat;
+        self.watcher.queue_heartbeat(token, proof);
+        self.heartbeat_at = Instant::now() + self.heartbeat;
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         for partition in &self.coherence.partitions {
-            partition.line().watchers.leave(&self.watcher);
+            partition.state().watchers.remove(&self.watcher);
         }
         self.coherence.watches.end(self.coherence.clock.now());
     }

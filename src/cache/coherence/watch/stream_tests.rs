@@ -1,10 +1,11 @@
-//! What a watcher is told, and when it is told that it may have missed something.
+//! Events of a watch, and the discontinuities when changes may have been missed.
 
 use bytes::Bytes;
 
 use super::*;
 use crate::cache::coherence::safeguards::Safeguards;
 use crate::cache::coherence::watch::filter::Scope;
+use crate::cache::coherence::watch::registry::RESUME_WINDOW;
 use crate::cache::coherence::watch::*;
 use crate::cache::entry::Tags;
 use crate::cache::invalidation::selector::Selector;
@@ -22,7 +23,7 @@ fn audit(bench: &Bench, sequence: u64) {
     bench.coherence.echo(nonce, Echo { positions: vec![(0, at(sequence))] });
 }
 
-/// A subscription that stands at `sequence`.
+/// Builds a subscription at `sequence`.
 fn subscribed(sequence: u64) -> Bench {
     let bench = Bench::new(Safeguards::default());
     audit(&bench, sequence);
@@ -48,7 +49,7 @@ fn invalidation(bench: &Bench, sequence: u64, selectors: &[Selector]) {
 }
 
 fn watching(scope: Scope, from: Option<Token>) -> Watching {
-    Watching { interest: WatchFilter { namespace: "default".into(), scope }, from, heartbeat: HEARTBEAT, limit: 8 }
+    Watching { filter: WatchFilter { namespace: "default".into(), scope }, from, heartbeat: HEARTBEAT, limit: 8 }
 }
 
 fn watch(bench: &Bench, scope: Scope) -> Watch {
@@ -69,7 +70,7 @@ fn broken(why: Discontinuity) -> Event {
     Event::Discontinuity(why)
 }
 
-/// The token of the heartbeat that comes next, and its proof.
+/// Returns the token and the proof of the next heartbeat.
 async fn heartbeat(watch: &mut Watch) -> (Version, Option<Duration>) {
     match watch.next().await {
         Event::Heartbeat { token, proof_age, .. } => (token.position(0), proof_age),
@@ -78,7 +79,7 @@ async fn heartbeat(watch: &mut Watch) -> (Version, Option<Duration>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_begins_with_a_heartbeat_and_tells_of_each_change_before_the_next() {
+async fn a_watch_delivers_a_heartbeat_then_each_change_before_the_next() {
     let bench = subscribed(5);
     let mut watch = watch(&bench, Scope::Namespace);
     assert_eq!(heartbeat(&mut watch).await, (at(5), Some(Duration::ZERO)));
@@ -97,7 +98,7 @@ async fn a_heartbeat_does_not_promise_what_waits_behind_it() {
     let mut watch = watch(&bench, Scope::Namespace);
     heartbeat(&mut watch).await;
     tokio::time::advance(HEARTBEAT).await;
-    watch.beat();
+    watch.queue_heartbeat();
     bench.clock.advance(Duration::from_millis(300));
     message(&bench, 6, "a");
     audit(&bench, 6);
@@ -106,7 +107,7 @@ async fn a_heartbeat_does_not_promise_what_waits_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_of_interest_is_not_told() {
+async fn a_change_outside_the_filter_is_not_delivered() {
     let bench = subscribed(5);
     let (mut prefix, mut tag) =
         (watch(&bench, Scope::Prefix("user:1".into())), watch(&bench, Scope::Tag("red".into())));
@@ -119,7 +120,7 @@ async fn what_is_not_of_interest_is_not_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_several_selectors_is_told_in_parts_of_one_position() {
+async fn a_change_of_several_selectors_is_delivered_in_parts() {
     let bench = subscribed(5);
     let mut watch = watch(&bench, Scope::Prefix("a".into()));
     heartbeat(&mut watch).await;
@@ -133,7 +134,7 @@ async fn a_change_of_several_selectors_is_told_in_parts_of_one_position() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_makes_memory_suspect_is_a_discontinuity() {
+async fn a_discontinuity_follows_whatever_unproves_l1() {
     type Fault = fn(&Bench);
     let faults: [(&str, Fault); 5] = [
         ("a lost message", |bench| message(bench, 7, "k")),
@@ -166,7 +167,7 @@ async fn while_the_subscription_is_lost_the_proof_grows_old() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_proven_before_the_first_echo() {
+async fn no_partition_is_proven_before_the_first_echo() {
     let bench = Bench::new(Safeguards::default());
     let mut watch = watch(&bench, Scope::Namespace);
     assert_eq!(heartbeat(&mut watch).await, (Version::ZERO, None));
@@ -176,7 +177,7 @@ async fn nothing_is_proven_before_the_first_echo() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_watcher_is_told_that_changes_were_dropped_and_then_of_those_after() {
+async fn a_slow_watch_receives_a_discontinuity_and_then_later_changes() {
     let bench = subscribed(0);
     let mut watch = watch(&bench, Scope::Namespace);
     (1..=10_000).for_each(|sequence| message(&bench, sequence, "k"));
@@ -187,7 +188,7 @@ async fn a_slow_watcher_is_told_that_changes_were_dropped_and_then_of_those_afte
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resumed_watch_is_told_of_what_it_missed() {
+async fn a_resumed_watch_receives_the_changes_it_missed() {
     let bench = subscribed(5);
     (6..=9).for_each(|sequence| message(&bench, sequence, &format!("k{sequence}")));
     let mut watch = resumed(&bench, at(7));
@@ -222,17 +223,17 @@ async fn a_watch_that_cannot_be_resumed_begins_with_a_discontinuity() {
 async fn a_watch_does_not_resume_over_a_message_that_was_lost() {
     let bench = subscribed(5);
     message(&bench, 6, "a");
-    // The answer to a read says something of the one that was lost, which may not be all.
-    bench.coherence.remember(0, at(7), &Change::of_keys(Effect::Set, &[bench.key("b")]));
+    // The reply to a read describes the lost change, perhaps only in part.
+    bench.coherence.record_acknowledged(0, at(7), &Change::of_keys(Effect::Set, &[bench.key("b")]));
     message(&bench, 8, "c");
     assert_eq!(resumed(&bench, at(6)).next().await, broken(Discontinuity::TooOld));
     assert_eq!(resumed(&bench, at(7)).next().await, keys(&["c"], 8));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_seen_of_a_change_does_not_hide_the_rest_of_it() {
+async fn a_change_seen_in_part_does_not_hide_the_rest() {
     let bench = subscribed(5);
-    bench.coherence.remember(0, at(6), &Change::of_keys(Effect::Set, &[bench.key("a")]));
+    bench.coherence.record_acknowledged(0, at(6), &Change::of_keys(Effect::Set, &[bench.key("a")]));
     deliver(&bench, at(6), &[("a", &["red"]), ("b", &[])]);
     assert_eq!(resumed(&bench, at(5)).next().await, keys(&["a", "b"], 6));
 }
@@ -246,7 +247,7 @@ async fn watches_are_limited_and_leave_nothing_behind() {
     assert_eq!(bench.coherence.watches.open(), 8);
     drop(watches);
     assert_eq!(bench.coherence.watches.open(), 0);
-    assert!(bench.coherence.partition(0).line().watchers.is_empty());
-    assert!(bench.coherence.watches.need_memory(bench.now()));
-    assert!(!bench.coherence.watches.need_memory(bench.now().plus(USEFUL)));
+    assert!(bench.coherence.partition(0).state().watchers.is_empty());
+    assert!(bench.coherence.watches.need_change_log(bench.now()));
+    assert!(!bench.coherence.watches.need_change_log(bench.now().plus(RESUME_WINDOW)));
 }

@@ -1,0 +1,59 @@
+//! Port of L1: the memory of this replica.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::cache::entry::CachedEntry;
+use crate::cache::key::{Key, KeyRef};
+
+/// The memory of this replica.
+///
+/// A dumb map with a byte limit: it decides only which entries to evict. It may drop any entry at
+/// any time. The caller orders inserts and removals of one key; `get` runs beside them and takes no
+/// lock that all keys share.
+pub trait L1: Send + Sync + 'static {
+    /// Returns the entry of `key`, fresh or not.
+    fn get(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>>;
+    /// Inserts an entry, until it has expired and its namespace's stale window has passed, or
+    /// memory is short.
+    ///
+    /// If it is not taken, any earlier entry is removed all the same.
+    fn insert(&self, key: Key, held: Arc<CachedEntry>) -> Result<(), NotTaken>;
+    /// Removes the entry of `key`.
+    fn remove(&self, key: KeyRef<'_>);
+    /// Visits entries until `visit` breaks: all that are present throughout, and some of the
+    /// others.
+    fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<CachedEntry>) -> ControlFlow<()>);
+    /// Returns the current usage.
+    fn usage(&self) -> L1Usage;
+}
+
+/// Reason why L1 did not take an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It is too large.
+    TooLarge,
+    /// Its namespace is at its quota of this many bytes.
+    OverQuota(u64),
+}
+
+/// Usage of L1, and counts of the entries that it dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct L1Usage {
+    /// Entries now; may lag by pending maintenance.
+    pub entries: u64,
+    /// Bytes now, with overhead.
+    pub bytes: u64,
+    /// Limit of bytes.
+    pub max_bytes: u64,
+    /// Entries evicted for lack of room.
+    pub evicted_size: u64,
+    /// Entries dropped after their time to live.
+    pub evicted_expired: u64,
+    /// Entries removed.
+    pub removed: u64,
+    /// Entries replaced.
+    pub replaced: u64,
+    /// Entries too large to be taken.
+    pub rejected: u64,
+}
