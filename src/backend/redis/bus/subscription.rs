@@ -16,17 +16,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::foreign::Epochs;
+use super::foreign_epochs::Epochs;
 use crate::backend::redis::command::spans;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::primary::Primary;
-use crate::backend::redis::connection::redis_connection::{
-    ConnectError, Connection, Purpose, is_misplaced, number, status,
-};
+use crate::backend::redis::connection::redis_connection::{ConnectError, Connection, Purpose, is_misplaced};
 use crate::backend::redis::connection::supervisor::Backoff;
 use crate::backend::redis::connection::transport::CLOSED;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::codec::{Private, Published};
+use crate::backend::redis::schema::reply::{number, status};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::coherence::AUDITS_PER_BOUND;
 use crate::cache::invalidation::selector::Selector;

@@ -11,12 +11,12 @@ use fred::types::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
-use super::large_values;
-use super::large_values::{Load, Reach};
 use super::spans;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::health::RedisHealth;
+use crate::backend::redis::connection::large_values;
+use crate::backend::redis::connection::large_values::{Load, Reach};
 use crate::backend::redis::connection::redis_connection::{
     Connection, is_misplaced, names_a_missing_right, not_a_primary,
 };

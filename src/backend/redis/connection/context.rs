@@ -7,7 +7,7 @@ use fred::types::Value;
 use tokio::sync::Notify;
 
 use super::command_metrics::Operations;
-use crate::backend::redis::bus::foreign::ForeignMessages;
+use super::foreign_messages::ForeignMessages;
 use crate::backend::redis::config::RedisConfig;
 use crate::backend::redis::schema::barrier::Barriers;
 use crate::backend::redis::schema::codec;

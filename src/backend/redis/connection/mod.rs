@@ -3,7 +3,9 @@
 pub mod clock;
 pub mod command_metrics;
 pub mod context;
+pub mod foreign_messages;
 pub mod health;
+pub mod large_values;
 pub mod primary;
 pub mod read_only;
 pub mod redis_connection;

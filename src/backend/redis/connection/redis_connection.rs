@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fred::clients::Client;
 use fred::interfaces::{ClientLike as _, LuaInterface as _};
 use fred::prelude::{Error, ErrorKind};
@@ -16,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::RedisContext;
+use super::large_values::Moved;
 use super::primary::Primary;
 use super::transport;
 use super::transport::Relay;
-use crate::backend::redis::command::large_values::Moved;
 use crate::backend::redis::config::{Address, Credentials, Failover, RedisConfig};
 use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::reply::{number, status};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::coherence::safeguards::Safeguard;
 use crate::cache::version::Version;
@@ -344,21 +344,6 @@ impl Connection {
         self.ended.cancel();
         let _ = timeout(Duration::from_millis(200), self.client.quit()).await;
     }
-}
-
-/// The status word of a script's reply.
-pub fn status(reply: &[Value]) -> Option<&str> {
-    reply.first().and_then(Value::as_bytes).and_then(|bytes| std::str::from_utf8(bytes).ok())
-}
-
-/// A number of a script's reply.
-pub fn number(reply: &[Value], index: usize) -> Option<i64> {
-    reply.get(index).and_then(Value::as_i64)
-}
-
-/// The bytes of a reply, without copying them.
-pub fn bytes(value: Value) -> Option<Bytes> {
-    value.into_bytes()
 }
 
 /// The time without an audit after which a replica is not waited for in a takeover.

@@ -6,13 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::large_values::Room;
 use super::primary::Primary;
 use super::read_only::ReadOnlySupervisor;
 use super::redis_connection::Connection;
 use super::supervisor::ConnectionSupervisor;
-use crate::backend::redis::bus::subscription::Bus;
-use crate::backend::redis::command::large_values::Room;
-use crate::cache::tier::bus::BusSink;
 
 /// A primary with the connections to it.
 pub struct Shard {
@@ -32,14 +30,8 @@ pub struct Shard {
 // === impl Shard ===
 
 impl Shard {
-    /// Connects, now and whenever the connection is lost, until it is left. Runs in `tasks`.
-    pub fn start(
-        primary: Primary,
-        sink: &Arc<dyn BusSink>,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> Arc<Shard> {
-        let (primary, closing, stop) = (Arc::new(primary), stop.clone(), stop.child_token());
+    /// Opens the connections to `primary`, and again whenever they are lost, until `stop`. Runs in `tasks`.
+    pub fn start(primary: Arc<Primary>, tasks: &TaskTracker, stop: CancellationToken) -> Arc<Shard> {
         let links: Vec<_> = (0..primary.shared.config.connections)
             .map(|n| Arc::new(ConnectionSupervisor::new(Some(n), primary.clone())))
             .collect();
@@ -52,11 +44,6 @@ impl Shard {
         tasks.spawn({
             let (reads, stop) = (reads.clone(), stop.clone());
             async move { reads.supervise(stop).await }
-        });
-        let bus = Bus::new(primary.clone(), sink.clone(), closing);
-        tasks.spawn({
-            let stop = stop.clone();
-            async move { bus.run(stop).await }
         });
         Arc::new(Shard { primary, links, room: Room::default(), large, reads, next_link: AtomicUsize::new(0), stop })
     }

@@ -9,9 +9,9 @@ use arc_swap::ArcSwapOption;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::large_values;
 use super::primary::Primary;
 use super::redis_connection::{ConnectError, Connection, Purpose, words};
-use crate::backend::redis::command::large_values;
 use crate::cache::clock::Moment;
 use crate::cache::tier::Timeout;
 use crate::units::format_duration;

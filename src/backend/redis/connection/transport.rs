@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::large_values::Moved;
 use super::reply_scanner::ReplyScanner;
-use crate::backend::redis::command::large_values::Moved;
 use crate::backend::redis::config::{Address, RedisConfig};
 use crate::units::format_duration;
 

@@ -11,8 +11,8 @@
 
 use bytes::{BufMut, Bytes};
 
-pub use super::compression::Packed;
-
+use super::compression::is_known;
+use super::stored_entry::StoredEntry;
 use crate::cache::entry::{Content, NewEntry, Tags};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::policy::limits::CONTENT_TYPE_SIZE;
@@ -30,39 +30,6 @@ const CONFIRMATION: u8 = 4;
 /// The effects of a message that gives a lease back, the second because the entry could not be made. It has no position of its own.
 const RELEASED: u8 = 5;
 const FAILED: u8 = 6;
-
-/// An entry as Redis holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredEntry {
-    /// The write that made it.
-    pub version: Version,
-    /// When, by Redis's clock, microseconds.
-    pub written_micros: u64,
-    /// Time to live when written or touched, milliseconds; 0: for ever.
-    pub ttl_millis: u64,
-    /// How long past that it is kept, milliseconds.
-    pub window_millis: u64,
-    /// Soft time to live, milliseconds; 0: none.
-    pub soft_millis: u64,
-    /// To when reading may prolong its life, by Redis's clock, microseconds; 0: not at all.
-    pub slide_micros: u64,
-    /// When it was marked stale, by Redis's clock, microseconds; 0: it was not.
-    pub marked_micros: u64,
-    /// Version of its source.
-    pub source_version: Option<u64>,
-    /// What it cost to make, milliseconds.
-    pub cost_millis: u32,
-    /// What it says. A value is as it is stored, until it is unpacked.
-    pub content: Content,
-    /// How the value is packed.
-    pub encoding: u8,
-    /// Bytes of the value unpacked.
-    pub plain_size: usize,
-    /// Content type.
-    pub content_type: Box<str>,
-    /// Tags.
-    pub tags: Tags,
-}
 
 /// What follows version and time in an entry's header; the script puts those before it, the value after it, packed as `encoding` says.
 pub fn entry_header(entry: &NewEntry, encoding: u8) -> Vec<u8> {
@@ -102,7 +69,7 @@ pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
     let content_type = std::str::from_utf8(reader.take(content_type)?).ok()?.into();
     let value = bytes.split_off(bytes.len() - reader.0.len());
     let content = match flags & KNOWN_ABSENT {
-        0 if super::compression::is_known(encoding, value.len(), plain as usize) => Content::Value(value),
+        0 if is_known(encoding, value.len(), plain as usize) => Content::Value(value),
         KNOWN_ABSENT if encoding == 0 && value.is_empty() => Content::KnownAbsent,
         _ => return None,
     };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::compression::Packed;
 use super::*;
 use crate::cache::entry::Lifetime;
 use crate::cache::policy::Compression;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::codec::StoredEntry;
+use super::stored_entry::StoredEntry;
 use crate::cache::entry::Content;
 use crate::cache::policy::Compression;
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::codec::StoredEntry;
 use super::compression::Packed;
+use super::stored_entry::StoredEntry;
 use crate::cache::entry::Content;
 use crate::cache::policy::Compression;
 use crate::cache::tier::Write;

@@ -9,4 +9,6 @@ pub mod invalidation_record;
 pub mod keys;
 pub mod partition_counter;
 pub mod reclaim_queue;
+pub mod reply;
 pub mod scripts;
+pub mod stored_entry;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use fred::types::Value;
 
 use super::invalidation_record::Record;
-use crate::backend::redis::connection::redis_connection::bytes;
+use super::reply::bytes;
 use crate::cache::version::Version;
 
 /// A number line as a read found it.

@@ -10,10 +10,11 @@ use futures_util::future::join_all;
 
 use super::redis_l2::{CLOCK_SLACK, RedisL2};
 use crate::backend::redis::command::executor::{CommandError, refused};
-use crate::backend::redis::command::large_values::{Load, PART};
 use crate::backend::redis::connection::command_metrics::CommandKind;
-use crate::backend::redis::connection::redis_connection::{Connection, bytes, number, status};
+use crate::backend::redis::connection::large_values::{Load, PART};
+use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::reply::{bytes, number, status};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
 use crate::cache::fleet::shared_store::{

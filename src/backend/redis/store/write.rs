@@ -6,10 +6,10 @@ use bytes::Bytes;
 use fred::types::Value;
 
 use super::redis_l2::RedisL2;
-use crate::backend::redis::connection::redis_connection::{bytes, number};
 use crate::backend::redis::schema::codec;
-use crate::backend::redis::schema::codec::Packed;
+use crate::backend::redis::schema::compression::Packed;
 use crate::backend::redis::schema::compression_pool;
+use crate::backend::redis::schema::reply::{bytes, number};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::coherence::safeguards::Safeguard;
 use crate::cache::entry::Entry;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::discovery::{NodeReport, Query, Reports, TopologyDiscovery};
+use crate::backend::redis::bus::subscription::Bus;
 use crate::backend::redis::command::executor::Routes;
 use crate::backend::redis::config::{Address, Servers};
 use crate::backend::redis::connection::clock::RedisClock;
@@ -97,7 +98,7 @@ fn place(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken, plac
             let clock = before.map_or_else(RedisClock::default, |shard| RedisClock::after(&shard.primary.clock));
             let primary = Primary::new(address.clone(), served.clone(), clock, tier.shared(), tier.health());
             primary.is_named(term);
-            Shard::start(primary, sink, tier.tasks(), stop)
+            start_shard(tier, sink, Arc::new(primary), stop)
         });
         shard.primary.serve(served);
         shard.primary.is_named(term);
@@ -110,6 +111,15 @@ fn place(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken, plac
         0 => tier.health().placed(),
         _ => tier.health().not_placed(&format!("no primary is known for {unplaced} partitions")),
     }
+}
+
+/// Starts the connections to a primary and its subscription. `stop` ends the service, and with it the shard.
+fn start_shard(tier: &RedisL2, sink: &Arc<dyn BusSink>, primary: Arc<Primary>, stop: &CancellationToken) -> Arc<Shard> {
+    let (closing, stop) = (stop.clone(), stop.child_token());
+    let shard = Shard::start(primary.clone(), tier.tasks(), stop.clone());
+    let bus = Bus::new(primary, sink.clone(), closing);
+    tier.tasks().spawn(async move { bus.run(stop).await });
+    shard
 }
 
 /// Whom to believe among sentinels: the highest epoch. One that is lower than what was believed counts only when everybody has been heard and
