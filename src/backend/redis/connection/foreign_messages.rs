@@ -7,9 +7,9 @@ use crate::cache::clock::Moment;
 use crate::cache::stats::Counter;
 
 /// Shortest time between two warnings in the log.
-const EVERY: Duration = Duration::from_secs(60);
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// Time after a foreign message for which Stats warns.
-const RECENT: Duration = Duration::from_secs(300);
+const REPORTED_FOR: Duration = Duration::from_secs(300);
 
 /// Foreign messages: their number, and the last warning.
 #[derive(Default)]
@@ -24,7 +24,7 @@ struct Reported {
     /// Time of the last warning.
     warned_at: Option<Moment>,
     /// Time of the last message.
-    heard_at: Option<Moment>,
+    received_at: Option<Moment>,
     /// Messages that no warning has counted.
     unreported: u64,
 }
@@ -32,8 +32,8 @@ struct Reported {
 // === impl ForeignMessages ===
 
 impl ForeignMessages {
-    /// `messages` of another deployment came on `channel`. Logs a warning, at most once a minute.
-    pub fn heard(&self, messages: u64, channel: &str, now: Moment) {
+    /// Counts `messages` of another deployment on `channel`. Logs a warning, at most once a minute.
+    pub fn record(&self, messages: u64, channel: &str, now: Moment) {
         if let Some(messages) = self.add(messages, now) {
             tracing::warn!(
                 channel,
@@ -45,8 +45,8 @@ impl ForeignMessages {
 
     /// Returns the warning for Stats if such a message came within the last minutes.
     pub fn warning(&self, now: Moment) -> Option<String> {
-        let heard_at = self.reported.lock().unwrap_or_else(PoisonError::into_inner).heard_at;
-        heard_at.filter(|at| now.since(*at) < RECENT).map(|_| {
+        let received_at = self.reported.lock().unwrap_or_else(PoisonError::into_inner).received_at;
+        received_at.filter(|at| now.since(*at) < REPORTED_FOR).map(|_| {
             "another deployment publishes on the channels of this one, so that memory is suspect over and over: \
              give each its own redis.prefix, or its own database in redis.url"
                 .to_owned()
@@ -57,9 +57,9 @@ impl ForeignMessages {
     fn add(&self, messages: u64, now: Moment) -> Option<u64> {
         self.count.add(messages);
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        reported.heard_at = Some(now);
+        reported.received_at = Some(now);
         reported.unreported += messages;
-        if reported.warned_at.is_some_and(|at| now.since(at) < EVERY) {
+        if reported.warned_at.is_some_and(|at| now.since(at) < WARNING_INTERVAL) {
             return None;
         }
         reported.warned_at = Some(now);

@@ -1,4 +1,4 @@
-//! Connections to the primaries: opened, supervised, and thrown away when they break.
+//! Connections to the primaries: opened, supervised, and replaced when they break.
 
 pub mod clock;
 pub mod command_metrics;

@@ -1,4 +1,4 @@
-//! The way to one primary: connections for commands, and a subscription.
+//! Connections to one primary: a command pool, one for large values, one for reads alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +30,9 @@ pub struct Shard {
 // === impl Shard ===
 
 impl Shard {
-    /// Opens the connections to `primary`, and again whenever they are lost, until `stop`. Runs in `tasks`.
+    /// Opens the connections to `primary`, and reopens them whenever they are lost, until `stop`.
+    ///
+    /// Runs in `tasks`.
     pub fn start(primary: Arc<Primary>, tasks: &TaskTracker, stop: CancellationToken) -> Arc<Shard> {
         let links: Vec<_> = (0..primary.shared.config.connections)
             .map(|n| Arc::new(ConnectionSupervisor::new(Some(n), primary.clone())))
@@ -54,12 +56,12 @@ impl Shard {
         (0..self.links.len()).find_map(|n| self.links[(first + n) % self.links.len()].connection())
     }
 
-    /// A connection that may be used now for what only reads.
+    /// A connection that may be used now for reads.
     pub fn connection_for_reads(&self) -> Option<Arc<Connection>> {
         self.connection().or_else(|| self.reads.connection())
     }
 
-    /// The connection for large values while commands work, or another one while it is not there.
+    /// The connection for large values while commands work; another one if it is not open.
     pub fn connection_for_large(&self, only_reads: bool) -> Option<Arc<Connection>> {
         match self.connection() {
             Some(other) => self.large.connection().or(Some(other)),
@@ -67,15 +69,15 @@ impl Shard {
         }
     }
 
-    /// Has every connection for commands thrown away.
+    /// Discards every connection for commands.
     pub fn condemn(&self) {
         let links = self.links.iter().chain([&self.large]);
         let connections = links.filter_map(|link| link.connection()).chain(self.reads.connection());
         connections.for_each(|connection| connection.condemned.cancel());
     }
 
-    /// It is not a primary of ours any more.
-    pub fn leave(&self) {
+    /// Closes the connections: this server is not a primary any more.
+    pub fn close(&self) {
         self.primary.health.retire();
         self.stop.cancel();
     }

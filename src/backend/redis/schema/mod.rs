@@ -1,4 +1,4 @@
-//! Everything that has a form in Redis: names, bytes of entries and messages, Lua scripts and their replies.
+//! Everything that has a form in Redis: names, bytes of entries and messages, scripts, replies.
 
 pub mod barrier;
 pub mod codec;

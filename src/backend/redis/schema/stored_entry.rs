@@ -6,29 +6,29 @@ use crate::cache::version::Version;
 /// An entry as Redis holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEntry {
-    /// The write that made it.
+    /// Version of the write that stored it.
     pub version: Version,
-    /// When, by Redis's clock, microseconds.
+    /// Time of writing by Redis's clock, microseconds.
     pub written_micros: u64,
-    /// Time to live when written or touched, milliseconds; 0: for ever.
+    /// Time to live when written or touched, milliseconds; 0: no end.
     pub ttl_millis: u64,
-    /// How long past that it is kept, milliseconds.
+    /// Stale window, milliseconds.
     pub window_millis: u64,
     /// Soft time to live, milliseconds; 0: none.
     pub soft_millis: u64,
-    /// To when reading may prolong its life, by Redis's clock, microseconds; 0: not at all.
+    /// Time until which reads may extend it, by Redis's clock, microseconds; 0: not sliding.
     pub slide_micros: u64,
-    /// When it was marked stale, by Redis's clock, microseconds; 0: it was not.
+    /// Time of marking by Redis's clock, microseconds; 0: not marked.
     pub marked_micros: u64,
     /// Version of its source.
     pub source_version: Option<u64>,
-    /// What it cost to make, milliseconds.
+    /// Cost of the fill, milliseconds.
     pub cost_millis: u32,
-    /// What it says. A value is as it is stored, until it is unpacked.
+    /// Content. A value is encoded as stored until it is decompressed.
     pub content: Content,
-    /// How the value is packed.
+    /// Encoding of the value.
     pub encoding: u8,
-    /// Bytes of the value unpacked.
+    /// Size of the plain value, bytes.
     pub plain_size: usize,
     /// Content type.
     pub content_type: Box<str>,

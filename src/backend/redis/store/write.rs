@@ -1,4 +1,4 @@
-//! Writing entries: one step for all of a partition.
+//! Writes entries: one script for all of a partition.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl RedisL2 {
         let mut part = match (namespace.policy().immutable, ticket) {
             (false, _) => "",
             (true, 0) => "quiet",
-            // The fleet confirms what it was told.
+            // A barrier needs a message that the fleet confirms.
             (true, _) => "once",
         }
         .to_owned();
@@ -110,7 +110,7 @@ fn condition_argument(condition: Condition) -> Value {
     }
 }
 
-/// The outcomes as the script numbers them.
+/// The failure for an outcome number of the script.
 fn refusal(outcome: i64) -> Option<ConditionFailure> {
     match outcome {
         1 => Some(ConditionFailure::AlreadyPresent),
