@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-/// ForeignEpochs of the counters behind one subscription, by partition.
+/// Epochs of the counters behind one subscription, by partition.
 #[derive(Default)]
 pub struct ForeignEpochs(HashMap<u16, Epoch>);
 

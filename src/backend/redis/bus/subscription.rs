@@ -261,9 +261,9 @@ impl Bus {
                 Err(ConnectError::Partitions { theirs, ours: self.shared.layout.partitions() })
             }
             (Some("BEHIND"), _) => {
-                Err(ConnectError::Failed("redis has older data than it had before; connecting anew".to_owned()))
+                Err(ConnectError::Failed("redis has older data than before; reconnecting".to_owned()))
             }
-            _ => Err(ConnectError::Failed("an audit was answered with something unknown".to_owned())),
+            _ => Err(ConnectError::Failed("unexpected reply to an audit".to_owned())),
         }
     }
 
@@ -278,9 +278,10 @@ impl Bus {
 
     async fn publish(&self, connection: &Arc<Connection>, channel: String, message: Bytes) {
         let client = &connection.client;
-        let sent: Result<Value, Error> = match self.shared.layout.sharded() {
-            true => client.spublish(channel, Value::Bytes(message)).await,
-            false => client.publish(channel, Value::Bytes(message)).await,
+        let sent: Result<Value, Error> = if self.shared.layout.sharded() {
+            client.spublish(channel, Value::Bytes(message)).await
+        } else {
+            client.publish(channel, Value::Bytes(message)).await
         };
         if let Err(error) = sent {
             tracing::debug!(%error, "bus: a confirmation was not sent");
@@ -323,7 +324,7 @@ impl Bus {
             // Any client may publish here: only the answer to an audit of this replica proves
             // anything.
             Some(Private::Echo(nonce, _)) if !self.sink.awaits(nonce) => {
-                tracing::debug!(nonce, "bus: an echo of no audit was ignored");
+                tracing::debug!(nonce, "bus: ignored an echo of no audit");
                 Dispatched::Message
             }
             Some(Private::Echo(nonce, echo)) => self.echo(nonce, echo, epochs),
@@ -406,9 +407,5 @@ enum Dispatched {
 
 /// Adds the likely cause to the end of a subscription that the server closed without an error.
 fn with_likely_cause(why: String) -> String {
-    if why == CLOSED {
-        why + "; if it does so again and again, client-output-buffer-limit pubsub is too small for it"
-    } else {
-        why
-    }
+    if why == CLOSED { why + "; if this repeats, client-output-buffer-limit pubsub is too small" } else { why }
 }

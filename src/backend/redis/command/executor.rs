@@ -27,7 +27,7 @@ use crate::cache::clock::Moment;
 use crate::cache::tier::{BoxFuture, L2Error, Timeout};
 
 /// The reason if the deadline passed before an answer.
-pub const TIMED_OUT: &str = "no answer from redis within the budget";
+pub const TIMED_OUT: &str = "no answer from redis within the timeout";
 
 /// The reason if the connection ended before an answer.
 const CONNECTION_LOST: &str = "the connection to redis was lost";
@@ -55,7 +55,7 @@ pub struct CommandExecutor {
 pub struct Routes {
     /// All shards.
     pub shards: Vec<Arc<Shard>>,
-    /// By partition; `None` while no primary is known.
+    /// The shard by partition; `None` while no primary is known.
     pub by_partition: Vec<Option<Arc<Shard>>>,
 }
 
@@ -295,9 +295,10 @@ impl CommandExecutor {
         // Refusals of Redis begin with an upper-case word; any other error is the connection's
         // failure.
         let word = first_word(&error);
-        match word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
-            true => CommandError::Refused(error),
-            false => CommandError::Lost(CONNECTION_LOST),
+        if word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
+            CommandError::Refused(error)
+        } else {
+            CommandError::Lost(CONNECTION_LOST)
         }
     }
 }
@@ -368,7 +369,7 @@ fn refusal_in_words(details: &str) -> Option<&'static str> {
         ("MASTERDOWN", "redis is a replica without its primary"),
         ("NOPERM", LACKS_A_RIGHT),
         ("WRONGPASS", "redis refuses this service's user or password"),
-        ("NOAUTH", "redis asks for a user and a password"),
+        ("NOAUTH", "redis requires a user and a password"),
         ("NOREPLICAS", "redis has too few replicas to write (min-replicas-to-write)"),
         ("MISCONF", "redis cannot persist and refuses writes (stop-writes-on-bgsave-error)"),
         ("BUSY", "redis is busy with a script"),

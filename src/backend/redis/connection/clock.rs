@@ -33,8 +33,8 @@ struct ClockState {
 #[derive(Clone, Copy)]
 struct ClockSample {
     micros: u64,
-    sent: Moment,
-    received: Moment,
+    sent_at: Moment,
+    received_at: Moment,
 }
 
 /// A step of the clock back.
@@ -51,15 +51,15 @@ impl RedisClock {
         RedisClock(Mutex::new(other.lock().clone()))
     }
 
-    /// Adds a sample: Redis's clock showed `micros` at some time between `sent` and `received`.
+    /// Adds a sample: Redis's clock showed `micros` at some time between `sent_at` and `received_at`.
     ///
     /// Returns how far the clock was set back since the last sample.
-    pub fn sample(&self, micros: u64, sent: Moment, received: Moment) -> Option<Duration> {
+    pub fn sample(&self, micros: u64, sent_at: Moment, received_at: Moment) -> Option<Duration> {
         let mut known = self.lock();
-        let before = known.sample.replace(ClockSample { micros, sent, received });
+        let before = known.sample.replace(ClockSample { micros, sent_at, received_at });
         // Only a request after the last answer is certainly later.
-        let before = before.filter(|before| sent >= before.received)?;
-        let earliest = before.micros.saturating_add(sent.since(before.received).as_micros() as u64);
+        let before = before.filter(|before| sent_at >= before.received_at)?;
+        let earliest = before.micros.saturating_add(sent_at.since(before.received_at).as_micros() as u64);
         let back = Duration::from_micros(earliest.saturating_sub(micros));
         if back < MIN_STEP {
             return None;
@@ -99,8 +99,8 @@ impl RedisClock {
     /// `moment` it may take to show it.
     pub fn at(&self, moment: Moment) -> Option<(u64, Duration)> {
         let sample = self.lock().sample?;
-        let micros = sample.micros.saturating_add(moment.since(sample.sent).as_micros() as u64);
-        Some((micros, sample.received.since(sample.sent)))
+        let micros = sample.micros.saturating_add(moment.since(sample.sent_at).as_micros() as u64);
+        Some((micros, sample.received_at.since(sample.sent_at)))
     }
 
     /// Returns true if an epoch may have begun by this clock, or by one that was wrong by up to a

@@ -111,7 +111,7 @@ impl RedisContext {
     /// floor cannot have come from a clock.
     pub fn lower_floor(&self, partition: u16, floor: Version, position: Version) {
         if let Some(mut known) = self.lock_floor(partition).filter(|known| **known == floor && position < floor) {
-            tracing::warn!(partition, %floor, %position, "redis: an epoch far in the future does not count any more");
+            tracing::warn!(partition, %floor, %position, "redis: ignored an epoch far in the future");
             *known = position;
         }
     }

@@ -47,7 +47,7 @@ impl ForeignMessages {
     pub fn warning(&self, now: Moment) -> Option<String> {
         let received_at = self.reported.lock().unwrap_or_else(PoisonError::into_inner).received_at;
         received_at.filter(|at| now.since(*at) < REPORTED_FOR).map(|_| {
-            "another deployment publishes on the channels of this one, so that memory is suspect over and over: \
+            "another deployment publishes on the channels of this one, which makes L1 suspect again and again: \
              give each its own redis.prefix, or its own database in redis.url"
                 .to_owned()
         })

@@ -83,9 +83,10 @@ impl KnownHealth {
     }
 
     fn reason(&self) -> Option<&str> {
-        match self.commands_work() {
-            true => self.subscription.reason(),
-            false => self.links.first().and_then(PrimaryState::reason),
+        if self.commands_work() {
+            self.subscription.reason()
+        } else {
+            self.links.first().and_then(PrimaryState::reason)
         }
     }
 }
@@ -93,11 +94,13 @@ impl KnownHealth {
 impl HealthInner {
     fn state(&self) -> L2State {
         let healthy = self.placement.works && self.primaries.values().all(|primary| primary.reason().is_none());
-        match self.primaries.values().any(KnownHealth::commands_work) {
-            true if healthy => L2State::Healthy,
-            true => L2State::Degraded,
-            false if self.primaries.values().any(|primary| primary.only_reads) => L2State::Degraded,
-            false => L2State::Unavailable,
+        let any = |works: fn(&KnownHealth) -> bool| self.primaries.values().any(works);
+        if any(KnownHealth::commands_work) {
+            if healthy { L2State::Healthy } else { L2State::Degraded }
+        } else if any(|primary| primary.only_reads) {
+            L2State::Degraded
+        } else {
+            L2State::Unavailable
         }
     }
 
@@ -224,7 +227,7 @@ impl PrimaryHealth {
     /// Records that Redis agrees with this replica's configuration.
     pub fn agreed(&self) {
         if self.update(|primary| primary.halted.take().is_some()) {
-            tracing::info!(server = %self.address, "nothing there contradicts this replica's configuration any more");
+            tracing::info!(server = %self.address, "configuration agrees with redis again; serving");
         }
     }
 
@@ -265,7 +268,7 @@ impl PrimaryHealth {
     pub fn reads_work(&self, works: bool) {
         let changed = self.update(|primary| std::mem::replace(&mut primary.only_reads, works) != works);
         if changed && works {
-            tracing::warn!(server = %self.address, "redis: only writes are refused; reads go on");
+            tracing::warn!(server = %self.address, "redis: writes are refused; reads continue");
         }
     }
 
@@ -372,7 +375,7 @@ mod tests {
             primary.commands_work(0, "7");
             primary.subscription_fails("reset");
             primary.subscription_works();
-            // Only from the second attempt on: it was renewed at once the last time.
+            // Only from the second attempt on: the first one may succeed.
             for why in ["reset", "no echo", "refused", "no echo"] {
                 primary.subscription_fails(why);
             }

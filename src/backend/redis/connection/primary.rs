@@ -126,11 +126,11 @@ impl Primary {
         self.partitions.subscribe()
     }
 
-    /// Adds a sample of the clock: it showed `micros` at some time between `sent` and `received`.
-    pub fn sample_clock(&self, micros: u64, sent: Moment, received: Moment) {
-        if let Some(back) = self.clock.sample(micros, sent, received) {
+    /// Adds a sample of the clock: it showed `micros` at some time between `sent_at` and `received_at`.
+    pub fn sample_clock(&self, micros: u64, sent_at: Moment, received_at: Moment) {
+        if let Some(back) = self.clock.sample(micros, sent_at, received_at) {
             let back_ms = back.as_millis() as u64;
-            tracing::warn!(server = %self.address, back_ms, "redis: its clock was set back; entries from before end as they would have");
+            tracing::warn!(server = %self.address, back_ms, "redis: server clock was set back; entries expire as before");
         }
     }
 

@@ -33,7 +33,8 @@ use crate::units::format_duration;
 ///
 /// More is an overrun, which makes L1 suspect.
 const MAX_WAITING_MESSAGES: usize = 8 * 1024;
-/// The same for a connection without subscriptions. fred allocates room for as many at the start.
+/// Limit of waiting events of a connection without subscriptions. fred allocates room for as many
+/// at the start.
 const MAX_WAITING_EVENTS: usize = 8;
 
 /// The failure of connecting.
@@ -57,12 +58,12 @@ pub enum ConnectError {
 
 impl From<Error> for ConnectError {
     fn from(error: Error) -> Self {
-        match is_misplaced(&error) {
-            true => ConnectError::Misplaced(words(&error)),
-            false if lacks_a_right(&error) => {
-                ConnectError::Failed(format!("{} (docs/redis.md lists the rights this service needs)", words(&error)))
-            }
-            false => ConnectError::Failed(words(&error)),
+        if is_misplaced(&error) {
+            ConnectError::Misplaced(words(&error))
+        } else if lacks_a_right(&error) {
+            ConnectError::Failed(format!("{} (docs/redis.md lists the rights this service needs)", words(&error)))
+        } else {
+            ConnectError::Failed(words(&error))
         }
     }
 }
@@ -284,14 +285,15 @@ impl Connection {
             },
             live_for(shared.config.max_staleness).as_micros().to_string().into(),
             shared.longest_pause().as_micros().to_string().into(),
-            match shared.config.protections.on(Safeguard::Return) {
-                true => primary.term().to_string().into(),
-                // A test build may omit it.
-                false => "0".into(),
+            // A test build may omit it.
+            if shared.config.protections.on(Safeguard::Return) {
+                primary.term().to_string().into()
+            } else {
+                "0".into()
             },
         ];
         let reply = self.run(Script::Handshake, shared.layout.counters(group), args).await?;
-        let unknown = || ConnectError::Failed("the handshake was answered with something unknown".to_owned());
+        let unknown = || ConnectError::Failed("unexpected reply to the handshake".to_owned());
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), Some(micros)) => {
                 let positions = reply.get(2).and_then(Value::as_bytes).and_then(codec::decode_versions);
@@ -332,7 +334,7 @@ impl Connection {
         };
         match reply {
             Ok(Value::Array(values)) => Ok(self.without_repairs(values)),
-            Ok(_) => Err(Error::new(ErrorKind::Protocol, "a script answered with something unknown")),
+            Ok(_) => Err(Error::new(ErrorKind::Protocol, "unexpected reply to a script")),
             Err(error) => Err(error),
         }
     }
@@ -349,7 +351,7 @@ impl Connection {
     /// Returns Redis's clock, microseconds. Fails if the server is not the primary any more.
     pub async fn ping(&self) -> Result<u64, Error> {
         let reply = self.run(Script::PingPrimary, Vec::<String>::new(), Vec::new()).await?;
-        let unknown = || Error::new(ErrorKind::Protocol, "a pulse was answered with something unknown");
+        let unknown = || Error::new(ErrorKind::Protocol, "unexpected reply to a ping");
         number(&reply, 1).and_then(|micros| u64::try_from(micros).ok()).ok_or_else(unknown)
     }
 

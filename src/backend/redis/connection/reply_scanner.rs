@@ -21,16 +21,16 @@ const MAX_DIGITS: u8 = 10;
 /// A reply that is refused, and with it the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyViolation {
-    /// It is nested too deep.
+    /// Too deep nesting.
     #[error("the server sent a reply of more than {MAX_DEPTH} levels")]
     TooDeep,
     /// A line does not end.
     #[error("the server sent a line of more than {MAX_LINE} bytes")]
     LineTooLong,
-    /// It has too many elements.
+    /// Too many elements.
     #[error("the server sent a reply of more than {MAX_ELEMENTS} elements")]
     TooManyElements,
-    /// It is too large.
+    /// Too many bytes.
     #[error(
         "the server sent a reply of more than {0} bytes, the most that limits.value_size and limits.keys allow for"
     )]
@@ -240,7 +240,7 @@ mod tests {
         ReplyScanner::new(LIMIT).scan(bytes)
     }
 
-    /// The same, one byte at a time.
+    /// Scans one byte at a time.
     fn scan_slowly(bytes: &[u8]) -> Result<(), ReplyViolation> {
         let mut scanner = ReplyScanner::new(LIMIT);
         bytes.iter().try_for_each(|byte| scanner.scan(&[*byte]))

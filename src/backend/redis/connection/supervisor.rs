@@ -83,7 +83,7 @@ impl ConnectionSupervisor {
                         why = task.ended() => why,
                         why = self.watch(&connection) => why,
                         why = keep_handshake_current(primary, &connection) => why,
-                        () = connection.condemned.cancelled() => "redis is not the primary (any more)".to_owned(),
+                        () = connection.condemned.cancelled() => "redis is no longer the primary".to_owned(),
                         () = stop.cancelled() => "shutting down".to_owned(),
                     };
                     self.is_obstructed(&why);
@@ -111,7 +111,7 @@ impl ConnectionSupervisor {
         let primary = &*self.primary;
         let limit = primary.shared.config.unresponsive_after;
         loop {
-            let sent = primary.shared.clock.now();
+            let sent_at = primary.shared.clock.now();
             let mut answer = std::pin::pin!(connection.ping());
             let mut reply = None;
             if self.number.is_some() {
@@ -126,7 +126,7 @@ impl ConnectionSupervisor {
                 reply = self.wait(connection, limit * DISCARD_AFTER_TIMEOUTS, &mut answer).await;
             }
             match reply {
-                Some(Ok(micros)) => self.answered(connection, micros, sent),
+                Some(Ok(micros)) => self.record_answer(connection, micros, sent_at),
                 Some(Err(error)) => return words(&error),
                 None => {
                     return format!(
@@ -174,11 +174,11 @@ impl ConnectionSupervisor {
         }
     }
 
-    fn answered(&self, connection: &Connection, micros: u64, sent: Moment) {
+    fn record_answer(&self, connection: &Connection, micros: u64, sent_at: Moment) {
         let primary = &*self.primary;
         let now = primary.shared.clock.now();
-        self.round_trip.store(now.since(sent).as_nanos() as u64, Ordering::Relaxed);
-        primary.sample_clock(micros, sent, now);
+        self.round_trip.store(now.since(sent_at).as_nanos() as u64, Ordering::Relaxed);
+        primary.sample_clock(micros, sent_at, now);
         if self.suspended.swap(false, Ordering::AcqRel) {
             self.works(connection);
         }

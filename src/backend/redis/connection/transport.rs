@@ -19,9 +19,9 @@ use super::reply_scanner::ReplyScanner;
 use crate::backend::redis::config::{Address, RedisConfig};
 use crate::units::format_duration;
 
-/// Bytes of requests that are relayed at once.
+/// Buffer for relayed requests, bytes.
 const REQUESTS_BUFFER: usize = 16 * 1024;
-/// Bytes of replies that are relayed at once.
+/// Buffer for relayed replies, bytes.
 const REPLIES_BUFFER: usize = 64 * 1024;
 
 /// The reason when a server ends a connection.
@@ -79,7 +79,7 @@ where
 {
     let socket = socket_name();
     let listener =
-        UnixListener::bind(&socket).map_err(|error| format!("no socket of its own: {}", io_words(&error)))?;
+        UnixListener::bind(&socket).map_err(|error| format!("cannot create the relay socket: {}", io_words(&error)))?;
     let (cause, moved) = (EndCause::default(), Arc::<Moved>::default());
     let task = AbortOnDropHandle::new(tokio::spawn({
         let (cause, moved, socket) = (cause.clone(), moved.clone(), socket.clone());
@@ -174,7 +174,7 @@ async fn carry<S: AsyncRead + AsyncWrite>(
 const PERHAPS_PLAIN: &str = "; if the server does not speak TLS, redis.url has to begin with redis instead of rediss";
 /// The likely cause if a server closes a connection without an answer.
 const PERHAPS_TLS: &str = " before its first answer; if it speaks TLS, redis.url has to begin with rediss";
-/// The same after a handshake.
+/// The likely cause after a TLS handshake.
 const PERHAPS_CERTIFICATE: &str = " before its first answer; if it asks for a certificate of this client, set redis.tls_cert_file and redis.tls_key_file";
 
 /// The cause of the end of a connection, with a hint if the server has sent nothing at all.

@@ -1,6 +1,6 @@
 //! Estimates keys and memory of each namespace in Redis, for Stats, from samples.
 
-mod note;
+mod sample_json;
 mod sampler;
 mod tally;
 

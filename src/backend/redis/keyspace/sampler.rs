@@ -1,8 +1,9 @@
 //! Samples the keys and memory of each namespace in Redis, for Stats: an estimate.
 //!
-//! One replica of the deployment samples at a time, and stores the result for the others. A sample
-//! of one primary is at most one INFO, [`MAX_SCANS`] SCANs of [`SCAN_COUNT`] and [`super::tally::MAX_MEASURED`]
-//! MEMORY USAGEs.
+//! One replica of the deployment samples at a time, and stores the result for the others.
+//!
+//! A sample of one primary is at most one INFO, [`MAX_SCANS`] SCANs of [`SCAN_COUNT`] and
+//! [`super::tally::MAX_MEASURED`] MEMORY USAGEs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,7 +140,7 @@ impl Sampler<'_> {
             && left.age < self.interval
         {
             let taken = tier.shared().clock.now().minus(left.age);
-            if let Some(sample) = super::note::decode(&left.text, taken).or_else(|| tier.undecodable()) {
+            if let Some(sample) = super::sample_json::decode(&left.text, taken).or_else(|| tier.undecodable()) {
                 tier.set_keyspace(Some(sample));
                 return Ok(self.interval - left.age);
             }
@@ -151,7 +152,7 @@ impl Sampler<'_> {
         let sample = sample.unwrap_or_else(|_| Err(L2Error::unavailable("sampling took too long").into()));
         if let Ok(sample) = &sample {
             let deadline = tier.shared().clock.now().plus(COMMAND_TIMEOUT);
-            tier.save(name, super::note::encode(sample), SAMPLE_LIFETIME, deadline).await?;
+            tier.save(name, super::sample_json::encode(sample), SAMPLE_LIFETIME, deadline).await?;
             self.is_refused = false;
         }
         self.release().await?;
@@ -171,7 +172,7 @@ impl Sampler<'_> {
     /// Claims the work. Returns false if another replica has it.
     async fn claim(&self) -> Result<bool, Trouble> {
         let shared = self.tier.shared();
-        let (shard, name) = (self.tier.calls().shard(HOME)?, shared.layout.keyspace_claim(HOME));
+        let (shard, name) = (self.tier.executor().shard(HOME)?, shared.layout.keyspace_claim(HOME));
         let (replica, claim) =
             (format!("{:016x}", shared.replica), Some(Expiration::PX(CLAIM_DURATION.as_millis() as i64)));
         let claimed = name.clone();
@@ -190,14 +191,14 @@ impl Sampler<'_> {
     }
 
     async fn release(&self) -> Result<(), Trouble> {
-        let (shard, name) = (self.tier.calls().shard(HOME)?, self.tier.shared().layout.keyspace_claim(HOME));
+        let (shard, name) = (self.tier.executor().shard(HOME)?, self.tier.shared().layout.keyspace_claim(HOME));
         let unlink = |connection: Arc<Connection>| async move { connection.client.unlink::<Value, _>(name).await };
         self.call(&shard, "UNLINK", unlink).await.map(|_| ())
     }
 
     /// Samples every primary, one after the other.
     async fn sample(&mut self) -> Result<KeyspaceSample, Trouble> {
-        let (taken, routes) = (self.tier.shared().clock.now(), self.tier.calls().routes());
+        let (taken, routes) = (self.tier.shared().clock.now(), self.tier.executor().routes());
         if routes.by_partition.is_empty() || routes.by_partition.iter().any(Option::is_none) {
             return Err(L2Error::unavailable("not every primary is known").into());
         }
@@ -291,6 +292,6 @@ impl Sampler<'_> {
     {
         self.tier.shared().commands.inc();
         let deadline = self.tier.shared().clock.now().plus(COMMAND_TIMEOUT);
-        Ok(self.tier.calls().call(shard, deadline, CommandKind::One(name), work).await?)
+        Ok(self.tier.executor().call(shard, deadline, CommandKind::One(name), work).await?)
     }
 }

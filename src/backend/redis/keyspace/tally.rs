@@ -103,10 +103,7 @@ impl Tally {
     /// Adds one primary, which has `keys`. `is_complete`: all of them were found.
     pub fn add(&mut self, shard: ShardTally, keys: u64, is_complete: bool) {
         self.sampled += shard.found;
-        let scale = match is_complete || shard.found == 0 {
-            true => 1.0,
-            false => keys as f64 / shard.found as f64,
-        };
+        let scale = if is_complete || shard.found == 0 { 1.0 } else { keys as f64 / shard.found as f64 };
         for (namespace, found) in shard.namespaces {
             let estimate = self.namespaces.entry(namespace).or_default();
             let keys = found.names as f64 * scale;

@@ -1,7 +1,7 @@
 //! Bookkeeping of barriers: which replicas have confirmed a change of this replica.
 //!
 //! A barrier ends when each replica that may still answer with older data has confirmed the change,
-//! or may not answer from L1 any more; at the latest after the staleness bound.
+//! or has lost the right to answer from L1; at the latest after the staleness bound.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ pub struct Barriers {
 struct PendingBarrier {
     /// Replica and partition of each new confirmation.
     confirmed: Vec<(u64, u16)>,
-    news: Arc<Notify>,
+    changed: Arc<Notify>,
 }
 
 /// One open barrier. It closes when dropped.
@@ -28,7 +28,7 @@ pub struct BarrierState<'a> {
     /// The id that confirmations carry.
     pub ticket: u64,
     barriers: &'a Barriers,
-    news: Arc<Notify>,
+    changed: Arc<Notify>,
 }
 
 // === impl Barriers ===
@@ -40,16 +40,16 @@ impl Barriers {
     pub fn open(&self) -> BarrierState<'_> {
         let ticket = 1 + self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let waiting = PendingBarrier::default();
-        let news = waiting.news.clone();
+        let changed = waiting.changed.clone();
         self.lock().insert(ticket, waiting);
-        BarrierState { ticket, barriers: self, news }
+        BarrierState { ticket, barriers: self, changed }
     }
 
     /// Records that `replica` has applied the change of `ticket` in `partition`.
     pub fn confirm(&self, ticket: u64, replica: u64, partition: u16) {
         if let Some(waiting) = self.lock().get_mut(&ticket) {
             waiting.confirmed.push((replica, partition));
-            waiting.news.notify_one();
+            waiting.changed.notify_one();
         }
     }
 
@@ -70,7 +70,7 @@ impl BarrierState<'_> {
 
     /// Waits for the next confirmation.
     pub async fn next_confirmation(&self) {
-        self.news.notified().await;
+        self.changed.notified().await;
     }
 }
 

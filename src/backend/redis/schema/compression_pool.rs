@@ -23,16 +23,18 @@ pub async fn pack(write: &Write) -> Packed {
         return Packed::plain(value.clone());
     }
     let plain = value.clone();
-    match value.len() > OFFLOAD_ABOVE_BYTES {
-        true => spawn_blocking(move || Packed::pack(plain, compression)).await.unwrap_or(Packed::plain(value.clone())),
-        false => Packed::pack(plain, compression),
+    if value.len() > OFFLOAD_ABOVE_BYTES {
+        spawn_blocking(move || Packed::pack(plain, compression)).await.unwrap_or(Packed::plain(value.clone()))
+    } else {
+        Packed::pack(plain, compression)
     }
 }
 
 /// Decompresses the value of an entry. `None` if that fails, or would exceed `limit`.
 pub async fn unpack(stored: StoredEntry, limit: usize) -> Option<StoredEntry> {
-    match stored.is_packed() && stored.plain_size > OFFLOAD_ABOVE_BYTES {
-        true => spawn_blocking(move || stored.unpack(limit)).await.ok().flatten(),
-        false => stored.unpack(limit),
+    if stored.is_packed() && stored.plain_size > OFFLOAD_ABOVE_BYTES {
+        spawn_blocking(move || stored.unpack(limit)).await.ok().flatten()
+    } else {
+        stored.unpack(limit)
     }
 }

@@ -33,7 +33,7 @@ impl DamagedKeys {
         let Value::Array(names) = names else { return };
         if let Some((count, names)) = self.add(names, now) {
             let names = names.join(", ");
-            tracing::warn!(count, names, "redis: names held something else than this service stores there; deleted");
+            tracing::warn!(count, names, "redis: deleted keys that held foreign data");
         }
     }
 

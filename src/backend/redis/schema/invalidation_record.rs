@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn stones_together_are_never_milder_than_apart() {
+    fn merged_records_are_never_milder_than_apart() {
         let one = SelectorRecord { removed: AT(2), marked: AT(9), since: 900, before: AT(5) };
         let other = SelectorRecord { removed: AT(3), marked: AT(7), since: 700, before: AT(1) };
         for sequence in 0..10 {

@@ -27,7 +27,7 @@ impl KeySchema {
         KeySchema { prefix: prefix.to_owned(), partitions, sharded, database: 0 }
     }
 
-    /// The same names in the database of that number.
+    /// Returns these names for the database of that number.
     pub fn in_database(self, database: u8) -> KeySchema {
         KeySchema { database, ..self }
     }
@@ -149,7 +149,7 @@ impl KeySchema {
     }
 
     /// The young and the old hash of invalidated prefixes and tags.
-    pub fn tombstones(&self, partition: u16, namespace: &str) -> [Bytes; 2] {
+    pub fn invalidation_hashes(&self, partition: u16, namespace: &str) -> [Bytes; 2] {
         ['t', 'o'].map(|kind| format!("{}:{{{partition}}}:{kind}:{namespace}", self.prefix).into())
     }
 
@@ -249,7 +249,7 @@ mod tests {
         let layout = KeySchema::new("a:b", 4, false);
         let key = KeyRef::new(&namespace, b"k:{7}:v:m:k");
         let request = RequestId(Bytes::from_static(b"r"));
-        let [young, old] = layout.tombstones(3, "n");
+        let [young, old] = layout.invalidation_hashes(3, "n");
         for name in
             [layout.entry(key), layout.lease(key), layout.source(key), layout.request(key, &request), young, old]
         {

@@ -1,4 +1,4 @@
-//! Waits until every replica has applied a change, or may not answer with older data any more.
+//! Waits until every replica has applied a change, or has lost the right to answer older data.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const UNKNOWN: u64 = 0;
 /// The barrier of one change.
 pub struct FleetChange<'a> {
     shared: &'a RedisContext,
-    calls: &'a CommandExecutor,
+    executor: &'a CommandExecutor,
     barrier: BarrierState<'a>,
 }
 
@@ -29,8 +29,8 @@ pub struct FleetChange<'a> {
 
 impl<'a> FleetChange<'a> {
     /// Opens the barrier. Must be called before the change is sent.
-    pub fn new(shared: &'a RedisContext, calls: &'a CommandExecutor) -> FleetChange<'a> {
-        FleetChange { shared, calls, barrier: shared.barriers.open() }
+    pub fn new(shared: &'a RedisContext, executor: &'a CommandExecutor) -> FleetChange<'a> {
+        FleetChange { shared, executor, barrier: shared.barriers.open() }
     }
 
     /// The replicas that have to confirm, by partition, each with the time at which its right to
@@ -57,7 +57,7 @@ impl<'a> FleetChange<'a> {
     /// The other replicas registered with `partition`.
     async fn registered(&self, partition: u16, deadline: Moment) -> Result<HashMap<u64, Moment>, L2Error> {
         let pause = self.shared.longest_pause().as_micros().to_string().into();
-        let reply = self.calls.run_script(Script::LiveReplicas, partition, vec![pause], deadline).await?;
+        let reply = self.executor.run_script(Script::LiveReplicas, partition, vec![pause], deadline).await?;
         let now = self.shared.clock.now();
         let end = |age: &Value| {
             let left = self.shared.config.max_staleness.checked_sub(Duration::from_micros(age.as_u64()?))?;
@@ -68,7 +68,7 @@ impl<'a> FleetChange<'a> {
             Some((replica, end(&member[1])?)).filter(|_| replica != self.shared.replica)
         };
         let [_, registry, members @ ..] = reply.as_slice() else {
-            return Err(L2Error::unavailable("redis answered with something unknown"));
+            return Err(L2Error::unavailable("unexpected reply from redis"));
         };
         let mut registered: HashMap<u64, Moment> = members.chunks_exact(2).filter_map(member).collect();
         // A replica may have registered before the registry was lost and begun anew.

@@ -36,13 +36,13 @@ impl RedisL2 {
         let counter = layout.counter(partition);
         let [name, lease] = [layout.entry(key.as_ref()), layout.lease(key.as_ref())].map(fred::types::Key::from);
         let fields = PartitionCounter::fields(layout.invalidation_field(key.namespace().name()));
-        let shard = self.calls.shard(partition)?;
+        let shard = self.executor.shard(partition)?;
         let sent_at = self.shared.clock.now();
         let last = self.last_byte();
         // The value may have any size.
         let load = Load { bytes: TRIP_BYTES, timeout: deadline.into() };
         self.shared.commands.inc();
-        let trip = self.calls.call_large(&shard, load, CommandKind::Pipeline(5), move |connection| async move {
+        let trip = self.executor.call_large(&shard, load, CommandKind::Pipeline(5), move |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.pttl(name.clone()).await?;
@@ -73,7 +73,8 @@ impl RedisL2 {
         let mut left = granted.and(u64::try_from(lease_left).ok()).map(Duration::from_millis);
         if let Some((version, granted_micros)) = granted {
             let found = LookupEntry { version, written_micros: granted_micros, tags: &Tags::default() };
-            let covered = self.selected.coverage(&self.calls, key.as_ref(), &line, found, deadline).await?;
+            let covered =
+                self.invalidation_lookup.coverage(&self.executor, key.as_ref(), &line, found, deadline).await?;
             let is_of_this_epoch = line.position.is_some_and(|position| position.epoch == version.epoch);
             left = left.filter(|_| is_of_this_epoch && covered == Some(0));
         }
@@ -98,7 +99,7 @@ impl RedisL2 {
         };
         let StoredEntry { version, written_micros, ref tags, .. } = stored;
         let found = LookupEntry { version, written_micros, tags };
-        let covered = self.selected.coverage(&self.calls, key.as_ref(), line, found, deadline).await?;
+        let covered = self.invalidation_lookup.coverage(&self.executor, key.as_ref(), line, found, deadline).await?;
         let not_served = match covered {
             _ if !line.counts(version) => Some(NotServed::Epoch),
             Some(since) if since == 0 || stored.window_millis > 0 => {
@@ -129,7 +130,8 @@ impl RedisL2 {
         let tagged = tags.iter().map(|tag| (InvalidationCause::Tag(tag.clone()), Tags::new(vec![tag.clone()])));
         for (cause, tags) in untagged.chain(tagged) {
             let found = LookupEntry { version, written_micros, tags: &tags };
-            if self.selected.coverage(&self.calls, key.as_ref(), line, found, deadline).await? != Some(0) {
+            if self.invalidation_lookup.coverage(&self.executor, key.as_ref(), line, found, deadline).await? != Some(0)
+            {
                 return Ok(cause);
             }
         }

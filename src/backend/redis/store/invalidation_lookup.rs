@@ -60,7 +60,7 @@ impl InvalidationLookup {
     /// if it is not.
     pub async fn coverage(
         &self,
-        calls: &CommandExecutor,
+        executor: &CommandExecutor,
         key: KeyRef<'_>,
         line: &PartitionCounter,
         found: LookupEntry<'_>,
@@ -86,9 +86,9 @@ impl InvalidationLookup {
             Value::Bytes(codec::version_and_time(version, written_micros).into()),
             Value::Bytes(codec::tag_list(tags).into()),
         ];
-        let shard = calls.shard(partition)?;
+        let shard = executor.shard(partition)?;
         let look = |connection: Arc<Connection>| async move { connection.run(Script::Coverage, names, args).await };
-        let reply = calls
+        let reply = executor
             .call(&shard, deadline, CommandKind::Script(Script::Coverage), look)
             .await
             .map_err(CommandError::into_read_error)?;
@@ -101,7 +101,7 @@ impl InvalidationLookup {
             // Invalidated; or the partition has begun another epoch, and the entry that was read is
             // gone.
             (Some("OK" | "EPOCH"), _) => Ok(None),
-            _ => Err(L2Error::unavailable("redis answered with something unknown")),
+            _ => Err(L2Error::unavailable("unexpected reply from redis")),
         }
     }
 

@@ -65,14 +65,14 @@ pub async fn run(tier: &RedisL2, stop: &CancellationToken) {
     let work = async {
         loop {
             let namespace = tier.shared().reclaim_queue.next().await;
-            let shards = tier.calls().routes().shards.clone();
+            let shards = tier.executor().routes().shards.clone();
             for shard in shards {
                 match reclaim(tier, &shard, &namespace).await {
                     Ok(ReclaimProgress::Done) => {}
                     Ok(ReclaimProgress::Held(pause)) => tier.shared().reclaim_queue.add(&namespace, pause),
                     Ok(ReclaimProgress::Left) => tier.shared().reclaim_queue.add(&namespace, RETRY_INTERVAL),
                     Err(error) => {
-                        tracing::debug!(%namespace, %error, "what patterns selected is not reclaimed yet");
+                        tracing::debug!(%namespace, %error, "redis: reclaiming patterns failed; will retry");
                         tier.shared().reclaim_queue.add(&namespace, RETRY_INTERVAL);
                     }
                 }
@@ -83,7 +83,7 @@ pub async fn run(tier: &RedisL2, stop: &CancellationToken) {
 }
 
 async fn reclaim(tier: &RedisL2, shard: &Arc<Shard>, namespace: &str) -> Result<ReclaimProgress, L2Error> {
-    let routes = tier.calls().routes();
+    let routes = tier.executor().routes();
     let serves = |partition: &u16| {
         routes
             .by_partition
@@ -119,7 +119,7 @@ async fn reclaim(tier: &RedisL2, shard: &Arc<Shard>, namespace: &str) -> Result<
         left += number(&step.reply, 3).unwrap_or(1);
     }
     let took_ms = millis(started_at.elapsed());
-    tracing::debug!(%namespace, patterns, entries, took_ms, left, "what patterns selected is reclaimed");
+    tracing::debug!(%namespace, patterns, entries, took_ms, left, "redis: reclaimed patterns");
     Ok(if left == 0 { ReclaimProgress::Done } else { ReclaimProgress::Left })
 }
 
@@ -146,11 +146,11 @@ async fn claim(
         }
         Some(b"CLAIMED") => {
             let list = reply.next().and_then(bytes).and_then(|bytes| Some((ActivePatterns::read(&bytes)?, bytes)));
-            let (list, bytes) = list.ok_or(L2Error::unavailable("redis answered with something unknown"))?;
+            let (list, bytes) = list.ok_or(L2Error::unavailable("unexpected reply from redis"))?;
             tier.saw_list(partition, namespace, list.clone());
             Ok(Ok(Some(PartitionClaim { epoch, bytes, list })))
         }
-        _ => Err(L2Error::unavailable("redis answered with something unknown")),
+        _ => Err(L2Error::unavailable("unexpected reply from redis")),
     }
 }
 
@@ -172,7 +172,7 @@ async fn search(
             connection.client.scan_page::<(String, Vec<Value>), _, _>(at, pattern, Some(SCAN_PAGE.0), None).await
         };
         let page = tier
-            .calls()
+            .executor()
             .call(shard, deadline, CommandKind::One("SCAN"), page)
             .await
             .map_err(CommandError::into_read_error)?;
@@ -197,7 +197,7 @@ async fn search(
         if claimed_at.elapsed() > CLAIM_DURATION / 3 {
             claimed_at = Instant::now();
             if claim(tier, first, namespace).await?.is_err() {
-                return Err(L2Error::unavailable("another replica is at work"));
+                return Err(L2Error::unavailable("another replica holds the claim"));
             }
         }
         sleep(SCAN_PAGE.1).await;

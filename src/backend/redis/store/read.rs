@@ -53,7 +53,7 @@ impl RedisL2 {
     /// position and a time to live of its own before it; nothing of the first read is used.
     pub(crate) async fn read_entry(&self, key: &Key, mut timeout: Timeout) -> Result<ReadResult, L2Error> {
         let partition = key.as_ref().partition(self.shared.layout.partitions());
-        let shard = self.calls.shard(partition)?;
+        let shard = self.executor.shard(partition)?;
         let sent_at = self.shared.clock.now();
         let small = Reach { last: SMALL_VALUE_BYTES.min(self.last_byte()), large: None };
         let mut trip = self.read_as_far(&shard, key, small, timeout).await?;
@@ -77,20 +77,21 @@ impl RedisL2 {
         let sent = SentRead { floor: self.shared.floor(partition), sent_at: self.shared.clock.now() };
         let last = reach.last;
         self.shared.commands.inc();
-        let trip = self.calls.read(shard, (reach, timeout), CommandKind::Pipeline(3), move |connection| async move {
-            // The position before the entry, so that an absence is never taken for newer than it
-            // is; the time to live before the value.
-            let trip = connection.client.pipeline();
-            let _: Value = trip.hmget(counter, fields).await?;
-            let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
-            let _: Value = trip.getrange(fred::types::Key::from(name), 0, last).await?;
-            let answers: Vec<FredResult<Value>> = trip.try_all().await;
-            match <[_; 3]>::try_from(answers) {
-                Ok([line, ttl, value]) => Ok((PartitionCounter::read(line?.into_array()), ttl?.convert()?, value)),
-                // A pipeline that failed as a whole has one reply.
-                Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
-            }
-        });
+        let trip =
+            self.executor.read(shard, (reach, timeout), CommandKind::Pipeline(3), move |connection| async move {
+                // The position before the entry, so that an absence is never taken for newer than it
+                // is; the time to live before the value.
+                let trip = connection.client.pipeline();
+                let _: Value = trip.hmget(counter, fields).await?;
+                let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
+                let _: Value = trip.getrange(fred::types::Key::from(name), 0, last).await?;
+                let answers: Vec<FredResult<Value>> = trip.try_all().await;
+                match <[_; 3]>::try_from(answers) {
+                    Ok([line, ttl, value]) => Ok((PartitionCounter::read(line?.into_array()), ttl?.convert()?, value)),
+                    // A pipeline that failed as a whole has one reply.
+                    Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
+                }
+            });
         let (line, ttl, value) = trip.await.map_err(CommandError::into_read_error)?;
         Ok(Trip { sent, line, ttl, value })
     }
@@ -129,7 +130,7 @@ impl RedisL2 {
         if let Some(mut stored) = self.read_stored(key, value).filter(|_| ttl != NO_KEY) {
             let StoredEntry { version, written_micros, tags, .. } = &stored;
             let found = LookupEntry { version: *version, written_micros: *written_micros, tags };
-            if let Some(since) = self.selected.coverage(&self.calls, key, line, found, deadline).await? {
+            if let Some(since) = self.invalidation_lookup.coverage(&self.executor, key, line, found, deadline).await? {
                 stored.marked_micros = earlier(stored.marked_micros, since);
                 // A marked entry without a stale window is gone.
                 if since == 0 || stored.window_millis > 0 {
@@ -148,7 +149,7 @@ impl RedisL2 {
     /// Remembers the active patterns in the counter.
     pub(in crate::backend::redis) fn saw_patterns(&self, partition: u16, namespace: &str, line: PartitionCounter) {
         if !line.record.listed.patterns.is_empty() {
-            self.selected.saw(partition, namespace, line.record.listed);
+            self.invalidation_lookup.saw(partition, namespace, line.record.listed);
         }
     }
 
@@ -173,7 +174,7 @@ impl RedisL2 {
     fn too_large<T>(&self, namespace: &str) -> Option<T> {
         if !self.too_large_is_logged.swap(true, Ordering::Relaxed) {
             let limit = self.last_byte();
-            tracing::warn!(namespace, limit, "redis: a value is larger than an entry can be and counts as missing");
+            tracing::warn!(namespace, limit, "redis: ignored a value larger than any entry");
         }
         self.undecodable()
     }
@@ -183,9 +184,9 @@ impl RedisL2 {
         let partition = key.as_ref().partition(layout.partitions());
         let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
         let fields = PartitionCounter::fields(layout.invalidation_field(key.namespace().name()));
-        let shard = self.calls.shard(partition)?;
+        let shard = self.executor.shard(partition)?;
         self.shared.commands.inc();
-        let trip = self.calls.call(&shard, deadline, CommandKind::Pipeline(2), |connection| async move {
+        let trip = self.executor.call(&shard, deadline, CommandKind::Pipeline(2), |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.getrange(fred::types::Key::from(name), 0, codec::HEAD - 1).await?;
@@ -197,8 +198,8 @@ impl RedisL2 {
         };
         let found = LookupEntry { version, written_micros, tags: &tags };
         if self
-            .selected
-            .coverage(&self.calls, key.as_ref(), &PartitionCounter::read(line), found, deadline)
+            .invalidation_lookup
+            .coverage(&self.executor, key.as_ref(), &PartitionCounter::read(line), found, deadline)
             .await?
             .is_none()
         {
@@ -213,8 +214,10 @@ impl RedisL2 {
 
 /// Converts a stored entry.
 ///
-/// Redis reported after `sent_at` that it keeps it for another `kept` milliseconds; not positive: no
-/// end. Time that a clock which was set back has added does not count.
+/// Redis reported after `sent_at` that it keeps it for another `kept` milliseconds; not positive:
+/// no end.
+///
+/// Time that a clock which was set back has added does not count.
 pub(crate) fn entry_at(clock: &RedisClock, partition: u16, stored: StoredEntry, kept: i64, sent_at: Moment) -> Entry {
     let too_long = clock.kept_too_long(partition, stored.version);
     let at = |micros: u64| sent_at.minus(clock.age(micros, sent_at)).minus(too_long);

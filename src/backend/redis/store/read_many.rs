@@ -141,7 +141,7 @@ impl RedisL2 {
         }
         let mut by_primary: Vec<Vec<Trip>> = Vec::new();
         for (partition, wanted) in by_partition {
-            let shard = match self.calls().shard(partition) {
+            let shard = match self.executor().shard(partition) {
                 Ok(shard) => shard,
                 Err(error) => {
                     wanted.into_iter().for_each(|(place, _)| reads[place] = Err(error.clone()));
@@ -177,7 +177,7 @@ impl RedisL2 {
             send(&connection, counters, names, fields, reach.last).await
         };
         let command = CommandKind::Pipeline(trip.counters.len() + 2 * trip.names.len());
-        let answers = self.calls().read(&trip.shard, (reach, timeout), command, sent).await;
+        let answers = self.executor().read(&trip.shard, (reach, timeout), command, sent).await;
         let answers = answers.map_err(CommandError::into_read_error)?;
         let deadline = match reach.large {
             Some(_) => timeout.renewed(sent_at, self.shared().clock.now()).until,
@@ -220,7 +220,7 @@ impl RedisL2 {
 
     /// One of the replies of a round trip.
     fn part<T>(&self, trip: &Trip, answer: FredResult<T>) -> Result<T, L2Error> {
-        answer.map_err(|error| self.calls().part_refused(&trip.shard, &error))
+        answer.map_err(|error| self.executor().part_refused(&trip.shard, &error))
     }
 }
 

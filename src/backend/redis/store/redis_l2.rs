@@ -58,13 +58,13 @@ pub(super) const CLOCK_SLACK: Duration = Duration::from_millis(50);
 pub struct RedisL2 {
     pub(super) shared: Arc<RedisContext>,
     health: Arc<RedisHealth>,
-    pub(super) calls: CommandExecutor,
+    pub(super) executor: CommandExecutor,
     server: Mutex<ServerReport>,
     keyspace: ArcSwapOption<KeyspaceSample>,
     undecodable: Counter,
     /// True if the log has a warning of a value that is too large.
     pub(super) too_large_is_logged: AtomicBool,
-    pub(super) selected: InvalidationLookup,
+    pub(super) invalidation_lookup: InvalidationLookup,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -75,14 +75,25 @@ impl RedisL2 {
     pub(crate) fn new(
         shared: Arc<RedisContext>,
         health: Arc<RedisHealth>,
-        calls: CommandExecutor,
+        executor: CommandExecutor,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> RedisL2 {
-        let (server, undecodable, selected) =
+        let (server, undecodable, invalidation_lookup) =
             (Mutex::default(), Counter::default(), InvalidationLookup::new(shared.clone()));
         let (too_large_is_logged, keyspace) = (AtomicBool::new(false), ArcSwapOption::empty());
-        RedisL2 { shared, health, calls, server, keyspace, undecodable, too_large_is_logged, selected, tasks, stop }
+        RedisL2 {
+            shared,
+            health,
+            executor,
+            server,
+            keyspace,
+            undecodable,
+            too_large_is_logged,
+            invalidation_lookup,
+            tasks,
+            stop,
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<RedisContext> {
@@ -93,8 +104,8 @@ impl RedisL2 {
         &self.health
     }
 
-    pub(crate) fn calls(&self) -> &CommandExecutor {
-        &self.calls
+    pub(crate) fn executor(&self) -> &CommandExecutor {
+        &self.executor
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
@@ -148,12 +159,12 @@ impl RedisL2 {
                 Err(list) => self.saw_list(partition, namespace, list),
             }
         }
-        Err(L2Error::unavailable("the patterns at work change all the time"))
+        Err(L2Error::unavailable("too many concurrent pattern invalidations"))
     }
 
     /// Remembers a list of active patterns.
     pub(crate) fn saw_list(&self, partition: u16, namespace: &str, list: ActivePatterns) {
-        self.selected.saw(partition, namespace, list);
+        self.invalidation_lookup.saw(partition, namespace, list);
     }
 
     /// Runs such a script once.
@@ -170,7 +181,7 @@ impl RedisL2 {
         args: Vec<Value>,
         timeout: Timeout,
     ) -> Result<Result<CompletedStep, ActivePatterns>, L2Error> {
-        let shard = self.calls.shard(partition)?;
+        let shard = self.executor.shard(partition)?;
         let route = self.route(&shard, script, &args, timeout).await?;
         let latest = route.as_ref().map_or(timeout.until, |route| route.timeout.latest);
         let Some((not_after, uncertainty)) = shard.primary.clock.at(latest) else {
@@ -181,7 +192,7 @@ impl RedisL2 {
         all_keys.extend(keys.iter().cloned().map(fred::types::Key::from));
         let (floor, channel) = (self.shared.floors_argument(&[partition]), layout.channel(partition));
         let (mut named, invalidation) = (codec::named(namespace), layout.invalidation_field(namespace));
-        named.extend(self.selected.knowledge(partition, namespace, keys));
+        named.extend(self.invalidation_lookup.knowledge(partition, namespace, keys));
         let run = |connection: Arc<Connection>| async move {
             let mut all_args: Vec<Value> = vec![
                 not_after.to_string().into(),
@@ -197,8 +208,8 @@ impl RedisL2 {
         };
         let command = CommandKind::Script(script);
         let sent = match route {
-            Some(route) => self.calls.call_on(&shard, route, command, run).await,
-            None => self.calls.call(&shard, latest, command, run).await,
+            Some(route) => self.executor.call_on(&shard, route, command, run).await,
+            None => self.executor.call(&shard, latest, command, run).await,
         };
         match sent {
             Ok(reply) => self.read_step(&shard, partition, reply),
@@ -232,7 +243,7 @@ impl RedisL2 {
         if bytes <= SMALL_VALUE_BYTES {
             return Ok(None);
         }
-        let room = self.calls.await_room(shard, Load { bytes, timeout }, CommandKind::Script(script)).await;
+        let room = self.executor.await_room(shard, Load { bytes, timeout }, CommandKind::Script(script)).await;
         let mut route = room.map_err(CommandError::into_read_error)?;
         route.timeout = large_values::write_timeout(route.timeout, bytes, self.shared.clock.now());
         Ok(Some(route))
@@ -248,14 +259,14 @@ impl RedisL2 {
         let position = position.and_then(|(epoch, sequence)| Version::checked(epoch, sequence));
         match status(&reply) {
             Some("OK") => {
-                let unknown = || L2Error::unavailable("redis answered with something unknown");
+                let unknown = || L2Error::unavailable("unexpected reply from redis");
                 let position = position.filter(|position| position.epoch > 0).ok_or_else(unknown)?;
                 self.shared.raise_floor(partition, position);
                 Ok(Ok(CompletedStep { position, reply }))
             }
             Some("PATTERNS") => {
                 let list = reply.into_iter().nth(3).and_then(bytes).and_then(|bytes| ActivePatterns::read(&bytes));
-                list.map(Err).ok_or(L2Error::unavailable("redis answered with something unknown"))
+                list.map(Err).ok_or(L2Error::unavailable("unexpected reply from redis"))
             }
             Some("FULL") => {
                 let limit = number(&reply, 3).unwrap_or(0).max(0) as usize;
@@ -267,7 +278,7 @@ impl RedisL2 {
             }
             Some("BEHIND") => Err(self.handle_older_data(shard)),
             Some("LATE") => Err(L2Error::unavailable("the request reached redis too late and was not carried out")),
-            _ => Err(L2Error::unavailable("redis answered with something unknown")),
+            _ => Err(L2Error::unavailable("unexpected reply from redis")),
         }
     }
 
@@ -278,7 +289,7 @@ impl RedisL2 {
     pub(crate) fn handle_older_data(&self, shard: &Shard) -> L2Error {
         shard.condemn();
         self.shared.misplaced.notify_one();
-        L2Error::unavailable("redis has older data than it had before")
+        L2Error::unavailable("redis has older data than before")
     }
 
     /// Reads or continues the settlement of the failover that began `epoch`.
@@ -296,7 +307,7 @@ impl RedisL2 {
             action.into(),
             timeout.as_micros().to_string().into(),
         ];
-        let reply = self.calls.run_script(Script::SettleFailover, partition, args, deadline).await?;
+        let reply = self.executor.run_script(Script::SettleFailover, partition, args, deadline).await?;
         match status(&reply) {
             Some("OK") => Ok(reply),
             _ => Err(L2Error::unavailable("redis began another epoch")),
@@ -400,7 +411,7 @@ impl L2 for RedisL2 {
                 Value::Bytes(codec::selector_list(selectors).into()),
                 self.shared.config.tombstones.to_string().into(),
             ];
-            let names = self.shared.layout.tombstones(partition, namespace.name()).into();
+            let names = self.shared.layout.invalidation_hashes(partition, namespace.name()).into();
             if selectors.iter().any(|selector| matches!(selector, Selector::Pattern(_))) {
                 // Also if the list is full: reclaiming makes room.
                 self.shared.reclaim_queue.add(namespace.name(), Duration::ZERO);
@@ -469,7 +480,7 @@ impl L2 for RedisL2 {
                 Some(b"HELD") => Ok(Acquired::Held(left)),
                 Some(b"PAUSED") => Ok(Acquired::Paused(left)),
                 Some(b"PRESENT") => Ok(Acquired::Present),
-                _ => Err(L2Error::unavailable("redis answered with something unknown")),
+                _ => Err(L2Error::unavailable("unexpected reply from redis")),
             }
         })
     }
@@ -497,7 +508,7 @@ impl L2 for RedisL2 {
     }
 
     fn barrier(&self) -> Box<dyn FleetBarrier + '_> {
-        Box::new(FleetChange::new(&self.shared, &self.calls))
+        Box::new(FleetChange::new(&self.shared, &self.executor))
     }
 
     fn takeover(&self, partition: u16, epoch: u64, deadline: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
@@ -505,7 +516,7 @@ impl L2 for RedisL2 {
             let reply = self.settlement(partition, epoch, "look", deadline).await?;
             let text =
                 |index| reply.get(index).and_then(Value::as_bytes).and_then(|text| std::str::from_utf8(text).ok());
-            let unknown = || L2Error::unavailable("redis answered with something unknown");
+            let unknown = || L2Error::unavailable("unexpected reply from redis");
             match (text(2), text(3)) {
                 (Some(""), _) => Ok(Takeover::Anew),
                 (Some(prior), Some(trusted_from)) => {
@@ -544,8 +555,8 @@ impl L2 for RedisL2 {
     }
 
     fn is_behind(&self, partition: u16) {
-        tracing::warn!(partition, "redis answered with less than it had announced; connecting anew");
-        if let Ok(shard) = self.calls.shard(partition) {
+        tracing::warn!(partition, "redis: primary returned data older than its messages; reconnecting");
+        if let Ok(shard) = self.executor.shard(partition) {
             shard.condemn();
         }
         self.shared.misplaced.notify_one();
@@ -556,7 +567,7 @@ impl L2 for RedisL2 {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
         server.version = server_version;
         server.warnings.extend(self.shared.foreign.warning(self.shared.clock.now()));
-        let routes = self.calls.routes();
+        let routes = self.executor.routes();
         let links = || routes.shards.iter().flat_map(|shard| &shard.links);
         L2Report {
             state,
@@ -572,7 +583,7 @@ impl L2 for RedisL2 {
             bus_lag: self.shared.lag.snapshot(),
             connections_up: links().filter(|link| link.connection().is_some()).count() as u64,
             connections_down: links().filter(|link| link.connection().is_none()).count() as u64,
-            in_flight: self.calls.in_flight() as u64,
+            in_flight: self.executor.in_flight() as u64,
             max_in_flight: self.shared.config.max_in_flight as u64,
             server,
             keyspace: self.keyspace.load_full(),

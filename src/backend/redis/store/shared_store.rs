@@ -43,7 +43,7 @@ impl SharedStore for RedisL2 {
     fn notes(&self, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<Vec<ReplicaNote>, L2Error>> {
         Box::pin(async move {
             let pause = self.shared.longest_pause().as_micros().to_string().into();
-            let reply = self.calls.run_script(Script::LiveReplicas, HOME, vec![pause], deadline).await?;
+            let reply = self.executor.run_script(Script::LiveReplicas, HOME, vec![pause], deadline).await?;
             let field = |member: &[Value]| Some(std::str::from_utf8(member.first()?.as_bytes()?).ok()?.to_owned());
             let members = reply.get(2..).unwrap_or_default().chunks_exact(2);
             let replicas = members.filter_map(field).filter_map(|field| codec::registered_replica(&field));
@@ -64,7 +64,7 @@ impl SharedStore for RedisL2 {
 
     fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, deadline: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>> {
         Box::pin(async move {
-            let shards = self.calls.routes().shards.clone();
+            let shards = self.executor.routes().shards.clone();
             let Some(shard) = shards.get(scan.at.primary) else { return Ok(ScannedKeys::default()) };
             let layout = &self.shared.layout;
             let cursor = if scan.at.cursor.is_empty() { "0".to_owned() } else { scan.at.cursor.clone() };
@@ -74,7 +74,7 @@ impl SharedStore for RedisL2 {
                 connection.client.scan_page::<(String, Vec<Value>), _, _>(cursor, glob, Some(SCAN_COUNT), None).await
             };
             let page = self
-                .calls
+                .executor
                 .call(shard, deadline, CommandKind::One("SCAN"), page)
                 .await
                 .map_err(CommandError::into_read_error)?;
@@ -97,10 +97,10 @@ impl SharedStore for RedisL2 {
         deadline: Moment,
     ) -> BoxFuture<'a, Result<Option<Settings>, L2Error>> {
         Box::pin(async move {
-            let shard = self.calls.shard(HOME)?;
+            let shard = self.executor.shard(HOME)?;
             let name = self.shared.layout.settings(HOME);
             self.shared.commands.inc();
-            let asked = self.calls.call(&shard, deadline, CommandKind::One("HGET"), |connection| async move {
+            let asked = self.executor.call(&shard, deadline, CommandKind::One("HGET"), |connection| async move {
                 connection.client.hget::<Option<String>, _, _>(name, REVISION).await
             });
             let revision = match asked.await {
@@ -153,11 +153,11 @@ impl RedisL2 {
         lifetime: Duration,
         deadline: Moment,
     ) -> Result<(), L2Error> {
-        let shard = self.calls.shard(HOME)?;
+        let shard = self.executor.shard(HOME)?;
         self.shared.commands.inc();
         let lifetime = Some(Expiration::PX(lifetime.as_millis() as i64));
         let load = Load { bytes: text.len(), timeout: deadline.into() };
-        let saved = self.calls.call_large(&shard, load, CommandKind::One("SET"), |connection| async move {
+        let saved = self.executor.call_large(&shard, load, CommandKind::One("SET"), |connection| async move {
             connection.client.set::<Value, _, _>(name, text, lifetime, None, false).await
         });
         saved.await.map(|_| ()).map_err(CommandError::into_read_error)
@@ -169,11 +169,11 @@ impl RedisL2 {
         lifetime: Duration,
         deadline: Moment,
     ) -> Result<Option<ReplicaNote>, L2Error> {
-        let shard = self.calls.shard(HOME)?;
+        let shard = self.executor.shard(HOME)?;
         self.shared.commands.inc();
         let asked = name.clone();
         let load = Load { bytes: TRIP_BYTES, timeout: deadline.into() };
-        let loaded = self.calls.call_large(&shard, load, CommandKind::Pipeline(2), |connection| async move {
+        let loaded = self.executor.call_large(&shard, load, CommandKind::Pipeline(2), |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.pttl(asked.as_str()).await?;
             let _: Value = trip.getrange(asked, 0, MAX_NOTE_BYTES).await?;
@@ -183,9 +183,10 @@ impl RedisL2 {
             Ok(loaded) => loaded,
             Err(failure) if is_of_another_type(&failure) => {
                 let foreign = name.clone();
-                let deleted = self.calls.call(&shard, deadline, CommandKind::One("UNLINK"), |connection| async move {
-                    connection.client.unlink::<Value, _>(foreign).await
-                });
+                let deleted =
+                    self.executor.call(&shard, deadline, CommandKind::One("UNLINK"), |connection| async move {
+                        connection.client.unlink::<Value, _>(foreign).await
+                    });
                 deleted.await.map_err(CommandError::into_read_error)?;
                 self.shared.damaged_keys.repaired(&Value::Array(vec![name.into()]), self.shared.clock.now());
                 return Ok(None);
@@ -205,7 +206,7 @@ impl RedisL2 {
         fields: &[(String, Option<String>)],
         deadline: Moment,
     ) -> Result<Settings, L2Error> {
-        let shard = self.calls.shard(HOME)?;
+        let shard = self.executor.shard(HOME)?;
         let Some((not_after, uncertainty)) = shard.primary.clock.at(deadline) else {
             return Err(L2Error::unavailable("not connected to redis"));
         };
@@ -221,7 +222,7 @@ impl RedisL2 {
         let name = self.shared.layout.settings(HOME);
         let work =
             |connection: Arc<Connection>| async move { connection.run(Script::Settings, vec![name], args).await };
-        let reply = match self.calls.call(&shard, deadline, CommandKind::Script(Script::Settings), work).await {
+        let reply = match self.executor.call(&shard, deadline, CommandKind::Script(Script::Settings), work).await {
             Ok(reply) => reply,
             Err(CommandError::NotSent(error)) => return Err(error),
             Err(CommandError::Refused(error)) => return Err(refused(&error)),
@@ -232,19 +233,19 @@ impl RedisL2 {
         };
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), Some(revision)) => {
-                let unknown = || L2Error::unavailable("redis answered with something unknown");
+                let unknown = || L2Error::unavailable("unexpected reply from redis");
                 let revision = u64::try_from(revision).ok().and_then(revision_of).ok_or_else(unknown)?;
                 let fields = reply.into_iter().nth(2).and_then(|fields| fields.convert().ok());
                 let mut settings = Settings { revision, fields: fields.unwrap_or_default() };
                 settings.fields.remove(REVISION);
                 Ok(settings)
             }
-            (Some("LOST"), _) => Err(L2Error::unavailable("redis has lost what was set, which is being restored")),
+            (Some("LOST"), _) => Err(L2Error::unavailable("redis lost the settings; they are being restored")),
             (Some("FULL"), _) => Err(L2Error::Full),
             (Some("LATE"), _) => {
                 Err(L2Error::unavailable("the request reached redis too late and was not carried out"))
             }
-            _ => Err(L2Error::unavailable("redis answered with something unknown")),
+            _ => Err(L2Error::unavailable("unexpected reply from redis")),
         }
     }
 }

@@ -72,7 +72,7 @@ impl RedisL2 {
                 (None, Some(version)) if outcome == 0 => {
                     Ok(WriteResult::Stored(Entry::written(&write.entry, version, cost, sent)))
                 }
-                _ => Err(L2Error::unavailable("redis answered with something unknown")),
+                _ => Err(L2Error::unavailable("unexpected reply from redis")),
             }
         });
         written.collect()

@@ -181,9 +181,10 @@ impl TopologyDiscovery {
         let why = lately().find_map(|(server, (_, answer))| Some(format!("{server}: {}", answer.as_ref().err()?)));
         // After a silence all servers are awaited again.
         self.first = reports.is_empty() && !complete;
-        match reports.is_empty() {
-            true => Err(why.unwrap_or_else(|| "nobody says who the primary is".to_owned())),
-            false => Ok(Reports { reports, complete }),
+        if reports.is_empty() {
+            Err(why.unwrap_or_else(|| "no server names the primary".to_owned()))
+        } else {
+            Ok(Reports { reports, complete })
         }
     }
 }

@@ -74,7 +74,7 @@ pub async fn follow(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &Cancellation
 /// `term` is one more than the configuration epoch of sentinels, and 0 without sentinels.
 fn place(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken, placement: &Placement, term: u64) {
     let layout = &tier.shared().layout;
-    let routes_before = tier.calls().routes();
+    let routes_before = tier.executor().routes();
     let mut shards: BTreeMap<Address, Arc<Shard>> =
         routes_before.shards.iter().map(|shard| (shard.primary.address.clone(), shard.clone())).collect();
     // The old primary's messages stop to count first; only then may the new one deliver.
@@ -84,7 +84,7 @@ fn place(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken, plac
         let gone: Vec<u16> = before.iter().filter(|partition| !stays(partition)).copied().collect();
         match now {
             None => {
-                tracing::info!(server = %shard.primary.address, "redis: not a primary of ours any more");
+                tracing::info!(server = %shard.primary.address, "redis: dropped primary");
                 shard.close();
             }
             Some(_) if !gone.is_empty() => shard.primary.set_partitions(before.iter().copied().filter(stays).collect()),
@@ -96,7 +96,7 @@ fn place(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken, plac
     for (address, partitions) in placement {
         let served: Arc<[u16]> = partitions.as_slice().into();
         let shard = shards.remove(address).unwrap_or_else(|| {
-            tracing::info!(server = %address, partitions = partitions.len(), "redis: a primary");
+            tracing::info!(server = %address, partitions = partitions.len(), "redis: added primary");
             let before = routes_before.by_partition.get(usize::from(partitions[0])).and_then(Option::as_ref);
             let clock = before.map_or_else(RedisClock::default, |shard| RedisClock::after(&shard.primary.clock));
             let primary = Primary::new(address.clone(), served.clone(), clock, tier.shared(), tier.health());
@@ -109,7 +109,7 @@ fn place(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken, plac
         routes.shards.push(shard);
     }
     let unplaced = routes.by_partition.iter().filter(|shard| shard.is_none()).count();
-    tier.calls().reroute(routes);
+    tier.executor().reroute(routes);
     match unplaced {
         0 => tier.health().placed(),
         _ => tier.health().not_placed(&format!("no primary is known for {unplaced} partitions")),

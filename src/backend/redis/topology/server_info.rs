@@ -25,7 +25,8 @@ pub async fn poll(tier: &RedisL2, stop: CancellationToken) {
     let database = tier.shared().config.database;
     let (mut warned, mut counted) = (BTreeSet::new(), HashMap::new());
     loop {
-        let connections: Vec<_> = tier.calls().routes().shards.iter().filter_map(|shard| shard.connection()).collect();
+        let connections: Vec<_> =
+            tier.executor().routes().shards.iter().filter_map(|shard| shard.connection()).collect();
         let polls = connections.iter().map(|connection| poll_server(&connection.client, database));
         let reports = stop.run_until_cancelled(timeout(POLL_TIMEOUT, join_all(polls))).await;
         let reports = reports.and_then(Result::ok).unwrap_or_default();
@@ -38,7 +39,7 @@ pub async fn poll(tier: &RedisL2, stop: CancellationToken) {
         let pause = if whole.is_some() { POLL_INTERVAL } else { RETRY_INTERVAL };
         if let Some(report) = whole {
             for warning in report.warnings.difference(&warned) {
-                tracing::warn!(warning, "redis: a setting to look at");
+                tracing::warn!(warning, "redis: unsafe server setting");
             }
             warned.clone_from(&report.warnings);
             tier.set_server(report);
@@ -109,7 +110,8 @@ fn warnings(memory: &str, replication: &str) -> BTreeSet<String> {
     warnings.extend(eviction_warning(field(memory, "maxmemory_policy")));
     let bounded = !field(replication, "min_slaves_good_slaves").is_empty();
     if field(replication, "connected_slaves") != "0" && !bounded {
-        let words = "min-replicas-to-write is 0: should Redis's own replication split, staleness has no bound on the side cut off";
+        let words =
+            "min-replicas-to-write is 0: if Redis's replication splits, staleness has no bound on the isolated side";
         warnings.insert(words.to_owned());
     }
     warnings

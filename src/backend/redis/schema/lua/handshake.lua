@@ -4,13 +4,17 @@
 -- deployment is known to be gone, 5 'repair', 'cold', or in test builds 'trust', 6 time
 -- (microseconds) without an audit after which a replica was not live, 7 longest pause between
 -- audits (microseconds), 8 one more than the configuration epoch under which sentinels name this
--- primary, 0 without sentinels. A counter last seen on another primary, or in another life of this
--- one, begins a new epoch: the last acknowledged changes may be missing here. So does one below the
--- position that this replica has seen: the same life came back after another server had taken over,
--- whose changes are missing here. So does one under a configuration epoch that is two or more above
--- the one under which this server took over: each failover adds at least one. (One more is no
--- reason: during a failover the address may be known before the epoch.) To repair, entries from
--- before do not count until the replicas that were live have invalidated again.
+-- primary, 0 without sentinels.
+--
+-- A counter last seen on another primary, or in another life of this one, begins a new epoch: the
+-- last acknowledged changes may be missing here. So does one below the position that this replica
+-- has seen: the same life came back after another server had taken over, whose changes are missing
+-- here. So does one under a configuration epoch that is two or more above the one under which this
+-- server took over: each failover adds at least one. (One more is no reason: during a failover the
+-- address may be known before the epoch.)
+--
+-- To repair, entries from before do not count until the replicas that were live have invalidated
+-- again.
 local deployed = registry_of(KEYS[1])
 if deployed[1] and deployed[1] ~= ARGV[3] and (deployed[2] or '') ~= ARGV[4] then
   return {'PARTITIONS', tonumber(deployed[1]), deployed[2] or ''}

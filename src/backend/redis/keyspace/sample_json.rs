@@ -18,8 +18,8 @@ pub fn encode(sample: &KeyspaceSample) -> Bytes {
 
 /// Reads a sample that was taken at `taken`. `None` if it is damaged.
 pub fn decode(text: &[u8], taken: Moment) -> Option<KeyspaceSample> {
-    let note: Value = serde_json::from_slice(text).ok()?;
-    let listed = note.get("namespaces")?.as_object().filter(|listed| listed.len() <= MAX_NAMESPACES)?;
+    let sample: Value = serde_json::from_slice(text).ok()?;
+    let listed = sample.get("namespaces")?.as_object().filter(|listed| listed.len() <= MAX_NAMESPACES)?;
     let read = |(name, found): (&String, &Value)| {
         limits::namespace("namespace", name).ok()?;
         let bytes = match found.get(1)? {
@@ -30,7 +30,7 @@ pub fn decode(text: &[u8], taken: Moment) -> Option<KeyspaceSample> {
     };
     Some(KeyspaceSample {
         taken,
-        sampled: note.get("sampled")?.as_u64()?,
+        sampled: sample.get("sampled")?.as_u64()?,
         namespaces: listed.iter().map(read).collect::<Option<_>>()?,
     })
 }
