@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::cache::coherence::safeguards::Safeguards;
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Address {
@@ -27,40 +27,42 @@ impl fmt::Display for Address {
     }
 }
 
-/// How the servers divide the work.
+/// The topology of the servers.
 #[derive(Clone, Debug)]
 pub enum Servers {
     /// One server.
     Standalone(Address),
-    /// Sentinels, which know the primary.
+    /// Sentinels, which name the primary.
     Sentinel {
         /// The sentinels.
         sentinels: Vec<Address>,
-        /// The name of what they watch.
+        /// The name of the primary that they watch.
         service: String,
-        /// How they are spoken to.
+        /// Credentials for the sentinels.
         credentials: Credentials,
     },
     /// A Cluster.
     Cluster {
-        /// Members to begin from.
+        /// Members from which the others are discovered.
         seeds: Vec<Address>,
     },
 }
 
 impl Servers {
-    /// Whether partitions live in different slots of a Cluster.
+    /// Returns true if partitions live in different slots of a Cluster.
     pub fn sharded(&self) -> bool {
         matches!(self, Servers::Cluster { .. })
     }
 }
 
-/// What a server is told to be let in.
+/// User and password for a server.
 #[derive(Clone, Default)]
 pub struct Credentials {
-    /// User; none means the default user.
+    /// User; the default user if `None`.
     pub username: Option<String>,
-    /// Reads the password, or says why it cannot be read. Asked on every new connection: it may have changed.
+    /// Reads the password, or returns why it cannot be read.
+    ///
+    /// Called for each new connection, because the password may have changed.
     pub password: Option<ReadPassword>,
 }
 
@@ -80,49 +82,53 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What becomes of entries when Redis begins another life and may have lost the last acknowledged writes.
+/// Treatment of entries when Redis begins another life and may have lost the last acknowledged
+/// writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Failover {
-    /// They count again once every replica has invalidated what was lost.
+    /// Entries count again once every replica has invalidated what was lost.
     #[default]
     Repair,
-    /// They are gone.
+    /// Entries are dropped.
     Cold,
 }
 
-/// How Redis is used.
+/// Configuration of the Redis tier.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
-    /// Where it is.
+    /// Servers.
     pub servers: Servers,
-    /// TLS, when it is wanted.
+    /// TLS, if it is used.
     pub tls: Option<rustls::ClientConfig>,
-    /// How it is spoken to.
+    /// Credentials for the data servers.
     pub credentials: Credentials,
     /// Number of the database.
     pub database: u8,
     /// Prefix of every key and channel, without braces.
     pub prefix: String,
-    /// Connections for commands to each primary, besides the subscription's.
+    /// Connections for commands to each primary, beside the subscription's.
     pub connections: usize,
-    /// Longest time to connect and greet.
+    /// Timeout of connecting and the handshake.
     pub connect_timeout: Duration,
-    /// Time without an answer after which commands fail at once.
+    /// Time without an answer after which commands fail immediately.
     pub unresponsive_after: Duration,
-    /// Most commands in flight.
+    /// Limit of commands in flight.
     pub max_in_flight: usize,
-    /// Bytes of the largest value that is unpacked.
+    /// Bytes of the largest value that is decompressed.
     pub value_size: usize,
-    /// Bytes of the largest reply that is read. A server that sends a larger one is disconnected from.
+    /// Bytes of the largest reply that is read.
+    ///
+    /// The connection is closed if a server sends a larger one.
     pub max_reply_size: usize,
-    /// The staleness bound, which sets the pace of audits.
+    /// The staleness bound. It sets the interval of audits.
     pub max_staleness: Duration,
-    /// Prefixes and tags of a namespace whose invalidations are remembered one by one at least.
+    /// Smallest number of prefixes and tags of a namespace whose invalidations are remembered one
+    /// by one.
     pub tombstones: usize,
-    /// What becomes of entries when Redis begins another life.
+    /// Treatment of entries when Redis begins another life.
     pub failover: Failover,
-    /// Time between two estimates of what namespaces hold; zero: none is made.
+    /// Time between two estimates of keys and memory of namespaces; zero disables them.
     pub namespace_sampling: Duration,
-    /// Protections that are on.
+    /// Safeguards that are on.
     pub protections: Safeguards,
 }

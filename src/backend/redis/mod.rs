@@ -1,5 +1,7 @@
-//! The shared tier in Redis 7 or newer, through fred: standalone, behind Sentinel, or a Cluster. fred only carries commands over single
-//! connections; this module decides which server is primary of which partition, and when a connection is replaced.
+//! L2 in Redis 7 or newer, through fred: standalone, behind Sentinel, or a Cluster.
+//!
+//! fred only carries commands over single connections. This module decides which server is the
+//! primary of which partition, and when a connection is replaced.
 
 mod bus;
 mod command;
@@ -25,7 +27,9 @@ use command::executor::CommandExecutor;
 use connection::context::RedisContext;
 use connection::health::RedisHealth;
 
-/// Connects to Redis, now and whenever it is lost, and delivers the bus to `sink`. Does not wait for the first connection.
+/// Starts the tier: keeps it connected to Redis, and delivers the bus to `sink`.
+///
+/// Does not wait for the first connection.
 pub fn start(
     config: RedisConfig,
     partitions: u16,
@@ -36,8 +40,8 @@ pub fn start(
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let health = RedisHealth::new(clock.clone());
     let shared = Arc::new(RedisContext::new(config, partitions, replica, clock));
-    let calls = CommandExecutor::new(shared.clone(), health.clone(), tasks.clone());
-    let tier = Arc::new(RedisL2::new(shared, health, calls, tasks.clone(), stop.clone()));
+    let executor = CommandExecutor::new(shared.clone(), health.clone(), tasks.clone());
+    let tier = Arc::new(RedisL2::new(shared, health, executor, tasks.clone(), stop.clone()));
     tasks.spawn({
         let (tier, stop) = (tier.clone(), stop.clone());
         async move { topology::placement::follow(&tier, &sink, &stop).await }

@@ -524,7 +524,7 @@ impl TieredInner {
         match consistency {
             Consistency::Strong => Timeout { deadline: now.plus(budget).min(deadline), latest: deadline },
             Consistency::Bounded(_) => Timeout {
-                until: self.answer_deadline(budget, deadline, now),
+                deadline: self.answer_deadline(budget, deadline, now),
                 latest: self.answer_deadline(Duration::MAX, deadline, now),
             },
         }

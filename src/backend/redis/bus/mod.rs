@@ -1,4 +1,4 @@
-//! The subscription to each primary: messages between replicas, and their audit.
+//! The subscription to each primary: messages between replicas, and audits.
 
-pub mod foreign;
+pub mod foreign_epochs;
 pub mod subscription;

@@ -1,5 +1,7 @@
-//! The subscription to one primary: delivers every partition's messages and audits itself. An audit's script is sent on the subscription's
-//! own connection, and its echo comes back as a message, behind every message that was published before it.
+//! The subscription to one primary: delivers every partition's messages and audits itself.
+//!
+//! An audit's script is sent on the subscription's own connection. Its echo comes back as a
+//! message, behind every message that was published before it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +18,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::foreign::Epochs;
+use super::foreign_epochs::ForeignEpochs;
 use crate::backend::redis::command::spans;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::primary::Primary;
-use crate::backend::redis::connection::redis_connection::{
-    ConnectError, Connection, Purpose, is_misplaced, number, status,
-};
+use crate::backend::redis::connection::redis_connection::{ConnectError, Connection, Purpose, is_misplaced};
 use crate::backend::redis::connection::supervisor::Backoff;
 use crate::backend::redis::connection::transport::CLOSED;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::codec::{Private, Published};
+use crate::backend::redis::schema::reply::{number, status};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::coherence::AUDITS_PER_BOUND;
 use crate::cache::invalidation::selector::Selector;
@@ -34,43 +35,45 @@ use crate::cache::tier::BoxFuture;
 use crate::cache::tier::bus::{BusSink, Echo, Message};
 use crate::units::format_duration;
 
-/// Shortest time without an echo after which a subscription is thrown away.
-const SHORTEST_SILENCE: Duration = Duration::from_millis(500);
-/// Confirmations on their way at once. Those beyond are not sent; who waits for them waits until this replica's proof has run out.
-const CONFIRMATIONS: usize = 1024;
+/// Shortest time without an echo after which a subscription is closed.
+const MIN_ECHO_TIMEOUT: Duration = Duration::from_millis(500);
+/// Limit of confirmations in flight.
+///
+/// Further ones are not sent; their waiters wait until this replica's proof has expired.
+const MAX_CONFIRMATIONS_IN_FLIGHT: usize = 1024;
 
 /// The subscription of one replica to one primary.
 pub struct Bus {
     primary: Arc<Primary>,
     shared: Arc<RedisContext>,
     sink: Arc<dyn BusSink>,
-    /// The service ends: this replica answers no more.
+    /// Cancelled at shutdown, when this replica answers no more.
     closing: CancellationToken,
 }
 
-/// The answers of an audit's scripts, by group; the echoes come apart from them.
+/// The replies of an audit's scripts, by group. The echoes arrive separately.
 type Audit = BoxFuture<'static, Vec<Result<Vec<Value>, Error>>>;
 
 /// Partitions that are audited by one script.
 struct Group {
     partitions: Arc<[u16]>,
     echo_channel: String,
-    /// Since when an echo is awaited.
-    silent_since: Instant,
+    /// Start of the wait for the next echo.
+    awaiting_since: Instant,
     echoed: bool,
-    /// One of its channels was refused: its echoes say nothing.
-    deaf: bool,
+    /// True if one of its channels was refused: its echoes prove nothing.
+    is_refused: bool,
 }
 
 // === impl Bus ===
 
 impl Bus {
-    /// Not subscribed yet: `run` has to run.
+    /// Creates a subscription. [`Bus::run`] subscribes.
     pub fn new(primary: Arc<Primary>, sink: Arc<dyn BusSink>, closing: CancellationToken) -> Bus {
         Bus { shared: primary.shared.clone(), primary, sink, closing }
     }
 
-    /// Keeps the subscription until `stop`.
+    /// Keeps the subscription alive until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         let mut backoff = Backoff::default();
         let mut partitions = self.primary.watch_partitions();
@@ -91,7 +94,7 @@ impl Bus {
         }
     }
 
-    /// One subscription, from connecting to its end.
+    /// Runs one subscription, from connecting to its end.
     async fn subscribe_once(
         &self,
         changes: &mut watch::Receiver<Arc<[u16]>>,
@@ -106,7 +109,8 @@ impl Bus {
         self.primary.health.agreed();
         let connection = Arc::new(connection);
         let ended = tokio::select! {
-            // In this order: once the primary is left, or serves others, nothing is delivered of an audit that was not on its way before.
+            // In this order: once the primary is dropped, or serves other partitions, no audit is
+            // delivered that was not in flight before.
             biased;
             () = stop.cancelled() => Ok(Ended::Stopped),
             _ = changes.changed() => Ok(Ended::OtherPartitions),
@@ -114,7 +118,7 @@ impl Bus {
             error = self.deliver(&connection, partitions, backoff) => Err(error),
         };
         self.sink.disconnected(partitions);
-        // Not when another primary has taken over: then memory goes on answering while its proof lasts.
+        // Not when another primary has taken over: then L1 goes on answering while its proof lasts.
         if self.closing.is_cancelled() {
             self.deregister(&connection, partitions).await;
         }
@@ -122,7 +126,7 @@ impl Bus {
         ended
     }
 
-    /// Delivers messages and sends audits until something is wrong.
+    /// Delivers messages and sends audits until the subscription fails.
     async fn deliver(&self, connection: &Arc<Connection>, partitions: &[u16], backoff: &mut Backoff) -> ConnectError {
         let mut messages = connection.client.message_rx();
         let layout = &self.shared.layout;
@@ -131,36 +135,37 @@ impl Bus {
             .map(|group| Group {
                 partitions: group.into(),
                 echo_channel: layout.replica_channel(group[0], self.shared.replica),
-                silent_since: Instant::now(),
+                awaiting_since: Instant::now(),
                 echoed: false,
-                deaf: false,
+                is_refused: false,
             })
             .collect();
-        // That this returns says nothing; the echo of the first audit says that the subscription stands.
+        // Its return proves nothing; the echo of the first audit proves that the subscription
+        // works.
         if let Err(error) = self.subscribe(connection, partitions, &mut groups).await {
             return error.into();
         }
-        groups.iter_mut().for_each(|group| group.silent_since = Instant::now());
+        groups.iter_mut().for_each(|group| group.awaiting_since = Instant::now());
         let max_staleness = self.shared.config.max_staleness;
-        let silence = (max_staleness / 2).max(SHORTEST_SILENCE);
+        let silence = (max_staleness / 2).max(MIN_ECHO_TIMEOUT);
         let mut ticks = interval(max_staleness / AUDITS_PER_BOUND);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut audit: Option<Audit> = None;
         let mut confirmations = FuturesUnordered::new();
-        let mut epochs = Epochs::default();
+        let mut epochs = ForeignEpochs::default();
         loop {
             tokio::select! {
                 received = messages.recv() => match self.dispatch(received, &mut messages, partitions, &mut epochs) {
                     Dispatched::Echo(first) => {
-                        if let Some(group) = groups.iter_mut().find(|group| !group.deaf && group.partitions.first() == Some(&first)) {
-                            (group.silent_since, group.echoed) = (Instant::now(), true);
+                        if let Some(group) = groups.iter_mut().find(|group| !group.is_refused && group.partitions.first() == Some(&first)) {
+                            (group.awaiting_since, group.echoed) = (Instant::now(), true);
                         }
                         if groups.iter().all(|group| group.echoed) {
                             *backoff = Backoff::default();
                             self.primary.health.subscription_works();
                         }
                     }
-                    Dispatched::Confirm(channel, confirmation) if confirmations.len() < CONFIRMATIONS => {
+                    Dispatched::Confirm(channel, confirmation) if confirmations.len() < MAX_CONFIRMATIONS_IN_FLIGHT => {
                         confirmations.push(self.publish(connection, channel, confirmation));
                     }
                     Dispatched::Confirm(..) | Dispatched::Message => {}
@@ -173,8 +178,9 @@ impl Bus {
                         match self.check_reply(reply) {
                             Ok(()) => {}
                             Err(ConnectError::Misplaced(why)) if layout.sharded() => {
-                                // On its way to another primary. Should it stay, the next placement brings it back.
-                                (group.silent_since, group.echoed) = (Instant::now(), false);
+                                // The slot is moving to another primary. If it stays, the next
+                                // placement restores it.
+                                (group.awaiting_since, group.echoed) = (Instant::now(), false);
                                 self.shared.misplaced.notify_one();
                                 self.primary.health.subscription_fails(&why);
                             }
@@ -183,7 +189,7 @@ impl Bus {
                     }
                 }
                 _ = ticks.tick() => {
-                    if let Some(silent) = groups.iter().find(|group| group.silent_since.elapsed() > silence) {
+                    if let Some(silent) = groups.iter().find(|group| group.awaiting_since.elapsed() > silence) {
                         return silent_for(silence, silent.echoed);
                     }
                     if audit.is_none() {
@@ -201,7 +207,8 @@ impl Bus {
             let channels = channels.chain(groups.iter().map(|group| group.echo_channel.clone()));
             return connection.client.subscribe(channels.collect::<Vec<_>>()).await;
         }
-        // One channel a command: fred takes the second confirmation of one for the reply to the next.
+        // One channel for each command: fred takes the second confirmation of one for the reply to
+        // the next.
         let subscribed = join_all(groups.iter().map(|group| async {
             let channel = layout.channel(group.partitions[0]);
             connection.client.ssubscribe(channel).await?;
@@ -211,7 +218,7 @@ impl Bus {
         for (group, subscribed) in groups.iter_mut().zip(subscribed) {
             match subscribed {
                 Err(error) if is_misplaced(&error) => {
-                    group.deaf = true;
+                    group.is_refused = true;
                     self.shared.misplaced.notify_one();
                 }
                 other => other?,
@@ -228,7 +235,7 @@ impl Bus {
             .map(|group| {
                 let (connection, counters) = (connection.clone(), shared.layout.counters(&group.partitions));
                 let args = vec![
-                    shared.floor_argument(&group.partitions),
+                    shared.floors_argument(&group.partitions),
                     connection.identity.as_str().into(),
                     shared.layout.partitions().to_string().into(),
                     group.echo_channel.as_str().into(),
@@ -254,26 +261,27 @@ impl Bus {
                 Err(ConnectError::Partitions { theirs, ours: self.shared.layout.partitions() })
             }
             (Some("BEHIND"), _) => {
-                Err(ConnectError::Failed("redis has older data than it had before; connecting anew".to_owned()))
+                Err(ConnectError::Failed("redis has older data than before; reconnecting".to_owned()))
             }
-            _ => Err(ConnectError::Failed("an audit was answered with something unknown".to_owned())),
+            _ => Err(ConnectError::Failed("unexpected reply to an audit".to_owned())),
         }
     }
 
-    /// This replica answers no more: nobody has to wait for it.
+    /// Removes this replica from the registry, so that no barrier waits for it.
     async fn deregister(&self, connection: &Connection, partitions: &[u16]) {
-        let leave = self.shared.layout.groups(partitions).map(|group| {
+        let deregistered = self.shared.layout.groups(partitions).map(|group| {
             let counter = self.shared.layout.counter(group[0]);
-            connection.run(Script::Leave, vec![counter], vec![codec::replica_field(self.shared.replica).into()])
+            connection.run(Script::Deregister, vec![counter], vec![codec::replica_field(self.shared.replica).into()])
         });
-        let _ = tokio::time::timeout(SHORTEST_SILENCE, join_all(leave)).await;
+        let _ = tokio::time::timeout(MIN_ECHO_TIMEOUT, join_all(deregistered)).await;
     }
 
     async fn publish(&self, connection: &Arc<Connection>, channel: String, message: Bytes) {
         let client = &connection.client;
-        let sent: Result<Value, Error> = match self.shared.layout.sharded() {
-            true => client.spublish(channel, Value::Bytes(message)).await,
-            false => client.publish(channel, Value::Bytes(message)).await,
+        let sent: Result<Value, Error> = if self.shared.layout.sharded() {
+            client.spublish(channel, Value::Bytes(message)).await
+        } else {
+            client.publish(channel, Value::Bytes(message)).await
         };
         if let Err(error) = sent {
             tracing::debug!(%error, "bus: a confirmation was not sent");
@@ -285,7 +293,7 @@ impl Bus {
         received: Result<Received, RecvError>,
         messages: &mut Receiver<Received>,
         partitions: &[u16],
-        epochs: &mut Epochs,
+        epochs: &mut ForeignEpochs,
     ) -> Dispatched {
         let received = match received {
             Ok(received) => received,
@@ -300,8 +308,8 @@ impl Bus {
         if !self.shared.layout.is_replica_channel(&received.channel, self.shared.replica) {
             return match codec::decode_message(&bytes, self.shared.replica) {
                 Some(Published::Change { message, micros, origin, ticket }) => {
-                    if epochs.heard(message.partition, message.version.epoch) {
-                        self.shared.foreign.heard(1, &received.channel, self.shared.clock.now());
+                    if epochs.record_message(message.partition, message.version.epoch) {
+                        self.shared.foreign.record(1, &received.channel, self.shared.clock.now());
                     }
                     self.apply(message, micros, origin, ticket)
                 }
@@ -313,37 +321,38 @@ impl Bus {
             };
         }
         match codec::decode_private(&bytes) {
-            // Anybody may publish here: only what answers an audit of this replica says anything.
+            // Any client may publish here: only the answer to an audit of this replica proves
+            // anything.
             Some(Private::Echo(nonce, _)) if !self.sink.awaits(nonce) => {
-                tracing::debug!(nonce, "bus: an echo of no audit was ignored");
+                tracing::debug!(nonce, "bus: ignored an echo of no audit");
                 Dispatched::Message
             }
             Some(Private::Echo(nonce, echo)) => self.echo(nonce, echo, epochs),
             Some(Private::Confirmation { ticket, partition, replica }) => {
-                self.shared.barriers.confirmed(ticket, replica, partition);
+                self.shared.barriers.confirm(ticket, replica, partition);
                 Dispatched::Message
             }
             None => self.undecodable(&received.channel, partitions),
         }
     }
 
-    fn echo(&self, nonce: u64, mut echo: Echo, epochs: &mut Epochs) -> Dispatched {
+    fn echo(&self, nonce: u64, mut echo: Echo, epochs: &mut ForeignEpochs) -> Dispatched {
         let first = echo.positions.first().map(|(partition, _)| *partition);
-        // A position from before what was seen meanwhile is of a life that ended: the next audit finds that out. One
-        // that no clock can have led to is somebody else's.
+        // A position below the floor is of a life that has ended: the next audit detects that. A
+        // position that no clock can have led to is foreign.
         let now = self.shared.clock.now();
         echo.positions.retain(|(partition, at)| {
             at.epoch >= self.shared.floor(*partition).epoch && self.primary.clock.may_begin(at.epoch, now)
         });
         let positions = echo.positions.clone();
-        // Only an echo that counts says anything: one that is published again raises no floor.
+        // Only an accepted echo raises a floor: one that is published again does not.
         let (Some(first), true) = (first, self.sink.echo(nonce, echo)) else { return Dispatched::Message };
         for (partition, position) in positions {
-            self.shared.saw(partition, position);
+            self.shared.raise_floor(partition, position);
             self.primary.clock.echoed(partition, position);
-            let foreign = epochs.proven(partition, position.epoch);
+            let foreign = epochs.record_echo(partition, position.epoch);
             if foreign > 0 {
-                self.shared.foreign.heard(foreign, &self.shared.layout.channel(partition), now);
+                self.shared.foreign.record(foreign, &self.shared.layout.channel(partition), now);
             }
         }
         Dispatched::Echo(first)
@@ -353,7 +362,7 @@ impl Bus {
         self.shared.lag.observe(self.primary.clock.age(micros, self.shared.clock.now()));
         if message.change.selectors().iter().any(|selector| matches!(selector, Selector::Pattern(_))) {
             let namespace = std::str::from_utf8(&message.change.namespace);
-            namespace.into_iter().for_each(|namespace| self.shared.wanted.seen(namespace));
+            namespace.into_iter().for_each(|namespace| self.shared.reclaim_queue.seen(namespace));
         }
         let (own, partition) = (message.own, message.partition);
         spans::apply(&message).in_scope(|| self.sink.apply(message));
@@ -373,17 +382,17 @@ impl Bus {
     }
 }
 
-/// fred does not tell that SUBSCRIBE was refused.
+/// The error of a subscription without echoes. fred does not report that SUBSCRIBE was refused.
 fn silent_for(silence: Duration, echoed: bool) -> ConnectError {
     let hint =
         if echoed { "" } else { " (may this user subscribe? docs/redis.md lists the rights this service needs)" };
     ConnectError::Failed(format!("no echo came back through the subscription for {}{hint}", format_duration(silence)))
 }
 
-/// How a subscription ended without anything being wrong.
+/// The end of a subscription that did not fail.
 enum Ended {
     Stopped,
-    /// The primary serves others: a new subscription, at once.
+    /// The primary serves other partitions: a new subscription follows immediately.
     OtherPartitions,
 }
 
@@ -391,16 +400,12 @@ enum Dispatched {
     Message,
     /// An echo of the group that begins with this partition.
     Echo(u16),
-    /// A replica wants to know that its message was applied.
+    /// A confirmation for the replica that published the message: channel and bytes.
     Confirm(String, Bytes),
     Closed,
 }
 
-/// The end of a subscription, with what makes a server end one that it has no complaint about.
+/// Adds the likely cause to the end of a subscription that the server closed without an error.
 fn with_likely_cause(why: String) -> String {
-    if why == CLOSED {
-        why + "; if it does so again and again, client-output-buffer-limit pubsub is too small for it"
-    } else {
-        why
-    }
+    if why == CLOSED { why + "; if this repeats, client-output-buffer-limit pubsub is too small" } else { why }
 }

@@ -1,4 +1,4 @@
-//! Calls to Redis: each has a deadline and a place among those in flight, and fails at once while Redis does not answer.
+//! Runs commands: each has a deadline and a place in flight, and fails fast while Redis is silent.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,12 +11,12 @@ use fred::types::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
-use super::large_values;
-use super::large_values::{Load, Reach};
 use super::spans;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::health::RedisHealth;
+use crate::backend::redis::connection::large_values;
+use crate::backend::redis::connection::large_values::{Load, Reach};
 use crate::backend::redis::connection::redis_connection::{
     Connection, is_misplaced, names_a_missing_right, not_a_primary,
 };
@@ -26,22 +26,22 @@ use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
 use crate::cache::tier::{BoxFuture, L2Error, Timeout};
 
-/// Why a call was given up that went unanswered.
-pub const LATE: &str = "no answer from redis within the budget";
+/// The reason if the deadline passed before an answer.
+pub const TIMED_OUT: &str = "no answer from redis within the timeout";
 
-/// The same when its connection ended.
-const LOST: &str = "the connection to redis was lost";
+/// The reason if the connection ended before an answer.
+const CONNECTION_LOST: &str = "the connection to redis was lost";
 
-/// The connection of one call, and the time for it.
-pub struct Way {
+/// The connection of one call, and its timeout.
+pub struct CallRoute {
     connection: Arc<Connection>,
-    /// Room on the connection for large values, until it is answered.
+    /// Room on the connection for large values, held until the answer.
     room: Option<OwnedSemaphorePermit>,
-    /// The time for it, from now on.
+    /// The timeout, from now on.
     pub timeout: Timeout,
 }
 
-/// The way to Redis for commands.
+/// Runs commands on the primaries.
 pub struct CommandExecutor {
     shared: Arc<RedisContext>,
     health: Arc<RedisHealth>,
@@ -50,28 +50,28 @@ pub struct CommandExecutor {
     tasks: TaskTracker,
 }
 
-/// Which shard serves which partition.
+/// The shard of each partition.
 #[derive(Default)]
 pub struct Routes {
     /// All shards.
     pub shards: Vec<Arc<Shard>>,
-    /// By partition; none where no primary is known.
+    /// The shard by partition; `None` while no primary is known.
     pub by_partition: Vec<Option<Arc<Shard>>>,
 }
 
-/// Why a call to Redis has no result.
+/// The failure of a call to Redis.
 pub enum CommandError {
-    /// It was not sent.
+    /// The command was not sent.
     NotSent(L2Error),
-    /// It was sent; whether it took effect is not known.
+    /// The command was sent; its outcome is not known.
     Lost(&'static str),
-    /// Redis refused it.
+    /// Redis refused the command.
     Refused(Error),
 }
 
 impl CommandError {
-    /// The same, of what changes nothing.
-    pub fn of_a_read(self) -> L2Error {
+    /// Converts the failure of a command that only reads: its outcome does not matter.
+    pub fn into_read_error(self) -> L2Error {
         match self {
             CommandError::NotSent(error) => error,
             CommandError::Lost(reason) => L2Error::unavailable(reason),
@@ -79,11 +79,11 @@ impl CommandError {
         }
     }
 
-    /// In one word: Redis's own where it refused.
+    /// The value of `error.type`; Redis's own word if it refused the command.
     fn word(&self) -> &str {
         match self {
             CommandError::NotSent(_) => "not_sent",
-            CommandError::Lost(LATE) => "timeout",
+            CommandError::Lost(TIMED_OUT) => "timeout",
             CommandError::Lost(_) => "connection_lost",
             CommandError::Refused(error) => first_word(error),
         }
@@ -97,18 +97,18 @@ fn first_word(error: &Error) -> &str {
 // === impl Calls ===
 
 impl CommandExecutor {
-    /// Calls that go nowhere until there are routes. Those whose callers leave go on in `tasks`.
+    /// Creates an executor without routes. Calls whose callers disconnect are completed in `tasks`.
     pub fn new(shared: Arc<RedisContext>, health: Arc<RedisHealth>, tasks: TaskTracker) -> CommandExecutor {
         let in_flight = Arc::new(Semaphore::new(shared.config.max_in_flight));
         CommandExecutor { shared, health, routes: ArcSwap::default(), in_flight, tasks }
     }
 
-    /// Where calls go now.
+    /// The current routes.
     pub fn routes(&self) -> Arc<Routes> {
         self.routes.load_full()
     }
 
-    /// Where they go from now on.
+    /// Replaces the routes.
     pub fn reroute(&self, routes: Routes) {
         self.routes.store(Arc::new(routes));
     }
@@ -126,11 +126,14 @@ impl CommandExecutor {
         })
     }
 
-    /// Sends one call. A call whose caller leaves keeps its place among those in flight until it is answered, or its connection ends.
+    /// Sends one call.
+    ///
+    /// A call whose caller disconnects keeps its place in flight until the answer, or the end of
+    /// its connection.
     pub async fn call<T, F, Work>(
         &self,
         shard: &Shard,
-        until: Moment,
+        deadline: Moment,
         command: CommandKind,
         work: F,
     ) -> Result<T, CommandError>
@@ -141,11 +144,12 @@ impl CommandExecutor {
     {
         let connection = if command.only_reads() { shard.connection_for_reads() } else { shard.connection() };
         let connection = connection.ok_or_else(|| self.not_connected(shard))?;
-        self.call_on(shard, Way { connection, room: None, timeout: until.into() }, command, work).await
+        self.call_on(shard, CallRoute { connection, room: None, timeout: deadline.into() }, command, work).await
     }
 
-    /// The same of what moves many bytes: over the connection for large values, when it is its
-    /// turn. It is waited for while that connection moves anything.
+    /// Sends a call that moves many bytes over the connection for large values, in turn.
+    ///
+    /// The timeout is extended while that connection moves bytes.
     pub async fn call_large<T, F, Work>(
         &self,
         shard: &Shard,
@@ -158,28 +162,32 @@ impl CommandExecutor {
         F: FnOnce(Arc<Connection>) -> Work,
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let way = self.turn(shard, load, command).await?;
-        self.call_on(shard, way, command, work).await
+        let route = self.await_room(shard, load, command).await?;
+        self.call_on(shard, route, command, work).await
     }
 
-    /// Waits for the turn of a call that moves many bytes. Nothing is sent yet.
-    pub async fn turn(&self, shard: &Shard, load: Load, command: CommandKind) -> Result<Way, CommandError> {
+    /// Waits until there is room for a call that moves many bytes. Sends nothing yet.
+    pub async fn await_room(&self, shard: &Shard, load: Load, command: CommandKind) -> Result<CallRoute, CommandError> {
         let connection = shard.connection_for_large(command.only_reads());
         let connection = connection.ok_or_else(|| self.not_connected(shard))?;
-        let (clock, begun) = (&*self.shared.clock, self.shared.clock.now());
-        let turn = connection.ended.run_until_cancelled(shard.room.take(load.bytes));
-        let room = match large_values::wait(clock, load.timeout, || connection.moved.progress(), turn).await {
+        let (clock, started_at) = (&*self.shared.clock, self.shared.clock.now());
+        let room = connection.ended.run_until_cancelled(shard.room.take(load.bytes));
+        let room = match large_values::wait(clock, load.timeout, || connection.moved.progress(), room).await {
             Some(Some(room)) => room,
             ended => {
                 self.shared.errors.inc();
-                return Err(CommandError::NotSent(L2Error::unavailable(if ended.is_some() { LOST } else { LATE })));
+                return Err(CommandError::NotSent(L2Error::unavailable(if ended.is_some() {
+                    CONNECTION_LOST
+                } else {
+                    TIMED_OUT
+                })));
             }
         };
-        let timeout = load.timeout.renewed(begun, clock.now());
-        Ok(Way { connection, room, timeout })
+        let timeout = load.timeout.renewed(started_at, clock.now());
+        Ok(CallRoute { connection, room, timeout })
     }
 
-    /// Sends a read as far as it reaches.
+    /// Sends a read over the connection for values of its size.
     pub async fn read<T, F, Work>(
         &self,
         shard: &Shard,
@@ -205,11 +213,11 @@ impl CommandExecutor {
         CommandError::NotSent(L2Error::unavailable(reason))
     }
 
-    /// Sends a call on its way.
+    /// Sends a call over a chosen connection.
     pub async fn call_on<T, F, Work>(
         &self,
         shard: &Shard,
-        way: Way,
+        route: CallRoute,
         command: CommandKind,
         work: F,
     ) -> Result<T, CommandError>
@@ -218,7 +226,7 @@ impl CommandExecutor {
         F: FnOnce(Arc<Connection>) -> Work,
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let Way { connection, room, timeout } = way;
+        let CallRoute { connection, room, timeout } = route;
         let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
             return Err(CommandError::NotSent(L2Error::Busy { limit: self.shared.config.max_in_flight }));
         };
@@ -226,46 +234,46 @@ impl CommandExecutor {
         let ended = connection.ended.clone();
         let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
         let mut call = InFlight { call: Some(call), place: Some((place, room)), tasks: &self.tasks };
-        let sent = self.shared.clock.now();
+        let sent_at = self.shared.clock.now();
         let progress = || connection.moved.progress();
         let answer = match large_values::wait(&*self.shared.clock, timeout, progress, &mut call).await {
             Some(Some(Ok(answer))) => Ok(answer),
             Some(Some(Err(error))) => Err(self.failure(&connection, error)),
             Some(None) => {
                 self.shared.errors.inc();
-                Err(CommandError::Lost(LOST))
+                Err(CommandError::Lost(CONNECTION_LOST))
             }
             None => {
                 self.shared.errors.inc();
-                Err(CommandError::Lost(LATE))
+                Err(CommandError::Lost(TIMED_OUT))
             }
         };
-        let took = self.shared.clock.now().since(sent);
+        let took = self.shared.clock.now().since(sent_at);
         self.shared.operations.observe(command, answer.as_ref().err().map(CommandError::word), took);
         answer.inspect_err(|failure| spans::failed(&span, failure.word(), matches!(failure, CommandError::Refused(_))))
     }
 
-    /// Calls in flight.
+    /// The number of calls in flight.
     pub fn in_flight(&self) -> usize {
         self.shared.config.max_in_flight - self.in_flight.available_permits()
     }
 
-    /// Runs a script on one counter that takes no step on its number line.
-    pub async fn ask(
+    /// Runs a script on one counter that takes no sequence.
+    pub async fn run_script(
         &self,
         script: Script,
         partition: u16,
         args: Vec<Value>,
-        until: Moment,
+        deadline: Moment,
     ) -> Result<Vec<Value>, L2Error> {
         let shard = self.shard(partition)?;
         let counter = self.shared.layout.counter(partition);
         let work = |connection: Arc<Connection>| async move { connection.run(script, vec![counter], args).await };
-        self.call(&shard, until, CommandKind::Script(script), work).await.map_err(CommandError::of_a_read)
+        self.call(&shard, deadline, CommandKind::Script(script), work).await.map_err(CommandError::into_read_error)
     }
 
-    /// A part of what was asked was refused, and nothing was to be changed.
-    pub fn refused_in_part(&self, shard: &Shard, error: &Error) -> L2Error {
+    /// Converts the refusal of a part of a read.
+    pub fn part_refused(&self, shard: &Shard, error: &Error) -> L2Error {
         self.shared.errors.inc();
         if not_a_primary(error) {
             shard.condemn();
@@ -284,16 +292,20 @@ impl CommandExecutor {
         if is_misplaced(&error) {
             self.shared.misplaced.notify_one();
         }
-        // Replies of Redis begin with an upper-case word; anything else is the connection's failure.
+        // Refusals of Redis begin with an upper-case word; any other error is the connection's
+        // failure.
         let word = first_word(&error);
-        match word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
-            true => CommandError::Refused(error),
-            false => CommandError::Lost(LOST),
+        if word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
+            CommandError::Refused(error)
+        } else {
+            CommandError::Lost(CONNECTION_LOST)
         }
     }
 }
 
-/// A call that was sent. Dropped before its answer is there, it goes on in a task, for it goes on in Redis.
+/// A call that was sent.
+///
+/// If dropped before its answer, it is completed in a task, because Redis completes it, too.
 struct InFlight<'a, T: Send + 'static> {
     call: Option<BoxFuture<'static, T>>,
     place: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
@@ -324,18 +336,19 @@ impl<T: Send + 'static> Drop for InFlight<'_, T> {
     }
 }
 
-/// Whether a refusal came before a script began.
-pub fn refused_at_once(error: &Error) -> bool {
-    // Not READONLY, LOADING and CLUSTERDOWN: fred ends everything in flight on the connection with the same words.
+/// Returns true if a refusal came before the script began.
+pub fn refused_before_start(error: &Error) -> bool {
+    // Without READONLY, LOADING and CLUSTERDOWN: fred ends all commands in flight on the connection
+    // with the same words.
     const WORDS: [&str; 9] =
         ["OOM", "NOREPLICAS", "MISCONF", "BUSY", "NOAUTH", "WRONGPASS", "MOVED", "ASK", "TRYAGAIN"];
     WORDS.iter().any(|word| error.details().starts_with(word))
 }
 
-/// The reason while nothing is known of one.
+/// The reason while no cause is known.
 const NOT_CONNECTED: &str = "not connected to redis";
 
-/// A refusal in neutral words.
+/// Converts a refusal, in neutral words.
 pub fn refused(error: &Error) -> L2Error {
     let details = error.details();
     match refusal_in_words(details) {
@@ -348,7 +361,7 @@ pub fn refused(error: &Error) -> L2Error {
     }
 }
 
-/// Redis's own words for a refusal, in neutral ones.
+/// The neutral text for a refusal by Redis.
 fn refusal_in_words(details: &str) -> Option<&'static str> {
     const WORDS: [(&str, &str); 13] = [
         ("READONLY", "redis is not the primary"),
@@ -356,7 +369,7 @@ fn refusal_in_words(details: &str) -> Option<&'static str> {
         ("MASTERDOWN", "redis is a replica without its primary"),
         ("NOPERM", LACKS_A_RIGHT),
         ("WRONGPASS", "redis refuses this service's user or password"),
-        ("NOAUTH", "redis asks for a user and a password"),
+        ("NOAUTH", "redis requires a user and a password"),
         ("NOREPLICAS", "redis has too few replicas to write (min-replicas-to-write)"),
         ("MISCONF", "redis cannot persist and refuses writes (stop-writes-on-bgsave-error)"),
         ("BUSY", "redis is busy with a script"),
@@ -372,7 +385,8 @@ fn refusal_in_words(details: &str) -> Option<&'static str> {
 const LACKS_A_RIGHT: &str = "redis refuses this service's user";
 const IS_MOVING: &str = "redis is moving the key to another shard";
 
-/// The reason for which commands do not work, in neutral words: what it holds of names and addresses is not the caller's business.
+/// The reason why commands do not work, in neutral words: names and addresses in it are not the
+/// caller's business.
 fn obstacle_in_words(why: &str) -> &'static str {
     let refused = refusal_in_words(why);
     let other = || match why {

@@ -1,5 +1,4 @@
-//! Commands: deadlines, limits in flight, spans.
+//! Runs commands: deadlines, limit in flight, spans.
 
 pub mod executor;
-pub mod large_values;
 pub mod spans;

@@ -1,5 +1,6 @@
-//! The spans of calls to Redis and of messages from it, by OpenTelemetry's conventions for database clients and messaging: commands and names of
-//! scripts, never an argument.
+//! Spans of calls to Redis and of bus messages, by OpenTelemetry's conventions.
+//!
+//! They hold commands and names of scripts, never an argument.
 
 use std::net::IpAddr;
 
@@ -28,7 +29,7 @@ const MESSAGING_OPERATION: &str = "messaging.operation.name";
 const MESSAGING_TYPE: &str = "messaging.operation.type";
 const PARTITION: &str = "messaging.destination.partition.id";
 
-/// A call to a primary, in the trace of what it is made for.
+/// The span of a call to a primary, in the trace of its caller.
 pub fn call(command: CommandKind, primary: &Primary) -> Span {
     let span = tracing::info_span!(
         target: TARGET,
@@ -70,13 +71,13 @@ fn say_where(span: &Span, command: CommandKind, primary: &Primary) {
         Address::Tcp { host, port } if host.parse::<IpAddr>().is_ok() => {
             span.record(PEER, host.as_str()).record(PEER_PORT, port);
         }
-        // What a name stands for is not known here.
+        // The address behind a host name is not known here.
         Address::Tcp { .. } => {}
         Address::Unix { path } => _ = span.record(PEER, path.display().to_string().as_str()),
     }
 }
 
-/// What Redis is reached by, as it is configured: an address and a port, or several with theirs.
+/// The configured address and port of Redis; for several servers, all of them without a port.
 fn configured(servers: &Servers) -> (String, Option<u64>) {
     let several = match servers {
         Servers::Standalone(Address::Tcp { host, port }) => return (host.clone(), Some(u64::from(*port))),
@@ -87,7 +88,7 @@ fn configured(servers: &Servers) -> (String, Option<u64>) {
     (several.iter().map(Address::to_string).collect::<Vec<_>>().join(","), None)
 }
 
-/// A call failed for this reason; `refused` when Redis gave it.
+/// Records the failure of a call; `refused` if Redis gave the reason.
 pub fn failed(span: &Span, reason: &str, refused: bool) {
     span.record("otel.status_code", "error").record(ERROR_TYPE, reason);
     if refused {
@@ -95,7 +96,7 @@ pub fn failed(span: &Span, reason: &str, refused: bool) {
     }
 }
 
-/// A message of the bus that is applied: a trace of its own, for what it came from is not told.
+/// The span of applying a bus message. A trace of its own: messages carry no trace context.
 pub fn apply(message: &Message) -> Span {
     let namespace = || std::str::from_utf8(&message.change.namespace).unwrap_or_default();
     tracing::info_span!(

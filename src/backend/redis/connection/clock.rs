@@ -1,5 +1,7 @@
-//! Redis's clock as this replica knows it, from samples. Used to refuse writes that arrive too late, to show ages, and to see that the clock
-//! was set back: then Redis keeps what it held for longer than it should. Never used for freshness.
+//! Estimate of Redis's clock, from samples.
+//!
+//! Used to refuse writes that arrive too late, to show ages, and to detect that the clock was set
+//! back: then Redis keeps entries for longer than it should. Never used for freshness.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,14 +13,14 @@ use crate::cache::version::Version;
 /// Farthest that an epoch may lie ahead of Redis's clock: a hundred years.
 const HORIZON_MICROS: u64 = 3_155_760_000_000_000;
 
-/// Steps back that are smaller are not told from clocks that run at different rates.
-const SMALLEST_STEP: Duration = Duration::from_millis(100);
-/// Most steps that are remembered one by one. Two of more count as one.
+/// Smaller steps back cannot be told from clocks that run at different rates.
+const MIN_STEP: Duration = Duration::from_millis(100);
+/// Limit of remembered steps. Beyond it, two steps are merged.
 const MAX_STEPS: usize = 8;
 /// Echoes of a partition after a step until one was certainly published after it.
-const ECHOES: u8 = 2;
+const ECHOES_AFTER_STEP: u8 = 2;
 
-/// The clock of one primary. A primary that takes over begins with what was known of the one before it.
+/// The clock of one primary. A primary that takes over begins with its predecessor's clock.
 #[derive(Default)]
 pub struct RedisClock(Mutex<ClockState>);
 
@@ -31,11 +33,11 @@ struct ClockState {
 #[derive(Clone, Copy)]
 struct ClockSample {
     micros: u64,
-    sent: Moment,
-    received: Moment,
+    sent_at: Moment,
+    received_at: Moment,
 }
 
-/// The clock was set back.
+/// A step of the clock back.
 #[derive(Clone)]
 struct ClockStep {
     back: Duration,
@@ -44,72 +46,81 @@ struct ClockStep {
 }
 
 impl RedisClock {
-    /// A clock that goes on from what is known of another.
+    /// Creates a clock from the state of its predecessor.
     pub fn after(other: &RedisClock) -> RedisClock {
         RedisClock(Mutex::new(other.lock().clone()))
     }
 
-    /// Redis's clock stood at `micros` at some moment between `sent` and `received`. Returns how far it was set back since the last sample.
-    pub fn sample(&self, micros: u64, sent: Moment, received: Moment) -> Option<Duration> {
+    /// Adds a sample: Redis's clock showed `micros` at some time between `sent_at` and `received_at`.
+    ///
+    /// Returns how far the clock was set back since the last sample.
+    pub fn sample(&self, micros: u64, sent_at: Moment, received_at: Moment) -> Option<Duration> {
         let mut known = self.lock();
-        let before = known.sample.replace(ClockSample { micros, sent, received });
-        // Only what was asked after the last answer is certainly later.
-        let before = before.filter(|before| sent >= before.received)?;
-        let earliest = before.micros.saturating_add(sent.since(before.received).as_micros() as u64);
+        let before = known.sample.replace(ClockSample { micros, sent_at, received_at });
+        // Only a request after the last answer is certainly later.
+        let before = before.filter(|before| sent_at >= before.received_at)?;
+        let earliest = before.micros.saturating_add(sent_at.since(before.received_at).as_micros() as u64);
         let back = Duration::from_micros(earliest.saturating_sub(micros));
-        if back < SMALLEST_STEP {
+        if back < MIN_STEP {
             return None;
         }
         known.steps.push(ClockStep { back, last: HashMap::new() });
         if known.steps.len() > MAX_STEPS {
-            // The older of the two: what it covers, the other covers too.
+            // What the oldest covers, the next one covers, too.
             let oldest = known.steps.remove(0);
             known.steps[0].back += oldest.back;
         }
         Some(back)
     }
 
-    /// An echo of a partition came back.
+    /// Records an echo of a partition.
     pub fn echoed(&self, partition: u16, position: Version) {
         let mut known = self.lock();
         for step in &mut known.steps {
             let (echoes, last) = step.last.entry(partition).or_default();
-            if *echoes < ECHOES {
+            if *echoes < ECHOES_AFTER_STEP {
                 (*echoes, *last) = (*echoes + 1, position);
             }
         }
     }
 
-    /// How much longer than it should Redis keeps what was written at `version`, because its clock was set back since.
+    /// Returns how much longer than it should Redis keeps an entry of `version`, because its clock
+    /// was set back since.
     pub fn kept_too_long(&self, partition: u16, version: Version) -> Duration {
         let known = self.lock();
         let covers = |step: &&ClockStep| match step.last.get(&partition) {
-            Some((ECHOES, last)) => version <= *last,
+            Some((ECHOES_AFTER_STEP, last)) => version <= *last,
             _ => true,
         };
         known.steps.iter().filter(covers).map(|step| step.back).sum()
     }
 
-    /// The latest that Redis's clock may show at `moment`, and for how long after `moment` it may take to show it.
+    /// Returns the latest time that Redis's clock may show at `moment`, and for how long after
+    /// `moment` it may take to show it.
     pub fn at(&self, moment: Moment) -> Option<(u64, Duration)> {
         let sample = self.lock().sample?;
-        let micros = sample.micros.saturating_add(moment.since(sample.sent).as_micros() as u64);
-        Some((micros, sample.received.since(sample.sent)))
+        let micros = sample.micros.saturating_add(moment.since(sample.sent_at).as_micros() as u64);
+        Some((micros, sample.received_at.since(sample.sent_at)))
     }
 
-    /// Whether an epoch may have begun by this clock, or by one that was wrong by a hundred years: as scripts judge it.
+    /// Returns true if an epoch may have begun by this clock, or by one that was wrong by up to a
+    /// hundred years.
+    ///
+    /// Scripts apply the same rule.
     pub fn may_begin(&self, epoch: u64, now: Moment) -> bool {
         self.at(now).is_none_or(|(micros, _)| epoch <= micros.saturating_add(HORIZON_MICROS))
     }
 
-    /// How long before `now` Redis's clock stood at `micros`, about; zero when that lies ahead or the clock is unknown.
+    /// Returns approximately how long before `now` Redis's clock showed `micros`; zero if that is
+    /// in the future or the clock is unknown.
     pub fn age(&self, micros: u64, now: Moment) -> Duration {
         let present =
             self.at(now).map_or(0, |(present, uncertainty)| present.saturating_sub(uncertainty.as_micros() as u64 / 2));
         Duration::from_micros(present.saturating_sub(micros))
     }
 
-    /// How long before `now` Redis's clock stood at `micros`, at most, as long as nobody sets it.
+    /// Returns at most how long before `now` Redis's clock showed `micros`, unless the clock was
+    /// set.
     pub fn age_at_most(&self, micros: u64, now: Moment) -> Duration {
         let latest = self.at(now).map_or(0, |(latest, _)| latest);
         Duration::from_micros(latest.saturating_sub(micros))

@@ -1,24 +1,26 @@
-//! What is asked of Redis, and how long it takes: from sending a command until its caller has the answer, by its name and by what became of
-//! it. Measured are those of requests and of the work behind them; what keeps connections and the bus alive is not.
+//! Latency histograms of commands by name and error, as callers see them.
+//!
+//! They cover requests and the work behind them. Commands that keep connections and the bus alive
+//! are not measured.
 
 use std::time::Duration;
 
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::stats::LabeledHistograms;
 
-/// What one call asks of Redis.
+/// The kind of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandKind {
     /// One command.
     One(&'static str),
     /// A script.
     Script(Script),
-    /// So many commands of different kinds in one trip.
+    /// A pipeline of so many commands.
     Pipeline(usize),
 }
 
 impl CommandKind {
-    /// The command's name; of a trip of several, that it is one.
+    /// The name of the command; `PIPELINE` for several.
     pub fn operation(self) -> &'static str {
         match self {
             CommandKind::One(name) => name,
@@ -27,11 +29,11 @@ impl CommandKind {
         }
     }
 
-    /// Whether it writes nothing. Trips of several commands are reads.
+    /// Returns true if the call writes nothing. Pipelines are reads.
     pub fn only_reads(self) -> bool {
         match self {
             CommandKind::One(name) => name == "HGET",
-            CommandKind::Script(script) => script == Script::Look,
+            CommandKind::Script(script) => script == Script::Coverage,
             CommandKind::Pipeline(_) => true,
         }
     }
@@ -44,7 +46,7 @@ impl CommandKind {
         }
     }
 
-    /// How many commands a trip of several has.
+    /// The number of commands of a pipeline.
     pub fn batch_size(self) -> Option<u64> {
         match self {
             CommandKind::Pipeline(size) => u64::try_from(size).ok(),
@@ -55,7 +57,9 @@ impl CommandKind {
 
 /// Names of operations, in their order.
 const NAMES: [&str; 6] = ["EVALSHA", "PIPELINE", "HGET", "SET", "SCAN", "UNLINK"];
-/// Kinds of errors: none, two of our own, and the words with which Redis refuses; the last stands for every other.
+/// Error labels: none, two of this service, and Redis's own words.
+///
+/// The last one stands for all others.
 const ERRORS: &[&str] = &[
     "",
     "timeout",
@@ -77,7 +81,7 @@ const ERRORS: &[&str] = &[
     "NOSCRIPT",
     "_OTHER",
 ];
-/// The durations.
+/// Latencies by command and error.
 pub struct Operations(pub LabeledHistograms);
 
 impl Default for Operations {
@@ -91,7 +95,7 @@ impl Default for Operations {
 // === impl Operations ===
 
 impl Operations {
-    /// One command, and the word for its failure.
+    /// Records one command, and the label of its failure.
     pub fn observe(&self, command: CommandKind, failure: Option<&str>, took: Duration) {
         let column =
             failure.map_or(0, |word| ERRORS.iter().position(|known| *known == word).unwrap_or(ERRORS.len() - 1));

@@ -1,4 +1,4 @@
-//! What all connections of a replica share.
+//! State that all connections of a replica share: configuration, names, scripts, counters.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use fred::types::Value;
 use tokio::sync::Notify;
 
 use super::command_metrics::Operations;
-use crate::backend::redis::bus::foreign::ForeignMessages;
+use super::foreign_messages::ForeignMessages;
 use crate::backend::redis::config::RedisConfig;
 use crate::backend::redis::schema::barrier::Barriers;
 use crate::backend::redis::schema::codec;
-use crate::backend::redis::schema::damaged_keys::Damages;
+use crate::backend::redis::schema::damaged_keys::DamagedKeys;
 use crate::backend::redis::schema::keys::KeySchema;
 use crate::backend::redis::schema::reclaim_queue::ReclaimQueue;
 use crate::backend::redis::schema::scripts::Script;
@@ -20,7 +20,7 @@ use crate::cache::coherence::safeguards::Safeguard;
 use crate::cache::stats::{Counter, Histogram};
 use crate::cache::version::Version;
 
-/// What all connections of a replica share.
+/// State that all connections of a replica share: configuration, names, scripts, counters.
 pub struct RedisContext {
     /// Configuration.
     pub config: RedisConfig,
@@ -30,35 +30,35 @@ pub struct RedisContext {
     pub replica: u64,
     /// The clock of this machine.
     pub clock: Arc<dyn Clock>,
-    /// Told when a server says that another one is asked for, or that it is no primary.
+    /// Notified when a server redirects a command, or is not the primary.
     pub misplaced: Notify,
     /// Commands sent.
     pub commands: Counter,
     /// Commands that failed.
     pub errors: Counter,
-    /// Connections opened in place of one that was lost.
+    /// Connections that replaced a lost one.
     pub reconnects: Counter,
-    /// Keys that the servers evicted, and keys that expired there, as long as this replica has watched them.
+    /// Keys that the servers evicted, and keys that expired there, while this replica watched them.
     pub keys_gone: [Counter; 2],
-    /// How long commands take.
+    /// Latencies of commands.
     pub operations: Operations,
-    /// Time from publishing to dispatch.
+    /// Time from publishing a message to its dispatch.
     pub lag: Histogram,
-    /// Namespaces in which patterns are at work.
-    pub wanted: ReclaimQueue,
-    /// Changes that wait for the fleet.
+    /// Namespaces with active patterns.
+    pub reclaim_queue: ReclaimQueue,
+    /// Changes that wait for a barrier.
     pub barriers: Barriers,
-    /// Names in Redis that held something else, repaired by scripts.
-    pub damages: Damages,
+    /// Keys in Redis that held foreign data, repaired by scripts.
+    pub damaged_keys: DamagedKeys,
     /// Messages of other deployments on this deployment's channels.
     pub foreign: ForeignMessages,
     scripts: Vec<String>,
-    /// The farthest position that this replica has seen, by partition.
+    /// The highest position that this replica has seen, by partition.
     floors: Box<[Mutex<Version>]>,
 }
 
 impl RedisContext {
-    /// Nothing is known yet.
+    /// Creates the state before the first connection.
     pub fn new(config: RedisConfig, partitions: u16, replica: u64, clock: Arc<dyn Clock>) -> RedisContext {
         let scripts =
             Script::ALL.iter().map(|script| script.text(config.servers.sharded(), config.protections)).collect();
@@ -72,44 +72,46 @@ impl RedisContext {
             operations: Operations::default(),
             lag: Histogram::default(),
             barriers: Barriers::default(),
-            wanted: ReclaimQueue::default(),
+            reclaim_queue: ReclaimQueue::default(),
             commands: Counter::default(),
             errors: Counter::default(),
             reconnects: Counter::default(),
             keys_gone: Default::default(),
-            damages: Damages::default(),
+            damaged_keys: DamagedKeys::default(),
             foreign: ForeignMessages::default(),
             floors: (0..partitions).map(|_| Mutex::default()).collect(),
         }
     }
 
-    /// The farthest position seen on the number line of `partition`. A new epoch begins above it, even when Redis's clock went back, and a
-    /// server that stands before it has older data: another one had taken over in between.
+    /// Returns the highest position seen of `partition`.
+    ///
+    /// A new epoch begins above it, even if Redis's clock went back. A server below it has older
+    /// data: another one had taken over in between.
     pub fn floor(&self, partition: u16) -> Version {
-        // A test build may forget what it has seen.
+        // A test build may ignore it.
         let on = |protection| self.config.protections.on(protection);
         let counts = on(Safeguard::Return) && on(Safeguard::NewEpoch);
         self.lock_floor(partition).filter(|_| counts).map_or(Version::ZERO, |floor| *floor)
     }
 
-    /// The floor as scripts take it.
-    pub fn floor_argument(&self, partitions: &[u16]) -> Value {
+    /// The floors, as scripts take them.
+    pub fn floors_argument(&self, partitions: &[u16]) -> Value {
         let floors = partitions.iter().flat_map(|partition| codec::version_bytes(self.floor(*partition)));
         Value::Bytes(floors.collect::<Vec<u8>>().into())
     }
 
-    /// The number line of `partition` was seen at `position`, by something that only the server can have said.
-    pub fn saw(&self, partition: u16, position: Version) {
+    /// Raises the floor of `partition` to `position`, which only the server can have sent.
+    pub fn raise_floor(&self, partition: u16, position: Version) {
         if let Some(mut floor) = self.lock_floor(partition) {
             *floor = floor.max(position);
         }
     }
 
-    /// A greeting that said `floor` was answered with a lower `position`: what was seen before cannot have come from a clock, and counts no
-    /// longer.
-    pub fn let_go(&self, partition: u16, floor: Version, position: Version) {
+    /// Lowers the floor after a handshake with `floor` was answered with a lower `position`: the
+    /// floor cannot have come from a clock.
+    pub fn lower_floor(&self, partition: u16, floor: Version, position: Version) {
         if let Some(mut known) = self.lock_floor(partition).filter(|known| **known == floor && position < floor) {
-            tracing::warn!(partition, %floor, %position, "redis: an epoch far in the future does not count any more");
+            tracing::warn!(partition, %floor, %position, "redis: ignored an epoch far in the future");
             *known = position;
         }
     }
@@ -119,7 +121,7 @@ impl RedisContext {
         Some(floor.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The longest pause between audits of a fleet, while its Redis and its clock are as they should be.
+    /// The longest pause between audits of a fleet while Redis and its clock work.
     pub fn longest_pause(&self) -> Duration {
         self.config.max_staleness / 4
     }

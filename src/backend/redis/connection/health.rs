@@ -1,4 +1,4 @@
-//! What this replica knows of Redis, and when it last changed. Says so in the log, once a change.
+//! The health of Redis as this replica sees it. Logs each change once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,13 +8,13 @@ use crate::backend::redis::config::Address;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::tier::L2State;
 
-/// State, and why it is not healthy.
+/// State of L2, and the reason if it is not healthy.
 pub struct RedisHealth {
     clock: Arc<dyn Clock>,
     inner: Mutex<HealthInner>,
 }
 
-/// What is known of one primary.
+/// Reports the health of one primary.
 pub struct PrimaryHealth {
     health: Arc<RedisHealth>,
     address: Address,
@@ -22,7 +22,7 @@ pub struct PrimaryHealth {
 }
 
 struct HealthInner {
-    /// Whether the primary of every partition is known.
+    /// Works if the primary of every partition is known.
     placement: PrimaryState,
     primaries: BTreeMap<u64, KnownHealth>,
     next_number: u64,
@@ -32,17 +32,17 @@ struct HealthInner {
 
 struct KnownHealth {
     address: Address,
-    /// One for each connection that carries commands.
+    /// One for each connection for commands.
     links: Vec<PrimaryState>,
     subscription: PrimaryState,
-    /// Attempts in a row after which the subscription was not proven.
+    /// Consecutive attempts that did not prove the subscription.
     unproven: u32,
-    /// Whether the log says that the subscription is not proven.
+    /// True if the log has the warning that the subscription is not proven.
     unproven_is_logged: bool,
-    /// Reads work, while commands do not.
+    /// True if reads work while commands do not.
     only_reads: bool,
     server_version: String,
-    /// Why this replica must not serve, if its configuration contradicts what is found there.
+    /// The reason why this replica must not serve, if its configuration contradicts Redis.
     halted: Option<String>,
 }
 
@@ -52,15 +52,15 @@ struct PrimaryState {
     why_not: Option<String>,
 }
 
-/// What is known now.
+/// The current health.
 pub struct HealthReport {
     /// State.
     pub state: L2State,
-    /// Why it is not healthy; empty when it is.
+    /// The reason if it is not healthy, else empty.
     pub reason: String,
     /// Time since the state changed.
     pub state_age: Duration,
-    /// Version of a server; empty when none is known.
+    /// Version of a server; empty if unknown.
     pub server_version: String,
 }
 
@@ -83,9 +83,10 @@ impl KnownHealth {
     }
 
     fn reason(&self) -> Option<&str> {
-        match self.commands_work() {
-            true => self.subscription.reason(),
-            false => self.links.first().and_then(PrimaryState::reason),
+        if self.commands_work() {
+            self.subscription.reason()
+        } else {
+            self.links.first().and_then(PrimaryState::reason)
         }
     }
 }
@@ -93,11 +94,13 @@ impl KnownHealth {
 impl HealthInner {
     fn state(&self) -> L2State {
         let healthy = self.placement.works && self.primaries.values().all(|primary| primary.reason().is_none());
-        match self.primaries.values().any(KnownHealth::commands_work) {
-            true if healthy => L2State::Healthy,
-            true => L2State::Degraded,
-            false if self.primaries.values().any(|primary| primary.only_reads) => L2State::Degraded,
-            false => L2State::Unavailable,
+        let any = |works: fn(&KnownHealth) -> bool| self.primaries.values().any(works);
+        if any(KnownHealth::commands_work) {
+            if healthy { L2State::Healthy } else { L2State::Degraded }
+        } else if any(|primary| primary.only_reads) {
+            L2State::Degraded
+        } else {
+            L2State::Unavailable
         }
     }
 
@@ -116,10 +119,10 @@ impl HealthInner {
     }
 }
 
-// === impl Health ===
+// === impl RedisHealth ===
 
 impl RedisHealth {
-    /// Nothing works yet.
+    /// Creates the state in which no connection works yet.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<RedisHealth> {
         let inner = HealthInner {
             placement: PrimaryState::default(),
@@ -131,7 +134,7 @@ impl RedisHealth {
         Arc::new(RedisHealth { clock, inner: Mutex::new(inner) })
     }
 
-    /// One more primary, of which nothing works yet.
+    /// Adds a primary without a working connection.
     pub fn primary(self: &Arc<Self>, address: &Address, links: usize) -> PrimaryHealth {
         let number = self.update(|inner| {
             let links = (0..links).map(|_| PrimaryState::default()).collect();
@@ -152,12 +155,12 @@ impl RedisHealth {
         PrimaryHealth { health: self.clone(), address: address.clone(), number }
     }
 
-    /// The primary of every partition is known.
+    /// Records that the primary of every partition is known.
     pub fn placed(&self) {
         self.update(|inner| inner.placement.set(None));
     }
 
-    /// It is not.
+    /// Records that the primary of a partition is unknown.
     pub fn not_placed(&self, why: &str) {
         let news = self.update(|inner| {
             let news = inner.placement.works || inner.placement.why_not.is_none();
@@ -169,12 +172,12 @@ impl RedisHealth {
         }
     }
 
-    /// Why this replica must not serve.
+    /// The reason why this replica must not serve.
     pub fn halted(&self) -> Option<String> {
         self.lock().halted()
     }
 
-    /// What is known now.
+    /// The current health.
     pub fn report(&self) -> HealthReport {
         let inner = self.lock();
         HealthReport {
@@ -209,26 +212,26 @@ impl RedisHealth {
 // === impl PrimaryHealth ===
 
 impl PrimaryHealth {
-    /// It is not a primary of ours any more, and counts no longer.
+    /// Removes this primary from the report.
     pub fn retire(&self) {
         self.health.update(|inner| inner.primaries.remove(&self.number));
     }
 
-    /// What is found there contradicts this replica's configuration: it must not serve.
+    /// Records that Redis contradicts this replica's configuration: the replica must not serve.
     pub fn halt(&self, why: &str) {
         if self.update(|primary| primary.halted.replace(why.to_owned()).as_deref() != Some(why)) {
             tracing::error!(server = %self.address, why, "this replica does not serve");
         }
     }
 
-    /// What is found there was compared with this replica's configuration, and agrees.
+    /// Records that Redis agrees with this replica's configuration.
     pub fn agreed(&self) {
         if self.update(|primary| primary.halted.take().is_some()) {
-            tracing::info!(server = %self.address, "nothing there contradicts this replica's configuration any more");
+            tracing::info!(server = %self.address, "configuration agrees with redis again; serving");
         }
     }
 
-    /// Commands work on one of the connections.
+    /// Records that commands work on one of the connections.
     pub fn commands_work(&self, link: usize, server_version: &str) {
         let changed = self.update(|primary| {
             primary.server_version = server_version.to_owned();
@@ -241,8 +244,10 @@ impl PrimaryHealth {
         }
     }
 
-    /// Commands do not work on one of the connections. While another works, that is no outage. An outage is one warning, whatever its
-    /// reason turns into.
+    /// Records that commands fail on one of the connections.
+    ///
+    /// It is no outage while another one works. An outage is logged as one warning, even if its
+    /// reason changes.
     pub fn commands_fail(&self, link: usize, why: &str) {
         let (mut begins, server) = (false, &self.address);
         let changed = self.update(|primary| {
@@ -259,15 +264,15 @@ impl PrimaryHealth {
         }
     }
 
-    /// Reads work although commands do not, or no longer.
+    /// Records that reads work although commands do not, or no longer.
     pub fn reads_work(&self, works: bool) {
         let changed = self.update(|primary| std::mem::replace(&mut primary.only_reads, works) != works);
         if changed && works {
-            tracing::warn!(server = %self.address, "redis: only writes are refused; reads go on");
+            tracing::warn!(server = %self.address, "redis: writes are refused; reads continue");
         }
     }
 
-    /// The subscription delivers: an echo came back through it.
+    /// Records that an echo came back through the subscription.
     pub fn subscription_works(&self) {
         let changed = self.update(|primary| {
             (primary.unproven, primary.unproven_is_logged) = (0, false);
@@ -278,7 +283,10 @@ impl PrimaryHealth {
         }
     }
 
-    /// The subscription is not proven. A warning only when it cannot be renewed at once, and once: where commands fail too, their warning says it.
+    /// Records that the subscription is not proven.
+    ///
+    /// Warns once, and only if it was not renewed by the next attempt: if commands fail, too, their
+    /// warning covers it.
     pub fn subscription_fails(&self, why: &str) {
         let server = &self.address;
         let warns = self.update(|primary| {
@@ -309,7 +317,7 @@ mod tests {
     use super::*;
     use crate::cache::clock::ManualClock;
 
-    /// Keeps what is written.
+    /// Captures what is written.
     #[derive(Clone, Default)]
     struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
@@ -367,7 +375,7 @@ mod tests {
             primary.commands_work(0, "7");
             primary.subscription_fails("reset");
             primary.subscription_works();
-            // Only from the second attempt on: it was renewed at once the last time.
+            // Only from the second attempt on: the first one may succeed.
             for why in ["reset", "no echo", "refused", "no echo"] {
                 primary.subscription_fails(why);
             }

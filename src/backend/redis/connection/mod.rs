@@ -1,9 +1,11 @@
-//! Connections to the primaries: opened, supervised, and thrown away when they break.
+//! Connections to the primaries: opened, supervised, and replaced when they break.
 
 pub mod clock;
 pub mod command_metrics;
 pub mod context;
+pub mod foreign_messages;
 pub mod health;
+pub mod large_values;
 pub mod primary;
 pub mod read_only;
 pub mod redis_connection;

@@ -1,8 +1,13 @@
-//! A connection for reads alone, used while commands work on none of the others: a server that refuses only writes, or pauses them, still
-//! answers reads. Nothing is sent on it that writes, so that a pause of writes does not hold it up.
+//! A connection for reads alone, used while commands work on no other connection.
 //!
-//! A server that refuses writes may have been replaced. So it is asked over and over whether it is a primary, in the life that was greeted. One
-//! that lacks the replicas that it needs to write may be cut off from a new primary, and is not read from.
+//! A server that refuses only writes, or pauses them, still answers reads. No write is sent on this
+//! connection, so that a pause of writes does not hold it up.
+//!
+//! A server that refuses writes may have been replaced.
+//!
+//! So it is checked at an interval that it is a primary, in the life of the last handshake. A
+//! server that lacks the replicas that it needs to write may be cut off from a new primary, and is
+//! not read from.
 
 use std::sync::Arc;
 
@@ -12,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::primary::Primary;
 use super::redis_connection::{ClientTask, Connection, life};
-use super::supervisor::{ConnectionSupervisor, WATCHES};
+use super::supervisor::{ConnectionSupervisor, PINGS_PER_TIMEOUT};
 
 /// The connection for reads to one primary.
 pub struct ReadOnlySupervisor {
@@ -21,22 +26,22 @@ pub struct ReadOnlySupervisor {
     current: ArcSwapOption<Connection>,
 }
 
-// === impl ReadLink ===
+// === impl ReadOnlySupervisor ===
 
 impl ReadOnlySupervisor {
-    /// Stands in for `links`. `supervise` has to run.
+    /// Creates a substitute for `links`. [`ReadOnlySupervisor::supervise`] connects.
     pub fn new(primary: Arc<Primary>, links: Vec<Arc<ConnectionSupervisor>>) -> ReadOnlySupervisor {
         ReadOnlySupervisor { primary, links, current: ArcSwapOption::empty() }
     }
 
-    /// The connection, when it may be used.
+    /// The connection, if it may be used.
     pub fn connection(&self) -> Option<Arc<Connection>> {
         self.current.load_full()
     }
 
-    /// Keeps the connection, while it is needed, until `stop`.
+    /// Keeps the connection open while it is needed, until `stop`.
     pub async fn supervise(&self, stop: CancellationToken) {
-        let pause = self.primary.shared.config.unresponsive_after / WATCHES;
+        let pause = self.primary.shared.config.unresponsive_after / PINGS_PER_TIMEOUT;
         let mut open: Option<(Arc<Connection>, ClientTask)> = None;
         while stop.run_until_cancelled(sleep(pause)).await.is_some() {
             let checked = stop.run_until_cancelled(self.check(&mut open)).await.unwrap_or(false);
@@ -47,7 +52,7 @@ impl ReadOnlySupervisor {
         self.close(&mut open).await;
     }
 
-    /// Opens the connection where it is needed, and checks it. Returns whether it may be used.
+    /// Opens the connection if it is needed, and checks it. Returns true if it may be used.
     async fn check(&self, open: &mut Option<(Arc<Connection>, ClientTask)>) -> bool {
         let primary = &*self.primary;
         if self.links.iter().any(|link| link.connection().is_some()) || primary.greeted.load().is_none() {
@@ -70,9 +75,10 @@ impl ReadOnlySupervisor {
 
     async fn may_be_read(&self, connection: &Connection) -> bool {
         let primary = &*self.primary;
-        let asked = timeout(primary.shared.config.unresponsive_after, life(&connection.client)).await;
-        let Ok(Ok(life)) = asked else { return false };
-        // Under a later term another server may have been the primary in between, and have acknowledged what this one lacks.
+        let checked = timeout(primary.shared.config.unresponsive_after, life(&connection.client)).await;
+        let Ok(Ok(life)) = checked else { return false };
+        // Under a later term another server may have been the primary in between, and have
+        // acknowledged changes that this one lacks.
         let is_greeted = primary.greeted.load().as_deref() == Some(&(life.identity, primary.term()));
         let lacks_replicas = primary.obstacle.load().as_ref().is_some_and(|why| why.starts_with("NOREPLICAS"));
         is_greeted && !lacks_replicas && life.good_replicas != Some(0)

@@ -1,10 +1,11 @@
-//! One connection to the Redis primary, made whole: authenticated, greeted, scripts loaded. It is used until it breaks, and then thrown away:
-//! fred's own reconnection would replay commands. Every command goes through here.
+//! One connection to a Redis primary, ready for use: authenticated, handshake done, scripts loaded.
+//!
+//! It is used until it breaks, and then replaced: fred's own reconnection would replay commands.
+//! Every command passes here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fred::clients::Client;
 use fred::interfaces::{ClientLike as _, LuaInterface as _};
 use fred::prelude::{Error, ErrorKind};
@@ -16,29 +17,33 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::RedisContext;
+use super::large_values::Moved;
 use super::primary::Primary;
 use super::transport;
 use super::transport::Relay;
-use crate::backend::redis::command::large_values::Moved;
 use crate::backend::redis::config::{Address, Credentials, Failover, RedisConfig};
 use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::reply::{number, status};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::coherence::safeguards::Safeguard;
 use crate::cache::version::Version;
 use crate::units::format_duration;
 
-/// Messages that may wait between the connection and the dispatch; more is an overrun, which makes memory suspect.
-const WAITING_MESSAGES: usize = 8 * 1024;
-/// The same for a connection that subscribes to nothing. fred takes room for as many at the start.
-const WAITING_EVENTS: usize = 8;
+/// Messages that may wait between the connection and the dispatch.
+///
+/// More is an overrun, which makes L1 suspect.
+const MAX_WAITING_MESSAGES: usize = 8 * 1024;
+/// Limit of waiting events of a connection without subscriptions. fred allocates room for as many
+/// at the start.
+const MAX_WAITING_EVENTS: usize = 8;
 
-/// Why there is no connection.
+/// The failure of connecting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// It may work later.
+    /// A failure that may pass.
     #[error("{0}")]
     Failed(String),
-    /// The server is not, or not yet, the one for this partition.
+    /// The server is not, or not yet, the primary of this partition.
     #[error("{0}")]
     Misplaced(String),
     /// The deployment has another number of partitions: this replica must not serve.
@@ -53,17 +58,17 @@ pub enum ConnectError {
 
 impl From<Error> for ConnectError {
     fn from(error: Error) -> Self {
-        match is_misplaced(&error) {
-            true => ConnectError::Misplaced(words(&error)),
-            false if lacks_a_right(&error) => {
-                ConnectError::Failed(format!("{} (docs/redis.md lists the rights this service needs)", words(&error)))
-            }
-            false => ConnectError::Failed(words(&error)),
+        if is_misplaced(&error) {
+            ConnectError::Misplaced(words(&error))
+        } else if lacks_a_right(&error) {
+            ConnectError::Failed(format!("{} (docs/redis.md lists the rights this service needs)", words(&error)))
+        } else {
+            ConnectError::Failed(words(&error))
         }
     }
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Reads and writes.
@@ -80,28 +85,29 @@ pub struct Connection {
     pub identity: String,
     /// Server version.
     pub server_version: String,
-    /// Set when it must not be used any more: Redis said that it is no primary, or its answers show it.
+    /// Cancelled when the connection must not be used any more: Redis is not the primary, by its
+    /// own word or by its answers.
     pub condemned: CancellationToken,
-    /// Set when it has ended: what waits for an answer on it waits in vain.
+    /// Cancelled when the connection has ended: calls that wait for an answer wait in vain.
     pub ended: CancellationToken,
-    /// The partitions it was greeted for when it was opened.
+    /// The partitions of the handshake when it was opened.
     pub partitions: Arc<[u16]>,
-    /// `Primary::term` when it was greeted then.
+    /// [`Primary::term`] at that handshake.
     pub term: u64,
-    /// Bytes that it has moved.
+    /// Bytes moved.
     pub moved: Arc<Moved>,
     shas: Vec<String>,
     shared: Arc<RedisContext>,
 }
 
-/// The tasks that a client needs. Dropped, they end, and the client with them.
+/// The tasks of a client. They end when dropped, and the client with them.
 pub struct ClientTask {
-    /// fred's own. Detached, it would keep its connection.
+    /// fred's own task. Detached, it would keep its connection.
     fred: AbortOnDropHandle<Result<(), Error>>,
     relay: Relay,
 }
 
-/// Opens a client of one connection, and nothing more.
+/// Opens a client of one connection, without a handshake.
 pub async fn open_client(
     config: &RedisConfig,
     address: &Address,
@@ -109,20 +115,20 @@ pub async fn open_client(
     database: Option<u8>,
     purpose: Purpose,
 ) -> Result<(Client, ClientTask), ConnectError> {
-    let patience = config.connect_timeout;
+    let connect_timeout = config.connect_timeout;
     let relay = transport::connect(config, address).await.map_err(ConnectError::Failed)?;
     let fred_config = fred_config(&relay, credentials, database).map_err(ConnectError::Failed)?;
-    let client = Client::new(fred_config, Some(performance(config, purpose)), Some(connection(patience)), None);
+    let client = Client::new(fred_config, Some(performance(config, purpose)), Some(connection(connect_timeout)), None);
     let task = ClientTask { fred: AbortOnDropHandle::new(client.connect()), relay };
-    match timeout(patience, client.wait_for_connect()).await {
+    match timeout(connect_timeout, client.wait_for_connect()).await {
         Ok(Ok(())) => Ok((client, task)),
         Ok(Err(error)) => Err(task.explain(error.into())),
-        Err(_) => Err(task.explain(no_answer(patience))),
+        Err(_) => Err(task.explain(no_answer(connect_timeout))),
     }
 }
 
-fn no_answer(patience: Duration) -> ConnectError {
-    ConnectError::Failed(format!("no answer within {}", format_duration(patience)))
+fn no_answer(timeout: Duration) -> ConnectError {
+    ConnectError::Failed(format!("no answer within {}", format_duration(timeout)))
 }
 
 // === impl ClientTask ===
@@ -137,7 +143,7 @@ impl ClientTask {
         self.cause().unwrap_or(words)
     }
 
-    /// The cause for which the server's side ended, if it did.
+    /// The cause of the end of the server's side, if it ended.
     pub fn cause(&self) -> Option<String> {
         self.relay.cause.get().cloned()
     }
@@ -146,7 +152,7 @@ impl ClientTask {
         self.relay.moved.clone()
     }
 
-    /// The same error, with the cause for which the server's side ended.
+    /// Replaces the error by the cause of the end of the server's side, if that is known.
     fn explain(&self, error: ConnectError) -> ConnectError {
         match (error, self.cause()) {
             (ConnectError::Failed(_), Some(cause)) => ConnectError::Failed(cause),
@@ -158,19 +164,21 @@ impl ClientTask {
 // === impl Connection ===
 
 impl Connection {
-    /// Connects to a primary and greets it.
+    /// Connects to a primary and performs the handshake.
     pub async fn open(primary: &Primary, purpose: Purpose) -> Result<(Connection, ClientTask), ConnectError> {
         let config = &primary.shared.config;
         let (client, task) =
             open_client(config, &primary.address, &config.credentials, Some(config.database), purpose).await?;
-        match timeout(config.connect_timeout, Connection::greet(client, primary, task.moved())).await {
+        match timeout(config.connect_timeout, Connection::complete_handshake(client, primary, task.moved())).await {
             Ok(Ok(greeted)) => Ok((greeted, task)),
             Ok(Err(error)) => Err(task.explain(error)),
             Err(_) => Err(task.explain(no_answer(config.connect_timeout))),
         }
     }
 
-    /// Connects to a primary whose life this replica has greeted before, for reads alone: nothing that writes is sent.
+    /// Connects to a primary for reads alone, after an earlier handshake in the same life.
+    ///
+    /// Sends no write.
     pub async fn open_for_reads(primary: &Primary) -> Result<(Connection, ClientTask), ConnectError> {
         let config = &primary.shared.config;
         let (client, task) =
@@ -187,10 +195,14 @@ impl Connection {
         }
     }
 
-    async fn greet(client: Client, primary: &Primary, moved: Arc<Moved>) -> Result<Connection, ConnectError> {
+    async fn complete_handshake(
+        client: Client,
+        primary: &Primary,
+        moved: Arc<Moved>,
+    ) -> Result<Connection, ConnectError> {
         let life = life(&client).await?;
         let connection = Connection::load(client, life, primary, moved).await?;
-        connection.hello(primary, &connection.partitions).await?;
+        connection.handshake(primary, &connection.partitions).await?;
         primary.greeted.store(Some(Arc::new((connection.identity.clone(), connection.term))));
         Ok(connection)
     }
@@ -215,30 +227,33 @@ impl Connection {
             shas: Vec::new(),
             shared: primary.shared.clone(),
         };
-        // All at once: one trip.
+        // Concurrently: one round trip.
         let loads = Script::ALL.map(|script| connection.client.script_load(connection.shared.script(script)));
         connection.shas = join_all(loads).await.into_iter().collect::<Result<_, Error>>()?;
         Ok(connection)
     }
 
-    /// Greets number lines again, of which one is new here or of another life, if the server is still in its own.
-    pub async fn greet_again(&self, primary: &Primary) -> Result<(), ConnectError> {
+    /// Repeats the handshake for partitions that are new here or of another life, if the server is
+    /// still in its own.
+    pub async fn repeat_handshake(&self, primary: &Primary) -> Result<(), ConnectError> {
         if life(&self.client).await?.identity != self.identity {
             return Err(ConnectError::Failed("redis began another life".to_owned()));
         }
         let term = primary.term();
-        self.hello(primary, &primary.partitions()).await?;
+        self.handshake(primary, &primary.partitions()).await?;
         primary.greeted.store(Some(Arc::new((self.identity.clone(), term))));
         Ok(())
     }
 
-    /// Says hello to number lines. A partition that is on its way to another primary is passed over.
-    async fn hello(&self, primary: &Primary, partitions: &[u16]) -> Result<(), ConnectError> {
-        let greetings = self.shared.layout.groups(partitions).map(|group| self.hello_group(primary, group));
+    /// Performs the handshake for `partitions`.
+    ///
+    /// Skips a partition that is moving to another primary.
+    async fn handshake(&self, primary: &Primary, partitions: &[u16]) -> Result<(), ConnectError> {
+        let handshakes = self.shared.layout.groups(partitions).map(|group| self.handshake_group(primary, group));
         let mut moved = None;
         let mut greeted = false;
-        for greeting in join_all(greetings).await {
-            match greeting {
+        for handshake in join_all(handshakes).await {
+            match handshake {
                 Ok(()) => greeted = true,
                 Err(ConnectError::Misplaced(why)) => moved = Some(why),
                 Err(error) => return Err(error),
@@ -253,53 +268,54 @@ impl Connection {
         }
     }
 
-    async fn hello_group(&self, primary: &Primary, group: &[u16]) -> Result<(), ConnectError> {
+    async fn handshake_group(&self, primary: &Primary, group: &[u16]) -> Result<(), ConnectError> {
         let shared = &self.shared;
-        let sent = shared.clock.now();
+        let sent_at = shared.clock.now();
         let floors: Vec<Version> = group.iter().map(|partition| shared.floor(*partition)).collect();
         let args = vec![
             Value::Bytes(floors.iter().copied().flat_map(codec::version_bytes).collect::<Vec<u8>>().into()),
             self.identity.as_str().into(),
             shared.layout.partitions().to_string().into(),
-            primary.gone(group[0], sent).unwrap_or_else(|| "none".to_owned()).into(),
+            primary.departed_deployment(group[0], sent_at).unwrap_or_else(|| "none".to_owned()).into(),
             match shared.config.failover {
-                // A test build may trust what was before a takeover at once.
+                // A test build may trust entries from before a takeover immediately.
                 _ if !shared.config.protections.on(Safeguard::Repair) => "trust".into(),
                 Failover::Repair => "repair".into(),
                 Failover::Cold => "cold".into(),
             },
             live_for(shared.config.max_staleness).as_micros().to_string().into(),
             shared.longest_pause().as_micros().to_string().into(),
-            match shared.config.protections.on(Safeguard::Return) {
-                true => primary.term().to_string().into(),
-                // A test build may forget it.
-                false => "0".into(),
+            // A test build may omit it.
+            if shared.config.protections.on(Safeguard::Return) {
+                primary.term().to_string().into()
+            } else {
+                "0".into()
             },
         ];
-        let reply = self.run(Script::Hello, shared.layout.counters(group), args).await?;
-        let unknown = || ConnectError::Failed("the greeting was answered with something unknown".to_owned());
+        let reply = self.run(Script::Handshake, shared.layout.counters(group), args).await?;
+        let unknown = || ConnectError::Failed("unexpected reply to the handshake".to_owned());
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), Some(micros)) => {
                 let positions = reply.get(2).and_then(Value::as_bytes).and_then(codec::decode_versions);
                 let positions = positions.filter(|positions| positions.len() == group.len());
                 let (micros, positions) = u64::try_from(micros).ok().zip(positions).ok_or_else(unknown)?;
                 for ((partition, floor), position) in group.iter().zip(floors).zip(positions) {
-                    shared.let_go(*partition, floor, position);
-                    shared.saw(*partition, position);
+                    shared.lower_floor(*partition, floor, position);
+                    shared.raise_floor(*partition, position);
                 }
-                primary.sample_clock(micros, sent, shared.clock.now());
+                primary.sample_clock(micros, sent_at, shared.clock.now());
                 Ok(())
             }
             (Some("PARTITIONS"), Some(theirs)) => {
                 let audited = reply.get(2).and_then(Value::as_bytes).unwrap_or_default();
-                primary.saw_foreign(group[0], String::from_utf8_lossy(audited).into_owned(), sent);
+                primary.record_foreign(group[0], String::from_utf8_lossy(audited).into_owned(), sent_at);
                 Err(ConnectError::Partitions { theirs, ours: shared.layout.partitions() })
             }
             _ => Err(unknown()),
         }
     }
 
-    /// Runs a script; sends its text when Redis has forgotten it.
+    /// Runs a script. Sends its text if Redis has forgotten it.
     pub async fn run<K: Into<fred::types::Key>>(
         &self,
         script: Script,
@@ -310,7 +326,7 @@ impl Connection {
         let keys: Vec<fred::types::Key> = keys.into_iter().map(Into::into).collect();
         let first = self.client.evalsha(self.shas[script as usize].as_str(), keys.clone(), args.clone()).await;
         let reply: Result<Value, Error> = match first {
-            // Not a replay: a script that is not there has not run.
+            // Not a replay: an unknown script has not run.
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 self.client.eval(self.shared.script(script), keys, args).await
             }
@@ -318,108 +334,100 @@ impl Connection {
         };
         match reply {
             Ok(Value::Array(values)) => Ok(self.without_repairs(values)),
-            Ok(_) => Err(Error::new(ErrorKind::Protocol, "a script answered with something unknown")),
+            Ok(_) => Err(Error::new(ErrorKind::Protocol, "unexpected reply to a script")),
             Err(error) => Err(error),
         }
     }
 
-    /// The reply without the names that the script repaired, which are logged.
+    /// Removes from the reply the names that the script repaired, and logs them.
     fn without_repairs(&self, mut reply: Vec<Value>) -> Vec<Value> {
         if status(&reply) == Some("REPAIRED") && reply.len() >= 2 {
-            self.shared.damages.repaired(&reply[1], self.shared.clock.now());
+            self.shared.damaged_keys.repaired(&reply[1], self.shared.clock.now());
             reply.drain(..2);
         }
         reply
     }
 
-    /// Redis's clock, microseconds. An error when it is not the primary any more.
-    pub async fn pulse(&self) -> Result<u64, Error> {
-        let reply = self.run(Script::Pulse, Vec::<String>::new(), Vec::new()).await?;
-        let unknown = || Error::new(ErrorKind::Protocol, "a pulse was answered with something unknown");
+    /// Returns Redis's clock, microseconds. Fails if the server is not the primary any more.
+    pub async fn ping(&self) -> Result<u64, Error> {
+        let reply = self.run(Script::PingPrimary, Vec::<String>::new(), Vec::new()).await?;
+        let unknown = || Error::new(ErrorKind::Protocol, "unexpected reply to a ping");
         number(&reply, 1).and_then(|micros| u64::try_from(micros).ok()).ok_or_else(unknown)
     }
 
-    /// Ends the connection. Whoever waits for an answer is told by `ended`: fred forgets those whose command came after its own end.
+    /// Closes the connection.
+    ///
+    /// `ended` notifies the calls that wait for an answer: fred forgets those whose command came
+    /// after its own end.
     pub async fn close(&self) {
         self.ended.cancel();
         let _ = timeout(Duration::from_millis(200), self.client.quit()).await;
     }
 }
 
-/// The status word of a script's reply.
-pub fn status(reply: &[Value]) -> Option<&str> {
-    reply.first().and_then(Value::as_bytes).and_then(|bytes| std::str::from_utf8(bytes).ok())
-}
-
-/// A number of a script's reply.
-pub fn number(reply: &[Value], index: usize) -> Option<i64> {
-    reply.get(index).and_then(Value::as_i64)
-}
-
-/// The bytes of a reply, without copying them.
-pub fn bytes(value: Value) -> Option<Bytes> {
-    value.into_bytes()
-}
-
-/// The time without an audit after which a replica is not waited for in a takeover.
+/// The time without an audit after which a takeover does not wait for a replica.
 fn live_for(max_staleness: Duration) -> Duration {
     (2 * max_staleness).max(Duration::from_secs(10))
 }
 
-/// Most characters of an error of Redis that are repeated: that of protected mode is a page long.
-const LONGEST_ERROR: usize = 200;
+/// Longest text of a Redis error that is repeated, characters: that of protected mode is a page
+/// long.
+const MAX_ERROR_CHARS: usize = 200;
 
-/// An error in words for people: fred shows the system's errors in Rust's debugging form.
+/// The text of an error. fred shows the system's errors in Rust's debugging form.
 pub fn words(error: &Error) -> String {
     let details = error.details();
     let said = |field| details.split_once(field).and_then(|(_, rest): (_, &str)| rest.split_once('"'));
     let message = said("message: \"").or_else(|| said("error: \""));
     let message = message.map_or(details, |(message, _)| message);
-    match message.char_indices().nth(LONGEST_ERROR) {
+    match message.char_indices().nth(MAX_ERROR_CHARS) {
         Some((end, _)) => format!("{}...", &message[..end]),
         None => message.to_owned(),
     }
 }
 
-/// A field of INFO.
+/// The value of a field of INFO, or an empty string.
 pub fn field<'a>(info: &'a str, name: &str) -> &'a str {
     let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_default().trim()
 }
 
-/// Redis said that it is not, or not yet, the primary: the connection is of no use.
+/// Returns true if Redis is not, or not yet, the primary: the connection is of no use.
 pub fn not_a_primary(error: &Error) -> bool {
     ["READONLY", "LOADING", "MASTERDOWN"].iter().any(|prefix| error.details().starts_with(prefix))
 }
 
-/// This service's user may not do what was asked, or what a script does.
+/// Returns true if the user of this service lacks a right for the command, or for one of a script.
 fn lacks_a_right(error: &Error) -> bool {
     names_a_missing_right(error.details())
 }
 
-/// The same of the words of an error: those of Redis 7.0 and those of later servers.
+/// Returns true if the text of an error says so, in the words of Redis 7.0 or of later servers.
 pub fn names_a_missing_right(details: &str) -> bool {
     let in_script = ["The user executing the script can't", "ACL failure in script"];
     details.starts_with("NOPERM") || in_script.iter().any(|words| details.contains(words))
 }
 
-/// The server is in a Cluster, and this is not its partition (yet, or any more).
+/// Returns true if the server is in a Cluster and does not serve this partition, yet or any more.
 pub fn is_misplaced(error: &Error) -> bool {
     ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"].iter().any(|word| error.details().starts_with(word))
 }
 
 /// The life of a primary.
 pub struct Life {
-    /// Identifies it among the lives of all servers: a server that becomes a primary after it was a replica has a new second replication id. One
-    /// that was replaced and comes back before it became a replica has the same identity: see `Shared::floor` and `Primary::term`.
+    /// Identifies it among the lives of all servers: a server that becomes a primary after it was a
+    /// replica has a new second replication id.
+    ///
+    /// One that was replaced and comes back before it became a replica has the same identity: see
+    /// [`RedisContext::floor`] and [`Primary::term`].
     pub identity: String,
-    /// Version of the server; with its name, unless it is Redis itself.
+    /// Version of the server, with its name unless it is Redis itself.
     pub server_version: String,
-    /// Replicas that follow closely, if a number of them is needed to write.
+    /// Number of replicas that follow closely, if some are needed to write.
     pub good_replicas: Option<u64>,
 }
 
-/// Asks a server for its life. Fails when it is no primary, or too old.
+/// Reads the life of a server. Fails if it is not a primary, or too old.
 pub async fn life(client: &Client) -> Result<Life, ConnectError> {
     let section = |section| client.info::<String>(Some(section));
     let (server, replication) = tokio::join!(section(InfoKind::Server), section(InfoKind::Replication));
@@ -459,20 +467,21 @@ fn fred_config(relay: &Relay, credentials: &Credentials, database: Option<u8>) -
 
 fn performance(config: &RedisConfig, purpose: Purpose) -> PerformanceConfig {
     let broadcast_channel_capacity = match purpose {
-        Purpose::Commands => WAITING_EVENTS,
-        Purpose::Subscription if config.protections.on(Safeguard::Lag) => WAITING_MESSAGES,
-        // So that a test build overruns.
-        Purpose::Subscription => WAITING_EVENTS,
+        Purpose::Commands => MAX_WAITING_EVENTS,
+        Purpose::Subscription if config.protections.on(Safeguard::Lag) => MAX_WAITING_MESSAGES,
+        // Makes a test build overrun.
+        Purpose::Subscription => MAX_WAITING_EVENTS,
     };
     PerformanceConfig { broadcast_channel_capacity, ..PerformanceConfig::default() }
 }
 
-fn connection(patience: Duration) -> ConnectionConfig {
+fn connection(timeout: Duration) -> ConnectionConfig {
     ConnectionConfig {
-        connection_timeout: patience,
-        internal_command_timeout: patience,
+        connection_timeout: timeout,
+        internal_command_timeout: timeout,
         max_command_attempts: 1,
-        // Bounding this queue would end fred's routing task; requests in flight are bounded above it.
+        // Bounding this queue would end fred's routing task; requests in flight are bounded above
+        // it.
         max_command_buffer_len: 0,
         reconnect_errors: vec![ReconnectError::Loading, ReconnectError::MasterDown, ReconnectError::ReadOnly],
         ..ConnectionConfig::default()
@@ -488,7 +497,7 @@ mod tests {
         let page = format!("DENIED {}", "protected mode ".repeat(60));
         let cut = words(&Error::new(ErrorKind::Auth, page));
         assert!(cut.starts_with("DENIED protected mode") && cut.ends_with("..."), "{cut}");
-        assert_eq!(cut.chars().count(), LONGEST_ERROR + 3);
+        assert_eq!(cut.chars().count(), MAX_ERROR_CHARS + 3);
     }
 
     #[test]

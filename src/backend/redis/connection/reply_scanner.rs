@@ -1,5 +1,8 @@
-//! Limits on what a server may send, checked before fred's parser sees it: that parser recurses with each level of nesting and keeps a reply
-//! of any size until it is complete. The scanner follows RESP3 byte by byte in constant space. It does not interpret replies.
+//! Limits on what a server may send, checked before fred's parser sees it.
+//!
+//! That parser recurses with each level of nesting and keeps a reply of any size until it is
+//! complete. The scanner follows RESP3 byte by byte in constant space. It does not interpret
+//! replies.
 
 use crate::cache::policy::Limits;
 
@@ -9,7 +12,8 @@ const MAX_DEPTH: usize = 32;
 const MAX_LINE: usize = 64 * 1024;
 /// Most elements of one reply, at all levels. A batch of the most keys has less than half of them.
 const MAX_ELEMENTS: u64 = 128 * 1024;
-/// The size that is allowed for one reply in any case, bytes: what servers say of themselves grows with their number.
+/// Limit of one reply in any case, bytes: what servers report of themselves grows with their
+/// number.
 const MIN_REPLY_LIMIT: usize = 16 << 20;
 /// Digits of the largest length that is read.
 const MAX_DIGITS: u8 = 10;
@@ -17,16 +21,16 @@ const MAX_DIGITS: u8 = 10;
 /// A reply that is refused, and with it the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyViolation {
-    /// It is nested too deep.
+    /// Too deep nesting.
     #[error("the server sent a reply of more than {MAX_DEPTH} levels")]
     TooDeep,
     /// A line does not end.
     #[error("the server sent a line of more than {MAX_LINE} bytes")]
     LineTooLong,
-    /// It has too many elements.
+    /// Too many elements.
     #[error("the server sent a reply of more than {MAX_ELEMENTS} elements")]
     TooManyElements,
-    /// It is too large.
+    /// Too many bytes.
     #[error(
         "the server sent a reply of more than {0} bytes, the most that limits.value_size and limits.keys allow for"
     )]
@@ -39,7 +43,8 @@ pub enum ReplyViolation {
     Tls,
 }
 
-/// Returns the size of the largest reply that is read, bytes: a message that names the keys of a batch with their tags, or an entry.
+/// Returns the size of the largest reply that is read, bytes: a message that names the keys of a
+/// batch with their tags, or an entry.
 pub fn max_reply_size(limits: &Limits) -> usize {
     // Old and new tags of each key, and the sizes of them.
     let tags = 2 * limits.tags.saturating_mul(1 + limits.tag_size);
@@ -170,7 +175,8 @@ impl ReplyScanner {
             }
             b'0'..=b'9' => return Err(ReplyViolation::TooLarge(self.max_reply)),
             b'\r' if digits > 0 => ScanState::LengthEnd { kind, length },
-            // Neither negative lengths nor streamed replies: a server that speaks RESP3 to this service sends none.
+            // Neither negative lengths nor streamed replies: a server that speaks RESP3 to this
+            // service sends none.
             _ => return Err(ReplyViolation::OtherProtocol),
         };
         Ok(())
@@ -234,7 +240,7 @@ mod tests {
         ReplyScanner::new(LIMIT).scan(bytes)
     }
 
-    /// The same, one byte at a time.
+    /// Scans one byte at a time.
     fn scan_slowly(bytes: &[u8]) -> Result<(), ReplyViolation> {
         let mut scanner = ReplyScanner::new(LIMIT);
         bytes.iter().try_for_each(|byte| scanner.scan(&[*byte]))
@@ -318,7 +324,8 @@ mod tests {
         assert!(max_reply_size(&limits) > limits.value_size + 64 * 256);
         assert!(max_reply_size(&limits) > limits.keys * limits.key_size);
         assert_eq!(max_reply_size(&Limits::default()), MIN_REPLY_LIMIT);
-        // A batch of the most keys: each has an outcome, a version and two numbers in a list of their own.
+        // A batch of the most keys: each has an outcome, a version and two numbers in a list of
+        // their own.
         let outcomes = format!("*10000\r\n{}", "*4\r\n:0\r\n:0\r\n:0\r\n:0\r\n".repeat(10_000));
         assert_eq!(scan(format!("*2\r\n+OK\r\n{outcomes}").as_bytes()), Ok(()));
     }

@@ -1,4 +1,4 @@
-//! The way to one primary: connections for commands, and a subscription.
+//! Connections to one primary: a command pool, one for large values, one for reads alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,13 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::large_values::Room;
 use super::primary::Primary;
 use super::read_only::ReadOnlySupervisor;
 use super::redis_connection::Connection;
 use super::supervisor::ConnectionSupervisor;
-use crate::backend::redis::bus::subscription::Bus;
-use crate::backend::redis::command::large_values::Room;
-use crate::cache::tier::bus::BusSink;
 
 /// A primary with the connections to it.
 pub struct Shard {
@@ -32,14 +30,10 @@ pub struct Shard {
 // === impl Shard ===
 
 impl Shard {
-    /// Connects, now and whenever the connection is lost, until it is left. Runs in `tasks`.
-    pub fn start(
-        primary: Primary,
-        sink: &Arc<dyn BusSink>,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> Arc<Shard> {
-        let (primary, closing, stop) = (Arc::new(primary), stop.clone(), stop.child_token());
+    /// Opens the connections to `primary`, and reopens them whenever they are lost, until `stop`.
+    ///
+    /// Runs in `tasks`.
+    pub fn start(primary: Arc<Primary>, tasks: &TaskTracker, stop: CancellationToken) -> Arc<Shard> {
         let links: Vec<_> = (0..primary.shared.config.connections)
             .map(|n| Arc::new(ConnectionSupervisor::new(Some(n), primary.clone())))
             .collect();
@@ -53,11 +47,6 @@ impl Shard {
             let (reads, stop) = (reads.clone(), stop.clone());
             async move { reads.supervise(stop).await }
         });
-        let bus = Bus::new(primary.clone(), sink.clone(), closing);
-        tasks.spawn({
-            let stop = stop.clone();
-            async move { bus.run(stop).await }
-        });
         Arc::new(Shard { primary, links, room: Room::default(), large, reads, next_link: AtomicUsize::new(0), stop })
     }
 
@@ -67,12 +56,12 @@ impl Shard {
         (0..self.links.len()).find_map(|n| self.links[(first + n) % self.links.len()].connection())
     }
 
-    /// A connection that may be used now for what only reads.
+    /// A connection that may be used now for reads.
     pub fn connection_for_reads(&self) -> Option<Arc<Connection>> {
         self.connection().or_else(|| self.reads.connection())
     }
 
-    /// The connection for large values while commands work, or another one while it is not there.
+    /// The connection for large values while commands work; another one if it is not open.
     pub fn connection_for_large(&self, only_reads: bool) -> Option<Arc<Connection>> {
         match self.connection() {
             Some(other) => self.large.connection().or(Some(other)),
@@ -80,15 +69,15 @@ impl Shard {
         }
     }
 
-    /// Has every connection for commands thrown away.
+    /// Discards every connection for commands.
     pub fn condemn(&self) {
         let links = self.links.iter().chain([&self.large]);
         let connections = links.filter_map(|link| link.connection()).chain(self.reads.connection());
         connections.for_each(|connection| connection.condemned.cancel());
     }
 
-    /// It is not a primary of ours any more.
-    pub fn leave(&self) {
+    /// Closes the connections: this server is not a primary any more.
+    pub fn close(&self) {
         self.primary.health.retire();
         self.stop.cancel();
     }

@@ -1,5 +1,6 @@
-//! A supervised connection for commands: opened again and again until it stands, watched while it does, thrown away when it breaks.
-//! The watch is also the breaker: when Redis does not answer it in time, commands fail at once until it does.
+//! Keeps one connection for commands open: reopens it, pings it, and discards it when it breaks.
+//!
+//! The ping is also the breaker: while Redis does not answer it in time, commands fail immediately.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,24 +10,24 @@ use arc_swap::ArcSwapOption;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::large_values;
 use super::primary::Primary;
 use super::redis_connection::{ConnectError, Connection, Purpose, words};
-use crate::backend::redis::command::large_values;
 use crate::cache::clock::Moment;
 use crate::cache::tier::Timeout;
 use crate::units::format_duration;
 
-/// Watches in the time after which Redis counts as unresponsive.
-pub const WATCHES: u32 = 3;
-/// A connection that stays unresponsive for this many times that long is thrown away.
-const PATIENCE: u32 = 6;
+/// Pings within the time after which Redis counts as unresponsive.
+pub const PINGS_PER_TIMEOUT: u32 = 3;
+/// A connection is discarded after this many further timeouts without an answer.
+const DISCARD_AFTER_TIMEOUTS: u32 = 6;
 
-/// The reason for which nothing is asked of a server that does not answer.
+/// The reason while the breaker is open.
 pub const UNRESPONSIVE: &str = "redis does not answer";
 
 /// One supervised connection.
 pub struct ConnectionSupervisor {
-    /// Its number among those that carry commands; none: it carries large values.
+    /// Its number among the connections for commands; `None` if it carries large values.
     number: Option<usize>,
     primary: Arc<Primary>,
     current: ArcSwapOption<Connection>,
@@ -35,7 +36,7 @@ pub struct ConnectionSupervisor {
 }
 
 impl ConnectionSupervisor {
-    /// Not connected yet: `supervise` has to run.
+    /// Creates a supervisor. [`ConnectionSupervisor::supervise`] connects.
     pub fn new(number: Option<usize>, primary: Arc<Primary>) -> ConnectionSupervisor {
         ConnectionSupervisor {
             number,
@@ -46,18 +47,18 @@ impl ConnectionSupervisor {
         }
     }
 
-    /// The connection, when it may be used.
+    /// The connection, if it may be used.
     pub fn connection(&self) -> Option<Arc<Connection>> {
         if self.suspended.load(Ordering::Acquire) { None } else { self.current.load_full() }
     }
 
-    /// Round trip of the last watch.
+    /// Round-trip time of the last ping.
     pub fn round_trip(&self) -> Option<Duration> {
         let nanos = self.round_trip.load(Ordering::Relaxed);
         (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 
-    /// Keeps the connection until `stop`.
+    /// Keeps the connection open until `stop`.
     pub async fn supervise(&self, stop: CancellationToken) {
         let primary = &*self.primary;
         let mut backoff = Backoff::default();
@@ -81,8 +82,8 @@ impl ConnectionSupervisor {
                     let why = tokio::select! {
                         why = task.ended() => why,
                         why = self.watch(&connection) => why,
-                        why = keep_greeted(primary, &connection) => why,
-                        () = connection.condemned.cancelled() => "redis is not the primary (any more)".to_owned(),
+                        why = keep_handshake_current(primary, &connection) => why,
+                        () = connection.condemned.cancelled() => "redis is no longer the primary".to_owned(),
                         () = stop.cancelled() => "shutting down".to_owned(),
                     };
                     self.is_obstructed(&why);
@@ -105,13 +106,13 @@ impl ConnectionSupervisor {
         }
     }
 
-    /// Asks Redis for its pulse, over and over. Returns why the connection is of no use any more.
+    /// Pings Redis at an interval. Returns the reason why the connection is no longer usable.
     async fn watch(&self, connection: &Connection) -> String {
         let primary = &*self.primary;
         let limit = primary.shared.config.unresponsive_after;
         loop {
-            let sent = primary.shared.clock.now();
-            let mut answer = std::pin::pin!(connection.pulse());
+            let sent_at = primary.shared.clock.now();
+            let mut answer = std::pin::pin!(connection.ping());
             let mut reply = None;
             if self.number.is_some() {
                 reply = self.wait(connection, limit, &mut answer).await;
@@ -122,19 +123,26 @@ impl ConnectionSupervisor {
                 self.fails(UNRESPONSIVE);
             }
             if reply.is_none() {
-                reply = self.wait(connection, limit * PATIENCE, &mut answer).await;
+                reply = self.wait(connection, limit * DISCARD_AFTER_TIMEOUTS, &mut answer).await;
             }
             match reply {
-                Some(Ok(micros)) => self.answered(connection, micros, sent),
+                Some(Ok(micros)) => self.record_answer(connection, micros, sent_at),
                 Some(Err(error)) => return words(&error),
-                None => return format!("redis did not answer within {}", format_duration(limit * (PATIENCE + 1))),
+                None => {
+                    return format!(
+                        "redis did not answer within {}",
+                        format_duration(limit * (DISCARD_AFTER_TIMEOUTS + 1))
+                    );
+                }
             }
-            // Another link is the breaker of the one for large values.
-            sleep(if self.number.is_some() { limit / WATCHES } else { limit * PATIENCE }).await;
+            // Another connection is the breaker of the one for large values.
+            sleep(if self.number.is_some() { limit / PINGS_PER_TIMEOUT } else { limit * DISCARD_AFTER_TIMEOUTS }).await;
         }
     }
 
-    /// Waits for an answer while replies arrive before it. A large value takes its time in either direction.
+    /// Waits for an answer while replies arrive before it.
+    ///
+    /// A large value takes long in either direction.
     async fn wait<F: Future>(&self, connection: &Connection, limit: Duration, answer: F) -> Option<F::Output> {
         let clock = &*self.primary.shared.clock;
         let limit = Timeout { deadline: clock.now().plus(limit), latest: Moment::FOREVER };
@@ -143,7 +151,9 @@ impl ConnectionSupervisor {
         large_values::wait(clock, limit, progress, answer).await
     }
 
-    /// Commands work. The connection for large values is not all there is: its state is not that of the primary.
+    /// Records that commands work.
+    ///
+    /// The connection for large values is excluded: its state is not that of the primary.
     fn works(&self, connection: &Connection) {
         if let Some(number) = self.number {
             self.primary.obstacle.store(None);
@@ -164,19 +174,21 @@ impl ConnectionSupervisor {
         }
     }
 
-    fn answered(&self, connection: &Connection, micros: u64, sent: Moment) {
+    fn record_answer(&self, connection: &Connection, micros: u64, sent_at: Moment) {
         let primary = &*self.primary;
         let now = primary.shared.clock.now();
-        self.round_trip.store(now.since(sent).as_nanos() as u64, Ordering::Relaxed);
-        primary.sample_clock(micros, sent, now);
+        self.round_trip.store(now.since(sent_at).as_nanos() as u64, Ordering::Relaxed);
+        primary.sample_clock(micros, sent_at, now);
         if self.suspended.swap(false, Ordering::AcqRel) {
             self.works(connection);
         }
     }
 }
 
-/// Greets the number lines again when there are others, or one is of another life. Returns why the connection is of no use any more.
-async fn keep_greeted(primary: &Primary, connection: &Connection) -> String {
+/// Repeats the handshake when the partitions change, or one is of another life.
+///
+/// Returns the reason why the connection is no longer usable.
+async fn keep_handshake_current(primary: &Primary, connection: &Connection) -> String {
     let mut partitions = primary.watch_partitions();
     let mut other_life = primary.other_life.subscribe();
     let mut greeted = *partitions.borrow_and_update() == connection.partitions && primary.term() == connection.term;
@@ -187,14 +199,14 @@ async fn keep_greeted(primary: &Primary, connection: &Connection) -> String {
                 _ = other_life.changed() => {}
             }
         }
-        if let Err(error) = connection.greet_again(primary).await {
+        if let Err(error) = connection.repeat_handshake(primary).await {
             return error.to_string();
         }
         greeted = true;
     }
 }
 
-/// Exponential from 50 ms to 1 s, with jitter.
+/// Exponential backoff from 50 ms to 1 s, with jitter.
 pub struct Backoff(Duration);
 
 impl Default for Backoff {

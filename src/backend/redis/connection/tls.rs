@@ -1,4 +1,4 @@
-//! TLS towards Redis: the system's roots, or the authorities of one file; and the certificate of this client, if the server asks for one.
+//! TLS for connections to Redis: trusted authorities, and a client certificate.
 
 use std::path::Path;
 
@@ -6,23 +6,23 @@ use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-/// Why TLS cannot be set up.
+/// The failure of setting up TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read.
+    /// A file that cannot be read.
     #[error("{setting} {path}: {cause}")]
     File {
         /// The setting that names it.
         setting: &'static str,
         /// The file.
         path: String,
-        /// Why.
+        /// Cause.
         cause: String,
     },
-    /// There is nobody to trust.
+    /// No trusted authority.
     #[error("no certificate authorities: the system has none, and redis.tls_ca_file is not set")]
     NoRoots,
-    /// The TLS library refuses.
+    /// An error of the TLS library.
     #[error("tls: {0}")]
     Library(#[from] rustls::Error),
 }
@@ -30,13 +30,14 @@ pub enum TlsError {
 /// The files of a certificate and its key, PEM.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
-    /// The certificate, and those between it and its authority.
+    /// The certificate, and the chain up to its authority.
     pub certificate: &'a Path,
     /// Its private key.
     pub key: &'a Path,
 }
 
-/// TLS that trusts the authorities in `ca_file`, or the system's, and shows `identity` to a server that asks for it.
+/// Builds a configuration that trusts the authorities in `ca_file`, or the system's, and presents
+/// `identity` to a server that requests it.
 pub fn client(ca_file: Option<&Path>, identity: Option<Identity<'_>>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
@@ -62,7 +63,7 @@ pub fn client(ca_file: Option<&Path>, identity: Option<Identity<'_>>) -> Result<
     config.with_client_auth_cert(chain, private).map_err(|error| failed(setting, key, error.to_string()))
 }
 
-/// The certificates of a file: one at least.
+/// The certificates of a file, at least one.
 fn certificates(setting: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
@@ -76,7 +77,7 @@ fn failed(setting: &'static str, path: &Path, cause: String) -> TlsError {
     TlsError::File { setting, path: path.display().to_string(), cause }
 }
 
-/// An error of reading a file in words: the library shows the system's in Rust's debugging form.
+/// The text of an error of reading a file. The library shows the system's in Rust's debugging form.
 fn pem_words(error: pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),

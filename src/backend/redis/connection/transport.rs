@@ -1,5 +1,7 @@
-//! The bytes between fred and a server: connects, terminates TLS, and relays. fred connects to addresses only, so it is given the name of a
-//! socket of this process, and what the server sends passes [`ReplyScanner`] on its way there.
+//! The byte stream between fred and a server: connects, terminates TLS, and relays.
+//!
+//! fred connects to addresses only. So it gets the name of a socket of this process, and the
+//! server's bytes pass [`ReplyScanner`] on their way there.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,14 +14,14 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::large_values::Moved;
 use super::reply_scanner::ReplyScanner;
-use crate::backend::redis::command::large_values::Moved;
 use crate::backend::redis::config::{Address, RedisConfig};
 use crate::units::format_duration;
 
-/// Bytes of requests that are relayed at once.
+/// Buffer for relayed requests, bytes.
 const REQUESTS_BUFFER: usize = 16 * 1024;
-/// Bytes of replies that are relayed at once.
+/// Buffer for relayed replies, bytes.
 const REPLIES_BUFFER: usize = 64 * 1024;
 
 /// The reason when a server ends a connection.
@@ -28,19 +30,19 @@ pub const CLOSED: &str = "the server closed the connection";
 /// The reason for which a connection ended, once it is known.
 pub type EndCause = Arc<OnceLock<String>>;
 
-/// A connection to a server. Dropped, it ends.
+/// A connection to a server. It ends when dropped.
 pub struct Relay {
     /// The socket that fred has to connect to.
     pub socket: PathBuf,
     /// The reason for which the server's side ended. It is set before fred's side ends.
     pub cause: EndCause,
-    /// Bytes that it has moved.
+    /// Bytes moved.
     pub moved: Arc<Moved>,
     /// Runs until either side ends.
     _task: AbortOnDropHandle<()>,
 }
 
-/// Connects to a server. The error is for people.
+/// Connects to a server. The error is text.
 pub async fn connect(config: &RedisConfig, address: &Address) -> Result<Relay, String> {
     let scanner = ReplyScanner::new(config.max_reply_size);
     let (host, stream) = match address {
@@ -77,14 +79,14 @@ where
 {
     let socket = socket_name();
     let listener =
-        UnixListener::bind(&socket).map_err(|error| format!("no socket of its own: {}", io_words(&error)))?;
+        UnixListener::bind(&socket).map_err(|error| format!("cannot create the relay socket: {}", io_words(&error)))?;
     let (cause, moved) = (EndCause::default(), Arc::<Moved>::default());
     let task = AbortOnDropHandle::new(tokio::spawn({
         let (cause, moved, socket) = (cause.clone(), moved.clone(), socket.clone());
         async move {
             let client = own_connection(&listener).await;
             drop(listener);
-            // Where the name is that of a file.
+            // If the name is that of a file.
             let _ = std::fs::remove_file(socket);
             if let Ok(client) = client {
                 let why = carry(client, server, scanner, tls, &moved).await;
@@ -95,7 +97,7 @@ where
     Ok(Relay { socket, cause, moved, _task: task })
 }
 
-/// The name of a socket that nobody else has: without a file where the system can do so.
+/// A unique name of a socket, without a file if the system supports that.
 fn socket_name() -> PathBuf {
     let name = format!("twintier-{}-{:032x}", std::process::id(), rand::random::<u128>());
     if cfg!(any(target_os = "linux", target_os = "android")) {
@@ -105,7 +107,7 @@ fn socket_name() -> PathBuf {
     }
 }
 
-/// Waits for a connection of this process. Others may see the name, and are turned away.
+/// Waits for a connection of this process. Rejects other processes, which may see the name.
 async fn own_connection(listener: &UnixListener) -> io::Result<UnixStream> {
     loop {
         let (stream, _) = listener.accept().await?;
@@ -136,7 +138,7 @@ async fn carry<S: AsyncRead + AsyncWrite>(
                 to_server.flush().await
             };
             if sent.await.is_err() {
-                // The other direction knows why.
+                // The other direction has the cause.
                 return std::future::pending().await;
             }
             moved.send(size);
@@ -168,14 +170,14 @@ async fn carry<S: AsyncRead + AsyncWrite>(
     }
 }
 
-/// The likely cause when a server does not take part in a handshake.
+/// The likely cause if a server does not take part in a handshake.
 const PERHAPS_PLAIN: &str = "; if the server does not speak TLS, redis.url has to begin with redis instead of rediss";
-/// The likely cause when a server ends a connection without a word.
+/// The likely cause if a server closes a connection without an answer.
 const PERHAPS_TLS: &str = " before its first answer; if it speaks TLS, redis.url has to begin with rediss";
-/// The same after a handshake.
+/// The likely cause after a TLS handshake.
 const PERHAPS_CERTIFICATE: &str = " before its first answer; if it asks for a certificate of this client, set redis.tls_cert_file and redis.tls_key_file";
 
-/// The end of a connection, with the likely cause if the server has said nothing at all.
+/// The cause of the end of a connection, with a hint if the server has sent nothing at all.
 fn ended(why: String, answered: bool, tls: bool) -> String {
     match (answered || why.contains("; "), tls) {
         (true, _) => why,
@@ -188,7 +190,9 @@ fn handshake_failure(error: &io::Error) -> String {
     tls_failure(error).unwrap_or_else(|| format!("tls: {}{PERHAPS_PLAIN}", io_words(error)))
 }
 
-/// An error of TLS, with the setting to change. `None` for an error of the connection below.
+/// The text of a TLS error, with the setting to change.
+///
+/// `None` for an error of the connection below.
 fn tls_failure(error: &io::Error) -> Option<String> {
     use rustls::{AlertDescription, Error};
     let cause = error.get_ref()?.downcast_ref::<Error>()?;
@@ -209,7 +213,7 @@ fn tls_failure(error: &io::Error) -> Option<String> {
     Some(format!("tls: {cause}{setting}"))
 }
 
-/// An error of the system in its own words, without its number.
+/// The text of an error of the system, without its number.
 fn io_words(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return CLOSED.to_owned();

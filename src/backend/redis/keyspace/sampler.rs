@@ -1,6 +1,9 @@
-//! Samples what each namespace holds in Redis, for Stats: an estimate. One replica of the deployment samples at a time;
-//! it leaves the result where the others read it. A sample of one primary is at most one INFO, [`PAGES`] SCANs of
-//! [`PAGE`] and [`super::tally::MEASURED`] MEMORY USAGEs.
+//! Samples the keys and memory of each namespace in Redis, for Stats: an estimate.
+//!
+//! One replica of the deployment samples at a time, and stores the result for the others.
+//!
+//! A sample of one primary is at most one INFO, [`MAX_SCANS`] SCANs of [`SCAN_COUNT`] and
+//! [`super::tally::MAX_MEASURED`] MEMORY USAGEs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,35 +19,37 @@ use tokio_util::sync::CancellationToken;
 use super::tally::{Chosen, ShardTally, Tally};
 use crate::backend::redis::command::executor::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
-use crate::backend::redis::connection::redis_connection::{Connection, bytes, field, names_a_missing_right};
+use crate::backend::redis::connection::redis_connection::{Connection, field, names_a_missing_right};
 use crate::backend::redis::connection::shard::Shard;
+use crate::backend::redis::schema::reply::bytes;
 use crate::backend::redis::store::redis_l2::RedisL2;
 use crate::backend::redis::store::shared_store::HOME;
 use crate::cache::stats::keyspace::KeyspaceSample;
 use crate::cache::tier::L2Error;
 
-/// Most SCANs of one primary in one sample.
-const PAGES: usize = 100;
+/// Limit of SCANs of one primary in one sample.
+const MAX_SCANS: usize = 100;
 /// COUNT of a SCAN.
-const PAGE: u32 = 200;
+const SCAN_COUNT: u32 = 200;
 /// Pause between two SCANs of one primary.
-const PAUSE: Duration = Duration::from_millis(5);
-/// Largest number of keys of a primary for which the search begins at the beginning, so that it may be complete.
-const COUNTED: u64 = 8_000;
-/// Longest wait for one answer.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Time that a sample is kept in Redis. Its age is what is missing of that.
-const LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// Time for which a replica claims the work.
-const CLAIM: Duration = Duration::from_secs(30);
-/// The answer of PTTL for a name that does not expire.
+const SCAN_INTERVAL: Duration = Duration::from_millis(5);
+/// Largest number of keys of a primary for which the scan begins at the start, so that it may be
+/// complete.
+const MAX_COUNTED_KEYS: u64 = 8_000;
+/// Timeout of one command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time to live of a sample in Redis. The elapsed part is its age.
+const SAMPLE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Duration of a claim.
+const CLAIM_DURATION: Duration = Duration::from_secs(30);
+/// The reply of PTTL for a name that does not expire.
 const NO_EXPIRY: i64 = -1;
 /// Longest pause before the first look, and after a failure.
-const SOON: Duration = Duration::from_secs(5);
-/// Time for which a refused MEMORY USAGE is not tried again.
-const REFUSED: Duration = Duration::from_secs(600);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Time until a refused MEMORY USAGE is tried again.
+const REFUSAL_RETRY_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Samples, or reads what another replica has sampled, until `stop`.
+/// Samples, or reads the sample of another replica, until `stop`.
 pub async fn run(tier: &RedisL2, stop: &CancellationToken) {
     let interval = tier.shared().config.namespace_sampling;
     if interval.is_zero() {
@@ -53,11 +58,11 @@ pub async fn run(tier: &RedisL2, stop: &CancellationToken) {
     let mut sampler = Sampler { tier, interval, memory_refused_at: None, is_refused: false };
     let work = async {
         loop {
-            sleep(sampler.pause().await).await;
+            sleep(sampler.step().await).await;
         }
     };
     let first = async {
-        sleep(SOON.min(interval)).await;
+        sleep(RETRY_INTERVAL.min(interval)).await;
         work.await
     };
     let _: Option<()> = stop.run_until_cancelled(first).await;
@@ -68,11 +73,11 @@ struct Sampler<'a> {
     interval: Duration,
     /// Time of the last refusal of MEMORY USAGE.
     memory_refused_at: Option<Instant>,
-    /// The log says that sampling is refused.
+    /// True if the log has the warning that sampling is refused.
     is_refused: bool,
 }
 
-/// Reason for which there is no sample.
+/// The reason why there is no sample.
 enum Trouble {
     /// The user lacks a right, or the server does not know a command.
     Refused(String),
@@ -86,7 +91,7 @@ impl From<CommandError> for Trouble {
                 let why = error.details();
                 Trouble::Refused(format!("{why} (docs/redis.md lists the rights this service needs)"))
             }
-            other => Trouble::Failed(other.of_a_read()),
+            other => Trouble::Failed(other.into_read_error()),
         }
     }
 }
@@ -104,8 +109,8 @@ fn is_not_allowed(error: &Error) -> bool {
 // === impl Sampler ===
 
 impl Sampler<'_> {
-    /// Does what is due. Returns the time until the next look.
-    async fn pause(&mut self) -> Duration {
+    /// Does the work that is due. Returns the time until the next check.
+    async fn step(&mut self) -> Duration {
         self.forget_old();
         match self.look().await {
             Ok(pause) => pause,
@@ -117,36 +122,37 @@ impl Sampler<'_> {
             }
             Err(Trouble::Failed(error)) => {
                 tracing::debug!(%error, "redis: namespaces were not sampled");
-                SOON.min(self.interval)
+                RETRY_INTERVAL.min(self.interval)
             }
         }
     }
 
-    /// Takes the sample of any replica if it is young enough, else makes one, unless another replica is at it.
+    /// Takes the sample of any replica if it is young enough, else samples, unless another replica
+    /// does.
     async fn look(&mut self) -> Result<Duration, Trouble> {
         let (tier, layout) = (self.tier, &self.tier.shared().layout);
         if tier.health().halted().is_some() {
             return Ok(self.interval);
         }
         let name = layout.keyspace(HOME);
-        let until = tier.shared().clock.now().plus(PATIENCE);
-        if let Some(left) = tier.load(name.clone(), LIFETIME, until).await?
+        let deadline = tier.shared().clock.now().plus(COMMAND_TIMEOUT);
+        if let Some(left) = tier.load(name.clone(), SAMPLE_LIFETIME, deadline).await?
             && left.age < self.interval
         {
             let taken = tier.shared().clock.now().minus(left.age);
-            if let Some(sample) = super::note::decode(&left.text, taken).or_else(|| tier.undecodable()) {
+            if let Some(sample) = super::sample_json::decode(&left.text, taken).or_else(|| tier.undecodable()) {
                 tier.set_keyspace(Some(sample));
                 return Ok(self.interval - left.age);
             }
         }
         if !self.claim().await? {
-            return Ok(SOON.min(self.interval));
+            return Ok(RETRY_INTERVAL.min(self.interval));
         }
-        let sample = tokio::time::timeout(CLAIM, self.sample()).await;
+        let sample = tokio::time::timeout(CLAIM_DURATION, self.sample()).await;
         let sample = sample.unwrap_or_else(|_| Err(L2Error::unavailable("sampling took too long").into()));
         if let Ok(sample) = &sample {
-            let until = tier.shared().clock.now().plus(PATIENCE);
-            tier.save(name, super::note::encode(sample), LIFETIME, until).await?;
+            let deadline = tier.shared().clock.now().plus(COMMAND_TIMEOUT);
+            tier.save(name, super::sample_json::encode(sample), SAMPLE_LIFETIME, deadline).await?;
             self.is_refused = false;
         }
         self.release().await?;
@@ -156,18 +162,19 @@ impl Sampler<'_> {
 
     /// Drops a sample that was not renewed in time.
     fn forget_old(&self) {
-        let longest = 3 * self.interval + CLAIM;
+        let longest = 3 * self.interval + CLAIM_DURATION;
         let now = self.tier.shared().clock.now();
         if self.tier.keyspace().is_some_and(|sample| now.since(sample.taken) > longest) {
             self.tier.set_keyspace(None);
         }
     }
 
-    /// Claims the work. False: another replica has it.
+    /// Claims the work. Returns false if another replica has it.
     async fn claim(&self) -> Result<bool, Trouble> {
         let shared = self.tier.shared();
-        let (shard, name) = (self.tier.calls().shard(HOME)?, shared.layout.keyspace_claim(HOME));
-        let (replica, claim) = (format!("{:016x}", shared.replica), Some(Expiration::PX(CLAIM.as_millis() as i64)));
+        let (shard, name) = (self.tier.executor().shard(HOME)?, shared.layout.keyspace_claim(HOME));
+        let (replica, claim) =
+            (format!("{:016x}", shared.replica), Some(Expiration::PX(CLAIM_DURATION.as_millis() as i64)));
         let claimed = name.clone();
         let set = |connection: Arc<Connection>| async move {
             connection.client.set::<Option<String>, _, _>(claimed, replica, claim, Some(SetOptions::NX), false).await
@@ -177,21 +184,21 @@ impl Sampler<'_> {
         }
         let left = |connection: Arc<Connection>| async move { connection.client.pttl::<i64, _>(name).await };
         if self.call(&shard, "PTTL", left).await? == NO_EXPIRY {
-            // No replica leaves a claim for ever: it is something else.
+            // Every claim of a replica expires: this is a foreign value.
             self.release().await?;
         }
         Ok(false)
     }
 
     async fn release(&self) -> Result<(), Trouble> {
-        let (shard, name) = (self.tier.calls().shard(HOME)?, self.tier.shared().layout.keyspace_claim(HOME));
+        let (shard, name) = (self.tier.executor().shard(HOME)?, self.tier.shared().layout.keyspace_claim(HOME));
         let unlink = |connection: Arc<Connection>| async move { connection.client.unlink::<Value, _>(name).await };
         self.call(&shard, "UNLINK", unlink).await.map(|_| ())
     }
 
     /// Samples every primary, one after the other.
     async fn sample(&mut self) -> Result<KeyspaceSample, Trouble> {
-        let (taken, routes) = (self.tier.shared().clock.now(), self.tier.calls().routes());
+        let (taken, routes) = (self.tier.shared().clock.now(), self.tier.executor().routes());
         if routes.by_partition.is_empty() || routes.by_partition.iter().any(Option::is_none) {
             return Err(L2Error::unavailable("not every primary is known").into());
         }
@@ -204,13 +211,13 @@ impl Sampler<'_> {
 
     async fn sample_shard(&mut self, shard: &Shard, tally: &mut Tally) -> Result<(), Trouble> {
         let keys = self.keys(shard).await?;
-        // Any number is a cursor: another part of a large keyspace is seen every time.
-        let begins_at_zero = keys <= COUNTED;
+        // Any number is a cursor: each sample covers another part of a large keyspace.
+        let begins_at_zero = keys <= MAX_COUNTED_KEYS;
         let mut cursor = if begins_at_zero { "0".to_owned() } else { rand::random::<u32>().to_string() };
         let (mut seen, mut is_complete) = (ShardTally::default(), false);
-        for page in 0..PAGES {
+        for page in 0..MAX_SCANS {
             if page > 0 {
-                sleep(PAUSE).await;
+                sleep(SCAN_INTERVAL).await;
             }
             let names;
             (cursor, names) = self.scan(shard, cursor).await?;
@@ -239,14 +246,14 @@ impl Sampler<'_> {
 
     async fn scan(&self, shard: &Shard, cursor: String) -> Result<(String, Vec<Value>), Trouble> {
         let scan = |connection: Arc<Connection>| async move {
-            connection.client.scan_page(cursor, "*", Some(PAGE), None).await
+            connection.client.scan_page(cursor, "*", Some(SCAN_COUNT), None).await
         };
         self.call(shard, "SCAN", scan).await
     }
 
-    /// Measures some names: one alone until it is known that this is allowed.
+    /// Measures names. The first one alone, to find out if the command is allowed.
     async fn measure(&mut self, shard: &Shard, chosen: Vec<Chosen>, seen: &mut ShardTally) -> Result<(), Trouble> {
-        if self.memory_refused_at.is_some_and(|at| at.elapsed() < REFUSED) {
+        if self.memory_refused_at.is_some_and(|at| at.elapsed() < REFUSAL_RETRY_INTERVAL) {
             return Ok(());
         }
         let (probe, others) = chosen.split_at(usize::from(!seen.is_measured()).min(chosen.len()));
@@ -284,7 +291,7 @@ impl Sampler<'_> {
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
         self.tier.shared().commands.inc();
-        let until = self.tier.shared().clock.now().plus(PATIENCE);
-        Ok(self.tier.calls().call(shard, until, CommandKind::One(name), work).await?)
+        let deadline = self.tier.shared().clock.now().plus(COMMAND_TIMEOUT);
+        Ok(self.tier.executor().call(shard, deadline, CommandKind::One(name), work).await?)
     }
 }

@@ -8,14 +8,14 @@ use crate::backend::redis::schema::keys::KeySchema;
 use crate::cache::clock::Moment;
 use crate::cache::stats::keyspace::{KeyspaceSample, NamespaceUsage};
 
-/// Most names of one primary that are measured in one sample.
-pub const MEASURED: usize = 2048;
-/// Names measured of each namespace, until that many were measured of all.
+/// Limit of names of one primary that are measured in one sample.
+pub const MAX_MEASURED: usize = 2048;
+/// Names measured of each namespace, until so many were measured of all.
 const MEASURED_FIRST: (usize, usize) = (256, 1024);
 /// Names measured of each namespace after that.
 const MEASURED_LATER: usize = 16;
-/// Most namespaces that are told apart. Names of further ones count for none.
-pub const NAMESPACES: usize = 4096;
+/// Limit of namespaces. Names of further ones are not counted.
+pub const MAX_NAMESPACES: usize = 4096;
 
 /// Names found on one primary.
 #[derive(Default)]
@@ -35,7 +35,7 @@ struct Found {
     bytes: u64,
 }
 
-/// A name that is to be measured.
+/// A name to measure.
 pub struct Chosen {
     /// Its namespace.
     pub namespace: String,
@@ -61,20 +61,20 @@ struct Estimate {
 // === impl ShardTally ===
 
 impl ShardTally {
-    /// Counts names. Returns those that are to be measured.
+    /// Counts names. Returns those to measure.
     pub fn add(&mut self, names: impl Iterator<Item = Bytes>, layout: &KeySchema) -> Vec<Chosen> {
         let mut all = Vec::new();
         for name in names {
             self.found += 1;
             let Some(namespace) = layout.namespace_in(&name) else { continue };
-            if !self.namespaces.contains_key(namespace) && self.namespaces.len() >= NAMESPACES {
+            if !self.namespaces.contains_key(namespace) && self.namespaces.len() >= MAX_NAMESPACES {
                 continue;
             }
             let found = self.namespaces.entry(namespace.to_owned()).or_default();
             found.names += 1;
             let (each, first) = MEASURED_FIRST;
             let most = if self.chosen < first { each } else { MEASURED_LATER };
-            if found.chosen < most && self.chosen < MEASURED {
+            if found.chosen < most && self.chosen < MAX_MEASURED {
                 found.chosen += 1;
                 self.chosen += 1;
                 all.push(Chosen { namespace: namespace.to_owned(), name: name.clone() });
@@ -83,7 +83,7 @@ impl ShardTally {
         all
     }
 
-    /// A name of `namespace` takes that many bytes; none: it is gone.
+    /// Records the size of a name of `namespace`; `None` if it is gone.
     pub fn measured(&mut self, namespace: &str, bytes: Option<u64>) {
         if let (Some(found), Some(bytes)) = (self.namespaces.get_mut(namespace), bytes) {
             found.measured += 1;
@@ -100,13 +100,10 @@ impl ShardTally {
 // === impl Tally ===
 
 impl Tally {
-    /// Adds one primary, which has `keys`. Complete: every one of them was found.
+    /// Adds one primary, which has `keys`. `is_complete`: all of them were found.
     pub fn add(&mut self, shard: ShardTally, keys: u64, is_complete: bool) {
         self.sampled += shard.found;
-        let scale = match is_complete || shard.found == 0 {
-            true => 1.0,
-            false => keys as f64 / shard.found as f64,
-        };
+        let scale = if is_complete || shard.found == 0 { 1.0 } else { keys as f64 / shard.found as f64 };
         for (namespace, found) in shard.namespaces {
             let estimate = self.namespaces.entry(namespace).or_default();
             let keys = found.names as f64 * scale;
@@ -125,7 +122,7 @@ impl Tally {
             bytes: (estimate.measured_keys > 0.0)
                 .then(|| (estimate.bytes * estimate.keys / estimate.measured_keys).round() as u64),
         };
-        let namespaces = self.namespaces.into_iter().take(NAMESPACES);
+        let namespaces = self.namespaces.into_iter().take(MAX_NAMESPACES);
         KeyspaceSample {
             taken,
             sampled: self.sampled,
@@ -146,7 +143,7 @@ mod tests {
         format!("p:{{{}}}:v:{namespace}:{n}", n % 4).into()
     }
 
-    /// A primary on which these names were found; each that was chosen takes as many bytes.
+    /// A primary with these names; each measured one has this size.
     fn shard(names: &[(&str, usize, u64)], foreign: usize) -> ShardTally {
         let mut shard = ShardTally::default();
         for (namespace, count, bytes) in names {
@@ -190,7 +187,7 @@ mod tests {
         let mut seen = ShardTally::default();
         let chosen = seen.add((0..4).map(|n| name("a", n)), &layout());
         assert_eq!(chosen.len(), 4);
-        // It was gone when it was measured.
+        // It had expired before it was measured.
         seen.measured("a", None);
         assert!(!seen.is_measured());
         tally.add(seen, 4, true);
@@ -208,13 +205,13 @@ mod tests {
             }
         }
         assert_eq!((chosen["n00"], chosen["n59"]), (256, 16));
-        assert!(chosen.values().sum::<usize>() <= MEASURED);
+        assert!(chosen.values().sum::<usize>() <= MAX_MEASURED);
     }
 
     #[test]
     fn namespaces_that_are_told_apart_have_a_limit() {
         let mut seen = ShardTally::default();
-        seen.add((0..NAMESPACES + 10).map(|n| name(&format!("n{n}"), n)), &layout());
-        assert_eq!((seen.namespaces.len(), seen.found), (NAMESPACES, NAMESPACES as u64 + 10));
+        seen.add((0..MAX_NAMESPACES + 10).map(|n| name(&format!("n{n}"), n)), &layout());
+        assert_eq!((seen.namespaces.len(), seen.found), (MAX_NAMESPACES, MAX_NAMESPACES as u64 + 10));
     }
 }

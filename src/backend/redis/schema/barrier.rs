@@ -1,5 +1,7 @@
-//! Waiting until the fleet has applied a change: each replica that may still answer with what was before confirms it, or its right to
-//! answer runs out. Bounded by the staleness bound.
+//! Bookkeeping of barriers: which replicas have confirmed a change of this replica.
+//!
+//! A barrier ends when each replica that may still answer with older data has confirmed the change,
+//! or has lost the right to answer from L1; at the latest after the staleness bound.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The changes of this replica that wait for the fleet.
+/// The open barriers of this replica.
 #[derive(Default)]
 pub struct Barriers {
     next_ticket: AtomicU64,
@@ -16,36 +18,38 @@ pub struct Barriers {
 
 #[derive(Default)]
 struct PendingBarrier {
-    /// Replica and partition.
+    /// Replica and partition of each new confirmation.
     confirmed: Vec<(u64, u16)>,
-    news: Arc<Notify>,
+    changed: Arc<Notify>,
 }
 
-/// One change that waits. Dropped, it waits no more.
+/// One open barrier. It closes when dropped.
 pub struct BarrierState<'a> {
-    /// What confirmations carry.
+    /// The id that confirmations carry.
     pub ticket: u64,
     barriers: &'a Barriers,
-    news: Arc<Notify>,
+    changed: Arc<Notify>,
 }
 
 // === impl Barriers ===
 
 impl Barriers {
-    /// Opens a barrier: before the change is sent, so that no confirmation is missed.
+    /// Opens a barrier.
+    ///
+    /// Must be called before the change is sent, so that no confirmation is missed.
     pub fn open(&self) -> BarrierState<'_> {
         let ticket = 1 + self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let waiting = PendingBarrier::default();
-        let news = waiting.news.clone();
+        let changed = waiting.changed.clone();
         self.lock().insert(ticket, waiting);
-        BarrierState { ticket, barriers: self, news }
+        BarrierState { ticket, barriers: self, changed }
     }
 
-    /// `replica` has applied the change of `ticket` in `partition`.
-    pub fn confirmed(&self, ticket: u64, replica: u64, partition: u16) {
+    /// Records that `replica` has applied the change of `ticket` in `partition`.
+    pub fn confirm(&self, ticket: u64, replica: u64, partition: u16) {
         if let Some(waiting) = self.lock().get_mut(&ticket) {
             waiting.confirmed.push((replica, partition));
-            waiting.news.notify_one();
+            waiting.changed.notify_one();
         }
     }
 
@@ -54,19 +58,19 @@ impl Barriers {
     }
 }
 
-// === impl Barrier ===
+// === impl BarrierState ===
 
 impl BarrierState<'_> {
-    /// Strikes those that have confirmed from `awaited`, by replica and partition.
-    pub fn strike<T>(&self, awaited: &mut HashMap<(u64, u16), T>) {
+    /// Removes the confirmed replicas and partitions from `awaited`.
+    pub fn remove_confirmed<T>(&self, awaited: &mut HashMap<(u64, u16), T>) {
         if let Some(waiting) = self.barriers.lock().get_mut(&self.ticket) {
             waiting.confirmed.drain(..).for_each(|confirmed| _ = awaited.remove(&confirmed));
         }
     }
 
     /// Waits for the next confirmation.
-    pub async fn news(&self) {
-        self.news.notified().await;
+    pub async fn next_confirmation(&self) {
+        self.changed.notified().await;
     }
 }
 
@@ -85,11 +89,11 @@ mod tests {
         let barriers = Barriers::default();
         let barrier = barriers.open();
         let mut awaited = HashMap::from([((7, 0), ()), ((8, 0), ())]);
-        barriers.confirmed(barrier.ticket, 7, 0);
-        barriers.confirmed(barrier.ticket, 8, 1);
-        barriers.confirmed(barrier.ticket + 1, 8, 0);
-        barrier.news().await;
-        barrier.strike(&mut awaited);
+        barriers.confirm(barrier.ticket, 7, 0);
+        barriers.confirm(barrier.ticket, 8, 1);
+        barriers.confirm(barrier.ticket + 1, 8, 0);
+        barrier.next_confirmation().await;
+        barrier.remove_confirmed(&mut awaited);
         assert_eq!(awaited.keys().collect::<Vec<_>>(), [&(8, 0)]);
         drop(barrier);
         assert!(barriers.lock().is_empty());

@@ -1,18 +1,24 @@
-//! Bytes in Redis and on the bus. Decoding is total: whatever is damaged or foreign is `None`, never a panic.
+//! Encoding of entries in Redis and of messages on the bus.
 //!
-//! Entry: `T`, format 1, epoch u64, sequence u64, written (Redis's clock, us) u64, time to live (ms, 0 for ever) u64, stale window (ms) u64, soft
-//! time to live (ms, 0 none) u64, time to which reading may prolong it (us, 0 none) u64, time when it was marked stale (us, 0 not) u64,
-//! version of its source u64, cost (ms) u32, flags u8 (1 known absent, 2 the source has a version), encoding u8 (0 plain, 1 Zstandard,
-//! 2 LZ4), plain size u32, size of the tags u16, size of the content type u8, the tags each with its size u8, content type, value.
-//! Message: format 1, kind u8, partition u16, origin u64, ticket u64 (0: nobody waits), epoch u64, sequence u64, published (us) u64, effect u8,
-//! namespace with its size u8, then each key with its size u16 and its tags with theirs u16, or each selector: kind u8, size u16, bytes.
-//! Echo: format 1, kind u8, nonce u64, then partition u16, epoch u64 and sequence u64 of each. Confirmation: format 1, kind u8, ticket u64,
-//! partition u16, replica u64. All numbers big-endian.
+//! Decoding is total: `None`, never a panic.
+//!
+//! Entry: `T`, format 1, epoch u64, sequence u64, written (Redis's clock, us) u64, time to live
+//! (ms, 0 no end) u64, stale window (ms) u64, soft time to live (ms, 0 none) u64, time to which
+//! reads may extend it (us, 0 none) u64, time when it was marked stale (us, 0 not) u64, version
+//! of its source u64, cost (ms) u32, flags u8 (1 known absent, 2 the source has a version),
+//! encoding u8 (0 plain, 1 Zstandard, 2 LZ4), plain size u32, size of the tags u16, size of the
+//! content type u8, the tags each with its size u8, content type, value.
+//!
+//! Message: format 1, kind u8, partition u16, origin u64, ticket u64 (0: no barrier), epoch u64,
+//! sequence u64, published (us) u64, effect u8, namespace with its size u8, then each key with its
+//! size u16 and its tags with theirs u16, or each selector: kind u8, size u16, bytes. Echo: format
+//! 1, kind u8, nonce u64, then partition u16, epoch u64 and sequence u64 of each. Confirmation:
+//! format 1, kind u8, ticket u64, partition u16, replica u64. All numbers big-endian.
 
 use bytes::{BufMut, Bytes};
 
-pub use super::compression::Packed;
-
+use super::compression::is_known;
+use super::stored_entry::StoredEntry;
 use crate::cache::entry::{Content, NewEntry, Tags};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::policy::limits::MAX_CONTENT_TYPE_BYTES;
@@ -27,44 +33,15 @@ const KEYS: u8 = 1;
 const SELECTED: u8 = 2;
 const ECHO: u8 = 3;
 const CONFIRMATION: u8 = 4;
-/// The effects of a message that gives a lease back, the second because the entry could not be made. It has no position of its own.
+/// Effects of a message that releases a lease; the second one because the fill failed.
+///
+/// Such a message has no position of its own.
 const RELEASED: u8 = 5;
 const FAILED: u8 = 6;
 
-/// An entry as Redis holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredEntry {
-    /// The write that made it.
-    pub version: Version,
-    /// When, by Redis's clock, microseconds.
-    pub written_micros: u64,
-    /// Time to live when written or touched, milliseconds; 0: for ever.
-    pub ttl_millis: u64,
-    /// How long past that it is kept, milliseconds.
-    pub window_millis: u64,
-    /// Soft time to live, milliseconds; 0: none.
-    pub soft_millis: u64,
-    /// To when reading may prolong its life, by Redis's clock, microseconds; 0: not at all.
-    pub slide_micros: u64,
-    /// When it was marked stale, by Redis's clock, microseconds; 0: it was not.
-    pub marked_micros: u64,
-    /// Version of its source.
-    pub source_version: Option<u64>,
-    /// What it cost to make, milliseconds.
-    pub cost_millis: u32,
-    /// What it says. A value is as it is stored, until it is unpacked.
-    pub content: Content,
-    /// How the value is packed.
-    pub encoding: u8,
-    /// Bytes of the value unpacked.
-    pub plain_size: usize,
-    /// Content type.
-    pub content_type: Box<str>,
-    /// Tags.
-    pub tags: Tags,
-}
-
-/// What follows version and time in an entry's header; the script puts those before it, the value after it, packed as `encoding` says.
+/// The header of an entry after version and time.
+///
+/// The script puts those before it, and the value, encoded as `encoding` says, after it.
 pub fn entry_header(entry: &NewEntry, encoding: u8) -> Vec<u8> {
     let millis = |duration: std::time::Duration| duration.as_millis() as u64;
     let tags: usize = entry.tags.iter().map(|tag| 1 + tag.len()).sum();
@@ -86,7 +63,7 @@ pub fn entry_header(entry: &NewEntry, encoding: u8) -> Vec<u8> {
     header
 }
 
-/// Reads an entry.
+/// Decodes an entry. `None` if it is damaged or foreign.
 pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
     let mut reader = ByteReader(&bytes);
     if reader.take(2)? != ENTRY_MAGIC {
@@ -102,7 +79,7 @@ pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
     let content_type = std::str::from_utf8(reader.take(content_type)?).ok()?.into();
     let value = bytes.split_off(bytes.len() - reader.0.len());
     let content = match flags & KNOWN_ABSENT {
-        0 if super::compression::is_known(encoding, value.len(), plain as usize) => Content::Value(value),
+        0 if is_known(encoding, value.len(), plain as usize) => Content::Value(value),
         KNOWN_ABSENT if encoding == 0 && value.is_empty() => Content::KnownAbsent,
         _ => return None,
     };
@@ -125,14 +102,14 @@ pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
     })
 }
 
-/// Bytes of an entry's value as it is stored.
+/// The size of an entry's value as it is stored, bytes.
 pub fn stored_size(bytes: &[u8]) -> Option<usize> {
     let (tags, content_type) = (bytes.get(84..86)?.try_into().ok()?, usize::from(*bytes.get(86)?));
     let head = HEADER + usize::from(u16::from_be_bytes(tags)) + content_type;
     bytes.len().checked_sub(head).filter(|_| bytes.starts_with(&ENTRY_MAGIC))
 }
 
-/// Returns the most bytes that an entry has which begins with `bytes`: packed, it has fewer.
+/// Returns the largest size of an entry that begins with `bytes`: compressed, it is smaller.
 pub fn size_in_head(bytes: &[u8]) -> Option<usize> {
     let plain = u32::from_be_bytes(bytes.get(80..84)?.try_into().ok()?) as usize;
     let (tags, content_type) = (bytes.get(84..86)?.try_into().ok()?, usize::from(*bytes.get(86)?));
@@ -143,7 +120,9 @@ pub fn size_in_head(bytes: &[u8]) -> Option<usize> {
 /// Bytes of a lease.
 pub const LEASE_SIZE: usize = 40;
 
-/// When a lease was granted, by position and time (microseconds); none when nobody has it.
+/// Decodes position and time (microseconds) at which a lease was granted.
+///
+/// `None` if the lease is held by no caller.
 pub fn decode_lease(bytes: &[u8]) -> Option<(Version, u64)> {
     let mut reader = ByteReader(bytes);
     let id = reader.take(16)?;
@@ -151,7 +130,7 @@ pub fn decode_lease(bytes: &[u8]) -> Option<(Version, u64)> {
     (reader.0.is_empty() && id != [0; 16]).then_some(granted)
 }
 
-/// Tags as a header and a message have them.
+/// Encodes tags, for a header or a message.
 pub fn tag_list(tags: &Tags) -> Vec<u8> {
     let mut list = Vec::new();
     for tag in tags.iter() {
@@ -173,7 +152,8 @@ fn read_tags(bytes: &Bytes, list: &[u8]) -> Option<Tags> {
     Some(Tags::new(tags))
 }
 
-/// Bytes at the start of an entry that [`decode_head`] needs: the head, and as many tags as there may be.
+/// Bytes at the start of an entry that [`decode_head`] needs: the head, and the largest number of
+/// tags.
 pub const HEAD: usize = HEADER + 64 * 256;
 /// Bytes of an entry before its tags.
 const HEADER: usize = 87;
@@ -183,7 +163,7 @@ pub const fn max_entry_size(value_size: usize) -> usize {
     HEAD + MAX_CONTENT_TYPE_BYTES + value_size
 }
 
-/// Reads version, time of writing (microseconds) and tags from the start of an entry.
+/// Decodes version, time of writing (microseconds) and tags from the start of an entry.
 pub fn decode_head(bytes: &Bytes) -> Option<(Version, u64, Tags)> {
     let mut reader = ByteReader(bytes);
     if reader.take(2)? != ENTRY_MAGIC {
@@ -195,14 +175,14 @@ pub fn decode_head(bytes: &Bytes) -> Option<(Version, u64, Tags)> {
     Some((version, written_micros, read_tags(bytes, list.get(..usize::from(tags))?)?))
 }
 
-/// A position and a time.
+/// Encodes a position and a time.
 pub fn version_and_time(version: Version, micros: u64) -> Vec<u8> {
     let mut bytes = version_bytes(version);
     bytes.put_u64(micros);
     bytes
 }
 
-/// A version as a script compares it.
+/// Encodes a version, as scripts compare it.
 pub fn version_bytes(version: Version) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(16);
     bytes.put_u64(version.epoch);
@@ -210,17 +190,17 @@ pub fn version_bytes(version: Version) -> Vec<u8> {
     bytes
 }
 
-/// Reads a version as a script returned it.
+/// Decodes a version from the reply of a script.
 pub fn decode_version(bytes: &[u8]) -> Option<Version> {
     ByteReader(bytes).version()
 }
 
-/// Reads positions that follow one another.
+/// Decodes consecutive positions.
 pub fn decode_versions(bytes: &[u8]) -> Option<Vec<Version>> {
     bytes.chunks(16).map(decode_version).collect()
 }
 
-/// The part of a message before its position.
+/// The head of a message: everything before its position.
 pub fn message_head(selected: bool, partition: u16, origin: u64, ticket: u64) -> Vec<u8> {
     let mut head = Vec::with_capacity(20);
     head.put_u8(WIRE_FORMAT);
@@ -231,14 +211,14 @@ pub fn message_head(selected: bool, partition: u16, origin: u64, ticket: u64) ->
     head
 }
 
-/// A namespace as messages name it.
+/// Encodes a namespace, for messages.
 pub fn named(namespace: &str) -> Vec<u8> {
     let mut name = vec![namespace.len() as u8];
     name.put_slice(namespace.as_bytes());
     name
 }
 
-/// A key as messages name it.
+/// Encodes a key, for messages.
 pub fn key_name(key: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(2 + key.len());
     name.put_u16(key.len() as u16);
@@ -246,7 +226,7 @@ pub fn key_name(key: &[u8]) -> Vec<u8> {
     name
 }
 
-/// Selectors as messages name them.
+/// Encodes selectors, for messages.
 pub fn selector_list(selectors: &[Selector]) -> Vec<u8> {
     let mut list = Vec::new();
     for selector in selectors {
@@ -262,19 +242,19 @@ pub fn selector_list(selectors: &[Selector]) -> Vec<u8> {
     list
 }
 
-/// The part of an echo before its positions.
+/// The head of an echo: everything before its positions.
 pub fn echo_head(nonce: u64) -> Vec<u8> {
     let mut head = vec![WIRE_FORMAT, ECHO];
     head.put_u64(nonce);
     head
 }
 
-/// The numbers of partitions, as a script puts them into an echo.
+/// Encodes the numbers of partitions, for an echo.
 pub fn partition_numbers(partitions: &[u16]) -> Vec<u8> {
     partitions.iter().flat_map(|partition| partition.to_be_bytes()).collect()
 }
 
-/// Says that this replica has applied the message of `partition` that carried `ticket`.
+/// Encodes the confirmation that this replica has applied the message of `partition` with `ticket`.
 pub fn confirmation(ticket: u64, partition: u16, replica: u64) -> Vec<u8> {
     let mut confirmation = vec![WIRE_FORMAT, CONFIRMATION];
     confirmation.put_u64(ticket);
@@ -293,32 +273,32 @@ pub fn registered_replica(field: &str) -> Option<u64> {
     u64::from_str_radix(field.strip_prefix("r:")?, 16).ok()
 }
 
-/// What comes on the channel of a partition.
+/// A message on the channel of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Published {
     /// A change.
     Change {
-        /// What it says.
+        /// The change.
         message: Message,
-        /// When, by the clock of its Redis, microseconds.
+        /// Time of publishing by the clock of its Redis, microseconds.
         micros: u64,
         /// The replica that published it.
         origin: u64,
-        /// Under which its origin waits for confirmations.
+        /// The ticket of its origin's barrier, if one waits.
         ticket: Option<u64>,
     },
-    /// A lease was given back.
+    /// A released lease.
     Released {
         /// The namespace.
         namespace: Bytes,
         /// The key.
         key: Bytes,
-        /// The entry could not be made.
+        /// True if the fill failed.
         failed: bool,
     },
 }
 
-/// Reads a message.
+/// Decodes a message. `own` is this replica.
 pub fn decode_message(bytes: &Bytes, own: u64) -> Option<Published> {
     let mut reader = ByteReader(bytes);
     if reader.u8()? != WIRE_FORMAT {
@@ -360,14 +340,14 @@ pub fn decode_message(bytes: &Bytes, own: u64) -> Option<Published> {
     }
 }
 
-/// What is meant for one replica only.
+/// A message on the channel of one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Private {
     /// The echo of an audit, by its nonce.
     Echo(u64, Echo),
     /// A replica has applied a message.
     Confirmation {
-        /// Under which this replica waits.
+        /// The ticket of this replica's barrier.
         ticket: u64,
         /// The partition of the message.
         partition: u16,
@@ -376,7 +356,7 @@ pub enum Private {
     },
 }
 
-/// Reads what is meant for one replica only.
+/// Decodes a message on the channel of one replica.
 pub fn decode_private(bytes: &[u8]) -> Option<Private> {
     let mut reader = ByteReader(bytes);
     match (reader.u8()?, reader.u8()?) {
@@ -400,7 +380,7 @@ pub fn decode_private(bytes: &[u8]) -> Option<Private> {
 pub struct ByteReader<'a>(pub &'a [u8]);
 
 impl<'a> ByteReader<'a> {
-    /// As many bytes.
+    /// Takes `length` bytes.
     pub fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
@@ -425,7 +405,7 @@ impl<'a> ByteReader<'a> {
         self.take(8)?.try_into().ok().map(u64::from_be_bytes)
     }
 
-    /// Within what Lua's doubles hold exactly: nothing else was written by a script.
+    /// A version within the range that Lua's doubles hold exactly: scripts write no other.
     pub fn version(&mut self) -> Option<Version> {
         let (epoch, sequence) = (self.u64()?, self.u64()?);
         Version::checked(epoch, sequence)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::compression::Packed;
 use super::*;
 use crate::cache::entry::Lifetime;
 use crate::cache::policy::Compression;
@@ -110,9 +111,10 @@ proptest! {
         prop_assert_eq!((micros, by, under.unwrap_or(0)), (99, origin, ticket));
         prop_assert_eq!((message.partition, message.version), (partition, Version::new(7, sequence)));
         prop_assert!(message.own);
-        let covers = match keys.is_empty() {
-            true => Covers::Selected(selectors.to_vec()),
-            false => Covers::Keys(keys.into_iter().map(|(key, tag)| ChangedKey { key: key.into(), tags: tags(&tag) }).collect()),
+        let covers = if keys.is_empty() {
+            Covers::Selected(selectors.to_vec())
+        } else {
+            Covers::Keys(keys.into_iter().map(|(key, tag)| ChangedKey { key: key.into(), tags: tags(&tag) }).collect())
         };
         prop_assert_eq!(message.change, Change { namespace: "some.name".into(), effect: Effect::Removed, covers });
     }

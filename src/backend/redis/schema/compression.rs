@@ -1,8 +1,10 @@
-//! Values smaller in Redis than they are. What is stored says how it was packed, so that every value stays readable whatever the policy is now.
+//! Compression of values in Redis.
+//!
+//! Each value names its encoding, so it stays readable under any policy.
 
 use bytes::Bytes;
 
-use super::codec::StoredEntry;
+use super::stored_entry::StoredEntry;
 use crate::cache::entry::Content;
 use crate::cache::policy::Compression;
 
@@ -10,25 +12,25 @@ const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 const LZ4: u8 = 2;
 
-/// Of Zstandard the fastest: a cache is written about as often as it is read.
+/// The fastest level of Zstandard: a cache is written about as often as it is read.
 const ZSTD_LEVEL: i32 = 1;
 
 /// A value as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed {
-    /// How it is packed, as an entry says it.
+    /// Encoding, as entries store it.
     pub encoding: u8,
     /// The bytes.
     pub bytes: Bytes,
 }
 
 impl Packed {
-    /// A value as it is.
+    /// A value without compression.
     pub fn plain(bytes: Bytes) -> Packed {
         Packed { encoding: PLAIN, bytes }
     }
 
-    /// A value packed, unless that would not make it smaller.
+    /// Compresses a value, unless that would not make it smaller.
     pub fn pack(value: Bytes, compression: Compression) -> Packed {
         let packed = match compression {
             Compression::None => None,
@@ -42,7 +44,7 @@ impl Packed {
     }
 }
 
-/// Whether an entry may say that its value is packed so: `stored` bytes that were `plain` bytes.
+/// Returns true if an entry may name this encoding, for `stored` bytes that were `plain` bytes.
 pub(crate) fn is_known(encoding: u8, stored: usize, plain: usize) -> bool {
     match encoding {
         PLAIN => stored == plain,
@@ -52,13 +54,15 @@ pub(crate) fn is_known(encoding: u8, stored: usize, plain: usize) -> bool {
 }
 
 impl StoredEntry {
-    /// Whether the value has to be unpacked.
+    /// Returns true if the value has to be decompressed.
     pub fn is_packed(&self) -> bool {
         self.encoding != PLAIN
     }
 
-    /// The entry with its value as it was before it was packed. None when it cannot be unpacked to just the size that it says, or that is
-    /// over `limit`: nothing larger is ever made.
+    /// Decompresses the value.
+    ///
+    /// `None` if the result would not have exactly the size in the header, or a size over `limit`:
+    /// nothing larger is ever allocated.
     pub fn unpack(mut self, limit: usize) -> Option<StoredEntry> {
         if let Content::Value(value) = &self.content
             && self.is_packed()

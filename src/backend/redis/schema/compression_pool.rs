@@ -1,18 +1,18 @@
-//! Packs values on their way to Redis and unpacks them on their way back. What is much work is done beside the tasks that answer.
+//! Compresses and decompresses values; large ones on the blocking pool.
 
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::codec::StoredEntry;
 use super::compression::Packed;
+use super::stored_entry::StoredEntry;
 use crate::cache::entry::Content;
 use crate::cache::policy::Compression;
 use crate::cache::tier::Write;
 
-/// Bytes from which on a value is much work.
-const MUCH: usize = 64 * 1024;
+/// Size of a value above which the blocking pool is used, bytes.
+const OFFLOAD_ABOVE_BYTES: usize = 64 * 1024;
 
-/// The value of an entry as its namespace wants it stored.
+/// Compresses the value of a write as the policy of its namespace says.
 pub async fn pack(write: &Write) -> Packed {
     let Content::Value(value) = &write.entry.content else { return Packed::plain(Bytes::new()) };
     let (compression, threshold) = {
@@ -23,16 +23,18 @@ pub async fn pack(write: &Write) -> Packed {
         return Packed::plain(value.clone());
     }
     let plain = value.clone();
-    match value.len() > MUCH {
-        true => spawn_blocking(move || Packed::pack(plain, compression)).await.unwrap_or(Packed::plain(value.clone())),
-        false => Packed::pack(plain, compression),
+    if value.len() > OFFLOAD_ABOVE_BYTES {
+        spawn_blocking(move || Packed::pack(plain, compression)).await.unwrap_or(Packed::plain(value.clone()))
+    } else {
+        Packed::pack(plain, compression)
     }
 }
 
-/// An entry with its value as it was before it was packed. None when that cannot be had within `limit`.
+/// Decompresses the value of an entry. `None` if that fails, or would exceed `limit`.
 pub async fn unpack(stored: StoredEntry, limit: usize) -> Option<StoredEntry> {
-    match stored.is_packed() && stored.plain_size > MUCH {
-        true => spawn_blocking(move || stored.unpack(limit)).await.ok().flatten(),
-        false => stored.unpack(limit),
+    if stored.is_packed() && stored.plain_size > OFFLOAD_ABOVE_BYTES {
+        spawn_blocking(move || stored.unpack(limit)).await.ok().flatten()
+    } else {
+        stored.unpack(limit)
     }
 }

@@ -1,4 +1,4 @@
-//! Names of this service in Redis that held something else: scripts delete them, and the log names them.
+//! Log of keys of this service that held foreign data: scripts delete them.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,13 +8,13 @@ use fred::types::Value;
 use crate::cache::clock::Moment;
 
 /// Shortest time between two lines in the log.
-const EVERY: Duration = Duration::from_secs(1);
-/// Names listed in one line, and bytes of each.
-const LISTED: (usize, usize) = (8, 200);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// Number of names in one line, and bytes of each.
+const LISTED_NAMES: (usize, usize) = (8, 200);
 
-/// Names that were repaired since the last line in the log.
+/// Names repaired since the last line in the log.
 #[derive(Default)]
-pub struct Damages(Mutex<Pending>);
+pub struct DamagedKeys(Mutex<Pending>);
 
 #[derive(Default)]
 struct Pending {
@@ -23,26 +23,28 @@ struct Pending {
     names: Vec<String>,
 }
 
-// === impl Damages ===
+// === impl DamagedKeys ===
 
-impl Damages {
-    /// A script deleted `names`. Logs them, one line a second at most; what is not logged now is counted in the next line.
+impl DamagedKeys {
+    /// Logs the `names` that a script deleted, at most one line a second.
+    ///
+    /// Names that are not logged now are counted in the next line.
     pub fn repaired(&self, names: &Value, now: Moment) {
         let Value::Array(names) = names else { return };
         if let Some((count, names)) = self.add(names, now) {
             let names = names.join(", ");
-            tracing::warn!(count, names, "redis: names held something else than this service stores there; deleted");
+            tracing::warn!(count, names, "redis: deleted keys that held foreign data");
         }
     }
 
     fn add(&self, names: &[Value], now: Moment) -> Option<(usize, Vec<String>)> {
         let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         pending.count += names.len();
-        let room = LISTED.0.saturating_sub(pending.names.len());
+        let room = LISTED_NAMES.0.saturating_sub(pending.names.len());
         let listed = names.iter().filter_map(Value::as_bytes).take(room);
-        let listed = listed.map(|name| String::from_utf8_lossy(&name[..name.len().min(LISTED.1)]).into_owned());
+        let listed = listed.map(|name| String::from_utf8_lossy(&name[..name.len().min(LISTED_NAMES.1)]).into_owned());
         pending.names.extend(listed);
-        if pending.logged_at.is_some_and(|at| now.since(at) < EVERY) {
+        if pending.logged_at.is_some_and(|at| now.since(at) < LOG_INTERVAL) {
             return None;
         }
         pending.logged_at = Some(now);
@@ -56,14 +58,14 @@ mod tests {
 
     #[test]
     fn one_line_a_second_counts_all_and_lists_some() {
-        let damages = Damages::default();
+        let damages = DamagedKeys::default();
         let names = |name: &str| vec![Value::from(name); 5];
         let at = |millis| Moment(1).plus(Duration::from_millis(millis));
         let first = damages.add(&names("a"), at(0)).expect("the first is logged");
         assert_eq!(first, (5, vec!["a".to_owned(); 5]));
         assert_eq!(damages.add(&names("b"), at(1)), None);
         let (count, listed) = damages.add(&names(&"c".repeat(1000)), at(1001)).expect("a second has passed");
-        assert_eq!((count, listed.len()), (10, LISTED.0));
-        assert!(listed.iter().all(|name| name.len() <= LISTED.1));
+        assert_eq!((count, listed.len()), (10, LISTED_NAMES.0));
+        assert!(listed.iter().all(|name| name.len() <= LISTED_NAMES.1));
     }
 }

@@ -1,5 +1,7 @@
-//! Bytes of format 1, as builds before this one write and read them: replicas of both meet in a rolling update. What has to change here is another
-//! format and needs another number, so that a build that does not know it sees something foreign and not something else.
+//! Bytes of format 1, as earlier builds write and read them.
+//!
+//! Replicas of both builds meet in a rolling update. A change here is another format and needs
+//! another number, so that an older build treats it as foreign.
 
 use std::time::Duration;
 
@@ -10,7 +12,8 @@ fn number(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
 
-/// Version 7-9, written at 5, ttl 60 s, stale window 1 s, soft ttl 500 ms, never prolonged nor marked, of version 3 of its source.
+/// Version 7-9, written at 5, ttl 60 s, stale window 1 s, soft ttl 500 ms, neither extended nor
+/// marked, of version 3 of its source.
 fn entry() -> Bytes {
     let times = [7, 9, 5, 60_000, 1000, 500, 0, 0, 3].map(number).concat();
     let head = [b"T\x01", &times[..], b"\0\0\0\0", b"\x02", b"\0", b"\0\0\0\x05", b"\0\x02", b"\x0a"].concat();
@@ -50,7 +53,7 @@ fn an_entry_is_written() {
         source_version: Some(3),
         lifetime,
     };
-    // The script puts what is before it: the magic, the version and the time. The value is behind it.
+    // The script puts magic, version and time before it, and the value after it.
     let header = entry_header(&written, 0);
     assert_eq!(header, entry()[26..entry().len() - 5]);
 }

@@ -1,4 +1,7 @@
-//! Names in Redis. The hash tag is the partition's and never holds user bytes, so that all names of a partition share a Cluster slot.
+//! Names of keys and channels in Redis.
+//!
+//! The hash tag is the partition's and never holds user bytes, so that all names of a partition
+//! share a Cluster slot.
 
 use bytes::Bytes;
 use fred::util::redis_keyslot;
@@ -17,12 +20,14 @@ pub struct KeySchema {
 }
 
 impl KeySchema {
-    /// The names under `prefix`, which holds no braces. Sharded: partitions live in different slots of a Cluster.
+    /// The names under `prefix`, which has no braces.
+    ///
+    /// `sharded`: partitions live in different slots of a Cluster.
     pub fn new(prefix: &str, partitions: u16, sharded: bool) -> KeySchema {
         KeySchema { prefix: prefix.to_owned(), partitions, sharded, database: 0 }
     }
 
-    /// The same names in a database of that number.
+    /// Returns these names for the database of that number.
     pub fn in_database(self, database: u8) -> KeySchema {
         KeySchema { database, ..self }
     }
@@ -32,12 +37,12 @@ impl KeySchema {
         self.partitions
     }
 
-    /// Whether partitions live in different slots of a Cluster.
+    /// Returns true if partitions live in different slots of a Cluster.
     pub fn sharded(&self) -> bool {
         self.sharded
     }
 
-    /// `partitions` in groups of which one script may touch all.
+    /// Groups `partitions` so that one script may access all of a group.
     pub fn groups<'a>(&self, partitions: &'a [u16]) -> impl Iterator<Item = &'a [u16]> + use<'a> {
         partitions.chunks(if self.sharded { 1 } else { partitions.len().max(1) })
     }
@@ -62,8 +67,10 @@ impl KeySchema {
         partitions.iter().map(|partition| self.counter(*partition)).collect()
     }
 
-    /// Returns the channel of a partition. Pub/sub knows no databases: the name has the number of the database,
-    /// except for database 0, where it is the name that every build has used.
+    /// Returns the channel of a partition.
+    ///
+    /// Pub/sub has no databases: the name has the number of the database, except for database 0,
+    /// where it is the name that every build has used.
     pub fn channel(&self, partition: u16) -> String {
         match self.database {
             0 => format!("{}:{{{partition}}}:b", self.prefix),
@@ -71,13 +78,14 @@ impl KeySchema {
         }
     }
 
-    /// The channel of what is meant for one replica, in the slot of `partition`. Identities of replicas are random:
-    /// no other deployment has the name.
+    /// The channel of one replica, in the slot of `partition`.
+    ///
+    /// Ids of replicas are random: no other deployment has the name.
     pub fn replica_channel(&self, partition: u16, replica: u64) -> String {
         format!("{}:{{{}}}:e:{replica:016x}", self.prefix, self.registrar(partition))
     }
 
-    /// Whether `channel` is one of those of what is meant for `replica`.
+    /// Returns true if `channel` is a channel of `replica`.
     pub fn is_replica_channel(&self, channel: &str, replica: u64) -> bool {
         let own = channel.rsplit_once(":e:").map(|(_, id)| u64::from_str_radix(id, 16));
         own == Some(Ok(replica))
@@ -88,12 +96,14 @@ impl KeySchema {
         self.beside('v', key)
     }
 
-    /// A glob of Redis for the entries and leases of a namespace in all partitions. Nothing in it is a caller's.
+    /// A glob for the entries and leases of a namespace in all partitions.
+    ///
+    /// No part of it comes from a caller.
     pub fn all_entries(&self, namespace: &str) -> String {
         format!("{}:{{*}}:[vl]:{namespace}:*", self.prefix)
     }
 
-    /// A glob of Redis for the entries of a namespace, in all partitions, whose keys begin with `begin`.
+    /// A glob for the entries of a namespace, in all partitions, whose keys begin with `begin`.
     pub fn entries_from(&self, namespace: &str, begin: &str) -> String {
         let mut glob = format!("{}:{{*}}:v:{namespace}:", self.prefix);
         for character in begin.chars() {
@@ -106,7 +116,7 @@ impl KeySchema {
         glob
     }
 
-    /// The partition that is in the name of an entry or a lease.
+    /// The partition in the name of an entry or a lease.
     pub fn partition_in(&self, name: &[u8]) -> Option<u16> {
         let tag = name.get(self.prefix.len() + 2..)?;
         let digits = &tag[..tag.iter().position(|byte| *byte == b'}')?];
@@ -118,12 +128,12 @@ impl KeySchema {
         self.beside('l', key)
     }
 
-    /// What is remembered of the version of the source of a key.
+    /// The remembered source version of a key.
     pub fn source(&self, key: KeyRef<'_>) -> Bytes {
         self.beside('x', key)
     }
 
-    /// What is remembered of a request to write a key.
+    /// The remembered outcome of a request to write a key.
     pub fn request(&self, key: KeyRef<'_>, request: &RequestId) -> Bytes {
         let partition = key.partition(self.partitions);
         let (namespace, length) = (key.namespace.name(), request.0.len());
@@ -131,19 +141,19 @@ impl KeySchema {
         [&name, &request.0[..], key.bytes].concat().into()
     }
 
-    /// What is kept beside the entry of a key.
+    /// A name of that kind for a key.
     fn beside(&self, kind: char, key: KeyRef<'_>) -> Bytes {
         let partition = key.partition(self.partitions);
         let name = format!("{}:{{{partition}}}:{kind}:{}:", self.prefix, key.namespace.name()).into_bytes();
         [&name[..], key.bytes].concat().into()
     }
 
-    /// The young and the old hash of the prefixes and tags that were invalidated.
-    pub fn tombstones(&self, partition: u16, namespace: &str) -> [Bytes; 2] {
+    /// The young and the old hash of invalidated prefixes and tags.
+    pub fn invalidation_hashes(&self, partition: u16, namespace: &str) -> [Bytes; 2] {
         ['t', 'o'].map(|kind| format!("{}:{{{partition}}}:{kind}:{namespace}", self.prefix).into())
     }
 
-    /// The key that is in the name of an entry or a lease of `namespace`.
+    /// The key in the name of an entry or a lease of `namespace`.
     pub fn key_in<'a>(&self, name: &'a [u8], namespace: &str) -> Option<&'a [u8]> {
         let tag = name.get(self.prefix.len() + 2..)?;
         let rest = &tag[tag.iter().position(|byte| *byte == b'}')? + 1..];
@@ -151,33 +161,33 @@ impl KeySchema {
         rest.strip_prefix(namespace.as_bytes())?.strip_prefix(b":")
     }
 
-    /// What a replica says of itself, in the slot of `partition`.
+    /// The note of a replica, in the slot of `partition`.
     pub fn note(&self, partition: u16, replica: u64) -> String {
         format!("{}:{{{partition}}}:f:{replica:016x}", self.prefix)
     }
 
-    /// The list of the keys read most, in the slot of `partition`.
+    /// The hot-key list, in the slot of `partition`.
     pub fn hot_keys(&self, partition: u16) -> String {
         format!("{}:{{{partition}}}:h", self.prefix)
     }
 
-    /// What is set for all replicas, in the slot of `partition`.
+    /// The run-time settings of all replicas, in the slot of `partition`.
     pub fn settings(&self, partition: u16) -> String {
         format!("{}:{{{partition}}}:p", self.prefix)
     }
 
-    /// The latest estimate of what namespaces hold, in the slot of `partition`.
+    /// The latest estimate of keys and memory of namespaces, in the slot of `partition`.
     pub fn keyspace(&self, partition: u16) -> String {
         format!("{}:{{{partition}}}:s", self.prefix)
     }
 
-    /// The claim to the work at the next estimate, in the slot of `partition`.
+    /// The claim on the next estimate, in the slot of `partition`.
     pub fn keyspace_claim(&self, partition: u16) -> String {
         format!("{}:{{{partition}}}:s:c", self.prefix)
     }
 
-    /// Returns the namespace in a name that belongs to one: an entry, a lease, what is remembered of a source or a
-    /// request, or invalidated prefixes and tags.
+    /// Returns the namespace in a name that belongs to one: an entry, a lease, a remembered source
+    /// version or request, or invalidated prefixes and tags.
     pub fn namespace_in<'a>(&self, name: &'a [u8]) -> Option<&'a str> {
         let tag = name.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b":{")?;
         let (digits, rest) = tag.split_at(tag.iter().position(|byte| *byte == b'}')?);
@@ -191,7 +201,7 @@ impl KeySchema {
         std::str::from_utf8(namespace).ok().filter(|namespace| limits::namespace("namespace", namespace).is_ok())
     }
 
-    /// The field of a counter that holds what was invalidated in a namespace other than by key.
+    /// The field of a counter with the invalidations by selector of a namespace.
     pub fn invalidation_field(&self, namespace: &str) -> String {
         format!("n:{namespace}")
     }
@@ -239,7 +249,7 @@ mod tests {
         let layout = KeySchema::new("a:b", 4, false);
         let key = KeyRef::new(&namespace, b"k:{7}:v:m:k");
         let request = RequestId(Bytes::from_static(b"r"));
-        let [young, old] = layout.tombstones(3, "n");
+        let [young, old] = layout.invalidation_hashes(3, "n");
         for name in
             [layout.entry(key), layout.lease(key), layout.source(key), layout.request(key, &request), young, old]
         {

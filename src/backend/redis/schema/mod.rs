@@ -1,4 +1,4 @@
-//! Everything that has a form in Redis: names, bytes of entries and messages, Lua scripts and their replies.
+//! Everything that has a form in Redis: names, bytes of entries and messages, scripts, replies.
 
 pub mod barrier;
 pub mod codec;
@@ -9,4 +9,6 @@ pub mod invalidation_record;
 pub mod keys;
 pub mod partition_counter;
 pub mod reclaim_queue;
+pub mod reply;
 pub mod scripts;
+pub mod stored_entry;

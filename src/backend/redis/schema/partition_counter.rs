@@ -1,37 +1,37 @@
-//! What a read learns of a number line, and which entries count by it.
+//! The counter of a partition as a read found it, and which entries count by it.
 
 use bytes::Bytes;
 use fred::types::Value;
 
 use super::invalidation_record::Record;
-use crate::backend::redis::connection::redis_connection::bytes;
+use super::reply::bytes;
 use crate::cache::version::Version;
 
-/// A number line as a read found it.
+/// A counter as a read found it.
 pub struct PartitionCounter {
-    /// Where it stands; none when there is no counter.
+    /// Position; `None` if there is no counter.
     pub position: Option<Version>,
-    /// The epoch from which on entries count.
+    /// The first epoch whose entries count.
     trusted_from: u64,
-    /// What was invalidated in the namespace.
+    /// The invalidations by selector in the namespace.
     pub record: Record,
 }
 
-// === impl Line ===
+// === impl PartitionCounter ===
 
 impl PartitionCounter {
-    /// The fields of a counter to be read, with the one of the namespace.
+    /// The fields of a counter that a read needs, with the one of the namespace.
     pub fn fields(invalidation: String) -> Vec<String> {
         vec!["e".to_owned(), "s".to_owned(), "t".to_owned(), invalidation]
     }
 
-    /// Reads them.
+    /// Decodes the values of [`PartitionCounter::fields`].
     pub fn read(fields: Vec<Value>) -> PartitionCounter {
         let fields: Vec<Option<Bytes>> = fields.into_iter().map(bytes).collect();
         let field = |index: usize| fields.get(index).and_then(Option::as_ref);
         let text = |index| field(index).and_then(|bytes| std::str::from_utf8(bytes).ok());
         let number = |index| text(index).and_then(|text| text.parse::<u64>().ok());
-        // A field that is there and says no number makes the line unusable. The next audit or step deletes the counter.
+        // A field without a number makes the counter unusable. The next audit or step deletes it.
         let number_or = |index, other| if field(index).is_some() { number(index) } else { other };
         let position = number(0).zip(number_or(1, Some(0))).and_then(|(epoch, seen)| Version::checked(epoch, seen));
         let trusted_from = number_or(2, number(0)).filter(|trusted| Version::checked(*trusted, 0u64).is_some());
@@ -44,7 +44,7 @@ impl PartitionCounter {
         }
     }
 
-    /// Whether an entry of `version` is of an epoch that counts.
+    /// Returns true if the epoch of `version` counts.
     pub fn counts(&self, version: Version) -> bool {
         let known = |position: Version| (self.trusted_from..=position.epoch).contains(&version.epoch);
         self.position.is_some_and(known)

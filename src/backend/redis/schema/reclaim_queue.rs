@@ -1,4 +1,4 @@
-//! Namespaces in which patterns are at work, and somebody has to see to what they selected.
+//! Queue of namespaces whose invalidated patterns have to be reclaimed.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,34 +7,34 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-/// Names that are remembered. One beyond them is seen to when it is met again.
-const NAMES: usize = 4096;
-/// When somebody else's pattern is looked at: by then the replica it came from is at work.
-const SOON: Duration = Duration::from_secs(1);
+/// Limit of queued namespaces. A further one is queued when its pattern is seen again.
+const MAX_NAMESPACES: usize = 4096;
+/// Delay for a pattern of another replica: by then that replica has started_at to reclaim.
+const FOREIGN_PATTERN_DELAY: Duration = Duration::from_secs(1);
 /// Longest sleep.
-const IDLE: Duration = Duration::from_secs(3600);
+const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
-/// Namespaces to be seen to, and when.
+/// Namespaces to reclaim, and when.
 #[derive(Default)]
 pub struct ReclaimQueue {
     names: Mutex<BTreeMap<Box<str>, Instant>>,
     changed: Notify,
 }
 
-// === impl Wanted ===
+// === impl ReclaimQueue ===
 
 impl ReclaimQueue {
-    /// A pattern was seen at work in `namespace`.
+    /// Records an active pattern in `namespace`.
     pub fn seen(&self, namespace: &str) {
-        self.add(namespace, SOON);
+        self.add(namespace, FOREIGN_PATTERN_DELAY);
     }
 
-    /// `namespace` is to be seen to after `pause`, or earlier if that was wanted before.
+    /// Queues `namespace` for after `pause`, or earlier if it is queued already.
     pub fn add(&self, namespace: &str, pause: Duration) {
         let at = Instant::now() + pause;
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let before = names.get(namespace);
-        if before.is_some_and(|before| *before <= at) || (before.is_none() && names.len() >= NAMES) {
+        if before.is_some_and(|before| *before <= at) || (before.is_none() && names.len() >= MAX_NAMESPACES) {
             return;
         }
         names.insert(namespace.into(), at);
@@ -53,7 +53,7 @@ impl ReclaimQueue {
                         names.remove(&name);
                         return name;
                     }
-                    first => first.map_or(Instant::now() + IDLE, |(_, at)| at),
+                    first => first.map_or(Instant::now() + MAX_SLEEP, |(_, at)| at),
                 }
             };
             let _ = timeout_at(next, self.changed.notified()).await;
@@ -67,14 +67,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_namespace_is_seen_to_once_and_at_the_earliest_time_it_was_wanted() {
-        let (wanted, begun) = (ReclaimQueue::default(), Instant::now());
-        wanted.seen("later");
-        wanted.seen("now");
-        wanted.add("now", Duration::ZERO);
-        wanted.seen("now");
-        assert_eq!((&*wanted.next().await, begun.elapsed()), ("now", Duration::ZERO));
-        assert_eq!(&*wanted.next().await, "later");
-        assert!(begun.elapsed() >= SOON);
-        assert!(tokio::time::timeout(IDLE / 2, wanted.next()).await.is_err(), "nothing else is wanted");
+        let (queue, started_at) = (ReclaimQueue::default(), Instant::now());
+        queue.seen("later");
+        queue.seen("now");
+        queue.add("now", Duration::ZERO);
+        queue.seen("now");
+        assert_eq!((&*queue.next().await, started_at.elapsed()), ("now", Duration::ZERO));
+        assert_eq!(&*queue.next().await, "later");
+        assert!(started_at.elapsed() >= FOREIGN_PATTERN_DELAY);
+        assert!(tokio::time::timeout(MAX_SLEEP / 2, queue.next()).await.is_err(), "nothing else is wanted");
     }
 }

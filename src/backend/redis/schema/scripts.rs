@@ -1,45 +1,47 @@
-//! The scripts that make each write, invalidation and audit one atomic step. Redis 7: `allow-oom` lets what frees memory work when it is full.
+//! The Lua scripts that make each write, invalidation and audit one atomic step.
+//!
+//! Redis 7: `allow-oom` lets scripts that free memory run when it is full.
 
 use crate::cache::coherence::safeguards::{Safeguard, Safeguards};
 
 /// One script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Script {
-    /// First words on a connection.
-    Hello,
+    /// Handshake of a connection: compares partitions, life and positions.
+    Handshake,
     /// Reads all counters and publishes them.
     Audit,
-    /// Asks for the time, and whether this is still the primary.
-    Pulse,
+    /// Reads the time, if this is still the primary.
+    PingPrimary,
     /// Writes entries.
     Write,
     /// Removes entries, or marks them stale.
     Remove,
-    /// Invalidates what selectors select.
+    /// Invalidates entries by selectors.
     Invalidate,
-    /// Looks how an entry is covered by prefixes and tags.
-    Look,
-    /// Changes how long an entry lives.
+    /// Reads how prefixes and tags cover an entry.
+    Coverage,
+    /// Changes the time to live of an entry.
     Touch,
-    /// Asks for a lease.
+    /// Requests a lease.
     Acquire,
-    /// Gives a lease back.
+    /// Releases a lease.
     Release,
-    /// Claims the work at the patterns of a namespace.
-    Claim,
-    /// Does to entries what was done to what selects them.
+    /// Claims the reclaim of a namespace's patterns.
+    ClaimReclaim,
+    /// Removes or marks entries that patterns matched.
     Reclaim,
-    /// Takes patterns off the list of those at work.
-    Reclaimed,
-    /// Settles a takeover.
-    Settle,
-    /// Lists the replicas registered.
-    Members,
-    /// Takes a replica out of the registry.
-    Leave,
-    /// Sets what holds for all replicas.
+    /// Removes reclaimed patterns from the list.
+    FinishReclaim,
+    /// Settles a failover.
+    SettleFailover,
+    /// Lists the registered replicas.
+    LiveReplicas,
+    /// Removes a replica from the registry.
+    Deregister,
+    /// Changes the run-time settings of all replicas.
     Settings,
-    /// Lists the namespaces that have anything in a partition.
+    /// Lists the namespaces of a partition.
     Namespaces,
 }
 
@@ -50,82 +52,84 @@ macro_rules! script {
 }
 
 impl Script {
-    /// Every script, in the order of their numbers.
+    /// All scripts, in the order of their discriminants.
     pub const ALL: [Script; 18] = [
-        Script::Hello,
+        Script::Handshake,
         Script::Audit,
-        Script::Pulse,
+        Script::PingPrimary,
         Script::Write,
         Script::Remove,
         Script::Invalidate,
-        Script::Look,
+        Script::Coverage,
         Script::Touch,
         Script::Acquire,
         Script::Release,
-        Script::Claim,
+        Script::ClaimReclaim,
         Script::Reclaim,
-        Script::Reclaimed,
-        Script::Settle,
-        Script::Members,
-        Script::Leave,
+        Script::FinishReclaim,
+        Script::SettleFailover,
+        Script::LiveReplicas,
+        Script::Deregister,
         Script::Settings,
         Script::Namespaces,
     ];
 
-    /// Its name, as its file has it.
+    /// The name of its file.
     pub fn name(self) -> &'static str {
         match self {
-            Script::Hello => "handshake",
+            Script::Handshake => "handshake",
             Script::Audit => "audit",
-            Script::Pulse => "ping_primary",
+            Script::PingPrimary => "ping_primary",
             Script::Write => "write",
             Script::Remove => "remove",
             Script::Invalidate => "invalidate",
-            Script::Look => "coverage",
+            Script::Coverage => "coverage",
             Script::Touch => "touch",
             Script::Acquire => "acquire",
             Script::Release => "release",
-            Script::Claim => "claim_reclaim",
+            Script::ClaimReclaim => "claim_reclaim",
             Script::Reclaim => "reclaim",
-            Script::Reclaimed => "finish_reclaim",
-            Script::Settle => "settle_failover",
-            Script::Members => "live_replicas",
-            Script::Leave => "deregister",
+            Script::FinishReclaim => "finish_reclaim",
+            Script::SettleFailover => "settle_failover",
+            Script::LiveReplicas => "live_replicas",
+            Script::Deregister => "deregister",
             Script::Settings => "settings",
             Script::Namespaces => "namespaces",
         }
     }
 
-    /// Lua. In a Cluster, messages are published to the shard only.
+    /// The Lua text. In a Cluster, messages are published to the shard only.
     pub fn text(self, sharded: bool, protections: Safeguards) -> String {
         let publish = if sharded { "SPUBLISH" } else { "PUBLISH" };
-        // A test build may take the protection away.
+        // A test build may switch the safeguard off.
         let restarts = if protections.on(Safeguard::NewEpoch) { "nil" } else { "1" };
         let (flags, body) = match self {
-            Script::Hello => script!(" flags=allow-oom", "registry", "handshake"),
+            Script::Handshake => script!(" flags=allow-oom", "registry", "handshake"),
             Script::Audit => script!(" flags=allow-oom", "audit"),
-            Script::Pulse => script!(" flags=allow-oom", "ping_primary"),
+            Script::PingPrimary => script!(" flags=allow-oom", "ping_primary"),
             Script::Write => script!("", "sequenced_step", "selector_invalidations", "entry", "write"),
             Script::Remove => {
                 script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "entry", "remove")
             }
             Script::Invalidate => script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "invalidate"),
-            Script::Look => script!(" flags=no-writes", "read_only", "selector_invalidations", "coverage"),
+            Script::Coverage => script!(" flags=no-writes", "read_only", "selector_invalidations", "coverage"),
             Script::Touch => script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "entry", "touch"),
             Script::Acquire => script!("", "sequenced_step", "selector_invalidations", "entry", "acquire"),
             Script::Release => {
                 script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "entry", "release")
             }
-            Script::Claim => script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "claim_reclaim"),
+            Script::ClaimReclaim => {
+                script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "claim_reclaim")
+            }
             Script::Reclaim => {
                 script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "entry", "reclaim")
             }
-            Script::Reclaimed => {
+            Script::FinishReclaim => {
                 script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "finish_reclaim")
             }
-            Script::Settle => script!(" flags=allow-oom", "settle_failover"),
-            Script::Members => script!(" flags=allow-oom", "registry", "live_replicas"),
-            Script::Leave => script!(" flags=allow-oom", "deregister"),
+            Script::SettleFailover => script!(" flags=allow-oom", "settle_failover"),
+            Script::LiveReplicas => script!(" flags=allow-oom", "registry", "live_replicas"),
+            Script::Deregister => script!(" flags=allow-oom", "deregister"),
             Script::Settings => script!(" flags=allow-oom", "settings"),
             Script::Namespaces => script!(" flags=allow-oom", "sequenced_step", "namespaces"),
         };

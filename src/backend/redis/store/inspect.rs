@@ -1,4 +1,4 @@
-//! A look at all that Redis holds of one key, dead or alive.
+//! Reads everything that Redis holds of one key, valid or invalidated.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use fred::prelude::{Error, FredResult};
 use fred::types::Value;
 
 use super::invalidation_lookup::LookupEntry;
-use super::read::{GONE, entry_at};
+use super::read::{NO_KEY, entry_at};
 use super::redis_l2::RedisL2;
 use crate::backend::redis::command::executor::CommandError;
-use crate::backend::redis::command::large_values::{Load, PART};
 use crate::backend::redis::connection::command_metrics::CommandKind;
-use crate::backend::redis::connection::redis_connection::bytes;
+use crate::backend::redis::connection::large_values::{Load, TRIP_BYTES};
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
-use crate::backend::redis::schema::codec::StoredEntry;
 use crate::backend::redis::schema::invalidation_record::earlier;
 use crate::backend::redis::schema::partition_counter::PartitionCounter;
+use crate::backend::redis::schema::reply::bytes;
+use crate::backend::redis::schema::stored_entry::StoredEntry;
 use crate::cache::clock::Moment;
 use crate::cache::entry::Tags;
 use crate::cache::key::Key;
@@ -26,23 +26,23 @@ use crate::cache::tier::L2Error;
 use crate::cache::tier::inspect::{Inspected, InvalidationCause, NotServed, Stored};
 use crate::cache::version::Version;
 
-/// What was found in one trip.
+/// The replies of one round trip.
 type InspectReplies = (Vec<Value>, i64, FredResult<Value>, i64, FredResult<Value>);
 
 impl RedisL2 {
-    pub(crate) async fn inspect_key(&self, key: &Key, until: Moment) -> Result<Inspected, L2Error> {
+    pub(crate) async fn inspect_key(&self, key: &Key, deadline: Moment) -> Result<Inspected, L2Error> {
         let layout = &self.shared.layout;
         let partition = key.as_ref().partition(layout.partitions());
         let counter = layout.counter(partition);
         let [name, lease] = [layout.entry(key.as_ref()), layout.lease(key.as_ref())].map(fred::types::Key::from);
         let fields = PartitionCounter::fields(layout.invalidation_field(key.namespace().name()));
-        let shard = self.calls.shard(partition)?;
-        let begun = self.shared.clock.now();
+        let shard = self.executor.shard(partition)?;
+        let sent_at = self.shared.clock.now();
         let last = self.last_byte();
-        // The value may be of any size.
-        let load = Load { bytes: PART, timeout: until.into() };
+        // The value may have any size.
+        let load = Load { bytes: TRIP_BYTES, timeout: deadline.into() };
         self.shared.commands.inc();
-        let trip = self.calls.call_large(&shard, load, CommandKind::Pipeline(5), move |connection| async move {
+        let trip = self.executor.call_large(&shard, load, CommandKind::Pipeline(5), move |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.pttl(name.clone()).await?;
@@ -51,7 +51,7 @@ impl RedisL2 {
             let _: Value = trip.getrange(lease, 0, codec::LEASE_SIZE).await?;
             let answers: Vec<FredResult<Value>> = trip.try_all().await;
             match <[_; 5]>::try_from(answers) {
-                // Something of another type is not an entry, or not a lease.
+                // A value of another type is neither an entry nor a lease.
                 Ok([line, kept, value, left, lease]) => {
                     let answers: InspectReplies =
                         (line?.into_array(), kept?.convert()?, value, left?.convert()?, lease);
@@ -60,11 +60,11 @@ impl RedisL2 {
                 Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
             }
         });
-        let (line, kept, value, lease_left, lease) = trip.await.map_err(CommandError::of_a_read)?;
+        let (line, kept, value, lease_left, lease) = trip.await.map_err(CommandError::into_read_error)?;
         let line = PartitionCounter::read(line);
         let stored = match value.map(bytes) {
-            Ok(Some(value)) if kept != GONE && !value.is_empty() => {
-                Some(self.look_at(&shard, key, &line, value, kept, begun, until).await?)
+            Ok(Some(value)) if kept != NO_KEY && !value.is_empty() => {
+                Some(self.look_at(&shard, key, &line, value, kept, sent_at, deadline).await?)
             }
             Ok(_) => None,
             Err(_) => Some(Stored { entry: None, size: 0, stored_size: 0, not_served: Some(NotServed::Unreadable) }),
@@ -73,7 +73,8 @@ impl RedisL2 {
         let mut left = granted.and(u64::try_from(lease_left).ok()).map(Duration::from_millis);
         if let Some((version, granted_micros)) = granted {
             let found = LookupEntry { version, written_micros: granted_micros, tags: &Tags::default() };
-            let covered = self.selected.coverage(&self.calls, key.as_ref(), &line, found, until).await?;
+            let covered =
+                self.invalidation_lookup.coverage(&self.executor, key.as_ref(), &line, found, deadline).await?;
             let is_of_this_epoch = line.position.is_some_and(|position| position.epoch == version.epoch);
             left = left.filter(|_| is_of_this_epoch && covered == Some(0));
         }
@@ -88,8 +89,8 @@ impl RedisL2 {
         line: &PartitionCounter,
         value: Bytes,
         kept: i64,
-        begun: Moment,
-        until: Moment,
+        sent_at: Moment,
+        deadline: Moment,
     ) -> Result<Stored, L2Error> {
         let stored_size = codec::stored_size(&value).unwrap_or(value.len()) as u64;
         let too_large = value.len() > self.last_byte();
@@ -98,28 +99,28 @@ impl RedisL2 {
         };
         let StoredEntry { version, written_micros, ref tags, .. } = stored;
         let found = LookupEntry { version, written_micros, tags };
-        let covered = self.selected.coverage(&self.calls, key.as_ref(), line, found, until).await?;
+        let covered = self.invalidation_lookup.coverage(&self.executor, key.as_ref(), line, found, deadline).await?;
         let not_served = match covered {
             _ if !line.counts(version) => Some(NotServed::Epoch),
             Some(since) if since == 0 || stored.window_millis > 0 => {
                 stored.marked_micros = earlier(stored.marked_micros, since);
                 None
             }
-            _ => Some(NotServed::Invalidated(self.cause(key, line, &stored, until).await?)),
+            _ => Some(NotServed::Invalidated(self.cause(key, line, &stored, deadline).await?)),
         };
         let size = stored.plain_size as u64;
         let partition = key.as_ref().partition(self.shared.layout.partitions());
-        let entry = Some(entry_at(&shard.primary.clock, partition, stored, kept, begun));
+        let entry = Some(entry_at(&shard.primary.clock, partition, stored, kept, sent_at));
         Ok(Stored { entry, size, stored_size, not_served })
     }
 
-    /// With what an entry that is covered was invalidated.
+    /// Returns the cause of an entry's invalidation.
     async fn cause(
         &self,
         key: &Key,
         line: &PartitionCounter,
         stored: &StoredEntry,
-        until: Moment,
+        deadline: Moment,
     ) -> Result<InvalidationCause, L2Error> {
         let &StoredEntry { version, written_micros, ref tags, .. } = stored;
         if let Some(cause) = line.record.cause(key.bytes(), version, written_micros) {
@@ -129,7 +130,8 @@ impl RedisL2 {
         let tagged = tags.iter().map(|tag| (InvalidationCause::Tag(tag.clone()), Tags::new(vec![tag.clone()])));
         for (cause, tags) in untagged.chain(tagged) {
             let found = LookupEntry { version, written_micros, tags: &tags };
-            if self.selected.coverage(&self.calls, key.as_ref(), line, found, until).await? != Some(0) {
+            if self.invalidation_lookup.coverage(&self.executor, key.as_ref(), line, found, deadline).await? != Some(0)
+            {
                 return Ok(cause);
             }
         }

@@ -1,4 +1,5 @@
-//! What was invalidated other than by key: a read's second trip, and what the scripts have to be told of the patterns at work.
+//! Finds invalidations by selector that cover an entry: a read's second round trip, and known
+//! patterns.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,10 +10,11 @@ use fred::types::Value;
 use crate::backend::redis::command::executor::{CommandError, CommandExecutor};
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
-use crate::backend::redis::connection::redis_connection::{Connection, bytes, number, status};
+use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::invalidation_record::{ActivePatterns, Coverage, earlier};
 use crate::backend::redis::schema::partition_counter::PartitionCounter;
+use crate::backend::redis::schema::reply::{bytes, number, status};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
 use crate::cache::entry::Tags;
@@ -21,14 +23,14 @@ use crate::cache::key::KeyRef;
 use crate::cache::tier::L2Error;
 use crate::cache::version::Version;
 
-/// Lists of patterns that are remembered, and for how long.
+/// Number of remembered lists of patterns, and their lifetime.
 const LISTS: (usize, Duration) = (4096, Duration::from_secs(60));
 
-/// An entry whose coverage is asked for.
+/// An entry whose coverage is looked up.
 pub struct LookupEntry<'a> {
     /// Its version.
     pub version: Version,
-    /// When it was written, by Redis's clock, microseconds.
+    /// Time of writing by Redis's clock, microseconds.
     pub written_micros: u64,
     /// Its tags.
     pub tags: &'a Tags,
@@ -36,38 +38,41 @@ pub struct LookupEntry<'a> {
 
 type Lists = ExpiringMap<(u16, Box<str>), Arc<ActivePatterns>>;
 
-/// What this replica knows of what was invalidated other than by key.
-pub struct Selected {
+/// Looks up invalidations by selector.
+pub struct InvalidationLookup {
     shared: Arc<RedisContext>,
-    /// The lists of patterns at work that were seen last, by partition and namespace.
+    /// The last seen lists of active patterns, by partition and namespace.
     lists: Mutex<Lists>,
 }
 
-// === impl Selected ===
+// === impl InvalidationLookup ===
 
-impl Selected {
-    /// Nothing is known yet.
-    pub fn new(shared: Arc<RedisContext>) -> Selected {
-        Selected { shared, lists: Mutex::new(Lists::new(LISTS.0)) }
+impl InvalidationLookup {
+    /// Creates a lookup without known patterns.
+    pub fn new(shared: Arc<RedisContext>) -> InvalidationLookup {
+        InvalidationLookup { shared, lists: Mutex::new(Lists::new(LISTS.0)) }
     }
 
-    /// How an entry that was found is covered: by what the line says, and, only if something was invalidated since it was written, by what a
-    /// second trip finds of its prefixes and tags. None: it is gone. Otherwise since when it is marked stale (microseconds), 0 for not.
+    /// Returns how an entry is covered: by its partition's counter, and, only if something was
+    /// invalidated since it was written, by a second round trip for its prefixes and tags.
+    ///
+    /// `None` if it is invalidated; else the time since which it is marked stale (microseconds), 0
+    /// if it is not.
     pub async fn coverage(
         &self,
-        calls: &CommandExecutor,
+        executor: &CommandExecutor,
         key: KeyRef<'_>,
         line: &PartitionCounter,
         found: LookupEntry<'_>,
-        until: Moment,
+        deadline: Moment,
     ) -> Result<Option<u64>, L2Error> {
         let LookupEntry { version, written_micros, tags } = found;
-        let Coverage { gone, marked_micros, asks_further } = line.record.covers(key.bytes, version, written_micros);
+        let Coverage { gone, marked_micros, needs_lookup } = line.record.covers(key.bytes, version, written_micros);
         let epoch = match line.position {
             Some(position) if !gone && line.counts(version) => position.epoch,
             _ => return Ok(None),
         };
-        if !asks_further {
+        if !needs_lookup {
             return Ok(Some(marked_micros));
         }
         let layout = &self.shared.layout;
@@ -81,34 +86,35 @@ impl Selected {
             Value::Bytes(codec::version_and_time(version, written_micros).into()),
             Value::Bytes(codec::tag_list(tags).into()),
         ];
-        let shard = calls.shard(partition)?;
-        let look = |connection: Arc<Connection>| async move { connection.run(Script::Look, names, args).await };
-        let reply = calls
-            .call(&shard, until, CommandKind::Script(Script::Look), look)
+        let shard = executor.shard(partition)?;
+        let look = |connection: Arc<Connection>| async move { connection.run(Script::Coverage, names, args).await };
+        let reply = executor
+            .call(&shard, deadline, CommandKind::Script(Script::Coverage), look)
             .await
-            .map_err(CommandError::of_a_read)?;
+            .map_err(CommandError::into_read_error)?;
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), Some(0)) => {
                 let since = reply.into_iter().nth(2).and_then(bytes);
                 let since = since.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
                 Ok(Some(earlier(marked_micros, since.unwrap_or(0))))
             }
-            // Gone; or the number line has another epoch by now, and what it was read from is gone.
+            // Invalidated; or the partition has begun another epoch, and the entry that was read is
+            // gone.
             (Some("OK" | "EPOCH"), _) => Ok(None),
-            _ => Err(L2Error::unavailable("redis answered with something unknown")),
+            _ => Err(L2Error::unavailable("unexpected reply from redis")),
         }
     }
 
-    /// What a step has to know of the patterns at work: with which of its names they match.
+    /// Encodes for a step which of its names match active patterns.
     pub fn knowledge(&self, partition: u16, namespace: &str, names: &[Bytes]) -> Vec<u8> {
         let list = self.list(partition, namespace);
         let keys = names.iter().map(|name| self.shared.layout.key_in(name, namespace));
         list.map_or_else(Vec::new, |list| list.knowledge(keys))
     }
 
-    /// A list of patterns at work was seen.
+    /// Remembers a list of active patterns.
     pub fn saw(&self, partition: u16, namespace: &str, list: ActivePatterns) {
-        self.shared.wanted.seen(namespace);
+        self.shared.reclaim_queue.seen(namespace);
         let now = self.shared.clock.now();
         if self.list(partition, namespace).is_none_or(|known| known.number != list.number) {
             let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);

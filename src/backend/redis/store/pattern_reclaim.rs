@@ -1,6 +1,9 @@
-//! Sees to what patterns have selected. A pattern hides entries at once, but each read has to match it; and only so many may be at work. In the
-//! background each server is searched through, once for all patterns of a namespace: what they cover is removed, or marked, and the patterns
-//! come off the list. One replica does that at a time; if it ends in the middle, another begins again.
+//! Removes entries matched by invalidated patterns, in the background.
+//!
+//! A pattern hides entries immediately, but each read has to match it, and the number of active
+//! patterns is limited. So each server is scanned once for all patterns of a namespace: matching
+//! entries are removed or marked, and the patterns leave the list. One replica does that at a time;
+//! if it stops in the middle, another one begins again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,59 +19,61 @@ use tokio_util::sync::CancellationToken;
 use super::redis_l2::{CompletedStep, RedisL2};
 use crate::backend::redis::command::executor::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
-use crate::backend::redis::connection::redis_connection::{Connection, bytes, number};
+use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::invalidation_record::ActivePatterns;
+use crate::backend::redis::schema::reply::{bytes, number};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::log_fields::millis;
 use crate::cache::tier::L2Error;
 
-/// For how long a claim holds.
-const CLAIM: Duration = Duration::from_secs(30);
-/// Keys that one step of the search looks at, about, and the pause after it.
-const PAGE: (u32, Duration) = (500, Duration::from_millis(1));
-/// Most entries of one script.
-const ENTRIES: usize = 200;
-/// Partitions that are asked at once.
-const AT_ONCE: usize = 16;
-/// Longest that one command may take.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Pause before what failed is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Duration of a claim.
+const CLAIM_DURATION: Duration = Duration::from_secs(30);
+/// Approximate number of keys for each step of the scan, and the pause after it.
+const SCAN_PAGE: (u32, Duration) = (500, Duration::from_millis(1));
+/// Limit of entries for one script.
+const MAX_ENTRIES_PER_SCRIPT: usize = 200;
+/// Limit of partitions that are claimed concurrently.
+const MAX_CONCURRENT_PARTITIONS: usize = 16;
+/// Timeout of one command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause before a retry.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The work at one partition.
+/// A claimed partition.
 struct PartitionClaim {
     epoch: u64,
-    /// The list as it was claimed.
+    /// The encoded list as it was claimed.
     bytes: Bytes,
     list: ActivePatterns,
 }
 
-/// How far one server has come.
+/// The result for one server.
 enum ReclaimProgress {
-    /// No pattern is at work there any more.
+    /// No active pattern is left.
     Done,
-    /// Another replica is at work, for so long at most.
+    /// Another replica holds the claim, at most for this time.
     Held(Duration),
-    /// Some patterns are, for they were invalidated again, or entries may have come from elsewhere.
+    /// Some patterns are left: they were invalidated again, or entries may have come from another
+    /// server.
     Left,
 }
 
-/// Sees to what is wanted until `stop`.
+/// Reclaims queued namespaces until `stop`.
 pub async fn run(tier: &RedisL2, stop: &CancellationToken) {
     let work = async {
         loop {
-            let namespace = tier.shared().wanted.next().await;
-            let shards = tier.calls().routes().shards.clone();
+            let namespace = tier.shared().reclaim_queue.next().await;
+            let shards = tier.executor().routes().shards.clone();
             for shard in shards {
                 match reclaim(tier, &shard, &namespace).await {
                     Ok(ReclaimProgress::Done) => {}
-                    Ok(ReclaimProgress::Held(pause)) => tier.shared().wanted.add(&namespace, pause),
-                    Ok(ReclaimProgress::Left) => tier.shared().wanted.add(&namespace, PAUSE),
+                    Ok(ReclaimProgress::Held(pause)) => tier.shared().reclaim_queue.add(&namespace, pause),
+                    Ok(ReclaimProgress::Left) => tier.shared().reclaim_queue.add(&namespace, RETRY_INTERVAL),
                     Err(error) => {
-                        tracing::debug!(%namespace, %error, "what patterns selected is not reclaimed yet");
-                        tier.shared().wanted.add(&namespace, PAUSE);
+                        tracing::debug!(%namespace, %error, "redis: reclaiming patterns failed; will retry");
+                        tier.shared().reclaim_queue.add(&namespace, RETRY_INTERVAL);
                     }
                 }
             }
@@ -78,7 +83,7 @@ pub async fn run(tier: &RedisL2, stop: &CancellationToken) {
 }
 
 async fn reclaim(tier: &RedisL2, shard: &Arc<Shard>, namespace: &str) -> Result<ReclaimProgress, L2Error> {
-    let routes = tier.calls().routes();
+    let routes = tier.executor().routes();
     let serves = |partition: &u16| {
         routes
             .by_partition
@@ -88,12 +93,12 @@ async fn reclaim(tier: &RedisL2, shard: &Arc<Shard>, namespace: &str) -> Result<
     };
     let partitions: Vec<u16> = (0..tier.shared().layout.partitions()).filter(serves).collect();
     let Some(first) = partitions.first() else { return Ok(ReclaimProgress::Done) };
-    // Who has the first has all of them.
+    // Claiming the first partition claims the whole server.
     if let Err(held) = claim(tier, *first, namespace).await? {
         return Ok(ReclaimProgress::Held(held));
     }
     let mut claims = BTreeMap::new();
-    for some in partitions.chunks(AT_ONCE) {
+    for some in partitions.chunks(MAX_CONCURRENT_PARTITIONS) {
         let claimed = join_all(some.iter().map(|partition| claim(tier, *partition, namespace))).await;
         for (partition, claimed) in some.iter().zip(claimed) {
             match claimed? {
@@ -105,20 +110,22 @@ async fn reclaim(tier: &RedisL2, shard: &Arc<Shard>, namespace: &str) -> Result<
     if claims.is_empty() {
         return Ok(ReclaimProgress::Done);
     }
-    let (patterns, begun) = (claims.values().map(|claim| claim.list.patterns.len()).max(), Instant::now());
+    let (patterns, started_at) = (claims.values().map(|claim| claim.list.patterns.len()).max(), Instant::now());
     let entries = search(tier, shard, namespace, *first, &claims).await?;
     let mut left = 0;
     for (partition, PartitionClaim { epoch, bytes, .. }) in &claims {
         let args = vec![epoch.to_string().into(), Value::Bytes(bytes.clone())];
-        let step = step(tier, Script::Reclaimed, *partition, namespace, Vec::new(), args).await?;
+        let step = step(tier, Script::FinishReclaim, *partition, namespace, Vec::new(), args).await?;
         left += number(&step.reply, 3).unwrap_or(1);
     }
-    let took_ms = millis(begun.elapsed());
-    tracing::debug!(%namespace, patterns, entries, took_ms, left, "what patterns selected is reclaimed");
+    let took_ms = millis(started_at.elapsed());
+    tracing::debug!(%namespace, patterns, entries, took_ms, left, "redis: reclaimed patterns");
     Ok(if left == 0 { ReclaimProgress::Done } else { ReclaimProgress::Left })
 }
 
-/// Claims one partition: what there is to do, if anything; or how long another replica is at work.
+/// Claims one partition.
+///
+/// Returns its patterns, if it has any; or how long another replica holds the claim.
 async fn claim(
     tier: &RedisL2,
     partition: u16,
@@ -126,9 +133,9 @@ async fn claim(
 ) -> Result<Result<Option<PartitionClaim>, Duration>, L2Error> {
     let args = vec![
         Value::Bytes(Bytes::copy_from_slice(&tier.shared().replica.to_be_bytes())),
-        CLAIM.as_micros().to_string().into(),
+        CLAIM_DURATION.as_micros().to_string().into(),
     ];
-    let step = step(tier, Script::Claim, partition, namespace, Vec::new(), args).await?;
+    let step = step(tier, Script::ClaimReclaim, partition, namespace, Vec::new(), args).await?;
     let epoch = step.position.epoch;
     let mut reply = step.reply.into_iter().skip(3);
     match reply.next().and_then(bytes).as_deref() {
@@ -139,15 +146,15 @@ async fn claim(
         }
         Some(b"CLAIMED") => {
             let list = reply.next().and_then(bytes).and_then(|bytes| Some((ActivePatterns::read(&bytes)?, bytes)));
-            let (list, bytes) = list.ok_or(L2Error::unavailable("redis answered with something unknown"))?;
+            let (list, bytes) = list.ok_or(L2Error::unavailable("unexpected reply from redis"))?;
             tier.saw_list(partition, namespace, list.clone());
             Ok(Ok(Some(PartitionClaim { epoch, bytes, list })))
         }
-        _ => Err(L2Error::unavailable("redis answered with something unknown")),
+        _ => Err(L2Error::unavailable("unexpected reply from redis")),
     }
 }
 
-/// Searches one server through; returns how many entries and leases were removed.
+/// Scans one server. Returns the number of removed entries and leases.
 async fn search(
     tier: &RedisL2,
     shard: &Shard,
@@ -160,12 +167,15 @@ async fn search(
     let mut claimed_at = Instant::now();
     loop {
         let (at, pattern) = (cursor.clone(), layout.all_entries(namespace));
-        let until = tier.shared().clock.now().plus(PATIENCE);
+        let deadline = tier.shared().clock.now().plus(COMMAND_TIMEOUT);
         let page = |connection: Arc<Connection>| async move {
-            connection.client.scan_page::<(String, Vec<Value>), _, _>(at, pattern, Some(PAGE.0), None).await
+            connection.client.scan_page::<(String, Vec<Value>), _, _>(at, pattern, Some(SCAN_PAGE.0), None).await
         };
-        let page =
-            tier.calls().call(shard, until, CommandKind::One("SCAN"), page).await.map_err(CommandError::of_a_read)?;
+        let page = tier
+            .executor()
+            .call(shard, deadline, CommandKind::One("SCAN"), page)
+            .await
+            .map_err(CommandError::into_read_error)?;
         let mut found: BTreeMap<u16, Vec<Bytes>> = BTreeMap::new();
         for name in page.1.into_iter().filter_map(bytes) {
             let place = layout.partition_in(&name).zip(layout.key_in(&name, namespace));
@@ -175,7 +185,7 @@ async fn search(
             }
         }
         for (partition, names) in found {
-            for names in names.chunks(ENTRIES) {
+            for names in names.chunks(MAX_ENTRIES_PER_SCRIPT) {
                 let step = step(tier, Script::Reclaim, partition, namespace, names.to_vec(), Vec::new()).await?;
                 entries += number(&step.reply, 3).unwrap_or(0).max(0) as u64;
             }
@@ -184,13 +194,13 @@ async fn search(
         if cursor == "0" {
             return Ok(entries);
         }
-        if claimed_at.elapsed() > CLAIM / 3 {
+        if claimed_at.elapsed() > CLAIM_DURATION / 3 {
             claimed_at = Instant::now();
             if claim(tier, first, namespace).await?.is_err() {
-                return Err(L2Error::unavailable("another replica is at work"));
+                return Err(L2Error::unavailable("another replica holds the claim"));
             }
         }
-        sleep(PAGE.1).await;
+        sleep(SCAN_PAGE.1).await;
     }
 }
 
@@ -202,7 +212,7 @@ async fn step(
     names: Vec<Bytes>,
     args: Vec<Value>,
 ) -> Result<CompletedStep, L2Error> {
-    let until = tier.shared().clock.now().plus(PATIENCE);
+    let deadline = tier.shared().clock.now().plus(COMMAND_TIMEOUT);
     let head = codec::message_head(true, partition, tier.shared().replica, 0);
-    tier.step_in(script, partition, namespace, names, head, args, until).await
+    tier.step_in(script, partition, namespace, names, head, args, deadline).await
 }

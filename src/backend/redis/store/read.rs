@@ -1,4 +1,4 @@
-//! Reading one key, and what a read makes of what is stored.
+//! Reads one key, and decodes the stored entry.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,59 +10,61 @@ use fred::types::Value;
 use super::invalidation_lookup::LookupEntry;
 use super::redis_l2::RedisL2;
 use crate::backend::redis::command::executor::CommandError;
-use crate::backend::redis::command::large_values::{Reach, SMALL};
 use crate::backend::redis::connection::clock::RedisClock;
 use crate::backend::redis::connection::command_metrics::CommandKind;
-use crate::backend::redis::connection::redis_connection::bytes;
+use crate::backend::redis::connection::large_values::{Reach, SMALL_VALUE_BYTES};
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
-use crate::backend::redis::schema::codec::StoredEntry;
 use crate::backend::redis::schema::compression_pool;
 use crate::backend::redis::schema::invalidation_record::earlier;
 use crate::backend::redis::schema::partition_counter::PartitionCounter;
+use crate::backend::redis::schema::reply::bytes;
+use crate::backend::redis::schema::stored_entry::StoredEntry;
 use crate::cache::clock::Moment;
 use crate::cache::entry::{Entry, Sliding};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::tier::{Current, L2Error, ReadResult, Timeout};
 use crate::cache::version::Version;
 
-/// The answer to PTTL for a key that is not there.
-pub(crate) const GONE: i64 = -2;
+/// The reply of PTTL for a missing key.
+pub(crate) const NO_KEY: i64 = -2;
 
-/// A read that was sent.
+/// Facts about a read when it was sent.
 #[derive(Clone, Copy)]
 pub(in crate::backend::redis) struct SentRead {
-    /// The position that this replica had seen of the number line.
+    /// The position of the partition that this replica had seen.
     pub floor: Version,
-    /// When it was sent.
-    pub begun: Moment,
+    /// Time of sending.
+    pub sent_at: Moment,
 }
 
-/// What one trip brought.
+/// The replies of one round trip.
 struct Trip {
-    asked: SentRead,
+    sent: SentRead,
     line: PartitionCounter,
     ttl: i64,
     value: FredResult<Value>,
 }
 
 impl RedisL2 {
-    /// Reads an entry: first as much of it as is small, over a connection that all share. Of a larger one nothing of that is used: it is read
-    /// once more as a whole over the connection for large values, with a position and a time to live of its own before it.
+    /// Reads an entry: first as much of it as is small, over a shared connection.
+    ///
+    /// A larger one is read once more as a whole over the connection for large values, with a
+    /// position and a time to live of its own before it; nothing of the first read is used.
     pub(crate) async fn read_entry(&self, key: &Key, mut timeout: Timeout) -> Result<ReadResult, L2Error> {
         let partition = key.as_ref().partition(self.shared.layout.partitions());
-        let shard = self.calls.shard(partition)?;
-        let begun = self.shared.clock.now();
-        let small = Reach { last: SMALL.min(self.last_byte()), large: None };
+        let shard = self.executor.shard(partition)?;
+        let sent_at = self.shared.clock.now();
+        let small = Reach { last: SMALL_VALUE_BYTES.min(self.last_byte()), large: None };
         let mut trip = self.read_as_far(&shard, key, small, timeout).await?;
         if let Some(bytes) = self.larger(&trip.value, small) {
             let whole = Reach { last: self.last_byte(), large: Some(bytes) };
-            timeout = timeout.renewed(begun, self.shared.clock.now());
+            timeout = timeout.renewed(sent_at, self.shared.clock.now());
             trip = self.read_as_far(&shard, key, whole, timeout).await?;
-            timeout = timeout.renewed(begun, self.shared.clock.now());
+            timeout = timeout.renewed(sent_at, self.shared.clock.now());
         }
-        let Trip { asked, line, ttl, value } = trip;
-        let read = self.found(&shard, key.as_ref(), &line, ttl, value, asked, timeout.deadline).await;
+        let Trip { sent, line, ttl, value } = trip;
+        let read = self.found(&shard, key.as_ref(), &line, ttl, value, sent, timeout.deadline).await;
         self.saw_patterns(partition, key.namespace().name(), line);
         read
     }
@@ -72,27 +74,29 @@ impl RedisL2 {
         let partition = key.as_ref().partition(layout.partitions());
         let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
         let fields = PartitionCounter::fields(layout.invalidation_field(key.namespace().name()));
-        let asked = SentRead { floor: self.shared.floor(partition), begun: self.shared.clock.now() };
+        let sent = SentRead { floor: self.shared.floor(partition), sent_at: self.shared.clock.now() };
         let last = reach.last;
         self.shared.commands.inc();
-        let trip = self.calls.read(shard, (reach, timeout), CommandKind::Pipeline(3), move |connection| async move {
-            // The position before the entry, so that an absence is never taken for newer than it is; the time to live before the value.
-            let trip = connection.client.pipeline();
-            let _: Value = trip.hmget(counter, fields).await?;
-            let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
-            let _: Value = trip.getrange(fred::types::Key::from(name), 0, last).await?;
-            let answers: Vec<FredResult<Value>> = trip.try_all().await;
-            match <[_; 3]>::try_from(answers) {
-                Ok([line, ttl, value]) => Ok((PartitionCounter::read(line?.into_array()), ttl?.convert()?, value)),
-                // A trip that failed as a whole has one answer.
-                Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
-            }
-        });
-        let (line, ttl, value) = trip.await.map_err(CommandError::of_a_read)?;
-        Ok(Trip { asked, line, ttl, value })
+        let trip =
+            self.executor.read(shard, (reach, timeout), CommandKind::Pipeline(3), move |connection| async move {
+                // The position before the entry, so that an absence is never taken for newer than it
+                // is; the time to live before the value.
+                let trip = connection.client.pipeline();
+                let _: Value = trip.hmget(counter, fields).await?;
+                let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
+                let _: Value = trip.getrange(fred::types::Key::from(name), 0, last).await?;
+                let answers: Vec<FredResult<Value>> = trip.try_all().await;
+                match <[_; 3]>::try_from(answers) {
+                    Ok([line, ttl, value]) => Ok((PartitionCounter::read(line?.into_array()), ttl?.convert()?, value)),
+                    // A pipeline that failed as a whole has one reply.
+                    Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
+                }
+            });
+        let (line, ttl, value) = trip.await.map_err(CommandError::into_read_error)?;
+        Ok(Trip { sent, line, ttl, value })
     }
 
-    /// The bytes that an entry has of which `reach` did not bring all, as its header says.
+    /// The size of an entry by its header, if `reach` did not cover all of it.
     pub(in crate::backend::redis) fn larger(&self, value: &FredResult<Value>, reach: Reach) -> Option<usize> {
         let value = value.as_ref().ok()?.as_bytes()?;
         let is_cut = value.len() > reach.last && reach.last < self.last_byte();
@@ -100,7 +104,7 @@ impl RedisL2 {
         Some(size.clamp(value.len(), self.last_byte()))
     }
 
-    /// What a trip found of a key.
+    /// Decodes the replies for one key.
     #[expect(clippy::too_many_arguments, reason = "each is a part of what the trip brought")]
     pub(in crate::backend::redis) async fn found(
         &self,
@@ -109,32 +113,32 @@ impl RedisL2 {
         line: &PartitionCounter,
         ttl: i64,
         value: FredResult<Value>,
-        asked: SentRead,
-        until: Moment,
+        sent: SentRead,
+        deadline: Moment,
     ) -> Result<ReadResult, L2Error> {
-        let SentRead { floor, begun } = asked;
+        let SentRead { floor, sent_at } = sent;
         let plausible = |position: &Version| shard.primary.clock.may_begin(position.epoch, self.shared.clock.now());
         let Some(position) = line.position.filter(plausible) else {
-            // No counter: with it went the order of whatever is there.
+            // No counter: the order of all entries is lost with it.
             return Ok(ReadResult { position: Version::ZERO, entry: None });
         };
         if position < floor {
-            return Err(self.lacks_what_it_had(shard));
+            return Err(self.handle_older_data(shard));
         }
-        self.shared.saw(key.partition(self.shared.layout.partitions()), position);
+        self.shared.raise_floor(key.partition(self.shared.layout.partitions()), position);
         let mut read = ReadResult { position, entry: None };
-        if let Some(mut stored) = self.read_stored(key, value).filter(|_| ttl != GONE) {
+        if let Some(mut stored) = self.read_stored(key, value).filter(|_| ttl != NO_KEY) {
             let StoredEntry { version, written_micros, tags, .. } = &stored;
             let found = LookupEntry { version: *version, written_micros: *written_micros, tags };
-            if let Some(since) = self.selected.coverage(&self.calls, key, line, found, until).await? {
+            if let Some(since) = self.invalidation_lookup.coverage(&self.executor, key, line, found, deadline).await? {
                 stored.marked_micros = earlier(stored.marked_micros, since);
-                // What is marked and not kept to be answered stale is gone.
+                // A marked entry without a stale window is gone.
                 if since == 0 || stored.window_millis > 0 {
                     let unpacked = compression_pool::unpack(stored, self.shared.config.value_size).await;
                     let unpacked = unpacked.or_else(|| self.undecodable());
                     read.entry = unpacked.map(|stored| {
                         let partition = key.partition(self.shared.layout.partitions());
-                        entry_at(&shard.primary.clock, partition, stored, ttl, begun)
+                        entry_at(&shard.primary.clock, partition, stored, ttl, sent_at)
                     });
                 }
             }
@@ -142,21 +146,23 @@ impl RedisL2 {
         Ok(read)
     }
 
-    /// Remembers the patterns at work that a trip found.
+    /// Remembers the active patterns in the counter.
     pub(in crate::backend::redis) fn saw_patterns(&self, partition: u16, namespace: &str, line: PartitionCounter) {
         if !line.record.listed.patterns.is_empty() {
-            self.selected.saw(partition, namespace, line.record.listed);
+            self.invalidation_lookup.saw(partition, namespace, line.record.listed);
         }
     }
 
-    /// The last byte that is read of an entry: the first one that an entry does not have. Of a larger value the rest is not sent.
+    /// The last byte that is read of an entry: one past the largest entry.
+    ///
+    /// The rest of a larger value is not sent.
     pub(in crate::backend::redis) fn last_byte(&self) -> usize {
         codec::max_entry_size(self.shared.config.value_size)
     }
 
     fn read_stored(&self, key: KeyRef<'_>, value: FredResult<Value>) -> Option<StoredEntry> {
         match value.map(bytes) {
-            // Redis answers so where there is nothing, too.
+            // Redis also replies so for a missing key.
             Ok(Some(bytes)) if bytes.is_empty() => None,
             Ok(Some(bytes)) if bytes.len() > self.last_byte() => self.too_large(key.namespace.name()),
             Ok(Some(bytes)) => codec::decode_entry(bytes).or_else(|| self.undecodable()),
@@ -164,36 +170,36 @@ impl RedisL2 {
         }
     }
 
-    /// Counts a value that no entry of this configuration has, and says so in the log, once.
+    /// Counts a value that is larger than any entry can be, and logs the first one.
     fn too_large<T>(&self, namespace: &str) -> Option<T> {
-        if !self.said_too_large.swap(true, Ordering::Relaxed) {
+        if !self.too_large_is_logged.swap(true, Ordering::Relaxed) {
             let limit = self.last_byte();
-            tracing::warn!(namespace, limit, "redis: a value is larger than an entry can be and counts as missing");
+            tracing::warn!(namespace, limit, "redis: ignored a value larger than any entry");
         }
         self.undecodable()
     }
 
-    pub(crate) async fn read_current(&self, key: &Key, until: Moment) -> Result<Option<Current>, L2Error> {
+    pub(crate) async fn read_current(&self, key: &Key, deadline: Moment) -> Result<Option<Current>, L2Error> {
         let layout = &self.shared.layout;
         let partition = key.as_ref().partition(layout.partitions());
         let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
         let fields = PartitionCounter::fields(layout.invalidation_field(key.namespace().name()));
-        let shard = self.calls.shard(partition)?;
+        let shard = self.executor.shard(partition)?;
         self.shared.commands.inc();
-        let trip = self.calls.call(&shard, until, CommandKind::Pipeline(2), |connection| async move {
+        let trip = self.executor.call(&shard, deadline, CommandKind::Pipeline(2), |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
             let _: Value = trip.getrange(fred::types::Key::from(name), 0, codec::HEAD - 1).await?;
             trip.all::<(Vec<Value>, Value)>().await
         });
-        let (line, head) = trip.await.map_err(CommandError::of_a_read)?;
+        let (line, head) = trip.await.map_err(CommandError::into_read_error)?;
         let Some((version, written_micros, tags)) = bytes(head).and_then(|head| codec::decode_head(&head)) else {
             return Ok(None);
         };
         let found = LookupEntry { version, written_micros, tags: &tags };
         if self
-            .selected
-            .coverage(&self.calls, key.as_ref(), &PartitionCounter::read(line), found, until)
+            .invalidation_lookup
+            .coverage(&self.executor, key.as_ref(), &PartitionCounter::read(line), found, deadline)
             .await?
             .is_none()
         {
@@ -206,22 +212,26 @@ impl RedisL2 {
     }
 }
 
-/// An entry as it was stored, of which Redis said after `begun` that it is kept for another `kept` milliseconds; not positive: for ever. What
-/// a clock that was set back has added to that does not count.
-pub(crate) fn entry_at(clock: &RedisClock, partition: u16, stored: StoredEntry, kept: i64, begun: Moment) -> Entry {
+/// Converts a stored entry.
+///
+/// Redis reported after `sent_at` that it keeps it for another `kept` milliseconds; not positive:
+/// no end.
+///
+/// Time that a clock which was set back has added does not count.
+pub(crate) fn entry_at(clock: &RedisClock, partition: u16, stored: StoredEntry, kept: i64, sent_at: Moment) -> Entry {
     let too_long = clock.kept_too_long(partition, stored.version);
-    let at = |micros: u64| begun.minus(clock.age(micros, begun)).minus(too_long);
+    let at = |micros: u64| sent_at.minus(clock.age(micros, sent_at)).minus(too_long);
     let millis = Duration::from_millis;
     let written_at = at(stored.written_micros);
     let (expires_at, kept_until) = match u64::try_from(kept) {
         Ok(kept) if stored.ttl_millis > 0 => {
-            let kept_until = begun.plus(millis(kept)).minus(too_long);
+            let kept_until = sent_at.plus(millis(kept)).minus(too_long);
             let ends = kept_until.minus(millis(stored.window_millis));
-            // Of a sliding entry the header keeps how far reading prolongs its life, not how far a Touch did.
-            let longest = if stored.slide_micros > 0 { ends } else { begun.plus(millis(stored.ttl_millis)) };
+            // The header of a sliding entry has the extension by reads, not by a Touch.
+            let longest = if stored.slide_micros > 0 { ends } else { sent_at.plus(millis(stored.ttl_millis)) };
             (ends.min(longest), kept_until)
         }
-        // Without a time to live in Redis there must be none in the entry.
+        // Without a time to live in Redis the entry must have none.
         _ if stored.ttl_millis > 0 => (written_at.plus(millis(stored.ttl_millis)), Moment::FOREVER),
         _ => (Moment::FOREVER, Moment::FOREVER),
     };
@@ -244,7 +254,7 @@ pub(crate) fn entry_at(clock: &RedisClock, partition: u16, stored: StoredEntry, 
         sliding: slides,
         marked_at: None,
     };
-    // How long it has been marked is said to callers, who rely on that it is no longer.
-    let marked_at = || begun.minus(clock.age_at_most(stored.marked_micros, begun));
+    // Callers rely on that it has not been marked for longer than the answer says.
+    let marked_at = || sent_at.minus(clock.age_at_most(stored.marked_micros, sent_at));
     entry.marked_since((stored.marked_micros > 0).then(marked_at))
 }

@@ -1,4 +1,4 @@
-//! Reading many keys: one pipelined trip to each primary.
+//! Reads many keys: pipelined round trips of bounded size to each primary.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use futures_util::future::join_all;
 use super::read::SentRead;
 use super::redis_l2::RedisL2;
 use crate::backend::redis::command::executor::CommandError;
-use crate::backend::redis::command::large_values;
-use crate::backend::redis::command::large_values::Reach;
 use crate::backend::redis::connection::command_metrics::CommandKind;
+use crate::backend::redis::connection::large_values;
+use crate::backend::redis::connection::large_values::Reach;
 use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::partition_counter::PartitionCounter;
@@ -22,47 +22,51 @@ use crate::cache::clock::Moment;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::tier::{L2Error, ReadResult, Timeout};
 
-/// The keys that one primary is asked for in one trip.
+/// The keys of one round trip to one primary.
 struct Trip {
     shard: Arc<Shard>,
     /// Each partition among them, and its counter.
     counters: Vec<(u16, String)>,
-    /// Name of each key, and which of the counters is its.
+    /// Name of each key, and the index of its counter.
     names: Vec<(Bytes, usize)>,
-    /// Where each key comes in the request.
+    /// Index of each key in the request.
     places: Vec<usize>,
-    /// Bytes of the answer, about.
+    /// Approximate size of the reply, bytes.
     bytes: usize,
 }
 
-/// What came back: each counter, and remaining time and value of each key.
+/// The replies: each counter, and time to live and value of each key.
 struct ManyReplies {
     lines: Vec<FredResult<Value>>,
     values: Vec<(FredResult<Value>, FredResult<Value>)>,
 }
 
-/// What was found of one key.
+/// The result for one key.
 enum Part {
     Read(Box<Result<ReadResult, L2Error>>),
-    /// It has so many bytes, of which not all were asked for.
+    /// The size of an entry that was not read completely.
     Larger(usize),
 }
 
 impl RedisL2 {
-    /// Reads keys of one namespace, in their order. Those whose values are large are read once more as a whole, over the connection for them.
+    /// Reads keys of one namespace, in their order.
+    ///
+    /// Large values are read once more as a whole, over the connection for them.
     pub(crate) async fn read_entries(&self, keys: &[Key], timeout: Timeout) -> Vec<Result<ReadResult, L2Error>> {
         let mut reads: Vec<Result<ReadResult, L2Error>> =
             keys.iter().map(|_| Err(L2Error::unavailable("no answer"))).collect();
-        let begun = self.shared().clock.now();
+        let sent_at = self.shared().clock.now();
         let small = large_values::small_among(keys.len()).min(self.last_byte());
         let all: Vec<_> = (0..keys.len()).map(|place| (place, small)).collect();
         let larger = self.read_parts(keys, &all, (small, false), timeout, &mut reads).await;
-        let timeout = timeout.renewed(begun, self.shared().clock.now());
+        let timeout = timeout.renewed(sent_at, self.shared().clock.now());
         self.read_parts(keys, &larger, (self.last_byte(), true), timeout, &mut reads).await;
         reads
     }
 
-    /// Reads the keys at these places, each of which may bring so many bytes. Returns those that are larger, with their sizes.
+    /// Reads the keys at these indices, each with its expected size.
+    ///
+    /// Returns those that are larger, with their sizes.
     async fn read_parts(
         &self,
         keys: &[Key],
@@ -83,7 +87,10 @@ impl RedisL2 {
         larger
     }
 
-    /// Makes the trips to one primary, some at a time: what others ask for comes between them. When one fails, the rest is not tried.
+    /// Makes the round trips to one primary, a few at a time: other callers' commands come in
+    /// between.
+    ///
+    /// After a failure, the rest is not tried.
     async fn read_in_turn(
         &self,
         trips: &[Trip],
@@ -91,11 +98,11 @@ impl RedisL2 {
         (last, is_large): (usize, bool),
         timeout: Timeout,
     ) -> Vec<(usize, Part)> {
-        let begun = self.shared().clock.now();
+        let sent_at = self.shared().clock.now();
         let mut parts = Vec::new();
         let mut failed = None;
-        for wave in trips.chunks(large_values::PARTS_AT_ONCE) {
-            let timeout = timeout.renewed(begun, self.shared().clock.now());
+        for wave in trips.chunks(large_values::MAX_CONCURRENT_TRIPS) {
+            let timeout = timeout.renewed(sent_at, self.shared().clock.now());
             let asked = wave.iter().map(|trip| {
                 let reach = Reach { last, large: is_large.then_some(trip.bytes) };
                 self.read_trip(trip, keys, reach, timeout)
@@ -115,7 +122,9 @@ impl RedisL2 {
         parts
     }
 
-    /// What each primary is to be asked, in trips of a bounded size. Keys of which none is known are answered at once.
+    /// Groups keys into round trips of bounded size, by primary.
+    ///
+    /// Keys without a known primary are answered immediately.
     fn trips(
         &self,
         keys: &[Key],
@@ -132,7 +141,7 @@ impl RedisL2 {
         }
         let mut by_primary: Vec<Vec<Trip>> = Vec::new();
         for (partition, wanted) in by_partition {
-            let shard = match self.calls().shard(partition) {
+            let shard = match self.executor().shard(partition) {
                 Ok(shard) => shard,
                 Err(error) => {
                     wanted.into_iter().for_each(|(place, _)| reads[place] = Err(error.clone()));
@@ -155,11 +164,11 @@ impl RedisL2 {
     async fn read_trip(&self, trip: &Trip, keys: &[Key], reach: Reach, timeout: Timeout) -> Result<Vec<Part>, L2Error> {
         let namespace = keys.first().map_or("", |key| key.namespace().name());
         let fields = PartitionCounter::fields(self.shared().layout.invalidation_field(namespace));
-        let begun = self.shared().clock.now();
+        let sent_at = self.shared().clock.now();
         let asked: Vec<SentRead> = trip
             .counters
             .iter()
-            .map(|(partition, _)| SentRead { floor: self.shared().floor(*partition), begun })
+            .map(|(partition, _)| SentRead { floor: self.shared().floor(*partition), sent_at })
             .collect();
         self.shared().commands.inc();
         let counters = trip.counters.iter().map(|(_, counter)| counter.clone()).collect();
@@ -168,10 +177,10 @@ impl RedisL2 {
             send(&connection, counters, names, fields, reach.last).await
         };
         let command = CommandKind::Pipeline(trip.counters.len() + 2 * trip.names.len());
-        let answers = self.calls().read(&trip.shard, (reach, timeout), command, sent).await;
-        let answers = answers.map_err(CommandError::of_a_read)?;
-        let until = match reach.large {
-            Some(_) => timeout.renewed(begun, self.shared().clock.now()).deadline,
+        let answers = self.executor().read(&trip.shard, (reach, timeout), command, sent).await;
+        let answers = answers.map_err(CommandError::into_read_error)?;
+        let deadline = match reach.large {
+            Some(_) => timeout.renewed(sent_at, self.shared().clock.now()).deadline,
             None => timeout.deadline,
         };
         let lines: Vec<Result<PartitionCounter, L2Error>> = answers
@@ -186,7 +195,7 @@ impl RedisL2 {
                 if let Some(bytes) = self.larger(&value, reach) {
                     return Part::Larger(bytes);
                 }
-                Part::Read(Box::new(self.judge(trip, key, line, (ttl, value), (asked, until)).await))
+                Part::Read(Box::new(self.judge(trip, key, line, (ttl, value), (asked, deadline)).await))
             }
         }));
         let parts = parts.await;
@@ -202,27 +211,27 @@ impl RedisL2 {
         key: KeyRef<'_>,
         line: Result<&PartitionCounter, &L2Error>,
         (ttl, value): (FredResult<Value>, FredResult<Value>),
-        (asked, until): (SentRead, Moment),
+        (asked, deadline): (SentRead, Moment),
     ) -> Result<ReadResult, L2Error> {
         let line = line.map_err(Clone::clone)?;
         let ttl = self.part(trip, ttl.and_then(|ttl| ttl.convert()))?;
-        self.found(&trip.shard, key, line, ttl, value, asked, until).await
+        self.found(&trip.shard, key, line, ttl, value, asked, deadline).await
     }
 
-    /// One of the answers of a trip.
+    /// One of the replies of a round trip.
     fn part<T>(&self, trip: &Trip, answer: FredResult<T>) -> Result<T, L2Error> {
-        answer.map_err(|error| self.calls().refused_in_part(&trip.shard, &error))
+        answer.map_err(|error| self.executor().part_refused(&trip.shard, &error))
     }
 }
 
-/// Adds a key to the last of the trips, or to a new one if that would bring too many bytes.
+/// Adds a key to the last round trip, or to a new one if that would become too large.
 fn add(
     trips: &mut Vec<Trip>,
     shard: &Arc<Shard>,
     (partition, counter): (u16, impl FnOnce() -> String),
     (place, name, bytes): (usize, Bytes, usize),
 ) {
-    if trips.last().is_none_or(|trip| trip.bytes + bytes > large_values::PART) {
+    if trips.last().is_none_or(|trip| trip.bytes + bytes > large_values::TRIP_BYTES) {
         let (counters, names, places) = (Vec::new(), Vec::new(), Vec::new());
         trips.push(Trip { shard: shard.clone(), counters, names, places, bytes: 0 });
     }
@@ -235,7 +244,8 @@ fn add(
     trip.bytes += bytes;
 }
 
-/// The counters before the entries, so that an absence is never taken for newer than it is; each time to live before its value.
+/// Sends one pipeline: the counters before the entries, so that an absence is never taken for newer
+/// than it is; each time to live before its value.
 async fn send(
     connection: &Connection,
     counters: Vec<String>,
@@ -255,7 +265,7 @@ async fn send(
     }
     let mut answers: Vec<FredResult<Value>> = trip.try_all().await;
     if answers.len() != expected {
-        // A trip that failed as a whole has one answer.
+        // A pipeline that failed as a whole has one reply.
         return Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled));
     }
     let mut rest = answers.split_off(partitions).into_iter();

@@ -1,4 +1,4 @@
-//! The shared tier: reads in one pipelined trip, writes and invalidations in one script each.
+//! `RedisL2`: reads in one pipelined round trip, writes and invalidations in one script each.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
@@ -13,17 +13,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::fleet_barrier::FleetChange;
-use super::invalidation_lookup::Selected;
-use crate::backend::redis::command::executor::{CommandError, CommandExecutor, Way, refused, refused_at_once};
-use crate::backend::redis::command::large_values;
-use crate::backend::redis::command::large_values::{Load, SMALL};
+use super::invalidation_lookup::InvalidationLookup;
+use crate::backend::redis::command::executor::{
+    CallRoute, CommandError, CommandExecutor, refused, refused_before_start,
+};
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::health::{HealthReport, RedisHealth};
-use crate::backend::redis::connection::redis_connection::{Connection, bytes, number, status};
+use crate::backend::redis::connection::large_values;
+use crate::backend::redis::connection::large_values::{Load, SMALL_VALUE_BYTES};
+use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::invalidation_record::ActivePatterns;
+use crate::backend::redis::schema::reply::{bytes, number, status};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
 use crate::cache::invalidation::selector::Selector;
@@ -41,26 +44,27 @@ use crate::cache::tier::{
 };
 use crate::cache::version::Version;
 
-/// Longest that replicas are waited for in a takeover, at least.
-const SETTLEMENT: Duration = Duration::from_secs(5);
-/// Most namespaces that are listed: as many as a replica may be configured to know.
-const MOST_NAMESPACES: usize = 65_536;
-/// How often a step is tried that found other patterns at work than were known.
-const LISTS_TRIED: usize = 4;
-/// Added to the time for which a write's outcome is unknown: for clocks that do not run at quite the same rate.
+/// Shortest timeout of replicas in a failover.
+const MIN_SETTLEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Limit of listed namespaces: as many as a replica may be configured to know.
+const MAX_NAMESPACES: usize = 65_536;
+/// Limit of attempts of a step that found other active patterns than were known.
+const MAX_PATTERN_ATTEMPTS: usize = 4;
+/// Added to the time for which a write's outcome is unknown: for clocks that run at slightly
+/// different rates.
 pub(super) const CLOCK_SLACK: Duration = Duration::from_millis(50);
 
-/// The shared tier in Redis.
+/// L2 in Redis.
 pub struct RedisL2 {
     pub(super) shared: Arc<RedisContext>,
     health: Arc<RedisHealth>,
-    pub(super) calls: CommandExecutor,
+    pub(super) executor: CommandExecutor,
     server: Mutex<ServerReport>,
     keyspace: ArcSwapOption<KeyspaceSample>,
     undecodable: Counter,
-    /// The log has named a value that is too large.
-    pub(super) said_too_large: AtomicBool,
-    pub(super) selected: Selected,
+    /// True if the log has a warning of a value that is too large.
+    pub(super) too_large_is_logged: AtomicBool,
+    pub(super) invalidation_lookup: InvalidationLookup,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -71,13 +75,25 @@ impl RedisL2 {
     pub(crate) fn new(
         shared: Arc<RedisContext>,
         health: Arc<RedisHealth>,
-        calls: CommandExecutor,
+        executor: CommandExecutor,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> RedisL2 {
-        let (server, undecodable, selected) = (Mutex::default(), Counter::default(), Selected::new(shared.clone()));
-        let (said_too_large, keyspace) = (AtomicBool::new(false), ArcSwapOption::empty());
-        RedisL2 { shared, health, calls, server, keyspace, undecodable, said_too_large, selected, tasks, stop }
+        let (server, undecodable, invalidation_lookup) =
+            (Mutex::default(), Counter::default(), InvalidationLookup::new(shared.clone()));
+        let (too_large_is_logged, keyspace) = (AtomicBool::new(false), ArcSwapOption::empty());
+        RedisL2 {
+            shared,
+            health,
+            executor,
+            server,
+            keyspace,
+            undecodable,
+            too_large_is_logged,
+            invalidation_lookup,
+            tasks,
+            stop,
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<RedisContext> {
@@ -88,8 +104,8 @@ impl RedisL2 {
         &self.health
     }
 
-    pub(crate) fn calls(&self) -> &CommandExecutor {
-        &self.calls
+    pub(crate) fn executor(&self) -> &CommandExecutor {
+        &self.executor
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
@@ -108,7 +124,7 @@ impl RedisL2 {
         self.keyspace.load_full()
     }
 
-    /// Sends one step of a number line. `args` follow the step's own.
+    /// Runs one script that takes a sequence. `args` follow the step's own.
     #[expect(clippy::too_many_arguments, reason = "each is a part of the one script call")]
     pub(super) async fn step(
         &self,
@@ -123,7 +139,7 @@ impl RedisL2 {
         self.step_in(script, partition, namespace.name(), keys, message_head, args, timeout).await
     }
 
-    /// The same in a namespace of that name.
+    /// Runs such a script in the namespace of that name.
     #[expect(clippy::too_many_arguments, reason = "each is a part of the one script call")]
     pub(crate) async fn step_in(
         &self,
@@ -136,22 +152,24 @@ impl RedisL2 {
         timeout: impl Into<Timeout>,
     ) -> Result<CompletedStep, L2Error> {
         let timeout = timeout.into();
-        for _ in 0..LISTS_TRIED {
+        for _ in 0..MAX_PATTERN_ATTEMPTS {
             let (keys, head, args) = (&keys, message_head.clone(), args.clone());
             match self.try_step(script, partition, namespace, keys, head, args, timeout).await? {
                 Ok(step) => return Ok(step),
                 Err(list) => self.saw_list(partition, namespace, list),
             }
         }
-        Err(L2Error::unavailable("the patterns at work change all the time"))
+        Err(L2Error::unavailable("too many concurrent pattern invalidations"))
     }
 
-    /// A list of patterns at work was seen.
+    /// Remembers a list of active patterns.
     pub(crate) fn saw_list(&self, partition: u16, namespace: &str, list: ActivePatterns) {
-        self.selected.saw(partition, namespace, list);
+        self.invalidation_lookup.saw(partition, namespace, list);
     }
 
-    /// The same, unless other patterns are at work than those known: then nothing was done.
+    /// Runs such a script once.
+    ///
+    /// Returns the active patterns, without effect, if they are not those known.
     #[expect(clippy::too_many_arguments, reason = "each is a part of the one script call")]
     async fn try_step(
         &self,
@@ -163,18 +181,18 @@ impl RedisL2 {
         args: Vec<Value>,
         timeout: Timeout,
     ) -> Result<Result<CompletedStep, ActivePatterns>, L2Error> {
-        let shard = self.calls.shard(partition)?;
-        let way = self.way(&shard, script, &args, timeout).await?;
-        let latest = way.as_ref().map_or(timeout.deadline, |way| way.timeout.latest);
+        let shard = self.executor.shard(partition)?;
+        let route = self.route(&shard, script, &args, timeout).await?;
+        let latest = route.as_ref().map_or(timeout.deadline, |route| route.timeout.latest);
         let Some((not_after, uncertainty)) = shard.primary.clock.at(latest) else {
             return Err(L2Error::unavailable("not connected to redis"));
         };
         let layout = &self.shared.layout;
         let mut all_keys: Vec<fred::types::Key> = vec![layout.counter(partition).into()];
         all_keys.extend(keys.iter().cloned().map(fred::types::Key::from));
-        let (floor, channel) = (self.shared.floor_argument(&[partition]), layout.channel(partition));
+        let (floor, channel) = (self.shared.floors_argument(&[partition]), layout.channel(partition));
         let (mut named, invalidation) = (codec::named(namespace), layout.invalidation_field(namespace));
-        named.extend(self.selected.knowledge(partition, namespace, keys));
+        named.extend(self.invalidation_lookup.knowledge(partition, namespace, keys));
         let run = |connection: Arc<Connection>| async move {
             let mut all_args: Vec<Value> = vec![
                 not_after.to_string().into(),
@@ -189,9 +207,9 @@ impl RedisL2 {
             connection.run(script, all_keys, all_args).await
         };
         let command = CommandKind::Script(script);
-        let sent = match way {
-            Some(way) => self.calls.call_on(&shard, way, command, run).await,
-            None => self.calls.call(&shard, latest, command, run).await,
+        let sent = match route {
+            Some(route) => self.executor.call_on(&shard, route, command, run).await,
+            None => self.executor.call(&shard, latest, command, run).await,
         };
         match sent {
             Ok(reply) => self.read_step(&shard, partition, reply),
@@ -201,8 +219,8 @@ impl RedisL2 {
                 Err(L2Error::Unavailable { reason, outcome_unknown_for: Some(left) })
             }
             Err(CommandError::Refused(error)) => Err(match refused(&error) {
-                // A script that failed on its way may have written before it did.
-                L2Error::Unavailable { reason, .. } if !refused_at_once(&error) => {
+                // A script that failed midway may have written before.
+                L2Error::Unavailable { reason, .. } if !refused_before_start(&error) => {
                     L2Error::Unavailable { reason, outcome_unknown_for: Some(CLOCK_SLACK) }
                 }
                 error => error,
@@ -210,23 +228,25 @@ impl RedisL2 {
         }
     }
 
-    /// The way for a step that writes much, when it is its turn. A step may go over any connection:
-    /// it is atomic, and does nothing after its time, which begins with its turn.
-    async fn way(
+    /// Waits for room for a step with large values.
+    ///
+    /// A step may use any connection: it is atomic, and has no effect after its deadline, which is
+    /// set when there is room.
+    async fn route(
         &self,
         shard: &Shard,
         script: Script,
         args: &[Value],
         timeout: Timeout,
-    ) -> Result<Option<Way>, L2Error> {
+    ) -> Result<Option<CallRoute>, L2Error> {
         let bytes: usize = args.iter().filter_map(Value::as_bytes).map(<[u8]>::len).sum();
-        if bytes <= SMALL {
+        if bytes <= SMALL_VALUE_BYTES {
             return Ok(None);
         }
-        let turn = self.calls.turn(shard, Load { bytes, timeout }, CommandKind::Script(script)).await;
-        let mut way = turn.map_err(CommandError::of_a_read)?;
-        way.timeout = large_values::write_timeout(way.timeout, bytes, self.shared.clock.now());
-        Ok(Some(way))
+        let room = self.executor.await_room(shard, Load { bytes, timeout }, CommandKind::Script(script)).await;
+        let mut route = room.map_err(CommandError::into_read_error)?;
+        route.timeout = large_values::write_timeout(route.timeout, bytes, self.shared.clock.now());
+        Ok(Some(route))
     }
 
     fn read_step(
@@ -239,14 +259,14 @@ impl RedisL2 {
         let position = position.and_then(|(epoch, sequence)| Version::checked(epoch, sequence));
         match status(&reply) {
             Some("OK") => {
-                let unknown = || L2Error::unavailable("redis answered with something unknown");
+                let unknown = || L2Error::unavailable("unexpected reply from redis");
                 let position = position.filter(|position| position.epoch > 0).ok_or_else(unknown)?;
-                self.shared.saw(partition, position);
+                self.shared.raise_floor(partition, position);
                 Ok(Ok(CompletedStep { position, reply }))
             }
             Some("PATTERNS") => {
                 let list = reply.into_iter().nth(3).and_then(bytes).and_then(|bytes| ActivePatterns::read(&bytes));
-                list.map(Err).ok_or(L2Error::unavailable("redis answered with something unknown"))
+                list.map(Err).ok_or(L2Error::unavailable("unexpected reply from redis"))
             }
             Some("FULL") => {
                 let limit = number(&reply, 3).unwrap_or(0).max(0) as usize;
@@ -256,56 +276,58 @@ impl RedisL2 {
                 shard.primary.other_life.send_replace(());
                 Err(L2Error::unavailable("redis began another life"))
             }
-            Some("BEHIND") => Err(self.lacks_what_it_had(shard)),
+            Some("BEHIND") => Err(self.handle_older_data(shard)),
             Some("LATE") => Err(L2Error::unavailable("the request reached redis too late and was not carried out")),
-            _ => Err(L2Error::unavailable("redis answered with something unknown")),
+            _ => Err(L2Error::unavailable("unexpected reply from redis")),
         }
     }
 
-    /// A server has older data than this replica has seen of it: another one had taken over in between. It is greeted anew, which begins an
-    /// epoch there.
-    pub(crate) fn lacks_what_it_had(&self, shard: &Shard) -> L2Error {
+    /// Handles a server with older data than this replica has seen of it: another one had taken
+    /// over in between.
+    ///
+    /// The handshake is repeated, which begins an epoch there.
+    pub(crate) fn handle_older_data(&self, shard: &Shard) -> L2Error {
         shard.condemn();
         self.shared.misplaced.notify_one();
-        L2Error::unavailable("redis has older data than it had before")
+        L2Error::unavailable("redis has older data than before")
     }
 
-    /// Looks at, or goes on with, the settlement of the takeover that began `epoch`.
+    /// Reads or continues the settlement of the failover that began `epoch`.
     async fn settlement(
         &self,
         partition: u16,
         epoch: u64,
         action: &'static str,
-        until: Moment,
+        deadline: Moment,
     ) -> Result<Vec<Value>, L2Error> {
-        let patience = SETTLEMENT.max(2 * self.shared.config.max_staleness);
+        let timeout = MIN_SETTLEMENT_TIMEOUT.max(2 * self.shared.config.max_staleness);
         let args = vec![
             epoch.to_string().into(),
             codec::replica_field(self.shared.replica).into(),
             action.into(),
-            patience.as_micros().to_string().into(),
+            timeout.as_micros().to_string().into(),
         ];
-        let reply = self.calls.ask(Script::Settle, partition, args, until).await?;
+        let reply = self.executor.run_script(Script::SettleFailover, partition, args, deadline).await?;
         match status(&reply) {
             Some("OK") => Ok(reply),
             _ => Err(L2Error::unavailable("redis began another epoch")),
         }
     }
 
-    /// Lists the namespaces of every partition. Foreign bytes among their names are left out.
-    async fn list_namespaces(&self, until: Moment) -> Result<BTreeSet<String>, L2Error> {
+    /// Lists the namespaces of every partition. Foreign names are omitted.
+    async fn list_namespaces(&self, deadline: Moment) -> Result<BTreeSet<String>, L2Error> {
         let asked = (0..self.shared.layout.partitions()).map(|partition| {
             let head = codec::message_head(false, partition, self.shared.replica, 0);
-            let most = vec![(MOST_NAMESPACES + 1).to_string().into()];
-            self.step_in(Script::Namespaces, partition, namespace::DEFAULT, Vec::new(), head, most, until)
+            let most = vec![(MAX_NAMESPACES + 1).to_string().into()];
+            self.step_in(Script::Namespaces, partition, namespace::DEFAULT, Vec::new(), head, most, deadline)
         });
         let mut names = BTreeSet::new();
         for step in join_all(asked).await {
             let listed = step?.reply.into_iter().nth(3).map(Value::into_array).unwrap_or_default();
             let listed = listed.into_iter().filter_map(bytes).filter_map(|name| String::from_utf8(name.into()).ok());
             names.extend(listed.filter(|name| limits::namespace("", name).is_ok()));
-            if names.len() > MOST_NAMESPACES {
-                return Err(L2Error::TooMany { what: "namespaces in redis", limit: MOST_NAMESPACES });
+            if names.len() > MAX_NAMESPACES {
+                return Err(L2Error::TooMany { what: "namespaces in redis", limit: MAX_NAMESPACES });
             }
         }
         Ok(names)
@@ -319,7 +341,7 @@ impl RedisL2 {
 
 /// A step that Redis carried out.
 pub(crate) struct CompletedStep {
-    /// Where the number line stands after it.
+    /// Position of the partition after it.
     pub position: Version,
     /// All of the script's reply.
     pub reply: Vec<Value>,
@@ -352,7 +374,7 @@ impl L2 for RedisL2 {
         removals: &'a [Removal],
         mode: Mode,
         ticket: u64,
-        until: Moment,
+        deadline: Moment,
     ) -> BoxFuture<'a, Result<RemoveResult, L2Error>> {
         Box::pin(async move {
             let Some(first) = removals.first() else { return Err(L2Error::unavailable("no keys were named")) };
@@ -366,7 +388,7 @@ impl L2 for RedisL2 {
                 args.push(Value::Bytes(source.map_or(Bytes::new(), |source| Bytes::copy_from_slice(&source))));
             }
             let head = codec::message_head(false, partition, self.shared.replica, ticket);
-            let step = self.step(Script::Remove, partition, first.key.namespace(), names, head, args, until).await?;
+            let step = self.step(Script::Remove, partition, first.key.namespace(), names, head, args, deadline).await?;
             let removed = step.reply.into_iter().nth(3).map(|removed| removed.into_array()).unwrap_or_default();
             let removed = removed.iter().map(|removed| removed.as_i64() == Some(1)).collect();
             Ok(RemoveResult { version: step.position, removed })
@@ -380,7 +402,7 @@ impl L2 for RedisL2 {
         selectors: &'a [Selector],
         mode: Mode,
         ticket: u64,
-        until: Moment,
+        deadline: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
         Box::pin(async move {
             let head = codec::message_head(true, partition, self.shared.replica, ticket);
@@ -389,21 +411,21 @@ impl L2 for RedisL2 {
                 Value::Bytes(codec::selector_list(selectors).into()),
                 self.shared.config.tombstones.to_string().into(),
             ];
-            let names = self.shared.layout.tombstones(partition, namespace.name()).into();
+            let names = self.shared.layout.invalidation_hashes(partition, namespace.name()).into();
             if selectors.iter().any(|selector| matches!(selector, Selector::Pattern(_))) {
-                // Also if there is no room for it: so that there will be.
-                self.shared.wanted.add(namespace.name(), Duration::ZERO);
+                // Also if the list is full: reclaiming makes room.
+                self.shared.reclaim_queue.add(namespace.name(), Duration::ZERO);
             }
-            let step = self.step(Script::Invalidate, partition, namespace, names, head, args, until).await?;
+            let step = self.step(Script::Invalidate, partition, namespace, names, head, args, deadline).await?;
             Ok(step.position)
         })
     }
 
-    fn namespaces(&self, until: Moment) -> BoxFuture<'_, Result<BTreeSet<String>, L2Error>> {
-        Box::pin(self.list_namespaces(until))
+    fn namespaces(&self, deadline: Moment) -> BoxFuture<'_, Result<BTreeSet<String>, L2Error>> {
+        Box::pin(self.list_namespaces(deadline))
     }
 
-    fn touch<'a>(&'a self, key: &'a Key, touch: Touch, until: Moment) -> BoxFuture<'a, Result<Touched, L2Error>> {
+    fn touch<'a>(&'a self, key: &'a Key, touch: Touch, deadline: Moment) -> BoxFuture<'a, Result<Touched, L2Error>> {
         Box::pin(async move {
             let layout = &self.shared.layout;
             let partition = key.as_ref().partition(layout.partitions());
@@ -420,7 +442,7 @@ impl L2 for RedisL2 {
             let names = vec![layout.entry(key.as_ref())];
             let head = codec::message_head(false, partition, self.shared.replica, 0);
             let sent = self.shared.clock.now();
-            let step = self.step(Script::Touch, partition, key.namespace(), names, head, args, until).await?;
+            let step = self.step(Script::Touch, partition, key.namespace(), names, head, args, deadline).await?;
             let change = match number(&step.reply, 4) {
                 Some(1) => TtlChange::Set,
                 Some(2) => TtlChange::Shortened,
@@ -439,7 +461,7 @@ impl L2 for RedisL2 {
         &'a self,
         key: &'a Key,
         claim: LeaseClaim,
-        until: Moment,
+        deadline: Moment,
     ) -> BoxFuture<'a, Result<Acquired, L2Error>> {
         Box::pin(async move {
             let layout = &self.shared.layout;
@@ -450,19 +472,25 @@ impl L2 for RedisL2 {
                 Value::Bytes(claim.seen.map(codec::version_bytes).unwrap_or_default().into()),
             ];
             let names = vec![layout.entry(key.as_ref()), layout.lease(key.as_ref())];
-            let step = self.step(Script::Acquire, partition, key.namespace(), names, Vec::new(), args, until).await?;
+            let step =
+                self.step(Script::Acquire, partition, key.namespace(), names, Vec::new(), args, deadline).await?;
             let left = Duration::from_millis(number(&step.reply, 4).unwrap_or(0).max(1) as u64);
             match step.reply.get(3).and_then(Value::as_bytes) {
                 Some(b"GRANTED") => Ok(Acquired::Granted),
                 Some(b"HELD") => Ok(Acquired::Held(left)),
                 Some(b"PAUSED") => Ok(Acquired::Paused(left)),
                 Some(b"PRESENT") => Ok(Acquired::Present),
-                _ => Err(L2Error::unavailable("redis answered with something unknown")),
+                _ => Err(L2Error::unavailable("unexpected reply from redis")),
             }
         })
     }
 
-    fn release<'a>(&'a self, key: &'a Key, back: LeaseRelease, until: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
+    fn release<'a>(
+        &'a self,
+        key: &'a Key,
+        back: LeaseRelease,
+        deadline: Moment,
+    ) -> BoxFuture<'a, Result<bool, L2Error>> {
         Box::pin(async move {
             let layout = &self.shared.layout;
             let partition = key.as_ref().partition(layout.partitions());
@@ -474,21 +502,21 @@ impl L2 for RedisL2 {
             ];
             let head = codec::message_head(false, partition, self.shared.replica, 0);
             let names = vec![layout.lease(key.as_ref())];
-            let step = self.step(Script::Release, partition, key.namespace(), names, head, args, until).await?;
+            let step = self.step(Script::Release, partition, key.namespace(), names, head, args, deadline).await?;
             Ok(number(&step.reply, 3) == Some(1))
         })
     }
 
     fn barrier(&self) -> Box<dyn FleetBarrier + '_> {
-        Box::new(FleetChange::new(&self.shared, &self.calls))
+        Box::new(FleetChange::new(&self.shared, &self.executor))
     }
 
-    fn takeover(&self, partition: u16, epoch: u64, until: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
+    fn takeover(&self, partition: u16, epoch: u64, deadline: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
         Box::pin(async move {
-            let reply = self.settlement(partition, epoch, "look", until).await?;
+            let reply = self.settlement(partition, epoch, "look", deadline).await?;
             let text =
                 |index| reply.get(index).and_then(Value::as_bytes).and_then(|text| std::str::from_utf8(text).ok());
-            let unknown = || L2Error::unavailable("redis answered with something unknown");
+            let unknown = || L2Error::unavailable("unexpected reply from redis");
             match (text(2), text(3)) {
                 (Some(""), _) => Ok(Takeover::Anew),
                 (Some(prior), Some(trusted_from)) => {
@@ -505,7 +533,7 @@ impl L2 for RedisL2 {
         partition: u16,
         epoch: u64,
         settlement: Settlement,
-        until: Moment,
+        deadline: Moment,
     ) -> BoxFuture<'_, Result<bool, L2Error>> {
         Box::pin(async move {
             let action = match settlement {
@@ -513,22 +541,22 @@ impl L2 for RedisL2 {
                 Settlement::Forgotten => "drop",
                 Settlement::Cold => "cold",
             };
-            let reply = self.settlement(partition, epoch, action, until).await?;
+            let reply = self.settlement(partition, epoch, action, deadline).await?;
             Ok(number(&reply, 1) == Some(1))
         })
     }
 
-    fn current<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Option<Current>, L2Error>> {
-        Box::pin(self.read_current(key, until))
+    fn current<'a>(&'a self, key: &'a Key, deadline: Moment) -> BoxFuture<'a, Result<Option<Current>, L2Error>> {
+        Box::pin(self.read_current(key, deadline))
     }
 
-    fn inspect<'a>(&'a self, key: &'a Key, until: Moment) -> BoxFuture<'a, Result<Inspected, L2Error>> {
-        Box::pin(self.inspect_key(key, until))
+    fn inspect<'a>(&'a self, key: &'a Key, deadline: Moment) -> BoxFuture<'a, Result<Inspected, L2Error>> {
+        Box::pin(self.inspect_key(key, deadline))
     }
 
     fn is_behind(&self, partition: u16) {
-        tracing::warn!(partition, "redis answered with less than it had announced; connecting anew");
-        if let Ok(shard) = self.calls.shard(partition) {
+        tracing::warn!(partition, "redis: primary returned data older than its messages; reconnecting");
+        if let Ok(shard) = self.executor.shard(partition) {
             shard.condemn();
         }
         self.shared.misplaced.notify_one();
@@ -539,7 +567,7 @@ impl L2 for RedisL2 {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
         server.version = server_version;
         server.warnings.extend(self.shared.foreign.warning(self.shared.clock.now()));
-        let routes = self.calls.routes();
+        let routes = self.executor.routes();
         let links = || routes.shards.iter().flat_map(|shard| &shard.links);
         L2Report {
             state,
@@ -555,7 +583,7 @@ impl L2 for RedisL2 {
             bus_lag: self.shared.lag.snapshot(),
             connections_up: links().filter(|link| link.connection().is_some()).count() as u64,
             connections_down: links().filter(|link| link.connection().is_none()).count() as u64,
-            in_flight: self.calls.in_flight() as u64,
+            in_flight: self.executor.in_flight() as u64,
             max_in_flight: self.shared.config.max_in_flight as u64,
             server,
             keyspace: self.keyspace.load_full(),

@@ -1,4 +1,5 @@
-//! The board in Redis: in the slot of the first partition, so that all of it is with one primary.
+//! The shared store in Redis: in the slot of the first partition, so that one primary has all of
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,11 @@ use futures_util::future::join_all;
 
 use super::redis_l2::{CLOCK_SLACK, RedisL2};
 use crate::backend::redis::command::executor::{CommandError, refused};
-use crate::backend::redis::command::large_values::{Load, PART};
 use crate::backend::redis::connection::command_metrics::CommandKind;
-use crate::backend::redis::connection::redis_connection::{Connection, bytes, number, status};
+use crate::backend::redis::connection::large_values::{Load, TRIP_BYTES};
+use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::reply::{bytes, number, status};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
 use crate::cache::fleet::shared_store::{
@@ -22,57 +24,60 @@ use crate::cache::fleet::shared_store::{
 use crate::cache::tier::{BoxFuture, L2Error};
 use crate::cache::version::Version;
 
-/// The partition that the board is with.
+/// The partition in whose slot the shared store is.
 pub const HOME: u16 = 0;
-/// Most replicas whose notes are read.
-const MOST_NOTES: usize = 256;
+/// Limit of replicas whose notes are read.
+const MAX_NOTES: usize = 256;
 /// Largest note or list that is read, bytes. Replicas write smaller ones.
-const MAX_NOTE: usize = 1 << 20;
-/// Names that one step of a search looks at, about.
-const SCANNED: u32 = 500;
-/// The field that every change makes greater.
+const MAX_NOTE_BYTES: usize = 1 << 20;
+/// Approximate number of names for one step of a scan.
+const SCAN_COUNT: u32 = 500;
+/// The field that grows with every change.
 const REVISION: &str = "revision";
 
 impl SharedStore for RedisL2 {
-    fn publish_note(&self, note: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
-        Box::pin(self.save(self.shared.layout.note(HOME, self.shared.replica), note, lifetime, until))
+    fn publish_note(&self, note: Bytes, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
+        Box::pin(self.save(self.shared.layout.note(HOME, self.shared.replica), note, lifetime, deadline))
     }
 
-    fn notes(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Vec<ReplicaNote>, L2Error>> {
+    fn notes(&self, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<Vec<ReplicaNote>, L2Error>> {
         Box::pin(async move {
             let pause = self.shared.longest_pause().as_micros().to_string().into();
-            let reply = self.calls.ask(Script::Members, HOME, vec![pause], until).await?;
+            let reply = self.executor.run_script(Script::LiveReplicas, HOME, vec![pause], deadline).await?;
             let field = |member: &[Value]| Some(std::str::from_utf8(member.first()?.as_bytes()?).ok()?.to_owned());
             let members = reply.get(2..).unwrap_or_default().chunks_exact(2);
             let replicas = members.filter_map(field).filter_map(|field| codec::registered_replica(&field));
-            let others = replicas.filter(|replica| *replica != self.shared.replica).take(MOST_NOTES);
-            let read = others.map(|replica| self.load(self.shared.layout.note(HOME, replica), lifetime, until));
+            let others = replicas.filter(|replica| *replica != self.shared.replica).take(MAX_NOTES);
+            let read = others.map(|replica| self.load(self.shared.layout.note(HOME, replica), lifetime, deadline));
             let notes: Result<Vec<_>, _> = join_all(read).await.into_iter().collect();
             Ok(notes?.into_iter().flatten().collect())
         })
     }
 
-    fn save_hot_keys(&self, list: Bytes, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
-        Box::pin(self.save(self.shared.layout.hot_keys(HOME), list, lifetime, until))
+    fn save_hot_keys(&self, list: Bytes, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
+        Box::pin(self.save(self.shared.layout.hot_keys(HOME), list, lifetime, deadline))
     }
 
-    fn hot_keys(&self, lifetime: Duration, until: Moment) -> BoxFuture<'_, Result<Option<ReplicaNote>, L2Error>> {
-        Box::pin(self.load(self.shared.layout.hot_keys(HOME), lifetime, until))
+    fn hot_keys(&self, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<Option<ReplicaNote>, L2Error>> {
+        Box::pin(self.load(self.shared.layout.hot_keys(HOME), lifetime, deadline))
     }
 
-    fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, until: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>> {
+    fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, deadline: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>> {
         Box::pin(async move {
-            let shards = self.calls.routes().shards.clone();
+            let shards = self.executor.routes().shards.clone();
             let Some(shard) = shards.get(scan.at.primary) else { return Ok(ScannedKeys::default()) };
             let layout = &self.shared.layout;
             let cursor = if scan.at.cursor.is_empty() { "0".to_owned() } else { scan.at.cursor.clone() };
             let glob = layout.entries_from(scan.namespace, scan.begin);
             self.shared.commands.inc();
             let page = |connection: Arc<Connection>| async move {
-                connection.client.scan_page::<(String, Vec<Value>), _, _>(cursor, glob, Some(SCANNED), None).await
+                connection.client.scan_page::<(String, Vec<Value>), _, _>(cursor, glob, Some(SCAN_COUNT), None).await
             };
-            let page =
-                self.calls.call(shard, until, CommandKind::One("SCAN"), page).await.map_err(CommandError::of_a_read)?;
+            let page = self
+                .executor
+                .call(shard, deadline, CommandKind::One("SCAN"), page)
+                .await
+                .map_err(CommandError::into_read_error)?;
             let key = |name: Bytes| {
                 layout.partition_in(&name)?;
                 layout.key_in(&name, scan.namespace).map(|key| name.slice_ref(key))
@@ -86,28 +91,33 @@ impl SharedStore for RedisL2 {
         })
     }
 
-    fn settings<'a>(&'a self, known: &'a Settings, until: Moment) -> BoxFuture<'a, Result<Option<Settings>, L2Error>> {
+    fn settings<'a>(
+        &'a self,
+        known: &'a Settings,
+        deadline: Moment,
+    ) -> BoxFuture<'a, Result<Option<Settings>, L2Error>> {
         Box::pin(async move {
-            let shard = self.calls.shard(HOME)?;
+            let shard = self.executor.shard(HOME)?;
             let name = self.shared.layout.settings(HOME);
             self.shared.commands.inc();
-            let asked = self.calls.call(&shard, until, CommandKind::One("HGET"), |connection| async move {
+            let asked = self.executor.call(&shard, deadline, CommandKind::One("HGET"), |connection| async move {
                 connection.client.hget::<Option<String>, _, _>(name, REVISION).await
             });
             let revision = match asked.await {
                 Ok(text) => text.and_then(|text| revision_of(text.parse::<u64>().ok()?)).unwrap_or(0),
-                // The script deletes what is there, and restores what is known.
+                // The script deletes the foreign value, and restores the known settings.
                 Err(failure) if is_of_another_type(&failure) => {
                     let fields: Vec<_> = known_fields(known);
-                    return Ok(Some(self.change(known, "restore", &fields, until).await?));
+                    return Ok(Some(self.change(known, "restore", &fields, deadline).await?));
                 }
-                Err(failure) => return Err(failure.of_a_read()),
+                Err(failure) => return Err(failure.into_read_error()),
             };
             if revision == known.revision {
                 return Ok(None);
             }
-            // The script decides whether what is there is older than what is known, and restores that only then.
-            Ok(Some(self.change(known, "restore", &known_fields(known), until).await?))
+            // The script decides whether the stored settings are older than the known ones, and
+            // restores only then.
+            Ok(Some(self.change(known, "restore", &known_fields(known), deadline).await?))
         })
     }
 
@@ -115,13 +125,13 @@ impl SharedStore for RedisL2 {
         &'a self,
         known: &'a Settings,
         fields: &'a [(String, Option<String>)],
-        until: Moment,
+        deadline: Moment,
     ) -> BoxFuture<'a, Result<Settings, L2Error>> {
-        Box::pin(self.change(known, "set", fields, until))
+        Box::pin(self.change(known, "set", fields, deadline))
     }
 }
 
-/// A revision that a script may have made.
+/// A revision in the range of scripts.
 fn revision_of(revision: u64) -> Option<u64> {
     Version::checked(revision, 0u64).map(|_| revision)
 }
@@ -130,7 +140,7 @@ fn known_fields(known: &Settings) -> Vec<(String, Option<String>)> {
     known.fields.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect()
 }
 
-/// The name holds something of another type than this service stores there.
+/// Returns true if the key holds a value of another type.
 fn is_of_another_type(failure: &CommandError) -> bool {
     matches!(failure, CommandError::Refused(error) if error.details().starts_with("WRONGTYPE"))
 }
@@ -141,50 +151,51 @@ impl RedisL2 {
         name: String,
         text: Bytes,
         lifetime: Duration,
-        until: Moment,
+        deadline: Moment,
     ) -> Result<(), L2Error> {
-        let shard = self.calls.shard(HOME)?;
+        let shard = self.executor.shard(HOME)?;
         self.shared.commands.inc();
         let lifetime = Some(Expiration::PX(lifetime.as_millis() as i64));
-        let load = Load { bytes: text.len(), timeout: until.into() };
-        let saved = self.calls.call_large(&shard, load, CommandKind::One("SET"), |connection| async move {
+        let load = Load { bytes: text.len(), timeout: deadline.into() };
+        let saved = self.executor.call_large(&shard, load, CommandKind::One("SET"), |connection| async move {
             connection.client.set::<Value, _, _>(name, text, lifetime, None, false).await
         });
-        saved.await.map(|_| ()).map_err(CommandError::of_a_read)
+        saved.await.map(|_| ()).map_err(CommandError::into_read_error)
     }
 
     pub(in crate::backend::redis) async fn load(
         &self,
         name: String,
         lifetime: Duration,
-        until: Moment,
+        deadline: Moment,
     ) -> Result<Option<ReplicaNote>, L2Error> {
-        let shard = self.calls.shard(HOME)?;
+        let shard = self.executor.shard(HOME)?;
         self.shared.commands.inc();
         let asked = name.clone();
-        let load = Load { bytes: PART, timeout: until.into() };
-        let loaded = self.calls.call_large(&shard, load, CommandKind::Pipeline(2), |connection| async move {
+        let load = Load { bytes: TRIP_BYTES, timeout: deadline.into() };
+        let loaded = self.executor.call_large(&shard, load, CommandKind::Pipeline(2), |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.pttl(asked.as_str()).await?;
-            let _: Value = trip.getrange(asked, 0, MAX_NOTE).await?;
+            let _: Value = trip.getrange(asked, 0, MAX_NOTE_BYTES).await?;
             trip.all::<(i64, Value)>().await
         });
         let (left, text) = match loaded.await {
             Ok(loaded) => loaded,
             Err(failure) if is_of_another_type(&failure) => {
                 let foreign = name.clone();
-                let deleted = self.calls.call(&shard, until, CommandKind::One("UNLINK"), |connection| async move {
-                    connection.client.unlink::<Value, _>(foreign).await
-                });
-                deleted.await.map_err(CommandError::of_a_read)?;
-                self.shared.damages.repaired(&Value::Array(vec![name.into()]), self.shared.clock.now());
+                let deleted =
+                    self.executor.call(&shard, deadline, CommandKind::One("UNLINK"), |connection| async move {
+                        connection.client.unlink::<Value, _>(foreign).await
+                    });
+                deleted.await.map_err(CommandError::into_read_error)?;
+                self.shared.damaged_keys.repaired(&Value::Array(vec![name.into()]), self.shared.clock.now());
                 return Ok(None);
             }
-            Err(failure) => return Err(failure.of_a_read()),
+            Err(failure) => return Err(failure.into_read_error()),
         };
         let left = u64::try_from(left).map(Duration::from_millis);
         let text = bytes(text).filter(|text| !text.is_empty());
-        let text = text.and_then(|text| if text.len() > MAX_NOTE { self.undecodable() } else { Some(text) });
+        let text = text.and_then(|text| if text.len() > MAX_NOTE_BYTES { self.undecodable() } else { Some(text) });
         Ok(text.zip(left.ok()).map(|(text, left)| ReplicaNote { text, age: lifetime.saturating_sub(left) }))
     }
 
@@ -193,10 +204,10 @@ impl RedisL2 {
         known: &Settings,
         action: &'static str,
         fields: &[(String, Option<String>)],
-        until: Moment,
+        deadline: Moment,
     ) -> Result<Settings, L2Error> {
-        let shard = self.calls.shard(HOME)?;
-        let Some((not_after, uncertainty)) = shard.primary.clock.at(until) else {
+        let shard = self.executor.shard(HOME)?;
+        let Some((not_after, uncertainty)) = shard.primary.clock.at(deadline) else {
             return Err(L2Error::unavailable("not connected to redis"));
         };
         let mut args: Vec<Value> = vec![
@@ -211,30 +222,30 @@ impl RedisL2 {
         let name = self.shared.layout.settings(HOME);
         let work =
             |connection: Arc<Connection>| async move { connection.run(Script::Settings, vec![name], args).await };
-        let reply = match self.calls.call(&shard, until, CommandKind::Script(Script::Settings), work).await {
+        let reply = match self.executor.call(&shard, deadline, CommandKind::Script(Script::Settings), work).await {
             Ok(reply) => reply,
             Err(CommandError::NotSent(error)) => return Err(error),
             Err(CommandError::Refused(error)) => return Err(refused(&error)),
             Err(CommandError::Lost(reason)) => {
-                let left = until.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
+                let left = deadline.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
                 return Err(L2Error::Unavailable { reason, outcome_unknown_for: Some(left) });
             }
         };
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), Some(revision)) => {
-                let unknown = || L2Error::unavailable("redis answered with something unknown");
+                let unknown = || L2Error::unavailable("unexpected reply from redis");
                 let revision = u64::try_from(revision).ok().and_then(revision_of).ok_or_else(unknown)?;
                 let fields = reply.into_iter().nth(2).and_then(|fields| fields.convert().ok());
                 let mut settings = Settings { revision, fields: fields.unwrap_or_default() };
                 settings.fields.remove(REVISION);
                 Ok(settings)
             }
-            (Some("LOST"), _) => Err(L2Error::unavailable("redis has lost what was set, which is being restored")),
+            (Some("LOST"), _) => Err(L2Error::unavailable("redis lost the settings; they are being restored")),
             (Some("FULL"), _) => Err(L2Error::Full),
             (Some("LATE"), _) => {
                 Err(L2Error::unavailable("the request reached redis too late and was not carried out"))
             }
-            _ => Err(L2Error::unavailable("redis answered with something unknown")),
+            _ => Err(L2Error::unavailable("unexpected reply from redis")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Writing entries: one step for all of a partition.
+//! Writes entries: one script for all of a partition.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use bytes::Bytes;
 use fred::types::Value;
 
 use super::redis_l2::RedisL2;
-use crate::backend::redis::connection::redis_connection::{bytes, number};
 use crate::backend::redis::schema::codec;
-use crate::backend::redis::schema::codec::Packed;
+use crate::backend::redis::schema::compression::Packed;
 use crate::backend::redis::schema::compression_pool;
+use crate::backend::redis::schema::reply::{bytes, number};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::coherence::safeguards::Safeguard;
 use crate::cache::entry::Entry;
@@ -43,7 +43,7 @@ impl RedisL2 {
         let mut part = match (namespace.policy().immutable, ticket) {
             (false, _) => "",
             (true, 0) => "quiet",
-            // The fleet confirms what it was told.
+            // A barrier needs a message that the fleet confirms.
             (true, _) => "once",
         }
         .to_owned();
@@ -72,7 +72,7 @@ impl RedisL2 {
                 (None, Some(version)) if outcome == 0 => {
                     Ok(WriteResult::Stored(Entry::written(&write.entry, version, cost, sent)))
                 }
-                _ => Err(L2Error::unavailable("redis answered with something unknown")),
+                _ => Err(L2Error::unavailable("unexpected reply from redis")),
             }
         });
         written.collect()
@@ -110,7 +110,7 @@ fn condition_argument(condition: Condition) -> Value {
     }
 }
 
-/// The outcomes as the script numbers them.
+/// The failure for an outcome number of the script.
 fn refusal(outcome: i64) -> Option<ConditionFailure> {
     match outcome {
         1 => Some(ConditionFailure::AlreadyPresent),

@@ -1,5 +1,6 @@
-//! The servers that know who is primary: sentinels, or members of a Cluster. They are asked over and over, at once when something looks
-//! misplaced.
+//! Polls sentinels, or members of a Cluster, for the primaries.
+//!
+//! They are polled at an interval, and immediately when a command was redirected.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,68 +21,68 @@ use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::redis_connection::{ClientTask, Purpose, open_client, words};
 use crate::units::format_duration;
 
-/// Pause between questions while nothing is amiss.
-const EVERY: Duration = Duration::from_secs(1);
-/// Shortest pause between questions.
-const SOONEST: Duration = Duration::from_millis(100);
-/// How long an answer counts.
-const COUNTS: Duration = Duration::from_secs(4);
-/// What a sentinel says when another primary has come, or is coming.
-const SWITCHES: [&str; 3] = ["+switch-master", "+promoted-slave", "+failover-state-reconf-slaves"];
-/// Members of a Cluster that are asked, besides those configured.
-const ASKED: usize = 6;
+/// Pause between polls while all is well.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest pause between polls.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Lifetime of an answer.
+const REPORT_LIFETIME: Duration = Duration::from_secs(4);
+/// Events of sentinels about a failover, begun or complete.
+const FAILOVER_EVENTS: [&str; 3] = ["+switch-master", "+promoted-slave", "+failover-state-reconf-slaves"];
+/// Members of a Cluster that are polled, beside those configured.
+const MAX_DISCOVERED_MEMBERS: usize = 6;
 
-/// What servers are asked.
+/// The query to a server.
 #[derive(Clone, Debug)]
 pub enum Query {
-    /// A sentinel: who the primary is.
+    /// The primary, from a sentinel.
     Primary {
-        /// The name they watch it under.
+        /// The name under which sentinels watch it.
         service: String,
     },
-    /// A member of a Cluster: who its members are.
+    /// The members, from a member of a Cluster.
     Members,
 }
 
-/// What one server says of another.
+/// The report of one server about another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeReport {
     /// Configuration epoch.
     pub epoch: u64,
-    /// Where it is.
+    /// Address of the reported server.
     pub address: Address,
-    /// False: a replica.
+    /// True for a primary, false for a replica.
     pub primary: bool,
-    /// It counts as down.
+    /// True if it counts as down.
     pub failed: bool,
-    /// Ranges of slots; empty where there is no Cluster.
+    /// Ranges of slots; empty without a Cluster.
     pub slots: Vec<(u16, u16)>,
 }
 
-/// What was said lately, by whom.
+/// Recent reports, each with the server that sent it.
 #[derive(Clone, Debug, Default)]
 pub struct Reports {
-    /// What was said, by whom.
-    pub claims: Vec<(Address, NodeReport)>,
-    /// Everybody who is asked has said something, or could not.
+    /// Sender and report.
+    pub reports: Vec<(Address, NodeReport)>,
+    /// True if every polled server has answered, or failed to.
     pub complete: bool,
 }
 
-/// Servers that are asked the same question, each over a connection of its own and at its own pace.
+/// Polls several servers in parallel, one connection each.
 pub struct TopologyDiscovery {
     shared: Arc<RedisContext>,
-    question: Query,
+    query: Query,
     credentials: Credentials,
     answers: Arc<LastReports>,
-    ask_now: watch::Sender<()>,
-    asked: HashMap<Address, AbortOnDropHandle<()>>,
+    poll_now: watch::Sender<()>,
+    pollers: HashMap<Address, AbortOnDropHandle<()>>,
     first: bool,
 }
 
-/// An answer, or why there was none; and when.
+/// Time and answer of a poll, or the reason of its failure.
 type NodeReply = (Instant, Result<Vec<NodeReport>, String>);
 
-/// What was answered last, by whom.
+/// The last answer of each server.
 #[derive(Default)]
 struct LastReports {
     by_server: Mutex<HashMap<Address, NodeReply>>,
@@ -94,62 +95,67 @@ impl LastReports {
     }
 }
 
-// === impl Panel ===
+// === impl TopologyDiscovery ===
 
 impl TopologyDiscovery {
-    /// Asks `servers` from now on.
+    /// Starts to poll `servers`.
     pub fn new(
         shared: &Arc<RedisContext>,
-        question: Query,
+        query: Query,
         credentials: &Credentials,
         servers: &[Address],
     ) -> TopologyDiscovery {
-        let mut panel = TopologyDiscovery {
+        let mut discovery = TopologyDiscovery {
             shared: shared.clone(),
-            question,
+            query,
             credentials: credentials.clone(),
             answers: Arc::default(),
-            ask_now: watch::Sender::new(()),
-            asked: HashMap::new(),
+            poll_now: watch::Sender::new(()),
+            pollers: HashMap::new(),
             first: true,
         };
-        servers.iter().for_each(|server| panel.add(server));
-        panel
+        servers.iter().for_each(|server| discovery.add(server));
+        discovery
     }
 
     fn add(&mut self, server: &Address) {
-        if !self.asked.contains_key(server) {
-            let witness = NodePoller {
+        if !self.pollers.contains_key(server) {
+            let poller = NodePoller {
                 address: server.clone(),
-                question: self.question.clone(),
+                query: self.query.clone(),
                 credentials: self.credentials.clone(),
                 shared: self.shared.clone(),
                 answers: self.answers.clone(),
             };
-            let asking = tokio::spawn(witness.run(self.ask_now.subscribe()));
-            self.asked.insert(server.clone(), AbortOnDropHandle::new(asking));
+            let polling = tokio::spawn(poller.run(self.poll_now.subscribe()));
+            self.pollers.insert(server.clone(), AbortOnDropHandle::new(polling));
         }
     }
 
-    /// Has some of the members asked, too: those who know best are not always those configured.
-    pub fn ask_members(&mut self, seeds: &[Address], claims: &[(Address, NodeReport)]) {
-        // Only who is named by another is one: who was removed goes on naming itself.
-        let named = claims.iter().filter(|(by, claim)| *by != claim.address).map(|(_, claim)| claim);
-        let members: BTreeMap<&Address, bool> = named.map(|claim| (&claim.address, claim.failed)).collect();
+    /// Polls some of the members, too: those configured do not always know best.
+    pub fn poll_members(&mut self, seeds: &[Address], reports: &[(Address, NodeReport)]) {
+        // Only a server that another one names is a member: a removed one goes on naming itself.
+        let named = reports.iter().filter(|(by, report)| *by != report.address).map(|(_, report)| report);
+        let members: BTreeMap<&Address, bool> = named.map(|report| (&report.address, report.failed)).collect();
         let stays = |server: &Address| seeds.contains(server) || members.contains_key(server);
-        self.asked.retain(|server, _| stays(server));
+        self.pollers.retain(|server, _| stays(server));
         self.answers.lock().retain(|server, _| stays(server));
-        let room = (seeds.len() + ASKED).saturating_sub(self.asked.len());
-        let others = members.iter().filter(|(member, failed)| !**failed && !self.asked.contains_key(**member));
+        let room = (seeds.len() + MAX_DISCOVERED_MEMBERS).saturating_sub(self.pollers.len());
+        let others = members.iter().filter(|(member, failed)| !**failed && !self.pollers.contains_key(**member));
         let more: Vec<Address> = others.take(room).map(|(member, _)| (*member).clone()).collect();
         more.iter().for_each(|member| self.add(member));
     }
 
-    /// Waits for news, or a second; then tells all that was claimed lately. The first time it hears out everybody who answers soon.
-    pub async fn look(&mut self) -> Result<Reports, String> {
+    /// Waits for news, or a second.
+    ///
+    /// Returns all recent reports. The first call waits for the answers of all servers that answer
+    /// soon.
+    pub async fn next_reports(&mut self) -> Result<Reports, String> {
         if std::mem::take(&mut self.first) {
             let everybody = async {
-                while self.answers.lock().values().filter(|(at, _)| at.elapsed() < COUNTS).count() < self.asked.len() {
+                while self.answers.lock().values().filter(|(at, _)| at.elapsed() < REPORT_LIFETIME).count()
+                    < self.pollers.len()
+                {
                     self.answers.news.notified().await;
                 }
             };
@@ -157,71 +163,72 @@ impl TopologyDiscovery {
         } else {
             tokio::select! {
                 () = self.shared.misplaced.notified() => {
-                    self.ask_now.send_replace(());
-                    sleep(SOONEST).await;
+                    self.poll_now.send_replace(());
+                    sleep(MIN_POLL_INTERVAL).await;
                 }
                 () = self.answers.news.notified() => {}
-                () = sleep(EVERY) => {}
+                () = sleep(POLL_INTERVAL) => {}
             }
         }
         let answers = self.answers.lock();
-        let lately = || answers.iter().filter(|(_, (at, _))| at.elapsed() < COUNTS);
+        let lately = || answers.iter().filter(|(_, (at, _))| at.elapsed() < REPORT_LIFETIME);
         let said = |(server, (_, answer)): (&Address, &NodeReply)| {
-            let claims = answer.clone().unwrap_or_default();
-            claims.into_iter().map(|claim| (server.clone(), claim)).collect::<Vec<_>>()
+            let reports = answer.clone().unwrap_or_default();
+            reports.into_iter().map(|report| (server.clone(), report)).collect::<Vec<_>>()
         };
-        let claims: Vec<(Address, NodeReport)> = lately().flat_map(said).collect();
-        let complete = lately().count() >= self.asked.len();
+        let reports: Vec<(Address, NodeReport)> = lately().flat_map(said).collect();
+        let complete = lately().count() >= self.pollers.len();
         let why = lately().find_map(|(server, (_, answer))| Some(format!("{server}: {}", answer.as_ref().err()?)));
-        // After a silence everybody is heard out again.
-        self.first = claims.is_empty() && !complete;
-        match claims.is_empty() {
-            true => Err(why.unwrap_or_else(|| "nobody says who the primary is".to_owned())),
-            false => Ok(Reports { claims, complete }),
+        // After a silence all servers are awaited again.
+        self.first = reports.is_empty() && !complete;
+        if reports.is_empty() {
+            Err(why.unwrap_or_else(|| "no server names the primary".to_owned()))
+        } else {
+            Ok(Reports { reports, complete })
         }
     }
 }
 
-/// A connection to a server that is asked.
+/// A connection to a polled server.
 struct Open {
     client: Client,
-    /// What a sentinel says unasked: a reason to ask sooner, and no more.
+    /// Events of a sentinel: a reason to poll sooner, and no more.
     news: Option<Receiver<Message>>,
-    /// That of the client first.
+    /// Tasks; the client's is the first.
     tasks: Vec<ClientTask>,
 }
 
-/// One server that is asked over and over.
+/// Polls one server.
 struct NodePoller {
     address: Address,
-    question: Query,
+    query: Query,
     credentials: Credentials,
     shared: Arc<RedisContext>,
     answers: Arc<LastReports>,
 }
 
-// === impl Witness ===
+// === impl NodePoller ===
 
 impl NodePoller {
-    async fn run(self, mut ask_now: watch::Receiver<()>) {
-        let patience = self.shared.config.connect_timeout;
+    async fn run(self, mut poll_now: watch::Receiver<()>) {
+        let connect_timeout = self.shared.config.connect_timeout;
         let mut connection = None;
         loop {
-            let answer = match timeout(2 * patience, self.ask(&mut connection)).await {
+            let answer = match timeout(2 * connect_timeout, self.poll(&mut connection)).await {
                 Ok(answer) => answer,
-                Err(_) => Err(format!("no answer within {}", format_duration(2 * patience))),
+                Err(_) => Err(format!("no answer within {}", format_duration(2 * connect_timeout))),
             };
             if answer.is_err() {
                 connection = None;
             }
-            // While one does not answer, what it said before counts on for its time.
-            let counts = |at: &Instant| at.elapsed() < COUNTS;
+            // While a server does not answer, its last answer counts for its lifetime.
+            let counts = |at: &Instant| at.elapsed() < REPORT_LIFETIME;
             let known = self.answers.lock().get(&self.address).is_some_and(|(at, _)| counts(at));
             if answer.is_ok() || !known {
                 self.answers.lock().insert(self.address.clone(), (Instant::now(), answer));
                 self.answers.news.notify_one();
             }
-            sleep(SOONEST).await;
+            sleep(MIN_POLL_INTERVAL).await;
             let news = connection.as_mut().and_then(|open| open.news.as_mut());
             let heard = async {
                 match news {
@@ -230,46 +237,48 @@ impl NodePoller {
                 }
             };
             tokio::select! {
-                _ = ask_now.changed() => {}
+                _ = poll_now.changed() => {}
                 heard = heard => {
                     if let Err(RecvError::Closed) = heard {
                         connection = None;
                     }
                 }
-                () = sleep(EVERY - SOONEST) => {}
+                () = sleep(POLL_INTERVAL - MIN_POLL_INTERVAL) => {}
             }
         }
     }
 
-    async fn ask(&self, connection: &mut Option<Open>) -> Result<Vec<NodeReport>, String> {
+    async fn poll(&self, connection: &mut Option<Open>) -> Result<Vec<NodeReport>, String> {
         let open = match connection.take() {
             Some(open) => open,
             None => self.open().await?,
         };
         let open = connection.insert(open);
-        let asked = self.put(&open.client).await;
+        let asked = self.send_query(&open.client).await;
         asked.map_err(|error| open.tasks[0].cause().unwrap_or_else(|| words(&error)))
     }
 
     async fn open(&self) -> Result<Open, String> {
         let client = || open_client(&self.shared.config, &self.address, &self.credentials, None, Purpose::Commands);
-        let (client_to_ask, task) = client().await.map_err(|error| error.to_string())?;
-        let mut open = Open { client: client_to_ask, news: None, tasks: vec![task] };
-        if let Query::Primary { .. } = &self.question
+        let (query_client, task) = client().await.map_err(|error| error.to_string())?;
+        let mut open = Open { client: query_client, news: None, tasks: vec![task] };
+        if let Query::Primary { .. } = &self.query
             && let Ok((listener, task)) = client().await
         {
-            // Over a connection of its own: were SUBSCRIBE refused, fred would take the refusal for the next answer.
+            // Over a connection of its own: if SUBSCRIBE were refused, fred would take the refusal
+            // for the next answer.
             open.news = Some(listener.message_rx());
-            let _ = listener.subscribe(SWITCHES.to_vec()).await;
+            let _ = listener.subscribe(FAILOVER_EVENTS.to_vec()).await;
             open.tasks.push(task);
         }
         Ok(open)
     }
 
-    async fn put(&self, client: &Client) -> Result<Vec<NodeReport>, Error> {
-        match &self.question {
+    async fn send_query(&self, client: &Client) -> Result<Vec<NodeReport>, Error> {
+        match &self.query {
             Query::Primary { service } => {
-                // The epoch first: during a failover it is the address that may be ahead. SENTINEL MASTER shows the old one until the end.
+                // The epoch first: during a failover it is the address that may be ahead. SENTINEL
+                // MASTER shows the old one until the end.
                 let about: HashMap<String, String> = command(client, &["SENTINEL", "MASTER", service]).await?;
                 let place: Vec<String> = command(client, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", service]).await?;
                 Ok(read_primary(&about, &place).into_iter().collect())
@@ -287,7 +296,7 @@ async fn command<T: FromValue>(client: &Client, words: &[&str]) -> Result<T, Err
     client.custom(command, words[1..].iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()).await
 }
 
-/// The primary a sentinel names, with its configuration epoch.
+/// The primary that a sentinel names, with its configuration epoch.
 fn read_primary(about: &HashMap<String, String>, place: &[String]) -> Option<NodeReport> {
     let [host, port] = place else { return None };
     let address = Address::Tcp { host: host.clone(), port: port.parse().ok()? };
@@ -300,7 +309,8 @@ fn read_primary(about: &HashMap<String, String>, place: &[String]) -> Option<Nod
     })
 }
 
-/// Reads the answer to CLUSTER NODES: id, address, flags, primary, ping, pong, configuration epoch, link, slots.
+/// Reads the answer to CLUSTER NODES: id, address, flags, primary, ping, pong, configuration epoch,
+/// link, slots.
 fn read_members(nodes: &str, asked: &Address, by_name: bool) -> Vec<NodeReport> {
     nodes.lines().filter_map(|line| read_member(line, asked, by_name)).collect()
 }
@@ -314,10 +324,10 @@ fn read_member(line: &str, asked: &Address, by_name: bool) -> Option<NodeReport>
     }
     let mut places = place.split(',');
     let (host, port) = places.next()?.split('@').next()?.rsplit_once(':')?;
-    // A certificate vouches for a name.
+    // A certificate names a host name.
     let host = places.next().filter(|name| by_name && !name.is_empty()).unwrap_or(host);
     let address = match (host, asked) {
-        // It does not know its own address yet.
+        // The server does not know its own address yet.
         ("" | "?", asked) => asked.clone(),
         (host, _) => Address::Tcp { host: host.to_owned(), port: port.parse().ok()? },
     };
@@ -325,7 +335,7 @@ fn read_member(line: &str, asked: &Address, by_name: bool) -> Option<NodeReport>
         let (first, last) = word.split_once('-').unwrap_or((word, word));
         Some((first.parse().ok()?, last.parse().ok()?))
     };
-    // Slots on their way are in brackets.
+    // Moving slots are in brackets.
     let slots = slots.iter().filter_map(range).collect();
     Some(NodeReport { address, primary: is("master"), failed: is("fail"), epoch: epoch.parse().ok()?, slots })
 }
@@ -367,7 +377,7 @@ dead :0@0 master,noaddr - 0 0 1 disconnected
     fn a_sentinel_names_the_primary() {
         let about = HashMap::from([("config-epoch".to_owned(), "3".to_owned())]);
         let named =
-            read_primary(&about, &["::1".to_owned(), "7000".to_owned()]).map(|claim| (claim.epoch, claim.address));
+            read_primary(&about, &["::1".to_owned(), "7000".to_owned()]).map(|report| (report.epoch, report.address));
         assert_eq!(named, Some((3, tcp("::1", 7000))));
         assert_eq!(read_primary(&about, &[]), None);
     }

@@ -1,4 +1,4 @@
-//! The servers: discovery of primaries, placement of partitions, and facts about each server.
+//! The servers: discovery of primaries, placement of partitions, facts about each server.
 
 pub mod discovery;
 pub mod placement;

@@ -1,5 +1,7 @@
-//! Which server is the primary of which partition: as configured, as the sentinels say, or as the members of a Cluster say. Of what was
-//! answered lately, the highest configuration epoch is believed.
+//! Decides which server is the primary of which partition: from configuration, sentinels or a
+//! Cluster.
+//!
+//! Among recent reports, the highest configuration epoch wins.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::discovery::{NodeReport, Query, Reports, TopologyDiscovery};
+use crate::backend::redis::bus::subscription::Bus;
 use crate::backend::redis::command::executor::Routes;
 use crate::backend::redis::config::{Address, Servers};
 use crate::backend::redis::connection::clock::RedisClock;
@@ -30,11 +33,11 @@ pub async fn follow(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &Cancellation
                 std::future::pending().await
             }
             Servers::Sentinel { sentinels, service, credentials } => {
-                let question = Query::Primary { service: service.clone() };
-                let mut panel = TopologyDiscovery::new(shared, question, credentials, sentinels);
+                let query = Query::Primary { service: service.clone() };
+                let mut discovery = TopologyDiscovery::new(shared, query, credentials, sentinels);
                 let mut believed: Option<NodeReport> = None;
                 loop {
-                    match panel.look().await {
+                    match discovery.next_reports().await {
                         Ok(heard) => {
                             believed = believe(believed, &heard);
                             if let Some(claim) = &believed {
@@ -48,14 +51,14 @@ pub async fn follow(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &Cancellation
                 }
             }
             Servers::Cluster { seeds } => {
-                let mut panel = TopologyDiscovery::new(shared, Query::Members, &shared.config.credentials, seeds);
+                let mut discovery = TopologyDiscovery::new(shared, Query::Members, &shared.config.credentials, seeds);
                 loop {
-                    match panel.look().await {
+                    match discovery.next_reports().await {
                         Ok(heard) => {
-                            // A member's epoch grows for other reasons, too; one that is replaced becomes a replica, which
-                            // changes its identity.
-                            place(tier, sink, stop, &owners(&heard.claims, &shared.layout), 0);
-                            panel.ask_members(seeds, &heard.claims);
+                            // A member's epoch grows for other reasons, too. A replaced primary
+                            // becomes a replica, which changes its identity.
+                            place(tier, sink, stop, &owners(&heard.reports, &shared.layout), 0);
+                            discovery.poll_members(seeds, &heard.reports);
                         }
                         Err(why) => tier.health().not_placed(&why),
                     }
@@ -66,24 +69,25 @@ pub async fn follow(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &Cancellation
     let _: Option<()> = stop.run_until_cancelled(followed).await;
 }
 
-/// Starts shards that are new, leaves those that are no more, and routes calls accordingly. `term` is one more than the configuration epoch of
-/// sentinels, and 0 where there are none.
+/// Starts new shards, closes those that are gone, and updates the routes.
+///
+/// `term` is one more than the configuration epoch of sentinels, and 0 without sentinels.
 fn place(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken, placement: &Placement, term: u64) {
     let layout = &tier.shared().layout;
-    let routes_before = tier.calls().routes();
+    let routes_before = tier.executor().routes();
     let mut shards: BTreeMap<Address, Arc<Shard>> =
         routes_before.shards.iter().map(|shard| (shard.primary.address.clone(), shard.clone())).collect();
-    // What the old primary of a partition may still say of it does not count any more; only then may the new one speak.
+    // The old primary's messages stop to count first; only then may the new one deliver.
     for shard in shards.values() {
         let (before, now) = (shard.primary.partitions(), placement.get(&shard.primary.address));
         let stays = |partition: &u16| now.is_some_and(|now| now.contains(partition));
         let gone: Vec<u16> = before.iter().filter(|partition| !stays(partition)).copied().collect();
         match now {
             None => {
-                tracing::info!(server = %shard.primary.address, "redis: not a primary of ours any more");
-                shard.leave();
+                tracing::info!(server = %shard.primary.address, "redis: dropped primary");
+                shard.close();
             }
-            Some(_) if !gone.is_empty() => shard.primary.serve(before.iter().copied().filter(stays).collect()),
+            Some(_) if !gone.is_empty() => shard.primary.set_partitions(before.iter().copied().filter(stays).collect()),
             Some(_) => continue,
         }
         sink.disconnected(&gone);
@@ -92,38 +96,52 @@ fn place(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken, plac
     for (address, partitions) in placement {
         let served: Arc<[u16]> = partitions.as_slice().into();
         let shard = shards.remove(address).unwrap_or_else(|| {
-            tracing::info!(server = %address, partitions = partitions.len(), "redis: a primary");
+            tracing::info!(server = %address, partitions = partitions.len(), "redis: added primary");
             let before = routes_before.by_partition.get(usize::from(partitions[0])).and_then(Option::as_ref);
             let clock = before.map_or_else(RedisClock::default, |shard| RedisClock::after(&shard.primary.clock));
             let primary = Primary::new(address.clone(), served.clone(), clock, tier.shared(), tier.health());
-            primary.is_named(term);
-            Shard::start(primary, sink, tier.tasks(), stop)
+            primary.set_term(term);
+            start_shard(tier, sink, Arc::new(primary), stop)
         });
-        shard.primary.serve(served);
-        shard.primary.is_named(term);
+        shard.primary.set_partitions(served);
+        shard.primary.set_term(term);
         partitions.iter().for_each(|partition| routes.by_partition[usize::from(*partition)] = Some(shard.clone()));
         routes.shards.push(shard);
     }
     let unplaced = routes.by_partition.iter().filter(|shard| shard.is_none()).count();
-    tier.calls().reroute(routes);
+    tier.executor().reroute(routes);
     match unplaced {
         0 => tier.health().placed(),
         _ => tier.health().not_placed(&format!("no primary is known for {unplaced} partitions")),
     }
 }
 
-/// Whom to believe among sentinels: the highest epoch. One that is lower than what was believed counts only when everybody has been heard and
-/// nobody says that any more.
+/// Starts the connections to a primary and its subscription.
+///
+/// `stop` ends the service, and with it the shard.
+fn start_shard(tier: &RedisL2, sink: &Arc<dyn BusSink>, primary: Arc<Primary>, stop: &CancellationToken) -> Arc<Shard> {
+    let (closing, stop) = (stop.clone(), stop.child_token());
+    let shard = Shard::start(primary.clone(), tier.tasks(), stop.clone());
+    let bus = Bus::new(primary, sink.clone(), closing);
+    tier.tasks().spawn(async move { bus.run(stop).await });
+    shard
+}
+
+/// Chooses among the reports of sentinels: the highest epoch.
+///
+/// A lower one than before counts only if all sentinels have answered and none reports the former
+/// any more.
 fn believe(believed: Option<NodeReport>, heard: &Reports) -> Option<NodeReport> {
-    let newest = heard.claims.iter().map(|(_, claim)| claim).max_by_key(|claim| claim.epoch)?;
-    let still = |before: &NodeReport| !heard.complete || heard.claims.iter().any(|(_, claim)| claim == before);
+    let newest = heard.reports.iter().map(|(_, claim)| claim).max_by_key(|claim| claim.epoch)?;
+    let still = |before: &NodeReport| !heard.complete || heard.reports.iter().any(|(_, claim)| claim == before);
     match believed {
         Some(before) if before.epoch >= newest.epoch && still(&before) => Some(before),
         _ => Some(newest.clone()),
     }
 }
 
-/// The owner of each partition: of those that claim its slot, the one with the highest configuration epoch.
+/// The owner of each partition: among those that claim its slot, the one with the highest
+/// configuration epoch.
 fn owners(claims: &[(Address, NodeReport)], layout: &KeySchema) -> Placement {
     let mut placement = Placement::new();
     for partition in 0..layout.partitions() {
@@ -165,14 +183,14 @@ mod tests {
     #[test]
     fn a_sentinel_that_is_behind_is_not_believed_before_everybody_was_heard() {
         let (old, new) = (claim(1, 5), claim(2, 6));
-        let heard = |claims: &[NodeReport], complete| Reports { claims: said(claims), complete };
+        let heard = |claims: &[NodeReport], complete| Reports { reports: said(claims), complete };
         assert_eq!(believe(None, &heard(&[old.clone(), new.clone()], false)), Some(new.clone()));
         assert_eq!(believe(Some(new.clone()), &heard(&[old.clone(), new.clone()], true)), Some(new.clone()));
-        // A tie is no reason to leave.
+        // A tie is no reason to change.
         let tied = NodeReport { epoch: 6, ..claim(3, 0) };
         assert_eq!(believe(Some(new.clone()), &heard(&[tied, new.clone()], true)), Some(new.clone()));
         assert_eq!(believe(Some(new.clone()), &heard(std::slice::from_ref(&old), false)), Some(new.clone()));
-        // Nobody says so any more.
+        // No sentinel reports it any more.
         assert_eq!(believe(Some(new), &heard(std::slice::from_ref(&old), true)), Some(old));
     }
 }

@@ -1,4 +1,4 @@
-//! What the Redis servers say of themselves, asked every few seconds, for Stats; and what of their settings weakens the promise, for the log.
+//! Polls INFO of the servers, for Stats, and warns about settings that weaken the promise.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -14,18 +14,21 @@ use crate::backend::redis::connection::redis_connection::field;
 use crate::backend::redis::store::redis_l2::RedisL2;
 use crate::cache::tier::ServerReport;
 
-const EVERY: Duration = Duration::from_secs(5);
-const SOON: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Asks every primary until `stop`, and adds up. While Redis is away the last answer stands.
+/// Polls every primary until `stop`, and adds up the results.
+///
+/// While Redis is unreachable, the last result stays.
 pub async fn poll(tier: &RedisL2, stop: CancellationToken) {
     let database = tier.shared().config.database;
     let (mut warned, mut counted) = (BTreeSet::new(), HashMap::new());
     loop {
-        let connections: Vec<_> = tier.calls().routes().shards.iter().filter_map(|shard| shard.connection()).collect();
-        let asked = connections.iter().map(|connection| ask(&connection.client, database));
-        let reports = stop.run_until_cancelled(timeout(PATIENCE, join_all(asked))).await;
+        let connections: Vec<_> =
+            tier.executor().routes().shards.iter().filter_map(|shard| shard.connection()).collect();
+        let polls = connections.iter().map(|connection| poll_server(&connection.client, database));
+        let reports = stop.run_until_cancelled(timeout(POLL_TIMEOUT, join_all(polls))).await;
         let reports = reports.and_then(Result::ok).unwrap_or_default();
         let reports: Vec<(String, ServerReport)> = reports.into_iter().flatten().collect();
         if !reports.is_empty() {
@@ -33,10 +36,10 @@ pub async fn poll(tier: &RedisL2, stop: CancellationToken) {
             tier.shared().keys_gone.iter().zip(gone).for_each(|(counter, keys)| counter.add(keys));
         }
         let whole = reports.into_iter().map(|(_, report)| report).reduce(add);
-        let pause = if whole.is_some() { EVERY } else { SOON };
+        let pause = if whole.is_some() { POLL_INTERVAL } else { RETRY_INTERVAL };
         if let Some(report) = whole {
             for warning in report.warnings.difference(&warned) {
-                tracing::warn!(warning, "redis: a setting to look at");
+                tracing::warn!(warning, "redis: unsafe server setting");
             }
             warned.clone_from(&report.warnings);
             tier.set_server(report);
@@ -48,8 +51,9 @@ pub async fn poll(tier: &RedisL2, stop: CancellationToken) {
     }
 }
 
-/// Keys evicted and keys expired since the servers were last `counted`, each by the name of its life: a server that was not there then, or
-/// has another life now, counts from now on.
+/// Returns the keys evicted and expired since the servers were last `counted`, by run id.
+///
+/// A server that is new, or has restarted, counts from now on.
 fn gone_since(counted: &mut HashMap<String, [u64; 2]>, reports: &[(String, ServerReport)]) -> [u64; 2] {
     let now = reports.iter().map(|(life, report)| (life.clone(), [report.evicted_keys, report.expired_keys]));
     let before = std::mem::replace(counted, now.collect());
@@ -76,7 +80,7 @@ fn add(one: ServerReport, mut other: ServerReport) -> ServerReport {
     }
 }
 
-async fn ask(client: &Client, database: u8) -> Option<(String, ServerReport)> {
+async fn poll_server(client: &Client, database: u8) -> Option<(String, ServerReport)> {
     let server: String = client.info(Some(InfoKind::Server)).await.ok()?;
     let memory: String = client.info(Some(InfoKind::Memory)).await.ok()?;
     let stats: String = client.info(Some(InfoKind::Stats)).await.ok()?;
@@ -100,20 +104,23 @@ async fn ask(client: &Client, database: u8) -> Option<(String, ServerReport)> {
     Some((field(&server, "run_id").to_owned(), report))
 }
 
-/// What of a server's settings weakens the promise, or costs more than it has to.
+/// Settings of a server that weaken the promise, or are expensive.
 fn warnings(memory: &str, replication: &str) -> BTreeSet<String> {
     let mut warnings = BTreeSet::new();
     warnings.extend(eviction_warning(field(memory, "maxmemory_policy")));
     let bounded = !field(replication, "min_slaves_good_slaves").is_empty();
     if field(replication, "connected_slaves") != "0" && !bounded {
-        let words = "min-replicas-to-write is 0: should Redis's own replication split, staleness has no bound on the side cut off";
+        let words =
+            "min-replicas-to-write is 0: if Redis's replication splits, staleness has no bound on the isolated side";
         warnings.insert(words.to_owned());
     }
     warnings
 }
 
-/// The effect of an eviction policy that evicts what should stay, and the setting to change. Leases, request ids and versions of sources are not
-/// read between their writing and their use, and end sooner than most entries.
+/// Warns about an eviction policy that evicts data that should stay.
+///
+/// Leases, request ids and versions of sources are not read between their writing and their use,
+/// and expire sooner than most entries.
 fn eviction_warning(policy: &str) -> Option<String> {
     let kept = "leases, request ids and versions of sources";
     let evicted = match policy {

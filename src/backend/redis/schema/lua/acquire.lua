@@ -1,5 +1,6 @@
--- Asks for the lease of a key. KEYS[2] entry, KEYS[3] lease. ARGV: 8 identity of the lease (16 bytes), 9 how long it holds (ms), 10 version of
--- the live entry that is to be made anew, '' for none. A lease is its identity, the position and the time at which it was granted.
+-- Requests the lease of a key. KEYS[2] entry, KEYS[3] lease. ARGV: 8 id of the lease (16 bytes), 9
+-- its duration (ms), 10 version of the live entry that is to be refreshed, '' for none. A lease is
+-- its id, and the position and the time at which it was granted.
 local head = head_of(KEYS[2])
 if lives(KEYS[2], head) and head.version ~= ARGV[10] then
   return {'OK', epoch, sequence, 'PRESENT', 0}

@@ -1,3 +1,4 @@
--- A replica answers no more. KEYS[1] counter of the registry. ARGV: 1 field of the replica.
+-- Removes a replica that answers no more from the registry. KEYS[1] counter of the registry. ARGV:
+-- 1 field of the replica.
 own('HDEL', KEYS[1], ARGV[1])
 return {'OK', now}

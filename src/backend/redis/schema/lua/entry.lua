@@ -1,8 +1,9 @@
--- What is stored under a key: the codec says how it is laid out.
+-- Functions on stored entries and leases. The codec describes the layout.
 local HEAD, MARKED_AT = 87, 58
 local HAS_SOURCE = 2
 
--- No script matches patterns: the caller says which of them match which name. One that knows another list has to try again.
+-- Scripts do not match patterns: the caller says which of them match which name. A caller that
+-- knows another list has to try again.
 if patterns ~= '' then
   local known, at = ARGV[6]:sub(#named + 1), 17
   if known:sub(1, 16) ~= list then
@@ -10,8 +11,8 @@ if patterns ~= '' then
   end
   for index = 2, #KEYS do
     if known:byte(at) == 1 then
-      matching[KEYS[index]] = known:sub(at + 1, at + STONE)
-      at = at + STONE
+      matching[KEYS[index]] = known:sub(at + 1, at + SELECTOR_RECORD)
+      at = at + SELECTOR_RECORD
     end
     at = at + 1
   end
@@ -21,7 +22,7 @@ local function flag(flags, bit)
   return flags % (2 * bit) >= bit
 end
 
--- The head of what is stored, none when that is nothing of ours.
+-- The head of a stored entry, nil if there is none of this service.
 local function head_of(name)
   local bytes = redis.pcall('GETRANGE', name, 0, HEAD - 1)
   if type(bytes) ~= 'string' or #bytes < HEAD or bytes:sub(1, 2) ~= 'T\1' then
@@ -34,13 +35,14 @@ local function head_of(name)
   return head
 end
 
--- The bytes of a record of this service, nil when there are none of that size. Of anything larger the rest is not read.
+-- The bytes of a value of this service, nil if it has another size. The rest of a larger one is not
+-- read.
 local function record_of(name, size)
   local bytes = own('GETRANGE', name, 0, size)
   return #bytes == size and bytes or nil
 end
 
--- The remaining time to live (ms) of what is stored, -1 for none; 0 when it has passed.
+-- The remaining time to live (ms) of an entry: -1 without an end, 0 if it has passed.
 local function remaining(name, head)
   if head.ttl == 0 then
     return -1
@@ -56,13 +58,13 @@ local function tags_of(name, head)
   return redis.call('GETRANGE', name, HEAD, HEAD + head.tags - 1)
 end
 
--- What a message says of tags that are not known: those of an entry that is gone, which somebody may still keep. Where nothing ever had
--- tags it had none.
+-- What a message has for unknown tags: those of an entry that is gone, which a replica may still
+-- hold. If no entry of the partition ever had tags, it had none.
 local function unknown_tags(head)
   return not head and tagged and '\0' or ''
 end
 
--- How an entry is covered: whether it is gone, and since when it is marked stale with what selects it.
+-- Returns whether an entry is invalidated, and since when it is marked stale by a selector.
 local function coverage_of(head)
   if head.gone == nil then
     local tags = function() return tags_of(head.name, head) end
@@ -71,7 +73,7 @@ local function coverage_of(head)
   return head.gone, head.marked_since
 end
 
--- Whether an entry counts: one of an epoch that does, and not invalidated with what selects it.
+-- Whether an entry counts: its epoch does, and no selector invalidated it.
 local function counts(head)
   if head.e < trusted_from or head.e > epoch then
     return false
@@ -89,7 +91,7 @@ local function lives(name, head)
   return left == -1 or left > 0
 end
 
--- Versions of sources are wider than Lua's numbers.
+-- Source versions are wider than Lua's numbers.
 local function is_older(source, other)
   local high, low = struct.unpack('>I4I4', source)
   local other_high, other_low = struct.unpack('>I4I4', other)
@@ -101,7 +103,7 @@ local function covered(key, tags)
   return key .. struct.pack('>I2', #tags) .. tags
 end
 
--- The newest version of its source that is known of a key: of its entry, or of one that was invalidated.
+-- The newest known source version of a key: of its entry, or of an invalidated one.
 local function newest_source(head, remembered)
   local before = record_of(remembered, 8)
   local own = head and head.source
@@ -111,8 +113,9 @@ local function newest_source(head, remembered)
   return own or before or nil
 end
 
--- Remembers the version of the source of an entry, unless a newer one is, for five minutes after `left` ms at least. Its name is that of the
--- entry with another letter after the hash tag, which no prefix and no partition can contain.
+-- Remembers the source version of an entry, unless a newer one is remembered, for five minutes
+-- after `left` ms at least. The name is that of the entry with another letter after the hash tag,
+-- which no prefix and no partition can contain.
 local function remember_source(name, source, left)
   local remembered = string.gsub(name, '}:v:', '}:x:', 1)
   local before = redis.pcall('GET', remembered)
@@ -124,18 +127,19 @@ local function remember_source(name, source, left)
   redis.call('SET', remembered, source, 'PX', math.max(left + 300000, lasts))
 end
 
--- Who holds the lease of a key that nobody may have.
+-- The holder of a lease that no caller may get: it is paused.
 local NOBODY = NOWHERE
 
--- Who holds the lease of a key: its identity, and when it was granted. None when nobody does, or what selects the key, or an entry with these
--- tags, was invalidated since.
+-- The holder of a key's lease: its id, and when it was granted. Nil if there is none, or a selector
+-- of the key, or of an entry with these tags, was invalidated since.
 local function lease_of(name, tags)
   local lease = now < leased_until and record_of(name, 40)
   if not lease then
     return nil
   end
   local e, s, at = struct.unpack('>I8I8I8', lease, 17)
-  -- Granted later than now: the clock was set back, and Redis would keep the lease for longer than it was granted.
+  -- Granted later than now: the clock was set back, and Redis would keep the lease for longer than
+  -- it was granted.
   if e ~= epoch or at > now then
     return nil
   end

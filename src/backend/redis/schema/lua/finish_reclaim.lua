@@ -1,5 +1,6 @@
--- Nothing is left to be done for the patterns that were claimed, unless the number line has begun another epoch since: then entries may have
--- come from elsewhere. ARGV: 8 epoch, 9 list as it was claimed. Returns how many patterns are at work still.
+-- Removes the claimed patterns from the list, unless the partition has begun another epoch since:
+-- then entries may have come from another server. ARGV: 8 epoch, 9 list as it was claimed. Returns
+-- the number of patterns that are still active.
 local left = listed_in(patterns)
 if digits(epoch) == ARGV[8] then
   local done = {}
@@ -8,7 +9,7 @@ if digits(epoch) == ARGV[8] then
   end
   local kept = {}
   for _, pattern in ipairs(left) do
-    -- One that was invalidated again has another stone.
+    -- A pattern that was invalidated again has another record.
     if not done[pattern[1]] then
       kept[#kept + 1] = pattern[1]
     end

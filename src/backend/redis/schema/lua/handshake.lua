@@ -1,22 +1,29 @@
--- First words on a connection. KEYS counters of a group of partitions. ARGV: 1 position that the replica has seen of each partition (16 bytes
--- each), 2 identity of this primary, 3 number of
--- partitions of the deployment, 4 the last audit of a deployment of another number, if that was seen to be gone, 5 'repair', 'cold', or in
--- test builds 'trust', 6 time (microseconds) without an audit after which a replica was not live, 7 longest pause between audits
--- (microseconds), 8 one more than the configuration epoch under which sentinels name this primary, 0 without sentinels.
--- A counter last seen on another primary, or in another life of this one, begins a new epoch: what was acknowledged last may be missing
--- here. So does one that stands before what this replica has seen: the same life came back after another server had taken over, whose
--- changes are missing here. So does one under a configuration epoch that is two or more above the one under which this server took over:
--- each failover adds at least one. (One more is no reason: during a failover the address may be known before the epoch.) To repair,
--- entries from before do not count until the replicas that were live have seen to it.
+-- Handshake of a connection. KEYS counters of a group of partitions. ARGV: 1 position that the
+-- replica has seen of each partition (16 bytes each), 2 identity of this primary, 3 number of
+-- partitions of the deployment, 4 the last audit of a deployment of another number, if that
+-- deployment is known to be gone, 5 'repair', 'cold', or in test builds 'trust', 6 time
+-- (microseconds) without an audit after which a replica was not live, 7 longest pause between
+-- audits (microseconds), 8 one more than the configuration epoch under which sentinels name this
+-- primary, 0 without sentinels.
+--
+-- A counter last seen on another primary, or in another life of this one, begins a new epoch: the
+-- last acknowledged changes may be missing here. So does one below the position that this replica
+-- has seen: the same life came back after another server had taken over, whose changes are missing
+-- here. So does one under a configuration epoch that is two or more above the one under which this
+-- server took over: each failover adds at least one. (One more is no reason: during a failover the
+-- address may be known before the epoch.)
+--
+-- To repair, entries from before do not count until the replicas that were live have invalidated
+-- again.
 local deployed = registry_of(KEYS[1])
 if deployed[1] and deployed[1] ~= ARGV[3] and (deployed[2] or '') ~= ARGV[4] then
   return {'PARTITIONS', tonumber(deployed[1]), deployed[2] or ''}
 end
 
--- Those that had audited themselves shortly before the server's last audit. None: a registry that is too young to tell. Those long gone are
--- taken out.
+-- Returns the replicas that had audited shortly before the server's last audit, nil if the registry
+-- is too young to tell. Removes those that are long gone.
 local awaited
-local function who_was_live()
+local function live_replicas()
   local latest, born = tonumber(deployed[2] or 0), tonumber(deployed[3] or 0)
   if redis.call('HGET', KEYS[1], 'b') ~= deployed[3] then
     return nil
@@ -37,7 +44,8 @@ local function who_was_live()
   return awaited
 end
 
--- A primary without replicas forgets after a while what it was promoted from: the same life.
+-- A primary without replicas forgets after a while from which one it was promoted: it is the same
+-- life.
 local function same_life(before)
   local run = string.match(ARGV[2], '^(%w+):0+:%-1$')
   return before == ARGV[2] or (run and before and before:sub(1, #run + 1) == run .. ':')
@@ -65,7 +73,7 @@ for index, counter in ipairs(KEYS) do
     local prior = digits(epoch) .. '-' .. digits(sequence)
     epoch = begin_epoch(counter, math.max(floor_of(ARGV[1], floor), epoch), ARGV[2])
     redis.call('HSET', counter, 'l', prior)
-    local live = ARGV[5] == 'repair' and who_was_live()
+    local live = ARGV[5] == 'repair' and live_replicas()
     if live then
       redis.call('HSET', counter, 'u', line[4] or line[3] or line[1], 'w', live, 'm', digits(now))
     elseif ARGV[5] == 'trust' then

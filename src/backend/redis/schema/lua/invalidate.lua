@@ -1,5 +1,6 @@
--- Invalidates what selectors select: everything of it before this position is gone, or marked stale. KEYS[2] and KEYS[3] the young and the old
--- hash, named here for a slot that moves. ARGV: 8 'remove' or 'mark', 9 selectors as messages name them, 10 most stones of a hash.
+-- Invalidates by selectors: all matching entries from before this position are removed, or marked
+-- stale. KEYS[2] and KEYS[3] the young and the old hash, named here for a slot that moves. ARGV: 8
+-- 'remove' or 'mark', 9 selectors as messages name them, 10 limit of records in a hash.
 local REMOVED, MARKED = 2, 3
 local WHOLE, PATTERN, PATTERNS = 0, 3, 16
 local selectors, at = {}, 1
@@ -15,7 +16,7 @@ for index, pattern in ipairs(listed_in(patterns)) do
 end
 for _, selector in ipairs(selectors) do
   if selector[1] == PATTERN and not listed[selector[2]] then
-    order[#order + 1], listed[selector[2]] = selector[2], string.rep('\0', STONE)
+    order[#order + 1], listed[selector[2]] = selector[2], string.rep('\0', SELECTOR_RECORD)
   end
 end
 if #order > PATTERNS then
@@ -25,24 +26,25 @@ end
 advance()
 local here = struct.pack('>I8I8', epoch, sequence)
 
-local function raised(stone)
-  local removed_e, removed_s, marked_e, marked_s, since, before_e, before_s = read_stone(stone)
+local function raised(selector_record)
+  local removed_e, removed_s, marked_e, marked_s, since, before_e, before_s = read_record(selector_record)
   if ARGV[8] == 'mark' then
     return struct.pack('>I8I8I8I8I8I8I8', removed_e, removed_s, epoch, sequence, now, marked_e, marked_s)
   end
   return struct.pack('>I8I8I8I8I8I8I8', epoch, sequence, marked_e, marked_s, since, before_e, before_s)
 end
 
--- Makes sure that the young hash is there, whole, and has room.
+-- Makes sure that the young hash exists, is complete, and has room.
 local function prepare()
   if young_birth ~= NEVER and redis.pcall('HGET', young, BIRTH) ~= young_birth then
-    -- It was evicted. What it said is lost: everything before its last stone is gone.
+    -- It was evicted, and its records are lost: everything before its last record counts as
+    -- invalidated.
     floor_e, floor_s = latest_e, latest_s
     young_birth, old_birth = NEVER, NEVER
     redis.call('UNLINK', old)
   elseif young_birth ~= NEVER and redis.call('HLEN', young) > tonumber(ARGV[10]) then
     if old_birth ~= NEVER then
-      -- All stones of the old one are from before the birth of the young one.
+      -- All records of the old hash are from before the birth of the young one.
       floor_e, floor_s = struct.unpack('>I8I8', young_birth)
       redis.call('UNLINK', old)
     end
@@ -64,8 +66,8 @@ for _, selector in ipairs(selectors) do
   elseif kind ~= WHOLE then
     prepare()
     local field = string.char(kind) .. bytes
-    local stone = raised(redis.call('HGET', young, field) or '')
-    redis.call('HSET', young, field, stone:sub(17) == string.rep('\0', STONE - 16) and stone:sub(1, 16) or stone)
+    local selector_record = raised(redis.call('HGET', young, field) or '')
+    redis.call('HSET', young, field, selector_record:sub(17) == string.rep('\0', SELECTOR_RECORD - 16) and selector_record:sub(1, 16) or selector_record)
     latest_e, latest_s = epoch, sequence
   end
 end
@@ -73,7 +75,7 @@ for _, selector in ipairs(selectors) do
   if selector[1] == WHOLE then
     whole = raised(whole)
     if ARGV[8] == 'remove' then
-      -- Nothing that other stones select is left.
+      -- All entries that other records select are gone.
       redis.call('UNLINK', young, old)
       young_birth, old_birth, order = NEVER, NEVER, {}
       latest_e, latest_s, floor_e, floor_s = 0, 0, 0, 0
@@ -90,6 +92,6 @@ if now_listed ~= patterns then
   list = next_list()
 end
 local positions = struct.pack('>I8I8I8I8', latest_e, latest_s, floor_e, floor_s)
-redis.call('HSET', KEYS[1], ARGV[7], whole .. positions .. young_birth .. old_birth .. list .. worker .. now_listed)
+redis.call('HSET', KEYS[1], ARGV[7], whole .. positions .. young_birth .. old_birth .. list .. claimant .. now_listed)
 announce(ARGV[8] == 'mark' and MARKED or REMOVED, ARGV[9])
 return {'OK', epoch, sequence}

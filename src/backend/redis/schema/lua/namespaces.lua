@@ -1,5 +1,5 @@
--- Lists the namespaces of which anything was stored, leased or invalidated since the number line began. Takes no step. ARGV: 8 how many are listed
--- at most.
+-- Lists the namespaces with an entry, a lease or an invalidation since the partition's epoch began.
+-- Takes no sequence. ARGV: 8 limit of the list.
 local most, names = tonumber(ARGV[8]), {}
 local fields = redis.call('HGETALL', KEYS[1])
 for index = 1, #fields, 2 do

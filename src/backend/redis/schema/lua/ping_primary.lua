@@ -1,2 +1,2 @@
--- Asks for the time as a writer would, so that a primary that was demoted refuses.
+-- Returns the time. Runs as a script that may write, so that a demoted primary refuses.
 return {'OK', now}

@@ -1,12 +1,16 @@
--- Shared by all scripts. A counter is a hash: e epoch, s sequence, i identity of the primary, t the epoch from which on entries count,
--- n:<namespace> what was invalidated in it other than by key, '' when nothing was: there is one for each namespace of which anything was stored
--- or leased, r:<replica> time of its last audit, p number of partitions, a time of the last audit of
--- any replica, b the time since when replicas register here, and
--- k the time of the last takeover or jump of the clock, before which the registry says nothing, and g one more than the configuration epoch under which
--- sentinels named the primary when it took over. After a takeover that is not settled yet also u what t becomes then, w replicas that are
--- waited for, m since when; and l the position at which the server took over. Epochs are microseconds of Redis's clock and stay below 2^53, so that Lua's doubles hold them.
+-- Shared by all scripts. A counter is a hash: e epoch, s sequence, i identity of the primary, t the
+-- first epoch whose entries count, n:<namespace> the invalidations by selector of a namespace, ''
+-- if there are none: one field for each namespace of which anything was stored or leased,
+-- r:<replica> time of its last audit, p number of partitions, a time of the last audit of any
+-- replica, b time since when replicas register here, k time of the last takeover or jump of the
+-- clock, before which the registry proves nothing, and g one more than the configuration epoch
+-- under which sentinels named the primary when it took over. After a takeover that is not settled
+-- yet also u the value that t gets then, w replicas that are waited for, m since when; and l the
+-- position at which the server took over. Epochs are microseconds of Redis's clock and stay below
+-- 2^53, so that Lua's doubles hold them.
 local LIMIT, NOWHERE = 9007199254740992, string.rep('\0', 16)
--- Farthest that an epoch may lie ahead of the clock (microseconds, a hundred years). No clock was ever that wrong: such an epoch is damaged.
+-- Farthest that an epoch may lie ahead of the clock (microseconds, a hundred years). No clock was
+-- ever that wrong: such an epoch is damaged.
 local HORIZON = 3155760000000000
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -15,7 +19,7 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
--- The number that a text spells: whole, below 2^53, in plain decimal. Nil for anything else.
+-- The number in a text: whole, below 2^53, in plain decimal. Nil for anything else.
 local function whole(text)
   if not text or text == '' or #text > 16 or string.find(text, '%D') then
     return nil
@@ -24,10 +28,10 @@ local function whole(text)
   return number < LIMIT and number or nil
 end
 
--- Names that held something else than they should. The reply lists them.
+-- Names that held foreign values. The reply lists them.
 local repaired = {}
 
--- Deletes a name that holds something else than it should.
+-- Deletes a name that holds a foreign value.
 local function discard(name)
   redis.call('UNLINK', name)
   repaired[#repaired + 1] = name
@@ -57,8 +61,9 @@ local function is_number(text, most)
   return number ~= nil and number <= most
 end
 
--- Reads a counter: epoch, sequence, and a list of e, s, t, u and the further fields named. Without a counter the epoch is nil. A counter that is
--- damaged is deleted: with its numbers went the order of everything before.
+-- Reads a counter: epoch, sequence, and a list of e, s, t, u and the further fields named. Without
+-- a counter the epoch is nil. Deletes a damaged counter: the order of everything before is lost
+-- with its numbers.
 local function line_of(counter, ...)
   local line = own('HMGET', counter, 'e', 's', 't', 'u', ...)
   local epoch, sequence = whole(line[1]), line[2] and whole(line[2]) or not line[2] and 0
@@ -72,7 +77,8 @@ local function line_of(counter, ...)
   return nil, 0, {}
 end
 
--- The fields p, a, b and k of the counter that keeps a registry. Deletes the counter if one of them is damaged.
+-- The fields p, a, b and k of the counter that keeps a registry. Deletes the counter if one of them
+-- is damaged.
 local function registry_of(counter)
   local registry = own('HMGET', counter, 'p', 'a', 'b', 'k')
   for field = 1, 4 do
@@ -84,23 +90,25 @@ local function registry_of(counter)
   return registry
 end
 
--- The epoch of a position that a replica has seen (16 bytes of `floors`, from `at` on). One that no clock can have led to binds nobody.
+-- The epoch of a position that a replica has seen (16 bytes of `floors`, from `at` on). An epoch
+-- that no clock can have led to does not count.
 local function floor_of(floors, at)
   local e = struct.unpack('>I8', floors, at)
   return e <= now + HORIZON and e or 0
 end
 
--- Whether a counter stands before that position: it is older data than this replica has seen.
+-- Whether a counter is below that position: it is older data than this replica has seen.
 local function is_behind(epoch, sequence, floors, at)
   local e, s = struct.unpack('>I8I8', floors, at)
   return (epoch < e or (epoch == e and sequence < s)) and e <= now + HORIZON
 end
 
--- Begins a new epoch above `floor`: with a counter that is gone went the order of everything before.
+-- Begins a new epoch above `floor`: the order of everything before is lost with the counter.
 local function begin_epoch(counter, floor, identity)
   local epoch = now
   if floor >= now then
-    -- The clock went back. Another replica may have begun an epoch above the same floor, which is gone, too: the clock tells them apart.
+    -- The clock went back. Another replica may have begun an epoch above the same floor, which is
+    -- gone, too: the clock tells them apart.
     epoch = floor + 1 + now % 16777216
   end
   if epoch > now + HORIZON then

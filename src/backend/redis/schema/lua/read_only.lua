@@ -1,4 +1,5 @@
--- Looks at what was invalidated, and takes no step. KEYS[1] counter. ARGV: 1 namespace, 2 its field of the counter, 3 epoch.
+-- Reads the invalidations of a namespace. Takes no sequence. KEYS[1] counter. ARGV: 1 namespace, 2
+-- its field of the counter, 3 epoch.
 local namespace = ARGV[1]
 local line = redis.pcall('HMGET', KEYS[1], 'e', ARGV[2])
 if line.err or line[1] ~= ARGV[3] then

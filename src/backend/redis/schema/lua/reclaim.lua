@@ -1,10 +1,11 @@
--- Does to entries and leases what was done to what selects them: KEYS from 2 on. No step: that was announced.
+-- Removes or marks entries and leases whose selectors were invalidated: KEYS from 2 on. Takes no
+-- sequence: the invalidation was announced.
 local gone = {}
 for index = 2, #KEYS do
   local is_lease = string.match(KEYS[index], '}:(%a):') == 'l'
   local head = not is_lease and head_of(KEYS[index])
   if is_lease and not lease_of(KEYS[index]) then
-    -- Void for the pattern, which will not be there any more to tell.
+    -- Void because of a pattern, which will be forgotten.
     gone[#gone + 1] = KEYS[index]
   elseif head then
     local is_gone, marked = coverage_of(head)

@@ -1,5 +1,6 @@
 
--- The replicas registered with a counter: their fields, and the time of their last audit. A field that says no time is deleted.
+-- The replicas registered with a counter: their fields, and the time of their last audit. Deletes a
+-- field without a time.
 local function registered(counter)
   local members = {}
   local fields = redis.call('HGETALL', counter)

@@ -1,5 +1,6 @@
--- Gives a lease back. KEYS[2] lease. ARGV: 8 identity of the lease (16 bytes), 9 time (ms) for which nobody gets it, 10 key as messages name
--- it, 11 'failed' when the entry could not be made. What wakes those who wait has no position: it changes no entry.
+-- Releases a lease. KEYS[2] lease. ARGV: 8 id of the lease (16 bytes), 9 time (ms) for which no
+-- caller gets it, 10 key as messages name it, 11 'failed' if the fill failed. The message that
+-- wakes the waiters has no position: it changes no entry.
 local RELEASED, FAILED = 5, 6
 if ARGV[8] == NOBODY or lease_of(KEYS[2]) ~= ARGV[8] then
   return {'OK', epoch, sequence, 0}

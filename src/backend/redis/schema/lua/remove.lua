@@ -1,5 +1,6 @@
--- Removes entries, or marks them stale. ARGV: 8 'remove' or 'mark', then for each: its key as messages name it, and the version of its source
--- (8 bytes) or ''. KEYS for each entry: its name, its lease's, and that of what is remembered of its source: the newest version, for a while.
+-- Removes entries, or marks them stale. ARGV: 8 'remove' or 'mark', then for each entry: its key as
+-- messages name it, and its source version (8 bytes) or ''. KEYS for each entry: its name, its
+-- lease's, and that of its remembered source version: the newest one, for a while.
 local REMEMBERED = 300000
 local REMOVED, MARKED = 2, 3
 advance()

@@ -1,12 +1,13 @@
--- A write or an invalidation: one step on a partition's number line.
--- KEYS[1] counter. ARGV: 1 not-after (microseconds of Redis's clock), 2 position that the replica has seen (16 bytes), 3 identity, 4 channel,
--- 5 head of the message, 6 its namespace, and what the caller knows of the patterns at work there, 7 field of what was invalidated in the
--- namespace, then what the step needs.
+-- Begins a script that takes a sequence of a partition: a write or an invalidation. KEYS[1]
+-- counter. ARGV: 1 not-after (microseconds of Redis's clock), 2 position that the replica has seen
+-- (16 bytes), 3 identity, 4 channel, 5 head of the message, 6 its namespace, and what the caller
+-- knows of the active patterns there, 7 field of the counter with the invalidations by selector,
+-- then the arguments of the script itself.
 if now > tonumber(ARGV[1]) then
   return {'LATE', now}
 end
 
--- Whether what a counter holds of a namespace is laid out as selector_invalidations.lua says.
+-- Whether a namespace's field has the layout that selector_invalidations.lua describes.
 local function is_sound(record)
   if #record < 152 then
     return record == ''
@@ -21,8 +22,8 @@ local function is_sound(record)
     if #record < at + 57 then
       return false
     end
-    for _, stone in ipairs({0, 16, 40}) do
-      if not is_position(record:sub(at + stone, at + stone + 15)) then
+    for _, offset in ipairs({0, 16, 40}) do
+      if not is_position(record:sub(at + offset, at + offset + 15)) then
         return false
       end
     end
@@ -54,7 +55,8 @@ local namespace = named:sub(2)
 -- Whether the counter has a field of the namespace.
 local listed_here = line[8]
 
--- Adds the namespace to those that the counter lists, so that an invalidation in all namespaces covers what is about to be stored or leased.
+-- Adds the namespace to those that the counter lists, so that an invalidation in all namespaces
+-- covers what is about to be stored or leased.
 local function list_namespace()
   if not listed_here then
     redis.call('HSET', KEYS[1], ARGV[7], '')

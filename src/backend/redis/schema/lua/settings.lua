@@ -1,9 +1,11 @@
--- What is set for all replicas: a hash of fields, and `revision`, which grows with every change. KEYS[1] the hash. ARGV: 1 not-after
--- (microseconds of Redis's clock), 2 revision that the caller knows, 3 'set' or 'restore', 4 most fields, then each field and its value, '' to take
--- it back. A hash that is older than what the caller knows was lost, and is to be restored first. Returns the revision and all fields.
+-- The run-time settings of all replicas: a hash of fields, and `revision`, which grows with every
+-- change. KEYS[1] the hash. ARGV: 1 not-after (microseconds of Redis's clock), 2 revision that the
+-- caller knows, 3 'set' or 'restore', 4 limit of fields, then each field and its value, '' to
+-- delete it. A hash that is older than the caller's was lost, and has to be restored first. Returns
+-- the revision and all fields.
 local LONGEST = 65536
 
--- All fields. One that is longer than any that this service sets is not its own, and goes.
+-- All fields. Deletes one that is longer than any that this service sets: it is foreign.
 local function all_fields()
   local all, own = redis.call('HGETALL', KEYS[1]), {}
   for index = 1, #all, 2 do
@@ -25,7 +27,7 @@ local function revision_of(text)
   return number and number <= now + HORIZON and number or 0
 end
 
--- A hash with more fields than there can be is not this service's.
+-- A hash with more fields than the limit is foreign.
 if own('HLEN', KEYS[1]) > tonumber(ARGV[4]) + 1 then
   discard(KEYS[1])
 end

@@ -1,6 +1,8 @@
--- The settlement of a takeover. KEYS[1] counter. ARGV: 1 epoch that began, 2 field of the replica, 3 'look', 'done' (this replica has seen to
--- it), 'drop' (entries from before are to be forgotten) or 'cold' (the same, unless it is settled), 4 longest time (microseconds) that replicas are waited for.
--- Returns whether it is settled, the position at which the server took over, and the epoch from which on entries are to count.
+-- Settles a takeover. KEYS[1] counter. ARGV: 1 epoch that began, 2 field of the replica, 3 'look',
+-- 'done' (this replica has invalidated again), 'drop' (entries from before are dropped) or 'cold'
+-- (the same, unless it is settled), 4 longest time (microseconds) to wait for replicas. Returns
+-- whether it is settled, the position at which the server took over, and the first epoch whose
+-- entries count.
 local epoch, _, line = line_of(KEYS[1], 'w', 'm', 'l')
 local awaited, since, prior = line[5], whole(line[6]), line[7]
 local settled = not line[4]

@@ -1,6 +1,7 @@
--- Changes the time to live of a live entry. KEYS[2] entry. ARGV: 8 time to live (ms) from now on, 0 for ever, 9 'overwrite', 'extend' or
--- 'shorten', 10 key as messages name it. Only what shortens a life is announced: memory holds no entry for longer than it lived here.
--- Returns the version of the entry, what was changed, and the remaining time to live (ms, -1 for ever).
+-- Changes the time to live of a live entry. KEYS[2] entry. ARGV: 8 time to live (ms) from now on, 0
+-- for no end, 9 'overwrite', 'extend' or 'shorten', 10 key as messages name it. Announces only a
+-- shorter life: L1 holds no entry for longer than it lived here. Returns the version of the entry,
+-- the kind of the change, and the remaining time to live (ms, -1 for no end).
 local SHORTENED = 4
 local UNCHANGED, SET, MADE_SHORTER, CAPPED = 0, 1, 2, 3
 local head = head_of(KEYS[2])
@@ -13,7 +14,7 @@ if head.slide > 0 then
   local longest = math.max(math.floor((head.slide - now) / 1000), 1)
   ttl = ttl == 0 and longest or math.min(ttl, longest)
 end
--- A millisecond may be lost to rounding: that is no shorter life of which anybody has to hear.
+-- A millisecond may be lost to rounding: that is no shorter life to announce.
 if ttl ~= asked and ttl < left and left - ttl <= 1 then
   ttl = left
 end
@@ -22,7 +23,7 @@ local shorter = ttl ~= 0 and (left == -1 or ttl < left)
 if (ARGV[9] == 'extend' and not longer) or (ARGV[9] == 'shorten' and not shorter) then
   return {'OK', epoch, sequence, head.version, UNCHANGED, left}
 end
--- Of a sliding entry the header keeps how far reading prolongs its life.
+-- The header of a sliding entry keeps the extension by reads.
 if head.slide == 0 then
   redis.call('SETRANGE', KEYS[2], 26, struct.pack('>I8', ttl))
 end

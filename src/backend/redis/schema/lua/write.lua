@@ -1,9 +1,12 @@
--- Writes entries. ARGV: 8 '' for one step; 'once' for entries that are written once and never overwritten, 'quiet' for such of which nobody
--- has to be told: they take no sequence, unless somebody waits for one. Test builds may take the step in two: 'announce', and then the
--- sequence that was announced. Then for each entry: condition ('' none, 'absent', 'present', 'v' and a version, 'l' and a lease), time
--- (ms) that it is kept (0 for ever), time (microseconds) that reading may prolong its life to (0 not at all), what follows version and
--- time in its header, value, key as messages name it, its tags as they do, and 'request' when the request is remembered. KEYS for each
--- entry: its name, its lease's, that of what is remembered of its source if it has a version of one, and its request's if that is remembered.
+-- Writes entries. ARGV: 8 '' for one step; 'once' for entries that are written once and never
+-- overwritten, 'quiet' for such entries without a message: they take no sequence, unless a caller
+-- waits for the lease. Test builds may take the step in two: 'announce', and then the sequence that
+-- was announced. Then for each entry: condition ('' none, 'absent', 'present', 'v' and a version,
+-- 'l' and a lease), time (ms) that it is kept (0 no end), time (microseconds) until which reads may
+-- extend it (0 not sliding), its header after version and time, value, key as messages name it, its
+-- tags as they do, and 'request' if the request is remembered. KEYS for each entry: its name, its
+-- lease's, that of its remembered source version if it has one, and its request's if that is
+-- remembered.
 local REMEMBERED = 300000
 local STORED, ALREADY_PRESENT, NOT_PRESENT, VERSION_MISMATCH, LEASE_VOID, SOURCE_VERSION_OLDER = 0, 1, 2, 3, 4, 5
 local ARGS = 8
@@ -45,7 +48,8 @@ local function verdict(item)
   return current == condition:sub(2) and STORED or VERSION_MISMATCH, current
 end
 
--- Whether this is what is remembered of a request: its outcome, and the version of the entry then, which one that was stored has.
+-- Whether this is a remembered request: its outcome, and the version of the entry then, which a
+-- stored one has.
 local function is_outcome(bytes)
   if #bytes ~= 17 or not is_position(bytes:sub(2)) then
     return false
@@ -128,7 +132,7 @@ for _, item in ipairs(stored) do
   else
     redis.call('SET', item.name, bytes, 'PX', item.keep)
     if item.source then
-      -- However it ends before its time, the version of its source is known for as long afterwards.
+      -- However it ends early, its source version is remembered for as long afterwards.
       redis.call('SET', item.remembered, item.source, 'PX', item.keep + REMEMBERED)
     end
   end

@@ -1,6 +1,8 @@
-//! Large values. Replies come in the order of their requests, so that what is small waits for what
-//! is large before it on the same connection. Large values go over a connection of their own to
-//! each primary, a bounded number of bytes at a time, and are waited for while they move.
+//! Limits and timeouts of large values, so that small values do not wait for large ones.
+//!
+//! Replies come in the order of their requests: a small value waits for a large one before it on
+//! the same connection. So large values go over a connection of their own to each primary, a
+//! bounded number of bytes at a time, and their timeout is extended while they move.
 
 use std::future::Future;
 use std::pin::pin;
@@ -14,72 +16,72 @@ use tokio::time::timeout;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::tier::Timeout;
 
-/// Bytes up to which a value is small.
-pub const SMALL: usize = 64 * 1024;
-/// Bytes that one trip asks for when it reads several values, unless one of them alone is larger.
-pub const PART: usize = 256 * 1024;
-/// Trips of one batch that are on their way to one primary at once.
-pub const PARTS_AT_ONCE: usize = 4;
-/// Bytes up to which a value is small in a batch of any size.
-const SMALL_IN_A_BATCH: usize = 4 * 1024;
-/// KiB of large values that are on their way to or from one primary at once, unless one value
-/// alone is larger.
-const ROOM: usize = 2048;
-/// Bytes for which a write has its timeout once more.
-const STRIDE: usize = 1 << 20;
-/// Bytes sent that count as progress. Fewer may be in a buffer of the system.
-const SENT_UNIT: u64 = 64 * 1024;
+/// Largest size of a small value, bytes.
+pub const SMALL_VALUE_BYTES: usize = 64 * 1024;
+/// Bytes that one round trip requests when it reads several values, unless one of them alone is
+/// larger.
+pub const TRIP_BYTES: usize = 256 * 1024;
+/// Limit of concurrent round trips of one batch to one primary.
+pub const MAX_CONCURRENT_TRIPS: usize = 4;
+/// Largest size of a small value in a batch of any size, bytes.
+const SMALL_IN_BATCH_BYTES: usize = 4 * 1024;
+/// KiB of large values in flight to or from one primary, unless one value alone is larger.
+const MAX_KIB_IN_FLIGHT: usize = 2048;
+/// Bytes for which a write gets its timeout once more.
+const WRITE_TIMEOUT_UNIT_BYTES: usize = 1 << 20;
+/// Bytes sent that count as progress. Fewer may still be in a buffer of the system.
+const PROGRESS_UNIT_BYTES: u64 = 64 * 1024;
 
-/// Returns the bytes up to which a value is small when so many are read: all of them in one trip,
-/// if there are not too many.
+/// Returns the largest size of a small value in a batch of so many: all of them fit one round trip,
+/// unless there are too many.
 pub fn small_among(values: usize) -> usize {
-    (PART / values.max(1)).clamp(SMALL_IN_A_BATCH, SMALL)
+    (TRIP_BYTES / values.max(1)).clamp(SMALL_IN_BATCH_BYTES, SMALL_VALUE_BYTES)
 }
 
-/// How much of each value a read asks for, and over which connection.
+/// The part of each value that a read requests, and the connection for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach {
-    /// The last byte of each value that is asked for.
+    /// The last byte of each value that is requested.
     pub last: usize,
-    /// Bytes that are expected, if they go over the connection for large values.
+    /// Expected bytes if the connection for large values is used.
     pub large: Option<usize>,
 }
 
 /// A call that moves many bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// Their number, about.
+    /// Approximate number of bytes.
     pub bytes: usize,
-    /// The time for it.
+    /// Timeout.
     pub timeout: Timeout,
 }
 
-/// Returns the time for a write of so many bytes that begins at `now`: the timeout, and once more
-/// for each whole MiB. Progress does not show: the last bytes wait in buffers of the system.
+/// Returns the timeout of a write of so many bytes that begins at `now`: the timeout, and once more
+/// for each whole MiB. Progress is not visible: the last bytes wait in buffers of the system.
 pub fn write_timeout(timeout: Timeout, bytes: usize, now: Moment) -> Timeout {
-    let times = u32::try_from(1 + bytes / STRIDE).unwrap_or(u32::MAX);
+    let times = u32::try_from(1 + bytes / WRITE_TIMEOUT_UNIT_BYTES).unwrap_or(u32::MAX);
     let latest = now.plus(timeout.deadline.since(now).saturating_mul(times));
     latest.min(timeout.latest).max(timeout.deadline).into()
 }
 
-/// Room for large values on their way to or from one primary.
+/// Room for large values in flight to or from one primary.
 pub struct Room(Arc<Semaphore>);
 
 impl Default for Room {
     fn default() -> Room {
-        Room(Arc::new(Semaphore::new(ROOM)))
+        Room(Arc::new(Semaphore::new(MAX_KIB_IN_FLIGHT)))
     }
 }
 
 impl Room {
     /// Waits for room for so many bytes, in turn.
     pub async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let kib = bytes.div_ceil(1024).clamp(1, ROOM) as u32;
+        let kib = bytes.div_ceil(1024).clamp(1, MAX_KIB_IN_FLIGHT) as u32;
         self.0.clone().acquire_many_owned(kib).await.ok()
     }
 }
 
-/// Bytes that one connection has moved.
+/// Bytes moved by one connection.
 #[derive(Default)]
 pub struct Moved {
     received: AtomicU64,
@@ -92,24 +94,26 @@ impl Moved {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Counts bytes that the server was sent.
+    /// Counts bytes sent to the server.
     pub fn send(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Bytes that the server sent.
+    /// Bytes received from the server.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// A number that changes when large values move, in either direction.
+    /// A number that changes while large values move in either direction.
     pub fn progress(&self) -> u64 {
-        self.received().wrapping_add(self.sent.load(Ordering::Relaxed) / SENT_UNIT)
+        self.received().wrapping_add(self.sent.load(Ordering::Relaxed) / PROGRESS_UNIT_BYTES)
     }
 }
 
-/// Waits for `work` while `progress` changes from one pause to the next, and until `limit.latest`
-/// at most. None: it was given up.
+/// Waits for `work` while `progress` changes from one pause to the next, at most until
+/// `limit.latest`.
+///
+/// `None` if it timed out.
 pub async fn wait<F: Future>(
     clock: &dyn Clock,
     limit: Timeout,
@@ -172,15 +176,15 @@ mod tests {
         let progress = || bytes.load(Ordering::Relaxed);
         let slow = wait(&clock, limit(&clock, 1, 100), progress, sleep(3 * SECOND)).await;
         assert_eq!(slow, Some(()), "it moved all the while");
-        let begun = Instant::now();
+        let started_at = Instant::now();
         assert_eq!(wait(&clock, limit(&clock, 1, 100), progress, sleep(50 * SECOND)).await, None, "it stands still");
-        assert_eq!(begun.elapsed().as_secs(), 2);
+        assert_eq!(started_at.elapsed().as_secs(), 2);
         mover.await.expect("ends");
         let ever = AtomicU64::new(0);
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let progress = || ever.fetch_add(1, Ordering::Relaxed);
         assert_eq!(wait(&clock, limit(&clock, 1, 5), progress, sleep(50 * SECOND)).await, None);
-        assert_eq!(begun.elapsed().as_secs(), 5);
+        assert_eq!(started_at.elapsed().as_secs(), 5);
     }
 
     #[tokio::test(start_paused = true)]
@@ -198,13 +202,28 @@ mod tests {
         let at = |seconds: u32| Moment(1).plus(seconds * SECOND);
         let timeout = Timeout { deadline: at(1), latest: at(20) };
         let latest = |bytes| write_timeout(timeout, bytes, Moment(1)).latest;
-        assert_eq!([latest(1), latest(STRIDE), latest(8 * STRIDE), latest(64 * STRIDE)], [at(1), at(2), at(9), at(20)]);
-        assert_eq!(write_timeout(at(1).into(), 64 * STRIDE, Moment(1)), at(1).into(), "its caller leaves");
+        assert_eq!(
+            [
+                latest(1),
+                latest(WRITE_TIMEOUT_UNIT_BYTES),
+                latest(8 * WRITE_TIMEOUT_UNIT_BYTES),
+                latest(64 * WRITE_TIMEOUT_UNIT_BYTES)
+            ],
+            [at(1), at(2), at(9), at(20)]
+        );
+        assert_eq!(
+            write_timeout(at(1).into(), 64 * WRITE_TIMEOUT_UNIT_BYTES, Moment(1)),
+            at(1).into(),
+            "its caller leaves"
+        );
     }
 
     #[test]
     fn a_batch_of_small_values_is_one_trip_unless_it_is_long() {
-        assert_eq!([1, 4, 8, 64, 10_000].map(small_among), [SMALL, SMALL, PART / 8, PART / 64, SMALL_IN_A_BATCH]);
+        assert_eq!(
+            [1, 4, 8, 64, 10_000].map(small_among),
+            [SMALL_VALUE_BYTES, SMALL_VALUE_BYTES, TRIP_BYTES / 8, TRIP_BYTES / 64, SMALL_IN_BATCH_BYTES]
+        );
     }
 
     #[tokio::test]
@@ -213,7 +232,7 @@ mod tests {
         let all = room.take(64 << 20).await;
         assert_eq!(room.0.available_permits(), 0);
         drop(all);
-        let _part = room.take(PART).await;
-        assert_eq!(room.0.available_permits(), ROOM - PART / 1024);
+        let _part = room.take(TRIP_BYTES).await;
+        assert_eq!(room.0.available_permits(), MAX_KIB_IN_FLIGHT - TRIP_BYTES / 1024);
     }
 }

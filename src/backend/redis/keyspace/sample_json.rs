@@ -1,9 +1,9 @@
-//! A sample as one replica leaves it for the others, in JSON.
+//! JSON form of a sample, as one replica stores it for the others.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::tally::NAMESPACES;
+use super::tally::MAX_NAMESPACES;
 use crate::cache::clock::Moment;
 use crate::cache::policy::limits;
 use crate::cache::stats::keyspace::{KeyspaceSample, NamespaceUsage};
@@ -16,10 +16,10 @@ pub fn encode(sample: &KeyspaceSample) -> Bytes {
     json!({ "sampled": sample.sampled, "namespaces": namespaces }).to_string().into()
 }
 
-/// Reads a sample that was taken then; `None` if it is damaged.
+/// Reads a sample that was taken at `taken`. `None` if it is damaged.
 pub fn decode(text: &[u8], taken: Moment) -> Option<KeyspaceSample> {
-    let note: Value = serde_json::from_slice(text).ok()?;
-    let listed = note.get("namespaces")?.as_object().filter(|listed| listed.len() <= NAMESPACES)?;
+    let sample: Value = serde_json::from_slice(text).ok()?;
+    let listed = sample.get("namespaces")?.as_object().filter(|listed| listed.len() <= MAX_NAMESPACES)?;
     let read = |(name, found): (&String, &Value)| {
         limits::namespace("namespace", name).ok()?;
         let bytes = match found.get(1)? {
@@ -30,7 +30,7 @@ pub fn decode(text: &[u8], taken: Moment) -> Option<KeyspaceSample> {
     };
     Some(KeyspaceSample {
         taken,
-        sampled: note.get("sampled")?.as_u64()?,
+        sampled: sample.get("sampled")?.as_u64()?,
         namespaces: listed.iter().map(read).collect::<Option<_>>()?,
     })
 }
