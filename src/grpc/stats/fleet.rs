@@ -8,7 +8,7 @@ use prost::Message as _;
 use tokio::time::sleep;
 
 use super::counts::Additive;
-use super::reporter::{StatsReporter, StatsSnapshot, was_used};
+use super::snapshot::{StatsSnapshot, was_used};
 use crate::cache::clock::Moment;
 use crate::cache::fleet::replica::{FleetReplica, ReplicaHandles};
 use crate::cache::fleet::shared_store::ReplicaNote;
@@ -28,13 +28,12 @@ const SUMMARIES: usize = 6;
 const MOST_BYTES: usize = 256 << 10;
 
 /// Leaves summaries, for ever.
-pub async fn leave_summaries(reports: &StatsReporter) {
-    let observed = &reports.observed;
+pub async fn publish_summaries(observed: &ReplicaHandles, snapshot: impl Fn() -> StatsSnapshot) {
     let Some(board) = &observed.board else { return };
     let mut lags = Lags::default();
     loop {
         let until = observed.clock.now().plus(PATIENCE);
-        let mut counted = reports.counted();
+        let mut counted = snapshot();
         counted.lag = lags.lately(&observed.l2.report().bus_lag);
         // The next one is soon enough.
         let _ = board.post(summary(counted), LIFETIME, until).await;
@@ -58,11 +57,16 @@ impl Lags {
 }
 
 /// The report of the fleet, of one namespace or of all. When the board cannot be asked, that of this replica alone.
-pub async fn report(reports: &StatsReporter, namespace: &str, deadline: Moment) -> pb::StatsResponse {
-    let mut whole = reports.counted();
+pub async fn report(
+    observed: &ReplicaHandles,
+    own: StatsSnapshot,
+    namespace: &str,
+    deadline: Moment,
+) -> pb::StatsResponse {
+    let mut whole = own;
     let own = replica(&whole.stats, Duration::ZERO);
     let mut fleet: Vec<_> = own.into_iter().collect();
-    for (other, age) in others(&reports.observed, deadline).await {
+    for (other, age) in others(observed, deadline).await {
         fleet.extend(replica(&other, age));
         add(&mut whole, &other);
     }
@@ -71,9 +75,9 @@ pub async fn report(reports: &StatsReporter, namespace: &str, deadline: Moment) 
 }
 
 /// The replicas of the fleet, sorted by identity. When the board cannot be asked, this one.
-pub async fn replicas(reports: &StatsReporter) -> Vec<FleetReplica> {
-    let own = (reports.counted().render(""), Duration::ZERO);
-    let others = others(&reports.observed, Moment::FOREVER).await;
+pub async fn replicas(observed: &ReplicaHandles, own: StatsSnapshot) -> Vec<FleetReplica> {
+    let own = (own.render(""), Duration::ZERO);
+    let others = others(observed, Moment::FOREVER).await;
     let mut fleet: Vec<_> = others.iter().chain([&own]).filter_map(|(stats, age)| said(stats, *age)).collect();
     fleet.sort_by(|one, other| one.id.cmp(&other.id));
     fleet

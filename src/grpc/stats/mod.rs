@@ -3,5 +3,6 @@
 mod counts;
 mod fleet;
 mod reporter;
+mod snapshot;
 
 pub use reporter::StatsReporter;
