@@ -1,4 +1,4 @@
-//! Stats: what was counted, in the contract's words.
+//! Stats of one replica and of the fleet, as messages of the contract.
 
 mod counts;
 mod fleet;

@@ -1,4 +1,4 @@
-//! Stats: what was counted, in the contract's words.
+//! The Stats RPC: reports of this replica or of the fleet, and their reset.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ use crate::cache::fleet::replica::{FleetReplica, ReplicaHandles};
 use crate::grpc::convert;
 use crate::pb;
 
-/// Reports on a replica and its fleet.
+/// Reports on this replica and its fleet.
 pub struct StatsReporter {
-    /// What is reported on.
+    /// Handles to everything that reports read.
     pub observed: Arc<ReplicaHandles>,
-    /// What reports leave out: what was counted before the last reset.
+    /// Counters at the last reset. Reports subtract them.
     baseline: ArcSwapOption<StatsSnapshot>,
 }
 
-// === impl Reports ===
+// === impl StatsReporter ===
 
 impl StatsReporter {
-    /// Reports on what is counted from the start on.
+    /// Creates a reporter that counts from the start.
     pub fn new(observed: Arc<ReplicaHandles>) -> StatsReporter {
         StatsReporter { observed, baseline: ArcSwapOption::empty() }
     }
 
-    /// The report of this replica or of the fleet, of one namespace or of all.
+    /// Returns the report of this replica or of the fleet, for one namespace or for all.
     pub async fn report(&self, request: &pb::StatsRequest, deadline: Moment) -> Result<pb::StatsResponse, CacheError> {
         let (whole_fleet, namespace) = convert::stats(request)?;
         let own = self.snapshot();
@@ -39,22 +39,22 @@ impl StatsReporter {
         }
     }
 
-    /// The replicas of the fleet, as far as they can be heard of.
+    /// Returns the known replicas of the fleet.
     pub async fn fleet(&self) -> Vec<FleetReplica> {
         fleet::replicas(&self.observed, self.snapshot()).await
     }
 
-    /// Tells the fleet what is counted here, for ever.
+    /// Publishes summaries of this replica to the fleet, until it is dropped.
     pub async fn publish_summaries(&self) {
         fleet::publish_summaries(&self.observed, || self.snapshot()).await;
     }
 
-    /// Reports count from now on.
+    /// Resets the reports: they count from now on.
     pub fn reset(&self) {
         self.baseline.store(Some(Arc::new(StatsSnapshot::now(&self.observed))));
     }
 
-    /// What was counted since the start, or since the last reset.
+    /// Returns the counters since the start, or since the last reset.
     fn snapshot(&self) -> StatsSnapshot {
         let mut snapshot = StatsSnapshot::now(&self.observed);
         if let Some(baseline) = &*self.baseline.load() {

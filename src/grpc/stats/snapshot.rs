@@ -12,7 +12,7 @@ use crate::cache::tier::{L2Report, L2State, ServerReport};
 use crate::grpc::convert::{timestamp, to_wire};
 use crate::pb;
 
-/// All that was counted, and the state of the tiers, at one instant.
+/// All counters and the state of the tiers at one instant.
 pub struct StatsSnapshot {
     pub(super) at: SystemTime,
     pub(super) stats: pb::StatsResponse,
@@ -44,7 +44,7 @@ impl StatsSnapshot {
         StatsSnapshot { at: SystemTime::now(), stats, latencies: latencies(observed), staleness, lag }
     }
 
-    /// Counts from `baseline` on.
+    /// Subtracts the counters of `baseline`.
     pub(super) fn subtract(&mut self, baseline: &StatsSnapshot) {
         let (now, before) = (&mut self.stats, &baseline.stats);
         now.namespaces.subtract(&before.namespaces);
@@ -63,7 +63,7 @@ impl StatsSnapshot {
         self.lag = self.lag.since(&baseline.lag);
     }
 
-    /// The report, of one namespace or of all.
+    /// Returns the report, for one namespace or for all.
     pub(super) fn render(self, namespace: &str) -> pb::StatsResponse {
         let StatsSnapshot { mut stats, latencies, staleness, lag, .. } = self;
         stats.namespaces.retain(|stats| was_used(stats) && (namespace.is_empty() || stats.namespace == namespace));
@@ -103,7 +103,7 @@ fn warm_start(warmed: Warmed) -> pb::WarmStartStats {
     }
 }
 
-/// The namespaces that this replica knows, and those that only Redis has keys of.
+/// Returns the namespaces that this replica knows, and those that only Redis has keys of.
 fn namespaces(observed: &ReplicaHandles, l2: &L2Report) -> Vec<pb::NamespaceStats> {
     let all = observed.namespaces.all();
     let mut stats: Vec<_> = all.iter().map(|namespace| namespace_stats(namespace)).collect();
@@ -233,7 +233,7 @@ fn leases(observed: &ReplicaHandles) -> pb::LeaseStats {
 
 fn redis(mut l2: L2Report, now: Moment) -> pb::RedisStats {
     if !l2.can_be_asked() {
-        // The last values of a server that does not answer are not those of now.
+        // The last values of a server that does not answer are outdated.
         let ServerReport { version, maxmemory_policy, warnings, .. } = l2.server;
         l2.server = ServerReport { version, maxmemory_policy, warnings, ..ServerReport::default() };
         l2.round_trip = None;
