@@ -66,7 +66,7 @@ where
         let frame = match timeout_at(read_deadline.min(reading.deadline), body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(None) => return Ok(received.message()?),
-            // The caller reset the stream or its connection broke: nobody reads the response.
+            // The caller reset the stream or its connection broke: no one reads the response.
             Ok(Some(Err(_))) => return Err(ReadError::Rejected(incomplete())),
             Err(_) if read_deadline < reading.deadline => return Err(ReadError::TimedOut),
             Err(_) => return Err(ReadError::Rejected(CacheError::DeadlineExceeded { outcome_unknown_for: None })),

@@ -220,11 +220,11 @@ mod tests {
     fn the_lag_spans_the_last_summaries() {
         let (histogram, mut lags) = (Histogram::default(), LagWindow::default());
         histogram.observe(Duration::from_secs(1));
-        assert_eq!(lags.recent(&histogram.snapshot()).count, 0, "what was before the first");
+        assert_eq!(lags.recent(&histogram.snapshot()).count, 0, "observations before the first summary do not count");
         histogram.observe(Duration::from_millis(1));
         assert_eq!(lags.recent(&histogram.snapshot()).count, 1);
         (0..LAG_WINDOW_SUMMARIES).for_each(|_| _ = lags.recent(&histogram.snapshot()));
-        assert_eq!(lags.recent(&histogram.snapshot()).count, 0, "it has gone by");
+        assert_eq!(lags.recent(&histogram.snapshot()).count, 0, "the observation is outside the window");
     }
 
     #[test]
