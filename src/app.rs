@@ -210,7 +210,7 @@ impl App {
         let reports = Arc::new(StatsReporter::new(observed.clone()));
         tasks.spawn({
             let (reports, ending) = (reports.clone(), ending.clone());
-            async move { ending.run_until_cancelled(reports.tell_fleet()).await }
+            async move { ending.run_until_cancelled(reports.publish_summaries()).await }
         });
         let admin_http = admin.map(|(listener, address)| {
             let fleet: admin::FleetQuery = Arc::new({

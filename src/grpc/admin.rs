@@ -1,4 +1,4 @@
-//! The service `twintier.v1.AdminService`: a look inside this replica, and its switches. Each RPC is parse, call, translate.
+//! The RPCs of `twintier.v1.AdminService`: each parses, calls the core and translates.
 
 use std::sync::Arc;
 
@@ -18,24 +18,26 @@ use crate::pb;
 
 /// The service `twintier.v1.AdminService`.
 pub struct AdminApi {
-    reports: Arc<StatsReporter>,
-    rules: Arc<RequestContext>,
+    reporter: Arc<StatsReporter>,
+    context: Arc<RequestContext>,
     policies: Arc<PolicySync>,
     draining: watch::Sender<bool>,
-    /// The level of the log; none: this process has no log of its own.
+    /// The log level. `None` if this process has no log of its own.
     log_level: Option<Arc<LogLevel>>,
 }
 
 impl AdminApi {
-    /// The service beside that of a cache. It tells `draining` whether this replica is to report that it does not serve.
+    /// Creates the admin service for `cache`.
+    ///
+    /// Sends true to `draining` when the replica shall report NOT_SERVING.
     pub fn new(
         cache: &CacheApi,
         policies: Arc<PolicySync>,
         draining: watch::Sender<bool>,
         log_level: Option<Arc<LogLevel>>,
     ) -> AdminApi {
-        let (reports, rules) = cache.parts();
-        AdminApi { reports, rules, policies, draining, log_level }
+        let (reporter, context) = cache.reporter_and_context();
+        AdminApi { reporter, context, policies, draining, log_level }
     }
 
     async fn do_inspect(
@@ -43,18 +45,18 @@ impl AdminApi {
         request: &pb::InspectRequest,
         deadline: Moment,
     ) -> Result<pb::InspectResponse, CacheError> {
-        let key = convert::inspect(&self.rules, request)?;
-        let inspection = self.reports.observed.cache.inspect(&key, deadline).await;
+        let key = convert::inspect(&self.context, request)?;
+        let inspection = self.reporter.observed.cache.inspect(&key, deadline).await;
         Ok(convert::inspect_response(&key, inspection))
     }
 
     fn do_hot_keys(&self, request: &pb::HotKeysRequest) -> Result<pb::HotKeysResponse, CacheError> {
-        let (namespace, limit) = convert::hot_keys(&self.rules, request)?;
-        Ok(convert::hot_keys_response(self.reports.observed.cache.hot_keys(limit, namespace.as_deref())))
+        let (namespace, limit) = convert::hot_keys(&self.context, request)?;
+        Ok(convert::hot_keys_response(self.reporter.observed.cache.hot_keys(limit, namespace.as_deref())))
     }
 
     fn do_list_policies(&self, request: &pb::ListPoliciesRequest) -> Result<pb::ListPoliciesResponse, CacheError> {
-        let listed = convert::listed(&self.rules, request)?;
+        let listed = convert::listed_namespaces(&self.context, request)?;
         let namespaces = listed.iter().map(|namespace| convert::namespace_policy(namespace)).collect();
         Ok(pb::ListPoliciesResponse { service: Some(self.service_policy()), namespaces })
     }
@@ -64,15 +66,15 @@ impl AdminApi {
         request: &pb::SetPolicyRequest,
         deadline: Moment,
     ) -> Result<pb::NamespacePolicy, CacheError> {
-        let (namespace, patch) = convert::set_policy(&self.rules, request)?;
-        let until = self.until(deadline);
+        let (namespace, patch) = convert::set_policy(&self.context, request)?;
+        let write_deadline = self.write_deadline(deadline);
         match namespace {
             None => {
-                self.policies.change_service(patch, until).await.map_err(convert::in_policy)?;
+                self.policies.change_service(patch, write_deadline).await.map_err(convert::in_policy)?;
                 Ok(self.service_policy())
             }
             Some(namespace) => {
-                self.policies.change(&namespace, patch, until).await.map_err(convert::in_policy)?;
+                self.policies.change(&namespace, patch, write_deadline).await.map_err(convert::in_policy)?;
                 Ok(convert::namespace_policy(&namespace))
             }
         }
@@ -83,31 +85,31 @@ impl AdminApi {
         request: &pb::ResetPolicyRequest,
         deadline: Moment,
     ) -> Result<pb::NamespacePolicy, CacheError> {
-        let until = self.until(deadline);
+        let write_deadline = self.write_deadline(deadline);
         match request.namespace.as_str() {
             "" => {
-                self.policies.reset_service(until).await?;
+                self.policies.reset_service(write_deadline).await?;
                 Ok(self.service_policy())
             }
             name => {
-                let namespace = self.rules.namespaces.get("namespace", name)?;
-                self.policies.reset(&namespace, until).await?;
+                let namespace = self.context.namespaces.get("namespace", name)?;
+                self.policies.reset(&namespace, write_deadline).await?;
                 Ok(convert::namespace_policy(&namespace))
             }
         }
     }
 
     fn service_policy(&self) -> pb::NamespacePolicy {
-        convert::service_policy(self.reports.observed.cache.switches(), &self.policies.service())
+        convert::service_policy(self.reporter.observed.cache.switches(), &self.policies.service())
     }
 
-    /// Longest wait for a change to be kept.
-    fn until(&self, deadline: Moment) -> Moment {
-        self.rules.clock.now().plus(self.reports.observed.cache.config().write_timeout).min(deadline)
+    /// Returns the deadline for storing a change: the write timeout or the caller's deadline.
+    fn write_deadline(&self, deadline: Moment) -> Moment {
+        self.context.clock.now().plus(self.reporter.observed.cache.config().write_timeout).min(deadline)
     }
 
     fn deadline<T>(&self, request: &Request<T>) -> Moment {
-        let now = self.rules.clock.now();
+        let now = self.context.clock.now();
         request.extensions().get::<Deadline>().map_or(Moment::FOREVER, |deadline| now.plus(deadline.left()))
     }
 }
@@ -155,17 +157,18 @@ impl pb::admin_service_server::AdminService for AdminApi {
     async fn drain(&self, request: Request<pb::DrainRequest>) -> Result<Response<pb::DrainResponse>, Status> {
         let draining = request.get_ref().draining;
         if self.draining.send_replace(draining) != draining {
-            match draining {
-                true => tracing::warn!("told to drain: readiness is NOT_SERVING until it is told to serve again"),
-                false => tracing::info!("told to serve again"),
+            if draining {
+                tracing::warn!("drain switched on: readiness reports NOT_SERVING");
+            } else {
+                tracing::info!("drain switched off");
             }
         }
         Ok(Response::new(pb::DrainResponse { draining }))
     }
 
     async fn reset_stats(&self, _: Request<pb::ResetStatsRequest>) -> Result<Response<pb::ResetStatsResponse>, Status> {
-        self.reports.reset();
-        tracing::info!("stats count from now on");
+        self.reporter.reset();
+        tracing::info!("statistics reset");
         Ok(Response::new(pb::ResetStatsResponse {}))
     }
 
@@ -174,13 +177,13 @@ impl pb::admin_service_server::AdminService for AdminApi {
         request: Request<pb::SetLogLevelRequest>,
     ) -> Result<Response<pb::SetLogLevelResponse>, Status> {
         let Some(log) = &self.log_level else {
-            return Err(Status::failed_precondition("the log of this process is not that of the service"));
+            return Err(Status::failed_precondition("this process has no log of its own"));
         };
-        let asked = convert::log_level(request.get_ref()).map_err(|error| status(&error))?;
-        match asked {
+        let requested = convert::log_level(request.get_ref()).map_err(|error| status(&error))?;
+        match requested {
             Some((level, lasts)) => log.change(level, lasts).map_err(|error| status(&error))?,
             None => log.reset(),
         }
-        Ok(Response::new(log.told()))
+        Ok(Response::new(log.in_force()))
     }
 }

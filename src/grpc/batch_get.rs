@@ -1,5 +1,7 @@
-//! The stream of a BatchGet. Keys are read in slices, the next when the last was taken: however many large values a caller asks for, only some
-//! are in memory at a time. Most batches are one slice and one message.
+//! The response stream of a BatchGet, read in slices to bound the values in memory.
+//!
+//! The next slice is read when the caller has taken the last one. Most batches are one slice and
+//! one message.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -21,19 +23,19 @@ use crate::cache::tiered::{GetAnswer, GetMany, GetOutcome, Tiered};
 use crate::cache::token::Token;
 use crate::pb;
 
-/// The answers to a BatchGet.
+/// The response stream of a BatchGet.
 pub type BatchGetResponses = Pin<Box<dyn Stream<Item = Result<pb::BatchGetResponse, Status>> + Send>>;
 
-/// Most bytes of a message, unless one value alone is larger: clients take 4 MiB unless told otherwise.
-const MESSAGE: usize = 1 << 20;
-/// Most keys that are read before it is known how large their values are.
-const FIRST_SLICE: usize = 128;
-/// Pause before room for another slice is looked for again.
-const PACE: Duration = Duration::from_millis(10);
-/// A slice that brought less is followed by a larger one, one that brought more by a smaller.
-const ENOUGH: std::ops::Range<usize> = 1 << 20..8 << 20;
+/// Maximum size of a message, unless one value alone is larger. By default clients accept 4 MiB.
+const MAX_MESSAGE_BYTES: usize = 1 << 20;
+/// Maximum number of keys in the first slice, whose value sizes are unknown.
+const MAX_FIRST_SLICE_KEYS: usize = 128;
+/// Interval at which room for the next slice is checked.
+const ROOM_POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Target size of a slice. After a smaller one the slice grows, after a larger one it shrinks.
+const TARGET_SLICE_BYTES: std::ops::Range<usize> = 1 << 20..8 << 20;
 
-/// A BatchGet at work.
+/// A running BatchGet.
 pub struct BatchGet {
     cache: Tiered,
     /// The account of the caller's connection.
@@ -43,29 +45,29 @@ pub struct BatchGet {
     partitions: u16,
     parts: ParsedBatchGet,
     keys: Vec<String>,
-    /// Memory of the keys, while the caller reads.
+    /// Memory of the keys until the caller has read the responses.
     _keys_taken: Option<TakenAmounts>,
     metadata_only: bool,
     deadline: Moment,
     token: Token,
-    /// Keys read so far.
+    /// Number of keys read so far.
     read: usize,
     slice: usize,
-    /// Bytes of a value, as the last slice had them on average.
+    /// Average value size of the last slice in bytes.
     value_size: usize,
     items: VecDeque<pb::BatchGetItem>,
-    /// Counts the bytes of the items that wait.
-    kept: Option<TakenAmounts>,
-    /// Time spent on reading.
-    took: Duration,
+    /// Memory of the items that are not sent yet.
+    held_bytes: Option<TakenAmounts>,
+    /// Time spent on reads.
+    read_time: Duration,
     ended: bool,
 }
 
-/// What a BatchGet needs of the service.
-pub struct Service {
+/// The parts of the service that a BatchGet uses.
+pub struct BatchGetContext {
     /// The cache.
     pub cache: Tiered,
-    /// The load.
+    /// The admission limits.
     pub load: Arc<Admission>,
     /// The account of the caller's connection.
     pub account: Option<Arc<Account>>,
@@ -73,7 +75,7 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
     /// The namespaces.
     pub namespaces: Arc<Namespaces>,
-    /// The largest value.
+    /// Maximum size of a value in bytes.
     pub value_size: usize,
 }
 
@@ -82,14 +84,14 @@ pub struct Service {
 impl BatchGet {
     /// Reads the first slice.
     pub async fn begin(
-        service: Service,
+        service: BatchGetContext,
         parts: ParsedBatchGet,
         request: pb::BatchGetRequest,
         deadline: Moment,
     ) -> Result<BatchGet, CacheError> {
-        let Service { cache, load, account, clock, namespaces, value_size } = service;
+        let BatchGetContext { cache, load, account, clock, namespaces, value_size } = service;
         parts.namespace.admit_many(request.keys.len())?;
-        let first = (load.bytes_limit() / 2 / value_size.max(1)).clamp(1, FIRST_SLICE);
+        let first = (load.bytes_limit() / 2 / value_size.max(1)).clamp(1, MAX_FIRST_SLICE_KEYS);
         let token = parts.token.clone();
         let size = request.keys.iter().map(|key| key.capacity() + size_of::<String>()).sum();
         let keys_taken = account.as_ref().map(|account| account.charge(Resource::Bytes, size));
@@ -109,15 +111,15 @@ impl BatchGet {
             slice: first,
             value_size: 0,
             items: VecDeque::new(),
-            kept: None,
-            took: Duration::ZERO,
+            held_bytes: None,
+            read_time: Duration::ZERO,
             ended: false,
         };
         batch.read_slice().await?;
         Ok(batch)
     }
 
-    /// The messages.
+    /// Returns the response stream.
     pub fn responses(self) -> BatchGetResponses {
         Box::pin(stream::unfold(self, |mut batch| async move {
             let message = batch.next().await?;
@@ -133,7 +135,7 @@ impl BatchGet {
         loop {
             while let Some(item) = self.items.pop_front() {
                 let size = item.encoded_len();
-                if bytes + size > MESSAGE && !items.is_empty() {
+                if bytes + size > MAX_MESSAGE_BYTES && !items.is_empty() {
                     self.items.push_front(item);
                     return Some(Ok(pb::BatchGetResponse { items, token: String::new() }));
                 }
@@ -142,8 +144,8 @@ impl BatchGet {
             }
             if self.read == self.keys.len() {
                 self.ended = true;
-                self.kept = None;
-                self.cache.latencies().batch_get.observe(self.took);
+                self.held_bytes = None;
+                self.cache.latencies().batch_get.observe(self.read_time);
                 let token = token_text(&self.token, self.partitions);
                 return Some(Ok(pb::BatchGetResponse { items, token }));
             }
@@ -156,8 +158,8 @@ impl BatchGet {
 
     async fn read_slice(&mut self) -> Result<(), CacheError> {
         let room = self.wait_for_room().await?;
-        let begun = self.clock.now();
-        if begun >= self.deadline {
+        let started_at = self.clock.now();
+        if started_at >= self.deadline {
             return Err(CacheError::DeadlineExceeded { outcome_unknown_for: None });
         }
         let last = self.keys.len().min(self.read + self.slice);
@@ -175,15 +177,15 @@ impl BatchGet {
             let item = batch_get_item(self.read + index, answer, &mut self.token, self.metadata_only);
             self.items.push_back(item);
         }
-        (self.read, self.took) = (last, self.took + self.clock.now().since(begun));
+        (self.read, self.read_time) = (last, self.read_time + self.clock.now().since(started_at));
         if hit && self.parts.namespace.is_unregistered() {
             self.namespaces.register(&self.parts.namespace);
             let adopted = self.namespaces.find(self.parts.namespace.name());
             adopted.into_iter().for_each(|adopted| self.parts.namespace = adopted);
         }
-        if bytes < ENOUGH.start {
+        if bytes < TARGET_SLICE_BYTES.start {
             self.slice = self.slice.saturating_mul(4);
-        } else if bytes > ENOUGH.end {
+        } else if bytes > TARGET_SLICE_BYTES.end {
             self.slice = (self.slice / 2).max(1);
         }
         Ok(())
@@ -193,63 +195,68 @@ impl BatchGet {
 // === impl BatchGet: memory ===
 
 impl BatchGet {
-    /// Waits for room for the next slice, while the caller reads what it was sent. The first slice does not wait: its values are not known.
+    /// Waits for room for the next slice, while the caller reads the last one.
+    ///
+    /// The first slice does not wait: its value sizes are unknown.
     async fn wait_for_room(&mut self) -> Result<Option<TakenAmounts>, CacheError> {
-        self.kept = None;
+        self.held_bytes = None;
         let Some(account) = self.account.clone().filter(|_| self.value_size > 0 && !self.metadata_only) else {
             return Ok(None);
         };
         loop {
             let keys = self.slice.min(self.keys.len() - self.read);
             let bytes = keys.saturating_mul(self.value_size);
-            if let Some(room) = account.try_take(Resource::Bytes, with_a_message(bytes)) {
+            if let Some(room) = account.try_take(Resource::Bytes, with_message_bytes(bytes)) {
                 return Ok(Some(room));
             }
             if keys > 1 {
                 self.slice = keys / 2;
             } else if self.clock.now() < self.deadline {
-                tokio::time::sleep(PACE).await;
+                tokio::time::sleep(ROOM_POLL_INTERVAL).await;
             } else {
                 return Err(CacheError::DeadlineExceeded { outcome_unknown_for: None });
             }
         }
     }
 
-    /// Takes room for the values of a slice. Of the first, those for which there is no room are read again later. Returns the bytes of those
-    /// that are kept.
+    /// Takes room for the values of a slice.
+    ///
+    /// Values of the first slice that do not fit are dropped and read again later. Returns the
+    /// bytes of the kept values.
     fn keep(&mut self, answers: &mut Vec<Result<GetAnswer, CacheError>>) -> Result<usize, CacheError> {
-        let sizes: Vec<usize> = answers.iter().map(|answer| answer.as_ref().map_or(0, |a| size(&a.outcome))).collect();
+        let sizes: Vec<usize> =
+            answers.iter().map(|answer| answer.as_ref().map_or(0, |a| content_bytes(&a.outcome))).collect();
         let Some(account) = self.account.as_ref().filter(|_| !self.metadata_only) else {
             return Ok(sizes.iter().sum());
         };
         let mut fit = sizes.len();
         loop {
             let bytes = sizes[..fit].iter().sum();
-            let mut room = match account.try_take(Resource::Bytes, with_a_message(bytes)) {
+            let mut room = match account.try_take(Resource::Bytes, with_message_bytes(bytes)) {
                 Some(room) => room,
                 None if fit > 1 => {
                     fit /= 2;
                     continue;
                 }
-                None if self.read == 0 => account.take(Resource::Bytes, with_a_message(bytes))?,
-                // There was room for a value of the usual size.
+                None if self.read == 0 => account.take(Resource::Bytes, with_message_bytes(bytes))?,
+                // There was room for a value of the expected size.
                 None => account.charge(Resource::Bytes, bytes),
             };
-            // The message counts when it is encoded.
+            // The message is counted when it is encoded.
             room.shrink(bytes);
             answers.truncate(fit);
-            self.kept = Some(room);
+            self.held_bytes = Some(room);
             return Ok(bytes);
         }
     }
 }
 
-/// Bytes of a slice, and of the first message that is encoded of it.
-fn with_a_message(bytes: usize) -> usize {
-    bytes + bytes.min(MESSAGE) * 9 / 8
+/// Returns the bytes of a slice and of its first encoded message.
+fn with_message_bytes(bytes: usize) -> usize {
+    bytes + bytes.min(MAX_MESSAGE_BYTES) * 9 / 8
 }
 
-fn size(outcome: &GetOutcome) -> usize {
+fn content_bytes(outcome: &GetOutcome) -> usize {
     match outcome {
         GetOutcome::Hit { held, .. } => held.entry.content.len(),
         GetOutcome::Miss(_) => 0,

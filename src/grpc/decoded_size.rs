@@ -1,8 +1,11 @@
-//! The memory that a request takes once it is decoded, estimated from its bytes. Two bytes on the wire can be an element of hundreds of bytes in
-//! memory, so requests are measured before they are decoded.
+//! Estimates the memory that a decoded request takes, from its encoded bytes.
 //!
-//! The estimate counts structure: elements of repeated fields and maps, and strings. It is never less than what prost allocates, and follows the
-//! contract's descriptors, not its generated types.
+//! Two bytes on the wire can become an element of hundreds of bytes in memory, so requests are
+//! measured before they are decoded.
+//!
+//! The estimate counts structure: elements of repeated fields and maps, and strings. It is never
+//! less than the allocations of prost, and follows the contract's descriptors, not its generated
+//! types.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,32 +18,32 @@ use crate::cache::error::{CacheError, Violation};
 use crate::cache::policy::Limits;
 
 /// Bytes of a `String` or a `Vec`.
-const VEC: usize = 24;
+const VEC_BYTES: usize = 24;
 /// Bytes of a `Bytes`.
-const BYTES: usize = 32;
+const BYTES_BYTES: usize = 32;
 /// Bytes of a map.
-const MAP: usize = 48;
-/// Fewest elements that a vector has room for.
-const FEWEST: usize = 4;
-/// Rounding of the allocator, for each string.
-const ROUNDING: usize = 16;
-/// Nesting of message types that is followed.
-const DEEPEST: usize = 32;
+const MAP_BYTES: usize = 48;
+/// Minimum capacity of a vector, in elements.
+const MIN_CAPACITY: usize = 4;
+/// Maximum rounding by the allocator for each string.
+const ROUNDING_BYTES: usize = 16;
+/// Maximum nesting of message types that is followed.
+const MAX_DEPTH: usize = 32;
 
-/// Names a message type.
+/// Index of a message type.
 pub type MessageId = usize;
 
-/// The message types that requests consist of.
+/// The message types of requests.
 pub struct Schema {
     messages: Vec<MessageType>,
-    /// Largest structure of a decoded request.
+    /// Maximum structure of a decoded request in bytes.
     limit: usize,
 }
 
 struct MessageType {
-    /// Bytes of the decoded message itself, at most.
+    /// Maximum size of the decoded message itself, in bytes.
     size: usize,
-    /// By number.
+    /// The fields by number.
     fields: Vec<Option<Field>>,
     /// Numbers of the repeated fields.
     repeated: Vec<usize>,
@@ -48,31 +51,31 @@ struct MessageType {
 
 struct Field {
     name: String,
-    /// Index among the repeated fields of the message. `None`: it is not repeated.
+    /// Index among the repeated fields of the message. `None` if it is not repeated.
     repeated: Option<usize>,
     is_map: bool,
     kind: FieldKind,
-    /// The number of elements that the service accepts, and what they are called.
+    /// Maximum number of elements that the service accepts, and their unit.
     limit: Option<(usize, &'static str)>,
 }
 
 #[derive(Clone, Copy)]
 enum FieldKind {
-    /// Of a fixed size.
+    /// A value of fixed size.
     Scalar,
     Text,
     Bytes,
     Message(MessageId),
 }
 
-/// Where a message is inside the request.
-struct MessagePlace<'a> {
-    outer: Option<&'a MessagePlace<'a>>,
+/// Path of a message inside the request.
+struct MessagePath<'a> {
+    outer: Option<&'a MessagePath<'a>>,
     field: &'a str,
     index: Option<usize>,
 }
 
-/// What was found so far.
+/// The size measured so far.
 struct Measure<'a> {
     schema: &'a Schema,
     size: usize,
@@ -81,7 +84,7 @@ struct Measure<'a> {
 // === impl Schema ===
 
 impl Schema {
-    /// The messages of `set`. Requests must not exceed `limits` by much before they are decoded.
+    /// Builds the schema of the messages in `set`, with `limits` for requests.
     pub fn new(set: &FileDescriptorSet, limits: &Limits) -> Schema {
         let mut declared = Vec::new();
         for file in &set.file {
@@ -96,7 +99,9 @@ impl Schema {
         Schema { messages, limit: limits.decoded_size }
     }
 
-    /// The bytes of structure that the encoded message `bytes` of this type decodes to. Refused when they are too many.
+    /// Returns the bytes of structure that the encoded message `bytes` of this type decodes to.
+    ///
+    /// Fails if they exceed the limit.
     pub fn measure(&self, id: MessageId, bytes: &[u8]) -> Result<usize, CacheError> {
         let Some(message) = self.messages.get(id) else { return Ok(0) };
         let mut measure = Measure { schema: self, size: message.size };
@@ -105,7 +110,7 @@ impl Schema {
     }
 }
 
-/// Finds the message types of the descriptors in `set`, by full name with a dot before it.
+/// Finds a message type in `set` by its full name with a leading dot.
 pub fn message_id(set: &FileDescriptorSet, name: &str) -> Option<MessageId> {
     let mut declared = Vec::new();
     for file in &set.file {
@@ -163,9 +168,10 @@ impl Sizes<'_> {
         self.declared[id].1.options.as_ref().is_some_and(|options| options.map_entry())
     }
 
-    /// Bytes of the struct of a message, at most: each field padded, each alternative of a oneof at its largest.
+    /// Returns the maximum size of the struct of a message: each field padded, each oneof at its
+    /// largest alternative.
     fn size(&self, id: MessageId, depth: usize) -> usize {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return 0;
         }
         let (_, message) = &self.declared[id];
@@ -176,10 +182,10 @@ impl Sizes<'_> {
                 (Label::Repeated, Type::Message)
                     if self.ids.get(field.type_name()).is_some_and(|id| self.is_map_entry(*id)) =>
                 {
-                    MAP
+                    MAP_BYTES
                 }
-                (Label::Repeated, _) | (_, Type::String) => VEC,
-                (_, Type::Bytes) => BYTES,
+                (Label::Repeated, _) | (_, Type::String) => VEC_BYTES,
+                (_, Type::Bytes) => BYTES_BYTES,
                 (_, Type::Message | Type::Group) => {
                     8 + self.ids.get(field.type_name()).map_or(0, |id| self.size(*id, depth + 1))
                 }
@@ -194,7 +200,7 @@ impl Sizes<'_> {
     }
 }
 
-/// How many elements the service accepts in a field.
+/// Returns the maximum number of elements that the service accepts in a field, and their unit.
 fn limit(message: &str, field: &str, limits: &Limits) -> Option<(usize, &'static str)> {
     match (message, field) {
         (".twintier.v1.BatchSetRequest" | ".twintier.v1.BatchInvalidateRequest", "items") => {
@@ -215,7 +221,7 @@ impl MessageType {
         self.fields.get(usize::try_from(number).ok()?)?.as_ref()
     }
 
-    /// The repeated fields that occur, and how often.
+    /// Returns the repeated fields that occur, with the number of their elements.
     fn counted<'a>(&'a self, counts: &'a [usize]) -> impl Iterator<Item = (&'a Field, usize)> {
         let fields = self.repeated.iter().zip(counts).filter(|(_, count)| **count > 0);
         fields.filter_map(|(number, count)| Some((self.fields[*number].as_ref()?, *count)))
@@ -225,12 +231,12 @@ impl MessageType {
 // === impl Measure ===
 
 impl Measure<'_> {
-    /// Adds what is inside a message. Malformed input ends the look: the decoder gets no further.
+    /// Adds the content of a message. Stops at malformed input: the decoder gets no further.
     fn message(
         &mut self,
         message: &MessageType,
         bytes: &[u8],
-        place: Option<&MessagePlace<'_>>,
+        parent: Option<&MessagePath<'_>>,
         depth: usize,
     ) -> Result<(), CacheError> {
         let mut counts = vec![0; message.repeated.len()];
@@ -239,23 +245,23 @@ impl Measure<'_> {
             let Some(field) = message.field(number) else { continue };
             if let Some(index) = field.repeated {
                 counts[index] += match (field.kind, wire) {
-                    // Packed: a byte or more for each.
+                    // A packed element has at least one byte.
                     (FieldKind::Scalar, WireType::LengthDelimited) => payload.len(),
                     _ => 1,
                 };
             }
             match field.kind {
-                FieldKind::Text if !payload.is_empty() => self.size += payload.len() + ROUNDING,
+                FieldKind::Text if !payload.is_empty() => self.size += payload.len() + ROUNDING_BYTES,
                 FieldKind::Message(_) if !payload.is_empty() => nested = true,
                 _ => {}
             }
         }
         for (field, count) in message.counted(&counts) {
-            let room = if field.is_map { 3 * count } else { 2 * count }.max(FEWEST);
+            let room = if field.is_map { 3 * count } else { 2 * count }.max(MIN_CAPACITY);
             self.size = self.size.saturating_add(room.saturating_mul(self.element(field)));
         }
-        self.check(message, &counts, place)?;
-        if !nested || depth >= DEEPEST {
+        self.check(message, &counts, parent)?;
+        if !nested || depth >= MAX_DEPTH {
             return Ok(());
         }
         counts.fill(0);
@@ -267,8 +273,8 @@ impl Measure<'_> {
                 counts[index] += 1;
                 counts[index] - 1
             });
-            let place = MessagePlace { outer: place, field: &field.name, index };
-            self.message(inner, payload, Some(&place), depth + 1)?;
+            let parent = MessagePath { outer: parent, field: &field.name, index };
+            self.message(inner, payload, Some(&parent), depth + 1)?;
         }
         Ok(())
     }
@@ -276,8 +282,8 @@ impl Measure<'_> {
     fn element(&self, field: &Field) -> usize {
         match field.kind {
             FieldKind::Scalar => 8,
-            FieldKind::Text => VEC,
-            FieldKind::Bytes => BYTES,
+            FieldKind::Text => VEC_BYTES,
+            FieldKind::Bytes => BYTES_BYTES,
             FieldKind::Message(id) => self.schema.messages.get(id).map_or(0, |message| message.size),
         }
     }
@@ -286,14 +292,14 @@ impl Measure<'_> {
         &self,
         message: &MessageType,
         counts: &[usize],
-        place: Option<&MessagePlace<'_>>,
+        parent: Option<&MessagePath<'_>>,
     ) -> Result<(), CacheError> {
         let limit = self.schema.limit;
         if self.size <= limit {
             return Ok(());
         }
         let path = |field: &Field| {
-            let outer = place.map_or(String::new(), |place| format!("{place}."));
+            let outer = parent.map_or(String::new(), |parent| format!("{parent}."));
             format!("{outer}{}", field.name)
         };
         for (field, count) in message.counted(counts) {
@@ -309,7 +315,7 @@ impl Measure<'_> {
     }
 }
 
-impl fmt::Display for MessagePlace<'_> {
+impl fmt::Display for MessagePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(outer) = self.outer {
             write!(f, "{outer}.")?;
@@ -321,7 +327,10 @@ impl fmt::Display for MessagePlace<'_> {
     }
 }
 
-/// The fields of an encoded message: number, wire type, and payload where it has a length. Ends at the first that is malformed.
+/// Iterates over the fields of an encoded message: number, wire type, and payload if it has a
+/// length.
+///
+/// Ends at the first malformed one.
 struct Records<'a>(&'a [u8]);
 
 impl<'a> Iterator for Records<'a> {
@@ -365,7 +374,7 @@ impl<'a> Records<'a> {
         Some(skipped)
     }
 
-    /// Skips a group, of which the start has been read, and the groups inside it.
+    /// Skips a group whose start has been read, and the groups inside it.
     fn skip_group(&mut self) -> Option<&'a [u8]> {
         let mut open = 1;
         while open > 0 {
@@ -452,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_many_empty_elements_is_refused_in_the_words_of_its_limit() {
+    fn a_batch_of_too_many_empty_elements_names_its_limit() {
         let limits = Limits::default();
         for (name, field, path, unit) in [
             ("BatchSetRequest", 2, "items", "items"),
@@ -479,7 +488,7 @@ mod tests {
         invalidate.extend(&keys);
         let error = measure("InvalidateRequest", &invalidate, &limits).expect_err("refused");
         assert!(error.to_string().contains("keys.keys must be at most 1000 keys; was 1000000 keys"), "{error}");
-        // Many items, each within its limits, of which the sum is too large.
+        // Many items, each within its limits, whose sum is too large.
         let item =
             pb::SetRequest { tags: vec![String::new(); 16], tokens: vec![String::new(); 16], ..Default::default() };
         let batch = pb::BatchSetRequest { items: vec![item; 12_000], ..Default::default() }.encode_to_vec();
@@ -489,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_batches_that_limits_allow_are_not_refused() {
+    fn batches_at_their_limits_are_accepted() {
         let limits = Limits::default();
         let item = pb::SetRequest {
             key: "k".repeat(100),
@@ -549,7 +558,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_decoded_is_never_larger_than_measured(bytes in message()) {
+        fn decoded_messages_are_never_larger_than_measured(bytes in message()) {
             let limits = unlimited();
             if let Ok(batch) = pb::BatchSetRequest::decode(&*bytes) {
                 let size = size_of::<pb::BatchSetRequest>() + batch.namespace.capacity() + of_strings(&batch.tokens)

@@ -1,4 +1,4 @@
-//! Compressed requests. They are unpacked before they are measured and decoded, so that every limit holds for what they unpack to.
+//! Decompression of requests before they are measured: limits hold for the decompressed size.
 
 use std::io::Read;
 
@@ -9,13 +9,16 @@ use crate::cache::admission::limits::TakenAmounts;
 use crate::cache::error::{CacheError, Violation};
 
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-/// Largest window of zstd, as a power of two: what its level 19 uses.
-const ZSTD_WINDOW: u32 = 23;
-/// Bytes that are unpacked at a time.
-const PIECE: u64 = 64 << 10;
+/// Maximum zstd window, as a power of two: that of level 19.
+const MAX_ZSTD_WINDOW_LOG: u32 = 23;
+/// Bytes that are decompressed at a time.
+const CHUNK_BYTES: u64 = 64 << 10;
 
-/// Unpacks a message, if it is compressed with gzip or zstd; its bytes are added to `taken` as they appear. Any other is returned as it is: the
-/// generated service refuses it, and names the encodings.
+/// Decompresses a message that is compressed with gzip or zstd, adding its bytes to `taken` as they
+/// appear.
+///
+/// Returns a message with another encoding unchanged: the generated service rejects it and names
+/// the supported encodings.
 pub fn unpack(
     message: ReceivedMessage,
     headers: &mut HeaderMap,
@@ -29,7 +32,7 @@ pub fn unpack(
         Some(b"gzip") => read(flate2::read::GzDecoder::new(message.bytes()), max_message, taken)?,
         Some(b"zstd") => {
             let mut decoder = zstd::stream::read::Decoder::new(message.bytes()).map_err(unreadable)?;
-            decoder.window_log_max(ZSTD_WINDOW).map_err(unreadable)?;
+            decoder.window_log_max(MAX_ZSTD_WINDOW_LOG).map_err(unreadable)?;
             read(decoder, max_message, taken)?
         }
         _ => return Ok(message),
@@ -41,7 +44,7 @@ pub fn unpack(
 fn read(mut packed: impl Read, max_message: usize, taken: &mut TakenAmounts) -> Result<Vec<u8>, CacheError> {
     let mut unpacked = Vec::new();
     loop {
-        match packed.by_ref().take(PIECE).read_to_end(&mut unpacked).map_err(unreadable)? {
+        match packed.by_ref().take(CHUNK_BYTES).read_to_end(&mut unpacked).map_err(unreadable)? {
             0 => {
                 unpacked.shrink_to_fit();
                 return Ok(unpacked);
@@ -55,5 +58,5 @@ fn read(mut packed: impl Read, max_message: usize, taken: &mut TakenAmounts) -> 
 }
 
 fn unreadable(error: std::io::Error) -> CacheError {
-    Violation::new("request", format!("cannot be unpacked: {error}")).into()
+    Violation::new("request", format!("cannot be decompressed: {error}")).into()
 }

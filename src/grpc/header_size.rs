@@ -1,36 +1,44 @@
-//! The size of an answer's headers and trailers: at most 4 KiB, whatever was sent. Clients and proxies refuse more than 8 KiB, and some then lose
-//! the whole connection.
+//! Limits the headers and trailers of a response to 4 KiB.
+//!
+//! Clients and proxies reject more than 8 KiB, and some then close the whole connection.
 
 use http::{HeaderMap, HeaderName};
 use tonic::Status;
 
 use crate::cache::error::{Violation, Violations};
 
-/// Largest size of what states a status: three headers. HTTP/2 counts names, values, and 32 bytes for each. The other headers of an answer,
-/// with a request id at its limit, have less than 384 bytes.
-const STATUS_SIZE: usize = 4096 - 384;
-/// Largest `grpc-message`, percent-encoded.
-const MESSAGE_SIZE: usize = 640;
-/// Largest size of "; … and N more", percent-encoded.
-const MORE_SIZE: usize = 64;
-/// Largest `grpc-status-details-bin`, in base64. With the message that is below [`STATUS_SIZE`].
-const DETAILS_SIZE: usize = 2900;
-/// Bytes of the details before base64 that are not violations: code, types, ErrorInfo.
-const DETAILS_OVERHEAD: usize = 256;
-/// Bytes of a violation in the details beside its texts.
-const VIOLATION_OVERHEAD: usize = 12;
-/// Longest field and description of one violation, bytes. Their quotations are shorter; this holds for what is not quoted.
-const FIELD_SIZE: usize = 160;
-const DESCRIPTION_SIZE: usize = 400;
+/// Maximum size of the three status headers.
+///
+/// HTTP/2 counts names, values, and 32 bytes for each. The other headers of a response, with a
+/// request id at its limit, have less than 384 bytes.
+const MAX_STATUS_BYTES: usize = 4096 - 384;
+/// Maximum size of `grpc-message`, percent-encoded.
+const MAX_MESSAGE_BYTES: usize = 640;
+/// Maximum size of "; … and N more", percent-encoded.
+const MAX_MORE_BYTES: usize = 64;
+/// Maximum size of `grpc-status-details-bin`, in base64.
+///
+/// Together with the message it is below [`MAX_STATUS_BYTES`].
+const MAX_DETAILS_BYTES: usize = 2900;
+/// Bytes of the details before base64 without violations: code, types, ErrorInfo.
+const DETAILS_OVERHEAD_BYTES: usize = 256;
+/// Bytes of a violation in the details without its texts.
+const VIOLATION_OVERHEAD_BYTES: usize = 12;
+/// Maximum length of the field of one violation. Quoted parts are shorter; this limits the rest.
+const MAX_FIELD_BYTES: usize = 160;
+const MAX_DESCRIPTION_BYTES: usize = 400;
 
 const ELLIPSIS: char = '…';
 
-/// Returns a status message, cut to what fits.
+/// Returns a status message, truncated to the limit.
 pub fn message(text: &str) -> String {
-    cut(text, MESSAGE_SIZE, encoded_size)
+    cut(text, MAX_MESSAGE_BYTES, encoded_size)
 }
 
-/// Returns the status message of an invalid request: the violations that fit, and the number of the others. Its details have more of them.
+/// Returns the status message of an invalid request: the violations that fit, and the number of the
+/// others.
+///
+/// The details contain more of them.
 pub fn summary(violations: &Violations) -> String {
     let mut summary = "invalid request: ".to_owned();
     let named = violations.named();
@@ -38,30 +46,33 @@ pub fn summary(violations: &Violations) -> String {
     for (index, Violation { field, description }) in named.iter().enumerate() {
         let violation = format!("{field} {description}");
         if index == 0 {
-            summary = cut(&(summary + &violation), MESSAGE_SIZE - MORE_SIZE, encoded_size);
+            summary = cut(&(summary + &violation), MAX_MESSAGE_BYTES - MAX_MORE_BYTES, encoded_size);
             continue;
         }
         let rest = and_more(total - index);
         let longer = format!("{summary}; {violation}");
-        if encoded_sum(&longer) + encoded_sum("; ") + encoded_sum(&rest) > MESSAGE_SIZE {
+        if encoded_sum(&longer) + encoded_sum("; ") + encoded_sum(&rest) > MAX_MESSAGE_BYTES {
             return format!("{summary}; {rest}");
         }
         summary = longer;
     }
-    // There is room: it was kept for a larger number.
+    // There is room: it was reserved for a larger number.
     if violations.unnamed() > 0 { format!("{summary}; {}", and_more(violations.unnamed())) } else { summary }
 }
 
-/// Returns the violations for the details of a status with this message: those that fit, and the number of the others as the last.
+/// Returns the violations for the details of a status with this message: those that fit, and the
+/// number of the others as the last.
 pub fn fitting(violations: &Violations, message: &str) -> Vec<Violation> {
     let named = violations.named();
     let total = named.len() + violations.unnamed();
-    let mut room = (DETAILS_SIZE / 4 * 3).saturating_sub(DETAILS_OVERHEAD + message.len());
+    let mut room = (MAX_DETAILS_BYTES / 4 * 3).saturating_sub(DETAILS_OVERHEAD_BYTES + message.len());
     let mut fitting = Vec::new();
     for Violation { field, description } in named {
-        let violation =
-            Violation::new(cut(field, FIELD_SIZE, char::len_utf8), cut(description, DESCRIPTION_SIZE, char::len_utf8));
-        let size = violation.field.len() + violation.description.len() + VIOLATION_OVERHEAD;
+        let violation = Violation::new(
+            cut(field, MAX_FIELD_BYTES, char::len_utf8),
+            cut(description, MAX_DESCRIPTION_BYTES, char::len_utf8),
+        );
+        let size = violation.field.len() + violation.description.len() + VIOLATION_OVERHEAD_BYTES;
         if size > room {
             break;
         }
@@ -74,11 +85,12 @@ pub fn fitting(violations: &Violations, message: &str) -> Vec<Violation> {
     fitting
 }
 
-/// Cuts a status in `headers` that is too large: one that was not made here. Its details go, its message is shortened.
+/// Truncates a status in `headers` that is too large, such as one of tonic: removes its details and
+/// shortens its message.
 pub fn limit(headers: &mut HeaderMap) {
     let names = [Status::GRPC_STATUS, Status::GRPC_MESSAGE, Status::GRPC_STATUS_DETAILS];
     let entry = |name: HeaderName| headers.get(&name).map_or(0, |value| name.as_str().len() + value.len() + 32);
-    if names.map(entry).iter().sum::<usize>() <= STATUS_SIZE {
+    if names.map(entry).iter().sum::<usize>() <= MAX_STATUS_BYTES {
         return;
     }
     headers.remove(Status::GRPC_STATUS_DETAILS);
@@ -92,7 +104,7 @@ fn and_more(count: usize) -> String {
     format!("{ELLIPSIS} and {count} more")
 }
 
-/// Cuts `text` at a character so that it has at most `limit` bytes with its ellipsis, as `size` counts them.
+/// Truncates `text` so that it has at most `limit` bytes with its ellipsis, as `size` counts them.
 fn cut(text: &str, limit: usize, size: impl Fn(char) -> usize) -> String {
     let room = limit - size(ELLIPSIS);
     let (mut used, mut end) = (0, None);
@@ -113,7 +125,8 @@ fn encoded_sum(text: &str) -> usize {
     text.chars().map(encoded_size).sum()
 }
 
-/// Size of a character in a `grpc-message`, where all but plain ASCII is percent-encoded.
+/// Returns the size of a character in a `grpc-message`, where all but plain ASCII is
+/// percent-encoded.
 fn encoded_size(character: char) -> usize {
     if character.is_ascii_graphic() && !"\"#%<>`?{}".contains(character) { 1 } else { 3 * character.len_utf8() }
 }
@@ -157,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_of_others_is_cut() {
+    fn a_foreign_status_is_truncated() {
         let mut trailers = headers(&Status::with_details(Code::NotFound, "é%".repeat(9000), vec![1; 9000].into()));
         limit(&mut trailers);
         let status = Status::from_header_map(&trailers).expect("a status");
@@ -172,23 +185,23 @@ mod tests {
 
     #[test]
     fn a_text_at_its_limit_stays_whole() {
-        for size in [MESSAGE_SIZE - 10, MESSAGE_SIZE - 9, MESSAGE_SIZE] {
+        for size in [MAX_MESSAGE_BYTES - 10, MAX_MESSAGE_BYTES - 9, MAX_MESSAGE_BYTES] {
             assert_eq!(message(&"x".repeat(size)), "x".repeat(size));
         }
-        assert_eq!(message(&"x".repeat(MESSAGE_SIZE + 1)), format!("{}…", "x".repeat(MESSAGE_SIZE - 9)));
+        assert_eq!(message(&"x".repeat(MAX_MESSAGE_BYTES + 1)), format!("{}…", "x".repeat(MAX_MESSAGE_BYTES - 9)));
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn a_status_fits_whatever_its_violations(texts in prop::collection::vec((".{0,200}", ".{0,500}"), 1..40)) {
+        fn a_status_fits_for_any_violations(texts in prop::collection::vec((".{0,200}", ".{0,500}"), 1..40)) {
             let violations = texts.into_iter().map(|(field, description)| Violation::new(field, description)).collect();
             let refusal = status(&CacheError::Invalid(violations));
             let headers = headers(&refusal);
-            prop_assert!(headers["grpc-message"].len() <= MESSAGE_SIZE);
-            prop_assert!(headers["grpc-status-details-bin"].len() <= DETAILS_SIZE);
-            prop_assert!(size(&headers) <= STATUS_SIZE, "{}", size(&headers));
+            prop_assert!(headers["grpc-message"].len() <= MAX_MESSAGE_BYTES);
+            prop_assert!(headers["grpc-status-details-bin"].len() <= MAX_DETAILS_BYTES);
+            prop_assert!(size(&headers) <= MAX_STATUS_BYTES, "{}", size(&headers));
         }
     }
 }

@@ -1,6 +1,10 @@
-//! grpc.health.v1. Names: "" and the cache's service follow readiness, as does "readiness"; "liveness" serves as long as the process does, the
-//! administration's service until it ends; "redis" serves while Redis is healthy; "l1-only" serves when no Redis is configured. Check on another name is NOT_FOUND, Watch says SERVICE_UNKNOWN.
-//! A watch lasts until its caller's deadline, or until its connection is asked to close.
+//! The health service, grpc.health.v1.
+//!
+//! The names "", "readiness" and that of the cache service follow readiness. "liveness" is SERVING
+//! as long as the process runs, the name of the admin service until the process shuts down, "redis"
+//! while Redis is healthy, and "l1-only" if no Redis is configured. For any other name Check
+//! returns NOT_FOUND and Watch sends SERVICE_UNKNOWN. A Watch ends at the caller's deadline or when
+//! its connection shuts down.
 
 use std::pin::Pin;
 
@@ -26,19 +30,21 @@ pub struct HealthApi {
 }
 
 impl HealthApi {
-    /// Health that follows `state`; whether there is a service for administration.
+    /// Creates a health service that follows `state`.
+    ///
+    /// `admin` is true if the admin service is served.
     pub fn new(state: watch::Receiver<health::Health>, admin: bool) -> HealthApi {
         HealthApi { state, admin }
     }
 
-    /// Returns whether callers should come here.
+    /// Returns true if this replica should receive calls.
     pub(super) fn is_ready(&self) -> bool {
         self.state.borrow().is_ready()
     }
 
     fn serving(&self, service: &str, state: health::Health) -> Option<bool> {
         match service {
-            // Also while drained: it is what ends that.
+            // SERVING during a drain, too: it ends the drain.
             admin_service_server::SERVICE_NAME => self.admin.then_some(!state.is_ending()),
             service => serving(service, state),
         }
@@ -78,21 +84,21 @@ impl Health for HealthApi {
     }
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let leave = request.extensions().get::<StreamLifetime>().cloned().unwrap_or_default();
+        let lifetime = request.extensions().get::<StreamLifetime>().cloned().unwrap_or_default();
         let service = request.into_inner().service;
-        // The last status sent; `None` before the first.
-        let begin = Some((self.clone(), service, leave, None));
+        // The last field is the last status sent; `None` before the first.
+        let begin = Some((self.clone(), service, lifetime, None));
         let changes = unfold(begin, |state| async move {
-            let (mut health, service, leave, last) = state?;
+            let (mut health, service, lifetime, last) = state?;
             loop {
                 let state = *health.state.borrow_and_update();
                 let next = health.response(&service, state);
                 if last != Some(next) {
-                    return Some((Ok(next), Some((health, service, leave, Some(next)))));
+                    return Some((Ok(next), Some((health, service, lifetime, Some(next)))));
                 }
                 tokio::select! {
                     biased;
-                    end = middleware::end(&leave) => return Some((Err(end?), None)),
+                    end = middleware::stream_end(&lifetime) => return Some((Err(end?), None)),
                     changed = health.state.changed() => changed.ok()?,
                 }
             }

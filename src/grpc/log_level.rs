@@ -1,4 +1,4 @@
-//! The level of this replica's log, as it can be changed for a while: it returns to the configured one by itself.
+//! The log level of this replica, which can be changed temporarily and reverts by itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,66 +12,66 @@ use crate::cache::error::{CacheError, Violation};
 use crate::cache::log_fields::millis;
 use crate::pb;
 
-/// Reads a filter, or says which rule it breaks.
+/// Parses a filter, or returns the rule that it breaks.
 pub type ReadFilter = Arc<dyn Fn(&str) -> Result<PutInForce, String> + Send + Sync>;
-/// Lets the log say what a filter lets through.
+/// Applies a parsed filter to the log.
 pub type PutInForce = Box<dyn FnOnce() + Send>;
 
-/// The level of the log.
+/// The log level and its temporary change.
 pub struct LogLevel {
     configured: String,
     read: ReadFilter,
     changed: Mutex<Option<Changed>>,
 }
 
-/// A level that is not the configured one.
+/// A temporary level.
 struct Changed {
     level: String,
-    until: Instant,
-    /// Returns to the configured level.
-    _return: AbortOnDropHandle<()>,
+    expires_at: Instant,
+    /// The task that reverts to the configured level.
+    _revert: AbortOnDropHandle<()>,
 }
 
 // === impl LogLevel ===
 
 impl LogLevel {
-    /// The level is `configured` and can be changed to what `read` takes.
+    /// Creates a log level. It is `configured` until it is changed to a filter that `read` accepts.
     pub fn new(configured: String, read: ReadFilter) -> Arc<LogLevel> {
         Arc::new(LogLevel { configured, read, changed: Mutex::default() })
     }
 
-    /// Changes the level for so long. A change that is in force already ends.
+    /// Changes the level for `lasts`. Replaces an earlier change.
     pub fn change(self: &Arc<Self>, level: &str, lasts: Duration) -> Result<(), CacheError> {
         let new = (self.read)(level).map_err(|rule| Violation::new("level", rule))?;
         let mut changed = self.changed();
-        put_in_force(new, || {
+        apply(new, || {
             let (lasts_ms, configured) = (millis(lasts), self.configured.as_str());
-            tracing::warn!(level, lasts_ms, configured, "the log level is changed for a while");
+            tracing::warn!(level, lasts_ms, configured, "log level changed temporarily");
         });
-        let (until, this) = (Instant::now() + lasts, Arc::downgrade(self));
+        let (expires_at, this) = (Instant::now() + lasts, Arc::downgrade(self));
         let back = tokio::spawn(async move {
-            sleep_until(until).await;
+            sleep_until(expires_at).await;
             if let Some(this) = this.upgrade() {
-                this.end(until);
+                this.end(expires_at);
             }
         });
-        *changed = Some(Changed { level: level.to_owned(), until, _return: AbortOnDropHandle::new(back) });
+        *changed = Some(Changed { level: level.to_owned(), expires_at, _revert: AbortOnDropHandle::new(back) });
         Ok(())
     }
 
-    /// Returns to the configured level at once.
+    /// Reverts to the configured level.
     pub fn reset(&self) {
         if self.changed().take().is_some() {
-            self.to_configured();
+            self.revert();
         }
     }
 
-    /// Returns what is in force.
-    pub fn told(&self) -> pb::SetLogLevelResponse {
+    /// Returns the level in force.
+    pub fn in_force(&self) -> pb::SetLogLevelResponse {
         let changed = self.changed();
-        // In whole seconds: nobody reads more.
+        // Whole seconds are precise enough.
         let left = |changed: &Changed| {
-            let left = changed.until.saturating_duration_since(Instant::now());
+            let left = changed.expires_at.saturating_duration_since(Instant::now());
             to_wire(Duration::from_secs(left.as_secs_f64().ceil() as u64))
         };
         pb::SetLogLevelResponse {
@@ -81,21 +81,21 @@ impl LogLevel {
         }
     }
 
-    /// The change that lasts until then is over, if no other has taken its place.
-    fn end(&self, until: Instant) {
+    /// Ends the change that expires at `expires_at`, unless another replaced it.
+    fn end(&self, expires_at: Instant) {
         let mut changed = self.changed();
-        if changed.as_ref().is_some_and(|changed| changed.until == until) {
-            self.to_configured();
-            // Its own task: it may not be aborted before this is done.
+        if changed.as_ref().is_some_and(|changed| changed.expires_at == expires_at) {
+            self.revert();
+            // This drops and so aborts the running task: it must be the last step.
             *changed = None;
         }
     }
 
-    fn to_configured(&self) {
-        // It was in force when the service began: it breaks no rule.
+    fn revert(&self) {
+        // It was in force when the service started, so it is valid.
         if let Ok(configured) = (self.read)(&self.configured) {
-            put_in_force(configured, || {
-                tracing::warn!(level = self.configured, "the log level is the configured one again");
+            apply(configured, || {
+                tracing::warn!(level = self.configured, "log level restored");
             });
         }
     }
@@ -105,8 +105,8 @@ impl LogLevel {
     }
 }
 
-/// Changes the filter, and logs a line before if that lets it through, else after.
-fn put_in_force(new: PutInForce, line: impl FnOnce()) {
+/// Changes the filter and logs a line: before the change if the old filter passes it, else after.
+fn apply(new: PutInForce, line: impl FnOnce()) {
     if tracing::enabled!(Level::WARN) {
         line();
         new();
@@ -120,7 +120,7 @@ fn put_in_force(new: PutInForce, line: impl FnOnce()) {
 mod tests {
     use super::*;
 
-    /// A level, and the filters that were put in force.
+    /// A level, and the filters that were applied.
     fn world() -> (Arc<LogLevel>, Arc<Mutex<Vec<String>>>) {
         let in_force = Arc::new(Mutex::new(Vec::new()));
         let log = in_force.clone();
@@ -139,30 +139,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_ends_by_itself_and_takes_the_place_of_another() {
+    async fn a_change_expires_and_replaces_an_earlier_one() {
         let (level, in_force) = world();
         level.change("debug", Duration::from_secs(60)).expect("a level");
         tokio::time::sleep(Duration::from_secs(50)).await;
         level.change("trace", Duration::from_secs(60)).expect("a level");
         tokio::time::sleep(Duration::from_secs(50)).await;
         assert_eq!(taken(&in_force), ["debug", "trace"]);
-        let told = level.told();
-        assert_eq!((told.level.as_str(), told.configured_level.as_str()), ("trace", "info"));
-        assert_eq!(told.left.map(|left| left.seconds), Some(10));
+        let now = level.in_force();
+        assert_eq!((now.level.as_str(), now.configured_level.as_str()), ("trace", "info"));
+        assert_eq!(now.left.map(|left| left.seconds), Some(10));
         tokio::time::sleep(Duration::from_secs(11)).await;
         assert_eq!(taken(&in_force), ["info"]);
-        assert_eq!((level.told().level.as_str(), level.told().left), ("info", None));
+        assert_eq!((level.in_force().level.as_str(), level.in_force().left), ("info", None));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_can_be_taken_back_and_a_bad_one_changes_nothing() {
+    async fn a_change_can_be_reset_and_an_invalid_one_has_no_effect() {
         let (level, in_force) = world();
         level.change("debug", Duration::from_secs(60)).expect("a level");
         let Err(CacheError::Invalid(violations)) = level.change("loud", Duration::from_secs(60)) else {
             panic!("taken")
         };
         assert_eq!(violations.named()[0].field, "level");
-        assert_eq!(level.told().level, "debug");
+        assert_eq!(level.in_force().level, "debug");
         level.reset();
         level.reset();
         tokio::time::sleep(Duration::from_secs(61)).await;

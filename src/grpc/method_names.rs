@@ -1,4 +1,6 @@
-//! The methods that are served and how, and their names and those of statuses for telemetry: a fixed number, so that no caller can make up more.
+//! The served methods, and the method and status names in telemetry: a fixed set.
+//!
+//! Callers cannot create more label values.
 
 use std::collections::HashMap;
 
@@ -10,9 +12,9 @@ use super::decoded_size::{MessageId, message_id};
 use crate::pb;
 use crate::pb::{admin_service_server, cache_service_server};
 
-/// Stands for every method that is not served.
+/// Name of every method that is not served.
 pub const OTHER: &str = "_OTHER";
-/// Statuses in the words of the specification of gRPC, in the order of their numbers.
+/// Names of the statuses in the gRPC specification, in the order of their numbers.
 pub const STATUSES: &[&str] = &[
     "OK",
     "CANCELLED",
@@ -33,13 +35,13 @@ pub const STATUSES: &[&str] = &[
     "UNAUTHENTICATED",
 ];
 
-/// A status in the words of the specification.
+/// Returns the name of a status in the gRPC specification.
 pub fn status_name(code: Code) -> &'static str {
     STATUSES[code as usize]
 }
 
-/// Every method that may be served: `twintier.v1.CacheService/Get`.
-pub fn served() -> impl Iterator<Item = String> {
+/// Returns the name of every method that may be served, such as `twintier.v1.CacheService/Get`.
+pub fn full_method_names() -> impl Iterator<Item = String> {
     let sets = [
         pb::FILE_DESCRIPTOR_SET,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -47,16 +49,18 @@ pub fn served() -> impl Iterator<Item = String> {
         tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
     ];
     let files = sets.into_iter().flat_map(|set| FileDescriptorSet::decode(set).unwrap_or_default().file);
-    files.flat_map(|file| file.service.iter().flat_map(|service| of(file.package(), service)).collect::<Vec<_>>())
+    files.flat_map(|file| {
+        file.service.iter().flat_map(|service| method_names_of(file.package(), service)).collect::<Vec<_>>()
+    })
 }
 
-fn of(package: &str, service: &ServiceDescriptorProto) -> Vec<String> {
+fn method_names_of(package: &str, service: &ServiceDescriptorProto) -> Vec<String> {
     service.method.iter().map(|method| format!("{package}.{}/{}", service.name(), method.name())).collect()
 }
 
-/// The service of a method.
+/// The service that a method belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
+pub enum ServiceKind {
     /// `twintier.v1.CacheService`.
     Cache,
     /// `twintier.v1.AdminService`.
@@ -69,65 +73,67 @@ pub enum Served {
     ReflectionV1Alpha,
 }
 
-/// The course of a call.
+/// How a call runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallShape {
-    /// One request, and an answer within the deadline.
-    Answered,
-    /// One request, and answers until the caller ends the call.
-    Lasting,
-    /// A stream of requests, each with an answer, within the deadline.
-    Conversation,
+    /// One request. The response ends before the deadline.
+    Bounded,
+    /// One request, and a stream of responses until the caller ends the call.
+    LongLived,
+    /// A stream of requests with one response each, until the deadline.
+    RequestStream,
 }
 
-/// A method that is served.
+/// A served method.
 #[derive(Clone, Debug)]
 pub struct Method {
-    /// The service.
-    pub service: Served,
-    /// The course of its calls.
+    /// The service it belongs to.
+    pub service: ServiceKind,
+    /// How its calls run.
     pub shape: CallShape,
-    /// The type of its request.
+    /// The type of its requests.
     pub input: MessageId,
-    /// True if a large answer may be refused for want of room: the call has changed nothing, or can be repeated. A BatchGet has taken room for
-    /// its values before.
+    /// True if a large response may be rejected when there is no room: the call changed nothing, or
+    /// can be repeated.
+    ///
+    /// A BatchGet has already taken room for its values.
     pub refusable: bool,
 }
 
 impl Method {
-    /// True for health and reflection, which have places of their own.
+    /// Returns true for health and reflection, which have slots of their own.
     pub fn is_probe(&self) -> bool {
-        !matches!(self.service, Served::Cache | Served::Admin)
+        !matches!(self.service, ServiceKind::Cache | ServiceKind::Admin)
     }
 }
 
-/// The descriptors of the messages of requests.
+/// Returns the descriptors of the request messages.
 pub fn messages() -> FileDescriptorSet {
     let sets = [pb::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
     let files = sets.into_iter().flat_map(|set| FileDescriptorSet::decode(set).unwrap_or_default().file);
     FileDescriptorSet { file: files.collect() }
 }
 
-/// The methods that are served, by path. The types of their requests are those of `messages`.
+/// Returns the served methods by path. Their request types are indexes into `messages`.
 pub fn table(messages: &FileDescriptorSet, admin: bool, reflection: bool) -> HashMap<String, Method> {
     let mut table = HashMap::new();
     for file in &messages.file {
         for service in &file.service {
             let name = format!("{}.{}", file.package(), service.name());
             let served = match name.as_str() {
-                cache_service_server::SERVICE_NAME => Served::Cache,
-                admin_service_server::SERVICE_NAME if admin => Served::Admin,
-                tonic_health::pb::health_server::SERVICE_NAME => Served::Health,
+                cache_service_server::SERVICE_NAME => ServiceKind::Cache,
+                admin_service_server::SERVICE_NAME if admin => ServiceKind::Admin,
+                tonic_health::pb::health_server::SERVICE_NAME => ServiceKind::Health,
                 _ => continue,
             };
             for method in &service.method {
-                table.insert(format!("/{name}/{}", method.name()), described(messages, served, method));
+                table.insert(format!("/{name}/{}", method.name()), method_of(messages, served, method));
             }
         }
     }
     if reflection {
-        let (shape, input, refusable) = (CallShape::Conversation, MessageId::MAX, false);
-        for (version, service) in [("v1", Served::ReflectionV1), ("v1alpha", Served::ReflectionV1Alpha)] {
+        let (shape, input, refusable) = (CallShape::RequestStream, MessageId::MAX, false);
+        for (version, service) in [("v1", ServiceKind::ReflectionV1), ("v1alpha", ServiceKind::ReflectionV1Alpha)] {
             let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
             table.insert(path, Method { service, shape, input, refusable });
         }
@@ -135,11 +141,11 @@ pub fn table(messages: &FileDescriptorSet, admin: bool, reflection: bool) -> Has
     table
 }
 
-fn described(messages: &FileDescriptorSet, service: Served, method: &MethodDescriptorProto) -> Method {
-    let lasts = method.name() == "Watch";
-    let refusable = method.name() == "Get" && service == Served::Cache;
+fn method_of(messages: &FileDescriptorSet, service: ServiceKind, method: &MethodDescriptorProto) -> Method {
+    let is_watch = method.name() == "Watch";
+    let refusable = method.name() == "Get" && service == ServiceKind::Cache;
     let input = message_id(messages, method.input_type()).unwrap_or(MessageId::MAX);
-    Method { service, shape: if lasts { CallShape::Lasting } else { CallShape::Answered }, input, refusable }
+    Method { service, shape: if is_watch { CallShape::LongLived } else { CallShape::Bounded }, input, refusable }
 }
 
 #[cfg(test)]
@@ -147,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_stand_in_the_order_of_their_numbers() {
+    fn statuses_are_in_the_order_of_their_numbers() {
         for (code, name) in STATUSES.iter().enumerate() {
             let said = format!("{:?}", Code::from(code as i32)).to_uppercase();
             assert_eq!(name.replace('_', ""), said);
@@ -156,7 +162,7 @@ mod tests {
 
     #[test]
     fn all_services_are_served() {
-        let served: Vec<_> = served().collect();
+        let served: Vec<_> = full_method_names().collect();
         for method in [
             "twintier.v1.CacheService/Get",
             "twintier.v1.AdminService/HotKeys",

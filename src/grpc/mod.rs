@@ -1,4 +1,6 @@
-//! The contract over HTTP/2: parse, call the core, translate. Knows the core's public types, never a tier.
+//! The gRPC edge: parses requests, calls the core and translates the result.
+//!
+//! Uses the core's public types, never a tier.
 
 mod admin;
 mod batch_get;

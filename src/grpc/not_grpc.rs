@@ -1,5 +1,7 @@
-//! Answers to what is not gRPC: requests of other protocols over HTTP/2, and connections that speak something else. None of them reaches a
-//! service, and no body is read: a browser can send `text/plain` across origins without asking, and nothing of that may take effect.
+//! Responses to requests and connections that are not gRPC.
+//!
+//! None of them reaches a service, and no body is read: a browser can send `text/plain` to other
+//! origins without a preflight, and no such request may take effect.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -16,16 +18,17 @@ use crate::cache::quoted::quoted;
 
 const HINT: &str = "This port speaks gRPC (HTTP/2 without TLS).\n";
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-/// The beginning of the binary form of the PROXY protocol.
+/// First bytes of the binary form of the PROXY protocol.
 const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const PROXY_V1: &[u8] = b"PROXY ";
-/// Why a connection with the PROXY protocol is refused, for the caller behind the proxy.
+/// Reason in the GOAWAY of a connection with the PROXY protocol, for the caller behind the proxy.
 const PROXY_REFUSED: &str = "this server does not speak the PROXY protocol: switch it off at the proxy";
-/// Pause between two warnings of the same kind.
+/// Minimum interval of warnings.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Returns the answer to a request that is not gRPC. `None`: it is gRPC. `ready` is whether callers should come here, `page` the address of
-/// the dashboard.
+/// Returns the response to a request that is not gRPC, or `None` if it is gRPC.
+///
+/// `ready` is true if this replica should receive calls, `page` is the address of the dashboard.
 pub fn refusal<B>(request: &Request<B>, ready: bool, page: Option<SocketAddr>) -> Option<Response<Body>> {
     let (method, path) = (request.method(), request.uri().path());
     if path == "/" && (method == Method::GET || method == Method::HEAD) {
@@ -48,7 +51,8 @@ pub fn refusal<B>(request: &Request<B>, ready: bool, page: Option<SocketAddr>) -
     Some(response)
 }
 
-/// Returns whether the content type is that of gRPC with protobuf: `application/grpc` or `application/grpc+proto`, with any parameters.
+/// Returns true if the content type is that of gRPC with protobuf: `application/grpc` or
+/// `application/grpc+proto`, with any parameters.
 fn is_grpc(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(first), None) = (types.next(), types.next()) else { return false };
@@ -85,9 +89,9 @@ pub fn explain_unimplemented(path: &str, headers: &mut HeaderMap) {
     let _ = Status::unimplemented(text).add_header(headers);
 }
 
-/// Connections that began with the PROXY protocol, for a warning now and then.
+/// Counts connections that begin with the PROXY protocol, for a warning at an interval.
 #[derive(Default)]
-pub struct Proxied(Mutex<Warned>);
+pub struct ProxyWarnings(Mutex<Warned>);
 
 #[derive(Default)]
 struct Warned {
@@ -95,11 +99,13 @@ struct Warned {
     since: u64,
 }
 
-// === impl Proxied ===
+// === impl ProxyWarnings ===
 
-impl Proxied {
-    /// Returns what to send to a peer whose connection began with `preface`, which is not that of HTTP/2. Logs the PROXY protocol: the proxy
-    /// is set up wrongly, and its callers do not see why.
+impl ProxyWarnings {
+    /// Returns the response to a peer whose connection begins with `preface`, which is not that of
+    /// HTTP/2.
+    ///
+    /// Logs the PROXY protocol: the proxy is misconfigured, and its callers cannot see why.
     pub fn answer(&self, preface: &[u8], peer: SocketAddr, page: Option<SocketAddr>) -> Vec<u8> {
         if preface.starts_with(PROXY_V1) || preface.starts_with(PROXY_V2) {
             if let Some(connections) = self.count(Instant::now()) {
@@ -107,11 +113,11 @@ impl Proxied {
             }
             return go_away(PROXY_REFUSED);
         }
-        tracing::debug!(%peer, "a client did not speak plain HTTP/2 (gRPC without TLS)");
+        tracing::debug!(%peer, "a connection is not HTTP/2 without TLS");
         upgrade_required(&hint(page))
     }
 
-    /// Counts a connection. Returns the number since the last warning when another one is due.
+    /// Counts a connection. Returns the number since the last warning if another one is due.
     fn count(&self, now: Instant) -> Option<u64> {
         let mut warned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         warned.since += 1;
@@ -123,7 +129,7 @@ impl Proxied {
     }
 }
 
-/// The answer of HTTP/1.1 to a browser, curl without HTTP/2, or anything else that is not HTTP/2 without TLS.
+/// Returns an HTTP/1.1 response for a browser, curl without HTTP/2, or any other protocol.
 fn upgrade_required(hint: &str) -> Vec<u8> {
     let length = hint.len();
     format!(
@@ -133,7 +139,8 @@ fn upgrade_required(hint: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Frames of HTTP/2 that open a connection and end it with a reason: SETTINGS and GOAWAY (RFC 9113, sections 6.5 and 6.8).
+/// Returns the HTTP/2 frames that open a connection and end it with a reason: SETTINGS and GOAWAY
+/// (RFC 9113, sections 6.5 and 6.8).
 fn go_away(reason: &str) -> Vec<u8> {
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     const PROTOCOL_ERROR: u32 = 1;
@@ -165,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn grpc_is_told_by_its_content_type() {
+    fn grpc_is_recognized_by_its_content_type() {
         for grpc in
             ["application/grpc", "Application/GRPC+Proto", "application/grpc; charset=utf-8", "application/grpc ;a=b"]
         {
@@ -201,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_that_is_not_ready_says_so_to_balancers() {
+    fn a_replica_that_is_not_ready_returns_503() {
         let response = refusal(&Request::new(()), false, None).expect("a GET of /");
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
@@ -222,8 +229,8 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_warned_of_at_most_once_a_minute() {
-        let (proxied, begin) = (Proxied::default(), Instant::now());
+    fn proxy_warnings_appear_at_most_once_a_minute() {
+        let (proxied, begin) = (ProxyWarnings::default(), Instant::now());
         assert_eq!(proxied.count(begin), Some(1));
         assert_eq!((1..60).find_map(|second| proxied.count(begin + Duration::from_secs(second))), None);
         assert_eq!(proxied.count(begin + WARNING_INTERVAL), Some(60));

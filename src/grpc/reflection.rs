@@ -1,5 +1,7 @@
-//! grpc.reflection.v1 and v1alpha. A question that has no answer is answered with an error message, and the stream goes on, as the protocol has it.
-//! A call ends at its deadline, and when its connection is asked to close.
+//! The reflection services grpc.reflection.v1 and v1alpha.
+//!
+//! A query without a result is answered with an error message and the stream continues, as the
+//! protocol requires. A call ends at its deadline or when its connection shuts down.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +36,7 @@ struct EncodedSet {
     files: Vec<Bytes>,
 }
 
-/// A question, in either version of the protocol.
+/// A query, in either version of the protocol.
 enum ReflectionQuery {
     File(String),
     Symbol(String),
@@ -44,7 +46,7 @@ enum ReflectionQuery {
     Unknown,
 }
 
-/// An answer, in either version of the protocol.
+/// A reply, in either version of the protocol.
 enum ReflectionReply {
     File(Bytes),
     ExtensionNumbers(String),
@@ -55,7 +57,7 @@ enum ReflectionReply {
 // === impl Descriptors ===
 
 impl Descriptors {
-    /// The descriptors of encoded sets, of which these services are listed.
+    /// Indexes encoded descriptor sets. A listing shows these services.
     pub fn new(sets: &[&'static [u8]], services: &[&str]) -> Result<Descriptors, prost::DecodeError> {
         let services = services.iter().map(|name| (*name).to_owned()).collect();
         let (files, symbols, messages) = (HashMap::new(), HashMap::new(), Vec::new());
@@ -117,8 +119,8 @@ impl Descriptors {
         name
     }
 
-    fn answer(&self, question: ReflectionQuery) -> ReflectionReply {
-        match question {
+    fn answer(&self, query: ReflectionQuery) -> ReflectionReply {
+        match query {
             ReflectionQuery::File(name) => file(self.files.get(&name), "file", &name),
             ReflectionQuery::Symbol(name) => file(self.symbols.get(&name), "symbol", &name),
             ReflectionQuery::Extension => {
@@ -136,29 +138,29 @@ impl Descriptors {
     }
 }
 
-/// Bytes of a name that an error repeats.
-const SHOWN: usize = 64;
+/// Maximum length of a name that an error quotes, in characters.
+const MAX_SHOWN_CHARS: usize = 64;
 
 fn file(found: Option<&Bytes>, kind: &str, name: &str) -> ReflectionReply {
     match found {
         Some(encoded) => ReflectionReply::File(encoded.clone()),
         None => {
-            let shown: String = name.chars().take(SHOWN).collect();
+            let shown: String = name.chars().take(MAX_SHOWN_CHARS).collect();
             ReflectionReply::Error(Code::NotFound, format!("{kind} {shown:?} not found"))
         }
     }
 }
 
-/// The next request of a stream, or `None` at its end.
-async fn next<T>(requests: &mut Streaming<T>, leave: &StreamLifetime) -> Option<Result<T, Status>> {
+/// Returns the next request of a stream, or `None` at its end.
+async fn next<T>(requests: &mut Streaming<T>, lifetime: &StreamLifetime) -> Option<Result<T, Status>> {
     tokio::select! {
         biased;
-        end = middleware::end(leave) => end.map(Err),
-        request = requests.message() => request.map_err(|status| middleware::restated(&status).unwrap_or(status)).transpose(),
+        end = middleware::stream_end(lifetime) => end.map(Err),
+        request = requests.message() => request.map_err(|status| middleware::restate(&status).unwrap_or(status)).transpose(),
     }
 }
 
-/// Implements one version of the protocol: their messages are the same, in packages of their own.
+/// Implements one version of the protocol. Both have the same messages in packages of their own.
 macro_rules! serve_reflection {
     ($version:ident) => {
         #[tonic::async_trait]
@@ -172,15 +174,15 @@ macro_rules! serve_reflection {
             ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
                 use $version::server_reflection_request::MessageRequest as Wire;
                 use $version::server_reflection_response::MessageResponse;
-                let leave = request.extensions().get::<StreamLifetime>().cloned().unwrap_or_default();
-                let begin = Some((self.0.clone(), request.into_inner(), leave));
+                let lifetime = request.extensions().get::<StreamLifetime>().cloned().unwrap_or_default();
+                let begin = Some((self.0.clone(), request.into_inner(), lifetime));
                 let answers = stream::unfold(begin, |state| async move {
-                    let (descriptors, mut requests, leave) = state?;
-                    let request = match next(&mut requests, &leave).await? {
+                    let (descriptors, mut requests, lifetime) = state?;
+                    let request = match next(&mut requests, &lifetime).await? {
                         Ok(request) => request,
                         Err(status) => return Some((Err(status), None)),
                     };
-                    let question = match request.message_request.clone() {
+                    let query = match request.message_request.clone() {
                         Some(Wire::FileByFilename(name)) => ReflectionQuery::File(name),
                         Some(Wire::FileContainingSymbol(name)) => ReflectionQuery::Symbol(name),
                         Some(Wire::FileContainingExtension(_)) => ReflectionQuery::Extension,
@@ -188,7 +190,7 @@ macro_rules! serve_reflection {
                         Some(Wire::ListServices(_)) => ReflectionQuery::Services,
                         None => ReflectionQuery::Unknown,
                     };
-                    let answer = match descriptors.answer(question) {
+                    let answer = match descriptors.answer(query) {
                         ReflectionReply::File(encoded) => {
                             MessageResponse::FileDescriptorResponse($version::FileDescriptorResponse {
                                 file_descriptor_proto: vec![encoded.into()],
@@ -217,7 +219,7 @@ macro_rules! serve_reflection {
                         original_request: Some(request),
                         message_response: Some(answer),
                     };
-                    Some((Ok(response), Some((descriptors, requests, leave))))
+                    Some((Ok(response), Some((descriptors, requests, lifetime))))
                 });
                 Ok(Response::new(Box::pin(answers)))
             }

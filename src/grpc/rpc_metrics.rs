@@ -1,49 +1,51 @@
-//! How long RPCs take, by method and status: from the request's head until the head of the response is made. Of a call that is answered once that
-//! is all of the service's work; of one that lasts, such as Watch, it says how long it took to begin, and its status is that of the beginning.
+//! Latency of RPCs by method and status, from the request's headers to the response's headers.
+//!
+//! For a unary call that is all of the service's work. For a long-lived one, such as Watch, it is
+//! the time to begin, and the status is that of the beginning.
 
 use std::time::Instant;
 
 use http::Response;
 use tonic::{Code, Status};
 
-use super::method_names::{OTHER, STATUSES, served};
+use super::method_names::{OTHER, STATUSES, full_method_names};
 use crate::cache::stats::LabeledHistograms;
 use crate::pb::cache_service_server::SERVICE_NAME;
 
-/// An empty table, of every method that may be served.
+/// Creates an empty table with a row for every method that may be served.
 pub fn table() -> LabeledHistograms {
-    let methods: Vec<String> = served().chain([OTHER.to_owned()]).collect();
+    let methods: Vec<String> = full_method_names().chain([OTHER.to_owned()]).collect();
     let table = LabeledHistograms::new(methods.iter().map(String::as_str), STATUSES);
-    let of_the_cache = |name: &&String| name.starts_with(SERVICE_NAME);
-    methods.iter().filter(of_the_cache).filter_map(|name| table.row(name)).for_each(|row| table.expect(row, 0));
+    let is_of_cache = |name: &&String| name.starts_with(SERVICE_NAME);
+    methods.iter().filter(is_of_cache).filter_map(|name| table.row(name)).for_each(|row| table.expect(row, 0));
     table
 }
 
-/// An RPC under way. Dropped before its end, its caller has left.
+/// A running RPC. If it is dropped before `end`, it counts as cancelled.
 pub struct RpcMetrics<'a> {
     table: &'a LabeledHistograms,
     row: usize,
-    begun: Instant,
+    started_at: Instant,
     ended: bool,
 }
 
-// === impl Timing ===
+// === impl RpcMetrics ===
 
 impl RpcMetrics<'_> {
-    /// The RPC of this path begins.
+    /// Starts to measure an RPC with this path.
     pub fn begin<'a>(table: &'a LabeledHistograms, path: &str) -> RpcMetrics<'a> {
         let row = table.row(path.strip_prefix('/').unwrap_or(path)).or_else(|| table.row(OTHER));
-        RpcMetrics { table, row: row.unwrap_or_default(), begun: Instant::now(), ended: false }
+        RpcMetrics { table, row: row.unwrap_or_default(), started_at: Instant::now(), ended: false }
     }
 
-    /// It is answered. A response whose head has no status goes well as far as can be told.
+    /// Records the response. A response without a status in its headers counts as OK.
     pub fn end<B>(mut self, response: &Response<B>) {
         self.ended = true;
         self.observe(Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code()));
     }
 
     fn observe(&self, code: Code) {
-        self.table.observe(self.row, code as usize, self.begun.elapsed());
+        self.table.observe(self.row, code as usize, self.started_at.elapsed());
     }
 }
 
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rpcs_are_told_apart_by_method_and_status_and_strange_paths_are_one() {
+    fn rpcs_are_counted_by_method_and_status_and_unknown_paths_together() {
         let table = table();
         let ok = Response::new(());
         let refused: Response<()> = Status::unavailable("no").into_http();

@@ -1,4 +1,6 @@
-//! The span of an RPC, by OpenTelemetry's conventions for RPC servers. It lasts until the response has been sent, or was given up.
+//! The trace span of an RPC, by OpenTelemetry's conventions for RPC servers.
+//!
+//! It ends when the response was sent or abandoned.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -9,7 +11,7 @@ use tonic::{Code, Status};
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::method_names::{OTHER, served, status_name};
+use super::method_names::{OTHER, full_method_names, status_name};
 use crate::cache::spans::{DEGRADED, ITEMS, NAMESPACE, OUTCOME, RPC, TARGET, TIER};
 use crate::cache::tiered::{GetAnswer, GetOutcome, Tier};
 
@@ -20,16 +22,19 @@ const ERROR_TYPE: &str = "error.type";
 const PEER: &str = "network.peer.address";
 const PEER_PORT: &str = "network.peer.port";
 
-/// Decides whether an RPC with these headers is traced; then makes its span and joins it to its caller's trace. Else the span is none.
+/// Creates the span of an RPC with these headers in the caller's trace, or a disabled span if the
+/// RPC is not sampled.
 pub type Tracing = Arc<dyn Fn(&HeaderMap, &dyn Fn() -> Span) -> Span + Send + Sync>;
 
-/// The span of one RPC. Dropped before the response has ended, the RPC counts as cancelled.
+/// The span of one RPC.
+///
+/// If it is dropped before the response has ended, the RPC counts as cancelled.
 pub struct RpcSpan(Span);
 
 // === impl RpcSpan ===
 
 impl RpcSpan {
-    /// Begins it, if the RPC is to be traced.
+    /// Begins a span, or returns `None` if the RPC is not sampled.
     pub fn begin<B>(tracing: &Tracing, request: &Request<B>, peer: SocketAddr) -> Option<RpcSpan> {
         let span = tracing(request.headers(), &|| {
             let method = method(request.uri().path());
@@ -56,12 +61,14 @@ impl RpcSpan {
         (!span.is_disabled()).then_some(RpcSpan(span))
     }
 
-    /// For what is done within it.
+    /// Returns the span, to run work in it.
     pub fn span(&self) -> Span {
         self.0.clone()
     }
 
-    /// The response has begun with these headers. Where they say how it ends the span ends, else it is for the body to keep.
+    /// Handles the headers of the response.
+    ///
+    /// Ends the span if they contain a status; otherwise returns it for the body.
     pub fn answered(self, headers: &HeaderMap) -> Option<RpcSpan> {
         match Status::from_header_map(headers) {
             Some(status) => {
@@ -72,7 +79,7 @@ impl RpcSpan {
         }
     }
 
-    /// The response has ended with these trailers.
+    /// Ends the span with the status in the trailers.
     pub fn trailed(self, trailers: &HeaderMap) {
         self.ended(Status::from_header_map(trailers).map_or(Code::Unknown, |status| status.code()));
     }
@@ -93,13 +100,13 @@ impl Drop for RpcSpan {
 fn record(span: &Span, code: Code) {
     let name = status_name(code);
     span.record(STATUS, name);
-    if is_the_servers_fault(code) {
+    if is_server_error(code) {
         span.record(ERROR_TYPE, name).record("otel.status_code", "error");
     }
 }
 
-/// Returns the words for what a Get found, and where.
-pub fn words(answer: &GetAnswer) -> (&'static str, Option<&'static str>) {
+/// Returns the outcome of a Get and the tier that answered, as span attributes.
+pub fn outcome_and_tier(answer: &GetAnswer) -> (&'static str, Option<&'static str>) {
     let (outcome, tier) = match &answer.outcome {
         GetOutcome::Hit { stale: Some(_), tier, .. } => ("stale", Some(tier)),
         GetOutcome::Hit { stale: None, tier, .. } => ("hit", Some(tier)),
@@ -112,22 +119,23 @@ pub fn words(answer: &GetAnswer) -> (&'static str, Option<&'static str>) {
     (outcome, tier)
 }
 
-/// What was answered to a Get.
-pub fn note_answer(span: &Span, namespace: &str, answer: &GetAnswer) {
-    let (outcome, tier) = words(answer);
+/// Records the answer to a Get.
+pub fn record_answer(span: &Span, namespace: &str, answer: &GetAnswer) {
+    let (outcome, tier) = outcome_and_tier(answer);
     span.record(NAMESPACE, namespace).record(OUTCOME, outcome).record(TIER, tier).record(DEGRADED, answer.degraded);
 }
 
-/// The codes that the conventions count as errors of a server.
-fn is_the_servers_fault(code: Code) -> bool {
+/// Returns true for the codes that the conventions count as errors of the server.
+fn is_server_error(code: Code) -> bool {
     let faults =
         [Code::Unknown, Code::DeadlineExceeded, Code::Unimplemented, Code::Internal, Code::Unavailable, Code::DataLoss];
     faults.contains(&code)
 }
 
-/// The method of a path: one of those there are, so that nobody can make up names.
+/// Returns the method of a path, or [`OTHER`] for an unknown one, so that callers cannot create
+/// names.
 fn method(path: &str) -> &'static str {
-    static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| served().collect());
+    static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| full_method_names().collect());
     path.strip_prefix('/').and_then(|method| METHODS.get(method)).map_or(OTHER, String::as_str)
 }
 
@@ -136,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_method_is_one_that_is_served() {
+    fn an_unknown_method_is_named_other() {
         assert_eq!(method("/twintier.v1.CacheService/Get"), "twintier.v1.CacheService/Get");
         for made_up in ["/twintier.v1.CacheService/Secret", "/a/b", "", "*"] {
             assert_eq!(method(made_up), OTHER);
@@ -145,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_callers_mistake_is_not_an_error_of_the_server() {
-        let faults = (0..17).map(Code::from_i32).filter(|code| is_the_servers_fault(*code)).map(status_name);
+        let faults = (0..17).map(Code::from_i32).filter(|code| is_server_error(*code)).map(status_name);
         let expected = ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
         assert_eq!(faults.collect::<Vec<_>>(), expected);
     }

@@ -1,4 +1,6 @@
-//! The serving loop: accepts connections, speaks HTTP/2 on each, rotates and drains them. The one place that knows hyper.
+//! The gRPC server: accepts connections, serves HTTP/2 on each, and drains them.
+//!
+//! Only this file uses hyper.
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -27,11 +29,11 @@ use super::decoded_size::Schema;
 use super::header_size;
 use super::health::HealthApi;
 use super::method_names;
-use super::method_names::{Method, Served};
+use super::method_names::{Method, ServiceKind};
 use super::middleware;
-use super::middleware::{AdmissionGate, MAX_PROBE_MESSAGE};
+use super::middleware::{AdmissionGate, MAX_PROBE_MESSAGE_BYTES};
 use super::not_grpc;
-use super::not_grpc::Proxied;
+use super::not_grpc::ProxyWarnings;
 use super::reflection::{Descriptors, ReflectionApi};
 use super::rpc_metrics::RpcMetrics;
 use super::rpc_span::{RpcSpan, Tracing};
@@ -49,26 +51,30 @@ use crate::pb::admin_service_server::AdminServiceServer;
 use crate::pb::cache_service_server;
 use crate::pb::cache_service_server::CacheServiceServer;
 
-/// What an HTTP/2 client says first.
+/// The connection preface that an HTTP/2 client sends first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Time in which a connection that is new when the drain begins may say its first words: they are on their way.
-const GREETING: Duration = Duration::from_millis(300);
-/// Shortest limit for the peer to close, once everything was written.
+/// How long a new connection may still send its preface after the drain begins.
+///
+/// The bytes are on their way.
+const PREFACE_GRACE: Duration = Duration::from_millis(300);
+/// Minimum time for the peer to close after everything was written.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same for a peer that spoke no HTTP/2.
+/// Time for a peer that does not speak HTTP/2 to close.
 const SHORT_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time for a peer that did not read its responses to receive GOAWAY.
+/// Time for a peer that does not read its responses to receive GOAWAY.
 const STALLED_GRACE: Duration = Duration::from_secs(1);
 
-/// Has a generated server accept compressed messages. It bounds what a message unpacks to as it bounds what it reads.
+/// Makes a generated server accept compressed messages.
+///
+/// Its message limit also bounds the decompressed size.
 macro_rules! accept_compressed {
     ($server:expr) => {
         $server.accept_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Zstd)
     };
 }
 
-/// Has it compress its answers, too, where `$on` and the caller accepts it.
+/// Like `accept_compressed`. If `$on`, responses are also compressed for callers that accept it.
 macro_rules! compress {
     ($server:expr, $on:expr) => {
         if $on {
@@ -81,84 +87,87 @@ macro_rules! compress {
     };
 }
 
-/// How connections are served.
+/// Configuration of the gRPC server.
 #[derive(Clone)]
 pub struct ServerConfig {
-    /// Most connections open at once.
+    /// Maximum number of open connections.
     pub max_connections: usize,
-    /// Most of them from one peer.
+    /// Maximum number of open connections of one peer.
     pub max_connections_per_peer: usize,
-    /// Most streams of one connection in work at once, beside those that wait for another caller.
+    /// Maximum number of active streams of one connection, not counting streams that wait for a
+    /// lease.
     pub max_streams_per_connection: u32,
-    /// Largest metadata of one request.
+    /// Maximum size of the metadata of one request, in bytes.
     pub max_metadata_size: u32,
-    /// Longest time for a client's first bytes.
+    /// Timeout for the connection preface.
     pub first_byte_timeout: Duration,
-    /// Pause between pings on a connection.
+    /// Interval of keepalive pings on a connection.
     pub keepalive_interval: Duration,
-    /// Longest time for the answer to a ping.
+    /// Timeout for the acknowledgement of a ping.
     pub keepalive_timeout: Duration,
-    /// Age at which a connection is asked to go, give or take a tenth.
+    /// Age at which a connection is shut down gracefully, ±10 %.
     pub max_connection_age: Duration,
-    /// Longest time from then to its end.
+    /// Maximum time from the graceful shutdown to the forced close.
     pub max_connection_age_grace: Duration,
-    /// Longest time an RPC may take, whatever its caller says.
+    /// Maximum duration of an RPC, also if the caller's timeout is longer.
     pub max_deadline: Duration,
-    /// Whether responses are compressed for callers that accept it.
+    /// True if responses are compressed for callers that accept it.
     pub compression: bool,
-    /// Longest time for the body of a request.
+    /// Timeout for the body of a request.
     pub body_timeout: Duration,
-    /// Duration from which on a request is logged; none: no request is.
+    /// Minimum duration of a request that is logged as slow.
+    ///
+    /// `None` if slow requests are not logged.
     pub slow_request: Option<Duration>,
-    /// Whether reflection is served.
+    /// True if reflection is served.
     pub reflection: bool,
-    /// How RPCs are traced; none: they are not.
+    /// Creates the spans of RPCs. `None` if RPCs are not traced.
     pub tracing: Option<Tracing>,
-    /// Where there is a dashboard, to tell who comes here with a browser.
+    /// Address of the dashboard, for the hint that a browser receives.
     pub page: Option<SocketAddr>,
 }
 
-/// A server at work.
+/// A running server.
 pub struct ServerHandle {
     stop_accepting: CancellationToken,
     close: CancellationToken,
     tasks: TaskTracker,
 }
 
-/// What every connection shares.
+/// State that all connections share.
 struct ServerContext {
     pub(crate) config: ServerConfig,
     gate: AdmissionGate,
     load: Arc<Admission>,
-    /// The methods that are served, by path.
+    /// The served methods by path.
     methods: HashMap<String, Method>,
     cache: CacheServiceServer<CacheApi>,
     admin: Option<AdminServiceServer<AdminApi>>,
     readiness: HealthApi,
-    proxied: Proxied,
+    proxy_warnings: ProxyWarnings,
     health: HealthServer<HealthApi>,
     reflection: Option<ReflectionApi>,
-    /// Where the durations of RPCs are counted; none: they are not.
+    /// Histograms of the durations of RPCs. `None` if they are not measured.
     timings: Option<Arc<LabeledHistograms>>,
     stop_accepting: CancellationToken,
 }
 
-/// The beginning of a connection.
+/// The first bytes of a connection.
 enum Opening {
-    /// The preface of HTTP/2.
+    /// The HTTP/2 preface.
     Http2,
-    /// Something else.
+    /// Bytes of another protocol.
     Other,
-    /// Too little. The peer has this long to close.
+    /// Fewer bytes than a preface. The peer has this long to close.
     Nothing(Duration),
-    /// Too little, before another connection took the place.
+    /// Fewer bytes than a preface before another connection took the slot.
     Evicted,
 }
 
-// === impl Serving ===
+// === impl ServerHandle ===
 
 impl ServerHandle {
-    /// Serves on a bound listener. How long RPCs take is counted in `timings`.
+    /// Starts a server on a bound listener. The durations of RPCs are recorded in `timings`.
     pub fn start(
         listener: TcpListener,
         config: ServerConfig,
@@ -173,8 +182,9 @@ impl ServerHandle {
         let acceptor = Acceptor {
             server: "grpc",
             limits: ConnectionLimits { connections: config.max_connections, per_peer: config.max_connections_per_peer },
-            // No GOAWAY: a gRPC client that has seen SETTINGS takes the connection for a good one, and connects again without backoff. One that
-            // is closed before is a failed attempt: the client backs off, and tries its other addresses.
+            // No GOAWAY: a gRPC client that has received SETTINGS counts the connection as
+            // established and reconnects without backoff. A close before SETTINGS is a failed
+            // attempt: the client backs off and tries its other addresses.
             refusal: b"",
             stop: stop_accepting.clone(),
             kill: close.clone(),
@@ -192,8 +202,8 @@ impl ServerHandle {
         let shared = Arc::new(ServerContext {
             methods: method_names::table(&messages, admin.is_some(), reflection.is_some()),
             readiness: health.clone(),
-            proxied: Proxied::default(),
-            health: accept_compressed!(HealthServer::new(health).max_decoding_message_size(MAX_PROBE_MESSAGE)),
+            proxy_warnings: ProxyWarnings::default(),
+            health: accept_compressed!(HealthServer::new(health).max_decoding_message_size(MAX_PROBE_MESSAGE_BYTES)),
             reflection,
             admin: admin.map(|admin| {
                 compress!(
@@ -221,19 +231,23 @@ impl ServerHandle {
         ServerHandle { stop_accepting, close, tasks }
     }
 
-    /// Stops accepting, asks every connection to go, waits at most `patience` for their last RPCs, then closes what is left. Returns
-    /// whether nothing was left.
-    pub async fn drain(&self, patience: Duration) -> bool {
+    /// Drains the server: stops accepting, shuts down every connection gracefully, and waits at
+    /// most `drain_timeout` for the last RPCs.
+    ///
+    /// Then closes the remaining connections. Returns true if none remained.
+    pub async fn drain(&self, drain_timeout: Duration) -> bool {
         self.stop_accepting.cancel();
         self.tasks.close();
-        let graceful = timeout(patience, self.tasks.wait()).await.is_ok();
+        let graceful = timeout(drain_timeout, self.tasks.wait()).await.is_ok();
         self.close.cancel();
         self.tasks.wait().await;
         graceful
     }
 }
 
-/// The reflection service. The descriptors of error details are included, so that tools show them.
+/// Creates the reflection service.
+///
+/// Includes the descriptors of error details, so that tools can show them.
 fn reflection(admin: bool) -> Option<ReflectionApi> {
     let sets = [
         pb::FILE_DESCRIPTOR_SET,
@@ -260,7 +274,8 @@ fn reflection(admin: bool) -> Option<ReflectionApi> {
     }
 }
 
-/// Serves a connection to its end, and closes it so that the peer receives all that was written.
+/// Serves a connection to its end and closes it so that the peer receives everything that was
+/// written.
 async fn serve_connection(connection: AcceptedConnection, shared: &Arc<ServerContext>) {
     let AcceptedConnection { mut stream, peer, slot } = connection;
     let _ = stream.set_nodelay(true);
@@ -268,10 +283,10 @@ async fn serve_connection(connection: AcceptedConnection, shared: &Arc<ServerCon
     let limit = match open(&mut stream, &mut preface, peer, &slot, shared).await {
         Opening::Http2 => {
             slot.set(Activity::Protected);
-            speak_http2(&mut stream, preface, peer, shared).await
+            serve_http2(&mut stream, preface, peer, shared).await
         }
         Opening::Other => {
-            say_that_this_is_grpc(&mut stream, &shared.proxied.answer(&preface, peer, shared.config.page)).await;
+            write_refusal(&mut stream, &shared.proxy_warnings.answer(&preface, peer, shared.config.page)).await;
             SHORT_CLOSE_TIMEOUT
         }
         Opening::Nothing(limit) => limit,
@@ -280,7 +295,7 @@ async fn serve_connection(connection: AcceptedConnection, shared: &Arc<ServerCon
     close::orderly(&mut stream, limit).await;
 }
 
-/// Reads the preface.
+/// Reads the connection preface.
 async fn open(
     stream: &mut TcpStream,
     preface: &mut [u8; PREFACE.len()],
@@ -290,7 +305,7 @@ async fn open(
 ) -> Opening {
     let first = tokio::select! {
         first = timeout(shared.config.first_byte_timeout, stream.read_exact(preface)) => first,
-        () = wait_when(&shared.stop_accepting, GREETING) => return Opening::Nothing(GREETING),
+        () = cancelled_for(&shared.stop_accepting, PREFACE_GRACE) => return Opening::Nothing(PREFACE_GRACE),
         () = slot.evicted() => return Opening::Evicted,
     };
     match first {
@@ -298,14 +313,14 @@ async fn open(
         Ok(Ok(_)) => Opening::Other,
         Ok(Err(_)) => Opening::Nothing(SHORT_CLOSE_TIMEOUT),
         Err(_) => {
-            tracing::debug!(%peer, "a connection said nothing in time");
+            tracing::debug!(%peer, "the preface of a connection timed out");
             Opening::Nothing(SHORT_CLOSE_TIMEOUT)
         }
     }
 }
 
-/// Speaks HTTP/2 until the connection ends. Returns how long the peer then has to close.
-async fn speak_http2(
+/// Serves HTTP/2 until the connection ends. Returns how long the peer then has to close.
+async fn serve_http2(
     stream: &mut TcpStream,
     preface: [u8; PREFACE.len()],
     peer: SocketAddr,
@@ -315,16 +330,16 @@ async fn speak_http2(
     let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
     let config = &shared.config;
     let streams = Streams::new(config.max_streams_per_connection as usize, &shared.load);
-    let flow = Arc::new(WriteProgress::new(shared.load.account(peer_address(peer.ip())), streams));
-    let going = CancellationToken::new();
+    let progress = Arc::new(WriteProgress::new(shared.load.account(peer_address(peer.ip())), streams));
+    let closing = CancellationToken::new();
     let service = {
-        let (shared, flow, going) = (shared.clone(), flow.clone(), going.clone());
+        let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
         service_fn(move |request| {
-            let (shared, flow, going) = (shared.clone(), flow.clone(), going.clone());
-            async move { Ok::<_, std::convert::Infallible>(shared.answer(request, peer, &flow, &going).await) }
+            let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
+            async move { Ok::<_, std::convert::Infallible>(shared.answer(request, peer, &progress, &closing).await) }
         })
     };
-    // Those that wait for another caller come on top, so that they leave room for others.
+    // Streams that wait for a lease come on top, so that they leave room for others.
     let waiting = u32::try_from(Streams::waiting_limit(&shared.load)).unwrap_or(u32::MAX);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -337,54 +352,54 @@ async fn speak_http2(
     let age = config.max_connection_age.mul_f64(rand::random_range(0.9..1.1));
     let grace = tokio::select! {
         ended = &mut connection => {
-            debug_end(ended, peer);
+            log_end(ended, peer);
             return CLOSE_TIMEOUT;
         }
-        () = flow.stalled(config.max_deadline) => {
-            tracing::debug!(%peer, "a peer did not read its responses");
+        () = progress.stalled(config.max_deadline) => {
+            tracing::debug!(%peer, "closing a connection: its peer does not read responses");
             STALLED_GRACE
         }
         () = sleep(age) => config.max_connection_age_grace,
-        // The end of the drain ends it.
+        // `drain` closes it when its timeout has passed.
         () = shared.stop_accepting.cancelled() => Duration::MAX,
     };
-    let asked = Instant::now();
+    let shutdown_started_at = Instant::now();
     connection.as_mut().graceful_shutdown();
-    going.cancel();
+    closing.cancel();
     match timeout(grace, connection).await {
-        Ok(ended) => debug_end(ended, peer),
-        Err(_) => tracing::debug!(%peer, "a connection did not go in time and was closed"),
+        Ok(ended) => log_end(ended, peer),
+        Err(_) => tracing::debug!(%peer, "a connection was closed after its grace period"),
     }
-    // The grace includes the time in which the peer reads what the kernel holds.
-    grace.saturating_sub(asked.elapsed()).max(CLOSE_TIMEOUT)
+    // The grace includes the time in which the peer reads the kernel's send buffer.
+    grace.saturating_sub(shutdown_started_at.elapsed()).max(CLOSE_TIMEOUT)
 }
 
-/// Ends so long after `token`.
-async fn wait_when(token: &CancellationToken, time: Duration) {
+/// Completes `time` after `token` was cancelled.
+async fn cancelled_for(token: &CancellationToken, time: Duration) {
     token.cancelled().await;
     sleep(time).await;
 }
 
-fn debug_end(ended: Result<(), hyper::Error>, peer: SocketAddr) {
+fn log_end(ended: Result<(), hyper::Error>, peer: SocketAddr) {
     if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection ended in an error");
+        tracing::debug!(%peer, %error, "a connection failed");
     }
 }
 
-/// A browser, curl without HTTP/2, or a TLS client on this plain port: say so instead of nothing.
-async fn say_that_this_is_grpc(stream: &mut TcpStream, answer: &[u8]) {
+/// Writes an explanation to a browser, curl without HTTP/2, or a TLS client on this plaintext port.
+async fn write_refusal(stream: &mut TcpStream, answer: &[u8]) {
     let _ = timeout(SHORT_CLOSE_TIMEOUT, stream.write_all(answer)).await;
 }
 
-// === impl Shared ===
+// === impl ServerContext ===
 
 impl ServerContext {
     async fn answer(
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
-        flow: &Arc<WriteProgress>,
-        going: &CancellationToken,
+        progress: &Arc<WriteProgress>,
+        closing: &CancellationToken,
     ) -> http::Response<TrackedResponseBody> {
         if let Some(refusal) = not_grpc::refusal(&request, self.readiness.is_ready(), self.config.page) {
             return refusal.map(TrackedResponseBody::uncounted);
@@ -392,8 +407,8 @@ impl ServerContext {
         let tracing = self.config.tracing.as_ref();
         let uri = request.uri().clone();
         let span = tracing.and_then(|tracing| RpcSpan::begin(tracing, &request, peer));
-        let within = span.as_ref().map_or(Span::none(), RpcSpan::span);
-        let mut response = self.respond(request, flow, going).instrument(within).await;
+        let parent = span.as_ref().map_or(Span::none(), RpcSpan::span);
+        let mut response = self.respond(request, progress, closing).instrument(parent).await;
         not_grpc::explain_unimplemented(uri.path(), response.headers_mut());
         header_size::limit(response.headers_mut());
         match span.and_then(|span| span.answered(response.headers())) {
@@ -405,12 +420,12 @@ impl ServerContext {
     async fn respond(
         &self,
         request: Request<Incoming>,
-        flow: &Arc<WriteProgress>,
-        going: &CancellationToken,
+        progress: &Arc<WriteProgress>,
+        closing: &CancellationToken,
     ) -> http::Response<TrackedResponseBody> {
-        let Some(timings) = &self.timings else { return self.route(request, flow, going).await };
+        let Some(timings) = &self.timings else { return self.route(request, progress, closing).await };
         let timing = RpcMetrics::begin(timings, request.uri().path());
-        let response = self.route(request, flow, going).await;
+        let response = self.route(request, progress, closing).await;
         timing.end(&response);
         response
     }
@@ -418,35 +433,35 @@ impl ServerContext {
     async fn route(
         &self,
         request: Request<Incoming>,
-        flow: &Arc<WriteProgress>,
-        going: &CancellationToken,
+        progress: &Arc<WriteProgress>,
+        closing: &CancellationToken,
     ) -> http::Response<TrackedResponseBody> {
         let Some(method) = self.methods.get(request.uri().path()) else { return middleware::unimplemented(&request) };
         let gate = &self.gate;
         match (method.service, &self.admin, &self.reflection) {
-            (Served::Cache, ..) => {
+            (ServiceKind::Cache, ..) => {
                 let mut cache = self.cache.clone();
-                middleware::serve(gate, flow, going, method, request, |request| cache.call(request)).await
+                middleware::serve(gate, progress, closing, method, request, |request| cache.call(request)).await
             }
-            (Served::Admin, Some(admin), _) => {
+            (ServiceKind::Admin, Some(admin), _) => {
                 let mut admin = admin.clone();
-                middleware::serve(gate, flow, going, method, request, |request| admin.call(request)).await
+                middleware::serve(gate, progress, closing, method, request, |request| admin.call(request)).await
             }
-            (Served::Health, ..) => {
+            (ServiceKind::Health, ..) => {
                 let mut health = self.health.clone();
-                middleware::serve(gate, flow, going, method, request, |request| health.call(request)).await
+                middleware::serve(gate, progress, closing, method, request, |request| health.call(request)).await
             }
-            (Served::ReflectionV1, _, Some(reflection)) => {
+            (ServiceKind::ReflectionV1, _, Some(reflection)) => {
                 let service = v1::server_reflection_server::ServerReflectionServer::new(reflection.clone());
-                let mut service = accept_compressed!(service.max_decoding_message_size(MAX_PROBE_MESSAGE));
-                middleware::serve(gate, flow, going, method, request, |request| service.call(request)).await
+                let mut service = accept_compressed!(service.max_decoding_message_size(MAX_PROBE_MESSAGE_BYTES));
+                middleware::serve(gate, progress, closing, method, request, |request| service.call(request)).await
             }
-            (Served::ReflectionV1Alpha, _, Some(reflection)) => {
+            (ServiceKind::ReflectionV1Alpha, _, Some(reflection)) => {
                 let service = v1alpha::server_reflection_server::ServerReflectionServer::new(reflection.clone());
-                let mut service = accept_compressed!(service.max_decoding_message_size(MAX_PROBE_MESSAGE));
-                middleware::serve(gate, flow, going, method, request, |request| service.call(request)).await
+                let mut service = accept_compressed!(service.max_decoding_message_size(MAX_PROBE_MESSAGE_BYTES));
+                middleware::serve(gate, progress, closing, method, request, |request| service.call(request)).await
             }
-            (Served::Admin | Served::ReflectionV1 | Served::ReflectionV1Alpha, ..) => {
+            (ServiceKind::Admin | ServiceKind::ReflectionV1 | ServiceKind::ReflectionV1Alpha, ..) => {
                 middleware::unimplemented(&request)
             }
         }

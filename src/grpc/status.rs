@@ -1,4 +1,4 @@
-//! Errors on the wire: one total match from the core's error to a gRPC status with google.rpc details, small enough for its trailers.
+//! The gRPC status of each core error, with google.rpc details that fit into trailers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::header_size;
 use crate::cache::error::{self, CacheError};
 use crate::pb;
 
-/// The domain of every ErrorInfo.
+/// Domain of every ErrorInfo.
 const DOMAIN: &str = "twintier.dev";
 
-/// The status of an error.
+/// Returns the status of an error.
 pub fn status(error: &CacheError) -> Status {
     let mut details = ErrorDetails::new();
     let message = match error {
@@ -51,14 +51,14 @@ pub fn status(error: &CacheError) -> Status {
             details.set_retry_info(Some(Duration::ZERO));
             (Code::Unavailable, "LEAVING")
         }
-        // One of these has no other as its cause.
+        // The cause of an `InSome` is never another `InSome`.
         CacheError::InSome { .. } | CacheError::Internal => (Code::Internal, "INTERNAL"),
     };
     details.set_error_info(reason, DOMAIN, metadata(error));
     Status::with_error_details(code, message, details)
 }
 
-/// Why one item of a batch failed, as the call would have failed for it alone.
+/// Returns the error of one batch item: the status that a call for it alone would have.
 pub fn item_error(error: &CacheError) -> pb::ItemError {
     let status = status(error);
     let retry = status.get_error_details().retry_info().and_then(|retry| retry.retry_delay);
@@ -75,7 +75,7 @@ pub fn item_error(error: &CacheError) -> pb::ItemError {
     }
 }
 
-/// What a program may want to know beyond the reason.
+/// Returns the machine-readable metadata of an error.
 fn metadata(error: &CacheError) -> HashMap<String, String> {
     let mut known = HashMap::new();
     let mut add = |name: &str, value: String| _ = known.insert(name.to_owned(), value);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_fails_as_its_call_would() {
+    fn a_batch_item_has_the_error_of_its_call() {
         let unknown = Some(Duration::from_millis(80));
         let error = CacheError::Unavailable {
             reason: "lost",
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_in_some_namespaces_is_of_its_cause_and_names_them() {
+    fn a_partial_failure_has_the_code_of_its_cause_and_names_namespaces() {
         let cause = CacheError::Unavailable {
             reason: "lost",
             retry_after: Duration::from_millis(500),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_outcome_says_for_how_long() {
+    fn an_unknown_outcome_has_its_duration() {
         let error = CacheError::Unavailable {
             reason: "lost",
             retry_after: Duration::from_millis(500),

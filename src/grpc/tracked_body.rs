@@ -1,5 +1,7 @@
-//! Bodies. Requests are read whole before they are served. Responses count as in flight until HTTP/2 has written their bytes to the connection,
-//! however much of them it has taken over before.
+//! Bodies of requests and responses, counted while they are in memory.
+//!
+//! Requests are read whole before they are served. Responses count as in flight until HTTP/2 has
+//! written their bytes to the connection, even if it has buffered them before.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,53 +22,54 @@ use crate::cache::admission::limits::{Account, Resource, TakenAmounts};
 use crate::cache::admission::slot::{RequestSlot, Streams};
 use crate::cache::error::{CacheError, Violation};
 
-/// Bytes before a message: a flag, and its length.
-const PREFIX: usize = 5;
-/// What arrives of a body extends its time: a caller on a slow connection keeps the time that a caller without a body gets.
-const PROGRESS: usize = 64 << 10;
+/// Bytes before a message: the compression flag and the length.
+const PREFIX_BYTES: usize = 5;
+/// Received bytes that extend the timeout of a body by its full length, so that a caller on a slow
+/// connection is not cut off while it makes progress.
+const EXTENSION_BYTES: usize = 64 << 10;
 
-/// How a request's body is read.
+/// Limits for reading the body of a request.
 #[derive(Clone, Copy)]
 pub struct ReadOptions {
-    /// Longest message.
+    /// Maximum size of the message in bytes.
     pub max_message: usize,
-    /// Longest time until the next 64 KiB have arrived, or the end.
-    pub patience: Duration,
+    /// Timeout for the next 64 KiB, or for the end of the body.
+    pub timeout: Duration,
     /// The deadline of the request.
     pub deadline: Instant,
 }
 
-/// Why a request was not read.
-pub enum Unread {
-    /// It broke a rule or a limit, or its deadline passed.
-    Refused(CacheError),
-    /// It was not complete in time.
-    Late,
+/// Reason why a request was not read.
+pub enum ReadError {
+    /// It is invalid or exceeds a limit, or its deadline passed.
+    Rejected(CacheError),
+    /// It was not complete before the timeout.
+    TimedOut,
 }
 
-impl From<CacheError> for Unread {
+impl From<CacheError> for ReadError {
     fn from(error: CacheError) -> Self {
-        Unread::Refused(error)
+        ReadError::Rejected(error)
     }
 }
 
-/// Reads the one message of a request. Its bytes are added to `taken` as they arrive.
-pub async fn read<B>(mut body: B, reading: ReadOptions, taken: &mut TakenAmounts) -> Result<ReceivedMessage, Unread>
+/// Reads the only message of a request. Adds its bytes to `taken` as they arrive.
+pub async fn read<B>(mut body: B, reading: ReadOptions, taken: &mut TakenAmounts) -> Result<ReceivedMessage, ReadError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let begun = Instant::now();
-    let mut received = Received::default();
+    let started_at = Instant::now();
+    let mut received = ReceivedBytes::default();
     loop {
-        let extensions = 1 + u32::try_from(received.len() / PROGRESS).unwrap_or(u32::MAX - 1);
-        let patience = begun + reading.patience.saturating_mul(extensions).min(Duration::from_secs(1 << 20));
-        let frame = match timeout_at(patience.min(reading.deadline), body.frame()).await {
+        let extensions = 1 + u32::try_from(received.len() / EXTENSION_BYTES).unwrap_or(u32::MAX - 1);
+        let read_deadline = started_at + reading.timeout.saturating_mul(extensions).min(Duration::from_secs(1 << 20));
+        let frame = match timeout_at(read_deadline.min(reading.deadline), body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(None) => return Ok(received.message()?),
-            // The caller has reset the stream, or its connection has broken: there is no one to read the answer.
-            Ok(Some(Err(_))) => return Err(Unread::Refused(incomplete())),
-            Err(_) if patience < reading.deadline => return Err(Unread::Late),
-            Err(_) => return Err(Unread::Refused(CacheError::DeadlineExceeded { outcome_unknown_for: None })),
+            // The caller reset the stream or its connection broke: no one reads the response.
+            Ok(Some(Err(_))) => return Err(ReadError::Rejected(incomplete())),
+            Err(_) if read_deadline < reading.deadline => return Err(ReadError::TimedOut),
+            Err(_) => return Err(ReadError::Rejected(CacheError::DeadlineExceeded { outcome_unknown_for: None })),
         };
         if let Ok(data) = frame.into_data() {
             taken.grow(data.len())?;
@@ -80,14 +83,16 @@ fn incomplete() -> CacheError {
     Violation::new("request", "must be one whole message").into()
 }
 
-/// What has arrived of a body: one frame as it came, several copied together. A frame can keep a much larger read buffer alive.
+/// The received part of a body: a single frame uncopied, several frames copied together.
+///
+/// A frame can keep a much larger read buffer alive.
 #[derive(Default)]
-struct Received {
+struct ReceivedBytes {
     first: Bytes,
     joined: Vec<u8>,
 }
 
-impl Received {
+impl ReceivedBytes {
     fn len(&self) -> usize {
         self.bytes().len()
     }
@@ -104,19 +109,19 @@ impl Received {
         if self.joined.is_empty() {
             self.joined = std::mem::take(&mut self.first).to_vec();
         }
-        // Grows as a vector does, but to no more than what the message is said to have.
+        // Doubles like a vector, but never beyond the declared size of the message.
         let needed = self.joined.len() + data.len();
         if needed > self.joined.capacity() {
-            let whole = self.declared().map_or(needed, |length| PREFIX + length).max(needed);
+            let whole = self.declared().map_or(needed, |length| PREFIX_BYTES + length).max(needed);
             let room = (2 * self.joined.capacity()).clamp(needed, whole);
             self.joined.reserve_exact(room - self.joined.len());
         }
         self.joined.extend_from_slice(&data);
     }
 
-    /// The length that the message is said to have.
+    /// Returns the declared length of the message.
     fn declared(&self) -> Option<usize> {
-        let prefix: [u8; PREFIX] = self.bytes().get(..PREFIX)?.try_into().ok()?;
+        let prefix: [u8; PREFIX_BYTES] = self.bytes().get(..PREFIX_BYTES)?.try_into().ok()?;
         let [_, length @ ..] = prefix;
         Some(u32::from_be_bytes(length) as usize)
     }
@@ -126,7 +131,7 @@ impl Received {
             Some(length) if length > max_message => {
                 Err(CacheError::Exhausted { what: "message size", limit: max_message, retry_after: None })
             }
-            Some(length) if self.len() > PREFIX + length => {
+            Some(length) if self.len() > PREFIX_BYTES + length => {
                 Err(Violation::new("request", "must be one message; was more than one").into())
             }
             _ => Ok(()),
@@ -134,48 +139,51 @@ impl Received {
     }
 
     fn message(self) -> Result<ReceivedMessage, CacheError> {
-        if self.declared().is_none_or(|length| self.len() < PREFIX + length) {
+        if self.declared().is_none_or(|length| self.len() < PREFIX_BYTES + length) {
             return Err(incomplete());
         }
         let mut prefix = if self.joined.is_empty() { self.first } else { Bytes::from(self.joined) };
-        let message = prefix.split_off(PREFIX);
+        let message = prefix.split_off(PREFIX_BYTES);
         Ok(ReceivedMessage { prefix, message })
     }
 }
 
-/// A request that has arrived: one message and its prefix.
+/// A received message and its prefix.
 pub struct ReceivedMessage {
     prefix: Bytes,
     message: Bytes,
 }
 
 impl ReceivedMessage {
-    /// A message that is not compressed.
+    /// Creates a message that is not compressed.
     pub fn new(message: Vec<u8>) -> ReceivedMessage {
         let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
         ReceivedMessage { prefix: Bytes::from([&[0], &length[..]].concat()), message: message.into() }
     }
 
-    /// True if the caller says that it is compressed.
+    /// Returns true if the message is flagged as compressed.
     pub fn is_compressed(&self) -> bool {
         self.prefix.first() == Some(&1)
     }
 
-    /// The encoded message.
+    /// Returns the encoded message.
     pub fn bytes(&self) -> &[u8] {
         &self.message
     }
 }
 
-/// A request's body, as it is handed to the service.
+/// The body of a request as the service receives it.
 pub enum RequestBody<B> {
-    /// A message that has arrived. The prefix is a frame of its own, so that the decoder reserves exactly what the message needs.
+    /// A received message.
+    ///
+    /// The prefix is a frame of its own, so that the decoder reserves exactly the size of the
+    /// message.
     Whole(ReceivedMessage),
     /// A stream of messages.
     Stream {
         /// The body.
         body: B,
-        /// What it holds.
+        /// Memory that is counted for it.
         _taken: TakenAmounts,
     },
 }
@@ -210,76 +218,80 @@ where
     }
 }
 
-/// A response's body. A request keeps its place until the last byte is written: a caller that does not read holds a place, and memory that
-/// counts.
+/// The body of a response.
+///
+/// A request keeps its slot until the last byte is written: a caller that does not read occupies a
+/// slot and counted memory.
 pub struct TrackedResponseBody {
     body: tonic::body::Body,
-    /// What was polled of the body in advance.
-    first: Option<First>,
+    /// The first frame, if it was polled in advance.
+    first: Option<FirstFrame>,
     counted: Option<CountedResponse>,
     span: Option<RpcSpan>,
 }
 
-/// The first frame of a body, or its end, with what it holds.
-struct First(Option<Result<Frame<Bytes>, Status>>, Option<TakenAmounts>);
+/// The first frame of a body, or its end, with the memory that is counted for it.
+struct FirstFrame(Option<Result<Frame<Bytes>, Status>>, Option<TakenAmounts>);
 
-/// How the bytes of a response are counted.
+/// Where the bytes of a response are counted.
 #[derive(Clone)]
 pub struct CountedResponse {
-    /// The flow of the connection.
-    pub flow: Arc<WriteProgress>,
-    /// What they count as.
+    /// Write progress of the connection.
+    pub progress: Arc<WriteProgress>,
+    /// The resource that the bytes count as.
     pub resource: Resource,
-    /// The place of the request. `None`: it needs none any more.
-    pub place: Option<RequestSlot>,
+    /// The slot of the request. `None` if it was released.
+    pub slot: Option<RequestSlot>,
 }
 
-/// A piece of a response, until it is written.
+/// A chunk of a response until it is written.
 pub struct ResponseChunk {
     bytes: Bytes,
     written: Option<Unwritten>,
 }
 
-/// What a piece of a response holds until it is written.
+/// Resources that a chunk holds until it is written.
 struct Unwritten {
-    flow: Arc<WriteProgress>,
+    progress: Arc<WriteProgress>,
     _taken: TakenAmounts,
-    _place: Option<RequestSlot>,
+    _slot: Option<RequestSlot>,
 }
 
-// === impl Guarded ===
+// === impl TrackedResponseBody ===
 
 impl TrackedResponseBody {
-    /// The body of a refusal, which has no bytes.
+    /// Creates the body of a rejection, which has no bytes.
     pub(super) fn uncounted(body: tonic::body::Body) -> TrackedResponseBody {
         TrackedResponseBody { body, first: None, counted: None, span: None }
     }
 
-    /// A body that counts from now on.
+    /// Creates a body whose bytes are counted.
     pub(super) fn counted(body: tonic::body::Body, counted: CountedResponse) -> TrackedResponseBody {
         TrackedResponseBody { body, first: None, counted: Some(counted), span: None }
     }
 
-    /// Takes the first message if it is there: encoded, its size is known. If `refusable` it needs room.
+    /// Polls the first message: once encoded, its size is known.
+    ///
+    /// If `refusable`, fails if there is no room for it.
     pub(super) fn encode_first(&mut self, refusable: bool) -> Result<(), CacheError> {
         let Some(counted) = &self.counted else { return Ok(()) };
         if self.body.is_end_stream() {
             return Ok(());
         }
         let mut context = Context::from_waker(std::task::Waker::noop());
-        // A body that is not ready is polled again by the connection, with a waker of its own.
+        // If it is not ready, the connection polls it again with its own waker.
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(&mut context) else { return Ok(()) };
-        let size = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map(resident);
-        let account = counted.flow.account();
+        let size = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map(allocated_bytes);
+        let account = counted.progress.account();
         let taken = match size {
             Some(size) if refusable => Some(account.take(counted.resource, size)?),
             size => size.map(|size| account.charge(counted.resource, size)),
         };
-        self.first = Some(First(frame, taken));
+        self.first = Some(FirstFrame(frame, taken));
         Ok(())
     }
 
-    /// Ends the span when it ends.
+    /// Attaches a span that ends with the body.
     pub(super) fn traced(mut self, span: RpcSpan) -> TrackedResponseBody {
         self.span = Some(span);
         self
@@ -289,15 +301,17 @@ impl TrackedResponseBody {
         let Some(counted) = self.counted.as_ref().filter(|_| !bytes.is_empty()) else {
             return ResponseChunk { bytes, written: None };
         };
-        let flow = counted.flow.clone();
-        let taken = taken.unwrap_or_else(|| flow.account().charge(counted.resource, resident(&bytes)));
-        flow.waiting.fetch_add(1, Ordering::Relaxed);
-        ResponseChunk { bytes, written: Some(Unwritten { flow, _taken: taken, _place: counted.place.clone() }) }
+        let progress = counted.progress.clone();
+        let taken = taken.unwrap_or_else(|| progress.account().charge(counted.resource, allocated_bytes(&bytes)));
+        progress.waiting.fetch_add(1, Ordering::Relaxed);
+        ResponseChunk { bytes, written: Some(Unwritten { progress, _taken: taken, _slot: counted.slot.clone() }) }
     }
 }
 
-/// Memory of an encoded message. Its buffer has exactly its size; the allocator rounds up by at most an eighth.
-fn resident(bytes: &Bytes) -> usize {
+/// Returns the memory of an encoded message.
+///
+/// Its buffer has exactly its size; the allocator rounds up by at most an eighth.
+fn allocated_bytes(bytes: &Bytes) -> usize {
     bytes.len() + bytes.len() / 8
 }
 
@@ -309,12 +323,12 @@ impl Body for TrackedResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<ResponseChunk>, Status>>> {
-        let First(mut frame, taken) = match self.first.take() {
+        let FirstFrame(mut frame, taken) = match self.first.take() {
             Some(first) => first,
             None => {
-                // What is done for the body is done for the RPC.
-                let within = self.span.as_ref().map_or(Span::none(), RpcSpan::span);
-                First(ready!(within.in_scope(|| Pin::new(&mut self.body).poll_frame(context))), None)
+                // Work for the body belongs to the span of the RPC.
+                let parent = self.span.as_ref().map_or(Span::none(), RpcSpan::span);
+                FirstFrame(ready!(parent.in_scope(|| Pin::new(&mut self.body).poll_frame(context))), None)
             }
         };
         if let Some(Ok(frame)) = &mut frame {
@@ -337,7 +351,7 @@ impl Body for TrackedResponseBody {
     }
 }
 
-// === impl Chunk ===
+// === impl ResponseChunk ===
 
 impl Buf for ResponseChunk {
     fn remaining(&self) -> usize {
@@ -351,9 +365,9 @@ impl Buf for ResponseChunk {
     fn advance(&mut self, written: usize) {
         self.bytes.advance(written);
         if let Some(unwritten) = &self.written {
-            unwritten.flow.moved.fetch_add(1, Ordering::Relaxed);
+            unwritten.progress.moved.fetch_add(1, Ordering::Relaxed);
         }
-        // HTTP/2 may keep the last piece of a connection until it writes another.
+        // HTTP/2 may keep the last chunk of a connection until it writes another.
         if self.bytes.is_empty() {
             self.bytes = Bytes::new();
             self.written = None;
@@ -363,43 +377,44 @@ impl Buf for ResponseChunk {
 
 impl Drop for Unwritten {
     fn drop(&mut self) {
-        self.flow.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.flow.moved.fetch_add(1, Ordering::Relaxed);
+        self.progress.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.progress.moved.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// How the responses of one connection move, what the connection holds, and its streams.
+/// The unwritten responses of one connection, its counted memory and its streams.
 pub struct WriteProgress {
     account: Arc<Account>,
     streams: Arc<Streams>,
-    /// Pieces of responses that are not written.
+    /// Number of unwritten chunks.
     waiting: AtomicUsize,
-    /// Grows when bytes are written.
+    /// Counter that grows when bytes are written.
     moved: AtomicU64,
 }
 
 impl WriteProgress {
-    /// The flow of a new connection.
+    /// Creates the state of a new connection.
     pub fn new(account: Arc<Account>, streams: Streams) -> WriteProgress {
         let (waiting, moved) = (AtomicUsize::new(0), AtomicU64::new(0));
         WriteProgress { account, streams: Arc::new(streams), waiting, moved }
     }
 
-    /// What the connection holds.
+    /// Returns the account of the connection.
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.account
     }
 
-    /// The limits of its streams.
+    /// Returns the stream limits of the connection.
     pub(super) fn streams(&self) -> &Arc<Streams> {
         &self.streams
     }
 
-    /// Returns when responses wait and none has moved for `patience`: the peer does not read.
-    pub(super) async fn stalled(&self, patience: Duration) {
+    /// Completes when no byte of a waiting response was written for `limit`: the peer does not
+    /// read.
+    pub(super) async fn stalled(&self, limit: Duration) {
         loop {
             let (waiting, moved) = (self.waiting.load(Ordering::Relaxed), self.moved.load(Ordering::Relaxed));
-            sleep(patience).await;
+            sleep(limit).await;
             let still = self.waiting.load(Ordering::Relaxed) > 0 && self.moved.load(Ordering::Relaxed) == moved;
             if waiting > 0 && still {
                 return;

@@ -1,4 +1,4 @@
-//! The stream of a watch: goes on until its caller leaves, at the deadline if one was set, or until the connection is asked to go.
+//! The response stream of a Watch, until the caller's deadline or the shutdown of its connection.
 
 use std::pin::Pin;
 
@@ -13,23 +13,23 @@ use crate::cache::coherence::watch::Watch;
 use crate::cache::error::CacheError;
 use crate::pb;
 
-/// What a watcher is sent.
+/// The response stream of a Watch.
 pub type WatchResponses = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
 
-/// Everything a watch tells, and why it ended.
-pub fn responses(watch: Watch, partitions: u16, leave: Option<StreamLifetime>) -> WatchResponses {
-    Box::pin(stream::unfold(Some((watch, leave)), move |state| async move {
-        let (mut watch, leave) = state?;
+/// Returns the events of a watch as responses, and the status that ends it.
+pub fn responses(watch: Watch, partitions: u16, lifetime: Option<StreamLifetime>) -> WatchResponses {
+    Box::pin(stream::unfold(Some((watch, lifetime)), move |state| async move {
+        let (mut watch, lifetime) = state?;
         tokio::select! {
             biased;
-            why = end(leave.as_ref()) => Some((Err(status(&why)), None)),
-            event = watch.next() => Some((Ok(watch_response(event, partitions)), Some((watch, leave)))),
+            why = end(lifetime.as_ref()) => Some((Err(status(&why)), None)),
+            event = watch.next() => Some((Ok(watch_response(event, partitions)), Some((watch, lifetime)))),
         }
     }))
 }
 
-async fn end(leave: Option<&StreamLifetime>) -> CacheError {
-    let Some(StreamLifetime { going, deadline }) = leave else { return std::future::pending().await };
+async fn end(lifetime: Option<&StreamLifetime>) -> CacheError {
+    let Some(StreamLifetime { closing, deadline }) = lifetime else { return std::future::pending().await };
     let deadline = async {
         match deadline {
             Some(deadline) => sleep_until((*deadline).into()).await,
@@ -37,7 +37,7 @@ async fn end(leave: Option<&StreamLifetime>) -> CacheError {
         }
     };
     tokio::select! {
-        () = going.cancelled() => CacheError::Leaving,
+        () = closing.cancelled() => CacheError::Leaving,
         () = deadline => CacheError::DeadlineExceeded { outcome_unknown_for: None },
     }
 }

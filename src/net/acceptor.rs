@@ -1,4 +1,4 @@
-//! The accept loop of a TCP server: listens, admits connections within limits, and turns the others away.
+//! The accept loop of a TCP server: listens, and admits connections within limits.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,14 +13,18 @@ use tokio_util::task::TaskTracker;
 
 use super::connections::{Activity, Admission, ConnectionLimit, ConnectionLimits, ConnectionSlot, Connections};
 
-/// Most connections that the kernel completes before they are accepted. The kernel caps it at net.core.somaxconn.
+/// Maximum number of connections that wait to be accepted.
+///
+/// The kernel caps it at net.core.somaxconn.
 const BACKLOG: u32 = 1024;
-/// Pause after a failed accept: mostly the process has no more file descriptors.
+/// Pause after a failed accept. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Pause between two warnings about the same cause.
-const WARNING_PAUSE: Duration = Duration::from_secs(60);
+/// Minimum interval of warnings about the same cause.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Binds an address and listens on it. `[::]` takes IPv4, too, and is `0.0.0.0` on a system without IPv6.
+/// Binds an address and listens on it.
+///
+/// `[::]` accepts IPv4, too, and means `0.0.0.0` on a system without IPv6.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     bind_or_fall_back(address, bind)
 }
@@ -34,7 +38,7 @@ fn bind_or_fall_back<T>(address: SocketAddr, bind: impl Fn(SocketAddr) -> io::Re
     }
 }
 
-/// Whether a socket failed because IPv6 is not built into the system, or switched off.
+/// Returns true if a socket failed because the system has no IPv6 or it is disabled.
 fn is_without_ipv6(error: &io::Error) -> bool {
     let errno = error.raw_os_error();
     [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|without| errno == Some(without.raw_os_error()))
@@ -42,7 +46,7 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart does not wait for connections of the process before, which may be in TIME_WAIT.
+    // A restart does not wait for connections of the previous process in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -50,11 +54,11 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The accept loop of a server.
 pub struct Acceptor {
-    /// The name of the server in the log.
+    /// Name of the server in the log.
     pub server: &'static str,
-    /// The limits of its connections.
+    /// Connection limits.
     pub limits: ConnectionLimits,
-    /// The bytes that a connection receives that is turned away.
+    /// Bytes that are sent to a connection that is rejected.
     pub refusal: &'static [u8],
     /// Stops accepting when it is cancelled.
     pub stop: CancellationToken,
@@ -64,17 +68,17 @@ pub struct Acceptor {
     pub tasks: TaskTracker,
 }
 
-/// A connection that was admitted.
+/// An admitted connection.
 pub struct AcceptedConnection {
     /// The stream.
     pub stream: TcpStream,
     /// The address of the peer.
     pub peer: SocketAddr,
-    /// The place of the connection. The task that serves it keeps it.
+    /// The slot of the connection. The task that serves it keeps it.
     pub slot: Arc<ConnectionSlot>,
 }
 
-/// Warnings about one cause, at most one each [`WARNING_PAUSE`].
+/// Warnings about one cause, at most one in each [`WARNING_INTERVAL`].
 #[derive(Default)]
 struct Warnings {
     last: Option<Instant>,
@@ -84,8 +88,10 @@ struct Warnings {
 // === impl Acceptor ===
 
 impl Acceptor {
-    /// Accepts connections until it is stopped, each served in a task of its own. Those that the kernel has completed by then are served,
-    /// too: to their peers they are connected, and may have sent a request.
+    /// Accepts connections until `stop` is cancelled, and serves each in a task of its own.
+    ///
+    /// Connections that the kernel has completed by then are served, too: their peers are connected
+    /// and may have sent a request.
     pub async fn run<Serve, Work>(self, listener: TcpListener, serve: Serve)
     where
         Serve: Fn(AcceptedConnection) -> Work,
@@ -157,7 +163,7 @@ impl Warnings {
     /// Counts an event. Returns the number of events since the last warning if another one is due.
     fn due(&mut self) -> Option<u64> {
         self.count += 1;
-        if self.last.is_some_and(|last| last.elapsed() < WARNING_PAUSE) {
+        if self.last.is_some_and(|last| last.elapsed() < WARNING_INTERVAL) {
             return None;
         }
         self.last = Some(Instant::now());
@@ -170,10 +176,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unspecified_address_is_that_of_ipv4_where_there_is_no_ipv6() {
-        let without = |address: SocketAddr| match address.is_ipv4() {
-            true => Ok(address),
-            false => Err(io::Error::from(Errno::AFNOSUPPORT)),
+    fn the_unspecified_address_falls_back_to_ipv4_without_ipv6() {
+        let without = |address: SocketAddr| {
+            if address.is_ipv4() { Ok(address) } else { Err(io::Error::from(Errno::AFNOSUPPORT)) }
         };
         let listened = |text: &str| bind_or_fall_back(text.parse().expect("an address"), without).ok();
         assert_eq!(listened("[::]:50051"), "0.0.0.0:50051".parse().ok());
@@ -184,11 +189,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn warnings_have_a_pause_and_a_count() {
+    async fn warnings_have_an_interval_and_a_count() {
         let mut warnings = Warnings::default();
         assert_eq!(warnings.due(), Some(1));
         assert_eq!((warnings.due(), warnings.due()), (None, None));
-        tokio::time::advance(WARNING_PAUSE).await;
+        tokio::time::advance(WARNING_INTERVAL).await;
         assert_eq!(warnings.due(), Some(3));
         assert_eq!(warnings.due(), None);
     }

@@ -1,4 +1,4 @@
-//! The end of a connection: the peer receives all that was written to it.
+//! Closes a connection so that the peer receives everything that was written.
 
 use std::io;
 use std::time::Duration;
@@ -6,18 +6,23 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, sink};
 use tokio::time::timeout;
 
-/// Most bytes that are read and discarded. A peer that keeps to its flow-control windows sends less.
-const MAX_DISCARDED: u64 = 4 * 1024 * 1024;
-
-/// Shuts down writing, then reads and discards until the peer closes, for at most `limit`. The caller drops the stream afterwards.
+/// Maximum number of bytes that are read and discarded.
 ///
-/// A socket that is closed with unread input, or that receives input after it was closed, answers with a reset. The reset discards what is
-/// still in the send buffer, so that the peer loses the end of the last answer.
+/// A peer within its flow-control windows sends less.
+const MAX_DISCARDED_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Shuts down writing, then reads and discards until the peer closes, for at most `limit`.
+///
+/// The caller drops the stream afterwards.
+///
+/// A socket that is closed with unread input, or that receives input after it was closed, answers
+/// with a reset. The reset discards what is still in the send buffer, so that the peer loses the
+/// end of the last answer.
 pub async fn orderly<S>(stream: &mut S, limit: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    // A peer that is gone needs nothing.
+    // A failure means that the peer has disconnected.
     let _ = timeout(limit, finish(stream)).await;
 }
 
@@ -26,7 +31,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     stream.shutdown().await?;
-    copy(&mut stream.take(MAX_DISCARDED), &mut sink()).await
+    copy(&mut stream.take(MAX_DISCARDED_BYTES), &mut sink()).await
 }
 
 #[cfg(test)]
@@ -39,7 +44,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(5);
 
     #[tokio::test(start_paused = true)]
-    async fn it_ends_when_the_peer_closes() {
+    async fn a_close_ends_when_the_peer_closes() {
         let (mut here, mut peer) = duplex(64);
         here.write_all(b"last words").await.expect("written");
         let reading = async {
@@ -55,7 +60,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_peer_is_left_after_the_limit() {
+    async fn a_silent_peer_is_dropped_after_the_limit() {
         let (mut here, _peer) = duplex(64);
         let began = Instant::now();
         orderly(&mut here, LIMIT).await;
@@ -63,7 +68,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_goes_on_sending_is_left_after_a_number_of_bytes() {
+    async fn a_peer_that_keeps_sending_is_dropped_after_a_byte_limit() {
         let (mut here, mut peer) = duplex(64 * 1024);
         let sending = async { while peer.write_all(&[7; 4096]).await.is_ok() {} };
         let closing = async {

@@ -1,5 +1,6 @@
-//! The open connections of a server, limited in all and for each peer. Where there is no room, a connection that sends no request gives way
-//! to a new one.
+//! The open connections of a server, limited in total and for each peer.
+//!
+//! At a limit, a connection without a request is evicted for a new one.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,21 +14,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::close;
 
-/// Most connections without a slot that are closed in an orderly way at once. More are closed at once.
+/// Maximum number of rejected connections that are closed gracefully at a time. Others are dropped.
 const MAX_TURNED_AWAY: usize = 64;
-/// Longest time for that.
+/// Timeout for closing a rejected connection gracefully.
 const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Most connections at once.
+/// Maximum numbers of open connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Of all peers together.
+    /// Limit for all peers together.
     pub connections: usize,
-    /// Of one peer.
+    /// Limit for one peer.
     pub per_peer: usize,
 }
 
-/// A limit of [`Limits`].
+/// A limit of [`ConnectionLimits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionLimit {
     /// The limit of all connections.
@@ -36,14 +37,16 @@ pub enum ConnectionLimit {
     Peer,
 }
 
-/// The state of a connection. Decides in which order connections give way: the first variants first, the last one never.
+/// The state of a connection.
+///
+/// Connections are evicted in the order of the variants, the last one never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Activity {
     /// Waits for a request.
     Waiting,
     /// Answers a request.
     Answering,
-    /// Must not be closed in favour of another.
+    /// Is never evicted.
     Protected,
 }
 
@@ -54,7 +57,7 @@ pub struct Connections {
     turned_away: Semaphore,
 }
 
-/// The place of one connection, until it is dropped.
+/// The slot of one connection, until it is dropped.
 pub struct ConnectionSlot {
     connections: Arc<Connections>,
     peer: Peer,
@@ -64,19 +67,20 @@ pub struct ConnectionSlot {
 
 /// Result of [`Connections::admit`].
 pub struct Admission {
-    /// The place of the connection, or `None` if there is no room.
+    /// The slot of the connection, or `None` if there is no room.
     pub slot: Option<ConnectionSlot>,
     /// The limit that is reached, if any. With a slot, another connection was evicted.
     pub reached: Option<ConnectionLimit>,
 }
 
-/// A peer as it is counted: an IPv4 address, or the first 64 bits of an IPv6 address, which are assigned to one host.
+/// A peer as it is counted: an IPv4 address, or the first 64 bits of an IPv6 address, which are
+/// assigned to one host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Peer(IpAddr);
 
 #[derive(Default)]
 struct ConnectionsState {
-    /// Numbers ids and changes of activity, in the order of time.
+    /// Counter that orders ids and changes of activity by time.
     clock: u64,
     total: usize,
     peers: HashMap<Peer, HashMap<u64, ConnectionEntry>>,
@@ -96,11 +100,12 @@ impl Connections {
         Arc::new(Connections { limits, state: Mutex::default(), turned_away: Semaphore::new(MAX_TURNED_AWAY) })
     }
 
-    /// Finds a place for a connection of `peer`, which begins with this activity.
+    /// Finds a slot for a connection of `peer`, which begins with this activity.
     ///
-    /// At its limit a peer loses one of its own connections. At the limit of all, the peer loses one that has the most of those that are not
-    /// protected; a peer that has more of them never evicts one of a peer that has fewer. The one that waits longest goes first. If all are
-    /// protected the new connection has no place.
+    /// At the limit of a peer, one of its own connections is evicted. At the total limit, the peer
+    /// with the most unprotected connections loses one; a peer with more of them never evicts a
+    /// connection of a peer with fewer. The connection that has waited longest is evicted first. If
+    /// all are protected, the new connection is rejected.
     pub fn admit(self: &Arc<Self>, peer: IpAddr, activity: Activity) -> Admission {
         let peer = Peer::of(peer);
         let mut state = self.lock();
@@ -127,7 +132,7 @@ impl Connections {
         Admission { slot: Some(ConnectionSlot { connections: self.clone(), peer, id, evicted }), reached }
     }
 
-    /// Writes `message` and closes a connection that has no place.
+    /// Writes `message` to a connection without a slot and closes it.
     pub async fn turn_away(&self, stream: &mut TcpStream, message: &[u8]) {
         let Ok(_permit) = self.turned_away.try_acquire() else { return };
         // Few bytes: the send buffer of the socket takes them.
@@ -140,7 +145,7 @@ impl Connections {
     }
 }
 
-// === impl State ===
+// === impl ConnectionsState ===
 
 impl ConnectionsState {
     fn tick(&mut self) -> u64 {
@@ -152,19 +157,20 @@ impl ConnectionsState {
         self.peers.get(&peer).map_or(0, HashMap::len)
     }
 
-    /// The connections of a peer that may be evicted.
+    /// Returns the connections of a peer that may be evicted.
     fn evictable(&self, peer: Peer) -> impl Iterator<Item = (&u64, &ConnectionEntry)> {
         let entries = self.peers.get(&peer).into_iter().flatten();
         entries.filter(|(_, entry)| entry.activity != Activity::Protected)
     }
 
-    /// The connection of `peer` that gives way first, and when it began what it does.
+    /// Returns the connection of `peer` that is evicted first: the start of its activity, and its
+    /// id.
     fn first_to_go(&self, peer: Peer) -> Option<(u64, u64)> {
         let first = self.evictable(peer).min_by_key(|(_, entry)| (entry.activity, entry.since));
         first.map(|(id, entry)| (entry.since, *id))
     }
 
-    /// The connection that gives way to a new one of `peer`.
+    /// Returns the connection that is evicted for a new one of `peer`.
     fn first_to_go_for(&self, peer: Peer) -> Option<(Peer, u64)> {
         let own = self.evictable(peer).count();
         let counted = self.peers.keys().map(|other| (self.evictable(*other).count(), *other));
@@ -174,7 +180,7 @@ impl ConnectionsState {
         first.map(|(_, peer, (_, id))| (peer, id))
     }
 
-    /// Removes a connection, which may be gone already.
+    /// Removes a connection, if it is still present.
     fn remove(&mut self, peer: Peer, id: u64) {
         let Some(entries) = self.peers.get_mut(&peer) else { return };
         let Some(entry) = entries.remove(&id) else { return };
@@ -186,10 +192,10 @@ impl ConnectionsState {
     }
 }
 
-// === impl Slot ===
+// === impl ConnectionSlot ===
 
 impl ConnectionSlot {
-    /// Changes what the connection does, from now on.
+    /// Sets the activity of the connection.
     pub fn set(&self, activity: Activity) {
         let mut state = self.connections.lock();
         let since = state.tick();
@@ -199,14 +205,16 @@ impl ConnectionSlot {
         }
     }
 
-    /// Returns what the connection does, and a number that grows with each change. `None` if it was evicted.
+    /// Returns the activity of the connection and a number that grows with each change.
+    ///
+    /// `None` if it was evicted.
     pub fn activity(&self) -> Option<(Activity, u64)> {
         let state = self.connections.lock();
         let entry = state.peers.get(&self.peer)?.get(&self.id)?;
         Some((entry.activity, entry.since))
     }
 
-    /// Ends when another connection has taken the place: this one has to be closed.
+    /// Completes when the connection is evicted and has to be closed.
     pub async fn evicted(&self) {
         self.evicted.cancelled().await;
     }
@@ -225,7 +233,7 @@ impl Drop for ConnectionSlot {
 
 // === impl Peer ===
 
-/// The address by which a peer is told from others: that of IPv4, or the /64 of IPv6.
+/// Returns the address that identifies a peer: the IPv4 address, or the /64 of the IPv6 address.
 pub fn peer_address(address: IpAddr) -> IpAddr {
     Peer::of(address).0
 }
@@ -266,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn protected_connections_are_limited_for_each_peer_and_in_all() {
+    fn protected_connections_are_limited_for_each_peer_and_in_total() {
         let table = table();
         let mut slots: Vec<_> = (0..3).map(|_| admit(&table, peer(1), Activity::Protected)).collect();
         let refused = table.admit(peer(1), Activity::Waiting);
@@ -300,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_limit_of_all_the_heaviest_peer_gives_way() {
+    fn at_the_total_limit_the_heaviest_peer_loses_a_connection() {
         let table = table();
         let light = [peer(1), peer(2)].map(|peer| admit(&table, peer, Activity::Waiting));
         let heavy: Vec<_> = (0..6).map(|n| admit(&table, peer(3 + n / 3), Activity::Waiting)).collect();
@@ -314,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_loses_its_own_connection_rather_than_one_of_a_peer_that_has_no_more() {
+    fn a_peer_loses_its_own_connection_if_others_have_no_more() {
         let table = table();
         let slots: Vec<_> = (0..8).map(|n| admit(&table, peer(n / 2), Activity::Waiting)).collect();
         let _new = admit(&table, peer(3), Activity::Waiting);
@@ -322,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn protected_connections_are_not_held_against_a_peer() {
+    fn protected_connections_do_not_count_for_eviction() {
         let table = table();
         let slots: Vec<_> = (0..8).map(|n| admit(&table, peer(n / 2), Activity::Waiting)).collect();
         (0..2).for_each(|n| slots[n].set(Activity::Protected));

@@ -1,4 +1,4 @@
-//! The codec of the contract's services: prost, with buffers of exactly the size that messages need.
+//! The message codec of the contract's services: prost, with buffers of the exact message size.
 
 use std::marker::PhantomData;
 
@@ -6,12 +6,14 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// Room for a small response; a larger one reserves its size.
-const SMALL: usize = 512;
-/// Messages of a stream are sent together up to this size.
-const TOGETHER: usize = 32 << 10;
+/// Initial size of the encoding buffer. A larger response reserves its exact size.
+const INITIAL_BUFFER_BYTES: usize = 512;
+/// Maximum size up to which messages of a stream are sent together.
+const MAX_COALESCED_BYTES: usize = 32 << 10;
 
-/// Encodes and decodes with prost. A buffer that grows by doubling would take up to twice the size of a large value.
+/// Encodes and decodes with prost.
+///
+/// A buffer that grows by doubling would take up to twice the size of a large value.
 #[derive(Clone, Copy, Debug)]
 pub struct ExactCodec<T, U>(PhantomData<(T, U)>);
 
@@ -58,7 +60,7 @@ impl<T: Message> Encoder for ExactEncoder<T> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(SMALL, TOGETHER)
+        BufferSettings::new(INITIAL_BUFFER_BYTES, MAX_COALESCED_BYTES)
     }
 }
 
@@ -67,12 +69,12 @@ impl<U: Message + Default> Decoder for ExactDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        // INTERNAL, as the gRPC specification has it: the server translates it.
+        // INTERNAL, as the gRPC specification requires: the server translates it.
         U::decode(buffer).map(Some).map_err(|error| Status::internal(error.to_string()))
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        // Not 0: tonic divides by it where it unpacks a message.
-        BufferSettings::new(1, TOGETHER)
+        // Must not be 0: tonic divides by it when it decompresses a message.
+        BufferSettings::new(1, MAX_COALESCED_BYTES)
     }
 }

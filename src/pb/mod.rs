@@ -1,4 +1,4 @@
-//! The generated types of the contract, `twintier.v1`. Used by the server (`grpc/`) and the client commands (`cli/`).
+//! The generated types of the contract, `twintier.v1`, for `grpc/` and the commands in `cli/`.
 #![allow(missing_docs, clippy::all)]
 
 mod codec;

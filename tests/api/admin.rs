@@ -62,7 +62,7 @@ async fn an_entry_is_described(mode: Mode) {
     let version = stored.unwrap().version;
     replica.holds("k", "value").await;
     let found = replica.inspect("k").await;
-    assert_eq!(found.verdict, "hit: memory holds it and may answer it as fresh");
+    assert_eq!(found.verdict, "hit: memory holds it, proven fresh");
     let entry = found.l1.unwrap();
     assert_eq!((entry.version.as_str(), entry.size, entry.content_type.as_str()), (version.as_str(), 5, "text/plain"));
     let seconds = |duration: Option<prost_types::Duration>| duration.unwrap().seconds;
@@ -259,14 +259,14 @@ async fn what_memory_holds_is_told_while_redis_is_away() {
     replica.set("k", "v").await;
     redis.kill9();
     eventually("memory is not proven any more", async || {
-        replica.inspect("k").await.verdict.starts_with("hit from memory, flagged stale: Redis cannot be asked: ")
+        replica.inspect("k").await.verdict.starts_with("hit from memory, flagged stale: Redis is not available: ")
     })
     .await;
     let found = replica.inspect("k").await;
     assert!(found.l1.unwrap().not_served.starts_with("suspect: last proven current "));
     assert!(!found.l2_error.is_empty() && found.l2.is_none());
     let verdict = replica.inspect("nothing").await.verdict;
-    assert!(verdict.starts_with("miss, flagged degraded: Redis cannot be asked"), "{verdict}");
+    assert!(verdict.starts_with("miss, flagged degraded: Redis is not available"), "{verdict}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

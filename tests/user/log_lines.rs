@@ -87,13 +87,13 @@ fn the_level_changes_for_a_while_and_returns() {
     assert_eq!(sets(), 0);
     let answer = service.client(&["log-level", "info,twintier=debug", "--for", "1h", "-o", "json"]).ended(0).json();
     assert_eq!((&answer["level"], &answer["configured_level"]), (&"info,twintier=debug".into(), &"info".into()));
-    let line = service.line_with("the log level is changed for a while");
+    let line = service.line_with("log level changed temporarily");
     assert_eq!((&line["lasts_ms"], &line["configured"]), (&3_600_000.0.into(), &"info".into()));
     service.client(&["set", "k", "v"]).ended(0);
     assert_eq!(service.line_with("\"set\"")["outcome"], "stored");
     // By itself, or by hand.
     service.client(&["log-level", "info,twintier=debug", "--for", "1s"]).ended(0);
-    service.logged("the log level is the configured one again");
+    service.logged("log level restored");
     let before = sets();
     service.client(&["set", "k", "v"]).ended(0);
     assert_eq!(sets(), before);

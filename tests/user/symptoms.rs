@@ -145,8 +145,8 @@ fn a_replica_that_was_told_to_drain_is_seen() {
     let service = Serving::start(&[]);
     service.client(&["drain", "on"]).ended(0);
     let page = Symptom::of("Readiness fails");
-    let line = service.logged("told to drain");
-    page.shown(&line, &["told to drain: readiness is NOT_SERVING until it is told to serve again"]);
+    let line = service.logged("drain switched on");
+    page.shown(&line, &["drain switched on: readiness reports NOT_SERVING"]);
     until("readiness fails", || service.client(&["health"]).code == Some(1));
     service.client(&["drain", "off"]).ended(0);
     service.until_health("readiness");

@@ -1,4 +1,4 @@
-//! What administrators ask, and what they are told in words.
+//! Inspect, HotKeys, SetLogLevel and Stats: checks requests, renders responses and verdicts.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -19,35 +19,35 @@ use crate::cache::version::Version;
 use crate::pb;
 use crate::units::format_duration;
 
-/// Most hot keys in one answer.
-const MOST_HOT_KEYS: u32 = 100;
-/// How many there are when none says how many.
-const HOT_KEYS: u32 = 20;
-/// Longest filter of the log, bytes.
-const LONGEST_LEVEL: usize = 1024;
-/// For how long a level of the log may be changed, and for how long when none says so.
-const LASTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
-const USUAL: Duration = Duration::from_secs(600);
+/// Maximum number of hot keys in one response.
+const MAX_HOT_KEYS: u32 = 100;
+/// Default number of hot keys in one response.
+const DEFAULT_HOT_KEYS: u32 = 20;
+/// Maximum length of a log filter in bytes.
+const MAX_LEVEL_BYTES: usize = 1024;
+/// Allowed and default duration of a change of the log level.
+const LOG_LEVEL_LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+const DEFAULT_LOG_LEVEL_LIFETIME: Duration = Duration::from_secs(600);
 
-/// The key to look at.
-pub fn inspect(rules: &RequestContext, request: &pb::InspectRequest) -> Result<Key, CacheError> {
-    let mut checks = Validator::default();
-    let namespace = checks.namespace(rules.namespaces.get_to_read("namespace", &request.namespace))?;
-    checks.take(rules.limits.key("key", request.key.as_bytes()));
-    checks.done(namespace.map(|namespace| KeyRef::new(&namespace, request.key.as_bytes()).to_key()))
+/// Checks an Inspect.
+pub fn inspect(context: &RequestContext, request: &pb::InspectRequest) -> Result<Key, CacheError> {
+    let mut validator = Validator::default();
+    let namespace = validator.namespace(context.namespaces.get_to_read("namespace", &request.namespace))?;
+    validator.take(context.limits.key("key", request.key.as_bytes()));
+    validator.done(namespace.map(|namespace| KeyRef::new(&namespace, request.key.as_bytes()).to_key()))
 }
 
-/// What was found of a key.
+/// Returns the response to an Inspect.
 pub fn inspect_response(key: &Key, found: Inspection) -> pb::InspectResponse {
     let verdict = verdict(key.namespace(), &found);
     let at = found.at;
     let l1 = found.l1.map(|remembered| {
         let entry = inspected(&remembered.held.entry, at);
-        pb::InspectedEntry { not_served: why_not(remembered.not_served.as_ref()), ..entry }
+        pb::InspectedEntry { not_served: not_served_text(remembered.not_served.as_ref()), ..entry }
     });
     let (l2, l2_error) = match found.l2 {
         Ok(found) => (found, String::new()),
-        Err(error) => (Inspected::default(), words(&error)),
+        Err(error) => (Inspected::default(), error_text(&error)),
     };
     pb::InspectResponse {
         verdict,
@@ -55,15 +55,15 @@ pub fn inspect_response(key: &Key, found: Inspection) -> pb::InspectResponse {
         watermark: if found.watermark > Version::ZERO { found.watermark.to_string() } else { String::new() },
         proof_age: found.proof_age.map(to_wire),
         l1,
-        l2: l2.stored.map(|stored| shared(&stored, at)),
+        l2: l2.stored.map(|stored| inspected_in_redis(&stored, at)),
         l2_error,
         lease: l2.lease.map(to_wire),
     }
 }
 
-fn shared(stored: &Stored, at: Moment) -> pb::InspectedEntry {
+fn inspected_in_redis(stored: &Stored, at: Moment) -> pb::InspectedEntry {
     let entry = stored.entry.as_ref().map(|entry| inspected(entry, at)).unwrap_or_default();
-    let not_served = why_not(stored.not_served.as_ref());
+    let not_served = not_served_text(stored.not_served.as_ref());
     pb::InspectedEntry { size: stored.size, stored_size: stored.stored_size, not_served, ..entry }
 }
 
@@ -87,30 +87,30 @@ fn inspected(entry: &Entry, at: Moment) -> pb::InspectedEntry {
 fn verdict(namespace: &Namespace, found: &Inspection) -> String {
     let in_memory = match &found.l1 {
         None => "memory holds nothing".to_owned(),
-        Some(held) => format!("what memory holds is not served: {}", why_not(held.not_served.as_ref())),
+        Some(held) => format!("the entry in memory is not served: {}", not_served_text(held.not_served.as_ref())),
     };
     let in_redis = || match &found.l2 {
         Ok(Inspected { stored: None, .. }) => "Redis holds nothing".to_owned(),
         Ok(Inspected { stored: Some(stored), .. }) => {
-            format!("what Redis holds is not served: {}", why_not(stored.not_served.as_ref()))
+            format!("the entry in Redis is not served: {}", not_served_text(stored.not_served.as_ref()))
         }
-        Err(error) => format!("Redis cannot be asked: {}", words(error)),
+        Err(error) => format!("Redis is not available: {}", error_text(error)),
     };
     match &found.verdict {
-        Verdict::Memory => "hit: memory holds it and may answer it as fresh".to_owned(),
+        Verdict::Memory => "hit: memory holds it, proven fresh".to_owned(),
         Verdict::Shared => format!("hit: Redis holds it; {in_memory}"),
         Verdict::Stale => format!("hit from memory, flagged stale: {}; {in_memory}", in_redis()),
         Verdict::Miss => format!("miss: {in_memory}; {}", in_redis()),
         Verdict::Degraded => format!("miss, flagged degraded: {}; {in_memory}", in_redis()),
         Verdict::Off(off) => {
-            format!("miss: {} (namespace {:?})", why_not(Some(&NotServed::Off(*off))), namespace.name())
+            format!("miss: {} (namespace {:?})", not_served_text(Some(&NotServed::Off(*off))), namespace.name())
         }
-        Verdict::Unavailable => format!("error: only Redis may answer here (consistency), and {}", in_redis()),
+        Verdict::Unavailable => format!("error: this consistency needs Redis: {}", in_redis()),
         Verdict::Halted(why) => format!("error: this replica does not serve: {why}"),
     }
 }
 
-fn why_not(why: Option<&NotServed>) -> String {
+fn not_served_text(why: Option<&NotServed>) -> String {
     let Some(why) = why else { return String::new() };
     let named = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match why {
@@ -120,7 +120,7 @@ fn why_not(why: Option<&NotServed>) -> String {
         NotServed::Off(Off::L2) => "Redis is switched off".to_owned(),
         NotServed::Expired(ago) => format!("expired {} ago", rounded(*ago)),
         NotServed::Marked(ago) => format!("marked stale {} ago", rounded(*ago)),
-        NotServed::Invalidated(InvalidationCause::Unknown) => "invalidated with what covers it".to_owned(),
+        NotServed::Invalidated(InvalidationCause::Unknown) => "invalidated with a selector that covers it".to_owned(),
         NotServed::Invalidated(InvalidationCause::Namespace) => "invalidated with its whole namespace".to_owned(),
         NotServed::Invalidated(InvalidationCause::Prefix(None)) => "invalidated with a prefix of its key".to_owned(),
         NotServed::Invalidated(InvalidationCause::Prefix(Some(prefix))) => {
@@ -131,67 +131,65 @@ fn why_not(why: Option<&NotServed>) -> String {
             format!("invalidated with pattern {:?}", named(pattern))
         }
         NotServed::TooLong(longest) => format!("in memory for longer than {} (l1_ttl)", rounded(*longest)),
-        NotServed::Alone => "stored while Redis was switched off, and in no other replica".to_owned(),
+        NotServed::Alone => "stored while Redis was switched off: in this replica only".to_owned(),
         NotServed::Suspect(ago) => format!("suspect: last proven current {} ago", rounded(*ago)),
-        NotServed::Epoch => {
-            "of an epoch that is not trusted: another primary took over, or data was lost, since".to_owned()
-        }
+        NotServed::Epoch => "of an untrusted epoch: a failover or a loss of data followed".to_owned(),
         NotServed::Unreadable => "damaged, or not written by this service".to_owned(),
     }
 }
 
-fn words(error: &L2Error) -> String {
+fn error_text(error: &L2Error) -> String {
     CacheError::from(error.clone()).to_string()
 }
 
-/// To the millisecond: nobody reads more.
+/// Formats a duration, rounded to milliseconds.
 fn rounded(duration: Duration) -> String {
     format_duration(whole_millis(duration))
 }
 
-/// Reads what to log and for how long; none: what is configured.
+/// Checks a SetLogLevel. Returns the filter and its duration, or `None` for the configured level.
 pub fn log_level(request: &pb::SetLogLevelRequest) -> Result<Option<(&str, Duration)>, CacheError> {
-    let mut checks = Validator::default();
+    let mut validator = Validator::default();
     let level = request.level.as_str();
-    if level.len() > LONGEST_LEVEL {
-        let limit = format!("must be at most {LONGEST_LEVEL} bytes; was {} bytes", level.len());
-        checks.take::<()>(Err(Violation::new("level", limit)));
+    if level.len() > MAX_LEVEL_BYTES {
+        let limit = format!("must be at most {MAX_LEVEL_BYTES} bytes; was {} bytes", level.len());
+        validator.take::<()>(Err(Violation::new("level", limit)));
     }
-    let asked = request.lasts.as_ref().and_then(|lasts| checks.take(duration("lasts", lasts)));
+    let lifetime = request.lasts.as_ref().and_then(|lasts| validator.take(duration("lasts", lasts)));
     if request.lasts.is_some() && level.is_empty() {
-        checks.take::<()>(Err(Violation::new("lasts", "must be absent without level")));
+        validator.take::<()>(Err(Violation::new("lasts", "must be absent without level")));
     }
-    if let Some(asked) = asked.filter(|asked| !LASTS.contains(asked)) {
+    if let Some(lifetime) = lifetime.filter(|lifetime| !LOG_LEVEL_LIFETIMES.contains(lifetime)) {
         let limits = format!(
             "must be from {} to {}; was {}",
-            format_duration(*LASTS.start()),
-            format_duration(*LASTS.end()),
-            format_duration(asked)
+            format_duration(*LOG_LEVEL_LIFETIMES.start()),
+            format_duration(*LOG_LEVEL_LIFETIMES.end()),
+            format_duration(lifetime)
         );
-        checks.take::<()>(Err(Violation::new("lasts", limits)));
+        validator.take::<()>(Err(Violation::new("lasts", limits)));
     }
-    checks.done(Some((!level.is_empty()).then_some((level, asked.unwrap_or(USUAL)))))
+    validator.done(Some((!level.is_empty()).then_some((level, lifetime.unwrap_or(DEFAULT_LOG_LEVEL_LIFETIME)))))
 }
 
-/// Which hot keys to list, and how many.
+/// Checks a HotKeys. Returns the namespace to list, if any, and the number of keys.
 pub fn hot_keys(
-    rules: &RequestContext,
+    context: &RequestContext,
     request: &pb::HotKeysRequest,
 ) -> Result<(Option<Arc<Namespace>>, usize), CacheError> {
-    let mut checks = Validator::default();
+    let mut validator = Validator::default();
     let namespace = match request.namespace.as_str() {
         "" => None,
-        name => checks.namespace(rules.namespaces.get_to_read("namespace", name))?,
+        name => validator.namespace(context.namespaces.get_to_read("namespace", name))?,
     };
-    let limit = checks.take(match request.limit {
-        0 => Ok(HOT_KEYS),
-        limit if limit <= MOST_HOT_KEYS => Ok(limit),
-        limit => Err(Violation::new("limit", format!("must be at most {MOST_HOT_KEYS}; was {limit}"))),
+    let limit = validator.take(match request.limit {
+        0 => Ok(DEFAULT_HOT_KEYS),
+        limit if limit <= MAX_HOT_KEYS => Ok(limit),
+        limit => Err(Violation::new("limit", format!("must be at most {MAX_HOT_KEYS}; was {limit}"))),
     });
-    checks.done(limit.map(|limit| (namespace, limit as usize)))
+    validator.done(limit.map(|limit| (namespace, limit as usize)))
 }
 
-/// The keys read most.
+/// Returns the response to a HotKeys.
 pub fn hot_keys_response(hottest: Vec<HotKey>) -> pb::HotKeysResponse {
     let hot_key = |hot: HotKey| pb::HotKey {
         namespace: hot.key.namespace().name().to_owned(),
@@ -201,16 +199,16 @@ pub fn hot_keys_response(hottest: Vec<HotKey>) -> pb::HotKeysResponse {
     pb::HotKeysResponse { keys: hottest.into_iter().map(hot_key).collect() }
 }
 
-/// Whether to report on the fleet, and on which namespace; empty: on all.
+/// Checks a Stats. Returns true for the whole fleet, and the namespace; an empty one means all.
 pub fn stats(request: &pb::StatsRequest) -> Result<(bool, &str), CacheError> {
-    let mut checks = Validator::default();
+    let mut validator = Validator::default();
     if !request.namespace.is_empty() {
-        checks.take(limits::namespace("namespace", &request.namespace));
+        validator.take(limits::namespace("namespace", &request.namespace));
     }
-    let fleet = checks.take(match pb::StatsScope::try_from(request.scope) {
+    let fleet = validator.take(match pb::StatsScope::try_from(request.scope) {
         Ok(pb::StatsScope::Unspecified | pb::StatsScope::Replica) => Ok(false),
         Ok(pb::StatsScope::Fleet) => Ok(true),
         Err(_) => Err(Violation::new("scope", format!("must be a StatsScope; was {}", request.scope))),
     });
-    checks.done(fleet.map(|fleet| (fleet, request.namespace.as_str())))
+    validator.done(fleet.map(|fleet| (fleet, request.namespace.as_str())))
 }

@@ -1,4 +1,4 @@
-//! BatchGet, BatchSet and BatchInvalidate.
+//! BatchGet, BatchSet and BatchInvalidate: checks requests and renders responses.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,31 +17,32 @@ use crate::cache::token::Token;
 use crate::grpc::status::item_error;
 use crate::pb;
 
-/// A BatchGet as the core needs it, but for the keys, which stay in the request.
+/// A checked BatchGet. The keys stay in the request.
 pub struct ParsedBatchGet {
     /// The namespace.
     pub namespace: Arc<Namespace>,
-    /// Which answers are allowed.
+    /// Allowed answers.
     pub consistency: Consistency,
-    /// What the caller has seen.
+    /// Positions that the caller has seen.
     pub token: Token,
 }
 
 /// Checks a BatchGet.
-pub fn batch_get(rules: &RequestContext, request: &pb::BatchGetRequest) -> Result<ParsedBatchGet, CacheError> {
-    let mut checks = Validator::default();
-    let namespace = checks.namespace(rules.namespaces.get_to_read("namespace", &request.namespace))?;
-    number(rules, &mut checks, "keys", request.keys.len(), "keys");
-    for (index, key) in request.keys.iter().take(rules.limits.keys).enumerate() {
-        checks.take(rules.limits.key(&format!("keys[{index}]"), key.as_bytes()));
+pub fn batch_get(context: &RequestContext, request: &pb::BatchGetRequest) -> Result<ParsedBatchGet, CacheError> {
+    let mut validator = Validator::default();
+    let namespace = validator.namespace(context.namespaces.get_to_read("namespace", &request.namespace))?;
+    check_count(context, &mut validator, "keys", request.keys.len(), "keys");
+    for (index, key) in request.keys.iter().take(context.limits.keys).enumerate() {
+        validator.take(context.limits.key(&format!("keys[{index}]"), key.as_bytes()));
     }
-    let consistency = consistency(&mut checks, namespace.as_ref(), request.consistency, request.max_staleness.as_ref());
-    let token = checks.token(rules, &request.tokens);
+    let consistency =
+        consistency(&mut validator, namespace.as_ref(), request.consistency, request.max_staleness.as_ref());
+    let token = validator.token(context, &request.tokens);
     let parts = namespace.zip(consistency);
-    checks.done(parts.map(|(namespace, consistency)| ParsedBatchGet { namespace, consistency, token }))
+    validator.done(parts.map(|(namespace, consistency)| ParsedBatchGet { namespace, consistency, token }))
 }
 
-/// One item of a BatchGet's answer; what it saw is added to `token`.
+/// Returns one item of the response to a BatchGet. Adds its position to `token`.
 pub fn batch_get_item(
     index: usize,
     result: Result<GetAnswer, CacheError>,
@@ -69,17 +70,17 @@ pub fn batch_get_item(
 
 /// Checks a BatchSet.
 pub fn batch_set(
-    rules: &RequestContext,
+    context: &RequestContext,
     request: pb::BatchSetRequest,
     deadline: Moment,
 ) -> Result<(SetMany, Token), CacheError> {
-    let mut checks = Validator::default();
-    let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
-    number(rules, &mut checks, "items", request.items.len(), "items");
-    different(&mut checks, "key", request.items.iter().map(|item| item.key.as_str()));
-    different(&mut checks, "request_id", request.items.iter().map(|item| item.request_id.as_str()));
-    let mut writes = Vec::with_capacity(request.items.len().min(rules.limits.keys));
-    for (index, item) in request.items.into_iter().take(rules.limits.keys).enumerate() {
+    let mut validator = Validator::default();
+    let namespace = validator.namespace(context.namespaces.get("namespace", &request.namespace))?;
+    check_count(context, &mut validator, "items", request.items.len(), "items");
+    check_unique(&mut validator, "key", request.items.iter().map(|item| item.key.as_str()));
+    check_unique(&mut validator, "request_id", request.items.iter().map(|item| item.request_id.as_str()));
+    let mut writes = Vec::with_capacity(request.items.len().min(context.limits.keys));
+    for (index, item) in request.items.into_iter().take(context.limits.keys).enumerate() {
         let prefix = format!("items[{index}].");
         let of_the_batch = [
             ("namespace", item.namespace.is_empty()),
@@ -87,16 +88,16 @@ pub fn batch_set(
             ("barrier", item.barrier == pb::Barrier::Unspecified as i32),
         ];
         for (name, _) in of_the_batch.iter().filter(|(_, empty)| !empty) {
-            checks.0.push(Violation::new(format!("{prefix}{name}"), "must be empty: it is that of the batch"));
+            validator.0.push(Violation::new(format!("{prefix}{name}"), "must be empty: set it on the batch"));
         }
-        writes.extend(write(rules, &mut checks, namespace.as_ref(), item, &prefix));
+        writes.extend(write(context, &mut validator, namespace.as_ref(), item, &prefix));
     }
-    let token = checks.token(rules, &request.tokens);
-    let barrier = checks.take(barrier(request.barrier)).unwrap_or_default();
-    checks.done(namespace.map(|namespace| (SetMany { namespace, writes, barrier, deadline }, token)))
+    let token = validator.token(context, &request.tokens);
+    let barrier = validator.take(barrier(request.barrier)).unwrap_or_default();
+    validator.done(namespace.map(|namespace| (SetMany { namespace, writes, barrier, deadline }, token)))
 }
 
-/// The response to a BatchSet.
+/// Returns the response to a BatchSet.
 pub fn batch_set_response(done: Many<SetAnswer>, mut token: Token, partitions: u16) -> pb::BatchSetResponse {
     token.merge(&done.token);
     let result = |result: Result<SetAnswer, CacheError>| match result {
@@ -113,30 +114,30 @@ pub fn batch_set_response(done: Many<SetAnswer>, mut token: Token, partitions: u
 
 /// Checks a BatchInvalidate.
 pub fn batch_invalidate(
-    rules: &RequestContext,
+    context: &RequestContext,
     request: &pb::BatchInvalidateRequest,
     deadline: Moment,
 ) -> Result<(InvalidateMany, Token), CacheError> {
-    let mut checks = Validator::default();
-    let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
-    number(rules, &mut checks, "items", request.items.len(), "items");
-    different(&mut checks, "key", request.items.iter().map(|item| item.key.as_str()));
-    let mut removals = Vec::with_capacity(request.items.len().min(rules.limits.keys));
-    for (index, item) in request.items.iter().take(rules.limits.keys).enumerate() {
-        checks.take(rules.limits.key(&format!("items[{index}].key"), item.key.as_bytes()));
+    let mut validator = Validator::default();
+    let namespace = validator.namespace(context.namespaces.get("namespace", &request.namespace))?;
+    check_count(context, &mut validator, "items", request.items.len(), "items");
+    check_unique(&mut validator, "key", request.items.iter().map(|item| item.key.as_str()));
+    let mut removals = Vec::with_capacity(request.items.len().min(context.limits.keys));
+    for (index, item) in request.items.iter().take(context.limits.keys).enumerate() {
+        validator.take(context.limits.key(&format!("items[{index}].key"), item.key.as_bytes()));
         if let Some(namespace) = &namespace {
             let key = KeyRef::new(namespace, item.key.as_bytes()).to_key();
             removals.push(Removal { key, source_version: item.source_version });
         }
     }
-    let token = checks.token(rules, &request.tokens);
-    let barrier = checks.take(barrier(request.barrier)).unwrap_or_default();
-    let mode = checks.take(mode(request.mode)).flatten().unwrap_or_default();
+    let token = validator.token(context, &request.tokens);
+    let barrier = validator.take(barrier(request.barrier)).unwrap_or_default();
+    let mode = validator.take(mode(request.mode)).flatten().unwrap_or_default();
     let many = namespace.map(|namespace| InvalidateMany { namespace, removals, mode, barrier, deadline });
-    checks.done(many.map(|many| (many, token)))
+    validator.done(many.map(|many| (many, token)))
 }
 
-/// The response to a BatchInvalidate.
+/// Returns the response to a BatchInvalidate.
 pub fn batch_invalidate_response(done: Many<bool>, mut token: Token, partitions: u16) -> pb::BatchInvalidateResponse {
     token.merge(&done.token);
     let result = |result: Result<bool, CacheError>| match result {
@@ -147,25 +148,25 @@ pub fn batch_invalidate_response(done: Many<bool>, mut token: Token, partitions:
     pb::BatchInvalidateResponse { results, token: token_text(&token, partitions) }
 }
 
-fn number(rules: &RequestContext, checks: &mut Validator, field: &str, items: usize, unit: &str) {
+fn check_count(context: &RequestContext, validator: &mut Validator, field: &str, items: usize, unit: &str) {
     match items {
-        0 => checks.0.push(Violation::new(field, format!("must name at least one of the {unit}"))),
-        items if items > rules.limits.keys => {
-            checks.0.push(Violation::too_large(field, items, rules.limits.keys, unit));
+        0 => validator.0.push(Violation::new(field, format!("must contain at least one of the {unit}"))),
+        items if items > context.limits.keys => {
+            validator.0.push(Violation::too_large(field, items, context.limits.keys, unit));
         }
         _ => {}
     }
 }
 
-/// No two items may say the same.
-fn different<'a>(checks: &mut Validator, name: &str, said: impl Iterator<Item = &'a str>) {
+/// Checks that no two items have the same value in this field.
+fn check_unique<'a>(validator: &mut Validator, name: &str, value: impl Iterator<Item = &'a str>) {
     let mut first = HashMap::new();
-    for (index, said) in said.enumerate().filter(|(_, said)| !said.is_empty()) {
-        if let Some(first) = first.get(said) {
-            let rule = format!("must not be that of items[{first}]");
-            checks.0.push(Violation::new(format!("items[{index}].{name}"), rule));
+    for (index, value) in value.enumerate().filter(|(_, value)| !value.is_empty()) {
+        if let Some(first) = first.get(value) {
+            let rule = format!("must differ from that of items[{first}]");
+            validator.0.push(Violation::new(format!("items[{index}].{name}"), rule));
         } else {
-            first.insert(said, index);
+            first.insert(value, index);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Get.
+//! Get: checks the request and renders the response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,67 +16,68 @@ use crate::cache::token::Token;
 use crate::pb;
 use crate::units::format_duration;
 
-/// A Get as the core needs it, but for the key, which stays in the request.
+/// A checked Get. The key stays in the request.
 pub struct ParsedGet {
     /// The namespace.
     pub namespace: Arc<Namespace>,
-    /// Which answers are allowed.
+    /// Allowed answers.
     pub consistency: Consistency,
-    /// What the caller has seen.
+    /// Positions that the caller has seen.
     pub token: Token,
-    /// How the lease is asked for.
+    /// Options of the lease, if the caller requests one.
     pub lease: Option<LeaseOptions>,
 }
 
 /// Checks a Get.
-pub fn get(rules: &RequestContext, request: &pb::GetRequest) -> Result<ParsedGet, CacheError> {
-    let mut checks = Validator::default();
-    // Who would make the entry is about to write: the namespace is one to be kept account of.
-    let namespace = checks.namespace(match request.lease {
-        Some(_) => rules.namespaces.get("namespace", &request.namespace),
-        None => rules.namespaces.get_to_read("namespace", &request.namespace),
+pub fn get(context: &RequestContext, request: &pb::GetRequest) -> Result<ParsedGet, CacheError> {
+    let mut validator = Validator::default();
+    // A caller that requests a lease is about to write: its namespace is registered.
+    let namespace = validator.namespace(match request.lease {
+        Some(_) => context.namespaces.get("namespace", &request.namespace),
+        None => context.namespaces.get_to_read("namespace", &request.namespace),
     })?;
-    checks.take(rules.limits.key("key", request.key.as_bytes()));
-    let consistency = consistency(&mut checks, namespace.as_ref(), request.consistency, request.max_staleness.as_ref());
-    let token = checks.token(rules, &request.tokens);
-    let lease = request.lease.as_ref().map(|options| wish(&mut checks, request, consistency, options));
+    validator.take(context.limits.key("key", request.key.as_bytes()));
+    let consistency =
+        consistency(&mut validator, namespace.as_ref(), request.consistency, request.max_staleness.as_ref());
+    let token = validator.token(context, &request.tokens);
+    let lease = request.lease.as_ref().map(|options| lease_options(&mut validator, request, consistency, options));
     let parts = namespace.zip(consistency).map(|(namespace, consistency)| {
         let default = namespace.policy().lease_duration;
-        let lease = lease.map(|(asked, wait)| {
-            let duration = asked.unwrap_or(default);
+        let lease = lease.map(|(requested, wait)| {
+            let duration = requested.unwrap_or(default);
             LeaseOptions { duration, wait, stale_if_error: request.stale_if_error }
         });
         ParsedGet { namespace, consistency, token, lease }
     });
-    checks.done(parts)
+    validator.done(parts)
 }
 
-/// Which answers are allowed.
+/// Allowed answers.
 pub(super) fn consistency(
-    checks: &mut Validator,
+    validator: &mut Validator,
     namespace: Option<&Arc<Namespace>>,
     wire: i32,
     max_staleness: Option<&prost_types::Duration>,
 ) -> Option<Consistency> {
-    let bound = max_staleness.and_then(|bound| checks.take(duration("max_staleness", bound)));
+    let bound = max_staleness.and_then(|bound| validator.take(duration("max_staleness", bound)));
     let by_default = namespace.map_or_else(Default::default, |namespace| namespace.policy().consistency);
     match pb::Consistency::try_from(wire) {
-        // Who says how stale an answer may be does not want the primary's.
+        // A request with `max_staleness` does not need the primary.
         Ok(pb::Consistency::Unspecified) if by_default == DefaultConsistency::Strong && max_staleness.is_none() => {
             Some(Consistency::Strong)
         }
         Ok(pb::Consistency::Unspecified | pb::Consistency::Bounded) => Some(Consistency::Bounded(bound)),
         Ok(pb::Consistency::Strong) if max_staleness.is_none() => Some(Consistency::Strong),
         Ok(pb::Consistency::Strong) => {
-            checks.take(Err(Violation::new("max_staleness", "must be absent with CONSISTENCY_STRONG")))
+            validator.take(Err(Violation::new("max_staleness", "must be absent with CONSISTENCY_STRONG")))
         }
-        Err(_) => checks.take(Err(Violation::new("consistency", format!("must be a Consistency; was {wire}")))),
+        Err(_) => validator.take(Err(Violation::new("consistency", format!("must be a Consistency; was {wire}")))),
     }
 }
 
-/// For how long a lease is wanted, if it is said, and whether to wait while another has it.
-fn wish(
-    checks: &mut Validator,
+/// Checks the lease options. Returns the requested duration, and true to wait for another caller.
+fn lease_options(
+    validator: &mut Validator,
     request: &pb::GetRequest,
     consistency: Option<Consistency>,
     options: &pb::LeaseOptions,
@@ -84,32 +85,33 @@ fn wish(
     if consistency == Some(Consistency::Strong) {
         let rule = match request.consistency() {
             pb::Consistency::Strong => "must be absent with CONSISTENCY_STRONG",
-            _ => "must be absent with CONSISTENCY_STRONG, which the namespace has where no consistency is named",
+            _ => "must be absent with CONSISTENCY_STRONG, the default of the namespace",
         };
-        checks.take::<()>(Err(Violation::new("lease", rule)));
+        validator.take::<()>(Err(Violation::new("lease", rule)));
     }
     if request.metadata_only {
-        checks.take::<()>(Err(Violation::new("lease", "must be absent with metadata_only")));
+        validator.take::<()>(Err(Violation::new("lease", "must be absent with metadata_only")));
     }
-    let asked = options.duration.as_ref().and_then(|asked| checks.take(duration("lease.duration", asked)));
-    if let Some(asked) = asked.filter(|asked| !LEASE.contains(asked)) {
-        let [least, most, asked] = [*LEASE.start(), *LEASE.end(), asked].map(format_duration);
-        let limits = format!("must be from {least} to {most}; was {asked}");
-        checks.take::<()>(Err(Violation::new("lease.duration", limits)));
+    let requested =
+        options.duration.as_ref().and_then(|requested| validator.take(duration("lease.duration", requested)));
+    if let Some(requested) = requested.filter(|requested| !LEASE.contains(requested)) {
+        let [least, most, requested] = [*LEASE.start(), *LEASE.end(), requested].map(format_duration);
+        let limits = format!("must be from {least} to {most}; was {requested}");
+        validator.take::<()>(Err(Violation::new("lease.duration", limits)));
     }
     let wait = match pb::LeaseWait::try_from(options.wait) {
         Ok(pb::LeaseWait::Unspecified | pb::LeaseWait::UntilDeadline) => true,
         Ok(pb::LeaseWait::None) => false,
         Err(_) => {
             let was = format!("must be a LeaseWait; was {}", options.wait);
-            checks.take::<()>(Err(Violation::new("lease.wait", was)));
+            validator.take::<()>(Err(Violation::new("lease.wait", was)));
             false
         }
     };
-    (asked, wait)
+    (requested, wait)
 }
 
-/// The response to a Get.
+/// Returns the response to a Get.
 pub fn get_response(answer: GetAnswer, mut token: Token, partitions: u16, metadata_only: bool) -> pb::GetResponse {
     use pb::get_response::Result as Wire;
     if answer.position.epoch > 0 {
@@ -127,7 +129,7 @@ pub fn get_response(answer: GetAnswer, mut token: Token, partitions: u16, metada
     pb::GetResponse { result: Some(result), token: token_text(&token, partitions), degraded, lease }
 }
 
-/// What a Get found, as the results of both Gets have it.
+/// The result of a Get or of one item of a BatchGet.
 pub(super) enum FoundEntry {
     Hit(pb::Hit),
     NegativeHit(pb::NegativeHit),
@@ -151,7 +153,7 @@ pub(super) fn found(answer: GetAnswer, metadata_only: bool) -> FoundEntry {
     }
 }
 
-/// The value that was found, if one was.
+/// Returns the value of an answer, if it has one.
 pub(super) fn hit(answer: GetAnswer) -> Option<pb::Hit> {
     match found(answer, false) {
         FoundEntry::Hit(hit) => Some(hit),

@@ -1,4 +1,4 @@
-//! Invalidate.
+//! Invalidate: checks the request, plans its invalidations and renders the response.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -19,69 +19,72 @@ use crate::cache::token::Token;
 use crate::pb;
 use crate::pb::invalidate_request::Selector as Wire;
 
-/// What an Invalidate asks for.
+/// A checked Invalidate.
 pub struct InvalidationPlan {
-    /// All of it: one invalidation, one for each namespace, or those that an event is mapped to.
+    /// Its invalidations: one, one for each namespace, or those that an event is mapped to.
     pub invalidates: Vec<Invalidate>,
-    /// The rest of its answer, beside the number of entries removed.
-    pub about: About,
+    /// The parts of its response that the request determines.
+    pub response: ResponseContext,
 }
 
-/// The parts of an answer that the request determines.
-pub struct About {
-    /// What an event is mapped to, in words.
+/// The parts of a response that the request determines.
+pub struct ResponseContext {
+    /// Descriptions of the invalidations of an event.
     applied: Vec<String>,
-    /// Tokens of the request.
+    /// The tokens of the request.
     token: Token,
-    /// True if the answer lists each namespace.
+    /// True if the response lists each namespace.
     lists_namespaces: bool,
 }
 
-/// Checks an Invalidate. With `all_namespaces` it covers those known here and those `elsewhere`.
+/// Checks an Invalidate.
+///
+/// With `all_namespaces` it covers the namespaces known here and those `elsewhere`.
 pub fn invalidate(
-    rules: &RequestContext,
+    context: &RequestContext,
     request: &pb::InvalidateRequest,
     elsewhere: &BTreeSet<String>,
     deadline: Moment,
 ) -> Result<InvalidationPlan, CacheError> {
-    let mut checks = Validator::default();
-    let token = checks.token(rules, &request.tokens);
+    let mut validator = Validator::default();
+    let token = validator.token(context, &request.tokens);
     let common = Common {
-        mode: checks.take(mode(request.mode)).flatten(),
-        barrier: checks.take(barrier(request.barrier)).unwrap_or_default(),
+        mode: validator.take(mode(request.mode)).flatten(),
+        barrier: validator.take(barrier(request.barrier)).unwrap_or_default(),
         deadline,
     };
-    checks.scope(request);
+    validator.check_scope(request);
     if let Some(Wire::Event(event)) = &request.selector {
-        let plan = checks.event(rules, event, common, token)?;
-        return checks.done(Some(plan));
+        let plan = validator.event(context, event, common, token)?;
+        return validator.done(Some(plan));
     }
-    let (names, one) = match names_several(request) {
-        true => (checks.names(rules, request, elsewhere), None),
-        false => (BTreeSet::new(), checks.namespace(rules.namespaces.get("namespace", &request.namespace))?),
+    let (names, one) = if has_several_namespaces(request) {
+        (validator.namespace_names(context, request, elsewhere), None)
+    } else {
+        (BTreeSet::new(), validator.namespace(context.namespaces.get("namespace", &request.namespace))?)
     };
-    let covered = checks.covered(rules, request, names.len());
+    let entries = validator.entries(context, request, names.len());
     let namespaces = match one {
         Some(one) => vec![one],
-        None => checks.several(rules, request.all_namespaces, &names)?,
+        None => validator.namespaces_by_name(context, request.all_namespaces, &names)?,
     };
-    let invalidates = covered.map(|covered| {
+    let invalidates = entries.map(|entries| {
         let one = |namespace: &Arc<Namespace>| {
-            common.invalidate(namespace.clone(), covered.target(namespace, request.source_version), Mode::Remove)
+            common.invalidate(namespace.clone(), entries.target(namespace, request.source_version), Mode::Remove)
         };
         namespaces.iter().map(one).collect()
     });
-    let about = About { applied: Vec::new(), token, lists_namespaces: names_several(request) };
-    checks.done(invalidates.map(|invalidates| InvalidationPlan { invalidates, about }))
+    let response = ResponseContext { applied: Vec::new(), token, lists_namespaces: has_several_namespaces(request) };
+    validator.done(invalidates.map(|invalidates| InvalidationPlan { invalidates, response }))
 }
 
-/// The response to an Invalidate of which all parts succeeded.
+/// Returns the response to an Invalidate whose parts all succeeded.
 pub fn invalidate_response(
     answers: Vec<(Arc<Namespace>, Invalidated)>,
-    about: About,
+    response: ResponseContext,
     partitions: u16,
 ) -> pb::InvalidateResponse {
-    let About { applied, mut token, lists_namespaces } = about;
+    let ResponseContext { applied, mut token, lists_namespaces } = response;
     answers.iter().for_each(|(_, answer)| token.merge(&answer.token));
     let removed = answers.iter().map(|(_, answer)| answer.removed).sum();
     let mut namespaces: Vec<_> = answers
@@ -96,34 +99,34 @@ pub fn invalidate_response(
     pb::InvalidateResponse { removed, token: token_text(&token, partitions), applied, namespaces }
 }
 
-/// Returns true if the request is for several namespaces.
-fn names_several(request: &pb::InvalidateRequest) -> bool {
+/// Returns true if the request names several namespaces.
+fn has_several_namespaces(request: &pb::InvalidateRequest) -> bool {
     request.all_namespaces || !request.namespaces.is_empty()
 }
 
-/// The entries to invalidate, the same in each of the namespaces.
-enum Covered {
-    /// These keys, each named once.
+/// The entries to invalidate in each of the namespaces.
+enum Entries {
+    /// Keys without duplicates.
     Keys(Vec<String>),
-    /// Those that these select.
+    /// Entries that match these selectors.
     Selected(Vec<Selector>),
 }
 
-impl Covered {
+impl Entries {
     fn target(&self, namespace: &Arc<Namespace>, source_version: Option<u64>) -> Target {
         match self {
-            Covered::Keys(keys) => {
+            Entries::Keys(keys) => {
                 Target::Keys(keys.iter().map(|key| removal(namespace, key, source_version)).collect())
             }
-            Covered::Selected(selectors) => Target::Selected(selectors.clone()),
+            Entries::Selected(selectors) => Target::Selected(selectors.clone()),
         }
     }
 }
 
-/// What all parts of an Invalidate share.
+/// The options that all parts of an Invalidate share.
 #[derive(Clone, Copy)]
 struct Common {
-    /// None: not said.
+    /// `None` if the request does not set it.
     mode: Option<Mode>,
     barrier: Barrier,
     deadline: Moment,
@@ -137,10 +140,11 @@ impl Common {
 }
 
 impl Validator {
-    /// The namespaces are named in one way only, and a version of the source goes with one entry only.
-    fn scope(&mut self, request: &pb::InvalidateRequest) {
+    /// Checks that the namespaces are given in one way only, and a source version with one entry
+    /// only.
+    fn check_scope(&mut self, request: &pb::InvalidateRequest) {
         let mut refuse = |field: &str, rule: String| self.0.push(Violation::new(field, rule));
-        let (is_event, several) = (matches!(request.selector, Some(Wire::Event(_))), names_several(request));
+        let (is_event, several) = (matches!(request.selector, Some(Wire::Event(_))), has_several_namespaces(request));
         if !request.namespace.is_empty() && (is_event || several) {
             let other = match (is_event, request.all_namespaces) {
                 (true, _) => "event",
@@ -164,67 +168,71 @@ impl Validator {
         }
     }
 
-    /// The names of several namespaces, each once.
-    fn names(
+    /// Returns the names of several namespaces without duplicates.
+    fn namespace_names(
         &mut self,
-        rules: &RequestContext,
+        context: &RequestContext,
         request: &pb::InvalidateRequest,
         elsewhere: &BTreeSet<String>,
     ) -> BTreeSet<String> {
         if request.all_namespaces {
-            let known = rules.namespaces.all().into_iter().map(|namespace| namespace.name().to_owned());
+            let known = context.namespaces.all().into_iter().map(|namespace| namespace.name().to_owned());
             return known.chain(elsewhere.iter().cloned()).collect();
         }
-        let (names, most) = (&request.namespaces, rules.limits.namespaces);
-        self.take(number("namespaces", names.len(), most, "namespaces"));
+        let (names, most) = (&request.namespaces, context.limits.namespaces);
+        self.take(check_count("namespaces", names.len(), most, "namespaces"));
         for (index, name) in names.iter().take(most).enumerate() {
             let field = format!("namespaces[{index}]");
-            self.take(match name.is_empty() {
-                true => Err(Violation::new(field, "must not be empty")),
-                false => limits::namespace(&field, name),
+            self.take(if name.is_empty() {
+                Err(Violation::new(field, "must not be empty"))
+            } else {
+                limits::namespace(&field, name)
             });
         }
         names.iter().take(most).cloned().collect()
     }
 
-    /// Several namespaces by name. Once a rule was broken it is none: what is refused makes no namespace known.
-    fn several(
+    /// Looks up several namespaces by name.
+    ///
+    /// Returns none if a rule was broken: a rejected request registers no namespace.
+    fn namespaces_by_name(
         &self,
-        rules: &RequestContext,
+        context: &RequestContext,
         all: bool,
         names: &BTreeSet<String>,
     ) -> Result<Vec<Arc<Namespace>>, CacheError> {
         if !self.0.is_empty() {
             return Ok(Vec::new());
         }
-        let found = names.iter().map(|name| match all {
-            true => rules.namespaces.get_to_invalidate(name),
-            false => rules.namespaces.get("namespaces", name),
+        let found = names.iter().map(|name| {
+            if all { context.namespaces.get_to_invalidate(name) } else { context.namespaces.get("namespaces", name) }
         });
         found.collect()
     }
 
-    /// The entries to invalidate in each of so many namespaces.
-    fn covered(
+    /// Returns the entries to invalidate in each of `namespaces` namespaces.
+    fn entries(
         &mut self,
-        rules: &RequestContext,
+        context: &RequestContext,
         request: &pb::InvalidateRequest,
         namespaces: usize,
-    ) -> Option<Covered> {
-        let selected = |selector| Some(Covered::Selected(vec![selector]));
+    ) -> Option<Entries> {
+        let selected = |selector| Some(Entries::Selected(vec![selector]));
         match &request.selector {
             Some(Wire::Key(name)) => {
-                self.take(rules.limits.key("key", name.as_bytes()));
-                self.take(keys_over_all("key", 1, namespaces, rules.limits.keys));
-                Some(Covered::Keys(vec![name.clone()]))
+                self.take(context.limits.key("key", name.as_bytes()));
+                self.take(check_total_keys("key", 1, namespaces, context.limits.keys));
+                Some(Entries::Keys(vec![name.clone()]))
             }
-            Some(Wire::Keys(keys)) => self.keys(rules, &keys.keys, namespaces),
+            Some(Wire::Keys(keys)) => self.keys(context, &keys.keys, namespaces),
             Some(Wire::WholeNamespace(_)) => selected(Selector::Namespace),
-            Some(Wire::Prefix(prefix)) => self.selector(rules, "prefix", TargetKind::Prefix, prefix).and_then(selected),
-            Some(Wire::Pattern(pattern)) => {
-                self.selector(rules, "pattern", TargetKind::Pattern, pattern).and_then(selected)
+            Some(Wire::Prefix(prefix)) => {
+                self.selector(context, "prefix", TargetKind::Prefix, prefix).and_then(selected)
             }
-            Some(Wire::Tags(tags)) => self.tags(rules, &tags.tags),
+            Some(Wire::Pattern(pattern)) => {
+                self.selector(context, "pattern", TargetKind::Pattern, pattern).and_then(selected)
+            }
+            Some(Wire::Tags(tags)) => self.tags(context, &tags.tags),
             Some(Wire::Event(_)) => None,
             None => {
                 let one_of = "must be given: key, keys, whole_namespace, prefix, pattern, tags or event";
@@ -233,48 +241,51 @@ impl Validator {
         }
     }
 
-    fn keys(&mut self, rules: &RequestContext, keys: &[String], namespaces: usize) -> Option<Covered> {
-        let most = rules.limits.keys;
-        if self.take(number("keys.keys", keys.len(), most, "keys")).is_some() {
-            self.take(keys_over_all("keys.keys", keys.len(), namespaces, most));
+    fn keys(&mut self, context: &RequestContext, keys: &[String], namespaces: usize) -> Option<Entries> {
+        let most = context.limits.keys;
+        if self.take(check_count("keys.keys", keys.len(), most, "keys")).is_some() {
+            self.take(check_total_keys("keys.keys", keys.len(), namespaces, most));
         }
         let mut seen = HashSet::new();
         for (index, name) in keys.iter().take(most).enumerate() {
-            self.take(rules.limits.key(&format!("keys.keys[{index}]"), name.as_bytes()));
+            self.take(context.limits.key(&format!("keys.keys[{index}]"), name.as_bytes()));
         }
-        Some(Covered::Keys(keys.iter().take(most).filter(|name| seen.insert(*name)).cloned().collect()))
+        Some(Entries::Keys(keys.iter().take(most).filter(|name| seen.insert(*name)).cloned().collect()))
     }
 
-    fn tags(&mut self, rules: &RequestContext, tags: &[String]) -> Option<Covered> {
-        self.take(number("tags.tags", tags.len(), rules.limits.tags, "tags"));
+    fn tags(&mut self, context: &RequestContext, tags: &[String]) -> Option<Entries> {
+        self.take(check_count("tags.tags", tags.len(), context.limits.tags, "tags"));
         let mut selectors = Vec::new();
-        for (index, tag) in tags.iter().take(rules.limits.tags).enumerate() {
-            let selector = self.selector(rules, &format!("tags.tags[{index}]"), TargetKind::Tag, tag);
+        for (index, tag) in tags.iter().take(context.limits.tags).enumerate() {
+            let selector = self.selector(context, &format!("tags.tags[{index}]"), TargetKind::Tag, tag);
             selectors.extend(selector.filter(|selector| !selectors.contains(selector)));
         }
-        Some(Covered::Selected(selectors))
+        Some(Entries::Selected(selectors))
     }
 
-    fn selector(&mut self, rules: &RequestContext, field: &str, kind: TargetKind, text: &str) -> Option<Selector> {
+    fn selector(&mut self, context: &RequestContext, field: &str, kind: TargetKind, text: &str) -> Option<Selector> {
         let bytes = text.as_bytes();
-        let limits = &rules.limits;
+        let limits = &context.limits;
         self.take(match kind {
             TargetKind::Key => return None,
             TargetKind::Tag => limits.tag(field, bytes).map(|()| Selector::Tag(Bytes::copy_from_slice(bytes))),
             TargetKind::Prefix => {
                 limits.prefix(field, bytes).map(|prefix| Selector::Prefix(Bytes::copy_from_slice(prefix)))
             }
-            TargetKind::Pattern => limits.pattern(field, bytes).map(|pattern| match pattern.is_everything() {
-                true => Selector::Namespace,
-                false => Selector::Pattern(Bytes::copy_from_slice(bytes)),
+            TargetKind::Pattern => limits.pattern(field, bytes).map(|pattern| {
+                if pattern.is_everything() {
+                    Selector::Namespace
+                } else {
+                    Selector::Pattern(Bytes::copy_from_slice(bytes))
+                }
             }),
         })
     }
 
-    /// What an event is mapped to, in parts and in words.
+    /// Returns the invalidations that an event is mapped to, with their descriptions.
     fn event(
         &mut self,
-        rules: &RequestContext,
+        context: &RequestContext,
         event: &pb::Event,
         common: Common,
         token: Token,
@@ -286,7 +297,7 @@ impl Validator {
                 Violation::too_large("event.parameters", parameters.len(), events::MAX_TARGETS, "parameters");
             return Err(violation.into());
         }
-        let mapped = match rules.events.rules(&event.name, parameters.keys().map(String::as_str)) {
+        let mapped = match context.events.rules(&event.name, parameters.keys().map(String::as_str)) {
             Ok(mapped) => mapped,
             Err(violations) => {
                 self.0.append(violations);
@@ -294,20 +305,20 @@ impl Validator {
             }
         };
         for (name, value) in parameters {
-            self.take(rules.limits.key(&format!("event.parameters[{}]", quoted(name)), value.as_bytes()));
+            self.take(context.limits.key(&format!("event.parameters[{}]", quoted(name)), value.as_bytes()));
         }
         for EventRule { namespace, mark_stale, targets } in mapped {
-            let Some(namespace) = self.namespace(rules.namespaces.get("event", namespace))? else { continue };
+            let Some(namespace) = self.namespace(context.namespaces.get("event", namespace))? else { continue };
             let mode = if *mark_stale { Mode::MarkStale } else { Mode::Remove };
             let (mut keys, mut selectors) = (Vec::<Removal>::new(), Vec::new());
             for (kind, template) in targets {
                 let text = template.fill(*kind, |name| parameters.get(name).map_or("", String::as_str));
                 if *kind == TargetKind::Key {
-                    self.take(rules.limits.key("event", text.as_bytes()));
+                    self.take(context.limits.key("event", text.as_bytes()));
                     let removal = removal(&namespace, &text, None);
                     keys.extend((!keys.iter().any(|other| other.key == removal.key)).then_some(removal));
                 } else {
-                    selectors.extend(self.selector(rules, "event", *kind, &text));
+                    selectors.extend(self.selector(context, "event", *kind, &text));
                 }
                 let marked = if common.mode.unwrap_or(mode) == Mode::MarkStale { ", marked stale" } else { "" };
                 applied.push(format!("{}: {kind} {text}{marked}", namespace.name()));
@@ -316,7 +327,7 @@ impl Validator {
                 [Target::Keys(keys), Target::Selected(selectors)].into_iter().filter(|target| !target.is_empty());
             invalidates.extend(parts.map(|target| common.invalidate(namespace.clone(), target, mode)));
         }
-        Ok(InvalidationPlan { invalidates, about: About { applied, token, lists_namespaces: false } })
+        Ok(InvalidationPlan { invalidates, response: ResponseContext { applied, token, lists_namespaces: false } })
     }
 }
 
@@ -333,8 +344,8 @@ pub(super) fn mode(wire: i32) -> Result<Option<Mode>, Violation> {
     }
 }
 
-/// Keys times namespaces are limited as keys of one namespace are.
-fn keys_over_all(field: &str, keys: usize, namespaces: usize, most: usize) -> Result<(), Violation> {
+/// Checks that keys times namespaces are within the limit of keys.
+fn check_total_keys(field: &str, keys: usize, namespaces: usize, most: usize) -> Result<(), Violation> {
     if namespaces <= 1 || keys.saturating_mul(namespaces) <= most {
         return Ok(());
     }
@@ -342,7 +353,7 @@ fn keys_over_all(field: &str, keys: usize, namespaces: usize, most: usize) -> Re
     Err(Violation::new(field, rule))
 }
 
-fn number(field: &str, was: usize, limit: usize, unit: &str) -> Result<(), Violation> {
+fn check_count(field: &str, was: usize, limit: usize, unit: &str) -> Result<(), Violation> {
     match was {
         0 => Err(Violation::new(field, format!("must name at least one {}", unit.trim_end_matches('s')))),
         was if was > limit => Err(Violation::too_large(field, was, limit, unit)),

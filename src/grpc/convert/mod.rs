@@ -1,4 +1,6 @@
-//! Requests of the contract to those of the core, and answers back. Every broken rule of a request is reported, not only the first.
+//! Translation between messages of the contract and types of the core.
+//!
+//! An error reports every broken rule of a request, not only the first.
 
 mod admin;
 mod batch;
@@ -18,7 +20,7 @@ pub use batch::{
 };
 pub use get::{get, get_response};
 pub use invalidate::{InvalidationPlan, invalidate, invalidate_response};
-pub use policy::{in_policy, listed, namespace_policy, service_policy, set_policy};
+pub use policy::{in_policy, listed_namespaces, namespace_policy, service_policy, set_policy};
 pub use release::{release, release_response};
 pub use set::{set, set_response};
 pub use touch::{touch, touch_response};

@@ -1,4 +1,4 @@
-//! Policies: the contract's to the core's, and back.
+//! Policies: checks changes and renders the policies in force.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,26 +9,28 @@ use crate::cache::namespace::Namespace;
 use crate::cache::policy::{Compression, DefaultConsistency, PolicyPatch, Switches};
 use crate::pb;
 
-/// The field that a change of policy is in.
+/// Name of the request field with the change.
 const FIELD: &str = "policy";
 
-/// What is to be changed, and where; none: for the whole service.
+/// Checks a SetPolicy.
+///
+/// Returns the namespace and the change; the namespace is `None` for the whole service.
 pub fn set_policy(
-    rules: &RequestContext,
+    context: &RequestContext,
     request: &pb::SetPolicyRequest,
 ) -> Result<(Option<Arc<Namespace>>, PolicyPatch), CacheError> {
-    let mut checks = Validator::default();
+    let mut validator = Validator::default();
     let namespace = match request.namespace.as_str() {
         "" => None,
-        name => checks.namespace(rules.namespaces.get("namespace", name))?,
+        name => validator.namespace(context.namespaces.get("namespace", name))?,
     };
-    let patch = policy_patch(&mut checks, &request.policy.unwrap_or_default());
-    checks.done(Some((namespace, patch)))
+    let patch = policy_patch(&mut validator, &request.policy.unwrap_or_default());
+    validator.done(Some((namespace, patch)))
 }
 
-fn policy_patch(checks: &mut Validator, policy: &pb::Policy) -> PolicyPatch {
+fn policy_patch(validator: &mut Validator, policy: &pb::Policy) -> PolicyPatch {
     let mut time = |field: &str, wire: &Option<prost_types::Duration>| -> Option<Duration> {
-        wire.as_ref().and_then(|wire| checks.take(duration(&format!("{FIELD}.{field}"), wire)))
+        wire.as_ref().and_then(|wire| validator.take(duration(&format!("{FIELD}.{field}"), wire)))
     };
     let mut patch = PolicyPatch {
         default_ttl: time("default_ttl", &policy.default_ttl),
@@ -53,10 +55,10 @@ fn policy_patch(checks: &mut Validator, policy: &pb::Policy) -> PolicyPatch {
         allow_no_expiry: policy.allow_no_expiry,
         early_refresh: policy.early_refresh,
     };
-    patch.compression = checks.take(compression(policy.compression)).flatten();
-    patch.consistency = checks.take(consistency(policy.consistency)).flatten();
+    patch.compression = validator.take(compression(policy.compression)).flatten();
+    patch.consistency = validator.take(consistency(policy.consistency)).flatten();
     if *policy == pb::Policy::default() {
-        checks.0.push(Violation::new(FIELD, "must change something"));
+        validator.0.push(Violation::new(FIELD, "must change something"));
     }
     patch
 }
@@ -80,7 +82,7 @@ fn consistency(wire: i32) -> Result<Option<DefaultConsistency>, Violation> {
     }
 }
 
-/// Fields of a policy, as those of the request that changes it.
+/// Prefixes the fields of an error with the request field of the policy.
 pub fn in_policy(error: CacheError) -> CacheError {
     let inside = |violation: Violation| Violation::new(format!("{FIELD}.{}", violation.field), violation.description);
     match error {
@@ -89,15 +91,18 @@ pub fn in_policy(error: CacheError) -> CacheError {
     }
 }
 
-/// The policies to list: of one namespace, or of all that are known.
-pub fn listed(rules: &RequestContext, request: &pb::ListPoliciesRequest) -> Result<Vec<Arc<Namespace>>, CacheError> {
+/// Checks a ListPolicies. Returns the namespaces to list: one, or all known ones.
+pub fn listed_namespaces(
+    context: &RequestContext,
+    request: &pb::ListPoliciesRequest,
+) -> Result<Vec<Arc<Namespace>>, CacheError> {
     match request.namespace.as_str() {
-        "" => Ok(rules.namespaces.all()),
-        name => Ok(vec![rules.namespaces.get_to_read("namespace", name)?]),
+        "" => Ok(context.namespaces.all()),
+        name => Ok(vec![context.namespaces.get_to_read("namespace", name)?]),
     }
 }
 
-/// The policy of a namespace.
+/// Returns the policy of a namespace.
 pub fn namespace_policy(namespace: &Namespace) -> pb::NamespacePolicy {
     pb::NamespacePolicy {
         namespace: namespace.name().to_owned(),
@@ -106,7 +111,7 @@ pub fn namespace_policy(namespace: &Namespace) -> pb::NamespacePolicy {
     }
 }
 
-/// The switches of the whole service.
+/// Returns the switches of the whole service.
 pub fn service_policy(switches: Switches, changed: &PolicyPatch) -> pb::NamespacePolicy {
     let Switches { enabled, l1, l2 } = switches;
     let now = pb::Policy { enabled: Some(enabled), l1: Some(l1), l2: Some(l2), ..Default::default() };
@@ -154,9 +159,9 @@ mod tests {
     use crate::cache::policy::NamespacePolicy;
 
     fn read(policy: &pb::Policy) -> Result<PolicyPatch, CacheError> {
-        let mut checks = Validator::default();
-        let patch = policy_patch(&mut checks, policy);
-        checks.done(Some(patch))
+        let mut validator = Validator::default();
+        let patch = policy_patch(&mut validator, policy);
+        validator.done(Some(patch))
     }
 
     #[test]
@@ -172,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_named() {
+    fn every_violation_is_reported() {
         let max_ttl = Some(prost_types::Duration { seconds: -1, nanos: 0 });
         let wrong = pb::Policy { max_ttl, compression: 9, consistency: 9, ..Default::default() };
         let Err(CacheError::Invalid(violations)) = read(&wrong) else { panic!("wrong") };

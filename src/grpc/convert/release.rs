@@ -1,4 +1,4 @@
-//! ReleaseLease.
+//! ReleaseLease: checks the request and renders the response.
 
 use std::time::Duration;
 
@@ -12,37 +12,37 @@ use crate::cache::tiered::{Release, Released};
 use crate::pb;
 use crate::units::format_duration;
 
-/// Longest time for which nobody shall get a lease.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Maximum time for which a released lease is not granted again.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Checks a ReleaseLease.
 pub fn release(
-    rules: &RequestContext,
+    context: &RequestContext,
     request: &pb::ReleaseLeaseRequest,
     deadline: Moment,
 ) -> Result<Release, CacheError> {
-    let mut checks = Validator::default();
-    let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
-    checks.take(rules.limits.key("key", request.key.as_bytes()));
-    let lease = checks.take(lease("lease", &request.lease));
-    let pause = request.retry_after.as_ref().and_then(|pause| checks.take(duration("retry_after", pause)));
+    let mut validator = Validator::default();
+    let namespace = validator.namespace(context.namespaces.get("namespace", &request.namespace))?;
+    validator.take(context.limits.key("key", request.key.as_bytes()));
+    let lease = validator.take(lease("lease", &request.lease));
+    let pause = request.retry_after.as_ref().and_then(|pause| validator.take(duration("retry_after", pause)));
     if request.retry_after.is_some() && !request.failed {
-        checks.take::<()>(Err(Violation::new("retry_after", "must be absent without failed")));
+        validator.take::<()>(Err(Violation::new("retry_after", "must be absent without failed")));
     }
-    if let Some(pause) = pause.filter(|pause| *pause > LONGEST_PAUSE) {
-        let [most, pause] = [LONGEST_PAUSE, pause].map(format_duration);
+    if let Some(pause) = pause.filter(|pause| *pause > MAX_RETRY_AFTER) {
+        let [most, pause] = [MAX_RETRY_AFTER, pause].map(format_duration);
         let limit = format!("must be at most {most}; was {pause}");
-        checks.take::<()>(Err(Violation::new("retry_after", limit)));
+        validator.take::<()>(Err(Violation::new("retry_after", limit)));
     }
     let release = namespace.zip(lease).map(|(namespace, lease)| Release {
         key: KeyRef::new(&namespace, request.key.as_bytes()).to_key(),
         back: LeaseRelease { lease, failed: request.failed, pause: pause.unwrap_or_default() },
         deadline,
     });
-    checks.done(release)
+    validator.done(release)
 }
 
-/// The response to a ReleaseLease.
+/// Returns the response to a ReleaseLease.
 pub fn release_response(answer: Released) -> pb::ReleaseLeaseResponse {
     pb::ReleaseLeaseResponse { released: answer.released, stale: answer.kept.and_then(hit) }
 }

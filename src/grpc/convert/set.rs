@@ -1,4 +1,4 @@
-//! Set.
+//! Set: checks the request and renders the response.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,21 +22,27 @@ use crate::pb;
 use crate::units::format_duration;
 
 /// Checks a Set.
-pub fn set(rules: &RequestContext, mut request: pb::SetRequest, deadline: Moment) -> Result<(Set, Token), CacheError> {
-    let mut checks = Validator::default();
-    let namespace = checks.namespace(rules.namespaces.get("namespace", &request.namespace))?;
-    let (tokens, wanted) = (std::mem::take(&mut request.tokens), request.barrier);
-    let write = write(rules, &mut checks, namespace.as_ref(), request, "");
-    let token = checks.token(rules, &tokens);
-    let barrier = checks.take(barrier(wanted)).unwrap_or_default();
-    checks.done(write.map(|write| (Set { write, barrier, deadline }, token)))
+pub fn set(
+    context: &RequestContext,
+    mut request: pb::SetRequest,
+    deadline: Moment,
+) -> Result<(Set, Token), CacheError> {
+    let mut validator = Validator::default();
+    let namespace = validator.namespace(context.namespaces.get("namespace", &request.namespace))?;
+    let (tokens, barrier_value) = (std::mem::take(&mut request.tokens), request.barrier);
+    let write = write(context, &mut validator, namespace.as_ref(), request, "");
+    let token = validator.token(context, &tokens);
+    let barrier = validator.take(barrier(barrier_value)).unwrap_or_default();
+    validator.done(write.map(|write| (Set { write, barrier, deadline }, token)))
 }
 
-/// Checks what a Set, or an item of a batch, says of its entry. `prefix` goes before the names of fields: `items[3].`. Also without a
-/// namespace, so that everything that is wrong is said at once; then there is nothing to write.
+/// Checks the entry of a Set or of a batch item.
+///
+/// `prefix` precedes the names of fields, such as `items[3].`. Returns `None` without a namespace,
+/// but checks the rest, so that all errors are reported together.
 pub(super) fn write(
-    rules: &RequestContext,
-    checks: &mut Validator,
+    context: &RequestContext,
+    validator: &mut Validator,
     namespace: Option<&Arc<Namespace>>,
     request: pb::SetRequest,
     prefix: &str,
@@ -44,36 +50,36 @@ pub(super) fn write(
     use pb::set_request::Content as Wire;
     let field = |name| field(prefix, name);
     let policy = namespace.map_or_else(Arc::default, |namespace| namespace.policy().clone());
-    checks.take(rules.limits.key(&field("key"), request.key.as_bytes()));
-    checks.take(limits::content_type(&field("content_type"), &request.content_type));
+    validator.take(context.limits.key(&field("key"), request.key.as_bytes()));
+    validator.take(limits::content_type(&field("content_type"), &request.content_type));
     let content = match request.content {
         Some(Wire::Value(value)) => {
-            checks.take(rules.limits.value(&field("value"), &value, &policy));
+            validator.take(context.limits.value(&field("value"), &value, &policy));
             Some(Content::Value(value))
         }
         Some(Wire::KnownAbsent(_)) if request.content_type.is_empty() => Some(Content::KnownAbsent),
         Some(Wire::KnownAbsent(_)) => {
-            checks.take(Err(Violation::new(field("content_type"), "must be empty with known_absent")))
+            validator.take(Err(Violation::new(field("content_type"), "must be empty with known_absent")))
         }
-        None => checks.take(Err(Violation::new(field("content"), "must be given: value or known_absent"))),
+        None => validator.take(Err(Violation::new(field("content"), "must be given: value or known_absent"))),
     };
-    let condition = checks.take(condition(request.condition, prefix)).unwrap_or_default();
+    let condition = validator.take(condition(request.condition, prefix)).unwrap_or_default();
     let negative = content == Some(Content::KnownAbsent);
-    let expiry = checks.take(expiry(rules, request.expiry, negative, prefix));
-    let soft_ttl = request.soft_ttl.and_then(|soft| checks.take(duration(&field("soft_ttl"), &soft)));
-    // What else is wrong is said also when the expiry cannot be read.
+    let expiry = validator.take(expiry(context, request.expiry, negative, prefix));
+    let soft_ttl = request.soft_ttl.and_then(|soft| validator.take(duration(&field("soft_ttl"), &soft)));
+    // An invalid expiry does not hide other errors.
     let soft_ttl = soft_ttl.filter(|_| expiry.is_some());
-    let asked =
+    let requested =
         RequestedExpiry { expiry: expiry.unwrap_or(Expiry::Default { negative }), soft_ttl, jitter: request.jitter };
-    let lifetime = match policy.lifetime(&asked, prefix, rand::random()) {
+    let lifetime = match policy.lifetime(&requested, prefix, rand::random()) {
         Ok(lifetime) => Some(lifetime),
         Err(violations) => {
-            checks.0.append(violations);
+            validator.0.append(violations);
             None
         }
     };
-    let tags = tags(rules, checks, request.tags, prefix);
-    let request_id = checks.take(request_id(request.request_id, prefix)).flatten();
+    let tags = tags(context, validator, request.tags, prefix);
+    let request_id = validator.take(request_id(request.request_id, prefix)).flatten();
     let (namespace, content, lifetime) = (namespace?, content?, lifetime?);
     Some(Write {
         key: KeyRef::new(namespace, request.key.as_bytes()).to_key(),
@@ -89,7 +95,7 @@ pub(super) fn write(
     })
 }
 
-/// The response to a Set.
+/// Returns the response to a Set.
 pub fn set_response(answer: SetAnswer, mut token: Token, partitions: u16) -> pb::SetResponse {
     token.merge(&answer.token);
     let version = answer.version.map(|version| version.to_string()).unwrap_or_default();
@@ -108,7 +114,7 @@ pub(super) fn outcome(outcome: SetOutcome) -> pb::SetOutcome {
     }
 }
 
-/// The name of a field of an item.
+/// Returns the name of a field of an item.
 fn field<'a>(prefix: &str, name: &'a str) -> Cow<'a, str> {
     if prefix.is_empty() { name.into() } else { format!("{prefix}{name}").into() }
 }
@@ -128,7 +134,7 @@ fn condition(wire: Option<pb::set_request::Condition>, prefix: &str) -> Result<C
 }
 
 fn expiry(
-    rules: &RequestContext,
+    context: &RequestContext,
     wire: Option<pb::set_request::Expiry>,
     negative: bool,
     prefix: &str,
@@ -137,7 +143,7 @@ fn expiry(
     match wire {
         None => Ok(Expiry::Default { negative }),
         Some(Wire::Ttl(wire)) => duration(&field(prefix, "ttl"), &wire).map(Expiry::Ttl),
-        Some(Wire::ExpireTime(wire)) => left(rules, &field(prefix, "expire_time"), wire).map(Expiry::Until),
+        Some(Wire::ExpireTime(wire)) => time_until(context, &field(prefix, "expire_time"), wire).map(Expiry::Until),
         Some(Wire::NoExpiry(_)) => Ok(Expiry::Never),
         Some(Wire::Sliding(sliding)) => {
             let idle = sliding.idle.ok_or_else(|| Violation::new(field(prefix, "sliding.idle"), "must be given"))?;
@@ -148,27 +154,31 @@ fn expiry(
     }
 }
 
-/// How far away a point in time is.
-pub(super) fn left(rules: &RequestContext, field: &str, wire: prost_types::Timestamp) -> Result<Duration, Violation> {
+/// Returns the time until a timestamp in the future.
+pub(super) fn time_until(
+    context: &RequestContext,
+    field: &str,
+    wire: prost_types::Timestamp,
+) -> Result<Duration, Violation> {
     let valid = (0..1_000_000_000).contains(&wire.nanos);
     let time = SystemTime::try_from(wire).ok().filter(|_| valid);
     let time = time.ok_or_else(|| Violation::new(field, "must be a valid timestamp"))?;
-    // To the millisecond, which is what the tiers count in.
-    time.duration_since(rules.clock.wall()).map(whole_millis).map_err(|past| {
+    // Truncated to milliseconds, the unit of the tiers.
+    time.duration_since(context.clock.wall()).map(whole_millis).map_err(|past| {
         let ago = format_duration(whole_millis(past.duration()));
         Violation::new(field, format!("must lie in the future; was {ago} ago"))
     })
 }
 
-fn tags(rules: &RequestContext, checks: &mut Validator, wire: Vec<String>, prefix: &str) -> Tags {
-    if wire.len() > rules.limits.tags {
-        let violation = Violation::too_large(field(prefix, "tags"), wire.len(), rules.limits.tags, "tags");
-        checks.0.push(violation);
+fn tags(context: &RequestContext, validator: &mut Validator, wire: Vec<String>, prefix: &str) -> Tags {
+    if wire.len() > context.limits.tags {
+        let violation = Violation::too_large(field(prefix, "tags"), wire.len(), context.limits.tags, "tags");
+        validator.0.push(violation);
         return Tags::default();
     }
     let mut tags: Vec<Bytes> = Vec::with_capacity(wire.len());
     for (index, tag) in wire.into_iter().enumerate() {
-        checks.take(rules.limits.tag(&format!("{prefix}tags[{index}]"), tag.as_bytes()));
+        validator.take(context.limits.tag(&format!("{prefix}tags[{index}]"), tag.as_bytes()));
         let tag = Bytes::from(tag);
         if !tags.contains(&tag) {
             tags.push(tag);

@@ -1,4 +1,4 @@
-//! Requests of the contract to those of the core, and answers back. Every broken rule of a request is reported, not only the first.
+//! The collector of broken rules, and the checks that several requests share.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,21 +12,21 @@ use crate::cache::tiered::Barrier;
 use crate::cache::token::Token;
 use crate::pb;
 
-/// What requests are checked against.
+/// The context that requests are checked against.
 pub struct RequestContext {
-    /// Limits.
+    /// Limits of requests.
     pub limits: Limits,
-    /// Namespaces.
+    /// The known namespaces.
     pub namespaces: Arc<Namespaces>,
-    /// Partitions of the deployment.
+    /// Number of partitions of the deployment.
     pub partitions: u16,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// What events are mapped to.
+    /// Mapping of events to invalidations.
     pub events: Events,
 }
 
-/// Collects broken rules.
+/// Collects the broken rules of a request.
 #[derive(Default)]
 pub(super) struct Validator(pub(super) Violations);
 
@@ -49,10 +49,10 @@ impl Validator {
         }
     }
 
-    pub(super) fn token(&mut self, rules: &RequestContext, tokens: &[String]) -> Token {
+    pub(super) fn token(&mut self, context: &RequestContext, tokens: &[String]) -> Token {
         let mut merged = Token::default();
-        if tokens.len() > rules.limits.tokens {
-            self.0.push(Violation::too_large("tokens", tokens.len(), rules.limits.tokens, "tokens"));
+        if tokens.len() > context.limits.tokens {
+            self.0.push(Violation::too_large("tokens", tokens.len(), context.limits.tokens, "tokens"));
             return merged;
         }
         for (index, text) in tokens.iter().enumerate() {
@@ -61,7 +61,7 @@ impl Validator {
                 self.0.push(Violation::too_large(field(), text.len(), limits::MAX_TOKEN_BYTES, "bytes"));
                 continue;
             }
-            match Token::decode(text, rules.partitions) {
+            match Token::decode(text, context.partitions) {
                 Ok(token) => merged.merge(&token),
                 Err(bad) => self.0.push(Violation::new(field(), bad.to_string())),
             }
@@ -69,7 +69,7 @@ impl Validator {
         merged
     }
 
-    /// `found`, if no rule was broken.
+    /// Returns `found` if no rule was broken.
     pub(super) fn done<T>(self, found: Option<T>) -> Result<T, CacheError> {
         match found {
             Some(found) if self.0.is_empty() => Ok(found),
@@ -86,12 +86,12 @@ pub(super) fn barrier(wire: i32) -> Result<Barrier, Violation> {
     }
 }
 
-/// A lease as a response gave it. What was sent is not repeated: who knows a lease holds it.
+/// Parses a lease id. The error does not quote the input: lease ids are secrets.
 pub(super) fn lease(field: impl Into<String>, text: &str) -> Result<LeaseId, Violation> {
     text.parse().map_err(|bad: NotALease| Violation::new(field, bad.to_string()))
 }
 
-/// A duration of the wire: not negative, and well-formed.
+/// Parses a duration: not negative, and well-formed.
 pub(super) fn duration(field: &str, wire: &prost_types::Duration) -> Result<Duration, Violation> {
     let negative = || Violation::new(field, format!("must not be negative; was {}s {}ns", wire.seconds, wire.nanos));
     let seconds = u64::try_from(wire.seconds).map_err(|_| negative())?;
@@ -103,25 +103,25 @@ pub(super) fn duration(field: &str, wire: &prost_types::Duration) -> Result<Dura
     Ok(Duration::new(seconds, nanos))
 }
 
-/// The largest Duration of protobuf: 10,000 years.
+/// The maximum protobuf Duration: 10,000 years.
 const MAX_SECONDS: u64 = 315_576_000_000;
 
-/// A token for the wire: empty when nothing was seen.
+/// Encodes a token. An empty token is an empty text.
 pub fn token_text(token: &Token, partitions: u16) -> String {
     if token.is_empty() { String::new() } else { token.encode(partitions) }
 }
 
-/// A duration for the wire.
+/// Converts a duration to a message.
 pub fn to_wire(duration: Duration) -> prost_types::Duration {
     prost_types::Duration { seconds: duration.as_secs() as i64, nanos: duration.subsec_nanos() as i32 }
 }
 
-/// A duration that was measured, as errors and answers show it: nobody reads less than a millisecond.
+/// Truncates a measured duration to milliseconds, for errors and responses.
 pub(super) fn whole_millis(duration: Duration) -> Duration {
     duration - Duration::from_nanos(u64::from(duration.subsec_nanos() % 1_000_000))
 }
 
-/// A wall-clock time for the wire.
+/// Converts a wall-clock time to a message.
 pub fn timestamp(time: SystemTime) -> prost_types::Timestamp {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     prost_types::Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() as i32 }

@@ -1,4 +1,4 @@
-//! Watch.
+//! Watch: checks the request and renders its events.
 
 use std::time::Duration;
 
@@ -14,54 +14,54 @@ use crate::cache::token::Token;
 use crate::pb;
 use crate::units::format_duration;
 
-const HEARTBEAT: Duration = Duration::from_secs(1);
-const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
-const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
+const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Checks a Watch.
-pub fn watching(rules: &RequestContext, request: &pb::WatchRequest) -> Result<Watching, CacheError> {
+pub fn watching(context: &RequestContext, request: &pb::WatchRequest) -> Result<Watching, CacheError> {
     use pb::watch_request::Selector as Wire;
-    let mut checks = Validator::default();
-    let namespace = checks.namespace(rules.namespaces.get_to_read("namespace", &request.namespace))?;
+    let mut validator = Validator::default();
+    let namespace = validator.namespace(context.namespaces.get_to_read("namespace", &request.namespace))?;
     let scope = match &request.selector {
         None => Some(Scope::Namespace),
         Some(Wire::Prefix(prefix)) => {
-            let prefix = checks.take(rules.limits.prefix("prefix", prefix.as_bytes()));
+            let prefix = validator.take(context.limits.prefix("prefix", prefix.as_bytes()));
             prefix.map(|prefix| Scope::Prefix(Bytes::copy_from_slice(prefix)))
         }
         Some(Wire::Tag(tag)) => {
-            let taken = checks.take(rules.limits.tag("tag", tag.as_bytes()));
+            let taken = validator.take(context.limits.tag("tag", tag.as_bytes()));
             taken.map(|()| Scope::Tag(Bytes::copy_from_slice(tag.as_bytes())))
         }
     };
-    let token = checks.token(rules, &request.tokens);
+    let token = validator.token(context, &request.tokens);
     let from = (!request.tokens.is_empty()).then_some(token);
-    let heartbeat = checks.take(heartbeat(request.heartbeat_interval.as_ref()));
+    let heartbeat = validator.take(heartbeat(request.heartbeat_interval.as_ref()));
     let parts = namespace.zip(scope).zip(heartbeat);
-    checks.done(parts.map(|((namespace, scope), heartbeat)| {
+    validator.done(parts.map(|((namespace, scope), heartbeat)| {
         let namespace = Bytes::copy_from_slice(namespace.name().as_bytes());
-        Watching { filter: WatchFilter { namespace, scope }, from, heartbeat, limit: rules.limits.watches }
+        Watching { filter: WatchFilter { namespace, scope }, from, heartbeat, limit: context.limits.watches }
     }))
 }
 
 fn heartbeat(wire: Option<&prost_types::Duration>) -> Result<Duration, Violation> {
     const FIELD: &str = "heartbeat_interval";
-    let Some(wire) = wire else { return Ok(HEARTBEAT) };
+    let Some(wire) = wire else { return Ok(DEFAULT_HEARTBEAT_INTERVAL) };
     match duration(FIELD, wire)? {
-        heartbeat if (SHORTEST_HEARTBEAT..=LONGEST_HEARTBEAT).contains(&heartbeat) => Ok(heartbeat),
+        heartbeat if (MIN_HEARTBEAT_INTERVAL..=MAX_HEARTBEAT_INTERVAL).contains(&heartbeat) => Ok(heartbeat),
         other => {
-            let [least, most, other] = [SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT, other].map(format_duration);
+            let [least, most, other] = [MIN_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_INTERVAL, other].map(format_duration);
             let limits = format!("must be from {least} to {most}; was {other}");
             Err(Violation::new(FIELD, limits))
         }
     }
 }
 
-/// What a watcher is told, for the wire.
+/// Returns an event as a response.
 pub fn watch_response(event: Event, partitions: u16) -> pb::WatchResponse {
     use pb::watch_response::Event as Wire;
     let event = match event {
-        Event::Change(told) => Wire::Change(change(told, partitions)),
+        Event::Change(changed) => Wire::Change(change(changed, partitions)),
         Event::Discontinuity(why) => Wire::Discontinuity(pb::WatchDiscontinuity {
             reason: match why {
                 Discontinuity::SlowWatcher => pb::DiscontinuityReason::SlowWatcher,
@@ -79,16 +79,16 @@ pub fn watch_response(event: Event, partitions: u16) -> pb::WatchResponse {
     pb::WatchResponse { event: Some(event) }
 }
 
-fn change(told: WatchedChange, partitions: u16) -> pb::WatchChange {
+fn change(event: WatchedChange, partitions: u16) -> pb::WatchChange {
     use pb::watch_change::Covers as Wire;
     let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
-    let kind = match told.effect {
+    let kind = match event.effect {
         Effect::Set => pb::ChangeKind::Set,
         Effect::Removed => pb::ChangeKind::Removed,
         Effect::Marked => pb::ChangeKind::MarkedStale,
         Effect::Shortened => pb::ChangeKind::Shortened,
     };
-    let covers = match told.covers {
+    let covers = match event.covers {
         ChangeScope::Keys(keys) => Wire::Keys(pb::WatchKeys { keys: keys.into_iter().map(text).collect() }),
         ChangeScope::Selected(Selector::Namespace) => Wire::WholeNamespace(true),
         ChangeScope::Selected(Selector::Prefix(prefix)) => Wire::Prefix(text(prefix)),
@@ -96,11 +96,11 @@ fn change(told: WatchedChange, partitions: u16) -> pb::WatchChange {
         ChangeScope::Selected(Selector::Pattern(pattern)) => Wire::Pattern(text(pattern)),
     };
     let token =
-        if told.last { token_text(&Token::at(told.partition, told.version), partitions) } else { String::new() };
+        if event.last { token_text(&Token::at(event.partition, event.version), partitions) } else { String::new() };
     pb::WatchChange {
-        epoch: told.version.epoch,
-        sequence: told.version.sequence,
-        partition: told.partition.into(),
+        epoch: event.version.epoch,
+        sequence: event.version.sequence,
+        partition: event.partition.into(),
         kind: kind.into(),
         covers: Some(covers),
         token,

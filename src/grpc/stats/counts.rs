@@ -1,13 +1,15 @@
-//! Which numbers of Stats are counts, that a reset takes back, and which say what is there now. Both are summed over a fleet.
-//! Numbers that every replica reports of the same Redis are not.
+//! Sums and differences of Stats: which numbers are counters and which are gauges.
+//!
+//! A reset subtracts counters only. A report of the fleet adds both, but not the numbers that every
+//! replica reports of the same Redis.
 
 use crate::pb;
 
-/// Numbers that can be added, and counted from a later moment on.
+/// Numbers that can be added over replicas and counted from a baseline.
 pub trait Additive {
-    /// Adds what another replica has.
+    /// Adds the numbers of another replica.
     fn add(&mut self, other: &Self);
-    /// Takes off what was counted before.
+    /// Subtracts the counters of a baseline.
     fn subtract(&mut self, before: &Self);
 }
 
@@ -25,7 +27,7 @@ macro_rules! counts {
             }
         })*
 
-        /// By message, every number dealt with.
+        /// Every number that is handled, by message.
         #[cfg(test)]
         const KNOWN: &[(&str, &[&str])] =
             &[$((stringify!($message), &[$(stringify!($count),)* $(stringify!($gauge),)* $($(stringify!($same),)*)?])),*];
@@ -50,7 +52,7 @@ counts! {
     LeaseStats: counts [granted granted_alone filled voided released waited served] now [waiting];
     WatchStats: counts [changes discontinuities] now [watchers];
     ReplicaStats: counts [shed] now [in_flight connections];
-    // What Redis says of itself is not counted here.
+    // Redis counts these itself; they are not counters of the replica.
     RedisStats:
         counts [reconnects commands errors undecodable foreign_messages]
         now [used_memory used_memory_peak maxmemory keys evicted_keys expired_keys commands_processed]
@@ -74,7 +76,7 @@ impl<T: Additive + Clone> Additive for Option<T> {
     }
 }
 
-/// By name. One that is not there yet is added.
+/// Matches namespaces by name. An unknown one is inserted.
 impl Additive for Vec<pb::NamespaceStats> {
     fn add(&mut self, other: &Self) {
         for namespace in other {
@@ -103,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_of_the_contract_is_a_count_or_says_what_is_there_now() {
+    fn every_number_of_the_contract_is_a_counter_or_a_gauge() {
         let set = FileDescriptorSet::decode(pb::FILE_DESCRIPTOR_SET).expect("a descriptor set");
         for (message, known) in KNOWN {
             let descriptor = set.file.iter().flat_map(|file| &file.message_type).find(|found| found.name() == *message);
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_are_added_and_taken_off_by_name() {
+    fn namespaces_are_summed_and_subtracted_by_name() {
         let namespace = |name: &str, misses, entries| pb::NamespaceStats {
             namespace: name.to_owned(),
             misses,
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_every_replica_reports_of_the_same_redis_is_not_added() {
+    fn numbers_of_the_shared_redis_are_not_summed() {
         let of = |redis_keys, redis_bytes| pb::NamespaceStats { redis_keys, redis_bytes, ..Default::default() };
         let mut sum = of(Some(7), None);
         sum.add(&of(Some(6), Some(600)));

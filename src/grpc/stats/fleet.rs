@@ -1,4 +1,4 @@
-//! Stats of the fleet: every replica leaves a summary on the board every two seconds; whoever is asked adds up those that are there.
+//! Stats of the fleet: the sum of the summaries that replicas publish in the shared store.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use prost::Message as _;
 use tokio::time::sleep;
 
 use super::counts::Additive;
-use super::reporter::{StatsReporter, StatsSnapshot, was_used};
+use super::snapshot::{StatsSnapshot, was_used};
 use crate::cache::clock::Moment;
 use crate::cache::fleet::replica::{FleetReplica, ReplicaHandles};
 use crate::cache::fleet::shared_store::ReplicaNote;
@@ -16,40 +16,40 @@ use crate::cache::stats::Snapshot;
 use crate::grpc::convert::to_wire;
 use crate::pb;
 
-/// How often a summary is left.
-const EVERY: Duration = Duration::from_secs(2);
-/// For how long it counts.
-const LIFETIME: Duration = Duration::from_secs(10);
-/// Longest wait for the board.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Summaries that a lag spans.
-const SUMMARIES: usize = 6;
-/// Longest summary, bytes: beyond it the namespaces used least are left out.
-const MOST_BYTES: usize = 256 << 10;
+/// Interval at which a summary is published.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(2);
+/// Age up to which a summary counts.
+const SUMMARY_LIFETIME: Duration = Duration::from_secs(10);
+/// Timeout for the shared store.
+const SHARED_STORE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Number of summaries that the reported lag spans.
+const LAG_WINDOW_SUMMARIES: usize = 6;
+/// Maximum size of a summary. A larger one leaves out the least used namespaces.
+const MAX_SUMMARY_BYTES: usize = 256 << 10;
 
-/// Leaves summaries, for ever.
-pub async fn leave_summaries(reports: &StatsReporter) {
-    let observed = &reports.observed;
+/// Publishes a summary of this replica periodically, until it is dropped.
+pub async fn publish_summaries(observed: &ReplicaHandles, snapshot: impl Fn() -> StatsSnapshot) {
     let Some(board) = &observed.shared_store else { return };
-    let mut lags = Lags::default();
+    let mut lags = LagWindow::default();
     loop {
-        let until = observed.clock.now().plus(PATIENCE);
-        let mut counted = reports.counted();
-        counted.lag = lags.lately(&observed.l2.report().bus_lag);
-        // The next one is soon enough.
-        let _ = board.publish_note(summary(counted), LIFETIME, until).await;
-        sleep(EVERY).await;
+        let deadline = observed.clock.now().plus(SHARED_STORE_TIMEOUT);
+        let mut counted = snapshot();
+        counted.lag = lags.recent(&observed.l2.report().bus_lag);
+        // A failure is ignored: the next summary follows soon.
+        let _ = board.publish_note(summary(counted), SUMMARY_LIFETIME, deadline).await;
+        sleep(SUMMARY_INTERVAL).await;
     }
 }
 
-/// Lags of messages as they were at the last summaries: what is told is that of lately, and not since the start.
+/// Message lags at the last summaries, so that the reported lag is the recent one and not that
+/// since the start.
 #[derive(Default)]
-struct Lags(VecDeque<Snapshot>);
+struct LagWindow(VecDeque<Snapshot>);
 
-impl Lags {
-    /// Returns what was observed since the oldest of the last summaries.
-    fn lately(&mut self, now: &Snapshot) -> Snapshot {
-        if self.0.len() == SUMMARIES {
+impl LagWindow {
+    /// Returns the observations since the oldest of the last summaries.
+    fn recent(&mut self, now: &Snapshot) -> Snapshot {
+        if self.0.len() == LAG_WINDOW_SUMMARIES {
             self.0.pop_front();
         }
         self.0.push_back(now.clone());
@@ -57,30 +57,37 @@ impl Lags {
     }
 }
 
-/// The report of the fleet, of one namespace or of all. When the board cannot be asked, that of this replica alone.
-pub async fn report(reports: &StatsReporter, namespace: &str, deadline: Moment) -> pb::StatsResponse {
-    let mut whole = reports.counted();
-    let own = replica(&whole.stats, Duration::ZERO);
+/// Returns the report of the fleet, for one namespace or for all.
+///
+/// Without the shared store it is that of this replica alone.
+pub async fn report(
+    observed: &ReplicaHandles,
+    own: StatsSnapshot,
+    namespace: &str,
+    deadline: Moment,
+) -> pb::StatsResponse {
+    let mut whole = own;
+    let own = wire_replica(&whole.stats, Duration::ZERO);
     let mut fleet: Vec<_> = own.into_iter().collect();
-    for (other, age) in others(&reports.observed, deadline).await {
-        fleet.extend(replica(&other, age));
+    for (other, age) in other_summaries(observed, deadline).await {
+        fleet.extend(wire_replica(&other, age));
         add(&mut whole, &other);
     }
     fleet.sort_by(|one, other| one.id.cmp(&other.id));
     pb::StatsResponse { fleet, ..whole.render(namespace) }
 }
 
-/// The replicas of the fleet, sorted by identity. When the board cannot be asked, this one.
-pub async fn replicas(reports: &StatsReporter) -> Vec<FleetReplica> {
-    let own = (reports.counted().render(""), Duration::ZERO);
-    let others = others(&reports.observed, Moment::FOREVER).await;
-    let mut fleet: Vec<_> = others.iter().chain([&own]).filter_map(|(stats, age)| said(stats, *age)).collect();
+/// Returns the replicas of the fleet, sorted by id. Without the shared store it is this one alone.
+pub async fn replicas(observed: &ReplicaHandles, own: StatsSnapshot) -> Vec<FleetReplica> {
+    let own = (own.render(""), Duration::ZERO);
+    let others = other_summaries(observed, Moment::FOREVER).await;
+    let mut fleet: Vec<_> = others.iter().chain([&own]).filter_map(|(stats, age)| fleet_replica(stats, *age)).collect();
     fleet.sort_by(|one, other| one.id.cmp(&other.id));
     fleet
 }
 
-/// Returns what a replica says of itself.
-fn said(stats: &pb::StatsResponse, age: Duration) -> Option<FleetReplica> {
+/// Returns the facts about a replica in its summary.
+fn fleet_replica(stats: &pb::StatsResponse, age: Duration) -> Option<FleetReplica> {
     let (replica, coherence) = (stats.replica.as_ref()?, stats.coherence.unwrap_or_default());
     let sum = |count: fn(&pb::NamespaceStats) -> u64| stats.namespaces.iter().map(count).sum::<u64>();
     let l1 = stats.l1.unwrap_or_default();
@@ -98,18 +105,19 @@ fn said(stats: &pb::StatsResponse, age: Duration) -> Option<FleetReplica> {
     })
 }
 
-/// What the other replicas have left on the board, and how long ago.
-async fn others(observed: &ReplicaHandles, deadline: Moment) -> Vec<(pb::StatsResponse, Duration)> {
-    let until = observed.clock.now().plus(observed.cache.config().read_timeout.min(PATIENCE)).min(deadline);
+/// Reads the summaries of the other replicas, with their ages.
+async fn other_summaries(observed: &ReplicaHandles, deadline: Moment) -> Vec<(pb::StatsResponse, Duration)> {
+    let deadline =
+        observed.clock.now().plus(observed.cache.config().read_timeout.min(SHARED_STORE_TIMEOUT)).min(deadline);
     let notes = match &observed.shared_store {
-        Some(board) => board.notes(LIFETIME, until).await.unwrap_or_default(),
+        Some(board) => board.notes(SUMMARY_LIFETIME, deadline).await.unwrap_or_default(),
         None => Vec::new(),
     };
     let read = |note: ReplicaNote| Some((pb::StatsResponse::decode(note.text).ok()?, note.age));
     notes.into_iter().filter_map(read).collect()
 }
 
-/// What other replicas are told.
+/// Encodes the summary that other replicas read.
 fn summary(counted: StatsSnapshot) -> Bytes {
     let whole = counted.render("");
     let mut summary = pb::StatsResponse {
@@ -121,10 +129,10 @@ fn summary(counted: StatsSnapshot) -> Bytes {
         watches: whole.watches,
         ..Default::default()
     };
-    if summary.encoded_len() > MOST_BYTES {
+    if summary.encoded_len() > MAX_SUMMARY_BYTES {
         let used = |stats: &pb::NamespaceStats| stats.l1_hits + stats.l2_hits + stats.misses + stats.sets_stored;
         summary.namespaces.sort_by_key(|stats| std::cmp::Reverse(used(stats)));
-        while summary.encoded_len() > MOST_BYTES {
+        while summary.encoded_len() > MAX_SUMMARY_BYTES {
             summary.namespaces.truncate(summary.namespaces.len() / 2);
         }
         summary.namespaces.sort_by(|one, other| one.namespace.cmp(&other.namespace));
@@ -132,7 +140,7 @@ fn summary(counted: StatsSnapshot) -> Bytes {
     summary.encode_to_vec().into()
 }
 
-fn replica(stats: &pb::StatsResponse, age: Duration) -> Option<pb::FleetReplica> {
+fn wire_replica(stats: &pb::StatsResponse, age: Duration) -> Option<pb::FleetReplica> {
     let replica = stats.replica.as_ref()?;
     Some(pb::FleetReplica {
         id: replica.id.clone(),
@@ -143,7 +151,7 @@ fn replica(stats: &pb::StatsResponse, age: Duration) -> Option<pb::FleetReplica>
     })
 }
 
-/// Sums; of proofs the worst of all replicas.
+/// Adds the summary of another replica. Of proofs, keeps the worst of all replicas.
 fn add(whole: &mut StatsSnapshot, other: &pb::StatsResponse) {
     let stats = &mut whole.stats;
     stats.namespaces.add(&other.namespaces.iter().filter(|stats| was_used(stats)).cloned().collect());
@@ -154,7 +162,7 @@ fn add(whole: &mut StatsSnapshot, other: &pb::StatsResponse) {
     if let (Some(coherence), Some(other)) = (&mut stats.coherence, &other.coherence) {
         coherence.partitions_proven = coherence.partitions_proven.min(other.partitions_proven);
         let nanos = |duration: &prost_types::Duration| (duration.seconds, duration.nanos);
-        // Absent when one of them has a partition that was never proven.
+        // Absent if one of them has a partition that was never proven.
         coherence.audit_age = coherence
             .audit_age
             .zip(other.audit_age)
@@ -185,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_is_added_but_for_what_each_replica_sees_for_itself() {
+    fn a_summary_is_added_without_the_numbers_of_redis() {
         let mut whole = counted(1, 2);
         let other = pb::StatsResponse::decode(summary(counted(10, 3))).expect("read");
         add(&mut whole, &other);
@@ -196,33 +204,33 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_says_its_state_and_what_a_fleet_is_made_of() {
+    fn a_summary_contains_the_state_and_counters_of_a_replica() {
         let mut counted = counted(10, 2);
         counted.stats.namespaces[0].l1_hits = 70;
         counted.stats.namespaces[1].sets_stored = 3;
         counted.stats.replica =
             counted.stats.replica.map(|replica| pb::ReplicaStats { state: "drained".into(), ..replica });
         let read = pb::StatsResponse::decode(summary(counted)).expect("read");
-        let said = said(&read, Duration::from_secs(1)).expect("a replica");
-        assert_eq!((said.id.as_str(), said.state.as_str(), said.writes), ("r", "drained", 3));
-        assert_eq!((said.gets, said.l1), ([70, 0, 0, 21], [0, 5, 0]));
+        let replica = fleet_replica(&read, Duration::from_secs(1)).expect("a replica");
+        assert_eq!((replica.id.as_str(), replica.state.as_str(), replica.writes), ("r", "drained", 3));
+        assert_eq!((replica.gets, replica.l1), ([70, 0, 0, 21], [0, 5, 0]));
     }
 
     #[test]
-    fn a_lag_is_that_of_the_last_summaries() {
-        let (histogram, mut lags) = (Histogram::default(), Lags::default());
+    fn the_lag_spans_the_last_summaries() {
+        let (histogram, mut lags) = (Histogram::default(), LagWindow::default());
         histogram.observe(Duration::from_secs(1));
-        assert_eq!(lags.lately(&histogram.snapshot()).count, 0, "what was before the first");
+        assert_eq!(lags.recent(&histogram.snapshot()).count, 0, "observations before the first summary do not count");
         histogram.observe(Duration::from_millis(1));
-        assert_eq!(lags.lately(&histogram.snapshot()).count, 1);
-        (0..SUMMARIES).for_each(|_| _ = lags.lately(&histogram.snapshot()));
-        assert_eq!(lags.lately(&histogram.snapshot()).count, 0, "it has gone by");
+        assert_eq!(lags.recent(&histogram.snapshot()).count, 1);
+        (0..LAG_WINDOW_SUMMARIES).for_each(|_| _ = lags.recent(&histogram.snapshot()));
+        assert_eq!(lags.recent(&histogram.snapshot()).count, 0, "the observation is outside the window");
     }
 
     #[test]
-    fn a_summary_has_a_largest_size_and_keeps_the_namespaces_used_most() {
+    fn a_summary_over_its_limit_keeps_the_most_used_namespaces() {
         let note = summary(counted(1, 60_000));
-        assert!(note.len() <= MOST_BYTES && note.len() > MOST_BYTES / 4, "{}", note.len());
+        assert!(note.len() <= MAX_SUMMARY_BYTES && note.len() > MAX_SUMMARY_BYTES / 4, "{}", note.len());
         let read = pb::StatsResponse::decode(note).expect("read");
         assert!(read.namespaces.iter().any(|stats| stats.namespace == "n059999"));
         assert!(read.namespaces.is_sorted_by(|one, other| one.namespace < other.namespace));
