@@ -12,5 +12,7 @@ mod recorder;
 mod sample;
 mod serve;
 mod snapshot;
+mod sources;
 
-pub use http::{Admin, AdminConfig, AdminSources, FleetQuery, KeyNames, MetricsText};
+pub use http::{Admin, AdminConfig};
+pub use sources::{AdminSources, FleetQuery, KeyNames, MetricsText};

@@ -1,5 +1,9 @@
+use std::time::Duration;
+
 use super::*;
+use crate::admin::diagnosis::finding::Hottest;
 use crate::admin::sample::{Gets, NamespaceSample, Sample, SelfAuditSample};
+use crate::cache::fleet::replica::FleetReplica;
 use crate::cache::stats::Histogram;
 use crate::cache::tier::{L2Report, L2State};
 

@@ -1,6 +1,6 @@
 //! A namespace that is read and written faster than memory can keep it.
 
-use super::findings::{Finding, Level, Signs, a_second, percent, share};
+use super::finding::{Finding, Level, Signs, a_second, percent, share};
 use crate::admin::sample::NamespaceSample;
 
 /// Memory is full from this share of its limit on.

@@ -3,11 +3,13 @@
 //! Each check knows one condition, and says what it saw and what to do. The thresholds are for telling people, not for acting: they err on
 //! the side of silence.
 
+mod finding;
 mod findings;
 mod memory;
 mod redis;
 mod steady;
 mod traffic;
 
-pub use findings::{Finding, Hottest, Level, Signs, findings};
+pub use finding::{Finding, Hottest, Level, Signs};
+pub use findings::findings;
 pub use steady::Steady;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::findings::{Finding, Level, Signs, share, spoken};
+use super::finding::{Finding, Level, Signs, a_second, share, spoken};
+use crate::admin::sample::Sample;
 use crate::cache::fleet::replica::FleetReplica;
 use crate::cache::tier::L2State;
 
@@ -145,7 +146,7 @@ pub fn weakened(signs: &Signs<'_>) -> Option<Finding> {
         (0, false) => ("Redis' settings weaken the promise", warned, "twintierredisdegraded"),
         _ => {
             let seconds = signs.now.seconds_since(signs.before);
-            let rate = super::findings::a_second(evicted as f64 / seconds.max(0.001));
+            let rate = a_second(evicted as f64 / seconds.max(0.001));
             (
                 "Redis is full and evicts",
                 format!("{rate} keys evicted by {}", server.maxmemory_policy),
@@ -167,7 +168,7 @@ pub fn weakened(signs: &Signs<'_>) -> Option<Finding> {
 fn is_deaf_here(signs: &Signs<'_>) -> bool {
     let (now, before) = (signs.now, signs.before);
     let settled = now.health.is_ready();
-    let unproven = |sample: &super::findings::Sample| sample.coherence.proven < sample.coherence.partitions;
+    let unproven = |sample: &Sample| sample.coherence.proven < sample.coherence.partitions;
     settled
         && (now.l2.state == L2State::Degraded
             || (now.l2.state == L2State::Healthy && unproven(now) && unproven(before)))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::findings::Finding;
+use super::finding::Finding;
 
 /// Kinds that follow from a Redis that is gone, and say nothing beside it.
 const FOLLOWS: [&str; 2] = ["redis_slow", "subscription_broken"];
@@ -79,7 +79,7 @@ fn goes(kind: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::diagnosis::findings::Level;
+    use crate::admin::diagnosis::finding::Level;
 
     fn finding(kind: &'static str, level: Level) -> Finding {
         let text = String::new();

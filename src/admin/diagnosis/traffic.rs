@@ -1,6 +1,6 @@
 //! What callers do that is out of the ordinary.
 
-use super::findings::{Finding, Level, Signs, a_second, percent, share};
+use super::finding::{Finding, Level, Signs, a_second, percent, share};
 use crate::admin::sample::NamespaceSample;
 
 /// Gets a second of one key from which on it is hot, and its share of all.

@@ -3,34 +3,28 @@
 //! A write is one step under its partition's lock: condition, sequence, announcement to coherence, insert. The announcement comes first, so
 //! that the insert is the newest thing memory has heard of. Nothing else inserts here, so the partition's lock stands for the fence's stripe.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::partition::{LocalLease, LocalPartition, LocalPartitions, REMEMBERED};
 use super::sweep::Sweep;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::coherence;
 use crate::cache::coherence::Coherence;
 use crate::cache::entry::{CachedEntry, Entry, Tags};
-use crate::cache::expiring_map::ExpiringMap;
-use crate::cache::invalidation::log::{Coverage, EntryFacts, PATTERNS};
+use crate::cache::invalidation::log::PATTERNS;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::bus::{BusSink, Change, ChangedKey, Effect, Message};
 use crate::cache::tier::inspect::Inspected;
 use crate::cache::tier::{
-    Acquired, BoxFuture, Condition, ConditionFailure, L1, L2, L2Error, L2Report, LeaseClaim, LeaseId, LeaseRelease,
-    Mode, NotTaken, ReadResult, Removal, RemoveResult, RequestId, Timeout, Touch, Touched, TouchedEntry, TtlChange,
-    Write, WriteResult,
+    Acquired, BoxFuture, Condition, ConditionFailure, L1, L2, L2Error, L2Report, LeaseClaim, LeaseRelease, Mode,
+    NotTaken, ReadResult, Removal, RemoveResult, Timeout, Touch, Touched, TouchedEntry, TtlChange, Write, WriteResult,
 };
 use crate::cache::version::Version;
-
-/// For how long requests, and versions of sources that were invalidated, are remembered.
-const REMEMBERED: Duration = Duration::from_secs(300);
-/// How many of each a partition remembers, and how many leases it grants, at most.
-const PLACES: usize = 512;
 
 /// The shared tier of one replica alone.
 pub struct Local {
@@ -42,61 +36,6 @@ pub struct Local {
     clock: Arc<dyn Clock>,
 }
 
-/// The number lines of all partitions.
-pub(super) struct LocalPartitions(Box<[Mutex<LocalPartition>]>);
-
-impl LocalPartitions {
-    pub(super) fn lock(&self, partition: u16) -> MutexGuard<'_, LocalPartition> {
-        self.0[usize::from(partition)].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The line of `partition`, unless it is in use.
-    pub(super) fn try_lock(&self, partition: u16) -> Option<MutexGuard<'_, LocalPartition>> {
-        match self.0[usize::from(partition)].try_lock() {
-            Ok(line) => Some(line),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-}
-
-/// The number line of one partition, and what is remembered beside its entries.
-pub(super) struct LocalPartition {
-    sequence: u64,
-    /// Whether an entry ever had tags.
-    tagged: bool,
-    pub(super) leases: ExpiringMap<Key, LocalLease>,
-    requests: ExpiringMap<(Key, RequestId), WriteOutcome>,
-    sources: ExpiringMap<Key, u64>,
-}
-
-impl LocalPartition {
-    pub(super) fn remember_source(&mut self, key: &Key, source: u64, now: Moment) {
-        let newest = self.sources.get(key, now).map_or(source, |(before, _)| source.max(*before));
-        self.sources.insert(key.clone(), newest, now.plus(REMEMBERED), now);
-    }
-}
-
-/// What became of a request: the version stored, or why none was, with that of the live entry.
-type WriteOutcome = Result<Version, (ConditionFailure, Option<Version>)>;
-
-/// A lease; none: nobody may have one.
-#[derive(Clone, Copy)]
-pub(super) struct LocalLease {
-    id: Option<LeaseId>,
-    granted_at: Moment,
-    position: Version,
-}
-
-impl LocalLease {
-    /// Whether neither what selects `key` nor one of `tags` was invalidated since it was granted.
-    pub(super) fn holds(&self, partition: u16, key: &Key, tags: &Tags) -> bool {
-        let (version, position, known_at) = (self.position, self.position, self.granted_at);
-        let judged = EntryFacts { partition, key: key.bytes(), tags: tags.as_slice(), version, position, known_at };
-        key.namespace().tombstones().judge(&judged).0 == Coverage::Clear
-    }
-}
-
 // === impl Local ===
 
 impl Local {
@@ -105,14 +44,7 @@ impl Local {
         let micros = clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let epoch = u64::try_from(micros).unwrap_or(1).max(1);
         coherence.prove_forever(Version::new(epoch, 0));
-        let line = || LocalPartition {
-            sequence: 0,
-            tagged: false,
-            leases: ExpiringMap::new(PLACES),
-            requests: ExpiringMap::new(PLACES),
-            sources: ExpiringMap::new(PLACES),
-        };
-        let lines = Arc::new(LocalPartitions((0..coherence.partitions()).map(|_| Mutex::new(line())).collect()));
+        let lines = Arc::new(LocalPartitions::new(coherence.partitions()));
         let sweep = Arc::new(Sweep::new(l1.clone(), coherence.clone(), lines.clone(), clock.clone()));
         Local { epoch, lines, sweep, l1, coherence, clock }
     }

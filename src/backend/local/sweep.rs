@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::sequencer::{LocalPartition, LocalPartitions};
+use super::partition::{LocalPartition, LocalPartitions};
 use crate::cache::clock::Clock;
 use crate::cache::coherence::{Coherence, LOOKED_AT};
 use crate::cache::entry::{CachedEntry, Tags};
