@@ -1,4 +1,4 @@
-//! `twintier hot-keys`: the keys read most at a replica lately.
+//! `twintier hot-keys`: the keys read most at a replica.
 
 use clap::Args;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `twintier inspect`: all that a replica and Redis know of one key, and why it is or is not served.
+//! `twintier inspect`: one key as a replica and Redis know it, and why it is or is not served.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::pb;
 /// Arguments of `inspect`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Nothing is changed or counted by a look. Exit codes: 0 done, 2 usage, 3 unavailable, 4 other error."
+    after_help = "Inspecting changes and counts nothing. Exit codes: 0 done, 2 usage, 3 unavailable, 4 other error."
 )]
 pub struct InspectArgs {
     /// Key of the entry

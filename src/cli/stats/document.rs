@@ -1,11 +1,11 @@
-//! Stats for programs: the contract's field names, durations in seconds, sizes in bytes.
+//! Stats as JSON: the contract's field names, durations in seconds, sizes in bytes.
 
 use serde_json::{Value, json};
 
 use crate::cli::units::{name, wire_seconds};
 use crate::pb;
 
-/// The whole response.
+/// Formats the whole response.
 pub(super) fn document(stats: &pb::StatsResponse) -> Value {
     json!({
         "replica": stats.replica.as_ref().map(replica),

@@ -8,7 +8,7 @@ use crate::cli::table;
 use crate::cli::units::{self, count, duration, ratio, size, wire_duration};
 use crate::pb;
 
-/// The page. Rates are shown since the earlier response, unless the replica started anew in between.
+/// Formats the page. Rates are since the earlier response, unless the replica has restarted since.
 pub(super) fn report(stats: &pb::StatsResponse, since: Option<Since<'_>>, now: SystemTime) -> String {
     let since = since.filter(|since| id(since.stats) == id(stats));
     let mut rows = Vec::new();
@@ -113,7 +113,7 @@ fn watches_row(watches: &pb::WatchStats) -> (&'static str, String) {
     ("Watches", format!("{} now; {} changes and {} discontinuities told", told[0], told[1], told[2]))
 }
 
-/// What Redis says about itself.
+/// Formats what Redis reports about itself.
 fn redis_server(redis: &pb::RedisStats) -> String {
     if redis.used_memory == 0 {
         return format!("version {}; memory and keys are not known", redis.server_version);
