@@ -11,12 +11,12 @@ use crate::cache::key::Key;
 use crate::cache::tier::{ConditionFailure, LeaseId, RequestId};
 use crate::cache::version::Version;
 
-/// For how long requests, and versions of sources that were invalidated, are remembered.
+/// Time for which requests, and versions of invalidated sources, are remembered.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(300);
-/// How many of each a partition remembers, and how many leases it grants, at most.
+/// Most remembered requests, sources and granted leases of a partition.
 const PLACES: usize = 512;
 
-/// The number lines of all partitions.
+/// State of all partitions, each with its own lock.
 pub(super) struct LocalPartitions(Box<[Mutex<LocalPartition>]>);
 
 impl LocalPartitions {
@@ -35,7 +35,7 @@ impl LocalPartitions {
         self.0[usize::from(partition)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The line of `partition`, unless it is in use.
+    /// Locks `partition`, unless its lock is in use.
     pub(super) fn try_lock(&self, partition: u16) -> Option<MutexGuard<'_, LocalPartition>> {
         match self.0[usize::from(partition)].try_lock() {
             Ok(line) => Some(line),
@@ -45,10 +45,10 @@ impl LocalPartitions {
     }
 }
 
-/// The number line of one partition, and what is remembered beside its entries.
+/// Sequence of one partition, and what is remembered beside its entries.
 pub(super) struct LocalPartition {
     pub(super) sequence: u64,
-    /// Whether an entry ever had tags.
+    /// True if an entry ever had tags.
     pub(super) tagged: bool,
     pub(super) leases: ExpiringMap<Key, LocalLease>,
     pub(super) requests: ExpiringMap<(Key, RequestId), WriteOutcome>,
@@ -62,10 +62,10 @@ impl LocalPartition {
     }
 }
 
-/// What became of a request: the version stored, or why none was, with that of the live entry.
+/// Result of a request: the version stored, or why none was, with that of the live entry.
 pub(super) type WriteOutcome = Result<Version, (ConditionFailure, Option<Version>)>;
 
-/// A lease; none: nobody may have one.
+/// A lease. Its id is `None` during a pause, in which no caller gets it.
 #[derive(Clone, Copy)]
 pub(super) struct LocalLease {
     pub(super) id: Option<LeaseId>,
@@ -74,7 +74,8 @@ pub(super) struct LocalLease {
 }
 
 impl LocalLease {
-    /// Whether neither what selects `key` nor one of `tags` was invalidated since it was granted.
+    /// True if nothing that covers `key` or one of `tags` was invalidated since the lease was
+    /// granted.
     pub(super) fn holds(&self, partition: u16, key: &Key, tags: &Tags) -> bool {
         let (version, position, known_at) = (self.position, self.position, self.granted_at);
         let judged = EntryFacts { partition, key: key.bytes(), tags: tags.as_slice(), version, position, known_at };

@@ -1,7 +1,4 @@
-//! The number line of a service that runs with no Redis: entries live in this replica's L1 and nowhere else.
-//!
-//! A write is one step under its partition's lock: condition, sequence, announcement to coherence, insert. The announcement comes first, so
-//! that the insert is the newest thing memory has heard of. Nothing else inserts here, so the partition's lock stands for the fence's stripe.
+//! `Local`, the L2 of a replica without Redis: sequences, conditions and leases in its own memory.
 
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
@@ -26,7 +23,7 @@ use crate::cache::tier::{
 };
 use crate::cache::version::Version;
 
-/// The shared tier of one replica alone.
+/// L2 of a replica that runs without Redis.
 pub struct Local {
     epoch: u64,
     lines: Arc<LocalPartitions>,
@@ -39,7 +36,7 @@ pub struct Local {
 // === impl Local ===
 
 impl Local {
-    /// A new life of every number line. Proves coherence for good: there is nobody else to hear of.
+    /// Starts a new epoch on every partition. Always fresh: there are no other replicas.
     pub fn new(l1: Arc<dyn L1>, coherence: Arc<Coherence>, clock: Arc<dyn Clock>) -> Local {
         let micros = clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let epoch = u64::try_from(micros).unwrap_or(1).max(1);
@@ -53,10 +50,10 @@ impl Local {
         self.lines.lock(partition)
     }
 
-    /// What is kept of `key`, alive or not.
+    /// Returns the entry of `key`, expired or not, unless it is invalidated.
     fn kept(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
         let held = self.l1.get(key).filter(|held| !self.coherence.covers(key, held))?;
-        // Here memory is where entries live: how long it may keep one is how long that lives.
+        // L1 is the only place of entries here: its longest time to keep one limits their life.
         (self.clock.now().since(held.known_at) <= held.namespace.policy().l1_ttl).then_some(held)
     }
 
@@ -68,7 +65,7 @@ impl Local {
         Version::new(self.epoch, line.sequence)
     }
 
-    /// Takes the next sequence and announces what changes.
+    /// Takes the next sequence and announces the change.
     fn advance(&self, line: &mut LocalPartition, partition: u16, change: Change) -> Version {
         line.sequence += 1;
         let version = self.position(line);
@@ -76,7 +73,7 @@ impl Local {
         version
     }
 
-    /// A key, with the tags that its entry had until now.
+    /// Returns a changed key, with the tags that its entry had until now.
     fn changed(&self, line: &LocalPartition, key: &Key) -> ChangedKey {
         let tags = match self.l1.get(key.as_ref()).filter(|_| line.tagged) {
             Some(held) => held.entry.tags.clone(),
@@ -86,14 +83,15 @@ impl Local {
         ChangedKey { key: Bytes::copy_from_slice(key.bytes()), tags }
     }
 
-    /// The lease of `key`, unless what selects it, or one of `tags`, was invalidated since it was granted.
+    /// Returns the lease of `key`, unless something that covers it, or one of `tags`, was
+    /// invalidated since it was granted.
     fn lease<'a>(&self, line: &'a LocalPartition, key: &Key, tags: [&Tags; 2]) -> Option<(&'a LocalLease, Moment)> {
         let partition = self.coherence.partition_of(key.as_ref());
         let lease = line.leases.get(key, self.clock.now());
         lease.filter(|(lease, _)| tags.iter().all(|tags| lease.holds(partition, key, tags)))
     }
 
-    /// One step: all that are stored have one position, and are announced together.
+    /// Stores all writes in one step: they share a position, and are announced together.
     fn write_now(&self, partition: u16, writes: &[Write]) -> Vec<WriteResult> {
         let mut line = self.line(partition);
         let now = self.clock.now();
@@ -109,7 +107,7 @@ impl Local {
             changed
         });
         let change = Change::of(Effect::Set, first.key.namespace(), changed.collect());
-        // What is written once is told to nobody, unless somebody waits for it.
+        // An immutable entry is announced only if a caller waits for it.
         let awaited = |write: &Write| self.lease(&line, &write.key, [&write.entry.tags, &Tags::default()]).is_some();
         let version = match first.key.namespace().policy().immutable && !stored().any(awaited) {
             true => self.position(&line),
@@ -122,7 +120,7 @@ impl Local {
         done.collect()
     }
 
-    /// What making the entry has cost, when it is to be stored.
+    /// Checks a write. Returns the time that filling the entry took.
     fn judge(&self, line: &mut LocalPartition, write: &Write, now: Moment) -> Result<Duration, Box<WriteResult>> {
         let position = self.position(line);
         let request = write.request.clone().map(|request| (write.key.clone(), request));
@@ -172,14 +170,14 @@ impl Local {
         WriteResult::Stored(entry)
     }
 
-    /// An entry is about to go: the version of its source is remembered for a while.
+    /// Remembers the version of the source of an entry that is about to be removed.
     fn remember_source(&self, line: &mut LocalPartition, key: &Key, now: Moment) {
         if let Some(source) = self.l1.get(key.as_ref()).and_then(|held| held.entry.source_version) {
             line.remember_source(key, source, now);
         }
     }
 
-    /// Whether `write` is to be stored, and what making its entry has cost.
+    /// Checks the conditions of `write`. Returns the time that filling the entry took.
     fn verdict(&self, line: &LocalPartition, write: &Write) -> Result<Duration, (ConditionFailure, Option<Version>)> {
         let now = self.clock.now();
         let stored = self.l1.get(write.key.as_ref());
@@ -244,7 +242,7 @@ impl Local {
             let entry = Entry { expires_at, kept_until: expires_at.plus(before.stale_window), ..before.clone() };
             let position = self.position(&line);
             let note = self.coherence.begin_fill(key.as_ref());
-            // If it is not taken, it is gone, which any entry may be at any time.
+            // If L1 refuses it, the entry is lost, as any entry may be at any time.
             let _ = self.l1.insert(key.clone(), coherence::held(entry, position, note, now, key.namespace()));
         }
         let entry = Some(TouchedEntry { version: before.version, change, expires_at });

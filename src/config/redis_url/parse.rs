@@ -1,4 +1,4 @@
-//! Reads a Redis URL. No error repeats what stands where a password could stand.
+//! Parser of Redis URLs. No error repeats a part that may be a password.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,36 +7,36 @@ use url::Url;
 
 use super::url::{Address, RedisUrl, Topology};
 
-/// Why a text is no Redis URL.
+/// Error of a text that is no Redis URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedisUrlError {
-    /// No scheme, or none of Redis.
+    /// The scheme is absent, or not one of Redis.
     #[error(
         "must begin with redis://, rediss:// or unix:// (or with redis-sentinel://, redis-cluster:// and their rediss- forms)"
     )]
     Scheme,
-    /// A character that has to be encoded.
+    /// A character has to be percent-encoded.
     #[error("must percent-encode {0}")]
     Unencoded(&'static str),
     /// A part is missing.
     #[error("must name {0}")]
     Missing(&'static str),
-    /// More servers than the scheme takes.
+    /// There are more servers than the scheme takes.
     #[error("must name one server only: {0}:// takes no list")]
     OneServer(&'static str),
-    /// A server that is no host with an optional port.
+    /// A server is no host with an optional port.
     #[error("must name each server as host or host:port, with a port from 1 to 65535")]
     Server,
-    /// No database number.
+    /// The database is no valid number.
     #[error("must give the database as a number from 0 to 255")]
     Database,
-    /// A unix URL with a host.
+    /// A unix URL has a host.
     #[error("must have no host before the path of the socket: write unix:///path/to/socket")]
     UnixHost,
-    /// A query parameter the scheme does not know.
+    /// A query parameter is unknown for the scheme.
     #[error("has an unknown query parameter {0}; {1}")]
     Parameter(String, &'static str),
-    /// A query parameter more than once.
+    /// A query parameter is repeated.
     #[error("has the query parameter {0} more than once")]
     Repeated(&'static str),
 }
@@ -132,7 +132,7 @@ fn database(scheme: Scheme, url: &Url, parameters: &Parameters) -> Result<u8, Er
     }
 }
 
-/// The query parameters a URL may have.
+/// Query parameters of a URL.
 #[derive(Default)]
 struct Parameters {
     db: Option<String>,
