@@ -442,8 +442,8 @@ fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, So
     Ok((listener, address))
 }
 
-/// Listens for the admin server. Falls back to any free port unless the address is set explicitly, so
-/// that several replicas run on one machine.
+/// Listens for the admin server. Falls back to any free port unless the address is set explicitly,
+/// so that several replicas run on one machine.
 fn listen_for_admin(admin: &config::Admin) -> Result<(TcpListener, SocketAddr), StartError> {
     match listen("admin.listen", admin.listen) {
         Err(StartError::Listen { .. }) if !admin.listen_is_given => {

@@ -1,4 +1,4 @@
-//! The `twintier` program: a server, and the client commands to talk to one.
+//! The `twintier` program: the server and the client commands.
 
 use std::process::ExitCode;
 use std::sync::Arc;

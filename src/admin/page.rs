@@ -1,4 +1,4 @@
-//! The dashboard: its files are part of the program. A browser asks each time whether it still has the right ones.
+//! Files of the dashboard, compiled into the program. A browser revalidates them by ETag.
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};

@@ -1,30 +1,30 @@
-//! Sources of the admin server: this replica, its fleet, its metrics, and how keys are shown.
+//! Sources of the admin server: this replica, its fleet, its metrics, and the form of keys.
 
 use std::sync::Arc;
 
 use crate::cache::fleet::replica::{FleetReplica, ReplicaHandles};
 use crate::cache::tier::BoxFuture;
 
-/// The metrics, in Prometheus' text form.
+/// Renders the metrics in the Prometheus text format.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
-/// Asks for the replicas of the fleet.
+/// Queries the replicas of the fleet.
 pub type FleetQuery = Arc<dyn Fn() -> BoxFuture<'static, Vec<FleetReplica>> + Send + Sync>;
 
-/// How the dashboard names keys.
+/// Form of keys on the dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyNames {
-    /// By the hash that the log has, too.
+    /// Hash of the key, as in the log.
     Hashed,
-    /// As they are.
+    /// Plain text.
     Clear,
 }
 
-/// Where what is served comes from.
+/// Sources of the admin server.
 pub struct AdminSources {
     /// This replica.
     pub observed: Arc<ReplicaHandles>,
     /// Its fleet.
     pub fleet: FleetQuery,
-    /// Its metrics; none: they are not served.
+    /// Its metrics; `None` if they are not served.
     pub metrics: Option<MetricsText>,
 }

@@ -15,7 +15,8 @@ use crate::cache::key::{Key, KeyRef};
 use crate::cache::stats::Counter;
 use crate::cache::tier::{L1, L1Usage, NotTaken};
 
-/// Bytes an entry costs beyond its key, content type and value: measured, see `an_entry_costs_what_it_is_weighed`.
+/// Bytes an entry costs beyond its key, content type and value: measured, see
+/// `an_entry_costs_what_it_is_weighed`.
 pub const OVERHEAD: usize = 648;
 
 /// Bytes a tag costs beyond its own.

@@ -130,8 +130,8 @@ impl ClientCommand {
 /// Runs a client command to its end. Values and reports go to standard output, notes and errors to
 /// standard error.
 ///
-/// Exit codes: 0 done; 1 the answer is no (a miss, a failed condition, not serving); 2 usage; 3 the service could not be reached
-/// in time; 4 any other error.
+/// Exit codes: 0 done; 1 the answer is no (a miss, a failed condition, not serving); 2 usage; 3 the
+/// service could not be reached in time; 4 any other error.
 pub async fn run(command: ClientCommand) -> ExitCode {
     let output = command.output();
     let output_or_error = match command {

@@ -275,7 +275,7 @@ mod tests {
             |token: &str| Event::Heartbeat(pb::WatchHeartbeat { token: token.to_owned(), ..Default::default() });
         progress.note(&heartbeat("h1"));
         (0..40).for_each(|_| progress.note(&change(Covers::WholeNamespace(true))));
-        assert_eq!((progress.tokens.len(), progress.tokens[0].as_str()), (TOKENS, "h1"));
+        assert_eq!((progress.tokens.len(), progress.tokens[0].as_str()), (MAX_TOKENS, "h1"));
         progress.note(&heartbeat("h2"));
         assert_eq!(progress.tokens, ["h2"]);
     }

@@ -5,21 +5,21 @@ use std::time::Duration;
 use crate::admin::sample::Sample;
 use crate::cache::fleet::replica::FleetReplica;
 
-/// What a diagnosis goes by.
+/// Input of a diagnosis.
 pub struct Signs<'a> {
     pub before: &'a Sample,
     pub now: &'a Sample,
-    /// Usual p99 of Redis' answers; none: not enough is known.
+    /// Usual p99 of Redis; `None` if too little is known.
     pub usual: Option<Duration>,
     /// The replicas of the fleet.
     pub fleet: &'a [FleetReplica],
-    /// This one among them.
+    /// Identity of this replica.
     pub own: &'a str,
-    /// The key read most: how it is shown, and its Gets a second.
+    /// The hottest key, as it is shown, and its Gets per second.
     pub hottest: Option<Hottest<'a>>,
 }
 
-/// The key read most.
+/// The hottest key.
 #[derive(Clone, Copy)]
 pub struct Hottest<'a> {
     pub shown: &'a str,
@@ -27,58 +27,58 @@ pub struct Hottest<'a> {
     pub rate: f64,
 }
 
-/// Something that is not as it should be.
+/// A problem of this replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub level: Level,
-    /// Its name, for programs.
+    /// Stable name, for programs.
     pub kind: &'static str,
     pub title: String,
-    /// What it means for callers.
+    /// Consequence for callers.
     pub meaning: String,
-    /// What was seen.
+    /// Measured values.
     pub evidence: String,
-    /// What to do.
+    /// Recommended action.
     pub action: &'static str,
-    /// The section of docs/runbooks.md.
+    /// Section of docs/runbooks.md.
     pub runbook: &'static str,
 }
 
-/// The runbooks of the release, where the chart's alerts point, too.
+/// Address of the runbooks, which the chart's alerts link to, too.
 const RUNBOOKS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/runbooks.md#");
 
 impl Finding {
-    /// Returns the address of its runbook.
+    /// Returns the address of the runbook.
     pub fn runbook_url(&self) -> String {
         format!("{RUNBOOKS}{}", self.runbook)
     }
 }
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Good to know.
+    /// For information.
     Notice,
-    /// Callers are served worse, or soon will be.
+    /// Service to callers is worse, or soon will be.
     Warning,
-    /// What was promised is not held, or writes fail.
+    /// A promise is broken, or writes fail.
     Critical,
 }
 
-// === words ===
+// === numbers as text ===
 
-/// A share as people read it.
+/// Formats a share for people.
 pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", (share * 100.0).min(100.0))
 }
 
-/// A rate as people read it.
-pub(super) fn a_second(rate: f64) -> String {
+/// Formats a rate for people.
+pub(super) fn format_rate(rate: f64) -> String {
     if rate > 0.0 && rate < 10.0 { format!("{rate:.1}/s") } else { format!("{rate:.0}/s") }
 }
 
-/// A duration as people read it.
-pub(super) fn spoken(duration: Duration) -> String {
+/// Formats a duration for people.
+pub(super) fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     match seconds {
         _ if seconds < 0.001 => format!("{:.0} µs", seconds * 1e6),
@@ -89,7 +89,7 @@ pub(super) fn spoken(duration: Duration) -> String {
     }
 }
 
-/// `part` of `whole`; nothing of nothing.
+/// Returns `part` as a share of `whole`; 0 if `whole` is 0.
 pub(super) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

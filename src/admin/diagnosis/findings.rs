@@ -1,12 +1,9 @@
-//! What is wrong with this replica, told from two samples: a pure function, so that every sign can be tested, and its absence too.
-//!
-//! Each check knows one condition, and says what it saw and what to do. The thresholds are for telling people, not for acting: they err on
-//! the side of silence.
+//! All checks of the diagnosis, and those of readiness and the self-audit.
 
 use super::finding::{Finding, Level, Signs};
 use crate::cache::fleet::health::NotReady;
 
-/// Everything that is wrong, the worst first.
+/// Returns all findings, the worst first.
 pub fn findings(signs: &Signs<'_>) -> Vec<Finding> {
     let single = [
         readiness(signs),
@@ -38,14 +35,14 @@ fn readiness(signs: &Signs<'_>) -> Option<Finding> {
         level,
         kind: "not_ready",
         title: title.to_owned(),
-        meaning: "/readyz answers 503, so that balancers send callers elsewhere.".to_owned(),
+        meaning: "/readyz answers 503, so that load balancers use other replicas.".to_owned(),
         evidence: why.to_string(),
         action: match why {
             NotReady::Starting => {
-                "Wait; it serves after twice redis.connect_timeout at the latest, with Redis or without."
+                "Wait: it is ready after twice redis.connect_timeout at the latest, with Redis or without."
             }
-            NotReady::Drained => "`twintier drain off` takes it back.",
-            NotReady::Ending => "Nothing: it was asked to stop.",
+            NotReady::Drained => "Undo it with `twintier drain off`.",
+            NotReady::Ending => "Nothing: it received a signal to stop.",
             NotReady::Halted => "Give all replicas the same coherence settings; the log says which differ.",
         },
         runbook: if why == NotReady::Halted { "twintiersettingsdiffer" } else { "twintiernotready" },
@@ -58,7 +55,7 @@ fn violations(signs: &Signs<'_>) -> Option<Finding> {
     (lately > 0).then(|| Finding {
         level: Level::Critical,
         kind: "violation",
-        title: "A value was answered later than promised".to_owned(),
+        title: "A stale value was answered after the bound".to_owned(),
         meaning: "The self-audit found hits in memory that were staler than coherence.max_staleness.".to_owned(),
         evidence: format!("{lately} lately, {} since the start, of {} checked", audit.violations, audit.checked),
         action: "Keep the log of this replica and of Redis; `twintier inspect` shows what memory and Redis hold of a key.",

@@ -160,7 +160,7 @@ fn a_subscription_that_is_broken_here_is_told_from_one_that_no_replica_has() {
     for replica in &mut scene.fleet {
         replica.audit_age = Some(Duration::from_secs(9));
     }
-    scene.finds("subscription_broken", "No replica hears Redis' messages");
+    scene.finds("subscription_broken", "No replica receives Redis' messages");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! State of the partitions of a service that runs with no Redis: sequences, leases, remembered requests.
+//! State of the partitions of a service that runs with no Redis: sequences, leases, remembered
+//! requests.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
