@@ -67,7 +67,7 @@ pub struct App {
 /// Tracing and metrics hooks.
 #[derive(Clone, Default)]
 pub struct Observers {
-    /// How RPCs are traced; `None` if they are not.
+    /// Tracing of RPCs; `None` if it is off.
     pub tracing: Option<Tracing>,
     /// Consumers of metrics.
     pub metrics: MetricsConfig,
@@ -120,7 +120,7 @@ struct CacheParts {
     clock: Arc<dyn Clock>,
 }
 
-/// What a replica shares with its fleet and reports about itself.
+/// Parts that share the state of a replica with its fleet and report it.
 struct FleetParts {
     policies: Arc<PolicySync>,
     warm_start: Option<Arc<WarmStart>>,

@@ -37,7 +37,7 @@ pub struct Admin {
     tasks: TaskTracker,
 }
 
-/// Nothing from other origins, nothing inline, no framing of the dashboard.
+/// Content security policy: own origin only, no inline scripts or styles, no framing.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -87,14 +87,15 @@ fn scrape(metrics: MetricsText) -> Router {
 /// Adds the security headers to every response. On loopback a foreign host name is refused (DNS
 /// rebinding): another site's page could read what only this machine may.
 async fn guard(State(local): State<bool>, request: Request, next: Next) -> Response {
-    let mut response = match local && is_foreign(&request) {
-        true => (
+    let mut response = if local && is_foreign(&request) {
+        (
             StatusCode::MISDIRECTED_REQUEST,
             "use localhost or an IP address as the host
 ",
         )
-            .into_response(),
-        false => next.run(request).await,
+            .into_response()
+    } else {
+        next.run(request).await
     };
     let added = [
         (CONTENT_SECURITY_POLICY, CONTENT_POLICY),

@@ -12,12 +12,12 @@ use crate::pb;
 
 /// Arguments of `hot-keys`.
 #[derive(Args, Debug)]
-#[command(after_help = "Of this replica, over about the last half minute; rates are estimated from a sample.")]
+#[command(after_help = "Keys of this replica in about the last 30 s; rates are estimated from a sample.")]
 pub struct HotKeysArgs {
-    /// Only of this namespace
+    /// Only keys of this namespace
     #[arg(short, long, value_name = "NAME", env = "TWINTIER_NAMESPACE")]
     namespace: Option<String>,
-    /// How many, up to 100
+    /// Number of keys, up to 100
     #[arg(short, long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     limit: u32,
     #[command(flatten)]

@@ -48,10 +48,7 @@ fn rows(found: &pb::InspectResponse) -> Vec<(&'static str, String)> {
         ("partition", found.partition.to_string()),
         ("watermark", known(&found.watermark)),
         ("proof age", wire_duration(found.proof_age)),
-        (
-            "lease",
-            found.lease.map_or_else(|| "nobody's".to_owned(), |left| format!("for {}", wire_duration(Some(left)))),
-        ),
+        ("lease", found.lease.map_or_else(|| "none".to_owned(), |left| format!("for {}", wire_duration(Some(left))))),
     ];
     rows.extend(entry("L1", found.l1.as_ref()));
     match found.l2_error.as_str() {
@@ -70,10 +67,8 @@ fn entry(tier: &'static str, entry: Option<&pb::InspectedEntry>) -> Vec<(&'stati
     }
     let stored =
         if entry.stored_size > 0 { format!(", stored as {}", units::size(entry.stored_size)) } else { String::new() };
-    let value = match entry.known_absent {
-        true => "known absent".to_owned(),
-        false => format!("{}{stored}", units::size(entry.size)),
-    };
+    let value =
+        if entry.known_absent { "known absent".to_owned() } else { format!("{}{stored}", units::size(entry.size)) };
     let content_type = if entry.content_type.is_empty() { String::new() } else { format!(", {}", entry.content_type) };
     rows.push(("", format!("{value}{content_type}, version {}", entry.version)));
     let ends =

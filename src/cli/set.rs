@@ -157,9 +157,10 @@ impl ContentArgs {
 fn read_value(source: impl Read) -> io::Result<Vec<u8>> {
     let mut value = Vec::new();
     source.take(LARGEST_VALUE + 1).read_to_end(&mut value)?;
-    match value.len() as u64 > LARGEST_VALUE {
-        true => Err(io::Error::other(format!("more than {}", units::size(LARGEST_VALUE)))),
-        false => Ok(value),
+    if value.len() as u64 > LARGEST_VALUE {
+        Err(io::Error::other(format!("more than {}", units::size(LARGEST_VALUE))))
+    } else {
+        Ok(value)
     }
 }
 

@@ -40,10 +40,7 @@ pub(super) fn duration(duration: Duration) -> String {
 fn significant(amount: f64) -> String {
     let decimals = if amount < 10.0 { 2 } else { usize::from(amount < 100.0) };
     let text = format!("{amount:.decimals$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 fn clock(seconds: u64) -> String {

@@ -192,15 +192,9 @@ fn range<T>(limits: &RangeInclusive<T>, show: impl Fn(&T) -> String) -> String {
 }
 
 fn within<T: PartialOrd>(value: T, limits: &RangeInclusive<T>, expects: &str) -> Result<T, String> {
-    match limits.contains(&value) {
-        true => Ok(value),
-        false => Err(format!("must be {expects}")),
-    }
+    if limits.contains(&value) { Ok(value) } else { Err(format!("must be {expects}")) }
 }
 
 fn filled(text: &str) -> Result<&str, String> {
-    match text.is_empty() {
-        true => Err("must not be empty".into()),
-        false => Ok(text),
-    }
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(text) }
 }

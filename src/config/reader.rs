@@ -152,10 +152,7 @@ impl Reader {
         self.problems.extend(unknown);
         self.problems.sort_by(|a, b| a.path.cmp(&b.path));
         self.settings.sort_by(|a, b| a.path.cmp(&b.path));
-        match self.problems.is_empty() {
-            true => Ok(self.settings),
-            false => Err(Problems(self.problems)),
-        }
+        if self.problems.is_empty() { Ok(self.settings) } else { Err(Problems(self.problems)) }
     }
 
     fn setting(&self, path: &str) -> Option<&Setting> {
@@ -176,11 +173,10 @@ impl Reader {
 
     fn unknown_variable(&self, name: &str) -> Problem {
         let known: Vec<String> = self.settings.iter().map(|setting| environment::variable(&setting.path)).collect();
-        let rule = match name.starts_with(&environment::variable("namespaces.")) {
-            true => {
-                "unknown variable: it can change a namespace only if the file or a flag names that namespace".into()
-            }
-            false => format!("unknown variable{}", did_you_mean(name, known.iter().map(String::as_str))),
+        let rule = if name.starts_with(&environment::variable("namespaces.")) {
+            "unknown variable: it can change a namespace only if the file or a flag names that namespace".into()
+        } else {
+            format!("unknown variable{}", did_you_mean(name, known.iter().map(String::as_str)))
         };
         Problem { path: name.to_owned(), rule, value: None, origin: Origin::Environment(name.to_owned()) }
     }

@@ -58,9 +58,9 @@ pub enum SettingKind {
 /// Origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nothing sets it.
+    /// The default, because nothing sets it.
     Default,
-    /// Nothing sets it, and another setting stands in for it.
+    /// The value of another setting, because nothing sets it.
     Inherited(&'static str),
     /// A configuration file.
     File(PathBuf),

@@ -24,9 +24,10 @@ pub fn gone(signs: &Signs<'_>) -> Option<Finding> {
         level: Level::Critical,
         kind: "redis_gone",
         title: "Redis is gone".to_owned(),
-        meaning: match proven {
-            true => "Gets are answered from memory while the last proof lasts, then stale or missed. Writes are refused.",
-            false => "The last proof has run out: Gets are answered stale where a stale_window allows it, else missed. Writes are refused.",
+        meaning: if proven {
+            "Gets are answered from memory while the last proof lasts, then stale or missed. Writes are refused."
+        } else {
+            "The last proof has run out: Gets are answered stale where a stale_window allows it, else missed. Writes are refused."
         }
         .to_owned(),
         evidence: format!("for {}: {}", format_duration(l2.state_age), l2.reason),
@@ -79,15 +80,16 @@ pub fn deaf_here(signs: &Signs<'_>) -> Option<Finding> {
     }
     let coherence = &signs.now.coherence;
     let fleet_too = others(signs).count() > 0 && others(signs).all(|other| is_deaf(signs, other));
-    let (title, action) = match fleet_too {
-        true => (
+    let (title, action) = if fleet_too {
+        (
             "No replica receives Redis' messages",
             "Check Redis: rights to its channels (ACL), client-output-buffer-limit pubsub, a proxy in between that drops pub/sub.",
-        ),
-        false => (
+        )
+    } else {
+        (
             "This replica's subscription is broken",
             "Check the network from this machine to Redis; `CLIENT LIST TYPE pubsub` shows whether Redis knows the connection. It subscribes again by itself.",
-        ),
+        )
     };
     let heard = coherence.proof_age.map_or("some partitions have never been proven".to_owned(), |age| {
         format!("oldest proof {} of {} allowed", format_duration(age), format_duration(coherence.max_staleness))

@@ -55,15 +55,16 @@ pub fn stampede(signs: &Signs<'_>) -> Option<Finding> {
     let place = most
         .filter(|most| most.coalesced + most.gets.miss > 0)
         .map_or(String::new(), |most| format!("; most in {}", most.name));
-    let (meaning, action) = match leased {
-        true => (
+    let (meaning, action) = if leased {
+        (
             "One caller fills each entry and the others wait for it: no load on your database, but latency for the callers.",
             "Check why filling the entry takes long; soft_ttl and early refresh keep it from expiring.",
-        ),
-        false => (
+        )
+    } else {
+        (
             "Many callers miss the same entry at once, and each queries your database; this service reads Redis only once for all of them.",
             "Get with a lease, so that one caller fills the entry and the others wait: docs/stampedes.md.",
-        ),
+        )
     };
     Some(Finding {
         level: Level::Warning,

@@ -248,7 +248,7 @@ const drawRedisTile = (redis) => {
 const drawProofTile = (redis, coherence) => {
   if (redis.state === "disabled") {
     pair("proof", ["–", ""]);
-    say("proof-fine", "nobody else writes");
+    say("proof-fine", "no other writers");
     return meter("proof-bar", 0, "well");
   }
   const age = coherence.proof_age;

@@ -109,9 +109,10 @@ impl Local {
         let change = Change::of(Effect::Set, first.key.namespace(), changed.collect());
         // An immutable entry is announced only if a caller waits for it.
         let awaited = |write: &Write| self.lease(&line, &write.key, [&write.entry.tags, &Tags::default()]).is_some();
-        let version = match first.key.namespace().policy().immutable && !stored().any(awaited) {
-            true => self.position(&line),
-            false => self.advance(&mut line, partition, change),
+        let version = if first.key.namespace().policy().immutable && !stored().any(awaited) {
+            self.position(&line)
+        } else {
+            self.advance(&mut line, partition, change)
         };
         let done = writes.iter().zip(judged).map(|(write, judged)| match judged {
             Ok(cost) => self.put(&mut line, write, version, cost, now),
@@ -257,8 +258,8 @@ impl Local {
             return Acquired::Present;
         }
         match self.lease(&line, key, [&Tags::default(); 2]) {
-            Some((LocalLease { id: Some(_), .. }, until)) => return Acquired::Held(until.since(now)),
-            Some((LocalLease { id: None, .. }, until)) => return Acquired::Paused(until.since(now)),
+            Some((LocalLease { id: Some(_), .. }, expires_at)) => return Acquired::Held(expires_at.since(now)),
+            Some((LocalLease { id: None, .. }, expires_at)) => return Acquired::Paused(expires_at.since(now)),
             None => {}
         }
         let lease = LocalLease { id: Some(claim.lease), granted_at: now, position: self.position(&line) };
@@ -275,8 +276,8 @@ impl Local {
         if held {
             line.leases.remove(key);
             if !back.pause.is_zero() {
-                let nobody = LocalLease { id: None, granted_at: now, position: self.position(&line) };
-                line.leases.insert(key.clone(), nobody, now.plus(back.pause), now);
+                let pause = LocalLease { id: None, granted_at: now, position: self.position(&line) };
+                line.leases.insert(key.clone(), pause, now.plus(back.pause), now);
             }
         }
         drop(line);
@@ -360,7 +361,7 @@ impl L2 for Local {
             let partition = self.coherence.partition_of(key.as_ref());
             let (line, now) = (self.line(partition), self.clock.now());
             let lease = self.lease(&line, key, [&Tags::default(); 2]).filter(|(lease, _)| lease.id.is_some());
-            let lease = lease.map(|(_, until)| until.since(now));
+            let lease = lease.map(|(_, expires_at)| expires_at.since(now));
             Ok(Inspected { position: self.position(&line), stored: None, lease })
         })
     }

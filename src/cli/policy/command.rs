@@ -145,9 +145,10 @@ fn subject(policy: &pb::NamespacePolicy) -> &str {
 
 fn assignments(changed: Option<&pb::Policy>) -> String {
     let given = given(changed.unwrap_or(&pb::Policy::default()));
-    match given.is_empty() {
-        true => "as configured".to_owned(),
-        false => given.iter().map(|(field, value, _)| format!("{field}={value}")).collect::<Vec<_>>().join(" "),
+    if given.is_empty() {
+        "as configured".to_owned()
+    } else {
+        given.iter().map(|(field, value, _)| format!("{field}={value}")).collect::<Vec<_>>().join(" ")
     }
 }
 

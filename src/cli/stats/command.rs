@@ -91,10 +91,7 @@ impl StatsArgs {
         }
         let since = earlier.map(|earlier| super::tables::Since { stats: &earlier.stats, interval: at - earlier.at });
         let text = super::report::report(stats, since, SystemTime::now());
-        match terminal {
-            true => format!("{REPAINT}{text}"),
-            false => format!("{text}\n"),
-        }
+        if terminal { format!("{REPAINT}{text}") } else { format!("{text}\n") }
     }
 }
 

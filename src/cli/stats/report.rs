@@ -187,7 +187,7 @@ fn self_audit_row(audit: &pb::SelfAuditStats) -> (&'static str, String) {
 
 fn leases_row(leases: &pb::LeaseStats) -> (&'static str, String) {
     let text = format!(
-        "{} granted ({} alone), {} filled, {} void, {} given back; {} waiting, {} of {} who waited were served",
+        "{} granted ({} alone), {} filled, {} void, {} given back; {} waiting, {} of {} waiters were served",
         count(leases.granted),
         count(leases.granted_alone),
         count(leases.filled),

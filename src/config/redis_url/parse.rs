@@ -115,9 +115,10 @@ fn tcp(server: &str, default_port: u16) -> Result<Address, Error> {
     let url = Url::parse(&format!("redis://{server}")).map_err(|_| Error::Server)?;
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let port = url.port().unwrap_or(default_port);
-    match host.is_empty() || host.contains('%') || port == 0 {
-        true => Err(Error::Server),
-        false => Ok(Address::Tcp { host: host.to_owned(), port }),
+    if host.is_empty() || host.contains('%') || port == 0 {
+        Err(Error::Server)
+    } else {
+        Ok(Address::Tcp { host: host.to_owned(), port })
     }
 }
 
@@ -126,9 +127,10 @@ fn database(scheme: Scheme, url: &Url, parameters: &Parameters) -> Result<u8, Er
         Scheme::Unix => parameters.db.as_deref().unwrap_or("0"),
         _ => Some(url.path().trim_start_matches('/')).filter(|path| !path.is_empty()).unwrap_or("0"),
     };
-    match text.bytes().all(|c| c.is_ascii_digit()) {
-        true => text.parse().map_err(|_| Error::Database),
-        false => Err(Error::Database),
+    if text.bytes().all(|c| c.is_ascii_digit()) {
+        text.parse().map_err(|_| Error::Database)
+    } else {
+        Err(Error::Database)
     }
 }
 

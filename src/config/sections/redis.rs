@@ -197,10 +197,7 @@ fn read_secret(file: &Path) -> Result<SecretString, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("must be a readable file: {error}"))?;
     let secret = text.strip_suffix('\n').unwrap_or(&text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
-    match secret.is_empty() {
-        true => Err("must be a file that is not empty".into()),
-        false => Ok(secret.into()),
-    }
+    if secret.is_empty() { Err("must be a file that is not empty".into()) } else { Ok(secret.into()) }
 }
 
 fn read_patience(reader: &mut Reader) -> [Duration; 4] {
