@@ -56,7 +56,7 @@ struct Rates {
 
 impl FleetView {
     /// Returns the replicas of the last query.
-    pub fn heard(&self) -> &[FleetReplica] {
+    pub fn replicas(&self) -> &[FleetReplica] {
         &self.heard
     }
 
@@ -184,7 +184,7 @@ mod tests {
         let rows = view.rows("own", None, at(100));
         assert_eq!((&rows[0]["heard"], &rows[0]["age"], &rows[0]["gets"]), (&json!(false), &json!(50.0), &Value::Null));
         assert_eq!((&rows[1]["heard"], &rows[1]["own"]), (&json!(true), &json!(true)));
-        assert_eq!(view.heard().len(), 1);
+        assert_eq!(view.replicas().len(), 1);
         view.take(vec![replica("own", 5, 0)], at(700));
         assert_eq!(view.rows("own", None, at(700)).as_array().map(Vec::len), Some(1));
     }

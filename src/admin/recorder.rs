@@ -156,7 +156,7 @@ impl Recorder {
             before: &recorded.anchor,
             now: &recorded.latest,
             usual: recorded.history.usual_redis(),
-            fleet: if watched { recorded.fleet.heard() } else { &[] },
+            fleet: if watched { recorded.fleet.replicas() } else { &[] },
             own: &self.observed.replica.id,
             hottest: hottest.as_ref().map(|hot| diagnosis::Hottest {
                 shown: &hot.shown,

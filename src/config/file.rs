@@ -4,7 +4,7 @@ use std::path::Path;
 
 use config::{ConfigError, FileFormat, Format, Value, ValueKind};
 
-use super::given::ValueShape;
+use super::raw_value::ValueShape;
 
 /// Raw value at a path.
 pub struct Leaf {

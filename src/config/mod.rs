@@ -6,9 +6,9 @@
 mod config;
 mod environment;
 mod file;
-mod given;
 mod kinds;
 mod problem;
+mod raw_value;
 mod reader;
 mod redis_url;
 mod sections;

@@ -3,8 +3,8 @@
 //! that declare are in `kinds`.
 
 use super::environment;
-use super::given::{RawValue, ValueShape};
 use super::problem::{Problem, Problems};
+use super::raw_value::{RawValue, ValueShape};
 use super::setting::{Origin, Setting, SettingKind};
 use super::sources::{Layers, Sources};
 use crate::suggest::did_you_mean;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::environment;
 use super::file;
-use super::given::{RawValue, ValueShape};
 use super::problem::Problem;
+use super::raw_value::{RawValue, ValueShape};
 use super::setting::Origin;
 
 /// Sources of a configuration. `Default` is empty, so that every setting has its default.

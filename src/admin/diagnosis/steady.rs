@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn it_appears_after_some_looks_and_goes_after_some_more() {
+    fn a_finding_is_shown_and_hidden_after_some_samples() {
         assert_eq!(looks(&mut Steady::default(), "!!!!......"), "..!!!!!!..");
     }
 
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_promise_is_told_at_once_and_a_state_goes_at_once_too() {
+    fn a_broken_promise_is_shown_and_a_state_hidden_at_once() {
         let mut steady = Steady::default();
         assert_eq!(steady.after(vec![finding("violation", Level::Critical)]).len(), 1);
         assert_eq!(steady.after(Vec::new()).len(), 1);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_the_latest_and_the_worst_comes_first() {
+    fn the_latest_findings_are_shown_the_worst_first() {
         let mut steady = Steady::default();
         looks(&mut steady, "!!");
         let hot = finding("hot_key", Level::Notice);
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redis_that_is_gone_is_not_slow_as_well() {
+    fn an_unavailable_redis_is_not_reported_as_slow() {
         let mut steady = Steady::default();
         looks(&mut steady, "!!!");
         let gone = finding("redis_gone", Level::Critical);

@@ -51,14 +51,14 @@ impl Local {
     }
 
     /// Returns the entry of `key`, expired or not, unless it is invalidated.
-    fn kept(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
+    fn stored_entry(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
         let held = self.l1.get(key).filter(|held| !self.coherence.covers(key, held))?;
         // L1 is the only place of entries here: its longest time to keep one limits their life.
         (self.clock.now().since(held.known_at) <= held.namespace.policy().l1_ttl).then_some(held)
     }
 
     fn live(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
-        self.kept(key).filter(|held| held.entry.lives(self.clock.now()) && held.marked_at().is_none())
+        self.stored_entry(key).filter(|held| held.entry.lives(self.clock.now()) && held.marked_at().is_none())
     }
 
     fn position(&self, line: &LocalPartition) -> Version {
@@ -297,7 +297,7 @@ impl L2 for Local {
             if let Some(dead) = self.l1.get(key.as_ref()).filter(|held| self.coherence.covers(key.as_ref(), held)) {
                 self.sweep.remove(key, &dead);
             }
-            let entry = self.kept(key.as_ref()).map(marked);
+            let entry = self.stored_entry(key.as_ref()).map(marked);
             Ok(ReadResult { position, entry })
         })
     }

@@ -86,7 +86,7 @@ impl BatchInvalidateArgs {
         let out: String = match self.server.output {
             OutputFormat::Json => results().map(|(key, result)| format!("{}\n", line(key, result))).collect(),
             OutputFormat::Text => {
-                let rows: Vec<_> = results().map(|(key, result)| vec![key.clone(), said(result)]).collect();
+                let rows: Vec<_> = results().map(|(key, result)| vec![key.clone(), result_text(result)]).collect();
                 let table = table::columns(&["key", "result"], &rows);
                 if is_first { table } else { table.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned()) }
             }
@@ -95,7 +95,7 @@ impl BatchInvalidateArgs {
     }
 }
 
-fn said(result: &pb::BatchInvalidateResult) -> String {
+fn result_text(result: &pb::BatchInvalidateResult) -> String {
     match &result.error {
         Some(error) => words(error),
         None if result.removed => "removed".to_owned(),

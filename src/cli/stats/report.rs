@@ -349,7 +349,7 @@ set         -  1,234  500 µs  1 ms  1.5 ms   2 ms  2.5 ms
     }
 
     #[test]
-    fn without_redis_there_is_no_word_of_coherence() {
+    fn without_redis_the_report_omits_coherence() {
         let mut stats = stats();
         stats.replica = Some(pb::ReplicaStats { l1_only: true, cache_enabled: true, ..pb::ReplicaStats::default() });
         stats.redis = Some(pb::RedisStats { state: pb::RedisState::Disabled.into(), ..pb::RedisStats::default() });
