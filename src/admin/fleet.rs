@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_made_of_what_was_said_at_different_times() {
+    fn rates_are_computed_from_summaries_of_different_times() {
         let mut view = FleetView::default();
         view.take(vec![replica("a", 100, 1)], at(50));
         assert_eq!(misses(&view, 50, "a"), Value::Null, "one summary has no rate");

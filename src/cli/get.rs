@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_miss_is_told_apart_from_an_empty_value_by_the_exit_code() {
+    fn a_miss_and_an_empty_value_have_different_exit_codes() {
         assert_eq!((args(&["k"]).answer(&hit(b""), false).exit, args(&["k"]).answer(&miss(), false).exit), (0, 1));
         assert_eq!(args(&["k"]).answer(&miss(), false).notes, "miss: token_not_reached\n");
         assert_eq!(args(&["k", "-q"]).answer(&miss(), false), Output { exit: 1, ..Output::default() });

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_per_key_and_a_word_when_there_is_none() {
+    fn the_table_has_a_row_per_key_and_reports_when_empty() {
         let hot = |key: &str, gets_per_second| pb::HotKey { namespace: "n".into(), key: key.into(), gets_per_second };
         let response = pb::HotKeysResponse { keys: vec![hot("user:1", 1234.56), hot("\x1b[2J", 2.0)] };
         let text = String::from_utf8(answer(&response, OutputFormat::Text).out).expect("text");

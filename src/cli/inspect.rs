@@ -158,7 +158,7 @@ L2         served
     }
 
     #[test]
-    fn what_is_not_there_and_what_is_not_known_are_said() {
+    fn absent_and_unknown_entries_are_reported() {
         let found = pb::InspectResponse { l2_error: "away".to_owned(), ..Default::default() };
         let text = table::facts(&rows(&found));
         assert!(text.contains("L1         nothing\n") && text.contains("L2         not known: away\n"), "{text}");

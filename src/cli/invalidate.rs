@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_of_the_entries_may_be_said() {
+    fn the_mode_of_an_invalidation_is_sent() {
         let request = |args: &[&str]| Line::try_parse_from(args).map(|line| line.invalidate.request());
         let marked = request(&["invalidate", "--all", "--mark-stale"]).expect("valid");
         assert_eq!((marked.mode(), marked.source_version), (pb::Mode::MarkStale, None));

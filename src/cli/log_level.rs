@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_level_is_told_with_what_follows_it() {
+    fn the_level_is_printed_with_the_level_after_it() {
         let left = Some(prost_types::Duration { seconds: 600, nanos: 0 });
         let changed = pb::SetLogLevelResponse { level: "debug".to_owned(), configured_level: "info".to_owned(), left };
         assert_eq!(page(&changed, OutputFormat::Text), b"debug for 10m, then info\n");

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_said_of_an_entry_is_sent() {
+    fn the_other_options_of_an_entry_are_sent() {
         let args = ["k", "v", "--tag", "a", "--tag", "b", "--soft-ttl", "1s", "--jitter", "0.1"];
         let more = ["--source-version", "7", "--request-id", "r"];
         let request = request(&[&args[..], &more].concat());

@@ -489,7 +489,7 @@ events:
 }
 
 #[test]
-fn the_admin_server_is_on_loopback_unless_told_otherwise() {
+fn the_admin_server_is_on_loopback_by_default() {
     let admin = config(&Sources::default()).admin;
     assert!(admin.enabled && admin.page && admin.listen.ip().is_loopback() && !admin.listen_is_given);
     assert_eq!((admin.listen.port(), admin.keys), (9090, PageKeys::Hashed));

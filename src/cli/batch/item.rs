@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_line_is_said() {
+    fn the_error_of_a_line_is_reported() {
         for (line, says) in [
             ("", "is not JSON"),
             ("[]", "is not a JSON object"),

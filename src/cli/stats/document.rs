@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_of_the_contract_is_said() {
+    fn every_field_of_the_contract_is_in_the_document() {
         let stats = pb::StatsResponse {
             replica: Some(pb::ReplicaStats::default()),
             namespaces: vec![pb::NamespaceStats::default()],

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_per_replica_and_a_word_when_the_others_are_not_known() {
+    fn the_fleet_table_has_a_row_per_replica_and_reports_unknown_others() {
         let replica = pb::FleetReplica {
             id: "r1".into(),
             version: "0.1.0".into(),
