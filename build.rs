@@ -1,4 +1,5 @@
-//! Compiles the contract with protox, so that no protoc is needed, and says what the program is built from.
+//! Compiles the protobuf contract with protox, so that no protoc is needed, and embeds the revision
+//! of the sources.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,15 +23,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .skip_protoc_run()
         .emit_rerun_if_changed(false)
         .compile_protos(&FILES, &["proto"])?;
-    // `cargo run` gives these to the program as well: their names must not begin as those of settings do.
+    // `cargo run` passes these to the program, too: their names must not have the prefix of settings.
     println!("cargo:rustc-env=BUILD_REVISION={}", revision().unwrap_or_else(|| "unknown".to_owned()));
     let rustc = std::env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));
     println!("cargo:rustc-env=BUILD_RUSTC={}", rustc.as_deref().and_then(version).unwrap_or("unknown"));
     Ok(())
 }
 
-/// The revision of the sources: as TWINTIER_REVISION says, or that of the repository these are in. A debug build asks no repository, so that it
-/// is not built anew for every commit.
+/// Returns the revision of the sources: `TWINTIER_REVISION`, or that of their repository. A debug
+/// build does not read the repository, so that it is not rebuilt for every commit.
 fn revision() -> Option<String> {
     println!("cargo:rerun-if-env-changed=TWINTIER_REVISION");
     if let Some(revision) = std::env::var("TWINTIER_REVISION").ok().filter(|revision| !revision.is_empty()) {
@@ -41,20 +42,20 @@ fn revision() -> Option<String> {
     if !is_release || output("git", &["rev-parse", "--show-toplevel"])? != here {
         return None;
     }
-    // Every commit and every checkout adds to it.
+    // Every commit and every checkout changes this file.
     let log = output("git", &["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| PathBuf::from(log).exists());
     log.iter().for_each(|log| println!("cargo:rerun-if-changed={log}"));
     output("git", &["rev-parse", "HEAD"])
 }
 
-/// What a program says, if it is there and all goes well.
+/// Returns the output of a program, if it exists and succeeds.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 
-/// `rustc 1.88.0 (6b00bc388 2025-06-23)` is 1.88.0.
+/// Parses a version: `rustc 1.88.0 (6b00bc388 2025-06-23)` is 1.88.0.
 fn version(text: &str) -> Option<&str> {
     text.split(' ').nth(1)
 }

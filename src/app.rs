@@ -1,4 +1,5 @@
-//! The composition root: makes the parts of a running service from its configuration, and ends them in order.
+//! Composition root: builds the parts of a running service from its configuration, and stops them
+//! in order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,16 +40,16 @@ use crate::net::acceptor;
 use crate::shutdown::Stop;
 use crate::telemetry::metrics::{Metrics, MetricsConfig};
 
-/// Kept back from the drain limit for what follows the last RPC.
-const CLOSING: Duration = Duration::from_secs(1);
-/// Pause between looks at what health is judged by.
-const HEALTH_PACE: Duration = Duration::from_millis(100);
-/// Longest time for what a replica that ends leaves for its successor.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-/// Longest time for the admin server's last answers.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// Keys of which it is kept account to tell those read most.
-const HOT_KEY_PLACES: usize = 2048;
+/// Part of `drain.timeout` reserved for the shutdown after the last RPC.
+const SHUTDOWN_RESERVE: Duration = Duration::from_secs(1);
+/// Pause between two checks of the inputs of health.
+const HEALTH_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Timeout of publishing the last hot-key list, which a successor loads.
+const SHUTDOWN_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
+/// Timeout of the admin server's last responses.
+const ADMIN_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Least number of keys tracked for the hot-key list.
+const MIN_TRACKED_HOT_KEYS: usize = 2048;
 
 /// A running service.
 pub struct App {
@@ -60,33 +61,31 @@ pub struct App {
     l2: Arc<dyn L2>,
     warm_start: Option<Arc<WarmStart>>,
     metrics: Option<Arc<Metrics>>,
-    draining: CancellationToken,
-    ending: CancellationToken,
-    tasks: TaskTracker,
+    lifecycle: Lifecycle,
 }
 
-/// Who sees what a service does, beside its callers.
+/// Tracing and metrics hooks.
 #[derive(Clone, Default)]
 pub struct Observers {
-    /// How RPCs are traced; none: they are not.
+    /// Tracing of RPCs; `None` if it is off.
     pub tracing: Option<Tracing>,
-    /// Who wants metrics.
+    /// Consumers of metrics.
     pub metrics: MetricsConfig,
-    /// The level of the log; none: it cannot be changed.
+    /// The level of the log; `None` if it cannot be changed.
     pub log_level: Option<Arc<LogLevel>>,
 }
 
-/// Why a service could not be started.
+/// Error that prevents a start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// The process cannot listen on an address.
     #[error("{setting} {address}: {cause}")]
     Listen {
-        /// The setting that gives it.
+        /// The setting that gives the address.
         setting: &'static str,
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// Error of the operating system.
         cause: std::io::Error,
     },
     /// TLS towards Redis cannot be set up.
@@ -94,251 +93,324 @@ pub enum StartError {
     Tls(#[from] TlsError),
 }
 
+/// Sockets that are bound before anything else is started.
+struct Listeners {
+    grpc: TcpListener,
+    admin: Option<(TcpListener, SocketAddr)>,
+}
+
+/// Background tasks, and the signals that stop them.
+#[derive(Default)]
+struct Lifecycle {
+    /// Cancelled when the drain begins.
+    draining: CancellationToken,
+    /// Cancelled after the last RPC.
+    ending: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// The cache and the parts it is made of.
+struct CacheParts {
+    cache: Tiered,
+    l2: Arc<dyn L2>,
+    /// `None` without Redis.
+    store: Option<Arc<dyn SharedStore>>,
+    coherence: Arc<Coherence>,
+    namespaces: Arc<Namespaces>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Parts that share the state of a replica with its fleet and report it.
+struct FleetParts {
+    policies: Arc<PolicySync>,
+    warm_start: Option<Arc<WarmStart>>,
+    handles: Arc<ReplicaHandles>,
+    reports: Arc<StatsReporter>,
+    metrics: Option<Arc<Metrics>>,
+}
+
+/// All parts of a service that starts.
+struct Parts {
+    config: Config,
+    core: CacheParts,
+    fleet: FleetParts,
+    lifecycle: Lifecycle,
+}
+
 impl App {
-    /// Starts serving. Does not wait for Redis. Nobody is told of it: for tests, as what is told is the program's choice.
+    /// Starts a service without tracing and metrics, for tests. Does not wait for Redis.
     pub async fn start(config: Config) -> Result<App, StartError> {
         App::start_with(config, Safeguards::default()).await
     }
 
-    /// The same with the given protections: for tests that take one away.
-    pub async fn start_with(config: Config, protections: Safeguards) -> Result<App, StartError> {
-        App::start_as(Replica::new(), config, protections, Observers::default()).await
+    /// Like [`App::start`], with the given safeguards: for tests that switch one off.
+    pub async fn start_with(config: Config, safeguards: Safeguards) -> Result<App, StartError> {
+        App::start_as(Replica::new(), config, safeguards, Observers::default()).await
     }
 
-    /// Starts serving as this replica, seen by these observers.
+    /// Starts a service as this replica, with these tracing and metrics hooks.
     pub async fn start_as(
         replica: Replica,
         config: Config,
-        protections: Safeguards,
+        safeguards: Safeguards,
         observers: Observers,
     ) -> Result<App, StartError> {
-        let clock: Arc<dyn Clock> = Arc::new(BootClock);
-        let redis = config.redis.as_ref().map(|redis| redis_config(redis, &config, protections)).transpose()?;
-        let (listener, address) = listen("server.listen", config.server.listen)?;
+        let redis = config.redis.as_ref().map(|redis| redis_config(redis, &config, safeguards)).transpose()?;
+        let (grpc, address) = listen("server.listen", config.server.listen)?;
         let admin = if config.admin.enabled { Some(listen_for_admin(&config.admin)?) } else { None };
-        let admin_address = admin.as_ref().map(|(_, address)| *address);
-
-        let partitions = config.coherence.partitions;
-        let namespaces = Arc::new(Namespaces::new(namespace_rules(&config), partitions));
-        let l1: Arc<dyn L1> = Arc::new(MokaL1::new(config.l1.size, eviction(config.l1.eviction, redis.is_some())));
-        let coherence = CoherenceConfig {
-            partitions,
-            max_staleness: config.coherence.max_staleness,
-            repair: config.redis.as_ref().is_some_and(|redis| redis.failover == config::Failover::Repair),
-            safeguards: protections,
-        };
-        let coherence = Arc::new(Coherence::new(coherence, l1.clone(), namespaces.clone(), clock.clone()));
-        let (l2, board): (Arc<dyn L2>, Option<Arc<dyn SharedStore>>) = match redis {
-            Some(redis) => {
-                let tier = redis::start(redis, partitions, rand::random(), clock.clone(), coherence.clone());
-                (tier.clone(), Some(tier))
-            }
-            None => (Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone())), None),
-        };
-        let swept = coherence.clone();
-        let repair = FailoverRepair::new(coherence.clone(), l2.clone(), namespaces.clone(), clock.clone());
-        let cache = Tiered::new(tiered_config(&config), l1, l2.clone(), coherence, clock.clone());
-        let policies = Arc::new(PolicySync::new(board.clone(), namespaces.clone(), cache.clone(), clock.clone()));
-        let warm_start = board.clone().filter(|_| config.warm_start.enabled).map(|board| {
-            let config = warm_start_config(&config.warm_start);
-            Arc::new(WarmStart::new(config, cache.clone(), namespaces.clone(), board, clock.clone()))
-        });
-
-        let server = &config.server;
-        let load = Arc::new(Admission::new(AdmissionLimits {
-            requests: server.max_in_flight,
-            bytes: server.max_bytes_in_flight as usize,
-            probes: server.max_uncounted,
-            connections: server.max_connections,
-            waiting: server.max_waiting,
-            peer_share: server.max_share_per_peer,
-        }));
-        let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (state, health) = watch::channel(Health::starting());
-        let grace = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.connect_timeout);
-        let ending = CancellationToken::new();
-        tasks.spawn({
-            let ending = ending.clone();
-            async move { repair.run(ending).await }
-        });
-        if config.redis.is_some() {
-            tasks.spawn(ending.clone().run_until_cancelled_owned(swept.sweep_memory()));
-        }
+        announce(&config, address, admin.as_ref().map(|(_, address)| *address), &replica);
+        let (health_sender, health) = watch::channel(Health::starting());
         let (drain, drained) = watch::channel(false);
-        let prepared = CancellationToken::new();
-        tasks.spawn({
-            let (policies, warm_start, prepared) = (policies.clone(), warm_start.clone(), prepared.clone());
-            ending.clone().run_until_cancelled_owned(prepare(cache.clone(), policies, warm_start, grace, prepared))
-        });
-        tasks.spawn({
-            let (l2, draining, ending) = (l2.clone(), draining.clone(), ending.clone());
-            async move {
-                follow_health(&state, l2, grace, draining, prepared, drained).await;
-                // What it said last is told until the end: those who watch it would ask again at once.
-                ending.cancelled().await;
-            }
-        });
-        let keys = match config.log.keys {
-            config::LogKeys::Hashed => KeyLogging::Hashed,
-            config::LogKeys::Clear => KeyLogging::Clear,
-        };
-        announce(&config, address, admin_address, &replica);
-        let Observers { tracing, metrics: wanted, log_level } = observers;
-        let can_be_scraped = wanted.prometheus;
-        let rpcs = (!wanted.is_nobody()).then(|| Arc::new(rpc_metrics::table()));
-        let observed = Arc::new(ReplicaHandles {
-            replica,
-            cache: cache.clone(),
-            l2: l2.clone(),
-            namespaces,
-            admission: load.clone(),
-            rpcs: rpcs.clone(),
-            health: health.clone(),
-            shared_store: board,
-            warm_start: warm_start.clone(),
-            clock: clock.clone(),
-        });
-        let metrics = (!wanted.is_nobody()).then(|| Arc::new(Metrics::start(observed.clone(), &wanted)));
-        tasks.spawn({
-            let (metrics, ending) = (metrics.clone(), ending.clone());
-            async move {
-                if let Some(metrics) = metrics {
-                    ending.run_until_cancelled(metrics.run()).await;
-                }
-            }
-        });
-        let reports = Arc::new(StatsReporter::new(observed.clone()));
-        tasks.spawn({
-            let (reports, ending) = (reports.clone(), ending.clone());
-            async move { ending.run_until_cancelled(reports.publish_summaries()).await }
-        });
-        let admin_http = admin.map(|(listener, address)| {
-            let fleet: admin::FleetQuery = Arc::new({
-                let reports = reports.clone();
-                move || {
-                    let reports = reports.clone();
-                    Box::pin(async move { reports.fleet().await })
-                }
-            });
-            let metrics = metrics.clone().filter(|_| can_be_scraped);
-            let metrics = metrics.map(|metrics| -> admin::MetricsText { Arc::new(move || metrics.prometheus_text()) });
-            let sources = admin::AdminSources { observed, fleet, metrics };
-            (address, Admin::start(listener, admin_config(&config.admin), sources))
-        });
-        let api = CacheApi::new(reports, config.limits.clone(), config.events.clone(), clock, keys);
-        let admin = config.server.admin.then(|| AdminApi::new(&api, policies, drain, log_level));
-        let health = HealthApi::new(health, config.server.admin);
-        let page = admin_address.filter(|address| config.admin.page && !address.ip().is_unspecified());
-        let server = server_config(&config, page, tracing);
-        let serving = ServerHandle::start(listener, server, api, admin, health, load, rpcs);
+        let core = build_cache(&config, redis, safeguards);
+        let fleet = build_fleet(&config, &core, replica, health, &observers.metrics);
+        let parts = Parts { config, core, fleet, lifecycle: Lifecycle::default() };
+        spawn_background(&parts, health_sender, drained);
+        let (serving, admin) = serve(&parts, Listeners { grpc, admin }, observers, drain);
+        let Parts { config, core, fleet, lifecycle } = parts;
         Ok(App {
             address,
             drain: config.drain,
             serving,
-            admin: admin_http,
-            cache,
-            l2,
-            warm_start,
-            metrics,
-            draining,
-            ending,
-            tasks,
+            admin,
+            cache: core.cache,
+            l2: core.l2,
+            warm_start: fleet.warm_start,
+            metrics: fleet.metrics,
+            lifecycle,
         })
     }
 
-    /// The address served on.
+    /// Returns the address of the gRPC server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What is counted; none: nobody wants it.
+    /// Returns the metrics; `None` if nothing consumes them.
     pub fn metrics(&self) -> Option<&Arc<Metrics>> {
         self.metrics.as_ref()
     }
 
-    /// The address of metrics, probes and the dashboard.
+    /// Returns the address of metrics, probes and the dashboard.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|(address, _)| *address)
     }
 
-    /// Ends the service within the drain limit (drain.delay and drain.timeout together), whatever its peers do: says that it is going,
-    /// waits for callers to hear of it, finishes what is under way, closes Redis. Returns whether every RPC was finished.
+    /// Stops the service within `drain.delay` plus `drain.timeout`, whatever its peers do: reports
+    /// that it is not ready, waits for callers to notice, finishes the requests in flight, and
+    /// closes Redis. Returns true if every RPC was finished.
     pub async fn stop(self, stop: Stop) -> bool {
         let delay = if stop == Stop::Drain { self.drain.delay } else { Duration::ZERO };
-        let limit = Instant::now() + delay + self.drain.timeout;
+        let deadline = Instant::now() + delay + self.drain.timeout;
+        let Lifecycle { draining, ending, tasks } = self.lifecycle;
         tracing::info!(delay_ms = millis(delay), timeout_ms = millis(self.drain.timeout), "draining");
-        self.draining.cancel();
+        draining.cancel();
         sleep(delay).await;
         self.cache.stop_waiting();
-        let finished = self.serving.drain(self.drain.timeout.saturating_sub(CLOSING)).await;
+        let finished = self.serving.drain(self.drain.timeout.saturating_sub(SHUTDOWN_RESERVE)).await;
         if !finished {
-            tracing::warn!("connections were closed before their peers let go");
+            tracing::warn!("drain timeout: closed connections with requests in flight");
         }
         let closing = async {
             self.cache.close().await;
-            self.ending.cancel();
+            ending.cancel();
             if let Some(warm_start) = &self.warm_start {
-                let _ = timeout(LAST_WORDS, warm_start.publish_hot_keys()).await;
+                let _ = timeout(SHUTDOWN_FLUSH_TIMEOUT, warm_start.publish_hot_keys()).await;
             }
             self.l2.close().await;
-            self.tasks.close();
-            self.tasks.wait().await;
+            tasks.close();
+            tasks.wait().await;
             if let Some(metrics) = &self.metrics {
                 metrics.stop().await;
             }
         };
-        if timeout_at(limit, closing).await.is_err() {
-            tracing::warn!("what was under way did not end within the drain limit and was dropped");
+        if timeout_at(deadline, closing).await.is_err() {
+            tracing::warn!("drain timeout: dropped background tasks that did not end");
         }
-        // Last, so that probes hear until the end that this replica is not ready.
+        // Last, so that probes receive "not ready" until the end.
         if let Some((_, admin)) = self.admin {
-            admin.close(LAST_ANSWERS.min(limit.saturating_duration_since(Instant::now()))).await;
+            admin.close(ADMIN_CLOSE_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()))).await;
         }
         tracing::info!("stopped");
         finished
     }
 }
 
-/// Keeps health up to date: ready once Redis was healthy, or did not become so within `grace`; not ready any more when ending or halted, nor while
-/// drained.
-async fn follow_health(
-    state: &watch::Sender<Health>,
+// === parts of a start ===
+
+/// Builds the tiers, the coherence between them, and the cache on top.
+fn build_cache(config: &Config, redis: Option<RedisConfig>, safeguards: Safeguards) -> CacheParts {
+    let clock: Arc<dyn Clock> = Arc::new(BootClock);
+    let partitions = config.coherence.partitions;
+    let namespaces = Arc::new(Namespaces::new(namespace_rules(config), partitions));
+    let l1: Arc<dyn L1> = Arc::new(MokaL1::new(config.l1.size, eviction(config.l1.eviction, redis.is_some())));
+    let coherence = CoherenceConfig {
+        partitions,
+        max_staleness: config.coherence.max_staleness,
+        repair: config.redis.as_ref().is_some_and(|redis| redis.failover == config::Failover::Repair),
+        safeguards,
+    };
+    let coherence = Arc::new(Coherence::new(coherence, l1.clone(), namespaces.clone(), clock.clone()));
+    let (l2, store): (Arc<dyn L2>, Option<Arc<dyn SharedStore>>) = match redis {
+        Some(redis) => {
+            let tier = redis::start(redis, partitions, rand::random(), clock.clone(), coherence.clone());
+            (tier.clone(), Some(tier))
+        }
+        None => (Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone())), None),
+    };
+    let cache = Tiered::new(tiered_config(config), l1, l2.clone(), coherence.clone(), clock.clone());
+    CacheParts { cache, l2, store, coherence, namespaces, clock }
+}
+
+/// Builds the parts that read and publish the state of this replica.
+fn build_fleet(
+    config: &Config,
+    core: &CacheParts,
+    replica: Replica,
+    health: watch::Receiver<Health>,
+    consumers: &MetricsConfig,
+) -> FleetParts {
+    let CacheParts { cache, l2, store, namespaces, clock, .. } = core;
+    let policies = Arc::new(PolicySync::new(store.clone(), namespaces.clone(), cache.clone(), clock.clone()));
+    let warm_start = store.clone().filter(|_| config.warm_start.enabled).map(|store| {
+        let config = warm_start_config(&config.warm_start);
+        Arc::new(WarmStart::new(config, cache.clone(), namespaces.clone(), store, clock.clone()))
+    });
+    let handles = Arc::new(ReplicaHandles {
+        replica,
+        cache: cache.clone(),
+        l2: l2.clone(),
+        namespaces: namespaces.clone(),
+        admission: Arc::new(Admission::new(admission_limits(&config.server))),
+        rpcs: (!consumers.is_nobody()).then(|| Arc::new(rpc_metrics::table())),
+        health,
+        shared_store: store.clone(),
+        warm_start: warm_start.clone(),
+        clock: clock.clone(),
+    });
+    let metrics = (!consumers.is_nobody()).then(|| Arc::new(Metrics::start(handles.clone(), consumers)));
+    let reports = Arc::new(StatsReporter::new(handles.clone()));
+    FleetParts { policies, warm_start, handles, reports, metrics }
+}
+
+/// Spawns the tasks that run until the service ends.
+fn spawn_background(parts: &Parts, health: watch::Sender<Health>, drained: watch::Receiver<bool>) {
+    let Parts { config, core, fleet, lifecycle: Lifecycle { draining, ending, tasks } } = parts;
+    let CacheParts { cache, l2, coherence, namespaces, clock, .. } = core;
+    let repair = FailoverRepair::new(coherence.clone(), l2.clone(), namespaces.clone(), clock.clone());
+    tasks.spawn({
+        let ending = ending.clone();
+        async move { repair.run(ending).await }
+    });
+    if config.redis.is_some() {
+        tasks.spawn(ending.clone().run_until_cancelled_owned(coherence.clone().sweep_memory()));
+    }
+    let grace = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.connect_timeout);
+    let prepared = CancellationToken::new();
+    tasks.spawn({
+        let (policies, warm_start, prepared) = (fleet.policies.clone(), fleet.warm_start.clone(), prepared.clone());
+        ending.clone().run_until_cancelled_owned(prepare(cache.clone(), policies, warm_start, grace, prepared))
+    });
+    tasks.spawn({
+        let (inputs, ending) =
+            (HealthInputs { l2: l2.clone(), grace, draining: draining.clone(), prepared, drained }, ending.clone());
+        async move {
+            follow_health(&health, inputs).await;
+            // Keeps the last state until the end: watchers of health would ask again at once.
+            ending.cancelled().await;
+        }
+    });
+    if let Some(metrics) = fleet.metrics.clone() {
+        let ending = ending.clone();
+        tasks.spawn(async move { ending.run_until_cancelled(metrics.run()).await });
+    }
+    let (reports, ending) = (fleet.reports.clone(), ending.clone());
+    tasks.spawn(async move { ending.run_until_cancelled(reports.publish_summaries()).await });
+}
+
+/// Starts the admin server and the gRPC server.
+fn serve(
+    parts: &Parts,
+    listeners: Listeners,
+    observers: Observers,
+    drain: watch::Sender<bool>,
+) -> (ServerHandle, Option<(SocketAddr, Admin)>) {
+    let Parts { config, core, fleet, .. } = parts;
+    let FleetParts { handles, reports, .. } = fleet;
+    let Observers { tracing, metrics: consumers, log_level } = observers;
+    let admin = listeners.admin.map(|(listener, address)| {
+        let query: admin::FleetQuery = Arc::new({
+            let reports = reports.clone();
+            move || {
+                let reports = reports.clone();
+                Box::pin(async move { reports.fleet().await })
+            }
+        });
+        let metrics = fleet.metrics.clone().filter(|_| consumers.prometheus);
+        let metrics = metrics.map(|metrics| -> admin::MetricsText { Arc::new(move || metrics.prometheus_text()) });
+        let sources = admin::AdminSources { observed: handles.clone(), fleet: query, metrics };
+        (address, Admin::start(listener, admin_config(&config.admin), sources))
+    });
+    let keys = match config.log.keys {
+        config::LogKeys::Hashed => KeyLogging::Hashed,
+        config::LogKeys::Clear => KeyLogging::Clear,
+    };
+    let api = CacheApi::new(reports.clone(), config.limits.clone(), config.events.clone(), core.clock.clone(), keys);
+    let admin_api = config.server.admin.then(|| AdminApi::new(&api, fleet.policies.clone(), drain, log_level));
+    let health = HealthApi::new(handles.health.clone(), config.server.admin);
+    let page = admin.as_ref().map(|(address, _)| *address);
+    let page = page.filter(|address| config.admin.page && !address.ip().is_unspecified());
+    let server = server_config(config, page, tracing);
+    let (admission, rpcs) = (handles.admission.clone(), handles.rpcs.clone());
+    (ServerHandle::start(listeners.grpc, server, api, admin_api, health, admission, rpcs), admin)
+}
+
+// === readiness ===
+
+/// Inputs of the health of a replica.
+struct HealthInputs {
     l2: Arc<dyn L2>,
+    /// Time after which a replica is ready without Redis.
     grace: Duration,
     draining: CancellationToken,
+    /// Cancelled when policies and the warm start are loaded.
     prepared: CancellationToken,
-    mut drained: watch::Receiver<bool>,
-) {
-    let started = Instant::now();
+    /// The switch of `twintier drain`.
+    drained: watch::Receiver<bool>,
+}
+
+/// Updates health until the drain: ready once Redis was healthy or `grace` is over; not ready while
+/// ending, halted or drained.
+async fn follow_health(health: &watch::Sender<Health>, mut inputs: HealthInputs) {
+    let started_at = Instant::now();
     let mut settled = false;
     loop {
-        let l2_state = l2.report().state;
-        settled |= matches!(l2_state, L2State::Healthy | L2State::Disabled) || started.elapsed() >= grace;
-        let ending = draining.is_cancelled();
-        let waiting = !prepared.is_cancelled();
+        let l2_state = inputs.l2.report().state;
+        settled |= matches!(l2_state, L2State::Healthy | L2State::Disabled) || started_at.elapsed() >= inputs.grace;
+        let ending = inputs.draining.is_cancelled();
+        let waiting = !inputs.prepared.is_cancelled();
         let reasons = [
             (ending, NotReady::Ending),
-            (l2.halted().is_some(), NotReady::Halted),
-            (*drained.borrow_and_update(), NotReady::Drained),
+            (inputs.l2.halted().is_some(), NotReady::Halted),
+            (*inputs.drained.borrow_and_update(), NotReady::Drained),
             (waiting || !settled, NotReady::Starting),
         ];
         let not_ready = reasons.into_iter().find_map(|(holds, why)| holds.then_some(why));
         let now = Health { not_ready, l2: l2_state };
-        state.send_if_modified(|state| std::mem::replace(state, now) != now);
+        health.send_if_modified(|state| std::mem::replace(state, now) != now);
         if ending {
             return;
         }
         tokio::select! {
-            () = draining.cancelled() => {}
-            Ok(()) = drained.changed() => {}
-            () = prepared.cancelled(), if waiting => {}
-            () = sleep(HEALTH_PACE) => {}
+            () = inputs.draining.cancelled() => {}
+            Ok(()) = inputs.drained.changed() => {}
+            () = inputs.prepared.cancelled(), if waiting => {}
+            () = sleep(HEALTH_POLL_INTERVAL) => {}
         }
     }
 }
 
-/// What comes before readiness, as far as Redis is there within `grace`: policies as they were changed at run time, and the warm start. Then
-/// goes on with both, for ever.
+/// Prepares readiness if Redis is reachable within `grace`: loads the policies changed at run time
+/// and the warm start. Then keeps both running until cancelled.
 async fn prepare(
     cache: Tiered,
     policies: Arc<PolicySync>,
@@ -361,6 +433,8 @@ async fn prepare(
     tokio::join!(policies.follow(), lists);
 }
 
+// === listening ===
+
 fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let listener = acceptor::listen(address);
     let listener = listener.map_err(|cause| StartError::Listen { setting, address, cause })?;
@@ -368,7 +442,8 @@ fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, So
     Ok((listener, address))
 }
 
-/// An address that was not asked for may be another: several replicas on one machine do not hinder each other.
+/// Listens for the admin server. Falls back to any free port unless the address is set explicitly,
+/// so that several replicas run on one machine.
 fn listen_for_admin(admin: &config::Admin) -> Result<(TcpListener, SocketAddr), StartError> {
     match listen("admin.listen", admin.listen) {
         Err(StartError::Listen { .. }) if !admin.listen_is_given => {
@@ -382,7 +457,7 @@ fn announce(config: &Config, address: SocketAddr, admin: Option<SocketAddr>, rep
     let version = env!("CARGO_PKG_VERSION");
     if let Some(admin) = admin {
         let dashboard = if config.admin.page { format!("http://{admin}/") } else { "off".to_owned() };
-        tracing::info!(%dashboard, metrics = %format_args!("http://{admin}/metrics"), "metrics and the dashboard are served");
+        tracing::info!(%dashboard, metrics = %format_args!("http://{admin}/metrics"), "admin server listening");
     }
     match &config.redis {
         Some(redis) => {
@@ -401,7 +476,7 @@ fn announce(config: &Config, address: SocketAddr, admin: Option<SocketAddr>, rep
     }
 }
 
-// === from configuration to parts ===
+// === configuration of the parts ===
 
 fn namespace_rules(config: &Config) -> NamespaceRules {
     NamespaceRules {
@@ -414,7 +489,8 @@ fn namespace_rules(config: &Config) -> NamespaceRules {
     }
 }
 
-/// Without Redis an entry that memory refuses is a lost Set, so everything new is taken there.
+/// Chooses the eviction policy. Without Redis an entry that memory refuses is a lost Set, so LRU,
+/// which takes every new entry.
 fn eviction(eviction: config::Eviction, redis: bool) -> Eviction {
     match eviction {
         config::Eviction::Lru => Eviction::Lru,
@@ -424,18 +500,23 @@ fn eviction(eviction: config::Eviction, redis: bool) -> Eviction {
     }
 }
 
-fn tiered_config(config: &Config) -> TieredConfig {
-    let budgets = config.redis.as_ref().map(|redis| (redis.read_timeout, redis.write_timeout));
-    let (read_budget, write_budget) = budgets.unwrap_or((Duration::MAX, Duration::MAX));
-    let self_audit_every = config.coherence.self_audit.one_in();
-    let hot_key_places = HOT_KEY_PLACES.max(2 * config.warm_start.keys);
-    TieredConfig {
-        switches: config.cache.switches,
-        read_timeout: read_budget,
-        write_timeout: write_budget,
-        self_audit_every,
-        hot_key_capacity: hot_key_places,
+fn admission_limits(server: &config::Server) -> AdmissionLimits {
+    AdmissionLimits {
+        requests: server.max_in_flight,
+        bytes: server.max_bytes_in_flight as usize,
+        probes: server.max_uncounted,
+        connections: server.max_connections,
+        waiting: server.max_waiting,
+        peer_share: server.max_share_per_peer,
     }
+}
+
+fn tiered_config(config: &Config) -> TieredConfig {
+    let timeouts = config.redis.as_ref().map(|redis| (redis.read_timeout, redis.write_timeout));
+    let (read_timeout, write_timeout) = timeouts.unwrap_or((Duration::MAX, Duration::MAX));
+    let self_audit_every = config.coherence.self_audit.one_in();
+    let hot_key_capacity = MIN_TRACKED_HOT_KEYS.max(2 * config.warm_start.keys);
+    TieredConfig { switches: config.cache.switches, read_timeout, write_timeout, self_audit_every, hot_key_capacity }
 }
 
 fn warm_start_config(config: &config::WarmStart) -> WarmStartConfig {
@@ -474,7 +555,7 @@ fn server_config(config: &Config, page: Option<SocketAddr>, tracing: Option<Trac
     }
 }
 
-fn redis_config(redis: &config::Redis, config: &Config, protections: Safeguards) -> Result<RedisConfig, StartError> {
+fn redis_config(redis: &config::Redis, config: &Config, safeguards: Safeguards) -> Result<RedisConfig, StartError> {
     let identity = redis.tls_cert_file.as_deref().zip(redis.tls_key_file.as_deref());
     let identity = identity.map(|(certificate, key)| redis::tls::Identity { certificate, key });
     let tls = redis.url.tls.then(|| redis::tls::client(redis.tls_ca_file.as_deref(), identity)).transpose()?;
@@ -506,7 +587,7 @@ fn redis_config(redis: &config::Redis, config: &Config, protections: Safeguards)
         max_staleness: config.coherence.max_staleness,
         tombstones: config.limits.tombstones,
         namespace_sampling: redis.namespace_sampling,
-        protections,
+        protections: safeguards,
         failover: match redis.failover {
             config::Failover::Repair => Failover::Repair,
             config::Failover::Cold => Failover::Cold,

@@ -1,22 +1,24 @@
-//! twintier: a two-tier cache as a gRPC service. An in-memory L1 in every replica, a Redis L2, and messages that keep the L1s coherent
-//! within a stated bound.
+//! twintier: a two-tier cache as a gRPC service. An in-memory L1 in every replica, a Redis L2, and
+//! messages that keep the L1s coherent within a stated bound.
 //!
 //! ```text
 //!                         main.rs                      clap: serve | get | set | invalidate | stats | health | config
 //!                            │
-//!                         app.rs ── shutdown.rs        composition root: the only file that names concrete parts together
+//!                         app.rs ── shutdown.rs        composition root: the only file that names the concrete parts
 //!      ┌──────┬──────┬───────┼───────┬────────┐
 //!   config/ grpc/  cli/  backend/  admin/  telemetry/     edges: none imports another edge
 //!      └──────┴──────┴───────┼───────┴────────┘
 //!                          cache/                      the core: knows no transport, no Redis, no memory library
 //! ```
 //!
-//! `net/`, on the ground floor, accepts and closes TCP connections for the servers of `grpc/` and `admin/`; it knows no other module.
-//! `pb` holds the generated types of the contract, for `grpc/` and `cli/`; `units` durations and sizes as text, `suggest` finds what a misspelt name
-//! means. `tests/layering.rs` holds this picture.
+//! `net/` accepts and closes TCP connections for the servers of `grpc/` and `admin/`; it knows no
+//! other module. `pb` holds the generated types of the contract, for `grpc/` and `cli/`; `units`
+//! formats durations and sizes, `suggest` finds the name that a misspelt one means.
+//! `tests/layering.rs` holds this picture.
 //!
-//! To find how a Get is answered read, in this order: `main.rs`, [`app`], `grpc/service.rs`, [`cache::tiered`], then
-//! [`cache::coherence`] for what may be answered from memory and what may enter it; its `follow.rs` applies messages.
+//! To find how a Get is answered read, in this order: `main.rs`, [`app`], `grpc/service.rs`,
+//! [`cache::tiered`], then [`cache::coherence`] for what may be answered from memory and what may
+//! enter it; its `apply_message.rs` applies messages.
 
 pub mod admin;
 pub mod app;

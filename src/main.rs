@@ -1,4 +1,4 @@
-//! The `twintier` program: a server, and the client commands to talk to one.
+//! The `twintier` program: the server and the client commands.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use twintier::telemetry::{self, logs};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Exit status of a command that was given something unusable.
-const USAGE: u8 = 2;
-/// Longest and shortest time for sending what telemetry waits at the end.
-const LAST_SPANS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// Exit status of a usage error.
+const USAGE_EXIT_CODE: u8 = 2;
+/// Shortest and longest timeout of exporting the last telemetry.
+const TELEMETRY_FLUSH_TIMEOUTS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -39,14 +39,14 @@ fn main() -> ExitCode {
 async fn serve(args: ServeArgs) -> ExitCode {
     let config = match load(args) {
         Ok(loaded) => loaded.config,
-        Err(problems) => return fail(&problems, USAGE),
+        Err(problems) => return fail(&problems, USAGE_EXIT_CODE),
     };
     let format = match config.log.format {
         config::LogFormat::Auto => logs::Format::Auto,
         config::LogFormat::Human => logs::Format::Human,
         config::LogFormat::Json => logs::Format::Json,
     };
-    // One for the process: what speaks TLS to a collector asks for it.
+    // One for the process: TLS towards a collector uses it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let replica = Replica::new();
     let telemetry =
@@ -66,17 +66,17 @@ async fn serve(args: ServeArgs) -> ExitCode {
         Err(error) => return fail(&error, 1),
     };
     let stop = signals.next().await;
-    let asked = Instant::now();
+    let stop_requested_at = Instant::now();
     let stopped = async {
         app.stop(stop).await;
-        let [least, most] = LAST_SPANS;
-        telemetry.stop(limit.saturating_sub(asked.elapsed()).clamp(least, most)).await;
+        let [least, most] = TELEMETRY_FLUSH_TIMEOUTS;
+        telemetry.stop(limit.saturating_sub(stop_requested_at.elapsed()).clamp(least, most)).await;
     };
     tokio::select! {
         () = stopped => ExitCode::SUCCESS,
         _ = signals.next() => {
-            eprintln!("twintier: asked a second time: ending at once");
-            // What is left of telemetry would wait for its collector when it is dropped.
+            eprintln!("twintier: second signal, exiting immediately");
+            // Dropping the rest of telemetry would wait for its collector.
             std::process::exit(1)
         }
     }
@@ -103,14 +103,14 @@ fn config_command(command: ConfigCommand) -> ExitCode {
                 println!("the configuration is valid");
                 ExitCode::SUCCESS
             }
-            Err(problems) => fail(&problems, USAGE),
+            Err(problems) => fail(&problems, USAGE_EXIT_CODE),
         },
         ConfigCommand::Show(args) => match load(args.serve) {
             Ok(loaded) => {
                 print!("{}", config::show(&loaded.settings, args.output == cli::OutputFormat::Json));
                 ExitCode::SUCCESS
             }
-            Err(problems) => fail(&problems, USAGE),
+            Err(problems) => fail(&problems, USAGE_EXIT_CODE),
         },
     }
 }

@@ -1,29 +1,29 @@
-//! When the process is asked to end, and how politely.
+//! Signals that stop the process: SIGTERM drains, SIGINT does not wait.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// A request to end.
+/// Request to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// From an orchestrator: callers need a moment to learn that this replica goes.
+    /// SIGTERM, from an orchestrator: callers need time to notice that this replica stops.
     Drain,
-    /// From a person at the terminal: finish what is under way, without that moment.
+    /// SIGINT, from a terminal: finish the requests in flight, without that time.
     Now,
 }
 
-/// The signals that ask the process to end.
+/// Receiver of the signals that stop the process.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// Listens from now on.
+    /// Starts to listen.
     pub fn listen() -> std::io::Result<Signals> {
         Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The next signal.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> Stop {
         tokio::select! {
             _ = self.terminate.recv() => Stop::Drain,

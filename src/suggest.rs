@@ -1,29 +1,29 @@
-//! The known name nearest to one that is unknown, as errors suggest it.
+//! Suggestion for an unknown name: the nearest known one.
 
-/// Longest name that is compared, characters. A longer one is no misspelling of a name that the service knows.
-const LONGEST: usize = 256;
+/// Longest name that is compared, in bytes. A longer one is no misspelling of a known name.
+const MAX_NAME_BYTES: usize = 256;
 
-/// The nearest of `known`, if it is near enough to be what was meant.
+/// Returns the nearest of `known`, if it is near enough to be meant.
 pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    if unknown.len() > LONGEST {
+    if unknown.len() > MAX_NAME_BYTES {
         return None;
     }
     let (unknown, length) = (unknown.to_lowercase(), unknown.chars().count());
     let most = unknown.len().div_ceil(4).max(2);
     known
-        .filter(|name| name.len() <= LONGEST && name.chars().count().abs_diff(length) <= most)
+        .filter(|name| name.len() <= MAX_NAME_BYTES && name.chars().count().abs_diff(length) <= most)
         .map(|name| (distance(&unknown, &name.to_lowercase()), name))
         .filter(|(distance, _)| *distance <= most)
         .min()
         .map(|(_, name)| name)
 }
 
-/// The end of an error about a name that is unknown: the nearest of `known`, or nothing.
+/// Formats the suggestion at the end of an error about an unknown name; empty if no name is near.
 pub fn did_you_mean<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
     nearest(unknown, known).map_or(String::new(), |known| format!("; did you mean {known}?"))
 }
 
-/// Levenshtein distance: how many characters to insert, delete or replace.
+/// Levenshtein distance: the number of characters to insert, delete or replace.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();

@@ -1,4 +1,4 @@
-//! Durations, sizes and shares as people write them: `250ms`, `1h30m`, `64MiB`, `1GB`, `0.001`.
+//! Durations, sizes and shares as text: `250ms`, `1h30m`, `64MiB`, `1GB`, `0.001`.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,12 +13,12 @@ pub struct Ratio(u32);
 impl Ratio {
     const WHOLE: u32 = 1_000_000;
 
-    /// One of so many.
+    /// Returns one part of `many`.
     pub const fn one_of(many: u32) -> Ratio {
         Ratio(Ratio::WHOLE / many)
     }
 
-    /// One in how many, about; 0 when the share is nothing.
+    /// Returns n for a share of about one in n; 0 if the share is zero.
     pub fn one_in(self) -> u64 {
         u64::from(Ratio::WHOLE.checked_div(self.0).unwrap_or(0))
     }
@@ -30,7 +30,7 @@ impl fmt::Display for Ratio {
     }
 }
 
-/// Reads a share: `0.001`. Millionths are exact, smaller ones are nothing.
+/// Parses a share: `0.001`. Millionths are exact, smaller ones are zero.
 pub fn parse_share(text: &str) -> Result<Ratio, UnitError> {
     match text.trim().parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(Ratio((share * f64::from(Ratio::WHOLE)).round() as u32)),
@@ -38,19 +38,19 @@ pub fn parse_share(text: &str) -> Result<Ratio, UnitError> {
     }
 }
 
-/// Why a text is no duration, size or share.
+/// Error of a text that is no duration, size or share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// A bare number, where each unit would mean something else.
     #[error("must have a unit, such as 250ms, 2s or 5m")]
     NoUnit,
-    /// No duration.
+    /// Invalid duration.
     #[error("must be a duration, such as 250ms, 2s, 5m or 1h30m")]
     NotADuration,
-    /// No size.
+    /// Invalid size.
     #[error("must be a size, such as 512KiB, 64MiB, 1GB or a whole number of bytes")]
     NotASize,
-    /// No share.
+    /// Invalid share.
     #[error("must be a share from 0 to 1, such as 0.001")]
     NotAShare,
     /// More bytes than 64 bits can count.
@@ -58,20 +58,21 @@ pub enum UnitError {
     TooLarge,
 }
 
-/// Reads a duration with its unit: ns, us, ms, s, m, h, d and their longer names, also in sequence (`1h30m`).
+/// Parses a duration with its unit: ns, us, ms, s, m, h, d and their longer names, also in sequence
+/// (`1h30m`).
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) {
         return Err(UnitError::NoUnit);
     }
-    // `M` would be months, which nobody who writes 5M means.
+    // `M` would be months, which 5M does not mean.
     if text.contains('M') {
         return Err(UnitError::NotADuration);
     }
     humantime::parse_duration(text).map_err(|_| UnitError::NotADuration)
 }
 
-/// Writes a duration so that [`parse_duration`] reads the same: `1h30m`, `2s`, `0s`.
+/// Formats a duration so that [`parse_duration`] reads the same: `1h30m`, `2s`, `0s`.
 pub fn format_duration(duration: Duration) -> String {
     const UNITS: [(&str, u128); 7] = [
         ("d", 86_400_000_000_000),
@@ -100,7 +101,8 @@ pub fn format_duration(duration: Duration) -> String {
 const BINARY: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 const DECIMAL: [(&str, u64); 4] = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1_000)];
 
-/// Reads a size in bytes: a whole number and a unit of 1024 (KiB, MiB, GiB, TiB) or of 1000 (KB, MB, GB, TB), or none for bytes.
+/// Parses a size in bytes: a whole number and a unit of 1024 (KiB, MiB, GiB, TiB) or of 1000 (KB,
+/// MB, GB, TB), or no unit for bytes.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -119,7 +121,7 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     number.checked_mul(factor).ok_or(UnitError::TooLarge)
 }
 
-/// Writes a size so that [`parse_size`] reads the same: the largest unit that leaves no remainder.
+/// Formats a size so that [`parse_size`] reads the same: the largest unit that leaves no remainder.
 pub fn format_size(bytes: u64) -> String {
     let exact = |(_, factor): &&(&str, u64)| bytes != 0 && bytes.is_multiple_of(*factor);
     match BINARY.iter().find(exact).or_else(|| DECIMAL.iter().find(exact)) {

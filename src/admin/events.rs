@@ -1,4 +1,5 @@
-//! `/events`: what the dashboard is made of, as server-sent events: one `hello` with the last minutes, then a `tick` every second.
+//! `/events`, the server-sent events of the dashboard: `hello` with the last minutes, then a `tick`
+//! every second.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -18,11 +19,11 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::recorder::Recorder;
-use super::serve::{AGE, Caller};
+use super::serve::{Caller, MAX_AGE};
 use crate::net::connections::{Activity, ConnectionLimit, ConnectionLimits, Connections};
 
-/// Most streams at once. A forwarded port makes all people at it one peer.
-const STREAMS: ConnectionLimits = ConnectionLimits { connections: 16, per_peer: 8 };
+/// Most streams at once. Behind a forwarded port all browsers are one peer.
+const STREAM_LIMITS: ConnectionLimits = ConnectionLimits { connections: 16, per_peer: 8 };
 
 #[derive(Clone)]
 struct EventStreams {
@@ -32,7 +33,7 @@ struct EventStreams {
 }
 
 pub fn routes(recorder: Arc<Recorder>, closing: CancellationToken) -> Router {
-    let shared = EventStreams { recorder, streams: Connections::new(STREAMS), closing };
+    let shared = EventStreams { recorder, streams: Connections::new(STREAM_LIMITS), closing };
     Router::new().route("/events", get(events)).with_state(shared)
 }
 
@@ -40,8 +41,8 @@ async fn events(State(shared): State<EventStreams>, Extension(caller): Extension
     let admission = shared.streams.admit(caller.address, Activity::Protected);
     let Some(place) = admission.slot else {
         let why = match admission.reached {
-            Some(ConnectionLimit::Peer) => format!("{} pages of this address watch already\n", STREAMS.per_peer),
-            _ => format!("{} pages watch already\n", STREAMS.connections),
+            Some(ConnectionLimit::Peer) => format!("{} pages of this address watch already\n", STREAM_LIMITS.per_peer),
+            _ => format!("{} pages watch already\n", STREAM_LIMITS.connections),
         };
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "5")], why).into_response();
     };
@@ -52,14 +53,14 @@ async fn events(State(shared): State<EventStreams>, Extension(caller): Extension
     };
     let ticks = stream::unfold((ticks, place), |(mut ticks, place)| async move {
         ticks.changed().await.ok()?;
-        // One that was too slow for a tick gets the next.
+        // A reader that is too slow for a tick gets the next one.
         let tick = ticks.borrow_and_update().clone();
         Some((tick, (ticks, place)))
     });
     let end = async move {
         tokio::select! {
             () = shared.closing.cancelled() => {}
-            () = sleep(AGE) => {}
+            () = sleep(MAX_AGE) => {}
         }
     };
     let events = stream::once(ready(hello)).chain(ticks).take_until(Box::pin(end)).map(Ok::<Bytes, Infallible>);

@@ -1,4 +1,5 @@
-//! The fleet as the dashboard shows it: what each replica last said, at which rate it counts, and those that are not heard of any more.
+//! The fleet on the dashboard: last report of each replica, its rates, and replicas that are
+//! silent.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -9,21 +10,21 @@ use super::snapshot::{millis, rounded, seconds};
 use crate::cache::clock::Moment;
 use crate::cache::fleet::replica::FleetReplica;
 
-/// Summaries of a replica that its rates span, at most.
-const SPAN: usize = 4;
-/// Two summaries are at least this far apart: less is one that was read twice.
+/// Most summaries of a replica that its rates span.
+const MAX_SUMMARIES: usize = 4;
+/// Least distance of two summaries: less is one that was read twice.
 const APART: Duration = Duration::from_millis(500);
-/// A summary older than this says nothing of rates now.
+/// Age from which a summary gives no current rates.
 const OLD: Duration = Duration::from_secs(20);
-/// Time for which a replica that is silent is shown.
+/// Time for which a silent replica is shown.
 const SHOWN: Duration = Duration::from_secs(600);
 /// Most replicas that are shown.
 const MOST: usize = 300;
 
-/// The replicas that were heard of.
+/// Known replicas.
 #[derive(Default)]
 pub struct FleetView {
-    /// Those of the last answer.
+    /// Replicas of the last query.
     heard: Vec<FleetReplica>,
     known: BTreeMap<String, Known>,
 }
@@ -44,7 +45,7 @@ struct Counts {
     writes: u64,
 }
 
-/// Counts of a replica a second.
+/// Rates of a replica, per second.
 #[derive(Debug, Default, PartialEq)]
 struct Rates {
     gets: [f64; 4],
@@ -54,12 +55,12 @@ struct Rates {
 // === impl FleetView ===
 
 impl FleetView {
-    /// The replicas that were heard of last.
-    pub fn heard(&self) -> &[FleetReplica] {
+    /// Returns the replicas of the last query.
+    pub fn replicas(&self) -> &[FleetReplica] {
         &self.heard
     }
 
-    /// Takes what was heard of at `now`.
+    /// Adds the result of a query at `now`.
     pub fn take(&mut self, heard: Vec<FleetReplica>, now: Moment) {
         for replica in &heard {
             let at = now.minus(replica.age);
@@ -80,7 +81,8 @@ impl FleetView {
         self.heard = heard;
     }
 
-    /// A row for each replica, by its identity. What `own` last applied is known better than what it said.
+    /// Returns a row for each replica, by identity. The proof of `own` is newer here than in its
+    /// report.
     pub fn rows(&self, own: &str, own_proof: Option<Duration>, now: Moment) -> Value {
         let rows = self.known.values().map(|known| known.row(own, own_proof, self.is_heard(&known.last.id), now));
         json!(rows.collect::<Vec<_>>())
@@ -100,13 +102,13 @@ impl Known {
         if self.counts.back().is_some_and(|last| at.since(last.at) < APART) {
             return;
         }
-        if self.counts.len() == SPAN {
+        if self.counts.len() == MAX_SUMMARIES {
             self.counts.pop_front();
         }
         self.counts.push_back(Counts { at, gets: replica.gets, writes: replica.writes });
     }
 
-    /// Returns what it counts a second; none: not enough is known.
+    /// Returns its rates; `None` if too little is known.
     fn rates(&self) -> Option<Rates> {
         let (first, last) = (self.counts.front()?, self.counts.back()?);
         let seconds = last.at.since(first.at).as_secs_f64();
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_made_of_what_was_said_at_different_times() {
+    fn rates_are_computed_from_summaries_of_different_times() {
         let mut view = FleetView::default();
         view.take(vec![replica("a", 100, 1)], at(50));
         assert_eq!(misses(&view, 50, "a"), Value::Null, "one summary has no rate");
@@ -169,7 +171,7 @@ mod tests {
         assert_eq!(misses(&view, 51, "a"), Value::Null);
         view.take(vec![replica("a", 140, 0)], at(53));
         assert_eq!(misses(&view, 53, "a"), json!(10.0));
-        // It counts anew: nothing is below 0.
+        // It restarted its counts: no rate is below 0.
         view.take(vec![replica("a", 0, 0)], at(55));
         assert_eq!(misses(&view, 55, "a"), json!(0.0));
     }
@@ -182,7 +184,7 @@ mod tests {
         let rows = view.rows("own", None, at(100));
         assert_eq!((&rows[0]["heard"], &rows[0]["age"], &rows[0]["gets"]), (&json!(false), &json!(50.0), &Value::Null));
         assert_eq!((&rows[1]["heard"], &rows[1]["own"]), (&json!(true), &json!(true)));
-        assert_eq!(view.heard().len(), 1);
+        assert_eq!(view.replicas().len(), 1);
         view.take(vec![replica("own", 5, 0)], at(700));
         assert_eq!(view.rows("own", None, at(700)).as_array().map(Vec::len), Some(1));
     }

@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz`. Losing Redis makes a replica neither dead nor unready: it goes on answering.
+//! `/livez` and `/readyz`. Without Redis a replica stays alive and ready: it still answers.
 
 use std::sync::Arc;
 
@@ -29,17 +29,26 @@ fn wants_json(headers: &HeaderMap) -> bool {
         .is_some_and(|accept| accept.contains("application/json"))
 }
 
-/// Whether callers should come here and if not why; how Redis is, for information.
+/// Response of `/readyz`: whether callers should use this replica, and if not why; the state of
+/// Redis for information.
 fn readiness(health: Health, reason: &str, json: bool) -> Response {
     let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let (why, state) = (health.not_ready.map(|why| why.to_string()), state_name(health.l2));
     if json {
-        let said = json!({
+        let document = json!({
             "ready": health.is_ready(),
             "reasons": why.into_iter().collect::<Vec<_>>(),
             "redis": { "state": state, "reason": reason },
         });
-        return (status, [(CONTENT_TYPE, "application/json")], format!("{said}\n")).into_response();
+        return (
+            status,
+            [(CONTENT_TYPE, "application/json")],
+            format!(
+                "{document}
+"
+            ),
+        )
+            .into_response();
     }
     let first = why.unwrap_or_else(|| "ready".to_owned());
     let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };

@@ -1,4 +1,5 @@
-//! The last five minutes, a point a second: rates and latencies of the replica, and of the namespaces with the most traffic.
+//! Last five minutes, a point per second: rates and latencies of the replica and its busiest
+//! namespaces.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,16 +9,17 @@ use serde_json::{Value, json};
 use super::sample::{Gets, NamespaceSample, Sample};
 use crate::cache::stats::Snapshot;
 
-/// Points that are kept.
+/// Number of points.
 pub const LENGTH: usize = 300;
-/// Namespaces told apart; the others are summed up.
+/// Namespaces with points of their own; the others are summed.
 pub const NAMESPACES: usize = 20;
-/// What of a namespace's traffic is remembered a second later: the order of the table changes slowly.
+/// Weight of past traffic after a second: the order of the table changes slowly.
 const MEMORY: f64 = 0.97;
-/// Less traffic than this is none.
+/// Traffic below this counts as none.
 const LEAST: f64 = 1e-6;
 
-/// What a point says, in this order. Rates are a second, latencies in microseconds; null where nothing was observed.
+/// Fields of a point, in this order. Rates are per second, latencies in microseconds; null if
+/// nothing was observed.
 pub const FIELDS: [&str; 20] = [
     "t",
     "l1",
@@ -42,19 +44,19 @@ pub const FIELDS: [&str; 20] = [
 ];
 const REDIS_P99: usize = 18;
 
-/// Points, and how busy namespaces are.
+/// Points, and the traffic of namespaces.
 #[derive(Default)]
 pub struct History {
     points: VecDeque<[Option<f64>; FIELDS.len()]>,
-    /// Of every namespace that was used: no more than a number.
+    /// Traffic of every namespace that was used.
     traffic: BTreeMap<String, f64>,
-    /// Names of those with the most traffic, the busiest first.
+    /// Names of the busiest namespaces, the busiest first.
     busiest: Vec<String>,
-    /// The points of those, and of no others.
+    /// Points of the busiest namespaces only.
     series: BTreeMap<String, GetSeries>,
 }
 
-/// The Gets of one namespace, a point a second, by what they were answered with.
+/// Gets of one namespace by result, a point per second.
 #[derive(Default)]
 struct GetSeries(VecDeque<[f32; 4]>);
 
@@ -77,12 +79,12 @@ impl History {
         }
     }
 
-    /// The namespaces with the most traffic, the busiest first.
+    /// Returns the busiest namespaces, the busiest first.
     pub fn busiest(&self) -> &[String] {
         &self.busiest
     }
 
-    /// Usual p99 of Redis' answers: the median of all but the latest points.
+    /// Returns the usual p99 of Redis: the median of all but the latest points.
     pub fn usual_redis(&self) -> Option<Duration> {
         let earlier = self.points.len().saturating_sub(15);
         let mut known: Vec<f64> = self.points.iter().take(earlier).filter_map(|point| point[REDIS_P99]).collect();
@@ -90,17 +92,17 @@ impl History {
         (known.len() >= 10).then(|| Duration::from_secs_f64(known[known.len() / 2] / 1e6))
     }
 
-    /// The latest point.
+    /// Returns the latest point.
     pub fn latest(&self) -> Value {
         self.points.back().map_or(Value::Null, |point| json!(point))
     }
 
-    /// All points.
+    /// Returns all points.
     pub fn points(&self) -> Value {
         json!(self.points)
     }
 
-    /// The Gets of the busiest namespaces, by name.
+    /// Returns the Gets of the busiest namespaces, by name.
     pub fn namespaces(&self) -> Value {
         Value::Object(self.series.iter().map(|(name, series)| (name.clone(), json!(series.0))).collect())
     }
@@ -117,7 +119,7 @@ impl History {
 
     fn ranked(&self) -> Vec<String> {
         let mut all: Vec<_> = self.traffic.iter().collect();
-        // Of two that are equal the first by name, so that the table stands still.
+        // Ties are ordered by name, so that the table does not flicker.
         let order =
             |one: &(&String, &f64), other: &(&String, &f64)| other.1.total_cmp(one.1).then_with(|| one.0.cmp(other.0));
         if all.len() > NAMESPACES {
@@ -141,7 +143,7 @@ impl GetSeries {
     }
 }
 
-/// What is left of traffic a second later.
+/// Decays traffic by one second.
 fn remembered(traffic: f64) -> f64 {
     let left = traffic * MEMORY;
     if left < LEAST { 0.0 } else { left }
@@ -176,7 +178,7 @@ fn point(before: &Sample, now: &Sample, seconds: f64) -> [Option<f64>; FIELDS.le
     ]
 }
 
-/// A quantile in microseconds; none when nothing was observed.
+/// Returns a quantile in microseconds; `None` if nothing was observed.
 pub fn micros(snapshot: &Snapshot, q: f64) -> Option<f64> {
     (snapshot.count > 0).then(|| (snapshot.quantile(q).as_secs_f64() * 1e7).round() / 10.0)
 }

@@ -1,5 +1,4 @@
-//! HTTP for probes, metrics and people: `/livez`, `/readyz`, `/metrics`, and the dashboard with its events. It reads and changes
-//! nothing: GET and HEAD only, no cookies, no word to other origins.
+//! `Admin`, the HTTP server: routes, security headers, shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,58 +19,33 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::recorder::Recorder;
-use crate::cache::fleet::replica::{FleetReplica, ReplicaHandles};
-use crate::cache::tier::BoxFuture;
+use super::sources::{AdminSources, KeyNames, MetricsText};
 
-/// The metrics, in Prometheus' text form.
-pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
-/// Asks for the replicas of the fleet.
-pub type FleetQuery = Arc<dyn Fn() -> BoxFuture<'static, Vec<FleetReplica>> + Send + Sync>;
-
-/// What is served.
+/// Configuration of the admin server.
 #[derive(Clone, Copy, Debug)]
 pub struct AdminConfig {
-    /// Whether the dashboard is.
+    /// True if the dashboard is served.
     pub page: bool,
-    /// How it names keys.
+    /// Form of keys on the dashboard.
     pub keys: KeyNames,
 }
 
-/// How the dashboard names keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyNames {
-    /// By the hash that the log has, too.
-    Hashed,
-    /// As they are.
-    Clear,
-}
-
-/// Where what is served comes from.
-pub struct AdminSources {
-    /// This replica.
-    pub observed: Arc<ReplicaHandles>,
-    /// Its fleet.
-    pub fleet: FleetQuery,
-    /// Its metrics; none: they are not served.
-    pub metrics: Option<MetricsText>,
-}
-
-/// A server at work.
+/// A running admin server.
 pub struct Admin {
     closing: CancellationToken,
     kill: CancellationToken,
     tasks: TaskTracker,
 }
 
-/// Nothing is taken from elsewhere, nothing is inline, and nobody puts the dashboard into a frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
+/// Content security policy: own origin only, no inline scripts or styles, no framing.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 // === impl Admin ===
 
 impl Admin {
-    /// Serves on a bound listener.
+    /// Starts to serve on a bound listener.
     pub fn start(listener: TcpListener, config: AdminConfig, sources: AdminSources) -> Admin {
         let (closing, kill, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
@@ -90,45 +64,52 @@ impl Admin {
         Admin { closing, kill, tasks }
     }
 
-    /// Stops accepting, ends the streams of events, waits at most `patience` for answers under way and closes what is left.
-    pub async fn close(self, patience: Duration) {
+    /// Stops accepting, ends the event streams, waits at most `timeout` for responses in progress
+    /// and closes the remaining connections.
+    pub async fn close(self, limit: Duration) {
         self.closing.cancel();
         self.tasks.close();
-        let _ = timeout(patience, self.tasks.wait()).await;
+        let _ = timeout(limit, self.tasks.wait()).await;
         self.kill.cancel();
         self.tasks.wait().await;
     }
 }
 
 fn scrape(metrics: MetricsText) -> Router {
-    let written = move || async move {
-        // Work for milliseconds, and more where there are many namespaces: not for a worker of the runtime.
+    let handler = move || async move {
+        // Takes milliseconds, and more with many namespaces: too long for a worker of the runtime.
         let text = tokio::task::spawn_blocking(move || metrics()).await;
         text.map(|text| ([(CONTENT_TYPE, PROMETHEUS)], text)).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
     };
-    Router::new().route("/metrics", get(written))
+    Router::new().route("/metrics", get(handler))
 }
 
-/// What every answer says. On loopback a name that somebody else's DNS leads here is not answered: the page of another site could read what
-/// only this machine may.
+/// Adds the security headers to every response. On loopback a foreign host name is refused (DNS
+/// rebinding): another site's page could read what only this machine may.
 async fn guard(State(local): State<bool>, request: Request, next: Next) -> Response {
-    let mut response = match local && is_foreign(&request) {
-        true => (StatusCode::MISDIRECTED_REQUEST, "ask for localhost or an address\n").into_response(),
-        false => next.run(request).await,
+    let mut response = if local && is_foreign(&request) {
+        (
+            StatusCode::MISDIRECTED_REQUEST,
+            "use localhost or an IP address as the host
+",
+        )
+            .into_response()
+    } else {
+        next.run(request).await
     };
-    let said = [
-        (CONTENT_SECURITY_POLICY, POLICY),
+    let added = [
+        (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "no-referrer"),
     ];
     let headers = response.headers_mut();
-    said.into_iter().for_each(|(name, value)| _ = headers.insert(name, HeaderValue::from_static(value)));
+    added.into_iter().for_each(|(name, value)| _ = headers.insert(name, HeaderValue::from_static(value)));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
-/// Whether it asks for a host that is neither this machine's name for itself nor an address.
+/// True if a request names a host that is neither `localhost` nor an IP address.
 fn is_foreign(request: &Request) -> bool {
     let Some(host) = request.headers().get(header::HOST) else { return false };
     let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());

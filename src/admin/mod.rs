@@ -1,5 +1,6 @@
-//! HTTP for probes, metrics and people: `/livez`, `/readyz`, `/metrics`, and the dashboard with its events. It reads and changes
-//! nothing: GET and HEAD only, no cookies, no word to other origins.
+//! Admin server over HTTP: `/livez`, `/readyz`, `/metrics`, and the dashboard with its events.
+//!
+//! Read-only: GET and HEAD, no cookies, no requests to other origins.
 
 mod diagnosis;
 mod events;
@@ -12,5 +13,7 @@ mod recorder;
 mod sample;
 mod serve;
 mod snapshot;
+mod sources;
 
-pub use http::{Admin, AdminConfig, AdminSources, FleetQuery, KeyNames, MetricsText};
+pub use http::{Admin, AdminConfig};
+pub use sources::{AdminSources, FleetQuery, KeyNames, MetricsText};

@@ -1,4 +1,4 @@
-//! The dashboard: its files are part of the program. A browser asks each time whether it still has the right ones.
+//! Files of the dashboard, compiled into the program. A browser revalidates them by ETag.
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
@@ -31,8 +31,9 @@ pub fn routes() -> Router {
 fn file(kind: &'static str, text: &'static str, tag: &str, headers: &HeaderMap) -> Response {
     let known = headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     let about = [(ETAG, tag), (CACHE_CONTROL, "no-cache")];
-    match known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag)) {
-        true => (StatusCode::NOT_MODIFIED, about).into_response(),
-        false => (about, [(CONTENT_TYPE, kind)], text).into_response(),
+    if known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag)) {
+        (StatusCode::NOT_MODIFIED, about).into_response()
+    } else {
+        (about, [(CONTENT_TYPE, kind)], text).into_response()
     }
 }

@@ -1,4 +1,5 @@
-//! Looks at this replica once a second, keeps the last minutes, and tells whoever watches. The fleet is asked only while somebody does.
+//! Recorder: samples this replica every second, keeps the last minutes, and publishes events. The
+//! fleet is queried only while a dashboard is open.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,48 +13,48 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::diagnosis::{Finding, Steady};
 use super::fleet::FleetView;
 use super::history::{FIELDS, History};
-use super::http::{FleetQuery, KeyNames};
 use super::sample::Sample;
+use super::sources::{FleetQuery, KeyNames};
 use super::{diagnosis, snapshot};
 use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::stats::hot_keys::HotKey;
 
-/// Pause between two looks.
-const EVERY: Duration = Duration::from_secs(1);
-/// Looks that a diagnosis spans, at least; at most twice as many.
-const SPAN: usize = 4;
-/// How often the fleet is asked.
-const FLEET_EVERY: Duration = Duration::from_secs(2);
-/// Keys that are shown.
-const HOT_KEYS: usize = 10;
+/// Pause between two samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Least number of samples that a diagnosis spans; at most twice as many.
+const MIN_DIAGNOSIS_SAMPLES: usize = 4;
+/// Pause between two queries of the fleet.
+const FLEET_INTERVAL: Duration = Duration::from_secs(2);
+/// Number of hot keys on the dashboard.
+const MAX_HOT_KEYS: usize = 10;
 
-/// The memory of the dashboard.
+/// Recorded state of the dashboard.
 pub struct Recorder {
     observed: Arc<ReplicaHandles>,
     fleet: FleetQuery,
     keys: KeyNames,
     recorded: Mutex<Recorded>,
     ticks: watch::Sender<Bytes>,
-    begun: Notify,
+    opened: Notify,
 }
 
 struct Recorded {
     history: History,
     latest: Sample,
-    /// Samples that a diagnosis begins at: one that is old enough, and the one that will be.
+    /// Samples that a diagnosis starts from: the current one, and its successor.
     anchor: Sample,
     next_anchor: Sample,
-    looks: usize,
+    samples: usize,
     fleet: FleetView,
     steady: Steady,
-    /// Findings as they were told after the latest look.
+    /// Findings of the latest sample, after smoothing.
     findings: Vec<Finding>,
 }
 
 // === impl Recorder ===
 
 impl Recorder {
-    /// Nothing is known yet but how things are now.
+    /// Creates a recorder that knows only the present.
     pub fn new(observed: Arc<ReplicaHandles>, fleet: FleetQuery, keys: KeyNames) -> Recorder {
         let latest = Sample::of(&observed);
         let (anchor, next_anchor) = (latest.clone(), latest.clone());
@@ -62,24 +63,25 @@ impl Recorder {
             latest,
             anchor,
             next_anchor,
-            looks: 0,
+            samples: 0,
             fleet: FleetView::default(),
             steady: Steady::default(),
             findings: Vec::new(),
         };
         let (ticks, _) = watch::channel(Bytes::new());
-        Recorder { observed, fleet, keys, recorded: Mutex::new(recorded), ticks, begun: Notify::new() }
+        Recorder { observed, fleet, keys, recorded: Mutex::new(recorded), ticks, opened: Notify::new() }
     }
 
-    /// Looks and tells, for ever.
+    /// Samples and publishes until dropped.
     pub async fn run(self: Arc<Self>) {
-        tokio::join!(self.go_on_looking(), self.ask_fleet());
+        tokio::join!(self.sample_forever(), self.query_fleet());
     }
 
-    /// What was until now, and a channel for what comes. Work for milliseconds where there are many namespaces.
+    /// Returns the past as an event, and a channel of events to come. Takes milliseconds with many
+    /// namespaces.
     pub fn watch(&self) -> (Bytes, watch::Receiver<Bytes>) {
         let ticks = self.ticks.subscribe();
-        self.begun.notify_one();
+        self.opened.notify_one();
         let recorded = self.lock();
         let hello = json!({
             "replica": {
@@ -96,20 +98,20 @@ impl Recorder {
         (event("hello", &hello), ticks)
     }
 
-    async fn go_on_looking(self: &Arc<Self>) {
-        let mut clock = interval(EVERY);
+    async fn sample_forever(self: &Arc<Self>) {
+        let mut clock = interval(SAMPLE_INTERVAL);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first comes at once, and a look was taken already.
+        // The first tick is immediate, and a sample was taken already.
         clock.tick().await;
         loop {
             clock.tick().await;
             let recorder = self.clone();
-            // The more namespaces, the longer it takes: not for a worker of the runtime.
-            let _ = spawn_blocking(move || recorder.look()).await;
+            // It takes longer with more namespaces: too long for a worker of the runtime.
+            let _ = spawn_blocking(move || recorder.sample()).await;
         }
     }
 
-    fn look(&self) {
+    fn sample(&self) {
         let now = Sample::of(&self.observed);
         let mut recorded = self.lock();
         recorded.take(now);
@@ -119,21 +121,21 @@ impl Recorder {
         }
     }
 
-    async fn ask_fleet(&self) {
+    async fn query_fleet(&self) {
         loop {
             if self.ticks.receiver_count() > 0 {
                 let fleet = (self.fleet)().await;
                 self.lock().fleet.take(fleet, self.observed.clock.now());
             }
             tokio::select! {
-                () = sleep(FLEET_EVERY) => {}
-                () = self.begun.notified() => {}
+                () = sleep(FLEET_INTERVAL) => {}
+                () = self.opened.notified() => {}
             }
         }
     }
 
     fn render(&self, recorded: &Recorded) -> Value {
-        let hot: Vec<_> = self.observed.cache.hot_keys(HOT_KEYS, None).iter().map(|hot| self.shown(hot)).collect();
+        let hot: Vec<_> = self.observed.cache.hot_keys(MAX_HOT_KEYS, None).iter().map(|hot| self.shown(hot)).collect();
         let own_proof = recorded.latest.coherence.proof_age;
         snapshot::tick(&snapshot::SnapshotInput {
             before: &recorded.anchor,
@@ -145,7 +147,8 @@ impl Recorder {
         })
     }
 
-    /// Says what is wrong now. What the others said last is old while nobody watches.
+    /// Updates the findings. Without an open dashboard the fleet is left out: what is known of it
+    /// is old.
     fn diagnose(&self, recorded: &mut Recorded) {
         let hottest = self.observed.cache.hot_keys(1, None).first().map(|hot| self.shown(hot));
         let watched = self.ticks.receiver_count() > 0;
@@ -153,7 +156,7 @@ impl Recorder {
             before: &recorded.anchor,
             now: &recorded.latest,
             usual: recorded.history.usual_redis(),
-            fleet: if watched { recorded.fleet.heard() } else { &[] },
+            fleet: if watched { recorded.fleet.replicas() } else { &[] },
             own: &self.observed.replica.id,
             hottest: hottest.as_ref().map(|hot| diagnosis::Hottest {
                 shown: &hot.shown,
@@ -183,8 +186,8 @@ impl Recorded {
     fn take(&mut self, now: Sample) {
         self.history.add(&self.latest, &now);
         self.latest = now;
-        self.looks += 1;
-        if self.looks.is_multiple_of(SPAN) {
+        self.samples += 1;
+        if self.samples.is_multiple_of(MIN_DIAGNOSIS_SAMPLES) {
             self.anchor = std::mem::replace(&mut self.next_anchor, self.latest.clone());
         }
     }

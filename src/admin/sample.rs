@@ -1,4 +1,4 @@
-//! What the dashboard is made of: the counts of this replica at one instant.
+//! Sample: the counters of this replica at one instant, for the dashboard.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,12 +10,12 @@ use crate::cache::namespace::Namespace;
 use crate::cache::stats::{CoherenceCounters, Snapshot};
 use crate::cache::tier::{L1Usage, L2Report};
 
-/// This replica at one instant. Counts are since the start.
+/// State of this replica at one instant. Counts are since the start.
 #[derive(Clone)]
 pub struct Sample {
     pub at: Moment,
     pub wall: SystemTime,
-    /// Those that were used, by name.
+    /// Namespaces that were used, by name.
     pub namespaces: Vec<NamespaceSample>,
     pub l1: L1Usage,
     pub l2: L2Report,
@@ -28,7 +28,7 @@ pub struct Sample {
     pub watchers: usize,
 }
 
-/// One namespace.
+/// Counts of one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamespaceSample {
     pub name: String,
@@ -43,13 +43,13 @@ pub struct NamespaceSample {
     pub over_quota: u64,
     pub entries: u64,
     pub bytes: u64,
-    /// Keys in Redis, an estimate by sampling; `None` while it is not known.
+    /// Estimated keys in Redis; `None` while unknown.
     pub redis_keys: Option<u64>,
-    /// Bytes of these keys in Redis, an estimate by sampling; `None` while it is not known.
+    /// Estimated bytes of these keys in Redis; `None` while unknown.
     pub redis_bytes: Option<u64>,
 }
 
-/// One of which nothing was counted.
+/// A namespace without counts.
 static UNUSED: NamespaceSample = NamespaceSample {
     name: String::new(),
     gets: Gets { l1: 0, l2: 0, stale: 0, miss: 0 },
@@ -67,7 +67,7 @@ static UNUSED: NamespaceSample = NamespaceSample {
     redis_bytes: None,
 };
 
-/// Gets by what they were answered with.
+/// Gets by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gets {
     pub l1: u64,
@@ -82,7 +82,7 @@ pub struct LatencySample {
     pub l1: Snapshot,
     pub l2: Snapshot,
     pub miss: Snapshot,
-    /// Of reads and writes at Redis.
+    /// Reads and writes at Redis.
     pub redis: Snapshot,
 }
 
@@ -111,7 +111,7 @@ pub struct LeaseSample {
     pub filled: u64,
     pub voided: u64,
     pub released: u64,
-    /// Waits that came to an end. Who waits now is not in it: it would fall when a caller goes.
+    /// Waits that ended. Current waiters are not included: the count would fall when one times out.
     pub waited: u64,
     pub served: u64,
     pub waiting: u64,
@@ -136,7 +136,7 @@ pub struct SelfAuditSample {
 // === impl Sample ===
 
 impl Sample {
-    /// As it is now.
+    /// Takes a sample.
     pub fn of(observed: &ReplicaHandles) -> Sample {
         let (coherence, audit) = (observed.cache.coherence(), observed.cache.self_audit());
         let l2 = observed.l2.report();
@@ -169,23 +169,23 @@ impl Sample {
         }
     }
 
-    /// Gets of all namespaces.
+    /// Returns the Gets of all namespaces.
     pub fn gets(&self) -> Gets {
         self.namespaces.iter().fold(Gets::default(), |sum, namespace| sum.plus(namespace.gets))
     }
 
-    /// The sum of a count over all namespaces.
+    /// Sums a count over all namespaces.
     pub fn sum(&self, count: impl Fn(&NamespaceSample) -> u64) -> u64 {
         self.namespaces.iter().map(count).sum()
     }
 
-    /// The namespace of this name; nothing was counted when there is none.
+    /// Returns the namespace of this name; zero counts if there is none.
     pub fn namespace(&self, name: &str) -> &NamespaceSample {
         let found = self.namespaces.binary_search_by(|namespace| namespace.name.as_str().cmp(name));
         found.map_or(&UNUSED, |index| &self.namespaces[index])
     }
 
-    /// Seconds since `before`.
+    /// Returns the seconds since `before`.
     pub fn seconds_since(&self, before: &Sample) -> f64 {
         self.at.since(before.at).as_secs_f64()
     }
@@ -194,7 +194,7 @@ impl Sample {
 // === impl parts ===
 
 impl NamespaceSample {
-    /// Those that were used here, and those that only Redis has keys of, by name.
+    /// Returns the namespaces that were used here, and those that only Redis has keys of, by name.
     fn all(observed: &ReplicaHandles, l2: &L2Report) -> Vec<NamespaceSample> {
         let known = observed.namespaces.all();
         let mut all: Vec<_> = known.iter().map(|namespace| NamespaceSample::of(namespace)).collect();
@@ -242,7 +242,7 @@ impl NamespaceSample {
         *self != unused || redis_keys.is_some_and(|keys| keys > 0)
     }
 
-    /// What was counted since `before`. What is there now is not a count.
+    /// Returns the counts since `before`, with the current gauges.
     pub fn since(&self, before: &NamespaceSample) -> NamespaceSample {
         NamespaceSample {
             name: self.name.clone(),
@@ -262,14 +262,14 @@ impl NamespaceSample {
         }
     }
 
-    /// Calls since `before`.
+    /// Returns the calls since `before`.
     pub fn calls_since(&self, before: &NamespaceSample) -> u64 {
         let gets = self.gets.since(before.gets).all();
         let invalidations = self.invalidations.saturating_sub(before.invalidations);
         gets + self.sets.saturating_sub(before.sets) + invalidations
     }
 
-    /// Entries that asked for room in memory.
+    /// Returns the entries that needed room in memory.
     pub fn fills(&self) -> u64 {
         self.sets + self.gets.l2
     }
@@ -310,7 +310,7 @@ impl LatencySample {
         }
     }
 
-    /// What was observed since `before`.
+    /// Returns the observations since `before`.
     pub fn since(&self, before: &LatencySample) -> LatencySample {
         LatencySample {
             l1: self.l1.since(&before.l1),
@@ -320,7 +320,7 @@ impl LatencySample {
         }
     }
 
-    /// Of all Gets.
+    /// Returns the latencies of all Gets.
     pub fn gets(&self) -> Snapshot {
         self.l1.plus(&self.l2).plus(&self.miss)
     }
@@ -361,7 +361,7 @@ impl LeaseSample {
 
 #[cfg(test)]
 impl Sample {
-    /// A replica with Redis after so many seconds, on which nothing happened and nothing is wrong.
+    /// A replica with Redis after some seconds, on which nothing happened and nothing is wrong.
     pub fn quiet(seconds: u64) -> Sample {
         use crate::cache::tier::L2State;
         Sample {

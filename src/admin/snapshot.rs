@@ -1,4 +1,5 @@
-//! What an event says, in JSON: all rates are made here, over the few seconds that a diagnosis spans. Durations are in the unit of the name.
+//! JSON of an event. All rates are computed here, over the samples of a diagnosis. Durations are in
+//! the unit of the name.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +10,7 @@ use super::history::{History, micros};
 use super::sample::{Gets, NamespaceSample, Sample};
 use crate::cache::tier::L2State;
 
-/// What is told.
+/// Input of an event.
 pub struct SnapshotInput<'a> {
     pub before: &'a Sample,
     pub now: &'a Sample,
@@ -19,14 +20,14 @@ pub struct SnapshotInput<'a> {
     pub hot: &'a [Hot],
 }
 
-/// A key that is read much, as it is shown.
+/// A hot key as it is shown.
 pub struct Hot {
     pub shown: String,
     pub namespace: String,
     pub rate: f64,
 }
 
-/// The state of this replica, and the latest point of its history.
+/// Formats the state of this replica, and the latest point of its history.
 pub fn tick(told: &SnapshotInput<'_>) -> Value {
     let SnapshotInput { before, now, .. } = *told;
     let seconds = now.seconds_since(before).max(0.001);
@@ -59,7 +60,7 @@ pub fn tick(told: &SnapshotInput<'_>) -> Value {
     })
 }
 
-/// The state of Redis in a word.
+/// Name of the state of Redis.
 pub fn state_name(state: L2State) -> &'static str {
     match state {
         L2State::Disabled => "disabled",
@@ -69,7 +70,7 @@ pub fn state_name(state: L2State) -> &'static str {
     }
 }
 
-/// Since 1970, as JavaScript counts.
+/// Milliseconds since 1970, as in JavaScript.
 pub fn millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
@@ -118,7 +119,7 @@ fn leases(before: &Sample, now: &Sample, seconds: f64) -> Value {
 
 fn redis(before: &Sample, now: &Sample, seconds: f64) -> Value {
     let (l2, server) = (&now.l2, &now.l2.server);
-    // Its last answer says nothing about now.
+    // Its last answer is not about the present.
     let said = |number: u64| l2.can_be_asked().then_some(number);
     let sample = l2.sampled();
     let rate = |now: u64, before: u64| rounded(now.saturating_sub(before) as f64 / seconds);
@@ -135,7 +136,7 @@ fn redis(before: &Sample, now: &Sample, seconds: f64) -> Value {
     })
 }
 
-/// The busiest, and what all the others have together.
+/// The busiest namespaces, and the sum of all others.
 fn namespaces(told: &SnapshotInput<'_>, seconds: f64) -> Value {
     let since = |now: &NamespaceSample| now.since(told.before.namespace(&now.name));
     let busiest = told.history.busiest();
@@ -145,7 +146,7 @@ fn namespaces(told: &SnapshotInput<'_>, seconds: f64) -> Value {
     json!(rows.iter().map(|row| namespace(row, seconds)).collect::<Vec<_>>())
 }
 
-/// Nameless: of several.
+/// Without a name: the sum of several.
 fn sum(one: NamespaceSample, other: NamespaceSample) -> NamespaceSample {
     NamespaceSample {
         name: String::new(),
@@ -184,12 +185,12 @@ fn hot_key(hot: &Hot) -> Value {
     json!({ "key": hot.shown, "namespace": hot.namespace, "rate": rounded(hot.rate) })
 }
 
-/// Seconds, to the millisecond.
+/// Rounds seconds to the millisecond.
 pub fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-/// A rate, to the hundredth.
+/// Rounds a rate to two decimals.
 pub fn rounded(rate: f64) -> f64 {
     (rate * 100.0).round() / 100.0
 }

@@ -1,4 +1,4 @@
-//! The machine's monotonic clock that goes on while it sleeps: CLOCK_BOOTTIME on Linux, the closest elsewhere.
+//! Monotonic clock that counts while the machine sleeps: CLOCK_BOOTTIME on Linux.
 
 use rustix::time::{ClockId, clock_gettime};
 

@@ -1,4 +1,4 @@
-//! The memory tier, on moka. Bounded in bytes; freshness, order and expiry on read are the core's.
+//! L1 on moka, bounded in bytes. Freshness, order and expiry on read are the core's.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,21 +15,22 @@ use crate::cache::key::{Key, KeyRef};
 use crate::cache::stats::Counter;
 use crate::cache::tier::{L1, L1Usage, NotTaken};
 
-/// Bytes an entry costs beyond its key, content type and value: measured, see `an_entry_costs_what_it_is_weighed`.
+/// Bytes an entry costs beyond its key, content type and value: measured, see
+/// `an_entry_costs_what_it_is_weighed`.
 pub const OVERHEAD: usize = 648;
 
 /// Bytes a tag costs beyond its own.
 const TAG_OVERHEAD: usize = 48;
 
-/// A value may fill this share of the memory tier; a larger one is not kept.
+/// Part of the memory tier that one value may fill, as its divisor. A larger value is not kept.
 pub const LARGEST_SHARE: u64 = 8;
 
-/// Which entry goes when room is wanted.
+/// Eviction policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eviction {
-    /// The least recently used. Every new entry is taken.
+    /// Evicts the least recently used. Takes every new entry.
     Lru,
-    /// The least often used. A new entry may be refused in favour of those in use.
+    /// Evicts the least often used. May refuse a new entry in favour of those in use.
     TinyLfu,
 }
 
@@ -49,10 +50,10 @@ struct UsageCounts {
     rejected: Counter,
 }
 
-// === impl Memory ===
+// === impl MokaL1 ===
 
 impl MokaL1 {
-    /// An empty memory tier of `max_bytes`.
+    /// Creates an empty memory tier of `max_bytes`.
     pub fn new(max_bytes: u64, eviction: Eviction) -> MokaL1 {
         let counts = Arc::new(UsageCounts::default());
         let listener = counts.clone();
@@ -64,7 +65,7 @@ impl MokaL1 {
                 Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
             })
             .expire_after(KeepFor)
-            // Counts only: a listener that panics is switched off for good.
+            // Counts only: moka switches a listener off after a panic.
             .eviction_listener(move |key: Arc<Key>, held: Arc<CachedEntry>, cause| {
                 let namespace = &held.namespace.counters;
                 namespace.entries.sub(1);
@@ -97,7 +98,7 @@ impl L1 for MokaL1 {
         let (weight, counters) = (weight(&key, &held), &held.namespace.counters);
         let quota = held.namespace.policy().max_bytes;
         if !counters.bytes.add_within(weight, quota) {
-            // It may be the room of the entry it replaces that it needs.
+            // The entry that it replaces may free the room it needs.
             self.remove(key.as_ref());
             if !counters.bytes.add_within(weight, quota) {
                 return Err(NotTaken::OverQuota(quota));
@@ -117,7 +118,7 @@ impl L1 for MokaL1 {
     }
 
     fn usage(&self) -> L1Usage {
-        // What moka puts off until it is used: evictions, and their counts.
+        // Runs what moka defers: evictions, and their counts.
         self.entries.run_pending_tasks();
         L1Usage {
             entries: self.entries.entry_count(),
@@ -143,8 +144,8 @@ impl Equivalent<Key> for KeyRef<'_> {
     }
 }
 
-/// An entry is kept until it has expired and its namespace's stale window has passed, but no longer than the namespace lets memory keep one;
-/// reading it prolongs nothing.
+/// Expiry of entries: after their end and stale window, but no later than the namespace's `l1_ttl`.
+/// Reads do not extend it.
 struct KeepFor;
 
 impl KeepFor {

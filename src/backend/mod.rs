@@ -1,4 +1,4 @@
-//! The tiers themselves: memory on moka, Redis through fred, and the number line of a service that runs with no Redis.
+//! The tiers: L1 on moka, L2 on Redis through fred, and an L2 without Redis.
 
 pub mod boot_clock;
 pub mod local;

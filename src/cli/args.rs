@@ -1,4 +1,4 @@
-//! Arguments that several commands share, and how their values are read.
+//! Arguments of several commands, and their parsers.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tonic::transport::Endpoint;
 
 use crate::pb;
 
-/// Arguments of `serve`; they win over the environment and the configuration file.
+/// Arguments of `serve`. They override the environment and the configuration file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeArgs {
     /// Configuration file (TOML or YAML)
@@ -21,7 +21,7 @@ pub struct ServeArgs {
     /// Redis to use as the shared tier, for example redis://127.0.0.1:6379
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<String>,
-    /// Any setting by its path, for example --set l1.size=1GiB (repeatable)
+    /// Setting by its path, for example --set l1.size=1GiB (repeatable)
     #[arg(long, value_name = "PATH=VALUE", value_parser = parse_assignment)]
     pub set: Vec<(String, String)>,
 }
@@ -38,7 +38,7 @@ pub enum ConfigCommand {
 /// Arguments of `config show`.
 #[derive(Args, Debug)]
 pub struct ConfigShowArgs {
-    /// Where the settings come from.
+    /// Sources of the settings.
     #[command(flatten)]
     pub serve: ServeArgs,
     /// Form of the output
@@ -46,7 +46,7 @@ pub struct ConfigShowArgs {
     pub output: OutputFormat,
 }
 
-/// Form of what is printed.
+/// Output formats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
     /// For people
@@ -57,14 +57,14 @@ pub enum OutputFormat {
     Json,
 }
 
-/// Which service to call and how.
+/// Address of the service, and how to call it.
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
     /// Service to call: host:port, http://host:port, dns:///host:port or unix:///path
     #[arg(short, long, value_name = "URL", env = "TWINTIER_SERVER", default_value = "http://127.0.0.1:50051")]
     #[arg(value_parser = parse_server)]
     pub(super) server: Box<Server>,
-    /// Longest wait for an answer; the service is told too
+    /// Request timeout, also sent as the gRPC deadline
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_timeout, allow_hyphen_values = true)]
     pub(super) timeout: Duration,
     /// Metadata to send, for example 'authorization: Bearer ...' (repeatable)
@@ -75,7 +75,7 @@ pub struct ServerArgs {
     pub(super) output: OutputFormat,
 }
 
-/// A service to call, and its name as it was given.
+/// Service to call, with its name as given.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     pub name: String,
@@ -90,26 +90,27 @@ pub(super) struct NamespaceArg {
     pub namespace: String,
 }
 
-/// Tokens of earlier answers.
+/// Tokens of earlier responses.
 #[derive(Args, Clone, Debug)]
 pub(super) struct TokenArgs {
-    /// Token of an earlier answer (repeatable)
+    /// Token of an earlier response (repeatable)
     #[arg(long = "token", value_name = "TOKEN", allow_hyphen_values = true)]
     pub tokens: Vec<String>,
 }
 
-/// Whether the token of an answer is printed.
+/// Switch that prints the token of a response.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct ShowTokenArg {
-    /// Print the token of the answer, for --token of a later call; -o json always has it
+    /// Print the token of the response, for --token of a later call; -o json always has it
     #[arg(long)]
     pub show_token: bool,
 }
 
-/// Who has to have applied a change before it is acknowledged.
+/// Replicas that have to apply a change before it is acknowledged.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct BarrierArg {
-    /// Return only when every live replica has applied the change, or may not answer with what was before
+    /// Return only when every live replica has applied the change, or may not answer with what was
+    /// before
     #[arg(long)]
     fleet: bool,
 }
@@ -122,10 +123,10 @@ impl BarrierArg {
 
 const USER_AGENT: &str = concat!("twintier/", env!("CARGO_PKG_VERSION"));
 
-// The range of google.protobuf.Duration, 10,000 years.
+// Range of google.protobuf.Duration: 10,000 years.
 const LONGEST: Duration = Duration::from_secs(315_576_000_000);
 
-/// A duration such as `1h 30m` or `100ms`, with the errors of settings.
+/// Parses a duration such as `1h 30m` or `100ms`, with the errors of settings.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = crate::units::parse_duration(text).map_err(|error| error.to_string())?;
     if duration > LONGEST {

@@ -1,7 +1,8 @@
-//! The command line: its definition for the whole program, and the client commands.
+//! Command line of the whole program, and the client commands.
 //!
-//! `serve` and `config` are only described here; `main.rs` runs them. Every client command is a call of the generated client,
-//! an answer made of the response by a pure function, and an exit code.
+//! `serve` and `config` are only described here; `main.rs` runs them. Every client command calls
+//! the generated client, turns the response into output by a pure function, and returns an exit
+//! code.
 
 use super::args::{ConfigCommand, OutputFormat, ServeArgs};
 use super::batch::BatchCommand;
@@ -22,13 +23,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Environment variables of the client commands; not settings of the service.
+/// Environment variables of the client commands. They are not settings of the service.
 pub const VARIABLES: [&str; 2] = ["TWINTIER_SERVER", "TWINTIER_NAMESPACE"];
 
-/// The version of the program and the revision it was built from.
+/// Version of the program, with the revision of its build.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (revision ", env!("BUILD_REVISION"), ")");
 
-/// The program's command line. With no subcommand it serves.
+/// Command line of the program. Without a subcommand it serves.
 #[derive(Debug, Parser)]
 #[command(name = "twintier", version = VERSION, about, args_conflicts_with_subcommands = true)]
 #[command(
@@ -41,7 +42,7 @@ pub struct Cli {
     serve: ServeArgs,
 }
 
-/// What the program is asked to do.
+/// Commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the service (the default)
@@ -49,12 +50,12 @@ pub enum Command {
     /// Check or show the configuration, without serving
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// A command that calls a running service.
+    /// Call a running service
     #[command(flatten)]
     Client(ClientCommand),
 }
 
-/// A command that calls a running service.
+/// Commands that call a running service.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
     /// Read one entry
@@ -68,33 +69,33 @@ pub enum ClientCommand {
     /// Read, write or remove many entries in one call
     #[command(subcommand)]
     Batch(BatchCommand),
-    /// Tell of changes, one line each
+    /// Stream changes, one line each
     Watch(WatchArgs),
-    /// Give back the lease to make an entry
+    /// Give back the lease to fill an entry
     Release(ReleaseArgs),
-    /// Show what a replica counted and the state of its tiers
+    /// Show the statistics of a replica and the state of its tiers
     Stats(StatsArgs),
-    /// Ask a replica for its health
+    /// Check the health of a replica
     Health(HealthArgs),
-    /// Look at one key: what memory and Redis hold, and why it is or is not served
+    /// Show one key in memory and in Redis, and why it is or is not served
     Inspect(InspectArgs),
-    /// List the keys read most at a replica lately
+    /// List the keys read most at a replica
     HotKeys(HotKeysArgs),
     /// List the policies of namespaces, or change them at run time
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Make a replica report that it does not serve, or serves again
     Drain(DrainArgs),
-    /// Let stats of a replica count from now on
+    /// Reset the statistics of a replica
     ResetStats(ResetStatsArgs),
-    /// Change what a replica logs, for a while
+    /// Change the log level of a replica for a while
     LogLevel(LogLevelArgs),
 }
 
 // === impl Cli ===
 
 impl Cli {
-    /// The command asked for; `serve` when none is named.
+    /// Returns the command; `serve` if none is named.
     pub fn into_command(self) -> Command {
         self.command.unwrap_or(Command::Serve(self.serve))
     }
@@ -103,7 +104,7 @@ impl Cli {
 // === impl ClientCommand ===
 
 impl ClientCommand {
-    /// The form of the output, also that of errors.
+    /// Returns the output format, which errors have, too.
     fn output(&self) -> OutputFormat {
         let server = match self {
             ClientCommand::Get(args) => &args.server,
@@ -126,13 +127,14 @@ impl ClientCommand {
     }
 }
 
-/// Runs a client command to its end. Values and reports go to standard output, everything said about them to standard error.
+/// Runs a client command to its end. Values and reports go to standard output, notes and errors to
+/// standard error.
 ///
-/// Exit codes: 0 done; 1 the answer is no (a miss, a failed condition, not serving); 2 usage; 3 the service could not be reached
-/// in time; 4 any other error.
+/// Exit codes: 0 done; 1 the answer is no (a miss, a failed condition, not serving); 2 usage; 3 the
+/// service could not be reached in time; 4 any other error.
 pub async fn run(command: ClientCommand) -> ExitCode {
     let output = command.output();
-    let answered = match command {
+    let output_or_error = match command {
         ClientCommand::Get(args) => args.run().await,
         ClientCommand::Set(args) => args.run().await,
         ClientCommand::Invalidate(args) => args.run().await,
@@ -149,7 +151,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::ResetStats(args) => args.run().await,
         ClientCommand::LogLevel(args) => args.run().await,
     };
-    match answered.and_then(|answer| answer.print()) {
+    match output_or_error.and_then(|output| output.print()) {
         Ok(exit) => exit,
         Err(failure) => failure.report(output),
     }

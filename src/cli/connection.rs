@@ -1,4 +1,4 @@
-//! A channel to the service that puts the deadline and the metadata of the command line on every call.
+//! Channel to the service: adds the deadline and metadata of the command line to every call.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::cli::args::ServerArgs;
 use crate::pb::admin_service_client::AdminServiceClient;
 use crate::pb::cache_service_client::CacheServiceClient;
 
-/// A service to call. It is dialled by the first call, and again by a later one when the connection broke.
+/// Service to call. Connects at the first call, and again after the connection broke.
 pub(super) struct ServiceConnection<'a> {
     args: &'a ServerArgs,
     channel: Channel,
@@ -24,7 +24,7 @@ impl<'a> ServiceConnection<'a> {
         ServiceConnection { args, channel }
     }
 
-    /// Calls `rpc` with `message` under the deadline.
+    /// Calls `rpc` with `message`, with the deadline.
     pub async fn call<Q, A>(
         &self,
         message: Q,
@@ -36,14 +36,14 @@ impl<'a> ServiceConnection<'a> {
         request.set_timeout(timeout);
         let status = match tokio::time::timeout(timeout, rpc(self.channel.clone(), request)).await {
             Ok(Ok(response)) => return Ok(response.into_inner()),
-            // tonic says CANCELLED for a deadline it noticed itself.
+            // tonic reports CANCELLED for a deadline that it noticed itself.
             Ok(Err(status)) if status.code() != Code::Cancelled || started.elapsed() < timeout => status,
             _ => return Err(self.too_late()),
         };
         Err(self.failure(status))
     }
 
-    /// Opens a stream that may last; only its beginning is under the deadline.
+    /// Opens a stream. Only its start has a deadline.
     pub async fn open<Q, A>(
         &self,
         message: Q,
@@ -55,7 +55,7 @@ impl<'a> ServiceConnection<'a> {
         }
     }
 
-    /// A status of this service as a failure.
+    /// Converts a status of this service to an error.
     pub fn failure(&self, status: Status) -> CliError {
         CliError::Call { server: self.args.server.name.clone(), status: Box::new(status) }
     }
@@ -74,12 +74,13 @@ impl<'a> ServiceConnection<'a> {
     }
 }
 
-/// The client of the contract. How large a value may be is the service's decision, not this program's.
+/// Returns the client of the contract. The service limits the size of values, this program does
+/// not.
 pub(super) fn cache(channel: Channel) -> CacheServiceClient<Channel> {
     CacheServiceClient::new(channel).max_decoding_message_size(usize::MAX)
 }
 
-/// The client of the contract for administration.
+/// Returns the client of the contract for administration.
 pub(super) fn admin(channel: Channel) -> AdminServiceClient<Channel> {
     AdminServiceClient::new(channel).max_decoding_message_size(usize::MAX)
 }

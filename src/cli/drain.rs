@@ -1,4 +1,4 @@
-//! `twintier drain` and `twintier reset-stats`: two switches of one replica.
+//! `twintier drain` and `twintier reset-stats`.
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -11,9 +11,9 @@ use crate::pb;
 
 /// Arguments of `drain`.
 #[derive(Args, Debug)]
-#[command(after_help = "A replica that is drained answers all the same; only its health (readiness) says NOT_SERVING.")]
+#[command(after_help = "A drained replica still answers calls; only its health (readiness) reports NOT_SERVING.")]
 pub struct DrainArgs {
-    /// on: report that this replica does not serve; off: report what is the case
+    /// on: report that this replica does not serve; off: report its real state
     #[arg(value_enum)]
     switch: Switch,
     #[command(flatten)]
@@ -28,7 +28,7 @@ enum Switch {
 
 /// Arguments of `reset-stats`.
 #[derive(Args, Debug)]
-#[command(after_help = "Stats of this replica count from now on. Metrics are not disturbed.")]
+#[command(after_help = "Statistics of this replica start at zero again. Metrics do not change.")]
 pub struct ResetStatsArgs {
     #[command(flatten)]
     pub(super) server: ServerArgs,

@@ -1,4 +1,4 @@
-//! Why a client command did not come to an answer, in words and as an exit code.
+//! Errors of client commands, as text and as exit codes.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -11,12 +11,12 @@ use tonic_types::StatusExt;
 use super::args::OutputFormat;
 use super::units;
 
-/// Why a client command did not come to an answer.
+/// Error of a client command.
 #[derive(Debug)]
 pub(crate) enum CliError {
-    /// The call ended in an error.
+    /// The call failed.
     Call { server: String, status: Box<Status> },
-    /// A file, the standard input or the standard output failed.
+    /// Reading or writing a file, standard input or standard output failed.
     Io { what: String, error: io::Error },
 }
 
@@ -28,7 +28,7 @@ impl CliError {
         move |error| CliError::Io { what, error }
     }
 
-    /// Writes the error to standard error. Writes nothing when the reader of standard output went away.
+    /// Writes the error to standard error. Writes nothing if standard output is a closed pipe.
     pub fn report(&self, output: OutputFormat) -> ExitCode {
         if !matches!(self, CliError::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe) {
             let text = match output {
@@ -40,7 +40,7 @@ impl CliError {
         ExitCode::from(self.exit())
     }
 
-    /// The error as a JSON document: `{"error": {"code", "message", …}}`.
+    /// Formats the error as a JSON document: `{"error": {"code", "message", …}}`.
     fn document(&self) -> Value {
         let error = match self {
             CliError::Call { server, status } => {
@@ -64,12 +64,12 @@ impl CliError {
         json!({ "error": error })
     }
 
-    /// True when the same call may succeed later.
+    /// True if the same call may succeed later.
     pub fn may_pass(&self) -> bool {
         self.exit() == 3
     }
 
-    /// Whether the service gave this reason.
+    /// True if the service gave this reason.
     pub fn is(&self, reason: &str) -> bool {
         match self {
             CliError::Call { status, .. } => {
@@ -116,15 +116,17 @@ fn call_text(server: &str, status: &Status) -> String {
     text + "\n"
 }
 
-/// The code of a status. An error of the transport is UNAVAILABLE, whatever tonic makes of it.
+/// Returns the code of a status. An error of the transport is UNAVAILABLE, whatever tonic makes of
+/// it.
 fn code(status: &Status) -> Code {
     let is_of_transport = std::error::Error::source(status).is_some() && status.details().is_empty();
     if is_of_transport && status.code() != Code::DeadlineExceeded { Code::Unavailable } else { status.code() }
 }
 
-/// The message of a status, with the root cause of a transport error.
+/// Returns the message of a status, with the root cause of a transport error.
 fn message(status: &Status) -> String {
-    // HTTP/2 frames that cannot be: the other side speaks another protocol, such as that of Redis.
+    // Errors about invalid HTTP/2 frames: the server speaks another protocol, such as that of
+    // Redis.
     const NOT_HTTP2: [&str; 3] = ["frame with invalid size", "http2 error", "h2 protocol error"];
     let text = match cause(status) {
         Some(cause) => format!("{}: {cause}", status.message()),
@@ -139,14 +141,14 @@ fn message(status: &Status) -> String {
     }
 }
 
-/// The root cause of a transport error, unless the message has it.
+/// Returns the root cause of a transport error, unless the message has it.
 fn cause(status: &Status) -> Option<String> {
     let first = std::error::Error::source(status);
     let last = std::iter::successors(first, |&error| error.source()).last()?.to_string();
     (!status.message().contains(&last)).then_some(last)
 }
 
-/// The code as the gRPC specification spells it.
+/// Returns the code as the gRPC specification spells it.
 pub fn code_name(code: Code) -> String {
     let mut name = String::new();
     for letter in format!("{code:?}").chars() {

@@ -1,4 +1,4 @@
-//! How the command line says how long an entry lives.
+//! Expiry of an entry on the command line.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use crate::cli::args::parse_duration;
 use crate::cli::units;
 use crate::pb;
 
-/// How long an entry lives: at most one of these.
+/// Expiry of an entry: at most one of these.
 #[derive(Args, Clone, Copy, Debug)]
 #[group(multiple = false)]
 pub(super) struct ExpiryArgs {
     /// Time to live, for example 5m
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     ttl: Option<Duration>,
-    /// End of life in place of --ttl, for example 2030-01-01T00:00:00Z
+    /// Expiry time in place of --ttl, for example 2030-01-01T00:00:00Z
     #[arg(long, value_name = "RFC3339")]
     expire_at: Option<prost_types::Timestamp>,
-    /// Live until removed or evicted, where the namespace allows it
+    /// Never expire, where the namespace allows it; the entry lives until removed or evicted
     #[arg(long)]
     no_expiry: bool,
 }
 
-/// How long an entry lives, as it was said.
+/// Expiry of an entry, as given.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Expiry {
     Ttl(prost_types::Duration),

@@ -24,56 +24,57 @@ pub struct GetArgs {
     key: String,
     #[command(flatten)]
     namespace: NamespaceArg,
-    /// Ask the Redis primary
+    /// Read from the Redis primary
     #[arg(long, conflicts_with = "max_staleness")]
     strong: bool,
-    /// How stale the answer may be, for example 100ms; the service's bound when not given
+    /// Longest staleness of the answer, for example 100ms; default the bound of the service
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     max_staleness: Option<Duration>,
     #[command(flatten)]
     lease: LeaseArgs,
-    /// Take a stale value when the entry cannot be made
+    /// Accept a stale value when the entry cannot be filled
     #[arg(long, requires = "lease")]
     stale_if_error: bool,
     #[command(flatten)]
     tokens: TokenArgs,
-    /// Print what is known about the entry instead of its value, which is not fetched
+    /// Print metadata of the entry instead of its value, which is not fetched
     #[arg(long, conflicts_with_all = ["raw", "quiet"])]
     metadata: bool,
-    /// Print the exact bytes of the value to a terminal too
+    /// Print the exact bytes of the value even to a terminal
     #[arg(long)]
     raw: bool,
-    /// Say nothing on standard error about the value or the miss
+    /// Print no notes on standard error
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
     pub(super) server: ServerArgs,
 }
 
-/// How the lease to make the entry is asked for.
+/// Options of the lease to fill the entry.
 #[derive(Args, Debug)]
 struct LeaseArgs {
-    /// Ask for the lease to make the entry when there is none or it is due; wait for the entry while another caller has it
+    /// Request the fill lease when there is no entry or it is due for refresh; wait for the entry
+    /// while another caller has the lease
     #[arg(long, conflicts_with_all = ["strong", "metadata", "quiet"])]
     lease: bool,
-    /// For how long the lease is wanted, for example 5s; the namespace's lease_duration when not given
+    /// Duration of the lease, for example 5s; default the namespace's lease_duration
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true, requires = "lease")]
     lease_duration: Option<Duration>,
-    /// Do not wait while another caller has the lease
+    /// Return at once while another caller has the lease
     #[arg(long, requires = "lease")]
     no_wait: bool,
 }
 
-/// How a response is shown.
+/// Forms of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OutputShape {
     /// The exact bytes of the value.
     Bytes,
-    /// The value as far as a terminal can show it, and notes about it.
+    /// The value as far as a terminal can show it, with notes.
     Terminal,
-    /// What is known about the entry.
+    /// Metadata of the entry.
     Metadata,
-    /// All of it.
+    /// Value and metadata.
     Json,
 }
 
@@ -138,7 +139,7 @@ impl GetArgs {
     }
 }
 
-/// The answer for programs.
+/// Formats the response for programs.
 pub(super) fn document(response: &pb::GetResponse, metadata: bool) -> Map<String, Value> {
     let mut document = Map::new();
     let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
@@ -186,7 +187,7 @@ impl LeaseArgs {
     }
 }
 
-/// The result in a few words.
+/// Formats the result in a few words.
 pub(super) fn verdict(response: &pb::GetResponse) -> String {
     match &response.result {
         Some(Found::Hit(_)) => "hit".to_owned(),
@@ -196,7 +197,7 @@ pub(super) fn verdict(response: &pb::GetResponse) -> String {
     }
 }
 
-/// What is known about the entry and the answer, a line each.
+/// Formats the metadata of the entry and the response, a line each.
 fn facts(response: &pb::GetResponse) -> String {
     let mut rows = vec![("result", verdict(response))];
     if let Some(entry) = entry(response) {
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_miss_is_told_apart_from_an_empty_value_by_the_exit_code() {
+    fn a_miss_and_an_empty_value_have_different_exit_codes() {
         assert_eq!((args(&["k"]).answer(&hit(b""), false).exit, args(&["k"]).answer(&miss(), false).exit), (0, 1));
         assert_eq!(args(&["k"]).answer(&miss(), false).notes, "miss: token_not_reached\n");
         assert_eq!(args(&["k", "-q"]).answer(&miss(), false), Output { exit: 1, ..Output::default() });

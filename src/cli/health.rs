@@ -1,4 +1,4 @@
-//! `twintier health`: asks a replica for its health, by grpc.health.v1.
+//! `twintier health`: health of a replica, by grpc.health.v1.
 
 use std::time::{Duration, Instant};
 
@@ -13,17 +13,18 @@ use super::output::{Output, json_text};
 use crate::cli::args::{OutputFormat, ServerArgs, parse_timeout};
 use crate::cli::connection::ServiceConnection;
 
-/// Between two questions of one `--wait`.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Pause between two checks of one `--wait`.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Arguments of `health`.
 #[derive(Args, Debug)]
 #[command(after_help = "Exit codes: 0 SERVING, 1 anything else, 2 usage, 3 unavailable or too late, 4 other error.")]
 pub struct HealthArgs {
-    /// What to ask about: liveness, readiness, redis, l1-only or twintier.v1.CacheService; readiness when not given
+    /// Name of the check: liveness, readiness, redis, l1-only or twintier.v1.CacheService; default
+    /// readiness
     #[arg(default_value = "", hide_default_value = true)]
     service: String,
-    /// Ask again and again until it is SERVING, for this long at most
+    /// Repeat the check until it is SERVING, for this long at most
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
     wait: Option<Duration>,
     #[command(flatten)]
@@ -34,22 +35,22 @@ pub struct HealthArgs {
 
 impl HealthArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
-        let Some(wait) = self.wait else { return Ok(answer(&self.ask(&self.server).await?, self.server.output)) };
-        let begun = Instant::now();
+        let Some(wait) = self.wait else { return Ok(answer(&self.check(&self.server).await?, self.server.output)) };
+        let started_at = Instant::now();
         loop {
-            let left = wait.saturating_sub(begun.elapsed());
+            let left = wait.saturating_sub(started_at.elapsed());
             let server = ServerArgs { timeout: left.min(self.server.timeout), ..self.server.clone() };
-            let asked = self.ask(&server).await;
-            let is_serving = asked.as_ref().is_ok_and(|response| response.status() == ServingStatus::Serving);
-            if is_serving || begun.elapsed() + PAUSE >= wait {
-                return Ok(answer(&asked?, self.server.output));
+            let checked = self.check(&server).await;
+            let is_serving = checked.as_ref().is_ok_and(|response| response.status() == ServingStatus::Serving);
+            if is_serving || started_at.elapsed() + POLL_INTERVAL >= wait {
+                return Ok(answer(&checked?, self.server.output));
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// The answer to one question.
-    async fn ask(&self, server: &ServerArgs) -> Result<HealthCheckResponse, CliError> {
+    /// Sends one check.
+    async fn check(&self, server: &ServerArgs) -> Result<HealthCheckResponse, CliError> {
         let request = HealthCheckRequest { service: self.service.clone() };
         let check = async |channel, request| HealthClient::new(channel).check(request).await;
         ServiceConnection::new(server).call(request, check).await

@@ -1,4 +1,4 @@
-//! `twintier hot-keys`: the keys read most at a replica lately.
+//! `twintier hot-keys`: the keys read most at a replica.
 
 use clap::Args;
 use serde_json::json;
@@ -12,12 +12,12 @@ use crate::pb;
 
 /// Arguments of `hot-keys`.
 #[derive(Args, Debug)]
-#[command(after_help = "Of this replica, over about the last half minute; rates are estimated from a sample.")]
+#[command(after_help = "Keys of this replica in about the last 30 s; rates are estimated from a sample.")]
 pub struct HotKeysArgs {
-    /// Only of this namespace
+    /// Only keys of this namespace
     #[arg(short, long, value_name = "NAME", env = "TWINTIER_NAMESPACE")]
     namespace: Option<String>,
-    /// How many, up to 100
+    /// Number of keys, up to 100
     #[arg(short, long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     limit: u32,
     #[command(flatten)]
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_per_key_and_a_word_when_there_is_none() {
+    fn the_table_has_a_row_per_key_and_reports_when_empty() {
         let hot = |key: &str, gets_per_second| pb::HotKey { namespace: "n".into(), key: key.into(), gets_per_second };
         let response = pb::HotKeysResponse { keys: vec![hot("user:1", 1234.56), hot("\x1b[2J", 2.0)] };
         let text = String::from_utf8(answer(&response, OutputFormat::Text).out).expect("text");

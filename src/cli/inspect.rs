@@ -1,4 +1,4 @@
-//! `twintier inspect`: all that a replica and Redis know of one key, and why it is or is not served.
+//! `twintier inspect`: one key as a replica and Redis know it, and why it is or is not served.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::pb;
 /// Arguments of `inspect`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Nothing is changed or counted by a look. Exit codes: 0 done, 2 usage, 3 unavailable, 4 other error."
+    after_help = "Inspecting changes and counts nothing. Exit codes: 0 done, 2 usage, 3 unavailable, 4 other error."
 )]
 pub struct InspectArgs {
     /// Key of the entry
@@ -48,10 +48,7 @@ fn rows(found: &pb::InspectResponse) -> Vec<(&'static str, String)> {
         ("partition", found.partition.to_string()),
         ("watermark", known(&found.watermark)),
         ("proof age", wire_duration(found.proof_age)),
-        (
-            "lease",
-            found.lease.map_or_else(|| "nobody's".to_owned(), |left| format!("for {}", wire_duration(Some(left)))),
-        ),
+        ("lease", found.lease.map_or_else(|| "none".to_owned(), |left| format!("for {}", wire_duration(Some(left))))),
     ];
     rows.extend(entry("L1", found.l1.as_ref()));
     match found.l2_error.as_str() {
@@ -70,10 +67,8 @@ fn entry(tier: &'static str, entry: Option<&pb::InspectedEntry>) -> Vec<(&'stati
     }
     let stored =
         if entry.stored_size > 0 { format!(", stored as {}", units::size(entry.stored_size)) } else { String::new() };
-    let value = match entry.known_absent {
-        true => "known absent".to_owned(),
-        false => format!("{}{stored}", units::size(entry.size)),
-    };
+    let value =
+        if entry.known_absent { "known absent".to_owned() } else { format!("{}{stored}", units::size(entry.size)) };
     let content_type = if entry.content_type.is_empty() { String::new() } else { format!(", {}", entry.content_type) };
     rows.push(("", format!("{value}{content_type}, version {}", entry.version)));
     let ends =
@@ -163,7 +158,7 @@ L2         served
     }
 
     #[test]
-    fn what_is_not_there_and_what_is_not_known_are_said() {
+    fn absent_and_unknown_entries_are_reported() {
         let found = pb::InspectResponse { l2_error: "away".to_owned(), ..Default::default() };
         let text = table::facts(&rows(&found));
         assert!(text.contains("L1         nothing\n") && text.contains("L2         not known: away\n"), "{text}");

@@ -1,4 +1,5 @@
-//! `twintier invalidate`: removes entries, or marks them stale: by key, prefix, pattern, tag, namespace or event.
+//! `twintier invalidate`: removes entries, or marks them stale, by key, prefix, pattern, tag,
+//! namespace or event.
 
 use clap::Args;
 use serde_json::json;
@@ -17,10 +18,12 @@ use crate::pb::invalidate_request::Selector;
 pub struct InvalidateArgs {
     #[command(flatten)]
     selector: SelectorArgs,
-    /// Mark the entries stale instead of removing them: they are answered only flagged, where the namespace keeps stale entries
+    /// Mark the entries stale instead of removing them; then they are answered only flagged, where
+    /// the namespace keeps stale entries
     #[arg(long)]
     mark_stale: bool,
-    /// Version of the source that made this necessary: a Set of an older one is refused for a while (one KEY only)
+    /// Version of the source of this change: a Set of an older one is refused for a while (one KEY
+    /// only)
     #[arg(
         long,
         value_name = "NUMBER",
@@ -45,15 +48,15 @@ pub struct InvalidateArgs {
 #[derive(Args, Debug)]
 #[group(multiple = false, conflicts_with = "event")]
 struct SeveralArgs {
-    /// Several namespaces, in each of which the same is removed, instead of --namespace
+    /// Invalidate in several namespaces instead of --namespace
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     namespaces: Vec<String>,
-    /// Every namespace there is: configured, or used by any replica
+    /// Invalidate in every namespace, configured or used by any replica
     #[arg(long)]
     all_namespaces: bool,
 }
 
-/// What to remove.
+/// Selectors: exactly one of these.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct SelectorArgs {
@@ -63,16 +66,18 @@ struct SelectorArgs {
     /// Every entry of the namespace
     #[arg(long)]
     all: bool,
-    /// Every entry below these segments: user:42 is for user:42, user:42:posts and user:42/posts, not for user:421
+    /// Every entry below these segments: user:42 covers user:42, user:42:posts and user:42/posts,
+    /// not user:421
     #[arg(long)]
     prefix: Option<String>,
-    /// Every entry whose key matches: '*' for any characters, '?' for one, '\' takes the next as it is
+    /// Every entry whose key matches: '*' is any characters, '?' is one, '\' escapes the next
     #[arg(long, value_name = "GLOB")]
     pattern: Option<String>,
-    /// Every entry that has this tag; may be repeated
+    /// Every entry that has this tag (repeatable)
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// What the configuration of the service maps an event to, with all of its parameters; the namespaces are those of its rules
+    /// Event of the service's configuration, with all of its parameters; its rules name the
+    /// namespaces
     #[arg(long, value_names = ["NAME", "PARAMETER=VALUE"], num_args = 1..)]
     event: Vec<String>,
 }
@@ -103,7 +108,8 @@ impl InvalidateArgs {
 }
 
 impl InvalidateArgs {
-    /// The namespace of the request. Empty with an event, which knows its namespaces, and with several.
+    /// Returns the namespace of the request. Empty for an event, whose rules name the namespaces,
+    /// and for several.
     fn one_namespace(&self) -> String {
         let given = &self.namespace.namespace;
         if !self.selector.event.is_empty() {
@@ -112,7 +118,8 @@ impl InvalidateArgs {
         if self.several.namespaces.is_empty() && !self.several.all_namespaces {
             return given.clone();
         }
-        // One that the command line names is a contradiction, which the service refuses. The environment's is what there is by default.
+        // The service refuses a namespace of the command line beside --namespaces. One from the
+        // environment is only the default.
         let by_default = std::env::var("TWINTIER_NAMESPACE").unwrap_or_else(|_| "default".to_owned());
         if *given == by_default { String::new() } else { given.clone() }
     }
@@ -134,7 +141,8 @@ impl SelectorArgs {
     }
 }
 
-/// The name of an event, and its parameters. One without a value is told so by the service, which knows their names.
+/// Parses the name of an event and its parameters. The service, which knows their names, refuses
+/// one without a value.
 fn read_event(words: &[String]) -> pb::Event {
     let name = words.first().cloned().unwrap_or_default();
     let parameters = words.iter().skip(1).map(|word| word.split_once('=').unwrap_or((word, "")));
@@ -238,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_of_the_entries_may_be_said() {
+    fn the_mode_of_an_invalidation_is_sent() {
         let request = |args: &[&str]| Line::try_parse_from(args).map(|line| line.invalidate.request());
         let marked = request(&["invalidate", "--all", "--mark-stale"]).expect("valid");
         assert_eq!((marked.mode(), marked.source_version), (pb::Mode::MarkStale, None));

@@ -1,4 +1,4 @@
-//! `twintier log-level`: what one replica logs, for a while.
+//! `twintier log-level`: changes the log level of one replica for a while.
 
 use std::time::Duration;
 
@@ -15,12 +15,13 @@ use crate::pb;
 /// Arguments of `log-level`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Only the replica that is asked changes. The configured level (log.level) returns by itself, and when it starts anew."
+    after_help = "Changes only the replica that is called. The configured level (log.level) returns after this time, or at a restart."
 )]
 pub struct LogLevelArgs {
-    /// A level (off, error, warn, info, debug, trace) or directives such as info,twintier=debug; `reset` returns to the configured level
+    /// Level (off, error, warn, info, debug, trace) or directives such as info,twintier=debug;
+    /// `reset` returns to the configured level
     level: String,
-    /// For how long, from 1s to 24h; default 10m
+    /// Time until the configured level returns, from 1s to 24h; default 10m
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_timeout)]
     lasts: Option<Duration>,
     #[command(flatten)]
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_level_is_told_with_what_follows_it() {
+    fn the_level_is_printed_with_the_level_after_it() {
         let left = Some(prost_types::Duration { seconds: 600, nanos: 0 });
         let changed = pb::SetLogLevelResponse { level: "debug".to_owned(), configured_level: "info".to_owned(), left };
         assert_eq!(page(&changed, OutputFormat::Text), b"debug for 10m, then info\n");

@@ -1,7 +1,4 @@
-//! The command line: its definition for the whole program, and the client commands.
-//!
-//! `serve` and `config` are only described here; `main.rs` runs them. Every client command is a call of the generated client,
-//! an answer made of the response by a pure function, and an exit code.
+//! Command line of the program, and the client commands.
 
 mod args;
 mod batch;

@@ -1,4 +1,4 @@
-//! What a command prints and how it exits, made by pure functions and printed in one place.
+//! Output of a command: made by pure functions, printed in one place.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -7,35 +7,35 @@ use serde_json::Value;
 
 use super::error::CliError;
 
-/// What a command prints and how it exits.
+/// Output and exit code of a command.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Output {
-    /// For standard output.
+    /// Text for standard output.
     pub out: Vec<u8>,
-    /// For standard error.
+    /// Text for standard error.
     pub notes: String,
-    /// 0: yes; 1: no.
+    /// Exit code: 0 for yes, 1 for no.
     pub exit: u8,
 }
 
-// === impl Answer ===
+// === impl Output ===
 
 impl Output {
-    /// Prints the answer; the exit code of the program.
+    /// Prints the output and returns the exit code.
     pub fn print(&self) -> Result<ExitCode, CliError> {
         emit(&self.out)?;
-        // Nobody can be told when standard error is gone.
+        // An error here cannot be reported: standard error is closed.
         let _ = io::stderr().write_all(self.notes.as_bytes());
         Ok(ExitCode::from(self.exit))
     }
 }
 
-/// A JSON document, ended by a newline.
+/// Formats a JSON document, with a newline at the end.
 pub(super) fn json_text(document: &Value) -> Vec<u8> {
     format!("{document:#}\n").into_bytes()
 }
 
-/// Writes to standard output, at once.
+/// Writes to standard output and flushes it.
 pub(super) fn emit(bytes: &[u8]) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(CliError::io("standard output"))

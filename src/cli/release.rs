@@ -1,4 +1,4 @@
-//! `twintier release`: gives back the lease to make an entry.
+//! `twintier release`: gives back the lease to fill an entry.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use crate::pb;
 /// Arguments of `release`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exit codes: 0 released, 1 the lease did not hold any more, 2 usage, 3 unavailable or too late, 4 other error."
+    after_help = "Exit codes: 0 released, 1 the lease was void, 2 usage, 3 unavailable or too late, 4 other error."
 )]
 pub struct ReleaseArgs {
     /// Key of the entry
     key: String,
-    /// The lease, as `get --lease` was given it
+    /// Lease id of `get --lease`
     lease: String,
     #[command(flatten)]
     namespace: NamespaceArg,
-    /// The entry could not be made: print the stale value, if one is kept
+    /// Report that filling failed: print the stale value, if one is kept
     #[arg(long)]
     failed: bool,
-    /// For how long nobody shall get the lease, for example 2s
+    /// Time in which no caller gets the lease, for example 2s
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true, requires = "failed")]
     retry_after: Option<Duration>,
     #[command(flatten)]
@@ -67,7 +67,12 @@ fn answer(response: &pb::ReleaseLeaseResponse, output: OutputFormat) -> Output {
         return Output { out: json_text(&Value::Object(document)), exit, ..Output::default() };
     }
     let out = response.stale.as_ref().map(|hit| hit.value.to_vec()).unwrap_or_default();
-    let notes = if response.released { "released\n" } else { "the lease did not hold any more\n" };
+    let notes = if response.released {
+        "released\n"
+    } else {
+        "the lease was void
+"
+    };
     Output { out, notes: notes.to_owned(), exit }
 }
 

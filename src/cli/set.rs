@@ -17,7 +17,7 @@ use crate::cli::{table, units};
 use crate::pb;
 use crate::pb::set_request::{Condition, Content, Expiry};
 
-/// What Redis can hold at most in one string. Reading stops there, whatever the service would take.
+/// Most bytes of a string in Redis. Reading stops there, whatever the limit of the service.
 const LARGEST_VALUE: u64 = 512 << 20;
 
 /// Arguments of `set`.
@@ -29,32 +29,33 @@ pub struct SetArgs {
     key: String,
     #[command(flatten)]
     content: ContentArgs,
-    /// Content type, handed back by get
+    /// Content type, returned by get
     #[arg(long, value_name = "TYPE", conflicts_with = "absent")]
     content_type: Option<String>,
     #[command(flatten)]
     namespace: NamespaceArg,
     #[command(flatten)]
     expiry: ExpiryArgs,
-    /// Live as long as it is read at least this often, for example 30m
+    /// Expire when not read for this long, for example 30m
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true, conflicts_with = "ExpiryArgs")]
     sliding: Option<Duration>,
-    /// With --sliding, the longest life all the same; the namespace's max_ttl when not given
+    /// Longest life with --sliding; default the namespace's max_ttl
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true, requires = "sliding")]
     max_ttl: Option<Duration>,
-    /// When the entry is due for refresh, though as fresh as before; the namespace's soft_ttl when not given
+    /// Age from which the entry is due for refresh, though still fresh; default the namespace's
+    /// soft_ttl
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     soft_ttl: Option<Duration>,
-    /// Shorten the life by a random share of up to this, 0 to 0.5; the namespace's jitter when not given
+    /// Shorten the life by a random share of up to this, 0 to 0.5; default the namespace's jitter
     #[arg(long, value_name = "SHARE")]
     jitter: Option<f64>,
     /// Tag by which the entry can be invalidated (repeatable)
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// Version of the value's source: an entry of a newer one is not replaced
+    /// Version of the value's source: an entry of a newer source is not replaced
     #[arg(long, value_name = "NUMBER")]
     source_version: Option<u64>,
-    /// Text that tells this write from any other: repeated with it, the write takes effect once
+    /// Id of this write: a repetition with the same id takes effect once
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     request_id: Option<String>,
     #[command(flatten)]
@@ -67,7 +68,7 @@ pub struct SetArgs {
     pub(super) server: ServerArgs,
 }
 
-/// What the entry says: exactly one of these.
+/// Content of the entry: exactly one of these.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct ContentArgs {
@@ -80,12 +81,12 @@ struct ContentArgs {
     /// Read the value from standard input
     #[arg(long)]
     stdin: bool,
-    /// Say that the thing is known not to exist
+    /// Store that the thing is known not to exist
     #[arg(long)]
     absent: bool,
 }
 
-/// When to store: at most one of these.
+/// Conditions: at most one of these.
 #[derive(Args, Debug)]
 #[group(multiple = false)]
 struct ConditionArgs {
@@ -95,10 +96,10 @@ struct ConditionArgs {
     /// Store only when an entry is present
     #[arg(long)]
     if_present: bool,
-    /// Store only when the entry present has this version
+    /// Store only when the entry has this version
     #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
     if_version: Option<String>,
-    /// Store only while this lease holds, which `get --lease` was given
+    /// Store only while this lease holds, an id of `get --lease`
     #[arg(long, value_name = "ID")]
     lease: Option<String>,
 }
@@ -156,9 +157,10 @@ impl ContentArgs {
 fn read_value(source: impl Read) -> io::Result<Vec<u8>> {
     let mut value = Vec::new();
     source.take(LARGEST_VALUE + 1).read_to_end(&mut value)?;
-    match value.len() as u64 > LARGEST_VALUE {
-        true => Err(io::Error::other(format!("more than {}", units::size(LARGEST_VALUE)))),
-        false => Ok(value),
+    if value.len() as u64 > LARGEST_VALUE {
+        Err(io::Error::other(format!("more than {}", units::size(LARGEST_VALUE))))
+    } else {
+        Ok(value)
     }
 }
 
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_said_of_an_entry_is_sent() {
+    fn the_other_options_of_an_entry_are_sent() {
         let args = ["k", "v", "--tag", "a", "--tag", "b", "--soft-ttl", "1s", "--jitter", "0.1"];
         let more = ["--source-version", "7", "--request-id", "r"];
         let request = request(&[&args[..], &more].concat());

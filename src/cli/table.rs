@@ -1,12 +1,13 @@
-//! Tables in plain text, two spaces between the columns.
+//! Plain-text tables with two spaces between the columns.
 
-/// Names and what they stand for, a line each.
+/// Formats pairs of name and value, a line each.
 pub(super) fn facts(rows: &[(&str, String)]) -> String {
     let wide = rows.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
     rows.iter().map(|(name, fact)| format!("{name}{}  {fact}\n", " ".repeat(wide - width(name)))).collect()
 }
 
-/// Lays `rows` out under `header`, the first column flush left, the others flush right; every line ends with a newline and none with spaces.
+/// Lays out `rows` under `header`, the first column left-aligned, the others right-aligned. Every
+/// line ends with a newline, none with spaces.
 pub(super) fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..header.len())
         .map(|column| rows.iter().map(|row| width(&row[column])).fold(width(header[column]), usize::max))
@@ -15,7 +16,7 @@ pub(super) fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
     std::iter::once(&header).chain(rows).map(|row| line(row, &widths)).collect()
 }
 
-/// Lays `rows` out under `header`, every column flush left.
+/// Lays out `rows` under `header`, every column left-aligned.
 pub(super) fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..header.len())
         .map(|column| rows.iter().map(|row| width(&row[column])).fold(width(header[column]), usize::max))

@@ -1,4 +1,4 @@
-//! `twintier touch`: changes how long an entry lives.
+//! `twintier touch`: changes the expiry of an entry.
 
 use clap::Args;
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::pb;
 #[derive(Args, Debug)]
 #[command(override_usage = "twintier touch [OPTIONS] <KEY> <--ttl <DURATION>|--expire-at <RFC3339>|--no-expiry>")]
 #[command(
-    after_help = "Exit codes: 0 as asked for, 1 unchanged or no entry, 2 usage, 3 unavailable or too late, 4 other error."
+    after_help = "Exit codes: 0 changed as requested, 1 unchanged or no entry, 2 usage, 3 unavailable or too late, 4 other error."
 )]
 #[command(mut_group("ExpiryArgs", |group| group.required(true)))]
 pub struct TouchArgs {
@@ -25,10 +25,10 @@ pub struct TouchArgs {
     namespace: NamespaceArg,
     #[command(flatten)]
     expiry: ExpiryArgs,
-    /// Only make its life longer
+    /// Only extend its life
     #[arg(long, conflicts_with = "shorten")]
     extend: bool,
-    /// Only make its life shorter
+    /// Only shorten its life
     #[arg(long)]
     shorten: bool,
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// A size with a binary unit: `512 B`, `1.5 MiB`.
+/// Formats a size with a binary unit: `512 B`, `1.5 MiB`.
 pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
@@ -12,7 +12,7 @@ pub(super) fn size(bytes: u64) -> String {
     }
     let mut amount = bytes as f64 / 1024.0;
     let mut unit = 0;
-    // 1023.95 would be shown as 1024.0.
+    // 1023.95 would round to 1024.0.
     while amount >= 1023.95 && unit + 1 < UNITS.len() {
         amount /= 1024.0;
         unit += 1;
@@ -20,12 +20,12 @@ pub(super) fn size(bytes: u64) -> String {
     format!("{amount:.1} {}", UNITS[unit])
 }
 
-/// A number of bytes in full: `1 byte`, `2,048 bytes`.
+/// Formats a number of bytes in full: `1 byte`, `2,048 bytes`.
 pub(super) fn bytes(length: usize) -> String {
     format!("{} byte{}", count(length as u64), if length == 1 { "" } else { "s" })
 }
 
-/// A duration in at most two units: `250 µs`, `1.25 ms`, `2.5 s`, `2h 3m`.
+/// Formats a duration in at most two units: `250 µs`, `1.25 ms`, `2.5 s`, `2h 3m`.
 pub(super) fn duration(duration: Duration) -> String {
     let micros = duration.as_micros();
     match micros {
@@ -36,14 +36,11 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
-/// Two decimals below ten, one below a hundred, none above; no zeros at the end.
+/// Formats two decimals below ten, one below a hundred, none above; without trailing zeros.
 fn significant(amount: f64) -> String {
     let decimals = if amount < 10.0 { 2 } else { usize::from(amount < 100.0) };
     let text = format!("{amount:.decimals$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 fn clock(seconds: u64) -> String {
@@ -58,7 +55,7 @@ fn clock(seconds: u64) -> String {
     }
 }
 
-/// A count with its digits in groups: `1,234,567`.
+/// Formats a count with its digits in groups: `1,234,567`.
 pub(super) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
@@ -71,7 +68,7 @@ pub(super) fn count(count: u64) -> String {
     text
 }
 
-/// `part` of `whole` in per cent; a dash when there is no whole.
+/// Formats `part` of `whole` in per cent; a dash if `whole` is zero.
 pub(super) fn ratio(part: u64, whole: u64) -> String {
     match whole {
         0 => "-".to_owned(),
@@ -79,7 +76,7 @@ pub(super) fn ratio(part: u64, whole: u64) -> String {
     }
 }
 
-/// A rate per second; a dash when no time has passed.
+/// Formats a rate per second; a dash if no time has passed.
 pub(super) fn rate(count: u64, interval: Duration) -> String {
     match interval.as_secs_f64() {
         0.0 => "-".to_owned(),
@@ -87,27 +84,27 @@ pub(super) fn rate(count: u64, interval: Duration) -> String {
     }
 }
 
-/// A duration for the contract; it has to fit its range of 10,000 years.
+/// Converts a duration for the contract. It has to fit the range of 10,000 years.
 pub(super) fn to_wire(duration: Duration) -> prost_types::Duration {
     prost_types::Duration { seconds: duration.as_secs() as i64, nanos: duration.subsec_nanos() as i32 }
 }
 
-/// A duration of the contract; a negative one counts as zero.
+/// Converts a duration of the contract. A negative one counts as zero.
 pub(super) fn from_wire(duration: prost_types::Duration) -> Duration {
     Duration::try_from(duration).unwrap_or_default()
 }
 
-/// A duration of the contract for people; a dash when absent.
+/// Formats a duration of the contract for people; a dash if absent.
 pub(super) fn wire_duration(wire: Option<prost_types::Duration>) -> String {
     wire.map_or_else(|| "-".to_owned(), |wire| duration(from_wire(wire)))
 }
 
-/// A duration of the contract for programs: seconds, or null.
+/// Formats a duration of the contract for programs: seconds, or null.
 pub(super) fn wire_seconds(wire: Option<prost_types::Duration>) -> Value {
     wire.map_or(Value::Null, |wire| json!(from_wire(wire).as_secs_f64()))
 }
 
-/// A name of the contract as people write it: `STALE_REASON_EXPIRED` without its prefix is `expired`.
+/// Formats a name of the contract: `STALE_REASON_EXPIRED` without its prefix is `expired`.
 pub(super) fn name(value: &str, prefix: &str) -> String {
     value.strip_prefix(prefix).unwrap_or(value).to_ascii_lowercase()
 }

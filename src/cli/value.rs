@@ -1,4 +1,4 @@
-//! How the bytes of a value are shown: exactly to a program, safely to a terminal, losslessly in JSON.
+//! Forms of a value: exact bytes for programs, safe text for terminals, lossless in JSON.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::cli::units;
 
-/// A value for a terminal: the text, ended by a newline, or a sentence in place of what would disturb the terminal.
+/// Formats a value for a terminal: the text with a newline at the end, or a placeholder for bytes
+/// that would disturb the terminal.
 pub(super) fn for_terminal(value: &[u8], content_type: &str) -> String {
     match std::str::from_utf8(value) {
         Ok("") => String::new(),

@@ -1,4 +1,4 @@
-//! `twintier watch`: tells of changes, one line each, until it is interrupted.
+//! `twintier watch`: streams changes, one line each, until interrupted.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -17,21 +17,21 @@ use crate::pb::watch_request::Selector;
 use crate::pb::watch_response::Event;
 
 /// Most tokens to resume from: the default of limits.tokens.
-const TOKENS: usize = 16;
-/// Pause before a watch that ended is begun again.
-const PAUSE: Duration = Duration::from_millis(250);
+const MAX_TOKENS: usize = 16;
+/// Pause before a stream that ended is opened again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 
 /// Arguments of `watch`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Goes on until it is interrupted, also over a service that goes away for a while. --timeout is for the first line.\nExit codes: 0 all of --count lines, 2 usage, 3 unavailable or too late, 4 other error."
+    after_help = "Runs until interrupted, also across restarts of the service. --timeout limits only the wait for the first line.\nExit codes: 0 all of --count lines, 2 usage, 3 unavailable or too late, 4 other error."
 )]
 pub struct WatchArgs {
     #[command(flatten)]
     namespace: NamespaceArg,
     #[command(flatten)]
     scope: ScopeArgs,
-    /// Go on from a token of an earlier heartbeat or change (repeatable)
+    /// Resume from a token of an earlier heartbeat or change (repeatable)
     #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
     resume: Vec<String>,
     /// Time between heartbeats
@@ -40,14 +40,14 @@ pub struct WatchArgs {
     /// Print no heartbeats
     #[arg(short, long)]
     quiet: bool,
-    /// End after so many lines
+    /// Exit after this many lines
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     #[command(flatten)]
     pub(super) server: ServerArgs,
 }
 
-/// What is watched: all of the namespace, or one of these.
+/// Scope of the watch: the whole namespace, or one of these.
 #[derive(Args, Debug)]
 #[group(multiple = false)]
 struct ScopeArgs {
@@ -59,14 +59,14 @@ struct ScopeArgs {
     tag: Option<String>,
 }
 
-/// How far a watch has come.
+/// Progress of a watch.
 #[derive(Debug, Default)]
 struct WatchProgress {
-    /// To resume from.
+    /// Tokens to resume from.
     tokens: Vec<String>,
-    /// It has stood.
-    stood: bool,
-    /// Lines printed.
+    /// True once an event was received.
+    received: bool,
+    /// Number of lines printed.
     lines: u64,
 }
 
@@ -80,14 +80,14 @@ impl WatchArgs {
             let failure = match self.follow(&connection, &mut progress).await {
                 Ok(()) if self.is_done(&progress) => return Ok(Output::default()),
                 Ok(()) => None,
-                Err(failure) if progress.stood && failure.may_pass() => Some(failure),
+                Err(failure) if progress.received && failure.may_pass() => Some(failure),
                 Err(failure) => return Err(failure),
             };
-            // Connections are renewed now and then; there is nothing to be said about it.
+            // Servers renew connections now and then; that is not reported.
             if let Some(failure) = failure.filter(|failure| !failure.is("LEAVING")) {
                 let _ = io::stderr().write_all(failure.text().as_bytes());
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RECONNECT_PAUSE).await;
         }
     }
 
@@ -101,7 +101,7 @@ impl WatchArgs {
         }
     }
 
-    /// One watch, to its end.
+    /// Follows one stream to its end.
     async fn follow(&self, connection: &ServiceConnection<'_>, progress: &mut WatchProgress) -> Result<(), CliError> {
         let request = self.request(&progress.tokens);
         let mut events = connection.open(request, async |channel, request| cache(channel).watch(request).await).await?;
@@ -125,16 +125,17 @@ impl WatchArgs {
     }
 }
 
-// === impl Progress ===
+// === impl WatchProgress ===
 
 impl WatchProgress {
     fn note(&mut self, event: &Event) {
-        self.stood = true;
+        self.received = true;
         match event {
             Event::Heartbeat(heartbeat) => self.tokens = vec![heartbeat.token.clone()],
             Event::Change(change) if !change.token.is_empty() => {
-                // Any of the changes may be left out: it is told again. The heartbeat's token is the first.
-                if self.tokens.len() >= TOKENS {
+                // Any change may be dropped here: then it is sent again. The first token is that of
+                // the heartbeat.
+                if self.tokens.len() >= MAX_TOKENS {
                     self.tokens.remove(1);
                 }
                 self.tokens.push(change.token.clone());
@@ -176,7 +177,7 @@ fn covered(change: &pb::WatchChange) -> String {
     }
 }
 
-/// A key as it is, quoted when it would not be one word.
+/// Quotes a key unless it is one plain word.
 fn shown(key: &str) -> String {
     let plain = key.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"');
     if plain { key.to_owned() } else { format!("{key:?}") }
@@ -274,7 +275,7 @@ mod tests {
             |token: &str| Event::Heartbeat(pb::WatchHeartbeat { token: token.to_owned(), ..Default::default() });
         progress.note(&heartbeat("h1"));
         (0..40).for_each(|_| progress.note(&change(Covers::WholeNamespace(true))));
-        assert_eq!((progress.tokens.len(), progress.tokens[0].as_str()), (TOKENS, "h1"));
+        assert_eq!((progress.tokens.len(), progress.tokens[0].as_str()), (MAX_TOKENS, "h1"));
         progress.note(&heartbeat("h2"));
         assert_eq!(progress.tokens, ["h2"]);
     }

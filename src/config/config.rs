@@ -1,5 +1,7 @@
-//! Configuration: as given by flags, environment and file, to validated. Every problem is reported at once, with its path.
-//! Each section declares its settings once; values, `config show` and the reference all come from that declaration.
+//! The validated configuration, and how it is read.
+//!
+//! Each section declares its settings once; values, `config show` and the reference all come from
+//! that declaration.
 
 use super::problem::Problems;
 use super::reader::Reader;
@@ -20,29 +22,29 @@ use crate::cache::policy::{Events, Limits, NamespacePolicy};
 pub struct Config {
     /// The gRPC server.
     pub server: Server,
-    /// How it stops.
+    /// Timing of the shutdown.
     pub drain: Drain,
-    /// What is cached, and for how long.
+    /// Policies and switches of the cache.
     pub cache: CacheSettings,
     /// The memory tier.
     pub l1: L1,
     /// Limits of a request.
     pub limits: Limits,
-    /// The bound of coherence.
+    /// Staleness bound and partitions.
     pub coherence: Coherence,
-    /// The shared tier; none to run alone, on memory only.
+    /// The shared tier; `None` to run alone, on memory only.
     pub redis: Option<Redis>,
-    /// How a replica starts warm.
+    /// The warm start.
     pub warm_start: WarmStart,
     /// The HTTP server for metrics, probes and the dashboard.
     pub admin: Admin,
-    /// What is logged, and how.
+    /// Level and format of the log.
     pub log: Log,
-    /// What events invalidate.
+    /// Invalidation rules of events.
     pub events: Events,
 }
 
-/// A configuration, and how it came about.
+/// A configuration, with the origin of every setting.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
@@ -54,7 +56,7 @@ pub struct Loaded {
 // === impl Config ===
 
 impl Config {
-    /// Reads and validates a configuration. Nothing given is the default configuration.
+    /// Reads and validates a configuration. Empty sources give the default configuration.
     pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         let mut reader = Reader::new(sources);
         let config = Config::read(&mut reader);
@@ -81,7 +83,7 @@ impl Config {
     }
 }
 
-/// Every setting by path, with its default. `<name>` stands for the name of a namespace.
+/// Returns every setting by path, with its default. `<name>` stands for the name of a namespace.
 pub fn reference() -> Vec<Setting> {
     let mut reader = Reader::new(&Sources::default());
     Config::read(&mut reader);

@@ -1,4 +1,4 @@
-//! What a deployer sees of the configuration: which value wins, and what is said of a wrong one.
+//! Configuration as a deployer sees it: precedence, problems, secrets.
 
 #![allow(clippy::unwrap_used)]
 
@@ -38,7 +38,7 @@ fn config(sources: &Sources) -> Config {
     Config::load(sources).unwrap_or_else(|problems| panic!("{problems}")).config
 }
 
-/// What is wrong, one line each.
+/// Formats the problems, one line each.
 fn problems(sources: &Sources) -> Vec<String> {
     Config::load(sources).map(|_| ()).unwrap_err().0.iter().map(Problem::to_string).collect()
 }
@@ -489,7 +489,7 @@ events:
 }
 
 #[test]
-fn the_admin_server_is_on_loopback_unless_told_otherwise() {
+fn the_admin_server_is_on_loopback_by_default() {
     let admin = config(&Sources::default()).admin;
     assert!(admin.enabled && admin.page && admin.listen.ip().is_loopback() && !admin.listen_is_given);
     assert_eq!((admin.listen.port(), admin.keys), (9090, PageKeys::Hashed));

@@ -1,14 +1,15 @@
-//! Names of environment variables: of settings, of the variables other tools have made customary, and of Kubernetes.
+//! Names of environment variables: of settings, customary ones, and those of Kubernetes.
 
-/// Names the configuration file, below the flag.
+/// Variable that names the configuration file. A flag overrides it.
 pub const CONFIG: &str = "TWINTIER_CONFIG";
 
-/// Names the revision for a build, and is still set when `cargo run` starts what it has built.
+/// Variable that names the revision of a build. It is still set when `cargo run` starts the
+/// program.
 const REVISION: &str = "TWINTIER_REVISION";
 
 const PREFIX: &str = "TWINTIER_";
 
-/// Customary variables that also set a setting; the service's own name wins, then the first here.
+/// Customary variables of settings. The service's own variable overrides them, then the first wins.
 const CUSTOMARY: [(&str, &str); 4] = [
     ("redis.url", "REDIS_URL"),
     ("redis.password", "REDIS_PASSWORD"),
@@ -16,21 +17,21 @@ const CUSTOMARY: [(&str, &str); 4] = [
     ("log.level", "LOG_LEVEL"),
 ];
 
-/// The service's own variable for a setting: `l1.size` is `TWINTIER_L1_SIZE`.
+/// Returns the service's own variable of a setting: `l1.size` is `TWINTIER_L1_SIZE`.
 pub fn variable(path: &str) -> String {
     let mut name = String::from(PREFIX);
     name.extend(path.chars().map(|c| if matches!(c, '.' | '-') { '_' } else { c.to_ascii_uppercase() }));
     name
 }
 
-/// Every variable that sets a setting, the one that wins first.
+/// Returns every variable of a setting, the winning one first.
 pub fn variables(path: &str) -> Vec<String> {
     let customary = CUSTOMARY.iter().filter(|(setting, _)| *setting == path).map(|(_, name)| (*name).to_owned());
     std::iter::once(variable(path)).chain(customary).collect()
 }
 
-/// Whether a variable is this service's to know: it has the prefix, does not belong to the build, and is no link that Kubernetes sets for a
-/// Service whose name begins with `twintier`.
+/// True if a variable belongs to this service: it has the prefix, is not of the build, and is no
+/// link that Kubernetes sets for a Service whose name begins with `twintier`.
 pub fn is_own(name: &str, value: &str) -> bool {
     name.starts_with(PREFIX) && name != CONFIG && name != REVISION && !is_service_link(name, value)
 }

@@ -1,22 +1,22 @@
-//! Reads a configuration file, TOML or YAML by its extension, into paths and leaves.
+//! Parser of configuration files, TOML or YAML by extension: paths and leaves.
 
 use std::path::Path;
 
 use config::{ConfigError, FileFormat, Format, Value, ValueKind};
 
-use super::given::ValueShape;
+use super::raw_value::ValueShape;
 
-/// A value at a path, not yet understood.
+/// Raw value at a path.
 pub struct Leaf {
     /// Path, keys joined with dots.
     pub path: String,
     /// The value as text.
     pub text: String,
-    /// How it was written.
+    /// Syntax of the value.
     pub shape: ValueShape,
 }
 
-/// The leaves of a file, or why it cannot be read. The reason repeats nothing of the content, which may hold secrets.
+/// Reads the leaves of a file. The error repeats nothing of the content, which may hold secrets.
 pub fn read(path: &Path) -> Result<Vec<Leaf>, String> {
     let format = match path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => FileFormat::Toml,
@@ -59,12 +59,13 @@ fn json(value: Value) -> serde_json::Value {
         ValueKind::U64(number) => number.into(),
         ValueKind::Float(number) => number.into(),
         ValueKind::String(text) => text.into(),
-        // Wider than any number that a list is made of: kept as it was written.
+        // Too wide for any number in a list: kept as written.
         wide => wide.to_string().into(),
     }
 }
 
-/// What a parser said, without the line of the file it shows. A message that gives no position may quote the content, and is left out.
+/// Formats a parser's error, without the line of the file it shows. A message without a position
+/// may quote the content, and is replaced.
 fn syntax(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
     if error.is::<ConfigError>() {
         return "must have settings by name at its top level".into();

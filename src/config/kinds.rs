@@ -1,4 +1,5 @@
-//! One method per kind of setting. A call is the declaration: path, default, limits and meaning.
+//! Methods of the reader, one per kind of setting: each call declares path, default, limits and
+//! meaning.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -105,7 +106,7 @@ impl Reader {
         self.read(declare(path, SettingKind::Choice, &expects, doc), default.into(), parse, show)
     }
 
-    /// Text that has a form.
+    /// Text of a certain form.
     pub fn text(
         &mut self,
         path: &str,
@@ -120,13 +121,13 @@ impl Reader {
         })
     }
 
-    /// Text that may be absent.
+    /// Optional text.
     pub fn optional_text(&mut self, path: &str, doc: &'static str) -> Option<String> {
         let parse = |text: &str| filled(text).map(|text| Some(text.to_owned()));
         self.read(declare(path, SettingKind::Text, "text", doc), None.into(), parse, Clone::clone)
     }
 
-    /// A secret, which may be absent.
+    /// Optional secret.
     pub fn secret(&mut self, path: &str, doc: &'static str) -> Option<SecretString> {
         let parse = |text: &str| filled(text).map(|text| Some(text.into()));
         self.read(declare(path, SettingKind::Secret, "text", doc), None.into(), parse, |value| {
@@ -134,7 +135,7 @@ impl Reader {
         })
     }
 
-    /// A URL, which may be absent. `Display` of the type must show no secret.
+    /// Optional URL. `Display` of the type must show no secret.
     pub fn url<T: Display>(
         &mut self,
         path: &str,
@@ -155,14 +156,14 @@ impl Reader {
         })
     }
 
-    /// A list, which may be absent.
+    /// Optional list.
     pub fn list(&mut self, path: &str, doc: &'static str) -> Vec<serde_json::Value> {
         let parse = |text: &str| serde_json::from_str(text).map_err(|_| "must be a list; as text, in JSON".to_owned());
         let show = |list: &Vec<serde_json::Value>| (!list.is_empty()).then(|| serde_json::json!(list).to_string());
         self.read(declare(path, SettingKind::List, "a list", doc), Vec::new().into(), parse, show)
     }
 
-    /// A list of texts, which may be absent.
+    /// Optional list of texts.
     pub fn texts(&mut self, path: &str, expects: &str, doc: &'static str) -> Vec<String> {
         let parse =
             |text: &str| serde_json::from_str(text).map_err(|_| "must be a list of texts; as text, in JSON".to_owned());
@@ -170,7 +171,7 @@ impl Reader {
         self.read(declare(path, SettingKind::List, expects, doc), Vec::new().into(), parse, show)
     }
 
-    /// Path of a file, which may be absent.
+    /// Optional path of a file.
     pub fn path(&mut self, path: &str, doc: &'static str) -> Option<PathBuf> {
         let parse = |text: &str| filled(text).map(|text| Some(PathBuf::from(text)));
         let show = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
@@ -191,15 +192,9 @@ fn range<T>(limits: &RangeInclusive<T>, show: impl Fn(&T) -> String) -> String {
 }
 
 fn within<T: PartialOrd>(value: T, limits: &RangeInclusive<T>, expects: &str) -> Result<T, String> {
-    match limits.contains(&value) {
-        true => Ok(value),
-        false => Err(format!("must be {expects}")),
-    }
+    if limits.contains(&value) { Ok(value) } else { Err(format!("must be {expects}")) }
 }
 
 fn filled(text: &str) -> Result<&str, String> {
-    match text.is_empty() {
-        true => Err("must not be empty".into()),
-        false => Ok(text),
-    }
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(text) }
 }

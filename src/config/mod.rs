@@ -1,12 +1,14 @@
-//! Configuration: as given by flags, environment and file, to validated. Every problem is reported at once, with its path.
-//! Each section declares its settings once; values, `config show` and the reference all come from that declaration.
+//! Configuration: from flags, environment and file to validated settings.
+//!
+//! Every problem is reported at once, with its path. Each section declares its settings once;
+//! values, `config show` and the reference all come from that declaration.
 
 mod config;
 mod environment;
 mod file;
-mod given;
 mod kinds;
 mod problem;
+mod raw_value;
 mod reader;
 mod redis_url;
 mod sections;

@@ -1,23 +1,23 @@
-//! What is wrong with a configuration, one line per problem.
+//! Problems of a configuration, one line each.
 
 use std::fmt;
 
 use super::setting::Origin;
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Path of the setting; for an unknown environment variable its name.
     pub path: String,
-    /// The rule that is broken: `must be from 1MiB to 1TiB`.
+    /// The broken rule: `must be from 1MiB to 1TiB`.
     pub rule: String,
-    /// The value given, where showing it is safe and helps.
+    /// The value given, if it is safe and useful to show.
     pub value: Option<String>,
-    /// Where the value came from.
+    /// Origin of the value.
     pub origin: Origin,
 }
 
-/// Everything that is wrong, by path.
+/// All problems, by path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 

@@ -1,37 +1,38 @@
-//! Reads settings one declaration at a time. What is wrong is collected, and the default stands in for it, so that one pass finds every
-//! problem and describes every setting. The methods that declare are in `kinds`.
+//! Reads settings, one declaration at a time. Problems are collected and the default replaces an
+//! invalid value, so that one pass finds every problem and describes every setting. The methods
+//! that declare are in `kinds`.
 
 use super::environment;
-use super::given::{RawValue, ValueShape};
 use super::problem::{Problem, Problems};
+use super::raw_value::{RawValue, ValueShape};
 use super::setting::{Origin, Setting, SettingKind};
 use super::sources::{Layers, Sources};
 use crate::suggest::did_you_mean;
 
-/// The settings read so far, and what is wrong with them.
+/// Settings read so far, and their problems.
 pub struct Reader {
     layers: Layers,
     settings: Vec<Setting>,
     problems: Vec<Problem>,
 }
 
-/// What a setting is when nothing sets it.
+/// Fallback of a setting that is not set.
 pub enum Fallback<T> {
     /// This value.
     Value(T),
-    /// The value of another setting, by its path.
+    /// Value of another setting, by its path.
     Inherited(T, &'static str),
 }
 
-/// What a setting is, apart from its type.
+/// Declaration of a setting, apart from its type.
 pub struct Declaration<'a> {
     /// Path.
     pub path: &'a str,
     /// Kind of value.
     pub kind: SettingKind,
-    /// What a value has to be, in words.
+    /// Valid values, as text.
     pub expects: String,
-    /// What it means.
+    /// Meaning of the setting.
     pub doc: &'static str,
 }
 
@@ -44,14 +45,14 @@ impl<T> From<T> for Fallback<T> {
 // === impl Reader: declarations ===
 
 impl Reader {
-    /// Begins to read what `sources` give.
+    /// Starts to read `sources`.
     pub fn new(sources: &Sources) -> Self {
         let mut layers = Layers::new(sources);
         let problems = std::mem::take(&mut layers.problems);
         Reader { layers, settings: Vec::new(), problems }
     }
 
-    /// Reads what is declared: the value given, or the fallback if there is none or it is wrong.
+    /// Reads a declared setting: its value, or the fallback if there is none or it is invalid.
     pub(super) fn read<T>(
         &mut self,
         declared: Declaration<'_>,
@@ -90,12 +91,12 @@ impl Reader {
 // === impl Reader: rules between settings ===
 
 impl Reader {
-    /// Whether a setting was given, rightly or wrongly.
+    /// True if a setting was given, valid or not.
     pub fn is_given(&self, path: &str) -> bool {
         self.setting(path).is_some_and(|setting| !matches!(setting.origin, Origin::Default | Origin::Inherited(_)))
     }
 
-    /// Paths read so far that are given and lie in `section`.
+    /// Returns the paths read so far that are given and lie in `section`.
     pub fn given_in(&self, section: &str) -> Vec<String> {
         let inside = |path: &&str| path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'));
         let paths = self.settings.iter().map(|setting| setting.path.as_str());
@@ -110,7 +111,8 @@ impl Reader {
         self.problems.push(Problem { path: path.to_owned(), rule: rule.into(), value, origin });
     }
 
-    /// Records that a setting contradicts another, unless one of them, or the file, could not be read: what it would have said is unknown.
+    /// Records that a setting contradicts another, unless one of them, or the file, could not be
+    /// read: then its value is unknown.
     pub fn contradict(&mut self, path: &str, other: &str, rule: &str) {
         if !self.layers.complete || self.problems.iter().any(|problem| problem.path == path || problem.path == other) {
             return;
@@ -122,15 +124,15 @@ impl Reader {
         self.refuse(path, format!("{rule}, and {other}"));
     }
 
-    /// Accepts a section that holds no settings, and what it holds otherwise: for each the rest of its path, whether it is empty, and its
-    /// origin.
+    /// Accepts a section that holds no settings, and returns what it holds otherwise: for each the
+    /// rest of its path, whether it is empty, and its origin.
     pub fn section(&mut self, path: &str) -> Vec<(String, bool, Origin)> {
         self.layers.take_section(path);
         let empty = |given: &RawValue| matches!(given.shape, ValueShape::Section | ValueShape::Nothing);
         self.layers.below(path).map(|(rest, given)| (rest.to_owned(), empty(given), given.origin.clone())).collect()
     }
 
-    /// Records a problem that no setting read so far has.
+    /// Records a problem of a path that is no setting.
     pub fn problem(&mut self, path: String, rule: String, origin: Origin) {
         self.problems.push(Problem { path, rule, value: None, origin });
     }
@@ -141,7 +143,7 @@ impl Reader {
         self.problem(path, rule, origin);
     }
 
-    /// The settings by path, or everything that is wrong.
+    /// Returns the settings by path, or all problems.
     pub fn finish(mut self) -> Result<Vec<Setting>, Problems> {
         self.problems.append(&mut self.layers.problems);
         let paths = self.layers.unknown_paths().filter_map(|(path, given)| self.unknown_path(path, given));
@@ -150,10 +152,7 @@ impl Reader {
         self.problems.extend(unknown);
         self.problems.sort_by(|a, b| a.path.cmp(&b.path));
         self.settings.sort_by(|a, b| a.path.cmp(&b.path));
-        match self.problems.is_empty() {
-            true => Ok(self.settings),
-            false => Err(Problems(self.problems)),
-        }
+        if self.problems.is_empty() { Ok(self.settings) } else { Err(Problems(self.problems)) }
     }
 
     fn setting(&self, path: &str) -> Option<&Setting> {
@@ -174,11 +173,10 @@ impl Reader {
 
     fn unknown_variable(&self, name: &str) -> Problem {
         let known: Vec<String> = self.settings.iter().map(|setting| environment::variable(&setting.path)).collect();
-        let rule = match name.starts_with(&environment::variable("namespaces.")) {
-            true => {
-                "unknown variable: it can change a namespace only if the file or a flag names that namespace".into()
-            }
-            false => format!("unknown variable{}", did_you_mean(name, known.iter().map(String::as_str))),
+        let rule = if name.starts_with(&environment::variable("namespaces.")) {
+            "unknown variable: it can change a namespace only if the file or a flag names that namespace".into()
+        } else {
+            format!("unknown variable{}", did_you_mean(name, known.iter().map(String::as_str)))
         };
         Problem { path: name.to_owned(), rule, value: None, origin: Origin::Environment(name.to_owned()) }
     }

@@ -1,30 +1,30 @@
-//! What is known of one setting: for `config show` and for the reference.
+//! Description of one setting, for `config show` and the reference.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// One setting, with the value in force and where it came from.
+/// One setting, with the value in force and its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Path, such as `l1.size`.
     pub path: String,
-    /// What kind of value it takes.
+    /// Kind of value.
     pub kind: SettingKind,
-    /// What a value has to be, in words: `from 1MiB to 1TiB`.
+    /// Valid values, as text: `from 1MiB to 1TiB`.
     pub expects: String,
-    /// The value in force; none when there is none. Secrets read `<redacted>`.
+    /// The value in force; `None` if there is none. Secrets are `<redacted>`.
     pub value: Option<String>,
-    /// The value when nothing sets it; none when it is then absent.
+    /// The value if nothing sets it; `None` if it is then absent.
     pub default: Option<String>,
-    /// Where the value came from.
+    /// Origin of the value.
     pub origin: Origin,
-    /// Environment variables that set it, the one that wins first.
+    /// Environment variables that set it, the winning one first.
     pub variables: Vec<String>,
-    /// What it means.
+    /// Meaning of the setting.
     pub doc: &'static str,
 }
 
-/// What kind of value a setting takes.
+/// Kinds of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SettingKind {
     /// A time with its unit: `250ms`.
@@ -55,12 +55,12 @@ pub enum SettingKind {
     List,
 }
 
-/// Where a value came from.
+/// Origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nothing sets it.
+    /// The default, because nothing sets it.
     Default,
-    /// Nothing sets it, and another setting stands in for it.
+    /// The value of another setting, because nothing sets it.
     Inherited(&'static str),
     /// A configuration file.
     File(PathBuf),
@@ -70,18 +70,19 @@ pub enum Origin {
     Flag(String),
 }
 
-/// Stands wherever a secret would.
+/// Text in place of a secret.
 pub const REDACTED: &str = "<redacted>";
 
 // === impl Kind ===
 
 impl SettingKind {
-    /// Whether a value as given may hold a secret.
+    /// True if a raw value may hold a secret.
     pub fn is_secret(self) -> bool {
         matches!(self, SettingKind::Secret | SettingKind::Url)
     }
 
-    /// Whether a file has to give the value as text, because a number or boolean would lose characters (`007`).
+    /// True if a file has to give the value as text, because a number or boolean would lose
+    /// characters (`007`).
     pub fn is_text(self) -> bool {
         matches!(
             self,

@@ -1,8 +1,8 @@
-//! The configuration in force, for people and for programs.
+//! Output of `config show`: the configuration in force, as text or JSON.
 
 use super::setting::Setting;
 
-/// One line a setting: path, value, and where it came from. As JSON: one object by path.
+/// Formats a line per setting: path, value and origin. As JSON: one object by path.
 pub fn show(settings: &[Setting], json: bool) -> String {
     if json {
         let objects = settings.iter().map(|setting| {

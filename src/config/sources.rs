@@ -1,33 +1,33 @@
-//! Where values come from, and which wins: flags over environment over file.
+//! Sources of values, by precedence: flags over environment over file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::environment;
 use super::file;
-use super::given::{RawValue, ValueShape};
 use super::problem::Problem;
+use super::raw_value::{RawValue, ValueShape};
 use super::setting::Origin;
 
-/// What a configuration is read from. `Default` has nothing, so that every setting takes its default.
+/// Sources of a configuration. `Default` is empty, so that every setting has its default.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// File named by a flag; it wins over `TWINTIER_CONFIG`.
+    /// File named by a flag. It overrides `TWINTIER_CONFIG`.
     pub file: Option<PathBuf>,
-    /// Environment variables, all of them: what is not ours is left alone. An empty variable counts as not set.
+    /// All environment variables. Foreign ones are ignored. An empty variable counts as not set.
     pub environment: BTreeMap<String, String>,
-    /// Paths and values given by flags. The last of a path wins.
+    /// Paths and values given by flags. The last one of a path wins.
     pub overrides: Vec<(String, String)>,
 }
 
-/// Values as given, until a setting takes them.
+/// Raw values, until a setting takes them.
 pub(super) struct Layers {
     flags: BTreeMap<String, RawValue>,
     environment: BTreeMap<String, Variable>,
     file: BTreeMap<String, RawValue>,
-    /// What was wrong before any setting was looked at.
+    /// Problems found before any setting was read.
     pub problems: Vec<Problem>,
-    /// False when the file could not be read: what is absent may be in it.
+    /// False if the file could not be read: absent settings may be in it.
     pub complete: bool,
 }
 
@@ -80,7 +80,7 @@ impl Layers {
         }
     }
 
-    /// The value of a path that wins. All of its values count as known from now on.
+    /// Takes the winning value of a path. All of its values count as known from now on.
     pub fn take(&mut self, path: &str) -> Option<RawValue> {
         let flag = self.flags.remove(path);
         let variables = environment::variables(path);
@@ -101,7 +101,7 @@ impl Layers {
         Some(RawValue { text: variable.value.clone(), shape, origin })
     }
 
-    /// What flags and file give below `section`, as the rest of the path and its value.
+    /// Returns what flags and file give below `section`: the rest of the path, and the value.
     pub fn below<'a>(&'a self, section: &'a str) -> impl Iterator<Item = (&'a str, &'a RawValue)> {
         let rest = move |path: &'a String| path.strip_prefix(section)?.strip_prefix('.');
         self.flags.iter().chain(&self.file).filter_map(move |(path, given)| Some((rest(path)?, given)))
@@ -116,12 +116,12 @@ impl Layers {
         }
     }
 
-    /// Paths that no setting took.
+    /// Returns the paths that no setting took.
     pub fn unknown_paths(&self) -> impl Iterator<Item = (&String, &RawValue)> {
         self.flags.iter().chain(&self.file)
     }
 
-    /// The service's own variables that no setting took.
+    /// Returns the service's own variables that no setting took.
     pub fn unknown_variables(&self) -> impl Iterator<Item = &String> {
         let unknown = |(name, variable): &(&String, &Variable)| {
             variable.taken_by.is_none() && environment::is_own(name, &variable.value)

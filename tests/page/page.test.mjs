@@ -280,7 +280,7 @@ test("a replica that is not heard of is shown so, and not counted in", async () 
     replica("r1", { own: true }), replica("r2", { state: "drained", version: "1.2.4", proof_age: 1.9, lag_p99: 4000 }), replica("r3", { heard: false, age: 75, gets: null, writes: null }),
   ];
   const { page, wrong, close } = await view(one, DESK, await told(one, { fleet }));
-  await shows(page, "#fleet-note", "3 replicas, 1 not heard of");
+  await shows(page, "#fleet-note", "3 replicas, 1 silent");
   const row = (id) => page.locator(`#fleet tr[data-key="${id}"] > *`).allTextContents();
   assert.deepEqual((await row("r3")).slice(1, 7), ["not heard", "1.2.3", "–", "1\u00a0min 15\u00a0s ago", "–", "–"]);
   assert.equal((await row("r2"))[1], "drained");
@@ -479,7 +479,7 @@ test("it says since when the service is away, and is back with it", async () => 
   await beside.page.locator(`#fleet tr[data-key="${before}"]`).waitFor({ timeout: PATIENCE });
   await other.end();
   await shows(page, "#live", "disconnected since");
-  await shows(page, "#headline", "No word from the service");
+  await shows(page, "#headline", "Disconnected from the service");
   await picture(page, "disconnected");
   await shows(beside.page, `#fleet tr[data-key="${before}"]`, "not heard");
   await picture(beside.page, "not-heard");

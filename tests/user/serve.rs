@@ -94,8 +94,7 @@ fn a_port_in_use_is_named() {
 #[test]
 fn the_page_is_named_at_the_start_and_is_there() {
     let service = Serving::start(&[]);
-    let line: serde_json::Value =
-        serde_json::from_str(&service.logged("metrics and the dashboard are served")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&service.logged("admin server listening")).unwrap();
     let address = line["dashboard"].as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
     let mut stream = std::net::TcpStream::connect(&address).unwrap();
     write!(stream, "GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();

@@ -53,6 +53,6 @@ fn a_second_signal_ends_at_once() {
         service.logged("draining");
         service.signal("INT");
         assert_eq!(service.ended().0, Some(1), "{first}");
-        service.logged("asked a second time");
+        service.logged("second signal");
     }
 }

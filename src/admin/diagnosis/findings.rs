@@ -1,75 +1,9 @@
-//! What is wrong with this replica, told from two samples: a pure function, so that every sign can be tested, and its absence too.
-//!
-//! Each check knows one condition, and says what it saw and what to do. The thresholds are for telling people, not for acting: they err on
-//! the side of silence.
+//! All checks of the diagnosis, and those of readiness and the self-audit.
 
-use std::time::Duration;
-
-pub(super) use crate::admin::sample::Sample;
+use super::finding::{Finding, Level, Signs};
 use crate::cache::fleet::health::NotReady;
-use crate::cache::fleet::replica::FleetReplica;
 
-/// What a diagnosis goes by.
-pub struct Signs<'a> {
-    pub before: &'a Sample,
-    pub now: &'a Sample,
-    /// Usual p99 of Redis' answers; none: not enough is known.
-    pub usual: Option<Duration>,
-    /// The replicas of the fleet.
-    pub fleet: &'a [FleetReplica],
-    /// This one among them.
-    pub own: &'a str,
-    /// The key read most: how it is shown, and its Gets a second.
-    pub hottest: Option<Hottest<'a>>,
-}
-
-/// The key read most.
-#[derive(Clone, Copy)]
-pub struct Hottest<'a> {
-    pub shown: &'a str,
-    pub namespace: &'a str,
-    pub rate: f64,
-}
-
-/// Something that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub level: Level,
-    /// Its name, for programs.
-    pub kind: &'static str,
-    pub title: String,
-    /// What it means for callers.
-    pub meaning: String,
-    /// What was seen.
-    pub evidence: String,
-    /// What to do.
-    pub action: &'static str,
-    /// The section of docs/runbooks.md.
-    pub runbook: &'static str,
-}
-
-/// The runbooks of the release, where the chart's alerts point, too.
-const RUNBOOKS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/runbooks.md#");
-
-impl Finding {
-    /// Returns the address of its runbook.
-    pub fn runbook_url(&self) -> String {
-        format!("{RUNBOOKS}{}", self.runbook)
-    }
-}
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Good to know.
-    Notice,
-    /// Callers are served worse, or soon will be.
-    Warning,
-    /// What was promised is not held, or writes fail.
-    Critical,
-}
-
-/// Everything that is wrong, the worst first.
+/// Returns all findings, the worst first.
 pub fn findings(signs: &Signs<'_>) -> Vec<Finding> {
     let single = [
         readiness(signs),
@@ -101,14 +35,14 @@ fn readiness(signs: &Signs<'_>) -> Option<Finding> {
         level,
         kind: "not_ready",
         title: title.to_owned(),
-        meaning: "/readyz answers 503, so that balancers send callers elsewhere.".to_owned(),
+        meaning: "/readyz answers 503, so that load balancers use other replicas.".to_owned(),
         evidence: why.to_string(),
         action: match why {
             NotReady::Starting => {
-                "Wait; it serves after twice redis.connect_timeout at the latest, with Redis or without."
+                "Wait: it is ready after twice redis.connect_timeout at the latest, with Redis or without."
             }
-            NotReady::Drained => "`twintier drain off` takes it back.",
-            NotReady::Ending => "Nothing: it was asked to stop.",
+            NotReady::Drained => "Undo it with `twintier drain off`.",
+            NotReady::Ending => "Nothing: it received a signal to stop.",
             NotReady::Halted => "Give all replicas the same coherence settings; the log says which differ.",
         },
         runbook: if why == NotReady::Halted { "twintiersettingsdiffer" } else { "twintiernotready" },
@@ -121,41 +55,12 @@ fn violations(signs: &Signs<'_>) -> Option<Finding> {
     (lately > 0).then(|| Finding {
         level: Level::Critical,
         kind: "violation",
-        title: "A value was answered later than promised".to_owned(),
+        title: "A stale value was answered after the bound".to_owned(),
         meaning: "The self-audit found hits in memory that were staler than coherence.max_staleness.".to_owned(),
         evidence: format!("{lately} lately, {} since the start, of {} checked", audit.violations, audit.checked),
         action: "Keep the log of this replica and of Redis; `twintier inspect` shows what memory and Redis hold of a key.",
         runbook: "twintierstalenessviolation",
     })
-}
-
-// === words ===
-
-/// A share as people read it.
-pub(super) fn percent(share: f64) -> String {
-    format!("{:.0} %", (share * 100.0).min(100.0))
-}
-
-/// A rate as people read it.
-pub(super) fn a_second(rate: f64) -> String {
-    if rate > 0.0 && rate < 10.0 { format!("{rate:.1}/s") } else { format!("{rate:.0}/s") }
-}
-
-/// A duration as people read it.
-pub(super) fn spoken(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    match seconds {
-        _ if seconds < 0.001 => format!("{:.0} µs", seconds * 1e6),
-        _ if seconds < 0.01 => format!("{:.1} ms", seconds * 1e3),
-        _ if seconds < 1.0 => format!("{:.0} ms", seconds * 1e3),
-        _ if seconds < 120.0 => format!("{seconds:.1} s"),
-        _ => format!("{:.0} min", seconds / 60.0),
-    }
-}
-
-/// `part` of `whole`; nothing of nothing.
-pub(super) fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
+use std::time::Duration;
+
 use super::*;
+use crate::admin::diagnosis::finding::Hottest;
 use crate::admin::sample::{Gets, NamespaceSample, Sample, SelfAuditSample};
+use crate::cache::fleet::replica::FleetReplica;
 use crate::cache::stats::Histogram;
 use crate::cache::tier::{L2Report, L2State};
 
@@ -98,7 +102,7 @@ fn a_replica_alone_on_its_memory_is_well() {
 }
 
 #[test]
-fn a_redis_that_is_gone_is_told_and_nothing_that_follows_from_it() {
+fn an_unavailable_redis_is_reported_without_its_effects() {
     let mut scene = Scene::healthy();
     scene.now.l2 =
         L2Report { state: L2State::Unavailable, errors: 500, reason: "refused".into(), ..L2Report::default() };
@@ -147,7 +151,7 @@ fn few_late_answers_are_no_slow_redis() {
 }
 
 #[test]
-fn a_subscription_that_is_broken_here_is_told_from_one_that_no_replica_has() {
+fn a_subscription_broken_here_differs_from_one_broken_everywhere() {
     let mut scene = Scene::healthy();
     scene.now.l2.state = L2State::Degraded;
     scene.now.coherence.proven = 0;
@@ -156,11 +160,11 @@ fn a_subscription_that_is_broken_here_is_told_from_one_that_no_replica_has() {
     for replica in &mut scene.fleet {
         replica.audit_age = Some(Duration::from_secs(9));
     }
-    scene.finds("subscription_broken", "No replica hears Redis' messages");
+    scene.finds("subscription_broken", "No replica receives Redis' messages");
 }
 
 #[test]
-fn the_broken_subscription_of_another_replica_is_told_by_its_name() {
+fn the_broken_subscription_of_another_replica_is_reported_by_name() {
     for age in [Some(Duration::from_secs(9)), None] {
         let mut scene = Scene::healthy();
         scene.fleet[2].audit_age = age;
@@ -234,7 +238,7 @@ fn many_callers_that_wait_for_what_others_make_are_a_stampede() {
 }
 
 #[test]
-fn the_worst_is_told_first() {
+fn the_worst_finding_comes_first() {
     let mut scene = Scene::healthy();
     scene.hottest_rate = 1500.0;
     scene.now.load.shed = 100;
@@ -264,7 +268,7 @@ fn a_replica_that_is_not_ready_says_why() {
 }
 
 #[test]
-fn limits_and_settings_that_matter_are_told() {
+fn limits_and_settings_that_matter_are_reported() {
     let mut scene = Scene::healthy();
     scene.namespace(|users| users.throttled = 500);
     scene.finds("throttled", "Namespace users has more requests than its limit");

@@ -1,13 +1,15 @@
-//! What is wrong with this replica, told from two samples: a pure function, so that every sign can be tested, and its absence too.
+//! Diagnosis of this replica from two samples: a pure function, so that each finding is tested.
 //!
-//! Each check knows one condition, and says what it saw and what to do. The thresholds are for telling people, not for acting: they err on
-//! the side of silence.
+//! Each check knows one condition, and reports what it saw and what to do. The thresholds inform
+//! people and trigger no action: in doubt they report nothing.
 
+mod finding;
 mod findings;
 mod memory;
 mod redis;
 mod steady;
 mod traffic;
 
-pub use findings::{Finding, Hottest, Level, Signs, findings};
+pub use finding::{Finding, Hottest, Level, Signs};
+pub use findings::findings;
 pub use steady::Steady;

@@ -1,20 +1,21 @@
-//! Redis, and the messages that come by way of it.
+//! Checks of Redis: availability, latency, subscriptions, settings.
 
 use std::time::Duration;
 
-use super::findings::{Finding, Level, Signs, share, spoken};
+use super::finding::{Finding, Level, Signs, format_duration, format_rate, share};
+use crate::admin::sample::Sample;
 use crate::cache::fleet::replica::FleetReplica;
 use crate::cache::tier::L2State;
 
-/// Redis is slow from here on, whatever is usual.
-const SLOW: Duration = Duration::from_millis(100);
-/// And from here on when it is usually much faster.
-const SLOWER: Duration = Duration::from_millis(10);
-const MUCH: u32 = 5;
-/// Fewer answers than this have no p99.
-const ENOUGH: u64 = 20;
-/// Share of commands that may fail.
-const FAILING: f64 = 0.01;
+/// p99 from which Redis is slow in any case.
+const SLOW_P99: Duration = Duration::from_millis(100);
+/// p99 from which Redis is slow if it is that many times its usual one.
+const UNUSUAL_P99: Duration = Duration::from_millis(10);
+const UNUSUAL_FACTOR: u32 = 5;
+/// Least number of answers for a p99.
+const MIN_ANSWERS: u64 = 20;
+/// Share of failed commands from which Redis is slow.
+const MIN_FAILED_SHARE: f64 = 0.01;
 
 pub fn gone(signs: &Signs<'_>) -> Option<Finding> {
     let l2 = &signs.now.l2;
@@ -23,13 +24,14 @@ pub fn gone(signs: &Signs<'_>) -> Option<Finding> {
         level: Level::Critical,
         kind: "redis_gone",
         title: "Redis is gone".to_owned(),
-        meaning: match proven {
-            true => "Gets are answered from memory while the last proof lasts, then stale or missed. Writes are refused.",
-            false => "The last proof has run out: Gets are answered stale where a stale_window allows it, else missed. Writes are refused.",
+        meaning: if proven {
+            "Gets are answered from memory while the last proof lasts, then stale or missed. Writes are refused."
+        } else {
+            "The last proof has run out: Gets are answered stale where a stale_window allows it, else missed. Writes are refused."
         }
         .to_owned(),
-        evidence: format!("for {}: {}", spoken(l2.state_age), l2.reason),
-        action: "Bring Redis back, or the way to it; this service heals by itself within 3 s, with no restart.",
+        evidence: format!("for {}: {}", format_duration(l2.state_age), l2.reason),
+        action: "Restore Redis, or the network to it; this service recovers within 3 s, without a restart.",
         runbook: "twintierredisunavailable",
     })
 }
@@ -41,21 +43,21 @@ pub fn slow(signs: &Signs<'_>) -> Option<Finding> {
     }
     let answers = now.latencies.redis.since(&before.latencies.redis);
     let p99 = answers.quantile(0.99);
-    let unusual = signs.usual.is_some_and(|usual| p99 >= SLOWER && p99 >= usual * MUCH);
-    let late = answers.count >= ENOUGH && (p99 >= SLOW || unusual);
-    let probed = now.l2.round_trip.filter(|trip| *trip >= SLOW);
+    let unusual = signs.usual.is_some_and(|usual| p99 >= UNUSUAL_P99 && p99 >= usual * UNUSUAL_FACTOR);
+    let late = answers.count >= MIN_ANSWERS && (p99 >= SLOW_P99 || unusual);
+    let probed = now.l2.round_trip.filter(|trip| *trip >= SLOW_P99);
     let commands = now.l2.commands.saturating_sub(before.l2.commands);
     let errors = now.l2.errors.saturating_sub(before.l2.errors);
-    let failing = errors >= 5 && share(errors, commands) >= FAILING;
+    let failing = errors >= 5 && share(errors, commands) >= MIN_FAILED_SHARE;
     if !late && probed.is_none() && !failing {
         return None;
     }
-    let usually = signs.usual.map_or(String::new(), |usual| format!(", usually {}", spoken(usual)));
+    let usually = signs.usual.map_or(String::new(), |usual| format!(", usually {}", format_duration(usual)));
     let mut seen = vec![];
     if answers.count > 0 {
-        seen.push(format!("p99 of its answers {}{usually}", spoken(p99)));
+        seen.push(format!("p99 of its answers {}{usually}", format_duration(p99)));
     }
-    seen.extend(now.l2.round_trip.map(|trip| format!("round trip {}", spoken(trip))));
+    seen.extend(now.l2.round_trip.map(|trip| format!("round trip {}", format_duration(trip))));
     if errors > 0 {
         seen.push(format!("{errors} of {commands} commands failed or timed out"));
     }
@@ -63,40 +65,41 @@ pub fn slow(signs: &Signs<'_>) -> Option<Finding> {
         level: Level::Warning,
         kind: "redis_slow",
         title: "Redis is slow".to_owned(),
-        meaning: "What memory does not hold takes long, or misses after redis.read_timeout. Hits in memory are as fast as ever."
+        meaning: "Gets that memory cannot answer are slow, or miss after redis.read_timeout. Hits in memory are not affected."
             .to_owned(),
         evidence: seen.join("; "),
-        action: "Look at Redis: SLOWLOG GET, its CPU, fork for persistence, swapping, the network in between.",
+        action: "Check Redis: SLOWLOG GET, its CPU, fork for persistence, swapping, the network in between.",
         runbook: "twintierredisslow",
     })
 }
 
-/// This replica does not hear Redis' messages while commands work.
+/// Checks for a subscription of this replica that receives nothing while commands work.
 pub fn deaf_here(signs: &Signs<'_>) -> Option<Finding> {
     if !is_deaf_here(signs) {
         return None;
     }
     let coherence = &signs.now.coherence;
     let fleet_too = others(signs).count() > 0 && others(signs).all(|other| is_deaf(signs, other));
-    let (title, action) = match fleet_too {
-        true => (
-            "No replica hears Redis' messages",
-            "Look at Redis: rights to its channels (ACL), client-output-buffer-limit pubsub, a proxy in between that drops pub/sub.",
-        ),
-        false => (
+    let (title, action) = if fleet_too {
+        (
+            "No replica receives Redis' messages",
+            "Check Redis: rights to its channels (ACL), client-output-buffer-limit pubsub, a proxy in between that drops pub/sub.",
+        )
+    } else {
+        (
             "This replica's subscription is broken",
-            "Look at the way from this machine to Redis; `CLIENT LIST TYPE pubsub` shows whether Redis knows the connection. It subscribes again by itself.",
-        ),
+            "Check the network from this machine to Redis; `CLIENT LIST TYPE pubsub` shows whether Redis knows the connection. It subscribes again by itself.",
+        )
     };
-    let heard = coherence.proof_age.map_or("never heard of every partition".to_owned(), |age| {
-        format!("oldest proof {} of {} allowed", spoken(age), spoken(coherence.max_staleness))
+    let heard = coherence.proof_age.map_or("some partitions have never been proven".to_owned(), |age| {
+        format!("oldest proof {} of {} allowed", format_duration(age), format_duration(coherence.max_staleness))
     });
     Some(Finding {
         level: Level::Warning,
         kind: "subscription_broken",
         title: title.to_owned(),
         meaning:
-            "It cannot prove that it heard every write, so it asks Redis instead of its memory: correct, but slower."
+            "It cannot prove that it received every message, so it reads Redis instead of its memory: correct, but slower."
                 .to_owned(),
         evidence: format!(
             "{} of {} partitions proven; {heard}; {}",
@@ -107,7 +110,7 @@ pub fn deaf_here(signs: &Signs<'_>) -> Option<Finding> {
     })
 }
 
-/// Others do not hear them while this replica does.
+/// Checks for such a subscription of another replica while this one is fine.
 pub fn deaf_elsewhere(signs: &Signs<'_>) -> Option<Finding> {
     if signs.now.l2.state != L2State::Healthy || is_deaf_here(signs) {
         return None;
@@ -119,7 +122,7 @@ pub fn deaf_elsewhere(signs: &Signs<'_>) -> Option<Finding> {
         many => format!("The subscriptions of {many} replicas are broken"),
     };
     let ages = deaf.iter().map(|other| {
-        let age = other.audit_age.map_or("no proof".to_owned(), |age| format!("oldest proof {}", spoken(age)));
+        let age = other.audit_age.map_or("no proof".to_owned(), |age| format!("oldest proof {}", format_duration(age)));
         format!("{}: {age}", other.id)
     });
     Some(Finding {
@@ -127,15 +130,15 @@ pub fn deaf_elsewhere(signs: &Signs<'_>) -> Option<Finding> {
         kind: "subscription_broken",
         title,
         meaning:
-            "It cannot prove that it heard every write, so it asks Redis instead of its memory: correct, but slower."
+            "It cannot prove that it received every message, so it reads Redis instead of its memory: correct, but slower."
                 .to_owned(),
         evidence: format!("{}; {fine} of {} replicas are fine", ages.collect::<Vec<_>>().join(", "), signs.fleet.len()),
-        action: "Look at that replica's dashboard and log, and at the way from its machine to Redis.",
+        action: "Check that replica's dashboard and log, and the network from its machine to Redis.",
         runbook: "twintierauditold",
     })
 }
 
-/// Redis has settings that weaken the promise, or throws away entries for want of room.
+/// Checks for settings of Redis that weaken the promise, and for evictions by Redis.
 pub fn weakened(signs: &Signs<'_>) -> Option<Finding> {
     let (server, before) = (&signs.now.l2.server, &signs.before.l2.server);
     let evicted = server.evicted_keys.saturating_sub(before.evicted_keys);
@@ -145,7 +148,7 @@ pub fn weakened(signs: &Signs<'_>) -> Option<Finding> {
         (0, false) => ("Redis' settings weaken the promise", warned, "twintierredisdegraded"),
         _ => {
             let seconds = signs.now.seconds_since(signs.before);
-            let rate = super::findings::a_second(evicted as f64 / seconds.max(0.001));
+            let rate = format_rate(evicted as f64 / seconds.max(0.001));
             (
                 "Redis is full and evicts",
                 format!("{rate} keys evicted by {}", server.maxmemory_policy),
@@ -157,7 +160,7 @@ pub fn weakened(signs: &Signs<'_>) -> Option<Finding> {
         level: Level::Notice,
         kind: "redis_settings",
         title: title.to_owned(),
-        meaning: "Entries may be lost before their time; what is answered is still right.".to_owned(),
+        meaning: "Entries may be lost before they expire; answers are still correct.".to_owned(),
         evidence,
         action: "docs/redis.md says what Redis needs.",
         runbook,
@@ -167,7 +170,7 @@ pub fn weakened(signs: &Signs<'_>) -> Option<Finding> {
 fn is_deaf_here(signs: &Signs<'_>) -> bool {
     let (now, before) = (signs.now, signs.before);
     let settled = now.health.is_ready();
-    let unproven = |sample: &super::findings::Sample| sample.coherence.proven < sample.coherence.partitions;
+    let unproven = |sample: &Sample| sample.coherence.proven < sample.coherence.partitions;
     settled
         && (now.l2.state == L2State::Degraded
             || (now.l2.state == L2State::Healthy && unproven(now) && unproven(before)))

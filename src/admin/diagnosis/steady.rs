@@ -1,28 +1,28 @@
-//! Verdicts that stand still: one look that crosses a threshold is no verdict, and one look below it is no recovery.
+//! Smoothing of findings: one sample above a threshold is no finding, one below is no recovery.
 
 use std::collections::BTreeMap;
 
-use super::findings::Finding;
+use super::finding::Finding;
 
-/// Kinds that follow from a Redis that is gone, and say nothing beside it.
-const FOLLOWS: [&str; 2] = ["redis_slow", "subscription_broken"];
+/// Kinds that follow from an unavailable Redis, and add nothing to that finding.
+const REDIS_GONE_EFFECTS: [&str; 2] = ["redis_slow", "subscription_broken"];
 
-/// The findings of the last looks, by their kind.
+/// Findings of the last samples, by kind.
 #[derive(Default)]
 pub struct Steady(BTreeMap<&'static str, Held>);
 
 struct Held {
     finding: Finding,
-    /// Looks in a row that found it, and that missed it.
+    /// Consecutive samples that found it, and that missed it.
     found: u32,
     missed: u32,
-    told: bool,
+    shown: bool,
 }
 
 // === impl Steady ===
 
 impl Steady {
-    /// Returns what is to be told after a look that found `found`, the worst first.
+    /// Returns the findings to show after a sample with the findings `found`, the worst first.
     pub fn after(&mut self, found: Vec<Finding>) -> Vec<Finding> {
         let is_gone = found.iter().any(|finding| finding.kind == "redis_gone");
         self.0.values_mut().for_each(|held| held.missed += 1);
@@ -32,10 +32,10 @@ impl Steady {
                 None => drop(self.0.insert(finding.kind, Held::new(finding))),
             }
         }
-        self.0.retain(|kind, held| held.stays() && !(is_gone && FOLLOWS.contains(kind)));
-        let mut told: Vec<_> = self.0.values().filter(|held| held.told).map(|held| held.finding.clone()).collect();
-        told.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-        told
+        self.0.retain(|kind, held| held.stays() && !(is_gone && REDIS_GONE_EFFECTS.contains(kind)));
+        let mut shown: Vec<_> = self.0.values().filter(|held| held.shown).map(|held| held.finding.clone()).collect();
+        shown.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        shown
     }
 }
 
@@ -43,23 +43,24 @@ impl Steady {
 
 impl Held {
     fn new(finding: Finding) -> Held {
-        Held { told: appears(finding.kind) <= 1, finding, found: 1, missed: 0 }
+        Held { shown: samples_to_show(finding.kind) <= 1, finding, found: 1, missed: 0 }
     }
 
     fn find(&mut self, finding: Finding) {
         self.found = if self.missed > 1 { 1 } else { self.found + 1 };
         self.missed = 0;
-        self.told |= self.found >= appears(finding.kind);
+        self.shown |= self.found >= samples_to_show(finding.kind);
         self.finding = finding;
     }
 
     fn stays(&self) -> bool {
-        self.missed == 0 || (self.told && self.missed < goes(self.finding.kind))
+        self.missed == 0 || (self.shown && self.missed < samples_to_hide(self.finding.kind))
     }
 }
 
-/// Looks in a row that have to find something before it is told. A broken promise, and what this replica says of itself, need no second look.
-fn appears(kind: &str) -> u32 {
+/// Consecutive samples with a finding before it is shown. A broken promise, and the state of this
+/// replica, are shown at once.
+fn samples_to_show(kind: &str) -> u32 {
     match kind {
         "not_ready" | "violation" => 1,
         "redis_gone" => 2,
@@ -67,8 +68,8 @@ fn appears(kind: &str) -> u32 {
     }
 }
 
-/// Looks in a row that have to miss something before it is not told any more.
-fn goes(kind: &str) -> u32 {
+/// Consecutive samples without a finding before it is hidden.
+fn samples_to_hide(kind: &str) -> u32 {
     match kind {
         "not_ready" => 1,
         "redis_gone" => 3,
@@ -79,7 +80,7 @@ fn goes(kind: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::diagnosis::findings::Level;
+    use crate::admin::diagnosis::finding::Level;
 
     fn finding(kind: &'static str, level: Level) -> Finding {
         let text = String::new();
@@ -91,19 +92,19 @@ mod tests {
         vec![finding("redis_slow", Level::Warning)]
     }
 
-    /// What is told after each look; `!` stands for one that finds a slow Redis.
+    /// Shows what is reported after each sample; `!` is one with a slow Redis.
     fn looks(steady: &mut Steady, looks: &str) -> String {
         let found = |look| if look == '!' { slow() } else { Vec::new() };
         looks.chars().map(|look| if steady.after(found(look)).is_empty() { '.' } else { '!' }).collect()
     }
 
     #[test]
-    fn it_appears_after_some_looks_and_goes_after_some_more() {
+    fn a_finding_is_shown_and_hidden_after_some_samples() {
         assert_eq!(looks(&mut Steady::default(), "!!!!......"), "..!!!!!!..");
     }
 
     #[test]
-    fn what_flaps_neither_appears_nor_disappears() {
+    fn what_flaps_neither_appears_nor_dissamples_to_show() {
         assert_eq!(looks(&mut Steady::default(), "!.!!.!.!!."), "..........");
         let mut steady = Steady::default();
         looks(&mut steady, "!!!");
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_promise_is_told_at_once_and_a_state_goes_at_once_too() {
+    fn a_broken_promise_is_shown_and_a_state_hidden_at_once() {
         let mut steady = Steady::default();
         assert_eq!(steady.after(vec![finding("violation", Level::Critical)]).len(), 1);
         assert_eq!(steady.after(Vec::new()).len(), 1);
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_the_latest_and_the_worst_comes_first() {
+    fn the_latest_findings_are_shown_the_worst_first() {
         let mut steady = Steady::default();
         looks(&mut steady, "!!");
         let hot = finding("hot_key", Level::Notice);
@@ -132,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn a_redis_that_is_gone_is_not_slow_as_well() {
+    fn an_unavailable_redis_is_not_reported_as_slow() {
         let mut steady = Steady::default();
         looks(&mut steady, "!!!");
         let gone = finding("redis_gone", Level::Critical);
         steady.after(vec![gone.clone()]);
         assert_eq!(steady.after(vec![gone.clone()]), std::slice::from_ref(&gone));
-        // For a moment it may be away.
+        // It may be a moment only.
         assert_eq!(Steady::default().after(vec![gone.clone()]), []);
         assert_eq!(
             (steady.after(Vec::new()).len(), steady.after(Vec::new()).len(), steady.after(Vec::new()).len()),

@@ -1,36 +1,37 @@
-//! What callers do that is out of the ordinary.
+//! Checks of the traffic: hot keys, stampedes, refused requests.
 
-use super::findings::{Finding, Level, Signs, a_second, percent, share};
+use super::finding::{Finding, Level, Signs, format_rate, percent, share};
 use crate::admin::sample::NamespaceSample;
 
-/// Gets a second of one key from which on it is hot, and its share of all.
-const HOT: f64 = 100.0;
+/// Gets per second of one key from which it is hot, and its share of all Gets.
+const HOT_GETS_PER_SECOND: f64 = 100.0;
 const HOT_SHARE: f64 = 0.25;
-/// Gets a second that wait for what others fetch or make, from which on it is a stampede, and their share of what memory did not answer.
-const HERD: f64 = 20.0;
+/// Gets per second that wait for a fetch or a lease from which it is a stampede, and their share of
+/// the Gets that memory did not answer.
+const HERD_PER_SECOND: f64 = 20.0;
 const HERD_SHARE: f64 = 0.3;
-/// So many that wait at one instant are a herd, too.
-const WAITING: u64 = 20;
+/// Number of simultaneous waiters that is a stampede, too.
+const HERD_WAITERS: u64 = 20;
 
 pub fn hot_key(signs: &Signs<'_>) -> Option<Finding> {
     let hot = signs.hottest?;
     let seconds = signs.now.seconds_since(signs.before).max(0.001);
     let gets = signs.now.gets().since(signs.before.gets()).all() as f64 / seconds;
     let part = hot.rate / gets.max(1.0);
-    (hot.rate >= HOT && gets >= HOT && part >= HOT_SHARE).then(|| Finding {
+    (hot.rate >= HOT_GETS_PER_SECOND && gets >= HOT_GETS_PER_SECOND && part >= HOT_SHARE).then(|| Finding {
         level: Level::Notice,
         kind: "hot_key",
         title: "One key takes a large part of the traffic".to_owned(),
-        meaning: "Memory answers it, so Redis does not feel it; but the replica and the primary that own it carry more than the others."
+        meaning: "Memory answers it, so the load on Redis does not grow; but its replica and primary carry more load than the others."
             .to_owned(),
         evidence: format!(
             "{} in {}: {}, {} of all Gets here",
             hot.shown,
             hot.namespace,
-            a_second(hot.rate),
+            format_rate(hot.rate),
             percent(part)
         ),
-        action: "Look whether its callers need to ask so often; a cache of their own under Watch, or a copy under several keys, spreads it. `twintier hot-keys` names it.",
+        action: "Check whether its callers need to read it so often. A cache of their own with Watch, or copies under several keys, spread the load. `twintier hot-keys` names it.",
         runbook: "twintierhotkey",
     })
 }
@@ -44,8 +45,8 @@ pub fn stampede(signs: &Signs<'_>) -> Option<Finding> {
     let waited = now.leases.waited.saturating_sub(before.leases.waited);
     let herd = coalesced + waited;
     let asked = gets.all().saturating_sub(gets.l1) + waited;
-    let many = herd as f64 >= HERD * seconds && share(herd, asked) >= HERD_SHARE;
-    if !many && now.leases.waiting < WAITING {
+    let many = herd as f64 >= HERD_PER_SECOND * seconds && share(herd, asked) >= HERD_SHARE;
+    if !many && now.leases.waiting < HERD_WAITERS {
         return None;
     }
     let leased = waited > coalesced || now.leases.waiting > 0;
@@ -54,15 +55,16 @@ pub fn stampede(signs: &Signs<'_>) -> Option<Finding> {
     let place = most
         .filter(|most| most.coalesced + most.gets.miss > 0)
         .map_or(String::new(), |most| format!("; most in {}", most.name));
-    let (meaning, action) = match leased {
-        true => (
-            "One caller makes each entry and the others wait for it: your database is spared, the callers are late.",
-            "Look at why the entry takes long to make; soft_ttl and refresh before the end keep it from running out.",
-        ),
-        false => (
-            "Many callers miss the same entry at once, and each goes to your database: this service asks Redis once for all of them, and no more.",
-            "Ask with a lease, so that one caller makes the entry and the others wait: docs/stampedes.md.",
-        ),
+    let (meaning, action) = if leased {
+        (
+            "One caller fills each entry and the others wait for it: no load on your database, but latency for the callers.",
+            "Check why filling the entry takes long; soft_ttl and early refresh keep it from expiring.",
+        )
+    } else {
+        (
+            "Many callers miss the same entry at once, and each queries your database; this service reads Redis only once for all of them.",
+            "Get with a lease, so that one caller fills the entry and the others wait: docs/stampedes.md.",
+        )
     };
     Some(Finding {
         level: Level::Warning,
@@ -71,17 +73,17 @@ pub fn stampede(signs: &Signs<'_>) -> Option<Finding> {
         meaning: meaning.to_owned(),
         evidence: format!(
             "{} joined another's fetch, {} waited for a lease, {} wait now; {} misses{place}",
-            a_second(coalesced as f64 / seconds),
-            a_second(waited as f64 / seconds),
+            format_rate(coalesced as f64 / seconds),
+            format_rate(waited as f64 / seconds),
             now.leases.waiting,
-            a_second(gets.miss as f64 / seconds)
+            format_rate(gets.miss as f64 / seconds)
         ),
         action,
         runbook: "twintierstampede",
     })
 }
 
-/// More comes than the service takes on.
+/// Checks for requests that a limit of the service refused.
 pub fn refused(signs: &Signs<'_>) -> Option<Finding> {
     let load = signs.now.load;
     let shed = load.shed.saturating_sub(signs.before.load.shed);
@@ -89,10 +91,10 @@ pub fn refused(signs: &Signs<'_>) -> Option<Finding> {
         level: Level::Warning,
         kind: "overload",
         title: "Requests are refused: a limit is reached".to_owned(),
-        meaning: "Callers get RESOURCE_EXHAUSTED and are told when to try again.".to_owned(),
+        meaning: "Callers get RESOURCE_EXHAUSTED with a retry delay.".to_owned(),
         evidence: format!(
             "{} refused; {} of {} requests and {} of {} MiB in flight now",
-            a_second(shed as f64 / signs.now.seconds_since(signs.before).max(0.001)),
+            format_rate(shed as f64 / signs.now.seconds_since(signs.before).max(0.001)),
             load.in_flight,
             load.limit,
             load.bytes >> 20,
@@ -106,12 +108,12 @@ pub fn refused(signs: &Signs<'_>) -> Option<Finding> {
 pub fn throttled(signs: &Signs<'_>) -> Option<Finding> {
     let lately = signs.now.namespaces.iter().map(|now| now.since(signs.before.namespace(&now.name)));
     let worst = lately.max_by_key(|namespace| namespace.throttled).filter(|worst| worst.throttled > 0)?;
-    let rate = a_second(worst.throttled as f64 / signs.now.seconds_since(signs.before).max(0.001));
+    let rate = format_rate(worst.throttled as f64 / signs.now.seconds_since(signs.before).max(0.001));
     Some(Finding {
         level: Level::Notice,
         kind: "throttled",
         title: format!("Namespace {} has more requests than its limit", worst.name),
-        meaning: "What is over max_requests_per_second gets RESOURCE_EXHAUSTED.".to_owned(),
+        meaning: "Requests over max_requests_per_second get RESOURCE_EXHAUSTED.".to_owned(),
         evidence: format!("{rate} refused"),
         action: "Intended, or raise it: `twintier policy set -n NAME max_requests_per_second=…`.",
         runbook: "twintierrequestsshed",

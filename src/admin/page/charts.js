@@ -1,9 +1,10 @@
-// Charts of the last five minutes, in SVG. A chart has no tooltip: its legend says the values, of now or of where the pointer is.
+// Charts of the last five minutes, in SVG. Without tooltips: the legend shows the values, the
+// latest or those under the pointer.
 
 const SVG = "http://www.w3.org/2000/svg";
 const MINUTE = 60_000;
 const HEIGHT = 132;
-/// Room for the labels of the vertical axis, and from there to the edge the charts are drawn.
+/// Width of the labels of the vertical axis. The charts are drawn from there to the edge.
 const LEFT = 46;
 /// Least distance of two labels, and about the width of a character of them.
 const GAP = 18;
@@ -30,7 +31,8 @@ const roundUp = (value) => {
   return [1, 1.5, 2, 3, 5, 10].map((step) => step * unit).find((step) => step >= value * 0.999);
 };
 
-/// Kinds: "stack" for parts of a whole, "lines" for the rest. A series without a name has no place in the legend. With `log` the scale is logarithmic; `top` fixes its end, `least` is the least it ends at.
+/// Kinds: "stack" for parts of a whole, "lines" for the rest. A series without a name is not in the
+/// legend. With `log` the scale is logarithmic; `top` fixes its end, `least` is the lowest end.
 export class Chart {
   constructor(figure, options) {
     this.options = options;
@@ -53,7 +55,8 @@ export class Chart {
     figure.tabIndex = 0;
   }
 
-  /// Rows are oldest first, each with its time `t`; `at` is the row that the legend tells of, or null for the latest.
+  /// Rows are oldest first, each with its time `t`; `at` is the row of the legend, or null for the
+  /// latest.
   draw(rows, at) {
     this.rows = rows;
     const width = this.canvas.clientWidth || 320;
@@ -93,7 +96,8 @@ export class Chart {
     return nearest;
   }
 
-  /// The scale grows at once and shrinks only when it is far too large, so that it stands still.
+  /// The scale grows at once and shrinks only when it is far too large, so that it does not
+  /// flicker.
   fit(heights) {
     if (this.options.top) return;
     const highest = Math.max(this.options.least ?? 1, ...heights.filter((height) => height !== null && height !== undefined));
@@ -113,7 +117,7 @@ export class Chart {
   grid(width, y, x, last) {
     const group = svg("g", { class: "grid" });
     let above = Infinity;
-    // From below: the end of the scale is the least that may lack a label.
+    // From below: the end of the scale is the most likely to have no label.
     for (const mark of this.marks()) {
       const height = y(mark);
       group.append(svg("line", { x1: LEFT, x2: width, y1: height, y2: height }));
@@ -125,7 +129,7 @@ export class Chart {
     }
     let right = Infinity;
     for (const [ago, text] of this.steps()) {
-      // The latest ends where the chart does, the others stand in the middle of their moment.
+      // The latest label ends where the chart does, the others are centred.
       const long = text.length * CHARACTER;
       const at = ago === 0 ? width : Math.max(LEFT + long / 2, x(last - ago));
       const end = ago === 0 ? at : at + long / 2;
@@ -138,7 +142,7 @@ export class Chart {
     return group;
   }
 
-  /// Where the vertical axis is labelled, the least first.
+  /// Labels of the vertical axis, the lowest first.
   marks() {
     if (!this.options.log) return [0, this.ceiling / 2, this.ceiling];
     const marks = [];
@@ -146,7 +150,7 @@ export class Chart {
     return marks;
   }
 
-  /// Where the horizontal axis is labelled, the latest first.
+  /// Labels of the horizontal axis, the latest first.
   steps() {
     const minutes = [[0, "now"], ...[1, 2, 3, 4].map((minutes) => [minutes * MINUTE, `−${minutes} min`])];
     const seconds = [[0, "now"], [20_000, "−20 s"], [40_000, "−40 s"]];
@@ -182,7 +186,7 @@ export class Chart {
   }
 }
 
-/// A small line of what was, for a table.
+/// Small line chart, for a table.
 export const spark = (canvas, values) => {
   const [width, height] = [96, 20];
   const highest = Math.max(1, ...values);

@@ -1,4 +1,4 @@
-// Small changes of the document: what stays the same is not touched.
+// Updates of the document that touch only what changed.
 
 export const byId = (id) => document.getElementById(id);
 export const say = (id, text) => {
@@ -10,7 +10,8 @@ export const put = (element, text) => {
   if (element.textContent !== text) element.textContent = text;
 };
 
-/// Keeps one child for each item, in their order, and fills it: what stays, stays, and with it focus and selection.
+/// Keeps one child for each item, in their order, and fills it: existing ones stay, with focus and
+/// selection.
 export const keyed = (parent, items, keyOf, make, fill) => {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   items.forEach((item, index) => {

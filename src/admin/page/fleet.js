@@ -42,7 +42,7 @@ const fillProof = (cell, it, now) => {
   fillMeter(cell, part, seconds(it.proof_age) + (part >= 1 ? ", over" : ""), level);
 };
 
-/// What the replicas that are heard of have together: sums, and of lags and proofs the worst.
+/// Totals of the replicas that report: sums, and the worst lag and proof.
 const fillWhole = (now) => (element, fleet) => {
   const heard = fleet.filter((it) => it.heard);
   const known = heard.filter((it) => it.gets);
@@ -65,10 +65,10 @@ const fleetNote = ({ fleet, redis }) => {
   if (fleet.length === 0) return "asking …";
   if (redis.state === "unavailable" && silent > 0) return "the others are heard by way of Redis, which is gone";
   const replicas = fleet.length === 1 ? "one replica" : `${fleet.length} replicas`;
-  return silent ? `${replicas}, ${silent} not heard of` : `${replicas}, each as it said within the last 10 s`;
+  return silent ? `${replicas}, ${silent} silent` : `${replicas}, as reported within the last 10 s`;
 };
 
-/// Draws what `now` says of the fleet.
+/// Draws the fleet of `now`.
 export const drawFleet = (now) => {
   const { fleet } = now;
   keyed(byId("fleet").tBodies[0], fleet, ({ id }) => id, replicaRow, fillReplica(now));

@@ -1,6 +1,6 @@
-// Numbers as people read them.
+// Numbers as text.
 
-/// No line ends inside of a number, nor between it and its unit.
+/// No line break inside of a number, nor between it and its unit.
 export const grouped = (number) => Math.round(number).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
 export const count = (number) => (number < 1e6 ? grouped(number) : number < 1e9 ? `${(number / 1e6).toFixed(1)}\u202fM` : `${(number / 1e9).toFixed(1)}\u202fG`);
 export const rate = (number) => (number === 0 ? "0" : number < 10 ? number.toFixed(1) : number < 1e4 ? grouped(number) : number < 1e6 ? `${(number / 1e3).toFixed(1)}\u202fk` : `${(number / 1e6).toFixed(1)}\u202fM`);

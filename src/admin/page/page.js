@@ -1,4 +1,5 @@
-// The dashboard: listens to /events and shows what they say. What comes from callers (namespaces, keys) is only ever set as text.
+// The dashboard: reads /events and shows them. Texts of callers (namespaces, keys) are only ever
+// set as text.
 
 import { Chart, spark, svg } from "./charts.js";
 import { byId, fillCells, fillMeter, keyed, meterRow, put, row, say } from "./dom.js";
@@ -6,7 +7,7 @@ import { drawFleet } from "./fleet.js";
 import { all, clock, count, hitRate, hitShare, lasting, percent, rate, seconds, share, size, sized, time, took } from "./numbers.js";
 
 const POINTS = 300;
-/// A namespace that nobody called for so long is idle.
+/// Time without calls after which a namespace is idle.
 const IDLE = 60_000;
 
 // === what is known ===
@@ -14,7 +15,7 @@ const IDLE = 60_000;
 let replica = null;
 let fields = [];
 let rows = [];
-// By names that callers chose: `constructor` is one of them, and no more.
+// Keyed by names that callers chose: `constructor` is an ordinary one.
 let series = Object.create(null);
 let now = null;
 let heard = 0;
@@ -22,7 +23,7 @@ let lostAt = null;
 let scope = null;
 let cursor = null;
 let idleShown = false;
-/// When a namespace was called last, by its name.
+/// Time of the last call of a namespace, by its name.
 const called = new Map();
 
 const pointOf = (values) => Object.fromEntries(fields.map((field, i) => [field, values[i]]));
@@ -164,7 +165,7 @@ const summary = (found) => {
   return `${traffic}Redis answers, and every partition was proven current at most ${seconds(coherence.proof_age)} ago; ${seconds(coherence.bound)} are allowed.`;
 };
 
-/// The worst is open, the others are a line each until somebody wants to know more.
+/// The worst is open, the others are collapsed to a line each.
 const findingItem = () => {
   const item = document.createElement("li");
   const details = document.createElement("details");
@@ -190,7 +191,7 @@ const fillFinding = (item, finding) => {
   action.replaceChildren(...text.split("`").map((part, odd) => (odd % 2 ? code(part) : part)), link("Runbook ↗", finding.runbook_url));
 };
 
-/// A link to another site, which learns nothing of this one.
+/// Link to another site, without a referrer.
 const link = (text, href) => Object.assign(document.createElement("a"), { textContent: text, href, target: "_blank", rel: "noopener noreferrer", className: "runbook" });
 
 const code = (text) => {
@@ -247,7 +248,7 @@ const drawRedisTile = (redis) => {
 const drawProofTile = (redis, coherence) => {
   if (redis.state === "disabled") {
     pair("proof", ["–", ""]);
-    say("proof-fine", "nobody else writes");
+    say("proof-fine", "no other writers");
     return meter("proof-bar", 0, "well");
   }
   const age = coherence.proof_age;
@@ -257,7 +258,7 @@ const drawProofTile = (redis, coherence) => {
   say("proof-fine", `${seconds(coherence.bound)} allowed · ${coherence.proven}/${coherence.partitions} proven`);
 };
 
-/// A bar of the four outcomes.
+/// Bar of the four results.
 const split = (bar, gets) => {
   const total = all(gets);
   if (bar.children.length === 0) OUTCOMES.forEach(([, look]) => { bar.append(document.createElement("i")); bar.lastChild.className = look; });
@@ -271,7 +272,7 @@ const split = (bar, gets) => {
 
 const NAMESPACE_CELLS = ["name", "trend", "number", "number", "mix", "number", "number", "number", "number", "number redis", "number redis", "number", "number"];
 
-/// An estimate says that it is one; what is not known says nothing.
+/// Marks an estimate as such; empty if unknown.
 const about = (value, show) => (value === null || value === undefined ? "–" : `~\u202f${show(value)}`);
 
 const isCalled = (it) => {
@@ -280,7 +281,7 @@ const isCalled = (it) => {
   return Date.now() - (called.get(it.name) ?? 0) < IDLE || it.name === scope;
 };
 
-/// The rows of the table: those that are called, then one for all others.
+/// Rows of the table: the active namespaces, then one for all others.
 const namespaceRows = () => {
   const { namespaces, namespaces_known: known } = now;
   const [busy, idle] = [[], []];
@@ -348,7 +349,7 @@ const fillNamespace = (element, it) => {
 };
 
 const fillHot = (element, it) => {
-  // The rate is that of about the last half minute, and so is what it is compared with.
+  // The rate of the last half minute, compared with the Gets of the same time.
   const lately = rows.slice(-30);
   const gets = lately.reduce((sum, row) => sum + row.l1 + row.l2 + row.stale + row.miss, 0) / Math.max(1, lately.length);
   const part = share(it.rate, Math.max(gets, it.rate));
@@ -369,7 +370,7 @@ const drawTables = () => {
   byId("hot-empty").hidden = hot.length > 0;
 };
 
-/// Says where a table goes on: at its edges, and to the keyboard.
+/// Marks the sides on which a table can be scrolled, also for the keyboard.
 for (const area of document.querySelectorAll(".scroll")) {
   const look = () => {
     const rest = area.scrollWidth - area.clientWidth;
@@ -456,10 +457,10 @@ const lost = () => {
   const since = `since ${clock(lostAt)}`;
   live(`disconnected ${since}`, "lost");
   if (now !== null) {
-    verdict("lost", "No word from the service", `It cannot be reached ${since}; what is below is from then. This page tries again every few seconds.`);
+    verdict("lost", "Disconnected from the service", `The service is unreachable ${since}; the numbers below are from then. Reconnecting every few seconds.`);
     byId("findings").replaceChildren();
   } else {
-    verdict("lost", "The service cannot be reached", "This page tries again every few seconds.");
+    verdict("lost", "The service is unreachable", "Reconnecting every few seconds.");
   }
 };
 
@@ -480,7 +481,7 @@ const connect = () => {
     setTimeout(connect, heard && Date.now() - heard < 3000 ? 300 : 2000);
   });
 };
-// A stream that ends after its time is taken up again at once, and nobody needs to hear of it.
+// Streams end after a time and are reopened at once, without notice.
 setInterval(() => {
   if (Date.now() - heard > 4000 && (heard > 0 || now === null)) lost();
   if (heard > 0 && Date.now() - heard > 10_000 && source.readyState === EventSource.OPEN) connect();
@@ -495,7 +496,7 @@ const paint = () => {
   if (!(theme in THEMES)) theme = "auto";
   document.documentElement.dataset.theme = theme;
   byId("theme").textContent = THEMES[theme];
-  byId("theme").setAttribute("aria-label", `Colours: ${theme === "auto" ? "as the system has them" : theme}`);
+  byId("theme").setAttribute("aria-label", `Colours: ${theme === "auto" ? "system" : theme}`);
 };
 byId("theme").addEventListener("click", () => {
   const names = Object.keys(THEMES);

@@ -1,4 +1,4 @@
-//! The serving loop: speaks HTTP/1.1 on each connection, within limits. The one place here that knows hyper.
+//! HTTP/1.1 connections of the admin server, within limits and timeouts.
 
 use super::response::Caller;
 use std::convert::Infallible;
@@ -25,27 +25,28 @@ use crate::net::connections::{Activity, ConnectionLimits, ConnectionSlot};
 
 use super::write_timeout::Stalling;
 
-/// Most connections at once. More than event streams, which do not give way to others: probes find a place.
+/// Most connections at once. More than event streams, which are never evicted: probes always get a
+/// connection.
 const LIMITS: ConnectionLimits = ConnectionLimits { connections: 64, per_peer: 16 };
-/// Sent to a connection for which there is no place.
+/// Response to a connection over the limit.
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 /// Most bytes of a request's head.
-const HEAD: usize = 16 * 1024;
-/// Longest time for a request's head, and longest silence between two requests.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Timeout of a request's head, and of silence between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Age at which a connection, and a stream of events, ends. The dashboard connects anew.
-pub const AGE: Duration = Duration::from_secs(15 * 60);
-/// Longest time from then to the end of an answer under way.
+/// Age at which a connection, or an event stream, ends. The dashboard reconnects.
+pub const MAX_AGE: Duration = Duration::from_secs(15 * 60);
+/// Time from then to the end of a response in progress.
 const AGE_GRACE: Duration = Duration::from_secs(60);
-/// Longest time for a request's head when the service stops.
-const LAST_HEAD_TIMEOUT: Duration = Duration::from_millis(300);
-/// Longest time for the peer to close, once everything was written.
+/// Timeout of a request's head during shutdown.
+const SHUTDOWN_HEAD_TIMEOUT: Duration = Duration::from_millis(300);
+/// Time for the peer to close, once everything was written.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Looks at whether a head is overdue, in each timeout for it.
-const LOOKS: u32 = 10;
+/// Number of checks for an overdue head in each timeout.
+const HEAD_CHECKS: u32 = 10;
 
-/// Accepts connections until `closing` is cancelled, and ends them when `kill` is.
+/// Accepts connections until `closing` is cancelled, and drops them when `kill` is.
 pub async fn accept(
     listener: TcpListener,
     router: Router,
@@ -79,20 +80,20 @@ async fn speak_http1(stream: &mut TcpStream, caller: Caller, router: Router, clo
         async move { Ok::<_, Infallible>(answer(caller, &mut router, request).await) }
     });
     let connection = http1::Builder::new()
-        .max_buf_size(HEAD)
+        .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(Stalling::new(stream, unsent.clone())), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        // How it ended is of interest to its peer only.
+        // Only its peer needs to know how it ended.
         _ = &mut connection => return,
         () = head_overdue(&slot, &unsent, HEAD_TIMEOUT) => return,
-        () = sleep(AGE) => {}
+        () = sleep(MAX_AGE) => {}
         () = closing.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         _ = timeout(AGE_GRACE, connection) => {}
-        () = head_overdue(&slot, &unsent, LAST_HEAD_TIMEOUT) => {}
+        () = head_overdue(&slot, &unsent, SHUTDOWN_HEAD_TIMEOUT) => {}
     }
 }
 
@@ -108,15 +109,15 @@ async fn answer(
     response.map(|body| TrackedResponse::new(body, under_way))
 }
 
-/// Ends when a request's head is awaited for `limit`, and everything was written before. hyper's own timeout counts the time, too, in which
-/// the peer reads the answer before.
+/// Ends when a request's head is overdue by `limit` and everything was written before. hyper's own
+/// timeout also counts the time in which the peer reads the response before.
 async fn head_overdue(slot: &ConnectionSlot, unsent: &AtomicBool, limit: Duration) {
-    let (mut looks, mut seen) = (0, None);
-    while looks < LOOKS {
-        sleep(limit / LOOKS).await;
+    let (mut checks, mut seen) = (0, None);
+    while checks < HEAD_CHECKS {
+        sleep(limit / HEAD_CHECKS).await;
         let waiting = slot.activity().filter(|(activity, _)| *activity == Activity::Waiting);
         let waits_on = waiting.is_some() && waiting == seen && !unsent.load(Ordering::Relaxed);
-        looks = if waits_on { looks + 1 } else { 0 };
+        checks = if waits_on { checks + 1 } else { 0 };
         seen = waiting;
     }
 }

@@ -1,4 +1,4 @@
-//! An answer under way: its connection does not wait for a request until the answer has ended.
+//! Response in progress: keeps its connection busy until its body has ended.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -10,19 +10,19 @@ use http_body::{Frame, SizeHint};
 
 use crate::net::connections::{Activity, ConnectionSlot};
 
-/// The caller of a request. In the request's extensions.
+/// Caller of a request, an extension of the request.
 #[derive(Clone)]
 pub struct Caller {
     /// The address of the caller.
     pub address: IpAddr,
-    /// The place of its connection.
+    /// Slot of its connection.
     pub slot: Arc<ConnectionSlot>,
 }
 
-/// A request that is answered. Dropped, its connection waits for the next one.
+/// Marks a connection as answering. Its drop marks the connection as waiting for a request.
 pub struct UnderWay(Arc<ConnectionSlot>);
 
-/// The body of an answer.
+/// Body of a response.
 pub struct TrackedResponse {
     body: Body,
     _under_way: UnderWay,
@@ -45,7 +45,7 @@ impl Drop for UnderWay {
     }
 }
 
-// === impl Answer ===
+// === impl TrackedResponse ===
 
 impl TrackedResponse {
     pub(super) fn new(body: Body, under_way: UnderWay) -> TrackedResponse {

@@ -1,4 +1,4 @@
-//! A connection that ends when its peer takes nothing of an answer for too long, and that knows whether something is left to send.
+//! Stream with a write timeout, which also knows whether something is left to send.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Longest time in which a peer takes nothing of what waits for it.
-const STALL: Duration = Duration::from_secs(10);
+/// Longest time in which the peer reads nothing of what is sent.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The stream, and since it cannot be written to: the time at which that is too long.
+/// The stream, and the deadline of the write that waits.
 pub struct Stalling<S> {
     stream: S,
     stalled: Option<Pin<Box<Sleep>>>,
@@ -23,7 +23,7 @@ pub struct Stalling<S> {
 // === impl Stalling ===
 
 impl<S> Stalling<S> {
-    /// Wraps a stream. `unsent` is true while less was written than its user wants to write, which ends with a flush.
+    /// Wraps a stream. `unsent` is true until a flush completes after a write.
     pub fn new(stream: S, unsent: Arc<AtomicBool>) -> Stalling<S> {
         Stalling { stream, stalled: None, unsent }
     }
@@ -34,7 +34,7 @@ impl<S> Stalling<S> {
             self.stalled = None;
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
         stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -89,12 +89,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_left_and_who_is_slow_is_not() {
+    async fn a_peer_that_reads_nothing_times_out_and_a_slow_one_does_not() {
         let (here, mut peer) = duplex(4);
         let mut stalling = Stalling::new(here, Arc::default());
         let slow = async {
             for _ in 0..8 {
-                sleep(STALL / 2).await;
+                sleep(WRITE_TIMEOUT / 2).await;
                 peer.read_exact(&mut [0; 4]).await.expect("read");
             }
         };
@@ -102,6 +102,6 @@ mod tests {
         written.expect("slow, but taken");
         let begun = Instant::now();
         let error = stalling.write_all(&[0; 32]).await.expect_err("nobody takes it");
-        assert_eq!((error.kind(), begun.elapsed().as_secs()), (io::ErrorKind::TimedOut, STALL.as_secs()));
+        assert_eq!((error.kind(), begun.elapsed().as_secs()), (io::ErrorKind::TimedOut, WRITE_TIMEOUT.as_secs()));
     }
 }

@@ -1,38 +1,29 @@
-//! The number line of a service that runs with no Redis: entries live in this replica's L1 and nowhere else.
-//!
-//! A write is one step under its partition's lock: condition, sequence, announcement to coherence, insert. The announcement comes first, so
-//! that the insert is the newest thing memory has heard of. Nothing else inserts here, so the partition's lock stands for the fence's stripe.
+//! `Local`, the L2 of a replica without Redis: sequences, conditions and leases in its own memory.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::partition::{LocalLease, LocalPartition, LocalPartitions, REMEMBERED};
 use super::sweep::Sweep;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::coherence;
 use crate::cache::coherence::Coherence;
 use crate::cache::entry::{CachedEntry, Entry, Tags};
-use crate::cache::expiring_map::ExpiringMap;
-use crate::cache::invalidation::log::{Coverage, EntryFacts, MAX_PATTERNS};
+use crate::cache::invalidation::log::MAX_PATTERNS;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::bus::{BusSink, Change, ChangedKey, Effect, Message};
 use crate::cache::tier::inspect::Inspected;
 use crate::cache::tier::{
-    Acquired, BoxFuture, Condition, ConditionFailure, L1, L2, L2Error, L2Report, LeaseClaim, LeaseId, LeaseRelease,
-    Mode, NotTaken, ReadResult, Removal, RemoveResult, RequestId, Timeout, Touch, Touched, TouchedEntry, TtlChange,
-    Write, WriteResult,
+    Acquired, BoxFuture, Condition, ConditionFailure, L1, L2, L2Error, L2Report, LeaseClaim, LeaseRelease, Mode,
+    NotTaken, ReadResult, Removal, RemoveResult, Timeout, Touch, Touched, TouchedEntry, TtlChange, Write, WriteResult,
 };
 use crate::cache::version::Version;
 
-/// For how long requests, and versions of sources that were invalidated, are remembered.
-const REMEMBERED: Duration = Duration::from_secs(300);
-/// How many of each a partition remembers, and how many leases it grants, at most.
-const PLACES: usize = 512;
-
-/// The shared tier of one replica alone.
+/// L2 of a replica that runs without Redis.
 pub struct Local {
     epoch: u64,
     lines: Arc<LocalPartitions>,
@@ -42,77 +33,15 @@ pub struct Local {
     clock: Arc<dyn Clock>,
 }
 
-/// The number lines of all partitions.
-pub(super) struct LocalPartitions(Box<[Mutex<LocalPartition>]>);
-
-impl LocalPartitions {
-    pub(super) fn lock(&self, partition: u16) -> MutexGuard<'_, LocalPartition> {
-        self.0[usize::from(partition)].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The line of `partition`, unless it is in use.
-    pub(super) fn try_lock(&self, partition: u16) -> Option<MutexGuard<'_, LocalPartition>> {
-        match self.0[usize::from(partition)].try_lock() {
-            Ok(line) => Some(line),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-}
-
-/// The number line of one partition, and what is remembered beside its entries.
-pub(super) struct LocalPartition {
-    sequence: u64,
-    /// Whether an entry ever had tags.
-    tagged: bool,
-    pub(super) leases: ExpiringMap<Key, LocalLease>,
-    requests: ExpiringMap<(Key, RequestId), WriteOutcome>,
-    sources: ExpiringMap<Key, u64>,
-}
-
-impl LocalPartition {
-    pub(super) fn remember_source(&mut self, key: &Key, source: u64, now: Moment) {
-        let newest = self.sources.get(key, now).map_or(source, |(before, _)| source.max(*before));
-        self.sources.insert(key.clone(), newest, now.plus(REMEMBERED), now);
-    }
-}
-
-/// What became of a request: the version stored, or why none was, with that of the live entry.
-type WriteOutcome = Result<Version, (ConditionFailure, Option<Version>)>;
-
-/// A lease; none: nobody may have one.
-#[derive(Clone, Copy)]
-pub(super) struct LocalLease {
-    id: Option<LeaseId>,
-    granted_at: Moment,
-    position: Version,
-}
-
-impl LocalLease {
-    /// Whether neither what selects `key` nor one of `tags` was invalidated since it was granted.
-    pub(super) fn holds(&self, partition: u16, key: &Key, tags: &Tags) -> bool {
-        let (version, position, known_at) = (self.position, self.position, self.granted_at);
-        let judged = EntryFacts { partition, key: key.bytes(), tags: tags.as_slice(), version, position, known_at };
-        key.namespace().invalidation_log().judge(&judged).0 == Coverage::Clear
-    }
-}
-
 // === impl Local ===
 
 impl Local {
-    /// A new life of every number line. Proves coherence for good: there is nobody else to hear of.
+    /// Starts a new epoch on every partition. Always fresh: there are no other replicas.
     pub fn new(l1: Arc<dyn L1>, coherence: Arc<Coherence>, clock: Arc<dyn Clock>) -> Local {
         let micros = clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let epoch = u64::try_from(micros).unwrap_or(1).max(1);
         coherence.prove_forever(Version::new(epoch, 0));
-        let line = || LocalPartition {
-            sequence: 0,
-            tagged: false,
-            leases: ExpiringMap::new(PLACES),
-            requests: ExpiringMap::new(PLACES),
-            sources: ExpiringMap::new(PLACES),
-        };
-        let lines = Arc::new(LocalPartitions((0..coherence.partitions()).map(|_| Mutex::new(line())).collect()));
+        let lines = Arc::new(LocalPartitions::new(coherence.partitions()));
         let sweep = Arc::new(Sweep::new(l1.clone(), coherence.clone(), lines.clone(), clock.clone()));
         Local { epoch, lines, sweep, l1, coherence, clock }
     }
@@ -121,22 +50,22 @@ impl Local {
         self.lines.lock(partition)
     }
 
-    /// What is kept of `key`, alive or not.
-    fn kept(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
+    /// Returns the entry of `key`, expired or not, unless it is invalidated.
+    fn stored_entry(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
         let held = self.l1.get(key).filter(|held| !self.coherence.covers(key, held))?;
-        // Here memory is where entries live: how long it may keep one is how long that lives.
+        // L1 is the only place of entries here: its longest time to keep one limits their life.
         (self.clock.now().since(held.known_at) <= held.namespace.policy().l1_ttl).then_some(held)
     }
 
     fn live(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
-        self.kept(key).filter(|held| held.entry.lives(self.clock.now()) && held.marked_at().is_none())
+        self.stored_entry(key).filter(|held| held.entry.lives(self.clock.now()) && held.marked_at().is_none())
     }
 
     fn position(&self, line: &LocalPartition) -> Version {
         Version::new(self.epoch, line.sequence)
     }
 
-    /// Takes the next sequence and announces what changes.
+    /// Takes the next sequence and announces the change.
     fn advance(&self, line: &mut LocalPartition, partition: u16, change: Change) -> Version {
         line.sequence += 1;
         let version = self.position(line);
@@ -144,7 +73,7 @@ impl Local {
         version
     }
 
-    /// A key, with the tags that its entry had until now.
+    /// Returns a changed key, with the tags that its entry had until now.
     fn changed(&self, line: &LocalPartition, key: &Key) -> ChangedKey {
         let tags = match self.l1.get(key.as_ref()).filter(|_| line.tagged) {
             Some(held) => held.entry.tags.clone(),
@@ -154,14 +83,15 @@ impl Local {
         ChangedKey { key: Bytes::copy_from_slice(key.bytes()), tags }
     }
 
-    /// The lease of `key`, unless what selects it, or one of `tags`, was invalidated since it was granted.
+    /// Returns the lease of `key`, unless something that covers it, or one of `tags`, was
+    /// invalidated since it was granted.
     fn lease<'a>(&self, line: &'a LocalPartition, key: &Key, tags: [&Tags; 2]) -> Option<(&'a LocalLease, Moment)> {
         let partition = self.coherence.partition_of(key.as_ref());
         let lease = line.leases.get(key, self.clock.now());
         lease.filter(|(lease, _)| tags.iter().all(|tags| lease.holds(partition, key, tags)))
     }
 
-    /// One step: all that are stored have one position, and are announced together.
+    /// Stores all writes in one step: they share a position, and are announced together.
     fn write_now(&self, partition: u16, writes: &[Write]) -> Vec<WriteResult> {
         let mut line = self.line(partition);
         let now = self.clock.now();
@@ -177,11 +107,12 @@ impl Local {
             changed
         });
         let change = Change::of(Effect::Set, first.key.namespace(), changed.collect());
-        // What is written once is told to nobody, unless somebody waits for it.
+        // An immutable entry is announced only if a caller waits for it.
         let awaited = |write: &Write| self.lease(&line, &write.key, [&write.entry.tags, &Tags::default()]).is_some();
-        let version = match first.key.namespace().policy().immutable && !stored().any(awaited) {
-            true => self.position(&line),
-            false => self.advance(&mut line, partition, change),
+        let version = if first.key.namespace().policy().immutable && !stored().any(awaited) {
+            self.position(&line)
+        } else {
+            self.advance(&mut line, partition, change)
         };
         let done = writes.iter().zip(judged).map(|(write, judged)| match judged {
             Ok(cost) => self.put(&mut line, write, version, cost, now),
@@ -190,7 +121,7 @@ impl Local {
         done.collect()
     }
 
-    /// What making the entry has cost, when it is to be stored.
+    /// Checks a write. Returns the time that filling the entry took.
     fn judge(&self, line: &mut LocalPartition, write: &Write, now: Moment) -> Result<Duration, Box<WriteResult>> {
         let position = self.position(line);
         let request = write.request.clone().map(|request| (write.key.clone(), request));
@@ -240,14 +171,14 @@ impl Local {
         WriteResult::Stored(entry)
     }
 
-    /// An entry is about to go: the version of its source is remembered for a while.
+    /// Remembers the version of the source of an entry that is about to be removed.
     fn remember_source(&self, line: &mut LocalPartition, key: &Key, now: Moment) {
         if let Some(source) = self.l1.get(key.as_ref()).and_then(|held| held.entry.source_version) {
             line.remember_source(key, source, now);
         }
     }
 
-    /// Whether `write` is to be stored, and what making its entry has cost.
+    /// Checks the conditions of `write`. Returns the time that filling the entry took.
     fn verdict(&self, line: &LocalPartition, write: &Write) -> Result<Duration, (ConditionFailure, Option<Version>)> {
         let now = self.clock.now();
         let stored = self.l1.get(write.key.as_ref());
@@ -312,7 +243,7 @@ impl Local {
             let entry = Entry { expires_at, kept_until: expires_at.plus(before.stale_window), ..before.clone() };
             let position = self.position(&line);
             let note = self.coherence.begin_fill(key.as_ref());
-            // If it is not taken, it is gone, which any entry may be at any time.
+            // If L1 refuses it, the entry is lost, as any entry may be at any time.
             let _ = self.l1.insert(key.clone(), coherence::cached_entry(entry, position, note, now, key.namespace()));
         }
         let entry = Some(TouchedEntry { version: before.version, change, expires_at });
@@ -327,8 +258,8 @@ impl Local {
             return Acquired::Present;
         }
         match self.lease(&line, key, [&Tags::default(); 2]) {
-            Some((LocalLease { id: Some(_), .. }, until)) => return Acquired::Held(until.since(now)),
-            Some((LocalLease { id: None, .. }, until)) => return Acquired::Paused(until.since(now)),
+            Some((LocalLease { id: Some(_), .. }, expires_at)) => return Acquired::Held(expires_at.since(now)),
+            Some((LocalLease { id: None, .. }, expires_at)) => return Acquired::Paused(expires_at.since(now)),
             None => {}
         }
         let lease = LocalLease { id: Some(claim.lease), granted_at: now, position: self.position(&line) };
@@ -345,8 +276,8 @@ impl Local {
         if held {
             line.leases.remove(key);
             if !back.pause.is_zero() {
-                let nobody = LocalLease { id: None, granted_at: now, position: self.position(&line) };
-                line.leases.insert(key.clone(), nobody, now.plus(back.pause), now);
+                let pause = LocalLease { id: None, granted_at: now, position: self.position(&line) };
+                line.leases.insert(key.clone(), pause, now.plus(back.pause), now);
             }
         }
         drop(line);
@@ -366,7 +297,7 @@ impl L2 for Local {
             if let Some(dead) = self.l1.get(key.as_ref()).filter(|held| self.coherence.covers(key.as_ref(), held)) {
                 self.sweep.remove(key, &dead);
             }
-            let entry = self.kept(key.as_ref()).map(marked);
+            let entry = self.stored_entry(key.as_ref()).map(marked);
             Ok(ReadResult { position, entry })
         })
     }
@@ -430,7 +361,7 @@ impl L2 for Local {
             let partition = self.coherence.partition_of(key.as_ref());
             let (line, now) = (self.line(partition), self.clock.now());
             let lease = self.lease(&line, key, [&Tags::default(); 2]).filter(|(lease, _)| lease.id.is_some());
-            let lease = lease.map(|(_, until)| until.since(now));
+            let lease = lease.map(|(_, expires_at)| expires_at.since(now));
             Ok(Inspected { position: self.position(&line), stored: None, lease })
         })
     }

@@ -1,5 +1,5 @@
-//! Sweeps what selectors have invalidated out of memory in the background, so that it takes no room, and leases that patterns have selected, so
-//! that the patterns need not be remembered.
+//! Background sweep: removes invalidated entries from L1, to free memory, and leases that patterns
+//! cover, so that the patterns need not be remembered.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::sequencer::{LocalPartition, LocalPartitions};
+use super::partition::{LocalPartition, LocalPartitions};
 use crate::cache::clock::Clock;
 use crate::cache::coherence::{Coherence, MAX_VISITED_FOR_ROOM};
 use crate::cache::entry::{CachedEntry, Tags};
@@ -16,11 +16,11 @@ use crate::cache::namespace::Namespace;
 use crate::cache::tier::L1;
 
 /// Shortest pause between two sweeps, so that the steps of one invalidation are swept together.
-const PAUSE: Duration = Duration::from_millis(20);
-/// After a sweep there is a pause this many times as long as the sweep took.
-const REST: u32 = 4;
+const MIN_SWEEP_PAUSE: Duration = Duration::from_millis(20);
+/// Pause after a sweep, in multiples of its duration.
+const PAUSE_FACTOR: u32 = 4;
 
-/// Sweeps one namespace after another.
+/// Sweeper of namespaces, one after another.
 pub struct Sweep {
     l1: Arc<dyn L1>,
     coherence: Arc<Coherence>,
@@ -32,10 +32,10 @@ pub struct Sweep {
 #[derive(Default)]
 struct SweepRequest {
     namespaces: Vec<Arc<Namespace>>,
-    /// The number of the namespace that is being swept.
+    /// Id of the namespace that is being swept.
     swept: Option<u32>,
-    /// Somebody is at work, and will see to those.
-    at_work: bool,
+    /// True while a task sweeps the namespaces.
+    running: bool,
 }
 
 // === impl Sweep ===
@@ -50,14 +50,14 @@ impl Sweep {
         Sweep { l1, coherence, lines, clock, wanted: Mutex::default() }
     }
 
-    /// Something was invalidated in `namespace` by what selects it.
+    /// Requests a sweep of `namespace`, after an invalidation by selector.
     pub fn want(self: &Arc<Self>, namespace: &Arc<Namespace>) {
         let begins = {
             let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
             if !wanted.namespaces.iter().any(|other| other.id == namespace.id) {
                 wanted.namespaces.push(namespace.clone());
             }
-            !std::mem::replace(&mut wanted.at_work, true)
+            !std::mem::replace(&mut wanted.running, true)
         };
         let sweep = self.clone();
         match Handle::try_current() {
@@ -65,10 +65,10 @@ impl Sweep {
                 let handle = runtime.clone();
                 _ = runtime.spawn(async move {
                     loop {
-                        tokio::time::sleep(PAUSE).await;
-                        let (sweep, begun) = (sweep.clone(), Instant::now());
+                        tokio::time::sleep(MIN_SWEEP_PAUSE).await;
+                        let (sweep, started_at) = (sweep.clone(), Instant::now());
                         match handle.spawn_blocking(move || sweep.run_next()).await {
-                            Ok(true) => tokio::time::sleep(begun.elapsed() * REST).await,
+                            Ok(true) => tokio::time::sleep(started_at.elapsed() * PAUSE_FACTOR).await,
                             _ => return,
                         }
                     }
@@ -79,11 +79,11 @@ impl Sweep {
         }
     }
 
-    /// Sweeps the next namespace; false: there is none.
+    /// Sweeps the next namespace; false if there is none.
     fn run_next(&self) -> bool {
         let next = {
             let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-            wanted.at_work = !wanted.namespaces.is_empty();
+            wanted.running = !wanted.namespaces.is_empty();
             let next = wanted.namespaces.pop();
             wanted.swept = next.as_ref().map(|namespace| namespace.id);
             next
@@ -94,7 +94,8 @@ impl Sweep {
         true
     }
 
-    /// Removes dead entries of the namespace of `key`, whose partition's `line` is held, as far as they are among the first that are looked at.
+    /// Removes invalidated entries of the namespace of `key`, if they are among the first that L1
+    /// visits. The lock of its partition is held as `line`.
     pub fn make_room(&self, key: &Key, line: &mut LocalPartition) -> usize {
         let (id, partition) = (key.namespace().id, self.coherence.partition_of(key.as_ref()));
         {
@@ -111,7 +112,7 @@ impl Sweep {
                 let is_removed = if place == partition {
                     self.remove_under(line, other, held)
                 } else {
-                    // Its owner may wait for the line that is held.
+                    // The holder of its lock may wait for the lock that is held here.
                     self.lines.try_lock(place).is_some_and(|mut line| self.remove_under(&mut line, other, held))
                 };
                 removed += usize::from(is_removed);
@@ -133,7 +134,8 @@ impl Sweep {
             }
             ControlFlow::Continue(())
         });
-        // Under the line, so that whoever asks for a lease finds it gone, or the pattern at work.
+        // Under the partition's lock, so that a lease request finds the lease removed or the
+        // pattern remembered.
         for partition in 0..self.coherence.partitions() {
             self.lines.lock(partition).leases.retain(|key, lease| {
                 key.namespace().id != namespace.id || lease.holds(partition, key, &Tags::default())
@@ -144,13 +146,13 @@ impl Sweep {
             .for_each(|(pattern, positions)| namespace.invalidation_log().drop_reclaimed(pattern, positions));
     }
 
-    /// Removes a dead entry, unless another has taken its place.
+    /// Removes an invalidated entry, unless another has replaced it.
     pub fn remove(&self, key: &Key, held: &Arc<CachedEntry>) {
         let mut line = self.lines.lock(self.coherence.partition_of(key.as_ref()));
         self.remove_under(&mut line, key, held);
     }
 
-    /// An entry that was marked stale is kept no longer than its stale window.
+    /// Limits an entry that was marked stale to its stale window.
     fn keep_marked(&self, key: &Key, held: &Arc<CachedEntry>) {
         let _line = self.lines.lock(self.coherence.partition_of(key.as_ref()));
         if self.l1.get(key.as_ref()).is_some_and(|now| Arc::ptr_eq(&now, held)) {
@@ -158,7 +160,7 @@ impl Sweep {
         }
     }
 
-    /// The same with the line of the key's partition held. The version of its source is remembered.
+    /// Removes an entry with the lock of its partition held. Remembers the version of its source.
     fn remove_under(&self, line: &mut LocalPartition, key: &Key, held: &Arc<CachedEntry>) -> bool {
         let is_there = self.l1.get(key.as_ref()).is_some_and(|now| Arc::ptr_eq(&now, held));
         if is_there {

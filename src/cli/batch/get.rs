@@ -18,8 +18,8 @@ use crate::cli::{table, units};
 use crate::pb;
 use crate::pb::batch_get_item::Result as Found;
 
-/// Longest part of a value that is shown to people.
-const SHOWN: usize = 60;
+/// Most characters of a value in a table.
+const MAX_SHOWN_CHARS: usize = 60;
 
 /// Arguments of `batch get`.
 #[derive(Args, Debug)]
@@ -34,17 +34,17 @@ pub struct BatchGetArgs {
     size: u32,
     #[command(flatten)]
     namespace: NamespaceArg,
-    /// Ask the Redis primaries
+    /// Read from the Redis primaries
     #[arg(long, conflicts_with = "max_staleness")]
     strong: bool,
-    /// How stale an answer may be, for example 100ms; the service's bound when not given
+    /// Longest staleness of an answer, for example 100ms; default the bound of the service
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     max_staleness: Option<Duration>,
     #[command(flatten)]
     tokens: TokenArgs,
     #[command(flatten)]
     show_token: ShowTokenArg,
-    /// Leave values out
+    /// Omit values
     #[arg(long)]
     metadata: bool,
     #[command(flatten)]
@@ -95,7 +95,7 @@ impl BatchGetArgs {
     }
 
     fn request(&self, keys: &[String], last_token: &str) -> pb::BatchGetRequest {
-        // The last token merges all before it.
+        // The last token includes all before it.
         let tokens = if last_token.is_empty() { self.tokens.tokens.clone() } else { vec![last_token.to_owned()] };
         let consistency = if self.strong { pb::Consistency::Strong } else { pb::Consistency::Unspecified };
         pb::BatchGetRequest {
@@ -108,7 +108,7 @@ impl BatchGetArgs {
         }
     }
 
-    /// The answer to one call; the first has the heads of the columns.
+    /// Formats the response of one call. The first has the column headers.
     fn answer(&self, keys: &[String], items: Vec<pb::BatchGetItem>, is_first: bool) -> Output {
         let exit = items.iter().map(exit_of).max().unwrap_or(0);
         let keyed = items.into_iter().map(|item| (keys.get(item.index as usize).map_or("", String::as_str), item));
@@ -149,7 +149,7 @@ fn exit_of(item: &pb::BatchGetItem) -> u8 {
     }
 }
 
-/// The item as the answer to a Get.
+/// Converts the item to the response of a Get.
 fn response(item: &pb::BatchGetItem) -> pb::GetResponse {
     use pb::get_response::Result;
     let result = match item.result.clone() {
@@ -179,10 +179,10 @@ fn row(key: &str, item: &pb::BatchGetItem) -> Vec<String> {
     vec![key.to_owned(), result, ttl, value]
 }
 
-/// The beginning of a value, in one line.
+/// Shortens a value to one line.
 fn shown(value: &[u8]) -> String {
     match std::str::from_utf8(value) {
-        Ok(text) if !text.chars().any(char::is_control) => match text.char_indices().nth(SHOWN) {
+        Ok(text) if !text.chars().any(char::is_control) => match text.char_indices().nth(MAX_SHOWN_CHARS) {
             Some((end, _)) => format!("{}…", &text[..end]),
             None => text.to_owned(),
         },

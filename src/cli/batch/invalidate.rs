@@ -1,4 +1,4 @@
-//! `twintier batch invalidate`: removes many entries, and says of each whether it was there.
+//! `twintier batch invalidate`: removes many entries, with a result for each.
 
 use clap::Args;
 use serde_json::{Map, Value};
@@ -26,7 +26,7 @@ pub struct BatchInvalidateArgs {
     size: u32,
     #[command(flatten)]
     namespace: NamespaceArg,
-    /// Mark the entries stale in place of removing them
+    /// Mark the entries stale instead of removing them
     #[arg(long)]
     mark_stale: bool,
     #[command(flatten)]
@@ -66,7 +66,7 @@ impl BatchInvalidateArgs {
     }
 
     fn request(&self, keys: &[String], last_token: &str) -> pb::BatchInvalidateRequest {
-        // The last token merges all before it.
+        // The last token includes all before it.
         let tokens = if last_token.is_empty() { self.tokens.tokens.clone() } else { vec![last_token.to_owned()] };
         let item = |key: &String| pb::BatchInvalidateItem { key: key.clone(), source_version: None };
         let mode = if self.mark_stale { pb::Mode::MarkStale } else { pb::Mode::Remove };
@@ -79,14 +79,14 @@ impl BatchInvalidateArgs {
         }
     }
 
-    /// The answer to one call; the first has the heads of the columns.
+    /// Formats the response of one call. The first has the column headers.
     fn answer(&self, keys: &[String], response: &pb::BatchInvalidateResponse, is_first: bool) -> Output {
         let results = || keys.iter().zip(&response.results);
         let exit = response.results.iter().filter_map(|result| result.error.as_ref()).map(exit).max().unwrap_or(0);
         let out: String = match self.server.output {
             OutputFormat::Json => results().map(|(key, result)| format!("{}\n", line(key, result))).collect(),
             OutputFormat::Text => {
-                let rows: Vec<_> = results().map(|(key, result)| vec![key.clone(), said(result)]).collect();
+                let rows: Vec<_> = results().map(|(key, result)| vec![key.clone(), result_text(result)]).collect();
                 let table = table::columns(&["key", "result"], &rows);
                 if is_first { table } else { table.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned()) }
             }
@@ -95,7 +95,7 @@ impl BatchInvalidateArgs {
     }
 }
 
-fn said(result: &pb::BatchInvalidateResult) -> String {
+fn result_text(result: &pb::BatchInvalidateResult) -> String {
     match &result.error {
         Some(error) => words(error),
         None if result.removed => "removed".to_owned(),

@@ -1,4 +1,4 @@
-//! One line of a file of entries to be set: a JSON object.
+//! One line of a batch file, a JSON object: parsed into a Set.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use crate::cli::units;
 use crate::pb;
 use crate::pb::set_request::{Condition, Content, Expiry};
 
-/// Reads one line. What is wrong with it is said in words.
+/// Parses one line. Errors are text for people.
 pub(super) fn parse(line: &str) -> Result<pb::SetRequest, String> {
     let Value::Object(fields) = serde_json::from_str(line).map_err(|error| format!("is not JSON: {error}"))? else {
         return Err("is not a JSON object".to_owned());
@@ -64,7 +64,7 @@ fn one_of<T>(given: [Option<T>; 3], names: &str) -> Result<Option<T>, String> {
     }
 }
 
-/// The fields of a line that were not read yet.
+/// Fields of a line that are not read yet.
 struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_line_is_said() {
+    fn the_error_of_a_line_is_reported() {
         for (line, says) in [
             ("", "is not JSON"),
             ("[]", "is not a JSON object"),

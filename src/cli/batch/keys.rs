@@ -1,4 +1,4 @@
-//! Keys of a batch: on the command line, or in a file with one key a line.
+//! Keys of a batch: from the command line, or from a file with one key per line.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -8,22 +8,23 @@ use clap::Args;
 
 use crate::cli::error::CliError;
 
-/// Longest line that is read: the longest key, with every byte escaped, many times over.
+/// Longest line that is read: many times the longest key with every byte escaped.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// Where the keys come from: exactly one of these.
+/// Sources of the keys: exactly one of these.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub(super) struct KeyArgs {
     /// Keys of the entries
     #[arg(value_name = "KEY")]
     keys: Vec<String>,
-    /// File with one key a line, of any length; `-` reads standard input. A line that begins with a double quote is a JSON string
+    /// File with one key per line, of any length; `-` reads standard input. A line that begins with
+    /// a double quote is a JSON string
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
 }
 
-/// The keys, call by call.
+/// Keys, call by call.
 pub(super) struct Keys {
     name: String,
     source: KeySource,
@@ -54,7 +55,7 @@ impl KeyArgs {
 // === impl Keys ===
 
 impl Keys {
-    /// The keys of the next call; `None` at the end.
+    /// Returns the keys of the next call; `None` at the end.
     pub fn next(&mut self) -> Result<Option<Vec<String>>, CliError> {
         let mut keys = Vec::new();
         while keys.len() < self.size
@@ -88,7 +89,7 @@ impl Keys {
     }
 }
 
-/// The key of a line; `None` if the line is empty.
+/// Parses the key of a line; `None` if the line is empty.
 fn parse(line: &str) -> Result<Option<String>, String> {
     let line = line.strip_suffix('\n').unwrap_or(line);
     let line = line.strip_suffix('\r').unwrap_or(line);

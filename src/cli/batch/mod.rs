@@ -1,4 +1,4 @@
-//! `twintier batch`: many entries in one call, each with an answer of its own.
+//! `twintier batch`: many entries in one call, with a result for each.
 
 mod get;
 mod invalidate;
@@ -47,7 +47,7 @@ impl BatchCommand {
     }
 }
 
-/// Why an item failed, in words.
+/// Formats the error of an item as text.
 fn words(error: &pb::ItemError) -> String {
     let retry = error.retry_delay.map(|delay| format!("; retry after {}", units::duration(units::from_wire(delay))));
     let unknown = |unknown| format!("; may still take effect for {}", units::duration(units::from_wire(unknown)));
@@ -55,7 +55,7 @@ fn words(error: &pb::ItemError) -> String {
     format!("{}: {}{unknown}{}", error::code_name(Code::from(error.code)), error.message, retry.unwrap_or_default())
 }
 
-/// Why an item failed, for programs.
+/// Formats the error of an item for programs.
 fn put_error(document: &mut Map<String, Value>, error: &pb::ItemError) {
     document.insert("code".to_owned(), error::code_name(Code::from(error.code)).into());
     document.insert("error".to_owned(), error.message.as_str().into());
@@ -63,7 +63,7 @@ fn put_error(document: &mut Map<String, Value>, error: &pb::ItemError) {
     document.insert("outcome_unknown_for_seconds".to_owned(), units::wire_seconds(error.outcome_unknown_for));
 }
 
-/// The exit code that an item's error asks for, as if the call had failed with it.
+/// Returns the exit code of an item's error, as if the call had failed with it.
 fn exit(error: &pb::ItemError) -> u8 {
     match Code::from(error.code) {
         Code::Unavailable | Code::DeadlineExceeded => 3,

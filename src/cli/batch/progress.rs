@@ -1,10 +1,10 @@
-//! Progress of a long batch: one line on standard error that is written over, where that is a terminal.
+//! Progress line of a long batch: rewritten in place on standard error, if that is a terminal.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
 use crate::cli::units;
 
-/// Returns to the beginning of the line and clears it.
+/// Escape sequence: start of the line, clear it.
 const CLEAR: &str = "\r\x1b[K";
 
 /// The progress line.
@@ -16,7 +16,7 @@ pub(super) struct ProgressLine {
 // === impl Progress ===
 
 impl ProgressLine {
-    /// A line that is empty until the first call is done.
+    /// Creates a line that is empty until the first call is done.
     pub fn new() -> ProgressLine {
         ProgressLine { is_shown: io::stderr().is_terminal(), entries: 0 }
     }
@@ -27,7 +27,7 @@ impl ProgressLine {
         self.write(&format!("{CLEAR}{} entries", units::count(self.entries)));
     }
 
-    /// Clears the line, so that other output does not run into it.
+    /// Clears the line before other output.
     pub fn clear(&self) {
         if self.entries > 0 {
             self.write(CLEAR);

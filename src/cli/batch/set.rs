@@ -1,4 +1,4 @@
-//! `twintier batch set`: writes the entries that a file describes, as many calls as they need.
+//! `twintier batch set`: writes the entries of a file, in as many calls as needed.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,9 +18,9 @@ use crate::cli::output::{Output, emit};
 use crate::cli::units;
 use crate::pb;
 
-/// Bytes at which a call is full: well below what a service takes at least.
+/// Bytes at which a call is full: well below the smallest limit of a service.
 const FULL: usize = 1 << 20;
-/// Longest line that is read: twice the largest value there can be.
+/// Longest line that is read: twice the largest possible value.
 const LONGEST: u64 = 1 << 30;
 
 /// Arguments of `batch set`.
@@ -42,7 +42,7 @@ pub struct BatchSetArgs {
     size: u32,
     #[command(flatten)]
     barrier: BarrierArg,
-    /// Skip lines and calls that fail, and go on; what was skipped is named and counted
+    /// Skip lines and calls that fail; they are reported and counted
     #[arg(long)]
     continue_on_error: bool,
     #[command(flatten)]
@@ -53,7 +53,7 @@ pub struct BatchSetArgs {
     pub(in crate::cli) server: ServerArgs,
 }
 
-/// Outcomes so far.
+/// Results so far.
 #[derive(Default)]
 struct Tally {
     outcomes: BTreeMap<String, u64>,
@@ -63,7 +63,7 @@ struct Tally {
     done: u64,
 }
 
-/// The entries of one call, and the lines that are none.
+/// Entries of one call, and lines that are invalid.
 #[derive(Default)]
 struct BatchChunk {
     items: Vec<pb::SetRequest>,
@@ -136,7 +136,7 @@ impl BatchSetArgs {
         }
     }
 
-    /// The entries of the next call, and why no line after them can be read.
+    /// Returns the entries of the next call, and why no line after them can be read.
     fn next(&self, lines: &mut impl BufRead, number: &mut u64) -> (BatchChunk, Option<io::Error>) {
         let mut chunk = BatchChunk::default();
         while chunk.items.len() < self.size as usize && chunk.bytes < FULL && chunk.rejected.len() < self.size as usize
@@ -167,7 +167,7 @@ impl BatchSetArgs {
     }
 
     fn request(&self, items: Vec<pb::SetRequest>, token: &str) -> pb::BatchSetRequest {
-        // The last token merges all before it.
+        // The last token includes all before it.
         let tokens = if token.is_empty() { self.tokens.tokens.clone() } else { vec![token.to_owned()] };
         let namespace = self.namespace.namespace.clone();
         pb::BatchSetRequest { namespace, items, tokens, barrier: self.barrier.to_wire().into() }
@@ -177,7 +177,7 @@ impl BatchSetArgs {
 // === impl Tally ===
 
 impl Tally {
-    /// Counts a response; what is to be said of its items.
+    /// Counts a response and returns the text about its items.
     fn add(&mut self, keys: &[String], response: &pb::BatchSetResponse, output: OutputFormat) -> String {
         self.token = response.token.clone();
         let mut said = String::new();
@@ -201,7 +201,7 @@ impl Tally {
         said
     }
 
-    /// Counts a line that is no entry; returns the text about it.
+    /// Counts an invalid line and returns the text about it.
     fn reject(&mut self, why: &str, output: OutputFormat) -> String {
         self.exit = self.exit.max(4);
         *self.outcomes.entry("rejected".to_owned()).or_default() += 1;
@@ -211,7 +211,7 @@ impl Tally {
         }
     }
 
-    /// Counts the items of a call that failed; returns the text about them.
+    /// Counts the items of a call that failed and returns the text about them.
     fn fail(&mut self, keys: &[String], failure: &CliError, output: OutputFormat) -> String {
         self.exit = self.exit.max(failure.exit());
         *self.outcomes.entry("failed".to_owned()).or_default() += keys.len() as u64;

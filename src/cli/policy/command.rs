@@ -1,4 +1,5 @@
-//! `twintier policy`: lists the policies of namespaces, and changes them at run time in the whole fleet.
+//! `twintier policy`: lists the policies of namespaces, changes them at run time in the whole
+//! fleet.
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
@@ -19,14 +20,14 @@ pub enum PolicyCommand {
     List(ListArgs),
     /// Change fields of a policy, in the whole fleet and beyond restarts
     Set(SetArgs),
-    /// Take back everything that was changed at run time
+    /// Reset everything that was changed at run time
     Reset(ResetArgs),
 }
 
 /// Arguments of `policy list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Only of this namespace, in full
+    /// Show only this namespace, in full
     #[arg(short, long, value_name = "NAME", env = "TWINTIER_NAMESPACE")]
     namespace: Option<String>,
     #[command(flatten)]
@@ -37,7 +38,7 @@ pub struct ListArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "For example: twintier policy set -n sessions l1=false max_ttl=1h")]
 pub struct SetArgs {
-    /// What to change, for example enabled=false, default_ttl=5m or compression=zstd
+    /// Changes, for example enabled=false, default_ttl=5m or compression=zstd
     #[arg(required = true, value_name = "FIELD=VALUE", value_parser = parse_change)]
     changes: Vec<FieldChange>,
     #[command(flatten)]
@@ -55,7 +56,7 @@ pub struct ResetArgs {
     pub(super) server: ServerArgs,
 }
 
-/// A namespace or the whole service; there is no default: a switch that hits the wrong one is an outage.
+/// Namespace or the whole service. No default: a switch on the wrong one is an outage.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct SubjectArgs {
@@ -144,20 +145,21 @@ fn subject(policy: &pb::NamespacePolicy) -> &str {
 
 fn assignments(changed: Option<&pb::Policy>) -> String {
     let given = given(changed.unwrap_or(&pb::Policy::default()));
-    match given.is_empty() {
-        true => "as configured".to_owned(),
-        false => given.iter().map(|(field, value, _)| format!("{field}={value}")).collect::<Vec<_>>().join(" "),
+    if given.is_empty() {
+        "as configured".to_owned()
+    } else {
+        given.iter().map(|(field, value, _)| format!("{field}={value}")).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// A line for the service and each namespace: what was changed.
+/// Formats a line of changes for the service and each namespace.
 fn overview(listed: &pb::ListPoliciesResponse) -> String {
     let all: Vec<_> = listed.service.iter().chain(&listed.namespaces).collect();
     let rows: Vec<_> = all.iter().map(|policy| (subject(policy), assignments(policy.changed.as_ref()))).collect();
     table::facts(&rows)
 }
 
-/// Every field of one policy.
+/// Formats every field of one policy.
 fn in_full(policy: &pb::NamespacePolicy) -> String {
     let changed = given(policy.changed.as_ref().unwrap_or(&pb::Policy::default()));
     let is_changed = |field: &str| changed.iter().any(|(changed, _, _)| *changed == field);

@@ -1,4 +1,4 @@
-//! The fields of a policy as the command line gives and shows them. Each is named once.
+//! Fields of a policy on the command line: parsed and shown. Each is named once.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::cli::units::{self, to_wire, wire_duration, wire_seconds};
 use crate::pb;
 use crate::suggest::did_you_mean;
 
-/// A change of one field.
+/// Change of one field.
 #[derive(Clone, Debug)]
 pub struct FieldChange(pub pb::Policy);
 
 macro_rules! fields {
     ($($field:ident: $kind:ident,)*) => {
-        /// Reads `FIELD=VALUE`.
+        /// Parses `FIELD=VALUE`.
         pub fn parse_change(text: &str) -> Result<FieldChange, String> {
             let Some((field, value)) = text.split_once('=') else { return Err("expected FIELD=VALUE".to_owned()) };
             let mut policy = pb::Policy::default();
@@ -31,7 +31,7 @@ macro_rules! fields {
             Ok(FieldChange(policy))
         }
 
-        /// Both changes; of one field the later.
+        /// Merges two changes. The later one wins.
         pub fn merged(mut whole: pb::Policy, one: pb::Policy) -> pb::Policy {
             $(if $kind::is_given(&one.$field) {
                 whole.$field = one.$field;
@@ -39,7 +39,7 @@ macro_rules! fields {
             whole
         }
 
-        /// The fields that are given, each in words and as JSON.
+        /// Returns the fields that are given, each as text and as JSON.
         pub fn given(policy: &pb::Policy) -> Vec<(&'static str, String, Value)> {
             let mut given = Vec::new();
             $(if $kind::is_given(&policy.$field) {

@@ -1,4 +1,5 @@
-//! `twintier policy`: lists the policies of namespaces, and changes them at run time in the whole fleet.
+//! `twintier policy`: lists the policies of namespaces, changes them at run time in the whole
+//! fleet.
 
 mod command;
 mod fields;

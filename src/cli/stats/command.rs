@@ -1,4 +1,4 @@
-//! `twintier stats`: what a replica counted and the state of its tiers, once or again and again.
+//! `twintier stats`: counters of a replica and the state of its tiers, once or repeatedly.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,7 +12,7 @@ use crate::cli::error::CliError;
 use crate::cli::output::{Output, emit, json_text};
 use crate::pb;
 
-/// Puts the cursor home and clears what is below it.
+/// Escape sequence: cursor home, clear the screen below.
 const REPAINT: &str = "\x1b[H\x1b[J";
 
 /// Arguments of `stats`.
@@ -21,20 +21,20 @@ const REPAINT: &str = "\x1b[H\x1b[J";
     after_help = "Counts run since the replica's start, or its last reset. In JSON, durations are seconds and sizes are bytes."
 )]
 pub struct StatsArgs {
-    /// Report only this namespace
+    /// Report on this namespace only
     #[arg(short, long, value_name = "NAME", env = "TWINTIER_NAMESPACE")]
     namespace: Option<String>,
-    /// Report on the whole fleet: counts are sums of what every replica last said
+    /// Report on the whole fleet: sums of the last report of every replica
     #[arg(long)]
     fleet: bool,
-    /// Report again every interval, with rates; JSON is then one line per report
+    /// Repeat the report every interval, with rates; JSON is then one line per report
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1s", value_parser = parse_interval)]
     watch: Option<Duration>,
     #[command(flatten)]
     pub(in crate::cli) server: ServerArgs,
 }
 
-/// An earlier report to compare with.
+/// Earlier report to compare with.
 struct Earlier {
     stats: pb::StatsResponse,
     at: Instant,
@@ -63,7 +63,7 @@ impl StatsArgs {
         connection.call(request, async |channel, request| cache(channel).stats(request).await).await
     }
 
-    /// Reports until it is interrupted. A replica that answered once may go away for a while.
+    /// Reports until interrupted. After the first response, the service may be away for a while.
     async fn watch(&self, connection: &ServiceConnection<'_>, interval: Duration) -> Result<Output, CliError> {
         let terminal = io::stdout().is_terminal();
         let mut earlier: Option<Earlier> = None;
@@ -91,10 +91,7 @@ impl StatsArgs {
         }
         let since = earlier.map(|earlier| super::tables::Since { stats: &earlier.stats, interval: at - earlier.at });
         let text = super::report::report(stats, since, SystemTime::now());
-        match terminal {
-            true => format!("{REPAINT}{text}"),
-            false => format!("{text}\n"),
-        }
+        if terminal { format!("{REPAINT}{text}") } else { format!("{text}\n") }
     }
 }
 

@@ -1,11 +1,11 @@
-//! Stats for programs: the contract's field names, durations in seconds, sizes in bytes.
+//! Stats as JSON: the contract's field names, durations in seconds, sizes in bytes.
 
 use serde_json::{Value, json};
 
 use crate::cli::units::{name, wire_seconds};
 use crate::pb;
 
-/// The whole response.
+/// Formats the whole response.
 pub(super) fn document(stats: &pb::StatsResponse) -> Value {
     json!({
         "replica": stats.replica.as_ref().map(replica),
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_of_the_contract_is_said() {
+    fn every_field_of_the_contract_is_in_the_document() {
         let stats = pb::StatsResponse {
             replica: Some(pb::ReplicaStats::default()),
             namespaces: vec![pb::NamespaceStats::default()],

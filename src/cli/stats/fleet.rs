@@ -1,4 +1,4 @@
-//! What a stats page says of the fleet, and of how this replica began.
+//! Fleet and warm start on a stats page.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use crate::cli::table;
 use crate::cli::units::{count, duration, wire_duration};
 use crate::pb;
 
-/// A row per replica that is counted in, if the fleet was asked for.
+/// Formats a row per replica that is counted in, for a request with `--fleet`.
 pub(super) fn replicas(stats: &pb::StatsResponse, now: SystemTime) -> String {
     if stats.fleet.is_empty() {
         return String::new();
@@ -27,7 +27,7 @@ fn row(replica: &pb::FleetReplica, now: SystemTime) -> Vec<String> {
     vec![replica.id.clone(), replica.version.clone(), up, reported, wire_duration(replica.audit_age)]
 }
 
-/// What was loaded before this replica was ready.
+/// Formats what was loaded before this replica was ready.
 pub(super) fn warm_start(warm_start: &pb::WarmStartStats) -> (&'static str, String) {
     let late = if warm_start.timed_out { ", ended as its time was up" } else { "" };
     let text = format!(
@@ -39,7 +39,7 @@ pub(super) fn warm_start(warm_start: &pb::WarmStartStats) -> (&'static str, Stri
     ("Warm start", text)
 }
 
-/// From when on is counted, if not from the start.
+/// Formats the start of counting, unless it is the start of the replica.
 pub(super) fn reset(time: prost_types::Timestamp, now: SystemTime) -> (&'static str, String) {
     let since = SystemTime::try_from(time).ok().and_then(|reset| now.duration_since(reset).ok());
     ("Counted", format!("since a reset {} ago", since.map_or_else(|| "-".to_owned(), duration)))
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_per_replica_and_a_word_when_the_others_are_not_known() {
+    fn the_fleet_table_has_a_row_per_replica_and_reports_unknown_others() {
         let replica = pb::FleetReplica {
             id: "r1".into(),
             version: "0.1.0".into(),

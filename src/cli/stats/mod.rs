@@ -1,4 +1,4 @@
-//! `twintier stats`: what a replica counted and the state of its tiers, once or again and again.
+//! `twintier stats`: counters of a replica and the state of its tiers, once or repeatedly.
 
 mod command;
 mod document;

@@ -8,7 +8,7 @@ use crate::cli::table;
 use crate::cli::units::{self, count, duration, ratio, size, wire_duration};
 use crate::pb;
 
-/// The page. Rates are shown since the earlier response, unless the replica started anew in between.
+/// Formats the page. Rates are since the earlier response, unless the replica has restarted since.
 pub(super) fn report(stats: &pb::StatsResponse, since: Option<Since<'_>>, now: SystemTime) -> String {
     let since = since.filter(|since| id(since.stats) == id(stats));
     let mut rows = Vec::new();
@@ -113,7 +113,7 @@ fn watches_row(watches: &pb::WatchStats) -> (&'static str, String) {
     ("Watches", format!("{} now; {} changes and {} discontinuities told", told[0], told[1], told[2]))
 }
 
-/// What Redis says about itself.
+/// Formats what Redis reports about itself.
 fn redis_server(redis: &pb::RedisStats) -> String {
     if redis.used_memory == 0 {
         return format!("version {}; memory and keys are not known", redis.server_version);
@@ -187,7 +187,7 @@ fn self_audit_row(audit: &pb::SelfAuditStats) -> (&'static str, String) {
 
 fn leases_row(leases: &pb::LeaseStats) -> (&'static str, String) {
     let text = format!(
-        "{} granted ({} alone), {} filled, {} void, {} given back; {} waiting, {} of {} who waited were served",
+        "{} granted ({} alone), {} filled, {} void, {} given back; {} waiting, {} of {} waiters were served",
         count(leases.granted),
         count(leases.granted_alone),
         count(leases.filled),
@@ -349,7 +349,7 @@ set         -  1,234  500 µs  1 ms  1.5 ms   2 ms  2.5 ms
     }
 
     #[test]
-    fn without_redis_there_is_no_word_of_coherence() {
+    fn without_redis_the_report_omits_coherence() {
         let mut stats = stats();
         stats.replica = Some(pb::ReplicaStats { l1_only: true, cache_enabled: true, ..pb::ReplicaStats::default() });
         stats.redis = Some(pb::RedisStats { state: pb::RedisState::Disabled.into(), ..pb::RedisStats::default() });

@@ -1,4 +1,4 @@
-//! The tables of a stats page: a row per namespace, a row per operation and tier.
+//! Tables of a stats page: a row per namespace, a row per operation and tier.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use crate::cli::table;
 use crate::cli::units::{self, count, ratio, size, wire_duration};
 use crate::pb;
 
-/// An earlier response and how long ago it came.
+/// Earlier response, and the time since then.
 pub(super) struct Since<'a> {
     pub stats: &'a pb::StatsResponse,
     pub interval: Duration,
 }
 
-/// A row per namespace, with rates when there is an earlier response to compare with.
+/// Formats a row per namespace, with rates if there is an earlier response.
 pub(super) fn namespaces(namespaces: &[pb::NamespaceStats], since: Option<&Since<'_>>) -> String {
     if namespaces.is_empty() {
         return "No namespace was used yet.\n".to_owned();
     }
     let mut header = vec!["NAMESPACE", "GETS", "HITS", "L1", "L2", "STALE", "NEG", "MISS", "DEGR", "COAL"];
     header.extend(["SETS", "COND", "INVAL", "ERR", "ENTRIES", "SIZE"]);
-    // Only where it is known: an estimate, which the page dates above.
+    // Only where it is known: an estimate, whose date is above on the page.
     let in_redis = namespaces.iter().any(|namespace| namespace.redis_keys.is_some());
     if in_redis {
         header.extend(["REDIS KEYS", "REDIS SIZE"]);
@@ -59,7 +59,8 @@ fn namespace_row(namespace: &pb::NamespaceStats, since: Option<&Since<'_>>, in_r
     row
 }
 
-/// Gets, hit ratio, Sets and Invalidates since the earlier response; a namespace it did not have began at zero.
+/// Gets, hit ratio, Sets and Invalidates since the earlier response; zero before, for a namespace
+/// that is not in it.
 fn rates(namespace: &pb::NamespaceStats, since: &Since<'_>) -> [String; 4] {
     let found = since.stats.namespaces.iter().find(|earlier| earlier.namespace == namespace.namespace);
     let delta = |counter: fn(&pb::NamespaceStats) -> u64| counter(namespace).saturating_sub(found.map_or(0, counter));
@@ -79,7 +80,7 @@ fn hits(namespace: &pb::NamespaceStats) -> u64 {
     [namespace.l2_hits, namespace.stale_hits].into_iter().fold(namespace.l1_hits, u64::saturating_add)
 }
 
-/// A row per operation and tier that answered.
+/// Formats a row per operation and tier.
 pub(super) fn latencies(latencies: &[pb::LatencyStats]) -> String {
     let rows: Vec<_> = latencies.iter().map(latency_row).collect();
     table::aligned(&["LATENCY", "TIER", "COUNT", "P50", "P95", "P99", "P99.9", "MAX"], &rows)

@@ -1,4 +1,4 @@
-//! Where Redis is, as one URL names it. Only says what the URL says: connecting, and which topologies are supported, is for others.
+//! Redis URLs: their parts and their parser.
 
 mod parse;
 mod url;

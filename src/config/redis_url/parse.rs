@@ -1,4 +1,4 @@
-//! Reads a Redis URL. No error repeats what stands where a password could stand.
+//! Parser of Redis URLs. No error repeats a part that may be a password.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,36 +7,36 @@ use url::Url;
 
 use super::url::{Address, RedisUrl, Topology};
 
-/// Why a text is no Redis URL.
+/// Error of a text that is no Redis URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedisUrlError {
-    /// No scheme, or none of Redis.
+    /// The scheme is absent, or not one of Redis.
     #[error(
         "must begin with redis://, rediss:// or unix:// (or with redis-sentinel://, redis-cluster:// and their rediss- forms)"
     )]
     Scheme,
-    /// A character that has to be encoded.
+    /// A character has to be percent-encoded.
     #[error("must percent-encode {0}")]
     Unencoded(&'static str),
     /// A part is missing.
     #[error("must name {0}")]
     Missing(&'static str),
-    /// More servers than the scheme takes.
+    /// There are more servers than the scheme takes.
     #[error("must name one server only: {0}:// takes no list")]
     OneServer(&'static str),
-    /// A server that is no host with an optional port.
+    /// A server is no host with an optional port.
     #[error("must name each server as host or host:port, with a port from 1 to 65535")]
     Server,
-    /// No database number.
+    /// The database is no valid number.
     #[error("must give the database as a number from 0 to 255")]
     Database,
-    /// A unix URL with a host.
+    /// A unix URL has a host.
     #[error("must have no host before the path of the socket: write unix:///path/to/socket")]
     UnixHost,
-    /// A query parameter the scheme does not know.
+    /// A query parameter is unknown for the scheme.
     #[error("has an unknown query parameter {0}; {1}")]
     Parameter(String, &'static str),
-    /// A query parameter more than once.
+    /// A query parameter is repeated.
     #[error("has the query parameter {0} more than once")]
     Repeated(&'static str),
 }
@@ -115,9 +115,10 @@ fn tcp(server: &str, default_port: u16) -> Result<Address, Error> {
     let url = Url::parse(&format!("redis://{server}")).map_err(|_| Error::Server)?;
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let port = url.port().unwrap_or(default_port);
-    match host.is_empty() || host.contains('%') || port == 0 {
-        true => Err(Error::Server),
-        false => Ok(Address::Tcp { host: host.to_owned(), port }),
+    if host.is_empty() || host.contains('%') || port == 0 {
+        Err(Error::Server)
+    } else {
+        Ok(Address::Tcp { host: host.to_owned(), port })
     }
 }
 
@@ -126,13 +127,14 @@ fn database(scheme: Scheme, url: &Url, parameters: &Parameters) -> Result<u8, Er
         Scheme::Unix => parameters.db.as_deref().unwrap_or("0"),
         _ => Some(url.path().trim_start_matches('/')).filter(|path| !path.is_empty()).unwrap_or("0"),
     };
-    match text.bytes().all(|c| c.is_ascii_digit()) {
-        true => text.parse().map_err(|_| Error::Database),
-        false => Err(Error::Database),
+    if text.bytes().all(|c| c.is_ascii_digit()) {
+        text.parse().map_err(|_| Error::Database)
+    } else {
+        Err(Error::Database)
     }
 }
 
-/// The query parameters a URL may have.
+/// Query parameters of a URL.
 #[derive(Default)]
 struct Parameters {
     db: Option<String>,

@@ -1,26 +1,26 @@
-//! Where Redis is, as one URL names it. Only says what the URL says: connecting, and which topologies are supported, is for others.
+//! Parts of a Redis URL: servers, credentials, database. Does not connect.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-/// A Redis URL, read and checked. `Display` and `Debug` show neither user nor password.
+/// A parsed Redis URL. `Display` and `Debug` show neither user nor password.
 #[derive(Clone)]
 pub struct RedisUrl {
-    /// The servers, and how they divide the work.
+    /// The servers and their topology.
     pub topology: Topology,
-    /// Whether connections use TLS.
+    /// True if connections use TLS.
     pub tls: bool,
-    /// User of the ACL; none for the default user.
+    /// User of the ACL; `None` for the default user.
     pub username: Option<String>,
-    /// Password; none to connect without.
+    /// Password; `None` to connect without.
     pub password: Option<SecretString>,
     /// Number of the logical database.
     pub database: u8,
 }
 
-/// How the servers of a URL divide the work.
+/// Topology of the servers of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topology {
     /// One server.
@@ -32,17 +32,17 @@ pub enum Topology {
     Sentinel {
         /// The sentinels.
         servers: Vec<Address>,
-        /// Name of the primary the sentinels watch.
+        /// Name of the primary at the sentinels.
         service: String,
     },
     /// A cluster, which divides the keys by slot.
     Cluster {
-        /// Members to begin from.
+        /// Seed nodes.
         servers: Vec<Address>,
     },
 }
 
-/// Where a server listens.
+/// Address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A host and port. An IPv6 address has no brackets here.
@@ -59,7 +59,7 @@ pub enum Address {
 // === impl RedisUrl ===
 
 impl RedisUrl {
-    /// The scheme, as the URL has to spell it.
+    /// Returns the scheme, as the URL has to spell it.
     pub fn scheme(&self) -> &'static str {
         match (&self.topology, self.tls) {
             (Topology::Standalone { server: Address::Unix(_) }, _) => "unix",
@@ -72,7 +72,7 @@ impl RedisUrl {
         }
     }
 
-    /// The servers the URL names, at least one.
+    /// Returns the servers of the URL, at least one.
     pub fn servers(&self) -> &[Address] {
         match &self.topology {
             Topology::Standalone { server } => std::slice::from_ref(server),

@@ -1,4 +1,4 @@
-//! The HTTP server beside the gRPC service: metrics, probes and the dashboard.
+//! Settings of the admin server: metrics, probes and the dashboard over HTTP.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -7,24 +7,24 @@ use crate::config::reader::Reader;
 /// The admin server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Whether it is served.
+    /// True if it is served.
     pub enabled: bool,
     /// Address and port.
     pub listen: SocketAddr,
-    /// Whether the address was given: then no other will do.
+    /// True if set explicitly: then do not fall back to another port.
     pub listen_is_given: bool,
-    /// Whether it serves the dashboard.
+    /// True if it serves the dashboard.
     pub page: bool,
-    /// How the dashboard names keys of entries.
+    /// Form of keys on the dashboard.
     pub keys: PageKeys,
 }
 
-/// How the dashboard names keys of entries.
+/// Form of keys on the dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageKeys {
-    /// By the hash that the log has, too.
+    /// Hash of the key, as in the log.
     Hashed,
-    /// As they are.
+    /// Plain text.
     Clear,
 }
 
@@ -41,11 +41,11 @@ impl Admin {
             listen: reader.address(
                 LISTEN,
                 listen,
-                "address and port of the HTTP server for metrics, probes and the dashboard, to whoever reaches it; when not set and taken, any free port of loopback",
+                "address and port of the HTTP server for metrics, probes and the dashboard, without authentication; if not set and the port is taken, any free port of loopback",
             ),
             listen_is_given: reader.is_given(LISTEN),
-            page: reader.boolean("admin.page", true, "serve the dashboard, and the events it is made of"),
-            keys: reader.choice("admin.keys", PageKeys::Hashed, &KEYS, "how the dashboard names the keys read most"),
+            page: reader.boolean("admin.page", true, "serve the dashboard and its event stream"),
+            keys: reader.choice("admin.keys", PageKeys::Hashed, &KEYS, "form of hot keys on the dashboard: the hash as in the log, or plain text"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The policy of every namespace: that of `cache`, and what `namespaces.<name>` changes of it.
+//! Policies of namespaces: the default in `cache`, overrides in `namespaces.<name>`.
 
 use std::collections::BTreeMap;
 
@@ -32,16 +32,16 @@ const FIELDS: [&str; 21] = [
     "lease_duration",
 ];
 
-/// What is cached, and for how long.
+/// Policies and switches of the cache.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CacheSettings {
-    /// What is switched on for the whole service.
+    /// Switches of the whole service.
     pub switches: Switches,
     /// Policy of a namespace that is not configured.
     pub default_policy: NamespacePolicy,
     /// Policies of the configured namespaces.
     pub namespaces: BTreeMap<String, NamespacePolicy>,
-    /// Whether a namespace that is not configured is refused.
+    /// True if a namespace that is not configured is refused.
     pub strict: bool,
 }
 
@@ -50,12 +50,16 @@ pub struct CacheSettings {
 impl CacheSettings {
     pub(crate) fn read(reader: &mut Reader) -> Self {
         let switches = Switches {
-            enabled: reader.boolean("cache.enabled", true, "false: nothing is cached; Invalidates still work"),
-            l1: reader.boolean("cache.l1", true, "false: memory is neither asked nor filled"),
+            enabled: reader.boolean(
+                "cache.enabled",
+                true,
+                "false: cache nothing; Gets miss, Sets store nothing, Invalidates still work",
+            ),
+            l1: reader.boolean("cache.l1", true, "false: skip memory: neither read nor fill it"),
             l2: reader.boolean(
                 "cache.l2",
                 true,
-                "false: Redis is neither read nor written; entries live in each replica's memory, under no promise",
+                "false: skip Redis; entries live in this replica's memory only and replicas are not kept coherent",
             ),
         };
         let default_policy = read_policy(reader, &Section { namespace: None, base: &NamespacePolicy::default() });
@@ -81,7 +85,8 @@ fn read_namespaces(reader: &mut Reader, default: &NamespacePolicy) -> BTreeMap<S
     namespaces
 }
 
-/// The namespace that a path below the section configures: `user.profiles` of `user.profiles.max_ttl`.
+/// Returns the namespace that a path below the section configures: `user.profiles` of
+/// `user.profiles.max_ttl`.
 fn name(rest: &str, empty: bool) -> Option<&str> {
     match rest.rsplit_once('.') {
         Some((name, field)) if FIELDS.contains(&field) || !empty => Some(name),
@@ -96,36 +101,37 @@ fn check_name(reader: &mut Reader, name: &str, origin: Origin) {
     }
 }
 
-/// Reads one namespace; what it leaves open is as in `cache`.
+/// Reads one namespace. Settings that are absent are inherited from `cache`.
 pub(crate) fn read_namespace(reader: &mut Reader, name: &str, default: &NamespacePolicy) -> NamespacePolicy {
     let path = |field: &str| format!("{SECTION}.{name}.{field}");
     reader.section(&format!("{SECTION}.{name}"));
     let policy = read_policy(reader, &Section { namespace: Some(name), base: default });
-    // Not the switches of the service: a namespace may not switch on what is off there.
+    // The switches of the service are not inherited: a namespace may not switch on what is off
+    // there.
     NamespacePolicy {
         enabled: reader.boolean(
             &path("enabled"),
             true,
             "false: Gets of the namespace miss and Sets store nothing; Invalidates still work",
         ),
-        l1: reader.boolean(&path("l1"), true, "false: memory is neither asked nor filled"),
+        l1: reader.boolean(&path("l1"), true, "false: skip memory: neither read nor fill it"),
         l2: reader.boolean(
             &path("l2"),
             true,
-            "false: Redis is neither read nor written; entries live in each replica's memory, under no promise",
+            "false: skip Redis; entries live in this replica's memory only and replicas are not kept coherent",
         ),
         ..policy
     }
 }
 
-/// Where a policy is read: `cache`, or a namespace that inherits from there.
+/// Section of a policy: `cache`, or a namespace that inherits from it.
 struct Section<'a> {
     namespace: Option<&'a str>,
     base: &'a NamespacePolicy,
 }
 
 impl Section<'_> {
-    /// The path of a setting, given as that of `cache`.
+    /// Returns the path of a setting, given its path in `cache`.
     fn path(&self, of_cache: &str) -> String {
         match self.namespace {
             None => of_cache.to_owned(),
@@ -152,11 +158,11 @@ fn read_policy(reader: &mut Reader, section: &Section<'_>) -> NamespacePolicy {
     let compressions = [("none", Compression::None), ("zstd", Compression::Zstd), ("lz4", Compression::Lz4)];
     let consistencies = [("bounded", DefaultConsistency::Bounded), ("strong", DefaultConsistency::Strong)];
     let policy = NamespacePolicy {
-        default_ttl: setting!(duration, default_ttl, TTL, "time to live of a Set that names none"),
-        min_ttl: setting!(duration, min_ttl, TTL, "shortest time to live a Set may ask for"),
-        max_ttl: setting!(duration, max_ttl, TTL, "longest time to live a Set may ask for"),
-        jitter: setting!(number, jitter, JITTER, "share by which times to live are shortened at random, at most"),
-        soft_ttl: setting!(duration, soft_ttl, WINDOW, "soft time to live of a Set that names none; 0s: none"),
+        default_ttl: setting!(duration, default_ttl, TTL, "default time to live of a Set"),
+        min_ttl: setting!(duration, min_ttl, TTL, "shortest time to live a Set may request"),
+        max_ttl: setting!(duration, max_ttl, TTL, "longest time to live a Set may request"),
+        jitter: setting!(number, jitter, JITTER, "largest share by which times to live are shortened at random"),
+        soft_ttl: setting!(duration, soft_ttl, WINDOW, "default soft time to live of a Set; 0s: none"),
         l1_ttl: setting!(duration, l1_ttl, TTL, "longest time that memory keeps an entry"),
         stale_window: setting!(
             duration,
@@ -168,16 +174,11 @@ fn read_policy(reader: &mut Reader, section: &Section<'_>) -> NamespacePolicy {
             duration,
             negative_ttl,
             TTL,
-            "time to live of a negative entry whose Set names none, as far as max_ttl allows it"
+            "default time to live of a negative entry, limited by max_ttl"
         ),
-        compression: setting!(choice, compression, &compressions, "how values are compressed in Redis"),
+        compression: setting!(choice, compression, &compressions, "compression of values in Redis"),
         compression_threshold: setting!(size, compression_threshold, VALUE_SIZE, "smallest value that is compressed"),
-        max_value_size: setting!(
-            size,
-            max_value_size,
-            VALUE_SIZE,
-            "largest value, as far as limits.value_size allows it"
-        ),
+        max_value_size: setting!(size, max_value_size, VALUE_SIZE, "largest value; limits.value_size applies as well"),
         max_bytes: setting!(size, max_bytes, BYTES, "most bytes in the memory of a replica; 0: no limit of its own"),
         max_requests_per_second: setting!(
             number,
@@ -186,19 +187,19 @@ fn read_policy(reader: &mut Reader, section: &Section<'_>) -> NamespacePolicy {
             "most requests a second at a replica; 0: no limit"
         ),
         immutable: setting!(boolean, immutable, "true: an entry is written once and never overwritten"),
-        consistency: setting!(choice, consistency, &consistencies, "what a Get that names no consistency gets"),
+        consistency: setting!(choice, consistency, &consistencies, "default consistency of a Get"),
         allow_no_expiry: setting!(
             boolean,
             allow_no_expiry,
-            "true: a Set may ask for an entry that lives until it is removed or evicted"
+            "true: a Set may request an entry that lives until it is removed or evicted"
         ),
         early_refresh: setting!(
             number,
             early_refresh,
             EAGERNESS,
-            "how eagerly entries are drawn for refresh before they expire, in multiples of what making them costs; 0: not at all"
+            "weight of random early refresh before entries expire, in multiples of the time that filling them takes; 0: off"
         ),
-        lease_duration: setting!(duration, lease_duration, LEASE, "duration of a lease whose Get names none"),
+        lease_duration: setting!(duration, lease_duration, LEASE, "default duration of a lease"),
         ..NamespacePolicy::default()
     };
     for (smaller, larger, holds) in [
@@ -206,7 +207,7 @@ fn read_policy(reader: &mut Reader, section: &Section<'_>) -> NamespacePolicy {
         ("cache.default_ttl", "cache.max_ttl", policy.default_ttl <= policy.max_ttl),
     ] {
         let (smaller, larger) = (section.path(smaller), section.path(larger));
-        // What is inherited as a whole is reported where it is inherited from.
+        // A contradiction that is inherited as a whole is reported where it is inherited from.
         if !holds && (section.namespace.is_none() || reader.is_given(&smaller) || reader.is_given(&larger)) {
             reader.contradict(&smaller, &larger, &format!("must be at most {larger}"));
         }

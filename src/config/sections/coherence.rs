@@ -1,18 +1,19 @@
-//! How far replicas may lag behind one another.
+//! Settings of coherence: the staleness bound and the partitions.
 
 use std::time::Duration;
 
 use crate::config::reader::Reader;
 use crate::units::Ratio;
 
-/// The bound of coherence, and its grain.
+/// Staleness bound, and number of partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coherence {
-    /// For how long after a write or Invalidate another replica may still answer what was before it.
+    /// Time after a write or Invalidate in which another replica may still answer the old value.
     pub max_staleness: Duration,
-    /// Partitions of the key space, each with its own position. Every replica of a deployment must have the same.
+    /// Partitions of the key space, each with its own position. The same in every replica of a
+    /// deployment.
     pub partitions: u16,
-    /// Share of the fresh hits of memory that are checked against Redis.
+    /// Share of fresh L1 hits that are checked against Redis.
     pub self_audit: Ratio,
 }
 
@@ -25,7 +26,7 @@ impl Coherence {
                 "coherence.max_staleness",
                 Duration::from_secs(2),
                 Duration::from_millis(250)..=Duration::from_secs(60),
-                "how long after a write another replica may still answer what was before it",
+                "how long after a write another replica may still answer the old value",
             ),
             partitions: reader.count(
                 "coherence.partitions",
@@ -36,7 +37,7 @@ impl Coherence {
             self_audit: reader.share(
                 "coherence.self_audit",
                 Ratio::one_of(1000),
-                "share of the fresh hits of memory that are checked against Redis, at most 20 a second; 0 for none",
+                "share of fresh L1 hits that are checked against Redis, at most 20 a second; 0 for none",
             ),
         }
     }

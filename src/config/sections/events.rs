@@ -1,4 +1,4 @@
-//! What events invalidate: `events.<name>` is a list of rules.
+//! Settings of events: `events.<name>` is a list of invalidation rules.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::cache::policy::{EventRule, Events, Limits, TargetKind, limits};
 use crate::config::reader::Reader;
 
 const SECTION: &str = "events";
-const DOC: &str = "what the event invalidates: rules with namespace; keys, tags, prefixes and patterns, in which {parameter} stands for what the caller sends; and mode, remove or mark_stale";
+const DOC: &str = "entries that the event invalidates: rules with namespace; keys, tags, prefixes and patterns, in which {parameter} stands for what the caller sends; and mode, remove or mark_stale";
 const KINDS: [(&str, TargetKind); 4] = [
     ("keys", TargetKind::Key),
     ("tags", TargetKind::Tag),
@@ -51,7 +51,7 @@ pub(crate) fn read_event(reader: &mut Reader, name: &str, limits: &Limits) -> Ve
     rules
 }
 
-/// Reads the parts of rules, and collects what is wrong with them.
+/// Parser of rules, which collects the problems.
 struct Parts<'a> {
     problems: Vec<(String, String)>,
     limits: &'a Limits,
@@ -117,7 +117,7 @@ impl Parts<'_> {
             let path = format!("{path}[{index}]");
             let template = text.as_str().ok_or("must be text: put it in quotes".to_owned()).and_then(Template::new);
             let checked = template.and_then(|template| {
-                // With the shortest parameters there are.
+                // Checked with the shortest possible parameters.
                 let shortest = template.fill(kind, |_| "x");
                 let checked = match kind {
                     TargetKind::Key => self.limits.key(&path, shortest.as_bytes()),

@@ -1,29 +1,30 @@
-//! The memory tier.
+//! Settings of the memory tier.
 
 use crate::cache::policy::Limits;
 use crate::config::reader::Reader;
 use crate::units::MIB;
 
-/// Share of the memory tier that one value may take: above it, a few values would evict everything else.
+/// Share of the memory tier that one value may take: above it, a few values would evict everything
+/// else.
 const SHARE: u64 = 8;
 
 /// The memory tier of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct L1 {
-    /// Most bytes of entries it holds.
+    /// Most bytes of entries.
     pub size: u64,
-    /// What it evicts when full.
+    /// Eviction policy when full.
     pub eviction: Eviction,
 }
 
-/// What a full memory tier evicts.
+/// Eviction policies of the memory tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eviction {
-    /// The service chooses.
+    /// Chosen by the service.
     Auto,
-    /// The least recently used entry.
+    /// Evicts the least recently used entry.
     Lru,
-    /// The entry estimated least frequently used, and newcomers used less than it.
+    /// Evicts the entry estimated least frequently used, and refuses newcomers used less than it.
     TinyLfu,
 }
 
@@ -38,7 +39,7 @@ impl L1 {
         if limits.value_size as u64 > size / SHARE {
             reader.contradict("limits.value_size", "l1.size", "must be at most an eighth of l1.size");
         }
-        let eviction = reader.choice("l1.eviction", Eviction::Auto, &EVICTION, "what a full memory tier evicts");
+        let eviction = reader.choice("l1.eviction", Eviction::Auto, &EVICTION, "eviction policy of a full memory tier");
         L1 { size, eviction }
     }
 }

@@ -1,4 +1,4 @@
-//! Limits of a request.
+//! Settings of the limits of a request.
 
 use crate::cache::policy::Limits;
 use crate::config::reader::Reader;
@@ -19,7 +19,7 @@ pub(crate) fn read(reader: &mut Reader) -> Limits {
             "limits.namespaces",
             default.namespaces,
             1..=65_536,
-            "most namespaces a replica keeps account of",
+            "most namespaces of a replica",
         ),
         tags: reader.count("limits.tags", default.tags, 1..=64, "most tags of an entry, and in one Invalidate"),
         tag_size: reader.size("limits.tag_size", default.tag_size as u64, 1..=255, "longest tag") as usize,
@@ -29,19 +29,19 @@ pub(crate) fn read(reader: &mut Reader) -> Limits {
             "limits.tombstones",
             default.tombstones,
             100..=1_000_000,
-            "invalidated prefixes and tags of a namespace that are remembered; of more, what was stored before the oldest half counts as invalidated",
+            "most invalidated prefixes and tags of a namespace that are remembered; with more, entries older than the oldest half count as invalidated",
         ),
         tombstone_bytes: reader.size(
             "limits.tombstone_bytes",
             default.tombstone_bytes as u64,
             MIB..=MIB * KIB * KIB,
-            "most bytes of remembered prefixes and tags in memory, over all namespaces; of more, the namespace with most of them forgets as beyond limits.tombstones",
+            "most bytes of remembered prefixes and tags in memory, over all namespaces; with more, the namespace with the most drops half of them, as beyond limits.tombstones",
         ) as usize,
         decoded_size: reader.size(
             "limits.decoded_size",
             default.decoded_size as u64,
             MIB..=KIB * MIB,
-            "most memory that the structure of a request takes once it is decoded: its elements, without their values",
+            "most memory of a decoded request: its elements, without their values",
         ) as usize,
         watches: reader.count("limits.watches", default.watches, 0..=65_536, "most watches of a replica at once"),
     }

@@ -1,4 +1,4 @@
-//! What is logged, and how.
+//! Settings of the log: level, format, form of keys, slow requests.
 
 use std::time::Duration;
 
@@ -7,36 +7,36 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::reader::Reader;
 
-/// What is logged, and how.
+/// Level, format and form of keys in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// A level, or `target=level` directives separated by commas.
     pub level: String,
-    /// Form of a line.
+    /// Format of a line.
     pub format: LogFormat,
-    /// How keys of entries appear.
+    /// Form of keys of entries.
     pub keys: LogKeys,
-    /// Duration from which on a request is logged; zero: none is.
+    /// Duration from which a request is logged; zero for none.
     pub slow_request: Duration,
 }
 
-/// Form of a log line.
+/// Format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// Human on a terminal, JSON elsewhere.
     Auto,
-    /// For reading.
+    /// Text for people.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// How keys of entries appear in the log.
+/// Form of keys of entries in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogKeys {
-    /// As a hash, which tells keys apart and does not reveal them.
+    /// Hash that tells keys apart and does not reveal them.
     Hashed,
-    /// As they are.
+    /// Plain text.
     Clear,
 }
 
@@ -54,30 +54,31 @@ impl Log {
                 "info",
                 FILTERS,
                 is_filter,
-                "what is logged: a level, or directives such as info,twintier=debug",
+                "log level, or directives such as info,twintier=debug",
             ),
             format: reader.choice(
                 "log.format",
                 LogFormat::Auto,
                 &FORMAT,
-                "form of a line; auto: human on a terminal, else json",
+                "format of a line; auto: human on a terminal, else json",
             ),
-            keys: reader.choice("log.keys", LogKeys::Hashed, &KEYS, "how keys of entries appear"),
+            keys: reader.choice("log.keys", LogKeys::Hashed, &KEYS, "form of keys of entries: a hash, or plain text"),
             slow_request: reader.duration(
                 "log.slow_request",
                 Duration::from_millis(500),
                 Duration::ZERO..=Duration::from_secs(3600),
-                "requests that take as long or longer are logged, at most one line a second; 0s: none is",
+                "duration from which a request is logged, at most one line a second; 0s: none",
             ),
         }
     }
 }
 
-/// Words for what `is_filter` takes.
+/// Description of what `is_filter` accepts.
 pub const FILTERS: &str =
     "a level (off, error, warn, info, debug, trace), or target=level directives separated by commas";
 
-/// A bare word has to be a level: the filter would take a misspelt level for a target, and log nothing else.
+/// A bare word has to be a level: the filter would take a misspelt level for a target, and log
+/// nothing else.
 pub fn is_filter(text: &str) -> bool {
     let level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     let plain = |directive: &str| !directive.contains(' ') && (directive.contains('=') || level(directive));

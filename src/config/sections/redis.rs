@@ -1,4 +1,4 @@
-//! The shared tier: where Redis is, and how long to wait for it.
+//! Settings of Redis: address, credentials, connections and timeouts.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,40 +8,40 @@ use secrecy::SecretString;
 use crate::config::reader::Reader;
 use crate::config::redis_url::{RedisUrl, Topology};
 
-/// What becomes of entries when Redis fails over or comes back with its data.
+/// Validity of entries after a failover or restart of Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failover {
-    /// They count again once every replica has invalidated what was lost.
+    /// Entries are valid again once every replica has invalidated what was lost.
     Repair,
-    /// They are gone.
+    /// Entries are invalid.
     Cold,
 }
 
-/// How sentinels are spoken to.
+/// Credentials for the sentinels.
 #[derive(Clone, Debug, Default)]
 pub struct Sentinel {
-    /// User; none for the default user.
+    /// User; `None` for the default user.
     pub username: Option<String>,
     /// Password.
     pub password: Option<Password>,
 }
 
-/// A password as it was given, or the file that it is in.
+/// A password, or the file that contains it.
 #[derive(Clone, Debug)]
 pub enum Password {
-    /// As it was given.
+    /// The password as given.
     Text(SecretString),
-    /// In a file, which may change.
+    /// A file, whose content may change.
     File {
-        /// The setting that names it.
+        /// The setting that names the file.
         setting: &'static str,
-        /// Where it is.
+        /// Path of the file.
         path: PathBuf,
     },
 }
 
 impl Password {
-    /// The password as it is now, or why it cannot be read.
+    /// Returns the current password, or why it cannot be read.
     pub fn read(&self) -> Result<SecretString, String> {
         match self {
             Password::Text(password) => Ok(password.clone()),
@@ -50,36 +50,36 @@ impl Password {
     }
 }
 
-/// How Redis is reached.
+/// Settings of the connections to Redis.
 #[derive(Clone, Debug)]
 pub struct Redis {
-    /// The URL, with the user that other settings give.
+    /// The URL, with the user of other settings.
     pub url: RedisUrl,
-    /// The password: of another setting, else that of the URL.
+    /// The password: of its own setting, else that of the URL.
     pub password: Option<Password>,
-    /// How sentinels are spoken to.
+    /// Credentials for the sentinels.
     pub sentinel: Sentinel,
-    /// What becomes of entries in a failover.
+    /// Validity of entries after a failover.
     pub failover: Failover,
     /// First part of every key and channel.
     pub prefix: String,
     /// Connections for commands.
     pub connections: usize,
-    /// How long connecting may take.
+    /// Timeout of connecting.
     pub connect_timeout: Duration,
-    /// How long the answer to a read may take.
+    /// Timeout of a read.
     pub read_timeout: Duration,
-    /// How long the answer to a write may take.
+    /// Timeout of a write.
     pub write_timeout: Duration,
     /// Most commands in flight at once.
     pub max_in_flight: usize,
     /// Time without an answer after which Redis counts as unavailable and commands fail at once.
     pub unresponsive_after: Duration,
-    /// Time between two estimates of what namespaces hold in Redis; zero: none is made.
+    /// Time between two estimates of what namespaces hold in Redis; zero for no estimates.
     pub namespace_sampling: Duration,
-    /// Certificates that vouch for the server, PEM; none for the system's.
+    /// CA certificates of the server, PEM; `None` for those of the system.
     pub tls_ca_file: Option<PathBuf>,
-    /// Certificate of this client, PEM; none where the server asks for none.
+    /// Certificate of this client, PEM; `None` unless the server requires one.
     pub tls_cert_file: Option<PathBuf>,
     /// Its private key, PEM.
     pub tls_key_file: Option<PathBuf>,
@@ -88,13 +88,13 @@ pub struct Redis {
 // === impl Redis ===
 
 impl Redis {
-    /// Reads the section; none when no URL is given.
+    /// Reads the section; `None` without a URL.
     pub(crate) fn read(reader: &mut Reader) -> Option<Self> {
         let url = reader.url(
             "redis.url",
             "redis://, redis-sentinel://, redis-cluster://, their rediss forms, or unix://",
             |text| text.parse::<RedisUrl>().map_err(|error| error.to_string()),
-            "where Redis is; without it the service runs alone, on memory only",
+            "address of Redis; without it the service runs alone, on memory only",
         );
         let username = reader.optional_text("redis.username", "user of the ACL; wins over the one in redis.url");
         let password = read_password(
@@ -106,18 +106,18 @@ impl Redis {
             reader.optional_text("redis.sentinel_username", "user of the ACL of the sentinels themselves");
         let sentinel_password = read_password(
             reader,
-            ("redis.sentinel_password", "password of the sentinels themselves; without it they are asked without"),
-            ("redis.sentinel_password_file", "file that password is read from, on every new connection"),
+            ("redis.sentinel_password", "password of the sentinels themselves; if not set, none is sent"),
+            ("redis.sentinel_password_file", "file that this password is read from, on every new connection"),
         );
         let failover = reader.choice(
             "redis.failover",
             Failover::Repair,
             &[("repair", Failover::Repair), ("cold", Failover::Cold)],
-            "what becomes of entries when Redis fails over or restarts with its data: repair, they count again once every replica has \
-             invalidated what was lost; cold, they are gone",
+            "validity of entries after Redis fails over or restarts with its data: repair, they are valid again once every replica has \
+             invalidated what was lost; cold, they are invalid",
         );
         let tls_ca_file =
-            reader.path("redis.tls_ca_file", "certificates that vouch for the server, PEM; without it the system's");
+            reader.path("redis.tls_ca_file", "CA certificates of the server, PEM; default those of the system");
         let [tls_cert_file, tls_key_file] = read_identity(reader);
         let (max_in_flight, connections) = (
             reader.count("redis.max_in_flight", 2048, 1..=1_000_000, "most commands in flight at once"),
@@ -156,7 +156,8 @@ impl Redis {
     }
 }
 
-/// A password, or the file it is in: that has to hold one now, and may hold another later.
+/// Reads a password, or the file that contains it: the file has to hold one now, and may hold
+/// another later.
 fn read_password(
     reader: &mut Reader,
     (setting, doc): (&'static str, &'static str),
@@ -174,11 +175,11 @@ fn read_password(
     file.or(text)
 }
 
-/// The certificate of this client and its key: both or neither.
+/// Reads the certificate of this client and its key: both or neither.
 fn read_identity(reader: &mut Reader) -> [Option<PathBuf>; 2] {
     let certificate = reader.path(
         "redis.tls_cert_file",
-        "certificate of this client, PEM, for a server that asks for one; read at the start",
+        "certificate of this client, PEM, for a server that requires one; read at the start",
     );
     let key = reader.path("redis.tls_key_file", "private key of redis.tls_cert_file, PEM");
     let (certificate_path, key_path) = ("redis.tls_cert_file", "redis.tls_key_file");
@@ -190,33 +191,21 @@ fn read_identity(reader: &mut Reader) -> [Option<PathBuf>; 2] {
     [certificate, key]
 }
 
-/// The content of a file without its last line break, which editors add and passwords do not have.
+/// Returns the content of a file without its last line break, which editors add and passwords do
+/// not have.
 fn read_secret(file: &Path) -> Result<SecretString, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("must be a readable file: {error}"))?;
     let secret = text.strip_suffix('\n').unwrap_or(&text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
-    match secret.is_empty() {
-        true => Err("must be a file that is not empty".into()),
-        false => Ok(secret.into()),
-    }
+    if secret.is_empty() { Err("must be a file that is not empty".into()) } else { Ok(secret.into()) }
 }
 
 fn read_patience(reader: &mut Reader) -> [Duration; 4] {
     let (millis, seconds) = (Duration::from_millis, Duration::from_secs);
     [
-        reader.duration("redis.connect_timeout", seconds(1), millis(10)..=seconds(30), "how long connecting may take"),
-        reader.duration(
-            "redis.read_timeout",
-            millis(200),
-            millis(1)..=seconds(30),
-            "how long the answer to a read may take",
-        ),
-        reader.duration(
-            "redis.write_timeout",
-            seconds(1),
-            millis(1)..=seconds(30),
-            "how long the answer to a write may take",
-        ),
+        reader.duration("redis.connect_timeout", seconds(1), millis(10)..=seconds(30), "timeout of connecting"),
+        reader.duration("redis.read_timeout", millis(200), millis(1)..=seconds(30), "timeout of a read"),
+        reader.duration("redis.write_timeout", seconds(1), millis(1)..=seconds(30), "timeout of a write"),
         reader.duration(
             "redis.unresponsive_after",
             millis(350),
@@ -229,7 +218,7 @@ fn read_patience(reader: &mut Reader) -> [Duration; 4] {
 fn read_namespace_sampling(reader: &mut Reader) -> Duration {
     let path = "redis.namespace_sampling";
     let doc = "time between two estimates of the keys and the memory of each namespace in Redis, made for all replicas \
-               by one of them; 0s: none is made, else at least 1s";
+               by one of them; 0s: off, else at least 1s";
     let interval = reader.duration(path, Duration::from_secs(60), Duration::ZERO..=Duration::from_secs(3600), doc);
     if interval > Duration::ZERO && interval < Duration::from_secs(1) {
         reader.refuse(path, "must be 0s, or from 1s to 1h");

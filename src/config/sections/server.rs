@@ -1,4 +1,4 @@
-//! The gRPC server: where it listens, how much it takes on at once, and how it stops.
+//! Settings of the gRPC server: address, limits, timeouts and drain.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -12,7 +12,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const KIB: u64 = 1 << 10;
 
-/// How the server listens and what it bears.
+/// Address, limits and timeouts of the server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Address and port of the gRPC service.
@@ -21,48 +21,48 @@ pub struct Server {
     pub max_connections: usize,
     /// Most connections of one peer at once.
     pub max_connections_per_peer: usize,
-    /// Most requests in work at once, over all connections.
+    /// Most requests in flight at once, over all connections.
     pub max_in_flight: usize,
     /// Most bytes of requests and responses in memory at once, over all connections.
     pub max_bytes_in_flight: u64,
-    /// Most Gets that wait for another caller at once, beside the requests in work.
+    /// Most Gets that wait for another caller at once, beside the requests in flight.
     pub max_waiting: usize,
-    /// Largest share of the requests and bytes in flight that one address can have.
+    /// Largest share of the requests and bytes in flight for one address.
     pub max_share_per_peer: f64,
     /// Most calls of health and reflection at once.
     pub max_uncounted: usize,
-    /// Most requests in work at once on one connection.
+    /// Most requests in flight at once on one connection.
     pub max_streams_per_connection: u32,
     /// Largest metadata of one request.
     pub max_metadata_size: u32,
-    /// How long a new connection may take to send its first byte.
+    /// Timeout of the first byte of a new connection.
     pub first_byte_timeout: Duration,
-    /// How long the body of a request may take to arrive.
+    /// Timeout of the body of a request.
     pub body_timeout: Duration,
     /// Silence on a connection after which it is pinged.
     pub keepalive_interval: Duration,
-    /// How long the answer to such a ping may take.
+    /// Timeout of the answer to such a ping.
     pub keepalive_timeout: Duration,
-    /// Age at which a connection is asked to go, so that clients spread over new replicas.
+    /// Age at which a connection gets GOAWAY, so that clients spread over new replicas.
     pub max_connection_age: Duration,
-    /// How long its requests then have to finish.
+    /// Time in which its requests then have to finish.
     pub max_connection_age_grace: Duration,
-    /// Longest deadline a request is given, also when its caller names none.
+    /// Longest deadline of a request, also of one without a deadline.
     pub max_deadline: Duration,
-    /// Whether responses are compressed for callers that accept it.
+    /// True if responses are compressed for callers that accept it.
     pub compression: bool,
-    /// Whether the server describes its services to tools such as grpcurl.
+    /// True if the server describes its services to tools such as grpcurl.
     pub reflection: bool,
-    /// Whether the service for administration is served.
+    /// True if the service for administration is served.
     pub admin: bool,
 }
 
-/// How the server stops.
+/// Timing of the shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// How long it goes on serving after it has said that it is not ready, for balancers to notice.
+    /// Time in which it still serves after it has reported not ready, so that balancers notice.
     pub delay: Duration,
-    /// How long requests then have to finish.
+    /// Time in which requests then have to finish.
     pub timeout: Duration,
 }
 
@@ -87,20 +87,20 @@ impl Server {
                 "server.max_in_flight",
                 1024,
                 1..=1_000_000,
-                "most requests in work at once, over all connections",
+                "most requests in flight at once, over all connections",
             ),
             max_bytes_in_flight: bytes_in_flight(reader, limits),
             max_waiting: reader.count(
                 "server.max_waiting",
                 4096,
                 1..=1_000_000,
-                "most Gets that wait at once for another caller to fill an entry, beside the requests in work; one connection may have half of them",
+                "most Gets that wait at once for another caller to fill an entry, beside the requests in flight; one connection may have half of them",
             ),
             max_share_per_peer: reader.number(
                 "server.max_share_per_peer",
                 0.8,
                 0.05..=1.0,
-                "largest share of max_in_flight, max_bytes_in_flight and max_uncounted that one address can have; 1: addresses are not told apart",
+                "largest share of max_in_flight, max_bytes_in_flight and max_uncounted that one address can have; 1: no limit for each address",
             ),
             max_uncounted: reader.count(
                 "server.max_uncounted",
@@ -112,7 +112,7 @@ impl Server {
                 "server.max_streams_per_connection",
                 256,
                 1..=65_536,
-                "most requests in work at once on one connection, beside those that wait",
+                "most requests in flight at once on one connection, beside those that wait",
             ),
             max_metadata_size: reader.size(
                 "server.max_metadata_size",
@@ -124,13 +124,13 @@ impl Server {
                 "server.first_byte_timeout",
                 10 * SECOND,
                 millis(100)..=5 * MINUTE,
-                "how long a new connection may take to send its first byte",
+                "timeout of the first byte of a new connection",
             ),
             body_timeout: reader.duration(
                 "server.body_timeout",
                 5 * SECOND,
                 millis(100)..=5 * MINUTE,
-                "how long the body of a request may take to arrive, and as long again for every 64 KiB of it",
+                "timeout of the body of a request, and the same again for every 64 KiB of it",
             ),
             keepalive_interval: reader.duration(
                 "server.keepalive_interval",
@@ -142,25 +142,25 @@ impl Server {
                 "server.keepalive_timeout",
                 20 * SECOND,
                 SECOND..=5 * MINUTE,
-                "how long the answer to such a ping may take",
+                "timeout of the answer to such a ping",
             ),
             max_connection_age: reader.duration(
                 "server.max_connection_age",
                 5 * MINUTE,
                 SECOND..=24 * HOUR,
-                "age at which a connection is asked to go, so that clients spread over new replicas",
+                "age at which a connection gets GOAWAY, so that clients spread over new replicas",
             ),
             max_connection_age_grace: reader.duration(
                 "server.max_connection_age_grace",
                 30 * SECOND,
                 Duration::ZERO..=HOUR,
-                "how long the requests of such a connection then have to finish",
+                "time in which the requests of such a connection then have to finish",
             ),
             max_deadline: reader.duration(
                 "server.max_deadline",
                 30 * SECOND,
                 millis(10)..=10 * MINUTE,
-                "longest deadline a request is given, also when its caller names none",
+                "longest deadline of a request, also of one without a deadline",
             ),
             compression: reader.boolean(
                 "server.compression",
@@ -168,7 +168,7 @@ impl Server {
                 "compress responses for callers that accept gzip or zstd; compressed requests are accepted in any case",
             ),
             reflection: reader.boolean("server.reflection", true, "describe the services to tools such as grpcurl"),
-            admin: reader.boolean("server.admin", true, "serve AdminService on the same port, to whoever reaches it"),
+            admin: reader.boolean("server.admin", true, "serve AdminService on the same port, without authentication"),
         }
     }
 }
@@ -192,13 +192,13 @@ impl Drain {
                 "drain.delay",
                 5 * SECOND,
                 Duration::ZERO..=5 * MINUTE,
-                "how long to go on serving after saying not ready, for balancers to notice",
+                "time to keep serving after reporting not ready, so that balancers notice",
             ),
             timeout: reader.duration(
                 "drain.timeout",
                 20 * SECOND,
                 Duration::ZERO..=HOUR,
-                "how long requests then have to finish",
+                "time in which requests then have to finish",
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! How a replica loads what the others read most, and what the configuration names, before it says that it is ready.
+//! Settings of the warm start: keys that are loaded before a replica reports ready.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::config::reader::Reader;
 
 const KEYS: &str = "warm_start.load_keys";
 const PREFIXES: &str = "warm_start.load_prefixes";
-/// Most keys and prefixes that may be named, and bytes of each of the lists.
+/// Most keys and prefixes in the lists, and most bytes of each list.
 const MOST_KEYS: usize = 10_000;
 const MOST_PREFIXES: usize = 64;
 const MOST_BYTES: usize = 1 << 20;
@@ -17,15 +17,15 @@ const MOST_BYTES: usize = 1 << 20;
 /// The warm start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WarmStart {
-    /// Whether it is made, where there is a Redis.
+    /// True if a replica with Redis starts warm.
     pub enabled: bool,
-    /// Most keys that are listed and loaded, and most that are found by prefix.
+    /// Most keys in the list of hot keys, and most found by prefix.
     pub keys: usize,
-    /// Keys that are loaded in any case: namespace and key.
+    /// Keys that are always loaded: namespace and key.
     pub load_keys: Vec<(String, String)>,
-    /// Prefixes whose keys are loaded: namespace and prefix, which is empty for the whole namespace.
+    /// Prefixes whose keys are loaded: namespace and prefix, empty for the whole namespace.
     pub load_prefixes: Vec<(String, String)>,
-    /// Longest time that loading them may take.
+    /// Timeout of loading them.
     pub timeout: Duration,
     /// Most keys that are loaded in a second.
     pub keys_per_second: u32,
@@ -40,7 +40,7 @@ impl WarmStart {
             enabled: reader.boolean(
                 "warm_start.enabled",
                 true,
-                "load the keys that the fleet reads most before saying ready, and tell the fleet which are read most here",
+                "load the keys that the fleet reads most before reporting ready, and publish the keys read most here",
             ),
             keys: reader.count(
                 "warm_start.keys",
@@ -52,7 +52,7 @@ impl WarmStart {
                 reader,
                 (KEYS, MOST_KEYS, "keys"),
                 "a list of namespace/key",
-                "keys that are loaded in any case, such as sessions/user:7, before those that the fleet reads most",
+                "keys that are always loaded, such as sessions/user:7, before those that the fleet reads most",
             ),
             load_prefixes: named.read(
                 reader,
@@ -64,7 +64,7 @@ impl WarmStart {
                 "warm_start.timeout",
                 Duration::from_secs(5),
                 Duration::from_millis(10)..=Duration::from_secs(60),
-                "how long loading them may hold readiness back",
+                "longest delay of readiness by loading them",
             ),
             keys_per_second: reader.count(
                 "warm_start.keys_per_second",
@@ -76,14 +76,14 @@ impl WarmStart {
     }
 }
 
-/// The rules that names in a list are checked against.
+/// Rules for the names in a list.
 struct Named<'a> {
     limits: &'a Limits,
     cache: &'a CacheSettings,
 }
 
 impl Named<'_> {
-    /// Reads a list of so many names at most. One that is wrong is reported with its place.
+    /// Reads a list of at most `most` names. An invalid name is reported with its index.
     fn read(
         &self,
         reader: &mut Reader,
@@ -128,7 +128,7 @@ impl Named<'_> {
             true => {
                 let normal = self.limits.prefix(item, rest.as_bytes());
                 let normal = normal.map_err(|broken| format!("its prefix {}", broken.description))?;
-                // Only a separator at the end, of one byte, may be left out.
+                // A separator at the end, of one byte, may be absent.
                 &rest[..normal.len()]
             }
             false => {

@@ -1,21 +1,21 @@
-//! A value as some source gives it, before a setting understands it.
+//! Raw value of a source, before a setting parses it.
 
 use super::setting::{Origin, REDACTED, SettingKind};
 
-/// A value as given.
+/// Raw value.
 pub struct RawValue {
     /// The value as text.
     pub text: String,
-    /// How it was written.
+    /// Syntax of the value.
     pub shape: ValueShape,
-    /// Where it came from.
+    /// Origin of the value.
     pub origin: Origin,
 }
 
-/// How a value was written.
+/// Syntax of a raw value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueShape {
-    /// Text, also of a flag or variable.
+    /// Text, or the value of a flag or variable.
     Text,
     /// A number or boolean of a file.
     Bare,
@@ -23,14 +23,14 @@ pub enum ValueShape {
     List,
     /// A section without entries.
     Section,
-    /// Nothing: null in YAML, or an empty variable.
+    /// Null in YAML, or an empty variable.
     Nothing,
 }
 
-// === impl Given ===
+// === impl RawValue ===
 
 impl RawValue {
-    /// Has `parse` understand the value, if it was written as its kind has to be.
+    /// Parses the value with `parse`, if its syntax fits the kind.
     pub fn parse<T>(&self, kind: SettingKind, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
         match self.shape {
             ValueShape::List if kind == SettingKind::List => parse(&self.text),
@@ -42,7 +42,7 @@ impl RawValue {
         }
     }
 
-    /// The value as a problem may show it.
+    /// Formats the value for a problem.
     pub fn shown(&self, kind: SettingKind) -> Option<String> {
         const LONGEST: usize = 80;
         Some(match self.shape {
@@ -59,7 +59,8 @@ impl RawValue {
     }
 }
 
-/// A URL with its user and password redacted, and without its query. All of it is redacted if a password could stand elsewhere in it.
+/// Redacts user and password of a URL, and drops its query. Redacts all of it if a password could
+/// be elsewhere.
 fn url_without_secrets(url: &str) -> String {
     let (url, query) = url.split_once('?').map_or((url, ""), |(url, _)| (url, "?..."));
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, _)| url.split_at(scheme.len() + 3));
@@ -68,7 +69,8 @@ fn url_without_secrets(url: &str) -> String {
     if is_scheme && is_host_list(host) { format!("{scheme}{user}{host}{query}") } else { REDACTED.into() }
 }
 
-/// Whether text has hosts and ports only: a colon with anything but a port behind it could begin a password.
+/// True if a text has only hosts and ports: a colon before anything but a port could begin a
+/// password.
 fn is_host_list(text: &str) -> bool {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/,[]".contains(&byte));
     let mut behind_colons = text.split(':').skip(1);
