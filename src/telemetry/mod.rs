@@ -6,6 +6,7 @@ mod exporter;
 mod log_rate_limit;
 pub mod logs;
 pub mod metrics;
+mod resource;
 mod telemetry;
 mod traces;
 

@@ -3,11 +3,9 @@
 
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -21,6 +19,7 @@ use super::exporter::Unusable;
 use super::log_rate_limit::LogRateLimit;
 use super::logs::{ChangeLevel, Format};
 use super::metrics::MetricsConfig;
+use super::resource::resource;
 use super::traces::{Decision, RpcTracing};
 
 /// What is sent as long as the service runs.
@@ -138,21 +137,6 @@ fn room(environment: &Environment, name: &str) -> usize {
     environment.get(name).and_then(|size| size.parse().ok()).unwrap_or(2048)
 }
 
-/// Who sends: what the variables say goes before what is known here.
-pub(crate) fn resource(environment: &Environment, replica: &str) -> Resource {
-    let known = [
-        KeyValue::new("service.name", env!("CARGO_PKG_NAME")),
-        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-        KeyValue::new("service.instance.id", replica.to_owned()),
-    ];
-    let builder = Resource::builder_empty().with_attributes(known);
-    let builder =
-        builder.with_detector(Box::new(TelemetryResourceDetector)).with_detector(Box::new(EnvResourceDetector::new()));
-    match environment.get("OTEL_SERVICE_NAME") {
-        Some(name) => builder.with_service_name(name.to_owned()).build(),
-        None => builder.build(),
-    }
-}
 
 // === impl Telemetry ===
 

@@ -20,6 +20,7 @@ use super::scrape::{MOST_NAMESPACES, Scrape, Tell};
 use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::log_fields::millis;
 use crate::telemetry::env::{Environment, Otlp, Signal};
+use crate::telemetry::resource::resource;
 
 /// How often durations are handed on.
 const HAND_ON_EVERY: Duration = Duration::from_secs(1);
@@ -109,7 +110,7 @@ impl MetricsConfig {
 
     /// As the environment says.
     pub(crate) fn by(environment: &mut Environment, prometheus: bool, replica: &str) -> MetricsConfig {
-        let resource = Some(crate::telemetry::telemetry::resource(environment, replica));
+        let resource = Some(resource(environment, replica));
         if environment.is_disabled() {
             return MetricsConfig { prometheus, otlp: None, resource };
         }
