@@ -81,7 +81,7 @@ impl Service {
         let config = Config::load(&Sources { overrides, ..Sources::default() }).unwrap().config;
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let replica = Replica::new();
-        let metrics = MetricsConfig::asked_for(owned, prometheus, &replica.id);
+        let metrics = MetricsConfig::from_variables(owned, prometheus, &replica.id);
         let observers = Observers { metrics, ..Observers::default() };
         let app = runtime.block_on(App::start_as(replica, config, Safeguards::default(), observers)).unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", app.address())).unwrap();

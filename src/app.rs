@@ -185,7 +185,7 @@ impl App {
         announce(&config, address, admin_address, &replica);
         let Observers { tracing, metrics: wanted, log_level } = observers;
         let can_be_scraped = wanted.prometheus;
-        let rpcs = (!wanted.is_nobody()).then(|| Arc::new(rpc_metrics::table()));
+        let rpcs = (!wanted.is_off()).then(|| Arc::new(rpc_metrics::table()));
         let observed = Arc::new(ReplicaHandles {
             replica,
             cache: cache.clone(),
@@ -198,7 +198,7 @@ impl App {
             warm_start: warm_start.clone(),
             clock: clock.clone(),
         });
-        let metrics = (!wanted.is_nobody()).then(|| Arc::new(Metrics::start(observed.clone(), &wanted)));
+        let metrics = (!wanted.is_off()).then(|| Arc::new(Metrics::start(observed.clone(), &wanted)));
         tasks.spawn({
             let (metrics, ending) = (metrics.clone(), ending.clone());
             async move {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use twintier::telemetry::metrics::{Described, reference};
+use twintier::telemetry::metrics::{MetricDescription, reference};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
@@ -46,7 +46,7 @@ fn page() -> String {
     page
 }
 
-fn row(metric: &Described) -> String {
+fn row(metric: &MetricDescription) -> String {
     let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
     format!("| `{}` | {} | {} | {}. |", metric.name, metric.kind, labels.join(", "), metric.description)
 }

@@ -58,7 +58,7 @@ impl Replica {
     pub async fn told(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Replica {
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let replica = Identity::new();
-        let metrics = MetricsConfig::asked_for(owned, true, &replica.id);
+        let metrics = MetricsConfig::from_variables(owned, true, &replica.id);
         let observers = Observers { tracing: None, metrics, log_level: None };
         let app = App::start_as(replica, config(settings), Safeguards::default(), observers).await;
         Replica::here(app.expect("starts")).await
