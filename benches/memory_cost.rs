@@ -471,7 +471,7 @@ async fn replica(redis: &Redis, settings: &[(&str, &str)]) -> Replica {
     // The machine may be busy with others.
     let patient: &[_] = &[("redis.write_timeout", "10s")];
     let replica = Replica::process(&redis.url(), &[SETTINGS, patient, settings].concat(), &[]).await;
-    replica.whole().await;
+    replica.wait_until_proven().await;
     replica
 }
 

@@ -11,7 +11,7 @@ use twintier::pb;
 use twintier::pb::admin_service_client::AdminServiceClient;
 
 use crate::harness::{
-    Answer as _, Cluster, Mode, QUICK, Redis, Refusal as _, Replica, eventually, in_both_modes, set_request,
+    Answer as _, Cluster, Mode, Redis, Refusal as _, Replica, SHORT_BOUND, eventually, in_both_modes, set_request,
     whole_namespace,
 };
 
@@ -60,7 +60,7 @@ async fn an_entry_is_described(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let stored = replica.store(pb::SetRequest { content_type: "text/plain".into(), ..set_request("k", "value") }).await;
     let version = stored.unwrap().version;
-    replica.holds("k", "value").await;
+    replica.wait_until_cached("k", "value").await;
     let found = replica.inspect("k").await;
     assert_eq!(found.verdict, "hit: memory holds it and may answer it as fresh");
     let entry = found.l1.unwrap();
@@ -152,7 +152,7 @@ async fn the_level_of_a_log_that_is_not_the_services_stays(mode: Mode) {
 async fn after_a_reset_stats_count_from_then_on(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set("k", "v").await;
-    replica.holds("k", "v").await;
+    replica.wait_until_cached("k", "v").await;
     replica.get("missing").await;
     assert_eq!(replica.stats().await.reset_time, None);
     replica.admin().reset_stats(pb::ResetStatsRequest {}).await.unwrap();
@@ -191,22 +191,22 @@ async fn a_look_counts_and_changes_nothing(mode: Mode) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn why_an_entry_is_not_served_is_said() {
     let redis = Redis::start().await;
-    let settings = [QUICK, &[("cache.stale_window", "1h")]].concat();
+    let settings = [SHORT_BOUND, &[("cache.stale_window", "1h")]].concat();
     let (one, other) = (Replica::on(&redis, &settings).await, Replica::on(&redis, &settings).await);
     one.set("k", "v").await;
     let found = other.inspect("k").await;
     assert_eq!(found.verdict, "hit: Redis holds it; memory holds nothing");
-    other.holds("k", "v").await;
+    other.wait_until_cached("k", "v").await;
 
     one.remove(whole_namespace("")).await.unwrap();
-    other.lacks("k").await;
+    other.assert_missing("k").await;
     let found = other.inspect("k").await;
     assert!(found.verdict.starts_with("miss"), "{}", found.verdict);
     assert_eq!(found.l2.unwrap().not_served, "invalidated with its whole namespace");
 
     let expiry = Some(pb::set_request::Expiry::Ttl(Duration::from_millis(50).try_into().unwrap()));
     one.store(pb::SetRequest { expiry, ..set_request("short", "v") }).await.unwrap();
-    one.lacks("short").await;
+    one.assert_missing("short").await;
     let found = one.inspect("short").await;
     assert!(found.l1.unwrap().not_served.starts_with("expired "));
     assert!(found.l2.unwrap().not_served.starts_with("expired "));
@@ -232,7 +232,7 @@ async fn what_an_entry_was_invalidated_with_is_named(mode: Mode) {
     for (selector, in_memory, in_redis) in cases {
         let tags = vec!["a".into(), "b".into()];
         replica.store(pb::SetRequest { tags, ..set_request(key, "v") }).await.unwrap();
-        replica.holds(key, "v").await;
+        replica.wait_until_cached(key, "v").await;
         let selector = Some(selector);
         replica.remove(pb::InvalidateRequest { selector, ..Default::default() }).await.unwrap();
         let found = replica.inspect(key).await;
@@ -254,7 +254,7 @@ async fn what_an_entry_was_invalidated_with_is_named(mode: Mode) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_memory_holds_is_told_while_redis_is_away() {
     let mut redis = Redis::start().await;
-    let settings = [QUICK, &[("cache.stale_window", "1h")]].concat();
+    let settings = [SHORT_BOUND, &[("cache.stale_window", "1h")]].concat();
     let replica = Replica::on(&redis, &settings).await;
     replica.set("k", "v").await;
     redis.kill9();
@@ -280,8 +280,8 @@ async fn a_namespace_that_is_switched_off_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_is_looked_at_in_a_cluster() {
     let cluster = Cluster::start(&[]).await;
-    let replica = Replica::at(&cluster.url(), &[]).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&cluster.url(), &[]).await;
+    replica.wait_until_proven().await;
     for n in 0..20 {
         let key = format!("k{n}");
         replica.set(&key, "v").await;

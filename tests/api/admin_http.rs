@@ -9,7 +9,7 @@ use twintier::app::App;
 use twintier::config::{Config, Sources};
 use twintier::shutdown::Stop;
 
-use crate::harness::{PATIENCE, Redis, Replica, connect_from, eventually, free_port, within};
+use crate::harness::{Redis, Replica, WAIT_TIMEOUT, connect_from, eventually, free_port, within};
 
 const ON: &[(&str, &str)] = &[("admin.enabled", "true"), ("admin.listen", "127.0.0.1:0")];
 
@@ -43,7 +43,7 @@ async fn ask_on(mut stream: TcpStream, address: SocketAddr, method: &str, path: 
     let request = format!("{method} {path} HTTP/1.1\r\n{host}{headers}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    within(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap();
+    within(WAIT_TIMEOUT, stream.read_to_string(&mut answer)).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     Told { head: head.to_lowercase(), body: body.to_owned() }
 }
@@ -80,7 +80,7 @@ impl Events {
                 return Some(first);
             }
             let mut buffer = [0; 65536];
-            match within(PATIENCE, self.stream.read(&mut buffer)).await.ok()? {
+            match within(WAIT_TIMEOUT, self.stream.read(&mut buffer)).await.ok()? {
                 0 => return None,
                 size => self.read += std::str::from_utf8(&buffer[..size]).unwrap(),
             }
@@ -147,7 +147,7 @@ async fn a_replica_that_drains_says_why_it_is_not_ready_until_it_ends() {
     assert_eq!(ask(address, "/livez").await.status(), 200);
     let told = ask_with(address, "GET", "/readyz", "accept: application/json\r\n").await;
     assert_eq!((told.status(), told.json()["reasons"][0].as_str()), (503, Some("ending: asked to stop")));
-    assert!(within(PATIENCE, draining).await.unwrap());
+    assert!(within(WAIT_TIMEOUT, draining).await.unwrap());
     while events.next().await.is_some() {}
     TcpStream::connect(address).await.unwrap_err();
 }
@@ -333,11 +333,11 @@ async fn slow_connections_do_not_keep_probes_out() {
     // Also for an address that has all of its own.
     lives(&ask_on(connect_from(4, address).await, address, "GET", "/livez", "").await);
     // The first one gave way, the last one did not.
-    assert!(within(PATIENCE, slow[0].read(&mut [0])).await.is_ok_and(|size| size == 0));
+    assert!(within(WAIT_TIMEOUT, slow[0].read(&mut [0])).await.is_ok_and(|size| size == 0));
     let mut last = slow.pop().unwrap();
     last.write_all(b"connection: close\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = String::new();
-    within(PATIENCE, last.read_to_string(&mut answer)).await.unwrap();
+    within(WAIT_TIMEOUT, last.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     // Streams never give way.
     for events in &mut streams {
@@ -362,7 +362,7 @@ async fn connections_that_wait_for_their_next_request_give_way_too() {
 async fn a_head_that_does_not_end_is_not_waited_for() {
     let (_replica, address) = replica(&[]).await;
     let mut slow = halting(std::iter::once(1), address).await;
-    assert_eq!(within(PATIENCE, slow[0].read(&mut [0])).await.unwrap(), 0);
+    assert_eq!(within(WAIT_TIMEOUT, slow[0].read(&mut [0])).await.unwrap(), 0);
 }
 
 /// Begins to read a page through a small window.
@@ -373,13 +373,13 @@ async fn slow_reader(address: SocketAddr, headers: &str) -> (TcpStream, Vec<u8>)
     let request = format!("GET /page.js HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut begin = vec![0; 1024];
-    within(PATIENCE, stream.read_exact(&mut begin)).await.unwrap();
+    within(WAIT_TIMEOUT, stream.read_exact(&mut begin)).await.unwrap();
     (stream, begin)
 }
 
 /// Reads the rest of an answer, which must be whole.
 async fn is_whole((mut stream, mut answer): (TcpStream, Vec<u8>)) {
-    within(PATIENCE, stream.read_to_end(&mut answer)).await.expect("no reset");
+    within(WAIT_TIMEOUT, stream.read_to_end(&mut answer)).await.expect("no reset");
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.to_lowercase().contains(&format!("content-length: {}", body.len())), "{head}");
@@ -400,7 +400,7 @@ async fn an_answer_is_whole_for_a_slow_reader_when_the_replica_stops() {
     let stopping = tokio::spawn(replica.stop());
     eventually("it stops", async || TcpStream::connect(address).await.is_err()).await;
     is_whole(reader).await;
-    within(PATIENCE, stopping).await.unwrap();
+    within(WAIT_TIMEOUT, stopping).await.unwrap();
 }
 
 /// Whether a stream of events is granted.

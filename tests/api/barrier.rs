@@ -37,7 +37,7 @@ async fn a_barrier_is_passed_by_a_replica_alone(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_a_barrier_no_replica_answers_what_was_before() {
-    let fleet = Fleet::of(3, LONG).await;
+    let fleet = Fleet::start(3, LONG).await;
     for round in 0..100 {
         let value = round.to_string();
         let writer = round % 3;
@@ -63,10 +63,10 @@ async fn behind_a_barrier_no_replica_answers_what_was_before() {
 async fn two(redis: &Redis) -> (Replica, Replica, Proxy) {
     let proxy = Proxy::to(redis.port()).await;
     let writer = Replica::on(redis, LONG).await;
-    let reader = Replica::at(&proxy.url(), LONG).await;
-    reader.whole().await;
+    let reader = Replica::connected_to(&proxy.url(), LONG).await;
+    reader.wait_until_proven().await;
     writer.store(set("k", "old")).await.unwrap();
-    reader.holds("k", "old").await;
+    reader.wait_until_cached("k", "old").await;
     (writer, reader, proxy)
 }
 
@@ -101,7 +101,7 @@ async fn a_replica_that_hears_nothing_is_waited_for_until_it_may_not_answer_any_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_stopped_is_not_waited_for() {
     // Who is waited for is waited for longer than any machine takes to pass by one who is not.
-    let fleet = Fleet::of(2, &[("coherence.max_staleness", "15s")]).await;
+    let fleet = Fleet::start(2, &[("coherence.max_staleness", "15s")]).await;
     let Fleet { mut replicas, redis: _redis } = fleet;
     let (gone, left) = (replicas.pop().unwrap(), replicas.pop().unwrap());
     // The first one waits as long as a registry that has just begun cannot tell who is there.

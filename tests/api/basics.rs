@@ -50,7 +50,7 @@ async fn a_value_that_was_set_is_got_from_memory(mode: Mode) {
     assert_eq!(answer.stale(), None);
     assert!(!answer.token.is_empty());
     assert!(!answer.degraded);
-    replica.holds("k", "v").await;
+    replica.wait_until_cached("k", "v").await;
 }
 
 async fn a_later_set_replaces_an_earlier_one(mode: Mode) {
@@ -230,7 +230,7 @@ async fn a_cache_that_is_off_stores_nothing_and_still_invalidates(mode: Mode) {
     on.set("k", "v").await;
     assert_eq!(off.get("k").await.seen(), DISABLED);
     assert_eq!(off.invalidate("k").await.removed, Some(1));
-    on.lacks("k").await;
+    on.assert_missing("k").await;
 }
 
 async fn a_namespace_can_be_off_alone(mode: Mode) {
@@ -244,13 +244,13 @@ async fn a_namespace_can_be_off_alone(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_replica_answers_from_redis_first_and_then_from_memory() {
-    let fleet = Fleet::of(2, &[]).await;
+    let fleet = Fleet::start(2, &[]).await;
     let set = fleet[0].set("k", "v").await;
     let first = fleet[1].get("k").await;
     assert!(first.is("v"));
     assert_eq!(first.tier(), pb::Tier::L2);
     assert_eq!(first.entry().unwrap().version, set.version);
-    fleet[1].holds("k", "v").await;
+    fleet[1].wait_until_cached("k", "v").await;
     let second = fleet[1].get("k").await;
     assert_eq!(second.entry().unwrap().version, set.version);
 }
@@ -267,7 +267,7 @@ async fn a_replica_alone_says_so_and_answers_strong_reads_itself() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_set_outlives_the_replica_that_set_it() {
-    let mut fleet = Fleet::of(2, &[]).await;
+    let mut fleet = Fleet::start(2, &[]).await;
     fleet[0].set("k", "v").await;
     assert!(fleet.replicas.remove(0).stop().await);
     assert!(fleet[0].get("k").await.is("v"));

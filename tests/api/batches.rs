@@ -276,7 +276,7 @@ async fn an_error_names_some_of_very_many_wrong_items() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_seen_at_another_replica_and_its_token_binds() {
-    let fleet = Fleet::of(2, &[]).await;
+    let fleet = Fleet::start(2, &[]).await;
     let names = names(40);
     for round in ["1", "2", "3"] {
         let stored = set_all(&fleet[0], sets(names.iter().map(|name| (name.as_str(), round)))).await.unwrap();
@@ -319,10 +319,10 @@ async fn without_redis_a_batch_is_answered_as_far_as_it_can_be() {
     let proxy = Proxy::to(redis.port()).await;
     let settings =
         &[("coherence.max_staleness", "500ms"), ("cache.stale_window", "1m"), ("redis.read_timeout", "200ms")];
-    let replica = Replica::at(&proxy.url(), settings).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&proxy.url(), settings).await;
+    replica.wait_until_proven().await;
     replica.set("known", "1").await;
-    replica.holds("known", "1").await;
+    replica.wait_until_cached("known", "1").await;
     proxy.refuse();
     eventually("memory is not proven any more", async || replica.get("known").await.stale().is_some()).await;
     let messages = read(&replica, keys(["known", "unknown"])).await.unwrap();
@@ -350,8 +350,8 @@ async fn without_redis_a_batch_is_answered_as_far_as_it_can_be() {
 async fn a_shard_that_is_down_fails_its_items_only() {
     let mut cluster = Cluster::start(&[]).await;
     let settings = &[("redis.write_timeout", "300ms"), ("redis.read_timeout", "300ms")];
-    let replica = Replica::at(&cluster.url(), settings).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&cluster.url(), settings).await;
+    replica.wait_until_proven().await;
     let names = names(100);
     let all = || sets(names.iter().map(|name| (name.as_str(), "1")));
     assert_eq!(outcomes(&set_all(&replica, all()).await.unwrap()), vec![pb::SetOutcome::Stored; 100]);
@@ -417,8 +417,9 @@ async fn a_caller_who_does_not_read_holds_few_values() {
 async fn a_caller_who_leaves_does_not_end_a_batch_half_way() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let replica = Replica::at(&proxy.url(), &[("redis.write_timeout", "5s"), ("redis.unresponsive_after", "5s")]).await;
-    replica.whole().await;
+    let replica =
+        Replica::connected_to(&proxy.url(), &[("redis.write_timeout", "5s"), ("redis.unresponsive_after", "5s")]).await;
+    replica.wait_until_proven().await;
     proxy.stall(Class::Commands, Direction::ToServer);
     let names = names(64);
     let mut client = replica.client.clone();

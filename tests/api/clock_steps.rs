@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use twintier::pb;
 use twintier::pb::set_request::Expiry;
 
-use crate::harness::{Answer as _, QUICK, Redis, Replica, eventually, set_request};
+use crate::harness::{Answer as _, Redis, Replica, SHORT_BOUND, eventually, set_request};
 use wall_clock::WallClock;
 
 const LIFE: Duration = Duration::from_secs(3);
@@ -28,7 +28,7 @@ async fn time_to_live(redis: &Redis, key: &str) -> i64 {
 async fn an_entry_ends_when_it_would_have_although_redis_keeps_it() {
     let clock = WallClock::new();
     let redis = Redis::in_environment(&clock.environment()).await;
-    let settings = [QUICK, &[("coherence.partitions", "1")]].concat();
+    let settings = [SHORT_BOUND, &[("coherence.partitions", "1")]].concat();
     let (one, other) = (Replica::on(&redis, &settings).await, Replica::on(&redis, &settings).await);
     one.store(brief("before")).await.unwrap();
     let written = Instant::now();

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tonic::Status;
 use twintier::pb;
 
-use crate::harness::{Answer as _, PATIENCE, Replica, Wire, eventually, within};
+use crate::harness::{Answer as _, Replica, WAIT_TIMEOUT, Wire, eventually, within};
 
 /// Bytes of the value: several times a window, so that the end of an answer waits in the buffers of both systems.
 const SIZE: usize = 400_000;
@@ -134,13 +134,13 @@ fn raw_get() -> Vec<u8> {
 /// The next frame, or `None` at the orderly end of the connection. A reset fails the test.
 async fn next_frame(stream: &mut TcpStream) -> Option<Frame> {
     let mut head = [0; 9];
-    let first = within(PATIENCE, stream.read(&mut head)).await.expect("no reset");
+    let first = within(WAIT_TIMEOUT, stream.read(&mut head)).await.expect("no reset");
     if first == 0 {
         return None;
     }
-    within(PATIENCE, stream.read_exact(&mut head[first..])).await.expect("no reset");
+    within(WAIT_TIMEOUT, stream.read_exact(&mut head[first..])).await.expect("no reset");
     let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-    within(PATIENCE, stream.read_exact(&mut payload)).await.expect("no reset");
+    within(WAIT_TIMEOUT, stream.read_exact(&mut payload)).await.expect("no reset");
     Some(Frame { kind: head[3], flags: head[4], payload })
 }
 
@@ -190,7 +190,7 @@ async fn a_peer_that_does_not_close_holds_a_stop_up_for_no_longer_than_the_limit
             stream.write_all(&frame(PING, ACK, 0, &received.payload)).await.unwrap();
         }
     }
-    assert!(!within(PATIENCE, stopping).await.unwrap(), "the connection was not waited for");
+    assert!(!within(WAIT_TIMEOUT, stopping).await.unwrap(), "the connection was not waited for");
     drop(stream);
 }
 
@@ -200,7 +200,7 @@ async fn a_peer_that_reads_nothing_holds_a_stop_up_for_no_longer_than_the_limit(
     let mut stream = narrow(replica.address).await;
     stream.write_all(&[hello(WIDE), raw_get()].concat()).await.unwrap();
     eventually("its answer is under way", async || stream.peek(&mut [0; 1024]).await.unwrap() == 1024).await;
-    assert!(!within(PATIENCE, replica.stop()).await);
+    assert!(!within(WAIT_TIMEOUT, replica.stop()).await);
     drop(stream);
 }
 
@@ -227,7 +227,7 @@ async fn hundreds_of_connections_at_once_are_completed_before_they_are_accepted(
         // This thread is the only one of the runtime: nothing is accepted meanwhile. Without room the kernel ignores an attempt.
         let mut connected = Vec::new();
         for n in 0..limit.min(400) {
-            let stream = std::net::TcpStream::connect_timeout(&address, PATIENCE);
+            let stream = std::net::TcpStream::connect_timeout(&address, WAIT_TIMEOUT);
             connected.push(stream.unwrap_or_else(|error| panic!("connection {n} to {address}: {error}")));
         }
     }

@@ -158,9 +158,9 @@ async fn a_version_that_no_response_gave_is_refused(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_condition_is_judged_by_redis_and_not_by_the_replicas_memory() {
-    let fleet = Fleet::of(2, &[]).await;
+    let fleet = Fleet::start(2, &[]).await;
     let first = fleet[0].set("k", "1").await;
-    fleet[1].holds("k", "1").await;
+    fleet[1].wait_until_cached("k", "1").await;
     let second = fleet[0].set("k", "2").await;
     let refused = fleet[1].store(if_version("k", "3", &first.version)).await.unwrap();
     assert_eq!(refused.outcome(), SetOutcome::VersionMismatch);

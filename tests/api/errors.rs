@@ -226,6 +226,6 @@ async fn the_largest_value_that_is_allowed_is_kept_in_memory() {
     let replica = Replica::on(&redis, &settings).await;
     let value = "x".repeat(128 * 1024);
     replica.set("k", &value).await;
-    replica.holds("k", &value).await;
+    replica.wait_until_cached("k", &value).await;
     assert_eq!(replica.stats().await.l1.unwrap().rejected, 0);
 }

@@ -48,7 +48,7 @@ async fn an_entry_ends_with_its_time_to_live(mode: Mode) {
         assert!(answer.is("v"));
         assert!(answer.ttl() <= SHORT);
     }
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
     assert!(begun.elapsed() >= SHORT - Duration::from_millis(1), "gone after {:?}", begun.elapsed());
     assert!(replica.strong("k").await.unwrap().miss().is_some());
 }
@@ -62,7 +62,7 @@ async fn an_entry_ends_at_its_absolute_time(mode: Mode) {
         assert!(answer.is("v"));
         assert!(answer.ttl() <= 2 * SHORT);
     }
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
     assert!(SystemTime::now() + Duration::from_millis(5) >= end, "gone before its time");
 }
 
@@ -77,25 +77,25 @@ async fn a_later_set_prolongs(mode: Mode) {
     replica.store(lasting("k", SHORT)).await.unwrap();
     replica.store(lasting("marker", 2 * SHORT)).await.unwrap();
     replica.store(lasting("k", Duration::from_secs(60))).await.unwrap();
-    replica.lacks("marker").await;
+    replica.assert_missing("marker").await;
     assert!(replica.get("k").await.is("v"));
     assert!(replica.strong("k").await.unwrap().is("v"));
     // And a shorter one shortens.
     replica.store(lasting("k", SHORT)).await.unwrap();
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
 }
 
 async fn a_negative_entry_ends_too(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let content = Some(pb::set_request::Content::KnownAbsent(pb::KnownAbsent {}));
     replica.store(pb::SetRequest { content, ..lasting("k", SHORT) }).await.unwrap();
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
 }
 
 async fn an_expired_entry_counts_as_absent_for_a_condition(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.store(lasting("k", Duration::from_millis(50))).await.unwrap();
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
     let present = pb::SetRequest { condition: Some(Condition::IfPresent(pb::IfPresent {})), ..set_request("k", "2") };
     assert_eq!(replica.store(present).await.unwrap().outcome(), pb::SetOutcome::NotPresent);
     let absent = pb::SetRequest { condition: Some(Condition::IfAbsent(pb::IfAbsent {})), ..set_request("k", "2") };
@@ -150,7 +150,7 @@ async fn the_longest_and_the_shortest_time_to_live_are_taken(mode: Mode) {
     assert!(replica.get("long").await.ttl() > year - Duration::from_secs(60));
     assert!(replica.strong("long").await.unwrap().ttl() > year - Duration::from_secs(60));
     replica.store(lasting("short", Duration::from_millis(1))).await.unwrap();
-    replica.lacks("short").await;
+    replica.assert_missing("short").await;
 }
 
 async fn no_expiry_has_to_be_allowed(mode: Mode) {
@@ -251,7 +251,7 @@ async fn a_negative_entry_has_a_default_of_its_own(mode: Mode) {
 async fn what_has_ended_is_kept_for_who_accepts_it(mode: Mode) {
     let replica = mode.replica(&[("cache.stale_window", "1h")]).await;
     replica.store(lasting("k", SHORT)).await.unwrap();
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
     let accepts =
         pb::GetRequest { key: "k".into(), max_staleness: Some(wire(Duration::from_secs(60))), ..Default::default() };
     let answer = replica.ask(accepts.clone()).await.unwrap();
@@ -264,7 +264,7 @@ async fn what_has_ended_is_kept_for_who_accepts_it(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entry_ends_at_every_replica_and_in_redis() {
-    let fleet = Fleet::of(3, &[]).await;
+    let fleet = Fleet::start(3, &[]).await;
     let ttl = Duration::from_secs(1);
     let begun = tokio::time::Instant::now();
     fleet[0].store(lasting("k", ttl)).await.unwrap();

@@ -10,8 +10,8 @@ use tonic_health::pb::health_client::HealthClient;
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Mode, QUICK, Redis, Refusal as _, Replica, always_until, eventually, in_both_modes, invalidate_key,
-    set_request, whole_namespace, within,
+    Answer as _, Mode, Redis, Refusal as _, Replica, SHORT_BOUND, always_until, eventually, in_both_modes,
+    invalidate_key, set_request, whole_namespace, within,
 };
 
 /// The names that follow readiness.
@@ -159,7 +159,7 @@ async fn reflection_can_be_switched_off(mode: Mode) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_redis_fails_neither_liveness_nor_readiness() {
     let mut redis = Redis::start().await;
-    let replica = Replica::on(&redis, QUICK).await;
+    let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.becomes_ready().await;
     eventually("redis serves", async || replica.is_serving("redis").await).await;
     redis.kill9();
@@ -177,7 +177,7 @@ async fn an_outage_of_redis_fails_neither_liveness_nor_readiness() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_finds_no_redis_becomes_ready_after_a_while() {
     let redis = Redis::absent(&[]);
-    let replica = Replica::at(&redis.url(), &[("redis.connect_timeout", "300ms")]).await;
+    let replica = Replica::connected_to(&redis.url(), &[("redis.connect_timeout", "300ms")]).await;
     assert!(!replica.is_serving("readiness").await);
     assert!(replica.is_serving("liveness").await);
     replica.becomes_ready().await;
@@ -189,7 +189,8 @@ async fn a_replica_of_another_number_of_partitions_does_not_serve() {
     let redis = Redis::start().await;
     let first = Replica::on(&redis, &[]).await;
     first.set("k", "v").await;
-    let second = Replica::at(&redis.url(), &[("coherence.partitions", "8"), ("redis.connect_timeout", "100ms")]).await;
+    let second =
+        Replica::connected_to(&redis.url(), &[("coherence.partitions", "8"), ("redis.connect_timeout", "100ms")]).await;
     let get = pb::GetRequest { key: "k".into(), ..Default::default() };
     let halted = |refusal: tonic::Status| {
         assert_eq!(refusal.code(), Code::Unavailable, "{refusal:?}");
@@ -219,7 +220,7 @@ async fn a_replica_of_another_number_of_partitions_does_not_serve() {
 async fn a_replica_of_another_number_of_partitions_says_so_to_writers() {
     let redis = Redis::start().await;
     let _first = Replica::on(&redis, &[]).await;
-    let second = Replica::at(&redis.url(), &[("coherence.partitions", "8")]).await;
+    let second = Replica::connected_to(&redis.url(), &[("coherence.partitions", "8")]).await;
     let get = pb::GetRequest { key: "k".into(), ..Default::default() };
     eventually("it is halted", async || {
         second.ask(get.clone()).await.is_err_and(|refusal| refusal.reason() == "REPLICA_HALTED")

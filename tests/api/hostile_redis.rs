@@ -8,7 +8,7 @@ use crate::harness::{Answer as _, Impostor, Redis, Replica, eventually, set_requ
 const ON_THE_WAY: usize = 24 << 20;
 
 async fn is_cut_off(what: &str, impostor: &Impostor, url: &str, reason: &str) {
-    let replica = Replica::at(url, &[]).await;
+    let replica = Replica::connected_to(url, &[]).await;
     eventually(&format!("{what}: the reason is named"), async || {
         let redis = replica.redis().await;
         redis.state() == pb::RedisState::Unavailable && redis.reason.contains(reason)

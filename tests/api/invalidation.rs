@@ -75,7 +75,7 @@ async fn what_is_set_after_a_namespace_invalidation_lives(mode: Mode) {
         assert!(replica.get("k").await.miss().is_some());
     }
     replica.set("k", "last").await;
-    replica.holds("k", "last").await;
+    replica.wait_until_cached("k", "last").await;
 }
 
 async fn a_namespace_that_nobody_used_can_be_invalidated(mode: Mode) {
@@ -100,32 +100,32 @@ async fn a_token_of_an_invalidation_covers_all_its_keys(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_invalidation_is_seen_at_the_other_replicas() {
-    let fleet = Fleet::of(3, &[]).await;
+    let fleet = Fleet::start(3, &[]).await;
     for key in ["one", "two", "three"] {
         fleet[0].set(key, "v").await;
         for replica in &fleet.replicas {
-            replica.holds(key, "v").await;
+            replica.wait_until_cached(key, "v").await;
         }
     }
     fleet[1].invalidate("one").await;
     for replica in &fleet.replicas {
-        replica.lacks("one").await;
+        replica.assert_missing("one").await;
         assert!(replica.get("two").await.is("v"));
     }
     fleet[2].remove(keys(&["two"])).await.unwrap();
     for replica in &fleet.replicas {
-        replica.lacks("two").await;
+        replica.assert_missing("two").await;
         assert!(replica.get("three").await.is("v"));
     }
     fleet[0].remove(whole_namespace("")).await.unwrap();
     for replica in &fleet.replicas {
-        replica.lacks("three").await;
+        replica.assert_missing("three").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_invalidation_at_one_replica_leaves_other_namespaces_in_the_memory_of_all() {
-    let fleet = Fleet::of(2, &[]).await;
+    let fleet = Fleet::start(2, &[]).await;
     for namespace in ["gone", "stays"] {
         for n in 0..MANY {
             fleet[0].set_in(namespace, &n.to_string(), "v").await;
@@ -149,7 +149,7 @@ async fn a_namespace_invalidation_at_one_replica_leaves_other_namespaces_in_the_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_invalidated_is_gone_for_a_replica_that_starts_later() {
-    let mut fleet = Fleet::of(1, &[]).await;
+    let mut fleet = Fleet::start(1, &[]).await;
     fleet[0].set_in("n", "k", "v").await;
     fleet[0].set("one", "v").await;
     fleet[0].remove(whole_namespace("n")).await.unwrap();

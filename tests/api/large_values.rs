@@ -43,9 +43,10 @@ impl Bench {
     async fn with(value_size: &str, values: impl IntoIterator<Item = (String, usize)>) -> Bench {
         let redis = Redis::start().await;
         let proxy = Proxy::to(redis.port()).await;
-        let replica =
-            Arc::new(Replica::at(&proxy.url(), &[&[("limits.value_size", value_size)], SETTINGS].concat()).await);
-        replica.whole().await;
+        let replica = Arc::new(
+            Replica::connected_to(&proxy.url(), &[&[("limits.value_size", value_size)], SETTINGS].concat()).await,
+        );
+        replica.wait_until_proven().await;
         let small = (0..SMALL_KEYS).map(|index| (small(index), SMALL));
         for (key, size) in small.chain(values) {
             replica.store(set(&key, size)).await.expect("stored");

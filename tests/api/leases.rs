@@ -9,8 +9,8 @@ use twintier::pb::invalidate_request::Selector;
 use twintier::pb::set_request::{Condition, Expiry};
 
 use crate::harness::{
-    Answer as _, Cluster, Fleet, Mode, QUICK, Redis, Refusal as _, Replica, Seen, Wire, eventually, in_both_modes,
-    invalidate_key, set_request, whole_namespace, within,
+    Answer as _, Cluster, Fleet, Mode, Redis, Refusal as _, Replica, SHORT_BOUND, Seen, Wire, eventually,
+    in_both_modes, invalidate_key, set_request, whole_namespace, within,
 };
 
 in_both_modes! {
@@ -369,7 +369,7 @@ async fn one_loader_in(replicas: &[Replica], key: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_fleet_one_makes_the_entry() {
-    let fleet = Fleet::of(3, ONLY_TOLD).await;
+    let fleet = Fleet::start(3, ONLY_TOLD).await;
     for round in 0..5 {
         one_loader_in(&fleet.replicas, &format!("k{round}")).await;
     }
@@ -385,7 +385,7 @@ async fn in_a_fleet_one_makes_the_entry() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_releases_stale_values_in_every_replica() {
-    let fleet = Fleet::of(3, STALE).await;
+    let fleet = Fleet::start(3, STALE).await;
     fleet[0].store(brief("k", "old")).await.unwrap();
     eventually("it expires", async || fleet[2].get("k").await.miss().is_some()).await;
     let lease = fleet[0].wants("k").await;
@@ -407,10 +407,10 @@ async fn in_a_cluster_one_makes_the_entry() {
     let cluster = Cluster::start(&[]).await;
     let mut replicas = Vec::new();
     for _ in 0..3 {
-        replicas.push(Replica::at(&cluster.url(), ONLY_TOLD).await);
+        replicas.push(Replica::connected_to(&cluster.url(), ONLY_TOLD).await);
     }
     for replica in &replicas {
-        replica.whole().await;
+        replica.wait_until_proven().await;
     }
     for round in 0..5 {
         one_loader_in(&replicas, &format!("k{round}")).await;
@@ -422,8 +422,8 @@ async fn in_a_cluster_one_makes_the_entry() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_redis_one_at_a_time_makes_the_entry_in_each_replica() {
-    let settings = &[QUICK[0], ("redis.write_timeout", "500ms")];
-    let mut fleet = Fleet::of(1, settings).await;
+    let settings = &[SHORT_BOUND[0], ("redis.write_timeout", "500ms")];
+    let mut fleet = Fleet::start(1, settings).await;
     let replica = &fleet.replicas[0];
     let lease = replica.wants("k").await;
     let mut gets: Vec<_> = (0..5).map(|_| replica.waits(wanting("k"))).collect();
@@ -453,7 +453,7 @@ async fn without_redis_one_at_a_time_makes_the_entry_in_each_replica() {
     let last = answered(gets.remove(0)).await.lease.expect("the lease");
     fleet.redis.restart().await;
     let replica = &fleet.replicas[0];
-    replica.whole().await;
+    replica.wait_until_proven().await;
     let get = replica.waits(wanting("k"));
     replica.waiting(1).await;
     assert_eq!(replica.fills("k", "v", &last).await, pb::SetOutcome::LeaseVoid);
@@ -481,8 +481,8 @@ async fn a_lost_subscription_delays_those_who_wait_but_does_not_strand_them() {
     use crate::harness::{Class, Direction, Proxy};
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let (near, far) = (Replica::on(&redis, QUICK).await, Replica::at(&proxy.url(), QUICK).await);
-    far.whole().await;
+    let (near, far) = (Replica::on(&redis, SHORT_BOUND).await, Replica::connected_to(&proxy.url(), SHORT_BOUND).await);
+    far.wait_until_proven().await;
     let lease = near.wants("k").await;
     let get = far.waits(wanting("k"));
     far.waiting(1).await;

@@ -32,8 +32,8 @@ fn reported(stats: &pb::NamespaceStats) -> Option<[u64; 2]> {
 async fn a_few_entries_are_counted_exactly_and_every_replica_reports_them() {
     let mut redis = Redis::start().await;
     let url = redis.url();
-    let replica = Replica::told(&[("redis.url", &url), SAMPLED], &[]).await;
-    replica.whole().await;
+    let replica = Replica::with_metrics(&[("redis.url", &url), SAMPLED], &[]).await;
+    replica.wait_until_proven().await;
     fill(&replica, "small", 120, 50).await;
     fill(&replica, "large", 40, 5000).await;
     // Other programs' keys are none of a namespace.
@@ -106,8 +106,8 @@ async fn many_entries_are_estimated_with_a_bounded_number_of_commands() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_primaries_of_a_cluster_are_added_up() {
     let cluster = Cluster::start(&[]).await;
-    let replica = Replica::at(&cluster.url(), &[SAMPLED]).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&cluster.url(), &[SAMPLED]).await;
+    replica.wait_until_proven().await;
     fill(&replica, "n", 100, 200).await;
     let mut sums = [0, 0];
     for node in &cluster.nodes[..3] {

@@ -176,7 +176,7 @@ async fn without_memory_every_get_asks_redis() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_redis_entries_live_in_one_memory() {
-    let fleet = Fleet::of(2, &[("namespaces.own.l2", "false")]).await;
+    let fleet = Fleet::start(2, &[("namespaces.own.l2", "false")]).await;
     let first = fleet[0].store(named("own", "k", "1")).await.unwrap();
     assert_eq!((first.outcome(), first.token.as_str()), (SetOutcome::Stored, ""));
     let answer = fleet[0].get_from("own", "k").await;
@@ -250,7 +250,7 @@ async fn a_namespace_may_ask_the_primary_by_default() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_immutable_entry_is_written_in_silence_and_seen_everywhere() {
-    let fleet = Fleet::of(2, &[("namespaces.fixed.immutable", "true")]).await;
+    let fleet = Fleet::start(2, &[("namespaces.fixed.immutable", "true")]).await;
     let before = fleet[1].coherence().await.messages_applied;
     for n in 0..20 {
         let stored = fleet[0].set_in("fixed", &n.to_string(), "v").await;

@@ -6,7 +6,8 @@ use twintier::pb;
 use twintier::pb::admin_service_client::AdminServiceClient;
 
 use crate::harness::{
-    Answer as _, Cluster, Fleet, Mode, QUICK, Redis, Refusal as _, Replica, eventually, in_both_modes, set_request,
+    Answer as _, Cluster, Fleet, Mode, Redis, Refusal as _, Replica, SHORT_BOUND, eventually, in_both_modes,
+    set_request,
 };
 
 impl Replica {
@@ -150,16 +151,17 @@ async fn changes_reach_the_other(one: &Replica, other: &Replica) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_is_taken_up_by_every_replica() {
-    let fleet = Fleet::of(2, &[]).await;
+    let fleet = Fleet::start(2, &[]).await;
     changes_reach_the_other(&fleet[0], &fleet[1]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_is_taken_up_by_every_replica_in_a_cluster() {
     let cluster = Cluster::start(&[]).await;
-    let (one, other) = (Replica::at(&cluster.url(), &[]).await, Replica::at(&cluster.url(), &[]).await);
-    one.whole().await;
-    other.whole().await;
+    let (one, other) =
+        (Replica::connected_to(&cluster.url(), &[]).await, Replica::connected_to(&cluster.url(), &[]).await);
+    one.wait_until_proven().await;
+    other.wait_until_proven().await;
     changes_reach_the_other(&one, &other).await;
 }
 
@@ -170,7 +172,7 @@ async fn a_change_outlives_the_replicas_and_holds_before_a_new_one_is_ready() {
     one.change("default", off()).await.unwrap();
     one.stop().await;
     for settings in [&[][..], &[("warm_start.enabled", "false")]] {
-        let two = Replica::at(&redis.url(), settings).await;
+        let two = Replica::connected_to(&redis.url(), settings).await;
         eventually("it is ready", async || {
             let request = tonic_health::pb::HealthCheckRequest { service: "readiness".into() };
             let mut health = tonic_health::pb::health_client::HealthClient::new(two.channel.clone());
@@ -184,7 +186,7 @@ async fn a_change_outlives_the_replicas_and_holds_before_a_new_one_is_ready() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_redis_loses_is_restored_by_those_who_know_it() {
     let redis = Redis::start().await;
-    let (one, other) = (Replica::on(&redis, QUICK).await, Replica::on(&redis, QUICK).await);
+    let (one, other) = (Replica::on(&redis, SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
     one.change("default", off()).await.unwrap();
     eventually("the other has it", async || other.is_off("k").await).await;
     redis.cli(&["FLUSHALL"]).await;
@@ -192,7 +194,7 @@ async fn a_change_that_redis_loses_is_restored_by_those_who_know_it() {
         redis.cli(&["HEXISTS", "twintier:{0}:p", "default/enabled"]).await.number() == 1
     })
     .await;
-    let third = Replica::on(&redis, QUICK).await;
+    let third = Replica::on(&redis, SHORT_BOUND).await;
     eventually("a new one has it", async || third.is_off("k").await).await;
     assert!(one.is_off("k").await && other.is_off("k").await);
     other.take_back("default").await.unwrap();
@@ -202,7 +204,7 @@ async fn a_change_that_redis_loses_is_restored_by_those_who_know_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_redis_is_away_what_was_changed_holds_and_nothing_is_changed() {
     let mut redis = Redis::start().await;
-    let replica = Replica::on(&redis, QUICK).await;
+    let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.change("default", off()).await.unwrap();
     redis.kill9();
     let refused = replica.take_back("default").await.unwrap_err();

@@ -11,7 +11,7 @@ use twintier::pb;
 use twintier::pb::invalidate_request::Selector;
 
 use crate::harness::{
-    Answer as _, Cluster, Fleet, Mode, PATIENCE, Redis, Refusal as _, Replica, Reply, Sentinels, eventually,
+    Answer as _, Cluster, Fleet, Mode, Redis, Refusal as _, Replica, Reply, Sentinels, WAIT_TIMEOUT, eventually,
     in_both_modes, set_request, whole_namespace, within,
 };
 
@@ -239,7 +239,7 @@ async fn no_get_after_the_acknowledgement_sees_what_was_before(mode: Mode) {
         }
     }
     stop.cancel();
-    within(PATIENCE, readers.join_all()).await;
+    within(WAIT_TIMEOUT, readers.join_all()).await;
 }
 
 /// All selectors, at both replicas, whichever of them was asked.
@@ -248,14 +248,14 @@ async fn all_selectors_hold_in(fleet: &[Replica; 2]) {
         for key in ["k:1", "k:2"] {
             fleet[0].set_tagged(key, "v", &["t"]).await;
             for replica in fleet {
-                replica.holds(key, "v").await;
+                replica.wait_until_cached(key, "v").await;
             }
         }
         fleet[0].set("other", "v").await;
         fleet[round % 2].remove(request.clone()).await.unwrap();
         for key in ["k:1", "k:2"] {
             assert!(!fleet[round % 2].has(key).await, "{request:?}");
-            fleet[1 - round % 2].lacks(key).await;
+            fleet[1 - round % 2].assert_missing(key).await;
         }
         let others = round < 3;
         assert_eq!([fleet[0].has("other").await, fleet[1].has("other").await], [others; 2], "{request:?}");
@@ -263,9 +263,9 @@ async fn all_selectors_hold_in(fleet: &[Replica; 2]) {
 }
 
 async fn two(url: &str) -> [Replica; 2] {
-    let fleet = [Replica::at(url, &[]).await, Replica::at(url, &[]).await];
+    let fleet = [Replica::connected_to(url, &[]).await, Replica::connected_to(url, &[]).await];
     for replica in &fleet {
-        replica.whole().await;
+        replica.wait_until_proven().await;
     }
     fleet
 }
@@ -290,8 +290,8 @@ async fn every_selector_reaches_every_replica_behind_sentinels() {
             replica.strong("k:1").await.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent))
         })
         .await;
-        replica.whole().await;
-        replica.lacks("k:1").await;
+        replica.wait_until_proven().await;
+        replica.assert_missing("k:1").await;
     }
     all_selectors_hold_in(&fleet).await;
 }

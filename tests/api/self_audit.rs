@@ -2,7 +2,7 @@
 
 use twintier::pb;
 
-use crate::harness::{Answer as _, QUICK, Redis, Replica, eventually};
+use crate::harness::{Answer as _, Redis, Replica, SHORT_BOUND, eventually};
 
 const EVERY_HIT: (&str, &str) = ("coherence.self_audit", "1");
 
@@ -11,7 +11,7 @@ async fn self_audit(replica: &Replica) -> pb::SelfAuditStats {
 }
 
 fn audited() -> Vec<(&'static str, &'static str)> {
-    QUICK.iter().copied().chain([EVERY_HIT]).collect()
+    SHORT_BOUND.iter().copied().chain([EVERY_HIT]).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,11 +60,11 @@ async fn answers_older_than_the_bound_are_found() {
 
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let writer = Replica::on(&redis, QUICK).await;
-    let reader = Replica::at_with(&proxy.url(), &audited(), Safeguards::without(Safeguard::Audit)).await;
-    reader.whole().await;
+    let writer = Replica::on(&redis, SHORT_BOUND).await;
+    let reader = Replica::connected_to_with(&proxy.url(), &audited(), Safeguards::without(Safeguard::Audit)).await;
+    reader.wait_until_proven().await;
     writer.set("k", "old").await;
-    reader.holds("k", "old").await;
+    reader.wait_until_cached("k", "old").await;
     proxy.stall(Class::Subscription, Direction::ToClient);
     writer.set("k", "new").await;
     eventually("a violation is counted", async || {

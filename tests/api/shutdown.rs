@@ -111,15 +111,15 @@ fn strong(key: &str) -> pb::GetRequest {
 }
 
 /// So patient that only the drain ends a call to a Redis that does not answer.
-const PATIENT: &[(&str, &str)] =
+const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "30s"), ("redis.write_timeout", "30s"), ("redis.unresponsive_after", "30s")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_under_way_are_finished() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let replica = Replica::at(&proxy.url(), PATIENT).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&proxy.url(), LONG_TIMEOUTS).await;
+    replica.wait_until_proven().await;
     replica.set("k", "v").await;
     proxy.stall(Class::Commands, Direction::ToClient);
     let (mut reader, mut writer) = (replica.client.clone(), replica.client.clone());
@@ -141,7 +141,7 @@ async fn calls_under_way_are_finished() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_cannot_be_finished_do_not_hold_the_end_up() {
     let redis = Redis::start().await;
-    let replica = Replica::on(&redis, PATIENT).await;
+    let replica = Replica::on(&redis, LONG_TIMEOUTS).await;
     redis.freeze();
     let mut client = replica.client.clone();
     let stuck = tokio::spawn(async move { client.get(strong("k")).await });
@@ -155,7 +155,7 @@ async fn calls_that_cannot_be_finished_do_not_hold_the_end_up() {
 async fn a_replica_without_its_redis_ends_at_once() {
     let mut redis = Redis::start().await;
     let replica = Replica::on(&redis, UNHURRIED).await;
-    let never = Replica::at(&Redis::absent(&[]).url(), UNHURRIED).await;
+    let never = Replica::connected_to(&Redis::absent(&[]).url(), UNHURRIED).await;
     redis.kill9();
     assert!(within(AT_ONCE, replica.stop()).await);
     assert!(within(AT_ONCE, never.stop()).await);

@@ -7,8 +7,8 @@ use twintier::pb;
 use twintier::pb::set_request::{Condition, Content};
 
 use crate::harness::{
-    Answer as _, Class, Direction, Fleet, Mode, Proxy, QUICK, Redis, Replica, eventually, in_both_modes, set_request,
-    whole_namespace,
+    Answer as _, Class, Direction, Fleet, Mode, Proxy, Redis, Replica, SHORT_BOUND, eventually, in_both_modes,
+    set_request, whole_namespace,
 };
 
 in_both_modes! {
@@ -103,7 +103,7 @@ async fn what_is_reported_of_memory_catches_up_without_use(mode: Mode) {
 
 async fn a_replica_describes_itself(mode: Mode) {
     let before = SystemTime::now();
-    let (one, two) = (mode.replica(QUICK).await, mode.replica(QUICK).await);
+    let (one, two) = (mode.replica(SHORT_BOUND).await, mode.replica(SHORT_BOUND).await);
     let mut stats = one.stats().await;
     eventually("it is well", async || {
         stats = one.stats().await;
@@ -182,7 +182,7 @@ async fn latencies_are_reported_by_operation(mode: Mode) {
     assert!(replica.stats().await.latencies.is_empty());
     replica.get("k").await;
     replica.set("k", "v").await;
-    replica.holds("k", "v").await;
+    replica.wait_until_cached("k", "v").await;
     replica.invalidate("k").await;
     let rows = replica.stats().await.latencies;
     let count = |operation: &str, tier| {
@@ -201,11 +201,11 @@ async fn latencies_are_reported_by_operation(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_of_redis_and_without_it_are_counted() {
-    let mut fleet = Fleet::of(2, &[QUICK[0], ("cache.stale_window", "1h")]).await;
+    let mut fleet = Fleet::start(2, &[SHORT_BOUND[0], ("cache.stale_window", "1h")]).await;
     fleet[0].set("k", "v").await;
     fleet[1].get("k").await;
     assert_eq!(fleet[1].counts("default").await.l2_hits, 1);
-    fleet[1].holds("k", "v").await;
+    fleet[1].wait_until_cached("k", "v").await;
     fleet.redis.kill9();
     eventually("stale hits are counted", async || {
         fleet[1].get("k").await;
@@ -230,7 +230,7 @@ async fn answers_of_redis_and_without_it_are_counted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_are_counted_where_they_are_heard() {
-    let fleet = Fleet::of(2, &[]).await;
+    let fleet = Fleet::start(2, &[]).await;
     for n in 0..10 {
         fleet[0].set(&n.to_string(), "v").await;
     }
@@ -250,7 +250,7 @@ async fn messages_are_counted_where_they_are_heard() {
 }
 
 /// So patient that one fetch serves every Get, however slow this machine is.
-const PATIENT: &[(&str, &str)] =
+const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "20s"), ("redis.unresponsive_after", "20s"), ("coherence.max_staleness", "20s")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,8 +258,8 @@ async fn many_gets_of_one_cold_key_cost_one_read() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let writer = Replica::on(&redis, &[]).await;
-    let reader = Replica::at(&proxy.url(), PATIENT).await;
-    reader.whole().await;
+    let reader = Replica::connected_to(&proxy.url(), LONG_TIMEOUTS).await;
+    reader.wait_until_proven().await;
     writer.set("k", "v").await;
     // A message that is applied later would close the fetch to those who come after it.
     eventually("the message is applied", async || reader.coherence().await.messages_applied == 1).await;
@@ -285,8 +285,8 @@ async fn a_caller_who_leaves_does_not_end_the_read_for_the_others() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let writer = Replica::on(&redis, &[]).await;
-    let reader = Replica::at(&proxy.url(), PATIENT).await;
-    reader.whole().await;
+    let reader = Replica::connected_to(&proxy.url(), LONG_TIMEOUTS).await;
+    reader.wait_until_proven().await;
     writer.set("k", "v").await;
     eventually("the message is applied", async || reader.coherence().await.messages_applied == 1).await;
     proxy.stall(Class::Commands, Direction::ToClient);

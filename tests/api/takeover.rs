@@ -25,9 +25,12 @@ impl Pair {
         let (old, new) = (Redis::with(&args).await, Redis::with(&args).await);
         new.cli(&["REPLICAOF", "127.0.0.1", &old.port().to_string()]).await;
         let ways = [Proxy::to(old.port()).await, Proxy::to(old.port()).await];
-        let replicas = [Replica::at(&ways[0].url(), settings).await, Replica::at(&ways[1].url(), settings).await];
+        let replicas = [
+            Replica::connected_to(&ways[0].url(), settings).await,
+            Replica::connected_to(&ways[1].url(), settings).await,
+        ];
         for replica in &replicas {
-            replica.whole().await;
+            replica.wait_until_proven().await;
         }
         eventually_within(Duration::from_secs(30), "the registry is old enough", async || {
             let Reply::List(line) = old.cli(&["HMGET", "twintier:{0}:c", "a", "b"]).await else { return false };
@@ -99,9 +102,9 @@ async fn what_was_lost_is_invalidated_again_and_the_rest_is_answered() {
     })
     .await;
     for replica in [one, other] {
-        replica.whole().await;
+        replica.wait_until_proven().await;
         for key in 10..40 {
-            replica.shows(&key.to_string(), "kept").await;
+            replica.wait_until_visible(&key.to_string(), "kept").await;
         }
         for key in 0..10 {
             assert_eq!(replica.get(&key.to_string()).await.miss(), Some(pb::MissReason::Absent), "{key}");
@@ -125,11 +128,11 @@ impl Pair {
             })
             .await;
         }
-        one.whole().await;
-        one.shows("k", "new").await;
+        one.wait_until_proven().await;
+        one.wait_until_visible("k", "new").await;
         self.leads(ways, &self.old);
         eventually("nothing of the new one is followed any more", async || {
-            one.whole().await;
+            one.wait_until_proven().await;
             one.strong("k").await.is_ok_and(|answer| !answer.is("new"))
         })
         .await;
@@ -145,17 +148,17 @@ impl Pair {
             }
         }
         for replica in &self.replicas {
-            replica.whole().await;
+            replica.wait_until_proven().await;
             for key in ["k", "gone"] {
                 assert!(replica.strong(key).await.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent)));
             }
             match kept {
-                Some(kept) => replica.shows("kept", kept).await,
+                Some(kept) => replica.wait_until_visible("kept", kept).await,
                 None => assert!(replica.strong("kept").await.is_ok_and(|answer| answer.miss().is_some())),
             }
         }
         one.set("k", "newest").await;
-        other.shows("k", "newest").await;
+        other.wait_until_visible("k", "newest").await;
     }
 
     async fn with_old_values(settings: &[(&str, &str)]) -> Pair {
@@ -203,8 +206,8 @@ async fn with_the_policy_cold_nothing_from_before_is_answered() {
     }
     // A replica that starts later drops nothing.
     pair.replicas[0].set("k", "new").await;
-    let late = Replica::at(&pair.ways[0].url(), &[("redis.failover", "cold")]).await;
-    late.whole().await;
+    let late = Replica::connected_to(&pair.ways[0].url(), &[("redis.failover", "cold")]).await;
+    late.wait_until_proven().await;
     assert!(late.get("k").await.is("new"));
 }
 
@@ -219,7 +222,7 @@ async fn a_replica_that_comes_too_late_to_a_takeover_does_not_forget_what_it_ack
     // The other one heard of the write and repairs it; a third, which knows nothing, would answer what the new one has.
     let [late, other] = &pair.replicas;
     eventually("the other has settled", async || other.coherence().await.repaired > 0).await;
-    other.lacks("k").await;
+    other.assert_missing("k").await;
     pair.ways[0].delay(Class::Commands, Direction::ToClient, Duration::from_millis(30));
     pair.ways[0].welcome();
     let begun = Instant::now();
@@ -233,7 +236,7 @@ async fn a_replica_that_comes_too_late_to_a_takeover_does_not_forget_what_it_ack
 async fn a_barrier_on_a_new_primary_waits_for_who_was_not_registered_there() {
     let mut pair = Pair::start(&[("coherence.max_staleness", "6s")]).await;
     pair.replicas[0].set("k", "old").await;
-    pair.replicas[0].holds("k", "old").await;
+    pair.replicas[0].wait_until_cached("k", "old").await;
     pair.parts().await;
     // The first one is proven once more by the old primary, and hears nothing of the new one.
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -281,8 +284,8 @@ async fn a_primary_that_forgets_its_past_lives_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_number_of_partitions_is_taken_once_a_deployment_is_gone() {
-    let fleet = Fleet::of(1, &[("coherence.max_staleness", "500ms")]).await;
-    let other = Replica::at(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
+    let fleet = Fleet::start(1, &[("coherence.max_staleness", "500ms")]).await;
+    let other = Replica::connected_to(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
     eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
     let Fleet { replicas, redis: _redis } = fleet;
     for replica in replicas {
@@ -290,7 +293,7 @@ async fn another_number_of_partitions_is_taken_once_a_deployment_is_gone() {
     }
     eventually_within(Duration::from_secs(60), "it serves", async || other.store(set_request("k", "v")).await.is_ok())
         .await;
-    other.whole().await;
+    other.wait_until_proven().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -299,20 +302,20 @@ async fn in_a_cluster_a_deployment_is_gone_when_all_its_partitions_are() {
     let redis = Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
     redis.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
     let url = format!("redis-cluster://127.0.0.1:{}", redis.port());
-    let first = Replica::at(&url, &[("coherence.max_staleness", "500ms")]).await;
-    first.whole().await;
-    let other = Replica::at(&url, &[("coherence.partitions", "8")]).await;
+    let first = Replica::connected_to(&url, &[("coherence.max_staleness", "500ms")]).await;
+    first.wait_until_proven().await;
+    let other = Replica::connected_to(&url, &[("coherence.partitions", "8")]).await;
     eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
     first.stop().await;
     eventually_within(Duration::from_secs(60), "it serves", async || other.store(set_request("k", "v")).await.is_ok())
         .await;
-    other.whole().await;
+    other.wait_until_proven().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_is_no_reason_to_take_a_deployment_for_gone() {
-    let mut fleet = Fleet::of(1, &[("coherence.max_staleness", "500ms")]).await;
-    let other = Replica::at(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
+    let mut fleet = Fleet::start(1, &[("coherence.max_staleness", "500ms")]).await;
+    let other = Replica::connected_to(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
     eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
     // Redis comes back after a minute, as its own clock has it.
     let Reply::Text(audited) = fleet.redis.cli(&["HGET", "twintier:{0}:c", "a"]).await else { panic!("never audited") };
@@ -322,7 +325,7 @@ async fn an_outage_is_no_reason_to_take_a_deployment_for_gone() {
     fleet.redis.thaw();
     fleet.redis.cli(&["HSET", "twintier:{0}:c", "a", &(audited - 60_000_000).to_string()]).await;
     fleet.redis.cli(&["CLIENT", "KILL", "TYPE", "PUBSUB"]).await;
-    fleet[0].whole().await;
+    fleet[0].wait_until_proven().await;
     assert!(other.store(set_request("k", "v")).await.is_err());
     fleet[0].set("k", "v").await;
     drop(fleet.replicas.pop());
@@ -331,8 +334,8 @@ async fn an_outage_is_no_reason_to_take_a_deployment_for_gone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_promoted_primary_is_used_while_another_replica_is_slow_to_follow_it() {
     let redis = Sentinels::start(&[]).await;
-    let replica = Replica::at(&redis.url(), &[]).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&redis.url(), &[]).await;
+    replica.wait_until_proven().await;
     for sentinel in &redis.sentinels {
         for (option, millis) in [("down-after-milliseconds", "30000"), ("failover-timeout", "20000")] {
             sentinel.cli(&["SENTINEL", "SET", "mymaster", option, millis]).await;
@@ -358,7 +361,7 @@ async fn the_promoted_primary_is_used_while_another_replica_is_slow_to_follow_it
     })
     .await;
     eventually("writes go to the promoted one", stored).await;
-    replica.whole().await;
+    replica.wait_until_proven().await;
     let about = format!("{:?}", sentinel.cli(&["SENTINEL", "MASTER", "mymaster"]).await);
     let former = redis.nodes[old].port().to_string();
     assert!(about.contains(&format!("{:?}", former.as_bytes())), "the failover was over too soon to show anything");
@@ -373,12 +376,12 @@ async fn a_primary_that_is_named_again_is_taken_over_by_who_saw_nothing_of_the_t
         ways.push(Proxy::to(sentinel.port()).await);
     }
     let ports: Vec<_> = ways.iter().map(Proxy::port).collect();
-    let replica = Replica::at(&Sentinels::url_by(&ports), &[]).await;
+    let replica = Replica::connected_to(&Sentinels::url_by(&ports), &[]).await;
     let epoch = async |node: usize| {
         redis.nodes[node].cli(&["HGET", "twintier:{0}:c", "e"]).await.text().parse::<u64>().unwrap()
     };
     for _ in 0..6 {
-        replica.whole().await;
+        replica.wait_until_proven().await;
         redis.settles().await;
         let first = redis.primary().await.unwrap();
         let (life, before) = (redis.life(first).await, epoch(first).await);
@@ -388,10 +391,10 @@ async fn a_primary_that_is_named_again_is_taken_over_by_who_saw_nothing_of_the_t
         let came_back = named == first && redis.life(first).await == life;
         assert!(named != first || epoch(first).await == before || !came_back, "nobody was there to begin an epoch");
         ways.iter().for_each(Proxy::welcome);
-        replica.whole().await;
+        replica.wait_until_proven().await;
         if came_back {
             eventually("a new epoch has begun", async || epoch(first).await > before).await;
-            replica.whole().await;
+            replica.wait_until_proven().await;
             replica.set("k", "v").await;
             return;
         }

@@ -66,7 +66,7 @@ async fn a_touch_changes_the_time_to_live(mode: Mode) {
     let soon = SystemTime::now() + SECOND / 5;
     let expiry = Some(Touched::ExpireTime(soon.into()));
     touch(&replica, pb::TouchRequest { key: "k".into(), expiry, ..Default::default() }).await.unwrap();
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
     assert!(soon.duration_since(SystemTime::now()).unwrap_or_default() < SECOND / 100, "not before its time");
 }
 
@@ -151,9 +151,9 @@ async fn a_sliding_entry_that_is_not_read_ends(mode: Mode) {
         .store(pb::SetRequest { expiry: Some(Expiry::Ttl(wire(SECOND))), ..set_request("marker", "v") })
         .await
         .unwrap();
-    replica.lacks("marker").await;
+    replica.assert_missing("marker").await;
     assert!(begun.elapsed() >= SECOND - SECOND / 100);
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
 }
 
 async fn a_sliding_entry_ends_however_often_it_is_read(mode: Mode) {
@@ -189,11 +189,11 @@ async fn touches_are_counted(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shorter_life_holds_at_every_replica() {
-    let fleet = Fleet::of(2, &[]).await;
+    let fleet = Fleet::start(2, &[]).await;
     for n in 0..20 {
         let key = format!("k{n}");
         fleet[0].set(&key, "v").await;
-        fleet[1].holds(&key, "v").await;
+        fleet[1].wait_until_cached(&key, "v").await;
         let touched = touched(&fleet[0], &key, 10 * SECOND, TouchMode::Shorten).await;
         assert_eq!(touched.outcome(), TouchOutcome::Touched);
         let request = pb::GetRequest { key: key.clone(), tokens: vec![touched.token], ..Default::default() };
@@ -204,10 +204,10 @@ async fn a_shorter_life_holds_at_every_replica() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_replica_reads_lives_at_the_others() {
-    let fleet = Fleet::of(2, &[]).await;
+    let fleet = Fleet::start(2, &[]).await;
     fleet[0].store(sliding("k", SECOND, None)).await.unwrap();
     let end = tokio::time::Instant::now() + 3 * SECOND;
-    fleet[1].holds("k", "v").await;
+    fleet[1].wait_until_cached("k", "v").await;
     always_until(end, async || assert!(fleet[0].get("k").await.is("v"))).await;
     // It has not been read here for longer than its idle time; what memory knows has ended, but Redis knows more.
     assert!(fleet[1].get("k").await.is("v"));

@@ -123,8 +123,8 @@ async fn requests_beyond_the_streams_of_a_connection_are_not_refused() {
         ("redis.read_timeout", "20s"),
         ("redis.unresponsive_after", "20s"),
     ];
-    let replica = Replica::at(&proxy.url(), settings).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&proxy.url(), settings).await;
+    replica.wait_until_proven().await;
     replica.set("k", "v").await;
     let wire = Wire::connect(replica.address).await;
     proxy.stall(Class::Commands, Direction::ToClient);

@@ -71,12 +71,12 @@ async fn a_replica_that_ends_leaves_its_list_to_the_next() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_replica_in_a_cluster_has_the_hot_keys_in_memory() {
     let cluster = Cluster::start(&[]).await;
-    let one = Replica::at(&cluster.url(), &[]).await;
-    one.whole().await;
+    let one = Replica::connected_to(&cluster.url(), &[]).await;
+    one.wait_until_proven().await;
     read(&one, 50).await;
     one.stop().await;
-    let two = Replica::at(&cluster.url(), &[]).await;
-    two.whole().await;
+    let two = Replica::connected_to(&cluster.url(), &[]).await;
+    two.wait_until_proven().await;
     assert_eq!(two.warm_start().await.loaded, 50);
     is_warm(&two, 50).await;
 }
@@ -138,7 +138,7 @@ async fn readiness_waits_for_a_warm_start_and_not_for_one_that_cannot_be_made() 
     assert_eq!(slow.warm_start().await.loaded, 40);
 
     let absent = Redis::absent(&[]);
-    let alone = Replica::at(&absent.url(), &[("redis.connect_timeout", "300ms")]).await;
+    let alone = Replica::connected_to(&absent.url(), &[("redis.connect_timeout", "300ms")]).await;
     eventually("it is ready", async || alone.is_ready().await).await;
     assert_eq!(alone.stats().await.warm_start, None);
 }
@@ -151,7 +151,8 @@ async fn an_answer_that_does_not_come_holds_readiness_back_no_longer_than_allowe
     one.stop().await;
     let proxy = Proxy::to(redis.port()).await;
     proxy.delay(Class::Commands, Direction::ToClient, Duration::from_millis(60));
-    let late = Replica::at(&proxy.url(), &[("warm_start.timeout", "30ms"), ("redis.connect_timeout", "10s")]).await;
+    let late =
+        Replica::connected_to(&proxy.url(), &[("warm_start.timeout", "30ms"), ("redis.connect_timeout", "10s")]).await;
     let warmed = late.warm_start().await;
     assert!(warmed.timed_out, "{warmed:?}");
     eventually("it is ready", async || late.is_ready().await).await;
@@ -235,8 +236,8 @@ async fn keys_below_configured_prefixes_are_in_memory_before_the_first_get() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configured_keys_and_prefixes_are_loaded_from_every_primary_of_a_cluster() {
     let cluster = Cluster::start(&[]).await;
-    let one = Replica::at(&cluster.url(), &[("warm_start.enabled", "false")]).await;
-    one.whole().await;
+    let one = Replica::connected_to(&cluster.url(), &[("warm_start.enabled", "false")]).await;
+    one.wait_until_proven().await;
     for n in 0..40 {
         one.set_in("goals", &format!("user:{n}"), "v").await;
         one.set_in("pages", &n.to_string(), "v").await;
@@ -245,8 +246,8 @@ async fn configured_keys_and_prefixes_are_loaded_from_every_primary_of_a_cluster
     let keys: Vec<String> = (0..40).map(|n| format!("pages/{n}")).collect();
     let keys = serde_json::json!(keys).to_string();
     let settings = [("warm_start.load_keys", keys.as_str()), ("warm_start.load_prefixes", r#"["goals/user"]"#)];
-    let two = Replica::at(&cluster.url(), &settings).await;
-    two.whole().await;
+    let two = Replica::connected_to(&cluster.url(), &settings).await;
+    two.wait_until_proven().await;
     let warmed = two.warm_start().await;
     assert_eq!((warmed.listed, warmed.loaded), (80, 80), "{warmed:?}");
     for n in 0..40 {

@@ -9,8 +9,8 @@ use twintier::pb::watch_request::Selector;
 use twintier::pb::watch_response::Event;
 
 use crate::harness::{
-    Class, Cluster, Direction, Fleet, Mode, Proxy, QUICK, Redis, Refusal as _, Replica, Sight, Watcher, eventually,
-    in_both_modes, invalidate_key, quick, set_request, whole_namespace, within,
+    Class, Cluster, Direction, Fleet, Mode, Proxy, Redis, Refusal as _, Replica, SHORT_BOUND, Sight, Watcher,
+    eventually, in_both_modes, invalidate_key, quick, set_request, whole_namespace, within,
 };
 
 in_both_modes!(
@@ -244,7 +244,7 @@ async fn heartbeats_say_how_old_they_are(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_resumes_at_another_replica() {
-    let fleet = Fleet::of(2, &[]).await;
+    let fleet = Fleet::start(2, &[]).await;
     let mut watcher = Watcher::stands(&fleet[0]).await;
     fleet[1].set("told", "1").await;
     assert_eq!(watcher.sees().await, set("told"));
@@ -266,8 +266,9 @@ async fn a_watch_resumes_at_another_replica() {
 async fn a_lost_message_is_a_discontinuity_and_the_proof_ends() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let (deaf, other) = (Replica::at(&proxy.url(), QUICK).await, Replica::on(&redis, QUICK).await);
-    deaf.whole().await;
+    let (deaf, other) =
+        (Replica::connected_to(&proxy.url(), SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
+    deaf.wait_until_proven().await;
     let called = Instant::now();
     let mut watcher = Watcher::stands(&deaf).await;
     proxy.stall(Class::Subscription, Direction::ToClient);
@@ -293,12 +294,12 @@ async fn a_lost_message_is_a_discontinuity_and_the_proof_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_stands_before_redis_does() {
     let mut redis = Redis::absent(&[]);
-    let replica = Replica::at(&redis.url(), QUICK).await;
+    let replica = Replica::connected_to(&redis.url(), SHORT_BOUND).await;
     let mut watcher = Watcher::open(&replica, quick(pb::WatchRequest::default())).await.unwrap();
     assert_eq!(watcher.heartbeat().await.proof_age, None);
     redis.restart().await;
     assert_eq!(watcher.sees().await, Sight::Broken(pb::DiscontinuityReason::Gap));
-    replica.whole().await;
+    replica.wait_until_proven().await;
     replica.set("k", "1").await;
     while watcher.sees().await != set("k") {}
 }
@@ -306,9 +307,10 @@ async fn a_watch_stands_before_redis_does() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_spans_the_shards_of_a_cluster() {
     let cluster = Cluster::start(&[]).await;
-    let (replica, other) = (Replica::at(&cluster.url(), &[]).await, Replica::at(&cluster.url(), &[]).await);
-    replica.whole().await;
-    other.whole().await;
+    let (replica, other) =
+        (Replica::connected_to(&cluster.url(), &[]).await, Replica::connected_to(&cluster.url(), &[]).await);
+    replica.wait_until_proven().await;
+    other.wait_until_proven().await;
     let mut watcher = Watcher::stands(&replica).await;
     let mut expected: Vec<Sight> = Vec::new();
     for n in 0..50 {

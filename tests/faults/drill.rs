@@ -96,7 +96,7 @@ impl World {
     /// The same with the given protections.
     pub async fn with(redis: Redis, settings: &[(&str, &str)], protections: Safeguards) -> World {
         let world = World::waiting(redis, settings, protections).await;
-        world.whole().await;
+        world.wait_until_proven().await;
         world
     }
 
@@ -105,7 +105,7 @@ impl World {
         let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             let proxy = Proxy::to(redis.port()).await;
-            replicas.push(Replica::at_with(&proxy.url(), &[SETTINGS, settings].concat(), protections).await);
+            replicas.push(Replica::connected_to_with(&proxy.url(), &[SETTINGS, settings].concat(), protections).await);
             proxies.push(proxy);
         }
         World::of(redis, proxies, replicas)
@@ -121,18 +121,23 @@ impl<R> World<R> {
     }
 
     /// Three replicas that reach Redis by `url` and not through proxies.
-    pub async fn at(redis: R, url: &str, settings: &[(&str, &str)]) -> World<R> {
-        World::at_with(redis, url, settings, Safeguards::default()).await
+    pub async fn connected_to(redis: R, url: &str, settings: &[(&str, &str)]) -> World<R> {
+        World::connected_to_with(redis, url, settings, Safeguards::default()).await
     }
 
     /// The same with the given protections.
-    pub async fn at_with(redis: R, url: &str, settings: &[(&str, &str)], protections: Safeguards) -> World<R> {
+    pub async fn connected_to_with(
+        redis: R,
+        url: &str,
+        settings: &[(&str, &str)],
+        protections: Safeguards,
+    ) -> World<R> {
         let mut replicas = Vec::new();
         for _ in 0..3 {
-            replicas.push(Replica::at_with(url, &[SETTINGS, settings].concat(), protections).await);
+            replicas.push(Replica::connected_to_with(url, &[SETTINGS, settings].concat(), protections).await);
         }
         let world = World::of(redis, Vec::new(), replicas);
-        world.whole().await;
+        world.wait_until_proven().await;
         world
     }
 
@@ -143,21 +148,21 @@ impl<R> World<R> {
             replicas.push(Replica::process(url, SETTINGS, environment).await);
         }
         let world = World::of(redis, Vec::new(), replicas);
-        world.whole().await;
+        world.wait_until_proven().await;
         world
     }
 
     /// Waits until every replica is healthy and proven.
-    pub async fn whole(&self) {
+    pub async fn wait_until_proven(&self) {
         for replica in &self.replicas {
-            replica.whole().await;
+            replica.wait_until_proven().await;
         }
     }
 
     /// Waits for the same after a fault, and notes how long that took.
     pub async fn recovers(&mut self) {
         let healed = Instant::now();
-        self.whole().await;
+        self.wait_until_proven().await;
         self.recovery = self.recovery.max(healed.elapsed());
     }
 

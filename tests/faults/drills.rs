@@ -394,7 +394,7 @@ drill!(
         let url = format!("rediss://127.0.0.1:{port}");
         let mut replicas = Vec::new();
         for _ in 0..3 {
-            replicas.push(Replica::at(&url, &[SETTINGS, &[("redis.tls_ca_file", &file)]].concat()).await);
+            replicas.push(Replica::connected_to(&url, &[SETTINGS, &[("redis.tls_ca_file", &file)]].concat()).await);
         }
         World::of(Secured { redis, authority }, Vec::new(), replicas)
     },

@@ -18,7 +18,7 @@ use super::harness::{Answer as _, eventually_within, within};
 const CALLERS: usize = 10_000;
 /// How long the source takes.
 const LOADING: Duration = Duration::from_millis(200);
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Room for the herd; a bound so long that nothing is looked at again for its sake alone; and patience with Redis, which shares the machine
 /// with all of this: without it a replica goes on alone, with a loader of its own.
@@ -70,7 +70,7 @@ async fn want(channel: Channel, key: &str, source: &Source) -> String {
     loop {
         let lease = Some(pb::LeaseOptions::default());
         let mut get = tonic::Request::new(pb::GetRequest { key: key.into(), lease, ..Default::default() });
-        get.set_timeout(PATIENCE);
+        get.set_timeout(WAIT_TIMEOUT);
         let answer = client.get(get).await.expect("a Get never fails").into_inner();
         let Some(lease) = answer.lease else {
             match answer.seen() {
@@ -129,7 +129,7 @@ async fn leases(world: &World) -> pb::LeaseStats {
 }
 
 async fn waiting(world: &World, number: usize) {
-    eventually_within(PATIENCE, "the herd waits", async || leases(world).await.waiting == number as u64).await;
+    eventually_within(WAIT_TIMEOUT, "the herd waits", async || leases(world).await.waiting == number as u64).await;
 }
 
 /// How often each replica has read Redis.
@@ -159,7 +159,7 @@ async fn d23_a_herd_wants_a_cold_key() {
     let gathered = begun.elapsed();
     source.awaited.notify_one();
     let filled = Instant::now();
-    let values = within(PATIENCE, callers.join_all()).await;
+    let values = within(WAIT_TIMEOUT, callers.join_all()).await;
     let served = filled.elapsed() - LOADING;
     assert!(values.iter().all(|value| value == "made by 1"));
     assert_eq!((source.calls(), leases(&world).await.granted), (1, 1));
@@ -181,7 +181,7 @@ async fn d23_a_herd_wants_what_its_source_fails_to_give() {
     let (callers, _) = herd(&ways(&world).await, "k", &source);
     waiting(&world, CALLERS - 1).await;
     source.awaited.notify_one();
-    let values = within(PATIENCE, callers.join_all()).await;
+    let values = within(WAIT_TIMEOUT, callers.join_all()).await;
     assert!(values.iter().all(|value| *value == format!("made by {}", FAILURES + 1)));
     let asked = asked(&world).await - before;
     println!("failing source: {} calls, {asked} GETs", source.calls());
@@ -212,7 +212,7 @@ async fn d23_a_herd_whose_first_callers_leave() {
             served += usize::from(caller.is_ok());
         }
     };
-    within(PATIENCE, all).await;
+    within(WAIT_TIMEOUT, all).await;
     println!("cancelled: {left} left, {served} served, {} loads", source.calls());
     assert_eq!((served, source.calls()), (CALLERS - left, 1));
 }

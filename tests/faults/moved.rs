@@ -60,11 +60,11 @@ async fn world(guarded: bool) -> World<Pair> {
     let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
     for _ in 0..3 {
         let proxy = Proxy::to(pair.primary().port()).await;
-        replicas.push(Replica::at(&proxy.url(), SETTINGS).await);
+        replicas.push(Replica::connected_to(&proxy.url(), SETTINGS).await);
         proxies.push(proxy);
     }
     let world = World::of(pair, proxies, replicas);
-    world.whole().await;
+    world.wait_until_proven().await;
     world
 }
 

@@ -22,7 +22,7 @@ async fn world() -> World {
 drill!(d20_a_replica_is_killed_again_and_again, load(), world(), |world| {
     while world.goes_on() {
         let unlucky = rand::rng().random_range(0..3);
-        world.replicas[unlucky].dies_and_returns().await;
+        world.replicas[unlucky].restart().await;
         sleep(millis(rand::rng().random_range(1..200))).await;
     }
 });
@@ -32,7 +32,7 @@ drill!(d22_replicas_are_replaced_amid_what_they_cannot_read, load(), world(), |w
     while world.goes_on() {
         for replica in 0..3 {
             speak_another_version(&world.redis).await;
-            world.replicas[replica].is_replaced().await;
+            world.replicas[replica].replace_process().await;
         }
     }
 });

@@ -37,7 +37,7 @@ const SETTINGS: &[(&str, &str)] = &[
 /// Within which a replica ends after SIGTERM: the delay and the timeout.
 const DRAIN_LIMIT: Duration = millis(2500);
 /// On top of that, for a busy machine.
-const MARGIN: Duration = Duration::from_secs(3);
+const SCHEDULING_ALLOWANCE: Duration = Duration::from_secs(3);
 /// Until the name has forgotten a replica that ends.
 const FORGETTING: Duration = millis(300);
 /// Longest time until a replica is ready.
@@ -152,8 +152,8 @@ async fn deployed(build: &Build) -> World<Rollout> {
     rollout._readers.spawn(read_hot(rollout.name.clone()));
     let name = rollout.name.clone();
     let mut world = World::of(rollout, Vec::new(), replicas);
-    (world.name, world.ending) = (Some(name), DRAIN_LIMIT + MARGIN);
-    world.whole().await;
+    (world.name, world.ending) = (Some(name), DRAIN_LIMIT + SCHEDULING_ALLOWANCE);
+    world.wait_until_proven().await;
     world
 }
 
@@ -210,7 +210,11 @@ impl World<Rollout> {
             self.redis.name.loses(gone.replica);
             old.ended().await
         };
-        assert!(within(DRAIN_LIMIT + MARGIN, ended).await, "the exit code of replica {} is not 0", gone.replica);
+        assert!(
+            within(DRAIN_LIMIT + SCHEDULING_ALLOWANCE, ended).await,
+            "the exit code of replica {} is not 0",
+            gone.replica
+        );
         let tally = self.redis.name.tally.clone();
         eventually("callers find the new replica", async || tally.answers_of(place.replica) > 0).await;
         warm

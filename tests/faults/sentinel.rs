@@ -22,7 +22,7 @@ const GUARDED: &[&str] = &["--min-replicas-to-write", "1", "--min-replicas-max-l
 async fn world(settings: &[(&str, &str)]) -> World<Sentinels> {
     let redis = Sentinels::start(&[]).await;
     let url = redis.url();
-    World::at(redis, &url, settings).await
+    World::connected_to(redis, &url, settings).await
 }
 
 /// Two servers, with the given protections.
@@ -30,7 +30,7 @@ async fn world(settings: &[(&str, &str)]) -> World<Sentinels> {
 pub async fn two_with(protections: Safeguards) -> World<Sentinels> {
     let redis = Sentinels::of(&[], TWO).await;
     let url = redis.url();
-    let mut world = World::at_with(redis, &url, REPAIR, protections).await;
+    let mut world = World::connected_to_with(redis, &url, REPAIR, protections).await;
     world.bound += millis(1000);
     world
 }
@@ -45,13 +45,13 @@ pub async fn primaries_come_back(world: &mut World<Sentinels>) {
 pub async fn world_with(protections: Safeguards) -> World<Sentinels> {
     let redis = Sentinels::start(&[]).await;
     let url = redis.url();
-    World::at_with(redis, &url, REPAIR, protections).await
+    World::connected_to_with(redis, &url, REPAIR, protections).await
 }
 
 async fn guarded_world(settings: &[(&str, &str)]) -> World<Sentinels> {
     let redis = Sentinels::start(GUARDED).await;
     let url = redis.url();
-    let mut world = World::at(redis, &url, settings).await;
+    let mut world = World::connected_to(redis, &url, settings).await;
     world.bound += millis(1000);
     world
 }
@@ -112,8 +112,8 @@ drill!(
             let others: Vec<_> = (0..3).filter(|node| *node != old).collect();
             let newcomer = &mut world.replicas[0];
             let joins = async {
-                newcomer.is_replaced().await;
-                newcomer.whole().await;
+                newcomer.replace_process().await;
+                newcomer.wait_until_proven().await;
                 sleep(millis(200)).await;
             };
             dies_ahead(&mut world.redis.nodes, old, &others, joins).await;
@@ -195,7 +195,7 @@ async fn there_and_back(world: &mut World<Sentinels>, how: Return) {
 async fn returning_world(guard: &[&str], replicas: &[&[&str]], settings: &[(&str, &str)]) -> World<Sentinels> {
     let redis = Sentinels::of(guard, replicas).await;
     let url = redis.url();
-    let mut world = World::at(redis, &url, settings).await;
+    let mut world = World::connected_to(redis, &url, settings).await;
     world.bound += millis(1000);
     world
 }
@@ -282,11 +282,11 @@ async fn split(settings: &[(&str, &str)]) -> World<Split> {
     let mut replicas = Vec::new();
     let user = [("redis.username", SERVICE), ("redis.password", "any")];
     for url in [&alone, &url, &url] {
-        replicas.push(Replica::at(url, &[SETTINGS, settings, &user].concat()).await);
+        replicas.push(Replica::connected_to(url, &[SETTINGS, settings, &user].concat()).await);
     }
     let mut world = World::of(Split { redis, ways }, Vec::new(), replicas);
     world.bound += millis(1000);
-    world.whole().await;
+    world.wait_until_proven().await;
     world
 }
 

@@ -15,7 +15,7 @@ const COLD: &[(&str, &str)] = &[("redis.failover", "cold")];
 async fn world(settings: &[(&str, &str)]) -> World<Cluster> {
     let redis = Cluster::start(&[]).await;
     let url = redis.url();
-    World::at(redis, &url, settings).await
+    World::connected_to(redis, &url, settings).await
 }
 
 /// The slot of a partition drawn at random.

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::paper::Paper;
+use crate::doc_page::DocPage;
 use crate::process::{Redis, Serving, needed};
 use crate::readme::{ROOT, paste};
 
@@ -99,7 +99,7 @@ fn the_pages_work_with_redis() {
 
 #[test]
 fn each_recipe_of_the_cookbook_is_run_and_its_output_checked() {
-    let page = Paper::read(Path::new("docs/cookbook.md"));
+    let page = DocPage::read(Path::new("docs/cookbook.md"));
     let recipes: Vec<_> = page.headings.iter().skip(1).collect();
     assert!(recipes.len() >= 6, "{recipes:?}");
     for recipe in recipes {

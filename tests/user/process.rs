@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Longest wait for anything that has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Settings for a machine that is busy with other tests: what a test of something else must not fail for.
 pub const UNHURRIED: [(&str, &str); 5] = [
@@ -53,7 +53,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> Ran {
 pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !happened() {
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "not within {WAIT_TIMEOUT:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -192,7 +192,7 @@ impl Serving {
     pub fn ended(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         let ended = self.log.wait(|_, ended| ended.then_some(()));
-        assert!(ended.is_some(), "still running after {PATIENCE:?}: {:?}", self.log());
+        assert!(ended.is_some(), "still running after {WAIT_TIMEOUT:?}: {:?}", self.log());
         (self.child.wait().unwrap().code(), begun.elapsed())
     }
 }
@@ -225,7 +225,7 @@ impl Log {
         let mut lines = self.lines.lock().unwrap();
         loop {
             let found = find(&lines.0, lines.1);
-            if found.is_some() || lines.1 || begun.elapsed() > PATIENCE {
+            if found.is_some() || lines.1 || begun.elapsed() > WAIT_TIMEOUT {
                 return found;
             }
             lines = self.news.wait_timeout(lines, Duration::from_secs(1)).unwrap().0;

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use crate::paper::Paper;
+use crate::doc_page::DocPage;
 use crate::process::{Ran, Serving, UNHURRIED, free_port, needed, run, twintier};
 
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -184,7 +184,7 @@ fn no_block_is_left_out() {
         // The second is run with those of runbooks.
         (TOKENS, &["(", "grpcurl"]),
     ] {
-        let page = Paper::read(Path::new(page));
+        let page = DocPage::read(Path::new(page));
         let scripts = page.blocks.iter().filter(|(language, _)| ["bash", "sh", "python"].contains(&language.as_str()));
         let first_lines: Vec<_> = scripts.map(|(_, lines)| lines[0].split(' ').next().unwrap()).collect();
         assert_eq!(first_lines, run, "{:?}: each is run by a test here", page.path);
@@ -206,7 +206,7 @@ fn what_a_build_takes_is_said_wherever_building_is() {
     let (_, rest) = include_str!("../../Cargo.toml").split_once("rust-version = \"").unwrap();
     let rust = format!("Rust {} or newer and a C compiler", rest.split('"').next().unwrap());
     for page in ["README.md", "docs/install.md"] {
-        let text = Paper::read(Path::new(page)).text;
+        let text = DocPage::read(Path::new(page)).text;
         let (before, _) = text.split_once("cargo ").unwrap();
         assert!(before.contains(&rust), "{page} does not say {rust:?} before its first command");
     }

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
-use crate::paper::Paper;
+use crate::doc_page::DocPage;
 use crate::process::{Redis, Serving, free_port, run, twintier, until};
 
 /// A section of the page, against what was really said.
@@ -12,7 +12,7 @@ struct Symptom(String);
 
 impl Symptom {
     fn of(heading: &str) -> Symptom {
-        let page = Paper::read(Path::new("docs/troubleshooting.md"));
+        let page = DocPage::read(Path::new("docs/troubleshooting.md"));
         // A phrase may be broken into lines.
         Symptom(page.section(heading).split_whitespace().collect::<Vec<_>>().join(" "))
     }

@@ -36,33 +36,33 @@ pub use watcher::{Sight, Watcher, quick};
 pub use wire::{Unfinished, Wire, connect_from, framed, one_message};
 
 /// Longest time that anything observable may take to come about.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a loaded machine may take on top of a limit that the service promises. These tests tell an end from a hang; how fast something
 /// is, is measured by drills and benches.
-const LOADED: Duration = Duration::from_secs(10);
+const SLOW_MACHINE_ALLOWANCE: Duration = Duration::from_secs(10);
 
 /// The staleness bound of tests about it.
-pub const DELTA: Duration = Duration::from_millis(500);
+pub const MAX_STALENESS: Duration = Duration::from_millis(500);
 
 /// Allowed on top of a bound for the scheduling of a loaded machine: of the test, not of the promise.
-pub const MARGIN: Duration = Duration::from_millis(400);
+pub const SCHEDULING_ALLOWANCE: Duration = Duration::from_millis(400);
 
 /// Settings of tests about the staleness bound.
-pub const QUICK: &[(&str, &str)] = &[("coherence.max_staleness", "500ms")];
+pub const SHORT_BOUND: &[(&str, &str)] = &[("coherence.max_staleness", "500ms")];
 
 /// Deployments of six processes and more that one test process runs at once.
-static ROOM: Semaphore = Semaphore::const_new(2);
+static DEPLOYMENT_SLOTS: Semaphore = Semaphore::const_new(2);
 
 /// Waits for room for another deployment, which ends when this goes.
 async fn room() -> SemaphorePermit<'static> {
-    ROOM.acquire().await.expect("never closed")
+    DEPLOYMENT_SLOTS.acquire().await.expect("never closed")
 }
 
 /// Looks until `check` holds; fails when it does not in good time.
 #[track_caller]
 pub fn eventually(what: &str, check: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
-    eventually_within(PATIENCE, what, check)
+    eventually_within(WAIT_TIMEOUT, what, check)
 }
 
 /// The same with a patience of its own.
@@ -100,9 +100,11 @@ pub async fn always_until(moment: Instant, mut check: impl AsyncFnMut()) {
 pub fn within<T>(promised: Duration, work: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
-        match timeout(promised + LOADED, work).await {
+        match timeout(promised + SLOW_MACHINE_ALLOWANCE, work).await {
             Ok(result) => result,
-            Err(_) => panic!("{caller}: no result within {promised:?}, and {LOADED:?} for a loaded machine"),
+            Err(_) => {
+                panic!("{caller}: no result within {promised:?}, and {SLOW_MACHINE_ALLOWANCE:?} for a loaded machine")
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::{PATIENCE, eventually};
+use super::{WAIT_TIMEOUT, eventually};
 
 /// A process of the service. Dropped, it is killed.
 pub struct Process {
@@ -105,9 +105,9 @@ impl Process {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        let Ok(is_well) = timeout(PATIENCE, ended).await else {
+        let Ok(is_well) = timeout(WAIT_TIMEOUT, ended).await else {
             let _ = (child.kill(), child.wait());
-            panic!("still running {PATIENCE:?} after SIGTERM");
+            panic!("still running {WAIT_TIMEOUT:?} after SIGTERM");
         };
         is_well
     }

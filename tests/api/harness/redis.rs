@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::PATIENCE;
+use super::WAIT_TIMEOUT;
 use super::resp::{self, Reply};
 
 /// A Redis on 127.0.0.1. Dropped, it is killed.
@@ -91,7 +91,7 @@ impl Redis {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        assert!(timeout(PATIENCE, starting).await.is_ok(), "redis-server did not start: {}", self.log());
+        assert!(timeout(WAIT_TIMEOUT, starting).await.is_ok(), "redis-server did not start: {}", self.log());
     }
 
     /// SIGKILL, and waits for the end.

@@ -28,7 +28,7 @@ pub struct Replica {
 }
 
 /// A machine that runs many tests at once is slow, which no test but those about patience should notice.
-const PATIENT: &[(&str, &str)] =
+const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "1s"), ("redis.write_timeout", "5s"), ("redis.unresponsive_after", "5s")];
 
 /// A configuration as flags would give it.
@@ -55,7 +55,7 @@ impl Replica {
     }
 
     /// A replica that can be scraped and sends what the given OTEL_* variables ask for.
-    pub async fn told(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Replica {
+    pub async fn with_metrics(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Replica {
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let replica = Identity::new();
         let metrics = MetricsConfig::from_variables(owned, true, &replica.id);
@@ -73,21 +73,21 @@ impl Replica {
     }
 
     /// A replica on the Redis at `url`, perhaps through a proxy. Does not wait for it.
-    pub async fn at(url: &str, settings: &[(&str, &str)]) -> Replica {
-        Replica::at_with(url, settings, Safeguards::default()).await
+    pub async fn connected_to(url: &str, settings: &[(&str, &str)]) -> Replica {
+        Replica::connected_to_with(url, settings, Safeguards::default()).await
     }
 
     /// The same with the given protections.
-    pub async fn at_with(url: &str, settings: &[(&str, &str)], protections: Safeguards) -> Replica {
+    pub async fn connected_to_with(url: &str, settings: &[(&str, &str)], protections: Safeguards) -> Replica {
         let mut all = vec![("redis.url", url)];
-        all.extend_from_slice(PATIENT);
+        all.extend_from_slice(LONG_TIMEOUTS);
         all.extend_from_slice(settings);
         Replica::start_with(&all, protections).await
     }
 
     /// A replica that is a process of its own, with variables in its environment. Waits until it listens.
     pub async fn process(url: &str, settings: &[(&str, &str)], environment: &[(String, String)]) -> Replica {
-        Replica::process_with(&[&[("redis.url", url)], PATIENT, settings].concat(), environment).await
+        Replica::process_with(&[&[("redis.url", url)], LONG_TIMEOUTS, settings].concat(), environment).await
     }
 
     /// The same with these settings alone.
@@ -97,7 +97,7 @@ impl Replica {
 
     /// A replica that is a process of another build of the program. Waits until it listens.
     pub async fn of_build(program: &Path, url: &str, settings: &[(&str, &str)]) -> Replica {
-        Replica::of(Process::of(program, &[&[("redis.url", url)], PATIENT, settings].concat(), &[]).await)
+        Replica::of(Process::of(program, &[&[("redis.url", url)], LONG_TIMEOUTS, settings].concat(), &[]).await)
     }
 
     fn of(process: Process) -> Replica {
@@ -118,14 +118,14 @@ impl Replica {
     }
 
     /// SIGKILL to its process, which is then started again. Waits until it listens.
-    pub async fn dies_and_returns(&mut self) {
+    pub async fn restart(&mut self) {
         let process = self.process.as_mut().expect("a process");
         process.kill9();
         process.restart().await;
     }
 
     /// SIGTERM to its process, which is started again when it has ended. Waits until it listens.
-    pub async fn is_replaced(&mut self) {
+    pub async fn replace_process(&mut self) {
         let process = self.process.as_mut().expect("a process");
         process.end().await;
         process.restart().await;
@@ -133,8 +133,8 @@ impl Replica {
 
     /// A replica on `redis`, whose memory is proven.
     pub async fn on(redis: &Redis, settings: &[(&str, &str)]) -> Replica {
-        let replica = Replica::at(&redis.url(), settings).await;
-        replica.whole().await;
+        let replica = Replica::connected_to(&redis.url(), settings).await;
+        replica.wait_until_proven().await;
         replica
     }
 
@@ -237,7 +237,7 @@ impl Replica {
     // === what becomes true ===
 
     /// Waits until Redis is healthy, and then until a whole audit later.
-    pub async fn whole(&self) {
+    pub async fn wait_until_proven(&self) {
         eventually("every partition is proven", async || {
             let request = pb::StatsRequest { namespace: String::new(), ..Default::default() };
             let Ok(stats) = self.client.clone().stats(request).await else { return false };
@@ -249,7 +249,7 @@ impl Replica {
     }
 
     /// Waits until a Get is answered with `value` from memory, as fresh.
-    pub async fn holds(&self, key: &str, value: &str) {
+    pub async fn wait_until_cached(&self, key: &str, value: &str) {
         eventually("memory holds the value", async || {
             let answer = self.get(key).await;
             answer.is(value) && answer.tier() == pb::Tier::L1 && answer.stale().is_none()
@@ -258,12 +258,12 @@ impl Replica {
     }
 
     /// Waits until a Get is answered with `value`.
-    pub async fn shows(&self, key: &str, value: &str) {
+    pub async fn wait_until_visible(&self, key: &str, value: &str) {
         eventually("the value is seen", async || self.get(key).await.is(value)).await;
     }
 
     /// Waits until a Get is answered with a miss because there is no entry.
-    pub async fn lacks(&self, key: &str) {
+    pub async fn assert_missing(&self, key: &str) {
         eventually("the entry is gone", async || self.get(key).await.miss() == Some(pb::MissReason::Absent)).await;
     }
 }
@@ -284,14 +284,14 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    pub async fn of(size: usize, settings: &[(&str, &str)]) -> Fleet {
+    pub async fn start(size: usize, settings: &[(&str, &str)]) -> Fleet {
         let redis = Redis::start().await;
         let mut replicas = Vec::new();
         for _ in 0..size {
-            replicas.push(Replica::at(&redis.url(), settings).await);
+            replicas.push(Replica::connected_to(&redis.url(), settings).await);
         }
         for replica in &replicas {
-            replica.whole().await;
+            replica.wait_until_proven().await;
         }
         Fleet { replicas, redis }
     }

@@ -8,7 +8,7 @@ use twintier::pb;
 use twintier::pb::watch_change::Covers;
 use twintier::pb::watch_response::Event;
 
-use super::{PATIENCE, Replica};
+use super::{Replica, WAIT_TIMEOUT};
 
 /// A watch that stands or has stood.
 pub struct Watcher {
@@ -48,7 +48,7 @@ impl Watcher {
 
     /// The next event.
     pub async fn event(&mut self) -> Result<Event, Status> {
-        let message = timeout(PATIENCE, self.events.message()).await.expect("a heartbeat in good time");
+        let message = timeout(WAIT_TIMEOUT, self.events.message()).await.expect("a heartbeat in good time");
         let event = message?.expect("a watch ends in a status").event.expect("an event");
         match &event {
             Event::Heartbeat(heartbeat) => self.tokens = vec![heartbeat.token.clone()],

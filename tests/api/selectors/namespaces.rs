@@ -40,7 +40,7 @@ async fn has(replica: &Replica, namespace: &str, key: &str) -> bool {
     replica.get_from(namespace, key).await.miss().is_none()
 }
 
-async fn lacks(replica: &Replica, namespace: &str) {
+async fn assert_missing_in(replica: &Replica, namespace: &str) {
     eventually("the entry is gone", async || !has(replica, namespace, "user:7").await).await;
 }
 
@@ -185,13 +185,13 @@ async fn all_are_gone_everywhere(fleet: &[Replica; 2]) {
         for replica in fleet {
             for namespace in ["a", "b"] {
                 if round % 2 == 1 {
-                    lacks(replica, namespace).await;
+                    assert_missing_in(replica, namespace).await;
                 }
                 assert!(!has(replica, namespace, "user:7").await, "{namespace}: {request:?}");
             }
         }
         if request.all_namespaces {
-            lacks(&fleet[0], &unseen).await;
+            assert_missing_in(&fleet[0], &unseen).await;
             assert!(!has(&fleet[1], &unseen, "user:7").await && has(&fleet[1], &unseen, "other").await, "{request:?}");
         }
     }
@@ -249,7 +249,7 @@ async fn a_namespace_that_is_switched_off_here_is_invalidated_all_the_same() {
         }
         two.remove(request).await.unwrap();
         for namespace in names {
-            lacks(&one, namespace).await;
+            assert_missing_in(&one, namespace).await;
             assert!(has(&one, namespace, "other").await, "{namespace}");
         }
     }
@@ -268,8 +268,8 @@ async fn a_namespace_that_may_not_exist_here_is_covered_by_all_and_not_by_a_list
     assert!(has(&one, "known", "user:7").await && has(&one, "foreign", "user:7").await);
     let answer = two.remove(in_all(tags(&["user:7"]))).await.unwrap();
     assert_eq!(listed(&answer), ["foreign", "known"]);
-    lacks(&one, "known").await;
-    lacks(&one, "foreign").await;
+    assert_missing_in(&one, "known").await;
+    assert_missing_in(&one, "foreign").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -304,7 +304,7 @@ async fn a_watch_of_one_namespace_is_told_of_an_invalidation_in_several() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_redis_every_namespace_of_the_list_is_named_as_failed() {
     let absent = Redis::absent(&[]);
-    let replica = Replica::at(&absent.url(), &[("redis.write_timeout", "200ms")]).await;
+    let replica = Replica::connected_to(&absent.url(), &[("redis.write_timeout", "200ms")]).await;
     let failed = replica.remove(in_list(&["b", "a"], tags(&["user:7"]))).await.unwrap_err();
     assert_eq!((failed.code(), failed.reason().as_str()), (Code::Unavailable, "L2_UNAVAILABLE"));
     let details = failed.get_error_details();

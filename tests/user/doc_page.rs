@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::readme::ROOT;
 
 /// A page.
-pub struct Paper {
+pub struct DocPage {
     /// Path in the repository.
     pub path: PathBuf,
     pub text: String,
@@ -19,13 +19,13 @@ pub struct Paper {
 }
 
 /// The README, CONTRIBUTING.md and every page of docs/.
-pub fn papers() -> Vec<Paper> {
+pub fn doc_pages() -> Vec<DocPage> {
     let pages = std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap();
     let pages = pages.map(|entry| Path::new("docs").join(entry.unwrap().file_name()));
     let mut paths: Vec<_> = pages.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
     paths.sort();
     paths.splice(0..0, ["README.md".into(), "CONTRIBUTING.md".into()]);
-    paths.iter().map(|path| Paper::read(path)).collect()
+    paths.iter().map(|path| DocPage::read(path)).collect()
 }
 
 /// Every file of the repository, from its root.
@@ -45,13 +45,13 @@ pub fn tree() -> Vec<PathBuf> {
     files
 }
 
-impl Paper {
-    pub fn read(path: &Path) -> Paper {
+impl DocPage {
+    pub fn read(path: &Path) -> DocPage {
         let text = std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap();
-        Paper::of(path, text)
+        DocPage::of(path, text)
     }
 
-    pub fn of(path: &Path, text: String) -> Paper {
+    pub fn of(path: &Path, text: String) -> DocPage {
         let (mut blocks, mut prose, mut headings) = (Vec::new(), String::new(), Vec::new());
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
@@ -75,7 +75,7 @@ impl Paper {
         let spans = paragraphs.flat_map(|part| part.split('`').skip(1).step_by(2)).map(span).collect();
         let links = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
         let links = links.map(|(link, _)| link.to_owned()).collect();
-        Paper { path: path.to_owned(), spans, blocks, links, headings, text }
+        DocPage { path: path.to_owned(), spans, blocks, links, headings, text }
     }
 
     /// Spans, and the lines of blocks.
@@ -116,12 +116,12 @@ pub fn words<'a>(text: &'a str, begin: &'a str, rest: impl Fn(char) -> bool + 'a
 fn a_page_is_taken_apart() {
     let text =
         "# A page\n\nSee `l1.size` and\n`two\nlines` [here](b.md#c).\n\n```sh\nls `x`\n```\n\n## It's a-b (c)\ntext\n";
-    let paper = Paper::of(Path::new("a.md"), text.to_owned());
-    assert_eq!(paper.spans, ["l1.size", "two lines"]);
-    assert_eq!(paper.blocks, [("sh".to_owned(), vec!["ls `x`".to_owned()])]);
-    assert_eq!(paper.links, ["b.md#c"]);
-    assert!(paper.has_section("its-a-b-c") && paper.has_section("a-page") && !paper.has_section("b"));
-    assert_eq!(paper.section("It's a-b (c)"), "text\n");
+    let page = DocPage::of(Path::new("a.md"), text.to_owned());
+    assert_eq!(page.spans, ["l1.size", "two lines"]);
+    assert_eq!(page.blocks, [("sh".to_owned(), vec!["ls `x`".to_owned()])]);
+    assert_eq!(page.links, ["b.md#c"]);
+    assert!(page.has_section("its-a-b-c") && page.has_section("a-page") && !page.has_section("b"));
+    assert_eq!(page.section("It's a-b (c)"), "text\n");
     let found: Vec<_> = words("a TT_X, TT_ (TT_YZ) xTT_Q", "TT_", |c| c.is_ascii_uppercase()).collect();
     assert_eq!(found, ["TT_X", "TT_YZ"]);
 }
