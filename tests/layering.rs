@@ -151,7 +151,7 @@ fn inside(module: &str, place: &str) -> bool {
 }
 
 #[test]
-fn a_confined_library_stays_in_its_room() {
+fn a_confined_library_stays_in_its_module() {
     for module in modules() {
         for path in paths(&module.code) {
             let first = path.split("::").next().unwrap();
@@ -164,7 +164,7 @@ fn a_confined_library_stays_in_its_room() {
 }
 
 #[test]
-fn the_core_knows_only_itself_and_a_few_small_libraries() {
+fn the_core_imports_only_itself_and_a_few_small_libraries() {
     for module in modules().iter().filter(|module| inside(&module.path, "cache")) {
         for statement in module.code.split("\nuse ").skip(1) {
             let path: String = statement.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
@@ -182,7 +182,7 @@ fn the_core_knows_only_itself_and_a_few_small_libraries() {
 }
 
 #[test]
-fn no_edge_knows_another() {
+fn no_edge_imports_another() {
     for module in modules() {
         let Some(edge) = EDGES.iter().find(|edge| inside(&module.path, edge)) else { continue };
         for path in paths(&module.code).iter().filter_map(|path| absolute(&module.path, path)) {
@@ -194,7 +194,7 @@ fn no_edge_knows_another() {
 }
 
 #[test]
-fn the_ground_floor_knows_no_other_room() {
+fn the_ground_floor_imports_no_other_module() {
     let ground = modules().into_iter().filter(|module| inside(&module.path, "net"));
     let mut paths_of = ground.flat_map(|module| {
         let found = paths(&module.code).into_iter().filter_map(|path| absolute(&module.path, &path));
@@ -219,7 +219,7 @@ fn no_room_is_a_drawer_for_everything() {
 
 /// A module and the modules inside of it may know each other: they are one room.
 #[test]
-fn modules_do_not_know_each_other_in_circles() {
+fn modules_have_no_import_circles() {
     let modules = modules();
     let names: BTreeSet<&str> = modules.iter().map(|module| module.path.as_str()).collect();
     let mut graph: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -315,7 +315,7 @@ fn upper_bounds(code: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_test_asserts_how_long_something_takes() {
+fn no_test_asserts_a_duration() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     ["src", "tests"].iter().for_each(|folder| collect(&root.join(folder), &mut files));

@@ -27,7 +27,7 @@ fn resident() -> u64 {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn an_entry_costs_what_it_is_weighed() {
+fn an_entry_costs_its_counted_weight() {
     let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
     let namespace = Namespaces::new(rules, 64).get("namespace", "default").unwrap();
     // All kept to the end: memory that one gave back would hide what the next takes.

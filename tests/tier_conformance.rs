@@ -300,7 +300,7 @@ async fn conforms(bench: Bench) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_local_number_line_conforms() {
+async fn the_local_sequencer_conforms() {
     conforms(Bench::local()).await;
 }
 

@@ -36,19 +36,19 @@ impl Replica {
 }
 
 in_both_modes! {
-    a_key_that_is_nowhere_is_a_miss,
+    inspect_of_an_unknown_key_is_a_miss,
     an_entry_is_described,
-    the_keys_read_most_are_listed,
-    bad_requests_are_refused_by_field,
+    hot_keys_are_listed,
+    invalid_requests_are_refused_by_field,
     administration_can_be_switched_off,
-    a_drain_changes_readiness_and_nothing_else,
-    after_a_reset_stats_count_from_then_on,
-    the_level_of_a_log_that_is_not_the_services_stays,
-    a_look_counts_and_changes_nothing,
-    what_an_entry_was_invalidated_with_is_named,
+    a_drain_changes_readiness_only,
+    stats_count_from_zero_after_a_reset,
+    the_log_level_is_unchanged_if_another_owns_the_log,
+    inspect_changes_no_counter_and_no_entry,
+    inspect_names_the_selector_that_invalidated_an_entry,
 }
 
-async fn a_key_that_is_nowhere_is_a_miss(mode: Mode) {
+async fn inspect_of_an_unknown_key_is_a_miss(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let found = replica.inspect("nothing").await;
     assert!(found.verdict.starts_with("miss: memory holds nothing"), "{}", found.verdict);
@@ -80,7 +80,7 @@ async fn an_entry_is_described(mode: Mode) {
     assert!(replica.inspect("absent").await.l1.unwrap().known_absent);
 }
 
-async fn the_keys_read_most_are_listed(mode: Mode) {
+async fn hot_keys_are_listed(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set_in("other", "elsewhere", "v").await;
     for n in 0..200 {
@@ -100,7 +100,7 @@ async fn the_keys_read_most_are_listed(mode: Mode) {
     assert_eq!(never, []);
 }
 
-async fn bad_requests_are_refused_by_field(mode: Mode) {
+async fn invalid_requests_are_refused_by_field(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let request = pb::InspectRequest { namespace: "No!".into(), key: "k".repeat(2000) };
     let refused = replica.admin().inspect(request).await.unwrap_err();
@@ -120,7 +120,7 @@ async fn administration_can_be_switched_off(mode: Mode) {
     replica.set("k", "v").await;
 }
 
-async fn a_drain_changes_readiness_and_nothing_else(mode: Mode) {
+async fn a_drain_changes_readiness_only(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let is = async |service: &str, status| {
         eventually("health follows", async || replica.status_of(service).await == status).await;
@@ -142,14 +142,14 @@ async fn a_drain_changes_readiness_and_nothing_else(mode: Mode) {
     }
 }
 
-async fn the_level_of_a_log_that_is_not_the_services_stays(mode: Mode) {
+async fn the_log_level_is_unchanged_if_another_owns_the_log(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let request = pb::SetLogLevelRequest { level: "debug".into(), lasts: None };
     let refused = replica.admin().set_log_level(request).await.expect_err("refused");
     assert_eq!(refused.code(), Code::FailedPrecondition);
 }
 
-async fn after_a_reset_stats_count_from_then_on(mode: Mode) {
+async fn stats_count_from_zero_after_a_reset(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set("k", "v").await;
     replica.wait_until_cached("k", "v").await;
@@ -174,7 +174,7 @@ async fn after_a_reset_stats_count_from_then_on(mode: Mode) {
     assert!((second.seconds, second.nanos) > (first.seconds, first.nanos));
 }
 
-async fn a_look_counts_and_changes_nothing(mode: Mode) {
+async fn inspect_changes_no_counter_and_no_entry(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set("k", "v").await;
     let before = replica.counts("default").await;
@@ -189,7 +189,7 @@ async fn a_look_counts_and_changes_nothing(mode: Mode) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn why_an_entry_is_not_served_is_said() {
+async fn inspect_says_why_an_entry_is_not_served() {
     let redis = Redis::start().await;
     let settings = [SHORT_BOUND, &[("cache.stale_window", "1h")]].concat();
     let (one, other) = (Replica::on(&redis, &settings).await, Replica::on(&redis, &settings).await);
@@ -213,7 +213,7 @@ async fn why_an_entry_is_not_served_is_said() {
 }
 
 /// Why neither tier serves what it holds of `user:42/posts`.
-async fn what_an_entry_was_invalidated_with_is_named(mode: Mode) {
+async fn inspect_names_the_selector_that_invalidated_an_entry(mode: Mode) {
     use twintier::pb::invalidate_request::Selector;
     let replica = mode.replica(&[("cache.stale_window", "1h")]).await;
     let key = "user:42/posts";
@@ -252,7 +252,7 @@ async fn what_an_entry_was_invalidated_with_is_named(mode: Mode) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_memory_holds_is_told_while_redis_is_away() {
+async fn inspect_shows_the_entry_in_memory_while_redis_is_down() {
     let mut redis = Redis::start().await;
     let settings = [SHORT_BOUND, &[("cache.stale_window", "1h")]].concat();
     let replica = Replica::on(&redis, &settings).await;
@@ -270,7 +270,7 @@ async fn what_memory_holds_is_told_while_redis_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_that_is_switched_off_is_named() {
+async fn inspect_names_a_disabled_namespace() {
     let replica = Replica::start(&[("namespaces.quiet.enabled", "false")]).await;
     let request = pb::InspectRequest { namespace: "quiet".into(), key: "k".into() };
     let found = replica.admin().inspect(request).await.unwrap().into_inner();
@@ -278,7 +278,7 @@ async fn a_namespace_that_is_switched_off_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_is_looked_at_in_a_cluster() {
+async fn inspect_reads_a_key_in_a_cluster() {
     let cluster = Cluster::start(&[]).await;
     let replica = Replica::connected_to(&cluster.url(), &[]).await;
     replica.wait_until_proven().await;

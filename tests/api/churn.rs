@@ -89,7 +89,7 @@ async fn storm(replicas: [&Replica; 2], operations: usize, fault: impl AsyncFn()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_twenty_thousand_operations_replicas_and_redis_agree() {
+async fn replicas_and_redis_agree_after_twenty_thousand_operations() {
     let redis = Redis::start().await;
     let (one, two) = (Replica::on(&redis, SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
     storm([&one, &two], 20_000, async || {}).await;
@@ -100,7 +100,7 @@ async fn after_twenty_thousand_operations_replicas_and_redis_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_operations_under_a_subscription_that_is_cut_replicas_and_redis_agree() {
+async fn replicas_and_redis_agree_after_operations_with_cut_subscriptions() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let (one, two) = (Replica::on(&redis, SHORT_BOUND).await, Replica::connected_to(&proxy.url(), SHORT_BOUND).await);

@@ -25,7 +25,7 @@ async fn time_to_live(redis: &Redis, key: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_ends_when_it_would_have_although_redis_keeps_it() {
+async fn an_entry_expires_on_time_although_redis_keeps_it() {
     let clock = WallClock::new();
     let redis = Redis::in_environment(&clock.environment()).await;
     let settings = [SHORT_BOUND, &[("coherence.partitions", "1")]].concat();
@@ -52,7 +52,7 @@ async fn an_entry_ends_when_it_would_have_although_redis_keeps_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lease_is_not_held_by_a_clock_that_was_set_back() {
+async fn a_lease_expires_although_the_clock_was_set_back() {
     let clock = WallClock::new();
     let redis = Redis::in_environment(&clock.environment()).await;
     let replica = Replica::on(&redis, &[("coherence.partitions", "1")]).await;

@@ -166,7 +166,7 @@ async fn the_reason_of_an_error_reaches_a_peer_that_goes_on_sending() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_does_not_read_its_answer_receives_goaway_and_an_orderly_end() {
+async fn a_peer_that_does_not_read_gets_goaway_and_an_orderly_close() {
     let replica = replica(&[("server.max_deadline", "200ms")]).await;
     let mut stream = TcpStream::connect(replica.address).await.unwrap();
     // A window of no bytes for answers.
@@ -178,7 +178,7 @@ async fn a_peer_that_does_not_read_its_answer_receives_goaway_and_an_orderly_end
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_does_not_close_holds_a_stop_up_for_no_longer_than_the_limit() {
+async fn a_peer_that_does_not_close_delays_a_stop_until_the_limit() {
     let replica = Replica::start(&[("drain.timeout", "2s")]).await;
     let mut stream = TcpStream::connect(replica.address).await.unwrap();
     stream.write_all(&hello(&[])).await.unwrap();
@@ -195,7 +195,7 @@ async fn a_peer_that_does_not_close_holds_a_stop_up_for_no_longer_than_the_limit
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_reads_nothing_holds_a_stop_up_for_no_longer_than_the_limit() {
+async fn a_peer_that_does_not_read_delays_a_stop_until_the_limit() {
     let replica = replica(&[("drain.timeout", "2s")]).await;
     let mut stream = narrow(replica.address).await;
     stream.write_all(&[hello(WIDE), raw_get()].concat()).await.unwrap();

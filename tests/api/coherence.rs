@@ -40,7 +40,7 @@ async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_acknowledged_here_is_read_here_at_once() {
+async fn a_write_is_visible_to_the_next_get_on_the_same_replica() {
     let fleet = Fleet::start(2, SHORT_BOUND).await;
     let mut tasks = JoinSet::new();
     for task in 0..4 {
@@ -65,7 +65,7 @@ async fn what_is_acknowledged_here_is_read_here_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_acknowledged_at_one_replica_is_seen_at_the_others() {
+async fn a_write_becomes_visible_on_the_other_replicas() {
     let fleet = Fleet::start(3, SHORT_BOUND).await;
     for n in 0..30 {
         let value = n.to_string();
@@ -89,7 +89,7 @@ async fn a_reader_never_lags_a_steady_writer_by_more_than_the_bound() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_whose_subscription_is_cut_again_and_again_never_lags_by_more_than_the_bound() {
+async fn a_reader_stays_within_the_bound_while_its_subscription_is_cut_repeatedly() {
     let (_redis, proxy, writer, reader) = pair().await;
     never_lags(writer, reader, async || proxy.reset(Class::Subscription)).await;
 }
@@ -138,7 +138,7 @@ async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_hears_nothing_stops_answering_the_old_value() {
+async fn a_replica_with_a_deaf_subscription_stops_answering_the_old_value() {
     let (_redis, proxy, writer, reader) = pair().await;
     writer.set("k", "old").await;
     reader.wait_until_cached("k", "old").await;
@@ -154,7 +154,7 @@ async fn a_replica_that_hears_nothing_stops_answering_the_old_value() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_whose_audits_are_not_heard_stops_answering_the_old_value() {
+async fn a_replica_without_echoes_stops_answering_the_old_value() {
     let (_redis, proxy, writer, reader) = pair().await;
     writer.set("k", "old").await;
     reader.wait_until_cached("k", "old").await;
@@ -208,7 +208,7 @@ async fn a_subscription_that_is_cut_and_healed_leaves_no_old_value() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_flush_of_redis_the_old_value_is_gone_everywhere() {
+async fn the_old_value_is_gone_everywhere_after_a_flush_of_redis() {
     let fleet = Fleet::start(2, SHORT_BOUND).await;
     fleet[0].set("k", "old").await;
     for replica in &fleet.replicas {
@@ -340,7 +340,7 @@ fn message(partition: u16, epoch: u64, sequence: u64, key: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_out_of_line_makes_memory_suspect_until_it_is_proven_again() {
+async fn a_message_out_of_sequence_makes_the_partition_unproven() {
     let fleet = Fleet::start(2, &[("coherence.partitions", "1"), SHORT_BOUND[0]]).await;
     fleet[0].set("k", "v").await;
     let field = async |name| fleet.redis.cli(&["HGET", "twintier:{0}:c", name]).await.text().parse::<u64>().unwrap();
@@ -367,7 +367,7 @@ async fn a_message_out_of_line_makes_memory_suspect_until_it_is_proven_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_redis_leaves_no_old_value_in_memory_for_longer_than_the_bound() {
+async fn memory_answers_no_old_value_beyond_the_bound_when_redis_freezes() {
     let (redis, _proxy, writer, reader) = pair().await;
     writer.set("k", "old").await;
     reader.wait_until_cached("k", "old").await;
@@ -402,7 +402,7 @@ async fn two_deployments_under_their_own_prefixes_do_not_hear_of_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_that_somebody_else_damaged_in_redis_is_a_miss() {
+async fn an_entry_damaged_in_redis_is_a_miss() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("coherence.partitions", "1")]).await;
     let name = "twintier:{0}:v:default:k";

@@ -26,7 +26,7 @@ async fn stored(redis: &Redis, namespace: &str) -> (String, i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn values_are_smaller_in_redis_and_the_same_to_everybody() {
+async fn values_are_compressed_in_redis_and_unchanged_for_callers() {
     let redis = Redis::start().await;
     let (writer, reader) = (Replica::on(&redis, &NAMESPACES).await, Replica::on(&redis, &NAMESPACES).await);
     // Above and below what is done beside the tasks that answer.
@@ -46,7 +46,7 @@ async fn values_are_smaller_in_redis_and_the_same_to_everybody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_would_not_become_smaller_is_stored_as_it_is() {
+async fn an_incompressible_value_is_stored_uncompressed() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &NAMESPACES).await;
     replica.set_in("zstd", "k", &text(99)).await;
@@ -61,7 +61,7 @@ async fn what_would_not_become_smaller_is_stored_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_is_read_whatever_the_policy_is_now() {
+async fn a_value_is_readable_after_the_compression_policy_changed() {
     let redis = Redis::start().await;
     let before = Replica::on(&redis, &[("cache.compression", "zstd")]).await;
     before.set("old", &text(10_000)).await;
@@ -74,7 +74,7 @@ async fn a_value_is_read_whatever_the_policy_is_now() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_that_cannot_be_unpacked_is_a_miss() {
+async fn a_value_that_cannot_be_decompressed_is_a_miss() {
     let redis = Redis::start().await;
     let replica =
         Replica::on(&redis, &[("namespaces.zstd.compression", "zstd"), ("namespaces.zstd.l1", "false")]).await;

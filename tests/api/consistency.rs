@@ -11,11 +11,11 @@ use crate::harness::{
 };
 
 in_both_modes! {
-    strong_with_a_bound_of_the_callers_own_is_refused,
+    a_strong_get_with_a_staleness_bound_is_refused,
     a_bound_that_is_no_duration_is_refused,
     a_consistency_that_does_not_exist_is_refused,
-    an_expired_entry_is_answered_flagged_to_who_accepts_it,
-    without_a_stale_window_nothing_is_kept_for_who_accepts_it,
+    an_expired_entry_is_answered_flagged_if_the_caller_accepts_it,
+    no_expired_entry_is_kept_without_a_stale_window,
     a_bound_of_zero_is_answered,
 }
 
@@ -25,7 +25,7 @@ fn bounded(key: &str, bound: Duration) -> pb::GetRequest {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-async fn strong_with_a_bound_of_the_callers_own_is_refused(mode: Mode) {
+async fn a_strong_get_with_a_staleness_bound_is_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let consistency = pb::Consistency::Strong.into();
     let refusal = replica.ask(pb::GetRequest { consistency, ..bounded("k", HOUR) }).await.unwrap_err();
@@ -47,7 +47,7 @@ async fn a_consistency_that_does_not_exist_is_refused(mode: Mode) {
     refusal.unwrap_err().names(&[("consistency", "was 7")]);
 }
 
-async fn an_expired_entry_is_answered_flagged_to_who_accepts_it(mode: Mode) {
+async fn an_expired_entry_is_answered_flagged_if_the_caller_accepts_it(mode: Mode) {
     let replica = mode.replica(&[("cache.stale_window", "1h")]).await;
     let ttl = Duration::from_millis(200);
     let expiry = Some(pb::set_request::Expiry::Ttl(ttl.try_into().unwrap()));
@@ -68,7 +68,7 @@ async fn an_expired_entry_is_answered_flagged_to_who_accepts_it(mode: Mode) {
     assert!(replica.ask(bounded("k", HOUR)).await.unwrap().miss().is_some());
 }
 
-async fn without_a_stale_window_nothing_is_kept_for_who_accepts_it(mode: Mode) {
+async fn no_expired_entry_is_kept_without_a_stale_window(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let expiry = Some(pb::set_request::Expiry::Ttl(Duration::from_millis(100).try_into().unwrap()));
     replica.store(pb::SetRequest { expiry, ..set_request("k", "v") }).await.unwrap();
@@ -111,7 +111,7 @@ async fn deaf(settings: &[(&str, &str)]) -> (Redis, Proxy, Replica, Replica) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_strong_get_asks_redis() {
+async fn a_strong_get_reads_redis() {
     let (_redis, _proxy, writer, reader) = deaf(&[]).await;
     let set = writer.set("k", "new").await;
     let answer = reader.strong("k").await.unwrap();
@@ -123,7 +123,7 @@ async fn a_strong_get_asks_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_strong_get_fails_with_a_time_to_come_back_when_redis_is_dead() {
+async fn a_strong_get_fails_with_retry_info_when_redis_is_down() {
     let mut redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("cache.stale_window", "1h")]).await;
     replica.set("k", "v").await;
@@ -158,7 +158,7 @@ async fn a_bound_that_memory_can_prove_is_answered_from_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_larger_bound_is_answered_flagged_from_memory_that_cannot_be_proven() {
+async fn a_larger_bound_is_answered_flagged_from_unproven_memory() {
     let (_redis, _proxy, writer, reader) = deaf(&[SHORT_BOUND[0], ("cache.stale_window", "1h")]).await;
     writer.set("k", "new").await;
     // Before Δ has passed memory may still answer as fresh; afterwards only flagged.

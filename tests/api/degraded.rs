@@ -53,7 +53,7 @@ async fn recovers(replica: &Replica) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_redis_is_killed_under_load_no_get_fails_or_hangs() {
+async fn no_get_fails_or_hangs_when_redis_is_killed_under_load() {
     let mut fleet = Fleet::start(2, AS_SHIPPED).await;
     for n in 0..20 {
         fleet[0].set(&n.to_string(), "v").await;
@@ -118,7 +118,7 @@ async fn a_replica_starts_without_redis_and_finds_it_when_it_appears() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_answers_while_its_proof_lasts_and_then_says_that_it_cannot() {
+async fn memory_answers_until_its_proof_ends_and_then_reports_unavailable() {
     let mut redis = Redis::start().await;
     let replica = Replica::on(&redis, &[]).await;
     replica.set("k", "v").await;
@@ -191,7 +191,7 @@ async fn an_expired_entry_is_answered_flagged_without_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_redis_freezes_no_get_hangs_and_no_late_write_overtakes_a_newer_one() {
+async fn no_get_hangs_and_no_late_write_wins_when_redis_freezes() {
     let settings: Vec<_> = AS_SHIPPED.iter().copied().chain([("redis.write_timeout", "300ms")]).collect();
     let fleet = Fleet::start(2, &settings).await;
     fleet[0].set("k", "before").await;
@@ -244,7 +244,7 @@ fn unknown_for(refusal: &Status) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_held_up_on_its_way_does_not_overtake_a_newer_one_of_another_replica() {
+async fn a_delayed_write_does_not_overwrite_a_newer_one_of_another_replica() {
     let settings = [SHORT_BOUND[0], ("redis.write_timeout", "300ms")];
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
@@ -268,7 +268,7 @@ async fn a_write_held_up_on_its_way_does_not_overtake_a_newer_one_of_another_rep
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_redis_refuses_sets_and_takes_invalidations() {
+async fn a_full_redis_refuses_sets_and_accepts_invalidations() {
     let fleet = Fleet::start(2, AS_SHIPPED).await;
     fleet[0].set("k", "v").await;
     fleet[0].set_in("n", "k", "v").await;
@@ -292,7 +292,7 @@ async fn a_full_redis_refuses_sets_and_takes_invalidations() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_password_degrades_and_says_why() {
+async fn a_wrong_password_degrades_the_replica_with_a_reason() {
     let redis = Redis::with(&["--requirepass", "right"]).await;
     let wrong = Replica::connected_to(&redis.url(), &[("redis.password", "wr0ng-secret")]).await;
     let none = Replica::connected_to(&redis.url(), &[]).await;
@@ -310,7 +310,7 @@ async fn a_wrong_password_degrades_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_who_may_not_subscribe_is_not_answered_from_memory() {
+async fn memory_is_not_used_if_the_redis_user_cannot_subscribe() {
     let redis = Redis::start().await;
     redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]).await;
     let replica = Replica::connected_to(&redis.url(), AS_SHIPPED).await;
@@ -330,7 +330,7 @@ async fn a_user_who_may_not_subscribe_is_not_answered_from_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_that_is_demoted_is_left_and_found_again() {
+async fn a_demoted_primary_is_dropped_and_found_again() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, AS_SHIPPED).await;
     replica.set("k", "v").await;
@@ -343,7 +343,7 @@ async fn a_primary_that_is_demoted_is_left_and_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scripts_that_redis_forgot_are_sent_again() {
+async fn scripts_are_reloaded_when_redis_lost_them() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[]).await;
     for n in 0..5 {
@@ -356,7 +356,7 @@ async fn scripts_that_redis_forgot_are_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_flaps_leaves_a_service_that_works() {
+async fn the_service_recovers_from_a_flapping_redis() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let replica = Replica::connected_to(&proxy.url(), AS_SHIPPED).await;
@@ -387,7 +387,7 @@ async fn a_redis_that_flaps_leaves_a_service_that_works() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_script_delays_nobody_beyond_the_budget() {
+async fn a_slow_script_delays_no_read_beyond_its_timeout() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, AS_SHIPPED).await;
     replica.set("k", "v").await;
@@ -402,7 +402,7 @@ async fn a_slow_script_delays_nobody_beyond_the_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_set_that_may_not_be_announced_is_not_stored_behind_an_error_that_denies_it() {
+async fn a_set_that_cannot_be_published_is_not_stored() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, AS_SHIPPED).await;
     replica.set("k", "before").await;
@@ -480,7 +480,7 @@ async fn only_reads(replica: &Replica, reason: &str, refusal: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_cannot_persist_refuses_writes_and_reads_go_on() {
+async fn reads_continue_when_redis_cannot_persist_and_refuses_writes() {
     let redis = Redis::with(&["--save", "3600 1"]).await;
     let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.set("k", "v").await;
@@ -492,7 +492,7 @@ async fn a_redis_that_cannot_persist_refuses_writes_and_reads_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_pauses_writes_goes_on_answering_reads() {
+async fn reads_continue_while_redis_pauses_writes() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.set("k", "v").await;
@@ -503,7 +503,7 @@ async fn a_redis_that_pauses_writes_goes_on_answering_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_may_be_cut_off_from_a_new_primary_is_not_read_from() {
+async fn a_possibly_isolated_primary_is_not_read() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.set("k", "v").await;
@@ -524,7 +524,7 @@ async fn a_redis_that_may_be_cut_off_from_a_new_primary_is_not_read_from() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_refuses_writes_and_is_demoted_is_not_read_from() {
+async fn a_demoted_redis_that_refuses_writes_is_not_read() {
     let redis = Redis::with(&["--save", "3600 1"]).await;
     let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.set("k", "v").await;

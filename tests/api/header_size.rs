@@ -65,7 +65,7 @@ fn seconds(seconds: i64) -> Option<pb::set_request::Expiry> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_in_which_every_item_is_wrong_is_refused_in_few_bytes() {
+async fn an_all_invalid_batch_is_refused_in_few_bytes() {
     let replica = Replica::start(&[]).await;
     let items = (0..32)
         .map(|index| pb::SetRequest { expiry: seconds(3_000_000_000), ..set_request(&format!("key{index}"), "v") });
@@ -82,7 +82,7 @@ async fn a_batch_in_which_every_item_is_wrong_is_refused_in_few_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_sent_is_repeated_in_part() {
+async fn an_error_repeats_the_input_in_part() {
     let replica = Replica::start(&[]).await;
     let huge = "é\u{1}".repeat(300_000);
     let condition = Some(pb::set_request::Condition::IfVersion(huge.clone()));
@@ -100,7 +100,7 @@ async fn what_was_sent_is_repeated_in_part() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn headers_and_paths_do_not_come_back_whole() {
+async fn an_error_does_not_repeat_whole_headers_and_paths() {
     let replica = Replica::start(&[("server.admin", "true")]).await;
     let mut wire = Wire::connect(replica.address).await;
     let long = "x".repeat(12_000);

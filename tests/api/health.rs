@@ -36,16 +36,16 @@ impl Replica {
 }
 
 in_both_modes! {
-    a_replica_becomes_ready_and_says_what_it_runs_on,
+    a_ready_replica_reports_its_backend,
     health_of_an_unknown_service_is_not_found,
-    a_watch_of_an_unknown_service_says_so_and_stays,
+    a_watch_of_an_unknown_service_reports_it_and_stays_open,
     a_drain_is_announced_before_it_ends_anything,
-    a_watch_of_health_ends_when_its_connection_is_asked_to_go,
+    a_watch_of_health_ends_after_goaway,
     reflection_lists_the_services,
     reflection_can_be_switched_off,
 }
 
-async fn a_replica_becomes_ready_and_says_what_it_runs_on(mode: Mode) {
+async fn a_ready_replica_reports_its_backend(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.becomes_ready().await;
     assert!(replica.is_serving("liveness").await);
@@ -58,7 +58,7 @@ async fn health_of_an_unknown_service_is_not_found(mode: Mode) {
     assert_eq!(replica.health("nothing").await.unwrap_err().code(), Code::NotFound);
 }
 
-async fn a_watch_of_an_unknown_service_says_so_and_stays(mode: Mode) {
+async fn a_watch_of_an_unknown_service_reports_it_and_stays_open(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let request = HealthCheckRequest { service: "nothing".into() };
     let mut watch = HealthClient::new(replica.channel.clone()).watch(request).await.unwrap().into_inner();
@@ -97,7 +97,7 @@ async fn a_drain_is_announced_before_it_ends_anything(mode: Mode) {
 }
 
 /// It would hold the connection up.
-async fn a_watch_of_health_ends_when_its_connection_is_asked_to_go(mode: Mode) {
+async fn a_watch_of_health_ends_after_goaway(mode: Mode) {
     let age = [("server.max_connection_age", "1s"), ("server.max_connection_age_grace", "1h")];
     let replica = mode.replica(&age).await;
     let request = HealthCheckRequest { service: "liveness".into() };
@@ -175,7 +175,7 @@ async fn an_outage_of_redis_fails_neither_liveness_nor_readiness() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_finds_no_redis_becomes_ready_after_a_while() {
+async fn a_replica_without_a_reachable_redis_becomes_ready_after_a_delay() {
     let redis = Redis::absent(&[]);
     let replica = Replica::connected_to(&redis.url(), &[("redis.connect_timeout", "300ms")]).await;
     assert!(!replica.is_serving("readiness").await);
@@ -185,7 +185,7 @@ async fn a_replica_that_finds_no_redis_becomes_ready_after_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_of_another_number_of_partitions_does_not_serve() {
+async fn a_replica_with_another_number_of_partitions_does_not_serve() {
     let redis = Redis::start().await;
     let first = Replica::on(&redis, &[]).await;
     first.set("k", "v").await;
@@ -217,7 +217,7 @@ async fn a_replica_of_another_number_of_partitions_does_not_serve() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_of_another_number_of_partitions_says_so_to_writers() {
+async fn a_replica_with_another_number_of_partitions_reports_it_to_writers() {
     let redis = Redis::start().await;
     let _first = Replica::on(&redis, &[]).await;
     let second = Replica::connected_to(&redis.url(), &[("coherence.partitions", "8")]).await;

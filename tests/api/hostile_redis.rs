@@ -57,7 +57,7 @@ async fn hostile_sentinels_and_cluster_nodes_cost_their_connections_and_no_memor
 const HUGE: &str = "67108863";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_larger_than_any_entry_is_a_miss_and_costs_no_connection() {
+async fn an_oversized_value_in_redis_is_a_miss_and_keeps_the_connection() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("coherence.partitions", "1"), ("limits.value_size", "64KiB")]).await;
     let name = "twintier:{0}:v:default:k";
@@ -84,7 +84,7 @@ async fn a_value_larger_than_any_entry_is_a_miss_and_costs_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn shared_records_larger_than_any_of_this_service_are_left_out() {
+async fn oversized_shared_records_are_ignored() {
     let redis = Redis::start().await;
     redis.cli(&["SETRANGE", "twintier:{0}:h", HUGE, "x"]).await;
     redis.cli(&["PEXPIRE", "twintier:{0}:h", "86400000"]).await;

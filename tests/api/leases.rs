@@ -14,18 +14,18 @@ use crate::harness::{
 };
 
 in_both_modes! {
-    one_gets_the_lease_and_its_value_reaches_those_who_wait,
-    who_waits_in_vain_leaves_in_time,
+    one_caller_gets_the_lease_and_waiters_get_its_value,
+    a_waiter_without_a_value_times_out,
     a_lease_is_void_after_anything_that_changes_the_key,
-    an_invalidation_of_what_covers_the_key_voids_its_lease_and_wakes_who_waits,
-    a_batch_stores_what_its_leases_hold_for,
-    a_lease_that_is_given_back_goes_to_one_who_waits,
-    after_a_failure_nobody_gets_the_lease_for_a_while,
-    a_stale_value_helps_out,
-    a_value_is_refreshed_by_one_while_the_others_go_on_with_it,
-    a_caller_who_leaves_keeps_nobody_waiting,
+    an_invalidation_by_selector_voids_the_lease_and_wakes_waiters,
+    a_batch_set_stores_items_with_valid_leases,
+    a_released_lease_passes_to_one_waiter,
+    no_caller_gets_the_lease_for_a_while_after_a_failure,
+    a_stale_value_is_answered_while_the_lease_is_held,
+    one_caller_refreshes_while_the_others_get_the_old_value,
+    a_caller_that_disconnects_does_not_block_waiters,
     every_broken_rule_of_a_lease_is_reported,
-    a_service_that_stops_lets_nobody_wait,
+    waiters_are_answered_when_the_service_stops,
 }
 
 const LEASED: Seen = Seen::Miss(pb::MissReason::Leased);
@@ -106,7 +106,7 @@ async fn answered(get: JoinHandle<pb::GetResponse>) -> pb::GetResponse {
     within(Duration::from_secs(10), get).await.expect("no panic")
 }
 
-async fn one_gets_the_lease_and_its_value_reaches_those_who_wait(mode: Mode) {
+async fn one_caller_gets_the_lease_and_waiters_get_its_value(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let winner = replica.ask(wanting("k")).await.unwrap();
     let lease = winner.lease.clone().expect("the lease");
@@ -128,7 +128,7 @@ async fn one_gets_the_lease_and_its_value_reaches_those_who_wait(mode: Mode) {
     assert_eq!(replica.ask(wanting("k")).await.unwrap().lease, None);
 }
 
-async fn who_waits_in_vain_leaves_in_time(mode: Mode) {
+async fn a_waiter_without_a_value_times_out(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let _lease = replica.wants("k").await;
     // In time for a caller whose own clock would end it with an error.
@@ -165,7 +165,7 @@ async fn a_lease_is_void_after_anything_that_changes_the_key(mode: Mode) {
     assert!(replica.get("free").await.is("mine"));
 }
 
-async fn an_invalidation_of_what_covers_the_key_voids_its_lease_and_wakes_who_waits(mode: Mode) {
+async fn an_invalidation_by_selector_voids_the_lease_and_wakes_waiters(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let tags = || vec!["goals".to_owned()];
     for selector in [
@@ -188,7 +188,7 @@ async fn an_invalidation_of_what_covers_the_key_voids_its_lease_and_wakes_who_wa
     }
 }
 
-async fn a_batch_stores_what_its_leases_hold_for(mode: Mode) {
+async fn a_batch_set_stores_items_with_valid_leases(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let (good, void) = (replica.wants("good").await, replica.wants("void").await);
     replica.invalidate("void").await;
@@ -204,7 +204,7 @@ async fn a_batch_stores_what_its_leases_hold_for(mode: Mode) {
     assert_eq!((stats.filled, stats.voided), (1, 1));
 }
 
-async fn a_lease_that_is_given_back_goes_to_one_who_waits(mode: Mode) {
+async fn a_released_lease_passes_to_one_waiter(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let lease = replica.wants("k").await;
     let mut gets: Vec<_> = (0..5).map(|_| replica.waits(wanting("k"))).collect();
@@ -220,7 +220,7 @@ async fn a_lease_that_is_given_back_goes_to_one_who_waits(mode: Mode) {
     }
 }
 
-async fn after_a_failure_nobody_gets_the_lease_for_a_while(mode: Mode) {
+async fn no_caller_gets_the_lease_for_a_while_after_a_failure(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let lease = replica.wants("k").await;
     let get = replica.waits(wanting("k"));
@@ -233,7 +233,7 @@ async fn after_a_failure_nobody_gets_the_lease_for_a_while(mode: Mode) {
     assert!(next.lease.is_some() && begun.elapsed() >= pause, "{:?} {:?}", next, begun.elapsed());
 }
 
-async fn a_stale_value_helps_out(mode: Mode) {
+async fn a_stale_value_is_answered_while_the_lease_is_held(mode: Mode) {
     let replica = mode.replica(STALE).await;
     replica.store(brief("k", "old")).await.unwrap();
     eventually("it expires", async || replica.get("k").await.miss().is_some()).await;
@@ -261,7 +261,7 @@ async fn a_stale_value_helps_out(mode: Mode) {
     assert!(answered(strict).await.is("new"));
 }
 
-async fn a_value_is_refreshed_by_one_while_the_others_go_on_with_it(mode: Mode) {
+async fn one_caller_refreshes_while_the_others_get_the_old_value(mode: Mode) {
     let replica = mode.replica(&[("cache.early_refresh", "100")]).await;
     let lease = replica.wants("k").await;
     // What it costs to make it is drawn from, many times over.
@@ -285,7 +285,7 @@ async fn a_value_is_refreshed_by_one_while_the_others_go_on_with_it(mode: Mode) 
     assert!(replica.ask(wanting("k")).await.unwrap().is("2"));
 }
 
-async fn a_caller_who_leaves_keeps_nobody_waiting(mode: Mode) {
+async fn a_caller_that_disconnects_does_not_block_waiters(mode: Mode) {
     let replica = mode.replica(&[]).await;
     for round in 0..20 {
         let key = format!("k{round}");
@@ -332,7 +332,7 @@ async fn every_broken_rule_of_a_lease_is_reported(mode: Mode) {
     assert!(!replica.gives_back("k", &unknown, true, Duration::ZERO).await.released);
 }
 
-async fn a_service_that_stops_lets_nobody_wait(mode: Mode) {
+async fn waiters_are_answered_when_the_service_stops(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let _lease = replica.wants("k").await;
     let get = replica.waits(wanting("k"));
@@ -368,7 +368,7 @@ async fn one_loader_in(replicas: &[Replica], key: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_fleet_one_makes_the_entry() {
+async fn one_caller_gets_the_lease_in_a_fleet() {
     let fleet = Fleet::start(3, ONLY_TOLD).await;
     for round in 0..5 {
         one_loader_in(&fleet.replicas, &format!("k{round}")).await;
@@ -403,7 +403,7 @@ async fn a_failure_releases_stale_values_in_every_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_cluster_one_makes_the_entry() {
+async fn one_caller_gets_the_lease_in_a_cluster() {
     let cluster = Cluster::start(&[]).await;
     let mut replicas = Vec::new();
     for _ in 0..3 {
@@ -421,7 +421,7 @@ async fn in_a_cluster_one_makes_the_entry() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_one_at_a_time_makes_the_entry_in_each_replica() {
+async fn one_caller_at_a_time_gets_the_lease_without_redis() {
     let settings = &[SHORT_BOUND[0], ("redis.write_timeout", "500ms")];
     let mut fleet = Fleet::start(1, settings).await;
     let replica = &fleet.replicas[0];
@@ -477,7 +477,7 @@ async fn a_full_redis_does_not_storm_the_source() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_subscription_delays_those_who_wait_but_does_not_strand_them() {
+async fn waiters_are_delayed_but_not_stranded_by_a_lost_subscription() {
     use crate::harness::{Class, Direction, Proxy};
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;

@@ -15,7 +15,7 @@ const LONG_TIMEOUTS: Duration = Duration::from_secs(10);
 const OUTCOMES: [(&str, &str); 5] = [("hit", "l1"), ("hit", "l2"), ("stale", "l1"), ("stale", "l2"), ("miss", "none")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_happened_is_scraped_to_the_last_one() {
+async fn a_scrape_includes_the_latest_operation() {
     let redis = Redis::start().await;
     let replica = Replica::with_metrics(&[("redis.url", &redis.url()), ("redis.read_timeout", "1s")], &[]).await;
     replica.wait_until_proven().await;
@@ -80,7 +80,7 @@ async fn what_happened_is_scraped_to_the_last_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_metric_of_the_page_is_there_and_no_other() {
+async fn exactly_the_documented_metrics_are_exposed() {
     let redis = Redis::start().await;
     let url = redis.url();
     let settings = [("redis.url", url.as_str()), ("coherence.self_audit", "1"), ("warm_start.enabled", "true")];
@@ -115,7 +115,7 @@ async fn every_metric_of_the_page_is_there_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_namespaces_are_told_apart_and_the_others_summed_up() {
+async fn a_thousand_namespaces_have_series_and_the_others_are_summed_up() {
     let replica = Replica::with_metrics(&[("limits.namespaces", "1100")], &[]).await;
     for n in 0..1100 {
         replica.set_in(&format!("n{n}"), "k", "v").await;
@@ -130,7 +130,7 @@ async fn a_thousand_namespaces_are_told_apart_and_the_others_summed_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_its_metrics_say_so() {
+async fn metrics_report_a_standalone_replica() {
     let replica = Replica::with_metrics(&[], &[]).await;
     replica.set("k", "v").await;
     replica.wait_until_cached("k", "v").await;
@@ -143,7 +143,7 @@ async fn without_redis_its_metrics_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_goes_away_is_seen() {
+async fn metrics_report_an_outage_of_redis() {
     let redis = Redis::start().await;
     let url = redis.url();
     let replica = Replica::with_metrics(&[("redis.url", &url), ("redis.unresponsive_after", "200ms")], &[]).await;
@@ -266,7 +266,7 @@ async fn a_collector_receives_metrics_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_switched_off_sdk_sends_nothing_and_is_scraped_all_the_same() {
+async fn a_disabled_sdk_sends_nothing_and_can_still_be_scraped() {
     let collector = Collector::http().await;
     let url = collector.url();
     let replica = sending(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &url), ("OTEL_SDK_DISABLED", "true")]).await;
@@ -277,7 +277,7 @@ async fn a_switched_off_sdk_sends_nothing_and_is_scraped_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_that_is_away_or_silent_keeps_nobody_waiting() {
+async fn an_unreachable_or_silent_collector_delays_no_request() {
     // The system accepts for it, and nothing answers.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("http://{}", listener.local_addr().unwrap());

@@ -104,7 +104,7 @@ async fn many_entries_are_estimated_with_a_bounded_number_of_commands() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_primaries_of_a_cluster_are_added_up() {
+async fn usage_is_summed_up_over_the_primaries_of_a_cluster() {
     let cluster = Cluster::start(&[]).await;
     let replica = Replica::connected_to(&cluster.url(), &[SAMPLED]).await;
     replica.wait_until_proven().await;
@@ -120,7 +120,7 @@ async fn the_primaries_of_a_cluster_are_added_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_sampled_when_it_is_switched_off() {
+async fn no_keys_are_sampled_when_sampling_is_off() {
     let redis = Redis::start().await;
     let sampling = Replica::on(&redis, &[SAMPLED]).await;
     let off = Replica::on(&redis, &[("redis.namespace_sampling", "0s")]).await;
@@ -131,7 +131,7 @@ async fn nothing_is_sampled_when_it_is_switched_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_program_left_in_place_of_a_sample_or_a_claim_is_replaced() {
+async fn foreign_data_in_place_of_a_sample_or_claim_is_replaced() {
     let redis = Redis::start().await;
     redis.cli(&["SET", "twintier:{0}:s", "garbage", "PX", "86400000"]).await;
     redis.cli(&["LPUSH", "twintier:{0}:s:c", "of another type"]).await;

@@ -129,7 +129,7 @@ async fn use_everything(one: &Replica, other: &Replica, redis: &Redis) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_the_documented_user_may_not_do_is_ever_asked() {
+async fn only_documented_commands_are_sent() {
     let (redis, _file) = with_users(&[ADMIN, &documented_user()]).await;
     let further =
         &[("cache.stale_window", "1h"), ("cache.allow_no_expiry", "true"), ("redis.namespace_sampling", "1s")];
@@ -166,7 +166,7 @@ async fn the_documented_rights_are_enough_in_another_database() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_right_to_measure_a_namespace_has_keys_and_no_memory() {
+async fn a_namespace_has_keys_but_no_memory_usage_without_that_right() {
     let user = documented_user().replace(" +memory|usage", "");
     assert_ne!(user, documented_user());
     let (redis, _file) = with_users(&[ADMIN, &user]).await;
@@ -195,7 +195,7 @@ fn every_command_of_a_script_is_a_documented_right() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_right_that_is_missing_is_named() {
+async fn a_missing_right_is_named() {
     for missing in ["+hset", "+evalsha", "+script|load", "+subscribe", "&twintier:*", "~twintier:*"] {
         let user = documented_user().replace(&format!("{missing} "), "");
         let (redis, _file) = with_users(&[ADMIN, &user]).await;
@@ -234,7 +234,7 @@ async fn a_new_password_in_its_file_needs_no_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn settings_that_weaken_the_promise_are_named() {
+async fn settings_that_weaken_the_promise_are_logged() {
     let fleet = Fleet::start(1, &[]).await;
     eventually("the policy is known", async || fleet[0].redis().await.maxmemory_policy == "noeviction").await;
     assert_eq!(fleet[0].redis().await.warnings, Vec::<String>::new());
@@ -256,7 +256,7 @@ fn certified() -> (Authority, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_is_reached_by_tls_and_as_a_user_with_the_documented_rights() {
+async fn a_cluster_is_reached_by_tls_with_the_documented_rights() {
     let (authority, mut args) = certified();
     let (port, bus) = (free_port().to_string(), free_port().to_string());
     let cluster = ["--tls-port", &port, "--tls-cluster", "yes", "--cluster-enabled", "yes", "--cluster-port", &bus];
@@ -276,7 +276,7 @@ async fn a_cluster_is_reached_by_tls_and_as_a_user_with_the_documented_rights() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sentinels_are_reached_by_tls_and_with_a_password_of_their_own() {
+async fn sentinels_are_reached_by_tls_with_their_own_password() {
     let (authority, args) = certified();
     let (port, sentinel_port) = (free_port().to_string(), free_port().to_string());
     let primary =
@@ -322,7 +322,7 @@ async fn says(replica: &Replica, words: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_asks_for_a_certificate_is_shown_one() {
+async fn a_client_certificate_is_sent_when_the_server_requests_one() {
     let (_redis, authority, place) = guarded().await;
     let (url, authorities) = (format!("rediss://{place}"), authority.file());
     let (certificate, key) = authority.certificate("client");
@@ -336,7 +336,7 @@ async fn a_server_that_asks_for_a_certificate_is_shown_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tls_connection_that_cannot_be_made_names_the_setting_to_change() {
+async fn a_failed_tls_connection_names_the_setting_to_change() {
     let (redis, authority, place) = guarded().await;
     let plain = Replica::connected_to(&format!("redis://{place}"), &[]).await;
     says(&plain, &["redis.url has to begin with rediss"]).await;
@@ -356,7 +356,7 @@ async fn a_tls_connection_that_cannot_be_made_names_the_setting_to_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscription_that_redis_cuts_off_names_the_likely_limit() {
+async fn a_subscription_closed_by_redis_names_the_likely_limit() {
     let redis = Redis::start().await;
     redis.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 8kb 8kb 1"]).await;
     let replica = Replica::connected_to(&redis.url(), &[]).await;

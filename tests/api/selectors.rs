@@ -16,14 +16,14 @@ use crate::harness::{
 };
 
 in_both_modes! {
-    a_prefix_takes_what_is_below_it,
-    a_pattern_takes_what_matches,
-    a_tag_takes_what_has_it,
-    what_is_marked_is_answered_only_flagged,
-    many_patterns_one_after_another_leave_nothing_behind,
-    a_selector_is_checked,
-    a_selection_in_one_namespace_leaves_others_alone,
-    no_get_after_the_acknowledgement_sees_what_was_before,
+    a_prefix_invalidates_the_keys_below_it,
+    a_pattern_invalidates_the_keys_that_match,
+    a_tag_invalidates_the_entries_that_have_it,
+    a_marked_entry_is_only_answered_as_stale,
+    many_successive_patterns_leave_no_records,
+    an_invalid_selector_is_refused,
+    a_selector_leaves_other_namespaces_unchanged,
+    no_get_after_the_acknowledgement_returns_the_old_value,
 }
 
 pub fn prefix(prefix: &str) -> pb::InvalidateRequest {
@@ -74,7 +74,7 @@ async fn takes(replica: &Replica, request: pb::InvalidateRequest, gone: &[&str])
     }
 }
 
-async fn a_prefix_takes_what_is_below_it(mode: Mode) {
+async fn a_prefix_invalidates_the_keys_below_it(mode: Mode) {
     let replica = mode.replica(&[]).await;
     takes(&replica, prefix("user:42"), &["user:42", "user:42:posts", "user:42/a/b"]).await;
     takes(&replica, prefix("user:42:"), &["user:42", "user:42:posts", "user:42/a/b"]).await;
@@ -83,7 +83,7 @@ async fn a_prefix_takes_what_is_below_it(mode: Mode) {
     takes(&replica, prefix("nothing"), &[]).await;
 }
 
-async fn a_pattern_takes_what_matches(mode: Mode) {
+async fn a_pattern_invalidates_the_keys_that_match(mode: Mode) {
     let replica = mode.replica(&[]).await;
     takes(&replica, pattern("user:42*"), &["user:42", "user:42:posts", "user:42/a/b", "user:421"]).await;
     takes(&replica, pattern("user:??"), &["user:42"]).await;
@@ -92,7 +92,7 @@ async fn a_pattern_takes_what_matches(mode: Mode) {
     takes(&replica, pattern("*"), &KEYS).await;
 }
 
-async fn a_tag_takes_what_has_it(mode: Mode) {
+async fn a_tag_invalidates_the_entries_that_have_it(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let store = async || {
         replica.set_tagged("one", "v", &["a"]).await;
@@ -108,7 +108,7 @@ async fn a_tag_takes_what_has_it(mode: Mode) {
     assert!(!replica.has("one").await && !replica.has("both").await && replica.has("none").await);
 }
 
-async fn what_is_marked_is_answered_only_flagged(mode: Mode) {
+async fn a_marked_entry_is_only_answered_as_stale(mode: Mode) {
     let replica = mode.replica(&[("cache.stale_window", "1h")]).await;
     let welcome = |key: &str| pb::GetRequest {
         key: key.to_owned(),
@@ -143,7 +143,7 @@ async fn what_is_marked_is_answered_only_flagged(mode: Mode) {
 }
 
 /// More than may be at work at a time, each as soon as there is room for it.
-async fn many_patterns_one_after_another_leave_nothing_behind(mode: Mode) {
+async fn many_successive_patterns_leave_no_records(mode: Mode) {
     let replica = mode.replica(&[("coherence.partitions", "4")]).await;
     replica.set("stays", "v").await;
     for number in 0..40 {
@@ -166,7 +166,7 @@ async fn many_patterns_one_after_another_leave_nothing_behind(mode: Mode) {
     assert!(replica.has("stays").await && replica.has("x:0").await, "what no pattern selects is left alone");
 }
 
-async fn a_selector_is_checked(mode: Mode) {
+async fn an_invalid_selector_is_refused(mode: Mode) {
     let replica = mode.replica(&[("limits.tags", "2"), ("limits.tag_size", "4"), ("limits.pattern_size", "8")]).await;
     let refused = async |request: pb::InvalidateRequest| replica.remove(request).await.unwrap_err();
     refused(prefix("")).await.names(&[("prefix", "1 to 16 segments")]);
@@ -186,7 +186,7 @@ async fn a_selector_is_checked(mode: Mode) {
     refused(pb::InvalidateRequest::default()).await.names(&[("selector", "prefix")]);
 }
 
-async fn a_selection_in_one_namespace_leaves_others_alone(mode: Mode) {
+async fn a_selector_leaves_other_namespaces_unchanged(mode: Mode) {
     let replica = mode.replica(&[]).await;
     for namespace in ["gone", "stays"] {
         let tagged = |key: &str| pb::SetRequest {
@@ -207,7 +207,7 @@ async fn a_selection_in_one_namespace_leaves_others_alone(mode: Mode) {
 }
 
 /// Others fetch the same keys all the time: what they began to fetch before must not come into memory after it.
-async fn no_get_after_the_acknowledgement_sees_what_was_before(mode: Mode) {
+async fn no_get_after_the_acknowledgement_returns_the_old_value(mode: Mode) {
     let replica = mode.replica(&[("coherence.partitions", "4")]).await;
     let keys: Vec<String> = (0..8).map(|number| format!("hot:{number}")).collect();
     let (stop, mut readers) = (tokio_util::sync::CancellationToken::new(), tokio::task::JoinSet::new());

@@ -15,7 +15,7 @@ fn audited() -> Vec<(&'static str, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hits_are_checked_and_what_is_gone_is_counted_apart() {
+async fn hits_are_audited_and_missing_entries_are_counted_separately() {
     let redis = Redis::start().await;
     let settings = [audited(), vec![("coherence.partitions", "1")]].concat();
     let replica = Replica::on(&redis, &settings).await;
@@ -41,7 +41,7 @@ async fn hits_are_checked_and_what_is_gone_is_counted_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_checked_when_it_is_switched_off() {
+async fn no_hit_is_audited_when_the_self_audit_is_off() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("coherence.self_audit", "0")]).await;
     replica.set("k", "v").await;

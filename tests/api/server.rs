@@ -98,7 +98,7 @@ async fn a_deadline_ends_an_ordinary_get_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn load_beyond_the_limit_is_shed_with_a_time_to_come_back() {
+async fn load_beyond_the_limit_is_shed_with_retry_info() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let settings = [("redis.url", proxy.url()), ("server.max_in_flight", "1".into())];
@@ -229,7 +229,7 @@ async fn one_address_leaves_connections_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_say_nothing_give_way_to_those_that_do() {
+async fn silent_connections_give_way_to_active_ones() {
     let settings = [("server.max_connections", "8"), ("server.first_byte_timeout", "5m")];
     let replica = Replica::start(&settings).await;
     replica.set("k", "v").await;
@@ -252,7 +252,7 @@ async fn connections_that_say_nothing_give_way_to_those_that_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_says_nothing_is_closed() {
+async fn a_silent_connection_is_closed() {
     let replica = Replica::start(&[("server.first_byte_timeout", "300ms")]).await;
     let unhurried = Replica::start(&[("server.first_byte_timeout", "5m")]).await;
     let mut tolerated = TcpStream::connect(unhurried.address).await.unwrap();
@@ -269,7 +269,7 @@ async fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_speaks_http_1_is_told_what_is_spoken_here() {
+async fn an_http_1_client_gets_the_expected_protocol() {
     let replica = Replica::start(&[]).await;
     let mut stream = TcpStream::connect(replica.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nuser-agent: somebody\r\n\r\n").await.unwrap();
@@ -298,7 +298,7 @@ async fn garbage_on_one_connection_does_not_hurt_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_has_grown_old_goes_and_costs_no_call() {
+async fn an_old_connection_is_closed_without_losing_a_call() {
     let replica = Replica::start(&[("server.max_connection_age", "1s")]).await;
     replica.set("k", "v").await;
     let end = Instant::now() + Duration::from_millis(2500);
@@ -345,7 +345,7 @@ async fn a_call_under_way_outlives_the_age_of_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_malformed_deadline_is_refused_and_nothing_is_carried_out() {
+async fn a_malformed_deadline_is_refused_without_effect() {
     let replica = Replica::start(&[]).await;
     replica.set("k", "v").await;
     let mut client = Wire::connect(replica.address).await.client();
@@ -359,7 +359,7 @@ async fn a_malformed_deadline_is_refused_and_nothing_is_carried_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_without_a_message_is_the_callers_mistake() {
+async fn a_request_without_a_message_is_a_client_error() {
     let replica = Replica::start(&[]).await;
     let mut wire = Wire::connect(replica.address).await;
     let headers = call(&mut wire, "/twintier.v1.CacheService/Get").await;

@@ -21,13 +21,13 @@ const UNHURRIED: &[(&str, &str)] = &[("drain.timeout", "2m")];
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 in_both_modes! {
-    an_idle_replica_ends_at_once,
-    a_replica_under_load_ends_in_time_and_finishes_its_calls,
-    a_connection_of_the_last_moment_is_served_or_refused,
-    a_client_that_never_answers_does_not_hold_the_end_up_for_longer_than_the_limit,
+    an_idle_replica_stops_at_once,
+    a_replica_under_load_finishes_its_calls_and_stops_in_time,
+    a_connection_during_shutdown_is_served_or_refused,
+    a_silent_client_delays_the_shutdown_until_the_limit,
 }
 
-async fn an_idle_replica_ends_at_once(mode: Mode) {
+async fn an_idle_replica_stops_at_once(mode: Mode) {
     let replica = mode.replica(UNHURRIED).await;
     replica.set("k", "v").await;
     let address = replica.address;
@@ -35,7 +35,7 @@ async fn an_idle_replica_ends_at_once(mode: Mode) {
     TcpStream::connect(address).await.unwrap_err();
 }
 
-async fn a_replica_under_load_ends_in_time_and_finishes_its_calls(mode: Mode) {
+async fn a_replica_under_load_finishes_its_calls_and_stops_in_time(mode: Mode) {
     let replica = mode.replica(UNHURRIED).await;
     // One connection says nothing at all, one stopped in the middle of its first words.
     let _silent = TcpStream::connect(replica.address).await.unwrap();
@@ -71,7 +71,7 @@ async fn a_replica_under_load_ends_in_time_and_finishes_its_calls(mode: Mode) {
 }
 
 /// A caller whose connection is cut cannot know whether its call was begun.
-async fn a_connection_of_the_last_moment_is_served_or_refused(mode: Mode) {
+async fn a_connection_during_shutdown_is_served_or_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let (address, served) = (replica.address, Arc::new(AtomicUsize::new(0)));
     let mut callers = JoinSet::new();
@@ -97,7 +97,7 @@ async fn a_connection_of_the_last_moment_is_served_or_refused(mode: Mode) {
     }
 }
 
-async fn a_client_that_never_answers_does_not_hold_the_end_up_for_longer_than_the_limit(mode: Mode) {
+async fn a_silent_client_delays_the_shutdown_until_the_limit(mode: Mode) {
     let replica = mode.replica(&[]).await;
     // Speaks HTTP/2 and then nothing more, not even to a goodbye.
     let mut mute = TcpStream::connect(replica.address).await.unwrap();
@@ -115,7 +115,7 @@ const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "30s"), ("redis.write_timeout", "30s"), ("redis.unresponsive_after", "30s")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_under_way_are_finished() {
+async fn calls_in_flight_are_finished() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let replica = Replica::connected_to(&proxy.url(), LONG_TIMEOUTS).await;
@@ -139,7 +139,7 @@ async fn calls_under_way_are_finished() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_cannot_be_finished_do_not_hold_the_end_up() {
+async fn calls_that_hang_do_not_delay_the_shutdown() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, LONG_TIMEOUTS).await;
     redis.freeze();
@@ -152,7 +152,7 @@ async fn calls_that_cannot_be_finished_do_not_hold_the_end_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_without_its_redis_ends_at_once() {
+async fn a_replica_without_its_redis_stops_at_once() {
     let mut redis = Redis::start().await;
     let replica = Replica::on(&redis, UNHURRIED).await;
     let never = Replica::connected_to(&Redis::absent(&[]).url(), UNHURRIED).await;

@@ -13,9 +13,9 @@ use crate::harness::{
 
 in_both_modes! {
     gets_sets_and_invalidations_are_counted_by_outcome,
-    namespaces_are_counted_apart,
-    a_set_into_a_cache_that_is_off_has_failed_no_condition,
-    what_is_reported_of_memory_catches_up_without_use,
+    namespaces_are_counted_separately,
+    a_set_into_a_disabled_cache_counts_as_no_failed_condition,
+    the_reported_memory_usage_is_updated_without_traffic,
     a_replica_describes_itself,
     memory_is_accounted_for,
     latencies_are_reported_by_operation,
@@ -60,7 +60,7 @@ fn without_memory(counts: pb::NamespaceStats) -> pb::NamespaceStats {
     pb::NamespaceStats { entries: 0, bytes: 0, ..counts }
 }
 
-async fn namespaces_are_counted_apart(mode: Mode) {
+async fn namespaces_are_counted_separately(mode: Mode) {
     let replica = mode.replica(&[]).await;
     for namespace in ["b", "a", "c"] {
         replica.set_in(namespace, "k", "v").await;
@@ -80,14 +80,14 @@ async fn namespaces_are_counted_apart(mode: Mode) {
     assert_eq!(replica.stats().await.namespaces.len(), 3);
 }
 
-async fn a_set_into_a_cache_that_is_off_has_failed_no_condition(mode: Mode) {
+async fn a_set_into_a_disabled_cache_counts_as_no_failed_condition(mode: Mode) {
     let replica = mode.replica(&[("cache.enabled", "false")]).await;
     replica.store(set_request("k", "v")).await.unwrap();
     let counts = replica.counts("default").await;
     assert_eq!((counts.sets_stored, counts.sets_condition_failed, counts.write_errors), (0, 0, 0));
 }
 
-async fn what_is_reported_of_memory_catches_up_without_use(mode: Mode) {
+async fn the_reported_memory_usage_is_updated_without_traffic(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let expiry = Some(pb::set_request::Expiry::Ttl(Duration::from_millis(500).try_into().unwrap()));
     for n in 0..20 {
@@ -229,7 +229,7 @@ async fn answers_of_redis_and_without_it_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_are_counted_where_they_are_heard() {
+async fn messages_are_counted_where_they_are_received() {
     let fleet = Fleet::start(2, &[]).await;
     for n in 0..10 {
         fleet[0].set(&n.to_string(), "v").await;
@@ -281,7 +281,7 @@ async fn many_gets_of_one_cold_key_cost_one_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caller_who_leaves_does_not_end_the_read_for_the_others() {
+async fn a_disconnected_caller_does_not_cancel_the_shared_read() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let writer = Replica::on(&redis, &[]).await;

@@ -68,7 +68,7 @@ impl Pair {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_lost_is_invalidated_again_and_the_rest_is_answered() {
+async fn lost_changes_are_invalidated_again_and_the_rest_is_answered() {
     let mut pair = Pair::start(&[]).await;
     let [one, other] = &pair.replicas;
     for key in 0..40 {
@@ -172,28 +172,28 @@ impl Pair {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_life_that_comes_back_is_repaired() {
+async fn a_returning_life_is_repaired() {
     let pair = Pair::with_old_values(&[]).await;
     pair.leads(&[0, 1], &pair.new);
     pair.comes_back(&[0, 1], Some("old")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_life_that_comes_back_is_cold_with_that_policy() {
+async fn a_returning_life_is_cold_with_the_policy_cold() {
     let pair = Pair::with_old_values(&[("redis.failover", "cold")]).await;
     pair.leads(&[0, 1], &pair.new);
     pair.comes_back(&[0, 1], None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_never_left_a_life_that_comes_back_hears_of_what_it_missed() {
+async fn a_replica_that_stayed_on_a_returning_life_learns_missed_changes() {
     let pair = Pair::with_old_values(&[]).await;
     pair.leads(&[0], &pair.new);
     pair.comes_back(&[0], Some("old")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_the_policy_cold_nothing_from_before_is_answered() {
+async fn no_entry_from_before_is_answered_with_the_policy_cold() {
     let mut pair = Pair::start(&[("redis.failover", "cold")]).await;
     pair.replicas[0].set("k", "kept").await;
     pair.parts().await;
@@ -212,7 +212,7 @@ async fn with_the_policy_cold_nothing_from_before_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_comes_too_late_to_a_takeover_does_not_forget_what_it_acknowledged() {
+async fn a_replica_late_to_a_failover_keeps_its_acknowledged_writes() {
     let mut pair = Pair::start(&[]).await;
     pair.replicas[0].set("k", "old").await;
     pair.parts().await;
@@ -233,7 +233,7 @@ async fn a_replica_that_comes_too_late_to_a_takeover_does_not_forget_what_it_ack
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_barrier_on_a_new_primary_waits_for_who_was_not_registered_there() {
+async fn a_barrier_on_a_new_primary_waits_for_unregistered_replicas() {
     let mut pair = Pair::start(&[("coherence.max_staleness", "6s")]).await;
     pair.replicas[0].set("k", "old").await;
     pair.replicas[0].wait_until_cached("k", "old").await;
@@ -267,7 +267,7 @@ async fn a_barrier_on_a_new_primary_waits_for_who_was_not_registered_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_that_forgets_its_past_lives_on() {
+async fn a_primary_that_lost_its_history_stays_in_use() {
     let args = ["--repl-diskless-sync-delay", "0", "--repl-backlog-ttl", "1"];
     let (first, second) = (Redis::with(&args).await, Redis::with(&args).await);
     second.cli(&["REPLICAOF", "127.0.0.1", &first.port().to_string()]).await;
@@ -283,7 +283,7 @@ async fn a_primary_that_forgets_its_past_lives_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_number_of_partitions_is_taken_once_a_deployment_is_gone() {
+async fn another_number_of_partitions_is_accepted_after_a_deployment_ended() {
     let fleet = Fleet::start(1, &[("coherence.max_staleness", "500ms")]).await;
     let other = Replica::connected_to(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
     eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
@@ -297,7 +297,7 @@ async fn another_number_of_partitions_is_taken_once_a_deployment_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_cluster_a_deployment_is_gone_when_all_its_partitions_are() {
+async fn a_deployment_in_a_cluster_ends_with_its_last_partition() {
     let bus = free_port().to_string();
     let redis = Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
     redis.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
@@ -313,7 +313,7 @@ async fn in_a_cluster_a_deployment_is_gone_when_all_its_partitions_are() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_no_reason_to_take_a_deployment_for_gone() {
+async fn a_deployment_does_not_end_with_an_outage() {
     let mut fleet = Fleet::start(1, &[("coherence.max_staleness", "500ms")]).await;
     let other = Replica::connected_to(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
     eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
@@ -332,7 +332,7 @@ async fn an_outage_is_no_reason_to_take_a_deployment_for_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_promoted_primary_is_used_while_another_replica_is_slow_to_follow_it() {
+async fn the_promoted_primary_is_used_although_another_replica_follows_late() {
     let redis = Sentinels::start(&[]).await;
     let replica = Replica::connected_to(&redis.url(), &[]).await;
     replica.wait_until_proven().await;
@@ -369,7 +369,7 @@ async fn the_promoted_primary_is_used_while_another_replica_is_slow_to_follow_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_that_is_named_again_is_taken_over_by_who_saw_nothing_of_the_time_in_between() {
+async fn a_replica_that_missed_a_failover_detects_the_returning_primary() {
     let redis = Sentinels::of(&[], &[&[]]).await;
     let mut ways = Vec::new();
     for sentinel in &redis.sentinels {

@@ -103,7 +103,7 @@ async fn deaf_pair(settings: &[(&str, &str)]) -> (Redis, Proxy, Replica, Replica
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_written_is_read_with_its_token_at_a_replica_that_did_not_hear_of_it() {
+async fn a_token_reads_a_write_on_a_replica_that_missed_it() {
     let (_redis, proxy, writer, reader) = deaf_pair(SHORT_BOUND).await;
     writer.set("k", "old").await;
     reader.wait_until_cached("k", "old").await;
@@ -128,7 +128,7 @@ async fn what_was_written_is_read_with_its_token_at_a_replica_that_did_not_hear_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_invalidation_is_obeyed_with_its_token_at_a_replica_that_did_not_hear_of_it() {
+async fn a_token_obeys_an_invalidation_on_a_replica_that_missed_it() {
     let (_redis, proxy, writer, reader) = deaf_pair(SHORT_BOUND).await;
     for key in ["one", "two"] {
         writer.set(key, "v").await;
@@ -203,7 +203,7 @@ async fn many_chains_of_tokens_at_once_never_go_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_cannot_be_reached_is_a_miss_that_says_so() {
+async fn an_unreachable_token_is_a_miss_with_that_reason() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[]).await;
     replica.set("k", "v").await;
@@ -216,7 +216,7 @@ async fn a_token_that_cannot_be_reached_is_a_miss_that_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_binds_while_redis_is_away() {
+async fn a_token_is_obeyed_while_redis_is_down() {
     let settings = [("cache.stale_window", "1h"), SHORT_BOUND[0]];
     let mut redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;

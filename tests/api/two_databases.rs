@@ -16,7 +16,7 @@ async fn in_database(redis: &Redis, database: u8, settings: &[(&str, &str)]) -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_databases_under_one_prefix_do_not_hear_each_other() {
+async fn two_databases_with_one_prefix_receive_separate_messages() {
     const KEYS: usize = 20;
     let redis = Redis::start().await;
     let staging = [in_database(&redis, 0, &[]).await, in_database(&redis, 0, &[]).await];
@@ -93,7 +93,7 @@ async fn a_foreign_deployment_on_the_channels_is_counted_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_takeover_of_this_deployment_is_not_foreign() {
+async fn a_failover_of_this_deployment_is_not_foreign() {
     let redis = Redis::start().await;
     let (one, other) = (Replica::on(&redis, SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
     for n in 0..10 {
@@ -127,7 +127,7 @@ async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) 
 /// In a rolling update in a database other than 0, an older build uses the channels without the number. It is played by
 /// a replica that takes its database for number 0.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_older_build_in_the_same_database_is_kept_fresh_by_the_audit() {
+async fn the_audit_keeps_an_older_build_in_the_same_database_fresh() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     proxy.selects(1);

@@ -58,7 +58,7 @@ async fn a_new_replica_has_the_hot_keys_in_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_ends_leaves_its_list_to_the_next() {
+async fn a_stopping_replica_leaves_its_hot_keys_to_the_next() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     read(&one, 20).await;
@@ -82,7 +82,7 @@ async fn a_new_replica_in_a_cluster_has_the_hot_keys_in_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_gone_or_switched_off_or_unknown_here_is_left_out() {
+async fn a_warm_start_skips_missing_disabled_and_unknown_entries() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     for namespace in ["default", "off", "unknown"] {
@@ -122,7 +122,7 @@ async fn a_warm_start_is_bounded_in_keys_time_and_rate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readiness_waits_for_a_warm_start_and_not_for_one_that_cannot_be_made() {
+async fn readiness_waits_for_a_warm_start_unless_it_is_impossible() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     read(&one, 40).await;
@@ -144,7 +144,7 @@ async fn readiness_waits_for_a_warm_start_and_not_for_one_that_cannot_be_made() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_does_not_come_holds_readiness_back_no_longer_than_allowed() {
+async fn a_missing_answer_delays_readiness_until_the_limit() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     read(&one, 40).await;
@@ -257,7 +257,7 @@ async fn configured_keys_and_prefixes_are_loaded_from_every_primary_of_a_cluster
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_loaded_by_prefix_is_bounded_in_keys_and_time() {
+async fn loading_by_prefix_is_bounded_in_keys_and_time() {
     let redis = Redis::start().await;
     let names: Vec<String> = (0..60).map(|n| format!("user:{n}")).collect();
     stored(&redis, "goals", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -273,7 +273,7 @@ async fn what_is_loaded_by_prefix_is_bounded_in_keys_and_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn configured_keys_come_before_those_read_most_and_are_loaded_once() {
+async fn configured_keys_are_loaded_once_and_before_hot_keys() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     read(&one, 20).await;

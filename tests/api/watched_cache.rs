@@ -271,7 +271,7 @@ async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cache_that_does_not_heed_late_heartbeats_is_found_out() {
+async fn a_cache_that_ignores_late_heartbeats_is_detected() {
     let mut drill = Drill::begin(false, SPARSE).await;
     drill.serves().await;
     // A connection may be cut off for its lateness, and then nothing is heard at all: it is tried again.
@@ -293,7 +293,7 @@ async fn a_cache_that_does_not_heed_late_heartbeats_is_found_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cache_that_heeds_late_heartbeats_answers_nothing_then() {
+async fn a_cache_that_respects_late_heartbeats_stops_answering() {
     let drill = Drill::begin(true, BUSY).await;
     drill.serves().await;
     drill.wire.delay(Class::Commands, Direction::ToClient, 2 * ACCEPTED + SCHEDULING_ALLOWANCE);

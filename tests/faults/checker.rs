@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_value_at_another_replica_is_allowed_within_the_bound_and_not_after() {
+    fn an_old_value_at_another_replica_is_allowed_within_the_bound() {
         good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 111, 1)]);
         bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 112, 1)], "P2");
     }
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_is_visible_everywhere_when_an_older_value_was_answered_for_the_last_time() {
+    fn a_write_is_visible_everywhere_after_the_last_older_answer() {
         let writes = [set(0, 0, 1, 1), set(0, 10, 11, 2)];
         let and = |reads: &[Operation]| delays_of(&[&writes[..], reads].concat());
         assert_eq!(and(&[get(1, 61, 1)]), [0, 50]);
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_no_get_followed_or_that_was_not_acknowledged_is_not_counted() {
+    fn an_unread_or_unacknowledged_write_is_not_counted() {
         assert_eq!(delays_of(&[set(0, 0, 1, 1), get(1, 5, 1), set(0, 10, 11, 2)]), [0]);
         assert_eq!(delays_of(&[unknown(0, 0, 1, 1, 5), get(1, 5, 1)]), []);
     }
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_value_at_the_replica_that_acknowledged_the_write_is_never_allowed() {
+    fn an_old_value_at_the_acknowledging_replica_is_never_allowed() {
         bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(0, 12, 1)], "P1");
         bad(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(0, 12, 1)], "P1");
         // Begun before the acknowledgement: either value is right.
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_value_after_a_newer_one_at_the_same_replica_is_never_allowed() {
+    fn an_older_value_after_a_newer_one_is_never_allowed() {
         let writes = [set(0, 0, 1, 1), set(0, 10, 11, 2)];
         let and = |reads: &[Operation]| [&writes[..], reads].concat();
         bad(&and(&[get(1, 12, 2), get(1, 14, 1)]), "P10");
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_value_after_a_miss_at_the_same_replica_is_never_allowed() {
+    fn a_removed_value_after_a_miss_is_never_allowed() {
         let writes = [set(0, 0, 1, 1), invalidate(0, 10, 11, 2)];
         let and = |reads: &[Operation]| [&writes[..], reads].concat();
         bad(&and(&[miss(1, 12, 2), get(1, 14, 1)]), "P10");

@@ -150,7 +150,7 @@ async fn asked(world: &World) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d23_a_herd_wants_a_cold_key() {
+async fn d23_a_herd_requests_a_cold_key() {
     let world = World::new(SETTINGS).await;
     let (source, before) = (Arc::new(Source::default()), asked(&world).await);
     let begun = Instant::now();
@@ -173,7 +173,7 @@ async fn d23_a_herd_wants_a_cold_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d23_a_herd_wants_what_its_source_fails_to_give() {
+async fn d23_a_herd_requests_a_key_whose_source_fails() {
     const FAILURES: usize = 5;
     let world = World::new(SETTINGS).await;
     let source = Arc::new(Source { failing: FAILURES.into(), ..Source::default() });
@@ -191,7 +191,7 @@ async fn d23_a_herd_wants_what_its_source_fails_to_give() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d23_a_herd_whose_first_callers_leave() {
+async fn d23_the_first_callers_of_a_herd_disconnect() {
     let world = World::new(SETTINGS).await;
     let source = Arc::new(Source::default());
     source.awaited.notify_one();
@@ -219,7 +219,7 @@ async fn d23_a_herd_whose_first_callers_leave() {
 
 /// A value that ends soon, under load: made anew about once, and nobody misses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d23_a_hot_value_is_made_anew_before_it_ends() {
+async fn d23_a_hot_value_is_refreshed_before_it_expires() {
     let world = World::new(&[SETTINGS, &[("cache.early_refresh", "1")]].concat()).await;
     let (source, misses) = (Arc::new(Source::default()), Arc::new(AtomicUsize::new(0)));
     source.awaited.notify_one();

@@ -24,7 +24,7 @@ mod switches;
 /// The last test by name: with one thread it comes after every drill.
 #[cfg(feature = "drills")]
 #[test]
-fn zz_the_drills_checked_enough_operations() {
+fn zz_the_drills_check_enough_operations() {
     let demanded = std::env::var("DRILL_OPERATIONS").map_or(1, |text| text.parse().unwrap());
     let operations = report::total();
     assert!(operations >= demanded, "{operations} operations, and {demanded} were demanded");

@@ -113,7 +113,7 @@ pub fn words<'a>(text: &'a str, begin: &'a str, rest: impl Fn(char) -> bool + 'a
 }
 
 #[test]
-fn a_page_is_taken_apart() {
+fn a_page_is_parsed() {
     let text =
         "# A page\n\nSee `l1.size` and\n`two\nlines` [here](b.md#c).\n\n```sh\nls `x`\n```\n\n## It's a-b (c)\ntext\n";
     let page = DocPage::of(Path::new("a.md"), text.to_owned());

@@ -21,7 +21,7 @@ fn the_page_says_what_the_program_counts() {
 
 /// Whoever asks for a metric in an example finds it in the tables.
 #[test]
-fn the_examples_ask_for_metrics_that_there_are() {
+fn the_examples_use_existing_metrics() {
     let known: Vec<_> = reference().into_iter().map(|metric| metric.name).collect();
     let word = |character: char| !(character.is_ascii_alphanumeric() || character == '_');
     let named: Vec<_> =

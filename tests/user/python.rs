@@ -36,7 +36,7 @@ fn service_config() -> &'static str {
 }
 
 #[test]
-fn a_client_with_the_service_config_of_the_docs_does_not_notice_that_a_replica_ends() {
+fn the_documented_service_config_hides_the_end_of_a_replica() {
     let redis = Redis::start();
     let drain = ["--set", "drain.delay=500ms", "--set", "drain.timeout=20s"];
     let (mut one, two) = (Serving::with_redis(&redis, &drain), Serving::with_redis(&redis, &drain));

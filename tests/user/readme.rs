@@ -150,7 +150,7 @@ fn a_token_reads_its_own_writes_in_one_paste() {
 }
 
 #[test]
-fn two_replicas_in_one_paste_end_with_the_error_of_what_cannot_start() {
+fn a_paste_of_two_replicas_shows_the_startup_error() {
     let paste_with_taken = |taken: usize| {
         let ports = PORTS.map(|_| free_port());
         let _taken = TcpListener::bind(("127.0.0.1", ports[taken])).unwrap();
@@ -202,7 +202,7 @@ fn the_first_screen_has_both_commands_and_the_readme_is_short() {
 }
 
 #[test]
-fn what_a_build_takes_is_said_wherever_building_is() {
+fn the_build_requirements_are_stated_beside_each_build() {
     let (_, rest) = include_str!("../../Cargo.toml").split_once("rust-version = \"").unwrap();
     let rust = format!("Rust {} or newer and a C compiler", rest.split('"').next().unwrap());
     for page in ["README.md", "docs/install.md"] {

@@ -38,7 +38,7 @@ fn set(path_and_value: &str) -> [&str; 2] {
 }
 
 #[test]
-fn a_redis_that_stands_still_is_seen() {
+fn the_documented_symptoms_of_a_frozen_redis_appear() {
     let redis = Redis::start();
     let quick = ["redis.unresponsive_after=300ms", "redis.connect_timeout=1s"];
     let service = Serving::with_redis(&redis, quick.map(set).as_flattened());
@@ -80,7 +80,7 @@ fn the_breaker_opens_and_closes_as_the_page_says() {
 }
 
 #[test]
-fn a_redis_that_is_not_there_is_seen() {
+fn the_documented_symptoms_of_a_missing_redis_appear() {
     let page = Symptom::of("Redis timeouts");
     let refusing = format!("redis://127.0.0.1:{}", free_port());
     for (url, why) in
@@ -95,7 +95,7 @@ fn a_redis_that_is_not_there_is_seen() {
 }
 
 #[test]
-fn a_redis_that_is_full_is_seen() {
+fn the_documented_symptoms_of_a_full_redis_appear() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &[]);
     redis.cli(&["CONFIG", "SET", "maxmemory", "1mb", "maxmemory-policy", "noeviction"]);
@@ -105,7 +105,7 @@ fn a_redis_that_is_full_is_seen() {
 }
 
 #[test]
-fn a_right_that_is_missing_is_seen() {
+fn the_documented_symptoms_of_a_missing_right_appear() {
     let redis = Redis::start();
     redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]);
     // Patient, for a machine that is busy with other tests.
@@ -124,7 +124,7 @@ fn a_right_that_is_missing_is_seen() {
 }
 
 #[test]
-fn another_number_of_partitions_is_seen() {
+fn the_documented_symptoms_of_another_partition_count_appear() {
     let redis = Redis::start();
     let _deployment = Serving::with_redis(&redis, &[]);
     let url = redis.url();
@@ -141,7 +141,7 @@ fn another_number_of_partitions_is_seen() {
 }
 
 #[test]
-fn a_replica_that_was_told_to_drain_is_seen() {
+fn the_documented_symptoms_of_a_drain_appear() {
     let service = Serving::start(&[]);
     service.client(&["drain", "on"]).ended(0);
     let page = Symptom::of("Readiness fails");
@@ -153,7 +153,7 @@ fn a_replica_that_was_told_to_drain_is_seen() {
 }
 
 #[test]
-fn what_keeps_hits_from_rising_is_seen() {
+fn the_documented_symptoms_of_few_hits_appear() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &set("namespaces.small.max_bytes=1KiB"));
     let page = Symptom::of("Hits do not rise");
@@ -173,7 +173,7 @@ fn what_keeps_hits_from_rising_is_seen() {
 }
 
 #[test]
-fn limits_are_seen() {
+fn the_documented_symptoms_of_limits_appear() {
     let settings = ["limits.namespaces=1", "namespaces.slow.max_requests_per_second=1"];
     let service = Serving::start(settings.map(set).as_flattened());
     let page = Symptom::of("Too late, or too much");
@@ -194,7 +194,7 @@ fn limits_are_seen() {
 }
 
 #[test]
-fn a_wrong_port_or_protocol_is_seen() {
+fn the_documented_symptoms_of_a_wrong_port_appear() {
     let page = Symptom::of("Connection refused, or this port speaks gRPC");
     let nobody = format!("127.0.0.1:{}", free_port());
     let ran = run(&mut twintier(&["get", "key", "--server", &nobody]), b"").ended(3);

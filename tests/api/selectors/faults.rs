@@ -14,7 +14,7 @@ async fn hashes(redis: &Redis) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_invalidated_stays_so_when_redis_evicts_what_it_knew_of_it() {
+async fn an_invalidation_holds_when_redis_evicts_its_record() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, SHORT_BOUND).await;
     let keys: Vec<String> = (0..50).map(|number| format!("k:{number}")).collect();
@@ -47,7 +47,7 @@ async fn what_was_invalidated_stays_so_when_redis_evicts_what_it_knew_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn folding_forgets_the_oldest_half_and_never_brings_anything_back() {
+async fn folding_the_log_drops_the_oldest_half_and_resurrects_nothing() {
     let settings = [("limits.tombstones", "100"), ("coherence.partitions", "2")];
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &settings).await;
@@ -71,7 +71,7 @@ async fn folding_forgets_the_oldest_half_and_never_brings_anything_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_starts_later_knows_what_was_invalidated() {
+async fn a_replica_that_starts_later_knows_earlier_invalidations() {
     let mut fleet = Fleet::start(1, &[]).await;
     for key in ["p:1", "t", "m:1", "stays"] {
         fleet[0].set_tagged(key, "v", if key == "t" { &["t"] } else { &[] }).await;
@@ -88,7 +88,7 @@ async fn a_replica_that_starts_later_knows_what_was_invalidated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_lost_the_message_forgets_within_the_bound() {
+async fn a_replica_that_lost_the_message_obeys_within_the_bound() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let writer = Replica::on(&redis, SHORT_BOUND).await;
@@ -111,7 +111,7 @@ async fn a_replica_that_lost_the_message_forgets_within_the_bound() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_patterns_selected_is_removed_and_the_patterns_come_off_the_list() {
+async fn matched_entries_are_reclaimed_and_their_patterns_are_dropped() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("cache.stale_window", "1h")]).await;
     for number in 0..3000 {
@@ -146,7 +146,7 @@ async fn what_patterns_selected_is_removed_and_the_patterns_come_off_the_list() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_replica_goes_on_with_what_one_that_died_had_begun() {
+async fn another_replica_continues_the_reclaim_of_a_dead_one() {
     let redis = Redis::start().await;
     // It can claim the work, and not do it.
     redis.cli(&["ACL", "SETUSER", "noscan", "on", "nopass", "~*", "&*", "+@all", "-scan"]).await;
