@@ -1,4 +1,4 @@
-//! What the audit costs Redis while nobody asks anything, by topology, partitions and replicas. `make audit-cost` prints the table.
+//! Cost of audits for an idle Redis, by topology, partitions and replicas (`make audit-cost`).
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 #[path = "../tests/api/harness/mod.rs"]

@@ -1,5 +1,6 @@
-//! What an invalidation by tag, prefix and namespace costs with few and with many entries behind it: it has to be the same. `make
-//! invalidation-cost` prints the table; ENTRIES=10000 for a quick look.
+//! Cost of an invalidation by tag, prefix and namespace, with few and with many entries.
+//!
+//! Both must cost the same. `make invalidation-cost` prints the table; ENTRIES=10000 for a quick look.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 #[path = "../tests/api/harness/mod.rs"]

@@ -1,5 +1,7 @@
-//! What entries, connections and calls cost in memory, here and in Redis, and calls in CPU, one beside the other: the program in a process of its
-//! own over a Redis of its own. `make memory-cost` prints the tables that docs/capacity.md holds.
+//! Memory of entries, connections and calls, here and in Redis, and CPU of calls.
+//!
+//! Runs the program as a child process over its own Redis. `make memory-cost` prints the tables of
+//! docs/capacity.md.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 #[path = "../tests/api/harness/mod.rs"]

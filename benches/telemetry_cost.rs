@@ -1,4 +1,4 @@
-//! What telemetry costs a Get that memory answers: CPU of everything but the caller, with telemetry off and on. `make telemetry-cost` prints the table.
+//! CPU cost of telemetry for a Get from memory, with telemetry off and on (`make telemetry-cost`).
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 #[path = "../tests/api/harness/mod.rs"]

@@ -1,4 +1,4 @@
-//! The house's invariants, held against the code: which room may use which library, which room may know which, and that there are no circles.
+//! Invariants of the source: libraries and imports by module, and no import circles.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,6 @@
-//! The memory tier weighs its entries truly: what it says it holds is what the process grew by. A process of its own, with the allocator of
-//! the service.
+//! L1's memory accounting agrees with the growth of the process.
+//!
+//! Runs in its own process, with the allocator of the service.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;

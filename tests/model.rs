@@ -1,4 +1,4 @@
-//! Random operations on the cache of a service with no Redis, against a plain map. Every answer must be the map's.
+//! Random operations on a service without Redis, compared with a plain map.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;

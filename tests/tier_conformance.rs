@@ -1,4 +1,4 @@
-//! One suite that every implementation of the shared tier passes: the local number line, and Redis.
+//! Conformance suite of L2, for its implementations: the local sequencer and Redis.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 #[path = "tier_conformance/damage.rs"]

@@ -1,4 +1,4 @@
-//! What administrators ask: a look at a key, the keys read most, a drain, a reset of the counts.
+//! Administration by gRPC: inspect, hot keys, drain, reset of statistics.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The admin server: probes, metrics, the dashboard and its events, as HTTP tells them.
+//! The admin server over HTTP: probes, metrics, the dashboard and its events.
 
 use std::net::SocketAddr;
 

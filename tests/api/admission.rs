@@ -1,4 +1,4 @@
-//! Admission: no caller takes the places or the memory of all others.
+//! Admission: no caller takes all request slots or all memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! A change that is acknowledged only when the fleet has applied it (P7).
+//! Barriers: a change is acknowledged after the whole fleet has applied it (P7).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

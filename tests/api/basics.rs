@@ -1,4 +1,4 @@
-//! Get, Set and Invalidate as a caller meets them first.
+//! Basic behaviour of Get, Set and Invalidate.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! After a storm of operations every replica answers what Redis holds.
+//! Every replica agrees with Redis after thousands of random operations.
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};

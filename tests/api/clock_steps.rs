@@ -1,4 +1,4 @@
-//! Redis's clock is set back: what it keeps for longer than it should is not answered for longer.
+//! Redis' clock is set back: entries and leases still expire on time.
 
 #[path = "../faults/clock.rs"]
 mod wall_clock;

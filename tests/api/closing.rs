@@ -1,4 +1,4 @@
-//! The end of a connection: whatever ends it, the peer receives all that was written to it before.
+//! Orderly close of connections: the peer receives everything that was written before.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Fresh here, and fresh everywhere within Δ, whatever happens to messages and subscriptions.
+//! Coherence: fresh on this replica, and on all within Δ, under faults of messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

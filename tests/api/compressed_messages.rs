@@ -1,4 +1,4 @@
-//! Messages that are compressed on the wire: requests always may be, answers are where caller and configuration want it.
+//! Compression of gRPC messages: of requests always, of responses by caller and configuration.
 
 use std::time::Duration;
 

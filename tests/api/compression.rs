@@ -1,4 +1,4 @@
-//! Values that are compressed in Redis.
+//! Compression of values in Redis.
 
 use twintier::pb;
 

@@ -1,4 +1,4 @@
-//! How fresh an answer has to be, as its caller says.
+//! Consistency levels and staleness bounds of a Get.
 
 use std::time::Duration;
 

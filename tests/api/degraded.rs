@@ -1,4 +1,4 @@
-//! Without Redis: degraded, never broken, and whole again without help.
+//! Degraded mode: outages and faults of Redis, and recovery without help.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! How long entries live, at every tier and replica.
+//! Expiry of entries in every tier and on every replica.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,6 @@
-//! The size of headers and trailers of an answer, whatever was sent: clients and proxies refuse more than 8 KiB, and some lose the connection.
+//! Headers and trailers of responses stay below 8 KiB, whatever the request.
+//!
+//! Clients and proxies refuse larger ones, and some lose the connection.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Health, reflection, and a replica that must not serve.
+//! Health, reflection, and replicas that must not serve.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A server at the address of Redis that sends what no Redis would send: it costs the connection and nothing else.
+//! Hostile Redis servers: invalid replies cost the connection and nothing else.
 
 use twintier::pb;
 

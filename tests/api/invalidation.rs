@@ -1,4 +1,4 @@
-//! What an Invalidate removes, and what it leaves alone.
+//! Invalidate: keys and whole namespaces.
 
 use twintier::pb;
 use twintier::pb::invalidate_request::Selector;

@@ -1,4 +1,4 @@
-//! Leases on a miss: of all who want an entry one makes it, and the others wait for it.
+//! Leases on a miss: one caller fills the entry, the others wait.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Metrics: what is scraped and what is sent says what happened, and nothing of keys or values.
+//! Metrics by scrape and by OTLP: values, and no keys or entry values in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Usage of Redis by namespace: counted where it is little, estimated where it is much, absent when it is not known.
+//! Usage of Redis by namespace: exact for few keys, estimated for many, absent if unknown.
 
 use twintier::pb;
 

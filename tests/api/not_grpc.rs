@@ -1,4 +1,4 @@
-//! What is not gRPC is refused before anything is read or carried out.
+//! Requests that are not gRPC are refused without effect.
 
 use std::convert::Infallible;
 use std::time::Duration;

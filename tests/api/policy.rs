@@ -1,4 +1,4 @@
-//! What the policy of a namespace does, as far as it is not about how long entries live.
+//! Policies of namespaces, except expiry.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How Redis has to be set up, and what the service says when it is not.
+//! Setup of Redis: rights, TLS, passwords, and warnings about its settings.
 
 use std::io::Write as _;
 

@@ -1,4 +1,4 @@
-//! Policies that are changed at run time.
+//! Policy changes at run time.
 
 use tonic::Status;
 use tonic::transport::Channel;

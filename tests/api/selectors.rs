@@ -1,4 +1,4 @@
-//! Invalidation by prefix, pattern, tag, namespace and event, as callers see it.
+//! Invalidation by prefix, pattern, tag, namespace and event.
 
 mod events;
 mod faults;

@@ -1,4 +1,4 @@
-//! The self-audit: hits of memory, checked against Redis.
+//! The self-audit: hits from memory are compared with Redis.
 
 use twintier::pb;
 

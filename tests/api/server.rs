@@ -1,4 +1,4 @@
-//! The server at its limits: deadlines, load, connections, peers that do not speak gRPC.
+//! Limits of the server: deadlines, load, connections, peers without gRPC.
 
 use std::time::Duration;
 

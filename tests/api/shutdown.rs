@@ -1,4 +1,4 @@
-//! The end of a replica: in time whatever its peers do, and without hurting a call.
+//! Shutdown of a replica: in time, and without losing a call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What Stats reports, after each thing that it counts.
+//! Stats: each counter after the operation that it counts.
 
 use std::time::{Duration, SystemTime};
 

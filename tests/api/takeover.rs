@@ -1,4 +1,4 @@
-//! Another Redis takes over, and lacks the last acknowledged writes.
+//! Failover to a Redis that lacks the last acknowledged writes.
 
 use std::time::{Duration, Instant};
 

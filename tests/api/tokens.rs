@@ -1,4 +1,4 @@
-//! Tokens: a caller sees at least what it has seen before, at whichever replica.
+//! Tokens: a caller never sees older data than before, on any replica.
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;

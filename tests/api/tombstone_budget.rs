@@ -1,4 +1,4 @@
-//! The memory for invalidated tags and prefixes is bounded over all namespaces.
+//! Memory limit of the invalidation log over all namespaces.
 
 use twintier::pb;
 use twintier::pb::invalidate_request::Selector;

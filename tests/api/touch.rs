@@ -1,4 +1,4 @@
-//! Touch, and entries whose life is prolonged because they are read.
+//! Touch and sliding expiry.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! Deployments that share a Redis and a prefix: told apart by the database, and named when they are not.
+//! Deployments that share a Redis and a prefix: separated by database, else reported.
 
 use tokio::time::Instant;
 use twintier::pb;

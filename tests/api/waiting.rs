@@ -1,4 +1,4 @@
-//! Gets that wait for another caller have places of their own: others go on, also on the same connection.
+//! Gets that wait for another caller have their own limit, and do not block other calls.
 
 use std::time::Duration;
 

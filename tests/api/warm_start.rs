@@ -1,4 +1,4 @@
-//! A replica that begins loads what the fleet reads most before it says that it is ready.
+//! Warm start: a new replica loads hot keys before it is ready.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Watches.
+//! Watch streams.
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
-//! A cache of a client's own, kept by the rules of docs/watch.md and by nothing else: it never answers with something older than it accepts,
-//! whatever becomes of the messages between Redis and its replica, or between its replica and itself.
+//! A client's own cache by the rules of docs/watch.md never answers older data than it accepts.
+//!
+//! Holds under faults of the messages between Redis and the replica, and between the replica and the
+//! cache.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,7 @@
-//! A caller as users are told to be: round robin over every address of a name, a deadline on every call, bounded retries of what was UNAVAILABLE,
-//! and no call on a connection that was asked to go. Deadlines and retries are those of the service config in docs/rolling-updates.md.
+//! A client as docs/rolling-updates.md recommends it.
+//!
+//! Round robin over every address of a name, a deadline on every call, bounded retries of UNAVAILABLE,
+//! and no call on a connection after GOAWAY. Deadlines and retries are those of its service config.
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -1,8 +1,11 @@
-//! Decides from a history alone whether P1 to P5 and P10 held. Sound: it counts only what no correct service could answer.
+//! Decides from a history alone if P1 to P5 and P10 held.
 //!
-//! A write's version is its place in the order of writes; the checker first makes sure that versions are such an order (unique, and in
-//! agreement with real time), and then holds every answer against them. A miss is never too old; but one that Redis answered shows that
-//! every change up to its position has been seen.
+//! Sound: reports only what no correct service could answer.
+//!
+//! A write's version is its place in the order of writes. The checker first makes sure that versions
+//! are such an order (unique, and in agreement with real time), and then compares every answer with
+//! them. A miss is never too old; but a miss that Redis answered shows that every change up to its
+//! position has been seen.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;

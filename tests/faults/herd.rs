@@ -1,4 +1,4 @@
-//! Thundering herds: very many want one key at once, at three replicas, and its source must hardly notice.
+//! Thundering herds: many clients request one key at once, and its source sees few loads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

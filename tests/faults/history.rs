@@ -1,4 +1,4 @@
-//! What clients did and what they were answered.
+//! History: operations of clients and their answers.
 
 use std::time::Duration;
 

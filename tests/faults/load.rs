@@ -1,4 +1,4 @@
-//! Clients that read and write at random on every replica, and remember what they were answered.
+//! Clients that read and write at random on every replica, and record the answers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

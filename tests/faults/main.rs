@@ -1,4 +1,4 @@
-//! Drills: real faults under load, held against the promise by a checker that knows nothing of the service but what clients were answered.
+//! Drills: real faults under load. A checker decides from the clients' history alone.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 mod balanced;
@@ -21,7 +21,7 @@ mod sharded;
 #[cfg(feature = "drills")]
 mod switches;
 
-/// The last test by name: with one thread it comes after every drill.
+/// The last test by name: with one thread it runs after every drill.
 #[cfg(feature = "drills")]
 #[test]
 fn zz_the_drills_check_enough_operations() {

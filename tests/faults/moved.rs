@@ -1,4 +1,4 @@
-//! Drills of two Redis behind one address: what a failover by address, without Sentinel, does.
+//! Drills of a failover by address, without Sentinel: two Redis behind one address.
 
 use tokio::time::sleep;
 

@@ -1,4 +1,4 @@
-//! Drills of replicas that are processes: killed, replaced, and with clocks that jump.
+//! Drills of replicas as processes: killed, replaced, with clocks that jump.
 
 use rand::Rng as _;
 use tokio::time::sleep;

@@ -1,5 +1,7 @@
-//! Drills of a rolling update: replicas, which are processes, are replaced one after another as a Deployment with `maxSurge: 1` and
-//! `maxUnavailable: 0` does it, under callers that know them by a name. No call may fail, whatever else is connected.
+//! Drills of a rolling update: replicas are replaced one by one, and no call may fail.
+//!
+//! Replicas are processes. They are replaced as a Deployment with `maxSurge: 1` and `maxUnavailable: 0`
+//! does it. Clients reach them by a name.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The checker is drilled: with one protection switched off, its drill must find a broken promise. Built with the feature `drills`.
+//! Drills of the checker: without one safeguard it must find a broken promise (feature `drills`).
 
 use std::time::Duration;
 

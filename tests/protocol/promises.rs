@@ -1,4 +1,6 @@
-//! The promises, decided from what was set, acknowledged and answered; the protocol's own numbers count only as tokens.
+//! The promises, decided from sets, acknowledgements and answers only.
+//!
+//! The protocol's own numbers count only as tokens.
 
 use crate::rules::Rules;
 use crate::world::*;

@@ -1,4 +1,4 @@
-//! The rules of one replica, as src/cache/coherence has them under the same names.
+//! The rules of one replica, under the names of src/cache/coherence.
 
 use crate::world::*;
 

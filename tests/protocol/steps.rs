@@ -1,4 +1,4 @@
-//! What can happen next, and what it does: the model as the explorer sees it.
+//! Steps of the model, and their effects.
 
 use stateright::{Model, Property};
 

@@ -1,4 +1,4 @@
-//! The state of the model: one partition, two replicas, one Redis, and what has happened.
+//! State of the model: one partition, two replicas, one Redis, and the history.
 //!
 //! Keys of a partition meet on its number line only, so that it is enough to watch one of two, whichever it is: to change both is to change
 //! that one. Replicas meet in Redis only: it is enough to follow the memory of one while both write; a smaller run follows both.

@@ -1,4 +1,4 @@
-//! Names of ours in Redis that hold something else: they cost at most what they stood for, and are repaired.
+//! Foreign data under the service's keys in Redis: it is contained and repaired.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What invalidations by selectors mean to reads, conditions, leases and touches.
+//! Conformance of L2: effect of selectors on reads, conditions, leases and touches.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Holds docs/architecture.md and the source together: its table of folders, the functions and files that it names, its glossary.
+//! docs/architecture.md agrees with the source: folders, functions, files, glossary.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The client commands against a running service.
+//! Client commands against a running service.
 
 use std::net::TcpListener;
 use std::process::Stdio;

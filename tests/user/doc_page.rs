@@ -1,19 +1,19 @@
-//! The README, CONTRIBUTING.md and the pages of docs/, taken apart: code spans, blocks and links.
+//! `DocPage`: code spans, blocks, links and headings of the README, CONTRIBUTING.md and docs/.
 
 use std::path::{Path, PathBuf};
 
 use crate::readme::ROOT;
 
-/// A page.
+/// A page of the documentation.
 pub struct DocPage {
     /// Path in the repository.
     pub path: PathBuf,
     pub text: String,
-    /// What is between backquotes in running text, without line breaks.
+    /// Text between backquotes in running text, without line breaks.
     pub spans: Vec<String>,
-    /// Language and lines of what is fenced.
+    /// Language and lines of each fenced block.
     pub blocks: Vec<(String, Vec<String>)>,
-    /// Where links lead, as written.
+    /// Targets of links, as written.
     pub links: Vec<String>,
     pub headings: Vec<String>,
 }
@@ -83,7 +83,7 @@ impl DocPage {
         self.spans.iter().chain(self.blocks.iter().flat_map(|(_, lines)| lines)).map(String::as_str)
     }
 
-    /// Whether a heading has this anchor.
+    /// True if a heading has this anchor.
     pub fn has_section(&self, anchor: &str) -> bool {
         self.headings.iter().any(|heading| slug(heading) == anchor)
     }
@@ -96,13 +96,13 @@ impl DocPage {
     }
 }
 
-/// The anchor of a heading, as GitHub makes it.
+/// The anchor that GitHub gives to a heading.
 fn slug(heading: &str) -> String {
     let kept = heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
     kept.replace(' ', "-")
 }
 
-/// The words of a text that begin so and go on with letters of `rest`.
+/// The words of a text that start with `begin` and continue with letters of `rest`.
 pub fn words<'a>(text: &'a str, begin: &'a str, rest: impl Fn(char) -> bool + 'a) -> impl Iterator<Item = &'a str> {
     text.match_indices(begin).filter_map(move |(at, _)| {
         let before = text[..at].chars().next_back();

@@ -1,4 +1,4 @@
-//! What the README and the pages of docs/ name exists: settings, variables, commands and their flags, paths, sections, metrics, log lines.
+//! Names in the README and docs/ exist: settings, variables, commands, paths, metrics, log lines.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use twintier::config;
 use crate::doc_page::{DocPage, doc_pages, tree, words};
 use crate::readme::ROOT;
 
-/// Asserts that nothing was found that does not exist.
+/// Asserts that no unknown name was found.
 #[track_caller]
 fn none(unknown: &[String]) {
     assert!(unknown.is_empty(), "named but not there:\n{}", unknown.join("\n"));
 }
 
-/// Of everything `found` in each page, what does not exist.
+/// Names `found` in each page that do not exist.
 fn unknown<'a>(
     pages: &'a [DocPage],
     found: impl Fn(&'a DocPage) -> Vec<&'a str>,
@@ -29,7 +29,7 @@ fn unknown<'a>(
 
 // === settings ===
 
-/// How dotted names begin that are none of settings: packages and fields of the contract, attributes of OpenTelemetry.
+/// Prefixes of dotted names that are not settings: packages and fields of the contract, attributes of OpenTelemetry.
 const OTHERS: [&str; 15] = [
     "twintier.",
     "grpc.",
@@ -48,7 +48,7 @@ const OTHERS: [&str; 15] = [
     "telemetry.",
 ];
 
-/// What a span names, if it looks like the path of a setting: `l1.size`, `redis.failover = cold`, `config.l1.size` of the chart.
+/// Path of a setting that a span names, if it looks like one: `l1.size`, `redis.failover = cold`, `config.l1.size` of the chart.
 fn setting(span: &str) -> Option<String> {
     let path = span.strip_prefix("config.").unwrap_or(span);
     let path = path.split(['=', ' ', ':']).next().unwrap_or_default();
@@ -65,7 +65,7 @@ fn setting(span: &str) -> Option<String> {
     }
 }
 
-/// Whether it is a value of the chart, or in one.
+/// True if the path is a value of the chart, or inside one.
 fn is_value_of_the_chart(path: &str) -> bool {
     let values = std::fs::read_to_string(Path::new(ROOT).join("helm/twintier/README.md")).unwrap();
     let mut names = values.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
@@ -103,7 +103,7 @@ fn every_variable_that_a_page_names_is_read() {
 
 // === commands ===
 
-/// The command lines of the program in a line of shell: what follows its name up to where the shell takes over.
+/// Arguments of each call of the program in a line of shell, up to the next shell operator.
 fn invocations(line: &str) -> Vec<Vec<&str>> {
     let is_program = |word: &str| word == "twintier" || word.ends_with("release/twintier");
     let ends = |word: &str| ["|", "||", "&&", "&", ">", "2>", "2>&1", "#", ";", "then", "done"].contains(&word);
@@ -131,7 +131,7 @@ fn invocations(line: &str) -> Vec<Vec<&str>> {
     found
 }
 
-/// What of a command line does not exist.
+/// The first part of a command line that does not exist.
 fn wrong(words: &[&str]) -> Option<String> {
     let root = Cli::command();
     let mut command = &root;
@@ -232,7 +232,7 @@ fn every_link_leads_somewhere() {
     );
 }
 
-// === what is on the wire ===
+// === HTTP paths and the contract ===
 
 /// The text of every file below these folders that has one of these endings.
 fn sources(folders: &[&str], ends: &[&str]) -> Vec<String> {
@@ -254,7 +254,7 @@ fn every_path_of_http_that_a_page_names_is_served() {
     assert!(!exists("/nowhere") && exists("/"));
 }
 
-/// Variables of OpenTelemetry that its libraries read: by their sources, or made of parts here.
+/// OTEL_* variables that only the SDK reads, or whose names are composed here.
 const READ_ELSEWHERE: [&str; 5] = [
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_CERTIFICATE",

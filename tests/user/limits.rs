@@ -1,4 +1,4 @@
-//! Holds docs/limits.md and the code together: the default beside each setting is the one of the program.
+//! docs/limits.md has the defaults of the program.
 
 use std::path::Path;
 

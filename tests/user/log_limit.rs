@@ -1,4 +1,4 @@
-//! What one event, or one peer, adds to the log: a line and a count, not a flood.
+//! Rate limit of the log: one event or peer adds a line and a count.
 
 use serde_json::Value;
 

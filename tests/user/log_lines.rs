@@ -1,4 +1,4 @@
-//! What the log says of slow requests, and its level, which can be changed while the service runs.
+//! Log lines of slow requests, and changes of the level at run time.
 
 use std::thread;
 use std::time::Duration;

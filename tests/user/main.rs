@@ -1,4 +1,4 @@
-//! The program as its users meet it: the built binary, its command line, its documentation, and a client in another language.
+//! Tests of the built binary, its command line, its documentation, and a client in Python.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,5 +1,6 @@
-//! Holds docs/metrics.md and the code together: the page is made of `metrics::reference()`, which a test of the API holds against what a service
-//! exposes. `UPDATE=1 cargo test` writes it anew.
+//! docs/metrics.md agrees with the program: it is generated from `metrics::reference()`.
+//!
+//! `UPDATE=1 cargo test` writes it. A test in tests/api compares the reference with a scrape.
 
 use std::fmt::Write as _;
 
@@ -19,7 +20,7 @@ fn the_page_says_what_the_program_counts() {
     assert!(written == page, "docs/metrics.md is out of date: UPDATE=1 cargo test --test user metrics_page");
 }
 
-/// Whoever asks for a metric in an example finds it in the tables.
+/// Every metric of an example is in the tables.
 #[test]
 fn the_examples_use_existing_metrics() {
     let known: Vec<_> = reference().into_iter().map(|metric| metric.name).collect();

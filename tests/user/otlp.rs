@@ -1,4 +1,4 @@
-//! What the program sends by OTLP when the environment asks for it, and what it says when that does not work.
+//! Export by OTLP as the environment requests it, and its log lines on failure.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -1,6 +1,8 @@
-//! Runs what the topic pages say as they say it, on one replica alone and with Redis. Of each page in docs/ that has ```sh blocks these run in
-//! order, in one shell, against a service whose configuration is the page's ```yaml block; the lines of a ```text block after them occur in
-//! what they printed, in that order, where `…` stands for anything.
+//! Runs the blocks of the topic pages in docs/, without and with Redis.
+//!
+//! The ```sh blocks of a page run in order, in one shell, against a service whose configuration is the
+//! page's ```yaml block. The lines of a ```text block after them occur in their output, in that order;
+//! `…` stands for anything.
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
-//! The program in processes of its own, with nothing of this machine's environment but what a test gives it. Whatever is started is
-//! killed by its process id when its handle goes.
+//! Child processes of the program, with an environment that only the test sets.
+//!
+//! A process is killed by its id when its handle is dropped.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;

@@ -1,8 +1,8 @@
-//! Holds the language of README.md, CONTRIBUTING.md and docs/: plain terms, and a first paragraph that says what the page is for.
+//! Language of README.md, CONTRIBUTING.md and docs/: no idioms, and a first paragraph for each page.
 
 use crate::doc_page::{DocPage, doc_pages};
 
-/// Idioms that a reader has to translate, and terms that stand for another.
+/// Idioms that a reader has to translate, and unwanted synonyms.
 const IDIOMS: [&str; 22] = [
     "sees to",
     "told of",

@@ -1,4 +1,4 @@
-//! A client in another language, made only of what the server tells by reflection.
+//! A Python client built only from server reflection.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};

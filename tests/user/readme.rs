@@ -1,4 +1,6 @@
-//! Runs every ```sh and ```python block of the README, of docs/callers.md and of docs/tokens.md, with free ports in place of its own.
+//! Runs the ```sh and ```python blocks of the README, docs/callers.md and docs/tokens.md.
+//!
+//! Free ports replace the documented ones.
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -1,5 +1,7 @@
-//! The scripts of the repository: none waits without a limit, none hides what a server says, none takes a port that outgoing connections get;
-//! the blocks in ```bash of docs/, and variables that stand beside settings.
+//! Scripts of the repository: they wait with limits, hide no errors, and use safe ports.
+//!
+//! Covers the ```bash blocks of docs/, and variables that resemble settings. A safe port is one that
+//! outgoing connections do not get.
 
 use std::collections::BTreeSet;
 use std::path::Path;

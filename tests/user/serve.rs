@@ -1,4 +1,4 @@
-//! How the service starts: its configuration, what it says, and what it refuses.
+//! Start of the service: configuration, log lines, refusals.
 
 use std::io::{Read as _, Write as _};
 

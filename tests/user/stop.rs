@@ -1,4 +1,4 @@
-//! How the service ends: within the drain limit, whatever its peers do.
+//! Shutdown of the service: within the drain timeout, whatever its peers do.
 
 use std::io::Write as _;
 use std::net::TcpStream;

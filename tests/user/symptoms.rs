@@ -1,4 +1,4 @@
-//! The symptoms of docs/troubleshooting.md, provoked: what the page says is to be seen is what is seen.
+//! Symptoms of docs/troubleshooting.md: each is provoked and observed.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

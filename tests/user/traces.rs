@@ -1,4 +1,4 @@
-//! Traces and logs as a collector gets them from the program.
+//! Traces and logs as a collector receives them.
 
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;

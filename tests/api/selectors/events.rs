@@ -1,4 +1,4 @@
-//! Events: what the configuration maps them to.
+//! Invalidation by events that the configuration maps to selectors.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What selectors mean when Redis forgets, fills up, or is cut off.
+//! Selectors when Redis evicts data, is full, or is cut off.
 
 use super::*;
 use crate::harness::{Class, Direction, MAX_STALENESS, Proxy, SHORT_BOUND};
