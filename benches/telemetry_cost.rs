@@ -24,7 +24,8 @@ use twintier::telemetry::metrics::MetricsConfig;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 15;
-/// Connections, Gets in flight on each, and Gets of each of those in a round, which takes a second or less.
+/// Connections, Gets in flight on each, and Gets of each of those in a round, which takes a second
+/// or less.
 const SHAPE: (usize, usize, usize) = (8, 16, 400);
 const KEYS: usize = 1000;
 

@@ -1,7 +1,7 @@
 //! CPU cost of traces for a Get from memory (`make traces-cost`).
 //!
-//! Measures traces off, on but not for this Get, for one Get in a hundred, and for each. All services
-//! run side by side and are called in turn.
+//! Measures traces off, on but not for this Get, for one Get in a hundred, and for each. All
+//! services run side by side and are called in turn.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

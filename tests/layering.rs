@@ -83,7 +83,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every path of the code that begins a `use` or names a crate in place, braces taken apart: `a::b`, `a::c`.
+/// Every path of the code that begins a `use` or names a crate in place, braces taken apart:
+/// `a::b`, `a::c`.
 fn paths(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for statement in code.split("use ").skip(1) {
@@ -391,7 +392,8 @@ fn log_calls(code: &str) -> Vec<&str> {
     begins.map(|at| &code[at..at + end(&code[at..])]).collect()
 }
 
-/// Whether a call of a log macro has a field in Rust's debug form: `?field`, `field = ?value` or `{value:?}`.
+/// Whether a call of a log macro has a field in Rust's debug form: `?field`, `field = ?value` or
+/// `{value:?}`.
 fn has_debug_form(call: &str) -> bool {
     let unquoted: String = call.replace("\\\"", "").split('"').step_by(2).collect();
     let field = unquoted.match_indices('?').any(|(at, _)| {

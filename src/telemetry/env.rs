@@ -259,7 +259,8 @@ impl Environment {
         Duration::from_millis(millis.filter(|millis| *millis > 0).unwrap_or(60_000).into())
     }
 
-    /// True if callers' traces are joined, by the W3C header `traceparent`. Baggage is ignored and not propagated.
+    /// True if callers' traces are joined, by the W3C header `traceparent`. Baggage is ignored and
+    /// not propagated.
     pub fn joins_traces(&mut self) -> bool {
         const NAME: &str = "OTEL_PROPAGATORS";
         let Some(list) = self.get(NAME).map(str::to_owned) else { return true };
@@ -298,7 +299,8 @@ impl Environment {
         }
     }
 
-    /// Adds a warning and returns `value_used`. One warning for each variable: several signals may read it.
+    /// Adds a warning and returns `value_used`. One warning for each variable: several signals may
+    /// read it.
     fn warn<T>(&mut self, name: &str, problem: &'static str, fallback: &str, value_used: T) -> T {
         let value = self.get(name).unwrap_or_default();
         let value = if name.ends_with("ENDPOINT") { redact(value) } else { value }.to_owned();

@@ -55,13 +55,13 @@ impl ExportQueue {
             tracing::warn!(
                 what = self.item_kind,
                 limit = self.limit,
-                "telemetry is dropped: more is made than is record_result"
+                "telemetry is dropped: more is made than is sent"
             );
         }
         false
     }
 
-    /// Removes the items of a batch that is being record_result.
+    /// Removes the items of a batch that is being sent.
     fn pop(&self, count: usize) {
         self.waiting.fetch_sub(count, Ordering::Relaxed);
     }
@@ -70,11 +70,11 @@ impl ExportQueue {
     fn record_result(&self, result: &OTelSdkResult) {
         match result {
             Err(error) if !self.fails.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(what = self.item_kind, %error, "telemetry cannot be record_result");
+                tracing::warn!(what = self.item_kind, %error, "telemetry cannot be sent");
             }
             Err(_) => return,
             Ok(()) if self.fails.swap(false, Ordering::Relaxed) => {
-                tracing::info!(what = self.item_kind, "telemetry is record_result again")
+                tracing::info!(what = self.item_kind, "telemetry is sent again")
             }
             Ok(()) => {}
         }

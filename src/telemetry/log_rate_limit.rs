@@ -27,7 +27,8 @@ use crate::cache::log_fields::SLOW_REQUESTS;
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Causes of one callsite that are limited separately at a time.
 const MAX_CAUSES: usize = 16;
-/// Fields that distinguish causes of one callsite. The last two come with lines of the `log` crate, which share one callsite.
+/// Fields that distinguish causes of one callsite. The last two come with lines of the `log` crate,
+/// which share one callsite.
 const CAUSE_FIELDS: [&str; 8] =
     ["server", "warning", "variable", "what", "namespace", "field", "log.target", "log.line"];
 /// Key of callsites whose lines are one cause, whatever their fields.
@@ -163,7 +164,8 @@ impl<S> Filter<S> for LogRateLimit {
     }
 
     fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        // Not `always`: the registry has to start a pass for events that `event_enabled` may filter.
+        // Not `always`: the registry has to start a pass for events that `event_enabled` may
+        // filter.
         Interest::sometimes()
     }
 
@@ -196,7 +198,8 @@ fn log_count(metadata: &Metadata<'_>, text: &str, count: u64) {
 // === impl Causes ===
 
 impl Causes {
-    /// Finds the cause with this key, or claims a free or idle slot for it. `None` if all are in use.
+    /// Finds the cause with this key, or claims a free or idle slot for it. `None` if all are in
+    /// use.
     fn find_or_claim(&self, key: u64, now: u64) -> Option<&LineCause> {
         self.0.iter().find(|cause| cause.claim(key, 0)).or_else(|| {
             let is_idle = |cause: &&LineCause| {

@@ -52,7 +52,8 @@ pub fn start(
         logs = start_logs(&mut environment, &resource, &mut notices);
     }
     let metrics = MetricsConfig::from_environment(&mut environment, prometheus, replica);
-    // A list of layers and no `Option<Layer>`: a `None` layer would disable the caching of callsites, and filters keep state per callsite.
+    // A list of layers and no `Option<Layer>`: a `None` layer would disable the caching of
+    // callsites, and filters keep state per callsite.
     let limit = LogRateLimit::new();
     let (log, change_level) = super::logs::layer(level, format, logs.as_ref(), limit.clone())?;
     let mut layers = vec![log];

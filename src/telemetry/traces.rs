@@ -100,7 +100,8 @@ impl Decision {
         Arc::new(move |headers: &HeaderMap, make: &dyn Fn() -> Span| self.rpc_span(headers, make))
     }
 
-    /// The span of an RPC with these headers, in its caller's trace. [`Span::none`] if it is not sampled.
+    /// The span of an RPC with these headers, in its caller's trace. [`Span::none`] if it is not
+    /// sampled.
     pub fn rpc_span(self, headers: &HeaderMap, make: &dyn Fn() -> Span) -> Span {
         let parent = Some(headers).filter(|headers| self.joins && headers.contains_key(TRACEPARENT)).map(parent_of);
         let parent = parent.filter(|parent| parent.has_active_span());
@@ -147,7 +148,8 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// Admits spans only: those of sampled RPCs, a random share of messages, and spans inside of an admitted one.
+/// Admits spans only: those of sampled RPCs, a random share of messages, and spans inside of an
+/// admitted one.
 struct SpanFilter(Decision);
 
 impl<S> Filter<S> for SpanFilter

@@ -150,7 +150,8 @@ async fn a_body_is_one_message_and_no_larger_than_allowed() {
     assert_eq!(status(&response), Some(Code::ResourceExhausted), "{response:?}");
 }
 
-/// Requests as many answers of 1 MiB as a connection has streams for, and reads none of them. Returns the responses that were not refused.
+/// Requests as many answers of 1 MiB as a connection has streams for, and reads none of them.
+/// Returns the responses that were not refused.
 async fn read_nothing(
     replica: &Replica,
     window: u32,

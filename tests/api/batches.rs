@@ -226,7 +226,8 @@ async fn each_item_of_a_batch_counts_as_a_request(mode: Mode) {
     let replica = mode.replica(&settings).await;
     let names = names(60);
     let request = || pb::BatchGetRequest { namespace: "slow".into(), ..keys(names.iter().map(String::as_str)) };
-    // Ten requests are not too many, 600 items are: at once, as a slow machine would spread them over seconds.
+    // Ten requests are not too many, 600 items are: at once, as a slow machine would spread them
+    // over seconds.
     let answers = futures_util::future::join_all((0..10).map(|_| read(&replica, request()))).await;
     assert!(answers.iter().any(Result::is_ok));
     let refused = answers.into_iter().find_map(Result::err).expect("one is refused");

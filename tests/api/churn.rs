@@ -48,7 +48,8 @@ async fn client(mut client: CacheServiceClient<Channel>, seed: u64, operations: 
     }
 }
 
-/// Both replicas answer for every key what Redis holds; memory a good part of it, as soon as it is proven.
+/// Both replicas answer for every key what Redis holds; memory a good part of it, as soon as it is
+/// proven.
 async fn agree(replicas: [&Replica; 2]) {
     eventually("memory answers", async || answers_alike(replicas).await > KEYS / 4).await;
 }

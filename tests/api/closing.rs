@@ -13,7 +13,8 @@ use twintier::pb;
 
 use crate::harness::{Answer as _, Replica, WAIT_TIMEOUT, Wire, eventually, within};
 
-/// Bytes of the value: several times a window, so that the end of an answer waits in the buffers of both systems.
+/// Bytes of the value: several times a window, so that the end of an answer waits in the buffers of
+/// both systems.
 const SIZE: usize = 400_000;
 /// Bytes a second that a slow client reads.
 const RATE: u32 = 400_000;
@@ -29,13 +30,15 @@ fn get() -> pb::GetRequest {
     pb::GetRequest { key: "k".into(), ..Default::default() }
 }
 
-/// Whether the client itself refused the call: it had not sent it when it learned that the connection ends.
+/// Whether the client itself refused the call: it had not sent it when it learned that the
+/// connection ends.
 fn is_unsent(refusal: &Status) -> bool {
     let words = format!("{refusal:?}");
     ["GoAway(b\"\", NO_ERROR", "hyper::Error(Canceled", "not ready"].iter().any(|unsent| words.contains(unsent))
 }
 
-/// Calls one after the other until the connection is closed. Every answer must be whole. Counts those that began.
+/// Calls one after the other until the connection is closed. Every answer must be whole. Counts
+/// those that began.
 async fn read_until_the_end(wire: Wire, began: Arc<AtomicUsize>) {
     while wire.is_open() {
         began.fetch_add(1, Ordering::Relaxed);
@@ -184,7 +187,8 @@ async fn a_peer_that_does_not_close_delays_a_stop_until_the_limit() {
     stream.write_all(&hello(&[])).await.unwrap();
     eventually("it is counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
     let stopping = tokio::spawn(replica.stop());
-    // It answers every PING, as a graceful end needs it, and reads to the end. Only then it does nothing more.
+    // It answers every PING, as a graceful end needs it, and reads to the end. Only then it does
+    // nothing more.
     while let Some(received) = next_frame(&mut stream).await {
         if received.kind == PING && received.flags & ACK == 0 {
             stream.write_all(&frame(PING, ACK, 0, &received.payload)).await.unwrap();
@@ -217,14 +221,16 @@ async fn a_connection_beyond_the_limit_ends_in_order_before_anything_is_sent() {
     assert!(replica.get("k").await.is("v"));
 }
 
-/// A queue for connections that the process has not accepted yet is what a burst of callers needs, as after the end of another replica.
+/// A queue for connections that the process has not accepted yet is what a burst of callers needs,
+/// as after the end of another replica.
 #[tokio::test]
 async fn hundreds_of_connections_at_once_are_completed_before_they_are_accepted() {
     let settings = [("admin.enabled", "true"), ("admin.listen", "127.0.0.1:0")];
     let replica = Replica::start(&settings).await;
     let limit: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
     for address in [replica.address, replica.admin_address()] {
-        // This thread is the only one of the runtime: nothing is accepted meanwhile. Without room the kernel ignores an attempt.
+        // This thread is the only one of the runtime: nothing is accepted meanwhile. Without room
+        // the kernel ignores an attempt.
         let mut connected = Vec::new();
         for n in 0..limit.min(400) {
             let stream = std::net::TcpStream::connect_timeout(&address, WAIT_TIMEOUT);

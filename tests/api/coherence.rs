@@ -23,7 +23,8 @@ async fn pair() -> (Redis, Proxy, Replica, Replica) {
     (redis, proxy, writer, reader)
 }
 
-/// From Δ after `acknowledged` on, `reader` does not answer `old`. Until then it may, but it never fails.
+/// From Δ after `acknowledged` on, `reader` does not answer `old`. Until then it may, but it never
+/// fails.
 async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
     let mut last = None;
     always_until(acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
@@ -94,7 +95,8 @@ async fn a_reader_stays_within_the_bound_while_its_subscription_is_cut_repeatedl
     never_lags(writer, reader, async || proxy.reset(Class::Subscription)).await;
 }
 
-/// Writes rising numbers at one replica and reads them at the other for some Δ, with `fault` every 100 ms.
+/// Writes rising numbers at one replica and reads them at the other for some Δ, with `fault` every
+/// 100 ms.
 async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
     let done = Arc::new(AtomicBool::new(false));
     let acknowledged = Arc::new(std::sync::Mutex::new(vec![Instant::now()]));
@@ -126,7 +128,8 @@ async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
             let answer = reader.get("k").await;
             let Seen::Value(value) = answer.seen() else { panic!("{answer:?}") };
             let value: usize = value.parse().unwrap();
-            // The write after the one seen must not have been acknowledged longer than Δ before the question.
+            // The write after the one seen must not have been acknowledged longer than Δ before the
+            // question.
             let overdue = acknowledged.lock().unwrap().get(value + 1).map(|moment| asked.duration_since(*moment));
             assert!(overdue.is_none_or(|lag| lag <= MAX_STALENESS), "{value} lags by {overdue:?}: {answer:?}");
             reads += 1;
@@ -289,7 +292,8 @@ async fn a_redis_that_comes_back_from_an_old_snapshot_resurrects_nothing() {
     redis.kill9();
     redis.restart().await;
     replica.wait_until_proven().await;
-    // Neither the value that was overwritten nor the one that was invalidated comes back from the dead.
+    // Neither the value that was overwritten nor the one that was invalidated comes back from the
+    // dead.
     eventually("a write is taken again", async || replica.store(set_request("other", "v")).await.is_ok()).await;
     for key in ["k", "gone"] {
         let answer = replica.strong(key).await.unwrap();

@@ -81,7 +81,8 @@ async fn a_value_that_cannot_be_decompressed_is_a_miss() {
     replica.set_in("zstd", "k", &text(100_000)).await;
     assert!(replica.get_from("zstd", "k").await.is(&text(100_000)));
     let (name, _) = stored(&redis, "zstd").await;
-    // It says that it is larger than any value may be, then that it is larger than it is, then it is damaged.
+    // It says that it is larger than any value may be, then that it is larger than it is, then it
+    // is damaged.
     for (count, (at, bytes)) in [(80, &[255u8; 4][..]), (80, &[0, 1, 134, 161]), (95, &[0; 20])].into_iter().enumerate()
     {
         let args = [b"SETRANGE".as_slice(), name.as_bytes(), at.to_string().as_bytes(), bytes].map(<[u8]>::to_vec);

@@ -460,7 +460,8 @@ async fn can_save(redis: &Redis) {
     .await;
 }
 
-/// Reads are answered by Redis, although memory is not proven, and writes are refused for the reason named.
+/// Reads are answered by Redis, although memory is not proven, and writes are refused for the
+/// reason named.
 async fn only_reads(replica: &Replica, reason: &str, refusal: &str) {
     eventually("only reads go on", async || {
         let redis = replica.redis().await;

@@ -17,7 +17,8 @@ use twintier::pb;
 
 use crate::harness::{Refusal as _, Replica, Wire, set_request};
 
-/// All headers and trailers of an answer, as HTTP/2 counts them: names, values, and 32 bytes for each.
+/// All headers and trailers of an answer, as HTTP/2 counts them: names, values, and 32 bytes for
+/// each.
 const LIMIT: usize = 4096;
 
 /// What an answer consists of beside its messages.
@@ -150,7 +151,8 @@ struct Odd<'a> {
 impl Odd<'_> {
     fn message(&mut self, name: &str, depth: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // Well-known types are not in the set: Duration and Timestamp have two numbers, both of them odd.
+        // Well-known types are not in the set: Duration and Timestamp have two numbers, both of
+        // them odd.
         let Some(descriptor) = self.types.get(name) else {
             for number in [1, 2] {
                 self.number(number, &mut bytes);

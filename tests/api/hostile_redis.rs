@@ -4,7 +4,8 @@ use twintier::pb;
 
 use crate::harness::{Answer as _, Impostor, Redis, Replica, eventually, set_request};
 
-/// What sockets and the relay hold on the way, beside what a reply may have: 16 MiB with the default limits.
+/// What sockets and the relay hold on the way, beside what a reply may have: 16 MiB with the
+/// default limits.
 const ON_THE_WAY: usize = 24 << 20;
 
 async fn is_cut_off(what: &str, impostor: &Impostor, url: &str, reason: &str) {
@@ -53,7 +54,8 @@ async fn hostile_sentinels_and_cluster_nodes_cost_their_connections_and_no_memor
     }
 }
 
-/// What lies under the name of an entry, of its lease or of the list of hot keys, far larger than anything of this service.
+/// What lies under the name of an entry, of its lease or of the list of hot keys, far larger than
+/// anything of this service.
 const HUGE: &str = "67108863";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -54,7 +54,8 @@ impl Bench {
         Bench { _redis: redis, proxy, replica }
     }
 
-    /// Reads small values until `large` has ended. Returns its result, and how many reads of small values hit, of how many.
+    /// Reads small values until `large` has ended. Returns its result, and how many reads of small
+    /// values hit, of how many.
     async fn read_small_beside<T>(&self, large: JoinHandle<T>) -> (T, usize, usize) {
         let (mut hits, mut all) = (0, 0);
         while !large.is_finished() {

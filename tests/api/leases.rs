@@ -68,7 +68,8 @@ impl Replica {
         tokio::spawn(async move { client.get(request).await.expect("a Get never fails").into_inner() })
     }
 
-    /// The answer to a Get with this deadline, which only the service keeps: the clock of this caller ends nothing.
+    /// The answer to a Get with this deadline, which only the service keeps: the clock of this
+    /// caller ends nothing.
     async fn answers_before(&self, request: pb::GetRequest, deadline: Duration) -> pb::GetResponse {
         let mut request = tonic::Request::new(request);
         request.set_timeout(deadline);
@@ -341,7 +342,8 @@ async fn waiters_are_answered_when_the_service_stops(mode: Mode) {
     assert_eq!(answered(get).await.seen(), LEASED);
 }
 
-/// Who waits looks again after max_staleness and when the lease ends: so late that only being told of the entry ends a wait in time.
+/// Who waits looks again after max_staleness and when the lease ends: so late that only being told
+/// of the entry ends a wait in time.
 const ONLY_TOLD: &[(&str, &str)] = &[("coherence.max_staleness", "1m"), ("cache.lease_duration", "2m")];
 
 /// A cold key wanted by many at every replica: one makes it.

@@ -246,7 +246,8 @@ async fn settings_that_weaken_the_promise_are_logged() {
     .await;
 }
 
-/// A certificate of an authority for this machine's address, as arguments of Redis; and the authority's file.
+/// A certificate of an authority for this machine's address, as arguments of Redis; and the
+/// authority's file.
 fn certified() -> (Authority, Vec<String>) {
     let authority = Authority::new();
     let (certificate, key) = authority.certificate("127.0.0.1");

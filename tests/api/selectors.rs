@@ -206,7 +206,8 @@ async fn a_selector_leaves_other_namespaces_unchanged(mode: Mode) {
     }
 }
 
-/// Others fetch the same keys all the time: what they began to fetch before must not come into memory after it.
+/// Others fetch the same keys all the time: what they began to fetch before must not come into
+/// memory after it.
 async fn no_get_after_the_acknowledgement_returns_the_old_value(mode: Mode) {
     let replica = mode.replica(&[("coherence.partitions", "4")]).await;
     let keys: Vec<String> = (0..8).map(|number| format!("hot:{number}")).collect();

@@ -51,7 +51,8 @@ async fn no_hit_is_audited_when_the_self_audit_is_off() {
     assert_eq!(self_audit(&replica).await, pb::SelfAuditStats::default());
 }
 
-/// With proofs that do not end, a replica whose subscription is deaf goes on answering what was overwritten.
+/// With proofs that do not end, a replica whose subscription is deaf goes on answering what was
+/// overwritten.
 #[cfg(feature = "drills")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_older_than_the_bound_are_found() {

@@ -310,7 +310,8 @@ async fn an_old_connection_is_closed_without_losing_a_call() {
                 let get = pb::GetRequest { key: "k".into(), ..Default::default() };
                 match client.get(get).await {
                     Ok(answer) => assert!(answer.into_inner().is("v")),
-                    // The client's own words for a call that it had not sent when it learned that the connection goes.
+                    // The client's own words for a call that it had not sent when it learned that
+                    // the connection goes.
                     Err(refusal) => {
                         let words = format!("{refusal:?}");
                         let unsent = ["GoAway(b\"\", NO_ERROR", "hyper::Error(Canceled"];

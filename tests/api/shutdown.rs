@@ -64,7 +64,8 @@ async fn a_replica_under_load_finishes_its_calls_and_stops_in_time(mode: Mode) {
     eventually("there is load", async || calls.load(Ordering::Relaxed) > 200).await;
     assert!(within(DRAIN_LIMIT, replica.stop()).await);
     for refusal in within(Duration::from_secs(5), load.join_all()).await.into_iter().flatten() {
-        // The server answered nothing like this: the client had not sent the call when the connection went.
+        // The server answered nothing like this: the client had not sent the call when the
+        // connection went.
         let words = format!("{refusal:?}");
         assert!(words.contains("NO_ERROR") || words.contains("Canceled") || words.contains("not ready"), "{words}");
     }

@@ -40,7 +40,8 @@ async fn gets_sets_and_invalidations_are_counted_by_outcome(mode: Mode) {
     }
     replica.strong("k").await.unwrap();
     let counts = replica.counts("default").await;
-    // A strong Get is answered by Redis, where there is one; others by memory, unless this machine was too slow to prove it.
+    // A strong Get is answered by Redis, where there is one; others by memory, unless this machine
+    // was too slow to prove it.
     assert_eq!(counts.l1_hits + counts.l2_hits, 4);
     assert_eq!(counts.l2_hits > 0, !mode.is_alone());
     assert_eq!((counts.negative_hits, counts.misses, counts.stale_hits, counts.degraded), (1, 2, 0, 0));

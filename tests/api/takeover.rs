@@ -118,7 +118,8 @@ async fn lost_changes_are_invalidated_again_and_the_rest_is_answered() {
 }
 
 impl Pair {
-    /// The old one comes back in the life that it had, before it ever became a replica. `ways` have been at the new one.
+    /// The old one comes back in the life that it had, before it ever became a replica. `ways` have
+    /// been at the new one.
     async fn comes_back(&self, ways: &[usize], kept: Option<&str>) {
         let [one, other] = &self.replicas;
         for (key, value) in [("k", "new"), ("gone", "")] {
@@ -219,7 +220,8 @@ async fn a_replica_late_to_a_failover_keeps_its_acknowledged_writes() {
     pair.replicas[0].set("k", "new").await;
     pair.ways[0].refuse();
     pair.takes_over(&[0, 1]).await;
-    // The other one heard of the write and repairs it; a third, which knows nothing, would answer what the new one has.
+    // The other one heard of the write and repairs it; a third, which knows nothing, would answer
+    // what the new one has.
     let [late, other] = &pair.replicas;
     eventually("the other has settled", async || other.coherence().await.repaired > 0).await;
     other.assert_missing("k").await;
@@ -353,7 +355,8 @@ async fn the_promoted_primary_is_used_although_another_replica_follows_late() {
         let names = format!("{:?}", redis.nodes[new].cli(&["KEYS", "*:v:default:k"]).await);
         acknowledged && names != "List([])"
     };
-    // The writes before are of the old one, which has passed them on, or not: only what is acknowledged from here on counts.
+    // The writes before are of the old one, which has passed them on, or not: only what is
+    // acknowledged from here on counts.
     let port = redis.nodes[new].port().to_string();
     eventually("the sentinel names the promoted one", async || {
         format!("{:?}", sentinel.cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"]).await)

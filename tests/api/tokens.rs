@@ -111,7 +111,8 @@ async fn a_token_reads_a_write_on_a_replica_that_missed_it() {
     let set = writer.set("k", "new").await;
     let acknowledged = Instant::now();
     let without = reader.get("k").await;
-    // Nothing else could have told it; if this machine was too slow to ask in time the old value is out of bounds already.
+    // Nothing else could have told it; if this machine was too slow to ask in time the old value is
+    // out of bounds already.
     assert!(without.is("old") || acknowledged.elapsed() > MAX_STALENESS / 2, "{without:?}");
     let with = reader.get_with("k", &[&set.token]).await;
     assert!(with.is("new"), "{with:?}");
@@ -181,7 +182,8 @@ async fn a_chain_of_tokens_never_goes_back_across_replicas() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_chains_of_tokens_at_once_never_go_back() {
-    // The way through the proxy takes about as long as the caller's way from one replica to the other.
+    // The way through the proxy takes about as long as the caller's way from one replica to the
+    // other.
     let (_redis, _proxy, one, two) = deaf_pair(&[]).await;
     let mut chains = JoinSet::new();
     for chain in 0..2 {
@@ -228,7 +230,8 @@ async fn a_token_is_obeyed_while_redis_is_down() {
     proxy.stall(Class::Subscription, Direction::ToClient);
     let new = writer.set("k", "new").await.token;
     redis.kill9();
-    // The old value, flagged or not, is good enough for who has seen no more; not for who has seen the new one.
+    // The old value, flagged or not, is good enough for who has seen no more; not for who has seen
+    // the new one.
     assert!(reader.get_with("k", &[&old]).await.is("old"));
     let answer = reader.get_with("k", &[&new]).await;
     assert!(answer.miss().is_some(), "{answer:?}");

@@ -138,7 +138,8 @@ async fn a_get_extends_a_sliding_entry(mode: Mode) {
         assert!(commands < 20, "memory answers meanwhile: {commands}");
     }
     replica.get("k").await;
-    // Read no more, it ends: whatever a look at it would do, a strong one prolongs too. So is only waited.
+    // Read no more, it ends: whatever a look at it would do, a strong one prolongs too. So is only
+    // waited.
     tokio::time::sleep_until(tokio::time::Instant::now() + 3 * SECOND).await;
     assert!(replica.get("k").await.miss().is_some());
 }
@@ -209,6 +210,7 @@ async fn a_sliding_read_on_one_replica_extends_the_others() {
     let end = tokio::time::Instant::now() + 3 * SECOND;
     fleet[1].wait_until_cached("k", "v").await;
     always_until(end, async || assert!(fleet[0].get("k").await.is("v"))).await;
-    // It has not been read here for longer than its idle time; what memory knows has ended, but Redis knows more.
+    // It has not been read here for longer than its idle time; what memory knows has ended, but
+    // Redis knows more.
     assert!(fleet[1].get("k").await.is("v"));
 }

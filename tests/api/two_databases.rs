@@ -124,8 +124,8 @@ async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) 
     assert!(!reader.get(key).await.is(old));
 }
 
-/// In a rolling update in a database other than 0, an older build uses the channels without the number. It is played by
-/// a replica that takes its database for number 0.
+/// In a rolling update in a database other than 0, an older build uses the channels without the
+/// number. It is played by a replica that takes its database for number 0.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_keeps_an_older_build_in_the_same_database_fresh() {
     let redis = Redis::start().await;

@@ -1,7 +1,7 @@
 //! A client's own cache by the rules of docs/watch.md never answers older data than it accepts.
 //!
-//! Holds under faults of the messages between Redis and the replica, and between the replica and the
-//! cache.
+//! Holds under faults of the messages between Redis and the replica, and between the replica and
+//! the cache.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -276,7 +276,8 @@ async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
 async fn a_cache_that_ignores_late_heartbeats_is_detected() {
     let mut drill = Drill::begin(false, SPARSE).await;
     drill.serves().await;
-    // A connection may be cut off for its lateness, and then nothing is heard at all: it is tried again.
+    // A connection may be cut off for its lateness, and then nothing is heard at all: it is tried
+    // again.
     for _ in 0..10 {
         drill.wire.delay(Class::Commands, Direction::ToClient, 2 * ACCEPTED + SCHEDULING_ALLOWANCE);
         let ended = Instant::now() + 6 * ACCEPTED + SCHEDULING_ALLOWANCE;

@@ -37,7 +37,8 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("redis.connect_timeout", "1s"),
 ];
 
-/// So many operations say something, however slow the machine is: the load goes on until there are more.
+/// So many operations say something, however slow the machine is: the load goes on until there are
+/// more.
 const ENOUGH: u64 = 500;
 
 /// How long a drill's faults last: seconds in `make test`, minutes in `make drills`.
@@ -58,11 +59,12 @@ pub const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A key that the last life of a primary wrote and nobody else got. In the slot of partition 0, as is all that these drills lose.
+/// A key that the last life of a primary wrote and nobody else got. In the slot of partition 0, as
+/// is all that these drills lose.
 pub const MARK: &str = "{0}:mark";
 
-/// Kills a primary with writes that it acknowledged `meanwhile` and nobody else has: `replicas` are frozen, and their connections ended so
-/// that nothing waits there for them.
+/// Kills a primary with writes that it acknowledged `meanwhile` and nobody else has: `replicas` are
+/// frozen, and their connections ended so that nothing waits there for them.
 pub async fn dies_ahead(nodes: &mut [Redis], primary: usize, replicas: &[usize], meanwhile: impl Future<Output = ()>) {
     replicas.iter().for_each(|replica| nodes[*replica].freeze());
     nodes[primary].cli(&["CLIENT", "KILL", "TYPE", "REPLICA"]).await;
@@ -141,7 +143,8 @@ impl<R> World<R> {
         world
     }
 
-    /// Three replicas that are processes of their own, with these variables in the environment of each.
+    /// Three replicas that are processes of their own, with these variables in the environment of
+    /// each.
     pub async fn of_processes(redis: R, url: &str, environment: &[(String, String)]) -> World<R> {
         let mut replicas = Vec::new();
         for _ in 0..3 {

@@ -20,8 +20,9 @@ const CALLERS: usize = 10_000;
 const LOADING: Duration = Duration::from_millis(200);
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Room for the herd; a bound so long that nothing is looked at again for its sake alone; and patience with Redis, which shares the machine
-/// with all of this: without it a replica goes on alone, with a loader of its own.
+/// Room for the herd; a bound so long that nothing is looked at again for its sake alone; and
+/// patience with Redis, which shares the machine with all of this: without it a replica goes on
+/// alone, with a loader of its own.
 const SETTINGS: &[(&str, &str)] = &[
     ("server.max_in_flight", "20000"),
     ("server.max_streams_per_connection", "1000"),

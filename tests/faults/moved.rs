@@ -85,8 +85,8 @@ drill!(d12_the_address_moves_to_a_replica_that_lags, Load::default(), world(fals
     }
 });
 
-// One of our replicas is left alone with the old primary, which may not write without its replica. It may go on being read: STRONG holds
-// while a primary is the primary.
+// One of our replicas is left alone with the old primary, which may not write without its replica.
+// It may go on being read: STRONG holds while a primary is the primary.
 drill!(
     d13_one_replica_is_left_with_the_old_primary,
     Load { strong: false, ..Load::default() },

@@ -18,7 +18,8 @@ async fn world() -> World {
     World::of_processes(redis, &url, &[]).await
 }
 
-// Killed anywhere between a write to Redis, its message, its place in memory and its acknowledgement.
+// Killed anywhere between a write to Redis, its message, its place in memory and its
+// acknowledgement.
 drill!(d20_a_replica_is_killed_again_and_again, load(), world(), |world| {
     while world.goes_on() {
         let unlucky = rand::rng().random_range(0..3);
@@ -27,7 +28,8 @@ drill!(d20_a_replica_is_killed_again_and_again, load(), world(), |world| {
     }
 });
 
-// What a release that speaks another version leaves on the bus and in Redis, while replicas are replaced one after the other.
+// What a release that speaks another version leaves on the bus and in Redis, while replicas are
+// replaced one after the other.
 drill!(d22_replicas_are_replaced_amid_what_they_cannot_read, load(), world(), |world| {
     while world.goes_on() {
         for replica in 0..3 {
@@ -37,7 +39,8 @@ drill!(d22_replicas_are_replaced_amid_what_they_cannot_read, load(), world(), |w
     }
 });
 
-/// Announces on every partition, in another wire version and as another kind, and writes entries of another format over those that are there.
+/// Announces on every partition, in another wire version and as another kind, and writes entries of
+/// another format over those that are there.
 async fn speak_another_version(redis: &Redis) {
     for partition in 0..64u16 {
         let channel = format!("twintier:{{{partition}}}:b").into_bytes();

@@ -1,7 +1,7 @@
 //! Drills of a rolling update: replicas are replaced one by one, and no call may fail.
 //!
-//! Replicas are processes. They are replaced as a Deployment with `maxSurge: 1` and `maxUnavailable: 0`
-//! does it. Clients reach them by a name.
+//! Replicas are processes. They are replaced as a Deployment with `maxSurge: 1` and
+//! `maxUnavailable: 0` does it. Clients reach them by a name.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ use super::harness::{Redis, Replica, eventually, eventually_within, within};
 use super::load::{Load, Way};
 use super::report::say;
 
-/// What every replica is configured with, of whatever build: the service's own defaults, sooner, and patience with a Redis that shares the machine.
+/// What every replica is configured with, of whatever build: the service's own defaults, sooner,
+/// and patience with a Redis that shares the machine.
 const SETTINGS: &[(&str, &str)] = &[
     ("coherence.max_staleness", "1s"),
     ("redis.connect_timeout", "10s"),
@@ -71,7 +72,8 @@ struct Rollout {
     places: Vec<Place>,
     /// How many replicas there ever were.
     started: u8,
-    /// The share of the hot keys, in percent, that a replica without a warm start had in memory when it was ready.
+    /// The share of the hot keys, in percent, that a replica without a warm start had in memory
+    /// when it was ready.
     cold: u64,
     unread: Arc<Unread>,
     _readers: JoinSet<()>,
@@ -114,7 +116,8 @@ fn hot(number: usize) -> String {
     format!("hot {number}")
 }
 
-/// Reads every hot key once; returns the share, in percent, of all that this replica was ever asked for that came from its memory.
+/// Reads every hot key once; returns the share, in percent, of all that this replica was ever asked
+/// for that came from its memory.
 async fn share_of_memory(replica: &Replica) -> u64 {
     for number in 0..HOT {
         replica.get(&hot(number)).await;
@@ -192,7 +195,8 @@ impl Unread {
 }
 
 impl World<Rollout> {
-    /// Replaces one replica by one of `build`; returns what share of the hot keys the new one had in memory when it was ready.
+    /// Replaces one replica by one of `build`; returns what share of the hot keys the new one had
+    /// in memory when it was ready.
     async fn replaces(&mut self, index: usize, build: &Build, peers: &[&[u8]]) -> u64 {
         let new = build.starts(&self.redis.redis).await;
         let warm = share_of_memory(&new).await;
@@ -223,7 +227,8 @@ impl World<Rollout> {
     }
 }
 
-/// What connections say that are a nuisance to a drain: nothing at all, the half of a client's first words, and the half of a frame.
+/// What connections say that are a nuisance to a drain: nothing at all, the half of a client's
+/// first words, and the half of a frame.
 const PEERS: &[&[u8]] =
     &[b"", b"PRI * HTTP/2.0\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x10\x01"];
 

@@ -1,8 +1,9 @@
 //! Drills of Redis with Sentinel.
 //!
-//! Acknowledged writes that a failover loses are invalidated again by the replica that acknowledged them, or everything from before is
-//! a miss: the bound is the same. A primary that is replaced while it lives goes on until the sentinels look at it again, many
-//! seconds later: there it may take writes only while a replica of it follows, and the bound is longer by min-replicas-max-lag.
+//! Acknowledged writes that a failover loses are invalidated again by the replica that acknowledged
+//! them, or everything from before is a miss: the bound is the same. A primary that is replaced
+//! while it lives goes on until the sentinels look at it again, many seconds later: there it may
+//! take writes only while a replica of it follows, and the bound is longer by min-replicas-max-lag.
 
 use rand::Rng as _;
 use tokio::time::sleep;
@@ -66,7 +67,8 @@ pub fn many_keys() -> Load {
     Load { keys: 400, ..Load::default() }
 }
 
-/// Kills the primary again and again. `ahead`: with writes that it acknowledged and nobody else has.
+/// Kills the primary again and again. `ahead`: with writes that it acknowledged and nobody else
+/// has.
 pub async fn primaries_die(world: &mut World<Sentinels>, ahead: bool) {
     while world.goes_on() {
         world.redis.settles().await;
@@ -96,7 +98,8 @@ drill!(d12_acknowledged_writes_are_lost_cold, many_keys(), world(COLD), |world| 
     primaries_die(world, true).await;
 });
 
-// What the new primary knows of the fleet is old, too: it does not wait for this replica, which acknowledged writes that are lost.
+// What the new primary knows of the fleet is old, too: it does not wait for this replica, which
+// acknowledged writes that are lost.
 drill!(
     d12_acknowledged_writes_of_a_new_replica_are_lost,
     Load { replicas_die: true, ..many_keys() },
@@ -153,8 +156,8 @@ enum Return {
 /// Rounds that are tried until a primary has come back in the life it had.
 const ROUNDS: usize = 6;
 
-/// Has the primary replaced, and named again before the sentinels have made a replica of it: in the life that it had, without the writes
-/// of the time in between.
+/// Has the primary replaced, and named again before the sentinels have made a replica of it: in the
+/// life that it had, without the writes of the time in between.
 async fn there_and_back(world: &mut World<Sentinels>, how: Return) {
     let (mut rounds, mut returned) = (0, 0);
     while world.goes_on() || (returned == 0 && rounds < ROUNDS) {
@@ -290,7 +293,8 @@ async fn split(settings: &[(&str, &str)]) -> World<Split> {
     world
 }
 
-/// Cuts the primary and our first replica off from the rest, lets the sentinels promote another, and heals it.
+/// Cuts the primary and our first replica off from the rest, lets the sentinels promote another,
+/// and heals it.
 async fn splits(world: &mut World<Split>) {
     while world.goes_on() {
         let Split { redis, ways } = &world.redis;

@@ -20,8 +20,8 @@ fn load() -> Load {
     Load { keys: 8, clients: 16, pause: Duration::from_micros(200), ..Load::default() }
 }
 
-/// So many keys that a replica's own writes leave some of them alone for longer than the bound; and none are selected, for that would reach
-/// them all.
+/// So many keys that a replica's own writes leave some of them alone for longer than the bound; and
+/// none are selected, for that would reach them all.
 fn sparse() -> Load {
     Load { keys: 600, features: 0, ..load() }
 }
@@ -136,7 +136,8 @@ async fn a_missing_fence_is_caught_by_slow_answers_of_redis() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_echo_without_counters_is_caught_by_a_lost_last_message() {
-    // So many partitions that a loss is rarely shown by the next message of its own; what selects keys sends one to each of them.
+    // So many partitions that a loss is rarely shown by the next message of its own; what selects
+    // keys sends one to each of them.
     let load = Load { keys: 300, pause: millis(4), features: 0, ..load() };
     caught_with(Safeguard::EchoCounters, &[("coherence.partitions", "1024")], load, lossy).await;
 }
@@ -207,7 +208,8 @@ async fn a_takeover_without_repair_is_caught_by_acknowledged_writes_that_are_los
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kept_older_entry_is_caught_by_cut_subscriptions() {
-    // Answers for tokens and STRONG Gets come from Redis while memory holds what was true when the subscription was cut.
+    // Answers for tokens and STRONG Gets come from Redis while memory holds what was true when the
+    // subscription was cut.
     let load = Load { keys: 24, features: 0, ..load() };
     caught_with(Safeguard::Monotonic, &[], load, async |world| subscriptions_stay_cut(world).await).await;
 }

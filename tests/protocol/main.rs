@@ -1,7 +1,7 @@
 //! Model check of the protocol's rules, in every interleaving.
 //!
-//! docs/consistency.md describes the rules. With all of them the promises hold. Without any one of them
-//! the explorer finds how a promise breaks.
+//! docs/consistency.md describes the rules. With all of them the promises hold. Without any one of
+//! them the explorer finds how a promise breaks.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod promises;

@@ -1,7 +1,7 @@
 //! The README and docs/callers.md on their own ports, with `cargo run --release` and `make run`.
 //!
-//! `make test-readme` builds what they need first, which takes minutes, and runs these tests one after
-//! the other.
+//! `make test-readme` builds what they need first, which takes minutes, and runs these tests one
+//! after the other.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;

@@ -67,7 +67,8 @@ impl DocPage {
             prose.push('\n');
         }
         let span = |span: &str| span.split_whitespace().collect::<Vec<_>>().join(" ");
-        // A paragraph, or a row, at a time: a backquote that stands alone must not turn the rest around.
+        // A paragraph, or a row, at a time: a backquote that stands alone must not turn the rest
+        // around.
         let paragraphs = prose.split("\n\n").flat_map(|part| match part.starts_with('|') {
             true => part.lines().collect(),
             false => vec![part],

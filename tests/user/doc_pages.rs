@@ -29,7 +29,8 @@ fn unknown<'a>(
 
 // === settings ===
 
-/// Prefixes of dotted names that are not settings: packages and fields of the contract, attributes of OpenTelemetry.
+/// Prefixes of dotted names that are not settings: packages and fields of the contract, attributes
+/// of OpenTelemetry.
 const OTHERS: [&str; 15] = [
     "twintier.",
     "grpc.",
@@ -48,7 +49,8 @@ const OTHERS: [&str; 15] = [
     "telemetry.",
 ];
 
-/// Path of a setting that a span names, if it looks like one: `l1.size`, `redis.failover = cold`, `config.l1.size` of the chart.
+/// Path of a setting that a span names, if it looks like one: `l1.size`, `redis.failover = cold`,
+/// `config.l1.size` of the chart.
 fn setting(span: &str) -> Option<String> {
     let path = span.strip_prefix("config.").unwrap_or(span);
     let path = path.split(['=', ' ', ':']).next().unwrap_or_default();

@@ -21,7 +21,8 @@ impl Serving {
     }
 }
 
-/// Runs client commands that end with this code, while Redis answers nobody for longer than a request may take unnoticed.
+/// Runs client commands that end with this code, while Redis answers nobody for longer than a
+/// request may take unnoticed.
 fn slowly(redis: &Redis, service: &Serving, commands: &[&[&str]], code: i32) {
     let in_flight = || service.client(&["stats", "-o", "json"]).json()["replica"]["in_flight"].as_u64();
     redis.freeze();

@@ -1,8 +1,8 @@
 //! Runs the blocks of the topic pages in docs/, without and with Redis.
 //!
-//! The ```sh blocks of a page run in order, in one shell, against a service whose configuration is the
-//! page's ```yaml block. The lines of a ```text block after them occur in their output, in that order;
-//! `…` stands for anything.
+//! The ```sh blocks of a page run in order, in one shell, against a service whose configuration is
+//! the page's ```yaml block. The lines of a ```text block after them occur in their output, in that
+//! order; `…` stands for anything.
 
 use std::path::Path;
 
@@ -10,7 +10,8 @@ use crate::doc_page::DocPage;
 use crate::process::{Redis, Serving, needed};
 use crate::readme::{ROOT, paste};
 
-/// Pages whose blocks other tests run: blocks of callers.md and tokens.md need this directory or start servers of their own.
+/// Pages whose blocks other tests run: blocks of callers.md and tokens.md need this directory or
+/// start servers of their own.
 const APART: [&str; 5] = ["callers.md", "configuration.md", "consistency.md", "redis.md", "tokens.md"];
 
 /// A page cut into its blocks.

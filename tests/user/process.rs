@@ -15,7 +15,8 @@ use tempfile::TempDir;
 /// Longest wait for anything that has to happen.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Settings for a machine that is busy with other tests: what a test of something else must not fail for.
+/// Settings for a machine that is busy with other tests: what a test of something else must not
+/// fail for.
 pub const UNHURRIED: [(&str, &str); 5] = [
     ("redis.connect_timeout", "10s"),
     ("redis.read_timeout", "10s"),
@@ -59,7 +60,8 @@ pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// A port that was free a moment ago, below those that the system gives to outgoing connections: another test does not take it in between.
+/// A port that was free a moment ago, below those that the system gives to outgoing connections:
+/// another test does not take it in between.
 pub fn free_port() -> u16 {
     let mut ports = std::iter::repeat_with(|| rand::random_range(18_000..32_000));
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
@@ -119,7 +121,8 @@ impl Serving {
         Serving::spawn(twintier(&[&["--listen", "127.0.0.1:0"], args].concat()))
     }
 
-    /// Starts the service on a free port with a Redis, without hurry but for `args`, and waits until Redis is healthy.
+    /// Starts the service on a free port with a Redis, without hurry but for `args`, and waits
+    /// until Redis is healthy.
     pub fn with_redis(redis: &Redis, args: &[&str]) -> Serving {
         let unhurried = UNHURRIED.map(|(path, value)| format!("{path}={value}"));
         let unhurried = unhurried.iter().flat_map(|setting| ["--set", setting]);

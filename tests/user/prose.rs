@@ -1,4 +1,5 @@
-//! Language of README.md, CONTRIBUTING.md and docs/: no idioms, and a first paragraph for each page.
+//! Language of README.md, CONTRIBUTING.md and docs/: no idioms, and a first paragraph for each
+//! page.
 
 use crate::doc_page::{DocPage, doc_pages};
 

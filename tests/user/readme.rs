@@ -28,7 +28,8 @@ fn with_this_program(block: &str) -> String {
     block.replace("target/release/twintier", env!("CARGO_BIN_EXE_twintier"))
 }
 
-/// Pastes a script into a shell, with the programs of `path` at hand. The shell goes on after a line that fails, as a person's does.
+/// Pastes a script into a shell, with the programs of `path` at hand. The shell goes on after a
+/// line that fails, as a person's does.
 pub fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
     let old = std::env::var_os("PATH").unwrap_or_default();
     let path = path.iter().map(|path| path.to_path_buf()).chain(std::env::split_paths(&old));
@@ -47,8 +48,9 @@ pub fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
     run(bash.env("TWINTIER_SERVER", server), b"")
 }
 
-/// Removes what cargo adds to the environment of a test. A nested cargo would take it for a change: the build script of `ring` names `OUT_DIR`,
-/// for example, and all crates above it would be built again.
+/// Removes what cargo adds to the environment of a test. A nested cargo would take it for a change:
+/// the build script of `ring` names `OUT_DIR`, for example, and all crates above it would be built
+/// again.
 pub fn without_cargo(command: &mut Command) {
     let added = |name: &str| {
         let of_the_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_TARGET_TMPDIR"];
@@ -84,8 +86,8 @@ pub const FIRST_SCREEN: [&str; 7] = [
 pub const COMMANDS: [&str; 7] =
     ["stored", r#"{"name": "Ada"}"#, "result", "application/json", "removed  2", "everything", "L1 only"];
 
-/// The program with the environment of a `cargo run`, which cargo gives to tests too: what the build script set is in it. Settings of whoever
-/// runs the tests are not.
+/// The program with the environment of a `cargo run`, which cargo gives to tests too: what the
+/// build script set is in it. Settings of whoever runs the tests are not.
 fn as_cargo_runs_it() -> Command {
     let settings = twintier::config::reference();
     let is_setting = |name: &str| settings.iter().any(|setting| setting.variables.iter().any(|other| other == name));

@@ -1,7 +1,7 @@
 //! Scripts of the repository: they wait with limits, hide no errors, and use safe ports.
 //!
-//! Covers the ```bash blocks of docs/, and variables that resemble settings. A safe port is one that
-//! outgoing connections do not get.
+//! Covers the ```bash blocks of docs/, and variables that resemble settings. A safe port is one
+//! that outgoing connections do not get.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +14,8 @@ use crate::doc_page::{doc_pages, tree, words};
 use crate::process::{Redis, Serving, needed};
 use crate::readme::{ROOT, paste};
 
-/// Every script, with a name for it: blocks of pages, files of .ci, recipes, steps of images and of the chart.
+/// Every script, with a name for it: blocks of pages, files of .ci, recipes, steps of images and of
+/// the chart.
 fn scripts() -> Vec<(String, String)> {
     let is_shell = |language: &str| ["sh", "bash"].contains(&language);
     let of_pages = doc_pages().into_iter().flat_map(|page| {
@@ -101,7 +102,8 @@ fn no_script_waits_without_a_limit_or_hides_what_a_server_says() {
     }
 }
 
-/// Programs in ```bash blocks that no test here can run as they stand, and what holds their command lines.
+/// Programs in ```bash blocks that no test here can run as they stand, and what holds their command
+/// lines.
 const ELSEWHERE: [(&str, &str); 8] = [
     ("cargo", "make test-readme"),
     ("install", "make test-readme"),
@@ -159,7 +161,8 @@ fn the_commands_of_runbooks_work_on_a_replica_that_is_well() {
     assert!(ran > 20, "{ran} lines");
 }
 
-/// Variables of this repository that begin as those of settings do and are none: what names the revision for a build, and a mistake in a test.
+/// Variables of this repository that begin as those of settings do and are none: what names the
+/// revision for a build, and a mistake in a test.
 const NO_SETTINGS: [&str; 2] = ["TWINTIER_REVISION", "TWINTIER_L1_SISE"];
 
 #[test]

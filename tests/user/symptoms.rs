@@ -114,7 +114,8 @@ fn the_documented_symptoms_of_a_missing_right_appear() {
     let service = Serving::start(&[&["--redis-url", url.as_str()], patient.map(set).as_flattened()].concat());
     let page = Symptom::of("A replica is never proven");
     let line = service.logged("redis: subscription not proven");
-    // Subscribing and the script that publishes are refused at about the same time, in words of their own.
+    // Subscribing and the script that publishes are refused at about the same time, in words of
+    // their own.
     let why = if line.contains("NOPERM") { "NOPERM" } else { "can't publish to the channel" };
     page.shown(&line, &[why, "memory answers as fresh no longer than its last proof lasts"]);
     page.shown(&said(&service, &["stats"], 0), &["degraded", "0 of 64 partitions proven"]);

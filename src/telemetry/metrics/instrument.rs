@@ -29,7 +29,8 @@ pub enum InstrumentSource {
     Count(fn(&Scrape, &mut Emit<'_, u64>)),
     /// A current number.
     Measure(fn(&Scrape, &mut Emit<'_, f64>)),
-    /// Durations that the core counts in its own buckets, transferred to buckets with these bounds, in seconds.
+    /// Durations that the core counts in its own buckets, transferred to buckets with these bounds,
+    /// in seconds.
     Histogram(&'static [f64], fn(&ReplicaHandles, &mut Emit<'_, Snapshot>)),
 }
 

@@ -177,7 +177,8 @@ impl Metrics {
         })
     }
 
-    /// Transfers durations continuously, so that a collection does not have to do all the work. Runs until dropped.
+    /// Transfers durations continuously, so that a collection does not have to do all the work.
+    /// Runs until dropped.
     pub async fn run(&self) {
         loop {
             sleep(TRANSFER_INTERVAL).await;
@@ -204,7 +205,8 @@ impl Drop for Metrics {
     }
 }
 
-/// Raises the cardinality limit of instruments with a namespace label: the SDK's default would fold some series into one.
+/// Raises the cardinality limit of instruments with a namespace label: the SDK's default would fold
+/// some series into one.
 fn namespace_cardinality(sdk_instrument: &SdkInstrument) -> Option<Stream> {
     let instrument = super::instruments::all().find(|instrument| instrument.name == sdk_instrument.name())?;
     let limit = (MAX_NAMESPACES + 1) * MAX_SERIES_PER_NAMESPACE;
@@ -215,7 +217,8 @@ fn namespace_cardinality(sdk_instrument: &SdkInstrument) -> Option<Stream> {
 fn register_instruments(meter: &Meter, replica: Arc<ReplicaHandles>, bridge: &Arc<HistogramBridge>) {
     let latest: Arc<ArcSwapOption<Scrape>> = Arc::default();
     let (scrape, bridge) = (latest.clone(), bridge.clone());
-    // In a collection the SDK calls the instruments in the order of their creation, and reads histograms after them.
+    // In a collection the SDK calls the instruments in the order of their creation, and reads
+    // histograms after them.
     let mut first = Some(move || {
         while bridge.transfer(TRANSFER_BATCH) {}
         scrape.store(Some(Arc::new(Scrape::take(&replica))));

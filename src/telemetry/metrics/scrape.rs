@@ -14,10 +14,12 @@ use crate::cache::stats::keyspace::NamespaceUsage;
 use crate::cache::stats::{CoherenceCounters, NamespaceCounters, SelfAuditCounters};
 use crate::cache::tier::{L1Usage, L2Report, L2State};
 
-/// Receives the values of labels, in their order, and the count under them. An empty value omits its label.
+/// Receives the values of labels, in their order, and the count under them. An empty value omits
+/// its label.
 pub type Emit<'a, T> = dyn FnMut(&[&str], T) + 'a;
 
-/// Most namespaces with series of their own. Counts of the others are summed up, to bound the label.
+/// Most namespaces with series of their own. Counts of the others are summed up, to bound the
+/// label.
 pub const MAX_NAMESPACES: usize = 1000;
 /// Label value of all other namespaces. No namespace can have this name.
 pub const OTHER_NAMESPACES: &str = "_other";
@@ -41,7 +43,8 @@ pub struct Scrape {
 // === impl Scrape ===
 
 impl Scrape {
-    /// Reads the state of `replica`. L1 does its pending housekeeping, so that its evictions are counted.
+    /// Reads the state of `replica`. L1 does its pending housekeeping, so that its evictions are
+    /// counted.
     pub fn take(replica: &Arc<ReplicaHandles>) -> Scrape {
         let (namespaces, others) = split_namespaces(replica.namespaces.all(), MAX_NAMESPACES);
         Scrape {
@@ -55,7 +58,8 @@ impl Scrape {
         }
     }
 
-    /// Emits counts of each namespace. `labels` are the values of the labels that follow the namespace.
+    /// Emits counts of each namespace. `labels` are the values of the labels that follow the
+    /// namespace.
     pub fn by_namespace<const N: usize>(
         &self,
         emit: &mut Emit<'_, u64>,
@@ -81,8 +85,8 @@ impl Scrape {
         }
     }
 
-    /// Reports the usage of each namespace in Redis, if it was sampled. Namespaces that this replica does not know
-    /// count among the others.
+    /// Reports the usage of each namespace in Redis, if it was sampled. Namespaces that this
+    /// replica does not know count among the others.
     pub fn in_redis(&self, emit: &mut Emit<'_, u64>, value: fn(NamespaceUsage) -> Option<u64>) {
         let Some(sample) = self.l2.sampled() else { return };
         for namespace in &self.namespaces {

@@ -115,7 +115,8 @@ impl Cluster {
         new
     }
 
-    /// Waits until every node knows every other, all slots are served, and every primary has a replica with its data.
+    /// Waits until every node knows every other, all slots are served, and every primary has a
+    /// replica with its data.
     pub async fn settles(&self) {
         eventually("the cluster is whole", async || {
             let mut views = BTreeSet::new();

@@ -17,7 +17,8 @@ pub struct Impostor {
 }
 
 impl Impostor {
-    /// Sends `head` once, then `body` repeatedly. Closes the connection after the head if the body is empty.
+    /// Sends `head` once, then `body` repeatedly. Closes the connection after the head if the body
+    /// is empty.
     pub async fn saying(head: &[u8], body: &[u8]) -> Impostor {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -45,7 +45,8 @@ const SLOW_MACHINE_ALLOWANCE: Duration = Duration::from_secs(10);
 /// Staleness bound of tests about staleness.
 pub const MAX_STALENESS: Duration = Duration::from_millis(500);
 
-/// Allowance on top of a bound for scheduling on a loaded machine. It belongs to the test, not to the promise.
+/// Allowance on top of a bound for scheduling on a loaded machine. It belongs to the test, not to
+/// the promise.
 pub const SCHEDULING_ALLOWANCE: Duration = Duration::from_millis(400);
 
 /// Settings with the short staleness bound [`MAX_STALENESS`].

@@ -18,7 +18,8 @@ const SHARED_PIECE: usize = 16 * 1024;
 /// Time for which a shared link may catch up after timers that were late.
 const CATCH_UP: Duration = Duration::from_millis(10);
 
-/// Purpose of a connection. It starts as `Commands` and becomes `Subscription` with the first SUBSCRIBE.
+/// Purpose of a connection. It starts as `Commands` and becomes `Subscription` with the first
+/// SUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     Commands,
@@ -122,7 +123,8 @@ impl Proxy {
         self.rules.send_modify(|rules| rules.database = Some(database));
     }
 
-    /// Limits one direction of all connections together to this many bytes per second, in equal shares.
+    /// Limits one direction of all connections together to this many bytes per second, in equal
+    /// shares.
     pub fn share(&self, direction: Direction, rate: u32) {
         self.rules.send_modify(|rules| rules.shared[direction as usize] = rate);
     }

@@ -27,7 +27,8 @@ pub struct Replica {
     pub client: CacheServiceClient<Channel>,
 }
 
-/// Long timeouts, for a machine that runs many tests at once. Only tests about timeouts set shorter ones.
+/// Long timeouts, for a machine that runs many tests at once. Only tests about timeouts set shorter
+/// ones.
 const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "1s"), ("redis.write_timeout", "5s"), ("redis.unresponsive_after", "5s")];
 

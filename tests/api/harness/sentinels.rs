@@ -14,7 +14,8 @@ const SERVICE: &str = "mymaster";
 /// may take a second to connect to a new primary. With less it would depose one after the other.
 const DOWN_AFTER: u32 = 1200;
 
-/// Longest time until sentinels demote a primary that was replaced while up: two checks, eight seconds apart, and some.
+/// Longest time until sentinels demote a primary that was replaced while up: two checks, eight
+/// seconds apart, and some.
 const DEMOTION: Duration = Duration::from_secs(40);
 
 /// The deployment. Killed on drop.
@@ -25,7 +26,8 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Starts it with further arguments for each Redis, and waits until the sentinels know everything.
+    /// Starts it with further arguments for each Redis, and waits until the sentinels know
+    /// everything.
     pub async fn start(args: &[&str]) -> Sentinels {
         Sentinels::of(args, &[&[], &[]]).await
     }
@@ -89,7 +91,8 @@ impl Sentinels {
         new
     }
 
-    /// Waits until the sentinels know each other and a primary with all its replicas, which have its data.
+    /// Waits until the sentinels know each other and a primary with all its replicas, which have
+    /// its data.
     pub async fn settles(&self) {
         eventually_within(DEMOTION, "the sentinels know everything", async || {
             let Some(primary) = self.primary().await else { return false };
@@ -107,7 +110,8 @@ impl Sentinels {
         .await;
     }
 
-    /// Starts a node again, as a replica of the primary: what its configuration would say if it had one.
+    /// Starts a node again, as a replica of the primary: what its configuration would say if it had
+    /// one.
     pub async fn returns(&mut self, node: usize) {
         self.nodes[node].restart().await;
         let mut primary = node;
@@ -119,8 +123,8 @@ impl Sentinels {
         self.nodes[node].cli(&["REPLICAOF", "127.0.0.1", &self.nodes[primary].port().to_string()]).await;
     }
 
-    /// Requests a failover, and waits for the new primary. Returns it. The old one stays a primary for
-    /// many seconds, until the sentinels check it again.
+    /// Requests a failover, and waits for the new primary. Returns it. The old one stays a primary
+    /// for many seconds, until the sentinels check it again.
     pub async fn fail_over(&self) -> usize {
         let mut old = 0;
         eventually("a sentinel fails over", async || {

@@ -83,7 +83,8 @@ impl Wire {
         Wire { address, sender }
     }
 
-    /// Sends a request with this body, and returns the head of the response. Does not read its body.
+    /// Sends a request with this body, and returns the head of the response. Does not read its
+    /// body.
     pub async fn post(&self, path: &'static str, body: Body) -> Result<Response<Incoming>, hyper::Error> {
         let mut wire = self.clone();
         std::future::poll_fn(|context| wire.poll_ready(context)).await?;

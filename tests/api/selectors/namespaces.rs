@@ -155,7 +155,8 @@ async fn the_other_namespaces_are_invalidated_when_one_fails(mode: Mode) {
     }
 }
 
-/// Entries in memory of two replicas are gone in both, whatever was asked at the second, which has not used some of the namespaces.
+/// Entries in memory of two replicas are gone in both, whatever was asked at the second, which has
+/// not used some of the namespaces.
 async fn all_are_gone_everywhere(fleet: &[Replica; 2]) {
     for (round, request) in [
         in_list(&["a", "b", "never-used"], tags(&["user:7"])),

@@ -1,4 +1,5 @@
-//! Table of all instruments: names, units, labels and descriptions. docs/metrics.md is generated from it.
+//! Table of all instruments: names, units, labels and descriptions. docs/metrics.md is generated
+//! from it.
 
 use super::instrument::{Instrument, InstrumentSource};
 use super::scrape::Emit;
