@@ -52,7 +52,7 @@ fn every_function_that_decides_something_is_where_the_page_says() {
     for row in &rows {
         assert!(row[0].ends_with('?') && defines(&row[2], &row[1]), "{row:?}");
     }
-    assert!(rows.iter().any(|row| row[1] == "Coherence::judge"), "what decides whether an entry in L1 is fresh");
+    assert!(rows.iter().any(|row| row[1] == "Coherence::freshness"), "what decides whether an entry in L1 is fresh");
     assert!(!defines("src/cache/tiered/cache.rs", "Tiered::got") && !defines("src/nowhere.rs", "get"));
     assert!(!defines("src/grpc/status.rs", "Tiered::status"));
 }
