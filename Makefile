@@ -1,4 +1,4 @@
-# The chores of this repository. What they need and the system lacks goes to target/, or is installed by .ci/system.
+# Chores of this repository. Missing tools are installed to target/ or by .ci/system.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -36,7 +36,7 @@ test: $(python)/ready $(grpcurl) ## Run all tests; installs redis-server, grpcur
 	cargo test --locked --lib --features drills coherence
 
 .PHONY: test-readme
-test-readme: $(python)/ready $(grpcurl) ## Run the README as it stands, on its own ports: `cargo run --release` and `make run` included
+test-readme: $(python)/ready $(grpcurl) ## Run the README on its own ports, with `cargo run --release` and `make run`
 	.ci/system cargo cc redis-server
 	cargo build --locked --release
 	cargo build --locked
@@ -47,7 +47,7 @@ test-readme: $(python)/ready $(grpcurl) ## Run the README as it stands, on its o
 without_tls := --skip _tls --skip certificate
 
 .PHONY: test-servers
-test-servers: $(servers)/ready ## Run the tests of what is asked of Redis against Redis 8.2 and Valkey 9.1, which come from PyPI
+test-servers: $(servers)/ready ## Run the tests of Redis commands against Redis 8.2 and Valkey 9.1 from PyPI
 	.ci/system cargo cc redis-server
 	for server in $(servers)/redis-server $(servers)/valkey-server; do \
 	  "$$server" --version; \
@@ -59,44 +59,44 @@ test-servers: $(servers)/ready ## Run the tests of what is asked of Redis agains
 .PHONY: drills
 drills: SECONDS_EACH ?= 30
 drills: operations = $(if $(filter 30,$(SECONDS_EACH)),10000000,1)
-drills: ## Run the drills at length, and the drills of the checker; SECONDS_EACH=60 for longer ones
+drills: ## Run long drills, and the drills of the checker; SECONDS_EACH=60 for longer ones
 	.ci/system cargo cc redis-server redis-cli
 	DRILL_SECONDS=$(SECONDS_EACH) DRILL_OPERATIONS=$(operations) \
 	  cargo test --locked --release --features drills --test faults -- --nocapture --test-threads 1 --quiet
 
 .PHONY: rolling-update
 rolling-update: SECONDS_EACH ?= 30
-rolling-update: ## Drill rolling updates at length; OTHER=PATH for replicas of another build to begin with
+rolling-update: ## Run long drills of rolling updates; OTHER=PATH to start with replicas of another build
 	.ci/system cargo cc redis-server redis-cli
 	DRILL_SECONDS=$(SECONDS_EACH) OTHER_PROGRAM=$(if $(OTHER),$$(readlink -f "$(OTHER)")) \
 	  cargo test --locked --release --features drills --test faults -- --nocapture --test-threads 1 --quiet rollout::
 
 .PHONY: audit-cost
-audit-cost: ## Measure what the audit costs Redis
+audit-cost: ## Measure the cost of audits for Redis
 	.ci/system cargo cc redis-server redis-cli
 	cargo bench --locked --bench audit_cost
 
 .PHONY: invalidation-cost
-invalidation-cost: ## Measure what invalidating costs with few and with many entries; ENTRIES=10000 for a quick look
+invalidation-cost: ## Measure the cost of invalidations with few and many entries; ENTRIES=10000 for a quick look
 	.ci/system cargo cc redis-server redis-cli
 	cargo bench --locked --bench invalidation_cost
 
 .PHONY: telemetry-cost
-telemetry-cost: ## Measure what telemetry costs a Get that memory answers
+telemetry-cost: ## Measure the cost of telemetry for a Get from memory
 	.ci/system cargo cc
 	cargo bench --locked --bench telemetry_cost
 
 .PHONY: traces-cost
-traces-cost: ## Measure what traces cost a Get, off, on, for one in a hundred and for each
+traces-cost: ## Measure the cost of traces for a Get: off, on, for one in a hundred and for each
 	.ci/system cargo cc
 	cargo bench --locked --bench traces_cost
 
 .PHONY: memory-cost
-memory-cost: ## Measure what entries, connections and calls cost in memory and CPU, here and in Redis
+memory-cost: ## Measure memory and CPU of entries, connections and calls, here and in Redis
 	.ci/system cargo cc redis-server redis-cli
 	cargo bench --locked --bench memory_cost
 
-# TWINTIER=PATH for a program that is there already.
+# TWINTIER=PATH uses a program that is built already.
 packaging_test = program=$${TWINTIER:-}; \
 	[ -n "$$program" ] || { .ci/system cargo cc; cargo build --locked; program=$${CARGO_TARGET_DIR:-target}/debug/twintier; }; \
 	PATH="$(packaging)/bin:$$PATH" TEST_GRPCURL=$(grpcurl) TEST_PROGRAM=$$(readlink -f "$$program") \
@@ -112,7 +112,7 @@ test-images: $(packaging)/ready ## Check the Dockerfile and the compose file; TW
 	$(packaging_test) test_images.py
 
 .PHONY: test-page
-test-page: $(page)/ready ## Look at the page with Chromium; pictures go to target/page/; TWINTIER=PATH for a built program
+test-page: $(page)/ready ## Test the dashboard with Chromium, with pictures in target/page/; TWINTIER=PATH for a built program
 	.ci/system redis-server node chromium
 	program=$${TWINTIER:-}; \
 	[ -n "$$program" ] || { .ci/system cargo cc; cargo build --locked; program=$${CARGO_TARGET_DIR:-target}/debug/twintier; }; \
@@ -120,7 +120,7 @@ test-page: $(page)/ready ## Look at the page with Chromium; pictures go to targe
 	  node --test tests/page/page.test.mjs
 
 .PHONY: chart
-chart: $(packaging)/ready ## Write what is generated in the chart: the schema of settings and its README
+chart: $(packaging)/ready ## Generate the chart's schema of settings and README
 	.ci/chart-schema
 	$(packaging)/bin/helm-docs --chart-search-root helm --log-level warning
 
@@ -144,18 +144,18 @@ doc:
 .PHONY: proto
 proto: $(npm)/ready
 	$(buf) lint proto
-	# Against the contract of the last release, which is in the repository: a checkout without history checks the same.
+	# Compares with the contract of the last release, which is in the repository: needs no git history.
 	$(buf) breaking proto --against .ci/released.txtpb
 
 .PHONY: freeze-proto
-freeze-proto: $(npm)/ready ## Record the contract as that of the last release; with each release
+freeze-proto: $(npm)/ready ## Record the contract of a release
 	$(buf) build proto --exclude-source-info -o .ci/released.txtpb
 
 .PHONY: deny
 deny: $(cargo_deny)
 	$(cargo_deny) --locked --config .ci/deny.toml check --hide-inclusion-graph bans licenses sources
 
-# A debug build of cargo-deny takes a minute; what it checks takes a second either way.
+# A debug build of cargo-deny takes a minute. Its checks take a second either way.
 $(cargo_deny):
 	.ci/system cargo cc
 	cargo install --locked --debug --root $(tools)/cargo-deny-$(cargo_deny_version) --version $(cargo_deny_version) cargo-deny
@@ -180,7 +180,7 @@ $(python)/ready: tests/python/requirements.txt
 	$(python)/bin/pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
 	touch $@
 
-# Wheels that hold a server each.
+# Wheels that contain a server each.
 $(servers)/ready: tests/api/servers.txt
 	.ci/system python-venv
 	python3 -m venv --clear $(servers)
@@ -193,7 +193,8 @@ $(servers)/ready: tests/api/servers.txt
 $(grpcurl): | $(python)/ready
 	GOBIN=$(@D) .ci/go $(python) install github.com/fullstorydev/grpcurl/cmd/grpcurl@v$(grpcurl_version)
 
-# helm and what judges charts and compose files, at the versions and sums of .ci/tools. helm takes the cluster it renders for from its build.
+# helm and checkers of charts and compose files, at the versions and sums of .ci/tools.
+# The build sets the Kubernetes version that helm renders for.
 $(packaging)/ready: tests/packaging/requirements.txt $(wildcard .ci/tools/*.* .ci/tools/check/*.go) | $(python)/ready
 	python3 -m venv --clear $(packaging)
 	$(packaging)/bin/pip install --quiet --disable-pip-version-check --requirement tests/packaging/requirements.txt

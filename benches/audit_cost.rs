@@ -1,4 +1,4 @@
-//! What the audit costs Redis while nobody asks anything, by topology, partitions and replicas. `make audit-cost` prints the table.
+//! Cost of audits for an idle Redis, by topology, partitions and replicas (`make audit-cost`).
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 #[path = "../tests/api/harness/mod.rs"]
@@ -37,10 +37,10 @@ async fn measure(topology: &str, url: &str, nodes: &[Redis], partitions: u16, re
     let settings = [("coherence.partitions", partitions.as_str()), ("coherence.max_staleness", "2s")];
     let mut running = Vec::new();
     for _ in 0..replicas {
-        running.push(Replica::at(url, &settings).await);
+        running.push(Replica::connected_to(url, &settings).await);
     }
     for replica in &running {
-        replica.whole().await;
+        replica.wait_until_proven().await;
     }
     let share = (cpu(nodes, WATCHED).await - idle).max(0.0);
     let audits = replicas as f64 * 8.0 / SECONDS_PER_BOUND;

@@ -1,4 +1,4 @@
-//! What it costs a Get to be counted among the keys read most, beside a bare atomic add. `cargo bench --bench hot_keys_cost` prints it.
+//! Cost of hot-key counting for a Get (`cargo bench --bench hot_keys_cost`).
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;

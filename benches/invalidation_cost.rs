@@ -1,5 +1,7 @@
-//! What an invalidation by tag, prefix and namespace costs with few and with many entries behind it: it has to be the same. `make
-//! invalidation-cost` prints the table; ENTRIES=10000 for a quick look.
+//! Cost of an invalidation by tag, prefix and namespace, with few and with many entries.
+//!
+//! Both must cost the same. `make invalidation-cost` prints the table; ENTRIES=10000 for a quick
+//! look.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 #[path = "../tests/api/harness/mod.rs"]
@@ -118,7 +120,8 @@ async fn fill(replica: &Replica, entries: usize) {
     callers.join_all().await;
 }
 
-/// The share of a core that Redis uses while nobody asks anything: audits, and what it does to its tables after they grew.
+/// The share of a core that Redis uses while nobody asks anything: audits, and what it does to its
+/// tables after they grew.
 async fn idle_share(redis: &Redis) -> f64 {
     let (before, begun) = (cpu(redis).await, Instant::now());
     tokio::time::sleep(Duration::from_secs(2)).await;

@@ -1,5 +1,7 @@
-//! What entries, connections and calls cost in memory, here and in Redis, and calls in CPU, one beside the other: the program in a process of its
-//! own over a Redis of its own. `make memory-cost` prints the tables that docs/capacity.md holds.
+//! Memory of entries, connections and calls, here and in Redis, and CPU of calls.
+//!
+//! Runs the program as a child process over its own Redis. `make memory-cost` prints the tables of
+//! docs/capacity.md.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 #[path = "../tests/api/harness/mod.rs"]
@@ -17,7 +19,8 @@ use tonic::transport::{Channel, Endpoint};
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
 
-/// Bytes of values that are set before a figure is taken, and the most entries of them. Then come three times as many, which are measured.
+/// Bytes of values that are set before a figure is taken, and the most entries of them. Then come
+/// three times as many, which are measured.
 const FILL: usize = 32 << 20;
 const ENTRIES: usize = 40_000;
 /// Bytes of values in a batch.
@@ -66,7 +69,8 @@ async fn entries() {
     for size in [100, 1 << 10, 10 << 10] {
         for tags in [0, 3] {
             let Filled { weighed, resident, redis } = Filled::with("plain", size, tags).await;
-            // What is as small as 100 bytes is not compressed unless the threshold is set lower, and hardly gets smaller.
+            // What is as small as 100 bytes is not compressed unless the threshold is set lower,
+            // and hardly gets smaller.
             let (mut lz4, mut zstd) = ("–".to_owned(), "–".to_owned());
             if size > 100 && tags == 0 {
                 lz4 = Filled::with("lz4", size, tags).await.redis.to_string();
@@ -85,7 +89,8 @@ struct Filled {
 }
 
 impl Filled {
-    /// What the first entries leave in the allocator, in connections and in what is remembered of writes is none of an entry's.
+    /// What the first entries leave in the allocator, in connections and in what is remembered of
+    /// writes is none of an entry's.
     async fn with(namespace: &str, size: usize, tags: usize) -> Filled {
         let redis = Redis::start().await;
         let replica = replica(&redis, &[]).await;
@@ -325,7 +330,8 @@ impl Traffic {
 
 // === calls ===
 
-/// What calls cost: CPU in multiples of what a Get that memory answers costs the replica, and bytes between a replica and Redis.
+/// What calls cost: CPU in multiples of what a Get that memory answers costs the replica, and bytes
+/// between a replica and Redis.
 async fn calls() {
     println!("\n| call, values of 1 KiB | CPU of the replica | CPU of Redis | to Redis | from Redis |");
     println!("|---|---|---|---|---|");
@@ -471,7 +477,7 @@ async fn replica(redis: &Redis, settings: &[(&str, &str)]) -> Replica {
     // The machine may be busy with others.
     let patient: &[_] = &[("redis.write_timeout", "10s")];
     let replica = Replica::process(&redis.url(), &[SETTINGS, patient, settings].concat(), &[]).await;
-    replica.whole().await;
+    replica.wait_until_proven().await;
     replica
 }
 
@@ -498,7 +504,8 @@ fn status(replica: &Replica, field: &str) -> u64 {
 /// Seconds of CPU that the replica and Redis have used.
 async fn both(replica: &Replica, redis: &Redis) -> (f64, f64) {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", replica.process_id())).unwrap();
-    // After the name, which ends in the last parenthesis: utime and stime are the 14th and 15th of all fields, in hundredths of a second.
+    // After the name, which ends in the last parenthesis: utime and stime are the 14th and 15th of
+    // all fields, in hundredths of a second.
     let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
     let ticks: f64 = fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum();
     (ticks / 100.0, info(redis, "used_cpu_user").await + info(redis, "used_cpu_sys").await)

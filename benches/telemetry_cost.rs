@@ -1,4 +1,4 @@
-//! What telemetry costs a Get that memory answers: CPU of everything but the caller, with telemetry off and on. `make telemetry-cost` prints the table.
+//! CPU cost of telemetry for a Get from memory, with telemetry off and on (`make telemetry-cost`).
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 #[path = "../tests/api/harness/mod.rs"]
@@ -24,7 +24,8 @@ use twintier::telemetry::metrics::MetricsConfig;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 15;
-/// Connections, Gets in flight on each, and Gets of each of those in a round, which takes a second or less.
+/// Connections, Gets in flight on each, and Gets of each of those in a round, which takes a second
+/// or less.
 const SHAPE: (usize, usize, usize) = (8, 16, 400);
 const KEYS: usize = 1000;
 
@@ -81,7 +82,7 @@ impl Service {
         let config = Config::load(&Sources { overrides, ..Sources::default() }).unwrap().config;
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let replica = Replica::new();
-        let metrics = MetricsConfig::asked_for(owned, prometheus, &replica.id);
+        let metrics = MetricsConfig::from_variables(owned, prometheus, &replica.id);
         let observers = Observers { metrics, ..Observers::default() };
         let app = runtime.block_on(App::start_as(replica, config, Safeguards::default(), observers)).unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", app.address())).unwrap();

@@ -1,5 +1,7 @@
-//! What traces cost a Get that memory answers: processor time of the whole service for each Get, with traces off, on and not for it, for one in a
-//! hundred, and for each. `cargo bench --bench traces_cost` prints it. All services run side by side and are asked in turn.
+//! CPU cost of traces for a Get from memory (`make traces-cost`).
+//!
+//! Measures traces off, on but not for this Get, for one Get in a hundred, and for each. All
+//! services run side by side and are called in turn.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -281,13 +281,13 @@ fn build_fleet(
         l2: l2.clone(),
         namespaces: namespaces.clone(),
         admission: Arc::new(Admission::new(admission_limits(&config.server))),
-        rpcs: (!consumers.is_nobody()).then(|| Arc::new(rpc_metrics::table())),
+        rpcs: (!consumers.is_off()).then(|| Arc::new(rpc_metrics::table())),
         health,
         shared_store: store.clone(),
         warm_start: warm_start.clone(),
         clock: clock.clone(),
     });
-    let metrics = (!consumers.is_nobody()).then(|| Arc::new(Metrics::start(handles.clone(), consumers)));
+    let metrics = (!consumers.is_off()).then(|| Arc::new(Metrics::start(handles.clone(), consumers)));
     let reports = Arc::new(StatsReporter::new(handles.clone()));
     FleetParts { policies, warm_start, handles, reports, metrics }
 }

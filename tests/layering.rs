@@ -1,4 +1,4 @@
-//! The house's invariants, held against the code: which room may use which library, which room may know which, and that there are no circles.
+//! Invariants of the source: libraries and imports by module, and no import circles.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,7 +83,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every path of the code that begins a `use` or names a crate in place, braces taken apart: `a::b`, `a::c`.
+/// Every path of the code that begins a `use` or names a crate in place, braces taken apart:
+/// `a::b`, `a::c`.
 fn paths(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for statement in code.split("use ").skip(1) {
@@ -151,7 +152,7 @@ fn inside(module: &str, place: &str) -> bool {
 }
 
 #[test]
-fn a_confined_library_stays_in_its_room() {
+fn a_confined_library_stays_in_its_module() {
     for module in modules() {
         for path in paths(&module.code) {
             let first = path.split("::").next().unwrap();
@@ -164,7 +165,7 @@ fn a_confined_library_stays_in_its_room() {
 }
 
 #[test]
-fn the_core_knows_only_itself_and_a_few_small_libraries() {
+fn the_core_imports_only_itself_and_a_few_small_libraries() {
     for module in modules().iter().filter(|module| inside(&module.path, "cache")) {
         for statement in module.code.split("\nuse ").skip(1) {
             let path: String = statement.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
@@ -182,7 +183,7 @@ fn the_core_knows_only_itself_and_a_few_small_libraries() {
 }
 
 #[test]
-fn no_edge_knows_another() {
+fn no_edge_imports_another() {
     for module in modules() {
         let Some(edge) = EDGES.iter().find(|edge| inside(&module.path, edge)) else { continue };
         for path in paths(&module.code).iter().filter_map(|path| absolute(&module.path, path)) {
@@ -194,7 +195,7 @@ fn no_edge_knows_another() {
 }
 
 #[test]
-fn the_ground_floor_knows_no_other_room() {
+fn the_ground_floor_imports_no_other_module() {
     let ground = modules().into_iter().filter(|module| inside(&module.path, "net"));
     let mut paths_of = ground.flat_map(|module| {
         let found = paths(&module.code).into_iter().filter_map(|path| absolute(&module.path, &path));
@@ -219,7 +220,7 @@ fn no_room_is_a_drawer_for_everything() {
 
 /// A module and the modules inside of it may know each other: they are one room.
 #[test]
-fn modules_do_not_know_each_other_in_circles() {
+fn modules_have_no_import_circles() {
     let modules = modules();
     let names: BTreeSet<&str> = modules.iter().map(|module| module.path.as_str()).collect();
     let mut graph: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -315,7 +316,7 @@ fn upper_bounds(code: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_test_asserts_how_long_something_takes() {
+fn no_test_asserts_a_duration() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     ["src", "tests"].iter().for_each(|folder| collect(&root.join(folder), &mut files));
@@ -391,7 +392,8 @@ fn log_calls(code: &str) -> Vec<&str> {
     begins.map(|at| &code[at..at + end(&code[at..])]).collect()
 }
 
-/// Whether a call of a log macro has a field in Rust's debug form: `?field`, `field = ?value` or `{value:?}`.
+/// Whether a call of a log macro has a field in Rust's debug form: `?field`, `field = ?value` or
+/// `{value:?}`.
 fn has_debug_form(call: &str) -> bool {
     let unquoted: String = call.replace("\\\"", "").split('"').step_by(2).collect();
     let field = unquoted.match_indices('?').any(|(at, _)| {

@@ -1,5 +1,6 @@
-//! The memory tier weighs its entries truly: what it says it holds is what the process grew by. A process of its own, with the allocator of
-//! the service.
+//! L1's memory accounting agrees with the growth of the process.
+//!
+//! Runs in its own process, with the allocator of the service.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -27,7 +28,7 @@ fn resident() -> u64 {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn an_entry_costs_what_it_is_weighed() {
+fn an_entry_costs_its_counted_weight() {
     let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
     let namespace = Namespaces::new(rules, 64).get("namespace", "default").unwrap();
     // All kept to the end: memory that one gave back would hide what the next takes.

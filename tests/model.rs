@@ -1,4 +1,4 @@
-//! Random operations on the cache of a service with no Redis, against a plain map. Every answer must be the map's.
+//! Random operations on a service without Redis, compared with a plain map.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -209,7 +209,7 @@ fn content_of(content: Option<u8>) -> Content {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
-    fn the_cache_answers_what_a_plain_map_would(operations in proptest::collection::vec(operation(), 1..80)) {
+    fn the_cache_answers_like_a_plain_map(operations in proptest::collection::vec(operation(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut world = World::new();

@@ -1,4 +1,4 @@
-//! One suite that every implementation of the shared tier passes: the local number line, and Redis.
+//! Conformance suite of L2, for its implementations: the local sequencer and Redis.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 #[path = "tier_conformance/damage.rs"]
@@ -300,7 +300,7 @@ async fn conforms(bench: Bench) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_local_number_line_conforms() {
+async fn the_local_sequencer_conforms() {
     conforms(Bench::local()).await;
 }
 

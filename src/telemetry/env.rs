@@ -1,11 +1,13 @@
-//! What the OTEL_* variables ask for that the SDK does not read, or reads without a word: which signals go where, by which protocol, and how
-//! traces are sampled and joined. Reads nothing but the variables it is given.
+//! Parses the OTEL_* variables that the SDK does not read, or does not validate.
+//!
+//! They select exporters and protocols for each signal, and how traces are sampled and joined.
+//! Reads only the variables that it is given.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-/// Something that is sent.
+/// A kind of telemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Signal {
@@ -14,7 +16,7 @@ pub enum Signal {
     Logs,
 }
 
-/// How OTLP is spoken.
+/// Transport of OTLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// gRPC.
@@ -23,42 +25,42 @@ pub enum Protocol {
     Http,
 }
 
-/// Where one signal goes.
+/// Exporters of one signal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exporters {
-    /// To a collector.
+    /// The collector. `None` if the signal is not sent.
     pub otlp: Option<Otlp>,
-    /// To standard output.
+    /// True if the signal is written to standard output.
     pub console: bool,
 }
 
-/// A collector.
+/// Connection settings of a collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Otlp {
-    /// How it is spoken to.
+    /// Transport.
     pub protocol: Protocol,
-    /// Where it is, for people: without what may be secret.
+    /// Address for the log, without credentials and query.
     pub address: String,
-    /// The whole URL.
+    /// Full URL.
     pub endpoint: String,
-    /// How long an answer may take.
+    /// Timeout of one export.
     pub timeout: Duration,
-    /// A file of certificates that its own is checked against.
+    /// File with the CA certificates. `None` for the roots of the system.
     pub certificate: Option<String>,
-    /// Files of the certificate and the key that this client shows.
+    /// Files with the client's certificate and key.
     pub identity: Option<(String, String)>,
 }
 
-/// Which traces are recorded.
+/// Sampling of traces.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// A caller's decision is followed.
+    /// True if the caller's sampling decision is followed.
     pub parent_based: bool,
-    /// The share of those that is recorded for which nobody has decided.
+    /// Share of the other traces that is recorded.
     pub ratio: f64,
 }
 
-/// The variables, and what was found wrong with them.
+/// The OTEL_* variables, and the warnings about them.
 pub struct Environment {
     variables: HashMap<String, String>,
     warnings: Vec<Warning>,
@@ -71,14 +73,14 @@ pub struct Warning {
     pub variable: String,
     /// Its value.
     pub value: String,
-    /// What is wrong with it.
+    /// Reason why it cannot be used.
     pub problem: &'static str,
-    /// What is taken instead.
-    pub taken: String,
+    /// Value that is used instead.
+    pub fallback: String,
 }
 
-/// Numbers that the SDK reads of each signal, and what it takes where there is none.
-const NUMBERS: [(Signal, &str, u32); 15] = [
+/// Numeric variables that the SDK reads for each signal, with their defaults.
+const NUMERIC_VARIABLES: [(Signal, &str, u32); 15] = [
     (Signal::Traces, "OTEL_BSP_SCHEDULE_DELAY", 5000),
     (Signal::Traces, "OTEL_BSP_MAX_QUEUE_SIZE", 2048),
     (Signal::Traces, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
@@ -95,29 +97,29 @@ const NUMBERS: [(Signal, &str, u32); 15] = [
     (Signal::Logs, "OTEL_BLRP_EXPORT_TIMEOUT", 30_000),
     (Signal::Logs, "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", 10_000),
 ];
-/// The same of all signals.
-const TIMEOUT: (&str, u32) = ("OTEL_EXPORTER_OTLP_TIMEOUT", 10_000);
+/// The timeout variable of all signals, with its default in milliseconds.
+const OTLP_TIMEOUT: (&str, u32) = ("OTEL_EXPORTER_OTLP_TIMEOUT", 10_000);
 
 // === impl Environment ===
 
 impl Environment {
-    /// Of these variables. An empty one counts as not set, as OpenTelemetry has it.
+    /// Keeps the OTEL_* variables. Empty ones count as not set, as OpenTelemetry specifies.
     pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Environment {
         let is_ours = |(name, value): &(String, String)| name.starts_with("OTEL_") && !value.trim().is_empty();
         Environment { variables: variables.into_iter().filter(is_ours).collect(), warnings: Vec::new() }
     }
 
-    /// What was found wrong so far.
+    /// The warnings collected so far.
     pub fn into_warnings(self) -> Vec<Warning> {
         self.warnings
     }
 
-    /// A variable that is set.
+    /// Value of a variable. `None` if it is not set.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(|value| value.trim())
     }
 
-    /// Whether nothing is to be sent at all.
+    /// True if all export is switched off.
     pub fn is_disabled(&mut self) -> bool {
         match self.get("OTEL_SDK_DISABLED").map(str::to_ascii_lowercase).as_deref() {
             Some("true") => true,
@@ -126,7 +128,7 @@ impl Environment {
         }
     }
 
-    /// Where a signal goes. Nowhere unless a variable says so: neither an endpoint nor an exporter is assumed.
+    /// Exporters of a signal. Empty unless a variable names an endpoint or an exporter.
     pub fn exporters(&mut self, signal: Signal) -> Exporters {
         let name = signal.variable("OTEL_", "_EXPORTER");
         let Some(list) = self.get(&name).map(str::to_owned) else {
@@ -138,7 +140,7 @@ impl Environment {
             match word {
                 "otlp" => exporters.otlp = Some(self.otlp(signal)),
                 "console" if signal != Signal::Metrics => exporters.console = true,
-                // It is there as long as there is an admin port.
+                // Always on while there is an admin port.
                 "prometheus" if signal == Signal::Metrics => {}
                 "none" => {}
                 _ => self.warn(&name, "names an exporter that is not known here", "none", ()),
@@ -163,7 +165,7 @@ impl Environment {
             Protocol::Http if !name.contains(signal.word()) => signal.path(),
             _ => "",
         };
-        let files = ["CLIENT_CERTIFICATE", "CLIENT_KEY"].map(|part| self.of_signal(signal, part));
+        let files = ["CLIENT_CERTIFICATE", "CLIENT_KEY"].map(|part| self.signal_variable(signal, part));
         let identity = match files {
             [Some((_, certificate)), Some((_, key))] => Some((certificate, key)),
             [None, None] => None,
@@ -173,39 +175,39 @@ impl Environment {
         };
         Otlp {
             protocol,
-            address: format!("{scheme}://{}", shown(rest)),
+            address: format!("{scheme}://{}", redact(rest)),
             endpoint: match path {
                 "" => format!("{scheme}://{rest}"),
                 path => format!("{scheme}://{}{path}", rest.trim_end_matches('/')),
             },
             timeout: self.timeout(signal),
-            certificate: self.of_signal(signal, "CERTIFICATE").map(|(_, file)| file),
+            certificate: self.signal_variable(signal, "CERTIFICATE").map(|(_, file)| file),
             identity,
         }
     }
 
-    /// How long an answer may take.
+    /// Timeout of one export.
     fn timeout(&self, signal: Signal) -> Duration {
-        let millis = self.of_signal(signal, "TIMEOUT").and_then(|(_, value)| value.parse::<u32>().ok());
-        Duration::from_millis(millis.unwrap_or(TIMEOUT.1).into())
+        let millis = self.signal_variable(signal, "TIMEOUT").and_then(|(_, value)| value.parse::<u32>().ok());
+        Duration::from_millis(millis.unwrap_or(OTLP_TIMEOUT.1).into())
     }
 
-    /// The scheme of an endpoint that has none.
+    /// Scheme for an endpoint without one.
     fn scheme(&mut self, signal: Signal, name: &str) -> &'static str {
-        match self.of_signal(signal, "INSECURE") {
+        match self.signal_variable(signal, "INSECURE") {
             Some((_, value)) if value.eq_ignore_ascii_case("true") => "http",
             _ => self.warn(name, "has no scheme (write http:// for a collector without TLS)", "https", "https"),
         }
     }
 
-    /// As it is named; else by the port of the endpoint, for one of OTLP over gRPC understands nothing else.
+    /// Protocol that a variable names. Else gRPC for port 4317, which serves nothing else, or HTTP.
     fn protocol(&mut self, signal: Signal, endpoint: Option<&str>) -> Protocol {
         let port = endpoint.and_then(|endpoint| endpoint.trim_end_matches('/').rsplit_once(':'));
         let (usual, word) = match port {
             Some((_, "4317")) => (Protocol::Grpc, "grpc"),
             _ => (Protocol::Http, "http/protobuf"),
         };
-        let Some((name, value)) = self.of_signal(signal, "PROTOCOL") else { return usual };
+        let Some((name, value)) = self.signal_variable(signal, "PROTOCOL") else { return usual };
         match value.as_str() {
             "grpc" => Protocol::Grpc,
             "http/protobuf" => Protocol::Http,
@@ -214,17 +216,17 @@ impl Environment {
     }
 
     fn endpoint(&self, signal: Signal) -> Option<(String, String)> {
-        self.of_signal(signal, "ENDPOINT")
+        self.signal_variable(signal, "ENDPOINT")
     }
 
-    /// The signal's own variable of OTLP, else the one of all signals: its name and value.
-    fn of_signal(&self, signal: Signal, part: &str) -> Option<(String, String)> {
+    /// Name and value of the signal's own OTLP variable, else of the one for all signals.
+    fn signal_variable(&self, signal: Signal, part: &str) -> Option<(String, String)> {
         let own = signal.variable("OTEL_EXPORTER_OTLP_", &format!("_{part}"));
         let names = [own, format!("OTEL_EXPORTER_OTLP_{part}")];
         names.into_iter().find_map(|name| self.get(&name).map(str::to_owned).map(|value| (name, value)))
     }
 
-    /// Which traces are recorded; as OpenTelemetry has it, all for which a caller has not decided otherwise.
+    /// Sampling of traces. The default is OpenTelemetry's `parentbased_always_on`.
     pub fn sampling(&mut self) -> Sampling {
         const NAME: &str = "OTEL_TRACES_SAMPLER";
         let standard = Sampling { parent_based: true, ratio: 1.0 };
@@ -251,13 +253,14 @@ impl Environment {
         }
     }
 
-    /// How often metrics are sent.
+    /// Interval between two exports of metrics.
     pub fn metric_interval(&self) -> Duration {
         let millis = self.get("OTEL_METRIC_EXPORT_INTERVAL").and_then(|value| value.parse::<u32>().ok());
         Duration::from_millis(millis.filter(|millis| *millis > 0).unwrap_or(60_000).into())
     }
 
-    /// Whether callers' traces are joined: by the W3C's `traceparent`. Baggage is heard of by nobody here, and passed on to nobody.
+    /// True if callers' traces are joined, by the W3C header `traceparent`. Baggage is ignored and
+    /// not propagated.
     pub fn joins_traces(&mut self) -> bool {
         const NAME: &str = "OTEL_PROPAGATORS";
         let Some(list) = self.get(NAME).map(str::to_owned) else { return true };
@@ -268,23 +271,24 @@ impl Environment {
         words.contains(&"tracecontext") && !words.contains(&"none")
     }
 
-    /// Complains of values that the SDK passes over in silence.
-    pub fn check_what_the_sdk_reads(&mut self, signal: Signal) {
-        let own = NUMBERS.into_iter().filter(|(of, ..)| *of == signal).map(|(_, name, standard)| (name, standard));
-        for (name, standard) in own.chain([TIMEOUT]) {
+    /// Adds warnings about values that the SDK ignores silently.
+    pub fn check_sdk_variables(&mut self, signal: Signal) {
+        let own =
+            NUMERIC_VARIABLES.into_iter().filter(|(of, ..)| *of == signal).map(|(_, name, standard)| (name, standard));
+        for (name, standard) in own.chain([OTLP_TIMEOUT]) {
             if self.get(name).is_some_and(|value| value.parse::<u32>().is_err()) {
                 self.warn(name, "is no whole number", &standard.to_string(), ());
             }
         }
-        if let Some((name, value)) = self.of_signal(signal, "COMPRESSION")
+        if let Some((name, value)) = self.signal_variable(signal, "COMPRESSION")
             && !["gzip", "none"].iter().any(|known| value.eq_ignore_ascii_case(known))
         {
             self.warn(&name, "is neither gzip nor none", "none", ());
         }
-        if let Some((name, value)) = self.of_signal(signal, "HEADERS")
+        if let Some((name, value)) = self.signal_variable(signal, "HEADERS")
             && !value.split(',').all(|pair| pair.split_once('=').is_some_and(|(name, _)| !name.trim().is_empty()))
         {
-            // They hold credentials, so that they are not shown.
+            // Headers hold credentials: do not log them.
             self.variables.insert(name.clone(), "<redacted>".to_owned());
             self.warn(&name, "is no list of name=value", "what can be read of it", ());
         }
@@ -295,15 +299,16 @@ impl Environment {
         }
     }
 
-    /// Once for each variable: several signals may look at it.
-    fn warn<T>(&mut self, name: &str, problem: &'static str, instead: &str, taken: T) -> T {
+    /// Adds a warning and returns `value_used`. One warning for each variable: several signals may
+    /// read it.
+    fn warn<T>(&mut self, name: &str, problem: &'static str, fallback: &str, value_used: T) -> T {
         let value = self.get(name).unwrap_or_default();
-        let value = if name.ends_with("ENDPOINT") { shown(value) } else { value }.to_owned();
-        let warning = Warning { variable: name.to_owned(), value, problem, taken: instead.to_owned() };
+        let value = if name.ends_with("ENDPOINT") { redact(value) } else { value }.to_owned();
+        let warning = Warning { variable: name.to_owned(), value, problem, fallback: fallback.to_owned() };
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
-        taken
+        value_used
     }
 }
 
@@ -318,8 +323,8 @@ impl fmt::Display for Sampling {
     }
 }
 
-/// An endpoint without what may be secret: who asks, and what its query says.
-fn shown(endpoint: &str) -> &str {
+/// Removes the parts of an endpoint that may be secret: user, password and query.
+fn redact(endpoint: &str) -> &str {
     let place = endpoint.rsplit_once('@').map_or(endpoint, |(_, place)| place);
     place.split_once('?').map_or(place, |(place, _)| place)
 }
@@ -363,7 +368,7 @@ mod tests {
 
     fn said(environment: Environment) -> Vec<String> {
         let said = |warning: Warning| {
-            format!("{}={} {}; taken instead: {}", warning.variable, warning.value, warning.problem, warning.taken)
+            format!("{}={} {}; taken instead: {}", warning.variable, warning.value, warning.problem, warning.fallback)
         };
         environment.into_warnings().into_iter().map(said).collect()
     }
@@ -373,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_unless_it_was_asked_for() {
+    fn nothing_is_sent_unless_a_variable_requests_it() {
         assert_eq!(exporters(&[]), (Exporters::default(), vec![]));
         assert_eq!(exporters(&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]).0, Exporters::default());
         assert_eq!(exporters(&[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://c:1")]).0, Exporters::default());
@@ -382,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_or_an_exporter_asks_for_it() {
+    fn an_endpoint_or_an_exporter_switches_export_on() {
         let http = |address: &str| Some((Protocol::Http, address.to_owned()));
         assert_eq!(address(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")]), http("http://c:4318"));
         assert_eq!(address(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/x")]), http("http://c:1/x"));
@@ -393,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signals_own_variable_goes_before_that_of_all() {
+    fn a_signals_own_variable_overrides_the_one_for_all_signals() {
         let mut variables = vec![
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:1"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own:1"),
@@ -406,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_without_a_scheme_is_taken_for_tls_and_said_to_be() {
+    fn an_endpoint_without_a_scheme_uses_tls_with_a_warning() {
         let (found, warnings) = exporters(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")]);
         let otlp = found.otlp.expect("is wanted");
         assert_eq!(otlp.endpoint, "https://collector:4318/v1/traces");
@@ -422,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_of_grpc_is_spoken_to_by_grpc() {
+    fn port_4317_selects_grpc() {
         let grpc = Some((Protocol::Grpc, "http://c:4317".to_owned()));
         assert_eq!(address(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")]), grpc);
         let http = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
@@ -430,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_have_variables_of_their_own() {
+    fn metrics_have_their_own_variables() {
         let mut environment = environment(&[
             ("OTEL_METRICS_EXPORTER", "prometheus, otlp"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/"),
@@ -441,7 +446,7 @@ mod tests {
         let endpoint = environment.exporters(Signal::Metrics).otlp.map(|otlp| otlp.endpoint);
         assert_eq!(endpoint.as_deref(), Some("http://c:4318/v1/metrics"));
         assert_eq!(environment.metric_interval(), Duration::from_millis(100));
-        environment.check_what_the_sdk_reads(Signal::Metrics);
+        environment.check_sdk_variables(Signal::Metrics);
         let said = said(environment);
         assert!(said.len() == 2 && !said.concat().contains("secret"), "{said:?}");
     }
@@ -457,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_named_and_so_is_what_is_taken_instead() {
+    fn an_invalid_value_is_reported_with_its_fallback() {
         let mut environment = environment(&[
             ("OTEL_SDK_DISABLED", "yes"),
             ("OTEL_TRACES_EXPORTER", "zipkin"),
@@ -474,7 +479,7 @@ mod tests {
         assert_eq!(environment.exporters(Signal::Logs).otlp.map(|otlp| otlp.protocol), Some(Protocol::Http));
         assert_eq!(environment.sampling(), Sampling { parent_based: true, ratio: 1.0 });
         assert!(environment.joins_traces());
-        environment.check_what_the_sdk_reads(Signal::Traces);
+        environment.check_sdk_variables(Signal::Traces);
         let warnings = said(environment);
         let expected = [
             ("OTEL_SDK_DISABLED=yes", "false"),
@@ -493,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sampler_is_read_with_its_argument() {
+    fn a_sampler_is_parsed_with_its_argument() {
         let read = |sampler: &str, argument: &str| {
             let variables = [("OTEL_TRACES_SAMPLER", sampler), ("OTEL_TRACES_SAMPLER_ARG", argument)];
             environment(&variables).sampling()
@@ -508,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn none_is_no_propagator() {
+    fn propagator_none_disables_joining() {
         assert!(environment(&[]).joins_traces());
         assert!(environment(&[("OTEL_PROPAGATORS", "tracecontext")]).joins_traces());
         assert!(!environment(&[("OTEL_PROPAGATORS", "none")]).joins_traces());
@@ -516,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sdk_is_disabled_by_true_in_any_case() {
+    fn true_in_any_case_disables_the_sdk() {
         assert!(environment(&[("OTEL_SDK_DISABLED", "True")]).is_disabled());
         assert!(!environment(&[("OTEL_SDK_DISABLED", "false")]).is_disabled());
     }

@@ -1,5 +1,6 @@
-//! What stands around the SDK's exporters: TLS towards a collector, and a word in the log when a collector goes, comes back, or is too slow for
-//! what is made. The SDK says nothing of all that.
+//! TLS to a collector, and log lines when it fails, recovers or cannot keep up.
+//!
+//! The SDK's exporters log none of that.
 
 use std::fmt::Debug;
 use std::fs;
@@ -16,10 +17,10 @@ use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 
 use super::env::Otlp;
 
-/// What waits to be sent, and how sending goes.
+/// Bookkeeping of an SDK queue: its length, dropped items, and the state of sending.
 #[derive(Debug)]
 pub struct ExportQueue {
-    what: &'static str,
+    item_kind: &'static str,
     limit: usize,
     waiting: AtomicUsize,
     dropped: AtomicU64,
@@ -30,11 +31,11 @@ pub struct ExportQueue {
 // === impl Queue ===
 
 impl ExportQueue {
-    /// Room for `limit` of `what`, which is as many as the SDK has.
-    pub fn new(what: &'static str, limit: usize) -> Arc<ExportQueue> {
+    /// A queue of at most `limit` items, which is the SDK's own limit.
+    pub fn new(item_kind: &'static str, limit: usize) -> Arc<ExportQueue> {
         let (waiting, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
         Arc::new(ExportQueue {
-            what,
+            item_kind,
             limit,
             waiting,
             dropped,
@@ -43,63 +44,67 @@ impl ExportQueue {
         })
     }
 
-    /// Whether there is room for one more. What there is none for is dropped.
-    fn enter(&self) -> bool {
+    /// Returns true if the queue has room for one more item. Else the item is dropped and counted.
+    fn try_push(&self) -> bool {
         if self.waiting.fetch_add(1, Ordering::Relaxed) < self.limit {
             return true;
         }
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         self.dropped.fetch_add(1, Ordering::Relaxed);
         if !self.overflows.swap(true, Ordering::Relaxed) {
-            tracing::warn!(what = self.what, limit = self.limit, "telemetry is dropped: more is made than is sent");
+            tracing::warn!(
+                what = self.item_kind,
+                limit = self.limit,
+                "telemetry is dropped: more is made than is sent"
+            );
         }
         false
     }
 
-    /// So many are being sent.
-    fn leave(&self, number: usize) {
-        self.waiting.fetch_sub(number, Ordering::Relaxed);
+    /// Removes the items of a batch that is being sent.
+    fn pop(&self, count: usize) {
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
     }
 
-    /// How sending a batch ended.
-    fn sent(&self, result: &OTelSdkResult) {
+    /// Records the result of sending a batch.
+    fn record_result(&self, result: &OTelSdkResult) {
         match result {
             Err(error) if !self.fails.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(what = self.what, %error, "telemetry cannot be sent");
+                tracing::warn!(what = self.item_kind, %error, "telemetry cannot be sent");
             }
             Err(_) => return,
             Ok(()) if self.fails.swap(false, Ordering::Relaxed) => {
-                tracing::info!(what = self.what, "telemetry is sent again")
+                tracing::info!(what = self.item_kind, "telemetry is sent again")
             }
             Ok(()) => {}
         }
         let has_room = self.waiting.load(Ordering::Relaxed) < self.limit / 2;
         if result.is_ok() && has_room && self.overflows.swap(false, Ordering::Relaxed) {
             let dropped = self.dropped.swap(0, Ordering::Relaxed);
-            tracing::warn!(what = self.what, dropped, "telemetry is not dropped any more");
+            tracing::warn!(what = self.item_kind, dropped, "telemetry is not dropped any more");
         }
     }
 }
 
-/// An exporter or a processor whose queue is watched.
+/// An exporter or a processor that keeps an [`ExportQueue`] up to date.
 #[derive(Debug)]
-pub struct Watched<T> {
+pub struct Tracked<T> {
     inner: T,
     queue: Arc<ExportQueue>,
 }
 
-impl<T> Watched<T> {
-    /// Watched on behalf of `queue`.
-    pub fn new(inner: T, queue: &Arc<ExportQueue>) -> Watched<T> {
-        Watched { inner, queue: queue.clone() }
+impl<T> Tracked<T> {
+    /// Wraps `inner`, and counts its items in `queue`.
+    pub fn new(inner: T, queue: &Arc<ExportQueue>) -> Tracked<T> {
+        Tracked { inner, queue: queue.clone() }
     }
 }
 
-impl<T: SpanExporter> SpanExporter for Watched<T> {
+impl<T: SpanExporter> SpanExporter for Tracked<T> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.queue.leave(batch.len());
+        self.queue.pop(batch.len());
         let result = self.inner.export(batch).await;
-        self.queue.sent(&result);
+        self.queue.record_result(&result);
         result
     }
 
@@ -112,11 +117,11 @@ impl<T: SpanExporter> SpanExporter for Watched<T> {
     }
 }
 
-impl<T: LogExporter> LogExporter for Watched<T> {
+impl<T: LogExporter> LogExporter for Tracked<T> {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
-        self.queue.leave(batch.iter().count());
+        self.queue.pop(batch.iter().count());
         let result = self.inner.export(batch).await;
-        self.queue.sent(&result);
+        self.queue.record_result(&result);
         result
     }
 
@@ -129,13 +134,13 @@ impl<T: LogExporter> LogExporter for Watched<T> {
     }
 }
 
-impl<T: SpanProcessor> SpanProcessor for Watched<T> {
+impl<T: SpanProcessor> SpanProcessor for Tracked<T> {
     fn on_start(&self, span: &mut Span, context: &Context) {
         self.inner.on_start(span, context);
     }
 
     fn on_end(&self, span: SpanData) {
-        if self.queue.enter() {
+        if self.queue.try_push() {
             self.inner.on_end(span);
         }
     }
@@ -153,9 +158,9 @@ impl<T: SpanProcessor> SpanProcessor for Watched<T> {
     }
 }
 
-impl<T: LogProcessor> LogProcessor for Watched<T> {
+impl<T: LogProcessor> LogProcessor for Tracked<T> {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        if self.queue.enter() {
+        if self.queue.try_push() {
             self.inner.emit(record, scope);
         }
     }
@@ -173,7 +178,7 @@ impl<T: LogProcessor> LogProcessor for Watched<T> {
     }
 }
 
-/// Writes spans to standard output, one a line, for people.
+/// Writes spans to standard output, one per line, for people.
 #[derive(Debug)]
 pub struct Console;
 
@@ -186,11 +191,11 @@ impl SpanExporter for Console {
 
 // === TLS towards a collector ===
 
-/// Why a collector cannot be spoken to.
-pub type Unusable = Box<dyn std::error::Error + Send + Sync>;
+/// Reason why an exporter cannot be created.
+pub type ExporterError = Box<dyn std::error::Error + Send + Sync>;
 
-/// For gRPC. The SDK leaves out the system's roots and reads no files.
-pub fn grpc_tls(otlp: &Otlp) -> Result<ClientTlsConfig, Unusable> {
+/// TLS settings for gRPC. The SDK leaves out the system's roots and reads no files.
+pub fn grpc_tls(otlp: &Otlp) -> Result<ClientTlsConfig, ExporterError> {
     let mut tls = ClientTlsConfig::new();
     tls = match &otlp.certificate {
         Some(file) => tls.ca_certificate(Certificate::from_pem(read(file)?)),
@@ -202,8 +207,8 @@ pub fn grpc_tls(otlp: &Otlp) -> Result<ClientTlsConfig, Unusable> {
     Ok(tls)
 }
 
-/// For HTTP, where files are named; else the SDK's own client will do.
-pub fn http_client(otlp: &Otlp) -> Result<Option<reqwest::blocking::Client>, Unusable> {
+/// HTTP client with the configured certificates. `None` if the SDK's own client is enough.
+pub fn http_client(otlp: &Otlp) -> Result<Option<reqwest::blocking::Client>, ExporterError> {
     if otlp.certificate.is_none() && otlp.identity.is_none() {
         return Ok(None);
     }
@@ -216,12 +221,12 @@ pub fn http_client(otlp: &Otlp) -> Result<Option<reqwest::blocking::Client>, Unu
         both.extend(read(key)?);
         builder = builder.identity(reqwest::Identity::from_pem(&both)?);
     }
-    // It has a runtime of its own, which may not be made inside of another.
+    // The client has its own runtime, which must not be created inside another.
     let built = std::thread::spawn(move || builder.build()).join();
     Ok(Some(built.map_err(|_| "the HTTP client could not be made")??))
 }
 
-fn read(file: &str) -> Result<Vec<u8>, Unusable> {
+fn read(file: &str) -> Result<Vec<u8>, ExporterError> {
     fs::read(file).map_err(|error| format!("{file}: {error}").into())
 }
 
@@ -230,12 +235,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_there_is_no_room_for_is_dropped_and_counted() {
+    fn an_item_is_dropped_and_counted_when_the_queue_is_full() {
         let queue = ExportQueue::new("spans", 2);
-        assert_eq!([queue.enter(), queue.enter(), queue.enter()], [true, true, false]);
+        assert_eq!([queue.try_push(), queue.try_push(), queue.try_push()], [true, true, false]);
         assert_eq!((queue.waiting.load(Ordering::Relaxed), queue.dropped.load(Ordering::Relaxed)), (2, 1));
-        queue.leave(2);
-        queue.sent(&Ok(()));
-        assert_eq!((queue.enter(), queue.dropped.load(Ordering::Relaxed)), (true, 0));
+        queue.pop(2);
+        queue.record_result(&Ok(()));
+        assert_eq!((queue.try_push(), queue.dropped.load(Ordering::Relaxed)), (true, 0));
     }
 }

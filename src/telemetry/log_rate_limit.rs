@@ -1,7 +1,8 @@
-//! A limit on log lines: one line a second for each cause, with a count of the others. Lines of dependencies are limited as our own are.
+//! Rate limit of log lines: one line per second for each cause, with a count of the others.
 //!
-//! A cause is a place in the code, and the values of the few fields that tell things of one kind apart, such as the Redis server. All other
-//! fields are details, which a peer may choose freely. A line that is left out takes no lock.
+//! A cause is a callsite and the values of a few fields that identify the subject, such as the
+//! Redis server. All other fields are details, which a peer may choose freely. A suppressed line
+//! takes no lock. Lines of dependencies are limited, too.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -22,131 +23,138 @@ use tracing_subscriber::layer::{Context, Filter};
 
 use crate::cache::log_fields::SLOW_REQUESTS;
 
-/// Shortest time between two lines of one cause, and between two counts of what was left out.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Causes of one place that are told apart at a time.
-const CAUSES: usize = 16;
-/// Fields that tell causes of one place apart. The last two come with lines of the `log` crate, which all have the same place.
-const TELLING: [&str; 8] = ["server", "warning", "variable", "what", "namespace", "field", "log.target", "log.line"];
-/// The key of lines that are one cause, whatever they tell of.
-const ONE: u64 = 1;
-/// Longest text that is repeated of a line.
-const TEXT: usize = 200;
-/// The target of counts, which are not limited.
-const COUNTS: &str = "twintier::telemetry::limit";
+/// Shortest time between two lines of one cause, and between two counts of suppressed lines.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Causes of one callsite that are limited separately at a time.
+const MAX_CAUSES: usize = 16;
+/// Fields that distinguish causes of one callsite. The last two come with lines of the `log` crate,
+/// which share one callsite.
+const CAUSE_FIELDS: [&str; 8] =
+    ["server", "warning", "variable", "what", "namespace", "field", "log.target", "log.line"];
+/// Key of callsites whose lines are one cause, whatever their fields.
+const SINGLE_CAUSE_KEY: u64 = 1;
+/// Length to which the text of a suppressed line is cut, in bytes.
+const MAX_TEXT_BYTES: usize = 200;
+/// Log target of the counts, which are not limited.
+const COUNT_TARGET: &str = "twintier::telemetry::limit";
 
-/// The limit on log lines.
+/// Rate limit of log lines.
 #[derive(Clone)]
 pub struct LogRateLimit(Arc<LimitState>);
 
 struct LimitState {
-    started: Instant,
-    places: ArcSwap<HashMap<Identifier, Arc<CallSite>>>,
-    adding: Mutex<()>,
-    news: Notify,
+    started_at: Instant,
+    callsites: ArcSwap<HashMap<Identifier, Arc<CallSite>>>,
+    /// Held while a callsite is added.
+    insert_lock: Mutex<()>,
+    /// Notified when the first line of a cause is suppressed.
+    suppressed: Notify,
 }
 
-/// A place in the code that logs.
+/// A callsite and its causes.
 struct CallSite {
     metadata: &'static Metadata<'static>,
     causes: Causes,
-    /// Lines left out because there were more causes.
-    others: AtomicU64,
+    /// Number of lines suppressed because all causes were in use.
+    overflow: AtomicU64,
 }
 
 #[derive(Default)]
-struct Causes([LineCause; CAUSES]);
+struct Causes([LineCause; MAX_CAUSES]);
 
-/// Lines that are one to a reader.
+/// Lines of one callsite with the same cause fields.
 #[derive(Default)]
 struct LineCause {
-    /// Hash of the telling fields; 0: free.
+    /// Hash of the cause fields. 0 if this slot is free.
     key: AtomicU64,
-    /// When a line passed, in milliseconds since the start; 0: never.
-    passed: AtomicU64,
-    left_out: AtomicU64,
-    /// Text of the line that passed.
+    /// Time of the last line that passed, in milliseconds since the start. 0 if there was none.
+    last_passed: AtomicU64,
+    /// Number of suppressed lines that were not counted in the log yet.
+    suppressed: AtomicU64,
+    /// Text of the last line that passed.
     text: Mutex<String>,
 }
 
 // === impl Limit ===
 
 impl LogRateLimit {
-    /// No line was seen yet.
+    /// A limit without any callsite.
     pub fn new() -> LogRateLimit {
         LogRateLimit(Arc::new(LimitState {
-            started: Instant::now(),
-            places: ArcSwap::default(),
-            adding: Mutex::default(),
-            news: Notify::new(),
+            started_at: Instant::now(),
+            callsites: ArcSwap::default(),
+            insert_lock: Mutex::default(),
+            suppressed: Notify::new(),
         }))
     }
 
-    /// Logs the counts of what was left out, once a second while there are any. Runs until it is dropped.
-    pub async fn count(self) {
+    /// Logs the counts of suppressed lines, once a second while there are any. Runs until dropped.
+    pub async fn run(self) {
         loop {
-            self.0.news.notified().await;
-            sleep(PAUSE).await;
+            self.0.suppressed.notified().await;
+            sleep(MIN_INTERVAL).await;
             self.log_counts();
         }
     }
 
-    /// Logs the counts of what was left out since the last time.
+    /// Logs the counts of lines suppressed since the last call.
     pub fn log_counts(&self) {
-        for place in self.0.places.load().values() {
-            for cause in &place.causes.0 {
-                let left_out = cause.left_out.swap(0, Ordering::Relaxed);
-                if left_out > 0 {
+        for site in self.0.callsites.load().values() {
+            for cause in &site.causes.0 {
+                let count = cause.suppressed.swap(0, Ordering::Relaxed);
+                if count > 0 {
                     let text = cause.text().clone();
-                    log_count(place.metadata, &text, left_out);
+                    log_count(site.metadata, &text, count);
                 }
             }
-            let left_out = place.others.swap(0, Ordering::Relaxed);
-            if left_out > 0 {
-                log_count(place.metadata, "lines with many different causes", left_out);
+            let count = site.overflow.swap(0, Ordering::Relaxed);
+            if count > 0 {
+                log_count(site.metadata, "lines with many different causes", count);
             }
         }
     }
 
     fn passes(&self, event: &Event<'_>, now: u64) -> bool {
         let metadata = event.metadata();
-        let place = self.place(metadata);
-        let key = if metadata.target() == SLOW_REQUESTS { ONE } else { key_of(event) };
-        let Some(cause) = place.causes.of(key, now) else {
-            self.left_out(&place.others);
+        let site = self.callsite(metadata);
+        let key = if metadata.target() == SLOW_REQUESTS { SINGLE_CAUSE_KEY } else { key_of(event) };
+        let Some(cause) = site.causes.find_or_claim(key, now) else {
+            self.suppress(&site.overflow);
             return false;
         };
-        let last = cause.passed.load(Ordering::Acquire);
-        if is_over(last, now) && cause.passed.compare_exchange(last, now, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        let last = cause.last_passed.load(Ordering::Acquire);
+        if interval_is_over(last, now)
+            && cause.last_passed.compare_exchange(last, now, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        {
             *cause.text() = text_of(event);
             return true;
         }
-        self.left_out(&cause.left_out);
+        self.suppress(&cause.suppressed);
         false
     }
 
-    fn left_out(&self, counter: &AtomicU64) {
+    fn suppress(&self, counter: &AtomicU64) {
         if counter.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.0.news.notify_one();
+            self.0.suppressed.notify_one();
         }
     }
 
-    fn place(&self, metadata: &'static Metadata<'static>) -> Arc<CallSite> {
-        let callsite = metadata.callsite();
-        if let Some(place) = self.0.places.load().get(&callsite) {
-            return place.clone();
+    fn callsite(&self, metadata: &'static Metadata<'static>) -> Arc<CallSite> {
+        let id = metadata.callsite();
+        if let Some(site) = self.0.callsites.load().get(&id) {
+            return site.clone();
         }
-        // Once for each place, of which there are as many as there are in the code.
-        let _one_at_a_time = self.0.adding.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut places = HashMap::clone(&self.0.places.load());
-        let new = CallSite { metadata, causes: Causes::default(), others: AtomicU64::new(0) };
-        let place = places.entry(callsite).or_insert_with(|| Arc::new(new)).clone();
-        self.0.places.store(Arc::new(places));
-        place
+        // Once for each callsite. Their number is fixed by the code.
+        let _guard = self.0.insert_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut callsites = HashMap::clone(&self.0.callsites.load());
+        let new = CallSite { metadata, causes: Causes::default(), overflow: AtomicU64::new(0) };
+        let site = callsites.entry(id).or_insert_with(|| Arc::new(new)).clone();
+        self.0.callsites.store(Arc::new(callsites));
+        site
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+        u64::try_from(self.0.started_at.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 }
 
@@ -156,7 +164,8 @@ impl<S> Filter<S> for LogRateLimit {
     }
 
     fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        // Not always: the registry has to begin a pass for what may be filtered later, in `event_enabled`.
+        // Not `always`: the registry has to start a pass for events that `event_enabled` may
+        // filter.
         Interest::sometimes()
     }
 
@@ -166,32 +175,36 @@ impl<S> Filter<S> for LogRateLimit {
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        // Who asks for debugging wants every line.
-        *metadata.level() > Level::INFO || metadata.target() == COUNTS || self.passes(event, self.now())
+        // A level of debug means that every line is wanted.
+        *metadata.level() > Level::INFO || metadata.target() == COUNT_TARGET || self.passes(event, self.now())
     }
 }
 
-fn is_over(last: u64, now: u64) -> bool {
-    last == 0 || now.saturating_sub(last) >= PAUSE.as_millis() as u64
+fn interval_is_over(last: u64, now: u64) -> bool {
+    last == 0 || now.saturating_sub(last) >= MIN_INTERVAL.as_millis() as u64
 }
 
-fn log_count(metadata: &Metadata<'_>, text: &str, left_out: u64) {
+fn log_count(metadata: &Metadata<'_>, text: &str, count: u64) {
     let (line, source) = (text, metadata.target());
     match *metadata.level() {
-        Level::ERROR => tracing::error!(target: COUNTS, left_out, line, source, "log lines were left out"),
-        Level::WARN => tracing::warn!(target: COUNTS, left_out, line, source, "log lines were left out"),
-        _ => tracing::info!(target: COUNTS, left_out, line, source, "log lines were left out"),
+        Level::ERROR => {
+            tracing::error!(target: COUNT_TARGET, left_out = count, line, source, "log lines were left out")
+        }
+        Level::WARN => tracing::warn!(target: COUNT_TARGET, left_out = count, line, source, "log lines were left out"),
+        _ => tracing::info!(target: COUNT_TARGET, left_out = count, line, source, "log lines were left out"),
     }
 }
 
 // === impl Causes ===
 
 impl Causes {
-    /// The cause with this key; `None` if there are too many others.
-    fn of(&self, key: u64, now: u64) -> Option<&LineCause> {
+    /// Finds the cause with this key, or claims a free or idle slot for it. `None` if all are in
+    /// use.
+    fn find_or_claim(&self, key: u64, now: u64) -> Option<&LineCause> {
         self.0.iter().find(|cause| cause.claim(key, 0)).or_else(|| {
             let is_idle = |cause: &&LineCause| {
-                cause.left_out.load(Ordering::Relaxed) == 0 && is_over(cause.passed.load(Ordering::Relaxed), now)
+                cause.suppressed.load(Ordering::Relaxed) == 0
+                    && interval_is_over(cause.last_passed.load(Ordering::Relaxed), now)
             };
             self.0.iter().filter(is_idle).find(|cause| cause.claim(key, cause.key.load(Ordering::Acquire)))
         })
@@ -201,7 +214,7 @@ impl Causes {
 // === impl Cause ===
 
 impl LineCause {
-    /// Makes it that of `key`, if it is so already or was that of `before`.
+    /// Gives the slot to `key` if it belongs to `before`. Returns true if it now belongs to `key`.
     fn claim(&self, key: u64, before: u64) -> bool {
         let was = self.key.load(Ordering::Acquire);
         was == key
@@ -217,36 +230,36 @@ impl LineCause {
     }
 }
 
-// === what is read of an event ===
+// === fields of an event ===
 
-/// Hash of the telling fields; never 0.
+/// Hash of the cause fields. Never 0.
 fn key_of(event: &Event<'_>) -> u64 {
-    struct Telling(DefaultHasher);
-    impl fmt::Write for Telling {
+    struct CauseHasher(DefaultHasher);
+    impl fmt::Write for CauseHasher {
         fn write_str(&mut self, text: &str) -> fmt::Result {
             self.0.write(text.as_bytes());
             Ok(())
         }
     }
-    impl Visit for Telling {
+    impl Visit for CauseHasher {
         fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-            if TELLING.contains(&field.name()) {
+            if CAUSE_FIELDS.contains(&field.name()) {
                 self.0.write(field.name().as_bytes());
                 _ = write!(self, "{value:?}");
             }
         }
     }
-    let mut telling = Telling(DefaultHasher::new());
-    event.record(&mut telling);
-    telling.0.finish().max(1)
+    let mut hasher = CauseHasher(DefaultHasher::new());
+    event.record(&mut hasher);
+    hasher.0.finish().max(1)
 }
 
-/// The message, not longer than `TEXT`.
+/// The message, cut to `MAX_TEXT_BYTES`.
 fn text_of(event: &Event<'_>) -> String {
     struct MessageText(String);
     impl fmt::Write for MessageText {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            let mut end = text.len().min(TEXT - self.0.len());
+            let mut end = text.len().min(MAX_TEXT_BYTES - self.0.len());
             while !text.is_char_boundary(end) {
                 end -= 1;
             }
@@ -274,17 +287,17 @@ mod tests {
 
     use super::*;
 
-    /// The lines that pass, as field=value.
+    /// Records the lines that pass, as field=value.
     #[derive(Clone, Default)]
-    struct SuppressedLines(Arc<Mutex<Vec<String>>>);
+    struct PassedLines(Arc<Mutex<Vec<String>>>);
 
-    impl SuppressedLines {
+    impl PassedLines {
         fn take(&self) -> Vec<String> {
             std::mem::take(&mut self.0.lock().expect("no panic"))
         }
     }
 
-    impl<S: tracing::Subscriber> Layer<S> for SuppressedLines {
+    impl<S: tracing::Subscriber> Layer<S> for PassedLines {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             struct All(String);
             impl Visit for All {
@@ -298,8 +311,8 @@ mod tests {
         }
     }
 
-    fn limited(work: impl FnOnce(&LogRateLimit, &SuppressedLines)) {
-        let (limit, lines) = (LogRateLimit::new(), SuppressedLines::default());
+    fn limited(work: impl FnOnce(&LogRateLimit, &PassedLines)) {
+        let (limit, lines) = (LogRateLimit::new(), PassedLines::default());
         let filter = LevelFilter::DEBUG.and(limit.clone());
         let subscriber = tracing_subscriber::registry().with(lines.clone().with_filter(filter));
         tracing::subscriber::with_default(subscriber, || work(&limit, &lines));
@@ -324,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_of_one_place_are_told_apart_up_to_a_limit() {
+    fn causes_of_one_callsite_are_limited_separately_up_to_a_maximum() {
         limited(|limit, lines| {
             let warn = |server: usize, why: usize| tracing::warn!(server, why, "lost");
             for why in 0..3 {
@@ -335,7 +348,7 @@ mod tests {
             for server in 3..1000 {
                 warn(server, 0);
             }
-            assert_eq!(lines.take().len(), CAUSES - 2);
+            assert_eq!(lines.take().len(), MAX_CAUSES - 2);
             limit.log_counts();
             let counts = lines.take();
             assert_eq!(counts.len(), 3, "{counts:?}");
@@ -357,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn other_places_and_debugging_are_not_concerned() {
+    fn debug_lines_and_other_callsites_are_not_limited() {
         limited(|_, lines| {
             for _ in 0..3 {
                 tracing::debug!("for debugging");
@@ -369,14 +382,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_takes_the_room_of_one_that_has_gone() {
+    fn a_new_cause_takes_the_slot_of_an_idle_one() {
         let causes = Causes::default();
-        assert!((1..=CAUSES as u64).all(|key| causes.of(key, 1).is_some()));
-        causes.0.iter().for_each(|cause| cause.passed.store(1, Ordering::Relaxed));
-        assert!(causes.of(1, 500).is_some() && causes.of(99, 500).is_none());
-        assert!(causes.of(99, 1001).is_some_and(|cause| std::ptr::eq(cause, &causes.0[0])));
-        causes.0.iter().for_each(|cause| cause.left_out.store(1, Ordering::Relaxed));
-        assert!(causes.of(100, 9999).is_none(), "what was not counted in the log yet is kept");
-        assert!(is_over(0, 1) && is_over(1, 1001) && !is_over(1, 1000));
+        assert!((1..=MAX_CAUSES as u64).all(|key| causes.find_or_claim(key, 1).is_some()));
+        causes.0.iter().for_each(|cause| cause.last_passed.store(1, Ordering::Relaxed));
+        assert!(causes.find_or_claim(1, 500).is_some() && causes.find_or_claim(99, 500).is_none());
+        assert!(causes.find_or_claim(99, 1001).is_some_and(|cause| std::ptr::eq(cause, &causes.0[0])));
+        causes.0.iter().for_each(|cause| cause.suppressed.store(1, Ordering::Relaxed));
+        assert!(causes.find_or_claim(100, 9999).is_none(), "what was not counted in the log yet is kept");
+        assert!(interval_is_over(0, 1) && interval_is_over(1, 1001) && !interval_is_over(1, 1000));
     }
 }

@@ -1,5 +1,6 @@
-//! Logs: on standard error, for people on a terminal, as JSON elsewhere; and to a collector, if one is asked for. A line that is written inside of
-//! a span that is recorded says which.
+//! Logs: to standard error, as text on a terminal and JSON elsewhere, and to a collector if set.
+//!
+//! A line that is written inside a recorded span carries the ids of its trace and span.
 
 use std::io::{IsTerminal as _, stderr};
 use std::sync::Arc;
@@ -18,58 +19,62 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
 use super::env::{Otlp, Protocol};
-use super::exporter::{ExportQueue, Unusable, Watched, grpc_tls, http_client};
+use super::exporter::{ExportQueue, ExporterError, Tracked, grpc_tls, http_client};
 use super::log_rate_limit::LogRateLimit;
 use crate::cache::spans::TARGET;
 
-/// What carries logs to a collector may not make any there.
-const CARRIERS: [&str; 6] = ["opentelemetry", "hyper", "h2", "tonic", "reqwest", "rustls"];
+/// Crates that carry logs to a collector. Their own lines are not sent: each would cause more.
+const TRANSPORT_CRATES: [&str; 6] = ["opentelemetry", "hyper", "h2", "tonic", "reqwest", "rustls"];
 
-/// How a log line looks.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people on a terminal, JSON elsewhere.
+    /// Text on a terminal, JSON elsewhere.
     Auto,
-    /// For people.
+    /// Text.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// The Redis client logs every step of a lost connection; what matters of it is logged here, once a change. Naming it brings its lines back.
-/// Spans are no lines.
+/// Parses a tracing filter, and switches off spans and the Redis client's log.
+///
+/// The client logs every step of a lost connection; twintier logs each change of state once. A
+/// level that names `fred` brings its lines back.
 fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
     let fred = if level.contains("fred") { "" } else { ",fred=off" };
     EnvFilter::try_new(format!("{level}{fred},{TARGET}=off"))
 }
 
-/// Changes what the log lets through. A filter that is none is refused.
+/// Changes the tracing filter of the log. Returns an error if the filter is invalid.
 pub type ChangeLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
-/// What `level`, a tracing filter, lets through: written on standard error, and sent to a collector if there is a provider. Both within `limit`.
-/// And what changes it.
+/// The layer of logs, and the handle that changes its level.
+///
+/// Writes to standard error what the tracing filter `level` lets through, and sends it to a
+/// collector if there is a provider. `limit` applies to both.
 pub fn layer<S>(
     level: &str,
     format: Format,
     provider: Option<&SdkLoggerProvider>,
     limit: LogRateLimit,
-) -> Result<(Box<dyn Layer<S> + Send + Sync>, ChangeLevel), Unusable>
+) -> Result<(Box<dyn Layer<S> + Send + Sync>, ChangeLevel), ExporterError>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
-    let mut layers = vec![on_standard_error(format)];
-    layers.extend(provider.map(to_collector).transpose()?);
+    let mut layers = vec![stderr_layer(format)];
+    layers.extend(provider.map(collector_layer).transpose()?);
     let (filtered, handle) = reload::Layer::new(filter(level)?);
     let change: ChangeLevel = Arc::new(move |level| {
         let filter = filter(level).map_err(|error| error.to_string())?;
         handle.reload(filter).map_err(|error| error.to_string())
     });
-    // What the level does not let through does not count.
+    // The level first: lines below it do not count towards the limit.
     Ok((layers.with_filter(filtered.and(limit)).boxed(), change))
 }
 
-/// Writes on standard error.
-fn on_standard_error<S>(format: Format) -> Box<dyn Layer<S> + Send + Sync>
+/// The layer that writes to standard error.
+fn stderr_layer<S>(format: Format) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
@@ -77,34 +82,34 @@ where
     let is_json = format == Format::Json || (format == Format::Auto && !terminal);
     if is_json {
         let line = Line::default().json().flatten_event(true).with_current_span(false).with_span_list(false);
-        let traced = Traced { line, is_json };
+        let traced = WithTraceIds { line, is_json };
         return fmt::layer().fmt_fields(JsonFields::new()).event_format(traced).with_writer(stderr).boxed();
     }
     let ansi = terminal && std::env::var_os("NO_COLOR").is_none();
-    let traced = Traced { line: Line::default().with_ansi(ansi), is_json };
+    let traced = WithTraceIds { line: Line::default().with_ansi(ansi), is_json };
     fmt::layer().with_ansi(ansi).event_format(traced).with_writer(stderr).boxed()
 }
 
-/// Sends to a collector.
-fn to_collector<S>(provider: &SdkLoggerProvider) -> Result<Box<dyn Layer<S> + Send + Sync>, Unusable>
+/// The layer that sends to a collector.
+fn collector_layer<S>(provider: &SdkLoggerProvider) -> Result<Box<dyn Layer<S> + Send + Sync>, ExporterError>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
-    let carriers: String = CARRIERS.iter().map(|carrier| format!(",{carrier}=off")).collect();
-    let filter = EnvFilter::try_new(format!("trace{carriers}"))?;
+    let off: String = TRANSPORT_CRATES.iter().map(|name| format!(",{name}=off")).collect();
+    let filter = EnvFilter::try_new(format!("trace{off}"))?;
     Ok(OpenTelemetryTracingBridge::new(provider).with_filter(filter).boxed())
 }
 
-/// The provider of loggers, which has to be shut down.
-pub fn provider(otlp: &Otlp, queue_size: usize, resource: &Resource) -> Result<SdkLoggerProvider, Unusable> {
+/// The provider of loggers. The caller must shut it down.
+pub fn provider(otlp: &Otlp, queue_size: usize, resource: &Resource) -> Result<SdkLoggerProvider, ExporterError> {
     let queue = ExportQueue::new("logs", queue_size);
-    let exporter = Watched::new(exporter(otlp)?, &queue);
+    let exporter = Tracked::new(exporter(otlp)?, &queue);
     let batches = BatchLogProcessor::builder(exporter).build();
     let builder = SdkLoggerProvider::builder().with_resource(resource.clone());
-    Ok(builder.with_log_processor(Watched::new(batches, &queue)).build())
+    Ok(builder.with_log_processor(Tracked::new(batches, &queue)).build())
 }
 
-fn exporter(otlp: &Otlp) -> Result<LogExporter, Unusable> {
+fn exporter(otlp: &Otlp) -> Result<LogExporter, ExporterError> {
     match otlp.protocol {
         Protocol::Grpc => {
             let builder = LogExporter::builder().with_tonic().with_tls_config(grpc_tls(otlp)?);
@@ -120,20 +125,20 @@ fn exporter(otlp: &Otlp) -> Result<LogExporter, Unusable> {
     }
 }
 
-/// A line that ends with the trace and the span at hand, if there is one.
-struct Traced<F> {
+/// Formats a line, and appends the ids of the current trace and span if there is one.
+struct WithTraceIds<F> {
     line: F,
     is_json: bool,
 }
 
-impl<S, N, F> FormatEvent<S, N> for Traced<F>
+impl<S, N, F> FormatEvent<S, N> for WithTraceIds<F>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,
     F: FormatEvent<S, N>,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
-        let Some((trace, span)) = at_hand() else { return self.line.format_event(context, to, event) };
+        let Some((trace, span)) = current_trace_ids() else { return self.line.format_event(context, to, event) };
         let mut line = String::new();
         self.line.format_event(context, Writer::new(&mut line), event)?;
         let line = line.trim_end();
@@ -144,7 +149,7 @@ where
     }
 }
 
-fn at_hand() -> Option<(TraceId, SpanId)> {
+fn current_trace_ids() -> Option<(TraceId, SpanId)> {
     Context::map_current(|context| {
         let span = context.span();
         let is_recorded = context.has_active_span() && span.span_context().is_sampled();

@@ -1,11 +1,14 @@
-//! What people see of a running service from outside its RPCs: logs, traces and metrics. OpenTelemetry's variables say where they go; nothing leaves the
-//! process unless one of them asks for it.
+//! Telemetry: logs, traces and metrics, and their export.
+//!
+//! The OTEL_* variables of OpenTelemetry select exporters. Without them, only logs to standard
+//! error and the metrics of the admin port exist.
 
 mod env;
 mod exporter;
 mod log_rate_limit;
 pub mod logs;
 pub mod metrics;
+mod resource;
 mod telemetry;
 mod traces;
 

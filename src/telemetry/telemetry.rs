@@ -1,29 +1,27 @@
-//! What people see of a running service from outside its RPCs: logs, traces and metrics. OpenTelemetry's variables say where they go; nothing leaves the
-//! process unless one of them asks for it.
+//! `Telemetry`: starts the log and the exporters of traces and logs, and flushes them at the end.
 
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time;
 use tokio_util::task::AbortOnDropHandle;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::env::{Environment, Exporters, Sampling, Signal, Warning};
-use super::exporter::Unusable;
+use super::exporter::ExporterError;
 use super::log_rate_limit::LogRateLimit;
 use super::logs::{ChangeLevel, Format};
 use super::metrics::MetricsConfig;
+use super::resource::resource;
 use super::traces::{Decision, RpcTracing};
 
-/// What is sent as long as the service runs.
+/// The running log and exporters of a process.
 pub struct Telemetry {
     metrics: MetricsConfig,
     rpcs: Option<RpcTracing>,
@@ -31,158 +29,153 @@ pub struct Telemetry {
     logs: Option<SdkLoggerProvider>,
     limit: LogRateLimit,
     change_level: ChangeLevel,
-    /// Logs the counts of lines that were left out.
-    _counting: AbortOnDropHandle<()>,
+    /// Task that logs the counts of suppressed lines.
+    _count_task: AbortOnDropHandle<()>,
 }
 
-/// Begins to log what `level`, a tracing filter, lets through, and to send what `variables` ask for. Metrics can be scraped when `prometheus` says so. Once per process, inside of a runtime.
+/// Starts the log with the tracing filter `level`, and the exporters that `variables` select.
+///
+/// `prometheus` switches on metrics for scraping. Must be called once per process, inside a
+/// runtime.
 pub fn start(
     level: &str,
     format: Format,
     replica: &str,
     prometheus: bool,
     variables: impl IntoIterator<Item = (String, String)>,
-) -> Result<Telemetry, Unusable> {
-    let (mut environment, mut said) = (Environment::new(variables), Vec::new());
+) -> Result<Telemetry, ExporterError> {
+    let (mut environment, mut notices) = (Environment::new(variables), Vec::new());
     let (mut traces, mut logs) = (None, None);
     if !environment.is_disabled() {
         let resource = resource(&environment, replica);
-        traces = begin_traces(&mut environment, &resource, &mut said);
-        logs = begin_logs(&mut environment, &resource, &mut said);
+        traces = start_traces(&mut environment, &resource, &mut notices);
+        logs = start_logs(&mut environment, &resource, &mut notices);
     }
-    let metrics = MetricsConfig::by(&mut environment, prometheus, replica);
-    // Not an optional layer each: one that is none would have every callsite looked at every time, and filters remember what they saw.
+    let metrics = MetricsConfig::from_environment(&mut environment, prometheus, replica);
+    // A list of layers and no `Option<Layer>`: a `None` layer would disable the caching of
+    // callsites, and filters keep state per callsite.
     let limit = LogRateLimit::new();
     let (log, change_level) = super::logs::layer(level, format, logs.as_ref(), limit.clone())?;
     let mut layers = vec![log];
     layers.extend(traces.as_ref().map(|(provider, decision)| super::traces::layer(provider, *decision).boxed()));
     tracing_subscriber::registry().with(layers).try_init()?;
-    for Warning { variable, value, problem, taken } in environment.into_warnings() {
-        tracing::warn!(%variable, %value, problem, %taken, "a variable of OpenTelemetry cannot be used");
+    for Warning { variable, value, problem, fallback } in environment.into_warnings() {
+        tracing::warn!(%variable, %value, problem, taken = %fallback, "a variable of OpenTelemetry cannot be used");
     }
-    said.iter().for_each(StartupNotice::say);
-    let rpcs = traces.as_ref().map(|(_, decision)| decision.of_rpcs());
-    let counting = AbortOnDropHandle::new(tokio::spawn(limit.clone().count()));
+    notices.iter().for_each(StartupNotice::log);
+    let rpcs = traces.as_ref().map(|(_, decision)| decision.rpc_tracing());
+    let count_task = AbortOnDropHandle::new(tokio::spawn(limit.clone().run()));
     let traces = traces.map(|(provider, _)| provider);
-    Ok(Telemetry { metrics, rpcs, traces, logs, limit, change_level, _counting: counting })
+    Ok(Telemetry { metrics, rpcs, traces, logs, limit, change_level, _count_task: count_task })
 }
 
-fn begin_traces(
+fn start_traces(
     environment: &mut Environment,
     resource: &Resource,
-    said: &mut Vec<StartupNotice>,
+    notices: &mut Vec<StartupNotice>,
 ) -> Option<(SdkTracerProvider, Decision)> {
     let exporters = environment.exporters(Signal::Traces);
     if exporters == Exporters::default() {
         return None;
     }
-    environment.check_what_the_sdk_reads(Signal::Traces);
+    environment.check_sdk_variables(Signal::Traces);
     let decision = Decision { sampling: environment.sampling(), joins: environment.joins_traces() };
-    let provider = super::traces::provider(&exporters, room(environment, "OTEL_BSP_MAX_QUEUE_SIZE"), resource);
+    let provider = super::traces::provider(&exporters, queue_size(environment, "OTEL_BSP_MAX_QUEUE_SIZE"), resource);
     let address = exporters.otlp.map_or_else(|| "standard output".to_owned(), |otlp| otlp.address);
-    let sends = StartupNotice::Sends { what: "traces", address, sampler: Some(decision.sampling) };
-    Some((usable(provider, sends, said)?, decision))
+    let started = StartupNotice::Started { signal: "traces", address, sampler: Some(decision.sampling) };
+    Some((provider_or_notice(provider, started, notices)?, decision))
 }
 
-fn begin_logs(
+fn start_logs(
     environment: &mut Environment,
     resource: &Resource,
-    said: &mut Vec<StartupNotice>,
+    notices: &mut Vec<StartupNotice>,
 ) -> Option<SdkLoggerProvider> {
     let otlp = environment.exporters(Signal::Logs).otlp?;
-    environment.check_what_the_sdk_reads(Signal::Logs);
-    let provider = super::logs::provider(&otlp, room(environment, "OTEL_BLRP_MAX_QUEUE_SIZE"), resource);
-    usable(provider, StartupNotice::Sends { what: "logs", address: otlp.address, sampler: None }, said)
+    environment.check_sdk_variables(Signal::Logs);
+    let provider = super::logs::provider(&otlp, queue_size(environment, "OTEL_BLRP_MAX_QUEUE_SIZE"), resource);
+    let started = StartupNotice::Started { signal: "logs", address: otlp.address, sampler: None };
+    provider_or_notice(provider, started, notices)
 }
 
-/// Something to be said once there is a log.
+/// A log line that is kept until the log exists.
 enum StartupNotice {
-    Sends { what: &'static str, address: String, sampler: Option<Sampling> },
-    Cannot { what: &'static str, error: Unusable },
+    Started { signal: &'static str, address: String, sampler: Option<Sampling> },
+    Failed { signal: &'static str, error: ExporterError },
 }
 
 impl StartupNotice {
-    fn what(&self) -> &'static str {
+    fn signal(&self) -> &'static str {
         match self {
-            StartupNotice::Sends { what, .. } | StartupNotice::Cannot { what, .. } => what,
+            StartupNotice::Started { signal, .. } | StartupNotice::Failed { signal, .. } => signal,
         }
     }
 
-    fn say(&self) {
+    fn log(&self) {
         match self {
-            StartupNotice::Sends { what, address, sampler } => {
+            StartupNotice::Started { signal, address, sampler } => {
                 let sampler = sampler.map(tracing::field::display);
-                tracing::info!(what, %address, sampler, "telemetry is sent");
+                tracing::info!(what = signal, %address, sampler, "telemetry is sent");
             }
-            StartupNotice::Cannot { what, error } => tracing::warn!(what, %error, "telemetry is not sent"),
+            StartupNotice::Failed { signal, error } => {
+                tracing::warn!(what = signal, %error, "telemetry is not sent");
+            }
         }
     }
 }
 
-/// What can be used of it. A service goes on without the rest.
-fn usable<T>(made: Result<T, Unusable>, sends: StartupNotice, said: &mut Vec<StartupNotice>) -> Option<T> {
-    match made {
-        Ok(made) => {
-            said.push(sends);
-            Some(made)
+/// Returns the provider, or records why there is none. The service runs without it.
+fn provider_or_notice<T>(
+    provider: Result<T, ExporterError>,
+    started: StartupNotice,
+    notices: &mut Vec<StartupNotice>,
+) -> Option<T> {
+    match provider {
+        Ok(provider) => {
+            notices.push(started);
+            Some(provider)
         }
         Err(error) => {
-            said.push(StartupNotice::Cannot { what: sends.what(), error });
+            notices.push(StartupNotice::Failed { signal: started.signal(), error });
             None
         }
     }
 }
 
-/// How many the SDK lets wait.
-fn room(environment: &Environment, name: &str) -> usize {
+/// Number of items that the SDK queues for export.
+fn queue_size(environment: &Environment, name: &str) -> usize {
     environment.get(name).and_then(|size| size.parse().ok()).unwrap_or(2048)
-}
-
-/// Who sends: what the variables say goes before what is known here.
-pub(crate) fn resource(environment: &Environment, replica: &str) -> Resource {
-    let known = [
-        KeyValue::new("service.name", env!("CARGO_PKG_NAME")),
-        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-        KeyValue::new("service.instance.id", replica.to_owned()),
-    ];
-    let builder = Resource::builder_empty().with_attributes(known);
-    let builder =
-        builder.with_detector(Box::new(TelemetryResourceDetector)).with_detector(Box::new(EnvResourceDetector::new()));
-    match environment.get("OTEL_SERVICE_NAME") {
-        Some(name) => builder.with_service_name(name.to_owned()).build(),
-        None => builder.build(),
-    }
 }
 
 // === impl Telemetry ===
 
 impl Telemetry {
-    /// Who wants metrics.
+    /// The configuration of metrics.
     pub fn metrics(&self) -> MetricsConfig {
         self.metrics.clone()
     }
 
-    /// How RPCs are traced; none: they are not.
+    /// Tracing of RPCs. `None` if traces are off.
     pub fn rpcs(&self) -> Option<RpcTracing> {
         self.rpcs.clone()
     }
 
-    /// Changes what is logged.
+    /// Handle that changes the log level.
     pub fn change_level(&self) -> ChangeLevel {
         self.change_level.clone()
     }
 
-    /// Sends what waits, for at most `patience`, and nothing after it.
-    pub async fn stop(self, patience: Duration) {
+    /// Flushes queued telemetry for at most `timeout`, then stops the exporters.
+    pub async fn stop(self, timeout: Duration) {
         let Telemetry { traces, logs, limit, .. } = self;
         limit.log_counts();
-        let traces = ended(traces.map(|traces| move || traces.shutdown_with_timeout(patience)));
-        let logs = ended(logs.map(|logs| move || logs.shutdown_with_timeout(patience)));
-        let _ = timeout(patience, async { tokio::join!(traces, logs) }).await;
+        let traces = shut_down(traces.map(|traces| move || traces.shutdown_with_timeout(timeout)));
+        let logs = shut_down(logs.map(|logs| move || logs.shutdown_with_timeout(timeout)));
+        let _ = time::timeout(timeout, async { tokio::join!(traces, logs) }).await;
     }
 }
 
-async fn ended(shutdown: Option<impl FnOnce() -> OTelSdkResult + Send + 'static>) {
+async fn shut_down(shutdown: Option<impl FnOnce() -> OTelSdkResult + Send + 'static>) {
     if let Some(shutdown) = shutdown {
         let _ = spawn_blocking(shutdown).await;
     }

@@ -1,5 +1,6 @@
-//! Traces: which RPCs and messages are traced, in whose trace, and where the spans go. Who is not traced makes no span at all: deciding costs less
-//! than a span that is thrown away.
+//! Traces: the sampling decision of RPCs and messages, and the exporters of spans.
+//!
+//! Decides before a span is created: that costs less than a span that is thrown away.
 
 use std::sync::Arc;
 
@@ -22,21 +23,25 @@ use tracing_subscriber::layer::{Context as LayerContext, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::env::{Exporters, Otlp, Protocol, Sampling};
-use super::exporter::{Console, ExportQueue, Unusable, Watched, grpc_tls, http_client};
+use super::exporter::{Console, ExportQueue, ExporterError, Tracked, grpc_tls, http_client};
 use crate::cache::spans::{APPLY, RPC, TARGET};
 
-/// Where a caller says in whose trace it calls.
-const PARENT: &str = "traceparent";
+/// Header with the trace of the caller.
+const TRACEPARENT: &str = "traceparent";
 
-/// The provider of tracers, which has to be shut down.
-pub fn provider(exporters: &Exporters, queue_size: usize, resource: &Resource) -> Result<SdkTracerProvider, Unusable> {
-    // Every span that is made was decided on.
+/// The provider of tracers. The caller must shut it down.
+pub fn provider(
+    exporters: &Exporters,
+    queue_size: usize,
+    resource: &Resource,
+) -> Result<SdkTracerProvider, ExporterError> {
+    // Every span that exists was sampled already.
     let mut builder = SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOn).with_resource(resource.clone());
     if let Some(otlp) = &exporters.otlp {
         let queue = ExportQueue::new("spans", queue_size);
-        let exporter = Watched::new(exporter(otlp)?, &queue);
+        let exporter = Tracked::new(exporter(otlp)?, &queue);
         let batches = BatchSpanProcessor::builder(exporter).build();
-        builder = builder.with_span_processor(Watched::new(batches, &queue));
+        builder = builder.with_span_processor(Tracked::new(batches, &queue));
     }
     if exporters.console {
         builder = builder.with_batch_exporter(Console);
@@ -44,7 +49,7 @@ pub fn provider(exporters: &Exporters, queue_size: usize, resource: &Resource) -
     Ok(builder.build())
 }
 
-fn exporter(otlp: &Otlp) -> Result<SpanExporter, Unusable> {
+fn exporter(otlp: &Otlp) -> Result<SpanExporter, ExporterError> {
     match otlp.protocol {
         Protocol::Grpc => {
             let builder = SpanExporter::builder().with_tonic().with_tls_config(grpc_tls(otlp)?);
@@ -60,7 +65,7 @@ fn exporter(otlp: &Otlp) -> Result<SpanExporter, Unusable> {
     }
 }
 
-/// Makes spans of the tracing crate spans of OpenTelemetry.
+/// Converts spans of the tracing crate to spans of OpenTelemetry.
 pub fn layer<S>(provider: &SdkTracerProvider, decision: Decision) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -75,29 +80,30 @@ where
     layer.with_filter(SpanFilter(decision))
 }
 
-/// Makes the span of an RPC with these headers, if that is to be traced.
+/// Creates the span of an RPC with these headers, if it is sampled.
 pub type RpcTracing = Arc<dyn Fn(&HeaderMap, &dyn Fn() -> Span) -> Span + Send + Sync>;
 
 /// Decides which RPCs and messages are traced.
 #[derive(Clone, Copy, Debug)]
 pub struct Decision {
-    /// How.
+    /// Sampling of traces.
     pub sampling: Sampling,
-    /// Callers' traces are joined.
+    /// True if callers' traces are joined.
     pub joins: bool,
 }
 
 // === impl Decision ===
 
 impl Decision {
-    /// For those who serve RPCs.
-    pub fn of_rpcs(self) -> RpcTracing {
-        Arc::new(move |headers: &HeaderMap, make: &dyn Fn() -> Span| self.span_of_rpc(headers, make))
+    /// This decision as a function for the gRPC server.
+    pub fn rpc_tracing(self) -> RpcTracing {
+        Arc::new(move |headers: &HeaderMap, make: &dyn Fn() -> Span| self.rpc_span(headers, make))
     }
 
-    /// The span of an RPC with these headers, in its caller's trace; none when it is not traced.
-    pub fn span_of_rpc(self, headers: &HeaderMap, make: &dyn Fn() -> Span) -> Span {
-        let parent = Some(headers).filter(|headers| self.joins && headers.contains_key(PARENT)).map(parent_of);
+    /// The span of an RPC with these headers, in its caller's trace. [`Span::none`] if it is not
+    /// sampled.
+    pub fn rpc_span(self, headers: &HeaderMap, make: &dyn Fn() -> Span) -> Span {
+        let parent = Some(headers).filter(|headers| self.joins && headers.contains_key(TRACEPARENT)).map(parent_of);
         let parent = parent.filter(|parent| parent.has_active_span());
         let caller = parent.as_ref().map(|parent| parent.span().span_context().clone());
         if !self.samples(caller.as_ref()) {
@@ -105,7 +111,7 @@ impl Decision {
         }
         let span = make();
         if let Some(parent) = parent {
-            // It cannot have begun, and the layer is there; without it the span is none.
+            // Cannot fail: the span has not started, and without the layer there is no span.
             let _ = span.set_parent(parent);
         }
         span
@@ -115,7 +121,7 @@ impl Decision {
         let Sampling { parent_based, ratio } = self.sampling;
         match parent {
             Some(parent) if parent_based => parent.is_sampled(),
-            // As every other service decides about the same trace.
+            // By trace id: every other service decides the same for this trace.
             Some(parent) => {
                 let sampler = Sampler::TraceIdRatioBased(ratio);
                 let result = sampler.should_sample(None, parent.trace_id(), RPC, &SpanKind::Server, &[], &[]);
@@ -142,7 +148,8 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// Lets spans through, and those only: of RPCs that were decided on, of messages by lot, and all others inside of one that was let through.
+/// Admits spans only: those of sampled RPCs, a random share of messages, and spans inside of an
+/// admitted one.
 struct SpanFilter(Decision);
 
 impl<S> Filter<S> for SpanFilter
@@ -174,10 +181,10 @@ mod tests {
     fn sampled(decision: Decision, parent: Option<&str>) -> bool {
         let mut headers = HeaderMap::new();
         if let Some(parent) = parent {
-            headers.insert(PARENT, parent.parse().expect("a header"));
+            headers.insert(TRACEPARENT, parent.parse().expect("a header"));
         }
         let made = std::cell::Cell::new(false);
-        decision.span_of_rpc(&headers, &|| {
+        decision.rpc_span(&headers, &|| {
             made.set(true);
             Span::none()
         });
@@ -192,7 +199,7 @@ mod tests {
     const NO: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
     #[test]
-    fn a_callers_decision_is_followed_where_it_counts() {
+    fn a_callers_decision_is_followed_if_sampling_is_parent_based() {
         assert!(sampled(decision(true, 0.0, true), Some(YES)));
         assert!(!sampled(decision(true, 1.0, true), Some(NO)));
         assert!(!sampled(decision(false, 0.0, true), Some(YES)));
@@ -201,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_caller_the_ratio_decides() {
+    fn the_ratio_decides_without_a_caller() {
         assert!(sampled(decision(true, 1.0, true), None));
         assert!(!sampled(decision(true, 0.0, true), None));
         assert!(sampled(decision(true, 1.0, true), Some("nonsense")), "what cannot be read is no caller");

@@ -1,4 +1,4 @@
-//! What administrators ask: a look at a key, the keys read most, a drain, a reset of the counts.
+//! Administration by gRPC: inspect, hot keys, drain, reset of statistics.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use twintier::pb;
 use twintier::pb::admin_service_client::AdminServiceClient;
 
 use crate::harness::{
-    Answer as _, Cluster, Mode, QUICK, Redis, Refusal as _, Replica, eventually, in_both_modes, set_request,
+    Answer as _, Cluster, Mode, Redis, Refusal as _, Replica, SHORT_BOUND, eventually, in_both_modes, set_request,
     whole_namespace,
 };
 
@@ -36,19 +36,19 @@ impl Replica {
 }
 
 in_both_modes! {
-    a_key_that_is_nowhere_is_a_miss,
+    inspect_of_an_unknown_key_is_a_miss,
     an_entry_is_described,
-    the_keys_read_most_are_listed,
-    bad_requests_are_refused_by_field,
+    hot_keys_are_listed,
+    invalid_requests_are_refused_by_field,
     administration_can_be_switched_off,
-    a_drain_changes_readiness_and_nothing_else,
-    after_a_reset_stats_count_from_then_on,
-    the_level_of_a_log_that_is_not_the_services_stays,
-    a_look_counts_and_changes_nothing,
-    what_an_entry_was_invalidated_with_is_named,
+    a_drain_changes_readiness_only,
+    stats_count_from_zero_after_a_reset,
+    the_log_level_is_unchanged_if_another_owns_the_log,
+    inspect_changes_no_counter_and_no_entry,
+    inspect_names_the_selector_that_invalidated_an_entry,
 }
 
-async fn a_key_that_is_nowhere_is_a_miss(mode: Mode) {
+async fn inspect_of_an_unknown_key_is_a_miss(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let found = replica.inspect("nothing").await;
     assert!(found.verdict.starts_with("miss: memory holds nothing"), "{}", found.verdict);
@@ -60,7 +60,7 @@ async fn an_entry_is_described(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let stored = replica.store(pb::SetRequest { content_type: "text/plain".into(), ..set_request("k", "value") }).await;
     let version = stored.unwrap().version;
-    replica.holds("k", "value").await;
+    replica.wait_until_cached("k", "value").await;
     let found = replica.inspect("k").await;
     assert_eq!(found.verdict, "hit: memory holds it, proven fresh");
     let entry = found.l1.unwrap();
@@ -80,7 +80,7 @@ async fn an_entry_is_described(mode: Mode) {
     assert!(replica.inspect("absent").await.l1.unwrap().known_absent);
 }
 
-async fn the_keys_read_most_are_listed(mode: Mode) {
+async fn hot_keys_are_listed(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set_in("other", "elsewhere", "v").await;
     for n in 0..200 {
@@ -100,7 +100,7 @@ async fn the_keys_read_most_are_listed(mode: Mode) {
     assert_eq!(never, []);
 }
 
-async fn bad_requests_are_refused_by_field(mode: Mode) {
+async fn invalid_requests_are_refused_by_field(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let request = pb::InspectRequest { namespace: "No!".into(), key: "k".repeat(2000) };
     let refused = replica.admin().inspect(request).await.unwrap_err();
@@ -120,7 +120,7 @@ async fn administration_can_be_switched_off(mode: Mode) {
     replica.set("k", "v").await;
 }
 
-async fn a_drain_changes_readiness_and_nothing_else(mode: Mode) {
+async fn a_drain_changes_readiness_only(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let is = async |service: &str, status| {
         eventually("health follows", async || replica.status_of(service).await == status).await;
@@ -142,17 +142,17 @@ async fn a_drain_changes_readiness_and_nothing_else(mode: Mode) {
     }
 }
 
-async fn the_level_of_a_log_that_is_not_the_services_stays(mode: Mode) {
+async fn the_log_level_is_unchanged_if_another_owns_the_log(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let request = pb::SetLogLevelRequest { level: "debug".into(), lasts: None };
     let refused = replica.admin().set_log_level(request).await.expect_err("refused");
     assert_eq!(refused.code(), Code::FailedPrecondition);
 }
 
-async fn after_a_reset_stats_count_from_then_on(mode: Mode) {
+async fn stats_count_from_zero_after_a_reset(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set("k", "v").await;
-    replica.holds("k", "v").await;
+    replica.wait_until_cached("k", "v").await;
     replica.get("missing").await;
     assert_eq!(replica.stats().await.reset_time, None);
     replica.admin().reset_stats(pb::ResetStatsRequest {}).await.unwrap();
@@ -174,7 +174,7 @@ async fn after_a_reset_stats_count_from_then_on(mode: Mode) {
     assert!((second.seconds, second.nanos) > (first.seconds, first.nanos));
 }
 
-async fn a_look_counts_and_changes_nothing(mode: Mode) {
+async fn inspect_changes_no_counter_and_no_entry(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set("k", "v").await;
     let before = replica.counts("default").await;
@@ -189,31 +189,31 @@ async fn a_look_counts_and_changes_nothing(mode: Mode) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn why_an_entry_is_not_served_is_said() {
+async fn inspect_says_why_an_entry_is_not_served() {
     let redis = Redis::start().await;
-    let settings = [QUICK, &[("cache.stale_window", "1h")]].concat();
+    let settings = [SHORT_BOUND, &[("cache.stale_window", "1h")]].concat();
     let (one, other) = (Replica::on(&redis, &settings).await, Replica::on(&redis, &settings).await);
     one.set("k", "v").await;
     let found = other.inspect("k").await;
     assert_eq!(found.verdict, "hit: Redis holds it; memory holds nothing");
-    other.holds("k", "v").await;
+    other.wait_until_cached("k", "v").await;
 
     one.remove(whole_namespace("")).await.unwrap();
-    other.lacks("k").await;
+    other.assert_missing("k").await;
     let found = other.inspect("k").await;
     assert!(found.verdict.starts_with("miss"), "{}", found.verdict);
     assert_eq!(found.l2.unwrap().not_served, "invalidated with its whole namespace");
 
     let expiry = Some(pb::set_request::Expiry::Ttl(Duration::from_millis(50).try_into().unwrap()));
     one.store(pb::SetRequest { expiry, ..set_request("short", "v") }).await.unwrap();
-    one.lacks("short").await;
+    one.assert_missing("short").await;
     let found = one.inspect("short").await;
     assert!(found.l1.unwrap().not_served.starts_with("expired "));
     assert!(found.l2.unwrap().not_served.starts_with("expired "));
 }
 
 /// Why neither tier serves what it holds of `user:42/posts`.
-async fn what_an_entry_was_invalidated_with_is_named(mode: Mode) {
+async fn inspect_names_the_selector_that_invalidated_an_entry(mode: Mode) {
     use twintier::pb::invalidate_request::Selector;
     let replica = mode.replica(&[("cache.stale_window", "1h")]).await;
     let key = "user:42/posts";
@@ -232,7 +232,7 @@ async fn what_an_entry_was_invalidated_with_is_named(mode: Mode) {
     for (selector, in_memory, in_redis) in cases {
         let tags = vec!["a".into(), "b".into()];
         replica.store(pb::SetRequest { tags, ..set_request(key, "v") }).await.unwrap();
-        replica.holds(key, "v").await;
+        replica.wait_until_cached(key, "v").await;
         let selector = Some(selector);
         replica.remove(pb::InvalidateRequest { selector, ..Default::default() }).await.unwrap();
         let found = replica.inspect(key).await;
@@ -252,9 +252,9 @@ async fn what_an_entry_was_invalidated_with_is_named(mode: Mode) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_memory_holds_is_told_while_redis_is_away() {
+async fn inspect_shows_the_entry_in_memory_while_redis_is_down() {
     let mut redis = Redis::start().await;
-    let settings = [QUICK, &[("cache.stale_window", "1h")]].concat();
+    let settings = [SHORT_BOUND, &[("cache.stale_window", "1h")]].concat();
     let replica = Replica::on(&redis, &settings).await;
     replica.set("k", "v").await;
     redis.kill9();
@@ -270,7 +270,7 @@ async fn what_memory_holds_is_told_while_redis_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_that_is_switched_off_is_named() {
+async fn inspect_names_a_disabled_namespace() {
     let replica = Replica::start(&[("namespaces.quiet.enabled", "false")]).await;
     let request = pb::InspectRequest { namespace: "quiet".into(), key: "k".into() };
     let found = replica.admin().inspect(request).await.unwrap().into_inner();
@@ -278,10 +278,10 @@ async fn a_namespace_that_is_switched_off_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_is_looked_at_in_a_cluster() {
+async fn inspect_reads_a_key_in_a_cluster() {
     let cluster = Cluster::start(&[]).await;
-    let replica = Replica::at(&cluster.url(), &[]).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&cluster.url(), &[]).await;
+    replica.wait_until_proven().await;
     for n in 0..20 {
         let key = format!("k{n}");
         replica.set(&key, "v").await;

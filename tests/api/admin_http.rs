@@ -1,4 +1,4 @@
-//! The admin server: probes, metrics, the dashboard and its events, as HTTP tells them.
+//! The admin server over HTTP: probes, metrics, the dashboard and its events.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use twintier::app::App;
 use twintier::config::{Config, Sources};
 use twintier::shutdown::Stop;
 
-use crate::harness::{PATIENCE, Redis, Replica, connect_from, eventually, free_port, within};
+use crate::harness::{Redis, Replica, WAIT_TIMEOUT, connect_from, eventually, free_port, within};
 
 const ON: &[(&str, &str)] = &[("admin.enabled", "true"), ("admin.listen", "127.0.0.1:0")];
 
@@ -43,7 +43,7 @@ async fn ask_on(mut stream: TcpStream, address: SocketAddr, method: &str, path: 
     let request = format!("{method} {path} HTTP/1.1\r\n{host}{headers}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    within(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap();
+    within(WAIT_TIMEOUT, stream.read_to_string(&mut answer)).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     Told { head: head.to_lowercase(), body: body.to_owned() }
 }
@@ -80,7 +80,7 @@ impl Events {
                 return Some(first);
             }
             let mut buffer = [0; 65536];
-            match within(PATIENCE, self.stream.read(&mut buffer)).await.ok()? {
+            match within(WAIT_TIMEOUT, self.stream.read(&mut buffer)).await.ok()? {
                 0 => return None,
                 size => self.read += std::str::from_utf8(&buffer[..size]).unwrap(),
             }
@@ -103,7 +103,7 @@ async fn replica(settings: &[(&str, &str)]) -> (Replica, SocketAddr) {
 }
 
 #[tokio::test]
-async fn a_replica_that_lives_and_is_ready_says_so() {
+async fn probes_succeed_on_a_ready_replica() {
     let (_replica, address) = replica(&[]).await;
     let live = ask(address, "/livez").await;
     assert_eq!((live.status(), live.body.as_str()), (200, "ok\n"));
@@ -118,7 +118,7 @@ async fn a_replica_that_lives_and_is_ready_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn losing_redis_is_told_and_makes_no_replica_unready() {
+async fn losing_redis_is_reported_and_leaves_replicas_ready() {
     let mut redis = Redis::start().await;
     let replica = Replica::on(&redis, ON).await;
     let address = replica.admin_address();
@@ -137,7 +137,7 @@ async fn losing_redis_is_told_and_makes_no_replica_unready() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_drains_says_why_it_is_not_ready_until_it_ends() {
+async fn readiness_names_the_drain_until_the_replica_stops() {
     let (replica, address) = replica(&[("drain.delay", "5s")]).await;
     let mut events = Events::open(address).await;
     let draining = tokio::spawn(replica.drain());
@@ -147,13 +147,13 @@ async fn a_replica_that_drains_says_why_it_is_not_ready_until_it_ends() {
     assert_eq!(ask(address, "/livez").await.status(), 200);
     let told = ask_with(address, "GET", "/readyz", "accept: application/json\r\n").await;
     assert_eq!((told.status(), told.json()["reasons"][0].as_str()), (503, Some("ending: shutting down")));
-    assert!(within(PATIENCE, draining).await.unwrap());
+    assert!(within(WAIT_TIMEOUT, draining).await.unwrap());
     while events.next().await.is_some() {}
     TcpStream::connect(address).await.unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_was_told_to_drain_says_so() {
+async fn readiness_names_a_drain_by_command() {
     let (replica, address) = replica(&[]).await;
     let mut admin = twintier::pb::admin_service_client::AdminServiceClient::new(replica.channel.clone());
     admin.drain(twintier::pb::DrainRequest { draining: true }).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_replica_that_was_told_to_drain_says_so() {
 }
 
 #[tokio::test]
-async fn the_page_is_whole_is_known_again_and_takes_nothing_from_elsewhere() {
+async fn the_dashboard_is_self_contained_and_cached_by_etag() {
     let (_replica, address) = replica(&[]).await;
     let page = ask(address, "/").await;
     assert_eq!(page.status(), 200);
@@ -188,7 +188,7 @@ async fn the_page_is_whole_is_known_again_and_takes_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn nothing_but_reading_is_possible() {
+async fn the_admin_server_is_read_only() {
     let (_replica, address) = replica(&[]).await;
     for path in ["/", "/livez", "/readyz", "/events"] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
@@ -200,7 +200,7 @@ async fn nothing_but_reading_is_possible() {
 }
 
 #[tokio::test]
-async fn a_name_that_somebody_elses_dns_leads_to_loopback_is_not_answered() {
+async fn a_request_with_a_foreign_host_header_is_refused_on_loopback() {
     let (_replica, address) = replica(&[]).await;
     for (host, status) in [
         ("evil.example", 421),
@@ -216,7 +216,7 @@ async fn a_name_that_somebody_elses_dns_leads_to_loopback_is_not_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_begins_with_what_was_and_goes_on_with_what_is() {
+async fn a_dashboard_stream_starts_with_history_and_continues_live() {
     let (replica, address) = replica(&[]).await;
     replica.set_in("users", "k", "v").await;
     replica.get_from("users", "k").await;
@@ -246,7 +246,7 @@ async fn a_stream_begins_with_what_was_and_goes_on_with_what_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hot_keys_are_named_by_their_hash_unless_they_may_be_shown() {
+async fn hot_keys_are_hashed_unless_clear_keys_are_allowed() {
     for (keys, expected) in [("hashed", None), ("clear", Some("who\\n"))] {
         let (replica, address) = replica(&[("admin.keys", keys)]).await;
         replica.set("who\n", "v").await;
@@ -264,7 +264,7 @@ async fn hot_keys_are_named_by_their_hash_unless_they_may_be_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_fleet_is_told_with_the_age_of_its_proofs() {
+async fn the_fleet_report_has_the_age_of_each_proof() {
     let redis = Redis::start().await;
     let (one, other) = (Replica::on(&redis, ON).await, Replica::on(&redis, &[]).await);
     let other_id = other.stats().await.replica.unwrap().id;
@@ -333,11 +333,11 @@ async fn slow_connections_do_not_keep_probes_out() {
     // Also for an address that has all of its own.
     lives(&ask_on(connect_from(4, address).await, address, "GET", "/livez", "").await);
     // The first one gave way, the last one did not.
-    assert!(within(PATIENCE, slow[0].read(&mut [0])).await.is_ok_and(|size| size == 0));
+    assert!(within(WAIT_TIMEOUT, slow[0].read(&mut [0])).await.is_ok_and(|size| size == 0));
     let mut last = slow.pop().unwrap();
     last.write_all(b"connection: close\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = String::new();
-    within(PATIENCE, last.read_to_string(&mut answer)).await.unwrap();
+    within(WAIT_TIMEOUT, last.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     // Streams never give way.
     for events in &mut streams {
@@ -359,10 +359,10 @@ async fn connections_that_wait_for_their_next_request_give_way_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_head_that_does_not_end_is_not_waited_for() {
+async fn a_request_head_that_does_not_end_times_out() {
     let (_replica, address) = replica(&[]).await;
     let mut slow = halting(std::iter::once(1), address).await;
-    assert_eq!(within(PATIENCE, slow[0].read(&mut [0])).await.unwrap(), 0);
+    assert_eq!(within(WAIT_TIMEOUT, slow[0].read(&mut [0])).await.unwrap(), 0);
 }
 
 /// Begins to read a page through a small window.
@@ -373,20 +373,20 @@ async fn slow_reader(address: SocketAddr, headers: &str) -> (TcpStream, Vec<u8>)
     let request = format!("GET /page.js HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut begin = vec![0; 1024];
-    within(PATIENCE, stream.read_exact(&mut begin)).await.unwrap();
+    within(WAIT_TIMEOUT, stream.read_exact(&mut begin)).await.unwrap();
     (stream, begin)
 }
 
 /// Reads the rest of an answer, which must be whole.
 async fn is_whole((mut stream, mut answer): (TcpStream, Vec<u8>)) {
-    within(PATIENCE, stream.read_to_end(&mut answer)).await.expect("no reset");
+    within(WAIT_TIMEOUT, stream.read_to_end(&mut answer)).await.expect("no reset");
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.to_lowercase().contains(&format!("content-length: {}", body.len())), "{head}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_is_whole_for_a_slow_reader_that_sends_more_than_is_read() {
+async fn a_slow_reader_that_sends_too_much_gets_the_whole_answer() {
     let (_replica, address) = replica(&[]).await;
     let mut reader = slow_reader(address, "connection: close\r\n").await;
     reader.0.write_all(&[b'x'; 64 * 1024]).await.unwrap();
@@ -394,13 +394,13 @@ async fn an_answer_is_whole_for_a_slow_reader_that_sends_more_than_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_is_whole_for_a_slow_reader_when_the_replica_stops() {
+async fn a_slow_reader_gets_the_whole_answer_when_the_replica_stops() {
     let (replica, address) = replica(&[]).await;
     let reader = slow_reader(address, "").await;
     let stopping = tokio::spawn(replica.stop());
     eventually("it stops", async || TcpStream::connect(address).await.is_err()).await;
     is_whole(reader).await;
-    within(PATIENCE, stopping).await.unwrap();
+    within(WAIT_TIMEOUT, stopping).await.unwrap();
 }
 
 /// Whether a stream of events is granted.
@@ -413,7 +413,7 @@ async fn ask_head(address: SocketAddr) -> bool {
 }
 
 #[tokio::test]
-async fn without_the_page_there_are_probes_only() {
+async fn only_probes_are_served_without_the_dashboard() {
     let (_replica, address) = replica(&[("admin.page", "false")]).await;
     for path in ["/", "/page.js", "/events"] {
         assert_eq!(ask(address, path).await.status(), 404, "{path}");
@@ -422,7 +422,7 @@ async fn without_the_page_there_are_probes_only() {
 }
 
 #[tokio::test]
-async fn an_address_that_was_given_is_the_one_or_none_and_the_default_gives_way() {
+async fn a_configured_admin_address_has_no_fallback_but_the_default_has() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let load = |settings: &[(&str, &str)]| {
@@ -450,7 +450,7 @@ async fn an_address_that_was_given_is_the_one_or_none_and_the_default_gives_way(
 }
 
 #[tokio::test]
-async fn who_comes_to_the_grpc_port_with_a_browser_is_told_of_the_page() {
+async fn a_browser_on_the_grpc_port_gets_a_hint_to_the_dashboard() {
     let (replica, address) = replica(&[]).await;
     let told = ask(replica.address, "/").await;
     assert_eq!(told.status(), 426);

@@ -1,4 +1,4 @@
-//! Admission: no caller takes the places or the memory of all others.
+//! Admission: no caller takes all request slots or all memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -86,7 +86,7 @@ fn get(key: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_without_bodies_take_no_places_and_end_in_time() {
+async fn requests_without_bodies_take_no_slots_and_time_out() {
     let replica = Replica::start(&[("server.max_in_flight", "8"), ("server.body_timeout", "1s")]).await;
     replica.set("k", "v").await;
     let neighbour = Neighbour::start(&replica, "k", "v").await;
@@ -150,7 +150,8 @@ async fn a_body_is_one_message_and_no_larger_than_allowed() {
     assert_eq!(status(&response), Some(Code::ResourceExhausted), "{response:?}");
 }
 
-/// Requests as many answers of 1 MiB as a connection has streams for, and reads none of them. Returns the responses that were not refused.
+/// Requests as many answers of 1 MiB as a connection has streams for, and reads none of them.
+/// Returns the responses that were not refused.
 async fn read_nothing(
     replica: &Replica,
     window: u32,
@@ -195,13 +196,13 @@ async fn unread_answers_leave_room_for_others(window: u32, path: &'static str, r
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_without_a_window_leave_room_for_others() {
+async fn responses_without_a_window_leave_room_for_others() {
     unread_answers_leave_room_for_others(0, GET, &get("large")).await;
 }
 
 /// HTTP/2 takes over the whole of an answer once a part of it may be sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_of_which_a_part_is_read_leave_room_for_others() {
+async fn partly_read_responses_leave_room_for_others() {
     unread_answers_leave_room_for_others(1000, GET, &get("large")).await;
 }
 
@@ -347,7 +348,7 @@ async fn health_and_reflection_are_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn malformed_requests_of_health_are_the_callers_mistake() {
+async fn malformed_health_requests_are_client_errors() {
     let replica = Replica::start(&[]).await;
     let wire = Wire::connect(replica.address).await;
     for path in [CHECK, HEALTH_WATCH, GET] {
@@ -390,7 +391,7 @@ macro_rules! reflection_tests {
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn an_unknown_symbol_is_an_answer_and_the_stream_goes_on() {
+            async fn a_reflection_stream_continues_after_an_unknown_symbol() {
                 let replica = Replica::start(&[]).await;
                 let mut client = ServerReflectionClient::new(Wire::connect(replica.address).await);
                 let known = "twintier.v1.CacheService.Get";
@@ -427,7 +428,7 @@ macro_rules! reflection_tests {
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn a_conversation_ends_at_its_deadline_or_the_servers() {
+            async fn a_reflection_stream_ends_at_its_own_or_the_servers_deadline() {
                 let replica = Replica::start(&[("server.max_deadline", "500ms")]).await;
                 let mut client = ServerReflectionClient::new(Wire::connect(replica.address).await);
                 let answers = client.server_reflection_info(futures_util::stream::pending()).await;
@@ -437,7 +438,7 @@ macro_rules! reflection_tests {
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn a_question_that_is_too_large_is_refused() {
+            async fn a_reflection_request_that_is_too_large_is_refused() {
                 let replica = Replica::start(&[]).await;
                 let mut client = ServerReflectionClient::new(Wire::connect(replica.address).await);
                 let large = question(MessageRequest::FileContainingSymbol("x".repeat(100_000)));

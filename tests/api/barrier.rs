@@ -1,4 +1,4 @@
-//! A change that is acknowledged only when the fleet has applied it (P7).
+//! Barriers: a change is acknowledged after the whole fleet has applied it (P7).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::harness::{
     set_request, whole_namespace, within,
 };
 
-in_both_modes! { a_barrier_is_passed_by_a_replica_alone }
+in_both_modes! { a_barrier_succeeds_on_a_standalone_replica }
 
 /// Longer than anything but a replica that is waited for.
 const LONG: &[(&str, &str)] = &[("coherence.max_staleness", "3s")];
@@ -24,7 +24,7 @@ fn invalidate(key: &str) -> pb::InvalidateRequest {
     pb::InvalidateRequest { barrier: pb::Barrier::Fleet.into(), ..invalidate_key(key) }
 }
 
-async fn a_barrier_is_passed_by_a_replica_alone(mode: Mode) {
+async fn a_barrier_succeeds_on_a_standalone_replica(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let passed = async {
         replica.store(set("k", "v")).await.unwrap();
@@ -36,8 +36,8 @@ async fn a_barrier_is_passed_by_a_replica_alone(mode: Mode) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn behind_a_barrier_no_replica_answers_what_was_before() {
-    let fleet = Fleet::of(3, LONG).await;
+async fn no_replica_answers_the_old_value_after_a_barrier() {
+    let fleet = Fleet::start(3, LONG).await;
     for round in 0..100 {
         let value = round.to_string();
         let writer = round % 3;
@@ -63,15 +63,15 @@ async fn behind_a_barrier_no_replica_answers_what_was_before() {
 async fn two(redis: &Redis) -> (Replica, Replica, Proxy) {
     let proxy = Proxy::to(redis.port()).await;
     let writer = Replica::on(redis, LONG).await;
-    let reader = Replica::at(&proxy.url(), LONG).await;
-    reader.whole().await;
+    let reader = Replica::connected_to(&proxy.url(), LONG).await;
+    reader.wait_until_proven().await;
     writer.store(set("k", "old")).await.unwrap();
-    reader.holds("k", "old").await;
+    reader.wait_until_cached("k", "old").await;
     (writer, reader, proxy)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_hears_nothing_is_waited_for_until_it_may_not_answer_any_more() {
+async fn a_barrier_waits_for_a_deaf_replica_until_its_proof_ends() {
     let redis = Redis::start().await;
     let (writer, reader, proxy) = two(&redis).await;
     proxy.stall(Class::Subscription, Direction::ToClient);
@@ -99,9 +99,9 @@ async fn a_replica_that_hears_nothing_is_waited_for_until_it_may_not_answer_any_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_stopped_is_not_waited_for() {
+async fn a_barrier_does_not_wait_for_a_stopped_replica() {
     // Who is waited for is waited for longer than any machine takes to pass by one who is not.
-    let fleet = Fleet::of(2, &[("coherence.max_staleness", "15s")]).await;
+    let fleet = Fleet::start(2, &[("coherence.max_staleness", "15s")]).await;
     let Fleet { mut replicas, redis: _redis } = fleet;
     let (gone, left) = (replicas.pop().unwrap(), replicas.pop().unwrap());
     // The first one waits as long as a registry that has just begun cannot tell who is there.
@@ -111,7 +111,7 @@ async fn a_replica_that_stopped_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caller_who_cannot_wait_is_told_and_the_write_stands() {
+async fn a_barrier_timeout_is_reported_and_the_write_is_kept() {
     let redis = Redis::start().await;
     let (writer, reader, proxy) = two(&redis).await;
     proxy.stall(Class::Subscription, Direction::ToClient);
@@ -125,7 +125,7 @@ async fn a_caller_who_cannot_wait_is_told_and_the_write_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_a_barrier_is_an_error_and_not_a_wait() {
+async fn a_barrier_fails_at_once_without_redis() {
     let mut redis = Redis::start().await;
     let (writer, _reader, _proxy) = two(&redis).await;
     redis.kill9();

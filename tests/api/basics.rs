@@ -1,4 +1,4 @@
-//! Get, Set and Invalidate as a caller meets them first.
+//! Basic behaviour of Get, Set and Invalidate.
 
 use std::time::Duration;
 
@@ -14,26 +14,26 @@ const ABSENT: Seen = Seen::Miss(pb::MissReason::Absent);
 const DISABLED: Seen = Seen::Miss(pb::MissReason::Disabled);
 
 in_both_modes! {
-    a_value_that_was_set_is_got_from_memory,
+    a_get_after_a_set_is_answered_from_memory,
     a_later_set_replaces_an_earlier_one,
     an_empty_value_is_a_hit,
     a_value_comes_back_byte_for_byte,
-    a_thing_known_absent_is_a_negative_hit,
+    a_negative_entry_is_a_negative_hit,
     a_value_may_follow_a_negative_entry,
-    metadata_only_leaves_the_value_out,
+    a_metadata_only_get_omits_the_value,
     age_and_time_to_live_are_those_of_the_set,
     a_key_that_was_never_set_is_absent,
     an_invalidated_key_is_absent,
-    invalidating_what_is_not_there_removes_nothing,
+    invalidating_an_absent_key_removes_nothing,
     an_empty_namespace_means_default,
     the_same_key_lives_apart_in_two_namespaces,
-    keys_of_strange_characters_are_kept_apart,
+    keys_with_unusual_characters_are_distinct,
     a_namespace_that_is_not_configured_is_unknown_when_strict,
-    a_cache_that_is_off_stores_nothing_and_still_invalidates,
-    a_namespace_can_be_off_alone,
+    a_disabled_cache_stores_nothing_and_still_invalidates,
+    one_namespace_can_be_disabled,
 }
 
-async fn a_value_that_was_set_is_got_from_memory(mode: Mode) {
+async fn a_get_after_a_set_is_answered_from_memory(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let set = replica
         .store(pb::SetRequest { content_type: "text/plain; charset=utf-8".into(), ..set_request("k", "v") })
@@ -50,7 +50,7 @@ async fn a_value_that_was_set_is_got_from_memory(mode: Mode) {
     assert_eq!(answer.stale(), None);
     assert!(!answer.token.is_empty());
     assert!(!answer.degraded);
-    replica.holds("k", "v").await;
+    replica.wait_until_cached("k", "v").await;
 }
 
 async fn a_later_set_replaces_an_earlier_one(mode: Mode) {
@@ -86,7 +86,7 @@ fn known_absent(key: &str) -> pb::SetRequest {
     pb::SetRequest { content, ..set_request(key, "") }
 }
 
-async fn a_thing_known_absent_is_a_negative_hit(mode: Mode) {
+async fn a_negative_entry_is_a_negative_hit(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let set = replica.store(known_absent("k")).await.unwrap();
     for answer in [replica.get("k").await, replica.strong("k").await.unwrap()] {
@@ -105,7 +105,7 @@ async fn a_value_may_follow_a_negative_entry(mode: Mode) {
     assert_eq!(replica.get("k").await.seen(), Seen::Negative);
 }
 
-async fn metadata_only_leaves_the_value_out(mode: Mode) {
+async fn a_metadata_only_get_omits_the_value(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let set = replica.store(pb::SetRequest { content_type: "a/b".into(), ..set_request("k", "value") }).await.unwrap();
     let ask = pb::GetRequest { key: "k".into(), metadata_only: true, ..Default::default() };
@@ -155,7 +155,7 @@ async fn an_invalidated_key_is_absent(mode: Mode) {
     assert!(replica.get("k").await.is("again"));
 }
 
-async fn invalidating_what_is_not_there_removes_nothing(mode: Mode) {
+async fn invalidating_an_absent_key_removes_nothing(mode: Mode) {
     let replica = mode.replica(&[]).await;
     assert_eq!(replica.invalidate("k").await.removed, Some(0));
 }
@@ -182,7 +182,7 @@ async fn the_same_key_lives_apart_in_two_namespaces(mode: Mode) {
     assert_eq!(replica.get_from("two", "k").await.seen(), ABSENT);
 }
 
-async fn keys_of_strange_characters_are_kept_apart(mode: Mode) {
+async fn keys_with_unusual_characters_are_distinct(mode: Mode) {
     const KEYS: [&str; 14] =
         ["*", "?", "[a]", "\\", "{", "}", "{0}", ":", "a:b", "\0", "\r\n", " ", "k\u{e9}", "twintier:{0}:c"];
     let replica = mode.replica(&[]).await;
@@ -217,7 +217,7 @@ async fn a_namespace_that_is_not_configured_is_unknown_when_strict(mode: Mode) {
     }
 }
 
-async fn a_cache_that_is_off_stores_nothing_and_still_invalidates(mode: Mode) {
+async fn a_disabled_cache_stores_nothing_and_still_invalidates(mode: Mode) {
     let off = mode.replica(&[("cache.enabled", "false")]).await;
     assert_eq!(off.store(set_request("k", "v")).await.unwrap().outcome(), pb::SetOutcome::Disabled);
     assert_eq!(off.get("k").await.seen(), DISABLED);
@@ -230,10 +230,10 @@ async fn a_cache_that_is_off_stores_nothing_and_still_invalidates(mode: Mode) {
     on.set("k", "v").await;
     assert_eq!(off.get("k").await.seen(), DISABLED);
     assert_eq!(off.invalidate("k").await.removed, Some(1));
-    on.lacks("k").await;
+    on.assert_missing("k").await;
 }
 
-async fn a_namespace_can_be_off_alone(mode: Mode) {
+async fn one_namespace_can_be_disabled(mode: Mode) {
     let replica = mode.replica(&[("namespaces.off.enabled", "false")]).await;
     let request = pb::SetRequest { namespace: "off".into(), ..set_request("k", "v") };
     assert_eq!(replica.store(request).await.unwrap().outcome(), pb::SetOutcome::Disabled);
@@ -244,19 +244,19 @@ async fn a_namespace_can_be_off_alone(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_replica_answers_from_redis_first_and_then_from_memory() {
-    let fleet = Fleet::of(2, &[]).await;
+    let fleet = Fleet::start(2, &[]).await;
     let set = fleet[0].set("k", "v").await;
     let first = fleet[1].get("k").await;
     assert!(first.is("v"));
     assert_eq!(first.tier(), pb::Tier::L2);
     assert_eq!(first.entry().unwrap().version, set.version);
-    fleet[1].holds("k", "v").await;
+    fleet[1].wait_until_cached("k", "v").await;
     let second = fleet[1].get("k").await;
     assert_eq!(second.entry().unwrap().version, set.version);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_alone_says_so_and_answers_strong_reads_itself() {
+async fn a_standalone_replica_answers_strong_reads_itself() {
     let replica = Replica::start(&[]).await;
     let stats = replica.stats().await;
     assert!(stats.replica.unwrap().l1_only);
@@ -266,8 +266,8 @@ async fn a_replica_alone_says_so_and_answers_strong_reads_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_set_outlives_the_replica_that_set_it() {
-    let mut fleet = Fleet::of(2, &[]).await;
+async fn an_entry_outlives_the_replica_that_set_it() {
+    let mut fleet = Fleet::start(2, &[]).await;
     fleet[0].set("k", "v").await;
     assert!(fleet.replicas.remove(0).stop().await);
     assert!(fleet[0].get("k").await.is("v"));

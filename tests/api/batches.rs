@@ -12,17 +12,17 @@ use crate::harness::{
 };
 
 in_both_modes!(
-    many_are_set_read_and_removed_at_once,
+    batches_set_read_and_remove_many_keys,
     a_key_that_is_named_twice_is_answered_twice,
     a_batch_that_names_a_key_twice_is_refused_with_both_places,
-    each_condition_of_a_batch_is_for_itself,
+    each_item_of_a_batch_has_its_own_condition,
     a_batch_is_one_message_for_each_partition,
     large_values_come_in_several_messages,
-    everything_wrong_with_a_batch_is_said_at_once,
-    a_cache_that_is_off_says_so_of_each_item,
+    all_violations_of_a_batch_are_reported_at_once,
+    a_disabled_cache_reports_itself_for_each_item,
     each_item_of_a_batch_counts_as_a_request,
-    an_immutable_namespace_keeps_what_is_there,
-    what_was_selected_is_gone_for_a_batch_too,
+    a_batch_keeps_existing_entries_of_an_immutable_namespace,
+    a_batch_get_misses_entries_invalidated_by_selector,
 );
 
 async fn read(replica: &Replica, request: pb::BatchGetRequest) -> Result<Vec<pb::BatchGetResponse>, Status> {
@@ -89,7 +89,7 @@ fn names(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("key {n}")).collect()
 }
 
-async fn many_are_set_read_and_removed_at_once(mode: Mode) {
+async fn batches_set_read_and_remove_many_keys(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let names = names(300);
     let stored = set_all(&replica, sets(names.iter().map(|name| (name.as_str(), name.as_str())))).await.unwrap();
@@ -124,7 +124,7 @@ async fn a_batch_that_names_a_key_twice_is_refused_with_both_places(mode: Mode) 
     assert_eq!(found(&replica, keys(["a", "b"])).await.0, ["absent", "absent"]);
 }
 
-async fn each_condition_of_a_batch_is_for_itself(mode: Mode) {
+async fn each_item_of_a_batch_has_its_own_condition(mode: Mode) {
     use pb::set_request::Condition;
     let replica = mode.replica(&[]).await;
     let version = replica.set("present", "1").await.version;
@@ -186,7 +186,7 @@ async fn large_values_come_in_several_messages(mode: Mode) {
     assert!(messages[0].items.iter().all(|item| words(item).is_empty()));
 }
 
-async fn everything_wrong_with_a_batch_is_said_at_once(mode: Mode) {
+async fn all_violations_of_a_batch_are_reported_at_once(mode: Mode) {
     let replica = mode.replica(&[("limits.keys", "3")]).await;
     let items = vec![
         pb::SetRequest { namespace: "default".into(), content: None, ..set_request("a", "") },
@@ -214,7 +214,7 @@ async fn everything_wrong_with_a_batch_is_said_at_once(mode: Mode) {
     refused.names(&[("keys", "at most 3 keys"), ("keys[1]", "empty"), ("consistency", "Consistency")]);
 }
 
-async fn a_cache_that_is_off_says_so_of_each_item(mode: Mode) {
+async fn a_disabled_cache_reports_itself_for_each_item(mode: Mode) {
     let replica = mode.replica(&[("cache.enabled", "false")]).await;
     let stored = set_all(&replica, sets([("a", "1"), ("b", "1")])).await.unwrap();
     assert_eq!(outcomes(&stored), [pb::SetOutcome::Disabled; 2]);
@@ -226,7 +226,8 @@ async fn each_item_of_a_batch_counts_as_a_request(mode: Mode) {
     let replica = mode.replica(&settings).await;
     let names = names(60);
     let request = || pb::BatchGetRequest { namespace: "slow".into(), ..keys(names.iter().map(String::as_str)) };
-    // Ten requests are not too many, 600 items are: at once, as a slow machine would spread them over seconds.
+    // Ten requests are not too many, 600 items are: at once, as a slow machine would spread them
+    // over seconds.
     let answers = futures_util::future::join_all((0..10).map(|_| read(&replica, request()))).await;
     assert!(answers.iter().any(Result::is_ok));
     let refused = answers.into_iter().find_map(Result::err).expect("one is refused");
@@ -234,7 +235,7 @@ async fn each_item_of_a_batch_counts_as_a_request(mode: Mode) {
     assert!(refused.message().contains("max_requests_per_second") && refused.retry_delay().is_some(), "{refused:?}");
 }
 
-async fn an_immutable_namespace_keeps_what_is_there(mode: Mode) {
+async fn a_batch_keeps_existing_entries_of_an_immutable_namespace(mode: Mode) {
     let replica = mode.replica(&[("namespaces.fixed.immutable", "true")]).await;
     let set = |items| pb::BatchSetRequest { namespace: "fixed".into(), ..sets(items) };
     let stored = set_all(&replica, set([("a", "1"), ("b", "1")])).await.unwrap();
@@ -245,7 +246,7 @@ async fn an_immutable_namespace_keeps_what_is_there(mode: Mode) {
     assert_eq!(found(&replica, request).await.0, ["1", "1", "2"]);
 }
 
-async fn what_was_selected_is_gone_for_a_batch_too(mode: Mode) {
+async fn a_batch_get_misses_entries_invalidated_by_selector(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let (red, other) = (vec!["red".to_owned()], Vec::new());
     let item = |key: &str, tags: &Vec<String>| pb::SetRequest { tags: tags.clone(), ..set_request(key, "1") };
@@ -275,8 +276,8 @@ async fn an_error_names_some_of_very_many_wrong_items() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_is_seen_at_another_replica_and_its_token_binds() {
-    let fleet = Fleet::of(2, &[]).await;
+async fn a_batch_is_visible_at_another_replica_with_its_token() {
+    let fleet = Fleet::start(2, &[]).await;
     let names = names(40);
     for round in ["1", "2", "3"] {
         let stored = set_all(&fleet[0], sets(names.iter().map(|name| (name.as_str(), round)))).await.unwrap();
@@ -296,7 +297,7 @@ async fn a_batch_is_seen_at_another_replica_and_its_token_binds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn misses_of_a_batch_are_one_trip_and_enter_memory() {
+async fn misses_of_a_batch_take_one_round_trip_and_fill_memory() {
     let redis = Redis::start().await;
     let (writer, reader) = (Replica::on(&redis, &[]).await, Replica::on(&redis, &[]).await);
     let names = names(100);
@@ -314,15 +315,15 @@ async fn misses_of_a_batch_are_one_trip_and_enter_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_a_batch_is_answered_as_far_as_it_can_be() {
+async fn a_batch_is_answered_in_part_without_redis() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let settings =
         &[("coherence.max_staleness", "500ms"), ("cache.stale_window", "1m"), ("redis.read_timeout", "200ms")];
-    let replica = Replica::at(&proxy.url(), settings).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&proxy.url(), settings).await;
+    replica.wait_until_proven().await;
     replica.set("known", "1").await;
-    replica.holds("known", "1").await;
+    replica.wait_until_cached("known", "1").await;
     proxy.refuse();
     eventually("memory is not proven any more", async || replica.get("known").await.stale().is_some()).await;
     let messages = read(&replica, keys(["known", "unknown"])).await.unwrap();
@@ -350,8 +351,8 @@ async fn without_redis_a_batch_is_answered_as_far_as_it_can_be() {
 async fn a_shard_that_is_down_fails_its_items_only() {
     let mut cluster = Cluster::start(&[]).await;
     let settings = &[("redis.write_timeout", "300ms"), ("redis.read_timeout", "300ms")];
-    let replica = Replica::at(&cluster.url(), settings).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&cluster.url(), settings).await;
+    replica.wait_until_proven().await;
     let names = names(100);
     let all = || sets(names.iter().map(|name| (name.as_str(), "1")));
     assert_eq!(outcomes(&set_all(&replica, all()).await.unwrap()), vec![pb::SetOutcome::Stored; 100]);
@@ -381,7 +382,7 @@ async fn a_shard_that_is_down_fails_its_items_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_beyond_the_limit_is_refused_by_name() {
+async fn a_message_beyond_the_limit_is_refused_with_the_limit() {
     let replica = Replica::start(&[]).await;
     let value = "x".repeat(1 << 20);
     let fits = sets([("a", value.as_str()), ("b", value.as_str()), ("c", value.as_str())]);
@@ -392,7 +393,7 @@ async fn a_message_beyond_the_limit_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caller_who_does_not_read_holds_few_values() {
+async fn a_batch_buffers_few_values_for_a_slow_caller() {
     let replica = Replica::start(&[("server.max_bytes_in_flight", "8MiB"), ("l1.size", "256MiB")]).await;
     let value = "x".repeat(1 << 20);
     let names = names(60);
@@ -414,11 +415,12 @@ async fn a_caller_who_does_not_read_holds_few_values() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caller_who_leaves_does_not_end_a_batch_half_way() {
+async fn a_batch_is_completed_when_its_caller_disconnects() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let replica = Replica::at(&proxy.url(), &[("redis.write_timeout", "5s"), ("redis.unresponsive_after", "5s")]).await;
-    replica.whole().await;
+    let replica =
+        Replica::connected_to(&proxy.url(), &[("redis.write_timeout", "5s"), ("redis.unresponsive_after", "5s")]).await;
+    replica.wait_until_proven().await;
     proxy.stall(Class::Commands, Direction::ToServer);
     let names = names(64);
     let mut client = replica.client.clone();

@@ -1,4 +1,4 @@
-//! After a storm of operations every replica answers what Redis holds.
+//! Every replica agrees with Redis after thousands of random operations.
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -10,8 +10,8 @@ use twintier::pb::cache_service_client::CacheServiceClient;
 use twintier::pb::set_request::Condition;
 
 use crate::harness::{
-    Answer as _, Class, DELTA, Proxy, QUICK, Redis, Replica, always_until, eventually, invalidate_key, set_request,
-    whole_namespace,
+    Answer as _, Class, MAX_STALENESS, Proxy, Redis, Replica, SHORT_BOUND, always_until, eventually, invalidate_key,
+    set_request, whole_namespace,
 };
 
 const KEYS: usize = 200;
@@ -48,7 +48,8 @@ async fn client(mut client: CacheServiceClient<Channel>, seed: u64, operations: 
     }
 }
 
-/// Both replicas answer for every key what Redis holds; memory a good part of it, as soon as it is proven.
+/// Both replicas answer for every key what Redis holds; memory a good part of it, as soon as it is
+/// proven.
 async fn agree(replicas: [&Replica; 2]) {
     eventually("memory answers", async || answers_alike(replicas).await > KEYS / 4).await;
 }
@@ -77,21 +78,21 @@ async fn storm(replicas: [&Replica; 2], operations: usize, fault: impl AsyncFn()
     }
     while !clients.is_empty() {
         fault().await;
-        if let Ok(Some(done)) = tokio::time::timeout(DELTA / 5, clients.join_next()).await {
+        if let Ok(Some(done)) = tokio::time::timeout(MAX_STALENESS / 5, clients.join_next()).await {
             done.unwrap();
         }
     }
-    always_until(Instant::now() + DELTA, async || {}).await;
+    always_until(Instant::now() + MAX_STALENESS, async || {}).await;
     for replica in replicas {
-        replica.whole().await;
+        replica.wait_until_proven().await;
     }
     agree(replicas).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_twenty_thousand_operations_replicas_and_redis_agree() {
+async fn replicas_and_redis_agree_after_twenty_thousand_operations() {
     let redis = Redis::start().await;
-    let (one, two) = (Replica::on(&redis, QUICK).await, Replica::on(&redis, QUICK).await);
+    let (one, two) = (Replica::on(&redis, SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
     storm([&one, &two], 20_000, async || {}).await;
     for replica in [&one, &two] {
         let counts = replica.coherence().await;
@@ -100,11 +101,11 @@ async fn after_twenty_thousand_operations_replicas_and_redis_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_operations_under_a_subscription_that_is_cut_replicas_and_redis_agree() {
+async fn replicas_and_redis_agree_after_operations_with_cut_subscriptions() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let (one, two) = (Replica::on(&redis, QUICK).await, Replica::at(&proxy.url(), QUICK).await);
-    two.whole().await;
+    let (one, two) = (Replica::on(&redis, SHORT_BOUND).await, Replica::connected_to(&proxy.url(), SHORT_BOUND).await);
+    two.wait_until_proven().await;
     storm([&one, &two], 6_000, async || proxy.reset(Class::Subscription)).await;
     // A slow machine does not subscribe as often as it is cut off.
     while two.coherence().await.disconnects <= 5 {

@@ -1,4 +1,4 @@
-//! The end of a connection: whatever ends it, the peer receives all that was written to it before.
+//! Orderly close of connections: the peer receives everything that was written before.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 use tonic::Status;
 use twintier::pb;
 
-use crate::harness::{Answer as _, PATIENCE, Replica, Wire, eventually, within};
+use crate::harness::{Answer as _, Replica, WAIT_TIMEOUT, Wire, eventually, within};
 
-/// Bytes of the value: several times a window, so that the end of an answer waits in the buffers of both systems.
+/// Bytes of the value: several times a window, so that the end of an answer waits in the buffers of
+/// both systems.
 const SIZE: usize = 400_000;
 /// Bytes a second that a slow client reads.
 const RATE: u32 = 400_000;
@@ -29,13 +30,15 @@ fn get() -> pb::GetRequest {
     pb::GetRequest { key: "k".into(), ..Default::default() }
 }
 
-/// Whether the client itself refused the call: it had not sent it when it learned that the connection ends.
+/// Whether the client itself refused the call: it had not sent it when it learned that the
+/// connection ends.
 fn is_unsent(refusal: &Status) -> bool {
     let words = format!("{refusal:?}");
     ["GoAway(b\"\", NO_ERROR", "hyper::Error(Canceled", "not ready"].iter().any(|unsent| words.contains(unsent))
 }
 
-/// Calls one after the other until the connection is closed. Every answer must be whole. Counts those that began.
+/// Calls one after the other until the connection is closed. Every answer must be whole. Counts
+/// those that began.
 async fn read_until_the_end(wire: Wire, began: Arc<AtomicUsize>) {
     while wire.is_open() {
         began.fetch_add(1, Ordering::Relaxed);
@@ -134,13 +137,13 @@ fn raw_get() -> Vec<u8> {
 /// The next frame, or `None` at the orderly end of the connection. A reset fails the test.
 async fn next_frame(stream: &mut TcpStream) -> Option<Frame> {
     let mut head = [0; 9];
-    let first = within(PATIENCE, stream.read(&mut head)).await.expect("no reset");
+    let first = within(WAIT_TIMEOUT, stream.read(&mut head)).await.expect("no reset");
     if first == 0 {
         return None;
     }
-    within(PATIENCE, stream.read_exact(&mut head[first..])).await.expect("no reset");
+    within(WAIT_TIMEOUT, stream.read_exact(&mut head[first..])).await.expect("no reset");
     let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-    within(PATIENCE, stream.read_exact(&mut payload)).await.expect("no reset");
+    within(WAIT_TIMEOUT, stream.read_exact(&mut payload)).await.expect("no reset");
     Some(Frame { kind: head[3], flags: head[4], payload })
 }
 
@@ -166,7 +169,7 @@ async fn the_reason_of_an_error_reaches_a_peer_that_goes_on_sending() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_does_not_read_its_answer_receives_goaway_and_an_orderly_end() {
+async fn a_peer_that_does_not_read_gets_goaway_and_an_orderly_close() {
     let replica = replica(&[("server.max_deadline", "200ms")]).await;
     let mut stream = TcpStream::connect(replica.address).await.unwrap();
     // A window of no bytes for answers.
@@ -178,29 +181,30 @@ async fn a_peer_that_does_not_read_its_answer_receives_goaway_and_an_orderly_end
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_does_not_close_holds_a_stop_up_for_no_longer_than_the_limit() {
+async fn a_peer_that_does_not_close_delays_a_stop_until_the_limit() {
     let replica = Replica::start(&[("drain.timeout", "2s")]).await;
     let mut stream = TcpStream::connect(replica.address).await.unwrap();
     stream.write_all(&hello(&[])).await.unwrap();
     eventually("it is counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
     let stopping = tokio::spawn(replica.stop());
-    // It answers every PING, as a graceful end needs it, and reads to the end. Only then it does nothing more.
+    // It answers every PING, as a graceful end needs it, and reads to the end. Only then it does
+    // nothing more.
     while let Some(received) = next_frame(&mut stream).await {
         if received.kind == PING && received.flags & ACK == 0 {
             stream.write_all(&frame(PING, ACK, 0, &received.payload)).await.unwrap();
         }
     }
-    assert!(!within(PATIENCE, stopping).await.unwrap(), "the connection was not waited for");
+    assert!(!within(WAIT_TIMEOUT, stopping).await.unwrap(), "the connection was not waited for");
     drop(stream);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_reads_nothing_holds_a_stop_up_for_no_longer_than_the_limit() {
+async fn a_peer_that_does_not_read_delays_a_stop_until_the_limit() {
     let replica = replica(&[("drain.timeout", "2s")]).await;
     let mut stream = narrow(replica.address).await;
     stream.write_all(&[hello(WIDE), raw_get()].concat()).await.unwrap();
     eventually("its answer is under way", async || stream.peek(&mut [0; 1024]).await.unwrap() == 1024).await;
-    assert!(!within(PATIENCE, replica.stop()).await);
+    assert!(!within(WAIT_TIMEOUT, replica.stop()).await);
     drop(stream);
 }
 
@@ -217,17 +221,19 @@ async fn a_connection_beyond_the_limit_ends_in_order_before_anything_is_sent() {
     assert!(replica.get("k").await.is("v"));
 }
 
-/// A queue for connections that the process has not accepted yet is what a burst of callers needs, as after the end of another replica.
+/// A queue for connections that the process has not accepted yet is what a burst of callers needs,
+/// as after the end of another replica.
 #[tokio::test]
 async fn hundreds_of_connections_at_once_are_completed_before_they_are_accepted() {
     let settings = [("admin.enabled", "true"), ("admin.listen", "127.0.0.1:0")];
     let replica = Replica::start(&settings).await;
     let limit: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
     for address in [replica.address, replica.admin_address()] {
-        // This thread is the only one of the runtime: nothing is accepted meanwhile. Without room the kernel ignores an attempt.
+        // This thread is the only one of the runtime: nothing is accepted meanwhile. Without room
+        // the kernel ignores an attempt.
         let mut connected = Vec::new();
         for n in 0..limit.min(400) {
-            let stream = std::net::TcpStream::connect_timeout(&address, PATIENCE);
+            let stream = std::net::TcpStream::connect_timeout(&address, WAIT_TIMEOUT);
             connected.push(stream.unwrap_or_else(|error| panic!("connection {n} to {address}: {error}")));
         }
     }

@@ -1,4 +1,4 @@
-//! Fresh here, and fresh everywhere within Δ, whatever happens to messages and subscriptions.
+//! Coherence: fresh on this replica, and on all within Δ, under faults of messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,28 +9,29 @@ use tokio::time::{Instant, sleep};
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Class, DELTA, Direction, Fleet, MARGIN, PATIENCE, Proxy, QUICK, Redis, Replica, Seen, always_until,
-    eventually, set_request, within,
+    Answer as _, Class, Direction, Fleet, MAX_STALENESS, Proxy, Redis, Replica, SCHEDULING_ALLOWANCE, SHORT_BOUND,
+    Seen, WAIT_TIMEOUT, always_until, eventually, set_request, within,
 };
 
 /// A replica that writes, and one that reaches Redis through a proxy.
 async fn pair() -> (Redis, Proxy, Replica, Replica) {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let writer = Replica::on(&redis, QUICK).await;
-    let reader = Replica::at(&proxy.url(), QUICK).await;
-    reader.whole().await;
+    let writer = Replica::on(&redis, SHORT_BOUND).await;
+    let reader = Replica::connected_to(&proxy.url(), SHORT_BOUND).await;
+    reader.wait_until_proven().await;
     (redis, proxy, writer, reader)
 }
 
-/// From Δ after `acknowledged` on, `reader` does not answer `old`. Until then it may, but it never fails.
+/// From Δ after `acknowledged` on, `reader` does not answer `old`. Until then it may, but it never
+/// fails.
 async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
     let mut last = None;
-    always_until(acknowledged + DELTA + MARGIN, async || {
+    always_until(acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
         let asked = Instant::now();
         let answer = reader.get(key).await;
         if answer.is(old) && answer.stale().is_none() {
-            assert!(asked <= acknowledged + DELTA, "{:?} after the write: {answer:?}", asked - acknowledged);
+            assert!(asked <= acknowledged + MAX_STALENESS, "{:?} after the write: {answer:?}", asked - acknowledged);
             last = Some(asked - acknowledged);
         }
     })
@@ -40,8 +41,8 @@ async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_acknowledged_here_is_read_here_at_once() {
-    let fleet = Fleet::of(2, QUICK).await;
+async fn a_write_is_visible_to_the_next_get_on_the_same_replica() {
+    let fleet = Fleet::start(2, SHORT_BOUND).await;
     let mut tasks = JoinSet::new();
     for task in 0..4 {
         let mut client = fleet[task % 2].client.clone();
@@ -65,18 +66,18 @@ async fn what_is_acknowledged_here_is_read_here_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_acknowledged_at_one_replica_is_seen_at_the_others() {
-    let fleet = Fleet::of(3, QUICK).await;
+async fn a_write_becomes_visible_on_the_other_replicas() {
+    let fleet = Fleet::start(3, SHORT_BOUND).await;
     for n in 0..30 {
         let value = n.to_string();
         fleet[n % 3].set("k", &value).await;
         for replica in &fleet.replicas {
-            replica.shows("k", &value).await;
+            replica.wait_until_visible("k", &value).await;
         }
         if n % 5 == 4 {
             fleet[(n + 1) % 3].invalidate("k").await;
             for replica in &fleet.replicas {
-                replica.lacks("k").await;
+                replica.assert_missing("k").await;
             }
         }
     }
@@ -89,12 +90,13 @@ async fn a_reader_never_lags_a_steady_writer_by_more_than_the_bound() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_whose_subscription_is_cut_again_and_again_never_lags_by_more_than_the_bound() {
+async fn a_reader_stays_within_the_bound_while_its_subscription_is_cut_repeatedly() {
     let (_redis, proxy, writer, reader) = pair().await;
     never_lags(writer, reader, async || proxy.reset(Class::Subscription)).await;
 }
 
-/// Writes rising numbers at one replica and reads them at the other for some Δ, with `fault` every 100 ms.
+/// Writes rising numbers at one replica and reads them at the other for some Δ, with `fault` every
+/// 100 ms.
 async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
     let done = Arc::new(AtomicBool::new(false));
     let acknowledged = Arc::new(std::sync::Mutex::new(vec![Instant::now()]));
@@ -114,7 +116,7 @@ async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
     });
     let mut next_fault = Instant::now();
     let mut reads = 0;
-    let (end, writes) = (Instant::now() + 4 * DELTA, || acknowledged.lock().unwrap().len());
+    let (end, writes) = (Instant::now() + 4 * MAX_STALENESS, || acknowledged.lock().unwrap().len());
     // As long as it takes to see enough, however slow the machine is.
     while Instant::now() < end || reads <= 50 || writes() <= 50 {
         if Instant::now() > next_fault {
@@ -126,9 +128,10 @@ async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
             let answer = reader.get("k").await;
             let Seen::Value(value) = answer.seen() else { panic!("{answer:?}") };
             let value: usize = value.parse().unwrap();
-            // The write after the one seen must not have been acknowledged longer than Δ before the question.
+            // The write after the one seen must not have been acknowledged longer than Δ before the
+            // question.
             let overdue = acknowledged.lock().unwrap().get(value + 1).map(|moment| asked.duration_since(*moment));
-            assert!(overdue.is_none_or(|lag| lag <= DELTA), "{value} lags by {overdue:?}: {answer:?}");
+            assert!(overdue.is_none_or(|lag| lag <= MAX_STALENESS), "{value} lags by {overdue:?}: {answer:?}");
             reads += 1;
         }
         sleep(Duration::from_millis(5)).await;
@@ -138,10 +141,10 @@ async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_hears_nothing_stops_answering_the_old_value() {
+async fn a_replica_with_a_deaf_subscription_stops_answering_the_old_value() {
     let (_redis, proxy, writer, reader) = pair().await;
     writer.set("k", "old").await;
-    reader.holds("k", "old").await;
+    reader.wait_until_cached("k", "old").await;
     proxy.stall(Class::Subscription, Direction::ToClient);
     writer.set("k", "new").await;
     forgets(&reader, "k", "old", Instant::now()).await;
@@ -149,29 +152,29 @@ async fn a_replica_that_hears_nothing_stops_answering_the_old_value() {
     assert!(!reader.redis().await.reason.is_empty());
     assert!(reader.get("k").await.is("new"));
     proxy.resume(Class::Subscription, Direction::ToClient);
-    reader.whole().await;
-    reader.holds("k", "new").await;
+    reader.wait_until_proven().await;
+    reader.wait_until_cached("k", "new").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_whose_audits_are_not_heard_stops_answering_the_old_value() {
+async fn a_replica_without_echoes_stops_answering_the_old_value() {
     let (_redis, proxy, writer, reader) = pair().await;
     writer.set("k", "old").await;
-    reader.holds("k", "old").await;
+    reader.wait_until_cached("k", "old").await;
     proxy.stall(Class::Subscription, Direction::ToServer);
     eventually("no partition is proven", async || reader.coherence().await.partitions_proven == 0).await;
     writer.set("k", "new").await;
     forgets(&reader, "k", "old", Instant::now()).await;
     proxy.resume(Class::Subscription, Direction::ToServer);
-    reader.whole().await;
-    reader.holds("k", "new").await;
+    reader.wait_until_proven().await;
+    reader.wait_until_cached("k", "new").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_bytes_on_the_subscription_never_leave_an_old_value() {
     let (_redis, proxy, writer, reader) = pair().await;
     writer.set("k", "old").await;
-    reader.holds("k", "old").await;
+    reader.wait_until_cached("k", "old").await;
     proxy.lose(Class::Subscription, Direction::ToClient);
     writer.set("k", "new").await;
     let acknowledged = Instant::now();
@@ -188,7 +191,7 @@ async fn lost_bytes_on_the_subscription_never_leave_an_old_value() {
 async fn a_subscription_that_is_cut_and_healed_leaves_no_old_value() {
     let (_redis, proxy, writer, reader) = pair().await;
     writer.set("k", "start").await;
-    reader.holds("k", "start").await;
+    reader.wait_until_cached("k", "start").await;
     let mut old = "start".to_owned();
     for n in 0..20 {
         proxy.reset(Class::Subscription);
@@ -198,7 +201,7 @@ async fn a_subscription_that_is_cut_and_healed_leaves_no_old_value() {
         eventually("the new value is held", async || {
             let asked = Instant::now();
             let answer = reader.get("k").await;
-            assert!(!answer.is(&old) || asked <= acknowledged + DELTA, "{n}: {answer:?}");
+            assert!(!answer.is(&old) || asked <= acknowledged + MAX_STALENESS, "{n}: {answer:?}");
             answer.is(&new) && answer.tier() == pb::Tier::L1
         })
         .await;
@@ -208,29 +211,29 @@ async fn a_subscription_that_is_cut_and_healed_leaves_no_old_value() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_flush_of_redis_the_old_value_is_gone_everywhere() {
-    let fleet = Fleet::of(2, QUICK).await;
+async fn the_old_value_is_gone_everywhere_after_a_flush_of_redis() {
+    let fleet = Fleet::start(2, SHORT_BOUND).await;
     fleet[0].set("k", "old").await;
     for replica in &fleet.replicas {
-        replica.holds("k", "old").await;
+        replica.wait_until_cached("k", "old").await;
     }
     fleet.redis.cli(&["FLUSHALL"]).await;
     let flushed = Instant::now();
     tokio::join!(forgets(&fleet[0], "k", "old", flushed), forgets(&fleet[1], "k", "old", flushed));
     fleet[1].set("k", "new").await;
     for replica in &fleet.replicas {
-        replica.whole().await;
-        replica.holds("k", "new").await;
+        replica.wait_until_proven().await;
+        replica.wait_until_cached("k", "new").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_right_after_a_flush_is_seen_everywhere() {
-    let fleet = Fleet::of(2, QUICK).await;
+    let fleet = Fleet::start(2, SHORT_BOUND).await;
     for n in 0..10 {
         let (old, new) = (format!("old{n}"), format!("new{n}"));
         fleet[0].set("k", &old).await;
-        fleet[1].shows("k", &old).await;
+        fleet[1].wait_until_visible("k", &old).await;
         fleet.redis.cli(&["FLUSHALL"]).await;
         fleet[0].set("k", &new).await;
         let acknowledged = Instant::now();
@@ -238,7 +241,7 @@ async fn a_write_right_after_a_flush_is_seen_everywhere() {
         eventually("the new value is seen", async || {
             let asked = Instant::now();
             let answer = fleet[1].get("k").await;
-            assert!(!answer.is(&old) || asked <= acknowledged + DELTA, "{answer:?}");
+            assert!(!answer.is(&old) || asked <= acknowledged + MAX_STALENESS, "{answer:?}");
             answer.is(&new)
         })
         .await;
@@ -247,10 +250,10 @@ async fn a_write_right_after_a_flush_is_seen_everywhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_comes_back_empty_resurrects_nothing() {
-    let mut fleet = Fleet::of(2, QUICK).await;
+    let mut fleet = Fleet::start(2, SHORT_BOUND).await;
     for n in 0..50 {
         fleet[0].set(&n.to_string(), "old").await;
-        fleet[1].holds(&n.to_string(), "old").await;
+        fleet[1].wait_until_cached(&n.to_string(), "old").await;
     }
     fleet.redis.kill9();
     fleet.redis.restart().await;
@@ -258,19 +261,19 @@ async fn a_redis_that_comes_back_empty_resurrects_nothing() {
         eventually("a write is taken again", async || replica.store(set_request("0", "new")).await.is_ok()).await;
     }
     let back = Instant::now();
-    always_until(back + DELTA + MARGIN, async || {
+    always_until(back + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
         for replica in &fleet.replicas {
             for n in 1..50 {
                 let asked = Instant::now();
                 let answer = replica.get(&n.to_string()).await;
-                assert!(!answer.is("old") || asked <= back + DELTA, "{answer:?}");
+                assert!(!answer.is("old") || asked <= back + MAX_STALENESS, "{answer:?}");
             }
         }
     })
     .await;
     for replica in &fleet.replicas {
-        replica.whole().await;
-        replica.holds("0", "new").await;
+        replica.wait_until_proven().await;
+        replica.wait_until_cached("0", "new").await;
         for n in 1..50 {
             assert_eq!(replica.get(&n.to_string()).await.miss(), Some(pb::MissReason::Absent));
         }
@@ -280,7 +283,7 @@ async fn a_redis_that_comes_back_empty_resurrects_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_comes_back_from_an_old_snapshot_resurrects_nothing() {
     let mut redis = Redis::start().await;
-    let replica = Replica::on(&redis, QUICK).await;
+    let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.set("k", "snapshot").await;
     replica.set("gone", "snapshot").await;
     redis.cli(&["SAVE"]).await;
@@ -288,8 +291,9 @@ async fn a_redis_that_comes_back_from_an_old_snapshot_resurrects_nothing() {
     replica.invalidate("gone").await;
     redis.kill9();
     redis.restart().await;
-    replica.whole().await;
-    // Neither the value that was overwritten nor the one that was invalidated comes back from the dead.
+    replica.wait_until_proven().await;
+    // Neither the value that was overwritten nor the one that was invalidated comes back from the
+    // dead.
     eventually("a write is taken again", async || replica.store(set_request("other", "v")).await.is_ok()).await;
     for key in ["k", "gone"] {
         let answer = replica.strong(key).await.unwrap();
@@ -305,9 +309,9 @@ fn channel(partition: u16) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_on_the_bus_is_counted_and_heals() {
-    let fleet = Fleet::of(2, QUICK).await;
+    let fleet = Fleet::start(2, SHORT_BOUND).await;
     fleet[0].set("k", "v").await;
-    fleet[1].holds("k", "v").await;
+    fleet[1].wait_until_cached("k", "v").await;
     let before = fleet[1].coherence().await;
     let long = vec![0xffu8; 100_000];
     let head = [1u8, 1, 0, 3];
@@ -318,11 +322,11 @@ async fn garbage_on_the_bus_is_counted_and_heals() {
     eventually("it is counted", async || fleet[1].coherence().await.undecodable >= before.undecodable + 6).await;
     assert!(fleet[1].coherence().await.bumps > before.bumps);
     for replica in &fleet.replicas {
-        replica.whole().await;
-        replica.holds("k", "v").await;
+        replica.wait_until_proven().await;
+        replica.wait_until_cached("k", "v").await;
     }
     fleet[0].set("k", "new").await;
-    fleet[1].shows("k", "new").await;
+    fleet[1].wait_until_visible("k", "new").await;
 }
 
 /// A message as a replica would publish it: that `key` of the default namespace changed.
@@ -340,16 +344,16 @@ fn message(partition: u16, epoch: u64, sequence: u64, key: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_out_of_line_makes_memory_suspect_until_it_is_proven_again() {
-    let fleet = Fleet::of(2, &[("coherence.partitions", "1"), QUICK[0]]).await;
+async fn a_message_out_of_sequence_makes_the_partition_unproven() {
+    let fleet = Fleet::start(2, &[("coherence.partitions", "1"), SHORT_BOUND[0]]).await;
     fleet[0].set("k", "v").await;
     let field = async |name| fleet.redis.cli(&["HGET", "twintier:{0}:c", name]).await.text().parse::<u64>().unwrap();
     let (epoch, sequence) = (field("e").await, field("s").await);
     // Too far ahead; repeated; of an earlier life; of a later one.
     for (epoch, sequence) in [(epoch, sequence + 5), (epoch, 1), (epoch - 1, sequence + 1), (epoch + 1, 1)] {
         for replica in &fleet.replicas {
-            replica.whole().await;
-            replica.holds("k", "v").await;
+            replica.wait_until_proven().await;
+            replica.wait_until_cached("k", "v").await;
         }
         let before = fleet[1].coherence().await;
         let bytes = message(0, epoch, sequence, "other");
@@ -358,31 +362,31 @@ async fn a_message_out_of_line_makes_memory_suspect_until_it_is_proven_again() {
         assert!(fleet[1].coherence().await.bumps > before.bumps);
     }
     for replica in &fleet.replicas {
-        replica.holds("k", "v").await;
+        replica.wait_until_cached("k", "v").await;
         assert!(replica.strong("k").await.unwrap().is("v"));
     }
     fleet[0].set("k", "new").await;
-    fleet[1].shows("k", "new").await;
-    fleet[1].holds("k", "new").await;
+    fleet[1].wait_until_visible("k", "new").await;
+    fleet[1].wait_until_cached("k", "new").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_redis_leaves_no_old_value_in_memory_for_longer_than_the_bound() {
+async fn memory_answers_no_old_value_beyond_the_bound_when_redis_freezes() {
     let (redis, _proxy, writer, reader) = pair().await;
     writer.set("k", "old").await;
-    reader.holds("k", "old").await;
+    reader.wait_until_cached("k", "old").await;
     redis.freeze();
     let frozen = Instant::now();
     eventually("memory is not answered as fresh any more", async || {
         let asked = Instant::now();
         let answer = reader.get("k").await;
-        assert!(!answer.is("old") || asked <= frozen + DELTA, "{answer:?}");
+        assert!(!answer.is("old") || asked <= frozen + MAX_STALENESS, "{answer:?}");
         answer.miss() == Some(pb::MissReason::Unavailable)
     })
     .await;
     redis.thaw();
-    reader.whole().await;
-    reader.holds("k", "old").await;
+    reader.wait_until_proven().await;
+    reader.wait_until_cached("k", "old").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -402,7 +406,7 @@ async fn two_deployments_under_their_own_prefixes_do_not_hear_of_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_that_somebody_else_damaged_in_redis_is_a_miss() {
+async fn an_entry_damaged_in_redis_is_a_miss() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("coherence.partitions", "1")]).await;
     let name = "twintier:{0}:v:default:k";
@@ -418,5 +422,5 @@ async fn an_entry_that_somebody_else_damaged_in_redis_is_a_miss() {
     assert!(replica.redis().await.undecodable >= 4);
     replica.set("k", "v").await;
     assert!(replica.strong("k").await.unwrap().is("v"));
-    within(PATIENCE, replica.holds("k", "v")).await;
+    within(WAIT_TIMEOUT, replica.wait_until_cached("k", "v")).await;
 }

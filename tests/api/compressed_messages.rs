@@ -1,4 +1,4 @@
-//! Messages that are compressed on the wire: requests always may be, answers are where caller and configuration want it.
+//! Compression of gRPC messages: of requests always, of responses by caller and configuration.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn compressed_requests_of_every_service_are_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_are_compressed_where_configuration_and_caller_want_it() {
+async fn responses_are_compressed_if_configuration_and_caller_allow_it() {
     let replica = Replica::start(&[("server.compression", "true")]).await;
     let value = "all work and no play ".repeat(1000);
     replica.set("k", &value).await;
@@ -58,7 +58,7 @@ async fn answers_are_compressed_where_configuration_and_caller_want_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_unpacks_to_too_much_is_refused() {
+async fn a_request_that_decompresses_beyond_the_limit_is_refused() {
     let replica = Replica::start(&[]).await;
     replica.set("k", "v").await;
     // 64 MiB, of which about 64 KiB are sent.
@@ -94,7 +94,7 @@ async fn send_to(wire: &mut Wire, path: &str, encoding: Option<&str>, message: &
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_does_not_unpack_is_the_callers_mistake() {
+async fn a_request_that_does_not_decompress_is_a_client_error() {
     let replica = Replica::start(&[]).await;
     let mut wire = Wire::connect(replica.address).await;
     for (encoding, garbage) in
@@ -110,7 +110,7 @@ async fn what_does_not_unpack_is_the_callers_mistake() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_decodes_to_too_much_is_refused_before_it_is_decoded() {
+async fn a_request_that_decodes_beyond_the_limit_is_refused_before_decoding() {
     use std::io::Write as _;
     let replica = Replica::start(&[]).await;
     let mut wire = Wire::connect(replica.address).await;

@@ -1,4 +1,4 @@
-//! Values that are compressed in Redis.
+//! Compression of values in Redis.
 
 use twintier::pb;
 
@@ -26,7 +26,7 @@ async fn stored(redis: &Redis, namespace: &str) -> (String, i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn values_are_smaller_in_redis_and_the_same_to_everybody() {
+async fn values_are_compressed_in_redis_and_unchanged_for_callers() {
     let redis = Redis::start().await;
     let (writer, reader) = (Replica::on(&redis, &NAMESPACES).await, Replica::on(&redis, &NAMESPACES).await);
     // Above and below what is done beside the tasks that answer.
@@ -46,7 +46,7 @@ async fn values_are_smaller_in_redis_and_the_same_to_everybody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_would_not_become_smaller_is_stored_as_it_is() {
+async fn an_incompressible_value_is_stored_uncompressed() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &NAMESPACES).await;
     replica.set_in("zstd", "k", &text(99)).await;
@@ -61,7 +61,7 @@ async fn what_would_not_become_smaller_is_stored_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_is_read_whatever_the_policy_is_now() {
+async fn a_value_is_readable_after_the_compression_policy_changed() {
     let redis = Redis::start().await;
     let before = Replica::on(&redis, &[("cache.compression", "zstd")]).await;
     before.set("old", &text(10_000)).await;
@@ -74,14 +74,15 @@ async fn a_value_is_read_whatever_the_policy_is_now() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_that_cannot_be_unpacked_is_a_miss() {
+async fn a_value_that_cannot_be_decompressed_is_a_miss() {
     let redis = Redis::start().await;
     let replica =
         Replica::on(&redis, &[("namespaces.zstd.compression", "zstd"), ("namespaces.zstd.l1", "false")]).await;
     replica.set_in("zstd", "k", &text(100_000)).await;
     assert!(replica.get_from("zstd", "k").await.is(&text(100_000)));
     let (name, _) = stored(&redis, "zstd").await;
-    // It says that it is larger than any value may be, then that it is larger than it is, then it is damaged.
+    // It says that it is larger than any value may be, then that it is larger than it is, then it
+    // is damaged.
     for (count, (at, bytes)) in [(80, &[255u8; 4][..]), (80, &[0, 1, 134, 161]), (95, &[0; 20])].into_iter().enumerate()
     {
         let args = [b"SETRANGE".as_slice(), name.as_bytes(), at.to_string().as_bytes(), bytes].map(<[u8]>::to_vec);

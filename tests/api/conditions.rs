@@ -8,19 +8,19 @@ use twintier::pb::set_request::Condition;
 use crate::harness::{Answer as _, Fleet, Mode, Refusal as _, Replica, in_both_modes, set_request, whole_namespace};
 
 in_both_modes! {
-    if_absent_stores_only_what_is_not_there,
-    if_present_stores_only_what_is_there,
+    if_absent_stores_only_without_an_entry,
+    if_present_stores_only_over_an_entry,
     if_version_stores_only_over_that_version,
     a_negative_entry_is_present,
-    what_a_namespace_invalidation_removed_is_absent,
-    of_many_racing_for_an_absent_key_one_wins,
-    of_many_racing_for_a_version_one_wins,
+    an_entry_counts_as_absent_after_a_namespace_invalidation,
+    one_of_many_concurrent_sets_if_absent_wins,
+    one_of_many_concurrent_sets_if_version_wins,
     a_version_that_no_response_gave_is_refused,
     an_older_version_of_the_source_is_refused,
     a_repeated_request_is_answered_as_the_first_time,
     a_lease_that_was_not_granted_is_void,
-    what_was_said_of_an_entry_is_shown,
-    tags_and_requests_out_of_their_limits_are_refused,
+    a_get_shows_the_metadata_of_the_set,
+    tags_and_request_ids_beyond_their_limits_are_refused,
 }
 
 fn if_absent(key: &str, value: &str) -> pb::SetRequest {
@@ -35,7 +35,7 @@ fn if_version(key: &str, value: &str, version: &str) -> pb::SetRequest {
     pb::SetRequest { condition: Some(Condition::IfVersion(version.into())), ..set_request(key, value) }
 }
 
-async fn if_absent_stores_only_what_is_not_there(mode: Mode) {
+async fn if_absent_stores_only_without_an_entry(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let first = replica.store(if_absent("k", "1")).await.unwrap();
     assert_eq!(first.outcome(), SetOutcome::Stored);
@@ -49,7 +49,7 @@ async fn if_absent_stores_only_what_is_not_there(mode: Mode) {
     assert!(replica.get("k").await.is("3"));
 }
 
-async fn if_present_stores_only_what_is_there(mode: Mode) {
+async fn if_present_stores_only_over_an_entry(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let refused = replica.store(if_present("k", "1")).await.unwrap();
     assert_eq!(refused.outcome(), SetOutcome::NotPresent);
@@ -90,7 +90,7 @@ async fn a_negative_entry_is_present(mode: Mode) {
     assert_eq!(replica.store(if_present("k", "v")).await.unwrap().outcome(), SetOutcome::Stored);
 }
 
-async fn what_a_namespace_invalidation_removed_is_absent(mode: Mode) {
+async fn an_entry_counts_as_absent_after_a_namespace_invalidation(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let first = replica.set("k", "1").await;
     replica.remove(whole_namespace("")).await.unwrap();
@@ -120,7 +120,7 @@ async fn contenders(mode: &Mode) -> Vec<Replica> {
     replicas
 }
 
-async fn of_many_racing_for_an_absent_key_one_wins(mode: Mode) {
+async fn one_of_many_concurrent_sets_if_absent_wins(mode: Mode) {
     let replicas = contenders(&mode).await;
     let requests = (0..50).map(|n| if_absent("k", &n.to_string())).collect();
     let responses = race(&replicas, requests).await;
@@ -136,7 +136,7 @@ async fn of_many_racing_for_an_absent_key_one_wins(mode: Mode) {
     }
 }
 
-async fn of_many_racing_for_a_version_one_wins(mode: Mode) {
+async fn one_of_many_concurrent_sets_if_version_wins(mode: Mode) {
     let replicas = contenders(&mode).await;
     let mut version = replicas[0].set("k", "0").await.version;
     for round in 0..5 {
@@ -158,9 +158,9 @@ async fn a_version_that_no_response_gave_is_refused(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_condition_is_judged_by_redis_and_not_by_the_replicas_memory() {
-    let fleet = Fleet::of(2, &[]).await;
+    let fleet = Fleet::start(2, &[]).await;
     let first = fleet[0].set("k", "1").await;
-    fleet[1].holds("k", "1").await;
+    fleet[1].wait_until_cached("k", "1").await;
     let second = fleet[0].set("k", "2").await;
     let refused = fleet[1].store(if_version("k", "3", &first.version)).await.unwrap();
     assert_eq!(refused.outcome(), SetOutcome::VersionMismatch);
@@ -215,7 +215,7 @@ async fn a_lease_that_was_not_granted_is_void(mode: Mode) {
     assert!(replica.get("k").await.miss().is_some());
 }
 
-async fn what_was_said_of_an_entry_is_shown(mode: Mode) {
+async fn a_get_shows_the_metadata_of_the_set(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let tags = ["user:42", "goals", "user:42"].map(str::to_owned).to_vec();
     replica.store(pb::SetRequest { tags, ..of_source("k", "v", u64::MAX) }).await.unwrap();
@@ -231,7 +231,7 @@ async fn what_was_said_of_an_entry_is_shown(mode: Mode) {
     }
 }
 
-async fn tags_and_requests_out_of_their_limits_are_refused(mode: Mode) {
+async fn tags_and_request_ids_beyond_their_limits_are_refused(mode: Mode) {
     let replica = mode.replica(&[("limits.tags", "2"), ("limits.tag_size", "5B")]).await;
     let refused = async |request| replica.store(request).await.unwrap_err();
     let tagged = |tags: &[&str]| pb::SetRequest {

@@ -1,4 +1,4 @@
-//! How fresh an answer has to be, as its caller says.
+//! Consistency levels and staleness bounds of a Get.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use tonic::Code;
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Class, Direction, Mode, Proxy, QUICK, Redis, Refusal as _, Replica, eventually, in_both_modes,
+    Answer as _, Class, Direction, Mode, Proxy, Redis, Refusal as _, Replica, SHORT_BOUND, eventually, in_both_modes,
     set_request, within,
 };
 
 in_both_modes! {
-    strong_with_a_bound_of_the_callers_own_is_refused,
+    a_strong_get_with_a_staleness_bound_is_refused,
     a_bound_that_is_no_duration_is_refused,
     a_consistency_that_does_not_exist_is_refused,
-    an_expired_entry_is_answered_flagged_to_who_accepts_it,
-    without_a_stale_window_nothing_is_kept_for_who_accepts_it,
+    an_expired_entry_is_answered_flagged_if_the_caller_accepts_it,
+    no_expired_entry_is_kept_without_a_stale_window,
     a_bound_of_zero_is_answered,
 }
 
@@ -25,7 +25,7 @@ fn bounded(key: &str, bound: Duration) -> pb::GetRequest {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-async fn strong_with_a_bound_of_the_callers_own_is_refused(mode: Mode) {
+async fn a_strong_get_with_a_staleness_bound_is_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let consistency = pb::Consistency::Strong.into();
     let refusal = replica.ask(pb::GetRequest { consistency, ..bounded("k", HOUR) }).await.unwrap_err();
@@ -47,12 +47,12 @@ async fn a_consistency_that_does_not_exist_is_refused(mode: Mode) {
     refusal.unwrap_err().names(&[("consistency", "was 7")]);
 }
 
-async fn an_expired_entry_is_answered_flagged_to_who_accepts_it(mode: Mode) {
+async fn an_expired_entry_is_answered_flagged_if_the_caller_accepts_it(mode: Mode) {
     let replica = mode.replica(&[("cache.stale_window", "1h")]).await;
     let ttl = Duration::from_millis(200);
     let expiry = Some(pb::set_request::Expiry::Ttl(ttl.try_into().unwrap()));
     replica.holds_after(pb::SetRequest { expiry, ..set_request("k", "v") }).await;
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
     let answer = replica.ask(bounded("k", HOUR)).await.unwrap();
     assert!(answer.is("v"), "{answer:?}");
     assert_eq!(answer.tier(), pb::Tier::L1);
@@ -68,11 +68,11 @@ async fn an_expired_entry_is_answered_flagged_to_who_accepts_it(mode: Mode) {
     assert!(replica.ask(bounded("k", HOUR)).await.unwrap().miss().is_some());
 }
 
-async fn without_a_stale_window_nothing_is_kept_for_who_accepts_it(mode: Mode) {
+async fn no_expired_entry_is_kept_without_a_stale_window(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let expiry = Some(pb::set_request::Expiry::Ttl(Duration::from_millis(100).try_into().unwrap()));
     replica.store(pb::SetRequest { expiry, ..set_request("k", "v") }).await.unwrap();
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
     assert!(replica.ask(bounded("k", HOUR)).await.unwrap().miss().is_some());
 }
 
@@ -102,16 +102,16 @@ async fn deaf(settings: &[(&str, &str)]) -> (Redis, Proxy, Replica, Replica) {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let writer = Replica::on(&redis, settings).await;
-    let reader = Replica::at(&proxy.url(), settings).await;
-    reader.whole().await;
+    let reader = Replica::connected_to(&proxy.url(), settings).await;
+    reader.wait_until_proven().await;
     writer.set("k", "old").await;
-    reader.holds("k", "old").await;
+    reader.wait_until_cached("k", "old").await;
     proxy.stall(Class::Subscription, Direction::ToClient);
     (redis, proxy, writer, reader)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_strong_get_asks_redis() {
+async fn a_strong_get_reads_redis() {
     let (_redis, _proxy, writer, reader) = deaf(&[]).await;
     let set = writer.set("k", "new").await;
     let answer = reader.strong("k").await.unwrap();
@@ -123,11 +123,11 @@ async fn a_strong_get_asks_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_strong_get_fails_with_a_time_to_come_back_when_redis_is_dead() {
+async fn a_strong_get_fails_with_retry_info_when_redis_is_down() {
     let mut redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("cache.stale_window", "1h")]).await;
     replica.set("k", "v").await;
-    replica.holds("k", "v").await;
+    replica.wait_until_cached("k", "v").await;
     redis.kill9();
     let refusal = within(Duration::from_secs(2), replica.strong("k")).await.unwrap_err();
     assert_eq!(refusal.code(), Code::Unavailable);
@@ -150,7 +150,7 @@ async fn a_bound_that_memory_can_prove_is_answered_from_memory() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[]).await;
     replica.set("k", "v").await;
-    replica.holds("k", "v").await;
+    replica.wait_until_cached("k", "v").await;
     eventually("memory answers within a second's bound", async || {
         replica.ask(bounded("k", Duration::from_secs(1))).await.unwrap().tier() == pb::Tier::L1
     })
@@ -158,8 +158,8 @@ async fn a_bound_that_memory_can_prove_is_answered_from_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_larger_bound_is_answered_flagged_from_memory_that_cannot_be_proven() {
-    let (_redis, _proxy, writer, reader) = deaf(&[QUICK[0], ("cache.stale_window", "1h")]).await;
+async fn a_larger_bound_is_answered_flagged_from_unproven_memory() {
+    let (_redis, _proxy, writer, reader) = deaf(&[SHORT_BOUND[0], ("cache.stale_window", "1h")]).await;
     writer.set("k", "new").await;
     // Before Δ has passed memory may still answer as fresh; afterwards only flagged.
     eventually("the answer is flagged", async || reader.ask(bounded("k", HOUR)).await.unwrap().stale().is_some()).await;
@@ -178,7 +178,7 @@ async fn a_larger_bound_is_answered_flagged_from_memory_that_cannot_be_proven() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flagged_answer_is_never_staler_than_its_caller_accepts() {
-    let (_redis, _proxy, writer, reader) = deaf(&[QUICK[0], ("cache.stale_window", "1h")]).await;
+    let (_redis, _proxy, writer, reader) = deaf(&[SHORT_BOUND[0], ("cache.stale_window", "1h")]).await;
     writer.set("k", "new").await;
     let accepted = Duration::from_millis(1200);
     eventually("the old value is too stale for its caller", async || {

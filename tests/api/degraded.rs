@@ -1,4 +1,4 @@
-//! Without Redis: degraded, never broken, and whole again without help.
+//! Degraded mode: outages and faults of Redis, and recovery without help.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,12 +10,13 @@ use tonic::{Code, Status};
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Class, Direction, Fleet, Proxy, QUICK, Redis, Refusal as _, Replica, Seen, always_until, eventually,
-    invalidate_key, set_request, whole_namespace, within,
+    Answer as _, Class, Direction, Fleet, Proxy, Redis, Refusal as _, Replica, SHORT_BOUND, Seen, always_until,
+    eventually, invalidate_key, set_request, whole_namespace, within,
 };
 
 /// The patience of the defaults, with a short bound.
-const AS_SHIPPED: &[(&str, &str)] = &[QUICK[0], ("redis.read_timeout", "200ms"), ("redis.unresponsive_after", "350ms")];
+const AS_SHIPPED: &[(&str, &str)] =
+    &[SHORT_BOUND[0], ("redis.read_timeout", "200ms"), ("redis.unresponsive_after", "350ms")];
 /// redis.read_timeout as shipped.
 const READ_BUDGET: Duration = Duration::from_millis(200);
 /// redis.write_timeout as shipped.
@@ -45,15 +46,15 @@ async fn refuses_writes(replica: &Replica) {
 async fn recovers(replica: &Replica) {
     let recovered = async {
         eventually("writes are taken", async || replica.store(set_request("w", "v")).await.is_ok()).await;
-        replica.whole().await;
-        replica.holds("w", "v").await;
+        replica.wait_until_proven().await;
+        replica.wait_until_cached("w", "v").await;
     };
     within(RECOVERY, recovered).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_redis_is_killed_under_load_no_get_fails_or_hangs() {
-    let mut fleet = Fleet::of(2, AS_SHIPPED).await;
+async fn no_get_fails_or_hangs_when_redis_is_killed_under_load() {
+    let mut fleet = Fleet::start(2, AS_SHIPPED).await;
     for n in 0..20 {
         fleet[0].set(&n.to_string(), "v").await;
     }
@@ -101,7 +102,7 @@ async fn when_redis_is_killed_under_load_no_get_fails_or_hangs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_starts_without_redis_and_finds_it_when_it_appears() {
     let mut redis = Redis::absent(&[]);
-    let replica = Replica::at(&redis.url(), AS_SHIPPED).await;
+    let replica = Replica::connected_to(&redis.url(), AS_SHIPPED).await;
     let answer = within(READ_BUDGET, replica.get("k")).await;
     assert_eq!(answer.seen(), UNAVAILABLE);
     assert!(answer.degraded);
@@ -117,11 +118,11 @@ async fn a_replica_starts_without_redis_and_finds_it_when_it_appears() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_answers_while_its_proof_lasts_and_then_says_that_it_cannot() {
+async fn memory_answers_until_its_proof_ends_and_then_reports_unavailable() {
     let mut redis = Redis::start().await;
     let replica = Replica::on(&redis, &[]).await;
     replica.set("k", "v").await;
-    replica.holds("k", "v").await;
+    replica.wait_until_cached("k", "v").await;
     redis.kill9();
     let killed = Instant::now();
     let answer = replica.get("k").await;
@@ -149,7 +150,7 @@ async fn memory_answers_while_its_proof_lasts_and_then_says_that_it_cannot() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_with_a_stale_window_answers_flagged_without_redis() {
     let mut redis = Redis::start().await;
-    let settings = [QUICK[0], ("namespaces.kept.stale_window", "1h")];
+    let settings = [SHORT_BOUND[0], ("namespaces.kept.stale_window", "1h")];
     let replica = Replica::on(&redis, &settings).await;
     for namespace in ["kept", ""] {
         replica.set_in(namespace, "k", "v").await;
@@ -175,9 +176,9 @@ async fn a_namespace_with_a_stale_window_answers_flagged_without_redis() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_entry_is_answered_flagged_without_redis() {
     let mut redis = Redis::start().await;
-    let replica = Replica::on(&redis, &[QUICK[0], ("cache.stale_window", "1h")]).await;
+    let replica = Replica::on(&redis, &[SHORT_BOUND[0], ("cache.stale_window", "1h")]).await;
     replica.set("probe", "v").await;
-    replica.holds("probe", "v").await;
+    replica.wait_until_cached("probe", "v").await;
     let expiry = Some(pb::set_request::Expiry::Ttl(Duration::from_millis(300).try_into().unwrap()));
     replica.store(pb::SetRequest { expiry, ..set_request("k", "v") }).await.unwrap();
     redis.kill9();
@@ -190,11 +191,11 @@ async fn an_expired_entry_is_answered_flagged_without_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_redis_freezes_no_get_hangs_and_no_late_write_overtakes_a_newer_one() {
+async fn no_get_hangs_and_no_late_write_wins_when_redis_freezes() {
     let settings: Vec<_> = AS_SHIPPED.iter().copied().chain([("redis.write_timeout", "300ms")]).collect();
-    let fleet = Fleet::of(2, &settings).await;
+    let fleet = Fleet::start(2, &settings).await;
     fleet[0].set("k", "before").await;
-    fleet[1].shows("k", "before").await;
+    fleet[1].wait_until_visible("k", "before").await;
     let mut unknown = Duration::ZERO;
     fleet.redis.freeze();
     let mut late = JoinSet::new();
@@ -231,7 +232,7 @@ async fn when_redis_freezes_no_get_hangs_and_no_late_write_overtakes_a_newer_one
         assert!(fleet[1].strong("k").await.unwrap().is("after"));
     })
     .await;
-    fleet[1].shows("k", "after").await;
+    fleet[1].wait_until_visible("k", "after").await;
 }
 
 /// For how long the outcome of a failed write stays unknown.
@@ -243,12 +244,12 @@ fn unknown_for(refusal: &Status) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_held_up_on_its_way_does_not_overtake_a_newer_one_of_another_replica() {
-    let settings = [QUICK[0], ("redis.write_timeout", "300ms")];
+async fn a_delayed_write_does_not_overwrite_a_newer_one_of_another_replica() {
+    let settings = [SHORT_BOUND[0], ("redis.write_timeout", "300ms")];
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let (quick, slow) = (Replica::on(&redis, &settings).await, Replica::at(&proxy.url(), &settings).await);
-    slow.whole().await;
+    let (quick, slow) = (Replica::on(&redis, &settings).await, Replica::connected_to(&proxy.url(), &settings).await);
+    slow.wait_until_proven().await;
     quick.set("k", "before").await;
     proxy.stall(Class::Commands, Direction::ToServer);
     let set = slow.store(set_request("k", "late")).await.unwrap_err();
@@ -267,11 +268,11 @@ async fn a_write_held_up_on_its_way_does_not_overtake_a_newer_one_of_another_rep
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_redis_refuses_sets_and_takes_invalidations() {
-    let fleet = Fleet::of(2, AS_SHIPPED).await;
+async fn a_full_redis_refuses_sets_and_accepts_invalidations() {
+    let fleet = Fleet::start(2, AS_SHIPPED).await;
     fleet[0].set("k", "v").await;
     fleet[0].set_in("n", "k", "v").await;
-    fleet[1].holds("k", "v").await;
+    fleet[1].wait_until_cached("k", "v").await;
     fleet.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
     let refusal = fleet[0].store(set_request("k", "new")).await.unwrap_err();
     assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal:?}");
@@ -279,7 +280,7 @@ async fn a_full_redis_refuses_sets_and_takes_invalidations() {
     assert!(fleet[0].get("k").await.is("v"));
     assert_eq!(fleet[0].invalidate("k").await.removed, Some(1));
     fleet[0].remove(whole_namespace("n")).await.unwrap();
-    fleet[1].lacks("k").await;
+    fleet[1].assert_missing("k").await;
     assert!(fleet[1].get_from("n", "k").await.miss().is_some());
     // Audits go on: nothing of this is an outage.
     let before = fleet[1].coherence().await.audits_echoed;
@@ -287,16 +288,16 @@ async fn a_full_redis_refuses_sets_and_takes_invalidations() {
     assert_eq!(fleet[1].redis().await.state(), pb::RedisState::Healthy);
     fleet.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
     fleet[0].set("k", "new").await;
-    fleet[1].shows("k", "new").await;
+    fleet[1].wait_until_visible("k", "new").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_password_degrades_and_says_why() {
+async fn a_wrong_password_degrades_the_replica_with_a_reason() {
     let redis = Redis::with(&["--requirepass", "right"]).await;
-    let wrong = Replica::at(&redis.url(), &[("redis.password", "wr0ng-secret")]).await;
-    let none = Replica::at(&redis.url(), &[]).await;
-    let right = Replica::at(&redis.url(), &[("redis.password", "right")]).await;
-    right.whole().await;
+    let wrong = Replica::connected_to(&redis.url(), &[("redis.password", "wr0ng-secret")]).await;
+    let none = Replica::connected_to(&redis.url(), &[]).await;
+    let right = Replica::connected_to(&redis.url(), &[("redis.password", "right")]).await;
+    right.wait_until_proven().await;
     right.set("k", "v").await;
     for (replica, word) in [(&wrong, "WRONGPASS"), (&none, "NOAUTH")] {
         eventually("it says why", async || replica.redis().await.reason.contains(word)).await;
@@ -309,10 +310,10 @@ async fn a_wrong_password_degrades_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_who_may_not_subscribe_is_not_answered_from_memory() {
+async fn memory_is_not_used_if_the_redis_user_cannot_subscribe() {
     let redis = Redis::start().await;
     redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]).await;
-    let replica = Replica::at(&redis.url(), AS_SHIPPED).await;
+    let replica = Replica::connected_to(&redis.url(), AS_SHIPPED).await;
     eventually("it says why", async || {
         let stats = replica.redis().await;
         assert_ne!(stats.state(), pb::RedisState::Healthy);
@@ -329,7 +330,7 @@ async fn a_user_who_may_not_subscribe_is_not_answered_from_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_that_is_demoted_is_left_and_found_again() {
+async fn a_demoted_primary_is_dropped_and_found_again() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, AS_SHIPPED).await;
     replica.set("k", "v").await;
@@ -342,7 +343,7 @@ async fn a_primary_that_is_demoted_is_left_and_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scripts_that_redis_forgot_are_sent_again() {
+async fn scripts_are_reloaded_when_redis_lost_them() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[]).await;
     for n in 0..5 {
@@ -351,15 +352,15 @@ async fn scripts_that_redis_forgot_are_sent_again() {
         redis.cli(&["SCRIPT", "FLUSH"]).await;
         assert_eq!(replica.invalidate("k").await.removed, Some(1));
     }
-    replica.whole().await;
+    replica.wait_until_proven().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_flaps_leaves_a_service_that_works() {
+async fn the_service_recovers_from_a_flapping_redis() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let replica = Replica::at(&proxy.url(), AS_SHIPPED).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&proxy.url(), AS_SHIPPED).await;
+    replica.wait_until_proven().await;
     let end = Instant::now() + Duration::from_secs(2);
     let mut calls = JoinSet::new();
     for _ in 0..4 {
@@ -386,7 +387,7 @@ async fn a_redis_that_flaps_leaves_a_service_that_works() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_script_delays_nobody_beyond_the_budget() {
+async fn a_slow_script_delays_no_read_beyond_its_timeout() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, AS_SHIPPED).await;
     replica.set("k", "v").await;
@@ -401,7 +402,7 @@ async fn a_slow_script_delays_nobody_beyond_the_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_set_that_may_not_be_announced_is_not_stored_behind_an_error_that_denies_it() {
+async fn a_set_that_cannot_be_published_is_not_stored() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, AS_SHIPPED).await;
     replica.set("k", "before").await;
@@ -433,7 +434,7 @@ async fn losing_one_of_two_connections_is_not_an_outage() {
             stats.reconnects > reconnects
         })
         .await;
-        replica.whole().await;
+        replica.wait_until_proven().await;
     }
     assert_eq!(worst, [], "the other connection worked all the time");
 }
@@ -459,7 +460,8 @@ async fn can_save(redis: &Redis) {
     .await;
 }
 
-/// Reads are answered by Redis, although memory is not proven, and writes are refused for the reason named.
+/// Reads are answered by Redis, although memory is not proven, and writes are refused for the
+/// reason named.
 async fn only_reads(replica: &Replica, reason: &str, refusal: &str) {
     eventually("only reads go on", async || {
         let redis = replica.redis().await;
@@ -479,9 +481,9 @@ async fn only_reads(replica: &Replica, reason: &str, refusal: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_cannot_persist_refuses_writes_and_reads_go_on() {
+async fn reads_continue_when_redis_cannot_persist_and_refuses_writes() {
     let redis = Redis::with(&["--save", "3600 1"]).await;
-    let replica = Replica::on(&redis, QUICK).await;
+    let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.set("k", "v").await;
     cannot_save(&redis).await;
     only_reads(&replica, "MISCONF", "redis cannot persist").await;
@@ -491,9 +493,9 @@ async fn a_redis_that_cannot_persist_refuses_writes_and_reads_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_pauses_writes_goes_on_answering_reads() {
+async fn reads_continue_while_redis_pauses_writes() {
     let redis = Redis::start().await;
-    let replica = Replica::on(&redis, QUICK).await;
+    let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.set("k", "v").await;
     redis.cli(&["CLIENT", "PAUSE", "600000", "WRITE"]).await;
     only_reads(&replica, "", "redis").await;
@@ -502,9 +504,9 @@ async fn a_redis_that_pauses_writes_goes_on_answering_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_may_be_cut_off_from_a_new_primary_is_not_read_from() {
+async fn a_possibly_isolated_primary_is_not_read() {
     let redis = Redis::start().await;
-    let replica = Replica::on(&redis, QUICK).await;
+    let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.set("k", "v").await;
     redis.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
     eventually("it lacks replicas", async || {
@@ -523,9 +525,9 @@ async fn a_redis_that_may_be_cut_off_from_a_new_primary_is_not_read_from() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_refuses_writes_and_is_demoted_is_not_read_from() {
+async fn a_demoted_redis_that_refuses_writes_is_not_read() {
     let redis = Redis::with(&["--save", "3600 1"]).await;
-    let replica = Replica::on(&redis, QUICK).await;
+    let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.set("k", "v").await;
     cannot_save(&redis).await;
     only_reads(&replica, "MISCONF", "redis cannot persist").await;

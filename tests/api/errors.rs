@@ -1,4 +1,4 @@
-//! What is refused, and in which words.
+//! Refused requests, and their error texts.
 
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -17,13 +17,13 @@ in_both_modes! {
     a_refused_request_changes_nothing,
     keys_end_at_their_limit,
     values_end_at_their_limit,
-    values_far_beyond_their_limit_are_refused_in_the_words_of_the_contract,
-    tokens_within_their_limits_are_taken_whatever_the_other_limits,
+    values_far_beyond_their_limit_are_refused_with_the_documented_error,
+    tokens_within_their_limits_are_accepted_regardless_of_other_limits,
     content_types_end_at_their_limit,
-    namespaces_are_named_by_the_rules,
+    invalid_namespace_names_are_refused,
     the_number_of_keys_ends_at_its_limit,
     the_number_of_namespaces_ends_at_its_limit,
-    stats_of_a_namespace_that_cannot_be_are_refused,
+    stats_of_an_invalid_namespace_are_refused,
 }
 
 async fn every_broken_rule_of_a_get_is_reported(mode: Mode) {
@@ -133,7 +133,7 @@ async fn values_end_at_their_limit(mode: Mode) {
     assert!(replica.get("k").await.is(&"x".repeat(LIMIT)));
 }
 
-async fn values_far_beyond_their_limit_are_refused_in_the_words_of_the_contract(mode: Mode) {
+async fn values_far_beyond_their_limit_are_refused_with_the_documented_error(mode: Mode) {
     let replica = mode.replica(&[("limits.value_size", "64KiB")]).await;
     let refusal = replica.store(set_request("k", &"x".repeat(100 * 64 * 1024))).await.unwrap_err();
     assert!(matches!(refusal.code(), Code::InvalidArgument | Code::ResourceExhausted), "{refusal:?}");
@@ -141,7 +141,7 @@ async fn values_far_beyond_their_limit_are_refused_in_the_words_of_the_contract(
     replica.set("k", "v").await;
 }
 
-async fn tokens_within_their_limits_are_taken_whatever_the_other_limits(mode: Mode) {
+async fn tokens_within_their_limits_are_accepted_regardless_of_other_limits(mode: Mode) {
     let limits = [("coherence.partitions", "1024"), ("limits.value_size", "1KiB"), ("limits.keys", "10")];
     // A thousand steps take their time on a busy machine.
     let patience = [("redis.write_timeout", "10s"), ("redis.unresponsive_after", "10s")];
@@ -170,7 +170,7 @@ async fn content_types_end_at_their_limit(mode: Mode) {
     }
 }
 
-async fn namespaces_are_named_by_the_rules(mode: Mode) {
+async fn invalid_namespace_names_are_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     for good in ["a", "0", "user.profiles", "a-b_c.9", &"x".repeat(64)] {
         replica.set_in(good, "k", "v").await;
@@ -208,7 +208,7 @@ async fn the_number_of_namespaces_ends_at_its_limit(mode: Mode) {
     assert!(replica.get_from("c", "k").await.is("v"));
 }
 
-async fn stats_of_a_namespace_that_cannot_be_are_refused(mode: Mode) {
+async fn stats_of_an_invalid_namespace_are_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let refusal = replica
         .client
@@ -226,6 +226,6 @@ async fn the_largest_value_that_is_allowed_is_kept_in_memory() {
     let replica = Replica::on(&redis, &settings).await;
     let value = "x".repeat(128 * 1024);
     replica.set("k", &value).await;
-    replica.holds("k", &value).await;
+    replica.wait_until_cached("k", &value).await;
     assert_eq!(replica.stats().await.l1.unwrap().rejected, 0);
 }

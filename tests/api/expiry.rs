@@ -1,4 +1,4 @@
-//! How long entries live, at every tier and replica.
+//! Expiry of entries in every tier and on every replica.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,21 +8,21 @@ use twintier::pb::set_request::{Condition, Expiry};
 use crate::harness::{Answer as _, Fleet, Mode, Refusal as _, eventually, in_both_modes, set_request};
 
 in_both_modes! {
-    an_entry_ends_with_its_time_to_live,
-    an_entry_ends_at_its_absolute_time,
-    reading_prolongs_nothing,
-    a_later_set_prolongs,
-    a_negative_entry_ends_too,
+    an_entry_expires_after_its_time_to_live,
+    an_entry_expires_at_its_absolute_time,
+    a_get_does_not_extend_the_time_to_live,
+    a_later_set_extends_the_time_to_live,
+    a_negative_entry_expires,
     an_expired_entry_counts_as_absent_for_a_condition,
-    a_set_that_names_no_expiry_takes_the_namespaces_default,
+    a_set_without_an_expiry_uses_the_namespaces_default,
     an_expiry_outside_of_the_limits_is_refused,
-    the_longest_and_the_shortest_time_to_live_are_taken,
+    the_longest_and_the_shortest_time_to_live_are_accepted,
     no_expiry_has_to_be_allowed,
-    jitter_shortens_a_life_at_random,
-    what_is_due_for_refresh_says_so,
-    a_life_that_contradicts_itself_is_refused,
-    a_negative_entry_has_a_default_of_its_own,
-    what_has_ended_is_kept_for_who_accepts_it,
+    jitter_shortens_the_time_to_live_at_random,
+    an_entry_past_its_soft_time_to_live_is_due_for_refresh,
+    contradictory_expiry_fields_are_refused,
+    a_negative_entry_has_its_own_default_time_to_live,
+    an_expired_entry_is_kept_for_the_stale_window,
 }
 
 fn wire(duration: Duration) -> prost_types::Duration {
@@ -39,7 +39,7 @@ fn ending(key: &str, time: SystemTime) -> pb::SetRequest {
 
 const SHORT: Duration = Duration::from_millis(300);
 
-async fn an_entry_ends_with_its_time_to_live(mode: Mode) {
+async fn an_entry_expires_after_its_time_to_live(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let begun = tokio::time::Instant::now();
     replica.store(lasting("k", SHORT)).await.unwrap();
@@ -48,12 +48,12 @@ async fn an_entry_ends_with_its_time_to_live(mode: Mode) {
         assert!(answer.is("v"));
         assert!(answer.ttl() <= SHORT);
     }
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
     assert!(begun.elapsed() >= SHORT - Duration::from_millis(1), "gone after {:?}", begun.elapsed());
     assert!(replica.strong("k").await.unwrap().miss().is_some());
 }
 
-async fn an_entry_ends_at_its_absolute_time(mode: Mode) {
+async fn an_entry_expires_at_its_absolute_time(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let end = SystemTime::now() + 2 * SHORT;
     replica.store(ending("k", end)).await.unwrap();
@@ -62,47 +62,47 @@ async fn an_entry_ends_at_its_absolute_time(mode: Mode) {
         assert!(answer.is("v"));
         assert!(answer.ttl() <= 2 * SHORT);
     }
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
     assert!(SystemTime::now() + Duration::from_millis(5) >= end, "gone before its time");
 }
 
-async fn reading_prolongs_nothing(mode: Mode) {
+async fn a_get_does_not_extend_the_time_to_live(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.store(lasting("k", SHORT)).await.unwrap();
     eventually("it ends although it is read all the time", async || replica.get("k").await.miss().is_some()).await;
 }
 
-async fn a_later_set_prolongs(mode: Mode) {
+async fn a_later_set_extends_the_time_to_live(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.store(lasting("k", SHORT)).await.unwrap();
     replica.store(lasting("marker", 2 * SHORT)).await.unwrap();
     replica.store(lasting("k", Duration::from_secs(60))).await.unwrap();
-    replica.lacks("marker").await;
+    replica.assert_missing("marker").await;
     assert!(replica.get("k").await.is("v"));
     assert!(replica.strong("k").await.unwrap().is("v"));
     // And a shorter one shortens.
     replica.store(lasting("k", SHORT)).await.unwrap();
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
 }
 
-async fn a_negative_entry_ends_too(mode: Mode) {
+async fn a_negative_entry_expires(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let content = Some(pb::set_request::Content::KnownAbsent(pb::KnownAbsent {}));
     replica.store(pb::SetRequest { content, ..lasting("k", SHORT) }).await.unwrap();
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
 }
 
 async fn an_expired_entry_counts_as_absent_for_a_condition(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.store(lasting("k", Duration::from_millis(50))).await.unwrap();
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
     let present = pb::SetRequest { condition: Some(Condition::IfPresent(pb::IfPresent {})), ..set_request("k", "2") };
     assert_eq!(replica.store(present).await.unwrap().outcome(), pb::SetOutcome::NotPresent);
     let absent = pb::SetRequest { condition: Some(Condition::IfAbsent(pb::IfAbsent {})), ..set_request("k", "2") };
     assert_eq!(replica.store(absent).await.unwrap().outcome(), pb::SetOutcome::Stored);
 }
 
-async fn a_set_that_names_no_expiry_takes_the_namespaces_default(mode: Mode) {
+async fn a_set_without_an_expiry_uses_the_namespaces_default(mode: Mode) {
     let settings =
         [("cache.default_ttl", "1h"), ("namespaces.brief.default_ttl", "300ms"), ("namespaces.other.max_ttl", "2h")];
     let replica = mode.replica(&settings).await;
@@ -143,14 +143,14 @@ async fn an_expiry_outside_of_the_limits_is_refused(mode: Mode) {
     assert!(replica.get("k").await.miss().is_some());
 }
 
-async fn the_longest_and_the_shortest_time_to_live_are_taken(mode: Mode) {
+async fn the_longest_and_the_shortest_time_to_live_are_accepted(mode: Mode) {
     let replica = mode.replica(&[("cache.max_ttl", "365d")]).await;
     let year = Duration::from_secs(365 * 24 * 3600);
     replica.store(lasting("long", year)).await.unwrap();
     assert!(replica.get("long").await.ttl() > year - Duration::from_secs(60));
     assert!(replica.strong("long").await.unwrap().ttl() > year - Duration::from_secs(60));
     replica.store(lasting("short", Duration::from_millis(1))).await.unwrap();
-    replica.lacks("short").await;
+    replica.assert_missing("short").await;
 }
 
 async fn no_expiry_has_to_be_allowed(mode: Mode) {
@@ -167,7 +167,7 @@ async fn no_expiry_has_to_be_allowed(mode: Mode) {
     assert_eq!(replica.ask(strong).await.unwrap().entry().unwrap().ttl, None);
 }
 
-async fn jitter_shortens_a_life_at_random(mode: Mode) {
+async fn jitter_shortens_the_time_to_live_at_random(mode: Mode) {
     let replica = mode.replica(&[("namespaces.spread.jitter", "0.2")]).await;
     let ttl = Duration::from_secs(1000);
     let mut ends = std::collections::BTreeSet::new();
@@ -185,7 +185,7 @@ async fn jitter_shortens_a_life_at_random(mode: Mode) {
     assert!(ends.len() > 5, "they do not end at once: {ends:?}");
 }
 
-async fn what_is_due_for_refresh_says_so(mode: Mode) {
+async fn an_entry_past_its_soft_time_to_live_is_due_for_refresh(mode: Mode) {
     let replica = mode.replica(&[("namespaces.soft.soft_ttl", "200ms")]).await;
     replica.store(pb::SetRequest { soft_ttl: Some(wire(SHORT)), ..set_request("k", "v") }).await.unwrap();
     replica.set_in("soft", "k", "v").await;
@@ -200,7 +200,7 @@ async fn what_is_due_for_refresh_says_so(mode: Mode) {
     assert!(brief.entry().is_none_or(|entry| !entry.refresh_due), "a soft time to live beyond the end does not count");
 }
 
-async fn a_life_that_contradicts_itself_is_refused(mode: Mode) {
+async fn contradictory_expiry_fields_are_refused(mode: Mode) {
     let replica = mode.replica(&[("cache.max_ttl", "1h"), ("cache.min_ttl", "10s")]).await;
     let second = Duration::from_secs(1);
     let refused = async |request| replica.store(request).await.unwrap_err();
@@ -227,7 +227,7 @@ async fn a_life_that_contradicts_itself_is_refused(mode: Mode) {
     refused(all).await.names(&[("key", ""), ("ttl", "min_ttl"), ("jitter", ""), ("soft_ttl", "less than")]);
 }
 
-async fn a_negative_entry_has_a_default_of_its_own(mode: Mode) {
+async fn a_negative_entry_has_its_own_default_time_to_live(mode: Mode) {
     let replica = mode
         .replica(&[
             ("cache.negative_ttl", "20s"),
@@ -248,10 +248,10 @@ async fn a_negative_entry_has_a_default_of_its_own(mode: Mode) {
     }
 }
 
-async fn what_has_ended_is_kept_for_who_accepts_it(mode: Mode) {
+async fn an_expired_entry_is_kept_for_the_stale_window(mode: Mode) {
     let replica = mode.replica(&[("cache.stale_window", "1h")]).await;
     replica.store(lasting("k", SHORT)).await.unwrap();
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
     let accepts =
         pb::GetRequest { key: "k".into(), max_staleness: Some(wire(Duration::from_secs(60))), ..Default::default() };
     let answer = replica.ask(accepts.clone()).await.unwrap();
@@ -263,8 +263,8 @@ async fn what_has_ended_is_kept_for_who_accepts_it(mode: Mode) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_ends_at_every_replica_and_in_redis() {
-    let fleet = Fleet::of(3, &[]).await;
+async fn an_entry_expires_on_every_replica_and_in_redis() {
+    let fleet = Fleet::start(3, &[]).await;
     let ttl = Duration::from_secs(1);
     let begun = tokio::time::Instant::now();
     fleet[0].store(lasting("k", ttl)).await.unwrap();

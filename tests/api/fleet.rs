@@ -2,7 +2,7 @@
 
 use twintier::pb;
 
-use crate::harness::{Cluster, Fleet, Mode, QUICK, Redis, Refusal as _, Replica, eventually, in_both_modes};
+use crate::harness::{Cluster, Fleet, Mode, Redis, Refusal as _, Replica, SHORT_BOUND, eventually, in_both_modes};
 
 impl Replica {
     pub async fn fleet(&self) -> pb::StatsResponse {
@@ -29,11 +29,11 @@ async fn sorted_ids(replicas: &[&Replica]) -> Vec<String> {
 }
 
 in_both_modes! {
-    a_fleet_of_one_is_its_replica,
+    fleet_stats_of_one_replica_are_its_own,
     an_unknown_scope_is_refused,
 }
 
-async fn a_fleet_of_one_is_its_replica(mode: Mode) {
+async fn fleet_stats_of_one_replica_are_its_own(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set("k", "v").await;
     let stats = replica.fleet().await;
@@ -81,24 +81,25 @@ async fn counts_are_added_up(one: &Replica, other: &Replica) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_every_replica_counts_is_added_up() {
-    let fleet = Fleet::of(2, &[]).await;
+async fn fleet_stats_sum_up_all_replicas() {
+    let fleet = Fleet::start(2, &[]).await;
     counts_are_added_up(&fleet[0], &fleet[1]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_every_replica_counts_is_added_up_in_a_cluster() {
+async fn fleet_stats_sum_up_all_replicas_in_a_cluster() {
     let cluster = Cluster::start(&[]).await;
-    let (one, other) = (Replica::at(&cluster.url(), &[]).await, Replica::at(&cluster.url(), &[]).await);
-    one.whole().await;
-    other.whole().await;
+    let (one, other) =
+        (Replica::connected_to(&cluster.url(), &[]).await, Replica::connected_to(&cluster.url(), &[]).await);
+    one.wait_until_proven().await;
+    other.wait_until_proven().await;
     counts_are_added_up(&one, &other).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_has_ended_is_not_counted_any_more() {
+async fn fleet_stats_omit_a_stopped_replica() {
     let redis = Redis::start().await;
-    let (one, other) = (Replica::on(&redis, QUICK).await, Replica::on(&redis, QUICK).await);
+    let (one, other) = (Replica::on(&redis, SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
     let all = sorted_ids(&[&one, &other]).await;
     eventually("both are there", async || ids(&one.fleet().await) == all).await;
     other.stop().await;
@@ -107,8 +108,8 @@ async fn a_replica_that_has_ended_is_not_counted_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_redis_is_away_a_replica_reports_on_itself_alone() {
-    let mut fleet = Fleet::of(2, QUICK).await;
+async fn fleet_stats_cover_only_this_replica_while_redis_is_down() {
+    let mut fleet = Fleet::start(2, SHORT_BOUND).await;
     let all = sorted_ids(&[&fleet[0], &fleet[1]]).await;
     eventually("both are there", async || ids(&fleet[0].fleet().await) == all).await;
     fleet.redis.kill9();

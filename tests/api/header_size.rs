@@ -1,4 +1,6 @@
-//! The size of headers and trailers of an answer, whatever was sent: clients and proxies refuse more than 8 KiB, and some lose the connection.
+//! Headers and trailers of responses stay below 8 KiB, whatever the request.
+//!
+//! Clients and proxies refuse larger ones, and some lose the connection.
 
 use std::collections::HashMap;
 
@@ -15,7 +17,8 @@ use twintier::pb;
 
 use crate::harness::{Refusal as _, Replica, Wire, set_request};
 
-/// All headers and trailers of an answer, as HTTP/2 counts them: names, values, and 32 bytes for each.
+/// All headers and trailers of an answer, as HTTP/2 counts them: names, values, and 32 bytes for
+/// each.
 const LIMIT: usize = 4096;
 
 /// What an answer consists of beside its messages.
@@ -65,7 +68,7 @@ fn seconds(seconds: i64) -> Option<pb::set_request::Expiry> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_in_which_every_item_is_wrong_is_refused_in_few_bytes() {
+async fn an_all_invalid_batch_is_refused_in_few_bytes() {
     let replica = Replica::start(&[]).await;
     let items = (0..32)
         .map(|index| pb::SetRequest { expiry: seconds(3_000_000_000), ..set_request(&format!("key{index}"), "v") });
@@ -82,7 +85,7 @@ async fn a_batch_in_which_every_item_is_wrong_is_refused_in_few_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_sent_is_repeated_in_part() {
+async fn an_error_repeats_the_input_in_part() {
     let replica = Replica::start(&[]).await;
     let huge = "é\u{1}".repeat(300_000);
     let condition = Some(pb::set_request::Condition::IfVersion(huge.clone()));
@@ -100,7 +103,7 @@ async fn what_was_sent_is_repeated_in_part() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn headers_and_paths_do_not_come_back_whole() {
+async fn an_error_does_not_repeat_whole_headers_and_paths() {
     let replica = Replica::start(&[("server.admin", "true")]).await;
     let mut wire = Wire::connect(replica.address).await;
     let long = "x".repeat(12_000);
@@ -148,7 +151,8 @@ struct Odd<'a> {
 impl Odd<'_> {
     fn message(&mut self, name: &str, depth: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // Well-known types are not in the set: Duration and Timestamp have two numbers, both of them odd.
+        // Well-known types are not in the set: Duration and Timestamp have two numbers, both of
+        // them odd.
         let Some(descriptor) = self.types.get(name) else {
             for number in [1, 2] {
                 self.number(number, &mut bytes);

@@ -1,4 +1,4 @@
-//! Health, reflection, and a replica that must not serve.
+//! Health, reflection, and replicas that must not serve.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use tonic_health::pb::health_client::HealthClient;
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Mode, QUICK, Redis, Refusal as _, Replica, always_until, eventually, in_both_modes, invalidate_key,
-    set_request, whole_namespace, within,
+    Answer as _, Mode, Redis, Refusal as _, Replica, SHORT_BOUND, always_until, eventually, in_both_modes,
+    invalidate_key, set_request, whole_namespace, within,
 };
 
 /// The names that follow readiness.
@@ -36,16 +36,16 @@ impl Replica {
 }
 
 in_both_modes! {
-    a_replica_becomes_ready_and_says_what_it_runs_on,
+    a_ready_replica_reports_its_backend,
     health_of_an_unknown_service_is_not_found,
-    a_watch_of_an_unknown_service_says_so_and_stays,
+    a_watch_of_an_unknown_service_reports_it_and_stays_open,
     a_drain_is_announced_before_it_ends_anything,
-    a_watch_of_health_ends_when_its_connection_is_asked_to_go,
+    a_watch_of_health_ends_after_goaway,
     reflection_lists_the_services,
     reflection_can_be_switched_off,
 }
 
-async fn a_replica_becomes_ready_and_says_what_it_runs_on(mode: Mode) {
+async fn a_ready_replica_reports_its_backend(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.becomes_ready().await;
     assert!(replica.is_serving("liveness").await);
@@ -58,7 +58,7 @@ async fn health_of_an_unknown_service_is_not_found(mode: Mode) {
     assert_eq!(replica.health("nothing").await.unwrap_err().code(), Code::NotFound);
 }
 
-async fn a_watch_of_an_unknown_service_says_so_and_stays(mode: Mode) {
+async fn a_watch_of_an_unknown_service_reports_it_and_stays_open(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let request = HealthCheckRequest { service: "nothing".into() };
     let mut watch = HealthClient::new(replica.channel.clone()).watch(request).await.unwrap().into_inner();
@@ -97,7 +97,7 @@ async fn a_drain_is_announced_before_it_ends_anything(mode: Mode) {
 }
 
 /// It would hold the connection up.
-async fn a_watch_of_health_ends_when_its_connection_is_asked_to_go(mode: Mode) {
+async fn a_watch_of_health_ends_after_goaway(mode: Mode) {
     let age = [("server.max_connection_age", "1s"), ("server.max_connection_age_grace", "1h")];
     let replica = mode.replica(&age).await;
     let request = HealthCheckRequest { service: "liveness".into() };
@@ -159,7 +159,7 @@ async fn reflection_can_be_switched_off(mode: Mode) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_redis_fails_neither_liveness_nor_readiness() {
     let mut redis = Redis::start().await;
-    let replica = Replica::on(&redis, QUICK).await;
+    let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.becomes_ready().await;
     eventually("redis serves", async || replica.is_serving("redis").await).await;
     redis.kill9();
@@ -175,9 +175,9 @@ async fn an_outage_of_redis_fails_neither_liveness_nor_readiness() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_finds_no_redis_becomes_ready_after_a_while() {
+async fn a_replica_without_a_reachable_redis_becomes_ready_after_a_delay() {
     let redis = Redis::absent(&[]);
-    let replica = Replica::at(&redis.url(), &[("redis.connect_timeout", "300ms")]).await;
+    let replica = Replica::connected_to(&redis.url(), &[("redis.connect_timeout", "300ms")]).await;
     assert!(!replica.is_serving("readiness").await);
     assert!(replica.is_serving("liveness").await);
     replica.becomes_ready().await;
@@ -185,11 +185,12 @@ async fn a_replica_that_finds_no_redis_becomes_ready_after_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_of_another_number_of_partitions_does_not_serve() {
+async fn a_replica_with_another_number_of_partitions_does_not_serve() {
     let redis = Redis::start().await;
     let first = Replica::on(&redis, &[]).await;
     first.set("k", "v").await;
-    let second = Replica::at(&redis.url(), &[("coherence.partitions", "8"), ("redis.connect_timeout", "100ms")]).await;
+    let second =
+        Replica::connected_to(&redis.url(), &[("coherence.partitions", "8"), ("redis.connect_timeout", "100ms")]).await;
     let get = pb::GetRequest { key: "k".into(), ..Default::default() };
     let halted = |refusal: tonic::Status| {
         assert_eq!(refusal.code(), Code::Unavailable, "{refusal:?}");
@@ -216,10 +217,10 @@ async fn a_replica_of_another_number_of_partitions_does_not_serve() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_of_another_number_of_partitions_says_so_to_writers() {
+async fn a_replica_with_another_number_of_partitions_reports_it_to_writers() {
     let redis = Redis::start().await;
     let _first = Replica::on(&redis, &[]).await;
-    let second = Replica::at(&redis.url(), &[("coherence.partitions", "8")]).await;
+    let second = Replica::connected_to(&redis.url(), &[("coherence.partitions", "8")]).await;
     let get = pb::GetRequest { key: "k".into(), ..Default::default() };
     eventually("it is halted", async || {
         second.ask(get.clone()).await.is_err_and(|refusal| refusal.reason() == "REPLICA_HALTED")

@@ -1,14 +1,15 @@
-//! A server at the address of Redis that sends what no Redis would send: it costs the connection and nothing else.
+//! Hostile Redis servers: invalid replies cost the connection and nothing else.
 
 use twintier::pb;
 
 use crate::harness::{Answer as _, Impostor, Redis, Replica, eventually, set_request};
 
-/// What sockets and the relay hold on the way, beside what a reply may have: 16 MiB with the default limits.
+/// What sockets and the relay hold on the way, beside what a reply may have: 16 MiB with the
+/// default limits.
 const ON_THE_WAY: usize = 24 << 20;
 
 async fn is_cut_off(what: &str, impostor: &Impostor, url: &str, reason: &str) {
-    let replica = Replica::at(url, &[]).await;
+    let replica = Replica::connected_to(url, &[]).await;
     eventually(&format!("{what}: the reason is named"), async || {
         let redis = replica.redis().await;
         redis.state() == pb::RedisState::Unavailable && redis.reason.contains(reason)
@@ -53,11 +54,12 @@ async fn hostile_sentinels_and_cluster_nodes_cost_their_connections_and_no_memor
     }
 }
 
-/// What lies under the name of an entry, of its lease or of the list of hot keys, far larger than anything of this service.
+/// What lies under the name of an entry, of its lease or of the list of hot keys, far larger than
+/// anything of this service.
 const HUGE: &str = "67108863";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_larger_than_any_entry_is_a_miss_and_costs_no_connection() {
+async fn an_oversized_value_in_redis_is_a_miss_and_keeps_the_connection() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("coherence.partitions", "1"), ("limits.value_size", "64KiB")]).await;
     let name = "twintier:{0}:v:default:k";
@@ -84,7 +86,7 @@ async fn a_value_larger_than_any_entry_is_a_miss_and_costs_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn shared_records_larger_than_any_of_this_service_are_left_out() {
+async fn oversized_shared_records_are_ignored() {
     let redis = Redis::start().await;
     redis.cli(&["SETRANGE", "twintier:{0}:h", HUGE, "x"]).await;
     redis.cli(&["PEXPIRE", "twintier:{0}:h", "86400000"]).await;

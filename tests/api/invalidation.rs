@@ -1,4 +1,4 @@
-//! What an Invalidate removes, and what it leaves alone.
+//! Invalidate: keys and whole namespaces.
 
 use twintier::pb;
 use twintier::pb::invalidate_request::Selector;
@@ -8,11 +8,11 @@ use crate::harness::{
 };
 
 in_both_modes! {
-    several_keys_go_at_once_and_are_counted,
+    several_keys_are_invalidated_at_once_and_counted,
     a_key_that_is_named_twice_counts_once,
-    a_whole_namespace_goes_and_others_stay,
-    what_is_set_after_a_namespace_invalidation_lives,
-    a_namespace_that_nobody_used_can_be_invalidated,
+    a_namespace_invalidation_leaves_other_namespaces,
+    an_entry_set_after_a_namespace_invalidation_is_kept,
+    an_unused_namespace_can_be_invalidated,
     a_token_of_an_invalidation_covers_all_its_keys,
 }
 
@@ -21,7 +21,7 @@ fn keys(names: &[&str]) -> pb::InvalidateRequest {
     pb::InvalidateRequest { selector: Some(Selector::Keys(pb::Keys { keys })), ..Default::default() }
 }
 
-async fn several_keys_go_at_once_and_are_counted(mode: Mode) {
+async fn several_keys_are_invalidated_at_once_and_counted(mode: Mode) {
     let replica = mode.replica(&[]).await;
     for key in ["a", "b", "c", "d"] {
         replica.set(key, key).await;
@@ -44,7 +44,7 @@ async fn a_key_that_is_named_twice_counts_once(mode: Mode) {
 /// So many that every partition has some.
 const MANY: usize = 300;
 
-async fn a_whole_namespace_goes_and_others_stay(mode: Mode) {
+async fn a_namespace_invalidation_leaves_other_namespaces(mode: Mode) {
     let replica = mode.replica(&[]).await;
     for namespace in ["gone", "stays"] {
         for n in 0..MANY {
@@ -66,7 +66,7 @@ async fn a_whole_namespace_goes_and_others_stay(mode: Mode) {
     assert!(replica.ask(strong).await.unwrap().miss().is_some());
 }
 
-async fn what_is_set_after_a_namespace_invalidation_lives(mode: Mode) {
+async fn an_entry_set_after_a_namespace_invalidation_is_kept(mode: Mode) {
     let replica = mode.replica(&[]).await;
     for round in 0..3 {
         replica.set("k", &round.to_string()).await;
@@ -75,10 +75,10 @@ async fn what_is_set_after_a_namespace_invalidation_lives(mode: Mode) {
         assert!(replica.get("k").await.miss().is_some());
     }
     replica.set("k", "last").await;
-    replica.holds("k", "last").await;
+    replica.wait_until_cached("k", "last").await;
 }
 
-async fn a_namespace_that_nobody_used_can_be_invalidated(mode: Mode) {
+async fn an_unused_namespace_can_be_invalidated(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.remove(whole_namespace("new")).await.unwrap();
     replica.set_in("new", "k", "v").await;
@@ -99,33 +99,33 @@ async fn a_token_of_an_invalidation_covers_all_its_keys(mode: Mode) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_invalidation_is_seen_at_the_other_replicas() {
-    let fleet = Fleet::of(3, &[]).await;
+async fn an_invalidation_is_visible_on_the_other_replicas() {
+    let fleet = Fleet::start(3, &[]).await;
     for key in ["one", "two", "three"] {
         fleet[0].set(key, "v").await;
         for replica in &fleet.replicas {
-            replica.holds(key, "v").await;
+            replica.wait_until_cached(key, "v").await;
         }
     }
     fleet[1].invalidate("one").await;
     for replica in &fleet.replicas {
-        replica.lacks("one").await;
+        replica.assert_missing("one").await;
         assert!(replica.get("two").await.is("v"));
     }
     fleet[2].remove(keys(&["two"])).await.unwrap();
     for replica in &fleet.replicas {
-        replica.lacks("two").await;
+        replica.assert_missing("two").await;
         assert!(replica.get("three").await.is("v"));
     }
     fleet[0].remove(whole_namespace("")).await.unwrap();
     for replica in &fleet.replicas {
-        replica.lacks("three").await;
+        replica.assert_missing("three").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_invalidation_at_one_replica_leaves_other_namespaces_in_the_memory_of_all() {
-    let fleet = Fleet::of(2, &[]).await;
+async fn a_namespace_invalidation_keeps_other_namespaces_in_memory_on_all_replicas() {
+    let fleet = Fleet::start(2, &[]).await;
     for namespace in ["gone", "stays"] {
         for n in 0..MANY {
             fleet[0].set_in(namespace, &n.to_string(), "v").await;
@@ -148,8 +148,8 @@ async fn a_namespace_invalidation_at_one_replica_leaves_other_namespaces_in_the_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_invalidated_is_gone_for_a_replica_that_starts_later() {
-    let mut fleet = Fleet::of(1, &[]).await;
+async fn an_invalidation_holds_for_a_replica_that_starts_later() {
+    let mut fleet = Fleet::start(1, &[]).await;
     fleet[0].set_in("n", "k", "v").await;
     fleet[0].set("one", "v").await;
     fleet[0].remove(whole_namespace("n")).await.unwrap();

@@ -43,9 +43,10 @@ impl Bench {
     async fn with(value_size: &str, values: impl IntoIterator<Item = (String, usize)>) -> Bench {
         let redis = Redis::start().await;
         let proxy = Proxy::to(redis.port()).await;
-        let replica =
-            Arc::new(Replica::at(&proxy.url(), &[&[("limits.value_size", value_size)], SETTINGS].concat()).await);
-        replica.whole().await;
+        let replica = Arc::new(
+            Replica::connected_to(&proxy.url(), &[&[("limits.value_size", value_size)], SETTINGS].concat()).await,
+        );
+        replica.wait_until_proven().await;
         let small = (0..SMALL_KEYS).map(|index| (small(index), SMALL));
         for (key, size) in small.chain(values) {
             replica.store(set(&key, size)).await.expect("stored");
@@ -53,7 +54,8 @@ impl Bench {
         Bench { _redis: redis, proxy, replica }
     }
 
-    /// Reads small values until `large` has ended. Returns its result, and how many reads of small values hit, of how many.
+    /// Reads small values until `large` has ended. Returns its result, and how many reads of small
+    /// values hit, of how many.
     async fn read_small_beside<T>(&self, large: JoinHandle<T>) -> (T, usize, usize) {
         let (mut hits, mut all) = (0, 0);
         while !large.is_finished() {

@@ -1,4 +1,4 @@
-//! Leases on a miss: of all who want an entry one makes it, and the others wait for it.
+//! Leases on a miss: one caller fills the entry, the others wait.
 
 use std::time::{Duration, Instant};
 
@@ -9,23 +9,23 @@ use twintier::pb::invalidate_request::Selector;
 use twintier::pb::set_request::{Condition, Expiry};
 
 use crate::harness::{
-    Answer as _, Cluster, Fleet, Mode, QUICK, Redis, Refusal as _, Replica, Seen, Wire, eventually, in_both_modes,
-    invalidate_key, set_request, whole_namespace, within,
+    Answer as _, Cluster, Fleet, Mode, Redis, Refusal as _, Replica, SHORT_BOUND, Seen, Wire, eventually,
+    in_both_modes, invalidate_key, set_request, whole_namespace, within,
 };
 
 in_both_modes! {
-    one_gets_the_lease_and_its_value_reaches_those_who_wait,
-    who_waits_in_vain_leaves_in_time,
+    one_caller_gets_the_lease_and_waiters_get_its_value,
+    a_waiter_without_a_value_times_out,
     a_lease_is_void_after_anything_that_changes_the_key,
-    an_invalidation_of_what_covers_the_key_voids_its_lease_and_wakes_who_waits,
-    a_batch_stores_what_its_leases_hold_for,
-    a_lease_that_is_given_back_goes_to_one_who_waits,
-    after_a_failure_nobody_gets_the_lease_for_a_while,
-    a_stale_value_helps_out,
-    a_value_is_refreshed_by_one_while_the_others_go_on_with_it,
-    a_caller_who_leaves_keeps_nobody_waiting,
+    an_invalidation_by_selector_voids_the_lease_and_wakes_waiters,
+    a_batch_set_stores_items_with_valid_leases,
+    a_released_lease_passes_to_one_waiter,
+    no_caller_gets_the_lease_for_a_while_after_a_failure,
+    a_stale_value_is_answered_while_the_lease_is_held,
+    one_caller_refreshes_while_the_others_get_the_old_value,
+    a_caller_that_disconnects_does_not_block_waiters,
     every_broken_rule_of_a_lease_is_reported,
-    a_service_that_stops_lets_nobody_wait,
+    waiters_are_answered_when_the_service_stops,
 }
 
 const LEASED: Seen = Seen::Miss(pb::MissReason::Leased);
@@ -68,7 +68,8 @@ impl Replica {
         tokio::spawn(async move { client.get(request).await.expect("a Get never fails").into_inner() })
     }
 
-    /// The answer to a Get with this deadline, which only the service keeps: the clock of this caller ends nothing.
+    /// The answer to a Get with this deadline, which only the service keeps: the clock of this
+    /// caller ends nothing.
     async fn answers_before(&self, request: pb::GetRequest, deadline: Duration) -> pb::GetResponse {
         let mut request = tonic::Request::new(request);
         request.set_timeout(deadline);
@@ -106,7 +107,7 @@ async fn answered(get: JoinHandle<pb::GetResponse>) -> pb::GetResponse {
     within(Duration::from_secs(10), get).await.expect("no panic")
 }
 
-async fn one_gets_the_lease_and_its_value_reaches_those_who_wait(mode: Mode) {
+async fn one_caller_gets_the_lease_and_waiters_get_its_value(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let winner = replica.ask(wanting("k")).await.unwrap();
     let lease = winner.lease.clone().expect("the lease");
@@ -128,7 +129,7 @@ async fn one_gets_the_lease_and_its_value_reaches_those_who_wait(mode: Mode) {
     assert_eq!(replica.ask(wanting("k")).await.unwrap().lease, None);
 }
 
-async fn who_waits_in_vain_leaves_in_time(mode: Mode) {
+async fn a_waiter_without_a_value_times_out(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let _lease = replica.wants("k").await;
     // In time for a caller whose own clock would end it with an error.
@@ -165,7 +166,7 @@ async fn a_lease_is_void_after_anything_that_changes_the_key(mode: Mode) {
     assert!(replica.get("free").await.is("mine"));
 }
 
-async fn an_invalidation_of_what_covers_the_key_voids_its_lease_and_wakes_who_waits(mode: Mode) {
+async fn an_invalidation_by_selector_voids_the_lease_and_wakes_waiters(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let tags = || vec!["goals".to_owned()];
     for selector in [
@@ -188,7 +189,7 @@ async fn an_invalidation_of_what_covers_the_key_voids_its_lease_and_wakes_who_wa
     }
 }
 
-async fn a_batch_stores_what_its_leases_hold_for(mode: Mode) {
+async fn a_batch_set_stores_items_with_valid_leases(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let (good, void) = (replica.wants("good").await, replica.wants("void").await);
     replica.invalidate("void").await;
@@ -204,7 +205,7 @@ async fn a_batch_stores_what_its_leases_hold_for(mode: Mode) {
     assert_eq!((stats.filled, stats.voided), (1, 1));
 }
 
-async fn a_lease_that_is_given_back_goes_to_one_who_waits(mode: Mode) {
+async fn a_released_lease_passes_to_one_waiter(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let lease = replica.wants("k").await;
     let mut gets: Vec<_> = (0..5).map(|_| replica.waits(wanting("k"))).collect();
@@ -220,7 +221,7 @@ async fn a_lease_that_is_given_back_goes_to_one_who_waits(mode: Mode) {
     }
 }
 
-async fn after_a_failure_nobody_gets_the_lease_for_a_while(mode: Mode) {
+async fn no_caller_gets_the_lease_for_a_while_after_a_failure(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let lease = replica.wants("k").await;
     let get = replica.waits(wanting("k"));
@@ -233,7 +234,7 @@ async fn after_a_failure_nobody_gets_the_lease_for_a_while(mode: Mode) {
     assert!(next.lease.is_some() && begun.elapsed() >= pause, "{:?} {:?}", next, begun.elapsed());
 }
 
-async fn a_stale_value_helps_out(mode: Mode) {
+async fn a_stale_value_is_answered_while_the_lease_is_held(mode: Mode) {
     let replica = mode.replica(STALE).await;
     replica.store(brief("k", "old")).await.unwrap();
     eventually("it expires", async || replica.get("k").await.miss().is_some()).await;
@@ -261,7 +262,7 @@ async fn a_stale_value_helps_out(mode: Mode) {
     assert!(answered(strict).await.is("new"));
 }
 
-async fn a_value_is_refreshed_by_one_while_the_others_go_on_with_it(mode: Mode) {
+async fn one_caller_refreshes_while_the_others_get_the_old_value(mode: Mode) {
     let replica = mode.replica(&[("cache.early_refresh", "100")]).await;
     let lease = replica.wants("k").await;
     // What it costs to make it is drawn from, many times over.
@@ -285,7 +286,7 @@ async fn a_value_is_refreshed_by_one_while_the_others_go_on_with_it(mode: Mode) 
     assert!(replica.ask(wanting("k")).await.unwrap().is("2"));
 }
 
-async fn a_caller_who_leaves_keeps_nobody_waiting(mode: Mode) {
+async fn a_caller_that_disconnects_does_not_block_waiters(mode: Mode) {
     let replica = mode.replica(&[]).await;
     for round in 0..20 {
         let key = format!("k{round}");
@@ -332,7 +333,7 @@ async fn every_broken_rule_of_a_lease_is_reported(mode: Mode) {
     assert!(!replica.gives_back("k", &unknown, true, Duration::ZERO).await.released);
 }
 
-async fn a_service_that_stops_lets_nobody_wait(mode: Mode) {
+async fn waiters_are_answered_when_the_service_stops(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let _lease = replica.wants("k").await;
     let get = replica.waits(wanting("k"));
@@ -341,7 +342,8 @@ async fn a_service_that_stops_lets_nobody_wait(mode: Mode) {
     assert_eq!(answered(get).await.seen(), LEASED);
 }
 
-/// Who waits looks again after max_staleness and when the lease ends: so late that only being told of the entry ends a wait in time.
+/// Who waits looks again after max_staleness and when the lease ends: so late that only being told
+/// of the entry ends a wait in time.
 const ONLY_TOLD: &[(&str, &str)] = &[("coherence.max_staleness", "1m"), ("cache.lease_duration", "2m")];
 
 /// A cold key wanted by many at every replica: one makes it.
@@ -368,8 +370,8 @@ async fn one_loader_in(replicas: &[Replica], key: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_fleet_one_makes_the_entry() {
-    let fleet = Fleet::of(3, ONLY_TOLD).await;
+async fn one_caller_gets_the_lease_in_a_fleet() {
+    let fleet = Fleet::start(3, ONLY_TOLD).await;
     for round in 0..5 {
         one_loader_in(&fleet.replicas, &format!("k{round}")).await;
     }
@@ -385,7 +387,7 @@ async fn in_a_fleet_one_makes_the_entry() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_releases_stale_values_in_every_replica() {
-    let fleet = Fleet::of(3, STALE).await;
+    let fleet = Fleet::start(3, STALE).await;
     fleet[0].store(brief("k", "old")).await.unwrap();
     eventually("it expires", async || fleet[2].get("k").await.miss().is_some()).await;
     let lease = fleet[0].wants("k").await;
@@ -403,14 +405,14 @@ async fn a_failure_releases_stale_values_in_every_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_cluster_one_makes_the_entry() {
+async fn one_caller_gets_the_lease_in_a_cluster() {
     let cluster = Cluster::start(&[]).await;
     let mut replicas = Vec::new();
     for _ in 0..3 {
-        replicas.push(Replica::at(&cluster.url(), ONLY_TOLD).await);
+        replicas.push(Replica::connected_to(&cluster.url(), ONLY_TOLD).await);
     }
     for replica in &replicas {
-        replica.whole().await;
+        replica.wait_until_proven().await;
     }
     for round in 0..5 {
         one_loader_in(&replicas, &format!("k{round}")).await;
@@ -421,9 +423,9 @@ async fn in_a_cluster_one_makes_the_entry() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_one_at_a_time_makes_the_entry_in_each_replica() {
-    let settings = &[QUICK[0], ("redis.write_timeout", "500ms")];
-    let mut fleet = Fleet::of(1, settings).await;
+async fn one_caller_at_a_time_gets_the_lease_without_redis() {
+    let settings = &[SHORT_BOUND[0], ("redis.write_timeout", "500ms")];
+    let mut fleet = Fleet::start(1, settings).await;
     let replica = &fleet.replicas[0];
     let lease = replica.wants("k").await;
     let mut gets: Vec<_> = (0..5).map(|_| replica.waits(wanting("k"))).collect();
@@ -453,7 +455,7 @@ async fn without_redis_one_at_a_time_makes_the_entry_in_each_replica() {
     let last = answered(gets.remove(0)).await.lease.expect("the lease");
     fleet.redis.restart().await;
     let replica = &fleet.replicas[0];
-    replica.whole().await;
+    replica.wait_until_proven().await;
     let get = replica.waits(wanting("k"));
     replica.waiting(1).await;
     assert_eq!(replica.fills("k", "v", &last).await, pb::SetOutcome::LeaseVoid);
@@ -477,12 +479,12 @@ async fn a_full_redis_does_not_storm_the_source() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_subscription_delays_those_who_wait_but_does_not_strand_them() {
+async fn waiters_are_delayed_but_not_stranded_by_a_lost_subscription() {
     use crate::harness::{Class, Direction, Proxy};
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let (near, far) = (Replica::on(&redis, QUICK).await, Replica::at(&proxy.url(), QUICK).await);
-    far.whole().await;
+    let (near, far) = (Replica::on(&redis, SHORT_BOUND).await, Replica::connected_to(&proxy.url(), SHORT_BOUND).await);
+    far.wait_until_proven().await;
     let lease = near.wants("k").await;
     let get = far.waits(wanting("k"));
     far.waiting(1).await;

@@ -1,4 +1,4 @@
-//! The service from the outside: real replicas, real Redis processes, real faults. One file per topic; `harness` holds the tools.
+//! Tests of the service by gRPC: real replicas, real Redis, real faults; one file per topic.
 #![allow(clippy::unwrap_used)]
 
 mod admin;

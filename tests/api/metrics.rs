@@ -1,4 +1,4 @@
-//! Metrics: what is scraped and what is sent says what happened, and nothing of keys or values.
+//! Metrics by scrape and by OTLP: values, and no keys or entry values in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,14 +11,14 @@ use twintier::telemetry::metrics::reference;
 
 use crate::harness::{Answer as _, Collector, Redis, Replica, eventually, set_request, whole_namespace, within};
 
-const PATIENT: Duration = Duration::from_secs(10);
+const LONG_TIMEOUTS: Duration = Duration::from_secs(10);
 const OUTCOMES: [(&str, &str); 5] = [("hit", "l1"), ("hit", "l2"), ("stale", "l1"), ("stale", "l2"), ("miss", "none")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_happened_is_scraped_to_the_last_one() {
+async fn a_scrape_includes_the_latest_operation() {
     let redis = Redis::start().await;
-    let replica = Replica::told(&[("redis.url", &redis.url()), ("redis.read_timeout", "1s")], &[]).await;
-    replica.whole().await;
+    let replica = Replica::with_metrics(&[("redis.url", &redis.url()), ("redis.read_timeout", "1s")], &[]).await;
+    replica.wait_until_proven().await;
     let gets = |namespace: &str| {
         let scrape = replica.scrape();
         let labels = |(outcome, tier)| [("namespace", namespace), ("outcome", outcome), ("tier", tier)];
@@ -42,7 +42,7 @@ async fn what_happened_is_scraped_to_the_last_one() {
 
     assert_eq!(gets("default"), [0, 4, 0, 0, 3]);
     assert_eq!(gets("other"), [0; 5]);
-    replica.holds("a", "1").await;
+    replica.wait_until_cached("a", "1").await;
     let [l1, l2, ..] = gets("default");
     assert!(l1 > 0 && l2 >= 4, "{l1} {l2}");
 
@@ -80,14 +80,14 @@ async fn what_happened_is_scraped_to_the_last_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_metric_of_the_page_is_there_and_no_other() {
+async fn exactly_the_documented_metrics_are_exposed() {
     let redis = Redis::start().await;
     let url = redis.url();
     let settings = [("redis.url", url.as_str()), ("coherence.self_audit", "1"), ("warm_start.enabled", "true")];
-    let replica = Replica::told(&settings, &[]).await;
-    replica.whole().await;
+    let replica = Replica::with_metrics(&settings, &[]).await;
+    replica.wait_until_proven().await;
     replica.set("k", "v").await;
-    replica.holds("k", "v").await;
+    replica.wait_until_cached("k", "v").await;
     let away = replica.ask(pb::GetRequest { key: "k".repeat(100_000), ..Default::default() }).await;
     away.expect_err("too long");
 
@@ -115,8 +115,8 @@ async fn every_metric_of_the_page_is_there_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_namespaces_are_told_apart_and_the_others_summed_up() {
-    let replica = Replica::told(&[("limits.namespaces", "1100")], &[]).await;
+async fn a_thousand_namespaces_have_series_and_the_others_are_summed_up() {
+    let replica = Replica::with_metrics(&[("limits.namespaces", "1100")], &[]).await;
     for n in 0..1100 {
         replica.set_in(&format!("n{n}"), "k", "v").await;
     }
@@ -130,10 +130,10 @@ async fn a_thousand_namespaces_are_told_apart_and_the_others_summed_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_its_metrics_say_so() {
-    let replica = Replica::told(&[], &[]).await;
+async fn metrics_report_a_standalone_replica() {
+    let replica = Replica::with_metrics(&[], &[]).await;
     replica.set("k", "v").await;
-    replica.holds("k", "v").await;
+    replica.wait_until_cached("k", "v").await;
     let scrape = replica.scrape();
     assert_eq!(scrape.get("twintier_redis_state", &[("state", "disabled")]), 1.0);
     let quiet = ["twintier_redis_connected", "twintier_redis_breaker_open", "twintier_redis_commands_total"];
@@ -143,11 +143,11 @@ async fn without_redis_its_metrics_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_goes_away_is_seen() {
+async fn metrics_report_an_outage_of_redis() {
     let redis = Redis::start().await;
     let url = redis.url();
-    let replica = Replica::told(&[("redis.url", &url), ("redis.unresponsive_after", "200ms")], &[]).await;
-    replica.whole().await;
+    let replica = Replica::with_metrics(&[("redis.url", &url), ("redis.unresponsive_after", "200ms")], &[]).await;
+    replica.wait_until_proven().await;
     let said = ["twintier_redis_memory_usage_bytes", "twintier_redis_keys", "twintier_redis_round_trip_seconds"];
     let said = || said.map(|name| replica.scrape().find(name, &[]).is_some());
     eventually("it says how it is", async || said() == [true; 3]).await;
@@ -175,7 +175,7 @@ async fn a_redis_that_goes_away_is_seen() {
 async fn sending(variables: &[(&str, &str)]) -> Replica {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let variables = [variables, &[("OTEL_METRIC_EXPORT_INTERVAL", "100")]].concat();
-    let replica = Replica::told(&[], &variables).await;
+    let replica = Replica::with_metrics(&[], &variables).await;
     replica.set_in("shop", KEY, VALUE).await;
     assert!(replica.get_from("shop", KEY).await.is(VALUE));
     replica
@@ -266,7 +266,7 @@ async fn a_collector_receives_metrics_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_switched_off_sdk_sends_nothing_and_is_scraped_all_the_same() {
+async fn a_disabled_sdk_sends_nothing_and_can_still_be_scraped() {
     let collector = Collector::http().await;
     let url = collector.url();
     let replica = sending(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &url), ("OTEL_SDK_DISABLED", "true")]).await;
@@ -277,7 +277,7 @@ async fn a_switched_off_sdk_sends_nothing_and_is_scraped_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_that_is_away_or_silent_keeps_nobody_waiting() {
+async fn an_unreachable_or_silent_collector_delays_no_request() {
     // The system accepts for it, and nothing answers.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("http://{}", listener.local_addr().unwrap());
@@ -285,7 +285,7 @@ async fn a_collector_that_is_away_or_silent_keeps_nobody_waiting() {
         for protocol in ["grpc", "http/protobuf"] {
             let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
             let replica = sending(&variables).await;
-            assert!(within(PATIENT, replica.stop()).await, "{endpoint} {protocol}");
+            assert!(within(LONG_TIMEOUTS, replica.stop()).await, "{endpoint} {protocol}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Usage of Redis by namespace: counted where it is little, estimated where it is much, absent when it is not known.
+//! Usage of Redis by namespace: exact for few keys, estimated for many, absent if unknown.
 
 use twintier::pb;
 
@@ -32,8 +32,8 @@ fn reported(stats: &pb::NamespaceStats) -> Option<[u64; 2]> {
 async fn a_few_entries_are_counted_exactly_and_every_replica_reports_them() {
     let mut redis = Redis::start().await;
     let url = redis.url();
-    let replica = Replica::told(&[("redis.url", &url), SAMPLED], &[]).await;
-    replica.whole().await;
+    let replica = Replica::with_metrics(&[("redis.url", &url), SAMPLED], &[]).await;
+    replica.wait_until_proven().await;
     fill(&replica, "small", 120, 50).await;
     fill(&replica, "large", 40, 5000).await;
     // Other programs' keys are none of a namespace.
@@ -104,10 +104,10 @@ async fn many_entries_are_estimated_with_a_bounded_number_of_commands() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_primaries_of_a_cluster_are_added_up() {
+async fn usage_is_summed_up_over_the_primaries_of_a_cluster() {
     let cluster = Cluster::start(&[]).await;
-    let replica = Replica::at(&cluster.url(), &[SAMPLED]).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&cluster.url(), &[SAMPLED]).await;
+    replica.wait_until_proven().await;
     fill(&replica, "n", 100, 200).await;
     let mut sums = [0, 0];
     for node in &cluster.nodes[..3] {
@@ -120,7 +120,7 @@ async fn the_primaries_of_a_cluster_are_added_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_sampled_when_it_is_switched_off() {
+async fn no_keys_are_sampled_when_sampling_is_off() {
     let redis = Redis::start().await;
     let sampling = Replica::on(&redis, &[SAMPLED]).await;
     let off = Replica::on(&redis, &[("redis.namespace_sampling", "0s")]).await;
@@ -131,7 +131,7 @@ async fn nothing_is_sampled_when_it_is_switched_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_program_left_in_place_of_a_sample_or_a_claim_is_replaced() {
+async fn foreign_data_in_place_of_a_sample_or_claim_is_replaced() {
     let redis = Redis::start().await;
     redis.cli(&["SET", "twintier:{0}:s", "garbage", "PX", "86400000"]).await;
     redis.cli(&["LPUSH", "twintier:{0}:s:c", "of another type"]).await;

@@ -1,4 +1,4 @@
-//! What is not gRPC is refused before anything is read or carried out.
+//! Requests that are not gRPC are refused without effect.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -42,7 +42,7 @@ async fn send(wire: &mut Wire, request: http::request::Builder, body: Body) -> P
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_content_types_are_unsupported_and_nothing_is_carried_out() {
+async fn other_content_types_are_refused_without_effect() {
     let replica = Replica::start(&[]).await;
     replica.set("k", "v").await;
     let mut wire = Wire::connect(replica.address).await;
@@ -81,7 +81,7 @@ async fn other_content_types_are_unsupported_and_nothing_is_carried_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_methods_are_not_allowed_and_nothing_is_carried_out() {
+async fn other_http_methods_are_refused_without_effect() {
     let replica = Replica::start(&[]).await;
     replica.set("k", "v").await;
     let mut wire = Wire::connect(replica.address).await;
@@ -109,7 +109,7 @@ async fn a_refusal_does_not_wait_for_the_body() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_balancer_that_gets_the_root_is_told_whether_callers_should_come() {
+async fn a_get_of_the_root_path_reports_readiness() {
     let replica = Replica::start(&[("server.admin", "true")]).await;
     let mut wire = Wire::connect(replica.address).await;
     let answer = send(&mut wire, Request::get("/"), Body::empty()).await;

@@ -1,4 +1,4 @@
-//! What the policy of a namespace does, as far as it is not about how long entries live.
+//! Policies of namespaces, except expiry.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use crate::harness::{
 };
 
 in_both_modes! {
-    a_namespace_that_is_off_stores_nothing,
-    without_a_tier_left_nothing_is_cached,
+    a_disabled_namespace_stores_nothing,
+    nothing_is_cached_without_any_tier,
     a_value_may_be_as_large_as_its_namespace_allows,
     an_immutable_entry_is_never_overwritten,
     requests_beyond_the_rate_are_refused,
-    a_quota_of_memory_is_kept,
-    what_was_invalidated_leaves_its_room_to_what_comes_after,
+    the_memory_quota_of_a_namespace_is_enforced,
+    an_invalidated_entry_frees_its_quota,
 }
 
 fn named(namespace: &str, key: &str, value: &str) -> pb::SetRequest {
     pb::SetRequest { namespace: namespace.into(), ..set_request(key, value) }
 }
 
-async fn a_namespace_that_is_off_stores_nothing(mode: Mode) {
+async fn a_disabled_namespace_stores_nothing(mode: Mode) {
     let replica = mode.replica(&[("namespaces.off.enabled", "false")]).await;
     assert_eq!(replica.store(named("off", "k", "v")).await.unwrap().outcome(), SetOutcome::Disabled);
     assert_eq!(replica.get_from("off", "k").await.miss(), Some(MissReason::Disabled));
@@ -35,7 +35,7 @@ async fn a_namespace_that_is_off_stores_nothing(mode: Mode) {
     assert!(replica.get("k").await.is("v"));
 }
 
-async fn without_a_tier_left_nothing_is_cached(mode: Mode) {
+async fn nothing_is_cached_without_any_tier(mode: Mode) {
     let replica = mode.replica(&[("namespaces.off.l1", "false"), ("namespaces.off.l2", "false")]).await;
     assert_eq!(replica.store(named("off", "k", "v")).await.unwrap().outcome(), SetOutcome::Disabled);
     assert_eq!(replica.get_from("off", "k").await.miss(), Some(MissReason::Disabled));
@@ -96,7 +96,7 @@ async fn requests_beyond_the_rate_are_refused(mode: Mode) {
     eventually("a later request passes", async || replica.ask(request.clone()).await.is_ok()).await;
 }
 
-async fn a_quota_of_memory_is_kept(mode: Mode) {
+async fn the_memory_quota_of_a_namespace_is_enforced(mode: Mode) {
     let replica = mode.replica(&[("namespaces.small.max_bytes", "10KiB")]).await;
     let value = "x".repeat(1000);
     let mut refused = 0;
@@ -128,7 +128,7 @@ async fn a_quota_of_memory_is_kept(mode: Mode) {
     assert!(replica.get("k").await.is(&value));
 }
 
-async fn what_was_invalidated_leaves_its_room_to_what_comes_after(mode: Mode) {
+async fn an_invalidated_entry_frees_its_quota(mode: Mode) {
     let replica = mode.replica(&[("namespaces.n.max_bytes", "300KiB"), ("namespaces.n.default_ttl", "1h")]).await;
     let value = "x".repeat(2000);
     let tagged = |n: usize| pb::SetRequest { tags: vec!["t".into()], ..named("n", &format!("a/{n}"), &value) };
@@ -158,7 +158,7 @@ async fn what_was_invalidated_leaves_its_room_to_what_comes_after(mode: Mode) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_memory_every_get_asks_redis() {
+async fn every_get_reads_redis_without_l1() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("namespaces.shared.l1", "false")]).await;
     replica.set_in("shared", "k", "1").await;
@@ -175,8 +175,8 @@ async fn without_memory_every_get_asks_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_entries_live_in_one_memory() {
-    let fleet = Fleet::of(2, &[("namespaces.own.l2", "false")]).await;
+async fn entries_live_in_one_replica_without_l2() {
+    let fleet = Fleet::start(2, &[("namespaces.own.l2", "false")]).await;
     let first = fleet[0].store(named("own", "k", "1")).await.unwrap();
     assert_eq!((first.outcome(), first.token.as_str()), (SetOutcome::Stored, ""));
     let answer = fleet[0].get_from("own", "k").await;
@@ -214,7 +214,7 @@ async fn without_redis_entries_live_in_one_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_entries_live_though_redis_is_away() {
+async fn entries_without_l2_survive_an_outage_of_redis() {
     let mut redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("cache.l2", "false")]).await;
     replica.set("k", "1").await;
@@ -228,7 +228,7 @@ async fn without_redis_entries_live_though_redis_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_may_ask_the_primary_by_default() {
+async fn a_namespace_can_read_strongly_by_default() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("namespaces.exact.consistency", "strong")]).await;
     replica.set_in("exact", "k", "1").await;
@@ -249,8 +249,8 @@ async fn a_namespace_may_ask_the_primary_by_default() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_immutable_entry_is_written_in_silence_and_seen_everywhere() {
-    let fleet = Fleet::of(2, &[("namespaces.fixed.immutable", "true")]).await;
+async fn an_immutable_entry_is_visible_everywhere_without_a_message() {
+    let fleet = Fleet::start(2, &[("namespaces.fixed.immutable", "true")]).await;
     let before = fleet[1].coherence().await.messages_applied;
     for n in 0..20 {
         let stored = fleet[0].set_in("fixed", &n.to_string(), "v").await;
@@ -267,7 +267,7 @@ async fn an_immutable_entry_is_written_in_silence_and_seen_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_keeps_an_entry_no_longer_than_it_may() {
+async fn memory_keeps_an_entry_up_to_its_limit() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("namespaces.brief.l1_ttl", "200ms")]).await;
     replica.set_in("brief", "k", "v").await;

@@ -1,4 +1,4 @@
-//! How Redis has to be set up, and what the service says when it is not.
+//! Setup of Redis: rights, TLS, passwords, and warnings about its settings.
 
 use std::io::Write as _;
 
@@ -50,16 +50,16 @@ async fn the_documented_rights_are_enough() {
     let other = Replica::on(&redis, USER).await;
     let barrier = pb::Barrier::Fleet.into();
     one.store(pb::SetRequest { barrier, ..set_request("k", "v") }).await.unwrap();
-    other.holds("k", "v").await;
+    other.wait_until_cached("k", "v").await;
     let condition = Some(pb::set_request::Condition::IfAbsent(pb::IfAbsent {}));
     let refused = other.store(pb::SetRequest { condition, ..set_request("k", "w") }).await.unwrap();
     assert_eq!(refused.outcome(), pb::SetOutcome::AlreadyPresent);
     assert!(one.strong("k").await.unwrap().is("v"));
     one.remove(pb::InvalidateRequest { barrier, ..invalidate_key("k") }).await.unwrap();
-    other.lacks("k").await;
+    other.assert_missing("k").await;
     other.set("k", "again").await;
     one.remove(pb::InvalidateRequest { barrier, ..whole_namespace("") }).await.unwrap();
-    other.lacks("k").await;
+    other.assert_missing("k").await;
     redis.cli(&["SCRIPT", "FLUSH"]).await;
     one.set("k", "after a flush").await;
     assert!(one.inspect("k").await.l2_error.is_empty());
@@ -129,7 +129,7 @@ async fn use_everything(one: &Replica, other: &Replica, redis: &Redis) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_the_documented_user_may_not_do_is_ever_asked() {
+async fn only_documented_commands_are_sent() {
     let (redis, _file) = with_users(&[ADMIN, &documented_user()]).await;
     let further =
         &[("cache.stale_window", "1h"), ("cache.allow_no_expiry", "true"), ("redis.namespace_sampling", "1s")];
@@ -140,9 +140,9 @@ async fn nothing_that_the_documented_user_may_not_do_is_ever_asked() {
     eventually("namespaces are measured", async || one.counts("default").await.redis_bytes.is_some()).await;
     // A takeover: the same server in another life.
     redis.cli(&["CLIENT", "KILL", "USER", "twintier"]).await;
-    one.whole().await;
+    one.wait_until_proven().await;
     redis.cli(&["FLUSHALL"]).await;
-    one.whole().await;
+    one.wait_until_proven().await;
     one.set("k", "v").await;
     // A replica that leaves takes itself off the registry.
     assert!(other.stop().await);
@@ -157,16 +157,16 @@ async fn nothing_that_the_documented_user_may_not_do_is_ever_asked() {
 async fn the_documented_rights_are_enough_in_another_database() {
     let (redis, _file) = with_users(&[ADMIN, &documented_user()]).await;
     let url = format!("{}/1", redis.url());
-    let (one, other) = (Replica::at(&url, USER).await, Replica::at(&url, USER).await);
-    one.whole().await;
-    other.whole().await;
+    let (one, other) = (Replica::connected_to(&url, USER).await, Replica::connected_to(&url, USER).await);
+    one.wait_until_proven().await;
+    other.wait_until_proven().await;
     one.store(pb::SetRequest { barrier: pb::Barrier::Fleet.into(), ..set_request("k", "v") }).await.unwrap();
-    other.holds("k", "v").await;
+    other.wait_until_cached("k", "v").await;
     assert_eq!(refusals(&redis).await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_right_to_measure_a_namespace_has_keys_and_no_memory() {
+async fn a_namespace_has_keys_but_no_memory_usage_without_that_right() {
     let user = documented_user().replace(" +memory|usage", "");
     assert_ne!(user, documented_user());
     let (redis, _file) = with_users(&[ADMIN, &user]).await;
@@ -195,11 +195,11 @@ fn every_command_of_a_script_is_a_documented_right() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_right_that_is_missing_is_named() {
+async fn a_missing_right_is_named() {
     for missing in ["+hset", "+evalsha", "+script|load", "+subscribe", "&twintier:*", "~twintier:*"] {
         let user = documented_user().replace(&format!("{missing} "), "");
         let (redis, _file) = with_users(&[ADMIN, &user]).await;
-        let replica = Replica::at(&redis.url(), USER).await;
+        let replica = Replica::connected_to(&redis.url(), USER).await;
         // fred does not tell that SUBSCRIBE is refused: then nothing comes back.
         let word = match missing {
             "+subscribe" => "may this user subscribe",
@@ -229,13 +229,13 @@ async fn a_new_password_in_its_file_needs_no_restart() {
     redis.cli(&["CLIENT", "KILL", "USER", "twintier"]).await;
     eventually("the old password is refused", async || replica.redis().await.reason.contains("WRONGPASS")).await;
     std::fs::write(file.path(), "second\n").unwrap();
-    replica.whole().await;
+    replica.wait_until_proven().await;
     replica.set("k", "v").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn settings_that_weaken_the_promise_are_named() {
-    let fleet = Fleet::of(1, &[]).await;
+async fn settings_that_weaken_the_promise_are_logged() {
+    let fleet = Fleet::start(1, &[]).await;
     eventually("the policy is known", async || fleet[0].redis().await.maxmemory_policy == "noeviction").await;
     assert_eq!(fleet[0].redis().await.warnings, Vec::<String>::new());
     let redis = Redis::with(&["--maxmemory-policy", "allkeys-lru"]).await;
@@ -246,7 +246,8 @@ async fn settings_that_weaken_the_promise_are_named() {
     .await;
 }
 
-/// A certificate of an authority for this machine's address, as arguments of Redis; and the authority's file.
+/// A certificate of an authority for this machine's address, as arguments of Redis; and the
+/// authority's file.
 fn certified() -> (Authority, Vec<String>) {
     let authority = Authority::new();
     let (certificate, key) = authority.certificate("127.0.0.1");
@@ -256,7 +257,7 @@ fn certified() -> (Authority, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_is_reached_by_tls_and_as_a_user_with_the_documented_rights() {
+async fn a_cluster_is_reached_by_tls_with_the_documented_rights() {
     let (authority, mut args) = certified();
     let (port, bus) = (free_port().to_string(), free_port().to_string());
     let cluster = ["--tls-port", &port, "--tls-cluster", "yes", "--cluster-enabled", "yes", "--cluster-port", &bus];
@@ -268,15 +269,15 @@ async fn a_cluster_is_reached_by_tls_and_as_a_user_with_the_documented_rights() 
     redis.cli(&[&["ACL", "SETUSER", "twintier"], &rights[..]].concat()).await;
     let file = authority.file();
     let url = format!("rediss-cluster://127.0.0.1:{port}");
-    let replica = Replica::at(&url, &[USER, &[("redis.tls_ca_file", &file)]].concat()).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&url, &[USER, &[("redis.tls_ca_file", &file)]].concat()).await;
+    replica.wait_until_proven().await;
     replica.store(pb::SetRequest { barrier: pb::Barrier::Fleet.into(), ..set_request("k", "v") }).await.unwrap();
     assert!(replica.strong("k").await.unwrap().is("v"));
     assert_eq!(refusals(&redis).await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sentinels_are_reached_by_tls_and_with_a_password_of_their_own() {
+async fn sentinels_are_reached_by_tls_with_their_own_password() {
     let (authority, args) = certified();
     let (port, sentinel_port) = (free_port().to_string(), free_port().to_string());
     let primary =
@@ -296,10 +297,11 @@ async fn sentinels_are_reached_by_tls_and_with_a_password_of_their_own() {
     writeln!(password, "of-sentinels").unwrap();
     let password = password.path().to_str().unwrap();
     let settings = [("redis.tls_ca_file", file.as_str()), ("redis.sentinel_password_file", password)];
-    let replica = Replica::at(&url, &settings).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&url, &settings).await;
+    replica.wait_until_proven().await;
     replica.set("k", "v").await;
-    let wrong = Replica::at(&url, &[("redis.tls_ca_file", &file), ("redis.sentinel_password", "wrong")]).await;
+    let wrong =
+        Replica::connected_to(&url, &[("redis.tls_ca_file", &file), ("redis.sentinel_password", "wrong")]).await;
     eventually("it says why", async || wrong.redis().await.reason.contains("WRONGPASS")).await;
 }
 
@@ -321,43 +323,45 @@ async fn says(replica: &Replica, words: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_asks_for_a_certificate_is_shown_one() {
+async fn a_client_certificate_is_sent_when_the_server_requests_one() {
     let (_redis, authority, place) = guarded().await;
     let (url, authorities) = (format!("rediss://{place}"), authority.file());
     let (certificate, key) = authority.certificate("client");
-    let without = Replica::at(&url, &[("redis.tls_ca_file", &authorities)]).await;
+    let without = Replica::connected_to(&url, &[("redis.tls_ca_file", &authorities)]).await;
     says(&without, &["redis.tls_cert_file", "redis.tls_key_file"]).await;
     let settings =
         [("redis.tls_ca_file", &*authorities), ("redis.tls_cert_file", &certificate), ("redis.tls_key_file", &key)];
-    let replica = Replica::at(&url, &settings).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&url, &settings).await;
+    replica.wait_until_proven().await;
     replica.set("k", "v").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tls_connection_that_cannot_be_made_names_the_setting_to_change() {
+async fn a_failed_tls_connection_names_the_setting_to_change() {
     let (redis, authority, place) = guarded().await;
-    let plain = Replica::at(&format!("redis://{place}"), &[]).await;
+    let plain = Replica::connected_to(&format!("redis://{place}"), &[]).await;
     says(&plain, &["redis.url has to begin with rediss"]).await;
     let file = authority.file();
-    let tls = Replica::at(&redis.url().replace("redis://", "rediss://"), &[("redis.tls_ca_file", &file)]).await;
+    let tls =
+        Replica::connected_to(&redis.url().replace("redis://", "rediss://"), &[("redis.tls_ca_file", &file)]).await;
     says(&tls, &["redis.url has to begin with redis instead of rediss"]).await;
     let other = Authority::new();
-    let distrusting = Replica::at(&format!("rediss://{place}"), &[("redis.tls_ca_file", &other.file())]).await;
+    let distrusting =
+        Replica::connected_to(&format!("rediss://{place}"), &[("redis.tls_ca_file", &other.file())]).await;
     says(&distrusting, &["tls: invalid peer certificate", "redis.tls_ca_file"]).await;
     let reason = distrusting.redis().await.reason;
     assert!(!reason.contains("InvalidCertificate"), "no debugging form: {reason}");
     // Sentinels and members of a Cluster are reached in the same way.
-    let sentinel = Replica::at(&format!("redis-sentinel://{place}/0?service=main"), &[]).await;
+    let sentinel = Replica::connected_to(&format!("redis-sentinel://{place}/0?service=main"), &[]).await;
     says(&sentinel, &["redis.url has to begin with rediss"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscription_that_redis_cuts_off_names_the_likely_limit() {
+async fn a_subscription_closed_by_redis_names_the_likely_limit() {
     let redis = Redis::start().await;
     redis.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 8kb 8kb 1"]).await;
-    let replica = Replica::at(&redis.url(), &[]).await;
+    let replica = Replica::connected_to(&redis.url(), &[]).await;
     says(&replica, &["client-output-buffer-limit pubsub"]).await;
     redis.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 1mb 60"]).await;
-    replica.whole().await;
+    replica.wait_until_proven().await;
 }

@@ -1,4 +1,4 @@
-//! Policies that are changed at run time.
+//! Policy changes at run time.
 
 use tonic::Status;
 use tonic::transport::Channel;
@@ -6,7 +6,8 @@ use twintier::pb;
 use twintier::pb::admin_service_client::AdminServiceClient;
 
 use crate::harness::{
-    Answer as _, Cluster, Fleet, Mode, QUICK, Redis, Refusal as _, Replica, eventually, in_both_modes, set_request,
+    Answer as _, Cluster, Fleet, Mode, Redis, Refusal as _, Replica, SHORT_BOUND, eventually, in_both_modes,
+    set_request,
 };
 
 impl Replica {
@@ -47,14 +48,14 @@ fn seconds(seconds: i64) -> Option<prost_types::Duration> {
 }
 
 in_both_modes! {
-    a_namespace_is_switched_off_and_on_again,
-    the_whole_service_is_switched_off_and_on_again,
-    policies_are_listed_in_full_and_as_changed,
-    bad_changes_are_refused_by_field_and_change_nothing,
-    a_change_of_another_field_leaves_the_first,
+    a_namespace_is_disabled_and_enabled_again,
+    the_whole_service_is_disabled_and_enabled_again,
+    policies_are_listed_in_full_and_with_their_changes,
+    invalid_policy_changes_are_refused_by_field_without_effect,
+    a_policy_change_keeps_other_changed_fields,
 }
 
-async fn a_namespace_is_switched_off_and_on_again(mode: Mode) {
+async fn a_namespace_is_disabled_and_enabled_again(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set("k", "v").await;
     let changed = replica.change("default", off()).await.unwrap();
@@ -69,7 +70,7 @@ async fn a_namespace_is_switched_off_and_on_again(mode: Mode) {
     assert!(!replica.is_off("k").await);
 }
 
-async fn the_whole_service_is_switched_off_and_on_again(mode: Mode) {
+async fn the_whole_service_is_disabled_and_enabled_again(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set("k", "v").await;
     let changed = replica.change("", off()).await.unwrap();
@@ -82,7 +83,7 @@ async fn the_whole_service_is_switched_off_and_on_again(mode: Mode) {
     assert!(!replica.is_off("k").await);
 }
 
-async fn policies_are_listed_in_full_and_as_changed(mode: Mode) {
+async fn policies_are_listed_in_full_and_with_their_changes(mode: Mode) {
     let replica = mode.replica(&[("namespaces.sessions.max_ttl", "1h")]).await;
     replica.change("sessions", pb::Policy { jitter: Some(0.25), ..Default::default() }).await.unwrap();
     let listed = replica.policies().list_policies(pb::ListPoliciesRequest::default()).await.unwrap().into_inner();
@@ -100,7 +101,7 @@ async fn policies_are_listed_in_full_and_as_changed(mode: Mode) {
     assert_eq!(listed.namespaces.len(), 2);
 }
 
-async fn bad_changes_are_refused_by_field_and_change_nothing(mode: Mode) {
+async fn invalid_policy_changes_are_refused_by_field_without_effect(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let wrong = pb::Policy { max_ttl: seconds(1), jitter: Some(2.0), ..Default::default() };
     let refused = replica.change("n", wrong).await.unwrap_err();
@@ -115,7 +116,7 @@ async fn bad_changes_are_refused_by_field_and_change_nothing(mode: Mode) {
     replica.change("n", pb::Policy::default()).await.unwrap_err().names(&[("policy", "must change something")]);
 }
 
-async fn a_change_of_another_field_leaves_the_first(mode: Mode) {
+async fn a_policy_change_keeps_other_changed_fields(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.change("n", pb::Policy { jitter: Some(0.1), ..Default::default() }).await.unwrap();
     let both = replica.change("n", pb::Policy { immutable: Some(true), ..Default::default() }).await.unwrap();
@@ -149,28 +150,29 @@ async fn changes_reach_the_other(one: &Replica, other: &Replica) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_is_taken_up_by_every_replica() {
-    let fleet = Fleet::of(2, &[]).await;
+async fn a_policy_change_reaches_every_replica() {
+    let fleet = Fleet::start(2, &[]).await;
     changes_reach_the_other(&fleet[0], &fleet[1]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_is_taken_up_by_every_replica_in_a_cluster() {
+async fn a_policy_change_reaches_every_replica_in_a_cluster() {
     let cluster = Cluster::start(&[]).await;
-    let (one, other) = (Replica::at(&cluster.url(), &[]).await, Replica::at(&cluster.url(), &[]).await);
-    one.whole().await;
-    other.whole().await;
+    let (one, other) =
+        (Replica::connected_to(&cluster.url(), &[]).await, Replica::connected_to(&cluster.url(), &[]).await);
+    one.wait_until_proven().await;
+    other.wait_until_proven().await;
     changes_reach_the_other(&one, &other).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_outlives_the_replicas_and_holds_before_a_new_one_is_ready() {
+async fn a_policy_change_survives_restarts_and_applies_before_readiness() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     one.change("default", off()).await.unwrap();
     one.stop().await;
     for settings in [&[][..], &[("warm_start.enabled", "false")]] {
-        let two = Replica::at(&redis.url(), settings).await;
+        let two = Replica::connected_to(&redis.url(), settings).await;
         eventually("it is ready", async || {
             let request = tonic_health::pb::HealthCheckRequest { service: "readiness".into() };
             let mut health = tonic_health::pb::health_client::HealthClient::new(two.channel.clone());
@@ -182,9 +184,9 @@ async fn a_change_outlives_the_replicas_and_holds_before_a_new_one_is_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_redis_loses_is_restored_by_those_who_know_it() {
+async fn a_policy_change_lost_by_redis_is_restored_by_replicas() {
     let redis = Redis::start().await;
-    let (one, other) = (Replica::on(&redis, QUICK).await, Replica::on(&redis, QUICK).await);
+    let (one, other) = (Replica::on(&redis, SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
     one.change("default", off()).await.unwrap();
     eventually("the other has it", async || other.is_off("k").await).await;
     redis.cli(&["FLUSHALL"]).await;
@@ -192,7 +194,7 @@ async fn a_change_that_redis_loses_is_restored_by_those_who_know_it() {
         redis.cli(&["HEXISTS", "twintier:{0}:p", "default/enabled"]).await.number() == 1
     })
     .await;
-    let third = Replica::on(&redis, QUICK).await;
+    let third = Replica::on(&redis, SHORT_BOUND).await;
     eventually("a new one has it", async || third.is_off("k").await).await;
     assert!(one.is_off("k").await && other.is_off("k").await);
     other.take_back("default").await.unwrap();
@@ -200,9 +202,9 @@ async fn a_change_that_redis_loses_is_restored_by_those_who_know_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_redis_is_away_what_was_changed_holds_and_nothing_is_changed() {
+async fn policies_stay_and_cannot_change_while_redis_is_down() {
     let mut redis = Redis::start().await;
-    let replica = Replica::on(&redis, QUICK).await;
+    let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.change("default", off()).await.unwrap();
     redis.kill9();
     let refused = replica.take_back("default").await.unwrap_err();

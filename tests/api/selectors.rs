@@ -1,4 +1,4 @@
-//! Invalidation by prefix, pattern, tag, namespace and event, as callers see it.
+//! Invalidation by prefix, pattern, tag, namespace and event.
 
 mod events;
 mod faults;
@@ -11,19 +11,19 @@ use twintier::pb;
 use twintier::pb::invalidate_request::Selector;
 
 use crate::harness::{
-    Answer as _, Cluster, Fleet, Mode, PATIENCE, Redis, Refusal as _, Replica, Reply, Sentinels, eventually,
+    Answer as _, Cluster, Fleet, Mode, Redis, Refusal as _, Replica, Reply, Sentinels, WAIT_TIMEOUT, eventually,
     in_both_modes, set_request, whole_namespace, within,
 };
 
 in_both_modes! {
-    a_prefix_takes_what_is_below_it,
-    a_pattern_takes_what_matches,
-    a_tag_takes_what_has_it,
-    what_is_marked_is_answered_only_flagged,
-    many_patterns_one_after_another_leave_nothing_behind,
-    a_selector_is_checked,
-    a_selection_in_one_namespace_leaves_others_alone,
-    no_get_after_the_acknowledgement_sees_what_was_before,
+    a_prefix_invalidates_the_keys_below_it,
+    a_pattern_invalidates_the_keys_that_match,
+    a_tag_invalidates_the_entries_that_have_it,
+    a_marked_entry_is_only_answered_as_stale,
+    many_successive_patterns_leave_no_records,
+    an_invalid_selector_is_refused,
+    a_selector_leaves_other_namespaces_unchanged,
+    no_get_after_the_acknowledgement_returns_the_old_value,
 }
 
 pub fn prefix(prefix: &str) -> pb::InvalidateRequest {
@@ -74,7 +74,7 @@ async fn takes(replica: &Replica, request: pb::InvalidateRequest, gone: &[&str])
     }
 }
 
-async fn a_prefix_takes_what_is_below_it(mode: Mode) {
+async fn a_prefix_invalidates_the_keys_below_it(mode: Mode) {
     let replica = mode.replica(&[]).await;
     takes(&replica, prefix("user:42"), &["user:42", "user:42:posts", "user:42/a/b"]).await;
     takes(&replica, prefix("user:42:"), &["user:42", "user:42:posts", "user:42/a/b"]).await;
@@ -83,7 +83,7 @@ async fn a_prefix_takes_what_is_below_it(mode: Mode) {
     takes(&replica, prefix("nothing"), &[]).await;
 }
 
-async fn a_pattern_takes_what_matches(mode: Mode) {
+async fn a_pattern_invalidates_the_keys_that_match(mode: Mode) {
     let replica = mode.replica(&[]).await;
     takes(&replica, pattern("user:42*"), &["user:42", "user:42:posts", "user:42/a/b", "user:421"]).await;
     takes(&replica, pattern("user:??"), &["user:42"]).await;
@@ -92,7 +92,7 @@ async fn a_pattern_takes_what_matches(mode: Mode) {
     takes(&replica, pattern("*"), &KEYS).await;
 }
 
-async fn a_tag_takes_what_has_it(mode: Mode) {
+async fn a_tag_invalidates_the_entries_that_have_it(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let store = async || {
         replica.set_tagged("one", "v", &["a"]).await;
@@ -108,7 +108,7 @@ async fn a_tag_takes_what_has_it(mode: Mode) {
     assert!(!replica.has("one").await && !replica.has("both").await && replica.has("none").await);
 }
 
-async fn what_is_marked_is_answered_only_flagged(mode: Mode) {
+async fn a_marked_entry_is_only_answered_as_stale(mode: Mode) {
     let replica = mode.replica(&[("cache.stale_window", "1h")]).await;
     let welcome = |key: &str| pb::GetRequest {
         key: key.to_owned(),
@@ -143,7 +143,7 @@ async fn what_is_marked_is_answered_only_flagged(mode: Mode) {
 }
 
 /// More than may be at work at a time, each as soon as there is room for it.
-async fn many_patterns_one_after_another_leave_nothing_behind(mode: Mode) {
+async fn many_successive_patterns_leave_no_records(mode: Mode) {
     let replica = mode.replica(&[("coherence.partitions", "4")]).await;
     replica.set("stays", "v").await;
     for number in 0..40 {
@@ -166,7 +166,7 @@ async fn many_patterns_one_after_another_leave_nothing_behind(mode: Mode) {
     assert!(replica.has("stays").await && replica.has("x:0").await, "what no pattern selects is left alone");
 }
 
-async fn a_selector_is_checked(mode: Mode) {
+async fn an_invalid_selector_is_refused(mode: Mode) {
     let replica = mode.replica(&[("limits.tags", "2"), ("limits.tag_size", "4"), ("limits.pattern_size", "8")]).await;
     let refused = async |request: pb::InvalidateRequest| replica.remove(request).await.unwrap_err();
     refused(prefix("")).await.names(&[("prefix", "1 to 16 segments")]);
@@ -186,7 +186,7 @@ async fn a_selector_is_checked(mode: Mode) {
     refused(pb::InvalidateRequest::default()).await.names(&[("selector", "prefix")]);
 }
 
-async fn a_selection_in_one_namespace_leaves_others_alone(mode: Mode) {
+async fn a_selector_leaves_other_namespaces_unchanged(mode: Mode) {
     let replica = mode.replica(&[]).await;
     for namespace in ["gone", "stays"] {
         let tagged = |key: &str| pb::SetRequest {
@@ -206,8 +206,9 @@ async fn a_selection_in_one_namespace_leaves_others_alone(mode: Mode) {
     }
 }
 
-/// Others fetch the same keys all the time: what they began to fetch before must not come into memory after it.
-async fn no_get_after_the_acknowledgement_sees_what_was_before(mode: Mode) {
+/// Others fetch the same keys all the time: what they began to fetch before must not come into
+/// memory after it.
+async fn no_get_after_the_acknowledgement_returns_the_old_value(mode: Mode) {
     let replica = mode.replica(&[("coherence.partitions", "4")]).await;
     let keys: Vec<String> = (0..8).map(|number| format!("hot:{number}")).collect();
     let (stop, mut readers) = (tokio_util::sync::CancellationToken::new(), tokio::task::JoinSet::new());
@@ -239,7 +240,7 @@ async fn no_get_after_the_acknowledgement_sees_what_was_before(mode: Mode) {
         }
     }
     stop.cancel();
-    within(PATIENCE, readers.join_all()).await;
+    within(WAIT_TIMEOUT, readers.join_all()).await;
 }
 
 /// All selectors, at both replicas, whichever of them was asked.
@@ -248,14 +249,14 @@ async fn all_selectors_hold_in(fleet: &[Replica; 2]) {
         for key in ["k:1", "k:2"] {
             fleet[0].set_tagged(key, "v", &["t"]).await;
             for replica in fleet {
-                replica.holds(key, "v").await;
+                replica.wait_until_cached(key, "v").await;
             }
         }
         fleet[0].set("other", "v").await;
         fleet[round % 2].remove(request.clone()).await.unwrap();
         for key in ["k:1", "k:2"] {
             assert!(!fleet[round % 2].has(key).await, "{request:?}");
-            fleet[1 - round % 2].lacks(key).await;
+            fleet[1 - round % 2].assert_missing(key).await;
         }
         let others = round < 3;
         assert_eq!([fleet[0].has("other").await, fleet[1].has("other").await], [others; 2], "{request:?}");
@@ -263,9 +264,9 @@ async fn all_selectors_hold_in(fleet: &[Replica; 2]) {
 }
 
 async fn two(url: &str) -> [Replica; 2] {
-    let fleet = [Replica::at(url, &[]).await, Replica::at(url, &[]).await];
+    let fleet = [Replica::connected_to(url, &[]).await, Replica::connected_to(url, &[]).await];
     for replica in &fleet {
-        replica.whole().await;
+        replica.wait_until_proven().await;
     }
     fleet
 }
@@ -290,8 +291,8 @@ async fn every_selector_reaches_every_replica_behind_sentinels() {
             replica.strong("k:1").await.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent))
         })
         .await;
-        replica.whole().await;
-        replica.lacks("k:1").await;
+        replica.wait_until_proven().await;
+        replica.assert_missing("k:1").await;
     }
     all_selectors_hold_in(&fleet).await;
 }

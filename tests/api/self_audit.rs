@@ -1,8 +1,8 @@
-//! The self-audit: hits of memory, checked against Redis.
+//! The self-audit: hits from memory are compared with Redis.
 
 use twintier::pb;
 
-use crate::harness::{Answer as _, QUICK, Redis, Replica, eventually};
+use crate::harness::{Answer as _, Redis, Replica, SHORT_BOUND, eventually};
 
 const EVERY_HIT: (&str, &str) = ("coherence.self_audit", "1");
 
@@ -11,11 +11,11 @@ async fn self_audit(replica: &Replica) -> pb::SelfAuditStats {
 }
 
 fn audited() -> Vec<(&'static str, &'static str)> {
-    QUICK.iter().copied().chain([EVERY_HIT]).collect()
+    SHORT_BOUND.iter().copied().chain([EVERY_HIT]).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hits_are_checked_and_what_is_gone_is_counted_apart() {
+async fn hits_are_audited_and_missing_entries_are_counted_separately() {
     let redis = Redis::start().await;
     let settings = [audited(), vec![("coherence.partitions", "1")]].concat();
     let replica = Replica::on(&redis, &settings).await;
@@ -41,7 +41,7 @@ async fn hits_are_checked_and_what_is_gone_is_counted_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_checked_when_it_is_switched_off() {
+async fn no_hit_is_audited_when_the_self_audit_is_off() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("coherence.self_audit", "0")]).await;
     replica.set("k", "v").await;
@@ -51,7 +51,8 @@ async fn nothing_is_checked_when_it_is_switched_off() {
     assert_eq!(self_audit(&replica).await, pb::SelfAuditStats::default());
 }
 
-/// With proofs that do not end, a replica whose subscription is deaf goes on answering what was overwritten.
+/// With proofs that do not end, a replica whose subscription is deaf goes on answering what was
+/// overwritten.
 #[cfg(feature = "drills")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_older_than_the_bound_are_found() {
@@ -60,11 +61,11 @@ async fn answers_older_than_the_bound_are_found() {
 
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let writer = Replica::on(&redis, QUICK).await;
-    let reader = Replica::at_with(&proxy.url(), &audited(), Safeguards::without(Safeguard::Audit)).await;
-    reader.whole().await;
+    let writer = Replica::on(&redis, SHORT_BOUND).await;
+    let reader = Replica::connected_to_with(&proxy.url(), &audited(), Safeguards::without(Safeguard::Audit)).await;
+    reader.wait_until_proven().await;
     writer.set("k", "old").await;
-    reader.holds("k", "old").await;
+    reader.wait_until_cached("k", "old").await;
     proxy.stall(Class::Subscription, Direction::ToClient);
     writer.set("k", "new").await;
     eventually("a violation is counted", async || {

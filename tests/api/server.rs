@@ -1,4 +1,4 @@
-//! The server at its limits: deadlines, load, connections, peers that do not speak gRPC.
+//! Limits of the server: deadlines, load, connections, peers without gRPC.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tonic::Code;
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Class, Direction, PATIENCE, Proxy, Redis, Refusal as _, Replica, Wire, connect_from, eventually,
+    Answer as _, Class, Direction, Proxy, Redis, Refusal as _, Replica, WAIT_TIMEOUT, Wire, connect_from, eventually,
     set_request, within,
 };
 
@@ -25,13 +25,13 @@ fn timed<T>(message: T, timeout: &'static str) -> tonic::Request<T> {
 }
 
 /// So patient that only the deadline ends a call to a frozen Redis.
-const PATIENT: &[(&str, &str)] =
+const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "30s"), ("redis.write_timeout", "30s"), ("redis.unresponsive_after", "30s")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_that_passes_is_deadline_exceeded() {
     let redis = Redis::start().await;
-    let replica = Replica::on(&redis, PATIENT).await;
+    let replica = Replica::on(&redis, LONG_TIMEOUTS).await;
     let mut client = Wire::connect(replica.address).await.client();
     client.get(timed(strong("k"), "10S")).await.unwrap();
     redis.freeze();
@@ -51,7 +51,7 @@ async fn a_deadline_that_passes_is_deadline_exceeded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_without_a_deadline_gets_the_servers() {
     let redis = Redis::start().await;
-    let mut settings = PATIENT.to_vec();
+    let mut settings = LONG_TIMEOUTS.to_vec();
     settings.push(("server.max_deadline", "200ms"));
     let replica = Replica::on(&redis, &settings).await;
     let mut client = Wire::connect(replica.address).await.client();
@@ -67,7 +67,7 @@ async fn a_request_without_a_deadline_gets_the_servers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_ends_a_strong_get_and_a_write_in_time() {
     let redis = Redis::start().await;
-    let replica = Replica::on(&redis, PATIENT).await;
+    let replica = Replica::on(&redis, LONG_TIMEOUTS).await;
     let mut client = Wire::connect(replica.address).await.client();
     client.get(timed(strong("k"), "10S")).await.unwrap();
     redis.freeze();
@@ -86,7 +86,7 @@ async fn a_deadline_ends_a_strong_get_and_a_write_in_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_ends_an_ordinary_get_in_time() {
     let redis = Redis::start().await;
-    let replica = Replica::on(&redis, PATIENT).await;
+    let replica = Replica::on(&redis, LONG_TIMEOUTS).await;
     let mut client = Wire::connect(replica.address).await.client();
     redis.freeze();
     let get = pb::GetRequest { key: "k".into(), ..Default::default() };
@@ -98,14 +98,14 @@ async fn a_deadline_ends_an_ordinary_get_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn load_beyond_the_limit_is_shed_with_a_time_to_come_back() {
+async fn load_beyond_the_limit_is_shed_with_retry_info() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let settings = [("redis.url", proxy.url()), ("server.max_in_flight", "1".into())];
     let settings: Vec<_> =
-        settings.iter().map(|(path, value)| (*path, value.as_str())).chain(PATIENT.to_vec()).collect();
+        settings.iter().map(|(path, value)| (*path, value.as_str())).chain(LONG_TIMEOUTS.to_vec()).collect();
     let replica = Replica::start(&settings).await;
-    replica.whole().await;
+    replica.wait_until_proven().await;
     proxy.stall(Class::Commands, Direction::ToClient);
     let mut first = replica.client.clone();
     let slow = tokio::spawn(async move {
@@ -180,13 +180,13 @@ async fn a_request_id_comes_back() {
 /// What the server sends until it closes the connection.
 async fn last_words(stream: &mut TcpStream) -> Vec<u8> {
     let mut words = Vec::new();
-    within(PATIENCE, stream.read_to_end(&mut words)).await.expect("no reset");
+    within(WAIT_TIMEOUT, stream.read_to_end(&mut words)).await.expect("no reset");
     words
 }
 
 async fn get_on(wire: &Wire) -> Result<pb::GetResponse, tonic::Status> {
     let get = pb::GetRequest { key: "k".into(), ..Default::default() };
-    within(PATIENCE, wire.client().get(get)).await.map(tonic::Response::into_inner)
+    within(WAIT_TIMEOUT, wire.client().get(get)).await.map(tonic::Response::into_inner)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,7 +229,7 @@ async fn one_address_leaves_connections_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_say_nothing_give_way_to_those_that_do() {
+async fn silent_connections_give_way_to_active_ones() {
     let settings = [("server.max_connections", "8"), ("server.first_byte_timeout", "5m")];
     let replica = Replica::start(&settings).await;
     replica.set("k", "v").await;
@@ -252,7 +252,7 @@ async fn connections_that_say_nothing_give_way_to_those_that_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_says_nothing_is_closed() {
+async fn a_silent_connection_is_closed() {
     let replica = Replica::start(&[("server.first_byte_timeout", "300ms")]).await;
     let unhurried = Replica::start(&[("server.first_byte_timeout", "5m")]).await;
     let mut tolerated = TcpStream::connect(unhurried.address).await.unwrap();
@@ -269,7 +269,7 @@ async fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_speaks_http_1_is_told_what_is_spoken_here() {
+async fn an_http_1_client_gets_the_expected_protocol() {
     let replica = Replica::start(&[]).await;
     let mut stream = TcpStream::connect(replica.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nuser-agent: somebody\r\n\r\n").await.unwrap();
@@ -298,7 +298,7 @@ async fn garbage_on_one_connection_does_not_hurt_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_has_grown_old_goes_and_costs_no_call() {
+async fn an_old_connection_is_closed_without_losing_a_call() {
     let replica = Replica::start(&[("server.max_connection_age", "1s")]).await;
     replica.set("k", "v").await;
     let end = Instant::now() + Duration::from_millis(2500);
@@ -310,7 +310,8 @@ async fn a_connection_that_has_grown_old_goes_and_costs_no_call() {
                 let get = pb::GetRequest { key: "k".into(), ..Default::default() };
                 match client.get(get).await {
                     Ok(answer) => assert!(answer.into_inner().is("v")),
-                    // The client's own words for a call that it had not sent when it learned that the connection goes.
+                    // The client's own words for a call that it had not sent when it learned that
+                    // the connection goes.
                     Err(refusal) => {
                         let words = format!("{refusal:?}");
                         let unsent = ["GoAway(b\"\", NO_ERROR", "hyper::Error(Canceled"];
@@ -327,10 +328,10 @@ async fn a_connection_that_has_grown_old_goes_and_costs_no_call() {
 async fn a_call_under_way_outlives_the_age_of_its_connection() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let mut settings = PATIENT.to_vec();
+    let mut settings = LONG_TIMEOUTS.to_vec();
     settings.push(("server.max_connection_age", "1s"));
-    let replica = Replica::at(&proxy.url(), &settings).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&proxy.url(), &settings).await;
+    replica.wait_until_proven().await;
     replica.set("k", "v").await;
     let wire = Wire::connect(replica.address).await;
     let connected = Instant::now();
@@ -345,7 +346,7 @@ async fn a_call_under_way_outlives_the_age_of_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_malformed_deadline_is_refused_and_nothing_is_carried_out() {
+async fn a_malformed_deadline_is_refused_without_effect() {
     let replica = Replica::start(&[]).await;
     replica.set("k", "v").await;
     let mut client = Wire::connect(replica.address).await.client();
@@ -359,7 +360,7 @@ async fn a_malformed_deadline_is_refused_and_nothing_is_carried_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_without_a_message_is_the_callers_mistake() {
+async fn a_request_without_a_message_is_a_client_error() {
     let replica = Replica::start(&[]).await;
     let mut wire = Wire::connect(replica.address).await;
     let headers = call(&mut wire, "/twintier.v1.CacheService/Get").await;

@@ -1,4 +1,4 @@
-//! The end of a replica: in time whatever its peers do, and without hurting a call.
+//! Shutdown of a replica: in time, and without losing a call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,13 +21,13 @@ const UNHURRIED: &[(&str, &str)] = &[("drain.timeout", "2m")];
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 in_both_modes! {
-    an_idle_replica_ends_at_once,
-    a_replica_under_load_ends_in_time_and_finishes_its_calls,
-    a_connection_of_the_last_moment_is_served_or_refused,
-    a_client_that_never_answers_does_not_hold_the_end_up_for_longer_than_the_limit,
+    an_idle_replica_stops_at_once,
+    a_replica_under_load_finishes_its_calls_and_stops_in_time,
+    a_connection_during_shutdown_is_served_or_refused,
+    a_silent_client_delays_the_shutdown_until_the_limit,
 }
 
-async fn an_idle_replica_ends_at_once(mode: Mode) {
+async fn an_idle_replica_stops_at_once(mode: Mode) {
     let replica = mode.replica(UNHURRIED).await;
     replica.set("k", "v").await;
     let address = replica.address;
@@ -35,7 +35,7 @@ async fn an_idle_replica_ends_at_once(mode: Mode) {
     TcpStream::connect(address).await.unwrap_err();
 }
 
-async fn a_replica_under_load_ends_in_time_and_finishes_its_calls(mode: Mode) {
+async fn a_replica_under_load_finishes_its_calls_and_stops_in_time(mode: Mode) {
     let replica = mode.replica(UNHURRIED).await;
     // One connection says nothing at all, one stopped in the middle of its first words.
     let _silent = TcpStream::connect(replica.address).await.unwrap();
@@ -64,14 +64,15 @@ async fn a_replica_under_load_ends_in_time_and_finishes_its_calls(mode: Mode) {
     eventually("there is load", async || calls.load(Ordering::Relaxed) > 200).await;
     assert!(within(DRAIN_LIMIT, replica.stop()).await);
     for refusal in within(Duration::from_secs(5), load.join_all()).await.into_iter().flatten() {
-        // The server answered nothing like this: the client had not sent the call when the connection went.
+        // The server answered nothing like this: the client had not sent the call when the
+        // connection went.
         let words = format!("{refusal:?}");
         assert!(words.contains("NO_ERROR") || words.contains("Canceled") || words.contains("not ready"), "{words}");
     }
 }
 
 /// A caller whose connection is cut cannot know whether its call was begun.
-async fn a_connection_of_the_last_moment_is_served_or_refused(mode: Mode) {
+async fn a_connection_during_shutdown_is_served_or_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let (address, served) = (replica.address, Arc::new(AtomicUsize::new(0)));
     let mut callers = JoinSet::new();
@@ -97,7 +98,7 @@ async fn a_connection_of_the_last_moment_is_served_or_refused(mode: Mode) {
     }
 }
 
-async fn a_client_that_never_answers_does_not_hold_the_end_up_for_longer_than_the_limit(mode: Mode) {
+async fn a_silent_client_delays_the_shutdown_until_the_limit(mode: Mode) {
     let replica = mode.replica(&[]).await;
     // Speaks HTTP/2 and then nothing more, not even to a goodbye.
     let mut mute = TcpStream::connect(replica.address).await.unwrap();
@@ -111,15 +112,15 @@ fn strong(key: &str) -> pb::GetRequest {
 }
 
 /// So patient that only the drain ends a call to a Redis that does not answer.
-const PATIENT: &[(&str, &str)] =
+const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "30s"), ("redis.write_timeout", "30s"), ("redis.unresponsive_after", "30s")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_under_way_are_finished() {
+async fn calls_in_flight_are_finished() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let replica = Replica::at(&proxy.url(), PATIENT).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&proxy.url(), LONG_TIMEOUTS).await;
+    replica.wait_until_proven().await;
     replica.set("k", "v").await;
     proxy.stall(Class::Commands, Direction::ToClient);
     let (mut reader, mut writer) = (replica.client.clone(), replica.client.clone());
@@ -139,9 +140,9 @@ async fn calls_under_way_are_finished() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_cannot_be_finished_do_not_hold_the_end_up() {
+async fn calls_that_hang_do_not_delay_the_shutdown() {
     let redis = Redis::start().await;
-    let replica = Replica::on(&redis, PATIENT).await;
+    let replica = Replica::on(&redis, LONG_TIMEOUTS).await;
     redis.freeze();
     let mut client = replica.client.clone();
     let stuck = tokio::spawn(async move { client.get(strong("k")).await });
@@ -152,10 +153,10 @@ async fn calls_that_cannot_be_finished_do_not_hold_the_end_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_without_its_redis_ends_at_once() {
+async fn a_replica_without_its_redis_stops_at_once() {
     let mut redis = Redis::start().await;
     let replica = Replica::on(&redis, UNHURRIED).await;
-    let never = Replica::at(&Redis::absent(&[]).url(), UNHURRIED).await;
+    let never = Replica::connected_to(&Redis::absent(&[]).url(), UNHURRIED).await;
     redis.kill9();
     assert!(within(AT_ONCE, replica.stop()).await);
     assert!(within(AT_ONCE, never.stop()).await);

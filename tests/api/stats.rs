@@ -1,4 +1,4 @@
-//! What Stats reports, after each thing that it counts.
+//! Stats: each counter after the operation that it counts.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,15 +7,15 @@ use twintier::pb;
 use twintier::pb::set_request::{Condition, Content};
 
 use crate::harness::{
-    Answer as _, Class, Direction, Fleet, Mode, Proxy, QUICK, Redis, Replica, eventually, in_both_modes, set_request,
-    whole_namespace,
+    Answer as _, Class, Direction, Fleet, Mode, Proxy, Redis, Replica, SHORT_BOUND, eventually, in_both_modes,
+    set_request, whole_namespace,
 };
 
 in_both_modes! {
     gets_sets_and_invalidations_are_counted_by_outcome,
-    namespaces_are_counted_apart,
-    a_set_into_a_cache_that_is_off_has_failed_no_condition,
-    what_is_reported_of_memory_catches_up_without_use,
+    namespaces_are_counted_separately,
+    a_set_into_a_disabled_cache_counts_as_no_failed_condition,
+    the_reported_memory_usage_is_updated_without_traffic,
     a_replica_describes_itself,
     memory_is_accounted_for,
     latencies_are_reported_by_operation,
@@ -40,7 +40,8 @@ async fn gets_sets_and_invalidations_are_counted_by_outcome(mode: Mode) {
     }
     replica.strong("k").await.unwrap();
     let counts = replica.counts("default").await;
-    // A strong Get is answered by Redis, where there is one; others by memory, unless this machine was too slow to prove it.
+    // A strong Get is answered by Redis, where there is one; others by memory, unless this machine
+    // was too slow to prove it.
     assert_eq!(counts.l1_hits + counts.l2_hits, 4);
     assert_eq!(counts.l2_hits > 0, !mode.is_alone());
     assert_eq!((counts.negative_hits, counts.misses, counts.stale_hits, counts.degraded), (1, 2, 0, 0));
@@ -60,7 +61,7 @@ fn without_memory(counts: pb::NamespaceStats) -> pb::NamespaceStats {
     pb::NamespaceStats { entries: 0, bytes: 0, ..counts }
 }
 
-async fn namespaces_are_counted_apart(mode: Mode) {
+async fn namespaces_are_counted_separately(mode: Mode) {
     let replica = mode.replica(&[]).await;
     for namespace in ["b", "a", "c"] {
         replica.set_in(namespace, "k", "v").await;
@@ -80,14 +81,14 @@ async fn namespaces_are_counted_apart(mode: Mode) {
     assert_eq!(replica.stats().await.namespaces.len(), 3);
 }
 
-async fn a_set_into_a_cache_that_is_off_has_failed_no_condition(mode: Mode) {
+async fn a_set_into_a_disabled_cache_counts_as_no_failed_condition(mode: Mode) {
     let replica = mode.replica(&[("cache.enabled", "false")]).await;
     replica.store(set_request("k", "v")).await.unwrap();
     let counts = replica.counts("default").await;
     assert_eq!((counts.sets_stored, counts.sets_condition_failed, counts.write_errors), (0, 0, 0));
 }
 
-async fn what_is_reported_of_memory_catches_up_without_use(mode: Mode) {
+async fn the_reported_memory_usage_is_updated_without_traffic(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let expiry = Some(pb::set_request::Expiry::Ttl(Duration::from_millis(500).try_into().unwrap()));
     for n in 0..20 {
@@ -103,7 +104,7 @@ async fn what_is_reported_of_memory_catches_up_without_use(mode: Mode) {
 
 async fn a_replica_describes_itself(mode: Mode) {
     let before = SystemTime::now();
-    let (one, two) = (mode.replica(QUICK).await, mode.replica(QUICK).await);
+    let (one, two) = (mode.replica(SHORT_BOUND).await, mode.replica(SHORT_BOUND).await);
     let mut stats = one.stats().await;
     eventually("it is well", async || {
         stats = one.stats().await;
@@ -182,7 +183,7 @@ async fn latencies_are_reported_by_operation(mode: Mode) {
     assert!(replica.stats().await.latencies.is_empty());
     replica.get("k").await;
     replica.set("k", "v").await;
-    replica.holds("k", "v").await;
+    replica.wait_until_cached("k", "v").await;
     replica.invalidate("k").await;
     let rows = replica.stats().await.latencies;
     let count = |operation: &str, tier| {
@@ -201,11 +202,11 @@ async fn latencies_are_reported_by_operation(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_of_redis_and_without_it_are_counted() {
-    let mut fleet = Fleet::of(2, &[QUICK[0], ("cache.stale_window", "1h")]).await;
+    let mut fleet = Fleet::start(2, &[SHORT_BOUND[0], ("cache.stale_window", "1h")]).await;
     fleet[0].set("k", "v").await;
     fleet[1].get("k").await;
     assert_eq!(fleet[1].counts("default").await.l2_hits, 1);
-    fleet[1].holds("k", "v").await;
+    fleet[1].wait_until_cached("k", "v").await;
     fleet.redis.kill9();
     eventually("stale hits are counted", async || {
         fleet[1].get("k").await;
@@ -229,8 +230,8 @@ async fn answers_of_redis_and_without_it_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_are_counted_where_they_are_heard() {
-    let fleet = Fleet::of(2, &[]).await;
+async fn messages_are_counted_where_they_are_received() {
+    let fleet = Fleet::start(2, &[]).await;
     for n in 0..10 {
         fleet[0].set(&n.to_string(), "v").await;
     }
@@ -250,7 +251,7 @@ async fn messages_are_counted_where_they_are_heard() {
 }
 
 /// So patient that one fetch serves every Get, however slow this machine is.
-const PATIENT: &[(&str, &str)] =
+const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "20s"), ("redis.unresponsive_after", "20s"), ("coherence.max_staleness", "20s")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,8 +259,8 @@ async fn many_gets_of_one_cold_key_cost_one_read() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let writer = Replica::on(&redis, &[]).await;
-    let reader = Replica::at(&proxy.url(), PATIENT).await;
-    reader.whole().await;
+    let reader = Replica::connected_to(&proxy.url(), LONG_TIMEOUTS).await;
+    reader.wait_until_proven().await;
     writer.set("k", "v").await;
     // A message that is applied later would close the fetch to those who come after it.
     eventually("the message is applied", async || reader.coherence().await.messages_applied == 1).await;
@@ -281,12 +282,12 @@ async fn many_gets_of_one_cold_key_cost_one_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caller_who_leaves_does_not_end_the_read_for_the_others() {
+async fn a_disconnected_caller_does_not_cancel_the_shared_read() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let writer = Replica::on(&redis, &[]).await;
-    let reader = Replica::at(&proxy.url(), PATIENT).await;
-    reader.whole().await;
+    let reader = Replica::connected_to(&proxy.url(), LONG_TIMEOUTS).await;
+    reader.wait_until_proven().await;
     writer.set("k", "v").await;
     eventually("the message is applied", async || reader.coherence().await.messages_applied == 1).await;
     proxy.stall(Class::Commands, Direction::ToClient);

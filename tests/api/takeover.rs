@@ -1,4 +1,4 @@
-//! Another Redis takes over, and lacks the last acknowledged writes.
+//! Failover to a Redis that lacks the last acknowledged writes.
 
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,12 @@ impl Pair {
         let (old, new) = (Redis::with(&args).await, Redis::with(&args).await);
         new.cli(&["REPLICAOF", "127.0.0.1", &old.port().to_string()]).await;
         let ways = [Proxy::to(old.port()).await, Proxy::to(old.port()).await];
-        let replicas = [Replica::at(&ways[0].url(), settings).await, Replica::at(&ways[1].url(), settings).await];
+        let replicas = [
+            Replica::connected_to(&ways[0].url(), settings).await,
+            Replica::connected_to(&ways[1].url(), settings).await,
+        ];
         for replica in &replicas {
-            replica.whole().await;
+            replica.wait_until_proven().await;
         }
         eventually_within(Duration::from_secs(30), "the registry is old enough", async || {
             let Reply::List(line) = old.cli(&["HMGET", "twintier:{0}:c", "a", "b"]).await else { return false };
@@ -65,7 +68,7 @@ impl Pair {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_lost_is_invalidated_again_and_the_rest_is_answered() {
+async fn lost_changes_are_invalidated_again_and_the_rest_is_answered() {
     let mut pair = Pair::start(&[]).await;
     let [one, other] = &pair.replicas;
     for key in 0..40 {
@@ -99,9 +102,9 @@ async fn what_was_lost_is_invalidated_again_and_the_rest_is_answered() {
     })
     .await;
     for replica in [one, other] {
-        replica.whole().await;
+        replica.wait_until_proven().await;
         for key in 10..40 {
-            replica.shows(&key.to_string(), "kept").await;
+            replica.wait_until_visible(&key.to_string(), "kept").await;
         }
         for key in 0..10 {
             assert_eq!(replica.get(&key.to_string()).await.miss(), Some(pb::MissReason::Absent), "{key}");
@@ -115,7 +118,8 @@ async fn what_was_lost_is_invalidated_again_and_the_rest_is_answered() {
 }
 
 impl Pair {
-    /// The old one comes back in the life that it had, before it ever became a replica. `ways` have been at the new one.
+    /// The old one comes back in the life that it had, before it ever became a replica. `ways` have
+    /// been at the new one.
     async fn comes_back(&self, ways: &[usize], kept: Option<&str>) {
         let [one, other] = &self.replicas;
         for (key, value) in [("k", "new"), ("gone", "")] {
@@ -125,11 +129,11 @@ impl Pair {
             })
             .await;
         }
-        one.whole().await;
-        one.shows("k", "new").await;
+        one.wait_until_proven().await;
+        one.wait_until_visible("k", "new").await;
         self.leads(ways, &self.old);
         eventually("nothing of the new one is followed any more", async || {
-            one.whole().await;
+            one.wait_until_proven().await;
             one.strong("k").await.is_ok_and(|answer| !answer.is("new"))
         })
         .await;
@@ -145,17 +149,17 @@ impl Pair {
             }
         }
         for replica in &self.replicas {
-            replica.whole().await;
+            replica.wait_until_proven().await;
             for key in ["k", "gone"] {
                 assert!(replica.strong(key).await.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent)));
             }
             match kept {
-                Some(kept) => replica.shows("kept", kept).await,
+                Some(kept) => replica.wait_until_visible("kept", kept).await,
                 None => assert!(replica.strong("kept").await.is_ok_and(|answer| answer.miss().is_some())),
             }
         }
         one.set("k", "newest").await;
-        other.shows("k", "newest").await;
+        other.wait_until_visible("k", "newest").await;
     }
 
     async fn with_old_values(settings: &[(&str, &str)]) -> Pair {
@@ -169,28 +173,28 @@ impl Pair {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_life_that_comes_back_is_repaired() {
+async fn a_returning_life_is_repaired() {
     let pair = Pair::with_old_values(&[]).await;
     pair.leads(&[0, 1], &pair.new);
     pair.comes_back(&[0, 1], Some("old")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_life_that_comes_back_is_cold_with_that_policy() {
+async fn a_returning_life_is_cold_with_the_policy_cold() {
     let pair = Pair::with_old_values(&[("redis.failover", "cold")]).await;
     pair.leads(&[0, 1], &pair.new);
     pair.comes_back(&[0, 1], None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_never_left_a_life_that_comes_back_hears_of_what_it_missed() {
+async fn a_replica_that_stayed_on_a_returning_life_learns_missed_changes() {
     let pair = Pair::with_old_values(&[]).await;
     pair.leads(&[0], &pair.new);
     pair.comes_back(&[0], Some("old")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_the_policy_cold_nothing_from_before_is_answered() {
+async fn no_entry_from_before_is_answered_with_the_policy_cold() {
     let mut pair = Pair::start(&[("redis.failover", "cold")]).await;
     pair.replicas[0].set("k", "kept").await;
     pair.parts().await;
@@ -203,23 +207,24 @@ async fn with_the_policy_cold_nothing_from_before_is_answered() {
     }
     // A replica that starts later drops nothing.
     pair.replicas[0].set("k", "new").await;
-    let late = Replica::at(&pair.ways[0].url(), &[("redis.failover", "cold")]).await;
-    late.whole().await;
+    let late = Replica::connected_to(&pair.ways[0].url(), &[("redis.failover", "cold")]).await;
+    late.wait_until_proven().await;
     assert!(late.get("k").await.is("new"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_comes_too_late_to_a_takeover_does_not_forget_what_it_acknowledged() {
+async fn a_replica_late_to_a_failover_keeps_its_acknowledged_writes() {
     let mut pair = Pair::start(&[]).await;
     pair.replicas[0].set("k", "old").await;
     pair.parts().await;
     pair.replicas[0].set("k", "new").await;
     pair.ways[0].refuse();
     pair.takes_over(&[0, 1]).await;
-    // The other one heard of the write and repairs it; a third, which knows nothing, would answer what the new one has.
+    // The other one heard of the write and repairs it; a third, which knows nothing, would answer
+    // what the new one has.
     let [late, other] = &pair.replicas;
     eventually("the other has settled", async || other.coherence().await.repaired > 0).await;
-    other.lacks("k").await;
+    other.assert_missing("k").await;
     pair.ways[0].delay(Class::Commands, Direction::ToClient, Duration::from_millis(30));
     pair.ways[0].welcome();
     let begun = Instant::now();
@@ -230,10 +235,10 @@ async fn a_replica_that_comes_too_late_to_a_takeover_does_not_forget_what_it_ack
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_barrier_on_a_new_primary_waits_for_who_was_not_registered_there() {
+async fn a_barrier_on_a_new_primary_waits_for_unregistered_replicas() {
     let mut pair = Pair::start(&[("coherence.max_staleness", "6s")]).await;
     pair.replicas[0].set("k", "old").await;
-    pair.replicas[0].holds("k", "old").await;
+    pair.replicas[0].wait_until_cached("k", "old").await;
     pair.parts().await;
     // The first one is proven once more by the old primary, and hears nothing of the new one.
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -264,7 +269,7 @@ async fn a_barrier_on_a_new_primary_waits_for_who_was_not_registered_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_that_forgets_its_past_lives_on() {
+async fn a_primary_that_lost_its_history_stays_in_use() {
     let args = ["--repl-diskless-sync-delay", "0", "--repl-backlog-ttl", "1"];
     let (first, second) = (Redis::with(&args).await, Redis::with(&args).await);
     second.cli(&["REPLICAOF", "127.0.0.1", &first.port().to_string()]).await;
@@ -280,9 +285,9 @@ async fn a_primary_that_forgets_its_past_lives_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_number_of_partitions_is_taken_once_a_deployment_is_gone() {
-    let fleet = Fleet::of(1, &[("coherence.max_staleness", "500ms")]).await;
-    let other = Replica::at(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
+async fn another_number_of_partitions_is_accepted_after_a_deployment_ended() {
+    let fleet = Fleet::start(1, &[("coherence.max_staleness", "500ms")]).await;
+    let other = Replica::connected_to(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
     eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
     let Fleet { replicas, redis: _redis } = fleet;
     for replica in replicas {
@@ -290,29 +295,29 @@ async fn another_number_of_partitions_is_taken_once_a_deployment_is_gone() {
     }
     eventually_within(Duration::from_secs(60), "it serves", async || other.store(set_request("k", "v")).await.is_ok())
         .await;
-    other.whole().await;
+    other.wait_until_proven().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_cluster_a_deployment_is_gone_when_all_its_partitions_are() {
+async fn a_deployment_in_a_cluster_ends_with_its_last_partition() {
     let bus = free_port().to_string();
     let redis = Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
     redis.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
     let url = format!("redis-cluster://127.0.0.1:{}", redis.port());
-    let first = Replica::at(&url, &[("coherence.max_staleness", "500ms")]).await;
-    first.whole().await;
-    let other = Replica::at(&url, &[("coherence.partitions", "8")]).await;
+    let first = Replica::connected_to(&url, &[("coherence.max_staleness", "500ms")]).await;
+    first.wait_until_proven().await;
+    let other = Replica::connected_to(&url, &[("coherence.partitions", "8")]).await;
     eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
     first.stop().await;
     eventually_within(Duration::from_secs(60), "it serves", async || other.store(set_request("k", "v")).await.is_ok())
         .await;
-    other.whole().await;
+    other.wait_until_proven().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_no_reason_to_take_a_deployment_for_gone() {
-    let mut fleet = Fleet::of(1, &[("coherence.max_staleness", "500ms")]).await;
-    let other = Replica::at(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
+async fn a_deployment_does_not_end_with_an_outage() {
+    let mut fleet = Fleet::start(1, &[("coherence.max_staleness", "500ms")]).await;
+    let other = Replica::connected_to(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
     eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
     // Redis comes back after a minute, as its own clock has it.
     let Reply::Text(audited) = fleet.redis.cli(&["HGET", "twintier:{0}:c", "a"]).await else { panic!("never audited") };
@@ -322,17 +327,17 @@ async fn an_outage_is_no_reason_to_take_a_deployment_for_gone() {
     fleet.redis.thaw();
     fleet.redis.cli(&["HSET", "twintier:{0}:c", "a", &(audited - 60_000_000).to_string()]).await;
     fleet.redis.cli(&["CLIENT", "KILL", "TYPE", "PUBSUB"]).await;
-    fleet[0].whole().await;
+    fleet[0].wait_until_proven().await;
     assert!(other.store(set_request("k", "v")).await.is_err());
     fleet[0].set("k", "v").await;
     drop(fleet.replicas.pop());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_promoted_primary_is_used_while_another_replica_is_slow_to_follow_it() {
+async fn the_promoted_primary_is_used_although_another_replica_follows_late() {
     let redis = Sentinels::start(&[]).await;
-    let replica = Replica::at(&redis.url(), &[]).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&redis.url(), &[]).await;
+    replica.wait_until_proven().await;
     for sentinel in &redis.sentinels {
         for (option, millis) in [("down-after-milliseconds", "30000"), ("failover-timeout", "20000")] {
             sentinel.cli(&["SENTINEL", "SET", "mymaster", option, millis]).await;
@@ -350,7 +355,8 @@ async fn the_promoted_primary_is_used_while_another_replica_is_slow_to_follow_it
         let names = format!("{:?}", redis.nodes[new].cli(&["KEYS", "*:v:default:k"]).await);
         acknowledged && names != "List([])"
     };
-    // The writes before are of the old one, which has passed them on, or not: only what is acknowledged from here on counts.
+    // The writes before are of the old one, which has passed them on, or not: only what is
+    // acknowledged from here on counts.
     let port = redis.nodes[new].port().to_string();
     eventually("the sentinel names the promoted one", async || {
         format!("{:?}", sentinel.cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"]).await)
@@ -358,7 +364,7 @@ async fn the_promoted_primary_is_used_while_another_replica_is_slow_to_follow_it
     })
     .await;
     eventually("writes go to the promoted one", stored).await;
-    replica.whole().await;
+    replica.wait_until_proven().await;
     let about = format!("{:?}", sentinel.cli(&["SENTINEL", "MASTER", "mymaster"]).await);
     let former = redis.nodes[old].port().to_string();
     assert!(about.contains(&format!("{:?}", former.as_bytes())), "the failover was over too soon to show anything");
@@ -366,19 +372,19 @@ async fn the_promoted_primary_is_used_while_another_replica_is_slow_to_follow_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_that_is_named_again_is_taken_over_by_who_saw_nothing_of_the_time_in_between() {
+async fn a_replica_that_missed_a_failover_detects_the_returning_primary() {
     let redis = Sentinels::of(&[], &[&[]]).await;
     let mut ways = Vec::new();
     for sentinel in &redis.sentinels {
         ways.push(Proxy::to(sentinel.port()).await);
     }
     let ports: Vec<_> = ways.iter().map(Proxy::port).collect();
-    let replica = Replica::at(&Sentinels::url_by(&ports), &[]).await;
+    let replica = Replica::connected_to(&Sentinels::url_by(&ports), &[]).await;
     let epoch = async |node: usize| {
         redis.nodes[node].cli(&["HGET", "twintier:{0}:c", "e"]).await.text().parse::<u64>().unwrap()
     };
     for _ in 0..6 {
-        replica.whole().await;
+        replica.wait_until_proven().await;
         redis.settles().await;
         let first = redis.primary().await.unwrap();
         let (life, before) = (redis.life(first).await, epoch(first).await);
@@ -388,10 +394,10 @@ async fn a_primary_that_is_named_again_is_taken_over_by_who_saw_nothing_of_the_t
         let came_back = named == first && redis.life(first).await == life;
         assert!(named != first || epoch(first).await == before || !came_back, "nobody was there to begin an epoch");
         ways.iter().for_each(Proxy::welcome);
-        replica.whole().await;
+        replica.wait_until_proven().await;
         if came_back {
             eventually("a new epoch has begun", async || epoch(first).await > before).await;
-            replica.whole().await;
+            replica.wait_until_proven().await;
             replica.set("k", "v").await;
             return;
         }

@@ -1,12 +1,12 @@
-//! Tokens: a caller sees at least what it has seen before, at whichever replica.
+//! Tokens: a caller never sees older data than before, on any replica.
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use twintier::pb;
 
 use crate::harness::{
-    Answer as _, Class, DELTA, Direction, MARGIN, Mode, Proxy, QUICK, Redis, Refusal as _, Replica, always_until,
-    in_both_modes, set_request, whole_namespace,
+    Answer as _, Class, Direction, MAX_STALENESS, Mode, Proxy, Redis, Refusal as _, Replica, SCHEDULING_ALLOWANCE,
+    SHORT_BOUND, always_until, in_both_modes, set_request, whole_namespace,
 };
 
 in_both_modes! {
@@ -97,42 +97,43 @@ async fn deaf_pair(settings: &[(&str, &str)]) -> (Redis, Proxy, Replica, Replica
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let writer = Replica::on(&redis, settings).await;
-    let reader = Replica::at(&proxy.url(), settings).await;
-    reader.whole().await;
+    let reader = Replica::connected_to(&proxy.url(), settings).await;
+    reader.wait_until_proven().await;
     (redis, proxy, writer, reader)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_written_is_read_with_its_token_at_a_replica_that_did_not_hear_of_it() {
-    let (_redis, proxy, writer, reader) = deaf_pair(QUICK).await;
+async fn a_token_reads_a_write_on_a_replica_that_missed_it() {
+    let (_redis, proxy, writer, reader) = deaf_pair(SHORT_BOUND).await;
     writer.set("k", "old").await;
-    reader.holds("k", "old").await;
+    reader.wait_until_cached("k", "old").await;
     proxy.stall(Class::Subscription, Direction::ToClient);
     let set = writer.set("k", "new").await;
     let acknowledged = Instant::now();
     let without = reader.get("k").await;
-    // Nothing else could have told it; if this machine was too slow to ask in time the old value is out of bounds already.
-    assert!(without.is("old") || acknowledged.elapsed() > DELTA / 2, "{without:?}");
+    // Nothing else could have told it; if this machine was too slow to ask in time the old value is
+    // out of bounds already.
+    assert!(without.is("old") || acknowledged.elapsed() > MAX_STALENESS / 2, "{without:?}");
     let with = reader.get_with("k", &[&set.token]).await;
     assert!(with.is("new"), "{with:?}");
     assert_eq!(with.entry().unwrap().version, set.version);
     // What one read has seen, a later read that presents its token sees, too.
     assert!(reader.get_with("k", &[&with.token]).await.is("new"));
-    always_until(acknowledged + 2 * DELTA, async || {
+    always_until(acknowledged + 2 * MAX_STALENESS, async || {
         let asked = Instant::now();
         let answer = reader.get("k").await;
-        assert!(answer.is("new") || asked < acknowledged + DELTA + MARGIN, "{answer:?}");
+        assert!(answer.is("new") || asked < acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, "{answer:?}");
         assert!(reader.get_with("k", &[&set.token]).await.is("new"));
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_invalidation_is_obeyed_with_its_token_at_a_replica_that_did_not_hear_of_it() {
-    let (_redis, proxy, writer, reader) = deaf_pair(QUICK).await;
+async fn a_token_obeys_an_invalidation_on_a_replica_that_missed_it() {
+    let (_redis, proxy, writer, reader) = deaf_pair(SHORT_BOUND).await;
     for key in ["one", "two"] {
         writer.set(key, "v").await;
-        reader.holds(key, "v").await;
+        reader.wait_until_cached(key, "v").await;
     }
     proxy.stall(Class::Subscription, Direction::ToClient);
     let one = writer.invalidate("one").await.token;
@@ -146,7 +147,7 @@ async fn merged_tokens_carry_every_write_to_another_replica() {
     let (_redis, proxy, writer, reader) = deaf_pair(&[]).await;
     for n in 0..12 {
         writer.set(&n.to_string(), "old").await;
-        reader.holds(&n.to_string(), "old").await;
+        reader.wait_until_cached(&n.to_string(), "old").await;
     }
     proxy.stall(Class::Subscription, Direction::ToClient);
     let mut tokens = Vec::new();
@@ -163,7 +164,7 @@ async fn merged_tokens_carry_every_write_to_another_replica() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_of_tokens_never_goes_back_across_replicas() {
-    let (_redis, proxy, writer, reader) = deaf_pair(QUICK).await;
+    let (_redis, proxy, writer, reader) = deaf_pair(SHORT_BOUND).await;
     let mut token = writer.set("k", "0").await.token;
     for n in 1..200 {
         match n % 50 {
@@ -181,7 +182,8 @@ async fn a_chain_of_tokens_never_goes_back_across_replicas() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_chains_of_tokens_at_once_never_go_back() {
-    // The way through the proxy takes about as long as the caller's way from one replica to the other.
+    // The way through the proxy takes about as long as the caller's way from one replica to the
+    // other.
     let (_redis, _proxy, one, two) = deaf_pair(&[]).await;
     let mut chains = JoinSet::new();
     for chain in 0..2 {
@@ -203,7 +205,7 @@ async fn many_chains_of_tokens_at_once_never_go_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_cannot_be_reached_is_a_miss_that_says_so() {
+async fn an_unreachable_token_is_a_miss_with_that_reason() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[]).await;
     replica.set("k", "v").await;
@@ -216,19 +218,20 @@ async fn a_token_that_cannot_be_reached_is_a_miss_that_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_binds_while_redis_is_away() {
-    let settings = [("cache.stale_window", "1h"), QUICK[0]];
+async fn a_token_is_obeyed_while_redis_is_down() {
+    let settings = [("cache.stale_window", "1h"), SHORT_BOUND[0]];
     let mut redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let writer = Replica::on(&redis, &settings).await;
-    let reader = Replica::at(&proxy.url(), &settings).await;
-    reader.whole().await;
+    let reader = Replica::connected_to(&proxy.url(), &settings).await;
+    reader.wait_until_proven().await;
     let old = writer.set("k", "old").await.token;
-    reader.holds("k", "old").await;
+    reader.wait_until_cached("k", "old").await;
     proxy.stall(Class::Subscription, Direction::ToClient);
     let new = writer.set("k", "new").await.token;
     redis.kill9();
-    // The old value, flagged or not, is good enough for who has seen no more; not for who has seen the new one.
+    // The old value, flagged or not, is good enough for who has seen no more; not for who has seen
+    // the new one.
     assert!(reader.get_with("k", &[&old]).await.is("old"));
     let answer = reader.get_with("k", &[&new]).await;
     assert!(answer.miss().is_some(), "{answer:?}");

@@ -1,4 +1,4 @@
-//! The memory for invalidated tags and prefixes is bounded over all namespaces.
+//! Memory limit of the invalidation log over all namespaces.
 
 use twintier::pb;
 use twintier::pb::invalidate_request::Selector;
@@ -16,7 +16,7 @@ async fn tier(replica: &Replica, namespace: &str, key: &str) -> pb::Tier {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_tags_of_one_namespace_are_forgotten_at_its_own_cost() {
+async fn many_tags_of_one_namespace_use_only_its_own_budget() {
     let redis = Redis::start().await;
     // Room for some 600 tags, of which the quiet namespace has one.
     let replica = Replica::on(&redis, &[("limits.tombstone_bytes", "1MiB"), ("coherence.max_staleness", "10s")]).await;

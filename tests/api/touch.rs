@@ -1,4 +1,4 @@
-//! Touch, and entries whose life is prolonged because they are read.
+//! Touch and sliding expiry.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,13 +14,13 @@ use crate::harness::{
 
 in_both_modes! {
     a_touch_changes_the_time_to_live,
-    a_touch_may_only_prolong_or_only_shorten,
-    an_entry_may_be_touched_to_live_for_ever,
-    there_is_nothing_to_touch_where_there_is_no_entry,
-    a_touch_that_is_wrong_is_refused,
-    reading_prolongs_a_sliding_entry,
-    a_sliding_entry_that_is_not_read_ends,
-    a_sliding_entry_ends_however_often_it_is_read,
+    a_touch_can_be_limited_to_extending_or_shortening,
+    a_touch_can_remove_the_expiry,
+    a_touch_without_an_entry_changes_nothing,
+    an_invalid_touch_is_refused,
+    a_get_extends_a_sliding_entry,
+    a_sliding_entry_expires_without_reads,
+    a_sliding_entry_expires_at_its_limit_despite_reads,
     touches_are_counted,
 }
 
@@ -66,11 +66,11 @@ async fn a_touch_changes_the_time_to_live(mode: Mode) {
     let soon = SystemTime::now() + SECOND / 5;
     let expiry = Some(Touched::ExpireTime(soon.into()));
     touch(&replica, pb::TouchRequest { key: "k".into(), expiry, ..Default::default() }).await.unwrap();
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
     assert!(soon.duration_since(SystemTime::now()).unwrap_or_default() < SECOND / 100, "not before its time");
 }
 
-async fn a_touch_may_only_prolong_or_only_shorten(mode: Mode) {
+async fn a_touch_can_be_limited_to_extending_or_shortening(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set("k", "v").await;
     let outcome = async |ttl, mode| touched(&replica, "k", ttl, mode).await.outcome();
@@ -83,7 +83,7 @@ async fn a_touch_may_only_prolong_or_only_shorten(mode: Mode) {
     assert!(replica.strong("k").await.unwrap().ttl() <= 100 * SECOND);
 }
 
-async fn an_entry_may_be_touched_to_live_for_ever(mode: Mode) {
+async fn a_touch_can_remove_the_expiry(mode: Mode) {
     let replica = mode.replica(&[("namespaces.kept.allow_no_expiry", "true")]).await;
     replica.set_in("kept", "k", "v").await;
     let expiry = Some(Touched::NoExpiry(pb::NoExpiry {}));
@@ -95,7 +95,7 @@ async fn an_entry_may_be_touched_to_live_for_ever(mode: Mode) {
     touch(&replica, elsewhere).await.unwrap_err().names(&[("no_expiry", "allow_no_expiry")]);
 }
 
-async fn there_is_nothing_to_touch_where_there_is_no_entry(mode: Mode) {
+async fn a_touch_without_an_entry_changes_nothing(mode: Mode) {
     let replica = mode.replica(&[("namespaces.off.enabled", "false")]).await;
     let none = touched(&replica, "k", HOUR, TouchMode::Overwrite).await;
     assert_eq!((none.outcome(), none.version.as_str(), none.ttl), (TouchOutcome::NotPresent, "", None));
@@ -107,7 +107,7 @@ async fn there_is_nothing_to_touch_where_there_is_no_entry(mode: Mode) {
     assert_eq!(touch(&replica, off).await.unwrap().outcome(), TouchOutcome::Disabled);
 }
 
-async fn a_touch_that_is_wrong_is_refused(mode: Mode) {
+async fn an_invalid_touch_is_refused(mode: Mode) {
     let replica = mode.replica(&[("cache.min_ttl", "1s"), ("cache.max_ttl", "10m")]).await;
     let refused = async |expiry, mode| {
         let request = pb::TouchRequest { expiry, mode, ..Default::default() };
@@ -121,7 +121,7 @@ async fn a_touch_that_is_wrong_is_refused(mode: Mode) {
     refused(past, 0).await.names(&[("key", "empty"), ("expire_time", "in the future")]);
 }
 
-async fn reading_prolongs_a_sliding_entry(mode: Mode) {
+async fn a_get_extends_a_sliding_entry(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let begun = tokio::time::Instant::now();
     replica.store(sliding("k", SECOND, None)).await.unwrap();
@@ -138,12 +138,13 @@ async fn reading_prolongs_a_sliding_entry(mode: Mode) {
         assert!(commands < 20, "memory answers meanwhile: {commands}");
     }
     replica.get("k").await;
-    // Read no more, it ends: whatever a look at it would do, a strong one prolongs too. So is only waited.
+    // Read no more, it ends: whatever a look at it would do, a strong one prolongs too. So is only
+    // waited.
     tokio::time::sleep_until(tokio::time::Instant::now() + 3 * SECOND).await;
     assert!(replica.get("k").await.miss().is_some());
 }
 
-async fn a_sliding_entry_that_is_not_read_ends(mode: Mode) {
+async fn a_sliding_entry_expires_without_reads(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let begun = tokio::time::Instant::now();
     replica.store(sliding("k", SECOND, Some(HOUR))).await.unwrap();
@@ -151,12 +152,12 @@ async fn a_sliding_entry_that_is_not_read_ends(mode: Mode) {
         .store(pb::SetRequest { expiry: Some(Expiry::Ttl(wire(SECOND))), ..set_request("marker", "v") })
         .await
         .unwrap();
-    replica.lacks("marker").await;
+    replica.assert_missing("marker").await;
     assert!(begun.elapsed() >= SECOND - SECOND / 100);
-    replica.lacks("k").await;
+    replica.assert_missing("k").await;
 }
 
-async fn a_sliding_entry_ends_however_often_it_is_read(mode: Mode) {
+async fn a_sliding_entry_expires_at_its_limit_despite_reads(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let begun = tokio::time::Instant::now();
     replica.store(sliding("k", SECOND, Some(2 * SECOND))).await.unwrap();
@@ -188,12 +189,12 @@ async fn touches_are_counted(mode: Mode) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shorter_life_holds_at_every_replica() {
-    let fleet = Fleet::of(2, &[]).await;
+async fn a_shorter_time_to_live_holds_on_every_replica() {
+    let fleet = Fleet::start(2, &[]).await;
     for n in 0..20 {
         let key = format!("k{n}");
         fleet[0].set(&key, "v").await;
-        fleet[1].holds(&key, "v").await;
+        fleet[1].wait_until_cached(&key, "v").await;
         let touched = touched(&fleet[0], &key, 10 * SECOND, TouchMode::Shorten).await;
         assert_eq!(touched.outcome(), TouchOutcome::Touched);
         let request = pb::GetRequest { key: key.clone(), tokens: vec![touched.token], ..Default::default() };
@@ -203,12 +204,13 @@ async fn a_shorter_life_holds_at_every_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_replica_reads_lives_at_the_others() {
-    let fleet = Fleet::of(2, &[]).await;
+async fn a_sliding_read_on_one_replica_extends_the_others() {
+    let fleet = Fleet::start(2, &[]).await;
     fleet[0].store(sliding("k", SECOND, None)).await.unwrap();
     let end = tokio::time::Instant::now() + 3 * SECOND;
-    fleet[1].holds("k", "v").await;
+    fleet[1].wait_until_cached("k", "v").await;
     always_until(end, async || assert!(fleet[0].get("k").await.is("v"))).await;
-    // It has not been read here for longer than its idle time; what memory knows has ended, but Redis knows more.
+    // It has not been read here for longer than its idle time; what memory knows has ended, but
+    // Redis knows more.
     assert!(fleet[1].get("k").await.is("v"));
 }

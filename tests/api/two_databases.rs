@@ -1,19 +1,22 @@
-//! Deployments that share a Redis and a prefix: told apart by the database, and named when they are not.
+//! Deployments that share a Redis and a prefix: separated by database, else reported.
 
 use tokio::time::Instant;
 use twintier::pb;
 
-use crate::harness::{Answer as _, DELTA, MARGIN, Proxy, QUICK, Redis, Replica, always_until, eventually, set_request};
+use crate::harness::{
+    Answer as _, MAX_STALENESS, Proxy, Redis, Replica, SCHEDULING_ALLOWANCE, SHORT_BOUND, always_until, eventually,
+    set_request,
+};
 
 /// A replica in this database of `redis`, whose memory is proven.
 async fn in_database(redis: &Redis, database: u8, settings: &[(&str, &str)]) -> Replica {
-    let replica = Replica::at(&format!("{}/{database}", redis.url()), settings).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&format!("{}/{database}", redis.url()), settings).await;
+    replica.wait_until_proven().await;
     replica
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_databases_under_one_prefix_do_not_hear_each_other() {
+async fn two_databases_with_one_prefix_receive_separate_messages() {
     const KEYS: usize = 20;
     let redis = Redis::start().await;
     let staging = [in_database(&redis, 0, &[]).await, in_database(&redis, 0, &[]).await];
@@ -25,8 +28,8 @@ async fn two_databases_under_one_prefix_do_not_hear_each_other() {
     }
     for n in 0..KEYS {
         let key = format!("k{n}");
-        staging[1].holds(&key, "staging").await;
-        production[1].holds(&key, "production").await;
+        staging[1].wait_until_cached(&key, "staging").await;
+        production[1].wait_until_cached(&key, "production").await;
     }
     for (writer, reader) in [(&staging[0], &production[1]), (&production[0], &staging[1])] {
         let (before, line) = (reader.counts("default").await, reader.coherence().await);
@@ -43,9 +46,9 @@ async fn two_databases_under_one_prefix_do_not_hear_each_other() {
     }
     for [writer, reader] in [&staging, &production] {
         writer.set("k0", "new").await;
-        reader.shows("k0", "new").await;
+        reader.wait_until_visible("k0", "new").await;
         reader.invalidate("k0").await;
-        writer.lacks("k0").await;
+        writer.assert_missing("k0").await;
     }
     // The barrier knows the replicas of its own database.
     let barrier = pb::Barrier::Fleet.into();
@@ -70,8 +73,8 @@ fn foreign_message(partition: u16, epoch: u64) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_deployment_on_the_channels_is_counted_and_named() {
     let redis = Redis::start().await;
-    let replica = Replica::told(&[("redis.url", &redis.url()), QUICK[0]], &[]).await;
-    replica.whole().await;
+    let replica = Replica::with_metrics(&[("redis.url", &redis.url()), SHORT_BOUND[0]], &[]).await;
+    replica.wait_until_proven().await;
     assert_eq!(replica.redis().await.warnings, Vec::<String>::new());
     let epoch = redis.cli(&["HGET", "twintier:{3}:c", "e"]).await.text().parse::<u64>().unwrap();
     // It began earlier than this deployment, or later.
@@ -90,17 +93,17 @@ async fn a_foreign_deployment_on_the_channels_is_counted_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_takeover_of_this_deployment_is_not_foreign() {
+async fn a_failover_of_this_deployment_is_not_foreign() {
     let redis = Redis::start().await;
-    let (one, other) = (Replica::on(&redis, QUICK).await, Replica::on(&redis, QUICK).await);
+    let (one, other) = (Replica::on(&redis, SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
     for n in 0..10 {
         one.set("k", &n.to_string()).await;
         redis.cli(&["FLUSHALL"]).await;
         one.set("k", "after").await;
-        other.shows("k", "after").await;
+        other.wait_until_visible("k", "after").await;
     }
-    one.whole().await;
-    other.whole().await;
+    one.wait_until_proven().await;
+    other.wait_until_proven().await;
     for replica in [&one, &other] {
         assert_eq!(replica.redis().await.foreign_messages, 0);
     }
@@ -108,25 +111,29 @@ async fn a_takeover_of_this_deployment_is_not_foreign() {
 
 /// From Δ after `acknowledged` on, `reader` does not answer `old`.
 async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
-    always_until(acknowledged + DELTA + MARGIN, async || {
+    always_until(acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
         let asked = Instant::now();
         let answer = reader.get(key).await;
-        assert!(!answer.is(old) || asked <= acknowledged + DELTA, "{:?} after: {answer:?}", asked - acknowledged);
+        assert!(
+            !answer.is(old) || asked <= acknowledged + MAX_STALENESS,
+            "{:?} after: {answer:?}",
+            asked - acknowledged
+        );
     })
     .await;
     assert!(!reader.get(key).await.is(old));
 }
 
-/// In a rolling update in a database other than 0, an older build uses the channels without the number. It is played by
-/// a replica that takes its database for number 0.
+/// In a rolling update in a database other than 0, an older build uses the channels without the
+/// number. It is played by a replica that takes its database for number 0.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_older_build_in_the_same_database_is_kept_fresh_by_the_audit() {
+async fn the_audit_keeps_an_older_build_in_the_same_database_fresh() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
     proxy.selects(1);
-    let older = Replica::at(&format!("{}/0", proxy.url()), QUICK).await;
-    let newer = in_database(&redis, 1, QUICK).await;
-    older.whole().await;
+    let older = Replica::connected_to(&format!("{}/0", proxy.url()), SHORT_BOUND).await;
+    let newer = in_database(&redis, 1, SHORT_BOUND).await;
+    older.wait_until_proven().await;
     // One on each kind of channel: neither hears the other.
     for (channel, heard) in [("twintier:{0}:b", 1), ("twintier:{0}:b:1", 1)] {
         let reply = redis.cli(&["PUBSUB", "NUMSUB", channel]).await;
@@ -136,14 +143,14 @@ async fn an_older_build_in_the_same_database_is_kept_fresh_by_the_audit() {
     for (n, (writer, reader)) in [(&newer, &older), (&older, &newer), (&newer, &older)].into_iter().enumerate() {
         let (old, new) = (format!("old{n}"), format!("new{n}"));
         writer.set("k", &old).await;
-        reader.holds("k", &old).await;
+        reader.wait_until_cached("k", &old).await;
         let before = reader.coherence().await;
         writer.set("k", &new).await;
         forgets(reader, "k", &old, Instant::now()).await;
         let after = reader.coherence().await;
         assert!(after.audits_failed > before.audits_failed, "{after:?}");
         assert_eq!(after.messages_applied, before.messages_applied);
-        reader.holds("k", &new).await;
+        reader.wait_until_cached("k", &new).await;
         // Its own writes are fresh at once.
         reader.set("own", &new).await;
         assert!(reader.get("own").await.is(&new));

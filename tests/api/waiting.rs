@@ -1,4 +1,4 @@
-//! Gets that wait for another caller have places of their own: others go on, also on the same connection.
+//! Gets that wait for another caller have their own limit, and do not block other calls.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ async fn fill(replica: &Replica, key: &str, value: &str, lease: &pb::Lease) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_that_wait_leave_the_places_to_others() {
+async fn waiting_callers_take_no_request_slots() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("server.max_in_flight", "2")]).await;
     let wires = [Wire::connect(replica.address).await, Wire::connect(replica.address).await];
@@ -75,7 +75,7 @@ async fn callers_that_wait_leave_the_places_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_that_wait_leave_the_streams_of_their_connection_to_others() {
+async fn waiting_callers_leave_streams_of_their_connection_to_others() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("server.max_streams_per_connection", "4")]).await;
     let wire = Wire::connect(replica.address).await;
@@ -93,7 +93,7 @@ async fn callers_that_wait_leave_the_streams_of_their_connection_to_others() {
 
 /// The size of a real stampede, with no setting changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_hundred_callers_that_wait_on_one_connection_leave_room_for_others() {
+async fn three_hundred_waiters_on_one_connection_leave_room_for_others() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[]).await;
     let wire = Wire::connect(replica.address).await;
@@ -123,8 +123,8 @@ async fn requests_beyond_the_streams_of_a_connection_are_not_refused() {
         ("redis.read_timeout", "20s"),
         ("redis.unresponsive_after", "20s"),
     ];
-    let replica = Replica::at(&proxy.url(), settings).await;
-    replica.whole().await;
+    let replica = Replica::connected_to(&proxy.url(), settings).await;
+    replica.wait_until_proven().await;
     replica.set("k", "v").await;
     let wire = Wire::connect(replica.address).await;
     proxy.stall(Class::Commands, Direction::ToClient);
@@ -141,7 +141,7 @@ async fn requests_beyond_the_streams_of_a_connection_are_not_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_beyond_the_limit_are_refused_and_told_which() {
+async fn callers_beyond_the_limit_are_refused_with_the_limit() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("server.max_waiting", "3"), ("cache.stale_window", "1h")]).await;
     let brief = Some(pb::set_request::Expiry::Ttl(prost_types::Duration { seconds: 0, nanos: 30_000_000 }));
@@ -175,7 +175,7 @@ async fn callers_beyond_the_limit_are_refused_and_told_which() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_values_reach_all_that_wait_within_the_bytes_in_flight() {
+async fn large_values_reach_all_waiters_within_the_byte_limit() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("server.max_bytes_in_flight", "4MiB")]).await;
     let wires = [Wire::connect(replica.address).await, Wire::connect(replica.address).await];

@@ -1,4 +1,4 @@
-//! A replica that begins loads what the fleet reads most before it says that it is ready.
+//! Warm start: a new replica loads hot keys before it is ready.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ async fn a_new_replica_has_the_hot_keys_in_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_ends_leaves_its_list_to_the_next() {
+async fn a_stopping_replica_leaves_its_hot_keys_to_the_next() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     read(&one, 20).await;
@@ -71,18 +71,18 @@ async fn a_replica_that_ends_leaves_its_list_to_the_next() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_replica_in_a_cluster_has_the_hot_keys_in_memory() {
     let cluster = Cluster::start(&[]).await;
-    let one = Replica::at(&cluster.url(), &[]).await;
-    one.whole().await;
+    let one = Replica::connected_to(&cluster.url(), &[]).await;
+    one.wait_until_proven().await;
     read(&one, 50).await;
     one.stop().await;
-    let two = Replica::at(&cluster.url(), &[]).await;
-    two.whole().await;
+    let two = Replica::connected_to(&cluster.url(), &[]).await;
+    two.wait_until_proven().await;
     assert_eq!(two.warm_start().await.loaded, 50);
     is_warm(&two, 50).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_gone_or_switched_off_or_unknown_here_is_left_out() {
+async fn a_warm_start_skips_missing_disabled_and_unknown_entries() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     for namespace in ["default", "off", "unknown"] {
@@ -122,7 +122,7 @@ async fn a_warm_start_is_bounded_in_keys_time_and_rate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readiness_waits_for_a_warm_start_and_not_for_one_that_cannot_be_made() {
+async fn readiness_waits_for_a_warm_start_unless_it_is_impossible() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     read(&one, 40).await;
@@ -138,20 +138,21 @@ async fn readiness_waits_for_a_warm_start_and_not_for_one_that_cannot_be_made() 
     assert_eq!(slow.warm_start().await.loaded, 40);
 
     let absent = Redis::absent(&[]);
-    let alone = Replica::at(&absent.url(), &[("redis.connect_timeout", "300ms")]).await;
+    let alone = Replica::connected_to(&absent.url(), &[("redis.connect_timeout", "300ms")]).await;
     eventually("it is ready", async || alone.is_ready().await).await;
     assert_eq!(alone.stats().await.warm_start, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_does_not_come_holds_readiness_back_no_longer_than_allowed() {
+async fn a_missing_answer_delays_readiness_until_the_limit() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     read(&one, 40).await;
     one.stop().await;
     let proxy = Proxy::to(redis.port()).await;
     proxy.delay(Class::Commands, Direction::ToClient, Duration::from_millis(60));
-    let late = Replica::at(&proxy.url(), &[("warm_start.timeout", "30ms"), ("redis.connect_timeout", "10s")]).await;
+    let late =
+        Replica::connected_to(&proxy.url(), &[("warm_start.timeout", "30ms"), ("redis.connect_timeout", "10s")]).await;
     let warmed = late.warm_start().await;
     assert!(warmed.timed_out, "{warmed:?}");
     eventually("it is ready", async || late.is_ready().await).await;
@@ -235,8 +236,8 @@ async fn keys_below_configured_prefixes_are_in_memory_before_the_first_get() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configured_keys_and_prefixes_are_loaded_from_every_primary_of_a_cluster() {
     let cluster = Cluster::start(&[]).await;
-    let one = Replica::at(&cluster.url(), &[("warm_start.enabled", "false")]).await;
-    one.whole().await;
+    let one = Replica::connected_to(&cluster.url(), &[("warm_start.enabled", "false")]).await;
+    one.wait_until_proven().await;
     for n in 0..40 {
         one.set_in("goals", &format!("user:{n}"), "v").await;
         one.set_in("pages", &n.to_string(), "v").await;
@@ -245,8 +246,8 @@ async fn configured_keys_and_prefixes_are_loaded_from_every_primary_of_a_cluster
     let keys: Vec<String> = (0..40).map(|n| format!("pages/{n}")).collect();
     let keys = serde_json::json!(keys).to_string();
     let settings = [("warm_start.load_keys", keys.as_str()), ("warm_start.load_prefixes", r#"["goals/user"]"#)];
-    let two = Replica::at(&cluster.url(), &settings).await;
-    two.whole().await;
+    let two = Replica::connected_to(&cluster.url(), &settings).await;
+    two.wait_until_proven().await;
     let warmed = two.warm_start().await;
     assert_eq!((warmed.listed, warmed.loaded), (80, 80), "{warmed:?}");
     for n in 0..40 {
@@ -256,7 +257,7 @@ async fn configured_keys_and_prefixes_are_loaded_from_every_primary_of_a_cluster
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_loaded_by_prefix_is_bounded_in_keys_and_time() {
+async fn loading_by_prefix_is_bounded_in_keys_and_time() {
     let redis = Redis::start().await;
     let names: Vec<String> = (0..60).map(|n| format!("user:{n}")).collect();
     stored(&redis, "goals", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -272,7 +273,7 @@ async fn what_is_loaded_by_prefix_is_bounded_in_keys_and_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn configured_keys_come_before_those_read_most_and_are_loaded_once() {
+async fn configured_keys_are_loaded_once_and_before_hot_keys() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     read(&one, 20).await;

@@ -1,4 +1,4 @@
-//! Watches.
+//! Watch streams.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use twintier::pb::watch_request::Selector;
 use twintier::pb::watch_response::Event;
 
 use crate::harness::{
-    Class, Cluster, Direction, Fleet, Mode, Proxy, QUICK, Redis, Refusal as _, Replica, Sight, Watcher, eventually,
-    in_both_modes, invalidate_key, quick, set_request, whole_namespace, within,
+    Class, Cluster, Direction, Fleet, Mode, Proxy, Redis, Refusal as _, Replica, SHORT_BOUND, Sight, Watcher,
+    eventually, in_both_modes, invalidate_key, quick, set_request, whole_namespace, within,
 };
 
 in_both_modes!(
-    every_change_is_told_in_order,
+    every_change_is_sent_in_order,
     a_watch_that_resumes_misses_nothing,
-    a_watch_resumes_only_from_what_is_remembered,
-    a_prefix_is_told_of_what_may_cover_its_keys,
-    a_watcher_that_does_not_read_is_told_that_it_missed_something,
-    watches_are_limited_and_take_no_place_of_other_calls,
+    a_watch_resumes_only_within_the_change_log,
+    a_watch_by_prefix_receives_invalidations_that_may_cover_it,
+    a_watcher_that_does_not_read_receives_a_discontinuity,
+    watches_are_limited_and_take_no_request_slots,
     a_watch_lasts_as_long_as_its_caller_wants,
     a_watch_ends_with_its_connection,
     a_watch_ends_when_the_replica_stops,
-    what_is_wrong_with_a_watch_is_said_at_once,
-    a_tag_is_told_of_what_has_it_had_it_or_may_have_had_it,
-    heartbeats_say_how_old_they_are,
+    an_invalid_watch_is_refused_at_once,
+    a_watch_by_tag_receives_changes_of_possibly_tagged_entries,
+    heartbeats_carry_their_age,
 );
 
 fn set(key: &str) -> Sight {
@@ -36,7 +36,7 @@ fn removed(key: &str) -> Sight {
     Sight::Keys(pb::ChangeKind::Removed, vec![key.to_owned()])
 }
 
-async fn every_change_is_told_in_order(mode: Mode) {
+async fn every_change_is_sent_in_order(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let mut watcher = Watcher::stands(&replica).await;
     replica.set("k", "1").await;
@@ -70,7 +70,7 @@ async fn a_watch_that_resumes_misses_nothing(mode: Mode) {
     assert_eq!(watcher.sees().await, set("later"));
 }
 
-async fn a_watch_resumes_only_from_what_is_remembered(mode: Mode) {
+async fn a_watch_resumes_only_within_the_change_log(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let mut watcher = Watcher::stands(&replica).await;
     let tokens = watcher.tokens.clone();
@@ -88,7 +88,7 @@ async fn a_watch_resumes_only_from_what_is_remembered(mode: Mode) {
     assert_eq!(partial.sees().await, Sight::Broken(pb::DiscontinuityReason::TooOld));
 }
 
-async fn a_prefix_is_told_of_what_may_cover_its_keys(mode: Mode) {
+async fn a_watch_by_prefix_receives_invalidations_that_may_cover_it(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let selector = Some(Selector::Prefix("user:1:".into()));
     let mut watcher = Watcher::open(&replica, pb::WatchRequest { selector, ..Default::default() }).await.unwrap();
@@ -103,7 +103,7 @@ async fn a_prefix_is_told_of_what_may_cover_its_keys(mode: Mode) {
     assert_eq!(watcher.sees().await, Sight::Selected(pb::ChangeKind::Removed, "everything".to_owned()));
 }
 
-async fn a_tag_is_told_of_what_has_it_had_it_or_may_have_had_it(mode: Mode) {
+async fn a_watch_by_tag_receives_changes_of_possibly_tagged_entries(mode: Mode) {
     let replica = mode.replica(&[("coherence.partitions", "1")]).await;
     let selector = Some(Selector::Tag("red".into()));
     let mut watcher = Watcher::open(&replica, pb::WatchRequest { selector, ..Default::default() }).await.unwrap();
@@ -142,7 +142,7 @@ async fn a_tag_is_told_of_what_has_it_had_it_or_may_have_had_it(mode: Mode) {
     }
 }
 
-async fn a_watcher_that_does_not_read_is_told_that_it_missed_something(mode: Mode) {
+async fn a_watcher_that_does_not_read_receives_a_discontinuity(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let mut slow = Watcher::stands(&replica).await;
     // More than the connection takes on (2 MiB) and what waits (1 MiB).
@@ -160,7 +160,7 @@ async fn a_watcher_that_does_not_read_is_told_that_it_missed_something(mode: Mod
     assert!(replica.stats().await.watches.unwrap().discontinuities >= 1);
 }
 
-async fn watches_are_limited_and_take_no_place_of_other_calls(mode: Mode) {
+async fn watches_are_limited_and_take_no_request_slots(mode: Mode) {
     let replica = mode.replica(&[("limits.watches", "2"), ("server.max_in_flight", "1")]).await;
     let (_one, two) = (Watcher::stands(&replica).await, Watcher::stands(&replica).await);
     let refused = Watcher::open(&replica, pb::WatchRequest::default()).await.err().unwrap();
@@ -208,7 +208,7 @@ async fn a_watch_ends_when_the_replica_stops(mode: Mode) {
     assert!(stopping.await.unwrap(), "nothing was cut off");
 }
 
-async fn what_is_wrong_with_a_watch_is_said_at_once(mode: Mode) {
+async fn an_invalid_watch_is_refused_at_once(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let request = pb::WatchRequest {
         namespace: "Not a name".into(),
@@ -229,7 +229,7 @@ async fn what_is_wrong_with_a_watch_is_said_at_once(mode: Mode) {
     Watcher::open(&replica, request).await.err().unwrap().names(&[("prefix", "1 to 16 segments")]);
 }
 
-async fn heartbeats_say_how_old_they_are(mode: Mode) {
+async fn heartbeats_carry_their_age(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let called = Instant::now();
     let mut watcher = Watcher::open(&replica, quick(pb::WatchRequest::default())).await.unwrap();
@@ -244,7 +244,7 @@ async fn heartbeats_say_how_old_they_are(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_resumes_at_another_replica() {
-    let fleet = Fleet::of(2, &[]).await;
+    let fleet = Fleet::start(2, &[]).await;
     let mut watcher = Watcher::stands(&fleet[0]).await;
     fleet[1].set("told", "1").await;
     assert_eq!(watcher.sees().await, set("told"));
@@ -266,8 +266,9 @@ async fn a_watch_resumes_at_another_replica() {
 async fn a_lost_message_is_a_discontinuity_and_the_proof_ends() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let (deaf, other) = (Replica::at(&proxy.url(), QUICK).await, Replica::on(&redis, QUICK).await);
-    deaf.whole().await;
+    let (deaf, other) =
+        (Replica::connected_to(&proxy.url(), SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
+    deaf.wait_until_proven().await;
     let called = Instant::now();
     let mut watcher = Watcher::stands(&deaf).await;
     proxy.stall(Class::Subscription, Direction::ToClient);
@@ -291,14 +292,14 @@ async fn a_lost_message_is_a_discontinuity_and_the_proof_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_stands_before_redis_does() {
+async fn a_watch_can_be_opened_before_redis_is_up() {
     let mut redis = Redis::absent(&[]);
-    let replica = Replica::at(&redis.url(), QUICK).await;
+    let replica = Replica::connected_to(&redis.url(), SHORT_BOUND).await;
     let mut watcher = Watcher::open(&replica, quick(pb::WatchRequest::default())).await.unwrap();
     assert_eq!(watcher.heartbeat().await.proof_age, None);
     redis.restart().await;
     assert_eq!(watcher.sees().await, Sight::Broken(pb::DiscontinuityReason::Gap));
-    replica.whole().await;
+    replica.wait_until_proven().await;
     replica.set("k", "1").await;
     while watcher.sees().await != set("k") {}
 }
@@ -306,9 +307,10 @@ async fn a_watch_stands_before_redis_does() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_spans_the_shards_of_a_cluster() {
     let cluster = Cluster::start(&[]).await;
-    let (replica, other) = (Replica::at(&cluster.url(), &[]).await, Replica::at(&cluster.url(), &[]).await);
-    replica.whole().await;
-    other.whole().await;
+    let (replica, other) =
+        (Replica::connected_to(&cluster.url(), &[]).await, Replica::connected_to(&cluster.url(), &[]).await);
+    replica.wait_until_proven().await;
+    other.wait_until_proven().await;
     let mut watcher = Watcher::stands(&replica).await;
     let mut expected: Vec<Sight> = Vec::new();
     for n in 0..50 {
@@ -326,7 +328,7 @@ async fn a_watch_spans_the_shards_of_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_changed_nothing_is_not_told() {
+async fn a_request_without_effect_sends_no_event() {
     let replica = Replica::start(&[]).await;
     let mut watcher = Watcher::stands(&replica).await;
     let refused = pb::SetRequest {

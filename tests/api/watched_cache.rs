@@ -1,5 +1,7 @@
-//! A cache of a client's own, kept by the rules of docs/watch.md and by nothing else: it never answers with something older than it accepts,
-//! whatever becomes of the messages between Redis and its replica, or between its replica and itself.
+//! A client's own cache by the rules of docs/watch.md never answers older data than it accepts.
+//!
+//! Holds under faults of the messages between Redis and the replica, and between the replica and
+//! the cache.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +16,9 @@ use twintier::pb::cache_service_client::CacheServiceClient;
 use twintier::pb::watch_change::Covers;
 use twintier::pb::watch_response::Event;
 
-use crate::harness::{Answer as _, Class, Direction, MARGIN, Proxy, QUICK, Redis, Replica, Seen, eventually, quick};
+use crate::harness::{
+    Answer as _, Class, Direction, Proxy, Redis, Replica, SCHEDULING_ALLOWANCE, SHORT_BOUND, Seen, eventually, quick,
+};
 
 /// How stale an answer of the client's cache may be.
 const ACCEPTED: Duration = Duration::from_secs(1);
@@ -164,8 +168,9 @@ impl Drill {
     async fn begin(heeds_lateness: bool, pause: Duration) -> Drill {
         let redis = Redis::start().await;
         let bus = Proxy::to(redis.port()).await;
-        let (replica, writer) = (Replica::at(&bus.url(), QUICK).await, Replica::on(&redis, QUICK).await);
-        replica.whole().await;
+        let (replica, writer) =
+            (Replica::connected_to(&bus.url(), SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
+        replica.wait_until_proven().await;
         let wire = Proxy::to(replica.address.port()).await;
         let cache = Arc::new(Cache { replica, state: Mutex::default(), heeds_lateness });
         let history = Arc::new(History::default());
@@ -268,13 +273,14 @@ async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cache_that_does_not_heed_late_heartbeats_is_found_out() {
+async fn a_cache_that_ignores_late_heartbeats_is_detected() {
     let mut drill = Drill::begin(false, SPARSE).await;
     drill.serves().await;
-    // A connection may be cut off for its lateness, and then nothing is heard at all: it is tried again.
+    // A connection may be cut off for its lateness, and then nothing is heard at all: it is tried
+    // again.
     for _ in 0..10 {
-        drill.wire.delay(Class::Commands, Direction::ToClient, 2 * ACCEPTED + MARGIN);
-        let ended = Instant::now() + 6 * ACCEPTED + MARGIN;
+        drill.wire.delay(Class::Commands, Direction::ToClient, 2 * ACCEPTED + SCHEDULING_ALLOWANCE);
+        let ended = Instant::now() + 6 * ACCEPTED + SCHEDULING_ALLOWANCE;
         while Instant::now() < ended && drill.broken.lock().unwrap().is_empty() {
             sleep(Duration::from_millis(10)).await;
         }
@@ -290,12 +296,12 @@ async fn a_cache_that_does_not_heed_late_heartbeats_is_found_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cache_that_heeds_late_heartbeats_answers_nothing_then() {
+async fn a_cache_that_respects_late_heartbeats_stops_answering() {
     let drill = Drill::begin(true, BUSY).await;
     drill.serves().await;
-    drill.wire.delay(Class::Commands, Direction::ToClient, 2 * ACCEPTED + MARGIN);
+    drill.wire.delay(Class::Commands, Direction::ToClient, 2 * ACCEPTED + SCHEDULING_ALLOWANCE);
     sleep(2 * ACCEPTED).await;
     let before = drill.hits();
-    sleep(2 * ACCEPTED + MARGIN).await;
+    sleep(2 * ACCEPTED + SCHEDULING_ALLOWANCE).await;
     assert_eq!((drill.hits() - before, drill.broken.lock().unwrap().len()), (0, 0));
 }

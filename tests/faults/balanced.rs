@@ -1,5 +1,8 @@
-//! A caller as users are told to be: round robin over every address of a name, a deadline on every call, bounded retries of what was UNAVAILABLE,
-//! and no call on a connection that was asked to go. Deadlines and retries are those of the service config in docs/rolling-updates.md.
+//! A client as docs/rolling-updates.md recommends it.
+//!
+//! Round robin over every address of a name, a deadline on every call, bounded retries of
+//! UNAVAILABLE, and no call on a connection after GOAWAY. Deadlines and retries are those of its
+//! service config.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -19,7 +22,8 @@ use tower_service::Service as _;
 
 use super::harness::Wire;
 
-/// Least time between two looks at what the name resolves to. gRPC's is 30 s, and a rollout of replicas that start as fast as these takes that.
+/// Least time between two looks at what the name resolves to. gRPC's is 30 s, and a rollout of
+/// replicas that start as fast as these takes that.
 const RESOLUTION: Duration = Duration::from_secs(1);
 /// Pause after an address that could not be reached, and longest time to reach one.
 const REST: Duration = Duration::from_millis(300);
@@ -41,7 +45,8 @@ pub struct Place {
 /// What callers of a name had to do.
 #[derive(Default)]
 pub struct Tally {
-    /// Calls that failed, whatever was tried, or in a way that is not tried again. Not those whose own deadline passed.
+    /// Calls that failed, whatever was tried, or in a way that is not tried again. Not those whose
+    /// own deadline passed.
     failed: Mutex<Vec<Code>>,
     /// Why calls were tried again, and how often.
     retried: Mutex<BTreeMap<&'static str, usize>>,

@@ -1,4 +1,4 @@
-//! Clients that read, write and invalidate several keys in one call: to the checker, several operations at once.
+//! Batch clients. To the checker, a batch is several operations at once.
 
 use std::time::Duration;
 

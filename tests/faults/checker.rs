@@ -1,8 +1,11 @@
-//! Decides from a history alone whether P1 to P5 and P10 held. Sound: it counts only what no correct service could answer.
+//! Decides from a history alone if P1 to P5 and P10 held.
 //!
-//! A write's version is its place in the order of writes; the checker first makes sure that versions are such an order (unique, and in
-//! agreement with real time), and then holds every answer against them. A miss is never too old; but one that Redis answered shows that
-//! every change up to its position has been seen.
+//! Sound: reports only what no correct service could answer.
+//!
+//! A write's version is its place in the order of writes. The checker first makes sure that
+//! versions are such an order (unique, and in agreement with real time), and then compares every
+//! answer with them. A miss is never too old; but a miss that Redis answered shows that every
+//! change up to its position has been seen.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -20,14 +23,17 @@ pub struct Verdict {
     pub fresh: usize,
     /// Broken promises, each in words.
     pub violations: Vec<String>,
-    /// How long it took until each write was visible everywhere, sorted: from its acknowledgement to the start of the last Get, at any
-    /// replica, that was answered an older value unflagged; zero when there was none. Counted are the acknowledged writes after which a
-    /// Get of the key began at all. Only Gets can show an older value, so this is what callers saw, and a lower bound of what was there.
+    /// How long it took until each write was visible everywhere, sorted: from its acknowledgement
+    /// to the start of the last Get, at any replica, that was answered an older value unflagged;
+    /// zero when there was none. Counted are the acknowledged writes after which a Get of the key
+    /// began at all. Only Gets can show an older value, so this is what callers saw, and a lower
+    /// bound of what was there.
     pub delays: Vec<Duration>,
 }
 
 impl Verdict {
-    /// The share of writes that were visible everywhere within `limit`, in percent; none without writes.
+    /// The share of writes that were visible everywhere within `limit`, in percent; none without
+    /// writes.
     pub fn visible_within(&self, limit: Duration) -> Option<f64> {
         let visible = self.delays.partition_point(|delay| *delay <= limit);
         (!self.delays.is_empty()).then(|| 100.0 * visible as f64 / self.delays.len() as f64)
@@ -116,8 +122,8 @@ fn check_key(key: u32, operations: &[&Operation], bound: Duration, verdict: &mut
     verdict.delays.extend(delays(&effects, operations));
 }
 
-/// By replica, the highest version that its unflagged answers have shown: that of a value, or for a miss that of the last acknowledged
-/// change up to its position.
+/// By replica, the highest version that its unflagged answers have shown: that of a value, or for a
+/// miss that of the last acknowledged change up to its position.
 fn shown(effects: &[Effect], operations: &[&Operation]) -> HashMap<u8, Frontier> {
     let mut acknowledged: Vec<Version> = Vec::new();
     acknowledged.extend(effects.iter().filter(|effect| effect.acknowledged.is_some()).map(|effect| effect.version));
@@ -166,7 +172,8 @@ fn delays(effects: &[Effect], operations: &[&Operation]) -> Vec<Duration> {
     effects.iter().filter_map(delay).collect()
 }
 
-/// The writes of a key that are known to have taken effect: acknowledged, or seen by a read. Reports values that cannot be.
+/// The writes of a key that are known to have taken effect: acknowledged, or seen by a read.
+/// Reports values that cannot be.
 fn effects(key: u32, operations: &[&Operation], verdict: &mut Verdict) -> Vec<Effect> {
     let mut seen: HashMap<u64, Version> = HashMap::new();
     for operation in operations {
@@ -207,7 +214,8 @@ fn effects(key: u32, operations: &[&Operation], verdict: &mut Verdict) -> Vec<Ef
     effects
 }
 
-/// Versions are an order that agrees with real time: what could no longer take effect when another write began is older than that.
+/// Versions are an order that agrees with real time: what could no longer take effect when another
+/// write began is older than that.
 fn check_order(key: u32, effects: &[Effect], verdict: &mut Verdict) {
     let mut by_version: Vec<&Effect> = effects.iter().collect();
     by_version.sort_by_key(|effect| effect.version);
@@ -229,7 +237,8 @@ fn check_order(key: u32, effects: &[Effect], verdict: &mut Verdict) {
     }
 }
 
-/// A value that was made under a lease does not come after a write that began when the lease was there (P3).
+/// A value that was made under a lease does not come after a write that began when the lease was
+/// there (P3).
 fn check_leases(key: u32, effects: &[Effect], verdict: &mut Verdict) {
     let mut by_version: Vec<&Effect> = effects.iter().collect();
     by_version.sort_by_key(|effect| effect.version);
@@ -331,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_value_at_another_replica_is_allowed_within_the_bound_and_not_after() {
+    fn an_old_value_at_another_replica_is_allowed_within_the_bound() {
         good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 111, 1)]);
         bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 112, 1)], "P2");
     }
@@ -342,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_is_visible_everywhere_when_an_older_value_was_answered_for_the_last_time() {
+    fn a_write_is_visible_everywhere_after_the_last_older_answer() {
         let writes = [set(0, 0, 1, 1), set(0, 10, 11, 2)];
         let and = |reads: &[Operation]| delays_of(&[&writes[..], reads].concat());
         assert_eq!(and(&[get(1, 61, 1)]), [0, 50]);
@@ -360,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_no_get_followed_or_that_was_not_acknowledged_is_not_counted() {
+    fn an_unread_or_unacknowledged_write_is_not_counted() {
         assert_eq!(delays_of(&[set(0, 0, 1, 1), get(1, 5, 1), set(0, 10, 11, 2)]), [0]);
         assert_eq!(delays_of(&[unknown(0, 0, 1, 1, 5), get(1, 5, 1)]), []);
     }
@@ -378,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_value_at_the_replica_that_acknowledged_the_write_is_never_allowed() {
+    fn an_old_value_at_the_acknowledging_replica_is_never_allowed() {
         bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(0, 12, 1)], "P1");
         bad(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(0, 12, 1)], "P1");
         // Begun before the acknowledgement: either value is right.
@@ -410,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_value_after_a_newer_one_at_the_same_replica_is_never_allowed() {
+    fn an_older_value_after_a_newer_one_is_never_allowed() {
         let writes = [set(0, 0, 1, 1), set(0, 10, 11, 2)];
         let and = |reads: &[Operation]| [&writes[..], reads].concat();
         bad(&and(&[get(1, 12, 2), get(1, 14, 1)]), "P10");
@@ -422,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_value_after_a_miss_at_the_same_replica_is_never_allowed() {
+    fn a_removed_value_after_a_miss_is_never_allowed() {
         let writes = [set(0, 0, 1, 1), invalidate(0, 10, 11, 2)];
         let and = |reads: &[Operation]| [&writes[..], reads].concat();
         bad(&and(&[miss(1, 12, 2), get(1, 14, 1)]), "P10");
@@ -440,7 +449,8 @@ mod tests {
 
     #[test]
     fn a_write_of_unknown_outcome_does_not_take_effect_after_its_window() {
-        // Version 3 is the unknown write's: it came after version 2, which began after the window had closed.
+        // Version 3 is the unknown write's: it came after version 2, which began after the window
+        // had closed.
         bad(&[unknown(0, 10, 20, 3, 5), set(0, 30, 31, 2), get(0, 40, 3)], "after a write of a newer version");
         good(&[unknown(0, 10, 20, 3, 50), set(0, 30, 31, 2), get(0, 40, 3)]);
     }

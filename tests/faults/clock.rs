@@ -1,4 +1,4 @@
-//! A wall clock that a test moves, for processes that are started with it.
+//! A wall clock that a test moves, for processes started with it.
 
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;

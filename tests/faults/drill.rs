@@ -37,7 +37,8 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("redis.connect_timeout", "1s"),
 ];
 
-/// So many operations say something, however slow the machine is: the load goes on until there are more.
+/// So many operations say something, however slow the machine is: the load goes on until there are
+/// more.
 const ENOUGH: u64 = 500;
 
 /// How long a drill's faults last: seconds in `make test`, minutes in `make drills`.
@@ -58,11 +59,12 @@ pub const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A key that the last life of a primary wrote and nobody else got. In the slot of partition 0, as is all that these drills lose.
+/// A key that the last life of a primary wrote and nobody else got. In the slot of partition 0, as
+/// is all that these drills lose.
 pub const MARK: &str = "{0}:mark";
 
-/// Kills a primary with writes that it acknowledged `meanwhile` and nobody else has: `replicas` are frozen, and their connections ended so
-/// that nothing waits there for them.
+/// Kills a primary with writes that it acknowledged `meanwhile` and nobody else has: `replicas` are
+/// frozen, and their connections ended so that nothing waits there for them.
 pub async fn dies_ahead(nodes: &mut [Redis], primary: usize, replicas: &[usize], meanwhile: impl Future<Output = ()>) {
     replicas.iter().for_each(|replica| nodes[*replica].freeze());
     nodes[primary].cli(&["CLIENT", "KILL", "TYPE", "REPLICA"]).await;
@@ -96,7 +98,7 @@ impl World {
     /// The same with the given protections.
     pub async fn with(redis: Redis, settings: &[(&str, &str)], protections: Safeguards) -> World {
         let world = World::waiting(redis, settings, protections).await;
-        world.whole().await;
+        world.wait_until_proven().await;
         world
     }
 
@@ -105,7 +107,7 @@ impl World {
         let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             let proxy = Proxy::to(redis.port()).await;
-            replicas.push(Replica::at_with(&proxy.url(), &[SETTINGS, settings].concat(), protections).await);
+            replicas.push(Replica::connected_to_with(&proxy.url(), &[SETTINGS, settings].concat(), protections).await);
             proxies.push(proxy);
         }
         World::of(redis, proxies, replicas)
@@ -121,43 +123,49 @@ impl<R> World<R> {
     }
 
     /// Three replicas that reach Redis by `url` and not through proxies.
-    pub async fn at(redis: R, url: &str, settings: &[(&str, &str)]) -> World<R> {
-        World::at_with(redis, url, settings, Safeguards::default()).await
+    pub async fn connected_to(redis: R, url: &str, settings: &[(&str, &str)]) -> World<R> {
+        World::connected_to_with(redis, url, settings, Safeguards::default()).await
     }
 
     /// The same with the given protections.
-    pub async fn at_with(redis: R, url: &str, settings: &[(&str, &str)], protections: Safeguards) -> World<R> {
+    pub async fn connected_to_with(
+        redis: R,
+        url: &str,
+        settings: &[(&str, &str)],
+        protections: Safeguards,
+    ) -> World<R> {
         let mut replicas = Vec::new();
         for _ in 0..3 {
-            replicas.push(Replica::at_with(url, &[SETTINGS, settings].concat(), protections).await);
+            replicas.push(Replica::connected_to_with(url, &[SETTINGS, settings].concat(), protections).await);
         }
         let world = World::of(redis, Vec::new(), replicas);
-        world.whole().await;
+        world.wait_until_proven().await;
         world
     }
 
-    /// Three replicas that are processes of their own, with these variables in the environment of each.
+    /// Three replicas that are processes of their own, with these variables in the environment of
+    /// each.
     pub async fn of_processes(redis: R, url: &str, environment: &[(String, String)]) -> World<R> {
         let mut replicas = Vec::new();
         for _ in 0..3 {
             replicas.push(Replica::process(url, SETTINGS, environment).await);
         }
         let world = World::of(redis, Vec::new(), replicas);
-        world.whole().await;
+        world.wait_until_proven().await;
         world
     }
 
     /// Waits until every replica is healthy and proven.
-    pub async fn whole(&self) {
+    pub async fn wait_until_proven(&self) {
         for replica in &self.replicas {
-            replica.whole().await;
+            replica.wait_until_proven().await;
         }
     }
 
     /// Waits for the same after a fault, and notes how long that took.
     pub async fn recovers(&mut self) {
         let healed = Instant::now();
-        self.whole().await;
+        self.wait_until_proven().await;
         self.recovery = self.recovery.max(healed.elapsed());
     }
 

@@ -103,7 +103,8 @@ drill!(d06_commands_are_cut_again_and_again, Load::default(), World::new(&[]), |
     }
 });
 
-// Each connection brings less than is published, so that its subscriber falls behind further and further, without a gap.
+// Each connection brings less than is published, so that its subscriber falls behind further and
+// further, without a gap.
 drill!(d07_a_subscriber_is_too_slow, Load::default(), World::new(&[]), |world| {
     let _flood = flood(&world.replicas[0].channel);
     while world.goes_on() {
@@ -115,7 +116,8 @@ drill!(d07_a_subscriber_is_too_slow, Load::default(), World::new(&[]), |world| {
     }
 });
 
-// By Redis's own limit: what is published while one of them reads nothing does not fit the sockets on the way.
+// By Redis's own limit: what is published while one of them reads nothing does not fit the sockets
+// on the way.
 drill!(d08_a_subscriber_overruns_its_output_buffer, Load::default(), World::new(&[]), |world| {
     world.redis.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 512kb 1"]).await;
     let before = world.replicas[1].coherence().await.disconnects;
@@ -144,7 +146,8 @@ drill!(d04_messages_come_unevenly, Load::default(), World::new(&[]), |world| {
     }
 });
 
-// What Redis does to a subscriber whose output buffer is over its limit, while what it was sent is still on its way.
+// What Redis does to a subscriber whose output buffer is over its limit, while what it was sent is
+// still on its way.
 drill!(d08_redis_kills_a_subscriber_that_is_behind, Load::default(), World::new(&[]), |world| {
     while world.goes_on() {
         world.proxies[1].stall(Class::Subscription, Direction::ToClient);
@@ -394,7 +397,7 @@ drill!(
         let url = format!("rediss://127.0.0.1:{port}");
         let mut replicas = Vec::new();
         for _ in 0..3 {
-            replicas.push(Replica::at(&url, &[SETTINGS, &[("redis.tls_ca_file", &file)]].concat()).await);
+            replicas.push(Replica::connected_to(&url, &[SETTINGS, &[("redis.tls_ca_file", &file)]].concat()).await);
         }
         World::of(Secured { redis, authority }, Vec::new(), replicas)
     },

@@ -1,4 +1,4 @@
-//! Thundering herds: very many want one key at once, at three replicas, and its source must hardly notice.
+//! Thundering herds: many clients request one key at once, and its source sees few loads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,10 +18,11 @@ use super::harness::{Answer as _, eventually_within, within};
 const CALLERS: usize = 10_000;
 /// How long the source takes.
 const LOADING: Duration = Duration::from_millis(200);
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Room for the herd; a bound so long that nothing is looked at again for its sake alone; and patience with Redis, which shares the machine
-/// with all of this: without it a replica goes on alone, with a loader of its own.
+/// Room for the herd; a bound so long that nothing is looked at again for its sake alone; and
+/// patience with Redis, which shares the machine with all of this: without it a replica goes on
+/// alone, with a loader of its own.
 const SETTINGS: &[(&str, &str)] = &[
     ("server.max_in_flight", "20000"),
     ("server.max_streams_per_connection", "1000"),
@@ -70,7 +71,7 @@ async fn want(channel: Channel, key: &str, source: &Source) -> String {
     loop {
         let lease = Some(pb::LeaseOptions::default());
         let mut get = tonic::Request::new(pb::GetRequest { key: key.into(), lease, ..Default::default() });
-        get.set_timeout(PATIENCE);
+        get.set_timeout(WAIT_TIMEOUT);
         let answer = client.get(get).await.expect("a Get never fails").into_inner();
         let Some(lease) = answer.lease else {
             match answer.seen() {
@@ -129,7 +130,7 @@ async fn leases(world: &World) -> pb::LeaseStats {
 }
 
 async fn waiting(world: &World, number: usize) {
-    eventually_within(PATIENCE, "the herd waits", async || leases(world).await.waiting == number as u64).await;
+    eventually_within(WAIT_TIMEOUT, "the herd waits", async || leases(world).await.waiting == number as u64).await;
 }
 
 /// How often each replica has read Redis.
@@ -150,7 +151,7 @@ async fn asked(world: &World) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d23_a_herd_wants_a_cold_key() {
+async fn d23_a_herd_requests_a_cold_key() {
     let world = World::new(SETTINGS).await;
     let (source, before) = (Arc::new(Source::default()), asked(&world).await);
     let begun = Instant::now();
@@ -159,7 +160,7 @@ async fn d23_a_herd_wants_a_cold_key() {
     let gathered = begun.elapsed();
     source.awaited.notify_one();
     let filled = Instant::now();
-    let values = within(PATIENCE, callers.join_all()).await;
+    let values = within(WAIT_TIMEOUT, callers.join_all()).await;
     let served = filled.elapsed() - LOADING;
     assert!(values.iter().all(|value| value == "made by 1"));
     assert_eq!((source.calls(), leases(&world).await.granted), (1, 1));
@@ -173,7 +174,7 @@ async fn d23_a_herd_wants_a_cold_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d23_a_herd_wants_what_its_source_fails_to_give() {
+async fn d23_a_herd_requests_a_key_whose_source_fails() {
     const FAILURES: usize = 5;
     let world = World::new(SETTINGS).await;
     let source = Arc::new(Source { failing: FAILURES.into(), ..Source::default() });
@@ -181,7 +182,7 @@ async fn d23_a_herd_wants_what_its_source_fails_to_give() {
     let (callers, _) = herd(&ways(&world).await, "k", &source);
     waiting(&world, CALLERS - 1).await;
     source.awaited.notify_one();
-    let values = within(PATIENCE, callers.join_all()).await;
+    let values = within(WAIT_TIMEOUT, callers.join_all()).await;
     assert!(values.iter().all(|value| *value == format!("made by {}", FAILURES + 1)));
     let asked = asked(&world).await - before;
     println!("failing source: {} calls, {asked} GETs", source.calls());
@@ -191,7 +192,7 @@ async fn d23_a_herd_wants_what_its_source_fails_to_give() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d23_a_herd_whose_first_callers_leave() {
+async fn d23_the_first_callers_of_a_herd_disconnect() {
     let world = World::new(SETTINGS).await;
     let source = Arc::new(Source::default());
     source.awaited.notify_one();
@@ -212,14 +213,14 @@ async fn d23_a_herd_whose_first_callers_leave() {
             served += usize::from(caller.is_ok());
         }
     };
-    within(PATIENCE, all).await;
+    within(WAIT_TIMEOUT, all).await;
     println!("cancelled: {left} left, {served} served, {} loads", source.calls());
     assert_eq!((served, source.calls()), (CALLERS - left, 1));
 }
 
 /// A value that ends soon, under load: made anew about once, and nobody misses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d23_a_hot_value_is_made_anew_before_it_ends() {
+async fn d23_a_hot_value_is_refreshed_before_it_expires() {
     let world = World::new(&[SETTINGS, &[("cache.early_refresh", "1")]].concat()).await;
     let (source, misses) = (Arc::new(Source::default()), Arc::new(AtomicUsize::new(0)));
     source.awaited.notify_one();

@@ -1,4 +1,4 @@
-//! What clients did and what they were answered.
+//! History: operations of clients and their answers.
 
 use std::time::Duration;
 
@@ -23,16 +23,19 @@ pub struct Operation {
 /// What was done, and how it ended.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// A write of a value that no other Set of the history writes; none: an Invalidate of the key or of what covers it.
+    /// A write of a value that no other Set of the history writes; none: an Invalidate of the key
+    /// or of what covers it.
     Write {
         value: Option<u64>,
-        /// When the lease was there under which the value was made; none: it was written without one.
+        /// When the lease was there under which the value was made; none: it was written without
+        /// one.
         leased: Option<At>,
         outcome: Outcome,
     },
     /// A read.
     Read {
-        /// The highest version of this key that the client had seen and presented tokens for; zero when it presented none.
+        /// The highest version of this key that the client had seen and presented tokens for; zero
+        /// when it presented none.
         seen: Version,
         strong: bool,
         answer: Answer,
@@ -55,7 +58,8 @@ pub enum Outcome {
 pub enum Answer {
     /// A value.
     Value { value: u64, version: Version, stale: bool },
-    /// The shared tier had no value where the partition stood at this position; zero where that is not known.
+    /// The shared tier had no value where the partition stood at this position; zero where that is
+    /// not known.
     Miss(Version),
     /// An error.
     Failed,

@@ -1,4 +1,4 @@
-//! Clients that read and write at random on every replica, and remember what they were answered.
+//! Clients that read and write at random on every replica, and record the answers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ pub struct Load {
     pub writes: u32,
     /// Pause of a client between two operations.
     pub pause: Duration,
-    /// Whether a tenth of the Gets is STRONG. Not where a primary goes on that was replaced: they hold while a primary is the primary.
+    /// Whether a tenth of the Gets is STRONG. Not where a primary goes on that was replaced: they
+    /// hold while a primary is the primary.
     pub strong: bool,
     /// Bytes of a value.
     pub value_size: usize,
@@ -44,9 +45,11 @@ pub struct Load {
     pub patience: Duration,
     /// Share of operations, in percent, whose caller leaves after a millisecond.
     pub impatient: u32,
-    /// Share of operations, in percent, that select keys by prefix, tag or pattern, or make an entry under a lease.
+    /// Share of operations, in percent, that select keys by prefix, tag or pattern, or make an
+    /// entry under a lease.
     pub features: u32,
-    /// Replicas die under this load: a caller whose connection they take along is no fault of theirs.
+    /// Replicas die under this load: a caller whose connection they take along is no fault of
+    /// theirs.
     pub replicas_die: bool,
     pub seed: u64,
 }
@@ -387,7 +390,8 @@ impl Client {
     }
 }
 
-/// Whether the connection failed, and not the service, which says ErrorInfo, nor the caller's patience.
+/// Whether the connection failed, and not the service, which says ErrorInfo, nor the caller's
+/// patience.
 pub(super) fn is_of_the_connection(status: &Status) -> bool {
     status.code() != Code::DeadlineExceeded && status.get_error_details().error_info().is_none()
 }
@@ -406,7 +410,8 @@ pub(super) fn tag(key: u32) -> String {
     format!("tag {}", key % 3)
 }
 
-/// The position in a token of a key's partition: `1.64.17-<epoch>-<sequence>` has one of partition 17.
+/// The position in a token of a key's partition: `1.64.17-<epoch>-<sequence>` has one of partition
+/// 17.
 pub(super) fn position(key: u32, token: &str) -> Version {
     let partitions: u16 = token.split('.').nth(1).unwrap().parse().unwrap();
     let namespaces = Namespaces::new(NamespaceRules { limit: 1, ..Default::default() }, partitions);

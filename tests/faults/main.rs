@@ -1,4 +1,4 @@
-//! Drills: real faults under load, held against the promise by a checker that knows nothing of the service but what clients were answered.
+//! Drills: real faults under load. A checker decides from the clients' history alone.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
 mod balanced;
@@ -21,10 +21,10 @@ mod sharded;
 #[cfg(feature = "drills")]
 mod switches;
 
-/// The last test by name: with one thread it comes after every drill.
+/// The last test by name: with one thread it runs after every drill.
 #[cfg(feature = "drills")]
 #[test]
-fn zz_the_drills_checked_enough_operations() {
+fn zz_the_drills_check_enough_operations() {
     let demanded = std::env::var("DRILL_OPERATIONS").map_or(1, |text| text.parse().unwrap());
     let operations = report::total();
     assert!(operations >= demanded, "{operations} operations, and {demanded} were demanded");

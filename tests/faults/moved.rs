@@ -1,4 +1,4 @@
-//! Drills of two Redis behind one address: what a failover by address, without Sentinel, does.
+//! Drills of a failover by address, without Sentinel: two Redis behind one address.
 
 use tokio::time::sleep;
 
@@ -60,11 +60,11 @@ async fn world(guarded: bool) -> World<Pair> {
     let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
     for _ in 0..3 {
         let proxy = Proxy::to(pair.primary().port()).await;
-        replicas.push(Replica::at(&proxy.url(), SETTINGS).await);
+        replicas.push(Replica::connected_to(&proxy.url(), SETTINGS).await);
         proxies.push(proxy);
     }
     let world = World::of(pair, proxies, replicas);
-    world.whole().await;
+    world.wait_until_proven().await;
     world
 }
 
@@ -85,8 +85,8 @@ drill!(d12_the_address_moves_to_a_replica_that_lags, Load::default(), world(fals
     }
 });
 
-// One of our replicas is left alone with the old primary, which may not write without its replica. It may go on being read: STRONG holds
-// while a primary is the primary.
+// One of our replicas is left alone with the old primary, which may not write without its replica.
+// It may go on being read: STRONG holds while a primary is the primary.
 drill!(
     d13_one_replica_is_left_with_the_old_primary,
     Load { strong: false, ..Load::default() },

@@ -1,4 +1,4 @@
-//! Drills of replicas that are processes: killed, replaced, and with clocks that jump.
+//! Drills of replicas as processes: killed, replaced, with clocks that jump.
 
 use rand::Rng as _;
 use tokio::time::sleep;
@@ -18,26 +18,29 @@ async fn world() -> World {
     World::of_processes(redis, &url, &[]).await
 }
 
-// Killed anywhere between a write to Redis, its message, its place in memory and its acknowledgement.
+// Killed anywhere between a write to Redis, its message, its place in memory and its
+// acknowledgement.
 drill!(d20_a_replica_is_killed_again_and_again, load(), world(), |world| {
     while world.goes_on() {
         let unlucky = rand::rng().random_range(0..3);
-        world.replicas[unlucky].dies_and_returns().await;
+        world.replicas[unlucky].restart().await;
         sleep(millis(rand::rng().random_range(1..200))).await;
     }
 });
 
-// What a release that speaks another version leaves on the bus and in Redis, while replicas are replaced one after the other.
+// What a release that speaks another version leaves on the bus and in Redis, while replicas are
+// replaced one after the other.
 drill!(d22_replicas_are_replaced_amid_what_they_cannot_read, load(), world(), |world| {
     while world.goes_on() {
         for replica in 0..3 {
             speak_another_version(&world.redis).await;
-            world.replicas[replica].is_replaced().await;
+            world.replicas[replica].replace_process().await;
         }
     }
 });
 
-/// Announces on every partition, in another wire version and as another kind, and writes entries of another format over those that are there.
+/// Announces on every partition, in another wire version and as another kind, and writes entries of
+/// another format over those that are there.
 async fn speak_another_version(redis: &Redis) {
     for partition in 0..64u16 {
         let channel = format!("twintier:{{{partition}}}:b").into_bytes();

@@ -1,4 +1,4 @@
-//! What is told of each drill: one row of one table, and a total.
+//! Report of the drills: one row for each drill, and a total.
 
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -1,5 +1,7 @@
-//! Drills of a rolling update: replicas, which are processes, are replaced one after another as a Deployment with `maxSurge: 1` and
-//! `maxUnavailable: 0` does it, under callers that know them by a name. No call may fail, whatever else is connected.
+//! Drills of a rolling update: replicas are replaced one by one, and no call may fail.
+//!
+//! Replicas are processes. They are replaced as a Deployment with `maxSurge: 1` and
+//! `maxUnavailable: 0` does it. Clients reach them by a name.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +24,8 @@ use super::harness::{Redis, Replica, eventually, eventually_within, within};
 use super::load::{Load, Way};
 use super::report::say;
 
-/// What every replica is configured with, of whatever build: the service's own defaults, sooner, and patience with a Redis that shares the machine.
+/// What every replica is configured with, of whatever build: the service's own defaults, sooner,
+/// and patience with a Redis that shares the machine.
 const SETTINGS: &[(&str, &str)] = &[
     ("coherence.max_staleness", "1s"),
     ("redis.connect_timeout", "10s"),
@@ -37,7 +40,7 @@ const SETTINGS: &[(&str, &str)] = &[
 /// Within which a replica ends after SIGTERM: the delay and the timeout.
 const DRAIN_LIMIT: Duration = millis(2500);
 /// On top of that, for a busy machine.
-const MARGIN: Duration = Duration::from_secs(3);
+const SCHEDULING_ALLOWANCE: Duration = Duration::from_secs(3);
 /// Until the name has forgotten a replica that ends.
 const FORGETTING: Duration = millis(300);
 /// Longest time until a replica is ready.
@@ -69,7 +72,8 @@ struct Rollout {
     places: Vec<Place>,
     /// How many replicas there ever were.
     started: u8,
-    /// The share of the hot keys, in percent, that a replica without a warm start had in memory when it was ready.
+    /// The share of the hot keys, in percent, that a replica without a warm start had in memory
+    /// when it was ready.
     cold: u64,
     unread: Arc<Unread>,
     _readers: JoinSet<()>,
@@ -112,7 +116,8 @@ fn hot(number: usize) -> String {
     format!("hot {number}")
 }
 
-/// Reads every hot key once; returns the share, in percent, of all that this replica was ever asked for that came from its memory.
+/// Reads every hot key once; returns the share, in percent, of all that this replica was ever asked
+/// for that came from its memory.
 async fn share_of_memory(replica: &Replica) -> u64 {
     for number in 0..HOT {
         replica.get(&hot(number)).await;
@@ -152,8 +157,8 @@ async fn deployed(build: &Build) -> World<Rollout> {
     rollout._readers.spawn(read_hot(rollout.name.clone()));
     let name = rollout.name.clone();
     let mut world = World::of(rollout, Vec::new(), replicas);
-    (world.name, world.ending) = (Some(name), DRAIN_LIMIT + MARGIN);
-    world.whole().await;
+    (world.name, world.ending) = (Some(name), DRAIN_LIMIT + SCHEDULING_ALLOWANCE);
+    world.wait_until_proven().await;
     world
 }
 
@@ -190,7 +195,8 @@ impl Unread {
 }
 
 impl World<Rollout> {
-    /// Replaces one replica by one of `build`; returns what share of the hot keys the new one had in memory when it was ready.
+    /// Replaces one replica by one of `build`; returns what share of the hot keys the new one had
+    /// in memory when it was ready.
     async fn replaces(&mut self, index: usize, build: &Build, peers: &[&[u8]]) -> u64 {
         let new = build.starts(&self.redis.redis).await;
         let warm = share_of_memory(&new).await;
@@ -210,14 +216,19 @@ impl World<Rollout> {
             self.redis.name.loses(gone.replica);
             old.ended().await
         };
-        assert!(within(DRAIN_LIMIT + MARGIN, ended).await, "the exit code of replica {} is not 0", gone.replica);
+        assert!(
+            within(DRAIN_LIMIT + SCHEDULING_ALLOWANCE, ended).await,
+            "the exit code of replica {} is not 0",
+            gone.replica
+        );
         let tally = self.redis.name.tally.clone();
         eventually("callers find the new replica", async || tally.answers_of(place.replica) > 0).await;
         warm
     }
 }
 
-/// What connections say that are a nuisance to a drain: nothing at all, the half of a client's first words, and the half of a frame.
+/// What connections say that are a nuisance to a drain: nothing at all, the half of a client's
+/// first words, and the half of a frame.
 const PEERS: &[&[u8]] =
     &[b"", b"PRI * HTTP/2.0\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x10\x01"];
 

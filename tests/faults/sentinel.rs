@@ -1,8 +1,9 @@
 //! Drills of Redis with Sentinel.
 //!
-//! Acknowledged writes that a failover loses are invalidated again by the replica that acknowledged them, or everything from before is
-//! a miss: the bound is the same. A primary that is replaced while it lives goes on until the sentinels look at it again, many
-//! seconds later: there it may take writes only while a replica of it follows, and the bound is longer by min-replicas-max-lag.
+//! Acknowledged writes that a failover loses are invalidated again by the replica that acknowledged
+//! them, or everything from before is a miss: the bound is the same. A primary that is replaced
+//! while it lives goes on until the sentinels look at it again, many seconds later: there it may
+//! take writes only while a replica of it follows, and the bound is longer by min-replicas-max-lag.
 
 use rand::Rng as _;
 use tokio::time::sleep;
@@ -22,7 +23,7 @@ const GUARDED: &[&str] = &["--min-replicas-to-write", "1", "--min-replicas-max-l
 async fn world(settings: &[(&str, &str)]) -> World<Sentinels> {
     let redis = Sentinels::start(&[]).await;
     let url = redis.url();
-    World::at(redis, &url, settings).await
+    World::connected_to(redis, &url, settings).await
 }
 
 /// Two servers, with the given protections.
@@ -30,7 +31,7 @@ async fn world(settings: &[(&str, &str)]) -> World<Sentinels> {
 pub async fn two_with(protections: Safeguards) -> World<Sentinels> {
     let redis = Sentinels::of(&[], TWO).await;
     let url = redis.url();
-    let mut world = World::at_with(redis, &url, REPAIR, protections).await;
+    let mut world = World::connected_to_with(redis, &url, REPAIR, protections).await;
     world.bound += millis(1000);
     world
 }
@@ -45,13 +46,13 @@ pub async fn primaries_come_back(world: &mut World<Sentinels>) {
 pub async fn world_with(protections: Safeguards) -> World<Sentinels> {
     let redis = Sentinels::start(&[]).await;
     let url = redis.url();
-    World::at_with(redis, &url, REPAIR, protections).await
+    World::connected_to_with(redis, &url, REPAIR, protections).await
 }
 
 async fn guarded_world(settings: &[(&str, &str)]) -> World<Sentinels> {
     let redis = Sentinels::start(GUARDED).await;
     let url = redis.url();
-    let mut world = World::at(redis, &url, settings).await;
+    let mut world = World::connected_to(redis, &url, settings).await;
     world.bound += millis(1000);
     world
 }
@@ -66,7 +67,8 @@ pub fn many_keys() -> Load {
     Load { keys: 400, ..Load::default() }
 }
 
-/// Kills the primary again and again. `ahead`: with writes that it acknowledged and nobody else has.
+/// Kills the primary again and again. `ahead`: with writes that it acknowledged and nobody else
+/// has.
 pub async fn primaries_die(world: &mut World<Sentinels>, ahead: bool) {
     while world.goes_on() {
         world.redis.settles().await;
@@ -96,7 +98,8 @@ drill!(d12_acknowledged_writes_are_lost_cold, many_keys(), world(COLD), |world| 
     primaries_die(world, true).await;
 });
 
-// What the new primary knows of the fleet is old, too: it does not wait for this replica, which acknowledged writes that are lost.
+// What the new primary knows of the fleet is old, too: it does not wait for this replica, which
+// acknowledged writes that are lost.
 drill!(
     d12_acknowledged_writes_of_a_new_replica_are_lost,
     Load { replicas_die: true, ..many_keys() },
@@ -112,8 +115,8 @@ drill!(
             let others: Vec<_> = (0..3).filter(|node| *node != old).collect();
             let newcomer = &mut world.replicas[0];
             let joins = async {
-                newcomer.is_replaced().await;
-                newcomer.whole().await;
+                newcomer.replace_process().await;
+                newcomer.wait_until_proven().await;
                 sleep(millis(200)).await;
             };
             dies_ahead(&mut world.redis.nodes, old, &others, joins).await;
@@ -153,8 +156,8 @@ enum Return {
 /// Rounds that are tried until a primary has come back in the life it had.
 const ROUNDS: usize = 6;
 
-/// Has the primary replaced, and named again before the sentinels have made a replica of it: in the life that it had, without the writes
-/// of the time in between.
+/// Has the primary replaced, and named again before the sentinels have made a replica of it: in the
+/// life that it had, without the writes of the time in between.
 async fn there_and_back(world: &mut World<Sentinels>, how: Return) {
     let (mut rounds, mut returned) = (0, 0);
     while world.goes_on() || (returned == 0 && rounds < ROUNDS) {
@@ -195,7 +198,7 @@ async fn there_and_back(world: &mut World<Sentinels>, how: Return) {
 async fn returning_world(guard: &[&str], replicas: &[&[&str]], settings: &[(&str, &str)]) -> World<Sentinels> {
     let redis = Sentinels::of(guard, replicas).await;
     let url = redis.url();
-    let mut world = World::at(redis, &url, settings).await;
+    let mut world = World::connected_to(redis, &url, settings).await;
     world.bound += millis(1000);
     world
 }
@@ -282,15 +285,16 @@ async fn split(settings: &[(&str, &str)]) -> World<Split> {
     let mut replicas = Vec::new();
     let user = [("redis.username", SERVICE), ("redis.password", "any")];
     for url in [&alone, &url, &url] {
-        replicas.push(Replica::at(url, &[SETTINGS, settings, &user].concat()).await);
+        replicas.push(Replica::connected_to(url, &[SETTINGS, settings, &user].concat()).await);
     }
     let mut world = World::of(Split { redis, ways }, Vec::new(), replicas);
     world.bound += millis(1000);
-    world.whole().await;
+    world.wait_until_proven().await;
     world
 }
 
-/// Cuts the primary and our first replica off from the rest, lets the sentinels promote another, and heals it.
+/// Cuts the primary and our first replica off from the rest, lets the sentinels promote another,
+/// and heals it.
 async fn splits(world: &mut World<Split>) {
     while world.goes_on() {
         let Split { redis, ways } = &world.redis;

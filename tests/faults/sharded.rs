@@ -1,6 +1,7 @@
 //! Drills of Redis Cluster: three primaries with a replica each.
 //!
-//! A primary that is replaced while it is frozen has lost its right to write when it wakes: it hears of it before it answers, or very soon.
+//! A primary that is replaced while it is frozen has lost its right to write when it wakes: it
+//! hears of it before it answers, or very soon.
 
 use rand::Rng as _;
 use tokio::time::sleep;
@@ -15,7 +16,7 @@ const COLD: &[(&str, &str)] = &[("redis.failover", "cold")];
 async fn world(settings: &[(&str, &str)]) -> World<Cluster> {
     let redis = Cluster::start(&[]).await;
     let url = redis.url();
-    World::at(redis, &url, settings).await
+    World::connected_to(redis, &url, settings).await
 }
 
 /// The slot of a partition drawn at random.
@@ -32,7 +33,8 @@ fn many_keys() -> Load {
     Load { keys: 400, ..Load::default() }
 }
 
-/// Kills the primary of partition 0 again and again. `ahead`: with writes that it acknowledged and nobody else has.
+/// Kills the primary of partition 0 again and again. `ahead`: with writes that it acknowledged and
+/// nobody else has.
 async fn primaries_die(world: &mut World<Cluster>, ahead: bool) {
     let slot = world.redis.slot(0).await;
     while world.goes_on() {
@@ -91,7 +93,8 @@ drill!(d15_an_operator_fails_over_and_back, many_keys(), world(REPAIR), |world| 
     }
 });
 
-// The old primary wakes up without knowing that it was replaced. What it was asked while it slept is answered then.
+// The old primary wakes up without knowing that it was replaced. What it was asked while it slept
+// is answered then.
 drill!(
     d15_a_primary_is_frozen_until_it_is_replaced,
     Load { strong: false, ..Load::default() },

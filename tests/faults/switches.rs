@@ -1,4 +1,4 @@
-//! The checker is drilled: with one protection switched off, its drill must find a broken promise. Built with the feature `drills`.
+//! Drills of the checker: without one safeguard it must find a broken promise (feature `drills`).
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ fn load() -> Load {
     Load { keys: 8, clients: 16, pause: Duration::from_micros(200), ..Load::default() }
 }
 
-/// So many keys that a replica's own writes leave some of them alone for longer than the bound; and none are selected, for that would reach
-/// them all.
+/// So many keys that a replica's own writes leave some of them alone for longer than the bound; and
+/// none are selected, for that would reach them all.
 fn sparse() -> Load {
     Load { keys: 600, features: 0, ..load() }
 }
@@ -99,7 +99,7 @@ async fn a_gap_that_is_overlooked_is_caught_by_lost_messages() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_audit_whose_proof_does_not_end_is_caught_by_a_deaf_subscription() {
+async fn an_endless_proof_is_caught_by_a_deaf_subscription() {
     caught(Safeguard::Audit, sparse(), async |world| {
         world.proxies[1].stall(Class::Subscription, Direction::ToClient);
         while world.goes_on() {
@@ -135,8 +135,9 @@ async fn a_missing_fence_is_caught_by_slow_answers_of_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_echo_without_counters_is_caught_by_a_lost_message_that_nothing_follows() {
-    // So many partitions that a loss is rarely shown by the next message of its own; what selects keys sends one to each of them.
+async fn an_echo_without_counters_is_caught_by_a_lost_last_message() {
+    // So many partitions that a loss is rarely shown by the next message of its own; what selects
+    // keys sends one to each of them.
     let load = Load { keys: 300, pause: millis(4), features: 0, ..load() };
     caught_with(Safeguard::EchoCounters, &[("coherence.partitions", "1024")], load, lossy).await;
 }
@@ -147,7 +148,7 @@ async fn own_messages_that_are_ignored_are_caught_by_lost_replies() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscription_that_is_trusted_without_its_echo_is_caught_when_it_goes_deaf() {
+async fn trust_without_an_echo_is_caught_by_a_deaf_subscription() {
     caught(Safeguard::Echo, sparse(), async |world| {
         while world.goes_on() {
             world.proxies[1].lose(Class::Subscription, Direction::ToClient);
@@ -206,14 +207,15 @@ async fn a_takeover_without_repair_is_caught_by_acknowledged_writes_that_are_los
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_older_entry_that_stays_after_a_newer_answer_is_caught_by_cut_subscriptions() {
-    // Answers for tokens and STRONG Gets come from Redis while memory holds what was true when the subscription was cut.
+async fn a_kept_older_entry_is_caught_by_cut_subscriptions() {
+    // Answers for tokens and STRONG Gets come from Redis while memory holds what was true when the
+    // subscription was cut.
     let load = Load { keys: 24, features: 0, ..load() };
     caught_with(Safeguard::Monotonic, &[], load, async |world| subscriptions_stay_cut(world).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_life_that_comes_back_and_is_taken_for_the_same_is_caught_by_a_failover_there_and_back() {
+async fn an_unnoticed_return_of_a_life_is_caught_by_two_failovers() {
     until_caught(Safeguard::Return, async |name, protections| {
         let mut world = sentinel::two_with(protections).await;
         world.judge(name, sentinel::rarely_written(), async |world| sentinel::primaries_come_back(world).await).await.1

@@ -1,5 +1,7 @@
-//! The rules of the protocol in a small model, in every interleaving: docs/consistency.md says what they are. With all of them the promises
-//! hold; without any one of them the explorer finds how a promise breaks.
+//! Model check of the protocol's rules, in every interleaving.
+//!
+//! docs/consistency.md describes the rules. With all of them the promises hold. Without any one of
+//! them the explorer finds how a promise breaks.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod promises;

@@ -1,4 +1,6 @@
-//! The promises, decided from what was set, acknowledged and answered; the protocol's own numbers count only as tokens.
+//! The promises, decided from sets, acknowledgements and answers only.
+//!
+//! The protocol's own numbers count only as tokens.
 
 use crate::rules::Rules;
 use crate::world::*;
@@ -57,7 +59,8 @@ impl World {
         value < heard && self.may_be_seen(rules, &self.log[heard])
     }
 
-    /// What memory may answer is answered. Every fetch that may be joined is joined at the last moment: that is when most is owed.
+    /// What memory may answer is answered. Every fetch that may be joined is joined at the last
+    /// moment: that is when most is owed.
     pub fn join(&mut self, rules: Rules) {
         for me in 0..REPLICAS {
             if let Some(held) = self.replicas[me].fresh(rules) {
@@ -91,13 +94,14 @@ impl World {
         self.last(|record| record.by == Some(me) && record.acknowledged.is_some())
     }
 
-    /// The last change that was acknowledged longer ago than the bound. A failover may lose what only a replica that is gone, or that cannot
-    /// be waited for any longer, has acknowledged.
+    /// The last change that was acknowledged longer ago than the bound. A failover may lose what
+    /// only a replica that is gone, or that cannot be waited for any longer, has acknowledged.
     fn owed_everywhere(&self) -> Option<Change> {
         self.last(|record| record.acknowledged == Some(OLD) && (!record.lost || !self.is_out_of_reach(record.by)))
     }
 
-    /// Whether `value` is older than a change that a caller may have seen whose token `position` reaches.
+    /// Whether `value` is older than a change that a caller may have seen whose token `position`
+    /// reaches.
     fn denies_token(&self, rules: Rules, value: Change, position: Version) -> bool {
         // One that came back with its primary was seen when it was answered.
         let seen_at = |record: &Record| match record.lost && record.acknowledged.is_none() {
@@ -108,8 +112,8 @@ impl World {
         self.last(reached).is_some_and(|seen| value < seen)
     }
 
-    /// Anyone may have seen a change by a strong Get elsewhere. One that a failover lost is covered under `Repair` only if a replica that
-    /// lives has acknowledged or answered it.
+    /// Anyone may have seen a change by a strong Get elsewhere. One that a failover lost is covered
+    /// under `Repair` only if a replica that lives has acknowledged or answered it.
     fn may_be_seen(&self, rules: Rules, record: &Record) -> bool {
         let covered = (record.acknowledged.is_some() && !self.is_out_of_reach(record.by))
             || (0..REPLICAS).any(|me| record.read[me] && !self.is_out_of_reach(Some(me)));

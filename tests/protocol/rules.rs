@@ -1,4 +1,4 @@
-//! The rules of one replica, as src/cache/coherence has them under the same names.
+//! The rules of one replica, under the names of src/cache/coherence.
 
 use crate::world::*;
 
@@ -7,10 +7,12 @@ use crate::world::*;
 pub struct Rules {
     pub policy: Policy,
     pub off: Option<Protection>,
-    /// Somebody says who the primary is, and how often that has changed. Otherwise replicas go from one primary to the next together.
+    /// Somebody says who the primary is, and how often that has changed. Otherwise replicas go from
+    /// one primary to the next together.
     pub named: bool,
-    /// A counter that was set to an epoch no clock can have led to is lost, so that epochs go back. Tokens and earlier answers of that epoch
-    /// cannot be told old from new then, and are not looked at.
+    /// A counter that was set to an epoch no clock can have led to is lost, so that epochs go back.
+    /// Tokens and earlier answers of that epoch cannot be told old from new then, and are not
+    /// looked at.
     pub epochs_go_back: bool,
 }
 
@@ -138,7 +140,8 @@ impl Replica {
         admitted
     }
 
-    /// A read was answered that shows everything below `least` to be of the past; `entered` when its answer is in memory.
+    /// A read was answered that shows everything below `least` to be of the past; `entered` when
+    /// its answer is in memory.
     pub fn follow_read(&mut self, rules: Rules, least: Version, entered: bool) {
         if !rules.on(Protection::Monotonic) {
             return;
@@ -155,7 +158,8 @@ impl Replica {
         }
     }
 
-    /// An own write was taken at `version`; `new` is what it set. Returns whether that entered memory.
+    /// An own write was taken at `version`; `new` is what it set. Returns whether that entered
+    /// memory.
     pub fn wrote(&mut self, rules: Rules, version: Version, new: Option<(Change, Note)>) -> bool {
         self.check_epoch(version);
         let new = new.filter(|(_, note)| self.passes(rules, *note, version));

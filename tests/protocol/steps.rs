@@ -1,4 +1,4 @@
-//! What can happen next, and what it does: the model as the explorer sees it.
+//! Steps of the model, and their effects.
 
 use stateright::{Model, Property};
 
@@ -309,7 +309,8 @@ impl Protocol {
         version
     }
 
-    /// What comes before anything that `by` asks of the primary: whether that is the one it knows, with all that it had.
+    /// What comes before anything that `by` asks of the primary: whether that is the one it knows,
+    /// with all that it had.
     fn greet(&self, world: &mut World, by: usize) {
         // Where epochs go back no clock can have led to what was known: it binds nobody.
         let binds = self.rules.on(Protection::Return) && !self.rules.epochs_go_back;
@@ -479,7 +480,8 @@ impl Protocol {
         let Replaced { redis, changes } = world.replaced.take()?;
         world.left.returns -= 1;
         world.redis = Redis { returned: true, ..redis };
-        // What the one in between lacked is here again, and still nobody has to know of it who did not.
+        // What the one in between lacked is here again, and still nobody has to know of it who did
+        // not.
         world.log[changes..].iter_mut().for_each(|record| record.lost = true);
         for replica in world.replicas.iter_mut().filter(|replica| replica.link == Link::Up) {
             replica.link = Link::Dead;
@@ -504,7 +506,8 @@ impl Protocol {
         }
     }
 
-    /// A replica has seen the new epoch: it invalidates again what it knows of and the new primary may not.
+    /// A replica has seen the new epoch: it invalidates again what it knows of and the new primary
+    /// may not.
     fn repair(&self, world: &mut World, by: usize) {
         let (epoch, prior) = (world.redis.position.epoch, world.redis.prior);
         world.redis.repaired[by] = true;

@@ -1,10 +1,12 @@
-//! The state of the model: one partition, two replicas, one Redis, and what has happened.
+//! State of the model: one partition, two replicas, one Redis, and the history.
 //!
-//! Keys of a partition meet on its number line only, so that it is enough to watch one of two, whichever it is: to change both is to change
-//! that one. Replicas meet in Redis only: it is enough to follow the memory of one while both write; a smaller run follows both.
-//! What only ever matters by comparison is kept as its outcome, so that there are few states: of a moment its age, up to the bound; of a
-//! generation whether it still stands; of the highest position applied whether it has overtaken a fill. Steps that nothing can come
-//! between, or that only widen a window which another step has already, are one.
+//! Keys of a partition meet on its number line only, so that it is enough to watch one of two,
+//! whichever it is: to change both is to change that one. Replicas meet in Redis only: it is enough
+//! to follow the memory of one while both write; a smaller run follows both. What only ever matters
+//! by comparison is kept as its outcome, so that there are few states: of a moment its age, up to
+//! the bound; of a generation whether it still stands; of the highest position applied whether it
+//! has overtaken a fill. Steps that nothing can come between, or that only widen a window which
+//! another step has already, are one.
 
 /// Replicas of the service.
 pub const REPLICAS: usize = 2;
@@ -156,11 +158,13 @@ pub struct Sent {
     pub change: Change,
     pub version: Version,
     pub note: Note,
-    /// The reply is lost, and the write will be sent again: only without the protection that forbids it.
+    /// The reply is lost, and the write will be sent again: only without the protection that
+    /// forbids it.
     pub again: bool,
 }
 
-/// One replica of the service. One that is not watched only writes: no replica's memory touches another's.
+/// One replica of the service. One that is not watched only writes: no replica's memory touches
+/// another's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Replica {
     pub watched: bool,
@@ -170,12 +174,14 @@ pub struct Replica {
     pub synced: bool,
     pub watermark: Version,
     pub proof: Age,
-    /// The highest position applied to the key: it has a stripe of its own, so that no other key hides what is wrong with it.
+    /// The highest position applied to the key: it has a stripe of its own, so that no other key
+    /// hides what is wrong with it.
     pub applied: Version,
     pub memory: Option<Held>,
     pub fetch: Option<Fetch>,
     pub sent: Option<Sent>,
-    /// The latest change of the key that this replica acknowledged, heard of or read: for the repair.
+    /// The latest change of the key that this replica acknowledged, heard of or read: for the
+    /// repair.
     pub remembered: Version,
     /// The latest change of the key that was brought to this replica, whatever it made of it.
     pub heard: Change,
@@ -257,7 +263,8 @@ pub enum Protection {
     FlightCloses,
     /// Nothing from before a failover is answered until every replica has repaired.
     RepairAwaited,
-    /// A reply from before a failover that this replica has repaired is neither acknowledged nor answered.
+    /// A reply from before a failover that this replica has repaired is neither acknowledged nor
+    /// answered.
     LateReplies,
     /// What a replica read counts as a change it knows of.
     RememberReads,

@@ -1,4 +1,4 @@
-//! Names of ours in Redis that hold something else: they cost at most what they stood for, and are repaired.
+//! Foreign data under the service's keys in Redis: it is contained and repaired.
 
 use std::time::Duration;
 
@@ -101,7 +101,8 @@ pub async fn a_damaged_counter_begins_a_new_epoch(bench: &Bench) {
     }
 }
 
-/// A counter that nobody writes is repaired, too: else memory of all partitions would stay unproven.
+/// A counter that nobody writes is repaired, too: else memory of all partitions would stay
+/// unproven.
 pub async fn a_damaged_counter_leaves_memory_proven(bench: &Bench) {
     let key = bench.key("one", "audited");
     let before = bench.store(&key, "before").await;
@@ -127,7 +128,8 @@ pub async fn a_damaged_counter_leaves_memory_proven(bench: &Bench) {
     barrier.passed(&[0], bench.until()).await.unwrap();
 }
 
-/// The clock tells apart epochs that begin above the same floor, and one that is far in the future is not followed.
+/// The clock tells apart epochs that begin above the same floor, and one that is far in the future
+/// is not followed.
 pub async fn a_forged_echo_does_not_lead_to_an_epoch(bench: &Bench) {
     let key = bench.key("one", "forged");
     let before = bench.store(&key, "before").await;

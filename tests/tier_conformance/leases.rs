@@ -1,4 +1,4 @@
-//! What every implementation of the shared tier promises of leases.
+//! Conformance of L2: leases.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How entries live, are written once, and are told from repetitions and from older versions of their source.
+//! Conformance of L2: expiry, immutable entries, repeated requests, versions of sources.
 
 use std::time::Duration;
 

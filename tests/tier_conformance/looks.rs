@@ -1,4 +1,4 @@
-//! What a look at a key finds: what is stored, dead or alive, and whose turn it is to make it.
+//! Conformance of L2: inspection of a key, dead or alive, and its lease.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Many keys at once, and what messages say of their tags.
+//! Conformance of L2: many keys at once, and the tags in messages.
 
 use twintier::cache::coherence::watch::filter::{Scope, WatchFilter};
 use twintier::cache::coherence::watch::{Event, Watch, Watching};

@@ -1,4 +1,4 @@
-//! A server that comes back with older data in the same life: another one had taken over in between.
+//! A server that returns with older data in the same life, after another had taken over.
 
 use twintier::cache::key::Key;
 use twintier::cache::tier::{L2State, Mode, Removal};

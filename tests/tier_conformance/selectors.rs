@@ -1,4 +1,4 @@
-//! What invalidations by selectors mean to reads, conditions, leases and touches.
+//! Conformance of L2: effect of selectors on reads, conditions, leases and touches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,8 @@ impl Bench {
         }
     }
 
-    /// Whether the key has no live entry; reads, conditions, a touch, a removal and the self-audit agree. Afterwards it has none.
+    /// Whether the key has no live entry; reads, conditions, a touch, a removal and the self-audit
+    /// agree. Afterwards it has none.
     async fn counts_as_absent(&self, key: &Key) -> bool {
         let alive = self.read(key).await.is_some_and(|entry| entry.marked_at.is_none());
         let touch = Touch { ttl: Some(HOUR), mode: TouchMode::Overwrite };
@@ -218,7 +219,8 @@ async fn a_lease_is_void_when_what_selects_its_key_was_invalidated(bench: &Bench
     assert!(first != second && !bench.fills(&key, first, &[]).await && bench.fills(&key, second, &[]).await);
 }
 
-/// What patterns selected is seen to in the background, and the patterns forgotten: whoever looks in that moment must not miss both.
+/// What patterns selected is seen to in the background, and the patterns forgotten: whoever looks
+/// in that moment must not miss both.
 async fn a_pattern_holds_while_it_is_seen_to(bench: &Bench) {
     let keys: Vec<Key> = (0..8).map(|number| bench.key("two", &format!("seen {number}"))).collect();
     for round in 0..150 {

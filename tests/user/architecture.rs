@@ -1,17 +1,17 @@
-//! Holds docs/architecture.md and the source together: its table of folders, the functions and files that it names, its glossary.
+//! docs/architecture.md agrees with the source: folders, functions, files, glossary.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::paper::{Paper, tree};
+use crate::doc_page::{DocPage, tree};
 use crate::readme::ROOT;
 
-fn page() -> Paper {
-    Paper::read(Path::new("docs/architecture.md"))
+fn page() -> DocPage {
+    DocPage::read(Path::new("docs/architecture.md"))
 }
 
 /// The cells of each row of the table in a section, without backquotes.
-fn rows(page: &Paper, section: &str) -> Vec<Vec<String>> {
+fn rows(page: &DocPage, section: &str) -> Vec<Vec<String>> {
     let rows = page.section(section).lines().filter(|line| line.starts_with("| ")).skip(1);
     let cells = |row: &str| row.trim_matches('|').split(" | ").map(|cell| cell.trim().replace('`', "")).collect();
     rows.map(cells).collect()

@@ -1,5 +1,7 @@
-//! The README and docs/callers.md as they stand: their commands on their own ports, with `cargo run --release` and `make run`. `make test-readme` builds what they need
-//! first, which takes minutes, and runs these tests one after the other.
+//! The README and docs/callers.md on their own ports, with `cargo run --release` and `make run`.
+//!
+//! `make test-readme` builds what they need first, which takes minutes, and runs these tests one
+//! after the other.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -76,7 +78,7 @@ fn make_run_serves() {
 #[test]
 #[ignore = "needs a build for release: `make test-readme` runs it"]
 fn the_program_is_built_and_installed_as_the_page_says() {
-    let page = crate::paper::Paper::read(Path::new("docs/install.md"));
+    let page = crate::doc_page::DocPage::read(Path::new("docs/install.md"));
     let (_, lines) = page.blocks.iter().find(|(_, lines)| lines[0].starts_with("cargo build")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let script = lines.join("\n").replace("/usr/local/bin", folder.path().to_str().unwrap());

@@ -1,4 +1,4 @@
-//! The client commands against a running service.
+//! Client commands against a running service.
 
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -80,7 +80,7 @@ fn an_invalidation_in_several_namespaces_lists_them() {
 }
 
 #[test]
-fn health_waits_for_a_service_that_comes_later_and_not_for_longer_than_it_was_told() {
+fn health_waits_for_the_service_until_its_timeout() {
     let address = format!("127.0.0.1:{}", free_port());
     let mut early = twintier(&["health", "readiness", "--wait", "60s", "--server", &address]);
     let mut early = early.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -94,7 +94,7 @@ fn health_waits_for_a_service_that_comes_later_and_not_for_longer_than_it_was_to
 }
 
 #[test]
-fn exit_codes_tell_yes_no_usage_unavailable_and_error_apart() {
+fn exit_codes_distinguish_yes_no_usage_unavailable_and_error() {
     let service = Serving::start(&[]);
     let version = service.client(&["set", "key", "1", "-o", "json"]).ended(0).json()["version"].clone();
     let version = version.as_str().unwrap();
@@ -164,7 +164,7 @@ fn a_long_token_is_printed_on_request_only() {
 }
 
 #[test]
-fn errors_are_json_where_answers_are() {
+fn errors_are_json_if_output_is_json() {
     let service = Serving::start(&[]);
     let refused = service.client(&["get", "key", "--namespace", "No!", "-o", "json"]).ended(4);
     let error: serde_json::Value = serde_json::from_str(&refused.err).unwrap();
@@ -244,7 +244,7 @@ fn two_replicas_share_what_is_set_and_forget_what_is_invalidated() {
 }
 
 #[test]
-fn without_redis_reads_go_on_and_writes_say_when_to_come_back() {
+fn reads_continue_and_writes_fail_with_retry_info_without_redis() {
     let mut redis = Redis::start();
     let hurried = ["--set", "cache.stale_window=1m", "--set", "coherence.max_staleness=1s"];
     let service = Serving::with_redis(&redis, &hurried);

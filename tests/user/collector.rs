@@ -1,4 +1,4 @@
-//! A collector of the test's own: takes traces and logs by OTLP, over gRPC and over HTTP, and keeps them.
+//! An OTLP collector for tests: keeps traces and logs, over gRPC and HTTP.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read, Write};

@@ -1,4 +1,6 @@
-//! Holds docs/configuration.md and the code together: the page is made of `config::reference()`. `UPDATE=1 cargo test` writes it anew.
+//! docs/configuration.md agrees with the program: it is generated from `config::reference()`.
+//!
+//! `UPDATE=1 cargo test` writes it.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! The contract as generated clients need it.
+//! The contract has the options that generated clients need.
 
 use std::collections::BTreeSet;
 

@@ -1,10 +1,10 @@
-//! Holds docs/limits.md and the code together: the default beside each setting is the one of the program.
+//! docs/limits.md has the defaults of the program.
 
 use std::path::Path;
 
 use twintier::config;
 
-use crate::paper::Paper;
+use crate::doc_page::DocPage;
 
 /// Default of a setting, without what depends on the way of writing.
 fn plain(text: &str) -> String {
@@ -13,7 +13,7 @@ fn plain(text: &str) -> String {
 
 #[test]
 fn the_page_of_limits_has_the_defaults_of_the_program() {
-    let page = Paper::read(Path::new("docs/limits.md"));
+    let page = DocPage::read(Path::new("docs/limits.md"));
     let settings = config::reference();
     let default = |path: &str| settings.iter().find(|setting| setting.path == path)?.default.clone();
     // A limit that follows another one has no default of its own.

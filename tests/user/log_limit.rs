@@ -1,4 +1,4 @@
-//! What one event, or one peer, adds to the log: a line and a count, not a flood.
+//! Rate limit of the log: one event or peer adds a line and a count.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ fn lines(service: &Serving) -> Vec<Value> {
 }
 
 #[test]
-fn garbage_on_the_bus_is_one_line_a_second_and_a_count() {
+fn garbage_on_the_bus_causes_one_line_per_second_and_a_count() {
     const MESSAGES: u64 = 5000;
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &[]);
@@ -33,7 +33,7 @@ fn garbage_on_the_bus_is_one_line_a_second_and_a_count() {
 }
 
 #[test]
-fn the_end_of_redis_is_one_warning() {
+fn an_outage_of_redis_causes_one_warning() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &[]);
     let before = service.log().len();
@@ -51,7 +51,7 @@ fn warnings(service: &Serving, beginning: &str) -> Vec<Value> {
 }
 
 #[test]
-fn another_deployment_on_the_channels_is_one_warning_that_names_the_channel_and_the_settings() {
+fn another_deployment_on_the_channels_causes_one_detailed_warning() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &[]);
     // A change of a key, of an epoch that ended long ago.
@@ -70,7 +70,7 @@ fn another_deployment_on_the_channels_is_one_warning_that_names_the_channel_and_
 }
 
 #[test]
-fn a_right_to_measure_that_is_missing_is_one_warning() {
+fn a_missing_right_to_memory_usage_causes_one_warning() {
     let redis = Redis::start();
     redis.cli(&["ACL", "SETUSER", "default", "-memory|usage"]);
     let service = Serving::with_redis(&redis, &["--set", "redis.namespace_sampling=1s"]);

@@ -1,4 +1,4 @@
-//! What the log says of slow requests, and its level, which can be changed while the service runs.
+//! Log lines of slow requests, and changes of the level at run time.
 
 use std::thread;
 use std::time::Duration;
@@ -21,7 +21,8 @@ impl Serving {
     }
 }
 
-/// Runs client commands that end with this code, while Redis answers nobody for longer than a request may take unnoticed.
+/// Runs client commands that end with this code, while Redis answers nobody for longer than a
+/// request may take unnoticed.
 fn slowly(redis: &Redis, service: &Serving, commands: &[&[&str]], code: i32) {
     let in_flight = || service.client(&["stats", "-o", "json"]).json()["replica"]["in_flight"].as_u64();
     redis.freeze();
@@ -35,7 +36,7 @@ fn slowly(redis: &Redis, service: &Serving, commands: &[&[&str]], code: i32) {
 }
 
 #[test]
-fn a_slow_request_is_a_line_with_what_is_known_of_it() {
+fn a_slow_request_is_logged_with_its_details() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &["--set", "log.slow_request=100ms"]);
     slowly(&redis, &service, &[&["get", "-n", "users", "absent"]], 1);
@@ -51,7 +52,7 @@ fn a_slow_request_is_a_line_with_what_is_known_of_it() {
 }
 
 #[test]
-fn each_slow_request_is_a_line_or_counted() {
+fn each_slow_request_is_logged_or_counted() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &["--set", "log.slow_request=100ms", "--set", "log.keys=clear"]);
     let commands = ["users", "prices", "zones"].map(|name| ["get", "-n", name, "absent"]);
@@ -68,7 +69,7 @@ fn each_slow_request_is_a_line_or_counted() {
 }
 
 #[test]
-fn a_slow_write_says_its_outcome_and_none_is_logged_when_that_is_off() {
+fn a_slow_write_is_logged_with_its_outcome_unless_switched_off() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &["--set", "log.slow_request=100ms"]);
     slowly(&redis, &service, &[&["set", "k", "v"]], 0);
@@ -102,7 +103,7 @@ fn the_level_changes_for_a_while_and_returns() {
 }
 
 #[test]
-fn a_level_that_is_none_is_refused_with_what_it_must_be() {
+fn an_invalid_level_is_refused_with_the_allowed_values() {
     let service = Serving::start(&[]);
     let refused = |args: &[&str]| service.client(&[&["log-level"], args].concat()).ended(4).err;
     assert!(refused(&["loud"]).contains("level must be a level (off, error, warn, info, debug, trace)"));

@@ -1,4 +1,4 @@
-//! The program as its users meet it: the built binary, its command line, its documentation, and a client in another language.
+//! Tests of the built binary, its command line, its documentation, and a client in Python.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -10,14 +10,14 @@ mod client;
 mod collector;
 mod configuration_page;
 mod contract;
+mod doc_page;
+mod doc_pages;
 mod limits;
 mod log_limit;
 mod log_lines;
 mod metrics_page;
 mod otlp;
 mod pages;
-mod paper;
-mod papers;
 mod process;
 mod prose;
 mod python;

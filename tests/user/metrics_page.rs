@@ -1,9 +1,10 @@
-//! Holds docs/metrics.md and the code together: the page is made of `metrics::reference()`, which a test of the API holds against what a service
-//! exposes. `UPDATE=1 cargo test` writes it anew.
+//! docs/metrics.md agrees with the program: it is generated from `metrics::reference()`.
+//!
+//! `UPDATE=1 cargo test` writes it. A test in tests/api compares the reference with a scrape.
 
 use std::fmt::Write as _;
 
-use twintier::telemetry::metrics::{Described, reference};
+use twintier::telemetry::metrics::{MetricDescription, reference};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
@@ -19,9 +20,9 @@ fn the_page_says_what_the_program_counts() {
     assert!(written == page, "docs/metrics.md is out of date: UPDATE=1 cargo test --test user metrics_page");
 }
 
-/// Whoever asks for a metric in an example finds it in the tables.
+/// Every metric of an example is in the tables.
 #[test]
-fn the_examples_ask_for_metrics_that_there_are() {
+fn the_examples_use_existing_metrics() {
     let known: Vec<_> = reference().into_iter().map(|metric| metric.name).collect();
     let word = |character: char| !(character.is_ascii_alphanumeric() || character == '_');
     let named: Vec<_> =
@@ -46,7 +47,7 @@ fn page() -> String {
     page
 }
 
-fn row(metric: &Described) -> String {
+fn row(metric: &MetricDescription) -> String {
     let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
     format!("| `{}` | {} | {} | {}. |", metric.name, metric.kind, labels.join(", "), metric.description)
 }

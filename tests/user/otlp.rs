@@ -1,4 +1,4 @@
-//! What the program sends by OTLP when the environment asks for it, and what it says when that does not work.
+//! Export by OTLP as the environment requests it, and its log lines on failure.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -33,7 +33,7 @@ fn answer(stream: TcpStream) -> std::io::Result<()> {
 }
 
 #[test]
-fn a_collector_that_is_away_is_named_once_and_once_more_when_it_is_there() {
+fn an_unreachable_collector_is_logged_once_and_again_when_it_recovers() {
     let port = free_port();
     let endpoint = format!("http://127.0.0.1:{port}");
     let mut service =
@@ -52,7 +52,7 @@ fn a_collector_that_is_away_is_named_once_and_once_more_when_it_is_there() {
 }
 
 #[test]
-fn variables_that_cannot_be_used_are_named_with_what_is_taken_in_their_place() {
+fn invalid_variables_are_logged_with_their_fallback() {
     let service = serve(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
         ("OTEL_SDK_DISABLED", "perhaps"),

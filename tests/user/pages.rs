@@ -1,14 +1,17 @@
-//! Runs what the topic pages say as they say it, on one replica alone and with Redis. Of each page in docs/ that has ```sh blocks these run in
-//! order, in one shell, against a service whose configuration is the page's ```yaml block; the lines of a ```text block after them occur in
-//! what they printed, in that order, where `…` stands for anything.
+//! Runs the blocks of the topic pages in docs/, without and with Redis.
+//!
+//! The ```sh blocks of a page run in order, in one shell, against a service whose configuration is
+//! the page's ```yaml block. The lines of a ```text block after them occur in their output, in that
+//! order; `…` stands for anything.
 
 use std::path::Path;
 
-use crate::paper::Paper;
+use crate::doc_page::DocPage;
 use crate::process::{Redis, Serving, needed};
 use crate::readme::{ROOT, paste};
 
-/// Pages whose blocks other tests run: blocks of callers.md and tokens.md need this directory or start servers of their own.
+/// Pages whose blocks other tests run: blocks of callers.md and tokens.md need this directory or
+/// start servers of their own.
 const APART: [&str; 5] = ["callers.md", "configuration.md", "consistency.md", "redis.md", "tokens.md"];
 
 /// A page cut into its blocks.
@@ -99,7 +102,7 @@ fn the_pages_work_with_redis() {
 
 #[test]
 fn each_recipe_of_the_cookbook_is_run_and_its_output_checked() {
-    let page = Paper::read(Path::new("docs/cookbook.md"));
+    let page = DocPage::read(Path::new("docs/cookbook.md"));
     let recipes: Vec<_> = page.headings.iter().skip(1).collect();
     assert!(recipes.len() >= 6, "{recipes:?}");
     for recipe in recipes {

@@ -1,5 +1,6 @@
-//! The program in processes of its own, with nothing of this machine's environment but what a test gives it. Whatever is started is
-//! killed by its process id when its handle goes.
+//! Child processes of the program, with an environment that only the test sets.
+//!
+//! A process is killed by its id when its handle is dropped.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
@@ -12,9 +13,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Longest wait for anything that has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Settings for a machine that is busy with other tests: what a test of something else must not fail for.
+/// Settings for a machine that is busy with other tests: what a test of something else must not
+/// fail for.
 pub const UNHURRIED: [(&str, &str); 5] = [
     ("redis.connect_timeout", "10s"),
     ("redis.read_timeout", "10s"),
@@ -53,12 +55,13 @@ pub fn run(command: &mut Command, input: &[u8]) -> Ran {
 pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !happened() {
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "not within {WAIT_TIMEOUT:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// A port that was free a moment ago, below those that the system gives to outgoing connections: another test does not take it in between.
+/// A port that was free a moment ago, below those that the system gives to outgoing connections:
+/// another test does not take it in between.
 pub fn free_port() -> u16 {
     let mut ports = std::iter::repeat_with(|| rand::random_range(18_000..32_000));
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
@@ -118,7 +121,8 @@ impl Serving {
         Serving::spawn(twintier(&[&["--listen", "127.0.0.1:0"], args].concat()))
     }
 
-    /// Starts the service on a free port with a Redis, without hurry but for `args`, and waits until Redis is healthy.
+    /// Starts the service on a free port with a Redis, without hurry but for `args`, and waits
+    /// until Redis is healthy.
     pub fn with_redis(redis: &Redis, args: &[&str]) -> Serving {
         let unhurried = UNHURRIED.map(|(path, value)| format!("{path}={value}"));
         let unhurried = unhurried.iter().flat_map(|setting| ["--set", setting]);
@@ -192,7 +196,7 @@ impl Serving {
     pub fn ended(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         let ended = self.log.wait(|_, ended| ended.then_some(()));
-        assert!(ended.is_some(), "still running after {PATIENCE:?}: {:?}", self.log());
+        assert!(ended.is_some(), "still running after {WAIT_TIMEOUT:?}: {:?}", self.log());
         (self.child.wait().unwrap().code(), begun.elapsed())
     }
 }
@@ -225,7 +229,7 @@ impl Log {
         let mut lines = self.lines.lock().unwrap();
         loop {
             let found = find(&lines.0, lines.1);
-            if found.is_some() || lines.1 || begun.elapsed() > PATIENCE {
+            if found.is_some() || lines.1 || begun.elapsed() > WAIT_TIMEOUT {
                 return found;
             }
             lines = self.news.wait_timeout(lines, Duration::from_secs(1)).unwrap().0;

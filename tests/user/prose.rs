@@ -1,8 +1,9 @@
-//! Holds the language of README.md, CONTRIBUTING.md and docs/: plain terms, and a first paragraph that says what the page is for.
+//! Language of README.md, CONTRIBUTING.md and docs/: no idioms, and a first paragraph for each
+//! page.
 
-use crate::paper::{Paper, papers};
+use crate::doc_page::{DocPage, doc_pages};
 
-/// Idioms that a reader has to translate, and terms that stand for another.
+/// Idioms that a reader has to translate, and unwanted synonyms.
 const IDIOMS: [&str; 22] = [
     "sees to",
     "told of",
@@ -29,9 +30,9 @@ const IDIOMS: [&str; 22] = [
 ];
 
 /// Running text without what is fenced or between backquotes, in lower case, with single spaces.
-fn prose(paper: &Paper) -> String {
+fn prose(page: &DocPage) -> String {
     let mut fenced = false;
-    let lines = paper.text.lines().filter(|line| {
+    let lines = page.text.lines().filter(|line| {
         let fence = line.starts_with("```");
         fenced ^= fence;
         !fenced && !fence
@@ -44,20 +45,20 @@ fn prose(paper: &Paper) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn idioms(paper: &Paper) -> Vec<String> {
-    let text = prose(paper);
+fn idioms(page: &DocPage) -> Vec<String> {
+    let text = prose(page);
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     let text = format!(" {} ", words.collect::<Vec<_>>().join(" "));
     let found = IDIOMS.iter().filter(|idiom| text.contains(&format!(" {idiom} ")));
-    found.map(|idiom| format!("{}: {idiom}", paper.path.display())).collect()
+    found.map(|idiom| format!("{}: {idiom}", page.path.display())).collect()
 }
 
 #[test]
 fn no_page_uses_an_idiom_that_has_to_be_translated() {
     // CONTRIBUTING.md quotes some of them. The other two are generated: their sentences are in src.
     let apart = ["CONTRIBUTING.md", "configuration.md", "metrics.md"];
-    let pages = papers().into_iter().filter(|paper| !apart.iter().any(|name| paper.path.ends_with(name)));
-    let found: Vec<_> = pages.flat_map(|paper| idioms(&paper)).collect();
+    let pages = doc_pages().into_iter().filter(|page| !apart.iter().any(|name| page.path.ends_with(name)));
+    let found: Vec<_> = pages.flat_map(|page| idioms(&page)).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -65,16 +66,16 @@ fn no_page_uses_an_idiom_that_has_to_be_translated() {
 fn idioms_are_found_in_running_text_only() {
     let text = "# A\n\nWhoever is\ntold.\n\n```text\nnobody\n```\n\n| `somebody` | for good |\n";
     let path = std::path::Path::new("a.md");
-    let found = idioms(&Paper::of(path, text.to_owned()));
+    let found = idioms(&DocPage::of(path, text.to_owned()));
     assert_eq!(found, ["a.md: is told", "a.md: for good", "a.md: whoever"]);
 }
 
 #[test]
 fn each_page_begins_with_a_paragraph_on_what_it_is_for() {
-    for paper in papers() {
-        let mut lines = paper.text.lines();
-        assert!(lines.next().is_some_and(|line| line.starts_with("# ")), "{:?} has no title", paper.path);
+    for page in doc_pages() {
+        let mut lines = page.text.lines();
+        assert!(lines.next().is_some_and(|line| line.starts_with("# ")), "{:?} has no title", page.path);
         let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
-        assert!(first.starts_with(|c: char| c.is_alphabetic()), "{:?} begins with {first:?}", paper.path);
+        assert!(first.starts_with(|c: char| c.is_alphabetic()), "{:?} begins with {first:?}", page.path);
     }
 }

@@ -1,4 +1,4 @@
-//! A client in another language, made only of what the server tells by reflection.
+//! A Python client built only from server reflection.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -29,14 +29,15 @@ fn a_python_client_made_of_reflection_uses_two_replicas_with_redis() {
     client("degraded", &[&one, &two]);
 }
 
-/// What users are told to configure: a client that does not understand it says so with its first call.
+/// What users are told to configure: a client that does not understand it says so with its first
+/// call.
 fn service_config() -> &'static str {
     let page = include_str!("../../docs/rolling-updates.md");
     page.split("```json\n").nth(1).unwrap().split("```").next().unwrap()
 }
 
 #[test]
-fn a_client_with_the_service_config_of_the_docs_does_not_notice_that_a_replica_ends() {
+fn the_documented_service_config_hides_the_end_of_a_replica() {
     let redis = Redis::start();
     let drain = ["--set", "drain.delay=500ms", "--set", "drain.timeout=20s"];
     let (mut one, two) = (Serving::with_redis(&redis, &drain), Serving::with_redis(&redis, &drain));

@@ -1,10 +1,12 @@
-//! Runs every ```sh and ```python block of the README, of docs/callers.md and of docs/tokens.md, with free ports in place of its own.
+//! Runs the ```sh and ```python blocks of the README, docs/callers.md and docs/tokens.md.
+//!
+//! Free ports replace the documented ones.
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use crate::paper::Paper;
+use crate::doc_page::DocPage;
 use crate::process::{Ran, Serving, UNHURRIED, free_port, needed, run, twintier};
 
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -26,7 +28,8 @@ fn with_this_program(block: &str) -> String {
     block.replace("target/release/twintier", env!("CARGO_BIN_EXE_twintier"))
 }
 
-/// Pastes a script into a shell, with the programs of `path` at hand. The shell goes on after a line that fails, as a person's does.
+/// Pastes a script into a shell, with the programs of `path` at hand. The shell goes on after a
+/// line that fails, as a person's does.
 pub fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
     let old = std::env::var_os("PATH").unwrap_or_default();
     let path = path.iter().map(|path| path.to_path_buf()).chain(std::env::split_paths(&old));
@@ -45,8 +48,9 @@ pub fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
     run(bash.env("TWINTIER_SERVER", server), b"")
 }
 
-/// Removes what cargo adds to the environment of a test. A nested cargo would take it for a change: the build script of `ring` names `OUT_DIR`,
-/// for example, and all crates above it would be built again.
+/// Removes what cargo adds to the environment of a test. A nested cargo would take it for a change:
+/// the build script of `ring` names `OUT_DIR`, for example, and all crates above it would be built
+/// again.
 pub fn without_cargo(command: &mut Command) {
     let added = |name: &str| {
         let of_the_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_TARGET_TMPDIR"];
@@ -82,8 +86,8 @@ pub const FIRST_SCREEN: [&str; 7] = [
 pub const COMMANDS: [&str; 7] =
     ["stored", r#"{"name": "Ada"}"#, "result", "application/json", "removed  2", "everything", "L1 only"];
 
-/// The program with the environment of a `cargo run`, which cargo gives to tests too: what the build script set is in it. Settings of whoever
-/// runs the tests are not.
+/// The program with the environment of a `cargo run`, which cargo gives to tests too: what the
+/// build script set is in it. Settings of whoever runs the tests are not.
 fn as_cargo_runs_it() -> Command {
     let settings = twintier::config::reference();
     let is_setting = |name: &str| settings.iter().any(|setting| setting.variables.iter().any(|other| other == name));
@@ -150,7 +154,7 @@ fn a_token_reads_its_own_writes_in_one_paste() {
 }
 
 #[test]
-fn two_replicas_in_one_paste_end_with_the_error_of_what_cannot_start() {
+fn a_paste_of_two_replicas_shows_the_startup_error() {
     let paste_with_taken = |taken: usize| {
         let ports = PORTS.map(|_| free_port());
         let _taken = TcpListener::bind(("127.0.0.1", ports[taken])).unwrap();
@@ -184,7 +188,7 @@ fn no_block_is_left_out() {
         // The second is run with those of runbooks.
         (TOKENS, &["(", "grpcurl"]),
     ] {
-        let page = Paper::read(Path::new(page));
+        let page = DocPage::read(Path::new(page));
         let scripts = page.blocks.iter().filter(|(language, _)| ["bash", "sh", "python"].contains(&language.as_str()));
         let first_lines: Vec<_> = scripts.map(|(_, lines)| lines[0].split(' ').next().unwrap()).collect();
         assert_eq!(first_lines, run, "{:?}: each is run by a test here", page.path);
@@ -202,11 +206,11 @@ fn the_first_screen_has_both_commands_and_the_readme_is_short() {
 }
 
 #[test]
-fn what_a_build_takes_is_said_wherever_building_is() {
+fn the_build_requirements_are_stated_beside_each_build() {
     let (_, rest) = include_str!("../../Cargo.toml").split_once("rust-version = \"").unwrap();
     let rust = format!("Rust {} or newer and a C compiler", rest.split('"').next().unwrap());
     for page in ["README.md", "docs/install.md"] {
-        let text = Paper::read(Path::new(page)).text;
+        let text = DocPage::read(Path::new(page)).text;
         let (before, _) = text.split_once("cargo ").unwrap();
         assert!(before.contains(&rust), "{page} does not say {rust:?} before its first command");
     }

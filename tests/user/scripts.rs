@@ -1,5 +1,7 @@
-//! The scripts of the repository: none waits without a limit, none hides what a server says, none takes a port that outgoing connections get;
-//! the blocks in ```bash of docs/, and variables that stand beside settings.
+//! Scripts of the repository: they wait with limits, hide no errors, and use safe ports.
+//!
+//! Covers the ```bash blocks of docs/, and variables that resemble settings. A safe port is one
+//! that outgoing connections do not get.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,16 +10,17 @@ use std::process::Command;
 use twintier::cli::VARIABLES;
 use twintier::config;
 
-use crate::paper::{papers, tree, words};
+use crate::doc_page::{doc_pages, tree, words};
 use crate::process::{Redis, Serving, needed};
 use crate::readme::{ROOT, paste};
 
-/// Every script, with a name for it: blocks of pages, files of .ci, recipes, steps of images and of the chart.
+/// Every script, with a name for it: blocks of pages, files of .ci, recipes, steps of images and of
+/// the chart.
 fn scripts() -> Vec<(String, String)> {
     let is_shell = |language: &str| ["sh", "bash"].contains(&language);
-    let of_papers = papers().into_iter().flat_map(|paper| {
-        let blocks = paper.blocks.into_iter().filter(|(language, _)| is_shell(language));
-        blocks.map(move |(_, lines)| (paper.path.display().to_string(), lines.join("\n"))).collect::<Vec<_>>()
+    let of_pages = doc_pages().into_iter().flat_map(|page| {
+        let blocks = page.blocks.into_iter().filter(|(language, _)| is_shell(language));
+        blocks.map(move |(_, lines)| (page.path.display().to_string(), lines.join("\n"))).collect::<Vec<_>>()
     });
     let is_script = |path: &&std::path::PathBuf| {
         let name = path.to_str().unwrap();
@@ -27,7 +30,7 @@ fn scripts() -> Vec<(String, String)> {
     let text = |path: &std::path::PathBuf| std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap();
     let of_files: Vec<_> =
         tree().iter().filter(is_script).map(|path| (path.display().to_string(), text(path))).collect();
-    of_papers.chain(of_files).collect()
+    of_pages.chain(of_files).collect()
 }
 
 /// Whether a line throws away the errors of a server, or all that it says in the background.
@@ -99,7 +102,8 @@ fn no_script_waits_without_a_limit_or_hides_what_a_server_says() {
     }
 }
 
-/// Programs in ```bash blocks that no test here can run as they stand, and what holds their command lines.
+/// Programs in ```bash blocks that no test here can run as they stand, and what holds their command
+/// lines.
 const ELSEWHERE: [(&str, &str); 8] = [
     ("cargo", "make test-readme"),
     ("install", "make test-readme"),
@@ -126,8 +130,8 @@ fn the_commands_of_runbooks_work_on_a_replica_that_is_well() {
     let program = Path::new(env!("CARGO_BIN_EXE_twintier")).parent().unwrap();
     let grpcurl = needed("grpcurl", "TEST_GRPCURL");
     let mut ran = 0;
-    for paper in papers() {
-        for (_, lines) in paper.blocks.iter().filter(|(language, _)| language == "bash") {
+    for page in doc_pages() {
+        for (_, lines) in page.blocks.iter().filter(|(language, _)| language == "bash") {
             if lines.iter().any(|line| line.ends_with("<<'EOF'")) {
                 continue;
             }
@@ -139,7 +143,7 @@ fn the_commands_of_runbooks_work_on_a_replica_that_is_well() {
                 }
                 if !["twintier", "grpcurl"].contains(&first) {
                     let is_held = ELSEWHERE.iter().any(|(other, _)| *other == first);
-                    assert!(is_held || paper.path == Path::new("README.md"), "{}: {line}", paper.path.display());
+                    assert!(is_held || page.path == Path::new("README.md"), "{}: {line}", page.path.display());
                     continue;
                 }
                 ran += 1;
@@ -157,7 +161,8 @@ fn the_commands_of_runbooks_work_on_a_replica_that_is_well() {
     assert!(ran > 20, "{ran} lines");
 }
 
-/// Variables of this repository that begin as those of settings do and are none: what names the revision for a build, and a mistake in a test.
+/// Variables of this repository that begin as those of settings do and are none: what names the
+/// revision for a build, and a mistake in a test.
 const NO_SETTINGS: [&str; 2] = ["TWINTIER_REVISION", "TWINTIER_L1_SISE"];
 
 #[test]

@@ -1,4 +1,4 @@
-//! How the service starts: its configuration, what it says, and what it refuses.
+//! Start of the service: configuration, log lines, refusals.
 
 use std::io::{Read as _, Write as _};
 
@@ -32,7 +32,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn yaml_and_one_variable_per_setting_do_as_well() {
+fn yaml_and_one_variable_per_setting_work_too() {
     let file = file(".yaml", "l1:\n  size: 16MiB\nnamespaces:\n  users:\n    default_ttl: 30s\n    max_ttl: 1m\n");
     let mut command = twintier(&["--config", file.path().to_str().unwrap()]);
     command.env("TWINTIER_SERVER_LISTEN", "127.0.0.1:0");
@@ -43,7 +43,7 @@ fn yaml_and_one_variable_per_setting_do_as_well() {
 }
 
 #[test]
-fn every_problem_is_reported_at_once_and_no_secret_with_it() {
+fn every_problem_is_reported_at_once_without_secrets() {
     let file = file(
         ".toml",
         "[server]\nlistn = 'x'\n[l1]\nsize = '1'\n[redis]\nurl = 'redis://:hunter2@h:99999'\npassword = 7\n",
@@ -92,7 +92,7 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
-fn the_page_is_named_at_the_start_and_is_there() {
+fn the_dashboard_is_named_at_the_start_and_served() {
     let service = Serving::start(&[]);
     let line: serde_json::Value = serde_json::from_str(&service.logged("admin server listening")).unwrap();
     let address = line["dashboard"].as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
@@ -104,7 +104,7 @@ fn the_page_is_named_at_the_start_and_is_there() {
 }
 
 #[test]
-fn running_alone_is_said_at_the_start() {
+fn standalone_mode_is_logged_at_the_start() {
     let alone = Serving::start(&[]);
     assert!(alone.logged("L1 only").contains(r#""level":"WARN""#));
     alone.client(&["health", "l1-only"]).ended(0);
@@ -122,7 +122,7 @@ fn logs_are_json_for_programs_and_text_for_people() {
 }
 
 #[test]
-fn keys_stay_out_of_the_log_unless_they_are_asked_for() {
+fn keys_stay_out_of_the_log_unless_configured() {
     let log_of = |keys: &str| {
         let service = Serving::start(&["--set", "log.level=debug", "--set", &format!("log.keys={keys}")]);
         service.client(&["set", "alices-diary", "secret-value"]).ended(0);
@@ -135,7 +135,7 @@ fn keys_stay_out_of_the_log_unless_they_are_asked_for() {
 }
 
 #[test]
-fn who_does_not_speak_grpc_is_told_so() {
+fn a_client_without_grpc_gets_an_explanation() {
     let service = Serving::start(&[]);
     let mut stream = std::net::TcpStream::connect(&service.address).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();

@@ -1,4 +1,4 @@
-//! How the service ends: within the drain limit, whatever its peers do.
+//! Shutdown of the service: within the drain timeout, whatever its peers do.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ fn a_termination_ends_within_the_drain_limit_with_silent_peers() {
 }
 
 #[test]
-fn a_termination_is_told_to_callers_before_the_port_closes() {
+fn a_termination_is_announced_to_callers_before_the_port_closes() {
     let mut service = Serving::start(&["--set", "drain.delay=1s"]);
     service.signal("TERM");
     service.logged("draining");

@@ -1,10 +1,10 @@
-//! The symptoms of docs/troubleshooting.md, provoked: what the page says is to be seen is what is seen.
+//! Symptoms of docs/troubleshooting.md: each is provoked and observed.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
-use crate::paper::Paper;
+use crate::doc_page::DocPage;
 use crate::process::{Redis, Serving, free_port, run, twintier, until};
 
 /// A section of the page, against what was really said.
@@ -12,7 +12,7 @@ struct Symptom(String);
 
 impl Symptom {
     fn of(heading: &str) -> Symptom {
-        let page = Paper::read(Path::new("docs/troubleshooting.md"));
+        let page = DocPage::read(Path::new("docs/troubleshooting.md"));
         // A phrase may be broken into lines.
         Symptom(page.section(heading).split_whitespace().collect::<Vec<_>>().join(" "))
     }
@@ -38,7 +38,7 @@ fn set(path_and_value: &str) -> [&str; 2] {
 }
 
 #[test]
-fn a_redis_that_stands_still_is_seen() {
+fn the_documented_symptoms_of_a_frozen_redis_appear() {
     let redis = Redis::start();
     let quick = ["redis.unresponsive_after=300ms", "redis.connect_timeout=1s"];
     let service = Serving::with_redis(&redis, quick.map(set).as_flattened());
@@ -80,7 +80,7 @@ fn the_breaker_opens_and_closes_as_the_page_says() {
 }
 
 #[test]
-fn a_redis_that_is_not_there_is_seen() {
+fn the_documented_symptoms_of_a_missing_redis_appear() {
     let page = Symptom::of("Redis timeouts");
     let refusing = format!("redis://127.0.0.1:{}", free_port());
     for (url, why) in
@@ -95,7 +95,7 @@ fn a_redis_that_is_not_there_is_seen() {
 }
 
 #[test]
-fn a_redis_that_is_full_is_seen() {
+fn the_documented_symptoms_of_a_full_redis_appear() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &[]);
     redis.cli(&["CONFIG", "SET", "maxmemory", "1mb", "maxmemory-policy", "noeviction"]);
@@ -105,7 +105,7 @@ fn a_redis_that_is_full_is_seen() {
 }
 
 #[test]
-fn a_right_that_is_missing_is_seen() {
+fn the_documented_symptoms_of_a_missing_right_appear() {
     let redis = Redis::start();
     redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]);
     // Patient, for a machine that is busy with other tests.
@@ -114,7 +114,8 @@ fn a_right_that_is_missing_is_seen() {
     let service = Serving::start(&[&["--redis-url", url.as_str()], patient.map(set).as_flattened()].concat());
     let page = Symptom::of("A replica is never proven");
     let line = service.logged("redis: subscription not proven");
-    // Subscribing and the script that publishes are refused at about the same time, in words of their own.
+    // Subscribing and the script that publishes are refused at about the same time, in words of
+    // their own.
     let why = if line.contains("NOPERM") { "NOPERM" } else { "can't publish to the channel" };
     page.shown(&line, &[why, "memory answers as fresh no longer than its last proof lasts"]);
     page.shown(&said(&service, &["stats"], 0), &["degraded", "0 of 64 partitions proven"]);
@@ -124,7 +125,7 @@ fn a_right_that_is_missing_is_seen() {
 }
 
 #[test]
-fn another_number_of_partitions_is_seen() {
+fn the_documented_symptoms_of_another_partition_count_appear() {
     let redis = Redis::start();
     let _deployment = Serving::with_redis(&redis, &[]);
     let url = redis.url();
@@ -141,7 +142,7 @@ fn another_number_of_partitions_is_seen() {
 }
 
 #[test]
-fn a_replica_that_was_told_to_drain_is_seen() {
+fn the_documented_symptoms_of_a_drain_appear() {
     let service = Serving::start(&[]);
     service.client(&["drain", "on"]).ended(0);
     let page = Symptom::of("Readiness fails");
@@ -153,7 +154,7 @@ fn a_replica_that_was_told_to_drain_is_seen() {
 }
 
 #[test]
-fn what_keeps_hits_from_rising_is_seen() {
+fn the_documented_symptoms_of_few_hits_appear() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &set("namespaces.small.max_bytes=1KiB"));
     let page = Symptom::of("Hits do not rise");
@@ -173,7 +174,7 @@ fn what_keeps_hits_from_rising_is_seen() {
 }
 
 #[test]
-fn limits_are_seen() {
+fn the_documented_symptoms_of_limits_appear() {
     let settings = ["limits.namespaces=1", "namespaces.slow.max_requests_per_second=1"];
     let service = Serving::start(settings.map(set).as_flattened());
     let page = Symptom::of("Too late, or too much");
@@ -194,7 +195,7 @@ fn limits_are_seen() {
 }
 
 #[test]
-fn a_wrong_port_or_protocol_is_seen() {
+fn the_documented_symptoms_of_a_wrong_port_appear() {
     let page = Symptom::of("Connection refused, or this port speaks gRPC");
     let nobody = format!("127.0.0.1:{}", free_port());
     let ran = run(&mut twintier(&["get", "key", "--server", &nobody]), b"").ended(3);

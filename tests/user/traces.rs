@@ -1,4 +1,4 @@
-//! Traces and logs as a collector gets them from the program.
+//! Traces and logs as a collector receives them.
 
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -92,7 +92,7 @@ fn is_child(span: &Span, parent: &Span) -> bool {
 }
 
 #[test]
-fn an_rpc_is_a_span_in_its_callers_trace_and_what_redis_is_asked_is_below_it() {
+fn an_rpc_is_a_span_with_child_spans_of_redis_commands() {
     let (collector, redis) = (Collector::grpc(), Redis::start());
     let endpoint = collector.endpoint();
     // What no caller asks for is left out: the callers' spans are those of this test.
@@ -145,7 +145,7 @@ fn an_rpc_is_a_span_in_its_callers_trace_and_what_redis_is_asked_is_below_it() {
 }
 
 #[test]
-fn a_message_that_is_applied_is_a_trace_of_its_own() {
+fn an_applied_message_has_its_own_trace() {
     let (collector, redis) = (Collector::grpc(), Redis::start());
     let endpoint = collector.endpoint();
     let writer = replica(Some(&redis), &[], &[]);
@@ -161,7 +161,7 @@ fn a_message_that_is_applied_is_a_trace_of_its_own() {
 }
 
 #[test]
-fn who_waits_for_anothers_fetch_says_for_which() {
+fn a_get_that_waits_for_a_fetch_links_to_it() {
     let (collector, redis) = (Collector::grpc(), Redis::start());
     let endpoint = collector.endpoint();
     let service = replica(Some(&redis), &[], &variables(&endpoint, "grpc", &EAGER));
@@ -194,7 +194,7 @@ fn who_waits_for_anothers_fetch_says_for_which() {
 }
 
 #[test]
-fn who_waits_for_another_to_make_an_entry_says_so_with_the_round_it_waits_in() {
+fn a_get_that_waits_for_a_lease_records_the_round() {
     let (collector, redis) = (Collector::grpc(), Redis::start());
     let endpoint = collector.endpoint();
     let service = replica(Some(&redis), &[], &variables(&endpoint, "grpc", &EAGER));
@@ -247,7 +247,7 @@ fn every_page_of_a_batch_is_read_within_its_rpc() {
 }
 
 #[test]
-fn what_the_service_could_not_do_is_an_error_of_its_span() {
+fn a_failure_of_the_service_is_an_error_of_its_span() {
     let (collector, mut redis) = (Collector::http(), Redis::start());
     let endpoint = collector.endpoint();
     let service = replica(Some(&redis), &[], &variables(&endpoint, "http/protobuf", &EAGER));
@@ -271,7 +271,7 @@ fn what_the_service_could_not_do_is_an_error_of_its_span() {
 }
 
 #[test]
-fn a_log_line_says_in_which_trace_it_was_written() {
+fn a_log_line_carries_its_trace_id() {
     for protocol in ["grpc", "http/protobuf"] {
         let collector = if protocol == "grpc" { Collector::grpc() } else { Collector::http() };
         let endpoint = collector.endpoint();
@@ -298,7 +298,7 @@ fn a_log_line_says_in_which_trace_it_was_written() {
 }
 
 #[test]
-fn people_read_the_trace_at_the_end_of_the_line() {
+fn a_text_log_line_ends_with_its_trace_id() {
     let collector = Collector::grpc();
     let endpoint = collector.endpoint();
     let settings = ["log.level=debug", "log.format=human"];
@@ -310,7 +310,7 @@ fn people_read_the_trace_at_the_end_of_the_line() {
 }
 
 #[test]
-fn nothing_is_sent_where_the_variables_say_so() {
+fn nothing_is_sent_when_variables_switch_it_off() {
     let off: [&[(&str, &str)]; 4] = [
         &[("OTEL_SDK_DISABLED", "true")],
         &[("OTEL_TRACES_EXPORTER", "none"), ("OTEL_LOGS_EXPORTER", "none")],
@@ -333,7 +333,7 @@ fn nothing_is_sent_where_the_variables_say_so() {
 }
 
 #[test]
-fn a_callers_decision_is_followed_and_the_end_of_the_service_sends_what_waits() {
+fn the_callers_sampling_is_followed_and_shutdown_flushes_spans() {
     for protocol in ["grpc", "http/protobuf"] {
         let collector = if protocol == "grpc" { Collector::grpc() } else { Collector::http() };
         let endpoint = collector.endpoint();
@@ -354,7 +354,7 @@ fn a_callers_decision_is_followed_and_the_end_of_the_service_sends_what_waits() 
 }
 
 #[test]
-fn a_collector_behind_tls_is_checked_and_shown_who_calls() {
+fn a_collector_behind_tls_is_verified_with_a_client_certificate() {
     let authority = Authority::new();
     let (ca, (certificate, key)) = (authority.file(), authority.certificate("client"));
     for protocol in ["grpc", "http/protobuf"] {
@@ -380,7 +380,7 @@ fn a_collector_behind_tls_is_checked_and_shown_who_calls() {
 }
 
 #[test]
-fn a_collector_that_is_away_is_said_once_and_so_is_its_return() {
+fn an_unreachable_collector_and_its_recovery_are_logged_once() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let place = port.local_addr().unwrap();
     drop(port);
@@ -403,7 +403,7 @@ fn a_collector_that_is_away_is_said_once_and_so_is_its_return() {
 }
 
 #[test]
-fn nonsense_in_a_variable_is_named_with_what_is_taken_instead() {
+fn an_invalid_variable_is_logged_with_its_fallback() {
     let collector = Collector::http();
     let endpoint = collector.endpoint();
     let nonsense = [("OTEL_TRACES_SAMPLER", "sometimes"), ("OTEL_BSP_MAX_QUEUE_SIZE", "lots")];

@@ -1,8 +1,8 @@
-//! What an instrument is: its name, what it says, its labels, and how it is read from what the core counts.
+//! `Instrument`: name, description, labels and read function of one metric.
 
 use opentelemetry::KeyValue;
 
-use super::scrape::{Scrape, Tell};
+use super::scrape::{Emit, Scrape};
 use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::stats::Snapshot;
 
@@ -12,31 +12,32 @@ pub struct Instrument {
     pub name: &'static str,
     /// Unit, in UCUM.
     pub unit: &'static str,
-    /// What it says.
+    /// Description in the reference.
     pub description: &'static str,
     /// Labels, in the order of their names.
     pub labels: &'static [&'static str],
-    /// How it is read.
+    /// Read function.
     pub source: InstrumentSource,
 }
 
-/// How an instrument is read.
+/// Kind of an instrument, with its read function.
 #[derive(Clone, Copy)]
 pub enum InstrumentSource {
-    /// What only grows.
-    Counter(fn(&Scrape, &mut Tell<'_, u64>)),
-    /// What is there now, as a whole number.
-    Count(fn(&Scrape, &mut Tell<'_, u64>)),
-    /// What is there now.
-    Measure(fn(&Scrape, &mut Tell<'_, f64>)),
-    /// Durations that the core counts in buckets of its own, handed on into buckets with these bounds, in seconds.
-    Histogram(&'static [f64], fn(&ReplicaHandles, &mut Tell<'_, Snapshot>)),
+    /// A count that only grows.
+    Counter(fn(&Scrape, &mut Emit<'_, u64>)),
+    /// A current whole number.
+    Count(fn(&Scrape, &mut Emit<'_, u64>)),
+    /// A current number.
+    Measure(fn(&Scrape, &mut Emit<'_, f64>)),
+    /// Durations that the core counts in its own buckets, transferred to buckets with these bounds,
+    /// in seconds.
+    Histogram(&'static [f64], fn(&ReplicaHandles, &mut Emit<'_, Snapshot>)),
 }
 
 // === impl Instrument ===
 
 impl Instrument {
-    /// What Prometheus calls it: as its exporter does.
+    /// Name in Prometheus, as its exporter builds it.
     pub fn prometheus_name(&self) -> String {
         let unit = match self.unit {
             "s" => "_seconds",
@@ -54,10 +55,10 @@ impl Instrument {
     }
 }
 
-// === impl Source ===
+// === impl InstrumentSource ===
 
 impl InstrumentSource {
-    /// What Prometheus calls this kind.
+    /// Name of this kind in Prometheus.
     pub fn kind(self) -> &'static str {
         match self {
             InstrumentSource::Counter(_) => "counter",

@@ -1,5 +1,4 @@
-//! Metrics: what the core counts, for Prometheus to scrape and to be sent by OTLP. The core counts by itself and knows nothing of this; all is
-//! read when it is asked for.
+//! `Metrics`: registers all instruments, serves them to Prometheus, and sends them by OTLP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::{Instrument as Made, PeriodicReader, SdkMeterProvider, Stream};
+use opentelemetry_sdk::metrics::{Instrument as SdkInstrument, PeriodicReader, SdkMeterProvider, Stream};
 use prometheus::{Registry, TextEncoder};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{sleep, timeout};
@@ -16,28 +15,29 @@ use super::histogram_bridge::HistogramBridge;
 use super::instrument::{Instrument, InstrumentSource};
 use super::instruments::TOPICS;
 use super::otlp_exporter::LoggingExporter;
-use super::scrape::{MOST_NAMESPACES, Scrape, Tell};
+use super::scrape::{Emit, MAX_NAMESPACES, Scrape};
 use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::log_fields::millis;
 use crate::telemetry::env::{Environment, Otlp, Signal};
+use crate::telemetry::resource::resource;
 
-/// How often durations are handed on.
-const HAND_ON_EVERY: Duration = Duration::from_secs(1);
-/// Durations that are handed on at once: about a millisecond's work.
-const AT_ONCE: u64 = 1 << 16;
-/// Longest wait for the last metrics to be sent.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Series of one instrument that a namespace has at most.
-const SERIES: usize = 5;
+/// Interval at which durations are transferred to the SDK's histograms.
+const TRANSFER_INTERVAL: Duration = Duration::from_secs(1);
+/// Durations transferred without a pause: about a millisecond of work.
+const TRANSFER_BATCH: u64 = 1 << 16;
+/// Longest wait for the last export.
+const SHUTDOWN_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Most series that one instrument has for a namespace.
+const MAX_SERIES_PER_NAMESPACE: usize = 5;
 
-/// Who wants metrics.
+/// Consumers of metrics: Prometheus, a collector, or none.
 #[derive(Clone, Debug, Default)]
 pub struct MetricsConfig {
-    /// They can be scraped.
+    /// True if metrics can be scraped.
     pub prometheus: bool,
-    /// They are sent, this often.
+    /// The collector, and the interval between two exports.
     otlp: Option<(Otlp, Duration)>,
-    /// Whose they are.
+    /// Attributes of this replica.
     resource: Option<Resource>,
 }
 
@@ -45,11 +45,11 @@ pub struct MetricsConfig {
 pub struct Metrics {
     registry: Registry,
     provider: SdkMeterProvider,
-    handover: Arc<HistogramBridge>,
+    bridge: Arc<HistogramBridge>,
 }
 
-/// What Prometheus is told of the process, by its own library.
-const PROCESS: [(&str, &str, &str); 7] = [
+/// Metrics of the process, which Prometheus' library collects.
+const PROCESS_METRICS: [(&str, &str, &str); 7] = [
     ("process_cpu_seconds_total", "counter", "CPU time used, in user and kernel mode"),
     ("process_resident_memory_bytes", "gauge", "Memory in use"),
     ("process_virtual_memory_bytes", "gauge", "Address space in use"),
@@ -59,23 +59,23 @@ const PROCESS: [(&str, &str, &str); 7] = [
     ("process_start_time_seconds", "gauge", "When the process was started, in seconds since 1970"),
 ];
 
-/// What the reference says of one metric.
+/// One metric of the reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct Described {
+pub struct MetricDescription {
     pub topic: &'static str,
     pub name: String,
-    /// None: it is not sent by OTLP.
+    /// `None` if it is not sent by OTLP.
     pub otel_name: Option<&'static str>,
     pub kind: &'static str,
-    /// As Prometheus has them.
+    /// Names of labels in Prometheus.
     pub labels: Vec<String>,
     pub description: &'static str,
 }
 
-/// Every metric, in the order of the page.
-pub fn reference() -> Vec<Described> {
-    let described = |(topic, instrument): (&'static str, &Instrument)| Described {
+/// All metrics, in the order of docs/metrics.md.
+pub fn reference() -> Vec<MetricDescription> {
+    let described = |(topic, instrument): (&'static str, &Instrument)| MetricDescription {
         topic,
         name: instrument.prometheus_name(),
         otel_name: Some(instrument.name),
@@ -84,8 +84,8 @@ pub fn reference() -> Vec<Described> {
         description: instrument.description,
     };
     let all = TOPICS.iter().flat_map(|(topic, of)| of.iter().map(move |instrument| (*topic, instrument)));
-    let process = PROCESS.map(|(name, kind, description)| Described {
-        topic: "The process, on Linux and for Prometheus only",
+    let process = PROCESS_METRICS.map(|(name, kind, description)| MetricDescription {
+        topic: "Process (Linux and Prometheus only)",
         name: name.to_owned(),
         otel_name: None,
         kind,
@@ -95,33 +95,33 @@ pub fn reference() -> Vec<Described> {
     all.map(described).chain(process).collect()
 }
 
-// === impl Wanted ===
+// === impl MetricsConfig ===
 
 impl MetricsConfig {
-    /// As these variables say, which cannot switch scraping off.
-    pub fn asked_for(
+    /// Parses OTEL_* variables. They cannot switch scraping off.
+    pub fn from_variables(
         variables: impl IntoIterator<Item = (String, String)>,
         prometheus: bool,
         replica: &str,
     ) -> MetricsConfig {
-        MetricsConfig::by(&mut Environment::new(variables), prometheus, replica)
+        MetricsConfig::from_environment(&mut Environment::new(variables), prometheus, replica)
     }
 
-    /// As the environment says.
-    pub(crate) fn by(environment: &mut Environment, prometheus: bool, replica: &str) -> MetricsConfig {
-        let resource = Some(crate::telemetry::telemetry::resource(environment, replica));
+    /// Reads the parsed OTEL_* variables.
+    pub(crate) fn from_environment(environment: &mut Environment, prometheus: bool, replica: &str) -> MetricsConfig {
+        let resource = Some(resource(environment, replica));
         if environment.is_disabled() {
             return MetricsConfig { prometheus, otlp: None, resource };
         }
         let otlp = environment.exporters(Signal::Metrics).otlp.map(|otlp| {
-            environment.check_what_the_sdk_reads(Signal::Metrics);
+            environment.check_sdk_variables(Signal::Metrics);
             (otlp, environment.metric_interval())
         });
         MetricsConfig { prometheus, otlp, resource }
     }
 
-    /// By nobody: nothing has to be measured that costs anything.
-    pub fn is_nobody(&self) -> bool {
+    /// True if there is no consumer: skip measurements that cost anything.
+    pub fn is_off(&self) -> bool {
         !self.prometheus && self.otlp.is_none()
     }
 }
@@ -129,14 +129,16 @@ impl MetricsConfig {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Metrics of what is observed. To be called inside of a runtime. What cannot be set up is said in the log, and missing.
-    pub fn start(observed: Arc<ReplicaHandles>, wanted: &MetricsConfig) -> Metrics {
+    /// Starts the metrics of `replica`. Must be called inside a runtime.
+    ///
+    /// A reader or exporter that cannot be created is logged and left out.
+    pub fn start(replica: Arc<ReplicaHandles>, config: &MetricsConfig) -> Metrics {
         let registry = Registry::new();
-        let mut provider = SdkMeterProvider::builder().with_view(with_room);
-        if let Some(resource) = &wanted.resource {
+        let mut provider = SdkMeterProvider::builder().with_view(namespace_cardinality);
+        if let Some(resource) = &config.resource {
             provider = provider.with_resource(resource.clone());
         }
-        if wanted.prometheus {
+        if config.prometheus {
             let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone());
             match exporter.scope_info_enabled(false).build() {
                 Ok(exporter) => provider = provider.with_reader(exporter),
@@ -148,24 +150,26 @@ impl Metrics {
                 tracing::error!(%error, "there are no metrics of the process");
             }
         }
-        if let Some((otlp, interval)) = &wanted.otlp {
+        if let Some((otlp, interval)) = &config.otlp {
             match LoggingExporter::new(otlp) {
-                Ok(sender) => {
+                Ok(exporter) => {
                     tracing::info!(what = "metrics", address = %otlp.address, interval_ms = millis(*interval), "telemetry is sent");
-                    provider = provider.with_reader(PeriodicReader::builder(sender).with_interval(*interval).build());
+                    provider = provider.with_reader(PeriodicReader::builder(exporter).with_interval(*interval).build());
                 }
                 Err(error) => tracing::warn!(what = "metrics", %error, "telemetry is not sent"),
             }
         }
         let provider = provider.build();
         let meter = provider.meter("twintier");
-        let handover = Arc::new(HistogramBridge::new(observed.clone(), &meter, super::instruments::all()));
-        observe(&meter, observed, &handover);
-        Metrics { registry, provider, handover }
+        let bridge = Arc::new(HistogramBridge::new(replica.clone(), &meter, super::instruments::all()));
+        register_instruments(&meter, replica, &bridge);
+        Metrics { registry, provider, bridge }
     }
 
-    /// All of them as they are now, in Prometheus's text format. With a thousand namespaces that is work for tens of milliseconds: not for a worker of
-    /// the runtime.
+    /// Collects all metrics, in Prometheus' text format.
+    ///
+    /// Takes tens of milliseconds with a thousand namespaces: do not call it on a worker of the
+    /// runtime.
     pub fn prometheus_text(&self) -> String {
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
             tracing::error!(%error, "metrics cannot be written");
@@ -173,48 +177,51 @@ impl Metrics {
         })
     }
 
-    /// Hands durations on as they come, for ever: so that not all the work is left to whoever collects them.
+    /// Transfers durations continuously, so that a collection does not have to do all the work.
+    /// Runs until dropped.
     pub async fn run(&self) {
         loop {
-            sleep(HAND_ON_EVERY).await;
-            while self.handover.turn(AT_ONCE) {
+            sleep(TRANSFER_INTERVAL).await;
+            while self.bridge.transfer(TRANSFER_BATCH) {
                 yield_now().await;
             }
         }
     }
 
-    /// Sends them for the last time, and waits a second for that.
+    /// Sends metrics for the last time, and waits at most a second for that.
     pub async fn stop(&self) {
         let provider = self.provider.clone();
-        // A failure is said in the log by the sender.
-        let _ = timeout(LAST_WORDS, spawn_blocking(move || provider.shutdown())).await;
+        // The exporter logs a failure.
+        let _ = timeout(SHUTDOWN_FLUSH_TIMEOUT, spawn_blocking(move || provider.shutdown())).await;
     }
 }
 
-/// The SDK sends what it has when its provider goes, and waits for that: not on the thread of whoever lets this go.
+/// Shuts the provider down on its own thread: the SDK blocks until the last metrics are sent.
 impl Drop for Metrics {
     fn drop(&mut self) {
         let provider = self.provider.clone();
-        // Where there is no room for a thread either, the last metrics are not sent.
+        // If no thread can be started, the last metrics are not sent.
         let _ = std::thread::Builder::new().spawn(move || provider.shutdown());
     }
 }
 
-/// Room for every series of an instrument that tells namespaces apart: the SDK's own limit would fold some into one.
-fn with_room(made: &Made) -> Option<Stream> {
-    let instrument = super::instruments::all().find(|instrument| instrument.name == made.name())?;
-    let limit = (MOST_NAMESPACES + 1) * SERIES;
+/// Raises the cardinality limit of instruments with a namespace label: the SDK's default would fold
+/// some series into one.
+fn namespace_cardinality(sdk_instrument: &SdkInstrument) -> Option<Stream> {
+    let instrument = super::instruments::all().find(|instrument| instrument.name == sdk_instrument.name())?;
+    let limit = (MAX_NAMESPACES + 1) * MAX_SERIES_PER_NAMESPACE;
     instrument.labels.contains(&"namespace").then(|| Stream::builder().with_cardinality_limit(limit).build().ok())?
 }
 
-/// Has every instrument but histograms read when it is collected.
-fn observe(meter: &Meter, observed: Arc<ReplicaHandles>, handover: &Arc<HistogramBridge>) {
+/// Registers a callback for every instrument except histograms.
+fn register_instruments(meter: &Meter, replica: Arc<ReplicaHandles>, bridge: &Arc<HistogramBridge>) {
     let latest: Arc<ArcSwapOption<Scrape>> = Arc::default();
-    let (reading, handover) = (latest.clone(), handover.clone());
-    // Of a collection the SDK asks the instruments in the order in which they were made, and only then looks at histograms.
+    let (scrape, bridge) = (latest.clone(), bridge.clone());
+    // In a collection the SDK calls the instruments in the order of their creation, and reads
+    // histograms after them.
     let mut first = Some(move || {
-        while handover.turn(AT_ONCE) {}
-        reading.store(Some(Arc::new(Scrape::take(&observed))));
+        while bridge.transfer(TRANSFER_BATCH) {}
+        scrape.store(Some(Arc::new(Scrape::take(&replica))));
     });
     for instrument in super::instruments::all() {
         let (name, unit, description) = (instrument.name, instrument.unit, instrument.description);
@@ -238,7 +245,7 @@ fn observe(meter: &Meter, observed: Arc<ReplicaHandles>, handover: &Arc<Histogra
 
 fn callback<T>(
     instrument: &'static Instrument,
-    read: fn(&Scrape, &mut Tell<'_, T>),
+    read: fn(&Scrape, &mut Emit<'_, T>),
     latest: Arc<ArcSwapOption<Scrape>>,
     before: Option<impl Fn()>,
 ) -> impl Fn(&dyn AsyncInstrument<T>) {

@@ -1,5 +1,6 @@
-//! Metrics: what the core counts, for Prometheus to scrape and to be sent by OTLP. The core counts by itself and knows nothing of this; all is
-//! read when it is asked for.
+//! Metrics: reads the core's counters for Prometheus and OTLP.
+//!
+//! The core counts by itself and does not know this module. Counters are read at each collection.
 
 mod histogram_bridge;
 mod instrument;
@@ -8,4 +9,4 @@ mod metrics;
 mod otlp_exporter;
 mod scrape;
 
-pub use metrics::{Described, Metrics, MetricsConfig, reference};
+pub use metrics::{MetricDescription, Metrics, MetricsConfig, reference};

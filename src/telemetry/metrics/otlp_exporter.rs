@@ -1,4 +1,4 @@
-//! Sends metrics by OTLP, and says in the log when that begins to fail and when it works again.
+//! OTLP exporter of metrics that logs when sending fails and when it recovers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,19 +10,19 @@ use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 
 use crate::telemetry::env::{Otlp, Protocol};
-use crate::telemetry::exporter::{Unusable, grpc_tls, http_client};
+use crate::telemetry::exporter::{ExporterError, grpc_tls, http_client};
 
-/// An exporter that is listened to.
+/// An OTLP exporter that logs changes of its state.
 pub struct LoggingExporter {
     exporter: MetricExporter,
     fails: AtomicBool,
 }
 
-// === impl Sender ===
+// === impl LoggingExporter ===
 
 impl LoggingExporter {
-    /// To be made inside of a runtime, which sends what goes by gRPC.
-    pub fn new(otlp: &Otlp) -> Result<LoggingExporter, Unusable> {
+    /// Must be called inside a runtime, which gRPC needs.
+    pub fn new(otlp: &Otlp) -> Result<LoggingExporter, ExporterError> {
         let exporter = match otlp.protocol {
             Protocol::Grpc => {
                 let builder = MetricExporter::builder().with_tonic().with_tls_config(grpc_tls(otlp)?);
@@ -39,7 +39,7 @@ impl LoggingExporter {
         Ok(LoggingExporter { exporter, fails: AtomicBool::new(false) })
     }
 
-    fn heard(&self, result: &OTelSdkResult) {
+    fn log_change(&self, result: &OTelSdkResult) {
         let failed = self.fails.swap(result.is_err(), Ordering::Relaxed);
         match result {
             Err(error) if !failed => tracing::warn!(what = "metrics", %error, "telemetry cannot be sent"),
@@ -52,7 +52,7 @@ impl LoggingExporter {
 impl PushMetricExporter for LoggingExporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let result = self.exporter.export(metrics).await;
-        self.heard(&result);
+        self.log_change(&result);
         result
     }
 

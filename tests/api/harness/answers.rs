@@ -1,4 +1,4 @@
-//! Requests and answers in the words of tests.
+//! Builders of requests, and short accessors for responses and errors.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use twintier::pb;
 
-/// What a caller sees of an entry.
+/// The fields of an entry in a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     Value(String),
@@ -14,7 +14,7 @@ pub enum Seen {
     Miss(pb::MissReason),
 }
 
-/// Short questions to the answer of a Get.
+/// Short accessors for the response of a Get.
 pub trait Answer {
     fn seen(&self) -> Seen;
     fn entry(&self) -> Option<&pb::EntryInfo>;
@@ -65,13 +65,13 @@ impl Answer for pb::GetResponse {
     }
 }
 
-/// Short questions to an error.
+/// Short accessors for an error.
 pub trait Refusal {
     fn reason(&self) -> String;
     fn retry_delay(&self) -> Option<Duration>;
     /// Field and description of each violation.
     fn violations(&self) -> Vec<(String, String)>;
-    /// Expects exactly these fields, each with a description that holds the text.
+    /// Asserts exactly these fields, each with a description that contains the text.
     fn names(&self, expected: &[(&str, &str)]);
 }
 

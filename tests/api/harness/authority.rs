@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-/// The authority, and the certificates it gave. Dropped, their files go.
+/// The authority and its certificates. Deletes their files on drop.
 pub struct Authority {
     directory: TempDir,
     issuer: Issuer<'static, KeyPair>,
@@ -28,7 +28,7 @@ impl Authority {
     /// The files of a certificate for a name or address, and of its key.
     pub fn certificate(&self, name: &str) -> (String, String) {
         let (mut params, key) = (CertificateParams::new([name.to_owned()]).unwrap(), KeyPair::generate().unwrap());
-        // OpenSSL takes one that has the name of its authority for self-signed.
+        // OpenSSL treats a certificate with the name of its authority as self-signed.
         params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let (certificate_file, key_file) = (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));

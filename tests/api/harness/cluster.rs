@@ -8,17 +8,17 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use super::resp::Reply;
-use super::{Redis, eventually, room};
+use super::{Redis, deployment_slot, eventually};
 
 const SLOTS: u16 = 16384;
 
-/// The cluster. Dropped, it is killed.
+/// The cluster. Killed on drop.
 pub struct Cluster {
     pub nodes: Vec<Redis>,
     _room: SemaphorePermit<'static>,
 }
 
-/// What a node says of another.
+/// A node as another node reports it.
 struct Member {
     id: String,
     port: u16,
@@ -37,9 +37,9 @@ impl Member {
 }
 
 impl Cluster {
-    /// Starts it with further arguments for each node, and waits until it is whole.
+    /// Starts it with further arguments for each node, and waits until it is complete.
     pub async fn start(args: &[&str]) -> Cluster {
-        let room = room().await;
+        let room = deployment_slot().await;
         let mut nodes = Vec::new();
         for _ in 0..6 {
             let bus = super::redis::free_port().to_string();
@@ -83,7 +83,7 @@ impl Cluster {
         node.cli(&["CLUSTER", "KEYSLOT", &format!("{{{partition}}}")]).await.number() as u16
     }
 
-    /// The node that serves a slot: of those that say so, the one with the newest configuration.
+    /// The node that serves a slot. If several claim it, the one with the newest configuration.
     pub async fn primary(&self, slot: u16) -> Option<usize> {
         let mut newest = None;
         for (index, node) in self.nodes.iter().enumerate() {
@@ -115,7 +115,8 @@ impl Cluster {
         new
     }
 
-    /// Waits until every node knows every other, all slots are served, and every primary has a replica with its data.
+    /// Waits until every node knows every other, all slots are served, and every primary has a
+    /// replica with its data.
     pub async fn settles(&self) {
         eventually("the cluster is whole", async || {
             let mut views = BTreeSet::new();
@@ -144,7 +145,7 @@ impl Cluster {
         .await;
     }
 
-    /// Asks a replica to take its primary's place by agreement, and waits until it serves `slot`; returns it.
+    /// Starts a manual failover to a replica, and waits until it serves `slot`. Returns it.
     pub async fn fail_over(&self, slot: u16) -> usize {
         loop {
             let mut old = 0;
@@ -155,21 +156,21 @@ impl Cluster {
                 self.nodes[replica].asked(&["CLUSTER", "FAILOVER"]).await.is_some()
             })
             .await;
-            // They give up after five seconds, when the replica cannot catch up.
+            // The nodes give up after five seconds if the replica cannot catch up.
             if let Ok(new) = timeout(Duration::from_secs(6), self.follows(slot, old)).await {
                 return new;
             }
         }
     }
 
-    /// Begins to move a slot: from now on it migrates, and nothing has moved yet.
+    /// Starts to move a slot: it migrates, but no key has moved yet.
     pub async fn begin_move(&self, slot: u16, from: usize, to: usize) {
         let (slot, from_id, to_id) = (slot.to_string(), self.id(from).await, self.id(to).await);
         self.nodes[to].cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await;
         self.nodes[from].cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
     }
 
-    /// Moves at most `most` keys of a slot that migrates; returns how many.
+    /// Moves at most `most` keys of a migrating slot. Returns how many.
     pub async fn move_keys(&self, slot: u16, from: usize, to: usize, most: u32) -> usize {
         let reply = self.nodes[from].cli(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), &most.to_string()]).await;
         let Reply::List(keys) = reply else { panic!("keys: {reply:?}") };
@@ -204,7 +205,7 @@ impl Cluster {
         }
     }
 
-    /// Takes a node that was removed in again, as a replica of `primary`.
+    /// Adds a removed node again, as a replica of `primary`.
     pub async fn take_in(&self, node: usize, primary: usize) {
         let (port, bus) = (self.nodes[node].port().to_string(), self.bus(node).await);
         self.nodes[primary].cli(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
@@ -233,7 +234,7 @@ impl Cluster {
     }
 }
 
-/// The cluster as a node sees it; none when the node does not say.
+/// The cluster as a node sees it. `None` if the node does not answer.
 async fn members(node: &Redis) -> Option<Vec<Member>> {
     let text = node.asked(&["CLUSTER", "NODES"]).await?.text();
     text.lines().map(member).collect()

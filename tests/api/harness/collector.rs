@@ -1,4 +1,4 @@
-//! A collector that keeps what it receives by OTLP: over gRPC, or over HTTP.
+//! An OTLP collector that keeps everything it receives, over gRPC or HTTP.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 
 type Received = Arc<Mutex<Vec<Bytes>>>;
 
-/// Dropped, it is gone.
+/// The collector. Stopped on drop.
 pub struct Collector {
     pub address: SocketAddr,
     received: Received,
@@ -59,7 +59,7 @@ impl Collector {
         format!("http://{}", self.address)
     }
 
-    /// All that was received, as it came.
+    /// Everything received, in order.
     pub fn bytes(&self) -> Vec<Bytes> {
         self.received.lock().unwrap().clone()
     }
@@ -72,7 +72,7 @@ impl Collector {
         scopes.flat_map(|scope| scope.metrics).map(|metric| metric.name).collect()
     }
 
-    /// The latest of that name, with the resource it came under.
+    /// The latest metric of that name, with its resource.
     pub fn latest(&self, name: &str) -> Option<(Vec<(String, String)>, Metric)> {
         let received = self.bytes();
         let requests = received.iter().rev().map(|bytes| ExportMetricsServiceRequest::decode(bytes.clone()).unwrap());

@@ -1,4 +1,4 @@
-//! A server that answers every connection with the same bytes, whatever it is asked.
+//! A server that sends the same bytes on every connection, whatever it receives.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// The server. Dropped, it ends with all its connections.
+/// The server. Stopped with all its connections on drop.
 pub struct Impostor {
     address: SocketAddr,
     ended: Arc<AtomicUsize>,
@@ -17,7 +17,8 @@ pub struct Impostor {
 }
 
 impl Impostor {
-    /// Sends `head` once, then `body` over and over. An empty body: it closes the connection after the head.
+    /// Sends `head` once, then `body` repeatedly. Closes the connection after the head if the body
+    /// is empty.
     pub async fn saying(head: &[u8], body: &[u8]) -> Impostor {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -44,12 +45,12 @@ impl Impostor {
         self.address.port()
     }
 
-    /// Connections that ended.
+    /// Number of connections that ended.
     pub fn ended(&self) -> usize {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Bytes that the other end took on the connection on which it took the most.
+    /// Most bytes that a peer read on one connection.
     pub fn most_taken(&self) -> usize {
         self.most.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What the tests stand on: a Redis of their own, replicas in this process, a proxy that hurts the way between them.
+//! Test harness: a Redis per test, replicas in this process, and a proxy with faults between them.
 
 mod answers;
 mod authority;
@@ -35,57 +35,58 @@ pub use sentinels::Sentinels;
 pub use watcher::{Sight, Watcher, quick};
 pub use wire::{Unfinished, Wire, connect_from, framed, one_message};
 
-/// Longest time that anything observable may take to come about.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for an expected state.
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a loaded machine may take on top of a limit that the service promises. These tests tell an end from a hang; how fast something
-/// is, is measured by drills and benches.
-const LOADED: Duration = Duration::from_secs(10);
+/// Allowance for a loaded machine on top of a limit that the service promises. Tests distinguish an
+/// end from a hang. Drills and benches measure speed.
+const SLOW_MACHINE_ALLOWANCE: Duration = Duration::from_secs(10);
 
-/// The staleness bound of tests about it.
-pub const DELTA: Duration = Duration::from_millis(500);
+/// Staleness bound of tests about staleness.
+pub const MAX_STALENESS: Duration = Duration::from_millis(500);
 
-/// Allowed on top of a bound for the scheduling of a loaded machine: of the test, not of the promise.
-pub const MARGIN: Duration = Duration::from_millis(400);
+/// Allowance on top of a bound for scheduling on a loaded machine. It belongs to the test, not to
+/// the promise.
+pub const SCHEDULING_ALLOWANCE: Duration = Duration::from_millis(400);
 
-/// Settings of tests about the staleness bound.
-pub const QUICK: &[(&str, &str)] = &[("coherence.max_staleness", "500ms")];
+/// Settings with the short staleness bound [`MAX_STALENESS`].
+pub const SHORT_BOUND: &[(&str, &str)] = &[("coherence.max_staleness", "500ms")];
 
-/// Deployments of six processes and more that one test process runs at once.
-static ROOM: Semaphore = Semaphore::const_new(2);
+/// Limit of concurrent deployments with six or more processes in one test process.
+static DEPLOYMENT_SLOTS: Semaphore = Semaphore::const_new(2);
 
-/// Waits for room for another deployment, which ends when this goes.
-async fn room() -> SemaphorePermit<'static> {
-    ROOM.acquire().await.expect("never closed")
+/// Waits for a slot for another deployment. The slot is free again when the permit is dropped.
+async fn deployment_slot() -> SemaphorePermit<'static> {
+    DEPLOYMENT_SLOTS.acquire().await.expect("never closed")
 }
 
-/// Looks until `check` holds; fails when it does not in good time.
+/// Polls until `check` returns true. Panics after [`WAIT_TIMEOUT`].
 #[track_caller]
 pub fn eventually(what: &str, check: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
-    eventually_within(PATIENCE, what, check)
+    eventually_within(WAIT_TIMEOUT, what, check)
 }
 
-/// The same with a patience of its own.
+/// Polls until `check` returns true. Panics after `limit`.
 #[track_caller]
 pub fn eventually_within(
-    patience: Duration,
+    limit: Duration,
     what: &str,
     mut check: impl AsyncFnMut() -> bool,
 ) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
     async move {
-        let looking = async {
+        let polling = async {
             while !check().await {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        if timeout(patience, looking).await.is_err() {
-            panic!("{caller}: not within {patience:?}: {what}");
+        if timeout(limit, polling).await.is_err() {
+            panic!("{caller}: not within {limit:?}: {what}");
         }
     }
 }
 
-/// Checks over and over until `moment` that `check` holds.
+/// Runs `check` repeatedly until `moment`.
 pub async fn always_until(moment: Instant, mut check: impl AsyncFnMut()) {
     while Instant::now() < moment {
         check().await;
@@ -93,21 +94,24 @@ pub async fn always_until(moment: Instant, mut check: impl AsyncFnMut()) {
     }
 }
 
-/// The result of `work`, which the service promises within `promised`. No other assertion is about how long something takes: where a slower
-/// way to the same result exists, a test shows which one was taken by what it leaves behind, or makes that way take longer than any
-/// machine does.
+/// Returns the result of `work`, which the service promises within `promised`.
+///
+/// No other assertion is about a duration. If a slower way to the same result exists, a test shows
+/// which one was taken by its effects, or makes that way slower than any machine.
 #[track_caller]
 pub fn within<T>(promised: Duration, work: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
-        match timeout(promised + LOADED, work).await {
+        match timeout(promised + SLOW_MACHINE_ALLOWANCE, work).await {
             Ok(result) => result,
-            Err(_) => panic!("{caller}: no result within {promised:?}, and {LOADED:?} for a loaded machine"),
+            Err(_) => {
+                panic!("{caller}: no result within {promised:?}, and {SLOW_MACHINE_ALLOWANCE:?} for a loaded machine")
+            }
         }
     }
 }
 
-/// With or without Redis: for scenarios that hold in both.
+/// With or without Redis, for scenarios that hold in both.
 pub struct Mode {
     redis: Option<Redis>,
 }
@@ -134,7 +138,7 @@ impl Mode {
     }
 }
 
-/// Makes two tests of each scenario, which is an `async fn(Mode)`.
+/// Generates two tests for each scenario, which is an `async fn(Mode)`.
 macro_rules! in_both_modes {
     ($($scenario:ident),+ $(,)?) => {
         mod alone {

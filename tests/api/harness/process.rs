@@ -1,4 +1,4 @@
-//! The program in a process of its own, on a port that stays its own while it is away.
+//! The program as a child process, on a port that is reserved while it is down.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use tempfile::NamedTempFile;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::{PATIENCE, eventually};
+use super::{WAIT_TIMEOUT, eventually};
 
-/// A process of the service. Dropped, it is killed.
+/// A process of the service. Killed on drop.
 pub struct Process {
     program: PathBuf,
     port: u16,
     args: Vec<String>,
     environment: Vec<(String, String)>,
     child: Option<Child>,
-    /// What it has written to standard error.
+    /// Its standard error so far.
     log: NamedTempFile,
 }
 
@@ -29,7 +29,7 @@ impl Process {
         Process::of(Path::new(env!("CARGO_BIN_EXE_twintier")), settings, environment).await
     }
 
-    /// The same of another build of the program.
+    /// Starts another build of the program.
     pub async fn of(program: &Path, settings: &[(&str, &str)], environment: &[(String, String)]) -> Process {
         let port = super::redis::free_port();
         let listen = format!("127.0.0.1:{port}");
@@ -105,9 +105,9 @@ impl Process {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        let Ok(is_well) = timeout(PATIENCE, ended).await else {
+        let Ok(is_well) = timeout(WAIT_TIMEOUT, ended).await else {
             let _ = (child.kill(), child.wait());
-            panic!("still running {PATIENCE:?} after SIGTERM");
+            panic!("still running {WAIT_TIMEOUT:?} after SIGTERM");
         };
         is_well
     }

@@ -1,4 +1,4 @@
-//! A TCP proxy between replicas and Redis that can hurt one direction of one class of connections.
+//! A TCP proxy between replicas and Redis with faults per direction and class of connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,14 +11,15 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Bytes that go at once where there is a rate.
+/// Burst of a rate limit, in bytes.
 const PIECE: usize = 512;
 /// The same on a link that all connections share.
 const SHARED_PIECE: usize = 16 * 1024;
 /// Time for which a shared link may catch up after timers that were late.
 const CATCH_UP: Duration = Duration::from_millis(10);
 
-/// What a connection is used for. Each begins among `Commands` and turns to `Subscription` when its client says SUBSCRIBE.
+/// Purpose of a connection. It starts as `Commands` and becomes `Subscription` with the first
+/// SUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     Commands,
@@ -32,20 +33,20 @@ pub enum Direction {
     ToClient,
 }
 
-/// How bytes of one class go in one direction.
+/// Faults for the bytes of one class in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Way {
     stalled: bool,
     lossy: bool,
     latency: Duration,
     jitter: Duration,
-    /// Bytes a second; zero for as many as come.
+    /// Bytes per second. Zero for no limit.
     rate: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Rules {
-    /// Where new connections lead.
+    /// Target of new connections.
     port: u16,
     refusing: bool,
     /// Database that is selected in place of number 0.
@@ -53,14 +54,14 @@ struct Rules {
     /// Counts resets of each class: a connection ends when the count of its class moves.
     resets: [u64; 2],
     ways: [[Way; 2]; 2],
-    /// Bytes a second that all connections together carry in each direction; zero for as many as come.
+    /// Bytes per second of all connections together in each direction. Zero for no limit.
     shared: [u32; 2],
 }
 
-/// For each direction, when the link that all connections share is free again. They take turns.
+/// Time for each direction at which the shared link is free again. Connections take turns.
 type Link = Arc<[Mutex<Instant>; 2]>;
 
-/// The proxy. Dropped, it ends with every connection through it.
+/// The proxy. Stopped with all its connections on drop.
 pub struct Proxy {
     address: SocketAddr,
     rules: Arc<watch::Sender<Rules>>,
@@ -92,17 +93,17 @@ impl Proxy {
         self.way(class, direction, |way| way.stalled = true);
     }
 
-    /// Lets bytes go again, those held back first.
+    /// Forwards bytes again, held ones first.
     pub fn resume(&self, class: Class, direction: Direction) {
         self.way(class, direction, |way| *way = Way::default());
     }
 
-    /// Loses every byte.
+    /// Drops every byte.
     pub fn lose(&self, class: Class, direction: Direction) {
         self.way(class, direction, |way| way.lossy = true);
     }
 
-    /// Delays bytes by as much as this, at random. Their order stays.
+    /// Delays bytes at random, up to this time. Keeps their order.
     pub fn jitter(&self, class: Class, direction: Direction, jitter: Duration) {
         self.way(class, direction, |way| way.jitter = jitter);
     }
@@ -112,41 +113,42 @@ impl Proxy {
         self.way(class, direction, |way| way.latency = latency);
     }
 
-    /// Lets so many bytes a second go on each connection.
+    /// Limits each connection to this many bytes per second.
     pub fn slow(&self, class: Class, direction: Direction, rate: u32) {
         self.way(class, direction, |way| way.rate = rate);
     }
 
-    /// On new connections a client that selects database 0 gets this one, and does not notice.
+    /// Replaces database 0 with this one on new connections, unnoticed by the client.
     pub fn selects(&self, database: u8) {
         self.rules.send_modify(|rules| rules.database = Some(database));
     }
 
-    /// Lets so many bytes a second go in one direction of all connections together. Each gets its share.
+    /// Limits one direction of all connections together to this many bytes per second, in equal
+    /// shares.
     pub fn share(&self, direction: Direction, rate: u32) {
         self.rules.send_modify(|rules| rules.shared[direction as usize] = rate);
     }
 
-    /// Ends every connection; new ones lead to another port.
+    /// Closes every connection. New ones connect to another port.
     pub fn leads_to(&self, port: u16) {
         self.rules.send_modify(|rules| rules.port = port);
         self.reset(Class::Commands);
         self.reset(Class::Subscription);
     }
 
-    /// Ends every connection of the class with a reset.
+    /// Resets every connection of the class.
     pub fn reset(&self, class: Class) {
         self.rules.send_modify(|rules| rules.resets[class as usize] += 1);
     }
 
-    /// Ends every connection, and every new one at once, until `welcome`.
+    /// Closes every connection, and every new one at once, until `welcome`.
     pub fn refuse(&self) {
         self.rules.send_modify(|rules| rules.refusing = true);
         self.reset(Class::Commands);
         self.reset(Class::Subscription);
     }
 
-    /// Takes new connections again.
+    /// Accepts new connections again.
     pub fn welcome(&self) {
         self.rules.send_modify(|rules| rules.refusing = false);
     }

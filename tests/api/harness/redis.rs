@@ -10,13 +10,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::PATIENCE;
+use super::WAIT_TIMEOUT;
 use super::resp::{self, Reply};
 
-/// A Redis on 127.0.0.1. Dropped, it is killed.
+/// A Redis on 127.0.0.1. Killed on drop.
 pub struct Redis {
     port: u16,
-    /// Its configuration, for a sentinel, which writes there what it knows.
+    /// Configuration file of a sentinel, which keeps its state there.
     file: Option<PathBuf>,
     args: Vec<String>,
     environment: Vec<(String, String)>,
@@ -25,19 +25,19 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// An empty Redis that keeps nothing on disk.
+    /// Starts an empty Redis without persistence.
     pub async fn start() -> Redis {
         Redis::with(&[]).await
     }
 
-    /// The same with further arguments.
+    /// Starts an empty Redis with further arguments.
     pub async fn with(args: &[&str]) -> Redis {
         let mut redis = Redis::absent(args);
         redis.restart().await;
         redis
     }
 
-    /// A Redis that is not there yet.
+    /// A Redis that is not started yet.
     pub fn absent(args: &[&str]) -> Redis {
         let directory = tempfile::Builder::new().prefix("twintier-redis-").tempdir().unwrap();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
@@ -70,7 +70,7 @@ impl Redis {
         url(self.port)
     }
 
-    /// Starts it again on the same port: with what it kept on disk, which is nothing unless arguments say otherwise.
+    /// Starts it again on the same port. Loads its data from disk if arguments enable persistence.
     pub async fn restart(&mut self) {
         assert!(self.child.is_none(), "still running");
         let child = Command::new(program())
@@ -91,7 +91,7 @@ impl Redis {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        assert!(timeout(PATIENCE, starting).await.is_ok(), "redis-server did not start: {}", self.log());
+        assert!(timeout(WAIT_TIMEOUT, starting).await.is_ok(), "redis-server did not start: {}", self.log());
     }
 
     /// SIGKILL, and waits for the end.
@@ -102,7 +102,7 @@ impl Redis {
         }
     }
 
-    /// SIGSTOP: it holds its connections and says nothing.
+    /// SIGSTOP: it keeps its connections and does not answer.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
@@ -112,7 +112,7 @@ impl Redis {
         self.signal(Signal::CONT);
     }
 
-    /// One command on a connection of its own.
+    /// Runs one command on a new connection.
     pub async fn cli<A: AsRef<[u8]>>(&self, args: &[A]) -> Reply {
         match resp::command(self.port, args).await {
             Ok(Reply::Error(error)) => panic!("redis: {error}"),
@@ -121,7 +121,7 @@ impl Redis {
         }
     }
 
-    /// One command on a connection of its own; none when there is no answer in good time, or an error.
+    /// Runs one command on a new connection. `None` after a timeout or an error.
     pub async fn asked<A: AsRef<[u8]>>(&self, args: &[A]) -> Option<Reply> {
         match timeout(Duration::from_millis(300), resp::command(self.port, args)).await {
             Ok(Ok(Reply::Error(_)) | Err(_)) | Err(_) => None,
@@ -129,14 +129,14 @@ impl Redis {
         }
     }
 
-    /// Whether there is a process; it may be frozen.
+    /// True if there is a process, frozen or not.
     pub fn is_running(&self) -> bool {
         self.child.is_some()
     }
 
     async fn answers(&self) -> bool {
         let ping = resp::command(self.port, &["PING"]);
-        // A server that wants a password is there, too.
+        // A server that requires a password is up, too.
         matches!(timeout(Duration::from_secs(1), ping).await, Ok(Ok(_)))
     }
 
@@ -161,7 +161,7 @@ impl Drop for Redis {
     }
 }
 
-/// The server that is tested against: TEST_REDIS, else redis-server of the system.
+/// Server program: TEST_REDIS, else redis-server of the system.
 fn program() -> std::ffi::OsString {
     std::env::var_os("TEST_REDIS").unwrap_or_else(|| "redis-server".into())
 }
@@ -170,7 +170,7 @@ pub fn url(port: u16) -> String {
     format!("redis://127.0.0.1:{port}")
 }
 
-/// A port below those that the system gives to clients, so that nobody takes it while a Redis is away.
+/// A port below the ephemeral range, so that it stays free while a Redis is down.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = 12_000 + (std::process::id() % 190) as u16 * 100;

@@ -1,4 +1,4 @@
-//! Replicas: the real service in this process, on a port of its own, with a client.
+//! `Replica` and `Fleet`: the real service in this process, on its own port, with a client.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,7 +18,7 @@ use super::answers::set_request;
 use super::process::Process;
 use super::{Answer as _, Redis, Scrape, eventually};
 
-/// One replica. Dropped, it is stopped in the background.
+/// One replica. Stopped in the background on drop.
 pub struct Replica {
     app: Option<App>,
     process: Option<Process>,
@@ -27,14 +27,15 @@ pub struct Replica {
     pub client: CacheServiceClient<Channel>,
 }
 
-/// A machine that runs many tests at once is slow, which no test but those about patience should notice.
-const PATIENT: &[(&str, &str)] =
+/// Long timeouts, for a machine that runs many tests at once. Only tests about timeouts set shorter
+/// ones.
+const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "1s"), ("redis.write_timeout", "5s"), ("redis.unresponsive_after", "5s")];
 
-/// A configuration as flags would give it.
+/// A configuration with these settings, given like flags.
 fn config(settings: &[(&str, &str)]) -> Config {
     let own_port = [("server.listen", "127.0.0.1:0"), ("admin.enabled", "false")];
-    // A connection that is renewed costs a call that was not sent yet.
+    // A renewed connection would fail a call that was not sent yet.
     let defaults = [("drain.delay", "0s"), ("drain.timeout", "3s"), ("server.max_connection_age", "1h")];
     let overrides =
         own_port.iter().chain(&defaults).chain(settings).map(|(path, value)| ((*path).to_owned(), (*value).to_owned()));
@@ -43,22 +44,22 @@ fn config(settings: &[(&str, &str)]) -> Config {
 }
 
 impl Replica {
-    /// A replica without Redis unless `settings` name one. Does not wait for anything.
+    /// Starts a replica, without Redis unless `settings` name one. Does not wait.
     pub async fn start(settings: &[(&str, &str)]) -> Replica {
         Replica::start_with(settings, Safeguards::default()).await
     }
 
-    /// The same with the given protections, of which a test build may have one switched off.
+    /// Starts a replica with these safeguards. A test build can have one switched off.
     pub async fn start_with(settings: &[(&str, &str)], protections: Safeguards) -> Replica {
         let app = App::start_with(config(settings), protections).await.expect("starts");
         Replica::here(app).await
     }
 
-    /// A replica that can be scraped and sends what the given OTEL_* variables ask for.
-    pub async fn told(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Replica {
+    /// Starts a replica that can be scraped and exports metrics by the OTEL_* `variables`.
+    pub async fn with_metrics(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Replica {
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let replica = Identity::new();
-        let metrics = MetricsConfig::asked_for(owned, true, &replica.id);
+        let metrics = MetricsConfig::from_variables(owned, true, &replica.id);
         let observers = Observers { tracing: None, metrics, log_level: None };
         let app = App::start_as(replica, config(settings), Safeguards::default(), observers).await;
         Replica::here(app.expect("starts")).await
@@ -72,32 +73,32 @@ impl Replica {
         Replica { app: Some(app), process: None, address, channel, client }
     }
 
-    /// A replica on the Redis at `url`, perhaps through a proxy. Does not wait for it.
-    pub async fn at(url: &str, settings: &[(&str, &str)]) -> Replica {
-        Replica::at_with(url, settings, Safeguards::default()).await
+    /// Starts a replica on the Redis at `url`, which may be a proxy. Does not wait for it.
+    pub async fn connected_to(url: &str, settings: &[(&str, &str)]) -> Replica {
+        Replica::connected_to_with(url, settings, Safeguards::default()).await
     }
 
-    /// The same with the given protections.
-    pub async fn at_with(url: &str, settings: &[(&str, &str)], protections: Safeguards) -> Replica {
+    /// Starts a replica on the Redis at `url` with these safeguards.
+    pub async fn connected_to_with(url: &str, settings: &[(&str, &str)], protections: Safeguards) -> Replica {
         let mut all = vec![("redis.url", url)];
-        all.extend_from_slice(PATIENT);
+        all.extend_from_slice(LONG_TIMEOUTS);
         all.extend_from_slice(settings);
         Replica::start_with(&all, protections).await
     }
 
-    /// A replica that is a process of its own, with variables in its environment. Waits until it listens.
+    /// Starts a replica as a child process with environment variables. Waits until it listens.
     pub async fn process(url: &str, settings: &[(&str, &str)], environment: &[(String, String)]) -> Replica {
-        Replica::process_with(&[&[("redis.url", url)], PATIENT, settings].concat(), environment).await
+        Replica::process_with(&[&[("redis.url", url)], LONG_TIMEOUTS, settings].concat(), environment).await
     }
 
-    /// The same with these settings alone.
+    /// Starts a replica as a child process with only these settings.
     pub async fn process_with(settings: &[(&str, &str)], environment: &[(String, String)]) -> Replica {
         Replica::of(Process::start(settings, environment).await)
     }
 
-    /// A replica that is a process of another build of the program. Waits until it listens.
+    /// Starts a replica as a child process of another build. Waits until it listens.
     pub async fn of_build(program: &Path, url: &str, settings: &[(&str, &str)]) -> Replica {
-        Replica::of(Process::of(program, &[&[("redis.url", url)], PATIENT, settings].concat(), &[]).await)
+        Replica::of(Process::of(program, &[&[("redis.url", url)], LONG_TIMEOUTS, settings].concat(), &[]).await)
     }
 
     fn of(process: Process) -> Replica {
@@ -112,29 +113,29 @@ impl Replica {
         self.process.as_ref().expect("a process").id()
     }
 
-    /// Where its admin server is, which the settings have to switch on.
+    /// Address of its admin server, which the settings have to enable.
     pub fn admin_address(&self) -> SocketAddr {
         self.app.as_ref().and_then(App::admin_address).expect("an admin server")
     }
 
-    /// SIGKILL to its process, which is then started again. Waits until it listens.
-    pub async fn dies_and_returns(&mut self) {
+    /// Kills its process with SIGKILL and starts it again. Waits until it listens.
+    pub async fn restart(&mut self) {
         let process = self.process.as_mut().expect("a process");
         process.kill9();
         process.restart().await;
     }
 
-    /// SIGTERM to its process, which is started again when it has ended. Waits until it listens.
-    pub async fn is_replaced(&mut self) {
+    /// Stops its process with SIGTERM and starts it again. Waits until it listens.
+    pub async fn replace_process(&mut self) {
         let process = self.process.as_mut().expect("a process");
         process.end().await;
         process.restart().await;
     }
 
-    /// A replica on `redis`, whose memory is proven.
+    /// Starts a replica on `redis`, and waits until all partitions are proven.
     pub async fn on(redis: &Redis, settings: &[(&str, &str)]) -> Replica {
-        let replica = Replica::at(&redis.url(), settings).await;
-        replica.whole().await;
+        let replica = Replica::connected_to(&redis.url(), settings).await;
+        replica.wait_until_proven().await;
         replica
     }
 
@@ -143,18 +144,18 @@ impl Replica {
         self.process.as_mut().expect("a process").terminate();
     }
 
-    /// Waits for the end of its process; returns whether it ended well.
+    /// Waits for the end of its process. Returns true if it exited with success.
     pub async fn ended(mut self) -> bool {
         self.process.as_mut().expect("a process").ended().await
     }
 
-    /// Its metrics, as Prometheus gets them.
+    /// Its metrics in Prometheus' format.
     pub fn scrape(&self) -> Scrape {
         let metrics = self.app.as_ref().and_then(App::metrics).expect("told");
         Scrape(metrics.prometheus_text())
     }
 
-    /// Ends it as a person would; returns whether every RPC was finished.
+    /// Stops it without a drain, like Ctrl-C. Returns true if every RPC was finished.
     pub async fn stop(mut self) -> bool {
         match self.app.take() {
             Some(app) => app.stop(Stop::Now).await,
@@ -162,12 +163,12 @@ impl Replica {
         }
     }
 
-    /// Ends it as an orchestrator would.
+    /// Stops it with a drain, like an orchestrator.
     pub async fn drain(mut self) -> bool {
         self.app.take().expect("running").stop(Stop::Drain).await
     }
 
-    // === what a caller asks ===
+    // === requests ===
 
     pub async fn ask(&self, request: pb::GetRequest) -> Result<pb::GetResponse, Status> {
         self.client.clone().get(request).await.map(tonic::Response::into_inner)
@@ -196,7 +197,7 @@ impl Replica {
         self.client.clone().set(request).await.map(tonic::Response::into_inner)
     }
 
-    /// Sets and expects that it is stored.
+    /// Sets an entry, and asserts that it is stored.
     pub async fn set(&self, key: &str, value: &str) -> pb::SetResponse {
         self.set_in("", key, value).await
     }
@@ -234,10 +235,10 @@ impl Replica {
         self.stats().await.redis.unwrap()
     }
 
-    // === what becomes true ===
+    // === waiting for a state ===
 
-    /// Waits until Redis is healthy, and then until a whole audit later.
-    pub async fn whole(&self) {
+    /// Waits until Redis is healthy and every partition is proven.
+    pub async fn wait_until_proven(&self) {
         eventually("every partition is proven", async || {
             let request = pb::StatsRequest { namespace: String::new(), ..Default::default() };
             let Ok(stats) = self.client.clone().stats(request).await else { return false };
@@ -248,8 +249,8 @@ impl Replica {
         .await;
     }
 
-    /// Waits until a Get is answered with `value` from memory, as fresh.
-    pub async fn holds(&self, key: &str, value: &str) {
+    /// Waits until a Get returns `value` from memory, not flagged as stale.
+    pub async fn wait_until_cached(&self, key: &str, value: &str) {
         eventually("memory holds the value", async || {
             let answer = self.get(key).await;
             answer.is(value) && answer.tier() == pb::Tier::L1 && answer.stale().is_none()
@@ -257,13 +258,13 @@ impl Replica {
         .await;
     }
 
-    /// Waits until a Get is answered with `value`.
-    pub async fn shows(&self, key: &str, value: &str) {
+    /// Waits until a Get returns `value`.
+    pub async fn wait_until_visible(&self, key: &str, value: &str) {
         eventually("the value is seen", async || self.get(key).await.is(value)).await;
     }
 
-    /// Waits until a Get is answered with a miss because there is no entry.
-    pub async fn lacks(&self, key: &str) {
+    /// Waits until a Get is a miss because there is no entry.
+    pub async fn assert_missing(&self, key: &str) {
         eventually("the entry is gone", async || self.get(key).await.miss() == Some(pb::MissReason::Absent)).await;
     }
 }
@@ -284,14 +285,14 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    pub async fn of(size: usize, settings: &[(&str, &str)]) -> Fleet {
+    pub async fn start(size: usize, settings: &[(&str, &str)]) -> Fleet {
         let redis = Redis::start().await;
         let mut replicas = Vec::new();
         for _ in 0..size {
-            replicas.push(Replica::at(&redis.url(), settings).await);
+            replicas.push(Replica::connected_to(&redis.url(), settings).await);
         }
         for replica in &replicas {
-            replica.whole().await;
+            replica.wait_until_proven().await;
         }
         Fleet { replicas, redis }
     }

@@ -1,4 +1,4 @@
-//! A small Redis client, so that tests see Redis without the code under test.
+//! A small Redis client, independent of the code under test.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -32,12 +32,12 @@ impl Reply {
     }
 }
 
-/// One command on a connection of its own.
+/// Runs one command on a new connection.
 pub async fn command<A: AsRef<[u8]>>(port: u16, args: &[A]) -> std::io::Result<Reply> {
     ask(&mut BufReader::new(TcpStream::connect(("127.0.0.1", port)).await?), args).await
 }
 
-/// The same as a user who needs no password.
+/// Runs one command as a user without a password.
 pub async fn command_as<A: AsRef<[u8]>>(port: u16, user: &str, args: &[A]) -> std::io::Result<Reply> {
     let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", port)).await?);
     ask(&mut stream, &["AUTH", user, "any"]).await?;

@@ -1,4 +1,4 @@
-//! What Prometheus gets when it scrapes.
+//! `Scrape`: parsed output of `/metrics`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

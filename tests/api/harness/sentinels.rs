@@ -5,19 +5,20 @@ use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 
 use super::resp::Reply;
-use super::{Redis, eventually, eventually_within, room};
+use super::{Redis, deployment_slot, eventually, eventually_within};
 
 /// The name under which the sentinels know the primary.
 const SERVICE: &str = "mymaster";
 
-/// Time without an answer after which a sentinel counts a node as down, in milliseconds. A sentinel that learned of another primary may take
-/// a second until it connects; with less than that it would depose one primary after the other.
+/// Time without an answer after which a sentinel counts a node as down, in milliseconds. A sentinel
+/// may take a second to connect to a new primary. With less it would depose one after the other.
 const DOWN_AFTER: u32 = 1200;
 
-/// How long sentinels may leave a primary alone that was replaced without being down: two looks, eight seconds between them and some.
+/// Longest time until sentinels demote a primary that was replaced while up: two checks, eight
+/// seconds apart, and some.
 const DEMOTION: Duration = Duration::from_secs(40);
 
-/// The deployment. Dropped, it is killed.
+/// The deployment. Killed on drop.
 pub struct Sentinels {
     pub nodes: Vec<Redis>,
     pub sentinels: Vec<Redis>,
@@ -25,14 +26,15 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Starts it with further arguments for each Redis, and waits until the sentinels know everything.
+    /// Starts it with further arguments for each Redis, and waits until the sentinels know
+    /// everything.
     pub async fn start(args: &[&str]) -> Sentinels {
         Sentinels::of(args, &[&[], &[]]).await
     }
 
     /// The same with a replica for each of `replicas`, which are further arguments.
     pub async fn of(args: &[&str], replicas: &[&[&str]]) -> Sentinels {
-        let room = room().await;
+        let room = deployment_slot().await;
         let args = [&["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"], args].concat();
         let mut nodes = vec![Redis::with(&args).await];
         let primary = nodes[0].port().to_string();
@@ -89,7 +91,8 @@ impl Sentinels {
         new
     }
 
-    /// Waits until the sentinels know each other and a primary with all its replicas, which have its data.
+    /// Waits until the sentinels know each other and a primary with all its replicas, which have
+    /// its data.
     pub async fn settles(&self) {
         eventually_within(DEMOTION, "the sentinels know everything", async || {
             let Some(primary) = self.primary().await else { return false };
@@ -107,7 +110,8 @@ impl Sentinels {
         .await;
     }
 
-    /// Starts a node again, as a replica of the primary: what its configuration would say if it had one.
+    /// Starts a node again, as a replica of the primary: what its configuration would say if it had
+    /// one.
     pub async fn returns(&mut self, node: usize) {
         self.nodes[node].restart().await;
         let mut primary = node;
@@ -119,8 +123,8 @@ impl Sentinels {
         self.nodes[node].cli(&["REPLICAOF", "127.0.0.1", &self.nodes[primary].port().to_string()]).await;
     }
 
-    /// Asks for a failover, and waits until there is another primary; returns it. The old one remains one for many seconds, until the
-    /// sentinels look at it again.
+    /// Requests a failover, and waits for the new primary. Returns it. The old one stays a primary
+    /// for many seconds, until the sentinels check it again.
     pub async fn fail_over(&self) -> usize {
         let mut old = 0;
         eventually("a sentinel fails over", async || {
@@ -132,7 +136,7 @@ impl Sentinels {
         self.follows(old).await
     }
 
-    /// What tells the life of a node from another one: a node that was a replica in between has another.
+    /// Identity of a node's life. It changes when the node becomes a replica.
     pub async fn life(&self, node: usize) -> Option<String> {
         let mut life = String::new();
         for section in ["server", "replication"] {
@@ -143,7 +147,7 @@ impl Sentinels {
         Some(life)
     }
 
-    /// What a node says it is.
+    /// The role that a node reports.
     async fn role(&self, node: usize) -> Option<String> {
         match self.nodes[node].asked(&["ROLE"]).await? {
             Reply::List(role) => Some(role[0].text()),

@@ -1,4 +1,4 @@
-//! A watch, in the words of tests.
+//! `Watcher`: an open Watch with short accessors for its events.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use twintier::pb;
 use twintier::pb::watch_change::Covers;
 use twintier::pb::watch_response::Event;
 
-use super::{PATIENCE, Replica};
+use super::{Replica, WAIT_TIMEOUT};
 
-/// A watch that stands or has stood.
+/// A watch, open or ended.
 pub struct Watcher {
     events: Streaming<pb::WatchResponse>,
-    /// To resume from.
+    /// Position from which a watch can resume.
     pub tokens: Vec<String>,
 }
 
-/// What a watcher sees, but for heartbeats.
+/// An event of a watch, without heartbeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sight {
     /// Keys, by what happened to them.
@@ -28,7 +28,7 @@ pub enum Sight {
 }
 
 impl Watcher {
-    /// Opens a watch. Does not wait for anything.
+    /// Opens a watch. Does not wait.
     pub async fn open(
         replica: &Replica,
         request: impl tonic::IntoRequest<pb::WatchRequest>,
@@ -39,7 +39,7 @@ impl Watcher {
         Ok(Watcher { events, tokens })
     }
 
-    /// A watch of a whole namespace that stands and is proven.
+    /// Opens a watch of a whole namespace, and waits until it is proven.
     pub async fn stands(replica: &Replica) -> Watcher {
         let mut watcher = Watcher::open(replica, quick(pb::WatchRequest::default())).await.expect("opens");
         while watcher.heartbeat().await.proof_age.is_none() {}
@@ -48,7 +48,7 @@ impl Watcher {
 
     /// The next event.
     pub async fn event(&mut self) -> Result<Event, Status> {
-        let message = timeout(PATIENCE, self.events.message()).await.expect("a heartbeat in good time");
+        let message = timeout(WAIT_TIMEOUT, self.events.message()).await.expect("a heartbeat in good time");
         let event = message?.expect("a watch ends in a status").event.expect("an event");
         match &event {
             Event::Heartbeat(heartbeat) => self.tokens = vec![heartbeat.token.clone()],
@@ -58,7 +58,7 @@ impl Watcher {
         Ok(event)
     }
 
-    /// What is seen next, which is no heartbeat.
+    /// The next event that is not a heartbeat.
     pub async fn sees(&mut self) -> Sight {
         loop {
             match self.event().await.expect("the watch goes on") {
@@ -80,7 +80,7 @@ impl Watcher {
         }
     }
 
-    /// How it ends.
+    /// Waits for the end of the watch.
     pub async fn end(&mut self) -> Status {
         loop {
             if let Err(status) = self.event().await {
@@ -101,7 +101,7 @@ fn sight(change: &pb::WatchChange) -> Sight {
     }
 }
 
-/// With the shortest time between heartbeats.
+/// A request with the shortest heartbeat interval.
 pub fn quick(request: pb::WatchRequest) -> pb::WatchRequest {
     let heartbeat_interval = prost_types::Duration::try_from(Duration::from_millis(100)).ok();
     pb::WatchRequest { heartbeat_interval, ..request }

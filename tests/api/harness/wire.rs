@@ -1,4 +1,6 @@
-//! A client that leaves deadlines to the server: tonic's own channel would end the call itself and hide what the server answers.
+//! An HTTP/2 client that leaves deadlines to the server.
+//!
+//! tonic's own channel would end the call itself, and hide the server's answer.
 
 use std::error::Error;
 use std::future::Future;
@@ -66,7 +68,7 @@ impl Wire {
         Wire { address, sender }
     }
 
-    /// A connection that reads so many bytes a second, through windows of 64 KiB.
+    /// A connection that reads this many bytes per second, through windows of 64 KiB.
     pub async fn slow(address: SocketAddr, rate: u32) -> Wire {
         const WINDOW: u32 = 64 * 1024;
         let socket = TcpSocket::new_v4().unwrap();
@@ -81,7 +83,8 @@ impl Wire {
         Wire { address, sender }
     }
 
-    /// Sends a request with this body, and returns the head of the response. Its body is not read.
+    /// Sends a request with this body, and returns the head of the response. Does not read its
+    /// body.
     pub async fn post(&self, path: &'static str, body: Body) -> Result<Response<Incoming>, hyper::Error> {
         let mut wire = self.clone();
         std::future::poll_fn(|context| wire.poll_ready(context)).await?;
@@ -115,7 +118,7 @@ impl Service<Request<Body>> for Wire {
     }
 }
 
-/// A stream that pauses after each read, so that it reads no more than `rate` bytes a second.
+/// A stream that pauses after each read, to read at most `rate` bytes per second.
 struct SlowReader {
     stream: TcpStream,
     rate: u32,

@@ -1,4 +1,4 @@
-//! Events: what the configuration maps them to.
+//! Invalidation by events that the configuration maps to selectors.
 
 use std::collections::HashMap;
 
@@ -9,8 +9,8 @@ use super::{prefix, select};
 use crate::harness::{Answer as _, Mode, Refusal as _, Replica, in_both_modes, set_request};
 
 in_both_modes! {
-    an_event_invalidates_what_it_is_mapped_to,
-    an_event_names_what_is_wrong_with_it,
+    an_event_invalidates_its_mapped_selectors,
+    an_invalid_event_is_refused_with_its_violations,
 }
 
 const GOAL_CHANGED: (&str, &str) = (
@@ -29,7 +29,7 @@ async fn start(mode: &Mode) -> Replica {
     mode.replica(&[GOAL_CHANGED, ("namespaces.pages.stale_window", "1h")]).await
 }
 
-async fn an_event_invalidates_what_it_is_mapped_to(mode: Mode) {
+async fn an_event_invalidates_its_mapped_selectors(mode: Mode) {
     let replica = start(&mode).await;
     let store = async |namespace: &str, key: &str, tags: &[&str]| {
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
@@ -67,7 +67,7 @@ async fn an_event_invalidates_what_it_is_mapped_to(mode: Mode) {
     assert!(replica.ask(welcome).await.unwrap().stale().is_some());
 }
 
-async fn an_event_names_what_is_wrong_with_it(mode: Mode) {
+async fn an_invalid_event_is_refused_with_its_violations(mode: Mode) {
     let replica = start(&mode).await;
     let refused = async |request: pb::InvalidateRequest| replica.remove(request).await.unwrap_err();
     refused(event("other", &[])).await.names(&[("event.name", "was \"other\"")]);

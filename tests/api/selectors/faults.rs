@@ -1,7 +1,7 @@
-//! What selectors mean when Redis forgets, fills up, or is cut off.
+//! Selectors when Redis evicts data, is full, or is cut off.
 
 use super::*;
-use crate::harness::{Class, DELTA, Direction, Proxy, QUICK};
+use crate::harness::{Class, Direction, MAX_STALENESS, Proxy, SHORT_BOUND};
 
 /// The names of what Redis keeps of prefixes and tags.
 async fn hashes(redis: &Redis) -> Vec<String> {
@@ -14,9 +14,9 @@ async fn hashes(redis: &Redis) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_invalidated_stays_so_when_redis_evicts_what_it_knew_of_it() {
+async fn an_invalidation_holds_when_redis_evicts_its_record() {
     let redis = Redis::start().await;
-    let replica = Replica::on(&redis, QUICK).await;
+    let replica = Replica::on(&redis, SHORT_BOUND).await;
     let keys: Vec<String> = (0..50).map(|number| format!("k:{number}")).collect();
     for key in &keys {
         replica.set_tagged(key, "old", &["t"]).await;
@@ -27,7 +27,7 @@ async fn what_was_invalidated_stays_so_when_redis_evicts_what_it_knew_of_it() {
         redis.cli(&["DEL", &name]).await;
     }
     // A replica that has heard nothing has only Redis to ask.
-    let stranger = Replica::on(&redis, QUICK).await;
+    let stranger = Replica::on(&redis, SHORT_BOUND).await;
     for replica in [&replica, &stranger] {
         for key in &keys {
             assert!(!replica.has(key).await, "{key}");
@@ -37,7 +37,7 @@ async fn what_was_invalidated_stays_so_when_redis_evicts_what_it_knew_of_it() {
     // The next invalidation makes another hash: what the first said is not forgotten with it.
     stranger.remove(tags(&["other"])).await.unwrap();
     stranger.remove(prefix("other")).await.unwrap();
-    let third = Replica::on(&redis, QUICK).await;
+    let third = Replica::on(&redis, SHORT_BOUND).await;
     for key in &keys {
         assert!(!third.has(key).await && !stranger.has(key).await, "{key}");
     }
@@ -47,7 +47,7 @@ async fn what_was_invalidated_stays_so_when_redis_evicts_what_it_knew_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn folding_forgets_the_oldest_half_and_never_brings_anything_back() {
+async fn folding_the_log_drops_the_oldest_half_and_resurrects_nothing() {
     let settings = [("limits.tombstones", "100"), ("coherence.partitions", "2")];
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &settings).await;
@@ -71,8 +71,8 @@ async fn folding_forgets_the_oldest_half_and_never_brings_anything_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_starts_later_knows_what_was_invalidated() {
-    let mut fleet = Fleet::of(1, &[]).await;
+async fn a_replica_that_starts_later_knows_earlier_invalidations() {
+    let mut fleet = Fleet::start(1, &[]).await;
     for key in ["p:1", "t", "m:1", "stays"] {
         fleet[0].set_tagged(key, "v", if key == "t" { &["t"] } else { &[] }).await;
     }
@@ -88,30 +88,30 @@ async fn a_replica_that_starts_later_knows_what_was_invalidated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_lost_the_message_forgets_within_the_bound() {
+async fn a_replica_that_lost_the_message_obeys_within_the_bound() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let writer = Replica::on(&redis, QUICK).await;
-    let reader = Replica::at(&proxy.url(), QUICK).await;
-    reader.whole().await;
+    let writer = Replica::on(&redis, SHORT_BOUND).await;
+    let reader = Replica::connected_to(&proxy.url(), SHORT_BOUND).await;
+    reader.wait_until_proven().await;
     for request in [prefix("k"), tags(&["t"]), pattern("k*"), whole_namespace("")] {
         writer.set_tagged("k", "old", &["t"]).await;
-        reader.holds("k", "old").await;
+        reader.wait_until_cached("k", "old").await;
         proxy.lose(Class::Subscription, Direction::ToClient);
         writer.remove(request.clone()).await.unwrap();
         let acknowledged = tokio::time::Instant::now();
-        tokio::time::sleep_until(acknowledged + DELTA).await;
+        tokio::time::sleep_until(acknowledged + MAX_STALENESS).await;
         let answer = reader.get("k").await;
         assert!(answer.miss().is_some() || answer.stale().is_some(), "{request:?}: {answer:?}");
         proxy.resume(Class::Subscription, Direction::ToClient);
         eventually("memory is proven again", async || reader.get("k").await.miss() == Some(pb::MissReason::Absent))
             .await;
-        reader.whole().await;
+        reader.wait_until_proven().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_patterns_selected_is_removed_and_the_patterns_come_off_the_list() {
+async fn matched_entries_are_reclaimed_and_their_patterns_are_dropped() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("cache.stale_window", "1h")]).await;
     for number in 0..3000 {
@@ -146,13 +146,13 @@ async fn what_patterns_selected_is_removed_and_the_patterns_come_off_the_list() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_replica_goes_on_with_what_one_that_died_had_begun() {
+async fn another_replica_continues_the_reclaim_of_a_dead_one() {
     let redis = Redis::start().await;
     // It can claim the work, and not do it.
     redis.cli(&["ACL", "SETUSER", "noscan", "on", "nopass", "~*", "&*", "+@all", "-scan"]).await;
     let settings = [("coherence.partitions", "2")];
-    let first = Replica::at(&format!("redis://noscan:x@127.0.0.1:{}", redis.port()), &settings).await;
-    first.whole().await;
+    let first = Replica::connected_to(&format!("redis://noscan:x@127.0.0.1:{}", redis.port()), &settings).await;
+    first.wait_until_proven().await;
     for number in 0..10 {
         first.set(&format!("gone:{number}"), "v").await;
     }

@@ -6,10 +6,10 @@ use super::*;
 use crate::harness::{Sight, Watcher, quick};
 
 in_both_modes! {
-    the_same_is_removed_in_each_namespace_of_a_list,
+    a_selector_applies_in_each_namespace_of_a_list,
     all_namespaces_are_those_configured_and_those_in_use,
-    what_is_wrong_with_several_namespaces_is_named,
-    a_failure_in_one_namespace_is_named_and_the_others_are_invalidated,
+    violations_of_several_namespaces_are_named,
+    the_other_namespaces_are_invalidated_when_one_fails,
 }
 
 fn in_list(names: &[&str], request: pb::InvalidateRequest) -> pb::InvalidateRequest {
@@ -40,7 +40,7 @@ async fn has(replica: &Replica, namespace: &str, key: &str) -> bool {
     replica.get_from(namespace, key).await.miss().is_none()
 }
 
-async fn lacks(replica: &Replica, namespace: &str) {
+async fn assert_missing_in(replica: &Replica, namespace: &str) {
     eventually("the entry is gone", async || !has(replica, namespace, "user:7").await).await;
 }
 
@@ -48,7 +48,7 @@ fn listed(answer: &pb::InvalidateResponse) -> Vec<&str> {
     answer.namespaces.iter().map(|done| done.namespace.as_str()).collect()
 }
 
-async fn the_same_is_removed_in_each_namespace_of_a_list(mode: Mode) {
+async fn a_selector_applies_in_each_namespace_of_a_list(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let requests = [prefix("user:7"), pattern("user:?"), tags(&["user:7"]), whole_namespace("")];
     for request in requests {
@@ -94,7 +94,7 @@ async fn all_namespaces_are_those_configured_and_those_in_use(mode: Mode) {
     assert_eq!(answer.removed, Some(3));
 }
 
-async fn what_is_wrong_with_several_namespaces_is_named(mode: Mode) {
+async fn violations_of_several_namespaces_are_named(mode: Mode) {
     let replica = mode.replica(&[("limits.namespaces", "4"), ("limits.keys", "3")]).await;
     let refused = async |request: pb::InvalidateRequest| replica.remove(request).await.unwrap_err();
     let tag = || tags(&["user:7"]);
@@ -129,7 +129,7 @@ async fn what_is_wrong_with_several_namespaces_is_named(mode: Mode) {
     assert!(full.message().contains("namespaces limit of 4 reached"), "{full:?}");
 }
 
-async fn a_failure_in_one_namespace_is_named_and_the_others_are_invalidated(mode: Mode) {
+async fn the_other_namespaces_are_invalidated_when_one_fails(mode: Mode) {
     // The Set uses up what is let through for a long time.
     let replica = mode.replica(&[("namespaces.slow.max_requests_per_second", "0.001")]).await;
     let tagged = |namespace: &str| pb::SetRequest {
@@ -155,7 +155,8 @@ async fn a_failure_in_one_namespace_is_named_and_the_others_are_invalidated(mode
     }
 }
 
-/// Entries in memory of two replicas are gone in both, whatever was asked at the second, which has not used some of the namespaces.
+/// Entries in memory of two replicas are gone in both, whatever was asked at the second, which has
+/// not used some of the namespaces.
 async fn all_are_gone_everywhere(fleet: &[Replica; 2]) {
     for (round, request) in [
         in_list(&["a", "b", "never-used"], tags(&["user:7"])),
@@ -185,32 +186,32 @@ async fn all_are_gone_everywhere(fleet: &[Replica; 2]) {
         for replica in fleet {
             for namespace in ["a", "b"] {
                 if round % 2 == 1 {
-                    lacks(replica, namespace).await;
+                    assert_missing_in(replica, namespace).await;
                 }
                 assert!(!has(replica, namespace, "user:7").await, "{namespace}: {request:?}");
             }
         }
         if request.all_namespaces {
-            lacks(&fleet[0], &unseen).await;
+            assert_missing_in(&fleet[0], &unseen).await;
             assert!(!has(&fleet[1], &unseen, "user:7").await && has(&fleet[1], &unseen, "other").await, "{request:?}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_namespaces_are_gone_in_every_replica() {
+async fn several_namespaces_are_invalidated_on_every_replica() {
     let redis = Redis::start().await;
     all_are_gone_everywhere(&two(&redis.url()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_namespaces_are_gone_in_every_replica_of_a_cluster() {
+async fn several_namespaces_are_invalidated_on_every_replica_in_a_cluster() {
     let cluster = Cluster::start(&[]).await;
     all_are_gone_everywhere(&two(&cluster.url()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_namespaces_are_known_to_a_replica_that_began_after_they_were_used() {
+async fn a_new_replica_knows_all_namespaces_used_before() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     store(&one, "of-before").await;
@@ -236,7 +237,7 @@ async fn a_lease_in_a_namespace_without_entries_is_void_after_all_namespaces() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_that_is_switched_off_here_is_invalidated_all_the_same() {
+async fn a_namespace_disabled_on_this_replica_is_still_invalidated() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     let off =
@@ -249,14 +250,14 @@ async fn a_namespace_that_is_switched_off_here_is_invalidated_all_the_same() {
         }
         two.remove(request).await.unwrap();
         for namespace in names {
-            lacks(&one, namespace).await;
+            assert_missing_in(&one, namespace).await;
             assert!(has(&one, namespace, "other").await, "{namespace}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_that_may_not_exist_here_is_covered_by_all_and_not_by_a_list() {
+async fn a_namespace_not_allowed_here_is_covered_by_all_only() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[]).await;
     store(&one, "foreign").await;
@@ -268,8 +269,8 @@ async fn a_namespace_that_may_not_exist_here_is_covered_by_all_and_not_by_a_list
     assert!(has(&one, "known", "user:7").await && has(&one, "foreign", "user:7").await);
     let answer = two.remove(in_all(tags(&["user:7"]))).await.unwrap();
     assert_eq!(listed(&answer), ["foreign", "known"]);
-    lacks(&one, "known").await;
-    lacks(&one, "foreign").await;
+    assert_missing_in(&one, "known").await;
+    assert_missing_in(&one, "foreign").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -289,7 +290,7 @@ async fn more_namespaces_than_a_replica_may_know_are_not_invalidated_in_part() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_of_one_namespace_is_told_of_an_invalidation_in_several() {
+async fn a_watch_of_one_namespace_receives_invalidations_of_several() {
     let redis = Redis::start().await;
     let fleet = two(&redis.url()).await;
     let watch = pb::WatchRequest { namespace: "a".into(), ..Default::default() };
@@ -302,9 +303,9 @@ async fn a_watch_of_one_namespace_is_told_of_an_invalidation_in_several() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_every_namespace_of_the_list_is_named_as_failed() {
+async fn every_namespace_of_the_list_fails_without_redis() {
     let absent = Redis::absent(&[]);
-    let replica = Replica::at(&absent.url(), &[("redis.write_timeout", "200ms")]).await;
+    let replica = Replica::connected_to(&absent.url(), &[("redis.write_timeout", "200ms")]).await;
     let failed = replica.remove(in_list(&["b", "a"], tags(&["user:7"]))).await.unwrap_err();
     assert_eq!((failed.code(), failed.reason().as_str()), (Code::Unavailable, "L2_UNAVAILABLE"));
     let details = failed.get_error_details();

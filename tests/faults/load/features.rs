@@ -1,4 +1,4 @@
-//! Operations that are not of one key alone, or under a lease. The history has what they mean for each key.
+//! Load of multi-key operations and leases, recorded as operations of each key.
 
 use std::time::Duration;
 

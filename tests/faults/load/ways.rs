@@ -1,4 +1,4 @@
-//! How a client of the load reaches replicas: one by one, or balanced over all of them.
+//! How load clients reach replicas: one by one, or balanced over all.
 
 use std::error::Error;
 use std::pin::Pin;

@@ -1,19 +1,19 @@
-//! How memory is kept coherent, and how far it is.
+//! Metrics of the coherence protocol.
 
-use super::{AGE, each, of};
+use super::{AGE, each, instrument};
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::InstrumentSource::{Count, Counter, Histogram, Measure};
 
 pub static INSTRUMENTS: &[Instrument] = &[
-    of(
+    instrument(
         "twintier.bus.messages",
         "",
         &["outcome"],
-        "Messages heard: `applied`, `own`, out of sequence (`gap`), damaged (`undecodable`), of another deployment (`foreign`, counted in `gap` too)",
-        Counter(|at, tell| {
+        "Messages received: `applied`, `own`, out of sequence (`gap`), damaged (`undecodable`), of another deployment (`foreign`, also counted in `gap`)",
+        Counter(|at, emit| {
             let counts = at.coherence();
             each(
-                tell,
+                emit,
                 [
                     ("applied", counts.messages_applied.get()),
                     ("own", counts.messages_own.get()),
@@ -24,82 +24,82 @@ pub static INSTRUMENTS: &[Instrument] = &[
             );
         }),
     ),
-    of(
+    instrument(
         "twintier.bus.overruns",
         "",
         &[],
         "Times the subscription's queue overran",
-        Counter(|at, tell| tell(&[], at.coherence().lagged.get())),
+        Counter(|at, emit| emit(&[], at.coherence().lagged.get())),
     ),
-    of(
+    instrument(
         "twintier.bus.disconnects",
         "",
         &[],
         "Times a subscription was lost",
-        Counter(|at, tell| tell(&[], at.coherence().disconnects.get())),
+        Counter(|at, emit| emit(&[], at.coherence().disconnects.get())),
     ),
-    of(
+    instrument(
         "twintier.bus.lag",
         "s",
         &[],
         "Time from publishing a message in Redis to applying it here, estimated from Redis's clock; absent before the first",
-        Histogram(AGE, |observed, tell| tell(&[], observed.l2.report().bus_lag)),
+        Histogram(AGE, |replica, emit| emit(&[], replica.l2.report().bus_lag)),
     ),
-    of(
+    instrument(
         "twintier.partitions",
         "{partition}",
         &["state"],
-        "Partitions whose memory may be answered as fresh now (`proven`), and the others (`unproven`)",
-        Count(|at, tell| {
+        "Partitions whose entries in memory may be answered as fresh (`proven`), and the others (`unproven`)",
+        Count(|at, emit| {
             let proven = u64::from(at.proofs.proven);
-            let all = u64::from(at.observed.cache.coherence().partitions());
-            each(tell, [("proven", proven), ("unproven", all - proven.min(all))]);
+            let all = u64::from(at.replica.cache.coherence().partitions());
+            each(emit, [("proven", proven), ("unproven", all - proven.min(all))]);
         }),
     ),
-    of(
+    instrument(
         "twintier.partition.bumps",
         "",
         &[],
-        "Times a partition's entries in memory became suspect",
-        Counter(|at, tell| tell(&[], at.coherence().bumps.get())),
+        "Times a partition's entries in memory became unproven",
+        Counter(|at, emit| emit(&[], at.coherence().bumps.get())),
     ),
-    of(
+    instrument(
         "twintier.fills.fenced",
         "",
         &[],
-        "Fills kept out of memory because something newer was applied meanwhile",
-        Counter(|at, tell| tell(&[], at.coherence().fills_fenced.get())),
+        "Fills kept out of memory because a newer change was applied meanwhile",
+        Counter(|at, emit| emit(&[], at.coherence().fills_fenced.get())),
     ),
-    of(
+    instrument(
         "twintier.takeovers",
         "",
         &[],
-        "Failovers: times a partition began another epoch because Redis failed over, restarted or lost data",
-        Counter(|at, tell| tell(&[], at.coherence().failovers.get())),
+        "Failovers: times a partition began a new epoch because Redis failed over, restarted or lost data",
+        Counter(|at, emit| emit(&[], at.coherence().failovers.get())),
     ),
-    of(
+    instrument(
         "twintier.repairs",
         "",
         &[],
-        "Changes invalidated again after a takeover",
-        Counter(|at, tell| tell(&[], at.coherence().repaired.get())),
+        "Changes invalidated again after a failover",
+        Counter(|at, emit| emit(&[], at.coherence().repaired.get())),
     ),
-    of(
+    instrument(
         "twintier.audit.age",
         "s",
         &[],
         "Age of the oldest valid proof; absent while a partition has none",
-        Measure(|at, tell| at.proofs.oldest.iter().for_each(|age| tell(&[], age.as_secs_f64()))),
+        Measure(|at, emit| at.proofs.oldest.iter().for_each(|age| emit(&[], age.as_secs_f64()))),
     ),
-    of(
+    instrument(
         "twintier.audits",
         "",
         &["outcome"],
         "Audits `sent`, those whose echo came back (`echoed`), and partitions that an echo found `behind`",
-        Counter(|at, tell| {
+        Counter(|at, emit| {
             let counts = at.coherence();
             each(
-                tell,
+                emit,
                 [
                     ("sent", counts.audits_sent.get()),
                     ("echoed", counts.audits_echoed.get()),
@@ -108,36 +108,36 @@ pub static INSTRUMENTS: &[Instrument] = &[
             );
         }),
     ),
-    of(
+    instrument(
         "twintier.max_staleness",
         "s",
         &[],
         "The bound on staleness (coherence.max_staleness)",
-        Measure(|at, tell| tell(&[], at.observed.cache.coherence().max_staleness().as_secs_f64())),
+        Measure(|at, emit| emit(&[], at.replica.cache.coherence().max_staleness().as_secs_f64())),
     ),
-    of(
+    instrument(
         "twintier.staleness",
         "s",
         &[],
         "Staleness of the hits in memory that the self-audit compared with Redis; absent before the first",
-        Histogram(AGE, |observed, tell| tell(&[], observed.cache.self_audit().staleness.snapshot())),
+        Histogram(AGE, |replica, emit| emit(&[], replica.cache.self_audit().staleness.snapshot())),
     ),
-    of(
+    instrument(
         "twintier.staleness.violations",
         "",
         &[],
         "Hits staler than the bound by more than the clocks' uncertainty: broken promises",
-        Counter(|at, tell| tell(&[], at.self_audit().violations.get())),
+        Counter(|at, emit| emit(&[], at.self_audit().violations.get())),
     ),
-    of(
+    instrument(
         "twintier.self_audits",
         "",
         &["outcome"],
-        "Hits of the self-audit: compared (`checked`), not compared because the entry is `gone`, Redis could not be asked (`failed`) or too many waited (`dropped`)",
-        Counter(|at, tell| {
+        "Hits of the self-audit: compared (`checked`), not compared because the entry is `gone`, Redis could not be queried (`failed`) or too many were queued (`dropped`)",
+        Counter(|at, emit| {
             let counts = at.self_audit();
             each(
-                tell,
+                emit,
                 [
                     ("checked", counts.checked.get()),
                     ("gone", counts.gone.get()),

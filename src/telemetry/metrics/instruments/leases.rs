@@ -1,19 +1,19 @@
-//! Leases and watches.
+//! Metrics of leases and watches.
 
-use super::{each, of};
+use super::{each, instrument};
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::InstrumentSource::{Count, Counter};
 
 pub static INSTRUMENTS: &[Instrument] = &[
-    of(
+    instrument(
         "twintier.leases",
         "",
         &["event"],
-        "Leases: `granted`, granted by this replica alone because Redis could not be asked (`granted_alone`), used (`filled`), found void (`voided`), given back (`released`)",
-        Counter(|at, tell| {
+        "Leases: `granted`, granted by this replica alone because Redis was unavailable (`granted_alone`), used (`filled`), found void (`voided`), released (`released`)",
+        Counter(|at, emit| {
             let leases = at.leases();
             each(
-                tell,
+                emit,
                 [
                     ("granted", leases.granted.get()),
                     ("granted_alone", leases.granted_alone.get()),
@@ -24,35 +24,35 @@ pub static INSTRUMENTS: &[Instrument] = &[
             );
         }),
     ),
-    of(
+    instrument(
         "twintier.lease.waits",
         "",
         &["outcome"],
-        "Gets that waited for an entry to be made: they got it (`served`), or left without (`left`)",
-        Counter(|at, tell| each(tell, [("served", at.leases().served.get()), ("left", at.leases().left.get())])),
+        "Gets that waited for another caller to fill an entry: answered with it (`served`), or without it (`left`)",
+        Counter(|at, emit| each(emit, [("served", at.leases().served.get()), ("left", at.leases().left.get())])),
     ),
-    of(
+    instrument(
         "twintier.lease.waiting",
         "{get}",
         &[],
-        "Gets that wait for an entry to be made",
-        Count(|at, tell| tell(&[], at.leases().waiting.get())),
+        "Gets that wait for another caller to fill an entry",
+        Count(|at, emit| emit(&[], at.leases().waiting.get())),
     ),
-    of(
+    instrument(
         "twintier.watchers",
         "{watch}",
         &[],
         "Watches open",
-        Count(|at, tell| tell(&[], at.observed.cache.coherence().watches.open() as u64)),
+        Count(|at, emit| emit(&[], at.replica.cache.coherence().watches.open() as u64)),
     ),
-    of(
+    instrument(
         "twintier.watch.events",
         "",
         &["event"],
-        "What watchers were told: `change`, `discontinuity`",
-        Counter(|at, tell| {
-            let watches = &at.observed.cache.coherence().watches;
-            each(tell, [("change", watches.changes.get()), ("discontinuity", watches.discontinuities.get())]);
+        "Events sent to watches: `change`, `discontinuity`",
+        Counter(|at, emit| {
+            let watches = &at.replica.cache.coherence().watches;
+            each(emit, [("change", watches.changes.get()), ("discontinuity", watches.discontinuities.get())]);
         }),
     ),
 ];

@@ -1,40 +1,46 @@
-//! What memory holds and lets go.
+//! Metrics of L1.
 
-use super::of;
+use super::instrument;
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::InstrumentSource::{Count, Counter};
 
 pub static INSTRUMENTS: &[Instrument] = &[
-    of(
+    instrument(
         "twintier.quota.rejections",
         "",
         &["namespace"],
-        "Entries not taken into memory because of the namespace's max_bytes",
+        "Entries not stored in memory because of the namespace's max_bytes",
         by_namespace!(Counter: [] => over_quota),
     ),
-    of("twintier.l1.entries", "{entry}", &["namespace"], "Entries in memory", by_namespace!(Count: [] => entries)),
-    of(
+    instrument(
+        "twintier.l1.entries",
+        "{entry}",
+        &["namespace"],
+        "Entries in memory",
+        by_namespace!(Count: [] => entries),
+    ),
+    instrument(
         "twintier.l1.memory.usage",
         "By",
         &["namespace"],
         "Bytes in memory, with overhead",
         by_namespace!(Count: [] => bytes),
     ),
-    of(
+    instrument(
         "twintier.l1.memory.limit",
         "By",
         &[],
         "Bytes that memory may hold (l1.size)",
-        Count(|at, tell| tell(&[], at.l1.max_bytes)),
+        Count(|at, emit| emit(&[], at.l1.max_bytes)),
     ),
-    of(
+    instrument(
         "twintier.l1.evictions",
         "",
         &["cause", "namespace"],
-        "Entries that left memory: for want of room (`size`), past their time (`expired`), `invalidated`, or for a newer one (`replaced`)",
-        Counter(|at, tell| {
+        "Entries removed from memory: to make room (`size`), `expired`, `invalidated`, or replaced by a newer one (`replaced`)",
+        Counter(|at, emit| {
             at.by_namespace(
-                &mut |labels, count| tell(&[labels[1], labels[0]], count),
+                &mut |labels, count| emit(&[labels[1], labels[0]], count),
                 [&["size"], &["expired"], &["invalidated"], &["replaced"]],
                 |counts| {
                     [
@@ -47,5 +53,11 @@ pub static INSTRUMENTS: &[Instrument] = &[
             );
         }),
     ),
-    of("twintier.l1.rejections", "", &[], "Values too large for memory", Counter(|at, tell| tell(&[], at.l1.rejected))),
+    instrument(
+        "twintier.l1.rejections",
+        "",
+        &[],
+        "Values too large for memory",
+        Counter(|at, emit| emit(&[], at.l1.rejected)),
+    ),
 ];

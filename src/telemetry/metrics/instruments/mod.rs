@@ -1,12 +1,13 @@
-//! Every instrument: the one place where names, units, labels and words of metrics are. docs/metrics.md is made of it.
+//! Table of all instruments: names, units, labels and descriptions. docs/metrics.md is generated
+//! from it.
 
 use super::instrument::{Instrument, InstrumentSource};
-use super::scrape::Tell;
+use super::scrape::Emit;
 
-/// Counts of every namespace, by the labels that follow the namespace.
+/// Emits counts of every namespace, by the labels that follow the namespace.
 macro_rules! by_namespace {
     ($kind:ident: $([$($label:literal),*] => $count:ident),+) => {
-        $kind(|at, tell| at.by_namespace(tell, [$(&[$($label),*]),+], |counts| [$(counts.$count.get()),+]))
+        $kind(|at, emit| at.by_namespace(emit, [$(&[$($label),*]),+], |counts| [$(counts.$count.get()),+]))
     };
 }
 
@@ -18,7 +19,7 @@ mod redis;
 mod replica;
 mod requests;
 
-/// All, by what they are about, in the order of the page.
+/// All instruments by topic, in the order of docs/metrics.md.
 pub static TOPICS: [(&str, &[Instrument]); 7] = [
     ("Requests", requests::INSTRUMENTS),
     ("Memory", memory::INSTRUMENTS),
@@ -29,16 +30,16 @@ pub static TOPICS: [(&str, &[Instrument]); 7] = [
     ("The replica", replica::INSTRUMENTS),
 ];
 
-/// All.
+/// All instruments.
 pub fn all() -> impl Iterator<Item = &'static Instrument> {
     TOPICS.iter().flat_map(|(_, instruments)| instruments.iter())
 }
 
-/// Bounds for how old something may be.
+/// Bucket bounds of ages, in seconds.
 const AGE: &[f64] =
     &[1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-const fn of(
+const fn instrument(
     name: &'static str,
     unit: &'static str,
     labels: &'static [&'static str],
@@ -48,6 +49,6 @@ const fn of(
     Instrument { name, unit, description, labels, source }
 }
 
-fn each<const N: usize>(tell: &mut Tell<'_, u64>, counts: [(&str, u64); N]) {
-    counts.into_iter().for_each(|(label, count)| tell(&[label], count));
+fn each<const N: usize>(emit: &mut Emit<'_, u64>, counts: [(&str, u64); N]) {
+    counts.into_iter().for_each(|(label, count)| emit(&[label], count));
 }

@@ -1,28 +1,28 @@
-//! The way to Redis, and what Redis says of itself.
+//! Metrics of the connections to Redis, and of its INFO.
 
-use super::{each, of};
+use super::{each, instrument};
 use crate::cache::tier::L2State;
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::InstrumentSource::{Count, Counter, Measure};
-use crate::telemetry::metrics::scrape::{Scrape, Tell};
+use crate::telemetry::metrics::scrape::{Emit, Scrape};
 
-/// Tells what the server said of itself, while it can be asked.
-fn said(at: &Scrape, tell: &mut Tell<'_, u64>, value: u64) {
+/// Emits a value of INFO. Nothing while Redis cannot be queried.
+fn server_info(at: &Scrape, emit: &mut Emit<'_, u64>, value: u64) {
     if at.l2.can_be_asked() {
-        tell(&[], value);
+        emit(&[], value);
     }
 }
 
 pub static INSTRUMENTS: &[Instrument] = &[
-    of(
+    instrument(
         "twintier.redis.state",
         "",
         &["state"],
-        "1 for the state that Redis is in, else 0: `disabled`, `healthy`, `degraded` (commands work, the subscription is not proven), `unavailable`",
-        Count(|at, tell| {
+        "1 for the current state of Redis, else 0: `disabled`, `healthy`, `degraded` (commands work, the subscription is not proven), `unavailable`",
+        Count(|at, emit| {
             let is = |state| u64::from(at.l2.state == state);
             each(
-                tell,
+                emit,
                 [
                     ("disabled", is(L2State::Disabled)),
                     ("healthy", is(L2State::Healthy)),
@@ -32,138 +32,144 @@ pub static INSTRUMENTS: &[Instrument] = &[
             );
         }),
     ),
-    of(
+    instrument(
         "twintier.redis.connected",
         "",
         &[],
         "1 while commands work, else 0",
-        Count(|at, tell| tell(&[], u64::from(matches!(at.l2.state, L2State::Healthy | L2State::Degraded)))),
+        Count(|at, emit| emit(&[], u64::from(matches!(at.l2.state, L2State::Healthy | L2State::Degraded)))),
     ),
-    of(
+    instrument(
         "twintier.redis.breaker.open",
         "{connection}",
         &[],
-        "Connections for commands that are lost, or left alone until Redis answers on them again; 1 at least while none may be used",
-        Count(|at, tell| tell(&[], at.l2.connections_down.max(u64::from(at.has_redis() && at.l2.connections_up == 0)))),
+        "Connections for commands that are lost, or not used until Redis answers on them again; at least 1 while none can be used",
+        Count(|at, emit| emit(&[], at.l2.connections_down.max(u64::from(at.has_redis() && at.l2.connections_up == 0)))),
     ),
-    of(
+    instrument(
         "twintier.redis.connections",
         "{connection}",
         &["state"],
         "Connections for commands: `up`, `down`",
-        Count(|at, tell| each(tell, [("up", at.l2.connections_up), ("down", at.l2.connections_down)])),
+        Count(|at, emit| each(emit, [("up", at.l2.connections_up), ("down", at.l2.connections_down)])),
     ),
-    of(
+    instrument(
         "twintier.redis.in_flight",
         "{command}",
         &[],
         "Commands to Redis in flight",
-        Count(|at, tell| tell(&[], at.l2.in_flight)),
+        Count(|at, emit| emit(&[], at.l2.in_flight)),
     ),
-    of(
+    instrument(
         "twintier.redis.in_flight.limit",
         "{command}",
         &[],
         "Most commands in flight (redis.max_in_flight)",
-        Count(|at, tell| tell(&[], at.l2.max_in_flight)),
+        Count(|at, emit| emit(&[], at.l2.max_in_flight)),
     ),
-    of(
+    instrument(
         "twintier.redis.round_trip",
         "s",
         &[],
         "Round trip of the last probe; absent without a connection",
-        Measure(|at, tell| at.l2.round_trip.iter().for_each(|trip| tell(&[], trip.as_secs_f64()))),
+        Measure(|at, emit| at.l2.round_trip.iter().for_each(|trip| emit(&[], trip.as_secs_f64()))),
     ),
-    of(
+    instrument(
         "twintier.redis.reconnects",
         "",
         &[],
         "Connections for commands opened again",
-        Counter(|at, tell| tell(&[], at.l2.reconnects)),
+        Counter(|at, emit| emit(&[], at.l2.reconnects)),
     ),
-    of("twintier.redis.commands", "", &[], "Commands and scripts sent", Counter(|at, tell| tell(&[], at.l2.commands))),
-    of(
+    instrument(
+        "twintier.redis.commands",
+        "",
+        &[],
+        "Commands and scripts sent",
+        Counter(|at, emit| emit(&[], at.l2.commands)),
+    ),
+    instrument(
         "twintier.redis.errors",
         "",
         &[],
         "Commands that failed, could not be sent, or were not answered in time",
-        Counter(|at, tell| tell(&[], at.l2.errors)),
+        Counter(|at, emit| emit(&[], at.l2.errors)),
     ),
-    of(
+    instrument(
         "twintier.redis.undecodable",
         "",
         &[],
         "Entries in Redis that could not be read, answered as misses",
-        Counter(|at, tell| tell(&[], at.l2.undecodable)),
+        Counter(|at, emit| emit(&[], at.l2.undecodable)),
     ),
-    of(
+    instrument(
         "twintier.redis.memory.usage",
         "By",
         &[],
-        "used_memory of Redis, of all primaries together; absent, as the next are, while Redis cannot be asked",
-        Count(|at, tell| said(at, tell, at.l2.server.used_memory)),
+        "used_memory of Redis, sum of all primaries; absent, like the next ones, while Redis cannot be queried",
+        Count(|at, emit| server_info(at, emit, at.l2.server.used_memory)),
     ),
-    of(
+    instrument(
         "twintier.redis.memory.peak",
         "By",
         &[],
         "used_memory_peak of Redis",
-        Count(|at, tell| said(at, tell, at.l2.server.used_memory_peak)),
+        Count(|at, emit| server_info(at, emit, at.l2.server.used_memory_peak)),
     ),
-    of(
+    instrument(
         "twintier.redis.memory.limit",
         "By",
         &[],
-        "maxmemory of Redis; 0: no limit",
-        Count(|at, tell| said(at, tell, at.l2.server.maxmemory)),
+        "maxmemory of Redis; 0 for no limit",
+        Count(|at, emit| server_info(at, emit, at.l2.server.maxmemory)),
     ),
-    of(
+    instrument(
         "twintier.redis.keys",
         "{key}",
         &[],
         "Keys in the database used",
-        Count(|at, tell| said(at, tell, at.l2.server.keys)),
+        Count(|at, emit| server_info(at, emit, at.l2.server.keys)),
     ),
-    of(
+    instrument(
         "twintier.redis.namespace.keys",
         "{key}",
         &["namespace"],
-        "Keys of a namespace in Redis, an estimate by sampling (redis.namespace_sampling); absent, as the next are, while Redis cannot be asked and before the first sample",
-        Count(|at, tell| at.in_redis(tell, |usage| Some(usage.keys))),
+        "Keys of a namespace in Redis, an estimate by sampling (redis.namespace_sampling); absent, like the next ones, while Redis cannot be queried and before the first sample",
+        Count(|at, emit| at.in_redis(emit, |usage| Some(usage.keys))),
     ),
-    of(
+    instrument(
         "twintier.redis.namespace.memory.usage",
         "By",
         &["namespace"],
-        "Bytes of these keys in Redis, an estimate by sampling; absent also where Redis does not allow MEMORY USAGE",
-        Count(|at, tell| at.in_redis(tell, |usage| usage.bytes)),
+        "Bytes of these keys in Redis, an estimate by sampling; also absent if Redis does not allow MEMORY USAGE",
+        Count(|at, emit| at.in_redis(emit, |usage| usage.bytes)),
     ),
-    of(
+    instrument(
         "twintier.redis.namespace.sample.age",
         "s",
         &[],
         "Age of the sample behind these estimates",
-        Measure(|at, tell| at.sample_age().iter().for_each(|age| tell(&[], age.as_secs_f64()))),
+        Measure(|at, emit| at.sample_age().iter().for_each(|age| emit(&[], age.as_secs_f64()))),
     ),
-    of(
+    instrument(
         "twintier.redis.namespace.sample.keys",
         "{key}",
         &[],
-        "Keys of Redis that this sample has seen",
-        Count(|at, tell| at.l2.sampled().iter().for_each(|sample| tell(&[], sample.sampled))),
+        "Keys of Redis in this sample",
+        Count(|at, emit| at.l2.sampled().iter().for_each(|sample| emit(&[], sample.sampled))),
     ),
-    of(
+    instrument(
         "twintier.redis.keys.evicted",
         "",
         &[],
-        "Keys Redis evicted while this replica has watched",
-        Counter(|at, tell| tell(&[], at.l2.keys_gone[0])),
+        "Keys that Redis evicted since this replica started",
+        Counter(|at, emit| emit(&[], at.l2.keys_gone[0])),
     ),
-    of(
+    instrument(
         "twintier.redis.keys.expired",
         "",
         &[],
-        "Keys that expired in Redis while this replica has watched",
-        Counter(|at, tell| tell(&[], at.l2.keys_gone[1])),
+        "Keys that expired in Redis since this replica started",
+        Counter(|at, emit| emit(&[], at.l2.keys_gone[1])),
     ),
 ];

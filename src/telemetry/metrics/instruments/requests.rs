@@ -1,41 +1,41 @@
-//! What was asked, by namespace and by what it came to.
+//! Metrics of requests, by namespace and outcome.
 
-use super::of;
+use super::instrument;
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::InstrumentSource::{Counter, Measure};
 
 pub static INSTRUMENTS: &[Instrument] = &[
-    of(
+    instrument(
         "twintier.gets",
         "",
         &["namespace", "outcome", "tier"],
-        "Gets, by what they were answered (`hit`, `stale`, `miss`) and by the tier that answered (`l1`, `l2`; a miss: `none`)",
+        "Gets, by outcome (`hit`, `stale`, `miss`) and by the tier that answered (`l1`, `l2`; `none` for a miss)",
         by_namespace!(Counter:
             ["hit", "l1"] => l1_hits, ["hit", "l2"] => l2_hits,
             ["stale", "l1"] => stale_l1_hits, ["stale", "l2"] => stale_l2_hits, ["miss", "none"] => misses),
     ),
-    of(
+    instrument(
         "twintier.gets.negative",
         "",
         &["namespace"],
-        "Gets answered with an entry that says that there is nothing; also counted in gets",
+        "Gets answered with a negative entry; also counted in gets",
         by_namespace!(Counter: [] => negative_hits),
     ),
-    of(
+    instrument(
         "twintier.gets.degraded",
         "",
         &["namespace"],
-        "Gets answered while Redis could not be asked; also counted in gets",
+        "Gets answered while Redis was unavailable; also counted in gets",
         by_namespace!(Counter: [] => degraded),
     ),
-    of(
+    instrument(
         "twintier.gets.coalesced",
         "",
         &["namespace"],
-        "Gets that waited for a fetch another Get had begun",
+        "Gets that waited for a fetch started by another Get",
         by_namespace!(Counter: [] => coalesced),
     ),
-    of(
+    instrument(
         "twintier.sets",
         "",
         &["namespace", "outcome"],
@@ -43,32 +43,32 @@ pub static INSTRUMENTS: &[Instrument] = &[
         by_namespace!(Counter:
             ["stored"] => sets_stored, ["condition_failed"] => sets_condition_failed, ["void"] => sets_void, ["error"] => set_errors),
     ),
-    of(
+    instrument(
         "twintier.invalidations",
         "",
         &["namespace", "outcome"],
         "Invalidates: `ok`, `error`",
         by_namespace!(Counter: ["ok"] => invalidations, ["error"] => invalidate_errors),
     ),
-    of(
+    instrument(
         "twintier.touches",
         "",
         &["namespace", "outcome"],
         "Touches that changed a time to live (`ok`), and those that failed (`error`)",
         by_namespace!(Counter: ["ok"] => touches, ["error"] => touch_errors),
     ),
-    of(
+    instrument(
         "twintier.throttled",
         "",
         &["namespace"],
         "Requests refused because of the namespace's max_requests_per_second",
         by_namespace!(Counter: [] => throttled),
     ),
-    of(
+    instrument(
         "twintier.hot_key.rate",
         "{get}.s-1",
         &[],
-        "Gets a second of the key read most at this replica, estimated",
-        Measure(|at, tell| tell(&[], at.hottest)),
+        "Gets per second of the hottest key of this replica, estimated",
+        Measure(|at, emit| emit(&[], at.hottest)),
     ),
 ];

@@ -1,4 +1,4 @@
-//! What the README and the pages of docs/ name exists: settings, variables, commands and their flags, paths, sections, metrics, log lines.
+//! Names in the README and docs/ exist: settings, variables, commands, paths, metrics, log lines.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,29 +7,30 @@ use clap::CommandFactory as _;
 use twintier::cli::{Cli, VARIABLES};
 use twintier::config;
 
-use crate::paper::{Paper, papers, tree, words};
+use crate::doc_page::{DocPage, doc_pages, tree, words};
 use crate::readme::ROOT;
 
-/// Asserts that nothing was found that does not exist.
+/// Asserts that no unknown name was found.
 #[track_caller]
 fn none(unknown: &[String]) {
     assert!(unknown.is_empty(), "named but not there:\n{}", unknown.join("\n"));
 }
 
-/// Of everything `found` in each page, what does not exist.
+/// Names `found` in each page that do not exist.
 fn unknown<'a>(
-    papers: &'a [Paper],
-    found: impl Fn(&'a Paper) -> Vec<&'a str>,
+    pages: &'a [DocPage],
+    found: impl Fn(&'a DocPage) -> Vec<&'a str>,
     exists: impl Fn(&str) -> bool,
 ) -> Vec<String> {
-    let of = |paper: &'a Paper| found(paper).into_iter().map(move |name| (paper, name));
-    let missing = papers.iter().flat_map(of).filter(|(_, name)| !exists(name));
-    missing.map(|(paper, name)| format!("{}: {name}", paper.path.display())).collect()
+    let of = |page: &'a DocPage| found(page).into_iter().map(move |name| (page, name));
+    let missing = pages.iter().flat_map(of).filter(|(_, name)| !exists(name));
+    missing.map(|(page, name)| format!("{}: {name}", page.path.display())).collect()
 }
 
 // === settings ===
 
-/// How dotted names begin that are none of settings: packages and fields of the contract, attributes of OpenTelemetry.
+/// Prefixes of dotted names that are not settings: packages and fields of the contract, attributes
+/// of OpenTelemetry.
 const OTHERS: [&str; 15] = [
     "twintier.",
     "grpc.",
@@ -48,7 +49,8 @@ const OTHERS: [&str; 15] = [
     "telemetry.",
 ];
 
-/// What a span names, if it looks like the path of a setting: `l1.size`, `redis.failover = cold`, `config.l1.size` of the chart.
+/// Path of a setting that a span names, if it looks like one: `l1.size`, `redis.failover = cold`,
+/// `config.l1.size` of the chart.
 fn setting(span: &str) -> Option<String> {
     let path = span.strip_prefix("config.").unwrap_or(span);
     let path = path.split(['=', ' ', ':']).next().unwrap_or_default();
@@ -65,7 +67,7 @@ fn setting(span: &str) -> Option<String> {
     }
 }
 
-/// Whether it is a value of the chart, or in one.
+/// True if the path is a value of the chart, or inside one.
 fn is_value_of_the_chart(path: &str) -> bool {
     let values = std::fs::read_to_string(Path::new(ROOT).join("helm/twintier/README.md")).unwrap();
     let mut names = values.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
@@ -81,7 +83,7 @@ fn every_setting_that_a_page_names_is_one() {
             None => known.iter().any(|setting| setting.path == path) || is_value_of_the_chart(&path),
         })
     };
-    none(&unknown(&papers(), |paper| paper.spans.iter().map(String::as_str).collect(), exists));
+    none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
     assert_eq!(setting("redis.failover = cold").as_deref(), Some("redis.failover"));
     assert_eq!(setting("namespaces.users.max_ttl").as_deref(), Some("namespaces.<name>.max_ttl"));
     assert!(!exists("l1.sizes") && !exists("networkPolicy.scraper") && exists("networkPolicy.scrapers.any"));
@@ -94,16 +96,16 @@ fn every_variable_that_a_page_names_is_read() {
     let of_settings = settings.iter().flat_map(|setting| &setting.variables).map(String::as_str);
     let known: BTreeSet<_> = of_settings.chain(VARIABLES).chain(["TWINTIER_CONFIG"]).collect();
     let of_variable = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    let found = |paper| -> Vec<&str> {
-        let paper: &Paper = paper;
-        words(&paper.text, "TWINTIER_", of_variable).collect()
+    let found = |page| -> Vec<&str> {
+        let page: &DocPage = page;
+        words(&page.text, "TWINTIER_", of_variable).collect()
     };
-    none(&unknown(&papers(), found, |name| known.contains(name)));
+    none(&unknown(&doc_pages(), found, |name| known.contains(name)));
 }
 
 // === commands ===
 
-/// The command lines of the program in a line of shell: what follows its name up to where the shell takes over.
+/// Arguments of each call of the program in a line of shell, up to the next shell operator.
 fn invocations(line: &str) -> Vec<Vec<&str>> {
     let is_program = |word: &str| word == "twintier" || word.ends_with("release/twintier");
     let ends = |word: &str| ["|", "||", "&&", "&", ">", "2>", "2>&1", "#", ";", "then", "done"].contains(&word);
@@ -131,7 +133,7 @@ fn invocations(line: &str) -> Vec<Vec<&str>> {
     found
 }
 
-/// What of a command line does not exist.
+/// The first part of a command line that does not exist.
 fn wrong(words: &[&str]) -> Option<String> {
     let root = Cli::command();
     let mut command = &root;
@@ -158,13 +160,13 @@ fn wrong(words: &[&str]) -> Option<String> {
 fn every_command_line_that_a_page_shows_is_one_of_the_program() {
     let mut found = 0;
     let mut all = Vec::new();
-    for paper in papers() {
-        let scripts = paper.blocks.iter().filter(|(language, _)| language == "sh" || language == "bash");
+    for page in doc_pages() {
+        let scripts = page.blocks.iter().filter(|(language, _)| language == "sh" || language == "bash");
         let lines = scripts.flat_map(|(_, lines)| lines);
-        for line in lines.chain(paper.spans.iter().filter(|span| span.starts_with("twintier "))) {
+        for line in lines.chain(page.spans.iter().filter(|span| span.starts_with("twintier "))) {
             for words in invocations(line) {
                 found += 1;
-                all.extend(wrong(&words).map(|why| format!("{}: {line}: {why}", paper.path.display())));
+                all.extend(wrong(&words).map(|why| format!("{}: {line}: {why}", page.path.display())));
             }
         }
     }
@@ -185,7 +187,7 @@ fn every_chore_that_a_page_names_is_in_the_makefile() {
     let makefile = std::fs::read_to_string(Path::new(ROOT).join("Makefile")).unwrap();
     let target = |span: &str| span.strip_prefix("make ").map(|rest| rest.split(' ').next().unwrap().to_owned());
     let exists = |span: &str| target(span).is_none_or(|target| makefile.contains(&format!("\n{target}:")));
-    none(&unknown(&papers(), |paper| paper.code().collect(), exists));
+    none(&unknown(&doc_pages(), |page| page.code().collect(), exists));
     assert!(exists("make test") && !exists("make tests"));
 }
 
@@ -203,27 +205,27 @@ fn every_path_of_the_repository_that_a_page_names_is_there() {
     let exists = |span: &str| {
         !is_path(span) || files.iter().any(|file| file.ends_with(span)) || Path::new(ROOT).join(span).exists()
     };
-    none(&unknown(&papers(), |paper| paper.spans.iter().map(String::as_str).collect(), exists));
+    none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
     assert!(exists("lua/acquire.lua") && exists("src/cache") && !exists("src/cash") && !exists("cquire.lua"));
 }
 
 #[test]
 fn every_link_leads_somewhere() {
-    let exists = |paper: &Paper, link: &str| {
+    let exists = |page: &DocPage, link: &str| {
         let (file, section) = link.split_once('#').unwrap_or((link, ""));
-        let folder = paper.path.parent().unwrap();
-        let target = if file.is_empty() { paper.path.clone() } else { folder.join(file) };
+        let folder = page.path.parent().unwrap();
+        let target = if file.is_empty() { page.path.clone() } else { folder.join(file) };
         let there = Path::new(ROOT).join(&target).exists();
-        there && (section.is_empty() || Paper::read(&target).has_section(section))
+        there && (section.is_empty() || DocPage::read(&target).has_section(section))
     };
     let mut dead = Vec::new();
-    for paper in papers() {
-        let inside = paper.links.iter().filter(|link| !link.contains("://"));
-        let lost = inside.filter(|link| !exists(&paper, link));
-        dead.extend(lost.map(|link| format!("{}: {link}", paper.path.display())));
+    for page in doc_pages() {
+        let inside = page.links.iter().filter(|link| !link.contains("://"));
+        let lost = inside.filter(|link| !exists(&page, link));
+        dead.extend(lost.map(|link| format!("{}: {link}", page.path.display())));
     }
     none(&dead);
-    let page = Paper::read(Path::new("docs/redis.md"));
+    let page = DocPage::read(Path::new("docs/redis.md"));
     assert!(
         exists(&page, "../README.md#what-it-promises")
             && exists(&page, "errors.md#what-to-do")
@@ -232,7 +234,7 @@ fn every_link_leads_somewhere() {
     );
 }
 
-// === what is on the wire ===
+// === HTTP paths and the contract ===
 
 /// The text of every file below these folders that has one of these endings.
 fn sources(folders: &[&str], ends: &[&str]) -> Vec<String> {
@@ -250,11 +252,11 @@ fn every_path_of_http_that_a_page_names_is_served() {
         span.strip_prefix('/').is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase()))
     };
     let exists = |span: &str| !is_path(span) || code.iter().any(|text| text.contains(&format!("\"{span}\"")));
-    none(&unknown(&papers(), |paper| paper.spans.iter().map(String::as_str).collect(), exists));
+    none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
     assert!(!exists("/nowhere") && exists("/"));
 }
 
-/// Variables of OpenTelemetry that its libraries read: by their sources, or made of parts here.
+/// OTEL_* variables that only the SDK reads, or whose names are composed here.
 const READ_ELSEWHERE: [&str; 5] = [
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_CERTIFICATE",
@@ -271,7 +273,7 @@ fn every_word_of_the_contract_that_a_page_names_is_in_it() {
         |span: &str| span.contains('_') && !span.starts_with('_') && !span.ends_with('_') && span.chars().all(of_word);
     let read = |span: &str| READ_ELSEWHERE.contains(&span) || known.iter().any(|text| text.contains(span));
     let exists = |span: &str| !is_word(span) || read(span);
-    none(&unknown(&papers(), |paper| paper.spans.iter().map(String::as_str).collect(), exists));
+    none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
     assert!(exists("REPLICA_HALTED") && !exists("REPLICA_HALTS"));
 }
 
@@ -279,7 +281,7 @@ fn every_word_of_the_contract_that_a_page_names_is_in_it() {
 
 /// The metrics in the first column of docs/metrics.md.
 fn metrics() -> BTreeSet<String> {
-    let page = Paper::read(Path::new("docs/metrics.md"));
+    let page = DocPage::read(Path::new("docs/metrics.md"));
     let rows = page.text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     rows.map(str::to_owned).collect()
 }
@@ -292,18 +294,18 @@ fn every_metric_that_a_page_names_is_served() {
         known.contains(name) || parts.into_iter().any(|base| known.contains(base))
     };
     let of_metric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    let found = |paper: &'static Paper| -> Vec<&'static str> {
+    let found = |page: &'static DocPage| -> Vec<&'static str> {
         let begins = ["twintier_", "rpc_server_", "db_client_", "process_"];
-        paper.code().flat_map(|code| begins.iter().flat_map(|begin| words(code, begin, of_metric))).collect()
+        page.code().flat_map(|code| begins.iter().flat_map(|begin| words(code, begin, of_metric))).collect()
     };
-    let papers: &'static [Paper] = papers().leak();
-    none(&unknown(papers, found, served));
+    let pages: &'static [DocPage] = doc_pages().leak();
+    none(&unknown(pages, found, served));
     assert!(served("twintier_gets_total") && !served("twintier_gets"));
 }
 
 #[test]
 fn the_page_on_capacity_weighs_entries_as_memory_does() {
-    let page = Paper::read(Path::new("docs/capacity.md"));
+    let page = DocPage::read(Path::new("docs/capacity.md"));
     assert!(page.text.contains(&format!("key + value + content type + {}", twintier::backend::memory::OVERHEAD)));
 }
 
@@ -328,7 +330,7 @@ fn alarms() -> BTreeSet<String> {
 
 #[test]
 fn every_warning_and_error_of_the_log_is_explained() {
-    let page = Paper::read(Path::new("docs/operations.md"));
+    let page = DocPage::read(Path::new("docs/operations.md"));
     let section = page.section("Warnings and errors in the log");
     let explained: BTreeSet<_> =
         section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(str::to_owned).collect();

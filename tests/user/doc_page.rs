@@ -1,31 +1,31 @@
-//! The README, CONTRIBUTING.md and the pages of docs/, taken apart: code spans, blocks and links.
+//! `DocPage`: code spans, blocks, links and headings of the README, CONTRIBUTING.md and docs/.
 
 use std::path::{Path, PathBuf};
 
 use crate::readme::ROOT;
 
-/// A page.
-pub struct Paper {
+/// A page of the documentation.
+pub struct DocPage {
     /// Path in the repository.
     pub path: PathBuf,
     pub text: String,
-    /// What is between backquotes in running text, without line breaks.
+    /// Text between backquotes in running text, without line breaks.
     pub spans: Vec<String>,
-    /// Language and lines of what is fenced.
+    /// Language and lines of each fenced block.
     pub blocks: Vec<(String, Vec<String>)>,
-    /// Where links lead, as written.
+    /// Targets of links, as written.
     pub links: Vec<String>,
     pub headings: Vec<String>,
 }
 
 /// The README, CONTRIBUTING.md and every page of docs/.
-pub fn papers() -> Vec<Paper> {
+pub fn doc_pages() -> Vec<DocPage> {
     let pages = std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap();
     let pages = pages.map(|entry| Path::new("docs").join(entry.unwrap().file_name()));
     let mut paths: Vec<_> = pages.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
     paths.sort();
     paths.splice(0..0, ["README.md".into(), "CONTRIBUTING.md".into()]);
-    paths.iter().map(|path| Paper::read(path)).collect()
+    paths.iter().map(|path| DocPage::read(path)).collect()
 }
 
 /// Every file of the repository, from its root.
@@ -45,13 +45,13 @@ pub fn tree() -> Vec<PathBuf> {
     files
 }
 
-impl Paper {
-    pub fn read(path: &Path) -> Paper {
+impl DocPage {
+    pub fn read(path: &Path) -> DocPage {
         let text = std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap();
-        Paper::of(path, text)
+        DocPage::of(path, text)
     }
 
-    pub fn of(path: &Path, text: String) -> Paper {
+    pub fn of(path: &Path, text: String) -> DocPage {
         let (mut blocks, mut prose, mut headings) = (Vec::new(), String::new(), Vec::new());
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
@@ -67,7 +67,8 @@ impl Paper {
             prose.push('\n');
         }
         let span = |span: &str| span.split_whitespace().collect::<Vec<_>>().join(" ");
-        // A paragraph, or a row, at a time: a backquote that stands alone must not turn the rest around.
+        // A paragraph, or a row, at a time: a backquote that stands alone must not turn the rest
+        // around.
         let paragraphs = prose.split("\n\n").flat_map(|part| match part.starts_with('|') {
             true => part.lines().collect(),
             false => vec![part],
@@ -75,7 +76,7 @@ impl Paper {
         let spans = paragraphs.flat_map(|part| part.split('`').skip(1).step_by(2)).map(span).collect();
         let links = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
         let links = links.map(|(link, _)| link.to_owned()).collect();
-        Paper { path: path.to_owned(), spans, blocks, links, headings, text }
+        DocPage { path: path.to_owned(), spans, blocks, links, headings, text }
     }
 
     /// Spans, and the lines of blocks.
@@ -83,7 +84,7 @@ impl Paper {
         self.spans.iter().chain(self.blocks.iter().flat_map(|(_, lines)| lines)).map(String::as_str)
     }
 
-    /// Whether a heading has this anchor.
+    /// True if a heading has this anchor.
     pub fn has_section(&self, anchor: &str) -> bool {
         self.headings.iter().any(|heading| slug(heading) == anchor)
     }
@@ -96,13 +97,13 @@ impl Paper {
     }
 }
 
-/// The anchor of a heading, as GitHub makes it.
+/// The anchor that GitHub gives to a heading.
 fn slug(heading: &str) -> String {
     let kept = heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
     kept.replace(' ', "-")
 }
 
-/// The words of a text that begin so and go on with letters of `rest`.
+/// The words of a text that start with `begin` and continue with letters of `rest`.
 pub fn words<'a>(text: &'a str, begin: &'a str, rest: impl Fn(char) -> bool + 'a) -> impl Iterator<Item = &'a str> {
     text.match_indices(begin).filter_map(move |(at, _)| {
         let before = text[..at].chars().next_back();
@@ -113,15 +114,15 @@ pub fn words<'a>(text: &'a str, begin: &'a str, rest: impl Fn(char) -> bool + 'a
 }
 
 #[test]
-fn a_page_is_taken_apart() {
+fn a_page_is_parsed() {
     let text =
         "# A page\n\nSee `l1.size` and\n`two\nlines` [here](b.md#c).\n\n```sh\nls `x`\n```\n\n## It's a-b (c)\ntext\n";
-    let paper = Paper::of(Path::new("a.md"), text.to_owned());
-    assert_eq!(paper.spans, ["l1.size", "two lines"]);
-    assert_eq!(paper.blocks, [("sh".to_owned(), vec!["ls `x`".to_owned()])]);
-    assert_eq!(paper.links, ["b.md#c"]);
-    assert!(paper.has_section("its-a-b-c") && paper.has_section("a-page") && !paper.has_section("b"));
-    assert_eq!(paper.section("It's a-b (c)"), "text\n");
+    let page = DocPage::of(Path::new("a.md"), text.to_owned());
+    assert_eq!(page.spans, ["l1.size", "two lines"]);
+    assert_eq!(page.blocks, [("sh".to_owned(), vec!["ls `x`".to_owned()])]);
+    assert_eq!(page.links, ["b.md#c"]);
+    assert!(page.has_section("its-a-b-c") && page.has_section("a-page") && !page.has_section("b"));
+    assert_eq!(page.section("It's a-b (c)"), "text\n");
     let found: Vec<_> = words("a TT_X, TT_ (TT_YZ) xTT_Q", "TT_", |c| c.is_ascii_uppercase()).collect();
     assert_eq!(found, ["TT_X", "TT_YZ"]);
 }
