@@ -120,7 +120,7 @@ struct CacheParts {
     clock: Arc<dyn Clock>,
 }
 
-/// Parts that share the state of a replica with its fleet and report it.
+/// ServiceParts that share the state of a replica with its fleet and report it.
 struct FleetParts {
     policies: Arc<PolicySync>,
     warm_start: Option<Arc<WarmStart>>,
@@ -130,7 +130,7 @@ struct FleetParts {
 }
 
 /// All parts of a service that starts.
-struct Parts {
+struct ServiceParts {
     config: Config,
     core: CacheParts,
     fleet: FleetParts,
@@ -163,10 +163,10 @@ impl App {
         let (drain, drained) = watch::channel(false);
         let core = build_cache(&config, redis, safeguards);
         let fleet = build_fleet(&config, &core, replica, health, &observers.metrics);
-        let parts = Parts { config, core, fleet, lifecycle: Lifecycle::default() };
+        let parts = ServiceParts { config, core, fleet, lifecycle: Lifecycle::default() };
         spawn_background(&parts, health_sender, drained);
         let (serving, admin) = serve(&parts, Listeners { grpc, admin }, observers, drain);
-        let Parts { config, core, fleet, lifecycle } = parts;
+        let ServiceParts { config, core, fleet, lifecycle } = parts;
         Ok(App {
             address,
             drain: config.drain,
@@ -293,8 +293,8 @@ fn build_fleet(
 }
 
 /// Spawns the tasks that run until the service ends.
-fn spawn_background(parts: &Parts, health: watch::Sender<Health>, drained: watch::Receiver<bool>) {
-    let Parts { config, core, fleet, lifecycle: Lifecycle { draining, ending, tasks } } = parts;
+fn spawn_background(parts: &ServiceParts, health: watch::Sender<Health>, drained: watch::Receiver<bool>) {
+    let ServiceParts { config, core, fleet, lifecycle: Lifecycle { draining, ending, tasks } } = parts;
     let CacheParts { cache, l2, coherence, namespaces, clock, .. } = core;
     let repair = FailoverRepair::new(coherence.clone(), l2.clone(), namespaces.clone(), clock.clone());
     tasks.spawn({
@@ -329,12 +329,12 @@ fn spawn_background(parts: &Parts, health: watch::Sender<Health>, drained: watch
 
 /// Starts the admin server and the gRPC server.
 fn serve(
-    parts: &Parts,
+    parts: &ServiceParts,
     listeners: Listeners,
     observers: Observers,
     drain: watch::Sender<bool>,
 ) -> (ServerHandle, Option<(SocketAddr, Admin)>) {
-    let Parts { config, core, fleet, .. } = parts;
+    let ServiceParts { config, core, fleet, .. } = parts;
     let FleetParts { handles, reports, .. } = fleet;
     let Observers { tracing, metrics: consumers, log_level } = observers;
     let admin = listeners.admin.map(|(listener, address)| {

@@ -25,38 +25,38 @@ pub(super) struct ExpiryArgs {
 
 /// Expiry of an entry, as given.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Expiry {
+pub(super) enum ExpiryFlag {
     Ttl(prost_types::Duration),
     Time(prost_types::Timestamp),
     Never,
 }
 
 impl ExpiryArgs {
-    pub fn given(self) -> Option<Expiry> {
+    pub fn given(self) -> Option<ExpiryFlag> {
         match (self.ttl, self.expire_at) {
-            (Some(ttl), _) => Some(Expiry::Ttl(units::to_wire(ttl))),
-            (None, Some(time)) => Some(Expiry::Time(time)),
-            (None, None) => self.no_expiry.then_some(Expiry::Never),
+            (Some(ttl), _) => Some(ExpiryFlag::Ttl(units::to_wire(ttl))),
+            (None, Some(time)) => Some(ExpiryFlag::Time(time)),
+            (None, None) => self.no_expiry.then_some(ExpiryFlag::Never),
         }
     }
 }
 
-impl From<Expiry> for pb::set_request::Expiry {
-    fn from(expiry: Expiry) -> Self {
+impl From<ExpiryFlag> for pb::set_request::Expiry {
+    fn from(expiry: ExpiryFlag) -> Self {
         match expiry {
-            Expiry::Ttl(ttl) => pb::set_request::Expiry::Ttl(ttl),
-            Expiry::Time(time) => pb::set_request::Expiry::ExpireTime(time),
-            Expiry::Never => pb::set_request::Expiry::NoExpiry(pb::NoExpiry {}),
+            ExpiryFlag::Ttl(ttl) => pb::set_request::Expiry::Ttl(ttl),
+            ExpiryFlag::Time(time) => pb::set_request::Expiry::ExpireTime(time),
+            ExpiryFlag::Never => pb::set_request::Expiry::NoExpiry(pb::NoExpiry {}),
         }
     }
 }
 
-impl From<Expiry> for pb::touch_request::Expiry {
-    fn from(expiry: Expiry) -> Self {
+impl From<ExpiryFlag> for pb::touch_request::Expiry {
+    fn from(expiry: ExpiryFlag) -> Self {
         match expiry {
-            Expiry::Ttl(ttl) => pb::touch_request::Expiry::Ttl(ttl),
-            Expiry::Time(time) => pb::touch_request::Expiry::ExpireTime(time),
-            Expiry::Never => pb::touch_request::Expiry::NoExpiry(pb::NoExpiry {}),
+            ExpiryFlag::Ttl(ttl) => pb::touch_request::Expiry::Ttl(ttl),
+            ExpiryFlag::Time(time) => pb::touch_request::Expiry::ExpireTime(time),
+            ExpiryFlag::Never => pb::touch_request::Expiry::NoExpiry(pb::NoExpiry {}),
         }
     }
 }

@@ -18,7 +18,10 @@ pub fn status(error: &CacheError) -> Status {
     let mut details = ErrorDetails::new();
     let message = match error {
         CacheError::Invalid(violations) => header_size::summary(violations),
-        other => header_size::message(&other.to_string()),
+        other => match setting_of(other) {
+            Some(setting) => header_size::message(&format!("{other} ({setting})")),
+            None => header_size::message(&other.to_string()),
+        },
     };
     let cause = match error {
         CacheError::InSome { cause, .. } => cause,
@@ -75,6 +78,25 @@ pub fn item_error(error: &CacheError) -> pb::ItemError {
     }
 }
 
+/// Resources of which the core has a limited amount, and the settings that limit them. The first
+/// that ends the name of a resource counts: "share of this address in the requests in flight".
+const LIMITING_SETTINGS: [(&str, &str); 8] = [
+    ("commands in flight", "redis.max_in_flight"),
+    ("requests in flight", "server.max_in_flight"),
+    ("bytes in flight", "server.max_bytes_in_flight"),
+    ("bytes of health and reflection calls", "server.max_uncounted"),
+    ("health and reflection calls", "server.max_uncounted"),
+    ("waiting Gets of one connection", "half of server.max_waiting"),
+    ("waiting Gets", "server.max_waiting"),
+    ("namespaces", "limits.namespaces"),
+];
+
+/// Returns the setting that limits what is exhausted, if it is one of the service.
+fn setting_of(error: &CacheError) -> Option<&'static str> {
+    let CacheError::Exhausted { what, .. } = error else { return None };
+    LIMITING_SETTINGS.iter().find(|(resource, _)| what.ends_with(resource)).map(|(_, setting)| *setting)
+}
+
 /// Returns the machine-readable metadata of an error.
 fn metadata(error: &CacheError) -> HashMap<String, String> {
     let mut known = HashMap::new();
@@ -86,6 +108,9 @@ fn metadata(error: &CacheError) -> HashMap<String, String> {
         CacheError::Exhausted { what, limit, .. } => {
             add("limit", (*what).to_owned());
             add("value", limit.to_string());
+            if let Some(setting) = setting_of(error) {
+                add("setting", setting.to_owned());
+            }
         }
         CacheError::InSome { failed, cause, .. } => {
             known.extend(metadata(cause));
@@ -110,6 +135,23 @@ mod tests {
         assert_eq!(violation.field, "key");
         assert_eq!(violation.description, "must be at most 1024 bytes; was 2000 bytes");
         assert_eq!(details.error_info().expect("ErrorInfo").reason, "INVALID_REQUEST");
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_names_its_setting() {
+        let refused = |what| status(&CacheError::Exhausted { what, limit: 8, retry_after: None });
+        for (what, setting) in [
+            ("requests in flight", "server.max_in_flight"),
+            ("share of this address in the bytes in flight", "server.max_bytes_in_flight"),
+            ("waiting Gets of one connection", "half of server.max_waiting"),
+            ("namespaces", "limits.namespaces"),
+        ] {
+            let status = refused(what);
+            assert_eq!(status.message(), format!("{what} limit of 8 reached ({setting})"));
+            let details = status.get_error_details();
+            assert_eq!(details.error_info().expect("ErrorInfo").metadata["setting"], setting);
+        }
+        assert_eq!(refused("max_bytes").message(), "max_bytes limit of 8 reached");
     }
 
     #[test]

@@ -11,7 +11,9 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connections::{Activity, Admission, ConnectionLimit, ConnectionLimits, ConnectionSlot, Connections};
+use super::connections::{
+    Activity, AdmittedConnection, ConnectionLimit, ConnectionLimits, ConnectionSlot, Connections,
+};
 
 /// Maximum number of connections that wait to be accepted.
 ///
@@ -101,7 +103,7 @@ impl Acceptor {
         let mut failed = Warnings::default();
         let mut reached = [Warnings::default(), Warnings::default()];
         let mut admit = |stream, peer: SocketAddr| {
-            let Admission { slot, reached: limit } = connections.admit(peer.ip(), Activity::Waiting);
+            let AdmittedConnection { slot, reached: limit } = connections.admit(peer.ip(), Activity::Waiting);
             if let Some(limit) = limit {
                 self.warn(&mut reached[limit as usize], limit, peer.ip());
             }

@@ -66,7 +66,7 @@ pub struct ConnectionSlot {
 }
 
 /// Result of [`Connections::admit`].
-pub struct Admission {
+pub struct AdmittedConnection {
     /// The slot of the connection, or `None` if there is no room.
     pub slot: Option<ConnectionSlot>,
     /// The limit that is reached, if any. With a slot, another connection was evicted.
@@ -106,7 +106,7 @@ impl Connections {
     /// with the most unprotected connections loses one; a peer with more of them never evicts a
     /// connection of a peer with fewer. The connection that has waited longest is evicted first. If
     /// all are protected, the new connection is rejected.
-    pub fn admit(self: &Arc<Self>, peer: IpAddr, activity: Activity) -> Admission {
+    pub fn admit(self: &Arc<Self>, peer: IpAddr, activity: Activity) -> AdmittedConnection {
         let peer = Peer::of(peer);
         let mut state = self.lock();
         let own = state.count(peer);
@@ -122,14 +122,14 @@ impl Connections {
         };
         match victim {
             Some((peer, id)) => state.remove(peer, id),
-            None if reached.is_some() => return Admission { slot: None, reached },
+            None if reached.is_some() => return AdmittedConnection { slot: None, reached },
             None => {}
         }
         let (id, evicted) = (state.tick(), CancellationToken::new());
         let entry = ConnectionEntry { activity, since: id, evicted: evicted.clone() };
         state.peers.entry(peer).or_default().insert(id, entry);
         state.total += 1;
-        Admission { slot: Some(ConnectionSlot { connections: self.clone(), peer, id, evicted }), reached }
+        AdmittedConnection { slot: Some(ConnectionSlot { connections: self.clone(), peer, id, evicted }), reached }
     }
 
     /// Writes `message` to a connection without a slot and closes it.

@@ -85,7 +85,7 @@ impl From<L2Error> for CacheError {
                 CacheError::Exhausted { what: "max_bytes", limit: bytes as usize, retry_after: None }
             }
             L2Error::Busy { limit } => {
-                CacheError::Exhausted { what: "redis.max_in_flight", limit, retry_after: Some(RETRY_AFTER) }
+                CacheError::Exhausted { what: "commands in flight", limit, retry_after: Some(RETRY_AFTER) }
             }
             L2Error::TooMany { what, limit } => CacheError::Exhausted { what, limit, retry_after: Some(RETRY_AFTER) },
             L2Error::Halted(why) => CacheError::Halted(why),

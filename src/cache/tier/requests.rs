@@ -29,7 +29,7 @@ pub enum Condition {
     Lease(LeaseId),
 }
 
-/// Lease id. A bearer secret: whoever presents it owns the lease.
+/// Lease id. A bearer secret: the caller that presents it owns the lease.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseId(pub u128);
 
@@ -286,7 +286,7 @@ pub struct RemoveResult {
 /// Origin of a counter's epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takeover {
-    /// Nothing from before is left.
+    /// The server kept no entry from before.
     Anew,
     /// On a server that may lack everything after its position at the failover.
     From {
@@ -304,8 +304,8 @@ pub enum Settlement {
     Repaired,
     /// More may be lost than is remembered: nothing from before may count.
     Forgotten,
-    /// Nothing is remembered: nothing from before may count, unless another replica has decided
-    /// already.
+    /// This replica remembers no changes: older entries may not count, unless another replica has
+    /// decided already.
     Cold,
 }
 

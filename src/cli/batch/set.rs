@@ -55,7 +55,7 @@ pub struct BatchSetArgs {
 
 /// Results so far.
 #[derive(Default)]
-struct Tally {
+struct BatchTally {
     outcomes: BTreeMap<String, u64>,
     token: String,
     exit: u8,
@@ -82,7 +82,7 @@ impl BatchSetArgs {
         };
         let mut lines = BufReader::new(source);
         let (connection, mut tally, mut progress) =
-            (ServiceConnection::new(&self.server), Tally::default(), ProgressLine::new());
+            (ServiceConnection::new(&self.server), BatchTally::default(), ProgressLine::new());
         let mut number = 0;
         let ended = self.store(&connection, &mut lines, &mut number, &mut tally, &mut progress).await;
         progress.clear();
@@ -103,7 +103,7 @@ impl BatchSetArgs {
         connection: &ServiceConnection<'_>,
         lines: &mut impl BufRead,
         number: &mut u64,
-        tally: &mut Tally,
+        tally: &mut BatchTally,
         progress: &mut ProgressLine,
     ) -> Result<(), CliError> {
         let name = self.file.display().to_string();
@@ -174,9 +174,9 @@ impl BatchSetArgs {
     }
 }
 
-// === impl Tally ===
+// === impl BatchTally ===
 
-impl Tally {
+impl BatchTally {
     /// Counts a response and returns the text about its items.
     fn add(&mut self, keys: &[String], response: &pb::BatchSetResponse, output: OutputFormat) -> String {
         self.token = response.token.clone();
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!((chunk.items.len(), broken.is_none()), (1, true));
         assert!(chunk.rejected[0].starts_with("line 1 is not JSON"), "{:?}", chunk.rejected);
         assert_eq!(chunk.rejected[1], "line 3 is not UTF-8");
-        let mut tally = Tally::default();
+        let mut tally = BatchTally::default();
         assert_eq!(tally.reject(&chunk.rejected[1], OutputFormat::Text), "rejected  line 3 is not UTF-8\n");
         assert_eq!(tally.answer(ShowTokenArg { show_token: false }, OutputFormat::Text).notes, "1 rejected\n");
         assert_eq!(tally.exit, 4);
@@ -304,7 +304,7 @@ mod tests {
         ];
         let response = pb::BatchSetResponse { results, token: "t".to_owned() };
         let keys = ["a", "b", "c"].map(str::to_owned);
-        let mut tally = Tally::default();
+        let mut tally = BatchTally::default();
         assert_eq!(
             tally.add(&keys, &response, OutputFormat::Text),
             "already_present  b\nfailed  c  UNAVAILABLE: away\n"
@@ -312,6 +312,6 @@ mod tests {
         let answer = tally.answer(ShowTokenArg { show_token: true }, OutputFormat::Text);
         assert_eq!(answer.notes, "1 already_present, 1 failed, 1 stored\ntoken  t\n");
         assert_eq!(answer.exit, 3);
-        assert_eq!(Tally::default().add(&keys, &response, OutputFormat::Json).lines().count(), 3);
+        assert_eq!(BatchTally::default().add(&keys, &response, OutputFormat::Json).lines().count(), 3);
     }
 }

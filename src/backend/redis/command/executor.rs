@@ -35,7 +35,7 @@ const CONNECTION_LOST: &str = "the connection to redis was lost";
 /// The connection of one call, and its timeout.
 pub struct CallRoute {
     connection: Arc<Connection>,
-    /// Room on the connection for large values, held until the answer.
+    /// LargeValueRoom on the connection for large values, held until the answer.
     room: Option<OwnedSemaphorePermit>,
     /// The timeout, from now on.
     pub timeout: Timeout,

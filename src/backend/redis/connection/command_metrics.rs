@@ -33,7 +33,7 @@ impl CommandKind {
     pub fn only_reads(self) -> bool {
         match self {
             CommandKind::One(name) => name == "HGET",
-            CommandKind::Script(script) => script == Script::Coverage,
+            CommandKind::Script(script) => script == Script::RecordCoverage,
             CommandKind::Pipeline(_) => true,
         }
     }

@@ -64,16 +64,16 @@ pub fn write_timeout(timeout: Timeout, bytes: usize, now: Moment) -> Timeout {
     latest.min(timeout.latest).max(timeout.deadline).into()
 }
 
-/// Room for large values in flight to or from one primary.
-pub struct Room(Arc<Semaphore>);
+/// LargeValueRoom for large values in flight to or from one primary.
+pub struct LargeValueRoom(Arc<Semaphore>);
 
-impl Default for Room {
-    fn default() -> Room {
-        Room(Arc::new(Semaphore::new(MAX_KIB_IN_FLIGHT)))
+impl Default for LargeValueRoom {
+    fn default() -> LargeValueRoom {
+        LargeValueRoom(Arc::new(Semaphore::new(MAX_KIB_IN_FLIGHT)))
     }
 }
 
-impl Room {
+impl LargeValueRoom {
     /// Waits for room for so many bytes, in turn.
     pub async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let kib = bytes.div_ceil(1024).clamp(1, MAX_KIB_IN_FLIGHT) as u32;
@@ -228,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_value_larger_than_the_room_takes_all_of_it() {
-        let room = Room::default();
+        let room = LargeValueRoom::default();
         let all = room.take(64 << 20).await;
         assert_eq!(room.0.available_permits(), 0);
         drop(all);

@@ -3,9 +3,8 @@
 //! A server that refuses only writes, or pauses them, still answers reads. No write is sent on this
 //! connection, so that a pause of writes does not hold it up.
 //!
-//! A server that refuses writes may have been replaced.
-//!
-//! So it is checked at an interval that it is a primary, in the life of the last handshake. A
+//! A server that refuses writes may have been replaced. So the supervisor checks at an interval that
+//! the server is a primary, in the life of the last handshake. A
 //! server that lacks the replicas that it needs to write may be cut off from a new primary, and is
 //! not read from.
 
@@ -18,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::primary::Primary;
 use super::redis_connection::{ClientTask, Connection, life};
 use super::supervisor::{ConnectionSupervisor, PINGS_PER_TIMEOUT};
+
+/// Checks in a row in which commands work before the connection is closed.
+const CHECKS_BEFORE_CLOSE: u32 = 2 * PINGS_PER_TIMEOUT;
 
 /// The connection for reads to one primary.
 pub struct ReadOnlySupervisor {
@@ -43,8 +45,9 @@ impl ReadOnlySupervisor {
     pub async fn supervise(&self, stop: CancellationToken) {
         let pause = self.primary.shared.config.unresponsive_after / PINGS_PER_TIMEOUT;
         let mut open: Option<(Arc<Connection>, ClientTask)> = None;
+        let mut working = 0;
         while stop.run_until_cancelled(sleep(pause)).await.is_some() {
-            let checked = stop.run_until_cancelled(self.check(&mut open)).await.unwrap_or(false);
+            let checked = stop.run_until_cancelled(self.check(&mut open, &mut working)).await.unwrap_or(false);
             if !checked {
                 self.close(&mut open).await;
             }
@@ -53,9 +56,15 @@ impl ReadOnlySupervisor {
     }
 
     /// Opens the connection if it is needed, and checks it. Returns true if it may be used.
-    async fn check(&self, open: &mut Option<(Arc<Connection>, ClientTask)>) -> bool {
+    ///
+    /// A new link counts before its first ping is answered. So the connection stays open until links
+    /// have worked for some checks in a row (`working`): otherwise reads would find neither in between.
+    async fn check(&self, open: &mut Option<(Arc<Connection>, ClientTask)>, working: &mut u32) -> bool {
         let primary = &*self.primary;
-        if self.links.iter().any(|link| link.connection().is_some()) || primary.greeted.load().is_none() {
+        let has_link = self.links.iter().any(|link| link.connection().is_some());
+        *working = if has_link { *working + 1 } else { 0 };
+        let is_needed = !has_link || (open.is_some() && *working < CHECKS_BEFORE_CLOSE);
+        if !is_needed || primary.greeted.load().is_none() {
             return false;
         }
         if open.is_none()

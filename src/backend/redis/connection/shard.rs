@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::large_values::Room;
+use super::large_values::LargeValueRoom;
 use super::primary::Primary;
 use super::read_only::ReadOnlySupervisor;
 use super::redis_connection::Connection;
@@ -18,8 +18,8 @@ pub struct Shard {
     pub primary: Arc<Primary>,
     /// Connections for commands.
     pub links: Vec<Arc<ConnectionSupervisor>>,
-    /// Room on the connection for large values.
-    pub room: Room,
+    /// LargeValueRoom on the connection for large values.
+    pub room: LargeValueRoom,
     /// The connection for large values.
     large: Arc<ConnectionSupervisor>,
     reads: Arc<ReadOnlySupervisor>,
@@ -47,7 +47,15 @@ impl Shard {
             let (reads, stop) = (reads.clone(), stop.clone());
             async move { reads.supervise(stop).await }
         });
-        Arc::new(Shard { primary, links, room: Room::default(), large, reads, next_link: AtomicUsize::new(0), stop })
+        Arc::new(Shard {
+            primary,
+            links,
+            room: LargeValueRoom::default(),
+            large,
+            reads,
+            next_link: AtomicUsize::new(0),
+            stop,
+        })
     }
 
     /// A connection that may be used now.

@@ -55,7 +55,7 @@ pub async fn run(tier: &RedisL2, stop: &CancellationToken) {
     if interval.is_zero() {
         return;
     }
-    let mut sampler = Sampler { tier, interval, memory_refused_at: None, is_refused: false };
+    let mut sampler = KeyspaceSampler { tier, interval, memory_refused_at: None, is_refused: false };
     let work = async {
         loop {
             sleep(sampler.step().await).await;
@@ -68,7 +68,7 @@ pub async fn run(tier: &RedisL2, stop: &CancellationToken) {
     let _: Option<()> = stop.run_until_cancelled(first).await;
 }
 
-struct Sampler<'a> {
+struct KeyspaceSampler<'a> {
     tier: &'a RedisL2,
     interval: Duration,
     /// Time of the last refusal of MEMORY USAGE.
@@ -106,9 +106,9 @@ fn is_not_allowed(error: &Error) -> bool {
     names_a_missing_right(error.details()) || error.details().starts_with("ERR unknown")
 }
 
-// === impl Sampler ===
+// === impl KeyspaceSampler ===
 
-impl Sampler<'_> {
+impl KeyspaceSampler<'_> {
     /// Does the work that is due. Returns the time until the next check.
     async fn step(&mut self) -> Duration {
         self.forget_old();

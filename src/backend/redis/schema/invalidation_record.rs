@@ -55,7 +55,7 @@ pub struct ListedPattern {
 
 /// The effect of a record on an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Coverage {
+pub struct RecordCoverage {
     /// True if the entry is invalidated.
     pub gone: bool,
     /// Time since which it is marked stale, by Redis's clock, microseconds; 0: not marked.
@@ -90,14 +90,14 @@ impl Record {
 
     /// Returns the effect on an entry of `key` that was written at `version`, at `written_micros`
     /// of Redis's clock.
-    pub fn covers(&self, key: &[u8], version: Version, written_micros: u64) -> Coverage {
+    pub fn covers(&self, key: &[u8], version: Version, written_micros: u64) -> RecordCoverage {
         let matching = self.listed.matching(key);
         let records = [self.whole].into_iter().chain(matching);
         let covers = records.map(|record| record.covers(version, written_micros));
         let (gone, marked_micros) = covers.fold((version < self.floor, 0), |(gone, marked), (removed, since)| {
             (gone || removed, earlier(marked, since))
         });
-        Coverage { gone, marked_micros, needs_lookup: !gone && version < self.latest }
+        RecordCoverage { gone, marked_micros, needs_lookup: !gone && version < self.latest }
     }
 }
 
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_record_that_is_missing_says_nothing_and_a_damaged_one_is_none() {
         let covers = Record::read(None).expect("no record is one").covers(b"k", AT(1), 5);
-        assert_eq!(covers, Coverage { gone: false, marked_micros: 0, needs_lookup: false });
+        assert_eq!(covers, RecordCoverage { gone: false, marked_micros: 0, needs_lookup: false });
         for bytes in [Bytes::from_static(b"7-3"), Bytes::from(vec![0xff; 200])] {
             assert!(Record::read(Some(&bytes)).is_none());
         }

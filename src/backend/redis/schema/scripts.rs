@@ -20,7 +20,7 @@ pub enum Script {
     /// Invalidates entries by selectors.
     Invalidate,
     /// Reads how prefixes and tags cover an entry.
-    Coverage,
+    RecordCoverage,
     /// Changes the time to live of an entry.
     Touch,
     /// Requests a lease.
@@ -60,7 +60,7 @@ impl Script {
         Script::Write,
         Script::Remove,
         Script::Invalidate,
-        Script::Coverage,
+        Script::RecordCoverage,
         Script::Touch,
         Script::Acquire,
         Script::Release,
@@ -83,7 +83,7 @@ impl Script {
             Script::Write => "write",
             Script::Remove => "remove",
             Script::Invalidate => "invalidate",
-            Script::Coverage => "coverage",
+            Script::RecordCoverage => "coverage",
             Script::Touch => "touch",
             Script::Acquire => "acquire",
             Script::Release => "release",
@@ -112,7 +112,7 @@ impl Script {
                 script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "entry", "remove")
             }
             Script::Invalidate => script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "invalidate"),
-            Script::Coverage => script!(" flags=no-writes", "read_only", "selector_invalidations", "coverage"),
+            Script::RecordCoverage => script!(" flags=no-writes", "read_only", "selector_invalidations", "coverage"),
             Script::Touch => script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "entry", "touch"),
             Script::Acquire => script!("", "sequenced_step", "selector_invalidations", "entry", "acquire"),
             Script::Release => {

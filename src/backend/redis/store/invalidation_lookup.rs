@@ -12,7 +12,7 @@ use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::schema::codec;
-use crate::backend::redis::schema::invalidation_record::{ActivePatterns, Coverage, earlier};
+use crate::backend::redis::schema::invalidation_record::{ActivePatterns, RecordCoverage, earlier};
 use crate::backend::redis::schema::partition_counter::PartitionCounter;
 use crate::backend::redis::schema::reply::{bytes, number, status};
 use crate::backend::redis::schema::scripts::Script;
@@ -67,7 +67,8 @@ impl InvalidationLookup {
         deadline: Moment,
     ) -> Result<Option<u64>, L2Error> {
         let LookupEntry { version, written_micros, tags } = found;
-        let Coverage { gone, marked_micros, needs_lookup } = line.record.covers(key.bytes, version, written_micros);
+        let RecordCoverage { gone, marked_micros, needs_lookup } =
+            line.record.covers(key.bytes, version, written_micros);
         let epoch = match line.position {
             Some(position) if !gone && line.counts(version) => position.epoch,
             _ => return Ok(None),
@@ -87,9 +88,10 @@ impl InvalidationLookup {
             Value::Bytes(codec::tag_list(tags).into()),
         ];
         let shard = executor.shard(partition)?;
-        let look = |connection: Arc<Connection>| async move { connection.run(Script::Coverage, names, args).await };
+        let look =
+            |connection: Arc<Connection>| async move { connection.run(Script::RecordCoverage, names, args).await };
         let reply = executor
-            .call(&shard, deadline, CommandKind::Script(Script::Coverage), look)
+            .call(&shard, deadline, CommandKind::Script(Script::RecordCoverage), look)
             .await
             .map_err(CommandError::into_read_error)?;
         match (status(&reply), number(&reply, 1)) {

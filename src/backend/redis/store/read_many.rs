@@ -23,7 +23,7 @@ use crate::cache::key::{Key, KeyRef};
 use crate::cache::tier::{L2Error, ReadResult, Timeout};
 
 /// The keys of one round trip to one primary.
-struct Trip {
+struct BatchTrip {
     shard: Arc<Shard>,
     /// Each partition among them, and its counter.
     counters: Vec<(u16, String)>,
@@ -93,7 +93,7 @@ impl RedisL2 {
     /// After a failure, the rest is not tried.
     async fn read_in_turn(
         &self,
-        trips: &[Trip],
+        trips: &[BatchTrip],
         keys: &[Key],
         (last, is_large): (usize, bool),
         timeout: Timeout,
@@ -130,7 +130,7 @@ impl RedisL2 {
         keys: &[Key],
         wanted: &[(usize, usize)],
         reads: &mut [Result<ReadResult, L2Error>],
-    ) -> Vec<Vec<Trip>> {
+    ) -> Vec<Vec<BatchTrip>> {
         let layout = &self.shared().layout;
         let mut by_partition: BTreeMap<u16, Vec<(usize, usize)>> = BTreeMap::new();
         for (place, bytes) in wanted {
@@ -139,7 +139,7 @@ impl RedisL2 {
                 .or_default()
                 .push((*place, *bytes));
         }
-        let mut by_primary: Vec<Vec<Trip>> = Vec::new();
+        let mut by_primary: Vec<Vec<BatchTrip>> = Vec::new();
         for (partition, wanted) in by_partition {
             let shard = match self.executor().shard(partition) {
                 Ok(shard) => shard,
@@ -148,7 +148,7 @@ impl RedisL2 {
                     continue;
                 }
             };
-            let is_same = |trips: &Vec<Trip>| trips.first().is_some_and(|trip| Arc::ptr_eq(&trip.shard, &shard));
+            let is_same = |trips: &Vec<BatchTrip>| trips.first().is_some_and(|trip| Arc::ptr_eq(&trip.shard, &shard));
             let index = by_primary.iter().position(is_same).unwrap_or_else(|| {
                 by_primary.push(Vec::new());
                 by_primary.len() - 1
@@ -161,7 +161,13 @@ impl RedisL2 {
         by_primary
     }
 
-    async fn read_trip(&self, trip: &Trip, keys: &[Key], reach: Reach, timeout: Timeout) -> Result<Vec<Part>, L2Error> {
+    async fn read_trip(
+        &self,
+        trip: &BatchTrip,
+        keys: &[Key],
+        reach: Reach,
+        timeout: Timeout,
+    ) -> Result<Vec<Part>, L2Error> {
         let namespace = keys.first().map_or("", |key| key.namespace().name());
         let fields = PartitionCounter::fields(self.shared().layout.invalidation_field(namespace));
         let sent_at = self.shared().clock.now();
@@ -207,7 +213,7 @@ impl RedisL2 {
 
     async fn judge(
         &self,
-        trip: &Trip,
+        trip: &BatchTrip,
         key: KeyRef<'_>,
         line: Result<&PartitionCounter, &L2Error>,
         (ttl, value): (FredResult<Value>, FredResult<Value>),
@@ -219,21 +225,21 @@ impl RedisL2 {
     }
 
     /// One of the replies of a round trip.
-    fn part<T>(&self, trip: &Trip, answer: FredResult<T>) -> Result<T, L2Error> {
+    fn part<T>(&self, trip: &BatchTrip, answer: FredResult<T>) -> Result<T, L2Error> {
         answer.map_err(|error| self.executor().part_refused(&trip.shard, &error))
     }
 }
 
 /// Adds a key to the last round trip, or to a new one if that would become too large.
 fn add(
-    trips: &mut Vec<Trip>,
+    trips: &mut Vec<BatchTrip>,
     shard: &Arc<Shard>,
     (partition, counter): (u16, impl FnOnce() -> String),
     (place, name, bytes): (usize, Bytes, usize),
 ) {
     if trips.last().is_none_or(|trip| trip.bytes + bytes > large_values::TRIP_BYTES) {
         let (counters, names, places) = (Vec::new(), Vec::new(), Vec::new());
-        trips.push(Trip { shard: shard.clone(), counters, names, places, bytes: 0 });
+        trips.push(BatchTrip { shard: shard.clone(), counters, names, places, bytes: 0 });
     }
     let Some(trip) = trips.last_mut() else { return };
     if trip.counters.last().is_none_or(|(last, _)| *last != partition) {
