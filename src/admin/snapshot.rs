@@ -140,7 +140,9 @@ fn redis(before: &Sample, now: &Sample, seconds: f64) -> Value {
 fn namespaces(told: &SnapshotInput<'_>, seconds: f64) -> Value {
     let since = |now: &NamespaceSample| now.since(told.before.namespace(&now.name));
     let busiest = told.history.busiest();
-    let mut rows: Vec<_> = busiest.iter().map(|name| since(told.now.namespace(name))).collect();
+    // A namespace that only Redis knows is not in the sample while Redis does not answer.
+    let present = busiest.iter().map(|name| told.now.namespace(name)).filter(|namespace| !namespace.name.is_empty());
+    let mut rows: Vec<_> = present.map(since).collect();
     let others = told.now.namespaces.iter().filter(|namespace| !busiest.contains(&namespace.name));
     rows.extend(others.map(since).reduce(sum));
     json!(rows.iter().map(|row| namespace(row, seconds)).collect::<Vec<_>>())

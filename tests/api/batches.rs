@@ -198,10 +198,10 @@ async fn all_violations_of_a_batch_are_reported_at_once(mode: Mode) {
     set_all(&replica, request).await.unwrap_err().names(&[
         ("namespace", "[a-z0-9._-]"),
         ("items", "at most 3 items"),
-        ("items[0].namespace", "of the batch"),
+        ("items[0].namespace", "on the batch"),
         ("items[0].content", "must be given"),
-        ("items[1].tokens", "of the batch"),
-        ("items[1].barrier", "of the batch"),
+        ("items[1].tokens", "on the batch"),
+        ("items[1].barrier", "on the batch"),
         ("items[1].key", "empty"),
         ("barrier", "Barrier"),
     ]);

@@ -324,7 +324,7 @@ async fn every_broken_rule_of_a_lease_is_reported(mode: Mode) {
     let request = pb::ReleaseLeaseRequest { lease: "x".into(), retry_after, ..Default::default() };
     replica.client.clone().release_lease(request).await.unwrap_err().names(&[
         ("key", "empty"),
-        ("lease", "as a response gave it"),
+        ("lease", "lease id from a response"),
         ("retry_after", "without failed"),
         ("retry_after", "at most 1m; was 1m1s"),
     ]);

@@ -154,8 +154,8 @@ async fn callers_beyond_the_limit_are_refused_with_the_limit() {
     waiting(&replica, 3).await;
     let of_all = answered(get(&wires[1], wanting("k"))).await.unwrap_err();
     for (refusal, words) in [
-        (of_the_connection, "waiting Gets of one connection limit of 2 reached"),
-        (of_all, "waiting Gets limit of 3 reached"),
+        (of_the_connection, "waiting Gets of one connection limit of 2 reached (half of server.max_waiting)"),
+        (of_all, "waiting Gets limit of 3 reached (server.max_waiting)"),
     ] {
         assert_eq!((refusal.code(), refusal.message()), (Code::ResourceExhausted, words));
         assert!(refusal.reason() == "LIMIT_REACHED" && refusal.retry_delay().is_some(), "{refusal:?}");

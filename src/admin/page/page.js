@@ -312,7 +312,7 @@ const fillFold = (element, it) => {
 };
 
 const namespaceRow = ({ name, folds }) => {
-  if (folds) return foldRow();
+  if (folds !== undefined) return foldRow();
   const element = row(NAMESPACE_CELLS);
   if (name !== "") {
     const button = document.createElement("button");
@@ -333,7 +333,7 @@ const namespaceRow = ({ name, folds }) => {
 };
 
 const fillNamespace = (element, it) => {
-  if (it.folds) return fillFold(element, it);
+  if (it.folds !== undefined) return fillFold(element, it);
   const total = all(it.gets);
   element.classList.toggle("chosen", scope !== null && scope === it.name);
   element.querySelector("button")?.setAttribute("aria-pressed", String(scope === it.name));
@@ -361,7 +361,7 @@ const fillHot = (element, it) => {
 const drawTables = () => {
   const { namespaces, hot } = now;
   if (scope !== null && !namespaces.some(({ name }) => name === scope)) scope = null;
-  keyed(byId("namespaces").tBodies[0], namespaceRows(), ({ name, folds }) => (folds ? "fold" : `n${name}`), namespaceRow, fillNamespace);
+  keyed(byId("namespaces").tBodies[0], namespaceRows(), ({ name, folds }) => (folds === undefined ? `n${name}` : "fold"), namespaceRow, fillNamespace);
   byId("namespaces").classList.toggle("without-redis", !namespaces.some((it) => it.redis_keys != null || it.redis_bytes != null));
   byId("namespaces-empty").hidden = namespaces.length > 0;
   say("namespaces-note", namespaces.length ? `${count(now.namespaces_known)} in use, the busiest first` : "");
