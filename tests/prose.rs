@@ -104,8 +104,9 @@ fn comment<'a>(path: &str, line: &'a str) -> Option<&'a str> {
 fn has_phrase(text: &str, phrase: &str) -> bool {
     let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     text.match_indices(phrase).any(|(at, _)| {
-        let end = phrase.ends_with(|c: char| c.is_alphanumeric());
-        !is_word(text[..at].chars().next_back()) && !(end && is_word(text[at + phrase.len()..].chars().next()))
+        let (before, after) = (text[..at].chars().next_back(), text[at + phrase.len()..].chars().next());
+        let goes_on = phrase.ends_with(char::is_alphanumeric) && is_word(after);
+        !is_word(before) && !goes_on
     })
 }
 

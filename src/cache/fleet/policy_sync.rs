@@ -59,7 +59,7 @@ impl PolicySync {
     ) -> PolicySync {
         let configured = cache.switches();
         let (service, known) = Default::default();
-        PolicySync { shared_store: shared_store, namespaces, cache, clock, configured, service, known }
+        PolicySync { shared_store, namespaces, cache, clock, configured, service, known }
     }
 
     /// Returns the change for the whole service.
