@@ -28,7 +28,7 @@ struct Deployment {
     replica: Replica,
 }
 
-/// What one invalidation costs.
+/// Cost of one invalidation.
 struct Cost {
     median: Duration,
     slowest: Duration,

@@ -62,15 +62,15 @@ async fn main() {
 
 // === entries ===
 
-/// What an entry costs in the memory of a replica and in Redis.
+/// Cost of an entry in the memory of a replica and in Redis.
 async fn entries() {
     println!("| value | tags | weighed in L1 | resident in L1 | in Redis | with lz4 | with zstd |");
     println!("|---|---|---|---|---|---|---|");
     for size in [100, 1 << 10, 10 << 10] {
         for tags in [0, 3] {
             let Filled { weighed, resident, redis } = Filled::with("plain", size, tags).await;
-            // What is as small as 100 bytes is not compressed unless the threshold is set lower,
-            // and hardly gets smaller.
+            // A value of 100 bytes is below the compression threshold, and compression would hardly
+            // shrink it.
             let (mut lz4, mut zstd) = ("–".to_owned(), "–".to_owned());
             if size > 100 && tags == 0 {
                 lz4 = Filled::with("lz4", size, tags).await.redis.to_string();
@@ -89,8 +89,8 @@ struct Filled {
 }
 
 impl Filled {
-    /// What the first entries leave in the allocator, in connections and in what is remembered of
-    /// writes is none of an entry's.
+    /// Fills a replica and measures the cost of one entry. The first entries are left out: they also
+    /// pay for the allocator, connections and the log of writes.
     async fn with(namespace: &str, size: usize, tags: usize) -> Filled {
         let redis = Redis::start().await;
         let replica = replica(&redis, &[]).await;
@@ -147,7 +147,7 @@ fn value(number: usize, size: usize) -> Bytes {
 
 // === the process ===
 
-/// What the process takes beside entries.
+/// Memory of the process beside entries.
 async fn process() {
     println!("\n| the process | resident memory |");
     println!("|---|---|");
@@ -283,7 +283,7 @@ async fn largest(redis: &Redis, pattern: &str) -> String {
     format!("{} B", bytes.iter().max().expect("a key matches"))
 }
 
-/// What replicas that nobody asks anything ask of Redis.
+/// Load that idle replicas put on Redis.
 async fn idle() {
     println!("\n| idle replicas | connections | commands/s | to Redis | from Redis |");
     println!("|---|---|---|---|---|");
@@ -330,8 +330,8 @@ impl Traffic {
 
 // === calls ===
 
-/// What calls cost: CPU in multiples of what a Get that memory answers costs the replica, and bytes
-/// between a replica and Redis.
+/// Measures the cost of calls: CPU in multiples of a Get from L1, and bytes between the replica and
+/// Redis.
 async fn calls() {
     println!("\n| call, values of 1 KiB | CPU of the replica | CPU of Redis | to Redis | from Redis |");
     println!("|---|---|---|---|---|");
@@ -403,7 +403,7 @@ async fn calls() {
     println!("\n1 is {:.0} µs of a core here.", unit.replica * 1e6);
 }
 
-/// What one call costs: seconds of CPU and bytes of Redis' network.
+/// Cost of one call: seconds of CPU and bytes of Redis' network.
 struct Cost {
     name: &'static str,
     replica: f64,
@@ -412,7 +412,7 @@ struct Cost {
     sent: f64,
 }
 
-/// What goes on anyway, a second.
+/// Background load per second.
 struct Idle {
     replica: f64,
     redis: f64,

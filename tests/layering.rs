@@ -29,7 +29,7 @@ const CONFINED: [(&str, &[&str]); 15] = [
 /// Modules that every room may use, and that use none.
 const GROUND: [&str; 2] = ["suggest", "units"];
 
-/// What the core may use beside itself.
+/// Crates that the core may use.
 const CORE: [&str; 11] = [
     "std",
     "tokio",

@@ -315,7 +315,7 @@ mod tests {
         heavy[0].set(Activity::Answering);
         let new = admit(&table, peer(5), Activity::Waiting);
         assert!(is_evicted(&heavy[1]) && !is_evicted(&heavy[0]) && !light.iter().any(is_evicted));
-        // Of peers 3 and 4 with two and three connections, 4 is the heaviest now.
+        // Peer 4 is the heaviest now: it has three connections, peer 3 has two.
         let _other = admit(&table, peer(6), Activity::Waiting);
         assert!(is_evicted(&heavy[3]));
         drop((new, heavy));

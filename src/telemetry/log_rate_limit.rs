@@ -164,8 +164,8 @@ impl<S> Filter<S> for LogRateLimit {
     }
 
     fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        // Not `always`: the registry has to start a pass for events that `event_enabled` may
-        // filter.
+        // With `always` the registry would not start a pass for events that `event_enabled`
+        // may filter.
         Interest::sometimes()
     }
 

@@ -121,7 +121,7 @@ impl Decision {
         let Sampling { parent_based, ratio } = self.sampling;
         match parent {
             Some(parent) if parent_based => parent.is_sampled(),
-            // By trace id: every other service decides the same for this trace.
+            // The trace id decides, so that every service decides the same for this trace.
             Some(parent) => {
                 let sampler = Sampler::TraceIdRatioBased(ratio);
                 let result = sampler.should_sample(None, parent.trace_id(), RPC, &SpanKind::Server, &[], &[]);

@@ -16,7 +16,7 @@ fn text(size: usize) -> String {
     "all work and no play ".chars().cycle().take(size).collect()
 }
 
-/// What Redis holds of the one entry of a namespace.
+/// Returns the bytes in Redis of the only entry of a namespace.
 async fn stored(redis: &Redis, namespace: &str) -> (String, i64) {
     let Reply::List(names) = redis.cli(&["KEYS", &format!("*:v:{namespace}:*")]).await else { panic!("no array") };
     let [Reply::Text(name)] = names.as_slice() else { panic!("{names:?}") };

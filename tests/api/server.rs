@@ -177,7 +177,7 @@ async fn a_request_id_comes_back() {
     assert_eq!(refusal.metadata().get("x-request-id").unwrap(), "r-18");
 }
 
-/// What the server sends until it closes the connection.
+/// Bytes that the server sends until it closes the connection.
 async fn last_words(stream: &mut TcpStream) -> Vec<u8> {
     let mut words = Vec::new();
     within(WAIT_TIMEOUT, stream.read_to_end(&mut words)).await.expect("no reset");

@@ -39,7 +39,7 @@ struct Cache {
 #[derive(Default)]
 struct State {
     entries: HashMap<String, (u64, Instant)>,
-    /// What was told since the last heartbeat.
+    /// Changes received since the last heartbeat.
     told: HashSet<String>,
     /// Discontinuities, and changes of more than keys.
     breaks: u64,
@@ -134,7 +134,7 @@ impl Cache {
     }
 }
 
-/// What was acknowledged of each key, and when.
+/// Acknowledged writes of each key, with their times.
 #[derive(Default)]
 struct History(Mutex<HashMap<String, Vec<(u64, Instant)>>>);
 

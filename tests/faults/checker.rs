@@ -14,7 +14,7 @@ use twintier::cache::version::Version;
 
 use super::history::{Action, Answer, At, Operation, Outcome};
 
-/// What a checker found.
+/// Findings of a checker.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
     /// Operations looked at.

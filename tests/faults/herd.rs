@@ -35,7 +35,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("cache.stale_window", "1h"),
 ];
 
-/// What the entry is made from.
+/// Source that the entry is loaded from.
 #[derive(Default)]
 struct Source {
     calls: AtomicUsize,

@@ -20,7 +20,7 @@ pub struct Operation {
     pub action: Action,
 }
 
-/// What was done, and how it ended.
+/// An operation and its result.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// A write of a value that no other Set of the history writes; none: an Invalidate of the key
@@ -53,7 +53,7 @@ pub enum Outcome {
     Unknown(Duration),
 }
 
-/// What a read was answered.
+/// Answer to a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A value.

@@ -72,7 +72,7 @@ impl Default for Load {
     }
 }
 
-/// What the clients of a drill report beside the history.
+/// Reports of a drill's clients beside the history.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     pub history: Vec<Operation>,
@@ -92,7 +92,7 @@ pub struct Report {
 pub struct Running {
     stop: Arc<AtomicBool>,
     clients: JoinSet<Report>,
-    /// What its clients have done so far.
+    /// Operations of its clients so far.
     operations: Arc<AtomicU64>,
     /// What its clients are balanced over.
     name: Option<Name>,

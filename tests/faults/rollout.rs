@@ -79,7 +79,7 @@ struct Rollout {
     _readers: JoinSet<()>,
 }
 
-/// What replicas met that they could not read.
+/// Counts of data that replicas could not read.
 #[derive(Debug, Default)]
 struct Unread {
     entries: AtomicU64,

@@ -193,7 +193,7 @@ pub struct Replica {
     pub repaired: u8,
 }
 
-/// What may still go wrong.
+/// Faults that may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
     /// Messages, echoes and replies that may be lost.

@@ -25,7 +25,7 @@ pub const UNHURRIED: [(&str, &str); 5] = [
     ("coherence.max_staleness", "10s"),
 ];
 
-/// What a command left behind.
+/// Exit code and output of a command.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,

@@ -71,7 +71,7 @@ pub fn says(ran: &Ran, parts: &[&str]) {
     }
 }
 
-/// What the lines of the first screen print.
+/// Output of the lines of the first screen.
 pub const FIRST_SCREEN: [&str; 7] = [
     "SET_OUTCOME_STORED",
     "aGVsbG8=",
@@ -82,7 +82,7 @@ pub const FIRST_SCREEN: [&str; 7] = [
     r#""setsConditionFailed": "1""#,
 ];
 
-/// What the lines for the shell print.
+/// Output of the lines for the shell.
 pub const COMMANDS: [&str; 7] =
     ["stored", r#"{"name": "Ada"}"#, "result", "application/json", "removed  2", "everything", "L1 only"];
 
@@ -127,7 +127,7 @@ fn two_replicas_work_in_one_paste() {
     assert_eq!(ran.err, "miss: absent\n");
 }
 
-/// What the paste of two replicas prints.
+/// Output of the paste of two replicas.
 pub const TWO_REPLICAS: [&str; 5] = ["SERVING", "SERVING", "outcome  stored", "hello", "removed  1"];
 
 /// The ports in it: of Redis, and of both replicas.

@@ -245,7 +245,7 @@ fn the_worst_finding_comes_first() {
     scene.now.audit = SelfAuditSample { checked: 10, violations: 1 };
     let kinds: Vec<_> = scene.findings().iter().map(|finding| finding.kind).collect();
     assert_eq!(kinds, ["violation", "overload", "hot_key"]);
-    // What was wrong before is not wrong now.
+    // An earlier violation is no finding now.
     scene.before.audit = scene.now.audit;
     scene.before.load.shed = 100;
     scene.hottest_rate = 1.0;

@@ -335,7 +335,7 @@ impl L2 for Local {
         Box::pin(async move {
             let patterns = || selectors.iter().filter(|selector| matches!(selector, Selector::Pattern(_)));
             if !patterns().all(|pattern| namespace.invalidation_log().has_room_for(pattern.bytes())) {
-                return Err(L2Error::TooMany { what: "patterns at work", limit: MAX_PATTERNS });
+                return Err(L2Error::TooMany { what: "active patterns", limit: MAX_PATTERNS });
             }
             let change = Change::of_selected(mode.effect(), namespace, selectors);
             let version = self.advance(&mut self.line(partition), partition, change);

@@ -80,7 +80,8 @@ impl Coherence {
         make: impl FnOnce(Option<&CachedEntry>, Version) -> Option<Entry>,
     ) -> Result<(), NotTaken> {
         let partition = self.partition_of(key.as_ref());
-        // Not under the stripe: messages take effect with the partition's state locked.
+        // Read before the stripe is locked: a message locks the partition's state first, then the
+        // stripe.
         let position = self.watermark(partition).max(key.namespace().invalidation_log().latest(partition));
         let guard = self.begin_fill(key.as_ref());
         let _stripe = self.fence.lock(partition, key.as_ref());

@@ -75,8 +75,8 @@ impl From<L2Error> for CacheError {
     fn from(error: L2Error) -> Self {
         match error {
             L2Error::Unavailable { reason, outcome_unknown_for } => {
-                // Not before the lost write can no longer take effect: it must not overwrite its
-                // own repetition.
+                // The caller retries only after the lost write can no longer take effect:
+                // otherwise it could overwrite its own retry.
                 let retry_after = RETRY_AFTER.max(outcome_unknown_for.unwrap_or_default());
                 CacheError::Unavailable { reason, retry_after, outcome_unknown_for }
             }

@@ -118,7 +118,8 @@ impl Bus {
             error = self.deliver(&connection, partitions, backoff) => Err(error),
         };
         self.sink.disconnected(partitions);
-        // Not when another primary has taken over: then L1 goes on answering while its proof lasts.
+        // After a takeover by another primary the replica stays registered: L1 still answers while
+        // its proof lasts.
         if self.closing.is_cancelled() {
             self.deregister(&connection, partitions).await;
         }

@@ -66,7 +66,7 @@ impl RedisClock {
         }
         known.steps.push(ClockStep { back, last: HashMap::new() });
         if known.steps.len() > MAX_STEPS {
-            // What the oldest covers, the next one covers, too.
+            // The next step covers everything that the oldest one covers.
             let oldest = known.steps.remove(0);
             known.steps[0].back += oldest.back;
         }

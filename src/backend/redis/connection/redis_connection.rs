@@ -326,7 +326,7 @@ impl Connection {
         let keys: Vec<fred::types::Key> = keys.into_iter().map(Into::into).collect();
         let first = self.client.evalsha(self.shas[script as usize].as_str(), keys.clone(), args.clone()).await;
         let reply: Result<Value, Error> = match first {
-            // Not a replay: an unknown script has not run.
+            // This is no replay: a script that Redis does not know has not run.
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 self.client.eval(self.shared.script(script), keys, args).await
             }

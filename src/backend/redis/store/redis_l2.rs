@@ -270,7 +270,7 @@ impl RedisL2 {
             }
             Some("FULL") => {
                 let limit = number(&reply, 3).unwrap_or(0).max(0) as usize;
-                Err(L2Error::TooMany { what: "patterns at work", limit })
+                Err(L2Error::TooMany { what: "active patterns", limit })
             }
             Some("LIFE") => {
                 shard.primary.other_life.send_replace(());

@@ -58,8 +58,8 @@ local function tags_of(name, head)
   return redis.call('GETRANGE', name, HEAD, HEAD + head.tags - 1)
 end
 
--- What a message has for unknown tags: those of an entry that is gone, which a replica may still
--- hold. If no entry of the partition ever had tags, it had none.
+-- Returns the tag field of a message about an entry that is gone: "unknown", because a replica may
+-- still hold the entry with its tags. If no entry of the partition ever had tags, the field is empty.
 local function unknown_tags(head)
   return not head and tagged and '\0' or ''
 end
