@@ -372,7 +372,9 @@ fn newest(row: &Row) -> Version {
 
 /// Returns the bytes of a prefix or tag without marks.
 fn weight(name: &Bytes, partitions: usize) -> usize {
-    name.len() + partitions * size_of::<LastInvalidation>() + ROW_OVERHEAD_BYTES
+    let row = partitions * size_of::<LastInvalidation>();
+    // The size classes of the allocator lie an eighth apart.
+    name.len() + row + row / 8 + ROW_OVERHEAD_BYTES
 }
 
 impl TableHalf {
