@@ -194,7 +194,7 @@ async fn an_expired_entry_is_answered_flagged_without_redis() {
 async fn no_get_hangs_and_no_late_write_wins_when_redis_freezes() {
     let settings: Vec<_> = AS_SHIPPED.iter().copied().chain([("redis.write_timeout", "300ms")]).collect();
     let fleet = Fleet::start(2, &settings).await;
-    fleet[0].set("k", "before").await;
+    set_in_the_end(&fleet[0], "before").await;
     fleet[1].wait_until_visible("k", "before").await;
     let mut unknown = Duration::ZERO;
     fleet.redis.freeze();
@@ -223,16 +223,37 @@ async fn no_get_hangs_and_no_late_write_wins_when_redis_freezes() {
     // What was sent to the frozen Redis is too late now, and stays so.
     for replica in &fleet.replicas {
         recovers(replica).await;
-        assert!(replica.strong("k").await.unwrap().is("before"));
+        assert_eq!(strong_value(replica).await, "before");
     }
-    fleet[0].set("k", "after").await;
-    let acknowledged = Instant::now();
+    let acknowledged = set_in_the_end(&fleet[0], "after").await;
     always_until(acknowledged + Duration::from_secs(1), async || {
-        assert!(fleet[0].get("k").await.is("after"));
-        assert!(fleet[1].strong("k").await.unwrap().is("after"));
+        // On a loaded machine a read may be too late for the timeout; an answer is never older.
+        let seen = fleet[0].get("k").await.seen();
+        assert!(seen == Seen::Value("after".into()) || seen == UNAVAILABLE, "{seen:?}");
+        assert_eq!(strong_value(&fleet[1]).await, "after");
     })
     .await;
     fleet[1].wait_until_visible("k", "after").await;
+}
+
+/// Sets `k` until a Set is acknowledged. Returns the time of that.
+async fn set_in_the_end(replica: &Replica, value: &str) -> Instant {
+    eventually("a Set is acknowledged", async || replica.store(set_request("k", value)).await.is_ok()).await;
+    Instant::now()
+}
+
+/// Reads `k` with strong consistency until a read is in time.
+async fn strong_value(replica: &Replica) -> String {
+    let mut value = None;
+    eventually("a strong read is in time", async || {
+        value = replica.strong("k").await.ok();
+        value.is_some()
+    })
+    .await;
+    match value.expect("read").seen() {
+        Seen::Value(value) => value,
+        seen => panic!("{seen:?}"),
+    }
 }
 
 /// For how long the outcome of a failed write stays unknown.
@@ -313,7 +334,7 @@ async fn a_wrong_password_degrades_the_replica_with_a_reason() {
 async fn memory_is_not_used_if_the_redis_user_cannot_subscribe() {
     let redis = Redis::start().await;
     redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]).await;
-    let replica = Replica::connected_to(&redis.url(), AS_SHIPPED).await;
+    let replica = Replica::connected_to(&redis.url(), READS_IN_TIME).await;
     eventually("it says why", async || {
         let stats = replica.redis().await;
         assert_ne!(stats.state(), pb::RedisState::Healthy);
@@ -460,6 +481,9 @@ async fn can_save(redis: &Redis) {
     .await;
 }
 
+/// A timeout of reads that no loaded machine reaches: each read has to be answered by Redis.
+const READS_IN_TIME: &[(&str, &str)] = &[SHORT_BOUND[0], ("redis.read_timeout", "30s")];
+
 /// Reads are answered by Redis, although memory is not proven, and writes are refused for the
 /// reason named.
 async fn only_reads(replica: &Replica, reason: &str, refusal: &str) {
@@ -483,7 +507,7 @@ async fn only_reads(replica: &Replica, reason: &str, refusal: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_continue_when_redis_cannot_persist_and_refuses_writes() {
     let redis = Redis::with(&["--save", "3600 1"]).await;
-    let replica = Replica::on(&redis, SHORT_BOUND).await;
+    let replica = Replica::on(&redis, READS_IN_TIME).await;
     replica.set("k", "v").await;
     cannot_save(&redis).await;
     only_reads(&replica, "MISCONF", "redis cannot persist").await;
@@ -495,10 +519,11 @@ async fn reads_continue_when_redis_cannot_persist_and_refuses_writes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_continue_while_redis_pauses_writes() {
     let redis = Redis::start().await;
-    let replica = Replica::on(&redis, SHORT_BOUND).await;
+    let replica = Replica::on(&redis, READS_IN_TIME).await;
     replica.set("k", "v").await;
     redis.cli(&["CLIENT", "PAUSE", "600000", "WRITE"]).await;
-    only_reads(&replica, "", "redis").await;
+    // Not the first degraded state: in that one the connections for commands count as working still.
+    only_reads(&replica, "redis does not answer", "redis").await;
     redis.cli(&["CLIENT", "UNPAUSE"]).await;
     recovers(&replica).await;
 }
@@ -527,7 +552,7 @@ async fn a_possibly_isolated_primary_is_not_read() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_demoted_redis_that_refuses_writes_is_not_read() {
     let redis = Redis::with(&["--save", "3600 1"]).await;
-    let replica = Replica::on(&redis, SHORT_BOUND).await;
+    let replica = Replica::on(&redis, READS_IN_TIME).await;
     replica.set("k", "v").await;
     cannot_save(&redis).await;
     only_reads(&replica, "MISCONF", "redis cannot persist").await;
