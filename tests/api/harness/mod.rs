@@ -36,7 +36,7 @@ pub use watcher::{Sight, Watcher, quick};
 pub use wire::{Unfinished, Wire, connect_from, framed, one_message};
 
 /// Longest wait for an expected state.
-pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Allowance for a loaded machine on top of a limit that the service promises. Tests distinguish an
 /// end from a hang. Drills and benches measure speed.
