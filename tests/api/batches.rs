@@ -350,8 +350,7 @@ async fn a_batch_is_answered_in_part_without_redis() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_that_is_down_fails_its_items_only() {
     let mut cluster = Cluster::start(&[]).await;
-    let settings = &[("redis.write_timeout", "300ms"), ("redis.read_timeout", "300ms")];
-    let replica = Replica::connected_to(&cluster.url(), settings).await;
+    let replica = Replica::connected_to(&cluster.url(), &[]).await;
     replica.wait_until_proven().await;
     let names = names(100);
     let all = || sets(names.iter().map(|name| (name.as_str(), "1")));
