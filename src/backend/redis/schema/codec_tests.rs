@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::compression::Packed;
 use super::*;
-use crate::cache::entry::Lifetime;
+use crate::cache::lifetime::Lifetime;
 use crate::cache::policy::Compression;
 
 fn stored(version: Version, written: u64, entry: &NewEntry) -> Bytes {

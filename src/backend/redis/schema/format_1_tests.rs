@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::cache::entry::Lifetime;
+use crate::cache::lifetime::Lifetime;
 
 fn number(number: u64) -> [u8; 8] {
     number.to_be_bytes()
