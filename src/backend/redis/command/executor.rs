@@ -1,9 +1,7 @@
 //! Runs commands: each has a deadline and a place in flight, and fails fast while Redis is silent.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use arc_swap::ArcSwap;
 use fred::prelude::Error;
@@ -11,31 +9,25 @@ use fred::types::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use super::command_error::{CONNECTION_LOST, CommandError, TIMED_OUT, not_connected, refused};
+use super::in_flight::InFlight;
 use super::spans;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::health::RedisHealth;
 use crate::backend::redis::connection::large_values;
 use crate::backend::redis::connection::large_values::{Load, Reach};
-use crate::backend::redis::connection::redis_connection::{
-    Connection, is_misplaced, names_a_missing_right, not_a_primary,
-};
+use crate::backend::redis::connection::redis_connection::Connection;
+use crate::backend::redis::connection::redis_error::{is_misplaced, not_a_primary};
 use crate::backend::redis::connection::shard::Shard;
-use crate::backend::redis::connection::supervisor::UNRESPONSIVE;
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
-use crate::cache::tier::{BoxFuture, L2Error, Timeout};
-
-/// The reason if the deadline passed before an answer.
-pub const TIMED_OUT: &str = "no answer from redis within the timeout";
-
-/// The reason if the connection ended before an answer.
-const CONNECTION_LOST: &str = "the connection to redis was lost";
+use crate::cache::tier::{L2Error, Timeout};
 
 /// The connection of one call, and its timeout.
 pub struct CallRoute {
     connection: Arc<Connection>,
-    /// LargeValueRoom on the connection for large values, held until the answer.
+    /// Room on the connection for large values, held until the answer.
     room: Option<OwnedSemaphorePermit>,
     /// The timeout, from now on.
     pub timeout: Timeout,
@@ -59,42 +51,7 @@ pub struct Routes {
     pub by_partition: Vec<Option<Arc<Shard>>>,
 }
 
-/// The failure of a call to Redis.
-pub enum CommandError {
-    /// The command was not sent.
-    NotSent(L2Error),
-    /// The command was sent; its outcome is not known.
-    Lost(&'static str),
-    /// Redis refused the command.
-    Refused(Error),
-}
-
-impl CommandError {
-    /// Converts the failure of a command that only reads: its outcome does not matter.
-    pub fn into_read_error(self) -> L2Error {
-        match self {
-            CommandError::NotSent(error) => error,
-            CommandError::Lost(reason) => L2Error::unavailable(reason),
-            CommandError::Refused(error) => refused(&error),
-        }
-    }
-
-    /// The value of `error.type`; Redis's own word if it refused the command.
-    fn word(&self) -> &str {
-        match self {
-            CommandError::NotSent(_) => "not_sent",
-            CommandError::Lost(TIMED_OUT) => "timeout",
-            CommandError::Lost(_) => "connection_lost",
-            CommandError::Refused(error) => first_word(error),
-        }
-    }
-}
-
-fn first_word(error: &Error) -> &str {
-    error.details().split(' ').next().unwrap_or_default()
-}
-
-// === impl Calls ===
+// === impl CommandExecutor ===
 
 impl CommandExecutor {
     /// Creates an executor without routes. Calls whose callers disconnect are completed in `tasks`.
@@ -209,8 +166,7 @@ impl CommandExecutor {
     fn not_connected(&self, shard: &Shard) -> CommandError {
         self.shared.errors.inc();
         let obstacle = shard.primary.obstacle.load();
-        let reason = obstacle.as_ref().map_or(NOT_CONNECTED, |why| obstacle_in_words(why));
-        CommandError::NotSent(L2Error::unavailable(reason))
+        CommandError::NotSent(L2Error::unavailable(not_connected(obstacle.as_ref().map(|why| why.as_str()))))
     }
 
     /// Sends a call over a chosen connection.
@@ -233,7 +189,7 @@ impl CommandExecutor {
         let span = spans::call(command, &shard.primary);
         let ended = connection.ended.clone();
         let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
-        let mut call = InFlight { call: Some(call), place: Some((place, room)), tasks: &self.tasks };
+        let mut call = InFlight::new(call, (place, room), &self.tasks);
         let sent_at = self.shared.clock.now();
         let progress = || connection.moved.progress();
         let answer = match large_values::wait(&*self.shared.clock, timeout, progress, &mut call).await {
@@ -292,108 +248,6 @@ impl CommandExecutor {
         if is_misplaced(&error) {
             self.shared.misplaced.notify_one();
         }
-        // Refusals of Redis begin with an upper-case word; any other error is the connection's
-        // failure.
-        let word = first_word(&error);
-        if word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
-            CommandError::Refused(error)
-        } else {
-            CommandError::Lost(CONNECTION_LOST)
-        }
+        CommandError::from_answer(error)
     }
-}
-
-/// A call that was sent.
-///
-/// If dropped before its answer, it is completed in a task, because Redis completes it, too.
-struct InFlight<'a, T: Send + 'static> {
-    call: Option<BoxFuture<'static, T>>,
-    place: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
-    tasks: &'a TaskTracker,
-}
-
-impl<T: Send + 'static> Future for InFlight<'_, T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let answer = match self.call.as_mut() {
-            Some(call) => ready!(call.as_mut().poll(context)),
-            None => return Poll::Pending,
-        };
-        (self.call, self.place) = (None, None);
-        Poll::Ready(answer)
-    }
-}
-
-impl<T: Send + 'static> Drop for InFlight<'_, T> {
-    fn drop(&mut self) {
-        if let (Some(call), Some(place)) = (self.call.take(), self.place.take()) {
-            self.tasks.spawn(async move {
-                let _ = call.await;
-                drop(place);
-            });
-        }
-    }
-}
-
-/// Returns true if a refusal came before the script began.
-pub fn refused_before_start(error: &Error) -> bool {
-    // Without READONLY, LOADING and CLUSTERDOWN: fred ends all commands in flight on the connection
-    // with the same words.
-    const WORDS: [&str; 9] =
-        ["OOM", "NOREPLICAS", "MISCONF", "BUSY", "NOAUTH", "WRONGPASS", "MOVED", "ASK", "TRYAGAIN"];
-    WORDS.iter().any(|word| error.details().starts_with(word))
-}
-
-/// The reason while no cause is known.
-const NOT_CONNECTED: &str = "not connected to redis";
-
-/// Converts a refusal, in neutral words.
-pub fn refused(error: &Error) -> L2Error {
-    let details = error.details();
-    match refusal_in_words(details) {
-        _ if details.starts_with("OOM") => L2Error::Full,
-        Some(reason) => L2Error::unavailable(reason),
-        None => {
-            tracing::debug!(error = details, "redis refused a command");
-            L2Error::unavailable("redis refused the command")
-        }
-    }
-}
-
-/// The neutral text for a refusal by Redis.
-fn refusal_in_words(details: &str) -> Option<&'static str> {
-    const WORDS: [(&str, &str); 13] = [
-        ("READONLY", "redis is not the primary"),
-        ("LOADING", "redis is loading its data"),
-        ("MASTERDOWN", "redis is a replica without its primary"),
-        ("NOPERM", LACKS_A_RIGHT),
-        ("WRONGPASS", "redis refuses this service's user or password"),
-        ("NOAUTH", "redis requires a user and a password"),
-        ("NOREPLICAS", "redis has too few replicas to write (min-replicas-to-write)"),
-        ("MISCONF", "redis cannot persist and refuses writes (stop-writes-on-bgsave-error)"),
-        ("BUSY", "redis is busy with a script"),
-        ("MOVED", IS_MOVING),
-        ("ASK", IS_MOVING),
-        ("TRYAGAIN", IS_MOVING),
-        ("CLUSTERDOWN", IS_MOVING),
-    ];
-    let known = WORDS.iter().find(|(word, _)| details.starts_with(word)).map(|(_, words)| *words);
-    known.or_else(|| names_a_missing_right(details).then_some(LACKS_A_RIGHT))
-}
-
-const LACKS_A_RIGHT: &str = "redis refuses this service's user";
-const IS_MOVING: &str = "redis is moving the key to another shard";
-
-/// The reason why commands do not work, in neutral words: names and addresses in it are not the
-/// caller's business.
-fn obstacle_in_words(why: &str) -> &'static str {
-    let refused = refusal_in_words(why);
-    let other = || match why {
-        UNRESPONSIVE => UNRESPONSIVE,
-        why if why.starts_with("tls") => "no TLS connection to redis can be made",
-        why if why.contains("a replica, not the primary") => "redis is not the primary",
-        _ => NOT_CONNECTED,
-    };
-    refused.unwrap_or_else(other)
 }

@@ -14,8 +14,10 @@ use arc_swap::ArcSwapOption;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::fred_client::ClientTask;
 use super::primary::Primary;
-use super::redis_connection::{ClientTask, Connection, life};
+use super::redis_connection::Connection;
+use super::server_life::life;
 use super::supervisor::{ConnectionSupervisor, PINGS_PER_TIMEOUT};
 
 /// Checks in a row in which commands work before the connection is closed.

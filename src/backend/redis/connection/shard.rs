@@ -18,7 +18,7 @@ pub struct Shard {
     pub primary: Arc<Primary>,
     /// Connections for commands.
     pub links: Vec<Arc<ConnectionSupervisor>>,
-    /// LargeValueRoom on the connection for large values.
+    /// Room on the connection for large values.
     pub room: LargeValueRoom,
     /// The connection for large values.
     large: Arc<ConnectionSupervisor>,

@@ -10,9 +10,11 @@ use arc_swap::ArcSwapOption;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::fred_client::Purpose;
 use super::large_values;
 use super::primary::Primary;
-use super::redis_connection::{ConnectError, Connection, Purpose, words};
+use super::redis_connection::Connection;
+use super::redis_error::{ConnectError, words};
 use crate::cache::clock::Moment;
 use crate::cache::tier::Timeout;
 use crate::units::format_duration;

@@ -17,9 +17,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::tally::{Chosen, ShardTally, Tally};
-use crate::backend::redis::command::executor::CommandError;
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
-use crate::backend::redis::connection::redis_connection::{Connection, field, names_a_missing_right};
+use crate::backend::redis::connection::redis_connection::Connection;
+use crate::backend::redis::connection::redis_error::names_a_missing_right;
+use crate::backend::redis::connection::server_life::field;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::reply::bytes;
 use crate::backend::redis::store::redis_l2::RedisL2;

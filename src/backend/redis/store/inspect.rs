@@ -10,7 +10,7 @@ use fred::types::Value;
 use super::invalidation_lookup::LookupEntry;
 use super::read::{NO_KEY, entry_at};
 use super::redis_l2::RedisL2;
-use crate::backend::redis::command::executor::CommandError;
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values::{Load, TRIP_BYTES};
 use crate::backend::redis::connection::shard::Shard;

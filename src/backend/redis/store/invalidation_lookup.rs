@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::types::Value;
 
-use crate::backend::redis::command::executor::{CommandError, CommandExecutor};
+use crate::backend::redis::command::command_error::CommandError;
+use crate::backend::redis::command::executor::CommandExecutor;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::redis_connection::Connection;

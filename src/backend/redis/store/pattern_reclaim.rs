@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::redis_l2::{CompletedStep, RedisL2};
-use crate::backend::redis::command::executor::CommandError;
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;

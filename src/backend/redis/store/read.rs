@@ -9,7 +9,7 @@ use fred::types::Value;
 
 use super::invalidation_lookup::LookupEntry;
 use super::redis_l2::RedisL2;
-use crate::backend::redis::command::executor::CommandError;
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::clock::RedisClock;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values::{Reach, SMALL_VALUE_BYTES};

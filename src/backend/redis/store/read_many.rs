@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 
 use super::read::SentRead;
 use super::redis_l2::RedisL2;
-use crate::backend::redis::command::executor::CommandError;
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values;
 use crate::backend::redis::connection::large_values::Reach;

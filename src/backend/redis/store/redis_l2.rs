@@ -14,9 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use super::fleet_barrier::FleetChange;
 use super::invalidation_lookup::InvalidationLookup;
-use crate::backend::redis::command::executor::{
-    CallRoute, CommandError, CommandExecutor, refused, refused_before_start,
-};
+use crate::backend::redis::command::command_error::{CommandError, refused, refused_before_start};
+use crate::backend::redis::command::executor::{CallRoute, CommandExecutor};
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::health::{HealthReport, RedisHealth};

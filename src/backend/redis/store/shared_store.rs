@@ -10,7 +10,7 @@ use fred::types::{Expiration, Value};
 use futures_util::future::join_all;
 
 use super::redis_l2::{CLOCK_SLACK, RedisL2};
-use crate::backend::redis::command::executor::{CommandError, refused};
+use crate::backend::redis::command::command_error::{CommandError, refused};
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values::{Load, TRIP_BYTES};
 use crate::backend::redis::connection::redis_connection::Connection;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::discovery::{NodeReport, Query, Reports, TopologyDiscovery};
+use super::discovery::{Query, Reports, TopologyDiscovery};
+use super::node_report::NodeReport;
 use crate::backend::redis::bus::subscription::Bus;
 use crate::backend::redis::command::executor::Routes;
 use crate::backend::redis::config::{Address, Servers};

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::redis::connection::redis_connection::field;
+use crate::backend::redis::connection::server_life::field;
 use crate::backend::redis::store::redis_l2::RedisL2;
 use crate::cache::tier::ServerReport;
 
