@@ -27,7 +27,7 @@ pub type AuditReplies = BoxFuture<'static, Vec<Result<Vec<Value>, Error>>>;
 /// The partitions of a subscription, in groups.
 pub struct AuditGroups {
     primary: Arc<Primary>,
-    shared: Arc<RedisContext>,
+    context: Arc<RedisContext>,
     groups: Vec<AuditGroup>,
     /// Time without an echo after which the subscription is closed.
     echo_timeout: Duration,
@@ -51,17 +51,17 @@ pub struct AuditGroup {
 impl AuditGroups {
     /// Creates the groups of `partitions`, none of them echoed.
     pub fn new(primary: &Arc<Primary>, partitions: &[u16]) -> AuditGroups {
-        let shared = primary.shared.clone();
+        let context = primary.context.clone();
         let group = |partitions: &[u16]| AuditGroup {
             partitions: partitions.into(),
-            echo_channel: shared.layout.replica_channel(partitions[0], shared.replica),
+            echo_channel: context.keys.replica_channel(partitions[0], context.replica),
             awaiting_since: Instant::now(),
             echoed: false,
             is_refused: false,
         };
-        let groups = shared.layout.groups(partitions).map(group).collect();
-        let echo_timeout = (shared.config.max_staleness / 2).max(MIN_ECHO_TIMEOUT);
-        AuditGroups { primary: primary.clone(), groups, echo_timeout, shared }
+        let groups = context.keys.groups(partitions).map(group).collect();
+        let echo_timeout = (context.config.max_staleness / 2).max(MIN_ECHO_TIMEOUT);
+        AuditGroups { primary: primary.clone(), groups, echo_timeout, context }
     }
 
     /// The groups.
@@ -82,17 +82,17 @@ impl AuditGroups {
     /// Sends an audit.
     pub fn send(&self, connection: &Arc<Connection>, nonce: u64) -> AuditReplies {
         let script = |group: &AuditGroup| {
-            let (connection, shared) = (connection.clone(), &self.shared);
-            let counters = shared.layout.counters(&group.partitions);
+            let (connection, context) = (connection.clone(), &self.context);
+            let counters = context.keys.counters(&group.partitions);
             let args = vec![
-                shared.floors_argument(&group.partitions),
+                context.floors_argument(&group.partitions),
                 connection.identity.as_str().into(),
-                shared.layout.partitions().to_string().into(),
+                context.keys.partitions().to_string().into(),
                 group.echo_channel.as_str().into(),
                 Value::Bytes(codec::echo_head(nonce).into()),
                 Value::Bytes(codec::partition_numbers(&group.partitions).into()),
-                codec::replica_field(shared.replica).into(),
-                shared.longest_pause().as_micros().to_string().into(),
+                codec::replica_field(context.replica).into(),
+                context.longest_pause().as_micros().to_string().into(),
             ];
             async move { connection.run(Script::Audit, counters, args).await }
         };
@@ -102,13 +102,13 @@ impl AuditGroups {
     /// Checks the replies of an audit. Fails if the subscription has to be replaced.
     pub fn check(&mut self, replies: Vec<Result<Vec<Value>, Error>>) -> Result<(), ConnectError> {
         for (group, reply) in self.groups.iter_mut().zip(replies) {
-            match check_reply(reply, self.shared.layout.partitions()) {
+            match check_reply(reply, self.context.keys.partitions()) {
                 Ok(()) => self.primary.health.agreed(),
-                Err(ConnectError::Misplaced(why)) if self.shared.layout.sharded() => {
+                Err(ConnectError::Misplaced(why)) if self.context.keys.sharded() => {
                     // The slot is moving to another primary. If it stays, the next placement
                     // restores it.
                     (group.awaiting_since, group.echoed) = (Instant::now(), false);
-                    self.shared.misplaced.notify_one();
+                    self.context.misplaced.notify_one();
                     self.primary.health.subscription_fails(&why);
                 }
                 Err(error) => return Err(error),

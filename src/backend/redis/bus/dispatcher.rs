@@ -19,7 +19,7 @@ use crate::cache::tier::bus::{BusSink, Echo, Message};
 /// Dispatches what one subscription receives.
 pub struct Dispatcher {
     primary: Arc<Primary>,
-    shared: Arc<RedisContext>,
+    context: Arc<RedisContext>,
     sink: Arc<dyn BusSink>,
     partitions: Arc<[u16]>,
     epochs: ForeignEpochs,
@@ -43,7 +43,7 @@ impl Dispatcher {
     /// Creates a dispatcher for a new subscription to `partitions`.
     pub fn new(primary: &Arc<Primary>, sink: &Arc<dyn BusSink>, partitions: &Arc<[u16]>) -> Dispatcher {
         Dispatcher {
-            shared: primary.shared.clone(),
+            context: primary.context.clone(),
             primary: primary.clone(),
             sink: sink.clone(),
             partitions: partitions.clone(),
@@ -63,7 +63,7 @@ impl Dispatcher {
             Err(RecvError::Closed) => return Dispatched::Closed,
         };
         let bytes = received.value.into_bytes().unwrap_or_default();
-        if !self.shared.layout.is_replica_channel(&received.channel, self.shared.replica) {
+        if !self.context.keys.is_replica_channel(&received.channel, self.context.replica) {
             return self.published(&received.channel, &bytes);
         }
         match codec::decode_private(&bytes) {
@@ -75,7 +75,7 @@ impl Dispatcher {
             }
             Some(Private::Echo(nonce, echo)) => self.echo(nonce, echo),
             Some(Private::Confirmation { ticket, partition, replica }) => {
-                self.shared.barriers.confirm(ticket, replica, partition);
+                self.context.barriers.confirm(ticket, replica, partition);
                 Dispatched::Done
             }
             None => self.undecodable(&received.channel),
@@ -84,12 +84,12 @@ impl Dispatcher {
 
     /// Dispatches a message on the channel of a partition.
     fn published(&mut self, channel: &str, bytes: &Bytes) -> Dispatched {
-        match codec::decode_message(bytes, self.shared.replica) {
+        match codec::decode_message(bytes, self.context.replica) {
             Some(Published::Change { message, micros, origin, ticket }) => {
                 if self.epochs.record_message(message.partition, message.version.epoch) {
-                    self.shared.foreign.record(1, channel, self.shared.clock.now());
+                    self.context.foreign.record(1, channel, self.context.clock.now());
                 }
-                self.shared.lag.observe(self.primary.clock.age(micros, self.shared.clock.now()));
+                self.context.lag.observe(self.primary.clock.age(micros, self.context.clock.now()));
                 self.apply(message, origin, ticket)
             }
             Some(Published::Released { namespace, key, failed }) => {
@@ -103,14 +103,14 @@ impl Dispatcher {
     fn apply(&self, message: Message, origin: u64, ticket: Option<u64>) -> Dispatched {
         if message.change.selectors().iter().any(|selector| matches!(selector, Selector::Pattern(_))) {
             let namespace = std::str::from_utf8(&message.change.namespace);
-            namespace.into_iter().for_each(|namespace| self.shared.reclaim_queue.seen(namespace));
+            namespace.into_iter().for_each(|namespace| self.context.reclaim_queue.seen(namespace));
         }
         let (own, partition) = (message.own, message.partition);
         spans::apply(&message).in_scope(|| self.sink.apply(message));
         match ticket {
             Some(ticket) if !own => Dispatched::Confirm(
-                self.shared.layout.replica_channel(partition, origin),
-                codec::confirmation(ticket, partition, self.shared.replica).into(),
+                self.context.keys.replica_channel(partition, origin),
+                codec::confirmation(ticket, partition, self.context.replica).into(),
             ),
             _ => Dispatched::Done,
         }
@@ -120,19 +120,19 @@ impl Dispatcher {
         let first = echo.positions.first().map(|(partition, _)| *partition);
         // A position below the floor is of a life that has ended: the next audit detects that. A
         // position that no clock can have led to is foreign.
-        let now = self.shared.clock.now();
+        let now = self.context.clock.now();
         echo.positions.retain(|(partition, at)| {
-            at.epoch >= self.shared.floor(*partition).epoch && self.primary.clock.may_begin(at.epoch, now)
+            at.epoch >= self.context.floor(*partition).epoch && self.primary.clock.may_begin(at.epoch, now)
         });
         let positions = echo.positions.clone();
         // Only an accepted echo raises a floor: one that is published again does not.
         let (Some(first), true) = (first, self.sink.echo(nonce, echo)) else { return Dispatched::Done };
         for (partition, position) in positions {
-            self.shared.raise_floor(partition, position);
+            self.context.raise_floor(partition, position);
             self.primary.clock.echoed(partition, position);
             let foreign = self.epochs.record_echo(partition, position.epoch);
             if foreign > 0 {
-                self.shared.foreign.record(foreign, &self.shared.layout.channel(partition), now);
+                self.context.foreign.record(foreign, &self.context.keys.channel(partition), now);
             }
         }
         Dispatched::Echo(first)

@@ -37,7 +37,7 @@ const MAX_CONFIRMATIONS_IN_FLIGHT: usize = 1024;
 /// The subscription of one replica to one primary.
 pub struct Bus {
     primary: Arc<Primary>,
-    shared: Arc<RedisContext>,
+    context: Arc<RedisContext>,
     sink: Arc<dyn BusSink>,
     /// Cancelled at shutdown, when this replica answers no more.
     closing: CancellationToken,
@@ -48,7 +48,7 @@ pub struct Bus {
 impl Bus {
     /// Creates a subscription. [`Bus::run`] subscribes.
     pub fn new(primary: Arc<Primary>, sink: Arc<dyn BusSink>, closing: CancellationToken) -> Bus {
-        Bus { shared: primary.shared.clone(), primary, sink, closing }
+        Bus { context: primary.context.clone(), primary, sink, closing }
     }
 
     /// Keeps the subscription alive until `stop`.
@@ -61,7 +61,7 @@ impl Bus {
                 Ok(Ended::OtherPartitions) => continue,
                 Err(ConnectError::Failed(why) | ConnectError::Misplaced(why)) => {
                     self.primary.health.subscription_fails(&why);
-                    self.shared.misplaced.notify_one();
+                    self.context.misplaced.notify_one();
                 }
                 Err(error @ ConnectError::Partitions { .. }) => self.primary.health.halt(&error.to_string()),
             }
@@ -120,7 +120,7 @@ impl Bus {
             return error.into();
         }
         audits.await_echoes();
-        let mut ticks = interval(self.shared.config.max_staleness / AUDITS_PER_BOUND);
+        let mut ticks = interval(self.context.config.max_staleness / AUDITS_PER_BOUND);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut audit: Option<AuditReplies> = None;
         let mut confirmations = FuturesUnordered::new();
@@ -163,16 +163,16 @@ impl Bus {
         partitions: &[u16],
         audits: &mut AuditGroups,
     ) -> Result<(), Error> {
-        let layout = &self.shared.layout;
-        if !layout.sharded() {
-            let channels = partitions.iter().map(|partition| layout.channel(*partition));
+        let keys = &self.context.keys;
+        if !keys.sharded() {
+            let channels = partitions.iter().map(|partition| keys.channel(*partition));
             let channels = channels.chain(audits.groups().iter().map(|group| group.echo_channel.clone()));
             return connection.client.subscribe(channels.collect::<Vec<_>>()).await;
         }
         // One channel for each command: fred takes the second confirmation of one for the reply to
         // the next.
         let subscribed = join_all(audits.groups().iter().map(|group| async {
-            let channel = layout.channel(group.partitions[0]);
+            let channel = keys.channel(group.partitions[0]);
             connection.client.ssubscribe(channel).await?;
             connection.client.ssubscribe(group.echo_channel.as_str()).await
         }));
@@ -181,7 +181,7 @@ impl Bus {
             match subscribed {
                 Err(error) if is_misplaced(&error) => {
                     group.is_refused = true;
-                    self.shared.misplaced.notify_one();
+                    self.context.misplaced.notify_one();
                 }
                 other => other?,
             }
@@ -191,16 +191,16 @@ impl Bus {
 
     /// Removes this replica from the registry, so that no barrier waits for it.
     async fn deregister(&self, connection: &Connection, partitions: &[u16]) {
-        let deregistered = self.shared.layout.groups(partitions).map(|group| {
-            let counter = self.shared.layout.counter(group[0]);
-            connection.run(Script::Deregister, vec![counter], vec![codec::replica_field(self.shared.replica).into()])
+        let deregistered = self.context.keys.groups(partitions).map(|group| {
+            let counter = self.context.keys.counter(group[0]);
+            connection.run(Script::Deregister, vec![counter], vec![codec::replica_field(self.context.replica).into()])
         });
         let _ = timeout(MIN_ECHO_TIMEOUT, join_all(deregistered)).await;
     }
 
     async fn publish(&self, connection: &Arc<Connection>, channel: String, message: Bytes) {
         let client = &connection.client;
-        let sent: Result<Value, Error> = if self.shared.layout.sharded() {
+        let sent: Result<Value, Error> = if self.context.keys.sharded() {
             client.spublish(channel, Value::Bytes(message)).await
         } else {
             client.publish(channel, Value::Bytes(message)).await

@@ -6,20 +6,35 @@ use crate::backend::redis::connection::redis_error::names_a_missing_right;
 use crate::backend::redis::connection::supervisor::UNRESPONSIVE;
 use crate::cache::tier::L2Error;
 
-/// The reason if the deadline passed before an answer.
-pub const TIMED_OUT: &str = "no answer from redis within the timeout";
-
-/// The reason if the connection ended before an answer.
-pub const CONNECTION_LOST: &str = "the connection to redis was lost";
-
 /// The failure of a call to Redis.
 pub enum CommandError {
     /// The command was not sent.
     NotSent(L2Error),
     /// The command was sent; its outcome is not known.
-    Lost(&'static str),
+    Lost(LostAnswer),
     /// Redis refused the command.
     Refused(Error),
+}
+
+/// The way in which an answer was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostAnswer {
+    /// The deadline passed before it.
+    TimedOut,
+    /// The connection ended before it.
+    ConnectionLost,
+}
+
+// === impl LostAnswer ===
+
+impl LostAnswer {
+    /// The reason, for callers of the service.
+    pub fn reason(self) -> &'static str {
+        match self {
+            LostAnswer::TimedOut => "no answer from redis within the timeout",
+            LostAnswer::ConnectionLost => "the connection to redis was lost",
+        }
+    }
 }
 
 // === impl CommandError ===
@@ -29,7 +44,7 @@ impl CommandError {
     pub fn into_read_error(self) -> L2Error {
         match self {
             CommandError::NotSent(error) => error,
-            CommandError::Lost(reason) => L2Error::unavailable(reason),
+            CommandError::Lost(answer) => L2Error::unavailable(answer.reason()),
             CommandError::Refused(error) => refused(&error),
         }
     }
@@ -42,7 +57,7 @@ impl CommandError {
         if word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
             CommandError::Refused(error)
         } else {
-            CommandError::Lost(CONNECTION_LOST)
+            CommandError::Lost(LostAnswer::ConnectionLost)
         }
     }
 
@@ -50,8 +65,8 @@ impl CommandError {
     pub(super) fn word(&self) -> &str {
         match self {
             CommandError::NotSent(_) => "not_sent",
-            CommandError::Lost(TIMED_OUT) => "timeout",
-            CommandError::Lost(_) => "connection_lost",
+            CommandError::Lost(LostAnswer::TimedOut) => "timeout",
+            CommandError::Lost(LostAnswer::ConnectionLost) => "connection_lost",
             CommandError::Refused(error) => first_word(error),
         }
     }

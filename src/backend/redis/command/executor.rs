@@ -9,7 +9,7 @@ use fred::types::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
-use super::command_error::{CONNECTION_LOST, CommandError, TIMED_OUT, not_connected, refused};
+use super::command_error::{CommandError, LostAnswer, not_connected, refused};
 use super::in_flight::InFlight;
 use super::spans;
 use crate::backend::redis::connection::command_metrics::CommandKind;
@@ -35,7 +35,7 @@ pub struct CallRoute {
 
 /// Runs commands on the primaries.
 pub struct CommandExecutor {
-    shared: Arc<RedisContext>,
+    context: Arc<RedisContext>,
     health: Arc<RedisHealth>,
     routes: ArcSwap<Routes>,
     in_flight: Arc<Semaphore>,
@@ -55,9 +55,9 @@ pub struct Routes {
 
 impl CommandExecutor {
     /// Creates an executor without routes. Calls whose callers disconnect are completed in `tasks`.
-    pub fn new(shared: Arc<RedisContext>, health: Arc<RedisHealth>, tasks: TaskTracker) -> CommandExecutor {
-        let in_flight = Arc::new(Semaphore::new(shared.config.max_in_flight));
-        CommandExecutor { shared, health, routes: ArcSwap::default(), in_flight, tasks }
+    pub fn new(context: Arc<RedisContext>, health: Arc<RedisHealth>, tasks: TaskTracker) -> CommandExecutor {
+        let in_flight = Arc::new(Semaphore::new(context.config.max_in_flight));
+        CommandExecutor { context, health, routes: ArcSwap::default(), in_flight, tasks }
     }
 
     /// The current routes.
@@ -78,7 +78,7 @@ impl CommandExecutor {
         let routes = self.routes.load();
         let shard = routes.by_partition.get(usize::from(partition)).cloned().flatten();
         shard.ok_or_else(|| {
-            self.shared.errors.inc();
+            self.context.errors.inc();
             L2Error::unavailable("no primary is known for the key")
         })
     }
@@ -127,17 +127,14 @@ impl CommandExecutor {
     pub async fn await_room(&self, shard: &Shard, load: Load, command: CommandKind) -> Result<CallRoute, CommandError> {
         let connection = shard.connection_for_large(command.only_reads());
         let connection = connection.ok_or_else(|| self.not_connected(shard))?;
-        let (clock, started_at) = (&*self.shared.clock, self.shared.clock.now());
+        let (clock, started_at) = (&*self.context.clock, self.context.clock.now());
         let room = connection.ended.run_until_cancelled(shard.room.take(load.bytes));
         let room = match large_values::wait(clock, load.timeout, || connection.moved.progress(), room).await {
             Some(Some(room)) => room,
             ended => {
-                self.shared.errors.inc();
-                return Err(CommandError::NotSent(L2Error::unavailable(if ended.is_some() {
-                    CONNECTION_LOST
-                } else {
-                    TIMED_OUT
-                })));
+                self.context.errors.inc();
+                let lost = if ended.is_some() { LostAnswer::ConnectionLost } else { LostAnswer::TimedOut };
+                return Err(CommandError::NotSent(L2Error::unavailable(lost.reason())));
             }
         };
         let timeout = load.timeout.renewed(started_at, clock.now());
@@ -164,7 +161,7 @@ impl CommandExecutor {
     }
 
     fn not_connected(&self, shard: &Shard) -> CommandError {
-        self.shared.errors.inc();
+        self.context.errors.inc();
         let obstacle = shard.primary.obstacle.load();
         CommandError::NotSent(L2Error::unavailable(not_connected(obstacle.as_ref().map(|why| why.as_str()))))
     }
@@ -183,35 +180,35 @@ impl CommandExecutor {
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let CallRoute { connection, room, timeout } = route;
-        let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
-            return Err(CommandError::NotSent(L2Error::Busy { limit: self.shared.config.max_in_flight }));
+        let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
+            return Err(CommandError::NotSent(L2Error::Busy { limit: self.context.config.max_in_flight }));
         };
         let span = spans::call(command, &shard.primary);
         let ended = connection.ended.clone();
         let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
-        let mut call = InFlight::new(call, (place, room), &self.tasks);
-        let sent_at = self.shared.clock.now();
+        let mut call = InFlight::new(call, (permit, room), &self.tasks);
+        let sent_at = self.context.clock.now();
         let progress = || connection.moved.progress();
-        let answer = match large_values::wait(&*self.shared.clock, timeout, progress, &mut call).await {
+        let answer = match large_values::wait(&*self.context.clock, timeout, progress, &mut call).await {
             Some(Some(Ok(answer))) => Ok(answer),
             Some(Some(Err(error))) => Err(self.failure(&connection, error)),
             Some(None) => {
-                self.shared.errors.inc();
-                Err(CommandError::Lost(CONNECTION_LOST))
+                self.context.errors.inc();
+                Err(CommandError::Lost(LostAnswer::ConnectionLost))
             }
             None => {
-                self.shared.errors.inc();
-                Err(CommandError::Lost(TIMED_OUT))
+                self.context.errors.inc();
+                Err(CommandError::Lost(LostAnswer::TimedOut))
             }
         };
-        let took = self.shared.clock.now().since(sent_at);
-        self.shared.operations.observe(command, answer.as_ref().err().map(CommandError::word), took);
+        let took = self.context.clock.now().since(sent_at);
+        self.context.operations.observe(command, answer.as_ref().err().map(CommandError::word), took);
         answer.inspect_err(|failure| spans::failed(&span, failure.word(), matches!(failure, CommandError::Refused(_))))
     }
 
     /// The number of calls in flight.
     pub fn in_flight(&self) -> usize {
-        self.shared.config.max_in_flight - self.in_flight.available_permits()
+        self.context.config.max_in_flight - self.in_flight.available_permits()
     }
 
     /// Runs a script on one counter that takes no sequence.
@@ -223,30 +220,30 @@ impl CommandExecutor {
         deadline: Moment,
     ) -> Result<Vec<Value>, L2Error> {
         let shard = self.shard(partition)?;
-        let counter = self.shared.layout.counter(partition);
+        let counter = self.context.keys.counter(partition);
         let work = |connection: Arc<Connection>| async move { connection.run(script, vec![counter], args).await };
         self.call(&shard, deadline, CommandKind::Script(script), work).await.map_err(CommandError::into_read_error)
     }
 
     /// Converts the refusal of a part of a read.
     pub fn part_refused(&self, shard: &Shard, error: &Error) -> L2Error {
-        self.shared.errors.inc();
+        self.context.errors.inc();
         if not_a_primary(error) {
             shard.condemn();
         }
         if is_misplaced(error) {
-            self.shared.misplaced.notify_one();
+            self.context.misplaced.notify_one();
         }
         refused(error)
     }
 
     fn failure(&self, connection: &Connection, error: Error) -> CommandError {
-        self.shared.errors.inc();
+        self.context.errors.inc();
         if not_a_primary(&error) {
             connection.condemned.cancel();
         }
         if is_misplaced(&error) {
-            self.shared.misplaced.notify_one();
+            self.context.misplaced.notify_one();
         }
         CommandError::from_answer(error)
     }

@@ -14,18 +14,18 @@ use crate::cache::tier::BoxFuture;
 /// If dropped before its answer, it is completed in a task, because Redis completes it, too.
 pub struct InFlight<'a, T: Send + 'static> {
     call: Option<BoxFuture<'static, T>>,
-    place: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
+    permit: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
     tasks: &'a TaskTracker,
 }
 
 impl<'a, T: Send + 'static> InFlight<'a, T> {
-    /// Wraps a call that has begun. `place`, and the room for a large value, are held until its end.
+    /// Wraps a call that has begun. It holds its permit, and its room for a large value, until its end.
     pub fn new(
         call: BoxFuture<'static, T>,
-        place: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+        permit: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
         tasks: &'a TaskTracker,
     ) -> InFlight<'a, T> {
-        InFlight { call: Some(call), place: Some(place), tasks }
+        InFlight { call: Some(call), permit: Some(permit), tasks }
     }
 }
 
@@ -37,17 +37,17 @@ impl<T: Send + 'static> Future for InFlight<'_, T> {
             Some(call) => ready!(call.as_mut().poll(context)),
             None => return Poll::Pending,
         };
-        (self.call, self.place) = (None, None);
+        (self.call, self.permit) = (None, None);
         Poll::Ready(answer)
     }
 }
 
 impl<T: Send + 'static> Drop for InFlight<'_, T> {
     fn drop(&mut self) {
-        if let (Some(call), Some(place)) = (self.call.take(), self.place.take()) {
+        if let (Some(call), Some(permit)) = (self.call.take(), self.permit.take()) {
             self.tasks.spawn(async move {
                 let _ = call.await;
-                drop(place);
+                drop(permit);
             });
         }
     }

@@ -33,7 +33,7 @@ struct HealthInner {
 struct KnownHealth {
     address: Address,
     /// One for each connection for commands.
-    links: Vec<PrimaryState>,
+    connections: Vec<PrimaryState>,
     subscription: PrimaryState,
     /// Consecutive attempts that did not prove the subscription.
     unproven: u32,
@@ -79,14 +79,14 @@ impl PrimaryState {
 
 impl KnownHealth {
     fn commands_work(&self) -> bool {
-        self.links.iter().any(|link| link.works)
+        self.connections.iter().any(|connection| connection.works)
     }
 
     fn reason(&self) -> Option<&str> {
         if self.commands_work() {
             self.subscription.reason()
         } else {
-            self.links.first().and_then(PrimaryState::reason)
+            self.connections.first().and_then(PrimaryState::reason)
         }
     }
 }
@@ -135,12 +135,12 @@ impl RedisHealth {
     }
 
     /// Adds a primary without a working connection.
-    pub fn primary(self: &Arc<Self>, address: &Address, links: usize) -> PrimaryHealth {
+    pub fn primary(self: &Arc<Self>, address: &Address, connections: usize) -> PrimaryHealth {
         let number = self.update(|inner| {
-            let links = (0..links).map(|_| PrimaryState::default()).collect();
+            let connections = (0..connections).map(|_| PrimaryState::default()).collect();
             let known = KnownHealth {
                 address: address.clone(),
-                links,
+                connections,
                 subscription: PrimaryState::default(),
                 unproven: 0,
                 unproven_is_logged: false,
@@ -232,11 +232,11 @@ impl PrimaryHealth {
     }
 
     /// Records that commands work on one of the connections.
-    pub fn commands_work(&self, link: usize, server_version: &str) {
+    pub fn commands_work(&self, connection: usize, server_version: &str) {
         let changed = self.update(|primary| {
             primary.server_version = server_version.to_owned();
             let worked = primary.commands_work();
-            primary.links[link].set(None);
+            primary.connections[connection].set(None);
             !worked
         });
         if changed {
@@ -248,13 +248,13 @@ impl PrimaryHealth {
     ///
     /// It is no outage while another one works. An outage is logged as one warning, even if its
     /// reason changes.
-    pub fn commands_fail(&self, link: usize, why: &str) {
+    pub fn commands_fail(&self, connection: usize, why: &str) {
         let (mut begins, server) = (false, &self.address);
         let changed = self.update(|primary| {
             let worked = primary.commands_work();
-            begins = worked || primary.links.iter().all(|part| part.why_not.is_none());
-            let news = primary.links.iter().all(|part| part.why_not.as_deref() != Some(why));
-            primary.links[link].set(Some(why));
+            begins = worked || primary.connections.iter().all(|part| part.why_not.is_none());
+            let news = primary.connections.iter().all(|part| part.why_not.as_deref() != Some(why));
+            primary.connections[connection].set(Some(why));
             (worked || news) && !primary.commands_work()
         });
         if changed && begins {

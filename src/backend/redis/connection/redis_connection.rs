@@ -47,7 +47,7 @@ pub struct Connection {
     /// Bytes moved.
     pub moved: Arc<Moved>,
     shas: Vec<String>,
-    shared: Arc<RedisContext>,
+    context: Arc<RedisContext>,
 }
 
 // === impl Connection ===
@@ -55,7 +55,7 @@ pub struct Connection {
 impl Connection {
     /// Connects to a primary and performs the handshake.
     pub async fn open(primary: &Primary, purpose: Purpose) -> Result<(Connection, ClientTask), ConnectError> {
-        let config = &primary.shared.config;
+        let config = &primary.context.config;
         let (client, task) =
             open_client(config, &primary.address, &config.credentials, Some(config.database), purpose).await?;
         match timeout(config.connect_timeout, Connection::complete_handshake(client, primary, task.moved())).await {
@@ -69,7 +69,7 @@ impl Connection {
     ///
     /// Sends no write.
     pub async fn open_for_reads(primary: &Primary) -> Result<(Connection, ClientTask), ConnectError> {
-        let config = &primary.shared.config;
+        let config = &primary.context.config;
         let (client, task) =
             open_client(config, &primary.address, &config.credentials, Some(config.database), Purpose::Commands)
                 .await?;
@@ -114,10 +114,10 @@ impl Connection {
             term: primary.term(),
             moved,
             shas: Vec::new(),
-            shared: primary.shared.clone(),
+            context: primary.context.clone(),
         };
         // Concurrently: one round trip.
-        let loads = Script::ALL.map(|script| connection.client.script_load(connection.shared.script(script)));
+        let loads = Script::ALL.map(|script| connection.client.script_load(connection.context.script(script)));
         connection.shas = join_all(loads).await.into_iter().collect::<Result<_, Error>>()?;
         Ok(connection)
     }
@@ -138,7 +138,7 @@ impl Connection {
     ///
     /// Skips a partition that is moving to another primary.
     async fn handshake(&self, primary: &Primary, partitions: &[u16]) -> Result<(), ConnectError> {
-        let handshakes = self.shared.layout.groups(partitions).map(|group| self.handshake_group(primary, group));
+        let handshakes = self.context.keys.groups(partitions).map(|group| self.handshake_group(primary, group));
         let mut moved = None;
         let mut greeted = false;
         for handshake in join_all(handshakes).await {
@@ -151,37 +151,37 @@ impl Connection {
         match moved {
             None => Ok(()),
             Some(why) => {
-                self.shared.misplaced.notify_one();
+                self.context.misplaced.notify_one();
                 if greeted { Ok(()) } else { Err(ConnectError::Failed(why)) }
             }
         }
     }
 
     async fn handshake_group(&self, primary: &Primary, group: &[u16]) -> Result<(), ConnectError> {
-        let shared = &self.shared;
-        let sent_at = shared.clock.now();
-        let floors: Vec<Version> = group.iter().map(|partition| shared.floor(*partition)).collect();
+        let context = &self.context;
+        let sent_at = context.clock.now();
+        let floors: Vec<Version> = group.iter().map(|partition| context.floor(*partition)).collect();
         let args = vec![
             Value::Bytes(floors.iter().copied().flat_map(codec::version_bytes).collect::<Vec<u8>>().into()),
             self.identity.as_str().into(),
-            shared.layout.partitions().to_string().into(),
+            context.keys.partitions().to_string().into(),
             primary.departed_deployment(group[0], sent_at).unwrap_or_else(|| "none".to_owned()).into(),
-            match shared.config.failover {
+            match context.config.failover {
                 // A test build may trust entries from before a takeover immediately.
-                _ if !shared.config.protections.on(Safeguard::Repair) => "trust".into(),
+                _ if !context.config.protections.on(Safeguard::Repair) => "trust".into(),
                 Failover::Repair => "repair".into(),
                 Failover::Cold => "cold".into(),
             },
-            live_for(shared.config.max_staleness).as_micros().to_string().into(),
-            shared.longest_pause().as_micros().to_string().into(),
+            live_for(context.config.max_staleness).as_micros().to_string().into(),
+            context.longest_pause().as_micros().to_string().into(),
             // A test build may omit it.
-            if shared.config.protections.on(Safeguard::Return) {
+            if context.config.protections.on(Safeguard::Return) {
                 primary.term().to_string().into()
             } else {
                 "0".into()
             },
         ];
-        let reply = self.run(Script::Handshake, shared.layout.counters(group), args).await?;
+        let reply = self.run(Script::Handshake, context.keys.counters(group), args).await?;
         let unknown = || ConnectError::Failed("unexpected reply to the handshake".to_owned());
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), Some(micros)) => {
@@ -189,16 +189,16 @@ impl Connection {
                 let positions = positions.filter(|positions| positions.len() == group.len());
                 let (micros, positions) = u64::try_from(micros).ok().zip(positions).ok_or_else(unknown)?;
                 for ((partition, floor), position) in group.iter().zip(floors).zip(positions) {
-                    shared.lower_floor(*partition, floor, position);
-                    shared.raise_floor(*partition, position);
+                    context.lower_floor(*partition, floor, position);
+                    context.raise_floor(*partition, position);
                 }
-                primary.sample_clock(micros, sent_at, shared.clock.now());
+                primary.sample_clock(micros, sent_at, context.clock.now());
                 Ok(())
             }
             (Some("PARTITIONS"), Some(theirs)) => {
                 let audited = reply.get(2).and_then(Value::as_bytes).unwrap_or_default();
                 primary.record_foreign(group[0], String::from_utf8_lossy(audited).into_owned(), sent_at);
-                Err(ConnectError::Partitions { theirs, ours: shared.layout.partitions() })
+                Err(ConnectError::Partitions { theirs, ours: context.keys.partitions() })
             }
             _ => Err(unknown()),
         }
@@ -211,13 +211,13 @@ impl Connection {
         keys: Vec<K>,
         args: Vec<Value>,
     ) -> Result<Vec<Value>, Error> {
-        self.shared.commands.inc();
+        self.context.commands.inc();
         let keys: Vec<fred::types::Key> = keys.into_iter().map(Into::into).collect();
         let first = self.client.evalsha(self.shas[script as usize].as_str(), keys.clone(), args.clone()).await;
         let reply: Result<Value, Error> = match first {
             // This is no replay: a script that Redis does not know has not run.
             Err(error) if error.details().starts_with("NOSCRIPT") => {
-                self.client.eval(self.shared.script(script), keys, args).await
+                self.client.eval(self.context.script(script), keys, args).await
             }
             other => other,
         };
@@ -231,7 +231,7 @@ impl Connection {
     /// Removes from the reply the names that the script repaired, and logs them.
     fn without_repairs(&self, mut reply: Vec<Value>) -> Vec<Value> {
         if status(&reply) == Some("REPAIRED") && reply.len() >= 2 {
-            self.shared.damaged_keys.repaired(&reply[1], self.shared.clock.now());
+            self.context.damaged_keys.repaired(&reply[1], self.context.clock.now());
             reply.drain(..2);
         }
         reply

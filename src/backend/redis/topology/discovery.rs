@@ -57,7 +57,7 @@ pub struct Reports {
 
 /// Polls several servers in parallel, one connection each.
 pub struct TopologyDiscovery {
-    shared: Arc<RedisContext>,
+    context: Arc<RedisContext>,
     query: Query,
     credentials: Credentials,
     answers: Arc<LastReports>,
@@ -87,13 +87,13 @@ impl LastReports {
 impl TopologyDiscovery {
     /// Starts to poll `servers`.
     pub fn new(
-        shared: &Arc<RedisContext>,
+        context: &Arc<RedisContext>,
         query: Query,
         credentials: &Credentials,
         servers: &[Address],
     ) -> TopologyDiscovery {
         let mut discovery = TopologyDiscovery {
-            shared: shared.clone(),
+            context: context.clone(),
             query,
             credentials: credentials.clone(),
             answers: Arc::default(),
@@ -111,7 +111,7 @@ impl TopologyDiscovery {
                 address: server.clone(),
                 query: self.query.clone(),
                 credentials: self.credentials.clone(),
-                shared: self.shared.clone(),
+                context: self.context.clone(),
                 answers: self.answers.clone(),
             };
             let polling = tokio::spawn(poller.run(self.poll_now.subscribe()));
@@ -146,10 +146,10 @@ impl TopologyDiscovery {
                     self.answers.news.notified().await;
                 }
             };
-            let _ = timeout(self.shared.config.connect_timeout, everybody).await;
+            let _ = timeout(self.context.config.connect_timeout, everybody).await;
         } else {
             tokio::select! {
-                () = self.shared.misplaced.notified() => {
+                () = self.context.misplaced.notified() => {
                     self.poll_now.send_replace(());
                     sleep(MIN_POLL_INTERVAL).await;
                 }
@@ -190,7 +190,7 @@ struct NodePoller {
     address: Address,
     query: Query,
     credentials: Credentials,
-    shared: Arc<RedisContext>,
+    context: Arc<RedisContext>,
     answers: Arc<LastReports>,
 }
 
@@ -198,7 +198,7 @@ struct NodePoller {
 
 impl NodePoller {
     async fn run(self, mut poll_now: watch::Receiver<()>) {
-        let connect_timeout = self.shared.config.connect_timeout;
+        let connect_timeout = self.context.config.connect_timeout;
         let mut connection = None;
         loop {
             let answer = match timeout(2 * connect_timeout, self.poll(&mut connection)).await {
@@ -246,7 +246,7 @@ impl NodePoller {
     }
 
     async fn open(&self) -> Result<Open, String> {
-        let client = || open_client(&self.shared.config, &self.address, &self.credentials, None, Purpose::Commands);
+        let client = || open_client(&self.context.config, &self.address, &self.credentials, None, Purpose::Commands);
         let (query_client, task) = client().await.map_err(|error| error.to_string())?;
         let mut open = Open { client: query_client, news: None, tasks: vec![task] };
         if let Query::Primary { .. } = &self.query
@@ -272,7 +272,7 @@ impl NodePoller {
             }
             Query::Members => {
                 let nodes: String = command(client, &["CLUSTER", "NODES"]).await?;
-                Ok(read_members(&nodes, &self.address, self.shared.config.tls.is_some()))
+                Ok(read_members(&nodes, &self.address, self.context.config.tls.is_some()))
             }
         }
     }
