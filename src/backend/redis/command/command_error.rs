@@ -1,4 +1,4 @@
-//! Failures of calls to Redis, and their reasons in neutral words, as callers of the service see them.
+//! Failures of calls to Redis, and their reasons in neutral words for callers of the service.
 
 use fred::prelude::Error;
 

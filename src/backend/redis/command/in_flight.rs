@@ -19,7 +19,8 @@ pub struct InFlight<'a, T: Send + 'static> {
 }
 
 impl<'a, T: Send + 'static> InFlight<'a, T> {
-    /// Wraps a call that has begun. It holds its permit, and its room for a large value, until its end.
+    /// Wraps a call that has begun. It holds its permit, and its room for a large value, until it
+    /// ends.
     pub fn new(
         call: BoxFuture<'static, T>,
         permit: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),

@@ -126,7 +126,8 @@ impl Primary {
         self.partitions.subscribe()
     }
 
-    /// Adds a sample of the clock: it showed `micros` at some time between `sent_at` and `received_at`.
+    /// Adds a sample of the clock: it showed `micros` at some time between `sent_at` and
+    /// `received_at`.
     pub fn sample_clock(&self, micros: u64, sent_at: Moment, received_at: Moment) {
         if let Some(back) = self.clock.sample(micros, sent_at, received_at) {
             let back_ms = back.as_millis() as u64;

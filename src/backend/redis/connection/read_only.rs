@@ -3,10 +3,9 @@
 //! A server that refuses only writes, or pauses them, still answers reads. No write is sent on this
 //! connection, so that a pause of writes does not hold it up.
 //!
-//! A server that refuses writes may have been replaced. So the supervisor checks at an interval that
-//! the server is a primary, in the life of the last handshake. A
-//! server that lacks the replicas that it needs to write may be cut off from a new primary, and is
-//! not read from.
+//! A server that refuses writes may have been replaced. So the supervisor checks at an interval
+//! that the server is a primary, in the life of the last handshake. A server that lacks the replicas
+//! that it needs to write may be cut off from a new primary, and is not read from.
 
 use std::sync::Arc;
 
@@ -59,8 +58,9 @@ impl ReadOnlySupervisor {
 
     /// Opens the connection if it is needed, and checks it. Returns true if it may be used.
     ///
-    /// A new link counts before its first ping is answered. So the connection stays open until supervisors
-    /// have worked for some checks in a row (`working`): otherwise reads would find neither in between.
+    /// A new connection for commands counts before its first ping is answered. So the one for reads
+    /// stays open until commands have worked for some checks in a row (`working`): otherwise reads
+    /// would find neither in between.
     async fn check(&self, open: &mut Option<(Arc<Connection>, ClientTask)>, working: &mut u32) -> bool {
         let primary = &*self.primary;
         let has_connection = self.supervisors.iter().any(|supervisor| supervisor.connection().is_some());
