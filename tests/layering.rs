@@ -1,7 +1,10 @@
 //! Invariants of the source: libraries and imports by module, and no import circles.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "layering/imports.rs"]
+mod imports;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Rooms at the edge; none may know another.
@@ -46,6 +49,8 @@ const CORE: [&str; 11] = [
 
 struct Module {
     path: String,
+    /// True for `mod.rs`.
+    is_folder: bool,
     /// The code without its tests and comments.
     code: String,
 }
@@ -65,7 +70,8 @@ fn modules() -> Vec<Module> {
         let text = std::fs::read_to_string(&file).unwrap();
         let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
         let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
-        Module { path, code: lines.collect::<Vec<_>>().join("\n") }
+        let is_folder = file.ends_with("mod.rs");
+        Module { path, is_folder, code: lines.collect::<Vec<_>>().join("\n") }
     };
     let modules: Vec<_> = files.into_iter().filter(|file| !test_only(file)).map(module).collect();
     assert!(modules.len() > 40, "the sources were not found");
@@ -83,16 +89,9 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every path of the code that begins a `use` or names a crate in place, braces taken apart:
-/// `a::b`, `a::c`.
+/// Every path that the code imports or names in place: `use a::{b, c}` gives `a::b` and `a::c`.
 fn paths(code: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for statement in code.split("use ").skip(1) {
-        if let Some((tree, _)) = statement.split_once(';') {
-            let tree: String = tree.split_whitespace().filter(|word| *word != "as" && *word != "_").collect();
-            expand("", &tree, &mut found);
-        }
-    }
+    let mut found: BTreeSet<String> = uses(code).into_iter().map(|(path, _)| path).collect();
     let mut word = String::new();
     for character in code.chars().chain([' ']) {
         if character.is_alphanumeric() || character == '_' || character == ':' {
@@ -107,7 +106,18 @@ fn paths(code: &str) -> BTreeSet<String> {
     found
 }
 
-fn expand(prefix: &str, tree: &str, found: &mut BTreeSet<String>) {
+/// The paths that the code imports, each with the name that it has in the code.
+fn uses(code: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for statement in code.split("use ").skip(1) {
+        if let Some((tree, _)) = statement.split_once(';') {
+            expand("", &tree.split_whitespace().collect::<Vec<_>>().join(" "), &mut found);
+        }
+    }
+    found
+}
+
+fn expand(prefix: &str, tree: &str, found: &mut Vec<(String, String)>) {
     let (mut depth, mut start) = (0, 0);
     let mut branches = Vec::new();
     for (index, character) in tree.char_indices() {
@@ -122,10 +132,16 @@ fn expand(prefix: &str, tree: &str, found: &mut BTreeSet<String>) {
         }
     }
     branches.push(&tree[start..]);
-    for branch in branches.into_iter().filter(|branch| !branch.is_empty()) {
+    for branch in branches.into_iter().map(str::trim).filter(|branch| !branch.is_empty()) {
         match branch.split_once('{') {
             Some((stem, rest)) => expand(&format!("{prefix}{stem}"), rest.strip_suffix('}').unwrap_or(rest), found),
-            None => _ = found.insert(format!("{prefix}{branch}")),
+            None => {
+                let (path, alias) = branch.split_once(" as ").unwrap_or((branch, ""));
+                let path = format!("{prefix}{path}");
+                let path = path.strip_suffix("::self").unwrap_or(&path);
+                let name = if alias.is_empty() { path.rsplit("::").next().unwrap_or(path) } else { alias };
+                found.push((path.to_owned(), name.to_owned()));
+            }
         }
     }
 }
@@ -216,46 +232,6 @@ fn no_room_is_a_drawer_for_everything() {
             assert!(!module.path.split("::").any(|part| part == name), "{}", module.path);
         }
     }
-}
-
-/// A module and the modules inside of it may know each other: they are one room.
-#[test]
-fn modules_have_no_import_circles() {
-    let modules = modules();
-    let names: BTreeSet<&str> = modules.iter().map(|module| module.path.as_str()).collect();
-    let mut graph: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for module in &modules {
-        for path in paths(&module.code).iter().filter_map(|path| absolute(&module.path, path)) {
-            let target = names.iter().filter(|name| inside(&path, name)).max_by_key(|name| name.len());
-            let Some(target) = target else { continue };
-            if !inside(target, &module.path) && !inside(&module.path, target) {
-                graph.entry(&module.path).or_default().insert(target);
-            }
-        }
-    }
-    assert!(graph.len() > 20, "no arrows were found");
-    let mut settled = BTreeSet::new();
-    for name in graph.keys() {
-        walk(name, &graph, &mut Vec::new(), &mut settled);
-    }
-}
-
-fn walk<'a>(
-    name: &'a str,
-    graph: &BTreeMap<&'a str, BTreeSet<&'a str>>,
-    trail: &mut Vec<&'a str>,
-    settled: &mut BTreeSet<&'a str>,
-) {
-    assert!(!trail.contains(&name), "a circle: {} -> {name}", trail.join(" -> "));
-    if settled.contains(name) {
-        return;
-    }
-    trail.push(name);
-    for next in graph.get(name).into_iter().flatten() {
-        walk(next, graph, trail, settled);
-    }
-    trail.pop();
-    settled.insert(name);
 }
 
 // === tests and time ===

@@ -30,9 +30,10 @@ use twintier::backend::redis::{self, Address, Credentials, Failover, RedisConfig
 use twintier::cache::clock::{Clock, Moment};
 use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::cache::coherence::{Coherence, CoherenceConfig};
-use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry};
+use twintier::cache::entry::{Content, Entry, NewEntry};
 use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::{Key, KeyRef};
+use twintier::cache::lifetime::Lifetime;
 use twintier::cache::namespace::{Namespace, NamespaceRules, Namespaces};
 use twintier::cache::tier::{Condition, L2, L2State, Mode, Removal, RemoveResult, Write, WriteResult};
 use twintier::cache::version::Version;

@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod invalidation;
 pub mod key;
 pub mod lease;
+pub mod lifetime;
 pub mod log_fields;
 pub mod namespace;
 pub mod policy;

@@ -32,25 +32,17 @@ pub struct Namespace {
     configured: NamespacePolicy,
     changed: Mutex<PolicyPatch>,
     rate_limit: RateLimit,
-    tombstones: Arc<InvalidationLog>,
+    invalidation_log: Arc<InvalidationLog>,
 }
 
 impl Namespace {
     pub(super) fn new(name: &str, id: u32, policy: NamespacePolicy, partitions: u16) -> Self {
         let limits = Limits::default();
-        Namespace::with_log(name, id, policy, partitions, limits.tombstones, &Budget::new(limits.tombstone_bytes))
+        let log = InvalidationLog::within(&Budget::new(limits.tombstone_bytes), partitions, limits.tombstones);
+        Namespace::with_log(name, id, policy, log)
     }
 
-    fn with_log(
-        name: &str,
-        id: u32,
-        policy: NamespacePolicy,
-        partitions: u16,
-        tombstones: usize,
-        budget: &Arc<Budget>,
-    ) -> Self {
-        let tombstones = Arc::new(InvalidationLog::new(partitions, tombstones, budget.clone()));
-        budget.join(&tombstones);
+    fn with_log(name: &str, id: u32, policy: NamespacePolicy, log: Arc<InvalidationLog>) -> Self {
         Namespace {
             id,
             counters: NamespaceCounters::default(),
@@ -60,7 +52,7 @@ impl Namespace {
             policy: ArcSwap::from_pointee(policy.clone()),
             configured: policy,
             changed: Mutex::default(),
-            tombstones,
+            invalidation_log: log,
         }
     }
 
@@ -120,7 +112,7 @@ impl Namespace {
 
     /// Returns the log of invalidations by selector.
     pub fn invalidation_log(&self) -> &InvalidationLog {
-        &self.tombstones
+        &self.invalidation_log
     }
 }
 
@@ -171,8 +163,9 @@ impl Namespaces {
         let default = (DEFAULT.to_owned(), rules.default_policy.clone());
         let default = Some(default).filter(|_| !rules.strict && !rules.configured.contains_key(DEFAULT));
         let budget = Budget::new(rules.tombstone_bytes);
+        let log = || InvalidationLog::within(&budget, partitions, rules.tombstones);
         let first = rules.configured.clone().into_iter().chain(default).enumerate().map(|(id, (name, policy))| {
-            let namespace = Namespace::with_log(&name, id as u32, policy, partitions, rules.tombstones, &budget);
+            let namespace = Namespace::with_log(&name, id as u32, policy, log());
             (name.into_boxed_str(), Arc::new(namespace))
         });
         let known = ArcSwap::from_pointee(first.collect());
@@ -262,8 +255,8 @@ impl Namespaces {
             return Err(CacheError::Exhausted { what: "namespaces", limit: self.rules.limit, retry_after: None });
         }
         let policy = self.rules.default_policy.clone();
-        let (id, tombstones) = (known.len() as u32, self.rules.tombstones);
-        let namespace = Arc::new(Namespace::with_log(name, id, policy, self.partitions, tombstones, &self.budget));
+        let log = InvalidationLog::within(&self.budget, self.partitions, self.rules.tombstones);
+        let namespace = Arc::new(Namespace::with_log(name, known.len() as u32, policy, log));
         let mut grown = HashMap::clone(&known);
         grown.insert(name.into(), namespace.clone());
         self.known.store(Arc::new(grown));

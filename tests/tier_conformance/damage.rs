@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use twintier::backend::redis;
-use twintier::cache::entry::{Content, Lifetime, NewEntry};
+use twintier::cache::entry::{Content, NewEntry};
 use twintier::cache::fleet::shared_store::{Settings, SharedStore as _};
 use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::Key;
+use twintier::cache::lifetime::Lifetime;
 use twintier::cache::tier::{Acquired, Condition, L2 as _, LeaseClaim, LeaseId, RequestId, Write, WriteResult};
 use twintier::cache::version::Version;
 

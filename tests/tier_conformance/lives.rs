@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use twintier::backend::boot_clock::BootClock;
 use twintier::cache::clock::{Clock, Moment};
-use twintier::cache::entry::{Content, Lifetime, NewEntry, Tags};
+use twintier::cache::entry::{Content, NewEntry, Tags};
 use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::Key;
+use twintier::cache::lifetime::Lifetime;
 use twintier::cache::policy::{Compression, PolicyPatch};
 use twintier::cache::tier::{
     Acquired, Condition, ConditionFailure, LeaseClaim, LeaseId, Mode, Removal, RequestId, Touch, TouchMode, Touched,

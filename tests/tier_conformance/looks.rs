@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use twintier::cache::entry::{Content, Lifetime, NewEntry, Tags};
+use twintier::cache::entry::{Content, NewEntry, Tags};
 use twintier::cache::invalidation::selector::Selector;
+use twintier::cache::lifetime::Lifetime;
 use twintier::cache::tier::inspect::{InvalidationCause, NotServed};
 use twintier::cache::tier::{Acquired, Condition, LeaseClaim, LeaseId, LeaseRelease};
 

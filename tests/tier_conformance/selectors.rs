@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use twintier::cache::clock::Clock as _;
-use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry, Tags};
+use twintier::cache::entry::{Content, Entry, NewEntry, Tags};
 use twintier::cache::invalidation::selector::{Pattern, Selector, prefixes};
 use twintier::cache::key::Key;
+use twintier::cache::lifetime::Lifetime;
 use twintier::cache::tier::{
     Acquired, Condition, ConditionFailure, L2Error, LeaseClaim, LeaseId, Mode, Touch, TouchMode, WriteResult,
 };

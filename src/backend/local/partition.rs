@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cache::clock::Moment;
 use crate::cache::entry::Tags;
 use crate::cache::expiring_map::ExpiringMap;
-use crate::cache::invalidation::log::{Coverage, EntryFacts};
+use crate::cache::invalidation::{Coverage, EntryFacts};
 use crate::cache::key::Key;
 use crate::cache::tier::{ConditionFailure, LeaseId, RequestId};
 use crate::cache::version::Version;

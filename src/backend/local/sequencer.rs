@@ -11,7 +11,7 @@ use crate::cache::clock::{Clock, Moment};
 use crate::cache::coherence;
 use crate::cache::coherence::Coherence;
 use crate::cache::entry::{CachedEntry, Entry, Tags};
-use crate::cache::invalidation::log::MAX_PATTERNS;
+use crate::cache::invalidation::MAX_PATTERNS;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;

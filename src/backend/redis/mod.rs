@@ -39,9 +39,9 @@ pub fn start(
 ) -> Arc<RedisL2> {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let health = RedisHealth::new(clock.clone());
-    let shared = Arc::new(RedisContext::new(config, partitions, replica, clock));
-    let executor = CommandExecutor::new(shared.clone(), health.clone(), tasks.clone());
-    let tier = Arc::new(RedisL2::new(shared, health, executor, tasks.clone(), stop.clone()));
+    let context = Arc::new(RedisContext::new(config, partitions, replica, clock));
+    let executor = CommandExecutor::new(context.clone(), health.clone(), tasks.clone());
+    let tier = Arc::new(RedisL2::new(context, health, executor, tasks.clone(), stop.clone()));
     tasks.spawn({
         let (tier, stop) = (tier.clone(), stop.clone());
         async move { topology::placement::follow(&tier, &sink, &stop).await }

@@ -7,8 +7,8 @@ use super::coherence::Coherence;
 use super::safeguards::Safeguard;
 use crate::cache::clock::Moment;
 use crate::cache::entry::{CachedEntry, Entry};
-use crate::cache::invalidation::log::{Coverage, EntryFacts};
 use crate::cache::invalidation::selector::Selector;
+use crate::cache::invalidation::{Coverage, EntryFacts};
 use crate::cache::key::KeyRef;
 use crate::cache::version::Version;
 

@@ -3,6 +3,10 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cache::invalidation::coverage::Mark;
+use crate::cache::invalidation::pattern::Pattern;
+use crate::cache::invalidation::selector::prefixes;
+use crate::cache::invalidation::table_half::weight;
 
 const PARTITIONS: u16 = 2;
 
@@ -52,9 +56,7 @@ fn large(limit: usize) -> Arc<InvalidationLog> {
 }
 
 fn member(budget: &Arc<Budget>, limit: usize) -> Arc<InvalidationLog> {
-    let tombstones = Arc::new(InvalidationLog::new(PARTITIONS, limit, budget.clone()));
-    budget.join(&tombstones);
-    tombstones
+    InvalidationLog::within(budget, PARTITIONS, limit)
 }
 
 /// Returns the bytes of the prefixes and tags, counted from the table.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::namespace_policy::{JITTER, NamespacePolicy, TTL};
-use crate::cache::entry::Lifetime;
 use crate::cache::error::{Violation, Violations};
+use crate::cache::lifetime::Lifetime;
 use crate::cache::quoted::short_number;
 use crate::units::format_duration;
 

@@ -11,8 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::cache::coherence::safeguards::Safeguards;
-use crate::cache::entry::{Entry, Lifetime, NewEntry};
+use crate::cache::entry::{Entry, NewEntry};
 use crate::cache::invalidation::selector::Selector;
+use crate::cache::lifetime::Lifetime;
 use crate::cache::namespace::{Namespace, NamespaceRules};
 use crate::cache::policy::{NamespacePolicy, PolicyPatch};
 use crate::cache::testing::{ALL, BOUND, Bench, EPOCH, not_asked};

@@ -7,8 +7,9 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
 use super::*;
-use crate::cache::entry::{Content, Lifetime, NewEntry};
+use crate::cache::entry::{Content, NewEntry};
 use crate::cache::lease::Lease;
+use crate::cache::lifetime::Lifetime;
 use crate::cache::policy::NamespacePolicy;
 use crate::cache::testing::{BOUND, EPOCH};
 use crate::cache::tier::bus::{BusSink as _, Change, Effect, Message};

@@ -1,9 +1,7 @@
 //! Runs commands: each has a deadline and a place in flight, and fails fast while Redis is silent.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use arc_swap::ArcSwap;
 use fred::prelude::Error;
@@ -11,31 +9,25 @@ use fred::types::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use super::command_error::{CommandError, LostAnswer, not_connected, refused};
+use super::in_flight::InFlight;
 use super::spans;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::health::RedisHealth;
 use crate::backend::redis::connection::large_values;
 use crate::backend::redis::connection::large_values::{Load, Reach};
-use crate::backend::redis::connection::redis_connection::{
-    Connection, is_misplaced, names_a_missing_right, not_a_primary,
-};
+use crate::backend::redis::connection::redis_connection::Connection;
+use crate::backend::redis::connection::redis_error::{is_misplaced, not_a_primary};
 use crate::backend::redis::connection::shard::Shard;
-use crate::backend::redis::connection::supervisor::UNRESPONSIVE;
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
-use crate::cache::tier::{BoxFuture, L2Error, Timeout};
-
-/// The reason if the deadline passed before an answer.
-pub const TIMED_OUT: &str = "no answer from redis within the timeout";
-
-/// The reason if the connection ended before an answer.
-const CONNECTION_LOST: &str = "the connection to redis was lost";
+use crate::cache::tier::{L2Error, Timeout};
 
 /// The connection of one call, and its timeout.
 pub struct CallRoute {
     connection: Arc<Connection>,
-    /// LargeValueRoom on the connection for large values, held until the answer.
+    /// Room on the connection for large values, held until the answer.
     room: Option<OwnedSemaphorePermit>,
     /// The timeout, from now on.
     pub timeout: Timeout,
@@ -43,7 +35,7 @@ pub struct CallRoute {
 
 /// Runs commands on the primaries.
 pub struct CommandExecutor {
-    shared: Arc<RedisContext>,
+    context: Arc<RedisContext>,
     health: Arc<RedisHealth>,
     routes: ArcSwap<Routes>,
     in_flight: Arc<Semaphore>,
@@ -59,48 +51,13 @@ pub struct Routes {
     pub by_partition: Vec<Option<Arc<Shard>>>,
 }
 
-/// The failure of a call to Redis.
-pub enum CommandError {
-    /// The command was not sent.
-    NotSent(L2Error),
-    /// The command was sent; its outcome is not known.
-    Lost(&'static str),
-    /// Redis refused the command.
-    Refused(Error),
-}
-
-impl CommandError {
-    /// Converts the failure of a command that only reads: its outcome does not matter.
-    pub fn into_read_error(self) -> L2Error {
-        match self {
-            CommandError::NotSent(error) => error,
-            CommandError::Lost(reason) => L2Error::unavailable(reason),
-            CommandError::Refused(error) => refused(&error),
-        }
-    }
-
-    /// The value of `error.type`; Redis's own word if it refused the command.
-    fn word(&self) -> &str {
-        match self {
-            CommandError::NotSent(_) => "not_sent",
-            CommandError::Lost(TIMED_OUT) => "timeout",
-            CommandError::Lost(_) => "connection_lost",
-            CommandError::Refused(error) => first_word(error),
-        }
-    }
-}
-
-fn first_word(error: &Error) -> &str {
-    error.details().split(' ').next().unwrap_or_default()
-}
-
-// === impl Calls ===
+// === impl CommandExecutor ===
 
 impl CommandExecutor {
     /// Creates an executor without routes. Calls whose callers disconnect are completed in `tasks`.
-    pub fn new(shared: Arc<RedisContext>, health: Arc<RedisHealth>, tasks: TaskTracker) -> CommandExecutor {
-        let in_flight = Arc::new(Semaphore::new(shared.config.max_in_flight));
-        CommandExecutor { shared, health, routes: ArcSwap::default(), in_flight, tasks }
+    pub fn new(context: Arc<RedisContext>, health: Arc<RedisHealth>, tasks: TaskTracker) -> CommandExecutor {
+        let in_flight = Arc::new(Semaphore::new(context.config.max_in_flight));
+        CommandExecutor { context, health, routes: ArcSwap::default(), in_flight, tasks }
     }
 
     /// The current routes.
@@ -121,7 +78,7 @@ impl CommandExecutor {
         let routes = self.routes.load();
         let shard = routes.by_partition.get(usize::from(partition)).cloned().flatten();
         shard.ok_or_else(|| {
-            self.shared.errors.inc();
+            self.context.errors.inc();
             L2Error::unavailable("no primary is known for the key")
         })
     }
@@ -170,17 +127,14 @@ impl CommandExecutor {
     pub async fn await_room(&self, shard: &Shard, load: Load, command: CommandKind) -> Result<CallRoute, CommandError> {
         let connection = shard.connection_for_large(command.only_reads());
         let connection = connection.ok_or_else(|| self.not_connected(shard))?;
-        let (clock, started_at) = (&*self.shared.clock, self.shared.clock.now());
+        let (clock, started_at) = (&*self.context.clock, self.context.clock.now());
         let room = connection.ended.run_until_cancelled(shard.room.take(load.bytes));
         let room = match large_values::wait(clock, load.timeout, || connection.moved.progress(), room).await {
             Some(Some(room)) => room,
             ended => {
-                self.shared.errors.inc();
-                return Err(CommandError::NotSent(L2Error::unavailable(if ended.is_some() {
-                    CONNECTION_LOST
-                } else {
-                    TIMED_OUT
-                })));
+                self.context.errors.inc();
+                let lost = if ended.is_some() { LostAnswer::ConnectionLost } else { LostAnswer::TimedOut };
+                return Err(CommandError::NotSent(L2Error::unavailable(lost.reason())));
             }
         };
         let timeout = load.timeout.renewed(started_at, clock.now());
@@ -207,10 +161,9 @@ impl CommandExecutor {
     }
 
     fn not_connected(&self, shard: &Shard) -> CommandError {
-        self.shared.errors.inc();
+        self.context.errors.inc();
         let obstacle = shard.primary.obstacle.load();
-        let reason = obstacle.as_ref().map_or(NOT_CONNECTED, |why| obstacle_in_words(why));
-        CommandError::NotSent(L2Error::unavailable(reason))
+        CommandError::NotSent(L2Error::unavailable(not_connected(obstacle.as_ref().map(|why| why.as_str()))))
     }
 
     /// Sends a call over a chosen connection.
@@ -227,35 +180,35 @@ impl CommandExecutor {
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let CallRoute { connection, room, timeout } = route;
-        let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
-            return Err(CommandError::NotSent(L2Error::Busy { limit: self.shared.config.max_in_flight }));
+        let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
+            return Err(CommandError::NotSent(L2Error::Busy { limit: self.context.config.max_in_flight }));
         };
         let span = spans::call(command, &shard.primary);
         let ended = connection.ended.clone();
         let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
-        let mut call = InFlight { call: Some(call), place: Some((place, room)), tasks: &self.tasks };
-        let sent_at = self.shared.clock.now();
+        let mut call = InFlight::new(call, (permit, room), &self.tasks);
+        let sent_at = self.context.clock.now();
         let progress = || connection.moved.progress();
-        let answer = match large_values::wait(&*self.shared.clock, timeout, progress, &mut call).await {
+        let answer = match large_values::wait(&*self.context.clock, timeout, progress, &mut call).await {
             Some(Some(Ok(answer))) => Ok(answer),
             Some(Some(Err(error))) => Err(self.failure(&connection, error)),
             Some(None) => {
-                self.shared.errors.inc();
-                Err(CommandError::Lost(CONNECTION_LOST))
+                self.context.errors.inc();
+                Err(CommandError::Lost(LostAnswer::ConnectionLost))
             }
             None => {
-                self.shared.errors.inc();
-                Err(CommandError::Lost(TIMED_OUT))
+                self.context.errors.inc();
+                Err(CommandError::Lost(LostAnswer::TimedOut))
             }
         };
-        let took = self.shared.clock.now().since(sent_at);
-        self.shared.operations.observe(command, answer.as_ref().err().map(CommandError::word), took);
+        let took = self.context.clock.now().since(sent_at);
+        self.context.operations.observe(command, answer.as_ref().err().map(CommandError::word), took);
         answer.inspect_err(|failure| spans::failed(&span, failure.word(), matches!(failure, CommandError::Refused(_))))
     }
 
     /// The number of calls in flight.
     pub fn in_flight(&self) -> usize {
-        self.shared.config.max_in_flight - self.in_flight.available_permits()
+        self.context.config.max_in_flight - self.in_flight.available_permits()
     }
 
     /// Runs a script on one counter that takes no sequence.
@@ -267,133 +220,31 @@ impl CommandExecutor {
         deadline: Moment,
     ) -> Result<Vec<Value>, L2Error> {
         let shard = self.shard(partition)?;
-        let counter = self.shared.layout.counter(partition);
+        let counter = self.context.keys.counter(partition);
         let work = |connection: Arc<Connection>| async move { connection.run(script, vec![counter], args).await };
         self.call(&shard, deadline, CommandKind::Script(script), work).await.map_err(CommandError::into_read_error)
     }
 
     /// Converts the refusal of a part of a read.
     pub fn part_refused(&self, shard: &Shard, error: &Error) -> L2Error {
-        self.shared.errors.inc();
+        self.context.errors.inc();
         if not_a_primary(error) {
             shard.condemn();
         }
         if is_misplaced(error) {
-            self.shared.misplaced.notify_one();
+            self.context.misplaced.notify_one();
         }
         refused(error)
     }
 
     fn failure(&self, connection: &Connection, error: Error) -> CommandError {
-        self.shared.errors.inc();
+        self.context.errors.inc();
         if not_a_primary(&error) {
             connection.condemned.cancel();
         }
         if is_misplaced(&error) {
-            self.shared.misplaced.notify_one();
+            self.context.misplaced.notify_one();
         }
-        // Refusals of Redis begin with an upper-case word; any other error is the connection's
-        // failure.
-        let word = first_word(&error);
-        if word.len() > 2 && word.bytes().all(|c| c.is_ascii_uppercase()) {
-            CommandError::Refused(error)
-        } else {
-            CommandError::Lost(CONNECTION_LOST)
-        }
+        CommandError::from_answer(error)
     }
-}
-
-/// A call that was sent.
-///
-/// If dropped before its answer, it is completed in a task, because Redis completes it, too.
-struct InFlight<'a, T: Send + 'static> {
-    call: Option<BoxFuture<'static, T>>,
-    place: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
-    tasks: &'a TaskTracker,
-}
-
-impl<T: Send + 'static> Future for InFlight<'_, T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let answer = match self.call.as_mut() {
-            Some(call) => ready!(call.as_mut().poll(context)),
-            None => return Poll::Pending,
-        };
-        (self.call, self.place) = (None, None);
-        Poll::Ready(answer)
-    }
-}
-
-impl<T: Send + 'static> Drop for InFlight<'_, T> {
-    fn drop(&mut self) {
-        if let (Some(call), Some(place)) = (self.call.take(), self.place.take()) {
-            self.tasks.spawn(async move {
-                let _ = call.await;
-                drop(place);
-            });
-        }
-    }
-}
-
-/// Returns true if a refusal came before the script began.
-pub fn refused_before_start(error: &Error) -> bool {
-    // Without READONLY, LOADING and CLUSTERDOWN: fred ends all commands in flight on the connection
-    // with the same words.
-    const WORDS: [&str; 9] =
-        ["OOM", "NOREPLICAS", "MISCONF", "BUSY", "NOAUTH", "WRONGPASS", "MOVED", "ASK", "TRYAGAIN"];
-    WORDS.iter().any(|word| error.details().starts_with(word))
-}
-
-/// The reason while no cause is known.
-const NOT_CONNECTED: &str = "not connected to redis";
-
-/// Converts a refusal, in neutral words.
-pub fn refused(error: &Error) -> L2Error {
-    let details = error.details();
-    match refusal_in_words(details) {
-        _ if details.starts_with("OOM") => L2Error::Full,
-        Some(reason) => L2Error::unavailable(reason),
-        None => {
-            tracing::debug!(error = details, "redis refused a command");
-            L2Error::unavailable("redis refused the command")
-        }
-    }
-}
-
-/// The neutral text for a refusal by Redis.
-fn refusal_in_words(details: &str) -> Option<&'static str> {
-    const WORDS: [(&str, &str); 13] = [
-        ("READONLY", "redis is not the primary"),
-        ("LOADING", "redis is loading its data"),
-        ("MASTERDOWN", "redis is a replica without its primary"),
-        ("NOPERM", LACKS_A_RIGHT),
-        ("WRONGPASS", "redis refuses this service's user or password"),
-        ("NOAUTH", "redis requires a user and a password"),
-        ("NOREPLICAS", "redis has too few replicas to write (min-replicas-to-write)"),
-        ("MISCONF", "redis cannot persist and refuses writes (stop-writes-on-bgsave-error)"),
-        ("BUSY", "redis is busy with a script"),
-        ("MOVED", IS_MOVING),
-        ("ASK", IS_MOVING),
-        ("TRYAGAIN", IS_MOVING),
-        ("CLUSTERDOWN", IS_MOVING),
-    ];
-    let known = WORDS.iter().find(|(word, _)| details.starts_with(word)).map(|(_, words)| *words);
-    known.or_else(|| names_a_missing_right(details).then_some(LACKS_A_RIGHT))
-}
-
-const LACKS_A_RIGHT: &str = "redis refuses this service's user";
-const IS_MOVING: &str = "redis is moving the key to another shard";
-
-/// The reason why commands do not work, in neutral words: names and addresses in it are not the
-/// caller's business.
-fn obstacle_in_words(why: &str) -> &'static str {
-    let refused = refusal_in_words(why);
-    let other = || match why {
-        UNRESPONSIVE => UNRESPONSIVE,
-        why if why.starts_with("tls") => "no TLS connection to redis can be made",
-        why if why.contains("a replica, not the primary") => "redis is not the primary",
-        _ => NOT_CONNECTED,
-    };
-    refused.unwrap_or_else(other)
 }

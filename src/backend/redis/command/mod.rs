@@ -1,4 +1,6 @@
-//! Runs commands: deadlines, limit in flight, spans.
+//! Runs commands: deadlines, limit in flight, errors, spans.
 
+pub mod command_error;
 pub mod executor;
+pub mod in_flight;
 pub mod spans;

@@ -56,7 +56,7 @@ pub fn call(command: CommandKind, primary: &Primary) -> Span {
 }
 
 fn say_where(span: &Span, command: CommandKind, primary: &Primary) {
-    let config = &primary.shared.config;
+    let config = &primary.context.config;
     span.record(DATABASE, config.database.to_string().as_str());
     let (server, port) = configured(&config.servers);
     let target = match (command.script(), port) {

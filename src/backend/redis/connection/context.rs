@@ -25,7 +25,7 @@ pub struct RedisContext {
     /// Configuration.
     pub config: RedisConfig,
     /// Names.
-    pub layout: KeySchema,
+    pub keys: KeySchema,
     /// This replica, as origin of messages.
     pub replica: u64,
     /// The clock of this machine.
@@ -63,7 +63,7 @@ impl RedisContext {
         let scripts =
             Script::ALL.iter().map(|script| script.text(config.servers.sharded(), config.protections)).collect();
         RedisContext {
-            layout: KeySchema::new(&config.prefix, partitions, config.servers.sharded()).in_database(config.database),
+            keys: KeySchema::new(&config.prefix, partitions, config.servers.sharded()).in_database(config.database),
             config,
             replica,
             clock,

@@ -33,7 +33,7 @@ struct HealthInner {
 struct KnownHealth {
     address: Address,
     /// One for each connection for commands.
-    links: Vec<PrimaryState>,
+    connections: Vec<PrimaryState>,
     subscription: PrimaryState,
     /// Consecutive attempts that did not prove the subscription.
     unproven: u32,
@@ -79,14 +79,14 @@ impl PrimaryState {
 
 impl KnownHealth {
     fn commands_work(&self) -> bool {
-        self.links.iter().any(|link| link.works)
+        self.connections.iter().any(|connection| connection.works)
     }
 
     fn reason(&self) -> Option<&str> {
         if self.commands_work() {
             self.subscription.reason()
         } else {
-            self.links.first().and_then(PrimaryState::reason)
+            self.connections.first().and_then(PrimaryState::reason)
         }
     }
 }
@@ -135,12 +135,12 @@ impl RedisHealth {
     }
 
     /// Adds a primary without a working connection.
-    pub fn primary(self: &Arc<Self>, address: &Address, links: usize) -> PrimaryHealth {
+    pub fn primary(self: &Arc<Self>, address: &Address, connections: usize) -> PrimaryHealth {
         let number = self.update(|inner| {
-            let links = (0..links).map(|_| PrimaryState::default()).collect();
+            let connections = (0..connections).map(|_| PrimaryState::default()).collect();
             let known = KnownHealth {
                 address: address.clone(),
-                links,
+                connections,
                 subscription: PrimaryState::default(),
                 unproven: 0,
                 unproven_is_logged: false,
@@ -232,11 +232,11 @@ impl PrimaryHealth {
     }
 
     /// Records that commands work on one of the connections.
-    pub fn commands_work(&self, link: usize, server_version: &str) {
+    pub fn commands_work(&self, connection: usize, server_version: &str) {
         let changed = self.update(|primary| {
             primary.server_version = server_version.to_owned();
             let worked = primary.commands_work();
-            primary.links[link].set(None);
+            primary.connections[connection].set(None);
             !worked
         });
         if changed {
@@ -248,13 +248,13 @@ impl PrimaryHealth {
     ///
     /// It is no outage while another one works. An outage is logged as one warning, even if its
     /// reason changes.
-    pub fn commands_fail(&self, link: usize, why: &str) {
+    pub fn commands_fail(&self, connection: usize, why: &str) {
         let (mut begins, server) = (false, &self.address);
         let changed = self.update(|primary| {
             let worked = primary.commands_work();
-            begins = worked || primary.links.iter().all(|part| part.why_not.is_none());
-            let news = primary.links.iter().all(|part| part.why_not.as_deref() != Some(why));
-            primary.links[link].set(Some(why));
+            begins = worked || primary.connections.iter().all(|part| part.why_not.is_none());
+            let news = primary.connections.iter().all(|part| part.why_not.as_deref() != Some(why));
+            primary.connections[connection].set(Some(why));
             (worked || news) && !primary.commands_work()
         });
         if changed && begins {
@@ -313,86 +313,5 @@ impl PrimaryHealth {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::clock::ManualClock;
-
-    /// Captures what is written.
-    #[derive(Clone, Default)]
-    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for CapturedLog {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// The lines that `work` logs at this level and above.
-    fn logged(level: tracing::Level, work: impl FnOnce(&PrimaryHealth)) -> Vec<String> {
-        let written = CapturedLog::default();
-        let writer = {
-            let written = written.clone();
-            move || written.clone()
-        };
-        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(writer);
-        tracing::subscriber::with_default(subscriber.finish(), || {
-            let health = RedisHealth::new(Arc::new(ManualClock::default()));
-            work(&health.primary(&Address::Tcp { host: "redis".into(), port: 1 }, 2));
-        });
-        let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        String::from_utf8(bytes).expect("text").lines().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn an_outage_is_one_warning() {
-        let work = |primary: &PrimaryHealth| {
-            primary.commands_work(0, "7");
-            primary.commands_work(1, "7");
-            primary.subscription_works();
-            primary.subscription_fails("reset");
-            primary.commands_fail(0, "reset");
-            primary.commands_fail(1, "reset");
-            primary.commands_fail(0, "refused");
-            primary.subscription_fails("refused");
-            primary.commands_fail(1, "refused");
-            primary.subscription_fails("refused");
-        };
-        let warnings = logged(tracing::Level::WARN, work);
-        assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].contains("commands do not work") && warnings[0].contains("reset"), "{warnings:?}");
-        let all = logged(tracing::Level::INFO, work);
-        assert!(all.iter().any(|line| line.contains("still do not work") && line.contains("refused")), "{all:?}");
-    }
-
-    #[test]
-    fn a_subscription_that_cannot_be_renewed_is_one_warning() {
-        let warnings = logged(tracing::Level::WARN, |primary| {
-            primary.commands_work(0, "7");
-            primary.subscription_fails("reset");
-            primary.subscription_works();
-            // Only from the second attempt on: the first one may succeed.
-            for why in ["reset", "no echo", "refused", "no echo"] {
-                primary.subscription_fails(why);
-            }
-        });
-        assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].contains("subscription not proven") && warnings[0].contains("no echo"), "{warnings:?}");
-    }
-
-    #[test]
-    fn a_redis_that_was_never_there_is_one_warning() {
-        let warnings = logged(tracing::Level::WARN, |primary| {
-            for why in ["refused", "refused", "no such host"] {
-                primary.subscription_fails(why);
-                primary.commands_fail(0, why);
-                primary.commands_fail(1, why);
-            }
-        });
-        assert_eq!(warnings.len(), 1, "{warnings:?}");
-    }
-}
+#[path = "health_tests.rs"]
+mod tests;

@@ -25,7 +25,7 @@ pub struct Primary {
     /// Its address.
     pub address: Address,
     /// State that all connections share.
-    pub shared: Arc<RedisContext>,
+    pub context: Arc<RedisContext>,
     /// Its clock.
     pub clock: RedisClock,
     /// Its health.
@@ -61,13 +61,13 @@ impl Primary {
         address: Address,
         partitions: Arc<[u16]>,
         clock: RedisClock,
-        shared: &Arc<RedisContext>,
+        context: &Arc<RedisContext>,
         health: &Arc<RedisHealth>,
     ) -> Primary {
         Primary {
-            health: health.primary(&address, shared.config.connections),
+            health: health.primary(&address, context.config.connections),
             address,
-            shared: shared.clone(),
+            context: context.clone(),
             clock,
             other_life: watch::Sender::new(()),
             greeted: ArcSwapOption::empty(),
@@ -92,7 +92,7 @@ impl Primary {
     /// Returns the last audit of the deployment of another number of partitions that the group
     /// belongs to, if that deployment is gone.
     pub fn departed_deployment(&self, partition: u16, now: Moment) -> Option<String> {
-        let gone_after = (10 * self.shared.config.max_staleness).max(MIN_SILENCE);
+        let gone_after = (10 * self.context.config.max_staleness).max(MIN_SILENCE);
         let foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = |foreign: &&Foreign| {
             foreign.seen.since(foreign.since) >= gone_after && now.since(foreign.seen) < MAX_CHECK_INTERVAL
@@ -126,7 +126,8 @@ impl Primary {
         self.partitions.subscribe()
     }
 
-    /// Adds a sample of the clock: it showed `micros` at some time between `sent_at` and `received_at`.
+    /// Adds a sample of the clock: it showed `micros` at some time between `sent_at` and
+    /// `received_at`.
     pub fn sample_clock(&self, micros: u64, sent_at: Moment, received_at: Moment) {
         if let Some(back) = self.clock.sample(micros, sent_at, received_at) {
             let back_ms = back.as_millis() as u64;

@@ -3,10 +3,9 @@
 //! A server that refuses only writes, or pauses them, still answers reads. No write is sent on this
 //! connection, so that a pause of writes does not hold it up.
 //!
-//! A server that refuses writes may have been replaced. So the supervisor checks at an interval that
-//! the server is a primary, in the life of the last handshake. A
-//! server that lacks the replicas that it needs to write may be cut off from a new primary, and is
-//! not read from.
+//! A server that refuses writes may have been replaced. So the supervisor checks at an interval
+//! that the server is a primary, in the life of the last handshake. A server that lacks the replicas
+//! that it needs to write may be cut off from a new primary, and is not read from.
 
 use std::sync::Arc;
 
@@ -14,8 +13,10 @@ use arc_swap::ArcSwapOption;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::fred_client::ClientTask;
 use super::primary::Primary;
-use super::redis_connection::{ClientTask, Connection, life};
+use super::redis_connection::Connection;
+use super::server_life::life;
 use super::supervisor::{ConnectionSupervisor, PINGS_PER_TIMEOUT};
 
 /// Checks in a row in which commands work before the connection is closed.
@@ -24,16 +25,16 @@ const CHECKS_BEFORE_CLOSE: u32 = 2 * PINGS_PER_TIMEOUT;
 /// The connection for reads to one primary.
 pub struct ReadOnlySupervisor {
     primary: Arc<Primary>,
-    links: Vec<Arc<ConnectionSupervisor>>,
+    supervisors: Vec<Arc<ConnectionSupervisor>>,
     current: ArcSwapOption<Connection>,
 }
 
 // === impl ReadOnlySupervisor ===
 
 impl ReadOnlySupervisor {
-    /// Creates a substitute for `links`. [`ReadOnlySupervisor::supervise`] connects.
-    pub fn new(primary: Arc<Primary>, links: Vec<Arc<ConnectionSupervisor>>) -> ReadOnlySupervisor {
-        ReadOnlySupervisor { primary, links, current: ArcSwapOption::empty() }
+    /// Creates a substitute for `supervisors`. [`ReadOnlySupervisor::supervise`] connects.
+    pub fn new(primary: Arc<Primary>, supervisors: Vec<Arc<ConnectionSupervisor>>) -> ReadOnlySupervisor {
+        ReadOnlySupervisor { primary, supervisors, current: ArcSwapOption::empty() }
     }
 
     /// The connection, if it may be used.
@@ -43,7 +44,7 @@ impl ReadOnlySupervisor {
 
     /// Keeps the connection open while it is needed, until `stop`.
     pub async fn supervise(&self, stop: CancellationToken) {
-        let pause = self.primary.shared.config.unresponsive_after / PINGS_PER_TIMEOUT;
+        let pause = self.primary.context.config.unresponsive_after / PINGS_PER_TIMEOUT;
         let mut open: Option<(Arc<Connection>, ClientTask)> = None;
         let mut working = 0;
         while stop.run_until_cancelled(sleep(pause)).await.is_some() {
@@ -57,13 +58,14 @@ impl ReadOnlySupervisor {
 
     /// Opens the connection if it is needed, and checks it. Returns true if it may be used.
     ///
-    /// A new link counts before its first ping is answered. So the connection stays open until links
-    /// have worked for some checks in a row (`working`): otherwise reads would find neither in between.
+    /// A new connection for commands counts before its first ping is answered. So the one for reads
+    /// stays open until commands have worked for some checks in a row (`working`): otherwise reads
+    /// would find neither in between.
     async fn check(&self, open: &mut Option<(Arc<Connection>, ClientTask)>, working: &mut u32) -> bool {
         let primary = &*self.primary;
-        let has_link = self.links.iter().any(|link| link.connection().is_some());
-        *working = if has_link { *working + 1 } else { 0 };
-        let is_needed = !has_link || (open.is_some() && *working < CHECKS_BEFORE_CLOSE);
+        let has_connection = self.supervisors.iter().any(|supervisor| supervisor.connection().is_some());
+        *working = if has_connection { *working + 1 } else { 0 };
+        let is_needed = !has_connection || (open.is_some() && *working < CHECKS_BEFORE_CLOSE);
         if !is_needed || primary.greeted.load().is_none() {
             return false;
         }
@@ -84,7 +86,7 @@ impl ReadOnlySupervisor {
 
     async fn may_be_read(&self, connection: &Connection) -> bool {
         let primary = &*self.primary;
-        let checked = timeout(primary.shared.config.unresponsive_after, life(&connection.client)).await;
+        let checked = timeout(primary.context.config.unresponsive_after, life(&connection.client)).await;
         let Ok(Ok(life)) = checked else { return false };
         // Under a later term another server may have been the primary in between, and have
         // acknowledged changes that this one lacks.

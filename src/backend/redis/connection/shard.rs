@@ -17,13 +17,13 @@ pub struct Shard {
     /// The primary.
     pub primary: Arc<Primary>,
     /// Connections for commands.
-    pub links: Vec<Arc<ConnectionSupervisor>>,
-    /// LargeValueRoom on the connection for large values.
+    pub supervisors: Vec<Arc<ConnectionSupervisor>>,
+    /// Room on the connection for large values.
     pub room: LargeValueRoom,
     /// The connection for large values.
     large: Arc<ConnectionSupervisor>,
     reads: Arc<ReadOnlySupervisor>,
-    next_link: AtomicUsize,
+    next_supervisor: AtomicUsize,
     stop: CancellationToken,
 }
 
@@ -34,34 +34,34 @@ impl Shard {
     ///
     /// Runs in `tasks`.
     pub fn start(primary: Arc<Primary>, tasks: &TaskTracker, stop: CancellationToken) -> Arc<Shard> {
-        let links: Vec<_> = (0..primary.shared.config.connections)
+        let supervisors: Vec<_> = (0..primary.context.config.connections)
             .map(|n| Arc::new(ConnectionSupervisor::new(Some(n), primary.clone())))
             .collect();
         let large = Arc::new(ConnectionSupervisor::new(None, primary.clone()));
-        for link in links.iter().chain([&large]) {
-            let (link, stop) = (link.clone(), stop.clone());
-            tasks.spawn(async move { link.supervise(stop).await });
+        for supervisor in supervisors.iter().chain([&large]) {
+            let (supervisor, stop) = (supervisor.clone(), stop.clone());
+            tasks.spawn(async move { supervisor.supervise(stop).await });
         }
-        let reads = Arc::new(ReadOnlySupervisor::new(primary.clone(), links.clone()));
+        let reads = Arc::new(ReadOnlySupervisor::new(primary.clone(), supervisors.clone()));
         tasks.spawn({
             let (reads, stop) = (reads.clone(), stop.clone());
             async move { reads.supervise(stop).await }
         });
         Arc::new(Shard {
             primary,
-            links,
+            supervisors,
             room: LargeValueRoom::default(),
             large,
             reads,
-            next_link: AtomicUsize::new(0),
+            next_supervisor: AtomicUsize::new(0),
             stop,
         })
     }
 
     /// A connection that may be used now.
     pub fn connection(&self) -> Option<Arc<Connection>> {
-        let first = self.next_link.fetch_add(1, Ordering::Relaxed);
-        (0..self.links.len()).find_map(|n| self.links[(first + n) % self.links.len()].connection())
+        let first = self.next_supervisor.fetch_add(1, Ordering::Relaxed);
+        (0..self.supervisors.len()).find_map(|n| self.supervisors[(first + n) % self.supervisors.len()].connection())
     }
 
     /// A connection that may be used now for reads.
@@ -79,8 +79,8 @@ impl Shard {
 
     /// Discards every connection for commands.
     pub fn condemn(&self) {
-        let links = self.links.iter().chain([&self.large]);
-        let connections = links.filter_map(|link| link.connection()).chain(self.reads.connection());
+        let supervisors = self.supervisors.iter().chain([&self.large]);
+        let connections = supervisors.filter_map(|supervisor| supervisor.connection()).chain(self.reads.connection());
         connections.for_each(|connection| connection.condemned.cancel());
     }
 

@@ -10,9 +10,11 @@ use arc_swap::ArcSwapOption;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::fred_client::Purpose;
 use super::large_values;
 use super::primary::Primary;
-use super::redis_connection::{ConnectError, Connection, Purpose, words};
+use super::redis_connection::Connection;
+use super::redis_error::{ConnectError, words};
 use crate::cache::clock::Moment;
 use crate::cache::tier::Timeout;
 use crate::units::format_duration;
@@ -72,7 +74,7 @@ impl ConnectionSupervisor {
                 Ok((connection, mut task)) => {
                     backoff = Backoff::default();
                     if !std::mem::take(&mut first) {
-                        primary.shared.reconnects.inc();
+                        primary.context.reconnects.inc();
                     }
                     let connection = Arc::new(connection);
                     self.current.store(Some(connection.clone()));
@@ -109,9 +111,9 @@ impl ConnectionSupervisor {
     /// Pings Redis at an interval. Returns the reason why the connection is no longer usable.
     async fn watch(&self, connection: &Connection) -> String {
         let primary = &*self.primary;
-        let limit = primary.shared.config.unresponsive_after;
+        let limit = primary.context.config.unresponsive_after;
         loop {
-            let sent_at = primary.shared.clock.now();
+            let sent_at = primary.context.clock.now();
             let mut answer = std::pin::pin!(connection.ping());
             let mut reply = None;
             if self.number.is_some() {
@@ -144,7 +146,7 @@ impl ConnectionSupervisor {
     ///
     /// A large value takes long in either direction.
     async fn wait<F: Future>(&self, connection: &Connection, limit: Duration, answer: F) -> Option<F::Output> {
-        let clock = &*self.primary.shared.clock;
+        let clock = &*self.primary.context.clock;
         let limit = Timeout { deadline: clock.now().plus(limit), latest: Moment::FOREVER };
         let moved = &connection.moved;
         let progress = || if self.number.is_some() { moved.received() } else { moved.progress() };
@@ -170,13 +172,13 @@ impl ConnectionSupervisor {
     fn fails(&self, why: &str) {
         if let Some(number) = self.number {
             self.primary.health.commands_fail(number, why);
-            self.primary.shared.misplaced.notify_one();
+            self.primary.context.misplaced.notify_one();
         }
     }
 
     fn record_answer(&self, connection: &Connection, micros: u64, sent_at: Moment) {
         let primary = &*self.primary;
-        let now = primary.shared.clock.now();
+        let now = primary.context.clock.now();
         self.round_trip.store(now.since(sent_at).as_nanos() as u64, Ordering::Relaxed);
         primary.sample_clock(micros, sent_at, now);
         if self.suspended.swap(false, Ordering::AcqRel) {

@@ -17,9 +17,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::tally::{Chosen, ShardTally, Tally};
-use crate::backend::redis::command::executor::CommandError;
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
-use crate::backend::redis::connection::redis_connection::{Connection, field, names_a_missing_right};
+use crate::backend::redis::connection::redis_connection::Connection;
+use crate::backend::redis::connection::redis_error::names_a_missing_right;
+use crate::backend::redis::connection::server_life::field;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::reply::bytes;
 use crate::backend::redis::store::redis_l2::RedisL2;
@@ -51,7 +53,7 @@ const REFUSAL_RETRY_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Samples, or reads the sample of another replica, until `stop`.
 pub async fn run(tier: &RedisL2, stop: &CancellationToken) {
-    let interval = tier.shared().config.namespace_sampling;
+    let interval = tier.context().config.namespace_sampling;
     if interval.is_zero() {
         return;
     }
@@ -130,16 +132,16 @@ impl KeyspaceSampler<'_> {
     /// Takes the sample of any replica if it is young enough, else samples, unless another replica
     /// does.
     async fn look(&mut self) -> Result<Duration, Trouble> {
-        let (tier, layout) = (self.tier, &self.tier.shared().layout);
+        let (tier, keys) = (self.tier, &self.tier.context().keys);
         if tier.health().halted().is_some() {
             return Ok(self.interval);
         }
-        let name = layout.keyspace(HOME);
-        let deadline = tier.shared().clock.now().plus(COMMAND_TIMEOUT);
+        let name = keys.keyspace(HOME);
+        let deadline = tier.context().clock.now().plus(COMMAND_TIMEOUT);
         if let Some(left) = tier.load(name.clone(), SAMPLE_LIFETIME, deadline).await?
             && left.age < self.interval
         {
-            let taken = tier.shared().clock.now().minus(left.age);
+            let taken = tier.context().clock.now().minus(left.age);
             if let Some(sample) = super::sample_json::decode(&left.text, taken).or_else(|| tier.undecodable()) {
                 tier.set_keyspace(Some(sample));
                 return Ok(self.interval - left.age);
@@ -151,7 +153,7 @@ impl KeyspaceSampler<'_> {
         let sample = tokio::time::timeout(CLAIM_DURATION, self.sample()).await;
         let sample = sample.unwrap_or_else(|_| Err(L2Error::unavailable("sampling took too long").into()));
         if let Ok(sample) = &sample {
-            let deadline = tier.shared().clock.now().plus(COMMAND_TIMEOUT);
+            let deadline = tier.context().clock.now().plus(COMMAND_TIMEOUT);
             tier.save(name, super::sample_json::encode(sample), SAMPLE_LIFETIME, deadline).await?;
             self.is_refused = false;
         }
@@ -163,7 +165,7 @@ impl KeyspaceSampler<'_> {
     /// Drops a sample that was not renewed in time.
     fn forget_old(&self) {
         let longest = 3 * self.interval + CLAIM_DURATION;
-        let now = self.tier.shared().clock.now();
+        let now = self.tier.context().clock.now();
         if self.tier.keyspace().is_some_and(|sample| now.since(sample.taken) > longest) {
             self.tier.set_keyspace(None);
         }
@@ -171,10 +173,10 @@ impl KeyspaceSampler<'_> {
 
     /// Claims the work. Returns false if another replica has it.
     async fn claim(&self) -> Result<bool, Trouble> {
-        let shared = self.tier.shared();
-        let (shard, name) = (self.tier.executor().shard(HOME)?, shared.layout.keyspace_claim(HOME));
+        let context = self.tier.context();
+        let (shard, name) = (self.tier.executor().shard(HOME)?, context.keys.keyspace_claim(HOME));
         let (replica, claim) =
-            (format!("{:016x}", shared.replica), Some(Expiration::PX(CLAIM_DURATION.as_millis() as i64)));
+            (format!("{:016x}", context.replica), Some(Expiration::PX(CLAIM_DURATION.as_millis() as i64)));
         let claimed = name.clone();
         let set = |connection: Arc<Connection>| async move {
             connection.client.set::<Option<String>, _, _>(claimed, replica, claim, Some(SetOptions::NX), false).await
@@ -191,14 +193,14 @@ impl KeyspaceSampler<'_> {
     }
 
     async fn release(&self) -> Result<(), Trouble> {
-        let (shard, name) = (self.tier.executor().shard(HOME)?, self.tier.shared().layout.keyspace_claim(HOME));
+        let (shard, name) = (self.tier.executor().shard(HOME)?, self.tier.context().keys.keyspace_claim(HOME));
         let unlink = |connection: Arc<Connection>| async move { connection.client.unlink::<Value, _>(name).await };
         self.call(&shard, "UNLINK", unlink).await.map(|_| ())
     }
 
     /// Samples every primary, one after the other.
     async fn sample(&mut self) -> Result<KeyspaceSample, Trouble> {
-        let (taken, routes) = (self.tier.shared().clock.now(), self.tier.executor().routes());
+        let (taken, routes) = (self.tier.context().clock.now(), self.tier.executor().routes());
         if routes.by_partition.is_empty() || routes.by_partition.iter().any(Option::is_none) {
             return Err(L2Error::unavailable("not every primary is known").into());
         }
@@ -221,7 +223,7 @@ impl KeyspaceSampler<'_> {
             }
             let names;
             (cursor, names) = self.scan(shard, cursor).await?;
-            let chosen = seen.add(names.into_iter().filter_map(bytes), &self.tier.shared().layout);
+            let chosen = seen.add(names.into_iter().filter_map(bytes), &self.tier.context().keys);
             self.measure(shard, chosen, &mut seen).await?;
             is_complete = begins_at_zero && cursor == "0";
             if is_complete {
@@ -238,7 +240,7 @@ impl KeyspaceSampler<'_> {
             connection.client.info::<String>(Some(InfoKind::Keyspace)).await
         };
         let keyspace = self.call(shard, "INFO", info).await?;
-        let database = format!("db{}", self.tier.shared().config.database);
+        let database = format!("db{}", self.tier.context().config.database);
         // db0:keys=12,expires=11,avg_ttl=299000
         let keys = field(&keyspace, &database).split(',').find_map(|part| part.strip_prefix("keys="));
         Ok(keys.and_then(|keys| keys.parse().ok()).unwrap_or(0))
@@ -290,8 +292,8 @@ impl KeyspaceSampler<'_> {
         F: FnOnce(Arc<Connection>) -> Work,
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        self.tier.shared().commands.inc();
-        let deadline = self.tier.shared().clock.now().plus(COMMAND_TIMEOUT);
+        self.tier.context().commands.inc();
+        let deadline = self.tier.context().clock.now().plus(COMMAND_TIMEOUT);
         Ok(self.tier.executor().call(shard, deadline, CommandKind::One(name), work).await?)
     }
 }

@@ -62,11 +62,11 @@ struct Estimate {
 
 impl ShardTally {
     /// Counts names. Returns those to measure.
-    pub fn add(&mut self, names: impl Iterator<Item = Bytes>, layout: &KeySchema) -> Vec<Chosen> {
+    pub fn add(&mut self, names: impl Iterator<Item = Bytes>, keys: &KeySchema) -> Vec<Chosen> {
         let mut all = Vec::new();
         for name in names {
             self.found += 1;
-            let Some(namespace) = layout.namespace_in(&name) else { continue };
+            let Some(namespace) = keys.namespace_in(&name) else { continue };
             if !self.namespaces.contains_key(namespace) && self.namespaces.len() >= MAX_NAMESPACES {
                 continue;
             }
@@ -135,7 +135,7 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn layout() -> KeySchema {
+    fn keys() -> KeySchema {
         KeySchema::new("p", 4, false)
     }
 
@@ -147,11 +147,11 @@ mod tests {
     fn shard(names: &[(&str, usize, u64)], foreign: usize) -> ShardTally {
         let mut shard = ShardTally::default();
         for (namespace, count, bytes) in names {
-            let chosen = shard.add((0..*count).map(|n| name(namespace, n)), &layout());
+            let chosen = shard.add((0..*count).map(|n| name(namespace, n)), &keys());
             chosen.iter().for_each(|chosen| shard.measured(&chosen.namespace, Some(*bytes)));
         }
         let others = (0..foreign).map(|n| Bytes::from(format!("other:{n}")));
-        assert!(shard.add(others, &layout()).is_empty());
+        assert!(shard.add(others, &keys()).is_empty());
         shard
     }
 
@@ -185,7 +185,7 @@ mod tests {
     fn without_measures_there_are_keys_only() {
         let mut tally = Tally::default();
         let mut seen = ShardTally::default();
-        let chosen = seen.add((0..4).map(|n| name("a", n)), &layout());
+        let chosen = seen.add((0..4).map(|n| name("a", n)), &keys());
         assert_eq!(chosen.len(), 4);
         // It had expired before it was measured.
         seen.measured("a", None);
@@ -200,7 +200,7 @@ mod tests {
         let mut chosen = BTreeMap::<String, usize>::new();
         let many = (0..60).map(|n| format!("n{n:02}"));
         for namespace in many {
-            for chosen_name in seen.add((0..300).map(|n| name(&namespace, n)), &layout()) {
+            for chosen_name in seen.add((0..300).map(|n| name(&namespace, n)), &keys()) {
                 *chosen.entry(chosen_name.namespace).or_default() += 1;
             }
         }
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn namespaces_that_are_told_apart_have_a_limit() {
         let mut seen = ShardTally::default();
-        seen.add((0..MAX_NAMESPACES + 10).map(|n| name(&format!("n{n}"), n)), &layout());
+        seen.add((0..MAX_NAMESPACES + 10).map(|n| name(&format!("n{n}"), n)), &keys());
         assert_eq!((seen.namespaces.len(), seen.found), (MAX_NAMESPACES, MAX_NAMESPACES as u64 + 10));
     }
 }

@@ -216,29 +216,29 @@ mod tests {
     fn a_name_says_its_partition_and_its_key() {
         let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
         let namespace = Namespaces::new(rules, 4).get("namespace", "n").expect("room");
-        let layout = KeySchema::new("a:b", 4, false);
+        let keys = KeySchema::new("a:b", 4, false);
         for key in ["k", "a:{7}:v:n:k", "", "é}"] {
             let key = KeyRef::new(&namespace, key.as_bytes());
-            for name in [layout.entry(key), layout.lease(key)] {
-                assert_eq!(layout.key_in(&name, "n"), Some(key.bytes));
-                assert_eq!(layout.partition_in(&name), Some(key.partition(4)));
-                assert_eq!(layout.key_in(&name, "other"), None);
+            for name in [keys.entry(key), keys.lease(key)] {
+                assert_eq!(keys.key_in(&name, "n"), Some(key.bytes));
+                assert_eq!(keys.partition_in(&name), Some(key.partition(4)));
+                assert_eq!(keys.key_in(&name, "other"), None);
             }
         }
-        assert_eq!(layout.key_in(layout.counter(3).as_bytes(), "n"), None);
-        assert_eq!(layout.partition_in(b"a:b:{9}:v:n:k"), None);
+        assert_eq!(keys.key_in(keys.counter(3).as_bytes(), "n"), None);
+        assert_eq!(keys.partition_in(b"a:b:{9}:v:n:k"), None);
     }
 
     #[test]
     fn a_channel_has_the_number_of_a_database_other_than_the_first() {
-        let layout = KeySchema::new("p", 4, false);
-        assert_eq!(layout.clone().in_database(0).channel(3), "p:{3}:b");
-        assert_eq!(layout.clone().in_database(1).channel(3), "p:{3}:b:1");
-        assert_eq!(layout.clone().in_database(15).channel(3), "p:{3}:b:15");
+        let keys = KeySchema::new("p", 4, false);
+        assert_eq!(keys.clone().in_database(0).channel(3), "p:{3}:b");
+        assert_eq!(keys.clone().in_database(1).channel(3), "p:{3}:b:1");
+        assert_eq!(keys.clone().in_database(15).channel(3), "p:{3}:b:15");
         for database in [0, 1] {
-            let layout = layout.clone().in_database(database);
-            assert!(!layout.is_replica_channel(&layout.channel(3), 1));
-            assert!(layout.is_replica_channel(&layout.replica_channel(3, 1), 1));
+            let keys = keys.clone().in_database(database);
+            assert!(!keys.is_replica_channel(&keys.channel(3), 1));
+            assert!(keys.is_replica_channel(&keys.replica_channel(3, 1), 1));
         }
     }
 
@@ -246,30 +246,28 @@ mod tests {
     fn every_name_of_a_namespace_says_which() {
         let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
         let namespace = Namespaces::new(rules, 4).get("namespace", "n").expect("room");
-        let layout = KeySchema::new("a:b", 4, false);
+        let keys = KeySchema::new("a:b", 4, false);
         let key = KeyRef::new(&namespace, b"k:{7}:v:m:k");
         let request = RequestId(Bytes::from_static(b"r"));
-        let [young, old] = layout.invalidation_hashes(3, "n");
-        for name in
-            [layout.entry(key), layout.lease(key), layout.source(key), layout.request(key, &request), young, old]
-        {
-            assert_eq!(layout.namespace_in(&name), Some("n"), "{name:?}");
+        let [young, old] = keys.invalidation_hashes(3, "n");
+        for name in [keys.entry(key), keys.lease(key), keys.source(key), keys.request(key, &request), young, old] {
+            assert_eq!(keys.namespace_in(&name), Some("n"), "{name:?}");
         }
-        let of_none = [layout.counter(3), layout.settings(0), layout.hot_keys(0), layout.note(0, 1)];
-        for name in of_none.into_iter().chain([layout.keyspace(0), layout.keyspace_claim(0)]) {
-            assert_eq!(layout.namespace_in(name.as_bytes()), None, "{name}");
+        let of_none = [keys.counter(3), keys.settings(0), keys.hot_keys(0), keys.note(0, 1)];
+        for name in of_none.into_iter().chain([keys.keyspace(0), keys.keyspace_claim(0)]) {
+            assert_eq!(keys.namespace_in(name.as_bytes()), None, "{name}");
         }
         for foreign in ["", "a:b", "a:b:{9}:v:n:k", "c:{1}:v:n:k", "a:b:{1}:v:n", "a:b:{1}:v::k", "a:b:{1}:v:\u{e9}:k"]
         {
-            assert_eq!(layout.namespace_in(foreign.as_bytes()), None, "{foreign}");
+            assert_eq!(keys.namespace_in(foreign.as_bytes()), None, "{foreign}");
         }
     }
 
     #[test]
     fn what_keys_begin_with_is_no_wildcard() {
-        let layout = KeySchema::new("p", 4, false);
-        assert_eq!(layout.entries_from("n", "user:"), "p:{*}:v:n:user:*");
-        assert_eq!(layout.entries_from("n", "a*[é]?\\"), "p:{*}:v:n:a\\*\\[é\\]\\?\\\\*");
+        let keys = KeySchema::new("p", 4, false);
+        assert_eq!(keys.entries_from("n", "user:"), "p:{*}:v:n:user:*");
+        assert_eq!(keys.entries_from("n", "a*[é]?\\"), "p:{*}:v:n:a\\*\\[é\\]\\?\\\\*");
     }
 
     #[test]

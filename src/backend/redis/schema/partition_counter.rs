@@ -55,15 +55,15 @@ impl PartitionCounter {
 mod tests {
     use super::*;
 
-    fn line(fields: [Option<&str>; 3]) -> PartitionCounter {
+    fn counter(fields: [Option<&str>; 3]) -> PartitionCounter {
         PartitionCounter::read(fields.map(|field| field.map_or(Value::Null, Value::from)).into())
     }
 
     #[test]
     fn entries_count_from_the_trusted_epoch_to_that_of_the_counter() {
-        let line = line([Some("30"), Some("7"), Some("20")]);
-        assert_eq!(line.position, Some(Version::new(30, 7)));
-        let counted = [19, 20, 29, 30, 31].map(|epoch| line.counts(Version::new(epoch, 1)));
+        let counter = counter([Some("30"), Some("7"), Some("20")]);
+        assert_eq!(counter.position, Some(Version::new(30, 7)));
+        let counted = [19, 20, 29, 30, 31].map(|epoch| counter.counts(Version::new(epoch, 1)));
         assert_eq!(counted, [false, true, true, true, false]);
     }
 
@@ -81,7 +81,7 @@ mod tests {
             ("30", "7", "x"),
             ("30", "7", &*big),
         ] {
-            assert_eq!(line([Some(e), Some(s), Some(t)]).position, None, "{e} {s} {t}");
+            assert_eq!(counter([Some(e), Some(s), Some(t)]).position, None, "{e} {s} {t}");
         }
         let record = PartitionCounter::read(vec!["30".into(), "7".into(), "20".into(), "not a record".into()]);
         assert_eq!(record.position, None, "what was invalidated is not known");
@@ -89,6 +89,6 @@ mod tests {
 
     #[test]
     fn without_a_counter_nothing_counts() {
-        assert!(!line([None, None, None]).counts(Version::new(1, 1)));
+        assert!(!counter([None, None, None]).counts(Version::new(1, 1)));
     }
 }

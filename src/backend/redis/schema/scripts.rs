@@ -107,6 +107,11 @@ impl Script {
             Script::Handshake => script!(" flags=allow-oom", "registry", "handshake"),
             Script::Audit => script!(" flags=allow-oom", "audit"),
             Script::PingPrimary => script!(" flags=allow-oom", "ping_primary"),
+            // A drill may announce a write before it takes effect.
+            #[cfg(feature = "drills")]
+            Script::Write if !protections.on(Safeguard::OneStep) => {
+                script!("", "sequenced_step", "selector_invalidations", "entry", "announce_first", "write")
+            }
             Script::Write => script!("", "sequenced_step", "selector_invalidations", "entry", "write"),
             Script::Remove => {
                 script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "entry", "remove")
@@ -136,5 +141,24 @@ impl Script {
         let (before, after) = (include_str!("lua/preamble.lua"), include_str!("lua/repaired.lua"));
         let constants = format!("local PUBLISH, RESTARTS = '{publish}', {restarts}");
         format!("#!lua{flags}\n{constants}\n{before}\nlocal function run()\n{body}\nend\n{after}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_script_has_a_step_of_a_drill_while_the_safeguards_are_on() {
+        for script in Script::ALL {
+            assert!(!script.text(false, Safeguards::default()).contains("'announce'"), "{}", script.name());
+        }
+    }
+
+    #[cfg(feature = "drills")]
+    #[test]
+    fn a_write_without_the_one_step_safeguard_announces_first() {
+        let text = Script::Write.text(false, Safeguards::without(Safeguard::OneStep));
+        assert!(text.contains("ARGV[8] == 'announce'"));
     }
 }

@@ -20,7 +20,7 @@ const UNKNOWN: u64 = 0;
 
 /// The barrier of one change.
 pub struct FleetChange<'a> {
-    shared: &'a RedisContext,
+    context: &'a RedisContext,
     executor: &'a CommandExecutor,
     barrier: BarrierState<'a>,
 }
@@ -29,8 +29,8 @@ pub struct FleetChange<'a> {
 
 impl<'a> FleetChange<'a> {
     /// Opens the barrier. Must be called before the change is sent.
-    pub fn new(shared: &'a RedisContext, executor: &'a CommandExecutor) -> FleetChange<'a> {
-        FleetChange { shared, executor, barrier: shared.barriers.open() }
+    pub fn new(context: &'a RedisContext, executor: &'a CommandExecutor) -> FleetChange<'a> {
+        FleetChange { context, executor, barrier: context.barriers.open() }
     }
 
     /// The replicas that have to confirm, by partition, each with the time at which its right to
@@ -38,10 +38,10 @@ impl<'a> FleetChange<'a> {
     async fn awaited(&self, partitions: &[u16], deadline: Moment) -> HashMap<(u64, u16), Moment> {
         // Without the registry, this is the longest time for which a replica could answer with
         // older data.
-        let longest = self.shared.clock.now().plus(self.shared.config.max_staleness);
+        let longest = self.context.clock.now().plus(self.context.config.max_staleness);
         let mut registries: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
         for partition in partitions {
-            registries.entry(self.shared.layout.registrar(*partition)).or_default().push(*partition);
+            registries.entry(self.context.keys.registrar(*partition)).or_default().push(*partition);
         }
         let requests = registries.iter().map(|(registrar, partitions)| async move {
             (partitions, self.registered(*registrar, longest.min(deadline)).await)
@@ -56,16 +56,16 @@ impl<'a> FleetChange<'a> {
 
     /// The other replicas registered with `partition`.
     async fn registered(&self, partition: u16, deadline: Moment) -> Result<HashMap<u64, Moment>, L2Error> {
-        let pause = self.shared.longest_pause().as_micros().to_string().into();
+        let pause = self.context.longest_pause().as_micros().to_string().into();
         let reply = self.executor.run_script(Script::LiveReplicas, partition, vec![pause], deadline).await?;
-        let now = self.shared.clock.now();
+        let now = self.context.clock.now();
         let end = |age: &Value| {
-            let left = self.shared.config.max_staleness.checked_sub(Duration::from_micros(age.as_u64()?))?;
+            let left = self.context.config.max_staleness.checked_sub(Duration::from_micros(age.as_u64()?))?;
             Some(now.plus(left))
         };
         let member = |member: &[Value]| {
             let replica = codec::registered_replica(std::str::from_utf8(member[0].as_bytes()?).ok()?)?;
-            Some((replica, end(&member[1])?)).filter(|_| replica != self.shared.replica)
+            Some((replica, end(&member[1])?)).filter(|_| replica != self.context.replica)
         };
         let [_, registry, members @ ..] = reply.as_slice() else {
             return Err(L2Error::unavailable("unexpected reply from redis"));
@@ -87,7 +87,7 @@ impl FleetBarrier for FleetChange<'_> {
             let mut awaited = self.awaited(partitions, deadline).await;
             loop {
                 self.barrier.remove_confirmed(&mut awaited);
-                let now = self.shared.clock.now();
+                let now = self.context.clock.now();
                 awaited.retain(|_, end| *end > now);
                 let Some(next) = awaited.values().min() else { return Ok(()) };
                 if now >= deadline {

@@ -10,7 +10,7 @@ use fred::types::Value;
 use super::invalidation_lookup::LookupEntry;
 use super::read::{NO_KEY, entry_at};
 use super::redis_l2::RedisL2;
-use crate::backend::redis::command::executor::CommandError;
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values::{Load, TRIP_BYTES};
 use crate::backend::redis::connection::shard::Shard;
@@ -31,17 +31,17 @@ type InspectReplies = (Vec<Value>, i64, FredResult<Value>, i64, FredResult<Value
 
 impl RedisL2 {
     pub(crate) async fn inspect_key(&self, key: &Key, deadline: Moment) -> Result<Inspected, L2Error> {
-        let layout = &self.shared.layout;
-        let partition = key.as_ref().partition(layout.partitions());
-        let counter = layout.counter(partition);
-        let [name, lease] = [layout.entry(key.as_ref()), layout.lease(key.as_ref())].map(fred::types::Key::from);
-        let fields = PartitionCounter::fields(layout.invalidation_field(key.namespace().name()));
+        let keys = &self.context.keys;
+        let partition = key.as_ref().partition(keys.partitions());
+        let counter = keys.counter(partition);
+        let [name, lease] = [keys.entry(key.as_ref()), keys.lease(key.as_ref())].map(fred::types::Key::from);
+        let fields = PartitionCounter::fields(keys.invalidation_field(key.namespace().name()));
         let shard = self.executor.shard(partition)?;
-        let sent_at = self.shared.clock.now();
+        let sent_at = self.context.clock.now();
         let last = self.last_byte();
         // The value may have any size.
         let load = Load { bytes: TRIP_BYTES, timeout: deadline.into() };
-        self.shared.commands.inc();
+        self.context.commands.inc();
         let trip = self.executor.call_large(&shard, load, CommandKind::Pipeline(5), move |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
@@ -109,7 +109,7 @@ impl RedisL2 {
             _ => Some(NotServed::Invalidated(self.cause(key, line, &stored, deadline).await?)),
         };
         let size = stored.plain_size as u64;
-        let partition = key.as_ref().partition(self.shared.layout.partitions());
+        let partition = key.as_ref().partition(self.context.keys.partitions());
         let entry = Some(entry_at(&shard.primary.clock, partition, stored, kept, sent_at));
         Ok(Stored { entry, size, stored_size, not_served })
     }

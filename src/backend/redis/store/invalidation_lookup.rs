@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::types::Value;
 
-use crate::backend::redis::command::executor::{CommandError, CommandExecutor};
+use crate::backend::redis::command::command_error::CommandError;
+use crate::backend::redis::command::executor::CommandExecutor;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::redis_connection::Connection;
@@ -40,7 +41,7 @@ type Lists = ExpiringMap<(u16, Box<str>), Arc<ActivePatterns>>;
 
 /// Looks up invalidations by selector.
 pub struct InvalidationLookup {
-    shared: Arc<RedisContext>,
+    context: Arc<RedisContext>,
     /// The last seen lists of active patterns, by partition and namespace.
     lists: Mutex<Lists>,
 }
@@ -49,8 +50,8 @@ pub struct InvalidationLookup {
 
 impl InvalidationLookup {
     /// Creates a lookup without known patterns.
-    pub fn new(shared: Arc<RedisContext>) -> InvalidationLookup {
-        InvalidationLookup { shared, lists: Mutex::new(Lists::new(LISTS.0)) }
+    pub fn new(context: Arc<RedisContext>) -> InvalidationLookup {
+        InvalidationLookup { context, lists: Mutex::new(Lists::new(LISTS.0)) }
     }
 
     /// Returns how an entry is covered: by its partition's counter, and, only if something was
@@ -76,13 +77,13 @@ impl InvalidationLookup {
         if !needs_lookup {
             return Ok(Some(marked_micros));
         }
-        let layout = &self.shared.layout;
-        let partition = key.partition(layout.partitions());
+        let keys = &self.context.keys;
+        let partition = key.partition(keys.partitions());
         let namespace = key.namespace.name();
-        let names: Vec<Bytes> = vec![layout.counter(partition).into(), layout.entry(key)];
+        let names: Vec<Bytes> = vec![keys.counter(partition).into(), keys.entry(key)];
         let args: Vec<Value> = vec![
             namespace.into(),
-            layout.invalidation_field(namespace).into(),
+            keys.invalidation_field(namespace).into(),
             epoch.to_string().into(),
             Value::Bytes(codec::version_and_time(version, written_micros).into()),
             Value::Bytes(codec::tag_list(tags).into()),
@@ -110,14 +111,14 @@ impl InvalidationLookup {
     /// Encodes for a step which of its names match active patterns.
     pub fn knowledge(&self, partition: u16, namespace: &str, names: &[Bytes]) -> Vec<u8> {
         let list = self.list(partition, namespace);
-        let keys = names.iter().map(|name| self.shared.layout.key_in(name, namespace));
+        let keys = names.iter().map(|name| self.context.keys.key_in(name, namespace));
         list.map_or_else(Vec::new, |list| list.knowledge(keys))
     }
 
     /// Remembers a list of active patterns.
     pub fn saw(&self, partition: u16, namespace: &str, list: ActivePatterns) {
-        self.shared.reclaim_queue.seen(namespace);
-        let now = self.shared.clock.now();
+        self.context.reclaim_queue.seen(namespace);
+        let now = self.context.clock.now();
         if self.list(partition, namespace).is_none_or(|known| known.number != list.number) {
             let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
             lists.insert((partition, namespace.into()), Arc::new(list), now.plus(LISTS.1), now);
@@ -126,6 +127,6 @@ impl InvalidationLookup {
 
     fn list(&self, partition: u16, namespace: &str) -> Option<Arc<ActivePatterns>> {
         let lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
-        lists.get(&(partition, namespace.into()), self.shared.clock.now()).map(|(list, _)| list.clone())
+        lists.get(&(partition, namespace.into()), self.context.clock.now()).map(|(list, _)| list.clone())
     }
 }

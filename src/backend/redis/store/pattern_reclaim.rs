@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::redis_l2::{CompletedStep, RedisL2};
-use crate::backend::redis::command::executor::CommandError;
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
@@ -64,16 +64,16 @@ enum ReclaimProgress {
 pub async fn run(tier: &RedisL2, stop: &CancellationToken) {
     let work = async {
         loop {
-            let namespace = tier.shared().reclaim_queue.next().await;
+            let namespace = tier.context().reclaim_queue.next().await;
             let shards = tier.executor().routes().shards.clone();
             for shard in shards {
                 match reclaim(tier, &shard, &namespace).await {
                     Ok(ReclaimProgress::Done) => {}
-                    Ok(ReclaimProgress::Held(pause)) => tier.shared().reclaim_queue.add(&namespace, pause),
-                    Ok(ReclaimProgress::Left) => tier.shared().reclaim_queue.add(&namespace, RETRY_INTERVAL),
+                    Ok(ReclaimProgress::Held(pause)) => tier.context().reclaim_queue.add(&namespace, pause),
+                    Ok(ReclaimProgress::Left) => tier.context().reclaim_queue.add(&namespace, RETRY_INTERVAL),
                     Err(error) => {
                         tracing::debug!(%namespace, %error, "redis: reclaiming patterns failed; will retry");
-                        tier.shared().reclaim_queue.add(&namespace, RETRY_INTERVAL);
+                        tier.context().reclaim_queue.add(&namespace, RETRY_INTERVAL);
                     }
                 }
             }
@@ -91,7 +91,7 @@ async fn reclaim(tier: &RedisL2, shard: &Arc<Shard>, namespace: &str) -> Result<
             .and_then(Option::as_ref)
             .is_some_and(|by| Arc::ptr_eq(by, shard))
     };
-    let partitions: Vec<u16> = (0..tier.shared().layout.partitions()).filter(serves).collect();
+    let partitions: Vec<u16> = (0..tier.context().keys.partitions()).filter(serves).collect();
     let Some(first) = partitions.first() else { return Ok(ReclaimProgress::Done) };
     // Claiming the first partition claims the whole server.
     if let Err(held) = claim(tier, *first, namespace).await? {
@@ -132,7 +132,7 @@ async fn claim(
     namespace: &str,
 ) -> Result<Result<Option<PartitionClaim>, Duration>, L2Error> {
     let args = vec![
-        Value::Bytes(Bytes::copy_from_slice(&tier.shared().replica.to_be_bytes())),
+        Value::Bytes(Bytes::copy_from_slice(&tier.context().replica.to_be_bytes())),
         CLAIM_DURATION.as_micros().to_string().into(),
     ];
     let step = step(tier, Script::ClaimReclaim, partition, namespace, Vec::new(), args).await?;
@@ -162,12 +162,12 @@ async fn search(
     first: u16,
     claims: &BTreeMap<u16, PartitionClaim>,
 ) -> Result<u64, L2Error> {
-    let layout = &tier.shared().layout;
+    let keys = &tier.context().keys;
     let (mut cursor, mut entries) = ("0".to_owned(), 0);
     let mut claimed_at = Instant::now();
     loop {
-        let (at, pattern) = (cursor.clone(), layout.all_entries(namespace));
-        let deadline = tier.shared().clock.now().plus(COMMAND_TIMEOUT);
+        let (at, pattern) = (cursor.clone(), keys.all_entries(namespace));
+        let deadline = tier.context().clock.now().plus(COMMAND_TIMEOUT);
         let page = |connection: Arc<Connection>| async move {
             connection.client.scan_page::<(String, Vec<Value>), _, _>(at, pattern, Some(SCAN_PAGE.0), None).await
         };
@@ -178,7 +178,7 @@ async fn search(
             .map_err(CommandError::into_read_error)?;
         let mut found: BTreeMap<u16, Vec<Bytes>> = BTreeMap::new();
         for name in page.1.into_iter().filter_map(bytes) {
-            let place = layout.partition_in(&name).zip(layout.key_in(&name, namespace));
+            let place = keys.partition_in(&name).zip(keys.key_in(&name, namespace));
             let Some((partition, key)) = place else { continue };
             if claims.get(&partition).is_some_and(|claim| claim.list.matches(key)) {
                 found.entry(partition).or_default().push(name);
@@ -212,7 +212,7 @@ async fn step(
     names: Vec<Bytes>,
     args: Vec<Value>,
 ) -> Result<CompletedStep, L2Error> {
-    let deadline = tier.shared().clock.now().plus(COMMAND_TIMEOUT);
-    let head = codec::message_head(true, partition, tier.shared().replica, 0);
+    let deadline = tier.context().clock.now().plus(COMMAND_TIMEOUT);
+    let head = codec::message_head(true, partition, tier.context().replica, 0);
     tier.step_in(script, partition, namespace, names, head, args, deadline).await
 }

@@ -9,7 +9,7 @@ use fred::types::Value;
 
 use super::invalidation_lookup::LookupEntry;
 use super::redis_l2::RedisL2;
-use crate::backend::redis::command::executor::CommandError;
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::clock::RedisClock;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values::{Reach, SMALL_VALUE_BYTES};
@@ -52,16 +52,16 @@ impl RedisL2 {
     /// A larger one is read once more as a whole over the connection for large values, with a
     /// position and a time to live of its own before it; nothing of the first read is used.
     pub(crate) async fn read_entry(&self, key: &Key, mut timeout: Timeout) -> Result<ReadResult, L2Error> {
-        let partition = key.as_ref().partition(self.shared.layout.partitions());
+        let partition = key.as_ref().partition(self.context.keys.partitions());
         let shard = self.executor.shard(partition)?;
-        let sent_at = self.shared.clock.now();
+        let sent_at = self.context.clock.now();
         let small = Reach { last: SMALL_VALUE_BYTES.min(self.last_byte()), large: None };
         let mut trip = self.read_as_far(&shard, key, small, timeout).await?;
         if let Some(bytes) = self.larger(&trip.value, small) {
             let whole = Reach { last: self.last_byte(), large: Some(bytes) };
-            timeout = timeout.renewed(sent_at, self.shared.clock.now());
+            timeout = timeout.renewed(sent_at, self.context.clock.now());
             trip = self.read_as_far(&shard, key, whole, timeout).await?;
-            timeout = timeout.renewed(sent_at, self.shared.clock.now());
+            timeout = timeout.renewed(sent_at, self.context.clock.now());
         }
         let Trip { sent, line, ttl, value } = trip;
         let read = self.found(&shard, key.as_ref(), &line, ttl, value, sent, timeout.deadline).await;
@@ -70,13 +70,13 @@ impl RedisL2 {
     }
 
     async fn read_as_far(&self, shard: &Shard, key: &Key, reach: Reach, timeout: Timeout) -> Result<Trip, L2Error> {
-        let layout = &self.shared.layout;
-        let partition = key.as_ref().partition(layout.partitions());
-        let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
-        let fields = PartitionCounter::fields(layout.invalidation_field(key.namespace().name()));
-        let sent = SentRead { floor: self.shared.floor(partition), sent_at: self.shared.clock.now() };
+        let keys = &self.context.keys;
+        let partition = key.as_ref().partition(keys.partitions());
+        let (counter, name) = (keys.counter(partition), keys.entry(key.as_ref()));
+        let fields = PartitionCounter::fields(keys.invalidation_field(key.namespace().name()));
+        let sent = SentRead { floor: self.context.floor(partition), sent_at: self.context.clock.now() };
         let last = reach.last;
-        self.shared.commands.inc();
+        self.context.commands.inc();
         let trip =
             self.executor.read(shard, (reach, timeout), CommandKind::Pipeline(3), move |connection| async move {
                 // The position before the entry, so that an absence is never taken for newer than it
@@ -117,7 +117,7 @@ impl RedisL2 {
         deadline: Moment,
     ) -> Result<ReadResult, L2Error> {
         let SentRead { floor, sent_at } = sent;
-        let plausible = |position: &Version| shard.primary.clock.may_begin(position.epoch, self.shared.clock.now());
+        let plausible = |position: &Version| shard.primary.clock.may_begin(position.epoch, self.context.clock.now());
         let Some(position) = line.position.filter(plausible) else {
             // No counter: the order of all entries is lost with it.
             return Ok(ReadResult { position: Version::ZERO, entry: None });
@@ -125,7 +125,7 @@ impl RedisL2 {
         if position < floor {
             return Err(self.handle_older_data(shard));
         }
-        self.shared.raise_floor(key.partition(self.shared.layout.partitions()), position);
+        self.context.raise_floor(key.partition(self.context.keys.partitions()), position);
         let mut read = ReadResult { position, entry: None };
         if let Some(mut stored) = self.read_stored(key, value).filter(|_| ttl != NO_KEY) {
             let StoredEntry { version, written_micros, tags, .. } = &stored;
@@ -134,10 +134,10 @@ impl RedisL2 {
                 stored.marked_micros = earlier(stored.marked_micros, since);
                 // A marked entry without a stale window is gone.
                 if since == 0 || stored.window_millis > 0 {
-                    let unpacked = compression_pool::unpack(stored, self.shared.config.value_size).await;
+                    let unpacked = compression_pool::unpack(stored, self.context.config.value_size).await;
                     let unpacked = unpacked.or_else(|| self.undecodable());
                     read.entry = unpacked.map(|stored| {
-                        let partition = key.partition(self.shared.layout.partitions());
+                        let partition = key.partition(self.context.keys.partitions());
                         entry_at(&shard.primary.clock, partition, stored, ttl, sent_at)
                     });
                 }
@@ -157,7 +157,7 @@ impl RedisL2 {
     ///
     /// The rest of a larger value is not sent.
     pub(in crate::backend::redis) fn last_byte(&self) -> usize {
-        codec::max_entry_size(self.shared.config.value_size)
+        codec::max_entry_size(self.context.config.value_size)
     }
 
     fn read_stored(&self, key: KeyRef<'_>, value: FredResult<Value>) -> Option<StoredEntry> {
@@ -180,12 +180,12 @@ impl RedisL2 {
     }
 
     pub(crate) async fn read_current(&self, key: &Key, deadline: Moment) -> Result<Option<Current>, L2Error> {
-        let layout = &self.shared.layout;
-        let partition = key.as_ref().partition(layout.partitions());
-        let (counter, name) = (layout.counter(partition), layout.entry(key.as_ref()));
-        let fields = PartitionCounter::fields(layout.invalidation_field(key.namespace().name()));
+        let keys = &self.context.keys;
+        let partition = key.as_ref().partition(keys.partitions());
+        let (counter, name) = (keys.counter(partition), keys.entry(key.as_ref()));
+        let fields = PartitionCounter::fields(keys.invalidation_field(key.namespace().name()));
         let shard = self.executor.shard(partition)?;
-        self.shared.commands.inc();
+        self.context.commands.inc();
         let trip = self.executor.call(&shard, deadline, CommandKind::Pipeline(2), |connection| async move {
             let trip = connection.client.pipeline();
             let _: Value = trip.hmget(counter, fields).await?;
@@ -205,7 +205,7 @@ impl RedisL2 {
         {
             return Ok(None);
         }
-        let now = self.shared.clock.now();
+        let now = self.context.clock.now();
         let Some((_, uncertainty)) = shard.primary.clock.at(now) else { return Ok(None) };
         let written_at = now.minus(shard.primary.clock.age(written_micros, now));
         Ok(Some(Current { version, written_at, uncertainty }))

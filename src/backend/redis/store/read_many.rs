@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 
 use super::read::SentRead;
 use super::redis_l2::RedisL2;
-use crate::backend::redis::command::executor::CommandError;
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values;
 use crate::backend::redis::connection::large_values::Reach;
@@ -55,11 +55,11 @@ impl RedisL2 {
     pub(crate) async fn read_entries(&self, keys: &[Key], timeout: Timeout) -> Vec<Result<ReadResult, L2Error>> {
         let mut reads: Vec<Result<ReadResult, L2Error>> =
             keys.iter().map(|_| Err(L2Error::unavailable("no answer"))).collect();
-        let sent_at = self.shared().clock.now();
+        let sent_at = self.context().clock.now();
         let small = large_values::small_among(keys.len()).min(self.last_byte());
         let all: Vec<_> = (0..keys.len()).map(|place| (place, small)).collect();
         let larger = self.read_parts(keys, &all, (small, false), timeout, &mut reads).await;
-        let timeout = timeout.renewed(sent_at, self.shared().clock.now());
+        let timeout = timeout.renewed(sent_at, self.context().clock.now());
         self.read_parts(keys, &larger, (self.last_byte(), true), timeout, &mut reads).await;
         reads
     }
@@ -98,11 +98,11 @@ impl RedisL2 {
         (last, is_large): (usize, bool),
         timeout: Timeout,
     ) -> Vec<(usize, Part)> {
-        let sent_at = self.shared().clock.now();
+        let sent_at = self.context().clock.now();
         let mut parts = Vec::new();
         let mut failed = None;
         for wave in trips.chunks(large_values::MAX_CONCURRENT_TRIPS) {
-            let timeout = timeout.renewed(sent_at, self.shared().clock.now());
+            let timeout = timeout.renewed(sent_at, self.context().clock.now());
             let asked = wave.iter().map(|trip| {
                 let reach = Reach { last, large: is_large.then_some(trip.bytes) };
                 self.read_trip(trip, keys, reach, timeout)
@@ -131,11 +131,11 @@ impl RedisL2 {
         wanted: &[(usize, usize)],
         reads: &mut [Result<ReadResult, L2Error>],
     ) -> Vec<Vec<BatchTrip>> {
-        let layout = &self.shared().layout;
+        let schema = &self.context().keys;
         let mut by_partition: BTreeMap<u16, Vec<(usize, usize)>> = BTreeMap::new();
         for (place, bytes) in wanted {
             by_partition
-                .entry(keys[*place].as_ref().partition(layout.partitions()))
+                .entry(keys[*place].as_ref().partition(schema.partitions()))
                 .or_default()
                 .push((*place, *bytes));
         }
@@ -154,8 +154,8 @@ impl RedisL2 {
                 by_primary.len() - 1
             });
             for (place, bytes) in wanted {
-                let name = layout.entry(keys[place].as_ref());
-                add(&mut by_primary[index], &shard, (partition, || layout.counter(partition)), (place, name, bytes));
+                let name = schema.entry(keys[place].as_ref());
+                add(&mut by_primary[index], &shard, (partition, || schema.counter(partition)), (place, name, bytes));
             }
         }
         by_primary
@@ -169,14 +169,14 @@ impl RedisL2 {
         timeout: Timeout,
     ) -> Result<Vec<Part>, L2Error> {
         let namespace = keys.first().map_or("", |key| key.namespace().name());
-        let fields = PartitionCounter::fields(self.shared().layout.invalidation_field(namespace));
-        let sent_at = self.shared().clock.now();
+        let fields = PartitionCounter::fields(self.context().keys.invalidation_field(namespace));
+        let sent_at = self.context().clock.now();
         let asked: Vec<SentRead> = trip
             .counters
             .iter()
-            .map(|(partition, _)| SentRead { floor: self.shared().floor(*partition), sent_at })
+            .map(|(partition, _)| SentRead { floor: self.context().floor(*partition), sent_at })
             .collect();
-        self.shared().commands.inc();
+        self.context().commands.inc();
         let counters = trip.counters.iter().map(|(_, counter)| counter.clone()).collect();
         let names = trip.names.clone();
         let sent = move |connection: Arc<Connection>| async move {
@@ -186,7 +186,7 @@ impl RedisL2 {
         let answers = self.executor().read(&trip.shard, (reach, timeout), command, sent).await;
         let answers = answers.map_err(CommandError::into_read_error)?;
         let deadline = match reach.large {
-            Some(_) => timeout.renewed(sent_at, self.shared().clock.now()).deadline,
+            Some(_) => timeout.renewed(sent_at, self.context().clock.now()).deadline,
             None => timeout.deadline,
         };
         let lines: Vec<Result<PartitionCounter, L2Error>> = answers

@@ -14,9 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use super::fleet_barrier::FleetChange;
 use super::invalidation_lookup::InvalidationLookup;
-use crate::backend::redis::command::executor::{
-    CallRoute, CommandError, CommandExecutor, refused, refused_before_start,
-};
+use crate::backend::redis::command::command_error::{CommandError, refused, refused_before_start};
+use crate::backend::redis::command::executor::{CallRoute, CommandExecutor};
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::health::{HealthReport, RedisHealth};
@@ -56,7 +55,7 @@ pub(super) const CLOCK_SLACK: Duration = Duration::from_millis(50);
 
 /// L2 in Redis.
 pub struct RedisL2 {
-    pub(super) shared: Arc<RedisContext>,
+    pub(super) context: Arc<RedisContext>,
     health: Arc<RedisHealth>,
     pub(super) executor: CommandExecutor,
     server: Mutex<ServerReport>,
@@ -73,17 +72,17 @@ pub struct RedisL2 {
 
 impl RedisL2 {
     pub(crate) fn new(
-        shared: Arc<RedisContext>,
+        context: Arc<RedisContext>,
         health: Arc<RedisHealth>,
         executor: CommandExecutor,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> RedisL2 {
         let (server, undecodable, invalidation_lookup) =
-            (Mutex::default(), Counter::default(), InvalidationLookup::new(shared.clone()));
+            (Mutex::default(), Counter::default(), InvalidationLookup::new(context.clone()));
         let (too_large_is_logged, keyspace) = (AtomicBool::new(false), ArcSwapOption::empty());
         RedisL2 {
-            shared,
+            context,
             health,
             executor,
             server,
@@ -96,8 +95,8 @@ impl RedisL2 {
         }
     }
 
-    pub(crate) fn shared(&self) -> &Arc<RedisContext> {
-        &self.shared
+    pub(crate) fn context(&self) -> &Arc<RedisContext> {
+        &self.context
     }
 
     pub(crate) fn health(&self) -> &Arc<RedisHealth> {
@@ -187,11 +186,11 @@ impl RedisL2 {
         let Some((not_after, uncertainty)) = shard.primary.clock.at(latest) else {
             return Err(L2Error::unavailable("not connected to redis"));
         };
-        let layout = &self.shared.layout;
-        let mut all_keys: Vec<fred::types::Key> = vec![layout.counter(partition).into()];
+        let schema = &self.context.keys;
+        let mut all_keys: Vec<fred::types::Key> = vec![schema.counter(partition).into()];
         all_keys.extend(keys.iter().cloned().map(fred::types::Key::from));
-        let (floor, channel) = (self.shared.floors_argument(&[partition]), layout.channel(partition));
-        let (mut named, invalidation) = (codec::named(namespace), layout.invalidation_field(namespace));
+        let (floor, channel) = (self.context.floors_argument(&[partition]), schema.channel(partition));
+        let (mut named, invalidation) = (codec::named(namespace), schema.invalidation_field(namespace));
         named.extend(self.invalidation_lookup.knowledge(partition, namespace, keys));
         let run = |connection: Arc<Connection>| async move {
             let mut all_args: Vec<Value> = vec![
@@ -214,9 +213,9 @@ impl RedisL2 {
         match sent {
             Ok(reply) => self.read_step(&shard, partition, reply),
             Err(CommandError::NotSent(error)) => Err(error),
-            Err(CommandError::Lost(reason)) => {
-                let left = latest.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
-                Err(L2Error::Unavailable { reason, outcome_unknown_for: Some(left) })
+            Err(CommandError::Lost(answer)) => {
+                let left = latest.since(self.context.clock.now()) + uncertainty + CLOCK_SLACK;
+                Err(L2Error::Unavailable { reason: answer.reason(), outcome_unknown_for: Some(left) })
             }
             Err(CommandError::Refused(error)) => Err(match refused(&error) {
                 // A script that failed midway may have written before.
@@ -245,7 +244,7 @@ impl RedisL2 {
         }
         let room = self.executor.await_room(shard, Load { bytes, timeout }, CommandKind::Script(script)).await;
         let mut route = room.map_err(CommandError::into_read_error)?;
-        route.timeout = large_values::write_timeout(route.timeout, bytes, self.shared.clock.now());
+        route.timeout = large_values::write_timeout(route.timeout, bytes, self.context.clock.now());
         Ok(Some(route))
     }
 
@@ -261,7 +260,7 @@ impl RedisL2 {
             Some("OK") => {
                 let unknown = || L2Error::unavailable("unexpected reply from redis");
                 let position = position.filter(|position| position.epoch > 0).ok_or_else(unknown)?;
-                self.shared.raise_floor(partition, position);
+                self.context.raise_floor(partition, position);
                 Ok(Ok(CompletedStep { position, reply }))
             }
             Some("PATTERNS") => {
@@ -288,7 +287,7 @@ impl RedisL2 {
     /// The handshake is repeated, which begins an epoch there.
     pub(crate) fn handle_older_data(&self, shard: &Shard) -> L2Error {
         shard.condemn();
-        self.shared.misplaced.notify_one();
+        self.context.misplaced.notify_one();
         L2Error::unavailable("redis has older data than before")
     }
 
@@ -300,10 +299,10 @@ impl RedisL2 {
         action: &'static str,
         deadline: Moment,
     ) -> Result<Vec<Value>, L2Error> {
-        let timeout = MIN_SETTLEMENT_TIMEOUT.max(2 * self.shared.config.max_staleness);
+        let timeout = MIN_SETTLEMENT_TIMEOUT.max(2 * self.context.config.max_staleness);
         let args = vec![
             epoch.to_string().into(),
-            codec::replica_field(self.shared.replica).into(),
+            codec::replica_field(self.context.replica).into(),
             action.into(),
             timeout.as_micros().to_string().into(),
         ];
@@ -316,8 +315,8 @@ impl RedisL2 {
 
     /// Lists the namespaces of every partition. Foreign names are omitted.
     async fn list_namespaces(&self, deadline: Moment) -> Result<BTreeSet<String>, L2Error> {
-        let asked = (0..self.shared.layout.partitions()).map(|partition| {
-            let head = codec::message_head(false, partition, self.shared.replica, 0);
+        let asked = (0..self.context.keys.partitions()).map(|partition| {
+            let head = codec::message_head(false, partition, self.context.replica, 0);
             let most = vec![(MAX_NAMESPACES + 1).to_string().into()];
             self.step_in(Script::Namespaces, partition, namespace::DEFAULT, Vec::new(), head, most, deadline)
         });
@@ -378,16 +377,16 @@ impl L2 for RedisL2 {
     ) -> BoxFuture<'a, Result<RemoveResult, L2Error>> {
         Box::pin(async move {
             let Some(first) = removals.first() else { return Err(L2Error::unavailable("no keys were named")) };
-            let layout = &self.shared.layout;
+            let keys = &self.context.keys;
             let mut args = vec![mode_argument(mode).into()];
             let mut names = Vec::with_capacity(2 * removals.len());
             for Removal { key, source_version } in removals {
-                names.extend([layout.entry(key.as_ref()), layout.lease(key.as_ref()), layout.source(key.as_ref())]);
+                names.extend([keys.entry(key.as_ref()), keys.lease(key.as_ref()), keys.source(key.as_ref())]);
                 args.push(Value::Bytes(codec::key_name(key.bytes()).into()));
                 let source = source_version.map(u64::to_be_bytes);
                 args.push(Value::Bytes(source.map_or(Bytes::new(), |source| Bytes::copy_from_slice(&source))));
             }
-            let head = codec::message_head(false, partition, self.shared.replica, ticket);
+            let head = codec::message_head(false, partition, self.context.replica, ticket);
             let step = self.step(Script::Remove, partition, first.key.namespace(), names, head, args, deadline).await?;
             let removed = step.reply.into_iter().nth(3).map(|removed| removed.into_array()).unwrap_or_default();
             let removed = removed.iter().map(|removed| removed.as_i64() == Some(1)).collect();
@@ -405,16 +404,16 @@ impl L2 for RedisL2 {
         deadline: Moment,
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
         Box::pin(async move {
-            let head = codec::message_head(true, partition, self.shared.replica, ticket);
+            let head = codec::message_head(true, partition, self.context.replica, ticket);
             let args = vec![
                 mode_argument(mode).into(),
                 Value::Bytes(codec::selector_list(selectors).into()),
-                self.shared.config.tombstones.to_string().into(),
+                self.context.config.tombstones.to_string().into(),
             ];
-            let names = self.shared.layout.invalidation_hashes(partition, namespace.name()).into();
+            let names = self.context.keys.invalidation_hashes(partition, namespace.name()).into();
             if selectors.iter().any(|selector| matches!(selector, Selector::Pattern(_))) {
                 // Also if the list is full: reclaiming makes room.
-                self.shared.reclaim_queue.add(namespace.name(), Duration::ZERO);
+                self.context.reclaim_queue.add(namespace.name(), Duration::ZERO);
             }
             let step = self.step(Script::Invalidate, partition, namespace, names, head, args, deadline).await?;
             Ok(step.position)
@@ -427,8 +426,8 @@ impl L2 for RedisL2 {
 
     fn touch<'a>(&'a self, key: &'a Key, touch: Touch, deadline: Moment) -> BoxFuture<'a, Result<Touched, L2Error>> {
         Box::pin(async move {
-            let layout = &self.shared.layout;
-            let partition = key.as_ref().partition(layout.partitions());
+            let keys = &self.context.keys;
+            let partition = key.as_ref().partition(keys.partitions());
             let mode = match touch.mode {
                 TouchMode::Overwrite => "overwrite",
                 TouchMode::Extend => "extend",
@@ -439,9 +438,9 @@ impl L2 for RedisL2 {
                 mode.into(),
                 Value::Bytes(codec::key_name(key.bytes()).into()),
             ];
-            let names = vec![layout.entry(key.as_ref())];
-            let head = codec::message_head(false, partition, self.shared.replica, 0);
-            let sent = self.shared.clock.now();
+            let names = vec![keys.entry(key.as_ref())];
+            let head = codec::message_head(false, partition, self.context.replica, 0);
+            let sent = self.context.clock.now();
             let step = self.step(Script::Touch, partition, key.namespace(), names, head, args, deadline).await?;
             let change = match number(&step.reply, 4) {
                 Some(1) => TtlChange::Set,
@@ -464,14 +463,14 @@ impl L2 for RedisL2 {
         deadline: Moment,
     ) -> BoxFuture<'a, Result<Acquired, L2Error>> {
         Box::pin(async move {
-            let layout = &self.shared.layout;
-            let partition = key.as_ref().partition(layout.partitions());
+            let keys = &self.context.keys;
+            let partition = key.as_ref().partition(keys.partitions());
             let args = vec![
                 lease_argument(claim.lease),
                 claim.duration.as_millis().max(1).to_string().into(),
                 Value::Bytes(claim.seen.map(codec::version_bytes).unwrap_or_default().into()),
             ];
-            let names = vec![layout.entry(key.as_ref()), layout.lease(key.as_ref())];
+            let names = vec![keys.entry(key.as_ref()), keys.lease(key.as_ref())];
             let step =
                 self.step(Script::Acquire, partition, key.namespace(), names, Vec::new(), args, deadline).await?;
             let left = Duration::from_millis(number(&step.reply, 4).unwrap_or(0).max(1) as u64);
@@ -492,23 +491,23 @@ impl L2 for RedisL2 {
         deadline: Moment,
     ) -> BoxFuture<'a, Result<bool, L2Error>> {
         Box::pin(async move {
-            let layout = &self.shared.layout;
-            let partition = key.as_ref().partition(layout.partitions());
+            let keys = &self.context.keys;
+            let partition = key.as_ref().partition(keys.partitions());
             let args = vec![
                 lease_argument(back.lease),
                 back.pause.as_millis().to_string().into(),
                 Value::Bytes(codec::key_name(key.bytes()).into()),
                 if back.failed { "failed" } else { "" }.into(),
             ];
-            let head = codec::message_head(false, partition, self.shared.replica, 0);
-            let names = vec![layout.lease(key.as_ref())];
+            let head = codec::message_head(false, partition, self.context.replica, 0);
+            let names = vec![keys.lease(key.as_ref())];
             let step = self.step(Script::Release, partition, key.namespace(), names, head, args, deadline).await?;
             Ok(number(&step.reply, 3) == Some(1))
         })
     }
 
     fn barrier(&self) -> Box<dyn FleetBarrier + '_> {
-        Box::new(FleetChange::new(&self.shared, &self.executor))
+        Box::new(FleetChange::new(&self.context, &self.executor))
     }
 
     fn takeover(&self, partition: u16, epoch: u64, deadline: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
@@ -559,39 +558,39 @@ impl L2 for RedisL2 {
         if let Ok(shard) = self.executor.shard(partition) {
             shard.condemn();
         }
-        self.shared.misplaced.notify_one();
+        self.context.misplaced.notify_one();
     }
 
     fn report(&self) -> L2Report {
         let HealthReport { state, reason, state_age, server_version } = self.health.report();
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
         server.version = server_version;
-        server.warnings.extend(self.shared.foreign.warning(self.shared.clock.now()));
+        server.warnings.extend(self.context.foreign.warning(self.context.clock.now()));
         let routes = self.executor.routes();
-        let links = || routes.shards.iter().flat_map(|shard| &shard.links);
+        let links = || routes.shards.iter().flat_map(|shard| &shard.supervisors);
         L2Report {
             state,
             reason,
             state_age,
             round_trip: links().filter(|link| link.connection().is_some()).find_map(|link| link.round_trip()),
-            reconnects: self.shared.reconnects.get(),
-            keys_gone: [0, 1].map(|kind| self.shared.keys_gone[kind].get()),
-            commands: self.shared.commands.get(),
-            errors: self.shared.errors.get(),
+            reconnects: self.context.reconnects.get(),
+            keys_gone: [0, 1].map(|kind| self.context.keys_gone[kind].get()),
+            commands: self.context.commands.get(),
+            errors: self.context.errors.get(),
             undecodable: self.undecodable.get(),
-            foreign_messages: self.shared.foreign.count.get(),
-            bus_lag: self.shared.lag.snapshot(),
+            foreign_messages: self.context.foreign.count.get(),
+            bus_lag: self.context.lag.snapshot(),
             connections_up: links().filter(|link| link.connection().is_some()).count() as u64,
             connections_down: links().filter(|link| link.connection().is_none()).count() as u64,
             in_flight: self.executor.in_flight() as u64,
-            max_in_flight: self.shared.config.max_in_flight as u64,
+            max_in_flight: self.context.config.max_in_flight as u64,
             server,
             keyspace: self.keyspace.load_full(),
         }
     }
 
     fn operations(&self) -> Option<&LabeledHistograms> {
-        Some(&self.shared.operations.0)
+        Some(&self.context.operations.0)
     }
 
     fn halted(&self) -> Option<String> {

@@ -10,7 +10,7 @@ use fred::types::{Expiration, Value};
 use futures_util::future::join_all;
 
 use super::redis_l2::{CLOCK_SLACK, RedisL2};
-use crate::backend::redis::command::executor::{CommandError, refused};
+use crate::backend::redis::command::command_error::{CommandError, refused};
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values::{Load, TRIP_BYTES};
 use crate::backend::redis::connection::redis_connection::Connection;
@@ -37,39 +37,39 @@ const REVISION: &str = "revision";
 
 impl SharedStore for RedisL2 {
     fn publish_note(&self, note: Bytes, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
-        Box::pin(self.save(self.shared.layout.note(HOME, self.shared.replica), note, lifetime, deadline))
+        Box::pin(self.save(self.context.keys.note(HOME, self.context.replica), note, lifetime, deadline))
     }
 
     fn notes(&self, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<Vec<ReplicaNote>, L2Error>> {
         Box::pin(async move {
-            let pause = self.shared.longest_pause().as_micros().to_string().into();
+            let pause = self.context.longest_pause().as_micros().to_string().into();
             let reply = self.executor.run_script(Script::LiveReplicas, HOME, vec![pause], deadline).await?;
             let field = |member: &[Value]| Some(std::str::from_utf8(member.first()?.as_bytes()?).ok()?.to_owned());
             let members = reply.get(2..).unwrap_or_default().chunks_exact(2);
             let replicas = members.filter_map(field).filter_map(|field| codec::registered_replica(&field));
-            let others = replicas.filter(|replica| *replica != self.shared.replica).take(MAX_NOTES);
-            let read = others.map(|replica| self.load(self.shared.layout.note(HOME, replica), lifetime, deadline));
+            let others = replicas.filter(|replica| *replica != self.context.replica).take(MAX_NOTES);
+            let read = others.map(|replica| self.load(self.context.keys.note(HOME, replica), lifetime, deadline));
             let notes: Result<Vec<_>, _> = join_all(read).await.into_iter().collect();
             Ok(notes?.into_iter().flatten().collect())
         })
     }
 
     fn save_hot_keys(&self, list: Bytes, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<(), L2Error>> {
-        Box::pin(self.save(self.shared.layout.hot_keys(HOME), list, lifetime, deadline))
+        Box::pin(self.save(self.context.keys.hot_keys(HOME), list, lifetime, deadline))
     }
 
     fn hot_keys(&self, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<Option<ReplicaNote>, L2Error>> {
-        Box::pin(self.load(self.shared.layout.hot_keys(HOME), lifetime, deadline))
+        Box::pin(self.load(self.context.keys.hot_keys(HOME), lifetime, deadline))
     }
 
     fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, deadline: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>> {
         Box::pin(async move {
             let shards = self.executor.routes().shards.clone();
             let Some(shard) = shards.get(scan.at.primary) else { return Ok(ScannedKeys::default()) };
-            let layout = &self.shared.layout;
+            let keys = &self.context.keys;
             let cursor = if scan.at.cursor.is_empty() { "0".to_owned() } else { scan.at.cursor.clone() };
-            let glob = layout.entries_from(scan.namespace, scan.begin);
-            self.shared.commands.inc();
+            let glob = keys.entries_from(scan.namespace, scan.begin);
+            self.context.commands.inc();
             let page = |connection: Arc<Connection>| async move {
                 connection.client.scan_page::<(String, Vec<Value>), _, _>(cursor, glob, Some(SCAN_COUNT), None).await
             };
@@ -79,8 +79,8 @@ impl SharedStore for RedisL2 {
                 .await
                 .map_err(CommandError::into_read_error)?;
             let key = |name: Bytes| {
-                layout.partition_in(&name)?;
-                layout.key_in(&name, scan.namespace).map(|key| name.slice_ref(key))
+                keys.partition_in(&name)?;
+                keys.key_in(&name, scan.namespace).map(|key| name.slice_ref(key))
             };
             let keys = page.1.into_iter().filter_map(bytes).filter_map(key).collect();
             let next = match page.0.as_str() {
@@ -98,8 +98,8 @@ impl SharedStore for RedisL2 {
     ) -> BoxFuture<'a, Result<Option<Settings>, L2Error>> {
         Box::pin(async move {
             let shard = self.executor.shard(HOME)?;
-            let name = self.shared.layout.settings(HOME);
-            self.shared.commands.inc();
+            let name = self.context.keys.settings(HOME);
+            self.context.commands.inc();
             let asked = self.executor.call(&shard, deadline, CommandKind::One("HGET"), |connection| async move {
                 connection.client.hget::<Option<String>, _, _>(name, REVISION).await
             });
@@ -154,7 +154,7 @@ impl RedisL2 {
         deadline: Moment,
     ) -> Result<(), L2Error> {
         let shard = self.executor.shard(HOME)?;
-        self.shared.commands.inc();
+        self.context.commands.inc();
         let lifetime = Some(Expiration::PX(lifetime.as_millis() as i64));
         let load = Load { bytes: text.len(), timeout: deadline.into() };
         let saved = self.executor.call_large(&shard, load, CommandKind::One("SET"), |connection| async move {
@@ -170,7 +170,7 @@ impl RedisL2 {
         deadline: Moment,
     ) -> Result<Option<ReplicaNote>, L2Error> {
         let shard = self.executor.shard(HOME)?;
-        self.shared.commands.inc();
+        self.context.commands.inc();
         let asked = name.clone();
         let load = Load { bytes: TRIP_BYTES, timeout: deadline.into() };
         let loaded = self.executor.call_large(&shard, load, CommandKind::Pipeline(2), |connection| async move {
@@ -188,7 +188,7 @@ impl RedisL2 {
                         connection.client.unlink::<Value, _>(foreign).await
                     });
                 deleted.await.map_err(CommandError::into_read_error)?;
-                self.shared.damaged_keys.repaired(&Value::Array(vec![name.into()]), self.shared.clock.now());
+                self.context.damaged_keys.repaired(&Value::Array(vec![name.into()]), self.context.clock.now());
                 return Ok(None);
             }
             Err(failure) => return Err(failure.into_read_error()),
@@ -219,16 +219,16 @@ impl RedisL2 {
         for (field, value) in fields {
             args.extend([field.as_str().into(), value.as_deref().unwrap_or_default().into()]);
         }
-        let name = self.shared.layout.settings(HOME);
+        let name = self.context.keys.settings(HOME);
         let work =
             |connection: Arc<Connection>| async move { connection.run(Script::Settings, vec![name], args).await };
         let reply = match self.executor.call(&shard, deadline, CommandKind::Script(Script::Settings), work).await {
             Ok(reply) => reply,
             Err(CommandError::NotSent(error)) => return Err(error),
             Err(CommandError::Refused(error)) => return Err(refused(&error)),
-            Err(CommandError::Lost(reason)) => {
-                let left = deadline.since(self.shared.clock.now()) + uncertainty + CLOCK_SLACK;
-                return Err(L2Error::Unavailable { reason, outcome_unknown_for: Some(left) });
+            Err(CommandError::Lost(answer)) => {
+                let left = deadline.since(self.context.clock.now()) + uncertainty + CLOCK_SLACK;
+                return Err(L2Error::Unavailable { reason: answer.reason(), outcome_unknown_for: Some(left) });
             }
         };
         match (status(&reply), number(&reply, 1)) {

@@ -36,10 +36,10 @@ impl RedisL2 {
             for (write, value) in writes.iter().zip(&values) {
                 self.add_write(write, value, &mut names, &mut args);
             }
-            let head = codec::message_head(false, partition, self.shared.replica, ticket);
+            let head = codec::message_head(false, partition, self.context.replica, ticket);
             self.step(Script::Write, partition, namespace, names, head, args, timeout)
         };
-        let sent = self.shared.clock.now();
+        let sent = self.context.clock.now();
         let mut part = match (namespace.policy().immutable, ticket) {
             (false, _) => "",
             (true, 0) => "quiet",
@@ -47,12 +47,12 @@ impl RedisL2 {
             (true, _) => "once",
         }
         .to_owned();
-        if part.is_empty() && !self.shared.config.protections.on(Safeguard::OneStep) {
+        if part.is_empty() && !self.context.config.protections.on(Safeguard::OneStep) {
             part = send("announce".to_owned(), timeout).await?.position.sequence.to_string();
         }
         let step = match send(part, timeout).await {
             Err(L2Error::Unavailable { outcome_unknown_for: Some(_), .. })
-                if !self.shared.config.protections.on(Safeguard::NoRetry) =>
+                if !self.context.config.protections.on(Safeguard::NoRetry) =>
             {
                 send(String::new(), timeout.deadline.plus(Duration::from_secs(1)).into()).await?
             }
@@ -79,11 +79,11 @@ impl RedisL2 {
     }
 
     fn add_write(&self, write: &Write, value: &Packed, names: &mut Vec<Bytes>, args: &mut Vec<Value>) {
-        let layout = &self.shared.layout;
+        let keys = &self.context.keys;
         let Write { key, entry, condition, request } = write;
-        names.extend([layout.entry(key.as_ref()), layout.lease(key.as_ref())]);
-        names.extend(entry.source_version.map(|_| layout.source(key.as_ref())));
-        names.extend(request.iter().map(|request| layout.request(key.as_ref(), request)));
+        names.extend([keys.entry(key.as_ref()), keys.lease(key.as_ref())]);
+        names.extend(entry.source_version.map(|_| keys.source(key.as_ref())));
+        names.extend(request.iter().map(|request| keys.request(key.as_ref(), request)));
         let lifetime = &entry.lifetime;
         let kept = lifetime.ttl.map_or(0, |ttl| (ttl + lifetime.stale_window).as_millis().max(1));
         args.extend([

@@ -16,9 +16,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::node_report::{NodeReport, read_members, read_primary};
 use crate::backend::redis::config::{Address, Credentials};
 use crate::backend::redis::connection::context::RedisContext;
-use crate::backend::redis::connection::redis_connection::{ClientTask, Purpose, open_client, words};
+use crate::backend::redis::connection::fred_client::{ClientTask, Purpose, open_client};
+use crate::backend::redis::connection::redis_error::words;
 use crate::units::format_duration;
 
 /// Pause between polls while all is well.
@@ -44,21 +46,6 @@ pub enum Query {
     Members,
 }
 
-/// The report of one server about another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeReport {
-    /// Configuration epoch.
-    pub epoch: u64,
-    /// Address of the reported server.
-    pub address: Address,
-    /// True for a primary, false for a replica.
-    pub primary: bool,
-    /// True if it counts as down.
-    pub failed: bool,
-    /// Ranges of slots; empty without a Cluster.
-    pub slots: Vec<(u16, u16)>,
-}
-
 /// Recent reports, each with the server that sent it.
 #[derive(Clone, Debug, Default)]
 pub struct Reports {
@@ -70,7 +57,7 @@ pub struct Reports {
 
 /// Polls several servers in parallel, one connection each.
 pub struct TopologyDiscovery {
-    shared: Arc<RedisContext>,
+    context: Arc<RedisContext>,
     query: Query,
     credentials: Credentials,
     answers: Arc<LastReports>,
@@ -100,13 +87,13 @@ impl LastReports {
 impl TopologyDiscovery {
     /// Starts to poll `servers`.
     pub fn new(
-        shared: &Arc<RedisContext>,
+        context: &Arc<RedisContext>,
         query: Query,
         credentials: &Credentials,
         servers: &[Address],
     ) -> TopologyDiscovery {
         let mut discovery = TopologyDiscovery {
-            shared: shared.clone(),
+            context: context.clone(),
             query,
             credentials: credentials.clone(),
             answers: Arc::default(),
@@ -124,7 +111,7 @@ impl TopologyDiscovery {
                 address: server.clone(),
                 query: self.query.clone(),
                 credentials: self.credentials.clone(),
-                shared: self.shared.clone(),
+                context: self.context.clone(),
                 answers: self.answers.clone(),
             };
             let polling = tokio::spawn(poller.run(self.poll_now.subscribe()));
@@ -159,10 +146,10 @@ impl TopologyDiscovery {
                     self.answers.news.notified().await;
                 }
             };
-            let _ = timeout(self.shared.config.connect_timeout, everybody).await;
+            let _ = timeout(self.context.config.connect_timeout, everybody).await;
         } else {
             tokio::select! {
-                () = self.shared.misplaced.notified() => {
+                () = self.context.misplaced.notified() => {
                     self.poll_now.send_replace(());
                     sleep(MIN_POLL_INTERVAL).await;
                 }
@@ -203,7 +190,7 @@ struct NodePoller {
     address: Address,
     query: Query,
     credentials: Credentials,
-    shared: Arc<RedisContext>,
+    context: Arc<RedisContext>,
     answers: Arc<LastReports>,
 }
 
@@ -211,7 +198,7 @@ struct NodePoller {
 
 impl NodePoller {
     async fn run(self, mut poll_now: watch::Receiver<()>) {
-        let connect_timeout = self.shared.config.connect_timeout;
+        let connect_timeout = self.context.config.connect_timeout;
         let mut connection = None;
         loop {
             let answer = match timeout(2 * connect_timeout, self.poll(&mut connection)).await {
@@ -259,7 +246,7 @@ impl NodePoller {
     }
 
     async fn open(&self) -> Result<Open, String> {
-        let client = || open_client(&self.shared.config, &self.address, &self.credentials, None, Purpose::Commands);
+        let client = || open_client(&self.context.config, &self.address, &self.credentials, None, Purpose::Commands);
         let (query_client, task) = client().await.map_err(|error| error.to_string())?;
         let mut open = Open { client: query_client, news: None, tasks: vec![task] };
         if let Query::Primary { .. } = &self.query
@@ -285,7 +272,7 @@ impl NodePoller {
             }
             Query::Members => {
                 let nodes: String = command(client, &["CLUSTER", "NODES"]).await?;
-                Ok(read_members(&nodes, &self.address, self.shared.config.tls.is_some()))
+                Ok(read_members(&nodes, &self.address, self.context.config.tls.is_some()))
             }
         }
     }
@@ -294,91 +281,4 @@ impl NodePoller {
 async fn command<T: FromValue>(client: &Client, words: &[&str]) -> Result<T, Error> {
     let command = CustomCommand::new(words[0].to_owned(), ClusterHash::Random, false);
     client.custom(command, words[1..].iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()).await
-}
-
-/// The primary that a sentinel names, with its configuration epoch.
-fn read_primary(about: &HashMap<String, String>, place: &[String]) -> Option<NodeReport> {
-    let [host, port] = place else { return None };
-    let address = Address::Tcp { host: host.clone(), port: port.parse().ok()? };
-    Some(NodeReport {
-        epoch: about.get("config-epoch")?.parse().ok()?,
-        address,
-        primary: true,
-        failed: false,
-        slots: Vec::new(),
-    })
-}
-
-/// Reads the answer to CLUSTER NODES: id, address, flags, primary, ping, pong, configuration epoch,
-/// link, slots.
-fn read_members(nodes: &str, asked: &Address, by_name: bool) -> Vec<NodeReport> {
-    nodes.lines().filter_map(|line| read_member(line, asked, by_name)).collect()
-}
-
-fn read_member(line: &str, asked: &Address, by_name: bool) -> Option<NodeReport> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let [_, place, flags, _, _, _, epoch, _, slots @ ..] = words.as_slice() else { return None };
-    let is = |flag| flags.split(',').any(|word| word == flag);
-    if is("noaddr") || is("handshake") {
-        return None;
-    }
-    let mut places = place.split(',');
-    let (host, port) = places.next()?.split('@').next()?.rsplit_once(':')?;
-    // A certificate names a host name.
-    let host = places.next().filter(|name| by_name && !name.is_empty()).unwrap_or(host);
-    let address = match (host, asked) {
-        // The server does not know its own address yet.
-        ("" | "?", asked) => asked.clone(),
-        (host, _) => Address::Tcp { host: host.to_owned(), port: port.parse().ok()? },
-    };
-    let range = |word: &&str| {
-        let (first, last) = word.split_once('-').unwrap_or((word, word));
-        Some((first.parse().ok()?, last.parse().ok()?))
-    };
-    // Moving slots are in brackets.
-    let slots = slots.iter().filter_map(range).collect();
-    Some(NodeReport { address, primary: is("master"), failed: is("fail"), epoch: epoch.parse().ok()?, slots })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NODES: &str = "\
-07c3 127.0.0.1:30004@31004,hostname4 slave e7d1 0 1426238317239 4 connected
-67ed 127.0.0.1:30002@31002 master - 0 1426238316232 2 connected 5461-10922
-292f 127.0.0.1:30003@31003 master,fail - 0 1426238318243 3 connected 10923-16383
-e7d1 :30001@31001 myself,master - 0 0 1 connected 0-5459 5460 [93-<-292f]
-dead :0@0 master,noaddr - 0 0 1 disconnected
-";
-
-    fn tcp(host: &str, port: u16) -> Address {
-        Address::Tcp { host: host.into(), port }
-    }
-
-    #[test]
-    fn the_members_of_a_cluster_are_read() {
-        let members = read_members(NODES, &tcp("seed", 30001), true);
-        let seen: Vec<_> = members.iter().map(|m| (m.address.to_string(), m.primary, m.slots.clone())).collect();
-        assert_eq!(
-            seen,
-            [
-                ("hostname4:30004".to_owned(), false, vec![]),
-                ("127.0.0.1:30002".to_owned(), true, vec![(5461, 10922)]),
-                ("127.0.0.1:30003".to_owned(), true, vec![(10923, 16383)]),
-                ("seed:30001".to_owned(), true, vec![(0, 5459), (5460, 5460)]),
-            ]
-        );
-        assert_eq!(read_members("garbage\n\n1 2 3", &tcp("seed", 1), true), []);
-        assert_eq!(read_members(NODES, &tcp("seed", 1), false)[0].address, tcp("127.0.0.1", 30004));
-    }
-
-    #[test]
-    fn a_sentinel_names_the_primary() {
-        let about = HashMap::from([("config-epoch".to_owned(), "3".to_owned())]);
-        let named =
-            read_primary(&about, &["::1".to_owned(), "7000".to_owned()]).map(|report| (report.epoch, report.address));
-        assert_eq!(named, Some((3, tcp("::1", 7000))));
-        assert_eq!(read_primary(&about, &[]), None);
-    }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::discovery::{NodeReport, Query, Reports, TopologyDiscovery};
+use super::discovery::{Query, Reports, TopologyDiscovery};
+use super::node_report::NodeReport;
 use crate::backend::redis::bus::subscription::Bus;
 use crate::backend::redis::command::executor::Routes;
 use crate::backend::redis::config::{Address, Servers};
@@ -24,17 +25,17 @@ type Placement = BTreeMap<Address, Vec<u16>>;
 
 /// Keeps the routes of `tier` up to date until `stop`.
 pub async fn follow(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken) {
-    let shared = tier.shared();
-    let all = || (0..shared.layout.partitions()).collect();
+    let context = tier.context();
+    let all = || (0..context.keys.partitions()).collect();
     let followed = async {
-        match &shared.config.servers {
+        match &context.config.servers {
             Servers::Standalone(address) => {
                 place(tier, sink, stop, &Placement::from([(address.clone(), all())]), 0);
                 std::future::pending().await
             }
             Servers::Sentinel { sentinels, service, credentials } => {
                 let query = Query::Primary { service: service.clone() };
-                let mut discovery = TopologyDiscovery::new(shared, query, credentials, sentinels);
+                let mut discovery = TopologyDiscovery::new(context, query, credentials, sentinels);
                 let mut believed: Option<NodeReport> = None;
                 loop {
                     match discovery.next_reports().await {
@@ -51,13 +52,13 @@ pub async fn follow(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &Cancellation
                 }
             }
             Servers::Cluster { seeds } => {
-                let mut discovery = TopologyDiscovery::new(shared, Query::Members, &shared.config.credentials, seeds);
+                let mut discovery = TopologyDiscovery::new(context, Query::Members, &context.config.credentials, seeds);
                 loop {
                     match discovery.next_reports().await {
                         Ok(heard) => {
                             // A member's epoch grows for other reasons, too. A replaced primary
                             // becomes a replica, which changes its identity.
-                            place(tier, sink, stop, &owners(&heard.reports, &shared.layout), 0);
+                            place(tier, sink, stop, &owners(&heard.reports, &context.keys), 0);
                             discovery.poll_members(seeds, &heard.reports);
                         }
                         Err(why) => tier.health().not_placed(&why),
@@ -73,7 +74,7 @@ pub async fn follow(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &Cancellation
 ///
 /// `term` is one more than the configuration epoch of sentinels, and 0 without sentinels.
 fn place(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken, placement: &Placement, term: u64) {
-    let layout = &tier.shared().layout;
+    let keys = &tier.context().keys;
     let routes_before = tier.executor().routes();
     let mut shards: BTreeMap<Address, Arc<Shard>> =
         routes_before.shards.iter().map(|shard| (shard.primary.address.clone(), shard.clone())).collect();
@@ -92,14 +93,14 @@ fn place(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &CancellationToken, plac
         }
         sink.disconnected(&gone);
     }
-    let mut routes = Routes { shards: Vec::new(), by_partition: vec![None; usize::from(layout.partitions())] };
+    let mut routes = Routes { shards: Vec::new(), by_partition: vec![None; usize::from(keys.partitions())] };
     for (address, partitions) in placement {
         let served: Arc<[u16]> = partitions.as_slice().into();
         let shard = shards.remove(address).unwrap_or_else(|| {
             tracing::info!(server = %address, partitions = partitions.len(), "redis: added primary");
             let before = routes_before.by_partition.get(usize::from(partitions[0])).and_then(Option::as_ref);
             let clock = before.map_or_else(RedisClock::default, |shard| RedisClock::after(&shard.primary.clock));
-            let primary = Primary::new(address.clone(), served.clone(), clock, tier.shared(), tier.health());
+            let primary = Primary::new(address.clone(), served.clone(), clock, tier.context(), tier.health());
             primary.set_term(term);
             start_shard(tier, sink, Arc::new(primary), stop)
         });
@@ -142,10 +143,10 @@ fn believe(believed: Option<NodeReport>, heard: &Reports) -> Option<NodeReport> 
 
 /// The owner of each partition: among those that claim its slot, the one with the highest
 /// configuration epoch.
-fn owners(claims: &[(Address, NodeReport)], layout: &KeySchema) -> Placement {
+fn owners(claims: &[(Address, NodeReport)], keys: &KeySchema) -> Placement {
     let mut placement = Placement::new();
-    for partition in 0..layout.partitions() {
-        let slot = layout.slot(partition);
+    for partition in 0..keys.partitions() {
+        let slot = keys.slot(partition);
         let claims_it = |claim: &&NodeReport| {
             claim.primary && claim.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot))
         };
@@ -174,10 +175,10 @@ mod tests {
 
     #[test]
     fn the_claim_of_the_highest_epoch_counts() {
-        let layout = KeySchema::new("p", 4, true);
-        let placement = owners(&said(&[claim(1, 5), claim(2, 7), claim(3, 6)]), &layout);
+        let keys = KeySchema::new("p", 4, true);
+        let placement = owners(&said(&[claim(1, 5), claim(2, 7), claim(3, 6)]), &keys);
         assert_eq!(placement, BTreeMap::from([(tcp("h", 2), vec![0, 1, 2, 3])]));
-        assert_eq!(owners(&[], &layout), Placement::new());
+        assert_eq!(owners(&[], &keys), Placement::new());
     }
 
     #[test]

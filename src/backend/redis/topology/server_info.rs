@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::redis::connection::redis_connection::field;
+use crate::backend::redis::connection::server_life::field;
 use crate::backend::redis::store::redis_l2::RedisL2;
 use crate::cache::tier::ServerReport;
 
@@ -22,7 +22,7 @@ const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// While Redis is unreachable, the last result stays.
 pub async fn poll(tier: &RedisL2, stop: CancellationToken) {
-    let database = tier.shared().config.database;
+    let database = tier.context().config.database;
     let (mut warned, mut counted) = (BTreeSet::new(), HashMap::new());
     loop {
         let connections: Vec<_> =
@@ -33,7 +33,7 @@ pub async fn poll(tier: &RedisL2, stop: CancellationToken) {
         let reports: Vec<(String, ServerReport)> = reports.into_iter().flatten().collect();
         if !reports.is_empty() {
             let gone = gone_since(&mut counted, &reports);
-            tier.shared().keys_gone.iter().zip(gone).for_each(|(counter, keys)| counter.add(keys));
+            tier.context().keys_gone.iter().zip(gone).for_each(|(counter, keys)| counter.add(keys));
         }
         let whole = reports.into_iter().map(|(_, report)| report).reduce(add);
         let pause = if whole.is_some() { POLL_INTERVAL } else { RETRY_INTERVAL };

@@ -39,7 +39,7 @@ impl Watches {
         let more = |open: usize| (open < limit).then_some(open + 1);
         match self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
             Ok(_) => Ok(()),
-            Err(_) => Err(CacheError::Exhausted { what: "limits.watches", limit, retry_after: None }),
+            Err(_) => Err(CacheError::Exhausted { what: "watches", limit, retry_after: None }),
         }
     }
 

@@ -243,7 +243,7 @@ async fn watches_are_limited_and_leave_nothing_behind() {
     let bench = subscribed(5);
     let watches: Vec<Watch> = (0..8).map(|_| watch(&bench, Scope::Namespace)).collect();
     let refused = bench.coherence.watch(watching(Scope::Namespace, None)).err();
-    assert_eq!(refused, Some(CacheError::Exhausted { what: "limits.watches", limit: 8, retry_after: None }));
+    assert_eq!(refused, Some(CacheError::Exhausted { what: "watches", limit: 8, retry_after: None }));
     assert_eq!(bench.coherence.watches.open(), 8);
     drop(watches);
     assert_eq!(bench.coherence.watches.open(), 0);

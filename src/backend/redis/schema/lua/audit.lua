@@ -10,7 +10,7 @@ end
 local echo = {ARGV[5]}
 for index, counter in ipairs(KEYS) do
   local floor = 16 * index - 15
-  local epoch, sequence = line_of(counter)
+  local epoch, sequence = read_counter(counter)
   if not epoch then
     epoch = begin_epoch(counter, floor_of(ARGV[1], floor), ARGV[2])
   elseif is_behind(epoch, sequence, ARGV[1], floor) then

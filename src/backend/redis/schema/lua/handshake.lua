@@ -61,9 +61,9 @@ end
 local positions, taken_over = {}, false
 for index, counter in ipairs(KEYS) do
   local floor = 16 * index - 15
-  local epoch, sequence, line = line_of(counter, 'i', 'g')
-  local is_same = epoch and same_life(line[5]) and not is_behind(epoch, sequence, ARGV[1], floor)
-    and not was_replaced(line[6])
+  local epoch, sequence, fields = read_counter(counter, 'i', 'g')
+  local is_same = epoch and same_life(fields[5]) and not is_behind(epoch, sequence, ARGV[1], floor)
+    and not was_replaced(fields[6])
   if not epoch then
     epoch = begin_epoch(counter, floor_of(ARGV[1], floor), ARGV[2])
   elseif is_same then
@@ -75,14 +75,14 @@ for index, counter in ipairs(KEYS) do
     redis.call('HSET', counter, 'l', prior)
     local live = ARGV[5] == 'repair' and live_replicas()
     if live then
-      redis.call('HSET', counter, 'u', line[4] or line[3] or line[1], 'w', live, 'm', digits(now))
+      redis.call('HSET', counter, 'u', fields[4] or fields[3] or fields[1], 'w', live, 'm', digits(now))
     elseif ARGV[5] == 'trust' then
-      redis.call('HSET', counter, 't', line[3] or line[1])
+      redis.call('HSET', counter, 't', fields[3] or fields[1])
     else
       redis.call('HDEL', counter, 'u', 'w', 'm')
     end
   end
-  if term > 0 and not (is_same and whole(line[6])) then
+  if term > 0 and not (is_same and whole(fields[6])) then
     redis.call('HSET', counter, 'g', digits(term))
   end
   positions[index] = struct.pack('>I8I8', epoch, sequence)

@@ -64,14 +64,14 @@ end
 -- Reads a counter: epoch, sequence, and a list of e, s, t, u and the further fields named. Without
 -- a counter the epoch is nil. Deletes a damaged counter: the order of everything before is lost
 -- with its numbers.
-local function line_of(counter, ...)
-  local line = own('HMGET', counter, 'e', 's', 't', 'u', ...)
-  local epoch, sequence = whole(line[1]), line[2] and whole(line[2]) or not line[2] and 0
+local function read_counter(counter, ...)
+  local fields = own('HMGET', counter, 'e', 's', 't', 'u', ...)
+  local epoch, sequence = whole(fields[1]), fields[2] and whole(fields[2]) or not fields[2] and 0
   if epoch and epoch > 0 and epoch <= now + HORIZON and sequence and sequence < LIMIT - 1
-      and (line[3] == line[1] or is_number(line[3], epoch)) and (not line[4] or is_number(line[4], epoch)) then
-    return epoch, sequence, line
+      and (fields[3] == fields[1] or is_number(fields[3], epoch)) and (not fields[4] or is_number(fields[4], epoch)) then
+    return epoch, sequence, fields
   end
-  if line[1] or line[2] or line[3] or line[4] then
+  if fields[1] or fields[2] or fields[3] or fields[4] then
     discard(counter)
   end
   return nil, 0, {}

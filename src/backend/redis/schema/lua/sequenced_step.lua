@@ -32,28 +32,28 @@ local function is_sound(record)
   return at == #record + 1
 end
 
-local epoch, sequence, line = line_of(KEYS[1], 'i', 'y', 'z', ARGV[7])
+local epoch, sequence, fields = read_counter(KEYS[1], 'i', 'y', 'z', ARGV[7])
 local lost = 0
-if epoch and not (is_number(line[6], LIMIT) and is_sound(line[8] or '')) then
+if epoch and not (is_number(fields[6], LIMIT) and is_sound(fields[8] or '')) then
   -- The record of invalidations is lost.
   lost = epoch
   discard(KEYS[1])
-  epoch, sequence, line = nil, 0, {}
+  epoch, sequence, fields = nil, 0, {}
 end
 if not epoch then
   epoch = begin_epoch(KEYS[1], math.max(floor_of(ARGV[2], 1), lost), ARGV[3])
-elseif line[5] ~= ARGV[3] then
+elseif fields[5] ~= ARGV[3] then
   return {'LIFE', now}
 elseif is_behind(epoch, sequence, ARGV[2], 1) then
   return {'BEHIND', now}
 end
-local trusted_from = tonumber(line[3] or epoch)
-local leased_until, tagged, record = tonumber(line[6] or 0), line[7], line[8] or ''
+local trusted_from = tonumber(fields[3] or epoch)
+local leased_until, tagged, record = tonumber(fields[6] or 0), fields[7], fields[8] or ''
 local named = ARGV[6]:sub(1, 1 + ARGV[6]:byte())
 local namespace = named:sub(2)
 
 -- Whether the counter has a field of the namespace.
-local listed_here = line[8]
+local listed_here = fields[8]
 
 -- Adds the namespace to those that the counter lists, so that an invalidation in all namespaces
 -- covers what is about to be stored or leased.

@@ -1,17 +1,15 @@
--- Writes entries. ARGV: 8 '' for one step; 'once' for entries that are written once and never
--- overwritten, 'quiet' for such entries without a message: they take no sequence, unless a caller
--- waits for the lease. Test builds may take the step in two: 'announce', and then the sequence that
--- was announced. Then for each entry: condition ('' none, 'absent', 'present', 'v' and a version,
--- 'l' and a lease), time (ms) that it is kept (0 no end), time (microseconds) until which reads may
--- extend it (0 not sliding), its header after version and time, value, key as messages name it, its
--- tags as they do, and 'request' if the request is remembered. KEYS for each entry: its name, its
--- lease's, that of its remembered source version if it has one, and its request's if that is
--- remembered.
+-- Writes entries. ARGV: 8 '' for entries that may be overwritten, 'once' for entries that are
+-- written once and never overwritten, 'quiet' for such entries without a message: they take no
+-- sequence, unless a caller waits for the lease. Then for each entry: condition ('' none, 'absent',
+-- 'present', 'v' and a version, 'l' and a lease), time (ms) that it is kept (0 no end), time
+-- (microseconds) until which reads may extend it (0 not sliding), its header after version and
+-- time, value, key as messages name it, its tags as they do, and 'request' if the request is
+-- remembered. KEYS for each entry: its name, its lease's, that of its remembered source version if
+-- it has one, and its request's if that is remembered.
 local REMEMBERED = 300000
 local STORED, ALREADY_PRESENT, NOT_PRESENT, VERSION_MISMATCH, LEASE_VOID, SOURCE_VERSION_OLDER = 0, 1, 2, 3, 4, 5
 local ARGS = 8
 local once, quiet = ARGV[8] == 'once' or ARGV[8] == 'quiet', ARGV[8] == 'quiet'
-local one_step = once or ARGV[8] == ''
 
 local function verdict(item)
   local condition, source = item.condition, item.source
@@ -96,10 +94,8 @@ if quiet and leased_until > 0 then
     quiet = quiet and redis.call('EXISTS', item.lease) == 0
   end
 end
-if #stored > 0 and not quiet and (one_step or ARGV[8] == 'announce') then
+if #stored > 0 and not quiet then
   advance()
-elseif #stored > 0 and not one_step then
-  sequence = tonumber(ARGV[8])
 end
 local version = struct.pack('>I8I8', epoch, sequence)
 local changed, has_tags = {}, false
@@ -107,10 +103,6 @@ for index, item in ipairs(stored) do
   changed[index] = covered(item.key, item.tags .. item.old_tags .. item.unknown_tags)
   has_tags = has_tags or item.tags ~= ''
   item.result[2], item.result[4] = version, item.cost
-end
-if ARGV[8] == 'announce' then
-  announce(1, table.concat(changed))
-  return {'OK', epoch, sequence, results}
 end
 if #stored > 0 then
   list_namespace()
@@ -145,7 +137,7 @@ for _, item in ipairs(items) do
     redis.call('SET', item.request, struct.pack('B', item.result[1]) .. (item.result[2] == '' and string.rep('\0', 16) or item.result[2]), 'PX', REMEMBERED)
   end
 end
-if #stored > 0 and one_step and not quiet then
+if #stored > 0 and not quiet then
   announce(1, table.concat(changed))
 end
 return {'OK', epoch, sequence, results}

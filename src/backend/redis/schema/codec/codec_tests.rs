@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
+use bytes::{BufMut as _, Bytes};
 use proptest::prelude::*;
 
-use super::super::compression::Packed;
+use super::entry::HEADER;
+use super::message::{FAILED, RELEASED};
 use super::*;
-use crate::cache::entry::Lifetime;
+use crate::backend::redis::schema::compression::Packed;
+use crate::cache::entry::{Content, NewEntry, Tags};
+use crate::cache::invalidation::selector::Selector;
+use crate::cache::lifetime::Lifetime;
 use crate::cache::policy::Compression;
+use crate::cache::tier::bus::{Change, ChangedKey, Covers, Echo, Effect};
+use crate::cache::version::Version;
 
 fn stored(version: Version, written: u64, entry: &NewEntry) -> Bytes {
     packed(version, written, entry, Compression::None)

@@ -5,8 +5,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
-use crate::cache::entry::Lifetime;
+use crate::cache::entry::{Content, NewEntry, Tags};
+use crate::cache::invalidation::selector::Selector;
+use crate::cache::lifetime::Lifetime;
+use crate::cache::tier::bus::{Change, ChangedKey, Covers, Echo, Effect, Message};
+use crate::cache::version::Version;
 
 fn number(number: u64) -> [u8; 8] {
     number.to_be_bytes()

@@ -1,0 +1,146 @@
+//! Dispatch of what a subscription receives: changes and echoes to coherence, confirmations to the
+//! barriers of this replica.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fred::types::Message as Received;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::foreign_epochs::ForeignEpochs;
+use crate::backend::redis::command::spans;
+use crate::backend::redis::connection::context::RedisContext;
+use crate::backend::redis::connection::primary::Primary;
+use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::codec::{Private, Published};
+use crate::cache::invalidation::selector::Selector;
+use crate::cache::tier::bus::{BusSink, Echo, Message};
+
+/// Dispatches what one subscription receives.
+pub struct Dispatcher {
+    primary: Arc<Primary>,
+    context: Arc<RedisContext>,
+    sink: Arc<dyn BusSink>,
+    partitions: Arc<[u16]>,
+    epochs: ForeignEpochs,
+}
+
+/// The kind of what was dispatched, if something remains to be done.
+pub enum Dispatched {
+    /// Complete.
+    Done,
+    /// An echo of the group that begins with this partition.
+    Echo(u16),
+    /// A confirmation is due to the replica that published the message: channel and bytes.
+    Confirm(String, Bytes),
+    /// The subscription was closed.
+    Closed,
+}
+
+// === impl Dispatcher ===
+
+impl Dispatcher {
+    /// Creates a dispatcher for a new subscription to `partitions`.
+    pub fn new(primary: &Arc<Primary>, sink: &Arc<dyn BusSink>, partitions: &Arc<[u16]>) -> Dispatcher {
+        Dispatcher {
+            context: primary.context.clone(),
+            primary: primary.clone(),
+            sink: sink.clone(),
+            partitions: partitions.clone(),
+            epochs: ForeignEpochs::default(),
+        }
+    }
+
+    /// Dispatches what was received, while `waiting` messages wait behind it.
+    pub fn dispatch(&mut self, received: Result<Received, RecvError>, waiting: usize) -> Dispatched {
+        let received = match received {
+            Ok(received) => received,
+            Err(RecvError::Lagged(lost)) => {
+                tracing::warn!(lost, waiting, "bus: overran; memory is suspect until the next echo");
+                self.sink.overran(&self.partitions);
+                return Dispatched::Done;
+            }
+            Err(RecvError::Closed) => return Dispatched::Closed,
+        };
+        let bytes = received.value.into_bytes().unwrap_or_default();
+        if !self.context.keys.is_replica_channel(&received.channel, self.context.replica) {
+            return self.published(&received.channel, &bytes);
+        }
+        match codec::decode_private(&bytes) {
+            // Any client may publish here: only the answer to an audit of this replica proves
+            // anything.
+            Some(Private::Echo(nonce, _)) if !self.sink.awaits(nonce) => {
+                tracing::debug!(nonce, "bus: ignored an echo of no audit");
+                Dispatched::Done
+            }
+            Some(Private::Echo(nonce, echo)) => self.echo(nonce, echo),
+            Some(Private::Confirmation { ticket, partition, replica }) => {
+                self.context.barriers.confirm(ticket, replica, partition);
+                Dispatched::Done
+            }
+            None => self.undecodable(&received.channel),
+        }
+    }
+
+    /// Dispatches a message on the channel of a partition.
+    fn published(&mut self, channel: &str, bytes: &Bytes) -> Dispatched {
+        match codec::decode_message(bytes, self.context.replica) {
+            Some(Published::Change { message, micros, origin, ticket }) => {
+                if self.epochs.record_message(message.partition, message.version.epoch) {
+                    self.context.foreign.record(1, channel, self.context.clock.now());
+                }
+                self.context.lag.observe(self.primary.clock.age(micros, self.context.clock.now()));
+                self.apply(message, origin, ticket)
+            }
+            Some(Published::Released { namespace, key, failed }) => {
+                self.sink.released(&namespace, &key, failed);
+                Dispatched::Done
+            }
+            None => self.undecodable(channel),
+        }
+    }
+
+    fn apply(&self, message: Message, origin: u64, ticket: Option<u64>) -> Dispatched {
+        if message.change.selectors().iter().any(|selector| matches!(selector, Selector::Pattern(_))) {
+            let namespace = std::str::from_utf8(&message.change.namespace);
+            namespace.into_iter().for_each(|namespace| self.context.reclaim_queue.seen(namespace));
+        }
+        let (own, partition) = (message.own, message.partition);
+        spans::apply(&message).in_scope(|| self.sink.apply(message));
+        match ticket {
+            Some(ticket) if !own => Dispatched::Confirm(
+                self.context.keys.replica_channel(partition, origin),
+                codec::confirmation(ticket, partition, self.context.replica).into(),
+            ),
+            _ => Dispatched::Done,
+        }
+    }
+
+    fn echo(&mut self, nonce: u64, mut echo: Echo) -> Dispatched {
+        let first = echo.positions.first().map(|(partition, _)| *partition);
+        // A position below the floor is of a life that has ended: the next audit detects that. A
+        // position that no clock can have led to is foreign.
+        let now = self.context.clock.now();
+        echo.positions.retain(|(partition, at)| {
+            at.epoch >= self.context.floor(*partition).epoch && self.primary.clock.may_begin(at.epoch, now)
+        });
+        let positions = echo.positions.clone();
+        // Only an accepted echo raises a floor: one that is published again does not.
+        let (Some(first), true) = (first, self.sink.echo(nonce, echo)) else { return Dispatched::Done };
+        for (partition, position) in positions {
+            self.context.raise_floor(partition, position);
+            self.primary.clock.echoed(partition, position);
+            let foreign = self.epochs.record_echo(partition, position.epoch);
+            if foreign > 0 {
+                self.context.foreign.record(foreign, &self.context.keys.channel(partition), now);
+            }
+        }
+        Dispatched::Echo(first)
+    }
+
+    fn undecodable(&self, channel: &str) -> Dispatched {
+        tracing::warn!(channel, "bus: a message could not be read; memory is suspect until the next echo");
+        self.sink.undecodable(&self.partitions);
+        Dispatched::Done
+    }
+}
