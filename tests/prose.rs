@@ -25,9 +25,8 @@ const IDIOMS: [&str; 14] = [
     "who asks",
 ];
 
-/// Type names that two modules may define: the command `set` of two subjects, and a section of settings beside the part that it configures.
-const SHARED_NAMES: [&str; 9] =
-    ["SetArgs", "Address", "Admin", "Coherence", "Eviction", "Failover", "L1", "Server", "WarmStart"];
+/// Type names that two modules may define: the command `set` of two subjects.
+const SHARED_NAMES: [&str; 1] = ["SetArgs"];
 
 struct File {
     path: String,

@@ -27,6 +27,6 @@ mod watch;
 pub use admin::AdminApi;
 pub use log_level::{LogLevel, PutInForce, ReadFilter};
 pub use rpc_span::Tracing;
-pub use server::{ServerConfig, ServerHandle};
-pub use service::{CacheApi, KeyLogging};
+pub use server::{Http2Config, ServerConfig, ServerHandle, ServerParts};
+pub use service::CacheApi;
 pub use stats::StatsReporter;

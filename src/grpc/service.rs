@@ -17,6 +17,7 @@ use crate::cache::admission::slot::{Facts, RequestSlot};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
+use crate::cache::key_form::KeyForm;
 use crate::cache::policy::{Events, Limits, limits};
 use crate::cache::spans::{self, ITEMS, NAMESPACE, OUTCOME};
 use crate::cache::tiered::{Get, GetOutcome, Many};
@@ -25,20 +26,11 @@ use crate::pb;
 /// Minimum of the request size limit: gRPC's default message limit.
 const DEFAULT_GRPC_MESSAGE_BYTES: usize = 4 << 20;
 
-/// Form of keys in logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyLogging {
-    /// A hash of the key.
-    Hashed,
-    /// The key itself.
-    Clear,
-}
-
 /// The service `twintier.v1.CacheService`.
 pub struct CacheApi {
     reporter: Arc<StatsReporter>,
     context: Arc<RequestContext>,
-    key_logging: KeyLogging,
+    logged_keys: KeyForm,
 }
 
 impl CacheApi {
@@ -48,14 +40,14 @@ impl CacheApi {
         limits: Limits,
         events: Events,
         clock: Arc<dyn Clock>,
-        key_logging: KeyLogging,
+        logged_keys: KeyForm,
     ) -> CacheApi {
         let observed = &reporter.observed;
         let (partitions, namespaces) = (observed.cache.coherence().partitions(), observed.namespaces.clone());
         CacheApi {
             context: Arc::new(RequestContext { limits, namespaces, partitions, clock, events }),
             reporter,
-            key_logging,
+            logged_keys,
         }
     }
 
@@ -252,10 +244,7 @@ impl CacheApi {
     }
 
     fn logged_key(&self, key: KeyRef<'_>) -> String {
-        match self.key_logging {
-            KeyLogging::Hashed => format!("#{:016x}", key.digest()),
-            KeyLogging::Clear => key.bytes.escape_ascii().to_string(),
-        }
+        self.logged_keys.format(key)
     }
 }
 

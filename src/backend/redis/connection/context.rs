@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::command_metrics::Operations;
 use super::foreign_messages::ForeignMessages;
-use crate::backend::redis::config::RedisConfig;
+use crate::backend::redis::config::{RedisConfig, RedisSetup};
 use crate::backend::redis::schema::barrier::Barriers;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::damaged_keys::DamagedKeys;
@@ -24,6 +24,8 @@ use crate::cache::version::Version;
 pub struct RedisContext {
     /// Configuration.
     pub config: RedisConfig,
+    /// TLS. `None` if it is not used.
+    pub tls: Option<rustls::ClientConfig>,
     /// Names.
     pub layout: KeySchema,
     /// This replica, as origin of messages.
@@ -59,12 +61,14 @@ pub struct RedisContext {
 
 impl RedisContext {
     /// Creates the state before the first connection.
-    pub fn new(config: RedisConfig, partitions: u16, replica: u64, clock: Arc<dyn Clock>) -> RedisContext {
-        let scripts =
-            Script::ALL.iter().map(|script| script.text(config.servers.sharded(), config.protections)).collect();
+    pub fn new(setup: RedisSetup) -> RedisContext {
+        let RedisSetup { config, tls, partitions, replica, clock } = setup;
+        let (sharded, database) = (config.url.servers.sharded(), config.url.database);
+        let scripts = Script::ALL.iter().map(|script| script.text(sharded, config.protections)).collect();
         RedisContext {
-            layout: KeySchema::new(&config.prefix, partitions, config.servers.sharded()).in_database(config.database),
+            layout: KeySchema::new(&config.prefix, partitions, sharded).in_database(database),
             config,
+            tls,
             replica,
             clock,
             misplaced: Notify::new(),

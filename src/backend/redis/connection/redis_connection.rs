@@ -109,14 +109,15 @@ pub struct ClientTask {
 
 /// Opens a client of one connection, without a handshake.
 pub async fn open_client(
-    config: &RedisConfig,
+    shared: &RedisContext,
     address: &Address,
     credentials: &Credentials,
     database: Option<u8>,
     purpose: Purpose,
 ) -> Result<(Client, ClientTask), ConnectError> {
+    let config = &shared.config;
     let connect_timeout = config.connect_timeout;
-    let relay = transport::connect(config, address).await.map_err(ConnectError::Failed)?;
+    let relay = transport::connect(shared, address).await.map_err(ConnectError::Failed)?;
     let fred_config = fred_config(&relay, credentials, database).map_err(ConnectError::Failed)?;
     let client = Client::new(fred_config, Some(performance(config, purpose)), Some(connection(connect_timeout)), None);
     let task = ClientTask { fred: AbortOnDropHandle::new(client.connect()), relay };
@@ -125,6 +126,12 @@ pub async fn open_client(
         Ok(Err(error)) => Err(task.explain(error.into())),
         Err(_) => Err(task.explain(no_answer(connect_timeout))),
     }
+}
+
+/// Opens a client of a data server, in the database of the deployment.
+async fn open_data_client(primary: &Primary, purpose: Purpose) -> Result<(Client, ClientTask), ConnectError> {
+    let url = &primary.shared.config.url;
+    open_client(&primary.shared, &primary.address, &url.credentials, Some(url.database), purpose).await
 }
 
 fn no_answer(timeout: Duration) -> ConnectError {
@@ -167,8 +174,7 @@ impl Connection {
     /// Connects to a primary and performs the handshake.
     pub async fn open(primary: &Primary, purpose: Purpose) -> Result<(Connection, ClientTask), ConnectError> {
         let config = &primary.shared.config;
-        let (client, task) =
-            open_client(config, &primary.address, &config.credentials, Some(config.database), purpose).await?;
+        let (client, task) = open_data_client(primary, purpose).await?;
         match timeout(config.connect_timeout, Connection::complete_handshake(client, primary, task.moved())).await {
             Ok(Ok(greeted)) => Ok((greeted, task)),
             Ok(Err(error)) => Err(task.explain(error)),
@@ -181,9 +187,7 @@ impl Connection {
     /// Sends no write.
     pub async fn open_for_reads(primary: &Primary) -> Result<(Connection, ClientTask), ConnectError> {
         let config = &primary.shared.config;
-        let (client, task) =
-            open_client(config, &primary.address, &config.credentials, Some(config.database), Purpose::Commands)
-                .await?;
+        let (client, task) = open_data_client(primary, Purpose::Commands).await?;
         let opening = async {
             let life = life(&client).await?;
             Connection::load(client, life, primary, task.moved()).await

@@ -409,7 +409,7 @@ impl L2 for RedisL2 {
             let args = vec![
                 mode_argument(mode).into(),
                 Value::Bytes(codec::selector_list(selectors).into()),
-                self.shared.config.tombstones.to_string().into(),
+                self.shared.config.limits.tombstones.to_string().into(),
             ];
             let names = self.shared.layout.invalidation_hashes(partition, namespace.name()).into();
             if selectors.iter().any(|selector| matches!(selector, Selector::Pattern(_))) {

@@ -259,7 +259,7 @@ impl NodePoller {
     }
 
     async fn open(&self) -> Result<Open, String> {
-        let client = || open_client(&self.shared.config, &self.address, &self.credentials, None, Purpose::Commands);
+        let client = || open_client(&self.shared, &self.address, &self.credentials, None, Purpose::Commands);
         let (query_client, task) = client().await.map_err(|error| error.to_string())?;
         let mut open = Open { client: query_client, news: None, tasks: vec![task] };
         if let Query::Primary { .. } = &self.query
@@ -285,7 +285,7 @@ impl NodePoller {
             }
             Query::Members => {
                 let nodes: String = command(client, &["CLUSTER", "NODES"]).await?;
-                Ok(read_members(&nodes, &self.address, self.shared.config.tls.is_some()))
+                Ok(read_members(&nodes, &self.address, self.shared.tls.is_some()))
             }
         }
     }

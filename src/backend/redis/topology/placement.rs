@@ -27,14 +27,14 @@ pub async fn follow(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &Cancellation
     let shared = tier.shared();
     let all = || (0..shared.layout.partitions()).collect();
     let followed = async {
-        match &shared.config.servers {
+        match &shared.config.url.servers {
             Servers::Standalone(address) => {
                 place(tier, sink, stop, &Placement::from([(address.clone(), all())]), 0);
                 std::future::pending().await
             }
-            Servers::Sentinel { sentinels, service, credentials } => {
+            Servers::Sentinel { sentinels, service } => {
                 let query = Query::Primary { service: service.clone() };
-                let mut discovery = TopologyDiscovery::new(shared, query, credentials, sentinels);
+                let mut discovery = TopologyDiscovery::new(shared, query, &shared.config.sentinel, sentinels);
                 let mut believed: Option<NodeReport> = None;
                 loop {
                     match discovery.next_reports().await {
@@ -51,7 +51,8 @@ pub async fn follow(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &Cancellation
                 }
             }
             Servers::Cluster { seeds } => {
-                let mut discovery = TopologyDiscovery::new(shared, Query::Members, &shared.config.credentials, seeds);
+                let credentials = &shared.config.url.credentials;
+                let mut discovery = TopologyDiscovery::new(shared, Query::Members, credentials, seeds);
                 loop {
                     match discovery.next_reports().await {
                         Ok(heard) => {
