@@ -14,6 +14,8 @@ mod method_names;
 mod middleware;
 mod not_grpc;
 mod reflection;
+mod request_body;
+mod request_headers;
 pub mod rpc_metrics;
 mod rpc_span;
 mod server;
@@ -23,6 +25,7 @@ mod stats;
 mod status;
 mod tracked_body;
 mod watch;
+mod wire_records;
 
 pub use admin::AdminApi;
 pub use log_level::{LogLevel, PutInForce, ReadFilter};

@@ -9,6 +9,7 @@ use super::batch_get::{self, BatchGet};
 use super::convert::{self, InvalidationPlan, RequestContext};
 use super::middleware::{Deadline, StreamLifetime};
 use super::rpc_span::{outcome_and_tier, record_answer};
+use super::slow_requests::{namespace_facts, record_if_slow};
 use super::stats::StatsReporter;
 use super::status::status;
 use super::watch::{self, WatchResponses};
@@ -246,17 +247,6 @@ impl CacheApi {
     fn logged_key(&self, key: KeyRef<'_>) -> String {
         self.logged_keys.format(key)
     }
-}
-
-/// Records the facts of a request that is slow so far.
-fn record_if_slow(slot: Option<&RequestSlot>, facts: impl FnOnce() -> Facts) {
-    if let Some(slot) = slot.filter(|slot| slot.is_slow()) {
-        slot.set_facts(facts());
-    }
-}
-
-fn namespace_facts(name: &str) -> Facts {
-    Facts { namespace: name.to_owned(), ..Facts::default() }
 }
 
 fn slot_of<T>(request: &Request<T>) -> Option<RequestSlot> {

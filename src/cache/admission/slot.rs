@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::limits::{Account, Admission, LimitReached, RequestPermit, Resource, TakenAmounts};
+use super::limits::{Account, Admission, LimitReached, RequestPermit, TakenAmounts};
+use super::resource::Resource;
 use crate::cache::error::CacheError;
 
 /// Stream limits of one connection: active streams, and waiting streams beside them.

@@ -23,7 +23,7 @@ use crate::grpc::health::HealthApi;
 use crate::grpc::method_names;
 use crate::grpc::method_names::{Method, ServiceKind};
 use crate::grpc::middleware;
-use crate::grpc::middleware::{AdmissionGate, MAX_PROBE_MESSAGE_BYTES};
+use crate::grpc::middleware::{AdmissionGate, MAX_PROBE_MESSAGE_BYTES, RpcContext};
 use crate::grpc::not_grpc;
 use crate::grpc::reflection::{Descriptors, ReflectionApi};
 use crate::grpc::rpc_metrics::RpcMetrics;
@@ -196,29 +196,29 @@ impl Services {
         closing: &CancellationToken,
     ) -> http::Response<TrackedResponseBody> {
         let Some(method) = self.methods.get(request.uri().path()) else { return middleware::unimplemented(&request) };
-        let gate = &self.gate;
+        let rpc = RpcContext { gate: &self.gate, progress, closing, method };
         match (method.service, &self.admin, &self.reflection) {
             (ServiceKind::Cache, ..) => {
                 let mut cache = self.cache.clone();
-                middleware::serve(gate, progress, closing, method, request, |request| cache.call(request)).await
+                middleware::serve(rpc, request, |request| cache.call(request)).await
             }
             (ServiceKind::Admin, Some(admin), _) => {
                 let mut admin = admin.clone();
-                middleware::serve(gate, progress, closing, method, request, |request| admin.call(request)).await
+                middleware::serve(rpc, request, |request| admin.call(request)).await
             }
             (ServiceKind::Health, ..) => {
                 let mut health = self.health.clone();
-                middleware::serve(gate, progress, closing, method, request, |request| health.call(request)).await
+                middleware::serve(rpc, request, |request| health.call(request)).await
             }
             (ServiceKind::ReflectionV1, _, Some(reflection)) => {
                 let service = v1::server_reflection_server::ServerReflectionServer::new(reflection.clone());
                 let mut service = accept_compressed!(service.max_decoding_message_size(MAX_PROBE_MESSAGE_BYTES));
-                middleware::serve(gate, progress, closing, method, request, |request| service.call(request)).await
+                middleware::serve(rpc, request, |request| service.call(request)).await
             }
             (ServiceKind::ReflectionV1Alpha, _, Some(reflection)) => {
                 let service = v1alpha::server_reflection_server::ServerReflectionServer::new(reflection.clone());
                 let mut service = accept_compressed!(service.max_decoding_message_size(MAX_PROBE_MESSAGE_BYTES));
-                middleware::serve(gate, progress, closing, method, request, |request| service.call(request)).await
+                middleware::serve(rpc, request, |request| service.call(request)).await
             }
             (ServiceKind::Admin | ServiceKind::ReflectionV1 | ServiceKind::ReflectionV1Alpha, ..) => {
                 middleware::unimplemented(&request)
