@@ -118,18 +118,16 @@ impl Named<'_> {
                 quoted(namespace)
             ));
         }
-        let rest = match is_prefix {
-            true if rest.is_empty() => rest,
-            true => {
-                let normal = self.limits.prefix(item, rest.as_bytes());
-                let normal = normal.map_err(|broken| format!("its prefix {}", broken.description))?;
-                // A separator at the end, of one byte, may be absent.
-                &rest[..normal.len()]
-            }
-            false => {
-                self.limits.key(item, rest.as_bytes()).map_err(|broken| format!("its key {}", broken.description))?;
-                rest
-            }
+        let rest = if !is_prefix {
+            self.limits.key(item, rest.as_bytes()).map_err(|broken| format!("its key {}", broken.description))?;
+            rest
+        } else if rest.is_empty() {
+            rest
+        } else {
+            let normal = self.limits.prefix(item, rest.as_bytes());
+            let normal = normal.map_err(|broken| format!("its prefix {}", broken.description))?;
+            // A separator at the end, of one byte, may be absent.
+            &rest[..normal.len()]
         };
         Ok((namespace.to_owned(), rest.to_owned()))
     }
