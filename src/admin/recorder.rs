@@ -1,7 +1,7 @@
 //! Recorder: samples this replica every second, keeps the last minutes, and publishes events. The
 //! fleet is queried only while a dashboard is open.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use super::{diagnosis, snapshot};
 use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::key_form::KeyForm;
 use crate::cache::stats::hot_keys::HotKey;
+use crate::sync::Mutex;
 
 /// Pause between two samples.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -174,7 +175,7 @@ impl Recorder {
     }
 
     fn lock(&self) -> MutexGuard<'_, Recorded> {
-        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recorded.lock()
     }
 }
 

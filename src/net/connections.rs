@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::close;
+use crate::sync::Mutex;
 
 /// Maximum number of rejected connections that are closed gracefully at a time. Others are dropped.
 const MAX_TURNED_AWAY: usize = 64;
@@ -141,7 +142,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, ConnectionsState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::Semaphore;
 
@@ -17,6 +17,7 @@ use super::resource::{RESOURCES, Resource};
 use crate::cache::error::CacheError;
 use crate::cache::stats::Counter;
 use crate::cache::tier::RETRY_AFTER;
+use crate::sync::Mutex;
 
 /// Most bytes of health and reflection calls in memory: these calls are small.
 const MAX_PROBE_BYTES: usize = 32 << 20;
@@ -155,7 +156,7 @@ impl Admission {
     /// Opens the account of a new connection from `address`.
     pub fn account(self: &Arc<Self>, address: IpAddr) -> Arc<Account> {
         let address = address.to_canonical();
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.peers.lock();
         // Accounts of one peer that are dropped at the same time may leave the peer behind.
         if peers.len() > 2 * self.connections_limit {
             peers.retain(|_, peer| peer.strong_count() > 0);
@@ -260,7 +261,7 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let mut peers = self.load.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.load.peers.lock();
         if Arc::strong_count(&self.peer) == 1 {
             peers.remove(&self.address);
         }

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::mem::size_of;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
@@ -19,6 +19,7 @@ use super::pattern::Pattern;
 use super::selector::{Selector, prefixes};
 use crate::cache::clock::Moment;
 use crate::cache::version::Version;
+use crate::sync::RwLock;
 
 /// Most patterns that the log of a namespace keeps.
 pub const MAX_PATTERNS: usize = 16;
@@ -203,11 +204,11 @@ impl InvalidationLog {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+        self.table.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+        self.table.write()
     }
 }
 

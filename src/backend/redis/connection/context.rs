@@ -1,6 +1,6 @@
 //! State that all connections of a replica share: configuration, names, scripts, counters.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use fred::types::Value;
@@ -19,6 +19,7 @@ use crate::cache::clock::Clock;
 use crate::cache::coherence::safeguards::Safeguard;
 use crate::cache::stats::{Counter, Histogram};
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// State that all connections of a replica share: configuration, names, scripts, counters.
 pub struct RedisContext {
@@ -122,7 +123,7 @@ impl RedisContext {
 
     fn lock_floor(&self, partition: u16) -> Option<MutexGuard<'_, Version>> {
         let floor = self.floors.get(usize::from(partition))?;
-        Some(floor.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(floor.lock())
     }
 
     /// The longest pause between audits of a fleet while Redis and its clock work.

@@ -1,12 +1,13 @@
 //! The health of Redis as this replica sees it. Logs each change once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use crate::backend::redis::config::Address;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::tier::L2State;
+use crate::sync::Mutex;
 
 /// State of L2, and the reason if it is not healthy.
 pub struct RedisHealth {
@@ -205,7 +206,7 @@ impl RedisHealth {
     }
 
     fn lock(&self) -> MutexGuard<'_, HealthInner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 
@@ -323,7 +324,7 @@ mod tests {
 
     impl std::io::Write for CapturedLog {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -344,7 +345,7 @@ mod tests {
             let health = RedisHealth::new(Arc::new(ManualClock::default()));
             work(&health.primary(&Address::Tcp { host: "redis".into(), port: 1 }, 2));
         });
-        let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let bytes = written.0.lock().clone();
         String::from_utf8(bytes).expect("text").lines().map(str::to_owned).collect()
     }
 

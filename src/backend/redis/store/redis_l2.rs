@@ -1,8 +1,8 @@
 //! `RedisL2`: reads in one pipelined round trip, writes and invalidations in one script each.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -43,6 +43,7 @@ use crate::cache::tier::{
     TouchedEntry, TtlChange, Write, WriteResult,
 };
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// Shortest timeout of replicas in a failover.
 const MIN_SETTLEMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -113,7 +114,7 @@ impl RedisL2 {
     }
 
     pub(crate) fn set_server(&self, report: ServerReport) {
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        *self.server.lock() = report;
     }
 
     pub(crate) fn set_keyspace(&self, sample: Option<KeyspaceSample>) {
@@ -564,7 +565,7 @@ impl L2 for RedisL2 {
 
     fn report(&self) -> L2Report {
         let HealthReport { state, reason, state_age, server_version } = self.health.report();
-        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut server = self.server.lock().clone();
         server.version = server_version;
         server.warnings.extend(self.shared.foreign.warning(self.shared.clock.now()));
         let routes = self.executor.routes();

@@ -3,7 +3,7 @@
 //! They are polled at an interval, and immediately when a command was redirected.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::backend::redis::config::{Address, Credentials};
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::redis_connection::{ClientTask, Purpose, open_client, words};
+use crate::sync::Mutex;
 use crate::units::format_duration;
 
 /// Pause between polls while all is well.
@@ -91,7 +92,7 @@ struct LastReports {
 
 impl LastReports {
     fn lock(&self) -> MutexGuard<'_, HashMap<Address, NodeReply>> {
-        self.by_server.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_server.lock()
     }
 }
 
