@@ -12,7 +12,6 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::{Channel, Endpoint};
 use twintier::app::{App, Observers};
-use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::cache::fleet::replica::Replica;
 use twintier::config::{Config, Sources};
 use twintier::pb;
@@ -84,7 +83,7 @@ impl Service {
         let replica = Replica::new();
         let metrics = MetricsConfig::from_variables(owned, prometheus, &replica.id);
         let observers = Observers { metrics, ..Observers::default() };
-        let app = runtime.block_on(App::start_as(replica, config, Safeguards::default(), observers)).unwrap();
+        let app = runtime.block_on(App::start_as(replica, config, observers)).unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", app.address())).unwrap();
         let clients = caller.block_on(async {
             let channels = join_all((0..SHAPE.0).map(|_| endpoint.connect())).await;

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! `net/` accepts and closes TCP connections for the servers of `grpc/` and `admin/`; it knows no
-//! other module. `pb` holds the generated types of the contract, for `grpc/` and `cli/`; `units`
+//! other module but `sync`, the locks. `pb` holds the generated types of the contract, for `grpc/` and `cli/`; `units`
 //! formats durations and sizes, `suggest` finds the name that a misspelt one means.
 //! `tests/layering.rs` holds this picture.
 //!
@@ -31,5 +31,6 @@ pub mod net;
 pub mod pb;
 pub mod shutdown;
 pub mod suggest;
+pub mod sync;
 pub mod telemetry;
 pub mod units;

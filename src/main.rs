@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use twintier::app::{App, Observers};
-use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::cache::fleet::replica::Replica;
 use twintier::cli::{self, Cli, Command, ConfigCommand, ServeArgs};
 use twintier::config::{self, Config, Loaded, Sources};
@@ -41,19 +40,13 @@ async fn serve(args: ServeArgs) -> ExitCode {
         Ok(loaded) => loaded.config,
         Err(problems) => return fail(&problems, USAGE_EXIT_CODE),
     };
-    let format = match config.log.format {
-        config::LogFormat::Auto => logs::Format::Auto,
-        config::LogFormat::Human => logs::Format::Human,
-        config::LogFormat::Json => logs::Format::Json,
-    };
     // One for the process: TLS towards a collector uses it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let replica = Replica::new();
-    let telemetry =
-        match telemetry::start(&config.log.level, format, &replica.id, config.admin.enabled, std::env::vars()) {
-            Ok(telemetry) => telemetry,
-            Err(error) => return fail(&error, 1),
-        };
+    let telemetry = match telemetry::start(&config.log, &replica.id, config.admin.is_some(), std::env::vars()) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(&error, 1),
+    };
     let log_level = Some(LogLevel::new(config.log.level.clone(), read_filter(telemetry.change_level())));
     let observers = Observers { tracing: telemetry.rpcs(), metrics: telemetry.metrics(), log_level };
     let limit = config.drain.delay + config.drain.timeout;
@@ -61,7 +54,7 @@ async fn serve(args: ServeArgs) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&error, 1),
     };
-    let app = match App::start_as(replica, config, Safeguards::default(), observers).await {
+    let app = match App::start_as(replica, config, observers).await {
         Ok(app) => app,
         Err(error) => return fail(&error, 1),
     };

@@ -1,6 +1,8 @@
-//! Signals that stop the process: SIGTERM drains, SIGINT does not wait.
+//! The end of a service: the signals that stop the process, and the tasks that end with it.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Request to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,24 @@ pub enum Stop {
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+}
+
+/// Background tasks, and the signals that stop them.
+#[derive(Default)]
+pub(crate) struct Lifecycle {
+    /// Cancelled when the drain begins.
+    pub draining: CancellationToken,
+    /// Cancelled after the last RPC.
+    pub ending: CancellationToken,
+    /// The tasks.
+    pub tasks: TaskTracker,
+}
+
+impl Lifecycle {
+    /// Spawns a task that runs until the service ends.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.ending.clone().run_until_cancelled_owned(work));
+    }
 }
 
 impl Signals {

@@ -25,9 +25,8 @@ const IDIOMS: [&str; 14] = [
     "who asks",
 ];
 
-/// Type names that two modules may define: the command `set` of two subjects, and a section of settings beside the part that it configures.
-const SHARED_NAMES: [&str; 9] =
-    ["SetArgs", "Address", "Admin", "Coherence", "Eviction", "Failover", "L1", "Server", "WarmStart"];
+/// Type names that two modules may define: the command `set` of two subjects.
+const SHARED_NAMES: [&str; 1] = ["SetArgs"];
 
 struct File {
     path: String,
@@ -180,9 +179,9 @@ fn no_type_name_is_defined_twice() {
 
 /// The most that the sources have today: a change may lower these numbers, never raise them.
 const INVERTED_IN_TESTS: usize = 51;
-const LONG_FILES: usize = 14;
-const LONG_FUNCTIONS: usize = 6;
-const LONG_LISTS: usize = 11;
+const LONG_FILES: usize = 12;
+const LONG_FUNCTIONS: usize = 2;
+const LONG_LISTS: usize = 10;
 
 #[test]
 fn files_functions_and_lists_of_arguments_are_short() {

@@ -26,7 +26,9 @@ use harness::{Redis, eventually};
 use twintier::backend::boot_clock::BootClock;
 use twintier::backend::local::Local;
 use twintier::backend::memory::{Eviction, MokaL1};
-use twintier::backend::redis::{self, Address, Credentials, Failover, RedisConfig, Servers};
+use twintier::backend::redis::{
+    self, Address, Credentials, Failover, RedisConfig, RedisSetup, RedisUrl, Servers, TlsFiles,
+};
 use twintier::cache::clock::{Clock, Moment};
 use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::cache::coherence::{Coherence, CoherenceConfig};
@@ -35,12 +37,17 @@ use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::{Key, KeyRef};
 use twintier::cache::lifetime::Lifetime;
 use twintier::cache::namespace::{Namespace, NamespaceRules, Namespaces};
+use twintier::cache::policy::Limits;
 use twintier::cache::tier::{Condition, L2, L2State, Mode, Removal, RemoveResult, Write, WriteResult};
 use twintier::cache::version::Version;
 
 const PARTITIONS: u16 = 4;
 const TOMBSTONES: usize = 100;
 const HOUR: Duration = Duration::from_secs(3600);
+
+fn setup(config: RedisConfig, replica: u64) -> RedisSetup {
+    RedisSetup { config, tls: None, partitions: PARTITIONS, replica, clock: Arc::new(BootClock) }
+}
 
 /// An implementation under test, with the coherence that hears its announcements.
 struct Bench {
@@ -78,24 +85,26 @@ impl Bench {
         let redis = Redis::start().await;
         let (_, coherence, namespaces) = Bench::parts();
         let config = RedisConfig {
-            servers: Servers::Standalone(Address::Tcp { host: "127.0.0.1".into(), port: redis.port() }),
-            tls: None,
-            credentials: Credentials::default(),
-            database: 3,
+            url: RedisUrl {
+                servers: Servers::Standalone(Address::Tcp { host: "127.0.0.1".into(), port: redis.port() }),
+                tls: false,
+                credentials: Credentials::default(),
+                database: 3,
+            },
+            sentinel: Credentials::default(),
+            tls: TlsFiles::default(),
             prefix: "conformance".into(),
             connections: 2,
             connect_timeout: Duration::from_secs(5),
             unresponsive_after: Duration::from_secs(5),
             max_in_flight: 64,
-            value_size: 1 << 20,
-            max_reply_size: 16 << 20,
+            limits: Limits { tombstones: TOMBSTONES, ..Limits::default() },
             max_staleness: Duration::from_secs(2),
-            tombstones: TOMBSTONES,
             failover: Failover::Cold,
             namespace_sampling: Duration::ZERO,
             protections: Safeguards::default(),
         };
-        let l2 = redis::start(config.clone(), PARTITIONS, 7, Arc::new(BootClock), coherence.clone());
+        let l2 = redis::start(setup(config.clone(), 7), coherence.clone());
         let bench = Bench { l2, coherence, namespaces, redis: Some(redis), config: Some(config) };
         eventually("redis is healthy", async || bench.l2.report().state == L2State::Healthy).await;
         bench

@@ -1,5 +1,6 @@
 //! `Admin`, the HTTP server: routes, security headers, shutdown.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,15 +20,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::recorder::Recorder;
-use super::sources::{AdminSources, KeyNames, MetricsText};
+use super::sources::{AdminSources, MetricsText};
+use crate::cache::key_form::KeyForm;
+use crate::net::acceptor::{ListenError, listen};
 
 /// Configuration of the admin server.
 #[derive(Clone, Copy, Debug)]
 pub struct AdminConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// True if the address is set explicitly: then do not fall back to another port.
+    pub listen_is_given: bool,
     /// True if the dashboard is served.
     pub page: bool,
     /// Form of keys on the dashboard.
-    pub keys: KeyNames,
+    pub keys: KeyForm,
 }
 
 /// A running admin server.
@@ -41,6 +48,19 @@ pub struct Admin {
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+// === impl AdminConfig ===
+
+impl AdminConfig {
+    /// Listens for the admin server. Falls back to any free port unless the address is set
+    /// explicitly, so that several replicas run on one machine.
+    pub fn bind(&self) -> Result<(TcpListener, SocketAddr), ListenError> {
+        match listen("admin.listen", self.listen) {
+            Err(_) if !self.listen_is_given => listen("admin.listen", SocketAddr::new(self.listen.ip(), 0)),
+            bound => bound,
+        }
+    }
+}
 
 // === impl Admin ===
 

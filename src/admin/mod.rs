@@ -16,4 +16,4 @@ mod snapshot;
 mod sources;
 
 pub use http::{Admin, AdminConfig};
-pub use sources::{AdminSources, FleetQuery, KeyNames, MetricsText};
+pub use sources::{AdminSources, FleetQuery, MetricsText};

@@ -1,7 +1,7 @@
 //! Recorder: samples this replica every second, keeps the last minutes, and publishes events. The
 //! fleet is queried only while a dashboard is open.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,10 +14,12 @@ use super::diagnosis::{Finding, Steady};
 use super::fleet::FleetView;
 use super::history::{FIELDS, History};
 use super::sample::Sample;
-use super::sources::{FleetQuery, KeyNames};
+use super::sources::FleetQuery;
 use super::{diagnosis, snapshot};
 use crate::cache::fleet::replica::ReplicaHandles;
+use crate::cache::key_form::KeyForm;
 use crate::cache::stats::hot_keys::HotKey;
+use crate::sync::Mutex;
 
 /// Pause between two samples.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,7 +34,7 @@ const MAX_HOT_KEYS: usize = 10;
 pub struct Recorder {
     observed: Arc<ReplicaHandles>,
     fleet: FleetQuery,
-    keys: KeyNames,
+    keys: KeyForm,
     recorded: Mutex<Recorded>,
     ticks: watch::Sender<Bytes>,
     opened: Notify,
@@ -55,7 +57,7 @@ struct Recorded {
 
 impl Recorder {
     /// Creates a recorder that knows only the present.
-    pub fn new(observed: Arc<ReplicaHandles>, fleet: FleetQuery, keys: KeyNames) -> Recorder {
+    pub fn new(observed: Arc<ReplicaHandles>, fleet: FleetQuery, keys: KeyForm) -> Recorder {
         let latest = Sample::of(&observed);
         let (anchor, next_anchor) = (latest.clone(), latest.clone());
         let recorded = Recorded {
@@ -89,7 +91,7 @@ impl Recorder {
                 "version": env!("CARGO_PKG_VERSION"),
                 "started": snapshot::millis(self.observed.replica.started),
             },
-            "keys": if self.keys == KeyNames::Clear { "clear" } else { "hashed" },
+            "keys": if self.keys == KeyForm::Clear { "clear" } else { "hashed" },
             "fields": FIELDS,
             "points": recorded.history.points(),
             "namespaces": recorded.history.namespaces(),
@@ -168,15 +170,12 @@ impl Recorder {
     }
 
     fn shown(&self, hot: &HotKey) -> snapshot::Hot {
-        let shown = match self.keys {
-            KeyNames::Hashed => format!("#{:016x}", hot.key.as_ref().digest()),
-            KeyNames::Clear => hot.key.bytes().escape_ascii().to_string(),
-        };
+        let shown = self.keys.format(hot.key.as_ref());
         snapshot::Hot { shown, namespace: hot.key.namespace().name().to_owned(), rate: hot.rate }
     }
 
     fn lock(&self) -> MutexGuard<'_, Recorded> {
-        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recorded.lock()
     }
 }
 

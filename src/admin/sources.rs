@@ -1,4 +1,4 @@
-//! Sources of the admin server: this replica, its fleet, its metrics, and the form of keys.
+//! Sources of the admin server: this replica, its fleet and its metrics.
 
 use std::sync::Arc;
 
@@ -9,15 +9,6 @@ use crate::cache::tier::BoxFuture;
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 /// Queries the replicas of the fleet.
 pub type FleetQuery = Arc<dyn Fn() -> BoxFuture<'static, Vec<FleetReplica>> + Send + Sync>;
-
-/// Form of keys on the dashboard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyNames {
-    /// Hash of the key, as in the log.
-    Hashed,
-    /// Plain text.
-    Clear,
-}
 
 /// Sources of the admin server.
 pub struct AdminSources {

@@ -34,6 +34,15 @@ pub enum Eviction {
     TinyLfu,
 }
 
+/// Configuration of the memory tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct L1Config {
+    /// Most bytes of entries.
+    pub size: u64,
+    /// Eviction policy.
+    pub eviction: Eviction,
+}
+
 /// The memory tier of one replica.
 pub struct MokaL1 {
     entries: Cache<Key, Arc<CachedEntry>>,

@@ -9,6 +9,7 @@ pub mod expiring_map;
 pub mod fleet;
 pub mod invalidation;
 pub mod key;
+pub mod key_form;
 pub mod lease;
 pub mod lifetime;
 pub mod log_fields;

@@ -1,8 +1,8 @@
 //! Namespaces: policy, counters, rate limit and invalidation log of each.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -14,6 +14,7 @@ use super::invalidation::log_budget::Budget;
 use super::policy::rate_limit::RateLimit;
 use super::policy::{Limits, NamespacePolicy, PolicyPatch, limits};
 use super::stats::NamespaceCounters;
+use crate::sync::Mutex;
 
 /// The namespace of a request that names none.
 pub const DEFAULT: &str = "default";
@@ -84,7 +85,7 @@ impl Namespace {
 
     /// Returns the changes of the policy at run time.
     pub fn changed(&self) -> PolicyPatch {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.changed.lock().clone()
     }
 
     /// Returns the configured policy as changed by `patch`, or all its violations.
@@ -96,7 +97,7 @@ impl Namespace {
     /// result is invalid.
     fn change(&self, patch: PolicyPatch) -> Result<(), CacheError> {
         let policy = patch.apply(&self.configured).map_err(CacheError::Invalid)?;
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = self.changed.lock();
         if self.policy().max_requests_per_second != policy.max_requests_per_second {
             self.rate_limit.set(policy.max_requests_per_second);
         }
@@ -245,7 +246,7 @@ impl Namespaces {
 
     fn add(&self, field: &str, name: &str) -> Result<Arc<Namespace>, CacheError> {
         self.check_name(field, name)?;
-        let _one_at_a_time = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.growing.lock();
         let known = self.known.load();
         if let Some(namespace) = known.get(name) {
             return Ok(namespace.clone());

@@ -5,41 +5,50 @@
 
 use super::problem::Problems;
 use super::reader::Reader;
-use super::sections::admin::Admin;
-use super::sections::cache::CacheSettings;
-use super::sections::coherence::Coherence;
-use super::sections::l1::L1;
-use super::sections::log::Log;
-use super::sections::redis::Redis;
-use super::sections::server::{Drain, Server};
-use super::sections::warm_start::WarmStart;
+use super::sections::server::Drain;
+use super::sections::{admin, cache, coherence, events, l1, limits, log, redis, server, warm_start};
 use super::setting::Setting;
 use super::sources::Sources;
+use crate::admin::AdminConfig;
+use crate::backend::memory::L1Config;
+use crate::backend::redis::{Failover, RedisConfig};
+use crate::cache::admission::limits::AdmissionLimits;
+use crate::cache::coherence::CoherenceConfig;
+use crate::cache::coherence::safeguards::Safeguards;
+use crate::cache::fleet::warm_start::WarmStartConfig;
+use crate::cache::namespace::NamespaceRules;
 use crate::cache::policy::{Events, Limits, NamespacePolicy};
+use crate::cache::tiered::TieredConfig;
+use crate::grpc::ServerConfig;
+use crate::telemetry::logs::LogConfig;
 
-/// The validated configuration of the service.
+/// The validated configuration of the service: the configuration of each component.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The gRPC server.
-    pub server: Server,
+    pub server: ServerConfig,
+    /// Limits of the requests in flight.
+    pub admission: AdmissionLimits,
     /// Timing of the shutdown.
     pub drain: Drain,
-    /// Policies and switches of the cache.
-    pub cache: CacheSettings,
+    /// Switches and timeouts of the cache.
+    pub cache: TieredConfig,
+    /// Policies, and the namespaces that may exist.
+    pub namespaces: NamespaceRules,
     /// The memory tier.
-    pub l1: L1,
+    pub l1: L1Config,
     /// Limits of a request.
     pub limits: Limits,
     /// Staleness bound and partitions.
-    pub coherence: Coherence,
+    pub coherence: CoherenceConfig,
     /// The shared tier; `None` to run alone, on memory only.
-    pub redis: Option<Redis>,
-    /// The warm start.
-    pub warm_start: WarmStart,
-    /// The HTTP server for metrics, probes and the dashboard.
-    pub admin: Admin,
+    pub redis: Option<RedisConfig>,
+    /// The warm start; `None` if it is off.
+    pub warm_start: Option<WarmStartConfig>,
+    /// The HTTP server for metrics, probes and the dashboard; `None` if it is off.
+    pub admin: Option<AdminConfig>,
     /// Level and format of the log.
-    pub log: Log,
+    pub log: LogConfig,
     /// Invalidation rules of events.
     pub events: Events,
 }
@@ -63,22 +72,48 @@ impl Config {
         Ok(Loaded { settings: reader.finish()?, config })
     }
 
+    /// Sets the safeguards of the coherence protocol, for tests that switch one off.
+    #[must_use]
+    pub fn with_safeguards(mut self, safeguards: Safeguards) -> Config {
+        self.coherence.safeguards = safeguards;
+        if let Some(redis) = &mut self.redis {
+            redis.protections = safeguards;
+        }
+        self
+    }
+
     fn read(reader: &mut Reader) -> Self {
-        let limits = super::sections::limits::read(reader);
-        let events = super::sections::events::read(reader, &limits);
-        let cache = CacheSettings::read(reader);
+        let limits = limits::read(reader);
+        let (switches, namespaces) = (cache::read_switches(reader), cache::read_rules(reader, &limits));
+        let log = log::read(reader);
+        let server = server::read(reader);
+        let admission = server::read_admission(reader, &limits, server.connections.connections);
+        let coherence = coherence::read(reader);
+        let redis = redis::read(reader, &limits, coherence.max_staleness);
+        let warm_start = warm_start::read(reader, &limits, &namespaces);
+        let cache = TieredConfig {
+            switches,
+            read_timeout: redis.read_timeout,
+            write_timeout: redis.write_timeout,
+            self_audit_every: coherence::self_audit_every(reader),
+            hot_key_capacity: warm_start.tracked_keys,
+        };
+        let redis = redis.config;
+        let repair = redis.as_ref().is_some_and(|redis| redis.failover == Failover::Repair);
         Config {
-            server: Server::read(reader, &limits),
+            server,
+            admission,
             drain: Drain::read(reader),
-            l1: L1::read(reader, &limits),
-            coherence: Coherence::read(reader),
-            redis: Redis::read(reader),
-            warm_start: WarmStart::read(reader, &limits, &cache),
-            admin: Admin::read(reader),
-            log: Log::read(reader),
-            limits,
             cache,
-            events,
+            namespaces,
+            l1: l1::read(reader, &limits, redis.is_some()),
+            coherence: CoherenceConfig { repair, ..coherence },
+            redis,
+            warm_start: warm_start.config,
+            admin: admin::read(reader),
+            log,
+            events: events::read(reader, &limits),
+            limits,
         }
     }
 }
@@ -87,8 +122,8 @@ impl Config {
 pub fn reference() -> Vec<Setting> {
     let mut reader = Reader::new(&Sources::default());
     Config::read(&mut reader);
-    super::sections::cache::read_namespace(&mut reader, "<name>", &NamespacePolicy::default());
-    super::sections::events::read_event(&mut reader, "<name>", &Limits::default());
+    cache::read_namespace(&mut reader, "<name>", &NamespacePolicy::default());
+    events::read_event(&mut reader, "<name>", &Limits::default());
     reader.finish().expect("defaults are valid")
 }
 

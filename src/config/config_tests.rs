@@ -10,6 +10,7 @@ use secrecy::ExposeSecret;
 use tempfile::NamedTempFile;
 
 use super::*;
+use crate::cache::key_form::KeyForm;
 use crate::cache::policy::Compression;
 use crate::config::*;
 
@@ -53,10 +54,10 @@ fn nothing_given_is_the_default_configuration() {
     let config = &loaded.config;
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:50051");
     assert_eq!(config.limits, Limits::default());
-    assert_eq!(config.cache.default_policy, NamespacePolicy::default());
+    assert_eq!(config.namespaces.default_policy, NamespacePolicy::default());
     assert_eq!(config.l1.size, 256 << 20);
     assert_eq!(config.coherence.max_staleness, Duration::from_secs(2));
-    assert!(config.redis.is_none() && config.cache.switches.enabled && !config.cache.strict);
+    assert!(config.redis.is_none() && config.cache.switches.enabled && !config.namespaces.strict);
     for setting in loaded.settings {
         assert_eq!((&setting.value, &setting.origin), (&setting.default, &Origin::Default), "{}", setting.path);
     }
@@ -66,7 +67,7 @@ fn nothing_given_is_the_default_configuration() {
 fn one_peer_may_have_three_quarters_of_the_connections_unless_it_is_set() {
     let limits = |overrides: &[(&str, &str)]| {
         let server = config(&flags(overrides)).server;
-        (server.max_connections, server.max_connections_per_peer)
+        (server.connections.connections, server.connections.per_peer)
     };
     assert_eq!(limits(&[]), (4096, 3072));
     for (all, one) in [("1", 1), ("2", 2), ("3", 3), ("4", 3), ("1000", 750)] {
@@ -106,8 +107,8 @@ fn customary_variables_count_below_our_own() {
         sources(&[("REDIS_URL", "redis://a"), ("REDIS_PASSWORD", "a"), ("RUST_LOG", "warn"), ("LOG_LEVEL", "error")]);
     let read = config(&sources);
     let redis = read.redis.unwrap();
-    assert_eq!(redis.url.servers()[0].to_string(), "a:6379");
-    assert_eq!(redis.password.unwrap().read().unwrap().expose_secret(), "a");
+    assert_eq!(redis.url.servers.addresses()[0].to_string(), "a:6379");
+    assert_eq!(redis.url.credentials.password.unwrap().read().unwrap().expose_secret(), "a");
     assert_eq!(read.log.level, "warn");
     for (name, value) in
         [("TWINTIER_REDIS_URL", "redis://b"), ("TWINTIER_REDIS_PASSWORD", "b"), ("TWINTIER_LOG_LEVEL", "debug")]
@@ -116,8 +117,8 @@ fn customary_variables_count_below_our_own() {
     }
     let read = config(&sources);
     let redis = read.redis.unwrap();
-    assert_eq!(redis.url.servers()[0].to_string(), "b:6379");
-    assert_eq!(redis.password.unwrap().read().unwrap().expose_secret(), "b");
+    assert_eq!(redis.url.servers.addresses()[0].to_string(), "b:6379");
+    assert_eq!(redis.url.credentials.password.unwrap().read().unwrap().expose_secret(), "b");
     assert_eq!(read.log.level, "debug");
 }
 
@@ -226,23 +227,23 @@ fn a_namespace_inherits_what_it_leaves_open() {
         "cache.default_ttl = '1m'\ncache.stale_window = '2m'\n[namespaces.'user.profiles']\nmax_ttl = '10m'\n[namespaces.bare]\n",
     )
     .unwrap();
-    let cache = &loaded.config.cache;
-    let expected = NamespacePolicy { max_ttl: Duration::from_secs(600), ..cache.default_policy.clone() };
-    assert_eq!(cache.namespaces["user.profiles"], expected);
-    assert_eq!(cache.namespaces["bare"], cache.default_policy);
+    let rules = &loaded.config.namespaces;
+    let expected = NamespacePolicy { max_ttl: Duration::from_secs(600), ..rules.default_policy.clone() };
+    assert_eq!(rules.configured["user.profiles"], expected);
+    assert_eq!(rules.configured["bare"], rules.default_policy);
     assert_eq!(setting(&loaded, "namespaces.bare.default_ttl").origin.to_string(), "as cache.default_ttl");
 }
 
 #[test]
 fn a_class_of_entries_is_one_line() {
     let text = "namespaces:\n  status: {default_ttl: 1m}\n  blobs: {immutable: true, compression: zstd, jitter: 0.1}\n";
-    let cache = load_file(".yaml", text).unwrap().config.cache;
+    let rules = load_file(".yaml", text).unwrap().config.namespaces;
     let status = NamespacePolicy { default_ttl: Duration::from_secs(60), ..NamespacePolicy::default() };
-    assert_eq!(cache.namespaces["status"], status);
+    assert_eq!(rules.configured["status"], status);
     let blobs =
         NamespacePolicy { immutable: true, compression: Compression::Zstd, jitter: 0.1, ..NamespacePolicy::default() };
-    assert_eq!(cache.namespaces["blobs"], blobs);
-    assert_eq!(cache.default_policy, NamespacePolicy::default());
+    assert_eq!(rules.configured["blobs"], blobs);
+    assert_eq!(rules.default_policy, NamespacePolicy::default());
 }
 
 #[test]
@@ -288,7 +289,7 @@ fn a_variable_changes_one_namespace_that_is_named_elsewhere() {
     let file = file(".yaml", "namespaces: {a-b: {}, c.d: , c_d: {}}");
     let mut sources = sources(&[("TWINTIER_NAMESPACES_A_B_MAX_TTL", "1h")]);
     sources.file = Some(file.path().into());
-    assert_eq!(config(&sources).cache.namespaces["a-b"].max_ttl, Duration::from_secs(3600));
+    assert_eq!(config(&sources).namespaces.configured["a-b"].max_ttl, Duration::from_secs(3600));
 
     sources.environment.insert("TWINTIER_NAMESPACES_C_D_ENABLED".into(), "false".into());
     sources.environment.insert("TWINTIER_NAMESPACES_E_ENABLED".into(), "false".into());
@@ -331,9 +332,9 @@ fn the_url_takes_user_and_password_from_other_settings() {
     ]);
     let redis = config(&given).redis.unwrap();
     let url = redis.url;
-    assert_eq!(url.username.as_deref(), Some("app"));
+    assert_eq!(url.credentials.username.as_deref(), Some("app"));
     // The file is read on every new connection, so that a new password needs no restart.
-    let password = redis.password.unwrap();
+    let password = url.credentials.password.unwrap();
     assert_eq!(password.read().unwrap().expose_secret(), "from file");
     std::fs::write(secret.path(), "another\r\n").unwrap();
     assert_eq!(password.read().unwrap().expose_secret(), "another");
@@ -490,12 +491,12 @@ events:
 
 #[test]
 fn the_admin_server_is_on_loopback_by_default() {
-    let admin = config(&Sources::default()).admin;
-    assert!(admin.enabled && admin.page && admin.listen.ip().is_loopback() && !admin.listen_is_given);
-    assert_eq!((admin.listen.port(), admin.keys), (9090, PageKeys::Hashed));
+    let admin = config(&Sources::default()).admin.unwrap();
+    assert!(admin.page && admin.listen.ip().is_loopback() && !admin.listen_is_given);
+    assert_eq!((admin.listen.port(), admin.keys), (9090, KeyForm::Hashed));
     let given = [("admin.listen", "0.0.0.0:9090"), ("admin.page", "false"), ("admin.keys", "clear")];
-    let admin = config(&flags(&given)).admin;
-    assert!(admin.listen_is_given && !admin.page && admin.keys == PageKeys::Clear);
+    let admin = config(&flags(&given)).admin.unwrap();
+    assert!(admin.listen_is_given && !admin.page && admin.keys == KeyForm::Clear);
     let wrong = problems(&flags(&[("admin.listen", "9090"), ("admin.keys", "plain"), ("admin.pages", "true")]));
     assert_eq!(wrong.len(), 3, "{wrong:?}");
     assert!(wrong[2].contains("did you mean admin.page?"), "{wrong:?}");

@@ -18,15 +18,8 @@ mod sources;
 
 pub use config::{Config, Loaded, reference};
 pub use problem::{Problem, Problems};
-pub use redis_url::{Address, RedisUrl, RedisUrlError, Topology};
-pub use sections::admin::{Admin, PageKeys};
-pub use sections::cache::CacheSettings;
-pub use sections::coherence::Coherence;
-pub use sections::l1::{Eviction, L1};
-pub use sections::log::{FILTERS, Log, LogFormat, LogKeys, is_filter};
-pub use sections::redis::{Failover, Password, Redis, Sentinel};
-pub use sections::server::{Drain, Server};
-pub use sections::warm_start::WarmStart;
+pub use sections::log::{FILTERS, is_filter};
+pub use sections::server::Drain;
 pub use setting::{Origin, REDACTED, Setting, SettingKind};
 pub use show::show;
 pub use sources::Sources;

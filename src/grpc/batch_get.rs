@@ -14,7 +14,8 @@ use tonic::Status;
 
 use super::convert::{ParsedBatchGet, batch_get_item, token_text};
 use super::status::status;
-use crate::cache::admission::limits::{Account, Admission, Resource, TakenAmounts};
+use crate::cache::admission::limits::{Account, Admission, TakenAmounts};
+use crate::cache::admission::resource::Resource;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::tracked_body::ReceivedMessage;
+use super::request_body::ReceivedMessage;
 use crate::cache::admission::limits::TakenAmounts;
 use crate::cache::error::{CacheError, Violation};
 

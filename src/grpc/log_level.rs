@@ -1,6 +1,6 @@
 //! The log level of this replica, which can be changed temporarily and reverts by itself.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -11,6 +11,7 @@ use super::convert::to_wire;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::log_fields::millis;
 use crate::pb;
+use crate::sync::Mutex;
 
 /// Parses a filter, or returns the rule that it breaks.
 pub type ReadFilter = Arc<dyn Fn(&str) -> Result<PutInForce, String> + Send + Sync>;
@@ -101,7 +102,7 @@ impl LogLevel {
     }
 
     fn changed(&self) -> MutexGuard<'_, Option<Changed>> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.changed.lock()
     }
 }
 
@@ -128,14 +129,14 @@ mod tests {
             let (log, level) = (log.clone(), level.to_owned());
             match level.as_str() {
                 "loud" => Err("must be a level; was loud".to_owned()),
-                _ => Ok(Box::new(move || log.lock().expect("no panic").push(level))),
+                _ => Ok(Box::new(move || log.lock().push(level))),
             }
         });
         (LogLevel::new("info".to_owned(), read), in_force)
     }
 
     fn taken(in_force: &Mutex<Vec<String>>) -> Vec<String> {
-        std::mem::take(&mut in_force.lock().expect("no panic"))
+        std::mem::take(&mut in_force.lock())
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,6 @@
 //! origins without a preflight, and no such request may take effect.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::cache::quoted::quoted;
+use crate::sync::Mutex;
 
 const HINT: &str = "This port speaks gRPC (HTTP/2 without TLS).\n";
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -119,7 +119,7 @@ impl ProxyWarnings {
 
     /// Counts a connection. Returns the number since the last warning if another one is due.
     fn count(&self, now: Instant) -> Option<u64> {
-        let mut warned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = self.0.lock();
         warned.since += 1;
         if warned.last.is_some_and(|last| now.duration_since(last) < WARNING_INTERVAL) {
             return None;

@@ -9,6 +9,7 @@ use super::batch_get::{self, BatchGet};
 use super::convert::{self, InvalidationPlan, RequestContext};
 use super::middleware::{Deadline, StreamLifetime};
 use super::rpc_span::{outcome_and_tier, record_answer};
+use super::slow_requests::{namespace_facts, record_if_slow};
 use super::stats::StatsReporter;
 use super::status::status;
 use super::watch::{self, WatchResponses};
@@ -17,6 +18,7 @@ use crate::cache::admission::slot::{Facts, RequestSlot};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
+use crate::cache::key_form::KeyForm;
 use crate::cache::policy::{Events, Limits, limits};
 use crate::cache::spans::{self, ITEMS, NAMESPACE, OUTCOME};
 use crate::cache::tiered::{Get, GetOutcome, Many};
@@ -25,20 +27,11 @@ use crate::pb;
 /// Minimum of the request size limit: gRPC's default message limit.
 const DEFAULT_GRPC_MESSAGE_BYTES: usize = 4 << 20;
 
-/// Form of keys in logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyLogging {
-    /// A hash of the key.
-    Hashed,
-    /// The key itself.
-    Clear,
-}
-
 /// The service `twintier.v1.CacheService`.
 pub struct CacheApi {
     reporter: Arc<StatsReporter>,
     context: Arc<RequestContext>,
-    key_logging: KeyLogging,
+    logged_keys: KeyForm,
 }
 
 impl CacheApi {
@@ -48,14 +41,14 @@ impl CacheApi {
         limits: Limits,
         events: Events,
         clock: Arc<dyn Clock>,
-        key_logging: KeyLogging,
+        logged_keys: KeyForm,
     ) -> CacheApi {
         let observed = &reporter.observed;
         let (partitions, namespaces) = (observed.cache.coherence().partitions(), observed.namespaces.clone());
         CacheApi {
             context: Arc::new(RequestContext { limits, namespaces, partitions, clock, events }),
             reporter,
-            key_logging,
+            logged_keys,
         }
     }
 
@@ -252,22 +245,8 @@ impl CacheApi {
     }
 
     fn logged_key(&self, key: KeyRef<'_>) -> String {
-        match self.key_logging {
-            KeyLogging::Hashed => format!("#{:016x}", key.digest()),
-            KeyLogging::Clear => key.bytes.escape_ascii().to_string(),
-        }
+        self.logged_keys.format(key)
     }
-}
-
-/// Records the facts of a request that is slow so far.
-fn record_if_slow(slot: Option<&RequestSlot>, facts: impl FnOnce() -> Facts) {
-    if let Some(slot) = slot.filter(|slot| slot.is_slow()) {
-        slot.set_facts(facts());
-    }
-}
-
-fn namespace_facts(name: &str) -> Facts {
-    Facts { namespace: name.to_owned(), ..Facts::default() }
 }
 
 fn slot_of<T>(request: &Request<T>) -> Option<RequestSlot> {

@@ -46,3 +46,15 @@ impl RequestTiming {
         );
     }
 }
+
+/// Records the facts of a request that is slow so far.
+pub fn record_if_slow(slot: Option<&RequestSlot>, facts: impl FnOnce() -> Facts) {
+    if let Some(slot) = slot.filter(|slot| slot.is_slow()) {
+        slot.set_facts(facts());
+    }
+}
+
+/// Returns the facts of a request of a namespace.
+pub fn namespace_facts(name: &str) -> Facts {
+    Facts { namespace: name.to_owned(), ..Facts::default() }
+}

@@ -24,11 +24,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Minimum interval of warnings about the same cause.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Binds an address and listens on it.
+/// Error of an address that the process cannot listen on.
+#[derive(Debug, thiserror::Error)]
+#[error("{setting} {address}: {cause}")]
+pub struct ListenError {
+    /// The setting that gives the address.
+    pub setting: &'static str,
+    /// The address.
+    pub address: SocketAddr,
+    /// Error of the operating system.
+    pub cause: io::Error,
+}
+
+/// Binds the address that `setting` gives, and listens on it. Returns the bound address, too.
 ///
 /// `[::]` accepts IPv4, too, and means `0.0.0.0` on a system without IPv6.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    bind_or_fall_back(address, bind)
+pub fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let listener = bind_or_fall_back(address, bind);
+    let listener = listener.map_err(|cause| ListenError { setting, address, cause })?;
+    let address = listener.local_addr().unwrap_or(address);
+    Ok((listener, address))
 }
 
 fn bind_or_fall_back<T>(address: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {

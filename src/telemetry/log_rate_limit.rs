@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -22,6 +22,7 @@ use tracing::{Event, Level, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
 use crate::cache::log_fields::SLOW_REQUESTS;
+use crate::sync::Mutex;
 
 /// Shortest time between two lines of one cause, and between two counts of suppressed lines.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -145,7 +146,7 @@ impl LogRateLimit {
             return site.clone();
         }
         // Once for each callsite. Their number is fixed by the code.
-        let _guard = self.0.insert_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.0.insert_lock.lock();
         let mut callsites = HashMap::clone(&self.0.callsites.load());
         let new = CallSite { metadata, causes: Causes::default(), overflow: AtomicU64::new(0) };
         let site = callsites.entry(id).or_insert_with(|| Arc::new(new)).clone();
@@ -226,7 +227,7 @@ impl LineCause {
     }
 
     fn text(&self) -> MutexGuard<'_, String> {
-        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+        self.text.lock()
     }
 }
 
@@ -293,7 +294,7 @@ mod tests {
 
     impl PassedLines {
         fn take(&self) -> Vec<String> {
-            std::mem::take(&mut self.0.lock().expect("no panic"))
+            std::mem::take(&mut self.0.lock())
         }
     }
 
@@ -307,7 +308,7 @@ mod tests {
             }
             let mut all = All(String::new());
             event.record(&mut all);
-            self.0.lock().expect("no panic").push(all.0.trim_end().to_owned());
+            self.0.lock().push(all.0.trim_end().to_owned());
         }
     }
 

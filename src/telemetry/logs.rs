@@ -26,6 +26,15 @@ use crate::cache::spans::TARGET;
 /// Crates that carry logs to a collector. Their own lines are not sent: each would cause more.
 const TRANSPORT_CRATES: [&str; 6] = ["opentelemetry", "hyper", "h2", "tonic", "reqwest", "rustls"];
 
+/// Configuration of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A level, or `target=level` directives separated by commas.
+    pub level: String,
+    /// Format of log lines.
+    pub format: Format,
+}
+
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -51,20 +60,19 @@ pub type ChangeLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// The layer of logs, and the handle that changes its level.
 ///
-/// Writes to standard error what the tracing filter `level` lets through, and sends it to a
+/// Writes to standard error what the tracing filter lets through, and sends it to a
 /// collector if there is a provider. `limit` applies to both.
 pub fn layer<S>(
-    level: &str,
-    format: Format,
+    config: &LogConfig,
     provider: Option<&SdkLoggerProvider>,
     limit: LogRateLimit,
 ) -> Result<(Box<dyn Layer<S> + Send + Sync>, ChangeLevel), ExporterError>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
-    let mut layers = vec![stderr_layer(format)];
+    let mut layers = vec![stderr_layer(config.format)];
     layers.extend(provider.map(collector_layer).transpose()?);
-    let (filtered, handle) = reload::Layer::new(filter(level)?);
+    let (filtered, handle) = reload::Layer::new(filter(&config.level)?);
     let change: ChangeLevel = Arc::new(move |level| {
         let filter = filter(level).map_err(|error| error.to_string())?;
         handle.reload(filter).map_err(|error| error.to_string())

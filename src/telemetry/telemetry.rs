@@ -16,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::env::{Environment, Exporters, Sampling, Signal, Warning};
 use super::exporter::ExporterError;
 use super::log_rate_limit::LogRateLimit;
-use super::logs::{ChangeLevel, Format};
+use super::logs::{ChangeLevel, LogConfig};
 use super::metrics::MetricsConfig;
 use super::resource::resource;
 use super::traces::{Decision, RpcTracing};
@@ -33,13 +33,12 @@ pub struct Telemetry {
     _count_task: AbortOnDropHandle<()>,
 }
 
-/// Starts the log with the tracing filter `level`, and the exporters that `variables` select.
+/// Starts the log, and the exporters that `variables` select.
 ///
 /// `prometheus` switches on metrics for scraping. Must be called once per process, inside a
 /// runtime.
 pub fn start(
-    level: &str,
-    format: Format,
+    log: &LogConfig,
     replica: &str,
     prometheus: bool,
     variables: impl IntoIterator<Item = (String, String)>,
@@ -55,8 +54,8 @@ pub fn start(
     // A list of layers and no `Option<Layer>`: a `None` layer would disable the caching of
     // callsites, and filters keep state per callsite.
     let limit = LogRateLimit::new();
-    let (log, change_level) = super::logs::layer(level, format, logs.as_ref(), limit.clone())?;
-    let mut layers = vec![log];
+    let (log_layer, change_level) = super::logs::layer(log, logs.as_ref(), limit.clone())?;
+    let mut layers = vec![log_layer];
     layers.extend(traces.as_ref().map(|(provider, decision)| super::traces::layer(provider, *decision).boxed()));
     tracing_subscriber::registry().with(layers).try_init()?;
     for Warning { variable, value, problem, fallback } in environment.into_warnings() {

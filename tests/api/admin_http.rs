@@ -433,8 +433,9 @@ async fn a_configured_admin_address_has_no_fallback_but_the_default_has() {
     let refused = App::start(load(&[("admin.listen", &address)])).await.err().expect("refused");
     assert!(refused.to_string().starts_with(&format!("admin.listen {address}: ")), "{refused}");
     let mut config = load(&[]);
-    assert!(!config.admin.listen_is_given);
-    config.admin.listen = taken.local_addr().unwrap();
+    let admin = config.admin.as_mut().unwrap();
+    assert!(!admin.listen_is_given);
+    admin.listen = taken.local_addr().unwrap();
     let app = App::start(config).await.unwrap();
     let other = app.admin_address().unwrap();
     assert!(other.ip().is_loopback() && other != taken.local_addr().unwrap());

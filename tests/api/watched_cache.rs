@@ -69,9 +69,10 @@ impl State {
             Event::Discontinuity(_) => self.clear(),
             Event::Heartbeat(heartbeat) => {
                 let duration = |wire: prost_types::Duration| Duration::try_from(wire).expect("not negative");
-                let sent = match heeds_lateness {
-                    true => called + heartbeat.elapsed.map(duration).expect("always said"),
-                    false => Instant::now(),
+                let sent = if heeds_lateness {
+                    called + heartbeat.elapsed.map(duration).expect("always said")
+                } else {
+                    Instant::now()
                 };
                 self.proven = heartbeat.proof_age.and_then(|age| sent.checked_sub(duration(age)));
                 self.told.clear();

@@ -285,9 +285,10 @@ impl Client {
 
     /// How long this client waits this time, and whether it is one that leaves.
     pub(super) fn patience(&mut self) -> (Duration, bool) {
-        match self.random.random_range(0..100) < self.load.impatient {
-            true => (Duration::from_millis(1), true),
-            false => (self.load.patience, false),
+        if self.random.random_range(0..100) < self.load.impatient {
+            (Duration::from_millis(1), true)
+        } else {
+            (self.load.patience, false)
         }
     }
 

@@ -104,9 +104,9 @@ impl World {
     /// reaches.
     fn denies_token(&self, rules: Rules, value: Change, position: Version) -> bool {
         // One that came back with its primary was seen when it was answered.
-        let seen_at = |record: &Record| match record.lost && record.acknowledged.is_none() {
-            true => record.read_at.unwrap_or(record.version),
-            false => record.version,
+        let seen_at = |record: &Record| {
+            let was_answered = record.lost && record.acknowledged.is_none();
+            if was_answered { record.read_at.unwrap_or(record.version) } else { record.version }
         };
         let reached = |record: &Record| seen_at(record) <= position && self.may_be_seen(rules, record);
         self.last(reached).is_some_and(|seen| value < seen)

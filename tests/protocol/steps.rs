@@ -97,16 +97,18 @@ impl Model for Protocol {
     fn init_states(&self) -> Vec<World> {
         let position = Version { epoch: FIRST_EPOCH, sequence: 1 };
         let entry = Entry { version: position, value: 0 };
-        let replica = |me| match me < self.bounds.watched {
-            true => Replica {
+        let replica = |me| {
+            if me >= self.bounds.watched {
+                return Replica { link: Link::Down, known: FIRST_EPOCH, ..Replica::default() };
+            }
+            Replica {
                 watched: true,
                 synced: true,
                 watermark: position,
                 memory: Some(Held { entry, position, suspect: false }),
                 known: FIRST_EPOCH,
                 ..Replica::default()
-            },
-            false => Replica { link: Link::Down, known: FIRST_EPOCH, ..Replica::default() },
+            }
         };
         let first = Record {
             version: position,
@@ -165,10 +167,8 @@ impl Model for Protocol {
             Step::Acknowledge { by } => self.acknowledge(&mut world, by),
             Step::LoseReply { by } => {
                 world.left.losses -= 1;
-                world.replicas[by].sent = match self.rules.on(Protection::SentOnce) {
-                    true => None,
-                    false => world.replicas[by].sent.map(|sent| Sent { again: true, ..sent }),
-                };
+                let sent = world.replicas[by].sent.filter(|_| !self.rules.on(Protection::SentOnce));
+                world.replicas[by].sent = sent.map(|sent| Sent { again: true, ..sent });
             }
             Step::SendAgain { by } => {
                 let sent = world.replicas[by].sent?;
@@ -499,10 +499,12 @@ impl Protocol {
     }
 
     fn next_epoch(&self, position: Version) -> u8 {
-        match self.rules.on(Protection::NewEpoch) {
-            false => position.epoch,
-            true if self.rules.epochs_go_back => position.epoch - 1,
-            true => position.epoch + 1,
+        if !self.rules.on(Protection::NewEpoch) {
+            position.epoch
+        } else if self.rules.epochs_go_back {
+            position.epoch - 1
+        } else {
+            position.epoch + 1
         }
     }
 

@@ -246,7 +246,7 @@ pub async fn something_else_beside_an_entry_costs_itself_only(bench: &Bench) {
 /// What replicas tell each other beside entries.
 pub async fn something_else_on_the_board_costs_itself_only(bench: &Bench) {
     let config = bench.config.clone().unwrap();
-    let tier = redis::start(config, PARTITIONS, 8, std::sync::Arc::new(super::BootClock), bench.coherence.clone());
+    let tier = redis::start(super::setup(config, 8), bench.coherence.clone());
     let known = Settings::default();
     let list = "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'x')";
     let field = |value: &str| [("f".to_owned(), Some(value.to_owned()))];

@@ -33,10 +33,10 @@ pub fn tree() -> Vec<PathBuf> {
     fn visit(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap().map(Result::unwrap) {
             let path = folder.join(entry.file_name());
-            match entry.file_type().unwrap().is_dir() {
-                true if entry.file_name() == "target" || entry.file_name() == ".git" => {}
-                true => visit(&path, files),
-                false => files.push(path),
+            if !entry.file_type().unwrap().is_dir() {
+                files.push(path);
+            } else if entry.file_name() != "target" && entry.file_name() != ".git" {
+                visit(&path, files);
             }
         }
     }
@@ -69,10 +69,9 @@ impl DocPage {
         let span = |span: &str| span.split_whitespace().collect::<Vec<_>>().join(" ");
         // A paragraph, or a row, at a time: a backquote that stands alone must not turn the rest
         // around.
-        let paragraphs = prose.split("\n\n").flat_map(|part| match part.starts_with('|') {
-            true => part.lines().collect(),
-            false => vec![part],
-        });
+        let paragraphs = prose
+            .split("\n\n")
+            .flat_map(|part| if part.starts_with('|') { part.lines().collect() } else { vec![part] });
         let spans = paragraphs.flat_map(|part| part.split('`').skip(1).step_by(2)).map(span).collect();
         let links = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
         let links = links.map(|(link, _)| link.to_owned()).collect();

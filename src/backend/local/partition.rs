@@ -1,7 +1,7 @@
 //! State of the partitions of a service that runs with no Redis: sequences, leases, remembered
 //! requests.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use crate::cache::clock::Moment;
@@ -11,6 +11,7 @@ use crate::cache::invalidation::{Coverage, EntryFacts};
 use crate::cache::key::Key;
 use crate::cache::tier::{ConditionFailure, LeaseId, RequestId};
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// Time for which requests, and versions of invalidated sources, are remembered.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(300);
@@ -33,16 +34,12 @@ impl LocalPartitions {
     }
 
     pub(super) fn lock(&self, partition: u16) -> MutexGuard<'_, LocalPartition> {
-        self.0[usize::from(partition)].lock().unwrap_or_else(PoisonError::into_inner)
+        self.0[usize::from(partition)].lock()
     }
 
     /// Locks `partition`, unless its lock is in use.
     pub(super) fn try_lock(&self, partition: u16) -> Option<MutexGuard<'_, LocalPartition>> {
-        match self.0[usize::from(partition)].try_lock() {
-            Ok(line) => Some(line),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        self.0[usize::from(partition)].try_lock()
     }
 }
 

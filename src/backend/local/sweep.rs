@@ -2,7 +2,7 @@
 //! cover, so that the patterns need not be remembered.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -14,6 +14,7 @@ use crate::cache::entry::{CachedEntry, Tags};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::L1;
+use crate::sync::Mutex;
 
 /// Shortest pause between two sweeps, so that the steps of one invalidation are swept together.
 const MIN_SWEEP_PAUSE: Duration = Duration::from_millis(20);
@@ -53,7 +54,7 @@ impl Sweep {
     /// Requests a sweep of `namespace`, after an invalidation by selector.
     pub fn want(self: &Arc<Self>, namespace: &Arc<Namespace>) {
         let begins = {
-            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut wanted = self.wanted.lock();
             if !wanted.namespaces.iter().any(|other| other.id == namespace.id) {
                 wanted.namespaces.push(namespace.clone());
             }
@@ -82,7 +83,7 @@ impl Sweep {
     /// Sweeps the next namespace; false if there is none.
     fn run_next(&self) -> bool {
         let next = {
-            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut wanted = self.wanted.lock();
             wanted.running = !wanted.namespaces.is_empty();
             let next = wanted.namespaces.pop();
             wanted.swept = next.as_ref().map(|namespace| namespace.id);
@@ -90,7 +91,7 @@ impl Sweep {
         };
         let Some(namespace) = next else { return false };
         self.sweep(&namespace);
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).swept = None;
+        self.wanted.lock().swept = None;
         true
     }
 
@@ -99,7 +100,7 @@ impl Sweep {
     pub fn make_room(&self, key: &Key, line: &mut LocalPartition) -> usize {
         let (id, partition) = (key.namespace().id, self.coherence.partition_of(key.as_ref()));
         {
-            let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            let wanted = self.wanted.lock();
             if wanted.swept != Some(id) && !wanted.namespaces.iter().any(|namespace| namespace.id == id) {
                 return 0;
             }

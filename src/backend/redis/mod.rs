@@ -17,11 +17,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::{Address, Credentials, Failover, ReadPassword, RedisConfig, Servers};
-pub use connection::{reply_scanner, tls};
+pub use config::{Address, Credentials, Failover, Password, RedisConfig, RedisSetup, RedisUrl, Servers, TlsFiles};
+pub use connection::tls;
 pub use store::redis_l2::RedisL2;
 
-use crate::cache::clock::Clock;
 use crate::cache::tier::bus::BusSink;
 use command::executor::CommandExecutor;
 use connection::context::RedisContext;
@@ -30,16 +29,10 @@ use connection::health::RedisHealth;
 /// Starts the tier: keeps it connected to Redis, and delivers the bus to `sink`.
 ///
 /// Does not wait for the first connection.
-pub fn start(
-    config: RedisConfig,
-    partitions: u16,
-    replica: u64,
-    clock: Arc<dyn Clock>,
-    sink: Arc<dyn BusSink>,
-) -> Arc<RedisL2> {
+pub fn start(setup: RedisSetup, sink: Arc<dyn BusSink>) -> Arc<RedisL2> {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let health = RedisHealth::new(clock.clone());
-    let context = Arc::new(RedisContext::new(config, partitions, replica, clock));
+    let health = RedisHealth::new(setup.clock.clone());
+    let context = Arc::new(RedisContext::new(setup));
     let executor = CommandExecutor::new(context.clone(), health.clone(), tasks.clone());
     let tier = Arc::new(RedisL2::new(context, health, executor, tasks.clone(), stop.clone()));
     tasks.spawn({

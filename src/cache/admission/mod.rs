@@ -1,4 +1,5 @@
 //! Admission: limits on requests in flight, on their bytes, and on each connection and peer.
 
 pub mod limits;
+pub mod resource;
 pub mod slot;

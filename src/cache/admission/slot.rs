@@ -4,13 +4,15 @@
 //! of one slow key do not hold the slots of all others.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::limits::{Account, Admission, LimitReached, RequestPermit, Resource, TakenAmounts};
+use super::limits::{Account, Admission, LimitReached, RequestPermit, TakenAmounts};
+use super::resource::Resource;
 use crate::cache::error::CacheError;
+use crate::sync::Mutex;
 
 /// Stream limits of one connection: active streams, and waiting streams beside them.
 pub struct Streams {
@@ -218,7 +220,7 @@ impl RequestSlot {
     }
 
     fn state(&self) -> MutexGuard<'_, SlotState> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 }
 

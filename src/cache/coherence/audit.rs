@@ -1,10 +1,11 @@
 //! Audits in flight: the start time of each nonce.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use crate::cache::clock::Moment;
+use crate::sync::Mutex;
 
 /// Most audits that are remembered. Echoes of older ones do not count.
 const MAX_AUDITS: usize = 512;
@@ -57,7 +58,7 @@ impl Audits {
     }
 
     fn lock(&self) -> MutexGuard<'_, AuditsInFlight> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

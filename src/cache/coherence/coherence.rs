@@ -1,6 +1,6 @@
 //! State of one replica's coherence: partitions, fence, audits, L1.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -19,6 +19,7 @@ use crate::cache::namespace::Namespaces;
 use crate::cache::stats::CoherenceCounters;
 use crate::cache::tier::L1;
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// Configuration of [`Coherence`].
 #[derive(Clone, Copy, Debug)]

@@ -4,11 +4,12 @@
 //! under the key's stripe; readers never take it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::MutexGuard;
 
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::single_flight::Flight;
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// Number of stripes over all partitions, approximately.
 const STRIPES: usize = 4096;
@@ -64,21 +65,17 @@ impl Fence {
     pub fn forget(&self, partition: u16) {
         let first = usize::from(partition) * self.per_partition;
         for stripe in &self.stripes[first..first + self.per_partition] {
-            *stripe.lock().unwrap_or_else(PoisonError::into_inner) = Stripe::default();
+            *stripe.lock() = Stripe::default();
         }
     }
 
     pub fn lock(&self, partition: u16, key: KeyRef<'_>) -> MutexGuard<'_, Stripe> {
-        self.stripe(partition, key).lock().unwrap_or_else(PoisonError::into_inner)
+        self.stripe(partition, key).lock()
     }
 
     /// Locks the stripe of `key`. `None` if it is in use.
     pub fn try_lock(&self, partition: u16, key: KeyRef<'_>) -> Option<MutexGuard<'_, Stripe>> {
-        match self.stripe(partition, key).try_lock() {
-            Ok(stripe) => Some(stripe),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        self.stripe(partition, key).try_lock()
     }
 
     fn stripe(&self, partition: u16, key: KeyRef<'_>) -> &Mutex<Stripe> {

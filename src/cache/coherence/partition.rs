@@ -1,14 +1,15 @@
 //! State of one partition at this replica: watermark, generation and proof of freshness.
 
 use std::collections::VecDeque;
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::change_log::ChangeLog;
 use super::watch::queue::Watchers;
 use crate::cache::clock::Moment;
 use crate::cache::lease::waiters::Rounds;
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// Most ended generations whose last proof is remembered.
 const MAX_ENDED_GENERATIONS: usize = 16;
@@ -61,7 +62,7 @@ pub(crate) struct PartitionState {
 
 impl Partition {
     pub fn state(&self) -> MutexGuard<'_, PartitionState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Returns the generation of entries that are created now.
@@ -96,7 +97,7 @@ impl Partition {
 
     /// Locks the log of recent changes.
     pub fn change_log(&self) -> MutexGuard<'_, ChangeLog> {
-        self.change_log.lock().unwrap_or_else(PoisonError::into_inner)
+        self.change_log.lock()
     }
 
     /// Returns how far replies have shown the counter. Call it before the request to L2.
@@ -121,7 +122,7 @@ impl Partition {
     }
 
     fn lock_shown(&self) -> MutexGuard<'_, ShownPosition> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shown.lock()
     }
 
     /// Makes every entry of this partition unproven, in O(1).

@@ -4,7 +4,7 @@
 //! only use memory.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -128,6 +128,6 @@ impl Coherence {
     }
 
     fn unswept(&self) -> MutexGuard<'_, SweepQueue> {
-        self.unswept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unswept.lock()
     }
 }

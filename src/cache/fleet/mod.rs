@@ -3,6 +3,7 @@
 pub mod health;
 pub mod hot_key_list;
 pub mod policy_sync;
+pub mod readiness;
 pub mod replica;
 pub mod shared_store;
 pub mod warm_start;

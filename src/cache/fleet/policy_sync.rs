@@ -4,7 +4,7 @@
 //! store in this replica's memory. Of concurrent changes the last one of each field wins.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -35,7 +35,7 @@ pub struct PolicySync {
     /// Configured switches of the whole service.
     configured: Switches,
     /// Change for the whole service. Readable without waiting for the shared store.
-    service: std::sync::Mutex<PolicyPatch>,
+    service: crate::sync::Mutex<PolicyPatch>,
     known: Mutex<AppliedPolicies>,
 }
 
@@ -64,7 +64,7 @@ impl PolicySync {
 
     /// Returns the change for the whole service.
     pub fn service(&self) -> PolicyPatch {
-        self.service.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.service.lock().clone()
     }
 
     /// Changes the policy of a namespace, or changes nothing and fails.
@@ -167,7 +167,7 @@ impl PolicySync {
             match name.as_str() {
                 SERVICE => {
                     self.cache.switch(effective_switches(self.configured, &patch));
-                    *self.service.lock().unwrap_or_else(PoisonError::into_inner) = patch;
+                    *self.service.lock() = patch;
                 }
                 name => self.apply(name, patch),
             }

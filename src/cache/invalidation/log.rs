@@ -8,7 +8,7 @@
 //! again.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
@@ -19,6 +19,7 @@ use super::selector::Selector;
 use super::table_half::{MARK_BYTES, Row};
 use crate::cache::clock::Moment;
 use crate::cache::version::Version;
+use crate::sync::RwLock;
 
 /// Log of the invalidations by selector in one namespace.
 pub struct InvalidationLog {
@@ -135,11 +136,11 @@ impl InvalidationLog {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+        self.table.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+        self.table.write()
     }
 }
 

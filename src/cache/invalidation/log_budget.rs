@@ -1,7 +1,9 @@
 //! Budget for the bytes that the invalidation logs of all namespaces take together.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use crate::sync::Mutex;
 
 /// An invalidation log whose bytes count in a budget.
 pub trait BudgetMember: Send + Sync {
@@ -28,7 +30,7 @@ impl Budget {
     /// Adds a log that may be halved. Its bytes have to count in this budget.
     pub fn join<Member: BudgetMember + 'static>(&self, member: &Arc<Member>) {
         let member: Weak<dyn BudgetMember> = Arc::downgrade(member) as _;
-        self.members.lock().unwrap_or_else(PoisonError::into_inner).push(member);
+        self.members.lock().push(member);
     }
 
     /// Returns the bytes that count now.
@@ -47,7 +49,7 @@ impl Budget {
             return;
         }
         // One at a time: the work of another thread may be enough.
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let members = self.members.lock();
         while self.used() > self.limit {
             let largest = members.iter().filter_map(Weak::upgrade).max_by_key(|member| member.bytes());
             match largest {

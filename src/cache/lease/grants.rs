@@ -1,7 +1,7 @@
 //! Leases at one replica: options of a request, the table of leases granted here, and rounds of
 //! waiters.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use crate::cache::clock::Moment;
@@ -9,6 +9,7 @@ use crate::cache::expiring_map::ExpiringMap;
 use crate::cache::key::Key;
 use crate::cache::stats::Counter;
 use crate::cache::tier::LeaseId;
+use crate::sync::Mutex;
 
 /// Most leases granted here that are remembered.
 const MAX_LEASES: usize = 65_536;
@@ -133,7 +134,7 @@ impl Leases {
     }
 
     fn table(&self) -> MutexGuard<'_, ExpiringMap<Key, Holder>> {
-        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.granted.lock()
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -19,6 +19,7 @@ use crate::cache::key::{Key, KeyRef};
 use crate::cache::single_flight::{FetchResult, Fetched};
 use crate::cache::spans;
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// Most rounds of a partition in flight. Beyond that one ends early, and its waiters look again.
 const MAX_ROUNDS: usize = 4096;
@@ -104,7 +105,7 @@ impl Round {
     }
 
     fn waiters(&self) -> MutexGuard<'_, Waiters> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiters.lock()
     }
 
     /// Offers the lease to a waiter.
@@ -273,7 +274,7 @@ impl Rounds {
     }
 
     fn in_flight(&self) -> MutexGuard<'_, HashMap<Key, Arc<Round>>> {
-        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_flight.lock()
     }
 }
 

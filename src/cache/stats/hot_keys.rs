@@ -5,13 +5,14 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::sketch::Sketch;
 use crate::cache::clock::Moment;
 use crate::cache::key::{Key, KeyRef};
+use crate::sync::Mutex;
 
 pub use super::sketch::HotKey;
 
@@ -114,15 +115,11 @@ impl HotKeys {
     }
 
     fn lock(&self) -> MutexGuard<'_, SampledKey> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counted.lock()
     }
 
     fn try_lock(&self) -> Option<MutexGuard<'_, SampledKey>> {
-        match self.counted.try_lock() {
-            Ok(counted) => Some(counted),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        self.counted.try_lock()
     }
 }
 

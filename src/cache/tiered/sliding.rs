@@ -1,9 +1,9 @@
 //! Keys whose time to live is being extended because their entries were read.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 
 use crate::cache::key::Key;
+use crate::sync::Mutex;
 
 /// Most concurrent extensions by sliding expiry. Entries beyond it are extended at their next read.
 const MAX_CONCURRENT_EXTENSIONS: usize = 64;
@@ -15,12 +15,12 @@ pub(super) struct SlidingExtensions(Mutex<HashSet<Key>>);
 impl SlidingExtensions {
     /// Begins the extension of `key`. Returns false if one is in progress, or too many are.
     pub(super) fn begin(&self, key: &Key) -> bool {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.0.lock();
         keys.len() < MAX_CONCURRENT_EXTENSIONS && keys.insert(key.clone())
     }
 
     /// Ends the extension of `key`.
     pub(super) fn end(&self, key: &Key) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.0.lock().remove(key);
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::cache::namespace::NamespaceRules;
 use crate::cache::policy::namespace_policy::{BYTES, EAGERNESS, JITTER, LEASE, RATE, TTL, VALUE_SIZE, WINDOW};
-use crate::cache::policy::{Compression, DefaultConsistency, NamespacePolicy, Switches, limits};
+use crate::cache::policy::{Compression, DefaultConsistency, Limits, NamespacePolicy, Switches, limits};
 use crate::config::reader::{Fallback, Reader};
 use crate::config::setting::Origin;
 
@@ -32,44 +33,37 @@ const FIELDS: [&str; 21] = [
     "lease_duration",
 ];
 
-/// Policies and switches of the cache.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CacheSettings {
-    /// Switches of the whole service.
-    pub switches: Switches,
-    /// Policy of a namespace that is not configured.
-    pub default_policy: NamespacePolicy,
-    /// Policies of the configured namespaces.
-    pub namespaces: BTreeMap<String, NamespacePolicy>,
-    /// True if a namespace that is not configured is refused.
-    pub strict: bool,
+/// Reads the switches of the whole service.
+pub(crate) fn read_switches(reader: &mut Reader) -> Switches {
+    Switches {
+        enabled: reader.boolean(
+            "cache.enabled",
+            true,
+            "false: cache nothing; Gets miss, Sets store nothing, Invalidates still work",
+        ),
+        l1: reader.boolean("cache.l1", true, "false: skip memory: neither read nor fill it"),
+        l2: reader.boolean(
+            "cache.l2",
+            true,
+            "false: skip Redis; entries live in this replica's memory only and replicas are not kept coherent",
+        ),
+    }
 }
 
-// === impl CacheSettings ===
-
-impl CacheSettings {
-    pub(crate) fn read(reader: &mut Reader) -> Self {
-        let switches = Switches {
-            enabled: reader.boolean(
-                "cache.enabled",
-                true,
-                "false: cache nothing; Gets miss, Sets store nothing, Invalidates still work",
-            ),
-            l1: reader.boolean("cache.l1", true, "false: skip memory: neither read nor fill it"),
-            l2: reader.boolean(
-                "cache.l2",
-                true,
-                "false: skip Redis; entries live in this replica's memory only and replicas are not kept coherent",
-            ),
-        };
-        let default_policy = read_policy(reader, &Section { namespace: None, base: &NamespacePolicy::default() });
-        let strict = reader.boolean(
+/// Reads the policies, and which namespaces may exist.
+pub(crate) fn read_rules(reader: &mut Reader, limits: &Limits) -> NamespaceRules {
+    let default_policy = read_policy(reader, &Section { namespace: None, base: &NamespacePolicy::default() });
+    NamespaceRules {
+        strict: reader.boolean(
             "cache.strict_namespaces",
             false,
             "refuse a namespace that is not configured under namespaces",
-        );
-        let namespaces = read_namespaces(reader, &default_policy);
-        CacheSettings { switches, default_policy, namespaces, strict }
+        ),
+        configured: read_namespaces(reader, &default_policy),
+        default_policy,
+        limit: limits.namespaces,
+        tombstones: limits.tombstones,
+        tombstone_bytes: limits.tombstone_bytes,
     }
 }
 
@@ -147,61 +141,124 @@ impl Section<'_> {
     }
 }
 
+/// Reads one field of a policy, whose fallback is that of the section.
+macro_rules! setting {
+    ($reader:ident, $section:ident, $kind:ident, $field:ident, $($rule:expr),+) => {{
+        let path = concat!("cache.", stringify!($field));
+        $reader.$kind(&$section.path(path), $section.fallback($section.base.$field, path), $($rule),+)
+    }};
+}
+
 fn read_policy(reader: &mut Reader, section: &Section<'_>) -> NamespacePolicy {
-    let base = section.base;
-    macro_rules! setting {
-        ($kind:ident, $field:ident, $($rule:expr),+) => {{
-            let path = concat!("cache.", stringify!($field));
-            reader.$kind(&section.path(path), section.fallback(base.$field, path), $($rule),+)
-        }};
-    }
-    let compressions = [("none", Compression::None), ("zstd", Compression::Zstd), ("lz4", Compression::Lz4)];
-    let consistencies = [("bounded", DefaultConsistency::Bounded), ("strong", DefaultConsistency::Strong)];
-    let policy = NamespacePolicy {
-        default_ttl: setting!(duration, default_ttl, TTL, "default time to live of a Set"),
-        min_ttl: setting!(duration, min_ttl, TTL, "shortest time to live a Set may request"),
-        max_ttl: setting!(duration, max_ttl, TTL, "longest time to live a Set may request"),
-        jitter: setting!(number, jitter, JITTER, "largest share by which times to live are shortened at random"),
-        soft_ttl: setting!(duration, soft_ttl, WINDOW, "default soft time to live of a Set; 0s: none"),
-        l1_ttl: setting!(duration, l1_ttl, TTL, "longest time that memory keeps an entry"),
+    let times = read_times(reader, section);
+    let policy = read_rest(reader, section, times);
+    check_times(reader, section, &policy);
+    policy
+}
+
+/// Reads the times to live, and the other fields that are about time.
+fn read_times(reader: &mut Reader, section: &Section<'_>) -> NamespacePolicy {
+    NamespacePolicy {
+        default_ttl: setting!(reader, section, duration, default_ttl, TTL, "default time to live of a Set"),
+        min_ttl: setting!(reader, section, duration, min_ttl, TTL, "shortest time to live a Set may request"),
+        max_ttl: setting!(reader, section, duration, max_ttl, TTL, "longest time to live a Set may request"),
+        jitter: setting!(
+            reader,
+            section,
+            number,
+            jitter,
+            JITTER,
+            "largest share by which times to live are shortened at random"
+        ),
+        soft_ttl: setting!(reader, section, duration, soft_ttl, WINDOW, "default soft time to live of a Set; 0s: none"),
+        l1_ttl: setting!(reader, section, duration, l1_ttl, TTL, "longest time that memory keeps an entry"),
         stale_window: setting!(
+            reader,
+            section,
             duration,
             stale_window,
             WINDOW,
             "how long past its time to live an entry is kept, to be answered flagged stale"
         ),
         negative_ttl: setting!(
+            reader,
+            section,
             duration,
             negative_ttl,
             TTL,
             "default time to live of a negative entry, limited by max_ttl"
         ),
-        compression: setting!(choice, compression, &compressions, "compression of values in Redis"),
-        compression_threshold: setting!(size, compression_threshold, VALUE_SIZE, "smallest value that is compressed"),
-        max_value_size: setting!(size, max_value_size, VALUE_SIZE, "largest value; limits.value_size applies as well"),
-        max_bytes: setting!(size, max_bytes, BYTES, "most bytes in the memory of a replica; 0: no limit of its own"),
-        max_requests_per_second: setting!(
-            number,
-            max_requests_per_second,
-            RATE,
-            "most requests a second at a replica; 0: no limit"
-        ),
-        immutable: setting!(boolean, immutable, "true: an entry is written once and never overwritten"),
-        consistency: setting!(choice, consistency, &consistencies, "default consistency of a Get"),
-        allow_no_expiry: setting!(
-            boolean,
-            allow_no_expiry,
-            "true: a Set may request an entry that lives until it is removed or evicted"
-        ),
         early_refresh: setting!(
+            reader,
+            section,
             number,
             early_refresh,
             EAGERNESS,
             "weight of random early refresh before entries expire, in multiples of the time that filling them takes; 0: off"
         ),
-        lease_duration: setting!(duration, lease_duration, LEASE, "default duration of a lease"),
+        lease_duration: setting!(reader, section, duration, lease_duration, LEASE, "default duration of a lease"),
         ..NamespacePolicy::default()
-    };
+    }
+}
+
+/// Reads the fields that are not about time.
+fn read_rest(reader: &mut Reader, section: &Section<'_>, times: NamespacePolicy) -> NamespacePolicy {
+    let compressions = [("none", Compression::None), ("zstd", Compression::Zstd), ("lz4", Compression::Lz4)];
+    let consistencies = [("bounded", DefaultConsistency::Bounded), ("strong", DefaultConsistency::Strong)];
+    NamespacePolicy {
+        compression: setting!(reader, section, choice, compression, &compressions, "compression of values in Redis"),
+        compression_threshold: setting!(
+            reader,
+            section,
+            size,
+            compression_threshold,
+            VALUE_SIZE,
+            "smallest value that is compressed"
+        ),
+        max_value_size: setting!(
+            reader,
+            section,
+            size,
+            max_value_size,
+            VALUE_SIZE,
+            "largest value; limits.value_size applies as well"
+        ),
+        max_bytes: setting!(
+            reader,
+            section,
+            size,
+            max_bytes,
+            BYTES,
+            "most bytes in the memory of a replica; 0: no limit of its own"
+        ),
+        max_requests_per_second: setting!(
+            reader,
+            section,
+            number,
+            max_requests_per_second,
+            RATE,
+            "most requests a second at a replica; 0: no limit"
+        ),
+        immutable: setting!(
+            reader,
+            section,
+            boolean,
+            immutable,
+            "true: an entry is written once and never overwritten"
+        ),
+        consistency: setting!(reader, section, choice, consistency, &consistencies, "default consistency of a Get"),
+        allow_no_expiry: setting!(
+            reader,
+            section,
+            boolean,
+            allow_no_expiry,
+            "true: a Set may request an entry that lives until it is removed or evicted"
+        ),
+        ..times
+    }
+}
+
+fn check_times(reader: &mut Reader, section: &Section<'_>, policy: &NamespacePolicy) {
     for (smaller, larger, holds) in [
         ("cache.min_ttl", "cache.default_ttl", policy.min_ttl <= policy.default_ttl),
         ("cache.default_ttl", "cache.max_ttl", policy.default_ttl <= policy.max_ttl),
@@ -212,7 +269,6 @@ fn read_policy(reader: &mut Reader, section: &Section<'_>) -> NamespacePolicy {
             reader.contradict(&smaller, &larger, &format!("must be at most {larger}"));
         }
     }
-    policy
 }
 
 #[cfg(test)]

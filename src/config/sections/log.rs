@@ -5,72 +5,47 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
+use crate::cache::key_form::KeyForm;
 use crate::config::reader::Reader;
+use crate::telemetry::logs::{Format, LogConfig};
 
-/// Level, format and form of keys in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// A level, or `target=level` directives separated by commas.
-    pub level: String,
-    /// Format of a line.
-    pub format: LogFormat,
-    /// Form of keys of entries.
-    pub keys: LogKeys,
-    /// Duration from which a request is logged; zero for none.
-    pub slow_request: Duration,
-}
+const FORMAT: [(&str, Format); 3] = [("auto", Format::Auto), ("human", Format::Human), ("json", Format::Json)];
+/// Forms of keys by name.
+pub(super) const KEY_FORMS: [(&str, KeyForm); 2] = [("hashed", KeyForm::Hashed), ("clear", KeyForm::Clear)];
 
-/// Format of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Human on a terminal, JSON elsewhere.
-    Auto,
-    /// Text for people.
-    Human,
-    /// One JSON object per line.
-    Json,
-}
-
-/// Form of keys of entries in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogKeys {
-    /// Hash that tells keys apart and does not reveal them.
-    Hashed,
-    /// Plain text.
-    Clear,
-}
-
-const FORMAT: [(&str, LogFormat); 3] =
-    [("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
-const KEYS: [(&str, LogKeys); 2] = [("hashed", LogKeys::Hashed), ("clear", LogKeys::Clear)];
-
-// === impl Log ===
-
-impl Log {
-    pub(crate) fn read(reader: &mut Reader) -> Self {
-        Log {
-            level: reader.text(
-                "log.level",
-                "info",
-                FILTERS,
-                is_filter,
-                "log level, or directives such as info,twintier=debug",
-            ),
-            format: reader.choice(
-                "log.format",
-                LogFormat::Auto,
-                &FORMAT,
-                "format of a line; auto: human on a terminal, else json",
-            ),
-            keys: reader.choice("log.keys", LogKeys::Hashed, &KEYS, "form of keys of entries: a hash, or plain text"),
-            slow_request: reader.duration(
-                "log.slow_request",
-                Duration::from_millis(500),
-                Duration::ZERO..=Duration::from_secs(3600),
-                "duration from which a request is logged, at most one line a second; 0s: none",
-            ),
-        }
+/// Reads level and format.
+pub(crate) fn read(reader: &mut Reader) -> LogConfig {
+    LogConfig {
+        level: reader.text(
+            "log.level",
+            "info",
+            FILTERS,
+            is_filter,
+            "log level, or directives such as info,twintier=debug",
+        ),
+        format: reader.choice(
+            "log.format",
+            Format::Auto,
+            &FORMAT,
+            "format of a line; auto: human on a terminal, else json",
+        ),
     }
+}
+
+/// Reads the form of keys in the log.
+pub(super) fn key_form(reader: &mut Reader) -> KeyForm {
+    reader.choice("log.keys", KeyForm::Hashed, &KEY_FORMS, "form of keys of entries: a hash, or plain text")
+}
+
+/// Reads the duration from which a request is logged; `None` for no request.
+pub(super) fn slow_request(reader: &mut Reader) -> Option<Duration> {
+    let slow = reader.duration(
+        "log.slow_request",
+        Duration::from_millis(500),
+        Duration::ZERO..=Duration::from_secs(3600),
+        "duration from which a request is logged, at most one line a second; 0s: none",
+    );
+    (!slow.is_zero()).then_some(slow)
 }
 
 /// Description of what `is_filter` accepts.

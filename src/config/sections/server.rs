@@ -3,59 +3,18 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::log::{key_form, slow_request};
+use crate::cache::admission::limits::AdmissionLimits;
 use crate::cache::policy::Limits;
 use crate::config::reader::Reader;
+use crate::grpc::{Http2Config, ServerConfig};
+use crate::net::connections::ConnectionLimits;
 use crate::units::MIB;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const KIB: u64 = 1 << 10;
-
-/// Address, limits and timeouts of the server.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Server {
-    /// Address and port of the gRPC service.
-    pub listen: SocketAddr,
-    /// Most connections at once.
-    pub max_connections: usize,
-    /// Most connections of one peer at once.
-    pub max_connections_per_peer: usize,
-    /// Most requests in flight at once, over all connections.
-    pub max_in_flight: usize,
-    /// Most bytes of requests and responses in memory at once, over all connections.
-    pub max_bytes_in_flight: u64,
-    /// Most Gets that wait for another caller at once, beside the requests in flight.
-    pub max_waiting: usize,
-    /// Largest share of the requests and bytes in flight for one address.
-    pub max_share_per_peer: f64,
-    /// Most calls of health and reflection at once.
-    pub max_uncounted: usize,
-    /// Most requests in flight at once on one connection.
-    pub max_streams_per_connection: u32,
-    /// Largest metadata of one request.
-    pub max_metadata_size: u32,
-    /// Timeout of the first byte of a new connection.
-    pub first_byte_timeout: Duration,
-    /// Timeout of the body of a request.
-    pub body_timeout: Duration,
-    /// Silence on a connection after which it is pinged.
-    pub keepalive_interval: Duration,
-    /// Timeout of the answer to such a ping.
-    pub keepalive_timeout: Duration,
-    /// Age at which a connection gets GOAWAY, so that clients spread over new replicas.
-    pub max_connection_age: Duration,
-    /// Time in which its requests then have to finish.
-    pub max_connection_age_grace: Duration,
-    /// Longest deadline of a request, also of one without a deadline.
-    pub max_deadline: Duration,
-    /// True if responses are compressed for callers that accept it.
-    pub compression: bool,
-    /// True if the server describes its services to tools such as grpcurl.
-    pub reflection: bool,
-    /// True if the service for administration is served.
-    pub admin: bool,
-}
 
 /// Timing of the shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,121 +25,137 @@ pub struct Drain {
     pub timeout: Duration,
 }
 
-// === impl Server ===
-
-impl Server {
-    pub(crate) fn read(reader: &mut Reader, limits: &Limits) -> Self {
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 50051));
-        let millis = Duration::from_millis;
-        let max_connections = reader.count("server.max_connections", 4096, 1..=1_000_000, "most connections at once");
-        Server {
-            listen: reader.address("server.listen", listen, "address and port of the gRPC service"),
-            max_connections,
-            max_connections_per_peer: reader.count(
-                "server.max_connections_per_peer",
-                // Leaves room for others, and is enough for a proxy that all callers share.
-                max_connections - max_connections / 4,
-                1..=1_000_000,
-                "most connections of one address (IPv6: of one /64) at once; when not set, three quarters of server.max_connections",
-            ),
-            max_in_flight: reader.count(
-                "server.max_in_flight",
-                1024,
-                1..=1_000_000,
-                "most requests in flight at once, over all connections",
-            ),
-            max_bytes_in_flight: bytes_in_flight(reader, limits),
-            max_waiting: reader.count(
-                "server.max_waiting",
-                4096,
-                1..=1_000_000,
-                "most Gets that wait at once for another caller to fill an entry, beside the requests in flight; one connection may have half of them",
-            ),
-            max_share_per_peer: reader.number(
-                "server.max_share_per_peer",
-                0.8,
-                0.05..=1.0,
-                "largest share of max_in_flight, max_bytes_in_flight and max_uncounted that one address can have; 1: no limit for each address",
-            ),
-            max_uncounted: reader.count(
-                "server.max_uncounted",
-                8192,
-                16..=1_000_000,
-                "most calls of the health and reflection services at once, which max_in_flight does not count; a client that watches health holds one",
-            ),
-            max_streams_per_connection: reader.count(
-                "server.max_streams_per_connection",
-                256,
-                1..=65_536,
-                "most requests in flight at once on one connection, beside those that wait",
-            ),
-            max_metadata_size: reader.size(
-                "server.max_metadata_size",
-                16 * KIB,
-                4 * KIB..=256 * KIB,
-                "largest metadata of one request: names, values, and 32 bytes for each",
-            ) as u32,
-            first_byte_timeout: reader.duration(
-                "server.first_byte_timeout",
-                10 * SECOND,
-                millis(100)..=5 * MINUTE,
-                "timeout of the first byte of a new connection",
-            ),
-            body_timeout: reader.duration(
-                "server.body_timeout",
-                5 * SECOND,
-                millis(100)..=5 * MINUTE,
-                "timeout of the body of a request, and the same again for every 64 KiB of it",
-            ),
-            keepalive_interval: reader.duration(
-                "server.keepalive_interval",
-                30 * SECOND,
-                SECOND..=HOUR,
-                "silence on a connection after which it is pinged",
-            ),
-            keepalive_timeout: reader.duration(
-                "server.keepalive_timeout",
-                20 * SECOND,
-                SECOND..=5 * MINUTE,
-                "timeout of the answer to such a ping",
-            ),
-            max_connection_age: reader.duration(
-                "server.max_connection_age",
-                5 * MINUTE,
-                SECOND..=24 * HOUR,
-                "age at which a connection gets GOAWAY, so that clients spread over new replicas",
-            ),
-            max_connection_age_grace: reader.duration(
-                "server.max_connection_age_grace",
-                30 * SECOND,
-                Duration::ZERO..=HOUR,
-                "time in which the requests of such a connection then have to finish",
-            ),
-            max_deadline: reader.duration(
-                "server.max_deadline",
-                30 * SECOND,
-                millis(10)..=10 * MINUTE,
-                "longest deadline of a request, also of one without a deadline",
-            ),
-            compression: reader.boolean(
-                "server.compression",
-                false,
-                "compress responses for callers that accept gzip or zstd; compressed requests are accepted in any case",
-            ),
-            reflection: reader.boolean("server.reflection", true, "describe the services to tools such as grpcurl"),
-            admin: reader.boolean("server.admin", true, "serve AdminService on the same port, without authentication"),
-        }
+/// Reads the server, and the form of requests in its log.
+pub(crate) fn read(reader: &mut Reader) -> ServerConfig {
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 50051));
+    let millis = Duration::from_millis;
+    ServerConfig {
+        listen: reader.address("server.listen", listen, "address and port of the gRPC service"),
+        connections: read_connection_limits(reader),
+        http2: read_http2(reader),
+        body_timeout: reader.duration(
+            "server.body_timeout",
+            5 * SECOND,
+            millis(100)..=5 * MINUTE,
+            "timeout of the body of a request, and the same again for every 64 KiB of it",
+        ),
+        max_deadline: reader.duration(
+            "server.max_deadline",
+            30 * SECOND,
+            millis(10)..=10 * MINUTE,
+            "longest deadline of a request, also of one without a deadline",
+        ),
+        compression: reader.boolean(
+            "server.compression",
+            false,
+            "compress responses for callers that accept gzip or zstd; compressed requests are accepted in any case",
+        ),
+        reflection: reader.boolean("server.reflection", true, "describe the services to tools such as grpcurl"),
+        admin: reader.boolean("server.admin", true, "serve AdminService on the same port, without authentication"),
+        slow_request: slow_request(reader),
+        logged_keys: key_form(reader),
     }
 }
 
-fn bytes_in_flight(reader: &mut Reader, limits: &Limits) -> u64 {
+fn read_connection_limits(reader: &mut Reader) -> ConnectionLimits {
+    let connections = reader.count("server.max_connections", 4096, 1..=1_000_000, "most connections at once");
+    let per_peer = reader.count(
+        "server.max_connections_per_peer",
+        // Leaves room for others, and is enough for a proxy that all callers share.
+        connections - connections / 4,
+        1..=1_000_000,
+        "most connections of one address (IPv6: of one /64) at once; when not set, three quarters of server.max_connections",
+    );
+    ConnectionLimits { connections, per_peer }
+}
+
+fn read_http2(reader: &mut Reader) -> Http2Config {
+    Http2Config {
+        max_streams: reader.count(
+            "server.max_streams_per_connection",
+            256,
+            1..=65_536,
+            "most requests in flight at once on one connection, beside those that wait",
+        ),
+        max_metadata_size: reader.size(
+            "server.max_metadata_size",
+            16 * KIB,
+            4 * KIB..=256 * KIB,
+            "largest metadata of one request: names, values, and 32 bytes for each",
+        ) as u32,
+        first_byte_timeout: reader.duration(
+            "server.first_byte_timeout",
+            10 * SECOND,
+            Duration::from_millis(100)..=5 * MINUTE,
+            "timeout of the first byte of a new connection",
+        ),
+        keepalive_interval: reader.duration(
+            "server.keepalive_interval",
+            30 * SECOND,
+            SECOND..=HOUR,
+            "silence on a connection after which it is pinged",
+        ),
+        keepalive_timeout: reader.duration(
+            "server.keepalive_timeout",
+            20 * SECOND,
+            SECOND..=5 * MINUTE,
+            "timeout of the answer to such a ping",
+        ),
+        max_age: reader.duration(
+            "server.max_connection_age",
+            5 * MINUTE,
+            SECOND..=24 * HOUR,
+            "age at which a connection gets GOAWAY, so that clients spread over new replicas",
+        ),
+        max_age_grace: reader.duration(
+            "server.max_connection_age_grace",
+            30 * SECOND,
+            Duration::ZERO..=HOUR,
+            "time in which the requests of such a connection then have to finish",
+        ),
+    }
+}
+
+/// Reads the limits of requests in flight, for a server with at most this many connections.
+pub(crate) fn read_admission(reader: &mut Reader, limits: &Limits, connections: usize) -> AdmissionLimits {
+    AdmissionLimits {
+        requests: reader.count(
+            "server.max_in_flight",
+            1024,
+            1..=1_000_000,
+            "most requests in flight at once, over all connections",
+        ),
+        bytes: bytes_in_flight(reader, limits),
+        probes: reader.count(
+            "server.max_uncounted",
+            8192,
+            16..=1_000_000,
+            "most calls of the health and reflection services at once, which max_in_flight does not count; a client that watches health holds one",
+        ),
+        connections,
+        waiting: reader.count(
+            "server.max_waiting",
+            4096,
+            1..=1_000_000,
+            "most Gets that wait at once for another caller to fill an entry, beside the requests in flight; one connection may have half of them",
+        ),
+        peer_share: reader.number(
+            "server.max_share_per_peer",
+            0.8,
+            0.05..=1.0,
+            "largest share of max_in_flight, max_bytes_in_flight and max_uncounted that one address can have; 1: no limit for each address",
+        ),
+    }
+}
+
+fn bytes_in_flight(reader: &mut Reader, limits: &Limits) -> usize {
     let path = "server.max_bytes_in_flight";
     let doc = "most bytes of requests and responses in memory at once, over all connections";
     let bytes = reader.size(path, 256 * MIB, MIB..=MIB * MIB, doc);
     if limits.value_size as u64 > bytes / 4 {
         reader.contradict("limits.value_size", path, "must be at most a quarter of server.max_bytes_in_flight");
     }
-    bytes
+    bytes as usize
 }
 
 // === impl Drain ===

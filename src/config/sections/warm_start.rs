@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::cache::CacheSettings;
+use crate::cache::fleet::warm_start::WarmStartConfig;
+use crate::cache::namespace::NamespaceRules;
 use crate::cache::policy::{Limits, limits};
 use crate::cache::quoted::quoted;
 use crate::config::reader::Reader;
@@ -14,72 +15,66 @@ const MOST_KEYS: usize = 10_000;
 const MOST_PREFIXES: usize = 64;
 const MOST_BYTES: usize = 1 << 20;
 
-/// The warm start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WarmStart {
-    /// True if a replica with Redis starts warm.
-    pub enabled: bool,
-    /// Most keys in the list of hot keys, and most found by prefix.
-    pub keys: usize,
-    /// Keys that are always loaded: namespace and key.
-    pub load_keys: Vec<(String, String)>,
-    /// Prefixes whose keys are loaded: namespace and prefix, empty for the whole namespace.
-    pub load_prefixes: Vec<(String, String)>,
-    /// Timeout of loading them.
-    pub timeout: Duration,
-    /// Most keys that are loaded in a second.
-    pub keys_per_second: u32,
+/// Least number of keys tracked for the hot-key list.
+const MIN_TRACKED_HOT_KEYS: usize = 2048;
+
+/// Settings of the warm start.
+pub(crate) struct WarmStartSettings {
+    /// Configuration; `None` if replicas do not start warm.
+    pub config: Option<WarmStartConfig>,
+    /// Number of keys tracked for the hot-key list.
+    pub tracked_keys: usize,
 }
 
-// === impl WarmStart ===
-
-impl WarmStart {
-    pub(crate) fn read(reader: &mut Reader, limits: &Limits, cache: &CacheSettings) -> Self {
-        let named = Named { limits, cache };
-        WarmStart {
-            enabled: reader.boolean(
-                "warm_start.enabled",
-                true,
-                "load the keys that the fleet reads most before reporting ready, and publish the keys read most here",
-            ),
-            keys: reader.count(
-                "warm_start.keys",
-                1000,
-                1..=10_000,
-                "most keys that are listed and loaded, and most that are loaded by prefix",
-            ),
-            load_keys: named.read(
-                reader,
-                (KEYS, MOST_KEYS, "keys"),
-                "a list of namespace/key",
-                "keys that are always loaded, such as sessions/user:7, before those that the fleet reads most",
-            ),
-            load_prefixes: named.read(
-                reader,
-                (PREFIXES, MOST_PREFIXES, "prefixes"),
-                "a list of namespace/prefix",
-                "prefixes whose keys are loaded, such as goals/user:7, or goals/ for all of a namespace: Redis is searched for them, as far as timeout and keys allow",
-            ),
-            timeout: reader.duration(
-                "warm_start.timeout",
-                Duration::from_secs(5),
-                Duration::from_millis(10)..=Duration::from_secs(60),
-                "longest delay of readiness by loading them",
-            ),
-            keys_per_second: reader.count(
-                "warm_start.keys_per_second",
-                5000,
-                1..=1_000_000,
-                "most keys that are loaded in a second",
-            ),
-        }
-    }
+/// Reads the section.
+pub(crate) fn read(reader: &mut Reader, limits: &Limits, namespaces: &NamespaceRules) -> WarmStartSettings {
+    let named = Named { limits, namespaces };
+    let enabled = reader.boolean(
+        "warm_start.enabled",
+        true,
+        "load the keys that the fleet reads most before reporting ready, and publish the keys read most here",
+    );
+    let load_keys = named.read(
+        reader,
+        (KEYS, MOST_KEYS, "keys"),
+        "a list of namespace/key",
+        "keys that are always loaded, such as sessions/user:7, before those that the fleet reads most",
+    );
+    let config = WarmStartConfig {
+        keys: reader.count(
+            "warm_start.keys",
+            1000,
+            1..=10_000,
+            "most keys that are listed and loaded, and most that are loaded by prefix",
+        ),
+        load_keys: load_keys.into_iter().map(|(namespace, key)| (namespace, key.into())).collect(),
+        load_prefixes: named.read(
+            reader,
+            (PREFIXES, MOST_PREFIXES, "prefixes"),
+            "a list of namespace/prefix",
+            "prefixes whose keys are loaded, such as goals/user:7, or goals/ for all of a namespace: Redis is searched for them, as far as timeout and keys allow",
+        ),
+        timeout: reader.duration(
+            "warm_start.timeout",
+            Duration::from_secs(5),
+            Duration::from_millis(10)..=Duration::from_secs(60),
+            "longest delay of readiness by loading them",
+        ),
+        keys_per_second: reader.count(
+            "warm_start.keys_per_second",
+            5000,
+            1..=1_000_000,
+            "most keys that are loaded in a second",
+        ),
+    };
+    let tracked_keys = MIN_TRACKED_HOT_KEYS.max(2 * config.keys);
+    WarmStartSettings { config: enabled.then_some(config), tracked_keys }
 }
 
 /// Rules for the names in a list.
 struct Named<'a> {
     limits: &'a Limits,
-    cache: &'a CacheSettings,
+    namespaces: &'a NamespaceRules,
 }
 
 impl Named<'_> {
@@ -117,24 +112,22 @@ impl Named<'_> {
             return Err(format!("must be namespace/{form}, such as default/user:7; was {}", quoted(text)));
         };
         limits::namespace(item, namespace).map_err(|broken| format!("its namespace {}", broken.description))?;
-        if self.cache.strict && !self.cache.namespaces.contains_key(namespace) {
+        if self.namespaces.strict && !self.namespaces.configured.contains_key(namespace) {
             return Err(format!(
                 "must name a namespace that is configured (cache.strict_namespaces); was {}",
                 quoted(namespace)
             ));
         }
-        let rest = match is_prefix {
-            true if rest.is_empty() => rest,
-            true => {
-                let normal = self.limits.prefix(item, rest.as_bytes());
-                let normal = normal.map_err(|broken| format!("its prefix {}", broken.description))?;
-                // A separator at the end, of one byte, may be absent.
-                &rest[..normal.len()]
-            }
-            false => {
-                self.limits.key(item, rest.as_bytes()).map_err(|broken| format!("its key {}", broken.description))?;
-                rest
-            }
+        let rest = if !is_prefix {
+            self.limits.key(item, rest.as_bytes()).map_err(|broken| format!("its key {}", broken.description))?;
+            rest
+        } else if rest.is_empty() {
+            rest
+        } else {
+            let normal = self.limits.prefix(item, rest.as_bytes());
+            let normal = normal.map_err(|broken| format!("its prefix {}", broken.description))?;
+            // A separator at the end, of one byte, may be absent.
+            &rest[..normal.len()]
         };
         Ok((namespace.to_owned(), rest.to_owned()))
     }
@@ -174,8 +167,9 @@ mod tests {
             let named = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
                 pairs.iter().map(|(namespace, rest)| ((*namespace).to_owned(), (*rest).to_owned())).collect()
             };
-            let warm_start = loaded.config.warm_start;
-            assert_eq!(warm_start.load_keys, named(&[("sessions", "user:7"), ("sessions", "a/b")]));
+            let warm_start = loaded.config.warm_start.expect("on by default");
+            let keys = warm_start.load_keys.iter().map(|(namespace, key)| (namespace.as_str(), &key[..]));
+            assert!(keys.eq([("sessions", &b"user:7"[..]), ("sessions", b"a/b")]));
             assert_eq!(warm_start.load_prefixes, named(&[("goals", "user:7"), ("goals", "")]));
         }
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::invalidate_scope::{check_count, has_several_namespaces};
 use super::validator::{RequestContext, Validator, barrier, token_text};
 use crate::cache::clock::Moment;
 use crate::cache::error::{CacheError, Violation};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::KeyRef;
 use crate::cache::namespace::Namespace;
-use crate::cache::policy::{EventRule, TargetKind, events, limits};
+use crate::cache::policy::{EventRule, TargetKind, events};
 use crate::cache::quoted::quoted;
 use crate::cache::tier::{Mode, Removal};
 use crate::cache::tiered::{Barrier, Invalidate, Invalidated, Target};
@@ -99,11 +100,6 @@ pub fn invalidate_response(
     pb::InvalidateResponse { removed, token: token_text(&token, partitions), applied, namespaces }
 }
 
-/// Returns true if the request names several namespaces.
-fn has_several_namespaces(request: &pb::InvalidateRequest) -> bool {
-    request.all_namespaces || !request.namespaces.is_empty()
-}
-
 /// The entries to invalidate in each of the namespaces.
 enum Entries {
     /// Keys without duplicates.
@@ -140,76 +136,6 @@ impl Common {
 }
 
 impl Validator {
-    /// Checks that the namespaces are given in one way only, and a source version with one entry
-    /// only.
-    fn check_scope(&mut self, request: &pb::InvalidateRequest) {
-        let mut refuse = |field: &str, rule: String| self.0.push(Violation::new(field, rule));
-        let (is_event, several) = (matches!(request.selector, Some(Wire::Event(_))), has_several_namespaces(request));
-        if !request.namespace.is_empty() && (is_event || several) {
-            let other = match (is_event, request.all_namespaces) {
-                (true, _) => "event",
-                (false, true) => "all_namespaces",
-                (false, false) => "namespaces",
-            };
-            refuse("namespace", format!("must be empty with {other}; was {}", quoted(&request.namespace)));
-        }
-        if !request.namespaces.is_empty() && (is_event || request.all_namespaces) {
-            let other = if is_event { "event" } else { "all_namespaces" };
-            refuse("namespaces", format!("must be empty with {other}; was {} namespaces", request.namespaces.len()));
-        }
-        if request.all_namespaces && is_event {
-            refuse("all_namespaces", "must be false with event".to_owned());
-        }
-        if request.source_version.is_some() && !matches!(request.selector, Some(Wire::Key(_))) {
-            refuse("source_version", "must be absent without key".to_owned());
-        } else if request.source_version.is_some() && several {
-            let other = if request.all_namespaces { "all_namespaces" } else { "namespaces" };
-            refuse("source_version", format!("must be absent with {other}"));
-        }
-    }
-
-    /// Returns the names of several namespaces without duplicates.
-    fn namespace_names(
-        &mut self,
-        context: &RequestContext,
-        request: &pb::InvalidateRequest,
-        elsewhere: &BTreeSet<String>,
-    ) -> BTreeSet<String> {
-        if request.all_namespaces {
-            let known = context.namespaces.all().into_iter().map(|namespace| namespace.name().to_owned());
-            return known.chain(elsewhere.iter().cloned()).collect();
-        }
-        let (names, most) = (&request.namespaces, context.limits.namespaces);
-        self.take(check_count("namespaces", names.len(), most, "namespaces"));
-        for (index, name) in names.iter().take(most).enumerate() {
-            let field = format!("namespaces[{index}]");
-            self.take(if name.is_empty() {
-                Err(Violation::new(field, "must not be empty"))
-            } else {
-                limits::namespace(&field, name)
-            });
-        }
-        names.iter().take(most).cloned().collect()
-    }
-
-    /// Looks up several namespaces by name.
-    ///
-    /// Returns none if a rule was broken: a rejected request registers no namespace.
-    fn namespaces_by_name(
-        &self,
-        context: &RequestContext,
-        all: bool,
-        names: &BTreeSet<String>,
-    ) -> Result<Vec<Arc<Namespace>>, CacheError> {
-        if !self.0.is_empty() {
-            return Ok(Vec::new());
-        }
-        let found = names.iter().map(|name| {
-            if all { context.namespaces.get_to_invalidate(name) } else { context.namespaces.get("namespaces", name) }
-        });
-        found.collect()
-    }
-
     /// Returns the entries to invalidate in each of `namespaces` namespaces.
     fn entries(
         &mut self,
@@ -351,12 +277,4 @@ fn check_total_keys(field: &str, keys: usize, namespaces: usize, most: usize) ->
     }
     let rule = format!("must be at most {most} keys over all namespaces; was {keys} in {namespaces} namespaces");
     Err(Violation::new(field, rule))
-}
-
-fn check_count(field: &str, was: usize, limit: usize, unit: &str) -> Result<(), Violation> {
-    match was {
-        0 => Err(Violation::new(field, format!("must name at least one {}", unit.trim_end_matches('s')))),
-        was if was > limit => Err(Violation::too_large(field, was, limit, unit)),
-        _ => Ok(()),
-    }
 }

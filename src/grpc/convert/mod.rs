@@ -6,6 +6,7 @@ mod admin;
 mod batch;
 mod get;
 mod invalidate;
+mod invalidate_scope;
 mod policy;
 mod release;
 mod set;

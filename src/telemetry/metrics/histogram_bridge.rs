@@ -5,7 +5,7 @@
 //! Counts are exact. Durations and their sum are off by a sixteenth at most.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use opentelemetry::metrics::{BoundHistogram, Histogram, Meter};
 
@@ -13,6 +13,7 @@ use super::instrument::{Instrument, InstrumentSource};
 use super::scrape::Emit;
 use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::stats::Snapshot;
+use crate::sync::Mutex;
 
 type ReadHistogram = fn(&ReplicaHandles, &mut Emit<'_, Snapshot>);
 
@@ -50,7 +51,7 @@ impl HistogramBridge {
 
     /// Transfers at most `max` observations. Returns true if there may be more.
     pub fn transfer(&self, max: u64) -> bool {
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut series = self.series.lock();
         let mut left = max;
         for (index, (instrument, read, histogram)) in self.histograms.iter().enumerate() {
             read(&self.replica, &mut |labels, snapshot| {

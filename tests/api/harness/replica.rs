@@ -61,7 +61,7 @@ impl Replica {
         let replica = Identity::new();
         let metrics = MetricsConfig::from_variables(owned, true, &replica.id);
         let observers = Observers { tracing: None, metrics, log_level: None };
-        let app = App::start_as(replica, config(settings), Safeguards::default(), observers).await;
+        let app = App::start_as(replica, config(settings), observers).await;
         Replica::here(app.expect("starts")).await
     }
 

@@ -57,8 +57,8 @@ pub fn call(command: CommandKind, primary: &Primary) -> Span {
 
 fn say_where(span: &Span, command: CommandKind, primary: &Primary) {
     let config = &primary.context.config;
-    span.record(DATABASE, config.database.to_string().as_str());
-    let (server, port) = configured(&config.servers);
+    span.record(DATABASE, config.url.database.to_string().as_str());
+    let (server, port) = configured(&config.url.servers);
     let target = match (command.script(), port) {
         (Some(script), _) => script.to_owned(),
         (None, Some(port)) => format!("{server}:{port}"),
@@ -79,13 +79,10 @@ fn say_where(span: &Span, command: CommandKind, primary: &Primary) {
 
 /// The configured address and port of Redis; for several servers, all of them without a port.
 fn configured(servers: &Servers) -> (String, Option<u64>) {
-    let several = match servers {
-        Servers::Standalone(Address::Tcp { host, port }) => return (host.clone(), Some(u64::from(*port))),
-        Servers::Standalone(address @ Address::Unix { .. }) => std::slice::from_ref(address),
-        Servers::Sentinel { sentinels, .. } => sentinels,
-        Servers::Cluster { seeds } => seeds,
-    };
-    (several.iter().map(Address::to_string).collect::<Vec<_>>().join(","), None)
+    if let Servers::Standalone(Address::Tcp { host, port }) = servers {
+        return (host.clone(), Some(u64::from(*port)));
+    }
+    (servers.addresses().iter().map(Address::to_string).collect::<Vec<_>>().join(","), None)
 }
 
 /// Records the failure of a call; `refused` if Redis gave the reason.

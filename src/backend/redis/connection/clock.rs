@@ -4,11 +4,12 @@
 //! back: then Redis keeps entries for longer than it should. Never used for freshness.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use crate::cache::clock::Moment;
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// Farthest that an epoch may lie ahead of Redis's clock: a hundred years.
 const HORIZON_MICROS: u64 = 3_155_760_000_000_000;
@@ -127,7 +128,7 @@ impl RedisClock {
     }
 
     fn lock(&self) -> MutexGuard<'_, ClockState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,6 +1,6 @@
 //! State that all connections of a replica share: configuration, names, scripts, counters.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use fred::types::Value;
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::command_metrics::Operations;
 use super::foreign_messages::ForeignMessages;
-use crate::backend::redis::config::RedisConfig;
+use crate::backend::redis::config::{RedisConfig, RedisSetup};
 use crate::backend::redis::schema::barrier::Barriers;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::damaged_keys::DamagedKeys;
@@ -19,11 +19,14 @@ use crate::cache::clock::Clock;
 use crate::cache::coherence::safeguards::Safeguard;
 use crate::cache::stats::{Counter, Histogram};
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// State that all connections of a replica share: configuration, names, scripts, counters.
 pub struct RedisContext {
     /// Configuration.
     pub config: RedisConfig,
+    /// TLS. `None` if it is not used.
+    pub tls: Option<rustls::ClientConfig>,
     /// Names.
     pub keys: KeySchema,
     /// This replica, as origin of messages.
@@ -59,12 +62,14 @@ pub struct RedisContext {
 
 impl RedisContext {
     /// Creates the state before the first connection.
-    pub fn new(config: RedisConfig, partitions: u16, replica: u64, clock: Arc<dyn Clock>) -> RedisContext {
-        let scripts =
-            Script::ALL.iter().map(|script| script.text(config.servers.sharded(), config.protections)).collect();
+    pub fn new(setup: RedisSetup) -> RedisContext {
+        let RedisSetup { config, tls, partitions, replica, clock } = setup;
+        let (sharded, database) = (config.url.servers.sharded(), config.url.database);
+        let scripts = Script::ALL.iter().map(|script| script.text(sharded, config.protections)).collect();
         RedisContext {
-            keys: KeySchema::new(&config.prefix, partitions, config.servers.sharded()).in_database(config.database),
+            keys: KeySchema::new(&config.prefix, partitions, sharded).in_database(database),
             config,
+            tls,
             replica,
             clock,
             misplaced: Notify::new(),
@@ -118,7 +123,7 @@ impl RedisContext {
 
     fn lock_floor(&self, partition: u16) -> Option<MutexGuard<'_, Version>> {
         let floor = self.floors.get(usize::from(partition))?;
-        Some(floor.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(floor.lock())
     }
 
     /// The longest pause between audits of a fleet while Redis and its clock work.

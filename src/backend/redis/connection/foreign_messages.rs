@@ -1,10 +1,10 @@
 //! Messages of other deployments on this deployment's channels: their number, and warnings of them.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::cache::clock::Moment;
 use crate::cache::stats::Counter;
+use crate::sync::Mutex;
 
 /// Shortest time between two warnings in the log.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ impl ForeignMessages {
 
     /// Returns the warning for Stats if such a message came within the last minutes.
     pub fn warning(&self, now: Moment) -> Option<String> {
-        let received_at = self.reported.lock().unwrap_or_else(PoisonError::into_inner).received_at;
+        let received_at = self.reported.lock().received_at;
         received_at.filter(|at| now.since(*at) < REPORTED_FOR).map(|_| {
             "another deployment publishes on the channels of this one, which makes L1 suspect again and again: \
              give each its own redis.prefix, or its own database in redis.url"
@@ -56,7 +56,7 @@ impl ForeignMessages {
     /// Returns the number of messages to warn of now, if any.
     fn add(&self, messages: u64, now: Moment) -> Option<u64> {
         self.count.add(messages);
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = self.reported.lock();
         reported.received_at = Some(now);
         reported.unreported += messages;
         if reported.warned_at.is_some_and(|at| now.since(at) < WARNING_INTERVAL) {

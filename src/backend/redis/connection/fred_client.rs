@@ -13,7 +13,9 @@ use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, Reconnect
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::context::RedisContext;
 use super::large_values::Moved;
+use super::primary::Primary;
 use super::redis_error::{ConnectError, words};
 use super::transport;
 use super::transport::Relay;
@@ -47,14 +49,15 @@ pub struct ClientTask {
 
 /// Opens a client of one connection, without a handshake.
 pub async fn open_client(
-    config: &RedisConfig,
+    context: &RedisContext,
     address: &Address,
     credentials: &Credentials,
     database: Option<u8>,
     purpose: Purpose,
 ) -> Result<(Client, ClientTask), ConnectError> {
+    let config = &context.config;
     let connect_timeout = config.connect_timeout;
-    let relay = transport::connect(config, address).await.map_err(ConnectError::Failed)?;
+    let relay = transport::connect(context, address).await.map_err(ConnectError::Failed)?;
     let fred_config = fred_config(&relay, credentials, database).map_err(ConnectError::Failed)?;
     let client = Client::new(fred_config, Some(performance(config, purpose)), Some(connection(connect_timeout)), None);
     let task = ClientTask { fred: AbortOnDropHandle::new(client.connect()), relay };
@@ -63,6 +66,12 @@ pub async fn open_client(
         Ok(Err(error)) => Err(task.explain(error.into())),
         Err(_) => Err(task.timed_out(connect_timeout)),
     }
+}
+
+/// Opens a client of a data server, in the database of the deployment.
+pub async fn open_data_client(primary: &Primary, purpose: Purpose) -> Result<(Client, ClientTask), ConnectError> {
+    let url = &primary.context.config.url;
+    open_client(&primary.context, &primary.address, &url.credentials, Some(url.database), purpose).await
 }
 
 // === impl ClientTask ===

@@ -1,12 +1,13 @@
 //! The health of Redis as this replica sees it. Logs each change once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use crate::backend::redis::config::Address;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::tier::L2State;
+use crate::sync::Mutex;
 
 /// State of L2, and the reason if it is not healthy.
 pub struct RedisHealth {
@@ -205,7 +206,7 @@ impl RedisHealth {
     }
 
     fn lock(&self) -> MutexGuard<'_, HealthInner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 

@@ -7,7 +7,7 @@ struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for CapturedLog {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -28,7 +28,7 @@ fn logged(level: tracing::Level, work: impl FnOnce(&PrimaryHealth)) -> Vec<Strin
         let health = RedisHealth::new(Arc::new(ManualClock::default()));
         work(&health.primary(&Address::Tcp { host: "redis".into(), port: 1 }, 2));
     });
-    let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let bytes = written.0.lock().clone();
     String::from_utf8(bytes).expect("text").lines().map(str::to_owned).collect()
 }
 

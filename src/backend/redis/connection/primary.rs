@@ -1,8 +1,8 @@
 //! One primary of Redis: address, partitions, clock, health.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -13,6 +13,7 @@ use super::context::RedisContext;
 use super::health::{PrimaryHealth, RedisHealth};
 use crate::backend::redis::config::Address;
 use crate::cache::clock::Moment;
+use crate::sync::Mutex;
 
 /// Shortest time without an audit after which a deployment counts as gone, so that one with another
 /// number of partitions may follow it.
@@ -81,7 +82,7 @@ impl Primary {
     /// Records that the group that begins with `partition` is of a deployment of another number of
     /// partitions, with its last audit.
     pub fn record_foreign(&self, partition: u16, audited: String, now: Moment) {
-        let mut foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut foreign = self.foreign.lock();
         // An outage does not mean that it is gone: it has to be seen repeatedly, without a new
         // audit.
         let unchanged = |before: &Foreign| before.audited == audited && now.since(before.seen) < MAX_CHECK_INTERVAL;
@@ -93,7 +94,7 @@ impl Primary {
     /// belongs to, if that deployment is gone.
     pub fn departed_deployment(&self, partition: u16, now: Moment) -> Option<String> {
         let gone_after = (10 * self.context.config.max_staleness).max(MIN_SILENCE);
-        let foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        let foreign = self.foreign.lock();
         let gone = |foreign: &&Foreign| {
             foreign.seen.since(foreign.since) >= gone_after && now.since(foreign.seen) < MAX_CHECK_INTERVAL
         };

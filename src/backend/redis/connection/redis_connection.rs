@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::context::RedisContext;
-use super::fred_client::{ClientTask, Purpose, open_client};
+use super::fred_client::{ClientTask, Purpose, open_data_client};
 use super::large_values::Moved;
 use super::primary::Primary;
 use super::redis_error::ConnectError;
@@ -56,8 +56,7 @@ impl Connection {
     /// Connects to a primary and performs the handshake.
     pub async fn open(primary: &Primary, purpose: Purpose) -> Result<(Connection, ClientTask), ConnectError> {
         let config = &primary.context.config;
-        let (client, task) =
-            open_client(config, &primary.address, &config.credentials, Some(config.database), purpose).await?;
+        let (client, task) = open_data_client(primary, purpose).await?;
         match timeout(config.connect_timeout, Connection::complete_handshake(client, primary, task.moved())).await {
             Ok(Ok(greeted)) => Ok((greeted, task)),
             Ok(Err(error)) => Err(task.explain(error)),
@@ -70,9 +69,7 @@ impl Connection {
     /// Sends no write.
     pub async fn open_for_reads(primary: &Primary) -> Result<(Connection, ClientTask), ConnectError> {
         let config = &primary.context.config;
-        let (client, task) =
-            open_client(config, &primary.address, &config.credentials, Some(config.database), Purpose::Commands)
-                .await?;
+        let (client, task) = open_data_client(primary, Purpose::Commands).await?;
         let opening = async {
             let life = life(&client).await?;
             Connection::load(client, life, primary, task.moved()).await

@@ -6,6 +6,8 @@ use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::backend::redis::config::{RedisConfig, TlsFiles};
+
 /// The failure of setting up TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -27,20 +29,16 @@ pub enum TlsError {
     Library(#[from] rustls::Error),
 }
 
-/// The files of a certificate and its key, PEM.
-#[derive(Clone, Copy, Debug)]
-pub struct Identity<'a> {
-    /// The certificate, and the chain up to its authority.
-    pub certificate: &'a Path,
-    /// Its private key.
-    pub key: &'a Path,
+/// Reads the files of TLS, if `config` selects it.
+pub fn client_of(config: &RedisConfig) -> Result<Option<ClientConfig>, TlsError> {
+    config.url.tls.then(|| client(&config.tls)).transpose()
 }
 
-/// Builds a configuration that trusts the authorities in `ca_file`, or the system's, and presents
-/// `identity` to a server that requests it.
-pub fn client(ca_file: Option<&Path>, identity: Option<Identity<'_>>) -> Result<ClientConfig, TlsError> {
+/// Reads the files of TLS: the authorities that are trusted, and the certificate for a server that
+/// requests one.
+fn client(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
-    match ca_file {
+    match &files.ca {
         Some(path) => {
             for certificate in certificates("redis.tls_ca_file", path)? {
                 roots.add(certificate).map_err(|error| failed("redis.tls_ca_file", path, error.to_string()))?;
@@ -56,7 +54,7 @@ pub fn client(ca_file: Option<&Path>, identity: Option<Identity<'_>>) -> Result<
     let provider = rustls::crypto::ring::default_provider().into();
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let config = config.with_root_certificates(roots);
-    let Some(Identity { certificate, key }) = identity else { return Ok(config.with_no_client_auth()) };
+    let Some((certificate, key)) = &files.identity else { return Ok(config.with_no_client_auth()) };
     let chain = certificates("redis.tls_cert_file", certificate)?;
     let setting = "redis.tls_key_file";
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(setting, key, pem_words(error)))?;

@@ -14,8 +14,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::context::RedisContext;
 use super::large_values::Moved;
-use super::reply_scanner::ReplyScanner;
+use super::reply_scanner::{ReplyScanner, max_reply_size};
 use crate::backend::redis::config::{Address, RedisConfig};
 use crate::units::format_duration;
 
@@ -43,8 +44,9 @@ pub struct Relay {
 }
 
 /// Connects to a server. The error is text.
-pub async fn connect(config: &RedisConfig, address: &Address) -> Result<Relay, String> {
-    let scanner = ReplyScanner::new(config.max_reply_size);
+pub async fn connect(shared: &RedisContext, address: &Address) -> Result<Relay, String> {
+    let config = &shared.config;
+    let scanner = ReplyScanner::new(max_reply_size(&config.limits));
     let (host, stream) = match address {
         Address::Unix { path } => {
             let stream = within(config, UnixStream::connect(path)).await?;
@@ -53,7 +55,7 @@ pub async fn connect(config: &RedisConfig, address: &Address) -> Result<Relay, S
         Address::Tcp { host, port } => (host, within(config, TcpStream::connect((host.as_str(), *port))).await?),
     };
     let _ = stream.set_nodelay(true);
-    let Some(tls) = &config.tls else { return relay(stream, scanner, false) };
+    let Some(tls) = &shared.tls else { return relay(stream, scanner, false) };
     let name = ServerName::try_from(host.clone()).map_err(|_| format!("no certificate can name {host:?}"))?;
     let handshake = TlsConnector::from(Arc::new(tls.clone())).connect(name, stream);
     match timeout(config.connect_timeout, handshake).await {

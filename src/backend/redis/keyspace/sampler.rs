@@ -240,7 +240,7 @@ impl KeyspaceSampler<'_> {
             connection.client.info::<String>(Some(InfoKind::Keyspace)).await
         };
         let keyspace = self.call(shard, "INFO", info).await?;
-        let database = format!("db{}", self.tier.context().config.database);
+        let database = format!("db{}", self.tier.context().config.url.database);
         // db0:keys=12,expires=11,avg_ttl=299000
         let keys = field(&keyspace, &database).split(',').find_map(|part| part.strip_prefix("keys="));
         Ok(keys.and_then(|keys| keys.parse().ok()).unwrap_or(0))

@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::Notify;
+
+use crate::sync::Mutex;
 
 /// The open barriers of this replica.
 #[derive(Default)]
@@ -54,7 +56,7 @@ impl Barriers {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, PendingBarrier>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }
 

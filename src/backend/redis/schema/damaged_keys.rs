@@ -1,11 +1,11 @@
 //! Log of keys of this service that held foreign data: scripts delete them.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fred::types::Value;
 
 use crate::cache::clock::Moment;
+use crate::sync::Mutex;
 
 /// Shortest time between two lines in the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ impl DamagedKeys {
     }
 
     fn add(&self, names: &[Value], now: Moment) -> Option<(usize, Vec<String>)> {
-        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.0.lock();
         pending.count += names.len();
         let room = LISTED_NAMES.0.saturating_sub(pending.names.len());
         let listed = names.iter().filter_map(Value::as_bytes).take(room);

@@ -1,11 +1,12 @@
 //! Queue of namespaces whose invalidated patterns have to be reclaimed.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+
+use crate::sync::Mutex;
 
 /// Limit of queued namespaces. A further one is queued when its pattern is seen again.
 const MAX_NAMESPACES: usize = 4096;
@@ -32,7 +33,7 @@ impl ReclaimQueue {
     /// Queues `namespace` for after `pause`, or earlier if it is queued already.
     pub fn add(&self, namespace: &str, pause: Duration) {
         let at = Instant::now() + pause;
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names.lock();
         let before = names.get(namespace);
         if before.is_some_and(|before| *before <= at) || (before.is_none() && names.len() >= MAX_NAMESPACES) {
             return;
@@ -46,7 +47,7 @@ impl ReclaimQueue {
     pub async fn next(&self) -> Box<str> {
         loop {
             let next = {
-                let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut names = self.names.lock();
                 let first = names.iter().min_by_key(|(_, at)| **at).map(|(name, at)| (name.clone(), *at));
                 match first {
                     Some((name, at)) if at <= Instant::now() => {

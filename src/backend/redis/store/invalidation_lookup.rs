@@ -1,7 +1,7 @@
 //! Finds invalidations by selector that cover an entry: a read's second round trip, and known
 //! patterns.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use crate::cache::expiring_map::ExpiringMap;
 use crate::cache::key::KeyRef;
 use crate::cache::tier::L2Error;
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// Number of remembered lists of patterns, and their lifetime.
 const LISTS: (usize, Duration) = (4096, Duration::from_secs(60));
@@ -120,13 +121,13 @@ impl InvalidationLookup {
         self.context.reclaim_queue.seen(namespace);
         let now = self.context.clock.now();
         if self.list(partition, namespace).is_none_or(|known| known.number != list.number) {
-            let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lists = self.lists.lock();
             lists.insert((partition, namespace.into()), Arc::new(list), now.plus(LISTS.1), now);
         }
     }
 
     fn list(&self, partition: u16, namespace: &str) -> Option<Arc<ActivePatterns>> {
-        let lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let lists = self.lists.lock();
         lists.get(&(partition, namespace.into()), self.context.clock.now()).map(|(list, _)| list.clone())
     }
 }

@@ -134,7 +134,7 @@ impl RedisL2 {
                 stored.marked_micros = earlier(stored.marked_micros, since);
                 // A marked entry without a stale window is gone.
                 if since == 0 || stored.window_millis > 0 {
-                    let unpacked = compression_pool::unpack(stored, self.context.config.value_size).await;
+                    let unpacked = compression_pool::unpack(stored, self.context.config.limits.value_size).await;
                     let unpacked = unpacked.or_else(|| self.undecodable());
                     read.entry = unpacked.map(|stored| {
                         let partition = key.partition(self.context.keys.partitions());
@@ -157,7 +157,7 @@ impl RedisL2 {
     ///
     /// The rest of a larger value is not sent.
     pub(in crate::backend::redis) fn last_byte(&self) -> usize {
-        codec::max_entry_size(self.context.config.value_size)
+        codec::max_entry_size(self.context.config.limits.value_size)
     }
 
     fn read_stored(&self, key: KeyRef<'_>, value: FredResult<Value>) -> Option<StoredEntry> {

@@ -1,8 +1,8 @@
 //! `RedisL2`: reads in one pipelined round trip, writes and invalidations in one script each.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -42,6 +42,7 @@ use crate::cache::tier::{
     TouchedEntry, TtlChange, Write, WriteResult,
 };
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// Shortest timeout of replicas in a failover.
 const MIN_SETTLEMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -112,7 +113,7 @@ impl RedisL2 {
     }
 
     pub(crate) fn set_server(&self, report: ServerReport) {
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        *self.server.lock() = report;
     }
 
     pub(crate) fn set_keyspace(&self, sample: Option<KeyspaceSample>) {
@@ -408,7 +409,7 @@ impl L2 for RedisL2 {
             let args = vec![
                 mode_argument(mode).into(),
                 Value::Bytes(codec::selector_list(selectors).into()),
-                self.context.config.tombstones.to_string().into(),
+                self.context.config.limits.tombstones.to_string().into(),
             ];
             let names = self.context.keys.invalidation_hashes(partition, namespace.name()).into();
             if selectors.iter().any(|selector| matches!(selector, Selector::Pattern(_))) {
@@ -563,7 +564,7 @@ impl L2 for RedisL2 {
 
     fn report(&self) -> L2Report {
         let HealthReport { state, reason, state_age, server_version } = self.health.report();
-        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut server = self.server.lock().clone();
         server.version = server_version;
         server.warnings.extend(self.context.foreign.warning(self.context.clock.now()));
         let routes = self.executor.routes();

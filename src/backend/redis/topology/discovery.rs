@@ -3,7 +3,7 @@
 //! They are polled at an interval, and immediately when a command was redirected.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -21,6 +21,7 @@ use crate::backend::redis::config::{Address, Credentials};
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::fred_client::{ClientTask, Purpose, open_client};
 use crate::backend::redis::connection::redis_error::words;
+use crate::sync::Mutex;
 use crate::units::format_duration;
 
 /// Pause between polls while all is well.
@@ -78,7 +79,7 @@ struct LastReports {
 
 impl LastReports {
     fn lock(&self) -> MutexGuard<'_, HashMap<Address, NodeReply>> {
-        self.by_server.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_server.lock()
     }
 }
 
@@ -246,7 +247,7 @@ impl NodePoller {
     }
 
     async fn open(&self) -> Result<Open, String> {
-        let client = || open_client(&self.context.config, &self.address, &self.credentials, None, Purpose::Commands);
+        let client = || open_client(&self.context, &self.address, &self.credentials, None, Purpose::Commands);
         let (query_client, task) = client().await.map_err(|error| error.to_string())?;
         let mut open = Open { client: query_client, news: None, tasks: vec![task] };
         if let Query::Primary { .. } = &self.query
@@ -272,7 +273,7 @@ impl NodePoller {
             }
             Query::Members => {
                 let nodes: String = command(client, &["CLUSTER", "NODES"]).await?;
-                Ok(read_members(&nodes, &self.address, self.context.config.tls.is_some()))
+                Ok(read_members(&nodes, &self.address, self.context.tls.is_some()))
             }
         }
     }

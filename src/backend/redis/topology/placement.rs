@@ -28,14 +28,14 @@ pub async fn follow(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &Cancellation
     let context = tier.context();
     let all = || (0..context.keys.partitions()).collect();
     let followed = async {
-        match &context.config.servers {
+        match &context.config.url.servers {
             Servers::Standalone(address) => {
                 place(tier, sink, stop, &Placement::from([(address.clone(), all())]), 0);
                 std::future::pending().await
             }
-            Servers::Sentinel { sentinels, service, credentials } => {
+            Servers::Sentinel { sentinels, service } => {
                 let query = Query::Primary { service: service.clone() };
-                let mut discovery = TopologyDiscovery::new(context, query, credentials, sentinels);
+                let mut discovery = TopologyDiscovery::new(context, query, &context.config.sentinel, sentinels);
                 let mut believed: Option<NodeReport> = None;
                 loop {
                     match discovery.next_reports().await {
@@ -52,7 +52,8 @@ pub async fn follow(tier: &RedisL2, sink: &Arc<dyn BusSink>, stop: &Cancellation
                 }
             }
             Servers::Cluster { seeds } => {
-                let mut discovery = TopologyDiscovery::new(context, Query::Members, &context.config.credentials, seeds);
+                let credentials = &context.config.url.credentials;
+                let mut discovery = TopologyDiscovery::new(context, Query::Members, credentials, seeds);
                 loop {
                     match discovery.next_reports().await {
                         Ok(heard) => {

@@ -22,7 +22,7 @@ const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// While Redis is unreachable, the last result stays.
 pub async fn poll(tier: &RedisL2, stop: CancellationToken) {
-    let database = tier.context().config.database;
+    let database = tier.context().config.url.database;
     let (mut warned, mut counted) = (BTreeSet::new(), HashMap::new());
     loop {
         let connections: Vec<_> =

@@ -1,7 +1,7 @@
 //! Queue between the bus messages and one watch. It is bounded, and messages never wait for it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -12,6 +12,7 @@ use crate::cache::invalidation::selector::Selector;
 use crate::cache::tier::bus::{Change, Covers, Effect, Message};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// Most changes, and most bytes of changes, in the queue of one watch.
 const MAX_QUEUED_CHANGES: usize = 8192;
@@ -132,7 +133,7 @@ impl Watcher {
     }
 
     fn queue(&self) -> MutexGuard<'_, WatchQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     /// Appends a change. If the queue is over its limits it is dropped, and `overflow` is reported

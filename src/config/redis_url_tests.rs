@@ -1,3 +1,5 @@
+//! Redis URLs: their parts, their problems, and what is shown of them.
+
 #![allow(clippy::unwrap_used)]
 
 use secrecy::ExposeSecret;
@@ -5,7 +7,11 @@ use secrecy::ExposeSecret;
 use super::*;
 
 fn url(text: &str) -> RedisUrl {
-    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn password(url: &RedisUrl) -> String {
+    url.credentials.password.as_ref().unwrap().read().unwrap().expose_secret().to_owned()
 }
 
 fn tcp(host: &str, port: u16) -> Address {
@@ -13,45 +19,45 @@ fn tcp(host: &str, port: u16) -> Address {
 }
 
 fn refusal(text: &str) -> String {
-    text.parse::<RedisUrl>().unwrap_err().to_string()
+    parse(text).unwrap_err().to_string()
 }
 
 #[test]
 fn a_standalone_url_has_defaults() {
     let parsed = url("redis://cache.local");
-    assert_eq!(parsed.topology, Topology::Standalone { server: tcp("cache.local", 6379) });
-    assert!(!parsed.tls && parsed.username.is_none() && parsed.password.is_none());
+    assert_eq!(parsed.servers, Servers::Standalone(tcp("cache.local", 6379)));
+    assert!(!parsed.tls && parsed.credentials.username.is_none() && parsed.credentials.password.is_none());
     assert_eq!(parsed.database, 0);
 }
 
 #[test]
 fn user_password_port_and_database_are_read() {
     let parsed = url("rediss://app:p%40ss%2Fword%25@cache.local:7000/3");
-    assert_eq!(parsed.servers(), [tcp("cache.local", 7000)]);
+    assert_eq!(parsed.servers.addresses(), [tcp("cache.local", 7000)]);
     assert!(parsed.tls);
-    assert_eq!(parsed.username.as_deref(), Some("app"));
-    assert_eq!(parsed.password.unwrap().expose_secret(), "p@ss/word%");
+    assert_eq!(parsed.credentials.username.as_deref(), Some("app"));
+    assert_eq!(password(&parsed), "p@ss/word%");
     assert_eq!(parsed.database, 3);
 }
 
 #[test]
 fn a_password_may_stand_alone_and_hold_any_character() {
-    for (text, password) in [
+    for (text, expected) in [
         ("redis://:p@ss@h", "p@ss"),
         ("redis://:a:b@h", "a:b"),
         ("redis://:%C3%A9é@h", "éé"),
         ("redis://:a+b@h", "a+b"),
     ] {
         let parsed = url(text);
-        assert_eq!(parsed.password.unwrap().expose_secret(), password, "{text}");
-        assert_eq!(parsed.username, None);
+        assert_eq!(password(&parsed), expected, "{text}");
+        assert_eq!(parsed.credentials.username, None);
     }
 }
 
 #[test]
 fn an_ipv6_host_loses_its_brackets() {
     let parsed = url("redis://[::1]:6380");
-    assert_eq!(parsed.servers(), [tcp("::1", 6380)]);
+    assert_eq!(parsed.servers.addresses(), [tcp("::1", 6380)]);
     assert_eq!(parsed.to_string(), "redis://[::1]:6380/0");
 }
 
@@ -63,7 +69,7 @@ fn a_unix_url_names_a_socket() {
         "unix://u:p@/run/redis%20a.sock?db=1",
     ] {
         let parsed = url(text);
-        assert_eq!(parsed.servers(), [Address::Unix("/run/redis a.sock".into())]);
+        assert_eq!(parsed.servers.addresses(), [Address::Unix { path: "/run/redis a.sock".into() }]);
         assert_eq!(parsed.database, 1);
     }
 }
@@ -71,12 +77,12 @@ fn a_unix_url_names_a_socket() {
 #[test]
 fn sentinel_and_cluster_urls_name_several_servers() {
     let parsed = url("redis-sentinel://:secret@a,b:5,[::1]:6/2?sentinelServiceName=main");
-    let servers = vec![tcp("a", 26379), tcp("b", 5), tcp("::1", 6)];
-    assert_eq!(parsed.topology, Topology::Sentinel { servers, service: "main".into() });
+    let sentinels = vec![tcp("a", 26379), tcp("b", 5), tcp("::1", 6)];
+    assert_eq!(parsed.servers, Servers::Sentinel { sentinels, service: "main".into() });
     assert_eq!(parsed.to_string(), "redis-sentinel://***@a:26379,b:5,[::1]:6/2?service=main");
 
     let parsed = url("rediss-cluster://a:1,b");
-    assert_eq!(parsed.topology, Topology::Cluster { servers: vec![tcp("a", 1), tcp("b", 6379)] });
+    assert_eq!(parsed.servers, Servers::Cluster { seeds: vec![tcp("a", 1), tcp("b", 6379)] });
     assert!(parsed.tls);
 }
 

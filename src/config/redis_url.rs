@@ -1,11 +1,10 @@
 //! Parser of Redis URLs. No error repeats a part that may be a password.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use url::Url;
 
-use super::url::{Address, RedisUrl, Topology};
+use crate::backend::redis::{Address, Credentials, Password, RedisUrl, Servers};
 
 /// Error of a text that is no Redis URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,31 +50,27 @@ enum Scheme {
     Cluster,
 }
 
-impl FromStr for RedisUrl {
-    type Err = RedisUrlError;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let text = text.trim();
-        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(Error::Unencoded("spaces and control characters"));
-        }
-        let (name, rest) = text.split_once("://").ok_or(Error::Scheme)?;
-        let (scheme, tls) = scheme(name)?;
-        let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        if tail.contains(['@', '#']) {
-            return Err(Error::Unencoded("'/', '?', '#' and '@' in user, password and path"));
-        }
-        let (userinfo, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let url = Url::parse(&format!("redis://{userinfo}@host{tail}")).map_err(|_| Error::Server)?;
-        let parameters = Parameters::read(&url, scheme)?;
-        Ok(RedisUrl {
-            topology: topology(scheme, hosts, &url, &parameters)?,
-            tls,
-            username: Some(decode(url.username())?).filter(|name| !name.is_empty()),
-            password: url.password().map(decode).transpose()?.filter(|word| !word.is_empty()).map(Into::into),
-            database: database(scheme, &url, &parameters)?,
-        })
+/// Parses a Redis URL.
+pub fn parse(text: &str) -> Result<RedisUrl, Error> {
+    let text = text.trim();
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Error::Unencoded("spaces and control characters"));
     }
+    let (name, rest) = text.split_once("://").ok_or(Error::Scheme)?;
+    let (scheme, tls) = scheme(name)?;
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if tail.contains(['@', '#']) {
+        return Err(Error::Unencoded("'/', '?', '#' and '@' in user, password and path"));
+    }
+    let (userinfo, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let url = Url::parse(&format!("redis://{userinfo}@host{tail}")).map_err(|_| Error::Server)?;
+    let parameters = Parameters::read(&url, scheme)?;
+    Ok(RedisUrl {
+        servers: servers(scheme, hosts, &url, &parameters)?,
+        tls,
+        credentials: credentials(&url)?,
+        database: database(scheme, &url, &parameters)?,
+    })
 }
 
 fn scheme(name: &str) -> Result<(Scheme, bool), Error> {
@@ -91,19 +86,28 @@ fn scheme(name: &str) -> Result<(Scheme, bool), Error> {
     })
 }
 
-fn topology(scheme: Scheme, hosts: &str, url: &Url, parameters: &Parameters) -> Result<Topology, Error> {
+fn credentials(url: &Url) -> Result<Credentials, Error> {
+    let filled = |word: String| Some(word).filter(|word| !word.is_empty());
+    let password = url.password().map(decode).transpose()?.and_then(filled);
+    Ok(Credentials {
+        username: filled(decode(url.username())?),
+        password: password.map(|password| Password::Text(password.into())),
+    })
+}
+
+fn servers(scheme: Scheme, hosts: &str, url: &Url, parameters: &Parameters) -> Result<Servers, Error> {
     Ok(match scheme {
         Scheme::Standalone if hosts.contains(',') => return Err(Error::OneServer("redis")),
-        Scheme::Standalone => Topology::Standalone { server: tcp(hosts, 6379)? },
+        Scheme::Standalone => Servers::Standalone(tcp(hosts, 6379)?),
         Scheme::Unix if !hosts.is_empty() => return Err(Error::UnixHost),
         Scheme::Unix if matches!(url.path(), "" | "/") => return Err(Error::Missing("the path of the socket")),
-        Scheme::Unix => Topology::Standalone { server: Address::Unix(PathBuf::from(decode(url.path())?)) },
-        Scheme::Sentinel => Topology::Sentinel {
-            servers: hosts.split(',').map(|host| tcp(host, 26379)).collect::<Result<_, _>>()?,
+        Scheme::Unix => Servers::Standalone(Address::Unix { path: PathBuf::from(decode(url.path())?) }),
+        Scheme::Sentinel => Servers::Sentinel {
+            sentinels: hosts.split(',').map(|host| tcp(host, 26379)).collect::<Result<_, _>>()?,
             service: parameters.service.clone().ok_or(Error::Missing("the service, as ?service=name"))?,
         },
         Scheme::Cluster => {
-            Topology::Cluster { servers: hosts.split(',').map(|host| tcp(host, 6379)).collect::<Result<_, _>>()? }
+            Servers::Cluster { seeds: hosts.split(',').map(|host| tcp(host, 6379)).collect::<Result<_, _>>()? }
         }
     })
 }
@@ -185,3 +189,7 @@ fn decode(text: &str) -> Result<String, Error> {
     }
     String::from_utf8(bytes).map_err(|_| Error::Unencoded("user, password and path as UTF-8"))
 }
+
+#[cfg(test)]
+#[path = "redis_url_tests.rs"]
+mod tests;

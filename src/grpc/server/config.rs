@@ -1,0 +1,53 @@
+//! Configuration of the gRPC server.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::cache::key_form::KeyForm;
+use crate::net::connections::ConnectionLimits;
+
+/// Configuration of the gRPC server.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Maximum numbers of open connections.
+    pub connections: ConnectionLimits,
+    /// Limits and timeouts of each connection.
+    pub http2: Http2Config,
+    /// Maximum duration of an RPC, also if the caller's timeout is longer.
+    pub max_deadline: Duration,
+    /// Timeout for the body of a request.
+    pub body_timeout: Duration,
+    /// True if responses are compressed for callers that accept it.
+    pub compression: bool,
+    /// True if reflection is served.
+    pub reflection: bool,
+    /// True if the service for administration is served.
+    pub admin: bool,
+    /// Minimum duration of a request that is logged as slow.
+    ///
+    /// `None` if slow requests are not logged.
+    pub slow_request: Option<Duration>,
+    /// Form of keys in the log.
+    pub logged_keys: KeyForm,
+}
+
+/// Limits and timeouts of one connection.
+#[derive(Clone, Debug)]
+pub struct Http2Config {
+    /// Maximum number of active streams, not counting streams that wait for a lease.
+    pub max_streams: u32,
+    /// Maximum size of the metadata of one request, in bytes.
+    pub max_metadata_size: u32,
+    /// Timeout for the connection preface.
+    pub first_byte_timeout: Duration,
+    /// Interval of keepalive pings.
+    pub keepalive_interval: Duration,
+    /// Timeout for the acknowledgement of a ping.
+    pub keepalive_timeout: Duration,
+    /// Age at which the connection is shut down gracefully, ±10 %.
+    pub max_age: Duration,
+    /// Maximum time from the graceful shutdown to the forced close.
+    pub max_age_grace: Duration,
+}

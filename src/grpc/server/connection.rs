@@ -1,0 +1,183 @@
+//! One connection of the gRPC server: its preface, HTTP/2 on it, and its orderly end.
+
+use std::io::Cursor;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, join};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::config::Http2Config;
+use super::services::Services;
+use crate::cache::admission::limits::Admission;
+use crate::cache::admission::slot::Streams;
+use crate::grpc::not_grpc::ProxyWarnings;
+use crate::grpc::tracked_body::WriteProgress;
+use crate::net::acceptor::AcceptedConnection;
+use crate::net::close;
+use crate::net::connections::{Activity, ConnectionSlot, peer_address};
+
+/// The connection preface that an HTTP/2 client sends first.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a new connection may still send its preface after the drain begins.
+///
+/// The bytes are on their way.
+const PREFACE_GRACE: Duration = Duration::from_millis(300);
+/// Minimum time for the peer to close after everything was written.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a peer that does not speak HTTP/2 to close.
+const SHORT_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time for a peer that does not read its responses to receive GOAWAY.
+const STALLED_GRACE: Duration = Duration::from_secs(1);
+
+/// State that all connections share.
+pub(super) struct ConnectionContext {
+    pub load: Arc<Admission>,
+    pub http2: Http2Config,
+    /// Maximum duration of an RPC.
+    pub max_deadline: Duration,
+    /// Address of the dashboard.
+    pub dashboard: Option<SocketAddr>,
+    pub services: Services,
+    pub proxy_warnings: ProxyWarnings,
+    /// Cancelled when the drain begins.
+    pub stop_accepting: CancellationToken,
+}
+
+/// The first bytes of a connection.
+enum Opening {
+    /// The HTTP/2 preface.
+    Http2,
+    /// Bytes of another protocol.
+    Other,
+    /// Fewer bytes than a preface. The peer has this long to close.
+    Nothing(Duration),
+    /// Fewer bytes than a preface before another connection took the slot.
+    Evicted,
+}
+
+/// Serves a connection to its end and closes it so that the peer receives everything that was
+/// written.
+pub(super) async fn serve_connection(connection: AcceptedConnection, shared: &Arc<ConnectionContext>) {
+    let AcceptedConnection { mut stream, peer, slot } = connection;
+    let _ = stream.set_nodelay(true);
+    let mut preface = [0; PREFACE.len()];
+    let limit = match open(&mut stream, &mut preface, peer, &slot, shared).await {
+        Opening::Http2 => {
+            slot.set(Activity::Protected);
+            serve_http2(&mut stream, preface, peer, shared).await
+        }
+        Opening::Other => {
+            write_refusal(&mut stream, &shared.proxy_warnings.answer(&preface, peer, shared.dashboard)).await;
+            SHORT_CLOSE_TIMEOUT
+        }
+        Opening::Nothing(limit) => limit,
+        Opening::Evicted => return slot.turn_away(&mut stream).await,
+    };
+    close::orderly(&mut stream, limit).await;
+}
+
+/// Reads the connection preface.
+async fn open(
+    stream: &mut TcpStream,
+    preface: &mut [u8; PREFACE.len()],
+    peer: SocketAddr,
+    slot: &ConnectionSlot,
+    shared: &ConnectionContext,
+) -> Opening {
+    let first = tokio::select! {
+        first = timeout(shared.http2.first_byte_timeout, stream.read_exact(preface)) => first,
+        () = cancelled_for(&shared.stop_accepting, PREFACE_GRACE) => return Opening::Nothing(PREFACE_GRACE),
+        () = slot.evicted() => return Opening::Evicted,
+    };
+    match first {
+        Ok(Ok(_)) if preface == PREFACE => Opening::Http2,
+        Ok(Ok(_)) => Opening::Other,
+        Ok(Err(_)) => Opening::Nothing(SHORT_CLOSE_TIMEOUT),
+        Err(_) => {
+            tracing::debug!(%peer, "the preface of a connection timed out");
+            Opening::Nothing(SHORT_CLOSE_TIMEOUT)
+        }
+    }
+}
+
+/// Serves HTTP/2 until the connection ends. Returns how long the peer then has to close.
+async fn serve_http2(
+    stream: &mut TcpStream,
+    preface: [u8; PREFACE.len()],
+    peer: SocketAddr,
+    shared: &Arc<ConnectionContext>,
+) -> Duration {
+    let (read, write) = stream.split();
+    let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
+    let config = &shared.http2;
+    let streams = Streams::new(config.max_streams as usize, &shared.load);
+    let progress = Arc::new(WriteProgress::new(shared.load.account(peer_address(peer.ip())), streams));
+    let closing = CancellationToken::new();
+    let service = {
+        let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
+        service_fn(move |request| {
+            let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
+            async move {
+                Ok::<_, std::convert::Infallible>(shared.services.answer(request, peer, &progress, &closing).await)
+            }
+        })
+    };
+    // Streams that wait for a lease come on top, so that they leave room for others.
+    let waiting = u32::try_from(Streams::waiting_limit(&shared.load)).unwrap_or(u32::MAX);
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.max_streams.saturating_add(waiting))
+        .keep_alive_interval(config.keepalive_interval)
+        .keep_alive_timeout(config.keepalive_timeout)
+        .max_header_list_size(config.max_metadata_size)
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    let age = config.max_age.mul_f64(rand::random_range(0.9..1.1));
+    let grace = tokio::select! {
+        ended = &mut connection => {
+            log_end(ended, peer);
+            return CLOSE_TIMEOUT;
+        }
+        () = progress.stalled(shared.max_deadline) => {
+            tracing::debug!(%peer, "closing a connection: its peer does not read responses");
+            STALLED_GRACE
+        }
+        () = sleep(age) => config.max_age_grace,
+        // `drain` closes it when its timeout has passed.
+        () = shared.stop_accepting.cancelled() => Duration::MAX,
+    };
+    let shutdown_started_at = Instant::now();
+    connection.as_mut().graceful_shutdown();
+    closing.cancel();
+    match timeout(grace, connection).await {
+        Ok(ended) => log_end(ended, peer),
+        Err(_) => tracing::debug!(%peer, "a connection was closed after its grace period"),
+    }
+    // The grace includes the time in which the peer reads the kernel's send buffer.
+    grace.saturating_sub(shutdown_started_at.elapsed()).max(CLOSE_TIMEOUT)
+}
+
+/// Completes `time` after `token` was cancelled.
+async fn cancelled_for(token: &CancellationToken, time: Duration) {
+    token.cancelled().await;
+    sleep(time).await;
+}
+
+fn log_end(ended: Result<(), hyper::Error>, peer: SocketAddr) {
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection failed");
+    }
+}
+
+/// Writes an explanation to a browser, curl without HTTP/2, or a TLS client on this plaintext port.
+async fn write_refusal(stream: &mut TcpStream, answer: &[u8]) {
+    let _ = timeout(SHORT_CLOSE_TIMEOUT, stream.write_all(answer)).await;
+}

@@ -1,0 +1,10 @@
+//! The gRPC server: its configuration, its connections, and the services behind them.
+
+mod config;
+mod connection;
+mod server;
+mod services;
+
+pub use config::{Http2Config, ServerConfig};
+pub use server::ServerHandle;
+pub use services::ServerParts;
