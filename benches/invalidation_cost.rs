@@ -16,12 +16,12 @@ use twintier::pb::invalidate_request::Selector;
 
 const FEW: usize = 1_000;
 const MANY: usize = 1_000_000;
-/// Invalidations of each kind.
+/// Number of invalidations of each kind.
 const TIMES: usize = 100;
-/// Callers that fill Redis at once.
+/// Number of concurrent callers that fill Redis.
 const CALLERS: usize = 64;
 
-/// A Redis with entries that the tag and the prefix select, and the namespace with them.
+/// A Redis with entries of one namespace that all have the tag and the prefix.
 struct Deployment {
     entries: usize,
     redis: Redis,
@@ -78,7 +78,7 @@ impl Deployment {
     }
 }
 
-/// Turn and turn about, so that whatever else the machine does hurts both.
+/// Measures both deployments in turns, so that other load on the machine affects both.
 async fn measure(deployments: &[Deployment; 2], selector: Selector) -> [Cost; 2] {
     let mut idle = [0.0; 2];
     for (deployment, idle) in deployments.iter().zip(&mut idle) {
@@ -112,7 +112,7 @@ async fn fill(replica: &Replica, entries: usize) {
             for number in (caller..entries).step_by(CALLERS) {
                 let tags = vec!["all".to_owned()];
                 let request = pb::SetRequest { tags, ..set_request(&format!("all:{number}"), "v") };
-                // A machine that is busy otherwise may keep one waiting for too long.
+                // A Set may time out on a loaded machine.
                 while client.set(request.clone()).await.is_err() {}
             }
         });
@@ -120,8 +120,8 @@ async fn fill(replica: &Replica, entries: usize) {
     callers.join_all().await;
 }
 
-/// The share of a core that Redis uses while nobody asks anything: audits, and what it does to its
-/// tables after they grew.
+/// Share of a core that an idle Redis uses: for audits, and for resizing its tables after they
+/// grew.
 async fn idle_share(redis: &Redis) -> f64 {
     let (before, begun) = (cpu(redis).await, Instant::now());
     tokio::time::sleep(Duration::from_secs(2)).await;

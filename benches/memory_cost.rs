@@ -19,8 +19,8 @@ use tonic::transport::{Channel, Endpoint};
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
 
-/// Bytes of values that are set before a figure is taken, and the most entries of them. Then come
-/// three times as many, which are measured.
+/// Bytes of values that are set before the measurement starts, with at most `ENTRIES` entries. The
+/// measurement then sets three times as many.
 const FILL: usize = 32 << 20;
 const ENTRIES: usize = 40_000;
 /// Bytes of values in a batch.
@@ -30,10 +30,10 @@ const WATCHES: usize = 1_000;
 const WAITING: usize = 2_000;
 const CALLS: usize = 20_000;
 const CALLERS: usize = 8;
-/// How long an idle deployment is watched.
+/// Time for which an idle deployment is measured.
 const WATCHED: Duration = Duration::from_secs(6);
 
-/// Settings of every figure: room for all, and a namespace for each way to be stored.
+/// Settings of every measurement: no eviction, and a namespace for each storage format.
 const SETTINGS: &[(&str, &str)] = &[
     ("l1.size", "4GiB"),
     ("server.max_in_flight", "20000"),
@@ -81,7 +81,7 @@ async fn entries() {
     }
 }
 
-/// Bytes an entry.
+/// Bytes per entry.
 struct Filled {
     weighed: u64,
     resident: u64,
@@ -89,8 +89,8 @@ struct Filled {
 }
 
 impl Filled {
-    /// Fills a replica and measures the cost of one entry. The first entries are left out: they also
-    /// pay for the allocator, connections and the log of writes.
+    /// Fills a replica and measures the cost of one entry. The first entries are not measured: they
+    /// include the cost of the allocator, the connections and the log of writes.
     async fn with(namespace: &str, size: usize, tags: usize) -> Filled {
         let redis = Redis::start().await;
         let replica = replica(&redis, &[]).await;
@@ -128,7 +128,7 @@ async fn fill(replica: &Replica, namespace: &str, numbers: Range<usize>, size: u
     }
 }
 
-/// Records as JSON: what compresses about as services' data does.
+/// JSON records, which compress about as well as real data.
 fn value(number: usize, size: usize) -> Bytes {
     let mut text = String::with_capacity(size + 160);
     let mut noise = number as u64 + 1;
@@ -197,7 +197,8 @@ async fn process() {
                 async move { client.set(pb::SetRequest { namespace, key, content, ..Default::default() }).await },
             );
         }
-        // One that is too late for redis.write_timeout is refused and was in memory all the same.
+        // A Set that exceeds redis.write_timeout is refused, but its value was in memory all the
+        // same.
         sets.join_all().await;
         println!("| {megabytes} Sets of 1 MiB at once, at their peak | {} more |", mib(peak(&fresh) - before));
     }
@@ -214,7 +215,7 @@ async fn connections(replica: &Replica, number: usize) -> Vec<Channel> {
     channels
 }
 
-/// Gets that wait until they are dropped, when all of them wait.
+/// Starts Gets that wait until they are dropped. Returns when all of them wait.
 async fn waiting(replica: &Replica, channels: &[Channel]) -> JoinSet<()> {
     let lease = || pb::GetRequest {
         key: "missing".to_owned(),
@@ -239,7 +240,7 @@ async fn waiting(replica: &Replica, channels: &[Channel]) -> JoinSet<()> {
 
 // === Redis ===
 
-/// What Redis keeps beside entries, by what it says of the keys.
+/// Prints the keys in Redis that are not entries, with their sizes.
 async fn beside_entries() {
     println!("\n| beside entries | in Redis |");
     println!("|---|---|");
@@ -273,7 +274,7 @@ async fn beside_entries() {
     println!("| a tag or prefix that was invalidated, in all of 64 partitions | {} |", kib(each));
 }
 
-/// The largest of the keys that match.
+/// Size of the largest key that matches.
 async fn largest(redis: &Redis, pattern: &str) -> String {
     let Reply::List(keys) = redis.cli(&["KEYS", pattern]).await else { panic!("KEYS answers with a list") };
     let mut bytes = Vec::new();
@@ -403,7 +404,7 @@ async fn calls() {
     println!("\n1 is {:.0} µs of a core here.", unit.replica * 1e6);
 }
 
-/// Cost of one call: seconds of CPU and bytes of Redis' network.
+/// Cost of one call: seconds of CPU, and bytes of network traffic of Redis.
 struct Cost {
     name: &'static str,
     replica: f64,
@@ -470,11 +471,11 @@ async fn idle_shares(replica: &Replica, redis: &Redis) -> Idle {
     }
 }
 
-// === what is asked of whom ===
+// === helpers ===
 
-/// A replica in a process of its own, whose memory is proven.
+/// Starts a replica as a child process, and waits until its memory is proven.
 async fn replica(redis: &Redis, settings: &[(&str, &str)]) -> Replica {
-    // The machine may be busy with others.
+    // Other processes may load the machine.
     let patient: &[_] = &[("redis.write_timeout", "10s")];
     let replica = Replica::process(&redis.url(), &[SETTINGS, patient, settings].concat(), &[]).await;
     replica.wait_until_proven().await;
@@ -490,7 +491,7 @@ fn resident(replica: &Replica) -> u64 {
     status(replica, "VmRSS")
 }
 
-/// The most it ever was.
+/// Peak of the resident memory.
 fn peak(replica: &Replica) -> u64 {
     status(replica, "VmHWM")
 }
@@ -504,8 +505,8 @@ fn status(replica: &Replica, field: &str) -> u64 {
 /// Seconds of CPU that the replica and Redis have used.
 async fn both(replica: &Replica, redis: &Redis) -> (f64, f64) {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", replica.process_id())).unwrap();
-    // After the name, which ends in the last parenthesis: utime and stime are the 14th and 15th of
-    // all fields, in hundredths of a second.
+    // Fields after the name, which ends at the last parenthesis: utime and stime are fields 14 and
+    // 15 of the line, in hundredths of a second.
     let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
     let ticks: f64 = fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum();
     (ticks / 100.0, info(redis, "used_cpu_user").await + info(redis, "used_cpu_sys").await)

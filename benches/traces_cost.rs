@@ -1,7 +1,7 @@
 //! CPU cost of traces for a Get from memory (`make traces-cost`).
 //!
-//! Measures traces off, on but not for this Get, for one Get in a hundred, and for each. All
-//! services run side by side and are called in turn.
+//! Measures four services: without traces, with traces of other Gets only, with traces of one Get
+//! in a hundred, and with traces of each Get. All run side by side and are called in turn.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -18,7 +18,7 @@ const GETS: usize = 40_000;
 const ROUNDS: usize = 8;
 const CALLERS: usize = 32;
 
-/// A service that was started with some variables.
+/// A service with its own telemetry variables.
 struct Service {
     child: Child,
     client: CacheServiceClient<Channel>,
@@ -108,7 +108,7 @@ fn ticks_a_second() -> f64 {
     rustix::param::clock_ticks_per_second() as f64
 }
 
-/// A collector that forgets what it is told.
+/// Starts a collector that discards everything.
 fn sink() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

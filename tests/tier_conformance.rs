@@ -41,7 +41,7 @@ const PARTITIONS: u16 = 4;
 const TOMBSTONES: usize = 100;
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// An implementation under test, with the coherence that hears its announcements.
+/// An implementation under test, with the coherence that receives its messages.
 struct Bench {
     l2: Arc<dyn L2>,
     coherence: Arc<Coherence>,

@@ -212,7 +212,7 @@ async fn inspect_says_why_an_entry_is_not_served() {
     assert!(found.l2.unwrap().not_served.starts_with("expired "));
 }
 
-/// Why neither tier serves what it holds of `user:42/posts`.
+/// Inspect names the selector for memory and for Redis.
 async fn inspect_names_the_selector_that_invalidated_an_entry(mode: Mode) {
     use twintier::pb::invalidate_request::Selector;
     let replica = mode.replica(&[("cache.stale_window", "1h")]).await;

@@ -13,7 +13,7 @@ use crate::harness::{Redis, Replica, WAIT_TIMEOUT, connect_from, eventually, fre
 
 const ON: &[(&str, &str)] = &[("admin.enabled", "true"), ("admin.listen", "127.0.0.1:0")];
 
-/// An answer: its head, in lower case, and its body.
+/// A response: its head, in lower case, and its body.
 struct Told {
     head: String,
     body: String,
@@ -71,7 +71,7 @@ impl Events {
         events
     }
 
-    /// What comes before `end`; none when the stream ended.
+    /// Reads up to `end`. `None` if the stream ended.
     async fn up_to(&mut self, end: &str) -> Option<String> {
         loop {
             if let Some((first, rest)) = self.read.split_once(end) {
@@ -87,7 +87,7 @@ impl Events {
         }
     }
 
-    /// The next event: its name and what it says.
+    /// The next event: its name and its data.
     async fn next(&mut self) -> Option<(String, Value)> {
         let event = self.up_to("\n\n").await?;
         let (name, data) = event.strip_prefix("event: ").unwrap().split_once("\ndata: ").unwrap();
@@ -300,7 +300,7 @@ async fn streams_and_heads_are_limited() {
     assert_eq!(ask_with(address, "GET", "/livez", &long).await.status(), 431);
 }
 
-/// Connections that have sent a part of a request's head.
+/// Opens connections that have sent a part of a request head.
 async fn halting(peers: impl Iterator<Item = u8>, address: SocketAddr) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     for n in peers {
@@ -330,16 +330,16 @@ async fn slow_connections_do_not_keep_probes_out() {
             assert_eq!(ask_on(connect_from(n, address).await, address, "GET", path, "").await.status(), 200);
         }
     }
-    // Also for an address that has all of its own.
+    // An address that has used up its own connections is served too.
     lives(&ask_on(connect_from(4, address).await, address, "GET", "/livez", "").await);
-    // The first one gave way, the last one did not.
+    // The first connection was closed, the last one was not.
     assert!(within(WAIT_TIMEOUT, slow[0].read(&mut [0])).await.is_ok_and(|size| size == 0));
     let mut last = slow.pop().unwrap();
     last.write_all(b"connection: close\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     within(WAIT_TIMEOUT, last.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    // Streams never give way.
+    // Streams are never closed in favour of a new connection.
     for events in &mut streams {
         events.next().await.expect("hello");
         events.next().await.expect("a tick");
@@ -365,7 +365,7 @@ async fn a_request_head_that_does_not_end_times_out() {
     assert_eq!(within(WAIT_TIMEOUT, slow[0].read(&mut [0])).await.unwrap(), 0);
 }
 
-/// Begins to read a page through a small window.
+/// Starts to read a page through a small window.
 async fn slow_reader(address: SocketAddr, headers: &str) -> (TcpStream, Vec<u8>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -377,7 +377,7 @@ async fn slow_reader(address: SocketAddr, headers: &str) -> (TcpStream, Vec<u8>)
     (stream, begin)
 }
 
-/// Reads the rest of an answer, which must be whole.
+/// Reads the rest of a response, which must be complete.
 async fn is_whole((mut stream, mut answer): (TcpStream, Vec<u8>)) {
     within(WAIT_TIMEOUT, stream.read_to_end(&mut answer)).await.expect("no reset");
     let answer = String::from_utf8(answer).unwrap();
@@ -403,7 +403,7 @@ async fn a_slow_reader_gets_the_whole_answer_when_the_replica_stops() {
     within(WAIT_TIMEOUT, stopping).await.unwrap();
 }
 
-/// Whether a stream of events is granted.
+/// Returns true if the server accepts a stream of events.
 async fn ask_head(address: SocketAddr) -> bool {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("GET /events HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await.unwrap();

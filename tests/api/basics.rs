@@ -208,7 +208,7 @@ async fn a_namespace_that_is_not_configured_is_unknown_when_strict(mode: Mode) {
         replica.ask(ask).await.unwrap_err(),
         replica.store(pb::SetRequest { namespace: "other".into(), ..set_request("k", "v") }).await.unwrap_err(),
         replica.remove(whole_namespace("other")).await.unwrap_err(),
-        // The namespace of a request that names none is not configured here, either.
+        // A request without a namespace means `default`, which is not configured here either.
         replica.store(set_request("k", "v")).await.unwrap_err(),
     ];
     for refusal in refusals {

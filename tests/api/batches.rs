@@ -34,7 +34,7 @@ async fn read(replica: &Replica, request: pb::BatchGetRequest) -> Result<Vec<pb:
     Ok(messages)
 }
 
-/// What is found of each key, in words, and the token.
+/// Reads a batch. Returns each item in words, and the token.
 async fn found(replica: &Replica, request: pb::BatchGetRequest) -> (Vec<String>, String) {
     let messages = read(replica, request).await.expect("a BatchGet never fails");
     let token = messages.last().unwrap().token.clone();
@@ -226,8 +226,8 @@ async fn each_item_of_a_batch_counts_as_a_request(mode: Mode) {
     let replica = mode.replica(&settings).await;
     let names = names(60);
     let request = || pb::BatchGetRequest { namespace: "slow".into(), ..keys(names.iter().map(String::as_str)) };
-    // Ten requests are not too many, 600 items are: at once, as a slow machine would spread them
-    // over seconds.
+    // The limit admits ten requests but not 600 items. All start at once, because a slow machine
+    // would spread a sequence over seconds.
     let answers = futures_util::future::join_all((0..10).map(|_| read(&replica, request()))).await;
     assert!(answers.iter().any(Result::is_ok));
     let refused = answers.into_iter().find_map(Result::err).expect("one is refused");
@@ -361,7 +361,7 @@ async fn a_shard_that_is_down_fails_its_items_only() {
         pb::BatchGetRequest { consistency, ..keys(names.iter().map(String::as_str)) }
     };
     assert_eq!(found(&replica, strong()).await.0, vec!["1"; 100]);
-    // The third primary's replica is the sixth node.
+    // The replica of the third primary is the sixth node.
     cluster.nodes[5].kill9();
     cluster.nodes[2].kill9();
     let mut parts = (0, 0);
@@ -401,7 +401,7 @@ async fn a_batch_buffers_few_values_for_a_slow_caller() {
         replica.set(name, &value).await;
     }
     let mut slow = replica.client.clone().batch_get(keys(names.iter().map(String::as_str))).await.unwrap().into_inner();
-    // What waits for it is no more than a slice: others are served.
+    // The batch buffers one slice only, so that other calls are served.
     replica.set("k", "1").await;
     assert!(replica.get("k").await.is("1"));
     let mut count = 0;

@@ -17,7 +17,7 @@ use crate::harness::{
 const KEYS: usize = 200;
 const TASKS: usize = 16;
 
-/// One client: a share of the operations, from a seed.
+/// One client, which runs its share of the operations from a seed.
 async fn client(mut client: CacheServiceClient<Channel>, seed: u64, operations: usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut version = String::new();
@@ -48,13 +48,13 @@ async fn client(mut client: CacheServiceClient<Channel>, seed: u64, operations: 
     }
 }
 
-/// Both replicas answer for every key what Redis holds; memory a good part of it, as soon as it is
-/// proven.
+/// Asserts that both replicas answer every key with the value in Redis. Once proven, memory answers
+/// a good part of them.
 async fn agree(replicas: [&Replica; 2]) {
     eventually("memory answers", async || answers_alike(replicas).await > KEYS / 4).await;
 }
 
-/// How many answers memory gave, when all are what Redis holds.
+/// Returns how many answers came from memory. All of them must equal the value in Redis.
 async fn answers_alike(replicas: [&Replica; 2]) -> usize {
     let mut from_memory = 0;
     for n in 0..KEYS {
@@ -107,7 +107,7 @@ async fn replicas_and_redis_agree_after_operations_with_cut_subscriptions() {
     let (one, two) = (Replica::on(&redis, SHORT_BOUND).await, Replica::connected_to(&proxy.url(), SHORT_BOUND).await);
     two.wait_until_proven().await;
     storm([&one, &two], 6_000, async || proxy.reset(Class::Subscription)).await;
-    // A slow machine does not subscribe as often as it is cut off.
+    // A slow machine subscribes less often than the proxy cuts the subscription.
     while two.coherence().await.disconnects <= 5 {
         storm([&one, &two], 600, async || proxy.reset(Class::Subscription)).await;
     }

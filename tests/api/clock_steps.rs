@@ -35,7 +35,7 @@ async fn an_entry_expires_on_time_although_redis_keeps_it() {
     assert!(one.get("before").await.is("v"));
     clock.stands(-3600);
     eventually("redis keeps it", async || time_to_live(&redis, "before").await > 3_000_000).await;
-    // What is written after the step lives as long as it is said to.
+    // An entry written after the step has its full time to live.
     for replica in [&one, &other] {
         eventually("an entry of after the step lives", async || {
             one.store(brief("after")).await.unwrap();

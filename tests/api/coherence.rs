@@ -13,7 +13,7 @@ use crate::harness::{
     Seen, WAIT_TIMEOUT, always_until, eventually, set_request, within,
 };
 
-/// A replica that writes, and one that reaches Redis through a proxy.
+/// A replica that writes, and one behind a proxy to Redis.
 async fn pair() -> (Redis, Proxy, Replica, Replica) {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
@@ -23,8 +23,7 @@ async fn pair() -> (Redis, Proxy, Replica, Replica) {
     (redis, proxy, writer, reader)
 }
 
-/// From Δ after `acknowledged` on, `reader` does not answer `old`. Until then it may, but it never
-/// fails.
+/// Asserts that `reader` stops answering `old` by Δ after `acknowledged`. No Get fails.
 async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
     let mut last = None;
     always_until(acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
@@ -95,8 +94,8 @@ async fn a_reader_stays_within_the_bound_while_its_subscription_is_cut_repeatedl
     never_lags(writer, reader, async || proxy.reset(Class::Subscription)).await;
 }
 
-/// Writes rising numbers at one replica and reads them at the other for some Δ, with `fault` every
-/// 100 ms.
+/// Writes rising numbers at one replica and reads them at the other for several Δ, with `fault`
+/// every 100 ms.
 async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
     let done = Arc::new(AtomicBool::new(false));
     let acknowledged = Arc::new(std::sync::Mutex::new(vec![Instant::now()]));
@@ -117,7 +116,7 @@ async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
     let mut next_fault = Instant::now();
     let mut reads = 0;
     let (end, writes) = (Instant::now() + 4 * MAX_STALENESS, || acknowledged.lock().unwrap().len());
-    // As long as it takes to see enough, however slow the machine is.
+    // A slow machine runs longer, until it has enough reads and writes.
     while Instant::now() < end || reads <= 50 || writes() <= 50 {
         if Instant::now() > next_fault {
             next_fault += Duration::from_millis(100);
@@ -128,8 +127,7 @@ async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
             let answer = reader.get("k").await;
             let Seen::Value(value) = answer.seen() else { panic!("{answer:?}") };
             let value: usize = value.parse().unwrap();
-            // The write after the one seen must not have been acknowledged longer than Δ before the
-            // question.
+            // At the start of the read, the next write must have been acknowledged for at most Δ.
             let overdue = acknowledged.lock().unwrap().get(value + 1).map(|moment| asked.duration_since(*moment));
             assert!(overdue.is_none_or(|lag| lag <= MAX_STALENESS), "{value} lags by {overdue:?}: {answer:?}");
             reads += 1;
@@ -292,8 +290,7 @@ async fn a_redis_that_comes_back_from_an_old_snapshot_resurrects_nothing() {
     redis.kill9();
     redis.restart().await;
     replica.wait_until_proven().await;
-    // Neither the value that was overwritten nor the one that was invalidated comes back from the
-    // dead.
+    // Neither the overwritten value nor the invalidated one comes back.
     eventually("a write is taken again", async || replica.store(set_request("other", "v")).await.is_ok()).await;
     for key in ["k", "gone"] {
         let answer = replica.strong(key).await.unwrap();
@@ -302,7 +299,7 @@ async fn a_redis_that_comes_back_from_an_old_snapshot_resurrects_nothing() {
     }
 }
 
-/// The channel of a partition.
+/// Channel of a partition.
 fn channel(partition: u16) -> String {
     format!("twintier:{{{partition}}}:b")
 }
@@ -329,7 +326,7 @@ async fn garbage_on_the_bus_is_counted_and_heals() {
     fleet[1].wait_until_visible("k", "new").await;
 }
 
-/// A message as a replica would publish it: that `key` of the default namespace changed.
+/// A message that a replica would publish after a change of `key` in the default namespace.
 fn message(partition: u16, epoch: u64, sequence: u64, key: &str) -> Vec<u8> {
     let mut bytes = vec![1, 1];
     bytes.extend(partition.to_be_bytes());
@@ -349,7 +346,7 @@ async fn a_message_out_of_sequence_makes_the_partition_unproven() {
     fleet[0].set("k", "v").await;
     let field = async |name| fleet.redis.cli(&["HGET", "twintier:{0}:c", name]).await.text().parse::<u64>().unwrap();
     let (epoch, sequence) = (field("e").await, field("s").await);
-    // Too far ahead; repeated; of an earlier life; of a later one.
+    // Too far ahead; repeated; of an earlier epoch; of a later epoch.
     for (epoch, sequence) in [(epoch, sequence + 5), (epoch, 1), (epoch - 1, sequence + 1), (epoch + 1, 1)] {
         for replica in &fleet.replicas {
             replica.wait_until_proven().await;
@@ -393,7 +390,7 @@ async fn memory_answers_no_old_value_beyond_the_bound_when_redis_freezes() {
 async fn two_deployments_under_their_own_prefixes_do_not_hear_of_each_other() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[("redis.prefix", "one")]).await;
-    // Not even the number of partitions has to be the same.
+    // The numbers of partitions may differ.
     let two = Replica::on(&redis, &[("redis.prefix", "two"), ("coherence.partitions", "8")]).await;
     one.set("k", "1").await;
     two.set("k", "2").await;

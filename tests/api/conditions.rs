@@ -75,7 +75,7 @@ async fn if_version_stores_only_over_that_version(mode: Mode) {
     let elsewhere = replica.store(if_version("other", "1", &first.version)).await.unwrap();
     assert_eq!(elsewhere.outcome(), SetOutcome::VersionMismatch);
     assert_eq!(elsewhere.version, "");
-    // The version that a Get shows is the one to name.
+    // The version of a Get is valid in a condition.
     let shown = replica.get("k").await.entry().unwrap().version.clone();
     assert_eq!(replica.store(if_version("k", "3", &shown)).await.unwrap().outcome(), SetOutcome::Stored);
 }
@@ -102,7 +102,7 @@ async fn an_entry_counts_as_absent_after_a_namespace_invalidation(mode: Mode) {
     assert!(replica.get("k").await.is("2"));
 }
 
-/// How many of `requests`, sent at once over the replicas in turn, were stored.
+/// Sends `requests` concurrently, over the replicas in turn. Returns the responses.
 async fn race(replicas: &[Replica], requests: Vec<pb::SetRequest>) -> Vec<pb::SetResponse> {
     let mut racing = JoinSet::new();
     for (index, request) in requests.into_iter().enumerate() {
@@ -165,7 +165,7 @@ async fn a_condition_is_judged_by_redis_and_not_by_the_replicas_memory() {
     let refused = fleet[1].store(if_version("k", "3", &first.version)).await.unwrap();
     assert_eq!(refused.outcome(), SetOutcome::VersionMismatch);
     assert_eq!(refused.version, second.version);
-    // The token of a refusal has seen what made it fail.
+    // The token of a refusal covers the change that caused it.
     assert!(fleet[1].get_with("k", &[&refused.token]).await.is("2"));
 }
 

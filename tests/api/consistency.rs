@@ -61,7 +61,7 @@ async fn an_expired_entry_is_answered_flagged_if_the_caller_accepts_it(mode: Mod
     assert_eq!(stale.reason(), pb::StaleReason::Expired);
     assert!(!answer.degraded);
     assert!(replica.strong("k").await.unwrap().miss().is_some());
-    // An entry in its place ends it.
+    // A new entry replaces the expired one.
     replica.set("k", "new").await;
     assert!(replica.ask(bounded("k", HOUR)).await.unwrap().is("new"));
     replica.invalidate("k").await;
@@ -87,7 +87,7 @@ async fn a_bound_of_zero_is_answered(mode: Mode) {
 }
 
 impl Replica {
-    /// Sets, and waits until memory has it.
+    /// Sets an entry, and waits until memory has it.
     async fn holds_after(&self, request: pb::SetRequest) {
         eventually("memory holds the entry", async || {
             self.store(request.clone()).await.unwrap();
@@ -97,7 +97,7 @@ impl Replica {
     }
 }
 
-/// A replica that writes, and one that has "old" of `k` in memory and does not hear any more.
+/// A replica that writes, and one that has "old" of `k` in memory and receives no more messages.
 async fn deaf(settings: &[(&str, &str)]) -> (Redis, Proxy, Replica, Replica) {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
@@ -138,7 +138,7 @@ async fn a_strong_get_fails_with_retry_info_when_redis_is_down() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_smaller_bound_narrows_what_memory_may_answer() {
-    // A wide bound, so that only the caller's own one is at stake.
+    // With a wide bound in the configuration, the request's own bound decides.
     let (_redis, _proxy, writer, reader) = deaf(&[("coherence.max_staleness", "60s")]).await;
     writer.set("k", "new").await;
     assert!(reader.get("k").await.is("old"));
@@ -161,7 +161,7 @@ async fn a_bound_that_memory_can_prove_is_answered_from_memory() {
 async fn a_larger_bound_is_answered_flagged_from_unproven_memory() {
     let (_redis, _proxy, writer, reader) = deaf(&[SHORT_BOUND[0], ("cache.stale_window", "1h")]).await;
     writer.set("k", "new").await;
-    // Before Δ has passed memory may still answer as fresh; afterwards only flagged.
+    // Memory may answer unflagged until Δ has passed, and only flagged afterwards.
     eventually("the answer is flagged", async || reader.ask(bounded("k", HOUR)).await.unwrap().stale().is_some()).await;
     let answer = reader.ask(bounded("k", HOUR)).await.unwrap();
     assert!(answer.is("old"), "{answer:?}");
@@ -171,7 +171,7 @@ async fn a_larger_bound_is_answered_flagged_from_unproven_memory() {
     assert_eq!(stale.reason(), pb::StaleReason::Unproven);
     let staleness = Duration::try_from(stale.staleness.unwrap()).unwrap();
     assert!(staleness > Duration::ZERO && staleness < HOUR, "{staleness:?}");
-    // Everybody else gets the new value, unflagged.
+    // All other callers get the new value, unflagged.
     let others = reader.get("k").await;
     assert!(others.is("new") && others.stale().is_none(), "{others:?}");
 }

@@ -143,11 +143,11 @@ async fn values_far_beyond_their_limit_are_refused_with_the_documented_error(mod
 
 async fn tokens_within_their_limits_are_accepted_regardless_of_other_limits(mode: Mode) {
     let limits = [("coherence.partitions", "1024"), ("limits.value_size", "1KiB"), ("limits.keys", "10")];
-    // A thousand steps take their time on a busy machine.
+    // A thousand steps take time on a loaded machine.
     let patience = [("redis.write_timeout", "10s"), ("redis.unresponsive_after", "10s")];
     let settings: Vec<_> = limits.into_iter().chain(patience.into_iter().filter(|_| !mode.is_alone())).collect();
     let replica = mode.replica(&settings).await;
-    // The largest that the service itself gives: a position in each partition.
+    // The largest token that the service issues: a position in each partition.
     let token = replica.remove(whole_namespace("")).await.unwrap().token;
     let tokens = vec![token; 16];
     let get = pb::GetRequest { key: "k".into(), tokens, ..Default::default() };
@@ -203,7 +203,7 @@ async fn the_number_of_namespaces_ends_at_its_limit(mode: Mode) {
     assert_eq!(refusal.code(), Code::ResourceExhausted);
     assert_eq!(refusal.reason(), "LIMIT_REACHED");
     assert_eq!(refusal.get_error_details().error_info().unwrap().metadata["limit"], "namespaces");
-    // Waiting does not help.
+    // A retry cannot succeed.
     assert_eq!(refusal.retry_delay(), None);
     assert!(replica.get_from("c", "k").await.is("v"));
 }

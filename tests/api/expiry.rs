@@ -80,7 +80,7 @@ async fn a_later_set_extends_the_time_to_live(mode: Mode) {
     replica.assert_missing("marker").await;
     assert!(replica.get("k").await.is("v"));
     assert!(replica.strong("k").await.unwrap().is("v"));
-    // And a shorter one shortens.
+    // A shorter time to live shortens it.
     replica.store(lasting("k", SHORT)).await.unwrap();
     replica.assert_missing("k").await;
 }
@@ -222,7 +222,7 @@ async fn contradictory_expiry_fields_are_refused(mode: Mode) {
     refused(sliding(Some(2 * second), Some(3601 * second)))
         .await
         .names(&[("sliding.max_ttl", "from idle to 1h (max_ttl)")]);
-    // Everything at once.
+    // All violations at once.
     let all = pb::SetRequest { soft_ttl: Some(wire(second)), jitter: Some(-1.0), ..lasting("", second) };
     refused(all).await.names(&[("key", ""), ("ttl", "min_ttl"), ("jitter", ""), ("soft_ttl", "less than")]);
 }
@@ -280,7 +280,7 @@ async fn an_entry_expires_on_every_replica_and_in_redis() {
         eventually("the entry ends", async || {
             let asked = tokio::time::Instant::now();
             let answer = replica.get("k").await;
-            // No later than its time after the Set was acknowledged, whichever tier answers.
+            // The entry ends by its time after the acknowledgement of the Set, in either tier.
             assert!(answer.miss().is_some() || asked < acknowledged + ttl, "{answer:?}");
             answer.miss().is_some()
         })

@@ -14,7 +14,7 @@ use crate::harness::{
     invalidate_key, set_request, whole_namespace, within,
 };
 
-/// The names that follow readiness.
+/// Services whose status follows readiness.
 const READY: [&str; 3] = ["", "twintier.v1.CacheService", "readiness"];
 
 impl Replica {
@@ -86,9 +86,9 @@ async fn a_drain_is_announced_before_it_ends_anything(mode: Mode) {
     }
     let alive = health.check(HealthCheckRequest { service: "liveness".into() }).await.unwrap();
     assert_eq!(alive.into_inner().status(), ServingStatus::Serving);
-    // Callers who have not heard of it yet are served.
+    // Callers that have not seen the change yet are still served.
     client.set(set_request("k", "v")).await.unwrap();
-    // A client that watches would ask again at once if it ended.
+    // A watching client would call again at once if the stream ended.
     let next = tokio::time::timeout(Duration::from_millis(300), watch.message()).await;
     assert!(next.is_err(), "{next:?}");
     assert!(!draining.is_finished());
@@ -96,7 +96,7 @@ async fn a_drain_is_announced_before_it_ends_anything(mode: Mode) {
     client.set(set_request("k", "v")).await.unwrap_err();
 }
 
-/// It would hold the connection up.
+/// An open watch would keep the connection open.
 async fn a_watch_of_health_ends_after_goaway(mode: Mode) {
     let age = [("server.max_connection_age", "1s"), ("server.max_connection_age_grace", "1h")];
     let replica = mode.replica(&age).await;

@@ -4,8 +4,7 @@ use twintier::pb;
 
 use crate::harness::{Answer as _, Impostor, Redis, Replica, eventually, set_request};
 
-/// What sockets and the relay hold on the way, beside what a reply may have: 16 MiB with the
-/// default limits.
+/// Bytes that socket buffers may hold, in addition to the limit of a reply (16 MiB by default).
 const ON_THE_WAY: usize = 24 << 20;
 
 async fn is_cut_off(what: &str, impostor: &Impostor, url: &str, reason: &str) {
@@ -54,8 +53,7 @@ async fn hostile_sentinels_and_cluster_nodes_cost_their_connections_and_no_memor
     }
 }
 
-/// What lies under the name of an entry, of its lease or of the list of hot keys, far larger than
-/// anything of this service.
+/// Last offset of an oversized value, which replaces an entry, its lease or the list of hot keys.
 const HUGE: &str = "67108863";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,7 +78,7 @@ async fn an_oversized_value_in_redis_is_a_miss_and_keeps_the_connection() {
     assert!(sent < 4 << 20, "redis sent {sent} bytes");
     let after = replica.redis().await;
     assert!(after.undecodable >= 2 && after.reconnects == 0 && after.errors == errors, "{after:?}");
-    // It is replaced like anything else that is damaged.
+    // A Set replaces it like any other damaged entry.
     replica.store(pb::SetRequest { source_version: Some(1), ..set_request("k", "v") }).await.unwrap();
     assert!(replica.strong("k").await.unwrap().is("v"));
 }

@@ -122,7 +122,7 @@ async fn a_thousand_namespaces_have_series_and_the_others_are_summed_up() {
     }
     let scrape = replica.scrape();
     let stored = scrape.by_label("twintier_sets_total", "namespace", "outcome=\"stored\"");
-    // One of the thousand is "default", where nothing was stored.
+    // One of the thousand is "default", which stored nothing.
     let apart: Vec<_> = (0..1100).map(|n| stored.get(&format!("n{n}")).copied()).collect();
     assert_eq!(apart, (0..1100).map(|n| (n < 999).then_some(1.0)).collect::<Vec<_>>());
     assert_eq!((stored.len(), stored["_other"]), (1001, 101.0));
@@ -171,7 +171,7 @@ async fn metrics_report_an_outage_of_redis() {
 
 // === OTLP ===
 
-/// A replica that sends metrics often, after a Set and a Get.
+/// Starts a replica that exports metrics often, after a Set and a Get.
 async fn sending(variables: &[(&str, &str)]) -> Replica {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let variables = [variables, &[("OTEL_METRIC_EXPORT_INTERVAL", "100")]].concat();
@@ -184,7 +184,7 @@ async fn sending(variables: &[(&str, &str)]) -> Replica {
 const KEY: &str = "user:4711:secret-key";
 const VALUE: &str = "a-value-nobody-may-see";
 
-/// Counted Gets of the namespace that were answered from memory, as the collector knows them.
+/// Hits of memory in the namespace that the collector has received.
 fn hits(collector: &Collector) -> Option<u64> {
     let (_, metric) = collector.latest("twintier.gets")?;
     let Some(Data::Sum(sum)) = metric.data else { panic!("a sum") };
@@ -216,7 +216,7 @@ async fn is_received(collector: Collector, variables: &[(&str, &str)]) {
     assert!(names["service.version"].contains(env!("CARGO_PKG_VERSION")), "{names:?}");
     assert!(names.contains_key("service.instance.id"), "{names:?}");
 
-    // Without Redis these have nothing to tell.
+    // These metrics have no data without Redis.
     let quiet = [
         "twintier.bus.lag",
         "twintier.staleness",
@@ -238,7 +238,7 @@ async fn is_received(collector: Collector, variables: &[(&str, &str)]) {
     );
     assert_eq!(collector.names().difference(&known).next(), None);
 
-    // What happens last is not lost.
+    // The last export includes the latest operation.
     replica.get_from("shop", KEY).await;
     assert!(replica.stop().await);
     assert_eq!(hits(&collector), Some(2));
@@ -278,7 +278,7 @@ async fn a_disabled_sdk_sends_nothing_and_can_still_be_scraped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unreachable_or_silent_collector_delays_no_request() {
-    // The system accepts for it, and nothing answers.
+    // The kernel accepts connections, and no process answers them.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("http://{}", listener.local_addr().unwrap());
     for endpoint in ["http://127.0.0.1:1", &silent] {

@@ -6,14 +6,14 @@ use crate::harness::{Cluster, Redis, Replica, Reply, eventually, set_request};
 
 const SAMPLED: (&str, &str) = ("redis.namespace_sampling", "1s");
 
-/// Sets entries of a namespace with values of that size.
+/// Sets entries of a namespace with values of this size.
 async fn fill(replica: &Replica, namespace: &str, keys: usize, size: usize) {
     for n in 0..keys {
         replica.set_in(namespace, &format!("k{n}"), &"v".repeat(size)).await;
     }
 }
 
-/// Keys of a namespace, and the sum of their MEMORY USAGE, as the server tells them.
+/// Number of keys of a namespace, and the sum of their MEMORY USAGE, as Redis reports them.
 async fn held(redis: &Redis, namespace: &str) -> [u64; 2] {
     let script = "local keys, bytes = redis.call('KEYS', ARGV[1]), 0
         for _, key in ipairs(keys) do bytes = bytes + redis.call('MEMORY', 'USAGE', key) end
@@ -36,7 +36,7 @@ async fn a_few_entries_are_counted_exactly_and_every_replica_reports_them() {
     replica.wait_until_proven().await;
     fill(&replica, "small", 120, 50).await;
     fill(&replica, "large", 40, 5000).await;
-    // Other programs' keys are none of a namespace.
+    // Keys of other programs do not count.
     redis.cli(&["SET", "other:v:small:k", "v"]).await;
     let (small, large) = (held(&redis, "small").await, held(&redis, "large").await);
     assert_eq!((small[0], large[0]), (120, 40));
@@ -56,7 +56,7 @@ async fn a_few_entries_are_counted_exactly_and_every_replica_reports_them() {
     let small_here = [("namespace", "small")];
     assert_eq!(scrape.get("twintier_redis_namespace_keys", &small_here), small[0] as f64);
     assert_eq!(scrape.get("twintier_redis_namespace_memory_usage_bytes", &small_here), small[1] as f64);
-    // The fleet has one Redis: its keys are not added up.
+    // All replicas share one Redis, so that its keys are counted once.
     let request = pb::StatsRequest { scope: pb::StatsScope::Fleet.into(), namespace: "small".into() };
     eventually("the fleet is known", async || {
         let fleet = replica.client.clone().stats(request.clone()).await.unwrap().into_inner();
@@ -83,7 +83,7 @@ async fn many_entries_are_estimated_with_a_bounded_number_of_commands() {
           redis.call('SET', 'twintier:{' .. n % 64 .. '}:v:few:' .. n, string.rep('v', 20 + n * 7919 % 40))
         end";
     redis.cli(&["EVAL", script, "0"]).await;
-    // One sample only.
+    // The interval allows one sample only.
     let replica = Replica::on(&redis, &[("redis.namespace_sampling", "1h")]).await;
     eventually("it is sampled", async || replica.counts("many").await.redis_bytes.is_some()).await;
     let calls = redis.cli(&["INFO", "commandstats"]).await.text();

@@ -18,7 +18,7 @@ use crate::harness::{Answer as _, Replica, Wire, whole_namespace, within};
 
 const INVALIDATE: &str = "/twintier.v1.CacheService/Invalidate";
 
-/// A request that empties the default namespace, where it is carried out.
+/// A request that invalidates the default namespace.
 fn emptying() -> Bytes {
     let message = whole_namespace("").encode_to_vec();
     let mut frame = vec![0];
@@ -66,13 +66,13 @@ async fn other_content_types_are_refused_without_effect() {
         assert_eq!(answer.status, 415, "{content_type:?}");
         assert_eq!(answer.headers["accept"], "application/grpc");
         assert!(answer.headers.get("grpc-status").is_none() && answer.body.contains("gRPC"), "{}", answer.body);
-        // A browser must not let pages elsewhere read it.
+        // A browser must not let other sites read the answer.
         assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
         assert!(replica.get("k").await.is("v"), "{content_type:?} was carried out");
     }
     for grpc in ["application/grpc", "application/grpc+proto", "Application/gRPC; charset=utf-8"] {
         replica.set("k", "v").await;
-        // Proxies drop `te: trailers`: it is not asked for.
+        // Proxies drop `te: trailers`, so that the service does not require it.
         let request = Request::post(INVALIDATE).header("content-type", grpc);
         let answer = send(&mut wire, request, Body::new(Full::new(emptying()))).await;
         assert_eq!(answer.status, 200, "{grpc}");
@@ -131,7 +131,7 @@ async fn the_proxy_protocol_is_answered_with_a_reason() {
         let mut stream = TcpStream::connect(replica.address).await.unwrap();
         stream.write_all(&preamble).await.unwrap();
         let mut answer = Vec::new();
-        // What the service has not read makes its system reset the connection, after the answer.
+        // The kernel resets a connection with unread bytes, after it has sent the answer.
         let _ = within(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
         assert_eq!(answer.get(..9), Some(&[0, 0, 0, 4, 0, 0, 0, 0, 0][..]), "SETTINGS: {answer:?}");
         let (head, reason) = answer[9..].split_at(17);

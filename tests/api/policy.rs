@@ -90,7 +90,7 @@ async fn requests_beyond_the_rate_are_refused(mode: Mode) {
     assert!(wait > Duration::ZERO && wait <= Duration::from_millis(500), "{wait:?}");
     let throttled = replica.counts("slow").await.throttled;
     assert!(throttled >= 1);
-    // It passes after that time; others are not affected.
+    // A later request is allowed. Other namespaces are not affected.
     replica.set("k", "v").await;
     let request = pb::GetRequest { namespace: "slow".into(), key: "k".into(), ..Default::default() };
     eventually("a later request passes", async || replica.ask(request.clone()).await.is_ok()).await;
@@ -120,10 +120,10 @@ async fn the_memory_quota_of_a_namespace_is_enforced(mode: Mode) {
             assert!(replica.get_from("small", &n.to_string()).await.is(&value));
         }
     }
-    // What replaces an entry needs no room beside it.
+    // A replacement frees the room of the old entry.
     let replaced = replica.store(named("small", "0", &value)).await.unwrap();
     assert_eq!(replaced.outcome(), SetOutcome::Stored);
-    // And others have room of their own.
+    // Other namespaces have their own room.
     replica.set("k", &value).await;
     assert!(replica.get("k").await.is(&value));
 }
@@ -146,7 +146,7 @@ async fn an_invalidated_entry_frees_its_quota(mode: Mode) {
         }
         let selector = Some(selector);
         replica.remove(pb::InvalidateRequest { namespace: "n".into(), selector, ..Default::default() }).await.unwrap();
-        // At once: nothing is refused because of what is dead.
+        // Invalidated entries count no more, so that no Set is refused.
         for n in 0..100 {
             let fresh = named("n", &format!("b{round}/{n}"), &value);
             assert_eq!(replica.store(fresh).await.unwrap().outcome(), SetOutcome::Stored, "round {round}");
@@ -183,7 +183,7 @@ async fn entries_live_in_one_replica_without_l2() {
     assert!(answer.is("1") && answer.tier() == pb::Tier::L1 && answer.stale().is_none());
     assert_eq!(fleet[1].get_from("own", "k").await.miss(), Some(MissReason::Absent));
     assert_eq!(fleet.redis.cli(&["KEYS", "*:v:*"]).await, crate::harness::Reply::List(Vec::new()));
-    // Conditions are held against that memory.
+    // Conditions are checked against the memory of this replica.
     let absent =
         |value| pb::SetRequest { condition: Some(Condition::IfAbsent(pb::IfAbsent {})), ..named("own", "k", value) };
     assert_eq!(fleet[0].store(absent("2")).await.unwrap().outcome(), SetOutcome::AlreadyPresent);
@@ -197,7 +197,7 @@ async fn entries_live_in_one_replica_without_l2() {
     let touched = fleet[0].client.clone().touch(touch).await.unwrap().into_inner();
     assert_eq!(touched.outcome(), pb::TouchOutcome::Touched);
     assert!(fleet[0].get_from("own", "k").await.ttl() <= Duration::from_secs(10));
-    // An Invalidate reaches every memory all the same.
+    // An Invalidate still reaches the memory of every replica.
     let key = pb::InvalidateRequest { namespace: "own".into(), ..invalidate_key("k") };
     fleet[0].remove(key).await.unwrap();
     assert_eq!(fleet[0].get_from("own", "k").await.miss(), Some(MissReason::Absent));
@@ -207,7 +207,7 @@ async fn entries_live_in_one_replica_without_l2() {
     fleet[1].remove(whole_namespace("own")).await.unwrap();
     let gone = async || fleet[0].get_from("own", "k").await.miss() == Some(MissReason::Absent);
     eventually("it is gone with its namespace", gone).await;
-    // The primary is not asked.
+    // A strong Get does not read the primary.
     let consistency = pb::Consistency::Strong.into();
     let strong = pb::GetRequest { namespace: "own".into(), key: "k".into(), consistency, ..Default::default() };
     assert_eq!(fleet[0].ask(strong).await.unwrap().miss(), Some(MissReason::Disabled));

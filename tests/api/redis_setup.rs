@@ -10,7 +10,7 @@ use crate::harness::{
     whole_namespace,
 };
 
-/// Refusals that concern the user of this service, as the ACL LOG has them.
+/// Refusals in the ACL LOG that concern the user of the service.
 async fn refusals(redis: &Redis) -> Vec<String> {
     let Reply::List(entries) = redis.cli(&["ACL", "LOG"]).await else { panic!("not a list") };
     let words = |entry: &Reply| match entry {
@@ -27,7 +27,7 @@ fn shown(field: &Reply) -> String {
     }
 }
 
-/// The line of docs/redis.md that says what the user of this service may do.
+/// The line of docs/redis.md with the rights of the service's user.
 fn documented_user() -> String {
     let page = include_str!("../../docs/redis.md");
     page.lines().find(|line| line.starts_with("user twintier ")).expect("documented").to_owned()
@@ -70,13 +70,13 @@ async fn the_documented_rights_are_enough() {
     one.get("k").await;
     eventually("the hot keys are listed", async || redis.cli(&["EXISTS", "twintier:{0}:h"]).await.number() == 1).await;
     eventually("what Redis says of itself is known", async || one.redis().await.used_memory > 0).await;
-    // All that is stored lies under the prefix.
+    // All stored keys have the prefix.
     let names = format!("{:?}", redis.cli(&["KEYS", "[^t]*"]).await);
     assert_eq!(names, "List([])");
     assert_eq!(refusals(&redis).await, Vec::<String>::new());
 }
 
-/// Each feature that sends Redis something of its own.
+/// Uses each feature that sends its own commands to Redis.
 async fn use_everything(one: &Replica, other: &Replica, redis: &Redis) {
     let tags = vec!["t".to_owned()];
     let request = pb::SetRequest {
@@ -138,16 +138,16 @@ async fn only_documented_commands_are_sent() {
     let other = Replica::on(&redis, &settings).await;
     use_everything(&one, &other, &redis).await;
     eventually("namespaces are measured", async || one.counts("default").await.redis_bytes.is_some()).await;
-    // A takeover: the same server in another life.
+    // A takeover: the same server in a new life.
     redis.cli(&["CLIENT", "KILL", "USER", "twintier"]).await;
     one.wait_until_proven().await;
     redis.cli(&["FLUSHALL"]).await;
     one.wait_until_proven().await;
     one.set("k", "v").await;
-    // A replica that leaves takes itself off the registry.
+    // A replica removes itself from the registry when it stops.
     assert!(other.stop().await);
     assert_eq!(refusals(&redis).await, Vec::<String>::new());
-    // The log does say what is refused.
+    // The log does contain refusals.
     redis.cli(&["ACL", "SETUSER", "twintier", "-client|id"]).await;
     redis.cli(&["CLIENT", "KILL", "USER", "twintier"]).await;
     eventually("it is logged", async || refusals(&redis).await.iter().any(|entry| entry.contains("client|id"))).await;
@@ -200,7 +200,7 @@ async fn a_missing_right_is_named() {
         let user = documented_user().replace(&format!("{missing} "), "");
         let (redis, _file) = with_users(&[ADMIN, &user]).await;
         let replica = Replica::connected_to(&redis.url(), USER).await;
-        // fred does not tell that SUBSCRIBE is refused: then nothing comes back.
+        // fred does not report that SUBSCRIBE was refused: no answer arrives.
         let word = match missing {
             "+subscribe" => "may this user subscribe",
             "+hset" => "can't run this command",
@@ -209,7 +209,7 @@ async fn a_missing_right_is_named() {
         };
         eventually("it says which right is missing", async || {
             let reason = replica.redis().await.reason;
-            // The words of Redis 7.0, or those of later servers.
+            // The wording of Redis 7.0, or of later servers.
             let named = reason.contains(word) || reason.contains("ACL failure in script");
             named && reason.contains("docs/redis.md")
         })
@@ -246,8 +246,7 @@ async fn settings_that_weaken_the_promise_are_logged() {
     .await;
 }
 
-/// A certificate of an authority for this machine's address, as arguments of Redis; and the
-/// authority's file.
+/// A certificate for this machine's address, as arguments of Redis, with its authority.
 fn certified() -> (Authority, Vec<String>) {
     let authority = Authority::new();
     let (certificate, key) = authority.certificate("127.0.0.1");
@@ -305,7 +304,7 @@ async fn sentinels_are_reached_by_tls_with_their_own_password() {
     eventually("it says why", async || wrong.redis().await.reason.contains("WRONGPASS")).await;
 }
 
-/// A Redis that speaks TLS on a port of its own and asks for certificates of its clients.
+/// Starts a Redis that speaks TLS on its own port and requires client certificates.
 async fn guarded() -> (Redis, Authority, String) {
     let (authority, args) = certified();
     let port = free_port().to_string();
@@ -351,7 +350,7 @@ async fn a_failed_tls_connection_names_the_setting_to_change() {
     says(&distrusting, &["tls: invalid peer certificate", "redis.tls_ca_file"]).await;
     let reason = distrusting.redis().await.reason;
     assert!(!reason.contains("InvalidCertificate"), "no debugging form: {reason}");
-    // Sentinels and members of a Cluster are reached in the same way.
+    // Sentinels and cluster nodes are reached in the same way.
     let sentinel = Replica::connected_to(&format!("redis-sentinel://{place}/0?service=main"), &[]).await;
     says(&sentinel, &["redis.url has to begin with rediss"]).await;
 }

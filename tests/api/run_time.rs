@@ -95,7 +95,7 @@ async fn policies_are_listed_in_full_and_with_their_changes(mode: Mode) {
     assert_eq!(sessions.changed, Some(pb::Policy { jitter: Some(0.25), ..Default::default() }));
     assert_eq!(listed.namespaces[0].changed, Some(pb::Policy::default()));
     assert_eq!(listed.service.unwrap().changed, Some(pb::Policy::default()));
-    // One that was never seen has the policy it would have, and asking does not make it.
+    // An unknown namespace has the policy it would get. A request for it does not register it.
     assert_eq!(replica.policy("never").await.policy.unwrap().enabled, Some(true));
     let listed = replica.policies().list_policies(pb::ListPoliciesRequest::default()).await.unwrap().into_inner();
     assert_eq!(listed.namespaces.len(), 2);
@@ -127,7 +127,7 @@ async fn a_policy_change_keeps_other_changed_fields(mode: Mode) {
 async fn changes_reach_the_other(one: &Replica, other: &Replica) {
     one.change("n", pb::Policy { max_ttl: seconds(600), ..Default::default() }).await.unwrap();
     eventually("the other has it", async || other.policy("n").await.policy.unwrap().max_ttl == seconds(600)).await;
-    // Of two fields changed at two replicas both hold.
+    // Two replicas change one field each, and both changes hold.
     let [by_one, by_other] = [Some(0.1), Some(0.2)].map(|jitter| pb::Policy { jitter, ..Default::default() });
     let l1 = pb::Policy { l1: Some(false), ..Default::default() };
     let (first, second) = tokio::join!(one.change("n", by_one), other.change("n", l1));

@@ -43,14 +43,14 @@ pub fn select(selector: Selector) -> pb::InvalidateRequest {
 }
 
 impl Replica {
-    /// Sets an entry with tags, and expects that it is stored.
+    /// Sets an entry with tags, and asserts that it is stored.
     pub async fn set_tagged(&self, key: &str, value: &str, tags: &[&str]) {
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
         let response = self.store(pb::SetRequest { tags, ..set_request(key, value) }).await.unwrap();
         assert_eq!(response.outcome(), pb::SetOutcome::Stored);
     }
 
-    /// Whether there is an entry, by memory and by Redis.
+    /// True if the entry exists. Memory and Redis must agree.
     pub async fn has(&self, key: &str) -> bool {
         let (bounded, strong) = (self.get(key).await.miss(), self.strong(key).await.unwrap().miss());
         assert_eq!(bounded, strong, "{key}");
@@ -60,7 +60,7 @@ impl Replica {
 
 const KEYS: [&str; 7] = ["user", "user:42", "user:42:posts", "user:42/a/b", "user:421", "users", "42:user"];
 
-/// Sets all keys, invalidates, and expects that those are gone and the others are there.
+/// Sets all keys, invalidates, and asserts that exactly the keys of `gone` are missing.
 async fn takes(replica: &Replica, request: pb::InvalidateRequest, gone: &[&str]) {
     for key in KEYS {
         replica.set(key, "v").await;
@@ -142,7 +142,7 @@ async fn a_marked_entry_is_only_answered_as_stale(mode: Mode) {
     }
 }
 
-/// More than may be at work at a time, each as soon as there is room for it.
+/// Invalidates more patterns than may be active at once, each when there is room.
 async fn many_successive_patterns_leave_no_records(mode: Mode) {
     let replica = mode.replica(&[("coherence.partitions", "4")]).await;
     replica.set("stays", "v").await;
@@ -206,8 +206,8 @@ async fn a_selector_leaves_other_namespaces_unchanged(mode: Mode) {
     }
 }
 
-/// Others fetch the same keys all the time: what they began to fetch before must not come into
-/// memory after it.
+/// Other callers fetch the same keys meanwhile: a fetch that began before the invalidation must not
+/// fill memory after it.
 async fn no_get_after_the_acknowledgement_returns_the_old_value(mode: Mode) {
     let replica = mode.replica(&[("coherence.partitions", "4")]).await;
     let keys: Vec<String> = (0..8).map(|number| format!("hot:{number}")).collect();
@@ -243,7 +243,7 @@ async fn no_get_after_the_acknowledgement_returns_the_old_value(mode: Mode) {
     within(WAIT_TIMEOUT, readers.join_all()).await;
 }
 
-/// All selectors, at both replicas, whichever of them was asked.
+/// Asserts the effect of all selectors at both replicas, for requests to either.
 async fn all_selectors_hold_in(fleet: &[Replica; 2]) {
     for (round, request) in [prefix("k"), tags(&["t"]), pattern("k:?"), whole_namespace("")].into_iter().enumerate() {
         for key in ["k:1", "k:2"] {

@@ -24,7 +24,7 @@ fn timed<T>(message: T, timeout: &'static str) -> tonic::Request<T> {
     request
 }
 
-/// So patient that only the deadline ends a call to a frozen Redis.
+/// Long timeouts, so that only the deadline ends a call to a frozen Redis.
 const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "30s"), ("redis.write_timeout", "30s"), ("redis.unresponsive_after", "30s")];
 
@@ -111,7 +111,7 @@ async fn load_beyond_the_limit_is_shed_with_retry_info() {
     let slow = tokio::spawn(async move {
         loop {
             match first.get(strong("k")).await {
-                // A look below had the only place just then.
+                // The check below used the only slot at this moment.
                 Err(refusal) if refusal.code() == Code::ResourceExhausted => {}
                 answer => return answer,
             }
@@ -210,7 +210,7 @@ async fn connections_beyond_the_limit_are_closed() {
 async fn one_address_leaves_connections_to_others() {
     let replica = Replica::start(&[("server.max_connections", "8")]).await;
     replica.set("k", "v").await;
-    // The replica's own client has one of the six that an address may have by default.
+    // The replica's own client uses one of the six connections that an address may have by default.
     let mut wires = Vec::new();
     for _ in 0..5 {
         let wire = Wire::connect_from(1, replica.address).await;
@@ -244,7 +244,8 @@ async fn silent_connections_give_way_to_active_ones() {
         assert!(get_on(&wire).await.unwrap().is("v"));
         wires.push(wire);
     }
-    // Those of the peer that had the most went first, the oldest before the others.
+    // The connections of the peer with the most were closed first, and the oldest of them before
+    // the others.
     assert_eq!(last_words(&mut silent[0]).await, b"");
     for wire in &wires {
         assert!(get_on(wire).await.unwrap().is("v"));
@@ -263,7 +264,7 @@ async fn a_silent_connection_is_closed() {
     assert_eq!(last_words(&mut silent).await, b"");
     assert!(begun.elapsed() > Duration::from_millis(250));
     assert_eq!(last_words(&mut halting).await, b"");
-    // It is this limit that has closed them: where it is longer, nothing has.
+    // The same connection stays open at a server with a longer limit.
     let open = timeout(Duration::from_millis(10), tolerated.read(&mut [0])).await;
     assert!(open.is_err(), "{open:?}");
 }
@@ -310,8 +311,8 @@ async fn an_old_connection_is_closed_without_losing_a_call() {
                 let get = pb::GetRequest { key: "k".into(), ..Default::default() };
                 match client.get(get).await {
                     Ok(answer) => assert!(answer.into_inner().is("v")),
-                    // The client's own words for a call that it had not sent when it learned that
-                    // the connection goes.
+                    // The client refuses a call itself if it learns of the end of the connection
+                    // before it sends the call.
                     Err(refusal) => {
                         let words = format!("{refusal:?}");
                         let unsent = ["GoAway(b\"\", NO_ERROR", "hyper::Error(Canceled"];

@@ -16,7 +16,7 @@ use crate::harness::{
 /// The harness's drain.timeout.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
-/// A drain.timeout that an end without anything to wait for does not reach on any machine.
+/// A drain.timeout that no machine reaches when there is nothing to wait for.
 const UNHURRIED: &[(&str, &str)] = &[("drain.timeout", "2m")];
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -37,7 +37,7 @@ async fn an_idle_replica_stops_at_once(mode: Mode) {
 
 async fn a_replica_under_load_finishes_its_calls_and_stops_in_time(mode: Mode) {
     let replica = mode.replica(UNHURRIED).await;
-    // One connection says nothing at all, one stopped in the middle of its first words.
+    // One connection sends nothing, the other one stops in the middle of its preface.
     let _silent = TcpStream::connect(replica.address).await.unwrap();
     let mut halting = TcpStream::connect(replica.address).await.unwrap();
     halting.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
@@ -48,7 +48,7 @@ async fn a_replica_under_load_finishes_its_calls_and_stops_in_time(mode: Mode) {
         load.spawn(async move {
             let (mut client, key) = (wire.client(), format!("k{task}"));
             loop {
-                // Until the connection is gone: what was begun on it has to be finished.
+                // Runs until the connection is closed: every started call must finish.
                 if !wire.is_open() {
                     return None;
                 }
@@ -64,14 +64,13 @@ async fn a_replica_under_load_finishes_its_calls_and_stops_in_time(mode: Mode) {
     eventually("there is load", async || calls.load(Ordering::Relaxed) > 200).await;
     assert!(within(DRAIN_LIMIT, replica.stop()).await);
     for refusal in within(Duration::from_secs(5), load.join_all()).await.into_iter().flatten() {
-        // The server answered nothing like this: the client had not sent the call when the
-        // connection went.
+        // The client returned these errors itself: the connection closed before it sent the call.
         let words = format!("{refusal:?}");
         assert!(words.contains("NO_ERROR") || words.contains("Canceled") || words.contains("not ready"), "{words}");
     }
 }
 
-/// A caller whose connection is cut cannot know whether its call was begun.
+/// A caller whose connection is cut cannot know if its call started.
 async fn a_connection_during_shutdown_is_served_or_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let (address, served) = (replica.address, Arc::new(AtomicUsize::new(0)));
@@ -79,7 +78,7 @@ async fn a_connection_during_shutdown_is_served_or_refused(mode: Mode) {
     for _ in 0..32 {
         let served = served.clone();
         callers.spawn(async move {
-            // Until nobody listens any more.
+            // Runs until the port is closed.
             while let Ok(wire) = Wire::try_connect(address).await {
                 if let Err(refusal) = wire.client().get(pb::GetRequest { key: "k".into(), ..Default::default() }).await
                 {
@@ -100,7 +99,7 @@ async fn a_connection_during_shutdown_is_served_or_refused(mode: Mode) {
 
 async fn a_silent_client_delays_the_shutdown_until_the_limit(mode: Mode) {
     let replica = mode.replica(&[]).await;
-    // Speaks HTTP/2 and then nothing more, not even to a goodbye.
+    // Completes the HTTP/2 handshake and then sends nothing, not even an answer to GOAWAY.
     let mut mute = TcpStream::connect(replica.address).await.unwrap();
     mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await.unwrap();
     eventually("it is counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
@@ -111,7 +110,7 @@ fn strong(key: &str) -> pb::GetRequest {
     pb::GetRequest { key: key.into(), consistency: pb::Consistency::Strong.into(), ..Default::default() }
 }
 
-/// So patient that only the drain ends a call to a Redis that does not answer.
+/// Long timeouts, so that only the drain ends a call to a Redis that does not answer.
 const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "30s"), ("redis.write_timeout", "30s"), ("redis.unresponsive_after", "30s")];
 

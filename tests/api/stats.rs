@@ -40,7 +40,7 @@ async fn gets_sets_and_invalidations_are_counted_by_outcome(mode: Mode) {
     }
     replica.strong("k").await.unwrap();
     let counts = replica.counts("default").await;
-    // A strong Get is answered by Redis, where there is one; others by memory, unless this machine
+    // Redis answers a strong Get, if there is one. Memory answers the others, unless this machine
     // was too slow to prove it.
     assert_eq!(counts.l1_hits + counts.l2_hits, 4);
     assert_eq!(counts.l2_hits > 0, !mode.is_alone());
@@ -76,7 +76,7 @@ async fn namespaces_are_counted_separately(mode: Mode) {
     };
     assert_eq!(ask("b").await.len(), 1);
     assert_eq!(ask("b").await[0].sets_stored, 1);
-    // Asking for one does not make it.
+    // A request for its counters does not register the namespace.
     assert_eq!(ask("never").await, []);
     assert_eq!(replica.stats().await.namespaces.len(), 3);
 }
@@ -146,7 +146,7 @@ async fn memory_is_accounted_for(mode: Mode) {
     eventually("entries are counted", async || replica.counts("n").await.entries == 50).await;
     assert!(replica.counts("n").await.bytes >= 50_000);
     eventually("memory is counted", async || {
-        // Housekeeping goes along with use.
+        // Use of the cache triggers its housekeeping.
         replica.get_from("n", "0").await;
         let l1 = replica.stats().await.l1.unwrap();
         l1.entries == 50 && l1.bytes >= 50_000 && l1.max_bytes == 1 << 20
@@ -166,7 +166,7 @@ async fn memory_is_accounted_for(mode: Mode) {
         l1.replaced + l1.removed >= 20 && replica.counts("n").await.entries == 40
     })
     .await;
-    // Memory does not grow beyond its limit.
+    // Memory stays within its limit.
     for n in 0..2000 {
         replica.set_in("n", &n.to_string(), &value).await;
     }
@@ -250,7 +250,7 @@ async fn messages_are_counted_where_they_are_received() {
     }
 }
 
-/// So patient that one fetch serves every Get, however slow this machine is.
+/// Long timeouts, so that one fetch serves every Get on any machine.
 const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "20s"), ("redis.unresponsive_after", "20s"), ("coherence.max_staleness", "20s")];
 
@@ -262,7 +262,7 @@ async fn many_gets_of_one_cold_key_cost_one_read() {
     let reader = Replica::connected_to(&proxy.url(), LONG_TIMEOUTS).await;
     reader.wait_until_proven().await;
     writer.set("k", "v").await;
-    // A message that is applied later would close the fetch to those who come after it.
+    // If the message were applied during the fetch, later Gets could not join it.
     eventually("the message is applied", async || reader.coherence().await.messages_applied == 1).await;
     proxy.delay(Class::Commands, Direction::ToClient, Duration::from_millis(300));
     let mut gets = JoinSet::new();

@@ -10,7 +10,7 @@ use crate::harness::{
 };
 use crate::selectors::{pattern, prefix, tags};
 
-/// A primary and its replica behind the addresses of two replicas of the service.
+/// A primary and its Redis replica, behind the addresses that two replicas of the service use.
 struct Pair {
     old: Redis,
     new: Redis,
@@ -19,7 +19,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Waits until the registry is old enough to tell who is there.
+    /// Starts both, and waits until the registry is old enough to be complete.
     async fn start(settings: &[(&str, &str)]) -> Pair {
         let args = ["--repl-diskless-sync-delay", "0"];
         let (old, new) = (Redis::with(&args).await, Redis::with(&args).await);
@@ -41,7 +41,7 @@ impl Pair {
         Pair { old, new, ways, replicas }
     }
 
-    /// From here on the new one hears nothing of the old one.
+    /// Ends replication: the new primary receives nothing more from the old one.
     async fn parts(&self) {
         let written = || async {
             let Reply::List(role) = self.old.cli(&["ROLE"]).await else { panic!("no role") };
@@ -53,12 +53,12 @@ impl Pair {
         self.new.cli(&["REPLICAOF", "NO", "ONE"]).await;
     }
 
-    /// The ways lead to the new one, or to the old one, which lives.
+    /// Makes the addresses lead to `to`. The other server stays up.
     fn leads(&self, ways: &[usize], to: &Redis) {
         ways.iter().for_each(|way| self.ways[*way].leads_to(to.port()));
     }
 
-    /// The old one is gone, and the ways lead to the new one.
+    /// Kills the old primary, and makes the addresses lead to the new one.
     async fn takes_over(&mut self, ways: &[usize]) {
         self.old.kill9();
         for way in ways {
@@ -88,7 +88,7 @@ async fn lost_changes_are_invalidated_again_and_the_rest_is_answered() {
         other.remove(request).await.unwrap();
     }
     let before = [one.coherence().await.repaired, other.coherence().await.repaired];
-    // What they found at their start is no failover.
+    // The state at the start is no failover.
     for replica in &pair.replicas {
         assert_eq!(replica.coherence().await.takeovers, 0);
     }
@@ -118,8 +118,8 @@ async fn lost_changes_are_invalidated_again_and_the_rest_is_answered() {
 }
 
 impl Pair {
-    /// The old one comes back in the life that it had, before it ever became a replica. `ways` have
-    /// been at the new one.
+    /// Brings the old primary back in its old life, before it became a replica. The replicas of
+    /// `ways` have seen the new one.
     async fn comes_back(&self, ways: &[usize], kept: Option<&str>) {
         let [one, other] = &self.replicas;
         for (key, value) in [("k", "new"), ("gone", "")] {
@@ -137,7 +137,8 @@ impl Pair {
             one.strong("k").await.is_ok_and(|answer| !answer.is("new"))
         })
         .await;
-        // The other one may have been with the old one all along: it hears of it at its next audit.
+        // The other replica may have stayed with the old primary. It detects the change at its next
+        // audit.
         eventually("the other one has heard of it", async || !other.get("k").await.is("old")).await;
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(2) {
@@ -205,7 +206,7 @@ async fn no_entry_from_before_is_answered_with_the_policy_cold() {
         })
         .await;
     }
-    // A replica that starts later drops nothing.
+    // A replica that starts later invalidates nothing.
     pair.replicas[0].set("k", "new").await;
     let late = Replica::connected_to(&pair.ways[0].url(), &[("redis.failover", "cold")]).await;
     late.wait_until_proven().await;
@@ -220,8 +221,8 @@ async fn a_replica_late_to_a_failover_keeps_its_acknowledged_writes() {
     pair.replicas[0].set("k", "new").await;
     pair.ways[0].refuse();
     pair.takes_over(&[0, 1]).await;
-    // The other one heard of the write and repairs it; a third, which knows nothing, would answer
-    // what the new one has.
+    // The other replica received the write and repairs it. A third replica does not know of it and
+    // would answer with the data of the new primary.
     let [late, other] = &pair.replicas;
     eventually("the other has settled", async || other.coherence().await.repaired > 0).await;
     other.assert_missing("k").await;
@@ -240,7 +241,7 @@ async fn a_barrier_on_a_new_primary_waits_for_unregistered_replicas() {
     pair.replicas[0].set("k", "old").await;
     pair.replicas[0].wait_until_cached("k", "old").await;
     pair.parts().await;
-    // The first one is proven once more by the old primary, and hears nothing of the new one.
+    // The old primary proves the first replica once more. It receives nothing from the new one.
     tokio::time::sleep(Duration::from_secs(2)).await;
     pair.ways[0].refuse();
     pair.takes_over(&[1]).await;
@@ -319,7 +320,7 @@ async fn a_deployment_does_not_end_with_an_outage() {
     let mut fleet = Fleet::start(1, &[("coherence.max_staleness", "500ms")]).await;
     let other = Replica::connected_to(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
     eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
-    // Redis comes back after a minute, as its own clock has it.
+    // Redis returns after a minute of its own clock.
     let Reply::Text(audited) = fleet.redis.cli(&["HGET", "twintier:{0}:c", "a"]).await else { panic!("never audited") };
     let audited: u64 = String::from_utf8_lossy(&audited).parse().unwrap();
     fleet.redis.freeze();
@@ -355,8 +356,8 @@ async fn the_promoted_primary_is_used_although_another_replica_follows_late() {
         let names = format!("{:?}", redis.nodes[new].cli(&["KEYS", "*:v:default:k"]).await);
         acknowledged && names != "List([])"
     };
-    // The writes before are of the old one, which has passed them on, or not: only what is
-    // acknowledged from here on counts.
+    // Earlier writes went to the old primary and may be lost. Only writes acknowledged from here on
+    // count.
     let port = redis.nodes[new].port().to_string();
     eventually("the sentinel names the promoted one", async || {
         format!("{:?}", sentinel.cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"]).await)

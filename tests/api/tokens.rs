@@ -46,7 +46,7 @@ async fn a_response_merges_the_tokens_of_its_request(mode: Mode) {
     let all = replica
         .remove(pb::InvalidateRequest { tokens: vec![set.token.clone()], ..crate::harness::invalidate_key("11") });
     let all = all.await.unwrap().token;
-    // Every later token holds what the earlier ones said: merging them in again changes nothing.
+    // Every later token includes the earlier ones: merging them again changes nothing.
     let again = pb::GetRequest {
         key: "never".into(),
         tokens: tokens.into_iter().chain([merged, set.token]).chain([all.clone()]).collect(),
@@ -92,7 +92,7 @@ async fn more_tokens_than_the_limit_are_refused(mode: Mode) {
     refusal.names(&[("tokens", "at most 2 tokens; was 3")]);
 }
 
-/// A replica that writes, and one whose subscription goes through a proxy.
+/// A replica that writes, and one with a proxy for its subscription.
 async fn deaf_pair(settings: &[(&str, &str)]) -> (Redis, Proxy, Replica, Replica) {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
@@ -111,13 +111,13 @@ async fn a_token_reads_a_write_on_a_replica_that_missed_it() {
     let set = writer.set("k", "new").await;
     let acknowledged = Instant::now();
     let without = reader.get("k").await;
-    // Nothing else could have told it; if this machine was too slow to ask in time the old value is
-    // out of bounds already.
+    // Without the token the reader cannot know of the write. If this machine was slow, the old
+    // value is beyond the bound already.
     assert!(without.is("old") || acknowledged.elapsed() > MAX_STALENESS / 2, "{without:?}");
     let with = reader.get_with("k", &[&set.token]).await;
     assert!(with.is("new"), "{with:?}");
     assert_eq!(with.entry().unwrap().version, set.version);
-    // What one read has seen, a later read that presents its token sees, too.
+    // A read that presents the token of an earlier read sees at least as much.
     assert!(reader.get_with("k", &[&with.token]).await.is("new"));
     always_until(acknowledged + 2 * MAX_STALENESS, async || {
         let asked = Instant::now();
@@ -182,7 +182,7 @@ async fn a_chain_of_tokens_never_goes_back_across_replicas() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_chains_of_tokens_at_once_never_go_back() {
-    // The way through the proxy takes about as long as the caller's way from one replica to the
+    // A message through the proxy takes about as long as the caller needs from one replica to the
     // other.
     let (_redis, _proxy, one, two) = deaf_pair(&[]).await;
     let mut chains = JoinSet::new();
@@ -193,7 +193,7 @@ async fn many_chains_of_tokens_at_once_never_go_back() {
             for n in 0..400 {
                 let set = clients[n % 2].set(set_request(&key, &n.to_string())).await.unwrap().into_inner();
                 let get = pb::GetRequest { key: key.clone(), tokens: vec![set.token.clone()], ..Default::default() };
-                // The message may arrive at any moment between the question and the answer.
+                // The message may arrive at any moment between the request and the answer.
                 let answer = clients[(n + 1) % 2].get(get).await.unwrap().into_inner();
                 assert!(answer.is(&n.to_string()), "{n}: with {} was answered {answer:?}", set.token);
             }
@@ -209,7 +209,7 @@ async fn an_unreachable_token_is_a_miss_with_that_reason() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[]).await;
     replica.set("k", "v").await;
-    // Another deployment, begun later: its positions lie ahead of all of ours.
+    // A later deployment: its positions are ahead of all positions here.
     let elsewhere = Redis::start().await;
     let token = Replica::on(&elsewhere, &[]).await.set("k", "v").await.token;
     let answer = replica.get_with("k", &[&token]).await;
@@ -230,8 +230,7 @@ async fn a_token_is_obeyed_while_redis_is_down() {
     proxy.stall(Class::Subscription, Direction::ToClient);
     let new = writer.set("k", "new").await.token;
     redis.kill9();
-    // The old value, flagged or not, is good enough for who has seen no more; not for who has seen
-    // the new one.
+    // The old value, flagged or not, satisfies the old token, but not the new one.
     assert!(reader.get_with("k", &[&old]).await.is("old"));
     let answer = reader.get_with("k", &[&new]).await;
     assert!(answer.miss().is_some(), "{answer:?}");

@@ -55,7 +55,7 @@ async fn a_touch_changes_the_time_to_live(mode: Mode) {
     let longer = touched(&replica, "k", HOUR, TouchMode::Unspecified).await;
     assert_eq!((longer.outcome(), &longer.version), (TouchOutcome::Touched, &stored.version));
     assert!(ttl(&longer) > HOUR - 10 * SECOND && ttl(&longer) <= HOUR);
-    // In memory too, which knew of a shorter life.
+    // Memory, which had the shorter time to live, is updated too.
     let answer = replica.get("k").await;
     assert!(answer.is("v") && answer.ttl() > HOUR - 10 * SECOND, "{answer:?}");
     let shorter = touched(&replica, "k", 10 * SECOND, TouchMode::Overwrite).await;
@@ -138,8 +138,7 @@ async fn a_get_extends_a_sliding_entry(mode: Mode) {
         assert!(commands < 20, "memory answers meanwhile: {commands}");
     }
     replica.get("k").await;
-    // Read no more, it ends: whatever a look at it would do, a strong one prolongs too. So is only
-    // waited.
+    // Without reads the entry expires. The test does not poll, because every read would extend it.
     tokio::time::sleep_until(tokio::time::Instant::now() + 3 * SECOND).await;
     assert!(replica.get("k").await.miss().is_some());
 }
@@ -172,7 +171,7 @@ async fn a_sliding_entry_expires_at_its_limit_despite_reads(mode: Mode) {
         answer.miss().is_some()
     })
     .await;
-    // Unless this machine was too slow to read it often enough.
+    // This machine may be too slow to read it often enough.
     assert!(
         longest_pause > SECOND / 2 || last - begun > SECOND + SECOND / 2,
         "reading has prolonged it: {:?}",
@@ -210,7 +209,7 @@ async fn a_sliding_read_on_one_replica_extends_the_others() {
     let end = tokio::time::Instant::now() + 3 * SECOND;
     fleet[1].wait_until_cached("k", "v").await;
     always_until(end, async || assert!(fleet[0].get("k").await.is("v"))).await;
-    // It has not been read here for longer than its idle time; what memory knows has ended, but
-    // Redis knows more.
+    // This replica has not read the entry within its idle time. Memory considers it expired, but
+    // Redis has the extended time.
     assert!(fleet[1].get("k").await.is("v"));
 }

@@ -19,7 +19,7 @@ fn wanting(key: &str) -> pb::GetRequest {
     pb::GetRequest { key: key.into(), lease, ..Default::default() }
 }
 
-/// A Get on the connection of `wire`.
+/// Sends a Get on the connection of `wire`.
 fn get(wire: &Wire, request: pb::GetRequest) -> Waiting {
     let mut client = wire.client().max_decoding_message_size(usize::MAX);
     tokio::spawn(async move { client.get(request).await.map(tonic::Response::into_inner) })
@@ -37,14 +37,15 @@ async fn shed(replica: &Replica) -> u64 {
     replica.stats().await.replica.unwrap().shed
 }
 
-/// Gets that wait for `key`, on these connections in turn, and the lease that they wait for.
+/// Starts Gets that wait for `key`, on these connections in turn. Returns the lease that they wait
+/// for, too.
 async fn waiters(replica: &Replica, key: &str, number: usize, wires: &[Wire]) -> (pb::Lease, Vec<Waiting>) {
     let lease = replica.ask(wanting(key)).await.unwrap().lease.expect("the lease");
     let before = replica.stats().await.leases.unwrap().waiting as usize;
     let mut gets = Vec::new();
     for index in 0..number {
         gets.push(get(&wires[index % wires.len()], wanting(key)));
-        // One after the other: what arrives at the same moment is in work for a moment.
+        // In sequence: Gets that arrive together use request slots for a moment.
         waiting(replica, (before + index + 1) as u64).await;
     }
     (lease, gets)
@@ -91,7 +92,7 @@ async fn waiting_callers_leave_streams_of_their_connection_to_others() {
     }
 }
 
-/// The size of a real stampede, with no setting changed.
+/// Uses the size of a real stampede and the default settings.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_hundred_waiters_on_one_connection_leave_room_for_others() {
     let redis = Redis::start().await;
@@ -132,7 +133,7 @@ async fn requests_beyond_the_streams_of_a_connection_are_not_refused() {
         || pb::GetRequest { key: "k".into(), consistency: pb::Consistency::Strong.into(), ..Default::default() };
     let gets: Vec<_> = (0..6).map(|_| get(&wire, strong())).collect();
     let in_flight = async || replica.stats().await.replica.unwrap().in_flight;
-    // Beside this question itself.
+    // This Stats request is the third.
     eventually("two are in work", async || in_flight().await == 3).await;
     proxy.resume(Class::Commands, Direction::ToClient);
     for get in gets {
@@ -161,7 +162,7 @@ async fn callers_beyond_the_limit_are_refused_with_the_limit() {
         assert!(refusal.reason() == "LIMIT_REACHED" && refusal.retry_delay().is_some(), "{refusal:?}");
     }
     assert_eq!(shed(&replica).await, 2);
-    // Those that would not wait, or have something better, are not concerned.
+    // Gets that do not wait, or have a stale value, are not affected.
     let stale = answered(get(&wires[1], pb::GetRequest { stale_if_error: true, ..wanting("k") })).await.unwrap();
     assert!(stale.is("old") && stale.stale().is_some(), "{stale:?}");
     let at_once = Some(pb::LeaseOptions { wait: pb::LeaseWait::None.into(), ..Default::default() });

@@ -24,7 +24,7 @@ impl Replica {
     }
 }
 
-/// Reads `keys` keys through `replica`, so often that each is seen.
+/// Reads `keys` keys through `replica`, often enough to be listed as hot.
 async fn read(replica: &Replica, keys: usize) {
     for n in 0..keys {
         replica.set(&n.to_string(), "v").await;
@@ -34,7 +34,7 @@ async fn read(replica: &Replica, keys: usize) {
     }
 }
 
-/// The keys of a new replica are answered from its memory at once.
+/// Asserts that a new replica answers these keys from memory at once.
 async fn is_warm(replica: &Replica, keys: usize) {
     assert!(replica.is_ready().await || replica.stats().await.warm_start.is_some());
     for n in 0..keys {
@@ -99,7 +99,7 @@ async fn a_warm_start_skips_missing_disabled_and_unknown_entries() {
     let warmed = two.warm_start().await;
     assert_eq!((warmed.listed, warmed.loaded), (6, 1));
     assert_eq!(two.get("a").await.tier(), pb::Tier::L1);
-    // Nothing of it was counted as a Get.
+    // Loads of the warm start do not count as Gets.
     assert_eq!(two.counts("default").await.l1_hits, 1);
     assert_eq!(two.counts("default").await.misses, 0);
 }
@@ -180,7 +180,7 @@ async fn a_damaged_list_is_a_cold_start() {
     replica.set("k", "v").await;
 }
 
-/// Entries in Redis that no list of hot keys names.
+/// Stores entries in Redis that are in no list of hot keys.
 async fn stored(redis: &Redis, namespace: &str, keys: &[&str]) {
     let one = Replica::on(redis, &[("warm_start.enabled", "false")]).await;
     for key in keys {

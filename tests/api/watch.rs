@@ -74,7 +74,7 @@ async fn a_watch_resumes_only_within_the_change_log(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let mut watcher = Watcher::stands(&replica).await;
     let tokens = watcher.tokens.clone();
-    // Keys of one partition, for each remembers for itself.
+    // All changes are in one partition, because each partition has its own log.
     let key = format!("k{}", "x".repeat(1000));
     for _ in 0..100 {
         replica.set(&key, "1").await;
@@ -82,7 +82,7 @@ async fn a_watch_resumes_only_within_the_change_log(mode: Mode) {
     assert_eq!(watcher.sees().await, set(&key));
     let mut late = Watcher::open(&replica, pb::WatchRequest { tokens, ..Default::default() }).await.unwrap();
     assert_eq!(late.sees().await, Sight::Broken(pb::DiscontinuityReason::TooOld));
-    // A position in one partition says nothing of the others.
+    // A position in one partition does not cover the others.
     let tokens = vec![replica.set("k", "1").await.token];
     let mut partial = Watcher::open(&replica, pb::WatchRequest { tokens, ..Default::default() }).await.unwrap();
     assert_eq!(partial.sees().await, Sight::Broken(pb::DiscontinuityReason::TooOld));
@@ -145,7 +145,7 @@ async fn a_watch_by_tag_receives_changes_of_possibly_tagged_entries(mode: Mode) 
 async fn a_watcher_that_does_not_read_receives_a_discontinuity(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let mut slow = Watcher::stands(&replica).await;
-    // More than the connection takes on (2 MiB) and what waits (1 MiB).
+    // More than the connection (2 MiB) and the queue (1 MiB) can hold.
     let names: Vec<String> = (0..8000).map(|n| format!("{n:01000}")).collect();
     for some in names.chunks(1000) {
         let selector = pb::invalidate_request::Selector::Keys(pb::Keys { keys: some.to_vec() });
@@ -181,7 +181,7 @@ async fn a_watch_lasts_as_long_as_its_caller_wants(mode: Mode) {
     let mut request = Request::new(quick(pb::WatchRequest::default()));
     request.set_timeout(Duration::from_millis(500));
     let begun = Instant::now();
-    // The client's own timer may be the first.
+    // The client's own timer may end the call first.
     let ended = Watcher::open(&replica, request).await.unwrap().end().await;
     assert!(matches!(ended.code(), Code::DeadlineExceeded | Code::Cancelled), "{ended:?}");
     assert!(begun.elapsed() >= Duration::from_millis(490), "{:?}", begun.elapsed());
@@ -193,7 +193,7 @@ async fn a_watch_ends_with_its_connection(mode: Mode) {
     let ended = within(Duration::from_secs(3), watcher.end()).await;
     assert_eq!((ended.code(), ended.reason().as_str()), (Code::Unavailable, "LEAVING"));
     assert_eq!(ended.retry_delay(), Some(Duration::ZERO));
-    // The client may not have heard yet that its connection has ended.
+    // The client may not have noticed yet that its connection ended.
     eventually("a new connection", async || replica.store(set_request("missed", "1")).await.is_ok()).await;
     let request = quick(pb::WatchRequest { tokens: watcher.tokens, ..Default::default() });
     assert_eq!(Watcher::open(&replica, request).await.unwrap().sees().await, set("missed"));
@@ -258,7 +258,7 @@ async fn a_watch_resumes_at_another_replica() {
     for _ in 0..20 {
         missed.push(watcher.sees().await);
     }
-    // Of different partitions, so in any order.
+    // Changes of different partitions may arrive in any order.
     assert!((0..20).all(|n| missed.contains(&set(&format!("missed {n}")))), "{missed:?}");
 }
 
@@ -274,14 +274,14 @@ async fn a_lost_message_is_a_discontinuity_and_the_proof_ends() {
     proxy.stall(Class::Subscription, Direction::ToClient);
     other.set("k", "1").await;
     let written = Instant::now();
-    // While the change is not told, no heartbeat promises that it was.
+    // Until the change is delivered, no heartbeat may cover its time.
     while written.elapsed() < Duration::from_millis(400) {
         let heartbeat = watcher.heartbeat().await;
         let [sent, proof_age] =
             [heartbeat.elapsed, heartbeat.proof_age].map(|it| Duration::try_from(it.unwrap()).unwrap());
         assert!(called + sent <= written + proof_age, "proven {proof_age:?} before {sent:?}, and written in between");
     }
-    // What was held back has to go with its connection.
+    // The reset drops the message that was held back.
     let before = deaf.coherence().await.disconnects;
     proxy.reset(Class::Subscription);
     eventually("the subscription is lost", async || deaf.coherence().await.disconnects > before).await;

@@ -20,19 +20,20 @@ use crate::harness::{
     Answer as _, Class, Direction, Proxy, Redis, Replica, SCHEDULING_ALLOWANCE, SHORT_BOUND, Seen, eventually, quick,
 };
 
-/// How stale an answer of the client's cache may be.
+/// Staleness that the client's cache accepts.
 const ACCEPTED: Duration = Duration::from_secs(1);
 const KEYS: usize = 8;
 /// Longest pause between two writes of a key.
 const BUSY: Duration = Duration::from_millis(400);
-/// A late cache is not to learn from an old change what it should have learned from a newer one.
+/// Longest pause between two writes of a key in the drill of late heartbeats. A newer change must
+/// not make up for an older one that arrived late.
 const SPARSE: Duration = ACCEPTED.saturating_mul(8);
 
 /// The client's cache.
 struct Cache {
     replica: Replica,
     state: Mutex<State>,
-    /// Whether it heeds that heartbeats may come late.
+    /// False to ignore, as a mistake, that heartbeats may arrive late.
     heeds_lateness: bool,
 }
 
@@ -41,11 +42,11 @@ struct State {
     entries: HashMap<String, (u64, Instant)>,
     /// Changes received since the last heartbeat.
     told: HashSet<String>,
-    /// Discontinuities, and changes of more than keys.
+    /// Number of discontinuities, and of changes that cover more than keys.
     breaks: u64,
     heartbeats: u64,
     token: Option<String>,
-    /// Every change acknowledged before was told.
+    /// Every change acknowledged before this moment has arrived.
     proven: Option<Instant>,
 }
 
@@ -83,7 +84,7 @@ impl State {
 }
 
 impl Cache {
-    /// Follows changes through a connection to `port`, for ever.
+    /// Follows changes through a connection to `port`. Never returns.
     async fn follow(&self, port: u16) {
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
         let mut client = CacheServiceClient::new(endpoint.connect_lazy());
@@ -106,7 +107,7 @@ impl Cache {
         }
     }
 
-    /// What the cache answers, without asking anybody.
+    /// Answer of the cache, without a call.
     fn kept(&self, key: &str) -> Option<u64> {
         let state = self.state.lock().unwrap();
         let now = Instant::now();
@@ -114,7 +115,7 @@ impl Cache {
         state.entries.get(key).filter(|(_, ends)| proven && now < *ends).map(|(value, _)| *value)
     }
 
-    /// Asks the replica, and keeps the answer if the rules allow it.
+    /// Reads from the replica, and keeps the answer if the rules allow it.
     async fn fill(&self, key: &str) {
         let (note, token) = {
             let state = self.state.lock().unwrap();
@@ -126,7 +127,7 @@ impl Cache {
         let Ok(answer) = self.replica.ask(request).await else { return };
         if let (Seen::Value(value), None) = (answer.seen(), answer.stale()) {
             let mut state = self.state.lock().unwrap();
-            // With another heartbeat between, what was told since the first is not known any more.
+            // After another heartbeat, the changes since the first one are no longer known.
             if note == (state.breaks, state.heartbeats) && !state.told.contains(key) {
                 state.entries.insert(key.to_owned(), (value.parse().unwrap(), asked + answer.ttl()));
             }
@@ -143,7 +144,7 @@ impl History {
         self.0.lock().unwrap().entry(key.to_owned()).or_default().push((value, Instant::now()));
     }
 
-    /// The newest value that was acknowledged before `moment`.
+    /// The newest value acknowledged before `moment`.
     fn newest(&self, key: &str, moment: Instant) -> u64 {
         let history = self.0.lock().unwrap();
         let before = history.get(key).into_iter().flatten().rev().find(|(_, at)| *at <= moment);
@@ -154,9 +155,9 @@ impl History {
 /// A drill: writers at one replica, and a client with a cache at another.
 struct Drill {
     redis: Redis,
-    /// Between the client's replica and Redis.
+    /// Proxy between the client's replica and Redis.
     bus: Proxy,
-    /// Between the client and its replica.
+    /// Proxy between the client and its replica.
     wire: Proxy,
     cache: Arc<Cache>,
     hits: Arc<AtomicU64>,
@@ -183,7 +184,7 @@ impl Drill {
             tasks.spawn(write(key.clone(), client, history.clone(), pause));
             tasks.spawn(read(key, cache.clone(), history.clone(), hits.clone(), broken.clone()));
         }
-        // The writers' replica lives as long as its tasks.
+        // The writers' replica lives as long as the tasks.
         tasks.spawn(async move {
             let _writer = writer;
             std::future::pending::<()>().await;
@@ -262,7 +263,7 @@ async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
         sleep(moment).await;
         drill.bus.resume(subscription, Direction::ToClient);
         drill.wire.resume(commands, Direction::ToClient);
-        // Cut off, or what was lost would leave both ends of a connection at odds.
+        // Lost bytes desynchronize a connection, so that it has to be reset.
         drill.bus.reset(subscription);
         sleep(Duration::from_millis(300)).await;
     }
@@ -276,8 +277,7 @@ async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
 async fn a_cache_that_ignores_late_heartbeats_is_detected() {
     let mut drill = Drill::begin(false, SPARSE).await;
     drill.serves().await;
-    // A connection may be cut off for its lateness, and then nothing is heard at all: it is tried
-    // again.
+    // The server may close a late connection, and then no event arrives. The drill tries again.
     for _ in 0..10 {
         drill.wire.delay(Class::Commands, Direction::ToClient, 2 * ACCEPTED + SCHEDULING_ALLOWANCE);
         let ended = Instant::now() + 6 * ACCEPTED + SCHEDULING_ALLOWANCE;

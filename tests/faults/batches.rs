@@ -52,7 +52,8 @@ impl Client {
     fn found(&mut self, key: u32, item: pb::BatchGetItem, strong: bool, token: &str) -> Answer {
         match item.result.expect("an item has a result") {
             Found::Hit(hit) => self.hit(key, hit, token.to_owned()),
-            // The token of a batch is of all its items.
+            // The token of a batch covers all items, so that the position of this miss is not
+            // known.
             Found::NegativeHit(_) | Found::Miss(_) => Answer::Miss(Version::ZERO),
             Found::Error(error) => {
                 if !strong || Code::from(error.code) != Code::Unavailable {

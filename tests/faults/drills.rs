@@ -79,7 +79,7 @@ drill!(d06_subscriptions_are_cut_again_and_again, Load::default(), World::new(&[
     }
 });
 
-/// Cuts a subscription, and lets no other begin for longer than the last proof lasts.
+/// Cuts a subscription, and prevents new ones for longer than the last proof lasts.
 pub async fn subscriptions_stay_cut(world: &mut World) {
     while world.goes_on() {
         let unlucky = &world.proxies[rand::rng().random_range(0..3)];
@@ -103,8 +103,8 @@ drill!(d06_commands_are_cut_again_and_again, Load::default(), World::new(&[]), |
     }
 });
 
-// Each connection brings less than is published, so that its subscriber falls behind further and
-// further, without a gap.
+// Each connection is slower than the rate of messages, so that the subscriber falls behind without
+// a gap.
 drill!(d07_a_subscriber_is_too_slow, Load::default(), World::new(&[]), |world| {
     let _flood = flood(&world.replicas[0].channel);
     while world.goes_on() {
@@ -116,8 +116,8 @@ drill!(d07_a_subscriber_is_too_slow, Load::default(), World::new(&[]), |world| {
     }
 });
 
-// By Redis's own limit: what is published while one of them reads nothing does not fit the sockets
-// on the way.
+// The limit of Redis ends the subscription: the messages do not fit into the sockets while the
+// subscriber reads nothing.
 drill!(d08_a_subscriber_overruns_its_output_buffer, Load::default(), World::new(&[]), |world| {
     world.redis.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 512kb 1"]).await;
     let before = world.replicas[1].coherence().await.disconnects;
@@ -146,8 +146,8 @@ drill!(d04_messages_come_unevenly, Load::default(), World::new(&[]), |world| {
     }
 });
 
-// What Redis does to a subscriber whose output buffer is over its limit, while what it was sent is
-// still on its way.
+// Redis kills a subscriber whose output buffer is over its limit, while earlier messages are still
+// in flight.
 drill!(d08_redis_kills_a_subscriber_that_is_behind, Load::default(), World::new(&[]), |world| {
     while world.goes_on() {
         world.proxies[1].stall(Class::Subscription, Direction::ToClient);
@@ -170,7 +170,7 @@ drill!(d09_subscribing_is_refused, Load::default(), World::new(&[]), |world| {
     }
 });
 
-// No channel may be used: Redis ends subscriptions, and a script may write and not publish.
+// Without rights to channels Redis ends subscriptions, and a script may write but not publish.
 drill!(d09_channels_are_refused, Load::default(), World::new(&[]), |world| {
     while world.goes_on() {
         world.redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]).await;
@@ -195,7 +195,7 @@ drill!(
     }
 );
 
-// Counters, entries and all go back to where they were.
+// Counters and entries return to an earlier state.
 drill!(d10_redis_restarts_from_an_old_snapshot, Load::default(), World::new(&[]), |world| {
     while world.goes_on() {
         world.redis.cli(&["SAVE"]).await;
@@ -310,7 +310,7 @@ drill!(d32_poison_on_the_bus, Load::default(), World::new(&[]), |world| {
     }
 });
 
-// Several things go wrong at once, and some of them stay wrong for a while.
+// Several faults occur at once, and some of them last for a while.
 drill!(d33_anything_goes_wrong_at_any_time, Load { keys: 100, ..Load::default() }, World::new(&[]), |world| {
     const WAYS: [(Class, Direction); 4] = [
         (Class::Commands, Direction::ToServer),
@@ -350,7 +350,7 @@ drill!(d33_anything_goes_wrong_at_any_time, Load { keys: 100, ..Load::default() 
     }
 });
 
-// The deployment comes up before its Redis does.
+// The deployment starts before its Redis.
 drill!(
     d30_replicas_start_before_redis,
     Load::default(),
@@ -362,7 +362,7 @@ drill!(
     }
 );
 
-// The replicas keep the password that was wrong, and Redis learns it.
+// The replicas keep the wrong password until Redis accepts it.
 drill!(
     d30_replicas_start_with_a_wrong_password,
     Load::default(),
@@ -379,13 +379,13 @@ drill!(
     }
 );
 
-/// A Redis that also speaks TLS, with certificates that may change.
+/// A Redis that also speaks TLS, with certificates that change.
 struct Secured {
     redis: Redis,
     authority: Authority,
 }
 
-// The certificate of Redis is for another name, until it gets another one.
+// The certificate of Redis is for another name, until it is replaced.
 drill!(
     d30_replicas_start_with_a_certificate_for_another_name,
     Load::default(),

@@ -14,15 +14,15 @@ use twintier::pb::set_request::{Condition, Content, Expiry};
 use super::drill::{World, millis};
 use super::harness::{Answer as _, eventually_within, within};
 
-/// The herd.
+/// Number of callers.
 const CALLERS: usize = 10_000;
-/// How long the source takes.
+/// Time that the source takes.
 const LOADING: Duration = Duration::from_millis(200);
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Room for the herd; a bound so long that nothing is looked at again for its sake alone; and
-/// patience with Redis, which shares the machine with all of this: without it a replica goes on
-/// alone, with a loader of its own.
+/// Limits that admit all callers; a bound so long that no caller reads again because of it; and
+/// long timeouts for a Redis on the same machine. With a short timeout a replica would grant its
+/// own lease.
 const SETTINGS: &[(&str, &str)] = &[
     ("server.max_in_flight", "20000"),
     ("server.max_streams_per_connection", "1000"),
@@ -42,7 +42,7 @@ struct Source {
     failing: AtomicUsize,
     at_work: AtomicUsize,
     most_at_once: AtomicUsize,
-    /// Nobody is done before the herd is there.
+    /// Notified when all callers are waiting. No load ends earlier.
     awaited: tokio::sync::Notify,
 }
 
@@ -65,7 +65,7 @@ impl Source {
     }
 }
 
-/// What a caller does who wants `key`, whatever it costs.
+/// Gets `key` until it has a value, and loads the value if the lease is granted.
 async fn want(channel: Channel, key: &str, source: &Source) -> String {
     let mut client = CacheServiceClient::new(channel);
     loop {
@@ -96,7 +96,7 @@ async fn want(channel: Channel, key: &str, source: &Source) -> String {
     }
 }
 
-/// Ways to the replicas, one after the other, of which each has room for a part of the herd.
+/// Channels to the replicas in turn. Each has enough streams for its share of the callers.
 async fn ways(world: &World) -> Vec<Channel> {
     let mut ways = Vec::new();
     for n in 0..24 {
@@ -106,7 +106,7 @@ async fn ways(world: &World) -> Vec<Channel> {
     ways
 }
 
-/// Lets all of them loose on `key`.
+/// Starts all callers of `key` at once.
 fn herd(ways: &[Channel], key: &'static str, source: &Arc<Source>) -> (JoinSet<String>, Vec<AbortHandle>) {
     let mut callers = JoinSet::new();
     let handles = (0..CALLERS).map(|n| {
@@ -133,7 +133,7 @@ async fn waiting(world: &World, number: usize) {
     eventually_within(WAIT_TIMEOUT, "the herd waits", async || leases(world).await.waiting == number as u64).await;
 }
 
-/// How often each replica has read Redis.
+/// Number of reads of Redis by each replica.
 async fn reads(world: &World) -> Vec<u64> {
     let mut reads = Vec::new();
     for replica in &world.replicas {
@@ -143,7 +143,7 @@ async fn reads(world: &World) -> Vec<u64> {
     reads
 }
 
-/// Reads and questions for leases, as Redis counts them: each is one GET.
+/// Reads and lease requests, as Redis counts them: each is one GET.
 async fn asked(world: &World) -> u64 {
     let info = world.redis.cli(&["INFO", "commandstats"]).await.text();
     let row = info.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls=")).map(str::to_owned);
@@ -169,7 +169,7 @@ async fn d23_a_herd_requests_a_cold_key() {
         "herd: {CALLERS} gathered in {gathered:?}, served {served:?} after the load; reads {reads:?}, GETs {asked}"
     );
     assert!(reads.iter().all(|reads| *reads <= 3), "one before and one after, and a second look: {reads:?}");
-    // Nine, unless this takes so long that all look again.
+    // Nine, unless the drill takes so long that all callers read again.
     assert!(asked <= 30, "{asked} GETs");
 }
 
@@ -187,7 +187,7 @@ async fn d23_a_herd_requests_a_key_whose_source_fails() {
     let asked = asked(&world).await - before;
     println!("failing source: {} calls, {asked} GETs", source.calls());
     assert_eq!((source.calls(), source.most_at_once.load(Ordering::SeqCst)), (FAILURES + 1, 1), "one after the other");
-    // Each failure wakes three replicas, of which each reads once and asks once.
+    // Each failure wakes three replicas. Each of them reads once and requests the lease once.
     assert!(asked <= 12 + 12 * FAILURES as u64, "{asked} GETs");
 }
 
@@ -197,7 +197,8 @@ async fn d23_the_first_callers_of_a_herd_disconnect() {
     let source = Arc::new(Source::default());
     source.awaited.notify_one();
     let (mut callers, handles) = herd(&ways(&world).await, "k", &source);
-    // While the lease is asked for and handed over; who is told has it until it is through.
+    // Callers disconnect while the lease is requested and handed over. A caller that has the lease
+    // keeps it until its handle is aborted.
     let mut left = 0;
     for handle in handles.iter().take(CALLERS / 2) {
         sleep(Duration::from_micros(100)).await;
@@ -218,7 +219,7 @@ async fn d23_the_first_callers_of_a_herd_disconnect() {
     assert_eq!((served, source.calls()), (CALLERS - left, 1));
 }
 
-/// A value that ends soon, under load: made anew about once, and nobody misses it.
+/// A value with a short time to live is refreshed about once under load, and no caller misses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d23_a_hot_value_is_refreshed_before_it_expires() {
     let world = World::new(&[SETTINGS, &[("cache.early_refresh", "1")]].concat()).await;
@@ -257,7 +258,7 @@ async fn d23_a_hot_value_is_refreshed_before_it_expires() {
     let gets: usize = load.join_all().await.into_iter().sum();
     let (loads, misses) = (source.calls(), misses.load(Ordering::SeqCst));
     println!("early refresh: {gets} Gets, {loads} loads, {misses} misses");
-    // The first load, and in four seconds one or two more, of a value that lives for three.
+    // The first load, and one or two refreshes in four seconds of a value that lives for three.
     assert!((2..=12).contains(&loads) && source.most_at_once.load(Ordering::SeqCst) == 1, "{loads} loads");
     assert_eq!(misses, 1, "only of the first");
 }

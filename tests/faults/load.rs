@@ -1,4 +1,4 @@
-//! Clients that read and write at random on every replica, and record the answers.
+//! Clients that read and write at random on every replica, and record the results.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use super::drill::at_length;
 use super::history::{Action, Answer, At, Operation, Outcome};
 pub use ways::Way;
 
-/// One call in so many is for several keys.
+/// One call in this many has several keys.
 const BATCHES: u32 = 4;
 
-/// How much load.
+/// Amount and kind of load.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     pub clients: u16,
@@ -36,20 +36,20 @@ pub struct Load {
     pub writes: u32,
     /// Pause of a client between two operations.
     pub pause: Duration,
-    /// Whether a tenth of the Gets is STRONG. Not where a primary goes on that was replaced: they
-    /// hold while a primary is the primary.
+    /// True if a tenth of the Gets are STRONG. False where a replaced primary keeps answering:
+    /// STRONG holds only while a primary is the primary.
     pub strong: bool,
     /// Bytes of a value.
     pub value_size: usize,
-    /// A client gives up on an answer after this long, and counts it as an error that must not be.
+    /// Timeout of a client. A call that exceeds it counts as a failure of the drill.
     pub patience: Duration,
-    /// Share of operations, in percent, whose caller leaves after a millisecond.
+    /// Share of operations, in percent, that the client cancels after a millisecond.
     pub impatient: u32,
-    /// Share of operations, in percent, that select keys by prefix, tag or pattern, or make an
+    /// Share of operations, in percent, that select keys by prefix, tag or pattern, or fill an
     /// entry under a lease.
     pub features: u32,
-    /// Replicas die under this load: a caller whose connection they take along is no fault of
-    /// theirs.
+    /// True if replicas die under this load. A call that fails with its connection is no failure of
+    /// the drill then.
     pub replicas_die: bool,
     pub seed: u64,
 }
@@ -72,39 +72,39 @@ impl Default for Load {
     }
 }
 
-/// Reports of a drill's clients beside the history.
+/// Results of a drill's clients, in addition to the history.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     pub history: Vec<Operation>,
-    /// Gets that failed, by code; none may.
+    /// Codes of failed Gets. None is allowed.
     pub failed_gets: Vec<Code>,
-    /// Writes that failed, by code.
+    /// Codes of failed writes.
     pub failed_writes: Vec<Code>,
-    /// Calls of balanced clients that failed, by code: with every retry; none may.
+    /// Codes of calls of balanced clients that failed after all retries. None is allowed.
     pub failed_calls: Vec<Code>,
-    /// Why balanced clients tried calls again, and how often.
+    /// Number of retries of balanced clients, by reason.
     pub retried: BTreeMap<&'static str, usize>,
-    /// Longest that a Get took.
+    /// Longest duration of a Get.
     pub slowest_get: Duration,
 }
 
-/// Load under way.
+/// A load that is running.
 pub struct Running {
     stop: Arc<AtomicBool>,
     clients: JoinSet<Report>,
-    /// Operations of its clients so far.
+    /// Number of operations so far.
     operations: Arc<AtomicU64>,
-    /// What its clients are balanced over.
+    /// Name that its clients are balanced over, if any.
     name: Option<Name>,
 }
 
 impl Running {
-    /// Begins. Every client speaks to every replica.
+    /// Starts clients that call every replica directly.
     pub fn begin(load: Load, channels: &[Channel]) -> Running {
         Running::by(load, || channels.iter().cloned().map(Way::One).collect())
     }
 
-    /// Begins. Every client is a caller of its own, balanced over what the name resolves to.
+    /// Starts clients that are balanced over the addresses of a name.
     pub fn balanced(load: Load, name: &Name) -> Running {
         let policy = Policy::of_the_docs();
         Running { name: Some(name.clone()), ..Running::by(load, || vec![Way::Any(Balanced::over(name, policy))]) }
@@ -134,12 +134,12 @@ impl Running {
         Running { stop, clients, operations, name: None }
     }
 
-    /// How many operations its clients have done so far.
+    /// Number of operations so far.
     pub fn operations(&self) -> u64 {
         self.operations.load(Ordering::Relaxed)
     }
 
-    /// Ends it, and gathers what the clients remember.
+    /// Ends the load, and collects the results of its clients.
     pub async fn end(mut self) -> Report {
         self.stop.store(true, Ordering::Relaxed);
         let mut whole = Report::default();
@@ -157,7 +157,7 @@ impl Running {
     }
 }
 
-/// Invalidates keys that nobody reads, as many as the replica takes, until it is dropped.
+/// Invalidates keys that are never read, as fast as the replica allows, until it is dropped.
 pub fn flood(channel: &Channel) -> JoinSet<()> {
     let mut clients = JoinSet::new();
     for number in 0..4 {
@@ -166,7 +166,7 @@ pub fn flood(channel: &Channel) -> JoinSet<()> {
             loop {
                 let keys = (0..200).map(|key| format!("flood {number} {key}")).collect();
                 let selector = Some(pb::invalidate_request::Selector::Keys(pb::Keys { keys }));
-                // Refused or not: the next one follows.
+                // The next call follows after an error too.
                 let _ = client.invalidate(pb::InvalidateRequest { selector, ..Default::default() }).await;
             }
         });
@@ -181,7 +181,7 @@ pub(super) struct Client {
     pub(super) replicas: Vec<CacheServiceClient<Way>>,
     values: Arc<AtomicU64>,
     operations: Arc<AtomicU64>,
-    /// By key: the highest version seen, and the token that came with it.
+    /// By key: the highest version seen, and its token.
     seen: Vec<(Version, String)>,
     random: StdRng,
     epoch: Instant,
@@ -226,14 +226,14 @@ impl Client {
         self.report
     }
 
-    /// What was begun at `invoked` and is over now.
+    /// Records an operation that started at `invoked` and has just ended.
     pub(super) fn record(&mut self, replica: usize, key: u32, invoked: At, action: Action) {
         let (client, replica, returned) = (self.number, self.answered_by(replica), self.now());
         self.operations.fetch_add(1, Ordering::Relaxed);
         self.report.history.push(Operation { client, replica, key, invoked, returned, action });
     }
 
-    /// The replica that answered the last call, which was made by that way.
+    /// Number of the replica that answered the last call of this way.
     fn answered_by(&self, way: usize) -> u8 {
         match &self.ways[way] {
             Way::One(_) => way as u8,
@@ -241,7 +241,7 @@ impl Client {
         }
     }
 
-    /// What tells a Set from any other, where it may be sent again.
+    /// Unique id of a Set that may be sent again.
     pub(super) fn request_id(&self, value: u64) -> String {
         match &self.ways[0] {
             Way::One(_) => String::new(),
@@ -253,7 +253,7 @@ impl Client {
         self.epoch.elapsed()
     }
 
-    /// A few different keys, `first` among them.
+    /// A few different keys, including `first`.
     fn some_keys(&mut self, first: u32) -> Vec<u32> {
         let mut keys = vec![first];
         for _ in 0..self.random.random_range(0..4) {
@@ -275,7 +275,7 @@ impl Client {
         if presents { self.seen[key as usize].clone() } else { Default::default() }
     }
 
-    /// A value that nobody else writes.
+    /// A value that no other write has.
     pub(super) fn next_value(&mut self) -> (u64, pb::set_request::Content) {
         let value = self.values.fetch_add(1, Ordering::Relaxed);
         let mut bytes = value.to_be_bytes().to_vec();
@@ -283,7 +283,7 @@ impl Client {
         (value, pb::set_request::Content::Value(bytes.into()))
     }
 
-    /// How long this client waits this time, and whether it is one that leaves.
+    /// Timeout of the next call, and true if the client cancels it early.
     pub(super) fn patience(&mut self) -> (Duration, bool) {
         match self.random.random_range(0..100) < self.load.impatient {
             true => (Duration::from_millis(1), true),
@@ -390,8 +390,8 @@ impl Client {
     }
 }
 
-/// Whether the connection failed, and not the service, which says ErrorInfo, nor the caller's
-/// patience.
+/// True if the connection failed: the error is not from the service, which adds ErrorInfo, and not
+/// from the caller's timeout.
 pub(super) fn is_of_the_connection(status: &Status) -> bool {
     status.code() != Code::DeadlineExceeded && status.get_error_details().error_info().is_none()
 }
@@ -400,18 +400,17 @@ pub(super) fn name(key: u32) -> String {
     format!("{}:key {key}", group(key))
 }
 
-/// The prefix of a key: a quarter of them share it.
+/// Prefix of a key, which a quarter of the keys share.
 pub(super) fn group(key: u32) -> String {
     format!("group {}", key % 4)
 }
 
-/// The tag of a key: a third of them share it.
+/// Tag of a key, which a third of the keys share.
 pub(super) fn tag(key: u32) -> String {
     format!("tag {}", key % 3)
 }
 
-/// The position in a token of a key's partition: `1.64.17-<epoch>-<sequence>` has one of partition
-/// 17.
+/// Position of a key's partition in a token: `1.64.17-<epoch>-<sequence>` has that of partition 17.
 pub(super) fn position(key: u32, token: &str) -> Version {
     let partitions: u16 = token.split('.').nth(1).unwrap().parse().unwrap();
     let namespaces = Namespaces::new(NamespaceRules { limit: 1, ..Default::default() }, partitions);

@@ -13,7 +13,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// A primary that takes writes only while its replica follows, when `guarded`.
+    /// Starts a pair. If `guarded`, the primary accepts writes only while its replica follows.
     async fn start(guarded: bool) -> Pair {
         let args =
             ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--min-replicas-max-lag", "1"];
@@ -41,13 +41,13 @@ impl Pair {
         .await;
     }
 
-    /// Whether the primary takes writes only while its replica follows.
+    /// Sets if the primary accepts writes only while its replica follows.
     async fn guard(&self, guarded: bool) {
         let replicas = u8::from(guarded).to_string();
         self.primary().cli(&["CONFIG", "SET", "min-replicas-to-write", &replicas]).await;
     }
 
-    /// The replica is the primary now.
+    /// Makes the replica the primary.
     async fn promote(&mut self) {
         self.replica().cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
         self.replica().cli(&["REPLICAOF", "NO", "ONE"]).await;
@@ -68,7 +68,7 @@ async fn world(guarded: bool) -> World<Pair> {
     world
 }
 
-// Writes that the replica has not seen are acknowledged, and lost with the primary.
+// Acknowledged writes that the replica has not received are lost with the primary.
 drill!(d12_the_address_moves_to_a_replica_that_lags, Load::default(), world(false), |world| {
     while world.goes_on() {
         let old = world.redis.primary;
@@ -85,14 +85,14 @@ drill!(d12_the_address_moves_to_a_replica_that_lags, Load::default(), world(fals
     }
 });
 
-// One of our replicas is left alone with the old primary, which may not write without its replica.
-// It may go on being read: STRONG holds while a primary is the primary.
+// One replica of the service stays with the old primary, which may not write without its Redis
+// replica. It may still be read: STRONG holds only while a primary is the primary.
 drill!(
     d13_one_replica_is_left_with_the_old_primary,
     Load { strong: false, ..Load::default() },
     async {
         let mut world = world(true).await;
-        // The staleness bound, and min-replicas-max-lag.
+        // The bound is the staleness bound plus min-replicas-max-lag.
         world.bound += millis(1000);
         world
     },

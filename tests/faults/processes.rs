@@ -18,7 +18,7 @@ async fn world() -> World {
     World::of_processes(redis, &url, &[]).await
 }
 
-// Killed anywhere between a write to Redis, its message, its place in memory and its
+// Kills a replica at any point between a write to Redis, its message, the entry in memory and the
 // acknowledgement.
 drill!(d20_a_replica_is_killed_again_and_again, load(), world(), |world| {
     while world.goes_on() {
@@ -28,8 +28,8 @@ drill!(d20_a_replica_is_killed_again_and_again, load(), world(), |world| {
     }
 });
 
-// What a release that speaks another version leaves on the bus and in Redis, while replicas are
-// replaced one after the other.
+// A release with other formats leaves messages and entries in Redis, while replicas are replaced
+// one after the other.
 drill!(d22_replicas_are_replaced_amid_what_they_cannot_read, load(), world(), |world| {
     while world.goes_on() {
         for replica in 0..3 {
@@ -39,8 +39,8 @@ drill!(d22_replicas_are_replaced_amid_what_they_cannot_read, load(), world(), |w
     }
 });
 
-/// Announces on every partition, in another wire version and as another kind, and writes entries of
-/// another format over those that are there.
+/// Publishes messages of another wire version and of an unknown kind on every partition, and
+/// overwrites entries with another format.
 async fn speak_another_version(redis: &Redis) {
     for partition in 0..64u16 {
         let channel = format!("twintier:{{{partition}}}:b").into_bytes();
@@ -57,7 +57,7 @@ async fn speak_another_version(redis: &Redis) {
     }
 }
 
-/// Redis and its replicas with one clock that a drill moves.
+/// Redis and replicas with one clock that the drill moves.
 struct Clocked {
     redis: Redis,
     clock: WallClock,
@@ -79,7 +79,7 @@ drill!(d21_wall_clocks_jump, Load::default(), clocked(), |world| {
     world.redis.clock.stands(0);
 });
 
-// Epochs are made from the clock of Redis, which loses all that it knew of them.
+// Redis makes epochs from its clock, and loses all memory of earlier ones.
 drill!(d21_redis_loses_its_data_and_its_clock_goes_back, Load::default(), clocked(), |world| {
     let mut off = 0;
     while world.goes_on() {

@@ -1,7 +1,7 @@
 //! Drills of a rolling update: replicas are replaced one by one, and no call may fail.
 //!
-//! Replicas are processes. They are replaced as a Deployment with `maxSurge: 1` and
-//! `maxUnavailable: 0` does it. Clients reach them by a name.
+//! Replicas are child processes. They are replaced like those of a Deployment with `maxSurge: 1`
+//! and `maxUnavailable: 0`. Clients reach them by a name.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use super::harness::{Redis, Replica, eventually, eventually_within, within};
 use super::load::{Load, Way};
 use super::report::say;
 
-/// What every replica is configured with, of whatever build: the service's own defaults, sooner,
-/// and patience with a Redis that shares the machine.
+/// Settings of every replica of either build: the service's defaults with shorter times, and long
+/// timeouts for a Redis on the same machine.
 const SETTINGS: &[(&str, &str)] = &[
     ("coherence.max_staleness", "1s"),
     ("redis.connect_timeout", "10s"),
@@ -37,19 +37,19 @@ const SETTINGS: &[(&str, &str)] = &[
     ("drain.timeout", "1800ms"),
 ];
 
-/// Within which a replica ends after SIGTERM: the delay and the timeout.
+/// Time in which a replica stops after SIGTERM: the delay and the timeout.
 const DRAIN_LIMIT: Duration = millis(2500);
-/// On top of that, for a busy machine.
+/// Allowance for a loaded machine, added to [`DRAIN_LIMIT`].
 const SCHEDULING_ALLOWANCE: Duration = Duration::from_secs(3);
-/// Until the name has forgotten a replica that ends.
+/// Time until clients no longer find a replica that stops.
 const FORGETTING: Duration = millis(300);
 /// Longest time until a replica is ready.
 const STARTING: Duration = Duration::from_secs(30);
 
-/// Keys that are always read, and never written.
+/// Keys that are read all the time and never written.
 const HOT: usize = 200;
 
-/// What a newer release may be configured with.
+/// Settings that only a newer release may have.
 const NEWER: &[(&str, &str)] = &[
     ("cache.compression", "zstd"),
     ("cache.compression_threshold", "16B"),
@@ -58,7 +58,7 @@ const NEWER: &[(&str, &str)] = &[
     ("redis.connections", "3"),
 ];
 
-/// A build of the program, and what it is configured with beside `SETTINGS`.
+/// A build of the program, and its settings in addition to `SETTINGS`.
 #[derive(Clone)]
 struct Build {
     program: PathBuf,
@@ -70,10 +70,10 @@ struct Rollout {
     redis: Redis,
     name: Name,
     places: Vec<Place>,
-    /// How many replicas there ever were.
+    /// Number of replicas started so far.
     started: u8,
-    /// The share of the hot keys, in percent, that a replica without a warm start had in memory
-    /// when it was ready.
+    /// Share of the hot keys, in percent, that a replica without a warm start had in memory when it
+    /// was ready.
     cold: u64,
     unread: Arc<Unread>,
     _readers: JoinSet<()>,
@@ -87,18 +87,18 @@ struct Unread {
 }
 
 impl Build {
-    /// This one.
+    /// The build under test.
     fn this(settings: &[(&'static str, &'static str)]) -> Build {
         Build { program: env!("CARGO_BIN_EXE_twintier").into(), settings: settings.to_vec() }
     }
 
-    /// The one that OTHER_PROGRAM names, else this one.
+    /// The build that OTHER_PROGRAM names, else the build under test.
     fn other() -> Build {
         let other = std::env::var_os("OTHER_PROGRAM").filter(|path| !path.is_empty());
         other.map_or(Build::this(&[]), |program| Build { program: program.into(), settings: Vec::new() })
     }
 
-    /// A replica of it that is ready.
+    /// Starts a replica of the build, and waits until it is ready.
     async fn starts(&self, redis: &Redis) -> Replica {
         let settings = [SETTINGS, &self.settings].concat();
         let replica = Replica::of_build(&self.program, &redis.url(), &settings).await;
@@ -116,8 +116,8 @@ fn hot(number: usize) -> String {
     format!("hot {number}")
 }
 
-/// Reads every hot key once; returns the share, in percent, of all that this replica was ever asked
-/// for that came from its memory.
+/// Reads every hot key once. Returns the share, in percent, of all Gets of this replica that memory
+/// answered.
 async fn share_of_memory(replica: &Replica) -> u64 {
     for number in 0..HOT {
         replica.get(&hot(number)).await;
@@ -127,17 +127,17 @@ async fn share_of_memory(replica: &Replica) -> u64 {
     100 * l1_hits / HOT as u64
 }
 
-/// Reads the hot keys, round and round.
+/// Reads the hot keys repeatedly.
 async fn read_hot(name: Name) {
     let mut client = CacheServiceClient::new(Way::Any(Balanced::over(&name, Policy::of_the_docs())));
     for number in (0..HOT).cycle() {
-        // What fails is counted by the name.
+        // The name counts failures.
         let _ = client.get(pb::GetRequest { key: hot(number), ..Default::default() }).await;
         sleep(millis(2)).await;
     }
 }
 
-/// Three replicas of a build, which know from a former one what is hot.
+/// Starts three replicas of a build. They know the hot keys from an earlier replica.
 async fn deployed(build: &Build) -> World<Rollout> {
     let redis = Redis::start().await;
     let former = build.starts(&redis).await;
@@ -162,7 +162,7 @@ async fn deployed(build: &Build) -> World<Rollout> {
     world
 }
 
-/// The same, and a look at what a replica without a warm start has in memory.
+/// Starts three replicas, and measures the memory of a replica without a warm start.
 async fn deployed_and_compared() -> World<Rollout> {
     let mut world = deployed(&Build::this(&[])).await;
     let cold = Build::this(&[("warm_start.enabled", "false")]).starts(&world.redis.redis).await;
@@ -172,7 +172,7 @@ async fn deployed_and_compared() -> World<Rollout> {
 }
 
 impl Rollout {
-    /// From now on callers may find `replica`.
+    /// Adds `replica` to the name.
     fn announces(&mut self, replica: &Replica) -> Place {
         let place = Place { replica: self.started, address: replica.address };
         self.started += 1;
@@ -182,7 +182,7 @@ impl Rollout {
 }
 
 impl Unread {
-    /// Adds what a replica counted in all of its life.
+    /// Adds the lifetime counts of a replica.
     async fn count(&self, replica: &Replica) {
         let stats = replica.stats().await;
         self.entries.fetch_add(stats.redis.unwrap().undecodable, Ordering::Relaxed);
@@ -195,7 +195,7 @@ impl Unread {
 }
 
 impl World<Rollout> {
-    /// Replaces one replica by one of `build`; returns what share of the hot keys the new one had
+    /// Replaces one replica by one of `build`. Returns the share of hot keys that the new one had
     /// in memory when it was ready.
     async fn replaces(&mut self, index: usize, build: &Build, peers: &[&[u8]]) -> u64 {
         let new = build.starts(&self.redis.redis).await;
@@ -227,8 +227,7 @@ impl World<Rollout> {
     }
 }
 
-/// What connections say that are a nuisance to a drain: nothing at all, the half of a client's
-/// first words, and the half of a frame.
+/// Bytes of connections that delay a drain: none, half of a client's preface, and half of a frame.
 const PEERS: &[&[u8]] =
     &[b"", b"PRI * HTTP/2.0\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x10\x01"];
 
@@ -246,7 +245,7 @@ drill!(d28_replicas_are_replaced_one_after_another, Load::default(), deployed_an
     assert!(with.iter().all(|with| *with >= without + 50), "{with:?} {without}");
 });
 
-// One release is replaced by the next, and that is taken back.
+// Upgrades from one build to the other, and rolls back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d22_old_and_new_builds_share_a_redis() {
     let (old, new) = (Build::other(), Build::this(NEWER));
@@ -267,6 +266,6 @@ async fn d22_old_and_new_builds_share_a_redis() {
             }
         })
         .await;
-    // Formats that differ break no promise, but make proofs and hits rare.
+    // Different formats would break no promise, but would make proofs and hits rare.
     assert!(unread.none(), "what one build wrote the other could not read: {unread:?}");
 }

@@ -1,9 +1,9 @@
 //! Drills of Redis with Sentinel.
 //!
-//! Acknowledged writes that a failover loses are invalidated again by the replica that acknowledged
-//! them, or everything from before is a miss: the bound is the same. A primary that is replaced
-//! while it lives goes on until the sentinels look at it again, many seconds later: there it may
-//! take writes only while a replica of it follows, and the bound is longer by min-replicas-max-lag.
+//! The replica that acknowledged writes which a failover loses invalidates them again, or all
+//! earlier entries are misses: the bound is the same. A primary that is replaced while it is up
+//! continues until the sentinels check it, many seconds later. Until then it may accept writes only
+//! while a replica follows it, and the bound is longer by min-replicas-max-lag.
 
 use rand::Rng as _;
 use tokio::time::sleep;
@@ -15,9 +15,9 @@ use super::load::Load;
 
 const REPAIR: &[(&str, &str)] = &[("redis.failover", "repair")];
 const COLD: &[(&str, &str)] = &[("redis.failover", "cold")];
-/// The user that the service is, where nodes are separated.
+/// User of the service in worlds where nodes are separated.
 const SERVICE: &str = "service";
-/// A primary that no replica follows takes no writes.
+/// Settings of a primary that accepts no writes without a replica.
 const GUARDED: &[&str] = &["--min-replicas-to-write", "1", "--min-replicas-max-lag", "1"];
 
 async fn world(settings: &[(&str, &str)]) -> World<Sentinels> {
@@ -26,7 +26,7 @@ async fn world(settings: &[(&str, &str)]) -> World<Sentinels> {
     World::connected_to(redis, &url, settings).await
 }
 
-/// Two servers, with the given protections.
+/// Starts two servers, with these safeguards.
 #[cfg(feature = "drills")]
 pub async fn two_with(protections: Safeguards) -> World<Sentinels> {
     let redis = Sentinels::of(&[], TWO).await;
@@ -36,13 +36,13 @@ pub async fn two_with(protections: Safeguards) -> World<Sentinels> {
     world
 }
 
-/// A primary comes back in the life that it had.
+/// Runs failovers after which a primary returns in its old life.
 #[cfg(feature = "drills")]
 pub async fn primaries_come_back(world: &mut World<Sentinels>) {
     there_and_back(world, Return::Asked).await;
 }
 
-/// With the given protections.
+/// Starts a world with these safeguards.
 pub async fn world_with(protections: Safeguards) -> World<Sentinels> {
     let redis = Sentinels::start(&[]).await;
     let url = redis.url();
@@ -57,18 +57,17 @@ async fn guarded_world(settings: &[(&str, &str)]) -> World<Sentinels> {
     world
 }
 
-/// Load on primaries that may go on when they are replaced, where STRONG is not what it says.
+/// Load without STRONG Gets, for primaries that keep answering after they are replaced.
 fn not_strong() -> Load {
     Load { strong: false, ..Load::default() }
 }
 
-/// So many keys that what was lost is not soon written again.
+/// So many keys that a lost write is not soon written again.
 pub fn many_keys() -> Load {
     Load { keys: 400, ..Load::default() }
 }
 
-/// Kills the primary again and again. `ahead`: with writes that it acknowledged and nobody else
-/// has.
+/// Kills the primary repeatedly. If `ahead`, it has acknowledged writes that it did not replicate.
 pub async fn primaries_die(world: &mut World<Sentinels>, ahead: bool) {
     while world.goes_on() {
         world.redis.settles().await;
@@ -98,8 +97,8 @@ drill!(d12_acknowledged_writes_are_lost_cold, many_keys(), world(COLD), |world| 
     primaries_die(world, true).await;
 });
 
-// What the new primary knows of the fleet is old, too: it does not wait for this replica, which
-// acknowledged writes that are lost.
+// The new primary has old data about the fleet, too: it does not wait for this replica, which
+// acknowledged lost writes.
 drill!(
     d12_acknowledged_writes_of_a_new_replica_are_lost,
     Load { replicas_die: true, ..many_keys() },
@@ -144,20 +143,20 @@ async fn operator_fails_over(world: &mut World<Sentinels>) {
     }
 }
 
-/// How a primary is replaced and comes back.
+/// Cause of a replacement and return of a primary.
 #[derive(Clone, Copy)]
 enum Return {
-    /// An operator asks the sentinels, twice.
+    /// An operator requests two failovers.
     Asked,
-    /// It freezes, and thaws when another one has been promoted, which then dies.
+    /// The primary freezes and thaws after another one was promoted, which then dies.
     Frozen,
 }
 
-/// Rounds that are tried until a primary has come back in the life it had.
+/// Most rounds until a primary has returned in its old life.
 const ROUNDS: usize = 6;
 
-/// Has the primary replaced, and named again before the sentinels have made a replica of it: in the
-/// life that it had, without the writes of the time in between.
+/// Replaces the primary, and promotes it again before the sentinels have made it a replica: in
+/// its old life, and without the writes in between.
 async fn there_and_back(world: &mut World<Sentinels>, how: Return) {
     let (mut rounds, mut returned) = (0, 0);
     while world.goes_on() || (returned == 0 && rounds < ROUNDS) {
@@ -174,7 +173,7 @@ async fn there_and_back(world: &mut World<Sentinels>, how: Return) {
                 second
             }
         };
-        // Writes are acknowledged there.
+        // The new primary acknowledges writes.
         sleep(millis(800)).await;
         let named = match how {
             Return::Asked => world.redis.fail_over().await,
@@ -187,14 +186,14 @@ async fn there_and_back(world: &mut World<Sentinels>, how: Return) {
         };
         returned += usize::from(named == first && life.is_some() && world.redis.life(first).await == life);
         world.recovers().await;
-        // What is wrong then shows while nobody writes it anew.
+        // Errors show while the key is not written again.
         sleep(world.bound + millis(1000)).await;
     }
     println!("  {returned} of {rounds} came back in the life that they had");
     assert!(returned > 0, "no primary came back before it became a replica: nothing was shown");
 }
 
-/// Two servers, or three of which one is never promoted.
+/// Starts two servers, or three of which one is never promoted.
 async fn returning_world(guard: &[&str], replicas: &[&[&str]], settings: &[(&str, &str)]) -> World<Sentinels> {
     let redis = Sentinels::of(guard, replicas).await;
     let url = redis.url();
@@ -206,7 +205,7 @@ async fn returning_world(guard: &[&str], replicas: &[&[&str]], settings: &[(&str
 const TWO: &[&[&str]] = &[&[]];
 const THREE: &[&[&str]] = &[&[], &["--replica-priority", "0"]];
 
-/// What is written once is not written again before the bound has passed.
+/// A load that writes a key again only after the bound.
 pub fn rarely_written() -> Load {
     Load { keys: 2000, writes: 2, features: 0, strong: false, ..Load::default() }
 }
@@ -241,7 +240,7 @@ drill!(
     }
 );
 
-// It is not down for the sentinels, or just.
+// The freezes are shorter than the sentinels' limit, or just reach it.
 drill!(d12_the_primary_freezes_for_moments, not_strong(), guarded_world(REPAIR), |world| {
     while world.goes_on() {
         let primary = world.redis.primary().await;
@@ -254,18 +253,19 @@ drill!(d12_the_primary_freezes_for_moments, not_strong(), guarded_world(REPAIR),
     }
 });
 
-/// Sentinels, and the way of one of our replicas to them.
+/// Sentinels, with proxies between them and one replica of the service.
 struct Split {
     redis: Sentinels,
     ways: Vec<Proxy>,
 }
 
-/// Everybody but the service and these drills is the default user, who can be shut out of a node.
+/// Starts sentinels and Redis whose own connections use the default user, which a node can lock
+/// out.
 async fn separable() -> Sentinels {
     Sentinels::start(&[GUARDED, &["--user", SERVICE, "on", "nopass", "~*", "&*", "+@all"]].concat()).await
 }
 
-/// Shuts sentinels and other Redis out of a node, or lets them in again.
+/// Locks sentinels and other Redis servers out of a node, or lets them in again.
 async fn separate(node: &Redis, apart: bool) {
     let default = if apart { "off" } else { "on" };
     for words in [&["ACL", "SETUSER", "default", default][..], &["CLIENT", "KILL", "USER", "default"]] {
@@ -273,7 +273,7 @@ async fn separate(node: &Redis, apart: bool) {
     }
 }
 
-/// The first replica reaches the sentinels by proxies.
+/// Starts a world whose first replica reaches the sentinels by proxies.
 async fn split(settings: &[(&str, &str)]) -> World<Split> {
     let redis = separable().await;
     let mut ways = Vec::new();
@@ -293,8 +293,8 @@ async fn split(settings: &[(&str, &str)]) -> World<Split> {
     world
 }
 
-/// Cuts the primary and our first replica off from the rest, lets the sentinels promote another,
-/// and heals it.
+/// Separates the primary and the first replica from the rest, waits until the sentinels promote
+/// another primary, and heals the split.
 async fn splits(world: &mut World<Split>) {
     while world.goes_on() {
         let Split { redis, ways } = &world.redis;
@@ -319,7 +319,7 @@ drill!(d13_one_replica_is_left_with_the_old_primary_cold, not_strong(), split(CO
     splits(world).await;
 });
 
-// The sentinels go away one by one while nothing else is wrong, and come back.
+// The sentinels are killed one by one, without another fault, and return.
 drill!(d12_sentinels_are_killed, Load::default(), world(REPAIR), |world| {
     while world.goes_on() {
         for sentinel in 0..3 {

@@ -1,7 +1,7 @@
 //! Drills of Redis Cluster: three primaries with a replica each.
 //!
-//! A primary that is replaced while it is frozen has lost its right to write when it wakes: it
-//! hears of it before it answers, or very soon.
+//! A primary that is replaced while it is frozen may not write after it thaws: it learns of the
+//! change before it answers, or very soon.
 
 use rand::Rng as _;
 use tokio::time::sleep;
@@ -19,7 +19,7 @@ async fn world(settings: &[(&str, &str)]) -> World<Cluster> {
     World::connected_to(redis, &url, settings).await
 }
 
-/// The slot of a partition drawn at random.
+/// Slot of a random partition.
 async fn some_slot(redis: &Cluster) -> u16 {
     redis.slot(rand::rng().random_range(0..64)).await
 }
@@ -28,13 +28,13 @@ drill!(d15_no_fault_at_all, Load::default(), world(REPAIR), |world| {
     world.rests().await;
 });
 
-/// So many keys that what was lost is not soon written again.
+/// So many keys that a lost write is not soon written again.
 fn many_keys() -> Load {
     Load { keys: 400, ..Load::default() }
 }
 
-/// Kills the primary of partition 0 again and again. `ahead`: with writes that it acknowledged and
-/// nobody else has.
+/// Kills the primary of partition 0 repeatedly. If `ahead`, it has acknowledged writes that it did
+/// not replicate.
 async fn primaries_die(world: &mut World<Cluster>, ahead: bool) {
     let slot = world.redis.slot(0).await;
     while world.goes_on() {
@@ -74,7 +74,7 @@ drill!(d15_an_operator_fails_over, Load::default(), world(REPAIR), |world| {
     }
 });
 
-// The primary is named again as soon as it can be.
+// The old primary is promoted again as soon as possible.
 drill!(d15_an_operator_fails_over_and_back, many_keys(), world(REPAIR), |world| {
     while world.goes_on() {
         world.redis.settles().await;
@@ -83,7 +83,7 @@ drill!(d15_an_operator_fails_over_and_back, many_keys(), world(REPAIR), |world| 
         let second = world.redis.fail_over(slot).await;
         sleep(millis(rand::rng().random_range(0..800))).await;
         eventually("it is the primary again", async || {
-            // Refused while it is no replica yet, and when it is none any more.
+            // Refused while it is not a replica yet, and when it is no longer one.
             let _ = world.redis.nodes[first].asked(&["CLUSTER", "FAILOVER"]).await;
             world.redis.primary(slot).await.is_some_and(|primary| primary != second)
         })
@@ -93,8 +93,8 @@ drill!(d15_an_operator_fails_over_and_back, many_keys(), world(REPAIR), |world| 
     }
 });
 
-// The old primary wakes up without knowing that it was replaced. What it was asked while it slept
-// is answered then.
+// The old primary thaws and does not know yet that it was replaced. It then answers the requests of
+// the frozen time.
 drill!(
     d15_a_primary_is_frozen_until_it_is_replaced,
     Load { strong: false, ..Load::default() },
@@ -125,7 +125,7 @@ drill!(d15_slots_move, Load::default(), world(REPAIR), |world| {
     }
 });
 
-// Part of its keys is here, part there, and a script of both is answered TRYAGAIN.
+// The keys of a slot are on two nodes, and Redis answers a script for both with TRYAGAIN.
 drill!(d15_slots_are_left_half_moved, Load::default(), world(REPAIR), |world| {
     while world.goes_on() {
         let (slot, from, to) = some_move(&world.redis).await;
@@ -137,7 +137,7 @@ drill!(d15_slots_are_left_half_moved, Load::default(), world(REPAIR), |world| {
     }
 });
 
-/// A slot of some partition, the primary that serves it, and another primary.
+/// Slot of a random partition, its primary, and another primary.
 async fn some_move(redis: &Cluster) -> (u16, usize, usize) {
     loop {
         let (slot, other) = (some_slot(redis).await, some_slot(redis).await);
@@ -148,7 +148,7 @@ async fn some_move(redis: &Cluster) -> (u16, usize, usize) {
     }
 }
 
-// What the service knows of the cluster names a node that is no member any more.
+// A node that the service knows leaves the cluster.
 drill!(d15_a_node_is_removed, Load::default(), world(REPAIR), |world| {
     while world.goes_on() {
         world.redis.settles().await;

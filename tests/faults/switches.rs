@@ -13,15 +13,15 @@ use super::harness::{Class, Direction, Redis};
 use super::load::Load;
 use super::sentinel;
 
-/// Few keys and one partition, so that messages follow each other closely.
+/// One partition, so that messages follow each other closely.
 const DENSE: &[(&str, &str)] = &[("coherence.partitions", "1")];
 
 fn load() -> Load {
     Load { keys: 8, clients: 16, pause: Duration::from_micros(200), ..Load::default() }
 }
 
-/// So many keys that a replica's own writes leave some of them alone for longer than the bound; and
-/// none are selected, for that would reach them all.
+/// Load with so many keys that a replica's own writes miss some of them for longer than the bound.
+/// It selects no keys, because that would reach all of them.
 fn sparse() -> Load {
     Load { keys: 600, features: 0, ..load() }
 }
@@ -30,7 +30,7 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Runs the drill until the checker finds something, a few times at most.
+/// Repeats the drill until the checker finds a violation. Panics after a few rounds.
 async fn caught(protection: Safeguard, load: Load, fault: impl AsyncFn(&mut World)) {
     caught_with(protection, DENSE, load, fault).await;
 }
@@ -54,7 +54,7 @@ async fn until_caught(protection: Safeguard, drill: impl AsyncFn(&str, Safeguard
     panic!("{protection:?} is off and the checker found nothing");
 }
 
-/// Loses what subscriptions bring, now and then, for a moment.
+/// Drops the messages of subscriptions for short times.
 async fn lossy(world: &mut World) {
     while world.goes_on() {
         let unlucky = &world.proxies[rand::rng().random_range(0..3)];
@@ -65,7 +65,7 @@ async fn lossy(world: &mut World) {
     }
 }
 
-/// Redis has taken a write, and its reply is lost with the connection.
+/// Redis executes a write, and its reply is lost with the connection.
 async fn replies_are_lost(world: &mut World) {
     while world.goes_on() {
         for proxy in &world.proxies {
@@ -80,7 +80,7 @@ async fn replies_are_lost(world: &mut World) {
     }
 }
 
-/// What goes to Redis, or comes from it, is on its way for longer.
+/// Delays commands or their replies.
 async fn commands_are_late(world: &mut World, direction: Direction, delay: Duration) {
     for proxy in &world.proxies {
         proxy.delay(Class::Commands, direction, delay);
@@ -113,7 +113,7 @@ async fn an_endless_proof_is_caught_by_a_deaf_subscription() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_echo_without_suspicion_is_caught_by_cut_subscriptions() {
     caught(Safeguard::FirstEcho, sparse(), async |world| {
-        // What was published while it was held back goes with the connection.
+        // The messages that were held back are lost with the connection.
         while world.goes_on() {
             world.proxies[1].stall(Class::Subscription, Direction::ToClient);
             sleep(millis(300)).await;
@@ -128,7 +128,7 @@ async fn a_first_echo_without_suspicion_is_caught_by_cut_subscriptions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_fence_is_caught_by_slow_answers_of_redis() {
     caught(Safeguard::Fence, load(), async |world| {
-        // What Redis answered is on its way for longer than the message that makes it old.
+        // The answer of Redis takes longer than the message that makes it outdated.
         commands_are_late(world, Direction::ToClient, millis(20)).await;
     })
     .await;
@@ -136,8 +136,8 @@ async fn a_missing_fence_is_caught_by_slow_answers_of_redis() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_echo_without_counters_is_caught_by_a_lost_last_message() {
-    // So many partitions that a loss is rarely shown by the next message of its own; what selects
-    // keys sends one to each of them.
+    // With so many partitions the next message of a partition rarely reveals a loss. Selectors are
+    // off, because they send a message to each partition.
     let load = Load { keys: 300, pause: millis(4), features: 0, ..load() };
     caught_with(Safeguard::EchoCounters, &[("coherence.partitions", "1024")], load, lossy).await;
 }
@@ -208,8 +208,8 @@ async fn a_takeover_without_repair_is_caught_by_acknowledged_writes_that_are_los
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kept_older_entry_is_caught_by_cut_subscriptions() {
-    // Answers for tokens and STRONG Gets come from Redis while memory holds what was true when the
-    // subscription was cut.
+    // Redis answers Gets with tokens and STRONG Gets, while memory keeps the state from before the
+    // cut.
     let load = Load { keys: 24, features: 0, ..load() };
     caught_with(Safeguard::Monotonic, &[], load, async |world| subscriptions_stay_cut(world).await).await;
 }

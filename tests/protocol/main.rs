@@ -1,7 +1,7 @@
-//! Model check of the protocol's rules, in every interleaving.
+//! Model check of the protocol's rules in every interleaving.
 //!
 //! docs/consistency.md describes the rules. With all of them the promises hold. Without any one of
-//! them the explorer finds how a promise breaks.
+//! them the explorer finds a counterexample.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod promises;
@@ -17,7 +17,7 @@ use rules::Rules;
 use steps::{Bounds, Protocol};
 use world::{Faults, Policy, Protection};
 
-/// Explores until everything was seen, or a promise is broken.
+/// Explores all states, or until a promise is broken.
 fn explore(rules: Rules, bounds: Bounds) -> impl Checker<Protocol> {
     let begun = Instant::now();
     let checker =
@@ -37,7 +37,7 @@ fn holds(policy: Policy, bounds: Bounds) {
     assert!(checker.is_done() && checker.unique_state_count() > 1000, "there was nothing to see");
 }
 
-/// Prints how a promise breaks without `protection`.
+/// Prints a counterexample without `protection`.
 fn misses(policy: Policy, protection: Protection, bounds: Bounds) {
     let checker = explore(rules(policy, Some(protection)), bounds);
     let path = checker.discoveries().into_values().next().expect("nothing broke");

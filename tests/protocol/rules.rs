@@ -2,17 +2,17 @@
 
 use crate::world::*;
 
-/// The protections that are on.
+/// Set of active protections.
 #[derive(Clone, Copy)]
 pub struct Rules {
     pub policy: Policy,
     pub off: Option<Protection>,
-    /// Somebody says who the primary is, and how often that has changed. Otherwise replicas go from
-    /// one primary to the next together.
+    /// True if sentinels or a cluster name the primary and count its changes. Otherwise all
+    /// replicas move from one primary to the next together.
     pub named: bool,
-    /// A counter that was set to an epoch no clock can have led to is lost, so that epochs go back.
-    /// Tokens and earlier answers of that epoch cannot be told old from new then, and are not
-    /// looked at.
+    /// True if epochs may go back: a counter was set to an epoch that no clock leads to, and then
+    /// lost. Tokens and earlier answers of that epoch are not checked, because their order is
+    /// unknown.
     pub epochs_go_back: bool,
 }
 
@@ -60,7 +60,7 @@ impl Replica {
         }
     }
 
-    /// `settle`: the counter stood at `position` after `begun`.
+    /// `settle`: the counter had reached `position` at the start of the audit.
     pub fn settle(&mut self, rules: Rules, position: Version, age: Age) {
         if position.epoch < self.watermark.epoch {
             self.start_over();
@@ -82,7 +82,7 @@ impl Replica {
         self.applied = Version::default();
     }
 
-    /// Messages that cannot be told apart were lost, and that was seen.
+    /// Messages were lost, and their partition is unknown.
     pub fn lose_place(&mut self) {
         self.bump();
         self.unsync();
@@ -100,7 +100,7 @@ impl Replica {
         self.synced = true;
     }
 
-    /// Of the watermark the epoch is still looked at.
+    /// Forgets the watermark except for its epoch.
     fn unsync(&mut self) {
         self.watermark.sequence = 0;
         self.synced = false;
@@ -130,7 +130,7 @@ impl Replica {
         (stands && !note.overtaken) || !rules.on(Protection::Fence)
     }
 
-    /// A fetch was answered. Returns whether the answer entered memory.
+    /// Handles the answer of a fetch. Returns true if the answer entered memory.
     pub fn admit(&mut self, rules: Rules, fetch: Fetch) -> bool {
         let admitted = self.passes(rules, fetch.note, fetch.position);
         if admitted {
@@ -140,8 +140,8 @@ impl Replica {
         admitted
     }
 
-    /// A read was answered that shows everything below `least` to be of the past; `entered` when
-    /// its answer is in memory.
+    /// Handles the answer of a read, which proves that everything below `least` is outdated.
+    /// `entered` is true if the answer is in memory.
     pub fn follow_read(&mut self, rules: Rules, least: Version, entered: bool) {
         if !rules.on(Protection::Monotonic) {
             return;
@@ -158,8 +158,8 @@ impl Replica {
         }
     }
 
-    /// An own write was taken at `version`; `new` is what it set. Returns whether that entered
-    /// memory.
+    /// Handles the acknowledgement of an own write at `version`. `new` is the value that it set.
+    /// Returns true if that entered memory.
     pub fn wrote(&mut self, rules: Rules, version: Version, new: Option<(Change, Note)>) -> bool {
         self.check_epoch(version);
         let new = new.filter(|(_, note)| self.passes(rules, *note, version));
@@ -202,7 +202,7 @@ impl Replica {
         }
     }
 
-    /// Looked at by a repair only.
+    /// Remembers a change for a repair.
     pub fn remember(&mut self, rules: Rules, version: Version) {
         if rules.policy == Policy::Repair {
             self.remembered = self.remembered.max(version);
@@ -213,13 +213,13 @@ impl Replica {
 // === impl Replica: answering ===
 
 impl Replica {
-    /// `judge`: whether memory is answered as fresh.
+    /// `judge`: the entry in memory, if it may be answered as fresh.
     pub fn fresh(&self, rules: Rules) -> Option<Held> {
         let proven = self.proof <= BOUND || !rules.on(Protection::Audit);
         self.memory.filter(|held| !held.suspect && proven)
     }
 
-    /// The position that `held` is known to reflect: `Place::of`.
+    /// `Place::of`: the position that `held` is known to reflect.
     pub fn reflects(&self, held: Held) -> Version {
         if self.synced && !held.suspect { held.position.max(self.watermark) } else { held.position }
     }

@@ -5,16 +5,16 @@ use stateright::{Model, Property};
 use crate::rules::Rules;
 use crate::world::*;
 
-/// How far the exploration goes.
+/// Bounds of the exploration.
 #[derive(Clone, Copy)]
 pub struct Bounds {
     pub writes: usize,
-    /// Replicas whose subscription and memory are followed.
+    /// Number of replicas whose subscription and memory are modelled.
     pub watched: usize,
     pub faults: Faults,
 }
 
-/// The protocol under some rules, as far as some bounds.
+/// The protocol with some rules, explored within some bounds.
 pub struct Protocol {
     pub rules: Rules,
     pub bounds: Bounds,
@@ -27,7 +27,7 @@ pub enum Step {
         by: usize,
         operation: Operation,
     },
-    /// What was announced is written.
+    /// Redis stores a change that was announced before.
     Land,
     Acknowledge {
         by: usize,
@@ -44,7 +44,7 @@ pub enum Step {
     Answer {
         by: usize,
     },
-    /// A Get for itself asks Redis and is answered.
+    /// A Get reads Redis on its own and is answered.
     Read {
         by: usize,
     },
@@ -54,7 +54,7 @@ pub enum Step {
     Lose {
         to: usize,
     },
-    /// A message is lost, and that is seen.
+    /// A message is lost, and the replica notices.
     Overrun {
         to: usize,
     },
@@ -70,17 +70,17 @@ pub enum Step {
     Subscribe {
         by: usize,
     },
-    /// A replica of Redis takes over that holds the first `kept` changes.
+    /// A Redis replica that has the first `kept` changes becomes the primary.
     Failover {
         kept: usize,
     },
     Flush,
-    /// The primary that was replaced comes back: with its data, in the life that it had.
+    /// The replaced primary returns with its data, in its old life.
     Return,
     Repair {
         by: usize,
     },
-    /// A replica that has not repaired is not waited for any longer.
+    /// A settlement stops waiting for replicas that have not repaired.
     GiveUp,
     Die {
         who: usize,
@@ -93,7 +93,7 @@ impl Model for Protocol {
     type State = World;
     type Action = Step;
 
-    /// The key is set, and in memory, whole and proven.
+    /// The key is set and in memory, and the partition is proven.
     fn init_states(&self) -> Vec<World> {
         let position = Version { epoch: FIRST_EPOCH, sequence: 1 };
         let entry = Entry { version: position, value: 0 };
@@ -288,7 +288,7 @@ impl Protocol {
         }
     }
 
-    /// One script: the next sequence, the change, and its announcement to whoever is subscribed.
+    /// One script: the next sequence, the change, and its announcement to all subscribers.
     fn carry_out(&self, world: &mut World, by: usize, operation: Operation, change: Option<Change>) -> Version {
         let redis = &mut world.redis;
         redis.position.sequence += 1;
@@ -309,10 +309,10 @@ impl Protocol {
         version
     }
 
-    /// What comes before anything that `by` asks of the primary: whether that is the one it knows,
-    /// with all that it had.
+    /// Handshake of `by` before a request: checks that the primary is the known one with all of its
+    /// data.
     fn greet(&self, world: &mut World, by: usize) {
-        // Where epochs go back no clock can have led to what was known: it binds nobody.
+        // Where epochs may go back, a known epoch is no lower bound.
         let binds = self.rules.on(Protection::Return) && !self.rules.epochs_go_back;
         let is_behind = binds && world.redis.position.epoch < world.replicas[by].known;
         let was_replaced = self.rules.on(Protection::Term) && self.rules.named && world.redis.returned;
@@ -366,7 +366,7 @@ impl Protocol {
         world.log[sent.change].acknowledged = Some(0);
     }
 
-    /// Whether a reply of a version is from before a failover that `me` has repaired.
+    /// Returns a check if a reply of a version is from before a failover that `me` has repaired.
     fn is_late(&self, world: &World, me: usize) -> impl Fn(Version) -> bool + use<> {
         let repaired = world.replicas[me].repaired;
         let on = self.rules.on(Protection::LateReplies);
@@ -380,7 +380,7 @@ impl Protocol {
         Some(())
     }
 
-    /// What Redis answers to replica `by`, if that counts.
+    /// Answer of Redis to replica `by`, if it is valid.
     fn asked(&self, world: &World, by: usize) -> Option<(Version, Option<Entry>)> {
         let (position, entry) = (world.redis.position, world.redis.entry);
         let all_repaired = (0..REPLICAS).all(|me| world.redis.repaired[me] || world.replicas[me].gone);
@@ -475,13 +475,12 @@ impl Protocol {
         }
     }
 
-    /// The primary before this one is the primary again, before it ever became a replica.
+    /// The previous primary becomes the primary again, before it was a replica.
     fn come_back(&self, world: &mut World) -> Option<()> {
         let Replaced { redis, changes } = world.replaced.take()?;
         world.left.returns -= 1;
         world.redis = Redis { returned: true, ..redis };
-        // What the one in between lacked is here again, and still nobody has to know of it who did
-        // not.
+        // Changes that were lost are back. A replica that has not seen them need not know of them.
         world.log[changes..].iter_mut().for_each(|record| record.lost = true);
         for replica in world.replicas.iter_mut().filter(|replica| replica.link == Link::Up) {
             replica.link = Link::Dead;
@@ -489,7 +488,7 @@ impl Protocol {
         Some(())
     }
 
-    /// All data is gone, the counter too; connections stay.
+    /// All data is lost, including the counter. Connections stay.
     fn flush(&self, world: &mut World) {
         world.left.flushes -= 1;
         world.log.iter_mut().for_each(|record| record.lost = true);
@@ -506,8 +505,8 @@ impl Protocol {
         }
     }
 
-    /// A replica has seen the new epoch: it invalidates again what it knows of and the new primary
-    /// may not.
+    /// A replica that has seen the new epoch invalidates its known changes again, because the new
+    /// primary may lack them.
     fn repair(&self, world: &mut World, by: usize) {
         let (epoch, prior) = (world.redis.position.epoch, world.redis.prior);
         world.redis.repaired[by] = true;

@@ -40,7 +40,7 @@ impl Bench {
         eventually("every partition is proven", async || self.coherence.proofs().proven == PARTITIONS).await;
     }
 
-    /// Every kind of step works, in an epoch after `before`.
+    /// Asserts that every kind of step works, in an epoch after `before`.
     async fn works(&self, key: &Key, before: Version, kind: &str) -> Version {
         let removed = self.remove(self.partition(key), std::slice::from_ref(key)).await;
         assert!(removed.version.epoch > before.epoch, "{kind}: {} after {before}", removed.version);
@@ -51,7 +51,7 @@ impl Bench {
     }
 }
 
-/// What a counter is turned into.
+/// Invalid states of a counter, as Lua code.
 const DAMAGED: &[&str] = &[
     "redis.call('SET', KEYS[1], 'x')",
     "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'x')",
@@ -90,7 +90,7 @@ pub async fn a_damaged_counter_begins_a_new_epoch(bench: &Bench) {
         bench.works(&key, before, damage).await;
         bench.proven().await;
     }
-    // A number that no clock led to does not come back when everything is lost.
+    // An epoch that no clock leads to does not return after all data is lost.
     for damage in ["'9223372036854775807'", "'-5'", "'9007199254740991'", "'9007199254740990'"] {
         let before = bench.store(&key, "before").await;
         bench.lua(&bench.counter(&key), &format!("redis.call('HSET', KEYS[1], 'e', {damage})")).await;
@@ -101,7 +101,7 @@ pub async fn a_damaged_counter_begins_a_new_epoch(bench: &Bench) {
     }
 }
 
-/// A counter that nobody writes is repaired, too: else memory of all partitions would stay
+/// A counter without writes is repaired too. Otherwise the memory of all partitions would stay
 /// unproven.
 pub async fn a_damaged_counter_leaves_memory_proven(bench: &Bench) {
     let key = bench.key("one", "audited");
@@ -121,15 +121,15 @@ pub async fn a_damaged_counter_leaves_memory_proven(bench: &Bench) {
         .await;
     }
     bench.proven().await;
-    // One field of a registry costs that field.
+    // A damaged field of the registry affects that field only.
     bench.lua("conformance:{0}:c", "redis.call('HSET', KEYS[1], 'r:00000000000000ff', 'x')").await;
     let barrier = bench.l2.barrier();
     bench.store(&key, "after").await;
     barrier.passed(&[0], bench.until()).await.unwrap();
 }
 
-/// The clock tells apart epochs that begin above the same floor, and one that is far in the future
-/// is not followed.
+/// Epochs above the same floor are told apart by the clock, and an epoch in the far future is not
+/// followed.
 pub async fn a_forged_echo_does_not_lead_to_an_epoch(bench: &Bench) {
     let key = bench.key("one", "forged");
     let before = bench.store(&key, "before").await;
@@ -144,7 +144,7 @@ pub async fn a_forged_echo_does_not_lead_to_an_epoch(bench: &Bench) {
         }
         bench.publish("conformance:{0}:e:0000000000000007", &echo).await;
     }
-    // Behind them comes a genuine one.
+    // Genuine echoes follow the forged ones.
     let audits = bench.coherence.counters.audits_echoed.get();
     eventually("an audit came back", async || bench.coherence.counters.audits_echoed.get() > audits + 1).await;
     let mut last = before;
@@ -159,7 +159,7 @@ pub async fn a_forged_echo_does_not_lead_to_an_epoch(bench: &Bench) {
     eventually("memory follows", async || bench.coherence.watermark(partition).epoch == last.epoch).await;
 }
 
-/// A message of an epoch that never was makes memory suspect, and blinds nothing.
+/// A message of an epoch that never existed makes memory suspect, and later messages still count.
 pub async fn a_forged_message_is_forgotten(bench: &Bench) {
     let key = bench.key("one", "message");
     let before = bench.store(&key, "before").await;
@@ -171,7 +171,7 @@ pub async fn a_forged_message_is_forgotten(bench: &Bench) {
         message.extend(u64::to_be_bytes(number));
     }
     message.extend(b"\x02\x03one\0\0\0");
-    // The bench is in database 3.
+    // The fixture uses database 3.
     bench.publish(&format!("conformance:{{{partition}}}:b:3"), &message).await;
     eventually("it is heard", async || bench.coherence.counters.gaps.get() > gaps).await;
     let followed = async || bench.coherence.watermark(partition).epoch == before.epoch;
@@ -184,7 +184,7 @@ pub async fn something_else_beside_an_entry_costs_itself_only(bench: &Bench) {
     let key = bench.key("one", "beside");
     let list = "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'x')";
     let claim = |lease| LeaseClaim { lease: LeaseId(lease), duration: HOUR, seen: None };
-    // A lease, for each script that looks at it. Leases are looked at while one may be out.
+    // A lease, for each script that reads it. Scripts read leases only while one may be granted.
     assert_eq!(bench.l2.acquire(&key, claim(1), bench.until()).await, Ok(Acquired::Granted));
     for (lease, is_set) in [(2, false), (3, true)] {
         bench.lua(&bench.name('l', &key), list).await;
@@ -203,7 +203,7 @@ pub async fn something_else_beside_an_entry_costs_itself_only(bench: &Bench) {
     bench.lua(&bench.name('l', &key), list).await;
     let seen = bench.l2.inspect(&key, bench.until()).await.unwrap();
     assert!(seen.stored.is_some() && seen.lease.is_none());
-    // What is remembered of its source.
+    // The recorded source version.
     let of_source =
         NewEntry { source_version: Some(7), ..NewEntry::new(Content::Value("x".into()), Lifetime::of(HOUR)) };
     for other in [list, "redis.call('SET', KEYS[1], 'x')"] {
@@ -212,7 +212,7 @@ pub async fn something_else_beside_an_entry_costs_itself_only(bench: &Bench) {
         bench.lua(&bench.name('x', &key), other).await;
         bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await;
     }
-    // A request.
+    // A recorded request.
     let request = Write {
         key: key.clone(),
         entry: NewEntry::new(Content::Value("x".into()), Lifetime::of(HOUR)),
@@ -230,7 +230,7 @@ pub async fn something_else_beside_an_entry_costs_itself_only(bench: &Bench) {
     assert_eq!(bench.read(&key).await, None);
     assert!(bench.l2.inspect(&key, bench.until()).await.is_ok());
     bench.store(&key, "x").await;
-    // Stones of prefixes and tags.
+    // Invalidation records of prefixes and tags.
     let selectors = [Selector::Tag("t".into()), Selector::Prefix("p".into())];
     let partition = bench.partition(&key);
     for kind in ['t', 'o'] {
@@ -242,7 +242,7 @@ pub async fn something_else_beside_an_entry_costs_itself_only(bench: &Bench) {
     }
 }
 
-/// What replicas tell each other beside entries.
+/// Damages the data that replicas share in addition to entries.
 pub async fn something_else_on_the_board_costs_itself_only(bench: &Bench) {
     let config = bench.config.clone().unwrap();
     let tier = redis::start(config, PARTITIONS, 8, std::sync::Arc::new(super::BootClock), bench.coherence.clone());
@@ -253,7 +253,7 @@ pub async fn something_else_on_the_board_costs_itself_only(bench: &Bench) {
     bench.lua("conformance:{0}:p", list).await;
     let set = tier.set(&known, &field("1"), bench.until()).await.unwrap();
     assert_eq!(set.fields["f"], "1");
-    // Those who know them restore them.
+    // Replicas that know the settings restore them.
     for damage in [list, "redis.call('HSET', KEYS[1], 'revision', '9223372036854775807')"] {
         bench.lua("conformance:{0}:p", damage).await;
         let restored = tier.settings(&set, bench.until()).await.unwrap().unwrap();

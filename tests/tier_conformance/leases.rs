@@ -141,7 +141,7 @@ async fn a_lease_given_back_is_free_at_once_or_after_a_pause(bench: &Bench) {
     assert!(left <= Duration::from_millis(40), "{left:?}");
     assert_eq!(bench.fill(&key, 2).await, Err(ConditionFailure::LeaseVoid));
     eventually("the pause ends", async || bench.acquire(&key, 4, MINUTE).await == Acquired::Granted).await;
-    // A pause keeps nobody from writing.
+    // A pause does not prevent writes.
     assert!(bench.release(&key, 4, MINUTE).await);
     bench.store(&key, "x").await;
 }

@@ -73,13 +73,13 @@ impl Bench {
 pub async fn an_older_version_of_the_source_does_not_come_back(bench: &Bench) {
     let key = bench.key("one", "source");
     let write = async |source| bench.write_entry(&key, of_source("x", source), Condition::None).await;
-    // Beyond what Lua's numbers hold.
+    // Beyond the exact integers of Lua.
     let newest = u64::MAX - 1;
     version(write(newest).await);
     assert_eq!(why(write(newest - 1).await), ConditionFailure::SourceVersionOlder);
     version(write(newest).await);
     assert_eq!(bench.read(&key).await.unwrap().source_version, Some(newest));
-    // Also not after it was removed, with every other entry or by itself.
+    // The rule also holds after a removal, with the namespace or of the key alone.
     bench.invalidate(bench.partition(&key), key.namespace(), &[Selector::Namespace]).await;
     assert_eq!(bench.read(&key).await, None);
     assert_eq!(why(write(7).await), ConditionFailure::SourceVersionOlder);
@@ -88,7 +88,7 @@ pub async fn an_older_version_of_the_source_does_not_come_back(bench: &Bench) {
     assert_eq!(refused(bench.write(&key, "x", Condition::Present).await), None, "what is remembered is no entry");
     assert_eq!(bench.read(&key).await, None);
     version(write(newest).await);
-    // A Set that names no version is not held back, and changes nothing of that.
+    // A Set without a source version is stored and does not change the recorded one.
     bench.store(&key, "y").await;
     assert_eq!(why(write(7).await), ConditionFailure::SourceVersionOlder);
 }
@@ -119,7 +119,7 @@ pub async fn an_older_version_of_the_source_does_not_come_back_after_a_selector(
             bench.invalidate(bench.partition(&key), key.namespace(), std::slice::from_ref(&selector)).await;
             let is_gone = async || match &bench.redis {
                 Some(redis) => {
-                    // The service is in another database than a command of the test.
+                    // The service uses another database than commands of the test.
                     let script = "redis.call('SELECT', 3) return #redis.call('KEYS', ARGV[1])";
                     let names = format!("*:v:sourced:sourced:{number}:*");
                     redis.cli(&["EVAL", script, "0", &names]).await.number() == 0
@@ -162,7 +162,7 @@ pub async fn a_repeated_request_takes_effect_once(bench: &Bench) {
     assert_eq!(refused, ConditionFailure::AlreadyPresent);
     let second = bench.store(&key, "another").await;
     let position = bench.position(&key).await;
-    // It does not bring back what was replaced, nor succeed where it failed.
+    // A repeated request neither restores a replaced value nor succeeds after a failure.
     assert_eq!(repeated(bench.request(request("a", Condition::Absent)).await), first);
     assert_eq!(bench.read(&key).await.unwrap().version, second);
     bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await;
@@ -170,7 +170,7 @@ pub async fn a_repeated_request_takes_effect_once(bench: &Bench) {
     assert_eq!(why(bench.request(request("b", Condition::Absent)).await), ConditionFailure::AlreadyPresent);
     assert_eq!(bench.read(&key).await, None);
     assert_eq!(bench.position(&key).await.sequence, position.sequence + 1, "only the removal took a position");
-    // Another namespace has requests of its own.
+    // Another namespace has its own requests.
     let other =
         (0..).map(|n| bench.key("two", &n.to_string())).find(|other| bench.partition(other) == bench.partition(&key));
     let other = Write { key: other.unwrap(), ..request("a", Condition::None) };
@@ -201,7 +201,8 @@ pub async fn a_touch_changes_when_an_entry_ends(bench: &Bench) {
     assert_eq!(change(Some(9 * HOUR), TouchMode::Extend).await.0, TtlChange::Unchanged);
     let (shortened, sequence, _) = change(Some(30 * SECOND / 1000), TouchMode::Overwrite).await;
     assert_eq!((shortened, sequence), (TtlChange::Shortened, 2));
-    // Not when it must not be answered any more: that is a little earlier than the tier lets it go.
+    // Waits for the tier's expiry, which is a little later than the last moment at which the entry
+    // may be answered.
     eventually("it ends", async || bench.read(&key).await.is_none()).await;
     assert_eq!(bench.touch(&key, None, TouchMode::Overwrite).await.entry, None, "what has ended does not come back");
 }
@@ -289,7 +290,7 @@ pub async fn an_immutable_entry_is_written_once_and_quietly(bench: &Bench) {
         );
     }
     assert_eq!(bench.read(&key).await.unwrap().content, value("1"));
-    // It is invalidated as any other, and written again after that.
+    // An Invalidate removes it as usual, and a later Set stores it again.
     let removed = bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await;
     assert_eq!((removed.removed, removed.version.sequence), (vec![true], before.sequence + 1));
     assert_eq!(bench.read(&key).await, None);

@@ -34,7 +34,7 @@ pub async fn what_is_stored_is_seen_dead_or_alive(bench: &Bench) {
     assert_eq!(look().await, None);
     let version = bench.store(&key, "value").await;
     if bench.l2.shares_l1() {
-        // Memory is all there is, and is looked at there.
+        // This implementation keeps entries in memory only, where Inspect reads them.
         return assert_eq!(look().await, None);
     }
     let stored = look().await.unwrap();
@@ -63,7 +63,7 @@ pub async fn what_an_entry_was_invalidated_with_is_told(bench: &Bench) {
         bench.write_entry(&key, entry, Condition::None).await;
         assert_eq!(bench.l2.inspect(&key, bench.until()).await.unwrap().stored.unwrap().not_served, None);
         bench.invalidate(bench.partition(&key), key.namespace(), &[selector]).await;
-        // A pattern may have been reclaimed already.
+        // A pattern may already have been reclaimed.
         let stored = bench.l2.inspect(&key, bench.until()).await.unwrap().stored;
         if let Some(stored) = stored.filter(|_| !matches!(cause, InvalidationCause::Pattern(_))) {
             assert_eq!(stored.not_served, Some(NotServed::Invalidated(cause)));

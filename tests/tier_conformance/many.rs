@@ -70,7 +70,7 @@ async fn messages_say_which_tags_their_entries_had_and_have(bench: &Bench) {
     let told = [
         version(bench.write_entry(&key, tagged(&["red", "blue"]), Condition::None).await),
         version(bench.write_entry(&key, tagged(&["blue"]), Condition::None).await),
-        // Nobody knows what tags the entry had that is gone.
+        // The tags of a removed entry are unknown.
         bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await.version,
         version(bench.write_entry(&key, tagged(&[]), Condition::None).await),
     ];
@@ -78,7 +78,7 @@ async fn messages_say_which_tags_their_entries_had_and_have(bench: &Bench) {
     for version in told {
         assert_eq!(next_change(&mut watch).await, version);
     }
-    // Of those of the first only if there were entries with tags before.
+    // The other watch gets the first message too if there were entries with tags before.
     let mut last = next_change(&mut other).await;
     while last != told[2] {
         last = next_change(&mut other).await;

@@ -1,4 +1,4 @@
-//! A server that returns with older data in the same life, after another had taken over.
+//! A server that returns with older data, in its old life, after another server had taken over.
 
 use twintier::cache::key::Key;
 use twintier::cache::tier::{L2State, Mode, Removal};
@@ -12,7 +12,7 @@ const ASIDE: u8 = 4;
 const OWN: u8 = 3;
 
 impl Bench {
-    /// Copies every name of the service that `keys` and counters have from one database to another.
+    /// Copies `keys` and the counters from one database to another.
     async fn copy(&self, keys: &[&Key], from: u8, to: u8) {
         let counters = (0..PARTITIONS).map(|partition| format!("conformance:{{{partition}}}:c"));
         let entries = keys.iter().map(|key| self.entry_name(key));
@@ -34,7 +34,7 @@ impl Bench {
         format!("conformance:{{{}}}:v:{}:{bytes}", self.partition(key), key.namespace().name())
     }
 
-    /// As if another server had taken over with the same data: a new epoch begins.
+    /// Simulates a takeover by another server with the same data: a new epoch starts.
     async fn is_taken_over(&self, before: Version, key: &Key) {
         let code = format!(
             "redis.call('SELECT', {OWN})
@@ -52,7 +52,7 @@ impl Bench {
         eventually("a new epoch has begun", begun).await;
     }
 
-    /// Writes, once that is possible again.
+    /// Writes, as soon as that is possible again.
     async fn is_stored(&self, key: &Key, value: &str) -> Version {
         let removal = [Removal { key: key.clone(), source_version: None }];
         let removed =
@@ -61,7 +61,8 @@ impl Bench {
         self.store(key, value).await
     }
 
-    /// From here on the old value never counts, and a new epoch begins above `seen`.
+    /// Asserts that the old value is never answered again, and that a new epoch starts above
+    /// `seen`.
     async fn is_never_answered_again(&self, key: &Key, seen: Version) {
         let mut answered = false;
         eventually("reads are answered in a new epoch", async || {
@@ -80,7 +81,7 @@ impl Bench {
     }
 }
 
-/// With the connections that stood at the old data all along, and with new ones.
+/// Holds for connections that were open to the old data all along, and for new ones.
 pub async fn a_life_that_comes_back_begins_a_new_epoch(bench: &Bench) {
     let key = bench.key("one", "returns");
     for is_cut in [false, true] {
@@ -98,7 +99,7 @@ pub async fn a_life_that_comes_back_begins_a_new_epoch(bench: &Bench) {
     }
 }
 
-/// A life that nobody took over from, and that lost its last steps all the same.
+/// Covers a server that lost its last steps without a takeover.
 pub async fn a_line_that_goes_back_within_its_epoch_begins_a_new_one(bench: &Bench) {
     let key = bench.key("one", "goes back");
     let old = bench.store(&key, "old").await;
@@ -109,7 +110,7 @@ pub async fn a_line_that_goes_back_within_its_epoch_begins_a_new_one(bench: &Ben
     bench.is_never_answered_again(&key, new).await;
 }
 
-/// Nobody reads or writes: an audit finds it.
+/// An audit detects it, without reads or writes.
 pub async fn an_audit_finds_a_life_that_comes_back(bench: &Bench) {
     let key = bench.key("one", "audited");
     let partition = bench.partition(&key);

@@ -15,7 +15,7 @@ use twintier::cache::version::Version;
 
 use super::{Bench, BootClock, HOUR, PARTITIONS, TOMBSTONES, eventually, version};
 
-/// Bytes of what Redis keeps of a namespace without patterns at work.
+/// Size of the record of a namespace without active patterns, in bytes.
 const RECORD: i64 = 152;
 
 fn bytes(text: &str) -> Bytes {
@@ -45,7 +45,7 @@ impl Bench {
         version(self.write_entry(key, tagged(tags, Duration::ZERO), Condition::None).await)
     }
 
-    /// Invalidates in every partition, as the core does.
+    /// Invalidates in every partition, like the core.
     async fn select(&self, namespace: &str, selectors: &[Selector], mode: Mode) -> Result<(), L2Error> {
         let namespace = self.namespaces.get("namespace", namespace).unwrap();
         for partition in 0..PARTITIONS {
@@ -62,13 +62,12 @@ impl Bench {
         self.read(key).await.is_some()
     }
 
-    /// Asks for a lease under a name of its own; `anew`: whatever is there.
-    /// Whether a pattern is at work in the partition.
+    /// True if a pattern is active in the partition.
     async fn is_at_work(&self, namespace: &str, partition: u16) -> bool {
         let Some(redis) = &self.redis else {
             return !self.namespaces.get("namespace", namespace).unwrap().invalidation_log().patterns().is_empty();
         };
-        // The service is in another database than a command of the test.
+        // The service uses another database than commands of the test.
         let script = "redis.call('SELECT', 3) return redis.call('HSTRLEN', KEYS[1], ARGV[1])";
         let (counter, field) = (format!("conformance:{{{partition}}}:c"), format!("n:{namespace}"));
         redis.cli(&["EVAL", script, "1", &counter, &field]).await.number() > RECORD
@@ -87,7 +86,7 @@ impl Bench {
         }
     }
 
-    /// Whether a Set with the lease, of an entry with these tags, is stored.
+    /// Sets an entry with these tags under the lease. Returns true if it is stored.
     async fn fills(&self, key: &Key, lease: LeaseId, tags: &[&str]) -> bool {
         match self.write_entry(key, tagged(tags, Duration::ZERO), Condition::Lease(lease)).await {
             WriteResult::Stored(_) => true,
@@ -96,8 +95,8 @@ impl Bench {
         }
     }
 
-    /// Whether the key has no live entry; reads, conditions, a touch, a removal and the self-audit
-    /// agree. Afterwards it has none.
+    /// True if the key has no live entry. Reads, conditions, a touch, a removal and the self-audit
+    /// must agree. Removes the entry.
     async fn counts_as_absent(&self, key: &Key) -> bool {
         let alive = self.read(key).await.is_some_and(|entry| entry.marked_at.is_none());
         let touch = Touch { ttl: Some(HOUR), mode: TouchMode::Overwrite };
@@ -179,7 +178,7 @@ async fn what_is_marked_is_kept_where_stale_entries_are(bench: &Bench) {
         assert!(!bench.is_there(&dropped).await, "{selector:?}");
         assert_eq!(bench.read(&later).await.unwrap().marked_at, None, "{selector:?}");
         assert_eq!(bench.lease(&kept, false).await.1, Acquired::Granted, "{selector:?}");
-        // Once more: it is stale since the first time, at least.
+        // Marks it again: the time of the first mark stays.
         bench.select("one", std::slice::from_ref(&selector), Mode::MarkStale).await.unwrap();
         let marked_at = |entry: Option<Entry>| entry.unwrap().marked_at.unwrap();
         assert!(marked_at(bench.read(&kept).await) <= entry.marked_at.unwrap().plus(Duration::from_millis(20)));
@@ -219,8 +218,8 @@ async fn a_lease_is_void_when_what_selects_its_key_was_invalidated(bench: &Bench
     assert!(first != second && !bench.fills(&key, first, &[]).await && bench.fills(&key, second, &[]).await);
 }
 
-/// What patterns selected is seen to in the background, and the patterns forgotten: whoever looks
-/// in that moment must not miss both.
+/// Patterns are reclaimed in the background and then forgotten. A read at that moment must see one
+/// or the other.
 async fn a_pattern_holds_while_it_is_seen_to(bench: &Bench) {
     let keys: Vec<Key> = (0..8).map(|number| bench.key("two", &format!("seen {number}"))).collect();
     for round in 0..150 {

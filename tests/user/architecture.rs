@@ -10,7 +10,7 @@ fn page() -> DocPage {
     DocPage::read(Path::new("docs/architecture.md"))
 }
 
-/// The cells of each row of the table in a section, without backquotes.
+/// Cells of each row of the table in a section, without backquotes.
 fn rows(page: &DocPage, section: &str) -> Vec<Vec<String>> {
     let rows = page.section(section).lines().filter(|line| line.starts_with("| ")).skip(1);
     let cells = |row: &str| row.trim_matches('|').split(" | ").map(|cell| cell.trim().replace('`', "")).collect();
@@ -37,7 +37,7 @@ fn the_table_of_folders_names_exactly_the_folders_of_src() {
     assert_eq!(named.len(), listed.len(), "a folder is named twice");
 }
 
-/// True if the file defines a function of this name. `Type::name` stands for a method.
+/// True if the file defines a function of this name. `Type::name` means a method.
 fn defines(file: &str, function: &str) -> bool {
     let text = std::fs::read_to_string(Path::new(ROOT).join(file)).unwrap_or_default();
     let name = function.rsplit("::").next().unwrap();

@@ -1,6 +1,6 @@
 //! The README and docs/callers.md on their own ports, with `cargo run --release` and `make run`.
 //!
-//! `make test-readme` builds what they need first, which takes minutes, and runs these tests one
+//! `make test-readme` builds the requirements first, which takes minutes, and runs these tests one
 //! after the other.
 
 use std::os::unix::process::CommandExt as _;
@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::process::{Ran, Serving, needed, run};
 use crate::readme::{CALLERS, COMMANDS, FIRST_SCREEN, ROOT, TWO_REPLICAS, block, paste, says, without_cargo};
 
-/// A server that a pasted line started, and all processes of that line.
+/// A server that a pasted line started, with all processes of that line.
 struct Pasted {
     service: Serving,
     group: u32,
@@ -25,7 +25,7 @@ impl Pasted {
         Pasted { group: service.id(), service }
     }
 
-    /// Ends it as Ctrl-C does.
+    /// Sends SIGINT to the server and returns its exit code.
     fn interrupt(mut self) -> Option<i32> {
         self.signal("INT");
         self.service.ended().0
@@ -42,7 +42,7 @@ impl Drop for Pasted {
     }
 }
 
-/// Pastes a block as it stands, with what the tests bring at hand.
+/// Runs a pasted block unchanged, with the tools of the tests.
 fn pasted(script: &str) -> Ran {
     let grpcurl = needed("grpcurl", "TEST_GRPCURL");
     let python = needed("Python with grpcio", "TEST_PYTHON");

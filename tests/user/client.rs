@@ -99,7 +99,7 @@ fn exit_codes_distinguish_yes_no_usage_unavailable_and_error() {
     let version = service.client(&["set", "key", "1", "-o", "json"]).ended(0).json()["version"].clone();
     let version = version.as_str().unwrap();
     service.client(&["set", "key", "2", "--if-version", version]).ended(0);
-    // No.
+    // Exit code 1: no.
     service.client(&["set", "key", "3", "--if-version", version]).ended(1);
     service.client(&["set", "key", "3", "--if-absent"]).ended(1);
     service.client(&["set", "nothing", "3", "--if-present"]).ended(1);
@@ -108,11 +108,11 @@ fn exit_codes_distinguish_yes_no_usage_unavailable_and_error() {
     service.client(&["set", "absent", "--absent"]).ended(0);
     assert_eq!(service.client(&["get", "absent"]).ended(1).err, "negative: known to be absent\n");
     service.client(&["health", "redis"]).ended(1);
-    // Usage.
+    // Exit code 2: usage.
     service.client(&["get"]).ended(2);
     service.client(&["set", "key"]).ended(2);
     service.client(&["invalidate", "key", "--all"]).ended(2);
-    // Another error.
+    // Exit code 4: another error.
     let refused = service.client(&["get", "key", "--namespace", "No!"]).ended(4);
     assert!(refused.err.starts_with("error: INVALID_ARGUMENT: "), "{}", refused.err);
     let refused = service.client(&["set", "key", "value", "--ttl", "100days"]).ended(4);
@@ -201,7 +201,7 @@ fn a_service_that_is_not_there_is_named() {
         let ran = run(twintier(args).env("TWINTIER_SERVER", &nobody), b"").ended(3);
         assert!(ran.err.starts_with("error: UNAVAILABLE") && ran.err.contains(&nobody), "{}", ran.err);
     }
-    // It accepts and says nothing.
+    // The server accepts and sends nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = silent.local_addr().unwrap().to_string();
     let ran = run(&mut twintier(&["get", "key", "--server", &server, "--timeout", "200ms"]), b"").ended(3);
@@ -236,7 +236,7 @@ fn two_replicas_share_what_is_set_and_forget_what_is_invalidated() {
     assert_eq!(tier(two.client(&["get", "key", "-o", "json"])), "l1");
     assert_eq!(tier(two.client(&["get", "key", "--strong", "-o", "json"])), "l2");
 
-    // Whoever presents the token sees nothing older, at any replica, at once.
+    // A Get with the token returns nothing older, at any replica.
     let token = one.client(&["invalidate", "key", "-o", "json"]).ended(0).json()["token"].clone();
     two.client(&["get", "key", "--token", token.as_str().unwrap()]).ended(1);
     let table = two.client(&["stats"]).ended(0);

@@ -25,14 +25,14 @@ use tonic::{Request, Response, Status};
 use crate::authority::Authority;
 use crate::process::until;
 
-/// The collector. Dropped, it is gone.
+/// The collector. Stops on drop.
 pub struct Collector {
     kept: Arc<Kept>,
     address: SocketAddr,
     _runtime: Option<Runtime>,
 }
 
-/// What came.
+/// Everything received.
 #[derive(Default)]
 struct Kept {
     spans: Mutex<Vec<Span>>,
@@ -44,12 +44,12 @@ struct Kept {
 // === impl Collector ===
 
 impl Collector {
-    /// Speaks gRPC, on a free port.
+    /// Starts a gRPC collector on a free port.
     pub fn grpc() -> Collector {
         Collector::grpc_on(TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
-    /// Speaks gRPC by TLS to who shows a certificate of this authority.
+    /// Starts a gRPC collector with TLS that requires a client certificate of this authority.
     pub fn grpc_by_tls(authority: &Authority) -> Collector {
         let read = |file: String| std::fs::read(file).unwrap();
         let (certificate, key) = authority.certificate("localhost");
@@ -60,7 +60,7 @@ impl Collector {
         Collector::serve_grpc(server, TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
-    /// Speaks gRPC there.
+    /// Starts a gRPC collector on this listener.
     pub fn grpc_on(listener: TcpListener) -> Collector {
         Collector::serve_grpc(Server::builder(), listener)
     }
@@ -80,12 +80,12 @@ impl Collector {
         Collector { kept, address, _runtime: Some(runtime) }
     }
 
-    /// Speaks HTTP/1.1, on a free port.
+    /// Starts an HTTP/1.1 collector on a free port.
     pub fn http() -> Collector {
         Collector::serve_http(|kept, stream| kept.serve(stream))
     }
 
-    /// Speaks HTTP/1.1 by TLS with a certificate of this authority.
+    /// Starts an HTTPS collector with a certificate of this authority.
     pub fn https(authority: &Authority) -> Collector {
         let (certificate, key) = authority.certificate("localhost");
         let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
@@ -112,27 +112,27 @@ impl Collector {
         Collector { kept, address, _runtime: None }
     }
 
-    /// Its port.
+    /// Port of the collector.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Where it is.
+    /// URL of the collector.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The spans so far.
+    /// Spans received so far.
     pub fn spans(&self) -> Vec<Span> {
         self.kept.spans.lock().unwrap().clone()
     }
 
-    /// The logs so far, each with what it was logged by.
+    /// Logs received so far, each with the name of its scope.
     pub fn logs(&self) -> Vec<(String, LogRecord)> {
         self.kept.logs.lock().unwrap().clone()
     }
 
-    /// Who sent, so far.
+    /// Attributes of the resources received so far.
     pub fn resources(&self) -> Vec<HashMap<String, String>> {
         self.kept.resources.lock().unwrap().clone()
     }
@@ -147,12 +147,12 @@ impl Collector {
         found.unwrap()
     }
 
-    /// Whether these bytes are anywhere in what came.
+    /// True if the received data contains these bytes.
     pub fn has_seen(&self, bytes: &str) -> bool {
         self.kept.bytes.lock().unwrap().windows(bytes.len()).any(|window| window == bytes.as_bytes())
     }
 
-    /// Whether anything came.
+    /// True if any data was received.
     pub fn has_seen_anything(&self) -> bool {
         !self.kept.bytes.lock().unwrap().is_empty()
     }
@@ -187,7 +187,7 @@ impl Kept {
         self.resources.lock().unwrap().push(attributes.iter().filter_map(text).collect());
     }
 
-    /// One connection, request by request.
+    /// Serves one connection, request by request.
     fn serve(&self, stream: impl Read + Write) {
         let mut requests = BufReader::new(stream);
         loop {
@@ -242,7 +242,7 @@ impl LogsService for Kept {
     }
 }
 
-/// An attribute of a span; empty where there is none.
+/// An attribute of a span. Empty if it has none of this name.
 pub fn attribute(span: &Span, name: &str) -> String {
     let found = span.attributes.iter().find(|attribute| attribute.key == name);
     found.and_then(|attribute| attribute.value.as_ref()).map(shown).unwrap_or_default()
@@ -257,7 +257,7 @@ fn shown(value: &AnyValue) -> String {
     }
 }
 
-/// Ids as they are written.
+/// An id in its written form.
 pub fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -120,7 +120,7 @@ fn invocations(line: &str) -> Vec<Vec<&str>> {
             found.push(Vec::new());
             continue;
         } else if inside {
-            // The words of a value in quotes are none of the program's.
+            // Quoted words are no arguments of the program.
             let argument = !quoted;
             quoted ^= word.matches('\'').count() % 2 == 1;
             let last = word.ends_with(';') || word.ends_with(')');

@@ -27,7 +27,7 @@ fn garbage_on_the_bus_causes_one_line_per_second_and_a_count() {
         .collect::<Vec<_>>()
     };
     until("every message is a line, or counted", || own() as u64 + counts().iter().sum::<u64>() == MESSAGES);
-    // One in each second of which there is a count, and one more after the last.
+    // One line in each second that has a count, and one more after the last.
     assert!(own() <= 2 * counts().len() + 1, "{} lines, counts {:?}", own(), counts());
     assert!(own() < 100, "{} lines", own());
 }
@@ -44,7 +44,7 @@ fn an_outage_of_redis_causes_one_warning() {
     assert_eq!(warnings[0]["message"], "redis: commands do not work; answering from memory, refusing writes");
 }
 
-/// Lines of the log that begin so, at this level.
+/// Lines of the log at this level that start with `beginning`.
 fn warnings(service: &Serving, beginning: &str) -> Vec<Value> {
     let begins = |line: &Value| line["message"].as_str().is_some_and(|text| text.starts_with(beginning));
     lines(service).into_iter().filter(|line| line["level"] == "WARN" && begins(line)).collect()
@@ -54,7 +54,7 @@ fn warnings(service: &Serving, beginning: &str) -> Vec<Value> {
 fn another_deployment_on_the_channels_causes_one_detailed_warning() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &[]);
-    // A change of a key, of an epoch that ended long ago.
+    // A message about a key, in an epoch that ended long ago.
     let script =
         "local change = struct.pack('>BBI2I8I8I8I8I8', 1, 1, 3, 4711, 0, 1000, 1, 0) .. '\\1\\7default\\0\\1x\\0\\0'
         for n = 1, tonumber(ARGV[1]) do redis.call('PUBLISH', KEYS[1], change) end";

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::process::{Redis, Serving, until};
 
-/// The setting `log.slow_request` of these tests.
+/// Value of `log.slow_request` in these tests.
 const SLOW: Duration = Duration::from_millis(100);
 
 impl Serving {
@@ -21,14 +21,14 @@ impl Serving {
     }
 }
 
-/// Runs client commands that end with this code, while Redis answers nobody for longer than a
-/// request may take unnoticed.
+/// Runs client commands that end with this code, while Redis is frozen for longer than the
+/// threshold.
 fn slowly(redis: &Redis, service: &Serving, commands: &[&[&str]], code: i32) {
     let in_flight = || service.client(&["stats", "-o", "json"]).json()["replica"]["in_flight"].as_u64();
     redis.freeze();
     thread::scope(|scope| {
         commands.iter().for_each(|command| _ = scope.spawn(|| service.client(command).ended(code)));
-        // With the one that asks.
+        // The Stats request itself is one of them.
         until("they are in flight", || in_flight() > Some(commands.len() as u64));
         thread::sleep(2 * SLOW);
         redis.thaw();
@@ -92,7 +92,7 @@ fn the_level_changes_for_a_while_and_returns() {
     assert_eq!((&line["lasts_ms"], &line["configured"]), (&3_600_000.0.into(), &"info".into()));
     service.client(&["set", "k", "v"]).ended(0);
     assert_eq!(service.line_with("\"set\"")["outcome"], "stored");
-    // By itself, or by hand.
+    // The level is restored when its time ends, or by the next command.
     service.client(&["log-level", "info,twintier=debug", "--for", "1s"]).ended(0);
     service.logged("log level restored");
     let before = sets();

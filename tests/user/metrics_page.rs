@@ -20,7 +20,7 @@ fn the_page_says_what_the_program_counts() {
     assert!(written == page, "docs/metrics.md is out of date: UPDATE=1 cargo test --test user metrics_page");
 }
 
-/// Every metric of an example is in the tables.
+/// The tables contain every metric of an example.
 #[test]
 fn the_examples_use_existing_metrics() {
     let known: Vec<_> = reference().into_iter().map(|metric| metric.name).collect();

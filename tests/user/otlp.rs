@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::process::{Serving, free_port, twintier, until};
 
-/// Starts the program with these variables in its environment.
+/// Starts the program with these environment variables.
 fn serve(variables: &[(&str, &str)]) -> Serving {
     let mut command = twintier(&["--listen", "127.0.0.1:0"]);
     command.envs(variables.iter().copied());
@@ -39,7 +39,7 @@ fn an_unreachable_collector_is_logged_once_and_again_when_it_recovers() {
     let mut service =
         serve(&[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &endpoint), ("OTEL_METRIC_EXPORT_INTERVAL", "50")]);
     service.logged("telemetry cannot be sent");
-    // As long as it is away nothing is said again: a Set and a Get take longer than some attempts.
+    // The program logs the failure once: a Set and a Get take longer than several attempts.
     service.client(&["set", "k", "v"]).ended(0);
     service.client(&["get", "k"]).ended(0);
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();

@@ -1,8 +1,8 @@
 //! Runs the blocks of the topic pages in docs/, without and with Redis.
 //!
 //! The ```sh blocks of a page run in order, in one shell, against a service whose configuration is
-//! the page's ```yaml block. The lines of a ```text block after them occur in their output, in that
-//! order; `…` stands for anything.
+//! the page's ```yaml block. Their output contains the lines of the following ```text block, in
+//! that order; `…` matches anything.
 
 use std::path::Path;
 
@@ -11,15 +11,15 @@ use crate::process::{Redis, Serving, needed};
 use crate::readme::{ROOT, paste};
 
 /// Pages whose blocks other tests run: blocks of callers.md and tokens.md need this directory or
-/// start servers of their own.
+/// start their own servers.
 const APART: [&str; 5] = ["callers.md", "configuration.md", "consistency.md", "redis.md", "tokens.md"];
 
-/// A page cut into its blocks.
+/// A page, split into its blocks.
 #[derive(Default)]
 struct Page {
     name: String,
     configuration: String,
-    /// Each script, and what it prints.
+    /// Each script and its expected output.
     steps: Vec<(String, Vec<String>)>,
 }
 

@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Longest wait for anything that has to happen.
+/// Longest wait for an expected event.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Settings for a machine that is busy with other tests: what a test of something else must not
-/// fail for.
+/// Settings for a loaded machine, for tests that are not about timeouts.
 pub const UNHURRIED: [(&str, &str); 5] = [
     ("redis.connect_timeout", "10s"),
     ("redis.read_timeout", "10s"),
@@ -33,7 +32,7 @@ pub struct Ran {
     pub err: String,
 }
 
-/// The program, with an empty environment.
+/// A command that runs the program with an empty environment.
 pub fn twintier(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twintier"));
     command.env_clear().args(args);
@@ -51,7 +50,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> Ran {
     Ran { code: output.status.code(), out: output.stdout, err: String::from_utf8(output.stderr).unwrap() }
 }
 
-/// Looks again and again until `happened`.
+/// Polls until `happened` returns true.
 pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !happened() {
@@ -60,14 +59,13 @@ pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// A port that was free a moment ago, below those that the system gives to outgoing connections:
-/// another test does not take it in between.
+/// A port that is free now, below the ephemeral range. No other test gets it soon after.
 pub fn free_port() -> u16 {
     let mut ports = std::iter::repeat_with(|| rand::random_range(18_000..32_000));
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
-/// A program of this machine that the tests need and do not bring.
+/// Path of a program that the tests need and that must be installed.
 pub fn needed(program: &str, variable: &str) -> PathBuf {
     match std::env::var_os(variable) {
         Some(path) => path.into(),
@@ -91,7 +89,7 @@ impl Ran {
         serde_json::from_slice(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// This, if it ended with `code`.
+    /// Asserts that the command exited with `code`.
     #[track_caller]
     pub fn ended(self, code: i32) -> Ran {
         assert_eq!(self.code, Some(code), "{} {}", String::from_utf8_lossy(&self.out), self.err);
@@ -108,7 +106,7 @@ pub struct Serving {
     pub address: String,
 }
 
-/// The lines of a log so far, and whether it has ended.
+/// Lines of a log so far, and true if it has ended.
 #[derive(Default)]
 struct Log {
     lines: Mutex<(Vec<String>, bool)>,
@@ -121,8 +119,8 @@ impl Serving {
         Serving::spawn(twintier(&[&["--listen", "127.0.0.1:0"], args].concat()))
     }
 
-    /// Starts the service on a free port with a Redis, without hurry but for `args`, and waits
-    /// until Redis is healthy.
+    /// Starts the service on a free port with a Redis and long timeouts, and waits until Redis is
+    /// healthy. `args` override the timeouts.
     pub fn with_redis(redis: &Redis, args: &[&str]) -> Serving {
         let unhurried = UNHURRIED.map(|(path, value)| format!("{path}={value}"));
         let unhurried = unhurried.iter().flat_map(|setting| ["--set", setting]);
@@ -133,14 +131,14 @@ impl Serving {
         service
     }
 
-    /// Starts the service by a command of one's own, and waits until it is ready.
+    /// Starts the service by any command, and waits until it is ready.
     pub fn spawn(command: Command) -> Serving {
         let serving = Serving::listening(command);
         serving.until_health("readiness");
         serving
     }
 
-    /// The same, but waits only until it listens.
+    /// Starts the service by any command, and waits until it listens.
     pub fn listening(mut command: Command) -> Serving {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Log::default());
@@ -156,18 +154,18 @@ impl Serving {
         serving
     }
 
-    /// Waits for a line of the log.
+    /// Waits for a line of the log, and returns it.
     pub fn logged(&self, text: &str) -> String {
         let found = self.log.wait(|lines, _| lines.iter().find(|line| line.contains(text)).cloned());
         found.unwrap_or_else(|| panic!("not in the log: {text}\n{}", self.log.lines().join("\n")))
     }
 
-    /// The log so far.
+    /// Lines of the log so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lines()
     }
 
-    /// Waits until a service of grpc.health.v1 serves.
+    /// Waits until this service of grpc.health.v1 is SERVING.
     pub fn until_health(&self, service: &str) {
         until(&format!("health of {service:?}"), || self.client(&["health", service]).code == Some(0));
     }
@@ -177,22 +175,22 @@ impl Serving {
         self.client_with(args, b"")
     }
 
-    /// Runs a client command with something to read.
+    /// Runs a client command with this input.
     pub fn client_with(&self, args: &[&str], input: &[u8]) -> Ran {
         run(twintier(args).env("TWINTIER_SERVER", &self.address), input)
     }
 
-    /// Its process.
+    /// Id of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal, by its name.
+    /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         send(name, self.id());
     }
 
-    /// Waits for the end of the process; its exit code and how long that took.
+    /// Waits for the end of the process. Returns its exit code and the time that it took.
     pub fn ended(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         let ended = self.log.wait(|_, ended| ended.then_some(()));
@@ -223,7 +221,7 @@ impl Log {
         self.lines.lock().unwrap().0.clone()
     }
 
-    /// Waits until something is found; none when it cannot come any more, or not in time.
+    /// Waits until `find` returns a value. `None` if the log has ended, or after the timeout.
     fn wait<T>(&self, mut find: impl FnMut(&[String], bool) -> Option<T>) -> Option<T> {
         let begun = Instant::now();
         let mut lines = self.lines.lock().unwrap();
@@ -239,7 +237,7 @@ impl Log {
 
 // === Redis ===
 
-/// A Redis of the test's own, on a socket in a directory of its own.
+/// A Redis of one test, on a socket in its own directory.
 pub struct Redis {
     child: Child,
     directory: TempDir,
@@ -252,45 +250,46 @@ impl Redis {
         Redis { child: Redis::spawn(&directory), directory }
     }
 
-    /// Starts it again, empty, in the same place.
+    /// Starts an empty Redis in the same place.
     pub fn start_again(&mut self) {
         self.kill();
         self.child = Redis::spawn(&self.directory);
     }
 
-    /// Sends it a signal, by its name: STOP, and it holds its connections and says nothing; CONT.
+    /// Sends a signal by its name. After STOP the process keeps its connections and does not
+    /// answer.
     pub fn signal(&self, name: &str) {
         send(name, self.child.id());
     }
 
-    /// Asks it something, with redis-cli.
+    /// Runs a command by redis-cli.
     pub fn cli(&self, args: &[&str]) -> String {
         let ran = run(Command::new("redis-cli").args(["-s", &self.socket()]).args(args), b"").ended(0);
         ran.text().to_owned()
     }
 
-    /// Kills it.
+    /// Kills the process.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// It answers nobody from now on, until it is thawed.
+    /// Stops the process until `thaw`.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
 
-    /// It goes on.
+    /// Continues the process.
     pub fn thaw(&self) {
         self.signal("CONT");
     }
 
-    /// Where it listens.
+    /// Path of the socket.
     pub fn socket(&self) -> String {
         self.directory.path().join("redis.sock").to_str().unwrap().to_owned()
     }
 
-    /// Its URL for the service.
+    /// URL for the service.
     pub fn url(&self) -> String {
         format!("unix://{}", self.socket())
     }
@@ -309,7 +308,7 @@ impl Redis {
             said.clear();
             assert!(log.read_line(&mut said).unwrap() > 0, "redis-server ended at once");
         }
-        // Nobody reads the rest; what it says later must not block it.
+        // Another thread drains the rest of the log, so that the process never blocks on it.
         thread::spawn(move || log.read_to_end(&mut Vec::new()));
         child
     }

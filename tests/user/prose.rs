@@ -29,7 +29,7 @@ const IDIOMS: [&str; 22] = [
     "page for people",
 ];
 
-/// Running text without what is fenced or between backquotes, in lower case, with single spaces.
+/// Running text without fenced blocks and code spans, in lower case, with single spaces.
 fn prose(page: &DocPage) -> String {
     let mut fenced = false;
     let lines = page.text.lines().filter(|line| {
@@ -55,7 +55,7 @@ fn idioms(page: &DocPage) -> Vec<String> {
 
 #[test]
 fn no_page_uses_an_idiom_that_has_to_be_translated() {
-    // CONTRIBUTING.md quotes some of them. The other two are generated: their sentences are in src.
+    // CONTRIBUTING.md quotes some of the idioms. The other two pages are generated from src.
     let apart = ["CONTRIBUTING.md", "configuration.md", "metrics.md"];
     let pages = doc_pages().into_iter().filter(|page| !apart.iter().any(|name| page.path.ends_with(name)));
     let found: Vec<_> = pages.flat_map(|page| idioms(&page)).collect();

@@ -29,8 +29,7 @@ fn a_python_client_made_of_reflection_uses_two_replicas_with_redis() {
     client("degraded", &[&one, &two]);
 }
 
-/// What users are told to configure: a client that does not understand it says so with its first
-/// call.
+/// The documented service config. A client that does not understand it fails on its first call.
 fn service_config() -> &'static str {
     let page = include_str!("../../docs/rolling-updates.md");
     page.split("```json\n").nth(1).unwrap().split("```").next().unwrap()

@@ -15,7 +15,7 @@ const README: &str = include_str!("../../README.md");
 pub const CALLERS: &str = "docs/callers.md";
 const TOKENS: &str = "docs/tokens.md";
 
-/// The fenced block of a language in which `text` occurs, in a page.
+/// The fenced block of a page that has this language and contains `text`.
 pub fn block(page: &str, language: &str, text: &str) -> String {
     let page = std::fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
     let fence = format!("```{language}\n");
@@ -23,24 +23,24 @@ pub fn block(page: &str, language: &str, text: &str) -> String {
     blocks.find(|block| block.contains(text)).unwrap_or_else(|| panic!("no {language} block has {text}")).to_owned()
 }
 
-/// A block with the program built here in place of the one a reader builds.
+/// The block with the program under test instead of the program that a reader builds.
 fn with_this_program(block: &str) -> String {
     block.replace("target/release/twintier", env!("CARGO_BIN_EXE_twintier"))
 }
 
-/// Pastes a script into a shell, with the programs of `path` at hand. The shell goes on after a
-/// line that fails, as a person's does.
+/// Runs a pasted script in a shell with the programs of `path`. Like an interactive shell, it
+/// continues after a line that fails.
 pub fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
     let old = std::env::var_os("PATH").unwrap_or_default();
     let path = path.iter().map(|path| path.to_path_buf()).chain(std::env::split_paths(&old));
     let mut bash = Command::new("timeout");
     bash.args(["60", "bash", "-c", script]).current_dir(ROOT).env("PATH", std::env::join_paths(path).unwrap());
-    // What `make test` tells the tests is none of the program's settings.
+    // Variables that `make test` sets for the tests are no settings of the program.
     std::env::vars().filter(|(name, _)| name.starts_with("TWINTIER_")).for_each(|(name, _)| {
         bash.env_remove(name);
     });
     without_cargo(&mut bash);
-    // What is installed already may be asked for again, and nothing else.
+    // Packages that are installed satisfy pip. Others are not downloaded.
     bash.envs([("PIP_NO_INDEX", "1"), ("PIP_REQUIRE_VIRTUALENV", "1"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1")]);
     for (setting, value) in UNHURRIED {
         bash.env(format!("TWINTIER_{}", setting.replace('.', "_").to_uppercase()), value);
@@ -48,9 +48,9 @@ pub fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
     run(bash.env("TWINTIER_SERVER", server), b"")
 }
 
-/// Removes what cargo adds to the environment of a test. A nested cargo would take it for a change:
-/// the build script of `ring` names `OUT_DIR`, for example, and all crates above it would be built
-/// again.
+/// Removes the variables that cargo adds for a test. A nested cargo would treat them as a change:
+/// the build script of `ring` depends on `OUT_DIR`, for example, and cargo would rebuild all crates
+/// above it.
 pub fn without_cargo(command: &mut Command) {
     let added = |name: &str| {
         let of_the_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_TARGET_TMPDIR"];
@@ -71,7 +71,7 @@ pub fn says(ran: &Ran, parts: &[&str]) {
     }
 }
 
-/// Output of the lines of the first screen.
+/// Expected output of the first screen.
 pub const FIRST_SCREEN: [&str; 7] = [
     "SET_OUTCOME_STORED",
     "aGVsbG8=",
@@ -82,12 +82,12 @@ pub const FIRST_SCREEN: [&str; 7] = [
     r#""setsConditionFailed": "1""#,
 ];
 
-/// Output of the lines for the shell.
+/// Expected output of the shell lines.
 pub const COMMANDS: [&str; 7] =
     ["stored", r#"{"name": "Ada"}"#, "result", "application/json", "removed  2", "everything", "L1 only"];
 
-/// The program with the environment of a `cargo run`, which cargo gives to tests too: what the
-/// build script set is in it. Settings of whoever runs the tests are not.
+/// The program with the environment of `cargo run`, which a test has too: the build script's
+/// variables are in it. Settings in the caller's environment are not.
 fn as_cargo_runs_it() -> Command {
     let settings = twintier::config::reference();
     let is_setting = |name: &str| settings.iter().any(|setting| setting.variables.iter().any(|other| other == name));
@@ -127,18 +127,18 @@ fn two_replicas_work_in_one_paste() {
     assert_eq!(ran.err, "miss: absent\n");
 }
 
-/// Output of the paste of two replicas.
+/// Expected output of the paste of two replicas.
 pub const TWO_REPLICAS: [&str; 5] = ["SERVING", "SERVING", "outcome  stored", "hello", "removed  1"];
 
-/// The ports in it: of Redis, and of both replicas.
+/// Ports in the paste: of Redis, and of both replicas.
 pub const PORTS: [&str; 3] = ["16379", "15061", "15062"];
 
-/// The paste with this program, and with other ports.
+/// The paste of two replicas with the program under test and other ports.
 fn two_replicas(ports: [u16; 3]) -> String {
     with_ports("README.md", PORTS, ports)
 }
 
-/// The paste of a page that starts Redis, with this program, and with `others` in place of `ports`.
+/// A paste that starts Redis, with the program under test, and with `others` instead of `ports`.
 fn with_ports(page: &str, ports: [&str; 3], others: [u16; 3]) -> String {
     let script = with_this_program(&block(page, "sh", "redis-server"));
     assert!(ports.iter().all(|port| script.contains(port)), "{page}: {ports:?}");
@@ -185,7 +185,7 @@ fn no_block_is_left_out() {
     for (page, run) in [
         ("README.md", &["cargo", "grpcurl", "("][..]),
         (CALLERS, &["import", "pip", "twintier"]),
-        // The second is run with those of runbooks.
+        // The second block runs with the blocks of runbooks.
         (TOKENS, &["(", "grpcurl"]),
     ] {
         let page = DocPage::read(Path::new(page));

@@ -140,7 +140,7 @@ fn a_client_without_grpc_gets_an_explanation() {
     let mut stream = std::net::TcpStream::connect(&service.address).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut answer = Vec::new();
-    // The end may be a reset: the service has not read all of what it does not understand.
+    // The connection may end in a reset, because the service has not read all of the request.
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8(answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 426 ") && answer.contains("gRPC"), "{answer}");

@@ -5,14 +5,14 @@ use std::net::TcpStream;
 
 use crate::process::{Redis, Serving};
 
-/// Far longer than any test waits.
+/// Longer than any test waits.
 const LONG: [&str; 4] = ["--set", "drain.delay=5m", "--set", "drain.timeout=1h"];
 
 #[test]
 fn a_termination_ends_within_the_drain_limit_with_silent_peers() {
     let redis = Redis::start();
     let limits = ["--set", "drain.delay=200ms", "--set", "drain.timeout=1500ms", "--redis-url", &redis.url()];
-    // Nothing but the drain limit ends what these peers hold.
+    // These settings leave only the drain limit to end idle peers.
     let tolerant = ["--set", "server.first_byte_timeout=5m", "--set", "server.keepalive_interval=1h"];
     let mut service = Serving::start(&[&limits[..], &tolerant].concat());
     let _silent = TcpStream::connect(&service.address).unwrap();
@@ -46,7 +46,7 @@ fn an_interrupt_does_not_wait_for_balancers() {
 fn a_second_signal_ends_at_once() {
     for first in ["TERM", "INT"] {
         let mut service = Serving::start(&LONG);
-        // Keeps the drain from ending early: an HTTP/2 connection that does not let go.
+        // An HTTP/2 connection that stays open prevents an early end of the drain.
         let mut silent = TcpStream::connect(&service.address).unwrap();
         silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
         service.signal(first);

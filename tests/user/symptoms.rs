@@ -7,17 +7,17 @@ use std::path::Path;
 use crate::doc_page::DocPage;
 use crate::process::{Redis, Serving, free_port, run, twintier, until};
 
-/// A section of the page, against what was really said.
+/// A section of the page, compared with real output.
 struct Symptom(String);
 
 impl Symptom {
     fn of(heading: &str) -> Symptom {
         let page = DocPage::read(Path::new("docs/troubleshooting.md"));
-        // A phrase may be broken into lines.
+        // A phrase may span lines.
         Symptom(page.section(heading).split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
-    /// Asserts that the page tells of `phrases`, and that they occur in what was said.
+    /// Asserts that the page names `phrases`, and that the output contains them.
     #[track_caller]
     fn shown(&self, said: &str, phrases: &[&str]) {
         for phrase in phrases {
@@ -27,7 +27,7 @@ impl Symptom {
     }
 }
 
-/// Everything that a command said.
+/// All output of a command.
 fn said(service: &Serving, args: &[&str], code: i32) -> String {
     let ran = service.client(args).ended(code);
     format!("{}{}", ran.text(), ran.err)
@@ -62,7 +62,7 @@ fn the_breaker_opens_and_closes_as_the_page_says() {
     let service = Serving::with_redis(&redis, &set("redis.unresponsive_after=2s"));
     let page = Symptom::of("Redis timeouts");
     redis.signal("STOP");
-    // The warning comes when the breaker of the last connection opens.
+    // The warning appears when the breaker of the last connection opens.
     let line = service.logged("redis: commands do not work");
     page.shown(
         &line,
@@ -108,14 +108,14 @@ fn the_documented_symptoms_of_a_full_redis_appear() {
 fn the_documented_symptoms_of_a_missing_right_appear() {
     let redis = Redis::start();
     redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]);
-    // Patient, for a machine that is busy with other tests.
+    // Long timeouts for a loaded machine.
     let patient = ["redis.unresponsive_after=10s", "redis.write_timeout=10s"];
     let url = redis.url();
     let service = Serving::start(&[&["--redis-url", url.as_str()], patient.map(set).as_flattened()].concat());
     let page = Symptom::of("A replica is never proven");
     let line = service.logged("redis: subscription not proven");
-    // Subscribing and the script that publishes are refused at about the same time, in words of
-    // their own.
+    // Redis refuses the subscription and the publishing script at about the same time, with
+    // different errors.
     let why = if line.contains("NOPERM") { "NOPERM" } else { "can't publish to the channel" };
     page.shown(&line, &[why, "memory answers as fresh no longer than its last proof lasts"]);
     page.shown(&said(&service, &["stats"], 0), &["degraded", "0 of 64 partitions proven"]);

@@ -18,12 +18,12 @@ const GET: &str = "twintier.v1.CacheService/Get";
 const SET: &str = "twintier.v1.CacheService/Set";
 const KEY: &str = "alices-diary";
 const VALUE: &str = "dear-secret-diary";
-/// Sent as soon as may be.
+/// Settings that export at once.
 const EAGER: [(&str, &str); 2] = [("OTEL_BSP_SCHEDULE_DELAY", "20"), ("OTEL_BLRP_SCHEDULE_DELAY", "20")];
-/// Sent never, but at the end.
+/// Settings that export only at the end.
 const AT_THE_END: [(&str, &str); 2] = [("OTEL_BSP_SCHEDULE_DELAY", "3600000"), ("OTEL_BLRP_SCHEDULE_DELAY", "3600000")];
 
-/// A caller with a trace of its own.
+/// A caller with its own trace.
 struct Caller {
     runtime: Runtime,
     client: CacheServiceClient<Channel>,
@@ -59,7 +59,7 @@ impl Caller {
         self.runtime.block_on(self.client.clone().get(self.request(get))).map(|answer| answer.into_inner())
     }
 
-    /// Whether a span is a child of this caller's.
+    /// True if a span is a child of this caller's span.
     fn called(&self, span: &Span) -> bool {
         (hex(&span.trace_id), hex(&span.parent_span_id)) == (self.trace.clone(), self.span.clone())
     }
@@ -95,7 +95,7 @@ fn is_child(span: &Span, parent: &Span) -> bool {
 fn an_rpc_is_a_span_with_child_spans_of_redis_commands() {
     let (collector, redis) = (Collector::grpc(), Redis::start());
     let endpoint = collector.endpoint();
-    // What no caller asks for is left out: the callers' spans are those of this test.
+    // The sampler drops spans without a parent, so that only the callers' spans remain.
     let mut environment = variables(&endpoint, "grpc", &EAGER);
     environment.push(("OTEL_TRACES_SAMPLER", "parentbased_always_off"));
     let [writer, reader] = [(); 2].map(|()| replica(Some(&redis), &[], &environment));
@@ -241,7 +241,7 @@ fn every_page_of_a_batch_is_read_within_its_rpc() {
     until("every trip has come", || {
         let trips = collector.spans().into_iter().filter(|span| is_child(span, &get));
         let sizes = trips.map(|trip| attribute(&trip, "db.operation.batch.size").parse::<usize>().unwrap());
-        // Two commands for each key, and one for each partition of each trip.
+        // Two commands for each key, and one for each partition of each round trip.
         sizes.sum::<usize>() > 2 * 1000
     });
 }

@@ -71,7 +71,8 @@ pub trait Refusal {
     fn retry_delay(&self) -> Option<Duration>;
     /// Field and description of each violation.
     fn violations(&self) -> Vec<(String, String)>;
-    /// Asserts exactly these fields, each with a description that contains the text.
+    /// Asserts that the violations are of exactly these fields, and that each description contains
+    /// its text.
     fn names(&self, expected: &[(&str, &str)]);
 }
 

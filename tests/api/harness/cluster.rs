@@ -12,7 +12,7 @@ use super::{Redis, deployment_slot, eventually};
 
 const SLOTS: u16 = 16384;
 
-/// The cluster. Killed on drop.
+/// The cluster. Its processes are killed on drop.
 pub struct Cluster {
     pub nodes: Vec<Redis>,
     _room: SemaphorePermit<'static>,
@@ -23,7 +23,7 @@ struct Member {
     id: String,
     port: u16,
     flags: String,
-    /// The primary's id, of a replica.
+    /// Id of its primary, if it is a replica.
     follows: String,
     epoch: u64,
     connected: bool,
@@ -37,7 +37,7 @@ impl Member {
 }
 
 impl Cluster {
-    /// Starts it with further arguments for each node, and waits until it is complete.
+    /// Starts the cluster with additional arguments for each node, and waits until it is complete.
     pub async fn start(args: &[&str]) -> Cluster {
         let room = deployment_slot().await;
         let mut nodes = Vec::new();
@@ -77,13 +77,14 @@ impl Cluster {
         format!("redis-cluster://{}", hosts.join(","))
     }
 
-    /// The slot of a partition of the service.
+    /// Slot of a partition of the service.
     pub async fn slot(&self, partition: u16) -> u16 {
         let node = self.nodes.iter().find(|node| node.is_running()).unwrap();
         node.cli(&["CLUSTER", "KEYSLOT", &format!("{{{partition}}}")]).await.number() as u16
     }
 
-    /// The node that serves a slot. If several claim it, the one with the newest configuration.
+    /// Index of the node that serves a slot. If several claim it, the one with the newest
+    /// configuration.
     pub async fn primary(&self, slot: u16) -> Option<usize> {
         let mut newest = None;
         for (index, node) in self.nodes.iter().enumerate() {
@@ -96,7 +97,7 @@ impl Cluster {
         newest.map(|(_, index)| index)
     }
 
-    /// A replica of a node that is up.
+    /// Index of a replica of this node that is up.
     pub async fn replica(&self, primary: usize) -> Option<usize> {
         let members = members(&self.nodes[primary]).await?;
         let id = &members.iter().find(|member| member.flags.contains("myself"))?.id;
@@ -104,7 +105,7 @@ impl Cluster {
         self.index(members.iter().find(up)?.port)
     }
 
-    /// Waits until a slot is served by another node than `old`; returns it.
+    /// Waits until another node than `old` serves the slot, and returns its index.
     pub async fn follows(&self, slot: u16, old: usize) -> usize {
         let mut new = old;
         eventually("another node serves the slot", async || {
@@ -145,7 +146,7 @@ impl Cluster {
         .await;
     }
 
-    /// Starts a manual failover to a replica, and waits until it serves `slot`. Returns it.
+    /// Starts a manual failover to a replica, waits until it serves `slot`, and returns its index.
     pub async fn fail_over(&self, slot: u16) -> usize {
         loop {
             let mut old = 0;
@@ -156,21 +157,21 @@ impl Cluster {
                 self.nodes[replica].asked(&["CLUSTER", "FAILOVER"]).await.is_some()
             })
             .await;
-            // The nodes give up after five seconds if the replica cannot catch up.
+            // The nodes abort a failover after five seconds if the replica cannot catch up.
             if let Ok(new) = timeout(Duration::from_secs(6), self.follows(slot, old)).await {
                 return new;
             }
         }
     }
 
-    /// Starts to move a slot: it migrates, but no key has moved yet.
+    /// Starts to move a slot. No key has moved yet.
     pub async fn begin_move(&self, slot: u16, from: usize, to: usize) {
         let (slot, from_id, to_id) = (slot.to_string(), self.id(from).await, self.id(to).await);
         self.nodes[to].cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await;
         self.nodes[from].cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
     }
 
-    /// Moves at most `most` keys of a migrating slot. Returns how many.
+    /// Moves up to `most` keys of a migrating slot. Returns their number.
     pub async fn move_keys(&self, slot: u16, from: usize, to: usize, most: u32) -> usize {
         let reply = self.nodes[from].cli(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), &most.to_string()]).await;
         let Reply::List(keys) = reply else { panic!("keys: {reply:?}") };
@@ -234,13 +235,13 @@ impl Cluster {
     }
 }
 
-/// The cluster as a node sees it. `None` if the node does not answer.
+/// The nodes of the cluster as a node lists them. `None` if it does not answer.
 async fn members(node: &Redis) -> Option<Vec<Member>> {
     let text = node.asked(&["CLUSTER", "NODES"]).await?.text();
     text.lines().map(member).collect()
 }
 
-/// A line of CLUSTER NODES: id, address, flags, primary, ping, pong, epoch, link, slots.
+/// Parses a line of CLUSTER NODES: id, address, flags, primary, ping, pong, epoch, link, slots.
 fn member(line: &str) -> Option<Member> {
     let words: Vec<_> = line.split(' ').collect();
     let port = words.get(1)?.split(['@', ',']).next()?.rsplit(':').next()?.parse().ok()?;

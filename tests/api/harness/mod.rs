@@ -38,14 +38,14 @@ pub use wire::{Unfinished, Wire, connect_from, framed, one_message};
 /// Longest wait for an expected state.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Allowance for a loaded machine on top of a limit that the service promises. Tests distinguish an
-/// end from a hang. Drills and benches measure speed.
+/// Allowance for a loaded machine, added to a limit that the service promises. It is wide: tests
+/// only distinguish an end from a hang. Drills and benches measure speed.
 const SLOW_MACHINE_ALLOWANCE: Duration = Duration::from_secs(10);
 
 /// Staleness bound of tests about staleness.
 pub const MAX_STALENESS: Duration = Duration::from_millis(500);
 
-/// Allowance on top of a bound for scheduling on a loaded machine. It belongs to the test, not to
+/// Allowance for scheduling on a loaded machine, added to a bound. It belongs to the test, not to
 /// the promise.
 pub const SCHEDULING_ALLOWANCE: Duration = Duration::from_millis(400);
 
@@ -96,8 +96,8 @@ pub async fn always_until(moment: Instant, mut check: impl AsyncFnMut()) {
 
 /// Returns the result of `work`, which the service promises within `promised`.
 ///
-/// No other assertion is about a duration. If a slower way to the same result exists, a test shows
-/// which one was taken by its effects, or makes that way slower than any machine.
+/// Only this function asserts a duration. If a slower way leads to the same result, a test tells
+/// the ways apart by their effects, or makes the slower way longer than any machine takes.
 #[track_caller]
 pub fn within<T>(promised: Duration, work: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
@@ -111,7 +111,7 @@ pub fn within<T>(promised: Duration, work: impl Future<Output = T>) -> impl Futu
     }
 }
 
-/// With or without Redis, for scenarios that hold in both.
+/// With or without Redis, for scenarios that hold in both modes.
 pub struct Mode {
     redis: Option<Redis>,
 }
@@ -129,7 +129,7 @@ impl Mode {
         self.redis.is_none()
     }
 
-    /// A replica that is ready.
+    /// Starts a replica, and waits until it is ready.
     pub async fn replica(&self, settings: &[(&str, &str)]) -> Replica {
         match &self.redis {
             Some(redis) => Replica::on(redis, settings).await,

@@ -18,7 +18,7 @@ use super::answers::set_request;
 use super::process::Process;
 use super::{Answer as _, Redis, Scrape, eventually};
 
-/// One replica. Stopped in the background on drop.
+/// One replica. It stops in the background on drop.
 pub struct Replica {
     app: Option<App>,
     process: Option<Process>,
@@ -32,10 +32,10 @@ pub struct Replica {
 const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "1s"), ("redis.write_timeout", "5s"), ("redis.unresponsive_after", "5s")];
 
-/// A configuration with these settings, given like flags.
+/// Builds a configuration from these settings, as from flags.
 fn config(settings: &[(&str, &str)]) -> Config {
     let own_port = [("server.listen", "127.0.0.1:0"), ("admin.enabled", "false")];
-    // A renewed connection would fail a call that was not sent yet.
+    // A connection that is renewed would fail a call that was not sent yet.
     let defaults = [("drain.delay", "0s"), ("drain.timeout", "3s"), ("server.max_connection_age", "1h")];
     let overrides =
         own_port.iter().chain(&defaults).chain(settings).map(|(path, value)| ((*path).to_owned(), (*value).to_owned()));
@@ -44,18 +44,19 @@ fn config(settings: &[(&str, &str)]) -> Config {
 }
 
 impl Replica {
-    /// Starts a replica, without Redis unless `settings` name one. Does not wait.
+    /// Starts a replica, without Redis unless `settings` name one. Does not wait for Redis.
     pub async fn start(settings: &[(&str, &str)]) -> Replica {
         Replica::start_with(settings, Safeguards::default()).await
     }
 
-    /// Starts a replica with these safeguards. A test build can have one switched off.
+    /// Starts a replica with these safeguards. A build for drills can switch one off.
     pub async fn start_with(settings: &[(&str, &str)], protections: Safeguards) -> Replica {
         let app = App::start_with(config(settings), protections).await.expect("starts");
         Replica::here(app).await
     }
 
-    /// Starts a replica that can be scraped and exports metrics by the OTEL_* `variables`.
+    /// Starts a replica that can be scraped, and that exports metrics as the OTEL_* `variables`
+    /// say.
     pub async fn with_metrics(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Replica {
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let replica = Identity::new();
@@ -108,24 +109,24 @@ impl Replica {
         Replica { app: None, process: Some(process), address, channel, client }
     }
 
-    /// The id of its process.
+    /// Id of the child process.
     pub fn process_id(&self) -> u32 {
         self.process.as_ref().expect("a process").id()
     }
 
-    /// Address of its admin server, which the settings have to enable.
+    /// Address of the admin server, which the settings must enable.
     pub fn admin_address(&self) -> SocketAddr {
         self.app.as_ref().and_then(App::admin_address).expect("an admin server")
     }
 
-    /// Kills its process with SIGKILL and starts it again. Waits until it listens.
+    /// Kills the child process with SIGKILL and starts it again. Waits until it listens.
     pub async fn restart(&mut self) {
         let process = self.process.as_mut().expect("a process");
         process.kill9();
         process.restart().await;
     }
 
-    /// Stops its process with SIGTERM and starts it again. Waits until it listens.
+    /// Stops the child process with SIGTERM and starts it again. Waits until it listens.
     pub async fn replace_process(&mut self) {
         let process = self.process.as_mut().expect("a process");
         process.end().await;
@@ -139,23 +140,23 @@ impl Replica {
         replica
     }
 
-    /// SIGTERM to its process.
+    /// Sends SIGTERM to the child process.
     pub fn terminate(&mut self) {
         self.process.as_mut().expect("a process").terminate();
     }
 
-    /// Waits for the end of its process. Returns true if it exited with success.
+    /// Waits for the end of the child process. Returns true if it exited with success.
     pub async fn ended(mut self) -> bool {
         self.process.as_mut().expect("a process").ended().await
     }
 
-    /// Its metrics in Prometheus' format.
+    /// Metrics in Prometheus' format.
     pub fn scrape(&self) -> Scrape {
         let metrics = self.app.as_ref().and_then(App::metrics).expect("told");
         Scrape(metrics.prometheus_text())
     }
 
-    /// Stops it without a drain, like Ctrl-C. Returns true if every RPC was finished.
+    /// Stops the replica without a drain, like Ctrl-C. Returns true if every RPC was finished.
     pub async fn stop(mut self) -> bool {
         match self.app.take() {
             Some(app) => app.stop(Stop::Now).await,
@@ -163,7 +164,7 @@ impl Replica {
         }
     }
 
-    /// Stops it with a drain, like an orchestrator.
+    /// Stops the replica with a drain, like an orchestrator.
     pub async fn drain(mut self) -> bool {
         self.app.take().expect("running").stop(Stop::Drain).await
     }

@@ -7,18 +7,19 @@ use tokio::sync::SemaphorePermit;
 use super::resp::Reply;
 use super::{Redis, deployment_slot, eventually, eventually_within};
 
-/// The name under which the sentinels know the primary.
+/// Name under which the sentinels know the primary.
 const SERVICE: &str = "mymaster";
 
 /// Time without an answer after which a sentinel counts a node as down, in milliseconds. A sentinel
-/// may take a second to connect to a new primary. With less it would depose one after the other.
+/// may take a second to connect to a new primary. With less it would depose one primary after the
+/// other.
 const DOWN_AFTER: u32 = 1200;
 
-/// Longest time until sentinels demote a primary that was replaced while up: two checks, eight
-/// seconds apart, and some.
+/// Longest time until the sentinels demote a primary that was replaced while up: two checks, eight
+/// seconds apart, and an allowance.
 const DEMOTION: Duration = Duration::from_secs(40);
 
-/// The deployment. Killed on drop.
+/// The deployment. Its processes are killed on drop.
 pub struct Sentinels {
     pub nodes: Vec<Redis>,
     pub sentinels: Vec<Redis>,
@@ -26,13 +27,14 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Starts it with further arguments for each Redis, and waits until the sentinels know
-    /// everything.
+    /// Starts the deployment with additional arguments for each Redis, and waits until the
+    /// sentinels know all nodes.
     pub async fn start(args: &[&str]) -> Sentinels {
         Sentinels::of(args, &[&[], &[]]).await
     }
 
-    /// The same with a replica for each of `replicas`, which are further arguments.
+    /// Starts a deployment with one replica for each element of `replicas`, which holds additional
+    /// arguments.
     pub async fn of(args: &[&str], replicas: &[&[&str]]) -> Sentinels {
         let room = deployment_slot().await;
         let args = [&["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"], args].concat();
@@ -61,13 +63,13 @@ impl Sentinels {
         Sentinels::url_by(&ports)
     }
 
-    /// The same by other ports, which lead to the sentinels.
+    /// URL with other ports, which lead to the sentinels.
     pub fn url_by(ports: &[u16]) -> String {
         let hosts: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         format!("redis-sentinel://{}/0?service={SERVICE}", hosts.join(","))
     }
 
-    /// The node that the sentinels name as primary, if they agree.
+    /// Index of the node that the sentinels name as primary, if they agree.
     pub async fn primary(&self) -> Option<usize> {
         let mut named = Vec::new();
         for sentinel in &self.sentinels {
@@ -80,7 +82,8 @@ impl Sentinels {
         self.nodes.iter().position(|node| agreed && node.port() == port)
     }
 
-    /// Waits until the sentinels name another primary than `old`, and that is one; returns it.
+    /// Waits until the sentinels name another primary than `old` and it has that role. Returns its
+    /// index.
     pub async fn follows(&self, old: usize) -> usize {
         let mut new = old;
         eventually("the sentinels name another primary", async || {
@@ -110,7 +113,7 @@ impl Sentinels {
         .await;
     }
 
-    /// Starts a node again, as a replica of the primary: what its configuration would say if it had
+    /// Starts a node again as a replica of the primary, as its configuration file would if it had
     /// one.
     pub async fn returns(&mut self, node: usize) {
         self.nodes[node].restart().await;
@@ -123,8 +126,8 @@ impl Sentinels {
         self.nodes[node].cli(&["REPLICAOF", "127.0.0.1", &self.nodes[primary].port().to_string()]).await;
     }
 
-    /// Requests a failover, and waits for the new primary. Returns it. The old one stays a primary
-    /// for many seconds, until the sentinels check it again.
+    /// Requests a failover, waits for the new primary, and returns its index. The old one stays a
+    /// primary for many seconds, until the sentinels check it again.
     pub async fn fail_over(&self) -> usize {
         let mut old = 0;
         eventually("a sentinel fails over", async || {
@@ -136,7 +139,7 @@ impl Sentinels {
         self.follows(old).await
     }
 
-    /// Identity of a node's life. It changes when the node becomes a replica.
+    /// Id of the present life of a node. It changes when the node becomes a replica.
     pub async fn life(&self, node: usize) -> Option<String> {
         let mut life = String::new();
         for section in ["server", "replication"] {
@@ -147,7 +150,7 @@ impl Sentinels {
         Some(life)
     }
 
-    /// The role that a node reports.
+    /// Role that a node reports.
     async fn role(&self, node: usize) -> Option<String> {
         match self.nodes[node].asked(&["ROLE"]).await? {
             Reply::List(role) => Some(role[0].text()),

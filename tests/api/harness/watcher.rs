@@ -20,9 +20,9 @@ pub struct Watcher {
 /// An event of a watch, without heartbeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sight {
-    /// Keys, by what happened to them.
+    /// A change of keys.
     Keys(pb::ChangeKind, Vec<String>),
-    /// A selector in words.
+    /// A change by a selector, in words.
     Selected(pb::ChangeKind, String),
     Broken(pb::DiscontinuityReason),
 }
@@ -69,7 +69,7 @@ impl Watcher {
         }
     }
 
-    /// The next heartbeat; nothing else may come before it.
+    /// The next heartbeat. Fails at a change.
     pub async fn heartbeat(&mut self) -> pb::WatchHeartbeat {
         loop {
             match self.event().await.expect("the watch goes on") {
@@ -101,7 +101,7 @@ fn sight(change: &pb::WatchChange) -> Sight {
     }
 }
 
-/// A request with the shortest heartbeat interval.
+/// Requests the shortest heartbeat interval.
 pub fn quick(request: pb::WatchRequest) -> pb::WatchRequest {
     let heartbeat_interval = prost_types::Duration::try_from(Duration::from_millis(100)).ok();
     pb::WatchRequest { heartbeat_interval, ..request }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::harness::{Class, Direction, MAX_STALENESS, Proxy, SHORT_BOUND};
 
-/// The names of what Redis keeps of prefixes and tags.
+/// Keys in Redis that record invalidations of prefixes and tags.
 async fn hashes(redis: &Redis) -> Vec<String> {
     let mut names = Vec::new();
     for kind in ["t", "o"] {
@@ -26,7 +26,7 @@ async fn an_invalidation_holds_when_redis_evicts_its_record() {
     for name in hashes(&redis).await {
         redis.cli(&["DEL", &name]).await;
     }
-    // A replica that has heard nothing has only Redis to ask.
+    // A new replica has received no messages and depends on Redis.
     let stranger = Replica::on(&redis, SHORT_BOUND).await;
     for replica in [&replica, &stranger] {
         for key in &keys {
@@ -34,7 +34,7 @@ async fn an_invalidation_holds_when_redis_evicts_its_record() {
         }
         assert!(replica.has("later").await, "what was written since is not touched");
     }
-    // The next invalidation makes another hash: what the first said is not forgotten with it.
+    // The next invalidation creates a new hash. The effect of the first one must remain.
     stranger.remove(tags(&["other"])).await.unwrap();
     stranger.remove(prefix("other")).await.unwrap();
     let third = Replica::on(&redis, SHORT_BOUND).await;
@@ -148,7 +148,7 @@ async fn matched_entries_are_reclaimed_and_their_patterns_are_dropped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_replica_continues_the_reclaim_of_a_dead_one() {
     let redis = Redis::start().await;
-    // It can claim the work, and not do it.
+    // This user can claim the work but cannot do it.
     redis.cli(&["ACL", "SETUSER", "noscan", "on", "nopass", "~*", "&*", "+@all", "-scan"]).await;
     let settings = [("coherence.partitions", "2")];
     let first = Replica::connected_to(&format!("redis://noscan:x@127.0.0.1:{}", redis.port()), &settings).await;
@@ -179,7 +179,7 @@ async fn another_replica_continues_the_reclaim_of_a_dead_one() {
         redis.cli(&["EVAL", ends, "1", &format!("twintier:{{{partition}}}:c")]).await;
     }
     eventually("the entries are removed", async || {
-        // Whoever reads sees that the pattern is at work still.
+        // Reads still see that the pattern is active.
         assert!(!second.has("gone:1").await && second.has("stays").await);
         entries().await == 1
     })

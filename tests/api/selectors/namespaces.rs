@@ -28,7 +28,7 @@ fn keys(names: &[&str]) -> pb::InvalidateRequest {
     select(Selector::Keys(pb::Keys { keys: names.iter().map(|name| (*name).to_owned()).collect() }))
 }
 
-/// Sets `user:7` with the tag `user:7`, and another entry without.
+/// Sets `user:7` with the tag `user:7`, and another entry without a tag.
 async fn store(replica: &Replica, namespace: &str) {
     let request =
         pb::SetRequest { namespace: namespace.into(), tags: vec!["user:7".into()], ..set_request("user:7", "v") };
@@ -121,7 +121,7 @@ async fn violations_of_several_namespaces_are_named(mode: Mode) {
     refused(in_list(&["a", "b", "c", "d"], key("k"))).await.names(&[("key", "was 1 in 4 namespaces")]);
     refused(in_list(&["a"], tags(&[]))).await.names(&[("tags.tags", "at least one tag")]);
     refused(in_all(prefix(""))).await.names(&[("prefix", "1 to 16 segments")]);
-    // What is refused uses no namespace up.
+    // A refused request registers no namespace.
     assert_eq!(listed(&replica.remove(in_all(tag())).await.unwrap()), ["default"]);
     replica.remove(in_list(&["a", "b", "c", "d"], tag())).await.unwrap();
     let full = refused(in_list(&["e"], tag())).await;
@@ -130,7 +130,7 @@ async fn violations_of_several_namespaces_are_named(mode: Mode) {
 }
 
 async fn the_other_namespaces_are_invalidated_when_one_fails(mode: Mode) {
-    // The Set uses up what is let through for a long time.
+    // The Set uses the whole rate for a long time.
     let replica = mode.replica(&[("namespaces.slow.max_requests_per_second", "0.001")]).await;
     let tagged = |namespace: &str| pb::SetRequest {
         namespace: namespace.into(),
@@ -155,8 +155,8 @@ async fn the_other_namespaces_are_invalidated_when_one_fails(mode: Mode) {
     }
 }
 
-/// Entries in memory of two replicas are gone in both, whatever was asked at the second, which has
-/// not used some of the namespaces.
+/// Asserts that entries in the memory of two replicas are gone in both. The second replica has not
+/// used some of the namespaces.
 async fn all_are_gone_everywhere(fleet: &[Replica; 2]) {
     for (round, request) in [
         in_list(&["a", "b", "never-used"], tags(&["user:7"])),

@@ -11,7 +11,7 @@ use twintier::pb;
 use super::{Client, group, is_of_the_connection, name, position, tag};
 use crate::history::{Action, Answer, At, Outcome};
 
-/// Deadline of a Get that waits for another to make the entry.
+/// Deadline of a Get that waits for another caller to fill the entry.
 const WAITS: Duration = Duration::from_millis(100);
 
 impl Client {
@@ -61,7 +61,7 @@ impl Client {
         }
     }
 
-    /// Asks for a lease, and makes the entry when it is granted.
+    /// Requests a lease, and fills the entry if it is granted.
     async fn make_under_a_lease(&mut self, key: u32, replica: usize) {
         let waits = self.random.random_ratio(1, 2);
         let wait = if waits { pb::LeaseWait::UntilDeadline } else { pb::LeaseWait::None };
@@ -77,7 +77,7 @@ impl Client {
                 (self.read(key, response), lease)
             }
             Err(status) => {
-                // The client may be the first to notice its deadline.
+                // The client may notice its deadline before the service does.
                 let late = waits && matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
                 let excused = late || (self.load.replicas_die && is_of_the_connection(&status));
                 if !excused {
@@ -97,7 +97,7 @@ impl Client {
             return;
         }
         sleep(Duration::from_millis(self.random.random_range(0..8))).await;
-        // Wherever the value is stored: a lease holds in the whole fleet.
+        // Any replica may store the value: a lease is valid in the whole fleet.
         let replica = self.random.random_range(0..self.replicas.len());
         self.set_with(key, replica, lease.id, leased).await;
     }
@@ -124,7 +124,7 @@ impl Client {
     }
 }
 
-/// How an invalidation selects what it covers.
+/// Selector of an invalidation.
 #[derive(Clone, Copy)]
 enum Selected {
     Prefix,
