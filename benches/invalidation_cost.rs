@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use twintier::pb;
 use twintier::pb::invalidate_request::Selector;
 
-const FEW: usize = 1_000;
-const MANY: usize = 1_000_000;
+const FEW_ENTRIES: usize = 1_000;
+const MANY_ENTRIES: usize = 1_000_000;
 /// Number of invalidations of each kind.
-const TIMES: usize = 100;
+const INVALIDATIONS: usize = 100;
 /// Number of concurrent callers that fill Redis.
 const CALLERS: usize = 64;
 
@@ -41,9 +41,9 @@ async fn main() {
         println!("run by `cargo bench`");
         return;
     }
-    let many = std::env::var("ENTRIES").map_or(MANY, |text| text.parse().expect("a number"));
-    let deployments = [Deployment::start(FEW).await, Deployment::start(many).await];
-    println!("| selector | entries behind it | caller's median | slowest of {TIMES} | Redis CPU for one |");
+    let many = std::env::var("ENTRIES").map_or(MANY_ENTRIES, |text| text.parse().expect("a number"));
+    let deployments = [Deployment::start(FEW_ENTRIES).await, Deployment::start(many).await];
+    println!("| selector | entries behind it | caller's median | slowest of {INVALIDATIONS} | Redis CPU for one |");
     println!("|---|---|---|---|---|");
     let mut ratios = Vec::new();
     for (name, selector) in [
@@ -86,7 +86,7 @@ async fn measure(deployments: &[Deployment; 2], selector: Selector) -> [Cost; 2]
     }
     let before = [cpu(&deployments[0].redis).await, cpu(&deployments[1].redis).await];
     let (begun, mut took) = (Instant::now(), [Vec::new(), Vec::new()]);
-    for _ in 0..TIMES {
+    for _ in 0..INVALIDATIONS {
         for (deployment, took) in deployments.iter().zip(&mut took) {
             let request = pb::InvalidateRequest { selector: Some(selector.clone()), ..Default::default() };
             let asked = Instant::now();
@@ -99,8 +99,8 @@ async fn measure(deployments: &[Deployment; 2], selector: Selector) -> [Cost; 2]
     [0, 1].map(|index| {
         let used = after[index] - before[index] - idle[index] * elapsed;
         took[index].sort();
-        let (median, slowest) = (took[index][TIMES / 2], took[index][TIMES - 1]);
-        Cost { median, slowest, cpu: Duration::from_secs_f64(used.max(0.0) / TIMES as f64) }
+        let (median, slowest) = (took[index][INVALIDATIONS / 2], took[index][INVALIDATIONS - 1]);
+        Cost { median, slowest, cpu: Duration::from_secs_f64(used.max(0.0) / INVALIDATIONS as f64) }
     })
 }
 

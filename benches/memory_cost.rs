@@ -44,7 +44,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("namespaces.zstd.compression_threshold", "0B"),
     ("namespaces.lz4.compression", "lz4"),
     ("namespaces.lz4.compression_threshold", "0B"),
-    ("namespaces.passing.l1", "false"),
+    ("namespaces.without_l1.l1", "false"),
 ];
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -55,7 +55,7 @@ async fn main() {
     }
     entries().await;
     process().await;
-    beside_entries().await;
+    other_keys().await;
     idle().await;
     calls().await;
 }
@@ -192,7 +192,7 @@ async fn process() {
         for number in 0..megabytes {
             let mut client = client(&channels[number % CALLERS]);
             let content = Some(pb::set_request::Content::Value(value(number, 1 << 20)));
-            let (namespace, key) = ("passing".to_owned(), format!("large:{number}"));
+            let (namespace, key) = ("without_l1".to_owned(), format!("large:{number}"));
             sets.spawn(
                 async move { client.set(pb::SetRequest { namespace, key, content, ..Default::default() }).await },
             );
@@ -225,7 +225,7 @@ async fn waiting(replica: &Replica, channels: &[Channel]) -> JoinSet<()> {
         }),
         ..Default::default()
     };
-    replica.ask(lease()).await.unwrap();
+    replica.try_get(lease()).await.unwrap();
     let mut gets = JoinSet::new();
     for number in 0..WAITING {
         let mut client = client(&channels[number % 50]);
@@ -241,7 +241,7 @@ async fn waiting(replica: &Replica, channels: &[Channel]) -> JoinSet<()> {
 // === Redis ===
 
 /// Prints the keys in Redis that are not entries, with their sizes.
-async fn beside_entries() {
+async fn other_keys() {
     println!("\n| beside entries | in Redis |");
     println!("|---|---|");
     let redis = Redis::start().await;
@@ -253,7 +253,7 @@ async fn beside_entries() {
     replica.set("entry", "v").await;
     let key = "a key of thirty bytes 00000000";
     let lease = Some(pb::LeaseOptions::default());
-    replica.ask(pb::GetRequest { key: key.to_owned(), lease, ..Default::default() }).await.unwrap();
+    replica.try_get(pb::GetRequest { key: key.to_owned(), lease, ..Default::default() }).await.unwrap();
     println!("| a lease, while it lasts | {} |", largest(&redis, "twintier:*:l:*").await);
     let request_id = "123e4567-e89b-12d3-a456-426614174000".to_owned();
     replica.store(pb::SetRequest { request_id, ..set_request(key, "v") }).await.unwrap();
@@ -339,7 +339,7 @@ async fn calls() {
     let redis = Redis::start().await;
     let replica = replica(&redis, &[]).await;
     fill(&replica, "plain", 0..1000, 1 << 10, 0).await;
-    fill(&replica, "passing", 0..1000, 1 << 10, 0).await;
+    fill(&replica, "without_l1", 0..1000, 1 << 10, 0).await;
     let key = |number: usize| format!("a key of thirty bytes {:08}", number % 1000);
     let get = |namespace: &str, number| pb::GetRequest {
         namespace: namespace.to_owned(),
@@ -371,7 +371,7 @@ async fn calls() {
     );
     costs.push(
         Cost::of(&replica, &redis, &idle, "Get from Redis", CALLS, 1, async |mut client, number| {
-            client.get(get("passing", number)).await.unwrap();
+            client.get(get("without_l1", number)).await.unwrap();
         })
         .await,
     );
@@ -435,7 +435,8 @@ impl Cost {
         Call: AsyncFn(CacheServiceClient<Channel>, usize),
     {
         let channels = connections(replica, CALLERS).await;
-        let (used, traffic, begun) = (both(replica, redis).await, Traffic::of(redis).await, Instant::now());
+        let (used, traffic, begun) =
+            (cpu_of_replica_and_redis(replica, redis).await, Traffic::of(redis).await, Instant::now());
         let callers = channels.iter().enumerate().map(|(caller, channel)| {
             let call = &call;
             async move {
@@ -446,7 +447,8 @@ impl Cost {
         });
         futures_util::future::join_all(callers).await;
         let seconds = begun.elapsed().as_secs_f64();
-        let (now, after, items) = (both(replica, redis).await, Traffic::of(redis).await, (calls * each) as f64);
+        let (now, after, items) =
+            (cpu_of_replica_and_redis(replica, redis).await, Traffic::of(redis).await, (calls * each) as f64);
         let share = |used: f64, idle: f64| ((used - idle * seconds) / items).max(0.0);
         Cost {
             name,
@@ -459,10 +461,11 @@ impl Cost {
 }
 
 async fn idle_shares(replica: &Replica, redis: &Redis) -> Idle {
-    let (used, traffic, begun) = (both(replica, redis).await, Traffic::of(redis).await, Instant::now());
+    let (used, traffic, begun) =
+        (cpu_of_replica_and_redis(replica, redis).await, Traffic::of(redis).await, Instant::now());
     tokio::time::sleep(WATCHED).await;
     let seconds = begun.elapsed().as_secs_f64();
-    let (now, after) = (both(replica, redis).await, Traffic::of(redis).await);
+    let (now, after) = (cpu_of_replica_and_redis(replica, redis).await, Traffic::of(redis).await);
     Idle {
         replica: (now.0 - used.0) / seconds,
         redis: (now.1 - used.1) / seconds,
@@ -503,7 +506,7 @@ fn status(replica: &Replica, field: &str) -> u64 {
 }
 
 /// Seconds of CPU that the replica and Redis have used.
-async fn both(replica: &Replica, redis: &Redis) -> (f64, f64) {
+async fn cpu_of_replica_and_redis(replica: &Replica, redis: &Redis) -> (f64, f64) {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", replica.process_id())).unwrap();
     // Fields after the name, which ends at the last parenthesis: utime and stime are fields 14 and
     // 15 of the line, in hundredths of a second.

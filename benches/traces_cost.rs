@@ -74,18 +74,18 @@ impl Service {
     }
 
     fn round(&mut self, runtime: &Runtime) {
-        let before = self.spent();
+        let before = self.cpu_ticks();
         runtime.block_on(async {
             let callers: Vec<_> = (0..CALLERS).map(|_| tokio::spawn(gets(self.client.clone()))).collect();
             for caller in callers {
                 caller.await.unwrap();
             }
         });
-        self.ticks.push(self.spent() - before);
+        self.ticks.push(self.cpu_ticks() - before);
     }
 
     /// Clock ticks of this process so far.
-    fn spent(&self) -> u64 {
+    fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         [11, 12].iter().map(|index| fields[*index].parse::<u64>().unwrap()).sum()
@@ -113,12 +113,12 @@ fn sink() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
-        listener.incoming().map_while(Result::ok).for_each(|stream| _ = thread::spawn(|| swallow(stream)))
+        listener.incoming().map_while(Result::ok).for_each(|stream| _ = thread::spawn(|| discard(stream)))
     });
     format!("http://{address}/v1/traces")
 }
 
-fn swallow(stream: TcpStream) {
+fn discard(stream: TcpStream) {
     let mut requests = BufReader::new(stream);
     let mut length = 0;
     let mut line = String::new();

@@ -51,7 +51,7 @@ fn an_entry_costs_its_counted_weight() {
         let ratio = usage.bytes as f64 / grown as f64;
         let each = |bytes: u64| bytes / ENTRIES;
         println!(
-            "{eviction:?}, {value_size} B: weighed {}, measured {} bytes an entry",
+            "{eviction:?}, {value_size} B: weighed {}, measured {} bytes per entry",
             each(usage.bytes),
             each(grown)
         );

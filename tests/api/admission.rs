@@ -42,40 +42,40 @@ fn message(response: &Response<Incoming>) -> String {
 }
 
 /// A caller on its own connection that counts its answers, from its start to its end.
-struct Neighbour {
+struct SteadyCaller {
     stop: CancellationToken,
     calls: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Neighbour {
+impl SteadyCaller {
     /// Gets `key` repeatedly, and fails at the first refusal.
-    async fn start(replica: &Replica, key: &'static str, value: &'static str) -> Neighbour {
+    async fn start(replica: &Replica, key: &'static str, value: &'static str) -> SteadyCaller {
         let (stop, calls) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
         let mut client = Wire::connect(replica.address).await.client();
         let (stopped, counted) = (stop.clone(), calls.clone());
         let task = tokio::spawn(async move {
             while !stopped.is_cancelled() {
                 let answer = client.get(pb::GetRequest { key: key.into(), ..Default::default() }).await;
-                assert!(answer.expect("a neighbour is served").into_inner().is(value));
+                assert!(answer.expect("a caller is served").into_inner().is(value));
                 counted.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Neighbour { stop, calls, task }
+        SteadyCaller { stop, calls, task }
     }
 
     /// Waits for another ten answers.
-    async fn goes_on(&self) {
+    async fn assert_progress(&self) {
         let before = self.calls.load(Ordering::Relaxed);
-        eventually("the neighbour is served", async || {
+        eventually("the caller is served", async || {
             self.calls.load(Ordering::Relaxed) >= before + 10 || self.task.is_finished()
         })
         .await;
-        assert!(!self.task.is_finished(), "the neighbour was refused");
+        assert!(!self.task.is_finished(), "the caller was refused");
     }
 
     async fn end(self) {
-        self.goes_on().await;
+        self.assert_progress().await;
         self.stop.cancel();
         self.task.await.unwrap();
     }
@@ -89,7 +89,7 @@ fn get(key: &str) -> Vec<u8> {
 async fn requests_without_bodies_take_no_slots_and_time_out() {
     let replica = Replica::start(&[("server.max_in_flight", "8"), ("server.body_timeout", "1s")]).await;
     replica.set("k", "v").await;
-    let neighbour = Neighbour::start(&replica, "k", "v").await;
+    let caller = SteadyCaller::start(&replica, "k", "v").await;
     let mut calls = Vec::new();
     for _ in 0..4 {
         let wire = Wire::connect(replica.address).await;
@@ -103,7 +103,7 @@ async fn requests_without_bodies_take_no_slots_and_time_out() {
         assert_eq!(status(&response), Some(Code::DeadlineExceeded), "{response:?}");
         assert!(message(&response).contains("the request body was not complete"), "{response:?}");
     }
-    neighbour.end().await;
+    caller.end().await;
     assert_eq!(replica.stats().await.replica.unwrap().shed, 0);
 }
 
@@ -176,23 +176,23 @@ async fn unread_answers_leave_room_for_others(window: u32, path: &'static str, r
     let replica = Replica::start(&settings).await;
     replica.set("large", &"v".repeat(1_000_000)).await;
     replica.set("k", "v").await;
-    let neighbour = Neighbour::start(&replica, "k", "v").await;
+    let caller = SteadyCaller::start(&replica, "k", "v").await;
     let mut held = Vec::new();
     for _ in 0..4 {
         held.push(read_nothing(&replica, window, path, request).await);
-        neighbour.goes_on().await;
+        caller.assert_progress().await;
     }
     let served: usize = held.iter().map(|(_, responses)| responses.len()).sum();
     assert!((4..16).contains(&served), "{served} answers of 1 MiB in 16 MiB");
     // A large answer for another caller has room too.
     assert!(replica.get("large").await.is(&"v".repeat(1_000_000)));
     drop(held);
-    eventually("their bytes are given back", async || {
+    eventually("their bytes are released", async || {
         let (_wire, served) = read_nothing(&replica, window, path, request).await;
         served.len() >= 4
     })
     .await;
-    neighbour.end().await;
+    caller.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,15 +213,15 @@ async fn unread_batches_leave_room_for_others() {
     let replica = Replica::start(&settings).await;
     replica.set("large", &"v".repeat(1_000_000)).await;
     replica.set("k", "v").await;
-    let neighbour = Neighbour::start(&replica, "k", "v").await;
+    let caller = SteadyCaller::start(&replica, "k", "v").await;
     let mut held = Vec::new();
     for window in [0, 1000, 0, 1000] {
         held.push(read_nothing(&replica, window, BATCH_GET, &request).await);
-        neighbour.goes_on().await;
+        caller.assert_progress().await;
     }
     let served: usize = held.iter().map(|(_, responses)| responses.len()).sum();
     assert!((2..10).contains(&served), "{served} batches of 2 MiB in 16 MiB");
-    neighbour.end().await;
+    caller.end().await;
 }
 
 /// A field of /proc/<id>/status, in bytes.
@@ -315,7 +315,7 @@ async fn unfinished_requests_take_no_more_memory_than_they_count() {
 async fn health_and_reflection_are_bounded() {
     let replica = Replica::start(&[("server.max_uncounted", "64"), ("server.body_timeout", "1s")]).await;
     replica.set("k", "v").await;
-    let neighbour = Neighbour::start(&replica, "k", "v").await;
+    let caller = SteadyCaller::start(&replica, "k", "v").await;
     let wire = Wire::connect(replica.address).await;
     // Messages that do not end, and messages that are too large.
     let unfinished = (0..100).map(|_| wire.post(CHECK, Body::new(Unfinished(Some(vec![0, 0, 0, 0xff, 0xff].into())))));
@@ -344,7 +344,7 @@ async fn health_and_reflection_are_bounded() {
     // A probe on another connection is still served.
     let response = Wire::connect(replica.address).await.post(CHECK, one_message(b"")).await.unwrap();
     assert_eq!(status(&response), None, "{response:?}");
-    neighbour.end().await;
+    caller.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

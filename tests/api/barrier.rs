@@ -14,7 +14,7 @@ use crate::harness::{
 in_both_modes! { a_barrier_succeeds_on_a_standalone_replica }
 
 /// A bound that only a barrier which waits for a replica exceeds.
-const LONG: &[(&str, &str)] = &[("coherence.max_staleness", "3s")];
+const LONG_BOUND: &[(&str, &str)] = &[("coherence.max_staleness", "3s")];
 
 fn set(key: &str, value: &str) -> pb::SetRequest {
     pb::SetRequest { barrier: pb::Barrier::Fleet.into(), ..set_request(key, value) }
@@ -37,7 +37,7 @@ async fn a_barrier_succeeds_on_a_standalone_replica(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_replica_answers_the_old_value_after_a_barrier() {
-    let fleet = Fleet::start(3, LONG).await;
+    let fleet = Fleet::start(3, LONG_BOUND).await;
     for round in 0..100 {
         let value = round.to_string();
         let writer = round % 3;
@@ -62,8 +62,8 @@ async fn no_replica_answers_the_old_value_after_a_barrier() {
 /// Two replicas on one Redis. The second one is behind a proxy and has `k` in memory.
 async fn two(redis: &Redis) -> (Replica, Replica, Proxy) {
     let proxy = Proxy::to(redis.port()).await;
-    let writer = Replica::on(redis, LONG).await;
-    let reader = Replica::connected_to(&proxy.url(), LONG).await;
+    let writer = Replica::on(redis, LONG_BOUND).await;
+    let reader = Replica::connected_to(&proxy.url(), LONG_BOUND).await;
     reader.wait_until_proven().await;
     writer.store(set("k", "old")).await.unwrap();
     reader.wait_until_cached("k", "old").await;

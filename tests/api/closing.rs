@@ -44,7 +44,7 @@ async fn read_until_the_end(wire: Wire, began: Arc<AtomicUsize>) {
         began.fetch_add(1, Ordering::Relaxed);
         match wire.client().get(get()).await {
             Ok(answer) => assert!(answer.into_inner().is(&"v".repeat(SIZE))),
-            Err(refusal) => assert!(is_unsent(&refusal), "an answer was cut: {refusal:?}"),
+            Err(refusal) => assert!(is_unsent(&refusal), "an answer was truncated: {refusal:?}"),
         }
     }
 }
@@ -69,7 +69,7 @@ async fn a_slow_reader_gets_whole_answers_when_the_replica_stops() {
     for _ in 0..4 {
         readers.spawn(read_until_the_end(Wire::slow(replica.address, RATE).await, began.clone()));
     }
-    eventually("each has an answer under way", async || began.load(Ordering::Relaxed) >= 4).await;
+    eventually("each connection has an answer in flight", async || began.load(Ordering::Relaxed) >= 4).await;
     assert!(replica.stop().await);
     readers.join_all().await;
 }
@@ -108,15 +108,15 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The preface and SETTINGS of a client.
-fn hello(settings: &[u8]) -> Vec<u8> {
+fn preface_and_settings(settings: &[u8]) -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()
 }
 
 /// SETTINGS with the largest window for each stream. The window of the connection is 65,535 bytes.
-const WIDE: &[u8] = &[0, 4, 0x7f, 0xff, 0xff, 0xff];
+const WIDE_WINDOW: &[u8] = &[0, 4, 0x7f, 0xff, 0xff, 0xff];
 
 /// Opens a connection with a small receive buffer: unread bytes stay in the server's kernel.
-async fn narrow(address: SocketAddr) -> TcpStream {
+async fn connect_with_small_buffer(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(address).await.unwrap()
@@ -156,11 +156,11 @@ async fn frames_until_the_end(stream: &mut TcpStream) -> Vec<Frame> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_reason_of_an_error_reaches_a_peer_that_goes_on_sending() {
+async fn a_protocol_error_reaches_a_peer_that_keeps_sending() {
     let replica = replica(&[]).await;
-    let mut stream = narrow(replica.address).await;
-    stream.write_all(&[hello(WIDE), raw_get()].concat()).await.unwrap();
-    eventually("its answer is under way", async || stream.peek(&mut [0; 1024]).await.unwrap() == 1024).await;
+    let mut stream = connect_with_small_buffer(replica.address).await;
+    stream.write_all(&[preface_and_settings(WIDE_WINDOW), raw_get()].concat()).await.unwrap();
+    eventually("the answer is in flight", async || stream.peek(&mut [0; 1024]).await.unwrap() == 1024).await;
     // DATA on stream 0 is an error. More bytes follow it.
     stream.write_all(&[frame(DATA, 0, 0, b"x"), vec![0xff; 64 * 1024]].concat()).await.unwrap();
     let frames = frames_until_the_end(&mut stream).await;
@@ -173,7 +173,7 @@ async fn a_peer_that_does_not_read_gets_goaway_and_an_orderly_close() {
     let replica = replica(&[("server.max_deadline", "200ms")]).await;
     let mut stream = TcpStream::connect(replica.address).await.unwrap();
     // A window of zero bytes for answers.
-    stream.write_all(&[hello(&[0, 4, 0, 0, 0, 0]), raw_get()].concat()).await.unwrap();
+    stream.write_all(&[preface_and_settings(&[0, 4, 0, 0, 0, 0]), raw_get()].concat()).await.unwrap();
     let frames = frames_until_the_end(&mut stream).await;
     let kinds: Vec<_> = frames.iter().map(|frame| frame.kind).collect();
     assert!(kinds.contains(&HEADERS) && !kinds.contains(&DATA), "{frames:?}");
@@ -184,8 +184,8 @@ async fn a_peer_that_does_not_read_gets_goaway_and_an_orderly_close() {
 async fn a_peer_that_does_not_close_delays_a_stop_until_the_limit() {
     let replica = Replica::start(&[("drain.timeout", "2s")]).await;
     let mut stream = TcpStream::connect(replica.address).await.unwrap();
-    stream.write_all(&hello(&[])).await.unwrap();
-    eventually("it is counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
+    stream.write_all(&preface_and_settings(&[])).await.unwrap();
+    eventually("the connection is counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
     let stopping = tokio::spawn(replica.stop());
     // The peer answers each PING of the graceful shutdown and reads to the end, but does not close.
     while let Some(received) = next_frame(&mut stream).await {
@@ -193,16 +193,16 @@ async fn a_peer_that_does_not_close_delays_a_stop_until_the_limit() {
             stream.write_all(&frame(PING, ACK, 0, &received.payload)).await.unwrap();
         }
     }
-    assert!(!within(WAIT_TIMEOUT, stopping).await.unwrap(), "the connection was not waited for");
+    assert!(!within(WAIT_TIMEOUT, stopping).await.unwrap(), "the shutdown did not wait for the connection");
     drop(stream);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_does_not_read_delays_a_stop_until_the_limit() {
     let replica = replica(&[("drain.timeout", "2s")]).await;
-    let mut stream = narrow(replica.address).await;
-    stream.write_all(&[hello(WIDE), raw_get()].concat()).await.unwrap();
-    eventually("its answer is under way", async || stream.peek(&mut [0; 1024]).await.unwrap() == 1024).await;
+    let mut stream = connect_with_small_buffer(replica.address).await;
+    stream.write_all(&[preface_and_settings(WIDE_WINDOW), raw_get()].concat()).await.unwrap();
+    eventually("the answer is in flight", async || stream.peek(&mut [0; 1024]).await.unwrap() == 1024).await;
     assert!(!within(WAIT_TIMEOUT, replica.stop()).await);
     drop(stream);
 }
@@ -214,7 +214,7 @@ async fn a_connection_beyond_the_limit_ends_in_order_before_anything_is_sent() {
     replica.set("k", "v").await;
     for _ in 0..8 {
         let mut stream = TcpStream::connect(replica.address).await.unwrap();
-        let _ = stream.write_all(&[hello(&[]), vec![0; 64 * 1024]].concat()).await;
+        let _ = stream.write_all(&[preface_and_settings(&[]), vec![0; 64 * 1024]].concat()).await;
         assert!(frames_until_the_end(&mut stream).await.is_empty());
     }
     assert!(replica.get("k").await.is("v"));

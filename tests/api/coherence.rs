@@ -24,7 +24,7 @@ async fn pair() -> (Redis, Proxy, Replica, Replica) {
 }
 
 /// Asserts that `reader` stops answering `old` by Δ after `acknowledged`. No Get fails.
-async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
+async fn assert_stops_answering(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
     let mut last = None;
     always_until(acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
         let asked = Instant::now();
@@ -85,18 +85,18 @@ async fn a_write_becomes_visible_on_the_other_replicas() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_never_lags_a_steady_writer_by_more_than_the_bound() {
     let (_redis, _proxy, writer, reader) = pair().await;
-    never_lags(writer, reader, async || {}).await;
+    assert_bounded_lag(writer, reader, async || {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_stays_within_the_bound_while_its_subscription_is_cut_repeatedly() {
     let (_redis, proxy, writer, reader) = pair().await;
-    never_lags(writer, reader, async || proxy.reset(Class::Subscription)).await;
+    assert_bounded_lag(writer, reader, async || proxy.reset(Class::Subscription)).await;
 }
 
 /// Writes rising numbers at one replica and reads them at the other for several Δ, with `fault`
 /// every 100 ms.
-async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
+async fn assert_bounded_lag(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
     let done = Arc::new(AtomicBool::new(false));
     let acknowledged = Arc::new(std::sync::Mutex::new(vec![Instant::now()]));
     writer.set("k", "0").await;
@@ -145,7 +145,7 @@ async fn a_replica_with_a_deaf_subscription_stops_answering_the_old_value() {
     reader.wait_until_cached("k", "old").await;
     proxy.stall(Class::Subscription, Direction::ToClient);
     writer.set("k", "new").await;
-    forgets(&reader, "k", "old", Instant::now()).await;
+    assert_stops_answering(&reader, "k", "old", Instant::now()).await;
     eventually("Redis is degraded", async || reader.redis().await.state() == pb::RedisState::Degraded).await;
     assert!(!reader.redis().await.reason.is_empty());
     assert!(reader.get("k").await.is("new"));
@@ -162,7 +162,7 @@ async fn a_replica_without_echoes_stops_answering_the_old_value() {
     proxy.stall(Class::Subscription, Direction::ToServer);
     eventually("no partition is proven", async || reader.coherence().await.partitions_proven == 0).await;
     writer.set("k", "new").await;
-    forgets(&reader, "k", "old", Instant::now()).await;
+    assert_stops_answering(&reader, "k", "old", Instant::now()).await;
     proxy.resume(Class::Subscription, Direction::ToServer);
     reader.wait_until_proven().await;
     reader.wait_until_cached("k", "new").await;
@@ -177,7 +177,7 @@ async fn lost_bytes_on_the_subscription_never_leave_an_old_value() {
     writer.set("k", "new").await;
     let acknowledged = Instant::now();
     proxy.resume(Class::Subscription, Direction::ToClient);
-    forgets(&reader, "k", "old", acknowledged).await;
+    assert_stops_answering(&reader, "k", "old", acknowledged).await;
     eventually("memory is proven and holds the new value", async || {
         let answer = reader.get("k").await;
         answer.is("new") && answer.tier() == pb::Tier::L1
@@ -196,7 +196,7 @@ async fn a_subscription_that_is_cut_and_healed_leaves_no_old_value() {
         let new = n.to_string();
         writer.set("k", &new).await;
         let acknowledged = Instant::now();
-        eventually("the new value is held", async || {
+        eventually("memory holds the new value", async || {
             let asked = Instant::now();
             let answer = reader.get("k").await;
             assert!(!answer.is(&old) || asked <= acknowledged + MAX_STALENESS, "{n}: {answer:?}");
@@ -217,7 +217,10 @@ async fn the_old_value_is_gone_everywhere_after_a_flush_of_redis() {
     }
     fleet.redis.cli(&["FLUSHALL"]).await;
     let flushed = Instant::now();
-    tokio::join!(forgets(&fleet[0], "k", "old", flushed), forgets(&fleet[1], "k", "old", flushed));
+    tokio::join!(
+        assert_stops_answering(&fleet[0], "k", "old", flushed),
+        assert_stops_answering(&fleet[1], "k", "old", flushed)
+    );
     fleet[1].set("k", "new").await;
     for replica in &fleet.replicas {
         replica.wait_until_proven().await;
@@ -256,7 +259,7 @@ async fn a_redis_that_comes_back_empty_resurrects_nothing() {
     fleet.redis.kill9();
     fleet.redis.restart().await;
     for replica in &fleet.replicas {
-        eventually("a write is taken again", async || replica.store(set_request("0", "new")).await.is_ok()).await;
+        eventually("a write is accepted again", async || replica.store(set_request("0", "new")).await.is_ok()).await;
     }
     let back = Instant::now();
     always_until(back + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
@@ -291,11 +294,11 @@ async fn a_redis_that_comes_back_from_an_old_snapshot_resurrects_nothing() {
     redis.restart().await;
     replica.wait_until_proven().await;
     // Neither the overwritten value nor the invalidated one comes back.
-    eventually("a write is taken again", async || replica.store(set_request("other", "v")).await.is_ok()).await;
+    eventually("a write is accepted again", async || replica.store(set_request("other", "v")).await.is_ok()).await;
     for key in ["k", "gone"] {
-        let answer = replica.strong(key).await.unwrap();
+        let answer = replica.get_strong(key).await.unwrap();
         assert!(!answer.is("snapshot"), "{answer:?}");
-        eventually("it is gone", async || replica.get(key).await.miss().is_some()).await;
+        eventually("the entry is gone", async || replica.get(key).await.miss().is_some()).await;
     }
 }
 
@@ -316,7 +319,8 @@ async fn garbage_on_the_bus_is_counted_and_heals() {
         let heard = fleet.redis.cli(&[b"PUBLISH", channel(3).as_bytes(), garbage]).await.number();
         assert_eq!(heard, 2);
     }
-    eventually("it is counted", async || fleet[1].coherence().await.undecodable >= before.undecodable + 6).await;
+    eventually("the message is counted", async || fleet[1].coherence().await.undecodable >= before.undecodable + 6)
+        .await;
     assert!(fleet[1].coherence().await.bumps > before.bumps);
     for replica in &fleet.replicas {
         replica.wait_until_proven().await;
@@ -360,7 +364,7 @@ async fn a_message_out_of_sequence_makes_the_partition_unproven() {
     }
     for replica in &fleet.replicas {
         replica.wait_until_cached("k", "v").await;
-        assert!(replica.strong("k").await.unwrap().is("v"));
+        assert!(replica.get_strong("k").await.unwrap().is("v"));
     }
     fleet[0].set("k", "new").await;
     fleet[1].wait_until_visible("k", "new").await;
@@ -374,7 +378,7 @@ async fn memory_answers_no_old_value_beyond_the_bound_when_redis_freezes() {
     reader.wait_until_cached("k", "old").await;
     redis.freeze();
     let frozen = Instant::now();
-    eventually("memory is not answered as fresh any more", async || {
+    eventually("memory no longer answers as fresh", async || {
         let asked = Instant::now();
         let answer = reader.get("k").await;
         assert!(!answer.is("old") || asked <= frozen + MAX_STALENESS, "{answer:?}");
@@ -387,7 +391,7 @@ async fn memory_answers_no_old_value_beyond_the_bound_when_redis_freezes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_deployments_under_their_own_prefixes_do_not_hear_of_each_other() {
+async fn deployments_with_different_prefixes_receive_separate_messages() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[("redis.prefix", "one")]).await;
     // The numbers of partitions may differ.
@@ -397,7 +401,7 @@ async fn two_deployments_under_their_own_prefixes_do_not_hear_of_each_other() {
     one.remove(crate::harness::whole_namespace("")).await.unwrap();
     assert!(one.get("k").await.miss().is_some());
     assert!(two.get("k").await.is("2"));
-    assert!(two.strong("k").await.unwrap().is("2"));
+    assert!(two.get_strong("k").await.unwrap().is("2"));
     assert_eq!(one.coherence().await.messages_applied, 65);
     eventually("its own message is applied", async || two.coherence().await.messages_applied == 1).await;
 }
@@ -418,6 +422,6 @@ async fn an_entry_damaged_in_redis_is_a_miss() {
     assert_eq!(replica.get("k").await.miss(), Some(pb::MissReason::Absent));
     assert!(replica.redis().await.undecodable >= 4);
     replica.set("k", "v").await;
-    assert!(replica.strong("k").await.unwrap().is("v"));
+    assert!(replica.get_strong("k").await.unwrap().is("v"));
     within(WAIT_TIMEOUT, replica.wait_until_cached("k", "v")).await;
 }

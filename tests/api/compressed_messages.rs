@@ -122,6 +122,6 @@ async fn a_request_that_decodes_beyond_the_limit_is_refused_before_decoding() {
     for (encoding, message) in packed {
         let headers = send_to(&mut wire, "/twintier.v1.CacheService/BatchGet", Some(encoding), &message).await;
         let refusal = Status::from_header_map(&headers).unwrap();
-        refusal.names(&[("keys", "at most 1000")]);
+        refusal.assert_violations(&[("keys", "at most 1000")]);
     }
 }

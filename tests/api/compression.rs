@@ -55,7 +55,7 @@ async fn an_incompressible_value_is_stored_uncompressed() {
     let content = Some(pb::set_request::Content::Value(noise.clone().into()));
     let request = pb::SetRequest { namespace: "lz4".into(), key: "k".into(), content, ..Default::default() };
     replica.store(request).await.unwrap();
-    assert!(stored(&redis, "lz4").await.1 < 10_000 + 100, "it never grows");
+    assert!(stored(&redis, "lz4").await.1 < 10_000 + 100, "a value never grows");
     let Some(pb::get_response::Result::Hit(hit)) = replica.get_from("lz4", "k").await.result else { panic!("a hit") };
     assert_eq!(hit.value, noise);
 }
@@ -91,5 +91,5 @@ async fn a_value_that_cannot_be_decompressed_is_a_miss() {
         assert_eq!(replica.redis().await.undecodable, count as u64 + 1);
     }
     replica.set_in("zstd", "k", "mended").await;
-    eventually("it is mended", async || replica.get_from("zstd", "k").await.is("mended")).await;
+    eventually("the entry is filled again", async || replica.get_from("zstd", "k").await.is("mended")).await;
 }

@@ -92,14 +92,14 @@ async fn an_error_repeats_the_input_in_part() {
     let set = pb::SetRequest { condition, content_type: "x".repeat(300_000), ..set_request("k", "v") };
     let refusal = replica.store(set).await.unwrap_err();
     let quoted = format!("was \"{}…\" (900000 bytes)", "é\\u{1}".repeat(9));
-    refusal.names(&[("content_type", "was 300000 bytes"), ("if_version", &quoted)]);
+    refusal.assert_violations(&[("content_type", "was 300000 bytes"), ("if_version", &quoted)]);
     let event = pb::Event { name: huge.clone(), parameters: HashMap::from([(huge.clone(), "v".into())]) };
     let selector = Some(pb::invalidate_request::Selector::Event(event));
     let namespace = "N".repeat(300_000);
     let refusal =
         replica.remove(pb::InvalidateRequest { namespace, selector, ..Default::default() }).await.unwrap_err();
     let quoted = format!("was \"{}…\" (300000 bytes)", "N".repeat(64));
-    refusal.names(&[("namespace", &quoted), ("event.name", "…\" (900000 bytes)")]);
+    refusal.assert_violations(&[("namespace", &quoted), ("event.name", "…\" (900000 bytes)")]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,7 +30,7 @@ async fn several_keys_are_invalidated_at_once_and_counted(mode: Mode) {
     assert_eq!(answer.removed, Some(3));
     for key in ["a", "b", "c"] {
         assert!(replica.get(key).await.miss().is_some());
-        assert!(replica.strong(key).await.unwrap().miss().is_some());
+        assert!(replica.get_strong(key).await.unwrap().miss().is_some());
     }
     assert!(replica.get("d").await.is("d"));
 }
@@ -63,7 +63,7 @@ async fn a_namespace_invalidation_leaves_other_namespaces(mode: Mode) {
         consistency: pb::Consistency::Strong.into(),
         ..Default::default()
     };
-    assert!(replica.ask(strong).await.unwrap().miss().is_some());
+    assert!(replica.try_get(strong).await.unwrap().miss().is_some());
 }
 
 async fn an_entry_set_after_a_namespace_invalidation_is_kept(mode: Mode) {

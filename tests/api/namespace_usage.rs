@@ -43,7 +43,7 @@ async fn a_few_entries_are_counted_exactly_and_every_replica_reports_them() {
     let other = Replica::on(&redis, &[SAMPLED]).await;
     other.get_from("small", "k0").await;
     for replica in [&replica, &other] {
-        eventually("both are counted", async || {
+        eventually("both namespaces are counted", async || {
             reported(&replica.counts("small").await) == Some(small)
                 && reported(&replica.counts("large").await) == Some(large)
         })
@@ -58,13 +58,13 @@ async fn a_few_entries_are_counted_exactly_and_every_replica_reports_them() {
     assert_eq!(scrape.get("twintier_redis_namespace_memory_usage_bytes", &small_here), small[1] as f64);
     // All replicas share one Redis, so that its keys are counted once.
     let request = pb::StatsRequest { scope: pb::StatsScope::Fleet.into(), namespace: "small".into() };
-    eventually("the fleet is known", async || {
+    eventually("the fleet's usage is reported", async || {
         let fleet = replica.client.clone().stats(request.clone()).await.unwrap().into_inner();
         fleet.fleet.len() == 2 && reported(&fleet.namespaces[0]) == Some(small)
     })
     .await;
     redis.kill9();
-    eventually("nothing is reported of a Redis that is away", async || {
+    eventually("no usage is reported during an outage", async || {
         let counts = replica.counts("small").await;
         (counts.redis_keys, counts.redis_bytes, replica.redis().await.namespace_sample_keys) == (None, None, None)
     })
@@ -85,7 +85,7 @@ async fn many_entries_are_estimated_with_a_bounded_number_of_commands() {
     redis.cli(&["EVAL", script, "0"]).await;
     // The interval allows one sample only.
     let replica = Replica::on(&redis, &[("redis.namespace_sampling", "1h")]).await;
-    eventually("it is sampled", async || replica.counts("many").await.redis_bytes.is_some()).await;
+    eventually("the namespace is sampled", async || replica.counts("many").await.redis_bytes.is_some()).await;
     let calls = redis.cli(&["INFO", "commandstats"]).await.text();
     let called = |command: &str| {
         let line = calls.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
@@ -116,7 +116,7 @@ async fn usage_is_summed_up_over_the_primaries_of_a_cluster() {
         sums = [sums[0] + held[0], sums[1] + held[1]];
     }
     assert_eq!(sums[0], 100);
-    eventually("all are counted", async || reported(&replica.counts("n").await) == Some(sums)).await;
+    eventually("all keys are counted", async || reported(&replica.counts("n").await) == Some(sums)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,5 +137,5 @@ async fn foreign_data_in_place_of_a_sample_or_claim_is_replaced() {
     redis.cli(&["LPUSH", "twintier:{0}:s:c", "of another type"]).await;
     let replica = Replica::on(&redis, &[SAMPLED]).await;
     replica.store(set_request("k", "v")).await.unwrap();
-    eventually("it is counted", async || replica.counts("default").await.redis_keys == Some(1)).await;
+    eventually("the usage is reported", async || replica.counts("default").await.redis_keys == Some(1)).await;
 }

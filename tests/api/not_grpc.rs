@@ -19,7 +19,7 @@ use crate::harness::{Answer as _, Replica, Wire, whole_namespace, within};
 const INVALIDATE: &str = "/twintier.v1.CacheService/Invalidate";
 
 /// A request that invalidates the default namespace.
-fn emptying() -> Bytes {
+fn invalidate_all() -> Bytes {
     let message = whole_namespace("").encode_to_vec();
     let mut frame = vec![0];
     frame.extend((message.len() as u32).to_be_bytes());
@@ -62,7 +62,7 @@ async fn other_content_types_are_refused_without_effect() {
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
-        let answer = send(&mut wire, request, Body::new(Full::new(emptying()))).await;
+        let answer = send(&mut wire, request, Body::new(Full::new(invalidate_all()))).await;
         assert_eq!(answer.status, 415, "{content_type:?}");
         assert_eq!(answer.headers["accept"], "application/grpc");
         assert!(answer.headers.get("grpc-status").is_none() && answer.body.contains("gRPC"), "{}", answer.body);
@@ -74,7 +74,7 @@ async fn other_content_types_are_refused_without_effect() {
         replica.set("k", "v").await;
         // Proxies drop `te: trailers`, so that the service does not require it.
         let request = Request::post(INVALIDATE).header("content-type", grpc);
-        let answer = send(&mut wire, request, Body::new(Full::new(emptying()))).await;
+        let answer = send(&mut wire, request, Body::new(Full::new(invalidate_all()))).await;
         assert_eq!(answer.status, 200, "{grpc}");
         assert_eq!(replica.get("k").await.miss(), Some(pb::MissReason::Absent), "{grpc} was not carried out");
     }
@@ -88,7 +88,7 @@ async fn other_http_methods_are_refused_without_effect() {
     for method in ["PUT", "DELETE", "OPTIONS", "PATCH", "GET", "HEAD", "TRACE"] {
         for path in [INVALIDATE, "/grpc.health.v1.Health/Check", "/nothing"] {
             let request = Request::builder().method(method).uri(path).header("content-type", "application/grpc");
-            let answer = send(&mut wire, request, Body::new(Full::new(emptying()))).await;
+            let answer = send(&mut wire, request, Body::new(Full::new(invalidate_all()))).await;
             assert_eq!((answer.status, answer.headers["allow"].to_str().unwrap()), (405, "POST"), "{method} {path}");
             assert_eq!(answer.body.is_empty(), method == "HEAD", "{method} {path}");
         }
@@ -100,7 +100,7 @@ async fn other_http_methods_are_refused_without_effect() {
 async fn a_refusal_does_not_wait_for_the_body() {
     let replica = Replica::start(&[]).await;
     let mut wire = Wire::connect(replica.address).await;
-    let begun = futures_util::stream::iter([Ok::<_, Infallible>(Frame::data(emptying()))]);
+    let begun = futures_util::stream::iter([Ok::<_, Infallible>(Frame::data(invalidate_all()))]);
     let endless = futures_util::StreamExt::chain(begun, futures_util::stream::pending());
     let request = Request::post(INVALIDATE).header("content-type", "text/plain");
     let answer = within(Duration::from_secs(10), send(&mut wire, request, Body::new(StreamBody::new(endless)))).await;

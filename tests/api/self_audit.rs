@@ -27,7 +27,7 @@ async fn hits_are_audited_and_missing_entries_are_counted_separately() {
     .await;
     // Removes the entry directly in Redis: memory receives no message.
     redis.cli(&["UNLINK", "twintier:{0}:v:default:k"]).await;
-    eventually("a hit on what is gone is counted", async || {
+    eventually("a hit on a missing entry is counted", async || {
         if !replica.get("k").await.is("v") {
             replica.set("k", "v").await;
             redis.cli(&["UNLINK", "twintier:{0}:v:default:k"]).await;

@@ -17,8 +17,8 @@ use crate::harness::{
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
 /// A drain.timeout that no machine reaches when there is nothing to wait for.
-const UNHURRIED: &[(&str, &str)] = &[("drain.timeout", "2m")];
-const AT_ONCE: Duration = Duration::from_secs(1);
+const LONG_DRAIN: &[(&str, &str)] = &[("drain.timeout", "2m")];
+const PROMPT_STOP: Duration = Duration::from_secs(1);
 
 in_both_modes! {
     an_idle_replica_stops_at_once,
@@ -28,15 +28,15 @@ in_both_modes! {
 }
 
 async fn an_idle_replica_stops_at_once(mode: Mode) {
-    let replica = mode.replica(UNHURRIED).await;
+    let replica = mode.replica(LONG_DRAIN).await;
     replica.set("k", "v").await;
     let address = replica.address;
-    assert!(within(AT_ONCE, replica.stop()).await);
+    assert!(within(PROMPT_STOP, replica.stop()).await);
     TcpStream::connect(address).await.unwrap_err();
 }
 
 async fn a_replica_under_load_finishes_its_calls_and_stops_in_time(mode: Mode) {
-    let replica = mode.replica(UNHURRIED).await;
+    let replica = mode.replica(LONG_DRAIN).await;
     // One connection sends nothing, the other one stops in the middle of its preface.
     let _silent = TcpStream::connect(replica.address).await.unwrap();
     let mut halting = TcpStream::connect(replica.address).await.unwrap();
@@ -102,7 +102,7 @@ async fn a_silent_client_delays_the_shutdown_until_the_limit(mode: Mode) {
     // Completes the HTTP/2 handshake and then sends nothing, not even an answer to GOAWAY.
     let mut mute = TcpStream::connect(replica.address).await.unwrap();
     mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await.unwrap();
-    eventually("it is counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
+    eventually("the connection is counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
     within(DRAIN_LIMIT, replica.stop()).await;
 }
 
@@ -125,10 +125,10 @@ async fn calls_in_flight_are_finished() {
     let (mut reader, mut writer) = (replica.client.clone(), replica.client.clone());
     let get = tokio::spawn(async move { reader.get(strong("k")).await });
     let set = tokio::spawn(async move { writer.set(set_request("k", "last")).await });
-    eventually("both are under way", async || replica.stats().await.replica.unwrap().in_flight == 3).await;
+    eventually("both calls are in flight", async || replica.stats().await.replica.unwrap().in_flight == 3).await;
     let address = replica.address;
     let stopping = tokio::spawn(replica.stop());
-    eventually("nobody is accepted any more", async || TcpStream::connect(address).await.is_err()).await;
+    eventually("new connections are refused", async || TcpStream::connect(address).await.is_err()).await;
     assert!(!get.is_finished() && !set.is_finished() && !stopping.is_finished());
     proxy.resume(Class::Commands, Direction::ToClient);
     get.await.unwrap().unwrap();
@@ -145,7 +145,7 @@ async fn calls_that_hang_do_not_delay_the_shutdown() {
     redis.freeze();
     let mut client = replica.client.clone();
     let stuck = tokio::spawn(async move { client.get(strong("k")).await });
-    eventually("it is under way", async || replica.stats().await.replica.unwrap().in_flight == 2).await;
+    eventually("the call is in flight", async || replica.stats().await.replica.unwrap().in_flight == 2).await;
     assert!(!within(DRAIN_LIMIT, replica.stop()).await);
     within(Duration::from_secs(5), stuck).await.unwrap().unwrap_err();
     redis.thaw();
@@ -154,9 +154,9 @@ async fn calls_that_hang_do_not_delay_the_shutdown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_without_its_redis_stops_at_once() {
     let mut redis = Redis::start().await;
-    let replica = Replica::on(&redis, UNHURRIED).await;
-    let never = Replica::connected_to(&Redis::absent(&[]).url(), UNHURRIED).await;
+    let replica = Replica::on(&redis, LONG_DRAIN).await;
+    let never = Replica::connected_to(&Redis::not_started(&[]).url(), LONG_DRAIN).await;
     redis.kill9();
-    assert!(within(AT_ONCE, replica.stop()).await);
-    assert!(within(AT_ONCE, never.stop()).await);
+    assert!(within(PROMPT_STOP, replica.stop()).await);
+    assert!(within(PROMPT_STOP, never.stop()).await);
 }

@@ -10,14 +10,14 @@ use crate::harness::{
 };
 
 in_both_modes! {
-    a_token_is_satisfied_where_it_was_given,
+    a_token_is_satisfied_at_the_replica_that_issued_it,
     a_response_merges_the_tokens_of_its_request,
-    a_token_that_no_response_gave_is_refused,
+    a_forged_token_is_refused,
     a_token_of_another_number_of_partitions_is_refused,
     more_tokens_than_the_limit_are_refused,
 }
 
-async fn a_token_is_satisfied_where_it_was_given(mode: Mode) {
+async fn a_token_is_satisfied_at_the_replica_that_issued_it(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let mut token = replica.set("k", "0").await.token;
     for n in 1..20 {
@@ -41,7 +41,7 @@ async fn a_response_merges_the_tokens_of_its_request(mode: Mode) {
         tokens
     };
     let get = pb::GetRequest { key: "0".into(), tokens: tokens.clone(), ..Default::default() };
-    let merged = replica.ask(get).await.unwrap().token;
+    let merged = replica.try_get(get).await.unwrap().token;
     let set = replica.store(pb::SetRequest { tokens: vec![merged.clone()], ..set_request("10", "v") }).await.unwrap();
     let all = replica
         .remove(pb::InvalidateRequest { tokens: vec![set.token.clone()], ..crate::harness::invalidate_key("11") });
@@ -52,35 +52,35 @@ async fn a_response_merges_the_tokens_of_its_request(mode: Mode) {
         tokens: tokens.into_iter().chain([merged, set.token]).chain([all.clone()]).collect(),
         ..Default::default()
     };
-    let again = replica.ask(again).await.unwrap();
+    let again = replica.try_get(again).await.unwrap();
     let alone = replica.get_with("never", &[&all]).await;
     assert_eq!(again.token, alone.token);
 }
 
-async fn a_token_that_no_response_gave_is_refused(mode: Mode) {
+async fn a_forged_token_is_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let long = "1.".repeat(40_000);
     for bad in ["", "x", "1", "1.64.x", "1.64.1", "1.64.64-1-1", "2.64", "1.64.1-1-1-1", "\u{e9}", long.as_str()] {
         let tokens = vec![bad.to_owned()];
         let get = pb::GetRequest { key: "k".into(), tokens: tokens.clone(), ..Default::default() };
-        replica.ask(get).await.unwrap_err().names(&[("tokens[0]", "must be")]);
+        replica.try_get(get).await.unwrap_err().assert_violations(&[("tokens[0]", "must be")]);
         let set = pb::SetRequest { tokens: tokens.clone(), ..set_request("k", "v") };
-        replica.store(set).await.unwrap_err().names(&[("tokens[0]", "must be")]);
+        replica.store(set).await.unwrap_err().assert_violations(&[("tokens[0]", "must be")]);
         let invalidate = pb::InvalidateRequest { tokens, ..whole_namespace("") };
-        replica.remove(invalidate).await.unwrap_err().names(&[("tokens[0]", "must be")]);
+        replica.remove(invalidate).await.unwrap_err().assert_violations(&[("tokens[0]", "must be")]);
     }
     let good = replica.set("k", "v").await.token;
     let tokens = vec![good.clone(), "x".into(), good, "y".into()];
-    let refusal = replica.ask(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
-    refusal.names(&[("tokens[1]", "must be"), ("tokens[3]", "must be")]);
+    let refusal = replica.try_get(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
+    refusal.assert_violations(&[("tokens[1]", "must be"), ("tokens[3]", "must be")]);
 }
 
 async fn a_token_of_another_number_of_partitions_is_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let other = Replica::start(&[("coherence.partitions", "8")]).await;
     let tokens = vec![other.set("k", "v").await.token];
-    let refusal = replica.ask(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
-    refusal.names(&[("tokens[0]", "8 partitions; this one has 64")]);
+    let refusal = replica.try_get(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
+    refusal.assert_violations(&[("tokens[0]", "8 partitions; this one has 64")]);
 }
 
 async fn more_tokens_than_the_limit_are_refused(mode: Mode) {
@@ -88,8 +88,8 @@ async fn more_tokens_than_the_limit_are_refused(mode: Mode) {
     let token = replica.set("k", "v").await.token;
     assert!(replica.get_with("k", &[&token, &token]).await.is("v"));
     let tokens = vec![token; 3];
-    let refusal = replica.ask(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
-    refusal.names(&[("tokens", "at most 2 tokens; was 3")]);
+    let refusal = replica.try_get(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
+    refusal.assert_violations(&[("tokens", "at most 2 tokens; was 3")]);
 }
 
 /// A replica that writes, and one with a proxy for its subscription.
@@ -155,7 +155,7 @@ async fn merged_tokens_carry_every_write_to_another_replica() {
         tokens.push(writer.set(&n.to_string(), "new").await.token);
     }
     let merge = pb::GetRequest { key: "0".into(), tokens, ..Default::default() };
-    let merged = reader.ask(merge).await.unwrap();
+    let merged = reader.try_get(merge).await.unwrap();
     assert!(merged.is("new"));
     for n in 0..12 {
         assert!(reader.get_with(&n.to_string(), &[&merged.token]).await.is("new"), "{n}");

@@ -35,8 +35,8 @@ async fn many_tags_of_one_namespace_use_only_its_own_budget() {
     }
     // The entry was in memory until the tags exceeded the budget. One read of Redis brings it back.
     assert_eq!(tier(&replica, "loud", "kept").await, pb::Tier::L2);
-    eventually("memory has it again", async || tier(&replica, "loud", "kept").await == pb::Tier::L1).await;
-    assert_eq!(tier(&replica, "quiet", "kept").await, pb::Tier::L1, "the other namespace keeps what it has");
+    eventually("memory holds the entry again", async || tier(&replica, "loud", "kept").await == pb::Tier::L1).await;
+    assert_eq!(tier(&replica, "quiet", "kept").await, pb::Tier::L1, "the other namespace keeps its entry");
     for namespace in ["loud", "quiet"] {
         let answer = replica.get_from(namespace, "gone").await;
         assert_eq!(answer.miss(), Some(pb::MissReason::Absent), "{namespace}");

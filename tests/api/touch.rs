@@ -67,7 +67,7 @@ async fn a_touch_changes_the_time_to_live(mode: Mode) {
     let expiry = Some(Touched::ExpireTime(soon.into()));
     touch(&replica, pb::TouchRequest { key: "k".into(), expiry, ..Default::default() }).await.unwrap();
     replica.assert_missing("k").await;
-    assert!(soon.duration_since(SystemTime::now()).unwrap_or_default() < SECOND / 100, "not before its time");
+    assert!(soon.duration_since(SystemTime::now()).unwrap_or_default() < SECOND / 100, "the entry expired too early");
 }
 
 async fn a_touch_can_be_limited_to_extending_or_shortening(mode: Mode) {
@@ -78,9 +78,9 @@ async fn a_touch_can_be_limited_to_extending_or_shortening(mode: Mode) {
     assert_eq!(outcome(HOUR, TouchMode::Shorten).await, TouchOutcome::Unchanged);
     assert!(replica.get("k").await.ttl() > 200 * SECOND);
     assert_eq!(outcome(HOUR, TouchMode::Extend).await, TouchOutcome::Touched);
-    assert!(replica.strong("k").await.unwrap().ttl() > 3000 * SECOND);
+    assert!(replica.get_strong("k").await.unwrap().ttl() > 3000 * SECOND);
     assert_eq!(outcome(100 * SECOND, TouchMode::Shorten).await, TouchOutcome::Touched);
-    assert!(replica.strong("k").await.unwrap().ttl() <= 100 * SECOND);
+    assert!(replica.get_strong("k").await.unwrap().ttl() <= 100 * SECOND);
 }
 
 async fn a_touch_can_remove_the_expiry(mode: Mode) {
@@ -92,7 +92,7 @@ async fn a_touch_can_remove_the_expiry(mode: Mode) {
     assert_eq!((forever.outcome(), forever.ttl), (TouchOutcome::Touched, None));
     assert_eq!(replica.get_from("kept", "k").await.entry().unwrap().ttl, None);
     let elsewhere = pb::TouchRequest { namespace: String::new(), ..request };
-    touch(&replica, elsewhere).await.unwrap_err().names(&[("no_expiry", "allow_no_expiry")]);
+    touch(&replica, elsewhere).await.unwrap_err().assert_violations(&[("no_expiry", "allow_no_expiry")]);
 }
 
 async fn a_touch_without_an_entry_changes_nothing(mode: Mode) {
@@ -114,11 +114,11 @@ async fn an_invalid_touch_is_refused(mode: Mode) {
         touch(&replica, request).await.unwrap_err()
     };
     let ttl = |ttl| Some(Touched::Ttl(wire(ttl)));
-    refused(None, 9).await.names(&[("key", "empty"), ("expiry", "must be given"), ("mode", "a TouchMode")]);
-    refused(ttl(HOUR), 0).await.names(&[("key", "empty"), ("ttl", "at most 10m (max_ttl)")]);
-    refused(ttl(SECOND / 2), 0).await.names(&[("key", "empty"), ("ttl", "at least 1s (min_ttl)")]);
+    refused(None, 9).await.assert_violations(&[("key", "empty"), ("expiry", "must be given"), ("mode", "a TouchMode")]);
+    refused(ttl(HOUR), 0).await.assert_violations(&[("key", "empty"), ("ttl", "at most 10m (max_ttl)")]);
+    refused(ttl(SECOND / 2), 0).await.assert_violations(&[("key", "empty"), ("ttl", "at least 1s (min_ttl)")]);
     let past = Some(Touched::ExpireTime((SystemTime::now() - HOUR).into()));
-    refused(past, 0).await.names(&[("key", "empty"), ("expire_time", "in the future")]);
+    refused(past, 0).await.assert_violations(&[("key", "empty"), ("expire_time", "in the future")]);
 }
 
 async fn a_get_extends_a_sliding_entry(mode: Mode) {
@@ -132,10 +132,10 @@ async fn a_get_extends_a_sliding_entry(mode: Mode) {
         assert!(answer.ttl() <= SECOND);
     })
     .await;
-    assert!(replica.strong("k").await.unwrap().is("v"));
-    if !mode.is_alone() {
+    assert!(replica.get_strong("k").await.unwrap().is("v"));
+    if !mode.is_standalone() {
         let commands = replica.counts("default").await.l2_hits;
-        assert!(commands < 20, "memory answers meanwhile: {commands}");
+        assert!(commands < 20, "memory answers the reads: {commands}");
     }
     replica.get("k").await;
     // Without reads the entry expires. The test does not poll, because every read would extend it.
@@ -174,7 +174,7 @@ async fn a_sliding_entry_expires_at_its_limit_despite_reads(mode: Mode) {
     // This machine may be too slow to read it often enough.
     assert!(
         longest_pause > SECOND / 2 || last - begun > SECOND + SECOND / 2,
-        "reading has prolonged it: {:?}",
+        "reads extended the entry beyond its limit: {:?}",
         last - begun
     );
 }
@@ -197,8 +197,11 @@ async fn a_shorter_time_to_live_holds_on_every_replica() {
         let touched = touched(&fleet[0], &key, 10 * SECOND, TouchMode::Shorten).await;
         assert_eq!(touched.outcome(), TouchOutcome::Touched);
         let request = pb::GetRequest { key: key.clone(), tokens: vec![touched.token], ..Default::default() };
-        assert!(fleet[1].ask(request).await.unwrap().ttl() <= 10 * SECOND);
-        eventually("the other has heard of it", async || fleet[1].get(&key).await.ttl() <= 10 * SECOND).await;
+        assert!(fleet[1].try_get(request).await.unwrap().ttl() <= 10 * SECOND);
+        eventually("the other replica has the new time to live", async || {
+            fleet[1].get(&key).await.ttl() <= 10 * SECOND
+        })
+        .await;
     }
 }
 

@@ -82,7 +82,7 @@ async fn a_foreign_deployment_on_the_channels_is_counted_and_named() {
         let heard = redis.cli(&[b"PUBLISH", &b"twintier:{3}:b"[..], &foreign_message(3, epoch)]).await.number();
         assert_eq!(heard, 1);
         let expected = index as u64 + 1;
-        eventually("it is counted", async || replica.redis().await.foreign_messages == expected).await;
+        eventually("the message is counted", async || replica.redis().await.foreign_messages == expected).await;
         assert_eq!(replica.coherence().await.undecodable, 0);
         eventually("memory is proven again", async || replica.coherence().await.partitions_proven == 64).await;
     }
@@ -110,7 +110,7 @@ async fn a_failover_of_this_deployment_is_not_foreign() {
 }
 
 /// Asserts that `reader` stops answering `old` by Δ after `acknowledged`.
-async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
+async fn assert_stops_answering(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
     always_until(acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
         let asked = Instant::now();
         let answer = reader.get(key).await;
@@ -130,7 +130,7 @@ async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) 
 async fn the_audit_keeps_an_older_build_in_the_same_database_fresh() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    proxy.selects(1);
+    proxy.select_database(1);
     let older = Replica::connected_to(&format!("{}/0", proxy.url()), SHORT_BOUND).await;
     let newer = in_database(&redis, 1, SHORT_BOUND).await;
     older.wait_until_proven().await;
@@ -146,7 +146,7 @@ async fn the_audit_keeps_an_older_build_in_the_same_database_fresh() {
         reader.wait_until_cached("k", &old).await;
         let before = reader.coherence().await;
         writer.set("k", &new).await;
-        forgets(reader, "k", &old, Instant::now()).await;
+        assert_stops_answering(reader, "k", &old, Instant::now()).await;
         let after = reader.coherence().await;
         assert!(after.audits_failed > before.audits_failed, "{after:?}");
         assert_eq!(after.messages_applied, before.messages_applied);

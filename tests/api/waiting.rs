@@ -30,17 +30,17 @@ async fn answered(get: Waiting) -> Result<pb::GetResponse, Status> {
 }
 
 async fn waiting(replica: &Replica, number: u64) {
-    eventually("as many wait", async || replica.stats().await.leases.unwrap().waiting == number).await;
+    eventually("this many Gets wait", async || replica.stats().await.leases.unwrap().waiting == number).await;
 }
 
-async fn shed(replica: &Replica) -> u64 {
+async fn refused_requests(replica: &Replica) -> u64 {
     replica.stats().await.replica.unwrap().shed
 }
 
 /// Starts Gets that wait for `key`, on these connections in turn. Returns the lease that they wait
 /// for, too.
 async fn waiters(replica: &Replica, key: &str, number: usize, wires: &[Wire]) -> (pb::Lease, Vec<Waiting>) {
-    let lease = replica.ask(wanting(key)).await.unwrap().lease.expect("the lease");
+    let lease = replica.try_get(wanting(key)).await.unwrap().lease.expect("the lease");
     let before = replica.stats().await.leases.unwrap().waiting as usize;
     let mut gets = Vec::new();
     for index in 0..number {
@@ -62,7 +62,7 @@ async fn waiting_callers_take_no_request_slots() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("server.max_in_flight", "2")]).await;
     let wires = [Wire::connect(replica.address).await, Wire::connect(replica.address).await];
-    let before = shed(&replica).await;
+    let before = refused_requests(&replica).await;
     let (lease, gets) = waiters(&replica, "slow", 20, &wires).await;
     for round in 0..20 {
         replica.set(&format!("other{round}"), "v").await;
@@ -72,7 +72,7 @@ async fn waiting_callers_take_no_request_slots() {
     for get in gets {
         assert!(answered(get).await.expect("a finished wait is not refused").is("made"));
     }
-    assert_eq!(shed(&replica).await, before);
+    assert_eq!(refused_requests(&replica).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,7 +100,7 @@ async fn three_hundred_waiters_on_one_connection_leave_room_for_others() {
     let wire = Wire::connect(replica.address).await;
     let mut leases = Vec::new();
     for key in ["one", "other"] {
-        leases.push(replica.ask(wanting(key)).await.unwrap().lease.expect("the lease"));
+        leases.push(replica.try_get(wanting(key)).await.unwrap().lease.expect("the lease"));
     }
     let gets: Vec<_> = (0..300).map(|index| get(&wire, wanting(["one", "other"][index % 2]))).collect();
     waiting(&replica, 300).await;
@@ -112,7 +112,7 @@ async fn three_hundred_waiters_on_one_connection_leave_room_for_others() {
     for get in gets {
         assert!(answered(get).await.unwrap().is("made"));
     }
-    assert_eq!(shed(&replica).await, 0);
+    assert_eq!(refused_requests(&replica).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,7 +134,7 @@ async fn requests_beyond_the_streams_of_a_connection_are_not_refused() {
     let gets: Vec<_> = (0..6).map(|_| get(&wire, strong())).collect();
     let in_flight = async || replica.stats().await.replica.unwrap().in_flight;
     // This Stats request is the third.
-    eventually("two are in work", async || in_flight().await == 3).await;
+    eventually("two Gets are in flight", async || in_flight().await == 3).await;
     proxy.resume(Class::Commands, Direction::ToClient);
     for get in gets {
         assert!(answered(get).await.unwrap().is("v"));
@@ -161,7 +161,7 @@ async fn callers_beyond_the_limit_are_refused_with_the_limit() {
         assert_eq!((refusal.code(), refusal.message()), (Code::ResourceExhausted, words));
         assert!(refusal.reason() == "LIMIT_REACHED" && refusal.retry_delay().is_some(), "{refusal:?}");
     }
-    assert_eq!(shed(&replica).await, 2);
+    assert_eq!(refused_requests(&replica).await, 2);
     // Gets that do not wait, or have a stale value, are not affected.
     let stale = answered(get(&wires[1], pb::GetRequest { stale_if_error: true, ..wanting("k") })).await.unwrap();
     assert!(stale.is("old") && stale.stale().is_some(), "{stale:?}");
@@ -186,5 +186,5 @@ async fn large_values_reach_all_waiters_within_the_byte_limit() {
     for get in gets {
         assert!(answered(get).await.expect("a finished wait is not refused").is(&value));
     }
-    assert_eq!(shed(&replica).await, 0);
+    assert_eq!(refused_requests(&replica).await, 0);
 }

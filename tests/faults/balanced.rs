@@ -24,9 +24,9 @@ use super::harness::Wire;
 
 /// Shortest time between two resolutions of the name. In gRPC it is 30 s, but these replicas start
 /// faster than that.
-const RESOLUTION: Duration = Duration::from_secs(1);
+const MIN_RESOLUTION_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after an address that could not be reached, and longest time to reach one.
-const REST: Duration = Duration::from_millis(300);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
 
 /// A name and the addresses that it resolves to, like the DNS of a cluster.
 #[derive(Clone, Default)]
@@ -81,7 +81,7 @@ struct Pool {
     resolved: Option<Instant>,
     /// True if an address was lost or could not be reached, so that the name should be resolved
     /// again.
-    in_doubt: bool,
+    must_resolve: bool,
     ways: Vec<Way>,
     next: usize,
 }
@@ -90,7 +90,7 @@ struct Pool {
 struct Way {
     place: Place,
     wire: Option<Wire>,
-    rests_until: Option<Instant>,
+    paused_until: Option<Instant>,
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -99,12 +99,12 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 impl Name {
     /// Adds `place` to the addresses.
-    pub fn gains(&self, place: Place) {
+    pub fn add(&self, place: Place) {
         self.places.lock().unwrap().push(place);
     }
 
     /// Removes the address of `replica`.
-    pub fn loses(&self, replica: u8) {
+    pub fn remove_replica(&self, replica: u8) {
         self.places.lock().unwrap().retain(|place| place.replica != replica);
     }
 
@@ -131,11 +131,11 @@ impl Tally {
         self.answers.lock().unwrap().get(&replica).copied().unwrap_or_default()
     }
 
-    fn again(&self, why: &'static str) {
+    fn count_retry(&self, why: &'static str) {
         *self.retried.lock().unwrap().entry(why).or_default() += 1;
     }
 
-    fn fails(&self, code: Code) {
+    fn count_failure(&self, code: Code) {
         if !matches!(code, Code::Ok | Code::DeadlineExceeded) {
             self.failed.lock().unwrap().push(code);
         }
@@ -146,7 +146,7 @@ impl Tally {
 
 impl Policy {
     /// The service config that the documentation recommends for every method that ends.
-    pub fn of_the_docs() -> Policy {
+    pub fn documented() -> Policy {
         let page = include_str!("../../docs/rolling-updates.md");
         let block = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
         let config: serde_json::Value = serde_json::from_str(block).unwrap();
@@ -192,17 +192,17 @@ impl Balanced {
                 Ok(response) => match Status::from_header_map(response.headers()) {
                     Some(status) if status.code() == Code::Unavailable && attempt < policy.attempts => "answered",
                     status => {
-                        name.tally.fails(status.map_or(Code::Ok, |status| status.code()));
+                        name.tally.count_failure(status.map_or(Code::Ok, |status| status.code()));
                         return Ok(response);
                     }
                 },
                 Err(why) => why,
             };
             if attempt == policy.attempts {
-                name.tally.fails(Code::Unavailable);
+                name.tally.count_failure(Code::Unavailable);
                 return Err(Status::unavailable(why).into());
             }
-            name.tally.again(why);
+            name.tally.count_retry(why);
             sleep(backoff.mul_f64(rand::random())).await;
             backoff = backoff.mul_f64(policy.multiplier).min(policy.longest_backoff);
         }
@@ -213,7 +213,7 @@ impl Balanced {
     async fn attempt(&self, parts: &Parts, body: &Bytes) -> Result<Response<Body>, &'static str> {
         let (place, mut wire) = self.0.pool.lock().await.next(&self.0.name).await.ok_or("unreachable")?;
         let request = Request::from_parts(parts.clone(), Body::new(Full::new(body.clone())));
-        let response = wire.call(request).await.map_err(|error| why(&error))?;
+        let response = wire.call(request).await.map_err(|error| retry_reason(&error))?;
         self.0.answered_by.store(place.replica, Ordering::Relaxed);
         *self.0.name.tally.answers.lock().unwrap().entry(place.replica).or_default() += 1;
         Ok(response.map(Body::new))
@@ -221,7 +221,7 @@ impl Balanced {
 }
 
 /// Reason of a failure, which tells if the server may have started the request.
-fn why(error: &hyper::Error) -> &'static str {
+fn retry_reason(error: &hyper::Error) -> &'static str {
     let cause = format!("{error:?}");
     if error.is_canceled() || error.is_closed() {
         "not sent"
@@ -237,36 +237,36 @@ fn why(error: &hyper::Error) -> &'static str {
 impl Pool {
     /// The next reachable address, in turn.
     async fn next(&mut self, name: &Name) -> Option<(Place, Wire)> {
-        self.look(name);
+        self.refresh_addresses(name);
         for _ in 0..self.ways.len() {
             self.next = (self.next + 1) % self.ways.len();
             let way = &mut self.ways[self.next];
             match way.open().await {
                 Some(wire) => return Some((way.place, wire)),
-                None => self.in_doubt = true,
+                None => self.must_resolve = true,
             }
         }
         None
     }
 
     /// Drops connections that received GOAWAY, and resolves the name if that may help.
-    fn look(&mut self, name: &Name) {
+    fn refresh_addresses(&mut self, name: &Name) {
         for way in &mut self.ways {
             if way.wire.as_ref().is_some_and(|wire| !wire.is_open()) {
                 way.wire = None;
-                self.in_doubt = true;
+                self.must_resolve = true;
             }
         }
-        let recently = self.resolved.is_some_and(|at| at.elapsed() < RESOLUTION);
-        if self.resolved.is_some() && (recently || !self.in_doubt) {
+        let recently = self.resolved.is_some_and(|at| at.elapsed() < MIN_RESOLUTION_INTERVAL);
+        if self.resolved.is_some() && (recently || !self.must_resolve) {
             return;
         }
-        (self.resolved, self.in_doubt) = (Some(Instant::now()), false);
+        (self.resolved, self.must_resolve) = (Some(Instant::now()), false);
         let mut before = std::mem::take(&mut self.ways);
         for place in name.resolve() {
             let known = before.iter().position(|way| way.place == place);
             let way = known.map(|known| before.swap_remove(known));
-            self.ways.push(way.unwrap_or(Way { place, wire: None, rests_until: None }));
+            self.ways.push(way.unwrap_or(Way { place, wire: None, paused_until: None }));
         }
     }
 }
@@ -276,10 +276,10 @@ impl Pool {
 impl Way {
     /// The connection. Opens one if there is none, except during a pause.
     async fn open(&mut self) -> Option<Wire> {
-        if self.wire.is_none() && self.rests_until.is_none_or(|until| until <= Instant::now()) {
-            let reached = timeout(REST, Wire::try_connect(self.place.address)).await;
+        if self.wire.is_none() && self.paused_until.is_none_or(|until| until <= Instant::now()) {
+            let reached = timeout(RECONNECT_PAUSE, Wire::try_connect(self.place.address)).await;
             self.wire = reached.ok().and_then(Result::ok);
-            self.rests_until = self.wire.is_none().then(|| Instant::now() + REST);
+            self.paused_until = self.wire.is_none().then(|| Instant::now() + RECONNECT_PAUSE);
         }
         self.wire.clone()
     }

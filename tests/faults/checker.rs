@@ -328,20 +328,20 @@ mod tests {
     }
 
     #[track_caller]
-    fn good(history: &[Operation]) {
+    fn assert_accepted(history: &[Operation]) {
         assert_eq!(check(history, BOUND).violations, Vec::<String>::new());
     }
 
     #[track_caller]
-    fn bad(history: &[Operation], word: &str) {
+    fn assert_rejected(history: &[Operation], word: &str) {
         let violations = check(history, BOUND).violations;
         assert!(violations.iter().any(|violation| violation.contains(word)), "{word}: {violations:?}");
     }
 
     #[test]
     fn an_old_value_at_another_replica_is_allowed_within_the_bound() {
-        good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 111, 1)]);
-        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 112, 1)], "P2");
+        assert_accepted(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 111, 1)]);
+        assert_rejected(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 112, 1)], "P2");
     }
 
     /// Delays of a history, in milliseconds.
@@ -388,29 +388,29 @@ mod tests {
 
     #[test]
     fn an_old_value_at_the_acknowledging_replica_is_never_allowed() {
-        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(0, 12, 1)], "P1");
-        bad(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(0, 12, 1)], "P1");
+        assert_rejected(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(0, 12, 1)], "P1");
+        assert_rejected(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(0, 12, 1)], "P1");
         // A Get that began before the acknowledgement may return either value.
-        good(&[set(0, 0, 1, 1), set(0, 10, 20, 2), get(0, 20, 1)]);
+        assert_accepted(&[set(0, 0, 1, 1), set(0, 10, 20, 2), get(0, 20, 1)]);
     }
 
     #[test]
     fn an_invalidated_value_does_not_come_back() {
-        good(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(1, 50, 1)]);
-        bad(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(1, 500, 1)], "P2");
+        assert_accepted(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(1, 50, 1)]);
+        assert_rejected(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(1, 500, 1)], "P2");
     }
 
     #[test]
     fn a_flagged_answer_may_be_old_but_not_older_than_a_token() {
-        good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 500, 1, 0, false, true)]);
-        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 500, 1, 2, false, true)], "P4");
-        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 1, 2, false, false)], "P4");
+        assert_accepted(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 500, 1, 0, false, true)]);
+        assert_rejected(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 500, 1, 2, false, true)], "P4");
+        assert_rejected(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 1, 2, false, false)], "P4");
     }
 
     #[test]
     fn a_strong_read_has_no_bound() {
-        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 1, 0, true, false)], "P5");
-        good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 2, 0, true, false)]);
+        assert_rejected(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 1, 0, true, false)], "P5");
+        assert_accepted(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 2, 0, true, false)]);
     }
 
     fn miss(replica: u8, invoked: u64, position: u64) -> Operation {
@@ -422,44 +422,47 @@ mod tests {
     fn an_older_value_after_a_newer_one_is_never_allowed() {
         let writes = [set(0, 0, 1, 1), set(0, 10, 11, 2)];
         let and = |reads: &[Operation]| [&writes[..], reads].concat();
-        bad(&and(&[get(1, 12, 2), get(1, 14, 1)]), "P10");
+        assert_rejected(&and(&[get(1, 12, 2), get(1, 14, 1)]), "P10");
         // The Get began before the newer answer, was at another replica, or was flagged.
-        good(&and(&[get(1, 12, 2), get(1, 13, 1)]));
-        good(&and(&[get(1, 12, 2), get(2, 14, 1)]));
-        good(&and(&[get(1, 12, 2), read(1, 14, 1, 0, false, true)]));
-        good(&and(&[read(1, 12, 2, 0, false, true), get(1, 14, 1)]));
+        assert_accepted(&and(&[get(1, 12, 2), get(1, 13, 1)]));
+        assert_accepted(&and(&[get(1, 12, 2), get(2, 14, 1)]));
+        assert_accepted(&and(&[get(1, 12, 2), read(1, 14, 1, 0, false, true)]));
+        assert_accepted(&and(&[read(1, 12, 2, 0, false, true), get(1, 14, 1)]));
     }
 
     #[test]
     fn a_removed_value_after_a_miss_is_never_allowed() {
         let writes = [set(0, 0, 1, 1), invalidate(0, 10, 11, 2)];
         let and = |reads: &[Operation]| [&writes[..], reads].concat();
-        bad(&and(&[miss(1, 12, 2), get(1, 14, 1)]), "P10");
+        assert_rejected(&and(&[miss(1, 12, 2), get(1, 14, 1)]), "P10");
         // The miss is older than the removal, or its position is not known.
-        good(&and(&[miss(1, 12, 1), get(1, 14, 1)]));
-        good(&and(&[miss(1, 12, 0), get(1, 14, 1)]));
-        good(&and(&[miss(1, 12, 2), get(2, 14, 1)]));
+        assert_accepted(&and(&[miss(1, 12, 1), get(1, 14, 1)]));
+        assert_accepted(&and(&[miss(1, 12, 0), get(1, 14, 1)]));
+        assert_accepted(&and(&[miss(1, 12, 2), get(2, 14, 1)]));
     }
 
     #[test]
     fn a_write_of_unknown_outcome_may_be_seen_or_not() {
-        good(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 18, 1), get(0, 500, 1)]);
-        good(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 500, 2)]);
+        assert_accepted(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 18, 1), get(0, 500, 1)]);
+        assert_accepted(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 500, 2)]);
     }
 
     #[test]
     fn a_write_of_unknown_outcome_does_not_take_effect_after_its_window() {
         // Version 3 belongs to the unknown write. It came after version 2, which began after the
         // window.
-        bad(&[unknown(0, 10, 20, 3, 5), set(0, 30, 31, 2), get(0, 40, 3)], "after a write of a newer version");
-        good(&[unknown(0, 10, 20, 3, 50), set(0, 30, 31, 2), get(0, 40, 3)]);
+        assert_rejected(
+            &[unknown(0, 10, 20, 3, 5), set(0, 30, 31, 2), get(0, 40, 3)],
+            "after a write of a newer version",
+        );
+        assert_accepted(&[unknown(0, 10, 20, 3, 50), set(0, 30, 31, 2), get(0, 40, 3)]);
     }
 
     #[test]
     fn a_value_that_was_never_set_or_failed_is_not_answered() {
-        bad(&[get(0, 5, 9)], "never set");
+        assert_rejected(&[get(0, 5, 9)], "never set");
         let failed = operation(0, 0, 1, Action::Write { value: Some(9), leased: None, outcome: Outcome::Failed });
-        bad(&[failed, get(0, 5, 9)], "failed");
+        assert_rejected(&[failed, get(0, 5, 9)], "failed");
     }
 
     #[test]
@@ -469,17 +472,17 @@ mod tests {
             let action = Action::Write { value: Some(sequence), leased: Some(at(leased)), outcome };
             operation(0, invoked, invoked + 1, action)
         };
-        bad(&[set(0, 0, 1, 1), invalidate(1, 10, 11, 2), leased(20, 5, 3)], "P3");
-        bad(&[invalidate(1, 10, 11, 2), set(0, 0, 30, 3), leased(20, 5, 4)], "P3");
-        good(&[set(0, 0, 1, 1), invalidate(1, 10, 11, 2), leased(20, 12, 3)]);
-        good(&[set(0, 0, 1, 1), leased(20, 5, 2), invalidate(1, 10, 30, 3)]);
+        assert_rejected(&[set(0, 0, 1, 1), invalidate(1, 10, 11, 2), leased(20, 5, 3)], "P3");
+        assert_rejected(&[invalidate(1, 10, 11, 2), set(0, 0, 30, 3), leased(20, 5, 4)], "P3");
+        assert_accepted(&[set(0, 0, 1, 1), invalidate(1, 10, 11, 2), leased(20, 12, 3)]);
+        assert_accepted(&[set(0, 0, 1, 1), leased(20, 5, 2), invalidate(1, 10, 30, 3)]);
     }
 
     #[test]
     fn versions_agree_with_real_time_and_are_unique() {
-        bad(&[set(0, 0, 1, 2), set(1, 10, 11, 1)], "after a write of a newer version");
-        bad(&[set(0, 0, 1, 2), invalidate(1, 0, 1, 2)], "share version");
-        good(&[set(0, 0, 20, 2), set(1, 10, 11, 1)]);
+        assert_rejected(&[set(0, 0, 1, 2), set(1, 10, 11, 1)], "after a write of a newer version");
+        assert_rejected(&[set(0, 0, 1, 2), invalidate(1, 0, 1, 2)], "share version");
+        assert_accepted(&[set(0, 0, 20, 2), set(1, 10, 11, 1)]);
     }
 
     #[test]

@@ -20,12 +20,12 @@ impl WallClock {
         assert!(built.unwrap().success());
         let file = std::fs::File::create(directory.path().join("jump")).unwrap();
         let clock = WallClock { directory, file };
-        clock.stands(0);
+        clock.set_offset(0);
         clock
     }
 
     /// Sets the clock this many seconds off.
-    pub fn stands(&self, seconds: i64) {
+    pub fn set_offset(&self, seconds: i64) {
         self.file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
     }
 

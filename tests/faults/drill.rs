@@ -22,7 +22,7 @@ pub struct World<R = Redis> {
     /// Name that its clients are balanced over. `None` if they call every replica directly.
     pub name: Option<Name>,
     /// Longest time in which a replica stops after the drill.
-    pub ending: Duration,
+    pub stop_timeout: Duration,
     faults: usize,
     began: Instant,
     recovery: Duration,
@@ -39,19 +39,19 @@ pub const SETTINGS: &[(&str, &str)] = &[
 
 /// Fewest operations of a drill. The load continues until there are more, on a machine of any
 /// speed.
-const ENOUGH: u64 = 500;
+const MIN_OPERATIONS: u64 = 500;
 
 /// Time for which a drill injects faults: seconds in `make test`, minutes in `make drills`.
 pub fn length() -> Duration {
-    Duration::from_secs_f64(demanded().unwrap_or(3.0))
+    Duration::from_secs_f64(requested_seconds().unwrap_or(3.0))
 }
 
 /// True if drills run alone and at the requested length.
 pub fn at_length() -> bool {
-    demanded().is_some()
+    requested_seconds().is_some()
 }
 
-fn demanded() -> Option<f64> {
+fn requested_seconds() -> Option<f64> {
     std::env::var("DRILL_SECONDS").ok().map(|text| text.parse().expect("DRILL_SECONDS is a number"))
 }
 
@@ -65,7 +65,12 @@ pub const MARK: &str = "{0}:mark";
 
 /// Kills a primary with writes that it acknowledged during `meanwhile` and did not replicate. The
 /// `replicas` are frozen, and their connections closed, so that no data waits in them.
-pub async fn dies_ahead(nodes: &mut [Redis], primary: usize, replicas: &[usize], meanwhile: impl Future<Output = ()>) {
+pub async fn kill_with_unreplicated_writes(
+    nodes: &mut [Redis],
+    primary: usize,
+    replicas: &[usize],
+    meanwhile: impl Future<Output = ()>,
+) {
     replicas.iter().for_each(|replica| nodes[*replica].freeze());
     nodes[primary].cli(&["CLIENT", "KILL", "TYPE", "REPLICA"]).await;
     nodes[primary].cli(&["SET", MARK, "written"]).await;
@@ -96,18 +101,18 @@ impl World {
     }
 
     /// Starts a world with these safeguards, and waits for Redis.
-    pub async fn with(redis: Redis, settings: &[(&str, &str)], protections: Safeguards) -> World {
-        let world = World::waiting(redis, settings, protections).await;
+    pub async fn with(redis: Redis, settings: &[(&str, &str)], safeguards: Safeguards) -> World {
+        let world = World::waiting(redis, settings, safeguards).await;
         world.wait_until_proven().await;
         world
     }
 
     /// Starts a world with these safeguards. Does not wait for Redis.
-    pub async fn waiting(redis: Redis, settings: &[(&str, &str)], protections: Safeguards) -> World {
+    pub async fn waiting(redis: Redis, settings: &[(&str, &str)], safeguards: Safeguards) -> World {
         let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             let proxy = Proxy::to(redis.port()).await;
-            replicas.push(Replica::connected_to_with(&proxy.url(), &[SETTINGS, settings].concat(), protections).await);
+            replicas.push(Replica::connected_to_with(&proxy.url(), &[SETTINGS, settings].concat(), safeguards).await);
             proxies.push(proxy);
         }
         World::of(redis, proxies, replicas)
@@ -118,8 +123,8 @@ impl<R> World<R> {
     /// Wraps replicas that exist already.
     pub fn of(redis: R, proxies: Vec<Proxy>, replicas: Vec<Replica>) -> World<R> {
         let (bound, recovery) = (Duration::from_secs(1), Duration::ZERO);
-        let ending = Duration::from_secs(2);
-        World { redis, proxies, replicas, bound, name: None, ending, faults: 0, began: Instant::now(), recovery }
+        let stop_timeout = Duration::from_secs(2);
+        World { redis, proxies, replicas, bound, name: None, stop_timeout, faults: 0, began: Instant::now(), recovery }
     }
 
     /// Starts three replicas that reach Redis by `url`, without proxies.
@@ -128,15 +133,10 @@ impl<R> World<R> {
     }
 
     /// Starts three replicas that reach Redis by `url`, with these safeguards.
-    pub async fn connected_to_with(
-        redis: R,
-        url: &str,
-        settings: &[(&str, &str)],
-        protections: Safeguards,
-    ) -> World<R> {
+    pub async fn connected_to_with(redis: R, url: &str, settings: &[(&str, &str)], safeguards: Safeguards) -> World<R> {
         let mut replicas = Vec::new();
         for _ in 0..3 {
-            replicas.push(Replica::connected_to_with(url, &[SETTINGS, settings].concat(), protections).await);
+            replicas.push(Replica::connected_to_with(url, &[SETTINGS, settings].concat(), safeguards).await);
         }
         let world = World::of(redis, Vec::new(), replicas);
         world.wait_until_proven().await;
@@ -162,7 +162,7 @@ impl<R> World<R> {
     }
 
     /// Waits until every replica is healthy and proven after a fault, and records the duration.
-    pub async fn recovers(&mut self) {
+    pub async fn wait_for_recovery(&mut self) {
         let healed = Instant::now();
         self.wait_until_proven().await;
         self.recovery = self.recovery.max(healed.elapsed());
@@ -178,7 +178,7 @@ impl<R> World<R> {
         assert!(report.failed_calls.is_empty(), "{name}: calls failed: {}", tally(report.failed_calls.iter()));
         for replica in self.replicas {
             // No call may still wait on a closed connection.
-            within(self.ending, replica.stop()).await;
+            within(self.stop_timeout, replica.stop()).await;
         }
     }
 
@@ -193,10 +193,10 @@ impl<R> World<R> {
         };
         sleep(Duration::from_millis(300)).await;
         fault(self).await;
-        self.recovers().await;
+        self.wait_for_recovery().await;
         // The load continues beyond the bound, to show late effects of the fault.
         sleep(self.bound + Duration::from_millis(300)).await;
-        eventually("there is enough load to say something", async || running.operations() > ENOUGH).await;
+        eventually("there are enough operations", async || running.operations() > MIN_OPERATIONS).await;
         let report = running.end().await;
         let after = Footprint::now().without(&report);
         let verdict = checker::check(&report.history, self.bound);
@@ -206,20 +206,20 @@ impl<R> World<R> {
     }
 
     /// True if there is time for another fault. Counts it.
-    pub fn goes_on(&mut self) -> bool {
-        let goes_on = self.began.elapsed() < length();
-        self.faults += usize::from(goes_on);
-        goes_on
+    pub fn has_time(&mut self) -> bool {
+        let has_time = self.began.elapsed() < length();
+        self.faults += usize::from(has_time);
+        has_time
     }
 
     /// Counts a fault that lasts for this time.
-    pub async fn lasts(&mut self, time: Duration) {
+    pub async fn hold_fault(&mut self, time: Duration) {
         self.faults += 1;
         sleep(time).await;
     }
 
     /// Continues the load without a fault for a while.
-    pub async fn rests(&self) {
+    pub async fn hold_load(&self) {
         sleep(length()).await;
     }
 }

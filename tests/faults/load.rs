@@ -42,9 +42,9 @@ pub struct Load {
     /// Bytes of a value.
     pub value_size: usize,
     /// Timeout of a client. A call that exceeds it counts as a failure of the drill.
-    pub patience: Duration,
+    pub call_timeout: Duration,
     /// Share of operations, in percent, that the client cancels after a millisecond.
-    pub impatient: u32,
+    pub cancelled: u32,
     /// Share of operations, in percent, that select keys by prefix, tag or pattern, or fill an
     /// entry under a lease.
     pub features: u32,
@@ -63,8 +63,8 @@ impl Default for Load {
             pause: Duration::from_micros(500),
             strong: true,
             value_size: 16,
-            patience: Duration::from_secs(4),
-            impatient: 0,
+            call_timeout: Duration::from_secs(4),
+            cancelled: 0,
             features: 10,
             replicas_die: false,
             seed: 1,
@@ -106,7 +106,7 @@ impl Running {
 
     /// Starts clients that are balanced over the addresses of a name.
     pub fn balanced(load: Load, name: &Name) -> Running {
-        let policy = Policy::of_the_docs();
+        let policy = Policy::documented();
         Running { name: Some(name.clone()), ..Running::by(load, || vec![Way::Any(Balanced::over(name, policy))]) }
     }
 
@@ -202,7 +202,7 @@ impl Client {
                 continue;
             }
             let many = self.random.random_ratio(1, BATCHES);
-            let keys = if many { self.some_keys(key) } else { Vec::new() };
+            let keys = if many { self.random_keys(key) } else { Vec::new() };
             let actions = match self.random.random_range(0..300) {
                 die if die < self.load.writes && many => self.invalidate_many(&keys, replica).await,
                 die if die < self.load.writes => vec![(key, self.invalidate(key, replica).await)],
@@ -254,7 +254,7 @@ impl Client {
     }
 
     /// A few different keys, including `first`.
-    fn some_keys(&mut self, first: u32) -> Vec<u32> {
+    fn random_keys(&mut self, first: u32) -> Vec<u32> {
         let mut keys = vec![first];
         for _ in 0..self.random.random_range(0..4) {
             let key = self.random.random_range(0..self.load.keys);
@@ -265,12 +265,12 @@ impl Client {
         keys
     }
 
-    pub(super) fn wants_the_primary(&mut self) -> bool {
+    pub(super) fn is_strong(&mut self) -> bool {
         self.random.random_ratio(1, 10) && self.load.strong
     }
 
     /// The highest version seen of a key and its token, if this client presents it.
-    pub(super) fn presents(&mut self, key: u32) -> (Version, String) {
+    pub(super) fn presented_token(&mut self, key: u32) -> (Version, String) {
         let presents = self.random.random_ratio(1, 2);
         if presents { self.seen[key as usize].clone() } else { Default::default() }
     }
@@ -284,28 +284,28 @@ impl Client {
     }
 
     /// Timeout of the next call, and true if the client cancels it early.
-    pub(super) fn patience(&mut self) -> (Duration, bool) {
-        match self.random.random_range(0..100) < self.load.impatient {
+    pub(super) fn next_timeout(&mut self) -> (Duration, bool) {
+        match self.random.random_range(0..100) < self.load.cancelled {
             true => (Duration::from_millis(1), true),
-            false => (self.load.patience, false),
+            false => (self.load.call_timeout, false),
         }
     }
 
     async fn get(&mut self, key: u32, replica: usize) -> Action {
-        let strong = self.wants_the_primary();
-        let (seen, token) = self.presents(key);
+        let strong = self.is_strong();
+        let (seen, token) = self.presented_token(key);
         let request = pb::GetRequest {
             key: name(key),
             consistency: if strong { pb::Consistency::Strong } else { pb::Consistency::Bounded }.into(),
             tokens: (!token.is_empty()).then_some(token).into_iter().collect(),
             ..Default::default()
         };
-        let (patience, leaves) = self.patience();
-        let answered = timeout(patience, self.replicas[replica].get(request)).await;
-        let answer = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
+        let (call_timeout, leaves) = self.next_timeout();
+        let answered = timeout(call_timeout, self.replicas[replica].get(request)).await;
+        let answer = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client timed out"))) {
             Ok(response) => self.read(key, response.into_inner()),
             Err(_) if leaves => Answer::Failed,
-            Err(status) if self.load.replicas_die && is_of_the_connection(&status) => Answer::Failed,
+            Err(status) if self.load.replicas_die && is_connection_failure(&status) => Answer::Failed,
             Err(status) => {
                 if !strong || status.code() != Code::Unavailable {
                     self.report.failed_gets.push(status.code());
@@ -347,9 +347,9 @@ impl Client {
         let tags = vec![tag(key)];
         let (key_name, request_id) = (name(key), self.request_id(value));
         let request = pb::SetRequest { key: key_name, content: Some(content), tags, request_id, ..Default::default() };
-        let (patience, _) = self.patience();
-        let answered = timeout(patience, self.replicas[replica].set(request)).await;
-        let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
+        let (call_timeout, _) = self.next_timeout();
+        let answered = timeout(call_timeout, self.replicas[replica].set(request)).await;
+        let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client timed out"))) {
             Ok(response) => {
                 let response = response.into_inner();
                 let version = response.version.parse().unwrap();
@@ -364,9 +364,9 @@ impl Client {
     async fn invalidate(&mut self, key: u32, replica: usize) -> Action {
         let selector = Some(pb::invalidate_request::Selector::Key(name(key)));
         let request = pb::InvalidateRequest { selector, ..Default::default() };
-        let (patience, _) = self.patience();
-        let answered = timeout(patience, self.replicas[replica].invalidate(request)).await;
-        let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
+        let (call_timeout, _) = self.next_timeout();
+        let answered = timeout(call_timeout, self.replicas[replica].invalidate(request)).await;
+        let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client timed out"))) {
             Ok(response) => {
                 let token = response.into_inner().token;
                 let version = position(key, &token);
@@ -392,7 +392,7 @@ impl Client {
 
 /// True if the connection failed: the error is not from the service, which adds ErrorInfo, and not
 /// from the caller's timeout.
-pub(super) fn is_of_the_connection(status: &Status) -> bool {
+pub(super) fn is_connection_failure(status: &Status) -> bool {
     status.code() != Code::DeadlineExceeded && status.get_error_details().error_info().is_none()
 }
 

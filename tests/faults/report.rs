@@ -59,7 +59,7 @@ impl Row<'_> {
     pub fn print(&self) {
         static HEAD: Once = Once::new();
         HEAD.call_once(|| {
-            say(&format!(
+            print_line(&format!(
                 "{:56} {:>9} {:>6} {:>5} {:>8} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>8} {:>6}  errors",
                 "drill",
                 "ops",
@@ -99,7 +99,7 @@ impl Row<'_> {
         if !retried.is_empty() {
             let _ = write!(errors, "{}retried: {}", if errors.is_empty() { "" } else { "; " }, retried.join(", "));
         }
-        say(&format!("{row} {recovery:>9} {slowest:>9} {grown:>+8.1} {tasks:>+6}  {errors}"));
+        print_line(&format!("{row} {recovery:>9} {slowest:>9} {grown:>+8.1} {tasks:>+6}  {errors}"));
     }
 }
 
@@ -114,7 +114,7 @@ pub fn count(faults: usize, verdict: &Verdict) {
 pub fn total() -> usize {
     let operations = OPERATIONS.load(Ordering::Relaxed);
     let (faults, violations) = (FAULTS.load(Ordering::Relaxed), VIOLATIONS.load(Ordering::Relaxed));
-    say(&format!("{:56} {operations:>9} {faults:>6} {violations:>5}", "total"));
+    print_line(&format!("{:56} {operations:>9} {faults:>6} {violations:>5}", "total"));
     operations
 }
 
@@ -133,7 +133,7 @@ pub fn tally<'a>(codes: impl Iterator<Item = &'a Code>) -> String {
 }
 
 /// Prints a line of its own, after any output of the test runner.
-pub fn say(line: &str) {
+pub fn print_line(line: &str) {
     println!("\r{line}");
     let _ = std::io::stdout().flush();
 }

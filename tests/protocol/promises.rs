@@ -12,7 +12,7 @@ impl World {
             return self.broken;
         }
         for (me, replica) in self.replicas.iter().enumerate().filter(|(_, replica)| !replica.gone) {
-            if let Some(held) = replica.fresh(rules) {
+            if let Some(held) = replica.freshness(rules) {
                 let value = held.entry.value;
                 if self.owed_here(me).is_some_and(|owed| value < owed) {
                     return Some(Promise::FreshHere);
@@ -63,7 +63,7 @@ impl World {
     /// its answer must be newest.
     pub fn join(&mut self, rules: Rules) {
         for me in 0..REPLICAS {
-            if let Some(held) = self.replicas[me].fresh(rules) {
+            if let Some(held) = self.replicas[me].freshness(rules) {
                 self.show(me, held.entry.value);
             }
             if let Some(fetch) = self.replicas[me].fetch.filter(|fetch| fetch.age <= BOUND) {

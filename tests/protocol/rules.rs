@@ -2,11 +2,11 @@
 
 use crate::world::*;
 
-/// Set of active protections.
+/// Set of active safeguards.
 #[derive(Clone, Copy)]
 pub struct Rules {
     pub policy: Policy,
-    pub off: Option<Protection>,
+    pub off: Option<Safeguard>,
     /// True if sentinels or a cluster name the primary and count its changes. Otherwise all
     /// replicas move from one primary to the next together.
     pub named: bool,
@@ -17,8 +17,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    pub fn on(self, protection: Protection) -> bool {
-        self.off != Some(protection)
+    pub fn on(self, safeguard: Safeguard) -> bool {
+        self.off != Some(safeguard)
     }
 }
 
@@ -29,7 +29,7 @@ impl Replica {
         if self.synced {
             self.follow(rules, message.version);
         }
-        if message.by != me || rules.on(Protection::OwnMessages) {
+        if message.by != me || rules.on(Safeguard::OwnMessages) {
             self.take_effect(rules, message);
         }
         if self.synced {
@@ -44,7 +44,7 @@ impl Replica {
     fn follow(&mut self, rules: Rules, version: Version) {
         let at = self.watermark;
         let next = version.epoch == at.epoch && version.sequence == at.sequence + 1;
-        if next || !rules.on(Protection::Gap) {
+        if next || !rules.on(Safeguard::Gap) {
             return;
         }
         self.bump();
@@ -66,8 +66,8 @@ impl Replica {
             self.start_over();
         }
         let first = !self.synced;
-        let behind = !first && self.watermark != position && rules.on(Protection::EchoCounters);
-        if behind || (first && rules.on(Protection::FirstEcho)) {
+        let behind = !first && self.watermark != position && rules.on(Safeguard::EchoCounters);
+        if behind || (first && rules.on(Safeguard::FirstEcho)) {
             self.bump();
         }
         if first || behind {
@@ -109,10 +109,10 @@ impl Replica {
     fn bump(&mut self) {
         self.memory.iter_mut().for_each(|held| held.suspect = true);
         if let Some(fetch) = &mut self.fetch {
-            (fetch.note.stands, fetch.age) = (false, OLD);
+            (fetch.guard.stands, fetch.age) = (false, OLD);
         }
         if let Some(sent) = &mut self.sent {
-            sent.note.stands = false;
+            sent.guard.stands = false;
         }
     }
 }
@@ -125,16 +125,16 @@ impl Replica {
         self.synced.then_some(self.watermark.epoch)
     }
 
-    fn passes(&self, rules: Rules, note: Note, position: Version) -> bool {
-        let stands = note.stands && self.live_epoch() == Some(position.epoch);
-        (stands && !note.overtaken) || !rules.on(Protection::Fence)
+    fn passes(&self, rules: Rules, guard: FillGuard, position: Version) -> bool {
+        let stands = guard.stands && self.live_epoch() == Some(position.epoch);
+        (stands && !guard.overtaken) || !rules.on(Safeguard::Fence)
     }
 
     /// Handles the answer of a fetch. Returns true if the answer entered memory.
     pub fn admit(&mut self, rules: Rules, fetch: Fetch) -> bool {
-        let admitted = self.passes(rules, fetch.note, fetch.position);
+        let admitted = self.passes(rules, fetch.guard, fetch.position);
         if admitted {
-            let suspect = !fetch.note.stands;
+            let suspect = !fetch.guard.stands;
             self.memory = Some(Held { entry: fetch.entry, position: fetch.position, suspect });
         }
         admitted
@@ -142,32 +142,32 @@ impl Replica {
 
     /// Handles the answer of a read, which proves that everything below `least` is outdated.
     /// `entered` is true if the answer is in memory.
-    pub fn follow_read(&mut self, rules: Rules, least: Version, entered: bool) {
-        if !rules.on(Protection::Monotonic) {
+    pub fn observe_read(&mut self, rules: Rules, least: Version, entered: bool) {
+        if !rules.on(Safeguard::Monotonic) {
             return;
         }
         if !entered {
             self.drop_older(least);
         }
         if let Some(fetch) = &mut self.fetch {
-            fetch.note.overtaken |= fetch.entry.version < least;
+            fetch.guard.overtaken |= fetch.entry.version < least;
             fetch.age = OLD;
         }
         if let Some(sent) = &mut self.sent {
-            sent.note.overtaken |= sent.version < least;
+            sent.guard.overtaken |= sent.version < least;
         }
     }
 
     /// Handles the acknowledgement of an own write at `version`. `new` is the value that it set.
     /// Returns true if that entered memory.
-    pub fn wrote(&mut self, rules: Rules, version: Version, new: Option<(Change, Note)>) -> bool {
+    pub fn apply_own_set(&mut self, rules: Rules, version: Version, new: Option<(Change, FillGuard)>) -> bool {
         self.check_epoch(version);
-        let new = new.filter(|(_, note)| self.passes(rules, *note, version));
+        let new = new.filter(|(_, guard)| self.passes(rules, *guard, version));
         self.apply_to_stripe(rules, version);
         match new {
-            Some((value, note)) => {
+            Some((value, guard)) => {
                 let entry = Entry { version, value };
-                self.memory = Some(Held { entry, position: version, suspect: !note.stands });
+                self.memory = Some(Held { entry, position: version, suspect: !guard.stands });
             }
             None => self.drop_older(version),
         }
@@ -186,13 +186,13 @@ impl Replica {
         let newest = version > self.applied;
         self.applied = self.applied.max(version);
         if let Some(fetch) = &mut self.fetch {
-            fetch.note.overtaken |= newest && version > fetch.entry.version;
-            if rules.on(Protection::FlightCloses) {
+            fetch.guard.overtaken |= newest && version > fetch.entry.version;
+            if rules.on(Safeguard::FlightCloses) {
                 fetch.age = OLD;
             }
         }
         if let Some(sent) = &mut self.sent {
-            sent.note.overtaken |= newest && version > sent.version;
+            sent.guard.overtaken |= newest && version > sent.version;
         }
     }
 
@@ -214,8 +214,8 @@ impl Replica {
 
 impl Replica {
     /// `judge`: the entry in memory, if it may be answered as fresh.
-    pub fn fresh(&self, rules: Rules) -> Option<Held> {
-        let proven = self.proof <= BOUND || !rules.on(Protection::Audit);
+    pub fn freshness(&self, rules: Rules) -> Option<Held> {
+        let proven = self.proof <= BOUND || !rules.on(Safeguard::Audit);
         self.memory.filter(|held| !held.suspect && proven)
     }
 

@@ -151,7 +151,7 @@ impl Model for Protocol {
             steps.push(Step::Return);
         }
         let redis = &world.redis;
-        if world.left.impatience > 0 && redis.took_over && !redis.given_up && redis.repaired != [true; REPLICAS] {
+        if world.left.abandonments > 0 && redis.took_over && !redis.given_up && redis.repaired != [true; REPLICAS] {
             steps.push(Step::GiveUp);
         }
     }
@@ -165,7 +165,7 @@ impl Model for Protocol {
             Step::Acknowledge { by } => self.acknowledge(&mut world, by),
             Step::LoseReply { by } => {
                 world.left.losses -= 1;
-                world.replicas[by].sent = match self.rules.on(Protection::SentOnce) {
+                world.replicas[by].sent = match self.rules.on(Safeguard::SentOnce) {
                     true => None,
                     false => world.replicas[by].sent.map(|sent| Sent { again: true, ..sent }),
                 };
@@ -204,7 +204,7 @@ impl Model for Protocol {
                 let position = world.redis.position;
                 let replica = &mut world.replicas[by];
                 replica.link = Link::Up;
-                if !self.rules.on(Protection::EchoBeforeTrust) {
+                if !self.rules.on(Safeguard::EchoBeforeTrust) {
                     replica.sync(position);
                     replica.proof = 0;
                 }
@@ -214,7 +214,7 @@ impl Model for Protocol {
             Step::Return => self.come_back(&mut world)?,
             Step::Repair { by } => self.repair(&mut world, by),
             Step::GiveUp => {
-                world.left.impatience -= 1;
+                world.left.abandonments -= 1;
                 world.redis.given_up = true;
                 (0..REPLICAS).for_each(|me| world.abandoned[me] |= !world.redis.repaired[me]);
             }
@@ -299,7 +299,7 @@ impl Protocol {
             Operation::Invalidate => Some(None),
             Operation::Other => None,
         };
-        if self.rules.on(Protection::WriteBeforeAnnounce) {
+        if self.rules.on(Safeguard::WriteBeforeAnnounce) {
             redis.land();
         }
         let announced = Announced { version, operation, by, change };
@@ -313,9 +313,9 @@ impl Protocol {
     /// data.
     fn greet(&self, world: &mut World, by: usize) {
         // Where epochs may go back, a known epoch is no lower bound.
-        let binds = self.rules.on(Protection::Return) && !self.rules.epochs_go_back;
+        let binds = self.rules.on(Safeguard::Return) && !self.rules.epochs_go_back;
         let is_behind = binds && world.redis.position.epoch < world.replicas[by].known;
-        let was_replaced = self.rules.on(Protection::Term) && self.rules.named && world.redis.returned;
+        let was_replaced = self.rules.on(Safeguard::Term) && self.rules.named && world.redis.returned;
         if is_behind || was_replaced {
             world.redis.prior = world.redis.position;
             world.last_epoch += 1;
@@ -341,7 +341,7 @@ impl Protocol {
             lost: false,
         };
         world.log.push(record);
-        world.replicas[by].sent = Some(Sent { change, version, note: Note::NEW, again: false });
+        world.replicas[by].sent = Some(Sent { change, version, guard: FillGuard::NEW, again: false });
     }
 
     fn acknowledge(&self, world: &mut World, by: usize) {
@@ -356,8 +356,8 @@ impl Protocol {
         if late(sent.version) {
             return;
         }
-        let new = (operation == Operation::Set).then_some((sent.change, sent.note));
-        let entered = replica.wrote(self.rules, sent.version, new) && sent.note.stands;
+        let new = (operation == Operation::Set).then_some((sent.change, sent.guard));
+        let entered = replica.apply_own_set(self.rules, sent.version, new) && sent.guard.stands;
         if entered && world.is_overwritten(self.rules, by, sent.change) {
             world.broken = Some(Promise::NoResurrection);
         }
@@ -369,14 +369,14 @@ impl Protocol {
     /// Returns a check if a reply of a version is from before a failover that `me` has repaired.
     fn is_late(&self, world: &World, me: usize) -> impl Fn(Version) -> bool + use<> {
         let repaired = world.replicas[me].repaired;
-        let on = self.rules.on(Protection::LateReplies);
+        let on = self.rules.on(Safeguard::LateReplies);
         move |version| on && version.epoch < repaired
     }
 
     fn fetch(&self, world: &mut World, by: usize) -> Option<()> {
         self.greet(world, by);
         let (position, entry) = self.asked(world, by)?;
-        world.replicas[by].fetch = Some(Fetch { position, entry: entry?, note: Note::NEW, age: 0, owed: None });
+        world.replicas[by].fetch = Some(Fetch { position, entry: entry?, guard: FillGuard::NEW, age: 0, owed: None });
         Some(())
     }
 
@@ -387,8 +387,8 @@ impl Protocol {
         let carried = match self.rules.policy {
             Policy::Cold => false,
             Policy::Repair => {
-                let settled_here = world.redis.repaired[by] || !self.rules.on(Protection::SettledHere);
-                all_repaired || (world.redis.given_up && settled_here) || !self.rules.on(Protection::RepairAwaited)
+                let settled_here = world.redis.repaired[by] || !self.rules.on(Safeguard::SettledHere);
+                all_repaired || (world.redis.given_up && settled_here) || !self.rules.on(Safeguard::RepairAwaited)
             }
         };
         let replica = &world.replicas[by];
@@ -413,11 +413,11 @@ impl Protocol {
         match entry {
             Some(entry) => {
                 let owed = world.owed(by);
-                self.take_in(world, by, Fetch { position, entry, note: Note::NEW, age: 0, owed });
+                self.take_in(world, by, Fetch { position, entry, guard: FillGuard::NEW, age: 0, owed });
             }
             None => {
-                world.replicas[by].follow_read(self.rules, position.next(), false);
-                if self.rules.on(Protection::RememberReads) {
+                world.replicas[by].observe_read(self.rules, position.next(), false);
+                if self.rules.on(Safeguard::RememberReads) {
                     world.replicas[by].remember(self.rules, position);
                 }
                 if let Some(shown) = world.kept_by_redis() {
@@ -432,12 +432,12 @@ impl Protocol {
         world.broken = world.broken.or(world.answer_breaks(self.rules, by, fetch));
         let replica = &mut world.replicas[by];
         let entered = replica.admit(self.rules, fetch);
-        replica.follow_read(self.rules, fetch.entry.version, entered);
-        if entered && fetch.note.stands && world.is_overwritten(self.rules, by, fetch.entry.value) {
+        replica.observe_read(self.rules, fetch.entry.version, entered);
+        if entered && fetch.guard.stands && world.is_overwritten(self.rules, by, fetch.entry.value) {
             world.broken = Some(Promise::NoResurrection);
         }
         if self.rules.policy == Policy::Repair {
-            if self.rules.on(Protection::RememberReads) {
+            if self.rules.on(Safeguard::RememberReads) {
                 world.replicas[by].remember(self.rules, fetch.entry.version);
             }
             let record = &mut world.log[fetch.entry.value];
@@ -498,7 +498,7 @@ impl Protocol {
     }
 
     fn next_epoch(&self, position: Version) -> u8 {
-        match self.rules.on(Protection::NewEpoch) {
+        match self.rules.on(Safeguard::NewEpoch) {
             false => position.epoch,
             true if self.rules.epochs_go_back => position.epoch - 1,
             true => position.epoch + 1,
@@ -514,7 +514,7 @@ impl Protocol {
         let known = world.replicas[by].remembered;
         if known.epoch < epoch && known > prior {
             let version = self.carry_out(world, by, Operation::Invalidate, None);
-            world.replicas[by].wrote(self.rules, version, None);
+            world.replicas[by].apply_own_set(self.rules, version, None);
         }
     }
 }

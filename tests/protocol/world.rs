@@ -89,7 +89,7 @@ pub enum Message {
 pub struct Redis {
     pub position: Version,
     pub entry: Option<Entry>,
-    /// A change that is announced and not yet written. `None` with the protection that prevents it.
+    /// A change that is announced and not yet written. `None` with the safeguard that prevents it.
     pub landing: Option<Option<Entry>>,
     /// The position of this primary when it took over.
     pub prior: Version,
@@ -130,15 +130,15 @@ pub struct Held {
 
 /// State before Redis was read, compared with the present state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Note {
+pub struct FillGuard {
     /// True if the generation is still the same.
     pub stands: bool,
     /// True if a newer change than the answer of Redis was applied since.
     pub overtaken: bool,
 }
 
-impl Note {
-    pub const NEW: Note = Note { stands: true, overtaken: false };
+impl FillGuard {
+    pub const NEW: FillGuard = FillGuard { stands: true, overtaken: false };
 }
 
 /// A fetch that Redis has answered and whose answer has not arrived.
@@ -146,7 +146,7 @@ impl Note {
 pub struct Fetch {
     pub position: Version,
     pub entry: Entry,
-    pub note: Note,
+    pub guard: FillGuard,
     /// `OLD` if later Gets may not join it.
     pub age: Age,
     /// The oldest change that the latest Get which waits for it may see.
@@ -158,8 +158,8 @@ pub struct Fetch {
 pub struct Sent {
     pub change: Change,
     pub version: Version,
-    pub note: Note,
-    /// True if the reply is lost and the write will be sent again. Never with the protection that
+    pub guard: FillGuard,
+    /// True if the reply is lost and the write will be sent again. Never with the safeguard that
     /// prevents it.
     pub again: bool,
 }
@@ -209,7 +209,7 @@ pub struct Faults {
     /// Primaries that may return in their old life after a failover.
     pub returns: u8,
     /// Settlements that may stop waiting for a replica that has not repaired.
-    pub impatience: u8,
+    pub abandonments: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -240,7 +240,7 @@ pub enum Promise {
 
 /// Protections of the protocol. The model shows that a promise breaks without any one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protection {
+pub enum Safeguard {
     /// A fill or an own write enters memory only if nothing newer was applied meanwhile.
     Fence,
     /// A message out of sequence makes the partition suspect.

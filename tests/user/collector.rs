@@ -23,18 +23,18 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::authority::Authority;
-use crate::process::until;
+use crate::process::wait_until;
 
 /// The collector. Stops on drop.
 pub struct Collector {
-    kept: Arc<Kept>,
+    kept: Arc<Received>,
     address: SocketAddr,
     _runtime: Option<Runtime>,
 }
 
 /// Everything received.
 #[derive(Default)]
-struct Kept {
+struct Received {
     spans: Mutex<Vec<Span>>,
     logs: Mutex<Vec<(String, LogRecord)>>,
     resources: Mutex<Vec<HashMap<String, String>>>,
@@ -66,7 +66,7 @@ impl Collector {
     }
 
     fn serve_grpc(mut server: Server, listener: TcpListener) -> Collector {
-        let (kept, address) = (Arc::new(Kept::default()), listener.local_addr().unwrap());
+        let (kept, address) = (Arc::new(Received::default()), listener.local_addr().unwrap());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         listener.set_nonblocking(true).unwrap();
         let incoming = {
@@ -98,9 +98,9 @@ impl Collector {
         })
     }
 
-    fn serve_http(serve: impl Fn(&Kept, TcpStream) + Clone + Send + 'static) -> Collector {
+    fn serve_http(serve: impl Fn(&Received, TcpStream) + Clone + Send + 'static) -> Collector {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (kept, address) = (Arc::new(Kept::default()), listener.local_addr().unwrap());
+        let (kept, address) = (Arc::new(Received::default()), listener.local_addr().unwrap());
         let keeper = Arc::downgrade(&kept);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -140,7 +140,7 @@ impl Collector {
     /// Waits for a span.
     pub fn span(&self, what: &str, is_it: impl Fn(&Span) -> bool) -> Span {
         let mut found = None;
-        until(what, || {
+        wait_until(what, || {
             found = self.spans().into_iter().find(&is_it);
             found.is_some()
         });
@@ -148,19 +148,19 @@ impl Collector {
     }
 
     /// True if the received data contains these bytes.
-    pub fn has_seen(&self, bytes: &str) -> bool {
+    pub fn has_received(&self, bytes: &str) -> bool {
         self.kept.bytes.lock().unwrap().windows(bytes.len()).any(|window| window == bytes.as_bytes())
     }
 
     /// True if any data was received.
-    pub fn has_seen_anything(&self) -> bool {
+    pub fn has_received_data(&self) -> bool {
         !self.kept.bytes.lock().unwrap().is_empty()
     }
 }
 
-// === impl Kept ===
+// === impl Received ===
 
-impl Kept {
+impl Received {
     fn traces(&self, request: ExportTraceServiceRequest) {
         self.bytes.lock().unwrap().extend(request.encode_to_vec());
         for resource_spans in request.resource_spans {
@@ -221,7 +221,7 @@ impl Kept {
 }
 
 #[tonic::async_trait]
-impl TraceService for Kept {
+impl TraceService for Received {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,
@@ -232,7 +232,7 @@ impl TraceService for Kept {
 }
 
 #[tonic::async_trait]
-impl LogsService for Kept {
+impl LogsService for Received {
     async fn export(
         &self,
         request: Request<ExportLogsServiceRequest>,

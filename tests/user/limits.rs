@@ -7,7 +7,7 @@ use twintier::config;
 use crate::doc_page::DocPage;
 
 /// Default of a setting in a normalized form.
-fn plain(text: &str) -> String {
+fn normalized(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace() && *c != ',').collect()
 }
 
@@ -25,8 +25,8 @@ fn the_page_of_limits_has_the_defaults_of_the_program() {
         let path = cells[2].split('`').nth(1).unwrap();
         let default = default(path).unwrap_or_else(|| panic!("{path} has no default"));
         // The page writes "256 bytes" for the program's "256B".
-        let default = plain(&default.replace("B", "bytes").replace("Kibytes", "KiB").replace("Mibytes", "MiB"));
-        assert!(plain(cells[1]).contains(&default), "{row}: the default is {default}");
+        let default = normalized(&default.replace("B", "bytes").replace("Kibytes", "KiB").replace("Mibytes", "MiB"));
+        assert!(normalized(cells[1]).contains(&default), "{row}: the default is {default}");
         checked += 1;
     }
     assert!(checked >= 20, "{checked} limits");

@@ -11,7 +11,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 const HEAD: &str = include_str!("metrics_page.md");
 
 #[test]
-fn the_page_says_what_the_program_counts() {
+fn the_page_matches_the_metrics_of_the_program() {
     let page = page();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(PAGE, &page).unwrap();

@@ -7,12 +7,12 @@
 use std::path::Path;
 
 use crate::doc_page::DocPage;
-use crate::process::{Redis, Serving, needed};
+use crate::process::{Redis, Serving, required_program};
 use crate::readme::{ROOT, paste};
 
 /// Pages whose blocks other tests run: blocks of callers.md and tokens.md need this directory or
 /// start their own servers.
-const APART: [&str; 5] = ["callers.md", "configuration.md", "consistency.md", "redis.md", "tokens.md"];
+const RUN_ELSEWHERE: [&str; 5] = ["callers.md", "configuration.md", "consistency.md", "redis.md", "tokens.md"];
 
 /// A page, split into its blocks.
 #[derive(Default)]
@@ -42,7 +42,7 @@ impl Page {
     }
 
     fn run(&self, service: &Serving) {
-        let grpcurl = needed("grpcurl", "TEST_GRPCURL");
+        let grpcurl = required_program("grpcurl", "TEST_GRPCURL");
         let program = Path::new(env!("CARGO_BIN_EXE_twintier")).parent().unwrap();
         let steps = self.steps.iter().map(|(script, _)| format!("{script}\necho '{MARK}'\n"));
         let script = format!("set -e\ncd \"$(mktemp -d)\"\ntrap 'rm -r \"$PWD\"' EXIT\n{}", steps.collect::<String>());
@@ -70,7 +70,7 @@ fn pages() -> Vec<Page> {
     let mut paths: Vec<_> =
         std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    let apart = |path: &&std::path::PathBuf| APART.iter().any(|name| path.ends_with(name));
+    let apart = |path: &&std::path::PathBuf| RUN_ELSEWHERE.iter().any(|name| path.ends_with(name));
     let is_page = |path: &&std::path::PathBuf| path.extension().is_some_and(|extension| extension == "md");
     let pages = paths.iter().filter(|path| is_page(path) && !apart(path)).map(|path| Page::read(path));
     pages.filter(|page| !page.steps.is_empty()).collect()
@@ -83,7 +83,7 @@ fn configured(page: &Page, directory: &Path) -> String {
 }
 
 #[test]
-fn the_pages_work_on_one_replica_alone() {
+fn the_pages_work_without_redis() {
     for page in pages() {
         let directory = tempfile::tempdir().unwrap();
         let file = configured(&page, directory.path());

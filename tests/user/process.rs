@@ -16,7 +16,7 @@ use tempfile::TempDir;
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Settings for a loaded machine, for tests that are not about timeouts.
-pub const UNHURRIED: [(&str, &str); 5] = [
+pub const LONG_TIMEOUTS: [(&str, &str); 5] = [
     ("redis.connect_timeout", "10s"),
     ("redis.read_timeout", "10s"),
     ("redis.write_timeout", "10s"),
@@ -26,7 +26,7 @@ pub const UNHURRIED: [(&str, &str); 5] = [
 
 /// Exit code and output of a command.
 #[derive(Debug)]
-pub struct Ran {
+pub struct CommandResult {
     pub code: Option<i32>,
     pub out: Vec<u8>,
     pub err: String,
@@ -40,18 +40,18 @@ pub fn twintier(args: &[&str]) -> Command {
 }
 
 /// Runs a command to its end.
-pub fn run(command: &mut Command, input: &[u8]) -> Ran {
+pub fn run(command: &mut Command, input: &[u8]) -> CommandResult {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
     // A command that does not read its input closes the pipe.
     let writer = thread::spawn(move || stdin.write_all(&input).ok());
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
-    Ran { code: output.status.code(), out: output.stdout, err: String::from_utf8(output.stderr).unwrap() }
+    CommandResult { code: output.status.code(), out: output.stdout, err: String::from_utf8(output.stderr).unwrap() }
 }
 
 /// Polls until `happened` returns true.
-pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !happened() {
         assert!(begun.elapsed() < WAIT_TIMEOUT, "not within {WAIT_TIMEOUT:?}: {what}");
@@ -66,10 +66,10 @@ pub fn free_port() -> u16 {
 }
 
 /// Path of a program that the tests need and that must be installed.
-pub fn needed(program: &str, variable: &str) -> PathBuf {
+pub fn required_program(program: &str, variable: &str) -> PathBuf {
     match std::env::var_os(variable) {
         Some(path) => path.into(),
-        None => panic!("{variable} is not set: run `make test`, which brings {program} and says where it is"),
+        None => panic!("{variable} is not set: run `make test`, which installs {program} and sets it"),
     }
 }
 
@@ -78,9 +78,9 @@ fn send(signal: &str, process: u32) {
     assert!(sent.success());
 }
 
-// === Ran ===
+// === CommandResult ===
 
-impl Ran {
+impl CommandResult {
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.out).unwrap()
     }
@@ -91,7 +91,7 @@ impl Ran {
 
     /// Asserts that the command exited with `code`.
     #[track_caller]
-    pub fn ended(self, code: i32) -> Ran {
+    pub fn assert_exit(self, code: i32) -> CommandResult {
         assert_eq!(self.code, Some(code), "{} {}", String::from_utf8_lossy(&self.out), self.err);
         self
     }
@@ -122,19 +122,19 @@ impl Serving {
     /// Starts the service on a free port with a Redis and long timeouts, and waits until Redis is
     /// healthy. `args` override the timeouts.
     pub fn with_redis(redis: &Redis, args: &[&str]) -> Serving {
-        let unhurried = UNHURRIED.map(|(path, value)| format!("{path}={value}"));
+        let unhurried = LONG_TIMEOUTS.map(|(path, value)| format!("{path}={value}"));
         let unhurried = unhurried.iter().flat_map(|setting| ["--set", setting]);
         let url = redis.url();
         let args: Vec<_> = unhurried.chain(["--redis-url", &url]).chain(args.iter().copied()).collect();
         let service = Serving::start(&args);
-        service.until_health("redis");
+        service.wait_for_health("redis");
         service
     }
 
     /// Starts the service by any command, and waits until it is ready.
     pub fn spawn(command: Command) -> Serving {
         let serving = Serving::listening(command);
-        serving.until_health("readiness");
+        serving.wait_for_health("readiness");
         serving
     }
 
@@ -148,14 +148,14 @@ impl Serving {
             writer.end();
         });
         let mut serving = Serving { child, log, address: String::new() };
-        let line = serving.logged("twintier serves");
+        let line = serving.wait_for_log("twintier serves");
         let port: String = line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
         serving.address = format!("127.0.0.1:{port}");
         serving
     }
 
     /// Waits for a line of the log, and returns it.
-    pub fn logged(&self, text: &str) -> String {
+    pub fn wait_for_log(&self, text: &str) -> String {
         let found = self.log.wait(|lines, _| lines.iter().find(|line| line.contains(text)).cloned());
         found.unwrap_or_else(|| panic!("not in the log: {text}\n{}", self.log.lines().join("\n")))
     }
@@ -166,17 +166,17 @@ impl Serving {
     }
 
     /// Waits until this service of grpc.health.v1 is SERVING.
-    pub fn until_health(&self, service: &str) {
-        until(&format!("health of {service:?}"), || self.client(&["health", service]).code == Some(0));
+    pub fn wait_for_health(&self, service: &str) {
+        wait_until(&format!("health of {service:?}"), || self.client(&["health", service]).code == Some(0));
     }
 
     /// Runs a client command against this service.
-    pub fn client(&self, args: &[&str]) -> Ran {
+    pub fn client(&self, args: &[&str]) -> CommandResult {
         self.client_with(args, b"")
     }
 
     /// Runs a client command with this input.
-    pub fn client_with(&self, args: &[&str], input: &[u8]) -> Ran {
+    pub fn client_with(&self, args: &[&str], input: &[u8]) -> CommandResult {
         run(twintier(args).env("TWINTIER_SERVER", &self.address), input)
     }
 
@@ -191,7 +191,7 @@ impl Serving {
     }
 
     /// Waits for the end of the process. Returns its exit code and the time that it took.
-    pub fn ended(&mut self) -> (Option<i32>, Duration) {
+    pub fn wait_for_exit(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         let ended = self.log.wait(|_, ended| ended.then_some(()));
         assert!(ended.is_some(), "still running after {WAIT_TIMEOUT:?}: {:?}", self.log());
@@ -251,7 +251,7 @@ impl Redis {
     }
 
     /// Starts an empty Redis in the same place.
-    pub fn start_again(&mut self) {
+    pub fn restart(&mut self) {
         self.kill();
         self.child = Redis::spawn(&self.directory);
     }
@@ -264,7 +264,7 @@ impl Redis {
 
     /// Runs a command by redis-cli.
     pub fn cli(&self, args: &[&str]) -> String {
-        let ran = run(Command::new("redis-cli").args(["-s", &self.socket()]).args(args), b"").ended(0);
+        let ran = run(Command::new("redis-cli").args(["-s", &self.socket()]).args(args), b"").assert_exit(0);
         ran.text().to_owned()
     }
 

@@ -11,7 +11,7 @@ use twintier::cli::VARIABLES;
 use twintier::config;
 
 use crate::doc_page::{doc_pages, tree, words};
-use crate::process::{Redis, Serving, needed};
+use crate::process::{Redis, Serving, required_program};
 use crate::readme::{ROOT, paste};
 
 /// Every script with its name: blocks of pages, files of .ci, recipes, steps of images and of the
@@ -71,7 +71,7 @@ fn faults(script: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_script_waits_without_a_limit_or_hides_what_a_server_says() {
+fn no_script_waits_without_a_limit_or_hides_server_errors() {
     let all = scripts();
     assert!(all.len() > 80, "{} scripts", all.len());
     let found: Vec<_> = all
@@ -104,7 +104,7 @@ fn no_script_waits_without_a_limit_or_hides_what_a_server_says() {
 
 /// Programs in ```bash blocks that no test can run unchanged, and the check that covers their
 /// command lines.
-const ELSEWHERE: [(&str, &str); 8] = [
+const NOT_RUN_HERE: [(&str, &str); 8] = [
     ("cargo", "make test-readme"),
     ("install", "make test-readme"),
     ("make", "every_chore_that_a_page_names_is_in_the_makefile"),
@@ -116,7 +116,7 @@ const ELSEWHERE: [(&str, &str); 8] = [
 ];
 
 /// Starts the service by a line with variables, on a free port.
-fn serves(line: &str) {
+fn assert_serves(line: &str) {
     let line = line.replace("twintier serve", concat!(env!("CARGO_BIN_EXE_twintier"), " serve --listen 127.0.0.1:0"));
     let mut bash = Command::new("bash");
     bash.env_clear().args(["-c", &line]);
@@ -124,11 +124,11 @@ fn serves(line: &str) {
 }
 
 #[test]
-fn the_commands_of_runbooks_work_on_a_replica_that_is_well() {
+fn the_commands_of_runbooks_work_on_a_healthy_replica() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &[]);
     let program = Path::new(env!("CARGO_BIN_EXE_twintier")).parent().unwrap();
-    let grpcurl = needed("grpcurl", "TEST_GRPCURL");
+    let grpcurl = required_program("grpcurl", "TEST_GRPCURL");
     let mut ran = 0;
     for page in doc_pages() {
         for (_, lines) in page.blocks.iter().filter(|(language, _)| language == "bash") {
@@ -138,11 +138,11 @@ fn the_commands_of_runbooks_work_on_a_replica_that_is_well() {
             for line in lines.join("\n").replace("\\\n", " ").lines() {
                 let first = line.split_whitespace().find(|word| !word.contains('=')).unwrap();
                 if first == "twintier" && !line.starts_with(first) && line.ends_with("twintier serve") {
-                    serves(line);
+                    assert_serves(line);
                     continue;
                 }
                 if !["twintier", "grpcurl"].contains(&first) {
-                    let is_held = ELSEWHERE.iter().any(|(other, _)| *other == first);
+                    let is_held = NOT_RUN_HERE.iter().any(|(other, _)| *other == first);
                     assert!(is_held || page.path == Path::new("README.md"), "{}: {line}", page.path.display());
                     continue;
                 }
@@ -153,7 +153,7 @@ fn the_commands_of_runbooks_work_on_a_replica_that_is_well() {
                 } else {
                     line.replace("localhost:50051", &service.address)
                 };
-                let said = paste(&pasted, &[program, grpcurl.parent().unwrap()], &service.address).ended(0);
+                let said = paste(&pasted, &[program, grpcurl.parent().unwrap()], &service.address).assert_exit(0);
                 assert!(!said.text().is_empty(), "{line}: {}", said.err);
             }
         }
@@ -163,13 +163,13 @@ fn the_commands_of_runbooks_work_on_a_replica_that_is_well() {
 
 /// Variables of this repository that look like settings and are none: the revision of a build, and
 /// a deliberate mistake of a test.
-const NO_SETTINGS: [&str; 2] = ["TWINTIER_REVISION", "TWINTIER_L1_SISE"];
+const NOT_SETTINGS: [&str; 2] = ["TWINTIER_REVISION", "TWINTIER_L1_SISE"];
 
 #[test]
-fn no_variable_of_builds_and_tests_begins_as_those_of_settings_do() {
+fn no_build_or_test_variable_looks_like_a_setting() {
     let settings = config::reference();
     let of_settings = settings.iter().flat_map(|setting| &setting.variables).map(String::as_str);
-    let known: BTreeSet<_> = of_settings.chain(VARIABLES).chain(["TWINTIER_CONFIG"]).chain(NO_SETTINGS).collect();
+    let known: BTreeSet<_> = of_settings.chain(VARIABLES).chain(["TWINTIER_CONFIG"]).chain(NOT_SETTINGS).collect();
     let of_variable = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     let mut found = BTreeSet::new();
     for path in tree().iter().filter(|path| !path.starts_with("src/config")) {

@@ -64,11 +64,11 @@ impl Cluster {
             let primary = cluster.id(index - 3).await;
             let node = &cluster.nodes[index];
             eventually("a node knows its primary", async || {
-                node.asked(&["CLUSTER", "REPLICATE", &primary]).await.is_some()
+                node.try_cli(&["CLUSTER", "REPLICATE", &primary]).await.is_some()
             })
             .await;
         }
-        cluster.settles().await;
+        cluster.wait_until_settled().await;
         cluster
     }
 
@@ -106,7 +106,7 @@ impl Cluster {
     }
 
     /// Waits until another node than `old` serves the slot, and returns its index.
-    pub async fn follows(&self, slot: u16, old: usize) -> usize {
+    pub async fn wait_for_new_primary(&self, slot: u16, old: usize) -> usize {
         let mut new = old;
         eventually("another node serves the slot", async || {
             new = self.primary(slot).await.unwrap_or(old);
@@ -118,13 +118,13 @@ impl Cluster {
 
     /// Waits until every node knows every other, all slots are served, and every primary has a
     /// replica with its data.
-    pub async fn settles(&self) {
-        eventually("the cluster is whole", async || {
+    pub async fn wait_until_settled(&self) {
+        eventually("the cluster is complete", async || {
             let mut views = BTreeSet::new();
             for node in &self.nodes {
                 let Some(members) = members(node).await else { return false };
-                let Some(info) = node.asked(&["CLUSTER", "INFO"]).await else { return false };
-                let Some(Reply::List(role)) = node.asked(&["ROLE"]).await else { return false };
+                let Some(info) = node.try_cli(&["CLUSTER", "INFO"]).await else { return false };
+                let Some(Reply::List(role)) = node.try_cli(&["ROLE"]).await else { return false };
                 let ready = match role[0].text().as_str() {
                     "master" => {
                         members.iter().any(|member| member.flags.contains("myself") && !member.slots.is_empty())
@@ -154,11 +154,11 @@ impl Cluster {
                 let Some(primary) = self.primary(slot).await else { return false };
                 let Some(replica) = self.replica(primary).await else { return false };
                 old = primary;
-                self.nodes[replica].asked(&["CLUSTER", "FAILOVER"]).await.is_some()
+                self.nodes[replica].try_cli(&["CLUSTER", "FAILOVER"]).await.is_some()
             })
             .await;
             // The nodes abort a failover after five seconds if the replica cannot catch up.
-            if let Ok(new) = timeout(Duration::from_secs(6), self.follows(slot, old)).await {
+            if let Ok(new) = timeout(Duration::from_secs(6), self.wait_for_new_primary(slot, old)).await {
                 return new;
             }
         }
@@ -207,12 +207,12 @@ impl Cluster {
     }
 
     /// Adds a removed node again, as a replica of `primary`.
-    pub async fn take_in(&self, node: usize, primary: usize) {
+    pub async fn add_replica(&self, node: usize, primary: usize) {
         let (port, bus) = (self.nodes[node].port().to_string(), self.bus(node).await);
         self.nodes[primary].cli(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
         let id = self.id(primary).await;
         eventually("a node knows its primary", async || {
-            self.nodes[node].asked(&["CLUSTER", "REPLICATE", &id]).await.is_some()
+            self.nodes[node].try_cli(&["CLUSTER", "REPLICATE", &id]).await.is_some()
         })
         .await;
     }
@@ -237,7 +237,7 @@ impl Cluster {
 
 /// The nodes of the cluster as a node lists them. `None` if it does not answer.
 async fn members(node: &Redis) -> Option<Vec<Member>> {
-    let text = node.asked(&["CLUSTER", "NODES"]).await?.text();
+    let text = node.try_cli(&["CLUSTER", "NODES"]).await?.text();
     text.lines().map(member).collect()
 }
 

@@ -32,7 +32,7 @@ pub use replica::{Fleet, Replica};
 pub use resp::{Reply, command, command_as};
 pub use scrape::Scrape;
 pub use sentinels::Sentinels;
-pub use watcher::{Sight, Watcher, quick};
+pub use watcher::{WatchEvent, Watcher, with_short_heartbeats};
 pub use wire::{Unfinished, Wire, connect_from, framed, one_message};
 
 /// Longest wait for an expected state.
@@ -117,7 +117,7 @@ pub struct Mode {
 }
 
 impl Mode {
-    pub fn alone() -> Mode {
+    pub fn standalone() -> Mode {
         Mode { redis: None }
     }
 
@@ -125,7 +125,7 @@ impl Mode {
         Mode { redis: Some(Redis::start().await) }
     }
 
-    pub fn is_alone(&self) -> bool {
+    pub fn is_standalone(&self) -> bool {
         self.redis.is_none()
     }
 
@@ -144,7 +144,7 @@ macro_rules! in_both_modes {
         mod alone {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $scenario() {
-                super::$scenario(crate::harness::Mode::alone()).await;
+                super::$scenario(crate::harness::Mode::standalone()).await;
             })+
         }
         mod with_redis {

@@ -26,11 +26,11 @@ pub struct Process {
 impl Process {
     /// Starts the program with these settings, and waits until it listens.
     pub async fn start(settings: &[(&str, &str)], environment: &[(String, String)]) -> Process {
-        Process::of(Path::new(env!("CARGO_BIN_EXE_twintier")), settings, environment).await
+        Process::of_build(Path::new(env!("CARGO_BIN_EXE_twintier")), settings, environment).await
     }
 
     /// Starts another build of the program, and waits until it listens.
-    pub async fn of(program: &Path, settings: &[(&str, &str)], environment: &[(String, String)]) -> Process {
+    pub async fn of_build(program: &Path, settings: &[(&str, &str)], environment: &[(String, String)]) -> Process {
         let port = super::redis::free_port();
         let listen = format!("127.0.0.1:{port}");
         let all = [
@@ -84,9 +84,9 @@ impl Process {
     }
 
     /// Sends SIGTERM, and waits for the end. Returns true if it exited with success.
-    pub async fn end(&mut self) -> bool {
+    pub async fn terminate_and_wait(&mut self) -> bool {
         self.terminate();
-        self.ended().await
+        self.wait_for_exit().await
     }
 
     /// Sends SIGTERM.
@@ -95,7 +95,7 @@ impl Process {
     }
 
     /// Waits for the end. Returns true if it exited with success.
-    pub async fn ended(&mut self) -> bool {
+    pub async fn wait_for_exit(&mut self) -> bool {
         let mut child = self.child.take().expect("running");
         let ended = async {
             loop {

@@ -114,23 +114,23 @@ impl Proxy {
     }
 
     /// Limits each connection to this many bytes per second.
-    pub fn slow(&self, class: Class, direction: Direction, rate: u32) {
+    pub fn limit_each(&self, class: Class, direction: Direction, rate: u32) {
         self.way(class, direction, |way| way.rate = rate);
     }
 
     /// Replaces database 0 with this one on new connections, without the client's knowledge.
-    pub fn selects(&self, database: u8) {
+    pub fn select_database(&self, database: u8) {
         self.rules.send_modify(|rules| rules.database = Some(database));
     }
 
     /// Limits one direction of all connections together to this many bytes per second, in equal
     /// shares.
-    pub fn share(&self, direction: Direction, rate: u32) {
+    pub fn limit_together(&self, direction: Direction, rate: u32) {
         self.rules.send_modify(|rules| rules.shared[direction as usize] = rate);
     }
 
     /// Closes every connection, and connects new ones to another port.
-    pub fn leads_to(&self, port: u16) {
+    pub fn redirect(&self, port: u16) {
         self.rules.send_modify(|rules| rules.port = port);
         self.reset(Class::Commands);
         self.reset(Class::Subscription);
@@ -149,7 +149,7 @@ impl Proxy {
     }
 
     /// Accepts new connections again.
-    pub fn welcome(&self) {
+    pub fn accept_again(&self) {
         self.rules.send_modify(|rules| rules.refusing = false);
     }
 

@@ -32,21 +32,21 @@ impl Redis {
 
     /// Starts an empty Redis with additional arguments.
     pub async fn with(args: &[&str]) -> Redis {
-        let mut redis = Redis::absent(args);
+        let mut redis = Redis::not_started(args);
         redis.restart().await;
         redis
     }
 
     /// Reserves a port for a Redis that is not started yet.
-    pub fn absent(args: &[&str]) -> Redis {
+    pub fn not_started(args: &[&str]) -> Redis {
         let directory = tempfile::Builder::new().prefix("twintier-redis-").tempdir().unwrap();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         Redis { port: free_port(), file: None, args, environment: Vec::new(), directory, child: None }
     }
 
     /// Starts an empty Redis with variables in its environment.
-    pub async fn in_environment(environment: &[(String, String)]) -> Redis {
-        let mut redis = Redis::absent(&[]);
+    pub async fn with_environment(environment: &[(String, String)]) -> Redis {
+        let mut redis = Redis::not_started(&[]);
         redis.environment = environment.to_vec();
         redis.restart().await;
         redis
@@ -54,7 +54,7 @@ impl Redis {
 
     /// Starts a sentinel with this configuration.
     pub async fn sentinel(configuration: &str) -> Redis {
-        let mut redis = Redis::absent(&["--sentinel"]);
+        let mut redis = Redis::not_started(&["--sentinel"]);
         let file = redis.directory.path().join("sentinel.conf");
         std::fs::write(&file, configuration).unwrap();
         redis.file = Some(file);
@@ -123,7 +123,7 @@ impl Redis {
     }
 
     /// Runs one command on a new connection. `None` after a timeout or an error.
-    pub async fn asked<A: AsRef<[u8]>>(&self, args: &[A]) -> Option<Reply> {
+    pub async fn try_cli<A: AsRef<[u8]>>(&self, args: &[A]) -> Option<Reply> {
         match timeout(Duration::from_millis(300), resp::command(self.port, args)).await {
             Ok(Ok(Reply::Error(_)) | Err(_)) | Err(_) => None,
             Ok(Ok(reply)) => Some(reply),

@@ -50,9 +50,9 @@ impl Replica {
     }
 
     /// Starts a replica with these safeguards. A build for drills can switch one off.
-    pub async fn start_with(settings: &[(&str, &str)], protections: Safeguards) -> Replica {
-        let app = App::start_with(config(settings), protections).await.expect("starts");
-        Replica::here(app).await
+    pub async fn start_with(settings: &[(&str, &str)], safeguards: Safeguards) -> Replica {
+        let app = App::start_with(config(settings), safeguards).await.expect("starts");
+        Replica::in_process(app).await
     }
 
     /// Starts a replica that can be scraped, and that exports metrics as the OTEL_* `variables`
@@ -63,10 +63,10 @@ impl Replica {
         let metrics = MetricsConfig::from_variables(owned, true, &replica.id);
         let observers = Observers { tracing: None, metrics, log_level: None };
         let app = App::start_as(replica, config(settings), Safeguards::default(), observers).await;
-        Replica::here(app.expect("starts")).await
+        Replica::in_process(app.expect("starts")).await
     }
 
-    async fn here(app: App) -> Replica {
+    async fn in_process(app: App) -> Replica {
         let address = app.address();
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.expect("accepts");
         let client = CacheServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
@@ -80,11 +80,11 @@ impl Replica {
     }
 
     /// Starts a replica on the Redis at `url` with these safeguards.
-    pub async fn connected_to_with(url: &str, settings: &[(&str, &str)], protections: Safeguards) -> Replica {
+    pub async fn connected_to_with(url: &str, settings: &[(&str, &str)], safeguards: Safeguards) -> Replica {
         let mut all = vec![("redis.url", url)];
         all.extend_from_slice(LONG_TIMEOUTS);
         all.extend_from_slice(settings);
-        Replica::start_with(&all, protections).await
+        Replica::start_with(&all, safeguards).await
     }
 
     /// Starts a replica as a child process with environment variables. Waits until it listens.
@@ -99,7 +99,7 @@ impl Replica {
 
     /// Starts a replica as a child process of another build. Waits until it listens.
     pub async fn of_build(program: &Path, url: &str, settings: &[(&str, &str)]) -> Replica {
-        Replica::of(Process::of(program, &[&[("redis.url", url)], LONG_TIMEOUTS, settings].concat(), &[]).await)
+        Replica::of(Process::of_build(program, &[&[("redis.url", url)], LONG_TIMEOUTS, settings].concat(), &[]).await)
     }
 
     fn of(process: Process) -> Replica {
@@ -129,7 +129,7 @@ impl Replica {
     /// Stops the child process with SIGTERM and starts it again. Waits until it listens.
     pub async fn replace_process(&mut self) {
         let process = self.process.as_mut().expect("a process");
-        process.end().await;
+        process.terminate_and_wait().await;
         process.restart().await;
     }
 
@@ -146,8 +146,8 @@ impl Replica {
     }
 
     /// Waits for the end of the child process. Returns true if it exited with success.
-    pub async fn ended(mut self) -> bool {
-        self.process.as_mut().expect("a process").ended().await
+    pub async fn wait_for_exit(mut self) -> bool {
+        self.process.as_mut().expect("a process").wait_for_exit().await
     }
 
     /// Metrics in Prometheus' format.
@@ -160,7 +160,7 @@ impl Replica {
     pub async fn stop(mut self) -> bool {
         match self.app.take() {
             Some(app) => app.stop(Stop::Now).await,
-            None => self.process.take().expect("running").end().await,
+            None => self.process.take().expect("running").terminate_and_wait().await,
         }
     }
 
@@ -171,7 +171,7 @@ impl Replica {
 
     // === requests ===
 
-    pub async fn ask(&self, request: pb::GetRequest) -> Result<pb::GetResponse, Status> {
+    pub async fn try_get(&self, request: pb::GetRequest) -> Result<pb::GetResponse, Status> {
         self.client.clone().get(request).await.map(tonic::Response::into_inner)
     }
 
@@ -181,17 +181,17 @@ impl Replica {
 
     pub async fn get_from(&self, namespace: &str, key: &str) -> pb::GetResponse {
         let request = pb::GetRequest { namespace: namespace.into(), key: key.into(), ..Default::default() };
-        self.ask(request).await.expect("a Get never fails")
+        self.try_get(request).await.expect("a Get never fails")
     }
 
     pub async fn get_with(&self, key: &str, tokens: &[&str]) -> pb::GetResponse {
         let tokens = tokens.iter().map(|token| (*token).to_owned()).collect();
-        self.ask(pb::GetRequest { key: key.into(), tokens, ..Default::default() }).await.expect("a Get never fails")
+        self.try_get(pb::GetRequest { key: key.into(), tokens, ..Default::default() }).await.expect("a Get never fails")
     }
 
-    pub async fn strong(&self, key: &str) -> Result<pb::GetResponse, Status> {
+    pub async fn get_strong(&self, key: &str) -> Result<pb::GetResponse, Status> {
         let consistency = pb::Consistency::Strong.into();
-        self.ask(pb::GetRequest { key: key.into(), consistency, ..Default::default() }).await
+        self.try_get(pb::GetRequest { key: key.into(), consistency, ..Default::default() }).await
     }
 
     pub async fn store(&self, request: pb::SetRequest) -> Result<pb::SetResponse, Status> {

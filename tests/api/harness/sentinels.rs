@@ -30,12 +30,12 @@ impl Sentinels {
     /// Starts the deployment with additional arguments for each Redis, and waits until the
     /// sentinels know all nodes.
     pub async fn start(args: &[&str]) -> Sentinels {
-        Sentinels::of(args, &[&[], &[]]).await
+        Sentinels::with_replicas(args, &[&[], &[]]).await
     }
 
     /// Starts a deployment with one replica for each element of `replicas`, which holds additional
     /// arguments.
-    pub async fn of(args: &[&str], replicas: &[&[&str]]) -> Sentinels {
+    pub async fn with_replicas(args: &[&str], replicas: &[&[&str]]) -> Sentinels {
         let room = deployment_slot().await;
         let args = [&["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"], args].concat();
         let mut nodes = vec![Redis::with(&args).await];
@@ -54,7 +54,7 @@ impl Sentinels {
             sentinels.push(Redis::sentinel(&configuration).await);
         }
         let deployment = Sentinels { nodes, sentinels, _room: room };
-        deployment.settles().await;
+        deployment.wait_until_settled().await;
         deployment
     }
 
@@ -73,7 +73,7 @@ impl Sentinels {
     pub async fn primary(&self) -> Option<usize> {
         let mut named = Vec::new();
         for sentinel in &self.sentinels {
-            let reply = sentinel.asked(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE]).await?;
+            let reply = sentinel.try_cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE]).await?;
             let Reply::List(address) = reply else { return None };
             named.push(address[1].text().parse::<u16>().unwrap());
         }
@@ -84,7 +84,7 @@ impl Sentinels {
 
     /// Waits until the sentinels name another primary than `old` and it has that role. Returns its
     /// index.
-    pub async fn follows(&self, old: usize) -> usize {
+    pub async fn wait_for_new_primary(&self, old: usize) -> usize {
         let mut new = old;
         eventually("the sentinels name another primary", async || {
             new = self.primary().await.unwrap_or(old);
@@ -96,18 +96,18 @@ impl Sentinels {
 
     /// Waits until the sentinels know each other and a primary with all its replicas, which have
     /// its data.
-    pub async fn settles(&self) {
-        eventually_within(DEMOTION, "the sentinels know everything", async || {
+    pub async fn wait_until_settled(&self) {
+        eventually_within(DEMOTION, "the sentinels know all nodes", async || {
             let Some(primary) = self.primary().await else { return false };
             let (port, others) = (self.nodes[primary].port(), self.nodes.len() - 1);
             let known = format!("status=ok,address=127.0.0.1:{port},slaves={others},sentinels=3");
             for sentinel in &self.sentinels {
-                let Some(info) = sentinel.asked(&["INFO", "sentinel"]).await else { return false };
+                let Some(info) = sentinel.try_cli(&["INFO", "sentinel"]).await else { return false };
                 if !info.text().contains(&known) {
                     return false;
                 }
             }
-            let Some(Reply::List(role)) = self.nodes[primary].asked(&["ROLE"]).await else { return false };
+            let Some(Reply::List(role)) = self.nodes[primary].try_cli(&["ROLE"]).await else { return false };
             role[0].text() == "master" && matches!(&role[2], Reply::List(replicas) if replicas.len() == others)
         })
         .await;
@@ -115,7 +115,7 @@ impl Sentinels {
 
     /// Starts a node again as a replica of the primary, as its configuration file would if it had
     /// one.
-    pub async fn returns(&mut self, node: usize) {
+    pub async fn restart_as_replica(&mut self, node: usize) {
         self.nodes[node].restart().await;
         let mut primary = node;
         eventually("the sentinels agree", async || {
@@ -133,17 +133,17 @@ impl Sentinels {
         eventually("a sentinel fails over", async || {
             let Some(primary) = self.primary().await else { return false };
             old = primary;
-            self.sentinels[0].asked(&["SENTINEL", "FAILOVER", SERVICE]).await.is_some()
+            self.sentinels[0].try_cli(&["SENTINEL", "FAILOVER", SERVICE]).await.is_some()
         })
         .await;
-        self.follows(old).await
+        self.wait_for_new_primary(old).await
     }
 
     /// Id of the present life of a node. It changes when the node becomes a replica.
-    pub async fn life(&self, node: usize) -> Option<String> {
+    pub async fn life_id(&self, node: usize) -> Option<String> {
         let mut life = String::new();
         for section in ["server", "replication"] {
-            let info = self.nodes[node].asked(&["INFO", section]).await?.text();
+            let info = self.nodes[node].try_cli(&["INFO", section]).await?.text();
             let told = |line: &&str| ["run_id:", "master_replid2:"].iter().any(|field| line.starts_with(field));
             info.lines().filter(told).for_each(|line| life.push_str(line.trim()));
         }
@@ -152,7 +152,7 @@ impl Sentinels {
 
     /// Role that a node reports.
     async fn role(&self, node: usize) -> Option<String> {
-        match self.nodes[node].asked(&["ROLE"]).await? {
+        match self.nodes[node].try_cli(&["ROLE"]).await? {
             Reply::List(role) => Some(role[0].text()),
             _ => None,
         }

@@ -7,37 +7,37 @@ use twintier::cache::tier::ConditionFailure;
 
 use super::*;
 
-pub async fn conforms(bench: &Bench) {
-    many_keys_are_read_at_once_in_their_order(bench).await;
-    writes_of_one_step_share_a_position_and_succeed_or_fail_each_for_itself(bench).await;
-    messages_say_which_tags_their_entries_had_and_have(bench).await;
+pub async fn conforms(fixture: &Fixture) {
+    a_batch_read_returns_entries_in_order(fixture).await;
+    writes_of_one_step_share_a_position_and_fail_independently(fixture).await;
+    messages_list_old_and_new_tags_of_entries(fixture).await;
 }
 
-async fn many_keys_are_read_at_once_in_their_order(bench: &Bench) {
-    let keys: Vec<Key> = (0..60).map(|n| bench.key("one", &format!("many {n}"))).collect();
+async fn a_batch_read_returns_entries_in_order(fixture: &Fixture) {
+    let keys: Vec<Key> = (0..60).map(|n| fixture.key("one", &format!("many {n}"))).collect();
     let mut stored = Vec::new();
     for key in keys.iter().step_by(3) {
-        stored.push(bench.store(key, "x").await);
+        stored.push(fixture.store(key, "x").await);
     }
-    bench.invalidate(1, keys[0].namespace(), &[Selector::Prefix("many 3".into())]).await;
-    let reads = bench.l2.read_many(&keys, bench.until().into()).await;
+    fixture.invalidate(1, keys[0].namespace(), &[Selector::Prefix("many 3".into())]).await;
+    let reads = fixture.l2.read_many(&keys, fixture.until().into()).await;
     assert_eq!(reads.len(), keys.len());
     for (index, (key, read)) in keys.iter().zip(reads).enumerate() {
-        let (alone, read) = (bench.l2.read(key, bench.until().into()).await.unwrap(), read.unwrap());
+        let (alone, read) = (fixture.l2.read(key, fixture.until().into()).await.unwrap(), read.unwrap());
         assert_eq!(read.position, alone.position);
         let versions = [alone.entry, read.entry].map(|entry| entry.map(|entry| entry.version));
         assert_eq!(versions[0], versions[1], "{key:?}");
-        if index % 3 == 0 && bench.partition(key) != 1 {
+        if index % 3 == 0 && fixture.partition(key) != 1 {
             assert_eq!(versions[1], Some(stored[index / 3]));
         }
     }
-    assert!(bench.l2.read_many(&[], bench.until().into()).await.is_empty());
+    assert!(fixture.l2.read_many(&[], fixture.until().into()).await.is_empty());
 }
 
-async fn writes_of_one_step_share_a_position_and_succeed_or_fail_each_for_itself(bench: &Bench) {
-    let keys: Vec<Key> = (0..200).map(|n| bench.key("one", &format!("step of many {n}"))).collect();
-    let keys: Vec<Key> = keys.into_iter().filter(|key| bench.partition(key) == 3).collect();
-    let before = bench.store(&keys[0], "x").await;
+async fn writes_of_one_step_share_a_position_and_fail_independently(fixture: &Fixture) {
+    let keys: Vec<Key> = (0..200).map(|n| fixture.key("one", &format!("step of many {n}"))).collect();
+    let keys: Vec<Key> = keys.into_iter().filter(|key| fixture.partition(key) == 3).collect();
+    let before = fixture.store(&keys[0], "x").await;
     let writes: Vec<Write> = keys
         .iter()
         .map(|key| Write {
@@ -47,32 +47,32 @@ async fn writes_of_one_step_share_a_position_and_succeed_or_fail_each_for_itself
             request: None,
         })
         .collect();
-    let written = bench.l2.write(3, &writes, 0, bench.until().into()).await.unwrap();
+    let written = fixture.l2.write(3, &writes, 0, fixture.until().into()).await.unwrap();
     assert!(
         matches!(&written[0], WriteResult::Refused { why: ConditionFailure::AlreadyPresent, current, .. } if *current == Some(before))
     );
     let next = Version::new(before.epoch, before.sequence + 1);
     for (key, written) in keys.iter().zip(written).skip(1) {
-        assert_eq!((version(written), bench.read(key).await.unwrap().version), (next, next));
+        assert_eq!((version(written), fixture.read(key).await.unwrap().version), (next, next));
     }
 }
 
-async fn messages_say_which_tags_their_entries_had_and_have(bench: &Bench) {
-    let key = bench.key("one", "tagged");
+async fn messages_list_old_and_new_tags_of_entries(fixture: &Fixture) {
+    let key = fixture.key("one", "tagged");
     let interest = |tag: &str| WatchFilter { namespace: "one".into(), scope: Scope::Tag(tag.to_owned().into()) };
     let watching = |tag| Watching { filter: interest(tag), from: None, heartbeat: 60 * HOUR, limit: 8 };
     let tagged = |tags: &[&str]| {
         let tags = Tags::new(tags.iter().map(|tag| (*tag).to_owned().into()).collect());
         NewEntry { tags, ..NewEntry::new(Content::Value("x".into()), Lifetime::of(HOUR)) }
     };
-    let mut watch = bench.coherence.watch(watching("red")).unwrap();
-    let mut other = bench.coherence.watch(watching("green")).unwrap();
+    let mut watch = fixture.coherence.watch(watching("red")).unwrap();
+    let mut other = fixture.coherence.watch(watching("green")).unwrap();
     let told = [
-        version(bench.write_entry(&key, tagged(&["red", "blue"]), Condition::None).await),
-        version(bench.write_entry(&key, tagged(&["blue"]), Condition::None).await),
+        version(fixture.write_entry(&key, tagged(&["red", "blue"]), Condition::None).await),
+        version(fixture.write_entry(&key, tagged(&["blue"]), Condition::None).await),
         // The tags of a removed entry are unknown.
-        bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await.version,
-        version(bench.write_entry(&key, tagged(&[]), Condition::None).await),
+        fixture.remove(fixture.partition(&key), std::slice::from_ref(&key)).await.version,
+        version(fixture.write_entry(&key, tagged(&[]), Condition::None).await),
     ];
     let told = [told[0], told[1], told[3]];
     for version in told {

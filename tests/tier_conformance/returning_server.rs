@@ -5,13 +5,13 @@ use twintier::cache::tier::{L2State, Mode, Removal};
 use twintier::cache::version::Version;
 
 use super::harness::eventually;
-use super::{Bench, PARTITIONS};
+use super::{Fixture, PARTITIONS};
 
 /// A database that the service does not use.
-const ASIDE: u8 = 4;
-const OWN: u8 = 3;
+const UNUSED_DATABASE: u8 = 4;
+const SERVICE_DATABASE: u8 = 3;
 
-impl Bench {
+impl Fixture {
     /// Copies `keys` and the counters from one database to another.
     async fn copy(&self, keys: &[&Key], from: u8, to: u8) {
         let counters = (0..PARTITIONS).map(|partition| format!("conformance:{{{partition}}}:c"));
@@ -35,9 +35,9 @@ impl Bench {
     }
 
     /// Simulates a takeover by another server with the same data: a new epoch starts.
-    async fn is_taken_over(&self, before: Version, key: &Key) {
+    async fn take_over(&self, before: Version, key: &Key) {
         let code = format!(
-            "redis.call('SELECT', {OWN})
+            "redis.call('SELECT', {SERVICE_DATABASE})
              for _, name in ipairs(KEYS) do redis.call('HSET', name, 'i', 'another') end return 1"
         );
         let names: Vec<String> = (0..PARTITIONS).map(|partition| format!("conformance:{{{partition}}}:c")).collect();
@@ -53,73 +53,73 @@ impl Bench {
     }
 
     /// Writes, as soon as that is possible again.
-    async fn is_stored(&self, key: &Key, value: &str) -> Version {
+    async fn store_when_possible(&self, key: &Key, value: &str) -> Version {
         let removal = [Removal { key: key.clone(), source_version: None }];
         let removed =
             async || self.l2.remove(self.partition(key), &removal, Mode::Remove, 0, self.until()).await.is_ok();
-        eventually("writes are taken", removed).await;
+        eventually("writes are accepted", removed).await;
         self.store(key, value).await
     }
 
     /// Asserts that the old value is never answered again, and that a new epoch starts above
     /// `seen`.
-    async fn is_never_answered_again(&self, key: &Key, seen: Version) {
+    async fn assert_never_answered_again(&self, key: &Key, seen: Version) {
         let mut answered = false;
         eventually("reads are answered in a new epoch", async || {
             if let Ok(read) = self.l2.read(key, self.until().into()).await {
-                assert_eq!(read.entry, None, "of a life that ended, at {}, after {seen}", read.position);
+                assert_eq!(read.entry, None, "an answer of the old life at {}, after {seen}", read.position);
                 answered = read.position.epoch > seen.epoch;
             }
             answered
         })
         .await;
-        assert!(self.is_stored(key, "newest").await.epoch > seen.epoch);
+        assert!(self.store_when_possible(key, "newest").await.epoch > seen.epoch);
         assert!(self.read(key).await.is_some());
         let followed =
             async || self.coherence.proofs().proven == PARTITIONS && self.l2.report().state == L2State::Healthy;
-        eventually("all is well", followed).await;
+        eventually("every partition is proven", followed).await;
     }
 }
 
 /// Holds for connections that were open to the old data all along, and for new ones.
-pub async fn a_life_that_comes_back_begins_a_new_epoch(bench: &Bench) {
-    let key = bench.key("one", "returns");
+pub async fn a_returning_server_starts_a_new_epoch(fixture: &Fixture) {
+    let key = fixture.key("one", "returns");
     for is_cut in [false, true] {
-        let old = bench.is_stored(&key, "old").await;
-        bench.copy(&[&key], OWN, ASIDE).await;
-        bench.is_taken_over(old, &key).await;
-        let new = bench.is_stored(&key, "new").await;
+        let old = fixture.store_when_possible(&key, "old").await;
+        fixture.copy(&[&key], SERVICE_DATABASE, UNUSED_DATABASE).await;
+        fixture.take_over(old, &key).await;
+        let new = fixture.store_when_possible(&key, "new").await;
         assert!(new.epoch > old.epoch);
-        bench.copy(&[&key], ASIDE, OWN).await;
+        fixture.copy(&[&key], UNUSED_DATABASE, SERVICE_DATABASE).await;
         if is_cut {
-            bench.redis.as_ref().unwrap().cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
-            bench.redis.as_ref().unwrap().cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+            fixture.redis.as_ref().unwrap().cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+            fixture.redis.as_ref().unwrap().cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
         }
-        bench.is_never_answered_again(&key, new).await;
+        fixture.assert_never_answered_again(&key, new).await;
     }
 }
 
 /// Covers a server that lost its last steps without a takeover.
-pub async fn a_line_that_goes_back_within_its_epoch_begins_a_new_one(bench: &Bench) {
-    let key = bench.key("one", "goes back");
-    let old = bench.store(&key, "old").await;
-    bench.copy(&[&key], OWN, ASIDE).await;
-    let new = bench.store(&key, "new").await;
+pub async fn a_counter_that_goes_back_starts_a_new_epoch(fixture: &Fixture) {
+    let key = fixture.key("one", "goes back");
+    let old = fixture.store(&key, "old").await;
+    fixture.copy(&[&key], SERVICE_DATABASE, UNUSED_DATABASE).await;
+    let new = fixture.store(&key, "new").await;
     assert_eq!(new, Version::new(old.epoch, old.sequence + 1));
-    bench.copy(&[&key], ASIDE, OWN).await;
-    bench.is_never_answered_again(&key, new).await;
+    fixture.copy(&[&key], UNUSED_DATABASE, SERVICE_DATABASE).await;
+    fixture.assert_never_answered_again(&key, new).await;
 }
 
 /// An audit detects it, without reads or writes.
-pub async fn an_audit_finds_a_life_that_comes_back(bench: &Bench) {
-    let key = bench.key("one", "audited");
-    let partition = bench.partition(&key);
-    let old = bench.store(&key, "old").await;
-    bench.copy(&[&key], OWN, ASIDE).await;
-    bench.is_taken_over(old, &key).await;
-    let new = bench.is_stored(&key, "new").await;
-    eventually("it is heard of", async || bench.coherence.watermark(partition) >= new).await;
-    bench.copy(&[&key], ASIDE, OWN).await;
-    eventually("a new epoch is followed", async || bench.coherence.watermark(partition).epoch > new.epoch).await;
-    assert_eq!(bench.read(&key).await, None);
+pub async fn an_audit_detects_a_returning_server(fixture: &Fixture) {
+    let key = fixture.key("one", "audited");
+    let partition = fixture.partition(&key);
+    let old = fixture.store(&key, "old").await;
+    fixture.copy(&[&key], SERVICE_DATABASE, UNUSED_DATABASE).await;
+    fixture.take_over(old, &key).await;
+    let new = fixture.store_when_possible(&key, "new").await;
+    eventually("the message is applied", async || fixture.coherence.watermark(partition) >= new).await;
+    fixture.copy(&[&key], UNUSED_DATABASE, SERVICE_DATABASE).await;
+    eventually("a new epoch is followed", async || fixture.coherence.watermark(partition).epoch > new.epoch).await;
+    assert_eq!(fixture.read(&key).await, None);
 }
