@@ -89,9 +89,9 @@ async fn measure(deployments: &[Deployment; 2], selector: Selector) -> [Cost; 2]
     for _ in 0..INVALIDATIONS {
         for (deployment, took) in deployments.iter().zip(&mut took) {
             let request = pb::InvalidateRequest { selector: Some(selector.clone()), ..Default::default() };
-            let asked = Instant::now();
+            let requested_at = Instant::now();
             deployment.replica.remove(request).await.unwrap();
-            took.push(asked.elapsed());
+            took.push(requested_at.elapsed());
         }
     }
     let elapsed = begun.elapsed().as_secs_f64();

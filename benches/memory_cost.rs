@@ -180,7 +180,7 @@ async fn process() {
     let waiting = waiting(&replica, &channels).await;
     println!("| a Get that waits for a lease | {} |", kib((resident(&replica) - before) / WAITING as u64));
     drop(waiting);
-    eventually("nobody waits", async || replica.stats().await.leases.unwrap_or_default().waiting == 0).await;
+    eventually("no Get waits", async || replica.stats().await.leases.unwrap_or_default().waiting == 0).await;
 
     drop(channels);
 

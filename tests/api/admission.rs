@@ -37,8 +37,8 @@ fn status(response: &Response<Incoming>) -> Option<Code> {
 
 /// Message of the status in the head of a response.
 fn message(response: &Response<Incoming>) -> String {
-    let said = tonic::Status::from_header_map(response.headers());
-    said.map_or(String::new(), |said| said.message().to_owned())
+    let status = tonic::Status::from_header_map(response.headers());
+    status.map_or(String::new(), |status| status.message().to_owned())
 }
 
 /// A caller on its own connection that counts its answers, from its start to its end.

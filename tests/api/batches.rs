@@ -152,15 +152,15 @@ async fn a_batch_is_one_message_for_each_partition(mode: Mode) {
     let mut watcher = Watcher::open_proven(&replica).await;
     let names = names(50);
     set_all(&replica, sets(names.iter().map(|name| (name.as_str(), "1")))).await.unwrap();
-    let mut told = Vec::new();
+    let mut changed = Vec::new();
     for _ in 0..2 {
         let WatchEvent::Keys(pb::ChangeKind::Set, keys) = watcher.next_change().await else { panic!("a write") };
-        told.extend(keys);
+        changed.extend(keys);
     }
-    told.sort();
+    changed.sort();
     let mut expected = names.clone();
     expected.sort();
-    assert_eq!(told, expected);
+    assert_eq!(changed, expected);
     remove_all(&replica, removals(names.iter().map(String::as_str))).await.unwrap();
     for _ in 0..2 {
         assert!(matches!(watcher.next_change().await, WatchEvent::Keys(pb::ChangeKind::Removed, _)));
@@ -259,9 +259,9 @@ async fn a_batch_get_misses_entries_invalidated_by_selector(mode: Mode) {
     ] {
         replica.remove(pb::InvalidateRequest { selector: Some(selector), ..Default::default() }).await.unwrap();
     }
-    let asked = || keys(["user:1:a", "user:2:a", "user:2:b", "x"]);
-    assert_eq!(found(&replica, asked()).await.0, ["absent", "absent", "1", "absent"]);
-    let strong = pb::BatchGetRequest { consistency: pb::Consistency::Strong.into(), ..asked() };
+    let request = || keys(["user:1:a", "user:2:a", "user:2:b", "x"]);
+    assert_eq!(found(&replica, request()).await.0, ["absent", "absent", "1", "absent"]);
+    let strong = pb::BatchGetRequest { consistency: pb::Consistency::Strong.into(), ..request() };
     assert_eq!(found(&replica, strong).await.0, ["absent", "absent", "1", "absent"]);
 }
 

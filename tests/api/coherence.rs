@@ -27,11 +27,15 @@ async fn pair() -> (Redis, Proxy, Replica, Replica) {
 async fn assert_stops_answering(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
     let mut last = None;
     always_until(acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         let answer = reader.get(key).await;
         if answer.is(old) && answer.stale().is_none() {
-            assert!(asked <= acknowledged + MAX_STALENESS, "{:?} after the write: {answer:?}", asked - acknowledged);
-            last = Some(asked - acknowledged);
+            assert!(
+                requested_at <= acknowledged + MAX_STALENESS,
+                "{:?} after the write: {answer:?}",
+                requested_at - acknowledged
+            );
+            last = Some(requested_at - acknowledged);
         }
     })
     .await;
@@ -123,12 +127,13 @@ async fn assert_bounded_lag(writer: Replica, reader: Replica, fault: impl AsyncF
             fault().await;
         }
         for _ in 0..10 {
-            let asked = Instant::now();
+            let requested_at = Instant::now();
             let answer = reader.get("k").await;
             let Seen::Value(value) = answer.seen() else { panic!("{answer:?}") };
             let value: usize = value.parse().unwrap();
             // At the start of the read, the next write must have been acknowledged for at most Δ.
-            let overdue = acknowledged.lock().unwrap().get(value + 1).map(|moment| asked.duration_since(*moment));
+            let overdue =
+                acknowledged.lock().unwrap().get(value + 1).map(|moment| requested_at.duration_since(*moment));
             assert!(overdue.is_none_or(|lag| lag <= MAX_STALENESS), "{value} lags by {overdue:?}: {answer:?}");
             reads += 1;
         }
@@ -197,9 +202,9 @@ async fn a_subscription_that_is_cut_and_healed_leaves_no_old_value() {
         writer.set("k", &new).await;
         let acknowledged = Instant::now();
         eventually("memory holds the new value", async || {
-            let asked = Instant::now();
+            let requested_at = Instant::now();
             let answer = reader.get("k").await;
-            assert!(!answer.is(&old) || asked <= acknowledged + MAX_STALENESS, "{n}: {answer:?}");
+            assert!(!answer.is(&old) || requested_at <= acknowledged + MAX_STALENESS, "{n}: {answer:?}");
             answer.is(&new) && answer.tier() == pb::Tier::L1
         })
         .await;
@@ -240,9 +245,9 @@ async fn a_write_right_after_a_flush_is_seen_everywhere() {
         let acknowledged = Instant::now();
         assert!(fleet[0].get("k").await.is(&new));
         eventually("the new value is seen", async || {
-            let asked = Instant::now();
+            let requested_at = Instant::now();
             let answer = fleet[1].get("k").await;
-            assert!(!answer.is(&old) || asked <= acknowledged + MAX_STALENESS, "{answer:?}");
+            assert!(!answer.is(&old) || requested_at <= acknowledged + MAX_STALENESS, "{answer:?}");
             answer.is(&new)
         })
         .await;
@@ -265,9 +270,9 @@ async fn a_redis_that_comes_back_empty_resurrects_nothing() {
     always_until(back + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
         for replica in &fleet.replicas {
             for n in 1..50 {
-                let asked = Instant::now();
+                let requested_at = Instant::now();
                 let answer = replica.get(&n.to_string()).await;
-                assert!(!answer.is("old") || asked <= back + MAX_STALENESS, "{answer:?}");
+                assert!(!answer.is("old") || requested_at <= back + MAX_STALENESS, "{answer:?}");
             }
         }
     })
@@ -316,8 +321,8 @@ async fn garbage_on_the_bus_is_counted_and_heals() {
     let long = vec![0xffu8; 100_000];
     let head = [1u8, 1, 0, 3];
     for garbage in [&b""[..], b"garbage", &[0; 64], &[1; 64], &head, &long] {
-        let heard = fleet.redis.cli(&[b"PUBLISH", channel(3).as_bytes(), garbage]).await.number();
-        assert_eq!(heard, 2);
+        let receivers = fleet.redis.cli(&[b"PUBLISH", channel(3).as_bytes(), garbage]).await.number();
+        assert_eq!(receivers, 2);
     }
     eventually("the message is counted", async || fleet[1].coherence().await.undecodable >= before.undecodable + 6)
         .await;
@@ -379,9 +384,9 @@ async fn memory_answers_no_old_value_beyond_the_bound_when_redis_freezes() {
     redis.freeze();
     let frozen = Instant::now();
     eventually("memory no longer answers as fresh", async || {
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         let answer = reader.get("k").await;
-        assert!(!answer.is("old") || asked <= frozen + MAX_STALENESS, "{answer:?}");
+        assert!(!answer.is("old") || requested_at <= frozen + MAX_STALENESS, "{answer:?}");
         answer.miss() == Some(pb::MissReason::Unavailable)
     })
     .await;

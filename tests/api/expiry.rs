@@ -286,10 +286,10 @@ async fn an_entry_expires_on_every_replica_and_in_redis() {
     let acknowledged = tokio::time::Instant::now();
     for replica in &fleet.replicas {
         eventually("the entry ends", async || {
-            let asked = tokio::time::Instant::now();
+            let requested_at = tokio::time::Instant::now();
             let answer = replica.get("k").await;
             // The entry ends by its time after the acknowledgement of the Set, in either tier.
-            assert!(answer.miss().is_some() || asked < acknowledged + ttl, "{answer:?}");
+            assert!(answer.miss().is_some() || requested_at < acknowledged + ttl, "{answer:?}");
             answer.miss().is_some()
         })
         .await;

@@ -35,8 +35,8 @@ impl Head {
     }
 
     fn status(&self) -> Status {
-        let said = Status::from_header_map(&self.trailers).or_else(|| Status::from_header_map(&self.headers));
-        said.expect("an answer has a status")
+        let status = Status::from_header_map(&self.trailers).or_else(|| Status::from_header_map(&self.headers));
+        status.expect("an answer has a status")
     }
 }
 
@@ -123,8 +123,8 @@ async fn an_error_does_not_repeat_whole_headers_and_paths() {
     assert!(head.size() <= 1000, "{} bytes", head.size());
     use tonic_reflection::pb::v1::ServerReflectionRequest;
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-    let asked = MessageRequest::FileContainingSymbol("é".repeat(30_000));
-    let request = ServerReflectionRequest { message_request: Some(asked), ..Default::default() };
+    let symbol = MessageRequest::FileContainingSymbol("é".repeat(30_000));
+    let request = ServerReflectionRequest { message_request: Some(symbol), ..Default::default() };
     let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     let head = send(&mut wire, path, &request.encode_to_vec(), &[]).await;
     assert!(head.size() <= LIMIT, "{} bytes", head.size());

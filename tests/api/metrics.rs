@@ -148,9 +148,9 @@ async fn metrics_report_an_outage_of_redis() {
     let url = redis.url();
     let replica = Replica::with_metrics(&[("redis.url", &url), ("redis.unresponsive_after", "200ms")], &[]).await;
     replica.wait_until_proven().await;
-    let said = ["twintier_redis_memory_usage_bytes", "twintier_redis_keys", "twintier_redis_round_trip_seconds"];
-    let said = || said.map(|name| replica.scrape().find(name, &[]).is_some());
-    eventually("the state of redis is reported", async || said() == [true; 3]).await;
+    let series = ["twintier_redis_memory_usage_bytes", "twintier_redis_keys", "twintier_redis_round_trip_seconds"];
+    let series = || series.map(|name| replica.scrape().find(name, &[]).is_some());
+    eventually("the state of redis is reported", async || series() == [true; 3]).await;
     drop(redis);
     eventually("the outage is reported", async || {
         replica.get_strong("k").await.ok();
@@ -162,7 +162,7 @@ async fn metrics_report_an_outage_of_redis() {
             && scrape.find("rpc_server_call_duration_seconds_count", &failed) > Some(0.0)
     })
     .await;
-    assert_eq!(said(), [false; 3], "no value is reported during the outage");
+    assert_eq!(series(), [false; 3], "no value is reported during the outage");
     let errors = || replica.scrape().get("twintier_redis_errors_total", &[]);
     let before = errors();
     replica.get_strong("k").await.unwrap_err();

@@ -120,9 +120,9 @@ async fn a_token_reads_a_write_on_a_replica_that_missed_it() {
     // A read that presents the token of an earlier read sees at least as much.
     assert!(reader.get_with("k", &[&with.token]).await.is("new"));
     always_until(acknowledged + 2 * MAX_STALENESS, async || {
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         let answer = reader.get("k").await;
-        assert!(answer.is("new") || asked < acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, "{answer:?}");
+        assert!(answer.is("new") || requested_at < acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, "{answer:?}");
         assert!(reader.get_with("k", &[&set.token]).await.is("new"));
     })
     .await;

@@ -163,11 +163,15 @@ async fn a_sliding_entry_expires_at_its_limit_despite_reads(mode: Mode) {
     let acknowledged = tokio::time::Instant::now();
     let (mut last, mut longest_pause) = (begun, Duration::ZERO);
     eventually("it ends", async || {
-        let asked = tokio::time::Instant::now();
-        longest_pause = longest_pause.max(asked - last);
-        last = asked;
+        let requested_at = tokio::time::Instant::now();
+        longest_pause = longest_pause.max(requested_at - last);
+        last = requested_at;
         let answer = replica.get("k").await;
-        assert!(answer.miss().is_some() || asked <= acknowledged + 2 * SECOND, "{:?}", asked - acknowledged);
+        assert!(
+            answer.miss().is_some() || requested_at <= acknowledged + 2 * SECOND,
+            "{:?}",
+            requested_at - acknowledged
+        );
         answer.miss().is_some()
     })
     .await;

@@ -79,8 +79,8 @@ async fn a_foreign_deployment_on_the_channels_is_counted_and_named() {
     let epoch = redis.cli(&["HGET", "twintier:{3}:c", "e"]).await.text().parse::<u64>().unwrap();
     // The other deployment began earlier or later than this one.
     for (index, epoch) in [epoch - 1_000_000, epoch + 1_000_000].into_iter().enumerate() {
-        let heard = redis.cli(&[b"PUBLISH", &b"twintier:{3}:b"[..], &foreign_message(3, epoch)]).await.number();
-        assert_eq!(heard, 1);
+        let receivers = redis.cli(&[b"PUBLISH", &b"twintier:{3}:b"[..], &foreign_message(3, epoch)]).await.number();
+        assert_eq!(receivers, 1);
         let expected = index as u64 + 1;
         eventually("the message is counted", async || replica.redis().await.foreign_messages == expected).await;
         assert_eq!(replica.coherence().await.undecodable, 0);
@@ -112,12 +112,12 @@ async fn a_failover_of_this_deployment_is_not_foreign() {
 /// Asserts that `reader` stops answering `old` by Δ after `acknowledged`.
 async fn assert_stops_answering(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
     always_until(acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         let answer = reader.get(key).await;
         assert!(
-            !answer.is(old) || asked <= acknowledged + MAX_STALENESS,
+            !answer.is(old) || requested_at <= acknowledged + MAX_STALENESS,
             "{:?} after: {answer:?}",
-            asked - acknowledged
+            requested_at - acknowledged
         );
     })
     .await;
@@ -135,10 +135,10 @@ async fn the_audit_keeps_an_older_build_in_the_same_database_fresh() {
     let newer = in_database(&redis, 1, SHORT_BOUND).await;
     older.wait_until_proven().await;
     // Each kind of channel has one subscriber, so that neither receives the messages of the other.
-    for (channel, heard) in [("twintier:{0}:b", 1), ("twintier:{0}:b:1", 1)] {
+    for (channel, receivers) in [("twintier:{0}:b", 1), ("twintier:{0}:b:1", 1)] {
         let reply = redis.cli(&["PUBSUB", "NUMSUB", channel]).await;
         let crate::harness::Reply::List(counts) = reply else { panic!("not a list") };
-        assert_eq!(counts[1].number(), heard, "{channel}");
+        assert_eq!(counts[1].number(), receivers, "{channel}");
     }
     for (n, (writer, reader)) in [(&newer, &older), (&older, &newer), (&newer, &older)].into_iter().enumerate() {
         let (old, new) = (format!("old{n}"), format!("new{n}"));

@@ -59,8 +59,8 @@ async fn every_change_is_sent_in_order(mode: Mode) {
 async fn a_watch_that_resumes_misses_nothing(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let mut watcher = Watcher::open_proven(&replica).await;
-    replica.set("told", "1").await;
-    assert_eq!(watcher.next_change().await, set("told"));
+    replica.set("selected", "1").await;
+    assert_eq!(watcher.next_change().await, set("selected"));
     let tokens = watcher.tokens.clone();
     drop(watcher);
     replica.set("missed", "1").await;
@@ -142,9 +142,9 @@ async fn a_watch_by_tag_receives_changes_of_possibly_tagged_entries(mode: Mode) 
     ] {
         replica.remove(pb::InvalidateRequest { selector: Some(selector), ..Default::default() }).await.unwrap();
     }
-    let told = |what: &str| WatchEvent::Selected(pb::ChangeKind::Removed, what.to_owned());
+    let selected = |what: &str| WatchEvent::Selected(pb::ChangeKind::Removed, what.to_owned());
     for what in ["tag blue", "tag red", "prefix user:1", "pattern x*"] {
-        assert_eq!(watcher.next_change().await, told(what), "an entry with the tag may be covered");
+        assert_eq!(watcher.next_change().await, selected(what), "an entry with the tag may be covered");
     }
 }
 
@@ -253,8 +253,8 @@ async fn heartbeats_carry_their_age(mode: Mode) {
 async fn a_watch_resumes_at_another_replica() {
     let fleet = Fleet::start(2, &[]).await;
     let mut watcher = Watcher::open_proven(&fleet[0]).await;
-    fleet[1].set("told", "1").await;
-    assert_eq!(watcher.next_change().await, set("told"));
+    fleet[1].set("selected", "1").await;
+    assert_eq!(watcher.next_change().await, set("selected"));
     let tokens = watcher.tokens.clone();
     drop(watcher);
     for n in 0..20 {

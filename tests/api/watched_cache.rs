@@ -72,7 +72,7 @@ impl State {
             Event::Heartbeat(heartbeat) => {
                 let duration = |wire: prost_types::Duration| Duration::try_from(wire).expect("not negative");
                 let sent = match respects_late_heartbeats {
-                    true => called + heartbeat.elapsed.map(duration).expect("always said"),
+                    true => called + heartbeat.elapsed.map(duration).expect("a heartbeat has an elapsed time"),
                     false => Instant::now(),
                 };
                 self.proven = heartbeat.proof_age.and_then(|age| sent.checked_sub(duration(age)));
@@ -123,14 +123,14 @@ impl Cache {
             let Some(token) = state.token.clone().filter(|_| !state.changed.contains(key)) else { return };
             ((state.discontinuities, state.heartbeats), token)
         };
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         let request = pb::GetRequest { key: key.to_owned(), tokens: vec![token], ..Default::default() };
         let Ok(answer) = self.replica.try_get(request).await else { return };
         if let (Seen::Value(value), None) = (answer.seen(), answer.stale()) {
             let mut state = self.state.lock().unwrap();
             // After another heartbeat, the changes since the first one are no longer known.
             if note == (state.discontinuities, state.heartbeats) && !state.changed.contains(key) {
-                state.entries.insert(key.to_owned(), (value.parse().unwrap(), asked + answer.ttl()));
+                state.entries.insert(key.to_owned(), (value.parse().unwrap(), requested_at + answer.ttl()));
             }
         }
     }
@@ -226,12 +226,12 @@ async fn read(
     broken: Arc<Mutex<Vec<String>>>,
 ) {
     loop {
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         match cache.get(&key) {
             None => cache.fill(&key).await,
             Some(value) => {
                 hits.fetch_add(1, Ordering::Relaxed);
-                let newest = history.newest(&key, asked - ACCEPTED);
+                let newest = history.newest(&key, requested_at - ACCEPTED);
                 if value < newest {
                     broken
                         .lock()

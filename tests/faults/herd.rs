@@ -164,16 +164,16 @@ async fn d23_a_herd_requests_a_cold_key() {
     let served = filled.elapsed() - LOAD_TIME;
     assert!(values.iter().all(|value| value == "made by 1"));
     assert_eq!((source.calls(), leases(&world).await.granted), (1, 1));
-    let (reads, asked) = (reads(&world).await, count_gets(&world).await - before);
+    let (reads, gets) = (reads(&world).await, count_gets(&world).await - before);
     println!(
-        "herd: {CALLERS} gathered in {gathered:?}, served {served:?} after the load; reads {reads:?}, GETs {asked}"
+        "herd: {CALLERS} gathered in {gathered:?}, served {served:?} after the load; reads {reads:?}, GETs {gets}"
     );
     assert!(
         reads.iter().all(|reads| *reads <= 3),
         "one read before and one after the load, and a repeated one: {reads:?}"
     );
     // Nine, unless the drill takes so long that all callers read again.
-    assert!(asked <= 30, "{asked} GETs");
+    assert!(gets <= 30, "{gets} GETs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -187,15 +187,15 @@ async fn d23_a_herd_requests_a_key_whose_source_fails() {
     source.all_waiting.notify_one();
     let values = within(WAIT_TIMEOUT, callers.join_all()).await;
     assert!(values.iter().all(|value| *value == format!("made by {}", FAILURES + 1)));
-    let asked = count_gets(&world).await - before;
-    println!("failing source: {} calls, {asked} GETs", source.calls());
+    let gets = count_gets(&world).await - before;
+    println!("failing source: {} calls, {gets} GETs", source.calls());
     assert_eq!(
         (source.calls(), source.max_concurrent.load(Ordering::SeqCst)),
         (FAILURES + 1, 1),
         "loads are sequential"
     );
     // Each failure wakes three replicas. Each of them reads once and requests the lease once.
-    assert!(asked <= 12 + 12 * FAILURES as u64, "{asked} GETs");
+    assert!(gets <= 12 + 12 * FAILURES as u64, "{gets} GETs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -181,7 +181,7 @@ pub(super) struct Client {
     pub(super) replicas: Vec<CacheServiceClient<Way>>,
     values: Arc<AtomicU64>,
     operations: Arc<AtomicU64>,
-    /// By key: the highest version seen, and its token.
+    /// The highest version seen of each key, and its token.
     seen: Vec<(Version, String)>,
     random: StdRng,
     epoch: Instant,

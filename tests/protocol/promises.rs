@@ -53,10 +53,10 @@ impl World {
         }
     }
 
-    /// True if replica `me` has heard of a change after `value`.
+    /// True if replica `me` has received of a change after `value`.
     pub fn is_overwritten(&self, rules: Rules, me: usize, value: Change) -> bool {
-        let heard = self.replicas[me].heard;
-        value < heard && self.may_be_seen(rules, &self.log[heard])
+        let received = self.replicas[me].received;
+        value < received && self.may_be_seen(rules, &self.log[received])
     }
 
     /// Answers Gets from memory where possible, and joins each open fetch at the last moment, when

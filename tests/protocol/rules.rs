@@ -37,7 +37,7 @@ impl Replica {
         }
         if message.operation != Operation::Other {
             self.remember(rules, message.version);
-            self.heard = self.heard.max(message.change.unwrap_or(0));
+            self.received = self.received.max(message.change.unwrap_or(0));
         }
     }
 

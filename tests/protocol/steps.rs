@@ -361,8 +361,8 @@ impl Protocol {
         if entered && world.is_overwritten(self.rules, by, sent.change) {
             world.broken = Some(Promise::NoResurrection);
         }
-        let heard = &mut world.replicas[by].heard;
-        *heard = sent.change.max(*heard);
+        let received = &mut world.replicas[by].received;
+        *received = sent.change.max(*received);
         world.log[sent.change].acknowledged = Some(0);
     }
 
@@ -375,13 +375,13 @@ impl Protocol {
 
     fn fetch(&self, world: &mut World, by: usize) -> Option<()> {
         self.greet(world, by);
-        let (position, entry) = self.asked(world, by)?;
+        let (position, entry) = self.redis_answer(world, by)?;
         world.replicas[by].fetch = Some(Fetch { position, entry: entry?, guard: FillGuard::NEW, age: 0, owed: None });
         Some(())
     }
 
     /// Answer of Redis to replica `by`, if it is valid.
-    fn asked(&self, world: &World, by: usize) -> Option<(Version, Option<Entry>)> {
+    fn redis_answer(&self, world: &World, by: usize) -> Option<(Version, Option<Entry>)> {
         let (position, entry) = (world.redis.position, world.redis.entry);
         let all_repaired = (0..REPLICAS).all(|me| world.redis.repaired[me] || world.replicas[me].gone);
         let carried = match self.rules.policy {
@@ -408,7 +408,7 @@ impl Protocol {
 
     fn read(&self, world: &mut World, by: usize) -> Option<()> {
         self.greet(world, by);
-        let (position, entry) = self.asked(world, by)?;
+        let (position, entry) = self.redis_answer(world, by)?;
         world.left.reads -= 1;
         match entry {
             Some(entry) => {

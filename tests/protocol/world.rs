@@ -185,7 +185,7 @@ pub struct Replica {
     /// repair.
     pub remembered: Version,
     /// The latest change of the key that reached this replica, with any effect.
-    pub heard: Change,
+    pub received: Change,
     /// The latest change of the key that an unflagged answer of this replica has shown.
     pub shown: Change,
     /// The highest epoch that it has seen, if the model follows primaries one after the other.

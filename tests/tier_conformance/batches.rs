@@ -67,28 +67,28 @@ async fn messages_list_old_and_new_tags_of_entries(fixture: &Fixture) {
     };
     let mut watch = fixture.coherence.watch(watching("red")).unwrap();
     let mut other = fixture.coherence.watch(watching("green")).unwrap();
-    let told = [
+    let versions = [
         version(fixture.write_entry(&key, tagged(&["red", "blue"]), Condition::None).await),
         version(fixture.write_entry(&key, tagged(&["blue"]), Condition::None).await),
         // The tags of a removed entry are unknown.
         fixture.remove(fixture.partition(&key), std::slice::from_ref(&key)).await.version,
         version(fixture.write_entry(&key, tagged(&[]), Condition::None).await),
     ];
-    let told = [told[0], told[1], told[3]];
-    for version in told {
+    let versions = [versions[0], versions[1], versions[3]];
+    for version in versions {
         assert_eq!(next_change(&mut watch).await, version);
     }
     // The other watch gets the first message too if there were entries with tags before.
     let mut last = next_change(&mut other).await;
-    while last != told[2] {
+    while last != versions[2] {
         last = next_change(&mut other).await;
     }
 }
 
 async fn next_change(watch: &mut Watch) -> Version {
     loop {
-        if let Event::Change(told) = watch.next().await {
-            return told.version;
+        if let Event::Change(change) = watch.next().await {
+            return change.version;
         }
     }
 }

@@ -178,9 +178,9 @@ async fn the_cost_of_an_entry_is_the_time_since_the_grant(fixture: &Fixture) {
 
 async fn one_of_many_concurrent_callers_gets_the_lease(fixture: &Fixture) {
     let key = fixture.key("one", "contended lease");
-    let asked = (1..=32).map(|lease| fixture.acquire(&key, lease, MINUTE));
-    let asked = futures_util::future::join_all(asked).await;
-    assert_eq!(asked.iter().filter(|asked| **asked == Acquired::Granted).count(), 1);
+    let results = (1..=32).map(|lease| fixture.acquire(&key, lease, MINUTE));
+    let results = futures_util::future::join_all(results).await;
+    assert_eq!(results.iter().filter(|results| **results == Acquired::Granted).count(), 1);
     let filled = (1..=32).map(|lease| fixture.fill(&key, lease));
     let filled = futures_util::future::join_all(filled).await;
     assert_eq!(filled.iter().filter(|filled| filled.is_ok()).count(), 1);

@@ -73,8 +73,8 @@ impl Fixture {
         redis.cli(&["EVAL", script, "1", &counter, &field]).await.number() > RECORD
     }
 
-    async fn lease(&self, key: &Key, anew: bool) -> (LeaseId, Acquired) {
-        let seen = if anew { self.read(key).await.map(|entry| entry.version) } else { None };
+    async fn lease(&self, key: &Key, refresh: bool) -> (LeaseId, Acquired) {
+        let seen = if refresh { self.read(key).await.map(|entry| entry.version) } else { None };
         let claim = LeaseClaim { lease: LeaseId(rand::random()), duration: Duration::from_secs(60), seen };
         (claim.lease, self.l2.acquire(key, claim, self.until()).await.unwrap())
     }

@@ -85,8 +85,8 @@ fn health_waits_for_the_service_until_its_timeout() {
     let address = format!("127.0.0.1:{}", free_port());
     let mut early = twintier(&["health", "readiness", "--wait", "60s", "--server", &address]);
     let mut early = early.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let nobody = run(&mut twintier(&["health", "--wait", "300ms", "--server", &address]), b"").assert_exit(3);
-    assert!(nobody.err.contains(&address), "{}", nobody.err);
+    let unused = run(&mut twintier(&["health", "--wait", "300ms", "--server", &address]), b"").assert_exit(3);
+    assert!(unused.err.contains(&address), "{}", unused.err);
     assert!(early.try_wait().unwrap().is_none(), "the fetch continues after another caller disconnected");
     let service = Serving::spawn(twintier(&["--listen", &address]));
     assert!(early.wait().unwrap().success());
@@ -203,10 +203,10 @@ fn the_version_names_the_revision() {
 
 #[test]
 fn an_unreachable_service_is_named() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for args in [&["get", "key"][..], &["set", "key", "value"], &["invalidate", "key"], &["stats"], &["health"]] {
-        let ran = run(twintier(args).env("TWINTIER_SERVER", &nobody), b"").assert_exit(3);
-        assert!(ran.err.starts_with("error: UNAVAILABLE") && ran.err.contains(&nobody), "{}", ran.err);
+        let ran = run(twintier(args).env("TWINTIER_SERVER", &unused), b"").assert_exit(3);
+        assert!(ran.err.starts_with("error: UNAVAILABLE") && ran.err.contains(&unused), "{}", ran.err);
     }
     // The server accepts and sends nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

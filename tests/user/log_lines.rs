@@ -99,8 +99,8 @@ fn the_level_changes_for_a_while_and_returns() {
     let before = sets();
     service.client(&["set", "k", "v"]).assert_exit(0);
     assert_eq!(sets(), before);
-    let told = service.client(&["log-level", "reset"]).assert_exit(0);
-    assert_eq!(told.text(), "info, as configured\n");
+    let printed = service.client(&["log-level", "reset"]).assert_exit(0);
+    assert_eq!(printed.text(), "info, as configured\n");
 }
 
 #[test]

@@ -45,8 +45,8 @@ fn an_unreachable_collector_is_logged_once_and_again_when_it_recovers() {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     thread::spawn(move || listener.incoming().flatten().for_each(|stream| _ = thread::spawn(|| answer(stream))));
     service.wait_for_log("telemetry is sent again");
-    let said = service.log().iter().filter(|line| line.contains("telemetry cannot be sent")).count();
-    assert_eq!(said, 1, "{:?}", service.log());
+    let logged = service.log().iter().filter(|line| line.contains("telemetry cannot be sent")).count();
+    assert_eq!(logged, 1, "{:?}", service.log());
     service.signal("INT");
     assert_eq!(service.wait_for_exit().0, Some(0));
 }
@@ -58,10 +58,10 @@ fn invalid_variables_are_logged_with_their_fallback() {
         ("OTEL_SDK_DISABLED", "perhaps"),
         ("OTEL_METRICS_EXPORTER", "otlp,statsd"),
     ]);
-    let said =
+    let logged =
         |variable: &str| service.log().iter().any(|line| line.contains(variable) && line.contains("cannot be used"));
     wait_until("each variable is named", || {
-        ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SDK_DISABLED", "OTEL_METRICS_EXPORTER"].into_iter().all(said)
+        ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SDK_DISABLED", "OTEL_METRICS_EXPORTER"].into_iter().all(logged)
     });
     assert!(service.wait_for_log("OTEL_EXPORTER_OTLP_ENDPOINT").contains("has no scheme"));
 }

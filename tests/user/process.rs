@@ -302,11 +302,11 @@ impl Redis {
             .stdout(Stdio::piped())
             .spawn();
         let mut child = started.expect("redis-server cannot be run: run `make test`, which installs it");
-        let mut said = String::new();
+        let mut line = String::new();
         let mut log = BufReader::new(child.stdout.take().unwrap());
-        while !said.contains("ready to accept connections") {
-            said.clear();
-            assert!(log.read_line(&mut said).unwrap() > 0, "redis-server ended at once");
+        while !line.contains("ready to accept connections") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "redis-server ended at once");
         }
         // Another thread drains the rest of the log, so that the process never blocks on it.
         thread::spawn(move || log.read_to_end(&mut Vec::new()));

@@ -43,11 +43,11 @@ fn the_documented_service_config_hides_the_stop_of_a_replica() {
     let mut python = Command::new(required_program("Python with grpcio", "TEST_PYTHON"));
     python.arg(CLIENT).args(["balanced", service_config(), &one.address, &two.address]);
     let mut client = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(client.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert_eq!(said.next().as_deref(), Some("balanced"));
+    let mut output = BufReader::new(client.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(output.next().as_deref(), Some("balanced"));
     one.signal("TERM");
     assert_eq!(one.wait_for_exit().0, Some(0));
     drop(client.stdin.take());
     assert!(client.wait().unwrap().success());
-    assert_eq!(said.next().as_deref(), Some("1"));
+    assert_eq!(output.next().as_deref(), Some("1"));
 }

@@ -153,8 +153,8 @@ fn the_commands_of_runbooks_work_on_a_healthy_replica() {
                 } else {
                     line.replace("localhost:50051", &service.address)
                 };
-                let said = paste(&pasted, &[program, grpcurl.parent().unwrap()], &service.address).assert_exit(0);
-                assert!(!said.text().is_empty(), "{line}: {}", said.err);
+                let result = paste(&pasted, &[program, grpcurl.parent().unwrap()], &service.address).assert_exit(0);
+                assert!(!result.text().is_empty(), "{line}: {}", result.err);
             }
         }
     }

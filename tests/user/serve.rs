@@ -87,8 +87,8 @@ fn the_configuration_in_force_is_shown_with_its_origins_and_without_secrets() {
 fn a_port_in_use_is_named() {
     let service = Serving::start(&[]);
     let ran = run(&mut twintier(&["serve", "--listen", &service.address]), b"").assert_exit(1);
-    let said = format!("server.listen {}: Address already in use", service.address);
-    assert!(ran.err.contains(&said), "{}", ran.err);
+    let expected = format!("server.listen {}: Address already in use", service.address);
+    assert!(ran.err.contains(&expected), "{}", ran.err);
 }
 
 #[test]

@@ -27,8 +27,8 @@ fn a_termination_is_announced_to_callers_before_the_port_closes() {
     let mut service = Serving::start(&["--set", "drain.delay=1s"]);
     service.signal("TERM");
     service.wait_for_log("draining");
-    let told = service.client(&["health", "readiness"]).assert_exit(1);
-    assert_eq!(told.text(), "NOT_SERVING\n");
+    let printed = service.client(&["health", "readiness"]).assert_exit(1);
+    assert_eq!(printed.text(), "NOT_SERVING\n");
     service.client(&["health", "liveness"]).assert_exit(0);
     service.client(&["set", "key", "value"]).assert_exit(0);
     assert_eq!(service.wait_for_exit().0, Some(0));

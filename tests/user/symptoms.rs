@@ -19,10 +19,10 @@ impl Symptom {
 
     /// Asserts that the page names `phrases`, and that the output contains them.
     #[track_caller]
-    fn assert_documented(&self, said: &str, phrases: &[&str]) {
+    fn assert_documented(&self, output: &str, phrases: &[&str]) {
         for phrase in phrases {
             assert!(self.0.contains(phrase), "the page does not contain {phrase:?}");
-            assert!(said.contains(phrase), "no {phrase:?} in\n{said}");
+            assert!(output.contains(phrase), "no {phrase:?} in\n{output}");
         }
     }
 }
@@ -198,8 +198,8 @@ fn the_documented_symptoms_of_limits_appear() {
 #[test]
 fn the_documented_symptoms_of_a_wrong_port_appear() {
     let page = Symptom::of("Connection refused, or this port speaks gRPC");
-    let nobody = format!("127.0.0.1:{}", free_port());
-    let ran = run(&mut twintier(&["get", "key", "--server", &nobody]), b"").assert_exit(3);
+    let unused = format!("127.0.0.1:{}", free_port());
+    let ran = run(&mut twintier(&["get", "key", "--server", &unused]), b"").assert_exit(3);
     page.assert_documented(&ran.err, &["Connection refused"]);
     let service = Serving::start(&[]);
     let mut stream = TcpStream::connect(&service.address).unwrap();

@@ -155,9 +155,9 @@ fn an_applied_message_has_its_own_trace() {
     let applied = collector.span("the message", |span| attribute(span, "twintier.namespace") == "diaries");
     assert_eq!((applied.name.as_str(), applied.kind), ("process bus", SpanKind::Consumer as i32));
     assert!(applied.parent_span_id.is_empty());
-    let said =
+    let attributes =
         ["messaging.system", "messaging.operation.type", "twintier.outcome"].map(|name| attribute(&applied, name));
-    assert_eq!(said, ["redis", "process", "applied"]);
+    assert_eq!(attributes, ["redis", "process", "applied"]);
     assert!(!collector.has_received(KEY) && !collector.has_received(VALUE), "keys and values stay here");
 }
 
@@ -258,8 +258,8 @@ fn a_failure_of_the_service_is_an_error_of_its_span() {
     assert_eq!(status.code(), tonic::Code::Unavailable);
     let get = collector.span("the Get", |span| span.name == GET && caller.is_parent_of(span));
     assert_eq!(get.status.clone().map(|status| status.code()), Some(StatusCode::Error));
-    let said = ["rpc.response.status_code", "error.type"].map(|name| attribute(&get, name));
-    assert_eq!(said, ["UNAVAILABLE", "UNAVAILABLE"]);
+    let attributes = ["rpc.response.status_code", "error.type"].map(|name| attribute(&get, name));
+    assert_eq!(attributes, ["UNAVAILABLE", "UNAVAILABLE"]);
 
     let unknown = pb::GetRequest { key: String::new(), ..Default::default() };
     let mistaken = Caller::of(&service, "01");
@@ -267,8 +267,8 @@ fn a_failure_of_the_service_is_an_error_of_its_span() {
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     let get = collector.span("the invalid Get", |span| mistaken.is_parent_of(span));
     assert_eq!(get.status.clone().unwrap_or_default().code(), StatusCode::Unset, "the caller's mistake");
-    let said = ["rpc.response.status_code", "error.type"].map(|name| attribute(&get, name));
-    assert_eq!(said, ["INVALID_ARGUMENT", ""]);
+    let attributes = ["rpc.response.status_code", "error.type"].map(|name| attribute(&get, name));
+    assert_eq!(attributes, ["INVALID_ARGUMENT", ""]);
 }
 
 #[test]

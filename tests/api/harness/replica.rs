@@ -152,7 +152,7 @@ impl Replica {
 
     /// Metrics in Prometheus' format.
     pub fn scrape(&self) -> Scrape {
-        let metrics = self.app.as_ref().and_then(App::metrics).expect("told");
+        let metrics = self.app.as_ref().and_then(App::metrics).expect("metrics are enabled");
         Scrape(metrics.prometheus_text())
     }
 

@@ -144,8 +144,8 @@ impl Sentinels {
         let mut life = String::new();
         for section in ["server", "replication"] {
             let info = self.nodes[node].try_cli(&["INFO", section]).await?.text();
-            let told = |line: &&str| ["run_id:", "master_replid2:"].iter().any(|field| line.starts_with(field));
-            info.lines().filter(told).for_each(|line| life.push_str(line.trim()));
+            let is_identity = |line: &&str| ["run_id:", "master_replid2:"].iter().any(|field| line.starts_with(field));
+            info.lines().filter(is_identity).for_each(|line| life.push_str(line.trim()));
         }
         Some(life)
     }
